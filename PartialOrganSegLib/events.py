@@ -1,0 +1,104 @@
+"""What a long command tells while it works: to a person as a progress bar, to a program as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+
+class Reporter:
+    """Says nothing: the default for library use and the interface of the others."""
+
+    def started(self, **facts: Any) -> None:
+        """A command began, with its settings."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` units of a named stage are finished."""
+
+    def metric(self, **values: Any) -> None:
+        """A measured figure, e.g. loss or Dice."""
+
+    def warning(self, message: str) -> None:
+        """Something a user should know that does not stop the work."""
+
+    def result(self, **facts: Any) -> None:
+        """Something finished: written files, volumes, checks."""
+
+    def error(self, message: str) -> None:
+        """The one line of an error."""
+
+    def close(self) -> None:
+        """Ends an open progress bar."""
+
+
+class JsonReporter(Reporter):
+    """One JSON object a line: `{"event": "progress", "stage": "...", "done": 3, "total": 27, "eta_s": 41}`."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._stage, self._since = "", 0.0
+
+    def _write(self, event: str, facts: dict[str, Any]) -> None:
+        print(json.dumps({"event": event, **facts}, ensure_ascii=True, default=str), file=self._stream, flush=True)
+
+    def started(self, **facts: Any) -> None:
+        self._write("started", facts)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._since = stage, now
+        eta = (now - self._since) / done * (total - done) if done else None
+        self._write("progress", {"stage": stage, "done": done, "total": total,
+                                 "eta_s": None if eta is None else round(eta, 1)})
+
+    def metric(self, **values: Any) -> None:
+        self._write("metric", values)
+
+    def warning(self, message: str) -> None:
+        self._write("warning", {"message": message})
+
+    def result(self, **facts: Any) -> None:
+        self._write("result", facts)
+
+    def error(self, message: str) -> None:
+        self._write("error", {"message": message})
+
+
+class ConsoleReporter(Reporter):
+    """A progress bar on stderr where that is a terminal, plain lines otherwise."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._stage = ""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None or stage != self._stage or self._bar.total != total:
+            self.close()
+            self._bar, self._stage = tqdm(total=total, desc=stage, leave=False, file=sys.stderr), stage
+        self._bar.update(done - self._bar.n)
+
+    def metric(self, **values: Any) -> None:
+        self._say("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                            for key, value in values.items()))
+
+    def warning(self, message: str) -> None:
+        self._say(f"warning: {message}")
+
+    def error(self, message: str) -> None:
+        self._say(f"error: {message}")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    @staticmethod
+    def _say(line: str) -> None:
+        tqdm.write(line, file=sys.stderr)
