@@ -1,0 +1,269 @@
+"""DICOM folders: which series there are, and one of them as a volume.
+
+Slices are sorted by their position, never by name or number, and read one by one, each with its own rescale slope.
+GDCM (inside SimpleITK) reads the tags and every compressed transfer syntax that CT archives use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import UserError
+from ..events import Reporter
+from ..geometry import Grid, Volume
+from .checks import check_grid
+from .dicom_grid import place_slices
+from .itk import grid_of, itk_reason, quiet_itk
+
+_NO_IMAGE_SUFFIXES = (".json", ".xml", ".txt", ".csv", ".md", ".html", ".zip", ".gz", ".pdf", ".png", ".jpg", ".py")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One DICOM file's header: `position` LPS mm, `spacing` (x, y) mm, `axes` (2, 3) direction of rows and columns."""
+
+    file: Path
+    size: tuple[int, int, int]
+    spacing: tuple[float, float]
+    position: np.ndarray
+    axes: np.ndarray
+    tags: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Slices that belong together: the same Series Instance UID, size, spacing and orientation."""
+
+    slices: tuple[Slice, ...]
+    acquisition: str = ""
+
+    def tag(self, name: str) -> str:
+        """A tag of the first slice, e.g. "0008|103e", or an empty string."""
+        return self.slices[0].tags.get(name, "")
+
+    @property
+    def uid(self) -> str:
+        """Series Instance UID; empty in some anonymised files."""
+        return self.tag("0020|000e")
+
+    @property
+    def description(self) -> str:
+        """Series description, with the acquisition where that tells two series apart."""
+        return " ".join(filter(None, (self.tag("0008|103e"), self.acquisition and f"acquisition {self.acquisition}")))
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether these are scout pictures."""
+        return "LOCALIZER" in self.tag("0008|0008").upper()
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether a CT volume can be made of it."""
+        slices = len(self.slices) if len(self.slices) > 1 else self.slices[0].size[2]
+        return self.tag("0008|0060") == "CT" and slices > 1 and not self.is_localizer
+
+    def line(self) -> str:
+        """What the series is, in a few words: description, modality, slices, spacing."""
+        first = self.slices[0]
+        count = max(len(self.slices), first.size[2])
+        distances = np.diff(np.sort([s.position @ _normal(first.axes) for s in self.slices]))
+        thick = f" x {np.median(distances):g}" if len(distances) else ""
+        kind = "localizer" if self.is_localizer else self.tag("0008|0060") or "unknown modality"
+        return (f"'{self.description}', {kind}, {count} slice{'s' * (count != 1)}, "
+                f"{first.spacing[0]:.3g} x {first.spacing[1]:.3g}{thick} mm")
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file starts as DICOM files do, with or without the 128-byte preamble."""
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(132)
+    except OSError:
+        return False
+    if start[128:] == b"DICM":
+        return True
+    # Files of old archives begin with the first element of group 2 or 8, in either byte order.
+    return path.suffix.lower() not in _NO_IMAGE_SUFFIXES and start[:4] in (
+        b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x02\x00\x00\x00", b"\x02\x00\x01\x00")
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a folder or one below it holds a DICOM file."""
+    return next(_dicom_files(folder), None) is not None
+
+
+def read_dicom(path: Path, wanted: str | None, reporter: Reporter) -> Volume:
+    """The CT series of a folder (or of one file, when that holds all slices) in HU, with gaps and tilt made good.
+
+    Raises UserError when there is no series, or several and `wanted` (number in the list, UID or description) does not
+    choose among them.
+    """
+    every = list_series(path, reporter)
+    series = _choose(path, every, wanted)
+    left_out = [other for other in every if other is not series]
+    if left_out and wanted is None:
+        reporter.warning(f"{path}: reading series {series.line()}; left out: {'; '.join(s.line() for s in left_out)}")
+    if series.tag("0008|0060") != "CT":
+        reporter.warning(f"{path}: expected modality CT, found {series.tag('0008|0060') or 'none'}")
+    if len(series.slices) == 1:
+        return _single_file(path, series, reporter)
+    slices = _distinct(path, series, reporter)
+    rows, columns = slices[0].axes
+    frame = Grid((slices[0].size[0], slices[0].size[1], len(slices)), (*slices[0].spacing, 1.0),
+                 tuple(float(p) for p in slices[0].position),
+                 tuple(float(c) for c in np.stack([rows, columns, np.cross(rows, columns)], axis=1).ravel()))
+    frame = check_grid(path, frame, reporter)
+    return place_slices(path, _voxels(slices, reporter), [s.position for s in slices], frame, reporter)
+
+
+def list_series(path: Path, reporter: Reporter | None = None) -> list[Series]:
+    """The series of a folder and all folders below it, or the one of a file. Raises UserError when there is none."""
+    files = [path] if path.is_file() else list(_dicom_files(path))
+    groups: dict[tuple, list[Slice]] = {}
+    for done, file in enumerate(files, 1):
+        found = _read_header(file)
+        if found is not None:
+            groups.setdefault(_key(found), []).append(found)
+        if reporter:
+            reporter.progress("reading DICOM headers", done, len(files))
+    if not groups:
+        if path.is_file():
+            raise UserError(f"{path}: expected a CT (NIfTI, NRRD, MetaImage or DICOM), found another kind of file")
+        raise UserError(f"{path}: expected DICOM images or CT files in the folder, found none")
+    return [part for _, slices in sorted(groups.items(), key=lambda item: str(item[0])) for part in _phases(slices)]
+
+
+def _dicom_files(folder: Path) -> Iterator[Path]:
+    for file in sorted(folder.rglob("*")):
+        hidden = file.name.startswith(".") or file.name.upper() == "DICOMDIR"
+        if not hidden and file.is_file() and looks_like_dicom(file):
+            yield file
+
+
+def _read_header(file: Path) -> Slice | None:
+    """A file's geometry and tags, or None for DICOM objects without pixels or without a place in space."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(file))
+    try:
+        with quiet_itk():
+            reader.ReadImageInformation()
+    except RuntimeError:
+        return None
+    tags = {key: reader.GetMetaData(key).strip(" \0") for key in reader.GetMetaDataKeys() if key in _TAGS}
+    size = (*reader.GetSize(), 1)[:3]
+    if reader.GetNumberOfComponents() != 1 or min(size) < 1:
+        return None
+    direction = np.asarray(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:, :2].T
+    return Slice(file, tuple(size), tuple(reader.GetSpacing()[:2]), np.asarray(reader.GetOrigin(), float),
+                 np.asarray(direction, float), tags)
+
+
+# Image type, modality, description, series UID, acquisition, instance, position, orientation, SOP instance UID.
+_TAGS = {"0008|0008", "0008|0018", "0008|0060", "0008|103e", "0020|000e", "0020|0011", "0020|0012", "0020|0013"}
+
+
+def _key(one: Slice) -> tuple:
+    number = one.tags.get("0020|0011", "")
+    kind = "LOCALIZER" in one.tags.get("0008|0008", "").upper()
+    return (int(number) if number.lstrip("-").isdigit() else 0, one.tags.get("0020|000e", ""),
+            one.tags.get("0008|0060", ""), one.tags.get("0008|103e", ""), kind, one.size,
+            tuple(round(s, 4) for s in one.spacing), tuple(np.round(one.axes.ravel(), 3) + 0.0))
+
+
+def _normal(axes: np.ndarray) -> np.ndarray:
+    return np.cross(axes[0], axes[1])
+
+
+def _phases(slices: list[Slice]) -> list[Series]:
+    """Splits a series by acquisition number where that explains several slices at one place (phases of one study)."""
+    places = {tuple(np.round(one.position, 2)) for one in slices}
+    acquisitions: dict[str, list[Slice]] = {}
+    for one in slices:
+        acquisitions.setdefault(one.tags.get("0020|0012", ""), []).append(one)
+    whole = all(len({tuple(np.round(one.position, 2)) for one in part}) == len(part) for part in acquisitions.values())
+    if len(places) < len(slices) and len(acquisitions) > 1 and whole:
+        return [Series(tuple(part), number) for number, part in acquisitions.items()]
+    return [Series(tuple(slices))]
+
+
+def _choose(path: Path, every: list[Series], wanted: str | None) -> Series:
+    listed = "; ".join(f"{number}: {series.line()}" for number, series in enumerate(every, 1))
+    if wanted is None:
+        volumes = [series for series in every if series.is_volume] or every
+        if len(volumes) == 1:
+            return volumes[0]
+        raise UserError(f"{path}: expected one CT series, found {len(volumes)}; choose with --series: {listed}")
+    key = wanted.strip()
+    if key.isdigit() and 1 <= int(key) <= len(every):
+        return every[int(key) - 1]
+    same_uid = [series for series in every if series.uid == key]
+    same_name = [series for series in every if series.description.lower() == key.lower()]
+    for matches in (same_uid, same_name):
+        if len(matches) == 1:
+            return matches[0]
+    found = "several of that description" if same_name else "none of that number, UID or description"
+    raise UserError(f"{path}: expected --series to name one series, found {found} ('{wanted}'): {listed}")
+
+
+def _single_file(path: Path, series: Series, reporter: Reporter) -> Volume:
+    """A multi-frame file; a single slice is refused."""
+    if series.slices[0].size[2] < 2:
+        raise UserError(f"{path}: expected a CT volume, found a single slice ({series.line()})"
+                        + ("; give the folder that holds all its slices" if path.is_file() else ""))
+    image = _read(series.slices[0].file)
+    return Volume(sitk.GetArrayFromImage(image), check_grid(path, grid_of(image), reporter))
+
+
+def _distinct(path: Path, series: Series, reporter: Reporter) -> list[Slice]:
+    """The slices from the lowest to the highest along the normal, one at each position."""
+    normal = _normal(series.slices[0].axes)
+
+    def order(one: Slice) -> tuple[float, int, str]:
+        number = one.tags.get("0020|0013", "")
+        return round(float(one.position @ normal), 2), int(number) if number.isdigit() else 0, one.file.name
+
+    kept: list[Slice] = []
+    copies: list[Slice] = []
+    for one in sorted(series.slices, key=order):
+        if kept and abs(float((one.position - kept[-1].position) @ normal)) < 0.01:
+            copies.append(one)
+        else:
+            kept.append(one)
+    if copies:
+        reporter.warning(f"{path}: {len(copies)} slices lie where another one does and are left out "
+                         f"(first: {copies[0].file.name})")
+    if len(kept) < 2:
+        raise UserError(f"{path}: expected slices at different positions, found {len(series.slices)} at one position")
+    return kept
+
+
+def _read(file: Path) -> sitk.Image:
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(file))
+    try:
+        with quiet_itk():
+            return reader.Execute()
+    except RuntimeError as error:
+        raise UserError(f"{file}: expected a readable DICOM image, found: {itk_reason(error)}") from error
+
+
+def _voxels(slices: list[Slice], reporter: Reporter) -> np.ndarray:
+    """(slices, rows, columns) in HU; int16 unless a slice needs more."""
+    columns, rows, _ = slices[0].size
+    voxels = np.empty((len(slices), rows, columns), np.int16)
+    limits = np.iinfo(np.int16)
+    for index, one in enumerate(slices):
+        plane = sitk.GetArrayFromImage(_read(one.file)).reshape(rows, columns)
+        fits = plane.dtype.kind in "iu" or np.array_equal(plane, np.rint(plane))
+        if voxels.dtype == np.int16 and not (fits and plane.min() >= limits.min and plane.max() <= limits.max):
+            voxels = voxels.astype(np.float32)
+        voxels[index] = plane
+        reporter.progress("reading slices", index + 1, len(slices))
+    return voxels

@@ -1,0 +1,152 @@
+"""NIfTI voxels and header, read so that a damaged file is noticed.
+
+ITK fills a truncated NIfTI file with zeros, replaces a spacing of zero by 1 mm and drops a sheared sform, all without a
+word. So the voxels are read here (once, checked against the gzip checksum), and ITK is asked for the geometry only.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ..errors import UserError
+from ..geometry import Grid
+
+_DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+_COLOUR_OR_COMPLEX = {32: "complex numbers", 1792: "complex numbers", 128: "RGB colours", 2304: "RGBA colours"}
+_UNIT_MM = {1: 1000.0, 3: 0.001}
+_LPS = np.diag([-1.0, -1.0, 1.0])  # NIfTI's coordinates are RAS
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """What is needed of a header: `size` (x, y, z, ...), `pixdim` mm, `sform` (3, 4) LPS mm or None."""
+
+    size: tuple[int, ...]
+    dtype: np.dtype
+    pixdim: tuple[float, float, float]
+    offset: int
+    slope: float
+    intercept: float
+    has_qform: bool
+    sform: np.ndarray | None
+
+    def sform_grid(self) -> Grid:
+        """Grid of the sform, its axes possibly not at right angles. Raises ValueError when a column is zero."""
+        assert self.sform is not None
+        spacing = np.linalg.norm(self.sform[:, :3], axis=0)
+        if not (spacing > 0).all():
+            raise ValueError("a column of zeros in the sform")
+        return Grid(self.size[:3], tuple(float(s) for s in spacing), tuple(float(o) for o in self.sform[:, 3]),
+                    tuple(float(c) for c in (self.sform[:, :3] / spacing).ravel()))
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether the file's name says NIfTI in one file."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def read_nifti(path: Path) -> tuple[NiftiHeader, np.ndarray]:
+    """Header and voxels (z, y, x) of a 3-D scalar NIfTI file, scaled by its slope and intercept.
+
+    Raises UserError for what is no NIfTI file, is truncated or corrupt, or holds anything but one scalar volume.
+    """
+    try:
+        with _open(path) as stream:
+            header = _read_header(path, stream)
+            shape = header.size[2::-1]
+            wanted = int(np.prod(shape)) * header.dtype.itemsize
+            stream.seek(header.offset)
+            voxels = np.empty(shape, header.dtype)
+            found = stream.readinto(memoryview(voxels).cast("B"))
+            while stream.read(1 << 20):  # to the end, where gzip's checksum is compared
+                pass
+    except EOFError as error:
+        raise UserError(f"{path}: expected a whole gzip file, found one that ends too early (truncated)") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: expected a gzip-compressed NIfTI file, found damaged data ({error})") from error
+    if found != wanted:
+        raise UserError(f"{path}: expected {wanted} bytes of voxels, found {found} (truncated)")
+    return header, _scaled(voxels, header)
+
+
+def _open(path: Path) -> BinaryIO:
+    with open(path, "rb") as plain:
+        magic = plain.read(2)
+    if not magic:
+        raise UserError(f"{path}: expected a NIfTI file, found an empty file")
+    return gzip.open(path, "rb") if magic == b"\x1f\x8b" else open(path, "rb")
+
+
+def _read_header(path: Path, stream: BinaryIO) -> NiftiHeader:
+    raw = stream.read(540)
+    start = raw[:4].ljust(4, b"\0")
+    for order in "<>":
+        length = struct.unpack(order + "i", start)[0]
+        if length == 348 and raw[344:346] in (b"n+", b"ni") and len(raw) >= 348:
+            return _nifti1(path, raw, order)
+        if length == 540 and raw[4:6] in (b"n+", b"ni") and len(raw) >= 540:
+            return _nifti2(path, raw, order)
+    raise UserError(f"{path}: expected a NIfTI file, found other content (it starts with {raw[:12]!r})")
+
+
+def _nifti1(path: Path, raw: bytes, order: str) -> NiftiHeader:
+    def at(offset: int, kinds: str) -> tuple:
+        return struct.unpack_from(order + kinds, raw, offset)
+
+    slope, intercept = at(112, "2f")
+    qform, sform = at(252, "2h")
+    return _header(path, order, at(40, "8h"), at(70, "h")[0], at(76, "8f"), at(108, "f")[0], slope, intercept,
+                   qform, sform, at(280, "12f"), raw[123])
+
+
+def _nifti2(path: Path, raw: bytes, order: str) -> NiftiHeader:
+    def at(offset: int, kinds: str) -> tuple:
+        return struct.unpack_from(order + kinds, raw, offset)
+
+    slope, intercept = at(176, "2d")
+    qform, sform = at(344, "2i")
+    return _header(path, order, at(16, "8q"), at(12, "h")[0], at(104, "8d"), at(168, "q")[0], slope, intercept,
+                   qform, sform, at(400, "12d"), at(500, "i")[0])
+
+
+def _header(path: Path, order: str, dim: tuple, datatype: int, pixdim: tuple, offset: float, slope: float,
+            intercept: float, qform: int, sform: int, rows: tuple, units: int) -> NiftiHeader:
+    count = dim[0]
+    if not 1 <= count <= 7 or any(n < 1 for n in dim[1:count + 1]):
+        raise UserError(f"{path}: expected a NIfTI file, found impossible dimensions {list(dim)}")
+    size = tuple(dim[1:count + 1])
+    if datatype in _COLOUR_OR_COMPLEX:
+        raise UserError(f"{path}: expected one number a voxel, found {_COLOUR_OR_COMPLEX[datatype]}")
+    if datatype not in _DTYPES:
+        raise UserError(f"{path}: expected integer or float voxels, found NIfTI data type {datatype}")
+    if count < 3:
+        raise UserError(f"{path}: expected a 3-D volume, found a {count}-D image of size {_times(size)}")
+    if any(n > 1 for n in size[4:]):
+        raise UserError(f"{path}: expected one number a voxel, found a vector image of size {_times(size)}")
+    if len(size) > 3 and size[3] > 1:
+        raise UserError(f"{path}: expected one 3-D volume, found {size[3]} volumes (4-D image of {_times(size)})")
+    millimetres = _UNIT_MM.get(units & 7, 1.0)
+    matrix = _LPS @ np.asarray(rows, float).reshape(3, 4) * millimetres if sform > 0 else None
+    return NiftiHeader(size, np.dtype(order + _DTYPES[datatype]), tuple(float(p) * millimetres for p in pixdim[1:4]),
+                       int(offset), float(slope), float(intercept), qform > 0, matrix)
+
+
+def _times(size: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in size)
+
+
+def _scaled(voxels: np.ndarray, header: NiftiHeader) -> np.ndarray:
+    native = voxels if voxels.dtype.isnative else voxels.astype(voxels.dtype.newbyteorder("="))
+    slope, intercept = header.slope, header.intercept
+    if slope == 0 or not np.isfinite([slope, intercept]).all() or (slope, intercept) == (1.0, 0.0):
+        return native  # a slope of 0 means "not scaled" (NIfTI-1 standard)
+    if native.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():
+        return native.astype(np.int64) * int(slope) + int(intercept)
+    return native.astype(np.float32 if native.dtype != np.float64 else np.float64) * slope + intercept
