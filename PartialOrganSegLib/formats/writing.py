@@ -89,7 +89,8 @@ def write_segmentation(path: Path | str, labels: Volume, label_space: LabelSpace
 def _tags(organ: Organ) -> str:
     modifier = f"SCT^{organ.modifier.value}^{organ.modifier.meaning}" if organ.modifier else "^^"
     entry = "~".join((_CONTEXT, f"SCT^{CATEGORY.value}^{CATEGORY.meaning}",
-                      f"SCT^{organ.code.value}^{organ.code.meaning}", modifier, "Anatomic codes - DICOM master list", "^^", "^^"))
+                      f"SCT^{organ.code.value}^{organ.code.meaning}", modifier,
+                      "Anatomic codes - DICOM master list", "^^", "^^"))
     return f"Segmentation.Status:inprogress|TerminologyEntry:{entry}|"
 
 
