@@ -1,0 +1,55 @@
+"""Ctrl-C and SIGTERM end a command tidily: as KeyboardInterrupt, but never between the renames of one result."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+
+IMPATIENT_S = 2.0  # a second signal this soon is the same wish and must not disturb the clean-up
+
+
+class _State:
+    last = float("-inf")
+    held = False
+    pending = False
+
+
+def _cancel(_signal: int, _frame: object) -> None:
+    previous, _State.last = _State.last, time.monotonic()
+    if _State.held:
+        _State.pending = True
+    elif _State.last - previous > IMPATIENT_S:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def cancellable() -> Iterator[None]:
+    """Inside, SIGINT and SIGTERM raise KeyboardInterrupt. Outside the main thread signals are the caller's matter."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGBREAK"):  # Windows' way to ask a child process to end
+        signals.append(signal.SIGBREAK)
+    _State.last = float("-inf")
+    try:
+        before = {number: signal.signal(number, _cancel) for number in signals}
+    except ValueError:
+        before = {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Holds a cancellation back until the block is done. For moments only."""
+    _State.held = True
+    try:
+        yield
+    finally:
+        _State.held = False
+    if _State.pending:
+        _State.pending = False
+        raise KeyboardInterrupt

@@ -1,0 +1,101 @@
+"""`partialorganseg models`: which models are here, what they are, whether they are whole, and new ones."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import UserError
+from ..events import Reporter
+from .options import add_common_options
+
+HELP = "List, describe, verify or install models."
+EXAMPLE = "partialorganseg models list\n  partialorganseg models info embedded\n  partialorganseg models verify\n" \
+          "  partialorganseg models install my-model.zip"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|info|verify|install")
+    actions.add_parser("list", help="the installed models", epilog="example: partialorganseg models list")
+    info = actions.add_parser("info", help="one model's card: organs, data, licences, figures",
+                              epilog="example: partialorganseg models info embedded")
+    info.add_argument("name", help="an installed model's name or a bundle's folder")
+    verify = actions.add_parser("verify", help="compare every file with its SHA-256",
+                                epilog="example: partialorganseg models verify embedded")
+    verify.add_argument("name", nargs="?", help="an installed model's name or a bundle's folder (default: all)")
+    install = actions.add_parser("install", help="install a bundle from a folder, a zip or a URL",
+                                 epilog="example: partialorganseg models install my-model.zip")
+    install.add_argument("source", help="folder, zip file or http(s) URL of a zip")
+    install.add_argument("--sha256", help="the SHA-256 which the zip must have")
+    install.add_argument("--replace", action="store_true", help="replace an installed model of the same name")
+    for action in actions.choices.values():
+        add_common_options(action)
+
+
+def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    """Runs one of the four actions; `verify` returns 1 when a model is not whole."""
+    return {"list": _list, "info": _info, "verify": _verify, "install": _install}[arguments.action](arguments, reporter)
+
+
+def _list(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from ..models.store import list_models
+
+    bundles = list_models()
+    for bundle in bundles:
+        reporter.result(name=bundle.name, version=bundle.metadata.version, organs=bundle.label_space.names,
+                        folder=bundle.folder)
+        print(f"{bundle.name:<20} {bundle.metadata.version:<10} {len(bundle.label_space.organs):>3} organs  "
+              f"{bundle.folder}")
+    if not bundles:
+        reporter.warning("no model is installed; see: partialorganseg models install --help")
+    return 0
+
+
+def _info(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from ..models.store import find_model
+
+    bundle = find_model(arguments.name)
+    own = bundle.metadata.partialorganseg
+    facts = {
+        "name": bundle.name, "version": bundle.metadata.version, "description": bundle.metadata.description,
+        "folder": bundle.folder, "organs": ", ".join(bundle.label_space.names), "network": bundle.network_name,
+        "spacing": " x ".join(f"{mm:g}" for mm in bundle.preprocessing.spacing_zyx) + " mm (z, y, x)",
+        "licence of the code": own.licences.code, "licence of the weights": own.licences.weights,
+        "licence of the data": own.licences.data,
+    }
+    reporter.result(**facts, metrics=own.metrics, training_data=own.training_data)
+    print("\n".join(f"{key:<24}{value}" for key, value in facts.items()))
+    card = bundle.folder / "README.md"
+    if card.is_file():
+        print(f"{'model card':<24}{card}")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from ..models.checksums import verify_bundle
+    from ..models.folders import find_folder, model_folders
+
+    folders = {arguments.name: find_folder(arguments.name)} if arguments.name else model_folders()
+    if not folders:
+        raise UserError("models verify: expected at least one installed model, found none")
+    bad = 0
+    for name, folder in folders.items():
+        try:
+            verify_bundle(folder)
+        except UserError as error:
+            bad += 1
+            reporter.error(str(error))
+            continue
+        reporter.result(name=name, verified=True, folder=folder)
+        print(f"{name:<20} ok  {folder}")
+    return 1 if bad else 0
+
+
+def _install(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from ..models.store import install_model
+
+    source = arguments.source if "://" in arguments.source else Path(arguments.source)
+    bundle = install_model(source, checksum=arguments.sha256, replace=arguments.replace)
+    reporter.result(name=bundle.name, version=bundle.metadata.version, folder=bundle.folder)
+    print(f"installed {bundle.name} {bundle.metadata.version} in {bundle.folder}")
+    return 0

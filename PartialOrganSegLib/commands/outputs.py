@@ -1,0 +1,56 @@
+"""Output folders: tried before the work starts, and filled with a case's files all at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..cancelling import uninterrupted
+from ..errors import UserError
+
+_PROBE_BYTES = 1 << 20
+
+
+def writable_folder(path: Path) -> Path:
+    """Makes an output folder if needed and tries it with a small file. Raises UserError with the reason."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+    except OSError as error:
+        found = "a file" if path.is_file() else (error.strerror or str(error)).lower()
+        raise UserError(f"{path}: expected a folder that can be written, found: {found}") from error
+    return path
+
+
+@contextlib.contextmanager
+def all_at_once(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder inside `folder`; what was written there moves up together on success, else it vanishes.
+
+    Raises UserError naming the final place when writing fails.
+    """
+    scratch: Path | None = None
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+        yield scratch
+        with uninterrupted():
+            for path in sorted(scratch.iterdir()):
+                os.replace(path, folder / path.name)
+    except (OSError, UserError) as error:
+        text = str(error) if isinstance(error, UserError) else f"{folder}: could not be written: {error}"
+        raise UserError(text.replace(str(scratch), str(folder))) from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def refuse_existing(paths: list[Path], overwrite: bool) -> None:
+    """Raises UserError for the first of `paths` that exists, unless it may be overwritten."""
+    existing = next((path for path in paths if path.exists()), None)
+    if existing and not overwrite:
+        raise UserError(f"{existing}: expected no such file yet, found an earlier result; --overwrite replaces it")

@@ -1,0 +1,44 @@
+"""`partialorganseg train`: a recipe into a run folder with checkpoints and, at its end, a model bundle."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import UserError
+from ..events import Reporter
+from .options import add_common_options
+
+HELP = "Train a network as a recipe says."
+EXAMPLE = "partialorganseg train Resources/recipes/embedded.yaml -o runs/first --set steps=2000\n" \
+          "  partialorganseg train Resources/recipes/embedded.yaml -o runs/first --resume"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="the recipe's YAML file")
+    parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="run folder (default: runs/NAME-OF-RECIPE)")
+    parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="change one setting of the recipe; may be given several times")
+    add_common_options(parser)
+
+
+def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    """Trains to the recipe's end. Raises UserError for a wrong recipe before anything is written."""
+    from ..training.recipe import load_recipe
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    run_folder = arguments.output or Path("runs") / arguments.recipe.stem
+    try:
+        from ..training.trainer import train
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("PartialOrganSegLib"):
+            raise
+        raise UserError(f"train: expected the package {error.name}, found none; "
+                        "pip install 'partialorganseg[train]'") from error
+    reporter.started(command="train", recipe=arguments.recipe, run=run_folder, resume=arguments.resume,
+                     device=arguments.device)
+    train(recipe, run_folder, arguments.resume, arguments.device, reporter)
+    reporter.result(run=run_folder)
+    print(f"run folder: {run_folder}")
+    return 0
