@@ -38,8 +38,9 @@ def cancellable() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if _State.last == float("-inf"):  # once cancelled, a late second signal must not kill the ending process
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @contextlib.contextmanager

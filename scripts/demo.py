@@ -1,13 +1,13 @@
 """Set up and segment in one command: `python3 scripts/demo.py [CT]`.
 
-CT is a NIfTI, NRRD or MetaImage file or a DICOM folder; without one, a synthetic CT is made. Further options go to
-`partialorganseg segment`, e.g. `--organs liver,spleen`.
+CT is a NIfTI, NRRD or MetaImage file or a DICOM folder; without one, a synthetic CT is made. Results lie in a folder
+beside it. Further options go to `partialorganseg segment`, e.g. `--organs liver,spleen` or `-o results`.
 """
 
-import argparse
+import sys
 from pathlib import Path
 
-from _environment import ROOT, call, ready_environment, run_script
+from _environment import ROOT, SetupError, call, ready_environment, run_script
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -19,20 +19,21 @@ def result_folder(ct):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ct", nargs="?", type=Path, metavar="CT", help="the CT to segment; none: a synthetic one")
-    parser.add_argument("-o", "--output", type=Path, help="folder for the results (default: beside the CT)")
-    arguments, segment_options = parser.parse_known_args()
+    options = sys.argv[1:]
+    if options[:1] in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
+    ct = Path(options.pop(0)).resolve() if options and not options[0].startswith("-") else None
+    if ct and not ct.exists():  # told before minutes of set-up
+        raise SetupError(f"{ct}: expected a CT file or a DICOM folder, found nothing there")
     command = [str(ready_environment()), "-m", "PartialOrganSegLib"]
-    ct = arguments.ct and arguments.ct.resolve()
     if ct is None:
-        phantom = ROOT / "output" / "demo"
-        ct = phantom / "images" / "phantom_0.nii.gz"
-        code = call([*command, "phantom", "-o", str(phantom), "--seed", "0", "--overwrite"])
+        folder = ROOT / "output" / "demo"
+        ct = folder / "images" / "phantom_0.nii.gz"
+        code = call([*command, "phantom", "-o", str(folder), "--seed", "0", "--overwrite"])
         if code:
             return code
-    output = arguments.output.resolve() if arguments.output else result_folder(ct)
-    return call([*command, "segment", str(ct), "-o", str(output), "--overwrite", *segment_options])
+    return call([*command, "segment", str(ct), "-o", str(result_folder(ct)), "--overwrite", *options])
 
 
 if __name__ == "__main__":
