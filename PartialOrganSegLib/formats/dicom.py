@@ -6,6 +6,7 @@ GDCM (inside SimpleITK) reads the tags and every compressed transfer syntax that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,7 +154,11 @@ def _read_header(file: Path) -> Slice | None:
     try:
         with quiet_itk():
             reader.ReadImageInformation()
-    except RuntimeError:
+    except RuntimeError as error:
+        with open(file, "rb") as stream:
+            if _SAYS_CT.search(stream.read(4096)):
+                raise UserError(f"{file}: expected a whole CT slice, found a damaged or truncated file; replace it, or "
+                                "remove it to go on without that slice") from error
         return None
     tags = {key: reader.GetMetaData(key).strip(" \0") for key in reader.GetMetaDataKeys() if key in _TAGS}
     size = (*reader.GetSize(), 1)[:3]
@@ -164,8 +169,10 @@ def _read_header(file: Path) -> Slice | None:
                  np.asarray(direction, float), tags)
 
 
-# Image type, modality, description, series UID, acquisition, instance, position, orientation, SOP instance UID.
+# Image type, SOP instance UID, modality, description, series UID and number, acquisition, instance number.
 _TAGS = {"0008|0008", "0008|0018", "0008|0060", "0008|103e", "0020|000e", "0020|0011", "0020|0012", "0020|0013"}
+# The modality as it stands in the file, with explicit and implicit value representation.
+_SAYS_CT = re.compile(rb"\x08\x00\x60\x00(CS\x02\x00|\x02\x00\x00\x00)CT")
 
 
 def _key(one: Slice) -> tuple:

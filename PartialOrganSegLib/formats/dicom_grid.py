@@ -14,7 +14,7 @@ from ..events import Reporter
 from ..geometry import Grid, Volume
 from .checks import AIR_HU, padding_to_air
 
-_UNEVEN = 0.05  # of the slice distance: less is the rounding of positions in the headers
+_UNEVEN, _UNEVEN_MM = 0.05, 0.1  # of the slice distance, or mm: less is the rounding of positions in headers
 _SHIFTED_PIXELS = 0.5  # a slice this far from the stack's axis is shown at the wrong place
 
 
@@ -47,10 +47,10 @@ def _regular(heights: np.ndarray) -> tuple[float, bool]:
     values, counts = np.unique(np.round(distances, 2), return_counts=True)
     median = float(np.median(distances))
     usual = float(values[np.argmax(counts)])
-    alike = np.abs(distances - usual) <= _UNEVEN * usual
+    alike = np.abs(distances - usual) <= max(_UNEVEN * usual, _UNEVEN_MM)
     step = float(distances[alike].mean()) if alike.mean() >= 0.5 else max(float(distances.min()), median / 2)
     even = heights[-1] / (len(heights) - 1) * np.arange(len(heights))
-    return step, bool(np.abs(heights - even).max() <= max(_UNEVEN * step, 0.02)) and bool(alike.all())
+    return step, bool(np.abs(heights - even).max() <= max(_UNEVEN * step, _UNEVEN_MM))
 
 
 def _upright(path: Path, voxels: np.ndarray, shifts: np.ndarray, local: np.ndarray, grid: Grid,

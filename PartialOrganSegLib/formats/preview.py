@@ -166,12 +166,11 @@ def _outlines(labels: np.ndarray, label_space: LabelSpace, size: tuple[int, int]
 def _page(pictures: list[Image.Image], present: list[tuple[Organ, float]]) -> Image.Image:
     """The planes side by side; the legend under the axial slice where there is room, otherwise below all."""
     axial, tallest = pictures[0], max(picture.height for picture in pictures)
-    rows = max(1, (len(present) + 1) // 2)
-    beside = tallest - axial.height - _GAP >= rows * _ROW
-    columns = 2 if beside else 5
-    width = sum(picture.width for picture in pictures) + _GAP * (len(pictures) + 1)
-    legend_width = axial.width if beside else width - 2 * _GAP
-    legend = _legend(present, legend_width, columns)
+    width = max(sum(picture.width for picture in pictures) + _GAP * (len(pictures) + 1), _CELL + 2 * _GAP)
+    legend = _legend(present, axial.width)
+    beside = axial.width >= _CELL and tallest - axial.height - _GAP >= legend.height
+    if not beside:
+        legend = _legend(present, width - 2 * _GAP)
     height = 2 * _GAP + (tallest if beside else tallest + _GAP + legend.height)
     page = Image.new("RGB", (width, height), _PAPER)
     left = _GAP
@@ -182,19 +181,19 @@ def _page(pictures: list[Image.Image], present: list[tuple[Organ, float]]) -> Im
     return page
 
 
-def _legend(present: list[tuple[Organ, float]], width: int, columns: int) -> Image.Image:
+def _legend(present: list[tuple[Organ, float]], width: int) -> Image.Image:
+    columns = max(1, width // _CELL)
     rows = max(1, -(-len(present) // columns))
     legend = Image.new("RGB", (width, rows * _ROW), _PAPER)
     draw = ImageDraw.Draw(legend)
     if not present:
         draw.text((0, _ROW // 2), "no organ found", fill=_DIM, font=_font(16), anchor="lm")
-    cell = min(width // columns, _CELL)
     for number, (organ, millilitres) in enumerate(present):
-        left, middle = number // rows * cell, number % rows * _ROW + _ROW // 2
+        left, middle = number // rows * _CELL, number % rows * _ROW + _ROW // 2
         draw.rounded_rectangle((left, middle - 7, left + 14, middle + 7), 3, fill=organ.colour)
         draw.text((left + 22, middle), organ.title, fill=_INK, font=_font(16), anchor="lm")
         amount = f"{millilitres:.0f} ml" if millilitres >= 10 else f"{millilitres:.1f} ml"
-        draw.text((left + cell - 24, middle), amount, fill=_DIM, font=_font(16), anchor="rm")
+        draw.text((left + _CELL - 24, middle), amount, fill=_DIM, font=_font(16), anchor="rm")
     return legend
 
 

@@ -1,0 +1,105 @@
+"""Flips and axis swaps keep every voxel's value and place, for all 48 axis orders and oblique grids."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from PartialOrganSegLib.geometry import Grid, Volume
+
+ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
+
+
+def signed_axes(order: tuple[int, ...], signs: tuple[int, ...]) -> np.ndarray:
+    """Direction matrix whose voxel axis a runs along patient axis order[a], backwards for a sign of -1."""
+    axes = np.zeros((3, 3))
+    for voxel, (world, sign) in enumerate(zip(order, signs, strict=True)):
+        axes[world, voxel] = sign
+    return axes
+
+
+def rotation(x: float, y: float, z: float) -> np.ndarray:
+    """Rotation by three angles in degrees."""
+    result = np.eye(3)
+    for axis, angle in enumerate(np.radians((x, y, z))):
+        a, b = [i for i in range(3) if i != axis]
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        result = result @ turn
+    return result
+
+
+def volume(direction: np.ndarray, size: tuple[int, int, int] = (4, 5, 6)) -> Volume:
+    grid = Grid(size, (0.7, 1.3, 5.0), (-120.5, 33.25, 801.0), tuple(direction.ravel()))
+    return Volume(np.arange(np.prod(size), dtype=np.int32).reshape(grid.shape), grid)
+
+
+def places(one: Volume) -> np.ndarray:
+    """(n, 3) LPS mm of each voxel, row v for the voxel of value v."""
+    z, y, x = np.indices(one.array.shape).reshape(3, -1)
+    where = (one.grid.matrix @ np.stack([x, y, z, np.ones_like(x)]))[:3].T
+    return where[np.argsort(one.array.ravel())]
+
+
+def check(one: Volume) -> None:
+    turned = one.canonical()
+    np.testing.assert_allclose(places(turned), places(one), atol=1e-9)
+    np.testing.assert_array_equal(one.grid.axis_order().from_canonical(turned.array), one.array)
+    cosines = np.asarray(turned.grid.direction).reshape(3, 3)
+    assert (np.diag(cosines) > 0).all()
+    assert turned.grid.axis_order().permutation == (0, 1, 2)
+    assert not any(turned.grid.axis_order().flips)
+
+
+@pytest.mark.parametrize(("order", "signs"), ORDERS)
+def test_every_axis_order_keeps_voxels_in_place(order: tuple[int, ...], signs: tuple[int, ...]) -> None:
+    one = volume(signed_axes(order, signs))
+    check(one)
+    np.testing.assert_array_equal(one.canonical().grid.direction, np.eye(3).ravel())
+    assert one.grid.tilt_degrees() == pytest.approx(0, abs=1e-5)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(ORDERS), st.tuples(*[st.floats(-30, 30)] * 3), st.tuples(*[st.integers(1, 5)] * 3))
+def test_oblique_grids_keep_voxels_in_place(axes: tuple, angles: tuple, size: tuple) -> None:
+    check(volume(rotation(*angles) @ signed_axes(*axes), size))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.tuples(*[st.floats(-180, 180)] * 3))
+def test_any_rotation_round_trips(angles: tuple) -> None:
+    one = volume(rotation(*angles))
+    turned = one.canonical()
+    np.testing.assert_allclose(places(turned), places(one), atol=1e-9)
+    np.testing.assert_array_equal(one.grid.axis_order().from_canonical(turned.array), one.array)
+
+
+def test_canonical_arrays_run_to_superior_posterior_left() -> None:
+    turned = volume(signed_axes((2, 0, 1), (-1, 1, -1))).canonical()
+    where = places(turned)[np.argsort(np.argsort(turned.array.ravel()))].reshape(*turned.array.shape, 3)
+    for axis, world in ((0, 2), (1, 1), (2, 0)):
+        assert (np.diff(where[..., world], axis=axis) > 0).all()
+
+
+def test_tilt_is_the_angle_to_the_nearest_axis() -> None:
+    assert volume(rotation(12, 0, 0)).grid.tilt_degrees() == pytest.approx(12)
+    assert volume(rotation(0, 0, 90)).grid.tilt_degrees() == pytest.approx(0, abs=1e-5)
+
+
+def test_same_as_compares_places_not_numbers() -> None:
+    grid = volume(np.eye(3)).grid
+    assert grid.same_as(Grid(grid.size, grid.spacing, (grid.origin[0] + 0.005, *grid.origin[1:])))
+    assert not grid.same_as(Grid(grid.size, grid.spacing, (grid.origin[0] + 0.05, *grid.origin[1:])))
+    assert not grid.same_as(Grid((4, 5, 7), grid.spacing, grid.origin))
+    assert not grid.same_as(Grid(grid.size, (0.71, 1.3, 5.0), grid.origin))
+
+
+def test_voxel_volume_and_array_shape() -> None:
+    grid = Grid((4, 5, 6), (2.0, 2.5, 4.0))
+    assert grid.voxel_ml == pytest.approx(0.02)
+    assert grid.shape == (6, 5, 4)
+    with pytest.raises(ValueError, match="does not fit"):
+        Volume(np.zeros((4, 5, 6)), grid)
