@@ -9,6 +9,10 @@ from collections.abc import Iterator
 
 IMPATIENT_S = 2.0  # a second signal this soon is the same wish and must not disturb the clean-up
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if hasattr(signal, "SIGBREAK"):  # Windows' way to ask a child process to end
+    SIGNALS.append(signal.SIGBREAK)
+
 
 class _State:
     last = float("-inf")
@@ -27,20 +31,23 @@ def _cancel(_signal: int, _frame: object) -> None:
 @contextlib.contextmanager
 def cancellable() -> Iterator[None]:
     """Inside, SIGINT and SIGTERM raise KeyboardInterrupt. Outside the main thread signals are the caller's matter."""
-    signals = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGBREAK"):  # Windows' way to ask a child process to end
-        signals.append(signal.SIGBREAK)
     _State.last = float("-inf")
     try:
-        before = {number: signal.signal(number, _cancel) for number in signals}
+        before = {number: signal.signal(number, _cancel) for number in SIGNALS}
     except ValueError:
         before = {}
     try:
         yield
     finally:
-        if _State.last == float("-inf"):  # once cancelled, a late second signal must not kill the ending process
-            for number, handler in before.items():
+        for number, handler in before.items():
+            if signal.getsignal(number) is _cancel:
                 signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """For a process that was cancelled and is about to end: a late second signal must not change its exit code."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

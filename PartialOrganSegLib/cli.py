@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TextIO
 
 from . import __version__
-from .cancelling import cancellable
+from .cancelling import cancellable, ignore_signals
 from .commands import check, doctor, logfile, models, phantom, segment, train
 from .commands.options import JSON_EVENTS
 from .errors import UsageError, UserError
@@ -47,19 +47,22 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    """Runs one command and returns its exit code. Without `argv` it is the whole process's command line."""
+    words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a console that cannot show a path's letters still goes on
     with contextlib.ExitStack() as stack:
         stack.enter_context(cancellable())
-        if JSON_EVENTS in argv:
+        if JSON_EVENTS in words:
             reporter: Reporter = JsonReporter(stack.enter_context(_private_stdout()))
         else:
             reporter = ConsoleReporter()
         stack.callback(reporter.close)
-        return _guarded(argv, reporter)
+        code = _guarded(words, reporter)
+        if code == CANCELLED and argv is None:
+            ignore_signals()
+    return code
 
 
 def _guarded(argv: Sequence[str], reporter: Reporter) -> int:

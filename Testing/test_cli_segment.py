@@ -199,7 +199,7 @@ def slow_preview(path, *_):
 predictor.Predictor = here.SoftTissueIsLiver
 bundle.load_bundle = lambda name: SimpleNamespace(name=name, label_space=here.WORD16)
 preview.write_preview = slow_preview
-sys.exit(main(sys.argv[1:]))
+sys.exit(main())
 """
 
 
