@@ -180,12 +180,21 @@ def test_truncated_files_are_never_filled_up(tmp_path: Path, suffix: str, kept: 
     assert capfd.readouterr() == ("", "")
 
 
-def test_damaged_gzip_is_noticed(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.nii.gz", body(shape=(30, 60, 60)))
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("place", [0.5, 0.999])
+def test_damaged_compressed_voxels_are_noticed(tmp_path: Path, suffix: str, place: float) -> None:
+    path = tmp_path / f"a{suffix}"
+    sitk.WriteImage(sitk.GetImageFromArray(body(shape=(30, 60, 60))), str(path), True)
     raw = bytearray(path.read_bytes())
-    raw[-40] ^= 0xFF
+    raw[int(place * len(raw))] ^= 0x55
     path.write_bytes(raw)
-    refused(path, "damaged")
+    refused(path, "" if suffix == ".nrrd" else "damaged")
+
+
+def test_metaimage_without_its_voxels(tmp_path: Path) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(body()), str(tmp_path / "a.mhd"), True)
+    next(tmp_path.glob("a.*raw")).unlink()
+    refused(tmp_path / "a.mhd", "no such file")
 
 
 def test_dimensions_other_than_three(tmp_path: Path) -> None:

@@ -21,6 +21,10 @@ from .checks import check_grid
 from .dicom_grid import place_slices
 from .itk import grid_of, itk_reason, quiet_itk
 
+# Image type, SOP instance UID, modality, description, series UID and number, acquisition, instance number.
+_TAGS = {"0008|0008", "0008|0018", "0008|0060", "0008|103e", "0020|000e", "0020|0011", "0020|0012", "0020|0013"}
+# The modality as it stands in the file, with explicit and implicit value representation.
+_SAYS_CT = re.compile(rb"\x08\x00\x60\x00(CS\x02\x00|\x02\x00\x00\x00)CT")
 _NO_IMAGE_SUFFIXES = (".json", ".xml", ".txt", ".csv", ".md", ".html", ".zip", ".gz", ".pdf", ".png", ".jpg", ".py")
 
 
@@ -168,11 +172,6 @@ def _read_header(file: Path) -> Slice | None:
     return Slice(file, tuple(size), tuple(reader.GetSpacing()[:2]), np.asarray(reader.GetOrigin(), float),
                  np.asarray(direction, float), tags)
 
-
-# Image type, SOP instance UID, modality, description, series UID and number, acquisition, instance number.
-_TAGS = {"0008|0008", "0008|0018", "0008|0060", "0008|103e", "0020|000e", "0020|0011", "0020|0012", "0020|0013"}
-# The modality as it stands in the file, with explicit and implicit value representation.
-_SAYS_CT = re.compile(rb"\x08\x00\x60\x00(CS\x02\x00|\x02\x00\x00\x00)CT")
 
 
 def _key(one: Slice) -> tuple:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..geometry import Grid, Volume
+
+_STALE = "Reason: No such file or directory"  # the system's error of an earlier call, which MetaImage's reader repeats
 
 
 @contextlib.contextmanager
@@ -39,8 +42,9 @@ def itk_reason(error: Exception) -> str:
     """The part of an ITK exception that says what happened, as one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith("Exception thrown") and ".cxx:" not in line
-            and ".hxx:" not in line]
-    text = " ".join(said[-2:] if said else lines[-1:])
+            and ".hxx:" not in line and line != _STALE]
+    said = [re.sub(r"^\[nrrd\] \w+: ?", "", line) for line in said or lines]
+    text = "; ".join([line for line in said if line and not line.endswith(":")][-2:])
     return text.split("): ", 1)[-1].replace("sitk::ERROR: ", "")[:200]
 
 

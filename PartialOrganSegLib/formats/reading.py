@@ -14,6 +14,7 @@ from ..geometry import Grid, Volume
 from . import dicom
 from .checks import check_grid, doubtful_ct, to_hu
 from .itk import grid_of, itk_reason, quiet_itk
+from .metaimage import check_metaimage
 from .nifti import NiftiHeader, is_nifti, read_nifti
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -138,11 +139,15 @@ def _nifti_grid(path: Path, header: NiftiHeader, reporter: Reporter) -> Grid:
 
 
 def _read_with_itk(path: Path) -> tuple[np.ndarray, Grid]:
+    if path.suffix.lower() in (".mha", ".mhd"):
+        check_metaimage(path)
     try:
         with quiet_itk():
             image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise UserError(f"{path}: expected a whole NRRD or MetaImage file, found: {itk_reason(error)}") from error
+        reason = itk_reason(error)
+        reason = "other content" if reason.startswith("Unable to determine ImageIO") else f"damage: {reason}"
+        raise UserError(f"{path}: expected a whole NRRD or MetaImage file, found {reason}") from error
     components = image.GetNumberOfComponentsPerPixel()
     if components > 1:
         raise UserError(f"{path}: expected one number a voxel, found {components} (colours, vectors or layers)")

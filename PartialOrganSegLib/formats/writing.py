@@ -116,7 +116,7 @@ def _read_back(file: Path) -> None:
     if is_nifti(file):
         read_nifti(file)
     else:
-        sitk.ReadImage(str(file))
+        sitk.ReadImage(str(file))  # NRRD and MetaImage writers tell; this is the second look
 
 
 def write_table(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
