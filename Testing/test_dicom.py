@@ -240,6 +240,21 @@ def test_one_slice_is_no_volume(tmp_path: Path) -> None:
     refused(next(tmp_path.iterdir()), "single slice", "folder")
 
 
+def test_one_file_with_all_slices(tmp_path: Path) -> None:
+    array = body()
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((0.9, 0.8, 5.0))
+    image.SetMetaData("0008|0060", "CT")
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetFileName(str(tmp_path / "frames.dcm"))
+    writer.Execute(image)
+    for path in (tmp_path, tmp_path / "frames.dcm"):
+        volume = read_ct(path)
+        np.testing.assert_array_equal(volume.array, array)
+        np.testing.assert_allclose(volume.grid.spacing, (0.9, 0.8, 5.0))
+
+
 def test_damaged_slice_is_named(tmp_path: Path) -> None:
     write_series(tmp_path, body())
     victim = tmp_path / "im004.dcm"

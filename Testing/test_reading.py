@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from real_data import real_data_path
 
 from PartialOrganSegLib.errors import UserError
@@ -189,6 +191,33 @@ def test_damaged_compressed_voxels_are_noticed(tmp_path: Path, suffix: str, plac
     raw[int(place * len(raw))] ^= 0x55
     path.write_bytes(raw)
     refused(path, "" if suffix == ".nrrd" else "damaged")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return save(tmp_path_factory.mktemp("whole") / "a.nii", body()).read_bytes()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 351), st.integers(0, 255)), min_size=1, max_size=6))
+def test_any_damage_to_a_header_ends_in_a_volume_or_in_one_line(tmp_path_factory: pytest.TempPathFactory, whole: bytes,
+                                                                changes: list[tuple[int, int]]) -> None:
+    raw = bytearray(whole)
+    for place, value in changes:
+        raw[place] = value
+    path = tmp_path_factory.getbasetemp() / "damaged.nii"
+    path.write_bytes(raw)
+    volume, message = None, ""
+    try:
+        volume = read_ct(path, force=True)
+    except UserError as error:
+        message = str(error)
+    if volume is None:
+        assert str(path) in message
+        assert "\n" not in message
+    else:
+        assert volume.array.shape == volume.grid.shape
+        assert min(volume.grid.spacing) > 0
 
 
 def test_metaimage_without_its_voxels(tmp_path: Path) -> None:

@@ -140,7 +140,8 @@ def list_series(path: Path, reporter: Reporter | None = None) -> list[Series]:
         if path.is_file():
             raise UserError(f"{path}: expected a CT (NIfTI, NRRD, MetaImage or DICOM), found another kind of file")
         raise UserError(f"{path}: expected DICOM images or CT files in the folder, found none")
-    return [part for _, slices in sorted(groups.items(), key=lambda item: str(item[0])) for part in _phases(slices)]
+    keys = sorted(groups, key=lambda key: (key[0], str(key)))
+    return [part for key in keys for part in _phases(groups[key])]
 
 
 def _dicom_files(folder: Path) -> Iterator[Path]:

@@ -106,8 +106,8 @@ def _read_file(path: Path, reporter: Reporter) -> Volume:
             grid = _nifti_grid(path, header, reporter)
         else:
             array, grid = _read_with_itk(path)
-    except (OSError, MemoryError) as error:
-        raise UserError(f"{path}: expected a readable image, found: {error}") from error
+    except (OSError, MemoryError, ValueError, OverflowError) as error:  # ValueError: sizes no array can have
+        raise UserError(f"{path}: expected a readable image, found a damaged one: {error}") from error
     return Volume(array, check_grid(path, grid, reporter))
 
 
