@@ -181,6 +181,20 @@ def test_json_events_are_all_that_stdout_holds(tmp_path, capfd):
     assert "a C++ library talks" in captured.err
 
 
+def test_cancelling_between_the_renames_of_a_case_waits_for_all_of_them(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def replace_and_cancel(source, target):
+        replace(source, target)
+        if Path(target) == tmp_path / "out" / "a.labels.nii.gz":
+            signal.raise_signal(signal.SIGINT)
+
+    paths = [write_ct(tmp_path / f"{name}.nii.gz") for name in "ab"]
+    monkeypatch.setattr("PartialOrganSegLib.commands.outputs.os.replace", replace_and_cancel)
+    assert main(["segment", *map(str, paths), "-o", str(tmp_path / "out")]) == 130
+    assert names(tmp_path / "out") == [f"a{kind}" for kind in KINDS]
+
+
 CANCELLED = """
 import sys, time
 from types import SimpleNamespace

@@ -63,15 +63,14 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                      organs=organs or bundle.label_space.names, device=arguments.device)
     paths, failures = expand(arguments.inputs, reporter)
     cases = named_cases(paths, reporter)
-    predictor = None
     segmented = 0
+    if cases:
+        from ..inference.predictor import Predictor
+
+        predictor = Predictor(bundle, device=arguments.device, mirror=arguments.mirror)
     for number, case in enumerate(cases, 1):
         try:
             refuse_existing(list(case.outputs(folder, not arguments.no_preview).values()), arguments.overwrite)
-            if predictor is None:
-                from ..inference.predictor import Predictor
-
-                predictor = Predictor(bundle, device=arguments.device, mirror=arguments.mirror)
             segment_case(case, predictor, organs, arguments, reporter)
             segmented += 1
         except Exception as error:
