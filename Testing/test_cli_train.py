@@ -1,0 +1,74 @@
+"""What `partialorganseg train` and `check` hand to the library, and how they end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from PartialOrganSegLib.cli import main
+from PartialOrganSegLib.errors import UserError
+
+
+@pytest.fixture
+def training(monkeypatch):
+    """Records the calls that the library would get."""
+    calls = []
+
+    def load_recipe(path, overrides):
+        if overrides == ["stepz=3"]:
+            raise UserError("recipe.yaml: stepz: expected a known setting (did you mean 'steps'?)")
+        return path, tuple(overrides)
+
+    recipe = SimpleNamespace(load_recipe=load_recipe)
+    trainer = SimpleNamespace(train=lambda *settings: calls.append(settings[:4]))
+    monkeypatch.setitem(sys.modules, "PartialOrganSegLib.training.recipe", recipe)
+    monkeypatch.setitem(sys.modules, "PartialOrganSegLib.training.trainer", trainer)
+    return SimpleNamespace(calls=calls, trainer=trainer)
+
+
+def test_settings_reach_the_trainer(training):
+    assert main(["train", "my.yaml", "-o", "run", "--resume", "--set", "steps=3", "--set", "lr=0.1",
+                 "--device", "cpu"]) == 0
+    assert main(["train", "recipes/my.yaml"]) == 0
+    assert training.calls == [((Path("my.yaml"), ("steps=3", "lr=0.1")), Path("run"), True, "cpu"),
+                              ((Path("recipes/my.yaml"), ()), Path("runs/my"), False, "auto")]
+
+
+def test_wrong_setting_is_one_line(training, capsys):
+    assert main(["train", "my.yaml", "--set", "stepz=3"]) == 1
+    assert "did you mean 'steps'?" in capsys.readouterr().err
+    assert training.calls == []
+
+
+def test_cancelled_training_ends_with_130(training, capsys):
+    def cancelled(*_):
+        raise KeyboardInterrupt
+
+    training.trainer.train = cancelled
+    assert main(["train", "my.yaml"]) == 130
+    assert capsys.readouterr().err == "error: cancelled\n"
+
+
+def test_missing_training_package_is_told(training, monkeypatch, capsys):
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'monai'", name="monai")
+
+    monkeypatch.delitem(sys.modules, "PartialOrganSegLib.training.trainer")
+    monkeypatch.setattr("PartialOrganSegLib.training.trainer", None, raising=False)
+    finder = SimpleNamespace(find_spec=lambda name, *_: missing(name) if name.endswith("training.trainer") else None)
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    assert main(["train", "my.yaml"]) == 1
+    assert "pip install 'partialorganseg[train]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("problems", "code", "said"), [([], 0, "m.yaml: ok"), (["a: b", "c: d"], 1, "2 problems")])
+def test_check_prints_each_problem(problems, code, said, monkeypatch, capsys):
+    manifest = SimpleNamespace(load_manifest=lambda path: path, check_manifest=lambda manifest, reporter: problems)
+    monkeypatch.setitem(sys.modules, "PartialOrganSegLib.data.manifest", manifest)
+    assert main(["check", "m.yaml"]) == code
+    captured = capsys.readouterr()
+    assert said in captured.out
+    assert captured.err.splitlines() == [f"error: {problem}" for problem in problems]
