@@ -1,0 +1,1 @@
+"""Model bundles: how a network is stored, checked, installed and found."""

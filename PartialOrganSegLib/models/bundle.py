@@ -1,0 +1,193 @@
+"""A trained network with all it needs to be used: a folder in the MONAI bundle layout.
+
+    NAME/configs/metadata.json        MONAI's fields and our own section (see metadata.py)
+    NAME/configs/inference.json       `python -m monai.bundle run --config_file .../inference.json --image CT`
+    NAME/configs/checksums.json       SHA-256 of every other file
+    NAME/models/model.safetensors     weights, never a pickle
+    NAME/README.md                    the model card
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from ..errors import UserError
+from ..organs import LabelSpace
+from .checksums import verify_bundle, write_checksums
+from .folders import find_folder
+from .metadata import (
+    LabelSpaceEntry,
+    Licences,
+    Metadata,
+    NetworkEntry,
+    OwnSection,
+    PreprocessingEntry,
+    monai_fields,
+    read_metadata,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS = "models/model.safetensors"
+METADATA = "configs/metadata.json"
+AIR_HU = -1024.0
+
+# Executed by MONAI's bundle runner, not by us: `$` expressions are MONAI's, and every `--key=value` overrides one.
+INFERENCE_CONFIG: dict[str, Any] = {
+    "imports": [
+        "$from PartialOrganSegLib.formats.reading import read_ct",
+        "$from PartialOrganSegLib.formats.writing import write_labelmap",
+        "$from PartialOrganSegLib.models.bundle import load_bundle",
+        "$from PartialOrganSegLib.inference.predictor import Predictor",
+        "$from pathlib import Path",
+    ],
+    "bundle_root": ".",
+    "image": "ct.nii.gz",
+    "output": "labels.nii.gz",
+    "device": "auto",
+    "predictor": "$Predictor(load_bundle(@bundle_root), device=@device)",
+    "run": ["$write_labelmap(Path(@output), @predictor.predict(read_ct(Path(@image))).labels)"],
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How HU on any grid become the network's input.
+
+    `spacing_zyx` mm is the working spacing, `patch_zyx` voxels the training patch. Input = (HU clipped to `clip_hu`
+    - `subtract`) / `divide`; outside the volume lies air of -1024 HU.
+    """
+
+    spacing_zyx: tuple[float, float, float]
+    clip_hu: tuple[float, float]
+    subtract: float
+    divide: float
+    patch_zyx: tuple[int, int, int]
+
+    @property
+    def padding(self) -> float:
+        """The network's input value for a voxel outside the volume."""
+        return (min(max(AIR_HU, self.clip_hu[0]), self.clip_hu[1]) - self.subtract) / self.divide
+
+    def normalise(self, hu: torch.Tensor) -> torch.Tensor:
+        """HU (any shape, float) to network input, in place where `hu` allows it."""
+        return hu.clamp_(*self.clip_hu).sub_(self.subtract).div_(self.divide)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model bundle on disk whose metadata is valid. Weights are read by `load_network` only."""
+
+    folder: Path
+    name: str
+    metadata: Metadata
+    label_space: LabelSpace
+    preprocessing: Preprocessing
+    network_name: str
+    network_arguments: dict[str, Any]
+
+    def load_network(self, device: str | torch.device = "cpu") -> torch.nn.Module:
+        """The network with its weights in float32, in eval mode on `device`. Raises UserError for unfitting weights."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from ..networks import build_network
+
+        network = build_network(self.network_name, 1, self.label_space.class_count, **self.network_arguments)
+        path = self.folder / WEIGHTS
+        try:
+            weights = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{path}: expected safetensors weights, found {error}") from None
+        weights = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            detail = str(error).replace("\n", " ")[:200]
+            raise UserError(f"{path}: expected weights of network '{self.network_name}', found {detail}") from None
+        return network.eval().requires_grad_(False).to(device)
+
+
+def load_bundle(name_or_path: str | Path, verify: bool = True) -> Bundle:
+    """The bundle of an installed name ("embedded") or in a folder; its checksums are compared unless `verify` is off.
+
+    Raises UserError for an unknown name (with the nearest one), wrong metadata or a wrong checksum.
+    """
+    folder = find_folder(name_or_path)
+    if verify:
+        verify_bundle(folder)
+    metadata = read_metadata(folder / METADATA)
+    own = metadata.partialorganseg
+    return Bundle(folder, metadata.name, metadata, own.label_space.label_space(),
+                  Preprocessing(**own.preprocessing.model_dump()), own.network.name, dict(own.network.arguments))
+
+
+def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str, network_arguments: dict[str, Any],
+                 label_space: LabelSpace, preprocessing: Preprocessing, name: str, version: str,
+                 licences: dict[str, str], training_data: list[Any], metrics: dict[str, Any], description: str,
+                 card: str | None = None, half: bool = False) -> Bundle:
+    """Writes a bundle whole, replacing an older one in `folder`, and reads it back.
+
+    `licences` has the keys code, weights and data. With `half` the convolutions' weights are stored as float16 (an
+    eighth of a per mille of rounding, half the size); vectors such as batch statistics stay float32.
+    Raises UserError for invalid fields or when `folder` holds something that is no bundle.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / METADATA).is_file():
+        raise UserError(f"{folder}: expected a new folder or an older bundle to replace, found other files")
+    try:
+        terms = Licences(**licences)
+        settings = PreprocessingEntry(**asdict(preprocessing))
+        own = OwnSection(label_space=LabelSpaceEntry.of(label_space), preprocessing=settings, licences=terms,
+                         network=NetworkEntry(name=network_name, arguments=network_arguments),
+                         training_data=training_data, metrics=metrics)
+        fields = monai_fields(label_space, settings, metrics, terms)
+        metadata = Metadata.model_validate({**fields, "name": name, "version": version, "description": description,
+                                            "partialorganseg": own.model_dump(mode="json")})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"bundle {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as scratch:
+        new = Path(scratch) / "new"
+        for part in ("configs", "models"):
+            (new / part).mkdir(parents=True)
+        _write_weights(new / WEIGHTS, network, half)
+        _write_json(new / METADATA, metadata.model_dump(mode="json"))
+        _write_json(new / "configs/inference.json", INFERENCE_CONFIG)
+        (new / "README.md").write_text(card or f"# {name}\n\n{description}\n", encoding="utf-8")
+        write_checksums(new)
+        replace_folder(new, folder, Path(scratch) / "old")
+    return load_bundle(folder)
+
+
+def replace_folder(new: Path, target: Path, old: Path) -> None:
+    """Puts `new` in the place of `target`; what was there ends in `old`. All lie in one file system."""
+    if target.exists():
+        target.rename(old)
+    shutil.move(new, target)
+
+
+def _write_weights(path: Path, network: torch.nn.Module, half: bool) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    weights = {}
+    for key, value in network.state_dict().items():
+        value = value.detach().cpu()
+        if half and value.is_floating_point() and value.ndim >= 2 and value.abs().max() < torch.finfo(torch.half).max:
+            value = value.half()
+        weights[key] = value.clone(memory_format=torch.contiguous_format)
+    save_file(weights, path)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

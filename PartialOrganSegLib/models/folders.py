@@ -1,0 +1,51 @@
+"""Where models lie: the shipped ones in Resources/models, the user's own in a per-user folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from ..errors import UserError, nearest
+from ..resources import resource
+
+METADATA_FILE = Path("configs") / "metadata.json"
+
+
+def user_models() -> Path:
+    """The user's model folder: environment variable PARTIALORGANSEG_MODELS, else the system's place for such data."""
+    chosen = os.environ.get("PARTIALORGANSEG_MODELS")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "partialorganseg" / "models"
+
+
+def model_folders() -> dict[str, Path]:
+    """Name to folder of every model found; a shipped name is never hidden by the user's."""
+    found: dict[str, Path] = {}
+    for root in (resource("models"), user_models()):
+        if root.is_dir():
+            for folder in sorted(root.iterdir()):
+                if (folder / METADATA_FILE).is_file() and not folder.name.startswith("."):
+                    found.setdefault(folder.name, folder)
+    return found
+
+
+def find_folder(name_or_path: str | Path) -> Path:
+    """The folder of an installed model's name or of a bundle given as a path. Raises UserError with the nearest name."""
+    folders = model_folders()
+    if str(name_or_path) in folders:
+        return folders[str(name_or_path)]
+    path = Path(name_or_path)
+    if (path / METADATA_FILE).is_file():
+        return path
+    if path.exists():
+        raise UserError(f"{path}: expected a model bundle's folder, found no {METADATA_FILE.as_posix()}")
+    raise UserError(f"unknown model '{name_or_path}'{nearest(str(name_or_path), folders)}; "
+                    f"installed: {', '.join(folders) or 'none'}")

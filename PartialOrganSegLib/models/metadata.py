@@ -1,0 +1,157 @@
+"""What configs/metadata.json of a bundle holds: MONAI's fields plus one section of our own, validated on load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..errors import UserError
+from ..organs import Code, LabelSpace, Organ
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CodeEntry(_Strict):
+    """A SNOMED CT concept."""
+
+    value: str
+    meaning: str
+
+
+class OrganEntry(_Strict):
+    """One class of the model; `colour` is RGB in 0-255."""
+
+    index: Annotated[int, Field(ge=1)]
+    name: Annotated[str, Field(min_length=1)]
+    code: CodeEntry
+    modifier: CodeEntry | None = None
+    colour: tuple[Byte, Byte, Byte]
+
+
+class LabelSpaceEntry(_Strict):
+    """The label space with its codes, so that a bundle explains itself."""
+
+    name: str
+    organs: Annotated[list[OrganEntry], Field(min_length=1)]
+
+    @classmethod
+    def of(cls, space: LabelSpace) -> LabelSpaceEntry:
+        """The entry that describes `space`."""
+        def code(c: Code | None) -> dict[str, str] | None:
+            return None if c is None else {"value": c.value, "meaning": c.meaning}
+
+        organs = [{"index": o.index, "name": o.name, "code": code(o.code), "modifier": code(o.modifier),
+                   "colour": o.colour} for o in space.organs]
+        return cls.model_validate({"name": space.name, "organs": organs})
+
+    def label_space(self) -> LabelSpace:
+        """The label space this entry describes. Raises UserError when the indices are not 1..n."""
+        def code(c: CodeEntry | None) -> Code | None:
+            return None if c is None else Code(c.value, c.meaning)
+
+        return LabelSpace(self.name, tuple(Organ(o.index, o.name, Code(o.code.value, o.code.meaning), o.colour,
+                                                 code(o.modifier)) for o in self.organs))
+
+
+class NetworkEntry(_Strict):
+    """A registered network and the arguments it is built with (beyond channels and classes)."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class PreprocessingEntry(_Strict):
+    """See `bundle.Preprocessing`."""
+
+    spacing_zyx: tuple[Positive, Positive, Positive]
+    clip_hu: tuple[float, float]
+    subtract: float
+    divide: Positive
+    patch_zyx: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PreprocessingEntry:
+        if not self.clip_hu[0] < self.clip_hu[1]:
+            raise ValueError(f"clip_hu must be (lower, upper), found {self.clip_hu}")
+        return self
+
+
+class Licences(_Strict):
+    """Terms of the three things a bundle carries or was made from."""
+
+    code: str
+    weights: str
+    data: str
+
+
+class OwnSection(_Strict):
+    """What the runtime needs to rebuild and feed the network, and what a user should know about its training."""
+
+    label_space: LabelSpaceEntry
+    network: NetworkEntry
+    preprocessing: PreprocessingEntry
+    licences: Licences
+    training_data: list[Any] = []
+    metrics: dict[str, Any] = {}
+
+
+class Metadata(BaseModel):
+    """The whole file. Fields of MONAI's that are not listed here are kept as they are."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    version: str
+    description: str
+    task: str
+    network_data_format: dict[str, Any]
+    partialorganseg: OwnSection
+
+
+def monai_fields(label_space: LabelSpace, preprocessing: PreprocessingEntry, metrics: dict[str, Any],
+                 licences: Licences) -> dict[str, Any]:
+    """MONAI's own metadata fields. Versions are the lowest supported ones, not those of the machine that writes."""
+    classes = {"0": "background"} | {str(organ.index): organ.name for organ in label_space.organs}
+    lower, upper = ((hu - preprocessing.subtract) / preprocessing.divide for hu in preprocessing.clip_hu)
+    shared = {"type": "image", "modality": "CT", "spatial_shape": list(preprocessing.patch_zyx), "dtype": "float32",
+              "is_patch_data": True}
+    return {
+        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
+                  "meta_schema_20240725.json",
+        "changelog": {},
+        "monai_version": "1.4.0", "pytorch_version": "2.4.0", "numpy_version": "1.26.0",
+        "required_packages_version": {"partialorganseg": "0.1.0", "safetensors": "0.4.3", "SimpleITK": "2.4.0"},
+        "task": "Segmentation of abdominal organs in CT",
+        "authors": "PartialOrganSeg", "copyright": licences.weights, "data_source": licences.data, "data_type": "CT",
+        "image_classes": "one channel CT in Hounsfield units", "label_classes": classes, "pred_classes": classes,
+        "eval_metrics": metrics, "intended_use": "Research only. Not for clinical use.", "references": [],
+        "network_data_format": {
+            "inputs": {"image": {**shared, "format": "hounsfield", "num_channels": 1, "value_range": [lower, upper],
+                                 "channel_def": {"0": "image"}}},
+            "outputs": {"pred": {**shared, "format": "segmentation", "num_channels": label_space.class_count,
+                                 "value_range": [], "channel_def": classes}},
+        },
+    }
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Reads and validates a bundle's metadata.json. Raises UserError naming the file and the first wrong field."""
+    try:
+        return Metadata.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(f"{path}: expected a model bundle's metadata, found no such file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: expected a readable JSON file, found {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "file"
+        raise UserError(f"{path}: field {field}: {first['msg']}") from None

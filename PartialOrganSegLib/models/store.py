@@ -1,0 +1,144 @@
+"""The installed models: list, find, install from a folder, a zip or a URL."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from ..errors import UserError
+from ..resources import resource
+from .bundle import METADATA, Bundle, load_bundle, replace_folder
+from .checksums import bundle_files, check_suffix, sha256
+from .folders import find_folder, model_folders, user_models
+
+LARGEST_BYTES = 4 << 30
+TIMEOUT_S = 30
+
+
+def list_models() -> list[Bundle]:
+    """Every installed model with valid metadata; checksums are left to `verify_bundle`."""
+    bundles = []
+    for folder in model_folders().values():
+        with contextlib.suppress(UserError):
+            bundles.append(load_bundle(folder, verify=False))
+    return bundles
+
+
+def find_model(name: str | Path) -> Bundle:
+    """The verified model called `name`, or in the folder `name`. Raises UserError with the nearest name."""
+    return load_bundle(find_folder(name))
+
+
+def install_model(source: str | Path, checksum: str | None = None, replace: bool = False) -> Bundle:
+    """Installs a bundle from a folder, a zip or an http(s) URL of a zip into the user's model folder.
+
+    `checksum` is the SHA-256 the zip must have. Nothing is installed unless every file has its listed SHA-256.
+    Raises UserError for anything unsafe or wrong, and for a name that is taken unless `replace`.
+    """
+    root = user_models()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".install-") as scratch_name:
+            scratch = Path(scratch_name)
+            with _local(source, scratch) as local:
+                if checksum is not None:
+                    _check_sum(local, checksum, str(source))
+                _unpack(local, scratch / "new", str(source))
+            return _put_in_place(scratch, root, replace, str(source))
+    except OSError as error:
+        raise UserError(f"{source}: could not be installed in {root}: {error}") from None
+
+
+def _put_in_place(scratch: Path, root: Path, replace: bool, source: str) -> Bundle:
+    name = load_bundle(scratch / "new").name
+    if (resource("models") / name).exists():
+        raise UserError(f"{source}: model name '{name}' is that of a shipped model; expected another name")
+    if (root / name).exists() and not replace:
+        raise UserError(f"{source}: model '{name}' is already installed in {root / name}; ask to replace it")
+    replace_folder(scratch / "new", root / name, scratch / "old")
+    return load_bundle(root / name)
+
+
+@contextlib.contextmanager
+def _local(source: str | Path, scratch: Path) -> Iterator[Path]:
+    """`source` as a path; a URL is downloaded first."""
+    parts = urllib.parse.urlsplit(str(source))
+    if "://" not in str(source):
+        yield Path(source)
+        return
+    if parts.scheme not in ("http", "https"):
+        raise UserError(f"{source}: expected a folder, a zip file or an http(s) URL, found scheme '{parts.scheme}'")
+    target = scratch / "download.zip"
+    try:
+        with urllib.request.urlopen(str(source), timeout=TIMEOUT_S) as response, open(target, "wb") as handle:
+            _copy_limited(response, handle, LARGEST_BYTES, str(source))
+    except (urllib.error.URLError, TimeoutError, ValueError) as error:
+        raise UserError(f"{source}: could not be downloaded: {getattr(error, 'reason', error)}") from None
+    yield target
+
+
+def _check_sum(path: Path, expected: str, source: str) -> None:
+    found = sha256(path) if path.is_file() else "no file"
+    if found.lower() != expected.strip().lower():
+        raise UserError(f"{source}: wrong checksum: expected SHA-256 {expected}, found {found}")
+
+
+def _unpack(local: Path, target: Path, source: str) -> None:
+    """Brings the bundle in `local` (folder or zip) into the new folder `target`."""
+    if local.is_dir():
+        find_folder(local)
+        for name in [*bundle_files(local), "configs/checksums.json"]:
+            check_suffix(name, source)
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            if not (local / name).is_file():
+                raise UserError(f"{local / name}: expected in a model bundle, found no such file")
+            shutil.copyfile(local / name, target / name)
+    elif local.is_file() and zipfile.is_zipfile(local):
+        try:
+            with zipfile.ZipFile(local) as archive:
+                _unzip(archive, target, source)
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+            raise UserError(f"{source}: expected a readable zip of a model bundle, found {error}") from None
+    else:
+        what = "another kind of file" if local.exists() else "no such file"
+        raise UserError(f"{source}: expected a model bundle's folder, zip or URL, found {what}")
+
+
+def _unzip(archive: zipfile.ZipFile, target: Path, source: str) -> None:
+    """Extracts the bundle's own files only; no entry may point outside of `target`, be a link or be oversized."""
+    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    metadata = [PurePosixPath(entry.filename) for entry in entries
+                if entry.filename == METADATA or entry.filename.endswith("/" + METADATA)]
+    if len(metadata) != 1:
+        raise UserError(f"{source}: expected one {METADATA} in the zip, found {len(metadata)}")
+    root = metadata[0].parent.parent
+    left = LARGEST_BYTES
+    for entry in entries:
+        path = PurePosixPath(entry.filename)
+        if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename:
+            raise UserError(f"{source}: entry '{entry.filename}' points outside of the bundle; nothing was installed")
+        if not path.is_relative_to(root) or path.name.startswith(".") or "__MACOSX" in path.parts:
+            continue
+        check_suffix(entry.filename, source)
+        place = target / path.relative_to(root)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(entry) as packed, open(place, "wb") as handle:
+            left -= _copy_limited(packed, handle, left, source)
+
+
+def _copy_limited(stream, handle, limit: int, source: str) -> int:  # noqa: ANN001
+    """Copies a stream and returns its bytes. Raises UserError beyond `limit`: a zip may claim any size."""
+    copied = 0
+    while chunk := stream.read(1 << 20):
+        copied += len(chunk)
+        if copied > limit:
+            raise UserError(f"{source}: expected at most {LARGEST_BYTES >> 30} GiB, found more")
+        handle.write(chunk)
+    return copied
