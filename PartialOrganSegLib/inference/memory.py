@@ -1,0 +1,45 @@
+"""How much memory a prediction takes, known before it starts."""
+
+from __future__ import annotations
+
+import numpy as np
+import psutil
+
+from ..errors import UserError
+from ..events import Reporter
+from ..geometry import Grid
+from ..models.bundle import Bundle
+from .resampling import working_shape
+
+# Measured: interpreter, torch, SimpleITK and the network's code.
+BASE_BYTES = 500 << 20
+# Measured per voxel of the largest window for the light networks: activations at half precision and one copy.
+ACTIVATION_BYTES = 250
+MIB = 1 << 20
+
+
+def estimate_memory(grid: Grid, bundle: Bundle) -> int:
+    """Peak bytes of the process that segments a 16-bit CT on `grid` on the CPU, if the body fills the whole volume."""
+    native = int(np.prod(grid.size))
+    spacing = grid.axis_order().canonical_grid(grid).spacing[::-1]
+    shape = grid.axis_order().canonical_grid(grid).shape
+    working = int(np.prod(working_shape(shape, spacing, bundle.preprocessing.spacing_zyx)))
+    window = int(np.prod(bundle.preprocessing.patch_zyx)) * 2
+    merged = working * (bundle.label_space.class_count * 2 + 3 * 4)
+    return BASE_BYTES + native * 3 + merged + min(window, working) * ACTIVATION_BYTES
+
+
+def check_memory(grid: Grid, bundle: Bundle, reporter: Reporter) -> None:
+    """Warns before a run that needs most of the free memory; raises UserError when it cannot fit at all.
+
+    The CT itself is in memory already, so are the libraries.
+    """
+    needed = estimate_memory(grid, bundle) - BASE_BYTES - int(np.prod(grid.size)) * 2
+    memory = psutil.virtual_memory()
+    size = " x ".join(map(str, grid.size))
+    if needed > memory.available + psutil.swap_memory().free:
+        raise UserError(f"a CT of {size} voxels: expected {needed // MIB} MiB of free memory, "
+                        f"found {memory.available // MIB} MiB")
+    if needed > 0.8 * memory.available:
+        reporter.warning(f"a CT of {size} voxels takes about {needed // MIB} MiB of memory, "
+                         f"{memory.available // MIB} MiB are free")

@@ -1,0 +1,108 @@
+"""Cleaning of the merged scores: organs on the wrong side are swapped, stray components lose to the next best class.
+
+Works on the scores at working spacing, so that the native labels need no second pass over a large array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from ..organs import LabelSpace
+
+NEIGHBOURS = np.ones((3, 3, 3), bool)
+# A component lies on the wrong side when all of it is this far beyond the mid-sagittal plane.
+WRONG_SIDE_MM = 15.0
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Of an organ's components keep the `most` largest that have `share` of the largest and `least_ml` millilitres."""
+
+    most: int
+    share: float = 0.1
+    least_ml: float = 0.3
+
+
+# Hollow organs are cut by gas, folds and thick slices; solid ones are one piece.
+RULES = {
+    "liver": Rule(1), "spleen": Rule(1), "left_kidney": Rule(1), "right_kidney": Rule(1), "gallbladder": Rule(1),
+    "bladder": Rule(1), "rectum": Rule(1), "head_of_left_femur": Rule(1), "head_of_right_femur": Rule(1),
+    "stomach": Rule(2), "esophagus": Rule(3), "pancreas": Rule(3), "duodenum": Rule(3),
+    "colon": Rule(12, 0.03), "intestine": Rule(20, 0.02), "adrenal": Rule(2, 0.1, 0.1),
+}
+OTHER = Rule(8)
+
+
+@dataclass(frozen=True)
+class Component:
+    """A 26-connected part of one class: its `mask` within `box` of the volume, and its voxel count."""
+
+    box: tuple[slice, slice, slice]
+    mask: np.ndarray
+    voxels: int
+
+
+def components(labels: np.ndarray, index: int, box: tuple[slice, slice, slice] | None = None) -> list[Component]:
+    """All components of label `index` (z, y, x), largest first. `box` may bound the label, to save time."""
+    box = box or tuple(slice(0, size) for size in labels.shape)
+    parts, count = ndimage.label(labels[box] == index, NEIGHBOURS)
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    found = []
+    for number, place in enumerate(ndimage.find_objects(parts), 1):
+        outer = tuple(slice(b.start + p.start, b.start + p.stop) for b, p in zip(box, place, strict=True))
+        found.append(Component(outer, parts[place] == number, int(sizes[number])))
+    return sorted(found, key=lambda component: -component.voxels)
+
+
+def clean(scores: torch.Tensor, labels: np.ndarray, spacing_zyx: tuple[float, float, float], label_space: LabelSpace,
+          midline: float | None) -> None:
+    """Applies both steps to `scores` (z, y, x, class) and `labels` (uint8 argmax) in place.
+
+    `midline`: x index of the mid-sagittal plane; the patient's left lies at larger x. None skips the side check.
+    """
+    if midline is not None:
+        for left, right in label_space.mirrored:
+            _swap_wrong_sides(scores, labels, left, right, midline, WRONG_SIDE_MM / spacing_zyx[2])
+    voxel_ml = float(np.prod(spacing_zyx)) / 1000
+    for index, box in _boxes(labels, label_space):
+        rule = RULES.get(label_space.organs[index - 1].name, OTHER)
+        found = components(labels, index, box)
+        least = max(rule.share * found[0].voxels, rule.least_ml / voxel_ml)
+        for rank, component in enumerate(found):
+            if rank >= rule.most or component.voxels < least:
+                _remove(scores, labels, index, component)
+
+
+def _boxes(labels: np.ndarray, label_space: LabelSpace) -> Iterator[tuple[int, tuple[slice, slice, slice]]]:
+    boxes = ndimage.find_objects(labels, label_space.class_count - 1)
+    return ((index, box) for index, box in enumerate(boxes, 1) if box is not None)
+
+
+def _remove(scores: torch.Tensor, labels: np.ndarray, index: int, component: Component) -> None:
+    """Gives a component's voxels to their next best class."""
+    mask = torch.from_numpy(component.mask)
+    region = scores[component.box]
+    rows = region[mask]
+    rows[:, index] = rows.min(dim=1).values
+    region[mask] = rows
+    labels[component.box][component.mask] = rows.float().argmax(1).numpy()
+
+
+def _swap_wrong_sides(scores: torch.Tensor, labels: np.ndarray, left: int, right: int, midline: float,
+                      beyond: float) -> None:
+    moves = [(component, index) for index in (left, right) for component in components(labels, index)]
+    for component, index in moves:
+        first, last = component.box[2].start, component.box[2].stop - 1
+        wrong = last < midline - beyond if index == left else first > midline + beyond
+        if wrong:
+            mask = torch.from_numpy(component.mask)
+            region = scores[component.box]
+            rows = region[mask]
+            rows[:, [left, right]] = rows[:, [right, left]]
+            region[mask] = rows
+            labels[component.box][component.mask] = right if index == left else left
