@@ -1,0 +1,63 @@
+"""The whole way in processes of their own: a synthetic CT, a model folder, a segmentation on the CT's grid."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
+from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
+from PartialOrganSegLib.networks import build_network
+from PartialOrganSegLib.organs import WORD16
+
+
+@pytest.fixture
+def untrained(tmp_path: Path) -> Path:
+    """A model folder with random weights: what it says is nonsense, but it is said on the right grid."""
+    network = build_network("light_unet", 1, WORD16.class_count)
+    bundle = write_bundle(
+        tmp_path / "untrained", network, "light_unet", {}, WORD16,
+        Preprocessing(spacing_zyx=(6.0, 6.0, 6.0), clip_hu=(-200.0, 300.0), subtract=0.0, divide=100.0,
+                      patch_zyx=(32, 32, 32)),
+        name="untrained", version="0", licences={"code": "Apache-2.0", "weights": "none", "data": "none"},
+        training_data=[], metrics={}, description="random weights")
+    return bundle.folder
+
+
+def partialorganseg(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "PartialOrganSegLib", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_phantom_is_segmented_on_its_grid(tmp_path, untrained):
+    made = partialorganseg("phantom", "-o", tmp_path / "größe", "--shape", "60,50,55", "--spacing", "7,7,8")
+    assert made.returncode == 0, made.stderr
+    ct = tmp_path / "größe" / "images" / "phantom_0.nii.gz"
+    done = partialorganseg("segment", ct, "-o", tmp_path / "out", "--model", untrained, "--device", "cpu",
+                           "--json-events")
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert told[0]["event"] == "started"
+    result = next(event for event in told if event["event"] == "result")
+    assert [row["organ"] for row in result["organs"]] == list(WORD16.names)
+    labels = read_labelmap(result["files"]["labelmap"])
+    assert labels.grid.same_as(read_ct(ct).grid)
+    assert labels.array.max() < WORD16.class_count
+
+
+def test_damaged_model_is_refused_before_anything_is_written(tmp_path, untrained):
+    weights = untrained / "models" / "model.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    done = partialorganseg("segment", "ct.nii.gz", "-o", tmp_path / "out", "--model", untrained)
+    assert done.returncode == 1
+    line, = done.stderr.splitlines()
+    assert "wrong checksum" in line
+    assert not (tmp_path / "out").exists()
