@@ -258,7 +258,7 @@ def test_memory_is_estimated_and_told(engine: Predictor, monkeypatch: pytest.Mon
     ct, _ = on_grid(centred((40, 40, 20), (4.0, 4.0, 4.0)))
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
     monkeypatch.setattr(memory.psutil, "swap_memory", lambda: SimpleNamespace(free=0))
-    with pytest.raises(UserError, match="40 x 40 x 20 voxels: expected .* MiB"):
+    with pytest.raises(UserError, match=r"40 x 40 x 20 voxels: expected .* MiB"):
         engine.predict(ct)
 
 

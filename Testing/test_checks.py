@@ -1,0 +1,80 @@
+"""Checks name what is unusual and stay silent about what is not."""
+
+import numpy as np
+import pytest
+
+from PartialOrganSegLib.geometry import AxisOrder, Grid, Volume
+from PartialOrganSegLib.inference import checks
+from PartialOrganSegLib.inference.checks import check_organs
+from PartialOrganSegLib.organs import WORD16
+
+SHIPPED = checks.usual_volumes
+GRID = Grid((100, 80, 60), (2.0, 2.0, 3.0))
+
+
+@pytest.fixture(autouse=True)
+def usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Volumes of this test's own, so that shipped figures may change."""
+    figures = {"min": 50.0, "p5": 60.0, "p95": 200.0, "max": 300.0}
+    monkeypatch.setattr(checks, "usual_volumes", lambda: {name: figures for name in WORD16.names})
+
+
+def labelled(**boxes: tuple[int, int, int, int]) -> Volume:
+    """`name=(z, y, x, side)` cubes; a trailing digit tells several of one organ apart."""
+    array = np.zeros(GRID.shape, np.uint8)
+    for name, (z, y, x, side) in boxes.items():
+        array[z:z + side, y:y + side, x:x + side] = WORD16.index(name.rstrip("0123456789"))
+    return Volume(array, GRID)
+
+
+def report(labels: Volume, organ: str, **entropy: float) -> checks.OrganReport:
+    return next(r for r in check_organs(labels, WORD16, entropy) if r.organ == organ)
+
+
+def test_usual_organ_is_silent_and_measured() -> None:
+    found = report(labelled(liver=(10, 10, 10, 20)), "liver", liver=0.1)
+    assert found.checks == []
+    assert found.volume_ml == pytest.approx(20**3 * 12 / 1000)
+    assert (found.components, found.entropy) == (1, 0.1)
+
+
+def test_absent_organ() -> None:
+    found = report(labelled(), "spleen")
+    assert (found.volume_ml, found.components, found.checks) == (0.0, 0, ["not found"])
+
+
+@pytest.mark.parametrize(("side", "told"), [(26, "large: 211 ml, usual 60-200 ml"), (32, "very large"),
+                                            (17, "small"), (10, "very small")])
+def test_unusual_volume(side: int, told: str) -> None:
+    assert any(text.startswith(told) for text in report(labelled(liver=(10, 10, 10, side)), "liver").checks)
+
+
+@pytest.mark.parametrize("place", [(0, 10, 10), (10, 0, 10), (10, 10, 0), (50, 10, 10)])
+def test_cut_by_the_border_explains_a_small_volume(place: tuple[int, int, int]) -> None:
+    assert report(labelled(liver=(*place, 10)), "liver").checks == ["touches the image border: may be cut off"]
+
+
+def test_parts_and_specks() -> None:
+    assert "2 separate parts" in report(labelled(liver1=(5, 5, 5, 18), liver2=(30, 40, 60, 15)), "liver").checks
+    assert report(labelled(liver1=(5, 5, 5, 20), liver2=(30, 40, 60, 2)), "liver").components == 1
+
+
+def test_swapped_sides_in_any_axis_order() -> None:
+    right = labelled(left_kidney=(10, 10, 70, 18), right_kidney=(10, 10, 10, 18))
+    wrong = labelled(left_kidney=(10, 10, 10, 18), right_kidney=(10, 10, 70, 18))
+    order = AxisOrder((2, 0, 1), (True, False, True))
+    for volume, expected in ((right, False), (wrong, True)):
+        grid = order.canonical_grid(volume.grid)
+        for version in (volume, Volume(order.to_canonical(volume.array), grid)):
+            for organ in ("left_kidney", "right_kidney"):
+                assert any("swapped" in text for text in report(version, organ).checks) == expected
+
+
+def test_uncertainty() -> None:
+    assert any("uncertain" in text for text in report(labelled(liver=(10, 10, 10, 20)), "liver", liver=1.2).checks)
+
+
+def test_shipped_figures_cover_the_label_space() -> None:
+    figures = SHIPPED()
+    assert set(figures) == set(WORD16.names)
+    assert all(f["min"] <= f["p5"] < f["p95"] <= f["max"] for f in figures.values())
