@@ -24,6 +24,7 @@ import yaml
 from scipy import ndimage
 
 from PartialOrganSegLib.atomic import whole_file
+from PartialOrganSegLib.data.synthesis import synthesise_ct
 from PartialOrganSegLib.data.warping import register, resample_ct, resample_labels
 from PartialOrganSegLib.geometry import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
@@ -31,7 +32,7 @@ from PartialOrganSegLib.resources import resource
 
 SPACING_ZYX = (3.0, 2.0, 2.0)
 BODY_HU, BODY_MARGIN_MM = -300, 10.0
-ORGAN_MARGIN_MM = (30.0, 20.0, 40.0)  # z, y, x around a WORD map's organs, where the synthetic body has to fit
+ORGAN_MARGIN_MM = (30.0, 90.0, 60.0)  # z, y, x around a WORD map's organs, where the synthetic body has to fit
 
 # CTs without labels: the organs that the teacher got right, and those that the field of view does not reach, judged by
 # looking at every outline. The teacher's other labels (a gallbladder in the heart, a broken esophagus) are dropped.
@@ -164,12 +165,11 @@ def make_warp(real: Path, anatomy: Path, organs: list[str], strength: float, tar
 
 def make_synthetic(anatomy: Path, seed: list[int], target: Path) -> None:
     """`target`_image synthesised from a WORD map and the map itself."""
-    from PartialOrganSegLib.data.synthesis import synthesise_ct
-
     labels = read(anatomy)
-    image = synthesise_ct(labels, WORD16, np.random.default_rng(seed))
-    write(named(target, "label"), labels)
-    write(named(target, "image"), image)
+    image = synthesise_ct(labels, np.random.default_rng(seed), WORD16)
+    box = body_box(image)
+    write(named(target, "label"), crop(labels, box))
+    write(named(target, "image"), crop(image, box))
 
 
 def named(stem: Path, what: str) -> Path:
