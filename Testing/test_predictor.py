@@ -1,6 +1,9 @@
 """The engine's geometry: whatever the grid, the labels lie where the CT shows the organs."""
 
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -265,3 +268,27 @@ def test_memory_is_estimated_and_told(engine: Predictor, monkeypatch: pytest.Mon
 def test_absent_device() -> None:
     with pytest.raises(UserError, match="device 'tpu9'"):
         predictor.choose_device("tpu9")
+
+
+LARGE = """
+import resource, sys, pathlib
+import numpy as np
+sys.path.insert(0, {testing!r})
+from test_predictor import Grid, Predictor, Volume, threshold_bundle
+ct = np.full((600, 512, 512), -1000, np.int16)
+ct[:, 100:400, 60:450] = 0
+ct[200:400, 150:300, 100:220] = 200
+ct = Volume(ct, Grid((512, 512, 600), (0.8, 0.8, 1.0)))
+engine = Predictor(threshold_bundle(pathlib.Path("."), (48, 128, 160), (3.0, 2.0, 2.0)), device="cpu")
+labels = engine.predict(ct).labels.array
+assert abs((labels == 1).sum() / (200 * 150 * 120) - 1) < 0.05
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="peak memory is read with the resource module")
+def test_a_large_ct_stays_under_three_gib() -> None:
+    code = LARGE.format(testing=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 3 * 1024

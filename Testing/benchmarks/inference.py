@@ -1,0 +1,142 @@
+"""Wall time and peak memory of `partialorganseg segment` against the teacher network in onnxruntime, on the same CTs.
+
+    python Testing/benchmarks/inference.py ../shared/data/ct/*/image.nii.gz --teacher ../shared/data/teacher/hk13.onnx
+
+Every measurement is a fresh process, from the interpreter's start to the written files. Both take turns, so that other
+load falls on both. The teacher gets the benefit of the doubt: its labels go to the native grid by nearest neighbour
+and only a labelmap is written; ours writes all its files. Needs onnxruntime, and os.wait4 (Linux, macOS).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+# The teacher's own settings: mm and voxels in z, y, x; HU.
+SPACING = (1.97359, 1.53801, 1.53801)
+PATCH = (96, 160, 160)
+CLIP, SUBTRACT, DIVIDE = (-971.0, 291.0), 83.77856, 144.83893
+
+
+def measured(command: list[str], log: Path) -> tuple[float, float]:
+    """Seconds and peak MiB of a child process. Raises SystemExit with its output when it fails."""
+    start = time.perf_counter()
+    with open(log, "w") as handle:
+        child = subprocess.Popen(command, stdout=handle, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(child.pid, 0)
+    seconds = time.perf_counter() - start
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{log.read_text()}")
+    return seconds, usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def starts(size: int, window: int) -> list[int]:
+    """First voxels of windows with half overlap."""
+    last = max(0, size - window)
+    return sorted({*range(0, last, window // 2), last})
+
+
+def run_teacher(model: Path, ct: Path, output: Path) -> None:
+    """Segments `ct` with the teacher as its own description says, and writes a labelmap of its 13 classes."""
+    import onnxruntime
+    import SimpleITK as sitk
+
+    image = sitk.ReadImage(str(ct))
+    array = sitk.GetArrayFromImage(sitk.DICOMOrient(image, "LPS"))
+    mm = sitk.DICOMOrient(image, "LPS").GetSpacing()[::-1]
+    shape = [max(1, round(n * s / t)) for n, s, t in zip(array.shape, mm, SPACING, strict=True)]
+    steps = [n / m for n, m in zip(array.shape, shape, strict=True)]
+    coarse = sitk.Resample(sitk.GetImageFromArray(array), shape[::-1], sitk.Transform(), sitk.sitkLinear,
+                           (0.0, 0.0, 0.0), steps[::-1])
+    data = (np.clip(sitk.GetArrayFromImage(coarse).astype(np.float32), *CLIP) - SUBTRACT) / DIVIDE
+    data = np.ascontiguousarray(data[::-1, ::-1])
+    padded = np.pad(data, [(0, max(0, p - n)) for n, p in zip(data.shape, PATCH, strict=True)], mode="edge")
+    axes = [np.exp(-(((np.arange(n) - (n - 1) / 2) / (n / 8)) ** 2) / 2).clip(1e-3) for n in PATCH]
+    weight = np.einsum("i,j,k->ijk", *axes).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    scores = np.zeros((14, *padded.shape), np.float32)
+    total = np.zeros(padded.shape, np.float32)
+    for z in starts(padded.shape[0], PATCH[0]):
+        for y in starts(padded.shape[1], PATCH[1]):
+            for x in starts(padded.shape[2], PATCH[2]):
+                box = (slice(z, z + PATCH[0]), slice(y, y + PATCH[1]), slice(x, x + PATCH[2]))
+                logits = session.run(None, {"input": padded[box][None, None].astype(np.float32)})[0][0]
+                scores[(slice(None), *box)] += logits * weight
+                total[box] += weight
+    scores /= total
+    labels = np.stack([scores[:, z].argmax(0).astype(np.uint8) for z in range(scores.shape[1])])
+    labels = labels[tuple(slice(n) for n in data.shape)][::-1, ::-1]
+    index = [np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1)
+             for n, m in zip(array.shape, labels.shape, strict=True)]
+    native = sitk.GetImageFromArray(np.ascontiguousarray(labels[np.ix_(*index)]))
+    native.CopyInformation(sitk.DICOMOrient(image, "LPS"))
+    orientation = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
+    sitk.WriteImage(sitk.DICOMOrient(native, orientation), str(output), useCompression=True)
+
+
+def print_stages(model: str, ct: Path) -> None:
+    """Seconds of each stage of our prediction, as JSON, for a first CT in a fresh process."""
+    from PartialOrganSegLib.formats.reading import read_ct
+    from PartialOrganSegLib.inference.predictor import Predictor
+    from PartialOrganSegLib.models.bundle import load_bundle
+
+    print(json.dumps(Predictor(load_bundle(model), device="cpu").predict(read_ct(ct)).seconds))
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Measures each CT and prints a table."""
+    print(f"{'CT':<28}{'ours s':>8}{'teacher s':>11}{'ratio':>7}{'ours MiB':>10}{'teacher MiB':>13}{'ratio':>7}"
+          f"{'forward/total':>15}{'forward/predict':>17}")
+    ratios = []
+    for ct in arguments.cts:
+        with tempfile.TemporaryDirectory() as scratch_name:
+            scratch = Path(scratch_name)
+            log = scratch / "log"
+            here = [sys.executable, __file__, str(ct), "--model", arguments.model, "--teacher", str(arguments.teacher)]
+            ours, theirs = [], []
+            for turn in range(arguments.repeats):
+                ours.append(measured([sys.executable, "-m", "PartialOrganSegLib", "segment", str(ct), "--device", "cpu",
+                                      "--model", arguments.model, "-o", str(scratch / f"ours{turn}")], log))
+                theirs.append(measured([*here, "--child", "teacher", "--output", str(scratch / "labels.nii.gz")], log))
+            measured([*here, "--child", "stages"], log)
+            stages = json.loads(log.read_text().splitlines()[-1])
+        (our_s, our_mib), (their_s, their_mib) = (np.min(runs, axis=0) for runs in (ours, theirs))
+        name = ct.parent.name if ct.name.startswith("image") else ct.name
+        print(f"{name:<28}{our_s:>8.1f}{their_s:>11.1f}{our_s / their_s:>7.2f}{our_mib:>10.0f}{their_mib:>13.0f}"
+              f"{our_mib / their_mib:>7.2f}{stages['forward'] / our_s:>15.0%}"
+              f"{stages['forward'] / sum(stages.values()):>17.0%}", flush=True)
+        print("    " + "  ".join(f"{stage} {seconds:.2f} s" for stage, seconds in stages.items()), flush=True)
+        ratios.append((our_s / their_s, our_mib / their_mib))
+    time_ratio, memory_ratio = np.exp(np.log(ratios).mean(0))
+    print(f"geometric mean: time {time_ratio:.2f}, memory {memory_ratio:.2f} of the teacher's")
+
+
+def main() -> None:
+    """The comparison, or one of its child processes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cts", nargs="+", type=Path)
+    parser.add_argument("--teacher", type=Path, required=True, help="hk13.onnx")
+    parser.add_argument("--model", default="embedded", help="our model's name or bundle folder")
+    parser.add_argument("--repeats", type=int, default=1, help="the fastest of so many runs counts")
+    parser.add_argument("--child", choices=["teacher", "stages"], help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child == "teacher":
+        run_teacher(arguments.teacher, arguments.cts[0], arguments.output)
+    elif arguments.child == "stages":
+        print_stages(arguments.model, arguments.cts[0])
+    else:
+        compare(arguments)
+
+
+if __name__ == "__main__":
+    main()
