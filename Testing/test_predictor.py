@@ -14,6 +14,7 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.geometry import AxisOrder, Grid, Volume
 from PartialOrganSegLib.inference import memory, predictor, upsampling, windows
+from PartialOrganSegLib.inference.folding import fold_batch_norm
 from PartialOrganSegLib.inference.predictor import Predictor
 from PartialOrganSegLib.inference.resampling import axis_weights, resample_box
 from PartialOrganSegLib.models.bundle import Bundle, Preprocessing
@@ -263,6 +264,32 @@ def test_memory_is_estimated_and_told(engine: Predictor, monkeypatch: pytest.Mon
     monkeypatch.setattr(memory.psutil, "swap_memory", lambda: SimpleNamespace(free=0))
     with pytest.raises(UserError, match=r"40 x 40 x 20 voxels: expected .* MiB"):
         engine.predict(ct)
+
+
+def test_batch_norm_is_folded_only_where_nothing_changes() -> None:
+    torch.manual_seed(0)
+
+    class Sharing(torch.nn.Module):
+        """Uses the convolution's output twice: folding would change it."""
+
+        def __init__(self, share: bool) -> None:
+            super().__init__()
+            self.conv, self.norm = torch.nn.Conv3d(1, 4, 3, padding=1), torch.nn.BatchNorm3d(4)
+            self.share = share
+            torch.nn.init.uniform_(self.norm.weight, 0.5, 2.0)
+            self.norm.running_mean.fill_(0.3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            """Logits of the same size."""
+            y = self.conv(x)
+            return self.norm(y) + y if self.share else self.norm(y).relu()
+
+    shared, plain = Sharing(True).eval(), Sharing(False).eval()
+    assert fold_batch_norm(shared, (4, 4, 4)) is shared
+    folded = fold_batch_norm(plain, (4, 4, 4))
+    assert not any(isinstance(module, torch.nn.BatchNorm3d) for module in folded.modules())
+    data = torch.randn(1, 1, 6, 6, 6)
+    assert torch.allclose(folded(data), plain(data), atol=1e-5)
 
 
 def test_absent_device() -> None:

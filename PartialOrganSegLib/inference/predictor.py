@@ -14,6 +14,7 @@ from ..events import Reporter
 from ..geometry import Grid, Volume
 from ..models.bundle import Bundle
 from .backend import choose_device, fast_dtype
+from .folding import fold_batch_norm
 from .localise import find_body
 from .memory import check_memory
 from .postprocess import clean
@@ -46,7 +47,10 @@ class Predictor:
         self.device = choose_device(device)
         self.mirror = mirror
         self._dtype = fast_dtype(self.device)
-        self._network = bundle.load_network(self.device).to(memory_format=torch.channels_last_3d)
+        network = bundle.load_network(self.device)
+        self._multiple = getattr(network, "size_multiple", (1, 1, 1))
+        network = fold_batch_norm(network, tuple(2 * unit for unit in self._multiple))
+        self._network = network.to(memory_format=torch.channels_last_3d)
         self._permutation = bundle.label_space.mirror_permutation()
 
     @torch.inference_mode()
@@ -71,8 +75,7 @@ class Predictor:
             frame = _Frame.of(canonical.grid, body.box, body.midline, preprocessing.spacing_zyx)
             volume = preprocessing.normalise(frame.read(canonical.array))
         with _timed(seconds, "windows"):
-            multiple = getattr(self._network, "size_multiple", (1, 1, 1))
-            layout = plan(tuple(volume.shape), preprocessing.patch_zyx, multiple)
+            layout = plan(tuple(volume.shape), preprocessing.patch_zyx, self._multiple)
             forward = _Stopwatch(self._logits)
             scores = window_scores(volume, preprocessing.padding, layout, space.class_count, forward, reporter)
             del volume
