@@ -38,7 +38,7 @@ def model_folders() -> dict[str, Path]:
 
 
 def find_folder(name_or_path: str | Path) -> Path:
-    """The folder of an installed model's name or of a bundle given as a path. Raises UserError with the nearest name."""
+    """The folder of an installed model or of a bundle given as a path. Raises UserError with the nearest name."""
     folders = model_folders()
     if str(name_or_path) in folders:
         return folders[str(name_or_path)]

@@ -11,6 +11,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from ..errors import UserError
 from ..resources import resource
@@ -133,7 +134,7 @@ def _unzip(archive: zipfile.ZipFile, target: Path, source: str) -> None:
             left -= _copy_limited(packed, handle, left, source)
 
 
-def _copy_limited(stream, handle, limit: int, source: str) -> int:  # noqa: ANN001
+def _copy_limited(stream: IO[bytes], handle: IO[bytes], limit: int, source: str) -> int:
     """Copies a stream and returns its bytes. Raises UserError beyond `limit`: a zip may claim any size."""
     copied = 0
     while chunk := stream.read(1 << 20):
