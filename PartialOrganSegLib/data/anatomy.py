@@ -62,6 +62,7 @@ def paint_body(canvas: Canvas, labels: np.ndarray, marks: Landmarks, palette: Pa
                                                       [hip + 40, hip + 46, hip + 42, hip + 45, 0]))
     muscle.front = np.minimum(muscle.front, np.interp(up, [-60, 0, 60, 100], [head_y - 50, head_y - 52, 1e3, 1e3]))
     muscle.back = np.maximum(muscle.back + 4, marks.spine_y + back)
+    muscle.back = ndimage.gaussian_filter1d(muscle.back, max(0.5, 25 / canvas.spacing[0]), mode="nearest")
     muscle.exponent = rng.uniform(2.1, 2.7)
 
     plump = rng.gamma(2.2, 7.0) + 3.0
@@ -78,10 +79,10 @@ def paint_body(canvas: Canvas, labels: np.ndarray, marks: Landmarks, palette: Pa
     fine = canvas.noise(rng.uniform(5, 9))
     hu = canvas.hu
     hu[inside["skin"]] = palette.fat
-    core = inside["skin"] & ~ndimage.binary_erosion(inside["skin"][:, ::1], np.ones((1, 3, 3)), border_value=1)
-    hu[core] = rng.uniform(-40, 30)
+    rind = inside["skin"] & ~ndimage.binary_erosion(inside["skin"], np.ones((1, 3, 3)), border_value=1)
+    hu[rind] = rng.uniform(-40, 30)
     ring = inside["inner"] & ~cavity_mask
-    septa = np.abs(canvas.noise(rng.uniform(14, 26))) < rng.uniform(0.05, 0.3)
+    septa = np.abs(canvas.noise(rng.uniform(14, 26))) < rng.uniform(0.08, 0.4)
     hu[ring] = palette.muscle + 4 * fine[ring]
     streaks = ring & septa
     hu[streaks] = palette.muscle + rng.uniform(0.3, 0.9) * (palette.fat - palette.muscle)
@@ -93,7 +94,7 @@ def _cavity(canvas: Canvas, labels: np.ndarray, marks: Landmarks, up: np.ndarray
             head_y: float) -> Outline:
     """The outline of abdomen, thorax and pelvic basin: a usual one, blown up until it holds the organs."""
     rng = canvas.rng
-    z, y, x = canvas.z.ravel(), canvas.y.ravel(), canvas.x.ravel()
+    y, x = canvas.y.ravel(), canvas.x.ravel()
     girth = rng.uniform(0.92, 1.05)
     width = np.interp(up, [-45, -20, 10, 45, 80, 120, 200], [18, 38, hip - 38, hip - 30, 92, 112, 122]) * girth
     front = np.interp(up, [-45, 0, 60, 120, 300], [head_y - 20, head_y - 48, -78, -85, -92])
@@ -128,22 +129,22 @@ def _cavity(canvas: Canvas, labels: np.ndarray, marks: Landmarks, up: np.ndarray
     factor = np.maximum(beyond, 1.0) ** (1 / outline.exponent)
     factor = ndimage.gaussian_filter1d(high(factor, max(1, round(30 / sz))), max(0.5, 10 / sz), mode="nearest")
     middle, half = (outline.front + outline.back) / 2, (outline.back - outline.front) / 2
-    assert len(z) == len(width)
     return Outline(width * factor, middle - half * factor, middle + half * factor, outline.exponent)
 
 
 def _legs(canvas: Canvas, inside: dict[str, np.ndarray], low: slice, head_y: float, hip: float, up: np.ndarray,
           plump: float) -> None:
-    """Replaces the trunk's outline by two thighs below the groin, both blended over 60 mm."""
+    """Joins two thighs to the trunk's outline at the hips and leaves only them below the groin."""
     rng = canvas.rng
-    middle = np.interp(up[low], [-200, -60, -20], [hip * 0.85, hip, hip])[:, None, None]
-    radius = np.interp(up[low], [-200, -60], [hip * 0.78, hip * 0.92])[:, None, None] + plump * 0.3
+    half = (hip + 44) / 2
+    middle = np.interp(up[low], [-200, -60], [half * 0.95 + 8, half + 4])[:, None, None]
+    muscle = np.interp(up[low], [-250, -60], [half * 0.75, half])[:, None, None]
+    radius = muscle + plump * 0.7 + 3
     y = canvas.y - (head_y + rng.uniform(5, 18))
     ratio = np.sqrt((np.abs(canvas.x) - middle) ** 2 + (y * rng.uniform(0.88, 1.0)) ** 2) / radius
     below = (up[low] < -75)[:, None, None]
-    fat = (radius - plump * 0.7 - 4) / radius
     inside["skin"][low] = (inside["skin"][low] & ~below) | (ratio < 1)
-    inside["inner"][low] = (inside["inner"][low] & ~below) | (ratio < fat)
+    inside["inner"][low] = (inside["inner"][low] & ~below) | (ratio < muscle / radius)
 
 
 def paint_lungs(canvas: Canvas, labels: np.ndarray, marks: Landmarks, body: Body, palette: Palette,

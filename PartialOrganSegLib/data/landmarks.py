@@ -96,7 +96,7 @@ def _spine_course(labels: np.ndarray, axes: list[np.ndarray], heads: dict[str, n
     kidney_y = y[back[:, 1]].mean() if len(back) else 43.0
     lumbar = kidney_y + rng.uniform(-8, 4)
     knots = [head_z - 60, head_z - 10, head_z + 30, head_z + 65, head_z + 100, head_z + 135, head_z + 200, 140.0, 260.0]
-    values = [head_y + 42, head_y + 58, head_y + 72, head_y + 58, head_y + 30, lumbar - 12, lumbar - 8, lumbar,
+    values = [head_y + 38, head_y + 50, head_y + 60, head_y + 50, head_y + 26, lumbar - 12, lumbar - 8, lumbar,
               lumbar + 18]
     order = np.argsort(knots)
     course = np.interp(z, np.array(knots)[order], np.array(values)[order])

@@ -1,4 +1,4 @@
-"""How the inside of each organ looks: solid parenchyma with vessels and lesions, hollow organs with wall and contents."""
+"""How the inside of each organ looks: parenchyma with vessels and lesions, hollow organs with wall and contents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from .canvas import Canvas, Region, depth_inside
 from .landmarks import Landmarks
 from .tissues import Palette
 
-SOLID = ("liver", "spleen", "left_kidney", "right_kidney", "pancreas", "adrenal")
 # Chances of what fills a stretch of a hollow organ: gas over fluid, fluid, faeces or food, collapsed; the share of
 # oral contrast is drawn for the whole scan.
 CONTENTS = {
@@ -83,7 +82,7 @@ def _liver_vessels(canvas: Canvas, whole: np.ndarray, region: Region, mask: np.n
     rng = canvas.rng
     ends = _points_in(canvas, region, mask, int(rng.integers(10, 26)))
     middle = ends.mean(axis=0)
-    roots = [middle + [-20, 15, 25] + rng.normal(0, 5, 3), middle + [35, 25, 30] + rng.normal(0, 5, 3)]
+    roots = middle + np.array([[-20, 15, 25], [35, 25, 30]]) + rng.normal(0, 5, (2, 3))
     for k, end in enumerate(ends):
         root = roots[k % 2]
         value = palette.portal_vein if k % 2 == 0 else palette.veins
@@ -209,8 +208,7 @@ def _femur(canvas: Canvas, labels: np.ndarray, value: int, head: np.ndarray, pal
            fine: np.ndarray) -> None:
     """Head from the label, joined to a neck, trochanter and shaft: one cortical shell goes round all of it."""
     side = np.sign(head[2])
-    low, high = head - [330, 70, 90], head + [45, 70, 90]
-    region = canvas.box(low, high)
+    region = canvas.box(head - np.array([330, 70, 90]), head + np.array([45, 70, 90]))
     mask = labels[region] == value
     bone = np.zeros(canvas.shape, bool)
     bone[region] = mask

@@ -36,7 +36,7 @@ def _deep_muscles(canvas: Canvas, marks: Landmarks, body: Body, palette: Palette
     size = rng.uniform(0.8, 1.15)
     for side in (1, -1):
         erector = np.stack([levels, back + 32, np.full_like(levels, side * 27)], axis=1)
-        canvas.tube(canvas.hu, erector, 21 * size, palette.muscle)
+        canvas.tube(canvas.hu, erector, 21 * size, palette.muscle, body.inner)
         course = np.array([[head[0] + 250, 0, 26], [head[0] + 190, 0, 34], [head[0] + 140, -4, 43],
                            [head[0] + 95, -12, 52], [head[0] + 50, 0, hip - 18], [head[0] + 5, 0, hip + 2],
                            [head[0] - 45, 0, hip + 12]])
@@ -66,7 +66,7 @@ def _spine(canvas: Canvas, marks: Landmarks, palette: Palette) -> None:
     cortical, marrow = palette.cortical * 0.6, palette.trabecular
     mottled = canvas.noise(6.0) * 25
     for k, level in enumerate(z):
-        y, x = canvas.y[0], canvas.x[0] - sway[k]
+        x = canvas.x[0] - sway[k]
         plane, dy = canvas.hu[k], canvas.y[0] - marks.spine_y[k]
         if level > promontory:
             part = ((level - promontory) / pitch + phase) % 1.0
@@ -101,7 +101,6 @@ def _spine(canvas: Canvas, marks: Landmarks, palette: Palette) -> None:
                 plane[np.hypot(x / 1.6, bend - 5) < 5] = 20.0
                 for hole in (24, -24):
                     plane[(np.hypot(x - hole, bend + 3) < 5) & (depth_down % 24 < 10)] = -20.0
-        assert y.shape[0] == plane.shape[0]
 
 
 def _ribs(canvas: Canvas, marks: Landmarks, body: Body, palette: Palette) -> None:
@@ -214,7 +213,8 @@ def paint_vessels(canvas: Canvas, labels: np.ndarray, marks: Landmarks, body: Bo
     if rng.random() < 0.4:
         for point in trunk["aorta"][0]:
             spot = point + calibre * np.array([0, *rng.normal(0, 0.55, 2)])
-            canvas.tube(canvas.hu, np.array([spot, spot + rng.normal(0, 4, 3)]), rng.uniform(1, 3), rng.uniform(250, 800))
+            plaque = np.array([spot, spot + rng.normal(0, 4, 3)])
+            canvas.tube(canvas.hu, plaque, rng.uniform(1, 3), rng.uniform(250, 800))
     _pelvic_organs(canvas, labels, head, palette)
 
     cavity = body.cavity & (canvas.hu < palette.muscle - 40) & (canvas.hu > -300)

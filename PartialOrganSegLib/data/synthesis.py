@@ -102,7 +102,6 @@ def _acquire(canvas: Canvas, body: Body, padding: bool) -> np.ndarray:
         hu = np.maximum(hu, -1024)
     if padding:
         reach = rng.uniform(0.47, 0.53) * max(canvas.shape[1] * spacing[1], canvas.shape[2] * spacing[2])
-        y, x = canvas.y.ravel(), canvas.x.ravel()
-        outside = np.hypot(y - y.mean(), (x - x.mean())[:, None]).T > reach
-        hu[:, outside] = rng.choice([-1024.0, -2048.0, -3024.0])
+        away = np.hypot(canvas.y[0] - canvas.y.mean(), canvas.x[0] - canvas.x.mean())
+        hu[:, away > reach] = rng.choice([-1024.0, -2048.0, -3024.0])
     return np.clip(np.round(hu), -3024, 3071).astype(np.int16)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 # Mean HU over the organ's eroded label and its standard deviation between scans, measured on ten CTs (five plain, five
 # in late arterial or portal venous phase). Hollow organs: the soft part of wall and contents only (gas and oral
-# contrast left out). Bladder, colon and intestine were measured on one plain scan; their contrast figures are those of
-# the stomach's and duodenum's wall.
+# contrast left out). Bladder, colon (with rectum) and intestine were measured on one plain scan only; their contrast
+# figures follow the stomach's and duodenum's. Muscle and fat: peaks of the histogram outside the labels.
 MEASURED_HU = {
     #              plain          contrast
     "liver":       ((51, 15), (107, 11)),
@@ -25,7 +25,7 @@ MEASURED_HU = {
     "adrenal":     ((5, 18), (42, 15)),
     "rectum":      ((30, 12), (65, 20)),
     "bladder":     ((12, 8), (12, 10)),
-    "muscle":      ((50, 9), (62, 9)),
+    "muscle":      ((37, 9), (56, 8)),
     "fat":         ((-102, 9), (-102, 9)),
 }
 PHASES = {"plain": 0.35, "arterial": 0.15, "portal": 0.38, "delayed": 0.12}
@@ -33,7 +33,7 @@ PHASES = {"plain": 0.35, "arterial": 0.15, "portal": 0.38, "delayed": 0.12}
 
 @dataclass
 class Palette:
-    """The intensities of one scan: `organ[name]` HU, `noise` texture per organ, blood, bone, contents."""
+    """The intensities of one scan in HU. `oral_contrast` is None when none was given."""
 
     phase: str
     organ: dict[str, float]
@@ -47,11 +47,16 @@ class Palette:
     cortical: float
     lung: float
     oral_contrast: float | None
-    muscle: float = field(init=False)
-    fat: float = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.muscle, self.fat = self.organ["muscle"], self.organ["fat"]
+    @property
+    def muscle(self) -> float:
+        """HU of muscle."""
+        return self.organ["muscle"]
+
+    @property
+    def fat(self) -> float:
+        """HU of fat."""
+        return self.organ["fat"]
 
 
 def draw_palette(rng: np.random.Generator, phase: str | None = None) -> Palette:
@@ -87,5 +92,5 @@ def draw_palette(rng: np.random.Generator, phase: str | None = None) -> Palette:
         "delayed": (kidney + between(-20, 10), kidney + between(-20, 10), between(150, 1200)),
     }[phase]
     return Palette(phase, organ, aorta, veins, portal, cortex, medulla, pelvis,
-                   trabecular=between(90, 240), cortical=between(380, 900), lung=between(-900, -720),
+                   trabecular=between(60, 220), cortical=between(380, 900), lung=between(-900, -720),
                    oral_contrast=between(120, 450) if rng.random() < 0.3 else None)
