@@ -56,12 +56,13 @@ def paint_body(canvas: Canvas, labels: np.ndarray, marks: Landmarks, palette: Pa
     up = z - head_z
     cavity = _cavity(canvas, labels, marks, up, hip, head_y)
 
-    wall, back = rng.uniform(6, 17), rng.uniform(28, 46)
+    wall, back = rng.uniform(6, 17), rng.uniform(0.85, 1.2)
     muscle = cavity.grown(wall, rng.uniform(4, 11), 0.0)
     muscle.width = np.maximum(muscle.width, np.interp(up, [-60, 0, 35, 90, 130],
                                                       [hip + 40, hip + 46, hip + 42, hip + 45, 0]))
     muscle.front = np.minimum(muscle.front, np.interp(up, [-60, 0, 60, 100], [head_y - 50, head_y - 52, 1e3, 1e3]))
-    muscle.back = np.maximum(muscle.back + 4, marks.spine_y + back)
+    behind = np.interp(up, [0, 60, 110], [26, 34, 54]) * back  # erector muscles and spinous processes
+    muscle.back = np.maximum(muscle.back + 4, marks.spine_y + behind)
     muscle.back = ndimage.gaussian_filter1d(muscle.back, max(0.5, 25 / canvas.spacing[0]), mode="nearest")
     muscle.exponent = rng.uniform(2.1, 2.7)
 
