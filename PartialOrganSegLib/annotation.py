@@ -1,0 +1,106 @@
+"""What an annotation says: for each voxel, the set of classes it may be.
+
+A full label, a partial label, a coarse label, a scribble and no label at all differ only in their candidate sets
+(a non-empty subset of the label space, background included). A case is kept as a *code map*: one small integer a
+voxel, and a table that says which classes each code stands for. Code 0 always means "anything": an unlabelled voxel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+
+import numpy as np
+
+from .errors import UserError
+from .organs import LabelSpace
+
+UNKNOWN = 0
+MAXIMUM_SETS = 255
+
+
+class Kind(str, Enum):
+    """How a case was annotated."""
+
+    FULL = "full"
+    PARTIAL = "partial"
+    SCRIBBLE = "scribble"
+    UNLABELLED = "unlabelled"
+
+
+class CandidateTable:
+    """All candidate sets of a training run, numbered. Code 0 is the whole label space.
+
+    `table` is (codes, classes) bool: `table[code, c]` says whether a voxel of that code may be class `c`.
+    """
+
+    def __init__(self, class_count: int) -> None:
+        self.class_count = class_count
+        self._codes: dict[frozenset[int], int] = {frozenset(range(class_count)): UNKNOWN}
+
+    def code(self, classes: Iterable[int]) -> int:
+        """The code of a candidate set, new or known. Raises ValueError for an empty set or an unknown class."""
+        candidates = frozenset(int(c) for c in classes)
+        if not candidates or not candidates <= set(range(self.class_count)):
+            raise ValueError(f"candidate set {sorted(candidates)} must be a non-empty subset of 0..{self.class_count - 1}")
+        if candidates not in self._codes:
+            if len(self._codes) > MAXIMUM_SETS:
+                raise UserError(f"more than {MAXIMUM_SETS} different candidate sets in one run")
+            self._codes[candidates] = len(self._codes)
+        return self._codes[candidates]
+
+    @property
+    def table(self) -> np.ndarray:
+        """(codes, classes) bool."""
+        table = np.zeros((len(self._codes), self.class_count), bool)
+        for candidates, code in self._codes.items():
+            table[code, list(candidates)] = True
+        return table
+
+    def singletons(self) -> dict[int, int]:
+        """code -> class of the codes that leave no choice."""
+        return {code: next(iter(candidates)) for candidates, code in self._codes.items() if len(candidates) == 1}
+
+
+def label_candidates(kind: Kind, annotated: Sequence[str], label_map: Mapping[int, Sequence[str]],
+                     label_space: LabelSpace, values: Iterable[int]) -> dict[int, frozenset[int]]:
+    """Label value -> candidate set, for the label values of a full or partial case.
+
+    `label_map` overrides what a value means: a list of names is "one of" (a coarse label). Other values mean the
+    organ of that number. Where a value's organ is not among the `annotated` ones, the case does not vouch for it: the
+    voxel may be that organ, the background or any other organ without annotation. The background of a partial label
+    is everything except the annotated organs (merged background; Shi 2021 section 3, Fang 2020 equation 8).
+    """
+    full = frozenset(range(label_space.class_count))
+    vouched = frozenset(label_space.indices(annotated)) if kind is Kind.PARTIAL else full - {0}
+    rest = full - vouched
+    candidates = {}
+    for value in values:
+        if value in label_map:
+            candidates[value] = frozenset(label_space.indices(label_map[value]))
+        elif value == 0:
+            candidates[value] = rest
+        elif not 0 < value < label_space.class_count:
+            raise UserError(f"label value {value}: expected 0..{label_space.class_count - 1} or a value of label_map")
+        elif value in vouched:
+            candidates[value] = frozenset({value})
+        else:
+            candidates[value] = rest | {value}
+    return candidates
+
+
+def encode_labels(labels: np.ndarray, candidates: Mapping[int, frozenset[int]], table: CandidateTable) -> np.ndarray:
+    """uint8 code map of a label array: each value replaced by the code of its candidate set."""
+    lookup = np.zeros(int(max(candidates, default=0)) + 1, np.uint8)
+    for value, classes in candidates.items():
+        lookup[value] = table.code(classes)
+    return lookup[labels]
+
+
+def encode_scribble(scribble: np.ndarray, table: CandidateTable, not_drawn: int = 255) -> np.ndarray:
+    """uint8 code map of a scribble map: `{c}` where class c is drawn (0: background), anything elsewhere."""
+    codes = np.full(scribble.shape, UNKNOWN, np.uint8)
+    for value in np.unique(scribble):
+        if value != not_drawn:
+            codes[scribble == value] = table.code({int(value)})
+    return codes

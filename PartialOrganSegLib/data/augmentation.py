@@ -1,0 +1,116 @@
+"""One augmented patch: rotation, scale and smooth deformation in one interpolation, then changes of intensity (MONAI)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.transforms import (
+    Compose,
+    RandAdjustContrast,
+    RandBiasField,
+    RandGaussianNoise,
+    RandGaussianSmooth,
+    RandSimulateLowResolution,
+)
+
+from ..annotation import UNKNOWN
+
+AIR_HU = -1024.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Cuts a patch of `patch_zyx` voxels around a centre and changes it at random.
+
+    `rotation` degrees about each axis (z, y, x), `scale` largest relative change of size, `deformation` mm of a smooth
+    random displacement, `hu_scale` and `hu_shift` (HU) of a random linear change; `strength` 0 only cuts.
+    """
+
+    patch_zyx: tuple[int, int, int]
+    spacing_zyx: tuple[float, float, float]
+    clip_hu: tuple[float, float]
+    subtract: float
+    divide: float
+    rotation: tuple[float, float, float] = (12.0, 8.0, 8.0)
+    scale: float = 0.2
+    deformation: float = 8.0
+    hu_scale: float = 0.12
+    hu_shift: float = 25.0
+    strength: float = 1.0
+
+    def __call__(self, image: np.ndarray, codes: np.ndarray, centre: Sequence[int],
+                 generator: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """`image` (z, y, x) HU and `codes` to a patch: (1, z, y, x) float32 normalised, (z, y, x) uint8.
+
+        Outside the image lies air, and any class may be there.
+        """
+        grid = self._grid(np.asarray(centre, float), generator)
+        low = np.floor(grid.reshape(-1, 3).min(0)).astype(int).clip(0, np.array(image.shape) - 1)
+        high = np.ceil(grid.reshape(-1, 3).max(0)).astype(int).clip(0, np.array(image.shape) - 1) + 1
+        window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        size = np.maximum(high - low, 1)
+        unit = torch.from_numpy(((grid - low + 0.5) / size * 2 - 1)[..., ::-1].astype(np.float32))[None]
+        pixels = torch.from_numpy(np.asarray(image[window], np.float32))[None, None] - AIR_HU
+        patch = F.grid_sample(pixels, unit, mode="bilinear", padding_mode="zeros", align_corners=False)[0] + AIR_HU
+        marks = torch.from_numpy(np.asarray(codes[window], np.float32))[None, None]
+        target = F.grid_sample(marks, unit, mode="nearest", padding_mode="zeros", align_corners=False)[0, 0]
+        return self._intensities(patch, generator), target.to(torch.uint8)
+
+    def _grid(self, centre: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """(z, y, x, 3) voxel coordinates (z, y, x) to sample at."""
+        spacing, patch = np.asarray(self.spacing_zyx), np.asarray(self.patch_zyx)
+        axes = [np.arange(n) - (n - 1) / 2 for n in patch]
+        jitter = generator.uniform(-0.3, 0.3, 3) * patch * self.strength
+        angles = np.radians(generator.uniform(-1, 1, 3) * self.rotation) * self.strength
+        scales = 1 + generator.uniform(-1, 1) * self.scale * self.strength + generator.uniform(-0.05, 0.05, 3) * self.strength
+        matrix = _rotation(angles) * scales
+        points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).astype(np.float32) * spacing.astype(np.float32)
+        points = points @ matrix.T.astype(np.float32)
+        if self.strength and generator.random() < 0.7:
+            knots = torch.from_numpy(generator.normal(0, self.deformation * self.strength * 0.6,
+                                                      (1, 3, 4, 6, 7)).astype(np.float32))
+            field = F.interpolate(knots, size=tuple(self.patch_zyx), mode="trilinear", align_corners=True)
+            points += field[0].movedim(0, -1).numpy()
+        return points / spacing.astype(np.float32) + (centre + jitter).astype(np.float32)
+
+    def _intensities(self, patch: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
+        low, high = self.clip_hu
+        if self.strength:
+            gain, shift = generator.uniform(-1, 1, 2) * self.strength
+            patch = patch * (1 + gain * self.hu_scale) + shift * self.hu_shift
+        unit = (patch.clamp(low, high) - low) / (high - low)
+        if self.strength:
+            changes = _monai_changes()
+            changes.set_random_state(int(generator.integers(2**31)))
+            unit = torch.as_tensor(changes(unit)).clamp(0, 1).float()
+        return (unit * (high - low) + low - self.subtract) / self.divide
+
+
+def _monai_changes() -> Compose:
+    """Noise, blur, thick slices, contrast and shading on intensities in 0..1."""
+    return Compose([
+        RandGaussianSmooth((0.3, 0.8), (0.3, 0.9), (0.3, 0.9), prob=0.15),
+        RandSimulateLowResolution(prob=0.15, zoom_range=(0.5, 1.0)),
+        RandAdjustContrast(prob=0.25, gamma=(0.75, 1.35)),
+        RandBiasField(degree=2, coeff_range=(0.0, 0.06), prob=0.1),
+        RandGaussianNoise(prob=0.35, std=0.06),
+    ])
+
+
+def _rotation(angles: np.ndarray) -> np.ndarray:
+    """(3, 3) rotation in (z, y, x) order about z, y and x by `angles` radians."""
+    matrix = np.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = [i for i in range(3) if i != axis]
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        matrix = turn @ matrix
+    return matrix
+
+
+assert UNKNOWN == 0  # padding with zeros means "anything may be there"

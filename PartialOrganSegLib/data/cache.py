@@ -1,0 +1,112 @@
+"""Cases at working spacing, kept on disk as memory-mapped arrays so that loader processes share them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..annotation import UNKNOWN, CandidateTable
+from ..atomic import whole_file
+from ..errors import UserError
+from ..events import Reporter
+from ..geometry import Volume
+from ..inference.resampling import resample_box, working_shape
+from ..organs import LabelSpace
+from .manifest import Case
+
+POSITIONS = 400  # remembered per class and case; enough to draw patch centres from
+
+
+@dataclass(frozen=True)
+class CachedCase:
+    """A case at working spacing. `positions[c]` are up to `POSITIONS` voxels (z, y, x) that certainly are class c."""
+
+    case: Case
+    image_file: Path
+    codes_file: Path
+    positions: dict[int, np.ndarray]
+
+    def image(self) -> np.ndarray:
+        """(z, y, x) int16 HU, canonical axes."""
+        return np.load(self.image_file, mmap_mode="r")
+
+    def codes(self) -> np.ndarray:
+        """(z, y, x) uint8 codes of the run's candidate table."""
+        return np.load(self.codes_file, mmap_mode="r")
+
+
+def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: CandidateTable,
+                spacing_zyx: Sequence[float], folder: Path, reporter: Reporter) -> list[CachedCase]:
+    """Resamples each case once; a changed file, spacing or annotation makes it anew. Fills `table` on the way.
+
+    Candidate codes are assigned in the order of the cases, so the same manifest gives the same table.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cached = []
+    for done, case in enumerate(cases):
+        for path in case.files():
+            if not path.exists():
+                raise UserError(f"{case.name}: expected the file {path}, found none")
+        key = _key(case, spacing_zyx)
+        image_file, labels_file, sets_file = (folder / f"{case.name}-{key}{end}"
+                                              for end in (".image.npy", ".codes.npy", ".sets.json"))
+        if not (image_file.exists() and labels_file.exists() and sets_file.exists()):
+            _write(case, label_space, spacing_zyx, image_file, labels_file, sets_file)
+        own = json.loads(sets_file.read_text())
+        translation = np.array([table.code(classes) for classes in own], np.uint8)
+        codes = translation[np.load(labels_file)]
+        codes_file = folder / f"{case.name}-{key}-{_digest(translation.tolist())}.run.npy"
+        if not codes_file.exists():
+            with whole_file(codes_file) as temporary:
+                np.save(temporary, codes)
+        cached.append(CachedCase(case, image_file, codes_file, _positions(codes, table)))
+        reporter.progress("reading cases", done + 1, len(cases))
+    return cached
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:12]
+
+
+def _key(case: Case, spacing_zyx: Sequence[float]) -> str:
+    stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in case.files()]
+    return _digest([stamps, list(spacing_zyx), case.kind.value, case.annotated, case.label_map])
+
+
+def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], image_file: Path, labels_file: Path,
+           sets_file: Path) -> None:
+    image = case.read_image()
+    own = CandidateTable(label_space.class_count)
+    codes = Volume(case.read_codes(image, label_space, own), image.grid).canonical()
+    canonical = image.canonical()
+    shape = canonical.array.shape
+    target = working_shape(shape, canonical.grid.spacing[::-1], spacing_zyx)
+    whole = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
+    pixels = resample_box(canonical.array, whole, target).round().clamp(-1024, 32767).to(torch.int16).numpy()
+    nearest = codes.array[np.ix_(*(np.minimum(((np.arange(t) + 0.5) * n / t).astype(int), n - 1)
+                                   for t, n in zip(target, shape, strict=True)))]
+    with whole_file(image_file) as temporary:
+        np.save(temporary, pixels)
+    with whole_file(labels_file) as temporary:
+        np.save(temporary, nearest)
+    with whole_file(sets_file) as temporary:
+        temporary.write_text(json.dumps([np.flatnonzero(row).tolist() for row in own.table]))
+
+
+def _positions(codes: np.ndarray, table: CandidateTable) -> dict[int, np.ndarray]:
+    """Class -> (n, 3) voxels. The background counts only where it was drawn or fully labelled, not where merged."""
+    generator = np.random.default_rng(0)
+    positions = {}
+    present = np.unique(codes)
+    for code, label in table.singletons().items():
+        if code != UNKNOWN and code in present:
+            flat = np.flatnonzero(codes == code)
+            chosen = generator.choice(flat, min(POSITIONS, len(flat)), replace=False)
+            positions[label] = np.stack(np.unravel_index(chosen, codes.shape), 1)
+    return positions

@@ -1,0 +1,69 @@
+"""Marginal cross entropy and Dice on candidate sets (Shi 2021, equations 4-6).
+
+With singletons they are the ordinary losses, with scribbles partial cross entropy (Luo 2021), with a merged background
+the target adaptive loss (Fang 2020, equation 8).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .supervision import Supervision
+
+
+class MarginalCrossEntropy(nn.Module):
+    """`mean over labelled voxels of -log sum_{c in S} p_c` (Shi 2021, equation 5).
+
+    Computed as `logsumexp(a) - logsumexp(a_S)` on logits, finite up to +-1e4. A voxel that may be anything adds
+    nothing to the sum nor to the mean. Exactly 0, with a graph, when no voxel is labelled.
+    """
+
+    def forward(self, batch: Supervision) -> torch.Tensor:
+        """Scalar float32, at least 0."""
+        if not len(batch.selected):
+            return batch.zero
+        allowed = batch.table[batch.voxel_codes]
+        inside = batch.log_probabilities.masked_fill(~allowed, float("-inf"))
+        return -(torch.logsumexp(inside, dim=1) * batch.weights).sum() / batch.weights.sum()
+
+
+class MarginalDice(nn.Module):
+    """`mean over merged classes m of 1 - 2 sum z_m q_m / (sum z_m + sum q_m)` (Shi 2021, equation 6, over voxels).
+
+    The merged classes are the candidate sets that occur in the batch; `q_m` is the sum of their classes' probabilities.
+    A voxel counts for merged class m where its annotation decides the question: its candidate set lies inside m
+    (z = 1) or outside m (z = 0). For partial labels that partition the label space this is the paper's formula, for
+    full labels the ordinary soft Dice, for scribbles the partial Dice over drawn voxels.
+    `per_image`: mean of each image's Dice instead of one Dice over the batch.
+    """
+
+    def __init__(self, per_image: bool = False) -> None:
+        super().__init__()
+        self.per_image = per_image
+
+    def forward(self, batch: Supervision) -> torch.Tensor:
+        """Scalar float32 in 0..1."""
+        if not len(batch.selected):
+            return batch.zero
+        count, classes = batch.table.shape
+        images = batch.logits.shape[0] if self.per_image else 1
+        group = batch.voxel_codes
+        if self.per_image:
+            group = group + count * (batch.selected // batch.codes[0].numel())
+        # Everything the formula sums over voxels, it sums over voxels of one code: (images * codes, classes).
+        mass = torch.zeros(images * count, classes, device=group.device).index_add(
+            0, group, batch.probabilities * batch.weights[:, None])
+        voxels = torch.bincount(group, batch.weights, minlength=images * count).view(images, count)
+        member = batch.table.float()
+        merged = mass.view(images, count, classes) @ member.T  # sum of q_m over the voxels of each code
+        size = member.sum(1)
+        shared = member @ member.T
+        inside = (shared == size[:, None]) & batch.informative[:, None]  # [code, m]: the code's set lies in m
+        decided = inside | (shared == 0)
+        intersection = (merged * inside).sum(1)
+        predicted = (merged * decided).sum(1)
+        target = (voxels[:, :, None] * inside).sum(1)
+        present = (voxels > 0) & batch.informative
+        dice = 2 * intersection / (target + predicted).clamp_min(1e-6)
+        return 1 - dice[present].mean()
