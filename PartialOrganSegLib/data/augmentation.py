@@ -48,7 +48,7 @@ class Augmentation:
 
         Outside the image lies air, and any class may be there.
         """
-        grid = self._grid(np.asarray(centre, float), generator)
+        grid = self._grid(self._inside(np.asarray(centre, float), image.shape, generator), generator)
         low = np.floor(grid.reshape(-1, 3).min(0)).astype(int).clip(0, np.array(image.shape) - 1)
         high = np.ceil(grid.reshape(-1, 3).max(0)).astype(int).clip(0, np.array(image.shape) - 1) + 1
         window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
@@ -60,11 +60,20 @@ class Augmentation:
         target = F.grid_sample(marks, unit, mode="nearest", padding_mode="zeros", align_corners=False)[0, 0]
         return self._intensities(patch, generator), target.to(torch.uint8)
 
+    def _inside(self, centre: np.ndarray, shape: Sequence[int], generator: np.random.Generator) -> np.ndarray:
+        """The centre (z, y, x), moved at random but so that little of the patch lies outside the image."""
+        patch, size = np.asarray(self.patch_zyx), np.asarray(shape)
+        moved = centre + generator.uniform(-0.3, 0.3, 3) * patch * self.strength
+        beyond = 0.08 * patch * self.strength
+        low, high = patch / 2 - beyond, size - patch / 2 + beyond
+        middle = (size - 1) / 2
+        return np.where(low < high, np.clip(moved, np.minimum(low, middle), np.maximum(high, middle)),
+                        np.clip(moved, middle - beyond, middle + beyond))
+
     def _grid(self, centre: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """(z, y, x, 3) voxel coordinates (z, y, x) to sample at."""
         spacing, patch = np.asarray(self.spacing_zyx), np.asarray(self.patch_zyx)
         axes = [np.arange(n) - (n - 1) / 2 for n in patch]
-        jitter = generator.uniform(-0.3, 0.3, 3) * patch * self.strength
         angles = np.radians(generator.uniform(-1, 1, 3) * self.rotation) * self.strength
         scales = 1 + generator.uniform(-1, 1) * self.scale * self.strength + generator.uniform(-0.05, 0.05, 3) * self.strength
         matrix = _rotation(angles) * scales
@@ -75,7 +84,7 @@ class Augmentation:
                                                       (1, 3, 4, 6, 7)).astype(np.float32))
             field = F.interpolate(knots, size=tuple(self.patch_zyx), mode="trilinear", align_corners=True)
             points += field[0].movedim(0, -1).numpy()
-        return points / spacing.astype(np.float32) + (centre + jitter).astype(np.float32)
+        return points / spacing.astype(np.float32) + centre.astype(np.float32)
 
     def _intensities(self, patch: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
         low, high = self.clip_hu
