@@ -12,8 +12,8 @@ import SimpleITK as sitk
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.formats.preview import write_preview
-from PartialOrganSegLib.formats.reading import read_labelmap
-from PartialOrganSegLib.formats.writing import format_table, write_labelmap, write_segmentation, write_table
+from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
+from PartialOrganSegLib.formats.writing import format_table, write_ct, write_labelmap, write_segmentation, write_table
 from PartialOrganSegLib.geometry import Grid, Volume
 from PartialOrganSegLib.organs import WORD16, LabelSpace
 
@@ -51,6 +51,16 @@ def test_labelmaps_come_back_on_the_same_grid(tmp_path: Path, suffix: str) -> No
     assert back.array.dtype == np.uint8
     assert back.grid.same_as(GRID, tolerance_mm=1e-4)
     assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.float32])
+def test_cts_come_back_as_they_were(tmp_path: Path, kind: type) -> None:
+    hu = np.random.default_rng(0).normal(-200, 300, GRID.shape).astype(kind)
+    write_ct(tmp_path / "a.nii.gz", Volume(hu, GRID))
+    back = read_ct(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(back.array, hu)
+    assert back.array.dtype == kind
+    assert back.grid.same_as(GRID, tolerance_mm=1e-4)
 
 
 def test_a_view_in_another_order_is_written(tmp_path: Path) -> None:
@@ -101,6 +111,8 @@ def test_segmentation_without_organs_and_of_another_label_space(tmp_path: Path) 
 def test_wrong_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.png: expected a name ending in"):
         write_labelmap(tmp_path / "a.png", labels())
+    with pytest.raises(UserError, match=r"a\.png: expected a name ending in"):
+        write_ct(tmp_path / "a.png", labels())
     with pytest.raises(UserError, match=r"expected a name ending in \.seg\.nrrd"):
         write_segmentation(tmp_path / "a.nrrd", labels(), WORD16)
 
@@ -126,6 +138,7 @@ def write_everything(folder: Path) -> list[tuple[str, object]]:
     ct = Volume((volume.array.astype(np.int16) - 8) * 60, volume.grid)
     return [
         ("a.nii.gz", lambda path: write_labelmap(path, volume)),
+        ("ct.nii.gz", lambda path: write_ct(path, ct)),
         ("a.nii", lambda path: write_labelmap(path, volume)),
         ("a.nrrd", lambda path: write_labelmap(path, volume)),
         ("a.mha", lambda path: write_labelmap(path, volume)),

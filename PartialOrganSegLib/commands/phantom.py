@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..events import Reporter
 from .options import add_common_options
 from .outputs import all_at_once, refuse_existing, writable_folder
-
-if TYPE_CHECKING:
-    from ..geometry import Volume
 
 HELP = "Make synthetic CTs with exact labels: OUT/images/phantom_SEED.nii.gz and OUT/labels/phantom_SEED.nii.gz."
 EXAMPLE = "partialorganseg phantom -o phantoms --count 3 --shape 160,160,140 --spacing 2.5"
@@ -52,7 +48,7 @@ def _triple_of(kind: type):
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Makes the phantoms; each one's image and labels appear whole."""
     from ..data.phantom import make_phantom
-    from ..formats.writing import write_labelmap
+    from ..formats.writing import write_ct, write_labelmap
 
     folders = [writable_folder(arguments.output / part) for part in ("images", "labels")]
     seeds = range(arguments.seed, arguments.seed + arguments.count)
@@ -63,18 +59,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         ct, labels = make_phantom(shape_zyx=arguments.shape[::-1], spacing_zyx=arguments.spacing[::-1], seed=seed)
         with all_at_once(folders[1]) as scratch_labels, all_at_once(folders[0]) as scratch_images:
             write_labelmap(scratch_labels / name, labels)
-            _write_ct(scratch_images / name, ct)
+            write_ct(scratch_images / name, ct)
         reporter.progress("phantoms", done, arguments.count)
         reporter.result(image=folders[0] / name, labels=folders[1] / name, seed=seed)
         print(f"{folders[0] / name}  {folders[1] / name}")
     return 0
-
-
-def _write_ct(path: Path, ct: Volume) -> None:
-    import SimpleITK as sitk
-
-    from ..formats.itk import image_of
-    from ..formats.writing import output_file
-
-    with output_file(path) as temporary:
-        sitk.WriteImage(image_of(ct), str(temporary), True)

@@ -1,4 +1,4 @@
-"""Writes results: labelmaps, segmentations that 3D Slicer opens with names, colours and codes, and tables."""
+"""Writes CTs, labelmaps, segmentations that 3D Slicer opens with names, colours and codes, and tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..organs import CATEGORY, LabelSpace, Organ
 from .itk import image_of, itk_reason, quiet_itk
 from .nifti import is_nifti, read_nifti
 
-_LABELMAP_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+_IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 _CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
 _NEARLY_FULL = 1 << 20  # bytes
 
@@ -49,14 +49,26 @@ def _why(error: OSError) -> str:
     return known.get(error.errno or 0, error.strerror or str(error))
 
 
+def write_ct(path: Path | str, ct: Volume) -> None:
+    """HU as a compressed image in the array's own type (int16 or float32), on its own grid. Suffix as for labelmaps.
+
+    Raises UserError when it cannot be written.
+    """
+    _write_image(_image_path(path), image_of(ct))
+
+
 def write_labelmap(path: Path | str, labels: Volume) -> None:
     """Labels as a compressed image on their own grid, uint8 when they fit. Raises UserError when it cannot be written.
 
     The suffix chooses the format: .nii.gz, .nii, .nrrd or .mha.
     """
-    if not str(path).lower().endswith(_LABELMAP_SUFFIXES):
-        raise UserError(f"{path}: expected a name ending in {', '.join(_LABELMAP_SUFFIXES)}, found '{Path(path).name}'")
-    _write_image(Path(path), image_of(Volume(_smallest(labels.array), labels.grid)))
+    _write_image(_image_path(path), image_of(Volume(_smallest(labels.array), labels.grid)))
+
+
+def _image_path(path: Path | str) -> Path:
+    if not str(path).lower().endswith(_IMAGE_SUFFIXES):
+        raise UserError(f"{path}: expected a name ending in {', '.join(_IMAGE_SUFFIXES)}, found '{Path(path).name}'")
+    return Path(path)
 
 
 def write_segmentation(path: Path | str, labels: Volume, label_space: LabelSpace) -> None:
