@@ -11,6 +11,8 @@ from torch import nn
 from ..atomic import whole_file
 from ..errors import UserError
 
+PARTS = {"network", "average", "optimiser", "step", "settings", "torch_random"}
+
 
 def save_checkpoint(path: Path, network: nn.Module, average: dict[str, torch.Tensor],
                     optimiser: torch.optim.Optimizer, step: int, settings: dict[str, Any]) -> None:
@@ -28,8 +30,12 @@ def save_checkpoint(path: Path, network: nn.Module, average: dict[str, torch.Ten
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Tensors and plain values only (`weights_only`). Raises UserError when there is no sound checkpoint."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: expected a checkpoint to resume from, found none") from None
     except Exception as error:
         raise UserError(f"{path}: expected a checkpoint of this program, found {type(error).__name__}") from error
+    missing = PARTS - set(state) if isinstance(state, dict) else PARTS
+    if missing:
+        raise UserError(f"{path}: expected a checkpoint of this program, found none of its {sorted(missing)[0]}")
+    return state

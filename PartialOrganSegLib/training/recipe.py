@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import UserError, nearest
+from ..models.metadata import NAME_PATTERN, Licences
+
+
+def _low_high(window: tuple[float, float]) -> tuple[float, float]:
+    if not window[0] < window[1]:
+        raise ValueError(f"expected low < high, found {window}")
+    return window
+
+
+def _all_licences(licences: dict[str, str]) -> dict[str, str]:
+    if set(licences) != set(Licences.model_fields):
+        raise ValueError(f"expected the keys {', '.join(Licences.model_fields)}, found {', '.join(licences) or 'none'}")
+    return licences
+
+
+Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Voxels = Annotated[int, Field(ge=1)]
 
 
 class _Settings(BaseModel):
@@ -47,10 +65,11 @@ class AugmentationSettings(_Settings):
 class BundleSettings(_Settings):
     """What the finished model says of itself."""
 
-    name: str = "trained"
+    name: str = Field(default="trained", pattern=NAME_PATTERN)
     version: str = "0.1.0"
     description: str = "Abdominal organs on CT"
-    licences: dict[str, str] = {"code": "Apache-2.0", "weights": "not stated", "data": "not stated"}
+    licences: Annotated[dict[str, str], AfterValidator(_all_licences)] = {
+        "code": "Apache-2.0", "weights": "not stated", "data": "not stated"}
     training_data: list[str] = []
 
 
@@ -60,21 +79,21 @@ class Recipe(_Settings):
     manifest: Path
     hold_out: list[str] = []
     start_from: Path | None = None
-    spacing_zyx: tuple[float, float, float] = (3.0, 2.0, 2.0)
-    patch_zyx: tuple[int, int, int] = (48, 128, 160)
-    clip_hu: tuple[float, float] = (-300.0, 500.0)
+    spacing_zyx: tuple[Millimetres, Millimetres, Millimetres] = (3.0, 2.0, 2.0)
+    patch_zyx: tuple[Voxels, Voxels, Voxels] = (48, 128, 160)
+    clip_hu: Annotated[tuple[float, float], AfterValidator(_low_high)] = (-300.0, 500.0)
     subtract: float = 60.0
     divide: float = Field(default=150.0, gt=0)
     network: NetworkSettings = NetworkSettings()
     losses: dict[str, float] = {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0}
+    loss_arguments: dict[str, dict[str, object]] = {}
     voxels_per_set: int = Field(default=150_000, ge=0)
     optimiser: OptimiserSettings = OptimiserSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     batch_size: int = Field(default=2, ge=1)
     steps: int = Field(default=1000, ge=1)
     checkpoint_every: int = Field(default=100, ge=1)
-    validate_every: int = Field(default=0, ge=0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     workers: int = Field(default=1, ge=0)
     half_precision: bool = True
     bundle: BundleSettings = BundleSettings()
@@ -90,6 +109,8 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: recipe expected, none found") from None
+    except OSError as error:
+        raise UserError(f"{path}: expected a recipe file, found {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -117,7 +138,10 @@ def _override(content: dict, override: str) -> None:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise UserError(f"--set {override}: '{parent}' is not a group of settings")
-    place[last] = yaml.safe_load(value)
+    try:
+        place[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: expected a YAML value") from None
 
 
 def _explain(error: ValidationError) -> str:
@@ -129,4 +153,6 @@ def _explain(error: ValidationError) -> str:
             fields = fields.model_fields[str(part)].annotation
         known = list(fields.model_fields)
         return f"{key}: unknown setting{nearest(str(first['loc'][-1]), known)}; known: {', '.join(known)}"
+    if first["type"] == "value_error":
+        return f"{key}: {first['ctx']['error']}"
     return f"{key}: {first['msg']}, found {first['input']!r}"

@@ -62,6 +62,7 @@ def train(recipe: Recipe, run_folder: Path, resume: bool, device: str = "auto",
     run = _Run(recipe, cases, label_space, torch.from_numpy(table.table), _device(device))
     if resume:
         run.restore(load_checkpoint(checkpoint))
+        _forget_later_lines(run_folder / "log.jsonl", run.step)
     run_folder.mkdir(parents=True, exist_ok=True)
     with whole_file(run_folder / "recipe.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
@@ -100,7 +101,7 @@ class _Run:
                                 f"{recipe.network.arguments}, found {start.network_name}") from None
         self.network = network.to(device, memory_format=torch.channels_last_3d).train()
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self.losses = WeightedLosses(recipe.losses)
+        self.losses = WeightedLosses(recipe.losses, recipe.loss_arguments)
         settings = recipe.optimiser
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.learning_rate,
                                            weight_decay=settings.weight_decay)
@@ -109,6 +110,9 @@ class _Run:
             recipe.patch_zyx, recipe.spacing_zyx, recipe.clip_hu, recipe.subtract, recipe.divide,
             rotation=changes.rotation, scale=changes.scale, deformation=changes.deformation,
             hu_scale=changes.hu_scale, hu_shift=changes.hu_shift, strength=changes.strength)
+        if any(size % multiple for size, multiple in zip(recipe.patch_zyx, network.size_multiple, strict=True)):
+            raise UserError(f"patch_zyx: expected multiples of {network.size_multiple}, found {recipe.patch_zyx}")
+        self.random_state: torch.Tensor | None = None
         self.sampler = PatchSampler(cases, augmentation, recipe.seed, recipe.steps * recipe.batch_size)
 
     def steps(self) -> Iterator[dict[str, float]]:
@@ -120,7 +124,10 @@ class _Run:
                             worker_init_fn=_quiet_worker, persistent_workers=False,
                             prefetch_factor=4 if recipe.workers else None)
         clock = time.monotonic()
-        for image, codes in loader:
+        batches = iter(loader)
+        if self.random_state is not None:  # only now: making the iterator has drawn a random number
+            torch.set_rng_state(self.random_state)
+        for image, codes in batches:
             waited = time.monotonic() - clock
             rate = learning_rate(self.step, recipe.steps, recipe.optimiser)
             for group in self.optimiser.param_groups:
@@ -171,7 +178,16 @@ class _Run:
         self.average = {name: value.to(self.device) for name, value in state["average"].items()}
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
-        torch.set_rng_state(state["torch_random"])
+        self.random_state = state["torch_random"]
+
+
+def _forget_later_lines(log: Path, step: int) -> None:
+    """Drops what a killed run logged after its last checkpoint: it will be logged again."""
+    if log.exists():
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        with whole_file(log) as temporary:
+            temporary.write_text("".join(line for line in lines if line.endswith("}\n")
+                                         and json.loads(line)["step"] <= step), encoding="utf-8")
 
 
 def learning_rate(step: int, steps: int, settings: OptimiserSettings) -> float:
@@ -182,7 +198,7 @@ def learning_rate(step: int, steps: int, settings: OptimiserSettings) -> float:
 
 def _essence(recipe: Recipe) -> dict:
     """The settings that decide the numbers; how often to save does not."""
-    kept = recipe.model_dump(mode="json", exclude={"checkpoint_every", "validate_every", "workers", "bundle"})
+    kept = recipe.model_dump(mode="json", exclude={"checkpoint_every", "workers", "bundle"})
     return json.loads(json.dumps(kept))
 
 
