@@ -24,7 +24,7 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Names = Annotated[list[str], BeforeValidator(_as_list)]
+Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
 
 
 class _Strict(BaseModel):
@@ -133,18 +133,32 @@ def load_manifest(path: Path | str) -> Manifest:
         content = _ManifestFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"{path}: manifest expected, none found") from None
+    except OSError as error:
+        raise UserError(f"{path}: expected a manifest file, found {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {key}: {first['msg']}, found {first['input']!r}"[:400]) from None
+        raise UserError(f"{path}: {_explain(error)}"[:400]) from None
     if content.label_space not in LABEL_SPACES:
         raise UserError(f"{path}: label_space: expected one of {', '.join(LABEL_SPACES)}, "
                         f"found '{content.label_space}'{nearest(content.label_space, LABEL_SPACES)}")
     label_space = LABEL_SPACES[content.label_space]
     cases = [_case(path, dataset, entry, label_space) for dataset in content.datasets for entry in dataset.cases]
+    names: set[str] = set()
+    for case in cases:
+        if case.name in names:
+            raise UserError(f"{path}: two cases are called '{case.name}'; give them different names with 'name'")
+        names.add(case.name)
     return Manifest(path, label_space, tuple(cases))
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        entry = {0: _ManifestFile, 2: _DatasetEntry}.get(len(first["loc"]) - 1, _CaseEntry)
+        return f"{key}: unknown setting{nearest(str(first['loc'][-1]), entry.model_fields)}"
+    return f"{key or 'manifest'}: {first['msg']}, found {first['input']!r}"
 
 
 def _case(path: Path, dataset: _DatasetEntry, entry: _CaseEntry, label_space: LabelSpace) -> Case:
@@ -153,22 +167,26 @@ def _case(path: Path, dataset: _DatasetEntry, entry: _CaseEntry, label_space: La
     annotated = dataset.annotated if entry.annotated is None else entry.annotated
     where = f"{path}: dataset {dataset.name}, {entry.image}"
     try:
-        label_space.indices(annotated)
+        organs = [label_space.index(name) for name in annotated]
         label_space.indices([name for names in dataset.label_map.values() for name in names])
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+    if 0 in organs:
+        raise UserError(f"{where}: annotated: expected organs, found '{annotated[organs.index(0)]}'")
     if kind is Kind.PARTIAL and not annotated:
         raise UserError(f"{where}: a partial case names its organs under 'annotated', found none")
     if kind in (Kind.FULL, Kind.PARTIAL) and entry.label is None:
         raise UserError(f"{where}: a {kind.value} case needs a label, found none")
     if kind is Kind.SCRIBBLE and entry.label is None and entry.strokes is None:
         raise UserError(f"{where}: a scribble case needs a label or strokes, found none")
+    if kind is Kind.UNLABELLED and (entry.label or entry.strokes):
+        raise UserError(f"{where}: an unlabelled case has no label, found {entry.label or entry.strokes}")
     name = entry.name or Path(entry.image).name.split(".")[0]
     return Case(
         name=name, group=entry.group or name, dataset=dataset.name, image=root / entry.image, kind=kind,
         label=None if entry.label is None else root / entry.label,
         strokes=None if entry.strokes is None else root / entry.strokes,
-        annotated=tuple(annotated), weight=dataset.weight,
+        annotated=tuple(label_space.names[index - 1] for index in organs), weight=dataset.weight,
         label_map=tuple((value, tuple(names)) for value, names in dataset.label_map.items()),
     )
 
