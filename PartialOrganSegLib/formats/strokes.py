@@ -1,8 +1,8 @@
 """Strokes and outlines drawn on slices: polylines in patient coordinates, kept as JSON, painted onto a CT's grid.
 
 The file says who drew them and on which image. Each stroke lies in one slice of the image:
-`{"organ": "colon", "width_mm": 4.0, "closed": false, "points": [[x, y, z], ...]}` with points in LPS millimetres. An open
-stroke paints a band of `width_mm`; a closed one paints the area inside its outline. "background" is a legal organ.
+`{"organ": "colon", "width_mm": 4.0, "closed": false, "points": [[x, y, z], ...]}` with points in LPS millimetres. An
+open stroke paints a band of `width_mm`; a closed one paints the area inside its outline. "background" is a legal organ.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def paint_strokes(strokes: Strokes, grid: Grid, label_space: LabelSpace) -> Volu
     """Scribble map (z, y, x) uint8 on `grid`: organ indices, 0 for background strokes, 255 where nothing is drawn.
 
     A stroke belongs to the slice nearest to its points along the grid's slowest axis; later strokes win.
-    Raises UserError for an unknown organ or a stroke outside the grid.
+    Raises UserError for an unknown organ or a stroke outside the grid or across its slices.
     """
     painted = np.full(grid.shape, NOT_DRAWN, np.uint8)
     to_voxel = np.linalg.inv(grid.matrix)
@@ -85,6 +85,9 @@ def paint_strokes(strokes: Strokes, grid: Grid, label_space: LabelSpace) -> Volu
         k = round(float(points[:, 2].mean()))
         if not 0 <= k < grid.size[2]:
             raise UserError(f"strokes of {strokes.image}: stroke {number} ({stroke.organ}) lies outside the image")
+        if np.ptp(points[:, 2]) > 1:
+            raise UserError(f"strokes of {strokes.image}: stroke {number} ({stroke.organ}): expected all points in one "
+                            f"slice of the image, found them across {np.ptp(points[:, 2]):.1f} slices")
         painted[k][_area(points[:, :2], stroke, grid)] = label_space.index(stroke.organ)
     return Volume(painted, grid)
 
