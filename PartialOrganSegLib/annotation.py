@@ -42,7 +42,8 @@ class CandidateTable:
         """The code of a candidate set, new or known. Raises ValueError for an empty set or an unknown class."""
         candidates = frozenset(int(c) for c in classes)
         if not candidates or not candidates <= set(range(self.class_count)):
-            raise ValueError(f"candidate set {sorted(candidates)} must be a non-empty subset of 0..{self.class_count - 1}")
+            raise ValueError(f"candidate set {sorted(candidates)} must be a non-empty subset of "
+                             f"0..{self.class_count - 1}")
         if candidates not in self._codes:
             if len(self._codes) > MAXIMUM_SETS:
                 raise UserError(f"more than {MAXIMUM_SETS} different candidate sets in one run")

@@ -1,4 +1,4 @@
-"""One augmented patch: rotation, scale and smooth deformation in one interpolation, then changes of intensity (MONAI)."""
+"""One augmented patch: rotation, scale and deformation in one interpolation, then changes of intensity (MONAI)."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class Augmentation:
         unit = torch.from_numpy(((grid - low + 0.5) / size * 2 - 1)[..., ::-1].astype(np.float32))[None]
         pixels = torch.from_numpy(np.asarray(image[window], np.float32))[None, None] - AIR_HU
         patch = F.grid_sample(pixels, unit, mode="bilinear", padding_mode="zeros", align_corners=False)[0] + AIR_HU
-        marks = torch.from_numpy(np.asarray(codes[window], np.float32))[None, None]
+        marks = torch.from_numpy(np.asarray(codes[window], np.float32))[None, None] - UNKNOWN
         target = F.grid_sample(marks, unit, mode="nearest", padding_mode="zeros", align_corners=False)[0, 0]
-        return self._intensities(patch, generator), target.to(torch.uint8)
+        return self._intensities(patch, generator), (target + UNKNOWN).to(torch.uint8)
 
     def _inside(self, centre: np.ndarray, shape: Sequence[int], generator: np.random.Generator) -> np.ndarray:
         """The centre (z, y, x), moved at random but so that little of the patch lies outside the image."""
@@ -75,7 +75,8 @@ class Augmentation:
         spacing, patch = np.asarray(self.spacing_zyx), np.asarray(self.patch_zyx)
         axes = [np.arange(n) - (n - 1) / 2 for n in patch]
         angles = np.radians(generator.uniform(-1, 1, 3) * self.rotation) * self.strength
-        scales = 1 + generator.uniform(-1, 1) * self.scale * self.strength + generator.uniform(-0.05, 0.05, 3) * self.strength
+        overall = generator.uniform(-1, 1) * self.scale * self.strength
+        scales = 1 + overall + generator.uniform(-0.05, 0.05, 3) * self.strength
         matrix = _rotation(angles) * scales
         points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).astype(np.float32) * spacing.astype(np.float32)
         points = points @ matrix.T.astype(np.float32)
@@ -120,6 +121,3 @@ def _rotation(angles: np.ndarray) -> np.ndarray:
         turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
         matrix = turn @ matrix
     return matrix
-
-
-assert UNKNOWN == 0  # padding with zeros means "anything may be there"

@@ -7,6 +7,7 @@ the stride, so the costly full-resolution features of a plain U-Net are saved: m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -56,12 +57,12 @@ class LightUNet(nn.Module):
         first = channels[0]
         self.stem = _ConvNorm(in_channels, first, norm, (3, 6, 6), (1, 2, 2), (1, 2, 2))
         self.encoder = nn.ModuleList([_Residual(first, norm)])
-        for finer, coarser in zip(channels, channels[1:], strict=False):
+        for finer, coarser in pairwise(channels):
             self.encoder.append(nn.Sequential(_ConvNorm(finer, coarser, norm, stride=(2, 2, 2)),
                                               _Residual(coarser, norm)))
         backwards = list(channels[::-1])
         self.reduce = nn.ModuleList(nn.Conv3d(a, b, 1, bias=False)
-                                    for a, b in zip(backwards, backwards[1:], strict=False))
+                                    for a, b in pairwise(backwards))
         self.decoder = nn.ModuleList(_ConvNorm(b, b, norm) for b in backwards[1:])
         self.head = nn.ConvTranspose3d(first, classes, (1, 2, 2), (1, 2, 2))
         coarsest = 2 ** (len(channels) - 1)
