@@ -76,8 +76,7 @@ SINGLETONS = table_of(5, *({c} for c in range(5)))
 def test_uniform_logits_with_one_labelled_organ_of_sixteen():
     table = table_of(17, set(range(17)) - {1})
     value = CE(batch(np.zeros((1, 17, 2, 2, 2)), np.ones((1, 2, 2, 2)), table))
-    assert float(torch.exp(-value)) == pytest.approx(16 / 17, abs=1e-6)
-    assert 16 / 17 == pytest.approx(0.9412, abs=5e-5)
+    assert float(torch.exp(-value)) == pytest.approx(0.9412, abs=5e-5)
 
 
 @pytest.mark.parametrize("table", [PARTITION, OVERLAPPING, SINGLETONS])
@@ -154,17 +153,12 @@ def test_dice_per_image_counts_only_what_an_image_shows():
 
 
 def test_voxels_that_may_be_either_do_not_touch_the_dice_of_one():
-    """A coarse voxel {1, 2} decides nothing about class 1 alone, whatever is predicted there."""
+    """A coarse voxel {1, 2} decides nothing about class 1 alone: only the sum of both counts."""
     table = table_of(4, {1}, {0}, {1, 2})
     codes = np.array([1, 1, 2, 3], np.uint8).reshape(1, 1, 1, 4)
     logits = np.random.default_rng(0).normal(0, 1, (1, 4, 1, 1, 4)).astype(np.float32)
     moved = logits.copy()
-    moved[0, 1, 0, 0, 3] += 2.0
-    moved[0, 2, 0, 0, 3] = np.log(np.exp(logits[0, 1:3, 0, 0, 3]).sum() - 0)  # another split inside the set
-    q_before = softmax(logits)[0, 1:3, 0, 0, 3].sum()
-    total = np.exp(moved[0, [0, 3], 0, 0, 3]).sum() * q_before / (1 - q_before)
-    moved[0, 1:3, 0, 0, 3] += np.log(total / np.exp(moved[0, 1:3, 0, 0, 3]).sum())
-    assert softmax(moved)[0, 1:3, 0, 0, 3].sum() == pytest.approx(q_before, rel=1e-5)
+    moved[0, [1, 2], 0, 0, 3] = logits[0, [2, 1], 0, 0, 3]
     assert float(DICE(batch(moved, codes, table))) == pytest.approx(float(DICE(batch(logits, codes, table))), rel=1e-5)
 
 

@@ -1,0 +1,144 @@
+"""One augmented patch: what strength 0 leaves alone, what lies outside, and that image and codes move together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from PartialOrganSegLib.data.augmentation import Augmentation
+
+CUT = Augmentation((5, 9, 11), (3.0, 2.0, 2.0), (-300.0, 500.0), 60.0, 150.0, strength=0.0)
+FULL = replace(CUT, patch_zyx=(12, 20, 24), strength=1.0)
+PADDING = (-300.0 - 60.0) / 150.0
+
+
+def volume(shape=(20, 40, 44), seed=0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    image = generator.integers(-1024, 1500, shape).astype(np.int16)
+    return image, generator.choice([1, 3, 7], shape).astype(np.uint8)
+
+
+def patch_of(augmentation: Augmentation, image, codes, centre, seed=0) -> tuple[np.ndarray, np.ndarray]:
+    pixels, marks = augmentation(image, codes, centre, np.random.default_rng(seed))
+    assert pixels.dtype == torch.float32
+    assert marks.dtype == torch.uint8
+    assert pixels.shape == (1, *augmentation.patch_zyx)
+    assert marks.shape == augmentation.patch_zyx
+    return pixels[0].numpy(), marks.numpy()
+
+
+def normalised(hu: np.ndarray) -> np.ndarray:
+    return (np.clip(hu.astype(np.float64), -300, 500) - 60) / 150
+
+
+@pytest.mark.parametrize("centre", [(10, 20, 22), (4, 7, 30), (16, 33, 8)])
+def test_strength_zero_cuts_the_voxels_as_they_are(centre):
+    image, codes = volume()
+    pixels, marks = patch_of(CUT, image, codes, centre)
+    window = tuple(slice(c - n // 2, c + n // 2 + 1) for c, n in zip(centre, CUT.patch_zyx, strict=True))
+    np.testing.assert_allclose(pixels, normalised(image[window]), atol=1e-4)
+    assert np.array_equal(marks, codes[window])
+
+
+def test_image_of_the_patch_s_size_comes_whole():
+    for shape in ((5, 9, 11), (4, 8, 16)):
+        image, codes = volume(shape)
+        pixels, marks = patch_of(replace(CUT, patch_zyx=shape), image, codes, (1, 6, 3))
+        np.testing.assert_allclose(pixels, normalised(image), atol=1e-4)
+        assert np.array_equal(marks, codes)
+
+
+def test_outside_lies_air_where_any_class_may_be():
+    image, codes = volume((3, 5, 7))
+    pixels, marks = patch_of(CUT, image, codes, (1, 2, 3))
+    inside = np.zeros(CUT.patch_zyx, bool)
+    inside[1:4, 2:7, 2:9] = True
+    np.testing.assert_allclose(pixels[inside], normalised(image).ravel(), atol=1e-4)
+    np.testing.assert_allclose(pixels[~inside], PADDING, atol=1e-4)
+    assert (marks[~inside] == 0).all()
+    assert np.array_equal(marks[inside], codes.ravel())
+
+
+def test_strong_changes_stay_in_range():
+    image, codes = volume()
+    for seed in range(12):
+        pixels, marks = patch_of(replace(FULL, strength=1.5), image, codes, (seed, 3 * seed, 40), seed)
+        assert set(np.unique(marks)) <= {0, 1, 3, 7}
+        assert np.isfinite(pixels).all()
+        assert pixels.min() >= PADDING - 1e-4
+        assert pixels.max() <= (500 - 60) / 150 + 1e-4
+
+
+def test_the_generator_decides_everything():
+    image, codes = volume()
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002 - other random states must not matter
+    first = patch_of(FULL, image, codes, (10, 20, 20), 5)
+    torch.manual_seed(2)
+    np.random.seed(2)  # noqa: NPY002
+    again, other = (patch_of(FULL, image, codes, (10, 20, 20), seed) for seed in (5, 6))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_nothing_is_written_into_the_cached_arrays():
+    image, codes = volume()
+    image.setflags(write=False)
+    codes.setflags(write=False)
+    patch_of(FULL, image, codes, (10, 20, 20))
+
+
+def ball() -> tuple[np.ndarray, np.ndarray]:
+    """A bright ball of 24 mm radius of class 1 in darkness of class 2."""
+    z, y, x = np.meshgrid(np.arange(30) * 3.0, np.arange(50) * 2.0, np.arange(50) * 2.0, indexing="ij")
+    inside = (z - 45) ** 2 + (y - 50) ** 2 + (x - 50) ** 2 <= 24 ** 2
+    return np.where(inside, 400, -200).astype(np.int16), np.where(inside, 1, 2).astype(np.uint8)
+
+
+def test_image_and_codes_move_together():
+    image, codes = ball()
+    augmentation = replace(FULL, patch_zyx=(28, 44, 44), hu_scale=0.0, hu_shift=0.0)
+    shares = []
+    for seed in range(8):
+        pixels, marks = patch_of(augmentation, image, codes, (15, 25, 25), seed)
+        known = marks > 0
+        middle = (pixels[known].max() + pixels[known].min()) / 2
+        bright = pixels > middle
+        assert 2 * (bright & (marks == 1)).sum() / (bright.sum() + (marks == 1).sum()) > 0.9
+        shares.append((marks == 1).sum())
+    assert len(set(shares)) > 4
+
+
+def test_rotation_and_scale_keep_millimetres():
+    """Turned by up to 90 degrees and without deformation, a ball stays a ball although voxels are not cubes."""
+    image, codes = ball()
+    augmentation = replace(FULL, patch_zyx=(30, 50, 50), rotation=(90.0, 90.0, 90.0), scale=0.0, deformation=0.0)
+    for seed in range(4):
+        _, marks = patch_of(augmentation, image, codes, (15, 25, 25), seed)
+        spread = np.sqrt(np.linalg.eigvalsh(np.cov((np.argwhere(marks == 1) * [3.0, 2.0, 2.0]).T)))
+        assert spread.max() / spread.min() < 1.2
+
+
+def test_hu_change_is_linear_and_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("PartialOrganSegLib.data.augmentation._monai_changes", lambda: _Nothing())
+    image = np.full((40, 60, 60), 100, np.int16)
+    codes = np.ones(image.shape, np.uint8)
+    still = replace(FULL, patch_zyx=(5, 9, 11), rotation=(0.0, 0.0, 0.0), scale=0.0, deformation=0.0)
+    values = [patch_of(still, image, codes, (20, 30, 30), seed)[0] for seed in range(40)]
+    hu = np.array([value.mean() * 150 + 60 for value in values])
+    assert all(np.ptp(value) < 1e-3 for value in values)
+    assert np.abs(hu - 100).max() <= 100 * 0.12 + 25 + 0.01
+    assert hu.std() > 5
+
+
+class _Nothing:
+    """Stands for MONAI's changes of intensity."""
+
+    def set_random_state(self, seed: int) -> None:
+        assert 0 <= seed < 2**31
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        return image

@@ -1,0 +1,106 @@
+"""The recipe: settings, overrides and one clear line for everything wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from training_data import write_yaml
+
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.training.recipe import Recipe, load_recipe
+
+
+def recipe(folder: Path, *overrides: str, **content: object) -> Recipe:
+    return load_recipe(write_yaml(folder / "r.yaml", {"manifest": "data/m.yaml"} | content), overrides)
+
+
+def test_defaults_and_nested_settings(tmp_path: Path):
+    found = recipe(tmp_path, optimiser={"learning_rate": 0.5}, spacing_zyx=[5, 1.5, 1.5])
+    assert found.optimiser.learning_rate == 0.5
+    assert found.optimiser.ema == Recipe(manifest="m").optimiser.ema
+    assert found.spacing_zyx == (5.0, 1.5, 1.5)
+
+
+def test_overrides_are_yaml(tmp_path: Path):
+    found = recipe(tmp_path, "steps=7", "optimiser.learning_rate=1e-4", "hold_out=[a, 'b c']", "seed=3",
+                   "network.arguments.channels=[8, 8]", "augmentation.strength=0", "start_from=null", steps=1)
+    assert (found.steps, found.seed, found.hold_out) == (7, 3, ["a", "b c"])
+    assert found.optimiser.learning_rate == 1e-4
+    assert found.network.arguments == {"channels": [8, 8]}
+    assert found.augmentation.strength == 0
+    assert found.start_from is None
+
+
+def test_paths_are_relative_to_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "mit Blank ä"
+    found = recipe(folder, start_from="../model")
+    assert found.manifest == folder.resolve() / "data" / "m.yaml"
+    assert found.start_from == tmp_path.resolve() / "model"
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe(Path(folder.name) / "r.yaml").manifest == found.manifest
+    assert recipe(folder, manifest="/data/m.yaml").manifest == Path("/data/m.yaml").resolve()
+
+
+@pytest.mark.parametrize(("content", "told"), [
+    ({"stepz": 3}, r"stepz: unknown setting \(did you mean 'steps'\?\); known: manifest, "),
+    ({"optimiser": {"learning_rat": 1}}, r"optimiser\.learning_rat: unknown setting .*'learning_rate'\?"),
+    ({"bundle": {"nam": "x"}}, r"bundle\.nam: unknown setting \(did you mean 'name'\?\)"),
+    ({"qqqq": 1}, r"qqqq: unknown setting; known"),
+    ({"steps": "many"}, r"steps: .*found 'many'"),
+    ({"steps": 0}, r"steps: .*found 0"),
+    ({"seed": -1}, r"seed: .*found -1"),
+    ({"batch_size": 0}, "batch_size: "),
+    ({"optimiser": {"learning_rate": 0}}, r"optimiser\.learning_rate: "),
+    ({"optimiser": {"ema": 1}}, r"optimiser\.ema: "),
+    ({"optimiser": 3}, r"optimiser: .*found 3"),
+    ({"spacing_zyx": [1, 2]}, "spacing_zyx"),
+    ({"spacing_zyx": [1, 0, 2]}, r"spacing_zyx\.1: "),
+    ({"spacing_zyx": [1, float("nan"), 2]}, r"spacing_zyx\.1: "),
+    ({"patch_zyx": [8, 16, -16]}, r"patch_zyx\.2: "),
+    ({"clip_hu": [500, -300]}, r"clip_hu: expected low < high, found \(500\.0, -300\.0\)"),
+    ({"divide": 0}, "divide: "),
+    ({"losses": {"marginal_dice": "much"}}, r"losses\.marginal_dice: "),
+    ({"augmentation": {"strength": 3}}, r"augmentation\.strength: "),
+    ({"manifest": None}, "manifest: "),
+    ({"bundle": {"name": "my model"}}, r"bundle\.name: "),
+    ({"bundle": {"licences": {"code": "MIT"}}}, r"bundle\.licences: expected the keys code, weights, data, found code"),
+])
+def test_wrong_setting_is_one_line(tmp_path: Path, content, told):
+    with pytest.raises(UserError, match=rf"r\.yaml: {told}") as error:
+        recipe(tmp_path, **content)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("override", "told"), [
+    ("steps", "--set steps: expected KEY=VALUE"),
+    ("steps.more=3", "--set steps.more=3: 'steps' is not a group of settings"),
+    ("steps=[3", r"--set steps=\[3: expected a YAML value"),
+    ("stepz=3", r"stepz: unknown setting \(did you mean 'steps'\?\)"),
+    ("optimizer.ema=0.5", r"optimizer: unknown setting \(did you mean 'optimiser'\?\)"),
+    ("optimiser.emma=0.5", r"optimiser\.emma: unknown setting \(did you mean 'ema'\?\)"),
+    ("steps=no way", "steps: "),
+])
+def test_wrong_override_is_one_line(tmp_path: Path, override, told):
+    with pytest.raises(UserError, match=told) as error:
+        recipe(tmp_path, override, steps=5)
+    assert "\n" not in str(error.value)
+
+
+def test_wrong_files_are_one_line(tmp_path: Path):
+    path = tmp_path / "r.yaml"
+    with pytest.raises(UserError, match=r"r\.yaml: recipe expected, none found"):
+        load_recipe(path)
+    with pytest.raises(UserError, match="expected a recipe file"):
+        load_recipe(tmp_path)
+    for content, told in ((b"steps: [", "expected YAML"), (b"\xff\xfe\x00x", "expected YAML"),
+                          (b"", "expected settings"), (b"- a\n", "found list"), (b"steps: 3\n", "manifest: ")):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=told) as error:
+            load_recipe(path)
+        assert "\n" not in str(error.value)
+
+
+def test_the_shipped_recipes_are_valid():
+    for path in (Path(__file__).parents[1] / "Resources" / "recipes").glob("*.yaml"):
+        assert load_recipe(path).manifest.is_absolute()

@@ -1,0 +1,183 @@
+"""Strokes: the file comes back as written, and painting covers what a ruler in patient coordinates covers."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.formats.strokes import NOT_DRAWN, Stroke, Strokes, paint_strokes, read_strokes, write_strokes
+from PartialOrganSegLib.geometry import Grid
+from PartialOrganSegLib.organs import WORD16
+
+STRAIGHT = Grid((24, 20, 5), (1.5, 2.0, 4.0), (-10.0, 5.0, 100.0))
+
+
+def oblique_grid() -> Grid:
+    a, b = np.radians(20), np.radians(-12)
+    about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    direction = tuple(float(v) for v in (about_z @ about_x).ravel())
+    return Grid((24, 20, 5), (1.5, 2.0, 4.0), (-30.0, 12.0, -800.0), direction)
+
+
+def flipped_grid() -> Grid:
+    return Grid((24, 20, 5), (1.5, 2.0, 4.0), (40.0, 30.0, 7.0), (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0))
+
+
+GRIDS = [STRAIGHT, oblique_grid(), flipped_grid()]
+
+
+def world(grid: Grid, *voxels: tuple[float, float, float]) -> list[tuple[float, float, float]]:
+    """LPS mm of voxel coordinates (x, y, z)."""
+    return [tuple(float(c) for c in (grid.matrix @ [*voxel, 1])[:3]) for voxel in voxels]
+
+
+def drawn(*strokes: Stroke) -> Strokes:
+    return Strokes(image="ct.nii.gz", drawn_by="a test", licence="CC0-1.0", strokes=list(strokes))
+
+
+def distance_mm(grid: Grid, points: list[tuple[float, float, float]], closed: bool = False) -> np.ndarray:
+    """(z, y, x) distance of every voxel's centre to a polyline, in patient space."""
+    z, y, x = np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij")
+    centres = np.stack([x, y, z, np.ones_like(x)], -1) @ grid.matrix.T
+    ends = np.array(points + points[:1] if closed else points)
+    nearest = np.linalg.norm(centres[..., :3] - ends[0], axis=-1)
+    for a, b in pairwise(ends):
+        along = np.linspace(0, 1, 400)[:, None] * (b - a) + a
+        for point in along:
+            nearest = np.minimum(nearest, np.linalg.norm(centres[..., :3] - point, axis=-1))
+    return nearest
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_open_stroke_is_a_band_of_its_width(grid):
+    points = world(grid, (3, 4, 2), (15, 6, 2), (17, 15, 2))
+    painted = paint_strokes(drawn(Stroke(organ="colon", points=points, width_mm=5.0)), grid, WORD16)
+    assert painted.grid == grid
+    far = distance_mm(grid, points)
+    assert set(np.unique(painted.array)) == {WORD16.index("colon"), NOT_DRAWN}
+    slices = np.flatnonzero((painted.array != NOT_DRAWN).any((1, 2)))
+    assert slices.tolist() == [2]
+    on = painted.array[2] == WORD16.index("colon")
+    assert on[far[2] < 2.49].all()
+    assert not on[far[2] > 2.51].any()
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_closed_stroke_is_the_area_inside(grid):
+    corners = [(4, 3, 1), (19, 5, 1), (12, 16, 1)]
+    points = world(grid, *corners)
+    painted = paint_strokes(drawn(Stroke(organ="bladder", points=points, closed=True)), grid, WORD16).array
+    y, x = np.meshgrid(np.arange(20), np.arange(24), indexing="ij")
+    sides = [(b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])
+             for a, b in zip(corners, corners[1:] + corners[:1], strict=True)]
+    inside = np.all(np.array(sides) >= 0, axis=0)
+    clear = distance_mm(grid, points, closed=True)[1] > 2.0  # one pixel from the outline
+    assert np.array_equal((painted[1] == WORD16.index("bladder"))[clear], inside[clear])
+    assert inside[clear].any()
+    assert (painted[[0, 2, 3, 4]] == NOT_DRAWN).all()
+
+
+def test_closed_stroke_of_two_points_is_a_band():
+    points = world(STRAIGHT, (3, 4, 2), (15, 6, 2))
+    both = [paint_strokes(drawn(Stroke(organ="colon", points=points, closed=closed)), STRAIGHT, WORD16).array
+            for closed in (False, True)]
+    assert np.array_equal(*both)
+
+
+def test_single_point_is_a_disc():
+    points = world(STRAIGHT, (10, 10, 0))
+    painted = paint_strokes(drawn(Stroke(organ="liver", points=points, width_mm=6.0)), STRAIGHT, WORD16).array
+    assert np.array_equal(painted == 1, (distance_mm(STRAIGHT, points) <= 3.0) & (np.arange(5) == 0)[:, None, None])
+
+
+def test_background_is_drawn_as_zero_and_later_strokes_win():
+    points = world(STRAIGHT, (3, 4, 2), (15, 4, 2))
+    first = Stroke(organ="liver", points=points, width_mm=8.0)
+    second = Stroke(organ="Background", points=points, width_mm=4.0)
+    painted = paint_strokes(drawn(first, second), STRAIGHT, WORD16).array
+    assert painted[2, 4, 9] == 0
+    assert painted[2, 3, 9] == 0
+    assert painted[2, 2, 9] == 1
+
+
+def test_a_stroke_between_slices_belongs_to_the_nearest():
+    stroke = Stroke(organ="liver", points=world(STRAIGHT, (5, 5, 3.3)), width_mm=4)
+    assert np.flatnonzero((paint_strokes(drawn(stroke), STRAIGHT, WORD16).array == 1).any((1, 2))).tolist() == [3]
+
+
+def test_part_of_a_stroke_beside_the_image_is_cut_off():
+    stroke = Stroke(organ="liver", points=world(STRAIGHT, (-8, 5, 1), (3, 5, 1)), width_mm=4)
+    painted = paint_strokes(drawn(stroke), STRAIGHT, WORD16).array
+    assert painted[1, 5, 0] == 1
+    assert (painted[1, 5, 6:] == NOT_DRAWN).all()
+
+
+@pytest.mark.parametrize("k", [-1.0, 5.0])
+def test_stroke_above_or_below_the_image_is_refused(k):
+    stroke = Stroke(organ="liver", points=world(STRAIGHT, (5, 5, k)))
+    with pytest.raises(UserError, match=r"strokes of ct.nii.gz: stroke 0 \(liver\) lies outside the image"):
+        paint_strokes(drawn(stroke), STRAIGHT, WORD16)
+
+
+def test_unknown_organ_names_the_nearest():
+    stroke = Stroke(organ="blader", points=world(STRAIGHT, (5, 5, 1)))
+    with pytest.raises(UserError, match=r"'blader' \(did you mean 'bladder'\?\)"):
+        paint_strokes(drawn(stroke), STRAIGHT, WORD16)
+
+
+def test_stroke_across_slices_is_refused():
+    stroke = Stroke(organ="liver", points=world(STRAIGHT, (5, 5, 0), (9, 5, 4)))
+    with pytest.raises(UserError, match=r"stroke 0 \(liver\): expected all points in one slice"):
+        paint_strokes(drawn(stroke), STRAIGHT, WORD16)
+
+
+def test_file_comes_back_as_written(tmp_path: Path):
+    strokes = drawn(Stroke(organ="liver", points=[(1.25, -2.0, 3.5)], width_mm=4.0),
+                    Stroke(organ="background", points=[(0, 0, 0), (1, 1, 0), (2, 0, 0)], closed=True))
+    path = tmp_path / "Ordner mit Blank" / "ä.json"
+    path.parent.mkdir()
+    write_strokes(path, strokes)
+    assert read_strokes(path) == strokes
+    assert json.loads(path.read_text("utf-8"))["strokes"][0]["organ"] == "liver"
+    write_strokes(path, drawn())
+    assert read_strokes(path).strokes == []
+
+
+def test_points_are_kept_to_a_hundredth_of_a_millimetre(tmp_path: Path):
+    write_strokes(tmp_path / "s.json", drawn(Stroke(organ="liver", points=[(1 / 3, 2 / 3, -1 / 3)])))
+    assert read_strokes(tmp_path / "s.json").strokes[0].points == [(0.33, 0.67, -0.33)]
+
+
+GOOD = {"image": "a", "drawn_by": "b", "licence": "c",
+        "strokes": [{"organ": "liver", "points": [[0, 0, 0]]}]}
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    ({"format": "other"}, "format"), ({"version": 2}, "version"), ({"coordinates": "RAS"}, "coordinates"),
+    ({"unit": "cm"}, "unit"), ({"colour": "red"}, "colour"), ({"drawn_by": None}, "drawn_by"),
+    ({"strokes": [{"organ": "liver", "points": []}]}, r"strokes\.0\.points"),
+    ({"strokes": [{"organ": "liver", "points": [[0, 0]]}]}, r"strokes\.0\.points\.0"),
+    ({"strokes": [{"organ": "liver", "points": [[0, 0, 0]], "width_mm": 0}]}, r"strokes\.0\.width_mm")])
+def test_bad_field_is_named_in_one_line(tmp_path: Path, change, told):
+    path = tmp_path / "s.json"
+    path.write_text(json.dumps(GOOD | change))
+    with pytest.raises(UserError, match=rf"s\.json: {told}") as error:
+        read_strokes(path)
+    assert "\n" not in str(error.value)
+
+
+def test_no_file_and_no_json(tmp_path: Path):
+    with pytest.raises(UserError, match=r"s\.json: stroke file expected, none found"):
+        read_strokes(tmp_path / "s.json")
+    (tmp_path / "s.json").write_text("{")
+    with pytest.raises(UserError, match=r"s\.json: expected JSON"):
+        read_strokes(tmp_path / "s.json")
+    (tmp_path / "s.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"s\.json: expected JSON"):
+        read_strokes(tmp_path / "s.json")

@@ -1,0 +1,268 @@
+"""Training: it learns, resumes to the same numbers, stops tidily and leaves a bundle that loads."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_data import blocks, write_case, write_image, write_manifest, write_recipe, write_yaml
+
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
+from PartialOrganSegLib.models.bundle import load_bundle
+from PartialOrganSegLib.models.checksums import verify_bundle
+from PartialOrganSegLib.training.recipe import OptimiserSettings, load_recipe
+from PartialOrganSegLib.training.trainer import learning_rate, train
+
+
+class Stopper(Reporter):
+    """Does `action` after step `at`; collects warnings."""
+
+    def __init__(self, at: int = -1, action=None) -> None:
+        self.at, self.action, self.warnings = at, action, []
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if stage == "training" and done == self.at:
+            self.action()
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def crash() -> None:
+    raise RuntimeError("power cut")
+
+
+def run(recipe: Path, folder: Path, *overrides: str, resume: bool = False, reporter: Reporter | None = None) -> Path:
+    train(load_recipe(recipe, overrides), folder, resume, "cpu", reporter)
+    return folder
+
+
+def log_of(folder: Path) -> list[dict]:
+    """The log without its clocks."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
+    return [{key: value for key, value in line.items() if key not in ("seconds", "waited")} for line in lines]
+
+
+def state_of(folder: Path) -> dict:
+    return torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
+
+
+def same(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random patches, augmented, with a random part of the background: everything that could differ on resuming."""
+    folder = tmp_path_factory.mktemp("Daten ä")
+    return write_recipe(folder, write_manifest(folder), augmentation={"strength": 1.0}, voxels_per_set=300)
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(recipe, tmp_path_factory.mktemp("runs") / "finished")
+
+
+def assert_as_uninterrupted(folder: Path, finished: Path) -> None:
+    found, expected = state_of(folder), state_of(finished)
+    assert found["step"] == expected["step"] == 20
+    assert same(found["network"], expected["network"])
+    assert same(found["average"], expected["average"])
+    assert log_of(folder) == log_of(finished)
+    assert all((folder / "model" / part).read_bytes() == (finished / "model" / part).read_bytes()
+               for part in ("models/model.safetensors", "configs/checksums.json"))
+
+
+def test_the_same_recipe_gives_the_same_model(recipe, finished, tmp_path):
+    assert_as_uninterrupted(run(recipe, tmp_path / "again"), finished)
+
+
+def test_a_stopped_run_resumes_to_the_same_numbers(recipe, finished, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path / "run", reporter=Stopper(7, lambda: signal.raise_signal(signal.SIGTERM)))
+    assert state_of(tmp_path / "run")["step"] == 7
+    assert not (tmp_path / "run" / "model").exists()
+    assert_as_uninterrupted(run(recipe, tmp_path / "run", resume=True), finished)
+
+
+def test_a_killed_run_resumes_from_its_last_checkpoint(recipe, finished, tmp_path):
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(recipe, tmp_path / "run", "checkpoint_every=4", reporter=Stopper(11, crash))
+    assert state_of(tmp_path / "run")["step"] == 8
+    assert_as_uninterrupted(run(recipe, tmp_path / "run", "checkpoint_every=3", resume=True), finished)
+
+
+def test_loader_processes_change_no_number(recipe, finished, tmp_path):
+    assert_as_uninterrupted(run(recipe, tmp_path / "run", "workers=1"), finished)
+
+
+def test_signals_are_given_back(finished):
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_resuming_a_finished_run_writes_its_bundle_again(recipe, finished, tmp_path):
+    folder = run(recipe, tmp_path / "run")
+    weights = (folder / "model" / "models" / "model.safetensors").read_bytes()
+    run(recipe, folder, "bundle.name=renamed", resume=True)
+    assert load_bundle(folder / "model").name == "renamed"
+    assert (folder / "model" / "models" / "model.safetensors").read_bytes() == weights
+    assert len(log_of(folder)) == 2
+
+
+def test_the_bundle_is_whole_and_fits_the_recipe(recipe, finished):
+    verify_bundle(finished / "model")
+    bundle = load_bundle(finished / "model")
+    assert bundle.preprocessing.spacing_zyx == (3.0, 2.0, 2.0)
+    assert bundle.preprocessing.clip_hu == (-300.0, 500.0)
+    assert bundle.network_arguments == {"channels": [8, 8]}
+    network, average = bundle.load_network(), state_of(finished)["average"]
+    for name, value in network.state_dict().items():
+        assert torch.allclose(value.float(), average[name].float(), rtol=1e-3, atol=1e-4), name
+    assert network(torch.zeros(1, 1, 8, 16, 16)).shape == (1, 17, 8, 16, 16)
+
+
+def test_the_run_folder_says_how_it_was_made(recipe, finished):
+    again = load_recipe(finished / "recipe.yaml")
+    assert again == load_recipe(recipe)
+
+
+def test_the_loss_falls_on_an_easy_task(tmp_path):
+    recipe = write_recipe(tmp_path, write_manifest(tmp_path), steps=60)
+    losses = [line["loss"] for line in log_of(run(recipe, tmp_path / "run"))]
+    assert losses[-1] < 0.35 * losses[0]
+    network = load_bundle(tmp_path / "run" / "model").load_network()
+    image, labels = blocks(0)
+    pixels = torch.from_numpy((np.clip(image.astype(np.float32), -300, 500) - 60) / 150)[None, None]
+    assert (network(pixels)[0].argmax(0).numpy() == labels).mean() > 0.85
+
+
+def test_every_kind_of_annotation_in_one_run(tmp_path):
+    cases = {name: write_case(tmp_path, name, seed) for seed, name in enumerate(
+        ("full", "partial", "coarse", "drawn", "strokes", "unlabelled"))}
+    scribble = np.full((12, 24, 24), 255, np.uint8)
+    labels = blocks(3)[1]
+    scribble[4:6] = labels[4:6]
+    write_image(tmp_path / cases["drawn"]["label"], scribble)
+    write_strokes(tmp_path / "strokes.json", Strokes(image="strokes", drawn_by="a test", licence="CC0-1.0", strokes=[
+        Stroke(organ="liver", points=[(10.0, 10.0, 9.0), (12.0, 10.0, 9.0)])]))
+    for name in ("strokes", "unlabelled"):
+        del cases[name]["label"]
+    cases["strokes"]["strokes"] = "strokes.json"
+
+    def dataset(name: str, kind: str, **more: object) -> dict:
+        return {"name": name, "kind": kind, "cases": [cases[name]], **more}
+
+    manifest = write_yaml(tmp_path / "manifest.yaml", {"datasets": [
+        dataset("full", "full"), dataset("partial", "partial", annotated=["liver"]),
+        dataset("coarse", "partial", annotated=["liver", "spleen", "left_kidney"],
+                label_map={2: ["spleen", "left_kidney"], 3: ["spleen", "left_kidney"]}),
+        dataset("drawn", "scribble"), dataset("strokes", "scribble"), dataset("unlabelled", "unlabelled")]})
+    reporter = Stopper()
+    recipe = write_recipe(tmp_path, manifest, batch_size=3, half_precision=True, augmentation={"strength": 0.5})
+    log = log_of(run(recipe, tmp_path / "run", reporter=reporter))
+    assert all(np.isfinite([line["loss"], line["marginal_cross_entropy"], line["marginal_dice"]]).all() for line in log)
+    assert len(reporter.warnings) == 1
+    assert reporter.warnings[0].startswith("no training voxel is certainly right_kidney, stomach")
+    verify_bundle(tmp_path / "run" / "model")
+
+
+def test_training_on_nothing_but_unlabelled_images_goes_through(tmp_path):
+    entry = write_case(tmp_path, "a", 0)
+    del entry["label"]
+    manifest = write_yaml(tmp_path / "m.yaml", {"datasets": [{"name": "u", "kind": "unlabelled", "cases": [entry]}]})
+    assert [line["loss"] for line in log_of(run(write_recipe(tmp_path, manifest, steps=10), tmp_path / "run"))] == [0.0]
+
+
+def test_start_from_another_model(recipe, finished, tmp_path):
+    started = run(recipe, tmp_path / "run", f"start_from='{finished / 'model'}'", "steps=1",
+                  "optimiser.learning_rate=1e-12", "optimiser.weight_decay=0")
+    weights, expected = state_of(started)["network"], load_bundle(finished / "model").load_network().state_dict()
+    assert all(torch.allclose(weights[name], expected[name], atol=1e-6) for name in weights if "weight" in name)
+    with pytest.raises(UserError, match="start_from: expected a model of network light_unet"):
+        run(recipe, tmp_path / "other", f"start_from='{finished / 'model'}'", "network.arguments.channels=[8, 4]")
+
+
+@pytest.mark.parametrize(("overrides", "told"), [
+    (["hold_out=[nobody]"], "hold_out: no case of group nobody"),
+    (["hold_out=[case0, case1]"], "no case left to train on"),
+    (["patch_zyx=[8, 16, 15]"], r"patch_zyx: expected multiples of \(2, 4, 4\), found \(8, 16, 15\)"),
+    (["network.name=light_unit"], "did you mean 'light_unet'"),
+    (["losses={marginal_dise: 1}"], "did you mean 'marginal_dice'"),
+    (["manifest=nowhere.yaml"], r"nowhere\.yaml: manifest expected, none found"),
+    (["start_from=nowhere"], "nowhere"),
+    (["optimiser.learning_rate=1e30", "optimiser.warmup_steps=0"], r"step \d+: the loss is nan")])
+def test_what_cannot_be_trained_is_told(recipe, tmp_path, overrides, told):
+    with pytest.raises(UserError, match=told) as error:
+        run(recipe, tmp_path / "run", *overrides)
+    assert "\n" not in str(error.value)
+
+
+def test_a_used_run_folder_and_a_missing_checkpoint_are_refused(recipe, finished, tmp_path):
+    with pytest.raises(UserError, match="expected a new run folder, found checkpoints"):
+        run(recipe, finished)
+    with pytest.raises(UserError, match=r"last\.pt: expected a checkpoint to resume from, found none"):
+        run(recipe, tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("override", "told"), [("seed=9", "seed was 0 and is now 9"),
+                                                ("optimiser.ema=0.9", "--resume: optimiser was")])
+def test_resuming_with_a_changed_recipe_is_refused(recipe, finished, override, told):
+    before = (finished / "checkpoints" / "last.pt").read_bytes()
+    with pytest.raises(UserError, match=told):
+        run(recipe, finished, override, resume=True)
+    assert (finished / "checkpoints" / "last.pt").read_bytes() == before
+
+
+def test_foreign_and_damaged_checkpoints_are_told(recipe, tmp_path):
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.pt"
+    checkpoint.parent.mkdir(parents=True)
+    for write in (lambda: checkpoint.write_bytes(b"not torch"), lambda: torch.save({"network": {}}, checkpoint),
+                  lambda: torch.save([1], checkpoint)):
+        write()
+        with pytest.raises(UserError, match=r"last\.pt: expected a checkpoint of this program"):
+            run(recipe, tmp_path / "run", resume=True)
+
+
+def test_learning_rate_warms_up_and_ends_at_zero():
+    settings = OptimiserSettings(learning_rate=0.1, warmup_steps=4, decay_power=0.9)
+    rates = [learning_rate(step, 100, settings) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1 / 4)
+    assert rates[3:] == pytest.approx([0.1 * (1 - step / 100) ** 0.9 for step in range(3, 101)])
+    assert rates[100] == 0
+
+
+def test_sigterm_leaves_a_checkpoint_and_ends_with_130(tmp_path):
+    recipe = write_recipe(tmp_path, write_manifest(tmp_path), steps=100_000, checkpoint_every=100_000)
+    command = [sys.executable, "-m", "PartialOrganSegLib", "train", str(recipe), "-o", str(tmp_path / "run"),
+               "--json-events", "--device", "cpu"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["event"] == "metric":
+                break
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+    assert "cancelled" in rest
+    state = state_of(tmp_path / "run")
+    assert state["step"] >= 10
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["last.pt"]
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path / "run", resume=True,
+            reporter=Stopper(state["step"] + 1, lambda: signal.raise_signal(signal.SIGINT)))
+    assert state_of(tmp_path / "run")["step"] == state["step"] + 1
