@@ -240,7 +240,7 @@ def write_manifest(out: Path, cases: list[dict[str, Any]], strokes: Path) -> Non
         name, annotated = case["name"], case["annotated"]
         settings = {"kind": "partial"}
         if case["label_map"]:
-            settings["label_map"] = case["label_map"]
+            settings["label_map"] = {value: list(names) for value, names in case["label_map"].items()}
         drawn = strokes / f"{name}.json"
         facts = {"strokes": relative(drawn, out)} if drawn.exists() else {}
         add(case["dataset"], settings, out / "real" / name, name, annotated=list(annotated), **facts)
