@@ -14,6 +14,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from copy import deepcopy
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -232,7 +233,8 @@ def write_manifest(out: Path, cases: list[dict[str, Any]], strokes: Path) -> Non
     def add(dataset: str, settings: dict[str, Any], stem: Path, group: str, **facts: Any) -> None:
         image, label = named(stem, "image"), named(stem, "label")
         if image.exists() and label.exists():
-            entry = datasets.setdefault(dataset, {"name": dataset, "weight": WEIGHTS[dataset], **settings, "cases": []})
+            entry = datasets.setdefault(dataset, {"name": dataset, "weight": WEIGHTS[dataset], **deepcopy(settings),
+                                                    "cases": []})
             entry["cases"].append({"image": str(image.relative_to(out)), "label": str(label.relative_to(out)),
                                    "group": group, **facts})
 
@@ -240,7 +242,7 @@ def write_manifest(out: Path, cases: list[dict[str, Any]], strokes: Path) -> Non
         name, annotated = case["name"], case["annotated"]
         settings = {"kind": "partial"}
         if case["label_map"]:
-            settings["label_map"] = {value: list(names) for value, names in case["label_map"].items()}
+            settings["label_map"] = case["label_map"]
         drawn = strokes / f"{name}.json"
         facts = {"strokes": relative(drawn, out)} if drawn.exists() else {}
         add(case["dataset"], settings, out / "real" / name, name, annotated=list(annotated), **facts)
