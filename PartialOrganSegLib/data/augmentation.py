@@ -105,9 +105,9 @@ def _monai_changes() -> Compose:
     return Compose([
         RandGaussianSmooth((0.3, 0.8), (0.3, 0.9), (0.3, 0.9), prob=0.15),
         RandSimulateLowResolution(prob=0.15, zoom_range=(0.5, 1.0)),
-        RandAdjustContrast(prob=0.25, gamma=(0.75, 1.35)),
+        RandAdjustContrast(prob=0.25, gamma=(0.85, 1.2)),
         RandBiasField(degree=2, coeff_range=(0.0, 0.06), prob=0.1),
-        RandGaussianNoise(prob=0.35, std=0.06),
+        RandGaussianNoise(prob=0.35, std=0.05),
     ])
 
 

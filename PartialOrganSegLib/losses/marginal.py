@@ -17,7 +17,13 @@ class MarginalCrossEntropy(nn.Module):
 
     Computed as `logsumexp(a) - logsumexp(a_S)` on logits, finite up to +-1e4. A voxel that may be anything adds
     nothing to the sum nor to the mean. Exactly 0, with a graph, when no voxel is labelled.
+    `balanced`: the mean over the voxels that the batch uses, each counted once, so that a candidate set counts for at
+    most `voxels_per_set` voxels and the background does not outweigh the organs.
     """
+
+    def __init__(self, balanced: bool = False) -> None:
+        super().__init__()
+        self.balanced = balanced
 
     def forward(self, batch: Supervision) -> torch.Tensor:
         """Scalar float32, at least 0."""
@@ -25,7 +31,8 @@ class MarginalCrossEntropy(nn.Module):
             return batch.zero
         allowed = batch.table[batch.voxel_codes]
         inside = batch.log_probabilities.masked_fill(~allowed, float("-inf"))
-        return -(torch.logsumexp(inside, dim=1) * batch.weights).sum() / batch.weights.sum()
+        values = -torch.logsumexp(inside, dim=1)
+        return values.mean() if self.balanced else (values * batch.weights).sum() / batch.weights.sum()
 
 
 class MarginalDice(nn.Module):

@@ -13,7 +13,25 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-NORMS = {"batch": nn.BatchNorm3d, "instance": lambda channels: nn.InstanceNorm3d(channels, affine=True)}
+
+class InstanceNorm(nn.Module):
+    """Instance norm with weights, image by image as a batch norm of one: that keeps channels-last memory, which
+    PyTorch's own does not, and is about twice as fast in training on a CPU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels, z, y, x) to the same shape, mean 0 and variance 1 per image and channel before the weights."""
+        if x[0, 0].numel() == 1:  # one voxel has no variance; its norm is 0
+            return x * 0 + self.bias.view(1, -1, 1, 1, 1)
+        images = [F.batch_norm(image, None, None, self.weight, self.bias, training=True) for image in x.split(1)]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+
+NORMS = {"batch": nn.BatchNorm3d, "instance": InstanceNorm}
 
 
 class _ConvNorm(nn.Sequential):
@@ -50,7 +68,7 @@ class LightUNet(nn.Module):
     """
 
     def __init__(self, in_channels: int = 1, classes: int = 2, channels: Sequence[int] = (20, 40, 80, 128, 160),
-                 norm: str = "batch") -> None:
+                 norm: str = "instance") -> None:
         super().__init__()
         if norm not in NORMS:
             raise TypeError(f"norm must be one of {', '.join(NORMS)}, not '{norm}'")
