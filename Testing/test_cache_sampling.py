@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from training_data import SPACING_ZYX, blocks, write_case, write_image, write_yaml
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
@@ -155,7 +156,7 @@ class _Cut:
     """Stands for the augmentation: draws from the generator and says what it was given."""
 
     def __call__(self, image, codes, centre, generator):
-        return tuple(centre), float(generator.random())
+        return tuple(centre), torch.tensor([generator.integers(99)], dtype=torch.uint8)
 
 
 def made_up(folder: Path, name: str, dataset: str, weight: float, voxels: dict[int, int]) -> CachedCase:
@@ -165,7 +166,7 @@ def made_up(folder: Path, name: str, dataset: str, weight: float, voxels: dict[i
     case = Case(name, name, dataset, folder / "i", Kind.FULL, weight=weight)
     positions = {label: np.full((count, 3), label) + [[0, 0, k % 5] for k in range(count)]
                  for label, count in voxels.items()}
-    return CachedCase(case, folder / f"{name}.npy", folder / f"{name}.npy", positions)
+    return CachedCase(case, folder / f"{name}.npy", folder / f"{name}.npy", np.arange(99, dtype=np.uint8), positions)
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_draws_depend_on_seed_and_number_alone(cases):
     forwards = PatchSampler(cases, _Cut(), 3, 50)
     backwards = PatchSampler(cases, _Cut(), 3, 9999)
     in_order = [forwards[n] for n in range(50)]
-    assert [backwards[n] for n in reversed(range(50))][::-1] == in_order
+    assert [backwards[n] for n in reversed(range(50))][::-1] == in_order  # tensors of one element compare as numbers
     assert len({str(draw) for draw in in_order}) > 40
     assert [PatchSampler(cases, _Cut(), 4, 50)[n] for n in range(50)] != in_order
     assert len(forwards) == 50

@@ -308,3 +308,27 @@ def test_unknown_loss_is_named():
 def test_shapes_that_do_not_fit_are_refused(logits, codes, classes):
     with pytest.raises(ValueError, match=r"fit codes|candidate table"):
         batch(np.zeros(logits), np.zeros(codes), table_of(classes, {1}))
+
+
+def test_balanced_counts_every_used_voxel_once():
+    """Four of a thousand voxels are an organ; with two voxels used of each set, half of the mean is the organ's."""
+    table = table_of(2, {0}, {1})
+    codes = np.ones((1, 10, 10, 10), int)
+    codes[0, 0, 0, :4] = 2
+    logits = np.zeros((1, 2, 10, 10, 10))
+    logits[:, 0] = 8.0  # sure of the background everywhere
+    logged = [float(MarginalCrossEntropy(balanced=True)(batch(logits, codes, table, voxels_per_set=100)))
+              for _ in range(20)]
+    organ, background = 8 + np.log1p(np.exp(-8)), np.log1p(np.exp(-8))
+    assert np.mean(logged) == pytest.approx((4 * organ + 100 * background) / 104, rel=0.1)
+    plain = float(MarginalCrossEntropy()(batch(logits, codes, table)))
+    assert plain == pytest.approx((4 * organ + 996 * background) / 1000, rel=1e-4)
+
+
+def test_arguments_a_loss_does_not_take_are_named():
+    with pytest.raises(UserError, match=r"marginal_dice.*perimage"):
+        WeightedLosses({"marginal_dice": 1.0}, {"marginal_dice": {"perimage": True}})
+    with pytest.raises(UserError, match="entropy"):
+        WeightedLosses({"marginal_dice": 1.0}, {"entropy": {}})
+    with pytest.raises(UserError, match="above 0"):
+        WeightedLosses({"marginal_dice": 0.0})

@@ -7,6 +7,7 @@ import torch
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.networks import build_network
+from PartialOrganSegLib.networks.light_unet import InstanceNorm
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
@@ -64,3 +65,21 @@ def test_unknown_network_names_the_nearest():
 def test_unknown_argument_is_told(arguments):
     with pytest.raises(UserError, match=r"network light_unet: .*(depth|layer)"):
         build_network("light_unet", 1, 2, **arguments)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_instance_norm_is_pytorch_s(images):
+    torch.manual_seed(0)
+    ours, theirs = InstanceNorm(5), torch.nn.InstanceNorm3d(5, affine=True)
+    with torch.no_grad():
+        ours.weight.uniform_(0.5, 2)
+        ours.bias.uniform_(-1, 1)
+    theirs.load_state_dict(ours.state_dict())
+    x = 3 + 2 * torch.randn(images, 5, 4, 6, 7).contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+    assert ours(x).is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_one_voxel_at_the_coarsest_level_is_no_error():
+    network = build_network("light_unet", 1, 2, channels=[4, 6, 8], norm="instance")
+    assert network(torch.randn(1, 1, *network.size_multiple)).isfinite().all()

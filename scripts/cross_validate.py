@@ -38,7 +38,7 @@ def judge(case: Case, predictor: Predictor, space: LabelSpace, strokes: Path) ->
     codes = case.read_codes(ct, space, table)
     for organ in space.organs:
         value, voxels = candidate_dice(predicted, codes, table.table, [organ.index])
-        if value is not None and voxels:
+        if value is not None and (voxels or organ.name in case.annotated):  # an organ invented counts as 0
             figures["label"][organ.name] = round(value, 4)
     merged = space.indices([COLON, RECTUM])
     if frozenset(merged) in {frozenset(np.flatnonzero(row).tolist()) for row in table.table}:
@@ -78,6 +78,10 @@ def main() -> None:
     for run in arguments.runs:
         held_out = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))["hold_out"]
         predictor = Predictor(load_bundle(run / "model"))
+        absent = set(held_out) - {case.image.parent.name for case in manifest.cases}
+        if absent or set(held_out) & set(result):
+            raise SystemExit(f"{run}: expected held-out CTs of {arguments.manifest}, each of one run only; "
+                             f"found {', '.join(sorted(absent or set(held_out) & set(result)))}")
         for case in manifest.cases:
             name = case.image.parent.name
             if name in held_out:

@@ -65,15 +65,15 @@ class Augmentation:
         patch, size = np.asarray(self.patch_zyx), np.asarray(shape)
         moved = centre + generator.uniform(-0.3, 0.3, 3) * patch * self.strength
         beyond = 0.08 * patch * self.strength
-        low, high = patch / 2 - beyond, size - patch / 2 + beyond
-        middle = (size - 1) / 2
+        low, high = patch // 2 - beyond, size - (patch + 1) // 2 + beyond
+        middle = (size - patch) // 2 + patch // 2
         return np.where(low < high, np.clip(moved, np.minimum(low, middle), np.maximum(high, middle)),
                         np.clip(moved, middle - beyond, middle + beyond))
 
     def _grid(self, centre: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """(z, y, x, 3) voxel coordinates (z, y, x) to sample at."""
         spacing, patch = np.asarray(self.spacing_zyx), np.asarray(self.patch_zyx)
-        axes = [np.arange(n) - (n - 1) / 2 for n in patch]
+        axes = [np.arange(n) - n // 2 for n in patch]  # whole voxels: without changes nothing is interpolated
         angles = np.radians(generator.uniform(-1, 1, 3) * self.rotation) * self.strength
         overall = generator.uniform(-1, 1) * self.scale * self.strength
         scales = 1 + overall + generator.uniform(-0.05, 0.05, 3) * self.strength

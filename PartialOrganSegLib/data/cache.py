@@ -20,6 +20,7 @@ from ..inference.resampling import resample_box, working_shape
 from ..organs import LabelSpace
 from .manifest import Case
 
+CACHE_VERSION = 1  # raised when the same files would be cached as other arrays
 POSITIONS = 400  # remembered per class and case; enough to draw patch centres from
 
 
@@ -30,15 +31,20 @@ class CachedCase:
     case: Case
     image_file: Path
     codes_file: Path
+    translation: np.ndarray  # uint8: the case's own codes, as kept on disk, to those of the run's candidate table
     positions: dict[int, np.ndarray]
 
     def image(self) -> np.ndarray:
         """(z, y, x) int16 HU, canonical axes."""
         return np.load(self.image_file, mmap_mode="r")
 
+    def own_codes(self) -> np.ndarray:
+        """(z, y, x) uint8 codes of the case's own table; `translation` turns them into the run's. 0 is 0 in both."""
+        return np.load(self.codes_file, mmap_mode="r")
+
     def codes(self) -> np.ndarray:
         """(z, y, x) uint8 codes of the run's candidate table."""
-        return np.load(self.codes_file, mmap_mode="r")
+        return self.translation[self.own_codes()]
 
 
 def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: CandidateTable,
@@ -47,25 +53,28 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
 
     Candidate codes are assigned in the order of the cases, so the same manifest gives the same table.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: expected a folder for cached cases that can be written, "
+                        f"found {error.strerror}") from None
     cached = []
     for done, case in enumerate(cases):
         for path in case.files():
             if not path.exists():
                 raise UserError(f"{case.name}: expected the file {path}, found none")
-        key = _key(case, spacing_zyx)
-        image_file, labels_file, sets_file = (folder / f"{case.name}-{key}{end}"
+        key = _key(case, label_space, spacing_zyx)
+        image_file, codes_file, sets_file = (folder / f"{case.name}-{key}{end}"
                                               for end in (".image.npy", ".codes.npy", ".sets.json"))
-        if not (image_file.exists() and labels_file.exists() and sets_file.exists()):
-            _write(case, label_space, spacing_zyx, image_file, labels_file, sets_file)
+        if not (image_file.exists() and codes_file.exists() and sets_file.exists()):
+            try:
+                _write(case, label_space, spacing_zyx, image_file, codes_file, sets_file)
+            except OSError as error:
+                raise UserError(f"{folder}: {case.name} could not be cached ({error.strerror or error})") from None
         own = json.loads(sets_file.read_text())
         translation = np.array([table.code(classes) for classes in own], np.uint8)
-        codes = translation[np.load(labels_file)]
-        codes_file = folder / f"{case.name}-{key}-{_digest(translation.tolist())}.run.npy"
-        if not codes_file.exists():
-            with whole_file(codes_file) as temporary:
-                np.save(temporary, codes)
-        cached.append(CachedCase(case, image_file, codes_file, _positions(codes, table)))
+        positions = _positions(translation[np.load(codes_file)], table)
+        cached.append(CachedCase(case, image_file, codes_file, translation, positions))
         reporter.progress("reading cases", done + 1, len(cases))
     return cached
 
@@ -74,12 +83,13 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:12]
 
 
-def _key(case: Case, spacing_zyx: Sequence[float]) -> str:
+def _key(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float]) -> str:
     stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in case.files()]
-    return _digest([stamps, list(spacing_zyx), case.kind.value, case.annotated, case.label_map])
+    return _digest([CACHE_VERSION, label_space.names, stamps, list(spacing_zyx), case.kind.value, case.annotated,
+                    case.label_map])
 
 
-def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], image_file: Path, labels_file: Path,
+def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], image_file: Path, codes_file: Path,
            sets_file: Path) -> None:
     image = case.read_image()
     own = CandidateTable(label_space.class_count)
@@ -93,7 +103,7 @@ def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], im
                                    for t, n in zip(target, shape, strict=True)))]
     with whole_file(image_file) as temporary:
         np.save(temporary, pixels)
-    with whole_file(labels_file) as temporary:
+    with whole_file(codes_file) as temporary:
         np.save(temporary, nearest)
     with whole_file(sets_file) as temporary:
         temporary.write_text(json.dumps([np.flatnonzero(row).tolist() for row in own.table]))

@@ -54,7 +54,6 @@ class _DatasetEntry(_Strict):
 class _ManifestFile(_Strict):
     label_space: str = "word16"
     datasets: list[_DatasetEntry] = Field(min_length=1)
-    splits: dict[str, float] = {}
 
 
 @dataclass(frozen=True)

@@ -50,4 +50,6 @@ class PatchSampler(Dataset):
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
         case, centre, generator = self.draw(number)
-        return self.augmentation(self.cases[case].image(), self.cases[case].codes(), centre, generator)
+        cached = self.cases[case]
+        image, codes = self.augmentation(cached.image(), cached.own_codes(), centre, generator)
+        return image, torch.from_numpy(cached.translation[codes.numpy()])

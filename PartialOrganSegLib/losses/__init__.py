@@ -27,11 +27,24 @@ class WeightedLosses(nn.Module):
         for name in terms:
             if name not in LOSSES:
                 raise UserError(f"losses: expected one of {', '.join(LOSSES)}, found '{name}'{nearest(name, LOSSES)}")
+        if not any(terms.values()):
+            raise UserError("losses: expected at least one with a weight above 0, found none")
+        unused = set(arguments or {}) - set(terms)
+        if unused:
+            raise UserError(f"loss_arguments: expected names among losses ({', '.join(terms)}), found "
+                            f"'{sorted(unused)[0]}'")
         self.weights = {name: weight for name, weight in terms.items() if weight}
-        self.terms = nn.ModuleDict({name: LOSSES[name](**(arguments or {}).get(name, {})) for name in self.weights})
+        self.terms = nn.ModuleDict({name: _build(name, (arguments or {}).get(name, {})) for name in self.weights})
 
     def forward(self, batch: Supervision) -> tuple[torch.Tensor, dict[str, float]]:
         """The sum, and each term's unweighted value for the log."""
         values = {name: term(batch) for name, term in self.terms.items()}
         total = sum((self.weights[name] * value for name, value in values.items()), batch.zero)
         return total, {name: float(value.detach()) for name, value in values.items()}
+
+
+def _build(name: str, arguments: Mapping[str, object]) -> nn.Module:
+    try:
+        return LOSSES[name](**arguments)
+    except TypeError as error:
+        raise UserError(f"loss_arguments: {name}: {error}") from None

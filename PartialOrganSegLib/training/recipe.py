@@ -26,6 +26,7 @@ def _all_licences(licences: dict[str, str]) -> dict[str, str]:
 
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Voxels = Annotated[int, Field(ge=1)]
 
 
@@ -54,9 +55,9 @@ class OptimiserSettings(_Settings):
 class AugmentationSettings(_Settings):
     """See `data.augmentation.Augmentation`. `strength` 0 switches all of it off."""
 
-    strength: float = Field(default=1.0, ge=0, le=2)
+    strength: float = Field(default=1.0, ge=0, le=1.5)
     rotation: tuple[float, float, float] = (12.0, 8.0, 8.0)
-    scale: float = Field(default=0.2, ge=0, lt=0.9)
+    scale: float = Field(default=0.2, ge=0, le=0.5)
     deformation: float = Field(default=8.0, ge=0)
     hu_scale: float = Field(default=0.12, ge=0, lt=1)
     hu_shift: float = Field(default=25.0, ge=0)
@@ -85,7 +86,7 @@ class Recipe(_Settings):
     subtract: float = 60.0
     divide: float = Field(default=150.0, gt=0)
     network: NetworkSettings = NetworkSettings()
-    losses: dict[str, float] = {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0}
+    losses: dict[str, NotNegative] = {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0}
     loss_arguments: dict[str, dict[str, object]] = {}
     voxels_per_set: int = Field(default=150_000, ge=0)
     optimiser: OptimiserSettings = OptimiserSettings()

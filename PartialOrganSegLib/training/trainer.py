@@ -113,6 +113,8 @@ class _Run:
         if any(size % multiple for size, multiple in zip(recipe.patch_zyx, network.size_multiple, strict=True)):
             raise UserError(f"patch_zyx: expected multiples of {network.size_multiple}, found {recipe.patch_zyx}")
         self.random_state: torch.Tensor | None = None
+        self.essence = {**_essence(recipe), "cases": [cached.image_file.name for cached in cases],
+                        "candidate_sets": table.int().tolist()}
         self.sampler = PatchSampler(cases, augmentation, recipe.seed, recipe.steps * recipe.batch_size)
 
     def steps(self) -> Iterator[dict[str, float]]:
@@ -141,7 +143,10 @@ class _Run:
                                 f"try a lower optimiser.learning_rate than {recipe.optimiser.learning_rate}")
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimiser.clip_gradient)
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimiser.clip_gradient)
+            if not math.isfinite(float(norm)):
+                raise UserError(f"step {self.step + 1}: the gradient is not finite; last good checkpoint kept, "
+                                f"try a lower optimiser.learning_rate than {recipe.optimiser.learning_rate}")
             self.optimiser.step()
             self.step += 1
             self._update_average()
@@ -166,11 +171,11 @@ class _Run:
 
     def save(self, path: Path) -> None:
         """Writes the checkpoint whole."""
-        save_checkpoint(path, self.network, self.average, self.optimiser, self.step, _essence(self.recipe))
+        save_checkpoint(path, self.network, self.average, self.optimiser, self.step, self.essence)
 
     def restore(self, state: dict) -> None:
         """Goes back to a checkpoint. Raises UserError when the recipe's settings have changed since."""
-        for key, value in _essence(self.recipe).items():
+        for key, value in self.essence.items():
             if state["settings"].get(key) != value:
                 raise UserError(f"--resume: {key} was {state['settings'].get(key)} and is now {value}; "
                                 "resume with the same recipe or start a new run")
