@@ -86,8 +86,8 @@ def test_a_group_is_held_out_together(tmp_path: Path):
     ({"cases": [{"image": "a.nii.gz"}]}, "a full case needs a label, found none"),
     ({"kind": "scribble", "cases": [{"image": "a.nii.gz"}]}, "a scribble case needs a label or strokes, found none"),
     ({"kind": "unlabelled"}, "an unlabelled case has no label"),
-    ({"cases": [{"image": "x/ct.nii.gz", "label": "l"}, {"image": "y/ct.nii.gz", "label": "l"}]},
-     "two cases are called 'ct'"),
+    ({"cases": [{"image": "x/ct.nii.gz", "label": "l"}, {"image": "x/ct.nrrd", "label": "l"}]},
+     "two cases are called 'x_ct'"),
 ])
 def test_wrong_entry_is_one_line(tmp_path: Path, change, told):
     with pytest.raises(UserError, match=told) as error:
@@ -213,3 +213,11 @@ def test_strokes_win_over_the_label_below(tmp_path: Path):
 def test_codes_of_an_unlabelled_case_exclude_nothing(tmp_path: Path):
     allowed, _, _ = codes_of(tmp_path, kind="unlabelled", files=("image",))
     assert allowed.all()
+
+
+def test_files_of_one_name_are_told_apart_by_their_folder(tmp_path: Path):
+    entries = [{"image": "anna/ct.nii.gz", "label": "l"}, {"image": "otto/ct.nii.gz", "label": "l"},
+               {"image": "otto/late.nii.gz", "label": "l"}]
+    cases = manifest(tmp_path, dataset(cases=entries)).cases
+    assert [case.name for case in cases] == ["anna_ct", "otto_ct", "late"]
+    assert [case.group for case in cases] == ["anna_ct", "otto_ct", "late"]

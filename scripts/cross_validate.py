@@ -36,9 +36,11 @@ def judge(case: Case, predictor: Predictor, space: LabelSpace, strokes: Path) ->
     figures: dict[str, dict[str, float]] = {"label": {}, "strokes": {}}
     table = CandidateTable(space.class_count)
     codes = case.read_codes(ct, space, table)
+    coarse = {name for _, names in case.label_map for name in names}
+    vouched = set(case.annotated) - coarse
     for organ in space.organs:
         value, voxels = candidate_dice(predicted, codes, table.table, [organ.index])
-        if value is not None and (voxels or organ.name in case.annotated):  # an organ invented counts as 0
+        if value is not None and (voxels or organ.name in vouched):  # an organ invented counts as 0
             figures["label"][organ.name] = round(value, 4)
     merged = space.indices([COLON, RECTUM])
     if frozenset(merged) in {frozenset(np.flatnonzero(row).tolist()) for row in table.table}:

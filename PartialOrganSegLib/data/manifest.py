@@ -142,13 +142,23 @@ def load_manifest(path: Path | str) -> Manifest:
         raise UserError(f"{path}: label_space: expected one of {', '.join(LABEL_SPACES)}, "
                         f"found '{content.label_space}'{nearest(content.label_space, LABEL_SPACES)}")
     label_space = LABEL_SPACES[content.label_space]
-    cases = [_case(path, dataset, entry, label_space) for dataset in content.datasets for entry in dataset.cases]
+    entries = [(dataset, entry) for dataset in content.datasets for entry in dataset.cases]
+    _name_by_folder([entry for _, entry in entries])
+    cases = [_case(path, dataset, entry, label_space) for dataset, entry in entries]
     names: set[str] = set()
     for case in cases:
         if case.name in names:
             raise UserError(f"{path}: two cases are called '{case.name}'; give them different names with 'name'")
         names.add(case.name)
     return Manifest(path, label_space, tuple(cases))
+
+
+def _name_by_folder(entries: Sequence[_CaseEntry]) -> None:
+    """Names a case after its file, and after its folder too where several files have that name (patient/ct.nii.gz)."""
+    stems = [Path(entry.image).name.split(".")[0] for entry in entries]
+    for entry, stem in zip(entries, stems, strict=True):
+        if entry.name is None:
+            entry.name = stem if stems.count(stem) == 1 else f"{Path(entry.image).parent.name}_{stem}".lstrip("_")
 
 
 def _explain(error: ValidationError) -> str:
@@ -180,9 +190,9 @@ def _case(path: Path, dataset: _DatasetEntry, entry: _CaseEntry, label_space: La
         raise UserError(f"{where}: a scribble case needs a label or strokes, found none")
     if kind is Kind.UNLABELLED and (entry.label or entry.strokes):
         raise UserError(f"{where}: an unlabelled case has no label, found {entry.label or entry.strokes}")
-    name = entry.name or Path(entry.image).name.split(".")[0]
+    assert entry.name is not None
     return Case(
-        name=name, group=entry.group or name, dataset=dataset.name, image=root / entry.image, kind=kind,
+        name=entry.name, group=entry.group or entry.name, dataset=dataset.name, image=root / entry.image, kind=kind,
         label=None if entry.label is None else root / entry.label,
         strokes=None if entry.strokes is None else root / entry.strokes,
         annotated=tuple(label_space.names[index - 1] for index in organs), weight=dataset.weight,
