@@ -13,7 +13,7 @@ from .resampling import working_shape
 
 # Measured: interpreter, torch, SimpleITK and the network's code.
 BASE_BYTES = 500 << 20
-# Measured per voxel of the largest window for the light networks: activations at half precision and one copy.
+# Generous for the light networks, per voxel of the largest window: activations, logits and their copies in float32.
 ACTIVATION_BYTES = 250
 MIB = 1 << 20
 
