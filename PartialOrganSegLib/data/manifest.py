@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..annotation import CandidateTable, Kind, encode_labels, encode_scribble, label_candidates
@@ -18,6 +17,7 @@ from ..formats.reading import read_ct, read_labelmap
 from ..formats.strokes import NOT_DRAWN, paint_strokes, read_strokes
 from ..geometry import Volume
 from ..organs import LABEL_SPACES, LabelSpace
+from ..yaml_file import read_yaml
 
 
 def _as_list(value: object) -> object:
@@ -129,13 +129,7 @@ def load_manifest(path: Path | str) -> Manifest:
     """Reads a manifest. Raises UserError naming the key and what was found; files are looked at by `check_manifest`."""
     path = Path(path)
     try:
-        content = _ManifestFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise UserError(f"{path}: manifest expected, none found") from None
-    except OSError as error:
-        raise UserError(f"{path}: expected a manifest file, found {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from None
+        content = _ManifestFile.model_validate(read_yaml(path, "manifest"))
     except ValidationError as error:
         raise UserError(f"{path}: {_explain(error)}"[:400]) from None
     if content.label_space not in LABEL_SPACES:

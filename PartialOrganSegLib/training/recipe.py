@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ..errors import UserError, nearest
 from ..models.metadata import NAME_PATTERN, Licences
+from ..yaml_file import read_yaml
 
 
 def _low_high(window: tuple[float, float]) -> tuple[float, float]:
@@ -106,14 +107,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     Raises UserError naming the key, the value, what is allowed and the nearest name.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: recipe expected, none found") from None
-    except OSError as error:
-        raise UserError(f"{path}: expected a recipe file, found {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from None
+    content = read_yaml(path, "recipe")
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected settings as 'key: value', found {type(content).__name__}")
     for override in overrides:
