@@ -18,10 +18,23 @@ BORDER_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Body:
-    """`box`: native (z, y, x) slices around the patient; `midline`: native x of the mid-sagittal plane or None."""
+    """`box`: native (z, y, x) slices around the patient; `midline`: native x of the mid-sagittal plane or None.
+
+    `inside`: coarse (z, y, x) bool of the patient with cavities and a margin, one voxel for `steps` native ones.
+    """
 
     box: tuple[slice, slice, slice]
     midline: float | None
+    inside: np.ndarray
+    steps: tuple[int, int, int]
+
+    def outside(self, shape: tuple[int, int, int]) -> np.ndarray:
+        """(z, y, x) bool of `shape`, a grid that fills `box`: voxels that are certainly not in the patient."""
+        rows = []
+        for part, step, size, coarse in zip(self.box, self.steps, shape, self.inside.shape, strict=True):
+            native = part.start + (np.arange(size) + 0.5) * (part.stop - part.start) / size
+            rows.append(np.minimum((native / step).astype(int), coarse - 1))
+        return ~self.inside[np.ix_(*rows)]
 
 
 def find_body(ct: np.ndarray, spacing_zyx: tuple[float, float, float]) -> Body:
@@ -36,13 +49,15 @@ def find_body(ct: np.ndarray, spacing_zyx: tuple[float, float, float]) -> Body:
     mask = ct[tuple(slice(step // 2, None, step) for step in steps)] > BODY_HU
     mask = _patient(mask)
     if mask is None:
-        return Body(tuple(slice(0, size) for size in ct.shape), None)
+        return Body(tuple(slice(0, size) for size in ct.shape), None, np.ones((1, 1, 1), bool), tuple(ct.shape))
     box = []
     for axis, (step, size, mm) in enumerate(zip(steps, ct.shape, spacing_zyx, strict=True)):
         filled = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
         margin = int(np.ceil(MARGIN_MM / mm)) + step
         box.append(slice(max(0, int(filled[0]) * step - margin), min(size, (int(filled[-1]) + 1) * step + margin)))
-    return Body((box[0], box[1], box[2]), _midline(mask, steps[2]))
+    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in mask])  # lungs and gas open only up and down
+    inside = ndimage.binary_dilation(filled, np.ones((3, 3, 3), bool))
+    return Body((box[0], box[1], box[2]), _midline(mask, steps[2]), inside, (steps[0], steps[1], steps[2]))
 
 
 def _patient(mask: np.ndarray) -> np.ndarray | None:

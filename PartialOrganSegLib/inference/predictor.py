@@ -82,6 +82,8 @@ class Predictor:
         seconds["forward"] = forward.seconds
         seconds["windows"] -= forward.seconds
         with _timed(seconds, "clean"):
+            if frame.turned is None:  # a network may call the air around the patient anything
+                scores[torch.from_numpy(body.outside(tuple(scores.shape[:3])))] = _background(scores)
             labels = np.empty(scores.shape[:3], np.uint8)
             for z in range(len(labels)):  # argmax gives int64, eight times what is kept
                 labels[z] = scores[z].float().max(-1).indices
@@ -103,6 +105,13 @@ class Predictor:
                 flipped = self._network(data.flip(-1)).flip(-1)
                 logits = (logits + flipped[:, self._permutation]) / 2
         return logits[0].permute(1, 2, 3, 0).cpu()
+
+
+def _background(scores: torch.Tensor) -> torch.Tensor:
+    """(C,) scores of a voxel that is background for sure."""
+    sure = torch.zeros(scores.shape[-1], dtype=scores.dtype)
+    sure[0] = 30
+    return sure
 
 
 @dataclass(frozen=True)
