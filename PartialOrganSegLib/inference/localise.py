@@ -55,8 +55,8 @@ def find_body(ct: np.ndarray, spacing_zyx: tuple[float, float, float]) -> Body:
         filled = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
         margin = int(np.ceil(MARGIN_MM / mm)) + step
         box.append(slice(max(0, int(filled[0]) * step - margin), min(size, (int(filled[-1]) + 1) * step + margin)))
-    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in mask])  # lungs and gas open only up and down
-    inside = ndimage.binary_dilation(filled, np.ones((3, 3, 3), bool))
+    closed = np.stack([ndimage.binary_fill_holes(plane) for plane in mask])  # lungs and gas open only up and down
+    inside = ndimage.binary_dilation(closed, np.ones((3, 3, 3), bool))
     return Body((box[0], box[1], box[2]), _midline(mask, steps[2]), inside, (steps[0], steps[1], steps[2]))
 
 
