@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--organs", metavar="A,B", help="only these organs, e.g. liver,left_kidney (default: all)")
     parser.add_argument("--model", default="embedded", help="an installed model's name or a bundle's folder")
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
-    parser.add_argument("--mirror", action="store_true", help="also predict the mirrored CT and average: twice the time; "
+    parser.add_argument("--mirror", action="store_true",
+                        help="also predict the mirrored CT and average: twice the time; "
                              "for models that were trained on mirrored patches, the embedded one was not")
     parser.add_argument("--force", action="store_true", help="segment what does not look like a CT in HU")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
