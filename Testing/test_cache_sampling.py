@@ -16,7 +16,8 @@ from PartialOrganSegLib.data.manifest import Case, load_manifest
 from PartialOrganSegLib.data.sampling import PatchSampler
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.geometry import Grid
+from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
+from PartialOrganSegLib.geometry import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 
 
@@ -214,3 +215,24 @@ def test_cases_of_a_manifest_are_cached_in_its_order(tmp_path: Path):
     entries = [write_case(tmp_path, name, seed) for seed, name in enumerate("ba")]
     path = write_yaml(tmp_path / "m.yaml", {"datasets": [{"name": "s", "kind": "full", "cases": entries}]})
     assert [one.case.name for one in cached(tmp_path, *load_manifest(path).cases)] == ["b", "a"]
+
+
+def test_air_around_the_body_is_background_where_the_annotation_leaves_it_open(tmp_path: Path):
+    shape = (16, 40, 40)
+    body = np.zeros(shape, bool)
+    body[:, 10:30, 8:32] = True
+    organ = np.zeros(shape, np.uint8)
+    organ[5:9, 15:20, 15:20] = WORD16.index("spleen")
+    grid = Grid(shape[::-1], (3.0, 3.0, 3.0))
+    write_ct(tmp_path / "a.nii.gz", Volume(np.where(body, 40, -1000).astype(np.int16), grid))
+    write_labelmap(tmp_path / "a_label.nii.gz", Volume(organ, grid))
+    case = Case("a", "a", "clinic", tmp_path / "a.nii.gz", Kind.PARTIAL, tmp_path / "a_label.nii.gz",
+                annotated=("spleen",))
+    sets = {}
+    for air in (False, True):
+        table = CandidateTable(WORD16.class_count)
+        cached, = cache_cases([case], WORD16, table, (3.0, 3.0, 3.0), tmp_path / "cache", Reporter(), air)
+        sets[air] = table.table[cached.codes()]
+    assert sets[False][:, 0, 0].sum(-1).min() == WORD16.class_count - 1  # anything but the spleen
+    assert (sets[True][:, 0, 0] == np.eye(WORD16.class_count, dtype=bool)[0]).all()
+    assert (sets[True][body] == sets[False][body]).all()

@@ -30,6 +30,7 @@ from PartialOrganSegLib.data.points import resample_labels
 from PartialOrganSegLib.data.synthesis import synthesise_ct
 from PartialOrganSegLib.data.warping import register
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
+from PartialOrganSegLib.formats.strokes import NOT_DRAWN, paint_strokes, read_strokes
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.geometry import Grid, Volume
 from PartialOrganSegLib.inference.resampling import resample_box, working_shape
@@ -42,16 +43,24 @@ WARP_CHECK_SPACING_ZYX = (4.0, 3.0, 3.0)  # where a registration's Dice is measu
 BODY_HU, BODY_MARGIN_MM = -300, 10.0
 ORGAN_MARGIN_MM = (30.0, 90.0, 60.0)  # z, y, x around a WORD map's organs, where the synthetic body has to fit
 
+# CTs that end above the pelvis (looked at): these organs are certainly not in them, and nothing else would say so.
+NOT_IN_AN_ABDOMEN = ["rectum", "bladder", "head_of_left_femur", "head_of_right_femur"]
+WITHOUT_PELVIS = {"crlm_1004", "crlm_1006", "cptac_c3l_00189", "hcc_006", "cort_liver"}
+
 # CTs without labels: the organs that the teacher got right, and those that the field of view does not reach, judged by
 # looking at every outline. The teacher's other labels (a gallbladder in the heart, a broken esophagus) are dropped.
-NEVER_IN_A_CHEST = ["rectum", "bladder", "head_of_left_femur", "head_of_right_femur"]
 TEACHER_CASES: dict[str, tuple[list[str], list[str]]] = {
     "cmb_crc_01068": (["liver", "spleen", "esophagus"],
                       ["left_kidney", "right_kidney", "gallbladder", "pancreas", "duodenum", "intestine", "adrenal",
-                       *NEVER_IN_A_CHEST]),
-    "totalseg_aorta_crop": (["liver", "spleen", "stomach"], NEVER_IN_A_CHEST),
-    "totalseg_pulmonary_crop": ([], ["left_kidney", "right_kidney", "duodenum", "intestine", *NEVER_IN_A_CHEST]),
+                       *NOT_IN_AN_ABDOMEN]),
+    "totalseg_aorta_crop": (["liver", "spleen", "stomach"], NOT_IN_AN_ABDOMEN),
+    "totalseg_pulmonary_crop": ([], ["left_kidney", "right_kidney", "duodenum", "intestine", *NOT_IN_AN_ABDOMEN]),
 }
+
+# In a warped label map, strokes lie as this plus the organ's number (0: background): label_map can then name them.
+STROKE_VALUES = 100
+STROKE_MAP = {STROKE_VALUES: ["background"]} | {STROKE_VALUES + number: [name]
+                                                for number, name in enumerate(WORD16.names, start=1)}
 
 # TotalSegmentator v2's class numbers as ours. Its colon may be colon or rectum, its femur is the whole bone.
 TOTALSEG_CLASSES = {1: 2, 2: 4, 3: 3, 4: 6, 5: 1, 6: 5, 7: 8, 8: 12, 9: 12, 15: 7, 18: 11, 19: 9, 20: 10, 21: 14,
@@ -147,8 +156,17 @@ def make_anatomy(label: Path, target: Path) -> None:
     write_labelmap(target, resample_labels(labels, Grid(size, tuple(step), labels.grid.origin)))
 
 
-def make_warp(real: Path, anatomy: Path, organs: list[str], strength: float, target: Path) -> None:
-    """`real`_image and _label warped onto `anatomy`; the registration's Dice per organ goes to `target`_dice.json."""
+def with_strokes(labels: Volume, strokes: Path) -> Volume:
+    """`labels` with the strokes painted over them, as STROKE_VALUES + organ."""
+    drawn = paint_strokes(read_strokes(strokes), labels.grid, WORD16).array
+    return Volume(np.where(drawn == NOT_DRAWN, labels.array, drawn + STROKE_VALUES).astype(np.uint8), labels.grid)
+
+
+def make_warp(real: Path, anatomy: Path, organs: list[str], strokes: Path, strength: float, target: Path) -> None:
+    """`real`_image, _label and `strokes` (where they exist) warped onto `anatomy`.
+
+    The registration's Dice per organ goes to `target`_dice.json.
+    """
     ct, labels, fixed = read_ct(named(real, "image")), read_labelmap(named(real, "label")), read_labelmap(anatomy)
     matched = [WORD16.index(organ) for organ in organs if organ not in NOT_REGISTERED]
     warp = register(labels, fixed, matched)
@@ -160,7 +178,8 @@ def make_warp(real: Path, anatomy: Path, organs: list[str], strength: float, tar
         if ours.any() and theirs.any():
             overlap = 2 * float((ours & theirs).sum()) / float(ours.sum() + theirs.sum())
             dice[WORD16.organs[index - 1].name] = round(overlap, 3)
-    image, mask = warp.apply(ct, labels, SPACING_ZYX, strength)
+    drawn = with_strokes(labels, strokes) if strokes.exists() else labels
+    image, mask = warp.apply(ct, drawn, SPACING_ZYX, strength)
     box = body_box(image)
     write_labelmap(named(target, "label"), crop(mask, box))
     write_ct(named(target, "image"), crop(image, box))
@@ -207,6 +226,7 @@ def labelled_cases(data: Path) -> list[dict[str, Any]]:
     manifest = yaml.safe_load((data / "manifest.yaml").read_text(encoding="utf-8"))
     return [{"name": Path(case["image"]).parent.name, "dataset": dataset["name"], "image": data / case["image"],
              "label": data / case["label"], "annotated": case.get("annotated", dataset["annotated"]),
+             "absent": NOT_IN_AN_ABDOMEN if Path(case["image"]).parent.name in WITHOUT_PELVIS else [],
              "label_map": dataset.get("label_map", {})}
             for dataset in manifest["datasets"] for case in dataset["cases"]]
 
@@ -239,13 +259,15 @@ def write_manifest(out: Path, cases: list[dict[str, Any]], strokes: Path) -> Non
                                    "group": group, **facts})
 
     for case in cases:
-        name, annotated = case["name"], case["annotated"]
+        name, annotated = case["name"], [*case["annotated"], *case.get("absent", [])]
         settings = {"kind": "partial"}
         if case["label_map"]:
             settings["label_map"] = case["label_map"]
         drawn = strokes / f"{name}.json"
         facts = {"strokes": relative(drawn, out)} if drawn.exists() else {}
         add(case["dataset"], settings, out / "real" / name, name, annotated=list(annotated), **facts)
+        if drawn.exists():
+            settings = settings | {"label_map": settings.get("label_map", {}) | STROKE_MAP}
         for warped in sorted((out / "warped").glob(f"{name}__*_image.nii.gz")):
             stem = warped.with_name(warped.name.removesuffix("_image.nii.gz"))
             add(f"warped_{case['dataset']}", settings, stem, name, annotated=list(annotated))
@@ -301,8 +323,9 @@ def main() -> None:
         for case in cases:
             anatomy, strength = anatomies_for(case["name"], anatomies, number, settings.seed)[-1]
             target = out / "warped" / f"{case['name']}__{anatomy.name.removesuffix('.nii.gz')}"
+            drawn = settings.strokes / f"{case['name']}.json"
             jobs.append((target.with_name(target.name + "_dice.json"), make_warp,
-                         (real / case["name"], anatomy, case["annotated"], strength, target)))
+                         (real / case["name"], anatomy, case["annotated"], drawn, strength, target)))
         run(jobs, settings.workers)
         write_manifest(out, everything, settings.strokes)
 

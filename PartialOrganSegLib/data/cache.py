@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,13 @@ from ..atomic import whole_file
 from ..errors import UserError
 from ..events import Reporter
 from ..geometry import Volume
+from ..inference.localise import find_body
 from ..inference.resampling import resample_box, working_shape
 from ..organs import LabelSpace
 from .manifest import Case
 
-CACHE_VERSION = 1  # raised when the same files would be cached as other arrays
+CACHE_VERSION = 2  # raised when the same files would be cached as other arrays
+TISSUE_HU = -300  # air teaches nothing as the middle of a patch
 POSITIONS = 400  # remembered per class and case; enough to draw patch centres from
 
 
@@ -48,9 +50,11 @@ class CachedCase:
 
 
 def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: CandidateTable,
-                spacing_zyx: Sequence[float], folder: Path, reporter: Reporter) -> list[CachedCase]:
+                spacing_zyx: Sequence[float], folder: Path, reporter: Reporter,
+                air_is_background: bool = False) -> list[CachedCase]:
     """Resamples each case once; a changed file, spacing or annotation makes it anew. Fills `table` on the way.
 
+    `air_is_background`: what lies outside the body is background whatever the annotation leaves open.
     Candidate codes are assigned in the order of the cases, so the same manifest gives the same table.
     """
     try:
@@ -63,17 +67,17 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
         for path in case.files():
             if not path.exists():
                 raise UserError(f"{case.name}: expected the file {path}, found none")
-        key = _key(case, label_space, spacing_zyx)
+        key = _key(case, label_space, spacing_zyx, air_is_background)
         image_file, codes_file, sets_file = (folder / f"{case.name}-{key}{end}"
                                               for end in (".image.npy", ".codes.npy", ".sets.json"))
         if not (image_file.exists() and codes_file.exists() and sets_file.exists()):
             try:
-                _write(case, label_space, spacing_zyx, image_file, codes_file, sets_file)
+                _write(case, label_space, spacing_zyx, air_is_background, image_file, codes_file, sets_file)
             except OSError as error:
                 raise UserError(f"{folder}: {case.name} could not be cached ({error.strerror or error})") from None
         own = json.loads(sets_file.read_text())
         translation = np.array([table.code(classes) for classes in own], np.uint8)
-        positions = _positions(translation[np.load(codes_file)], table)
+        positions = _positions(translation[np.load(codes_file)], np.load(image_file, mmap_mode="r"), table)
         cached.append(CachedCase(case, image_file, codes_file, translation, positions))
         reporter.progress("reading cases", done + 1, len(cases))
     return cached
@@ -83,14 +87,14 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:12]
 
 
-def _key(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float]) -> str:
+def _key(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool) -> str:
     stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in case.files()]
     return _digest([CACHE_VERSION, label_space.names, stamps, list(spacing_zyx), case.kind.value, case.annotated,
-                    case.label_map])
+                    case.label_map, air_is_background])
 
 
-def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], image_file: Path, codes_file: Path,
-           sets_file: Path) -> None:
+def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool,
+           image_file: Path, codes_file: Path, sets_file: Path) -> None:
     image = case.read_image()
     own = CandidateTable(label_space.class_count)
     codes = Volume(case.read_codes(image, label_space, own), image.grid).canonical()
@@ -101,6 +105,10 @@ def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], im
     pixels = resample_box(canonical.array, whole, target).round().clamp(-1024, 32767).to(torch.int16).numpy()
     nearest = codes.array[np.ix_(*(np.minimum(((np.arange(t) + 0.5) * n / t).astype(int), n - 1)
                                    for t, n in zip(target, shape, strict=True)))]
+    if air_is_background:
+        box = (slice(0, target[0]), slice(0, target[1]), slice(0, target[2]))
+        body = replace(find_body(pixels, (spacing_zyx[0], spacing_zyx[1], spacing_zyx[2])), box=box)
+        nearest = _with_air(nearest, body.outside(pixels.shape), own)
     with whole_file(image_file) as temporary:
         np.save(temporary, pixels)
     with whole_file(codes_file) as temporary:
@@ -109,14 +117,22 @@ def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], im
         temporary.write_text(json.dumps([np.flatnonzero(row).tolist() for row in own.table]))
 
 
-def _positions(codes: np.ndarray, table: CandidateTable) -> dict[int, np.ndarray]:
+def _with_air(codes: np.ndarray, air: np.ndarray, table: CandidateTable) -> np.ndarray:
+    """`codes` with background wherever there is `air` and the annotation allows background."""
+    allowed = table.table[:, 0]
+    return np.where(air & allowed[codes], np.uint8(table.code({0})), codes)
+
+
+def _positions(codes: np.ndarray, image: np.ndarray, table: CandidateTable) -> dict[int, np.ndarray]:
     """Class -> (n, 3) voxels. The background counts only where it was drawn or fully labelled, not where merged."""
     generator = np.random.default_rng(0)
     positions = {}
     present = np.unique(codes)
     for code, label in table.singletons().items():
         if code != UNKNOWN and code in present:
-            flat = np.flatnonzero(codes == code)
+            voxels = codes == code
+            tissue = voxels & (np.asarray(image) > TISSUE_HU) if label == 0 else voxels
+            flat = np.flatnonzero(tissue if tissue.any() else voxels)
             chosen = generator.choice(flat, min(POSITIONS, len(flat)), replace=False)
             positions[label] = np.stack(np.unravel_index(chosen, codes.shape), 1)
     return positions

@@ -89,6 +89,7 @@ class Recipe(_Settings):
     network: NetworkSettings = NetworkSettings()
     losses: dict[str, NotNegative] = {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0}
     loss_arguments: dict[str, dict[str, object]] = {}
+    air_is_background: bool = False  # what lies outside the body, in cases that leave it open
     voxels_per_set: int = Field(default=150_000, ge=0)
     optimiser: OptimiserSettings = OptimiserSettings()
     augmentation: AugmentationSettings = AugmentationSettings()

@@ -55,7 +55,7 @@ def train(recipe: Recipe, run_folder: Path, resume: bool, device: str = "auto",
         raise UserError(f"hold_out: no case of group {sorted(unknown)[0]} in {manifest.path}")
     table = CandidateTable(label_space.class_count)
     cases = cache_cases(manifest.without(recipe.hold_out), label_space, table, recipe.spacing_zyx,
-                        recipe.manifest.parent / "cache", reporter)
+                        recipe.manifest.parent / "cache", reporter, recipe.air_is_background)
     if not any(cached.case.weight > 0 for cached in cases):
         raise UserError(f"{manifest.path}: no case left to train on")
     _tell_classes_without_voxels(cases, label_space, reporter)
