@@ -7,7 +7,7 @@ import torch
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.networks import build_network
-from PartialOrganSegLib.networks.light_unet import InstanceNorm
+from PartialOrganSegLib.networks.norms import InstanceNorm
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])

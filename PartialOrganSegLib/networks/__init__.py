@@ -4,24 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from ..errors import UserError, nearest
 from .light_unet import LightUNet
+from .nnunet import nnunet_2d, nnunet_3d, resunet_2d
+from .slicewise import SliceWise
+
+
+def _slicewise(network_2d: Callable[..., nn.Module], default_slices: int = 1) -> Callable[..., SliceWise]:
+    """The volume network made of a 2D one; `slices` is its additional argument."""
+    def build(in_channels: int, classes: int, slices: int = default_slices, **arguments: object) -> SliceWise:
+        return SliceWise(network_2d(in_channels * slices, classes, **arguments), slices)
+    return build
+
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "light_unet": LightUNet,
+    "nnunet_3d": nnunet_3d,
+    "nnunet_2d": _slicewise(nnunet_2d),
+    "resunet_2d": _slicewise(resunet_2d),
 }
 
 
 def build_network(name: str, in_channels: int, classes: int, **arguments: object) -> nn.Module:
-    """A network by its registered name: (B, in_channels, z, y, x) to logits (B, classes, z, y, x).
+    """A network by its registered name: (B, in_channels, z, y, x) to logits (B, classes, z, y, x) in eval mode.
 
-    Raises UserError for an unknown name (with the nearest one) or an argument the network does not take.
+    In train mode it may give a list of logits, finest first (deep supervision), and a 2.5D network leaves out the
+    slices at both ends that lack a neighbour. `size_multiple` (z, y, x) is what input sizes must be multiples of.
+    Raises UserError for an unknown name (with the nearest one), an argument the network does not take and when MONAI is
+    needed but missing.
     """
     if name not in NETWORKS:
         raise UserError(f"network: expected one of {', '.join(NETWORKS)}, found '{name}'{nearest(name, NETWORKS)}")
     try:
         return NETWORKS[name](in_channels=in_channels, classes=classes, **arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"network {name}: {error}") from None
+    except ModuleNotFoundError as error:
+        if error.name != "monai":
+            raise
+        raise UserError(f"network {name}: expected the package monai (pip install 'partialorganseg[train]'), "
+                        "found none") from None
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """`network` with its 2D and 3D convolutions' weights in channels-last memory, in place.
+
+    `Module.to(memory_format=...)` takes one of the two formats and fails at weights of the other rank.
+    """
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.ndim in formats:
+            tensor.data = tensor.data.contiguous(memory_format=formats[tensor.ndim])
+    return network

@@ -1,0 +1,36 @@
+"""Instance norm that keeps channels-last memory and accepts a single voxel."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class InstanceNorm(nn.Module):
+    """Instance norm with weights, image by image as a batch norm of one: that keeps channels-last memory, which
+    PyTorch's own does not, and is about twice as fast in training on a CPU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels, *spatial) to the same shape, mean 0 and variance 1 per image and channel before the weights."""
+        if x[0, 0].numel() == 1:  # one voxel has no variance; its norm is 0
+            return x * 0 + self.bias.view(1, -1, *[1] * (x.ndim - 2))
+        images = [F.batch_norm(image, None, None, self.weight, self.bias, training=True) for image in x.split(1)]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+
+def own_instance_norms(network: nn.Module) -> nn.Module:
+    """`network` with PyTorch's weighted instance norms replaced by ours, in place; parameter names stay.
+
+    A bottleneck of one voxel, which a small window has, is an error to PyTorch's.
+    """
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, (nn.InstanceNorm2d, nn.InstanceNorm3d)) and child.affine:
+                setattr(module, name, InstanceNorm(child.num_features))
+    return network
