@@ -270,8 +270,8 @@ def test_a_part_of_the_voxels_stands_for_all():
     counts = np.bincount(codes.ravel(), minlength=4)
     draws = [batch(logits, codes, table, voxels_per_set=100) for _ in range(200)]
     for code in (1, 2, 3):
-        used = [int((draw.voxel_codes == code).sum()) for draw in draws]
-        stands_for = np.mean([float(draw.weights[draw.voxel_codes == code].sum()) for draw in draws])
+        used = [int((draw.labelled.codes == code).sum()) for draw in draws]
+        stands_for = np.mean([float(draw.labelled.weights[draw.labelled.codes == code].sum()) for draw in draws])
         assert np.mean(used) == pytest.approx(min(100, counts[code]), rel=0.05)
         assert stands_for == pytest.approx(counts[code], rel=0.05)
     for loss, expected in ((CE, expected_ce), (DICE, expected_dice)):

@@ -27,12 +27,12 @@ class MarginalCrossEntropy(nn.Module):
 
     def forward(self, batch: Supervision) -> torch.Tensor:
         """Scalar float32, at least 0."""
-        if not len(batch.selected):
+        voxels = batch.labelled
+        if not len(voxels):
             return batch.zero
-        allowed = batch.table[batch.voxel_codes]
-        inside = batch.log_probabilities.masked_fill(~allowed, float("-inf"))
+        inside = voxels.log_probabilities.masked_fill(~voxels.allowed, float("-inf"))
         values = -torch.logsumexp(inside, dim=1)
-        return values.mean() if self.balanced else (values * batch.weights).sum() / batch.weights.sum()
+        return values.mean() if self.balanced else (values * voxels.weights).sum() / voxels.weights.sum()
 
 
 class MarginalDice(nn.Module):
@@ -43,34 +43,34 @@ class MarginalDice(nn.Module):
     (z = 1) or outside m (z = 0). For partial labels that partition the label space this is the paper's formula, for
     full labels the ordinary soft Dice, for scribbles the partial Dice over drawn voxels.
     `per_image`: mean of each image's Dice instead of one Dice over the batch.
+    `summed`: the sum over the merged classes, as the paper prints it, instead of their mean (with `per_image`: of the
+    mean over images).
     """
 
-    def __init__(self, per_image: bool = False) -> None:
+    def __init__(self, per_image: bool = False, summed: bool = False) -> None:
         super().__init__()
-        self.per_image = per_image
+        self.per_image, self.summed = per_image, summed
 
     def forward(self, batch: Supervision) -> torch.Tensor:
-        """Scalar float32 in 0..1."""
-        if not len(batch.selected):
+        """Scalar float32 in 0..1, times the number of merged classes where `summed`."""
+        voxels = batch.labelled
+        if not len(voxels):
             return batch.zero
-        count, classes = batch.table.shape
-        images = batch.logits.shape[0] if self.per_image else 1
-        group = batch.voxel_codes
-        if self.per_image:
-            group = group + count * (batch.selected // batch.codes[0].numel())
-        # Everything the formula sums over voxels, it sums over voxels of one code: (images * codes, classes).
-        mass = torch.zeros(images * count, classes, device=group.device).index_add(
-            0, group, batch.probabilities * batch.weights[:, None])
-        voxels = torch.bincount(group, batch.weights, minlength=images * count).view(images, count)
+        # Everything the formula sums over voxels, it sums over voxels of one code.
+        mass, counts = voxels.mass, voxels.counts
+        if not self.per_image:
+            mass, counts = mass.sum(0, keepdim=True), counts.sum(0, keepdim=True)
         member = batch.table.float()
-        merged = mass.view(images, count, classes) @ member.T  # sum of q_m over the voxels of each code
+        merged = mass @ member.T  # (images, code, m): sum of q_m over the voxels of each code
         size = member.sum(1)
         shared = member @ member.T
         inside = (shared == size[:, None]) & batch.informative[:, None]  # [code, m]: the code's set lies in m
         decided = inside | (shared == 0)
         intersection = (merged * inside).sum(1)
         predicted = (merged * decided).sum(1)
-        target = (voxels[:, :, None] * inside).sum(1)
-        present = (voxels > 0) & batch.informative
-        dice = 2 * intersection / (target + predicted).clamp_min(1e-6)
-        return 1 - dice[present].mean()
+        target = (counts[:, :, None] * inside).sum(1)
+        present = (counts > 0) & batch.informative
+        losses = (1 - 2 * intersection / (target + predicted).clamp_min(1e-6))[present]
+        if not self.summed:
+            return losses.mean()
+        return losses.sum() / (counts > 0).any(1).sum()

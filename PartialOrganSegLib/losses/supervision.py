@@ -1,4 +1,4 @@
-"""What every loss on candidate sets needs of a batch, computed once: the labelled voxels and their probabilities."""
+"""What every loss on candidate sets needs of a batch, computed once and only when a loss asks for it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,43 @@ from functools import cached_property
 
 import torch
 
+from ..errors import UserError
+from .voxels import JoinedVoxels, Voxels
+
 
 class Supervision:
     """A batch's logits beside what its annotations say.
 
-    `logits` (B, C, *spatial), any float type; `codes` (B, *spatial) integers into `table` (K, C) bool, row 0 of which
-    is the whole label space. Only voxels whose candidate set excludes something are *labelled*; all sums are over
-    those, in float32 whatever the network's precision.
+    `logits` (B, C, *spatial) in two or three dimensions, any float type; `codes` (B, *spatial) integers into `table`
+    (K, C) bool, row 0 of which is the whole label space. `image` (B, in_channels, *spatial) is the network's
+    normalised input, `teacher` (B, C, *spatial) logits of a frozen network; both optional and without gradient.
+    All sums are in float32 whatever the network's precision.
+
+    A voxel is *labelled* where its candidate set excludes something and *unknown* where the set leaves a choice: a
+    voxel of the background of a partial label is both.
 
     `voxels_per_set` bounds the cost: of a candidate set with more voxels in the batch (the background, mostly) a
     random part is used, each voxel with the weight that keeps every sum's expectation. 0 uses all.
     """
 
-    def __init__(self, logits: torch.Tensor, codes: torch.Tensor, table: torch.Tensor, voxels_per_set: int = 0) -> None:
+    def __init__(self, logits: torch.Tensor, codes: torch.Tensor, table: torch.Tensor, voxels_per_set: int = 0,
+                 image: torch.Tensor | None = None, teacher: torch.Tensor | None = None) -> None:
         if logits.shape[0] != codes.shape[0] or logits.shape[2:] != codes.shape[1:]:
             raise ValueError(f"logits {tuple(logits.shape)} do not fit codes {tuple(codes.shape)}")
         if logits.shape[1] != table.shape[1]:
             raise ValueError(f"{logits.shape[1]} classes in the logits, {table.shape[1]} in the candidate table")
+        if image is not None and (image.shape[0] != codes.shape[0] or image.shape[2:] != codes.shape[1:]):
+            raise ValueError(f"image {tuple(image.shape)} does not fit codes {tuple(codes.shape)}")
+        if teacher is not None and teacher.shape != logits.shape:
+            raise ValueError(f"teacher {tuple(teacher.shape)} does not fit logits {tuple(logits.shape)}")
         self.logits, self.codes, self.table = logits, codes, table
         self.voxels_per_set = voxels_per_set
+        self.image, self.teacher = image, teacher
+
+    @property
+    def voxels_per_image(self) -> int:
+        """Number of voxels of one image of the batch."""
+        return self.codes[0].numel()
 
     @cached_property
     def informative(self) -> torch.Tensor:
@@ -32,48 +50,81 @@ class Supervision:
         return ~self.table.all(dim=1)
 
     @cached_property
-    def kept_share(self) -> torch.Tensor:
-        """(K,) float32: the share of each code's voxels that is used; 0 for code 0 and others that exclude nothing."""
-        share = self.informative.float()
-        if self.voxels_per_set:
-            counts = torch.bincount(self.codes.reshape(-1).int(), minlength=len(self.table)).float()
-            share = share * (self.voxels_per_set / counts.clamp_min(1)).clamp_max(1)
-        return share
+    def open(self) -> torch.Tensor:
+        """(K,) bool: codes that leave a choice."""
+        return self.table.sum(dim=1) > 1
 
     @cached_property
-    def selected(self) -> torch.Tensor:
-        """(N,) flat indices over B x voxels of the labelled voxels used."""
-        share = self.kept_share[self.codes.reshape(-1).int()]
-        chosen = torch.rand_like(share) < share if self.voxels_per_set else share > 0
-        return torch.nonzero(chosen).squeeze(1)
+    def share(self) -> torch.Tensor:
+        """(K,) float32: the share of each code's voxels that is used."""
+        if not self.voxels_per_set:
+            return torch.ones(len(self.table), device=self.table.device)
+        counts = torch.bincount(self._flat_codes, minlength=len(self.table)).float()
+        return (self.voxels_per_set / counts.clamp_min(1)).clamp_max(1)
 
     @cached_property
-    def voxel_codes(self) -> torch.Tensor:
-        """(N,) int64 codes of the labelled voxels used."""
-        return self.codes.reshape(-1)[self.selected].long()
+    def labelled(self) -> Voxels:
+        """The labelled voxels used."""
+        return self._voxels(self.informative)
 
     @cached_property
-    def weights(self) -> torch.Tensor:
-        """(N,) float32: how many labelled voxels each used one stands for."""
-        return 1 / self.kept_share[self.voxel_codes]
+    def unlabelled(self) -> Voxels:
+        """The voxels used of those that may be anything."""
+        return self._voxels(~self.informative)
 
     @cached_property
-    def rows(self) -> torch.Tensor:
-        """(N, C) float32 logits of the labelled voxels used."""
-        flat = self.logits.movedim(1, -1).reshape(-1, self.logits.shape[1])
-        return flat.index_select(0, self.selected).float()
+    def every(self) -> Voxels:
+        """All voxels used, labelled or not."""
+        return JoinedVoxels(self.labelled, self.unlabelled) if len(self.unlabelled) else self.labelled
 
     @cached_property
-    def log_probabilities(self) -> torch.Tensor:
-        """(N, C) float32 log softmax of `rows`."""
-        return torch.log_softmax(self.rows, dim=1)
+    def probability_map(self) -> torch.Tensor:
+        """(B, C, *spatial) float32 softmax at every voxel, for losses that need neighbours."""
+        return torch.softmax(self.logits.float(), dim=1)
 
     @cached_property
-    def probabilities(self) -> torch.Tensor:
-        """(N, C) float32 softmax of `rows`."""
-        return self.log_probabilities.exp()
+    def unknown_map(self) -> torch.Tensor:
+        """(B, *spatial) bool: where the candidate set leaves a choice."""
+        return self.open[self.codes.int()]
+
+    @cached_property
+    def intensity(self) -> torch.Tensor:
+        """(B, *spatial) float32: the image, of several channels the middle one (of neighbouring slices: the one that
+        is predicted). Raises ValueError for a batch without image."""
+        if self.image is None:
+            raise ValueError("this loss needs the image")
+        return self.image.detach()[:, self.image.shape[1] // 2].float()
+
+    @property
+    def teacher_logits(self) -> torch.Tensor:
+        """(B, C, *spatial). Raises UserError for a batch without teacher."""
+        if self.teacher is None:
+            raise UserError("losses: expected a teacher network for distillation, found none; "
+                            "start from a model or leave distillation out")
+        return self.teacher.detach()
 
     @property
     def zero(self) -> torch.Tensor:
-        """0 with a valid graph, for batches in which nothing is labelled."""
+        """0 with a valid graph, for batches in which a loss has nothing to say."""
         return self.logits.reshape(-1)[:1].float().sum() * 0.0
+
+    @cached_property
+    def _flat_codes(self) -> torch.Tensor:
+        return self.codes.reshape(-1).int()
+
+    @cached_property
+    def _voxel_shares(self) -> torch.Tensor:
+        return self.share[self._flat_codes]
+
+    @cached_property
+    def _chance(self) -> torch.Tensor:
+        return torch.rand_like(self._voxel_shares)
+
+    def _voxels(self, wanted: torch.Tensor) -> Voxels:
+        """The voxels used of the codes marked in `wanted` (K,)."""
+        chosen = wanted[self._flat_codes]
+        if self.voxels_per_set:
+            chosen &= self._chance < self._voxel_shares
+        index = torch.nonzero(chosen).squeeze(1)
+        codes = self._flat_codes[index].long()
+        return Voxels(self, index, codes, 1 / self.share[codes])

@@ -1,0 +1,32 @@
+"""Entropy minimisation (WORD, Luo 2021, equation 2): the network should make up its mind about unknown voxels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from .supervision import Supervision
+
+
+class Entropy(nn.Module):
+    """`mean over unknown voxels of -sum_c p_c log p_c`, in nats; unknown where the candidate set leaves a choice.
+
+    `normalised` divides by log C, as the authors' code does, so that an undecided network has 1.
+    """
+
+    def __init__(self, normalised: bool = False) -> None:
+        super().__init__()
+        self.normalised = normalised
+
+    def forward(self, batch: Supervision) -> torch.Tensor:
+        """Scalar float32 in 0..log C. Exactly 0, with a graph, when every voxel is known."""
+        voxels = batch.every
+        weights = voxels.weights * batch.open[voxels.codes]
+        total = weights.sum()
+        if not total:
+            return batch.zero
+        values = -(voxels.probabilities * voxels.log_probabilities).sum(1)
+        mean = (values * weights).sum() / total
+        return mean / math.log(batch.table.shape[1]) if self.normalised else mean

@@ -1,0 +1,84 @@
+"""Intra-class intensity variance minimisation (WORD, Luo 2021, section 4.3.3): an organ has one brightness.
+
+The paper's formula and its printed code differ; both are here, and a third form that does what the text says.
+`I` is the network's normalised input, sums run over all spatial dimensions of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from ..errors import UserError, nearest
+from .supervision import Supervision
+from .voxels import Voxels, group_sum
+
+SMALLEST_VARIANCE = 1e-12  # the square root has no slope at 0
+
+
+class IntensityVariance(nn.Module):
+    """Intensity variance within the predicted classes.
+
+    `form`: "printed" (default) is the paper's code, `mean_{b,c} std_voxels(I p_c)` with the unbiased deviation;
+    "formula" is `mean_{b,c,voxels} (p_c I - u_c)^2`, `u_c = sum I p_c / sum p_c` (equations 3 and 4); "weighted" is
+    `mean_b sum_c [sum p_c (I - u_c)^2 / sum p_c]`, the only one that is always lower for the right mask than for a
+    wrong one. `unknown_only` leaves out voxels of which the annotation knows the class; the paper takes all.
+    """
+
+    def __init__(self, form: str = "printed", unknown_only: bool = False) -> None:
+        super().__init__()
+        if form not in FORMS:
+            raise UserError(f"loss_arguments: intensity.form: expected one of {', '.join(FORMS)}, found '{form}'"
+                            f"{nearest(form, FORMS)}")
+        self.form, self.unknown_only = form, unknown_only
+
+    def forward(self, batch: Supervision) -> torch.Tensor:
+        """Scalar float32, at least 0. Raises ValueError for a batch without image."""
+        voxels = batch.every
+        weights = voxels.weights * batch.open[voxels.codes] if self.unknown_only else voxels.weights
+        values = FORMS[self.form](voxels, weights)
+        return batch.zero + values
+
+
+def _over_images(voxels: Voxels, values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """(N, D) values to their weighted sums over each image, (B, D)."""
+    return group_sum(values, voxels.images, weights, len(voxels.batch.logits))
+
+
+def _image_sizes(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
+    """(B, 1): how many voxels of each image are meant."""
+    return _over_images(voxels, torch.ones_like(weights)[:, None], weights)
+
+
+def _printed(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
+    product = voxels.probabilities * voxels.intensity[:, None]
+    size = _image_sizes(voxels, weights)
+    mean = _over_images(voxels, product, weights) / size.clamp_min(1)
+    squares = _over_images(voxels, (product - mean[voxels.images]).square(), weights)
+    variance = squares / (size - 1).clamp_min(1)
+    return torch.where(variance > SMALLEST_VARIANCE, variance.clamp_min(SMALLEST_VARIANCE).sqrt(), 0.0).mean()
+
+
+def _class_means(voxels: Voxels, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """u_c and sum p_c, both (B, C)."""
+    mass = _over_images(voxels, voxels.probabilities, weights)
+    bright = _over_images(voxels, voxels.probabilities * voxels.intensity[:, None], weights)
+    return bright / mass.clamp_min(1e-6), mass
+
+
+def _formula(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
+    means, _ = _class_means(voxels, weights)
+    distance = voxels.probabilities * voxels.intensity[:, None] - means[voxels.images]
+    return (_over_images(voxels, distance.square(), weights) / _image_sizes(voxels, weights).clamp_min(1)).mean()
+
+
+def _weighted(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
+    means, mass = _class_means(voxels, weights)
+    distance = (voxels.intensity[:, None] - means[voxels.images]).square() * voxels.probabilities
+    return (_over_images(voxels, distance, weights) / mass.clamp_min(1e-6)).sum(1).mean()
+
+
+FORMS: dict[str, Callable[[Voxels, torch.Tensor], torch.Tensor]] = {
+    "printed": _printed, "formula": _formula, "weighted": _weighted}

@@ -1,0 +1,141 @@
+"""Prior-aware loss (PaNN, Zhou 2019): predictions should have the fully labelled set's distribution of classes.
+
+`q` is the label distribution of the fully labelled set, `pbar` the mean softmax of the images that are not labelled in
+full, over all their voxels: what is known belongs to the distribution too.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import UserError
+from .supervision import Supervision
+
+SMALLEST_SHARE = 1e-30  # keeps logarithm and slope finite in float32
+
+
+def prior_distribution(code_maps: Iterable[np.ndarray], table: np.ndarray) -> np.ndarray:
+    """q (C,) float64: the share of each class among the voxels of `code_maps` whose class is known.
+
+    `code_maps` are those of the fully labelled cases, `table` (K, C) bool. Raises UserError when no class is known.
+    """
+    counts = np.zeros(len(table))
+    for codes in code_maps:
+        counts += np.bincount(codes.ravel(), minlength=len(table))
+    known = table.sum(1) == 1
+    classes = counts[known] @ table[known]
+    if not classes.sum():
+        raise UserError("losses: the prior needs fully labelled cases, found no voxel of one certain class")
+    return classes / classes.sum()
+
+
+class _Prior(nn.Module):
+    """What both forms share: q, and the batch's mean probabilities.
+
+    `q` (C,) is normalised to 1. Classes with q = 0 are left out, with a warning that names them by `names`.
+    """
+
+    def __init__(self, q: Sequence[float], names: Sequence[str] | None = None) -> None:
+        super().__init__()
+        values = torch.as_tensor(np.asarray(q), dtype=torch.float64)
+        if values.ndim != 1 or not torch.isfinite(values).all() or (values < 0).any() or not values.sum() > 0:
+            raise UserError(f"loss_arguments: prior.q: expected shares of the classes, found {list(q)}")
+        values = values / values.sum()
+        missing = torch.nonzero(values == 0).flatten().tolist()
+        if missing:
+            told = ", ".join(names[i] if names is not None else f"class {i}" for i in missing)
+            warnings.warn(f"prior: left out, absent from the fully labelled cases: {told}", stacklevel=3)
+        self.register_buffer("q", values.float())
+        self.register_buffer("rest", (1 - values).float())
+        self.register_buffer("kept", values > 0)
+
+    def mean_probabilities(self, batch: Supervision) -> torch.Tensor | None:
+        """pbar (C,), or None when every image is labelled in full. Raises UserError for another number of classes."""
+        if len(self.q) != batch.table.shape[1]:
+            raise UserError(f"loss_arguments: prior.q: expected {batch.table.shape[1]} shares, background included, "
+                            f"found {len(self.q)}")
+        voxels = batch.every
+        partial = voxels.counts[:, batch.open].sum(1) > 0
+        if not partial.any():
+            return None
+        return voxels.mass[partial].sum((0, 1)) / voxels.counts[partial].sum()
+
+
+class Prior(_Prior):
+    """`-sum_l [q_l log pbar_l + (1 - q_l) log(1 - pbar_l)]` (equation 2), directly.
+
+    The mean stands inside the logarithm, so gradients on mini-batches are biased: with `momentum` above 0, pbar is a
+    running mean over batches (a plain mean at first), and the batch moves it with the full slope of equation 2 there.
+    0 (default) uses the batch's own mean.
+    """
+
+    def __init__(self, q: Sequence[float], names: Sequence[str] | None = None, momentum: float = 0.0) -> None:
+        super().__init__(q, names)
+        if not 0 <= momentum < 1:
+            raise UserError(f"loss_arguments: prior.momentum: expected 0 or more and less than 1, found {momentum}")
+        self.momentum = momentum
+        self.register_buffer("running", torch.zeros_like(self.q))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, batch: Supervision) -> torch.Tensor:
+        """Scalar float32. Exactly 0, with a graph, when every image is labelled in full."""
+        mean = self.mean_probabilities(batch)
+        if mean is None:
+            return batch.zero
+        if self.momentum:
+            keep = min(self.momentum, float(self.batches / (self.batches + 1)))
+            self.running.lerp_(mean.detach(), 1 - keep)
+            self.batches += 1
+            mean = self.running + (mean - mean.detach())
+        logs = (self.q * mean.clamp_min(SMALLEST_SHARE).log()
+                + self.rest * _without_each(mean).clamp_min(SMALLEST_SHARE).log())
+        return -logs[self.kept].sum()
+
+
+class PriorPrimalDual(_Prior):
+    """The stochastic primal-dual form (equation 9), whose gradients on mini-batches are not biased:
+
+    `min_Theta max_{nu, mu} sum_l (q_l nu_l - (1 - q_l) mu_l) pbar_l + q_l log(-nu_l) + (1 - q_l)(mu_l + log(-mu_l))`
+
+    plus the constant that makes it equal to equation 2 at the dual optimum `nu = -1 / pbar`, `mu = -1 / (1 - pbar)`.
+    The trained parameters are log(-nu) and log(-mu), so that nu and mu stay negative; they *ascend* (`dual = True`
+    tells the trainer). They start at `nu = -1 / q`, `mu = -1 / (1 - q)`: Algorithm 1 prints mu without its minus.
+    """
+
+    dual = True
+
+    def __init__(self, q: Sequence[float], names: Sequence[str] | None = None) -> None:
+        super().__init__(q, names)
+        self.log_minus_nu = nn.Parameter(-self.q.clamp_min(SMALLEST_SHARE).log())
+        self.log_minus_mu = nn.Parameter(-self.rest.clamp_min(SMALLEST_SHARE).log())
+
+    @property
+    def nu(self) -> torch.Tensor:
+        """(C,) dual variables of pbar, negative."""
+        return -self.log_minus_nu.exp()
+
+    @property
+    def mu(self) -> torch.Tensor:
+        """(C,) dual variables of 1 - pbar, negative."""
+        return -self.log_minus_mu.exp()
+
+    def forward(self, batch: Supervision) -> torch.Tensor:
+        """Scalar float32. Exactly 0, with a graph, when every image is labelled in full."""
+        mean = self.mean_probabilities(batch)
+        return batch.zero if mean is None else self.objective(mean)
+
+    def objective(self, mean: torch.Tensor) -> torch.Tensor:
+        """Equation 9 with its constant, for mean probabilities (C,)."""
+        terms = ((self.q * self.nu - self.rest * self.mu) * mean + self.q * self.log_minus_nu
+                 + self.rest * (self.mu + self.log_minus_mu) + 1)
+        return terms[self.kept].sum()
+
+
+def _without_each(mean: torch.Tensor) -> torch.Tensor:
+    """1 - pbar as the sum of the other classes: exact where pbar is all but 1."""
+    return (1 - torch.eye(len(mean), device=mean.device)) @ mean

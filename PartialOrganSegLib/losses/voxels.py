@@ -1,0 +1,129 @@
+"""Some voxels of a batch: where they are, what they may be, and what the network says of them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from .supervision import Supervision
+
+
+class Voxels:
+    """N voxels of a batch with their candidate sets' codes and weights.
+
+    `index` (N,) int64, flat over B x voxels; `codes` (N,) int64; `weights` (N,) float32, how many voxels of the batch
+    each one stands for. The network's probabilities are computed on first use, in float32, once for all losses.
+    """
+
+    def __init__(self, batch: Supervision, index: torch.Tensor, codes: torch.Tensor, weights: torch.Tensor) -> None:
+        self.batch, self.index, self.codes, self.weights = batch, index, codes, weights
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @cached_property
+    def rows(self) -> torch.Tensor:
+        """(N, C) float32 logits."""
+        return _Rows.apply(_by_voxel(self.batch.logits), self.index).float()
+
+    @cached_property
+    def log_probabilities(self) -> torch.Tensor:
+        """(N, C) float32 log softmax of `rows`."""
+        return torch.log_softmax(self.rows, dim=1)
+
+    @cached_property
+    def probabilities(self) -> torch.Tensor:
+        """(N, C) float32 softmax of `rows`."""
+        return self.log_probabilities.exp()
+
+    @cached_property
+    def images(self) -> torch.Tensor:
+        """(N,) int64: which image of the batch each voxel is from."""
+        return self.index // self.batch.voxels_per_image
+
+    @cached_property
+    def allowed(self) -> torch.Tensor:
+        """(N, C) bool candidate sets."""
+        return self.batch.table[self.codes]
+
+    @cached_property
+    def intensity(self) -> torch.Tensor:
+        """(N,) float32: the image at each voxel. Raises ValueError for a batch without image."""
+        return self.batch.intensity.reshape(-1)[self.index]
+
+    @cached_property
+    def teacher_rows(self) -> torch.Tensor:
+        """(N, C) float32 logits of the teacher. Raises UserError for a batch without teacher."""
+        return _by_voxel(self.batch.teacher_logits).index_select(0, self.index).float()
+
+    @cached_property
+    def counts(self) -> torch.Tensor:
+        """(B, K) float32: how many voxels of each image have each code, by weight."""
+        batches, codes = len(self.batch.logits), len(self.batch.table)
+        group = self.images * codes + self.codes
+        return torch.bincount(group, self.weights, minlength=batches * codes).view(batches, codes).float()
+
+    @cached_property
+    def mass(self) -> torch.Tensor:
+        """(B, K, C) float32: the weighted sum of the probabilities over the voxels of each image and code."""
+        batches, codes = len(self.batch.logits), len(self.batch.table)
+        sums = group_sum(self.probabilities, self.images * codes + self.codes, self.weights, batches * codes)
+        return sums.view(batches, codes, -1)
+
+
+class JoinedVoxels(Voxels):
+    """The voxels of two disjoint sets, with what was already computed of either."""
+
+    def __init__(self, first: Voxels, second: Voxels) -> None:
+        super().__init__(first.batch, torch.cat([first.index, second.index]), torch.cat([first.codes, second.codes]),
+                         torch.cat([first.weights, second.weights]))
+        self.parts = (first, second)
+
+    @cached_property
+    def rows(self) -> torch.Tensor:
+        return torch.cat([part.rows for part in self.parts])
+
+    @cached_property
+    def log_probabilities(self) -> torch.Tensor:
+        return torch.cat([part.log_probabilities for part in self.parts])
+
+    @cached_property
+    def mass(self) -> torch.Tensor:
+        return self.parts[0].mass + self.parts[1].mass
+
+
+class RepeatedVoxels(Voxels):
+    """Voxels of which one may occur several times, each time with another candidate set."""
+
+    @cached_property
+    def rows(self) -> torch.Tensor:
+        return _by_voxel(self.batch.logits).index_select(0, self.index).float()
+
+
+def group_sum(values: torch.Tensor, group: torch.Tensor, weights: torch.Tensor, groups: int) -> torch.Tensor:
+    """(groups, D) sums of `weights * values` (N, D) over the rows of each group; a row at a time would be slower."""
+    selector = torch.zeros(len(group), groups, device=group.device).scatter_(1, group[:, None], weights[:, None])
+    return selector.T @ values
+
+
+def _by_voxel(array: torch.Tensor) -> torch.Tensor:
+    """(B, C, *spatial) as (B x voxels, C); no copy where the channels are last in memory."""
+    return array.movedim(1, -1).reshape(-1, array.shape[1])
+
+
+class _Rows(torch.autograd.Function):
+    """`source[index]` for an index without repetitions: the gradient is copied, which is far cheaper than adding."""
+
+    @staticmethod
+    def forward(context, source: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        context.save_for_backward(index)
+        context.length = len(source)
+        return source.index_select(0, index)
+
+    @staticmethod
+    def backward(context, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (index,) = context.saved_tensors
+        return gradient.new_zeros(context.length, gradient.shape[1]).index_copy_(0, index, gradient), None
