@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import colorsys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from .errors import UserError, nearest
 
@@ -121,4 +122,56 @@ WORD16 = LabelSpace(
     ),
 )
 
-LABEL_SPACES = {WORD16.name: WORD16}
+# The thirteen of the Multi-Atlas Labeling challenge (BTCV), in its own order (Zhou 2019, section 4.1).
+BTCV13 = LabelSpace(
+    "btcv13",
+    (
+        Organ(1, "spleen", Code("78961009", "Spleen"), (150, 80, 190)),
+        Organ(2, "right_kidney", _KIDNEY, (225, 130, 20), RIGHT),
+        Organ(3, "left_kidney", _KIDNEY, (235, 190, 40), LEFT),
+        Organ(4, "gallbladder", Code("28231008", "Gallbladder"), (90, 200, 70)),
+        Organ(5, "esophagus", Code("32849002", "Esophagus"), (240, 120, 170)),
+        Organ(6, "liver", Code("10200004", "Liver"), (190, 90, 60)),
+        Organ(7, "stomach", Code("69695003", "Stomach"), (60, 170, 220)),
+        Organ(8, "aorta", Code("15825003", "Aorta"), (225, 40, 50)),
+        Organ(9, "inferior_vena_cava", Code("64131007", "Inferior vena cava"), (40, 90, 220)),
+        Organ(10, "portal_and_splenic_vein", Code("32764006", "Portal vein"), (0, 150, 205)),
+        Organ(11, "pancreas", Code("15776009", "Pancreas"), (250, 230, 120)),
+        Organ(12, "right_adrenal", Code("23451007", "Adrenal gland"), (255, 70, 70), RIGHT),
+        Organ(13, "left_adrenal", Code("23451007", "Adrenal gland"), (255, 140, 110), LEFT),
+    ),
+)
+
+# The five that Shi 2021 (section 4.1) trains on five data sets.
+SHI5 = LabelSpace("shi5", tuple(replace(BTCV13.organ(name), index=index) for index, name in enumerate(
+    ("liver", "spleen", "pancreas", "left_kidney", "right_kidney"), 1)))
+
+LABEL_SPACES = {space.name: space for space in (WORD16, BTCV13, SHI5)}
+
+
+def organ_of(index: int, name: str) -> Organ:
+    """An organ of that name and label value: with the code and colour it has in a registered space, else a general one.
+
+    A name that no space knows is a SNOMED "Anatomical Structure", in a colour of its own. Raises UserError for a name
+    that could not be written into a file name or a table.
+    """
+    key = str(name).strip().lower().replace(" ", "_").replace("-", "_")
+    if not key.replace("_", "").isalnum() or key == BACKGROUND:
+        raise UserError(f"organ {index}: expected a name of letters and digits other than 'background', found '{name}'")
+    for space in LABEL_SPACES.values():
+        for organ in space.organs:
+            if organ.name == key:
+                return replace(organ, index=index)
+    hue = (index * 0.618034) % 1.0  # steps of the golden ratio keep any number of hues apart
+    red, green, blue = (round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, 0.6, 0.9))
+    return Organ(index, key, CATEGORY, (red, green, blue))
+
+
+def label_space_of_names(name: str, names: Sequence[str]) -> LabelSpace:
+    """The label space of an ordered list of organ names. Raises UserError for a name that occurs twice."""
+    space = LabelSpace(name, tuple(organ_of(index, organ) for index, organ in enumerate(names, 1)))
+    twice = next((organ for organ in space.names if space.names.count(organ) > 1), None)
+    if twice or not names:
+        raise UserError(f"label space {name}: expected different organ names, found "
+                        f"{f'{twice!r} twice' if twice else 'none'}")
+    return space

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -12,6 +17,7 @@ from training_data import SPACING_ZYX, blocks, write_case, write_image, write_ya
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.data.cache import CachedCase, cache_cases
+from PartialOrganSegLib.data.locking import locked
 from PartialOrganSegLib.data.manifest import Case, load_manifest
 from PartialOrganSegLib.data.sampling import PatchSampler
 from PartialOrganSegLib.errors import UserError
@@ -236,3 +242,86 @@ def test_air_around_the_body_is_background_where_the_annotation_leaves_it_open(t
     assert sets[False][:, 0, 0].sum(-1).min() == WORD16.class_count - 1  # anything but the spleen
     assert (sets[True][:, 0, 0] == np.eye(WORD16.class_count, dtype=bool)[0]).all()
     assert (sets[True][body] == sets[False][body]).all()
+
+
+def test_a_changed_slice_of_a_dicom_folder_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_case(tmp_path, "a", 0)
+    series = tmp_path / "series" / "inner"
+    series.mkdir(parents=True)
+    for number in range(3):
+        (series / f"{number}.dcm").write_bytes(b"slice")
+    image = case_of(tmp_path).read_image()
+    monkeypatch.setattr(Case, "read_image", lambda self: image)
+    dicom = case_of(tmp_path, image=tmp_path / "series")
+    (first,), (again,) = cached(tmp_path, dicom), cached(tmp_path, dicom)
+    assert again.image_file == first.image_file
+    (series / "1.dcm").write_bytes(b"SLICE and more")
+    (changed,) = cached(tmp_path, dicom)
+    (series / "3.dcm").write_bytes(b"slice")
+    (longer,) = cached(tmp_path, dicom)
+    assert len({first.image_file, changed.image_file, longer.image_file}) == 3
+
+
+def test_a_split_and_a_strict_map_are_other_arrays(tmp_path: Path):
+    write_case(tmp_path, "a", 0)
+    split = ((3, ("left_kidney", "right_kidney")),)
+    label_map = ((1, ("liver",)), (2, ("spleen",)), (3, ("left_kidney",)))
+    cases = [case_of(tmp_path), case_of(tmp_path, split_left_right=split), case_of(tmp_path, label_map=label_map),
+             case_of(tmp_path, label_map=label_map, only_mapped=True)]
+    assert len({cached(tmp_path, case)[0].codes_file for case in cases}) == 4
+
+
+def test_a_bad_label_names_its_case(tmp_path: Path):
+    write_case(tmp_path, "a", 0)
+    write_image(tmp_path / "a_label.nii.gz", np.full((12, 24, 24), 99, np.uint8))
+    with pytest.raises(UserError, match=r"^a: .*a_label\.nii\.gz: label value 99 \(6912 voxels\): expected"):
+        cached(tmp_path, case_of(tmp_path))
+
+
+def test_those_who_fill_one_cache_at_once_do_the_work_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Threads stand for processes: each opens the lock file for itself, and that is what the system locks by."""
+    for name, seed in (("a", 0), ("b", 1)):
+        write_case(tmp_path, name, seed)
+    reads, read = [], Case.read_image
+
+    def slowly(case: Case) -> Volume:
+        reads.append(case.name)
+        time.sleep(0.2)
+        return read(case)
+
+    monkeypatch.setattr(Case, "read_image", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: cached(tmp_path, case_of(tmp_path, "a"), case_of(tmp_path, "b")), range(3)))
+    assert sorted(reads) == ["a", "b"]
+    assert all(np.array_equal(one.codes(), found[0][n].codes()) for many in found for n, one in enumerate(many))
+    assert len(list((tmp_path / "cache").iterdir())) == 6  # no lock and nothing half-written stays
+
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from PartialOrganSegLib.data.locking import locked
+
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_process_waits_for_another_but_not_for_a_dead_one(tmp_path: Path):
+    other = subprocess.Popen([sys.executable, "-c", _HOLD, tmp_path / "lock"], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    got = []
+
+    def want() -> None:
+        with locked(tmp_path / "lock"):
+            got.append(True)
+
+    waiting = Thread(target=want)
+    waiting.start()
+    waiting.join(0.5)
+    assert got == []
+    other.kill()
+    waiting.join(60)
+    assert got == [True]
+    other.wait()

@@ -66,7 +66,8 @@ def test_missing_training_package_is_told(training, monkeypatch, capsys):
 
 @pytest.mark.parametrize(("problems", "code", "said"), [([], 0, "m.yaml: ok"), (["a: b", "c: d"], 1, "2 problems")])
 def test_check_prints_each_problem(problems, code, said, monkeypatch, capsys):
-    manifest = SimpleNamespace(load_manifest=lambda path: path, check_manifest=lambda manifest, reporter: problems)
+    manifest = SimpleNamespace(load_manifest=lambda path, reporter: SimpleNamespace(cases=[]),
+                               check_manifest=lambda manifest, reporter: problems)
     monkeypatch.setitem(sys.modules, "PartialOrganSegLib.data.manifest", manifest)
     assert main(["check", "m.yaml"]) == code
     captured = capsys.readouterr()

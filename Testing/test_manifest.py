@@ -14,7 +14,8 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
 from PartialOrganSegLib.geometry import Grid
-from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.models.metadata import LabelSpaceEntry
+from PartialOrganSegLib.organs import LABEL_SPACES, WORD16
 
 EVERYTHING = set(range(17))
 
@@ -110,7 +111,7 @@ def test_wrong_files_are_one_line(tmp_path: Path):
 
 
 def test_unknown_label_space_names_the_nearest(tmp_path: Path):
-    with pytest.raises(UserError, match=r"label_space: expected one of word16, found 'word' \(did you mean 'word16'"):
+    with pytest.raises(UserError, match=r"label_space: expected one of word16, .* found 'word' \(did you mean 'w"):
         manifest(tmp_path, label_space="word")
 
 
@@ -145,10 +146,10 @@ def test_every_problem_is_listed_with_its_case(tmp_path: Path):
                                           cases=[undeclared, moved, unknown, absent, text]))
     kidney = int((blocks(0)[1] == 3).sum())
     assert len(found) == 5
-    assert found[0] == (f"undeclared: partial label holds {kidney} voxels of left_kidney, which is not among its "
-                        "annotated organs")
+    assert found[0] == (f"undeclared: {tmp_path.resolve() / 'undeclared_label.nii.gz'}: partial label holds {kidney} "
+                        "voxels of left_kidney (value 3), which is not among its annotated organs")
     assert "moved_label.nii.gz: expected the geometry of moved_image.nii.gz" in found[1]
-    assert "unknown_label.nii.gz: label value 40: expected 0..16 or a value of label_map" in found[2]
+    assert "unknown_label.nii.gz: label value 40 (6912 voxels): expected 0..16 or a value of label_map" in found[2]
     assert found[3] == f"absent: expected the file {tmp_path.resolve() / 'absent.nii.gz'}, found none"
     assert found[4].startswith("text: ")
     assert not any("\n" in line for line in found)
@@ -160,7 +161,7 @@ def test_other_size_and_bad_scribble_values_are_problems(tmp_path: Path):
     write_image(tmp_path / drawn["label"], np.full((12, 24, 24), 30, np.uint8))
     found, _ = problems(tmp_path, dataset(cases=[small]), dataset(name="s", kind="scribble", cases=[drawn]))
     assert "expected the geometry" in found[0]
-    assert "drawn_label.nii.gz: expected 0..16 or 255 (not drawn), found 30" in found[1]
+    assert "drawn_label.nii.gz: expected 0..16 or 255 (not drawn), found 30 (6912 voxels)" in found[1]
 
 
 def test_mapped_values_need_no_declaration(tmp_path: Path):
@@ -221,3 +222,130 @@ def test_files_of_one_name_are_told_apart_by_their_folder(tmp_path: Path):
     cases = manifest(tmp_path, dataset(cases=entries)).cases
     assert [case.name for case in cases] == ["anna_ct", "otto_ct", "late"]
     assert [case.group for case in cases] == ["anna_ct", "otto_ct", "late"]
+
+
+def test_a_case_overrides_what_its_dataset_says(tmp_path: Path):
+    entries = [{"image": "a.nii.gz", "label": "l"}, {"image": "b.nii.gz", "label": "l", "label_map": {5: "spleen"},
+                                                     "split_left_right": {}, "annotated": "spleen"}]
+    first, second = manifest(tmp_path, dataset(
+        kind="partial", annotated=["left_kidney", "right_kidney"], label_map={3: ["colon", "rectum"]},
+        split_left_right={1: ["left_kidney", "right_kidney"]}, cases=entries)).cases
+    assert first.split_left_right == ((1, ("left_kidney", "right_kidney")),)
+    assert first.label_map == ((3, ("colon", "rectum")),)
+    assert (second.split_left_right, second.label_map, second.annotated) == ((), ((5, ("spleen",)),), ("spleen",))
+
+
+@pytest.mark.parametrize(("split", "told"), [
+    ({1: ["left_kidney", "left_kidney"]}, "two organs, left then right"),
+    ({1: ["right_kidney", "left_kidney"]}, "expected the left organ first"),
+    ({1: ["left_kidney", "background"]}, "two organs"),
+    ({1: ["left_kidny", "right_kidney"]}, "did you mean 'left_kidney'"),
+    ({1: ["left_kidney"]}, r"split_left_right\.1"),
+    ({0: ["left_kidney", "right_kidney"]}, "a value of its own"),
+])
+def test_wrong_split_is_told(tmp_path: Path, split, told):
+    with pytest.raises(UserError, match=told):
+        manifest(tmp_path, dataset(split_left_right=split))
+
+
+@pytest.mark.parametrize("name", ["a/b", "a:b", ""])
+def test_a_name_that_is_no_file_name_is_refused(tmp_path: Path, name):
+    with pytest.raises(UserError, match="can be part of a file name"):
+        manifest(tmp_path, dataset(cases=[{"image": "a", "label": "l", "name": name}]))
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    for name in ("b", "a", ".hidden", "c [1]"):
+        for end in ("", "_seg"):
+            (tmp_path / "scans ö").mkdir(exist_ok=True)
+            (tmp_path / "scans ö" / f"{name}{end}.nii.gz").touch()
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        (tmp_path / "folders" / name / "ct.nii.gz").touch()
+    (tmp_path / "folders" / "empty").mkdir()
+    return tmp_path
+
+
+def test_a_pattern_stands_for_every_file_it_finds(many: Path):
+    cases = manifest(many, dataset(root="scans ö", cases={"image": "*.nii.gz", "label": "*_seg.nii.gz"})).cases
+    assert [case.name for case in cases] == ["a", "b", "c [1]"]
+    assert cases[2].label == many.resolve() / "scans ö" / "c [1]_seg.nii.gz"
+    cases = manifest(many, dataset(kind="unlabelled", cases="folders/*/ct.nii.gz")).cases
+    assert [case.name for case in cases] == ["a_ct", "b_ct", "c [1]_ct"]
+    entry = {"image": "folders/*/ct.nii.gz", "label": "scans ö/*_seg.nii.gz", "name": "patient *", "group": "*"}
+    cases = manifest(many, dataset(cases=[entry])).cases
+    assert [(case.name, case.group) for case in cases] == [(f"patient {n}", n) for n in ("a", "b", "c [1]")]
+
+
+@pytest.mark.parametrize(("image", "told"), [("none/*.nii.gz", "expected files like .*, found none"),
+                                             ("*/*.nii.gz", r"expected one \* in a pattern")])
+def test_a_pattern_that_finds_nothing_is_told(many: Path, image, told):
+    with pytest.raises(UserError, match=told):
+        manifest(many, dataset(cases=[{"image": image, "label": "*.nii.gz"}]))
+
+
+@pytest.mark.parametrize(("change", "told"), [({"cases": None}, "either 'cases' or 'folder'"),
+                                              ({"folder": "x"}, "either 'cases' or 'folder'"),
+                                              ({"kind": None}, "expected a 'kind', one of full, partial")])
+def test_a_dataset_that_is_neither_is_told(tmp_path: Path, change, told):
+    with pytest.raises(UserError, match=told):
+        manifest(tmp_path, dataset(**change))
+
+
+def groups(folder: Path, names: str, share: float, seed: int = 0) -> list[str]:
+    cases = [{"image": f"{n}{name}.nii.gz", "label": "l", "group": name} for n, name in enumerate(names)]
+    return manifest(folder, dataset(cases=cases), splits={"validation": share, "seed": seed}).validation_groups()
+
+
+def test_validation_takes_whole_groups_and_depends_on_the_seed_alone(tmp_path: Path):
+    names = "abcdefghijklmnopqrst"
+    taken = groups(tmp_path, names, 0.25)
+    assert len(taken) == 5
+    assert taken == groups(tmp_path, names[::-1] + "abc", 0.25)
+    assert taken != groups(tmp_path, names, 0.25, seed=1)
+    assert set(taken) < set(groups(tmp_path, names, 0.5))
+    assert len(set(taken) & set(groups(tmp_path, names + "u", 0.25))) >= 4  # one more patient moves few others
+    assert groups(tmp_path, names, 0.0) == []
+    assert len(groups(tmp_path, "ab", 0.01)) == len(groups(tmp_path, "ab", 0.99)) == 1
+    assert groups(tmp_path, "a", 0.5) == []
+
+
+def test_only_labelled_groups_are_validated_on(tmp_path: Path):
+    unlabelled = dataset(name="u", kind="unlabelled", cases=[{"image": f"u{n}"} for n in range(8)])
+    labelled = dataset(cases=[{"image": f"l{n}", "label": "l"} for n in range(8)])
+    found = manifest(tmp_path, unlabelled, labelled, splits={"validation": 0.5}).validation_groups()
+    assert len(found) == 4
+    assert all(group.startswith("l") for group in found)
+
+
+def test_label_spaces_by_name_list_and_file(tmp_path: Path):
+    assert manifest(tmp_path, label_space="btcv13").label_space.names[7] == "aorta"
+    assert manifest(tmp_path, label_space="shi5").label_space.mirrored == ((4, 5),)
+    own = manifest(tmp_path, label_space=["Liver", "left kidney", "prostate"]).label_space
+    assert own.names == ("liver", "left_kidney", "prostate")
+    assert own.organ("left_kidney").code == WORD16.organ("left_kidney").code
+    assert own.organ("left_kidney").modifier == WORD16.organ("left_kidney").modifier
+    assert own.organ("prostate").index == 3
+    write_yaml(tmp_path / "three.yaml", ["spleen", "prostate", "uterus"])
+    assert manifest(tmp_path, label_space="three.yaml").label_space.names == ("spleen", "prostate", "uterus")
+    entry = LabelSpaceEntry.of(WORD16).model_dump()
+    write_yaml(tmp_path / "full.yaml", entry | {"organs": [o | {"colour": list(o["colour"])} for o in entry["organs"]]})
+    assert manifest(tmp_path, label_space="full.yaml").label_space == WORD16
+
+
+@pytest.mark.parametrize(("setting", "told"), [
+    (["liver", "Liver"], "'liver' twice"), ([], "found none"), (["liver", "a/b"], "letters and digits"),
+    (["background"], "other than 'background'"), ("none.yaml", "label space expected, none found"),
+    ("bad.yaml", "bad.yaml: organs: Field required")])
+def test_wrong_label_space_is_one_line(tmp_path: Path, setting, told):
+    write_yaml(tmp_path / "bad.yaml", {"name": "x"})
+    with pytest.raises(UserError, match=told) as error:
+        manifest(tmp_path, label_space=setting)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("space", LABEL_SPACES.values(), ids=str)
+def test_registered_spaces_have_codes_and_colours_of_their_own(space):
+    assert len({organ.colour for organ in space.organs}) == len(space.organs)
+    assert len({(organ.code.value, organ.modifier) for organ in space.organs}) == len(space.organs)
+    assert len(set(space.names)) == len(space.organs)

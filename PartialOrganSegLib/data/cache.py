@@ -19,9 +19,10 @@ from ..geometry import Volume
 from ..inference.localise import find_body
 from ..inference.resampling import resample_box, working_shape
 from ..organs import LabelSpace
-from .manifest import Case
+from .case import Case
+from .locking import locked
 
-CACHE_VERSION = 2  # raised when the same files would be cached as other arrays
+CACHE_VERSION = 3  # raised when the same files would be cached as other arrays
 TISSUE_HU = -300  # air teaches nothing as the middle of a patch
 POSITIONS = 400  # remembered per class and case; enough to draw patch centres from
 
@@ -70,11 +71,9 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
         key = _key(case, label_space, spacing_zyx, air_is_background)
         image_file, codes_file, sets_file = (folder / f"{case.name}-{key}{end}"
                                               for end in (".image.npy", ".codes.npy", ".sets.json"))
-        if not (image_file.exists() and codes_file.exists() and sets_file.exists()):
-            try:
-                _write(case, label_space, spacing_zyx, air_is_background, image_file, codes_file, sets_file)
-            except OSError as error:
-                raise UserError(f"{folder}: {case.name} could not be cached ({error.strerror or error})") from None
+        files = (image_file, codes_file, sets_file)
+        if not _exist(files):
+            _fill(case, label_space, spacing_zyx, air_is_background, files, reporter)
         own = json.loads(sets_file.read_text())
         translation = np.array([table.code(classes) for classes in own], np.uint8)
         positions = _positions(translation[np.load(codes_file)], np.load(image_file, mmap_mode="r"), table)
@@ -83,21 +82,45 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
     return cached
 
 
+def _exist(files: Sequence[Path]) -> bool:
+    return all(file.exists() for file in files)
+
+
+def _fill(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool,
+          files: tuple[Path, Path, Path], reporter: Reporter) -> None:
+    """Writes a case's arrays, unless another process has done so while we waited for it."""
+    folder = files[0].parent
+    try:
+        with locked(files[0].with_suffix(".lock")):
+            if not _exist(files):
+                _write(case, label_space, spacing_zyx, air_is_background, *files, reporter)
+    except OSError as error:
+        raise UserError(f"{folder}: {case.name} could not be cached ({error.strerror or error})") from None
+    except UserError as error:
+        raise UserError(f"{case.name}: {error}") from None
+
+
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:12]
 
 
 def _key(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool) -> str:
-    stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in case.files()]
-    return _digest([CACHE_VERSION, label_space.names, stamps, list(spacing_zyx), case.kind.value, case.annotated,
-                    case.label_map, air_is_background])
+    return _digest([CACHE_VERSION, label_space.names, [_stamps(path) for path in case.files()], list(spacing_zyx),
+                    case.kind.value, case.annotated, case.label_map, case.split_left_right, case.only_mapped,
+                    air_is_background])
+
+
+def _stamps(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of a file, or of every file in a DICOM folder."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool,
-           image_file: Path, codes_file: Path, sets_file: Path) -> None:
+           image_file: Path, codes_file: Path, sets_file: Path, reporter: Reporter) -> None:
     image = case.read_image()
     own = CandidateTable(label_space.class_count)
-    codes = Volume(case.read_codes(image, label_space, own), image.grid).canonical()
+    codes = Volume(case.read_codes(image, label_space, own, reporter), image.grid).canonical()
     canonical = image.canonical()
     shape = canonical.array.shape
     target = working_shape(shape, canonical.grid.spacing[::-1], spacing_zyx)

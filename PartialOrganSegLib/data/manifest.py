@@ -1,142 +1,101 @@
-"""The manifest: which images there are and what their annotations say. Read and checked before anything trains."""
+"""The manifest: which images there are and what their annotations say. Read here, checked by `check_manifest`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from ..annotation import CandidateTable, Kind, encode_labels, encode_scribble, label_candidates
+from ..annotation import Kind
 from ..errors import UserError, nearest
 from ..events import Reporter
-from ..formats.reading import read_ct, read_labelmap
-from ..formats.strokes import NOT_DRAWN, paint_strokes, read_strokes
-from ..geometry import Volume
-from ..organs import LABEL_SPACES, LabelSpace
+from ..models.metadata import LabelSpaceEntry
+from ..organs import LABEL_SPACES, WORD16, LabelSpace, label_space_of_names
 from ..yaml_file import read_yaml
+from .case import Case, Manifest
+from .checking import check_manifest
+from .dataset_folder import DESCRIPTION, is_dataset_folder, read_dataset_folder
+from .manifest_file import CaseEntry, DatasetEntry, Splits, expand, parse_manifest
+
+__all__ = ["Case", "Manifest", "check_manifest", "load_label_space", "load_manifest"]
+
+_LABEL_SPACE_FILES = (".yaml", ".yml", ".json")
+_SILENT = Reporter()
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+def load_manifest(path: Path | str, reporter: Reporter = _SILENT) -> Manifest:
+    """Reads a manifest, or an nnU-Net raw or Decathlon folder as one of WORD's sixteen organs.
 
-
-Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class _CaseEntry(_Strict):
-    image: str
-    label: str | None = None
-    strokes: str | None = None
-    name: str | None = None
-    group: str | None = None
-    kind: Kind | None = None
-    annotated: list[str] | None = None
-
-
-class _DatasetEntry(_Strict):
-    name: str
-    root: str = "."
-    kind: Kind
-    annotated: list[str] = []
-    label_map: dict[int, Names] = {}
-    weight: float = Field(default=1.0, ge=0)
-    cases: list[_CaseEntry]
-
-
-class _ManifestFile(_Strict):
-    label_space: str = "word16"
-    datasets: list[_DatasetEntry] = Field(min_length=1)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One annotated image. `group` names the patient or source CT: cases of one group are held out together."""
-
-    name: str
-    group: str
-    dataset: str
-    image: Path
-    kind: Kind
-    label: Path | None = None
-    strokes: Path | None = None
-    annotated: tuple[str, ...] = ()
-    label_map: tuple[tuple[int, tuple[str, ...]], ...] = ()
-    weight: float = 1.0
-
-    def files(self) -> list[Path]:
-        """Every file the case is read from."""
-        return [path for path in (self.image, self.label, self.strokes) if path is not None]
-
-    def read_image(self) -> Volume:
-        """The image in HU. What `check` let through is not doubted again."""
-        return read_ct(self.image, force=True)
-
-    def read_codes(self, grid_of: Volume, label_space: LabelSpace, table: CandidateTable) -> np.ndarray:
-        """uint8 code map (z, y, x) on the image's grid; strokes win over the label they are drawn on.
-
-        Raises UserError when label and image differ in geometry or the label holds an unknown value.
-        """
-        codes = np.zeros(grid_of.array.shape, np.uint8)
-        if self.label is not None:
-            labels = read_labelmap(self.label)
-            if not labels.grid.same_as(grid_of.grid, tolerance_mm=0.1):
-                raise UserError(f"{self.label}: expected the geometry of {self.image.name} {grid_of.grid.size}, "
-                                f"found {labels.grid.size}, spacing {labels.grid.spacing}")
-            if self.kind is Kind.SCRIBBLE:
-                self._check_scribble(labels.array, label_space)
-                codes = encode_scribble(labels.array, table, NOT_DRAWN)
-            else:
-                values = [int(value) for value in np.unique(labels.array)]
-                try:
-                    candidates = label_candidates(self.kind, self.annotated, dict(self.label_map), label_space, values)
-                except UserError as error:
-                    raise UserError(f"{self.label}: {error}") from None
-                codes = encode_labels(labels.array, candidates, table)
-        if self.strokes is not None:
-            drawn = encode_scribble(paint_strokes(read_strokes(self.strokes), grid_of.grid, label_space).array, table)
-            codes = np.where(drawn > 0, drawn, codes)
-        return codes
-
-    def _check_scribble(self, labels: np.ndarray, label_space: LabelSpace) -> None:
-        wrong = [int(v) for v in np.unique(labels) if v != NOT_DRAWN and not 0 <= v < label_space.class_count]
-        if wrong:
-            raise UserError(f"{self.label}: expected 0..{label_space.class_count - 1} or {NOT_DRAWN} (not drawn), "
-                            f"found {wrong[0]}")
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """All cases of a training run, in the manifest's order."""
-
-    path: Path
-    label_space: LabelSpace
-    cases: tuple[Case, ...]
-
-    def without(self, groups: Sequence[str]) -> list[Case]:
-        """The cases whose group is not held out."""
-        return [case for case in self.cases if case.group not in set(groups)]
-
-
-def load_manifest(path: Path | str) -> Manifest:
-    """Reads a manifest. Raises UserError naming the key and what was found; files are looked at by `check_manifest`."""
+    How the labels of such folders were understood is told as warnings. Raises UserError naming the key and what was
+    found; the images and labels themselves are looked at by `check_manifest`.
+    """
     path = Path(path)
+    if is_dataset_folder(path):
+        path = path if path.name == DESCRIPTION else path / DESCRIPTION
+        dataset = _folder(DatasetEntry(name=path.resolve().parent.name, folder="."), path, WORD16, reporter)
+        return _manifest(path, WORD16, [dataset], Splits())
+    if path.is_dir():
+        raise UserError(f"{path}: expected a manifest file, or a folder with a {DESCRIPTION} (nnU-Net raw, Decathlon), "
+                        f"found neither")
+    content = parse_manifest(path, read_yaml(path, "manifest"))
+    label_space = load_label_space(content.label_space, path)
+    datasets = [_folder(dataset, path, label_space, reporter) if dataset.folder else dataset
+                for dataset in content.datasets]
+    return _manifest(path, label_space, datasets, content.splits)
+
+
+def load_label_space(setting: str | Sequence[str], manifest: Path) -> LabelSpace:
+    """A label space by its registered name, as a list of organ names, or from a file beside the manifest.
+
+    The file holds a list of names, or a label space as in a bundle's metadata: `{name, organs: [{index, name, code,
+    colour}]}`. Raises UserError.
+    """
     try:
-        content = _ManifestFile.model_validate(read_yaml(path, "manifest"))
+        if not isinstance(setting, str):
+            return label_space_of_names("own", setting)
+        if setting in LABEL_SPACES:
+            return LABEL_SPACES[setting]
+        if not setting.lower().endswith(_LABEL_SPACE_FILES):
+            raise UserError(f"expected one of {', '.join(LABEL_SPACES)}, a list of names or a file, "
+                            f"found '{setting}'{nearest(setting, LABEL_SPACES)}")
+        file = manifest.parent / setting
+        content = read_yaml(file, "label space")
+        if isinstance(content, list) and all(isinstance(name, str) for name in content):
+            return label_space_of_names(file.stem, content)
+        return LabelSpaceEntry.model_validate(content).label_space()
     except ValidationError as error:
-        raise UserError(f"{path}: {_explain(error)}"[:400]) from None
-    if content.label_space not in LABEL_SPACES:
-        raise UserError(f"{path}: label_space: expected one of {', '.join(LABEL_SPACES)}, "
-                        f"found '{content.label_space}'{nearest(content.label_space, LABEL_SPACES)}")
-    label_space = LABEL_SPACES[content.label_space]
-    entries = [(dataset, entry) for dataset in content.datasets for entry in dataset.cases]
+        first = error.errors()[0]
+        raise UserError(f"{manifest.parent / str(setting)}: {'.'.join(map(str, first['loc'])) or 'label space'}: "
+                        f"{first['msg']}") from None
+    except UserError as error:
+        raise UserError(f"{manifest}: label_space: {error}") from None
+
+
+def _folder(dataset: DatasetEntry, path: Path, label_space: LabelSpace, reporter: Reporter) -> DatasetEntry:
+    """A foreign folder's entry; what the manifest itself says about kind, organs and values goes before it."""
+    assert dataset.folder is not None
+    folder = path.parent / dataset.root / dataset.folder
+    if not is_dataset_folder(folder):
+        raise UserError(f"{path}: dataset {dataset.name}: folder: expected a {DESCRIPTION} in {folder}, found none")
+    entry, notes = read_dataset_folder(folder, label_space, dataset.name)
+    for note in notes:
+        reporter.warning(note)
+    own = {*dataset.label_map, *dataset.split_left_right}
+    return entry.model_copy(update={
+        "folder": dataset.folder, "root": str(folder.resolve()), "weight": dataset.weight,
+        "kind": dataset.kind or entry.kind,
+        "annotated": entry.annotated if dataset.annotated is None else dataset.annotated,
+        "label_map": {v: names for v, names in entry.label_map.items() if v not in own} | dataset.label_map,
+        "split_left_right": {v: pair for v, pair in entry.split_left_right.items() if v not in own}
+        | dataset.split_left_right})
+
+
+def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEntry], splits: Splits) -> Manifest:
+    entries = []
+    for dataset in datasets:
+        root = (path.parent / dataset.root).resolve()
+        entries += [(dataset, entry) for entry in expand(dataset.cases or [], root, f"{path}: dataset {dataset.name}")]
     _name_by_folder([entry for _, entry in entries])
     cases = [_case(path, dataset, entry, label_space) for dataset, entry in entries]
     names: set[str] = set()
@@ -144,10 +103,10 @@ def load_manifest(path: Path | str) -> Manifest:
         if case.name in names:
             raise UserError(f"{path}: two cases are called '{case.name}'; give them different names with 'name'")
         names.add(case.name)
-    return Manifest(path, label_space, tuple(cases))
+    return Manifest(path, label_space, tuple(cases), splits.validation, splits.seed)
 
 
-def _name_by_folder(entries: Sequence[_CaseEntry]) -> None:
+def _name_by_folder(entries: Sequence[CaseEntry]) -> None:
     """Names a case after its file, and after its folder too where several files have that name (patient/ct.nii.gz)."""
     stems = [Path(entry.image).name.split(".")[0] for entry in entries]
     for entry, stem in zip(entries, stems, strict=True):
@@ -155,28 +114,30 @@ def _name_by_folder(entries: Sequence[_CaseEntry]) -> None:
             entry.name = stem if stems.count(stem) == 1 else f"{Path(entry.image).parent.name}_{stem}".lstrip("_")
 
 
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        entry = {0: _ManifestFile, 2: _DatasetEntry}.get(len(first["loc"]) - 1, _CaseEntry)
-        return f"{key}: unknown setting{nearest(str(first['loc'][-1]), entry.model_fields)}"
-    return f"{key or 'manifest'}: {first['msg']}, found {first['input']!r}"
-
-
-def _case(path: Path, dataset: _DatasetEntry, entry: _CaseEntry, label_space: LabelSpace) -> Case:
+def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: LabelSpace) -> Case:
     root = (path.parent / dataset.root).resolve()
-    kind = entry.kind or dataset.kind
-    annotated = dataset.annotated if entry.annotated is None else entry.annotated
+    kind, derived = entry.kind or dataset.kind, dataset.folder is not None
+    assert kind is not None
+    annotated = (dataset.annotated or []) if entry.annotated is None else entry.annotated
+    label_map = dataset.label_map if entry.label_map is None else entry.label_map
+    split = dataset.split_left_right if entry.split_left_right is None else entry.split_left_right
     where = f"{path}: dataset {dataset.name}, {entry.image}"
     try:
         organs = [label_space.index(name) for name in annotated]
-        label_space.indices([name for names in dataset.label_map.values() for name in names])
+        label_space.indices([name for names in label_map.values() for name in names])
+        paired = [label_space.indices(pair) for pair in split.values()]
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     if 0 in organs:
         raise UserError(f"{where}: annotated: expected organs, found '{annotated[organs.index(0)]}'")
-    if kind is Kind.PARTIAL and not annotated:
+    for value, (left, right) in zip(split, paired, strict=True):
+        if value in label_map or value == 0 or 0 in (left, right) or left == right:
+            raise UserError(f"{where}: split_left_right: {value}: expected a value of its own (not 0, not in label_map)"
+                            f" and two organs, left then right, found {list(split[value])}")
+        if (right, left) in label_space.mirrored:
+            raise UserError(f"{where}: split_left_right: {value}: expected the left organ first, "
+                            f"found {list(split[value])}")
+    if kind is Kind.PARTIAL and not annotated and not derived:
         raise UserError(f"{where}: a partial case names its organs under 'annotated', found none")
     if kind in (Kind.FULL, Kind.PARTIAL) and entry.label is None:
         raise UserError(f"{where}: a {kind.value} case needs a label, found none")
@@ -184,50 +145,13 @@ def _case(path: Path, dataset: _DatasetEntry, entry: _CaseEntry, label_space: La
         raise UserError(f"{where}: a scribble case needs a label or strokes, found none")
     if kind is Kind.UNLABELLED and (entry.label or entry.strokes):
         raise UserError(f"{where}: an unlabelled case has no label, found {entry.label or entry.strokes}")
-    assert entry.name is not None
+    if not entry.name or any(letter in entry.name for letter in '/\\:*?"<>|\0'):
+        raise UserError(f"{where}: name: expected one that can be part of a file name, found '{entry.name}'")
     return Case(
         name=entry.name, group=entry.group or entry.name, dataset=dataset.name, image=root / entry.image, kind=kind,
         label=None if entry.label is None else root / entry.label,
         strokes=None if entry.strokes is None else root / entry.strokes,
         annotated=tuple(label_space.names[index - 1] for index in organs), weight=dataset.weight,
-        label_map=tuple((value, tuple(names)) for value, names in dataset.label_map.items()),
+        label_map=tuple((value, tuple(names)) for value, names in label_map.items()),
+        split_left_right=tuple((value, pair) for value, pair in split.items()), only_mapped=derived,
     )
-
-
-def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list[str]:
-    """Reads every case. One line a problem: missing files, other geometry, unknown or undeclared organs, with voxels.
-
-    A full case without some organ is only a warning: an organ may be absent.
-    """
-    reporter = reporter or Reporter()
-    problems: list[str] = []
-    for done, case in enumerate(manifest.cases):
-        missing = [str(path) for path in case.files() if not path.exists()]
-        if missing:
-            problems.append(f"{case.name}: expected the file {missing[0]}, found none")
-        else:
-            try:
-                problems += _check_labels(case, manifest.label_space, reporter)
-            except UserError as error:
-                problems.append(f"{case.name}: {error}")
-        reporter.progress("checking", done + 1, len(manifest.cases))
-    return problems
-
-
-def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> list[str]:
-    image = read_ct(case.image, force=True)
-    case.read_codes(image, label_space, CandidateTable(label_space.class_count))
-    if case.label is None or case.kind not in (Kind.FULL, Kind.PARTIAL):
-        return []
-    values, counts = np.unique(read_labelmap(case.label).array, return_counts=True)
-    found = {int(value): int(count) for value, count in zip(values, counts, strict=True) if value}
-    mapped = dict(case.label_map)
-    if case.kind is Kind.FULL:
-        absent = [organ.name for organ in label_space.organs if organ.index not in found]
-        if absent and not mapped:
-            reporter.warning(f"{case.name}: full label without {', '.join(absent)}")
-        return []
-    return [f"{case.name}: partial label holds {count} voxels of {label_space.organs[value - 1].name}, "
-            f"which is not among its annotated organs" for value, count in found.items()
-            if value not in mapped and 0 < value < label_space.class_count
-            and label_space.organs[value - 1].name not in case.annotated]

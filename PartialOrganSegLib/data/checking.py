@@ -1,0 +1,51 @@
+"""Does a manifest describe what its files hold? Every case is read before anything trains on it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..annotation import CandidateTable, Kind
+from ..errors import UserError
+from ..events import Reporter
+from ..formats.reading import read_ct, read_labelmap
+from ..organs import LabelSpace
+from .case import Case, Manifest
+
+
+def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list[str]:
+    """Reads every case. One line a problem: missing files, other geometry, unknown or undeclared organs, with voxels.
+
+    A full case without some organ, sides that could not be told and mapped values that never occur are only warnings.
+    """
+    reporter = reporter or Reporter()
+    problems: list[str] = []
+    for done, case in enumerate(manifest.cases):
+        missing = [str(path) for path in case.files() if not path.exists()]
+        if missing:
+            problems.append(f"{case.name}: expected the file {missing[0]}, found none")
+        else:
+            try:
+                problems += _check_labels(case, manifest.label_space, reporter)
+            except UserError as error:
+                problems.append(f"{case.name}: {error}")
+        reporter.progress("checking", done + 1, len(manifest.cases))
+    return problems
+
+
+def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> list[str]:
+    table = CandidateTable(label_space.class_count)
+    codes = case.read_codes(read_ct(case.image, force=True), label_space, table, reporter)
+    if case.label is None or case.kind not in (Kind.FULL, Kind.PARTIAL):
+        return []
+    if case.kind is Kind.FULL:
+        possible = table.table[np.unique(codes)].any(axis=0)
+        absent = [organ.name for organ in label_space.organs if not possible[organ.index]]
+        if absent:
+            reporter.warning(f"{case.name}: full label without {', '.join(absent)}")
+        return []
+    values, counts = np.unique(read_labelmap(case.label).array, return_counts=True)
+    mapped = dict(case.label_map) | dict(case.split_left_right)
+    return [f"{case.name}: {case.label}: partial label holds {count} voxels of {label_space.names[value - 1]} "
+            f"(value {value}), which is not among its annotated organs"
+            for value, count in zip(values.tolist(), counts.tolist(), strict=True)
+            if value and value not in mapped and label_space.names[value - 1] not in case.annotated]

@@ -1,0 +1,113 @@
+"""nnU-Net raw datasets (v2) and Medical Segmentation Decathlon folders, read as they are.
+
+Both have a `dataset.json` beside `imagesTr` and `labelsTr`. What its labels mean in our label space is worked out from
+their names (`structure_names`), and from that which organs the data set annotates.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..annotation import Kind
+from ..errors import UserError
+from ..organs import LabelSpace
+from .manifest_file import CaseEntry, DatasetEntry
+from .structure_names import meanings
+
+DESCRIPTION = "dataset.json"
+_CHANNEL = "_0000"
+
+
+def is_dataset_folder(path: Path) -> bool:
+    """Whether `path` is a folder of either layout, or its dataset.json."""
+    return path.name == DESCRIPTION or (path / DESCRIPTION).is_file()
+
+
+def read_dataset_folder(path: Path, label_space: LabelSpace, name: str | None = None) -> tuple[DatasetEntry, list[str]]:
+    """The data set as an entry of a manifest, and lines about names that were not simply recognised.
+
+    Only the training part is read. Raises UserError naming the file and the key for what is neither layout, is not CT,
+    or has region lists for labels.
+    """
+    folder = path.parent if path.name == DESCRIPTION else path
+    description = folder / DESCRIPTION
+    content = _read(description)
+    labels = _labels(description, content)
+    if "channel_names" in content:
+        cases = _nnunet_cases(folder, description, content)
+    elif isinstance(content.get("training"), list):
+        _check_modality(description, "modality", content.get("modality", {"0": "CT"}))
+        cases = _decathlon_cases(description, content["training"])
+    else:
+        raise UserError(f"{description}: expected 'channel_names' (nnU-Net v2) or a list 'training' (Decathlon), "
+                        f"found neither")
+    entries = list(cases)
+    if not entries:
+        raise UserError(f"{description}: expected training cases, found none in {folder}")
+    meaning = meanings(labels, label_space)
+    kind = Kind.FULL if len(meaning.annotated) == len(label_space.names) else Kind.PARTIAL
+    entry = DatasetEntry(name=name or folder.resolve().name, root=str(folder), kind=kind, annotated=meaning.annotated,
+                         label_map=meaning.label_map, split_left_right=meaning.split_left_right, cases=entries)
+    return entry, [f"{description}: {note}" for note in meaning.notes]
+
+
+def _read(description: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(description.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{description}: expected a readable JSON file, found {error}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):
+        raise UserError(f"{description}: expected a data set's description with 'labels', found none")
+    return content
+
+
+def _labels(description: Path, content: dict[str, Any]) -> dict[int, str]:
+    """value -> name, from nnU-Net v2's {name: value} or the Decathlon's {value: name}."""
+    labels = {}
+    for key, value in content["labels"].items():
+        if isinstance(value, list):
+            raise UserError(f"{description}: labels: expected one value a label, found the region list '{key}': {value}"
+                            f" (write a manifest with a label_map instead)")
+        number, name = (value, key) if isinstance(value, int) else (key, value)
+        if not str(number).isdecimal() or not isinstance(name, str):
+            raise UserError(f"{description}: labels: expected a name and a number, found '{key}': {value!r}")
+        if int(number) in labels:
+            raise UserError(f"{description}: labels: expected different values, found {number} for "
+                            f"'{labels[int(number)]}' and '{name}'")
+        labels[int(number)] = name
+    if not any(labels):
+        raise UserError(f"{description}: labels: expected labels besides the background, found none")
+    return labels
+
+
+def _check_modality(description: Path, key: str, channels: Any) -> None:
+    names = [str(name) for name in channels.values()] if isinstance(channels, dict) else []
+    if len(names) != 1 or names[0].lower() != "ct":
+        raise UserError(f"{description}: {key}: expected one channel, 'CT', found {', '.join(names) or channels}")
+
+
+def _nnunet_cases(folder: Path, description: Path, content: dict[str, Any]) -> Iterator[CaseEntry]:
+    _check_modality(description, "channel_names", content["channel_names"])
+    ending = content.get("file_ending")
+    if not isinstance(ending, str) or not ending.startswith("."):
+        raise UserError(f"{description}: file_ending: expected an ending such as .nii.gz, found {ending!r}")
+    listed = content.get("dataset")  # images kept elsewhere: {case: {images: [...], label: ...}}
+    if isinstance(listed, dict):
+        for name, files in sorted(listed.items()):
+            yield CaseEntry(image=files["images"][0], label=files["label"], name=name)
+        return
+    for image in sorted((folder / "imagesTr").glob("[!.]*" + ending)):
+        stem = image.name[:-len(ending)]
+        if stem.endswith(_CHANNEL):
+            name = stem[:-len(_CHANNEL)]
+            yield CaseEntry(image=f"imagesTr/{image.name}", label=f"labelsTr/{name}{ending}", name=name)
+
+
+def _decathlon_cases(description: Path, training: list[Any]) -> Iterator[CaseEntry]:
+    for number, files in enumerate(training):
+        if not isinstance(files, dict) or not {"image", "label"} <= set(files):
+            raise UserError(f"{description}: training.{number}: expected an image and a label, found {files!r}")
+        yield CaseEntry(image=files["image"], label=files["label"])

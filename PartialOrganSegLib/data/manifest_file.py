@@ -1,0 +1,143 @@
+"""How a manifest is written (DESIGN.md, the label space and the annotation): its keys, and file patterns expanded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from ..annotation import Kind
+from ..errors import UserError, nearest
+
+WILDCARD = "*"
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_cases(value: object) -> object:
+    """A pattern alone, or one entry alone, is a list of one entry."""
+    if isinstance(value, str):
+        return [{"image": value}]
+    return [value] if isinstance(value, dict) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CaseEntry(_Strict):
+    """One case, or every case that a pattern finds: `*` in `image` stands for the same text in the other fields.
+
+    What is given here goes before what the data set says.
+    """
+
+    image: str
+    label: str | None = None
+    strokes: str | None = None
+    name: str | None = None
+    group: str | None = None
+    kind: Kind | None = None
+    annotated: Names | None = None
+    label_map: dict[int, Names] | None = None
+    split_left_right: dict[int, tuple[str, str]] | None = None
+
+
+class DatasetEntry(_Strict):
+    """Cases annotated in one way: listed here, or in a `folder` of nnU-Net's or the Decathlon's layout."""
+
+    name: str
+    root: str = "."
+    kind: Kind | None = None
+    annotated: list[str] | None = None
+    label_map: dict[int, Names] = {}
+    split_left_right: dict[int, tuple[str, str]] = {}
+    weight: float = Field(default=1.0, ge=0)
+    folder: str | None = None
+    cases: Annotated[list[CaseEntry], BeforeValidator(_as_cases)] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> DatasetEntry:
+        if (self.folder is None) == (self.cases is None):
+            raise ValueError("expected either 'cases' or 'folder'")
+        if self.cases is not None and any(entry.kind is None for entry in self.cases) and self.kind is None:
+            raise ValueError(f"expected a 'kind', one of {', '.join(kind.value for kind in Kind)}")
+        return self
+
+
+class Splits(_Strict):
+    """How much is validated on, by group; see `Manifest.validation_groups`."""
+
+    validation: float = Field(default=0.0, ge=0, lt=1)
+    seed: int = 0
+
+
+class ManifestFile(_Strict):
+    """The whole file."""
+
+    label_space: str | list[str] = "word16"
+    datasets: list[DatasetEntry] = Field(min_length=1)
+    splits: Splits = Splits()
+
+
+def parse_manifest(path: Path, content: object) -> ManifestFile:
+    """The validated content. Raises UserError naming the file and the key, with the nearest one if it is unknown."""
+    try:
+        return ManifestFile.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_explain(error)}"[:400]) from None
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    location = first["loc"]
+    key = ".".join(map(str, location))
+    if first["type"] == "extra_forbidden":
+        models: dict[object, type[BaseModel]] = {"datasets": DatasetEntry, "cases": CaseEntry, "splits": Splits}
+        within = next((models[part] for part in reversed(location[:-1]) if part in models), ManifestFile)
+        return f"{key}: unknown setting{nearest(str(location[-1]), within.model_fields)}"
+    if first["type"] == "value_error":
+        return f"{key}: {first['ctx']['error']}"
+    return f"{key or 'manifest'}: {first['msg']}, found {first['input']!r}"
+
+
+def expand(entries: list[CaseEntry], root: Path, where: str) -> Iterator[CaseEntry]:
+    """The entries with patterns replaced by the files they find under `root`, sorted.
+
+    Raises UserError, beginning with `where`, for a pattern that finds nothing or has more than one `*`.
+    """
+    for entry in entries:
+        if WILDCARD not in entry.image:
+            yield entry
+            continue
+        before, _, after = entry.image.partition(WILDCARD)
+        if WILDCARD in after:
+            raise UserError(f"{where}: image: expected one {WILDCARD} in a pattern, found '{entry.image}'")
+        texts = _matches(root, before, after)
+        if entry.label is not None:  # images/*.nii.gz beside images/*_label.nii.gz
+            labels = {entry.label.replace(WILDCARD, text) for text in texts}
+            texts = [text for text in texts if before + text + after not in labels]
+        if not texts:
+            raise UserError(f"{where}: image: expected files like {root / entry.image}, found none")
+        for text in texts:
+            filled = {key: value.replace(WILDCARD, text) for key, value in entry.model_dump().items()
+                      if isinstance(value, str) and key != "kind"}
+            yield entry.model_copy(update=filled)
+
+
+def _matches(root: Path, before: str, after: str) -> list[str]:
+    """What `*` stands for in each file or folder found: never a separator, nor a name that begins with a dot."""
+    folder, _, prefix = before.rpartition("/")
+    suffix, _, below = after.partition("/")
+    if not (root / folder).is_dir():
+        return []
+    names = [found.name for found in (root / folder).iterdir()
+             if not found.name.startswith(".") and (found / below if below else found).exists()]
+    return sorted(name[len(prefix):len(name) - len(suffix)] for name in names
+                  if name.startswith(prefix) and name.endswith(suffix) and len(name) > len(prefix) + len(suffix))
