@@ -8,9 +8,14 @@ import torch
 from torch import nn
 
 from ..errors import UserError, nearest
+from .attention_unet import AttentionUNet, attention_unet_2d
+from .deeplabv3plus import deeplabv3plus_resnet50, deeplabv3plus_resnet101
 from .light_unet import LightUNet
 from .nnunet import nnunet_2d, nnunet_3d, resunet_2d
+from .pipo_fan import PIPOFAN
 from .slicewise import SliceWise
+from .unet_3d import UNet3D
+from .unet_plus_plus import UNetPlusPlus2D
 
 
 def _slicewise(network_2d: Callable[..., nn.Module], default_slices: int = 1) -> Callable[..., SliceWise]:
@@ -25,6 +30,13 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "nnunet_3d": nnunet_3d,
     "nnunet_2d": _slicewise(nnunet_2d),
     "resunet_2d": _slicewise(resunet_2d),
+    "attention_unet_3d": AttentionUNet,
+    "attention_unet_2d": _slicewise(attention_unet_2d),
+    "unet_plus_plus_2d": _slicewise(UNetPlusPlus2D),
+    "deeplabv3plus_resnet50": _slicewise(deeplabv3plus_resnet50),
+    "deeplabv3plus_resnet101": _slicewise(deeplabv3plus_resnet101),
+    "unet_3d": UNet3D,
+    "pipo_fan": _slicewise(PIPOFAN, default_slices=3),
 }
 
 
@@ -32,7 +44,8 @@ def build_network(name: str, in_channels: int, classes: int, **arguments: object
     """A network by its registered name: (B, in_channels, z, y, x) to logits (B, classes, z, y, x) in eval mode.
 
     In train mode it may give a list of logits, finest first (deep supervision), and a 2.5D network leaves out the
-    slices at both ends that lack a neighbour. `size_multiple` (z, y, x) is what input sizes must be multiples of.
+    slices at both ends that lack a neighbour. `size_multiple` (z, y, x) is what input sizes must be multiples of. In
+    eval mode all can be traced and exported (`torch.jit.trace`, `torch.export`) for one input size.
     Raises UserError for an unknown name (with the nearest one), an argument the network does not take and when MONAI is
     needed but missing.
     """
@@ -43,10 +56,25 @@ def build_network(name: str, in_channels: int, classes: int, **arguments: object
     except (TypeError, ValueError) as error:
         raise UserError(f"network {name}: {error}") from None
     except ModuleNotFoundError as error:
-        if error.name != "monai":
+        if (error.name or "").partition(".")[0] != "monai":
             raise
         raise UserError(f"network {name}: expected the package monai (pip install 'partialorganseg[train]'), "
                         "found none") from None
+
+
+def set_phase(network: nn.Module, phase: str) -> None:
+    """Puts a network that trains in phases (PIPO-FAN), bare or wrapped, into `phase`.
+
+    Raises UserError for a network without phases or an unknown phase.
+    """
+    phased = [module for module in network.modules() if hasattr(module, "PHASES")]
+    if not phased:
+        raise UserError(f"phase: expected a network that trains in phases, found {type(network).__name__}")
+    for module in phased:
+        if phase not in module.PHASES:
+            raise UserError(f"phase: expected one of {', '.join(module.PHASES)}, found '{phase}'"
+                            f"{nearest(phase, module.PHASES)}")
+        module.phase = phase
 
 
 def channels_last(network: nn.Module) -> nn.Module:

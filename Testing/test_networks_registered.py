@@ -1,0 +1,222 @@
+"""What every registered network promises: sizes, gradients, deep supervision, weights that come back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.networks import NETWORKS, SliceWise, build_network, channels_last
+from PartialOrganSegLib.networks.unet_3d import UNet3D
+
+# Arguments of a tiny one, its size_multiple and, where train mode gives a list, the z, y, x divisors of its scales.
+PLANE = ["attention_unet_2d", "deeplabv3plus_resnet50", "deeplabv3plus_resnet101", "nnunet_2d", "pipo_fan",
+         "resunet_2d", "unet_plus_plus_2d"]
+SMALL = {
+    "light_unet": ({"channels": [4, 6]}, (2, 4, 4), None),
+    "nnunet_3d": ({"channels": [4, 6, 6, 8], "strides": [[1, 2, 2], 2, 2]}, (4, 8, 8), [(1, 1, 1), (1, 2, 2)]),
+    "nnunet_2d": ({"channels": [4, 6, 6, 8]}, (1, 8, 8), [(1, 1, 1), (1, 2, 2)]),
+    "resunet_2d": ({"channels": [4, 6, 6, 6, 8]}, (1, 16, 16), [(1, 1, 1), (1, 2, 2), (1, 4, 4)]),
+    "attention_unet_3d": ({"channels": [4, 6]}, (2, 2, 2), None),
+    "attention_unet_2d": ({"channels": [4, 6, 8]}, (1, 4, 4), None),
+    "unet_plus_plus_2d": ({"channels": [4, 4, 4, 6, 6]}, (1, 16, 16), [(1, 1, 1)] * 4),
+    "deeplabv3plus_resnet50": ({"width": 2, "features": 8}, (1, 16, 16), None),
+    "deeplabv3plus_resnet101": ({"width": 2, "features": 8}, (1, 16, 16), None),
+    "unet_3d": ({"channels": [4, 6, 8]}, (4, 4, 4), None),
+    "pipo_fan": ({"channels": [8, 8, 8], "input_scales": 3, "output_scales": 2, "phase": "deep_supervision"},
+                 (1, 4, 4), [(1, 1, 1), (1, 2, 2)]),
+}
+
+
+def small(name: str, in_channels: int = 1, classes: int = 3, **arguments):
+    torch.manual_seed(0)
+    return build_network(name, in_channels, classes, **{**SMALL[name][0], **arguments})
+
+
+def image(name: str, batch: int = 2, channels: int = 1, times: int = 2) -> torch.Tensor:
+    """A batch whose sizes are `times` the network's multiples, and three slices or more."""
+    z, y, x = SMALL[name][1]
+    return torch.randn(batch, channels, max(3, times * z), times * y, times * x)
+
+
+def test_all_are_tested():
+    assert set(SMALL) == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_use(name):
+    network = small(name, in_channels=2, classes=5).eval()
+    data = image(name, channels=2)
+    assert network.size_multiple == SMALL[name][1]
+    logits = network(data)
+    assert logits.shape == (2, 5, *data.shape[2:])
+    assert logits.isfinite().all()
+    torch.testing.assert_close(network(data[1:]), logits[1:], rtol=1e-3, atol=1e-4)
+    smallest = torch.randn(1, 2, *SMALL[name][1])
+    assert network(smallest).shape == (1, 5, *SMALL[name][1])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_training_reaches_every_parameter(name):
+    network = small(name).train()
+    data = image(name)
+    logits = network(data)
+    divisors = SMALL[name][2]
+    if divisors is None:
+        assert isinstance(logits, torch.Tensor)
+        scales, divisors = [logits], [(1, 1, 1)]
+    else:
+        assert isinstance(logits, list)
+        scales = logits
+    depth = data.shape[2] - getattr(network, "slices", 1) + 1
+    assert [tuple(scale.shape) for scale in scales] == [
+        (2, 3, depth // dz, data.shape[3] // dy, data.shape[4] // dx) for dz, dy, dx in divisors]
+    sum((scale * torch.randn_like(scale)).mean() for scale in scales).backward()
+    unreached = [key for key, parameter in network.named_parameters() if parameter.grad is None]
+    assert [key for key in unreached if "fusion." not in key] == []
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gradient_reaches_the_image_in_eval_mode(name):
+    data = image(name).requires_grad_()
+    small(name).eval()(data)[:, 1].sum().backward()
+    assert data.grad.isfinite().all()
+    assert float(data.grad.abs().max()) > 0
+
+
+@pytest.mark.parametrize("name", ["nnunet_3d", "nnunet_2d", "resunet_2d", "unet_plus_plus_2d"])
+def test_deep_supervision_can_be_left_out(name):
+    network = small(name, deep_supervision=False).train()
+    logits = network(image(name))
+    assert isinstance(logits, torch.Tensor)
+    logits.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_come_back(name):
+    network = small(name).eval()
+    data = image(name)
+    other = build_network(name, 1, 3, **SMALL[name][0]).eval()
+    assert not torch.equal(other(data), network(data))
+    other.load_state_dict(network.state_dict())
+    assert torch.equal(other(data), network(data))
+    storages = [value.data_ptr() for value in network.state_dict().values()]
+    assert len(storages) == len(set(storages)), "no weight is stored twice"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_channels_last_changes_nothing(name):
+    network = small(name).eval()
+    data = image(name)
+    expected = network(data)
+    found = channels_last(network)(data.contiguous(memory_format=torch.channels_last_3d))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_wrong_size_is_told(name):
+    network = small(name)
+    multiple = SMALL[name][1]
+    sizes = [3 * max(multiple), 2 * multiple[1], 2 * multiple[2] + 1]
+    axes, units = (r"y, x", multiple[1:]) if multiple[0] == 1 else ("z, y, x", multiple)
+    numbers = ", ".join(map(str, units))
+    with pytest.raises(ValueError, match=rf"sizes \({axes}\) \(.*{sizes[2]}\) must be multiples of \({numbers}\)"):
+        network(torch.zeros(1, 1, *sizes))
+
+
+@pytest.mark.parametrize("name", PLANE)
+@pytest.mark.parametrize("slices", [1, 3])
+def test_slices_of_2d_networks(name, slices):
+    network = small(name, slices=slices)
+    assert isinstance(network, SliceWise)
+    data = image(name, batch=1)
+    assert network.eval()(data).shape[2] == data.shape[2]
+    reached = data.clone().requires_grad_()
+    network(reached)[:, :, 0].sum().backward()
+    slice_reached = reached.grad.abs().amax((0, 1, 3, 4)) > 0
+    assert slice_reached.tolist() == [z <= slices // 2 for z in range(data.shape[2])]
+
+
+@pytest.mark.parametrize("name", sorted(set(SMALL) - set(PLANE)))
+def test_3d_networks_have_no_slices(name):
+    with pytest.raises(UserError, match=f"network {name}: .*slices"):
+        small(name, slices=3)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit:DeprecationWarning")
+def test_traced(name):
+    if name == "deeplabv3plus_resnet101":
+        pytest.skip("slow, and differs from resnet50 in its number of layers only")
+    network = small(name).eval().requires_grad_(False)
+    data = image(name)
+    traced = torch.jit.trace(network, data, check_trace=False)
+    another = torch.randn_like(data)
+    torch.testing.assert_close(traced(another), network(another))
+
+
+@pytest.mark.parametrize("name", ["light_unet", "nnunet_3d", "attention_unet_2d", "unet_3d", "pipo_fan"])
+def test_exported(name):
+    network = small(name).eval().requires_grad_(False)
+    exported = torch.export.export(network, (image(name),)).module()
+    another = image(name)
+    torch.testing.assert_close(exported(another), network(another))
+
+
+@pytest.mark.parametrize(("name", "arguments", "told"), [
+    ("nnunet_3d", {"channels": [4, 6]}, "3 levels or more"),
+    ("nnunet_3d", {"strides": [2, 2]}, "expected 5 strides"),
+    ("nnunet_3d", {"strides": [[2, 2], 2, 2, 2, 2]}, "expected 3 numbers for each level"),
+    ("nnunet_2d", {"kernels": [3]}, "6 kernels"),
+    ("nnunet_2d", {"slices": 2}, "slices must be an odd number"),
+    ("nnunet_2d", {"axes": 3}, "axes"),
+    ("attention_unet_3d", {"channels": [4]}, "2 levels or more"),
+    ("unet_plus_plus_2d", {"channels": [4, 4]}, "5 levels"),
+    ("deeplabv3plus_resnet50", {"depth": 34}, "depth"),
+    ("pipo_fan", {"input_scales": 6}, "input_scales must be from 1 to 5"),
+    ("pipo_fan", {"output_scales": 0}, "output_scales must be from 1 to 5"),
+    ("pipo_fan", {"phase": "both"}, "phase must be one of deep_supervision, fusion"),
+])
+def test_wrong_arguments_are_told(name, arguments, told):
+    with pytest.raises(UserError, match=f"network {name}: .*{told}"):
+        build_network(name, 1, 3, **arguments)
+
+
+def test_the_3d_unet_has_the_paper_s_parameters():
+    network = UNet3D(3, 3)
+    weights = sum(parameter.numel() for parameter in network.parameters() if parameter.ndim > 1)
+    biases = sum(module.out_channels for module in network.modules() if type(module) is torch.nn.Conv3d)
+    assert weights + biases == 19_069_955
+
+
+def test_resnets_of_deeplab_have_their_published_parameters():
+    """torchvision's ResNet-50 and -101 (He 2016) less their last layer, 2048 x 1000 weights and 1000 biases."""
+    for depth, published in ((50, 25_557_032), (101, 44_549_160)):
+        network = build_network(f"deeplabv3plus_resnet{depth}", 3, 2).network
+        encoder = (*network.stem.parameters(), *network.stages.parameters())
+        assert sum(parameter.numel() for parameter in encoder) == published - 2_049_000
+
+
+def test_monai_is_imported_only_by_networks_that_use_it():
+    code = """
+import sys
+from PartialOrganSegLib.networks import build_network
+build_network("light_unet", 1, 2, channels=[4, 6])
+build_network("unet_3d", 1, 2, channels=[4, 6])
+build_network("pipo_fan", 1, 2, channels=[4, 6], input_scales=2, output_scales=2)
+print("monai" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_missing_monai_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "monai", None)
+    for name in [each for each in sys.modules if each.startswith("monai.")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(UserError, match=r"network nnunet_3d: expected the package monai .*partialorganseg\[train\]"):
+        small("nnunet_3d")
