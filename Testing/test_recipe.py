@@ -43,7 +43,7 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("content", "told"), [
-    ({"stepz": 3}, r"stepz: unknown setting \(did you mean 'steps'\?\); known: manifest, "),
+    ({"stepz": 3}, r"stepz: unknown setting \(did you mean 'steps'\?\); known: steps, "),
     ({"optimiser": {"learning_rat": 1}}, r"optimiser\.learning_rat: unknown setting .*'learning_rate'\?"),
     ({"bundle": {"nam": "x"}}, r"bundle\.nam: unknown setting \(did you mean 'name'\?\)"),
     ({"qqqq": 1}, r"qqqq: unknown setting; known"),

@@ -19,8 +19,8 @@ from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.models.checksums import verify_bundle
-from PartialOrganSegLib.training.recipe import OptimiserSettings, load_recipe
-from PartialOrganSegLib.training.trainer import learning_rate, train
+from PartialOrganSegLib.training.recipe import load_recipe
+from PartialOrganSegLib.training.trainer import train
 
 
 class Stopper(Reporter):
@@ -232,14 +232,6 @@ def test_foreign_and_damaged_checkpoints_are_told(recipe, tmp_path):
         write()
         with pytest.raises(UserError, match=r"last\.pt: expected a checkpoint of this program"):
             run(recipe, tmp_path / "run", resume=True)
-
-
-def test_learning_rate_warms_up_and_ends_at_zero():
-    settings = OptimiserSettings(learning_rate=0.1, warmup_steps=4, decay_power=0.9)
-    rates = [learning_rate(step, 100, settings) for step in range(101)]
-    assert rates[0] == pytest.approx(0.1 / 4)
-    assert rates[3:] == pytest.approx([0.1 * (1 - step / 100) ** 0.9 for step in range(3, 101)])
-    assert rates[100] == 0
 
 
 def test_sigterm_leaves_a_checkpoint_and_ends_with_130(tmp_path):

@@ -1,36 +1,61 @@
-"""Which patch comes next: datasets by weight, then organs evenly, then a case that shows the organ, then a place in it.
+"""Which patch comes next: a dataset, then organs evenly, then a case that shows the organ, then a place in it.
 
-Draw number n depends on the seed and n alone, so a resumed run sees exactly the patches it would have seen.
+Draw number n depends on the seed and n alone, so a resumed run sees exactly the patches it would have seen, and several
+processes that share the numbers among them see those that one would have seen.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..annotation import Kind
+from ..errors import UserError
 from .augmentation import Augmentation
 from .cache import CachedCase
 
 
-class PatchSampler(Dataset):
-    """Patch number n: `image` (1, z, y, x) float32 normalised and `codes` (z, y, x) uint8, augmented.
+def as_unlabelled(cached: CachedCase) -> CachedCase:
+    """A case whose annotation is not looked at: every voxel may be anything."""
+    return replace(cached, translation=np.zeros_like(cached.translation), positions={})
 
-    `anywhere` is the share of patches centred on a random voxel instead of an organ.
+
+class PatchSampler(Dataset):
+    """Patch number n: `image` (1, z, y, x) float32 normalised, `codes` (z, y, x) uint8, augmented, and n.
+
+    `datasets`: "weight" draws them by the manifest's weights, "equal" equally often (Shi 2021, section 4.2),
+    "alternate" takes a whole mini-batch from one and the next from the next (Fang 2020, section III.C).
+    `full_share` is the share of fully labelled cases in a mini-batch, exact where `batch` allows it (Zhou 2019, section
+    4.1: 3 of 4). `anywhere` is the share of patches centred on a random voxel instead of an organ; the first
+    `foreground` of every mini-batch always lie in an organ, where there is a labelled one. `batch`: patches of a
+    mini-batch over all processes. Raises UserError when a share or alternation has nothing to draw from.
     """
 
     def __init__(self, cases: Sequence[CachedCase], augmentation: Augmentation, seed: int, length: int,
-                 anywhere: float = 0.1) -> None:
+                 anywhere: float = 0.1, datasets: str = "weight", full_share: float | None = None,
+                 foreground: int = 0, batch: int = 1) -> None:
         self.cases, self.augmentation = list(cases), augmentation
         self.seed, self.length, self.anywhere = seed, length, anywhere
-        self.by_dataset: dict[str, list[int]] = {}
-        for number, cached in enumerate(self.cases):
-            if cached.case.weight > 0:
-                self.by_dataset.setdefault(cached.case.dataset, []).append(number)
-        weights = np.array([self.cases[members[0]].case.weight for members in self.by_dataset.values()])
-        self.dataset_share = weights / weights.sum()
+        self.datasets, self.full_share, self.foreground, self.batch = datasets, full_share, foreground, batch
+        used = [number for number, cached in enumerate(self.cases) if cached.case.weight > 0]
+        self._every = self._by_dataset(used)
+        if full_share is not None:
+            self._full = self._by_dataset([n for n in used if self.cases[n].case.kind is Kind.FULL])
+            self._rest = self._by_dataset([n for n in used if self.cases[n].case.kind is not Kind.FULL])
+            if not self._full or not self._rest:
+                raise UserError(f"sampling.full_share: expected fully labelled cases and others to draw from, found "
+                                f"only {'others' if not self._full else 'fully labelled ones'}")
+
+    def _by_dataset(self, numbers: Sequence[int]) -> list[list[int]]:
+        groups: dict[str, list[int]] = {}
+        for number in numbers:
+            groups.setdefault(self.cases[number].case.dataset, []).append(number)
+        return list(groups.values())
 
     def __len__(self) -> int:
         return self.length
@@ -38,9 +63,12 @@ class PatchSampler(Dataset):
     def draw(self, number: int) -> tuple[int, np.ndarray, np.random.Generator]:
         """Case number, patch centre (z, y, x) and the generator to augment with."""
         generator = np.random.default_rng([self.seed, number])
-        members = list(self.by_dataset.values())[generator.choice(len(self.dataset_share), p=self.dataset_share)]
+        members = self._members(number, generator)
         labels = sorted({label for member in members for label in self.cases[member].positions})
-        if not labels or generator.random() < self.anywhere:
+        anywhere = not labels or generator.random() < self.anywhere
+        if number % self.batch < self.foreground and any(labels):
+            anywhere, labels = False, [label for label in labels if label]
+        if anywhere:
             case = int(generator.choice(members))
             return case, generator.integers(0, self.cases[case].image().shape), generator
         label = int(generator.choice(labels))
@@ -48,8 +76,25 @@ class PatchSampler(Dataset):
         positions = self.cases[case].positions[label]
         return case, positions[generator.integers(len(positions))], generator
 
-    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _members(self, number: int, generator: np.random.Generator) -> list[int]:
+        """The cases of the dataset that draw `number` is from."""
+        groups = self._every
+        if self.full_share is not None:  # evenly spread: one more full draw whenever their due number grows by one
+            due = math.floor((number + 1) * self.full_share + 1e-9) - math.floor(number * self.full_share + 1e-9)
+            groups = self._full if due else self._rest
+        if self.datasets == "alternate":
+            return groups[number // self.batch % len(groups)]
+        weights = np.array([self.cases[members[0]].case.weight if self.datasets == "weight" else 1.0
+                            for members in groups])
+        return groups[generator.choice(len(groups), p=weights / weights.sum())]
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         case, centre, generator = self.draw(number)
         cached = self.cases[case]
         image, codes = self.augmentation(cached.image(), cached.own_codes(), centre, generator)
-        return image, torch.from_numpy(cached.translation[codes.numpy()])
+        return image, torch.from_numpy(cached.translation[codes.numpy()]), number
+
+    def describe(self, number: int) -> str:
+        """The case and patch centre (z, y, x) of a draw, to be told to a person."""
+        case, centre, _ = self.draw(number)
+        return f"{self.cases[case].case.name} at {tuple(int(c) for c in centre)}"

@@ -1,4 +1,4 @@
-"""A training run's whole state in one file, written whole: network, moving average, optimiser and step."""
+"""A training run's whole state in one file, written whole."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..atomic import whole_file
 from ..errors import UserError
 
-PARTS = {"network", "average", "optimiser", "step", "settings", "torch_random"}
+PARTS = {
+    "network", "average", "snapshot",  # weights: current, moving average, pseudo-labelling copy (None without)
+    "optimiser", "schedule", "scaler", "losses",  # the last with its dual variables and running means
+    "step", "stage", "stage_start",  # steps done; the stage's number and the step it began at
+    "validation",  # best figures so far, and how many measurements ago
+    "random",  # states of the random generators
+    "settings",  # the recipe's, to be compared on resuming
+}
 
 
-def save_checkpoint(path: Path, network: nn.Module, average: dict[str, torch.Tensor],
-                    optimiser: torch.optim.Optimizer, step: int, settings: dict[str, Any]) -> None:
-    """Writes `path` whole. `settings` are the recipe's, to be compared on resuming. Raises UserError on a full disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {"network": network.state_dict(), "average": average, "optimiser": optimiser.state_dict(),
-             "step": step, "settings": settings, "torch_random": torch.get_rng_state()}
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes `path` whole; an older one stays until then. Raises UserError on a full disk."""
+    assert set(state) == PARTS
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
             torch.save(state, temporary)
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: the checkpoint could not be written ({error})") from None
+        raise UserError(f"{path}: the checkpoint could not be written ({error}); make room and go on with --resume "
+                        "from the one before") from None
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -39,3 +44,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if missing:
         raise UserError(f"{path}: expected a checkpoint of this program, found none of its {sorted(missing)[0]}")
     return state
+
+
+def random_states() -> dict[str, Any]:
+    """The states of PyTorch's generators; nothing else in the main process draws random numbers."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Goes back to random states."""
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])

@@ -1,17 +1,25 @@
-"""A recipe: every setting of a training run, validated once when it is read."""
+"""A recipe: every setting of a training run and of its stages, validated once when it is read."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from ..errors import UserError, nearest
-from ..models.metadata import NAME_PATTERN, Licences
 from ..yaml_file import read_yaml
+from .settings import (
+    AugmentationSettings,
+    BundleSettings,
+    NetworkSettings,
+    Stage,
+    StageSettings,
+    ValidationSettings,
+)
 
 
 def _low_high(window: tuple[float, float]) -> tuple[float, float]:
@@ -20,86 +28,58 @@ def _low_high(window: tuple[float, float]) -> tuple[float, float]:
     return window
 
 
-def _all_licences(licences: dict[str, str]) -> dict[str, str]:
-    if set(licences) != set(Licences.model_fields):
-        raise ValueError(f"expected the keys {', '.join(Licences.model_fields)}, found {', '.join(licences) or 'none'}")
-    return licences
-
-
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Voxels = Annotated[int, Field(ge=1)]
+MERGED = ("optimiser", "schedule", "sampling")  # of these a stage changes single keys; others it replaces whole
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class Recipe(StageSettings):
+    """All settings. Spacing in mm and sizes in voxels are z, y, x; the window is in HU.
 
-
-class NetworkSettings(_Settings):
-    """A network's registered name and its arguments."""
-
-    name: str = "light_unet"
-    arguments: dict[str, object] = {}
-
-
-class OptimiserSettings(_Settings):
-    """AdamW with a linear warm-up and a polynomial decay to zero at the last step."""
-
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    warmup_steps: int = Field(default=50, ge=0)
-    decay_power: float = Field(default=0.9, gt=0)
-    clip_gradient: float = Field(default=5.0, gt=0)
-    ema: float = Field(default=0.99, ge=0, lt=1)
-
-
-class AugmentationSettings(_Settings):
-    """See `data.augmentation.Augmentation`. `strength` 0 switches all of it off."""
-
-    strength: float = Field(default=1.0, ge=0, le=1.5)
-    rotation: tuple[float, float, float] = (12.0, 8.0, 8.0)
-    scale: float = Field(default=0.2, ge=0, le=0.5)
-    deformation: float = Field(default=8.0, ge=0)
-    hu_scale: float = Field(default=0.12, ge=0, lt=1)
-    hu_shift: float = Field(default=25.0, ge=0)
-
-
-class BundleSettings(_Settings):
-    """What the finished model says of itself."""
-
-    name: str = Field(default="trained", pattern=NAME_PATTERN)
-    version: str = "0.1.0"
-    description: str = "Abdominal organs on CT"
-    licences: Annotated[dict[str, str], AfterValidator(_all_licences)] = {
-        "code": "Apache-2.0", "weights": "not stated", "data": "not stated"}
-    training_data: list[str] = []
-
-
-class Recipe(_Settings):
-    """All settings. Spacing in mm and sizes in voxels are z, y, x; the window is in HU."""
+    `stages` lists what each stage changes; without any the run is one stage. `network`: null takes the one of
+    `start_from`. `half_precision`: true is bfloat16, "float16" (GPU only) scales the loss. `batch_size` is per process.
+    """
 
     manifest: Path
-    hold_out: list[str] = []
+    hold_out: list[str] = Field(default=[])
+    validation: ValidationSettings | None = None
     start_from: Path | None = None
     spacing_zyx: tuple[Millimetres, Millimetres, Millimetres] = (3.0, 2.0, 2.0)
     patch_zyx: tuple[Voxels, Voxels, Voxels] = (48, 128, 160)
     clip_hu: Annotated[tuple[float, float], AfterValidator(_low_high)] = (-300.0, 500.0)
     subtract: float = 60.0
     divide: float = Field(default=150.0, gt=0)
-    network: NetworkSettings = NetworkSettings()
-    losses: dict[str, NotNegative] = {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0}
-    loss_arguments: dict[str, dict[str, object]] = {}
+    network: NetworkSettings | None = None
     air_is_background: bool = False  # what lies outside the body, in cases that leave it open
-    voxels_per_set: int = Field(default=150_000, ge=0)
-    optimiser: OptimiserSettings = OptimiserSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     batch_size: int = Field(default=2, ge=1)
-    steps: int = Field(default=1000, ge=1)
     checkpoint_every: int = Field(default=100, ge=1)
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=1, ge=0)
-    half_precision: bool = True
+    half_precision: Literal[True, False, "float16"] = True
     bundle: BundleSettings = BundleSettings()
+    stages: list[Stage] = Field(default=[])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_stages(cls, content: Any) -> Any:
+        """Completes each stage with what is set for all."""
+        if not isinstance(content, dict) or not isinstance(content.get("stages"), list):
+            return content
+        shared = {key: value for key, value in content.items() if key in StageSettings.model_fields}
+        return content | {"stages": [_merged(shared, stage) for stage in content["stages"]]}
+
+    def resolved_stages(self) -> list[Stage]:
+        """The stages in order, each with all its settings."""
+        return self.stages or [Stage.model_validate(self.model_dump(include=set(StageSettings.model_fields)))]
+
+
+def _merged(shared: dict[str, Any], change: Any) -> Any:
+    if not isinstance(change, dict):
+        return change
+    parts = {key: {**shared[key], **change[key]} for key in MERGED
+             if isinstance(shared.get(key), dict) and isinstance(change.get(key), dict)}
+    return shared | change | parts
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -129,11 +109,18 @@ def _override(content: dict, override: str) -> None:
     if not separator:
         raise UserError(f"--set {override}: expected KEY=VALUE")
     *parents, last = key.split(".")
-    place = content
+    place: Any = content
     for parent in parents:
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
+        if isinstance(place, list) and parent.isdigit() and int(parent) < len(place):
+            place = place[int(parent)]
+        elif isinstance(place, list):
+            raise UserError(f"--set {override}: expected a number from 0 to {len(place) - 1}, found '{parent}'")
+        else:
+            place = place.setdefault(parent, {})
+        if not isinstance(place, dict | list):
             raise UserError(f"--set {override}: '{parent}' is not a group of settings")
+    if not isinstance(place, dict):
+        raise UserError(f"--set {override}: expected the key of a setting, found '{last}'")
     try:
         place[last] = yaml.safe_load(value)
     except yaml.YAMLError:
@@ -141,14 +128,26 @@ def _override(content: dict, override: str) -> None:
 
 
 def _explain(error: ValidationError) -> str:
+    """One line for the first thing that is wrong."""
     first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
+    location = first["loc"]
+    key = ".".join(map(str, location))
     if first["type"] == "extra_forbidden":
-        fields: type[BaseModel] = Recipe
-        for part in first["loc"][:-1]:
-            fields = fields.model_fields[str(part)].annotation
-        known = list(fields.model_fields)
-        return f"{key}: unknown setting{nearest(str(first['loc'][-1]), known)}; known: {', '.join(known)}"
+        known = list(_group(location[:-1]).model_fields)
+        return f"{key}: unknown setting{nearest(str(location[-1]), known)}; known: {', '.join(known)}"
     if first["type"] == "value_error":
         return f"{key}: {first['ctx']['error']}"
+    if first["type"] in ("literal_error", "enum"):
+        names = re.findall(r"'([^']+)'", first["ctx"]["expected"])
+        return f"{key}: expected {first['ctx']['expected']}, found {first['input']!r}{nearest(first['input'], names)}"
     return f"{key}: {first['msg']}, found {first['input']!r}"
+
+
+def _group(location: Sequence[str | int]) -> type[BaseModel]:
+    """The settings that lie at a location: in a list, or perhaps none."""
+    annotation: Any = Recipe
+    for part in location:
+        if isinstance(part, str):
+            annotation = annotation.model_fields[part].annotation
+        annotation = next((option for option in get_args(annotation) if option is not type(None)), annotation)
+    return annotation

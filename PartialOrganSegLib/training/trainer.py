@@ -1,242 +1,222 @@
-"""The training loop: patches of cached cases, losses on candidate sets, checkpoints, and a model bundle at the end."""
+"""The training run: stages of steps on patches of cached cases, checkpoints, and a model bundle at the end."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
-from torch import nn
-from torch.utils.data import DataLoader, Subset
 
-from ..annotation import CandidateTable
 from ..atomic import whole_file
-from ..cancelling import SIGNALS
-from ..data.augmentation import Augmentation
-from ..data.cache import CachedCase, cache_cases
 from ..data.manifest import load_manifest
-from ..data.sampling import PatchSampler
 from ..errors import UserError
 from ..events import Reporter
-from ..losses import Supervision, WeightedLosses
-from ..models.bundle import Preprocessing, load_bundle, write_bundle
-from ..networks import build_network
-from ..organs import LabelSpace
-from .checkpoint import load_checkpoint, save_checkpoint
-from .recipe import OptimiserSettings, Recipe
+from ..inference.backend import choose_device
+from ..models.bundle import write_bundle
+from .batches import batch_numbers, batches, label_distribution, patches, stage_cases
+from .checkpoint import load_checkpoint, random_states, save_checkpoint, set_random_states
+from .distributed import Processes, started
+from .interrupts import stop_asked
+from .learner import Learner, NotFiniteError
+from .logbook import Logbook
+from .memory import fitting_patch, is_out_of_memory
+from .objective import Objective, needs_prior
+from .preparation import build_start, preprocessing_of, read_cases
+from .recipe import Recipe
+from .settings import ValidationSettings
+from .validation import Best, Validator
 
 LOG_EVERY = 10
 
 
 def train(recipe: Recipe, run_folder: Path, resume: bool, device: str = "auto",
           reporter: Reporter | None = None) -> None:
-    """Runs a recipe into `run_folder`: recipe.yaml, log.jsonl, checkpoints/last.pt, and model/ when it is done.
+    """Runs a recipe into `run_folder`: recipe.yaml, log.jsonl, events, checkpoints/last.pt (and best.pt with a
+    validation), and model/ when it is done.
 
     SIGINT and SIGTERM finish the step, write the checkpoint and raise KeyboardInterrupt. `resume` goes on from
     checkpoints/last.pt to the numbers an uninterrupted run would have reached (bit for bit on the CPU).
+    Started by `torchrun`, all processes train one network on mini-batches of `batch_size` patches each.
     Raises UserError for bad settings, data or a run folder already used.
     """
-    reporter = reporter or Reporter()
-    checkpoint = run_folder / "checkpoints" / "last.pt"
-    if checkpoint.exists() and not resume:
-        raise UserError(f"{run_folder}: expected a new run folder, found checkpoints; add --resume or another -o")
-    if resume and not checkpoint.exists():
-        raise UserError(f"{checkpoint}: expected a checkpoint to resume from, found none")
-    manifest = load_manifest(recipe.manifest)
-    label_space = manifest.label_space
-    unknown = set(recipe.hold_out) - {case.group for case in manifest.cases}
-    if unknown:
-        raise UserError(f"hold_out: no case of group {sorted(unknown)[0]} in {manifest.path}")
-    table = CandidateTable(label_space.class_count)
-    cases = cache_cases(manifest.without(recipe.hold_out), label_space, table, recipe.spacing_zyx,
-                        recipe.manifest.parent / "cache", reporter, recipe.air_is_background)
-    if not any(cached.case.weight > 0 for cached in cases):
-        raise UserError(f"{manifest.path}: no case left to train on")
-    _tell_classes_without_voxels(cases, label_space, reporter)
-    run = _Run(recipe, cases, label_space, torch.from_numpy(table.table), _device(device))
-    if resume:
-        run.restore(load_checkpoint(checkpoint))
-        _forget_later_lines(run_folder / "log.jsonl", run.step)
-    run_folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(run_folder / "recipe.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-    with _stop_asked() as stopped:
-        for values in run.steps():
-            if run.step % LOG_EVERY == 0:
-                reporter.metric(**values)
-                with open(run_folder / "log.jsonl", "a", encoding="utf-8") as log:
-                    log.write(json.dumps(values) + "\n")
-            reporter.progress("training", run.step, recipe.steps)
-            if stopped or run.step % recipe.checkpoint_every == 0 or run.step == recipe.steps:
-                run.save(checkpoint)
-            if stopped:
-                raise KeyboardInterrupt
-    write_bundle(
-        run_folder / "model", run.averaged_network(), recipe.network.name, recipe.network.arguments, label_space,
-        Preprocessing(recipe.spacing_zyx, recipe.clip_hu, recipe.subtract, recipe.divide, recipe.patch_zyx),
-        name=recipe.bundle.name, version=recipe.bundle.version, licences=recipe.bundle.licences, metrics={},
-        training_data=recipe.bundle.training_data, description=recipe.bundle.description, half=True)
+    chosen = choose_device(device)
+    with started(chosen) as processes:
+        if reporter is None or not processes.first:
+            reporter = Reporter()
+        run = _Run(recipe, run_folder, resume, processes.local_device(chosen), processes, reporter)
+        run.train()
+        run.write_model()
 
 
 class _Run:
-    """Network, optimiser and data of a run at some step."""
+    """Everything of a run at some step. `stage` is the number of the stage it is in; one too high when it is done."""
 
-    def __init__(self, recipe: Recipe, cases: list[CachedCase], label_space: LabelSpace, table: torch.Tensor,
-                 device: torch.device) -> None:
-        torch.manual_seed(recipe.seed)
-        self.recipe, self.device, self.table, self.step = recipe, device, table.to(device), 0
-        network = build_network(recipe.network.name, 1, label_space.class_count, **recipe.network.arguments)
-        if recipe.start_from is not None:
-            start = load_bundle(recipe.start_from)
-            try:
-                network.load_state_dict(start.load_network("cpu").state_dict())
-            except RuntimeError:
-                raise UserError(f"start_from: expected a model of network {recipe.network.name} "
-                                f"{recipe.network.arguments}, found {start.network_name}") from None
-        self.network = network.to(device, memory_format=torch.channels_last_3d).train()
-        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self.losses = WeightedLosses(recipe.losses, recipe.loss_arguments)
-        settings = recipe.optimiser
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=settings.learning_rate,
-                                           weight_decay=settings.weight_decay)
-        changes = recipe.augmentation
-        augmentation = Augmentation(
-            recipe.patch_zyx, recipe.spacing_zyx, recipe.clip_hu, recipe.subtract, recipe.divide,
-            rotation=changes.rotation, scale=changes.scale, deformation=changes.deformation,
-            hu_scale=changes.hu_scale, hu_shift=changes.hu_shift, strength=changes.strength)
-        if any(size % multiple for size, multiple in zip(recipe.patch_zyx, network.size_multiple, strict=True)):
-            raise UserError(f"patch_zyx: expected multiples of {network.size_multiple}, found {recipe.patch_zyx}")
-        self.random_state: torch.Tensor | None = None
-        self.essence = {**_essence(recipe), "cases": [cached.image_file.name for cached in cases],
-                        "candidate_sets": table.int().tolist()}
-        self.sampler = PatchSampler(cases, augmentation, recipe.seed, recipe.steps * recipe.batch_size)
+    def __init__(self, recipe: Recipe, folder: Path, resume: bool, device: torch.device, processes: Processes,
+                 reporter: Reporter) -> None:
+        self.recipe, self.folder, self.device = recipe, folder, device
+        self.processes, self.reporter = processes, reporter
+        self.stages = recipe.resolved_stages()
+        self.last, self.best_file = folder / "checkpoints" / "last.pt", folder / "checkpoints" / "best.pt"
+        if self.last.exists() and not resume:
+            raise UserError(f"{folder}: expected a new run folder, found checkpoints; add --resume or another -o")
+        if resume and not self.last.exists():
+            raise UserError(f"{self.last}: expected a checkpoint to resume from, found none")
+        manifest = load_manifest(recipe.manifest)
+        self.space = manifest.label_space
+        for stage in self.stages:  # wrong settings are told before anything is read
+            shares = [1.0] * self.space.class_count if needs_prior(stage) else None
+            if Objective(stage, self.space, shares).needs_teacher and recipe.start_from is None:
+                raise UserError("losses.distillation: expected a start model as its teacher (start_from), found none")
+        self.start = build_start(recipe, self.space, device, processes, reporter)
+        self.cases = read_cases(recipe, manifest, reporter)
+        self.table = torch.from_numpy(self.cases.table.table)
+        self.learner = Learner(self.start.network, self.start.teacher, self.table.to(device), device,
+                               recipe.half_precision, processes)
+        self.validator = None
+        if self.cases.validation:
+            self.validator = Validator(self.start.network, self.cases.validation, self.cases.table.table, self.space,
+                                       preprocessing_of(recipe), device, processes)
+        self.batch = recipe.batch_size * processes.size
+        self.settings = {**_deciding_settings(recipe), "batch": self.batch, **self.cases.essence()}
+        self.step, self.stage, self.stage_start, self.best = 0, 0, 0, Best()
+        if resume:
+            self._restore(load_checkpoint(self.last))
+        else:
+            self._begin(0)
+        if processes.first:
+            folder.mkdir(parents=True, exist_ok=True)
+            with whole_file(folder / "recipe.yaml") as temporary:
+                temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
-    def steps(self) -> Iterator[dict[str, float]]:
-        """Trains on from the current step; yields each step's figures."""
-        recipe = self.recipe
-        first = self.step * recipe.batch_size
-        rest = Subset(self.sampler, range(first, len(self.sampler)))
-        loader = DataLoader(rest, batch_size=recipe.batch_size, num_workers=recipe.workers,
-                            worker_init_fn=_quiet_worker, persistent_workers=False,
-                            prefetch_factor=4 if recipe.workers else None)
+    def train(self) -> None:
+        """Trains to the last stage's end. Raises KeyboardInterrupt when asked to stop, the checkpoint written."""
+        log = Logbook(self.folder, self.step, self.reporter, silent=not self.processes.first)
+        try:
+            with stop_asked() as stopped:
+                if self.step == 0 and self.validator is not None and self.start.teacher is not None:
+                    self.best.before = self._measure(log)
+                while self.stage < len(self.stages):
+                    self._train_stage(log, stopped)
+        finally:
+            log.close()
+
+    def _train_stage(self, log: Logbook, stopped: list[int]) -> None:
+        """Trains to the end of the stage, and begins the next."""
+        stage, recipe = self.stages[self.stage], self.recipe
+        end = self.stage_start + stage.steps
+        total = end + sum(later.steps for later in self.stages[self.stage + 1:])
+        sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self.batch, end * self.batch)
         clock = time.monotonic()
-        batches = iter(loader)
-        if self.random_state is not None:  # only now: making the iterator has drawn a random number
-            torch.set_rng_state(self.random_state)
-        for image, codes in batches:
+        for image, codes, _ in batches(sampler, self.step, end, recipe.batch_size, recipe.workers, self.processes):
             waited = time.monotonic() - clock
-            rate = learning_rate(self.step, recipe.steps, recipe.optimiser)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-            image = image.to(self.device, memory_format=torch.channels_last_3d)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.half_precision):
-                logits = self.network(image)
-            loss, terms = self.losses(Supervision(logits, codes.to(self.device), self.table, recipe.voxels_per_set))
-            if not math.isfinite(float(loss.detach())):
-                raise UserError(f"step {self.step + 1}: the loss is {float(loss.detach())}; last good checkpoint kept, "
-                                f"try a lower optimiser.learning_rate than {recipe.optimiser.learning_rate}")
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(self.network.parameters(), recipe.optimiser.clip_gradient)
-            if not math.isfinite(float(norm)):
-                raise UserError(f"step {self.step + 1}: the gradient is not finite; last good checkpoint kept, "
-                                f"try a lower optimiser.learning_rate than {recipe.optimiser.learning_rate}")
-            self.optimiser.step()
+            figures = self._learn(sampler, image, codes)
             self.step += 1
-            self._update_average()
-            now = time.monotonic()
-            yield {"step": self.step, "loss": float(loss.detach()), **terms, "learning_rate": rate,
-                   "seconds": round(now - clock, 3), "waited": round(waited, 3)}
-            clock = now
+            seconds = time.monotonic() - clock
+            log.time(seconds, waited)
+            if self.step % LOG_EVERY == 0:
+                where = {"stage": stage.name} if len(self.stages) > 1 else {}
+                log.write({"step": self.step, **where, **figures, "seconds": round(seconds, 3),
+                           "waited": round(waited, 3)})
+            self.reporter.progress("training", self.step, total)
+            done = self._stage_done(log, end)
+            if done:
+                self._begin(self.stage + 1)
+            stop = self.processes.any(bool(stopped), self.device)
+            if stop or self.step % recipe.checkpoint_every == 0 or self.stage == len(self.stages):
+                self._save(self.last)
+            if stop:
+                raise KeyboardInterrupt
+            if done:
+                return
+            clock = time.monotonic()
 
-    def _update_average(self) -> None:
-        keep = min(self.recipe.optimiser.ema, self.step / (self.step + 10))
-        with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                if value.is_floating_point():
-                    self.average[name].lerp_(value, 1 - keep)
-                else:
-                    self.average[name].copy_(value)
+    def _learn(self, sampler: Any, image: torch.Tensor, codes: torch.Tensor) -> dict[str, float]:
+        try:
+            return self.learner.step(self.step + 1, self.step - self.stage_start, image, codes)
+        except NotFiniteError as error:
+            batch = ", ".join(sampler.describe(number) for number in batch_numbers(self.step, self.batch))
+            rate = self.stages[self.stage].optimiser.learning_rate
+            raise UserError(f"step {self.step + 1}: {error}; batch: {batch}; last good checkpoint kept, try a lower "
+                            f"optimiser.learning_rate than {rate}") from None
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        fits = fitting_patch(self.learner.network, self.recipe.patch_zyx, self.recipe.batch_size, self.device,
+                             self.learner.autocast())
+        raise UserError(f"patch_zyx: out of memory with {self.recipe.batch_size} patches of {self.recipe.patch_zyx}; "
+                        + (f"expected at most {fits}" if fits else "no smaller patch fits; expected a smaller network "
+                           "or batch_size"))
 
-    def averaged_network(self) -> nn.Module:
-        """The network with its moving-average weights: what is shipped."""
-        self.network.load_state_dict(self.average)
-        return self.network.eval().cpu()
+    def _measure(self, log: Logbook) -> dict[str, float]:
+        """The moving average's Dice, per organ and mean, told and logged."""
+        assert self.validator is not None
+        figures = self.validator.measure(self.learner.average.values, self.reporter)
+        log.write({"step": self.step, **{f"dice_{name}": round(value, 4) for name, value in figures.items()}})
+        return figures
 
-    def save(self, path: Path) -> None:
-        """Writes the checkpoint whole."""
-        save_checkpoint(path, self.network, self.average, self.optimiser, self.step, self.essence)
+    def _stage_done(self, log: Logbook, end: int) -> bool:
+        """Whether the stage has had its steps, or validation, measured where it is due, no longer gets better."""
+        settings = self.recipe.validation or ValidationSettings()
+        due = self.step == end or (self.step - self.stage_start) % settings.every == 0
+        if self.validator is not None and due:
+            if self.best.take(self._measure(log)):
+                self._save(self.best_file)
+            if settings.patience and self.best.stale >= settings.patience:
+                return True
+        return self.step == end
 
-    def restore(self, state: dict) -> None:
-        """Goes back to a checkpoint. Raises UserError when the recipe's settings have changed since."""
-        for key, value in self.essence.items():
+    def _begin(self, number: int) -> None:
+        """Begins a stage; after the last one there is nothing to begin."""
+        self.stage, self.stage_start = number, self.step
+        if number == len(self.stages):
+            return
+        stage = self.stages[number]
+        shares = None
+        if needs_prior(stage):
+            shares = label_distribution(self.recipe, self.cases.training, stage, self.table)
+        self.learner.begin(stage, Objective(stage, self.space, shares, self.reporter))
+        self.best = Best(before=self.best.before)
+
+    def _save(self, path: Path) -> None:
+        if self.processes.first:
+            save_checkpoint(path, {
+                **self.learner.state(), "step": self.step, "stage": self.stage, "stage_start": self.stage_start,
+                "validation": self.best.state_dict(), "random": random_states(), "settings": self.settings})
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Goes back to a checkpoint. Raises UserError when what decides the numbers has changed since."""
+        for key, value in self.settings.items():
             if state["settings"].get(key) != value:
                 raise UserError(f"--resume: {key} was {state['settings'].get(key)} and is now {value}; "
                                 "resume with the same recipe or start a new run")
-        self.network.load_state_dict(state["network"])
-        self.average = {name: value.to(self.device) for name, value in state["average"].items()}
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step = state["step"]
-        self.random_state = state["torch_random"]
+        self._begin(min(state["stage"], len(self.stages) - 1))
+        self.step, self.stage, self.stage_start = state["step"], state["stage"], state["stage_start"]
+        self.learner.load(state)
+        self.best = Best(**state["validation"])
+        set_random_states(state["random"])
+
+    def write_model(self) -> None:
+        """Writes the bundle of the best weights, or of the last where nothing was validated."""
+        if not self.processes.first:
+            return
+        recipe, network, metrics = self.recipe, self.start.network, {}
+        network.load_state_dict(self.learner.average.values)
+        if self.best.figures:
+            network.load_state_dict(load_checkpoint(self.best_file)["average"])
+            metrics = {"validation_dice": self.best.figures, "cases": len(self.cases.validation)}
+            if self.best.before:
+                metrics["validation_dice_before"] = self.best.before
+        write_bundle(
+            self.folder / "model", network.eval().cpu(), self.start.settings.name, self.start.settings.arguments,
+            self.space, preprocessing_of(recipe), name=recipe.bundle.name, version=recipe.bundle.version,
+            licences=recipe.bundle.licences, metrics=metrics, training_data=recipe.bundle.training_data,
+            description=recipe.bundle.description, half=True)
 
 
-def _forget_later_lines(log: Path, step: int) -> None:
-    """Drops what a killed run logged after its last checkpoint: it will be logged again."""
-    if log.exists():
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        with whole_file(log) as temporary:
-            temporary.write_text("".join(line for line in lines if line.endswith("}\n")
-                                         and json.loads(line)["step"] <= step), encoding="utf-8")
-
-
-def learning_rate(step: int, steps: int, settings: OptimiserSettings) -> float:
-    """Linear warm-up, then polynomial decay to zero after the last step."""
-    warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
-    return settings.learning_rate * warm * (1 - step / steps) ** settings.decay_power
-
-
-def _essence(recipe: Recipe) -> dict:
+def _deciding_settings(recipe: Recipe) -> dict[str, Any]:
     """The settings that decide the numbers; how often to save does not."""
-    kept = recipe.model_dump(mode="json", exclude={"checkpoint_every", "workers", "bundle"})
+    kept = recipe.model_dump(mode="json", exclude={"checkpoint_every", "workers", "bundle", "batch_size"})
     return json.loads(json.dumps(kept))
-
-
-def _device(name: str) -> torch.device:
-    from ..inference.backend import choose_device
-
-    return choose_device(name)
-
-
-def _quiet_worker(_worker: int) -> None:
-    """Loader processes leave signals to the main one and compute with one thread."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(1)
-
-
-@contextlib.contextmanager
-def _stop_asked() -> Iterator[list[int]]:
-    """A list that is no longer empty once SIGINT or SIGTERM came. Outside the main thread it stays empty."""
-    asked: list[int] = []
-    try:
-        before = {number: signal.signal(number, lambda received, _frame: asked.append(received)) for number in SIGNALS}
-    except ValueError:
-        before = {}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _tell_classes_without_voxels(cases: list[CachedCase], label_space: LabelSpace, reporter: Reporter) -> None:
-    seen = {label for cached in cases for label in cached.positions}
-    missing = [organ.name for organ in label_space.organs if organ.index not in seen]
-    if missing:
-        reporter.warning(f"no training voxel is certainly {', '.join(missing)}")

@@ -1,0 +1,87 @@
+"""The mini-batches of a stage: which cases it sees, as what, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import DataLoader
+
+from ..data.augmentation import Augmentation
+from ..data.cache import CachedCase
+from ..data.sampling import PatchSampler, as_unlabelled
+from ..errors import UserError
+from .distributed import Processes
+from .interrupts import ignore_in_worker
+from .recipe import Recipe
+from .settings import Stage
+
+PREFETCH = 4  # mini-batches that each loader process is ahead
+DISTRIBUTION_PATCHES = 200
+
+
+def stage_cases(cases: Sequence[CachedCase], stage: Stage) -> list[CachedCase]:
+    """The cases of the kinds a stage uses; those it treats as unlabelled without their annotation.
+
+    Raises UserError when none is left.
+    """
+    used = [as_unlabelled(cached) if cached.case.kind in stage.treat_as_unlabelled else cached
+            for cached in cases if stage.use is None or cached.case.kind in stage.use]
+    if not any(cached.case.weight > 0 for cached in used):
+        found = sorted({cached.case.kind.value for cached in cases if cached.case.weight > 0})
+        raise UserError(f"stage {stage.name}: no case left to train on; expected kinds "
+                        f"{', '.join(kind.value for kind in stage.use or []) or 'of any sort'}, "
+                        f"found {', '.join(found) or 'none'}")
+    return used
+
+
+def patches(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, batch: int, length: int) -> PatchSampler:
+    """The sampler of a stage; `batch` patches a mini-batch over all processes, `length` patches in the whole run."""
+    changes = recipe.augmentation
+    augmentation = Augmentation(
+        recipe.patch_zyx, recipe.spacing_zyx, recipe.clip_hu, recipe.subtract, recipe.divide,
+        rotation=changes.rotation, scale=changes.scale, deformation=changes.deformation,
+        hu_scale=changes.hu_scale, hu_shift=changes.hu_shift, strength=changes.strength)
+    sampling = stage.sampling
+    return PatchSampler(cases, augmentation, recipe.seed, length, sampling.anywhere, sampling.datasets,
+                        sampling.full_share, sampling.foreground, batch)
+
+
+def batch_numbers(step: int, size: int) -> range:
+    """The draws of the whole mini-batch of step `step`, from 0."""
+    return range(step * size, (step + 1) * size)
+
+
+def batches(sampler: PatchSampler, first_step: int, last_step: int, batch_size: int, workers: int,
+            processes: Processes) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """This process's part of the mini-batches of steps `first_step` to `last_step` - 1: image, codes, draw numbers."""
+    start = processes.rank * batch_size
+    parts = [batch_numbers(step, sampler.batch)[start:start + batch_size] for step in range(first_step, last_step)]
+    # A generator of its own: making the iterator draws from it, and the global one must not depend on resuming.
+    return iter(DataLoader(sampler, batch_sampler=parts, num_workers=workers, worker_init_fn=_quiet_worker,
+                           generator=torch.Generator(), prefetch_factor=PREFETCH if workers else None))
+
+
+def _quiet_worker(_worker: int) -> None:
+    """Loader processes leave signals to the main one and compute with one thread."""
+    ignore_in_worker()
+    torch.set_num_threads(1)
+
+
+def label_distribution(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, table: torch.Tensor) -> list[float]:
+    """q (C,): the share of each class in the fully labelled cases (Zhou 2019, section 3.2).
+
+    Counted over patches drawn as the stage draws them, not over whole volumes: predictions are compared with it patch
+    by patch, and patches centred on organs hold more of them. Raises UserError without a fully labelled case.
+    """
+    from ..annotation import Kind
+    from ..losses import prior_distribution
+
+    full = [cached for cached in cases if cached.case.kind is Kind.FULL]
+    if not any(cached.case.weight > 0 for cached in full):
+        raise UserError(f"stage {stage.name}: losses: the prior needs fully labelled cases to take the organs' shares "
+                        "from, found none")
+    alone = stage.model_copy(update={"sampling": stage.sampling.model_copy(update={"full_share": None})})
+    sampler = patches(recipe, full, alone, 1, DISTRIBUTION_PATCHES)
+    drawn = (sampler[number][1].numpy() for number in range(DISTRIBUTION_PATCHES))
+    return prior_distribution(drawn, table.cpu().numpy()).tolist()

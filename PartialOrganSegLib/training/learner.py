@@ -1,0 +1,130 @@
+"""One step of learning: the network, its moving average, the optimiser and the losses of a stage."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import UserError
+from .averaging import MovingAverage
+from .distributed import Processes
+from .objective import Objective
+from .optimisation import build_optimiser, set_rates, train_only
+from .pseudo_labels import Snapshot
+from .schedules import build_schedule
+from .settings import Stage
+
+
+class NotFiniteError(Exception):
+    """The loss or the gradient of a step is no number."""
+
+
+class Learner:
+    """Learns step by step; `begin` starts a stage. `teacher` is a frozen network in eval mode, or None.
+
+    `table` (K, C) bool is the candidate table. All tensors lie on `device`.
+    """
+
+    def __init__(self, network: nn.Module, teacher: nn.Module | None, table: torch.Tensor, device: torch.device,
+                 half_precision: bool | str, processes: Processes) -> None:
+        if half_precision == "float16" and device.type != "cuda":
+            raise UserError(f"half_precision: expected true or false on {device.type}, found 'float16'")
+        self.network, self.teacher, self.table = network, teacher, table
+        self.device, self.processes, self.half_precision = device, processes, half_precision
+        self.average = MovingAverage(network, 0.0)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=half_precision == "float16")
+        self.snapshot: Snapshot | None = None
+
+    def begin(self, stage: Stage, objective: Objective) -> None:
+        """Starts a stage with a fresh optimiser. Weights and their average go on."""
+        self.stage, self.objective = stage, objective.to(self.device)
+        self.trained = train_only(self.network, stage.train_parameters)
+        self.optimiser = build_optimiser(stage.optimiser, self.trained, objective.dual_parameters())
+        self.schedule = build_schedule(stage.schedule, stage.optimiser, stage.steps)
+        self.average.keep = stage.optimiser.ema
+        self.snapshot = None if stage.pseudo_labels is None else Snapshot(self.network, self.table,
+                                                                         stage.pseudo_labels.every)
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Reduced precision where the recipe wants it."""
+        kind = torch.float16 if self.half_precision == "float16" else torch.bfloat16
+        return torch.autocast(self.device.type, kind, enabled=bool(self.half_precision))
+
+    def step(self, number: int, stage_step: int, image: torch.Tensor, codes: torch.Tensor) -> dict[str, float]:
+        """Step `number` of the run, from 1, and `stage_step` of the stage, from 0; gives its figures.
+
+        `image` (B, 1, z, y, x) and `codes` (B, z, y, x) are this process's part of the mini-batch.
+        Raises NotFiniteError, with weights and average as they were before.
+        """
+        factor = self.schedule.factor(stage_step)
+        set_rates(self.optimiser, factor)
+        image = image.to(self.device, memory_format=torch.channels_last_3d)
+        loss, terms = self._loss(stage_step, image, codes.to(self.device))
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise NotFiniteError(f"the loss is {value}")
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.processes.sum_gradients(self.trained)
+        self.scaler.unscale_(self.optimiser)
+        bound = self.stage.optimiser.clip_gradient
+        norm = float(nn.utils.clip_grad_norm_(self.trained, math.inf if bound is None else bound))
+        if not math.isfinite(norm) and not self.scaler.is_enabled():  # the scaler skips such a step and scales less
+            raise NotFiniteError("the gradient is not finite")
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.average.update(self.network, number)
+        self.schedule.observe(value)
+        return {"loss": value, **terms, "gradient": norm,
+                "learning_rate": self.stage.optimiser.learning_rate * factor}
+
+    def _loss(self, stage_step: int, image: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+        gather = self.processes.gather
+        pseudo_codes, teacher = codes, None
+        with self.autocast():
+            if self.snapshot is not None:
+                if self.snapshot.due(stage_step):
+                    averaged = self.stage.pseudo_labels.weights == "average"
+                    self.snapshot.renew(self.average.values if averaged else self.network.state_dict())
+                pseudo_codes = self.snapshot.fill(image, codes)
+            if self.objective.needs_teacher and self.teacher is not None:
+                with torch.no_grad():
+                    teacher = self.teacher(image)
+            outputs = self.network(image)
+        outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+        size = outputs[0].shape[2:]
+        codes, pseudo_codes = (gather(_central(part, size)) for part in (codes, pseudo_codes))
+        return self.objective([gather(output) for output in outputs], codes, pseudo_codes, self.table,
+                              self.stage.voxels_per_set, gather(_central(image, size)),
+                              None if teacher is None else gather(_central(teacher, size)))
+
+    def state(self) -> dict[str, Any]:
+        """What `load` needs to go on, beside the stage."""
+        return {"network": self.network.state_dict(), "average": self.average.values,
+                "snapshot": None if self.snapshot is None else self.snapshot.network.state_dict(),
+                "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict(),
+                "scaler": self.scaler.state_dict(), "losses": self.objective.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Goes back to a state of the stage that was begun."""
+        self.network.load_state_dict(state["network"])
+        self.average.load(state["average"])
+        if self.snapshot is not None:
+            self.snapshot.renew(state["snapshot"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.objective.load_state_dict(state["losses"])
+
+
+def _central(array: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """The central part of the last three axes: what a 2.5D network in training predicts of its patch."""
+    for axis, target in enumerate(size, start=array.ndim - 3):
+        if array.shape[axis] != target:
+            array = array.narrow(axis, (array.shape[axis] - target) // 2, target)
+    return array

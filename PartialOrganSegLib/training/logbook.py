@@ -1,0 +1,76 @@
+"""What a run leaves to look at: log.jsonl, TensorBoard events, and how long it waited for data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..atomic import whole_file
+from ..errors import UserError
+from ..events import Reporter
+
+WAIT_TOLD = 0.2  # of the time; above it more loader processes would pay
+WAIT_NOTICED = 10.0  # seconds; a shorter wait is nobody's concern
+
+
+class Logbook:
+    """Writes figures of steps; `step` is where the run goes on from (lines after it are of a killed run and go).
+
+    TensorBoard is left out, and that told, where its package is missing. A `silent` one writes nothing: for all
+    processes but the first.
+    """
+
+    def __init__(self, folder: Path, step: int, reporter: Reporter, silent: bool = False) -> None:
+        self._reporter, self._silent, self._path = reporter, silent, folder / "log.jsonl"
+        self._seconds = self._waited = 0.0
+        self._events = None
+        if silent:
+            return
+        _forget_later_lines(self._path, step)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            reporter.warning("no TensorBoard events are written, its package is missing "
+                             "(pip install 'partialorganseg[train]'); log.jsonl holds the same figures")
+        else:
+            self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
+
+    def write(self, values: dict[str, Any]) -> None:
+        """One line; `values` has a "step". Raises UserError on a full disk."""
+        self._reporter.metric(**values)
+        if self._silent:
+            return
+        try:
+            with open(self._path, "a", encoding="utf-8") as log:
+                log.write(json.dumps(values) + "\n")
+            if self._events is not None:
+                for name, value in values.items():
+                    if name != "step" and isinstance(value, int | float):
+                        self._events.add_scalar(name, value, values["step"])
+        except OSError as error:
+            raise UserError(f"{self._path}: expected room for the log, found {error.strerror}; make room and go on "
+                            "with --resume") from None
+
+    def time(self, seconds: float, waited: float) -> None:
+        """A step took `seconds`, of which it `waited` for its data."""
+        self._seconds += seconds
+        self._waited += waited
+
+    def close(self) -> None:
+        """Tells the share of time spent waiting; where it is large, what helps."""
+        if self._events is not None:
+            self._events.close()
+        share = self._waited / self._seconds if self._seconds else 0.0
+        self._reporter.result(seconds=round(self._seconds, 1), waited_for_data=round(share, 3))
+        if share > WAIT_TOLD and self._waited > WAIT_NOTICED:
+            self._reporter.warning(f"{share:.0%} of the time was spent waiting for data; more 'workers' may help")
+
+
+def _forget_later_lines(log: Path, step: int) -> None:
+    """Drops what a killed run logged after its last checkpoint: it will be logged again."""
+    if log.exists():
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        with whole_file(log) as temporary:
+            temporary.write_text("".join(line for line in lines if line.endswith("}\n")
+                                         and json.loads(line)["step"] <= step), encoding="utf-8")

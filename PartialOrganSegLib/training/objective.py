@@ -1,0 +1,82 @@
+"""What a stage minimises: its recipe's losses over all of the network's outputs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from ..errors import UserError, nearest
+from ..events import Reporter
+from ..losses import LOSSES, DeepSupervision, Distillation, Prior, PriorPrimalDual, WeightedLosses
+from ..organs import LabelSpace
+from .settings import Stage
+
+PRIORS = (Prior, PriorPrimalDual)
+
+
+def needs_prior(stage: Stage) -> bool:
+    """Whether a term compares predictions with the fully labelled cases' label distribution."""
+    return any(weight and LOSSES.get(name) in PRIORS for name, weight in stage.losses.items())
+
+
+class Objective(nn.Module):
+    """The weighted losses of a stage. `distribution` (C,) is the prior's q, where a term needs one.
+
+    With pseudo-labels, the terms named there see them and the others the annotation.
+    Raises UserError for unknown losses or arguments.
+    """
+
+    def __init__(self, stage: Stage, label_space: LabelSpace, distribution: Sequence[float] | None = None,
+                 reporter: Reporter | None = None) -> None:
+        super().__init__()
+        arguments: dict[str, Mapping[str, object]] = dict(stage.loss_arguments)
+        if distribution is not None:
+            for name in stage.losses:
+                if LOSSES.get(name) in PRIORS:
+                    arguments[name] = {"q": list(distribution), "names": ["background", *label_space.names],
+                                       **arguments.get(name, {})}
+        pseudo = [] if stage.pseudo_labels is None else stage.pseudo_labels.losses
+        unknown = [name for name in pseudo if name not in stage.losses]
+        if unknown:
+            raise UserError(f"pseudo_labels.losses: expected names among losses ({', '.join(stage.losses)}), found "
+                            f"'{unknown[0]}'{nearest(unknown[0], stage.losses)}")
+
+        def part(wanted: Callable[[str], bool]) -> DeepSupervision | None:
+            terms = {name: weight for name, weight in stage.losses.items() if wanted(name)}
+            if pseudo and not any(terms.values()):
+                return None
+            weighted = WeightedLosses(terms, {name: value for name, value in arguments.items() if wanted(name)})
+            return DeepSupervision(weighted, stage.deep_supervision.weights, stage.deep_supervision.pooled)
+
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            self.on_annotation = part(lambda name: name not in pseudo)
+            self.on_pseudo_labels = part(lambda name: name in pseudo) if pseudo else None
+        for warning in told:
+            (reporter or Reporter()).warning(str(warning.message))
+        self.parts = [made for made in (self.on_annotation, self.on_pseudo_labels) if made is not None]
+        if not self.parts:
+            raise UserError("losses: expected at least one with a weight above 0, found none")
+        self.needs_teacher = any(isinstance(term, Distillation) for term in self.modules())
+
+    def forward(self, outputs: Sequence[torch.Tensor], codes: torch.Tensor, pseudo_codes: torch.Tensor,
+                table: torch.Tensor, voxels_per_set: int, image: torch.Tensor,
+                teacher: torch.Tensor | None) -> tuple[torch.Tensor, dict[str, float]]:
+        """The sum, and each term's value on the finest output. Raises UserError for a wrong number of outputs."""
+        total, terms = outputs[0].new_zeros((), dtype=torch.float32), {}
+        for part, seen in ((self.on_annotation, codes), (self.on_pseudo_labels, pseudo_codes)):
+            if part is not None:
+                try:
+                    value, figures = part(outputs, seen, table, voxels_per_set=voxels_per_set, image=image,
+                                          teacher=teacher)
+                except ValueError as error:
+                    raise UserError(f"deep_supervision: {error}") from None
+                total, terms = total + value, terms | figures
+        return total, terms
+
+    def dual_parameters(self) -> list[nn.Parameter]:
+        """The dual variables of all terms."""
+        return [parameter for part in self.parts for parameter in part.losses.dual_parameters()]

@@ -1,0 +1,127 @@
+"""What a run starts from: its network, the model it goes on from, and its cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..annotation import CandidateTable
+from ..data.cache import CachedCase, cache_cases
+from ..data.manifest import Manifest
+from ..errors import UserError, nearest
+from ..events import Reporter
+from ..models.bundle import Bundle, Preprocessing, load_bundle
+from ..networks import build_network, channels_last
+from ..organs import LabelSpace
+from .distributed import Processes
+from .recipe import Recipe
+from .settings import NetworkSettings
+from .validation import validation_groups
+
+
+def preprocessing_of(recipe: Recipe) -> Preprocessing:
+    """How the trained model will read a CT."""
+    return Preprocessing(recipe.spacing_zyx, recipe.clip_hu, recipe.subtract, recipe.divide, recipe.patch_zyx)
+
+
+@dataclass(frozen=True)
+class Start:
+    """The network to train with its settings, and the frozen start model if there is one."""
+
+    network: nn.Module
+    settings: NetworkSettings
+    teacher: nn.Module | None
+
+
+def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, processes: Processes,
+                reporter: Reporter) -> Start:
+    """Builds the network with seeded weights, or those of `start_from`.
+
+    Raises UserError for a start model that does not fit and a patch that the network cannot take.
+    """
+    bundle = None if recipe.start_from is None else load_bundle(recipe.start_from)
+    settings = recipe.network or NetworkSettings()
+    if recipe.network is None and bundle is not None:
+        settings = NetworkSettings(name=bundle.network_name, arguments=bundle.network_arguments)
+    torch.manual_seed(recipe.seed)
+    network = build_network(settings.name, 1, label_space.class_count, **settings.arguments)
+    if any(size % multiple for size, multiple in zip(recipe.patch_zyx, network.size_multiple, strict=True)):
+        raise UserError(f"patch_zyx: expected multiples of {network.size_multiple}, found {recipe.patch_zyx}")
+    teacher = None
+    if bundle is not None:
+        teacher = _start_model(bundle, network, settings, recipe, reporter)
+        teacher = channels_last(teacher.to(device))
+    network = network.to(device)
+    if processes.size > 1 and any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules()):
+        if device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        else:
+            reporter.warning("batch norm sees each process's own part of a mini-batch: several processes on the CPU "
+                             "do not compute exactly what one would")
+    return Start(channels_last(network), settings, teacher)
+
+
+def _start_model(bundle: Bundle, network: nn.Module, settings: NetworkSettings, recipe: Recipe,
+                 reporter: Reporter) -> nn.Module:
+    """Loads the start model's weights into `network`; gives the start model itself."""
+    teacher = bundle.load_network("cpu")
+    try:
+        network.load_state_dict(teacher.state_dict())
+    except RuntimeError:
+        raise UserError(f"start_from: expected a model of network {settings.name} {settings.arguments}, "
+                        f"found {bundle.network_name}") from None
+    own = preprocessing_of(recipe)
+    for name in ("spacing_zyx", "clip_hu", "subtract", "divide"):
+        if getattr(own, name) != getattr(bundle.preprocessing, name):
+            reporter.warning(f"{name}: {getattr(own, name)}, but the start model was trained with "
+                             f"{getattr(bundle.preprocessing, name)}")
+    return teacher
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Cases to train and to validate on, and the candidate sets of both."""
+
+    training: list[CachedCase]
+    validation: list[CachedCase]
+    table: CandidateTable
+
+    def essence(self) -> dict[str, Any]:
+        """What a resumed run must find again."""
+        return {"cases": [cached.image_file.name for cached in self.training],
+                "candidate_sets": self.table.table.astype(int).tolist()}
+
+
+def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
+    """Reads and resamples what the manifest lists, except what is held out; splits off what is validated on.
+
+    Tells classes of which no training voxel is certain. Raises UserError for unknown groups and when none is left.
+    """
+    space = manifest.label_space
+    groups = {case.group for case in manifest.cases}
+    for group in recipe.hold_out:
+        if group not in groups:
+            raise UserError(f"hold_out: no case of group {group} in {manifest.path}{nearest(group, groups)}")
+    validated = set(validation_groups(recipe, manifest))
+    table = CandidateTable(space.class_count)
+    cached = cache_cases(manifest.without(recipe.hold_out), space, table, recipe.spacing_zyx,
+                         recipe.manifest.parent / "cache", reporter, recipe.air_is_background)
+    if any(stage.pseudo_labels is not None for stage in recipe.resolved_stages()):
+        for label in range(space.class_count):
+            table.code({label})
+    training = [one for one in cached if one.case.group not in validated]
+    if not any(one.case.weight > 0 for one in training):
+        raise UserError(f"{manifest.path}: no case left to train on")
+    _tell_classes_without_voxels(training, space, reporter)
+    return Cases(training, [one for one in cached if one.case.group in validated], table)
+
+
+def _tell_classes_without_voxels(cases: Sequence[CachedCase], label_space: LabelSpace, reporter: Reporter) -> None:
+    seen = {label for cached in cases for label in cached.positions}
+    missing = [organ.name for organ in label_space.organs if organ.index not in seen]
+    if missing:
+        reporter.warning(f"no training voxel is certainly {', '.join(missing)}")

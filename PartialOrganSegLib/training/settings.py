@@ -1,0 +1,169 @@
+"""The groups of settings that a recipe is made of, each with what is allowed."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from ..annotation import Kind
+from ..models.metadata import NAME_PATTERN, Licences
+
+
+def _all_licences(licences: dict[str, str]) -> dict[str, str]:
+    if set(licences) != set(Licences.model_fields):
+        raise ValueError(f"expected the keys {', '.join(Licences.model_fields)}, found {', '.join(licences) or 'none'}")
+    return licences
+
+
+def _regular_expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"expected a regular expression, found '{pattern}' ({error})") from None
+    return pattern
+
+
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Steps = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """A group of settings; a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NetworkSettings(Settings):
+    """A network's registered name and its arguments."""
+
+    name: str = "light_unet"
+    arguments: dict[str, object] = {}
+
+
+class OptimiserSettings(Settings):
+    """The optimiser, its linear warm-up, the power of the poly schedule, and the moving average of the weights (EMA).
+
+    `momentum` is SGD's and RMSprop's. `dual_learning_rate` is that of losses' trained dual variables (Zhou 2019,
+    section 4.1). `clip_gradient` bounds the gradient's norm; null: no bound.
+    """
+
+    name: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    dual_learning_rate: float = Field(default=2e-5, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    warmup_steps: int = Field(default=50, ge=0)
+    decay_power: float = Field(default=0.9, gt=0)
+    clip_gradient: float | None = Field(default=5.0, gt=0)
+    ema: float = Field(default=0.99, ge=0, lt=1)
+
+
+class ScheduleSettings(Settings):
+    """How the learning rate falls within a stage.
+
+    poly: to zero at the stage's last step. step: times `factor` every `every` steps. plateau: times `factor` when the
+    mean loss of an epoch (`epoch_steps` steps) has fallen by less than `least_gain` over `patience` epochs (Shi 2021,
+    section 4.2). constant: not at all.
+    """
+
+    name: Literal["poly", "step", "plateau", "constant"] = "poly"
+    factor: float = Field(default=0.8, gt=0, lt=1)
+    every: Steps = 1000
+    epoch_steps: Steps = 250
+    patience: Annotated[int, Field(ge=1)] = 10
+    least_gain: NotNegative = 1e-3
+
+
+class SamplingSettings(Settings):
+    """How patches are drawn; see `data.sampling.PatchSampler`."""
+
+    datasets: Literal["weight", "equal", "alternate"] = "weight"
+    full_share: float | None = Field(default=None, gt=0, lt=1)
+    anywhere: float = Field(default=0.1, ge=0, le=1)
+    foreground: int = Field(default=0, ge=0)
+
+
+class PseudoLabelSettings(Settings):
+    """A copy of the network, renewed every `every` steps from the weights or from their moving average, labels what
+    annotations leave open; see `training.pseudo_labels`.
+
+    Only the named `losses` see these labels. The others see the annotation itself: prior, entropy and distillation
+    speak of what it leaves open.
+    """
+
+    every: Steps = 10_000
+    weights: Literal["current", "average"] = "current"
+    losses: list[str] = ["marginal_cross_entropy", "marginal_dice"]
+
+
+class DeepSupervisionSettings(Settings):
+    """The weights of a network's outputs, finest first, and how coarser targets are made; see
+    `losses.deep_supervision`."""
+
+    weights: list[NotNegative] | None = None
+    pooled: bool = False
+
+
+class ValidationSettings(Settings):
+    """Groups of cases that are not trained on: named, or a `share` of all groups drawn with `seed`.
+
+    Their Dice is measured every `every` steps. After `patience` measurements without a better one the stage ends;
+    0: never.
+    """
+
+    groups: list[str] = []
+    share: float = Field(default=0.0, ge=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    every: Steps = 500
+    patience: int = Field(default=0, ge=0)
+
+
+class AugmentationSettings(Settings):
+    """See `data.augmentation.Augmentation`. `strength` 0 switches all of it off."""
+
+    strength: float = Field(default=1.0, ge=0, le=1.5)
+    rotation: tuple[float, float, float] = (12.0, 8.0, 8.0)
+    scale: float = Field(default=0.2, ge=0, le=0.5)
+    deformation: float = Field(default=8.0, ge=0)
+    hu_scale: float = Field(default=0.12, ge=0, lt=1)
+    hu_shift: float = Field(default=25.0, ge=0)
+
+
+class BundleSettings(Settings):
+    """What the finished model says of itself."""
+
+    name: str = Field(default="trained", pattern=NAME_PATTERN)
+    version: str = "0.1.0"
+    description: str = "Abdominal organs on CT"
+    licences: Annotated[dict[str, str], AfterValidator(_all_licences)] = {
+        "code": "Apache-2.0", "weights": "not stated", "data": "not stated"}
+    training_data: list[str] = []
+
+
+class StageSettings(Settings):
+    """What may differ from stage to stage: how long, on which cases, towards what and with which optimiser.
+
+    `use`: the kinds of cases trained on (null: all). `treat_as_unlabelled`: the kinds whose annotation is not looked
+    at. `train_parameters`: a regular expression; only parameters whose name it is found in are trained.
+    """
+
+    steps: Steps = 1000
+    use: list[Kind] | None = None
+    treat_as_unlabelled: list[Kind] = []
+    losses: dict[str, NotNegative] = {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0}
+    loss_arguments: dict[str, dict[str, object]] = {}
+    voxels_per_set: int = Field(default=150_000, ge=0)
+    deep_supervision: DeepSupervisionSettings = DeepSupervisionSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    pseudo_labels: PseudoLabelSettings | None = None
+    train_parameters: Annotated[str, AfterValidator(_regular_expression)] | None = None
+
+
+class Stage(StageSettings):
+    """A stage with all its settings."""
+
+    name: str = "training"

@@ -1,0 +1,125 @@
+"""Validation: Dice per organ on cases that are not trained on, where their annotation is sure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..annotation import Kind
+from ..data.cache import CachedCase
+from ..data.manifest import Manifest
+from ..errors import UserError, nearest
+from ..evaluation.metrics import candidate_dice
+from ..events import Reporter
+from ..inference.windows import plan, window_scores
+from ..models.bundle import Preprocessing
+from ..organs import LabelSpace
+from .distributed import Processes
+from .recipe import Recipe
+
+MEAN = "mean"
+
+
+def validation_groups(recipe: Recipe, manifest: Manifest) -> list[str]:
+    """The groups that are validated on: the recipe's, or else the manifest's splits.
+
+    Raises UserError for a group that the manifest does not have.
+    """
+    settings = recipe.validation
+    if settings is None:
+        return [group for group in manifest.validation_groups() if group not in recipe.hold_out]
+    cases = tuple(case for case in manifest.cases if case.group not in recipe.hold_out)
+    known = {case.group for case in cases}
+    for group in settings.groups:
+        if group not in known:
+            raise UserError(f"validation.groups: no case of group '{group}' in {manifest.path}{nearest(group, known)}")
+    drawn = replace(manifest, cases=cases, validation=settings.share, seed=settings.seed).validation_groups()
+    return sorted({*settings.groups, *drawn})
+
+
+@dataclass
+class Best:
+    """The best figures so far and how many measurements were not better since; `before` is the start model's."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    stale: int = 0
+    before: dict[str, float] = field(default_factory=dict)
+
+    def take(self, figures: dict[str, float]) -> bool:
+        """Whether these figures' mean Dice is the best so far. One that nothing could be said of never is."""
+        better = MEAN in figures and figures[MEAN] > self.figures.get(MEAN, -1.0)
+        self.stale = 0 if better else self.stale + 1
+        if better:
+            self.figures = figures
+        return better
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"figures": self.figures, "stale": self.stale, "before": self.before}
+
+
+class Validator:
+    """Measures weights of a network on cases at working spacing, each organ where the case vouches for it."""
+
+    def __init__(self, network: nn.Module, cases: Sequence[CachedCase], table: np.ndarray, label_space: LabelSpace,
+                 preprocessing: Preprocessing, device: torch.device, processes: Processes) -> None:
+        self._network = copy.deepcopy(network).eval().requires_grad_(False)
+        self._cases, self._table, self._space = list(cases), table, label_space
+        self._preprocessing, self._device, self._processes = preprocessing, device, processes
+        self._vouched = [self._organs(cached) for cached in self._cases]
+        if not any(self._vouched):
+            raise UserError("validation: expected cases with a label to compare with, found none")
+
+    def measure(self, weights: Mapping[str, torch.Tensor], reporter: Reporter) -> dict[str, float]:
+        """Dice of each organ, mean over its cases, and "mean" over the organs. Processes share the cases."""
+        self._network.load_state_dict(weights)
+        shape = (len(self._cases), self._space.class_count)
+        values, known = torch.zeros(shape), torch.zeros(shape)
+        for number, cached in enumerate(self._cases):
+            if number % self._processes.size != self._processes.rank:
+                continue
+            predicted = self._predict(cached)
+            for organ in self._vouched[number]:
+                value, _ = candidate_dice(predicted, cached.codes(), self._table, [organ])
+                if value is not None:
+                    values[number, organ], known[number, organ] = value, 1
+            reporter.progress("validation", number + 1, len(self._cases))
+        values, known = (self._processes.sum(part.to(self._device)).cpu() for part in (values, known))
+        counts = known.sum(0)
+        figures = {self._space.names[organ - 1]: float(values[:, organ].sum() / counts[organ])
+                   for organ in range(1, shape[1]) if counts[organ]}
+        return figures | ({MEAN: sum(figures.values()) / len(figures)} if figures else {})
+
+    @torch.inference_mode()
+    def _predict(self, cached: CachedCase) -> np.ndarray:
+        image = cached.image()
+        volume = self._preprocessing.normalise(torch.from_numpy(np.array(image, np.float32)))
+        layout = plan(tuple(volume.shape), self._preprocessing.patch_zyx, self._network.size_multiple)
+        scores = window_scores(volume, self._preprocessing.padding, layout, self._space.class_count, self._logits,
+                               Reporter())
+        return np.stack([plane.argmax(-1).to(torch.uint8).numpy() for plane in scores])
+
+    def _logits(self, window: torch.Tensor) -> torch.Tensor:
+        """(1, 1, z, y, x) to (z, y, x, class), in full precision: figures are compared from step to step."""
+        return self._network(window.to(self._device))[0].permute(1, 2, 3, 0).cpu()
+
+    def _organs(self, cached: CachedCase) -> list[int]:
+        """The organs a case vouches for: all of a full label, the annotated ones of a partial one, what was drawn.
+
+        An organ that the label only names among others (a coarse label) and nowhere for sure is not judged.
+        """
+        case, sure = cached.case, set(cached.positions) - {0}
+        if case.kind is Kind.SCRIBBLE or case.kind is Kind.UNLABELLED:
+            return sorted(sure)
+        annotated = (range(1, self._space.class_count) if case.kind is Kind.FULL
+                     else self._space.indices(case.annotated))
+        present = self._table[np.unique(cached.codes())]
+        coarse = present[present.sum(1) > 1]
+        vague = {organ for organ in annotated if coarse[:, organ].any()}
+        return sorted(sure | (set(annotated) - vague))
