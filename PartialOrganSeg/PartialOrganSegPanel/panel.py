@@ -1,0 +1,153 @@
+"""What the sections share: parameters, services, the one run at a time, and the scene's comings and goings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from .installer import Need
+from .job import Job, Outcome, Progress
+from .parameters import Parameters
+from .section import Section
+from .services import Services
+
+RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
+
+
+class Panel(VTKObservationMixin):
+    """Makes the sections, in their order, and calls them; see `section.Section` for the moments.
+
+    `bind` starts it, once the sections' widgets are laid out: a widget without a parent would be shown as a window.
+    """
+
+    def __init__(self, sections: Sequence[type[Section]], logic: Any, services: Services | None = None) -> None:
+        VTKObservationMixin.__init__(self)
+        self.logic = logic
+        self.services = services or Services()
+        self.parameters: Parameters | None = None
+        self.job: Job | None = None
+        self._gui_tags: list[Any] = []
+        self._refreshing = self._stale = False
+        self.missing: list[Need] = []
+        self.check_packages()
+        self.sections = [section(self) for section in sections]
+        scene = slicer.mrmlScene
+        self.addObserver(scene, slicer.vtkMRMLScene.StartCloseEvent, self._scene_closing)
+        self.addObserver(scene, slicer.vtkMRMLScene.EndCloseEvent, self._scene_changed)
+        self.addObserver(scene, slicer.vtkMRMLScene.EndImportEvent, self._scene_changed)
+        self.addObserver(scene, slicer.vtkMRMLScene.NodeAddedEvent, self._node_added)
+        self.addObserver(scene, slicer.vtkMRMLScene.NodeRemovedEvent, self._node_removed)
+
+    def resource(self, *parts: str) -> Path:
+        """Path of a file in the module's Resources folder."""
+        return RESOURCES.joinpath(*parts)
+
+    def section(self, name: str) -> Section:
+        """The section called `name`. Raises KeyError when there is none."""
+        return {section.NAME: section for section in self.sections}[name]
+
+    # --- parameters
+
+    def bind(self) -> None:
+        """Takes the scene's parameter node and connects every widget that names a parameter."""
+        self._unbind()
+        self.parameters = self.logic.getParameterNode()
+        self._gui_tags = [self.parameters.connectGui(section.ui) for section in self.sections]
+        self.addObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._parameters_changed)
+        for section in self.sections:
+            section.bound()
+        self.refresh()
+
+    def _unbind(self) -> None:
+        if self.parameters is not None:
+            for tag in self._gui_tags:
+                self.parameters.disconnectGui(tag)
+            self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._parameters_changed)
+        self.parameters, self._gui_tags = None, []
+
+    def refresh(self) -> None:
+        """Lets every section bring its widgets up to date."""
+        self._stale = True
+        if self.parameters is None or self._refreshing:
+            return
+        self._refreshing = True
+        try:
+            while self._stale:  # a section's refresh may change what an earlier one shows
+                self._stale = False
+                for section in self.sections:
+                    section.refresh()
+        finally:
+            self._refreshing = False
+
+    def check_packages(self) -> None:
+        """Looks which Python packages are missing; at the start and after an installation."""
+        self.missing = self.services.installer.missing()
+
+    # --- the one run
+
+    @property
+    def busy(self) -> str:
+        """Why nothing else can be started now; empty when something can."""
+        if self.job is not None:
+            return _("Another run is going on: wait for it or cancel it.")
+        if self.missing:
+            return _("Python packages are missing: install them above.")
+        return ""
+
+    def run(self, arguments: Sequence[str], on_progress: Callable[[Progress], None],
+            on_result: Callable[[dict[str, Any]], None], on_end: Callable[[Outcome], None]) -> Job:
+        """Starts the library's command `arguments` as the panel's one run. Callbacks as in `Job`."""
+        def end(outcome: Outcome) -> None:
+            self.job = None
+            on_end(outcome)
+            self.refresh()
+
+        self.job = Job(self.services.new_process(), on_progress, on_result, end)
+        self.job.start(arguments)
+        self.refresh()
+        return self.job
+
+    def end_run(self) -> None:
+        """Kills what runs, without an outcome."""
+        if self.job is not None:
+            self.job.kill()
+            self.job = None
+        for section in self.sections:
+            section.closing()
+
+    # --- the scene
+
+    def _scene_closing(self, _caller: Any, _event: Any) -> None:
+        self.end_run()
+        self._unbind()
+
+    def _scene_changed(self, _caller: Any, _event: Any) -> None:
+        self.bind()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _node_added(self, _caller: Any, _event: Any, _node: Any) -> None:
+        if not slicer.mrmlScene.IsBatchProcessing():
+            self.refresh()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _node_removed(self, _caller: Any, _event: Any, node: Any) -> None:
+        if self.parameters is None or slicer.mrmlScene.IsBatchProcessing():
+            return
+        for section in self.sections:
+            section.node_removed(node)
+        self.refresh()
+
+    def _parameters_changed(self, _caller: Any, _event: Any) -> None:
+        self.refresh()
+
+    def cleanup(self) -> None:
+        """The panel or Slicer ends: so does the child process, and nothing listens any more."""
+        self.end_run()
+        self._unbind()
+        self.removeObservers()

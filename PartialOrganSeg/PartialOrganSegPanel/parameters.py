@@ -1,0 +1,44 @@
+"""The panel's settings, kept in the scene's parameter node. Widgets name theirs in the property SlicerParameterName.
+
+Each section has one pack; `segment.device` in a .ui file means the field `device` of the pack `segment`.
+"""
+
+import enum
+from typing import Annotated
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper, parameterPack
+
+
+class EarlierResult(enum.Enum):
+    """What becomes of an earlier segmentation of the same CT."""
+
+    ASK = "ask"
+    REPLACE = "replace"
+    ADD = "add"
+
+    def label(self) -> str:
+        """Text in the combo box."""
+        return {EarlierResult.ASK: _("ask"), EarlierResult.REPLACE: _("replace it"),
+                EarlierResult.ADD: _("keep it, add another")}[self]
+
+
+@parameterPack
+class SegmentParameters:
+    """Section Segment. `organs`: names, used when `someOrgans`."""
+
+    model: str = "embedded"
+    device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
+    someOrgans: bool = False
+    organs: list[str]
+    earlier: EarlierResult = EarlierResult.ASK
+
+
+@parameterNodeWrapper
+class Parameters:
+    """`inputVolume` is the CT at hand and `segmentation` its segmentation, for all sections."""
+
+    inputVolume: slicer.vtkMRMLScalarVolumeNode
+    segmentation: slicer.vtkMRMLSegmentationNode
+    segment: SegmentParameters

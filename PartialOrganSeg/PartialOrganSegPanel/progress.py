@@ -1,0 +1,69 @@
+"""The strip that shows a run: text, bar and, after a failure, *Show log*. Shared by the sections that run something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import qt
+from slicer.i18n import tr as _
+
+from .job import Outcome, Progress
+
+if TYPE_CHECKING:
+    from .services import Dialogs
+
+FULL = 1000
+
+
+class ProgressStrip:
+    """Lays itself into `parent` (a plain QWidget of the .ui file)."""
+
+    def __init__(self, parent: qt.QWidget, dialogs: Dialogs) -> None:
+        self._dialogs = dialogs
+        self._log = ""
+        layout = qt.QGridLayout(parent)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.bar = qt.QProgressBar()
+        self.text = qt.QLabel()
+        self.text.wordWrap = True
+        self.log_button = qt.QPushButton(_("Show log"))
+        self.log_button.toolTip = _("Everything the run said")
+        layout.addWidget(self.bar, 0, 0, 1, 2)
+        layout.addWidget(self.text, 1, 0)
+        layout.addWidget(self.log_button, 1, 1)
+        layout.setColumnStretch(0, 1)
+        self.log_button.connect("clicked()", self._show_log)
+        self.clear()
+
+    def clear(self) -> None:
+        """Nothing runs and nothing is to be told."""
+        self.bar.hide()
+        self.log_button.hide()
+        self.say("")
+
+    def started(self, text: str) -> None:
+        """A run began; its length is not known yet."""
+        self.log_button.hide()
+        self.bar.setRange(0, 0)
+        self.bar.show()
+        self.say(text)
+
+    def progress(self, progress: Progress) -> None:
+        self.bar.setRange(0, FULL)
+        self.bar.value = round(FULL * progress.done / progress.total) if progress.total else 0
+        self.say(progress.text())
+
+    def ended(self, outcome: Outcome, text: str) -> None:
+        """The run is over: `text` says how, *Show log* is offered after a failure."""
+        self._log = outcome.log
+        self.bar.hide()
+        self.log_button.setVisible(outcome.state == "failed")
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """One or a few lines below the bar."""
+        self.text.text = text
+        self.text.setVisible(bool(text))
+
+    def _show_log(self) -> None:
+        self._dialogs.show_log(_("Log of the run"), self._log)

@@ -1,0 +1,6 @@
+"""The sections of the panel, in the order of the work. A new one is one line here."""
+
+from .segment_section import SegmentSection
+from .setup_section import SetupSection
+
+SECTIONS = (SetupSection, SegmentSection)

@@ -1,0 +1,106 @@
+"""Runs the module on the host in `host/`, or in a real Slicer when this process is one. Tests use only the fixtures."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+MODULE = HERE.parent.parent / "PartialOrganSeg" / "PartialOrganSeg.py"
+IN_SLICER = "slicer" in sys.modules and hasattr(sys.modules["slicer"], "app")
+PANEL_WIDTH = 400
+
+
+def _why_no_host() -> str:
+    """Why the host cannot run here; empty when it can. `import slicer` would find this folder."""
+    missing = [name for name in ("slicer_core", "PySide6", "vtk") if importlib.util.find_spec(name) is None]
+    return f"the module's tests need {', '.join(missing)}: pip install .[test]" if missing else ""
+
+
+NO_HOST = "" if IN_SLICER else _why_no_host()
+collect_ignore_glob = ["test_*.py"] if NO_HOST else []
+if not (IN_SLICER or NO_HOST):
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+    # slicer-core takes every folder called slicer below sys.path for a part of itself, and this one is called so
+    everything, sys.path[:] = sys.path[:], [entry for entry in sys.path if Path(entry).resolve() != HERE.parent]
+    import slicer  # noqa: F401
+
+    sys.path[:] = [str(HERE / "host"), str(HERE), *everything]
+    import slicer_host
+
+    slicer_host.useSlicerPython(HERE / "host" / "standins")
+    slicer_host.loadScriptedModule(MODULE)
+else:
+    sys.path.insert(0, str(HERE))
+
+
+def pytest_report_header() -> str | None:
+    return f"Slicer module: not tested, {NO_HOST}" if NO_HOST else None
+
+
+@pytest.fixture(autouse=True)
+def loud_callbacks(monkeypatch: pytest.MonkeyPatch):
+    """An exception in a Qt slot or a VTK observer is only printed: here it fails the test."""
+    raised: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: raised.append(error))
+    yield
+    if raised:
+        raise raised[0]
+
+
+@pytest.fixture(autouse=True)
+def scene():
+    """An empty scene before and after the test."""
+    import slicer
+
+    slicer.mrmlScene.Clear(0)
+    yield slicer.mrmlScene
+    slicer.mrmlScene.Clear(0)
+
+
+@pytest.fixture
+def until():
+    """`until(condition, seconds)`: lets the window work until the condition holds; fails when it does not in time."""
+    import slicer
+
+    def wait(condition, seconds=60.0):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"{condition} did not hold within {seconds} s"
+            slicer.app.processEvents()
+            time.sleep(0.005)
+
+    return wait
+
+
+@pytest.fixture
+def make_panel():
+    """`make_panel(services)`: the module's panel in a window of its own; closed after the test."""
+    import qt
+    import slicer
+
+    from PartialOrganSeg import PartialOrganSegWidget
+
+    made = []
+
+    def make(services):
+        parent = slicer.qMRMLWidget()
+        parent.setLayout(qt.QVBoxLayout())
+        parent.setMRMLScene(slicer.mrmlScene)
+        widget = PartialOrganSegWidget(parent, services)
+        widget.setup()
+        parent.resize(PANEL_WIDTH, 700)
+        parent.show()
+        made.append(widget)
+        return widget.panel
+
+    yield make
+    for widget in made:
+        widget.cleanup()
+        widget.parent.close()

@@ -1,0 +1,49 @@
+"""Volumes for the tests: the library's phantom, as it stands in a scene."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import slicer
+import slicer.util
+
+
+@functools.cache
+def phantom():
+    """(HU, labels) as int16 and uint8 arrays (z, y, x) and the spacing in mm: a trunk, coarse enough to be quick."""
+    from PartialOrganSegLib.data.phantom import make_phantom
+
+    ct, labels = make_phantom(shape_zyx=(80, 64, 80), spacing_zyx=(5.0, 5.0, 5.0), seed=3)
+    return ct.array, labels.array, 5.0
+
+
+def rotation(*degrees: float) -> np.ndarray:
+    """3x3 rotation about x, then y, then z."""
+    result = np.eye(3)
+    for axis, angle in enumerate(np.deg2rad(degrees)):
+        a, b = [(1, 2), (0, 2), (0, 1)][axis]
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        result = turn @ result
+    return result
+
+
+def add_ct(name="CT", array=None, axes=None, origin=(-150.0, 120.0, -700.0)):
+    """A CT in the scene, by default the phantom in RAS directions (-x, -y, z), turned by `axes` (3x3) if given."""
+    if array is None:
+        array, _, spacing = phantom()
+    else:
+        spacing = 5.0
+    matrix = np.eye(4)
+    matrix[:3, :3] = (np.eye(3) if axes is None else axes) @ np.diag([-spacing, -spacing, spacing])
+    matrix[:3, 3] = origin
+    return slicer.util.addVolumeFromArray(np.ascontiguousarray(array), ijkToRAS=matrix, name=name)
+
+
+def label_array(segmentation, volume, organ):
+    """bool (z, y, x): voxels of `volume` in the segment of an organ."""
+    from PartialOrganSegPanel.segment_table import row
+
+    return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, row(segmentation, organ).segment_id, volume) > 0
