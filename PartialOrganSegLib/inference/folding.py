@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
+
 
 @torch.no_grad()
 def fold_batch_norm(network: nn.Module, size: tuple[int, int, int]) -> nn.Module:
-    """An eval-mode network with its Conv3d-BatchNorm3d pairs merged; `network` itself where that changes its results.
+    """An eval-mode network with its convolution-batch norm pairs, 2D and 3D, merged; `network` itself where that
+    changes its results.
 
     Pairs are found by running a random input (1, 1, *size) on the network's device: a norm whose input is the very
     tensor a convolution gave. A network that also uses that tensor elsewhere gives other results once folded, and is
@@ -35,23 +39,25 @@ def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def _pairs(network: nn.Module, data: torch.Tensor) -> list[tuple[str, str]]:
-    """Names of convolutions and of the batch norms fed by them."""
+    """Names of convolutions and of the batch norms fed by them, each by one and at every call of a shared one."""
     made_by: dict[int, str] = {}
     alive: list[torch.Tensor] = []  # an id means nothing once its tensor is gone
-    pairs: list[tuple[str, str]] = []
+    calls: Counter[str] = Counter()
+    pairs: Counter[tuple[str, str]] = Counter()
 
     def watch(name: str, module: nn.Module):  # the hook needs the module's name
         def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            if isinstance(module, nn.Conv3d):
+            if isinstance(module, CONVOLUTIONS):
                 alive.append(output)
                 made_by[id(output)] = name
             elif id(inputs[0]) in made_by:
-                pairs.append((made_by[id(inputs[0])], name))
+                pairs[made_by[id(inputs[0])], name] += 1
+            calls[name] += 1
         return module.register_forward_hook(hook)
 
     handles = [watch(name, module) for name, module in network.named_modules()
-               if isinstance(module, (nn.Conv3d, nn.BatchNorm3d))]
+               if isinstance(module, (*CONVOLUTIONS, nn.BatchNorm2d, nn.BatchNorm3d))]
     network(data)
     for handle in handles:
         handle.remove()
-    return pairs if len(set(pairs)) == len(pairs) else []
+    return [pair for pair, count in pairs.items() if all(calls[name] == count for name in pair)]

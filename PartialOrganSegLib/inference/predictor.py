@@ -13,6 +13,7 @@ import torch
 from ..events import Reporter
 from ..geometry import Grid, Volume
 from ..models.bundle import Bundle
+from ..networks import channels_last
 from .backend import choose_device, fast_dtype
 from .folding import fold_batch_norm
 from .localise import find_body
@@ -49,8 +50,9 @@ class Predictor:
         self._dtype = fast_dtype(self.device)
         network = bundle.load_network(self.device)
         self._multiple = getattr(network, "size_multiple", (1, 1, 1))
+        self._slices = getattr(network, "slices", None)
         network = fold_batch_norm(network, tuple(2 * unit for unit in self._multiple))
-        self._network = network.to(memory_format=torch.channels_last_3d)
+        self._network = channels_last(network)
         self._permutation = bundle.label_space.mirror_permutation()
 
     @torch.inference_mode()
@@ -75,7 +77,7 @@ class Predictor:
             frame = _Frame.of(canonical.grid, body.box, body.midline, preprocessing.spacing_zyx)
             volume = preprocessing.normalise(frame.read(canonical.array))
         with _timed(seconds, "windows"):
-            layout = plan(tuple(volume.shape), preprocessing.patch_zyx, self._multiple)
+            layout = plan(tuple(volume.shape), preprocessing.patch_zyx, self._multiple, self._slices)
             forward = _Stopwatch(self._logits)
             scores = window_scores(volume, preprocessing.padding, layout, space.class_count, forward, reporter)
             del volume

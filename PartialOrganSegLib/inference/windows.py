@@ -1,6 +1,7 @@
 """The network over a volume in overlapping windows, their scores merged with Gaussian weights.
 
 Windows that lie between two others run only where one of those found an organ: a scan of chest or legs costs half.
+A 2D network gains nothing from windows that overlap in depth, and gets none.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from ..events import Reporter
 OVERLAP = 0.5
 # A plane up to this many times the training patch is seen whole; larger ones are split.
 PLANE_LIMIT = 1.5
+# A network that sees a few slices at once takes any depth: deep windows cost less at their ends.
+SLICE_WINDOW = 24
 # Fewer foreground voxels than this (of every fourth, seen in both neighbours) are noise that needs no second look.
 LEAST_VOXELS = 2
 GAUSSIAN_SIGMA = 1 / 8
@@ -24,23 +27,50 @@ LEAST_WEIGHT = 1e-2
 
 @dataclass(frozen=True)
 class Layout:
-    """`padded`: (z, y, x) shape the volume is padded to; `window`: the windows' shape; `starts` along each axis."""
+    """`padded`: (z, y, x) shape the volume is padded to; `window`: the windows' shape; `starts` along each axis.
+
+    `slices`: how many a 2D (1) or 2.5D network sees at once, None for one of volumes.
+    """
 
     padded: tuple[int, int, int]
     window: tuple[int, int, int]
     starts: tuple[list[int], list[int], list[int]]
+    slices: int | None = None
+
+    def z_weights(self, start: int) -> torch.Tensor:
+        """(window depth,) weights of the slices of the window at `start`.
+
+        Those of a 2.5D network count only where it saw their real neighbours, which the next window has.
+        """
+        depth = self.window[0]
+        if self.slices is None:
+            return gaussian(depth, len(self.starts[0]))
+        weights = torch.ones(depth)
+        margin = self.slices // 2
+        if start > 0:
+            weights[:margin] = 0
+        if start + depth < self.padded[0]:
+            weights[depth - margin:] = 0
+        return weights
 
 
-def plan(shape: tuple[int, int, int], patch: tuple[int, int, int], multiple: tuple[int, int, int]) -> Layout:
-    """Windows for a volume of `shape`: the patch's depth, in plane the whole body where it is not too large."""
+def plan(shape: tuple[int, int, int], patch: tuple[int, int, int], multiple: tuple[int, int, int],
+         slices: int | None = None) -> Layout:
+    """Windows for a volume of `shape`: the patch's depth, in plane the whole body where it is not too large.
+
+    Windows of a network of `slices` are `SLICE_WINDOW` deep or more, and share only as many slices as it takes for each
+    to have its neighbours.
+    """
     padded, window, starts = [], [], []
+    if slices is not None:
+        patch = (max(patch[0], SLICE_WINDOW, 2 * slices), *patch[1:])
     for axis, (size, side, unit) in enumerate(zip(shape, patch, multiple, strict=True)):
         limit = round_up(side if axis == 0 else round(side * PLANE_LIMIT), unit)
         whole = round_up(size, unit)
         window.append(min(whole, limit))
         padded.append(max(size, window[-1]))
-        starts.append(axis_starts(padded[-1], window[-1]))
-    return Layout(tuple(padded), tuple(window), tuple(starts))
+        starts.append(axis_starts(padded[-1], window[-1], slices - 1 if slices and axis == 0 else None))
+    return Layout(tuple(padded), tuple(window), tuple(starts), slices)
 
 
 def round_up(size: int, unit: int) -> int:
@@ -48,11 +78,12 @@ def round_up(size: int, unit: int) -> int:
     return -(-size // unit) * unit
 
 
-def axis_starts(size: int, window: int) -> list[int]:
-    """Evenly spaced first voxels of windows that cover `size` voxels, each pair of neighbours sharing half or more."""
+def axis_starts(size: int, window: int, shared: int | None = None) -> list[int]:
+    """Evenly spaced first voxels of windows that cover `size` voxels, neighbours sharing `shared` (half) or more."""
     if size <= window:
         return [0]
-    count = -(-(size - window) // max(1, int(window * (1 - OVERLAP)))) + 1
+    shared = window - int(window * (1 - OVERLAP)) if shared is None else shared
+    count = -(-(size - window) // max(1, window - shared)) + 1
     return [i * (size - window) // (count - 1) for i in range(count)]
 
 
@@ -73,7 +104,6 @@ def window_scores(volume: torch.Tensor, padding: float, layout: Layout, classes:
     """
     shape = volume.shape
     scores = torch.zeros(*shape, classes, dtype=torch.float16)
-    z_weights = gaussian(layout.window[0], len(layout.starts[0]))
     y_weights = gaussian(layout.window[1], len(layout.starts[1]))
     x_weights = gaussian(layout.window[2], len(layout.starts[2]))
     whole_plane = len(layout.starts[1]) == len(layout.starts[2]) == 1
@@ -82,6 +112,7 @@ def window_scores(volume: torch.Tensor, padding: float, layout: Layout, classes:
 
     def run(z: int) -> None:
         depth = min(layout.window[0], shape[0] - z)
+        z_weights = layout.z_weights(z)
         for y in layout.starts[1]:
             for x in layout.starts[2]:
                 height, width = min(layout.window[1], shape[1] - y), min(layout.window[2], shape[2] - x)
@@ -102,7 +133,7 @@ def window_scores(volume: torch.Tensor, padding: float, layout: Layout, classes:
         z_total[z:z + depth] += z_weights[:depth]
 
     starts = layout.starts[0]
-    first = sorted({*starts[::2], starts[-1]})
+    first = sorted({*starts[::2], starts[-1]}) if layout.slices is None else starts
     between = [z for z in starts if z not in first]
     for done, z in enumerate(first):
         reporter.progress("segment", done, len(starts))

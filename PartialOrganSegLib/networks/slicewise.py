@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-# Pixels that pass through the network at once in eval mode: two slices of 512 x 512. In training the whole patch does.
-CHUNK_PIXELS = 2**19
+# Pixels that pass through the network at once in eval mode: a slice of 512 x 512. In training the whole patch does.
+CHUNK_PIXELS = 2**18
 
 
 class SliceWise(nn.Module):
