@@ -39,37 +39,37 @@ def load_manifest(path: Path | str, reporter: Reporter = _SILENT) -> Manifest:
         raise UserError(f"{path}: expected a manifest file, or a folder with a {DESCRIPTION} (nnU-Net raw, Decathlon), "
                         f"found neither")
     content = parse_manifest(path, read_yaml(path, "manifest"))
-    label_space = load_label_space(content.label_space, path)
+    try:
+        label_space = load_label_space(content.label_space, path.parent)
+    except UserError as error:
+        raise UserError(f"{path}: label_space: {error}") from None
     datasets = [_folder(dataset, path, label_space, reporter) if dataset.folder else dataset
                 for dataset in content.datasets]
     return _manifest(path, label_space, datasets, content.splits)
 
 
-def load_label_space(setting: str | Sequence[str], manifest: Path) -> LabelSpace:
-    """A label space by its registered name, as a list of organ names, or from a file beside the manifest.
+def load_label_space(setting: str | Sequence[str], folder: Path) -> LabelSpace:
+    """A label space by its registered name, as a list of organ names, or from a file in `folder`.
 
     The file holds a list of names, or a label space as in a bundle's metadata: `{name, organs: [{index, name, code,
     colour}]}`. Raises UserError.
     """
+    if not isinstance(setting, str):
+        return label_space_of_names("own", setting)
+    if setting in LABEL_SPACES:
+        return LABEL_SPACES[setting]
+    if not setting.lower().endswith(_LABEL_SPACE_FILES):
+        raise UserError(f"expected one of {', '.join(LABEL_SPACES)}, a list of names or a file, "
+                        f"found '{setting}'{nearest(setting, LABEL_SPACES)}")
+    file = folder / setting
+    content = read_yaml(file, "label space")
+    if isinstance(content, list) and all(isinstance(name, str) for name in content):
+        return label_space_of_names(file.stem, content)
     try:
-        if not isinstance(setting, str):
-            return label_space_of_names("own", setting)
-        if setting in LABEL_SPACES:
-            return LABEL_SPACES[setting]
-        if not setting.lower().endswith(_LABEL_SPACE_FILES):
-            raise UserError(f"expected one of {', '.join(LABEL_SPACES)}, a list of names or a file, "
-                            f"found '{setting}'{nearest(setting, LABEL_SPACES)}")
-        file = manifest.parent / setting
-        content = read_yaml(file, "label space")
-        if isinstance(content, list) and all(isinstance(name, str) for name in content):
-            return label_space_of_names(file.stem, content)
         return LabelSpaceEntry.model_validate(content).label_space()
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{manifest.parent / str(setting)}: {'.'.join(map(str, first['loc'])) or 'label space'}: "
-                        f"{first['msg']}") from None
-    except UserError as error:
-        raise UserError(f"{manifest}: label_space: {error}") from None
+        raise UserError(f"{file}: {'.'.join(map(str, first['loc'])) or 'label space'}: {first['msg']}") from None
 
 
 def _folder(dataset: DatasetEntry, path: Path, label_space: LabelSpace, reporter: Reporter) -> DatasetEntry:
