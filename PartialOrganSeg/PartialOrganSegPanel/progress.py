@@ -21,17 +21,15 @@ class ProgressStrip:
     def __init__(self, parent: qt.QWidget, dialogs: Dialogs) -> None:
         self._dialogs = dialogs
         self._log = ""
-        layout = qt.QGridLayout(parent)
+        layout = qt.QVBoxLayout(parent)
         layout.setContentsMargins(0, 0, 0, 0)
         self.bar = qt.QProgressBar()
         self.text = qt.QLabel()
         self.text.wordWrap = True
         self.log_button = qt.QPushButton(_("Show log"))
         self.log_button.toolTip = _("Everything the run said")
-        layout.addWidget(self.bar, 0, 0, 1, 2)
-        layout.addWidget(self.text, 1, 0)
-        layout.addWidget(self.log_button, 1, 1)
-        layout.setColumnStretch(0, 1)
+        for widget in (self.bar, self.text, self.log_button):
+            layout.addWidget(widget)
         self.log_button.connect("clicked()", self._show_log)
         self.clear()
 

@@ -49,7 +49,7 @@ def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile
         if one.organ in reports:
             segmentation.RemoveSegment(one.segment_id)
     for organ in selection:
-        segment = staged.GetSegmentation().GetSegment(organ.name)
+        segment = staged.GetSegment(organ.name)
         if segment is None:
             segment_id = segmentation.AddEmptySegment(segmentation.GenerateUniqueSegmentID(organ.name), organ.title,
                                                       [c / 255 for c in organ.colour])
@@ -64,9 +64,10 @@ def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile
     return node
 
 
-def _read(path: Path, ct: CtFile) -> slicer.vtkMRMLSegmentationNode:
-    """The file's segmentation, outside the scene, on the CT's very matrix instead of the file's rounded one."""
-    node = slicer.vtkMRMLSegmentationNode()
+def _read(path: Path, ct: CtFile) -> slicer.vtkSegmentation:
+    """The file's segments, read in a scene of their own, on the CT's very matrix instead of the file's rounded one."""
+    scene = slicer.vtkMRMLScene()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     storage = slicer.vtkMRMLSegmentationStorageNode()
     storage.SetFileName(str(path))
     if not storage.ReadData(node):
@@ -75,7 +76,7 @@ def _read(path: Path, ct: CtFile) -> slicer.vtkMRMLSegmentationNode:
     for segment_id in segmentation.GetSegmentIDs():
         labelmap = segmentation.GetSegment(segment_id).GetRepresentation(BINARY)
         labelmap.SetGeometryFromImageToWorldMatrix(ct.ijk_to_ras)
-    return node
+    return segmentation
 
 
 def _new_node(volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile) -> slicer.vtkMRMLSegmentationNode:
@@ -87,8 +88,10 @@ def _new_node(volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile) -> slicer.vtkM
     if ct.follows_volume:
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    parent = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volume))
-    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), parent)
+    beside = hierarchy.GetItemByDataNode(volume)
+    item = hierarchy.GetItemByDataNode(node)
+    if beside and item:
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(beside))
     return node
 
 

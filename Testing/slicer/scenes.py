@@ -47,3 +47,38 @@ def label_array(segmentation, volume, organ):
     from PartialOrganSegPanel.segment_table import row
 
     return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, row(segmentation, organ).segment_id, volume) > 0
+
+
+def write_result(path, array, volume_matrix=None):
+    """The library's own .seg.nrrd of a label array (z, y, x), as a run writes it."""
+    from PartialOrganSegLib.formats.writing import write_segmentation
+    from PartialOrganSegLib.geometry import Grid, Volume
+    from PartialOrganSegLib.organs import WORD16
+
+    write_segmentation(path, Volume(array, Grid(array.shape[::-1], (5.0, 5.0, 5.0))), WORD16)
+
+
+def reports(organs, array):
+    """What a run's result event says of the organs."""
+    return [{"organ": organ.name, "volume_ml": float(np.count_nonzero(array == organ.index)) / 8, "components": 1,
+             "checks": "touches the image border: may be cut off", "entropy": 0.1} for organ in organs]
+
+
+def add_result(volume, organs=None, array=None):
+    """A segmentation of `volume` in the scene as a run leaves it, with the phantom's exact labels."""
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from PartialOrganSegPanel.ct_file import write_ct
+    from PartialOrganSegPanel.segmentation_result import import_result
+
+    from PartialOrganSegLib.organs import WORD16
+
+    array = phantom()[1] if array is None else array
+    chosen = [organ for organ in WORD16.organs if organs is None or organ.name in organs]
+    with TemporaryDirectory(dir=slicer.app.temporaryPath) as folder:
+        path = Path(folder) / "ct.seg.nrrd"
+        write_result(path, np.where(np.isin(array, [organ.index for organ in chosen]), array, 0).astype(np.uint8))
+        ct = write_ct(volume, Path(folder) / "ct.nrrd")
+        said = {report["organ"]: report for report in reports(chosen, array)}
+        return import_result(path, volume, ct, WORD16.organs, said)

@@ -1,0 +1,91 @@
+"""Pictures for looking at: of the panel, and of slices and surfaces by Slicer's own displayable managers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import slicer
+import vtk
+
+
+def picture_of(widget, path: Path) -> None:
+    """Writes a widget as it stands on the screen."""
+    for _ in range(5):  # a layout settles in several rounds
+        slicer.app.processEvents()
+    widget.grab().save(str(path))
+
+
+class View:
+    """An off-screen render window with displayable managers. `factory`: vtkMRML...ViewDisplayableManagerFactory."""
+
+    def __init__(self, factory, managers, size):
+        self.renderer = vtk.vtkRenderer()
+        self.window = vtk.vtkRenderWindow()
+        self.window.SetOffScreenRendering(1)
+        self.window.SetMultiSamples(0)
+        self.window.SetSize(*size)
+        self.window.AddRenderer(self.renderer)
+        self._interactor = vtk.vtkGenericRenderWindowInteractor()
+        self._interactor.SetRenderWindow(self.window)
+        factory = factory.GetInstance()
+        factory.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+        for name in managers:
+            if not factory.IsDisplayableManagerRegistered(name):
+                factory.RegisterDisplayableManager(name)
+        self.group = slicer.vtkMRMLDisplayableManagerGroup()
+        self.group.Initialize(factory, self.renderer)
+
+    def write(self, path: Path) -> None:
+        self.window.Render()
+        grab = vtk.vtkWindowToImageFilter()
+        grab.SetInput(self.window)
+        grab.ReadFrontBufferOff()
+        writer = vtk.vtkPNGWriter()
+        writer.SetFileName(str(path))
+        writer.SetInputConnection(grab.GetOutputPort())
+        writer.Write()
+
+
+def slice_picture(volume, path: Path, orientation="Axial", position=(0.0, 0.0, 0.0), size=(400, 400)) -> None:
+    """The slice through `position` (RAS mm) with what the scene shows on it."""
+    view = View(slicer.vtkMRMLSliceViewDisplayableManagerFactory,
+                ["vtkMRMLModelSliceDisplayableManager", "vtkMRMLSegmentationsDisplayableManager2D"], size)
+    view.renderer.GetActiveCamera().ParallelProjectionOn()
+    logic = slicer.vtkMRMLSliceLogic()
+    logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+    logic.SetMRMLScene(slicer.mrmlScene)
+    node = logic.AddSliceNode(slicer.mrmlScene.GenerateUniqueName("Picture"))
+    node.SetOrientation(orientation)
+    if not slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLInteractionNode"):
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLInteractionNode")
+    view.group.SetMRMLDisplayableNode(node)
+    logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
+    logic.ResizeSliceNode(*size)
+    logic.FitSliceToBackground()
+    node.JumpSliceByOffsetting(*position)
+    mapper = vtk.vtkImageMapper()
+    mapper.SetColorWindow(255)
+    mapper.SetColorLevel(127.5)
+    mapper.SetInputConnection(logic.GetImageDataConnection())
+    actor = vtk.vtkActor2D()
+    actor.SetMapper(mapper)
+    actor.GetProperty().SetDisplayLocationToBackground()
+    view.renderer.AddViewProp(actor)
+    view.write(path)
+
+
+def surface_picture(path: Path, size=(400, 400)) -> None:
+    """The scene's 3D view, from the front."""
+    view = View(slicer.vtkMRMLThreeDViewDisplayableManagerFactory,
+                ["vtkMRMLCameraDisplayableManager", "vtkMRMLViewDisplayableManager",
+                 "vtkMRMLModelDisplayableManager", "vtkMRMLSegmentationsDisplayableManager3D"], size)
+    logic = slicer.vtkMRMLViewLogic()
+    logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+    logic.SetMRMLScene(slicer.mrmlScene)
+    node = logic.AddViewNode(slicer.mrmlScene.GenerateUniqueName("Picture"))
+    view.group.SetMRMLDisplayableNode(node)
+    node.SetBoxVisible(False)
+    node.SetAxisLabelsVisible(False)
+    view.window.Render()
+    view.renderer.ResetCamera()
+    view.write(path)
