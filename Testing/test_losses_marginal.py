@@ -7,27 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_batches import OVERLAPPING, PARTITION, SINGLETONS, batch, random_case, softmax, table_of, voxel_rows
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.losses import MarginalCrossEntropy, MarginalDice, Supervision, WeightedLosses
+from PartialOrganSegLib.losses import MarginalCrossEntropy, MarginalDice, WeightedLosses
 
 CE, DICE = MarginalCrossEntropy(), MarginalDice()
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Over axis 1."""
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
-
-
-def voxel_rows(logits: np.ndarray, codes: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(N, C) probabilities, (N, C) candidate sets and (N,) image numbers of the voxels that exclude some class."""
-    classes = logits.shape[1]
-    probabilities = np.moveaxis(softmax(logits.astype(np.float64)), 1, -1).reshape(-1, classes)
-    sets = table[codes.ravel()]
-    images = np.repeat(np.arange(len(logits)), codes[0].size)
-    labelled = ~sets.all(1)
-    return probabilities[labelled], sets[labelled], images[labelled]
 
 
 def expected_ce(logits, codes, table) -> float:
@@ -48,29 +33,6 @@ def expected_dice(logits, codes, table, per_image=False) -> float:
             overlap = 2 * q[inside].sum() / (inside.sum() + q[inside | outside].sum())
             losses.append(1 - overlap)
     return float(np.mean(losses))
-
-
-def table_of(classes: int, *sets: set[int]) -> np.ndarray:
-    """Row 0 is the whole label space."""
-    return np.array([[True] * classes] + [[c in s for c in range(classes)] for s in sets])
-
-
-def batch(logits, codes, table, dtype=torch.float32, grad=False, voxels_per_set=0) -> Supervision:
-    tensor = torch.tensor(np.asarray(logits), dtype=dtype, requires_grad=grad)
-    return Supervision(tensor, torch.from_numpy(np.asarray(codes, np.uint8)), torch.from_numpy(table), voxels_per_set)
-
-
-def random_case(seed: int, table: np.ndarray, shape=(2, 3, 4, 5), scale=2.0) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    logits = generator.normal(0, scale, (shape[0], table.shape[1], *shape[1:]))
-    codes = generator.integers(0, len(table), shape).astype(np.uint8)
-    codes.flat[:len(table)] = np.arange(len(table))
-    return logits.astype(np.float32), codes
-
-
-PARTITION = table_of(5, {1}, {3}, {0, 2, 4})
-OVERLAPPING = table_of(5, {1}, {1, 2}, {0}, {0, 3}, {2, 3, 4}, {4})
-SINGLETONS = table_of(5, *({c} for c in range(5)))
 
 
 def test_uniform_logits_with_one_labelled_organ_of_sixteen():

@@ -1,0 +1,62 @@
+"""Small batches for the tests of losses, and what their formulas start from, in numpy with float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from PartialOrganSegLib.losses import Supervision
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Over axis 1, float64."""
+    logits = np.asarray(logits, np.float64)
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def all_rows(logits: np.ndarray, codes: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N, C) probabilities, (N, C) candidate sets and (N,) image numbers of all voxels."""
+    probabilities = np.moveaxis(softmax(logits), 1, -1).reshape(-1, logits.shape[1])
+    return probabilities, table[codes.ravel()], np.repeat(np.arange(len(logits)), codes[0].size)
+
+
+def voxel_rows(logits: np.ndarray, codes: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`all_rows` of the voxels that exclude some class."""
+    probabilities, sets, images = all_rows(logits, codes, table)
+    labelled = ~sets.all(1)
+    return probabilities[labelled], sets[labelled], images[labelled]
+
+
+def table_of(classes: int, *sets: set[int]) -> np.ndarray:
+    """Row 0 is the whole label space."""
+    return np.array([[True] * classes] + [[c in s for c in range(classes)] for s in sets])
+
+
+def batch(logits, codes, table, dtype=torch.float32, grad=False, voxels_per_set=0, image=None,
+          teacher=None) -> Supervision:
+    """A `Supervision` of arrays."""
+    tensor = torch.tensor(np.asarray(logits), dtype=dtype, requires_grad=grad)
+    image, teacher = (None if array is None else torch.tensor(np.asarray(array), dtype=dtype)
+                      for array in (image, teacher))
+    return Supervision(tensor, torch.from_numpy(np.asarray(codes, np.uint8)), torch.from_numpy(table), voxels_per_set,
+                       image, teacher)
+
+
+def random_case(seed: int, table: np.ndarray, shape=(2, 3, 4, 5), scale=2.0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (B, C, *spatial) float32 and codes `shape` = (B, *spatial) in which every code occurs."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, scale, (shape[0], table.shape[1], *shape[1:]))
+    codes = generator.integers(0, len(table), shape).astype(np.uint8)
+    codes.flat[:len(table)] = np.arange(len(table))
+    return logits.astype(np.float32), codes
+
+
+def random_image(seed: int, codes: np.ndarray, channels: int = 1) -> np.ndarray:
+    """(B, channels, *spatial) normalised intensities."""
+    return np.random.default_rng(seed).normal(0.3, 1, (len(codes), channels, *codes.shape[1:])).astype(np.float32)
+
+
+PARTITION = table_of(5, {1}, {3}, {0, 2, 4})
+OVERLAPPING = table_of(5, {1}, {1, 2}, {0}, {0, 3}, {2, 3, 4}, {4})
+SINGLETONS = table_of(5, *({c} for c in range(5)))
