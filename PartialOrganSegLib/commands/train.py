@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from ..errors import UserError
@@ -10,8 +11,9 @@ from ..events import Reporter
 from .options import add_common_options
 
 HELP = "Train a network as a recipe says."
-EXAMPLE = "partialorganseg train Resources/recipes/embedded.yaml -o runs/first --set steps=2000\n" \
-          "  partialorganseg train Resources/recipes/embedded.yaml -o runs/first --resume"
+EXAMPLE = """partialorganseg train Resources/recipes/partialorganseg.yaml -o runs/first --set manifest=my/manifest.yaml
+  partialorganseg train Resources/recipes/partialorganseg.yaml -o runs/first --set manifest=my/manifest.yaml --resume
+  torchrun --nproc-per-node 4 -m PartialOrganSegLib train Resources/recipes/full.yaml -o runs/full"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +38,9 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
             raise
         raise UserError(f"train: expected the package {error.name}, found none; "
                         "pip install 'partialorganseg[train]'") from error
+    if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun) the first one speaks for all
+        train(recipe, run_folder, arguments.resume, arguments.device)
+        return 0
     reporter.started(command="train", recipe=arguments.recipe, run=run_folder, resume=arguments.resume,
                      device=arguments.device)
     train(recipe, run_folder, arguments.resume, arguments.device, reporter)

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import DataLoader
 
+from ..annotation import Kind
 from ..data.augmentation import Augmentation
 from ..data.cache import CachedCase
 from ..data.sampling import PatchSampler, as_unlabelled
 from ..errors import UserError
+from ..losses import prior_distribution
 from .distributed import Processes
 from .interrupts import ignore_in_worker
 from .recipe import Recipe
@@ -68,19 +70,16 @@ def _quiet_worker(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def label_distribution(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, table: torch.Tensor) -> list[float]:
-    """q (C,): the share of each class in the fully labelled cases (Zhou 2019, section 3.2).
+def label_distribution(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage,
+                       table: torch.Tensor) -> list[float] | None:
+    """q (C,): the share of each class in the fully labelled cases (Zhou 2019, section 3.2); None without such a case.
 
     Counted over patches drawn as the stage draws them, not over whole volumes: predictions are compared with it patch
-    by patch, and patches centred on organs hold more of them. Raises UserError without a fully labelled case.
+    by patch, and patches centred on organs hold more of them.
     """
-    from ..annotation import Kind
-    from ..losses import prior_distribution
-
     full = [cached for cached in cases if cached.case.kind is Kind.FULL]
     if not any(cached.case.weight > 0 for cached in full):
-        raise UserError(f"stage {stage.name}: losses: the prior needs fully labelled cases to take the organs' shares "
-                        "from, found none")
+        return None
     alone = stage.model_copy(update={"sampling": stage.sampling.model_copy(update={"full_share": None})})
     sampler = patches(recipe, full, alone, 1, DISTRIBUTION_PATCHES)
     drawn = (sampler[number][1].numpy() for number in range(DISTRIBUTION_PATCHES))

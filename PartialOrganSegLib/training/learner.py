@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from ..networks import set_phase
 from .averaging import MovingAverage
 from .distributed import Processes
 from .objective import Objective
@@ -43,6 +44,8 @@ class Learner:
     def begin(self, stage: Stage, objective: Objective) -> None:
         """Starts a stage with a fresh optimiser. Weights and their average go on."""
         self.stage, self.objective = stage, objective.to(self.device)
+        if stage.phase is not None:
+            set_phase(self.network, stage.phase)
         self.trained = train_only(self.network, stage.train_parameters)
         self.optimiser = build_optimiser(stage.optimiser, self.trained, objective.dual_parameters())
         self.schedule = build_schedule(stage.schedule, stage.optimiser, stage.steps)

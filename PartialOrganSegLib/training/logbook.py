@@ -23,7 +23,7 @@ class Logbook:
 
     def __init__(self, folder: Path, step: int, reporter: Reporter, silent: bool = False) -> None:
         self._reporter, self._silent, self._path = reporter, silent, folder / "log.jsonl"
-        self._seconds = self._waited = 0.0
+        self._step, self._seconds, self._waited = step, 0.0, 0.0
         self._events = None
         if silent:
             return
@@ -54,6 +54,7 @@ class Logbook:
 
     def time(self, seconds: float, waited: float) -> None:
         """A step took `seconds`, of which it `waited` for its data."""
+        self._step += 1
         self._seconds += seconds
         self._waited += waited
 
@@ -62,7 +63,7 @@ class Logbook:
         if self._events is not None:
             self._events.close()
         share = self._waited / self._seconds if self._seconds else 0.0
-        self._reporter.result(seconds=round(self._seconds, 1), waited_for_data=round(share, 3))
+        self._reporter.metric(step=self._step, total_seconds=round(self._seconds, 1), waited_share=round(share, 3))
         if share > WAIT_TOLD and self._waited > WAIT_NOTICED:
             self._reporter.warning(f"{share:.0%} of the time was spent waiting for data; more 'workers' may help")
 

@@ -23,16 +23,24 @@ def needs_prior(stage: Stage) -> bool:
 
 
 class Objective(nn.Module):
-    """The weighted losses of a stage. `distribution` (C,) is the prior's q, where a term needs one.
+    """The weighted losses of a stage. `distribution` (C,) is the prior's q, None without a fully labelled case;
+    `teacher`: whether there is a start model. Terms that lack what they need are left out, and that told.
 
     With pseudo-labels, the terms named there see them and the others the annotation.
     Raises UserError for unknown losses or arguments.
     """
 
     def __init__(self, stage: Stage, label_space: LabelSpace, distribution: Sequence[float] | None = None,
-                 reporter: Reporter | None = None) -> None:
+                 teacher: bool = False, reporter: Reporter | None = None) -> None:
         super().__init__()
+        reporter = reporter or Reporter()
         arguments: dict[str, Mapping[str, object]] = dict(stage.loss_arguments)
+        losses = dict(stage.losses)
+        for kinds, there, lacking in ((PRIORS, distribution is not None, "fully labelled case to take the shares from"),
+                                      ((Distillation,), teacher, "start model (start_from) to learn from")):
+            for name in [name for name, weight in losses.items() if weight and LOSSES.get(name) in kinds and not there]:
+                reporter.warning(f"losses.{name}: left out, there is no {lacking}")
+                losses[name] = 0.0
         if distribution is not None:
             for name in stage.losses:
                 if LOSSES.get(name) in PRIORS:
@@ -45,7 +53,7 @@ class Objective(nn.Module):
                             f"'{unknown[0]}'{nearest(unknown[0], stage.losses)}")
 
         def part(wanted: Callable[[str], bool]) -> DeepSupervision | None:
-            terms = {name: weight for name, weight in stage.losses.items() if wanted(name)}
+            terms = {name: weight for name, weight in losses.items() if wanted(name)}
             if pseudo and not any(terms.values()):
                 return None
             weighted = WeightedLosses(terms, {name: value for name, value in arguments.items() if wanted(name)})
@@ -56,7 +64,7 @@ class Objective(nn.Module):
             self.on_annotation = part(lambda name: name not in pseudo)
             self.on_pseudo_labels = part(lambda name: name in pseudo) if pseudo else None
         for warning in told:
-            (reporter or Reporter()).warning(str(warning.message))
+            reporter.warning(str(warning.message))
         self.parts = [made for made in (self.on_annotation, self.on_pseudo_labels) if made is not None]
         if not self.parts:
             raise UserError("losses: expected at least one with a weight above 0, found none")

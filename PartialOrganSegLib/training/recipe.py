@@ -30,6 +30,7 @@ def _low_high(window: tuple[float, float]) -> tuple[float, float]:
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Voxels = Annotated[int, Field(ge=1)]
+PATHS = ("manifest", "start_from")
 MERGED = ("optimiser", "schedule", "sampling")  # of these a stage changes single keys; others it replaces whole
 
 
@@ -83,7 +84,8 @@ def _merged(shared: dict[str, Any], change: Any) -> Any:
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe; `overrides` are `key.sub=value` with YAML values. Paths are relative to the recipe's folder.
+    """Reads a recipe; `overrides` are `key.sub=value` with YAML values. Paths are relative to the recipe's folder,
+    those of overrides to the current one.
 
     Raises UserError naming the key, the value, what is allowed and the nearest name.
     """
@@ -125,6 +127,8 @@ def _override(content: dict, override: str) -> None:
         place[last] = yaml.safe_load(value)
     except yaml.YAMLError:
         raise UserError(f"--set {override}: expected a YAML value") from None
+    if key in PATHS and isinstance(place[last], str):
+        place[last] = str(Path(place[last]).expanduser().absolute())
 
 
 def _explain(error: ValidationError) -> str:

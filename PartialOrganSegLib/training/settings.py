@@ -146,7 +146,8 @@ class StageSettings(Settings):
     """What may differ from stage to stage: how long, on which cases, towards what and with which optimiser.
 
     `use`: the kinds of cases trained on (null: all). `treat_as_unlabelled`: the kinds whose annotation is not looked
-    at. `train_parameters`: a regular expression; only parameters whose name it is found in are trained.
+    at. `train_parameters`: a regular expression; only parameters whose name it is found in are trained. `phase`: that
+    of a network which has several (PIPO-FAN: deep_supervision, fusion).
     """
 
     steps: Steps = 1000
@@ -161,6 +162,7 @@ class StageSettings(Settings):
     sampling: SamplingSettings = SamplingSettings()
     pseudo_labels: PseudoLabelSettings | None = None
     train_parameters: Annotated[str, AfterValidator(_regular_expression)] | None = None
+    phase: str | None = None
 
 
 class Stage(StageSettings):

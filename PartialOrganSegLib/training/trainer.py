@@ -66,10 +66,9 @@ class _Run:
             raise UserError(f"{self.last}: expected a checkpoint to resume from, found none")
         manifest = load_manifest(recipe.manifest)
         self.space = manifest.label_space
-        for stage in self.stages:  # wrong settings are told before anything is read
-            shares = [1.0] * self.space.class_count if needs_prior(stage) else None
-            if Objective(stage, self.space, shares).needs_teacher and recipe.start_from is None:
-                raise UserError("losses.distillation: expected a start model as its teacher (start_from), found none")
+        even = [1.0] * self.space.class_count
+        for stage in self.stages:
+            Objective(stage, self.space, even, teacher=True)  # wrong settings are told before anything is read
         self.start = build_start(recipe, self.space, device, processes, reporter)
         self.cases = read_cases(recipe, manifest, reporter)
         self.table = torch.from_numpy(self.cases.table.table)
@@ -77,7 +76,7 @@ class _Run:
                                recipe.half_precision, processes)
         self.validator = None
         if self.cases.validation:
-            self.validator = Validator(self.start.network, self.cases.validation, self.cases.table.table, self.space,
+            self.validator = Validator(self.cases.validation, self.cases.table.table, self.space,
                                        preprocessing_of(recipe), device, processes)
         self.batch = recipe.batch_size * processes.size
         self.settings = {**_deciding_settings(recipe), "batch": self.batch, **self.cases.essence()}
@@ -153,7 +152,7 @@ class _Run:
     def _measure(self, log: Logbook) -> dict[str, float]:
         """The moving average's Dice, per organ and mean, told and logged."""
         assert self.validator is not None
-        figures = self.validator.measure(self.learner.average.values, self.reporter)
+        figures = self.validator.measure(self.learner.network, self.learner.average.values, self.reporter)
         log.write({"step": self.step, **{f"dice_{name}": round(value, 4) for name, value in figures.items()}})
         return figures
 
@@ -174,10 +173,8 @@ class _Run:
         if number == len(self.stages):
             return
         stage = self.stages[number]
-        shares = None
-        if needs_prior(stage):
-            shares = label_distribution(self.recipe, self.cases.training, stage, self.table)
-        self.learner.begin(stage, Objective(stage, self.space, shares, self.reporter))
+        shares = label_distribution(self.recipe, self.cases.training, stage, self.table) if needs_prior(stage) else None
+        self.learner.begin(stage, Objective(stage, self.space, shares, self.start.teacher is not None, self.reporter))
         self.best = Best(before=self.best.before)
 
     def _save(self, path: Path) -> None:

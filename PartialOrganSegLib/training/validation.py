@@ -65,26 +65,29 @@ class Best:
 
 
 class Validator:
-    """Measures weights of a network on cases at working spacing, each organ where the case vouches for it."""
+    """Measures a network on cases at working spacing, each organ where the case vouches for it."""
 
-    def __init__(self, network: nn.Module, cases: Sequence[CachedCase], table: np.ndarray, label_space: LabelSpace,
+    def __init__(self, cases: Sequence[CachedCase], table: np.ndarray, label_space: LabelSpace,
                  preprocessing: Preprocessing, device: torch.device, processes: Processes) -> None:
-        self._network = copy.deepcopy(network).eval().requires_grad_(False)
         self._cases, self._table, self._space = list(cases), table, label_space
         self._preprocessing, self._device, self._processes = preprocessing, device, processes
         self._vouched = [self._organs(cached) for cached in self._cases]
         if not any(self._vouched):
             raise UserError("validation: expected cases with a label to compare with, found none")
 
-    def measure(self, weights: Mapping[str, torch.Tensor], reporter: Reporter) -> dict[str, float]:
-        """Dice of each organ, mean over its cases, and "mean" over the organs. Processes share the cases."""
-        self._network.load_state_dict(weights)
+    def measure(self, network: nn.Module, weights: Mapping[str, torch.Tensor], reporter: Reporter) -> dict[str, float]:
+        """Dice of each organ, mean over its cases, and "mean" over the organs, with `weights` in a copy of `network`.
+
+        Processes share the cases.
+        """
+        network = copy.deepcopy(network).eval()
+        network.load_state_dict(weights)
         shape = (len(self._cases), self._space.class_count)
         values, known = torch.zeros(shape), torch.zeros(shape)
         for number, cached in enumerate(self._cases):
             if number % self._processes.size != self._processes.rank:
                 continue
-            predicted = self._predict(cached)
+            predicted = self._predict(network, cached)
             for organ in self._vouched[number]:
                 value, _ = candidate_dice(predicted, cached.codes(), self._table, [organ])
                 if value is not None:
@@ -97,17 +100,18 @@ class Validator:
         return figures | ({MEAN: sum(figures.values()) / len(figures)} if figures else {})
 
     @torch.inference_mode()
-    def _predict(self, cached: CachedCase) -> np.ndarray:
+    def _predict(self, network: nn.Module, cached: CachedCase) -> np.ndarray:
+        """(z, y, x) class indices, in full precision: figures are compared from step to step."""
+        def forward(window: torch.Tensor) -> torch.Tensor:
+            return network(window.to(self._device))[0].permute(1, 2, 3, 0).cpu()
+
         image = cached.image()
         volume = self._preprocessing.normalise(torch.from_numpy(np.array(image, np.float32)))
-        layout = plan(tuple(volume.shape), self._preprocessing.patch_zyx, self._network.size_multiple)
-        scores = window_scores(volume, self._preprocessing.padding, layout, self._space.class_count, self._logits,
+        layout = plan(tuple(volume.shape), self._preprocessing.patch_zyx, network.size_multiple,
+                      getattr(network, "slices", None))
+        scores = window_scores(volume, self._preprocessing.padding, layout, self._space.class_count, forward,
                                Reporter())
         return np.stack([plane.argmax(-1).to(torch.uint8).numpy() for plane in scores])
-
-    def _logits(self, window: torch.Tensor) -> torch.Tensor:
-        """(1, 1, z, y, x) to (z, y, x, class), in full precision: figures are compared from step to step."""
-        return self._network(window.to(self._device))[0].permute(1, 2, 3, 0).cpu()
 
     def _organs(self, cached: CachedCase) -> list[int]:
         """The organs a case vouches for: all of a full label, the annotated ones of a partial one, what was drawn.
