@@ -15,7 +15,7 @@ from PartialOrganSegLib.data.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.data.structure_names import Structure, meanings, parse_structure
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.organs import BTCV13, SHI5, WORD16
+from PartialOrganSegLib.organs import BTCV13, SHI5, WORD16, label_space_of_names
 
 ALL = ["background", *WORD16.names]
 
@@ -93,9 +93,22 @@ def test_coarse_and_inner_structures_and_ignore():
     assert found.label_map[1] == ["colon", "rectum"]
     assert found.label_map[2] == ["background", "head_of_left_femur"]
     assert found.label_map[3] == found.label_map[4] == ALL
-    assert found.annotated == ["colon", "rectum", "head_of_left_femur"]
+    assert found.annotated == ["colon", "head_of_left_femur"]
     assert found.label_map[5] == [name for name in ALL if name not in found.annotated]
     assert meanings({1: "large bowel"}, BTCV13).annotated == []
+    bowel = meanings({1: "bowel"}, WORD16)
+    assert set(bowel.label_map[1]) == {"intestine", "duodenum", "colon", "rectum"}
+    assert bowel.annotated == []
+
+
+def test_a_colon_may_hold_a_rectum_that_nobody_names():
+    doubtful = meanings({1: "colon", 2: "liver"}, WORD16)
+    assert doubtful.label_map[1] == ["colon", "rectum"]
+    assert doubtful.annotated == ["liver", "colon"]
+    assert "'colon' (value 1)" in doubtful.notes[0]
+    assert meanings({1: "colon", 2: "rectum"}, WORD16).label_map[1] == ["colon"]
+    own = label_space_of_names("own", ["colon", "liver"])
+    assert meanings({1: "colon"}, own).label_map[1] == ["colon"]
 
 
 def images(folder: Path, names: list[str], label: str, image: str, values: int = 3) -> None:
@@ -164,6 +177,14 @@ def test_a_value_the_dataset_does_not_name_is_no_organ_of_ours(tmp_path: Path):
                            "or a label of the data set")
 
 
+def test_nnunet_files_may_lie_elsewhere(tmp_path: Path):
+    files = {"b": {"images": ["../x/b.nii.gz"], "label": "y/b.nii.gz"}, "a": {"images": ["/a.nii.gz"], "label": "a"}}
+    cases = load_manifest(nnunet(tmp_path / "raw", dataset=files)).cases
+    assert [case.name for case in cases] == ["a", "b"]
+    assert cases[0].image == Path("/a.nii.gz")
+    assert cases[1].image.resolve() == (tmp_path / "x" / "b.nii.gz").resolve()
+
+
 def test_a_folder_is_a_dataset_of_a_manifest(tmp_path: Path):
     nnunet(tmp_path / "raw")
     path = write_yaml(tmp_path / "m.yaml", {"datasets": [
@@ -186,7 +207,9 @@ def test_a_folder_is_a_dataset_of_a_manifest(tmp_path: Path):
     (nnunet, {"channel_names": {"0": "CT", "1": "PET"}}, "found CT, PET"),
     (nnunet, {"file_ending": None}, "file_ending"), (nnunet, {"file_ending": ".mha"}, "training cases, found none"),
     (decathlon, {"modality": {"0": "MRI"}}, "modality: expected one channel, 'CT', found MRI"),
+    (nnunet, {"dataset": {"a": {"images": [], "label": "x"}}}, r"dataset\.a: expected an image and a label"),
     (decathlon, {"training": None}, "found neither"), (decathlon, {"training": ["a.nii.gz"]}, r"training\.0"),
+    (decathlon, {"training": [{"image": "a.nii.gz", "label": 3}]}, r"training\.0: expected an image and a label"),
 ])
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, make, change, told):
     with pytest.raises(UserError, match=told) as error:

@@ -15,7 +15,7 @@ from .case import Case, Manifest
 def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list[str]:
     """Reads every case. One line a problem: missing files, other geometry, unknown or undeclared organs, with voxels.
 
-    A full case without some organ, sides that could not be told and mapped values that never occur are only warnings.
+    A full case without some organ and sides that could not be told are only warnings.
     """
     reporter = reporter or Reporter()
     problems: list[str] = []

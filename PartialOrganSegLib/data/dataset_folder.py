@@ -97,7 +97,9 @@ def _nnunet_cases(folder: Path, description: Path, content: dict[str, Any]) -> I
     listed = content.get("dataset")  # images kept elsewhere: {case: {images: [...], label: ...}}
     if isinstance(listed, dict):
         for name, files in sorted(listed.items()):
-            yield CaseEntry(image=files["images"][0], label=files["label"], name=name)
+            images = files.get("images") if isinstance(files, dict) else None
+            image = images[0] if isinstance(images, list) and images else None
+            yield _listed(description, f"dataset.{name}", image, files, name)
         return
     for image in sorted((folder / "imagesTr").glob("[!.]*" + ending)):
         stem = image.name[:-len(ending)]
@@ -108,6 +110,10 @@ def _nnunet_cases(folder: Path, description: Path, content: dict[str, Any]) -> I
 
 def _decathlon_cases(description: Path, training: list[Any]) -> Iterator[CaseEntry]:
     for number, files in enumerate(training):
-        if not isinstance(files, dict) or not {"image", "label"} <= set(files):
-            raise UserError(f"{description}: training.{number}: expected an image and a label, found {files!r}")
-        yield CaseEntry(image=files["image"], label=files["label"])
+        yield _listed(description, f"training.{number}", files.get("image") if isinstance(files, dict) else None, files)
+
+
+def _listed(description: Path, key: str, image: Any, files: Any, name: str | None = None) -> CaseEntry:
+    if not isinstance(image, str) or not isinstance(files.get("label"), str):
+        raise UserError(f"{description}: {key}: expected an image and a label, found {files!r}")
+    return CaseEntry(image=image, label=files["label"], name=name)

@@ -55,9 +55,10 @@ def border_path(region: np.ndarray, depth: np.ndarray, at_mm: float, length_mm: 
 
 
 def painted(path: np.ndarray, width_mm: float, region: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
-    """(n, 2) pixels of the region that a pen of `width_mm` covers, in the order in which it passes them. At least one.
+    """(n, 2) pixels of the region that a pen of `width_mm` covers, in the order in which it passes them.
 
-    `region` is not empty: a pen that misses every pixel's centre marks the nearest.
+    A pen is no thinner than a pixel, so that a line has no gaps, and one that misses the region marks the nearest pixel
+    of it. `region` is not empty.
     """
     along = np.linspace(0, len(path) - 1, 8 * (len(path) - 1) + 1)
     line = np.stack([np.interp(along, np.arange(len(path)), path[:, axis]) for axis in range(2)], 1)
@@ -67,7 +68,7 @@ def painted(path: np.ndarray, width_mm: float, region: np.ndarray, spacing: tupl
     if not close.any():
         close[:] = True
     distance, passed = cKDTree(line).query(places[close])
-    covered = distance <= max(width_mm / 2, float(distance.min()))
+    covered = distance <= max(width_mm / 2, 0.6 * max(spacing), float(distance.min()))
     return pixels[close][covered][np.argsort(passed[covered], kind="stable")]
 
 

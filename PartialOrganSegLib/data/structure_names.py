@@ -25,10 +25,11 @@ _SYNONYMS = {
     "pancreatic": "pancreas", "femoral head": "head femur", "femur head": "head femur", "ivc": "inferior vena cava",
     "postcava": "inferior vena cava", "portal vein splenic vein": "portal splenic vein",
 }
-# Names that say less than one organ: "one of", with the background where the structure is larger than our organs.
+# Names that say less than one organ: "one of" what they surely cover and what they may cover besides.
 _COARSE = {
-    "large bowel": ("colon", "rectum"), "large intestine": ("colon", "rectum"), "colon rectum": ("colon", "rectum"),
-    "bowel": ("intestine", "duodenum", "colon", "rectum"), "femur": ("head femur", BACKGROUND),
+    "large bowel": (("colon",), ("rectum",)), "large intestine": (("colon",), ("rectum",)),
+    "colon rectum": (("colon", "rectum"), ()), "colorectum": (("colon", "rectum"), ()),
+    "bowel": ((), ("intestine", "duodenum", "colon", "rectum")), "femur": (("head femur",), (BACKGROUND,)),
 }
 
 
@@ -83,6 +84,7 @@ def meanings(labels: Mapping[int, str], label_space: LabelSpace) -> Meanings:
     structures = {value: parse_structure(name) for value, name in labels.items() if value != 0}
     targets = _by_base(label_space)
     found = {value: _find(structure, targets) for value, structure in structures.items() if structure.base}
+    _doubt_colon(structures, found, targets, result.notes)
     organs = {value: match for value, match in found.items() if match and not structures[value].lesion}
     halves = {match.half for match in organs.values() if match.half}
     whole = {organ for match in organs.values() for organ in match.whole}
@@ -141,17 +143,32 @@ def _find(structure: Structure, targets: Mapping[str, Mapping[str | None, str]])
 
 
 def _find_coarse(structure: Structure, targets: Mapping[str, Mapping[str | None, str]]) -> _Found | None:
+    surely, besides = _COARSE.get(structure.base, ((), ()))
     one_of: list[str] = []
     whole: set[str] = set()
     beyond = False
-    for base in _COARSE.get(structure.base, ()):
+    for base in (*surely, *besides):
         match = _find(Structure(base, structure.side), targets)
         if match is None:
             beyond = True
         else:
             one_of += match.one_of
-            whole |= match.whole
+            whole |= match.whole if base in surely else set()
     return _Found([BACKGROUND, *one_of] if beyond else one_of, whole) if one_of else None
+
+
+def _doubt_colon(structures: Mapping[int, Structure], found: dict[int, _Found | None],
+                 targets: Mapping[str, Mapping[str | None, str]], notes: list[str]) -> None:
+    """A colon that may have the rectum in it, as TotalSegmentator's has: no label of the data set names the rectum."""
+    rectum = targets.get("rectum", {}).get(None)
+    if rectum is None or any("rectum" in (s.base, *sum(_COARSE.get(s.base, ()), ())) for s in structures.values()):
+        return
+    for value, structure in structures.items():
+        match = found.get(value)
+        if structure.base == "colon" and not structure.lesion and match:
+            match.one_of.append(rectum)
+            notes.append(f"'colon' (value {value}): no label names the {rectum}, which it may include; taken as one of "
+                         f"both (say otherwise with a label_map)")
 
 
 def _only_organ(structures: Mapping[int, Structure], organs: Mapping[int, _Found]) -> _Found | None:
