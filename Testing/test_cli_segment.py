@@ -29,7 +29,7 @@ class SoftTissueIsLiver:
 
     made = 0
 
-    def __init__(self, bundle, device="auto", mirror=False) -> None:
+    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,)) -> None:
         type(self).made += 1
         self.bundle = bundle
 

@@ -165,6 +165,16 @@ def test_only_the_asked_organs_are_written(engine: Predictor) -> None:
         engine.predict(ct, organs=["spleeen"])
 
 
+def test_several_scales_keep_the_place(tmp_path) -> None:
+    ct, labels = on_grid(Grid((70, 50, 50), (4.0, 4.0, 4.0), (-140.0, -100.0, -100.0)))
+    predicted = Predictor(threshold_bundle(tmp_path), device="cpu", scales=(0.75, 1.0, 1.5)).predict(ct).labels.array
+    for value in np.unique(labels.array)[1:]:
+        found, expected = predicted == value, labels.array == value
+        assert 2 * (found & expected).sum() > 0.9 * (found.sum() + expected.sum())
+    with pytest.raises(UserError, match=r"scales: expected numbers from 0\.25 to 4\.0, found 8"):
+        Predictor(threshold_bundle(tmp_path), device="cpu", scales=(1.0, 8.0))
+
+
 def test_mirroring_keeps_sides(tmp_path) -> None:
     ct, truth = on_grid(centred((70, 54, 36), (4.0, 4.0, 5.0)))
 

@@ -36,10 +36,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mirror", action="store_true",
                         help="also predict the mirrored CT and average: twice the time; "
                              "for models that were trained on mirrored patches, the embedded one was not")
+    parser.add_argument("--scales", type=_scales, default=(1.0,), metavar="A,B",
+                        help="also predict the CT at these sizes in plane and average, e.g. 0.75,1,1.25; "
+                             "for models that were trained at several sizes")
     parser.add_argument("--force", action="store_true", help="segment what does not look like a CT in HU")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.add_argument("--no-preview", action="store_true", help="make no picture")
     add_common_options(parser)
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0.25 <= scale <= 4 for scale in scales):
+        raise argparse.ArgumentTypeError(f"expected numbers from 0.25 to 4 like 0.75,1,1.25, found '{text}'")
+    return scales
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if cases:
         from ..inference.predictor import Predictor
 
-        predictor = Predictor(bundle, device=arguments.device, mirror=arguments.mirror)
+        predictor = Predictor(bundle, device=arguments.device, mirror=arguments.mirror, scales=arguments.scales)
     for number, case in enumerate(cases, 1):
         try:
             refuse_existing(list(case.outputs(folder, not arguments.no_preview).values()), arguments.overwrite)

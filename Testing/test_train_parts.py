@@ -1,0 +1,185 @@
+"""The trainer's parts: schedules, optimisers, frozen parameters, pseudo-labels, logs, memory."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.training.logbook import Logbook
+from PartialOrganSegLib.training.memory import fitting_patch, is_out_of_memory
+from PartialOrganSegLib.training.optimisation import OPTIMISERS, build_optimiser, train_only
+from PartialOrganSegLib.training.pseudo_labels import Snapshot
+from PartialOrganSegLib.training.schedules import build_schedule
+from PartialOrganSegLib.training.settings import OptimiserSettings, ScheduleSettings
+
+
+class Told(Reporter):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def factors(name: str, steps: int, losses=None, **more) -> list[float]:
+    optimiser = OptimiserSettings(warmup_steps=more.pop("warmup", 0), decay_power=0.9)
+    schedule = build_schedule(ScheduleSettings(name=name, **more), optimiser, steps)
+    found = []
+    for step in range(steps):
+        found.append(schedule.factor(step))
+        schedule.observe(losses[step] if losses else 0.0)
+    return found
+
+
+def test_poly_warms_up_and_ends_at_zero():
+    found = factors("poly", 100, warmup=4)
+    assert found[0] == pytest.approx(1 / 4)
+    assert found[3:] == pytest.approx([(1 - step / 100) ** 0.9 for step in range(3, 100)])
+
+
+def test_steps_and_constant():
+    assert factors("step", 7, factor=0.5, every=3) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
+    assert factors("constant", 5) == [1.0] * 5
+
+
+def test_plateau_cuts_when_the_loss_stalls():
+    """Epochs of 2 steps, 3 epochs of patience: cut after the first epoch that is not 1e-3 below three before it."""
+    means = [1.0, 0.9, 0.8, 0.7, 0.6, 0.6, 0.6, 0.5996, 0.5996, 0.5996, 0.5995, 0.4]
+    losses = [mean + sign * 0.1 for mean in means for sign in (1, -1)]
+    found = factors("plateau", len(losses), losses, factor=0.8, epoch_steps=2, patience=3, least_gain=1e-3)
+    # 0.5996 (epoch 8) is 0.0004 below 0.6 (epoch 5); then epochs count anew, and 0.4 is far below.
+    assert found == pytest.approx([1.0] * 16 + [0.8] * 8)
+
+
+def test_a_plateau_resumes_where_it_was():
+    losses = [1.0] * 40
+
+    def build():
+        return build_schedule(ScheduleSettings(name="plateau", epoch_steps=3, patience=2), OptimiserSettings(), 40)
+
+    whole, first = build(), build()
+    for loss in losses:
+        whole.observe(loss)
+    for loss in losses[:17]:
+        first.observe(loss)
+    second = build()
+    second.load_state_dict(first.state_dict())
+    for loss in losses[17:]:
+        second.observe(loss)
+    assert second.state_dict() == whole.state_dict()
+    assert second.factor(99) < 1
+
+
+@pytest.mark.parametrize("name", list(OPTIMISERS))
+def test_weights_descend_and_dual_variables_ascend(name):
+    weight, dual = nn.Parameter(torch.tensor([1.0])), nn.Parameter(torch.tensor([1.0]))
+    settings = OptimiserSettings(name=name, learning_rate=0.01, dual_learning_rate=0.02, weight_decay=0.0)
+    optimiser = build_optimiser(settings, [weight], [dual])
+    (weight + dual).sum().backward()
+    optimiser.step()
+    assert weight.item() < 1 < dual.item()
+    assert [group["lr"] for group in optimiser.param_groups] == [0.01, 0.02]
+
+
+def test_only_the_named_parameters_are_trained():
+    network = nn.Sequential()
+    network.add_module("body", nn.Sequential(nn.Conv3d(1, 2, 1), nn.BatchNorm3d(2)))
+    network.add_module("fusion", nn.Sequential(nn.Conv3d(2, 2, 1), nn.BatchNorm3d(2)))
+    trained = train_only(network, r"fusion\.")
+    assert [id(p) for p in trained] == [id(p) for p in network.fusion.parameters()]
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network(torch.randn(2, 1, 3, 3, 3)).sum().backward()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"fusion.1.running_mean", "fusion.1.running_var", "fusion.1.num_batches_tracked"}
+    assert len(train_only(network, None)) == 8
+    with pytest.raises(UserError, match=r"train_parameters: .*found 'fusionn'.*did you mean 'fusion\.[01]'"):
+        train_only(network, "fusionn")
+
+
+class Constant(nn.Module):
+    """Logits that are what it was given."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("logits", logits)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.logits[:len(image)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31))
+def test_pseudo_labels_stay_within_candidate_sets(seed):
+    """Zhou 2019, equation 5: the most likely class among those the annotation allows; what is certain stays."""
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.cat([torch.ones(1, 4), torch.eye(4)[torch.randperm(4, generator=generator)],
+                       (torch.rand(3, 4, generator=generator) < 0.5).float()]).bool()
+    table[5:, 0] = True
+    logits = torch.randn(2, 4, 2, 3, 3, generator=generator)
+    codes = torch.randint(0, 8, (2, 2, 3, 3), generator=generator).to(torch.uint8)
+    filled = Snapshot(Constant(logits), table, 1).fill(torch.zeros(2, 1, 2, 3, 3), codes)
+    for place in torch.cartesian_prod(*(torch.arange(n) for n in codes.shape)):
+        b, z, y, x = place.tolist()
+        allowed = table[int(codes[b, z, y, x])]
+        best = max(range(4), key=lambda c: float(logits[b, c, z, y, x]) if allowed[c] else float("-inf"))
+        assert table[int(filled[b, z, y, x])].tolist() == [c == best for c in range(4)]
+
+
+def test_certain_images_cost_no_prediction():
+    snapshot = Snapshot(nn.Identity(), torch.cat([torch.ones(1, 2), torch.eye(2)]).bool(), 3)
+    snapshot.network.forward = None
+    codes = torch.ones(2, 2, 2, 2, dtype=torch.uint8)
+    assert snapshot.fill(torch.zeros(2, 1, 2, 2, 2), codes) is codes
+    assert [snapshot.due(step) for step in range(5)] == [True, False, False, True, False]
+
+
+class Greedy(nn.Module):
+    """Has memory for 600 voxels."""
+
+    size_multiple = (2, 4, 4)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv3d(1, 2, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if image.numel() > 600:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.layer(image)
+
+
+def test_the_patch_that_fits_is_found_by_trying():
+    fits = fitting_patch(Greedy(), (8, 16, 32), 1, torch.device("cpu"), contextlib.nullcontext())
+    assert 300 < fits[0] * fits[1] * fits[2] <= 600
+    assert all(side % unit == 0 for side, unit in zip(fits, Greedy.size_multiple, strict=True))
+    assert fitting_patch(Greedy(), (8, 16, 32), 100, torch.device("cpu"), contextlib.nullcontext()) is None
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not is_out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_waiting_for_data_is_told(tmp_path):
+    for waited, told in ((50.0, ["50% of the time was spent waiting for data; more 'workers' may help"]), (15.0, [])):
+        reporter = Told()
+        log = Logbook(tmp_path, 0, reporter)
+        log.time(100.0, waited)
+        log.close()
+        assert reporter.warnings == told
+
+
+def test_without_tensorboard_the_log_is_written_and_that_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    reporter = Told()
+    log = Logbook(tmp_path, 0, reporter)
+    log.write({"step": 1, "loss": 2.0})
+    log.close()
+    assert (tmp_path / "log.jsonl").read_text() == '{"step": 1, "loss": 2.0}\n'
+    assert not (tmp_path / "events").exists()
+    assert "no TensorBoard events" in reporter.warnings[0]
