@@ -72,7 +72,12 @@ class PartialOrganSegWidget(ScriptedLoadableModuleWidget):
     def enter(self):
         """The module was opened."""
         if self.panel is not None:
-            self.panel.refresh()
+            self.panel.enter()
+
+    def exit(self):
+        """Another module was opened."""
+        if self.panel is not None:
+            self.panel.exit()
 
     def cleanup(self):
         """The module is unloaded or Slicer ends."""

@@ -85,6 +85,17 @@ class Panel(VTKObservationMixin):
         finally:
             self._refreshing = False
 
+    def enter(self) -> None:
+        """The module was opened: keys and views are the sections' until `exit`."""
+        self.refresh()
+        for section in self.sections:
+            section.entered()
+
+    def exit(self) -> None:
+        """Another module was opened."""
+        for section in self.sections:
+            section.left()
+
     def check_packages(self) -> None:
         """Looks which Python packages are missing; at the start and after an installation."""
         self.missing = self.services.installer.missing()

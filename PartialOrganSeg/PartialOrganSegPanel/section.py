@@ -36,6 +36,12 @@ class Section:
     def refresh(self) -> None:
         """Something changed (parameters, nodes, a run began or ended): set texts, buttons and tooltips."""
 
+    def entered(self) -> None:
+        """The module was opened: install keyboard shortcuts and what listens to the views."""
+
+    def left(self) -> None:
+        """Another module was opened: remove them."""
+
     def node_removed(self, node: slicer.vtkMRMLNode) -> None:
         """A node left the scene."""
 

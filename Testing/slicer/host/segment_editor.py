@@ -276,6 +276,12 @@ class qMRMLSegmentEditorWidget(qt.QWidget):
     def activeEffect(self):
         return getattr(self, "_active", None)
 
+    def setActiveEffect(self, effect):
+        self.setActiveEffectByName(effect.name if effect else "")
+
+    def saveStateForUndo(self):
+        self.logic.SaveStateForUndo()
+
     def undo(self):
         self.logic.Undo()
 
