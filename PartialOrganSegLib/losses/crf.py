@@ -36,7 +36,7 @@ class WindowedCRF(nn.Module):
         argument is not the batch's."""
         image, probability, unknown = batch.intensity, batch.probability_map, batch.unknown_map
         sizes = tuple(image.shape[1:])
-        total = batch.zero
+        energies = []
         sigmas = _per_axis(self.position_sigma, len(sizes))
         for offset in _half_window(_per_axis(self.radius, len(sizes))):
             if any(abs(step) >= size for step, size in zip(offset, sizes, strict=True)):
@@ -48,8 +48,8 @@ class WindowedCRF(nn.Module):
             if self.gated:
                 weight = weight * (unknown[(..., *here)] | unknown[(..., *there)])
             same = (probability[(..., *here)] * probability[(..., *there)]).sum(1)
-            total = total + 2 * (weight * (1 - same)).sum()  # both orders of the pair
-        return total / image.numel()
+            energies.append(2 * (weight * (1 - same)).sum())  # both orders of the pair
+        return torch.stack(energies).sum() / image.numel() if energies else batch.zero
 
 
 def _per_axis(value: float | Sequence[float], axes: int) -> tuple[float, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -15,27 +17,43 @@ class Distillation(nn.Module):
     Unknown is where the candidate set leaves a choice. The annotation outranks the teacher: t is the teacher's
     probability restricted to the voxel's candidate set and renormalised. Both sides are softened by the temperature T.
     `cross_entropy`: `-sum t log p` instead; it has the same gradient, and does not reach 0 for an undecided teacher.
+    `new_classes`: those that the teacher has never seen. It took them for background, so their probability counts with
+    the background's on both sides (Cermelli 2020, Modeling the Background, equations 8-9), as far as the voxel may be
+    either.
     """
 
-    def __init__(self, temperature: float = 1.0, cross_entropy: bool = False) -> None:
+    def __init__(self, temperature: float = 1.0, cross_entropy: bool = False, new_classes: Sequence[int] = ()) -> None:
         super().__init__()
         if not temperature > 0:
             raise UserError(f"loss_arguments: distillation.temperature: expected more than 0, found {temperature}")
-        self.temperature, self.cross_entropy = temperature, cross_entropy
+        self.temperature, self.cross_entropy, self.new_classes = temperature, cross_entropy, list(new_classes)
 
     def forward(self, batch: Supervision) -> torch.Tensor:
         """Scalar float32, at least 0. Exactly 0, with a graph, when every voxel is known. Raises UserError for a batch
         without teacher."""
         voxels = batch.every
-        teacher = voxels.teacher_rows / self.temperature
+        teacher, allowed = voxels.teacher_rows / self.temperature, voxels.allowed
         weights = voxels.weights * batch.open[voxels.codes]
         total = weights.sum()
         if not total:
             return batch.zero
-        target = torch.softmax(teacher.masked_fill(~voxels.allowed, float("-inf")), dim=1)
         student = (voxels.log_probabilities if self.temperature == 1
                    else torch.log_softmax(voxels.rows / self.temperature, dim=1))
+        if self.new_classes:
+            teacher, student, allowed = self._as_the_teacher_sees(teacher, student, allowed)
+        target = torch.softmax(teacher.masked_fill(~allowed, float("-inf")), dim=1)
         values = -(target * student).sum(1)
         if not self.cross_entropy:
             values = (values - torch.special.entr(target).sum(1)).clamp_min(0)
         return self.temperature ** 2 * (values * weights).sum() / total
+
+    def _as_the_teacher_sees(self, teacher: torch.Tensor, student: torch.Tensor,
+                             allowed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits, log probabilities and candidates (N, C - new) with the new classes joined to the background."""
+        joined = [0, *self.new_classes]
+        known = [label for label in range(teacher.shape[1]) if label not in joined]
+        some = allowed[:, joined].any(1, keepdim=True)
+        members = allowed[:, joined] | ~some  # where none may be, nothing is asked, but nothing may become infinite
+        background = torch.logsumexp(student[:, joined].masked_fill(~members, float("-inf")), 1, keepdim=True)
+        return (torch.cat([torch.logsumexp(teacher[:, joined], 1, keepdim=True), teacher[:, known]], 1),
+                torch.cat([background, student[:, known]], 1), torch.cat([some, allowed[:, known]], 1))

@@ -37,9 +37,10 @@ class IntensityVariance(nn.Module):
     def forward(self, batch: Supervision) -> torch.Tensor:
         """Scalar float32, at least 0. Raises ValueError for a batch without image."""
         voxels = batch.every
+        if not len(voxels):
+            return batch.zero
         weights = voxels.weights * batch.open[voxels.codes] if self.unknown_only else voxels.weights
-        values = FORMS[self.form](voxels, weights)
-        return batch.zero + values
+        return FORMS[self.form](voxels, weights)
 
 
 def _over_images(voxels: Voxels, values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -55,7 +56,7 @@ def _image_sizes(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
 def _printed(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
     product = voxels.probabilities * voxels.intensity[:, None]
     size = _image_sizes(voxels, weights)
-    mean = _over_images(voxels, product, weights) / size.clamp_min(1)
+    mean = _over_images(voxels, product.detach(), weights) / size.clamp_min(1)  # the variance has no slope in it
     squares = _over_images(voxels, (product - mean[voxels.images]).square(), weights)
     variance = squares / (size - 1).clamp_min(1)
     return torch.where(variance > SMALLEST_VARIANCE, variance.clamp_min(SMALLEST_VARIANCE).sqrt(), 0.0).mean()

@@ -53,7 +53,7 @@ class WeightedLosses(nn.Module):
     def forward(self, batch: Supervision) -> tuple[torch.Tensor, dict[str, float]]:
         """The sum, and each term's unweighted value for the log."""
         values = {name: term(batch) for name, term in self.terms.items()}
-        total = sum((self.weights[name] * value for name, value in values.items()), batch.zero)
+        total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
         return total, {name: float(value.detach()) for name, value in values.items()}
 
     def dual_parameters(self) -> list[nn.Parameter]:
