@@ -25,6 +25,7 @@ from .folders import find_folder
 from .metadata import (
     LabelSpaceEntry,
     Licences,
+    Lineage,
     Metadata,
     NetworkEntry,
     OwnSection,
@@ -133,7 +134,7 @@ def load_bundle(name_or_path: str | Path, verify: bool = True) -> Bundle:
 def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str, network_arguments: dict[str, Any],
                  label_space: LabelSpace, preprocessing: Preprocessing, name: str, version: str,
                  licences: dict[str, str], training_data: list[Any], metrics: dict[str, Any], description: str,
-                 card: str | None = None, half: bool = False) -> Bundle:
+                 card: str | None = None, half: bool = False, lineage: Lineage | None = None) -> Bundle:
     """Writes a bundle whole, replacing an older one in `folder`, and reads it back.
 
     `licences` has the keys code, weights and data. With `half` the convolutions' weights are stored as float16 (an
@@ -148,7 +149,7 @@ def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str
         settings = PreprocessingEntry(**asdict(preprocessing))
         own = OwnSection(label_space=LabelSpaceEntry.of(label_space), preprocessing=settings, licences=terms,
                          network=NetworkEntry(name=network_name, arguments=network_arguments),
-                         training_data=training_data, metrics=metrics)
+                         training_data=training_data, metrics=metrics, lineage=lineage)
         fields = monai_fields(label_space, settings, metrics, terms)
         metadata = Metadata.model_validate({**fields, "name": name, "version": version, "description": description,
                                             "partialorganseg": own.model_dump(mode="json")})

@@ -93,6 +93,32 @@ class Licences(_Strict):
     data: str
 
 
+class ParentEntry(_Strict):
+    """The model that a fine-tuned one started from; `sha256` is that of its configs/checksums.json, so of all files."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class LearntEntry(_Strict):
+    """What there was to learn of an organ: how many cases show it, how annotated, and in how many voxels."""
+
+    cases: int
+    voxels: int
+    kinds: list[str]
+
+
+class Lineage(_Strict):
+    """Where a fine-tuned model comes from. `data_sha256` is the fingerprint of its cases: images and annotations."""
+
+    parent: ParentEntry
+    data_sha256: str
+    learnt: dict[str, LearntEntry]
+    new_organs: list[str] = []
+    dropped_organs: list[str] = []
+
+
 class OwnSection(_Strict):
     """What the runtime needs to rebuild and feed the network, and what a user should know about its training."""
 
@@ -102,6 +128,7 @@ class OwnSection(_Strict):
     licences: Licences
     training_data: list[Any] = []
     metrics: dict[str, Any] = {}
+    lineage: Lineage | None = None
 
 
 class Metadata(BaseModel):

@@ -20,6 +20,7 @@ from ..organs import LabelSpace
 from .distributed import Processes
 from .recipe import Recipe
 from .settings import NetworkSettings
+from .transfer import ClassMap, MappedTeacher, moved_weights
 from .validation import validation_groups
 
 
@@ -53,7 +54,7 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
         raise UserError(f"patch_zyx: expected multiples of {network.size_multiple}, found {recipe.patch_zyx}")
     teacher = None
     if bundle is not None:
-        teacher = _start_model(bundle, network, settings, recipe, reporter)
+        teacher = _start_model(bundle, network, label_space, settings, recipe, reporter)
         teacher = channels_last(teacher.to(device))
     network = network.to(device)
     if processes.size > 1 and any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules()):
@@ -65,12 +66,18 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
     return Start(channels_last(network), settings, teacher)
 
 
-def _start_model(bundle: Bundle, network: nn.Module, settings: NetworkSettings, recipe: Recipe,
+def _start_model(bundle: Bundle, network: nn.Module, label_space: LabelSpace, settings: NetworkSettings, recipe: Recipe,
                  reporter: Reporter) -> nn.Module:
-    """Loads the start model's weights into `network`; gives the start model itself."""
+    """Loads the start model's weights into `network`; gives the start model itself, in the run's label space."""
     teacher = bundle.load_network("cpu")
+    weights, classes = teacher.state_dict(), ClassMap.between(bundle.label_space, label_space)
+    if not classes.same:
+        _tell_changed_classes(bundle, label_space, classes, recipe, reporter)
+        weights = moved_weights(weights, bundle.network_name, bundle.network_arguments,
+                                bundle.label_space.class_count, classes)
+        teacher = MappedTeacher(teacher, classes).eval()
     try:
-        network.load_state_dict(teacher.state_dict())
+        network.load_state_dict(weights)
     except RuntimeError:
         raise UserError(f"start_from: expected a model of network {settings.name} {settings.arguments}, "
                         f"found {bundle.network_name}") from None
@@ -80,6 +87,22 @@ def _start_model(bundle: Bundle, network: nn.Module, settings: NetworkSettings, 
             reporter.warning(f"{name}: {getattr(own, name)}, but the start model was trained with "
                              f"{getattr(bundle.preprocessing, name)}")
     return teacher
+
+
+def _tell_changed_classes(bundle: Bundle, label_space: LabelSpace, classes: ClassMap, recipe: Recipe,
+                          reporter: Reporter) -> None:
+    """Raises UserError when distillation would take new organs for something the start model denies."""
+    new = [label_space.names[label - 1] for label in classes.new]
+    dropped = [bundle.label_space.names[label - 1] for label in classes.dropped]
+    if new:
+        reporter.warning(f"new to the start model {bundle.name}: {', '.join(new)}; they start as rare background")
+    if dropped:
+        reporter.warning(f"organs of the start model {bundle.name} that the run leaves out: {', '.join(dropped)}")
+    for stage in recipe.resolved_stages():
+        told = stage.loss_arguments.get("distillation", {}).get("new_classes", [])
+        if stage.losses.get("distillation") and told != list(classes.new):
+            raise UserError(f"loss_arguments: distillation.new_classes: expected {list(classes.new)} "
+                            f"({', '.join(new) or 'none'} new to the start model), found {told}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,98 @@
+"""A start model of another label space: shared classes keep all their weights, new ones begin as rare background."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..networks import build_network
+from ..organs import LabelSpace
+
+# Of the background's probability, what each new class starts with. Cermelli 2020 (equation 10) splits it evenly, which
+# at once lets known organs win every voxel on their outline; with this share no decision changes.
+NEW_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """From the classes of a start model to those of a run, by name.
+
+    `source[c]`: the start model's class that class c of the run was, None for a new one; `dropped`: the start model's
+    classes that the run does not have. Both sides have the background, class 0.
+    """
+
+    source: tuple[int | None, ...]
+    dropped: tuple[int, ...]
+
+    @classmethod
+    def between(cls, start: LabelSpace, run: LabelSpace) -> ClassMap:
+        """The map from `start` to `run`."""
+        known = {organ.name: organ.index for organ in start.organs}
+        dropped = tuple(organ.index for organ in start.organs if organ.name not in run.names)
+        return cls((0, *(known.get(name) for name in run.names)), dropped)
+
+    @property
+    def new(self) -> tuple[int, ...]:
+        """The run's classes that the start model does not know."""
+        return tuple(label for label, old in enumerate(self.source) if old is None)
+
+    @property
+    def same(self) -> bool:
+        """Whether both have the same classes in the same order."""
+        return not self.dropped and self.source == tuple(range(len(self.source)))
+
+
+def moved_weights(weights: Mapping[str, torch.Tensor], network_name: str, arguments: Mapping[str, Any],
+                  start_classes: int, classes: ClassMap) -> dict[str, torch.Tensor]:
+    """The start model's weights for a network of the run's classes.
+
+    A new class begins with the background's weights and `NEW_SHARE` of its probability. What a dropped class knew is
+    lost; its voxels go to whatever the model held next likely.
+    """
+    axes = class_axes(network_name, arguments, start_classes)
+    rows = torch.tensor([0 if old is None else old for old in classes.source])
+    moved = {}
+    for name, value in weights.items():
+        value = value.clone()
+        for axis in axes[name]:
+            value = value.index_select(axis, rows)
+        weight = weights.get(name.removesuffix("bias") + "weight")
+        if axes[name] and name.endswith("bias") and weight is not None and weight.ndim > 1:
+            value[list(classes.new)] += math.log(NEW_SHARE)
+            value[0] += math.log1p(-NEW_SHARE * len(classes.new))
+        moved[name] = value
+    return moved
+
+
+def class_axes(network_name: str, arguments: Mapping[str, Any], classes: int) -> dict[str, list[int]]:
+    """The axes of each tensor of a network's state that grow with the number of classes."""
+    with torch.device("meta"):
+        one, other = (build_network(network_name, 1, count, **arguments).state_dict() for count in
+                      (classes, classes + 1))
+    return {name: [axis for axis, (size, more) in enumerate(zip(value.shape, other[name].shape, strict=True))
+                   if size != more] for name, value in one.items()}
+
+
+class MappedTeacher(nn.Module):
+    """The start model as a teacher in the run's label space: (B, 1, z, y, x) to logits (B, classes, z, y, x).
+
+    Exact: the probabilities of dropped classes go to the background. What it calls background may be a new class too;
+    each has `NEW_SHARE` of it, and `losses.Distillation(new_classes=...)` takes them together again.
+    """
+
+    def __init__(self, network: nn.Module, classes: ClassMap) -> None:
+        super().__init__()
+        self.network, self.classes = network, classes
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits, classes = self.network(image), self.classes
+        background = torch.logsumexp(logits[:, [0, *classes.dropped]].float(), 1, keepdim=True).to(logits.dtype)
+        shares = {label: math.log(NEW_SHARE) for label in classes.new}
+        shares[0] = math.log1p(-NEW_SHARE * len(classes.new))
+        return torch.cat([background + shares[label] if label in shares else logits[:, old:old + 1]
+                          for label, old in enumerate(classes.source)], 1)
