@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 
@@ -126,6 +127,40 @@ def test_wrong_size_is_told(name):
     numbers = ", ".join(map(str, units))
     with pytest.raises(ValueError, match=rf"sizes \({axes}\) \(.*{sizes[2]}\) must be multiples of \({numbers}\)"):
         network(torch.zeros(1, 1, *sizes))
+
+
+@pytest.mark.parametrize("name", ["attention_unet_3d", "attention_unet_2d", "deeplabv3plus_resnet50", "unet_3d",
+                                  "pipo_fan"])
+def test_one_voxel_cannot_train_a_batch_norm(name):
+    network = small(name).train()
+    data = torch.randn(2, 1, getattr(network, "slices", network.size_multiple[0]), *network.size_multiple[1:])
+    assert len(network(data)) == 2
+    with pytest.raises(ValueError, match="one voxel at the coarsest level"):
+        network(data[:1])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_half_precision_and_copies(name):
+    network = small(name).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(image(name))
+    scales = logits if isinstance(logits, list) else [logits]
+    sum(scale.float().square().mean() for scale in scales).backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+    copied = copy.deepcopy(network).eval()
+    data = image(name)
+    assert torch.equal(copied(data), network.eval()(data))
+
+
+def test_default_sizes():
+    """Every network as a recipe builds it that names nothing but the architecture, with 17 classes."""
+    for name in SMALL:
+        with torch.device("meta"):
+            network = build_network(name, 1, 17)
+            data = torch.empty(1, 1, *(max(3, 2 * unit) for unit in network.size_multiple))
+            logits = network.train()(data)
+            assert (logits[0] if isinstance(logits, list) else logits).shape[1] == 17
+            assert network.eval()(data).shape == (1, 17, *data.shape[2:])
 
 
 @pytest.mark.parametrize("name", PLANE)

@@ -30,8 +30,8 @@ class AttentionUNet(nn.Module):
         self.size_multiple = total_stride([(stride,) * axes for stride in strides])
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits (B, classes, *spatial). Raises ValueError when a size is no multiple of `size_multiple`."""
-        check_sizes(image, self.size_multiple)
+        """Logits (B, classes, *spatial). Raises ValueError as `check_sizes`."""
+        check_sizes(image, self.size_multiple, batch_norm=self.training)
         return self.unet(image)
 
 

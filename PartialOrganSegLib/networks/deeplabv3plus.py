@@ -69,8 +69,8 @@ class DeepLabV3Plus(nn.Module):
         self.head = nn.Conv2d(features, classes, 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits (B, classes, y, x). Raises ValueError when a size is no multiple of `size_multiple`."""
-        check_sizes(image, self.size_multiple)
+        """Logits (B, classes, y, x). Raises ValueError as `check_sizes`."""
+        check_sizes(image, self.size_multiple, batch_norm=self.training)
         fine = x = self.stages[0](self.stem(image))
         for stage in self.stages[1:]:
             x = stage(x)

@@ -8,8 +8,9 @@ from torch import nn
 
 
 class InstanceNorm(nn.Module):
-    """Instance norm with weights, image by image as a batch norm of one: that keeps channels-last memory, which
-    PyTorch's own does not, and is about twice as fast in training on a CPU."""
+    """Instance norm with weights, of volumes one by one as a batch norm of one: that keeps channels-last memory, which
+    PyTorch's own does not, and is about twice as fast in training on a CPU. Slices come by the dozen: PyTorch's suits.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -20,6 +21,8 @@ class InstanceNorm(nn.Module):
         """(B, channels, *spatial) to the same shape, mean 0 and variance 1 per image and channel before the weights."""
         if x[0, 0].numel() == 1:  # one voxel has no variance; its norm is 0
             return x * 0 + self.bias.view(1, -1, *[1] * (x.ndim - 2))
+        if x.ndim == 4:
+            return F.instance_norm(x, weight=self.weight, bias=self.bias)
         images = [F.batch_norm(image, None, None, self.weight, self.bias, training=True) for image in x.split(1)]
         return images[0] if len(images) == 1 else torch.cat(images)
 

@@ -131,8 +131,8 @@ class PIPOFAN(nn.Module):
         self._phase = phase
 
     def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
-        """Logits, see the class. Raises ValueError when a size is no multiple of `size_multiple`."""
-        check_sizes(image, self.size_multiple)
+        """Logits, see the class. Raises ValueError as `check_sizes`."""
+        check_sizes(image, self.size_multiple, batch_norm=self.training)
         decoded = self._decode(self._encode(image))
         fusing = self.phase == "fusion" and self.fusion is not None
         if not fusing and not self.training:

@@ -10,12 +10,18 @@ import torch
 AXES = ("z", "y", "x")
 
 
-def check_sizes(image: torch.Tensor, multiple: Sequence[int]) -> None:
-    """Raises ValueError when a spatial size of `image` (B, channels, *spatial) is no multiple of `multiple`."""
+def check_sizes(image: torch.Tensor, multiple: Sequence[int], batch_norm: bool = False) -> None:
+    """Raises ValueError when a spatial size of `image` (B, channels, *spatial) is no multiple of `multiple`.
+
+    With `batch_norm` (a network that has it, in train mode) also when a single voxel is left at the coarsest level.
+    """
     sizes = tuple(image.shape[2:])
+    axes = ", ".join(AXES[-len(multiple):])
     if len(sizes) != len(multiple) or any(size % unit for size, unit in zip(sizes, multiple, strict=True)):
-        axes = ", ".join(AXES[-len(multiple):])
         raise ValueError(f"sizes ({axes}) {sizes} must be multiples of {tuple(multiple)}")
+    if batch_norm and image.shape[0] == 1 and sizes == tuple(multiple):
+        raise ValueError(f"sizes ({axes}) {sizes} leave one voxel at the coarsest level, too few to train a batch "
+                         "norm: expected a larger patch or a batch of two or more")
 
 
 def every_axis(strides: Sequence[int | Sequence[int]], axes: int) -> list[tuple[int, ...]]:

@@ -41,8 +41,8 @@ class UNet3D(nn.Module):
         self.size_multiple = (2 ** (len(channels) - 1),) * 3
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits (B, classes, z, y, x). Raises ValueError when a size is no multiple of `size_multiple`."""
-        check_sizes(image, self.size_multiple)
+        """Logits (B, classes, z, y, x). Raises ValueError as `check_sizes`."""
+        check_sizes(image, self.size_multiple, batch_norm=self.training)
         x = self.encoder[0](image)
         skips = []
         for level in self.encoder[1:]:
