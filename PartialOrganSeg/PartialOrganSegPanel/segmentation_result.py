@@ -41,27 +41,31 @@ def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile
     if ct.follows_volume and tuple(volume.GetImageData().GetDimensions()) != ct.size:
         raise ResultError(_("The CT was changed during the run; its result was dropped."))
     staged = _read(path, ct)
-    node = target or _new_node(volume, ct)
-    segmentation = node.GetSegmentation()
-    selection = [organ for organ in organs if organ.name in reports]
-    was_modifying = node.StartModify()
-    for one in rows(node):
-        if one.organ in reports:
-            segmentation.RemoveSegment(one.segment_id)
-    for organ in selection:
+    for number, organ in enumerate(organ for organ in organs if organ.name in reports):
+        if staged.GetSegment(organ.name) is None:
+            staged.AddEmptySegment(organ.name, organ.title, [c / 255 for c in organ.colour])
+        staged.SetSegmentIndex(organ.name, number)
         segment = staged.GetSegment(organ.name)
-        if segment is None:
-            segment_id = segmentation.AddEmptySegment(segmentation.GenerateUniqueSegmentID(organ.name), organ.title,
-                                                      [c / 255 for c in organ.colour])
-        else:
-            segment_id = segmentation.GenerateUniqueSegmentID(organ.name)
-            segmentation.AddSegment(segment, segment_id)
-        segment = segmentation.GetSegment(segment_id)
         segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), terminology_tag(organ))
         mark_predicted(segment, organ.name, dict(reports[organ.name]))
-    segmentation.CollapseBinaryLabelmaps(False)
-    node.EndModify(was_modifying)
-    return node
+    if target is None:
+        return _new_node(volume, ct, staged)
+    _replace(target.GetSegmentation(), staged, {one.organ: one.segment_id for one in rows(target)})
+    del staged  # its end takes its segments out of the layer they share with the target's ...
+    target.GetSegmentation().CollapseBinaryLabelmaps(False)  # ... and this puts them into one again
+    return target
+
+
+def _replace(segmentation: slicer.vtkSegmentation, staged: slicer.vtkSegmentation, earlier: Mapping[str, str]) -> None:
+    """Puts the staged segments in the place of the earlier ones (organ to segment ID), or at the end."""
+    for organ in staged.GetSegmentIDs():
+        place = segmentation.GetNumberOfSegments()
+        if organ in earlier:
+            place = segmentation.GetSegmentIndex(earlier[organ])
+            segmentation.RemoveSegment(earlier[organ])
+        segment_id = segmentation.GenerateUniqueSegmentID(organ)
+        segmentation.AddSegment(staged.GetSegment(organ), segment_id)
+        segmentation.SetSegmentIndex(segment_id, place)
 
 
 def _read(path: Path, ct: CtFile) -> slicer.vtkSegmentation:
@@ -79,10 +83,12 @@ def _read(path: Path, ct: CtFile) -> slicer.vtkSegmentation:
     return segmentation
 
 
-def _new_node(volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile) -> slicer.vtkMRMLSegmentationNode:
+def _new_node(volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile,
+              segmentation: slicer.vtkSegmentation) -> slicer.vtkMRMLSegmentationNode:
     scene = slicer.mrmlScene
     name = _("{ct} segmentation").format(ct=volume.GetName())
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    node.SetAndObserveSegmentation(segmentation)
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     if ct.follows_volume:

@@ -82,3 +82,12 @@ def add_result(volume, organs=None, array=None):
         ct = write_ct(volume, Path(folder) / "ct.nrrd")
         said = {report["organ"]: report for report in reports(chosen, array)}
         return import_result(path, volume, ct, WORD16.organs, said)
+
+
+def add_transform(axes, offset):
+    """A linear transform node: 3x3 `axes` and an offset in mm, RAS."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "T")
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = axes, offset
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    return node

@@ -306,6 +306,18 @@ vtk.vtkObject.GlobalWarningDisplayOn()
 import segment_editor  # noqa: E402, F401
 
 
+@vtk.calldata_type(vtk.VTK_OBJECT)
+def _addToSubjectHierarchy(scene, event, node):
+    """What the subject hierarchy's plugins do for data nodes in Slicer."""
+    data = ("vtkMRMLVolumeNode", "vtkMRMLSegmentationNode", "vtkMRMLTransformNode", "vtkMRMLModelNode")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    if any(node.IsA(name) for name in data) and not hierarchy.GetItemByDataNode(node):
+        hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+
+slicer.mrmlScene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, _addToSubjectHierarchy)
+
+
 def useSlicerPython(directory):
     """Takes slicer.ScriptedLoadableModule, parameterNodeWrapper ... from `directory`: Base/Python or stand-ins."""
     slicer.__path__.append(os.path.join(str(directory), "slicer"))

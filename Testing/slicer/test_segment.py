@@ -1,0 +1,448 @@
+"""Section Segment: what the buttons offer, what a run asks of the command, and what becomes of its result."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import qt
+import slicer
+from doubles import Doubles, FakeInstaller
+from PartialOrganSegPanel import segment_table
+from PartialOrganSegPanel.parameters import EarlierResult
+from PartialOrganSegPanel.segment_table import ACCEPTED, row, rows, set_state
+from scenes import add_ct, add_transform, label_array, phantom, reports, rotation, write_result
+
+from PartialOrganSegLib.organs import WORD16
+
+ROLE = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+
+
+class Bench:
+    """A panel with a user and a command that do what the test says."""
+
+    def __init__(self, make_panel, *answers):
+        self.services = Doubles(*answers)
+        self.panel = make_panel(self.services)
+        self.section = self.panel.section("Segment")
+        self.ui = self.section.ui
+
+    @property
+    def process(self):
+        return self.services.processes[-1]
+
+    @property
+    def said(self):
+        return self.section.strip.text.text
+
+    def option(self, name):
+        arguments = self.process.arguments
+        return arguments[arguments.index(name) + 1]
+
+    def start(self, volume):
+        self.panel.parameters.inputVolume = volume
+        self.ui.segmentButton.click()
+
+    def finish(self, array=None, organs=None):
+        """The command ends well with the labels `array` for `organs` (default: all)."""
+        array = phantom()[1] if array is None else array
+        chosen = [organ for organ in WORD16.organs if organs is None or organ.name in organs]
+        folder = Path(self.option("-o"))
+        folder.mkdir()
+        array = np.where(np.isin(array, [organ.index for organ in chosen]), array, 0).astype(np.uint8)
+        write_result(folder / "ct.seg.nrrd", array)
+        self.process.say("result", files={"segmentation": str(folder / "ct.seg.nrrd")}, seconds=2.0,
+                         organs=reports(chosen, array))
+        self.process.say("result", segmented=1, failed=[])
+        self.process.end(0)
+        return self.panel.parameters.segmentation
+
+    def segment(self, volume, **results):
+        self.start(volume)
+        return self.finish(**results)
+
+
+@pytest.fixture
+def bench(make_panel):
+    return Bench(make_panel)
+
+
+def content(scene):
+    """Every node's ID and name, but for the parameter node."""
+    nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
+    return {(node.GetID(), node.GetName()) for node in nodes if not node.IsA("vtkMRMLScriptedModuleNode")}
+
+
+# --- buttons
+
+def test_buttons_tell_why_they_are_disabled(bench):
+    ui, parameters = bench.ui, bench.panel.parameters
+    assert not ui.segmentButton.enabled
+    assert "Choose a CT" in ui.segmentButton.toolTip
+    assert not ui.show3dButton.enabled
+    assert "no segmentation" in ui.show3dButton.toolTip
+    parameters.inputVolume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    assert "no voxels" in ui.segmentButton.toolTip
+    parameters.inputVolume = add_ct()
+    assert ui.segmentButton.enabled
+    assert "background" in ui.segmentButton.toolTip
+    ui.someOrgansBox.click()
+    assert not ui.segmentButton.enabled
+    assert "Tick" in ui.segmentButton.toolTip
+    ui.organList.item(2).setCheckState(qt.Qt.Checked)
+    assert ui.segmentButton.enabled
+    assert parameters.segment.organs == ["left_kidney"]
+
+
+def test_another_run_disables_the_button(make_panel):
+    bench = Bench(make_panel)
+    bench.panel.parameters.inputVolume = add_ct()
+    bench.panel.run(["train"], print, print, print)
+    assert not bench.ui.segmentButton.enabled
+    assert "Another run" in bench.ui.segmentButton.toolTip
+    bench.process.end(0)
+    assert bench.ui.segmentButton.enabled
+
+
+def test_inputs_are_fixed_during_a_run(bench):
+    bench.start(add_ct())
+    assert bench.ui.segmentButton.text == "Cancel"
+    assert not bench.ui.inputSelector.enabled
+    bench.process.end(1)
+    assert bench.ui.segmentButton.text == "Segment"
+    assert bench.ui.inputSelector.enabled
+
+
+# --- a run
+
+def test_command_gets_the_settings(bench):
+    bench.panel.parameters.segment.device = "cpu"
+    bench.panel.parameters.segment.someOrgans = True
+    bench.panel.parameters.segment.organs = ["spleen", "liver"]
+    bench.start(add_ct())
+    assert bench.process.arguments[0] == "segment"
+    assert Path(bench.process.arguments[1]).is_file()
+    assert (bench.option("--device"), bench.option("--model")) == ("cpu", "embedded")
+    assert bench.option("--organs") == "liver,spleen"
+    assert bench.process.arguments[-1] == "--json-events"
+
+
+def test_progress_shows_stage_and_time_left(bench):
+    bench.start(add_ct())
+    bench.process.say("progress", stage="windows", done=3, total=27, eta_s=75.2)
+    assert bench.said == "windows: 3 of 27, 1 min 15 s left"
+    assert bench.section.strip.bar.value == round(1000 * 3 / 27)
+
+
+def test_result_has_codes_colours_and_one_layer(bench):
+    volume = add_ct("CT Ä")
+    result = bench.segment(volume)
+    assert result.GetName() == "CT Ä segmentation"
+    segmentation = result.GetSegmentation()
+    assert [one.organ for one in rows(result)] == list(WORD16.names)
+    assert segmentation.GetNumberOfLayers() == 1
+    assert result.GetNodeReferenceID(ROLE) == volume.GetID()
+    for organ in WORD16.organs:
+        segment = segmentation.GetSegment(row(result, organ.name).segment_id)
+        assert segment.GetName() == organ.title
+        assert np.allclose(segment.GetColor(), np.array(organ.colour) / 255, atol=1e-3)
+        entry = slicer.vtkSlicerTerminologyEntry()
+        terms = segment_table.tag(segment, slicer.vtkSegment.GetTerminologyEntryTagName())
+        assert slicer.modules.terminologies.logic().DeserializeTerminologyEntry(terms, entry)
+        assert entry.GetTypeObject().GetCodeValue() == organ.code.value
+        assert entry.GetTypeModifierObject().GetCodeValue() == (organ.modifier.value if organ.modifier else None)
+        assert np.array_equal(label_array(result, volume, organ.name), phantom()[1] == organ.index)
+    assert row(result, "liver").checks == ("touches the image border: may be cut off",)
+    assert "16 of 16 organs found" in bench.said
+
+
+def test_absent_organ_is_an_empty_segment(bench):
+    volume = add_ct()
+    labels = np.where(phantom()[1] == 6, 0, phantom()[1])
+    result = bench.segment(volume, array=labels)
+    assert not label_array(result, volume, "gallbladder").any()
+    assert result.GetSegmentation().GetNumberOfLayers() == 1
+    assert "15 of 16 organs found" in bench.said
+
+
+def test_result_stands_beside_its_ct(bench, scene):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study")
+    volume = add_ct()
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume), study)
+    result = bench.segment(volume)
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(result)) == study
+
+
+def test_scratch_files_are_removed(bench):
+    before = set(Path(slicer.app.temporaryPath).iterdir())
+    bench.start(add_ct())
+    folder = Path(bench.process.arguments[1]).parent
+    assert set(Path(slicer.app.temporaryPath).iterdir()) - before == {folder}
+    bench.finish()
+    assert set(Path(slicer.app.temporaryPath).iterdir()) == before
+
+
+def test_warnings_name_the_ct_and_not_the_scratch_file(bench):
+    bench.start(add_ct("Patient 1"))
+    bench.process.say("warning", message=f"{bench.process.arguments[1]}: voxels are too coarse")
+    bench.finish()
+    assert "Patient 1: voxels are too coarse" in bench.said
+
+
+# --- what goes wrong
+
+def test_cancel_leaves_the_scene_as_it_was(bench, scene):
+    volume = add_ct()
+    bench.panel.parameters.inputVolume = volume
+    before = content(scene)
+    bench.start(volume)
+    bench.ui.segmentButton.click()
+    assert bench.process.cancelled
+    bench.process.end(130)
+    assert content(scene) == before
+    assert bench.said == "Cancelled."
+    assert not bench.section.strip.log_button.visible
+
+
+def test_failure_tells_the_reason_and_shows_the_log(bench, scene):
+    volume = add_ct("Patient 1")
+    before = content(scene)
+    bench.start(volume)
+    bench.process.on_log("some library's chatter")
+    bench.process.say("error", message=f"{bench.process.arguments[1]}: expected a CT in HU, found 8-bit grey values")
+    bench.process.end(1)
+    assert bench.said == "Patient 1: expected a CT in HU, found 8-bit grey values"
+    assert content(scene) == before
+    bench.section.strip.log_button.click()
+    assert "chatter" in bench.services.dialogs.logs[0]
+
+
+def test_killed_child_is_told_with_its_last_line(bench, scene):
+    volume = add_ct()
+    before = content(scene)
+    bench.start(volume)
+    bench.process.on_log("RuntimeError: out of memory")
+    bench.process.end(9, crashed=True)
+    assert bench.said == "The work ended unexpectedly: RuntimeError: out of memory"
+    assert bench.section.strip.log_button.visible
+    assert content(scene) == before
+
+
+def test_closing_the_scene_ends_the_run(bench, scene):
+    bench.start(add_ct())
+    process, folder = bench.process, Path(bench.process.arguments[1]).parent
+    scene.Clear(0)
+    assert process.killed
+    assert not folder.exists()
+    process.end(9, crashed=True)  # the process's own end arrives later
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert bench.ui.segmentButton.text == "Segment"
+    assert bench.segment(add_ct()) is not None
+
+
+def test_closing_the_panel_ends_the_run(bench):
+    bench.start(add_ct())
+    bench.panel.cleanup()
+    assert bench.process.killed
+
+
+def test_deleting_the_ct_cancels_its_run(bench, scene):
+    volume = add_ct()
+    bench.start(volume)
+    scene.RemoveNode(volume)
+    assert bench.process.cancelled
+    bench.process.end(130)
+    assert "deleted" in bench.said
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_renaming_and_deleting_nodes_during_a_run(bench, scene):
+    volume = add_ct("before")
+    first = bench.segment(volume)
+    bench.panel.parameters.segment.earlier = EarlierResult.REPLACE
+    bench.start(volume)
+    volume.SetName("after")
+    scene.RemoveNode(first)
+    second = bench.finish()
+    assert second.GetName() == "after segmentation"
+    assert len(rows(second)) == 16
+
+
+def test_changed_ct_drops_the_result(bench, scene):
+    volume = add_ct()
+    bench.start(volume)
+    slicer.util.updateVolumeFromArray(volume, np.zeros((10, 10, 10), np.int16))
+    bench.finish()
+    assert "changed during the run" in bench.said
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+# --- a second run
+
+def test_second_run_is_asked_once_and_replaces(make_panel, scene):
+    bench = Bench(make_panel, "replace")
+    volume = add_ct()
+    first = bench.segment(volume)
+    segments = first.GetSegmentation()
+    segments.AddEmptySegment("mine", "my own segment", (1, 0, 0))
+    again = bench.segment(volume, array=np.roll(phantom()[1], 1, axis=2))
+    assert again is first
+    assert len(rows(first)) == 16
+    assert segments.GetSegment("mine") is not None
+    assert np.array_equal(label_array(first, volume, "liver"), np.roll(phantom()[1], 1, axis=2) == 1)
+    assert bench.panel.parameters.segment.earlier == EarlierResult.REPLACE
+    bench.segment(volume)
+    assert len(bench.services.dialogs.asked) == 1
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+
+
+def test_second_run_adds(make_panel):
+    bench = Bench(make_panel, "add")
+    volume = add_ct()
+    first = bench.segment(volume)
+    second = bench.segment(volume)
+    third = bench.segment(volume)
+    assert len({first.GetID(), second.GetID(), third.GetID()}) == 3
+    assert len(bench.services.dialogs.asked) == 1
+
+
+def test_run_for_some_organs_leaves_the_others(make_panel):
+    bench = Bench(make_panel, "replace")
+    volume = add_ct()
+    result = bench.segment(volume)
+    set_state(result, row(result, "spleen").segment_id, ACCEPTED)
+    bench.panel.parameters.segment.someOrgans = True
+    bench.panel.parameters.segment.organs = ["liver"]
+    bench.segment(volume, array=np.roll(phantom()[1], 1, axis=2), organs=["liver"])
+    assert row(result, "spleen").state == ACCEPTED
+    assert np.array_equal(label_array(result, volume, "spleen"), phantom()[1] == 2)
+    assert np.array_equal(label_array(result, volume, "liver"), np.roll(phantom()[1], 1, axis=2) == 1)
+    assert len(rows(result)) == 16
+
+
+def test_corrections_are_never_replaced_without_asking(make_panel):
+    bench = Bench(make_panel, "replace", None)
+    volume = add_ct()
+    result = bench.segment(volume)
+    bench.segment(volume)
+    set_state(result, row(result, "spleen").segment_id, ACCEPTED)
+    bench.start(volume)
+    assert "spleen" in bench.services.dialogs.asked[1][1]
+    assert len(bench.services.processes) == 2
+    assert row(result, "spleen").state == ACCEPTED
+
+
+def test_two_cts_have_their_own_results(bench):
+    one, two = add_ct("one"), add_ct("two", axes=rotation(0, 0, 30))
+    first, second = bench.segment(one), bench.segment(two)
+    assert first.GetNodeReferenceID(ROLE) == one.GetID()
+    assert second.GetNodeReferenceID(ROLE) == two.GetID()
+    assert not bench.services.dialogs.asked
+    assert np.array_equal(label_array(second, two, "liver"), phantom()[1] == 1)
+
+
+# --- geometry
+
+@pytest.mark.parametrize("hardened", [False, True])
+def test_ct_under_a_rotation_is_segmented_as_displayed(bench, hardened):
+    volume = add_ct(axes=rotation(5, 0, 10))
+    transform = add_transform(rotation(20, -10, 5), (30, -20, 10))
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    if hardened:
+        volume.HardenTransform()
+    bench.start(volume)
+    exported = slicer.vtkMRMLScalarVolumeNode()
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(bench.process.arguments[1])
+    assert storage.ReadData(exported)
+    expected = matrix(volume) if hardened else turn(transform) @ matrix(volume)
+    assert np.allclose(matrix(exported), expected, atol=1e-3)
+    result = bench.finish()
+    assert result.GetTransformNodeID() == volume.GetTransformNodeID()
+    assert np.array_equal(label_array(result, volume, "liver"), phantom()[1] == 1)
+    assert ("transform" in bench.said) == (not hardened)
+
+
+def test_ct_under_a_shear_is_resampled(bench):
+    shear = np.eye(3)
+    shear[0, 2] = 0.3
+    volume = add_ct()
+    volume.SetAndObserveTransformNodeID(add_transform(shear, (0, 0, 0)).GetID())
+    bench.start(volume)
+    exported = slicer.util.loadVolume(bench.process.arguments[1])
+    resampled = slicer.util.arrayFromVolume(exported)
+    matrix_of_export = matrix(exported)
+    slicer.mrmlScene.RemoveNode(exported)
+    body = resampled > -500
+    bench.finish(array=body.astype(np.uint8))
+    result = bench.panel.parameters.segmentation
+    assert "bends or shears" in bench.said
+    assert result.GetParentTransformNode() is None
+    # the body's centre, through the grid that was exported, is its centre in the CT, through its transform
+    found = centre(body, matrix_of_export)
+    expected = centre(phantom()[0] > -500, turn(volume.GetParentTransformNode()) @ matrix(volume))
+    assert np.abs(found - expected).max() < 2
+
+
+@pytest.mark.parametrize("axes", [np.eye(3)[:, [2, 0, 1]], np.diag([1, -1, 1]), rotation(15, 25, -10)],
+                         ids=["permuted", "left-handed", "oblique"])
+def test_any_orientation(bench, axes):
+    volume = add_ct(axes=axes)
+    result = bench.segment(volume)
+    assert np.array_equal(label_array(result, volume, "pancreas"), phantom()[1] == 8)
+
+
+def matrix(volume):
+    """4x4 voxel index to RAS, without transforms."""
+    import vtk
+
+    result = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(result)
+    return slicer.util.arrayFromVTKMatrix(result)
+
+
+def turn(transform):
+    """4x4 of a linear transform node, to world."""
+    return slicer.util.arrayFromTransformMatrix(transform, toWorld=True)
+
+
+def centre(mask, ijk_to_ras):
+    """Mean position of a mask's voxels, RAS mm."""
+    return (ijk_to_ras @ np.append(np.argwhere(mask).mean(axis=0)[::-1], 1))[:3]
+
+
+# --- saving
+
+def test_settings_and_organs_come_back_with_the_scene(make_panel, tmp_path, scene):
+    bench = Bench(make_panel)
+    volume = add_ct()
+    bench.panel.parameters.segment.device = "cpu"
+    result = bench.segment(volume)
+    set_state(result, row(result, "liver").segment_id, ACCEPTED)
+    before = rows(result)
+    path = tmp_path / "scene.mrb"
+    assert slicer.util.saveScene(str(path))
+    scene.Clear(0)
+    assert bench.panel.parameters.inputVolume is None
+    slicer.util.loadScene(str(path))
+    parameters = bench.panel.parameters
+    assert parameters.segment.device == "cpu"
+    assert parameters.inputVolume.GetName() == "CT"
+    assert rows(parameters.segmentation) == before
+    assert parameters.segmentation.GetSegmentation().GetNumberOfLayers() == 1
+    assert np.array_equal(label_array(parameters.segmentation, parameters.inputVolume, "liver"), phantom()[1] == 1)
+
+
+def test_organs_come_back_from_a_seg_nrrd(bench, tmp_path):
+    result = bench.segment(add_ct())
+    set_state(result, row(result, "liver").segment_id, ACCEPTED)
+    path = tmp_path / "result.seg.nrrd"
+    assert slicer.util.saveNode(result, str(path))
+    assert rows(slicer.util.loadSegmentation(str(path))) == rows(result)
+
+
+def test_no_model_is_told(make_panel, monkeypatch):
+    monkeypatch.setattr("PartialOrganSegPanel.segment_section.installed_models", dict)
+    panel = make_panel(Doubles(installer=FakeInstaller()))
+    panel.parameters.inputVolume = add_ct()
+    assert "No model" in panel.section("Segment").ui.segmentButton.toolTip
