@@ -15,6 +15,8 @@ from .segment_logic import SegmentRun
 from .segment_table import PREDICTED, rows
 from .segmentation_result import ResultError, find_result, show_3d
 
+FORCE = "--force"  # the command's option, named in its error where it would help
+
 
 class SegmentSection(Section):
     """The button *Segment* turns into *Cancel* while it works."""
@@ -134,12 +136,24 @@ class SegmentSection(Section):
         settings = self.panel.parameters.segment
         card = self._models[settings.model]
         try:
-            self._run = SegmentRun.prepare(volume, card.name, settings.device, card.organs, self._chosen(), target)
+            run = SegmentRun.prepare(volume, card.name, settings.device, card.organs, self._chosen(), target)
         except OSError as error:
             self.strip.say(str(error))
             return
+        self._launch(run)
+
+    def _launch(self, run: SegmentRun) -> None:
+        self._run = run
         self.strip.started(_("Starting ..."))
-        self.panel.run(self._run.arguments, self.strip.progress, self._run.on_result, self._ended)
+        self.panel.run(run.arguments, self.strip.progress, run.on_result, self._ended)
+
+    def _wants_force(self, run: SegmentRun, outcome: Outcome) -> bool:
+        """Whether the command refused what does not look like a CT, and the user wants it segmented all the same."""
+        if outcome.state != "failed" or FORCE not in outcome.message or FORCE in run.arguments:
+            return False
+        question = run.told(outcome.message.split(f"; {FORCE}")[0])
+        choices = [("force", _("Segment it all the same"))]
+        return self.panel.services.dialogs.ask(_("Is this a CT?"), question, choices) == "force"
 
     def _target(self, volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[bool, slicer.vtkMRMLSegmentationNode | None]:
         """Whether to go on, and the segmentation to replace organs of (None: a new one). Asks once a scene, and again
@@ -165,6 +179,10 @@ class SegmentSection(Section):
 
     def _ended(self, outcome: Outcome) -> None:
         run, self._run = self._run, None
+        if self._wants_force(run, outcome):
+            run.arguments.append(FORCE)
+            self._launch(run)
+            return
         try:
             if outcome.state != "done":
                 self.strip.ended(outcome, run.told(outcome.message))

@@ -40,7 +40,7 @@ def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile
     """
     if ct.follows_volume and tuple(volume.GetImageData().GetDimensions()) != ct.size:
         raise ResultError(_("The CT was changed during the run; its result was dropped."))
-    staged = _read(path, ct)
+    staged = _read(path, ct) if any(report["volume_ml"] for report in reports.values()) else _nothing()
     for number, organ in enumerate(organ for organ in organs if organ.name in reports):
         if staged.GetSegment(organ.name) is None:
             staged.AddEmptySegment(organ.name, organ.title, [c / 255 for c in organ.colour])
@@ -66,6 +66,13 @@ def _replace(segmentation: slicer.vtkSegmentation, staged: slicer.vtkSegmentatio
         segment_id = segmentation.GenerateUniqueSegmentID(organ)
         segmentation.AddSegment(staged.GetSegment(organ), segment_id)
         segmentation.SetSegmentIndex(segment_id, place)
+
+
+def _nothing() -> slicer.vtkSegmentation:
+    """The segmentation of a CT without any organ; Slicer cannot read a file without segments."""
+    segmentation = slicer.vtkSegmentation()
+    segmentation.SetSourceRepresentationName(BINARY)
+    return segmentation
 
 
 def _read(path: Path, ct: CtFile) -> slicer.vtkSegmentation:

@@ -277,6 +277,28 @@ def test_changed_ct_drops_the_result(bench, scene):
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
+def test_what_does_not_look_like_a_ct_is_asked_about(make_panel):
+    bench = Bench(make_panel, "force", None)
+    volume = add_ct("MR 1")
+    for _ in range(2):
+        bench.start(volume)
+        bench.process.say("error", message=f"{bench.process.arguments[1]}: expected a CT in HU, found 8-bit grey values; "
+                                           "--force segments it anyway")
+        bench.process.end(1)
+        if len(bench.services.processes) == 2:
+            assert "--force" in bench.process.arguments
+            bench.process.end(1)
+    assert bench.services.dialogs.asked[0][1] == "MR 1: expected a CT in HU, found 8-bit grey values"
+    assert len(bench.services.processes) == 3
+    assert bench.ui.segmentButton.text == "Segment"
+
+
+def test_no_organ_at_all_is_a_result(bench):
+    result = bench.segment(add_ct(), array=np.zeros_like(phantom()[1]))
+    assert [one.organ for one in rows(result)] == list(WORD16.names)
+    assert "0 of 16 organs found" in bench.said
+
+
 # --- a second run
 
 def test_second_run_is_asked_once_and_replaces(make_panel, scene):

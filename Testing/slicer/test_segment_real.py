@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import slicer
 from doubles import Doubles
-from scenes import add_ct, label_array, phantom
+from PartialOrganSegPanel.segment_table import rows
+from scenes import add_ct, add_transform, label_array, phantom, rotation
 
 ROLE = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
 
@@ -32,3 +33,32 @@ def test_embedded_model_through_the_button(make_panel, until):
     liver = label_array(result, volume, "liver")
     overlap = 2 * np.count_nonzero(liver & (labels == 1)) / (np.count_nonzero(liver) + np.count_nonzero(labels == 1))
     assert overlap > 0.5
+
+
+@pytest.mark.timeout(300)
+def test_cancel_of_a_real_run(make_panel, until, scene):
+    panel = make_panel(Doubles(real_process=True))
+    section = panel.section("Segment")
+    panel.parameters.inputVolume = add_ct()
+    section.ui.segmentButton.click()
+    until(lambda: section.strip.bar.maximum > 0, 120)  # the first progress
+    section.ui.segmentButton.click()
+    until(lambda: panel.job is None, 20)
+    assert section.strip.text.text == "Cancelled."
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+@pytest.mark.timeout(300)
+def test_oblique_ct_under_a_transform(make_panel, until):
+    """The patient stands straight only with the transform applied: without it the liver would not be found."""
+    turned = rotation(0, 0, 180) @ rotation(20, 10, 0)
+    panel = make_panel(Doubles(real_process=True))
+    volume = add_ct(axes=turned)
+    volume.SetAndObserveTransformNodeID(add_transform(turned.T, (0, 0, 0)).GetID())
+    panel.parameters.segment.someOrgans = True
+    panel.parameters.segment.organs = ["liver", "bladder"]
+    result, said = segment(panel, until, volume)
+    assert "transform T applied" in said
+    assert [one.organ for one in rows(result)] == ["liver", "bladder"]
+    liver, expected = label_array(result, volume, "liver"), phantom()[1] == 1
+    assert 2 * np.count_nonzero(liver & expected) / (np.count_nonzero(liver) + np.count_nonzero(expected)) > 0.5
