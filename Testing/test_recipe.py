@@ -32,6 +32,27 @@ def test_overrides_are_yaml(tmp_path: Path):
     assert found.start_from is None
 
 
+def test_a_stage_changes_what_it_names(tmp_path: Path):
+    """Groups of the optimiser, the schedule and the sampling are changed key by key, losses as a whole."""
+    found = recipe(tmp_path, "stages.1.steps=9", "stages.1.optimiser.ema=0.25", steps=5, seed=3,
+                   optimiser={"learning_rate": 0.5, "name": "sgd"}, losses={"marginal_dice": 1.0},
+                   stages=[{}, {"use": ["full", "partial"], "losses": {"entropy": 2.0}}]).resolved_stages()
+    assert [stage.steps for stage in found] == [5, 9]
+    assert [stage.losses for stage in found] == [{"marginal_dice": 1.0}, {"entropy": 2.0}]
+    assert [(stage.optimiser.name, stage.optimiser.learning_rate) for stage in found] == [("sgd", 0.5)] * 2
+    assert [stage.optimiser.ema for stage in found] == [0.99, 0.25]
+    assert found[0].use is None
+    assert [kind.value for kind in found[1].use] == ["full", "partial"]
+    assert [stage.steps for stage in recipe(tmp_path, steps=5).resolved_stages()] == [5]
+    with pytest.raises(UserError, match=r"--set stages\.7\.steps=9: expected a number from 0 to 0, found '7'"):
+        recipe(tmp_path, "stages.7.steps=9", stages=[{}])
+
+
+def test_paths_of_overrides_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert recipe(tmp_path / "recipes", "manifest=data/m.yaml").manifest == tmp_path.resolve() / "data" / "m.yaml"
+
+
 def test_paths_are_relative_to_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "mit Blank ä"
     found = recipe(folder, start_from="../model")
@@ -63,6 +84,16 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path, monkeypatch: pytest.Mo
     ({"losses": {"marginal_dice": "much"}}, r"losses\.marginal_dice: "),
     ({"augmentation": {"strength": 3}}, r"augmentation\.strength: "),
     ({"manifest": None}, "manifest: "),
+    ({"optimiser": {"name": "adan"}}, r"optimiser\.name: expected 'adamw', .*found 'adan' \(did you mean 'adam'\?\)"),
+    ({"schedule": {"name": "plato"}}, r"schedule\.name: expected 'poly', .*found 'plato'"),
+    ({"use": ["ful"]}, r"use\.0: expected 'full', .*found 'ful' \(did you mean 'full'\?\)"),
+    ({"train_parameters": "("}, r"train_parameters: expected a regular expression, found '\('"),
+    ({"validation": {"shar": 0.2}}, r"validation\.shar: unknown setting \(did you mean 'share'\?\)"),
+    ({"stages": [{}, {"stepz": 3}]}, r"stages\.1\.stepz: unknown setting \(did you mean 'steps'\?\); known: steps, "),
+    ({"stages": [{"pseudo_labels": {"evry": 3}}]}, r"stages\.0\.pseudo_labels\.evry: .*did you mean 'every'"),
+    ({"stages": [{"optimiser": {"learning_rate": -1}}]}, r"stages\.0\.optimiser\.learning_rate: .*found -1"),
+    ({"stages": [3]}, r"stages\.0: .*found 3"),
+    ({"stages": {"a": 3}}, "stages: "),
     ({"bundle": {"name": "my model"}}, r"bundle\.name: "),
     ({"bundle": {"licences": {"code": "MIT"}}}, r"bundle\.licences: expected the keys code, weights, data, found code"),
 ])

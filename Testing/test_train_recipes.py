@@ -18,6 +18,7 @@ from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.geometry import Volume
 from PartialOrganSegLib.models.bundle import load_bundle
+from PartialOrganSegLib.training import batches
 from PartialOrganSegLib.training.recipe import Recipe, load_recipe
 from PartialOrganSegLib.training.trainer import train
 
@@ -39,6 +40,13 @@ class Signal(Reporter):
     def progress(self, stage: str, done: int, total: int) -> None:
         if stage == "training" and done == self.after:
             signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fewer_patches_for_the_prior():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "DISTRIBUTION_PATCHES", 8)
+        yield
 
 
 @pytest.fixture(scope="module")

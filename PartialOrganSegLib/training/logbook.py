@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ class Logbook:
     def close(self) -> None:
         """Tells the share of time spent waiting; where it is large, what helps."""
         if self._events is not None:
-            self._events.close()
+            with contextlib.suppress(OSError):  # a full disk has been told by then
+                self._events.close()
         share = self._waited / self._seconds if self._seconds else 0.0
         self._reporter.metric(step=self._step, total_seconds=round(self._seconds, 1), waited_share=round(share, 3))
         if share > WAIT_TOLD and self._waited > WAIT_NOTICED:
