@@ -1,0 +1,81 @@
+"""How much is spent on a row: the same number of steps, and with the small budget the same small network and grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from PartialOrganSegLib.resources import resource
+from PartialOrganSegLib.training.recipe import Recipe, load_recipe
+
+from .tables import Row, Table
+
+# What a row keeps of its recipe: losses and their arguments, stages and regimes, sampling, deep supervision, HU window,
+# augmentation. Replaced: what needs a GPU or days.
+SMALL_SETTINGS: dict[str, object] = {
+    "spacing_zyx": [8.0, 8.0, 8.0], "patch_zyx": [32, 32, 48], "batch_size": 2,
+    "network": {"name": "light_unet", "arguments": {"channels": [8, 16, 32, 48], "norm": "instance"}},
+    "schedule": {"name": "poly"}, "validation": None, "half_precision": False, "workers": 0, "checkpoint_every": 100,
+}
+SMALL_OPTIMISER = {"name": "adamw", "learning_rate": 0.003, "dual_learning_rate": 0.006, "weight_decay": 0.01,
+                   "warmup_steps": 10, "decay_power": 0.9, "clip_gradient": 5.0, "ema": 0.97}
+SMALL_CRF = "loss_arguments.crf.radius=[0, 2, 2]"  # 16 mm; the recipe's five voxels of 1 mm would be 40 mm here
+
+
+@dataclass(frozen=True)
+class Budget:
+    """`steps` of every row (None: as many as the table's recipe has), `phantoms` where no data is given."""
+
+    name: str
+    steps: int | None
+    phantoms: int
+
+
+BUDGETS = {"small": Budget("small", 300, 24), "full": Budget("full", None, 60)}
+
+
+def row_recipe(table: Table, row: Row, budget: Budget, manifest: Path, seed: int) -> Recipe:
+    """The shipped recipe of a row with its changes and the budget's. Stages keep their shares of the steps."""
+    path = _shipped(row.recipe)
+    changes = [*row.changes, f"manifest={_text(str(manifest))}", f"seed={seed}"]
+    if budget.name == "small":
+        settings = {**SMALL_SETTINGS, **table.small}
+        if row.recipe == "partialorganseg":
+            settings = SMALL_SETTINGS  # not the table's: it is a 3D recipe
+        changes = [*(f"{key}={_text(value)}" for key, value in settings.items()), *changes]
+        if row.recipe == "scribble_crf":
+            changes.append(SMALL_CRF)
+    steps = budget.steps or total_steps(load_recipe(_shipped(table.recipe)))
+    return load_recipe(path, [*changes, *_stage_changes(load_recipe(path, changes), steps, budget)])
+
+
+def total_steps(recipe: Recipe) -> int:
+    """The steps of all stages."""
+    return sum(stage.steps for stage in recipe.resolved_stages())
+
+
+def _shipped(name: str) -> Path:
+    return resource("recipes", f"{name}.yaml")
+
+
+def _stage_changes(recipe: Recipe, steps: int, budget: Budget) -> list[str]:
+    """Deals `steps` to the stages as the recipe does; pseudo-labels are renewed as often in a stage as there."""
+    stages = recipe.resolved_stages()
+    total, done, given, changes = total_steps(recipe), 0, 0, []
+    for number, stage in enumerate(stages):
+        place = f"stages.{number}." if recipe.stages else ""
+        done += stage.steps
+        own = max(1, round(steps * done / total) - given)
+        given += own
+        changes.append(f"{place}steps={own}")
+        if stage.pseudo_labels is not None:
+            changes.append(f"{place}pseudo_labels.every={max(1, round(stage.pseudo_labels.every * own / stage.steps))}")
+        if budget.name == "small":
+            changes.append(f"{place}optimiser={_text(SMALL_OPTIMISER)}")
+    return changes
+
+
+def _text(value: object) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()

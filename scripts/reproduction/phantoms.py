@@ -1,0 +1,57 @@
+"""Synthetic patients of the benchmark: the library's phantoms, each bent into an anatomy of its own.
+
+Rendered at 4 mm and resampled by the recipes, so that partial volume is that of a real CT. Contrast phase, contents,
+noise and scanner are drawn anew for each patient, as measured on real CTs (`data.tissues`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from PartialOrganSegLib.data.phantom import make_phantom
+from PartialOrganSegLib.data.synthesis import synthesise_ct
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
+from PartialOrganSegLib.geometry import Volume
+
+VERSION = 1  # raised when the same number would give another patient
+SPACING_MM = 4.0
+SHAPE_ZYX = (120, 72, 108)
+BEND_MM, BEND_SMOOTH_MM = 9.0, 45.0  # standard deviation of the displacement, and of the Gaussian that smooths it
+SHIFT_MM = 15.0  # of the field of view, along each axis
+
+
+def make_patient(folder: Path, number: int) -> tuple[Path, Path]:
+    """Image and label map (WORD's sixteen organs) of patient `number`, made unless they are in `folder`."""
+    files = tuple(folder / part / f"phantom_{number:03}.nii.gz" for part in ("images", "labels"))
+    if not all(file.exists() for file in files):
+        for file in files:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        generator = np.random.default_rng([VERSION, number])
+        centre = generator.uniform(-SHIFT_MM, SHIFT_MM, 3)
+        _, straight = make_phantom(SHAPE_ZYX, (SPACING_MM,) * 3, number, tuple(centre))
+        labels = _bent(straight, generator)
+        write_labelmap(files[1], labels)
+        write_ct(files[0], synthesise_ct(labels, generator))
+    return files
+
+
+def make_patients(folder: Path, count: int, reporter: Reporter) -> list[tuple[Path, Path]]:
+    """Image and label map of the patients 0 to `count` - 1."""
+    made = []
+    for number in range(count):
+        made.append(make_patient(folder, number))
+        reporter.progress("phantoms", number + 1, count)
+    return made
+
+
+def _bent(labels: Volume, generator: np.random.Generator) -> Volume:
+    places = np.indices(labels.array.shape, np.float32)
+    for axis in places:
+        field = ndimage.gaussian_filter(generator.standard_normal(axis.shape, np.float32),
+                                        BEND_SMOOTH_MM / SPACING_MM, mode="nearest")
+        axis += field * (BEND_MM / SPACING_MM / field.std())
+    return Volume(ndimage.map_coordinates(labels.array, places, order=0, mode="nearest"), labels.grid)

@@ -1,0 +1,165 @@
+"""The papers' tables: which data sets a row sees, with which shipped recipe, the published figure, and the claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from PartialOrganSegLib.annotation import Kind
+
+SCRATCH = "start_from=null"  # our own recipe without the embedded model, which no other row starts from
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Cases annotated in one way. `share`: of the training cases, against the other sets' shares.
+
+    `organs`: those annotated (partial sets). `same_cases_as`: another set whose cases this one annotates differently.
+    """
+
+    name: str
+    kind: Kind
+    share: int = 1
+    organs: tuple[str, ...] = ()
+    same_cases_as: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A shipped recipe with `changes` ("key=value", as for `partialorganseg train --set`) on some data sets.
+
+    `published`: the paper's mean Dice. `organs`: the label space where it is not the table's.
+    """
+
+    key: str
+    title: str
+    recipe: str
+    datasets: tuple[str, ...]
+    published: float | None = None
+    changes: tuple[str, ...] = ()
+    organs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Row `better` has the higher mean Dice than row `worse`."""
+
+    better: str
+    worse: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One paper's table. `recipe`: the one whose number of steps every row gets with the full budget.
+
+    `small_organs` and `small` (recipe settings): what the small budget takes instead.
+    """
+
+    key: str
+    title: str
+    source: str
+    recipe: str
+    organs: tuple[str, ...]
+    small_organs: tuple[str, ...]
+    datasets: tuple[DataSet, ...]
+    rows: tuple[Row, ...]
+    claims: tuple[Claim, ...]
+    small: Mapping[str, object] = field(default_factory=dict)
+
+
+def _pann() -> Table:
+    # Zhou 2019 (v1), table 1, ResNet-50.
+    published = {"semi": (.7593, .7632, .7596, .7669), "partial": (.7650, .7662, .7631, .7705),
+                 "pann_3d": (.7716, .7712, .7705, .7833)}
+    titles = {"semi": "semi", "partial": "partial", "pann_3d": "PaNN"}
+    first_stage = "stages=[{name: full, steps: 80000, use: [full]}]"
+    rows = [Row("full", "full labels alone", "pann_3d", ("F",), .7535, (first_stage,))]
+    for recipe, figures in published.items():
+        for sets, figure in zip(("A", "B", "C", "ABC"), figures, strict=True):
+            rows.append(Row(f"{recipe.removesuffix('_3d')}_{sets.lower()}", f"{titles[recipe]} {sets}", recipe,
+                            ("F", *sets), figure))
+    rows.append(Row("own", "partialorganseg", "partialorganseg", ("F", *"ABC"), None, (SCRATCH,)))
+    return Table(
+        "pann", "Prior-aware network: few full labels, three partially labelled sets",
+        "Zhou 2019 (arXiv v1), table 1: BTCV, 13 organs, DeepLabV3+ with ResNet-50; with a 3D U-Net, which is the "
+        "recipe here, full .7066, semi ABC .7193, partial ABC .7163, PaNN ABC .7208",
+        "pann_3d",
+        ("spleen", "right_kidney", "left_kidney", "gallbladder", "esophagus", "liver", "stomach", "aorta",
+         "inferior_vena_cava", "portal_and_splenic_vein", "pancreas", "right_adrenal", "left_adrenal"),
+        ("spleen", "right_kidney", "left_kidney", "liver", "stomach", "pancreas"),
+        (DataSet("F", Kind.FULL, 3), DataSet("A", Kind.PARTIAL, 5, ("spleen",)),
+         DataSet("B", Kind.PARTIAL, 5, ("pancreas",)), DataSet("C", Kind.PARTIAL, 5, ("liver",))),
+        tuple(rows),
+        (Claim("semi_abc", "full"), Claim("partial_abc", "semi_abc"), Claim("pann_abc", "partial_abc"),
+         Claim("pann_abc", "full"), Claim("own", "full"), Claim("own", "semi_abc"), Claim("own", "partial_abc"),
+         Claim("own", "pann_abc")))
+
+
+def _marginal() -> Table:
+    organs = ("liver", "spleen", "pancreas", "left_kidney", "right_kidney")
+    everything = ("F", "P1", "P2", "P3", "P4")
+    return Table(
+        "marginal", "Marginal and exclusion loss: few full labels, four single-organ sets",
+        "Shi 2021, tables 3 and 7: mean over organs and data sets, CE + Dice; 3D nnU-Net",
+        "marginal", organs, organs,
+        (DataSet("F", Kind.FULL, 2), DataSet("P1", Kind.PARTIAL, 4, ("liver",)),
+         DataSet("P2", Kind.PARTIAL, 4, ("spleen",)), DataSet("P3", Kind.PARTIAL, 4, ("pancreas",)),
+         DataSet("P4", Kind.PARTIAL, 4, ("left_kidney", "right_kidney"))),
+        (Row("full", "F alone", "marginal", ("F",), .874),
+         Row("marginal", "marginal", "marginal", everything, .921),
+         Row("exclusion", "marginal + exclusion", "marginal_exclusion", everything, .931),
+         Row("own", "partialorganseg", "partialorganseg", everything, None, (SCRATCH,))),
+        (Claim("marginal", "full"), Claim("exclusion", "marginal"), Claim("exclusion", "full"), Claim("own", "full"),
+         Claim("own", "marginal"), Claim("own", "exclusion")))
+
+
+def _pipo() -> Table:
+    organs = ("liver", "left_kidney", "right_kidney", "spleen")
+    rows = [Row(key, " + ".join(sets), "pipo_fan", sets, figure) for key, sets, figure in (  # table II
+        ("btcv", ("BTCV",), .936), ("btcv_lits", ("BTCV", "LiTS"), .942), ("btcv_kits", ("BTCV", "KiTS"), .935),
+        ("btcv_spleen", ("BTCV", "Spleen"), .944), ("single_organs", ("LiTS", "KiTS", "Spleen"), .937),
+        ("all", ("BTCV", "LiTS", "KiTS", "Spleen"), .944))]
+    for inputs, outputs, figure in ((1, 1, .941), (3, 1, .949), (5, 1, .945), (3, 3, .951), (5, 3, .953), (5, 5, .956)):
+        changes = (f"network.arguments.input_scales={inputs}", f"network.arguments.output_scales={outputs}",
+                   f"stages.0.deep_supervision.weights={[1.0] * outputs}")
+        if outputs == 1:  # nothing to fuse
+            changes = (*changes[:2], "stages=[{name: deep supervision, steps: 200000, phase: deep_supervision, "
+                                     "deep_supervision: {weights: [1.0], pooled: true}}]")
+        rows.append(Row(f"scales_{inputs}_{outputs}", f"LiTS, liver, ({inputs}, {outputs}) scales", "pipo_fan",
+                        ("LiTS",), figure, changes, ("liver",)))  # table VII
+    rows.append(Row("own", "partialorganseg", "partialorganseg", rows[5].datasets, None, (SCRATCH,)))
+    return Table(
+        "pipo", "PIPO-FAN and target adaptive loss: single-organ sets pooled, and numbers of scales",
+        "Fang 2020, tables II (mean of liver, kidney, spleen on BTCV) and VII (liver on LiTS)",
+        "pipo_fan", organs, organs,
+        (DataSet("BTCV", Kind.FULL, 3), DataSet("LiTS", Kind.PARTIAL, 5, ("liver",)),
+         DataSet("KiTS", Kind.PARTIAL, 5, ("left_kidney", "right_kidney")),
+         DataSet("Spleen", Kind.PARTIAL, 5, ("spleen",))),
+        tuple(rows),
+        (Claim("all", "btcv"), Claim("single_organs", "btcv"), Claim("scales_5_5", "scales_1_1"),
+         Claim("scales_5_5", "scales_5_1"), Claim("own", "btcv"), Claim("own", "all")),
+        # The recipe's own network with an eighth of the channels, on slices fine enough for its five levels.
+        {"spacing_zyx": [8.0, 6.0, 6.0], "patch_zyx": [3, 48, 64], "batch_size": 8,
+         "network": {"name": "pipo_fan", "arguments": {"channels": [8, 16, 32, 64, 64]}}})
+
+
+def _word() -> Table:
+    organs = ("liver", "spleen", "left_kidney", "right_kidney", "stomach", "gallbladder", "esophagus", "pancreas",
+              "duodenum", "colon", "intestine", "adrenal", "rectum", "bladder", "head_of_left_femur",
+              "head_of_right_femur")
+    rows = [Row(key, title, f"scribble_{key}", ("scribbles",), figure) for key, title, figure in (  # table 6
+        ("pce", "pCE", .7206), ("crf", "pCE + CRF", .7191), ("em", "pCE + EM", .7390), ("ivm", "pCE + IVM", .7499),
+        ("em_ivm", "pCE + EM + IVM", .7681))]
+    rows += [Row("dense", "dense labels, CE + Dice", "scribble_dense", ("dense",), .8667),
+             Row("own", "partialorganseg", "partialorganseg", ("scribbles",), None, (SCRATCH,))]
+    return Table(
+        "word", "Learning from scribbles", "Luo 2021, table 6: WORD, 16 organs, 2D ResU-Net", "scribble_pce",
+        organs, ("liver", "spleen", "left_kidney", "right_kidney", "stomach", "colon", "bladder",
+                 "head_of_left_femur", "head_of_right_femur"),
+        (DataSet("scribbles", Kind.SCRIBBLE), DataSet("dense", Kind.FULL, same_cases_as="scribbles")),
+        tuple(rows),
+        (Claim("em", "pce"), Claim("ivm", "pce"), Claim("em_ivm", "em"), Claim("em_ivm", "ivm"),
+         Claim("dense", "em_ivm"), Claim("own", "pce"), Claim("own", "em_ivm")))
+
+
+TABLES = {table.key: table for table in (_pann(), _marginal(), _pipo(), _word())}
