@@ -35,6 +35,13 @@ class SegmentParameters:
     earlier: EarlierResult = EarlierResult.ASK
 
 
+@parameterPack
+class ReviewParameters:
+    """Section Review. `advance`: go on to the next organ after a decision."""
+
+    advance: bool = True
+
+
 @parameterNodeWrapper
 class Parameters:
     """`inputVolume` is the CT at hand and `segmentation` its segmentation, for all sections."""
@@ -42,3 +49,4 @@ class Parameters:
     inputVolume: slicer.vtkMRMLScalarVolumeNode
     segmentation: slicer.vtkMRMLSegmentationNode
     segment: SegmentParameters
+    review: ReviewParameters

@@ -1,6 +1,7 @@
 """The sections of the panel, in the order of the work. A new one is one line here."""
 
+from .review_section import ReviewSection
 from .segment_section import SegmentSection
 from .setup_section import SetupSection
 
-SECTIONS = (SetupSection, SegmentSection)
+SECTIONS = (SetupSection, SegmentSection, ReviewSection)

@@ -1,0 +1,41 @@
+"""Active editing time: seconds between signs of work, without the pauses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+PAUSE_S = 60.0  # somebody who did nothing for longer was away; looking at a slice takes less
+
+
+class ActiveTime:
+    """Adds up seconds under a key (an organ) between signs of work. A gap above `PAUSE_S` does not count.
+
+    `now` gives seconds of any monotonic clock.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._key = ""
+        self._last: float | None = None
+        self._pending: dict[str, float] = {}
+
+    def switch(self, key: str) -> None:
+        """Work goes on with another organ; an empty key stops the clock."""
+        self.sign()
+        self._key = key
+        self._last = self._now() if key else None
+
+    def sign(self) -> None:
+        """The user did something."""
+        if self._last is None:
+            return
+        now = self._now()
+        if now - self._last <= PAUSE_S:
+            self._pending[self._key] = self._pending.get(self._key, 0.0) + now - self._last
+        self._last = now
+
+    def take(self) -> dict[str, float]:
+        """Seconds per key since the last call, to be recorded."""
+        taken, self._pending = self._pending, {}
+        return taken

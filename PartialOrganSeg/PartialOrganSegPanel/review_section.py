@@ -1,0 +1,352 @@
+"""Section Review: go through the organs, correct them in the segment editor, accept them or mark them as absent."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from PartialOrganSegLib.errors import UserError
+
+from . import review_table
+from .review_counts import voxel_ml
+from .review_export import reference_volume, reviewed_segmentations, write_case, write_table
+from .review_logic import Review, accepted_organs
+from .review_prediction import forget_predictions, predicted_segment
+from .section import Section, offer
+from .segment_table import ABSENT, ACCEPTED, PREDICTED, rows
+
+SETTLE_MS = 500  # after the last of a series of edits, before they are counted
+EDITOR_TAG = "PartialOrganSegReview"  # singleton tag of the segment editor's parameter node
+
+
+class ReviewSection(Section, VTKObservationMixin):
+    """Watches the panel's segmentation, also while the module is closed: edits elsewhere count as edits, but only
+    time with the module open counts as time."""
+
+    NAME = "Review"
+
+    def setup(self) -> None:
+        VTKObservationMixin.__init__(self)
+        self._review: Review | None = None
+        self._open = False
+        self._editor_node: slicer.vtkMRMLSegmentEditorNode | None = None
+        self._settle = qt.QTimer(self.widget)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(SETTLE_MS)
+        self._settle.connect("timeout()", self._look)
+        self.editor = slicer.qMRMLSegmentEditorWidget()
+        self.editor.setMRMLScene(slicer.mrmlScene)
+        self.editor.segmentationNodeSelectorVisible = False
+        self.editor.sourceVolumeNodeSelectorVisible = False
+        self.editor.switchToSegmentationsButtonVisible = False
+        self.ui.editorLayout.addWidget(self.editor)
+        self.editor.connect("currentSegmentIDChanged(QString)", self._selected_in_editor)
+        review_table.prepare(self.ui.organTable)
+        self.ui.organTable.connect("itemSelectionChanged()", self._selected_in_table)
+        self._shortcuts = []
+        for name, key, action in (("acceptButton", "Shift+A", self._accept), ("absentButton", "Shift+X", self._absent),
+                                  ("backButton", "Shift+P", self._back), ("nextButton", "Shift+N", self._next),
+                                  ("undoButton", "Shift+Z", self._undo)):
+            button = getattr(self.ui, name)
+            button.connect("clicked()", action)
+            shortcut = qt.QShortcut(qt.QKeySequence(key), self.widget)
+            shortcut.connect("activated()", button.click)
+            shortcut.setEnabled(False)
+            self._shortcuts.append(shortcut)
+        self.ui.tableButton.connect("clicked()", self._export_table)
+        self.ui.caseButton.connect("clicked()", self._export_case)
+
+    # --- moments of the section
+
+    def bound(self) -> None:
+        self._unwatch()
+        scene = slicer.mrmlScene
+        node = scene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = slicer.vtkMRMLSegmentEditorNode()
+            node.SetSingletonTag(EDITOR_TAG)
+            node = scene.AddNode(node)
+        self._editor_node = node
+        self.editor.setMRMLSegmentEditorNode(node)
+        self.addObserver(scene, slicer.vtkMRMLScene.StartSaveEvent, self._saving)
+        self._say("")
+
+    def entered(self) -> None:
+        self._open = True
+        self.editor.setupViewObservations()
+        self.editor.installKeyboardShortcuts()
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(True)
+        scene = slicer.mrmlScene
+        crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        if crosshair is not None:  # the mouse moves in a slice view
+            self._observe(crosshair, slicer.vtkMRMLCrosshairNode.CursorPositionModifiedEvent, self._working)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            self._observe(node, vtk.vtkCommand.ModifiedEvent, self._working)
+        self._look()
+        self._resume_clock()
+
+    def left(self) -> None:
+        self._open = False
+        self.editor.setActiveEffect(None)
+        self.editor.uninstallKeyboardShortcuts()
+        self.editor.removeViewObservations()
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(False)
+        self.removeObservers(self._working)
+        if self._review is not None:
+            self._review.clock.switch("")
+            self._review.write_times()
+
+    def refresh(self) -> None:
+        node = self.panel.parameters.segmentation
+        if self._review is None or self._review.segmentation is not node or node is None:
+            self._watch(node)
+        self._show()
+
+    def node_removed(self, node: slicer.vtkMRMLNode) -> None:
+        if node.IsA("vtkMRMLSegmentationNode"):
+            forget_predictions()
+
+    def closing(self) -> None:
+        self._unwatch()
+
+    # --- the segmentation at hand
+
+    def _observe(self, node: slicer.vtkMRMLNode, event: int, method: Any) -> None:
+        if not self.hasObserver(node, event, method):
+            self.addObserver(node, event, method)
+
+    def _watch(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        self._unwatch_segmentation()
+        if node is None or not rows(node):
+            return
+        self._review = Review(node, self.editor.saveStateForUndo)
+        events = slicer.vtkSegmentation
+        for event in (events.SourceRepresentationModified, events.SegmentAdded, events.SegmentRemoved,
+                      events.SegmentModified):
+            self.addObserver(node, event, self._edited)
+        self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._edited)
+        self._review.look()
+        self.editor.setSegmentationNode(node)
+        self.editor.setSourceVolumeNode(reference_volume(node) or self.panel.parameters.inputVolume)
+        self._select(rows(node)[0].segment_id, jump=False)
+
+    def _unwatch_segmentation(self) -> None:
+        """Records the times of the segmentation at hand and lets go of it."""
+        self._settle.stop()
+        self.removeObservers(self._edited)
+        review, self._review = self._review, None
+        if review is None:
+            return
+        review.clock.switch("")
+        if review.segmentation is not None:
+            review.write_times()
+        self.editor.setActiveEffect(None)
+        self.editor.setSegmentationNode(None)
+
+    def _unwatch(self) -> None:
+        self._unwatch_segmentation()
+        self.removeObservers(self._saving)
+
+    @property
+    def _current(self) -> str:
+        """ID of the selected segment, empty when none of ours is."""
+        segment_id = self.editor.currentSegmentID() if self._review else ""
+        return segment_id if segment_id and self._review.row(segment_id) else ""
+
+    def _select(self, segment_id: str, jump: bool = True) -> None:
+        self.editor.setCurrentSegmentID(segment_id)
+        self._resume_clock()
+        node = self._review.segmentation
+        if jump and not self._review.is_empty(segment_id):
+            slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *node.GetSegmentCenterRAS(segment_id))
+        self._show()
+
+    def _selected_in_table(self) -> None:
+        segment_id = review_table.chosen(self.ui.organTable)
+        if segment_id and segment_id != self._current:
+            self._select(segment_id)
+
+    def _selected_in_editor(self, _segment_id: str) -> None:
+        if self._review is not None:
+            self._resume_clock()
+            self._show()
+
+    # --- time and edits
+
+    def _resume_clock(self) -> None:
+        if self._review is not None:
+            self._review.clock.switch(self._current if self._open else "")
+
+    def _working(self, _caller: Any, _event: Any) -> None:
+        if self._review is not None:
+            self._review.clock.sign()
+
+    def _edited(self, _caller: Any, _event: Any) -> None:
+        self._settle.start()
+
+    def _look(self) -> None:
+        """Counts what was edited, and shows it."""
+        self._settle.stop()
+        if self._review is None or self._review.segmentation is None:
+            return
+        self._review.clock.sign()
+        if self._review.look():
+            self._review.write_times()
+        if not self._current:
+            self._resume_clock()
+        self._show()
+
+    def _saving(self, _caller: Any, _event: Any) -> None:
+        if self._review is not None:
+            self._look()
+            self._review.write_times()
+
+    # --- what is shown
+
+    def _show(self) -> None:
+        review, node = self._review, self.panel.parameters.segmentation
+        lines = [self._line(row) for row in rows(node)] if review else []
+        review_table.fill(self.ui.organTable, lines, self._current)
+        self.ui.organTable.enabled = bool(lines)
+        self.ui.organLabel.text = self._organ_text()
+        self.ui.progressLabel.text = self._progress_text(node, lines)
+        self._offer_buttons(node)
+
+    def _line(self, row: Any) -> review_table.TableLine:
+        segment, record = self._review.segment(row.segment_id), self._review.record(row.segment_id)
+        ml = record.voxels * voxel_ml(self._review.segmentation, segment) if record else None
+        return review_table.TableLine(row.segment_id, segment.GetName(), segment.GetColor(), ml, row.checks, row.state)
+
+    def _progress_text(self, node: slicer.vtkMRMLSegmentationNode | None, lines: list[review_table.TableLine]) -> str:
+        if node is None:
+            return _("Choose a segmentation, or make one in section Segment.")
+        if self._review is None:
+            return _("{name} was not made by PartialOrganSeg: its segments are not marked as organs. Segment the CT in "
+                     "section Segment to review its organs.").format(name=node.GetName())
+        decided = sum(line.state in (ACCEPTED, ABSENT) for line in lines)
+        return _("{decided} of {all} organs accepted or absent.").format(decided=decided, all=len(lines))
+
+    def _organ_text(self) -> str:
+        """Time and changes of the selected organ."""
+        if not self._current:
+            return ""
+        record, row = self._review.record(self._current), self._review.row(self._current)
+        if record is None:
+            return ""
+        minutes, seconds = divmod(round(record.seconds), 60)
+        parts = [_("{organ}: {minutes}:{seconds:02d} min").format(
+            organ=self._review.segment(self._current).GetName(), minutes=minutes, seconds=seconds)]
+        if row.predicted_ml is not None:
+            parts.append(_("predicted {ml:.1f} ml").format(ml=row.predicted_ml))
+        if record.added is None:
+            parts.append(_("changes unknown: the prediction was not saved with it"))
+        else:
+            parts.append(_("+{added} -{removed} voxels").format(added=record.added, removed=record.removed))
+        if record.dice is not None:
+            parts.append(_("Dice with the prediction {dice:.3f}").format(dice=record.dice))
+        return ", ".join(parts)
+
+    def _offer_buttons(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        organ, review = self._current, self._review
+        none = "" if organ else (_("Select an organ in the table.") if review else _("There is nothing to review."))
+        state = review.row(organ).state if organ else ""
+        empty = bool(organ) and review.is_empty(organ)
+        accept = none or (_("The organ is accepted.") if state == ACCEPTED else
+                          _("The organ has no voxel: draw it, or mark it as absent.") if empty else "")
+        offer(self.ui.acceptButton, accept, _("The organ is right as it is and becomes a label (Shift+A)"))
+        offer(self.ui.absentButton, none or (_("The organ is marked as absent.") if state == ABSENT else ""),
+              _("The organ is not in this CT; its segment is emptied (Shift+X)"))
+        back = none or (_("The organ is as it was predicted.") if state == PREDICTED else
+                        "" if predicted_segment(node, organ) else
+                        _("The prediction was not kept: it is saved in .mrb, not in .seg.nrrd files."))
+        offer(self.ui.backButton, back, _("Drops the corrections of this organ (Shift+P)"))
+        offer(self.ui.undoButton, "" if review else none,
+              _("Takes back the last edit, acceptance or other change (Shift+Z)"))
+        done = "" if not review or review.next_to_check(organ) else _("All organs are accepted or absent.")
+        offer(self.ui.nextButton, done or ("" if review else none),
+              _("Selects the next organ that is neither accepted nor absent (Shift+N)"))
+        offer(self.ui.tableButton, "" if review else none,
+              _("Saves time, voxels changed and Dice per organ, of all segmentations of the scene, as CSV"))
+        offer(self.ui.caseButton, self._why_no_case(node), _("Saves the CT and its accepted organs as a partially "
+                                                             "labelled case with a manifest, to train from"))
+
+    def _why_no_case(self, node: slicer.vtkMRMLSegmentationNode | None) -> str:
+        if self._review is None:
+            return _("There is nothing to review.")
+        if reference_volume(node) is None:
+            return _("The CT of this segmentation is not in the scene.")
+        return "" if accepted_organs(node) else _("Accept an organ first.")
+
+    def _say(self, text: str) -> None:
+        self.ui.messageLabel.text = text
+        self.ui.messageLabel.setVisible(bool(text))
+
+    # --- what the user does
+
+    def _accept(self) -> None:
+        self._review.accept(self._current)
+        self._decided()
+
+    def _absent(self) -> None:
+        self._review.absent(self._current)
+        self._decided()
+
+    def _decided(self) -> None:
+        self._say("")
+        following = self._review.next_to_check(self._current)
+        if self.panel.parameters.review.advance and following:
+            self._select(following)
+        self.panel.refresh()
+
+    def _back(self) -> None:
+        held = self._review.back_to_predicted(self._current)
+        self._say(_("Voxels that other organs have by now stayed with them: {organs}.").format(
+            organs=", ".join(f"{organ} {voxels}" for organ, voxels in held.items())) if held else "")
+        self.panel.refresh()
+
+    def _next(self) -> None:
+        self._select(self._review.next_to_check(self._current))
+
+    def _undo(self) -> None:
+        self._look()
+        self.editor.undo()
+        self._look()
+        self._say("")
+        self.panel.refresh()
+
+    def _export_table(self) -> None:
+        folder = self.panel.services.dialogs.choose_folder(_("Folder for the table"))
+        if folder is None:
+            return
+        self._look()
+        self._review.write_times()
+        path = Path(folder) / "review.csv"
+        with self._failures_said():
+            lines = write_table(path, reviewed_segmentations())
+            self._say(_("{lines} organs written to {path}.").format(lines=lines, path=path))
+
+    def _export_case(self) -> None:
+        folder = self.panel.services.dialogs.choose_folder(_("Folder for the case"))
+        if folder is None:
+            return
+        self._look()
+        node = self._review.segmentation
+        with self._failures_said():
+            path = write_case(node, reference_volume(node), Path(folder))
+            self._say(_("Accepted organs written; the manifest is {path}.").format(path=path))
+
+    @contextlib.contextmanager
+    def _failures_said(self) -> Any:
+        try:
+            yield
+        except (OSError, UserError) as error:
+            self._say(str(error))
