@@ -19,6 +19,7 @@ from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.models.checksums import verify_bundle
+from PartialOrganSegLib.networks.light_unet import LightUNet
 from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.trainer import train
 
@@ -198,6 +199,12 @@ def test_start_from_another_model(recipe, finished, tmp_path):
     (["patch_zyx=[8, 16, 15]"], r"patch_zyx: expected multiples of \(2, 4, 4\), found \(8, 16, 15\)"),
     (["network.name=light_unit"], "did you mean 'light_unet'"),
     (["losses={marginal_dise: 1}"], "did you mean 'marginal_dice'"),
+    (["validation={groups: [case3]}"], r"validation\.groups: no case of group 'case3' .*did you mean 'case[01]'"),
+    (["use=[partial]"], "stage training: no case left to train on; expected kinds partial, found full"),
+    (["half_precision=float16"], "half_precision: expected true or false on cpu, found 'float16'"),
+    (["phase=fusion"], "phase: expected a network that trains in phases"),
+    (["train_parameters=hed"], r"train_parameters: .*found 'hed'.*did you mean 'head'"),
+    (["pseudo_labels={losses: [marginal_dise]}"], r"pseudo_labels\.losses: .*did you mean 'marginal_dice'"),
     (["manifest=nowhere.yaml"], r"nowhere\.yaml: manifest expected, none found"),
     (["start_from=nowhere"], "nowhere"),
     (["optimiser.learning_rate=1e30", "optimiser.warmup_steps=0"], r"step \d+: the loss is nan")])
@@ -205,6 +212,76 @@ def test_what_cannot_be_trained_is_told(recipe, tmp_path, overrides, told):
     with pytest.raises(UserError, match=told) as error:
         run(recipe, tmp_path / "run", *overrides)
     assert "\n" not in str(error.value)
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_batch(recipe, tmp_path):
+    with pytest.raises(UserError, match=r"batch: case[01] at \(\d+, \d+, \d+\), case[01] at \(\d+, \d+, \d+\);"):
+        run(recipe, tmp_path / "run", "optimiser.learning_rate=1e30", "optimiser.warmup_steps=0")
+
+
+def test_out_of_memory_names_a_patch_that_fits(recipe, tmp_path, monkeypatch):
+    forward = LightUNet.forward
+
+    def greedy(self, image):
+        if image.numel() > 2 * 8 * 12 * 16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, image)
+
+    monkeypatch.setattr(LightUNet, "forward", greedy)
+    with pytest.raises(UserError, match=r"patch_zyx: out of memory with 2 patches of \(8, 16, 16\); "
+                                        r"expected at most \(8, 12, 16\)"):
+        run(recipe, tmp_path / "run")
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(recipe, finished, tmp_path, monkeypatch):
+    save, saved = torch.save, []
+
+    def full(state, path):
+        saved.append(path)
+        if len(saved) > 1:
+            path.write_bytes(b"half a checkpoint")
+            raise OSError(28, "No space left on device")
+        save(state, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"last\.pt: the checkpoint could not be written .*No space left"):
+        run(recipe, tmp_path / "run", "checkpoint_every=5")
+    monkeypatch.undo()
+    assert state_of(tmp_path / "run")["step"] == 5
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["last.pt"]
+    assert_as_uninterrupted(run(recipe, tmp_path / "run", resume=True), finished)
+
+
+def test_validation_keeps_the_best_and_ends_early(tmp_path):
+    """Case 2 is not trained on; it vouches for the liver alone, so nothing else is judged."""
+    entries = [write_case(tmp_path, f"case{number}", number) for number in range(3)]
+    manifest = write_yaml(tmp_path / "m.yaml", {"datasets": [
+        {"name": "full", "kind": "full", "cases": entries[:2]},
+        {"name": "livers", "kind": "partial", "annotated": ["liver"], "label_map": {2: "background", 3: "background"},
+         "cases": entries[2:]}]})
+    recipe = write_recipe(tmp_path, manifest, validation={"groups": ["case2"], "every": 5, "patience": 2}, steps=400,
+                          optimiser={"learning_rate": 1e-12, "warmup_steps": 0, "ema": 0.5})  # nothing gets better
+    folder = run(recipe, tmp_path / "run")
+    measured = [line for line in log_of(folder) if "dice_mean" in line]
+    assert all(set(line) == {"step", "dice_liver", "dice_mean"} for line in measured)
+    assert [line["step"] for line in measured] == [5, 10, 15]
+    assert state_of(folder)["step"] == 15
+    kept = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)
+    assert kept["step"] == 5
+    bundle = load_bundle(folder / "model")
+    best = bundle.metadata.partialorganseg.metrics["validation_dice"]["liver"]
+    assert best == pytest.approx(measured[0]["dice_mean"], abs=1e-4)
+    assert all(torch.allclose(value, kept["average"][name], rtol=1e-3, atol=1e-4)
+               for name, value in bundle.load_network().state_dict().items())
+    assert sorted((folder / "events").glob("events.out.tfevents*"))
+
+
+def test_before_and_after_are_told_where_a_run_starts_from_a_model(recipe, finished, tmp_path):
+    folder = run(recipe, tmp_path / "run", f"start_from='{finished / 'model'}'", "validation={groups: [case1]}",
+                 "steps=2")
+    metrics = load_bundle(folder / "model").metadata.partialorganseg.metrics
+    assert set(metrics["validation_dice_before"]) == set(metrics["validation_dice"])
+    assert [line["step"] for line in log_of(folder) if "dice_mean" in line] == [0, 2]
 
 
 def test_a_used_run_folder_and_a_missing_checkpoint_are_refused(recipe, finished, tmp_path):
