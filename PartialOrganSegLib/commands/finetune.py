@@ -1,0 +1,102 @@
+"""`partialorganseg finetune`: a finished model and a few cases of any annotation into a better model, in minutes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError, UserError
+from ..events import Reporter
+from .options import add_common_options
+
+if TYPE_CHECKING:
+    from ..finetuning.run import Result
+
+HELP = ("Fine-tune a model on cases of any annotation (accepted organs, strokes, full masks, images alone), keeping "
+        "what it knew.")
+EXAMPLE = """partialorganseg finetune --data mine/manifest.yaml -o runs/mine
+  partialorganseg finetune --model runs/mine/model --data more/manifest.yaml -o runs/more --minutes 5
+  partialorganseg finetune -o runs/mine --resume"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="NAME|FOLDER", help="the model to start from (default: embedded)")
+    parser.add_argument("--data", type=Path, metavar="MANIFEST", help="the manifest of the cases, or a folder with a "
+                        "dataset.json")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
+    parser.add_argument("--minutes", type=_positive, metavar="MIN",
+                        help="time to take (default: 12, on a GPU 1.5, measured before the start)")
+    parser.add_argument("--steps", type=int, metavar="N", help="or the number of steps")
+    parser.add_argument("--replay", default="phantoms", metavar="phantoms|none|MANIFEST",
+                        help="cases that hold what the model knew already (default: synthetic ones)")
+    parser.add_argument("--validate", default="", metavar="CASE,CASE|none",
+                        help="cases to measure on instead of training on them (default: a quarter, of few cases slabs)")
+    parser.add_argument("--only-listed-organs", action="store_true",
+                        help="the new model knows the manifest's organs only (default: they are added)")
+    parser.add_argument("--name", help="the new model's name (default: that of the start model and -finetuned)")
+    parser.add_argument("--force", action="store_true", help="learn from images too that do not look like a CT in HU")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="another recipe than the shipped finetune.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="change one setting of the recipe; may be given several times")
+    parser.add_argument("--resume", action="store_true", help="go on with the run folder's run, as it was planned")
+    add_common_options(parser)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e5:
+        raise argparse.ArgumentTypeError(f"expected a number of minutes above 0, found '{text}'")
+    return value
+
+
+def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    """Fine-tunes and prints Dice before and after. 0 also when the start model stays the better one."""
+    _check_use(arguments)
+    try:
+        from ..finetuning.preparation import Wishes
+        from ..finetuning.run import finetune, resume
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("PartialOrganSegLib"):
+            raise
+        raise UserError(f"finetune: expected the package {error.name}, found none; "
+                        "pip install 'partialorganseg[train]'") from error
+    reporter.started(command="finetune", model=arguments.model, data=arguments.data, run=arguments.output,
+                     resume=arguments.resume, device=arguments.device)
+    if arguments.resume:
+        result = resume(arguments.output, arguments.device, reporter)
+    else:
+        wishes = Wishes(arguments.minutes, arguments.steps, arguments.replay,
+                        [name for name in arguments.validate.split(",") if name], arguments.only_listed_organs,
+                        arguments.force, arguments.name, arguments.overrides)
+        result = finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, wishes,
+                          arguments.recipe, reporter)
+    reporter.close()
+    _tell(result, arguments.output, reporter)
+    return 0
+
+
+def _check_use(arguments: argparse.Namespace) -> None:
+    if arguments.resume and (arguments.model or arguments.data):
+        raise UsageError("--resume: expected only -o RUN beside it, found --model or --data (the run knows its own)")
+    if not arguments.resume and arguments.data is None:
+        raise UsageError("--data: expected a manifest, found none")
+    if arguments.steps is not None and arguments.steps < 1:
+        raise UsageError(f"--steps: expected a number from 1 on, found {arguments.steps}")
+
+
+def _tell(result: Result, run: Path, reporter: Reporter) -> None:
+    from ..finetuning.outcome import START, table
+    from ..formats.writing import format_table
+
+    outcome = result.outcome
+    reporter.result(run=run, model=result.bundle.folder, selected=outcome.selected, selected_model=result.selected,
+                    **{key: value for key, value in outcome.as_metrics().items() if key != "selected"})
+    if outcome.rows:
+        print(format_table(table(outcome)))
+    if outcome.selected == START:
+        reporter.warning(outcome.reason)
+    print(f"selected: {result.selected}")

@@ -1,0 +1,127 @@
+"""How many steps fit into the minutes there are: found by a few steps on made-up patches."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..annotation import CandidateTable
+from ..data.augmentation import Augmentation
+from ..inference.windows import plan
+from ..models.bundle import Bundle
+from ..networks import channels_last
+from ..organs import LabelSpace
+from ..training.distributed import Processes
+from ..training.learner import Learner
+from ..training.objective import Objective
+from ..training.recipe import Recipe
+
+CPU_MINUTES, GPU_MINUTES = 12.0, 1.5  # so that 15 and 2 are kept where the machine slows down
+LEAST_STEPS, MOST_STEPS = 40, 2000  # fewer teach nothing; more are more than a few cases have to say
+MEASUREMENTS = 4  # of the Dice on the way, the last at the end; and one before the first step
+LARGEST_SHARE = 0.3  # of the time for them
+MOST_LOADERS = 8
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds on this machine: of a step, of the network on one voxel, of loading one patch."""
+
+    step: float
+    voxel: float
+    patch: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What fits: steps, after how many of them Dice is measured, loader processes, and the whole time in seconds."""
+
+    steps: int
+    every: int
+    workers: int
+    seconds: float
+
+
+def default_minutes(device: torch.device) -> float:
+    """The time a run takes when nobody says otherwise."""
+    return CPU_MINUTES if device.type == "cpu" else GPU_MINUTES
+
+
+def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device: torch.device) -> Speed:
+    """Times a step of the recipe with the start model's network and a teacher of the same size."""
+    with torch.random.fork_rng():
+        learner, image, codes = _trial(recipe, start, label_space, device)
+        step = _quickest(lambda: learner.step(1, 0, image, codes), device)
+        with torch.inference_mode():
+            voxel = _quickest(lambda: learner.teacher(image[:1].to(device)), device) / image[0].numel()
+    hu = np.zeros([size * 5 // 4 for size in recipe.patch_zyx], np.int16)
+    cut = Augmentation(recipe.patch_zyx, recipe.spacing_zyx, recipe.clip_hu, recipe.subtract, recipe.divide)
+    generator = np.random.default_rng(0)
+    centre = [size // 2 for size in hu.shape]
+    patch = _quickest(lambda: cut(hu, hu.astype(np.uint8), centre, generator), torch.device("cpu"))
+    return Speed(step, voxel, patch)
+
+
+def _trial(recipe: Recipe, start: Bundle, label_space: LabelSpace,
+           device: torch.device) -> tuple[Learner, torch.Tensor, torch.Tensor]:
+    """A learner to be thrown away, and a mini-batch for it."""
+    from ..networks import build_network
+
+    networks = [channels_last(build_network(start.network_name, 1, label_space.class_count,
+                                            **start.network_arguments).to(device)) for _ in range(2)]
+    table = CandidateTable(label_space.class_count)
+    for label in range(label_space.class_count):
+        table.code({label})
+    stage = recipe.resolved_stages()[0]
+    learner = Learner(networks[0], networks[1].eval(), torch.from_numpy(table.table).to(device), device,
+                      recipe.half_precision, Processes())
+    even = [1.0] * label_space.class_count
+    learner.begin(stage, Objective(stage, label_space, even, teacher=True))
+    shape = (recipe.batch_size, *recipe.patch_zyx)
+    codes = torch.randint(0, len(table.table), shape, dtype=torch.uint8)
+    return learner, torch.randn(recipe.batch_size, 1, *recipe.patch_zyx), codes
+
+
+def _quickest(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the quicker of two goes, after one that does not count."""
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - begin)
+    return min(times[1:])
+
+
+def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: Sequence[tuple[int, int, int]],
+                multiple: tuple[int, int, int], device: torch.device, steps: int | None = None) -> Budget:
+    """Steps and measurements for `minutes`, or the time that `steps` take.
+
+    `measured_shapes` (z, y, x) are those of the CTs that Dice is measured on, `multiple` the network's.
+    """
+    cores = os.cpu_count() or 1
+    loading = recipe.batch_size * speed.patch
+    if device.type == "cpu":  # loaders and steps share the cores
+        workers, each = 1, speed.step + loading / cores
+    else:
+        workers = max(1, min(MOST_LOADERS, cores - 1))
+        each = max(speed.step, loading / workers)
+    measuring = sum(_network_voxels(shape, recipe, multiple) for shape in measured_shapes) * speed.voxel
+    goes = MEASUREMENTS if not measuring else int(min(
+        MEASUREMENTS, max(1, LARGEST_SHARE * 60 * minutes // measuring - 1)))
+    if steps is None:
+        steps = int((60 * minutes - (goes + 1) * measuring) / each)
+        steps = min(max(steps, LEAST_STEPS), MOST_STEPS)
+    return Budget(steps, -(-steps // goes), workers, steps * each + (goes + 1) * measuring)
+
+
+def _network_voxels(shape: tuple[int, int, int], recipe: Recipe, multiple: tuple[int, int, int]) -> int:
+    """Voxels that the network sees in all windows of a CT."""
+    layout = plan(shape, recipe.patch_zyx, multiple)
+    return int(np.prod(layout.window)) * int(np.prod([len(starts) for starts in layout.starts]))

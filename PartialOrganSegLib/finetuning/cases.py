@@ -1,0 +1,160 @@
+"""The cases of a fine-tuning run: read once, told apart from bad ones, and kept as code maps in the run's label space.
+
+Whatever a case's annotation was (full, partial, coarse, strokes, another numbering), it becomes one label file whose
+values are numbered candidate sets. So left-out slabs, other label spaces and replay need no ways of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..annotation import UNKNOWN, CandidateTable, Kind
+from ..data.case import Case
+from ..errors import UserError
+from ..events import Reporter
+from ..formats.reading import read_ct, read_labelmap
+from ..formats.writing import write_labelmap
+from ..geometry import Volume
+from ..inference.resampling import working_shape
+from ..models.checksums import sha256
+from ..organs import BACKGROUND, LabelSpace
+
+
+@dataclass(frozen=True)
+class TakenCase:
+    """A case in the run's label space.
+
+    `sets[k]` is the candidate set of value k in the file `codes` (0: anything). `slices[c]` are the axial slices, from
+    below, in which some voxel certainly is class c, `voxels[c]` how many voxels are. `shape` is the CT's at the
+    working spacing.
+    """
+
+    name: str
+    group: str
+    kind: Kind
+    weight: float
+    image: Path
+    codes: Path
+    sets: tuple[frozenset[int], ...]
+    slices: dict[int, np.ndarray]
+    voxels: dict[int, int]
+    shape: tuple[int, int, int]
+    sha256: str
+    image_sha256: str
+
+    @property
+    def organs(self) -> list[int]:
+        """The organs that some voxel certainly is."""
+        return sorted(label for label in self.voxels if label)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any voxel's annotation excludes anything."""
+        return len(self.sets) > 1
+
+    def entry(self, space: LabelSpace, **changes: Any) -> dict[str, Any]:
+        """The case in a manifest; `changes` replace keys of it."""
+        entry: dict[str, Any] = {"image": str(self.image), "name": self.name, "group": self.group,
+                                 "kind": Kind.UNLABELLED.value}
+        if self.labelled:
+            names = (BACKGROUND, *space.names)
+            organs = [space.names[label - 1] for label in self.organs] or list(space.names)
+            entry |= {"kind": Kind.PARTIAL.value, "label": str(self.codes), "annotated": organs,
+                      "label_map": {code: [names[label] for label in sorted(classes)]
+                                    for code, classes in enumerate(self.sets)}}
+        return entry | changes
+
+
+def take_cases(cases: Sequence[Case], own_space: LabelSpace, space: LabelSpace, spacing_zyx: Sequence[float],
+               folder: Path, reporter: Reporter, blurred: Sequence[int] = (), force: bool = False) -> list[TakenCase]:
+    """Reads cases of a manifest with `own_space` and writes their code maps in `space` into `folder`.
+
+    `blurred` organs become "that organ or background": known well enough not to be called another one, not well enough
+    to be judged by. Raises UserError, naming the case, for one that is no CT (unless `force`) or whose label does not
+    fit.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    translate = translation(own_space, space, blurred)
+    taken = []
+    for done, case in enumerate(cases):
+        try:
+            taken.append(_take(case, own_space, space, translate, spacing_zyx, folder, reporter, force))
+        except UserError as error:
+            text = str(error).replace("--force segments it anyway", "--force learns from it all the same")
+            raise UserError(f"{case.name}: {text}") from None
+        reporter.progress("reading cases", done + 1, len(cases))
+    return taken
+
+
+def translation(own: LabelSpace, run: LabelSpace,
+                blurred: Sequence[int] = ()) -> Callable[[frozenset[int]], frozenset[int]]:
+    """Candidate sets of one label space as those of another: what `own` lacks was background to it, and vice versa."""
+    to_run = {organ.index: run.index(organ.name) if organ.name in run.names else 0 for organ in own.organs} | {0: 0}
+    unseen = {organ.index for organ in run.organs if organ.name not in own.names}
+
+    def translate(classes: frozenset[int]) -> frozenset[int]:
+        found = {to_run[label] for label in classes}
+        found |= {0} if found & set(blurred) else set()
+        return frozenset(found | unseen if 0 in classes else found)
+
+    return translate
+
+
+def _take(case: Case, own_space: LabelSpace, space: LabelSpace, translate: Callable[[frozenset[int]], frozenset[int]],
+          spacing_zyx: Sequence[float], folder: Path, reporter: Reporter, force: bool) -> TakenCase:
+    for path in case.files():
+        if not path.exists():
+            raise UserError(f"expected the file {path}, found none")
+    image = read_ct(case.image, reporter=reporter, force=force)
+    own, table = CandidateTable(own_space.class_count), CandidateTable(space.class_count)
+    own_codes = case.read_codes(image, own_space, own, reporter)
+    present = set(np.unique(own_codes).tolist())
+    lookup = np.array([table.code(translate(frozenset(np.flatnonzero(row).tolist()))) if code in present else UNKNOWN
+                       for code, row in enumerate(own.table)], np.uint8)
+    codes = Volume(lookup[own_codes], image.grid)
+    target = folder / f"{case.name}.codes.nii.gz"
+    write_labelmap(target, codes)
+    canonical = codes.canonical()
+    slices, voxels = {}, {}
+    for code, label in table.singletons().items():
+        inside = (canonical.array == code).sum((1, 2))
+        slices[label], voxels[label] = np.flatnonzero(inside), int(inside.sum())
+    image_sum = _files_sha256([case.image])
+    meaning = [case.kind.value, case.annotated, case.label_map, case.split_left_right, own_space.names]
+    rest = _files_sha256([path for path in case.files() if path != case.image])
+    return TakenCase(
+        case.name, case.group, case.kind, case.weight, case.image.resolve(), target.resolve(),
+        tuple(frozenset(np.flatnonzero(row).tolist()) for row in table.table), slices, voxels,
+        working_shape(canonical.array.shape, canonical.grid.spacing[::-1], spacing_zyx),
+        hashlib.sha256(json.dumps([image_sum, rest, meaning]).encode()).hexdigest(), image_sum)
+
+
+def _files_sha256(paths: Sequence[Path]) -> str:
+    """Of the content of files, or of all files in a DICOM folder; names and times do not matter."""
+    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
+    return hashlib.sha256("".join(sha256(file) for file in files if file.is_file()).encode()).hexdigest()
+
+
+def fingerprint(cases: Sequence[TakenCase]) -> str:
+    """SHA-256 of all that the cases say, in any order."""
+    return hashlib.sha256("".join(sorted(case.sha256 for case in cases)).encode()).hexdigest()
+
+
+def with_slab(case: TakenCase, slab: np.ndarray, kept: bool, folder: Path) -> TakenCase:
+    """The case with the axial slices in `slab` unknown, or (`kept`) with all others unknown."""
+    labels = read_labelmap(case.codes)
+    order = labels.grid.axis_order()
+    axial = order.to_canonical(labels.array).copy()
+    outside = np.ones(len(axial), bool)
+    outside[slab] = False
+    axial[outside if kept else ~outside] = UNKNOWN
+    target = folder / f"{case.name}.{'slab' if kept else 'rest'}.nii.gz"
+    write_labelmap(target, Volume(np.ascontiguousarray(order.from_canonical(axial)), labels.grid))
+    return TakenCase(**{**vars(case), "codes": target.resolve()})

@@ -1,0 +1,93 @@
+"""What a run achieved: Dice per organ before and after, and whether its model is worth changing to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..training.validation import MEAN
+from .plan import Plan
+
+LOSS_TOLERATED = 0.02  # of a kept organ's Dice
+START, TUNED = "start", "finetuned"
+
+
+@dataclass(frozen=True)
+class Row:
+    """An organ's Dice before and after; `group` is changed (the cases show it) or kept."""
+
+    organ: str
+    group: str
+    before: float
+    after: float
+    measured_on: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The rows of all measured organs, and which model to go on with: `START` or `TUNED`, with the reason."""
+
+    rows: list[Row]
+    selected: str
+    reason: str
+
+    def mean_change(self, group: str) -> float | None:
+        """Mean of after - before over a group's organs, None where none was measured."""
+        changes = [row.after - row.before for row in self.rows if row.group == group]
+        return sum(changes) / len(changes) if changes else None
+
+    def as_metrics(self) -> dict[str, Any]:
+        """For the bundle's metadata, and for result.json."""
+        return {"selected": self.selected, "reason": self.reason,
+                "dice": {row.organ: {"group": row.group, "before": round(row.before, 4), "after": round(row.after, 4),
+                                     "measured_on": row.measured_on} for row in self.rows},
+                "mean_change": {group: None if change is None else round(change, 4)
+                                for group in ("changed", "kept") for change in [self.mean_change(group)]}}
+
+
+def judge(plan: Plan, before: Mapping[str, float], after: Mapping[str, float]) -> Outcome:
+    """Compares the Dice of the start model and of the new one.
+
+    The start model stays selected when a kept organ loses more than 0.02, when the organs that were to be learnt are no
+    better on average, and when nothing was measured.
+    """
+    rows = [Row(organ, "changed" if organ in plan.changed else "kept", before[organ], after[organ],
+                plan.measured_on.get(organ, "left-out cases"))
+            for organ in [*plan.changed, *plan.kept] if organ != MEAN and organ in before and organ in after]
+    lost = [row for row in rows if row.group == "kept" and row.before - row.after > LOSS_TOLERATED]
+    outcome = Outcome(rows, START, "")
+    gain = outcome.mean_change("changed")
+    if lost:
+        worst = max(lost, key=lambda row: row.before - row.after)
+        others = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        reason = (f"{worst.organ}{others} lost more than {LOSS_TOLERATED} ({worst.before:.3f} -> {worst.after:.3f}); "
+                  "the start model stays selected")
+    elif not rows:
+        reason = "nothing was left to measure on; the start model stays selected, judge the new one by eye"
+    elif gain is not None and gain <= 0:
+        reason = f"the organs to be learnt are not better (mean {gain:+.3f}); the start model stays selected"
+    else:
+        said = "not measured" if gain is None else f"mean {gain:+.3f}"
+        return Outcome(rows, TUNED, f"no kept organ lost more than {LOSS_TOLERATED}; organs to be learnt: {said}")
+    return Outcome(rows, START, reason)
+
+
+def table(outcome: Outcome) -> list[dict[str, str]]:
+    """A row of the printed table for each measured organ."""
+    return [{"organ": row.organ, "": row.group, "before": f"{row.before:.3f}", "after": f"{row.after:.3f}",
+             "change": f"{row.after - row.before:+.3f}", "measured on": row.measured_on.partition(" (")[0]}
+            for row in outcome.rows]
+
+
+def card(name: str, plan: Plan, outcome: Outcome) -> str:
+    """The new bundle's README."""
+    parent = plan.lineage.parent
+    lines = [f"# {name}", "", f"Fine-tuned from {parent.name} {parent.version} (SHA-256 of its list of checksums "
+             f"{parent.sha256}). Research only.", "", "Learnt from:", ""]
+    lines += [f"- {organ}: cases: {entry.cases} ({', '.join(entry.kinds)}), voxels: {entry.voxels}"
+              for organ, entry in plan.lineage.learnt.items()]
+    lines += ["", "| organ | | before | after | measured on |", "|---|---|---|---|---|"]
+    lines += [f"| {row.organ} | {row.group} | {row.before:.3f} | {row.after:.3f} | {row.measured_on} |"
+              for row in outcome.rows]
+    return "\n".join([*lines, "", outcome.reason[:1].upper() + outcome.reason[1:] + ".", ""])

@@ -1,0 +1,77 @@
+"""Replay: cases that hold what the start model knew, so that training on the new ones does not push it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..annotation import Kind
+from ..data.case import Case
+from ..data.manifest import load_manifest
+from ..data.phantom import make_phantom
+from ..events import Reporter
+from ..formats.writing import write_ct, write_labelmap
+from ..organs import WORD16, LabelSpace
+from .cases import TakenCase, take_cases
+from .holdout import NOTHING, hold_out
+
+PHANTOMS, NONE = "phantoms", "none"
+TRAINED, MEASURED = 2, 2  # phantoms
+FIELD_MM = (470.0, 265.0, 420.0)  # z, y, x: the whole of a phantom's body
+PHANTOM_FIGURES = "phantoms (synthetic, so a loss on real CTs may not show)"
+REPLAY_FIGURES = "a left-out part of the replay set"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Cases to train and to measure on, and for each measured organ what it is measured on."""
+
+    training: list[TakenCase]
+    measured: list[TakenCase]
+    measured_on: dict[int, str]
+
+
+def replay_set(setting: str, space: LabelSpace, spacing_zyx: Sequence[float], changed: Sequence[int],
+               measured_already: Sequence[int], measure: bool, folder: Path, reporter: Reporter) -> Replay:
+    """The replay set that `setting` asks for: "phantoms", "none" or a manifest's path.
+
+    With `measure`, some of it is left out to be measured on; of a manifest as of the cases themselves. Phantoms are not asked about `changed` organs, nor
+    about any that real cases measure: synthetic figures say little of those.
+    """
+    if setting == NONE:
+        return Replay([], [], {})
+    if setting != PHANTOMS:
+        manifest = load_manifest(setting, reporter)
+        taken = take_cases(manifest.cases, manifest.label_space, space, spacing_zyx, folder, reporter,
+                           force=True)
+        held = hold_out(taken, manifest.validation_groups() if measure else [NOTHING], folder)
+        return Replay(held.training, held.measured, dict.fromkeys(held.measured_on, REPLAY_FIGURES))
+    shared = [label for label, name in enumerate(space.names, 1) if name in WORD16.names]
+    if not shared:
+        reporter.warning("replay: phantoms show none of the model's organs; nothing is replayed")
+        return Replay([], [], {})
+    asked = [label for label in shared if measure and label not in {*changed, *measured_already}]
+    cases = phantom_cases(TRAINED + MEASURED if asked else TRAINED, spacing_zyx, folder, reporter)
+    blurred = [label for label in shared if label not in asked]
+    training = take_cases(cases[:TRAINED], WORD16, space, spacing_zyx, folder, reporter)
+    measured = take_cases(cases[TRAINED:], WORD16, space, spacing_zyx, folder, reporter, blurred) if asked else []
+    return Replay(training, measured, dict.fromkeys(asked, PHANTOM_FIGURES))
+
+
+def phantom_cases(count: int, spacing_zyx: Sequence[float], folder: Path, reporter: Reporter) -> list[Case]:
+    """Makes phantoms of seeds 0, 1, ... at the working spacing, as fully labelled cases of WORD's organs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    spacing = (float(spacing_zyx[0]), float(spacing_zyx[1]), float(spacing_zyx[2]))
+    sizes = np.ceil(np.array(FIELD_MM) / spacing).astype(int)
+    cases = []
+    for seed in range(count):
+        image, label = (folder / f"phantom_{seed}.{part}.nii.gz" for part in ("image", "label"))
+        ct, labels = make_phantom((int(sizes[0]), int(sizes[1]), int(sizes[2])), spacing, seed)
+        write_ct(image, ct)
+        write_labelmap(label, labels)
+        cases.append(Case(f"phantom_{seed}", f"phantom_{seed}", "replay", image, Kind.FULL, label))
+        reporter.progress("making phantoms", seed + 1, count)
+    return cases

@@ -1,0 +1,107 @@
+"""A fine-tuning run from start to result; it can be killed at any time and resumed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from ..errors import UserError
+from ..events import Reporter
+from ..inference.backend import choose_device
+from ..models.bundle import Bundle, load_bundle, write_bundle
+from ..models.checksums import MANIFEST, sha256
+from ..models.store import find_model
+from ..resources import resource
+from ..training.recipe import load_recipe
+from ..training.trainer import train
+from .outcome import TUNED, Outcome, card, judge
+from .plan import PLAN_FILE, Plan, read_plan, write_json
+from .preparation import RECIPE_FILE, Wishes, prepare
+
+MODEL_FOLDER, RESULT_FILE = "model", "result.json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its outcome, the new bundle, and the model to go on with (the new one or the start model)."""
+
+    outcome: Outcome
+    bundle: Bundle
+    selected: Path
+
+
+def finetune(model: str | Path, data: Path, run: Path, device: str = "auto", wishes: Wishes | None = None,
+             recipe: Path | None = None, reporter: Reporter | None = None) -> Result:
+    """Fine-tunes `model` on the cases of the manifest `data` into the folder `run`.
+
+    Leaves RUN/model (the new bundle), RUN/result.json and all that `training.trainer.train` leaves. The start model is
+    only read. Raises UserError for cases nothing can be learnt from, a folder already used and a full disk;
+    KeyboardInterrupt when asked to stop, the checkpoint written.
+    """
+    reporter, run = reporter or Reporter(), Path(run)
+    start = find_model(model)
+    _keep_apart(start, run)
+    if (run / PLAN_FILE).exists():
+        raise UserError(f"{run}: expected a new run folder, found a run; add --resume or another -o")
+    with _room(run):
+        run.mkdir(parents=True, exist_ok=True)
+        plan = prepare(start, Path(data), run, recipe or resource("recipes", "finetune.yaml"), choose_device(device),
+                       wishes or Wishes(), reporter)
+        return _train_and_judge(plan, run, device, reporter)
+
+
+def resume(run: Path, device: str = "auto", reporter: Reporter | None = None) -> Result:
+    """Goes on with a run that was stopped or killed, to what it would have come to. Raises as `finetune`."""
+    run = Path(run)
+    plan = read_plan(run)
+    with _room(run):
+        return _train_and_judge(plan, run, device, reporter or Reporter())
+
+
+@contextlib.contextmanager
+def _room(run: Path) -> Iterator[None]:
+    """Turns a full disk, at whatever moment, into one line that says how to go on."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if not isinstance(error, SafetensorError) and error.errno not in FULL:
+            raise
+        raise UserError(f"{run}: expected room for the run's files, found none ({error}); make room and go on with "
+                        f"--resume (where there is no {PLAN_FILE} yet, without it)") from error
+
+
+def _keep_apart(start: Bundle, run: Path) -> None:
+    """Raises UserError when the run would write into the start model's folder or replace it."""
+    if start.folder.resolve() in (run.resolve(), (run / MODEL_FOLDER).resolve()) or (
+            start.folder.resolve() in run.resolve().parents):
+        raise UserError(f"{run}: expected a run folder apart from the start model, found it in {start.folder}")
+
+
+def _train_and_judge(plan: Plan, run: Path, device: str, reporter: Reporter) -> Result:
+    start = load_bundle(plan.start)
+    if sha256(start.folder / MANIFEST) != plan.lineage.parent.sha256:
+        raise UserError(f"{start.folder}: expected the start model as it was when the run began, found another one")
+    reporter.metric(steps=plan.steps, expected_minutes=plan.minutes, changed=", ".join(plan.changed))
+    recipe = load_recipe(run / RECIPE_FILE)
+    train(recipe, run, (run / "checkpoints" / "last.pt").exists(), device, reporter)
+    trained = load_bundle(run / MODEL_FOLDER)
+    metrics = trained.metadata.partialorganseg.metrics
+    outcome = judge(plan, metrics.get("validation_dice_before", {}), metrics.get("validation_dice", {}))
+    own = trained.metadata.partialorganseg
+    bundle = write_bundle(
+        run / MODEL_FOLDER, trained.load_network(), trained.network_name, trained.network_arguments,
+        trained.label_space, trained.preprocessing, name=trained.name, version=trained.metadata.version,
+        licences=own.licences.model_dump(), training_data=start.metadata.partialorganseg.training_data,
+        metrics=outcome.as_metrics(), description=trained.metadata.description, half=True, lineage=plan.lineage,
+        card=card(trained.name, plan, outcome))
+    selected = bundle.folder.resolve() if outcome.selected == TUNED else plan.start
+    write_json(run / RESULT_FILE, {
+        **outcome.as_metrics(), "selected_model": str(selected), "model": str(bundle.folder.resolve()),
+        "start": str(plan.start), "lineage": plan.lineage.model_dump(mode="json"), "said": plan.said})
+    return Result(outcome, bundle, selected)
