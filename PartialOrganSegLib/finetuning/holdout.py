@@ -33,7 +33,8 @@ class HeldOut:
 def hold_out(cases: Sequence[TakenCase], wanted: Sequence[str], folder: Path) -> HeldOut:
     """Leaves out the `wanted` groups; without any, a quarter of the groups or slabs of all. Slabs go into `folder`.
 
-    `wanted` "none" alone leaves nothing out. No organ is left out of training altogether unless asked for. Raises UserError for an unknown group.
+    `wanted` "none" alone leaves nothing out. No organ is left out of training altogether unless asked for.
+    Raises UserError for an unknown group.
     """
     if list(wanted) == [NOTHING]:
         return HeldOut(list(cases), [], {})

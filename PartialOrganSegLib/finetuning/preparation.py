@@ -38,9 +38,10 @@ CASES_FOLDER, REPLAY_FOLDER, RECIPE_FILE = "cases", "replay", "recipe.yaml"
 class Wishes:
     """What a user may say about a run; None and empty leave it to the run.
 
-    `replay`: "phantoms", "none" or a manifest's path. `validate`: groups of cases to measure on, or "none". `only_listed`: the
-    model's organs become the manifest's, instead of the start model's and the manifest's new ones. `force`: images that
-    do not look like a CT are learnt from all the same. `overrides`: "key=value" changes of the recipe.
+    `replay`: "phantoms", "none" or a manifest's path. `validate`: groups of cases to measure on, or "none".
+    `only_listed`: the model's organs become the manifest's, instead of the start model's and the manifest's new ones.
+    `force`: images that do not look like a CT are learnt from all the same. `overrides`: "key=value" changes of the
+    recipe.
     """
 
     minutes: float | None = None

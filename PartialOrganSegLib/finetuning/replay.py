@@ -38,8 +38,8 @@ def replay_set(setting: str, space: LabelSpace, spacing_zyx: Sequence[float], ch
                measured_already: Sequence[int], measure: bool, folder: Path, reporter: Reporter) -> Replay:
     """The replay set that `setting` asks for: "phantoms", "none" or a manifest's path.
 
-    With `measure`, some of it is left out to be measured on; of a manifest as of the cases themselves. Phantoms are not asked about `changed` organs, nor
-    about any that real cases measure: synthetic figures say little of those.
+    With `measure`, some of it is left out to be measured on; of a manifest as of the cases themselves. Phantoms are not
+    asked about `changed` organs, nor about any that real cases measure: synthetic figures say little of those.
     """
     if setting == NONE:
         return Replay([], [], {})
