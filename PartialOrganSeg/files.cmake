@@ -1,4 +1,4 @@
-# Every file that the extension installs. Written by Testing/slicer/list_files.py, compared with the tree by a test.
+# Every file that the extension installs. Written by Testing/slicer/list_files.py; a test compares.
 
 set(PANEL_SCRIPTS
   PartialOrganSegPanel/__init__.py
@@ -20,6 +20,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review_record.py
   PartialOrganSegPanel/review_section.py
   PartialOrganSegPanel/review_table.py
+  PartialOrganSegPanel/review_texts.py
   PartialOrganSegPanel/section.py
   PartialOrganSegPanel/sections.py
   PartialOrganSegPanel/segment_logic.py

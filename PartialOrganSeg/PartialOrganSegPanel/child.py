@@ -17,6 +17,8 @@ LEASH = Path(__file__).resolve().parent / "leash.py"
 GRACE_S = 1.2  # for a tidy end; with the time to notice it, Cancel takes less than two seconds
 FAILED_TO_START = 0  # QProcess::ProcessError
 
+_running: set[ChildProcess] = set()  # Qt waits for a process whose object is dropped, and the window with it
+
 
 def slicer_python() -> str:
     """Slicer's Python; this process's own where there is no Slicer launcher."""
@@ -41,6 +43,7 @@ class ChildProcess:
         self._process.connect("errorOccurred(QProcess::ProcessError)", self._on_error)
 
     def start(self, arguments: Sequence[str]) -> None:
+        _running.add(self)
         self._process.start(slicer_python(), ["-u", str(LEASH), str(self._grace_s), *map(str, arguments)])
 
     @property
@@ -81,11 +84,13 @@ class ChildProcess:
         for line in self._errors.rest():
             self.on_log(line)
         self._finished = True
+        _running.discard(self)
         self.on_finished(int(code), int(status) != 0)
 
     def _on_error(self, error: object) -> None:
         if int(error) == FAILED_TO_START and not self._finished:
             self._finished = True
+            _running.discard(self)
             self.on_log(f"{slicer_python()}: could not be started")
             self.on_finished(-1, True)
 

@@ -26,7 +26,8 @@ def find_result(volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegment
     """The latest segmentation of ours that refers to this CT."""
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    ours = [node for node in nodes if node.GetNodeReferenceID(role) == volume.GetID() and rows(node)]
+    ours = [node for node in nodes if node.GetNodeReferenceID(role) == volume.GetID() and rows(node)
+            and not node.GetHideFromEditors()]
     return ours[-1] if ours else None
 
 
