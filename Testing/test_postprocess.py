@@ -27,7 +27,7 @@ def block(z: int, y: int, x: int, side: int) -> tuple[slice, slice, slice]:
 def test_stray_components_lose_to_the_next_best_class() -> None:
     scores, labels = scored({("liver", 0): block(2, 5, 5, 15), ("spleen", 0): block(2, 30, 50, 10),
                              ("liver", 1): block(20, 50, 70, 6)})
-    inside = (slice(22, 24), slice(52, 54), slice(72, 74))
+    inside = (slice(21, 25), slice(51, 55), slice(71, 75))
     scores[(*inside, WORD16.index("stomach"))] = 4
     clean(scores, labels, SPACING, WORD16, None)
     assert len(components(labels, WORD16.index("liver"))) == 1
@@ -35,6 +35,24 @@ def test_stray_components_lose_to_the_next_best_class() -> None:
     assert (labels[inside] == WORD16.index("stomach")).all()
     assert labels[20, 50, 70] == 0
     assert np.array_equal(scores.float().argmax(-1).numpy(), labels)
+
+
+def test_the_next_best_class_gets_no_crumbs() -> None:
+    scores, labels = scored({("liver", 0): block(2, 5, 5, 15), ("liver", 1): block(20, 50, 70, 6)})
+    crumb = (slice(22, 24), slice(52, 54), slice(72, 74))
+    scores[(*crumb, WORD16.index("stomach"))] = 4
+    clean(scores, labels, SPACING, WORD16, None)
+    assert not (labels == WORD16.index("stomach")).any()
+    assert (labels[20:, 50:] == 0).all()
+    assert np.array_equal(scores.float().argmax(-1).numpy(), labels)
+
+
+def test_the_surer_component_stays_even_if_it_is_smaller() -> None:
+    scores, labels = scored({("bladder", 0): block(2, 5, 5, 10), ("bladder", 1): block(2, 40, 40, 8)})
+    scores[(*block(2, 5, 5, 10), WORD16.index("bladder"))] = 2
+    clean(scores, labels, SPACING, WORD16, None)
+    assert (labels == WORD16.index("bladder")).sum() == 8**3
+    assert (labels[block(2, 40, 40, 8)] == WORD16.index("bladder")).all()
 
 
 def test_two_adrenals_stay_a_third_goes() -> None:

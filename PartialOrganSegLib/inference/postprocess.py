@@ -21,7 +21,7 @@ WRONG_SIDE_MM = 15.0
 
 @dataclass(frozen=True)
 class Rule:
-    """Of an organ's components keep the `most` largest that have `share` of the largest and `least_ml` millilitres."""
+    """Of an organ's components keep the `most` surest that have `share` of the surest one's voxels and `least_ml`."""
 
     most: int
     share: float = 0.1
@@ -69,13 +69,35 @@ def clean(scores: torch.Tensor, labels: np.ndarray, spacing_zyx: tuple[float, fl
         for left, right in label_space.mirrored:
             _swap_wrong_sides(scores, labels, left, right, midline, WRONG_SIDE_MM / spacing_zyx[2])
     voxel_ml = float(np.prod(spacing_zyx)) / 1000
+    for index, component in list(_strays(scores, labels, label_space, voxel_ml)):
+        _to_next_best(scores, labels, index, component)
+    # What was given to the next best class may be no part of that organ either.
+    for _, component in list(_strays(scores, labels, label_space, voxel_ml)):
+        _to_background(scores, labels, component)
+
+
+def _strays(scores: torch.Tensor, labels: np.ndarray, label_space: LabelSpace,
+            voxel_ml: float) -> Iterator[tuple[int, Component]]:
+    """(organ, component) of every component that its organ's rule does not keep."""
     for index, box in _boxes(labels, label_space):
         rule = RULES.get(label_space.organs[index - 1].name, OTHER)
         found = components(labels, index, box)
+        if len(found) > 1:
+            found.sort(key=lambda component: -_evidence(scores, index, component))
         least = max(rule.share * found[0].voxels, rule.least_ml / voxel_ml)
-        for rank, component in enumerate(found):
-            if rank >= rule.most or component.voxels < least:
-                _remove(scores, labels, index, component)
+        yield from ((index, component) for rank, component in enumerate(found)
+                    if rank >= rule.most or component.voxels < least)
+
+
+def _evidence(scores: torch.Tensor, index: int, component: Component) -> float:
+    """How surely a component is the organ: the lead over the next best class, summed over its voxels.
+
+    An elbow may be larger than the head of the femur that it is taken for, but not as sure.
+    """
+    rows = scores[component.box][torch.from_numpy(component.mask)].float()
+    own = rows[:, index].clone()
+    rows[:, index] = float("-inf")
+    return float((own - rows.max(dim=1).values).sum())
 
 
 def _boxes(labels: np.ndarray, label_space: LabelSpace) -> Iterator[tuple[int, tuple[slice, slice, slice]]]:
@@ -83,7 +105,7 @@ def _boxes(labels: np.ndarray, label_space: LabelSpace) -> Iterator[tuple[int, t
     return ((index, box) for index, box in enumerate(boxes, 1) if box is not None)
 
 
-def _remove(scores: torch.Tensor, labels: np.ndarray, index: int, component: Component) -> None:
+def _to_next_best(scores: torch.Tensor, labels: np.ndarray, index: int, component: Component) -> None:
     """Gives a component's voxels to their next best class."""
     mask = torch.from_numpy(component.mask)
     region = scores[component.box]
@@ -91,6 +113,15 @@ def _remove(scores: torch.Tensor, labels: np.ndarray, index: int, component: Com
     rows[:, index] = rows.min(dim=1).values
     region[mask] = rows
     labels[component.box][component.mask] = rows.float().argmax(1).numpy()
+
+
+def _to_background(scores: torch.Tensor, labels: np.ndarray, component: Component) -> None:
+    mask = torch.from_numpy(component.mask)
+    region = scores[component.box]
+    rows = region[mask]
+    rows[:, 0] = rows.max(dim=1).values + 1
+    region[mask] = rows
+    labels[component.box][component.mask] = 0
 
 
 def _swap_wrong_sides(scores: torch.Tensor, labels: np.ndarray, left: int, right: int, midline: float,
