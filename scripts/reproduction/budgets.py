@@ -15,32 +15,37 @@ from .tables import Row, Table
 # What a row keeps of its recipe: losses and their arguments, stages and regimes, sampling, deep supervision, HU window,
 # augmentation. Replaced: what needs a GPU or days.
 SMALL_SETTINGS: dict[str, object] = {
-    "spacing_zyx": [8.0, 8.0, 8.0], "patch_zyx": [32, 32, 48], "batch_size": 2,
+    "spacing_zyx": [8.0, 8.0, 8.0], "patch_zyx": [32, 32, 48], "batch_size": 1,
     "network": {"name": "light_unet", "arguments": {"channels": [8, 16, 32, 48], "norm": "instance"}},
     "schedule": {"name": "poly"}, "validation": None, "half_precision": False, "workers": 0, "checkpoint_every": 100,
 }
-SMALL_OPTIMISER = {"name": "adamw", "learning_rate": 0.003, "dual_learning_rate": 0.006, "weight_decay": 0.01,
-                   "warmup_steps": 10, "decay_power": 0.9, "clip_gradient": 5.0, "ema": 0.97}
+SMALL_OPTIMISER = {"name": "adamw", "learning_rate": 0.01, "dual_learning_rate": 0.02, "weight_decay": 0.01,
+                   "warmup_steps": 20, "decay_power": 0.9, "clip_gradient": 5.0, "ema": 0.97}
 SMALL_CRF = "loss_arguments.crf.radius=[0, 2, 2]"  # 16 mm; the recipe's five voxels of 1 mm would be 40 mm here
 
 
 @dataclass(frozen=True)
 class Budget:
-    """`steps` of every row (None: as many as the table's recipe has), `phantoms` where no data is given."""
+    """`steps` of every row (None: as many as the table's recipe has), `phantoms` where no data is given, and what is
+    said of it in a report."""
 
     name: str
     steps: int | None
     phantoms: int
+    description: str
 
 
-BUDGETS = {"small": Budget("small", 300, 24), "full": Budget("full", None, 60)}
+SMALL = Budget("small", 600, 24, "one small network, grid and optimiser for all rows (PIPO-FAN's table: its own "
+               "network, an eighth of its channels); losses, stages, sampling and HU windows are the recipes'")
+FULL = Budget("full", None, 60, "the recipes as shipped")
+BUDGETS = {budget.name: budget for budget in (SMALL, FULL)}
 
 
 def row_recipe(table: Table, row: Row, budget: Budget, manifest: Path, seed: int) -> Recipe:
     """The shipped recipe of a row with its changes and the budget's. Stages keep their shares of the steps."""
     path = _shipped(row.recipe)
     changes = [*row.changes, f"manifest={_text(str(manifest))}", f"seed={seed}"]
-    if budget.name == "small":
+    if budget.name == SMALL.name:
         settings = {**SMALL_SETTINGS, **table.small}
         if row.recipe == "partialorganseg":
             settings = SMALL_SETTINGS  # not the table's: it is a 3D recipe
@@ -72,7 +77,7 @@ def _stage_changes(recipe: Recipe, steps: int, budget: Budget) -> list[str]:
         changes.append(f"{place}steps={own}")
         if stage.pseudo_labels is not None:
             changes.append(f"{place}pseudo_labels.every={max(1, round(stage.pseudo_labels.every * own / stage.steps))}")
-        if budget.name == "small":
+        if budget.name == SMALL.name:
             changes.append(f"{place}optimiser={_text(SMALL_OPTIMISER)}")
     return changes
 

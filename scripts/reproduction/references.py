@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class Reference:
 
 def phantom_references(work: Path, count: int, organs: Sequence[str], reporter: Reporter) -> list[Reference]:
     """`count` synthetic patients, made under `work` where they are not there yet."""
-    folder = _folder(work, organs)
+    folder = _folder(work, list(organs))
     references = []
     for image, labels in phantoms.make_patients(work / f"phantoms-{phantoms.VERSION}", count, reporter):
         name = image.name.split(".")[0]
@@ -59,17 +60,26 @@ def manifest_references(work: Path, path: Path, organs: Sequence[str], reporter:
         reporter.progress("reading reference labels", done, len(manifest.cases))
         if case.label is None or case.strokes is not None:
             continue
-        image = case.read_image()
-        sets = CandidateTable(space.class_count)
-        codes = case.read_codes(image, space, sets, reporter)
-        table = sets.table
-        if (table & members).any(1)[np.unique(codes)][table.sum(1)[np.unique(codes)] > 1].any():
-            continue  # somewhere it may or may not be one of the organs
-        certain = np.where(table.sum(1) == 1, table.argmax(1), 0).astype(np.uint8)
-        target = folder / f"{case.name}.nii.gz"
-        write_labelmap(target, Volume(_renumbered(certain[codes], space, organs), image.grid))
+        stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in case.files()]
+        target = folder / f"{case.name}-{_digest(stamps)}.nii.gz"  # written once: training notices changed files
+        if not target.exists():
+            image = case.read_image()
+            table = CandidateTable(space.class_count)
+            dense = _dense(case.read_codes(image, space, table, reporter), table.table, members)
+            if dense is None:
+                continue
+            write_labelmap(target, Volume(_renumbered(dense, space, organs), image.grid))
         references.append(Reference(case.name, case.image, target))
     return references
+
+
+def _dense(codes: np.ndarray, table: np.ndarray, members: np.ndarray) -> np.ndarray | None:
+    """Class indices, 0 where it is none of the `members` (C,); None where some voxel may or may not be one of them."""
+    sizes = table.sum(1)
+    open_codes = (table & members).any(1) & (sizes > 1)
+    if open_codes[np.unique(codes)].any():
+        return None
+    return np.where(sizes == 1, table.argmax(1), 0).astype(np.uint8)[codes]
 
 
 def usable_organs(path: Path | None, organs: Sequence[str]) -> list[str]:
@@ -89,6 +99,10 @@ def _renumbered(labels: np.ndarray, space: LabelSpace, organs: Sequence[str]) ->
 
 
 def _folder(work: Path, parts: Sequence[str]) -> Path:
-    folder = work / "labels" / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+    folder = work / "labels" / _digest(parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]

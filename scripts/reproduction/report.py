@@ -35,7 +35,7 @@ class Setting:
     machine: str
     data: str
     budget: str
-    steps: int
+    day: str
     seeds: Sequence[int]
 
 
@@ -61,7 +61,7 @@ def write_report(folder: Path, table: Table, rows: Sequence[Row], results: Mappi
 def _row_content(row: Row, results: Mapping[int, Result]) -> dict[str, object]:
     return {"row": row.key, "title": row.title, "recipe": row.recipe, "datasets": row.datasets,
             "changes": row.changes, "published": row.published,
-            "seeds": {str(seed): {"mean": result.mean(), "organs": result.organs(), **asdict(result)}
+            "seeds": {str(seed): {"mean": round(result.mean(), 4), **asdict(result)}
                       for seed, result in results.items()}}
 
 
@@ -72,7 +72,7 @@ def _markdown(table: Table, rows: Sequence[Row], results: Mapping[str, Mapping[i
              "| | |", "|---|---|",
              *(f"| {name} | {text} |" for name, text in (
                  ("command", f"`{setting.command}`"), ("machine", setting.machine), ("data", setting.data),
-                 ("budget", f"{setting.budget}: {setting.steps} steps a row"),
+                 ("budget", setting.budget), ("made on", setting.day),
                  ("seeds", ", ".join(map(str, setting.seeds))))),
              "", "## Rows", "",
              "| row | recipe | trained on | ours | paper |", "|---|---|---|---|---|"]

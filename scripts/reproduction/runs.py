@@ -77,7 +77,8 @@ def _judge(model: Path, organs: Sequence[str], all_organs: Sequence[str], test: 
     for case in test:
         predicted = predictor.predict(read_ct(case.image, force=True)).labels.array
         reference = read_labelmap(case.labels).array
-        figures[case.name] = {
-            name: dice(predicted == predictor.bundle.label_space.index(name), reference == all_organs.index(name) + 1)
-            for name in organs}
+        figures[case.name] = {}
+        for name in organs:
+            value = dice(predicted == predictor.bundle.label_space.index(name), reference == all_organs.index(name) + 1)
+            figures[case.name][name] = None if value is None else round(value, 4)
     return figures

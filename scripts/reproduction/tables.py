@@ -28,7 +28,8 @@ class DataSet:
 class Row:
     """A shipped recipe with `changes` ("key=value", as for `partialorganseg train --set`) on some data sets.
 
-    `published`: the paper's mean Dice. `organs`: the label space where it is not the table's.
+    `published`: the paper's mean Dice. `organs`: the label space where it is not the table's; they are
+    the first of the table's.
     """
 
     key: str
