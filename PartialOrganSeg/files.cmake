@@ -183,7 +183,7 @@ set(LIBRARY_RESOURCES
   Resources/models/embedded/configs/metadata.json
   Resources/models/embedded/models/model.safetensors
   Resources/recipes/embedded.yaml
-  Resources/recipes/embedded_refine.yaml
+  Resources/recipes/embedded_fold.yaml
   Resources/recipes/finetune.yaml
   Resources/recipes/full.yaml
   Resources/recipes/marginal.yaml
