@@ -13,14 +13,14 @@ import slicer
 import slicer.util
 
 from PartialOrganSegLib.atomic import whole_file
-from PartialOrganSegLib.organs import WORD16, LabelSpace
+from PartialOrganSegLib.organs import LABEL_SPACES, WORD16, LabelSpace
 
 from .ct_file import CtFile, write_ct
 from .review_counts import voxel_ml
-from .review_logic import accepted_organs
+from .review_logic import DECIDED, accepted_organs
 from .review_prediction import prediction_node
 from .review_record import read_record
-from .segment_table import ACCEPTED, row, rows
+from .segment_table import row, rows
 
 COLUMNS = ("ct", "segmentation", "organ", "state", "active_seconds", "predicted_voxels", "voxels", "added_voxels",
            "removed_voxels", "predicted_ml", "ml", "dice_prediction_now", "dice_prediction_accepted")
@@ -40,7 +40,7 @@ def write_table(path: Path, segmentations: Sequence[slicer.vtkMRMLSegmentationNo
     """Writes one line an organ and returns their number. An empty field: not known, or not defined.
 
     `dice_prediction_accepted` is the figure of the user study of WORD (Luo 2021, 4.2.2): the prediction against what
-    the reader accepted. Raises OSError when the file cannot be written.
+    the reader accepted or, empty, marked as absent. Raises OSError when the file cannot be written.
     """
     lines = [line for node in segmentations for line in _lines(node)]
     with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
@@ -64,7 +64,7 @@ def _lines(node: slicer.vtkMRMLSegmentationNode) -> list[list[object]]:
         lines.append([volume.GetName() if volume else "", node.GetName(), organ.organ, organ.state, record.seconds,
                       _known(record.predicted), record.voxels, _known(record.added), _known(record.removed),
                       "" if record.predicted is None else round(record.predicted * ml, 3),
-                      round(record.voxels * ml, 3), dice, dice if organ.state == ACCEPTED else ""])
+                      round(record.voxels * ml, 3), dice, dice if organ.state in DECIDED else ""])
     return lines
 
 
@@ -107,7 +107,7 @@ def write_case(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkM
     name = re.sub(r"[^\w.-]+", "_", volume.GetName()).strip("._") or "case"
     ct = write_ct(volume, folder / f"{name}.nrrd")
     annotated = write_accepted(segmentation, volume, ct, folder / f"{name}_label.nrrd", space)
-    manifest = {"label_space": list(space.names), "datasets": [{
+    manifest = {"label_space": space.name if space.name in LABEL_SPACES else list(space.names), "datasets": [{
         "name": name, "root": ".", "kind": "partial", "annotated": annotated,
         "cases": [{"image": f"{name}.nrrd", "label": f"{name}_label.nrrd"}]}]}
     path = folder / f"{name}.yaml"

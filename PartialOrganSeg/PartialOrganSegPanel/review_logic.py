@@ -10,7 +10,7 @@ import slicer
 from .review_clock import ActiveTime
 from .review_counts import EMPTY, Count, labelmap, layer_counts, overlap
 from .review_prediction import keep_prediction, predicted_segment, restore_prediction
-from .review_record import ReviewRecord, read_record, write_record
+from .review_record import ReviewRecord, read_record, read_times, write_record, write_times
 from .segment_table import ABSENT, ACCEPTED, EDITED, PREDICTED, OrganRow, rows, set_state
 
 DECIDED = (ACCEPTED, ABSENT)
@@ -31,7 +31,7 @@ class Review:
         self._save_undo = save_undo
         self.clock = clock or ActiveTime()
         self._layers: dict[int, dict[int, Count]] = {}  # by the time of a layer's last change
-        self._seconds: dict[str, float] = {}
+        self._seconds = read_times(segmentation)
 
     @property
     def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
@@ -74,6 +74,7 @@ class Review:
         same = before is not None and (before.voxels, before.place) == (count.voxels, count.place)
         if before is None:
             self._seconds.pop(row.segment_id, None)  # a new prediction under the ID of an earlier one
+            write_times(node, self._seconds)
         fresh = row.state == PREDICTED and (before is None or (same and before.added == before.removed == 0))
         if fresh and (before is None or predicted_segment(node, row.segment_id) is None):
             keep_prediction(node, row.segment_id)
@@ -158,21 +159,23 @@ class Review:
     # --- time
 
     def _seconds_of(self, segment_id: str, record: ReviewRecord | None) -> float:
-        """Undo brings back old tags, but no time: the larger of what is written and what is remembered."""
+        """Undo brings back old tags, but no time: the larger of what segment and node remember."""
         return max(self._seconds.get(segment_id, 0.0), record.seconds if record else 0.0)
 
-    def remember_times(self) -> None:
-        """Takes over what the clock has counted."""
+    def save_times(self) -> None:
+        """Keeps active times with the node; enough when the scene is about to be saved."""
+        self.clock.sign()
         for segment_id, seconds in self.clock.take().items():
             segment = self.segment(segment_id)
             if segment is not None:
-                self._seconds[segment_id] = self._seconds_of(segment_id, read_record(segment)) + seconds
+                total = self._seconds_of(segment_id, read_record(segment)) + seconds
+                self._seconds[segment_id] = round(total, 1)
+        write_times(self.segmentation, self._seconds)
 
     def write_times(self) -> None:
-        """Writes active times into the scene. Ends redo, so call it where an edit or a pause does so anyway."""
-        self.clock.sign()
-        self.remember_times()
+        """Keeps active times with node and segments. Ends redo, so call it where an edit or a pause does so anyway."""
+        self.save_times()
         for segment_id in self._seconds:
             record = self.record(segment_id)
             if record is not None:
-                write_record(self.segment(segment_id), replace(record, seconds=round(record.seconds, 1)))
+                write_record(self.segment(segment_id), record)

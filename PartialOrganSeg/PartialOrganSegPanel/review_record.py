@@ -1,4 +1,8 @@
-"""What the review of an organ took and changed, kept in a tag of its segment: saved in .mrb and .seg.nrrd."""
+"""What the review of an organ took and changed, kept in a tag of its segment: saved in .mrb and .seg.nrrd.
+
+Times are also kept in an attribute of the segmentation node. Undo does not touch it, writing it does not end redo, and
+it is saved with the scene when the segments are written already.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import slicer
 from .segment_table import tag
 
 _REVIEW = "PartialOrganSeg.Review"
+_TIMES = "PartialOrganSeg.Times"
 
 
 @dataclass(frozen=True)
@@ -45,3 +50,13 @@ def write_record(segment: slicer.vtkSegment, record: ReviewRecord) -> None:
     text = quote(json.dumps(asdict(record)))
     if text != tag(segment, _REVIEW):
         segment.SetTag(_REVIEW, text)
+
+
+def read_times(segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, float]:
+    """Seconds by segment ID, as the node remembers them."""
+    return json.loads(unquote(segmentation.GetAttribute(_TIMES) or "{}"))
+
+
+def write_times(segmentation: slicer.vtkMRMLSegmentationNode, seconds: dict[str, float]) -> None:
+    """Replaces what the node remembers."""
+    segmentation.SetAttribute(_TIMES, quote(json.dumps(seconds)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from PartialOrganSegLib.errors import UserError
 from . import review_table
 from .review_counts import voxel_ml
 from .review_export import reference_volume, reviewed_segmentations, write_case, write_table
-from .review_logic import Review, accepted_organs
-from .review_prediction import forget_predictions, predicted_segment
+from .review_logic import Review
+from .review_prediction import forget_predictions
+from .review_texts import organ_text, progress_text, reasons
 from .section import Section, offer
-from .segment_table import ABSENT, ACCEPTED, PREDICTED, rows
+from .segment_table import OrganRow, rows
 
 SETTLE_MS = 500  # after the last of a series of edits, before they are counted
 EDITOR_TAG = "PartialOrganSegReview"  # singleton tag of the segment editor's parameter node
@@ -130,10 +132,9 @@ class ReviewSection(Section, VTKObservationMixin):
             return
         self._review = Review(node, self.editor.saveStateForUndo)
         events = slicer.vtkSegmentation
-        for event in (events.SourceRepresentationModified, events.SegmentAdded, events.SegmentRemoved,
-                      events.SegmentModified):
-            self.addObserver(node, event, self._edited)
-        self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._edited)
+        self.addObserver(node, events.SourceRepresentationModified, self._drawn)
+        for event in (events.SegmentAdded, events.SegmentRemoved, events.SegmentModified):
+            self.addObserver(node, event, self._changed)
         self._review.look()
         self.editor.setSegmentationNode(node)
         self.editor.setSourceVolumeNode(reference_volume(node) or self.panel.parameters.inputVolume)
@@ -142,7 +143,8 @@ class ReviewSection(Section, VTKObservationMixin):
     def _unwatch_segmentation(self) -> None:
         """Records the times of the segmentation at hand and lets go of it."""
         self._settle.stop()
-        self.removeObservers(self._edited)
+        self.removeObservers(self._drawn)
+        self.removeObservers(self._changed)
         review, self._review = self._review, None
         if review is None:
             return
@@ -190,7 +192,11 @@ class ReviewSection(Section, VTKObservationMixin):
         if self._review is not None:
             self._review.clock.sign()
 
-    def _edited(self, _caller: Any, _event: Any) -> None:
+    def _drawn(self, _caller: Any, _event: Any) -> None:
+        self._working(None, None)
+        self._settle.start()
+
+    def _changed(self, _caller: Any, _event: Any) -> None:
         self._settle.start()
 
     def _look(self) -> None:
@@ -198,7 +204,6 @@ class ReviewSection(Section, VTKObservationMixin):
         self._settle.stop()
         if self._review is None or self._review.segmentation is None:
             return
-        self._review.clock.sign()
         if self._review.look():
             self._review.write_times()
         if not self._current:
@@ -207,8 +212,7 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def _saving(self, _caller: Any, _event: Any) -> None:
         if self._review is not None:
-            self._look()
-            self._review.write_times()
+            self._review.save_times()
 
     # --- what is shown
 
@@ -217,77 +221,32 @@ class ReviewSection(Section, VTKObservationMixin):
         lines = [self._line(row) for row in rows(node)] if review else []
         review_table.fill(self.ui.organTable, lines, self._current)
         self.ui.organTable.enabled = bool(lines)
-        self.ui.organLabel.text = self._organ_text()
-        self.ui.progressLabel.text = self._progress_text(node, lines)
-        self._offer_buttons(node)
+        self.ui.organLabel.text = organ_text(review, self._current) if self._current else ""
+        self.ui.progressLabel.text = progress_text(node, review)
+        self._offer_buttons()
 
-    def _line(self, row: Any) -> review_table.TableLine:
+    def _line(self, row: OrganRow) -> review_table.TableLine:
         segment, record = self._review.segment(row.segment_id), self._review.record(row.segment_id)
         ml = record.voxels * voxel_ml(self._review.segmentation, segment) if record else None
         return review_table.TableLine(row.segment_id, segment.GetName(), segment.GetColor(), ml, row.checks, row.state)
 
-    def _progress_text(self, node: slicer.vtkMRMLSegmentationNode | None, lines: list[review_table.TableLine]) -> str:
-        if node is None:
-            return _("Choose a segmentation, or make one in section Segment.")
-        if self._review is None:
-            return _("{name} was not made by PartialOrganSeg: its segments are not marked as organs. Segment the CT in "
-                     "section Segment to review its organs.").format(name=node.GetName())
-        decided = sum(line.state in (ACCEPTED, ABSENT) for line in lines)
-        return _("{decided} of {all} organs accepted or absent.").format(decided=decided, all=len(lines))
+    def _offer_buttons(self) -> None:
+        why = reasons(self._review, self._current)
+        tips = {
+            "accept": _("The organ is right as it is and becomes a label (Shift+A)"),
+            "absent": _("The organ is not in this CT; its segment is emptied (Shift+X)"),
+            "back": _("Drops the corrections of this organ (Shift+P)"),
+            "undo": _("Takes back the last edit, acceptance or other change (Shift+Z)"),
+            "next": _("Selects the next organ that is neither accepted nor absent (Shift+N)"),
+            "table": _("Saves time, voxels changed and Dice per organ, of all segmentations of the scene, as CSV"),
+            "case": _("Saves the CT and its accepted organs as a partially labelled case with a manifest"),
+        }
+        for name, tip in tips.items():
+            offer(getattr(self.ui, f"{name}Button"), why[name], tip)
 
-    def _organ_text(self) -> str:
-        """Time and changes of the selected organ."""
-        if not self._current:
-            return ""
-        record, row = self._review.record(self._current), self._review.row(self._current)
-        if record is None:
-            return ""
-        minutes, seconds = divmod(round(record.seconds), 60)
-        parts = [_("{organ}: {minutes}:{seconds:02d} min").format(
-            organ=self._review.segment(self._current).GetName(), minutes=minutes, seconds=seconds)]
-        if row.predicted_ml is not None:
-            parts.append(_("predicted {ml:.1f} ml").format(ml=row.predicted_ml))
-        if record.added is None:
-            parts.append(_("changes unknown: the prediction was not saved with it"))
-        else:
-            parts.append(_("+{added} -{removed} voxels").format(added=record.added, removed=record.removed))
-        if record.dice is not None:
-            parts.append(_("Dice with the prediction {dice:.3f}").format(dice=record.dice))
-        return ", ".join(parts)
-
-    def _offer_buttons(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        organ, review = self._current, self._review
-        none = "" if organ else (_("Select an organ in the table.") if review else _("There is nothing to review."))
-        state = review.row(organ).state if organ else ""
-        empty = bool(organ) and review.is_empty(organ)
-        accept = none or (_("The organ is accepted.") if state == ACCEPTED else
-                          _("The organ has no voxel: draw it, or mark it as absent.") if empty else "")
-        offer(self.ui.acceptButton, accept, _("The organ is right as it is and becomes a label (Shift+A)"))
-        offer(self.ui.absentButton, none or (_("The organ is marked as absent.") if state == ABSENT else ""),
-              _("The organ is not in this CT; its segment is emptied (Shift+X)"))
-        back = none or (_("The organ is as it was predicted.") if state == PREDICTED else
-                        "" if predicted_segment(node, organ) else
-                        _("The prediction was not kept: it is saved in .mrb, not in .seg.nrrd files."))
-        offer(self.ui.backButton, back, _("Drops the corrections of this organ (Shift+P)"))
-        offer(self.ui.undoButton, "" if review else none,
-              _("Takes back the last edit, acceptance or other change (Shift+Z)"))
-        done = "" if not review or review.next_to_check(organ) else _("All organs are accepted or absent.")
-        offer(self.ui.nextButton, done or ("" if review else none),
-              _("Selects the next organ that is neither accepted nor absent (Shift+N)"))
-        offer(self.ui.tableButton, "" if review else none,
-              _("Saves time, voxels changed and Dice per organ, of all segmentations of the scene, as CSV"))
-        offer(self.ui.caseButton, self._why_no_case(node), _("Saves the CT and its accepted organs as a partially "
-                                                             "labelled case with a manifest, to train from"))
-
-    def _why_no_case(self, node: slicer.vtkMRMLSegmentationNode | None) -> str:
-        if self._review is None:
-            return _("There is nothing to review.")
-        if reference_volume(node) is None:
-            return _("The CT of this segmentation is not in the scene.")
-        return "" if accepted_organs(node) else _("Accept an organ first.")
-
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, tip: str = "") -> None:
         self.ui.messageLabel.text = text
+        self.ui.messageLabel.toolTip = tip
         self.ui.messageLabel.setVisible(bool(text))
 
     # --- what the user does
@@ -332,7 +291,7 @@ class ReviewSection(Section, VTKObservationMixin):
         path = Path(folder) / "review.csv"
         with self._failures_said():
             lines = write_table(path, reviewed_segmentations())
-            self._say(_("{lines} organs written to {path}.").format(lines=lines, path=path))
+            self._say(_("{lines} organs written to {name}.").format(lines=lines, name=path.name), str(path))
 
     def _export_case(self) -> None:
         folder = self.panel.services.dialogs.choose_folder(_("Folder for the case"))
@@ -342,10 +301,10 @@ class ReviewSection(Section, VTKObservationMixin):
         node = self._review.segmentation
         with self._failures_said():
             path = write_case(node, reference_volume(node), Path(folder))
-            self._say(_("Accepted organs written; the manifest is {path}.").format(path=path))
+            self._say(_("Accepted organs written, with the manifest {name}.").format(name=path.name), str(path))
 
     @contextlib.contextmanager
-    def _failures_said(self) -> Any:
+    def _failures_said(self) -> Iterator[None]:
         try:
             yield
         except (OSError, UserError) as error:

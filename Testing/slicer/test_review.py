@@ -369,7 +369,6 @@ def test_survives_seg_nrrd(desk, tmp_path):
     desk.ui.acceptButton.click()
     desk.edit("spleen")
     records = {organ: desk.record(organ) for organ in ORGANS}
-    desk.section._saving(None, None)
     path = tmp_path / "reviewed.seg.nrrd"
     assert slicer.util.saveNode(desk.node, str(path))
     slicer.mrmlScene.Clear(0)
