@@ -35,6 +35,11 @@ class ActiveTime:
             self._pending[self._key] = self._pending.get(self._key, 0.0) + now - self._last
         self._last = now
 
+    @property
+    def pending(self) -> float:
+        """Seconds not yet taken."""
+        return sum(self._pending.values())
+
     def take(self) -> dict[str, float]:
         """Seconds per key since the last call, to be recorded."""
         taken, self._pending = self._pending, {}

@@ -163,7 +163,7 @@ class Review:
         return max(self._seconds.get(segment_id, 0.0), record.seconds if record else 0.0)
 
     def save_times(self) -> None:
-        """Keeps active times with the node; enough when the scene is about to be saved."""
+        """Keeps active times with the node; often, and cheap."""
         self.clock.sign()
         for segment_id, seconds in self.clock.take().items():
             segment = self.segment(segment_id)

@@ -1,7 +1,7 @@
 """What the review of an organ took and changed, kept in a tag of its segment: saved in .mrb and .seg.nrrd.
 
-Times are also kept in an attribute of the segmentation node. Undo does not touch it, writing it does not end redo, and
-it is saved with the scene when the segments are written already.
+Times are also kept in an attribute of the segmentation node: undo does not touch it, and writing it does not end redo,
+so that it can be brought up to date every few seconds. Saving announces itself too late for that.
 """
 
 from __future__ import annotations

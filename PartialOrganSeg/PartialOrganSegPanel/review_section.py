@@ -25,6 +25,7 @@ from .section import Section, offer
 from .segment_table import OrganRow, rows
 
 SETTLE_MS = 500  # after the last of a series of edits, before they are counted
+SAVE_S = 5.0  # of active time that may be lost when the scene is saved in the midst of work
 EDITOR_TAG = "PartialOrganSegReview"  # singleton tag of the segment editor's parameter node
 
 
@@ -38,7 +39,6 @@ class ReviewSection(Section, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._review: Review | None = None
         self._open = False
-        self._editor_node: slicer.vtkMRMLSegmentEditorNode | None = None
         self._settle = qt.QTimer(self.widget)
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
@@ -75,9 +75,9 @@ class ReviewSection(Section, VTKObservationMixin):
             node = slicer.vtkMRMLSegmentEditorNode()
             node.SetSingletonTag(EDITOR_TAG)
             node = scene.AddNode(node)
-        self._editor_node = node
         self.editor.setMRMLSegmentEditorNode(node)
-        self.addObserver(scene, slicer.vtkMRMLScene.StartSaveEvent, self._saving)
+        if self._open:
+            self._listen_to_views()
         self._say("")
 
     def entered(self) -> None:
@@ -86,12 +86,7 @@ class ReviewSection(Section, VTKObservationMixin):
         self.editor.installKeyboardShortcuts()
         for shortcut in self._shortcuts:
             shortcut.setEnabled(True)
-        scene = slicer.mrmlScene
-        crosshair = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-        if crosshair is not None:  # the mouse moves in a slice view
-            self._observe(crosshair, slicer.vtkMRMLCrosshairNode.CursorPositionModifiedEvent, self._working)
-        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-            self._observe(node, vtk.vtkCommand.ModifiedEvent, self._working)
+        self._listen_to_views()
         self._look()
         self._resume_clock()
 
@@ -119,15 +114,24 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def closing(self) -> None:
         self._unwatch()
+        self.removeObservers()
 
     # --- the segmentation at hand
+
+    def _listen_to_views(self) -> None:
+        """The mouse in a slice view, or a view that moves, are signs of work."""
+        crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        if crosshair is not None:
+            self._observe(crosshair, slicer.vtkMRMLCrosshairNode.CursorPositionModifiedEvent, self._working)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            self._observe(node, vtk.vtkCommand.ModifiedEvent, self._working)
 
     def _observe(self, node: slicer.vtkMRMLNode, event: int, method: Any) -> None:
         if not self.hasObserver(node, event, method):
             self.addObserver(node, event, method)
 
     def _watch(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        self._unwatch_segmentation()
+        self._unwatch()
         if node is None or not rows(node):
             return
         self._review = Review(node, self.editor.saveStateForUndo)
@@ -140,7 +144,7 @@ class ReviewSection(Section, VTKObservationMixin):
         self.editor.setSourceVolumeNode(reference_volume(node) or self.panel.parameters.inputVolume)
         self._select(rows(node)[0].segment_id, jump=False)
 
-    def _unwatch_segmentation(self) -> None:
+    def _unwatch(self) -> None:
         """Records the times of the segmentation at hand and lets go of it."""
         self._settle.stop()
         self.removeObservers(self._drawn)
@@ -153,10 +157,6 @@ class ReviewSection(Section, VTKObservationMixin):
             review.write_times()
         self.editor.setActiveEffect(None)
         self.editor.setSegmentationNode(None)
-
-    def _unwatch(self) -> None:
-        self._unwatch_segmentation()
-        self.removeObservers(self._saving)
 
     @property
     def _current(self) -> str:
@@ -189,8 +189,11 @@ class ReviewSection(Section, VTKObservationMixin):
             self._review.clock.switch(self._current if self._open else "")
 
     def _working(self, _caller: Any, _event: Any) -> None:
-        if self._review is not None:
-            self._review.clock.sign()
+        if self._review is None or self._review.segmentation is None:
+            return
+        self._review.clock.sign()
+        if self._review.clock.pending > SAVE_S:
+            self._review.save_times()
 
     def _drawn(self, _caller: Any, _event: Any) -> None:
         self._working(None, None)
@@ -209,10 +212,6 @@ class ReviewSection(Section, VTKObservationMixin):
         if not self._current:
             self._resume_clock()
         self._show()
-
-    def _saving(self, _caller: Any, _event: Any) -> None:
-        if self._review is not None:
-            self._review.save_times()
 
     # --- what is shown
 

@@ -1,5 +1,8 @@
 """Section Review: states, edits, undo, the prediction, and what comes back after saving."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import slicer
@@ -9,6 +12,8 @@ from doubles import Doubles
 from PartialOrganSegPanel.review_logic import accepted_organs
 from PartialOrganSegPanel.review_prediction import ROLE, predicted_segment, prediction_node
 from PartialOrganSegPanel.segment_table import ABSENT, ACCEPTED, EDITED, PREDICTED, row, rows, set_state
+from pictures import picture_of
+from PIL import Image
 from scenes import add_ct, add_result, label_array, phantom
 
 ORGANS = ("liver", "spleen", "stomach")
@@ -266,6 +271,25 @@ def test_shortcuts_only_while_the_module_is_open(desk):
     desk.select("liver")
     next(shortcut for shortcut in shortcuts if shortcut.key.toString() == "Shift+A").activated.emit()
     assert desk.row("liver").state == ACCEPTED
+
+
+def test_reads_well_in_a_narrow_panel(make_panel, until, tmp_path):
+    folder = Path(os.environ.get("PARTIALORGANSEG_PICTURES") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    desk = Desk(make_panel, until, organs=None, folder=tmp_path)
+    desk.panel.section("Segment").ui.segmentCollapsible.collapsed = True
+    for _ in range(3):
+        desk.ui.acceptButton.click()
+    desk.ui.absentButton.click()
+    desk.select("stomach")
+    desk.edit("stomach", remove_half)
+    desk.ui.tableButton.click()
+    window = desk.section.widget.window()
+    picture_of(window, folder / "review.png")
+    assert len(np.unique(np.asarray(Image.open(folder / "review.png").convert("RGB")).reshape(-1, 3), axis=0)) > 50
+    assert window.width == 400
+    assert (tmp_path / "review.csv").is_file()
+    assert "16 organs" in desk.ui.messageLabel.text
 
 
 # --- the scene

@@ -95,8 +95,10 @@ def test_time_is_up_to_date_in_a_saved_scene(make_panel, clock, tmp_path):
     section._review.clock = ActiveTime(clock)
     panel.enter()
     clock.seconds = 25
+    slicer.util.getNode("vtkMRMLSliceNodeRed").Modified()  # as browsing through slices does
     path = tmp_path / "timed.mrb"
     assert slicer.util.saveScene(str(path))
+    panel.exit()
     slicer.mrmlScene.Clear(0)
     slicer.util.loadScene(str(path))
     assert section._review.record("liver").seconds == 25
