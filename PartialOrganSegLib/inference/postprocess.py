@@ -28,12 +28,14 @@ class Rule:
     least_ml: float = 0.3
 
 
-# Hollow organs are cut by gas, folds and thick slices; solid ones are one piece.
+# Hollow organs are cut by gas, folds and thick slices; solid ones are one piece. A few millilitres of a pelvic organ are
+# what a model invents at the lower end of an abdomen.
 RULES = {
     "liver": Rule(1), "spleen": Rule(1), "left_kidney": Rule(1), "right_kidney": Rule(1), "gallbladder": Rule(1),
-    "bladder": Rule(1), "rectum": Rule(1), "head_of_left_femur": Rule(1), "head_of_right_femur": Rule(1),
+    "bladder": Rule(1, 0.1, 3.0), "rectum": Rule(1, 0.1, 2.0),
+    "head_of_left_femur": Rule(1, 0.1, 3.0), "head_of_right_femur": Rule(1, 0.1, 3.0),
     "stomach": Rule(2), "esophagus": Rule(3), "pancreas": Rule(3), "duodenum": Rule(3),
-    "colon": Rule(12, 0.03), "intestine": Rule(20, 0.02), "adrenal": Rule(2, 0.1, 0.1),
+    "colon": Rule(8, 0.05), "intestine": Rule(8, 0.05), "adrenal": Rule(2, 0.1, 0.1),
 }
 OTHER = Rule(8)
 
