@@ -40,7 +40,7 @@ class JsonReporter(Reporter):
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
-        self._stage, self._since = "", 0.0
+        self._stage, self._since, self._first = "", 0.0, 0
 
     def _write(self, event: str, facts: dict[str, Any]) -> None:
         print(json.dumps({"event": event, **facts}, ensure_ascii=True, default=str), file=self._stream, flush=True)
@@ -51,8 +51,8 @@ class JsonReporter(Reporter):
     def progress(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
         if stage != self._stage:
-            self._stage, self._since = stage, now
-        eta = (now - self._since) / done * (total - done) if done else None
+            self._stage, self._since, self._first = stage, now, max(0, done - 1)  # a resumed run begins in the middle
+        eta = (now - self._since) / (done - self._first) * (total - done) if done > self._first else None
         self._write("progress", {"stage": stage, "done": done, "total": total,
                                  "eta_s": None if eta is None else round(eta, 1)})
 

@@ -64,7 +64,7 @@ class _Run:
             raise UserError(f"{folder}: expected a new run folder, found checkpoints; add --resume or another -o")
         if resume and not self.last.exists():
             raise UserError(f"{self.last}: expected a checkpoint to resume from, found none")
-        manifest = load_manifest(recipe.manifest)
+        manifest = load_manifest(recipe.manifest, reporter)
         self.space = manifest.label_space
         even = [1.0] * self.space.class_count
         for stage in self.stages:

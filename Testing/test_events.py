@@ -1,0 +1,35 @@
+"""JSON events: one object a line, and time left from what this process has done itself."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from PartialOrganSegLib import events
+from PartialOrganSegLib.events import JsonReporter
+
+
+def etas(monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, int]], total: int) -> list[float | None]:
+    """The times left told when a second passes between the reports of (stage, done)."""
+    clock = iter(range(1000))
+    monkeypatch.setattr(events.time, "monotonic", lambda: float(next(clock)))
+    stream = io.StringIO()
+    reporter = JsonReporter(stream)
+    for stage, done in steps:
+        reporter.progress(stage, done, total)
+    return [json.loads(line)["eta_s"] for line in stream.getvalue().splitlines()]
+
+
+def test_time_left_counts_what_is_done(monkeypatch: pytest.MonkeyPatch):
+    assert etas(monkeypatch, [("a", 0), ("a", 0), ("a", 1), ("a", 2)], 4) == [None, None, 6.0, 3.0]
+
+
+def test_time_left_of_a_resumed_run_does_not_count_the_steps_before_it(monkeypatch: pytest.MonkeyPatch):
+    told = etas(monkeypatch, [("a", 901), ("a", 902), ("a", 903)], 1000)
+    assert told[2] == pytest.approx(2 / 3 * 97, abs=0.1)
+
+
+def test_each_stage_has_its_own_clock(monkeypatch: pytest.MonkeyPatch):
+    assert etas(monkeypatch, [("a", 0), ("a", 1), ("b", 0), ("b", 2)], 4) == [None, 3.0, None, 1.0]
