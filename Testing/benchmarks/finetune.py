@@ -47,7 +47,7 @@ from PartialOrganSegLib.organs import WORD16, LabelSpace, label_space_of_names
 from PartialOrganSegLib.training.transfer import ClassMap, moved_weights
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "manifest.yaml"
-TARGETS = {"correct": ["stomach", "duodenum"], "scribble": ["stomach", "duodenum", "esophagus", "pancreas"],
+TARGETS = {"correct": ["pancreas", "duodenum"], "scribble": ["stomach", "pancreas", "duodenum", "esophagus"],
            "add": ["spleen"]}
 ARMS = ("ours", "background", "pce")
 PHANTOM_SHAPE, PHANTOM_SPACING = (157, 106, 168), (3.0, 2.5, 2.5)
@@ -110,7 +110,7 @@ def write_cases(cases: Sequence[Case], scenario: str, arm: str, names: Sequence[
             found[drawn == WORD16.index(name)] = space.index(name)
         if scenario == "scribble" and arm != "background":
             found[drawn == 0] = 0
-        path = folder / f"{case.name}_{case.group}.nii.gz"
+        path = folder / f"{case.name}.nii.gz"
         write_labelmap(path, Volume(found, labels.grid))
         kind = "full" if arm == "background" else "scribble" if scenario == "scribble" else "partial"
         entries.append({"image": str(case.image), "label": str(path), "name": case.name, "kind": kind,

@@ -1,0 +1,60 @@
+"""Small cases and a small start model for the tests of fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from training_data import SPACING_ZYX, blocks, write_image, write_yaml
+
+from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, write_bundle
+from PartialOrganSegLib.networks import build_network
+from PartialOrganSegLib.organs import LabelSpace, label_space_of_names
+
+ORGANS = ("liver", "spleen", "left_kidney")  # what `blocks` shows, in its numbering
+NETWORK = {"channels": [8, 8]}
+PREPROCESSING = Preprocessing(SPACING_ZYX, (-300.0, 500.0), 60.0, 150.0, (8, 16, 16))
+LICENCES = {"code": "Apache-2.0", "weights": "CC0-1.0", "data": "CC0-1.0"}
+QUICK = ("optimiser.learning_rate=0.01", "optimiser.ema=0.5", "augmentation.strength=0.0", "half_precision=false",
+         "checkpoint_every=1", "workers=0")
+
+
+def write_start(folder: Path, names: Sequence[str] = ORGANS, seed: int = 0) -> Bundle:
+    """A start model with random weights."""
+    torch.manual_seed(seed)
+    space: LabelSpace = label_space_of_names("small", names)
+    network = build_network("light_unet", 1, space.class_count, **NETWORK)
+    return write_bundle(folder, network, "light_unet", NETWORK, space, PREPROCESSING, "start", "1.2", LICENCES,
+                        ["a data set"], {}, "Blocks.")
+
+
+def ct_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """CT and labels of `blocks`, with air before the patient."""
+    image, labels = blocks(seed)
+    image[:, :1] = -1000
+    labels[:, :1] = 0
+    return image, labels
+
+
+def write_cases(folder: Path, labels: Sequence[np.ndarray | None], kind: str = "partial",
+                annotated: Sequence[str] = ("spleen",), seeds: Sequence[int] | None = None,
+                label_space: Sequence[str] = ORGANS) -> Path:
+    """A manifest of cases with the given label arrays; None: the image alone."""
+    entries = []
+    for number, array in enumerate(labels):
+        seed = number if seeds is None else seeds[number]
+        entry = {"image": str(write_image(folder / f"{seed}_image.nii.gz", ct_of(seed)[0])), "name": f"case{number}",
+                 "kind": "unlabelled" if array is None else kind}
+        if array is not None:
+            entry |= {"label": str(write_image(folder / f"{number}_label.nii.gz", array)),
+                      "annotated": list(annotated)}
+        entries.append(entry)
+    return write_yaml(folder / "manifest.yaml", {"label_space": list(label_space),
+                                                 "datasets": [{"name": "mine", "cases": entries}]})
+
+
+def only(labels: np.ndarray, *organs: int) -> np.ndarray:
+    """A label array with some organs left."""
+    return np.where(np.isin(labels, organs), labels, 0).astype(np.uint8)

@@ -1,0 +1,233 @@
+"""The parts of a fine-tuning run: label spaces, what is left out, the budget, the judgement and the command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from finetune_data import ORGANS, ct_of, write_cases, write_start
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from PartialOrganSegLib.annotation import Kind
+from PartialOrganSegLib.cli import main
+from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.finetuning.budget import LEAST_STEPS, MOST_STEPS, Speed, make_budget
+from PartialOrganSegLib.finetuning.cases import TakenCase, fingerprint, take_cases, translation
+from PartialOrganSegLib.finetuning.holdout import hold_out
+from PartialOrganSegLib.finetuning.outcome import START, TUNED, Outcome, judge, table
+from PartialOrganSegLib.finetuning.plan import Plan
+from PartialOrganSegLib.finetuning.replay import replay_set
+from PartialOrganSegLib.formats.reading import read_labelmap
+from PartialOrganSegLib.models.metadata import Lineage, ParentEntry
+from PartialOrganSegLib.organs import WORD16, label_space_of_names
+from PartialOrganSegLib.training.recipe import Recipe
+
+SPACE = label_space_of_names("small", ORGANS)
+NAMES = st.lists(st.sampled_from(["liver", "spleen", "aorta", "colon"]), min_size=1, max_size=4, unique=True)
+
+
+@settings(deadline=None)
+@given(NAMES, NAMES, st.data())
+def test_candidate_sets_keep_their_meaning_in_another_label_space(own_names, run_names, data):
+    own, run = label_space_of_names("own", own_names), label_space_of_names("run", run_names)
+    translate = translation(own, run)
+    anything = frozenset(range(own.class_count))
+    classes = data.draw(st.frozensets(st.integers(0, len(own_names)), min_size=1))
+    found = translate(classes)
+    for name in run_names:
+        possible = own.index(name) in classes if name in own_names else 0 in classes
+        assert (run.index(name) in found) == possible
+    lost = any(own.index(name) in classes for name in own_names if name not in run_names)
+    assert (0 in found) == (0 in classes or lost)
+    assert translate(anything) == frozenset(range(run.class_count))
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory) -> list[TakenCase]:
+    """Three fully labelled cases."""
+    folder = tmp_path_factory.mktemp("cases ü")
+    manifest = load_manifest(write_cases(folder, [ct_of(seed)[1] for seed in range(3)], "full"))
+    return take_cases(manifest.cases, SPACE, SPACE, (3.0, 2.0, 2.0), folder / "taken", Reporter())
+
+
+def test_what_is_taken_is_what_was_annotated(taken):
+    for seed, case in enumerate(taken):
+        codes, labels = read_labelmap(case.codes).array, ct_of(seed)[1]
+        meaning = np.array([next(iter(classes)) if len(classes) == 1 else -1 for classes in case.sets])
+        assert (meaning[codes] == labels).all()
+        assert case.organs == [1, 2, 3]
+        assert case.voxels[2] == (labels == 2).sum()
+        assert case.slices[3].tolist() == np.flatnonzero((labels == 3).any((1, 2))).tolist()
+    assert fingerprint(taken) == fingerprint(taken[::-1]) != fingerprint(taken[:2])
+
+
+def test_of_few_cases_slabs_are_left_out_and_nothing_is_lost(taken, tmp_path):
+    held = hold_out(taken, [], tmp_path)
+    assert len(held.training) == len(held.measured) == 3
+    assert not {case.group for case in held.training} & {case.group for case in held.measured}
+    for whole, training, measured in zip(taken, held.training, held.measured, strict=True):
+        codes, trained, kept = (read_labelmap(case.codes).array for case in (whole, training, measured))
+        assert ((trained > 0) ^ (kept > 0))[codes > 0].all()
+        assert (np.where(trained > 0, trained, kept) == codes).all()
+        assert not ((trained > 0).any((1, 2)) & (kept > 0).any((1, 2))).any()
+    assert set(held.measured_on) == {1, 2, 3}
+
+
+def named(name: str, *organs: int) -> TakenCase:
+    return TakenCase(name, name, Kind.FULL, 1.0, Path(name), Path(name), (frozenset(range(4)), frozenset({0})),
+                     dict.fromkeys(organs, np.arange(9)), dict.fromkeys(organs, 99), (8, 8, 8), "", "")
+
+
+@settings(deadline=None)
+@given(st.lists(st.sets(st.integers(1, 3), min_size=1), min_size=4, max_size=12))
+def test_a_quarter_of_many_cases_is_left_out_but_never_the_only_one_to_show_an_organ(organs):
+    cases = [named(f"case{number}", *shown) for number, shown in enumerate(organs)]
+    held = hold_out(cases, [], Path("nowhere")) if _spare(organs) else None
+    if held is not None:
+        assert 1 <= len(held.measured) <= round(len(cases) / 4)
+        assert set().union(*(case.organs for case in held.training)) == set().union(*organs)
+        assert len(held.training) + len(held.measured) == len(cases)
+
+
+def _spare(organs: list[set[int]]) -> bool:
+    """Whether some case can be left out without losing an organ."""
+    return any(shown <= set().union(*(other for o, other in enumerate(organs) if o != number))
+               for number, shown in enumerate(organs))
+
+
+def test_groups_asked_for_are_left_out():
+    cases = [named(f"case{number}", 1) for number in range(3)]
+    held = hold_out(cases, ["case1"], Path("nowhere"))
+    assert [case.name for case in held.measured] == ["case1"]
+    assert hold_out(cases, ["none"], Path("nowhere")).training == cases
+    with pytest.raises(UserError, match="did you mean 'case1'"):
+        hold_out(cases, ["cases1"], Path("nowhere"))
+    with pytest.raises(UserError, match="expected a case left to train on"):
+        hold_out(cases, ["case0", "case1", "case2"], Path("nowhere"))
+
+
+def test_phantoms_are_asked_about_kept_organs_only(tmp_path, monkeypatch):
+    """The spleen was changed, the liver is measured elsewhere: a phantom vouches for neither, but for the kidney."""
+    def small(shape, spacing, seed):
+        from PartialOrganSegLib.geometry import Grid, Volume
+        image, labels = ct_of(seed)
+        grid = Grid(labels.shape[::-1], (2.0, 2.0, 3.0))
+        return Volume(image, grid), Volume(labels, grid)
+
+    monkeypatch.setattr("PartialOrganSegLib.finetuning.replay.make_phantom", small)
+    replay = replay_set("phantoms", WORD16, (3.0, 2.0, 2.0), [2], [1], True, tmp_path, Reporter())
+    assert [len(replay.training), len(replay.measured)] == [2, 2]
+    assert all(case.organs == [1, 2, 3] for case in replay.training)
+    assert all(case.organs == [3] for case in replay.measured)
+    assert frozenset({0, 2}) in replay.measured[0].sets
+    assert 2 not in replay.measured_on
+    assert not replay_set("none", WORD16, (3.0, 2.0, 2.0), [2], [1], True, tmp_path, Reporter()).training
+
+
+RECIPE = Recipe(manifest=Path("m.yaml"), patch_zyx=(8, 16, 16), batch_size=1)
+
+
+@settings(deadline=None)
+@given(st.floats(0.01, 100), st.floats(0.001, 10), st.floats(1e-9, 1e-4), st.floats(0, 3),
+       st.lists(st.tuples(*[st.integers(4, 60)] * 3), max_size=4), st.sampled_from(["cpu", "cuda"]))
+def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel, patch, shapes, device):
+    budget = make_budget(minutes, Speed(step, voxel, patch), RECIPE, shapes, (2, 4, 4), torch.device(device))
+    assert LEAST_STEPS <= budget.steps <= MOST_STEPS
+    assert 1 <= budget.every <= budget.steps
+    if budget.steps > LEAST_STEPS:
+        assert budget.seconds <= 60 * minutes + 1e-6
+
+
+def test_steps_asked_for_are_taken_as_they_are():
+    budget = make_budget(1, Speed(2.0, 0, 0), RECIPE, [], (2, 4, 4), torch.device("cpu"), steps=7)
+    assert (budget.steps, budget.seconds) == (7, 14.0)
+
+
+PLAN = Plan(start=Path("start"), data=Path("m.yaml"), changed=["spleen"], kept=["liver", "colon"], steps=1, minutes=1,
+            measured_on={"spleen": "left-out cases", "liver": "phantoms (synthetic)"},
+            lineage=Lineage(parent=ParentEntry(name="a", version="1", sha256="0"), data_sha256="1", learnt={}))
+
+
+@pytest.mark.parametrize(("before", "after", "selected", "said"), [
+    ({"spleen": 0.5, "liver": 0.9}, {"spleen": 0.6, "liver": 0.881}, TUNED, "no kept organ lost more than 0.02"),
+    ({"spleen": 0.5, "liver": 0.9}, {"spleen": 0.9, "liver": 0.87}, START, "liver lost more than 0.02 (0.900 -> 0.87"),
+    ({"spleen": 0.5, "liver": 0.9}, {"spleen": 0.5, "liver": 0.95}, START, "are not better"),
+    ({"liver": 0.9}, {"liver": 0.9}, TUNED, "not measured"),
+    ({}, {}, START, "nothing was left to measure on"),
+])
+def test_judgement(before, after, selected, said):
+    outcome = judge(PLAN, before | {"mean": 0.5}, after | {"mean": 0.5})
+    assert outcome.selected == selected
+    assert said in outcome.reason
+    assert "\n" not in outcome.reason
+    assert {row.organ: row.group for row in outcome.rows} == {
+        name: "changed" if name == "spleen" else "kept" for name in before}
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """Records the calls that the library would get."""
+    calls = []
+    outcome = Outcome([], START, "the start model stays selected")
+    result = SimpleNamespace(outcome=outcome, bundle=SimpleNamespace(folder=Path("run/model")), selected=Path("start"))
+
+    def record(name):
+        return lambda *settings: calls.append((name, *settings[:-1])) or result
+
+    monkeypatch.setitem(sys.modules, "PartialOrganSegLib.finetuning.run",
+                        SimpleNamespace(finetune=record("finetune"), resume=record("resume")))
+    return calls
+
+
+def test_the_command_hands_its_settings_on(library, capsys):
+    assert main(["finetune", "--data", "m.yaml", "-o", "run", "--minutes", "3", "--validate", "a,b", "--json-events",
+                 "--replay", "none", "--set", "steps=3", "--device", "cpu"]) == 0
+    *call, wishes, recipe = library[0]
+    assert call == ["finetune", "embedded", Path("m.yaml"), Path("run"), "cpu"]
+    assert recipe is None
+    assert (wishes.minutes, wishes.validate, wishes.replay) == (3.0, ["a", "b"], "none")
+    assert (wishes.overrides, wishes.only_listed, wishes.force) == (["steps=3"], False, False)
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    finished = next(event for event in events if event["event"] == "result")
+    assert finished["selected"] == "start"
+    assert finished["selected_model"] == "start"
+    assert any(event["event"] == "warning" and "start model stays" in event["message"] for event in events)
+    assert main(["finetune", "-o", "run", "--resume"]) == 0
+    assert library[1] == ("resume", Path("run"), "auto")
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["-o", "run"], "--data: expected a manifest"),
+    (["-o", "run", "--resume", "--data", "m.yaml"], "--resume: expected only -o RUN"),
+    (["-o", "run", "--data", "m.yaml", "--steps", "0"], "--steps: expected a number from 1 on"),
+    (["-o", "run", "--data", "m.yaml", "--minutes", "-1"], "expected a number of minutes above 0"),
+])
+def test_wrong_use_is_one_line(library, words, told, capsys):
+    assert main(["finetune", *words]) == 2
+    assert told in capsys.readouterr().err
+    assert library == []
+
+
+def test_the_table_names_organs_and_what_they_were_measured_on():
+    rows = table(judge(PLAN, {"spleen": 0.5, "liver": 0.9}, {"spleen": 0.6, "liver": 0.9}))
+    assert [(row["organ"], row["change"], row["measured on"]) for row in rows] == [
+        ("spleen", "+0.100", "left-out cases"), ("liver", "+0.000", "phantoms")]
+
+
+def test_speed_is_measured_with_the_start_model(tmp_path):
+    from PartialOrganSegLib.finetuning.budget import measure_speed
+
+    start = write_start(tmp_path / "start")
+    state = torch.get_rng_state()
+    speed = measure_speed(RECIPE.model_copy(update={"half_precision": False}), start, SPACE,
+                          torch.device("cpu"))
+    assert min(speed.step, speed.voxel, speed.patch) > 0
+    assert torch.equal(state, torch.get_rng_state())  # the run's own random numbers are untouched
