@@ -21,6 +21,15 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review_section.py
   PartialOrganSegPanel/review_table.py
   PartialOrganSegPanel/review_texts.py
+  PartialOrganSegPanel/scribble_counts.py
+  PartialOrganSegPanel/scribble_editor.py
+  PartialOrganSegPanel/scribble_files.py
+  PartialOrganSegPanel/scribble_section.py
+  PartialOrganSegPanel/scribble_states.py
+  PartialOrganSegPanel/scribble_strokes.py
+  PartialOrganSegPanel/scribble_table.py
+  PartialOrganSegPanel/scribble_texts.py
+  PartialOrganSegPanel/scribble_view.py
   PartialOrganSegPanel/section.py
   PartialOrganSegPanel/sections.py
   PartialOrganSegPanel/segment_logic.py
@@ -36,6 +45,7 @@ set(PANEL_RESOURCES
   Resources/Icons/PartialOrganSeg.png
   Resources/PartialOrganSeg.term.json
   Resources/UI/Review.ui
+  Resources/UI/Scribble.ui
   Resources/UI/Segment.ui
   Resources/UI/Setup.ui
   Resources/requirements.txt

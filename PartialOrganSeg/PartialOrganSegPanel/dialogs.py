@@ -47,3 +47,10 @@ class SlicerDialogs:
             return None
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title)
         return Path(folder) if folder else None
+
+    def choose_file(self, title: str, pattern: str, new_name: str = "") -> Path | None:
+        if slicer.app.testingEnabled():
+            return None
+        ask = qt.QFileDialog.getSaveFileName if new_name else qt.QFileDialog.getOpenFileName
+        name = ask(slicer.util.mainWindow(), title, new_name, pattern)
+        return Path(name) if name else None

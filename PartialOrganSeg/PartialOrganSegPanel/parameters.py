@@ -8,7 +8,7 @@ from typing import Annotated
 
 import slicer
 from slicer.i18n import tr as _
-from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper, parameterPack
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper, parameterPack
 
 
 class EarlierResult(enum.Enum):
@@ -42,6 +42,15 @@ class ReviewParameters:
     advance: bool = True
 
 
+@parameterPack
+class ScribbleParameters:
+    """Section Scribble. `organ`: name of what is drawn, also "background"; `dim`: the prediction is shown dimly."""
+
+    organ: str = ""
+    brushMm: Annotated[float, WithinRange(0.5, 50.0)] = 4.0
+    dim: bool = True
+
+
 @parameterNodeWrapper
 class Parameters:
     """`inputVolume` is the CT at hand and `segmentation` its segmentation, for all sections."""
@@ -50,3 +59,4 @@ class Parameters:
     segmentation: slicer.vtkMRMLSegmentationNode
     segment: SegmentParameters
     review: ReviewParameters
+    scribble: ScribbleParameters

@@ -51,6 +51,9 @@ class Dialogs(Protocol):
     def choose_folder(self, title: str) -> Path | None:
         """An existing folder, None for Cancel."""
 
+    def choose_file(self, title: str, pattern: str, new_name: str = "") -> Path | None:
+        """A file to read, or with `new_name` (the suggestion) one to write; None for Cancel. `pattern` as Qt has it."""
+
 
 @dataclass
 class Services:

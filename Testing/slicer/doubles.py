@@ -51,8 +51,8 @@ class FakeInstaller:
 class FakeDialogs:
     """A user who gives the answers in `answers`, one a question, and keeps what was asked in `asked`."""
 
-    def __init__(self, *answers, folder=None):
-        self.answers, self.folder, self.asked, self.logs = list(answers), folder, [], []
+    def __init__(self, *answers, folder=None, file=None):
+        self.answers, self.folder, self.file, self.asked, self.logs = list(answers), folder, file, [], []
 
     def ask(self, title, text, choices):
         self.asked.append((title, text, choices))
@@ -63,6 +63,9 @@ class FakeDialogs:
 
     def choose_folder(self, title):
         return self.folder
+
+    def choose_file(self, title, pattern, new_name=""):
+        return self.file
 
 
 class Doubles(Services):

@@ -1,0 +1,423 @@
+"""Section Scribble: strokes and their counts, the prediction below, undo, nodes that come and go, saving."""
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+import vtk
+from doubles import Doubles
+from PartialOrganSegPanel.review_counts import voxel_array
+from PartialOrganSegPanel.scribble_counts import axial_axis
+from PartialOrganSegPanel.scribble_editor import ERASE, PAINT
+from PartialOrganSegPanel.scribble_files import NOT_DRAWN, draw_labelmap, scribble_labelmap
+from PartialOrganSegPanel.scribble_strokes import find_strokes, new_strokes, stroke_organs, stroke_segments
+from PartialOrganSegPanel.segment_table import ACCEPTED, EDITED, PREDICTED, SCRIBBLED, row, set_state
+from PartialOrganSegPanel.segmentation_result import find_result
+from scenes import add_ct, add_result, add_transform, phantom, rotation
+
+from PartialOrganSegLib.organs import WORD16
+
+BUTTONS = ("paint", "erase", "undo", "background", "next", "clear", "load", "save", "case")
+
+
+class Desk:
+    """The panel with the section unfolded, a CT, and a user's hands."""
+
+    def __init__(self, make_panel, until, result=False, answers=(), **choices):
+        self.services = Doubles(*answers)
+        for name, value in choices.items():
+            setattr(self.services.dialogs, name, value)
+        self.panel = make_panel(self.services)
+        self.section = self.panel.section("Scribble")
+        self.ui = self.section.ui
+        self.until = until
+        self.volume = add_ct()
+        self.result = add_result(self.volume, ("liver", "spleen", "stomach")) if result else None
+        self.panel.parameters.inputVolume = self.volume
+        self.panel.parameters.segmentation = self.result
+        self.panel.enter()
+        self.ui.scribbleCollapsible.collapsed = False
+
+    @property
+    def strokes(self):
+        return find_strokes(self.panel.parameters.inputVolume)
+
+    def button(self, name):
+        return getattr(self.ui, f"{name}StrokesButton")
+
+    def choose(self, name):
+        self.ui.strokeTable.setCurrentCell(list(self.section._colours()).index(name), 0)
+
+    def cells(self, name):
+        index = list(self.section._colours()).index(name)
+        return [self.ui.strokeTable.item(index, column).text() for column in (1, 2, 3)]
+
+    def draw(self, where):
+        """Paints (or erases) the voxels `where` of the array (z, y, x), as the active effect does."""
+        logic = slicer.vtkSlicerSegmentEditorLogic()
+        logic.SetMRMLScene(slicer.mrmlScene)
+        logic.SetSegmentEditorNode(self.section.editor.widget.mrmlSegmentEditorNode())
+        self.section.editor.widget.saveStateForUndo()
+        logic.UpdateReferenceGeometryImage()
+        logic.ResetModifierLabelmapToDefault()
+        brush = logic.GetModifierLabelmap()
+        voxel_array(brush)[where] = 1
+        brush.Modified()
+        mode = logic.ModificationModeRemoveAll if self.section.editor.tool == ERASE else logic.ModificationModeAdd
+        logic.ModifySegmentByLabelmap(self.strokes, self.section.editor.widget.currentSegmentID(), brush, mode, False,
+                                      False)
+        self.until(lambda: not self.section._settle.active, 10)
+
+    def stroke(self, name, where):
+        """Chooses an organ, presses Paint and draws."""
+        self.choose(name)
+        if self.section.editor.tool != PAINT:
+            self.button("paint").click()
+        self.draw(where)
+
+    @property
+    def map(self):
+        return scribble_labelmap(self.strokes, self.volume)
+
+    def state(self, organ):
+        return row(self.result, organ).state
+
+
+@pytest.fixture
+def desk(make_panel, until):
+    return Desk(make_panel, until)
+
+
+@pytest.fixture
+def segmented(make_panel, until):
+    return Desk(make_panel, until, result=True)
+
+
+LIVER, SPLEEN, TISSUE = np.s_[40, 20:24, 10:30], np.s_[40, 22:30, 10:12], np.s_[44, 5, 5:9]
+
+
+# --- strokes
+
+def test_nothing_is_made_before_the_first_stroke(desk, scene):
+    assert desk.strokes is None
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert desk.ui.strokeTable.rowCount == 17
+    assert not desk.button("paint").enabled
+    assert "Select an organ" in desk.button("paint").toolTip
+    desk.choose("liver")
+    assert desk.button("paint").enabled
+    desk.button("paint").click()
+    assert stroke_organs(desk.strokes) == WORD16.names
+    assert list(stroke_segments(desk.strokes)) == [*WORD16.names, "background"]
+    assert (desk.map == NOT_DRAWN).all()
+
+
+def test_a_later_stroke_wins(desk):
+    desk.stroke("liver", LIVER)
+    desk.stroke("spleen", SPLEEN)
+    desk.button("background").click()
+    desk.draw(TISSUE)
+    expected = np.full(phantom()[0].shape, NOT_DRAWN, np.uint8)
+    expected[LIVER], expected[SPLEEN], expected[TISSUE] = 1, 2, 0
+    assert np.array_equal(desk.map, expected)
+    assert desk.strokes.GetSegmentation().GetNumberOfLayers() == 1
+
+
+def test_counts_and_cost(segmented):
+    desk = segmented
+    desk.stroke("liver", LIVER)
+    desk.stroke("liver", np.s_[50, 20, 10:13])
+    desk.stroke("background", TISSUE)
+    assert desk.cells("liver")[:2] == ["2", "83"]
+    assert desk.cells("background")[:2] == ["1", "4"]
+    assert desk.cells("spleen") == ["", "", ""]
+    assert "1 of 16 organs drawn on 3 slices, background on 1" in desk.ui.drawnLabel.text
+    shape, dense = phantom()[0].shape, np.isin(phantom()[1], (1, 2, 5)).sum()
+    shares = 87 / (3 * shape[1] * shape[2]), 87 / np.prod(shape), 87 / dense
+    for share in shares:
+        assert f"{100 * share:.2g} %" in desk.ui.costLabel.text
+
+
+def test_voxels_on_the_slice_in_view(desk):
+    desk.stroke("liver", LIVER)
+    ijk_to_ras = vtk.vtkMatrix4x4()
+    desk.volume.GetIJKToRASMatrix(ijk_to_ras)
+    for k, text in ((41, ""), (40, "80")):
+        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *ijk_to_ras.MultiplyPoint((10, 20, k, 1))[:3])
+        assert desk.cells("liver")[2] == text
+
+
+def test_erase_takes_every_organ(desk):
+    desk.stroke("liver", LIVER)
+    desk.stroke("spleen", SPLEEN)
+    desk.button("erase").click()
+    assert desk.section.editor.tool == ERASE
+    assert not desk.button("paint").checked
+    desk.draw(np.s_[40])
+    assert (desk.map == NOT_DRAWN).all()
+    assert desk.button("save").toolTip == "Nothing is drawn yet."
+
+
+def test_undo_of_a_stroke_and_of_clearing(desk):
+    desk.stroke("liver", LIVER)
+    desk.stroke("spleen", SPLEEN)
+    both = desk.map
+    desk.button("clear").click()
+    assert 2 not in desk.map
+    assert not desk.button("clear").enabled
+    desk.button("undo").click()
+    assert np.array_equal(desk.map, both)
+    desk.button("undo").click()
+    assert set(np.unique(desk.map)) == {1, NOT_DRAWN}
+    assert (desk.map[LIVER] == 1).all()
+    assert desk.cells("liver")[1] == "80"
+
+
+def test_brush_is_in_mm_and_flat(desk):
+    node = desk.section.editor.widget.mrmlSegmentEditorNode()
+    desk.ui.brushSpinBox.value = 7.5
+    assert float(node.GetAttribute("BrushAbsoluteDiameter")) == 7.5
+    assert node.GetAttribute("BrushDiameterIsRelative") == node.GetAttribute("BrushSphere") == "0"
+    node.SetAttribute("BrushAbsoluteDiameter", "3")  # as turning the wheel in a view does
+    node.InvokeEvent(node.EffectParameterModified)
+    assert desk.panel.parameters.scribble.brushMm == desk.ui.brushSpinBox.value == 3.0
+
+
+def test_background_and_back_to_the_organ(desk):
+    desk.choose("spleen")
+    desk.button("background").click()
+    assert desk.panel.parameters.scribble.organ == "background"
+    assert desk.button("background").checked
+    assert desk.section.editor.tool == PAINT
+    desk.button("background").click()
+    assert desk.panel.parameters.scribble.organ == "spleen"
+
+
+def test_overlapping_segments_of_another_editor_are_merged(desk):
+    desk.stroke("liver", LIVER)
+    segments = stroke_segments(desk.strokes)
+    spleen = np.zeros(phantom()[0].shape, np.uint8)
+    spleen[SPLEEN] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(spleen, desk.strokes, segments["spleen"], desk.volume)
+    desk.until(lambda: desk.cells("spleen")[1] == "16", 10)
+    assert int(desk.cells("liver")[1]) == (desk.map == 1).sum() == 76
+    assert desk.strokes.GetSegmentation().GetNumberOfLayers() == 1
+
+
+# --- the prediction
+
+def test_strokes_are_kept_apart_and_mark_the_organ(segmented):
+    desk = segmented
+    before = {organ: slicer.util.arrayFromSegmentBinaryLabelmap(desk.result, organ, desk.volume).sum()
+              for organ in ("liver", "spleen", "stomach")}
+    set_state(desk.result, "spleen", ACCEPTED)
+    set_state(desk.result, "stomach", EDITED)
+    for organ, where in (("liver", LIVER), ("spleen", SPLEEN), ("stomach", TISSUE)):
+        desk.stroke(organ, where)
+    assert [desk.state(organ) for organ in before] == [SCRIBBLED, ACCEPTED, SCRIBBLED]
+    assert {organ: slicer.util.arrayFromSegmentBinaryLabelmap(desk.result, organ, desk.volume).sum()
+            for organ in before} == before
+    assert find_result(desk.volume) is desk.result
+    desk.choose("liver")
+    desk.button("clear").click()
+    assert desk.state("liver") == PREDICTED
+    slicer.mrmlScene.RemoveNode(desk.strokes)
+    assert desk.state("stomach") == PREDICTED
+    assert desk.state("spleen") == ACCEPTED
+
+
+def test_next_organ_without_a_stroke_jumps_there(segmented):
+    desk = segmented
+    set_state(desk.result, "spleen", ACCEPTED)
+    desk.stroke("liver", LIVER)
+    desk.button("next").click()
+    assert desk.panel.parameters.scribble.organ == "left_kidney"  # the spleen is a label already
+    desk.choose("right_kidney")
+    desk.button("next").click()
+    assert desk.panel.parameters.scribble.organ == "stomach"
+    axis = 2 - axial_axis(desk.volume)
+    assert np.take(phantom()[1] == 5, desk.section._slice, axis).any()
+
+
+def test_no_organ_is_left_to_draw(desk):
+    desk.choose("liver")
+    desk.button("paint").click()
+    everything = np.full(phantom()[0].shape, NOT_DRAWN, np.uint8)
+    everything[0, 0, :17] = np.arange(17)
+    draw_labelmap(desk.strokes, desk.volume, everything)
+    desk.until(lambda: not desk.button("next").enabled, 10)
+    assert "Every organ has a stroke" in desk.button("next").toolTip
+
+
+def test_prediction_is_dim_only_while_the_section_is_open(segmented):
+    desk, display = segmented, segmented.result.GetDisplayNode()
+    desk.panel.exit()
+    display.SetOpacity2DFill(0.6)
+    desk.panel.enter()
+    assert display.GetOpacity2DFill() == pytest.approx(0.18)
+    desk.ui.dimBox.checked = False
+    assert display.GetOpacity2DFill() == 0.6
+    desk.ui.dimBox.checked = True
+    desk.ui.scribbleCollapsible.collapsed = True
+    assert display.GetOpacity2DFill() == 0.6
+    desk.ui.scribbleCollapsible.collapsed = False
+    assert display.GetOpacity2DFill() == pytest.approx(0.18)
+    desk.panel.cleanup()
+    assert display.GetOpacity2DFill() == 0.6
+    assert display.GetOpacity2DOutline() == 1.0
+
+
+def test_only_one_editor_works_at_a_time(segmented):
+    desk = segmented
+    review = desk.panel.section("Review").editor
+    review.setActiveEffectByName("Scissors")
+    desk.choose("liver")
+    desk.button("paint").click()
+    assert not review.mrmlSegmentEditorNode().GetActiveEffectName()
+    assert desk.section.editor.tool == PAINT
+    review.setActiveEffectByName("Scissors")
+    assert desk.section.editor.tool == ""
+    assert not desk.button("paint").checked
+
+
+# --- keys and buttons
+
+def test_every_button_says_why_it_cannot(make_panel, scene):
+    ui = make_panel(Doubles()).section("Scribble").ui
+    for name in BUTTONS:
+        button = getattr(ui, f"{name}StrokesButton")
+        assert not button.enabled
+        assert button.toolTip == "Choose a CT first."
+
+
+def test_keys_work_only_in_the_open_section(desk):
+    section = desk.section
+    assert all(shortcut.enabled for shortcut in section._shortcuts)
+    others = {shortcut.key.toString() for shortcut in desk.panel.section("Review")._shortcuts}
+    keys = {shortcut.key.toString(): shortcut for shortcut in section._shortcuts}
+    assert not others & set(keys)
+    desk.choose("liver")
+    for name, key in (("paint", "Shift+S"), ("erase", "Shift+E"), ("background", "Shift+B"), ("next", "Shift+O"),
+                      ("undo", "Shift+U")):
+        assert key in keys
+        if desk.button(name).enabled:
+            assert f"({key})" in desk.button(name).toolTip
+    keys["Shift+S"].activated.emit()
+    assert section.editor.tool == PAINT
+    desk.ui.scribbleCollapsible.collapsed = True
+    assert section.editor.tool == ""
+    assert not any(shortcut.enabled for shortcut in section._shortcuts)
+
+
+def test_tool_stops_when_the_module_is_left(desk):
+    desk.choose("liver")
+    desk.button("paint").click()
+    desk.panel.exit()
+    assert desk.section.editor.tool == ""
+
+
+# --- the scene
+
+def test_two_volumes_have_strokes_of_their_own(desk):
+    desk.stroke("liver", LIVER)
+    first = desk.strokes
+    other = add_ct("second CT", axes=rotation(0, 0, 20))
+    desk.panel.parameters.inputVolume = other
+    assert desk.strokes is None
+    assert desk.cells("liver") == ["", "", ""]
+    desk.stroke("spleen", SPLEEN)
+    assert desk.strokes is not first
+    assert desk.cells("spleen")[1] == "16"
+    desk.panel.parameters.inputVolume = desk.volume
+    assert desk.strokes is first
+    assert (desk.cells("liver")[1], desk.cells("spleen")[1]) == ("80", "")
+
+
+def test_renamed_and_deleted_nodes(desk, scene):
+    desk.stroke("liver", LIVER)
+    strokes = desk.strokes
+    strokes.SetName("Striche")
+    segments = stroke_segments(strokes)
+    strokes.GetSegmentation().GetSegment(segments["liver"]).SetName("Leber")
+    strokes.GetSegmentation().RemoveSegment(segments["spleen"])
+    desk.stroke("spleen", SPLEEN)
+    assert set(np.unique(desk.map)) == {1, 2, NOT_DRAWN}
+    scene.RemoveNode(strokes)
+    assert desk.cells("liver") == ["", "", ""]
+    assert desk.section.editor.tool == ""
+    desk.stroke("liver", LIVER)
+    assert desk.cells("liver")[1] == "80"
+    scene.RemoveNode(desk.volume)
+    assert desk.button("paint").toolTip == "Choose a CT first."
+
+
+def test_strokes_follow_the_transform_of_their_ct(desk):
+    desk.stroke("liver", LIVER)
+    desk.volume.SetAndObserveTransformNodeID(add_transform(rotation(10, 0, 0), (5, 0, 0)).GetID())
+    desk.panel.refresh()
+    assert desk.strokes.GetTransformNodeID() == desk.volume.GetTransformNodeID()
+    assert (desk.map[LIVER] == 1).all()
+    assert (desk.map == 1).sum() == 80
+
+
+def test_closing_the_scene(desk, scene):
+    desk.stroke("liver", LIVER)
+    scene.Clear(0)
+    assert desk.strokes is None
+    assert desk.cells("liver") == ["", "", ""]
+    assert desk.section.editor.tool == ""
+
+
+@pytest.mark.parametrize("axes", [None, rotation(12, -7, 30)])
+def test_survives_mrb(make_panel, until, tmp_path, axes):
+    desk = Desk(make_panel, until, result=True)
+    if axes is not None:
+        desk.panel.parameters.inputVolume = desk.volume = add_ct("oblique", axes=axes)
+    desk.stroke("liver", LIVER)
+    desk.stroke("background", TISSUE)
+    before = desk.map
+    opacity = desk.result.GetDisplayNode().GetOpacity2DFill()
+    path = tmp_path / "gezeichnet \N{LATIN SMALL LETTER U WITH DIAERESIS}.mrb"
+    assert slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(path))
+    desk.volume = desk.panel.parameters.inputVolume
+    assert np.array_equal(desk.map, before)
+    assert desk.cells("liver")[1] == "80"
+    assert desk.panel.parameters.scribble.organ == "background"
+    desk.panel.exit()
+    if axes is None:
+        desk.result = desk.panel.parameters.segmentation
+        assert desk.state("liver") == SCRIBBLED
+        assert opacity < 0.5
+        assert desk.result.GetDisplayNode().GetOpacity2DFill() == pytest.approx(opacity / 0.3)
+
+
+def test_survives_seg_nrrd(desk, tmp_path):
+    desk.stroke("liver", LIVER)
+    desk.stroke("background", TISSUE)
+    before, path = desk.map, tmp_path / "strokes.seg.nrrd"
+    assert slicer.util.saveNode(desk.strokes, str(path))
+    slicer.mrmlScene.Clear(0)
+    desk.volume = add_ct()
+    elsewhere = add_ct("elsewhere", origin=(0, 0, 0))
+    loaded = slicer.util.loadSegmentation(str(path))
+    desk.panel.parameters.inputVolume = elsewhere
+    assert desk.strokes is None
+    desk.panel.parameters.inputVolume = desk.volume
+    assert desk.strokes is loaded
+    assert stroke_organs(loaded) == WORD16.names
+    assert np.array_equal(desk.map, before)
+    desk.stroke("spleen", SPLEEN)
+    assert set(np.unique(desk.map)) == {0, 1, 2, NOT_DRAWN}
+
+
+def test_label_space_is_that_of_the_strokes(desk):
+    """Strokes of five organs stay so whatever model is chosen."""
+    from PartialOrganSegLib.organs import SHI5
+
+    new_strokes(desk.volume, SHI5.organs)
+    desk.panel.refresh()
+    assert desk.ui.strokeTable.rowCount == 6
+    desk.stroke("pancreas", LIVER)
+    assert set(np.unique(desk.map)) == {3, NOT_DRAWN}
