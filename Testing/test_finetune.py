@@ -1,0 +1,249 @@
+"""Fine-tuning a small model: what it learns, keeps, tells and refuses, and how it ends when it is stopped."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from finetune_data import ORGANS, QUICK, ct_of, only, write_cases, write_start
+from training_data import write_image
+
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.finetuning.preparation import Wishes, run_space
+from PartialOrganSegLib.finetuning.run import Result, finetune, resume
+from PartialOrganSegLib.models.bundle import Bundle, load_bundle
+from PartialOrganSegLib.models.checksums import MANIFEST, sha256, verify_bundle
+from PartialOrganSegLib.organs import label_space_of_names
+from PartialOrganSegLib.training import checkpoint
+
+
+class Listener(Reporter):
+    """Remembers warnings; raises `error` after step `at`."""
+
+    def __init__(self, at: int = -1, error: BaseException | None = None) -> None:
+        self.at, self.error, self.told, self.figures = at, error, [], []
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if stage == "training" and done == self.at and self.error is not None:
+            raise self.error
+
+    def warning(self, message: str) -> None:
+        self.told.append(message)
+
+    def metric(self, **values: object) -> None:
+        self.figures.append(values)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Bundle:
+    return write_start(tmp_path_factory.mktemp("Modelle ä") / "start")
+
+
+@pytest.fixture(scope="module")
+def spleens(tmp_path_factory) -> Path:
+    """Two cases in which the spleen was accepted."""
+    return write_cases(tmp_path_factory.mktemp("meine Fälle"), [only(ct_of(seed)[1], 2) for seed in range(2)])
+
+
+def tune(start: Bundle, data: Path, run: Path, reporter: Reporter | None = None, steps: int = 4, replay: str = "none",
+         overrides: Sequence[str] = (), **wishes) -> Result:
+    return finetune(start.folder, data, run, "cpu",
+                    Wishes(steps=steps, replay=replay, overrides=[*QUICK, *overrides], **wishes), None, reporter)
+
+
+@pytest.fixture(scope="module")
+def finished(start, spleens, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    before = sha256(start.folder / MANIFEST)
+    tune(start, spleens, run)
+    verify_bundle(start.folder)
+    assert sha256(start.folder / MANIFEST) == before  # never written to
+    return run
+
+
+def result_of(run: Path) -> dict:
+    return json.loads((run / "result.json").read_text("utf-8"))
+
+
+def test_the_new_bundle_says_where_it_comes_from(start, finished):
+    own = load_bundle(finished / "model").metadata.partialorganseg
+    assert own.lineage.parent.sha256 == sha256(start.folder / MANIFEST)
+    assert (own.lineage.parent.name, own.lineage.parent.version) == ("start", "1.2")
+    assert list(own.lineage.learnt) == ["spleen"]
+    learnt = own.lineage.learnt["spleen"]
+    assert (learnt.cases, learnt.kinds) == (2, ["partial"])
+    assert learnt.voxels == sum((ct_of(seed)[1] == 2).sum() for seed in range(2))
+    assert own.training_data == ["a data set"]
+    assert own.metrics["dice"]["spleen"]["group"] == "changed"
+    assert "slabs" in own.metrics["dice"]["spleen"]["measured_on"]
+    assert result_of(finished)["selected"] == own.metrics["selected"] in ("start", "finetuned")
+    assert "| spleen | changed |" in (finished / "model" / "README.md").read_text("utf-8")
+
+
+def test_the_time_is_told_before_the_first_step(start, spleens, tmp_path):
+    reporter = Listener(1, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        tune(start, spleens, tmp_path / "run", reporter)
+    assert reporter.figures[0]["steps"] == 4
+    assert reporter.figures[0]["expected_minutes"] >= 0
+
+
+def test_a_killed_run_goes_on_to_the_same_model(start, spleens, finished, tmp_path):
+    with pytest.raises(RuntimeError, match="power cut"):
+        tune(start, spleens, tmp_path / "run", Listener(3, RuntimeError("power cut")))
+    assert not (tmp_path / "run" / "result.json").exists()
+    with pytest.raises(UserError, match="add --resume"):
+        tune(start, spleens, tmp_path / "run")
+    resume(tmp_path / "run", "cpu")
+    weights = "model/models/model.safetensors"
+    assert (tmp_path / "run" / weights).read_bytes() == (finished / weights).read_bytes()
+    assert result_of(tmp_path / "run")["dice"] == result_of(finished)["dice"]
+    resume(tmp_path / "run", "cpu")  # once more changes nothing
+    assert (tmp_path / "run" / weights).read_bytes() == (finished / weights).read_bytes()
+
+
+def test_killed_before_the_first_checkpoint(start, spleens, finished, tmp_path):
+    with pytest.raises(RuntimeError, match="power cut"):
+        tune(start, spleens, tmp_path / "run", Listener(1, RuntimeError("power cut")))
+    assert not (tmp_path / "run" / "checkpoints" / "last.pt").exists()
+    resume(tmp_path / "run", "cpu")
+    assert result_of(tmp_path / "run")["dice"] == result_of(finished)["dice"]
+    with pytest.raises(UserError, match=r"plan\.json: expected the plan of a run to resume, found none"):
+        resume(tmp_path / "nothing", "cpu")
+
+
+def test_a_full_disk_is_one_line_and_resumed_from(start, spleens, finished, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("PartialOrganSegLib.finetuning.run.write_bundle", full)
+        with pytest.raises(UserError, match=r"run: expected room for the run's files, found none .*No space left"):
+            tune(start, spleens, tmp_path / "run")
+    resume(tmp_path / "run", "cpu")
+    assert result_of(tmp_path / "run")["dice"] == result_of(finished)["dice"]
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.torch, "save", full)
+        with pytest.raises(UserError, match=r"could not be written .*make room"):
+            tune(start, spleens, tmp_path / "other")
+
+
+def test_a_changed_start_model_is_noticed_on_resuming(spleens, tmp_path):
+    start = write_start(tmp_path / "start")
+    with pytest.raises(KeyboardInterrupt):
+        tune(start, spleens, tmp_path / "run", Listener(1, KeyboardInterrupt()))
+    write_start(tmp_path / "start", seed=5)
+    with pytest.raises(UserError, match="expected the start model as it was"):
+        resume(tmp_path / "run", "cpu")
+
+
+def test_the_run_may_not_replace_its_start_model(spleens, tmp_path):
+    start = write_start(tmp_path / "run" / "model")
+    for run in (tmp_path / "run", start.folder, start.folder / "inside"):
+        with pytest.raises(UserError, match="apart from the start model"):
+            tune(start, spleens, run)
+    verify_bundle(start.folder)
+
+
+def test_nothing_labelled_is_refused(start, tmp_path):
+    data = write_cases(tmp_path, [None, None])
+    with pytest.raises(UserError, match="nothing to learn from: expected a voxel labelled in one of 2 cases"):
+        tune(start, data, tmp_path / "run")
+    empty = write_cases(tmp_path / "drawn", [np.full((12, 24, 24), 255, np.uint8)], "scribble")
+    with pytest.raises(UserError, match="nothing to learn from"):
+        tune(start, empty, tmp_path / "run")
+
+
+def test_an_image_that_is_no_ct_is_refused_with_its_case(start, tmp_path):
+    data = write_cases(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(2)])
+    write_image(tmp_path / "1_image.nii.gz", (ct_of(1)[0] + 1000).clip(0).astype(np.int16))
+    with pytest.raises(UserError, match=r"case1: .*expected a CT in HU, found .*--force learns from it"):
+        tune(start, data, tmp_path / "run")
+    assert not (tmp_path / "run" / "plan.json").exists()
+
+
+def test_a_single_labelled_slice_is_told_and_learnt(start, tmp_path):
+    labels = only(ct_of(0)[1], 2)
+    labels[np.arange(12) != np.flatnonzero(labels.any((1, 2)))[1]] = 0
+    scribble = np.where(labels == 2, 2, 255).astype(np.uint8)
+    reporter = Listener()
+    result = tune(start, write_cases(tmp_path, [scribble], "scribble"), tmp_path / "run", reporter)
+    assert any("case0: spleen is labelled in a single slice (" in line for line in reporter.told)
+    assert any("not measured" in line and "spleen" in line for line in reporter.told)
+    assert result.outcome.selected == "start"
+    assert "nothing was left to measure on" in result.outcome.reason
+
+
+def test_contradictory_labels_are_told_with_their_voxels(start, tmp_path):
+    labels = ct_of(0)[1]
+    other = np.where(labels == 2, 1, 0).astype(np.uint8)
+    data = write_cases(tmp_path, [only(labels, 2), other], annotated=["liver", "spleen"], seeds=[0, 0])
+    reporter = Listener()
+    tune(start, data, tmp_path / "run", reporter, steps=1)
+    against = int((labels == 2).sum())
+    assert any(f"contradict each other in {against} voxels (most: spleen against liver)" in line
+               for line in reporter.told)
+
+
+def test_a_full_label_without_what_others_show_is_told(start, tmp_path):
+    data = write_cases(tmp_path, [only(ct_of(0)[1], 1, 3), ct_of(1)[1]], "full")
+    reporter = Listener()
+    tune(start, data, tmp_path / "run", reporter, steps=1)
+    assert any("case0: its full label says there is no spleen, which case1 shows" in line for line in reporter.told)
+
+
+def test_a_new_organ_is_added_and_the_others_stay(spleens, tmp_path):
+    start = write_start(tmp_path / "start", ["liver", "left_kidney"])
+    reporter = Listener()
+    tune(start, spleens, tmp_path / "run", reporter)
+    bundle = load_bundle(tmp_path / "run" / "model")
+    assert bundle.label_space.names == ("liver", "left_kidney", "spleen")
+    assert bundle.metadata.partialorganseg.lineage.new_organs == ["spleen"]
+    assert any(line.startswith("new to the start model start: spleen") for line in reporter.told)
+
+
+def test_only_the_listed_organs(spleens, tmp_path):
+    start = write_start(tmp_path / "start", ["aorta", "left_kidney", "liver"])
+    reporter = Listener()
+    tune(start, spleens, tmp_path / "run", reporter, only_listed=True)
+    bundle = load_bundle(tmp_path / "run" / "model")
+    assert bundle.label_space.names == ("liver", "spleen", "left_kidney")
+    assert bundle.metadata.partialorganseg.lineage.dropped_organs == ["aorta"]
+    assert any("leaves out: aorta" in line for line in reporter.told)
+
+
+def test_codes_and_colours_survive_a_growing_label_space():
+    grown = run_space(label_space_of_names("a", ["liver", "my_node"]), label_space_of_names("b", ["aorta", "liver"]),
+                      False)
+    assert grown.names == ("liver", "my_node", "aorta")
+    assert grown.organ("aorta").code.value == "15825003"
+    assert [organ.index for organ in grown.organs] == [1, 2, 3]
+
+
+def test_it_learns_what_is_new_and_keeps_what_was_known(tmp_path):
+    """Kidneys are learnt first; then only spleens are shown, and both are found. Without the teacher kidneys go."""
+    hard = ["optimiser.learning_rate=0.02", "batch_size=2"]
+    known = write_cases(tmp_path / "known", [only(ct_of(seed)[1], 3) // 3 for seed in (5, 6, 7)], "full",
+                        ["left_kidney"], [5, 6, 7], ["left_kidney"])
+    first = tune(write_start(tmp_path / "blank", ["left_kidney"]), known, tmp_path / "first", steps=80,
+                 validate=["none"], overrides=["losses.distillation=0", *hard]).bundle
+    spleens = write_cases(tmp_path / "new", [only(ct_of(seed)[1], 2) for seed in (8, 9)], seeds=[8, 9])
+    taught, plain = (tune(first, spleens, tmp_path / name, steps=80, validate=["none"], overrides=[*hard, *more]).bundle
+                     for name, more in (("taught", []), ("plain", ["losses.distillation=0"])))
+    assert taught.label_space.names == ("left_kidney", "liver", "spleen")
+    image, labels = ct_of(11)
+    pixels = torch.from_numpy((np.clip(image.astype(np.float32), -300, 500) - 60) / 150)[None, None]
+
+    def dice(bundle: Bundle, organ: str) -> float:
+        found = bundle.load_network()(pixels)[0].argmax(0).numpy() == bundle.label_space.index(organ)
+        there = labels == 1 + ORGANS.index(organ)
+        return 2 * (found & there).sum() / (found.sum() + there.sum())
+
+    assert dice(taught, "spleen") > 0.5
+    assert dice(taught, "left_kidney") > max(dice(first, "left_kidney") - 0.1, dice(plain, "left_kidney") + 0.2)
