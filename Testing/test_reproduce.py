@@ -97,8 +97,8 @@ def test_small_budget_keeps_what_makes_the_method(tmp_path):
     assert full.use == [Kind.FULL]
     assert union.losses == {"marginal_cross_entropy": 1.0, "prior_primal_dual": 0.1}
     assert union.sampling.full_share == 0.75
-    assert (full.steps, union.steps) == (267, 333)  # 80 and 100 thousand of 180
-    assert union.pseudo_labels.every == 33  # ten times a stage, as there
+    assert (full.steps, union.steps) == (222, 278)  # 80 and 100 thousand of 180
+    assert union.pseudo_labels.every == 28  # ten times a stage, as there
     assert stages("pann", "semi_a")[1].treat_as_unlabelled == [Kind.PARTIAL, Kind.SCRIBBLE]
     assert stages("marginal", "exclusion")[1].losses["exclusion_dice"] == 2.0
     assert stages("word", "em_ivm")[0].losses == {"marginal_cross_entropy": 1.0, "entropy": 0.1, "intensity": 0.1}

@@ -12,12 +12,14 @@ from PartialOrganSegLib.training.recipe import Recipe, load_recipe
 
 from .tables import Row, Table
 
-# What a row keeps of its recipe: losses and their arguments, stages and regimes, sampling, deep supervision, HU window,
-# augmentation. Replaced: what needs a GPU or days.
+# What a row keeps of its recipe: losses and their arguments, stages and regimes, sampling, deep supervision, HU window.
+# Replaced: what needs a GPU or days. Chosen so that dense labels of 14 phantoms give a mean Dice of about 0.7: neither
+# has everything been learned then nor nothing.
 SMALL_SETTINGS: dict[str, object] = {
     "spacing_zyx": [8.0, 8.0, 8.0], "patch_zyx": [32, 32, 48], "batch_size": 1,
-    "network": {"name": "light_unet", "arguments": {"channels": [8, 16, 32, 48], "norm": "instance"}},
-    "schedule": {"name": "poly"}, "validation": None, "half_precision": False, "workers": 0, "checkpoint_every": 100,
+    "network": {"name": "light_unet", "arguments": {"channels": [16, 32, 48, 64], "norm": "instance"}},
+    "augmentation": {"strength": 0.0}, "schedule": {"name": "poly"}, "validation": None, "half_precision": False,
+    "workers": 0, "checkpoint_every": 100,
 }
 SMALL_OPTIMISER = {"name": "adamw", "learning_rate": 0.01, "dual_learning_rate": 0.02, "weight_decay": 0.01,
                    "warmup_steps": 20, "decay_power": 0.9, "clip_gradient": 5.0, "ema": 0.97}
@@ -35,8 +37,9 @@ class Budget:
     description: str
 
 
-SMALL = Budget("small", 600, 24, "one small network, grid and optimiser for all rows (PIPO-FAN's table: its own "
-               "network, an eighth of its channels); losses, stages, sampling and HU windows are the recipes'")
+SMALL = Budget("small", 500, 24, "one small network, grid and optimiser for all rows (PIPO-FAN's table: its own "
+               "network, an eighth of its channels), no augmentation; losses, stages, sampling and HU windows are the "
+               "recipes'")
 FULL = Budget("full", None, 60, "the recipes as shipped")
 BUDGETS = {budget.name: budget for budget in (SMALL, FULL)}
 
