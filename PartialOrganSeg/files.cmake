@@ -5,10 +5,21 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/child.py
   PartialOrganSegPanel/ct_file.py
   PartialOrganSegPanel/dialogs.py
+  PartialOrganSegPanel/finetune_cases.py
+  PartialOrganSegPanel/finetune_export.py
+  PartialOrganSegPanel/finetune_plots.py
+  PartialOrganSegPanel/finetune_run.py
+  PartialOrganSegPanel/finetune_section.py
+  PartialOrganSegPanel/finetune_tables.py
+  PartialOrganSegPanel/finetune_texts.py
   PartialOrganSegPanel/installer.py
   PartialOrganSegPanel/job.py
   PartialOrganSegPanel/leash.py
   PartialOrganSegPanel/models.py
+  PartialOrganSegPanel/models_install.py
+  PartialOrganSegPanel/models_licence.py
+  PartialOrganSegPanel/models_section.py
+  PartialOrganSegPanel/models_text.py
   PartialOrganSegPanel/panel.py
   PartialOrganSegPanel/parameters.py
   PartialOrganSegPanel/progress.py
@@ -21,8 +32,10 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review_section.py
   PartialOrganSegPanel/review_table.py
   PartialOrganSegPanel/review_texts.py
+  PartialOrganSegPanel/scribble_at_hand.py
   PartialOrganSegPanel/scribble_counts.py
   PartialOrganSegPanel/scribble_editor.py
+  PartialOrganSegPanel/scribble_exchange.py
   PartialOrganSegPanel/scribble_files.py
   PartialOrganSegPanel/scribble_section.py
   PartialOrganSegPanel/scribble_states.py
@@ -44,6 +57,8 @@ set(PANEL_SCRIPTS
 set(PANEL_RESOURCES
   Resources/Icons/PartialOrganSeg.png
   Resources/PartialOrganSeg.term.json
+  Resources/UI/FineTune.ui
+  Resources/UI/Models.ui
   Resources/UI/Review.ui
   Resources/UI/Scribble.ui
   Resources/UI/Segment.ui
@@ -97,7 +112,12 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/data/warping.py
   PartialOrganSegLib/errors.py
   PartialOrganSegLib/evaluation/__init__.py
+  PartialOrganSegLib/evaluation/judging.py
   PartialOrganSegLib/evaluation/metrics.py
+  PartialOrganSegLib/evaluation/published.py
+  PartialOrganSegLib/evaluation/structures.py
+  PartialOrganSegLib/evaluation/summary.py
+  PartialOrganSegLib/evaluation/surface.py
   PartialOrganSegLib/events.py
   PartialOrganSegLib/finetuning/__init__.py
   PartialOrganSegLib/finetuning/budget.py
@@ -210,6 +230,9 @@ set(LIBRARY_RESOURCES
   Resources/recipes/scribble_ivm.yaml
   Resources/recipes/scribble_pce.yaml
   Resources/recipes/semi.yaml
+  Resources/reproduction/marginal.json
+  Resources/reproduction/marginal.md
+  Resources/reproduction/marginal.png
   Resources/strokes/acrin_flt_001_b.json
   Resources/strokes/cort_liver.json
   Resources/strokes/cptac_c3l_00189.json

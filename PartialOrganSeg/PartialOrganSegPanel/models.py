@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from PartialOrganSegLib.models.folders import METADATA_FILE, model_folders
 from PartialOrganSegLib.organs import Code, Organ
@@ -11,13 +14,17 @@ from PartialOrganSegLib.organs import Code, Organ
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a user chooses a model by."""
+    """What a user chooses a model by. `licence` is that of the weights, `licences` all: of code, weights and data."""
 
     name: str
     version: str
     description: str
     organs: tuple[Organ, ...]
     licence: str
+    licences: Mapping[str, str] = field(default_factory=dict)
+    training_data: tuple[str, ...] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path = Path()
 
 
 def installed_models() -> dict[str, ModelCard]:
@@ -25,14 +32,19 @@ def installed_models() -> dict[str, ModelCard]:
     cards = {}
     for name, folder in model_folders().items():
         try:
-            metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
-            own = metadata["partialorganseg"]
-            organs = tuple(_organ(facts) for facts in own["label_space"]["organs"])
-            cards[name] = ModelCard(name, metadata["version"], metadata.get("description", ""), organs,
-                                    own["licences"]["weights"])
-        except (OSError, ValueError, KeyError, TypeError):
+            cards[name] = _card(name, folder)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return cards
+
+
+def _card(name: str, folder: Path) -> ModelCard:
+    metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
+    own = metadata["partialorganseg"]
+    licences = {part: str(text) for part, text in own["licences"].items()}
+    return ModelCard(name, metadata["version"], metadata.get("description", ""),
+                     tuple(_organ(facts) for facts in own["label_space"]["organs"]), licences["weights"], licences,
+                     tuple(own.get("training_data", ())), own.get("metrics", {}), folder)
 
 
 def _organ(facts: dict) -> Organ:

@@ -24,6 +24,18 @@ class EarlierResult(enum.Enum):
                 EarlierResult.ADD: _("keep it, add another")}[self]
 
 
+class Plot(enum.Enum):
+    """What the plot view shows of a fine-tuning run."""
+
+    LOSS = "loss"
+    DICE = "dice"
+    NONE = "none"
+
+    def label(self) -> str:
+        """Text in the combo box."""
+        return {Plot.LOSS: _("loss"), Plot.DICE: _("Dice per organ"), Plot.NONE: _("nothing")}[self]
+
+
 @parameterPack
 class SegmentParameters:
     """Section Segment. `organs`: names, used when `someOrgans`."""
@@ -51,6 +63,21 @@ class ScribbleParameters:
     dim: bool = True
 
 
+@parameterPack
+class FineTuneParameters:
+    """Section Fine-tune. `minutes` 0: as long as the library thinks right. `name`: the new model's, `recipe`: a file;
+    both may be empty. `folder` holds the runs; `run` is the folder of the latest one."""
+
+    model: str = "embedded"
+    name: str = ""
+    minutes: Annotated[float, WithinRange(0.0, 1440.0)] = 0.0
+    device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
+    recipe: str = ""
+    folder: str = ""
+    run: str = ""
+    plot: Plot = Plot.LOSS
+
+
 @parameterNodeWrapper
 class Parameters:
     """`inputVolume` is the CT at hand and `segmentation` its segmentation, for all sections."""
@@ -60,3 +87,4 @@ class Parameters:
     segment: SegmentParameters
     review: ReviewParameters
     scribble: ScribbleParameters
+    finetune: FineTuneParameters

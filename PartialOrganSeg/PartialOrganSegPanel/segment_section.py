@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from .job import Outcome
 from .models import installed_models
+from .models_licence import may_use
 from .parameters import EarlierResult
 from .progress import ProgressStrip
 from .section import Section, offer
@@ -126,6 +127,8 @@ class SegmentSection(Section):
         if self._run is not None:
             self.strip.say(_("Cancelling ..."))
             self.panel.job.cancel()
+            return
+        if not may_use(self._models[self.panel.parameters.segment.model], self.panel.services.dialogs):
             return
         volume = self.panel.parameters.inputVolume
         go, target = self._target(volume)

@@ -64,6 +64,19 @@ def scene():
     slicer.mrmlScene.Clear(0)
 
 
+@pytest.fixture(autouse=True)
+def licences_known(tmp_path, monkeypatch):
+    """The installed models' licences were accepted before; what a test accepts or installs is gone after it."""
+    from PartialOrganSegPanel import models, models_licence
+
+    monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(tmp_path / "own models"))
+    known = {models_licence.setting(card): models_licence.fingerprint(card)
+             for card in models.installed_models().values()}
+    monkeypatch.setattr(models_licence, "read_setting", known.get)
+    monkeypatch.setattr(models_licence, "write_setting", known.__setitem__)
+    return known
+
+
 @pytest.fixture
 def until():
     """`until(condition, seconds)`: lets the window work until the condition holds; fails when it does not in time."""

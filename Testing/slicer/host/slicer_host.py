@@ -165,6 +165,8 @@ class Application(qt.QObject):
         logic.SetModuleLogic("Colors", colors)
         logic.SetSliceLogics(vtk.vtkCollection())
         logic.SetViewLogics(vtk.vtkCollection())
+        self._layout = slicer.vtkMRMLLayoutLogic()
+        self._layout.SetMRMLScene(scene)
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
         for name in ("Red", "Green", "Yellow"):
             sl = slicer.vtkMRMLSliceLogic()
@@ -296,6 +298,7 @@ for _name, _cls in (
     ("CropVolume", "vtkSlicerCropVolumeLogic"),
     ("Transforms", "vtkSlicerTransformLogic"),
     ("Tables", "vtkSlicerTablesLogic"),
+    ("Plots", "vtkSlicerPlotsLogic"),
     ("Texts", "vtkSlicerTextsLogic"),
     ("Data", "vtkSlicerDataModuleLogic"),
     ("VolumeRendering", "vtkSlicerVolumeRenderingLogic"),

@@ -1,0 +1,121 @@
+"""Writes the cases of a run: CTs and label maps as files, and the manifest that says what each label map knows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+
+from PartialOrganSegLib.organs import BACKGROUND, LABEL_SPACES
+
+from .ct_file import CtFile, write_ct
+from .finetune_cases import SCRIBBLE, UNLABELLED, SceneCase, label_space_names
+from .scribble_files import NOT_DRAWN, scribble_labelmap
+from .scribble_strokes import stroke_organs
+from .segment_table import row
+
+DATA, MANIFEST = "data", "manifest.yaml"
+LONGEST_NAME = 60
+
+
+def write_cases(cases: Sequence[SceneCase], model: Sequence[str], run: Path) -> Path:
+    """Writes everything into RUN/data, which appears whole or not at all; returns the manifest.
+
+    `model`: the start model's organs, in the order of its label values. The scene is left as it is. Raises OSError.
+    """
+    space = label_space_names(model, cases)
+    staging = run / f".{DATA}.partial"
+    staging.mkdir(parents=True)
+    try:
+        names = file_names([case.name for case in cases])
+        entries = [_write_case(case, name, space, staging) for case, name in zip(cases, names, strict=True)]
+        known = next((one.name for one in LABEL_SPACES.values() if list(one.names) == space), space)
+        manifest = {"label_space": known, "datasets": [{"name": "scene", "cases": entries}]}
+        text = json.dumps(manifest, indent=2, ensure_ascii=False)  # JSON is YAML, and Slicer has no YAML writer
+        (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        os.replace(staging, run / DATA)
+    except OSError:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return run / DATA / MANIFEST
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Names that can be part of file names on every system, each once; blanks and all letters stay."""
+    found: list[str] = []
+    for name in names:
+        base = re.sub(r'[\x00-\x1f/\\:*?"<>|.]+', "_", name)[:LONGEST_NAME].strip(" _") or "case"
+        number, free = 1, base
+        while free.casefold() in map(str.casefold, found):
+            number += 1
+            free = f"{base} {number}"
+        found.append(free)
+    return found
+
+
+def _write_case(case: SceneCase, name: str, space: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Writes one case; returns its entry in the manifest."""
+    volume = slicer.mrmlScene.GetNodeByID(case.volume_id)
+    image, label, kind = f"{name}.nrrd", f"{name} labels.nrrd", case.kind(space)
+    ct = write_ct(volume, folder / image)
+    entry: dict[str, Any] = {"image": image, "name": name, "kind": kind}
+    if kind == UNLABELLED:
+        return entry
+    labels = np.full(ct.size[::-1], NOT_DRAWN if kind == SCRIBBLE else 0, np.uint8)
+    node = slicer.util.addVolumeFromArray(labels, ijkToRAS=slicer.util.arrayFromVTKMatrix(ct.ijk_to_ras),
+                                          name=label, nodeClassName="vtkMRMLLabelMapVolumeNode")
+    try:
+        meaning = _label(case, kind, space, node, volume, ct)
+        write_ct(node, folder / label)
+    finally:
+        slicer.mrmlScene.RemoveNode(node)
+    return entry | {"label": label} | meaning
+
+
+def _label(case: SceneCase, kind: str, space: Sequence[str], node: slicer.vtkMRMLLabelMapVolumeNode,
+           volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile) -> dict[str, Any]:
+    """Fills the label map `node`; returns what the manifest must say of its values.
+
+    Strokes beside accepted organs: the accepted ones are known everywhere, so a voxel without a label is anything but
+    them; a stroke says what a voxel is. Where both speak, the accepted organ counts.
+    """
+    if ct.follows_volume:
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    labels = slicer.util.arrayFromVolume(node)
+    value = {organ: index for index, organ in enumerate(space, 1)}
+    if kind == SCRIBBLE:
+        _draw(labels, case, node, value | {BACKGROUND: 0})
+    segmentation = slicer.mrmlScene.GetNodeByID(case.segmentation_id) if case.accepted else None
+    for organ in case.accepted:
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, row(segmentation, organ).segment_id, node)
+        labels[mask > 0] = value[organ]
+    meaning: dict[str, Any] = {}
+    if kind == "partial":
+        meaning["annotated"] = list(case.organs)
+    if kind == "partial" and case.drawn:
+        drawn = {name: at for name, at in (value | {BACKGROUND: len(space) + 1}).items() if name not in case.accepted}
+        strokes = np.full(labels.shape, NOT_DRAWN, np.uint8)
+        _draw(strokes, case, node, drawn)
+        free = (labels == 0) & (strokes != NOT_DRAWN)
+        labels[free] = strokes[free]
+        meaning["label_map"] = {0: [BACKGROUND, *(organ for organ in space if organ not in case.accepted)],
+                                **{value[organ]: [organ] for organ in case.organs}, len(space) + 1: [BACKGROUND]}
+    slicer.util.arrayFromVolumeModified(node)
+    return meaning
+
+
+def _draw(labels: np.ndarray, case: SceneCase, node: slicer.vtkMRMLLabelMapVolumeNode, value: dict[str, int]) -> None:
+    """Puts strokes into a label array; those of organs without a `value` are left out."""
+    strokes = slicer.mrmlScene.GetNodeByID(case.strokes_id)
+    values = np.full(NOT_DRAWN + 1, NOT_DRAWN, np.uint8)
+    for at, name in enumerate((BACKGROUND, *stroke_organs(strokes))):
+        values[at] = value.get(name, NOT_DRAWN)
+    labels[...] = values[scribble_labelmap(strokes, node)]

@@ -1,0 +1,130 @@
+"""A fine-tuning run: its folder, the command's arguments, what it came to. No widgets, no nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from PartialOrganSegLib.resources import resource
+
+from .parameters import FineTuneParameters
+
+PLAN, RESULT, LOG, MODEL = "plan.json", "result.json", "log.jsonl", "model"  # in a run's folder
+NEW, STARTED, FINISHED = "new", "started", "finished"
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as the library wants it
+
+
+@dataclass(frozen=True)
+class DiceRow:
+    """An organ's Dice of the start model and of the new one; `changed`: the cases show it."""
+
+    organ: str
+    changed: bool
+    before: float
+    after: float
+    measured_on: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run came to. `better`: the new model is the one to go on with; `reason` says why, or why not."""
+
+    rows: tuple[DiceRow, ...]
+    better: bool
+    reason: str
+
+
+def state(run: Path | None) -> str:
+    """`NEW` (nothing to resume), `STARTED` or `FINISHED`."""
+    if run is None or not (run / PLAN).is_file():
+        return NEW
+    return FINISHED if (run / RESULT).is_file() and (run / MODEL).is_dir() else STARTED
+
+
+def read_result(run: Path | None) -> RunResult | None:
+    """The result of a finished run, None where there is no readable one."""
+    if state(run) != FINISHED:
+        return None
+    try:
+        facts = json.loads((run / RESULT).read_text(encoding="utf-8"))
+        rows = tuple(DiceRow(organ, one["group"] == "changed", one["before"], one["after"], one["measured_on"])
+                     for organ, one in facts["dice"].items())
+        return RunResult(rows, facts["selected"] != "start", facts["reason"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The figures of an interrupted run; a line that was cut off is left out."""
+    try:
+        lines = (run / LOG).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    figures = []
+    for line in lines:
+        try:
+            figures.append(json.loads(line))
+        except ValueError:
+            continue
+    return figures
+
+
+def default_folder() -> Path:
+    """Where runs lie unless the user chooses another place."""
+    documents = qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation)
+    return Path(documents or Path.home()) / "PartialOrganSeg"
+
+
+def new_run_folder(parent: Path) -> Path:
+    """Makes an empty folder for a run. Raises OSError when that fails."""
+    parent.mkdir(parents=True, exist_ok=True)
+    base = parent / time.strftime("finetune %Y-%m-%d %H.%M")
+    number, folder = 1, base
+    while True:
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = base.with_name(f"{base.name} {number}")
+
+
+def forget_unplanned(run: Path) -> None:
+    """Removes a run that ended before it began to learn: there is nothing to resume, only copies of CTs."""
+    if state(run) == NEW:
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def name_reason(name: str) -> str:
+    """Why a new model cannot be called so; empty when it can. No name is one that the library makes."""
+    if name and not MODEL_NAME.fullmatch(name):
+        return _("New model: letters a-z, digits, dot, dash and underscore make a name, at most 64.")
+    if name and (resource("models") / name).exists():
+        return _("New model: {name} is the name of a shipped model.").format(name=name)
+    return ""
+
+
+def start_arguments(settings: FineTuneParameters, manifest: Path, run: Path) -> list[str]:
+    """The command that starts a run."""
+    arguments = ["finetune", "--model", settings.model, "--data", str(manifest), "-o", str(run),
+                 "--device", settings.device]
+    if settings.minutes:
+        arguments += ["--minutes", f"{settings.minutes:g}"]
+    if settings.name.strip():
+        arguments += ["--name", settings.name.strip()]
+    if settings.recipe.strip():
+        arguments += ["--recipe", settings.recipe.strip()]
+    return arguments
+
+
+def resume_arguments(run: Path, device: str) -> list[str]:
+    """The command that goes on with a run."""
+    return ["finetune", "-o", str(run), "--resume", "--device", device]

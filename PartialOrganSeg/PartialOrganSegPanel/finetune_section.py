@@ -1,0 +1,280 @@
+"""Section Fine-tune: learn from what was accepted and drawn, see whether it helped, go on with the new model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from PartialOrganSegLib.errors import UserError
+
+from . import finetune_run as runs
+from .finetune_cases import CaseList, SceneCase, include, label_space_names
+from .finetune_export import write_cases
+from .finetune_plots import Curves, PlotView, draw
+from .finetune_tables import fill_cases, fill_dice, prepare_cases, prepare_dice, ticked
+from .finetune_texts import expected_text, result_text, summary
+from .job import Outcome
+from .models import ModelCard, installed_models
+from .models_install import Installation
+from .models_licence import may_use
+from .parameters import Plot
+from .progress import ProgressStrip
+from .section import Section, offer
+
+FORCE = "--force"  # the command's option, named in its error where it would help
+
+
+class FineTuneSection(Section):
+    """The button *Start* turns into *Cancel* while it works. A run depends on no node: the CTs are copied first."""
+
+    NAME = "FineTune"
+
+    def setup(self) -> None:
+        self._run: Path | None = None  # the folder of the run that works
+        self._arguments: list[str] = []
+        self._case_list, self._curves, self._plots = CaseList(), Curves(), PlotView()
+        self._cases: list[SceneCase] = []
+        self._models: dict[str, ModelCard] = {}
+        self._expected = ""
+        self.strip = ProgressStrip(self.ui.finetuneProgress, self.panel.services.dialogs)
+        prepare_cases(self.ui.caseTable)
+        prepare_dice(self.ui.diceTable)
+        self.ui.caseTable.connect("itemChanged(QTableWidgetItem*)", self._ticked)
+        self.ui.startModelBox.connect("activated(int)", self._model_chosen)
+        self.ui.plotBox.connect("activated(int)", self._plot_chosen)
+        self.ui.finetuneCollapsible.connect("contentsCollapsed(bool)", self._folded)
+        for name, action in (("start", self._start_or_cancel), ("resume", self._resume), ("use", self._use),
+                             ("recipe", self._choose_recipe), ("folder", self._choose_folder)):
+            getattr(self.ui, f"{name}Button").connect("clicked()", action)
+
+    # --- moments of the section
+
+    def bound(self) -> None:
+        self.strip.clear()
+        self._expected = ""
+
+    def refresh(self) -> None:
+        settings = self.panel.parameters.finetune
+        self._cases = self._case_list.look(self.panel.parameters.segmentation)
+        self._list_models()
+        space = label_space_names(self._organs(), self._included)
+        fill_cases(self.ui.caseTable, self._cases, space, fixed=self._run is not None)
+        self.ui.casesLabel.text = summary(self._cases)
+        self.ui.folderEdit.text = settings.run or settings.folder or str(runs.default_folder())
+        self.ui.folderEdit.toolTip = self.ui.folderEdit.text
+        for name in ("startModelBox", "newNameEdit", "minutesBox", "finetuneDeviceBox", "recipeEdit"):
+            getattr(self.ui, name).enabled = self._run is None
+        self._show_result()
+        self._offer_buttons()
+
+    def closing(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            runs.forget_unplanned(run)
+        self._plots.hide()
+
+    # --- what is at hand
+
+    @property
+    def _included(self) -> list[SceneCase]:
+        return [case for case in self._cases if case.included]
+
+    @property
+    def _latest(self) -> Path | None:
+        """Folder of the run that works, or of the latest one; None when there is none on this computer."""
+        folder = self.panel.parameters.finetune.run
+        return Path(folder) if folder and Path(folder).is_dir() else None
+
+    def _organs(self) -> list[str]:
+        """Of the start model."""
+        card = self._models.get(self.panel.parameters.finetune.model)
+        return [organ.name for organ in card.organs] if card else []
+
+    def _list_models(self) -> None:
+        settings = self.panel.parameters.finetune
+        models = installed_models()
+        if list(models) != list(self._models):
+            self.ui.startModelBox.clear()
+            self.ui.startModelBox.addItems(list(models))
+        self._models = models
+        if settings.model not in models and models:
+            settings.model = next(iter(models))
+        self.ui.startModelBox.setCurrentText(settings.model)
+
+    # --- what is shown
+
+    def _show_result(self) -> None:
+        result = runs.read_result(self._latest) if self._run is None else None
+        fill_dice(self.ui.diceTable, result.rows if result else ())
+        self.ui.diceTable.setVisible(bool(result and result.rows))
+        self.ui.runLabel.text = result_text(result) if result else self._expected
+        self.ui.runLabel.setVisible(bool(self.ui.runLabel.text))
+
+    def _offer_buttons(self) -> None:
+        working = self._run is not None
+        self.ui.startButton.text = _("Cancel") if working else _("Start")
+        offer(self.ui.startButton, "" if working else self._why_not_start(),
+              _("Ends the run; what it has learnt up to its last checkpoint is kept, and Resume goes on from there")
+              if working else _("Writes the ticked CTs with their labels into a new run folder and learns from them in "
+                                "the background"))
+        offer(self.ui.resumeButton, self._why_not_resume(), _("Goes on with the run in the run folder"))
+        offer(self.ui.useButton, self._why_not_use(),
+              _("Installs the new model and chooses it in section Segment"))
+        offer(self.ui.recipeButton, self.panel.busy, _("Chooses a recipe file"))
+        offer(self.ui.folderButton, self.panel.busy,
+              _("Chooses where new runs lie, or an earlier run to resume or to use"))
+
+    def _why_not_start(self) -> str:
+        """Why no run can be started now; empty when one can."""
+        settings = self.panel.parameters.finetune
+        if self.panel.busy:
+            return self.panel.busy
+        if not self._cases:
+            return _("There is no CT in the scene.")
+        if not self._included:
+            return _("Tick at least one CT.")
+        if not any(case.labelled for case in self._included):
+            return _("Nothing to learn from: accept an organ in section Review or draw a stroke in section Scribble.")
+        if settings.model not in self._models:
+            return _("No model is installed.")
+        if settings.recipe.strip() and not Path(settings.recipe.strip()).is_file():
+            return _("Recipe: there is no such file.")
+        return runs.name_reason(settings.name.strip())
+
+    def _why_not_resume(self) -> str:
+        if self._run is not None:
+            return _("The run is going on.")
+        return self.panel.busy or {
+            runs.NEW: _("There is no run to resume."), runs.FINISHED: _("The run is finished."),
+            runs.STARTED: ""}[runs.state(self._latest)]
+
+    def _why_not_use(self) -> str:
+        if self.panel.busy:
+            return self.panel.busy
+        return "" if runs.state(self._latest) == runs.FINISHED else _("There is no finished run yet.")
+
+    # --- what the user chooses
+
+    def _folded(self, _collapsed: bool) -> None:
+        self.panel.refresh()
+
+    def _ticked(self, item: qt.QTableWidgetItem) -> None:
+        found = ticked(item)
+        if found is not None:
+            include(*found)
+            self.panel.refresh()
+
+    def _model_chosen(self, index: int) -> None:
+        self.panel.parameters.finetune.model = self.ui.startModelBox.itemText(index)
+
+    def _choose_recipe(self) -> None:
+        path = self.panel.services.dialogs.choose_file(_("Recipe"), _("Recipes (*.yaml *.yml)"))
+        if path is not None:
+            self.panel.parameters.finetune.recipe = str(path)
+
+    def _choose_folder(self) -> None:
+        folder = self.panel.services.dialogs.choose_folder(_("Folder for runs, or a run"))
+        if folder is None:
+            return
+        settings = self.panel.parameters.finetune
+        if runs.state(folder) == runs.NEW:
+            settings.folder, settings.run = str(folder), ""
+        else:
+            settings.folder, settings.run = str(folder.parent), str(folder)
+        self._expected = ""
+        self.strip.clear()
+        self.panel.refresh()
+
+    def _plot_chosen(self, _index: int) -> None:
+        self._show_plot()
+
+    def _show_plot(self) -> None:
+        plot = self.panel.parameters.finetune.plot
+        if plot == Plot.NONE:
+            self._plots.hide()
+        else:
+            self._plots.show(plot.value)
+
+    # --- the run
+
+    def _start_or_cancel(self) -> None:
+        if self._run is not None:
+            self.strip.say(_("Cancelling ..."))
+            self.panel.job.cancel()
+            return
+        settings = self.panel.parameters.finetune
+        if not may_use(self._models[settings.model], self.panel.services.dialogs):
+            return
+        run = None
+        try:
+            run = runs.new_run_folder(Path(settings.folder) if settings.folder else runs.default_folder())
+            manifest = write_cases(self._included, self._organs(), run)
+        except (OSError, UserError) as error:
+            if run is not None:
+                shutil.rmtree(run, ignore_errors=True)
+            self.strip.say(str(error))
+            return
+        settings.run = str(run)
+        self._launch(run, runs.start_arguments(settings, manifest, run))
+
+    def _resume(self) -> None:
+        self._launch(self._latest, runs.resume_arguments(self._latest, self.panel.parameters.finetune.device))
+
+    def _launch(self, run: Path, arguments: list[str]) -> None:
+        self._run, self._arguments, self._expected = run, arguments, ""
+        self._curves = Curves(runs.read_log(run))
+        self._draw()
+        self.strip.started(_("Starting ..."))
+        self._show_plot()
+        self.panel.run(arguments, self.strip.progress, self._figures, self._ended)
+
+    def _figures(self, event: dict[str, Any]) -> None:
+        if "expected_minutes" in event:
+            self._expected = expected_text(event)
+            self._show_result()
+        elif self._curves.add(event):
+            self._draw()
+
+    def _draw(self) -> None:
+        organs = self._models[self.panel.parameters.finetune.model].organs
+        draw(self._curves, {organ.name: organ.colour for organ in organs})
+
+    def _ended(self, outcome: Outcome) -> None:
+        run, self._run = self._run, None
+        if outcome.state == "failed" and FORCE in outcome.message and FORCE not in self._arguments:
+            question = outcome.message.split(f"; {FORCE}")[0]
+            choices = [("force", _("Learn from it all the same"))]
+            if self.panel.services.dialogs.ask(_("Is this a CT?"), question, choices) == "force":
+                self._launch(run, [*self._arguments, FORCE])
+                return
+        lines = [outcome.message, *outcome.warnings]
+        if outcome.state == "done":
+            lines[0] = _("Done.")
+        elif runs.state(run) == runs.STARTED:
+            lines.append(_("Resume goes on from the last checkpoint."))
+        else:
+            runs.forget_unplanned(run)
+            self.panel.parameters.finetune.run = ""
+        self._expected = ""
+        self.strip.ended(outcome, "\n".join(lines))
+
+    # --- the new model
+
+    def _use(self) -> None:
+        run = self._latest
+        result = runs.read_result(run)
+        if result is not None and not result.better:
+            question = _("The start model is the better one: {reason}. Use the new model all the same?").format(
+                reason=result.reason)
+            choices = [("use", _("Use the new model"))]
+            if self.panel.services.dialogs.ask(_("Use this model"), question, choices) != "use":
+                return
+        Installation(self.panel, self.strip, self._used).start(str(run / runs.MODEL))
+
+    def _used(self, name: str) -> None:
+        if name:
+            self.panel.parameters.segment.model = name
