@@ -1,0 +1,107 @@
+"""The HTML report: one file without scripts, its charts and pictures inside, so that it opens anywhere."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from .box_plot import Boxes, box_plot, colour_key
+from .judging import Score
+from .published import Beside
+from .summary import Difference, Row, case_means
+from .tables import difference_table, figure_table, published_table
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1d2730; max-width: 1100px; margin: 2em auto; padding: 0 1em }
+h1, h2, h3 { line-height: 1.2; margin: 1.6em 0 .5em } h1 { margin-top: 0 }
+.wide { overflow-x: auto } table { border-collapse: collapse; font-size: 13px; margin: .5em 0 }
+th, td { padding: 4px 9px; border-bottom: 1px solid #d8dfe5; text-align: right; white-space: nowrap }
+th { background: #eef2f5; vertical-align: bottom; white-space: normal } td.text, th.text { text-align: left }
+ul { padding-left: 1.2em; color: #45535f } svg { width: 100%; max-width: 800px; font-size: 12px; fill: #1d2730 }
+svg .grid { stroke: #dde3e8 } svg .median { stroke-width: 2.5 } figure { margin: 1em 0 } img { max-width: 100% }
+.key { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin: 0 6px 0 12px }
+@media print { body { margin: 0; max-width: none } }
+"""
+_TEXT = ("structure", "measured on", "paper", "task", "method", "distances", "case")
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def html_page(title: str, notes: Sequence[str], scores: Mapping[str, Sequence[Score]],
+              rows: Mapping[str, Sequence[Row]], differences: Sequence[Difference], published: Sequence[Beside], pictures: Mapping[str, tuple[str, bytes]]) -> str:
+    """The whole page. `pictures`: case to structure and PNG, of the first model, worst case first."""
+    names = list(scores)
+    parts = [f"<h1>{escape(title)}: {escape(' against '.join(names))}</h1>", _list(notes)]
+    for name in names:
+        parts += [f"<h2>{escape(name)}</h2>", _table(figure_table(rows[name]))]
+    parts += ["<h2>Spread over cases</h2>", colour_key(names), _plots(scores)]
+    if differences:
+        parts += ["<h2>Comparison</h2>", _table(difference_table(differences, names))]
+    parts += ["<h2>Published figures beside these</h2>", f"<p>Ours: {escape(names[0])}, over those of the row's "
+              "organs that were measured.</p>", _table(published_table(published))]
+    parts += ["<h2>Cases, worst first</h2>", *_worst(names[0], scores[names[0]], pictures)]
+    for name in names:
+        parts += [f"<h3>All cases: {escape(name)}, Dice (%)</h3>", _table(_case_table(scores[name]))]
+    return ("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+            f"<meta http-equiv=\"Content-Security-Policy\" content=\"{_POLICY}\">"
+            "<meta name=\"viewport\" content=\"width=device-width\">"
+            f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n" + "\n".join(parts)
+            + "\n</body></html>\n")
+
+
+def _list(notes: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>"
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    if not rows:
+        return "<p>nothing to show</p>"
+
+    def cell(tag: str, key: str, text: str) -> str:
+        return f"<{tag}{' class=text' if key in _TEXT else ''}>{escape(text)}</{tag}>"
+
+    head = "".join(cell("th", key, key) for key in rows[0])
+    body = "".join("<tr>" + "".join(cell("td", key, text) for key, text in row.items()) + "</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _plots(scores: Mapping[str, Sequence[Score]]) -> str:
+    every = [score for of_model in scores.values() for score in of_model]
+    parts = []
+    for measured_on in dict.fromkeys(score.measured_on for score in every):
+        structures = dict.fromkeys(score.structure for score in every if score.measured_on == measured_on)
+        for figure, heading, factor, highest in (("dice", "Dice (%)", 100, 100.0), ("hd95_mm", "HD95 (mm)", 1, None)):
+            boxes = [Boxes(name.replace("_", " "), tuple(
+                tuple((score.case, factor * value) for score in of_model
+                      if score.structure == name and score.measured_on == measured_on
+                      and (value := getattr(score, figure)) is not None)
+                for of_model in scores.values())) for name in structures]
+            if any(model for box in boxes for model in box.values):
+                parts += [f"<h3>{heading}, on {measured_on}</h3>", box_plot(boxes, heading, highest)]
+    return "".join(parts)
+
+
+def _worst(name: str, scores: Sequence[Score], pictures: Mapping[str, tuple[str, bytes]]) -> list[str]:
+    means = case_means(scores)
+    parts = [f"<p>Pictures: {escape(name)}. Each case by its lowest structure, in the slices that differ most: "
+             '<span class="key" style="background:#ff8c00"></span>prediction '
+             '<span class="key" style="background:#00c8ff"></span>reference. The patient\'s right is on the left.</p>']
+    for case, (structure, png) in pictures.items():
+        value = next(score.dice for score in scores if (score.case, score.structure) == (case, structure))
+        caption = f"{case}: mean Dice {100 * means[case]:.1f} %, {structure.replace('_', ' ')} {100 * value:.1f} %"
+        source = "data:image/png;base64," + base64.b64encode(png).decode()
+        parts.append(f'<figure><figcaption>{escape(caption)}</figcaption><img src="{source}" alt="{escape(caption)}">'
+                     "</figure>")
+    return parts
+
+
+def _case_table(scores: Sequence[Score]) -> list[dict[str, str]]:
+    """A case a row, worst mean first, a structure a column; strokes are marked with an s, decided voxels with a d."""
+    means = case_means(scores)
+    structures = dict.fromkeys(score.structure for score in scores)
+    values = {(score.case, score.structure): f"{100 * score.dice:.1f}" + {"mask": ""}.get(score.measured_on,
+                                                                                         " " + score.measured_on[0])
+              for score in scores if score.dice is not None}
+    return [{"case": case, "mean": f"{100 * means[case]:.1f}",
+             **{name.replace("_", " "): values.get((case, name), "") for name in structures}}
+            for case in sorted(means, key=means.__getitem__)]

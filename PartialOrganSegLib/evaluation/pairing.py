@@ -1,0 +1,103 @@
+"""Which prediction belongs to which reference: by file, by name in two folders, or by the cases of a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..annotation import Kind
+from ..data.case import Case
+from ..data.dataset_folder import is_dataset_folder
+from ..data.manifest import load_manifest
+from ..errors import UserError, nearest
+from ..events import Reporter
+from ..formats.reading import VOLUME_SUFFIXES
+from ..organs import LabelSpace
+
+MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
+# What tools and people put behind a case's name.
+LABEL_ENDINGS = (".labels", ".scribble", "_labels", "_label", "_scribble", "_segmentation", "_seg", "_gt")
+
+
+def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble: bool, images: Path | None,
+               reporter: Reporter) -> tuple[list[Case], LabelSpace]:
+    """The reference cases that `path` stands for, and what their values mean.
+
+    A manifest says itself what its cases vouch for; label files are full, partial with `annotated` organs, or scribbles
+    (255 not drawn). `images`: the CT of a reference file, or a folder of CTs of the same names; without one the
+    reference stands in for the CT. Raises UserError.
+    """
+    if path.suffix.lower() in MANIFEST_SUFFIXES or is_dataset_folder(path):
+        if annotated or scribble or images is not None:
+            raise UserError(f"{path}: expected neither --annotated, --scribble nor --images, "
+                            "the manifest says what its cases are")
+        manifest = load_manifest(path, reporter)
+        cases = [case for case in manifest.cases if case.kind is not Kind.UNLABELLED]
+        if not cases:
+            raise UserError(f"{path}: expected cases with labels or strokes, found none")
+        return cases, manifest.label_space
+    kind = Kind.SCRIBBLE if scribble else Kind.PARTIAL if annotated else Kind.FULL
+    labels = label_files(path)
+    pictures = {} if images is None else label_files(images)
+    if len(labels) == len(pictures) == 1 and images is not None and images.is_file():
+        pictures = dict(zip(labels, pictures.values(), strict=True))
+    organs = tuple(space.names[index - 1] for index in space.indices(annotated))
+    return [Case(name=name, group=name, dataset=path.name, image=pictures.get(name, file), kind=kind, label=file,
+                 annotated=organs) for name, file in labels.items()], space
+
+
+def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[str, Path]:
+    """Case name to its prediction. A case without one is told, and so is a prediction without a case.
+
+    Raises UserError when nothing fits together.
+    """
+    files = label_files(path)
+    if path.is_file() and len(cases) == 1:
+        return {cases[0].name: path}
+    names = {case.name: case.name for case in cases} | {case_name(case.image): case.name for case in cases}
+    found = {names[name]: file for name, file in files.items() if name in names}
+    if not found:
+        name = next(iter(files))
+        raise UserError(f"{path}: expected predictions named like the references ({cases[0].name}, ...), found "
+                        f"'{name}'{nearest(name, names)}")
+    unused = [file.name for name, file in files.items() if name not in names]
+    if unused:
+        reporter.warning(f"{path}: no reference for {_some(unused)}")
+    missing = [case.name for case in cases if case.name not in found]
+    if missing:
+        reporter.warning(f"{path}: no prediction for {_some(missing)}; counted nowhere")
+    return found
+
+
+def label_files(path: Path) -> dict[str, Path]:
+    """Name to file, for a file or the volume files of a folder, sorted. Raises UserError for two of one name."""
+    if not path.exists():
+        raise UserError(f"{path}: expected a file or a folder, found nothing there")
+    if path.is_file():
+        return {case_name(path): path}
+    files: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        if not file.name.lower().endswith(VOLUME_SUFFIXES) or file.name.startswith(".") or (
+                file.name.lower().endswith(".seg.nrrd")):
+            continue
+        name = case_name(file)
+        if name in files:
+            raise UserError(f"{path}: expected one file for a case, found {files[name].name} and {file.name}; a "
+                            "manifest can say which is the label")
+        files[name] = file
+    if not files:
+        raise UserError(f"{path}: expected label maps ({', '.join(VOLUME_SUFFIXES)}), found none")
+    return files
+
+
+def case_name(path: Path) -> str:
+    """A file's name without its format and without what says that it is a label: `a_label.nii.gz` is case `a`."""
+    name = next((path.name[:-len(suffix)] for suffix in VOLUME_SUFFIXES if path.name.lower().endswith(suffix)),
+                path.name)
+    return next((name[:-len(end)] for end in LABEL_ENDINGS if name.lower().endswith(end) and len(name) > len(end)),
+                name)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

@@ -1,0 +1,67 @@
+"""The papers' published figures, to stand beside one's own: other cases, other references, never a ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..organs import BTCV13, SHI5, WORD16
+from .judging import MASK
+from .summary import Row
+
+SHI = "Shi 2021, Medical Image Analysis 70"
+ZHOU = "Zhou 2019, arXiv v1"
+FANG = "Fang 2020, IEEE TMI 39(11)"
+LUO = "Luo 2021, WORD"
+_KIDNEYS = ("left_kidney", "right_kidney")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row of a paper: mean Dice (0-1) over `organs`; `distance`: "HD95 8.84 mm" and the like, as printed."""
+
+    source: str
+    task: str
+    organs: tuple[str, ...]
+    method: str
+    dice: float
+    distance: str = ""
+
+
+PUBLISHED = (
+    Published(LUO, "WORD, 16 organs", WORD16.names, "nnU-Net 3D, full labels", 0.8744, "HD95 8.84 mm (V2)"),
+    *(Published(LUO, "WORD, 16 organs, from scribbles", WORD16.names, method, dice) for method, dice in (
+        ("pCE", 0.7206), ("pCE + CRF", 0.7191), ("pCE + EM", 0.7390), ("pCE + IVM", 0.7499),
+        ("pCE + EM + IVM", 0.7681), ("full labels", 0.8667))),
+    *(Published(SHI, "5 organs, one full and four partial sets", SHI5.names, method, dice, distance)
+      for method, dice, distance in (
+          ("full set alone", 0.874, "HD 9.33"), ("marginal loss", 0.921, "HD 4.43"),
+          ("marginal + exclusion loss", 0.931, "HD 4.02"), ("PaNN", 0.906, ""), ("PIPO-FAN", 0.907, ""))),
+    *(Published(ZHOU, "BTCV, 13 organs, 5 folds", BTCV13.names, method, dice) for method, dice in (
+        ("full, ResNet-50", 0.7535), ("semi ABC, ResNet-50", 0.7669), ("partial ABC, ResNet-50", 0.7705),
+        ("PaNN ABC, ResNet-50", 0.7833), ("full, ResNet-101", 0.7614), ("PaNN ABC, ResNet-101", 0.7904),
+        ("full, 3D U-Net", 0.7066), ("PaNN ABC, 3D U-Net", 0.7208))),
+    Published(ZHOU, "BTCV, challenge test", BTCV13.names, "PaNN", 0.8497, "mean surface distance 1.450, HD 18.468"),
+    *(Published(FANG, "BTCV, liver, kidneys, spleen", ("liver", "spleen", *_KIDNEYS), method, dice)
+      for method, dice in (("PIPO-FAN, BTCV alone", 0.936), ("PIPO-FAN, all data sets", 0.944))),
+)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published row and our mean Dice over those of its organs that were measured; None where none was."""
+
+    row: Published
+    ours: float | None
+    organs: int
+
+
+def beside(rows: Sequence[Row]) -> list[Beside]:
+    """Every published row with ours: the mean over organs of the organs' means, on masks only."""
+    means = {row.structure: row.figures["dice"].mean for row in rows
+             if row.measured_on == MASK and row.figures["dice"] is not None}
+    found = []
+    for published in PUBLISHED:
+        ours = [means[organ] for organ in published.organs if organ in means]
+        found.append(Beside(published, sum(ours) / len(ours) if ours else None, len(ours)))
+    return found

@@ -1,0 +1,95 @@
+"""An evaluation as CSV, JSON and Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..formats.writing import output_file, write_table
+from .judging import Score
+from .published import Beside
+from .summary import Difference, Row, Statistic
+
+HEADINGS = {"dice": "Dice (%)", "hd95_mm": "HD95 (mm)", "surface_dice": "surface Dice (%)", "assd_mm": "ASSD (mm)",
+            "volume_error_percent": "volume error (%)"}
+PERCENT = ("dice", "surface_dice")
+
+
+def write_scores(path: Path, models: Mapping[str, Sequence[Score]]) -> None:
+    """CSV: a row for each model, case and structure, every figure in full."""
+    write_table(path, [{"model": name, **{key: f"{value:.6g}" if isinstance(value, float) else value
+                                          for key, value in asdict(score).items()}}
+                       for name, scores in models.items() for score in scores])
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """UTF-8 JSON; a figure that does not exist is null."""
+    with output_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+                             encoding="utf-8")
+
+
+def write_text(path: Path, text: str) -> None:
+    """UTF-8 text."""
+    with output_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def markdown(title: str, notes: Sequence[str], models: Mapping[str, Sequence[Row]], differences: Sequence[Difference],
+             published: Sequence[Beside]) -> str:
+    """The tables of a report without its pictures."""
+    lines = [f"# {title}", "", *(f"- {note}" for note in notes)]
+    for name, rows in models.items():
+        lines += ["", f"## {name}", "", *_markdown_table(figure_table(rows))]
+    if differences:
+        lines += ["", "## Comparison", "", *_markdown_table(difference_table(differences, list(models)))]
+    lines += ["", "## Published figures", "", *_markdown_table(published_table(published))]
+    return "\n".join(lines) + "\n"
+
+
+def figure_table(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """Mean ± standard deviation of each structure, with what is missing."""
+    return [{"structure": row.structure.replace("_", " "), "measured on": row.measured_on, "cases": str(row.cases),
+             **{heading: shown(row.figures[figure], 100 if figure in PERCENT else 1)
+                for figure, heading in HEADINGS.items()},
+             "in neither": str(row.in_neither), "not predicted": str(row.not_predicted),
+             "not in reference": str(row.not_in_reference)} for row in rows]
+
+
+def difference_table(rows: Sequence[Difference], names: Sequence[str]) -> list[dict[str, str]]:
+    """Two models' Dice, their difference and its test."""
+    return [{"structure": row.structure.replace("_", " "), "measured on": row.measured_on, "pairs": str(row.pairs),
+             f"{names[0]} (%)": f"{100 * row.first:.1f}", f"{names[1]} (%)": f"{100 * row.second:.1f}",
+             "difference": f"{100 * row.mean_difference:+.2f}", "better : worse": f"{row.better} : {row.worse}",
+             "Wilcoxon p": _p(row.p), "p (Holm)": _p(row.p_holm)} for row in rows]
+
+
+def published_table(rows: Sequence[Beside]) -> list[dict[str, str]]:
+    """The papers' rows with ours over the same organs, as far as they were measured."""
+    return [{"paper": one.row.source, "task": one.row.task, "method": one.row.method,
+             "Dice (%)": f"{100 * one.row.dice:.2f}", "distances": one.row.distance,
+             "ours (%)": "" if one.ours is None else f"{100 * one.ours:.2f}",
+             "of its organs": f"{one.organs} of {len(one.row.organs)}"} for one in rows]
+
+
+def shown(statistic: Statistic | None, factor: float = 1.0) -> str:
+    """`91.2 ± 3.4`; a dash where there is no value, no ± of a single one."""
+    if statistic is None:
+        return "-"
+    text = f"{factor * statistic.mean:.1f}"
+    return text if statistic.std is None else f"{text} ± {factor * statistic.std:.1f}"
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    if not rows:
+        return ["nothing"]
+    escaped = [[text.replace("|", "\\|") for text in row.values()] for row in rows]
+    return ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0]),
+            *("| " + " | ".join(cells) + " |" for cells in escaped)]
