@@ -24,15 +24,35 @@ def test_cmake_lists_every_file():
 
 
 def test_entry_of_the_index():
+    """Against schemas/slicer-extension-catalog-entry-schema-v1.0.1.json of the Extensions Index, stated again here."""
     entry = json.loads((ROOT / "PartialOrganSeg.json").read_text(encoding="utf-8"))
-    assert set(entry) == {"$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_url",
-                          "tier"}
-    assert entry["scm_url"].startswith("https://")
-    assert entry["scm_url"].endswith(".git")
-    assert entry["tier"] in range(1, 6)
+    assert entry["$schema"] == ("https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/"
+                                "slicer-extension-catalog-entry-schema-v1.0.1.json#")
+    kinds = {"$schema": str, "category": str, "scm_url": str, "scm_revision": str, "scm_type": str,
+             "build_dependencies": list, "build_subdirectory": str, "enabled": bool, "tier": int}
+    assert {"$schema", "category", "scm_url"} <= set(entry) <= set(kinds)
+    for key, value in entry.items():
+        assert type(value) is kinds[key], key
+    assert all(type(name) is str for name in entry["build_dependencies"])
+    assert 1 <= entry["tier"] <= 5
+    assert entry.get("scm_type", "git") == "git"
+
+
+def test_entry_of_the_index_says_what_cmake_says():
+    entry = json.loads((ROOT / "PartialOrganSeg.json").read_text(encoding="utf-8"))
     cmake = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
-    assert f'set(EXTENSION_CATEGORY "{entry["category"]}")' in cmake
-    assert f'set(EXTENSION_DEPENDS "{" ".join(entry["build_dependencies"])}")' in cmake
+    said = dict(re.findall(r'^set\(EXTENSION_(\w+) "([^"]*)"\)', cmake, re.M))
+    assert f"project({entry['scm_url'].rsplit('/', 1)[-1].removesuffix('.git')})" in cmake
+    assert said["CATEGORY"] == entry["category"]
+    assert said["DEPENDS"].split() == entry["build_dependencies"]
+    assert said["HOMEPAGE"] == entry["scm_url"].removesuffix(".git")
+    raw = said["HOMEPAGE"].replace("github.com", "raw.githubusercontent.com") + f"/{entry['scm_revision']}/"
+    for url in (said["ICONURL"], *said["SCREENSHOTURLS"].split()):
+        assert url.startswith(raw)
+        assert (ROOT / url.removeprefix(raw)).read_bytes().startswith(b"\x89PNG"), url
+    assert said["DESCRIPTION"]
+    assert said["CONTRIBUTORS"]
+    assert "Apache License" in (ROOT / "LICENSE.txt").read_text(encoding="utf-8")
 
 
 def test_requirements_are_the_librarys():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
+import vtk
 from doubles import Doubles, FakeInstaller
 from PartialOrganSegPanel import segment_table
 from PartialOrganSegPanel.parameters import EarlierResult
@@ -153,6 +154,32 @@ def test_result_has_codes_colours_and_one_layer(bench):
         assert np.array_equal(label_array(result, volume, organ.name), phantom()[1] == organ.index)
     assert row(result, "liver").checks == ("touches the image border: may be cut off",)
     assert "16 of 16 organs found" in bench.said
+
+
+def test_result_has_what_a_dicom_export_asks_for(bench):
+    """DICOM SEG export takes the CT from the reference, resamples to its geometry and writes each segment's codes."""
+    volume = add_ct(axes=rotation(0, 0, 12))
+    result = bench.segment(volume)
+    assert result.GetNodeReference(ROLE) is volume
+    segmentation = result.GetSegmentation()
+    assert segmentation.GetSourceRepresentationName() == "Binary labelmap"
+    text = segmentation.GetConversionParameter(slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName())
+    reference, matrices = slicer.vtkOrientedImageData(), [vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()]
+    assert slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, reference, False)
+    assert reference.GetDimensions() == volume.GetImageData().GetDimensions()
+    reference.GetImageToWorldMatrix(matrices[0])
+    volume.GetIJKToRASMatrix(matrices[1])
+    assert np.allclose(*map(slicer.util.arrayFromVTKMatrix, matrices), atol=1e-6)
+    for organ in WORD16.organs:
+        terms = segment_table.tag(segmentation.GetSegment(organ.name), slicer.vtkSegment.GetTerminologyEntryTagName())
+        entry = slicer.vtkSlicerTerminologyEntry()
+        assert slicer.modules.terminologies.logic().DeserializeTerminologyEntry(terms, entry)
+        for code in (entry.GetCategoryObject(), entry.GetTypeObject()):
+            assert code.GetCodingSchemeDesignator() == "SCT"
+            assert code.GetCodeValue().isdigit()
+            assert code.GetCodeMeaning()
+        assert (entry.GetTypeModifierObject().GetCodeValue() is not None) == (organ.modifier is not None)
+        assert np.array_equal(label_array(result, volume, organ.name), phantom()[1] == organ.index)
 
 
 def test_absent_organ_is_an_empty_segment(bench):
