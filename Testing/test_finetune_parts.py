@@ -187,7 +187,7 @@ def library(monkeypatch):
     return calls
 
 
-def test_the_command_hands_its_settings_on(library, capsys):
+def test_the_command_hands_its_settings_on(library, capfd):
     assert main(["finetune", "--data", "m.yaml", "-o", "run", "--minutes", "3", "--validate", "a,b", "--json-events",
                  "--replay", "none", "--set", "steps=3", "--device", "cpu"]) == 0
     *call, wishes, recipe = library[0]
@@ -195,7 +195,7 @@ def test_the_command_hands_its_settings_on(library, capsys):
     assert recipe is None
     assert (wishes.minutes, wishes.validate, wishes.replay) == (3.0, ["a", "b"], "none")
     assert (wishes.overrides, wishes.only_listed, wishes.force) == (["steps=3"], False, False)
-    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     finished = next(event for event in events if event["event"] == "result")
     assert finished["selected"] == "start"
     assert finished["selected_model"] == "start"
