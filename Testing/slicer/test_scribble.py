@@ -6,7 +6,7 @@ import slicer
 import slicer.util
 import vtk
 from doubles import Doubles
-from PartialOrganSegPanel.review_counts import voxel_array
+from PartialOrganSegPanel.review_counts import labelmap, voxel_array
 from PartialOrganSegPanel.scribble_counts import axial_axis
 from PartialOrganSegPanel.scribble_editor import ERASE, PAINT
 from PartialOrganSegPanel.scribble_files import NOT_DRAWN, draw_labelmap, scribble_labelmap
@@ -46,10 +46,10 @@ class Desk:
         return getattr(self.ui, f"{name}StrokesButton")
 
     def choose(self, name):
-        self.ui.strokeTable.setCurrentCell(list(self.section._colours()).index(name), 0)
+        self.ui.strokeTable.setCurrentCell(list(self.section.at_hand.colours).index(name), 0)
 
     def cells(self, name):
-        index = list(self.section._colours()).index(name)
+        index = list(self.section.at_hand.colours).index(name)
         return [self.ui.strokeTable.item(index, column).text() for column in (1, 2, 3)]
 
     def draw(self, where):
@@ -104,6 +104,7 @@ def test_nothing_is_made_before_the_first_stroke(desk, scene):
     assert desk.ui.strokeTable.rowCount == 17
     assert not desk.button("paint").enabled
     assert "Select an organ" in desk.button("paint").toolTip
+    assert desk.button("undo").toolTip == "Nothing is drawn yet."
     desk.choose("liver")
     assert desk.button("paint").enabled
     desk.button("paint").click()
@@ -120,7 +121,8 @@ def test_a_later_stroke_wins(desk):
     expected = np.full(phantom()[0].shape, NOT_DRAWN, np.uint8)
     expected[LIVER], expected[SPLEEN], expected[TISSUE] = 1, 2, 0
     assert np.array_equal(desk.map, expected)
-    assert desk.strokes.GetSegmentation().GetNumberOfLayers() == 1
+    segments = [desk.strokes.GetSegmentation().GetSegment(one) for one in stroke_segments(desk.strokes).values()]
+    assert len({labelmap(segment) for segment in segments} - {None}) == 1
 
 
 def test_counts_and_cost(segmented):
@@ -156,6 +158,15 @@ def test_erase_takes_every_organ(desk):
     desk.draw(np.s_[40])
     assert (desk.map == NOT_DRAWN).all()
     assert desk.button("save").toolTip == "Nothing is drawn yet."
+
+
+def test_erase_without_a_chosen_organ(desk):
+    desk.stroke("liver", LIVER)
+    desk.panel.parameters.scribble.organ = ""
+    desk.button("erase").click()
+    assert desk.section.editor.widget.currentSegmentID()
+    desk.draw(np.s_[40])
+    assert (desk.map == NOT_DRAWN).all()
 
 
 def test_undo_of_a_stroke_and_of_clearing(desk):
@@ -224,6 +235,15 @@ def test_strokes_are_kept_apart_and_mark_the_organ(segmented):
     slicer.mrmlScene.RemoveNode(desk.strokes)
     assert desk.state("stomach") == PREDICTED
     assert desk.state("spleen") == ACCEPTED
+
+
+def test_a_new_prediction_knows_of_the_strokes(desk):
+    desk.stroke("liver", LIVER)
+    assert desk.ui.costLabel.text.count("%") == 2
+    desk.result = add_result(desk.volume, ("liver", "spleen"))
+    desk.panel.parameters.segmentation = desk.result
+    assert (desk.state("liver"), desk.state("spleen")) == (SCRIBBLED, PREDICTED)
+    assert desk.ui.costLabel.text.count("%") == 3
 
 
 def test_next_organ_without_a_stroke_jumps_there(segmented):
