@@ -23,7 +23,7 @@ from PartialOrganSegLib.training.recipe import Recipe, load_recipe
 from PartialOrganSegLib.training.trainer import train
 
 FOLDER = Path(__file__).parents[1] / "Resources" / "recipes"
-RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.stem.startswith("embedded"))
+RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.stem.startswith(("embedded", "finetune")))
 TINY = {"light_unet": {"channels": [4, 8]},
         "nnunet_3d": {"channels": [4, 8, 8], "strides": [[1, 2, 2], 2]}, "resunet_2d": {"channels": [4, 8, 8]},
         "unet_3d": {"channels": [4, 8, 8]}, "deeplabv3plus_resnet50": {"width": 4, "features": 8},

@@ -94,7 +94,7 @@ class Review:
             return ReviewRecord(count.voxels, count.place, before.predicted if before else None, seconds=seconds)
         common = overlap(self.segment(segment_id), predicted)
         image = labelmap(predicted)
-        size = layer_counts(image)[predicted.GetLabelValue()].voxels if image else 0
+        size = layer_counts(image).get(predicted.GetLabelValue(), EMPTY).voxels if image else 0
         return ReviewRecord(count.voxels, count.place, size, count.voxels - common, size - common, seconds)
 
     def _counts(self) -> dict[str, Count]:
