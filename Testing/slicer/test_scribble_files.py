@@ -279,7 +279,7 @@ def test_pictures(make_panel, until, tmp_path):
     desk.stroke("background", np.s_[k, 30:32, 36:46])
     desk.button("erase").click()
     window = desk.section.widget.window()
-    window.resize(400, 800)
+    window.resize(400, 900)
     picture_of(window, folder / "scribble.png")
     matrix = vtk.vtkMatrix4x4()
     desk.volume.GetIJKToRASMatrix(matrix)
