@@ -1,0 +1,220 @@
+"""The cases that Fine-tune writes, read back by the library: each voxel knows what was accepted or drawn there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+from PartialOrganSegPanel.finetune_cases import FULL, PARTIAL, SCRIBBLE, UNLABELLED, CaseList, include
+from PartialOrganSegPanel.finetune_export import file_names, write_cases
+from PartialOrganSegPanel.scribble_files import NOT_DRAWN, draw_labelmap
+from PartialOrganSegPanel.scribble_strokes import new_strokes
+from PartialOrganSegPanel.segment_table import ABSENT, ACCEPTED, row, set_state
+from scenes import add_ct, add_result, add_transform, phantom, rotation
+
+from PartialOrganSegLib.annotation import CandidateTable
+from PartialOrganSegLib.data.manifest import check_manifest, load_manifest
+from PartialOrganSegLib.organs import WORD16, label_space_of_names
+
+LIVER, SPLEEN, PANCREAS = 1, 2, 8
+
+
+def accept(result, *organs, state=ACCEPTED):
+    for organ in organs:
+        set_state(result, row(result, organ).segment_id, state)
+
+
+def draw(volume, organs=WORD16.organs, values=(0, PANCREAS)):
+    """Strokes on a CT: every fifth voxel of these label values, of the slices where the pancreas is."""
+    labels = phantom()[1]
+    strokes = np.full(labels.shape, NOT_DRAWN, np.uint8)
+    chosen = np.isin(labels, values) & (np.arange(labels.size).reshape(labels.shape) % 5 == 0)
+    chosen[~(labels == PANCREAS).any((1, 2))] = False
+    strokes[chosen] = labels[chosen]
+    node = new_strokes(volume, organs)
+    draw_labelmap(node, volume, strokes)
+    return node, strokes
+
+
+def look():
+    return CaseList().look(None)
+
+
+def codes(manifest, number=0):
+    """Candidate sets of one case's voxels: bool (z, y, x, class), in RAS-like array order of the CT's file."""
+    found = load_manifest(manifest)
+    table = CandidateTable(found.label_space.class_count)
+    case = found.cases[number]
+    image = case.read_image()
+    return table, case.read_codes(image, found.label_space, table), image, found
+
+
+def certain(table, array, label):
+    """bool: voxels that are certainly this class."""
+    alone = np.zeros(table.class_count, bool)
+    alone[label] = True
+    return (table.table[array] == alone).all(-1)
+
+
+def possible(table, array, label):
+    """bool: voxels that may be this class."""
+    return table.table[array][..., label]
+
+
+# --- which cases
+
+def test_kinds_are_derived_from_review_and_strokes():
+    add_ct("nothing")
+    partial, scribble, full = add_ct("partial"), add_ct("scribble"), add_ct("full")
+    result = add_result(partial)
+    accept(result, "liver")
+    accept(result, "rectum", state=ABSENT)
+    draw(scribble)
+    accept(add_result(full), *WORD16.names)
+    cases = {case.name: case for case in look()}
+    assert {name: case.kind(WORD16.names) for name, case in cases.items()} == {
+        "nothing": UNLABELLED, "partial": PARTIAL, "scribble": SCRIBBLE, "full": FULL}
+    assert cases["partial"].accepted == ("liver", "rectum")
+    assert cases["scribble"].drawn == ("pancreas", "background")
+    assert [name for name, case in cases.items() if case.included] == ["partial", "scribble", "full"]
+    assert cases["full"].kind([*WORD16.names, "aorta"]) == PARTIAL
+
+
+def test_a_decision_of_the_user_stays_with_the_ct():
+    volume = add_ct()
+    include(volume.GetID(), True)
+    assert look()[0].included
+    include(volume.GetID(), False)
+    accept(add_result(volume), "liver")
+    assert not look()[0].included
+
+
+def test_what_is_no_ct_is_not_listed(scene):
+    scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    hidden = add_ct("hidden")
+    hidden.SetHideFromEditors(True)
+    volume = add_ct("CT")
+    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    labels.SetAndObserveImageData(volume.GetImageData())
+    assert [case.name for case in look()] == ["CT"]
+
+
+def test_new_strokes_are_noticed_and_erased_ones_too():
+    volume, cases = add_ct(), CaseList()
+    node, strokes = draw(volume)
+    assert cases.look(None)[0].drawn == ("pancreas", "background")
+    strokes[strokes == PANCREAS] = LIVER
+    draw_labelmap(node, volume, strokes)
+    assert cases.look(None)[0].drawn == ("liver", "background")
+    draw_labelmap(node, volume, np.full_like(strokes, NOT_DRAWN))
+    assert not cases.look(None)[0].labelled
+
+
+# --- what is written
+
+def test_accepted_organs_and_strokes_on_one_ct(tmp_path):
+    volume = add_ct()
+    accept(add_result(volume), "liver", "spleen")
+    _, strokes = draw(volume, values=(0, LIVER, PANCREAS))
+    table, array, image, manifest = codes(write_cases(look(), WORD16.names, tmp_path))
+    labels = phantom()[1]
+    assert image.array.shape == labels.shape
+    assert manifest.label_space is WORD16
+    assert np.array_equal(certain(table, array, LIVER), labels == LIVER)
+    assert np.array_equal(certain(table, array, SPLEEN), labels == SPLEEN)
+    assert np.array_equal(certain(table, array, PANCREAS), strokes == PANCREAS)
+    assert np.array_equal(certain(table, array, 0), strokes == 0)
+    unknown = ~np.isin(labels, (LIVER, SPLEEN)) & ~np.isin(strokes, (0, PANCREAS))
+    assert not possible(table, array, LIVER)[unknown].any()
+    assert possible(table, array, 0)[unknown].all()
+    assert possible(table, array, 5)[unknown].all()
+    check_manifest(manifest)
+
+
+def test_partial_scribble_full_and_unlabelled_cases(tmp_path):
+    volumes = [add_ct(name) for name in ("partial", "scribble", "full", "image")]
+    accept(add_result(volumes[0]), "liver")
+    _, strokes = draw(volumes[1])
+    accept(add_result(volumes[2]), *WORD16.names)
+    path = write_cases(look(), WORD16.names, tmp_path)
+    labels, manifest = phantom()[1], load_manifest(path)
+    assert [case.kind.value for case in manifest.cases] == ["partial", "scribble", "full", "unlabelled"]
+    table, array, *_ = codes(path, 0)
+    assert np.array_equal(certain(table, array, LIVER), labels == LIVER)
+    assert not certain(table, array, 0).any()
+    table, array, *_ = codes(path, 1)
+    assert np.array_equal(certain(table, array, PANCREAS), strokes == PANCREAS)
+    assert (array > 0).sum() == (strokes != NOT_DRAWN).sum()
+    table, array, *_ = codes(path, 2)
+    assert all(np.array_equal(certain(table, array, label), labels == label) for label in range(17))
+    check_manifest(manifest)
+
+
+def test_label_space_is_the_models_and_what_it_lacks(tmp_path):
+    one, two = add_ct("one"), add_ct("two")
+    accept(add_result(one), "liver", "spleen")
+    draw(two, label_space_of_names("mine", ["aorta", "pancreas"]).organs, values=())
+    strokes = np.full(phantom()[1].shape, NOT_DRAWN, np.uint8)
+    strokes[40, 30, 30:40], strokes[40, 35, 30:40] = 1, 0
+    draw_labelmap(slicer.util.getNode("two strokes"), two, strokes)
+    path = write_cases(look(), ["spleen", "liver"], tmp_path)
+    manifest = load_manifest(path)
+    assert manifest.label_space.names == ("spleen", "liver", "aorta")
+    assert [case.kind.value for case in manifest.cases] == ["partial", "scribble"]  # the aorta is not known in the first
+    table, array, *_ = codes(path, 0)
+    assert np.array_equal(certain(table, array, 2), phantom()[1] == LIVER)
+    table, array, *_ = codes(path, 1)
+    assert np.array_equal(certain(table, array, 3), strokes == 1)
+
+
+@pytest.mark.parametrize("sheared", [False, True])
+def test_labels_follow_their_ct_through_transforms(tmp_path, sheared):
+    volume = add_ct(axes=rotation(10, 5, 0))
+    result = add_result(volume)
+    accept(result, "liver")
+    axes = rotation(20, 0, 10)
+    if sheared:
+        axes = np.eye(3)
+        axes[0, 2] = 0.3
+    transform = add_transform(axes, (30, -20, 10))
+    for node in (volume, result):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    table, array, image, _ = codes(write_cases(look(), WORD16.names, tmp_path))
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+    found = certain(table, array, LIVER)
+    if not sheared:
+        assert np.array_equal(found, phantom()[1] == LIVER)
+    hu = phantom()[0]
+    assert abs(image.array[found].mean() - hu[phantom()[1] == LIVER].mean()) < 15  # on the liver's own voxels
+    assert abs(found.sum() * np.prod(image.grid.spacing) / 125 / (phantom()[1] == LIVER).sum() - 1) < 0.1
+
+
+def test_names_with_blanks_other_letters_and_twice(tmp_path):
+    for name in ("Müller, Jörg 3", "Müller, Jörg 3", "腹部/CT*?.nii", "müller, jörg 3", "..."):
+        accept(add_result(add_ct(name)), "liver")
+    run = tmp_path / "Läufe 1"
+    run.mkdir()
+    manifest = load_manifest(write_cases(look(), WORD16.names, run))
+    names = [case.name for case in manifest.cases]
+    assert names == ["Müller, Jörg 3", "Müller, Jörg 3 2", "腹部_CT_nii", "müller, jörg 3 3", "case"]
+    assert all(case.image.is_file() and case.label.is_file() for case in manifest.cases)
+    check_manifest(manifest)
+
+
+def test_file_names_are_short_and_each_once():
+    names = file_names(["x" * 200, "x" * 200, "X" * 200, "", "a\nb"])
+    assert len(set(map(str.casefold, names))) == 5
+    assert max(map(len, names)) < 70
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(node, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(f"{path}: the CT could not be written; is the disk full?")
+
+    accept(add_result(add_ct()), "liver")
+    monkeypatch.setattr("PartialOrganSegPanel.finetune_export.write_ct", full)
+    with pytest.raises(OSError, match="disk full"):
+        write_cases(look(), WORD16.names, tmp_path)
+    assert not list(tmp_path.iterdir())
