@@ -76,6 +76,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/commands/__init__.py
   PartialOrganSegLib/commands/check.py
   PartialOrganSegLib/commands/doctor.py
+  PartialOrganSegLib/commands/evaluate.py
   PartialOrganSegLib/commands/finetune.py
   PartialOrganSegLib/commands/logfile.py
   PartialOrganSegLib/commands/models.py
@@ -112,12 +113,19 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/data/warping.py
   PartialOrganSegLib/errors.py
   PartialOrganSegLib/evaluation/__init__.py
+  PartialOrganSegLib/evaluation/box_plot.py
+  PartialOrganSegLib/evaluation/evaluation.py
+  PartialOrganSegLib/evaluation/html_page.py
   PartialOrganSegLib/evaluation/judging.py
   PartialOrganSegLib/evaluation/metrics.py
+  PartialOrganSegLib/evaluation/overlay.py
+  PartialOrganSegLib/evaluation/pairing.py
   PartialOrganSegLib/evaluation/published.py
+  PartialOrganSegLib/evaluation/report.py
   PartialOrganSegLib/evaluation/structures.py
   PartialOrganSegLib/evaluation/summary.py
   PartialOrganSegLib/evaluation/surface.py
+  PartialOrganSegLib/evaluation/tables.py
   PartialOrganSegLib/events.py
   PartialOrganSegLib/finetuning/__init__.py
   PartialOrganSegLib/finetuning/budget.py

@@ -61,7 +61,9 @@ def _box(values: Sequence[tuple[str, float]], y: float, colour: str, x: Callable
     numbers = np.array([value for _, value in values])
     low, middle, high = np.percentile(numbers, [25, 50, 75])
     reach = 1.5 * (high - low)
-    first, last = numbers[numbers >= low - reach].min(), numbers[numbers <= high + reach].max()
+    # Of few values the furthest within reach may lie inside the box: then there is no whisker on that side.
+    first = min(numbers[numbers >= low - reach].min(), low)
+    last = max(numbers[numbers <= high + reach].max(), high)
     dots = "".join(f'<circle cx="{x(value):.1f}" cy="{y:.1f}" r="2.4"><title>{escape(case)}: {value:.1f}</title>'
                    "</circle>" for case, value in values)
     return (f'<g fill="{colour}" stroke="{colour}">'

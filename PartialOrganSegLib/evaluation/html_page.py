@@ -17,7 +17,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1d2730; max-width: 1100px; 
 h1, h2, h3 { line-height: 1.2; margin: 1.6em 0 .5em } h1 { margin-top: 0 }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-size: 13px; margin: .5em 0 }
 th, td { padding: 4px 9px; border-bottom: 1px solid #d8dfe5; text-align: right; white-space: nowrap }
-th { background: #eef2f5; vertical-align: bottom; white-space: normal } td.text, th.text { text-align: left }
+th { background: #eef2f5; vertical-align: bottom; white-space: normal }
+td.text, th.text { text-align: left; white-space: normal }
 ul { padding-left: 1.2em; color: #45535f } svg { width: 100%; max-width: 800px; font-size: 12px; fill: #1d2730 }
 svg .grid { stroke: #dde3e8 } svg .median { stroke-width: 2.5 } figure { margin: 1em 0 } img { max-width: 100% }
 .key { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin: 0 6px 0 12px }
@@ -28,7 +29,8 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def html_page(title: str, notes: Sequence[str], scores: Mapping[str, Sequence[Score]],
-              rows: Mapping[str, Sequence[Row]], differences: Sequence[Difference], published: Sequence[Beside], pictures: Mapping[str, tuple[str, bytes]]) -> str:
+              rows: Mapping[str, Sequence[Row]], differences: Sequence[Difference], published: Sequence[Beside],
+              pictures: Mapping[str, tuple[str, bytes]]) -> str:
     """The whole page. `pictures`: case to structure and PNG, of the first model, worst case first."""
     names = list(scores)
     parts = [f"<h1>{escape(title)}: {escape(' against '.join(names))}</h1>", _list(notes)]

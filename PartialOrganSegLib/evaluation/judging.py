@@ -34,7 +34,6 @@ class Score:
     surface_dice: float | None = None
     assd_mm: float | None = None
     hd95_directed_mm: float | None = None
-    assd_pooled_mm: float | None = None
     predicted_ml: float | None = None
     reference_ml: float | None = None
     volume_error_ml: float | None = None
@@ -94,4 +93,4 @@ def _judge_masks(case: str, name: str, predicted: np.ndarray, reference: np.ndar
     distances = surface_distances(predicted, reference, spacing)
     return Score(case, name, MASK, BOTH, dice=2 * int((predicted & reference).sum()) / (ours + theirs),
                  hd95_mm=distances.hd95, surface_dice=distances.surface_dice(tolerance_mm), assd_mm=distances.assd,
-                 hd95_directed_mm=distances.hd95_directed, assd_pooled_mm=distances.assd_pooled, **volumes)
+                 hd95_directed_mm=distances.hd95_directed, **volumes)

@@ -38,7 +38,8 @@ def overlay_png(ct: Volume | None, predicted: np.ndarray, reference: np.ndarray,
         pixel = [mm for other, mm in enumerate(spacing) if other != axis]
         up = slice(None, None, -1 if axis else 1)  # coronal and sagittal planes have superior at the top
         panels.append(_panel(grey[place][up], ours[place][up], theirs[place][up], pixel))
-    page = Image.new("RGB", (sum(panel.width for panel in panels) + 2 * _GAP, max(panel.height for panel in panels)))
+    size = (sum(panel.width for panel in panels) + 2 * _GAP, max(panel.height for panel in panels))
+    page = Image.new("RGB", size, "white")
     left = 0
     for panel in panels:
         page.paste(panel, (left, 0))

@@ -52,8 +52,9 @@ class Report:
             "A partial reference judges its annotated organs only; organs that it does not tell apart are judged as "
             "one. On strokes, and where a reference leaves voxels open, Dice is over the decided voxels only; drawn "
             "voxels are the easy ones, so that is agreement, not accuracy.",
-            "HD95 and ASSD as in MedPy; hd95_directed_mm and assd_pooled_mm (in the CSV) as in MONAI. Surface Dice: "
-            f"share of surface voxels within {self.options.tolerance_mm:g} mm of the other surface.",
+            "HD95 as in MedPy: the percentile of both directions' distances together; hd95_directed_mm (in the CSV) as "
+            "in MONAI: the larger of the directions' percentiles. ASSD (average symmetric surface distance) as in "
+            f"both. Surface Dice: share of surface voxels within {self.options.tolerance_mm:g} mm of the other surface.",
             "Published figures were measured on other cases with other references: a scale, not a ranking.",
         ]
         if self.differences:

@@ -11,8 +11,7 @@ from scipy import stats
 
 from .judging import NEITHER, NO_PREDICTION, NO_REFERENCE, Score
 
-FIGURES = ("dice", "hd95_mm", "surface_dice", "assd_mm", "volume_error_ml", "volume_error_percent", "hd95_directed_mm",
-           "assd_pooled_mm")
+FIGURES = ("dice", "hd95_mm", "surface_dice", "assd_mm", "volume_error_ml", "volume_error_percent", "hd95_directed_mm")
 ALL_CASES = "mean over cases"
 
 

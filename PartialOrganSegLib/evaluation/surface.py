@@ -12,8 +12,8 @@ from scipy import ndimage
 class SurfaceDistances:
     """From each surface voxel of one mask to the nearest surface voxel of the other, in mm; both are non-empty.
 
-    Tools share these distances and differ in how they sum them up, so both ways are here. `hd95` and `assd` are
-    MedPy's (WORD and nnU-Net report these), `hd95_directed` and `assd_pooled` are MONAI's.
+    Tools agree on these distances and on `assd`, and differ in the 95th percentile, so both ways are here: `hd95` is
+    MedPy's, `hd95_directed` MONAI's.
     """
 
     from_prediction: np.ndarray
@@ -31,12 +31,7 @@ class SurfaceDistances:
 
     @property
     def assd(self) -> float:
-        """Average symmetric surface distance: the mean of the two directions' means."""
-        return float((self.from_prediction.mean() + self.from_reference.mean()) / 2)
-
-    @property
-    def assd_pooled(self) -> float:
-        """The mean of the distances of both directions together (Heimann 2009): the larger surface weighs more."""
+        """Average symmetric surface distance: the mean of the distances of both directions together (Heimann 2009)."""
         return float(np.concatenate([self.from_prediction, self.from_reference]).mean())
 
     def surface_dice(self, tolerance_mm: float) -> float:

@@ -1,0 +1,235 @@
+"""The command `evaluate`: what belongs together, what is refused, and what the files say."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from PartialOrganSegLib.cli import main
+from PartialOrganSegLib.evaluation.box_plot import Boxes, box_plot
+from PartialOrganSegLib.evaluation.evaluation import resample_labels
+from PartialOrganSegLib.evaluation.overlay import PREDICTION, REFERENCE, overlay_png
+from PartialOrganSegLib.evaluation.pairing import case_name
+from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
+from PartialOrganSegLib.geometry import Grid, Volume
+
+GRID = Grid((12, 10, 8), (1.5, 1.5, 4.0), (-5.0, 7.0, -30.0))
+
+
+@pytest.fixture(autouse=True)
+def own_folders(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def labels(shift: int = 0, organs: tuple[int, ...] = (1, 2)) -> Volume:
+    """A cuboid an organ, moved along x."""
+    array = np.zeros(GRID.shape, np.uint8)
+    for place, organ in enumerate(organs):
+        array[2:6, 1 + 4 * place:4 + 4 * place, 2 + shift:7 + shift] = organ
+    return Volume(array, GRID)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Three references with CTs, predictions of two models; the second model misses the spleen of case é."""
+    for folder in ("ref", "ct", "good", "poor"):
+        (tmp_path / folder).mkdir()
+    for number, case in enumerate(("a", "b 2", "é")):
+        write_labelmap(tmp_path / "ref" / f"{case}_label.nii.gz", labels())
+        write_ct(tmp_path / "ct" / f"{case}.nii.gz", Volume(np.full(GRID.shape, 40, np.int16), GRID))
+        write_labelmap(tmp_path / "good" / f"{case}.labels.nii.gz", labels(number // 2))
+        write_labelmap(tmp_path / "poor" / f"{case}.labels.nii.gz", labels(2, (1,) if case == "é" else (1, 2)))
+    return tmp_path
+
+
+def scores(folder: Path) -> dict[tuple[str, str, str], dict[str, str]]:
+    with open(folder / "scores.csv", encoding="utf-8", newline="") as stream:
+        return {(row["model"], row["case"], row["structure"]): row for row in csv.DictReader(stream)}
+
+
+class Page(HTMLParser):
+    """Tags that stay open, addresses that are named, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href", "xlink:href") and value]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_two_models_on_a_folder(study, capsys):
+    out = study / "out"
+    command = ["evaluate", str(study / "good"), str(study / "ref"), "--against", str(study / "poor"), "-o", str(out),
+               "--images", str(study / "ct"), "--worst", "2"]
+    assert main(command) == 0
+    table = scores(out)
+    assert len(table) == 2 * 3 * 16
+    assert float(table["good", "a", "liver"]["dice"]) == 1
+    assert float(table["good", "é", "liver"]["dice"]) == pytest.approx(0.8)
+    assert float(table["good", "é", "liver"]["hd95_mm"]) == pytest.approx(1.5)
+    missed = table["poor", "é", "spleen"]
+    assert (missed["found"], missed["dice"], missed["hd95_mm"]) == ("not predicted", "0", "")
+    assert table["poor", "é", "colon"]["dice"] == ""
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    liver = summary["models"]["good"]["structures"][0]
+    assert liver["figures"]["dice"]["mean"] == pytest.approx((1 + 1 + 0.8) / 3)
+    assert [row["structure"] for row in summary["comparison"]] == ["liver", "spleen", "mean over cases"]
+    word = next(row for row in summary["published"] if row["row"]["dice"] == 0.8744)
+    assert (word["organs"], word["ours"]) == (2, pytest.approx((1 + 1 + 0.8) / 3))
+    assert "| liver | mask | 3 | 93.3 ± 11.5 |" in (out / "report.md").read_text(encoding="utf-8")
+    assert "93.3 ± 11.5" in capsys.readouterr().out
+    assert main(command) == 1
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_the_report_is_one_whole_file_without_addresses(study):
+    assert main(["evaluate", str(study / "good"), str(study / "ref"), "--names", "<b>mine</b>", "-o",
+                 str(study / "out"), "--worst", "2"]) == 0
+    text = (study / "out" / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert not page.tags & {"script", "link", "iframe", "object", "b"}
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert "http" not in text.replace("http-equiv", "")
+    assert "url(" not in text
+    assert "<b>mine</b>" in page.text
+    assert "svg" in page.tags
+    captions = re.findall(r"<figcaption>(.*?):", text)
+    assert captions[0] == "é"
+    assert len(captions) == 2
+    for source in page.sources:
+        assert Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).size[0] > 100
+
+
+def test_another_grid_is_told_and_resampled_on_request(study, capsys):
+    finer = Grid((24, 20, 8), (0.75, 0.75, 4.0), (-5.375, 6.625, -30.0))
+    write_labelmap(study / "good" / "a.labels.nii.gz", resample_labels(labels(), finer))
+    command = ["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out")]
+    assert main(command) == 1
+    line = next(line for line in capsys.readouterr().err.splitlines() if "grid" in line)
+    assert "expected the reference's grid 12 x 10 x 8 voxels" in line
+    assert "found 24 x 20 x 8 voxels" in line
+    assert "--resample" in line
+    assert ("good", "a", "liver") not in scores(study / "out")
+    assert main([*command, "--resample", "--overwrite"]) == 0
+    assert float(scores(study / "out")["good", "a", "liver"]["dice"]) == 1
+    assert "put on the reference's grid (nearest neighbour): a" in (study / "out" / "report.md").read_text("utf-8")
+
+
+def test_partial_and_scribble_references(study):
+    pair = [str(study / "poor" / "a.labels.nii.gz"), str(study / "ref" / "a_label.nii.gz")]
+    assert main(["evaluate", *pair, "-o", str(study / "part"), "--annotated", "spleen"]) == 0
+    assert [key[2] for key in scores(study / "part")] == ["spleen"]
+    drawn = np.full(GRID.shape, 255, np.uint8)
+    drawn[3, 2, 2:7] = 1
+    drawn[3, 2, 8:11] = 0
+    write_labelmap(study / "a.scribble.nii.gz", Volume(drawn, GRID))
+    assert main(["evaluate", pair[0], str(study / "a.scribble.nii.gz"), "-o", str(study / "drawn"), "--scribble"]) == 0
+    (row,) = scores(study / "drawn").values()
+    assert (row["structure"], row["measured_on"], row["hd95_mm"]) == ("liver", "strokes", "")
+    assert float(row["dice"]) == pytest.approx(2 * 3 / (5 + 4), rel=1e-5)  # x 4..8 predicted, 7 is not drawn on
+
+
+def test_a_manifest_says_what_its_cases_vouch_for(study, capsys):
+    (study / "m.yaml").write_text("""
+datasets:
+  - {name: full, root: ., kind: full, cases: [{image: ct/a.nii.gz, label: ref/a_label.nii.gz, name: first}]}
+  - {name: part, root: ., kind: partial, annotated: [liver],
+     cases: [{image: ct/b 2.nii.gz, label: ref/b 2_label.nii.gz}], label_map: {2: liver}}
+  - {name: rest, root: ., kind: unlabelled, cases: [{image: ct/é.nii.gz}]}
+""", encoding="utf-8")
+    assert main(["evaluate", str(study / "good"), str(study / "m.yaml"), "-o", str(study / "out"), "--organs",
+                 "spleen,liver"]) == 0
+    table = scores(study / "out")
+    assert [key[1:] for key in table] == [("first", "liver"), ("first", "spleen"), ("b 2", "liver")]
+    assert float(table["good", "b 2", "liver"]["dice"]) == pytest.approx(2 / 3, rel=1e-5)
+    assert "no reference for é.labels.nii.gz" in capsys.readouterr().err
+    assert main(["evaluate", str(study / "good"), str(study / "m.yaml"), "-o", str(study / "o"), "--scribble"]) == 1
+    assert "the manifest says what its cases are" in capsys.readouterr().err
+
+
+def test_what_has_no_partner_is_told(study, capsys):
+    (study / "good" / "é.labels.nii.gz").unlink()
+    command = ["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out")]
+    assert main(command) == 0
+    assert "no prediction for é" in capsys.readouterr().err
+    assert "no prediction, counted nowhere: é" in (study / "out" / "report.md").read_text("utf-8")
+    assert main(["evaluate", str(study / "poor"), str(study / "good" / "a.labels.nii.gz"), "-o",
+                 str(study / "one")]) == 0
+    (study / "other").mkdir()
+    write_labelmap(study / "other" / "x.nii.gz", labels())
+    assert main(["evaluate", str(study / "other"), str(study / "ref"), "-o", str(study / "none")]) == 1
+    assert "expected predictions named like the references (a, ...), found 'x'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    (["--organs", "lever"], "did you mean 'liver'"), (["--label-space", "word17"], "did you mean 'word16'"),
+    (["--names", "a,b"], "--names: expected 1, found 2"), (["--worst", "-1"], "--worst"),
+    (["--against", "nowhere"], "nowhere: expected a file or a folder")])
+def test_wrong_settings_are_one_line(change, told, study, capsys):
+    assert main(["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out"), *change]) in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert not (study / "out" / "scores.csv").exists()
+
+
+def test_unknown_label_values_are_refused(study, capsys):
+    write_labelmap(study / "good" / "a.labels.nii.gz", labels(organs=(1, 99)))
+    assert main(["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out")]) == 1
+    assert "expected labels 0..16 of word16, found 99" in capsys.readouterr().err
+    assert ("good", "b 2", "liver") in scores(study / "out")
+
+
+@pytest.mark.parametrize(("file", "name"), [("a_label.nii.gz", "a"), ("a.labels.nii.gz", "a"), ("a.b.NRRD", "a.b"),
+                                            ("_label.nii", "_label"), ("liver_seg.mha", "liver")])
+def test_names_of_cases(file, name):
+    assert case_name(Path(file)) == name
+
+
+def test_the_picture_shows_both_outlines_whatever_the_axes():
+    ours, theirs = (labels(shift).array == 1 for shift in (2, 0))
+    turned = Grid(GRID.size, GRID.spacing, GRID.origin, (-1.0, 0, 0, 0, 0, 1.0, 0, 1.0, 0))
+    for grid in (GRID, turned):
+        for ct in (None, Volume(np.full(GRID.shape, 40, np.int16), grid)):
+            picture = np.asarray(Image.open(io.BytesIO(overlay_png(ct, ours, theirs, grid))))
+            for colour in (PREDICTION, REFERENCE):
+                assert (picture == colour).all(-1).sum() > 50
+
+
+def test_boxes_have_quartiles_and_no_whisker_inwards():
+    values = (0.0, 20.0, 25.0, 100.0)
+    drawing = box_plot([Boxes("liver", (tuple((str(v), v) for v in values),))], "Dice", 100.0)
+    box = re.search(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', drawing)
+    left, width = float(box[1]), float(box[2])
+    low, high = np.percentile(values, [25, 75])
+    assert width / 560 * 100 == pytest.approx(high - low, abs=0.05)
+    assert drawing.count("<circle") == 4
+    whiskers = [tuple(map(float, ends)) for ends in re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)"', drawing)]
+    assert whiskers[0][1] <= left + 0.1
+    assert whiskers[1][1] >= left + width - 0.1
