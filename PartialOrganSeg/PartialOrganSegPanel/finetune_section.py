@@ -10,6 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.organs import WORD16
 
 from . import finetune_run as runs
 from .finetune_cases import CaseList, SceneCase, include, label_space_names
@@ -240,7 +241,8 @@ class FineTuneSection(Section):
             self._draw()
 
     def _draw(self) -> None:
-        organs = self._models[self.panel.parameters.finetune.model].organs
+        card = self._models.get(self.panel.parameters.finetune.model)
+        organs = card.organs if card else WORD16.organs
         draw(self._curves, {organ.name: organ.colour for organ in organs})
 
     def _ended(self, outcome: Outcome) -> None:
