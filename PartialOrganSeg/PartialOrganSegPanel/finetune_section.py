@@ -156,7 +156,7 @@ class FineTuneSection(Section):
     def _why_not_use(self) -> str:
         if self.panel.busy:
             return self.panel.busy
-        return "" if runs.state(self._latest) == runs.FINISHED else _("There is no finished run yet.")
+        return "" if runs.read_result(self._latest) else _("There is no finished run yet.")
 
     # --- what the user chooses
 
@@ -269,7 +269,7 @@ class FineTuneSection(Section):
     def _use(self) -> None:
         run = self._latest
         result = runs.read_result(run)
-        if result is not None and not result.better:
+        if not result.better:
             question = _("The start model is the better one: {reason}. Use the new model all the same?").format(
                 reason=result.reason)
             choices = [("use", _("Use the new model"))]

@@ -18,7 +18,7 @@ ORGAN, BEFORE, AFTER, CHANGE = range(4)
 
 def prepare_cases(table: qt.QTableWidget) -> None:
     """Headers and widths, once."""
-    _prepare(table, [_("CT"), _("Annotation")], stretched=KIND)
+    _prepare(table, [_("CT"), _("Annotation")], stretched=(CT, KIND))
 
 
 def fill_cases(table: qt.QTableWidget, cases: Sequence[SceneCase], space: Sequence[str], fixed: bool) -> None:
@@ -53,7 +53,7 @@ def kind_text(case: SceneCase, space: Sequence[str]) -> str:
 
 def prepare_dice(table: qt.QTableWidget) -> None:
     """Headers and widths, once."""
-    _prepare(table, [_("Organ"), _("Before"), _("After"), _("Change")], stretched=ORGAN)
+    _prepare(table, [_("Organ"), _("Before"), _("After"), _("Change")], stretched=(ORGAN,))
 
 
 def fill_dice(table: qt.QTableWidget, rows: Sequence[DiceRow]) -> None:
@@ -73,12 +73,12 @@ def fill_dice(table: qt.QTableWidget, rows: Sequence[DiceRow]) -> None:
                 cell.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
 
 
-def _prepare(table: qt.QTableWidget, titles: Sequence[str], stretched: int) -> None:
+def _prepare(table: qt.QTableWidget, titles: Sequence[str], stretched: Sequence[int]) -> None:
     table.setColumnCount(len(titles))
     table.setHorizontalHeaderLabels(list(titles))
     header = table.horizontalHeader()
     for column in range(len(titles)):
-        fits = qt.QHeaderView.Stretch if column == stretched else qt.QHeaderView.ResizeToContents
+        fits = qt.QHeaderView.Stretch if column in stretched else qt.QHeaderView.ResizeToContents
         header.setSectionResizeMode(column, fits)
     table.verticalHeader().setVisible(False)
     table.verticalHeader().setDefaultSectionSize(22)

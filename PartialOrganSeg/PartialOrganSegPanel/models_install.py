@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from .panel import Panel
 
 ASK = "ask to replace it"  # the end of the command's error where --replace would help
+
+
+def short_digests(text: str) -> str:
+    """The text with checksums cut to twelve digits: a line cannot be broken in them. The log has them whole."""
+    return re.sub(r"\b([0-9a-fA-F]{12})[0-9a-fA-F]{20,}\b", r"\1...", text)
 
 
 class Installation:
@@ -48,7 +54,7 @@ class Installation:
                 return
             outcome = Outcome("cancelled", _("Not installed: {reason}.").format(reason=question), outcome.log)
         if outcome.state != "done":
-            self._strip.ended(outcome, outcome.message)
+            self._strip.ended(outcome, short_digests(outcome.message))
             self._on_end("")
             return
         self._panel.section("Segment").models_changed()

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from .job import Outcome
 from .models import installed_models
-from .models_install import Installation
+from .models_install import Installation, short_digests
 from .models_text import card_html
 from .progress import ProgressStrip
 from .section import Section, offer
@@ -148,4 +148,4 @@ class ModelsSection(Section):
     def _verify_ended(self, outcome: Outcome) -> None:
         self._running = ""
         said = _("{names}: every file is as its checksum says.").format(names=", ".join(self._verified))
-        self.strip.ended(outcome, said if outcome.state == "done" else outcome.message)
+        self.strip.ended(outcome, said if outcome.state == "done" else short_digests(outcome.message))

@@ -1,6 +1,7 @@
 """Section Fine-tune: what it offers, what a run asks of the command, plots, results, and nodes that come and go."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,16 @@ from doubles import Doubles, FakeInstaller
 from PartialOrganSegPanel.finetune_plots import DICE, LOSS, Curves
 from PartialOrganSegPanel.finetune_run import new_run_folder
 from PartialOrganSegPanel.parameters import Plot
+from PartialOrganSegPanel.scribble_files import draw_labelmap
+from PartialOrganSegPanel.scribble_strokes import new_strokes
 from PartialOrganSegPanel.segment_table import ACCEPTED, row, set_state
-from scenes import add_ct, add_result
+from pictures import picture_of
+from scenes import add_ct, add_result, phantom
 from start_models import write_model
 
 from PartialOrganSegLib.data.manifest import load_manifest
 from PartialOrganSegLib.models.folders import user_models
+from PartialOrganSegLib.organs import WORD16
 
 RESULT = {"selected": "finetuned", "reason": "no kept organ lost more than 0.02; organs to be learnt: mean +0.100",
           "dice": {"liver": {"group": "kept", "before": 0.9, "after": 0.89, "measured_on": "phantoms"},
@@ -258,6 +263,7 @@ def test_a_damaged_result_is_no_result(course, text):
     (course.run / "result.json").write_text(text)
     course.panel.refresh()
     assert course.ui.diceTable.rowCount == 0
+    assert not course.ui.useButton.enabled
 
 
 # --- cancel and resume
@@ -516,3 +522,27 @@ def test_runs_have_folders_of_their_own(tmp_path):
     folders = [new_run_folder(tmp_path / "neu ä") for _ in range(3)]
     assert len(set(folders)) == 3
     assert all(folder.is_dir() for folder in folders)
+
+
+def test_pictures(course, tmp_path):
+    folder = Path(os.environ.get("PARTIALORGANSEG_PICTURES") or tmp_path)
+    volume, _ = course.add_case("CT abdomen of Müller, Jörg", "liver", "spleen", "left_kidney")
+    strokes = np.where(np.isin(phantom()[1], (0, 8)), phantom()[1], 255)
+    draw_labelmap(new_strokes(volume, WORD16.organs), volume, strokes)
+    course.add_case("second", "spleen")
+    add_ct("third")
+    window = course.section.widget.window()
+    for section in course.panel.sections:
+        section.widget.setVisible(section is course.section)
+    course.start()
+    course.plan()
+    course.process.say("progress", stage="training", done=3, total=40, eta_s=75.2)
+    picture_of(window, folder / "finetune_working.png")
+    course.process.say("warning", message="CT abdomen of Müller, Jörg: spleen is labelled in a single slice (12); a "
+                                          "few more slices would help")
+    course.finish()
+    window.resize(400, 900)
+    picture_of(window, folder / "finetune_done.png")
+    assert window.width == 400
+    for name in ("working", "done"):
+        assert (folder / f"finetune_{name}.png").stat().st_size > 5000

@@ -1,6 +1,7 @@
 """Section Models: the list and its card, licences, installing and verifying."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from doubles import Doubles, FakeInstaller
 from PartialOrganSegPanel import models_licence
 from PartialOrganSegPanel.models import ModelCard, installed_models
 from PartialOrganSegPanel.models_text import card_html
+from pictures import picture_of
 from scenes import add_ct
 from start_models import write_model, zip_model
 
@@ -248,6 +250,30 @@ def test_acceptance_is_kept_in_the_settings(monkeypatch):
 
     slicer.app.settings().remove("PartialOrganSeg/AcceptedLicences/a test")
     assert models_licence.read_setting("PartialOrganSeg/AcceptedLicences/a test") is None
+
+
+# --- picture
+
+def test_picture(make_panel, tmp_path):
+    write_model(user_models() / "clinic-2026-finetuned", metrics={
+        "selected": "finetuned", "dice": {"liver": {"group": "kept", "before": 0.9512, "after": 0.9498},
+                                          "spleen": {"group": "changed", "before": 0.5, "after": 0.8312}}})
+    shelf = Shelf(make_panel)
+    shelf.ui.modelsCollapsible.collapsed = False
+    shelf.ui.modelTable.setCurrentCell(0, 0)
+    folder = Path(os.environ.get("PARTIALORGANSEG_PICTURES") or tmp_path)
+    shelf.install("https://example.org/models/a-rather-long-name-of-a-model-of-the-pancreas.zip")
+    shelf.process.say("error", message="https://example.org/models/model.zip: wrong checksum: expected SHA-256 "
+                                       f"{'ab' * 32}, found {'cd' * 32}")
+    shelf.process.end(1)
+    for sections in shelf.panel.sections:
+        sections.widget.setVisible(sections is shelf.section)
+    assert shelf.said.endswith("expected SHA-256 abababababab..., found cdcdcdcdcdcd...")
+    assert "cd" * 32 in shelf.section.strip._log
+    window = shelf.section.widget.window()
+    picture_of(window, folder / "models.png")
+    assert window.width == 400
+    assert (folder / "models.png").stat().st_size > 5000
 
 
 # --- for real
