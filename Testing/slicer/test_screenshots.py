@@ -1,0 +1,91 @@
+"""The README's screenshots: each section alone in a narrow panel, and a real CT in the views.
+
+    PARTIALORGANSEG_PICTURES=Resources/screenshots python -m pytest Testing/slicer/test_screenshots.py
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+from doubles import Doubles, FakeInstaller
+from PartialOrganSegPanel.segment_table import ABSENT, ACCEPTED, rows, set_state
+from pictures import picture_of, slice_picture, surface_picture
+from scenes import add_ct, add_result
+from test_pictures import colours, folder  # noqa: F401
+
+NAMES = ("Setup", "Segment", "Review", "Scribble", "FineTune", "Models")
+REAL_CT = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct" / "cptac_c3n_00704" / "image.nii.gz"
+
+
+def show_alone(panel, shown):
+    """Shows one section alone, unfolded."""
+    for section in panel.sections:
+        button = next(child for child in section.widget.children() if child.className() == "ctkCollapsibleButton")
+        button.collapsed = section is not shown
+        if section.NAME != "Setup":
+            section.widget.setVisible(section is shown)
+
+
+def descendants(widget):
+    for child in widget.children():
+        if child.isWidgetType() and child.visible:
+            yield child
+            yield from descendants(child)
+
+
+def cut_off(widget):
+    """Texts of labels and buttons that have less room than they need."""
+    for child in descendants(widget):
+        kind = child.className()
+        if kind == "QLabel" and child.wordWrap and child.height < child.heightForWidth(child.width):
+            yield child.text
+        elif (kind == "QLabel" and not child.wordWrap) or kind in ("QPushButton", "QCheckBox"):
+            hint = child.minimumSizeHint  # a property in Slicer
+            if child.width < (hint() if callable(hint) else hint).width():
+                yield child.text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_section_fits_a_narrow_panel(name, make_panel, folder):  # noqa: F811
+    missing = ("torch>=2.4", "pydantic>=2.7", "safetensors>=0.4.3") if name == "Setup" else ()
+    panel = make_panel(Doubles(installer=FakeInstaller(*missing)))
+    panel.parameters.inputVolume = add_ct("CTLiver")
+    panel.parameters.finetune.folder = "Documents/PartialOrganSeg"
+    if name not in ("Setup", "Segment"):
+        panel.parameters.segmentation = add_result(panel.parameters.inputVolume)
+        for row, state in zip(rows(panel.parameters.segmentation), (ACCEPTED, ACCEPTED, ABSENT), strict=False):
+            set_state(panel.parameters.segmentation, row.segment_id, state)
+    panel.enter()
+    section = panel.section(name)
+    show_alone(panel, section)
+    path = folder / f"slicer_{name.lower()}.png"
+    picture_of(section.widget, path)
+    panel.exit()
+    assert section.widget.window().width == 400
+    assert list(cut_off(section.widget)) == []
+    assert colours(path) > 20
+
+
+@pytest.mark.timeout(600)
+def test_real_ct_through_the_button_and_in_the_views(make_panel, until, folder):  # noqa: F811
+    if not REAL_CT.exists():
+        pytest.skip(f"real data not here: {REAL_CT.name}")
+    panel = make_panel(Doubles(real_process=True))
+    volume = slicer.util.loadVolume(str(REAL_CT))
+    volume.GetDisplayNode().SetAutoWindowLevel(False)
+    volume.GetDisplayNode().SetWindowLevel(400, 40)
+    panel.parameters.inputVolume = volume
+    panel.section("Segment").ui.segmentButton.click()
+    until(lambda: panel.job is None, 500)
+    result = panel.parameters.segmentation
+    assert result is not None, panel.section("Segment").strip.text.text
+    panel.section("Segment").ui.show3dButton.click()
+    bounds = np.zeros(6)
+    volume.GetRASBounds(bounds)
+    centre = bounds.reshape(3, 2).mean(axis=1)
+    slice_picture(volume, folder / "slicer_axial.png", "Axial", result.GetSegmentCenterRAS("pancreas"))
+    slice_picture(volume, folder / "slicer_coronal.png", "Coronal", centre)
+    surface_picture(folder / "slicer_3d.png")
+    for name in ("axial", "coronal", "3d"):
+        assert colours(folder / f"slicer_{name}.png") > 50
