@@ -238,12 +238,6 @@ set(LIBRARY_RESOURCES
   Resources/recipes/scribble_ivm.yaml
   Resources/recipes/scribble_pce.yaml
   Resources/recipes/semi.yaml
-  Resources/reproduction/marginal.json
-  Resources/reproduction/marginal.md
-  Resources/reproduction/marginal.png
-  Resources/reproduction/word.json
-  Resources/reproduction/word.md
-  Resources/reproduction/word.png
   Resources/strokes/acrin_flt_001_b.json
   Resources/strokes/cort_liver.json
   Resources/strokes/cptac_c3l_00189.json

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIST = ROOT / "PartialOrganSeg" / "files.cmake"
 HEAD = "# Every file that the extension installs. Written by Testing/slicer/list_files.py; a test compares.\n"
-NOT_INSTALLED = ("Resources/screenshots",)
+NOT_INSTALLED = ("Resources/screenshots", "Resources/reproduction")
 
 
 def cmake_text() -> str:
