@@ -59,6 +59,8 @@ class FineTuneSection(Section):
         self._expected = ""
 
     def refresh(self) -> None:
+        if self.ui.finetuneCollapsible.collapsed:  # looking at all CTs after every change would cost for nothing
+            return
         settings = self.panel.parameters.finetune
         self._cases = self._case_list.look(self.panel.parameters.segmentation)
         self._list_models()

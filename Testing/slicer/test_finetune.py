@@ -166,6 +166,21 @@ def test_ticks_come_back_with_the_scene(make_panel, tmp_path, scene):
     assert course.ui.minutesBox.value == 3.5
 
 
+def test_a_folded_section_is_up_to_date_when_it_is_unfolded(course):
+    course.ui.finetuneCollapsible.collapsed = True
+    course.add_case()
+    course.ui.finetuneCollapsible.collapsed = False
+    assert course.ui.caseTable.rowCount == 1
+    assert course.ui.startButton.enabled
+    course.start()
+    course.ui.finetuneCollapsible.collapsed = True
+    course.process.say("metric", step=10, loss=2.0)
+    course.finish()
+    course.ui.finetuneCollapsible.collapsed = False
+    assert course.ui.startButton.text == "Start"
+    assert course.ui.diceTable.rowCount == 2
+
+
 # --- a run
 
 def test_command_gets_cases_and_settings(course, tmp_path):

@@ -22,6 +22,7 @@ def panel(make_panel, tmp_path, licences_known):
     card = installed_models()["small"]
     licences_known[setting(card)] = fingerprint(card)
     panel = make_panel(Doubles(real_process=True))
+    panel.section("FineTune").ui.finetuneCollapsible.collapsed = False
     for name, organs in (("Müller 1", ["spleen"]), ("Müller 2", ["liver", "spleen", "left_kidney"])):
         result = add_result(add_ct(name))
         for organ in organs:

@@ -152,6 +152,7 @@ def test_install_asks_the_command_and_lists_the_model(shelf):
     assert shelf.names == ["embedded", "small"]
     assert "small" in shelf.ui.cardView.toPlainText()
     assert shelf.panel.section("Segment").ui.modelBox.findText("small") == 1
+    shelf.panel.section("FineTune").ui.finetuneCollapsible.collapsed = False
     assert shelf.panel.section("FineTune").ui.startModelBox.findText("small") == 1
     assert shelf.ui.sourceEdit.text == shelf.ui.checksumEdit.text == ""
     assert shelf.ui.installModelButton.text == "Install"
