@@ -48,6 +48,12 @@ def _over_images(voxels: Voxels, values: torch.Tensor, weights: torch.Tensor) ->
     return group_sum(values, voxels.images, weights, len(voxels.batch.logits))
 
 
+def _at_voxels(voxels: Voxels, values: torch.Tensor) -> torch.Tensor:
+    """(B, D) values of each image at its voxels, (N, D): a product, as the slope of indexing is summed in any order."""
+    images = torch.arange(len(values), device=values.device)
+    return (voxels.images[:, None] == images).float() @ values
+
+
 def _image_sizes(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
     """(B, 1): how many voxels of each image are meant."""
     return _over_images(voxels, torch.ones_like(weights)[:, None], weights)
@@ -71,13 +77,13 @@ def _class_means(voxels: Voxels, weights: torch.Tensor) -> tuple[torch.Tensor, t
 
 def _formula(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
     means, _ = _class_means(voxels, weights)
-    distance = voxels.probabilities * voxels.intensity[:, None] - means[voxels.images]
+    distance = voxels.probabilities * voxels.intensity[:, None] - _at_voxels(voxels, means)
     return (_over_images(voxels, distance.square(), weights) / _image_sizes(voxels, weights).clamp_min(1)).mean()
 
 
 def _weighted(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
     means, mass = _class_means(voxels, weights)
-    distance = (voxels.intensity[:, None] - means[voxels.images]).square() * voxels.probabilities
+    distance = (voxels.intensity[:, None] - _at_voxels(voxels, means)).square() * voxels.probabilities
     return (_over_images(voxels, distance, weights) / mass.clamp_min(1e-6)).sum(1).mean()
 
 
