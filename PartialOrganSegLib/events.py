@@ -52,7 +52,8 @@ class JsonReporter(Reporter):
         now = time.monotonic()
         if stage != self._stage:
             self._stage, self._since, self._first = stage, now, max(0, done - 1)  # a resumed run begins in the middle
-        eta = (now - self._since) / (done - self._first) * (total - done) if now > self._since and done > self._first else None
+        begun = now > self._since and done > self._first
+        eta = (now - self._since) / (done - self._first) * (total - done) if begun else None
         self._write("progress", {"stage": stage, "done": done, "total": total,
                                  "eta_s": None if eta is None else round(eta, 1)})
 
