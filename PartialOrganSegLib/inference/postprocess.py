@@ -28,8 +28,8 @@ class Rule:
     least_ml: float = 0.3
 
 
-# Hollow organs are cut by gas, folds and thick slices; solid ones are one piece. A few millilitres of a pelvic organ are
-# what a model invents at the lower end of an abdomen.
+# Hollow organs are cut by gas, folds and thick slices; solid ones are one piece. A few millilitres of a pelvic organ
+# are what a model invents at the lower end of an abdomen.
 RULES = {
     "liver": Rule(1), "spleen": Rule(1), "left_kidney": Rule(1), "right_kidney": Rule(1), "gallbladder": Rule(1),
     "bladder": Rule(1, 0.1, 3.0), "rectum": Rule(1, 0.1, 2.0),
