@@ -96,5 +96,8 @@ def started(device: torch.device) -> Iterator[Processes]:
     dist.init_process_group("nccl" if local.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield processes
+        # The run is over for all when the first has written the model. It also empties gloo's threads: one that still
+        # held a tensor while Python shuts down would abort the process.
+        processes.wait()
     finally:
         dist.destroy_process_group()
