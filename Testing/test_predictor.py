@@ -208,7 +208,7 @@ def test_stages_and_progress_are_told(engine: Predictor) -> None:
 
 
 def test_agreeing_shortcut_equals_dense_interpolation() -> None:
-    """Independent statement: interpolate every class everywhere, then take the largest."""
+    """Independent statement: interpolate every class everywhere, then take the largest that a neighbour has."""
     rng = np.random.default_rng(0)
     coarse = torch.from_numpy(rng.normal(size=(1, 5, 4, 5, 6)).astype(np.float32))
     scores = torch.nn.functional.interpolate(coarse, size=(12, 14, 15), mode="trilinear")
@@ -218,8 +218,21 @@ def test_agreeing_shortcut_equals_dense_interpolation() -> None:
                                      np.arange(5, dtype=np.uint8))
     out = np.empty((30, 33, 21), np.uint8)
     native.write_aligned(out)
-    dense = torch.nn.functional.interpolate(scores, size=out.shape, mode="trilinear")[0].argmax(0).numpy()
-    assert (out == dense).mean() > 0.998  # half-precision weights move the odd tie
+    dense = torch.nn.functional.interpolate(scores, size=out.shape, mode="trilinear")[0]
+    found = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), 5).movedim(-1, 0)[None].float()
+    near = torch.nn.functional.interpolate(found, size=out.shape, mode="trilinear")[0] > 0
+    expected = dense.masked_fill(~near, -np.inf).argmax(0).numpy()
+    assert (out == expected).mean() > 0.998  # half-precision weights move the odd tie
+
+
+def test_what_was_cleaned_away_does_not_come_back_between_voxels() -> None:
+    """A class with the second best score everywhere wins between two voxels of different classes."""
+    scores = torch.zeros(1, 1, 8, 3)
+    scores[..., :4, 0], scores[..., 4:, 1], scores[..., 2] = 10, 10, 9
+    labels = scores.argmax(-1).numpy().astype(np.uint8)
+    out = np.empty((1, 1, 40), np.uint8)
+    upsampling.NativeLabels(scores.half(), labels, np.arange(3, dtype=np.uint8)).write_aligned(out)
+    assert (out == np.repeat([0, 1], 20)).all()
 
 
 def test_windows_cover_every_voxel() -> None:

@@ -1,7 +1,8 @@
 """From scores at working spacing to labels on the native grid, without ever holding native scores.
 
-A native voxel takes the class with the largest linearly interpolated score of its eight working neighbours. Where the
-eight agree on a class that class is the answer, exactly; only at organ borders are scores interpolated.
+A native voxel takes, of the classes that its eight working neighbours have, the one with the largest linearly
+interpolated score. So no organ appears between voxels without it, whatever was cleaned away. Where the eight agree on
+a class that class is the answer, exactly; only at organ borders are scores interpolated.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class NativeLabels:
 
     def __init__(self, scores: torch.Tensor, labels: np.ndarray, written: np.ndarray) -> None:
         self._rows = scores.reshape(-1, scores.shape[-1])
+        self._labels = torch.from_numpy(labels.reshape(-1))
         self._shape = np.array(labels.shape)
         self._agreed = agreement(labels)
         table = np.full(256, MIXED, np.uint8)
@@ -82,9 +84,12 @@ class NativeLabels:
                 weight = weight * (part[axis] if on else 1 - part[axis])
             rows[:, corner], weights[:, corner] = row, weight
         # The weighted sum of eight rows of a table is what an embedding bag computes, in one pass over memory.
-        mixed = F.embedding_bag(torch.from_numpy(rows), self._rows, mode="sum",
+        neighbours = torch.from_numpy(rows)
+        mixed = F.embedding_bag(neighbours, self._rows, mode="sum",
                                 per_sample_weights=torch.from_numpy(weights).to(self._rows.dtype))
-        return self._written[mixed.float().max(1).indices.numpy()]
+        classes = self._labels[neighbours].long()
+        best = mixed.gather(1, classes).float().max(1, keepdim=True).indices
+        return self._written[classes.gather(1, best).squeeze(1).numpy()]
 
 
 def _cells(size: int, working: int) -> tuple[np.ndarray, np.ndarray]:
