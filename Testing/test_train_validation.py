@@ -108,7 +108,17 @@ def test_groups_are_the_recipes_or_else_the_manifests():
 
 def test_the_best_figures_are_kept_and_the_others_counted():
     best = Best()
-    assert [best.take({"mean": value}) for value in (0.0, 0.5, 0.5, 0.4)] == [True, True, False, False]
-    assert (best.figures, best.stale) == ({"mean": 0.5}, 2)
+    assert [best.take({"liver": value}) for value in (0.0, 0.5, 0.5, 0.4)] == [True, True, False, False]
+    assert (best.figures, best.stale) == ({"liver": 0.5}, 2)
     assert not best.take({})
     assert Best(**best.state_dict()) == best
+
+
+def test_organs_that_are_learnt_weigh_as_much_as_all_that_are_kept():
+    best = Best(half=("liver",))
+    kept = {"spleen": 0.9, "stomach": 0.9, "bladder": 0.9}
+    assert best.score({"liver": 0.5, **kept, "mean": 0.8}) == pytest.approx(0.7)
+    assert best.take({"liver": 0.5, **kept})
+    assert best.take({"liver": 0.7, **{name: 0.85 for name in kept}})  # the plain mean is lower
+    assert best.score(kept) == pytest.approx(0.9)
+    assert best.score({}) == -1

@@ -88,12 +88,12 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     network = build_network(start.network_name, 1, space.class_count, **start.network_arguments)
     budget = make_budget(default_minutes(device) if wishes.minutes is None else wishes.minutes, speed, recipe,
                          [case.shape for case in measured], network.size_multiple, device, wishes.steps)
-    recipe = read_recipe(_settings(budget, wishes, measured))
+    names = [space.names[label - 1] for label in changed]
+    recipe = read_recipe(_settings(budget, measured, names))
     _write_manifest(run, space, held.training, [replay.training, replay.measured], held.measured)
     with whole_file(run / RECIPE_FILE) as temporary:
         temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     on = {space.names[label - 1]: what for label, what in (replay.measured_on | held.measured_on).items()}
-    names = [space.names[label - 1] for label in changed]
     plan = Plan(start=start.folder.resolve(), data=Path(data).resolve(), lineage=_lineage(start, cases, space, classes),
                 changed=names, kept=[name for name in space.names if name not in names], measured_on=on,
                 steps=budget.steps, minutes=round(budget.seconds / 60, 1), said=said.lines)
@@ -148,12 +148,12 @@ def _recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, wishes: Wis
     return load_recipe(file, [*(f"{key}={json.dumps(value)}" for key, value in content.items()), *wishes.overrides])
 
 
-def _settings(budget: Budget, wishes: Wishes, measured: Sequence[TakenCase]) -> dict[str, Any]:
-    """What the budget decides of a recipe."""
+def _settings(budget: Budget, measured: Sequence[TakenCase], changed: Sequence[str]) -> dict[str, Any]:
+    """What the budget decides of a recipe. Organs learnt and organs kept decide half each on when to stop."""
     return {"steps": budget.steps, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
             "checkpoint_every": max(10, min(100, budget.steps // 10)), "workers": budget.workers,
             "validation.groups": sorted({case.group for case in measured}), "validation.every": budget.every,
-            "validation.patience": 2}
+            "validation.patience": 2, "validation.half": list(changed)}
 
 
 def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],

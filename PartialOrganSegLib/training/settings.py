@@ -110,10 +110,12 @@ class ValidationSettings(Settings):
     """Groups of cases that are not trained on: named, or a `share` of all groups drawn with `seed`.
 
     Their Dice is measured every `every` steps. After `patience` measurements without a better one the stage ends;
-    0: never.
+    0: never. The best has the highest mean Dice over the organs; where `half` names some, these together count as much
+    as all others together.
     """
 
     groups: list[str] = []
+    half: list[str] = []
     share: float = Field(default=0.0, ge=0, lt=1)
     seed: int = Field(default=0, ge=0)
     every: Steps = 500

@@ -80,7 +80,7 @@ class _Run:
                                        preprocessing_of(recipe), device, processes)
         self.batch = recipe.batch_size * processes.size
         self.settings = {**_deciding_settings(recipe), "batch": self.batch, **self.cases.essence()}
-        self.step, self.stage, self.stage_start, self.best = 0, 0, 0, Best()
+        self.step, self.stage, self.stage_start, self.best = 0, 0, 0, self._no_best()
         if resume:
             self._restore(load_checkpoint(self.last))
         else:
@@ -167,6 +167,10 @@ class _Run:
                 return True
         return self.step == end
 
+    def _no_best(self, **state: Any) -> Best:
+        settings = self.recipe.validation or ValidationSettings()
+        return Best(**state, half=tuple(settings.half))
+
     def _begin(self, number: int) -> None:
         """Begins a stage; after the last one there is nothing to begin."""
         self.stage, self.stage_start = number, self.step
@@ -175,7 +179,7 @@ class _Run:
         stage = self.stages[number]
         shares = label_distribution(self.recipe, self.cases.training, stage, self.table) if needs_prior(stage) else None
         self.learner.begin(stage, Objective(stage, self.space, shares, self.start.teacher is not None, self.reporter))
-        self.best = Best(before=self.best.before)
+        self.best = self._no_best(before=self.best.before)
 
     def _save(self, path: Path) -> None:
         if self.processes.first:
@@ -192,7 +196,7 @@ class _Run:
         self._begin(min(state["stage"], len(self.stages) - 1))
         self.step, self.stage, self.stage_start = state["step"], state["stage"], state["stage_start"]
         self.learner.load(state)
-        self.best = Best(**state["validation"])
+        self.best = self._no_best(**state["validation"])
         set_random_states(state["random"])
 
     def write_model(self) -> None:

@@ -45,15 +45,28 @@ def validation_groups(recipe: Recipe, manifest: Manifest) -> list[str]:
 
 @dataclass
 class Best:
-    """The best figures so far and how many measurements were not better since; `before` is the start model's."""
+    """The best figures so far and how many measurements were not better since; `before` is the start model's.
+
+    `half`: organs that count as much as all others together (a few organs are taught, many are to be kept).
+    """
 
     figures: dict[str, float] = field(default_factory=dict)
     stale: int = 0
     before: dict[str, float] = field(default_factory=dict)
+    half: tuple[str, ...] = ()
+
+    def score(self, figures: Mapping[str, float]) -> float:
+        """The mean Dice by which figures are compared; -1 where nothing could be measured."""
+        groups: tuple[list[float], list[float]] = ([], [])
+        for name, value in figures.items():
+            if name != MEAN:
+                groups[name in self.half].append(value)
+        means = [sum(group) / len(group) for group in groups if group]
+        return sum(means) / len(means) if means else -1.0
 
     def take(self, figures: dict[str, float]) -> bool:
-        """Whether these figures' mean Dice is the best so far. One that nothing could be said of never is."""
-        better = MEAN in figures and figures[MEAN] > self.figures.get(MEAN, -1.0)
+        """Whether these figures are the best so far. Those that nothing could be said of never are."""
+        better = self.score(figures) > self.score(self.figures)
         self.stale = 0 if better else self.stale + 1
         if better:
             self.figures = figures
