@@ -6,7 +6,9 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/ct_file.py
   PartialOrganSegPanel/dialogs.py
   PartialOrganSegPanel/finetune_cases.py
+  PartialOrganSegPanel/finetune_comparison.py
   PartialOrganSegPanel/finetune_export.py
+  PartialOrganSegPanel/finetune_overlays.py
   PartialOrganSegPanel/finetune_plots.py
   PartialOrganSegPanel/finetune_run.py
   PartialOrganSegPanel/finetune_section.py
@@ -48,10 +50,14 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/segment_logic.py
   PartialOrganSegPanel/segment_section.py
   PartialOrganSegPanel/segment_table.py
+  PartialOrganSegPanel/segment_voxels.py
   PartialOrganSegPanel/segmentation_result.py
   PartialOrganSegPanel/services.py
   PartialOrganSegPanel/setup_section.py
+  PartialOrganSegPanel/steps.py
+  PartialOrganSegPanel/subject_hierarchy.py
   PartialOrganSegPanel/terminology.py
+  PartialOrganSegPanel/written_cts.py
   )
 
 set(PANEL_RESOURCES
@@ -107,6 +113,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/data/scribble.py
   PartialOrganSegLib/data/scribble_paths.py
   PartialOrganSegLib/data/skeleton.py
+  PartialOrganSegLib/data/soft_targets.py
   PartialOrganSegLib/data/structure_names.py
   PartialOrganSegLib/data/synthesis.py
   PartialOrganSegLib/data/tissues.py
@@ -140,6 +147,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/__init__.py
   PartialOrganSegLib/formats/checks.py
   PartialOrganSegLib/formats/dicom.py
+  PartialOrganSegLib/formats/dicom_frames.py
   PartialOrganSegLib/formats/dicom_grid.py
   PartialOrganSegLib/formats/itk.py
   PartialOrganSegLib/formats/metaimage.py

@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..events import Reporter
 from ..geometry import Grid, Volume
 from .checks import check_grid
+from .dicom_frames import frames_of
 from .dicom_grid import place_slices
 from .itk import grid_of, itk_reason, quiet_itk
 
@@ -30,7 +31,10 @@ _NO_IMAGE_SUFFIXES = (".json", ".xml", ".txt", ".csv", ".md", ".html", ".zip", "
 
 @dataclass(frozen=True)
 class Slice:
-    """One DICOM file's header: `position` LPS mm, `spacing` (x, y) mm, `axes` (2, 3) direction of rows and columns."""
+    """A DICOM file's header, or a frame's: `position` LPS mm, `spacing` (x, y) mm, `axes` (2, 3) of rows and columns.
+
+    `frame` counts from 0 in a multi-frame file and is None in others; `rescale` is `dicom_frames.Frame`'s.
+    """
 
     file: Path
     size: tuple[int, int, int]
@@ -38,6 +42,8 @@ class Slice:
     position: np.ndarray
     axes: np.ndarray
     tags: dict[str, str] = field(repr=False)
+    frame: int | None = None
+    rescale: tuple[float, float] = (1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,11 @@ class Series:
         distances = np.diff(np.sort([s.position @ _normal(first.axes) for s in self.slices]))
         thick = f" x {np.median(distances):g}" if len(distances) else ""
         kind = "localizer" if self.is_localizer else self.tag("0008|0060") or "unknown modality"
+        normal = np.abs(_normal(first.axes))
+        plane = "" if normal[2] > 0.9 else ", sagittal" if normal[0] > 0.9 else ", coronal" if normal[1] > 0.9 else (
+            ", oblique")
         return (f"'{self.description}', {kind}, {count} slice{'s' * (count != 1)}, "
-                f"{first.spacing[0]:.3g} x {first.spacing[1]:.3g}{thick} mm")
+                f"{first.spacing[0]:.3g} x {first.spacing[1]:.3g}{thick} mm{plane}")
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -108,16 +117,12 @@ def read_dicom(path: Path, wanted: str | None, reporter: Reporter) -> Volume:
     Raises UserError when there is no series, or several and `wanted` (number in the list, UID or description) does not
     choose among them.
     """
-    every = list_series(path, reporter)
-    series = _choose(path, every, wanted)
-    left_out = [other for other in every if other is not series]
-    if left_out and wanted is None:
-        reporter.warning(f"{path}: reading series {series.line()}; left out: {'; '.join(s.line() for s in left_out)}")
+    series = choose_series(path, wanted, reporter)
     if series.tag("0008|0060") != "CT":
         reporter.warning(f"{path}: expected modality CT, found {series.tag('0008|0060') or 'none'}")
     if len(series.slices) == 1:
         return _single_file(path, series, reporter)
-    slices = _distinct(path, series, reporter)
+    slices = distinct_slices(path, series, reporter)
     rows, columns = slices[0].axes
     frame = Grid((slices[0].size[0], slices[0].size[1], len(slices)), (*slices[0].spacing, 1.0),
                  tuple(float(p) for p in slices[0].position),
@@ -126,13 +131,22 @@ def read_dicom(path: Path, wanted: str | None, reporter: Reporter) -> Volume:
     return place_slices(path, _voxels(slices, reporter), [s.position for s in slices], frame, reporter)
 
 
+def choose_series(path: Path, wanted: str | None, reporter: Reporter) -> Series:
+    """The series that `read_dicom` reads; what is left out is told unless `wanted` chose. Raises UserError as there."""
+    every = list_series(path, reporter)
+    series = _choose(path, every, wanted)
+    left_out = [other for other in every if other is not series]
+    if left_out and wanted is None:
+        reporter.warning(f"{path}: reading series {series.line()}; left out: {'; '.join(s.line() for s in left_out)}")
+    return series
+
+
 def list_series(path: Path, reporter: Reporter | None = None) -> list[Series]:
     """The series of a folder and all folders below it, or the one of a file. Raises UserError when there is none."""
     files = [path] if path.is_file() else list(_dicom_files(path))
     groups: dict[tuple, list[Slice]] = {}
     for done, file in enumerate(files, 1):
-        found = _read_header(file)
-        if found is not None:
+        for found in _read_header(file):
             groups.setdefault(_key(found), []).append(found)
         if reporter:
             reporter.progress("reading DICOM headers", done, len(files))
@@ -151,8 +165,8 @@ def _dicom_files(folder: Path) -> Iterator[Path]:
             yield file
 
 
-def _read_header(file: Path) -> Slice | None:
-    """A file's geometry and tags, or None for DICOM objects without pixels or without a place in space."""
+def _read_header(file: Path) -> list[Slice]:
+    """A file's geometry and tags, frame by frame; none for DICOM objects without pixels or a place in space."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(file))
@@ -164,15 +178,19 @@ def _read_header(file: Path) -> Slice | None:
             if _SAYS_CT.search(stream.read(4096)):
                 raise UserError(f"{file}: expected a whole CT slice, found a damaged or truncated file; replace it, or "
                                 "remove it to go on without that slice") from error
-        return None
+        return []
     tags = {key: reader.GetMetaData(key).strip(" \0") for key in reader.GetMetaDataKeys() if key in _TAGS}
     size = (*reader.GetSize(), 1)[:3]
     if reader.GetNumberOfComponents() != 1 or min(size) < 1:
-        return None
-    direction = np.asarray(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:, :2].T
-    return Slice(file, tuple(size), tuple(reader.GetSpacing()[:2]), np.asarray(reader.GetOrigin(), float),
-                 np.asarray(direction, float), tags)
-
+        return []
+    frames = frames_of(file) if size[2] > 1 and tags.get("0008|0060") == "CT" else None
+    if frames is None:
+        direction = np.asarray(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:, :2].T
+        return [Slice(file, tuple(size), tuple(reader.GetSpacing()[:2]), np.asarray(reader.GetOrigin(), float),
+                      np.asarray(direction, float), tags)]
+    return [Slice(file, (*size[:2], 1), frame.spacing, frame.position, frame.axes,
+                  {**tags, "0008|0008": frame.image_type or tags.get("0008|0008", ""), "0020|0012": frame.acquisition,
+                   "0020|0013": str(number)}, number, frame.rescale) for number, frame in enumerate(frames)]
 
 
 def _key(one: Slice) -> tuple:
@@ -205,7 +223,9 @@ def _choose(path: Path, every: list[Series], wanted: str | None) -> Series:
         volumes = [series for series in every if series.is_volume] or every
         if len(volumes) == 1:
             return volumes[0]
-        raise UserError(f"{path}: expected one CT series, found {len(volumes)}; choose with --series: {listed}")
+        mixed = len({series.uid for series in volumes}) == 1 and not any(series.acquisition for series in volumes)
+        found = f"{len(volumes)}" + " under one UID, of different size, spacing or orientation" * mixed
+        raise UserError(f"{path}: expected one CT series, found {found}; choose with --series: {listed}")
     key = wanted.strip()
     if key.isdigit() and 1 <= int(key) <= len(every):
         return every[int(key) - 1]
@@ -227,7 +247,7 @@ def _single_file(path: Path, series: Series, reporter: Reporter) -> Volume:
     return Volume(sitk.GetArrayFromImage(image), check_grid(path, grid_of(image), reporter))
 
 
-def _distinct(path: Path, series: Series, reporter: Reporter) -> list[Slice]:
+def distinct_slices(path: Path, series: Series, reporter: Reporter) -> list[Slice]:
     """The slices from the lowest to the highest along the normal, one at each position."""
     normal = _normal(series.slices[0].axes)
 
@@ -266,8 +286,13 @@ def _voxels(slices: list[Slice], reporter: Reporter) -> np.ndarray:
     columns, rows, _ = slices[0].size
     voxels = np.empty((len(slices), rows, columns), np.int16)
     limits = np.iinfo(np.int16)
+    planes, opened = np.empty(0), None  # of the file read last: all frames of a multi-frame one
     for index, one in enumerate(slices):
-        plane = sitk.GetArrayFromImage(_read(one.file)).reshape(rows, columns)
+        if one.file != opened:
+            planes, opened = sitk.GetArrayFromImage(_read(one.file)).reshape(-1, rows, columns), one.file
+        plane = planes[one.frame or 0]
+        if one.rescale != (1.0, 0.0):
+            plane = plane * one.rescale[0] + one.rescale[1]
         fits = plane.dtype.kind in "iu" or np.array_equal(plane, np.rint(plane))
         if voxels.dtype == np.int16 and not (fits and plane.min() >= limits.min and plane.max() <= limits.max):
             voxels = voxels.astype(np.float32)
