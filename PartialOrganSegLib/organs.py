@@ -98,6 +98,7 @@ class LabelSpace:
 
 
 _KIDNEY = Code("64033007", "Kidney")
+_ADRENAL = Code("23451007", "Adrenal gland")
 _FEMORAL_HEAD = Code("2812003", "Head of femur")
 
 WORD16 = LabelSpace(
@@ -114,7 +115,7 @@ WORD16 = LabelSpace(
         Organ(9, "duodenum", Code("38848004", "Duodenum"), (40, 120, 200)),
         Organ(10, "colon", Code("71854001", "Colon"), (160, 110, 70)),
         Organ(11, "intestine", Code("30315005", "Small intestine"), (80, 210, 190)),
-        Organ(12, "adrenal", Code("23451007", "Adrenal gland"), (255, 70, 70), BOTH),
+        Organ(12, "adrenal", _ADRENAL, (255, 70, 70), BOTH),
         Organ(13, "rectum", Code("34402009", "Rectum"), (200, 60, 140)),
         Organ(14, "bladder", Code("89837001", "Bladder"), (120, 160, 255)),
         Organ(15, "head_of_left_femur", _FEMORAL_HEAD, (220, 220, 200), LEFT),
@@ -122,29 +123,28 @@ WORD16 = LabelSpace(
     ),
 )
 
-# The thirteen of the Multi-Atlas Labeling challenge (BTCV), in its own order (Zhou 2019, section 4.1).
-BTCV13 = LabelSpace(
-    "btcv13",
-    (
-        Organ(1, "spleen", Code("78961009", "Spleen"), (150, 80, 190)),
-        Organ(2, "right_kidney", _KIDNEY, (225, 130, 20), RIGHT),
-        Organ(3, "left_kidney", _KIDNEY, (235, 190, 40), LEFT),
-        Organ(4, "gallbladder", Code("28231008", "Gallbladder"), (90, 200, 70)),
-        Organ(5, "esophagus", Code("32849002", "Esophagus"), (240, 120, 170)),
-        Organ(6, "liver", Code("10200004", "Liver"), (190, 90, 60)),
-        Organ(7, "stomach", Code("69695003", "Stomach"), (60, 170, 220)),
-        Organ(8, "aorta", Code("15825003", "Aorta"), (225, 40, 50)),
-        Organ(9, "inferior_vena_cava", Code("64131007", "Inferior vena cava"), (40, 90, 220)),
-        Organ(10, "portal_and_splenic_vein", Code("32764006", "Portal vein"), (0, 150, 205)),
-        Organ(11, "pancreas", Code("15776009", "Pancreas"), (250, 230, 120)),
-        Organ(12, "right_adrenal", Code("23451007", "Adrenal gland"), (255, 70, 70), RIGHT),
-        Organ(13, "left_adrenal", Code("23451007", "Adrenal gland"), (255, 140, 110), LEFT),
-    ),
+# What the challenges below name beside WORD's organs.
+_OTHERS = (
+    Organ(1, "aorta", Code("15825003", "Aorta"), (225, 40, 50)),
+    Organ(2, "inferior_vena_cava", Code("64131007", "Inferior vena cava"), (40, 90, 220)),
+    Organ(3, "portal_and_splenic_vein", Code("32764006", "Portal vein"), (0, 150, 205)),
+    Organ(4, "right_adrenal", _ADRENAL, (255, 70, 70), RIGHT),
+    Organ(5, "left_adrenal", _ADRENAL, (255, 140, 110), LEFT),
 )
 
+
+def _known_organs(name: str, names: Sequence[str]) -> LabelSpace:
+    known = {organ.name: organ for organ in (*WORD16.organs, *_OTHERS)}
+    return LabelSpace(name, tuple(replace(known[organ], index=index) for index, organ in enumerate(names, 1)))
+
+
+# The thirteen of the Multi-Atlas Labeling challenge (BTCV), in its own order (Zhou 2019, section 4.1).
+BTCV13 = _known_organs("btcv13", (
+    "spleen", "right_kidney", "left_kidney", "gallbladder", "esophagus", "liver", "stomach", "aorta",
+    "inferior_vena_cava", "portal_and_splenic_vein", "pancreas", "right_adrenal", "left_adrenal"))
+
 # The five that Shi 2021 (section 4.1) trains on five data sets.
-SHI5 = LabelSpace("shi5", tuple(replace(BTCV13.organ(name), index=index) for index, name in enumerate(
-    ("liver", "spleen", "pancreas", "left_kidney", "right_kidney"), 1)))
+SHI5 = _known_organs("shi5", ("liver", "spleen", "pancreas", "left_kidney", "right_kidney"))
 
 LABEL_SPACES = {space.name: space for space in (WORD16, BTCV13, SHI5)}
 

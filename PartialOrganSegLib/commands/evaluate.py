@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import UsageError, UserError
 from ..events import Reporter
-from .options import add_common_options
+from .options import add_common_options, positive
 from .outputs import all_at_once, refuse_existing, writable_folder
 from .segment import chosen_organs
 
@@ -32,22 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     partial.add_argument("--annotated", default="", metavar="A,B", help="the reference files hold these organs only")
     partial.add_argument("--scribble", action="store_true", help="the reference files are strokes, 255 where none is")
     parser.add_argument("--images", type=Path, metavar="CT", help="the CT, or a folder of them, for the pictures")
-    parser.add_argument("--tolerance-mm", type=_positive, default=2.0, metavar="MM", help="of the surface Dice "
-                        "(default: 2)")
+    parser.add_argument("--tolerance-mm", type=positive("millimetres"), default=2.0, metavar="MM",
+                        help="of the surface Dice (default: 2)")
     parser.add_argument("--resample", action="store_true", help="put predictions of another grid on the reference's")
     parser.add_argument("--worst", type=int, default=10, metavar="N", help="cases to show in pictures (default: 10)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier evaluation")
     add_common_options(parser)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e3:
-        raise argparse.ArgumentTypeError(f"expected a number of millimetres above 0, found '{text}'")
-    return value
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError, UserError
 from ..events import Reporter
-from .options import add_common_options
+from .options import add_common_options, positive
 
 if TYPE_CHECKING:
     from ..finetuning.run import Result
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="MANIFEST", help="the manifest of the cases, or a folder with a "
                         "dataset.json")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
-    parser.add_argument("--minutes", type=_positive, metavar="MIN",
+    parser.add_argument("--minutes", type=positive("minutes"), metavar="MIN",
                         help="time to take (default: 12, on a GPU 1.5, measured before the start)")
     parser.add_argument("--steps", type=int, metavar="N", help="or the number of steps")
     parser.add_argument("--replay", default="phantoms", metavar="phantoms|none|MANIFEST",
@@ -41,16 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="change one setting of the recipe; may be given several times")
     parser.add_argument("--resume", action="store_true", help="go on with the run folder's run, as it was planned")
     add_common_options(parser)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e5:
-        raise argparse.ArgumentTypeError(f"expected a number of minutes above 0, found '{text}'")
-    return value
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 
 JSON_EVENTS = "--json-events"
 
@@ -13,6 +14,27 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]|mps",
                         help="where networks run (default: auto)")
     parser.add_argument(JSON_EVENTS, action="store_true", help="print one JSON object a line on stdout, only that")
+
+
+def positive(what: str, below: float = 1e5) -> Callable[[str], float]:
+    """The type of an option that takes a number of `what` above 0."""
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if not 0 < value < below:
+            raise argparse.ArgumentTypeError(f"expected a number of {what} above 0, found '{text}'")
+        return value
+
+    return number
+
+
+def whole_number(text: str) -> int:
+    """The type of an option that takes a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found '{text}'")
+    return int(text)
 
 
 def _device(text: str) -> str:

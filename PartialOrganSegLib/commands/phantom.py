@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..events import Reporter
-from .options import add_common_options
+from .options import add_common_options, whole_number
 from .outputs import all_at_once, refuse_existing, writable_folder
 
 HELP = "Make synthetic CTs with exact labels: OUT/images/phantom_SEED.nii.gz and OUT/labels/phantom_SEED.nii.gz."
@@ -21,15 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spacing", type=_triple_of(float), default=SPACING_MM, metavar="X,Y,Z",
                         help="voxel spacing in mm; one number for all three (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="which phantom; the same seed gives the same (default: 0)")
-    parser.add_argument("--count", type=_positive, default=1, help="how many, with seeds counting up (default: 1)")
+    parser.add_argument("--count", type=whole_number, default=1, help="how many, with seeds counting up (default: 1)")
     parser.add_argument("--overwrite", action="store_true", help="replace phantoms of an earlier run")
     add_common_options(parser)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 on, found '{text}'")
-    return int(text)
 
 
 def _triple_of(kind: type):

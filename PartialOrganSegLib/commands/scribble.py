@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..events import Reporter
-from .options import add_common_options
+from .options import add_common_options, positive, whole_number
 from .outputs import all_at_once, refuse_existing, writable_folder
 from .segment import chosen_organs, named_cases
 
@@ -29,32 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "(default: word16)")
     parser.add_argument("--organs", metavar="NAME,NAME", help="draw these only (default: all that are there)")
     density = parser.add_mutually_exclusive_group()
-    density.add_argument("--slices-per-organ", type=_positive_int, metavar="N",
+    density.add_argument("--slices-per-organ", type=whole_number, metavar="N",
                          help="axial slices to draw each organ on, evenly over it (default: 6)")
-    density.add_argument("--every-mm", type=_positive, metavar="MM",
+    density.add_argument("--every-mm", type=positive("millimetres"), metavar="MM",
                          help="or one slice for all organs at this distance")
-    parser.add_argument("--brush-mm", type=_positive, default=3.0, metavar="MM", help="a stroke's width (default: 3)")
+    parser.add_argument("--brush-mm", type=positive("millimetres"), default=3.0, metavar="MM",
+                        help="a stroke's width (default: 3)")
     parser.add_argument("--no-background", action="store_true",
                         help="no background strokes; right where the label maps leave organs out")
     parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same strokes (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace scribbles of an earlier run")
     add_common_options(parser)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e4:
-        raise argparse.ArgumentTypeError(f"expected a number of millimetres above 0, found '{text}'")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 on, found '{text}'")
-    return int(text)
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
