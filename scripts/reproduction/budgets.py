@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def row_recipe(table: Table, row: Row, budget: Budget, manifest: Path, seed: int
         if row.recipe == "scribble_crf":
             changes.append(SMALL_CRF)
     steps = budget.steps or total_steps(load_recipe(_shipped(table.recipe)))
-    return load_recipe(path, [*changes, *_stage_changes(load_recipe(path, changes), steps, budget)])
+    return load_recipe(path, [*changes, *_stage_changes(load_recipe(path, changes), load_recipe(path), steps, budget)])
 
 
 def total_steps(recipe: Recipe) -> int:
@@ -68,10 +69,12 @@ def _shipped(name: str) -> Path:
     return resource("recipes", f"{name}.yaml")
 
 
-def _stage_changes(recipe: Recipe, steps: int, budget: Budget) -> list[str]:
-    """Deals `steps` to the stages as the recipe does; pseudo-labels are renewed as often in a stage as there."""
+def _stage_changes(recipe: Recipe, shipped: Recipe, steps: int, budget: Budget) -> list[str]:
+    """Deals `steps` to the stages as the recipe does; pseudo-labels are renewed as often in a stage as there, and the
+    same share of a patch's voxels is drawn."""
     stages = recipe.resolved_stages()
     total, done, given, changes = total_steps(recipe), 0, 0, []
+    smaller = math.prod(recipe.patch_zyx) / math.prod(shipped.patch_zyx)
     for number, stage in enumerate(stages):
         place = f"stages.{number}." if recipe.stages else ""
         done += stage.steps
@@ -80,6 +83,8 @@ def _stage_changes(recipe: Recipe, steps: int, budget: Budget) -> list[str]:
         changes.append(f"{place}steps={own}")
         if stage.pseudo_labels is not None:
             changes.append(f"{place}pseudo_labels.every={max(1, round(stage.pseudo_labels.every * own / stage.steps))}")
+        if stage.voxels_per_set:
+            changes.append(f"{place}voxels_per_set={max(1, round(stage.voxels_per_set * smaller))}")
         if budget.name == SMALL.name:
             changes.append(f"{place}optimiser={_text(SMALL_OPTIMISER)}")
     return changes
