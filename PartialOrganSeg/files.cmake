@@ -5,6 +5,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/child.py
   PartialOrganSegPanel/ct_file.py
   PartialOrganSegPanel/dialogs.py
+  PartialOrganSegPanel/finetune_before_after.py
   PartialOrganSegPanel/finetune_cases.py
   PartialOrganSegPanel/finetune_comparison.py
   PartialOrganSegPanel/finetune_export.py
@@ -20,8 +21,10 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/models.py
   PartialOrganSegPanel/models_install.py
   PartialOrganSegPanel/models_licence.py
+  PartialOrganSegPanel/models_remove.py
   PartialOrganSegPanel/models_section.py
   PartialOrganSegPanel/models_text.py
+  PartialOrganSegPanel/organ_table.py
   PartialOrganSegPanel/panel.py
   PartialOrganSegPanel/parameters.py
   PartialOrganSegPanel/progress.py
@@ -77,6 +80,16 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/__main__.py
   PartialOrganSegLib/annotation.py
   PartialOrganSegLib/atomic.py
+  PartialOrganSegLib/batch/__init__.py
+  PartialOrganSegLib/batch/cases.py
+  PartialOrganSegLib/batch/claims.py
+  PartialOrganSegLib/batch/cluster.py
+  PartialOrganSegLib/batch/measuring.py
+  PartialOrganSegLib/batch/records.py
+  PartialOrganSegLib/batch/run_table.py
+  PartialOrganSegLib/batch/running.py
+  PartialOrganSegLib/batch/sharding.py
+  PartialOrganSegLib/batch/work.py
   PartialOrganSegLib/cancelling.py
   PartialOrganSegLib/cli.py
   PartialOrganSegLib/commands/__init__.py
@@ -91,6 +104,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/commands/phantom.py
   PartialOrganSegLib/commands/scribble.py
   PartialOrganSegLib/commands/segment.py
+  PartialOrganSegLib/commands/segment_batch.py
   PartialOrganSegLib/commands/train.py
   PartialOrganSegLib/data/__init__.py
   PartialOrganSegLib/data/anatomy.py
@@ -113,6 +127,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/data/scribble.py
   PartialOrganSegLib/data/scribble_paths.py
   PartialOrganSegLib/data/skeleton.py
+  PartialOrganSegLib/data/soft_cache.py
   PartialOrganSegLib/data/soft_targets.py
   PartialOrganSegLib/data/structure_names.py
   PartialOrganSegLib/data/synthesis.py
@@ -146,14 +161,19 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/run.py
   PartialOrganSegLib/formats/__init__.py
   PartialOrganSegLib/formats/checks.py
+  PartialOrganSegLib/formats/contours.py
   PartialOrganSegLib/formats/dicom.py
   PartialOrganSegLib/formats/dicom_frames.py
   PartialOrganSegLib/formats/dicom_grid.py
+  PartialOrganSegLib/formats/dicom_seg.py
+  PartialOrganSegLib/formats/dicom_source.py
   PartialOrganSegLib/formats/itk.py
   PartialOrganSegLib/formats/metaimage.py
   PartialOrganSegLib/formats/nifti.py
   PartialOrganSegLib/formats/preview.py
   PartialOrganSegLib/formats/reading.py
+  PartialOrganSegLib/formats/roi_names.py
+  PartialOrganSegLib/formats/rtstruct.py
   PartialOrganSegLib/formats/strokes.py
   PartialOrganSegLib/formats/writing.py
   PartialOrganSegLib/geometry.py
@@ -161,11 +181,18 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/inference/backend.py
   PartialOrganSegLib/inference/checks.py
   PartialOrganSegLib/inference/folding.py
+  PartialOrganSegLib/inference/frame.py
   PartialOrganSegLib/inference/localise.py
   PartialOrganSegLib/inference/memory.py
+  PartialOrganSegLib/inference/nnunet.py
+  PartialOrganSegLib/inference/nnunet_resampling.py
+  PartialOrganSegLib/inference/nnunet_windows.py
+  PartialOrganSegLib/inference/own.py
   PartialOrganSegLib/inference/postprocess.py
   PartialOrganSegLib/inference/predictor.py
   PartialOrganSegLib/inference/resampling.py
+  PartialOrganSegLib/inference/scores.py
+  PartialOrganSegLib/inference/timing.py
   PartialOrganSegLib/inference/upsampling.py
   PartialOrganSegLib/inference/windows.py
   PartialOrganSegLib/losses/__init__.py
@@ -177,6 +204,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/losses/intensity.py
   PartialOrganSegLib/losses/marginal.py
   PartialOrganSegLib/losses/prior.py
+  PartialOrganSegLib/losses/soft_targets.py
   PartialOrganSegLib/losses/supervision.py
   PartialOrganSegLib/losses/target_adaptive.py
   PartialOrganSegLib/losses/voxels.py
@@ -192,6 +220,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/networks/deeplabv3plus.py
   PartialOrganSegLib/networks/light_unet.py
   PartialOrganSegLib/networks/nnunet.py
+  PartialOrganSegLib/networks/nnunet_v2.py
   PartialOrganSegLib/networks/norms.py
   PartialOrganSegLib/networks/pipo_fan.py
   PartialOrganSegLib/networks/sizes.py

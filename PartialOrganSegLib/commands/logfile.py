@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 
 from .. import __version__
+from ..errors import UserError
 
 NAME = "partialorganseg.log"
 
@@ -45,3 +46,11 @@ def explain(error: BaseException, log: Path) -> str:
     place = record(error, log)
     said = " ".join(str(error).split())[:300] or "no further word"
     return f"{type(error).__name__}: {said}; details: {place or 'could not be written'}"
+
+
+def explain_case(error: Exception, case: Path, log: Path) -> str:
+    """The one line for what stopped one of several cases; every traceback goes to the log."""
+    if isinstance(error, UserError):
+        record(error, log)
+        return str(error)
+    return f"{case}: {explain(error, log)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -29,14 +30,15 @@ def writable_folder(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def all_at_once(folder: Path) -> Iterator[Path]:
+def all_at_once(folder: Path, name: str = "") -> Iterator[Path]:
     """Yields an empty folder inside `folder`; what was written there moves up together on success, else it vanishes.
 
-    Raises UserError naming the final place when writing fails.
+    `name` is in the hidden folder's name, see `remove_leftovers`. Raises UserError naming the final place when writing
+    fails.
     """
     scratch: Path | None = None
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+        scratch = Path(tempfile.mkdtemp(prefix=f".partial-{name}-", dir=folder))
         yield scratch
         with uninterrupted():
             for path in sorted(scratch.iterdir()):
@@ -47,6 +49,13 @@ def all_at_once(folder: Path) -> Iterator[Path]:
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, name: str) -> None:
+    """Removes what a killed process left of `all_at_once(folder, name)`. Only for whoever is alone with that name."""
+    for path in folder.glob(".partial-*"):
+        if re.fullmatch(rf"\.partial-{re.escape(name)}-[a-z0-9_]+", path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def refuse_existing(paths: list[Path], overwrite: bool) -> None:

@@ -1,0 +1,152 @@
+"""The CTs of a run, each with a name of its own: from files, folders, a CSV or a manifest."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..errors import UserError, nearest
+from ..events import Reporter
+
+OUTPUTS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
+           "preview": ".preview.png"}
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
+COLUMNS = ("image", "output", "series")
+MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One CT to segment, and where its results go: `name` with an ending each, in the folder `place` of the output."""
+
+    path: Path
+    name: str
+    series: str | None = None
+    place: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name with its place: no other case of the run has it."""
+        return f"{self.place}/{self.name}" if self.place else self.name
+
+    def outputs(self, folder: Path, preview: bool) -> dict[str, Path]:
+        """Kind of result to its file in `folder`."""
+        return {kind: folder / (self.name + suffix) for kind, suffix in OUTPUTS.items() if preview or kind != "preview"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A CT as it was asked for; `output` is where its results go, if somebody said so."""
+
+    path: Path
+    output: str | None = None
+    series: str | None = None
+
+
+def is_list(path: Path) -> bool:
+    """Whether an input is a CSV or a manifest, by its name."""
+    return path.suffix.lower() in (".csv", *MANIFEST_SUFFIXES) and not path.is_dir()
+
+
+def expand(inputs: Sequence[Path], reporter: Reporter) -> tuple[list[Entry], list[tuple[Path, str]]]:
+    """The CTs that the inputs stand for, and the inputs that are none with the reason; our own results are left out.
+
+    Raises UserError for a list that cannot be understood: it must not be segmented in part.
+    """
+    from ..formats.reading import list_inputs
+
+    entries: list[Entry] = []
+    failures: list[tuple[Path, str]] = []
+    for given in inputs:
+        if is_list(given):
+            entries += read_list(given, reporter)
+            continue
+        try:
+            found = list_inputs([given])
+        except UserError as error:
+            failures.append((given, str(error)))
+            continue
+        entries += [Entry(path) for path in found if path == given or not path.name.endswith(OUTPUTS["labelmap"])]
+    return list(dict.fromkeys(entries)), failures
+
+
+def read_list(path: Path, reporter: Reporter) -> list[Entry]:
+    """The rows of a CSV (columns image, output, series; relative to its folder) or the images of a manifest's cases."""
+    if path.suffix.lower() in MANIFEST_SUFFIXES:
+        from ..data.manifest import load_manifest
+
+        return [Entry(case.image, case.name) for case in load_manifest(path, reporter).cases]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: expected a CSV in UTF-8, found {error}") from None
+    first = text.partition("\n")[0]
+    rows = csv.DictReader(text.splitlines(), delimiter=";" if ";" in first and "," not in first else ",",
+                          skipinitialspace=True)
+    columns = [column.strip() for column in rows.fieldnames or []]
+    for column in columns:
+        if column not in COLUMNS:
+            raise UserError(f"{path}: expected the columns {', '.join(COLUMNS)}, found '{column}'"
+                            f"{nearest(column, COLUMNS)}")
+    if "image" not in columns:
+        raise UserError(f"{path}: expected a column 'image', found {', '.join(columns) or 'an empty file'}")
+    rows.fieldnames = columns
+    entries = []
+    for row in rows:
+        if None in row:
+            raise UserError(f"{path}: line {rows.line_num}: expected {len(columns)} values, found more")
+        values = {column: (row[column] or "").strip() or None for column in columns}
+        if values["image"] is None:
+            raise UserError(f"{path}: line {rows.line_num}: expected an image, found none")
+        entries.append(Entry(path.parent / values["image"], values.get("output"), values.get("series")))
+    if not entries:
+        raise UserError(f"{path}: expected a CT a line, found none")
+    return entries
+
+
+def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
+    """Cases with names that differ, also where capitals do not count; a shared name gets its folder's before it.
+
+    Raises UserError for an `output` that leaves the output folder or that two CTs share.
+    """
+    def stem(path: Path) -> str:
+        name = path.resolve().name
+        return next((name[:-len(s)] for s in SUFFIXES if name.lower().endswith(s) and len(name) > len(s)), name) or "ct"
+
+    given = {entry: _inside(entry) for entry in entries if entry.output is not None}
+    taken: set[str] = set()
+    for entry, output in given.items():
+        if str(output).casefold() in taken:
+            raise UserError(f"{entry.path}: expected an output of its own, found '{output}' twice")
+        taken.add(str(output).casefold())
+    shared = Counter(stem(entry.path).casefold() for entry in entries if entry not in given)
+    cases: list[Case] = []
+    for entry in entries:
+        if entry in given:
+            place = given[entry].parent.as_posix()
+            cases.append(Case(entry.path, given[entry].name, entry.series, "" if place == "." else place))
+            continue
+        name = stem(entry.path)
+        if shared[name.casefold()] > 1:
+            name = f"{entry.path.resolve().parent.name}_{name}".lstrip("_")
+        unique, number = name, 2
+        while unique.casefold() in taken:
+            unique, number = f"{name}_{number}", number + 1
+        taken.add(unique.casefold())
+        cases.append(Case(entry.path, unique, entry.series))
+        if unique != stem(entry.path):
+            reporter.warning(f"{entry.path}: another input has the same name, so its results are called '{unique}'")
+    return cases
+
+
+def _inside(entry: Entry) -> PurePosixPath:
+    """`output` as a path that stays inside the output folder."""
+    output = PurePosixPath((entry.output or "").replace("\\", "/"))
+    if not output.name or output.is_absolute() or any(part == ".." or part.startswith(".") for part in output.parts) \
+            or any(letter in str(output) for letter in ':*?"<>|\0'):
+        raise UserError(f"{entry.path}: output: expected a name, or folders and a name, inside the output folder, "
+                        f"found '{entry.output}'")
+    return output

@@ -1,0 +1,106 @@
+"""What is known of a case's results: written before they appear, compared with them before they count.
+
+A record names the results by their SHA-256 and what they were made from: the CT's content, the model's checksum and the
+settings. It is written just before the results take their place, so a case is finished only if every result is there
+as recorded; however a run ends, half a case never counts.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..atomic import whole_file
+from ..errors import UserError
+from ..models.checksums import sha256
+
+FOLDER = "records"
+DONE, FAILED = "done", "failed"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One case. `made_from` is what its results depend on; `outputs` maps their file names to SHA-256.
+
+    `replaced` holds the SHA-256 of results that these take the place of: until all have, the old ones are ours as well.
+    """
+
+    case: str
+    input: str
+    state: str
+    made_from: dict[str, Any]
+    outputs: dict[str, str] = field(default_factory=dict)
+    replaced: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    peak_mib: int = 0
+    checks: str = ""
+    error: str = ""
+    host: str = field(default_factory=platform.node)
+    written: str = field(default_factory=lambda: f"{datetime.datetime.now().astimezone():%Y-%m-%dT%H:%M:%S%z}")
+    version: str = __version__
+
+    def finished(self, made_from: Mapping[str, Any], files: Iterable[Path]) -> bool:
+        """Whether these files were made from this and are still as they were written."""
+        return self.state == DONE and self.made_from == made_from and all(
+            file.is_file() and sha256(file) == self.outputs.get(file.name) for file in files)
+
+    @property
+    def ours(self) -> set[str]:
+        """SHA-256 of every result of ours that may lie in the output folder."""
+        return {*self.outputs.values(), *self.replaced}
+
+
+def record_file(output: Path, case: str) -> Path:
+    """Where the record of a case lies."""
+    return output / FOLDER / f"{case}.json"
+
+
+def write_record(output: Path, record: Record) -> None:
+    """Writes a record whole. Raises UserError."""
+    path = record_file(output, record.case)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: could not be written: {error.strerror or error}") from error
+
+
+def read_record(path: Path) -> Record | None:
+    """The record in a file; None where there is none that can be understood, so that its case is made anew."""
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a CT's content: of a file, of a header and the voxels beside it, or of a folder's DICOM files.
+
+    Names and times do not count. Raises UserError when it cannot be read.
+    """
+    try:
+        sums = sorted(sha256(file) for file in _files(path))
+    except OSError as error:
+        raise UserError(f"{path}: expected a CT that can be read, found: {error.strerror or error}") from error
+    return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        from ..formats.dicom import looks_like_dicom
+
+        return [file for file in path.rglob("*") if file.is_file() and looks_like_dicom(file)]
+    if path.suffix.lower() not in (".mhd", ".nhdr"):
+        return [path]
+    # A header names its voxels' files, or gives a pattern for them: then everything beside it counts.
+    header = path.read_bytes()
+    beside = [file for file in path.parent.iterdir() if file.is_file() and file != path]
+    return [path, *([file for file in beside if file.name.encode() in header] or beside)]
