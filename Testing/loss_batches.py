@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from PartialOrganSegLib.losses import Supervision
+from PartialOrganSegLib.losses import SoftMap, Supervision
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -33,14 +33,18 @@ def table_of(classes: int, *sets: set[int]) -> np.ndarray:
     return np.array([[True] * classes] + [[c in s for c in range(classes)] for s in sets])
 
 
+SOFT_SETS = table_of(5, {1}, {3}, {0, 2, 4})[1:]  # a teacher's classes: two organs, and all else
+
+
 def batch(logits, codes, table, dtype=torch.float32, grad=False, voxels_per_set=0, image=None,
-          teacher=None) -> Supervision:
-    """A `Supervision` of arrays."""
+          teacher=None, soft=None, sets=None) -> Supervision:
+    """A `Supervision` of arrays; `soft` are the soft targets of the sets of classes `sets`."""
     tensor = torch.tensor(np.asarray(logits), dtype=dtype, requires_grad=grad)
     image, teacher = (None if array is None else torch.tensor(np.asarray(array), dtype=dtype)
                       for array in (image, teacher))
     return Supervision(tensor, torch.from_numpy(np.asarray(codes, np.uint8)), torch.from_numpy(table), voxels_per_set,
-                       image, teacher)
+                       image, teacher,
+                       None if soft is None else SoftMap(torch.from_numpy(soft), torch.from_numpy(np.asarray(sets))))
 
 
 def random_case(seed: int, table: np.ndarray, shape=(2, 3, 4, 5), scale=2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -55,6 +59,13 @@ def random_case(seed: int, table: np.ndarray, shape=(2, 3, 4, 5), scale=2.0) -> 
 def random_image(seed: int, codes: np.ndarray, channels: int = 1) -> np.ndarray:
     """(B, channels, *spatial) normalised intensities."""
     return np.random.default_rng(seed).normal(0.3, 1, (len(codes), channels, *codes.shape[1:])).astype(np.float32)
+
+
+def random_soft(seed: int, codes: np.ndarray, sets: np.ndarray = SOFT_SETS) -> np.ndarray:
+    """(B, M, *spatial) uint8 soft targets of the `sets`; every third voxel or so has none."""
+    generator = np.random.default_rng(seed)
+    shares = generator.dirichlet(np.full(len(sets), 0.5), codes.shape) * (generator.random((*codes.shape, 1)) > 0.3)
+    return np.rint(np.moveaxis(shares, -1, 1) * 255).astype(np.uint8)
 
 
 PARTITION = table_of(5, {1}, {3}, {0, 2, 4})

@@ -162,8 +162,8 @@ def test_missing_file_is_told_before_anything_is_read(tmp_path: Path):
 class _Cut:
     """Stands for the augmentation: draws from the generator and says what it was given."""
 
-    def __call__(self, image, codes, centre, generator):
-        return tuple(centre), torch.tensor([generator.integers(99)], dtype=torch.uint8)
+    def __call__(self, image, codes, centre, generator, soft):
+        return tuple(centre), torch.tensor([generator.integers(99)], dtype=torch.uint8), soft
 
 
 def made_up(folder: Path, name: str, dataset: str, weight: float, voxels: dict[int, int]) -> CachedCase:

@@ -5,15 +5,30 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from loss_batches import OVERLAPPING, PARTITION, SINGLETONS, batch, random_case, random_image, table_of
+from loss_batches import (
+    OVERLAPPING,
+    PARTITION,
+    SINGLETONS,
+    SOFT_SETS,
+    random_case,
+    random_image,
+    random_soft,
+    table_of,
+)
+from loss_batches import batch as hard_batch
 
-from PartialOrganSegLib.losses import LOSSES, WeightedLosses
+from PartialOrganSegLib.losses import LOSSES, Supervision, WeightedLosses
 
 ARGUMENTS = {"prior": {"q": [0.7, 0.1, 0.1, 0.05, 0.05]}, "prior_primal_dual": {"q": [0.7, 0.1, 0.1, 0.05, 0.05]},
              "crf": {"radius": 1}}
 NEEDS_LABELS = ["marginal_cross_entropy", "marginal_dice", "target_adaptive", "exclusion_dice",
                 "exclusion_cross_entropy"]
 NEEDS_UNKNOWN = ["prior", "prior_primal_dual", "entropy", "distillation"]
+
+
+def batch(logits: np.ndarray, codes: np.ndarray, *arguments, **more) -> Supervision:
+    """A batch with soft targets too."""
+    return hard_batch(logits, codes, *arguments, soft=random_soft(0, codes), sets=SOFT_SETS, **more)
 
 
 def build(name: str) -> torch.nn.Module:
@@ -142,10 +157,10 @@ def test_marginals_sum_probabilities_not_logits():
     table = table_of(17, set(range(17)) - {1}, {1})
     codes = np.array([1, 1, 1, 2], np.uint8).reshape(1, 2, 2)
     zeros = np.zeros((1, 17, 2, 2))
-    background = float(build("marginal_cross_entropy")(batch(zeros, np.ones((1, 2, 2)), table)))
+    background = float(build("marginal_cross_entropy")(hard_batch(zeros, np.ones((1, 2, 2)), table)))
     assert np.exp(-background) == pytest.approx(16 / 17, rel=1e-5)
     dice = (2 * 3 * 16 / (3 * 17 + 4 * 16) + 2 / (17 + 4)) / 2
-    assert float(build("marginal_dice")(batch(zeros, codes, table))) == pytest.approx(1 - dice, rel=1e-5)
+    assert float(build("marginal_dice")(hard_batch(zeros, codes, table))) == pytest.approx(1 - dice, rel=1e-5)
 
 
 def test_voxels_without_a_stroke_are_no_background():

@@ -1,7 +1,9 @@
-"""The teacher network hk13.onnx (see ../shared/data/README.md) run over a CT: labels of ten of our organs."""
+"""The teacher network hk13.onnx (see ../shared/data/README.md) run over a CT: ten of our organs, as labels or as
+probabilities."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,7 @@ SMALLEST_COMPONENT = 0.1  # of the organ's largest
 
 def segment(model: Path, hu: np.ndarray) -> np.ndarray:
     """uint8 labels of our numbering for a CT (z, y, x) in LPS at SPACING_ZYX mm; crumbs of organs are dropped."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    classes = scores(session, hu).argmax(0)
+    classes = scores(session_of(model), hu).argmax(0)
     labels = np.zeros(hu.shape, np.uint8)
     for value, organ in CLASSES.items():
         components, count = ndimage.label(classes == value)
@@ -34,6 +31,31 @@ def segment(model: Path, hu: np.ndarray) -> np.ndarray:
             sizes[0] = 0
             labels[np.isin(components, np.flatnonzero(sizes > SMALLEST_COMPONENT * sizes.max()))] = WORD16.index(organ)
     return labels
+
+
+def probabilities(model: Path, hu: np.ndarray, organs: Sequence[str]) -> np.ndarray:
+    """(1 + organs, z, y, x) float32 for a CT (z, y, x) in LPS at SPACING_ZYX mm: all else, then the `organs`.
+
+    Classes of the teacher that are one organ of ours count together.
+    """
+    logits = scores(session_of(model), hu)
+    logits -= logits.max(0)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(0)
+    joined = np.zeros((1 + len(organs), *hu.shape), np.float32)
+    for value, probability in enumerate(logits):
+        organ = CLASSES.get(value)
+        joined[1 + organs.index(organ) if organ in organs else 0] += probability
+    return joined
+
+
+def session_of(model: Path) -> Any:
+    """An onnxruntime session of one thread; the scripts run several processes."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
 def scores(session: Any, hu: np.ndarray) -> np.ndarray:

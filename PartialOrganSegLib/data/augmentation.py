@@ -20,6 +20,7 @@ from monai.transforms import (
 from ..annotation import UNKNOWN
 
 AIR_HU = -1024.0
+SOFT_STRIDE = 2  # a teacher's probabilities are smooth: an eighth of the voxels says as much at an eighth of the work
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,13 @@ class Augmentation:
     hu_shift: float = 25.0
     strength: float = 1.0
 
-    def __call__(self, image: np.ndarray, codes: np.ndarray, centre: Sequence[int],
-                 generator: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, image: np.ndarray, codes: np.ndarray, centre: Sequence[int], generator: np.random.Generator,
+                 soft: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """`image` (z, y, x) HU and `codes` to a patch: (1, z, y, x) float32 normalised, (z, y, x) uint8.
 
-        Outside the image lies air, and any class may be there.
+        Outside the image lies air, and any class may be there. `soft` (k, z, y, x) uint8, quantised probabilities,
+        becomes (k, z, y, x) uint8 at every `SOFT_STRIDE`-th voxel of each axis, beginning anywhere, and 0 elsewhere
+        and outside the image: no soft target.
         """
         grid = self._grid(self._inside(np.asarray(centre, float), image.shape, generator), generator)
         low = np.floor(grid.reshape(-1, 3).min(0)).astype(int).clip(0, np.array(image.shape) - 1)
@@ -58,7 +61,9 @@ class Augmentation:
         patch = F.grid_sample(pixels, unit, mode="bilinear", padding_mode="zeros", align_corners=False)[0] + AIR_HU
         marks = torch.from_numpy(np.asarray(codes[window], np.float32))[None, None] - UNKNOWN
         target = F.grid_sample(marks, unit, mode="nearest", padding_mode="zeros", align_corners=False)[0, 0]
-        return self._intensities(patch, generator), (target + UNKNOWN).to(torch.uint8)
+        patch = self._intensities(patch, generator)
+        soft_patch = None if soft is None else _sampled_soft(soft[(slice(None), *window)], unit, generator)
+        return patch, (target + UNKNOWN).to(torch.uint8), soft_patch
 
     def _inside(self, centre: np.ndarray, shape: Sequence[int], generator: np.random.Generator) -> np.ndarray:
         """The centre (z, y, x), moved at random but so that little of the patch lies outside the image."""
@@ -98,6 +103,17 @@ class Augmentation:
             changes.set_random_state(int(generator.integers(2**31)))
             unit = torch.as_tensor(changes(unit)).clamp(0, 1).float()
         return (unit * (high - low) + low - self.subtract) / self.divide
+
+
+def _sampled_soft(soft: np.ndarray, unit: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
+    """(k, z, y, x) uint8: `soft` (k, ...) interpolated linearly at every `SOFT_STRIDE`-th point of `unit`
+    (1, z, y, x, 3)."""
+    lattice = tuple(slice(int(first), None, SOFT_STRIDE) for first in generator.integers(0, SOFT_STRIDE, 3))
+    values = F.grid_sample(torch.from_numpy(soft.astype(np.float32))[None], unit[(slice(None), *lattice)],
+                           mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+    patch = torch.zeros((len(soft), *unit.shape[1:4]), dtype=torch.uint8)
+    patch[(slice(None), *lattice)] = values.round().to(torch.uint8)
+    return patch
 
 
 def _monai_changes() -> Compose:

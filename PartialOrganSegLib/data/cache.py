@@ -28,6 +28,20 @@ POSITIONS = 400  # remembered per class and case; enough to draw patch centres f
 
 
 @dataclass(frozen=True)
+class CachedSoftTargets:
+    """A teacher's probabilities of a case at working spacing. `rows[k]`: which of the run's `count` sets of classes the
+    teacher's class k stands for."""
+
+    file: Path
+    rows: tuple[int, ...]
+    count: int
+
+    def probabilities(self) -> np.ndarray:
+        """(k, z, y, x) uint8, canonical axes; 255 is certain."""
+        return np.load(self.file, mmap_mode="r")
+
+
+@dataclass(frozen=True)
 class CachedCase:
     """A case at working spacing. `positions[c]` are up to `POSITIONS` voxels (z, y, x) that certainly are class c."""
 
@@ -36,6 +50,7 @@ class CachedCase:
     codes_file: Path
     translation: np.ndarray  # uint8: the case's own codes, as kept on disk, to those of the run's candidate table
     positions: dict[int, np.ndarray]
+    soft_targets: CachedSoftTargets | None = None
 
     def image(self) -> np.ndarray:
         """(z, y, x) int16 HU, canonical axes."""
@@ -100,17 +115,18 @@ def _fill(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air
         raise UserError(f"{case.name}: {error}") from None
 
 
-def _digest(value: object) -> str:
+def digest(value: object) -> str:
+    """A short name for what an array was made from."""
     return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:12]
 
 
 def _key(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool) -> str:
-    return _digest([CACHE_VERSION, label_space.names, [_stamps(path) for path in case.files()], list(spacing_zyx),
-                    case.kind.value, case.annotated, case.label_map, case.split_left_right, case.only_mapped,
-                    air_is_background])
+    files = [stamps(path) for path in case.files() if path != case.soft_targets]
+    return digest([CACHE_VERSION, label_space.names, files, list(spacing_zyx), case.kind.value, case.annotated,
+                   case.label_map, case.split_left_right, case.only_mapped, air_is_background])
 
 
-def _stamps(path: Path) -> list[tuple[str, int, int]]:
+def stamps(path: Path) -> list[tuple[str, int, int]]:
     """Name, size and time of a file, or of every file in a DICOM folder."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]

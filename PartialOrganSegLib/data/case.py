@@ -26,7 +26,8 @@ class Case:
     """One annotated image. `group` names the patient or source CT: cases of one group are held out together.
 
     `label_map`: label value -> organs it may be. `split_left_right`: label value of an unsided organ -> (left, right).
-    `only_mapped`: a value that neither of them names is an error, not the organ of that number.
+    `only_mapped`: a value that neither of them names is an error, not the organ of that number. `soft_targets`: what
+    a teacher network says of the image, see `data.soft_targets`.
     """
 
     name: str
@@ -41,10 +42,11 @@ class Case:
     weight: float = 1.0
     split_left_right: tuple[tuple[int, tuple[str, str]], ...] = ()
     only_mapped: bool = False
+    soft_targets: Path | None = None
 
     def files(self) -> list[Path]:
         """Every file (or DICOM folder) the case is read from."""
-        return [path for path in (self.image, self.label, self.strokes) if path is not None]
+        return [path for path in (self.image, self.label, self.strokes, self.soft_targets) if path is not None]
 
     def read_image(self) -> Volume:
         """The image in HU. What `check` let through is not doubted again."""

@@ -10,6 +10,7 @@ from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
 from ..organs import LabelSpace
 from .case import Case, Manifest
+from .soft_targets import read_soft_targets
 
 
 def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list[str]:
@@ -34,7 +35,10 @@ def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list
 
 def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> list[str]:
     table = CandidateTable(label_space.class_count)
-    codes = case.read_codes(read_ct(case.image, force=True), label_space, table, reporter)
+    image = read_ct(case.image, force=True)
+    codes = case.read_codes(image, label_space, table, reporter)
+    if case.soft_targets is not None:
+        read_soft_targets(case.soft_targets).check(image.grid, label_space)
     if case.label is None or case.kind not in (Kind.FULL, Kind.PARTIAL):
         return []
     if case.kind is Kind.FULL:

@@ -151,6 +151,7 @@ def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: Labe
         name=entry.name, group=entry.group or entry.name, dataset=dataset.name, image=root / entry.image, kind=kind,
         label=None if entry.label is None else root / entry.label,
         strokes=None if entry.strokes is None else root / entry.strokes,
+        soft_targets=None if entry.soft_targets is None else root / entry.soft_targets,
         annotated=tuple(label_space.names[index - 1] for index in organs), weight=dataset.weight,
         label_map=tuple((value, tuple(names)) for value, names in label_map.items()),
         split_left_right=tuple((value, pair) for value, pair in split.items()), only_mapped=derived,

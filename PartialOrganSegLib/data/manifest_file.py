@@ -41,6 +41,7 @@ class CaseEntry(_Strict):
     image: str
     label: str | None = None
     strokes: str | None = None
+    soft_targets: str | None = None
     name: str | None = None
     group: str | None = None
     kind: Kind | None = None

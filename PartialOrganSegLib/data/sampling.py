@@ -26,7 +26,8 @@ def as_unlabelled(cached: CachedCase) -> CachedCase:
 
 
 class PatchSampler(Dataset):
-    """Patch number n: `image` (1, z, y, x) float32 normalised, `codes` (z, y, x) uint8, augmented, and n.
+    """Patch number n: `image` (1, z, y, x) float32 normalised, `codes` (z, y, x) uint8, augmented, n, and the soft
+    targets of a case that has some: (count, z, y, x) uint8, all 0 at a voxel without one.
 
     `datasets`: "weight" draws them by the manifest's weights, "equal" equally often (Shi 2021, section 4.2),
     "alternate" takes a whole mini-batch from one and the next from the next (Fang 2020, section III.C).
@@ -88,11 +89,17 @@ class PatchSampler(Dataset):
                             for members in groups])
         return groups[generator.choice(len(groups), p=weights / weights.sum())]
 
-    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor, int, torch.Tensor | None]:
         case, centre, generator = self.draw(number)
         cached = self.cases[case]
-        image, codes = self.augmentation(cached.image(), cached.own_codes(), centre, generator)
-        return image, torch.from_numpy(cached.translation[codes.numpy()]), number
+        known = cached.soft_targets
+        image, codes, soft = self.augmentation(cached.image(), cached.own_codes(), centre, generator,
+                                               None if known is None else known.probabilities())
+        if known is not None and soft is not None:
+            rows = torch.zeros((known.count, *soft.shape[1:]), dtype=soft.dtype)
+            rows[list(known.rows)] = soft
+            soft = rows
+        return image, torch.from_numpy(cached.translation[codes.numpy()]), number, soft
 
     def describe(self, number: int) -> str:
         """The case and patch centre (z, y, x) of a draw, to be told to a person."""

@@ -10,12 +10,13 @@ from .exclusion import ExclusionCrossEntropy, ExclusionDice
 from .intensity import IntensityVariance
 from .marginal import MarginalCrossEntropy, MarginalDice
 from .prior import Prior, PriorPrimalDual, prior_distribution
-from .supervision import Supervision
+from .soft_targets import SoftTargets
+from .supervision import SoftMap, Supervision
 from .target_adaptive import TargetAdaptive
 from .weighted import LOSSES, WeightedLosses
 
 __all__ = [
     "LOSSES", "DeepSupervision", "Distillation", "Entropy", "ExclusionCrossEntropy", "ExclusionDice",
     "IntensityVariance", "MarginalCrossEntropy", "MarginalDice", "PooledSupervision", "Prior", "PriorPrimalDual",
-    "Supervision", "TargetAdaptive", "WeightedLosses", "WindowedCRF", "prior_distribution",
+    "SoftMap", "SoftTargets", "Supervision", "TargetAdaptive", "WeightedLosses", "WindowedCRF", "prior_distribution",
 ]

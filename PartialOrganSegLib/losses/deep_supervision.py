@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .supervision import Supervision
+from .supervision import SoftMap, Supervision
 from .voxels import RepeatedVoxels, Voxels
 from .weighted import WeightedLosses
 
@@ -23,7 +23,7 @@ class DeepSupervision(nn.Module):
     Coarser targets: the code at each coarse voxel's centre, or `pooled` (Fang 2020): a coarse voxel counts for every
     candidate set inside it, with the share of its voxels. Its cross entropy is then `-sum_S share_S log sum_{c in S}
     p_c`, on full labels the paper's cross entropy against average-pooled labels, and sets are never merged into one
-    that says less. The teacher is taken at the centres, the image is averaged.
+    that says less. Teacher and soft targets are taken at the centres, the image is averaged.
     """
 
     def __init__(self, losses: WeightedLosses, weights: Sequence[float] | None = None, pooled: bool = False) -> None:
@@ -31,8 +31,8 @@ class DeepSupervision(nn.Module):
         self.losses, self.weights, self.pooled = losses, weights, pooled
 
     def forward(self, outputs: torch.Tensor | Sequence[torch.Tensor], codes: torch.Tensor, table: torch.Tensor,
-                voxels_per_set: int = 0, image: torch.Tensor | None = None,
-                teacher: torch.Tensor | None = None) -> tuple[torch.Tensor, dict[str, float]]:
+                voxels_per_set: int = 0, image: torch.Tensor | None = None, teacher: torch.Tensor | None = None,
+                soft: SoftMap | None = None) -> tuple[torch.Tensor, dict[str, float]]:
         """The sum, and the finest output's terms for the log.
 
         `outputs` (B, C, *spatial) each; the rest as for `Supervision`, in the finest output's size. Raises ValueError
@@ -45,14 +45,16 @@ class DeepSupervision(nn.Module):
                 continue
             sizes = logits.shape[2:]
             if sizes == codes.shape[1:]:
-                batch = Supervision(logits, codes, table, voxels_per_set, image, teacher)
+                batch = Supervision(logits, codes, table, voxels_per_set, image, teacher, soft)
             else:
                 coarse_image = None if image is None else _pool(image, sizes)
                 coarse_teacher = None if teacher is None else at_centres(teacher, sizes)
+                coarse_soft = None if soft is None else SoftMap(at_centres(soft.probabilities, sizes), soft.sets)
                 coarse_codes = at_centres(codes, sizes)
                 batch = (PooledSupervision(codes, logits, coarse_codes, table, voxels_per_set, coarse_image,
-                                           coarse_teacher) if self.pooled else
-                         Supervision(logits, coarse_codes, table, voxels_per_set, coarse_image, coarse_teacher))
+                                           coarse_teacher, coarse_soft) if self.pooled else
+                         Supervision(logits, coarse_codes, table, voxels_per_set, coarse_image, coarse_teacher,
+                                     coarse_soft))
             loss, terms = self.losses(batch)
             total = total + weight * loss
             values = values or terms
@@ -74,8 +76,8 @@ class PooledSupervision(Supervision):
 
     def __init__(self, fine_codes: torch.Tensor, logits: torch.Tensor, codes: torch.Tensor, table: torch.Tensor,
                  voxels_per_set: int = 0, image: torch.Tensor | None = None,
-                 teacher: torch.Tensor | None = None) -> None:
-        super().__init__(logits, codes, table, voxels_per_set, image, teacher)
+                 teacher: torch.Tensor | None = None, soft: SoftMap | None = None) -> None:
+        super().__init__(logits, codes, table, voxels_per_set, image, teacher, soft)
         self.fine_codes = fine_codes
 
     @cached_property

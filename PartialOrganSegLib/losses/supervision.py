@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 
@@ -10,12 +11,21 @@ from ..errors import UserError
 from .voxels import JoinedVoxels, Voxels
 
 
+class SoftMap(NamedTuple):
+    """What foreign teachers say of a batch: `probabilities` (B, M, *spatial), of any type and scale, all 0 at voxels
+    without a soft target, beside the classes that each of theirs stands for, `sets` (M, C) bool."""
+
+    probabilities: torch.Tensor
+    sets: torch.Tensor
+
+
 class Supervision:
     """A batch's logits beside what its annotations say.
 
     `logits` (B, C, *spatial) in two or three dimensions, any float type; `codes` (B, *spatial) integers into `table`
     (K, C) bool, row 0 of which is the whole label space. `image` (B, in_channels, *spatial) is the network's
-    normalised input, `teacher` (B, C, *spatial) logits of a frozen network; both optional and without gradient.
+    normalised input, `teacher` (B, C, *spatial) logits of a frozen network, `soft` the soft targets of foreign ones;
+    all three optional and without gradient.
     All sums are in float32 whatever the network's precision.
 
     A voxel is *labelled* where its candidate set excludes something and *unknown* where the set leaves a choice: a
@@ -26,7 +36,8 @@ class Supervision:
     """
 
     def __init__(self, logits: torch.Tensor, codes: torch.Tensor, table: torch.Tensor, voxels_per_set: int = 0,
-                 image: torch.Tensor | None = None, teacher: torch.Tensor | None = None) -> None:
+                 image: torch.Tensor | None = None, teacher: torch.Tensor | None = None,
+                 soft: SoftMap | None = None) -> None:
         if logits.shape[0] != codes.shape[0] or logits.shape[2:] != codes.shape[1:]:
             raise ValueError(f"logits {tuple(logits.shape)} do not fit codes {tuple(codes.shape)}")
         if logits.shape[1] != table.shape[1]:
@@ -35,9 +46,14 @@ class Supervision:
             raise ValueError(f"image {tuple(image.shape)} does not fit codes {tuple(codes.shape)}")
         if teacher is not None and teacher.shape != logits.shape:
             raise ValueError(f"teacher {tuple(teacher.shape)} does not fit logits {tuple(logits.shape)}")
+        if soft is not None and (soft.probabilities.shape[0] != codes.shape[0]
+                                 or soft.probabilities.shape[2:] != codes.shape[1:]
+                                 or soft.sets.shape != (soft.probabilities.shape[1], table.shape[1])):
+            raise ValueError(f"soft targets {tuple(soft.probabilities.shape)} of sets {tuple(soft.sets.shape)} do not "
+                             f"fit codes {tuple(codes.shape)} and {table.shape[1]} classes")
         self.logits, self.codes, self.table = logits, codes, table
         self.voxels_per_set = voxels_per_set
-        self.image, self.teacher = image, teacher
+        self.image, self.teacher, self.soft = image, teacher, soft
 
     @property
     def voxels_per_image(self) -> int:
@@ -76,6 +92,13 @@ class Supervision:
     def every(self) -> Voxels:
         """All voxels used, labelled or not."""
         return JoinedVoxels(self.labelled, self.unlabelled) if len(self.unlabelled) else self.labelled
+
+    @cached_property
+    def with_soft_target(self) -> Voxels:
+        """The voxels that have a soft target, all of them: whoever cuts the patches bounds their number."""
+        assert self.soft is not None
+        index = torch.nonzero(self.soft.probabilities.amax(dim=1).reshape(-1)).squeeze(1)
+        return Voxels(self, index, self._flat_codes[index].long(), torch.ones_like(index, dtype=torch.float32))
 
     @cached_property
     def probability_map(self) -> torch.Tensor:

@@ -60,6 +60,12 @@ class Voxels:
         return _by_voxel(self.batch.teacher_logits).index_select(0, self.index).float()
 
     @cached_property
+    def soft_rows(self) -> torch.Tensor:
+        """(N, M) float32 soft targets, of the scale that the batch has them in."""
+        assert self.batch.soft is not None
+        return _by_voxel(self.batch.soft.probabilities).index_select(0, self.index).float()
+
+    @cached_property
     def counts(self) -> torch.Tensor:
         """(B, K) float32: how many voxels of each image have each code, by weight."""
         batches, codes = len(self.batch.logits), len(self.batch.table)

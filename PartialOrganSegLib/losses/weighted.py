@@ -15,6 +15,7 @@ from .exclusion import ExclusionCrossEntropy, ExclusionDice
 from .intensity import IntensityVariance
 from .marginal import MarginalCrossEntropy, MarginalDice
 from .prior import Prior, PriorPrimalDual
+from .soft_targets import SoftTargets
 from .supervision import Supervision
 from .target_adaptive import TargetAdaptive
 
@@ -30,6 +31,7 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     "intensity": IntensityVariance,                  # Luo 2021, printed code, (3) and (4)
     "crf": WindowedCRF,                              # Tang 2018, windowed
     "distillation": Distillation,                    # Hinton 2015, on candidate sets
+    "soft_targets": SoftTargets,                     # Hinton 2015, a foreign teacher's classes as sets of ours
 }
 
 

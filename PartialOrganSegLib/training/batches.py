@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from ..annotation import Kind
 from ..data.augmentation import Augmentation
@@ -16,19 +17,22 @@ from ..losses import prior_distribution
 from .distributed import Processes
 from .interrupts import ignore_in_worker
 from .recipe import Recipe
-from .settings import Stage
+from .settings import Stage, uses_soft_targets
 
 PREFETCH = 4  # mini-batches that each loader process is ahead
 DISTRIBUTION_PATCHES = 200
 
 
 def stage_cases(cases: Sequence[CachedCase], stage: Stage) -> list[CachedCase]:
-    """The cases of the kinds a stage uses; those it treats as unlabelled without their annotation.
+    """The cases of the kinds a stage uses; those it treats as unlabelled without their annotation. Soft targets are no
+    annotation: cases keep them in a stage that has a loss for them.
 
     Raises UserError when none is left.
     """
     used = [as_unlabelled(cached) if cached.case.kind in stage.treat_as_unlabelled else cached
             for cached in cases if stage.use is None or cached.case.kind in stage.use]
+    if not uses_soft_targets(stage):
+        used = [replace(cached, soft_targets=None) for cached in used]
     if not any(cached.case.weight > 0 for cached in used):
         found = sorted({cached.case.kind.value for cached in cases if cached.case.weight > 0})
         raise UserError(f"stage {stage.name}: no case left to train on; expected kinds "
@@ -55,13 +59,25 @@ def batch_numbers(step: int, size: int) -> range:
 
 
 def batches(sampler: PatchSampler, first_step: int, last_step: int, batch_size: int, workers: int,
-            processes: Processes) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """This process's part of the mini-batches of steps `first_step` to `last_step` - 1: image, codes, draw numbers."""
+            processes: Processes) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+    """This process's part of the mini-batches of steps `first_step` to `last_step` - 1: image, codes, draw numbers,
+    soft targets (None where no patch has any)."""
     start = processes.rank * batch_size
     parts = [batch_numbers(step, sampler.batch)[start:start + batch_size] for step in range(first_step, last_step)]
     # A generator of its own: making the iterator draws from it, and the global one must not depend on resuming.
     return iter(DataLoader(sampler, batch_sampler=parts, num_workers=workers, worker_init_fn=_quiet_worker,
-                           generator=torch.Generator(), prefetch_factor=PREFETCH if workers else None))
+                           collate_fn=_together, generator=torch.Generator(),
+                           prefetch_factor=PREFETCH if workers else None))
+
+
+def _together(drawn: Sequence[tuple[torch.Tensor, torch.Tensor, int, torch.Tensor | None]]) -> tuple:
+    """Patches as one mini-batch; one without soft targets beside one with them gets zeros."""
+    image, codes, numbers = default_collate([patch[:3] for patch in drawn])
+    soft = [patch[3] for patch in drawn]
+    some = next((part for part in soft if part is not None), None)
+    if some is not None:
+        some = torch.stack([torch.zeros_like(some) if part is None else part for part in soft])
+    return image, codes, numbers, some
 
 
 def _quiet_worker(_worker: int) -> None:
@@ -77,7 +93,7 @@ def label_distribution(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage
     Counted over patches drawn as the stage draws them, not over whole volumes: predictions are compared with it patch
     by patch, and patches centred on organs hold more of them.
     """
-    full = [cached for cached in cases if cached.case.kind is Kind.FULL]
+    full = [replace(cached, soft_targets=None) for cached in cases if cached.case.kind is Kind.FULL]
     if not any(cached.case.weight > 0 for cached in full):
         return None
     alone = stage.model_copy(update={"sampling": stage.sampling.model_copy(update={"full_share": None})})

@@ -58,16 +58,18 @@ class Learner:
         kind = torch.float16 if self.half_precision == "float16" else torch.bfloat16
         return torch.autocast(self.device.type, kind, enabled=bool(self.half_precision))
 
-    def step(self, number: int, stage_step: int, image: torch.Tensor, codes: torch.Tensor) -> dict[str, float]:
+    def step(self, number: int, stage_step: int, image: torch.Tensor, codes: torch.Tensor,
+             soft_targets: torch.Tensor | None = None) -> dict[str, float]:
         """Step `number` of the run, from 1, and `stage_step` of the stage, from 0; gives its figures.
 
-        `image` (B, 1, z, y, x) and `codes` (B, z, y, x) are this process's part of the mini-batch.
+        `image` (B, 1, z, y, x), `codes` (B, z, y, x) and `soft_targets` (B, M, z, y, x), None where no patch has any,
+        are this process's part of the mini-batch.
         Raises NotFiniteError, with weights and average as they were before.
         """
         factor = self.schedule.factor(stage_step)
         set_rates(self.optimiser, factor)
         image = image.to(self.device, memory_format=torch.channels_last_3d)
-        loss, terms = self._loss(stage_step, image, codes.to(self.device))
+        loss, terms = self._loss(stage_step, image, codes.to(self.device), soft_targets)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise NotFiniteError(f"the loss is {value}")
@@ -86,7 +88,8 @@ class Learner:
         return {"loss": value, **terms, "gradient": norm,
                 "learning_rate": self.stage.optimiser.learning_rate * factor}
 
-    def _loss(self, stage_step: int, image: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+    def _loss(self, stage_step: int, image: torch.Tensor, codes: torch.Tensor,
+              soft_targets: torch.Tensor | None) -> tuple[torch.Tensor, dict[str, float]]:
         gather = self.processes.gather
         pseudo_codes, teacher = codes, None
         with self.autocast():
@@ -101,10 +104,23 @@ class Learner:
             outputs = self.network(image)
         outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
         size = outputs[0].shape[2:]
+        soft_targets = self._of_every_process(soft_targets, codes)
         codes, pseudo_codes = (gather(_central(part, size)) for part in (codes, pseudo_codes))
         return self.objective([gather(output) for output in outputs], codes, pseudo_codes, self.table,
                               self.stage.voxels_per_set, gather(_central(image, size)),
-                              None if teacher is None else gather(_central(teacher, size)))
+                              None if teacher is None else gather(_central(teacher, size)),
+                              None if soft_targets is None else gather(_central(soft_targets, size)))
+
+    def _of_every_process(self, soft_targets: torch.Tensor | None, codes: torch.Tensor) -> torch.Tensor | None:
+        """This process's soft targets; where only others have some, zeros to gather with theirs."""
+        if not self.objective.needs_soft_targets:
+            return None
+        if not self.processes.any(soft_targets is not None, self.device):
+            return None
+        if soft_targets is None:
+            shape = (len(codes), len(self.objective.soft_sets), *codes.shape[1:])
+            return torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        return soft_targets.to(self.device)
 
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on, beside the stage."""

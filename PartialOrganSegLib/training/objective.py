@@ -10,7 +10,16 @@ from torch import nn
 
 from ..errors import UserError, nearest
 from ..events import Reporter
-from ..losses import LOSSES, DeepSupervision, Distillation, Prior, PriorPrimalDual, WeightedLosses
+from ..losses import (
+    LOSSES,
+    DeepSupervision,
+    Distillation,
+    Prior,
+    PriorPrimalDual,
+    SoftMap,
+    SoftTargets,
+    WeightedLosses,
+)
 from ..organs import LabelSpace
 from .settings import Stage
 
@@ -24,20 +33,23 @@ def needs_prior(stage: Stage) -> bool:
 
 class Objective(nn.Module):
     """The weighted losses of a stage. `distribution` (C,) is the prior's q, None without a fully labelled case;
-    `teacher`: whether there is a start model. Terms that lack what they need are left out, and that told.
+    `teacher`: whether there is a start model; `soft_sets`: the sets of classes that the soft targets of cases speak of,
+    None without any. Terms that lack what they need are left out, and that told.
 
     With pseudo-labels, the terms named there see them and the others the annotation.
     Raises UserError for unknown losses or arguments.
     """
 
     def __init__(self, stage: Stage, label_space: LabelSpace, distribution: Sequence[float] | None = None,
-                 teacher: bool = False, reporter: Reporter | None = None) -> None:
+                 teacher: bool = False, reporter: Reporter | None = None,
+                 soft_sets: Sequence[Sequence[int]] | None = None) -> None:
         super().__init__()
         reporter = reporter or Reporter()
         arguments: dict[str, Mapping[str, object]] = dict(stage.loss_arguments)
         losses = dict(stage.losses)
         for kinds, there, lacking in ((PRIORS, distribution is not None, "fully labelled case to take the shares from"),
-                                      ((Distillation,), teacher, "start model (start_from) to learn from")):
+                                      ((Distillation,), teacher, "start model (start_from) to learn from"),
+                                      ((SoftTargets,), bool(soft_sets), "case with soft_targets in the manifest")):
             for name in [name for name, weight in losses.items() if weight and LOSSES.get(name) in kinds and not there]:
                 reporter.warning(f"losses.{name}: left out, there is no {lacking}")
                 losses[name] = 0.0
@@ -69,17 +81,26 @@ class Objective(nn.Module):
         if not self.parts:
             raise UserError("losses: expected at least one with a weight above 0, found none")
         self.needs_teacher = any(isinstance(term, Distillation) for term in self.modules())
+        self.needs_soft_targets = any(isinstance(term, SoftTargets) for term in self.modules())
+        sets = torch.zeros(len(soft_sets or ()), label_space.class_count, dtype=torch.bool)
+        for row, classes in zip(sets, soft_sets or (), strict=True):
+            row[list(classes)] = True
+        self.register_buffer("soft_sets", sets, persistent=False)
 
     def forward(self, outputs: Sequence[torch.Tensor], codes: torch.Tensor, pseudo_codes: torch.Tensor,
-                table: torch.Tensor, voxels_per_set: int, image: torch.Tensor,
-                teacher: torch.Tensor | None) -> tuple[torch.Tensor, dict[str, float]]:
-        """The sum, and each term's value on the finest output. Raises UserError for a wrong number of outputs."""
+                table: torch.Tensor, voxels_per_set: int, image: torch.Tensor, teacher: torch.Tensor | None,
+                soft_targets: torch.Tensor | None = None) -> tuple[torch.Tensor, dict[str, float]]:
+        """The sum, and each term's value on the finest output. `soft_targets` (B, M, z, y, x) are of the M `soft_sets`.
+
+        Raises UserError for a wrong number of outputs.
+        """
+        soft = None if soft_targets is None else SoftMap(soft_targets, self.soft_sets)
         total, terms = outputs[0].new_zeros((), dtype=torch.float32), {}
         for part, seen in ((self.on_annotation, codes), (self.on_pseudo_labels, pseudo_codes)):
             if part is not None:
                 try:
                     value, figures = part(outputs, seen, table, voxels_per_set=voxels_per_set, image=image,
-                                          teacher=teacher)
+                                          teacher=teacher, soft=soft)
                 except ValueError as error:
                     raise UserError(f"deep_supervision: {error}") from None
                 total, terms = total + value, terms | figures

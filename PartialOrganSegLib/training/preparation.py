@@ -12,6 +12,7 @@ from torch import nn
 from ..annotation import CandidateTable
 from ..data.cache import CachedCase, cache_cases
 from ..data.manifest import Manifest
+from ..data.soft_cache import ClassSets, with_soft_targets
 from ..errors import UserError, nearest
 from ..events import Reporter
 from ..models.bundle import Bundle, Preprocessing, load_bundle
@@ -19,7 +20,7 @@ from ..networks import build_network, channels_last
 from ..organs import LabelSpace
 from .distributed import Processes
 from .recipe import Recipe
-from .settings import NetworkSettings
+from .settings import NetworkSettings, uses_soft_targets
 from .transfer import ClassMap, MappedTeacher, moved_weights
 from .validation import validation_groups
 
@@ -107,16 +108,18 @@ def _tell_changed_classes(bundle: Bundle, label_space: LabelSpace, classes: Clas
 
 @dataclass(frozen=True)
 class Cases:
-    """Cases to train and to validate on, and the candidate sets of both."""
+    """Cases to train and to validate on, the candidate sets of both, and the sets that soft targets speak of."""
 
     training: list[CachedCase]
     validation: list[CachedCase]
     table: CandidateTable
+    soft_sets: ClassSets = ()
 
     def essence(self) -> dict[str, Any]:
         """What a resumed run must find again."""
+        soft = [None if cached.soft_targets is None else cached.soft_targets.file.name for cached in self.training]
         return {"cases": [cached.image_file.name for cached in self.training],
-                "candidate_sets": self.table.table.astype(int).tolist()}
+                "candidate_sets": self.table.table.astype(int).tolist(), "soft_targets": soft if any(soft) else None}
 
 
 def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
@@ -136,11 +139,14 @@ def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
     if any(stage.pseudo_labels is not None for stage in recipe.resolved_stages()):
         for label in range(space.class_count):
             table.code({label})
+    soft_sets: ClassSets = ()
+    if any(uses_soft_targets(stage) for stage in recipe.resolved_stages()):
+        cached, soft_sets = with_soft_targets(cached, space, reporter)
     training = [one for one in cached if one.case.group not in validated]
     if not any(one.case.weight > 0 for one in training):
         raise UserError(f"{manifest.path}: no case left to train on")
     _tell_classes_without_voxels(training, space, reporter)
-    return Cases(training, [one for one in cached if one.case.group in validated], table)
+    return Cases(training, [one for one in cached if one.case.group in validated], table, soft_sets)
 
 
 def _tell_classes_without_voxels(cases: Sequence[CachedCase], label_space: LabelSpace, reporter: Reporter) -> None:

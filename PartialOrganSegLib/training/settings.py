@@ -171,3 +171,8 @@ class Stage(StageSettings):
     """A stage with all its settings."""
 
     name: str = "training"
+
+
+def uses_soft_targets(stage: StageSettings) -> bool:
+    """Whether a stage learns from the soft targets that cases have."""
+    return stage.losses.get("soft_targets", 0) > 0

@@ -68,7 +68,8 @@ class _Run:
         self.space = manifest.label_space
         even = [1.0] * self.space.class_count
         for stage in self.stages:
-            Objective(stage, self.space, even, teacher=True)  # wrong settings are told before anything is read
+            # Wrong settings are told before anything is read.
+            Objective(stage, self.space, even, teacher=True, soft_sets=[range(self.space.class_count)])
         self.start = build_start(recipe, self.space, device, processes, reporter)
         self.cases = read_cases(recipe, manifest, reporter)
         self.table = torch.from_numpy(self.cases.table.table)
@@ -109,9 +110,10 @@ class _Run:
         total = end + sum(later.steps for later in self.stages[self.stage + 1:])
         sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self.batch, end * self.batch)
         clock = time.monotonic()
-        for image, codes, _ in batches(sampler, self.step, end, recipe.batch_size, recipe.workers, self.processes):
+        for image, codes, _, soft in batches(sampler, self.step, end, recipe.batch_size, recipe.workers,
+                                             self.processes):
             waited = time.monotonic() - clock
-            figures = self._learn(sampler, image, codes)
+            figures = self._learn(sampler, image, codes, soft)
             self.step += 1
             seconds = time.monotonic() - clock
             log.time(seconds, waited)
@@ -132,9 +134,10 @@ class _Run:
                 return
             clock = time.monotonic()
 
-    def _learn(self, sampler: Any, image: torch.Tensor, codes: torch.Tensor) -> dict[str, float]:
+    def _learn(self, sampler: Any, image: torch.Tensor, codes: torch.Tensor,
+               soft: torch.Tensor | None) -> dict[str, float]:
         try:
-            return self.learner.step(self.step + 1, self.step - self.stage_start, image, codes)
+            return self.learner.step(self.step + 1, self.step - self.stage_start, image, codes, soft)
         except NotFiniteError as error:
             batch = ", ".join(sampler.describe(number) for number in batch_numbers(self.step, self.batch))
             rate = self.stages[self.stage].optimiser.learning_rate
@@ -178,7 +181,8 @@ class _Run:
             return
         stage = self.stages[number]
         shares = label_distribution(self.recipe, self.cases.training, stage, self.table) if needs_prior(stage) else None
-        self.learner.begin(stage, Objective(stage, self.space, shares, self.start.teacher is not None, self.reporter))
+        self.learner.begin(stage, Objective(stage, self.space, shares, self.start.teacher is not None, self.reporter,
+                                            self.cases.soft_sets))
         self.best = self._no_best(before=self.best.before)
 
     def _save(self, path: Path) -> None:
