@@ -17,12 +17,16 @@ from .scribble_states import result_of
 from .scribble_strokes import find_strokes, stroke_segments
 
 FULL, PARTIAL, SCRIBBLE, UNLABELLED = "full", "partial", "scribble", "unlabelled"  # as in a manifest
-_INCLUDED = "PartialOrganSeg.FineTune"  # attribute of a CT: "yes" or "no" once the user has decided
+# attributes of a CT: "yes" or "no" once the user has decided
+_INCLUDED, _MEASURED = "PartialOrganSeg.FineTune", "PartialOrganSeg.FineTuneMeasure"
 
 
 @dataclass(frozen=True)
 class SceneCase:
-    """A CT with its accepted organs and what strokes are drawn of (organs, background). Nodes are held by ID."""
+    """A CT with its accepted organs and what strokes are drawn of (organs, background). Nodes are held by ID.
+
+    `included`: it takes part in a run; `measured`: not to be learnt from, but to measure Dice on.
+    """
 
     volume_id: str
     name: str
@@ -31,6 +35,7 @@ class SceneCase:
     strokes_id: str
     drawn: tuple[str, ...]
     included: bool
+    measured: bool
 
     @property
     def labelled(self) -> bool:
@@ -73,7 +78,8 @@ class CaseList:
         decided = volume.GetAttribute(_INCLUDED)
         return SceneCase(volume.GetID(), volume.GetName(), result.GetID() if accepted else "", accepted,
                          strokes.GetID() if drawn else "", drawn,
-                         decided == "yes" if decided else bool(accepted or drawn))
+                         decided == "yes" if decided else bool(accepted or drawn),
+                         volume.GetAttribute(_MEASURED) == "yes")
 
     def _strokes_drawn(self, strokes: slicer.vtkMRMLSegmentationNode,
                        volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, ...]:
@@ -86,5 +92,10 @@ class CaseList:
 
 
 def include(volume_id: str, included: bool) -> None:
-    """Remembers with the CT whether it is learnt from."""
+    """Remembers with the CT whether it takes part."""
     slicer.mrmlScene.GetNodeByID(volume_id).SetAttribute(_INCLUDED, "yes" if included else "no")
+
+
+def measure(volume_id: str, measured: bool) -> None:
+    """Remembers with the CT whether it is kept for measuring."""
+    slicer.mrmlScene.GetNodeByID(volume_id).SetAttribute(_MEASURED, "yes" if measured else "no")

@@ -6,53 +6,67 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
 import slicer.util
+from slicer.i18n import tr as _
 
+from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.organs import BACKGROUND, LABEL_SPACES
 
 from .ct_file import CtFile, write_ct
 from .finetune_cases import SCRIBBLE, UNLABELLED, SceneCase, label_space_names
+from .job import Progress
 from .scribble_files import NOT_DRAWN, scribble_labelmap
 from .scribble_strokes import stroke_organs
 from .segment_table import row
+from .segment_voxels import segment_array
+from .written_cts import WrittenCts
 
-DATA, MANIFEST = "data", "manifest.yaml"
+DATA, STAGING, MANIFEST = "data", ".data.partial", "manifest.yaml"
 LONGEST_NAME = 60
 
 
-def write_cases(cases: Sequence[SceneCase], model: Sequence[str], run: Path) -> Path:
-    """Writes everything into RUN/data, which appears whole or not at all; returns the manifest.
+def write_cases(cases: Sequence[SceneCase], model: Sequence[str], run: Path,
+                written: WrittenCts) -> Generator[Progress, None, Path]:
+    """Writes everything into RUN/data, which appears whole or not at all; gives the manifest. A step is a case.
 
-    `model`: the start model's organs, in the order of its label values. The scene is left as it is. Raises OSError.
+    `model`: the start model's organs, in the order of its label values. The scene is left as it is. Raises OSError, and
+    UserError when a CT or what is known of it was deleted meanwhile.
     """
     space = label_space_names(model, cases)
-    staging = run / f".{DATA}.partial"
+    staging = run / STAGING
     staging.mkdir(parents=True)
     try:
-        names = file_names([case.name for case in cases])
-        entries = [_write_case(case, name, space, staging) for case, name in zip(cases, names, strict=True)]
+        entries = []
+        for case, name in zip(cases, case_names(cases), strict=True):
+            yield Progress(_("writing CTs"), len(entries), len(cases), None)
+            entries.append(_write_case(case, name, space, run, written))
         known = next((one.name for one in LABEL_SPACES.values() if list(one.names) == space), space)
         manifest = {"label_space": known, "datasets": [{"name": "scene", "cases": entries}]}
         text = json.dumps(manifest, indent=2, ensure_ascii=False)  # JSON is YAML, and Slicer has no YAML writer
         (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
         os.replace(staging, run / DATA)
-    except OSError:
+    finally:  # also when the work is cancelled between two steps
         shutil.rmtree(staging, ignore_errors=True)
-        raise
     return run / DATA / MANIFEST
 
 
+def case_names(cases: Sequence[SceneCase]) -> list[str]:
+    """What the cases are called in the manifest and in file names."""
+    return file_names([case.name for case in cases])
+
+
 def file_names(names: Sequence[str]) -> list[str]:
-    """Names that can be part of file names on every system, each once; blanks and all letters stay."""
+    """Names that can be part of file names on every system and of a list with commas, each once; blanks and all letters
+    stay."""
     found: list[str] = []
     for name in names:
-        base = re.sub(r'[\x00-\x1f/\\:*?"<>|.]+', "_", name)[:LONGEST_NAME].strip(" _") or "case"
+        base = re.sub(r'[\x00-\x1f/\\:*?"<>|.,]+', "_", name)[:LONGEST_NAME].strip(" _") or "case"
         number, free = 1, base
         while free.casefold() in map(str.casefold, found):
             number += 1
@@ -61,11 +75,14 @@ def file_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def _write_case(case: SceneCase, name: str, space: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Writes one case; returns its entry in the manifest."""
+def _write_case(case: SceneCase, name: str, space: Sequence[str], run: Path, written: WrittenCts) -> dict[str, Any]:
+    """Writes one case into the staging folder of RUN; returns its entry in the manifest."""
+    if None in map(slicer.mrmlScene.GetNodeByID, filter(None, (case.volume_id, case.segmentation_id, case.strokes_id))):
+        raise UserError(_("{ct}: the CT, its segmentation or its strokes were deleted.").format(ct=case.name))
     volume = slicer.mrmlScene.GetNodeByID(case.volume_id)
+    folder = run / STAGING
     image, label, kind = f"{name}.nrrd", f"{name} labels.nrrd", case.kind(space)
-    ct = write_ct(volume, folder / image)
+    ct = written.write(volume, folder / image, run / DATA / image)
     entry: dict[str, Any] = {"image": image, "name": name, "kind": kind}
     if kind == UNLABELLED:
         return entry
@@ -95,8 +112,7 @@ def _label(case: SceneCase, kind: str, space: Sequence[str], node: slicer.vtkMRM
         _draw(labels, case, node, value | {BACKGROUND: 0})
     segmentation = slicer.mrmlScene.GetNodeByID(case.segmentation_id) if case.accepted else None
     for organ in case.accepted:
-        mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, row(segmentation, organ).segment_id, node)
-        labels[mask > 0] = value[organ]
+        labels[segment_array(segmentation, row(segmentation, organ).segment_id, node)] = value[organ]
     meaning: dict[str, Any] = {}
     if kind == "partial":
         meaning["annotated"] = list(case.organs)

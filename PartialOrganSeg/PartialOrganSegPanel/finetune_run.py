@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from .parameters import FineTuneParameters
 
 PLAN, RESULT, LOG, MODEL = "plan.json", "result.json", "log.jsonl", "model"  # in a run's folder
 NEW, STARTED, FINISHED = "new", "started", "finished"
+REPLAY_WORDS = ("phantoms", "none")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as the library wants it
 
 
@@ -35,11 +37,14 @@ class DiceRow:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run came to. `better`: the new model is the one to go on with; `reason` says why, or why not."""
+    """What a finished run came to. `better`: the new model is the one to go on with; `reason` says why, or why not.
+    `start` is the start model's folder; `learnt` are the organs that the cases show."""
 
     rows: tuple[DiceRow, ...]
     better: bool
     reason: str
+    start: Path
+    learnt: tuple[str, ...]
 
 
 def state(run: Path | None) -> str:
@@ -57,7 +62,8 @@ def read_result(run: Path | None) -> RunResult | None:
         facts = json.loads((run / RESULT).read_text(encoding="utf-8"))
         rows = tuple(DiceRow(organ, one["group"] == "changed", one["before"], one["after"], one["measured_on"])
                      for organ, one in facts["dice"].items())
-        return RunResult(rows, facts["selected"] != "start", facts["reason"])
+        return RunResult(rows, facts["selected"] != "start", facts["reason"], Path(facts["start"]),
+                         tuple(facts["lineage"]["learnt"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -112,8 +118,16 @@ def name_reason(name: str) -> str:
     return ""
 
 
-def start_arguments(settings: FineTuneParameters, manifest: Path, run: Path) -> list[str]:
-    """The command that starts a run."""
+def replay_reason(replay: str) -> str:
+    """Why nothing can be replayed so; empty when it can."""
+    if replay in ("", *REPLAY_WORDS) or Path(replay).is_file():
+        return ""
+    return _("Replay: expected {words} or a manifest file, found {found}.").format(
+        words=", ".join(REPLAY_WORDS), found=replay)
+
+
+def start_arguments(settings: FineTuneParameters, manifest: Path, run: Path, measured: Sequence[str]) -> list[str]:
+    """The command that starts a run. `measured`: names of cases to measure Dice on instead of learning from them."""
     arguments = ["finetune", "--model", settings.model, "--data", str(manifest), "-o", str(run),
                  "--device", settings.device]
     if settings.minutes:
@@ -122,6 +136,14 @@ def start_arguments(settings: FineTuneParameters, manifest: Path, run: Path) -> 
         arguments += ["--name", settings.name.strip()]
     if settings.recipe.strip():
         arguments += ["--recipe", settings.recipe.strip()]
+    if settings.steps:
+        arguments += ["--steps", str(settings.steps)]
+    if settings.replay.strip():
+        arguments += ["--replay", settings.replay.strip()]
+    if not settings.measure:
+        arguments += ["--validate", "none"]
+    elif measured:
+        arguments += ["--validate", ",".join(measured)]
     return arguments
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
-from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.organs import WORD16
 
 from . import finetune_run as runs
-from .finetune_cases import CaseList, SceneCase, include, label_space_names
-from .finetune_export import write_cases
+from .finetune_before_after import BeforeAfter
+from .finetune_cases import CaseList, SceneCase, include, label_space_names, measure
+from .finetune_export import case_names, write_cases
 from .finetune_plots import Curves, PlotView, draw
-from .finetune_tables import fill_cases, fill_dice, prepare_cases, prepare_dice, ticked
-from .finetune_texts import expected_text, result_text, summary
+from .finetune_tables import CT, fill_cases, fill_dice, prepare_cases, prepare_dice, ticked
+from .finetune_texts import expected_text, result_text, summary, why_not_start
 from .job import Outcome
 from .models import ModelCard, installed_models
 from .models_install import Installation
@@ -25,6 +25,7 @@ from .models_licence import may_use
 from .parameters import Plot
 from .progress import ProgressStrip
 from .section import Section, offer
+from .written_cts import WrittenCts
 
 FORCE = "--force"  # the command's option, named in its error where it would help
 
@@ -37,11 +38,13 @@ class FineTuneSection(Section):
     def setup(self) -> None:
         self._run: Path | None = None  # the folder of the run that works
         self._arguments: list[str] = []
-        self._case_list, self._curves, self._plots = CaseList(), Curves(), PlotView()
+        self._case_list, self._written = CaseList(), WrittenCts()
+        self._curves, self._plots = Curves(), PlotView()
         self._cases: list[SceneCase] = []
         self._models: dict[str, ModelCard] = {}
         self._expected = ""
         self.strip = ProgressStrip(self.ui.finetuneProgress, self.panel.services.dialogs)
+        self._before_after = BeforeAfter(self.panel, self.ui, self.strip)
         prepare_cases(self.ui.caseTable)
         prepare_dice(self.ui.diceTable)
         self.ui.caseTable.connect("itemChanged(QTableWidgetItem*)", self._ticked)
@@ -49,7 +52,8 @@ class FineTuneSection(Section):
         self.ui.plotBox.connect("activated(int)", self._plot_chosen)
         self.ui.finetuneCollapsible.connect("contentsCollapsed(bool)", self._folded)
         for name, action in (("start", self._start_or_cancel), ("resume", self._resume), ("use", self._use),
-                             ("recipe", self._choose_recipe), ("folder", self._choose_folder)):
+                             ("recipe", self._choose_recipe), ("replay", self._choose_replay),
+                             ("folder", self._choose_folder)):
             getattr(self.ui, f"{name}Button").connect("clicked()", action)
 
     # --- moments of the section
@@ -69,12 +73,18 @@ class FineTuneSection(Section):
         self.ui.casesLabel.text = summary(self._cases)
         self.ui.folderEdit.text = settings.run or settings.folder or str(runs.default_folder())
         self.ui.folderEdit.toolTip = self.ui.folderEdit.text
-        for name in ("startModelBox", "newNameEdit", "minutesBox", "finetuneDeviceBox", "recipeEdit"):
+        for name in ("startModelBox", "newNameEdit", "minutesBox", "finetuneDeviceBox", "recipeEdit", "stepsBox",
+                     "replayEdit", "measureBox"):
             getattr(self.ui, name).enabled = self._run is None
         self._show_result()
         self._offer_buttons()
+        self._before_after.refresh(self._latest)
+
+    def node_removed(self, _node: slicer.vtkMRMLNode) -> None:
+        self._before_after.node_removed()
 
     def closing(self) -> None:
+        self._before_after.closing()
         run, self._run = self._run, None
         if run is not None:
             runs.forget_unplanned(run)
@@ -120,7 +130,8 @@ class FineTuneSection(Section):
     def _offer_buttons(self) -> None:
         working = self._run is not None
         self.ui.startButton.text = _("Cancel") if working else _("Start")
-        offer(self.ui.startButton, "" if working else self._why_not_start(),
+        offer(self.ui.startButton, "" if working else self.panel.busy or why_not_start(
+                  self._cases, self.panel.parameters.finetune, self._models),
               _("Ends the run; what it has learnt up to its last checkpoint is kept, and Resume goes on from there")
               if working else _("Writes the ticked CTs with their labels into a new run folder and learns from them in "
                                 "the background"))
@@ -128,25 +139,9 @@ class FineTuneSection(Section):
         offer(self.ui.useButton, self._why_not_use(),
               _("Installs the new model and chooses it in section Segment"))
         offer(self.ui.recipeButton, self.panel.busy, _("Chooses a recipe file"))
+        offer(self.ui.replayButton, self.panel.busy, _("Chooses a manifest of cases to replay"))
         offer(self.ui.folderButton, self.panel.busy,
               _("Chooses where new runs lie, or an earlier run to resume or to use"))
-
-    def _why_not_start(self) -> str:
-        """Why no run can be started now; empty when one can."""
-        settings = self.panel.parameters.finetune
-        if self.panel.busy:
-            return self.panel.busy
-        if not self._cases:
-            return _("There is no CT in the scene.")
-        if not self._included:
-            return _("Tick at least one CT.")
-        if not any(case.labelled for case in self._included):
-            return _("Nothing to learn from: accept an organ in section Review or draw a stroke in section Scribble.")
-        if settings.model not in self._models:
-            return _("No model is installed.")
-        if settings.recipe.strip() and not Path(settings.recipe.strip()).is_file():
-            return _("Recipe: there is no such file.")
-        return runs.name_reason(settings.name.strip())
 
     def _why_not_resume(self) -> str:
         if self._run is not None:
@@ -168,7 +163,8 @@ class FineTuneSection(Section):
     def _ticked(self, item: qt.QTableWidgetItem) -> None:
         found = ticked(item)
         if found is not None:
-            include(*found)
+            volume_id, column, checked = found
+            (include if column == CT else measure)(volume_id, checked)
             self.panel.refresh()
 
     def _model_chosen(self, index: int) -> None:
@@ -178,6 +174,11 @@ class FineTuneSection(Section):
         path = self.panel.services.dialogs.choose_file(_("Recipe"), _("Recipes (*.yaml *.yml)"))
         if path is not None:
             self.panel.parameters.finetune.recipe = str(path)
+
+    def _choose_replay(self) -> None:
+        path = self.panel.services.dialogs.choose_file(_("Cases to replay"), _("Manifests (*.yaml *.yml)"))
+        if path is not None:
+            self.panel.parameters.finetune.replay = str(path)
 
     def _choose_folder(self) -> None:
         folder = self.panel.services.dialogs.choose_folder(_("Folder for runs, or a run"))
@@ -212,17 +213,25 @@ class FineTuneSection(Section):
         settings = self.panel.parameters.finetune
         if not may_use(self._models[settings.model], self.panel.services.dialogs):
             return
-        run = None
         try:
-            run = runs.new_run_folder(Path(settings.folder) if settings.folder else runs.default_folder())
-            manifest = write_cases(self._included, self._organs(), run)
-        except (OSError, UserError) as error:
-            if run is not None:
-                shutil.rmtree(run, ignore_errors=True)
+            self._run = runs.new_run_folder(Path(settings.folder) if settings.folder else runs.default_folder())
+        except OSError as error:
             self.strip.say(str(error))
             return
-        settings.run = str(run)
-        self._launch(run, runs.start_arguments(settings, manifest, run))
+        settings.run, self._expected = str(self._run), ""
+        self.strip.started(_("Writing the CTs ..."))
+        cases = self._included
+        names = [name for case, name in zip(cases, case_names(cases), strict=True) if case.measured and case.labelled]
+        self.panel.run_steps(write_cases(cases, self._organs(), self._run, self._written), self.strip.progress,
+                             lambda manifest, outcome: self._cases_written(manifest, names, outcome))
+
+    def _cases_written(self, manifest: Path | None, measured: list[str], outcome: Outcome) -> None:
+        if outcome.state != "done":
+            self._arguments = []
+            self._ended(outcome)
+            return
+        settings = self.panel.parameters.finetune
+        self._launch(self._run, runs.start_arguments(settings, manifest, self._run, measured))
 
     def _resume(self) -> None:
         self._launch(self._latest, runs.resume_arguments(self._latest, self.panel.parameters.finetune.device))
@@ -264,6 +273,10 @@ class FineTuneSection(Section):
             runs.forget_unplanned(run)
             self.panel.parameters.finetune.run = ""
         self._expected = ""
+        if outcome.state == "done" and self.panel.parameters.compareVolume is None:
+            others = [case for case in self._cases if not case.included or case.measured] or self._cases
+            if others:
+                self.panel.parameters.compareVolume = slicer.mrmlScene.GetNodeByID(others[0].volume_id)
         self.strip.ended(outcome, "\n".join(lines))
 
     # --- the new model

@@ -11,14 +11,18 @@ from PartialOrganSegLib.organs import BACKGROUND
 
 from .finetune_cases import FULL, PARTIAL, SCRIBBLE, UNLABELLED, SceneCase
 from .finetune_run import DiceRow
+from .organ_table import Cell, prepare, put
 
-CT, KIND = range(2)
+CT, KIND, MEASURE = range(3)
 ORGAN, BEFORE, AFTER, CHANGE = range(4)
 
 
 def prepare_cases(table: qt.QTableWidget) -> None:
     """Headers and widths, once."""
-    _prepare(table, [_("CT"), _("Annotation")], stretched=(CT, KIND))
+    prepare(table, [_("CT"), _("Annotation"), _("Measure")], stretched=(CT, KIND))
+    table.horizontalHeaderItem(MEASURE).setToolTip(
+        _("Ticked CTs are not learnt from: Dice before and after is measured on them. Without a tick a quarter of the "
+          "CTs is taken for that, or slabs of a few"))
 
 
 def fill_cases(table: qt.QTableWidget, cases: Sequence[SceneCase], space: Sequence[str], fixed: bool) -> None:
@@ -26,19 +30,27 @@ def fill_cases(table: qt.QTableWidget, cases: Sequence[SceneCase], space: Sequen
     table.blockSignals(True)
     table.setRowCount(len(cases))
     for index, case in enumerate(cases):
-        name = _cell(table, index, CT, case.name, case.name)
-        name.setData(qt.Qt.UserRole, case.volume_id)
-        name.setFlags(qt.Qt.ItemIsUserCheckable if fixed else qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled)
-        name.setCheckState(qt.Qt.Checked if case.included else qt.Qt.Unchecked)
+        name = put(table, index, CT, Cell(case.name, case.name))
+        _tick(name, case.volume_id, case.included, not fixed)
         text = kind_text(case, space)
-        _cell(table, index, KIND, text, text)
+        put(table, index, KIND, Cell(text, text))
+        can = case.included and case.labelled
+        tip = _("Measure Dice on this CT instead of learning from it") if can else \
+            _("Dice can be measured on ticked CTs with accepted organs or strokes")
+        _tick(put(table, index, MEASURE, Cell("", tip)), case.volume_id, can and case.measured, can and not fixed)
     table.blockSignals(False)
 
 
-def ticked(item: qt.QTableWidgetItem) -> tuple[str, bool] | None:
-    """The CT (node ID) of a cell's tick box and whether it is ticked, None for another cell."""
+def _tick(item: qt.QTableWidgetItem, volume_id: str, checked: bool, enabled: bool) -> None:
+    item.setData(qt.Qt.UserRole, volume_id)
+    item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled if enabled else qt.Qt.ItemIsUserCheckable)
+    item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
+
+
+def ticked(item: qt.QTableWidgetItem) -> tuple[str, int, bool] | None:
+    """The CT (node ID) and column of a tick box and whether it is ticked, None for a cell without one."""
     volume_id = item.data(qt.Qt.UserRole)
-    return (volume_id, item.checkState() == qt.Qt.Checked) if volume_id else None
+    return (volume_id, item.column(), item.checkState() == qt.Qt.Checked) if volume_id else None
 
 
 def kind_text(case: SceneCase, space: Sequence[str]) -> str:
@@ -53,7 +65,7 @@ def kind_text(case: SceneCase, space: Sequence[str]) -> str:
 
 def prepare_dice(table: qt.QTableWidget) -> None:
     """Headers and widths, once."""
-    _prepare(table, [_("Organ"), _("Before"), _("After"), _("Change")], stretched=(ORGAN,))
+    prepare(table, [_("Organ"), _("Before"), _("After"), _("Change")], stretched=(ORGAN,))
 
 
 def fill_dice(table: qt.QTableWidget, rows: Sequence[DiceRow]) -> None:
@@ -65,30 +77,6 @@ def fill_dice(table: qt.QTableWidget, rows: Sequence[DiceRow]) -> None:
             organ=row.organ.replace("_", " "), group=group, what=row.measured_on)
         texts = (row.organ.replace("_", " "), f"{row.before:.3f}", f"{row.after:.3f}", f"{row.after - row.before:+.3f}")
         for column, text in enumerate(texts):
-            cell = _cell(table, index, column, text, tip)
             font = qt.QFont()
             font.setBold(row.changed)
-            cell.setFont(font)
-            if column != ORGAN:
-                cell.setData(qt.Qt.TextAlignmentRole, int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
-
-
-def _prepare(table: qt.QTableWidget, titles: Sequence[str], stretched: Sequence[int]) -> None:
-    table.setColumnCount(len(titles))
-    table.setHorizontalHeaderLabels(list(titles))
-    header = table.horizontalHeader()
-    for column in range(len(titles)):
-        fits = qt.QHeaderView.Stretch if column in stretched else qt.QHeaderView.ResizeToContents
-        header.setSectionResizeMode(column, fits)
-    table.verticalHeader().setVisible(False)
-    table.verticalHeader().setDefaultSectionSize(22)
-
-
-def _cell(table: qt.QTableWidget, row: int, column: int, text: str, tip: str) -> qt.QTableWidgetItem:
-    item = table.item(row, column)
-    if item is None:
-        item = qt.QTableWidgetItem()
-        table.setItem(row, column, item)
-    item.setText(text)
-    item.setToolTip(tip)
-    return item
+            put(table, index, column, Cell(text, tip, number=column != ORGAN)).setFont(font)

@@ -11,6 +11,8 @@ from typing import Any
 from PartialOrganSegLib.models.folders import METADATA_FILE, model_folders
 from PartialOrganSegLib.organs import Code, Organ
 
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what damaged metadata lead to
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -32,13 +34,14 @@ def installed_models() -> dict[str, ModelCard]:
     cards = {}
     for name, folder in model_folders().items():
         try:
-            cards[name] = _card(name, folder)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            cards[name] = read_card(name, folder)
+        except UNREADABLE:
             continue
     return cards
 
 
-def _card(name: str, folder: Path) -> ModelCard:
+def read_card(name: str, folder: Path) -> ModelCard:
+    """The card of a model's folder. Raises one of `UNREADABLE` for metadata that say no such thing."""
     metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
     own = metadata["partialorganseg"]
     licences = {part: str(text) for part, text in own["licences"].items()}

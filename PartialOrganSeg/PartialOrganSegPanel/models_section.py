@@ -1,16 +1,17 @@
-"""Section Models: the installed ones with licence, label space and figures; install and verify."""
+"""Section Models: the installed ones with licence, label space and figures; install, verify and remove."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
 from .job import Outcome
 from .models import installed_models
 from .models_install import Installation, short_digests
+from .models_remove import remove_model, why_not_remove
 from .models_text import card_html
+from .organ_table import Cell, prepare, put
 from .progress import ProgressStrip
 from .section import Section, offer
 
@@ -29,19 +30,14 @@ class ModelsSection(Section):
         self._verified: list[str] = []
         self.strip = ProgressStrip(self.ui.modelsProgress, self.panel.services.dialogs)
         table = self.ui.modelTable
-        table.setColumnCount(4)
-        table.setHorizontalHeaderLabels([_("Model"), _("Version"), _("Organs"), _("Licence")])
-        for column in (NAME, VERSION, ORGANS):
-            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
-        table.horizontalHeader().setSectionResizeMode(LICENCE, qt.QHeaderView.Stretch)
-        table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(22)
+        prepare(table, [_("Model"), _("Version"), _("Organs"), _("Licence")], stretched=(LICENCE,))
         table.connect("itemSelectionChanged()", self._show_card)
         self.ui.sourceEdit.connect("textChanged(QString)", self._typed)
         self.ui.checksumEdit.connect("textChanged(QString)", self._typed)
         self.ui.fileButton.connect("clicked()", self._choose_file)
         self.ui.installModelButton.connect("clicked()", self._install_or_cancel)
         self.ui.verifyButton.connect("clicked()", self._verify)
+        self.ui.removeButton.connect("clicked()", self._remove)
 
     # --- moments
 
@@ -58,6 +54,8 @@ class ModelsSection(Section):
         offer(self.ui.fileButton, self.panel.busy, _("Chooses the zip file of a model"))
         why = self.panel.busy or ("" if self._selected else _("Select a model first."))
         offer(self.ui.verifyButton, why, _("Compares every file of the selected model with its checksum"))
+        offer(self.ui.removeButton, why or why_not_remove(self._models[self._selected]),
+              _("Deletes the selected model, after a question"))
 
     def closing(self) -> None:
         self._running = ""
@@ -82,9 +80,7 @@ class ModelsSection(Section):
         for row, card in enumerate(self._models.values()):
             for column, text in ((NAME, card.name), (VERSION, card.version), (ORGANS, str(len(card.organs))),
                                  (LICENCE, card.licence)):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(text)
-                table.setItem(row, column, item)
+                put(table, row, column, Cell(text, text))
         table.blockSignals(False)
         self._select(selected if selected in self._models else next(iter(self._models), ""))
 
@@ -149,3 +145,19 @@ class ModelsSection(Section):
         self._running = ""
         said = _("{names}: every file is as its checksum says.").format(names=", ".join(self._verified))
         self.strip.ended(outcome, said if outcome.state == "done" else short_digests(outcome.message))
+
+    # --- remove
+
+    def _remove(self) -> None:
+        card = self._models[self._selected]
+        question = _("Remove the model {name} {version}? Its folder is deleted:\n{folder}").format(
+            name=card.name, version=card.version, folder=card.folder)
+        if self.panel.services.dialogs.ask(_("Remove"), question, [("remove", _("Remove"))]) != "remove":
+            return
+        try:
+            remove_model(card)
+            self.strip.say(_("Removed: {name} {version}.").format(name=card.name, version=card.version))
+        except OSError as error:
+            self.strip.say(str(error))
+        self.panel.section("Segment").models_changed()
+        self.panel.refresh()

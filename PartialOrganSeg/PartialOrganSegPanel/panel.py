@@ -16,6 +16,7 @@ from .job import Job, Outcome, Progress
 from .parameters import Parameters
 from .section import Section
 from .services import Services
+from .steps import Steps, Work
 
 RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
 
@@ -31,7 +32,7 @@ class Panel(VTKObservationMixin):
         self.logic = logic
         self.services = services or Services()
         self.parameters: Parameters | None = None
-        self.job: Job | None = None
+        self.job: Job | Steps | None = None
         self._gui_tags: list[Any] = []
         self._refreshing = self._stale = False
         self.missing: list[Need] = []
@@ -131,6 +132,18 @@ class Panel(VTKObservationMixin):
             self.job = None
         for section in self.sections:
             section.closing()
+
+    def run_steps(self, work: Work, on_progress: Callable[[Progress], None],
+                  on_end: Callable[[Any, Outcome], None]) -> None:
+        """Does `work` in this process as the panel's one run; `on_end` gets what it returned, and its outcome."""
+        def end(outcome: Outcome) -> None:
+            self.job = None
+            on_end(steps.value, outcome)
+            self.refresh()
+
+        self.job = steps = Steps(work, on_progress, end)
+        steps.start()
+        self.refresh()
 
     # --- the scene
 

@@ -65,14 +65,18 @@ class ScribbleParameters:
 
 @parameterPack
 class FineTuneParameters:
-    """Section Fine-tune. `minutes` 0: as long as the library thinks right. `name`: the new model's, `recipe`: a file;
-    both may be empty. `folder` holds the runs; `run` is the folder of the latest one."""
+    """Section Fine-tune. `minutes` 0: as long as the library thinks right; `steps` above 0 instead. `name`: the new
+    model's, `recipe`: a file, `replay`: phantoms, none or a manifest; all may be empty. `measure`: Dice before and
+    after. `folder` holds the runs; `run` is the folder of the latest one."""
 
     model: str = "embedded"
     name: str = ""
     minutes: Annotated[float, WithinRange(0.0, 1440.0)] = 0.0
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     recipe: str = ""
+    steps: Annotated[int, WithinRange(0, 100000)] = 0
+    replay: str = ""
+    measure: bool = True
     folder: str = ""
     run: str = ""
     plot: Plot = Plot.LOSS
@@ -80,10 +84,12 @@ class FineTuneParameters:
 
 @parameterNodeWrapper
 class Parameters:
-    """`inputVolume` is the CT at hand and `segmentation` its segmentation, for all sections."""
+    """`inputVolume` is the CT at hand and `segmentation` its segmentation, for all sections; `compareVolume` is the CT
+    that section Fine-tune shows before and after."""
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode
     segmentation: slicer.vtkMRMLSegmentationNode
+    compareVolume: slicer.vtkMRMLScalarVolumeNode
     segment: SegmentParameters
     review: ReviewParameters
     scribble: ScribbleParameters

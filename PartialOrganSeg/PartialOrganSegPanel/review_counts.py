@@ -106,6 +106,13 @@ def overlap(segment: slicer.vtkSegment, other: slicer.vtkSegment) -> int:
     return int(np.count_nonzero(mask_in(segment, extent) & mask_in(other, extent)))
 
 
+def dice(segment: slicer.vtkSegment, other: slicer.vtkSegment) -> float | None:
+    """Dice of two segments on one grid, None when both are empty."""
+    sizes = [layer_counts(image).get(one.GetLabelValue(), EMPTY).voxels if (image := labelmap(one)) else 0
+             for one in (segment, other)]
+    return 2 * overlap(segment, other) / sum(sizes) if sum(sizes) else None
+
+
 def voxel_ml(segmentation: slicer.vtkMRMLSegmentationNode, segment: slicer.vtkSegment) -> float:
     """Volume of a voxel of the segment in ml, as displayed: under its linear transform. 0 for an empty segment."""
     image = labelmap(segment)

@@ -21,6 +21,7 @@ from .review_logic import DECIDED, accepted_organs
 from .review_prediction import prediction_node
 from .review_record import read_record
 from .segment_table import row, rows
+from .segment_voxels import segment_array
 
 COLUMNS = ("ct", "segmentation", "organ", "state", "active_seconds", "predicted_voxels", "voxels", "added_voxels",
            "removed_voxels", "predicted_ml", "ml", "dice_prediction_now", "dice_prediction_accepted")
@@ -89,8 +90,7 @@ def write_accepted(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.
             node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         array = slicer.util.arrayFromVolume(node)
         for organ, value in zip(annotated, values, strict=True):
-            segment_id = row(segmentation, organ).segment_id
-            array[slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, node) > 0] = value
+            array[segment_array(segmentation, row(segmentation, organ).segment_id, node)] = value
         slicer.util.arrayFromVolumeModified(node)
         write_ct(node, path)
     finally:
@@ -105,11 +105,12 @@ def write_case(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkM
     Raises OSError and UserError as `write_accepted`.
     """
     name = re.sub(r"[^\w.-]+", "_", volume.GetName()).strip("._") or "case"
-    ct = write_ct(volume, folder / f"{name}.nrrd")
-    annotated = write_accepted(segmentation, volume, ct, folder / f"{name}_label.nrrd", space)
+    image, label = f"{name}.nrrd", f"{name}_label.nrrd"
+    with whole_file(folder / image) as new_image, whole_file(folder / label) as new_label:
+        annotated = write_accepted(segmentation, volume, write_ct(volume, new_image), new_label, space)
     manifest = {"label_space": space.name if space.name in LABEL_SPACES else list(space.names), "datasets": [{
         "name": name, "root": ".", "kind": "partial", "annotated": annotated,
-        "cases": [{"image": f"{name}.nrrd", "label": f"{name}_label.nrrd"}]}]}
+        "cases": [{"image": image, "label": label}]}]}
     path = folder / f"{name}.yaml"
     with whole_file(path) as temporary:  # JSON is YAML, and Slicer has no YAML writer
         temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -13,7 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from .review_counts import labelmap, mask_in, on_grid_of
 from .segment_table import OrganRow, rows
-from .segmentation_result import BINARY
+from .segmentation_result import BINARY, SCALARS
 
 ROLE = "PartialOrganSeg.prediction"  # of the node reference; also the attribute that marks the hidden node
 
@@ -101,5 +101,7 @@ def _image_of(mask: np.ndarray, like: slicer.vtkOrientedImageData) -> slicer.vtk
     image.SetOrigin(like.GetOrigin())
     image.SetSpacing(like.GetSpacing())
     image.SetExtent(like.GetExtent())
-    image.GetPointData().SetScalars(numpy_to_vtk(mask.ravel().astype(np.uint8), deep=True))
+    scalars = numpy_to_vtk(mask.ravel().astype(np.uint8), deep=True)
+    scalars.SetName(SCALARS)
+    image.GetPointData().SetScalars(scalars)
     return image

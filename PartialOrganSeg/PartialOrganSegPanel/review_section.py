@@ -15,7 +15,7 @@ from slicer.util import VTKObservationMixin
 
 from PartialOrganSegLib.errors import UserError
 
-from . import review_table
+from . import organ_table, review_table
 from .review_counts import voxel_ml
 from .review_export import reference_volume, reviewed_segmentations, write_case, write_table
 from .review_logic import Review
@@ -173,7 +173,7 @@ class ReviewSection(Section, VTKObservationMixin):
         self._show()
 
     def _selected_in_table(self) -> None:
-        segment_id = review_table.chosen(self.ui.organTable)
+        segment_id = organ_table.chosen(self.ui.organTable)
         if segment_id and segment_id != self._current:
             self._select(segment_id)
 
@@ -224,10 +224,11 @@ class ReviewSection(Section, VTKObservationMixin):
         self.ui.progressLabel.text = progress_text(node, review)
         self._offer_buttons()
 
-    def _line(self, row: OrganRow) -> review_table.TableLine:
+    def _line(self, row: OrganRow) -> organ_table.OrganLine:
         segment, record = self._review.segment(row.segment_id), self._review.record(row.segment_id)
         ml = record.voxels * voxel_ml(self._review.segmentation, segment) if record else None
-        return review_table.TableLine(row.segment_id, segment.GetName(), segment.GetColor(), ml, row.checks, row.state)
+        return review_table.review_line(row.segment_id, segment.GetName(), segment.GetColor(), ml, row.checks,
+                                        row.state)
 
     def _offer_buttons(self) -> None:
         why = reasons(self._review, self._current)

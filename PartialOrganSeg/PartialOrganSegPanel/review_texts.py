@@ -32,7 +32,8 @@ def organ_text(review: Review, segment_id: str) -> str:
     parts = [_("{organ}: {minutes}:{seconds:02d} min").format(
         organ=review.segment(segment_id).GetName(), minutes=minutes, seconds=seconds)]
     if row.predicted_ml is not None:
-        parts.append(_("predicted {ml:.1f} ml").format(ml=row.predicted_ml))
+        parts.append(_("predicted {ml:.1f} ml by {model}").format(ml=row.predicted_ml, model=row.model) if row.model
+                     else _("predicted {ml:.1f} ml").format(ml=row.predicted_ml))
     if record.added is None:
         parts.append(_("changes unknown: the prediction was not saved with it"))
     elif record.added == record.removed == 0:

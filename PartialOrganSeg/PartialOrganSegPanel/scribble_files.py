@@ -22,6 +22,7 @@ from PartialOrganSegLib.organs import BACKGROUND, LABEL_SPACES
 from .ct_file import RIGHT_ANGLE, CtFile, write_ct
 from .review_counts import labelmap, voxel_array
 from .scribble_strokes import stroke_organs, stroke_segments
+from .segment_voxels import grid_shift
 from .segmentation_result import BINARY
 
 NOT_DRAWN = 255  # as in PartialOrganSegLib.formats.strokes, which cannot be imported without pydantic
@@ -54,15 +55,11 @@ def _layer_on(volume: slicer.vtkMRMLScalarVolumeNode, strokes: slicer.vtkMRMLSeg
               drawn: Iterable[slicer.vtkSegment]) -> slicer.vtkOrientedImageData | None:
     """The segments' one layer if it lies on the volume's very voxels; much quicker than merging the segments."""
     images = list({labelmap(segment) for segment in drawn})
-    if len(images) != 1 or strokes.GetTransformNodeID() != volume.GetTransformNodeID():
+    if len(images) != 1 or grid_shift(images[0], strokes, volume) != (0, 0, 0):
         return None
-    own, its = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(own)
-    images[0].GetImageToWorldMatrix(its)
     size, extent = volume.GetImageData().GetDimensions(), images[0].GetExtent()
     inside = all(low >= 0 and high < length for low, high, length in zip(extent[::2], extent[1::2], size, strict=True))
-    same = np.allclose(slicer.util.arrayFromVTKMatrix(own), slicer.util.arrayFromVTKMatrix(its), atol=1e-4)
-    return images[0] if inside and same else None
+    return images[0] if inside else None
 
 
 def _merged_on(volume: slicer.vtkMRMLScalarVolumeNode, strokes: slicer.vtkMRMLSegmentationNode,
@@ -201,8 +198,8 @@ def write_case(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLSc
     """Writes CT, label map and a manifest of this one case into `folder`; returns the manifest. Raises OSError."""
     name = re.sub(r"[^\w.-]+", "_", volume.GetName()).strip("._") or "case"
     image, label = f"{name}.nrrd", f"{name}_scribble.nrrd"
-    ct = write_ct(volume, folder / image)
-    write_scribble(strokes, volume, ct, folder / label)
+    with whole_file(folder / image) as new_image, whole_file(folder / label) as new_label:
+        write_scribble(strokes, volume, write_ct(volume, new_image), new_label)
     organs = stroke_organs(strokes)
     space = next((space.name for space in LABEL_SPACES.values() if space.names == organs), list(organs))
     manifest = {"label_space": space, "datasets": [{"name": name, "root": ".", "cases": [case_entry(image, label)]}]}

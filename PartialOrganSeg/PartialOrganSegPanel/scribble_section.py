@@ -13,7 +13,7 @@ from slicer.util import VTKObservationMixin
 
 from PartialOrganSegLib.organs import BACKGROUND
 
-from . import scribble_table
+from . import organ_table, scribble_table
 from .scribble_at_hand import AtHand
 from .scribble_counts import StrokeCounts, annotation_cost, count_strokes, slice_at_hand
 from .scribble_editor import ERASE, PAINT, StrokeEditor
@@ -186,18 +186,18 @@ class ScribbleSection(Section, VTKObservationMixin):
         self.editor.set_brush(self.panel.parameters.scribble.brushMm)
         self._slice = slice_at_hand(volume) if readable else None
         lines = [self._line(one, colour) for one, colour in self.at_hand.colours.items()]
-        scribble_table.fill(self.ui.strokeTable, lines, name)
+        organ_table.fill(self.ui.strokeTable, lines, name)
         cost = annotation_cost(self._counts, volume, self.at_hand.result) if readable else None
         self.ui.drawnLabel.text = drawn_text(self._counts, len(lines) - 1)
         self.ui.costLabel.text = cost_text(cost)
         self.ui.costLabel.setVisible(cost is not None)
         self._offer_buttons(name)
 
-    def _line(self, name: str, colour: tuple[int, int, int]) -> scribble_table.StrokeLine:
+    def _line(self, name: str, colour: tuple[int, int, int]) -> organ_table.OrganLine:
         slices = self._counts.of.get(name, {})
         title = _("background") if name == BACKGROUND else name.replace("_", " ")
-        return scribble_table.StrokeLine(name, title, colour, sorted(slices), self._counts.voxels(name),
-                                         slices.get(self._slice, 0))
+        return scribble_table.stroke_line(name, title, colour, sorted(slices), self._counts.voxels(name),
+                                          slices.get(self._slice, 0))
 
     def _offer_buttons(self, name: str) -> None:
         why = reasons(self.at_hand.volume, self.at_hand.strokes, self._counts, name, self._following(name))
@@ -218,7 +218,7 @@ class ScribbleSection(Section, VTKObservationMixin):
     # --- drawing
 
     def _selected(self) -> None:
-        name = scribble_table.chosen(self.ui.strokeTable)
+        name = organ_table.chosen(self.ui.strokeTable)
         if name:
             self._choose(name)
 

@@ -19,6 +19,7 @@ from PartialOrganSegLib.organs import BACKGROUND, Organ
 
 from .segment_table import tag
 from .segmentation_result import BINARY
+from .subject_hierarchy import stand_beside
 
 BACKGROUND_COLOUR = (255, 0, 255)  # no organ has it, and no tissue
 _STROKE = "PartialOrganSeg.Stroke"  # an organ's name or BACKGROUND
@@ -83,10 +84,7 @@ def new_strokes(volume: slicer.vtkMRMLScalarVolumeNode, organs: Sequence[Organ])
     for organ in organs:
         _add_segment(node, organ.name, organ.colour, [organ.name for organ in organs])
     _add_segment(node, BACKGROUND, BACKGROUND_COLOUR, [organ.name for organ in organs])
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    beside, item = hierarchy.GetItemByDataNode(volume), hierarchy.GetItemByDataNode(node)
-    if beside and item:
-        hierarchy.SetItemParent(item, hierarchy.GetItemParent(beside))
+    stand_beside(node, volume)
     return node
 
 

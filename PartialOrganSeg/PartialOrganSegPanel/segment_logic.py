@@ -23,14 +23,15 @@ from .segmentation_result import ResultError, import_result
 class SegmentRun:
     """One run for one CT. Nodes are held by ID, since users delete and rename them while it works.
 
-    `organs` are the model's; `chosen` their names, empty for all. `target_id`: the segmentation whose organs are
-    replaced, None for a new one. Make it with `prepare`, give `arguments` to the command and events to `on_result`;
-    then `finish`.
+    `model` and `organs` are the model's; `chosen` names some of these, empty for all. `target_id`: the segmentation
+    whose organs are replaced, None for a new one. Make it with `prepare`, give `arguments` to the command and events to
+    `on_result`; then `finish`.
     """
 
     volume_id: str
     folder: Path
     ct: CtFile
+    model: str
     organs: tuple[Organ, ...]
     arguments: list[str]
     target_id: str | None = None
@@ -50,7 +51,7 @@ class SegmentRun:
                      "--no-preview"]
         if chosen:
             arguments += ["--organs", ",".join(chosen)]
-        return cls(volume.GetID(), folder, ct, organs, arguments, target.GetID() if target else None)
+        return cls(volume.GetID(), folder, ct, model, organs, arguments, target.GetID() if target else None)
 
     def on_result(self, event: dict[str, Any]) -> None:
         """Keeps the event that lists the files; the last one of a run only counts."""
@@ -65,14 +66,14 @@ class SegmentRun:
         if not self.result:
             raise ResultError(_("The run gave no result."))
         target = slicer.mrmlScene.GetNodeByID(self.target_id) if self.target_id else None
-        reports = {report["organ"]: report for report in self.result["organs"]}
+        reports = {report["organ"]: report | {"model": self.model} for report in self.result["organs"]}
         return import_result(Path(self.result["files"]["segmentation"]), volume, self.ct, self.organs, reports, target)
 
     def summary(self, outcome: Outcome) -> str:
         """What a user reads after a good run."""
         found = [report["organ"] for report in self.result["organs"] if report["volume_ml"]]
-        lines = [_("{found} of {all} organs found in {seconds:.0f} s.").format(
-            found=len(found), all=len(self.result["organs"]), seconds=self.result["seconds"])]
+        lines = [_("{found} of {all} organs found by {model} in {seconds:.0f} s.").format(
+            found=len(found), all=len(self.result["organs"]), model=self.model, seconds=self.result["seconds"])]
         return "\n".join([*lines, *filter(None, [self.ct.note]), *map(self.told, outcome.warnings)])
 
     def told(self, message: str) -> str:

@@ -14,6 +14,9 @@ PREDICTED, EDITED, SCRIBBLED, ACCEPTED, ABSENT = "predicted", "edited", "scribbl
 STATES = (PREDICTED, EDITED, SCRIBBLED, ACCEPTED, ABSENT)
 
 _ORGAN, _STATE, _REPORT = "PartialOrganSeg.Organ", "PartialOrganSeg.State", "PartialOrganSeg.Report"
+# tags that the DICOM SEG export takes over: who made a segment
+_ALGORITHM_TYPE, _ALGORITHM_NAME = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
+_BY = {PREDICTED: "AUTOMATIC", EDITED: "SEMIAUTOMATIC"}  # other states leave it as it is
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,11 @@ class OrganRow:
     entropy: float | None = None
     predicted_ml: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        """The model that predicted it, empty when that is not known."""
+        return self.facts.get("model", "")
 
 
 def rows(segmentation: slicer.vtkMRMLSegmentationNode) -> list[OrganRow]:
@@ -57,13 +65,18 @@ def mark_predicted(segment: slicer.vtkSegment, organ: str, report: dict[str, Any
     # Quoted, because the file format separates tags by characters that sentences have.
     segment.SetTag(_REPORT, quote(json.dumps(report)))
     segment.SetTag(_STATE, PREDICTED)
+    segment.SetTag(_ALGORITHM_TYPE, _BY[PREDICTED])
+    segment.SetTag(_ALGORITHM_NAME, " ".join(filter(None, ("PartialOrganSeg", report.get("model", "")))))
 
 
 def set_state(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, state: str) -> None:
     """Changes a segment's state. Raises ValueError for one that is not among `STATES`."""
     if state not in STATES:
         raise ValueError(f"state: expected one of {', '.join(STATES)}, found '{state}'")
-    segmentation.GetSegmentation().GetSegment(segment_id).SetTag(_STATE, state)
+    segment = segmentation.GetSegmentation().GetSegment(segment_id)
+    segment.SetTag(_STATE, state)
+    if state in _BY:
+        segment.SetTag(_ALGORITHM_TYPE, _BY[state])
 
 
 def tag(segment: slicer.vtkSegment, name: str) -> str:

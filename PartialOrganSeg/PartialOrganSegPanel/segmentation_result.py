@@ -13,9 +13,11 @@ from PartialOrganSegLib.organs import Organ
 
 from .ct_file import CtFile
 from .segment_table import mark_predicted, rows
+from .subject_hierarchy import stand_beside
 from .terminology import terminology_tag
 
 BINARY = "Binary labelmap"  # vtkSegmentationConverter's name of the representation
+SCALARS = "ImageScalars"  # VTK's name of an image's voxels; a segment with others is empty to the DICOM SEG export
 
 
 class ResultError(Exception):
@@ -35,10 +37,29 @@ def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile
                   reports: Mapping[str, Mapping[str, Any]],
                   target: slicer.vtkMRMLSegmentationNode | None = None) -> slicer.vtkMRMLSegmentationNode:
     """The segmentation node that holds the result for `organs`: `target`, whose segments of these organs are replaced,
-    or a new one. Organs without a voxel become empty segments, so that they can be drawn or marked as absent.
+    or a new one. `reports`: what the run said of each organ. Its description names the models that predicted.
 
     Raises ResultError before anything in the scene has changed.
     """
+    staged = read_result(path, volume, ct, organs, reports)
+    for organ in staged.GetSegmentIDs():
+        mark_predicted(staged.GetSegment(organ), organ, dict(reports[organ]))
+    node = target
+    if target is None:
+        node = new_node(volume, ct, staged, _("{ct} segmentation").format(ct=volume.GetName()))
+    else:
+        _replace(target.GetSegmentation(), staged, {one.organ: one.segment_id for one in rows(target)})
+        del staged  # its end takes its segments out of the layer they share with the target's ...
+        target.GetSegmentation().CollapseBinaryLabelmaps(False)  # ... and this puts them into one again
+    models = dict.fromkeys(one.model for one in rows(node) if one.model)
+    node.SetDescription(_("Predicted by {models}").format(models=", ".join(models)) if models else "")
+    return node
+
+
+def read_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, organs: Sequence[Organ],
+                reports: Mapping[str, Mapping[str, Any]]) -> slicer.vtkSegmentation:
+    """The segments of the organs in `reports`, with codes and in the order of `organs`. Organs without a voxel become
+    empty segments, so that they can be drawn or marked as absent. Raises ResultError."""
     if ct.follows_volume and tuple(volume.GetImageData().GetDimensions()) != ct.size:
         raise ResultError(_("The CT was changed during the run; its result was dropped."))
     staged = _read(path, ct) if any(report["volume_ml"] for report in reports.values()) else _nothing()
@@ -46,15 +67,8 @@ def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile
         if staged.GetSegment(organ.name) is None:
             staged.AddEmptySegment(organ.name, organ.title, [c / 255 for c in organ.colour])
         staged.SetSegmentIndex(organ.name, number)
-        segment = staged.GetSegment(organ.name)
-        segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), terminology_tag(organ))
-        mark_predicted(segment, organ.name, dict(reports[organ.name]))
-    if target is None:
-        return _new_node(volume, ct, staged)
-    _replace(target.GetSegmentation(), staged, {one.organ: one.segment_id for one in rows(target)})
-    del staged  # its end takes its segments out of the layer they share with the target's ...
-    target.GetSegmentation().CollapseBinaryLabelmaps(False)  # ... and this puts them into one again
-    return target
+        staged.GetSegment(organ.name).SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), terminology_tag(organ))
+    return staged
 
 
 def _replace(segmentation: slicer.vtkSegmentation, staged: slicer.vtkSegmentation, earlier: Mapping[str, str]) -> None:
@@ -88,24 +102,21 @@ def _read(path: Path, ct: CtFile) -> slicer.vtkSegmentation:
     for segment_id in segmentation.GetSegmentIDs():
         labelmap = segmentation.GetSegment(segment_id).GetRepresentation(BINARY)
         labelmap.SetGeometryFromImageToWorldMatrix(ct.ijk_to_ras)
+        labelmap.GetPointData().GetScalars().SetName(SCALARS)
     return segmentation
 
 
-def _new_node(volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile,
-              segmentation: slicer.vtkSegmentation) -> slicer.vtkMRMLSegmentationNode:
+def new_node(volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, segmentation: slicer.vtkSegmentation,
+             name: str) -> slicer.vtkMRMLSegmentationNode:
+    """A node for a segmentation on a CT that was written as `ct`: beside it, on its geometry, under its transform."""
     scene = slicer.mrmlScene
-    name = _("{ct} segmentation").format(ct=volume.GetName())
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     node.SetAndObserveSegmentation(segmentation)
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     if ct.follows_volume:
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    beside = hierarchy.GetItemByDataNode(volume)
-    item = hierarchy.GetItemByDataNode(node)
-    if beside and item:
-        hierarchy.SetItemParent(item, hierarchy.GetItemParent(beside))
+    stand_beside(node, volume)
     return node
 
 

@@ -117,3 +117,27 @@ def make_panel():
     for widget in made:
         widget.cleanup()
         widget.parent.close()
+
+
+@pytest.fixture
+def bench(make_panel):
+    """Section Segment."""
+    from segment_bench import Bench
+
+    return Bench(make_panel)
+
+
+@pytest.fixture
+def course(make_panel, tmp_path):
+    """Section Fine-tune, unfolded; its runs lie in a folder whose name has a blank and an umlaut."""
+    from finetune_course import Course
+
+    return Course(make_panel, tmp_path / "Läufe 1")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where pictures go: PARTIALORGANSEG_PICTURES if that is set, for looking at them."""
+    chosen = Path(os.environ.get("PARTIALORGANSEG_PICTURES") or tmp_path)
+    chosen.mkdir(parents=True, exist_ok=True)
+    return chosen

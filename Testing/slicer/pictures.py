@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import slicer
 import vtk
+from PIL import Image
 
 
 def picture_of(widget, path: Path) -> None:
@@ -13,6 +15,11 @@ def picture_of(widget, path: Path) -> None:
     for _ in range(5):  # a layout settles in several rounds
         slicer.app.processEvents()
     widget.grab().save(str(path))
+
+
+def colours(path: Path) -> int:
+    """Number of different colours in a picture: 1 for a blank one."""
+    return len(np.unique(np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3), axis=0))
 
 
 class View:

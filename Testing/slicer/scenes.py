@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import slicer
@@ -64,9 +65,25 @@ def reports(organs, array):
              "checks": "touches the image border: may be cut off", "entropy": 0.1} for organ in organs]
 
 
+def end_segment(process, array=None, organs=None):
+    """The command `segment` that a FakeProcess was asked for ends well: with the labels `array` (default: the
+    phantom's) of `organs` (default: all)."""
+    from PartialOrganSegLib.organs import WORD16
+
+    array = phantom()[1] if array is None else array
+    chosen = [organ for organ in WORD16.organs if organs is None or organ.name in organs]
+    folder = Path(process.arguments[process.arguments.index("-o") + 1])
+    folder.mkdir()
+    array = np.where(np.isin(array, [organ.index for organ in chosen]), array, 0).astype(np.uint8)
+    write_result(folder / "ct.seg.nrrd", array)
+    process.say("result", files={"segmentation": str(folder / "ct.seg.nrrd")}, seconds=2.0,
+                organs=reports(chosen, array))
+    process.say("result", segmented=1, failed=[])
+    process.end(0)
+
+
 def add_result(volume, organs=None, array=None):
     """A segmentation of `volume` in the scene as a run leaves it, with the phantom's exact labels."""
-    from pathlib import Path
     from tempfile import TemporaryDirectory
 
     from PartialOrganSegPanel.ct_file import write_ct
@@ -81,7 +98,9 @@ def add_result(volume, organs=None, array=None):
         write_result(path, np.where(np.isin(array, [organ.index for organ in chosen]), array, 0).astype(np.uint8))
         ct = write_ct(volume, Path(folder) / "ct.nrrd")
         said = {report["organ"]: report for report in reports(chosen, array)}
-        return import_result(path, volume, ct, WORD16.organs, said)
+        node = import_result(path, volume, ct, WORD16.organs, said)
+    assert node.GetSegmentation().GetNumberOfLayers() == 1
+    return node
 
 
 def add_transform(axes, offset):

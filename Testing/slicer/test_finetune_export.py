@@ -5,15 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+from PartialOrganSegPanel import finetune_export
 from PartialOrganSegPanel.finetune_cases import FULL, PARTIAL, SCRIBBLE, UNLABELLED, CaseList, include
-from PartialOrganSegPanel.finetune_export import file_names, write_cases
+from PartialOrganSegPanel.finetune_export import file_names
 from PartialOrganSegPanel.scribble_files import NOT_DRAWN, draw_labelmap
 from PartialOrganSegPanel.scribble_strokes import new_strokes
 from PartialOrganSegPanel.segment_table import ABSENT, ACCEPTED, row, set_state
+from PartialOrganSegPanel.written_cts import WrittenCts
 from scenes import add_ct, add_result, add_transform, phantom, rotation
 
 from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.data.manifest import check_manifest, load_manifest
+from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.organs import WORD16, label_space_of_names
 
 LIVER, SPLEEN, PANCREAS = 1, 2, 8
@@ -38,6 +41,16 @@ def draw(volume, organs=WORD16.organs, values=(0, PANCREAS)):
 
 def look():
     return CaseList().look(None)
+
+
+def write_cases(cases, model, run, written=None):
+    """All steps at once."""
+    work = finetune_export.write_cases(cases, model, run, written or WrittenCts())
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
 
 
 def codes(manifest, number=0):
@@ -198,7 +211,7 @@ def test_names_with_blanks_other_letters_and_twice(tmp_path):
     run.mkdir()
     manifest = load_manifest(write_cases(look(), WORD16.names, run))
     names = [case.name for case in manifest.cases]
-    assert names == ["Müller, Jörg 3", "Müller, Jörg 3 2", "腹部_CT_nii", "müller, jörg 3 3", "case"]
+    assert names == ["Müller_ Jörg 3", "Müller_ Jörg 3 2", "腹部_CT_nii", "müller_ jörg 3 3", "case"]
     assert all(case.image.is_file() and case.label.is_file() for case in manifest.cases)
     check_manifest(manifest)
 
@@ -215,7 +228,62 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
         raise OSError(f"{path}: the CT could not be written; is the disk full?")
 
     accept(add_result(add_ct()), "liver")
-    monkeypatch.setattr("PartialOrganSegPanel.finetune_export.write_ct", full)
+    monkeypatch.setattr("PartialOrganSegPanel.written_cts.write_ct", full)
     with pytest.raises(OSError, match="disk full"):
         write_cases(look(), WORD16.names, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_deleted_ct_is_told_and_nothing_left(tmp_path):
+    accept(add_result(add_ct("first")), "liver")
+    second = add_ct("second")
+    accept(add_result(second), "liver")
+    work = finetune_export.write_cases(look(), WORD16.names, tmp_path, WrittenCts())
+    next(work)
+    slicer.mrmlScene.RemoveNode(second)
+    next(work)
+    with pytest.raises(UserError, match="second"):
+        next(work)
+    assert not list(tmp_path.iterdir())
+
+
+def test_writing_is_cancelled_between_two_cases(tmp_path):
+    for name in ("first", "second"):
+        accept(add_result(add_ct(name)), "liver")
+    work = finetune_export.write_cases(look(), WORD16.names, tmp_path, WrittenCts())
+    assert [next(work).text(), next(work).text()] == ["writing CTs: 0 of 2", "writing CTs: 1 of 2"]
+    work.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_unchanged_cts_are_written_once(tmp_path):
+    volume, other = add_ct("CT"), add_ct("other")
+    for node in (volume, other):
+        accept(add_result(node), "liver")
+    written, images = WrittenCts(), []
+    for number, change in enumerate((lambda: None, lambda: volume.SetName("renamed"),
+                                     lambda: slicer.util.updateVolumeFromArray(volume, phantom()[0] + 1),
+                                     lambda: volume.SetAndObserveTransformNodeID(
+                                         add_transform(rotation(0, 0, 5), (0, 0, 0)).GetID()))):
+        change()
+        run = tmp_path / str(number)
+        run.mkdir()
+        manifest = load_manifest(write_cases(look(), WORD16.names, run, written))
+        images.append([case.image for case in manifest.cases])
+    files = [[image.stat().st_ino for image in run] for run in images]
+    assert len({run[0] for run in files}) == 3  # new voxels, then a new transform
+    assert files[0] == files[1]
+    assert len({run[1] for run in files}) == 1
+    changed = load_manifest(images[2][0].parent / "manifest.yaml").cases[0].read_image()
+    assert changed.array.max() == phantom()[0].max() + 1
+
+
+def test_a_ct_whose_file_is_gone_is_written_anew(tmp_path):
+    accept(add_result(add_ct()), "liver")
+    written = WrittenCts()
+    for number in range(2):
+        run = tmp_path / str(number)
+        run.mkdir()
+        case, = load_manifest(write_cases(look(), WORD16.names, run, written)).cases
+        assert case.image.is_file()
+        case.image.unlink()

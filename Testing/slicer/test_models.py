@@ -1,7 +1,6 @@
 """Section Models: the list and its card, licences, installing and verifying."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
@@ -115,7 +114,7 @@ def test_buttons_tell_why_they_are_disabled(shelf):
     assert ui.installModelButton.enabled
     assert ui.verifyButton.enabled
     shelf.panel.run(["train"], print, print, print)
-    for button in (ui.installModelButton, ui.verifyButton, ui.fileButton):
+    for button in (ui.installModelButton, ui.verifyButton, ui.removeButton, ui.fileButton):
         assert not button.enabled
         assert "Another run" in button.toolTip
     shelf.process.end(0)
@@ -134,6 +133,8 @@ def test_nothing_selected_cannot_be_verified(shelf):
     shelf.ui.modelTable.setCurrentCell(-1, 0)
     assert not shelf.ui.verifyButton.enabled
     assert "Select a model" in shelf.ui.verifyButton.toolTip
+    assert not shelf.ui.removeButton.enabled
+    assert "Select a model" in shelf.ui.removeButton.toolTip
 
 
 # --- installing
@@ -215,6 +216,42 @@ def test_verify_names_the_model_and_tells_the_outcome(shelf):
     assert "found cd" in shelf.said
 
 
+# --- removing
+
+def test_an_own_model_is_removed_after_a_question(make_panel):
+    write_model(user_models() / "small")
+    shelf = Shelf(make_panel, None, "remove")
+    shelf.ui.modelTable.setCurrentCell(1, 0)
+    shelf.panel.parameters.segment.model = "small"
+    shelf.ui.removeButton.click()
+    assert shelf.names == ["embedded", "small"]
+    assert str(user_models() / "small") in shelf.services.dialogs.asked[0][1]
+    shelf.ui.removeButton.click()
+    assert shelf.names == ["embedded"]
+    assert shelf.said == "Removed: small 1.0."
+    assert not list(user_models().iterdir())
+    assert shelf.panel.parameters.segment.model == "embedded"
+
+
+def test_a_shipped_model_stays(shelf):
+    assert not shelf.ui.removeButton.enabled
+    assert "embedded is shipped" in shelf.ui.removeButton.toolTip
+
+
+def test_a_model_that_cannot_be_removed_is_told_and_stays(make_panel, monkeypatch):
+    write_model(user_models() / "small")
+    shelf = Shelf(make_panel, "remove")
+    shelf.ui.modelTable.setCurrentCell(1, 0)
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.rename", refuse)
+    shelf.ui.removeButton.click()
+    assert "Permission denied" in shelf.said
+    assert shelf.names == ["embedded", "small"]
+
+
 # --- licences
 
 def test_licence_is_shown_before_the_first_use_and_once(make_panel, licences_known):
@@ -255,14 +292,13 @@ def test_acceptance_is_kept_in_the_settings(monkeypatch):
 
 # --- picture
 
-def test_picture(make_panel, tmp_path):
+def test_picture(make_panel, folder):
     write_model(user_models() / "clinic-2026-finetuned", metrics={
         "selected": "finetuned", "dice": {"liver": {"group": "kept", "before": 0.9512, "after": 0.9498},
                                           "spleen": {"group": "changed", "before": 0.5, "after": 0.8312}}})
     shelf = Shelf(make_panel)
     shelf.ui.modelsCollapsible.collapsed = False
     shelf.ui.modelTable.setCurrentCell(0, 0)
-    folder = Path(os.environ.get("PARTIALORGANSEG_PICTURES") or tmp_path)
     shelf.install("https://example.org/models/a-rather-long-name-of-a-model-of-the-pancreas.zip")
     shelf.process.say("error", message="https://example.org/models/model.zip: wrong checksum: expected SHA-256 "
                                        f"{'ab' * 32}, found {'cd' * 32}")

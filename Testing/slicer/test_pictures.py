@@ -1,27 +1,10 @@
 """Pictures of the panel and the views: written to be looked at, and not blank."""
 
-import os
-from pathlib import Path
 
 import numpy as np
-import pytest
 from doubles import Doubles, FakeInstaller
-from pictures import picture_of, slice_picture, surface_picture
-from PIL import Image
+from pictures import colours, picture_of, slice_picture, surface_picture
 from scenes import add_ct, add_result
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Where pictures go: PARTIALORGANSEG_PICTURES if that is set, for looking at them."""
-    chosen = Path(os.environ.get("PARTIALORGANSEG_PICTURES") or tmp_path)
-    chosen.mkdir(parents=True, exist_ok=True)
-    return chosen
-
-
-def colours(path):
-    """Number of different colours in a picture: 1 for a blank one."""
-    return len(np.unique(np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3), axis=0))
 
 
 def test_panel_while_idle_working_and_failed(make_panel, folder):

@@ -10,9 +10,8 @@ import pytest
 import slicer
 from doubles import Doubles, FakeInstaller
 from PartialOrganSegPanel.segment_table import ABSENT, ACCEPTED, rows, set_state
-from pictures import picture_of, slice_picture, surface_picture
+from pictures import colours, picture_of, slice_picture, surface_picture
 from scenes import add_ct, add_result
-from test_pictures import colours, folder  # noqa: F401
 
 NAMES = ("Setup", "Segment", "Review", "Scribble", "FineTune", "Models")
 REAL_CT = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct" / "cptac_c3n_00704" / "image.nii.gz"
@@ -47,7 +46,7 @@ def cut_off(widget):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_section_fits_a_narrow_panel(name, make_panel, folder):  # noqa: F811
+def test_section_fits_a_narrow_panel(name, make_panel, folder):
     missing = ("torch>=2.4", "pydantic>=2.7", "safetensors>=0.4.3") if name == "Setup" else ()
     panel = make_panel(Doubles(installer=FakeInstaller(*missing)))
     panel.parameters.inputVolume = add_ct("CTLiver")
@@ -68,7 +67,7 @@ def test_section_fits_a_narrow_panel(name, make_panel, folder):  # noqa: F811
 
 
 @pytest.mark.timeout(600)
-def test_real_ct_through_the_button_and_in_the_views(make_panel, until, folder):  # noqa: F811
+def test_real_ct_through_the_button_and_in_the_views(make_panel, until, folder):
     if not REAL_CT.exists():
         pytest.skip(f"real data not here: {REAL_CT.name}")
     panel = make_panel(Doubles(real_process=True))

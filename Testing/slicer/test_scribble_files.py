@@ -1,8 +1,6 @@
 """Scribble label maps and cases: the 255 convention on the CT's voxels, in any orientation, as the library reads it."""
 
 import itertools
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +18,9 @@ from PartialOrganSegPanel.scribble_files import (
     write_case,
 )
 from PartialOrganSegPanel.scribble_strokes import follow_transform, new_strokes, stroke_segments
-from pictures import picture_of, slice_picture
+from pictures import colours, picture_of, slice_picture
 from scenes import add_ct, add_result, add_transform, phantom, rotation
-from test_scribble import LIVER, SPLEEN, TISSUE, Desk
+from scribble_desk import LIVER, SPLEEN, TISSUE, Desk
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.data.manifest import load_manifest
@@ -258,11 +256,7 @@ def test_failures_are_said(make_panel, until, tmp_path):
     assert "CT_scribble.yaml" in desk.ui.strokesMessageLabel.text
 
 
-def test_pictures(make_panel, until, tmp_path):
-    from test_pictures import colours
-
-    folder = Path(os.environ.get("PARTIALORGANSEG_PICTURES") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
+def test_pictures(make_panel, until, folder):
     desk = Desk(make_panel, until)
     desk.volume.GetDisplayNode().SetAutoWindowLevel(False)
     desk.volume.GetDisplayNode().SetWindowLevel(400, 40)

@@ -1,0 +1,92 @@
+"""One CT, segmented by the start model and by the new one: two runs of the command, the overlays, the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from .finetune_overlays import AFTER, BEFORE, add_overlay, bring_to_front, remove_overlays
+from .models import read_card
+from .review_counts import dice
+from .scribble_states import result_of
+from .segment_logic import SegmentRun
+from .segment_table import ACCEPTED, rows
+from .segmentation_result import ResultError, read_result
+
+
+class Comparison:
+    """Make it with the models' folders; run the arguments of `runs[BEFORE]` and `runs[AFTER]`, then `show`.
+
+    `organs`: those to be shown, which were learnt. Raises OSError when the CT cannot be written, and one of
+    `models.UNREADABLE` for a model without sound metadata. Nodes are held by ID.
+    """
+
+    def __init__(self, volume: slicer.vtkMRMLScalarVolumeNode, models: Mapping[str, Path], device: str,
+                 organs: Sequence[str]) -> None:
+        cards = {which: read_card(which, models[which]) for which in (BEFORE, AFTER)}
+        first = SegmentRun.prepare(volume, str(models[BEFORE]), device, cards[BEFORE].organs)
+        arguments = list(first.arguments)
+        arguments[arguments.index("--model") + 1] = str(models[AFTER])
+        arguments[arguments.index("-o") + 1] = str(first.folder / AFTER)
+        second = replace(first, model=str(models[AFTER]), organs=cards[AFTER].organs, arguments=arguments, result={})
+        self.organs = tuple(organs)
+        self.runs = {BEFORE: first, AFTER: second}
+
+    @property
+    def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """None when it was deleted."""
+        return slicer.mrmlScene.GetNodeByID(self.runs[BEFORE].volume_id)
+
+    def show(self) -> str:
+        """Replaces the overlays of the scene; returns what a user reads. Raises ResultError, the scene as it was."""
+        volume = self.volume
+        if volume is None:
+            raise ResultError(_("The CT was deleted; its result was dropped."))
+        found = {}
+        for which, run in self.runs.items():
+            reports = {report["organ"]: report for report in run.result.get("organs", ())}
+            if not reports:
+                raise ResultError(_("The run gave no result."))
+            found[which] = read_result(Path(run.result["files"]["segmentation"]), volume, run.ct, run.organs, reports)
+        remove_overlays()
+        for which, segmentation in found.items():
+            add_overlay(which, volume, self.runs[which].ct, segmentation, self.organs)
+        bring_to_front(volume, self.organs)
+        lines = [_("{ct}: before in thin white lines, after in thick coloured ones.").format(ct=volume.GetName())]
+        return "\n".join(lines + [self._figures(organ, found) for organ in self.organs])
+
+    def _figures(self, organ: str, found: Mapping[str, slicer.vtkSegmentation]) -> str:
+        """`spleen: 182 ml, then 214 ml; Dice with the accepted one 0.812, then 0.901` of what is known."""
+        ml = {which: next((report["volume_ml"] for report in run.result["organs"] if report["organ"] == organ), None)
+              for which, run in self.runs.items()}
+        said = {which: _("unknown to it") if value is None else f"{value:.1f} ml" for which, value in ml.items()}
+        text = _("{organ}: {before}, then {after}").format(organ=organ.replace("_", " "), before=said[BEFORE],
+                                                           after=said[AFTER])
+        label = self._accepted(organ)
+        before, after = (found[which].GetSegment(organ) for which in (BEFORE, AFTER))
+        if label and before and after:
+            return text + _("; Dice with the accepted one {before}, then {after}").format(
+                before=_dice_text(label, before), after=_dice_text(label, after))
+        return text + (_("; Dice of the two {dice}").format(dice=_dice_text(before, after)) if before and after else "")
+
+    def _accepted(self, organ: str) -> slicer.vtkSegment | None:
+        """What the user accepted on this CT, where it lies on the voxels of the overlays."""
+        if not self.runs[BEFORE].ct.follows_volume:
+            return None
+        result = result_of(self.volume, None)
+        row = next((row for row in rows(result) if row.organ == organ and row.state == ACCEPTED), None) \
+            if result else None
+        return result.GetSegmentation().GetSegment(row.segment_id) if row else None
+
+    def clean_up(self) -> None:
+        """Removes the scratch folder."""
+        self.runs[BEFORE].clean_up()
+
+
+def _dice_text(segment: slicer.vtkSegment, other: slicer.vtkSegment) -> str:
+    value = dice(segment, other)
+    return _("undefined") if value is None else f"{value:.3f}"

@@ -1,0 +1,63 @@
+"""Work that only Slicer's own process can do, since it reads the scene: a step at a time, so that the window lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from PartialOrganSegLib.errors import UserError
+
+from .job import Outcome, Progress
+
+Work = Generator[Progress, None, Any]
+
+
+class Steps:
+    """Runs a generator, a step whenever the window has nothing else to do. Is cancelled and killed as a `job.Job`.
+
+    The generator yields `Progress` and may raise OSError and UserError; it cleans up when it is closed. What it returns
+    is `value` when `on_end` hears of `done`.
+    """
+
+    def __init__(self, work: Work, on_progress: Callable[[Progress], None], on_end: Callable[[Outcome], None]) -> None:
+        self._work, self._on_progress, self._on_end = work, on_progress, on_end
+        self.value: Any = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(0)
+        self._timer.connect("timeout()", self._step)
+
+    def start(self) -> None:
+        """Returns at once; the first step follows when the window is idle."""
+        self._timer.start()
+
+    def cancel(self, reason: str = "") -> None:
+        """Ends the work between two steps; `reason` is what the outcome says."""
+        if self._timer.active:
+            self.kill()
+            self._on_end(Outcome("cancelled", reason or _("Cancelled."), ""))
+
+    def kill(self) -> None:
+        """Ends the work without an outcome: the scene or Slicer is closing."""
+        self._timer.stop()
+        self._work.close()
+
+    def _step(self) -> None:
+        try:
+            progress = next(self._work)
+        except StopIteration as end:
+            self.value = end.value
+            self._end(Outcome("done", "", ""))
+        except (OSError, UserError) as error:
+            self._end(Outcome("failed", str(error), str(error)))
+        except Exception as error:  # a fault of ours: the panel is free again, and the console shows where
+            self._end(Outcome("failed", f"{type(error).__name__}: {error}", ""))
+            raise
+        else:
+            self._on_progress(progress)
+
+    def _end(self, outcome: Outcome) -> None:
+        self._timer.stop()
+        self._on_end(outcome)
