@@ -4,6 +4,7 @@
 
 reads ../shared/data and writes work/embedded-data, where the recipe embedded.yaml looks for it. Everything lies at
 about 3 x 2 x 2 mm (z, y, x) in LPS. A second run makes only what is missing; `manifest.yaml` lists what is there.
+scripts/add_soft_targets.py then adds what the teacher network says of the CTs, as probabilities.
 """
 
 from __future__ import annotations
