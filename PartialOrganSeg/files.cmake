@@ -213,6 +213,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/bundle.py
   PartialOrganSegLib/models/checksums.py
   PartialOrganSegLib/models/folders.py
+  PartialOrganSegLib/models/label_map.py
   PartialOrganSegLib/models/metadata.py
   PartialOrganSegLib/models/store.py
   PartialOrganSegLib/networks/__init__.py
@@ -252,6 +253,7 @@ set(LIBRARY_SCRIPTS
   )
 
 set(LIBRARY_RESOURCES
+  Resources/label_maps/total_to_word.yaml
   Resources/models/embedded/README.md
   Resources/models/embedded/configs/checksums.json
   Resources/models/embedded/configs/inference.json

@@ -123,12 +123,17 @@ def read_dicom(path: Path, wanted: str | None, reporter: Reporter) -> Volume:
     if len(series.slices) == 1:
         return _single_file(path, series, reporter)
     slices = distinct_slices(path, series, reporter)
-    rows, columns = slices[0].axes
-    frame = Grid((slices[0].size[0], slices[0].size[1], len(slices)), (*slices[0].spacing, 1.0),
-                 tuple(float(p) for p in slices[0].position),
-                 tuple(float(c) for c in np.stack([rows, columns, np.cross(rows, columns)], axis=1).ravel()))
-    frame = check_grid(path, frame, reporter)
+    frame = frame_of_slices(path, slices, reporter)
     return place_slices(path, _voxels(slices, reporter), [s.position for s in slices], frame, reporter)
+
+
+def frame_of_slices(path: Path, slices: list[Slice], reporter: Reporter) -> Grid:
+    """The grid of slices that follow each other every millimetre along their normal, for `place_slices`."""
+    rows, columns = slices[0].axes
+    return check_grid(path, Grid(
+        (slices[0].size[0], slices[0].size[1], len(slices)), (*slices[0].spacing, 1.0),
+        tuple(float(p) for p in slices[0].position),
+        tuple(float(c) for c in np.stack([rows, columns, np.cross(rows, columns)], axis=1).ravel())), reporter)
 
 
 def choose_series(path: Path, wanted: str | None, reporter: Reporter) -> Series:

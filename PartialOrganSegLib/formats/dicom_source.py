@@ -1,0 +1,142 @@
+"""The DICOM series behind a segmentation: what DICOM objects made of it refer to, and labels on its own slices."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import UserError
+from ..events import Reporter
+from ..geometry import Grid, Volume
+from .dicom import Slice, choose_series, distinct_slices, frame_of_slices, holds_dicom, looks_like_dicom
+from .dicom_grid import place_slices
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_SAME_PLACE = 0.1  # of a voxel
+# What every object must have, with a value or at least empty (PS3.3 C.7.1.1, C.7.2.1, C.7.3.1, C.7.4.1).
+_UIDS = {"StudyInstanceUID": "Study Instance UID", "SeriesInstanceUID": "Series Instance UID",
+         "FrameOfReferenceUID": "Frame of Reference UID"}
+_MAY_BE_EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+                 "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator")
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Who made a segmentation: `kind` is DICOM's AUTOMATIC, SEMIAUTOMATIC (corrected by hand) or MANUAL."""
+
+    name: str
+    version: str
+    kind: str = "AUTOMATIC"
+
+
+@dataclass(frozen=True)
+class DicomSource:
+    """A CT series. `slices` from the lowest to the highest along their normal; `headers` of their files, no pixels.
+
+    `headers` has one data set a slice, the same one for all frames of a multi-frame file. `grid` is the one that
+    `read_ct` puts the series on.
+    """
+
+    path: Path
+    slices: tuple[Slice, ...]
+    headers: tuple[Dataset, ...]
+    grid: Grid
+
+    def on_slices(self, labels: Volume, resample: bool = False) -> np.ndarray:
+        """Labels (slices, rows, columns) on the series' own slices, from the nearest voxel of `labels`.
+
+        On a regular series these are the same voxels. Where reading moved slices upright (gantry tilt) or filled gaps,
+        a slice takes back what lies at its pixels' places: moving upright keeps planes and pixel sizes, so that is at
+        most half a pixel off, and half a slice distance for uneven series. What is written then lies in the planes of
+        the images that it refers to, as viewers expect. Raises UserError for labels on another grid than the series',
+        unless `resample`.
+        """
+        given = labels.canonical().grid
+        here = self.grid.axis_order().canonical_grid(self.grid)
+        if not resample and not given.same_as(here, _SAME_PLACE * min(self.grid.spacing)):
+            raise UserError(f"{self.path}: expected labels on the grid of the series ({_words(here)}), found "
+                            f"{_words(given)}; --resample takes the nearest voxels")
+        inverse = np.linalg.inv(labels.grid.matrix)
+        columns, rows, _ = self.slices[0].size
+        placed = np.zeros((len(self.slices), rows, columns), labels.array.dtype)
+        for one, plane in zip(self.slices, placed, strict=True):
+            start = inverse[:3, :3] @ one.position + inverse[:3, 3]
+            right, down = (inverse[:3, :3] @ (axis * mm) for axis, mm in zip(one.axes, one.spacing, strict=True))
+            x, y, z = (_voxels(*step, rows, columns) for step in zip(start, right, down, strict=True))
+            plane[...] = _taken(labels.array, z, y, x)
+        return placed
+
+
+def _voxels(start: float, right: float, down: float, rows: int, columns: int) -> np.ndarray:
+    """Nearest voxel numbers of a slice's pixels along an axis, (rows, columns), or of size 1 where they stay alike."""
+    along_row, along_column = right * np.arange(columns), down * np.arange(rows)[:, None]
+    parts = [part for part in (along_row, along_column) if np.abs(part).max() > 1e-3]
+    return np.atleast_2d(np.rint(sum(parts, np.array(start)))).astype(int)
+
+
+def _taken(array: np.ndarray, *numbers: np.ndarray) -> np.ndarray:
+    """Voxels of these numbers (z, y, x), 0 outside."""
+    known = np.array(True)
+    for number, size in zip(numbers, array.shape, strict=True):
+        known = known & (number >= 0) & (number < size)
+    within = tuple(np.clip(number, 0, size - 1) for number, size in zip(numbers, array.shape, strict=True))
+    return np.where(known, array[within], 0)
+
+
+def _words(grid: Grid) -> str:
+    size, spacing = (" x ".join(f"{value:.6g}" for value in values) for values in (grid.size, grid.spacing))
+    return f"{size} voxels of {spacing} mm from {', '.join(f'{o:.1f}' for o in grid.origin)} mm"
+
+
+def read_source(path: Path | str, wanted: str | None, reporter: Reporter) -> DicomSource:
+    """The series that `read_ct` reads from there, without its pixels.
+
+    Identifiers that the series lacks are made up, always the same ones for a series, and that is told. Raises UserError
+    for what is no DICOM series of a CT.
+    """
+    from pydicom import dcmread
+
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: expected the DICOM series of the CT, found nothing there")
+    if not (holds_dicom(path) if path.is_dir() else looks_like_dicom(path)):
+        raise UserError(f"{path}: expected the DICOM series of the CT, found no DICOM file: DICOM SEG and RT structure "
+                        "sets name the patient, the study and each image, which other formats do not keep")
+    slices = distinct_slices(path, choose_series(path, wanted, reporter), reporter)
+    headers = {one.file: dcmread(one.file, stop_before_pixels=True, force=True) for one in slices}
+    _complete(path, list(headers.values()), reporter)
+    frame = frame_of_slices(path, slices, reporter)
+    no_voxels = np.broadcast_to(np.int16(0), frame.shape)
+    grid = place_slices(path, no_voxels, [one.position for one in slices], frame, reporter).grid
+    return DicomSource(path, tuple(slices), tuple(headers[one.file] for one in slices), grid)
+
+
+def _complete(path: Path, headers: Sequence[Dataset], reporter: Reporter) -> None:
+    """Adds to the headers what anonymising took away but every object must have."""
+    for header in headers:
+        meta = getattr(header, "file_meta", {})
+        header.SOPClassUID = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID", "")
+        header.SOPInstanceUID = header.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID", "")
+        if not header.SOPInstanceUID or not header.SOPClassUID:
+            raise UserError(f"{header.filename}: expected a SOP Instance UID and a SOP Class UID, found none: nothing "
+                            "can refer to this image")
+        for name in _MAY_BE_EMPTY:
+            if name not in header:
+                setattr(header, name, None)
+    lacking = [name for name in _UIDS if not all(header.get(name) for header in headers)]
+    first = min(str(header.SOPInstanceUID) for header in headers)
+    for name in lacking:
+        # A UID derived from a UUID (PS3.5 B.2): the same for every object made of this series.
+        made = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{first} {name}').int}"
+        for header in headers:
+            setattr(header, name, made)
+    if lacking:
+        reporter.warning(f"{path}: the series has no {' and no '.join(_UIDS[name] for name in lacking)}; the DICOM "
+                         "files written bear made ones, and a viewer may not place them with this CT by itself")
