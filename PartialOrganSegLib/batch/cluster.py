@@ -7,12 +7,14 @@ last moment is not done again. Output folder, CTs and model must be there by the
 
 from __future__ import annotations
 
+import contextlib
 import os
-import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from ..errors import UserError
 from ..events import Reporter
@@ -82,27 +84,33 @@ def attend_all(cases: Sequence[Case], batch: Batch, parts: Parts, address: str, 
 
 
 def _connect(address: str, workers: int | None) -> Any:
-    """Ray, initialised. It reports nothing to its makers and, on this computer alone, listens to nobody else."""
+    """Ray, initialised. It reports nothing to its makers, and on this computer alone nobody else can reach it."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if address == LOCAL:
-        # Read when Ray is imported. The first gives a local Ray the address 127.0.0.1, on Linux as well.
+    if address == LOCAL:  # read when Ray is imported; makes 127.0.0.1 its address, on Linux as well
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         import ray
     except ImportError:
         raise UserError("--ray: expected the package ray, found none: pip install 'partialorganseg[cluster]'") from None
-    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
-    try:
-        if address == LOCAL:
-            ray.init(num_cpus=max(os.cpu_count() or 1, workers or 1), **quiet)
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level="error")
-    except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError, bare Exception
-        found = " ".join(str(error).split())[:300]
-        raise UserError(f"--ray {address}: expected a Ray cluster, found: {found}") from error
-    return ray
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "critical"}
+    found = ""
+    for _ in range(START_TRIES):  # a busy computer is too slow for the limits that Ray's own processes set each other
+        before = set(psutil.Process().children(recursive=True))
+        try:
+            if address == LOCAL:
+                ray.init(num_cpus=max(os.cpu_count() or 1, workers or 1), include_dashboard=False, **quiet)
+            else:
+                ray.init(address=address, **quiet)
+            return ray
+        except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and bare Exception
+            found = " ".join(str(error).split())[:300]
+            ray.shutdown()
+            for left in set(psutil.Process().children(recursive=True)) - before:
+                with contextlib.suppress(psutil.Error):
+                    left.kill()
+        if address != LOCAL:
+            break
+    raise UserError(f"--ray {address}: expected a Ray cluster, found: {found}")
 
 
 def cores_each(nodes: Sequence[tuple[int, int]], workers: int) -> int:

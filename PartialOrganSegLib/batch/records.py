@@ -86,6 +86,8 @@ def fingerprint(path: Path) -> str:
 
     Names and times do not count. Raises UserError when it cannot be read.
     """
+    if not path.exists():
+        raise UserError(f"{path}: expected a CT file or a DICOM folder, found nothing there")
     try:
         sums = sorted(sha256(file) for file in _files(path))
     except OSError as error:
