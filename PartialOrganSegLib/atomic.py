@@ -23,5 +23,5 @@ def whole_file(target: Path | str) -> Iterator[Path]:
             os.fsync(handle.fileno())
         os.replace(temporary, target)
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()

@@ -106,4 +106,4 @@ def _write(image: vtk.vtkImageData, ijk_to_ras: vtk.vtkMatrix4x4, path: Path) ->
     storage.SetFileName(str(path))
     storage.SetUseCompression(False)
     if not storage.WriteData(node):
-        raise OSError(_("{path}: the CT could not be written; is the disk full?").format(path=path))
+        raise OSError(_("{folder}: the CT could not be written; is the disk full?").format(folder=path.parent))

@@ -38,6 +38,7 @@ def fill_cases(table: qt.QTableWidget, cases: Sequence[SceneCase], space: Sequen
         tip = _("Measure Dice on this CT instead of learning from it") if can else \
             _("Dice can be measured on ticked CTs with accepted organs or strokes")
         _tick(put(table, index, MEASURE, Cell("", tip)), case.volume_id, can and case.measured, can and not fixed)
+    table.resizeRowsToContents()
     table.blockSignals(False)
 
 

@@ -99,6 +99,7 @@ def test_pictures(course, folder):
     course.process.say("warning", message="CT abdomen of Müller, Jörg: spleen is labelled in a single slice (12); a "
                                           "few more slices would help")
     course.finish()
+    course.ui.advancedCollapsible.collapsed = False
     window.resize(400, 900)
     picture_of(window, folder / "finetune_done.png")
     assert window.width == 400

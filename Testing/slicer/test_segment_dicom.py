@@ -86,13 +86,13 @@ def test_voxels_lie_on_the_slices(exported):
         assert np.array_equal(label_array(result, volume, organ.name), labels() == organ.index)
 
 
-def test_only_an_absent_organ_counts_as_empty(exported):
-    """The export looks for an array called ImageScalars and skips, after a question, segments without one."""
+def test_no_organ_counts_as_empty(exported):
+    """The export looks for an array called ImageScalars and leaves out segments without one."""
     segmentation = exported[1].GetSegmentation()
-    arrays = {organ: segmentation.GetSegment(organ).GetRepresentation(BINARY).GetPointData().GetArray("ImageScalars")
-              for organ in segmentation.GetSegmentIDs()}
-    assert [organ for organ, array in arrays.items() if array is None or array.GetValueRange() == (0, 0)] == [
-        organ.name for organ in WORD16.organs if organ.index not in labels()]
+    for organ in WORD16.organs:
+        if organ.index in labels():
+            data = segmentation.GetSegment(organ.name).GetRepresentation(BINARY).GetPointData()
+            assert data.GetArray("ImageScalars").GetValueRange()[1] > 0
 
 
 def test_who_made_a_segment(exported):

@@ -1,6 +1,9 @@
 """The embedded model segments a phantom through the real button and a real child process."""
 
+from pathlib import Path
+
 import numpy as np
+import psutil
 import pytest
 import slicer
 from doubles import Doubles
@@ -46,6 +49,37 @@ def test_cancel_of_a_real_run(make_panel, until, scene):
     until(lambda: panel.job is None, 20)
     assert section.strip.text.text == "Cancelled."
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+@pytest.mark.timeout(600)
+def test_killed_child(make_panel, until, scene):
+    panel = make_panel(Doubles(real_process=True))
+    section = panel.section("Segment")
+    panel.parameters.inputVolume = add_ct()
+    section.ui.segmentButton.click()
+    until(lambda: panel.services.processes[0].pid, 60)
+    psutil.Process(panel.services.processes[0].pid).kill()
+    until(lambda: panel.job is None, 60)
+    assert section.strip.text.text.startswith("The work ended unexpectedly")
+    assert section.strip.log_button.visible
+    assert section.ui.segmentButton.text == "Segment"
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+@pytest.mark.timeout(600)
+def test_scene_closed_while_the_child_works(make_panel, until, scene):
+    panel = make_panel(Doubles(real_process=True))
+    panel.parameters.inputVolume = add_ct()
+    before = set(Path(slicer.app.temporaryPath).iterdir())
+    panel.section("Segment").ui.segmentButton.click()
+    assert set(Path(slicer.app.temporaryPath).iterdir()) != before
+    until(lambda: panel.services.processes[0].pid, 60)
+    pid = panel.services.processes[0].pid
+    scene.Clear(0)
+    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 20)
+    assert set(Path(slicer.app.temporaryPath).iterdir()) == before
+    assert panel.job is None
+    assert panel.section("Segment").ui.segmentButton.toolTip == "Choose a CT first."
 
 
 @pytest.mark.timeout(600)
