@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,13 @@ from PartialOrganSegLib.data.soft_targets import SoftTargets, quantised, read_so
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.geometry import Grid
-from PartialOrganSegLib.organs import BTCV13, WORD16
+from PartialOrganSegLib.networks.light_unet import LightUNet
+from PartialOrganSegLib.organs import BTCV13, WORD16, label_space_of_names
+from PartialOrganSegLib.training.distributed import Processes
+from PartialOrganSegLib.training.learner import Learner
+from PartialOrganSegLib.training.objective import Objective
 from PartialOrganSegLib.training.recipe import load_recipe
+from PartialOrganSegLib.training.settings import Stage
 from PartialOrganSegLib.training.trainer import train
 
 SHAPE = (12, 24, 24)
@@ -219,12 +224,13 @@ def test_outside_the_image_there_is_no_soft_target():
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two cases, one with soft targets, and a loss for them."""
+    """Two cases, one with soft targets, and a loss for them; few steps, with checkpoints between."""
     folder = tmp_path_factory.mktemp("soft ü")
     path = manifest_with_soft(folder, "soft/0.npz", None)
     write_soft(folder / "soft" / "0.npz", probabilities=soft_of(blocks(0)[1]))
     return write_recipe(folder, path, augmentation={"strength": 1.0}, voxels_per_set=300,
-                        losses={"marginal_cross_entropy": 1.0, "marginal_dice": 1.0, "soft_targets": 0.5})
+                        losses={"marginal_cross_entropy": 1.0, "marginal_dice": 1.0, "soft_targets": 0.5},
+                        steps=10, checkpoint_every=5)
 
 
 class Listener(Reporter):
@@ -250,13 +256,41 @@ def trained(recipe: Path, folder: Path, *overrides: str, resume: bool = False,
 def test_a_run_with_soft_targets_resumes_bit_for_bit(recipe: Path, tmp_path: Path):
     whole = trained(recipe, tmp_path / "whole")
     with pytest.raises(RuntimeError, match="power cut"):
-        trained(recipe, tmp_path / "cut", reporter=Listener(13))
+        trained(recipe, tmp_path / "cut", reporter=Listener(7))
     resumed = trained(recipe, tmp_path / "cut", resume=True)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     workers = trained(recipe, tmp_path / "workers", "workers=1")
     assert all(torch.equal(whole[name], workers[name]) for name in whole)
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text("utf-8").splitlines()]
-    assert all(line["soft_targets"] > 0 for line in log)
+    assert log[-1]["soft_targets"] > 0
+
+
+@dataclass(frozen=True)
+class _Others(Processes):
+    """Stands for several processes, of which others have soft targets; keeps what this one gives to them."""
+
+    given: list[torch.Tensor] = field(default_factory=list)
+
+    def any(self, here: bool, device: torch.device) -> bool:
+        return True
+
+    def gather(self, part: torch.Tensor) -> torch.Tensor:
+        self.given.append(part)
+        return part
+
+
+def test_a_process_without_soft_targets_gives_zeros_to_the_others():
+    """All processes must gather arrays of one shape, or they would wait for each other for ever."""
+    processes, shape = _Others(), (16, 32, 32)
+    stage = Stage(losses={"soft_targets": 1.0})
+    learner = Learner(LightUNet(1, 4, [4, 4]), None, torch.ones(1, 4, dtype=torch.bool), torch.device("cpu"), False,
+                      processes)
+    learner.begin(stage, Objective(stage, label_space_of_names("three", ["liver", "spleen", "pancreas"]),
+                                   soft_sets=[(0, 2, 3), (1,)]))
+    figures = learner.step(1, 0, torch.zeros(2, 1, *shape), torch.zeros(2, *shape, dtype=torch.uint8))
+    assert figures["soft_targets"] == 0
+    assert [part.shape for part in processes.given if part.shape[1] == 2] == [(2, 2, *shape)]
+    assert not processes.given[-1].any()
 
 
 def test_weight_zero_and_no_soft_targets_change_nothing(recipe: Path, tmp_path: Path):
