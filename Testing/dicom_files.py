@@ -28,10 +28,10 @@ def positions_of(count: int, axes: tuple = UPRIGHT, step: float = 5.0) -> np.nda
 
 
 def write_slices(folder: Path, array: np.ndarray, axes: tuple = UPRIGHT, positions: np.ndarray | None = None,
-                 pixel_mm: tuple[float, float] = PIXEL_MM, **tags: object) -> Path:
+                 pixel_mm: tuple[float, float] = PIXEL_MM, step: float = 5.0, **tags: object) -> Path:
     """HU (slices, rows, columns) as CT Image Storage; the files' names and numbers run against the positions."""
     folder.mkdir(parents=True, exist_ok=True)
-    positions = positions_of(len(array), axes) if positions is None else positions
+    positions = positions_of(len(array), axes, step) if positions is None else positions
     common = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid(),
               "FrameOfReferenceUID": generate_uid(), **tags}
     for number, (plane, position) in enumerate(zip(array, positions, strict=True), 1):
@@ -48,10 +48,11 @@ def write_slices(folder: Path, array: np.ndarray, axes: tuple = UPRIGHT, positio
 
 
 def write_enhanced(file: Path, array: np.ndarray, axes: tuple = UPRIGHT, positions: np.ndarray | None = None,
-                   order: Sequence[int] | None = None, slopes: Sequence[int] = (1,), **tags: object) -> Path:
+                   order: Sequence[int] | None = None, slopes: Sequence[int] = (1,),
+                   pixel_mm: tuple[float, float] = PIXEL_MM, step: float = 5.0, **tags: object) -> Path:
     """HU (slices, rows, columns) as Enhanced CT Image Storage, its frames in `order`, with slopes that may differ."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    positions = positions_of(len(array), axes) if positions is None else positions
+    positions = positions_of(len(array), axes, step) if positions is None else positions
     order = list(range(len(array))) if order is None else list(order)
     slope = np.array([slopes[place % len(slopes)] for place in range(len(order))])
     stored = (array[order] + 1024) // slope[:, None, None]
@@ -62,7 +63,7 @@ def write_enhanced(file: Path, array: np.ndarray, axes: tuple = UPRIGHT, positio
     ct.InstanceNumber, ct.NumberOfFrames = 1, len(order)
     orientation, measures = Dataset(), Dataset()
     orientation.ImageOrientationPatient = [f"{c:.10f}" for axis in axes for c in axis]
-    measures.PixelSpacing, measures.SliceThickness = list(PIXEL_MM), 5
+    measures.PixelSpacing, measures.SliceThickness = list(pixel_mm), 5
     shared = Dataset()
     shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = Items([orientation]), Items([measures])
     ct.SharedFunctionalGroupsSequence = Items([shared])
@@ -94,3 +95,13 @@ def _image(hu: np.ndarray, kind: str, tags: dict[str, object]) -> Dataset:
     ct.BitsAllocated, ct.BitsStored, ct.HighBit, ct.PixelRepresentation = 16, 16, 15, 0
     ct.PixelData = (hu.astype(np.int32) + 1024).astype("<u2").tobytes()
     return ct
+
+
+def inside(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Which pixel centres of an image lie inside a polygon (n, 2) of (column, row), by the even-odd rule."""
+    rows, columns = np.mgrid[:shape[0], :shape[1]]
+    found = np.zeros(shape, bool)
+    for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        if y0 != y1:
+            found ^= ((y0 > rows) != (y1 > rows)) & (columns < x0 + (rows - y0) * (x1 - x0) / (y1 - y0))
+    return found

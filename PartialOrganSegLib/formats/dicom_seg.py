@@ -125,7 +125,8 @@ def _name_source_frames(seg: Dataset, source: DicomSource) -> None:
     """Puts the file's own frame numbers where highdicom counted the frames of the series."""
     if source.slices[0].frame is None:
         return
-    for group in seg.PerFrameFunctionalGroupsSequence:
-        for derivation in group.DerivationImageSequence:
-            for image in derivation.SourceImageSequence:
-                image.ReferencedFrameNumber = source.slices[image.ReferencedFrameNumber - 1].frame + 1
+    # The segments of a slice share their reference, which must be renumbered once.
+    references = {id(image): image for group in seg.PerFrameFunctionalGroupsSequence
+                  for derivation in group.DerivationImageSequence for image in derivation.SourceImageSequence}
+    for image in references.values():
+        image.ReferencedFrameNumber = source.slices[image.ReferencedFrameNumber - 1].frame + 1
