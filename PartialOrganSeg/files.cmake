@@ -180,6 +180,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/inference/__init__.py
   PartialOrganSegLib/inference/backend.py
   PartialOrganSegLib/inference/checks.py
+  PartialOrganSegLib/inference/engine.py
   PartialOrganSegLib/inference/folding.py
   PartialOrganSegLib/inference/frame.py
   PartialOrganSegLib/inference/localise.py
@@ -212,9 +213,13 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/__init__.py
   PartialOrganSegLib/models/bundle.py
   PartialOrganSegLib/models/checksums.py
+  PartialOrganSegLib/models/downloads.py
   PartialOrganSegLib/models/folders.py
   PartialOrganSegLib/models/label_map.py
   PartialOrganSegLib/models/metadata.py
+  PartialOrganSegLib/models/nnunet_folder.py
+  PartialOrganSegLib/models/nnunet_import.py
+  PartialOrganSegLib/models/nnunet_plans.py
   PartialOrganSegLib/models/store.py
   PartialOrganSegLib/networks/__init__.py
   PartialOrganSegLib/networks/attention_unet.py
@@ -253,6 +258,7 @@ set(LIBRARY_SCRIPTS
   )
 
 set(LIBRARY_RESOURCES
+  Resources/downloads.yaml
   Resources/label_maps/total_to_word.yaml
   Resources/models/embedded/README.md
   Resources/models/embedded/configs/checksums.json

@@ -189,7 +189,7 @@ def test_mirroring_keeps_sides(tmp_path) -> None:
             return logits
 
     engine = Predictor(threshold_bundle(tmp_path, (48, 64, 72)), device="cpu", mirror=True)
-    engine._network = Sided()
+    engine._method.network = Sided()
     assert_right(engine.predict(ct).labels, truth, 0.9)
 
 

@@ -4,40 +4,61 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..events import Reporter
 from .options import add_common_options
 
-HELP = "List, describe, verify or install models."
+if TYPE_CHECKING:
+    from ..models.bundle import Bundle
+
+HELP = "List, describe, verify, install or import models."
 EXAMPLE = "partialorganseg models list\n  partialorganseg models info embedded\n  partialorganseg models verify\n" \
-          "  partialorganseg models install my-model.zip"
+          "  partialorganseg models install my-model.zip\n" \
+          "  partialorganseg models import nnunet RESULTS_FOLDER --map total_to_word.yaml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|info|verify|install")
-    actions.add_parser("list", help="the installed models", epilog="example: partialorganseg models list")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|info|verify|install|import")
+    actions.add_parser("list", help="the installed models, and those to be had on request",
+                       epilog="example: partialorganseg models list")
     info = actions.add_parser("info", help="one model's card: organs, data, licences, figures",
                               epilog="example: partialorganseg models info embedded")
     info.add_argument("name", help="an installed model's name or a bundle's folder")
     verify = actions.add_parser("verify", help="compare every file with its SHA-256",
                                 epilog="example: partialorganseg models verify embedded")
     verify.add_argument("name", nargs="?", help="an installed model's name or a bundle's folder (default: all)")
-    install = actions.add_parser("install", help="install a bundle from a folder, a zip or a URL",
+    install = actions.add_parser("install", help="install a bundle from a folder, a zip or a URL, or a listed download",
                                  epilog="example: partialorganseg models install my-model.zip")
-    install.add_argument("source", help="folder, zip file or http(s) URL of a zip")
+    install.add_argument("source", help="folder, zip file, http(s) URL of a zip, or the name of a listed download")
     install.add_argument("--sha256", help="the SHA-256 which the zip must have")
     install.add_argument("--replace", action="store_true", help="replace an installed model of the same name")
+    importing = actions.add_parser(
+        "import", help="make a bundle of a model that nnU-Net version 2 trained",
+        epilog="example: partialorganseg models import nnunet "
+               "Dataset291/nnUNetTrainer__nnUNetPlans__3d_fullres --map total_to_word.yaml")
+    importing.add_argument("kind", choices=["nnunet"], help="what trained it")
+    importing.add_argument("folder", type=Path, help="results folder: plans.json, dataset.json, fold_X")
+    importing.add_argument("--map", help="label map, a file or the name of a shipped one (default: its own labels)")
+    importing.add_argument("--fold", metavar="N|all", help="one of several folds (default: all, else the lowest)")
+    importing.add_argument("--orientation", choices=["stored", "RAS", "LPS"],
+                           help="how the voxels of all training files were listed (default: as the plans say)")
+    importing.add_argument("--name", help="name to install it under")
+    importing.add_argument("--licence", help="terms of the weights, kept with them")
+    importing.add_argument("--replace", action="store_true", help="replace an installed model of the same name")
     for action in actions.choices.values():
         add_common_options(action)
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    """Runs one of the four actions; `verify` returns 1 when a model is not whole."""
-    return {"list": _list, "info": _info, "verify": _verify, "install": _install}[arguments.action](arguments, reporter)
+    """Runs one of the actions; `verify` returns 1 when a model is not whole."""
+    action = {"list": _list, "info": _info, "verify": _verify, "install": _install, "import": _import}
+    return action[arguments.action](arguments, reporter)
 
 
 def _list(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from ..models.downloads import downloads
     from ..models.store import list_models
 
     bundles = list_models()
@@ -48,6 +69,13 @@ def _list(arguments: argparse.Namespace, reporter: Reporter) -> int:
               f"{bundle.folder}")
     if not bundles:
         reporter.warning("no model is installed; see: partialorganseg models install --help")
+    there = [bundle.name for bundle in bundles]
+    for download in downloads().values():
+        if download.name not in there:
+            reporter.result(download=download.name, **download.model_dump(exclude={"name"}))
+            print(f"{download.name:<20} not installed: {download.title}\n{'':<20} "
+                  f"partialorganseg models install {download.name}\n{'':<20} {download.url}\n{'':<20} "
+                  f"licence: {download.licence}\n{'':<20} SHA-256: {download.sha256 or 'not known'}")
     return 0
 
 
@@ -92,10 +120,30 @@ def _verify(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _install(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from ..models.downloads import downloads, fetch
     from ..models.store import install_model
 
-    source = arguments.source if "://" in arguments.source else Path(arguments.source)
-    bundle = install_model(source, checksum=arguments.sha256, replace=arguments.replace)
-    reporter.result(name=bundle.name, version=bundle.metadata.version, folder=bundle.folder)
+    download = downloads().get(arguments.source)
+    if download is not None and not Path(arguments.source).exists():
+        if arguments.sha256 is not None:
+            download = download.model_copy(update={"sha256": arguments.sha256.strip().lower()})
+        bundle = fetch(download, arguments.replace, reporter)
+    else:
+        source = arguments.source if "://" in arguments.source else Path(arguments.source)
+        bundle = install_model(source, checksum=arguments.sha256, replace=arguments.replace)
+    return _installed(bundle, reporter)
+
+
+def _import(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from ..models.nnunet_import import import_nnunet
+
+    return _installed(import_nnunet(
+        arguments.folder, arguments.map, arguments.fold, arguments.orientation, arguments.name, arguments.licence,
+        arguments.replace, reporter), reporter)
+
+
+def _installed(bundle: Bundle, reporter: Reporter) -> int:
+    reporter.result(name=bundle.name, version=bundle.metadata.version, folder=bundle.folder,
+                    organs=bundle.label_space.names)
     print(f"installed {bundle.name} {bundle.metadata.version} in {bundle.folder}")
     return 0

@@ -60,6 +60,7 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
 
     Raises UserError for cases that nothing can be learnt from or that are no CTs.
     """
+    start.check_trainable()
     said = _Listener(reporter)
     manifest = load_manifest(data, said)
     space = run_space(start.label_space, manifest.label_space, wishes.only_listed)

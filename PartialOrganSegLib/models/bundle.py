@@ -28,6 +28,7 @@ from .metadata import (
     Lineage,
     Metadata,
     NetworkEntry,
+    NNUNetEntry,
     OwnSection,
     PreprocessingEntry,
     monai_fields,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 WEIGHTS = "models/model.safetensors"
 METADATA = "configs/metadata.json"
 AIR_HU = -1024.0
+# nnU-Net's schemes that `Preprocessing` states in full.
+FIXED_NORMALISATION = ("CTNormalization", "NoNormalization")
 
 # Executed by MONAI's bundle runner, not by us: `$` expressions are MONAI's, and every `--key=value` overrides one.
 INFERENCE_CONFIG: dict[str, Any] = {
@@ -85,7 +88,10 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model bundle on disk whose metadata is valid. Weights are read by `load_network` only."""
+    """A model bundle on disk whose metadata is valid. Weights are read by `load_network` only.
+
+    `nnunet` is how nnU-Net predicts with an imported model; a model of our own has None.
+    """
 
     folder: Path
     name: str
@@ -98,6 +104,14 @@ class Bundle:
     def load_network(self, device: str | torch.device = "cpu") -> torch.nn.Module:
         """The network with its weights in float32, in eval mode on `device`. Raises UserError for unfitting weights."""
         from safetensors import SafetensorError
+    nnunet: NNUNetEntry | None = None
+
+    def check_trainable(self) -> None:
+        """Raises UserError for an imported model whose input depends on the whole CT: training cuts patches first."""
+        if self.nnunet is not None and self.nnunet.normalisation not in FIXED_NORMALISATION:
+            raise UserError(f"{self.name}: expected a model to train on with normalisation "
+                            f"{' or '.join(FIXED_NORMALISATION)}, found {self.nnunet.normalisation}, "
+                            "which differs from CT to CT")
         from safetensors.torch import load_file
 
         from ..networks import build_network
@@ -128,13 +142,15 @@ def load_bundle(name_or_path: str | Path, verify: bool = True) -> Bundle:
     metadata = read_metadata(folder / METADATA)
     own = metadata.partialorganseg
     return Bundle(folder, metadata.name, metadata, own.label_space.label_space(),
-                  Preprocessing(**own.preprocessing.model_dump()), own.network.name, dict(own.network.arguments))
+                  Preprocessing(**own.preprocessing.model_dump()), own.network.name, dict(own.network.arguments),
+                  own.nnunet)
 
 
 def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str, network_arguments: dict[str, Any],
                  label_space: LabelSpace, preprocessing: Preprocessing, name: str, version: str,
                  licences: dict[str, str], training_data: list[Any], metrics: dict[str, Any], description: str,
-                 card: str | None = None, half: bool = False, lineage: Lineage | None = None) -> Bundle:
+                 card: str | None = None, half: bool = False, lineage: Lineage | None = None,
+                 nnunet: NNUNetEntry | None = None) -> Bundle:
     """Writes a bundle whole, replacing an older one in `folder`, and reads it back.
 
     `licences` has the keys code, weights and data. With `half` the convolutions' weights are stored as float16 (an
@@ -149,7 +165,7 @@ def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str
         settings = PreprocessingEntry(**asdict(preprocessing))
         own = OwnSection(label_space=LabelSpaceEntry.of(label_space), preprocessing=settings, licences=terms,
                          network=NetworkEntry(name=network_name, arguments=network_arguments),
-                         training_data=training_data, metrics=metrics, lineage=lineage)
+                         training_data=training_data, metrics=metrics, lineage=lineage, nnunet=nnunet)
         fields = monai_fields(label_space, settings, metrics, terms)
         metadata = Metadata.model_validate({**fields, "name": name, "version": version, "description": description,
                                             "partialorganseg": own.model_dump(mode="json")})

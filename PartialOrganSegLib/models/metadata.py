@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,6 +14,7 @@ from ..organs import Code, LabelSpace, Organ
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Byte = Annotated[int, Field(ge=0, le=255)]
+Axis = Annotated[int, Field(ge=0, le=2)]
 
 
 class _Strict(BaseModel):
@@ -85,6 +86,38 @@ class PreprocessingEntry(_Strict):
         return self
 
 
+class NNUNetEntry(_Strict):
+    """How nnU-Net v2 reads a CT and writes labels where that differs from our way; see `inference.nnunet`.
+
+    `orientation` says how the file's voxels are listed before `transpose` orders the axes; everything that follows is
+    on the axes that result. `spacing` (mm) and `patch` (voxels) have two numbers for a network of slices, which lie
+    along the first axis. CTNormalization's clipping, mean and deviation are those of `preprocessing`. The CT is
+    resampled with splines of `order`, and where voxels are more than three times as long as wide (or as `separate_z`
+    says) with `order_z` along that axis. Windows advance by `step` of the patch.
+    """
+
+    orientation: Literal["stored", "RAS", "LPS"] = "stored"
+    transpose: tuple[Axis, Axis, Axis] = (0, 1, 2)
+    spacing: Annotated[list[Positive], Field(min_length=2, max_length=3)]
+    patch: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=3)]
+    normalisation: Literal["CTNormalization", "ZScoreNormalization", "RescaleTo01Normalization", "NoNormalization"] = \
+        "CTNormalization"
+    masked_normalisation: bool = False
+    order: Literal[0, 1, 3] = 3
+    order_z: Literal[0, 1] = 0
+    separate_z: bool | None = None
+    mirror_axes: tuple[Axis, ...] = ()
+    step: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _fitting(self) -> NNUNetEntry:
+        if len(self.spacing) != len(self.patch):
+            raise ValueError(f"spacing and patch must have the same axes, found {self.spacing} and {self.patch}")
+        if sorted(self.transpose) != [0, 1, 2]:
+            raise ValueError(f"transpose must be an order of 0, 1, 2, found {self.transpose}")
+        return self
+
+
 class Licences(_Strict):
     """Terms of the three things a bundle carries or was made from."""
 
@@ -125,6 +158,7 @@ class OwnSection(_Strict):
     label_space: LabelSpaceEntry
     network: NetworkEntry
     preprocessing: PreprocessingEntry
+    nnunet: NNUNetEntry | None = None
     licences: Licences
     training_data: list[Any] = []
     metrics: dict[str, Any] = {}

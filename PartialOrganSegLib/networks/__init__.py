@@ -12,6 +12,7 @@ from .attention_unet import AttentionUNet, attention_unet_2d
 from .deeplabv3plus import deeplabv3plus_resnet50, deeplabv3plus_resnet101
 from .light_unet import LightUNet
 from .nnunet import nnunet_2d, nnunet_3d, resunet_2d
+from .nnunet_v2 import NNUNetV2
 from .pipo_fan import PIPOFAN
 from .slicewise import SliceWise
 from .unet_3d import UNet3D
@@ -28,6 +29,7 @@ def _slicewise(network_2d: Callable[..., nn.Module], default_slices: int = 1) ->
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "light_unet": LightUNet,
     "nnunet_3d": nnunet_3d,
+    "nnunet_v2": NNUNetV2,
     "nnunet_2d": _slicewise(nnunet_2d),
     "resunet_2d": _slicewise(resunet_2d),
     "attention_unet_3d": AttentionUNet,

@@ -21,7 +21,7 @@ from ..organs import LabelSpace
 from .distributed import Processes
 from .recipe import Recipe
 from .settings import NetworkSettings, uses_soft_targets
-from .transfer import ClassMap, MappedTeacher, moved_weights
+from .transfer import ClassMap, MappedTeacher, moved_arguments, moved_weights
 from .validation import validation_groups
 
 
@@ -46,9 +46,13 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
     Raises UserError for a start model that does not fit and a patch that the network cannot take.
     """
     bundle = None if recipe.start_from is None else load_bundle(recipe.start_from)
+    if bundle is not None:
+        bundle.check_trainable()
     settings = recipe.network or NetworkSettings()
     if recipe.network is None and bundle is not None:
-        settings = NetworkSettings(name=bundle.network_name, arguments=bundle.network_arguments)
+        classes = ClassMap.between(bundle.label_space, label_space)
+        settings = NetworkSettings(name=bundle.network_name,
+                                   arguments=moved_arguments(bundle.network_arguments, classes))
     torch.manual_seed(recipe.seed)
     network = build_network(settings.name, 1, label_space.class_count, **settings.arguments)
     if any(size % multiple for size, multiple in zip(recipe.patch_zyx, network.size_multiple, strict=True)):

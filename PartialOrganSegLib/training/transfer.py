@@ -69,6 +69,18 @@ def moved_weights(weights: Mapping[str, torch.Tensor], network_name: str, argume
     return moved
 
 
+def moved_arguments(arguments: Mapping[str, Any], classes: ClassMap) -> dict[str, Any]:
+    """The start model's network arguments for the run's classes.
+
+    Of an imported model, classes that count as one of the start model's count as the same organ in the run, or as
+    background where the run does not have it.
+    """
+    if "more" not in arguments:
+        return dict(arguments)
+    labels = {old: label for label, old in enumerate(classes.source) if old is not None}
+    return {**arguments, "more": [labels.get(target, 0) for target in arguments["more"]]}
+
+
 def class_axes(network_name: str, arguments: Mapping[str, Any], classes: int) -> dict[str, list[int]]:
     """The axes of each tensor of a network's state that grow with the number of classes."""
     with torch.device("meta"):

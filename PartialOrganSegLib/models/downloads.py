@@ -1,0 +1,111 @@
+"""Models of others that can be fetched on request: `Resources/downloads.yaml` says from where and on which terms."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import UserError
+from ..events import Reporter
+from ..resources import resource
+from ..yaml_file import read_yaml
+from .bundle import Bundle
+from .checksums import sha256
+from .metadata import NAME_PATTERN
+from .nnunet_import import import_nnunet
+
+TIMEOUT_S = 30
+LARGEST_BYTES = 4 << 30
+# Of an nnU-Net results folder; the rest of a zip (logs, pictures, pickles) is left where it is.
+NEEDED = (".json", ".pth")
+
+
+class Download(BaseModel):
+    """An nnU-Net v2 results folder as a zip at `url`. `sha256` None: nobody stated it and it is not compared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    title: str
+    url: Annotated[str, Field(pattern=r"^https://")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    licence: str
+    label_map: str
+
+
+def downloads() -> dict[str, Download]:
+    """All that can be fetched, by name. Raises UserError for a broken list."""
+    path = resource("downloads.yaml")
+    content = read_yaml(path, "list of downloads")
+    try:
+        entries = [Download.model_validate(entry) for entry in content] if isinstance(content, list) else []
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return {entry.name: entry for entry in entries}
+
+
+def fetch(download: Download, replace: bool = False, reporter: Reporter | None = None) -> Bundle:
+    """Downloads a model, imports it and installs it under its name. What fails leaves nothing behind.
+
+    Raises UserError when the address cannot be reached, for a wrong checksum and for an unsafe or unfitting zip.
+    """
+    reporter = reporter or Reporter()
+    with tempfile.TemporaryDirectory(prefix="partialorganseg-") as scratch:
+        archive = Path(scratch) / "download.zip"
+        _load(download.url, archive, reporter)
+        found = sha256(archive)
+        if download.sha256 is None:
+            reporter.warning(f"{download.url}: no checksum is known to compare with; it has SHA-256 {found}")
+        elif found != download.sha256:
+            raise UserError(f"{download.url}: wrong checksum: expected SHA-256 {download.sha256}, found {found}")
+        folder = Path(scratch) / "model"
+        _unzip(archive, folder, download.url)
+        return import_nnunet(folder, download.label_map, name=download.name, licence=download.licence,
+                             replace=replace, reporter=reporter)
+
+
+def _load(url: str, target: Path, reporter: Reporter) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, open(target, "wb") as handle:
+            size = int(response.headers.get("Content-Length") or 0)
+            done = 0
+            while chunk := response.read(1 << 20):
+                done += len(chunk)
+                if done > LARGEST_BYTES:
+                    raise UserError(f"{url}: expected at most {LARGEST_BYTES >> 30} GiB, found more")
+                handle.write(chunk)
+                reporter.progress("download", done >> 20, max(size, done) >> 20)
+            if done < size:
+                raise UserError(f"{url}: expected {size} bytes, found the connection ended after {done}")
+    except (urllib.error.URLError, TimeoutError, OSError) as error:
+        raise UserError(f"{url}: could not be downloaded: {getattr(error, 'reason', error)}") from None
+
+
+def _unzip(archive: Path, folder: Path, source: str) -> None:
+    """Extracts the files that an import needs, none of them outside of `folder`."""
+    left = LARGEST_BYTES
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for entry in packed.infolist():
+                path = PurePosixPath(entry.filename)
+                if entry.is_dir() or path.suffix not in NEEDED:
+                    continue
+                if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename:
+                    raise UserError(f"{source}: entry '{entry.filename}' points outside of the model; refused")
+                left -= entry.file_size
+                if left < 0:
+                    raise UserError(f"{source}: expected at most {LARGEST_BYTES >> 30} GiB of files, found more")
+                place = folder / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with packed.open(entry) as stream, open(place, "wb") as handle:
+                    shutil.copyfileobj(stream, handle, 1 << 20)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{source}: expected a zip of an nnU-Net results folder, found {error}") from None

@@ -1,0 +1,79 @@
+"""From another model's labels to ours: a YAML file that names each of its labels and the organ it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import UserError, nearest
+from ..organs import LabelSpace, label_space_of_names
+from ..resources import resource
+from ..yaml_file import read_yaml
+
+
+class LabelMap(BaseModel):
+    """`labels`: their name to ours, or null for what is dropped; several may be one organ. Ours are in their order.
+
+    `without_counterpart`: organs of ours that the other model cannot give, and why.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    labels: dict[str, str | None]
+    without_counterpart: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """`targets[value]` is the class that label `value` of the other model counts as; 0 is background.
+
+    `said`: one line for everything that a user should know of it.
+    """
+
+    label_space: LabelSpace
+    targets: list[int]
+    said: list[str]
+
+
+def read_label_map(name_or_path: str | Path) -> LabelMap:
+    """The map in a file, or a shipped one of that name. Raises UserError for an unknown one or wrong content."""
+    path = Path(name_or_path)
+    if not path.exists():
+        shipped = {file.name: file for file in sorted(resource("label_maps").glob("*.yaml"))}
+        if path.name not in shipped or path.parent != Path("."):
+            raise UserError(f"{path}: expected a label map's file or one of {', '.join(shipped)}, "
+                            f"found neither{nearest(path.name, shipped)}")
+        path = shipped[path.name]
+    try:
+        return LabelMap.model_validate(read_yaml(path, "label map"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path}: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}") from None
+
+
+def map_labels(labels: Mapping[str, int], label_map: LabelMap, name: str) -> Mapped:
+    """How a model with these `labels` (name to value 1..n, no background) fits `label_map`.
+
+    The label space, called `name`, has only organs that the model knows. Raises UserError when that leaves none.
+    """
+    organs = [ours for theirs, ours in label_map.labels.items() if theirs in labels and ours is not None]
+    if not organs:
+        known = list(label_map.labels)
+        raise UserError(f"label map: expected names of the model's labels ({', '.join(labels)}), found none of them"
+                        f"{nearest(next(iter(labels), ''), known)}")
+    space = label_space_of_names(name, list(dict.fromkeys(organs)))
+    targets = [0] * (max(labels.values()) + 1)
+    for theirs, value in labels.items():
+        ours = label_map.labels.get(theirs)
+        targets[value] = 0 if ours is None else space.index(ours)
+    said = [f"no counterpart for {organ}: {why}" for organ, why in label_map.without_counterpart.items()]
+    dropped = [theirs for theirs in labels if label_map.labels.get(theirs) is None]
+    if dropped:
+        said.append(f"dropped, they count as background: {', '.join(dropped)}")
+    absent = [theirs for theirs, ours in label_map.labels.items() if ours is not None and theirs not in labels]
+    if absent:
+        said.append(f"in the label map, but not in the model: {', '.join(absent)}")
+    return Mapped(space, targets, said)

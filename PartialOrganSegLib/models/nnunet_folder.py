@@ -1,0 +1,124 @@
+"""An nnU-Net v2 results folder, read without running anything that lies in it."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+
+CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
+LAYOUT = "plans.json, dataset.json and fold_X/checkpoint_final.pth"
+# nnU-Net's log keeps NumPy numbers. `scalar` and `dtype` make a number of given bytes and run nothing; up to NumPy 1
+# `scalar` had another path, and bytes were pickled as text.
+_SCALAR = np.float64(0).__reduce__()[0]
+HARMLESS = [np.dtype, _SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar"),
+            codecs.encode,
+            *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "u1", "?"))]
+
+
+@dataclass(frozen=True)
+class Results:
+    """One trained fold: `plans` and `dataset` as in the JSON files, `weights` by nnU-Net's names of parameters."""
+
+    folder: Path
+    plans: dict[str, Any]
+    dataset: dict[str, Any]
+    fold: str
+    checkpoint: Path
+    configuration: str
+    trainer: str
+    mirror_axes: tuple[int, ...]
+    weights: dict[str, torch.Tensor]
+    other_folds: list[str]
+
+
+def read_results(folder: Path | str, fold: str | None = None) -> Results:
+    """The trained model in `folder`, or in its one subfolder that holds one; `fold` is a number or "all".
+
+    Without `fold` it is the one trained on all cases if there is one, else the first. Raises UserError for folders of
+    version 1, incomplete ones, unknown folds, and checkpoints that hold more than tensors, texts and numbers.
+    """
+    folder = _model_folder(Path(folder))
+    plans, dataset = (_read_json(folder / name) for name in ("plans.json", "dataset.json"))
+    found = {path.parent.name.removeprefix("fold_"): path for name in reversed(CHECKPOINTS)
+             for path in folder.glob(f"fold_*/{name}")}
+    if not found:
+        raise UserError(f"{folder}: expected a trained fold ({LAYOUT}), found none")
+    folds = sorted(found, key=lambda name: (name != "all", len(name), name))
+    fold = folds[0] if fold is None else str(fold)
+    if fold not in found:
+        raise UserError(f"{folder}: expected fold {' or '.join(folds)}, found '{fold}'")
+    content = _read_checkpoint(found[fold])
+    try:
+        axes = content.get("inference_allowed_mirroring_axes")
+        return Results(folder, plans, dataset, fold, found[fold], str(content["init_args"]["configuration"]),
+                       str(content["trainer_name"]), tuple(int(axis) for axis in axes or ()),
+                       _plain_names(content["network_weights"]), [name for name in folds if name != fold])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{found[fold]}: expected a checkpoint of nnU-Net version 2, found one without "
+                        f"{error}") from None
+
+
+def _model_folder(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: expected an nnU-Net results folder ({LAYOUT}), found no such folder")
+    if (folder / "plans.json").is_file():
+        return folder
+    inside = sorted(path.parent for path in folder.glob("**/plans.json") if (path.parent / "dataset.json").is_file())
+    if len(inside) == 1:
+        return inside[0]
+    if inside:
+        names = ", ".join(str(path.relative_to(folder)) for path in inside)
+        raise UserError(f"{folder}: expected one trained model, found {names}; name one of them")
+    if any(next(folder.glob(f"**/{name}"), None) for name in ("plans.pkl", "*.model", "*.model.pkl")):
+        raise UserError(f"{folder}: expected a results folder of nnU-Net version 2 ({LAYOUT}), found one of version 1: "
+                        "its plans are a pickle, which can run code, and are not read; train it again with version 2")
+    raise UserError(f"{folder}: expected an nnU-Net results folder ({LAYOUT}), found no plans.json")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: expected nnU-Net's settings as JSON, found {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected nnU-Net's settings, found {type(content).__name__}")
+    return content
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):  # neither are safe globals by name
+        raise UserError(f"{path}: expected PyTorch 2.6 or newer to read a checkpoint safely, found {torch.__version__}")
+    try:
+        with torch.serialization.safe_globals(HARMLESS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"one that asks for {asked[1]}" if asked else "one that has to be unpickled"
+        raise UserError(f"{path}: refused: expected a checkpoint of tensors, texts and numbers only, found {what}; "
+                        "unpickling anything else can run code") from None
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"{path}: expected a readable checkpoint, found {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a checkpoint of nnU-Net version 2, found {type(content).__name__}")
+    return content
+
+
+def _plain_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the prefixes of compiled and distributed training, and without the second and third names that nnU-Net
+    gives the same tensors."""
+    plain = {}
+    for name, value in weights.items():
+        name = re.sub(r"^((module|_orig_mod)\.)+", "", name)
+        if ".all_modules." not in name and not name.startswith("decoder.encoder."):
+            plain[name] = value
+    return plain

@@ -1,0 +1,135 @@
+"""Makes a bundle of a model that nnU-Net v2 trained: same network, same preprocessing, labels mapped to organs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+from ..events import Reporter
+from ..networks import build_network
+from ..organs import label_space_of_names
+from ..resources import resource
+from .bundle import METADATA, Bundle, write_bundle
+from .checksums import sha256
+from .folders import user_models
+from .label_map import Mapped, map_labels, read_label_map
+from .nnunet_folder import Results, read_results
+from .nnunet_plans import model_labels, planned
+
+NETWORK = "nnunet_v2"
+UNKNOWN = "not stated in the imported folder; ask who trained the model"
+HEADS = "decoder.seg_layers."
+
+
+def import_nnunet(folder: Path | str, label_map: str | Path | None = None, fold: str | None = None,
+                  orientation: str | None = None, name: str | None = None, licence: str | None = None,
+                  replace: bool = False, reporter: Reporter | None = None) -> Bundle:
+    """Installs the model of an nnU-Net v2 results folder as a bundle and tells what became of its labels.
+
+    `label_map`: a file or a shipped map; without one the model's labels are its organs. `orientation` ("stored", "RAS",
+    "LPS"): how the voxels of all training files were listed, where the plans do not say. `licence` of the weights.
+    Raises UserError for a folder that cannot be read safely or followed exactly, and a name that is taken.
+    """
+    reporter = reporter or Reporter()
+    results = read_results(folder, fold)
+    plan, mapped = planned(results, orientation), _mapped(results, label_map)
+    name = name or _name(results)
+    target = user_models() / name
+    if (resource("models") / name).exists():
+        raise UserError(f"model name '{name}': expected another name than a shipped model's; choose one with --name")
+    if target.exists() and not (replace and (target / METADATA).is_file()):
+        raise UserError(f"model '{name}' is already installed in {target}; ask to replace it, or choose another name")
+    said = [*mapped.said, *_doubts(results, plan.nnunet.orientation, orientation)]
+    more, rows = _rows(mapped.targets, mapped.label_space.class_count)
+    arguments = plan.arguments | ({"more": more} if more else {})
+    network = build_network(NETWORK, 1, mapped.label_space.class_count, **arguments)
+    _load(network, results, rows, mapped.label_space.class_count)
+    dataset = str(results.plans.get("dataset_name", results.folder.name))
+    stated = results.dataset.get("licence") or results.dataset.get("license")
+    for line in said:
+        reporter.warning(line)
+    return write_bundle(
+        target, network, NETWORK, arguments, mapped.label_space, plan.preprocessing, name=name, version="1.0.0",
+        licences={"code": "Apache-2.0", "weights": licence or UNKNOWN,
+                  "data": str(stated) if stated else UNKNOWN},
+        training_data=[{"name": dataset, "cases": results.dataset.get("numTraining"), "fold": results.fold,
+                        "trainer": results.trainer, "configuration": results.configuration,
+                        "checkpoint_sha256": sha256(results.checkpoint)}],
+        metrics={},
+        description=f"nnU-Net v2 model of {dataset}, {results.configuration}, fold {results.fold}, imported.",
+        card=_card(name, dataset, results, mapped, said, licence), nnunet=plan.nnunet)
+
+
+def _mapped(results: Results, label_map: str | Path | None) -> Mapped:
+    labels = model_labels(results)
+    if label_map is not None:
+        return map_labels(labels, read_label_map(label_map), Path(label_map).stem)
+    names = [re.sub(r"\W+", "_", name).strip("_") for name in sorted(labels, key=lambda label: labels[label])]
+    return Mapped(label_space_of_names("imported", names), list(range(len(names) + 1)), [])
+
+
+def _name(results: Results) -> str:
+    whole = f"{results.plans.get('dataset_name', results.folder.name)}-{results.configuration}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", whole).strip("-._")[:64]
+
+
+def _doubts(results: Results, orientation: str, chosen: str | None) -> list[str]:
+    doubts = []
+    if results.other_folds:
+        doubts.append(f"fold {results.fold} is taken of {len(results.other_folds) + 1} (others: "
+                      f"{', '.join(results.other_folds)}); nnU-Net averages all, which takes as many times as long")
+    if orientation == "stored" and chosen is None:
+        doubts.append("nnU-Net read this model's files as they are stored, without turning them: CTs must be stored as "
+                      "the training files were. If those were all listed as RAS or LPS, say so with --orientation")
+    return doubts
+
+
+def _rows(targets: list[int], classes: int) -> tuple[list[int], list[int]]:
+    """The network's argument `more`, and the model's labels in the order of our rows: one for each class, then those
+    of `more`."""
+    first = [targets.index(own) for own in range(classes)]
+    rest = [value for value in range(len(targets)) if value not in first]
+    return [targets[value] for value in rest], first + rest
+
+
+def _load(network: torch.nn.Module, results: Results, rows: list[int], classes: int) -> None:
+    """Puts the checkpoint's weights into the network, its prediction layers' rows sorted and split."""
+    weights: dict[str, Any] = {}
+    order = torch.tensor(rows)
+    wanted = network.own_axes.state_dict()
+    prefix = "network." if any(key.startswith("network.") for key in wanted) else ""
+    for key, value in results.weights.items():
+        if not key.startswith(HEADS):
+            weights[prefix + key] = value
+            continue
+        if len(value) != len(rows):
+            raise UserError(f"{results.checkpoint}: {key}: expected {len(rows)} classes as in dataset.json, "
+                            f"found {len(value)}")
+        if prefix + key in wanted:  # nnU-Net's coarsest prediction is not used
+            value = value.index_select(0, order)
+            weights[prefix + key] = value[:classes]
+            if len(rows) > classes:
+                weights[prefix + key.replace("seg_layers", "more_layers")] = value[classes:]
+    try:
+        network.own_axes.load_state_dict(weights)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:300]
+        raise UserError(f"{results.checkpoint}: expected the weights of the network in plans.json "
+                        f"(trainer {results.trainer}), found {detail}") from None
+
+
+def _card(name: str, dataset: str, results: Results, mapped: Mapped, said: list[str], licence: str | None) -> str:
+    cases = results.dataset.get("numTraining", "an unknown number of")
+    lines = [f"# {name}", "", "Research only. Not for clinical use.", "",
+             f"Trained with nnU-Net version 2 on {dataset} ({cases} cases), configuration "
+             f"{results.configuration}, trainer {results.trainer}, fold {results.fold}; imported "
+             "with the labels mapped as below. nnU-Net: Isensee et al., Nature Methods 2021.", "",
+             f"Licence of the weights: {licence or UNKNOWN}.", "", "| label of the model | organ |", "|---|---|"]
+    labels = model_labels(results)
+    lines += [f"| {theirs} | {mapped.label_space.names[mapped.targets[value] - 1] if mapped.targets[value] else '-'} |"
+              for theirs, value in labels.items()]
+    return "\n".join([*lines, "", *(f"- {line}" for line in said)]).rstrip() + "\n"
