@@ -94,8 +94,10 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli.py
   PartialOrganSegLib/commands/__init__.py
   PartialOrganSegLib/commands/check.py
+  PartialOrganSegLib/commands/dicom_kinds.py
   PartialOrganSegLib/commands/doctor.py
   PartialOrganSegLib/commands/evaluate.py
+  PartialOrganSegLib/commands/export.py
   PartialOrganSegLib/commands/finetune.py
   PartialOrganSegLib/commands/logfile.py
   PartialOrganSegLib/commands/models.py
@@ -163,6 +165,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/checks.py
   PartialOrganSegLib/formats/contours.py
   PartialOrganSegLib/formats/dicom.py
+  PartialOrganSegLib/formats/dicom_export.py
   PartialOrganSegLib/formats/dicom_frames.py
   PartialOrganSegLib/formats/dicom_grid.py
   PartialOrganSegLib/formats/dicom_seg.py

@@ -44,21 +44,25 @@ AIR_HU = -1024.0
 # nnU-Net's schemes that `Preprocessing` states in full.
 FIXED_NORMALISATION = ("CTNormalization", "NoNormalization")
 
-# Executed by MONAI's bundle runner, not by us: `$` expressions are MONAI's, and every `--key=value` overrides one.
+# Executed by MONAI's bundle runner, not by us: `$` expressions are MONAI's, and every `--key=value` overrides one. The
+# names dataset_dir, dataset, network_def, inferer and evaluator are those that its tools look for.
 INFERENCE_CONFIG: dict[str, Any] = {
     "imports": [
-        "$from PartialOrganSegLib.formats.reading import read_ct",
-        "$from PartialOrganSegLib.formats.writing import write_labelmap",
-        "$from PartialOrganSegLib.models.bundle import load_bundle",
-        "$from PartialOrganSegLib.inference.predictor import Predictor",
         "$from pathlib import Path",
+        "$from PartialOrganSegLib.inference.engine import Engine",
+        "$from PartialOrganSegLib.inference.predictor import Predictor",
+        "$from PartialOrganSegLib.models.bundle import load_bundle",
     ],
     "bundle_root": ".",
+    "dataset_dir": ".",
     "image": "ct.nii.gz",
     "output": "labels.nii.gz",
     "device": "auto",
-    "predictor": "$Predictor(load_bundle(@bundle_root), device=@device)",
-    "run": ["$write_labelmap(Path(@output), @predictor.predict(read_ct(Path(@image))).labels)"],
+    "dataset": "$[{'image': Path(@dataset_dir) / str(@image), 'label': Path(str(@output))}]",
+    "network_def": "$load_bundle(@bundle_root).load_network()",
+    "inferer": "$Predictor(load_bundle(@bundle_root), device=@device)",
+    "evaluator": "$Engine(@inferer, @dataset)",
+    "run": ["$@evaluator.run()"],
 }
 
 
@@ -100,10 +104,6 @@ class Bundle:
     preprocessing: Preprocessing
     network_name: str
     network_arguments: dict[str, Any]
-
-    def load_network(self, device: str | torch.device = "cpu") -> torch.nn.Module:
-        """The network with its weights in float32, in eval mode on `device`. Raises UserError for unfitting weights."""
-        from safetensors import SafetensorError
     nnunet: NNUNetEntry | None = None
 
     def check_trainable(self) -> None:
@@ -112,6 +112,10 @@ class Bundle:
             raise UserError(f"{self.name}: expected a model to train on with normalisation "
                             f"{' or '.join(FIXED_NORMALISATION)}, found {self.nnunet.normalisation}, "
                             "which differs from CT to CT")
+
+    def load_network(self, device: str | torch.device = "cpu") -> torch.nn.Module:
+        """The network with its weights in float32, in eval mode on `device`. Raises UserError for unfitting weights."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         from ..networks import build_network
@@ -168,6 +172,7 @@ def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str
                          training_data=training_data, metrics=metrics, lineage=lineage, nnunet=nnunet)
         fields = monai_fields(label_space, settings, metrics, terms)
         metadata = Metadata.model_validate({**fields, "name": name, "version": version, "description": description,
+                                            "changelog": {version: description},
                                             "partialorganseg": own.model_dump(mode="json")})
     except ValidationError as error:
         first = error.errors()[0]

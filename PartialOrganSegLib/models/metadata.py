@@ -182,18 +182,18 @@ def monai_fields(label_space: LabelSpace, preprocessing: PreprocessingEntry, met
                  licences: Licences) -> dict[str, Any]:
     """MONAI's own metadata fields. Versions are the lowest supported ones, not those of the machine that writes."""
     classes = {"0": "background"} | {str(organ.index): organ.name for organ in label_space.organs}
+    listed = ", ".join(f"{index}: {name}" for index, name in classes.items())  # the schema wants text
     lower, upper = ((hu - preprocessing.subtract) / preprocessing.divide for hu in preprocessing.clip_hu)
     shared = {"type": "image", "modality": "CT", "spatial_shape": list(preprocessing.patch_zyx), "dtype": "float32",
               "is_patch_data": True}
     return {
         "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
                   "meta_schema_20240725.json",
-        "changelog": {},
         "monai_version": "1.4.0", "pytorch_version": "2.4.0", "numpy_version": "1.26.0",
         "required_packages_version": {"partialorganseg": "0.1.0", "safetensors": "0.4.3", "SimpleITK": "2.4.0"},
         "task": "Segmentation of abdominal organs in CT",
         "authors": "PartialOrganSeg", "copyright": licences.weights, "data_source": licences.data, "data_type": "CT",
-        "image_classes": "one channel CT in Hounsfield units", "label_classes": classes, "pred_classes": classes,
+        "image_classes": "one channel CT in Hounsfield units", "label_classes": listed, "pred_classes": listed,
         "eval_metrics": metrics, "intended_use": "Research only. Not for clinical use.", "references": [],
         "network_data_format": {
             "inputs": {"image": {**shared, "format": "hounsfield", "num_channels": 1, "value_range": [lower, upper],
