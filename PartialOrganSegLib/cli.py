@@ -15,13 +15,13 @@ from typing import Any, NoReturn, TextIO
 
 from . import __version__
 from .cancelling import cancellable, ignore_signals
-from .commands import check, doctor, evaluate, finetune, logfile, models, phantom, scribble, segment, train
+from .commands import check, doctor, evaluate, export, finetune, logfile, models, phantom, scribble, segment, train
 from .commands.options import JSON_EVENTS
 from .errors import UsageError, UserError
 from .events import ConsoleReporter, JsonReporter, Reporter
 
 COMMANDS = {"segment": segment, "models": models, "phantom": phantom, "scribble": scribble, "doctor": doctor,
-            "train": train, "finetune": finetune, "evaluate": evaluate, "check": check}
+            "train": train, "finetune": finetune, "evaluate": evaluate, "check": check, "export": export}
 DONE, FAILED, WRONG_USE, CANCELLED = 0, 1, 2, 130
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import UserError, nearest
 from ..events import Reporter
+from ..formats.dicom_export import ENDINGS
 
 OUTPUTS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
            "preview": ".preview.png"}
@@ -20,12 +21,16 @@ MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 
 @dataclass(frozen=True)
 class Case:
-    """One CT to segment, and where its results go: `name` with an ending each, in the folder `place` of the output."""
+    """One CT to segment, and where its results go: `name` with an ending each, in the folder `place` of the output.
+
+    `dicom` are the kinds of DICOM files that are wanted besides.
+    """
 
     path: Path
     name: str
     series: str | None = None
     place: str = ""
+    dicom: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -34,7 +39,9 @@ class Case:
 
     def outputs(self, folder: Path, preview: bool) -> dict[str, Path]:
         """Kind of result to its file in `folder`."""
-        return {kind: folder / (self.name + suffix) for kind, suffix in OUTPUTS.items() if preview or kind != "preview"}
+        endings = {kind: ending for kind, ending in OUTPUTS.items() if preview or kind != "preview"}
+        endings |= {kind: ENDINGS[kind] for kind in self.dicom}
+        return {kind: folder / (self.name + ending) for kind, ending in endings.items()}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import argparse
 import functools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ..batch.cases import Case, expand, named_cases
 from ..errors import UserError
 from ..events import Reporter
 from . import logfile, segment_batch
+from .dicom_kinds import dicom_kinds
 from .options import add_common_options
 from .outputs import all_at_once, refuse_existing, remove_leftovers, writable_folder
 
@@ -34,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--organs", metavar="A,B", help="only these organs, e.g. liver,left_kidney (default: all)")
     parser.add_argument("--model", default="embedded", help="an installed model's name or a bundle's folder")
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
+    parser.add_argument("--dicom", type=dicom_kinds, default=(), metavar="A,B",
+                        help="also write DICOM files, of CTs that are DICOM: seg, labelmap-seg, rtstruct")
     parser.add_argument("--mirror", action="store_true",
                         help="also predict the mirrored CT and average: twice the time; "
                              "for models that were trained on mirrored patches, the embedded one was not")
@@ -59,14 +62,16 @@ def _scales(text: str) -> tuple[float, ...]:
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Segments every case. A failing one is told and does not stop the others; 1 if any failed."""
+    from ..formats.dicom_export import check_writers
     from ..models.bundle import load_bundle
 
+    check_writers(arguments.dicom)
     bundle = load_bundle(arguments.model)
     organs = chosen_organs(arguments.organs, bundle.label_space)
     reporter.started(command="segment", inputs=arguments.inputs, output=arguments.output, model=bundle.name,
                      organs=organs or bundle.label_space.names, device=arguments.device)
     entries, failures = expand(arguments.inputs, reporter)
-    cases = named_cases(entries, reporter)
+    cases = [replace(case, dicom=arguments.dicom) for case in named_cases(entries, reporter)]
     folder = writable_folder(arguments.output)
     segmenter = Segmenter(arguments, bundle)
     if segment_batch.is_wanted(arguments):
@@ -126,6 +131,8 @@ class Segmenter:
 
         Its files appear in `folder` together, or not at all when anything raises; `appearing` is told right before.
         """
+        from ..formats.dicom_export import write_dicom
+        from ..formats.dicom_source import Maker, read_source
         from ..formats.preview import write_preview
         from ..formats.reading import read_ct
         from ..formats.writing import write_labelmap, write_segmentation, write_table
@@ -134,7 +141,9 @@ class Segmenter:
         arguments, space = self.arguments, self.bundle.label_space
         if appearing:  # then nobody else is at this case
             remove_leftovers(folder, case.name)
-        ct = read_ct(case.path, series=case.series or arguments.series, reporter=reporter, force=arguments.force)
+        series = case.series or arguments.series
+        ct = read_ct(case.path, series=series, reporter=reporter, force=arguments.force)
+        source = read_source(case.path, series, reporter, told=True) if case.dicom else None
         prediction = self.predictor.predict(ct, organs=self.organs, reporter=reporter)
         reports = check_organs(prediction.labels, space, prediction.entropy)
         if self.organs is not None:
@@ -145,6 +154,9 @@ class Segmenter:
             write_labelmap(files["labelmap"], prediction.labels)
             write_segmentation(files["segmentation"], prediction.labels, space)
             write_table(files["table"], rows)
+            if source:
+                write_dicom(files, prediction.labels, source, [organ for organ in space.organs if not self.organs
+                            or organ.name in self.organs], Maker(self.bundle.name, self.bundle.metadata.version))
             if "preview" in files:
                 write_preview(files["preview"], ct, prediction.labels, space)
             if appearing:

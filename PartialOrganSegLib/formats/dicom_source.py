@@ -95,11 +95,12 @@ def _words(grid: Grid) -> str:
     return f"{size} voxels of {spacing} mm from {', '.join(f'{o:.1f}' for o in grid.origin)} mm"
 
 
-def read_source(path: Path | str, wanted: str | None, reporter: Reporter) -> DicomSource:
+def read_source(path: Path | str, wanted: str | None, reporter: Reporter, told: bool = False) -> DicomSource:
     """The series that `read_ct` reads from there, without its pixels.
 
-    Identifiers that the series lacks are made up, always the same ones for a series, and that is told. Raises UserError
-    for what is no DICOM series of a CT.
+    What is wrong with its geometry is told, as by `read_ct`, unless that `told` it before. Identifiers that the series
+    lacks are made up, always the same ones for a series, and that is told. Raises UserError for what is no DICOM series
+    of a CT.
     """
     from pydicom import dcmread
 
@@ -109,12 +110,13 @@ def read_source(path: Path | str, wanted: str | None, reporter: Reporter) -> Dic
     if not (holds_dicom(path) if path.is_dir() else looks_like_dicom(path)):
         raise UserError(f"{path}: expected the DICOM series of the CT, found no DICOM file: DICOM SEG and RT structure "
                         "sets name the patient, the study and each image, which other formats do not keep")
-    slices = distinct_slices(path, choose_series(path, wanted, reporter), reporter)
+    geometry = Reporter() if told else reporter
+    slices = distinct_slices(path, choose_series(path, wanted, geometry), geometry)
     headers = {one.file: dcmread(one.file, stop_before_pixels=True, force=True) for one in slices}
     _complete(path, list(headers.values()), reporter)
-    frame = frame_of_slices(path, slices, reporter)
+    frame = frame_of_slices(path, slices, geometry)
     no_voxels = np.broadcast_to(np.int16(0), frame.shape)
-    grid = place_slices(path, no_voxels, [one.position for one in slices], frame, reporter).grid
+    grid = place_slices(path, no_voxels, [one.position for one in slices], frame, geometry).grid
     return DicomSource(path, tuple(slices), tuple(headers[one.file] for one in slices), grid)
 
 

@@ -1,0 +1,43 @@
+"""Which DICOM files can be made of labels, and all that are wanted of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..geometry import Volume
+    from ..organs import Organ
+    from .dicom_source import DicomSource, Maker
+
+ENDINGS = {"seg": ".seg.dcm", "labelmap-seg": ".labelmap-seg.dcm", "rtstruct": ".rtstruct.dcm"}
+
+
+def check_writers(kinds: Collection[str]) -> None:
+    """Raises UserError when a package is missing that one of `kinds` needs: before hours of work, not after."""
+    if any(kind.endswith("seg") for kind in kinds):
+        from .dicom_seg import require_highdicom
+
+        require_highdicom()
+
+
+def write_dicom(files: Mapping[str, Path], labels: Volume, source: DicomSource, organs: Sequence[Organ], maker: Maker,
+                resample: bool = False) -> None:
+    """Writes those of `files` (kind to path) whose kind is one of `ENDINGS`; others are somebody else's.
+
+    `labels` lie on the grid of the series as it is read, see `DicomSource.on_slices`. Raises UserError.
+    """
+    wanted = {kind: path for kind, path in files.items() if kind in ENDINGS}
+    if not wanted:
+        return
+    placed = source.on_slices(labels, resample)
+    for kind, path in wanted.items():
+        if kind == "rtstruct":
+            from .rtstruct import write_rtstruct
+
+            write_rtstruct(path, placed, source, organs, maker)
+        else:
+            from .dicom_seg import write_dicom_seg
+
+            write_dicom_seg(path, placed, source, organs, maker, labelmap=kind == "labelmap-seg")
