@@ -11,7 +11,6 @@ from . import finetune_run as runs
 from .finetune_comparison import Comparison
 from .finetune_overlays import AFTER, BEFORE, overlays, remove_overlays, show_hidden
 from .job import Outcome, Progress
-from .models import UNREADABLE
 from .progress import ProgressStrip
 from .section import offer
 from .segmentation_result import ResultError
@@ -27,6 +26,7 @@ class BeforeAfter:
         self._panel, self._ui, self._strip = panel, ui, strip
         self._comparison: Comparison | None = None
         self._which = BEFORE
+        self._run: Path | None = None  # folder of the latest fine-tuning run
         ui.compareButton.connect("clicked()", self._compare_or_cancel)
         ui.overlaysButton.connect("clicked()", self._remove)
 
@@ -79,7 +79,7 @@ class BeforeAfter:
             self._comparison = Comparison(parameters.compareVolume, {BEFORE: result.start,
                                                                      AFTER: self._run / runs.MODEL},
                                           parameters.finetune.device, result.learnt)
-        except UNREADABLE as error:
+        except (OSError, ResultError) as error:
             self._strip.say(str(error))
             return
         self._launch(BEFORE)

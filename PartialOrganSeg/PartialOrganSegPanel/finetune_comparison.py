@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .finetune_overlays import AFTER, BEFORE, add_overlay, bring_to_front, remove_overlays
-from .models import read_card
+from .models import UNREADABLE, ModelCard, read_card
 from .review_counts import dice
 from .scribble_states import result_of
 from .segment_logic import SegmentRun
@@ -21,13 +21,13 @@ from .segmentation_result import ResultError, read_result
 class Comparison:
     """Make it with the models' folders; run the arguments of `runs[BEFORE]` and `runs[AFTER]`, then `show`.
 
-    `organs`: those to be shown, which were learnt. Raises OSError when the CT cannot be written, and one of
-    `models.UNREADABLE` for a model without sound metadata. Nodes are held by ID.
+    `organs`: those to be shown, which were learnt. Raises OSError when the CT cannot be written, and ResultError for a
+    model without sound metadata. Nodes are held by ID.
     """
 
     def __init__(self, volume: slicer.vtkMRMLScalarVolumeNode, models: Mapping[str, Path], device: str,
                  organs: Sequence[str]) -> None:
-        cards = {which: read_card(which, models[which]) for which in (BEFORE, AFTER)}
+        cards = {which: _card(models[which]) for which in (BEFORE, AFTER)}
         first = SegmentRun.prepare(volume, str(models[BEFORE]), device, cards[BEFORE].organs)
         arguments = list(first.arguments)
         arguments[arguments.index("--model") + 1] = str(models[AFTER])
@@ -85,6 +85,13 @@ class Comparison:
     def clean_up(self) -> None:
         """Removes the scratch folder."""
         self.runs[BEFORE].clean_up()
+
+
+def _card(folder: Path) -> ModelCard:
+    try:
+        return read_card(folder.name, folder)
+    except UNREADABLE as error:
+        raise ResultError(_("{folder}: the model cannot be read.").format(folder=folder)) from error
 
 
 def _dice_text(segment: slicer.vtkSegment, other: slicer.vtkSegment) -> str:

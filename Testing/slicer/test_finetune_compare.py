@@ -195,6 +195,15 @@ def test_why_nothing_can_be_compared(comparison, tmp_path):
     assert "no longer there" in comparison.ui.compareButton.toolTip
 
 
+def test_a_damaged_model_is_told(comparison):
+    model = comparison.course.run / "model"
+    (model / "configs" / "metadata.json").write_text("{}")
+    comparison.ui.compareButton.click()
+    assert comparison.course.said == f"{model}: the model cannot be read."
+    assert len(comparison.course.services.processes) == 1
+    assert comparison.ui.compareButton.text == "Show before/after"
+
+
 def test_a_left_out_ct_is_proposed(course):
     course.add_case("first")
     third = add_ct("third")

@@ -78,7 +78,7 @@ class Walk:
             for volume, (ct, event) in zip(self.volumes, predicted, strict=False)]
         settings = panel.parameters.finetune
         settings.folder, settings.device, settings.name = str(tmp_path / "Läufe 1"), "cpu", NAME
-        settings.steps, settings.replay = STEPS, "none"
+        settings.steps, settings.minutes, settings.replay = STEPS, 0.1, "none"  # Dice at the start and at the end
         panel.enter()
 
     def accept_two_organs(self):

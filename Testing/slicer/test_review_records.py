@@ -232,3 +232,24 @@ def test_case_with_manifest(scene, tmp_path):
     assert [one.state for one in rows(node)] == [ACCEPTED, "predicted"]
     assert case.kind == "partial"
     assert list(case.annotated) == ["liver"]
+
+
+def test_a_case_that_fails_leaves_no_file_and_an_earlier_one_whole(tmp_path, monkeypatch):
+    volume = add_ct()
+    node = add_result(volume, ("liver",))
+    Review(node, lambda: None).accept(row(node, "liver").segment_id)
+    for folder, earlier in ((tmp_path / "new", False), (tmp_path / "again", True)):
+        folder.mkdir()
+        if earlier:
+            write_case(node, volume, folder)
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        slicer.util.updateVolumeFromArray(volume, phantom()[0] + 1)
+        with monkeypatch.context() as patch:
+            patch.setattr("PartialOrganSegPanel.review_export.write_accepted", _full)
+            with pytest.raises(OSError, match="disk full"):
+                write_case(node, volume, folder)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def _full(*_):
+    raise OSError("is the disk full?")

@@ -194,6 +194,18 @@ def test_entry_and_label_space_of_a_case(tmp_path):
     assert manifest.label_space.names == SHI5.names
 
 
+def test_a_case_that_fails_leaves_no_file(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("is the disk full?")
+
+    volume = add_ct()
+    strokes = strokes_on(volume, np.full(phantom()[0].shape, NOT_DRAWN, np.uint8))
+    monkeypatch.setattr("PartialOrganSegPanel.scribble_files.write_scribble", full)
+    with pytest.raises(OSError, match="disk full"):
+        write_case(strokes, volume, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_sheared_ct_is_saved_as_a_case_only(tmp_path):
     volume = small_ct(SHEAR)
     with pytest.raises(UserError, match="found a sheared grid; save it as a case"):
