@@ -66,7 +66,7 @@ def write_dicom_seg(path: Path | str, placed: np.ndarray, source: DicomSource, o
         series_instance_uid=highdicom.UID(), series_number=SERIES_NUMBER, sop_instance_uid=highdicom.UID(),
         instance_number=1, manufacturer="PartialOrganSeg", manufacturer_model_name=maker.name,
         software_versions=__version__, device_serial_number="0",
-        series_description=f"Organs by {maker.name}"[:64], content_label="ORGANS",
+        series_description=f"Organs by {maker.name}"[:64], specific_character_set="ISO_IR 192", content_label="ORGANS",
         content_description="Abdominal organs", omit_empty_frames=positions is None,
         # Bits cannot be compressed; runs of equal bytes can, and every DICOM library reads them.
         transfer_syntax_uid=RLELossless if labelmap else ExplicitVRLittleEndian)
