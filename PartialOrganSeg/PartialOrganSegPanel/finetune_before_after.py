@@ -40,7 +40,7 @@ class BeforeAfter:
               _("Segments the CT with the start model and with the new one, and shows the organs that were learnt as "
                 "outlines: thin and white before, thick and coloured after"))
         offer(self._ui.overlaysButton, "" if overlays() else _("No before and after is shown."),
-              _("Removes the outlines and shows the CT's own segmentations again"))
+              _("Removes the outlines and shows the other segmentations again"))
         self._ui.compareSelector.enabled = not working
 
     def closing(self) -> None:

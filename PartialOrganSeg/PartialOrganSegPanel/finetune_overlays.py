@@ -1,4 +1,4 @@
-"""Two segmentations over a CT, before and after fine-tuning, as outlines; other segmentations of it stand back.
+"""Two segmentations over a CT, before and after fine-tuning, as outlines; other segmentations stand back.
 
 Overlays are no results: nothing in them is reviewed or learnt from. Attributes tell them, also in a loaded scene.
 """
@@ -45,13 +45,12 @@ def add_overlay(which: str, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, 
 
 
 def bring_to_front(volume: slicer.vtkMRMLScalarVolumeNode, organs: Collection[str]) -> None:
-    """Shows the CT on all slices, at the first of the organs that an overlay has, without other segmentations."""
+    """Shows the CT on all slices, at the first of the organs that an overlay has. All other segmentations are hidden:
+    those of other CTs lie in the same views."""
     shown = overlays()
-    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         display = node.GetDisplayNode()
-        if display and display.GetVisibility() and node.GetNodeReferenceID(role) == volume.GetID() \
-                and not node.GetAttribute(_OVERLAY):
+        if display and display.GetVisibility() and not node.GetAttribute(_OVERLAY):
             display.SetVisibility(False)
             display.SetAttribute(_HIDDEN, "yes")
     for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):

@@ -18,7 +18,7 @@ class Comparison:
 
     def __init__(self, course):
         self.course, self.panel, self.ui = course, course.panel, course.ui
-        course.add_case("first")
+        self.other = course.add_case("first")[1]
         course.start()
         course.finish()
         self.volume = add_ct("third")
@@ -81,6 +81,7 @@ def test_outlines_of_the_organs_that_were_learnt(comparison):
     assert thickness[BEFORE] < thickness[AFTER]
     assert tuple(shown[BEFORE].GetDisplayNode().GetSegmentColor("spleen")) == (1, 1, 1)
     assert not visible(comparison.result)
+    assert not visible(comparison.other)
     for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         assert node.GetBackgroundVolumeID() == comparison.volume.GetID()
 
@@ -119,6 +120,7 @@ def test_a_second_time_replaces_and_remove_brings_back(comparison):
     comparison.ui.overlaysButton.click()
     assert not overlays()
     assert visible(comparison.result)
+    assert visible(comparison.other)
     assert not comparison.ui.overlaysButton.enabled
 
 
