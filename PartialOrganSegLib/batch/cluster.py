@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -92,6 +93,7 @@ def _connect(address: str, workers: int | None) -> Any:
         import ray
     except ImportError:
         raise UserError("--ray: expected the package ray, found none: pip install 'partialorganseg[cluster]'") from None
+    _knock(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "critical"}
     found = ""
     for _ in range(START_TRIES):  # a busy computer is too slow for the limits that Ray's own processes set each other
@@ -111,6 +113,17 @@ def _connect(address: str, workers: int | None) -> Any:
         if address != LOCAL:
             break
     raise UserError(f"--ray {address}: expected a Ray cluster, found: {found}")
+
+
+def _knock(address: str) -> None:
+    """Raises UserError when nobody answers at HOST:PORT: Ray itself would wait for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(f"--ray {address}: expected a Ray cluster, found: {error}") from None
 
 
 def cores_each(nodes: Sequence[tuple[int, int]], workers: int) -> int:
