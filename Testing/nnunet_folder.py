@@ -61,8 +61,9 @@ def weights_of(plans: dict, classes: int, seed: int = 0) -> dict[str, torch.Tens
         return torch.randn(shape, generator=generator) * scale
 
     def layer(name: str, inputs: int, outputs: int, kernel: Sequence[int], bias: bool = True) -> None:
-        own = {"conv.weight": random(outputs, inputs, *kernel, scale=0.5), "norm.weight": 1 + random(outputs, scale=0.3),
-               "norm.bias": random(outputs, scale=0.3)} | ({"conv.bias": random(outputs)} if bias else {})
+        own = {"conv.weight": random(outputs, inputs, *kernel, scale=0.5),
+               "norm.weight": 1 + random(outputs, scale=0.3), "norm.bias": random(outputs, scale=0.3)}
+        own |= {"conv.bias": random(outputs)} if bias else {}
         for part, value in own.items():
             weights[f"{name}.{part}"] = value
             weights[f"{name}.all_modules.{'0' if part.startswith('conv') else '1'}.{part.rpartition('.')[2]}"] = value
@@ -129,8 +130,8 @@ def reference_network(plans: dict, weights: dict[str, torch.Tensor], image: torc
         skips.append(x)
     for number, skip in enumerate(skips[-2::-1]):
         stride = given["strides"][-1 - number]
-        x = transposed(x, weights[f"decoder.transpconvs.{number}.weight"], weights[f"decoder.transpconvs.{number}.bias"],
-                       stride)
+        enlarge = f"decoder.transpconvs.{number}"
+        x = transposed(x, weights[f"{enlarge}.weight"], weights[f"{enlarge}.bias"], stride)
         x = torch.cat([x, skip], 1)
         for n in range(given["n_conv_per_stage_decoder"][number]):
             x = layer(x, f"decoder.stages.{number}.convs.{n}")

@@ -15,6 +15,8 @@ from .resampling import working_shape
 BASE_BYTES = 500 << 20
 # Generous for the light networks, per voxel of the largest window: activations, logits and their copies in float32.
 ACTIVATION_BYTES = 250
+# Of nnU-Net's networks, measured: per voxel of a window and channel of the finest stage, and per class.
+NNUNET_CHANNEL_BYTES, NNUNET_CLASS_BYTES = 28, 12
 MIB = 1 << 20
 
 
@@ -24,9 +26,15 @@ def estimate_memory(grid: Grid, bundle: Bundle) -> int:
     spacing = grid.axis_order().canonical_grid(grid).spacing[::-1]
     shape = grid.axis_order().canonical_grid(grid).shape
     working = int(np.prod(working_shape(shape, spacing, bundle.preprocessing.spacing_zyx)))
-    window = int(np.prod(bundle.preprocessing.patch_zyx)) * 2
+    patch = int(np.prod(bundle.preprocessing.patch_zyx))
     merged = working * (bundle.label_space.class_count * 2 + 3 * 4)
-    return BASE_BYTES + native * 3 + merged + min(window, working) * ACTIVATION_BYTES
+    if bundle.nnunet is not None:
+        channels, more = bundle.network_arguments["features"], bundle.network_arguments.get("more", [])
+        classes = bundle.label_space.class_count + len(more)
+        activations = patch * (channels[0] * NNUNET_CHANNEL_BYTES + classes * NNUNET_CLASS_BYTES)
+    else:
+        activations = min(2 * patch, working) * ACTIVATION_BYTES
+    return BASE_BYTES + native * 3 + merged + activations
 
 
 def check_memory(grid: Grid, bundle: Bundle, reporter: Reporter) -> None:
