@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_cases import make_case
-from dicom_files import OBLIQUE, PRONE, STUDY, UPRIGHT, positions_of, write_slices
+from dicom_cases import SPACING, make_case, phantom
+from dicom_files import OBLIQUE, PRONE, STUDY, UPRIGHT, positions_of, write_enhanced, write_slices
 from pydicom import Dataset, dcmread
 from pydicom.pixels import unpack_bits
+from real_data import real_data_path
 from test_reading import Listener, refused
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.dicom_seg import write_dicom_seg
 from PartialOrganSegLib.formats.dicom_source import DicomSource, Maker, read_source
-from PartialOrganSegLib.formats.reading import read_ct
+from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.geometry import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 
@@ -207,3 +208,50 @@ def test_segmenting_imports_neither_highdicom_nor_pydicom() -> None:
             "PartialOrganSegLib.formats.reading; print('pydicom' in sys.modules or 'highdicom' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
+
+
+def test_frames_that_each_say_their_orientation(tmp_path: Path) -> None:
+    """An enhanced file without shared functional groups, of which one phase of two is segmented."""
+    hu = phantom()[0]
+    places = np.concatenate([positions_of(len(hu), OBLIQUE, SPACING[0])] * 2)
+    file = write_enhanced(tmp_path / "ct.dcm", np.concatenate([hu, hu + 1]), OBLIQUE, places, pixel_mm=SPACING[1:])
+    ct = dcmread(file)
+    [shared] = ct.SharedFunctionalGroupsSequence
+    for number, group in enumerate(ct.PerFrameFunctionalGroupsSequence):
+        group.PlaneOrientationSequence, group.PixelMeasuresSequence = (
+            shared.PlaneOrientationSequence, shared.PixelMeasuresSequence)
+        group.FrameContentSequence[0].FrameAcquisitionNumber = 1 + number // len(hu)
+    del ct.SharedFunctionalGroupsSequence
+    ct.save_as(file)
+    labels = Volume(phantom()[1], read_ct(file, series="2").grid)
+    seg = write(tmp_path / "seg.dcm", read_source(file, "2", Reporter()), labels)
+    np.testing.assert_array_equal(labels_of(seg, labels.grid), labels.array)
+    named = {group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber
+             for group in seg.PerFrameFunctionalGroupsSequence}
+    assert min(named) > len(hu)
+
+
+def test_slices_that_round_their_orientation_differently(tmp_path: Path) -> None:
+    make_case(tmp_path / "ct", OBLIQUE)
+    for number, file in enumerate((tmp_path / "ct").iterdir()):
+        ct = dcmread(file)
+        ct.ImageOrientationPatient = [f"{c + (number % 3 - 1) * 1e-7:.7f}" for c in ct.ImageOrientationPatient]
+        ct.SliceThickness = None
+        ct.save_as(file)
+    labels = Volume(phantom()[1], read_ct(tmp_path / "ct").grid)
+    seg = write(tmp_path / "seg.dcm", read_source(tmp_path / "ct", None, Reporter()), labels)
+    np.testing.assert_array_equal(labels_of(seg, labels.grid), labels.array)
+
+
+def test_real_series_without_identifiers(tmp_path: Path) -> None:
+    """Even the SOP Instance UIDs stand only in the files' meta information there; the labels' grid is flipped."""
+    folder, listener = real_data_path("dicom", "ct_20slices"), Listener()
+    labels = read_labelmap(real_data_path("dicom", "ct_20slices_totalseg117.nii.gz"))
+    labels = Volume(np.where(labels.array <= 16, labels.array, 0).astype(np.uint8), labels.grid)
+    source = read_source(folder, None, listener)
+    assert "no Study Instance UID and no Series Instance UID" in listener.warnings[0]
+    seg = write(tmp_path / "seg.dcm", source, labels)
+    flipped = labels.array[:, ::-1] if labels.grid.direction[4] < 0 else labels.array
+    flipped = flipped[:, :, ::-1] if labels.grid.direction[0] < 0 else flipped
+    flipped = flipped[::-1] if labels.grid.direction[8] < 0 else flipped
+    np.testing.assert_array_equal(labels_of(seg, source.grid), flipped)

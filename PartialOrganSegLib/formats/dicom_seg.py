@@ -70,6 +70,7 @@ def write_dicom_seg(path: Path | str, placed: np.ndarray, source: DicomSource, o
         content_description="Abdominal organs", omit_empty_frames=positions is None,
         # Bits cannot be compressed; runs of equal bytes can, and every DICOM library reads them.
         transfer_syntax_uid=RLELossless if labelmap else ExplicitVRLittleEndian)
+    seg.ContentCreatorName = None  # nobody; it must be there (type 2, PS3.3 10.9)
     _name_source_frames(seg, source)
     with output_file(path) as temporary:
         seg.save_as(temporary, enforce_file_format=True)
@@ -96,24 +97,21 @@ def _description(highdicom: Any, number: int, organ: Organ, maker: Maker) -> Dat
 
 def _source_images(source: DicomSource) -> list[Dataset]:
     """The headers, one a slice, or a multi-frame file's with the frames of the series alone, in the slices' order."""
-    headers, first = source.headers, source.slices[0]
-    orientation = [float(c) for c in first.axes.ravel()]
+    from pydicom.dataset import Dataset
+
+    first = source.slices[0]
     if first.frame is None:
-        images = []
-        for header in headers:
-            image = copy.copy(header)
-            image.ImageOrientationPatient = orientation  # files of a series may round it differently
-            image.setdefault("SliceThickness", None)
-            images.append(image)
-        return images
+        return list(source.headers)
     files = {one.file.name for one in source.slices}
     if len(files) > 1:
         raise UserError(f"{source.path}: expected one multi-frame file or slices in files of their own, found "
                         f"{len(files)} multi-frame files ({', '.join(sorted(files))})")
-    image = copy.deepcopy(headers[0])
+    image = copy.deepcopy(source.headers[0])
     frames = image.PerFrameFunctionalGroupsSequence
     image.PerFrameFunctionalGroupsSequence = [frames[one.frame] for one in source.slices]
     image.NumberOfFrames = len(source.slices)
+    if not image.get("SharedFunctionalGroupsSequence"):
+        image.SharedFunctionalGroupsSequence = [Dataset()]
     shared = image.SharedFunctionalGroupsSequence[0]
     for name in ("PlaneOrientationSequence", "PixelMeasuresSequence"):  # may stand with each frame, all alike
         if name not in shared:

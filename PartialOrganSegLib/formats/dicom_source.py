@@ -117,6 +117,11 @@ def read_source(path: Path | str, wanted: str | None, reporter: Reporter, told: 
     frame = frame_of_slices(path, slices, geometry)
     no_voxels = np.broadcast_to(np.int16(0), frame.shape)
     grid = place_slices(path, no_voxels, [one.position for one in slices], frame, geometry).grid
+    for one in slices:
+        if one.frame is None:  # files of a series may round their orientation differently
+            header = headers[one.file]
+            header.ImageOrientationPatient = [float(c) for c in slices[0].axes.ravel()]
+            header.SliceThickness = header.get("SliceThickness") or grid.spacing[2]
     return DicomSource(path, tuple(slices), tuple(headers[one.file] for one in slices), grid)
 
 
