@@ -7,6 +7,8 @@ from PartialOrganSegPanel.finetune_overlays import AFTER, BEFORE, overlays
 from PartialOrganSegPanel.models import installed_models
 from PartialOrganSegPanel.segment_table import ACCEPTED, row, rows, set_state
 from PartialOrganSegPanel.segmentation_result import find_result
+from pictures import colours, slice_picture
+from PIL import Image
 from scenes import add_ct, add_result, end_segment, phantom
 
 ORGANS = ("liver", "spleen", "left_kidney")  # of the new model
@@ -212,3 +214,16 @@ def test_a_left_out_ct_is_proposed(course):
     course.start()
     course.finish()
     assert course.panel.parameters.compareVolume is third
+
+
+def test_picture_of_the_outlines(comparison, folder):
+    comparison.volume.GetDisplayNode().SetAutoWindowLevel(False)
+    comparison.volume.GetDisplayNode().SetWindowLevel(400, 40)
+    comparison.run()
+    slice_picture(comparison.volume, folder / "outlines.png", "Axial", overlays()[AFTER].GetSegmentCenterRAS("spleen"))
+    assert colours(folder / "outlines.png") > 50
+    pixels = np.asarray(Image.open(folder / "outlines.png").convert("RGB")).astype(int)
+    purple = np.array(overlays()[AFTER].GetSegmentation().GetSegment("spleen").GetColor()) * 255
+    coloured = np.ptp(pixels, axis=2) > 40
+    assert np.abs(pixels[coloured] - purple).max() < 60  # no fill, no other organ
+    assert coloured.sum() < 0.02 * coloured.size
