@@ -229,7 +229,7 @@ def test_changed_ct_of_the_same_size_and_time_is_made_anew(tmp_path):
 def test_changed_model_or_setting_is_made_anew(tmp_path, model):
     cases, out = write_cts(tmp_path / "cts"), tmp_path / "out"
     assert segmented(cases, "-o", out) == 3
-    assert segmented(cases, "-o", out, "--device", "cpu") == 0
+    assert segmented(cases, "-o", out, "--device", "cpu") == 0  # has no say in the result
     assert segmented(cases, "-o", out, "--organs", "spleen,liver") == 3
     assert segmented(cases, "-o", out, "--organs", "liver, spleen") == 0
     assert segmented(cases, "-o", out, "--organs", "liver,spleen", "--scales", "1,0.75") == 3
@@ -282,6 +282,19 @@ def test_failing_case_stops_no_other_and_is_tried_again(tmp_path, capsys):
     write_ct(tmp_path / "cts" / "b.nii.gz")
     assert segmented(cases, "-o", out) == 1
     assert table(out)["b"]["error"] == ""
+
+
+def test_what_concerns_every_case_is_told_once(tmp_path, monkeypatch, capsys):
+    def absent(*_, **__):
+        raise UserError("'cuda' is not among the devices")
+
+    cases, out = write_cts(tmp_path / "cts"), tmp_path / "out"
+    assert segmented(cases, "-o", out, "--shard", "1/3") == 1
+    monkeypatch.setattr("PartialOrganSegLib.inference.predictor.Predictor", absent)
+    assert main(["segment", str(cases), "-o", str(out), "--no-preview"]) == 1
+    assert capsys.readouterr().err.splitlines() == ["error: 'cuda' is not among the devices"]
+    assert {name: row["state"] for name, row in table(out).items()} == {"a": "done"}
+    assert segmented(cases, "-o", out, "--shard", "1/3") == 0  # all finished: nothing is loaded
 
 
 KILLED = """

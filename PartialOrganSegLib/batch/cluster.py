@@ -52,6 +52,7 @@ class _Worker:
         self._batch = batch
         if mine.model != batch.model:
             raise UserError("expected the same model on every computer, found one with another checksum")
+        self._segment.prepare()
 
     def ready(self) -> None:
         """Returns once the process is there."""
@@ -170,8 +171,8 @@ class _Crew:
             worker, task = self._busy.pop(answered)
             try:
                 outcome = self._ray.get(answered)
-            except self._ray.exceptions.RayActorError as error:
-                reporter.warning(f"{task.case.path}: its worker died ({_reason(error)})")
+            except self._ray.exceptions.RayActorError:
+                reporter.warning(f"{task.case.path}: its worker died, perhaps for lack of memory")
                 self._start()
                 outcome = self._bereaved(task)
             else:
@@ -195,7 +196,8 @@ class _Crew:
         except self._ray.exceptions.RayActorError as error:
             self._failed_starts += 1
             if self._failed_starts >= START_TRIES:
-                raise UserError(f"--ray: expected workers that start, found: {_reason(error)}") from error
+                said = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+                raise UserError(f"--ray: expected workers that start, found: {said.strip()[:300]}") from error
             self._start()
             return []
         self._failed_starts = 0
@@ -209,11 +211,6 @@ class _Crew:
         before = read_record(record_file(self._batch.output, task.case.title))
         record = Record(task.case.title, str(task.case.path), FAILED, {},
                         replaced=sorted(before.ours if before else ()),
-                        error=f"{task.case.path}: {TRIES} workers died of it, perhaps for lack of memory")
+                        error=f"{task.case.path}: {TRIES} workers died of it")
         write_record(self._batch.output, record)
         return Outcome(task.case, record)
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:200]

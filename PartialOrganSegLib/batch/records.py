@@ -97,7 +97,7 @@ def fingerprint(path: Path) -> str:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        from ..formats.dicom import looks_like_dicom
+        from ..formats.dicom_series import looks_like_dicom
 
         return [file for file in path.rglob("*") if file.is_file() and looks_like_dicom(file)]
     if path.suffix.lower() not in (".mhd", ".nhdr"):

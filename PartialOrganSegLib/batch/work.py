@@ -28,6 +28,9 @@ class Segment(Protocol):
 
     def __call__(self, case: Case, folder: Path, reporter: Reporter, appearing: Appearing) -> list[dict]: ...
 
+    def prepare(self) -> None:
+        """Gets ready, once. What it raises concerns no single case."""
+
 
 class Explain(Protocol):
     """The one line for what stopped a case."""
@@ -64,7 +67,8 @@ def attend(case: Case, batch: Batch, segment: Segment, explain: Explain, reporte
            wait: bool = False) -> Outcome | None:
     """Sees that a case is done; None when another process is at it, unless told to `wait` for that to end.
 
-    What goes wrong with the case is in the outcome's record. Raises UserError when no record can be written.
+    What goes wrong with the case is in the outcome's record. Raises UserError when no record can be written, and what
+    `segment.prepare` raises.
     """
     with claimed(record_file(batch.output, case.title).with_suffix(".lock"), wait) as mine:
         return _attend(case, batch, segment, explain, reporter) if mine else None
@@ -87,6 +91,12 @@ def _attend(case: Case, batch: Batch, segment: Segment, explain: Explain, report
             written.append(Record(**facts(), state=DONE, outputs=outputs, checks=checks_of(rows)))
             write_record(batch.output, written[0])
 
+        def failed(error: Exception) -> Outcome:
+            ours.update(*(record.ours for record in written))
+            record = Record(**facts(), state=FAILED, error=explain(error, case))
+            write_record(batch.output, record)
+            return Outcome(case, record)
+
         try:
             made_from |= {"ct": fingerprint(case.path), "series": case.series, "model": batch.model,
                           "settings": batch.settings}
@@ -95,13 +105,14 @@ def _attend(case: Case, batch: Batch, segment: Segment, explain: Explain, report
             if not batch.overwrite:
                 _refuse_foreign(files, ours)
             folder.mkdir(parents=True, exist_ok=True)
+        except Exception as error:
+            return failed(error)
+        segment.prepare()
+        try:
             rows = segment(case, folder, reporter, appearing)
             return Outcome(case, written[0], rows=rows)
         except Exception as error:
-            ours |= {digest for record in written for digest in record.ours}
-            failed = Record(**facts(), state=FAILED, error=explain(error, case))
-            write_record(batch.output, failed)
-            return Outcome(case, failed)
+            return failed(error)
 
 
 def _refuse_foreign(files: list[Path], ours: set[str]) -> None:

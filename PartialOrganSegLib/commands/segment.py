@@ -78,6 +78,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         return segment_batch.run(segmenter, cases, failures, reporter)
     for _, message in failures:
         reporter.error(message)
+    if cases:
+        segmenter.prepare()
     segmented = 0
     for number, case in enumerate(cases, 1):
         try:
@@ -124,6 +126,10 @@ class Segmenter:
 
         return Predictor(self.bundle, device=self.arguments.device, mirror=self.arguments.mirror,
                          scales=self.arguments.scales)
+
+    def prepare(self) -> None:
+        """Loads the network, unless that is done. Raises UserError for unfitting weights or an absent device."""
+        _ = self.predictor
 
     def __call__(self, case: Case, folder: Path, reporter: Reporter,
                  appearing: Appearing | None = None) -> list[dict[str, Any]]:

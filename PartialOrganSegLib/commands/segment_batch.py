@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # What has no say in the voxels of a result, or is in the record by another name. All other settings are compared.
 NOT_COMPARED = frozenset({"command", "inputs", "output", "device", "json_events", "model", "organs", "overwrite",
-                          "no_preview", "resume", "shard", "ray", "workers"})
+                          "no_preview", "dicom", "resume", "shard", "ray", "workers"})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
