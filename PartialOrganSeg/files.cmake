@@ -169,6 +169,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/dicom_frames.py
   PartialOrganSegLib/formats/dicom_grid.py
   PartialOrganSegLib/formats/dicom_seg.py
+  PartialOrganSegLib/formats/dicom_series.py
   PartialOrganSegLib/formats/dicom_source.py
   PartialOrganSegLib/formats/itk.py
   PartialOrganSegLib/formats/metaimage.py
@@ -189,6 +190,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/inference/localise.py
   PartialOrganSegLib/inference/memory.py
   PartialOrganSegLib/inference/nnunet.py
+  PartialOrganSegLib/inference/nnunet_normalisation.py
   PartialOrganSegLib/inference/nnunet_resampling.py
   PartialOrganSegLib/inference/nnunet_windows.py
   PartialOrganSegLib/inference/own.py

@@ -19,7 +19,7 @@ from PartialOrganSegLib.finetuning.preparation import Wishes
 from PartialOrganSegLib.finetuning.run import finetune
 from PartialOrganSegLib.geometry import Grid, Volume
 from PartialOrganSegLib.inference.memory import NNUNET_CHANNEL_BYTES, estimate_memory
-from PartialOrganSegLib.inference.nnunet import _Normalised
+from PartialOrganSegLib.inference.nnunet_normalisation import Normalised
 from PartialOrganSegLib.inference.nnunet_resampling import resample, target_shape, thick_axis
 from PartialOrganSegLib.inference.nnunet_windows import axis_starts, importance, window_scores
 from PartialOrganSegLib.inference.predictor import Predictor
@@ -148,7 +148,7 @@ def test_normalisation_schemes(scheme: str, masked: bool, axis: int) -> None:
         "RescaleTo01Normalization": (image - image.min()) / (image.max() - image.min()),
         "NoNormalization": image}[scheme]
     settings = NNUNetEntry(spacing=[1, 1, 1], patch=[8, 8, 8], normalisation=scheme, masked_normalisation=masked)
-    read = _Normalised(hu, settings, Preprocessing((1, 1, 1), (-300.0, 400.0), 40.0, 120.0, (8, 8, 8)), axis).slab
+    read = Normalised(hu, settings, Preprocessing((1, 1, 1), (-300.0, 400.0), 40.0, 120.0, (8, 8, 8)), axis).slab
     found = np.concatenate([read(slice(0, 5)), read(slice(5, hu.shape[axis]))], axis)
     assert np.allclose(found, expected, atol=1e-3)
 

@@ -6,25 +6,21 @@ of all classes exist at working spacing only, in half precision; native labels a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from ..events import Reporter
 from ..geometry import Volume
-from ..models.bundle import Bundle, Preprocessing
+from ..models.bundle import Bundle
 from ..models.metadata import NNUNetEntry
-from .nnunet_resampling import SLAB, places, resample, target_shape, thick_axis
+from .nnunet_normalisation import Normalised
+from .nnunet_resampling import places, resample, target_shape, thick_axis
 from .nnunet_windows import window_scores
 from .scores import best_classes, mean_entropy
 from .timing import Stopwatch, timed
 from .upsampling import NativeLabels
-
-LEAST_DEVIATION = 1e-8
 
 
 class NNUNetMethod:
@@ -57,7 +53,7 @@ class NNUNetMethod:
         with timed(seconds, "resample"):
             thick = thick_axis(spacing, working, settings.separate_z)
             volume = resample(hu.shape, target_shape(hu.shape, spacing, working),
-                              _Normalised(hu, settings, self._preprocessing, thick or 0).slab,
+                              Normalised(hu, settings, self._preprocessing, thick or 0).slab,
                               settings.order, settings.order_z, thick)
         with timed(seconds, "windows"):
             forward = Stopwatch(self._logits)
@@ -102,60 +98,6 @@ def _nonzero_box(hu: np.ndarray) -> tuple[slice, slice, slice]:
     return tuple(slice(int(first), int(last) + 1) for first, last in ends)
 
 
-class _Normalised:
-    """A CT's slabs along `axis` as the network's input, by nnU-Net's normalisation schemes."""
-
-    def __init__(self, hu: np.ndarray, settings: NNUNetEntry, preprocessing: Preprocessing, axis: int) -> None:
-        self._hu, self._axis, self._preprocessing = np.moveaxis(hu, axis, 0), axis, preprocessing
-        self._mask = None
-        if settings.masked_normalisation:
-            self._mask = np.moveaxis(ndimage.binary_fill_holes(hu != 0), axis, 0)
-        schemes: dict[str, Callable[[], Callable[[np.ndarray], np.ndarray]]] = {
-            "CTNormalization": lambda: self._clipped, "ZScoreNormalization": self._z_score,
-            "RescaleTo01Normalization": self._rescaled, "NoNormalization": lambda: lambda slab: slab}
-        self._scheme = schemes[settings.normalisation]()
-        # The others normalise every voxel.
-        self._masked = settings.normalisation == "ZScoreNormalization" and self._mask is not None
-
-    def slab(self, part: slice) -> np.ndarray:
-        """float32 input of the voxels in `part` of the axis, on the CT's axes."""
-        slab = self._hu[part].astype(np.float32)
-        result = self._scheme(slab)
-        if self._masked:
-            result = np.where(self._mask[part], result, slab)
-        return np.moveaxis(result, 0, self._axis)
-
-    def _clipped(self, slab: np.ndarray) -> np.ndarray:
-        return self._preprocessing.normalise(torch.from_numpy(slab)).numpy()
-
-    def _z_score(self) -> Callable[[np.ndarray], np.ndarray]:
-        count, total = 0, 0.0
-        for values in self._values():
-            count, total = count + values.size, total + float(values.sum())
-        mean = total / max(1, count)
-        squares = sum(float(((values - mean)**2).sum()) for values in self._values())
-        deviation = max((squares / max(1, count))**0.5, LEAST_DEVIATION)
-        return lambda slab: (slab - np.float32(mean)) / np.float32(deviation)
-
-    def _rescaled(self) -> Callable[[np.ndarray], np.ndarray]:
-        low, high = float(self._hu.min()), float(self._hu.max())
-        return lambda slab: (slab - np.float32(low)) / np.float32(max(high - low, LEAST_DEVIATION))
-
-    def _values(self) -> Iterator[np.ndarray]:
-        """float64 values, a slab at a time, that mean and deviation are of."""
-        for start in range(0, len(self._hu), SLAB):
-            slab = self._hu[start:start + SLAB].astype(np.float64)
-            yield slab if self._mask is None else slab[self._mask[start:start + SLAB]]
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Native voxels `native` along the thick axis whose nearest working voxel is `working`."""
-
-    working: int
-    native: slice
-
-
 def _write(scores: torch.Tensor, labels: np.ndarray, written: np.ndarray, out: np.ndarray, thick: int | None) -> None:
     """Fills the native box `out`: scores interpolated linearly, along a thick axis the nearest ones."""
     if thick is None:
@@ -163,15 +105,9 @@ def _write(scores: torch.Tensor, labels: np.ndarray, written: np.ndarray, out: n
         return
     layers, native = scores.movedim(thick, 0), np.moveaxis(out, thick, 0)
     layer_labels = np.moveaxis(labels, thick, 0)
-    for run in _runs(len(layers), len(native)):
-        one = slice(run.working, run.working + 1)
+    nearest = np.clip(np.floor(places(len(layers), len(native)) + 0.5), 0, len(layers) - 1).astype(int)
+    for layer in np.unique(nearest):
+        one = slice(layer, layer + 1)
         plane = np.empty((1, *native.shape[1:]), np.uint8)
         NativeLabels(layers[one].contiguous(), np.ascontiguousarray(layer_labels[one]), written).write_aligned(plane)
-        native[run.native] = plane
-
-
-def _runs(working: int, native: int) -> Iterator[_Run]:
-    nearest = np.clip(np.floor(places(working, native) + 0.5), 0, working - 1).astype(int)
-    for index in np.unique(nearest):
-        found = np.flatnonzero(nearest == index)
-        yield _Run(int(index), slice(int(found[0]), int(found[-1]) + 1))
+        native[nearest == layer] = plane

@@ -111,8 +111,7 @@ class _Decoder(nn.Module):
     def __init__(self, classes: int, features: Sequence[int], kernels: list[Axes], strides: list[Axes],
                  blocks: Sequence[int], bias: bool, more: Sequence[int]) -> None:
         super().__init__()
-        self.members = [[own, *(classes + row for row, target in enumerate(more) if target == own)]
-                        for own in range(classes)]
+        self.more = tuple(more)
         axes = len(kernels[0])
         stages, transposed = [], []
         self.seg_layers, self.more_layers = nn.ModuleDict(), nn.ModuleDict()
@@ -138,12 +137,13 @@ class _Decoder(nn.Module):
 
     def _logits(self, level: str, x: torch.Tensor) -> torch.Tensor:
         """(B, classes, *spatial): of each class the highest of its own logit and those that count as it."""
-        own = self.seg_layers[level](x)
-        if level not in self.more_layers:
-            return own
-        every = torch.cat([own, self.more_layers[level](x)], 1)
-        return torch.cat([every[:, rows].amax(1, keepdim=True) if len(rows) > 1 else every[:, rows]
-                          for rows in self.members], 1)
+        logits = self.seg_layers[level](x)
+        if not self.more:
+            return logits
+        classes = list(logits.unbind(1))
+        for target, other in zip(self.more, self.more_layers[level](x).unbind(1), strict=True):
+            classes[target] = torch.maximum(classes[target], other)
+        return torch.stack(classes, 1)
 
 
 class _UNet(nn.Module):
