@@ -18,13 +18,14 @@ import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from PartialOrganSegLib.batch.cases import Entry, named_cases, read_list
+from PartialOrganSegLib.batch.cases import Case, Entry, named_cases, read_list
 from PartialOrganSegLib.batch.claims import claimed
-from PartialOrganSegLib.batch.cluster import cores_each
+from PartialOrganSegLib.batch.cluster import _Crew, cores_each
 from PartialOrganSegLib.batch.measuring import measured
-from PartialOrganSegLib.batch.records import FAILED, Record, fingerprint, write_record
+from PartialOrganSegLib.batch.records import DONE, FAILED, Record, fingerprint, write_record
 from PartialOrganSegLib.batch.run_table import COLUMNS, write_run_table
 from PartialOrganSegLib.batch.sharding import Shard
+from PartialOrganSegLib.batch.work import Batch, Outcome
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
@@ -473,3 +474,65 @@ def test_json_events_tell_of_every_case(tmp_path, capfd):
     assert Path(results[0]["files"]["labelmap"]).is_file()
     assert results[0]["organs"][0]["organ"] == "liver"
     assert Path(results[-1]["table"]) == out / "run_table.csv"
+
+
+# Without Ray: what the crew does when workers die
+
+class Died(Exception):
+    """Stands for Ray's error of a dead worker."""
+
+
+class InstantRay:
+    """Stands in for Ray: a call is done when it is waited for; `deadly` cases kill their worker."""
+
+    exceptions = SimpleNamespace(RayActorError=Died)
+
+    def __init__(self, deadly: str = "", starts: bool = True) -> None:
+        self.deadly, self.starts, self.begun = deadly, starts, 0
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": 2.0}}]
+
+    def remote(self, **_):
+        return lambda worker: SimpleNamespace(remote=self._new)
+
+    def _new(self, *_):
+        self.begun += 1
+        return SimpleNamespace(ready=SimpleNamespace(remote=lambda: ("ready", object())),
+                               attend=SimpleNamespace(remote=lambda case, wait: (case, object())))
+
+    def wait(self, references, num_returns):
+        return references[-1:], references[:-1]
+
+    def get(self, reference):
+        what = reference[0]
+        if (not self.starts and what == "ready") or getattr(what, "name", None) in self.deadly.split():
+            raise Died("the actor died\nUserError: no such device\n")
+        return None if what == "ready" else Outcome(what, Record(what.title, str(what.path), DONE, {}))
+
+
+def crew(ray: InstantRay, output: Path, workers: int | None = 2) -> _Crew:
+    return _Crew(ray, Batch(output, "", {}, False, False), None, workers, False, len(CASES))
+
+
+CASES = [Case(Path(name), name) for name in "abcd"]
+
+
+def test_case_that_kills_its_workers_fails_in_the_end(tmp_path):
+    ray = InstantRay(deadly="b")
+    outcomes = list(crew(ray, tmp_path).work_off(CASES, Reporter()))
+    assert sorted(outcome.case.name for outcome in outcomes) == ["a", "b", "c", "d"]
+    assert [outcome.record.error for outcome in outcomes if outcome.record.error] == ["b: 3 workers died of it"]
+    assert ray.begun == 2 + 3
+    assert write_run_table(tmp_path)
+    assert table(tmp_path)["b"]["state"] == "failed"
+
+
+def test_workers_that_never_start_are_told(tmp_path):
+    with pytest.raises(UserError, match="expected workers that start, found: UserError: no such device"):
+        list(crew(InstantRay(starts=False), tmp_path).work_off(CASES, Reporter()))
+
+
+def test_more_workers_than_there_is_room_for(tmp_path):
+    with pytest.raises(UserError, match="expected at most 2, one a core, found 3"):
+        crew(InstantRay(), tmp_path, workers=3)
