@@ -10,7 +10,7 @@ from real_data import real_data_path
 from test_reading import Listener, body, refused
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.formats.dicom import list_series
+from PartialOrganSegLib.formats.dicom_series import list_series
 from PartialOrganSegLib.formats.reading import list_inputs, read_ct
 
 UPRIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))

@@ -13,8 +13,9 @@ import numpy as np
 from ..errors import UserError
 from ..events import Reporter
 from ..geometry import Grid, Volume
-from .dicom import Slice, choose_series, distinct_slices, frame_of_slices, holds_dicom, looks_like_dicom
+from .dicom import distinct_slices, frame_of_slices
 from .dicom_grid import place_slices
+from .dicom_series import Slice, choose_series, holds_dicom, looks_like_dicom
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from ..errors import UserError
 from ..events import Reporter
 from ..geometry import Grid, Volume
-from . import dicom
+from . import dicom, dicom_series
 from .checks import check_grid, doubtful_ct, to_hu
 from .itk import grid_of, itk_reason, quiet_itk
 from .metaimage import check_metaimage
@@ -86,9 +86,9 @@ def _inside(folder: Path) -> list[Path]:
                and not entry.name.lower().endswith(".seg.nrrd")]
     if volumes:
         return volumes
-    if any(entry.is_file() and dicom.looks_like_dicom(entry) for entry in entries):
+    if any(entry.is_file() and dicom_series.looks_like_dicom(entry) for entry in entries):
         return [folder]
-    folders = [entry for entry in entries if entry.is_dir() and dicom.holds_dicom(entry)]
+    folders = [entry for entry in entries if entry.is_dir() and dicom_series.holds_dicom(entry)]
     if not folders:
         raise UserError(f"{folder}: expected CT files ({', '.join(VOLUME_SUFFIXES)}) or DICOM files, found none")
     return folders
