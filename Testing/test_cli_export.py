@@ -89,9 +89,22 @@ def test_labels_of_another_grid_need_resample(case: SimpleNamespace, capsys: pyt
     assert export(case, "--resample") == 0
 
 
-def test_unknown_kinds_are_told_with_the_nearest(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+def test_wrong_options_are_told(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
     assert export(case, "--dicom", "rtstuct") == 2
     line(capsys, "did you mean 'rtstruct'?")
+    assert export(case, "--made-by", "a" * 65) == 2
+    line(capsys, "expected 1 to 64 characters")
+
+
+def test_labels_drawn_by_hand_have_no_algorithm(case: SimpleNamespace) -> None:
+    assert export(case, "--dicom", "seg,labelmap-seg,rtstruct", "--how", "manual") == 0
+    for name in ("seg", "labelmap-seg"):
+        for segment in dcmread(case.out / f"scan.{name}.dcm").SegmentSequence:
+            assert segment.SegmentAlgorithmType == "MANUAL"
+            assert "SegmentationAlgorithmIdentificationSequence" not in segment
+    roi = dcmread(case.out / "scan.rtstruct.dcm").StructureSetROISequence[0]
+    assert roi.ROIGenerationAlgorithm == "MANUAL"
+    assert "ROIDerivationAlgorithmIdentificationSequence" not in roi
 
 
 class Oracle:

@@ -29,15 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="what to write: seg, labelmap-seg, rtstruct (default: seg,rtstruct)")
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
     parser.add_argument("--organs", metavar="A,B", help="only these organs (default: all of the label space)")
-    parser.add_argument("--label-space", default="word16", metavar="NAME|FILE", help="what the values mean (default: "
-                                                                                    "word16)")
-    parser.add_argument("--how", choices=list(HOW), default="automatic", help="how the labels were made (default: "
-                                                                              "automatic)")
-    parser.add_argument("--made-by", default="PartialOrganSeg", metavar="NAME", help="the model or program that made "
-                                                                                     "them (default: PartialOrganSeg)")
+    parser.add_argument("--label-space", default="word16", metavar="NAME|FILE",
+                        help="what the values mean (default: word16)")
+    parser.add_argument("--how", choices=list(HOW), default="automatic",
+                        help="how the labels were made (default: automatic)")
+    parser.add_argument("--made-by", type=_name, default="PartialOrganSeg", metavar="NAME",
+                        help="the model or program that made them (default: PartialOrganSeg)")
     parser.add_argument("--resample", action="store_true", help="take the nearest voxels of labels on another grid")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     add_common_options(parser)
+
+
+def _name(text: str) -> str:
+    if not text.strip() or len(text) > 64 or "\\" in text or not text.isprintable():  # DICOM's LO, PS3.5 6.2
+        raise argparse.ArgumentTypeError(f"expected 1 to 64 characters without a backslash, found '{text}'")
+    return text
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
