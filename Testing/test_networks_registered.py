@@ -19,6 +19,10 @@ PLANE = ["attention_unet_2d", "deeplabv3plus_resnet50", "deeplabv3plus_resnet101
 SMALL = {
     "light_unet": ({"channels": [4, 6]}, (2, 4, 4), None),
     "nnunet_3d": ({"channels": [4, 6, 6, 8], "strides": [[1, 2, 2], 2, 2]}, (4, 8, 8), [(1, 1, 1), (1, 2, 2)]),
+    "nnunet_v2": ({"features": [4, 6, 6, 8], "kernels": [[1, 3, 3], [3] * 3, [3] * 3, [3] * 3],
+                   "strides": [[1] * 3, [1, 2, 2], [2] * 3, [2] * 3], "encoder": [1, 2, 2, 1], "decoder": [1, 1, 1],
+                   "residual": True, "more": [0, 2, 2], "transpose": [1, 0, 2], "flips": [False, True, True]},
+                  (8, 4, 8), [(1, 1, 1), (2, 1, 2)]),
     "nnunet_2d": ({"channels": [4, 6, 6, 8]}, (1, 8, 8), [(1, 1, 1), (1, 2, 2)]),
     "resunet_2d": ({"channels": [4, 6, 6, 6, 8]}, (1, 16, 16), [(1, 1, 1), (1, 2, 2), (1, 4, 4)]),
     "attention_unet_3d": ({"channels": [4, 6]}, (2, 2, 2), None),

@@ -208,6 +208,7 @@ class NNUNetV2(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         """Logits, see the class. Raises ValueError when a size is no multiple of `size_multiple`."""
+        check_sizes(image, self.size_multiple)
         logits = self.own_axes(image.flip(self._flips).permute(0, 1, *self._order))
         if isinstance(logits, torch.Tensor):
             return self._turned_back(logits)
