@@ -23,7 +23,7 @@ from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
 
-NAMES = "abcdef"
+NAMES = "abcde"
 BUSY = "ray::_Worker.attend"  # what Ray calls a worker's process while it is at a case
 
 
@@ -31,7 +31,7 @@ BUSY = "ray::_Worker.attend"  # what Ray calls a worker's process while it is at
 def model(tmp_path: Path) -> Path:
     """Random weights and many small windows, so that a case takes a while."""
     torch.manual_seed(0)
-    settings = Preprocessing((2.0, 2.0, 2.0), (-200.0, 300.0), 0.0, 100.0, (16, 16, 16))
+    settings = Preprocessing((3.0, 3.0, 3.0), (-200.0, 300.0), 0.0, 100.0, (16, 16, 16))
     licences = {"code": "Apache-2.0", "weights": "none, random", "data": "none"}
     network = build_network("light_unet", 1, WORD16.class_count)
     return write_bundle(tmp_path / "model", network, "light_unet", {}, WORD16, settings, "random", "1", licences, [],
