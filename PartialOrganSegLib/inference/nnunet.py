@@ -101,7 +101,7 @@ def _nonzero_box(hu: np.ndarray) -> tuple[slice, slice, slice]:
 def _write(scores: torch.Tensor, labels: np.ndarray, written: np.ndarray, out: np.ndarray, thick: int | None) -> None:
     """Fills the native box `out`: scores interpolated linearly, along a thick axis the nearest ones."""
     if thick is None:
-        NativeLabels(scores, labels, written).write_aligned(out)
+        NativeLabels(scores, labels, written, only_neighbours=False).write_aligned(out)
         return
     layers, native = scores.movedim(thick, 0), np.moveaxis(out, thick, 0)
     layer_labels = np.moveaxis(labels, thick, 0)
@@ -109,5 +109,6 @@ def _write(scores: torch.Tensor, labels: np.ndarray, written: np.ndarray, out: n
     for layer in np.unique(nearest):
         one = slice(layer, layer + 1)
         plane = np.empty((1, *native.shape[1:]), np.uint8)
-        NativeLabels(layers[one].contiguous(), np.ascontiguousarray(layer_labels[one]), written).write_aligned(plane)
+        NativeLabels(layers[one].contiguous(), np.ascontiguousarray(layer_labels[one]), written,
+                     only_neighbours=False).write_aligned(plane)
         native[nearest == layer] = plane

@@ -29,12 +29,14 @@ def agreement(labels: np.ndarray) -> np.ndarray:
 class NativeLabels:
     """Reads labels at any place of a working grid. `scores`: float16 (z, y, x, class), `labels`: their uint8 argmax.
 
-    `written`: (class count,) uint8, the value written for each class (0 for organs nobody asked for).
+    `written`: (class count,) uint8, the value written for each class (0 for organs nobody asked for). Without
+    `only_neighbours` a class that none of the neighbours has may be the largest between them, too.
     """
 
-    def __init__(self, scores: torch.Tensor, labels: np.ndarray, written: np.ndarray) -> None:
+    def __init__(self, scores: torch.Tensor, labels: np.ndarray, written: np.ndarray,
+                 only_neighbours: bool = True) -> None:
         self._rows = scores.reshape(-1, scores.shape[-1])
-        self._labels = torch.from_numpy(labels.reshape(-1))
+        self._labels = torch.from_numpy(labels.reshape(-1)) if only_neighbours else None
         self._shape = np.array(labels.shape)
         self._agreed = agreement(labels)
         table = np.full(256, MIXED, np.uint8)
@@ -87,6 +89,8 @@ class NativeLabels:
         neighbours = torch.from_numpy(rows)
         mixed = F.embedding_bag(neighbours, self._rows, mode="sum",
                                 per_sample_weights=torch.from_numpy(weights).to(self._rows.dtype))
+        if self._labels is None:
+            return self._written[mixed.float().max(1).indices.numpy()]
         classes = self._labels[neighbours].long()
         best = mixed.gather(1, classes).float().max(1, keepdim=True).indices
         return self._written[classes.gather(1, best).squeeze(1).numpy()]
