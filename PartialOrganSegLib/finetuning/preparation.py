@@ -146,6 +146,8 @@ def _recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, wishes: Wis
         **changes}
     if classes.new:
         content["loss_arguments.distillation.new_classes"] = list(classes.new)
+        # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
+        content["loss_arguments.marginal_cross_entropy.balanced"] = True
     return load_recipe(file, [*(f"{key}={json.dumps(value)}" for key, value in content.items()), *wishes.overrides])
 
 
