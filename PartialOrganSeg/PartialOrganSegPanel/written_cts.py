@@ -14,24 +14,32 @@ from .ct_file import CtFile, write_ct
 
 @dataclass
 class WrittenCts:
-    """Remembers where this session's runs wrote which CT; a file that is gone by now is written anew."""
+    """Remembers where this session's runs wrote which CT; what is gone by now, or another file, is written anew: a run
+    that was given up leaves its folder's and files' names to the next one."""
 
-    _of: dict[tuple[object, ...], CtFile] = field(default_factory=dict)
+    _of: dict[tuple[object, ...], tuple[CtFile, tuple[int, ...]]] = field(default_factory=dict)
 
     def write(self, volume: slicer.vtkMRMLScalarVolumeNode, path: Path, final: Path) -> CtFile:
         """As `write_ct`; `final` is where the file will lie. A hard link costs neither time nor room, and outlives the
         run that it was taken from."""
         state = _state(volume)
-        known = self._of.get(state)
+        known, identity = self._of.get(state, (None, ()))
         try:
-            if known is None:
+            if known is None or _identity(known.path) != identity:
                 raise FileNotFoundError(path)
             os.link(known.path, path)
             written = replace(known, path=path)
-        except OSError:  # nothing known, gone, or another disk
+        except OSError:  # nothing known, gone, another file, or another disk
             written = write_ct(volume, path)
-        self._of[state] = replace(written, path=final)
+        self._of = {other: entry for other, entry in self._of.items() if entry[0].path != final}
+        self._of[state] = replace(written, path=final), _identity(path)
         return written
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Stays when a file or its folder is renamed and when it is linked, changes when it is written."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _state(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[object, ...]:

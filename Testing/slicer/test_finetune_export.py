@@ -1,5 +1,6 @@
 """The cases that Fine-tune writes, read back by the library: each voxel knows what was accepted or drawn there."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -276,6 +277,28 @@ def test_unchanged_cts_are_written_once(tmp_path):
     assert len({run[1] for run in files}) == 1
     changed = load_manifest(images[2][0].parent / "manifest.yaml").cases[0].read_image()
     assert changed.array.max() == phantom()[0].max() + 1
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_path_that_another_ct_took_over_is_not_linked(tmp_path, together):
+    """A run that was given up is deleted, and the next one of the same minute has its folder's name."""
+    volume, other = add_ct("CT"), add_ct("CT")
+    slicer.util.updateVolumeFromArray(other, phantom()[0] + 1)
+    for node in (volume, other):
+        accept(add_result(node), "liver")
+    first, second = tmp_path / "12.00", tmp_path / "12.01"
+    written = WrittenCts()
+
+    def write(node, run, memory):
+        run.mkdir()
+        ticked = [case for case in look() if case.volume_id == node.GetID()]
+        case, = load_manifest(write_cases(ticked, WORD16.names, run, memory)).cases
+        return case.image, case.read_image().array.max() - phantom()[0].max()
+
+    given_up, _ = write(volume, first, written)
+    shutil.rmtree(first)
+    assert write(other, first, written if together else WrittenCts()) == (given_up, 1)
+    assert write(volume, second, written)[1] == 0
 
 
 def test_a_ct_whose_file_is_gone_is_written_anew(tmp_path):
