@@ -88,6 +88,7 @@ def test_rest_is_whatever_no_other_class_names():
     ([["rest"], ["liver"], ["spleen", "liver"]], r"classes: expected each name once, found liver twice"),
     ([["background"], ["liver"], ["spleen"]], r"classes: expected one for left_kidney, .* found none"),
     ([["rest"], ["rest"], ["spleen"]], r"classes: expected one for background, .*, or one that is 'rest'"),
+    ([["rest"], ["background", *WORD16.names[1:]], ["liver"]], r"classes: .* nothing is left for 'rest'$"),
     ([["rest"], ["liver"]], r"classes: expected 3, as in probabilities, found 2"),
     ([["rest"], [], ["liver"]], r"classes: expected a JSON list of lists of names, found"),
     ("rest", r"classes: expected a JSON list of lists of names, found"),

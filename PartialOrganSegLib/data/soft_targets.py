@@ -52,8 +52,8 @@ class SoftTargets:
     def sets(self, label_space: LabelSpace) -> tuple[tuple[int, ...], ...]:
         """The classes of `label_space` that each of the teacher's stands for.
 
-        Raises UserError for an unknown name, and where a class of ours belongs to none or several of the teacher's:
-        its probabilities would then be no distribution over ours.
+        Raises UserError for an unknown name, and where a class of ours belongs to none or several of the teacher's, or
+        one of the teacher's to none of ours: its probabilities would then be no distribution over ours.
         """
         try:
             named = [() if names == (REST,) else label_space.indices(names) for names in self.classes]
@@ -65,6 +65,9 @@ class SoftTargets:
         if twice is not None:
             raise UserError(f"{self.name}: classes: expected each name once, found {titles[twice]} twice")
         others = tuple(index for index in range(label_space.class_count) if index not in given)
+        if not others and () in named:
+            raise UserError(f"{self.name}: classes: expected background and every organ once, found that nothing is "
+                            f"left for '{REST}'")
         if others and named.count(()) != 1:
             raise UserError(f"{self.name}: classes: expected one for {', '.join(titles[index] for index in others)}, "
                             f"or one that is '{REST}', found none")
