@@ -18,14 +18,15 @@ from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.preparation import Wishes
 from PartialOrganSegLib.finetuning.run import finetune
 from PartialOrganSegLib.geometry import Grid, Volume
-from PartialOrganSegLib.inference.memory import NNUNET_CHANNEL_BYTES, estimate_memory
+from PartialOrganSegLib.inference.memory import NNUNET_CHANNEL_BYTES, NNUNET_CLASS_BYTES, estimate_memory
 from PartialOrganSegLib.inference.nnunet_normalisation import Normalised
 from PartialOrganSegLib.inference.nnunet_resampling import resample, target_shape, thick_axis
-from PartialOrganSegLib.inference.nnunet_windows import axis_starts, importance, window_scores
+from PartialOrganSegLib.inference.nnunet_windows import SLICES, axis_starts, importance, window_scores
 from PartialOrganSegLib.inference.predictor import Predictor
 from PartialOrganSegLib.models.bundle import Preprocessing, load_bundle
 from PartialOrganSegLib.models.metadata import NNUNetEntry
 from PartialOrganSegLib.models.nnunet_import import import_nnunet
+from PartialOrganSegLib.organs import label_space_of_names
 
 LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 # Voxels listed along the patient's z, -x, -y: neither patient axes nor RAS.
@@ -313,3 +314,20 @@ def test_memory_grows_with_the_networks_channels(tmp_path: Path) -> None:
     bundle, grid = import_nnunet(tmp_path / "r"), Grid((14, 15, 9), (3.5, 3.2, 4.5))
     wide = replace(bundle, network_arguments=bundle.network_arguments | {"features": [8, 6, 6]})
     assert estimate_memory(grid, wide) - estimate_memory(grid, bundle) == 4 * NNUNET_CHANNEL_BYTES * 8 * 16 * 16
+
+
+@pytest.mark.parametrize(("reader", "transpose", "grid"), [
+    ("SimpleITKIO", (0, 1, 2), Grid((15, 14, 40), (3.0, 3.0, 0.5))),
+    ("NibabelIOWithReorient", (2, 0, 1), Grid((15, 14, 40), (0.5, 3.0, 3.0))),
+    ("SimpleITKIO", (2, 0, 1), Grid((15, 14, 40), (0.5, 3.0, 3.0), direction=TURNED)),
+    ("NibabelIOWithReorient", (0, 1, 2), Grid((15, 14, 40), (0.5, 3.0, 3.0), direction=TURNED)),
+])
+def test_memory_of_slices_is_of_as_many_as_the_ct_has(tmp_path: Path, reader: str, transpose: tuple[int, int, int],
+                                                      grid: Grid) -> None:
+    """The CT has the model's voxels but for the slices, which lie closer than those trained on: nothing gets fewer."""
+    write_results(tmp_path / "r", plans_of(axes=2, reader=reader, transpose=transpose, spacing=(4.0, 3.0, 3.0)))
+    bundle = import_nnunet(tmp_path / "r")
+    more = replace(bundle, label_space=label_space_of_names("more", [*bundle.label_space.names, "one_more"]))
+    slices = min(SLICES, grid.size[grid.spacing.index(0.5)])
+    assert estimate_memory(grid, more) - estimate_memory(grid, bundle) == (
+        2 * np.prod(grid.size) + slices * 16 * 16 * NNUNET_CLASS_BYTES)

@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..events import Reporter
 from ..geometry import Grid
 from ..models.bundle import Bundle
+from .nnunet_windows import SLICES
 from .resampling import working_shape
 
 # Measured: interpreter, torch, SimpleITK and the network's code.
@@ -23,10 +24,15 @@ MIB = 1 << 20
 def estimate_memory(grid: Grid, bundle: Bundle) -> int:
     """Peak bytes of the process that segments a 16-bit CT on `grid` on the CPU, if the body fills the whole volume."""
     native = int(np.prod(grid.size))
-    spacing = grid.axis_order().canonical_grid(grid).spacing[::-1]
-    shape = grid.axis_order().canonical_grid(grid).shape
-    working = int(np.prod(working_shape(shape, spacing, bundle.preprocessing.spacing_zyx)))
-    patch = int(np.prod(bundle.preprocessing.patch_zyx))
+    canonical = grid.axis_order().canonical_grid(grid)
+    target, patch = bundle.preprocessing.spacing_zyx, int(np.prod(bundle.preprocessing.patch_zyx))
+    if bundle.nnunet is not None and len(bundle.nnunet.spacing) == 2:
+        if bundle.nnunet.orientation == "stored":
+            canonical = grid
+        across = bundle.nnunet.transpose[0]  # slices stay as far apart as they are
+        target = tuple(canonical.spacing[::-1][axis] if axis == across else target[axis] for axis in range(3))
+        patch = min(SLICES, canonical.shape[across]) * int(np.prod(bundle.nnunet.patch))
+    working = int(np.prod(working_shape(canonical.shape, canonical.spacing[::-1], target)))
     merged = working * (bundle.label_space.class_count * 2 + 3 * 4)
     if bundle.nnunet is not None:
         channels, more = bundle.network_arguments["features"], bundle.network_arguments.get("more", [])
