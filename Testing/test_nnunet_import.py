@@ -355,6 +355,25 @@ def test_a_download_that_fails_leaves_nothing(monkeypatch, capsys, models, liste
     assert not models.exists() or not any(models.iterdir())
 
 
+def test_a_taken_name_is_told_before_the_download(monkeypatch, capsys, models, listed) -> None:
+    entry, _ = listed
+    (models / entry.name).mkdir(parents=True)
+    serve(monkeypatch, AssertionError("nothing should be downloaded"))
+    assert main(["models", "install", entry.name]) == 1
+    assert "already installed" in capsys.readouterr().err
+
+
+def test_a_damaged_zip_is_told(monkeypatch, capsys, listed) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("plans.json", bytes(1000))
+    damaged = bytearray(content.getvalue())
+    damaged[30 + len("plans.json")] = 0xFF  # the first block of no known kind
+    serve(monkeypatch, bytes(damaged))
+    assert main(["models", "install", listed[0].name]) == 1
+    assert "expected a zip of an nnU-Net results folder, found" in capsys.readouterr().err
+
+
 def test_a_zip_cannot_write_outside(monkeypatch, capsys, models, listed) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as packed:

@@ -12,6 +12,7 @@ import pytest
 from test_bundle import registered, written  # noqa: F401
 
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.models.bundle import METADATA
 from PartialOrganSegLib.models.checksums import sha256
 from PartialOrganSegLib.models.store import find_model, install_model, list_models
 
@@ -97,6 +98,18 @@ def test_what_is_no_bundle(tmp_path: Path, content: bytes | None) -> None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"model\.zip: expected a"):
         install_model(path)
+
+
+def test_a_zip_whose_compression_is_damaged(tmp_path: Path, store: Path) -> None:
+    path = tmp_path / "model.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(METADATA, bytes(1000))
+    damaged = bytearray(path.read_bytes())
+    damaged[30 + len(METADATA)] = 0xFF  # the first block of no known kind
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match="expected a readable zip of a model bundle, found"):
+        install_model(path)
+    assert list(store.iterdir()) == []
 
 
 def test_a_shipped_name_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:

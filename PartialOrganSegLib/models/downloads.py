@@ -7,6 +7,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from ..yaml_file import read_yaml
 from .bundle import Bundle
 from .checksums import sha256
 from .metadata import NAME_PATTERN
-from .nnunet_import import import_nnunet
+from .nnunet_import import free_folder, import_nnunet
 
 TIMEOUT_S = 30
 LARGEST_BYTES = 4 << 30
@@ -55,9 +56,11 @@ def downloads() -> dict[str, Download]:
 def fetch(download: Download, replace: bool = False, reporter: Reporter | None = None) -> Bundle:
     """Downloads a model, imports it and installs it under its name. What fails leaves nothing behind.
 
-    Raises UserError when the address cannot be reached, for a wrong checksum and for an unsafe or unfitting zip.
+    Raises UserError, before anything is downloaded, for a name that is taken; when the address cannot be reached, for a
+    wrong checksum and for an unsafe or unfitting zip.
     """
     reporter = reporter or Reporter()
+    free_folder(download.name, replace)
     with tempfile.TemporaryDirectory(prefix="partialorganseg-") as scratch:
         archive = Path(scratch) / "download.zip"
         _load(download.url, archive, reporter)
@@ -107,5 +110,5 @@ def _unzip(archive: Path, folder: Path, source: str) -> None:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with packed.open(entry) as stream, open(place, "wb") as handle:
                     shutil.copyfileobj(stream, handle, 1 << 20)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise UserError(f"{source}: expected a zip of an nnU-Net results folder, found {error}") from None

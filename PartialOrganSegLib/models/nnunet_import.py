@@ -38,11 +38,7 @@ def import_nnunet(folder: Path | str, label_map: str | Path | None = None, fold:
     results = read_results(folder, fold)
     plan, mapped = planned(results, orientation), _mapped(results, label_map)
     name = name or _name(results)
-    target = user_models() / name
-    if (resource("models") / name).exists():
-        raise UserError(f"model name '{name}': expected another name than a shipped model's; choose one with --name")
-    if target.exists() and not (replace and (target / METADATA).is_file()):
-        raise UserError(f"model '{name}' is already installed in {target}; ask to replace it, or choose another name")
+    target = free_folder(name, replace)
     said = [*mapped.said, *_doubts(results, plan.nnunet.orientation, orientation)]
     more, rows = _rows(mapped.targets, mapped.label_space.class_count)
     arguments = plan.arguments | ({"more": more} if more else {})
@@ -62,6 +58,16 @@ def import_nnunet(folder: Path | str, label_map: str | Path | None = None, fold:
         metrics={},
         description=f"nnU-Net v2 model of {dataset}, {results.configuration}, fold {results.fold}, imported.",
         card=_card(name, dataset, results, mapped, said, licence), nnunet=plan.nnunet)
+
+
+def free_folder(name: str, replace: bool) -> Path:
+    """Where a model `name` is installed. Raises UserError for a name that is taken, unless by a model to `replace`."""
+    target = user_models() / name
+    if (resource("models") / name).exists():
+        raise UserError(f"model name '{name}': expected another name than a shipped model's; choose one with --name")
+    if target.exists() and not (replace and (target / METADATA).is_file()):
+        raise UserError(f"model '{name}' is already installed in {target}; ask to replace it, or choose another name")
+    return target
 
 
 def _mapped(results: Results, label_map: str | Path | None) -> Mapped:

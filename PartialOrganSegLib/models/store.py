@@ -9,6 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -105,7 +106,7 @@ def _unpack(local: Path, target: Path, source: str) -> None:
         try:
             with zipfile.ZipFile(local) as archive:
                 _unzip(archive, target, source)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
             raise UserError(f"{source}: expected a readable zip of a model bundle, found {error}") from None
     else:
         what = "another kind of file" if local.exists() else "no such file"
