@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -163,6 +164,14 @@ def test_demo_tells_a_missing_ct_before_the_setup(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["demo.py", "nowhere.nii.gz"])
     with pytest.raises(environment.SetupError, match=r"nowhere\.nii\.gz"):
         demo.main()
+
+
+def test_every_package_is_installed():
+    project = (SCRIPTS.parent / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^packages = \[(.*?)^\]", project, re.S | re.M).group(1)
+    inside = (SCRIPTS.parent / "PartialOrganSegLib").rglob("*.py")
+    assert sorted(re.findall(r'"([^"]+)"', listed)) == sorted(
+        {".".join(path.parent.relative_to(SCRIPTS.parent).parts) for path in inside})
 
 
 def test_ci_runs_the_test_script_only():
