@@ -1,4 +1,4 @@
-"""Section Models: the list and its card, licences, installing and verifying."""
+"""Section Models: the list and its card, installing and verifying."""
 
 import hashlib
 from pathlib import Path
@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 import qt
 from doubles import Doubles, FakeInstaller
-from PartialOrganSegPanel import models_licence
 from PartialOrganSegPanel.models import ModelCard, installed_models
 from PartialOrganSegPanel.models_text import card_html
 from pictures import picture_of
-from scenes import add_ct
 from start_models import write_model, zip_model
 
 from PartialOrganSegLib.models.folders import user_models
@@ -250,44 +248,6 @@ def test_a_model_that_cannot_be_removed_is_told_and_stays(make_panel, monkeypatc
     shelf.ui.removeButton.click()
     assert "Permission denied" in shelf.said
     assert shelf.names == ["embedded", "small"]
-
-
-# --- licences
-
-def test_licence_is_shown_before_the_first_use_and_once(make_panel, licences_known):
-    licences_known.clear()
-    shelf = Shelf(make_panel, None, "accept")
-    segment = shelf.panel.section("Segment")
-    shelf.panel.parameters.inputVolume = add_ct()
-    segment.ui.segmentButton.click()
-    assert not shelf.services.processes
-    assert installed_models()["embedded"].licences["weights"] in shelf.services.dialogs.asked[0][1]
-    segment.ui.segmentButton.click()
-    assert len(shelf.services.processes) == 1
-    shelf.process.end(1)
-    segment.ui.segmentButton.click()
-    assert len(shelf.services.processes) == 2
-    assert len(shelf.services.dialogs.asked) == 2
-
-
-def test_another_licence_is_shown_again(licences_known):
-    dialogs = Doubles("accept", "accept").dialogs
-    card = ModelCard("m", "1", "", (), "CC0", {"weights": "CC0"})
-    assert models_licence.may_use(card, dialogs)
-    assert models_licence.may_use(card, dialogs)
-    assert len(dialogs.asked) == 1
-    assert models_licence.may_use(ModelCard("m", "2", "", (), "MIT", {"weights": "MIT"}), dialogs)
-    assert len(dialogs.asked) == 2
-
-
-def test_acceptance_is_kept_in_the_settings(monkeypatch):
-    monkeypatch.undo()
-    models_licence.write_setting("PartialOrganSeg/AcceptedLicences/a test", "abc")
-    assert models_licence.read_setting("PartialOrganSeg/AcceptedLicences/a test") == "abc"
-    import slicer
-
-    slicer.app.settings().remove("PartialOrganSeg/AcceptedLicences/a test")
-    assert models_licence.read_setting("PartialOrganSeg/AcceptedLicences/a test") is None
 
 
 # --- picture
