@@ -24,15 +24,15 @@ MIB = 1 << 20
 def estimate_memory(grid: Grid, bundle: Bundle) -> int:
     """Peak bytes of the process that segments a 16-bit CT on `grid` on the CPU, if the body fills the whole volume."""
     native = int(np.prod(grid.size))
-    canonical = grid.axis_order().canonical_grid(grid)
+    read = grid.axis_order().canonical_grid(grid)
     target, patch = bundle.preprocessing.spacing_zyx, int(np.prod(bundle.preprocessing.patch_zyx))
     if bundle.nnunet is not None and len(bundle.nnunet.spacing) == 2:
         if bundle.nnunet.orientation == "stored":
-            canonical = grid
+            read = grid
         across = bundle.nnunet.transpose[0]  # slices stay as far apart as they are
-        target = tuple(canonical.spacing[::-1][axis] if axis == across else target[axis] for axis in range(3))
-        patch = min(SLICES, canonical.shape[across]) * int(np.prod(bundle.nnunet.patch))
-    working = int(np.prod(working_shape(canonical.shape, canonical.spacing[::-1], target)))
+        target = tuple(read.spacing[::-1][axis] if axis == across else target[axis] for axis in range(3))
+        patch = min(SLICES, read.shape[across]) * int(np.prod(bundle.nnunet.patch))
+    working = int(np.prod(working_shape(read.shape, read.spacing[::-1], target)))
     merged = working * (bundle.label_space.class_count * 2 + 3 * 4)
     if bundle.nnunet is not None:
         channels, more = bundle.network_arguments["features"], bundle.network_arguments.get("more", [])
