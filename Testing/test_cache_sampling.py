@@ -242,6 +242,9 @@ def test_air_around_the_body_is_background_where_the_annotation_leaves_it_open(t
     assert sets[False][:, 0, 0].sum(-1).min() == WORD16.class_count - 1  # anything but the spleen
     assert (sets[True][:, 0, 0] == np.eye(WORD16.class_count, dtype=bool)[0]).all()
     assert (sets[True][body] == sets[False][body]).all()
+    unlabelled = replace(case, kind=Kind.UNLABELLED, annotated=(), label=None)
+    cached, = cache_cases([unlabelled], WORD16, table, (3.0, 3.0, 3.0), tmp_path / "cache", Reporter(), True)
+    assert table.table[cached.codes()].all()  # anything, in the air too
 
 
 def test_a_changed_slice_of_a_dicom_folder_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

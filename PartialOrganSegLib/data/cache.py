@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..annotation import UNKNOWN, CandidateTable
+from ..annotation import UNKNOWN, CandidateTable, Kind
 from ..atomic import whole_file
 from ..errors import UserError
 from ..events import Reporter
@@ -70,7 +70,8 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
                 air_is_background: bool = False) -> list[CachedCase]:
     """Resamples each case once; a changed file, spacing or annotation makes it anew. Fills `table` on the way.
 
-    `air_is_background`: what lies outside the body is background whatever the annotation leaves open.
+    `air_is_background`: what lies outside the body is background whatever the masks of a case leave open. Not so in
+    scribbles: among some hundred drawn voxels, half a million of air would be all that a mean speaks of.
     Candidate codes are assigned in the order of the cases, so the same manifest gives the same table.
     """
     try:
@@ -83,12 +84,13 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
         for path in case.files():
             if not path.exists():
                 raise UserError(f"{case.name}: expected the file {path}, found none")
-        key = _key(case, label_space, spacing_zyx, air_is_background)
+        air = air_is_background and case.kind in (Kind.FULL, Kind.PARTIAL)
+        key = _key(case, label_space, spacing_zyx, air)
         image_file, codes_file, sets_file = (folder / f"{case.name}-{key}{end}"
                                               for end in (".image.npy", ".codes.npy", ".sets.json"))
         files = (image_file, codes_file, sets_file)
         if not _exist(files):
-            _fill(case, label_space, spacing_zyx, air_is_background, files, reporter)
+            _fill(case, label_space, spacing_zyx, air, files, reporter)
         own = json.loads(sets_file.read_text())
         translation = np.array([table.code(classes) for classes in own], np.uint8)
         positions = _positions(translation[np.load(codes_file)], np.load(image_file, mmap_mode="r"), table)

@@ -51,7 +51,7 @@ class Recipe(StageSettings):
     subtract: float = 60.0
     divide: float = Field(default=150.0, gt=0)
     network: NetworkSettings | None = None
-    air_is_background: bool = False  # what lies outside the body, in cases that leave it open
+    air_is_background: bool = False  # what lies outside the body, where masks leave it open
     augmentation: AugmentationSettings = AugmentationSettings()
     batch_size: int = Field(default=2, ge=1)
     checkpoint_every: int = Field(default=100, ge=1)
