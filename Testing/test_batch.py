@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -18,7 +19,7 @@ import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from PartialOrganSegLib.batch.cases import Case, Entry, named_cases, read_list
+from PartialOrganSegLib.batch.cases import Case, Entry, expand, named_cases, read_list
 from PartialOrganSegLib.batch.claims import claimed
 from PartialOrganSegLib.batch.cluster import _Crew, cores_each
 from PartialOrganSegLib.batch.measuring import measured
@@ -151,6 +152,26 @@ def test_every_ct_has_a_name_of_its_own(asked):
     assert len({case.title.casefold() for case in cases}) == len(cases)
 
 
+def write_dicom(path: Path, last: int) -> None:
+    """A file that starts as DICOM files do."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(128) + b"DICM" + bytes([last]))
+
+
+def test_own_results_among_the_inputs_are_no_cts(tmp_path):
+    for number, name in enumerate("ab"):
+        write_dicom(tmp_path / name / "0.dcm", number)
+    for result in ("results/0.dcm", "earlier/a.seg.dcm", ".hidden/0.dcm", "a.rtstruct.dcm"):
+        write_dicom(tmp_path / result, 7)
+    (tmp_path / "a.labels.nii.gz").touch()
+    entries, failures = expand([tmp_path], tmp_path / "results", Reporter())
+    assert [entry.path.name for entry in entries] == ["a", "b"]
+    assert not failures
+    entries, failures = expand([tmp_path / "earlier"], tmp_path / "results", Reporter())
+    assert not entries
+    assert len(failures) == 1
+
+
 def test_a_manifests_cases_are_called_as_it_says(tmp_path):
     write_ct(tmp_path / "a.nii.gz")
     manifest = write_list(tmp_path / "manifest.yaml", "label_space: word16", "datasets:",
@@ -243,8 +264,6 @@ def test_result_that_lacks_a_file_is_made_anew(tmp_path):
     segmented(cases, "-o", out)
     (out / "b.seg.nrrd").unlink()
     (out / "records" / "c.json").write_text('{"case": "c", "sta')
-    for path in out.glob("c.*"):
-        path.unlink()
     assert segmented(cases, "-o", out) == 2
     assert main(["segment", str(cases), "-o", str(out)]) == 0  # now with previews
     assert sorted(path.name for path in out.glob("b.*")) == [f"b{kind}" for kind in KINDS]
@@ -263,6 +282,41 @@ def test_half_or_corrected_result_neither_counts_nor_is_lost(tmp_path, capsys):
     assert table(out)["b"]["state"] == table(out)["c"]["state"] == "failed"
     assert segmented(cases, "-o", out, "--overwrite") == 2
     assert segmented(cases, "-o", out, "--overwrite") == 0
+
+
+def test_result_changed_after_a_record_that_cannot_be_read_is_kept(tmp_path):
+    cases, out = write_cts(tmp_path / "cts", "a"), tmp_path / "out"
+    segmented(cases, "-o", out)
+    record, result = out / "records" / "a.json", out / "a.seg.nrrd"
+    record.write_text("damaged")
+    result.write_text("corrected by hand")
+    os.utime(result, ns=(0, record.stat().st_mtime_ns + 1_000_000_000))
+    assert main(["segment", str(cases), "-o", str(out), "--no-preview"]) == 1
+    assert result.read_text() == "corrected by hand"
+
+
+def test_files_of_kinds_that_are_no_longer_made_go_unless_changed(tmp_path, model):
+    cases, out = write_cts(tmp_path / "cts", "ab"), tmp_path / "out"
+    assert main(["segment", str(cases), "-o", str(out)]) == 0
+    (out / "b.preview.png").write_text("mine")
+    model.write_text('{"weights": "others"}')
+    assert segmented(cases, "-o", out) == 2
+    assert [path.name for path in out.glob("*.preview.png")] == ["b.preview.png"]
+
+
+# Without --resume
+
+def test_plain_run_over_many_can_be_resumed(tmp_path, capsys):
+    write_cts(tmp_path / "cts")
+    out, words = tmp_path / "out", [tmp_path / "cts", "-o", tmp_path / "out"]
+    assert segmented(*words) == 3
+    assert main(["segment", *map(str, words), "--no-preview"]) == 1
+    assert capsys.readouterr().err.count("found an earlier result; --resume keeps what is finished") == 3
+    write_ct(tmp_path / "cts" / "b.nii.gz", hu=99)
+    assert segmented(*words, "--resume") == 1
+    assert segmented(*words, "--overwrite") == 3
+    assert segmented(tmp_path / "cts" / "b.nii.gz", "-o", out, "--overwrite", "--organs", "liver") == 1
+    assert segmented(*words, "--resume") == 1  # the record of b says that it is of other organs
 
 
 def test_results_without_a_record_are_not_replaced(tmp_path, capsys):
@@ -367,12 +421,14 @@ def test_fingerprint_of_a_header_takes_its_voxels_in(tmp_path, name, data):
 
 def test_fingerprint_of_a_folder_is_of_its_dicom_files(tmp_path):
     for number, name in enumerate("ab"):
-        (tmp_path / f"{name}.dcm").write_bytes(bytes(128) + b"DICM" + bytes([number]))
+        write_dicom(tmp_path / f"{name}.dcm", number)
     before = fingerprint(tmp_path)
     (tmp_path / "a.dcm").rename(tmp_path / "z.dcm")
     (tmp_path / "results.csv").write_text("not an image")
+    write_dicom(tmp_path / "results" / "x.seg.dcm", 7)
+    write_dicom(tmp_path / ".partial-x-1" / "0.dcm", 7)
     assert fingerprint(tmp_path) == before
-    (tmp_path / "c.dcm").write_bytes(bytes(128) + b"DICM" + bytes([7]))
+    write_dicom(tmp_path / "c.dcm", 7)
     assert fingerprint(tmp_path) != before
 
 
@@ -386,11 +442,11 @@ def test_a_case_in_other_hands_comes_last_and_is_then_finished(tmp_path):
         with claimed(lock, wait=False) as mine:
             assert mine
             held.set()
-            release.wait(30)
+            release.wait()
 
     thread = threading.Thread(target=other)
     thread.start()
-    held.wait(30)
+    held.wait()
     order: list[str] = []
 
     class Order(Reporter):
@@ -402,9 +458,30 @@ def test_a_case_in_other_hands_comes_last_and_is_then_finished(tmp_path):
     from PartialOrganSegLib.cli import build_parser
     from PartialOrganSegLib.commands import segment
 
-    assert segment.run(build_parser().parse_args(["segment", str(cases), "-o", str(out), "--no-preview"]), Order()) == 0
-    thread.join()
+    try:
+        words = ["segment", str(cases), "-o", str(out), "--no-preview"]
+        assert segment.run(build_parser().parse_args(words), Order()) == 0
+    finally:
+        release.set()
+        thread.join()
     assert order == ["b", "c", "a", ""]
+
+
+def test_where_nothing_can_be_locked_nobody_is_alone(tmp_path, monkeypatch):
+    """What looks left over may be what a twin is writing."""
+    def no_locks(handle) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    cases, out = write_cts(tmp_path / "cts", "a"), tmp_path / "out"
+    twin, leftover = out / ".partial-a-twin", out / ".partial-a-left"
+    twin.mkdir(parents=True)
+    with monkeypatch.context() as patched:
+        patched.setattr("PartialOrganSegLib.batch.claims._lock", no_locks)
+        assert segmented(cases, "-o", out) == 1
+    assert twin.is_dir()
+    twin.rename(leftover)
+    assert segmented(cases, "-o", out, "--organs", "liver") == 1
+    assert not leftover.exists()
 
 
 def test_claims_are_exclusive(tmp_path):
@@ -482,13 +559,26 @@ class Died(Exception):
     """Stands for Ray's error of a dead worker."""
 
 
+class Raised(Exception):
+    """Stands for Ray's error of a worker's exception."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__("a whole coloured traceback")
+        self.cause = cause
+
+
 class InstantRay:
-    """Stands in for Ray: a call is done when it is waited for; `deadly` cases kill their worker."""
+    """Stands in for Ray: a call is done when it is waited for; the oldest call is waited for first.
 
-    exceptions = SimpleNamespace(RayActorError=Died)
+    `deadly` cases kill their worker, `elsewhere` ones do so once and are then somebody else's until they may be waited
+    for, `wrong` ones raise; of the workers only the first `starts` start.
+    """
 
-    def __init__(self, deadly: str = "", starts: bool = True) -> None:
-        self.deadly, self.starts, self.begun = deadly, starts, 0
+    exceptions = SimpleNamespace(RayActorError=Died, RayTaskError=Raised)
+
+    def __init__(self, deadly: str = "", elsewhere: str = "", wrong: str = "", starts: int = 99) -> None:
+        self.deadly, self.elsewhere, self.wrong, self.starts, self.begun = deadly, elsewhere, wrong, starts, 0
+        self.asked: list[str] = []
 
     def nodes(self):
         return [{"Alive": True, "Resources": {"CPU": 2.0}}]
@@ -498,17 +588,27 @@ class InstantRay:
 
     def _new(self, *_):
         self.begun += 1
-        return SimpleNamespace(ready=SimpleNamespace(remote=lambda: ("ready", object())),
-                               attend=SimpleNamespace(remote=lambda case, wait: (case, object())))
+        number = self.begun
+        return SimpleNamespace(ready=SimpleNamespace(remote=lambda: (number, False)),
+                               attend=SimpleNamespace(remote=lambda case, wait: (case, wait)))
 
     def wait(self, references, num_returns):
         return references[-1:], references[:-1]
 
     def get(self, reference):
-        what = reference[0]
-        if (not self.starts and what == "ready") or getattr(what, "name", None) in self.deadly.split():
-            raise Died("the actor died\nUserError: no such device\n")
-        return None if what == "ready" else Outcome(what, Record(what.title, str(what.path), DONE, {}))
+        what, wait = reference
+        if isinstance(what, int):
+            if what > self.starts:
+                raise Died("the actor died\nUserError: no such device\n")
+            return None
+        self.asked.append(what.name)
+        if what.name in self.deadly or (what.name in self.elsewhere and what.name not in self.asked[:-1]):
+            raise Died
+        if what.name in self.wrong:
+            raise Raised(UserError("the disk is full"))
+        if what.name in self.elsewhere and not wait:
+            return None
+        return Outcome(what, Record(what.title, str(what.path), DONE, {}))
 
 
 def crew(ray: InstantRay, output: Path, workers: int | None = 2) -> _Crew:
@@ -528,9 +628,30 @@ def test_case_that_kills_its_workers_fails_in_the_end(tmp_path):
     assert table(tmp_path)["b"]["state"] == "failed"
 
 
+def test_case_that_another_run_took_when_its_worker_died_comes_last(tmp_path):
+    ray = InstantRay(elsewhere="a")
+    outcomes = list(crew(ray, tmp_path, workers=1).work_off(CASES, Reporter()))
+    assert [outcome.case.name for outcome in outcomes] == ["b", "c", "d", "a"]
+    assert ray.asked == ["a", "a", "b", "c", "d", "a"]
+
+
+def test_what_concerns_every_case_is_no_traceback(tmp_path):
+    with pytest.raises(UserError, match=r"^the disk is full$"):
+        list(crew(InstantRay(wrong="a"), tmp_path).work_off(CASES, Reporter()))
+
+
 def test_workers_that_never_start_are_told(tmp_path):
     with pytest.raises(UserError, match="expected workers that start, found: UserError: no such device"):
-        list(crew(InstantRay(starts=False), tmp_path).work_off(CASES, Reporter()))
+        list(crew(InstantRay(starts=0), tmp_path).work_off(CASES, Reporter()))
+
+
+def test_workers_that_start_do_without_the_others(tmp_path):
+    told: list[str] = []
+    reporter = Reporter()
+    reporter.warning = told.append
+    outcomes = list(crew(InstantRay(starts=1), tmp_path).work_off(CASES, reporter))
+    assert sorted(outcome.case.name for outcome in outcomes) == ["a", "b", "c", "d"]
+    assert [message.rpartition("; ")[2] for message in told] == ["the others go on"]
 
 
 def test_more_workers_than_there_is_room_for(tmp_path):

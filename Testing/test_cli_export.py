@@ -118,10 +118,13 @@ class Oracle:
 
 
 @pytest.fixture
-def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
+def oracle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    checksums = tmp_path / "model" / "configs" / "checksums.json"
+    checksums.parent.mkdir(parents=True)
+    checksums.write_text("{}")
     monkeypatch.setattr("PartialOrganSegLib.inference.predictor.Predictor", Oracle)
     monkeypatch.setattr("PartialOrganSegLib.models.bundle.load_bundle", lambda name: SimpleNamespace(
-        name="oracle", label_space=WORD16, metadata=SimpleNamespace(version="2.1")))
+        name="oracle", label_space=WORD16, metadata=SimpleNamespace(version="2.1"), folder=tmp_path / "model"))
 
 
 @pytest.mark.usefixtures("oracle")
@@ -131,6 +134,14 @@ def test_segment_writes_dicom_beside_the_others(case: SimpleNamespace) -> None:
         "ct.labels.nii.gz", "ct.rtstruct.dcm", "ct.seg.dcm", "ct.seg.nrrd", "ct.volumes.csv"]
     [algorithm] = dcmread(case.out / "ct.seg.dcm").SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("oracle", "2.1")
+
+
+@pytest.mark.usefixtures("oracle")
+def test_own_results_in_a_cts_folder_are_no_part_of_it(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+    words = ["segment", str(case.ct), "-o", str(case.ct / "results"), "--dicom", "seg", "--no-preview", "--resume"]
+    for told in ("1 segmented, 0 finished before", "0 segmented, 1 finished before"):
+        assert main(words) == 0
+        assert told in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("oracle")

@@ -43,11 +43,19 @@ class SoftTissueIsLiver:
         return SimpleNamespace(labels=Volume(labels, ct.grid), entropy={"liver": 0.1})
 
 
+def write_model(folder: Path) -> Path:
+    """The checksums of a model that takes no time."""
+    checksums = folder / "model" / "configs" / "checksums.json"
+    checksums.parent.mkdir(parents=True, exist_ok=True)
+    checksums.write_text("{}")
+    return folder / "model"
+
+
 @pytest.fixture(autouse=True)
 def light_predictor(monkeypatch, tmp_path):
     monkeypatch.setattr("PartialOrganSegLib.inference.predictor.Predictor", SoftTissueIsLiver)
     monkeypatch.setattr("PartialOrganSegLib.models.bundle.load_bundle",
-                        lambda name: SimpleNamespace(name=name, label_space=WORD16))
+                        lambda name: SimpleNamespace(name=name, label_space=WORD16, folder=write_model(tmp_path)))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     SoftTissueIsLiver.made = 0
 
@@ -63,7 +71,8 @@ def write_ct(path: Path, slices: int = 20) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """What lies there, but for the records of a run over several CTs."""
+    return sorted(path.name for path in folder.iterdir() if path.name not in ("records", "run_table.csv"))
 
 
 def events(text: str) -> list[dict]:
@@ -94,7 +103,7 @@ def test_failing_cases_do_not_stop_the_others(tmp_path, capsys):
     assert main(["segment", *map(str, (good[0], unlucky, text, missing, good[1])), "-o", str(out)]) == 1
     assert SoftTissueIsLiver.made == 1
     captured = capsys.readouterr()
-    assert "2 segmented, 3 failed" in captured.out
+    assert "2 segmented, 0 finished before, 3 failed" in captured.out
     errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 3
     assert all(any(str(path) in line for line in errors) for path in (unlucky, text, missing))
@@ -168,6 +177,27 @@ def test_full_disk_while_writing_leaves_nothing(tmp_path, monkeypatch, capsys):
     assert names(out) == ["partialorganseg.log"]
 
 
+def test_result_that_a_program_has_open_leaves_the_others_as_they_were(tmp_path, monkeypatch, capsys):
+    """As Windows refuses to replace or to move a file that Excel has open."""
+    replace = os.replace
+
+    def replace_unless_open(source, target):
+        if out / "scan.volumes.csv" in (Path(source), Path(target)):
+            raise PermissionError(13, "in use")
+        replace(source, target)
+
+    ct, out = write_ct(tmp_path / "scan.nii.gz"), tmp_path / "out"
+    assert main(["segment", str(ct), "-o", str(out)]) == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    write_ct(ct, slices=30)
+    with monkeypatch.context() as patched:
+        patched.setattr("PartialOrganSegLib.commands.outputs.os.replace", replace_unless_open)
+        assert main(["segment", str(ct), "-o", str(out), "--overwrite"]) == 1
+    assert "in use" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+    assert names(out) == sorted([*(path.name for path in before), "partialorganseg.log"])
+
+
 def test_json_events_are_all_that_stdout_holds(tmp_path, capfd):
     paths = [write_ct(tmp_path / "ä.nii.gz"), write_ct(tmp_path / "b.nii.gz", slices=13)]
     assert main(["segment", *map(str, paths), "-o", str(tmp_path / "out"), "--json-events"]) == 1
@@ -197,6 +227,7 @@ def test_cancelling_between_the_renames_of_a_case_waits_for_all_of_them(tmp_path
 
 CANCELLED = """
 import sys, time
+from pathlib import Path
 from types import SimpleNamespace
 sys.path[:0] = [{testing!r}]
 import test_cli_segment as here
@@ -211,7 +242,7 @@ def slow_preview(path, *_):
         time.sleep(60)
 
 predictor.Predictor = here.SoftTissueIsLiver
-bundle.load_bundle = lambda name: SimpleNamespace(name=name, label_space=here.WORD16)
+bundle.load_bundle = lambda name: SimpleNamespace(name=name, label_space=here.WORD16, folder=Path({model!r}))
 preview.write_preview = slow_preview
 sys.exit(main())
 """
@@ -222,7 +253,7 @@ sys.exit(main())
 def test_cancelling_keeps_finished_cases_and_leaves_no_half(tmp_path, number):
     paths = [write_ct(tmp_path / f"{name}.nii.gz") for name in "abc"]
     out = tmp_path / "out"
-    code = CANCELLED.format(testing=str(Path(__file__).parent))
+    code = CANCELLED.format(testing=str(Path(__file__).parent), model=str(write_model(tmp_path)))
     process = subprocess.Popen([sys.executable, "-c", code, "segment", *map(str, paths), "-o", str(out)],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None

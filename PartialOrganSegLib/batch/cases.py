@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -58,8 +58,25 @@ def is_list(path: Path) -> bool:
     return path.suffix.lower() in (".csv", *MANIFEST_SUFFIXES) and not path.is_dir()
 
 
-def expand(inputs: Sequence[Path], reporter: Reporter) -> tuple[list[Entry], list[tuple[Path, str]]]:
-    """The CTs that the inputs stand for, and the inputs that are none with the reason; our own results are left out.
+def is_ours(path: Path) -> bool:
+    """Whether a file is called as our results are."""
+    return path.name.endswith((*OUTPUTS.values(), *ENDINGS.values()))
+
+
+def dicom_files(folder: Path) -> Iterator[Path]:
+    """The DICOM files in a CT's folder and below it, without our own results and what is hidden there."""
+    from ..formats.dicom_series import looks_like_dicom
+
+    for file in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if not hidden and not is_ours(file) and file.is_file() and looks_like_dicom(file):
+            yield file
+
+
+def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[list[Entry], list[tuple[Path, str]]]:
+    """The CTs that the inputs stand for, and the inputs that are none with the reason.
+
+    Our own results and the folder `output` are left out of a folder, so that it stands for the same CTs all along.
 
     Raises UserError for a list that cannot be understood: it must not be segmented in part.
     """
@@ -72,11 +89,14 @@ def expand(inputs: Sequence[Path], reporter: Reporter) -> tuple[list[Entry], lis
             entries += read_list(given, reporter)
             continue
         try:
-            found = list_inputs([given])
+            found = list_inputs([given], lambda path: is_ours(path) or path.resolve() == output.resolve())
         except UserError as error:
             failures.append((given, str(error)))
             continue
-        entries += [Entry(path) for path in found if path == given or not path.name.endswith(OUTPUTS["labelmap"])]
+        found = [path for path in found if path == given or path.is_file() or any(dicom_files(path))]
+        entries += map(Entry, found)
+        if not found:
+            failures.append((given, f"{given}: expected CTs, found only results of ours"))
     return list(dict.fromkeys(entries)), failures
 
 

@@ -93,7 +93,7 @@ def _connect(address: str, workers: int | None) -> Any:
     try:
         import ray
     except ImportError:
-        raise UserError("--ray: expected the package ray, found none: pip install 'partialorganseg[cluster]'") from None
+        raise UserError("--ray: expected the package ray, found none: pip install 'ray>=2.52'") from None
     _knock(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "critical"}
     found = ""
@@ -152,6 +152,7 @@ class _Crew:
         self._actor = ray.remote(num_cpus=cores_each(places, max(self._count, 1)), num_gpus=1 if gpus else 0,
                                  max_restarts=0, max_task_retries=0)(_Worker)
         self._starting: dict[Any, ActorHandle] = {}
+        self._idle: list[ActorHandle] = []
         self._busy: dict[Any, tuple[ActorHandle, _Task]] = {}
         self._failed_starts = 0
 
@@ -159,28 +160,31 @@ class _Crew:
         queue = deque(_Task(case) for case in cases)
         for _ in range(self._count):
             self._start()
-        idle: list[ActorHandle] = []
         while queue or self._busy:
-            while queue and idle:
-                worker, task = idle.pop(), queue.popleft()
+            while queue and self._idle:
+                worker, task = self._idle.pop(), queue.popleft()
                 self._busy[worker.attend.remote(task.case, task.wait)] = (worker, task)
             (answered, *_), _ = self._ray.wait([*self._busy, *self._starting], num_returns=1)
             if answered in self._starting:
-                idle += self._started(answered)
+                self._started(answered, reporter)
                 continue
             worker, task = self._busy.pop(answered)
+            died = False
             try:
                 outcome = self._ray.get(answered)
+            except self._ray.exceptions.RayTaskError as error:  # its text is a whole coloured traceback
+                raise error.cause from error
             except self._ray.exceptions.RayActorError:
+                died = True
                 reporter.warning(f"{task.case.path}: its worker died, perhaps for lack of memory")
                 self._start()
                 outcome = self._bereaved(task)
             else:
-                idle.append(worker)
+                self._idle.append(worker)
             if outcome is not None:
                 # A worker that died between a result and its answer has segmented the case in this run.
                 yield replace(outcome, skipped=outcome.skipped and not task.deaths)
-            elif task.deaths:
+            elif died:
                 queue.appendleft(task)
             else:
                 queue.append(replace(task, wait=True))  # another run has it: last of all, and then for sure
@@ -189,19 +193,23 @@ class _Crew:
         worker = self._actor.remote(self._parts, self._batch)
         self._starting[worker.ready.remote()] = worker
 
-    def _started(self, answered: Any) -> list[ActorHandle]:
+    def _started(self, answered: Any, reporter: Reporter) -> None:
         worker = self._starting.pop(answered)
         try:
             self._ray.get(answered)
         except self._ray.exceptions.RayActorError as error:
             self._failed_starts += 1
-            if self._failed_starts >= START_TRIES:
-                said = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-                raise UserError(f"--ray: expected workers that start, found: {said.strip()[:300]}") from error
-            self._start()
-            return []
-        self._failed_starts = 0
-        return [worker]
+            if self._failed_starts < START_TRIES:
+                self._start()
+                return
+            said = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+            told = f"--ray: expected workers that start, found: {said.strip()[:300]}"
+            if not (self._busy or self._idle or self._starting):
+                raise UserError(told) from error
+            reporter.warning(f"{told}; the others go on")
+        else:
+            self._failed_starts = 0
+            self._idle.append(worker)
 
     def _bereaved(self, task: _Task) -> Outcome | None:
         """What becomes of a case whose worker died: None if it is tried again."""

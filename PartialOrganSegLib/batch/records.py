@@ -20,6 +20,7 @@ from .. import __version__
 from ..atomic import whole_file
 from ..errors import UserError
 from ..models.checksums import sha256
+from .cases import dicom_files
 
 FOLDER = "records"
 DONE, FAILED = "done", "failed"
@@ -84,7 +85,7 @@ def read_record(path: Path) -> Record | None:
 def fingerprint(path: Path) -> str:
     """SHA-256 of a CT's content: of a file, of a header and the voxels beside it, or of a folder's DICOM files.
 
-    Names and times do not count. Raises UserError when it cannot be read.
+    Names and times do not count, nor do our own results in the folder. Raises UserError when it cannot be read.
     """
     if not path.exists():
         raise UserError(f"{path}: expected a CT file or a DICOM folder, found nothing there")
@@ -97,9 +98,7 @@ def fingerprint(path: Path) -> str:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        from ..formats.dicom_series import looks_like_dicom
-
-        return [file for file in path.rglob("*") if file.is_file() and looks_like_dicom(file)]
+        return list(dicom_files(path))
     if path.suffix.lower() not in (".mhd", ".nhdr"):
         return [path]
     # A header names its voxels' files, or gives a pattern for them: then everything beside it counts.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import UserError
 from ..events import Reporter
+from ..formats.dicom_export import ENDINGS
 from ..models.checksums import sha256
 from .cases import Case
-from .claims import claimed
+from .claims import Claim, claimed
 from .measuring import measured
 from .records import DONE, FAILED, Record, fingerprint, read_record, record_file, write_record
 from .run_table import checks_of
@@ -24,9 +25,10 @@ class Appearing(Protocol):
 
 
 class Segment(Protocol):
-    """Segments a case into a folder; returns a row an organ. Raises anything."""
+    """Segments a case into a folder; returns a row an organ. Raises anything. `alone`: surely nobody else is at it."""
 
-    def __call__(self, case: Case, folder: Path, reporter: Reporter, appearing: Appearing) -> list[dict]: ...
+    def __call__(self, case: Case, folder: Path, reporter: Reporter, appearing: Appearing,
+                 alone: bool) -> list[dict]: ...
 
     def prepare(self) -> None:
         """Gets ready, once. What it raises concerns no single case."""
@@ -42,7 +44,8 @@ class Explain(Protocol):
 class Batch:
     """What every case of a run has in common. `settings` (JSON) and `model` (SHA-256) decide what is made anew.
 
-    `overwrite` also replaces results that are not ours or were changed since.
+    `overwrite` also replaces results that are not ours or were changed since. `resume` skips what is finished and
+    replaces what is ours; without it every earlier result is refused, and made anew with `overwrite`.
     """
 
     output: Path
@@ -50,6 +53,7 @@ class Batch:
     settings: dict[str, Any]
     preview: bool
     overwrite: bool
+    resume: bool = True
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,16 @@ def attend(case: Case, batch: Batch, segment: Segment, explain: Explain, reporte
     What goes wrong with the case is in the outcome's record. Raises UserError when no record can be written, and what
     `segment.prepare` raises.
     """
-    with claimed(record_file(batch.output, case.title).with_suffix(".lock"), wait) as mine:
-        return _attend(case, batch, segment, explain, reporter) if mine else None
+    with claimed(record_file(batch.output, case.title).with_suffix(".lock"), wait) as claim:
+        return _attend(case, batch, segment, explain, reporter, claim is Claim.ALONE) if claim else None
 
 
-def _attend(case: Case, batch: Batch, segment: Segment, explain: Explain, reporter: Reporter) -> Outcome:
-    before = read_record(record_file(batch.output, case.title))
-    ours = before.ours if before else set()
+def _attend(case: Case, batch: Batch, segment: Segment, explain: Explain, reporter: Reporter, alone: bool) -> Outcome:
+    path = record_file(batch.output, case.title)
+    before = read_record(path)
     folder = batch.output / case.place
+    every_kind = replace(case, dicom=tuple(ENDINGS)).outputs(folder, preview=True).values()
+    ours = before.ours if before else _older_than(path, every_kind)
     files = list(case.outputs(folder, batch.preview).values())
     made_from: dict[str, Any] = {}
     written: list[Record] = []
@@ -91,16 +97,20 @@ def _attend(case: Case, batch: Batch, segment: Segment, explain: Explain, report
             written.append(Record(**facts(), state=DONE, outputs=outputs, checks=checks_of(rows)))
             write_record(batch.output, written[0])
 
-        def failed(error: Exception) -> Outcome:
+        def failed(error: Exception, recorded: bool = True) -> Outcome:
             ours.update(*(record.ours for record in written))
             record = Record(**facts(), state=FAILED, error=explain(error, case))
-            write_record(batch.output, record)
+            if recorded:
+                write_record(batch.output, record)
             return Outcome(case, record)
 
+        if not (batch.resume or batch.overwrite) and (earlier := next(filter(Path.exists, files), None)):
+            return failed(UserError(f"{earlier}: expected no such file yet, found an earlier result; --resume keeps "
+                                    "what is finished, --overwrite replaces it"), recorded=False)  # it stays as it was
         try:
             made_from |= {"ct": fingerprint(case.path), "series": case.series, "model": batch.model,
                           "settings": batch.settings}
-            if before and before.finished(made_from, files):
+            if batch.resume and before and before.finished(made_from, files):
                 return Outcome(case, before, skipped=True)
             if not batch.overwrite:
                 _refuse_foreign(files, ours)
@@ -109,10 +119,21 @@ def _attend(case: Case, batch: Batch, segment: Segment, explain: Explain, report
             return failed(error)
         segment.prepare()
         try:
-            rows = segment(case, folder, reporter, appearing)
+            rows = segment(case, folder, reporter, appearing, alone)
+            for file in every_kind:  # of a run that made more kinds
+                if file not in files and file.is_file() and sha256(file) in ours:
+                    file.unlink()
             return Outcome(case, written[0], rows=rows)
         except Exception as error:
             return failed(error)
+
+
+def _older_than(record: Path, files: Iterable[Path]) -> set[str]:
+    """SHA-256 of the results that are not newer than a record which cannot be read: nobody has changed them since."""
+    if not record.is_file():
+        return set()
+    written = record.stat().st_mtime_ns
+    return {sha256(file) for file in files if file.is_file() and file.stat().st_mtime_ns <= written}
 
 
 def _refuse_foreign(files: list[Path], ours: set[str]) -> None:

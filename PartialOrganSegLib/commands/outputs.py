@@ -41,14 +41,35 @@ def all_at_once(folder: Path, name: str = "") -> Iterator[Path]:
         scratch = Path(tempfile.mkdtemp(prefix=f".partial-{name}-", dir=folder))
         yield scratch
         with uninterrupted():
-            for path in sorted(scratch.iterdir()):
-                os.replace(path, folder / path.name)
+            _move_up(scratch, folder)
     except (OSError, UserError) as error:
         text = str(error) if isinstance(error, UserError) else f"{folder}: could not be written: {error}"
         raise UserError(text.replace(str(scratch), str(folder))) from error
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _move_up(scratch: Path, folder: Path) -> None:
+    """Moves the files in `scratch` to `folder`. Earlier ones there give way first: all of them or, on failure, none.
+
+    Windows neither replaces nor moves a file that a program has open.
+    """
+    names = sorted(path.name for path in scratch.iterdir())
+    earlier = scratch / ".earlier"
+    earlier.mkdir()
+    moves = [(folder / name, earlier / name) for name in names if (folder / name).exists()]
+    moves += [(scratch / name, folder / name) for name in names]
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in moves:
+            os.replace(source, target)
+            done.append((source, target))
+    except OSError:
+        for source, target in reversed(done):
+            with contextlib.suppress(OSError):
+                os.replace(target, source)
+        raise
 
 
 def remove_leftovers(folder: Path, name: str) -> None:

@@ -70,36 +70,29 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     organs = chosen_organs(arguments.organs, bundle.label_space)
     reporter.started(command="segment", inputs=arguments.inputs, output=arguments.output, model=bundle.name,
                      organs=organs or bundle.label_space.names, device=arguments.device)
-    entries, failures = expand(arguments.inputs, reporter)
+    entries, failures = expand(arguments.inputs, arguments.output, reporter)
     cases = [replace(case, dicom=arguments.dicom) for case in named_cases(entries, reporter)]
     folder = writable_folder(arguments.output)
     segmenter = Segmenter(arguments, bundle)
-    if segment_batch.is_wanted(arguments):
+    if segment_batch.is_wanted(arguments, len(cases) + len(failures)):
         return segment_batch.run(segmenter, cases, failures, reporter)
     for _, message in failures:
         reporter.error(message)
-    if cases:
+    for case in cases:  # one, unless it has failed already
         segmenter.prepare()
-    segmented = 0
-    for number, case in enumerate(cases, 1):
         try:
             refuse_existing(list(case.outputs(folder, not arguments.no_preview).values()), arguments.overwrite)
             since = time.monotonic()
             rows = segmenter(case, folder, reporter)
             report(case, folder, arguments, rows, time.monotonic() - since, reporter)
-            segmented += 1
         except Exception as error:
             message = logfile.explain_case(error, case.path, folder / logfile.NAME)
             reporter.close()
             reporter.error(message)
             failures.append((case.path, message))
-        if len(cases) > 1:
-            reporter.progress("cases", number, len(cases))
     reporter.close()
-    reporter.result(segmented=segmented, failed=[{"input": path, "error": message} for path, message in failures])
-    if segmented + len(failures) > 1:
-        names = ", ".join(str(path) for path, _ in failures)
-        print(f"{segmented} segmented, {len(failures)} failed{': ' + names if names else ''}")
+    reporter.result(segmented=1 - len(failures),
+                    failed=[{"input": path, "error": message} for path, message in failures])
     return 1 if failures else 0
 
 
@@ -132,10 +125,11 @@ class Segmenter:
         _ = self.predictor
 
     def __call__(self, case: Case, folder: Path, reporter: Reporter,
-                 appearing: Appearing | None = None) -> list[dict[str, Any]]:
+                 appearing: Appearing | None = None, alone: bool = False) -> list[dict[str, Any]]:
         """Reads, segments, checks and writes one CT; returns a row an organ.
 
         Its files appear in `folder` together, or not at all when anything raises; `appearing` is told right before.
+        With `alone`, surely nobody else is at this case: what a killed run left of it is removed.
         """
         from ..formats.dicom_export import write_dicom
         from ..formats.dicom_source import Maker, read_source
@@ -145,7 +139,7 @@ class Segmenter:
         from ..inference.checks import check_organs
 
         arguments, space = self.arguments, self.bundle.label_space
-        if appearing:  # then nobody else is at this case
+        if alone:
             remove_leftovers(folder, case.name)
         series = case.series or arguments.series
         ct = read_ct(case.path, series=series, reporter=reporter, force=arguments.force)

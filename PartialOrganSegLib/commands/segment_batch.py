@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..batch.cases import Case, is_list
+from ..batch.records import FOLDER
 from ..batch.sharding import Shard
 from ..events import Reporter
 from . import logfile
@@ -50,8 +51,12 @@ def _workers(text: str) -> int:
     return int(text)
 
 
-def is_wanted(arguments: argparse.Namespace) -> bool:
-    """Whether this run keeps records."""
+def is_wanted(arguments: argparse.Namespace, inputs: int) -> bool:
+    """Whether this run of so many inputs keeps records: of many, or where there are some that must stay true."""
+    return inputs > 1 or _resumes(arguments) or (arguments.output / FOLDER).is_dir()
+
+
+def _resumes(arguments: argparse.Namespace) -> bool:
     return bool(arguments.resume or arguments.shard or arguments.ray or any(map(is_list, arguments.inputs)))
 
 
@@ -80,7 +85,8 @@ def run(segmenter: Segmenter, cases: Sequence[Case], failures: Sequence[tuple[Pa
         table = write_run_table(arguments.output)
     reporter.result(segmented=segmented, skipped=skipped, table=table,
                     failed=[{"input": path, "error": message} for path, message in failed])
-    print(f"{segmented} segmented, {skipped} finished before, {len(failed)} failed; {table}")
+    names = ": " * bool(failed) + ", ".join(str(path) for path, _ in failed)
+    print(f"{segmented} segmented, {skipped} finished before, {len(failed)} failed{names}; {table}")
     return 1 if failed else 0
 
 
@@ -109,7 +115,7 @@ def batch_of(segmenter: Segmenter) -> Batch:
     settings["organs"] = segmenter.organs
     return Batch(arguments.output.resolve(), sha256(segmenter.bundle.folder / MANIFEST),
                  json.loads(json.dumps(settings, default=str, sort_keys=True)), not arguments.no_preview,
-                 arguments.overwrite)
+                 arguments.overwrite, _resumes(arguments))
 
 
 def worker_parts(arguments: argparse.Namespace) -> tuple[Batch, Segmenter, functools.partial[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,22 +66,22 @@ def read_labelmap(path: Path | str, reporter: Reporter = _SILENT) -> Volume:
     return Volume(array.astype(np.min_scalar_type(high), copy=False), volume.grid)
 
 
-def list_inputs(paths: Sequence[Path | str]) -> list[Path]:
+def list_inputs(paths: Sequence[Path | str], leave_out: Callable[[Path], bool] = lambda path: False) -> list[Path]:
     """The CTs that files and folders stand for: a folder's volume files, or itself when it holds DICOM files.
 
-    A folder without either stands for each of its own folders that holds DICOM files. Raises UserError for one that
-    holds no image, and for a path that does not exist.
+    A folder without either stands for each of its own folders that holds DICOM files. What lies in a given folder and
+    `leave_out` says does not count. Raises UserError for one that holds no image, and for a path that does not exist.
     """
     inputs: list[Path] = []
     for path in map(Path, paths):
         if not path.exists():
             raise UserError(f"{path}: expected a CT file or a folder, found nothing there")
-        inputs += _inside(path) if path.is_dir() else [path]
+        inputs += _inside(path, leave_out) if path.is_dir() else [path]
     return list(dict.fromkeys(inputs))
 
 
-def _inside(folder: Path) -> list[Path]:
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+def _inside(folder: Path, leave_out: Callable[[Path], bool]) -> list[Path]:
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and not leave_out(entry))
     volumes = [entry for entry in entries if entry.is_file() and _is_volume_file(entry)
                and not entry.name.lower().endswith(".seg.nrrd")]
     if volumes:
