@@ -61,7 +61,7 @@ def test_missing_training_package_is_told(training, monkeypatch, capsys):
     finder = SimpleNamespace(find_spec=lambda name, *_: missing(name) if name.endswith("training.trainer") else None)
     monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
     assert main(["train", "my.yaml"]) == 1
-    assert "pip install 'partialorganseg[train]'" in capsys.readouterr().err
+    assert "pip install monai tensorboard" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("problems", "code", "said"), [([], 0, "m.yaml: ok"), (["a: b", "c: d"], 1, "2 problems")])

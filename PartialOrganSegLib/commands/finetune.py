@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         if error.name and error.name.startswith("PartialOrganSegLib"):
             raise
         raise UserError(f"finetune: expected the package {error.name}, found none; "
-                        "pip install 'partialorganseg[train]'") from error
+                        "pip install monai tensorboard") from error
     reporter.started(command="finetune", model=arguments.model, data=arguments.data, run=arguments.output,
                      resume=arguments.resume, device=arguments.device)
     if arguments.resume:

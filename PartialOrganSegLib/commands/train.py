@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         if error.name and error.name.startswith("PartialOrganSegLib"):
             raise
         raise UserError(f"train: expected the package {error.name}, found none; "
-                        "pip install 'partialorganseg[train]'") from error
+                        "pip install monai tensorboard") from error
     if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun) the first one speaks for all
         train(recipe, run_folder, arguments.resume, arguments.device)
         return 0

@@ -60,7 +60,7 @@ def build_network(name: str, in_channels: int, classes: int, **arguments: object
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "monai":
             raise
-        raise UserError(f"network {name}: expected the package monai (pip install 'partialorganseg[train]'), "
+        raise UserError(f"network {name}: expected the package monai (pip install monai tensorboard), "
                         "found none") from None
 
 

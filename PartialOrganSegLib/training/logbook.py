@@ -33,7 +33,7 @@ class Logbook:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             reporter.warning("no TensorBoard events are written, its package is missing "
-                             "(pip install 'partialorganseg[train]'); log.jsonl holds the same figures")
+                             "(pip install monai tensorboard); log.jsonl holds the same figures")
         else:
             self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
 
