@@ -125,7 +125,7 @@ def partialorganseg(*words: object) -> None:
 
 
 def run(words: list[object], folder: Path | None = None) -> None:
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False, cwd=folder,
+    done = subprocess.run(list(map(str, words)), capture_output=True, encoding="utf-8", check=False, cwd=folder,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-2000:]
 

@@ -158,7 +158,7 @@ def test_half_precision_and_copies(name):
 
 def test_default_sizes():
     """Every network as a recipe builds it that names nothing but the architecture, with 17 classes."""
-    for name in SMALL:
+    for name in sorted(set(SMALL) - {"nnunet_v2"}):  # whose plan is always an imported model's
         with torch.device("meta"):
             network = build_network(name, 1, 17)
             data = torch.empty(1, 1, *(max(3, 2 * unit) for unit in network.size_multiple))

@@ -108,7 +108,7 @@ def test_loader_processes_change_no_number(recipe, finished, tmp_path):
 
 def test_signals_are_given_back(finished):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN)  # jobs ignore it
 
 
 def test_resuming_a_finished_run_writes_its_bundle_again(recipe, finished, tmp_path):

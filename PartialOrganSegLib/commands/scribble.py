@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..batch.cases import Entry, named_cases
 from ..errors import UserError
 from ..events import Reporter
 from .options import add_common_options, positive, whole_number
 from .outputs import all_at_once, refuse_existing, writable_folder
-from .segment import chosen_organs, named_cases
+from .segment import chosen_organs
 
 if TYPE_CHECKING:
     from ..data.scribble import Scribble
@@ -55,7 +56,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         raise UserError(f"--label-space: {error}") from None
     organs = chosen_organs(arguments.organs, label_space)
     folder = writable_folder(arguments.output)
-    cases = named_cases([path for path in list_inputs(arguments.labels) if not path.name.endswith(SUFFIX)], reporter)
+    cases = named_cases([Entry(path) for path in list_inputs(arguments.labels) if not path.name.endswith(SUFFIX)],
+                        reporter)
     refuse_existing([folder / (case.name + SUFFIX) for case in cases], arguments.overwrite)
     reporter.started(command="scribble", labels=[case.path for case in cases], output=folder)
     for done, case in enumerate(cases, 1):
