@@ -257,5 +257,6 @@ def test_missing_monai_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "monai", None)
     for name in [each for each in sys.modules if each.startswith("monai.")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(UserError, match=r"network nnunet_3d: expected the package monai .*partialorganseg\[train\]"):
+    told = r"network nnunet_3d: expected the package monai \(pip install monai tensorboard\), found none"
+    with pytest.raises(UserError, match=told):
         small("nnunet_3d")
