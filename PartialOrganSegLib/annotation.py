@@ -98,10 +98,16 @@ def encode_labels(labels: np.ndarray, candidates: Mapping[int, frozenset[int]], 
     return lookup[labels]
 
 
-def encode_scribble(scribble: np.ndarray, table: CandidateTable, not_drawn: int = 255) -> np.ndarray:
-    """uint8 code map of a scribble map: `{c}` where class c is drawn (0: background), anything elsewhere."""
+def encode_scribble(scribble: np.ndarray, table: CandidateTable, not_drawn: int = 255,
+                    meaning: Mapping[int, frozenset[int]] | None = None) -> np.ndarray:
+    """uint8 code map of a scribble map: `{c}` where class c is drawn (0: background), anything elsewhere.
+
+    `meaning`: candidate sets of values that stand for something else than their class.
+    """
     codes = np.full(scribble.shape, UNKNOWN, np.uint8)
-    for value in np.unique(scribble):
-        if value != not_drawn:
-            codes[scribble == value] = table.code({int(value)})
+    for value in np.unique(scribble).tolist():
+        if meaning and value in meaning:
+            codes[scribble == value] = table.code(meaning[value])
+        elif value != not_drawn:
+            codes[scribble == value] = table.code({value})
     return codes

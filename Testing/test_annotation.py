@@ -65,6 +65,13 @@ def test_scribbles_say_nothing_where_nothing_is_drawn():
     assert [set(np.flatnonzero(row)) for row in allowed] == [EVERYTHING, EVERYTHING, {0}, {5}, EVERYTHING, {0}]
 
 
+def test_a_stroke_can_leave_a_choice():
+    table = CandidateTable(17)
+    codes = encode_scribble(np.array([255, 254, 3, 0], np.uint8), table, meaning={254: frozenset({10, 13})})
+    allowed = table.table[codes]
+    assert [set(np.flatnonzero(row)) for row in allowed] == [EVERYTHING, {10, 13}, {3}, {0}]
+
+
 def test_no_annotation_is_code_zero_and_excludes_nothing():
     table = CandidateTable(5)
     assert table.code(range(5)) == 0

@@ -223,6 +223,9 @@ def test_cases_of_a_manifest_are_cached_in_its_order(tmp_path: Path):
     assert [one.case.name for one in cached(tmp_path, *load_manifest(path).cases)] == ["b", "a"]
 
 
+WORD16_CLASSES = ("background", *WORD16.names)
+
+
 def test_air_around_the_body_is_background_where_the_annotation_leaves_it_open(tmp_path: Path):
     shape = (16, 40, 40)
     body = np.zeros(shape, bool)
@@ -245,6 +248,9 @@ def test_air_around_the_body_is_background_where_the_annotation_leaves_it_open(t
     unlabelled = replace(case, kind=Kind.UNLABELLED, annotated=(), label=None)
     cached, = cache_cases([unlabelled], WORD16, table, (3.0, 3.0, 3.0), tmp_path / "cache", Reporter(), True)
     assert table.table[cached.codes()].all()  # anything, in the air too
+    strokes = replace(case, kind=Kind.SCRIBBLE, label_map=((0, WORD16_CLASSES),))
+    cached, = cache_cases([strokes], WORD16, table, (3.0, 3.0, 3.0), tmp_path / "cache", Reporter(), True)
+    assert (table.table[cached.codes()].all(-1) == (organ == 0)).all()
 
 
 def test_a_changed_slice_of_a_dicom_folder_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

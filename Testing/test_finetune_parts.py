@@ -13,9 +13,11 @@ import torch
 from finetune_data import ORGANS, ct_of, write_cases, write_start
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_data import write_yaml
 
-from PartialOrganSegLib.annotation import Kind
+from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.cli import main
+from PartialOrganSegLib.data.cache import cache_cases
 from PartialOrganSegLib.data.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
@@ -67,6 +69,22 @@ def test_what_is_taken_is_what_was_annotated(taken):
         assert case.voxels[2] == (labels == 2).sum()
         assert case.slices[3].tolist() == np.flatnonzero((labels == 3).any((1, 2))).tolist()
     assert fingerprint(taken) == fingerprint(taken[::-1]) != fingerprint(taken[:2])
+
+
+def test_what_is_not_drawn_is_not_learnt_from_not_even_air(tmp_path):
+    drawn = np.where(ct_of(0)[1] == 2, 2, 255).astype(np.uint8)
+    drawn[:, -1] = 0
+    manifest = load_manifest(write_cases(tmp_path, [drawn], "scribble", label_space=["liver", "spleen"]))
+    case, = take_cases(manifest.cases, manifest.label_space, SPACE, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
+    write_yaml(tmp_path / "run.yaml", {"label_space": list(ORGANS), "datasets": [
+        {"name": "cases", "cases": [case.entry(SPACE)]}]})
+    table = CandidateTable(SPACE.class_count)
+    cached, = cache_cases(load_manifest(tmp_path / "run.yaml").cases, SPACE, table, (3.0, 2.0, 2.0),
+                          tmp_path / "cache", Reporter(), air_is_background=True)
+    allowed = table.table[cached.codes()]
+    assert (allowed.all(-1) == (drawn == 255)).all()
+    assert (allowed[drawn == 2] == [False, False, True, False]).all()
+    assert (allowed[drawn == 0] == [True, False, False, True]).all()  # the kidney was not in the list drawn from
 
 
 def test_of_few_cases_slabs_are_left_out_and_nothing_is_lost(taken, tmp_path):

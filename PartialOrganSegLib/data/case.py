@@ -66,8 +66,7 @@ class Case:
                 raise UserError(f"{self.label}: expected the geometry of {self.image.name} {grid_of.grid.size}, "
                                 f"found {labels.grid.size}, spacing {labels.grid.spacing}")
             if self.kind is Kind.SCRIBBLE:
-                self._check_scribble(labels.array, label_space)
-                codes = encode_scribble(labels.array, table, NOT_DRAWN)
+                codes = self._scribble_codes(labels.array, label_space, table)
             else:
                 codes = self._label_codes(labels.array, grid_of, label_space, table, reporter)
         if self.strokes is not None:
@@ -99,12 +98,14 @@ class Case:
                 reporter.warning(f"{self.name}: {self.label}: {' or '.join(pair)}: {note}")
         return codes
 
-    def _check_scribble(self, labels: np.ndarray, label_space: LabelSpace) -> None:
+    def _scribble_codes(self, labels: np.ndarray, label_space: LabelSpace, table: CandidateTable) -> np.ndarray:
+        meaning = {value: frozenset(label_space.indices(names)) for value, names in self.label_map}
         values, counts = np.unique(labels, return_counts=True)
-        for value, count in zip(values, counts, strict=True):
-            if value != NOT_DRAWN and not 0 <= value < label_space.class_count:
-                raise UserError(f"{self.label}: expected 0..{label_space.class_count - 1} or {NOT_DRAWN} (not drawn), "
-                                f"found {value} ({count} voxels)")
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            if value != NOT_DRAWN and value not in meaning and not 0 <= value < label_space.class_count:
+                raise UserError(f"{self.label}: expected 0..{label_space.class_count - 1}, {NOT_DRAWN} (not drawn) or "
+                                f"a value of label_map, found {value} ({count} voxels)")
+        return encode_scribble(labels, table, NOT_DRAWN, meaning)
 
 
 @dataclass(frozen=True)

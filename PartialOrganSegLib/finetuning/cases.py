@@ -66,7 +66,8 @@ class TakenCase:
         if self.labelled:
             names = (BACKGROUND, *space.names)
             organs = [space.names[label - 1] for label in self.organs] or list(space.names)
-            entry |= {"kind": Kind.PARTIAL.value, "label": str(self.codes), "annotated": organs,
+            kind = Kind.SCRIBBLE if self.kind is Kind.SCRIBBLE else Kind.PARTIAL
+            entry |= {"kind": kind.value, "label": str(self.codes), "annotated": organs,
                       "label_map": {code: [names[label] for label in sorted(classes)]
                                     for code, classes in enumerate(self.sets)}}
         return entry | changes

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import yaml
 
+from ..annotation import Kind
 from ..atomic import whole_file
 from ..data.manifest import load_manifest
 from ..errors import UserError
@@ -172,7 +173,9 @@ def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],
         datasets.append({"name": "replay", "weight": REPLAY_SHARE, "cases": [case.entry(space) for case in replayed]})
     if measured or replay_measured:
         datasets.append({"name": "measured", "weight": 0.0,
-                         "cases": [case.entry(space) for case in (*measured, *replay_measured)]})
+                         # As partial labels, which agreement with strokes is measured on too.
+                         "cases": [case.entry(space, kind=Kind.PARTIAL.value)
+                                   for case in (*measured, *replay_measured)]})
     names: set[str] = set()
     for entry in (entry for dataset in datasets for entry in dataset["cases"]):
         while entry["name"] in names:

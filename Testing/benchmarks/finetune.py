@@ -11,7 +11,7 @@ cases nobody trained on, as `segment` gives it, and the weights those of the las
 Phantoms are made; real CTs are those of ../shared/data, of which the start model must not have seen `--unseen`. One of
 these is left out in turn, the others and one more are fine-tuned on. On phantoms nothing is replayed, as replay is made
 of phantoms. For `add` the start model's class is cut off, so it is not as new as it would be to the features. Real
-labels are other models'; where these leave organs open no background stroke can be simulated, so `scribble` draws none.
+labels are other models'; where these leave organs open a simulated background stroke says "none of those labelled".
 Results go to OUT/results.json and OUT/results.md after every run.
 """
 
@@ -52,6 +52,7 @@ TARGETS = {"correct": ["pancreas", "duodenum"], "scribble": ["stomach", "pancrea
 ARMS = ("ours", "background", "pce")
 PHANTOM_SHAPE, PHANTOM_SPACING = (157, 106, 168), (3.0, 2.5, 2.5)
 TRAINED, TESTED = 3, 2  # phantoms
+BACKGROUND_STROKE = 254  # in a scribble file; "none of the organs that the case's label can be compared with"
 FIRST_SEED = 1000  # away from those that replay uses
 
 
@@ -101,20 +102,22 @@ def write_cases(cases: Sequence[Case], scenario: str, arm: str, names: Sequence[
         labels = read_labelmap(case.label)
         targets = [name for name in TARGETS[scenario] if name in vouched(case)]
         if scenario == "scribble":
-            full = case.kind is Kind.FULL
-            drawn = simulate_scribble(labels, WORD16, organs=targets, background=full, seed=1).labels.array
+            drawn = simulate_scribble(labels, WORD16, organs=targets, seed=1).labels.array
         else:
             drawn = labels.array
         found = np.full(drawn.shape, 0 if scenario != "scribble" or arm == "background" else 255, np.uint8)
         for name in targets:
             found[drawn == WORD16.index(name)] = space.index(name)
+        meaning = {}
         if scenario == "scribble" and arm != "background":
-            found[drawn == 0] = 0
+            found[drawn == 0] = BACKGROUND_STROKE
+            open_organs = [name for name in names if name not in vouched(case)]
+            meaning = {"label_map": {BACKGROUND_STROKE: ["background", *open_organs]}}
         path = folder / f"{case.name}.nii.gz"
         write_labelmap(path, Volume(found, labels.grid))
         kind = "full" if arm == "background" else "scribble" if scenario == "scribble" else "partial"
         entries.append({"image": str(case.image), "label": str(path), "name": case.name, "kind": kind,
-                        "annotated": targets})
+                        "annotated": targets, **meaning})
     manifest = folder / "manifest.yaml"
     manifest.write_text(yaml.safe_dump({"label_space": list(names), "datasets": [{"name": "mine", "cases": entries}]}))
     return manifest
