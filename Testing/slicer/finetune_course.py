@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import slicer
-from doubles import Doubles
 from PartialOrganSegPanel.models import installed_models
 from PartialOrganSegPanel.segment_table import ACCEPTED, row, set_state
 from PartialOrganSegPanel.steps import Steps
 from scenes import add_ct, add_result
+from section_user import SectionUser
 from start_models import write_model
 
 RESULT = {"selected": "finetuned", "reason": "no kept organ lost more than 0.02; organs to be learnt: mean +0.100",
@@ -19,14 +19,11 @@ RESULT = {"selected": "finetuned", "reason": "no kept organ lost more than 0.02;
           "mean_change": {"changed": 0.1, "kept": -0.01}, "lineage": {"learnt": {"spleen": {"cases": 1}}}}
 
 
-class Course:
+class Course(SectionUser):
     """The panel with its section unfolded, runs in `folder`, a user and a command that do what the test says."""
 
     def __init__(self, make_panel, folder, *answers, **options):
-        self.services = Doubles(*answers, **options)
-        self.panel = make_panel(self.services)
-        self.section = self.panel.section("FineTune")
-        self.ui = self.section.ui
+        super().__init__(make_panel, "FineTune", *answers, **options)
         self.ui.finetuneCollapsible.collapsed = False
         self.settings.folder = str(folder)
 
@@ -35,20 +32,8 @@ class Course:
         return self.panel.parameters.finetune
 
     @property
-    def process(self):
-        return self.services.processes[-1]
-
-    @property
-    def said(self):
-        return self.section.strip.text.text
-
-    @property
     def run(self):
         return Path(self.settings.run)
-
-    def option(self, name):
-        arguments = self.process.arguments
-        return arguments[arguments.index(name) + 1]
 
     def add_case(self, name="CT", *organs):
         volume = add_ct(name)

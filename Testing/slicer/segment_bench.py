@@ -1,30 +1,14 @@
 """Section Segment with a user and a command that do what a test says."""
 
-
-from doubles import Doubles
 from scenes import end_segment
+from section_user import SectionUser
 
 
-class Bench:
+class Bench(SectionUser):
     """A panel with a user and a command that do what the test says."""
 
     def __init__(self, make_panel, *answers):
-        self.services = Doubles(*answers)
-        self.panel = make_panel(self.services)
-        self.section = self.panel.section("Segment")
-        self.ui = self.section.ui
-
-    @property
-    def process(self):
-        return self.services.processes[-1]
-
-    @property
-    def said(self):
-        return self.section.strip.text.text
-
-    def option(self, name):
-        arguments = self.process.arguments
-        return arguments[arguments.index(name) + 1]
+        super().__init__(make_panel, "Segment", *answers)
 
     def start(self, volume):
         self.panel.parameters.inputVolume = volume

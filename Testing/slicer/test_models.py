@@ -5,31 +5,21 @@ from pathlib import Path
 
 import pytest
 import qt
-from doubles import Doubles, FakeInstaller
+from doubles import FakeInstaller
 from PartialOrganSegPanel.models import ModelCard, installed_models
 from PartialOrganSegPanel.models_text import card_html
 from pictures import picture_of
+from section_user import SectionUser
 from start_models import write_model, zip_model
 
 from PartialOrganSegLib.models.folders import user_models
 
 
-class Shelf:
+class Shelf(SectionUser):
     """The panel's section with a user and a command that do what the test says."""
 
     def __init__(self, make_panel, *answers, **options):
-        self.services = Doubles(*answers, **options)
-        self.panel = make_panel(self.services)
-        self.section = self.panel.section("Models")
-        self.ui = self.section.ui
-
-    @property
-    def process(self):
-        return self.services.processes[-1]
-
-    @property
-    def said(self):
-        return self.section.strip.text.text
+        super().__init__(make_panel, "Models", *answers, **options)
 
     @property
     def names(self):
