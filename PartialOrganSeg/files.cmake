@@ -161,6 +161,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/preparation.py
   PartialOrganSegLib/finetuning/replay.py
   PartialOrganSegLib/finetuning/run.py
+  PartialOrganSegLib/finetuning/strokes.py
   PartialOrganSegLib/formats/__init__.py
   PartialOrganSegLib/formats/checks.py
   PartialOrganSegLib/formats/contours.py

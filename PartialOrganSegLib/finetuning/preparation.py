@@ -30,6 +30,7 @@ from .doubts import doubts
 from .holdout import NOTHING, hold_out
 from .plan import Plan, write_json, write_plan
 from .replay import PHANTOMS, replay_set
+from .strokes import draw_rates
 
 REPLAY_SHARE = 0.25  # of the patches
 CASES_FOLDER, REPLAY_FOLDER, RECIPE_FILE = "cases", "replay", "recipe.yaml"
@@ -81,8 +82,10 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     measured = [*held.measured, *replay.measured]
     classes = ClassMap.between(start.label_space, space)
 
+    rates = draw_rates(held.training, start, space, device, reporter)
+
     def read_recipe(changes: dict[str, Any]) -> Recipe:
-        return _recipe(recipe_file, start, classes, run, wishes, measured, device, changes)
+        return _recipe(recipe_file, start, classes, run, wishes, device, changes | _of_strokes(rates))
 
     recipe = read_recipe({})
     reporter.progress("measuring the speed", 0, 1)
@@ -128,8 +131,8 @@ def run_space(start: LabelSpace, listed: LabelSpace, only_listed: bool) -> Label
     return LabelSpace(grown.name, tuple(replace(own[organ.name], index=organ.index) for organ in grown.organs))
 
 
-def _recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, wishes: Wishes, measured: Sequence[TakenCase],
-            device: torch.device, changes: dict[str, Any]) -> Recipe:
+def _recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, wishes: Wishes, device: torch.device,
+            changes: dict[str, Any]) -> Recipe:
     """The recipe file with what this run decides: start model, how it reads CTs, new classes, then `changes`, and what
     the user overrides."""
     own = start.preprocessing
@@ -150,6 +153,10 @@ def _recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, wishes: Wis
         # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
         content["loss_arguments.marginal_cross_entropy.balanced"] = True
     return load_recipe(file, [*(f"{key}={json.dumps(value)}" for key, value in content.items()), *wishes.overrides])
+
+
+def _of_strokes(rates: Sequence[float]) -> dict[str, Any]:
+    return {"loss_arguments.marginal_cross_entropy.draw_rates": list(rates)} if rates else {}
 
 
 def _settings(budget: Budget, measured: Sequence[TakenCase], changed: Sequence[str]) -> dict[str, Any]:

@@ -14,8 +14,11 @@ from .supervision import Supervision
 class Distillation(nn.Module):
     """`T^2 mean over unknown voxels of KL(t || p)` with soft targets t of the batch's teacher (Hinton 2015).
 
-    Unknown is where the candidate set leaves a choice. The annotation outranks the teacher: t is the teacher's
-    probability restricted to the voxel's candidate set and renormalised. Both sides are softened by the temperature T.
+    Unknown is where the candidate set leaves a choice. The annotation outranks the teacher: t and p are the teacher's
+    and the student's probabilities restricted to the voxel's candidate set and renormalised, so the loss compares the
+    choices within the set. That the voxel is in the set is the marginal cross entropy's to teach: were p not restricted,
+    each voxel beside an annotated organ would speak against that organ twice, and organs would come out too small.
+    Both sides are softened by the temperature T.
     `cross_entropy`: `-sum t log p` instead; it has the same gradient, and does not reach 0 for an undecided teacher.
     `new_classes`: those that the teacher has never seen. It took them for background, so their probability counts with
     the background's on both sides (Cermelli 2020, Modeling the Background, equations 8-9), as far as the voxel may be
@@ -42,7 +45,8 @@ class Distillation(nn.Module):
         if self.new_classes:
             teacher, student, allowed = self._as_the_teacher_sees(teacher, student, allowed)
         target = torch.softmax(teacher.masked_fill(~allowed, float("-inf")), dim=1)
-        values = -(target * student).sum(1)
+        inside = torch.logsumexp(student.masked_fill(~allowed, float("-inf")), dim=1)
+        values = inside - (target * student).sum(1)
         if not self.cross_entropy:
             values = (values - torch.special.entr(target).sum(1)).clamp_min(0)
         return self.temperature ** 2 * (values * weights).sum() / total

@@ -10,6 +10,8 @@ import torch
 from ..errors import UserError
 from .voxels import JoinedVoxels, Voxels
 
+DRAWN_SHARE = 0.1  # masks label all of a patch, bar what lies outside the image; strokes some per mille
+
 
 class SoftMap(NamedTuple):
     """What foreign teachers say of a batch: `probabilities` (B, M, *spatial), of any type and scale, all 0 at voxels
@@ -69,6 +71,12 @@ class Supervision:
     def open(self) -> torch.Tensor:
         """(K,) bool: codes that leave a choice."""
         return self.table.sum(dim=1) > 1
+
+    @cached_property
+    def drawn(self) -> torch.Tensor:
+        """(B,) bool: images of which fewer than `DRAWN_SHARE` of the voxels are labelled, as strokes do."""
+        labelled = self.informative[self.codes.int()]
+        return labelled.flatten(1).float().mean(1) < DRAWN_SHARE
 
     @cached_property
     def share(self) -> torch.Tensor:

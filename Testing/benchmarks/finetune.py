@@ -160,7 +160,8 @@ def in_word16(labels: np.ndarray, space: LabelSpace) -> np.ndarray:
 
 def wishes_of(arm: str, replay: str, steps: int) -> Wishes:
     """Ours as the command does it, the others without teacher and replay; all to the last step on all that is given."""
-    losses = {"ours": [], "pce": ["losses={marginal_cross_entropy: 1.0, distillation: 0.0}"],
+    losses = {"ours": [], "pce": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 0.0, distillation: 0.0}",
+                                  "loss_arguments.marginal_cross_entropy.draw_rates=[]"],
               "background": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 1.0, distillation: 0.0}"]}
     return Wishes(steps=steps, replay=replay if arm == "ours" else "none", validate=["none"], overrides=losses[arm])
 
