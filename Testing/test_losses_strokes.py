@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from loss_batches import OVERLAPPING, SINGLETONS, batch, random_case, softmax
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.losses import MarginalCrossEntropy, MarginalDice
+from PartialOrganSegLib.losses import Distillation, MarginalCrossEntropy, MarginalDice
 
 SHAPE = (2, 6, 8, 8)
 RATES = [0.001, 0.05, 0.02, 0.1, 0.03]
@@ -97,6 +97,16 @@ def test_finite_for_large_logits(dtype):
 def test_a_rate_of_nothing_is_refused():
     with pytest.raises(UserError, match=r"draw_rates: expected more than 0 for every class, found \[0.1, 0.0\]"):
         MarginalCrossEntropy(draw_rates=[0.1, 0.0])
+
+
+def test_the_teacher_counts_more_where_strokes_are():
+    logits, codes = drawn_and_masked(4, OVERLAPPING)
+    teacher, _ = drawn_and_masked(5, OVERLAPPING)
+    unknown = (OVERLAPPING[codes].sum(-1) > 1).sum((1, 2, 3))
+    each = [float(Distillation()(batch(logits[i:i + 1], codes[i:i + 1], OVERLAPPING, teacher=teacher[i:i + 1])))
+            for i in range(2)]
+    found = float(Distillation(drawn_weight=5.0)(batch(logits, codes, OVERLAPPING, teacher=teacher)))
+    assert found == pytest.approx((5 * each[0] * unknown[0] + each[1] * unknown[1]) / unknown.sum(), rel=1e-5)
 
 
 def test_dice_of_masks_only():

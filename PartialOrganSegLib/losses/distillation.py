@@ -23,13 +23,17 @@ class Distillation(nn.Module):
     `new_classes`: those that the teacher has never seen. It took them for background, so their probability counts with
     the background's on both sides (Cermelli 2020, Modeling the Background, equations 8-9), as far as the voxel may be
     either.
+    `drawn_weight`: how often a voxel of a sparsely labelled image counts in the sum (`Supervision.drawn`; once in the
+    number that it is divided by). A handful of strokes moves a network as far as a mask does, and knows less.
     """
 
-    def __init__(self, temperature: float = 1.0, cross_entropy: bool = False, new_classes: Sequence[int] = ()) -> None:
+    def __init__(self, temperature: float = 1.0, cross_entropy: bool = False, new_classes: Sequence[int] = (),
+                 drawn_weight: float = 1.0) -> None:
         super().__init__()
         if not temperature > 0:
             raise UserError(f"loss_arguments: distillation.temperature: expected more than 0, found {temperature}")
         self.temperature, self.cross_entropy, self.new_classes = temperature, cross_entropy, list(new_classes)
+        self.drawn_weight = drawn_weight
 
     def forward(self, batch: Supervision) -> torch.Tensor:
         """Scalar float32, at least 0. Exactly 0, with a graph, when every voxel is known. Raises UserError for a batch
@@ -49,6 +53,8 @@ class Distillation(nn.Module):
         values = inside - (target * student).sum(1)
         if not self.cross_entropy:
             values = (values - torch.special.entr(target).sum(1)).clamp_min(0)
+        if self.drawn_weight != 1:
+            weights = weights * torch.where(batch.drawn, self.drawn_weight, 1.0)[voxels.images]
         return self.temperature ** 2 * (values * weights).sum() / total
 
     def _as_the_teacher_sees(self, teacher: torch.Tensor, student: torch.Tensor,
