@@ -16,8 +16,8 @@ class Distillation(nn.Module):
 
     Unknown is where the candidate set leaves a choice. The annotation outranks the teacher: t and p are the teacher's
     and the student's probabilities restricted to the voxel's candidate set and renormalised, so the loss compares the
-    choices within the set. That the voxel is in the set is the marginal cross entropy's to teach: were p not restricted,
-    each voxel beside an annotated organ would speak against that organ twice, and organs would come out too small.
+    choices within the set. That the voxel is in the set is the marginal cross entropy's to teach: were p not
+    restricted, each voxel beside an annotated organ would speak against it twice, and organs would come out too small.
     Both sides are softened by the temperature T.
     `cross_entropy`: `-sum t log p` instead; it has the same gradient, and does not reach 0 for an undecided teacher.
     `new_classes`: those that the teacher has never seen. It took them for background, so their probability counts with
