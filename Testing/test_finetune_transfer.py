@@ -73,8 +73,8 @@ def expected(logits, teacher, codes, table, new) -> float:
         if allowed.sum() < 2:
             continue
         wanted = [target[joined].sum() * allowed[joined].any()] + [target[c] * allowed[c] for c in known]
-        given = [sum(student[c] for c in joined if allowed[c])] + [student[c] for c in known]
-        wanted = np.array(wanted) / sum(wanted)
+        given = [sum(student[c] for c in joined if allowed[c])] + [student[c] * allowed[c] for c in known]
+        wanted, given = (np.array(shares) / sum(shares) for shares in (wanted, given))
         values.append(sum(w * np.log(w / g) for w, g in zip(wanted, given, strict=True) if w > 0))
     return float(np.mean(values))
 
