@@ -99,6 +99,11 @@ def test_a_rate_of_nothing_is_refused():
         MarginalCrossEntropy(draw_rates=[0.1, 0.0])
 
 
+def test_a_rate_for_every_class_is_asked_for():
+    with pytest.raises(UserError, match="draw_rates: expected 5, one for each class, found 2"):
+        MarginalCrossEntropy(draw_rates=[0.1, 0.1])(batch(*random_case(0, SINGLETONS), SINGLETONS))
+
+
 def test_the_teacher_counts_more_where_strokes_are():
     logits, codes = drawn_and_masked(4, OVERLAPPING)
     teacher, _ = drawn_and_masked(5, OVERLAPPING)

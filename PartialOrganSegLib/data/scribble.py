@@ -98,7 +98,7 @@ def simulate_scribble(labels: Volume, label_space: LabelSpace, *, organs: Sequen
     if highest >= label_space.class_count:
         raise UserError(f"label value {highest} ({(array == highest).sum()} voxels): expected "
                         f"0..{label_space.class_count - 1} ({label_space.name})")
-    sizes = _sizes(array, label_space.class_count)
+    sizes = voxel_counts(array, label_space.class_count)
     wanted = label_space.indices(organs) if organs is not None else range(1, label_space.class_count)
     present = [index for index in dict.fromkeys(wanted) if index and sizes[index]]
     if not present:
@@ -113,7 +113,7 @@ def simulate_scribble(labels: Volume, label_space: LabelSpace, *, organs: Sequen
         for stroke in _strokes(page, int(label), int(z), brush_mm, background, generator):
             page.draw(stroke)
     drawn = Volume(labels.grid.axis_order().from_canonical(page.drawn).copy(), labels.grid)
-    drawn_sizes = _sizes(page.drawn, NOT_DRAWN + 1)
+    drawn_sizes = voxel_counts(page.drawn, NOT_DRAWN + 1)
     counts = []
     for index in [*present, 0] if background else present:
         zs = [stroke.z for stroke in page.strokes if stroke.label == index]
@@ -122,7 +122,7 @@ def simulate_scribble(labels: Volume, label_space: LabelSpace, *, organs: Sequen
     return Scribble(drawn, tuple(counts), sum(count.voxels for count in counts) / int(sizes[present].sum()))
 
 
-def _sizes(array: np.ndarray, values: int) -> np.ndarray:
+def voxel_counts(array: np.ndarray, values: int) -> np.ndarray:
     """Voxels of each value below `values`, counted plane by plane: numpy makes 64-bit integers of what it counts."""
     return sum((np.bincount(plane.ravel(), minlength=values) for plane in array), np.zeros(values, int))
 

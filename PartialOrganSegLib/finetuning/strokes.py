@@ -9,6 +9,7 @@ import torch
 
 from ..annotation import Kind
 from ..data.cache import TISSUE_HU
+from ..data.scribble import voxel_counts
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
 from ..inference.predictor import Predictor
@@ -41,19 +42,16 @@ def draw_rates(cases: Sequence[TakenCase], start: Bundle, space: LabelSpace, dev
     for done, case in enumerate(drawn_cases):
         image = read_ct(case.image, force=True)
         found = predictor.predict(image).labels.array
-        counts = np.bincount(found[(image.array > TISSUE_HU) | (found > 0)], minlength=start.label_space.class_count)
+        counts = voxel_counts(found, start.label_space.class_count)
+        counts[0] = ((image.array > TISSUE_HU) & (found == 0)).sum()
         for label, index in own.items():
             there[label] += counts[index]
-        for classes, voxels in zip(case.sets, code_counts(case), strict=True):
+        codes = voxel_counts(read_labelmap(case.codes).array, len(case.sets))
+        for classes, voxels in zip(case.sets, codes, strict=True):
             if len(classes) == 1 or (0 in classes and len(classes) < space.class_count):
                 drawn[min(classes)] += voxels
         reporter.progress("finding the organs drawn in", done + 1, len(drawn_cases))
     return tempered(drawn, there)
-
-
-def code_counts(case: TakenCase) -> np.ndarray:
-    """(sets,) voxels of each of the case's candidate sets."""
-    return np.bincount(read_labelmap(case.codes).array.ravel(), minlength=len(case.sets))
 
 
 def tempered(drawn: np.ndarray, there: np.ndarray) -> list[float]:

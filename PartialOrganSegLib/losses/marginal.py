@@ -44,6 +44,9 @@ class MarginalCrossEntropy(nn.Module):
             return batch.zero
         found = voxels.log_probabilities
         if len(self.log_rates):
+            if len(self.log_rates) != found.shape[1]:
+                raise UserError("loss_arguments: marginal_cross_entropy.draw_rates: expected "
+                                f"{found.shape[1]}, one for each class, found {len(self.log_rates)}")
             among_drawn = torch.log_softmax(found + self.log_rates, dim=1)
             found = torch.where(batch.drawn[voxels.images][:, None], among_drawn, found)
         inside = found.masked_fill(~voxels.allowed, float("-inf"))
