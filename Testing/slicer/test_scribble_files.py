@@ -132,7 +132,7 @@ def test_what_is_no_scribble_of_this_ct_is_refused(tmp_path):
     volume = small_ct()
     labels = some_labels()
     labels[0, 0, 5] = 17
-    cases = {"expected 0..16, 255 (not drawn) or a value of label_map, found 17 (1 voxels)": labels,
+    cases = {"expected 0..16 or 255 (not drawn), found 17 (1 voxels)": labels,
              "this is no scribble but a dense label map": np.where(some_labels() == NOT_DRAWN, 0, some_labels()),
              "expected the geometry of CT (7 x 6 x 5 voxels": some_labels()[:, :, 1:]}
     for message, array in cases.items():
