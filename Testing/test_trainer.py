@@ -194,6 +194,24 @@ def test_start_from_another_model(recipe, finished, tmp_path):
         run(recipe, tmp_path / "other", f"start_from='{finished / 'model'}'", "network.arguments.channels=[8, 4]")
 
 
+def test_the_start_models_share_of_the_weights(recipe, finished, tmp_path):
+    """Written and measured is the mixture; what is trained, and goes on from a checkpoint, is not."""
+    settings = [f"start_from='{finished / 'model'}'", "steps=3", "validation={groups: [case1]}"]
+    folder = run(recipe, tmp_path / "run", *settings, "start_share=0.25")
+    plain = run(recipe, tmp_path / "plain", *settings)
+    assert same(state_of(folder)["average"], state_of(plain)["average"])
+    start = load_bundle(finished / "model").load_network().state_dict()
+    written = load_bundle(folder / "model").load_network().state_dict()
+    trained = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["average"]
+    for name, value in written.items():
+        expected = 0.25 * start[name].numpy() + 0.75 * trained[name].numpy()
+        np.testing.assert_allclose(value.numpy(), expected, rtol=1e-3, atol=1e-4, err_msg=name)
+    away = run(recipe, tmp_path / "away", *settings, "optimiser.learning_rate=0.3", "start_share=0.999999")
+    metrics = load_bundle(away / "model").metadata.partialorganseg.metrics
+    assert metrics["validation_dice"] == pytest.approx(metrics["validation_dice_before"], abs=1e-3)
+    assert not same(state_of(away)["average"], state_of(folder)["average"])
+
+
 @pytest.mark.parametrize(("overrides", "told"), [
     (["hold_out=[nobody]"], "hold_out: no case of group nobody"),
     (["hold_out=[case0, case1]"], "no case left to train on"),
@@ -208,6 +226,7 @@ def test_start_from_another_model(recipe, finished, tmp_path):
     (["pseudo_labels={losses: [marginal_dise]}"], r"pseudo_labels\.losses: .*did you mean 'marginal_dice'"),
     (["manifest=nowhere.yaml"], r"nowhere\.yaml: manifest expected, none found"),
     (["start_from=nowhere"], "nowhere"),
+    (["start_share=0.5"], "start_share: expected 0 without start_from, found 0.5"),
     (["optimiser.learning_rate=1e30", "optimiser.warmup_steps=0"], r"step \d+: the loss is nan")])
 def test_what_cannot_be_trained_is_told(recipe, tmp_path, overrides, told):
     with pytest.raises(UserError, match=told) as error:

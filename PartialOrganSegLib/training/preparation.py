@@ -48,6 +48,8 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
     bundle = None if recipe.start_from is None else load_bundle(recipe.start_from)
     if bundle is not None:
         bundle.check_trainable()
+    elif recipe.start_share:
+        raise UserError(f"start_share: expected 0 without start_from, found {recipe.start_share}")
     settings = recipe.network or NetworkSettings()
     if recipe.network is None and bundle is not None:
         classes = ClassMap.between(bundle.label_space, label_space)

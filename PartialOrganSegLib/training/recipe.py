@@ -38,13 +38,15 @@ class Recipe(StageSettings):
     """All settings. Spacing in mm and sizes in voxels are z, y, x; the window is in HU.
 
     `stages` lists what each stage changes; without any the run is one stage. `network`: null takes the one of
-    `start_from`. `half_precision`: true is bfloat16, "float16" (GPU only) scales the loss. `batch_size` is per process.
+    `start_from`, whose weights make up `start_share` of those that are measured and written. `half_precision`: true is
+    bfloat16, "float16" (GPU only) scales the loss. `batch_size` is per process.
     """
 
     manifest: Path
     hold_out: list[str] = Field(default=[])
     validation: ValidationSettings | None = None
     start_from: Path | None = None
+    start_share: float = Field(default=0.0, ge=0, lt=1)
     spacing_zyx: tuple[Millimetres, Millimetres, Millimetres] = (3.0, 2.0, 2.0)
     patch_zyx: tuple[Voxels, Voxels, Voxels] = (48, 128, 160)
     clip_hu: Annotated[tuple[float, float], AfterValidator(_low_high)] = (-300.0, 500.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..errors import UserError
 from ..events import Reporter
 from ..inference.backend import choose_device
 from ..models.bundle import write_bundle
+from .averaging import mixed
 from .batches import batch_numbers, batches, label_distribution, patches, stage_cases
 from .checkpoint import load_checkpoint, random_states, save_checkpoint, set_random_states
 from .distributed import Processes, started
@@ -71,6 +73,8 @@ class _Run:
             # Wrong settings are told before anything is read.
             Objective(stage, self.space, even, teacher=True, soft_sets=[range(self.space.class_count)])
         self.start = build_start(recipe, self.space, device, processes, reporter)
+        self.start_weights = ({name: value.clone() for name, value in self.start.network.state_dict().items()}
+                              if recipe.start_share else {})
         self.cases = read_cases(recipe, manifest, reporter)
         self.table = torch.from_numpy(self.cases.table.table)
         self.learner = Learner(self.start.network, self.start.teacher, self.table.to(device), device,
@@ -153,9 +157,10 @@ class _Run:
                            "or batch_size"))
 
     def _measure(self, log: Logbook) -> dict[str, float]:
-        """The moving average's Dice, per organ and mean, told and logged."""
+        """Dice per organ and mean of the weights as they would be written, told and logged."""
         assert self.validator is not None
-        figures = self.validator.measure(self.learner.network, self.learner.average.values, self.reporter)
+        figures = self.validator.measure(self.learner.network, self._to_write(self.learner.average.values),
+                                         self.reporter)
         log.write({"step": self.step, **{f"dice_{name}": round(value, 4) for name, value in figures.items()}})
         return figures
 
@@ -203,14 +208,18 @@ class _Run:
         self.best = self._no_best(**state["validation"])
         set_random_states(state["random"])
 
+    def _to_write(self, average: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """A moving average and the start model's share."""
+        return mixed(average, self.start_weights, self.recipe.start_share) if self.start_weights else average
+
     def write_model(self) -> None:
         """Writes the bundle of the best weights, or of the last where nothing was validated."""
         if not self.processes.first:
             return
         recipe, network, metrics = self.recipe, self.start.network, {}
-        network.load_state_dict(self.learner.average.values)
+        network.load_state_dict(self._to_write(self.learner.average.values))
         if self.best.figures:
-            network.load_state_dict(load_checkpoint(self.best_file)["average"])
+            network.load_state_dict(self._to_write(load_checkpoint(self.best_file)["average"]))
             metrics = {"validation_dice": self.best.figures, "cases": len(self.cases.validation)}
             if self.best.before:
                 metrics["validation_dice_before"] = self.best.before
