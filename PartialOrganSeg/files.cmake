@@ -257,6 +257,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/recipe.py
   PartialOrganSegLib/training/schedules.py
   PartialOrganSegLib/training/settings.py
+  PartialOrganSegLib/training/start_share.py
   PartialOrganSegLib/training/trainer.py
   PartialOrganSegLib/training/transfer.py
   PartialOrganSegLib/training/validation.py

@@ -31,14 +31,3 @@ class MovingAverage:
         """Goes back to a checkpoint's values."""
         for name, value in values.items():
             self.values[name].copy_(value)
-
-
-def mixed(weights: Mapping[str, torch.Tensor], start: Mapping[str, torch.Tensor],
-          start_share: float) -> dict[str, torch.Tensor]:
-    """`start_share` times the start model's weights plus the rest times the trained ones; counters are the trained.
-
-    On the line between the two a network keeps more of what it knew, and gains more on other data than that which it
-    was trained on, than at its end (Wortsman 2022, Robust fine-tuning of zero-shot models, equation 1).
-    """
-    return {name: value.lerp(start[name], start_share) if value.is_floating_point() else value
-            for name, value in weights.items()}

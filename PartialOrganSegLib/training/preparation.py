@@ -21,7 +21,8 @@ from ..organs import LabelSpace
 from .distributed import Processes
 from .recipe import Recipe
 from .settings import NetworkSettings, uses_soft_targets
-from .transfer import ClassMap, MappedTeacher, moved_arguments, moved_weights
+from .start_share import StartShare
+from .transfer import ClassMap, MappedTeacher, class_axes, moved_arguments, moved_weights
 from .validation import validation_groups
 
 
@@ -32,11 +33,12 @@ def preprocessing_of(recipe: Recipe) -> Preprocessing:
 
 @dataclass(frozen=True)
 class Start:
-    """The network to train with its settings, and the frozen start model if there is one."""
+    """The network to train with its settings, the frozen start model if there is one, and its share of the result."""
 
     network: nn.Module
     settings: NetworkSettings
     teacher: nn.Module | None
+    share: StartShare | None
 
 
 def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, processes: Processes,
@@ -70,7 +72,13 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
         else:
             reporter.warning("batch norm sees each process's own part of a mini-batch: several processes on the CPU "
                              "do not compute exactly what one would")
-    return Start(channels_last(network), settings, teacher)
+    network = channels_last(network)
+    share = None
+    if bundle is not None and recipe.start_share:
+        axes = class_axes(settings.name, settings.arguments, label_space.class_count)
+        share = StartShare(network.state_dict(), recipe.start_share, axes,
+                           ClassMap.between(bundle.label_space, label_space).new)
+    return Start(network, settings, teacher, share)
 
 
 def _start_model(bundle: Bundle, network: nn.Module, label_space: LabelSpace, settings: NetworkSettings, recipe: Recipe,

@@ -17,7 +17,6 @@ from ..errors import UserError
 from ..events import Reporter
 from ..inference.backend import choose_device
 from ..models.bundle import write_bundle
-from .averaging import mixed
 from .batches import batch_numbers, batches, label_distribution, patches, stage_cases
 from .checkpoint import load_checkpoint, random_states, save_checkpoint, set_random_states
 from .distributed import Processes, started
@@ -73,8 +72,6 @@ class _Run:
             # Wrong settings are told before anything is read.
             Objective(stage, self.space, even, teacher=True, soft_sets=[range(self.space.class_count)])
         self.start = build_start(recipe, self.space, device, processes, reporter)
-        self.start_weights = ({name: value.clone() for name, value in self.start.network.state_dict().items()}
-                              if recipe.start_share else {})
         self.cases = read_cases(recipe, manifest, reporter)
         self.table = torch.from_numpy(self.cases.table.table)
         self.learner = Learner(self.start.network, self.start.teacher, self.table.to(device), device,
@@ -210,7 +207,7 @@ class _Run:
 
     def _to_write(self, average: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """A moving average and the start model's share."""
-        return mixed(average, self.start_weights, self.recipe.start_share) if self.start_weights else average
+        return average if self.start.share is None else self.start.share.mix(average)
 
     def write_model(self) -> None:
         """Writes the bundle of the best weights, or of the last where nothing was validated."""

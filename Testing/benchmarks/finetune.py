@@ -9,9 +9,10 @@ less than 4 % of their voxels; `add` an organ that the start model does not have
 cases nobody trained on, as `segment` gives it, and the weights those of the last step.
 
 Phantoms are made; real CTs are those of ../shared/data, of which the start model must not have seen `--unseen`. One of
-these is left out in turn, the others and one more are fine-tuned on. On phantoms nothing is replayed, as replay is made
-of phantoms. For `add` the start model's class is cut off, so it is not as new as it would be to the features. Real
-labels are other models'; where these leave organs open a simulated background stroke says "none of those labelled".
+these is left out in turn, the others (and those of `--companions`, which it may have seen) are fine-tuned on. On
+phantoms nothing is replayed, as replay is made of phantoms. For `add` the start model's class is cut off, so it is not
+as new as it would be to the features. Real labels are other models'; where these leave organs open a simulated
+background stroke says "none of those labelled".
 Results go to OUT/results.json and OUT/results.md after every run.
 """
 
@@ -49,6 +50,7 @@ from PartialOrganSegLib.training.transfer import ClassMap, moved_weights
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "manifest.yaml"
 TARGETS = {"correct": ["pancreas", "duodenum"], "scribble": ["stomach", "pancreas", "duodenum", "esophagus"],
            "add": ["spleen"]}
+UNSEEN = ["acrin_flt_001_b", "tcga_bc_a10w", "cptac_c3l_00189", "cort_liver"]  # of one fold of the embedded model's
 ARMS = ("ours", "background", "pce")
 PHANTOM_SHAPE, PHANTOM_SPACING = (157, 106, 168), (3.0, 2.5, 2.5)
 TRAINED, TESTED = 3, 2  # phantoms
@@ -80,10 +82,10 @@ def phantom_split(folder: Path) -> Split:
     return Split("phantoms", cases[:TRAINED], cases[TRAINED:], "none")
 
 
-def real_splits(unseen: Sequence[str], companion: str) -> list[Split]:
-    """Each unseen CT tested in turn, fine-tuned on the other ones and a companion."""
+def real_splits(unseen: Sequence[str], companions: Sequence[str]) -> list[Split]:
+    """Each unseen CT tested in turn, fine-tuned on the other ones and the companions."""
     cases = {case.image.parent.name: case for case in load_manifest(REAL).cases}
-    return [Split(f"real, {name} left out", [cases[other] for other in (*unseen, companion) if other != name],
+    return [Split(f"real, {name} left out", [cases[other] for other in (*unseen, *companions) if other != name],
                   [cases[name]], "phantoms") for name in unseen]
 
 
@@ -159,10 +161,12 @@ def in_word16(labels: np.ndarray, space: LabelSpace) -> np.ndarray:
 
 
 def wishes_of(arm: str, replay: str, steps: int) -> Wishes:
-    """Ours as the command does it, the others without teacher and replay; all to the last step on all that is given."""
+    """Ours as the command does it, the others without teacher, replay and a share of the start model. All of them go to
+    the last step on all that is given."""
     losses = {"ours": [], "pce": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 0.0, distillation: 0.0}",
-                                  "loss_arguments.marginal_cross_entropy.draw_rates=[]"],
-              "background": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 1.0, distillation: 0.0}"]}
+                                  "start_share=0", "loss_arguments.marginal_cross_entropy.draw_rates=[]"],
+              "background": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 1.0, distillation: 0.0}",
+                             "start_share=0"]}
     return Wishes(steps=steps, replay=replay if arm == "ours" else "none", validate=["none"], overrides=losses[arm])
 
 
@@ -214,9 +218,9 @@ def main() -> None:
     parser.add_argument("--scenarios", nargs="+", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--data", nargs="+", choices=("phantoms", "real"), default=("phantoms", "real"))
-    parser.add_argument("--unseen", nargs="+", default=["crlm_1004", "cptac_c3n_00704", "totalseg_example"])
-    parser.add_argument("--companion", default="hcc_006", help="a CT that is only fine-tuned on")
-    parser.add_argument("--splits", type=int, default=3, help="how many of the unseen CTs are left out in turn")
+    parser.add_argument("--unseen", nargs="+", default=UNSEEN)
+    parser.add_argument("--companions", nargs="*", default=[], help="CTs that are only fine-tuned on")
+    parser.add_argument("--splits", type=int, default=4, help="how many of the unseen CTs are left out in turn")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
@@ -226,7 +230,7 @@ def main() -> None:
         if not REAL.exists():
             print(f"no real CTs here ({REAL}); phantoms only", file=sys.stderr)
         else:
-            splits += real_splits(arguments.unseen, arguments.companion)[:arguments.splits]
+            splits += real_splits(arguments.unseen, arguments.companions)[:arguments.splits]
     results: list[dict[str, Any]] = []
     for scenario in arguments.scenarios:
         start = load_bundle(arguments.model)
