@@ -33,6 +33,7 @@ from .replay import PHANTOMS, replay_set
 from .strokes import draw_rates
 
 REPLAY_SHARE = 0.25  # of the patches
+NEW_ORGANS_START_SHARE = 0.3  # halfway to a model without the organ, the features do not show it well enough
 CASES_FOLDER, REPLAY_FOLDER, RECIPE_FILE = "cases", "replay", "recipe.yaml"
 
 
@@ -152,6 +153,7 @@ def _recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, wishes: Wis
         content["loss_arguments.distillation.new_classes"] = list(classes.new)
         # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
         content["loss_arguments.marginal_cross_entropy.balanced"] = True
+        content["start_share"] = NEW_ORGANS_START_SHARE
     return load_recipe(file, [*(f"{key}={json.dumps(value)}" for key, value in content.items()), *wishes.overrides])
 
 
