@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    out = arguments.output
+    out = arguments.output.resolve()  # the manifests lie in folders of their own
     splits = [phantom_split(out / "phantoms")] if "phantoms" in arguments.data else []
     if "real" in arguments.data:
         if not REAL.exists():
