@@ -22,7 +22,14 @@ from PartialOrganSegLib.data.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.budget import LEAST_STEPS, MOST_STEPS, Speed, make_budget
-from PartialOrganSegLib.finetuning.cases import TakenCase, fingerprint, take_cases, translation
+from PartialOrganSegLib.finetuning.cases import (
+    TakenCase,
+    fingerprint,
+    labelled_patch,
+    take_cases,
+    translation,
+    with_slab,
+)
 from PartialOrganSegLib.finetuning.holdout import hold_out
 from PartialOrganSegLib.finetuning.outcome import START, TUNED, Outcome, judge, table
 from PartialOrganSegLib.finetuning.plan import Plan
@@ -240,12 +247,33 @@ def test_the_table_names_organs_and_what_they_were_measured_on():
         ("spleen", "+0.100", "left-out cases"), ("liver", "+0.000", "phantoms")]
 
 
-def test_speed_is_measured_with_the_start_model(tmp_path):
+def test_speed_is_measured_with_the_start_model_on_what_cases_hold(taken, tmp_path):
     from PartialOrganSegLib.finetuning.budget import measure_speed
 
     start = write_start(tmp_path / "start")
     state = torch.get_rng_state()
     speed = measure_speed(RECIPE.model_copy(update={"half_precision": False}), start, SPACE,
-                          torch.device("cpu"))
+                          torch.device("cpu"), [(0.75, taken), (0.25, [])])
     assert min(speed.step, speed.voxel, speed.patch) > 0
     assert torch.equal(state, torch.get_rng_state())  # the run's own random numbers are untouched
+
+
+def test_a_labelled_patch_holds_a_case_as_it_is_at_the_working_spacing(taken):
+    whole = read_labelmap(taken[0].codes).canonical().array
+    larger = [size + 6 for size in taken[0].shape]
+    patch = labelled_patch(taken[0], larger)
+    assert patch.shape == tuple(larger)
+    assert not patch[taken[0].shape[0]:].any()
+    volume = whole.size / np.prod(taken[0].shape)  # of a voxel at the working spacing in the CT's own voxels
+    for code in range(1, len(taken[0].sets)):
+        assert (patch == code).sum() * volume == pytest.approx((whole == code).sum(), rel=0.1)
+
+
+def test_a_labelled_patch_lies_where_the_labels_are(taken, tmp_path):
+    case = taken[0]
+    top = max(slices[-1] for slices in case.slices.values())
+    high = with_slab(case, np.array([top]), True, tmp_path)
+    assert labelled_patch(high, (3, 16, 16)).any()
+    nothing = with_slab(case, np.array([], int), True, tmp_path)
+    assert labelled_patch(nothing, (3, 16, 16)).shape == (3, 16, 16)
+    assert not labelled_patch(nothing, (3, 16, 16)).any()

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,12 +21,14 @@ from ..training.distributed import Processes
 from ..training.learner import Learner
 from ..training.objective import Objective
 from ..training.recipe import Recipe
+from .cases import TakenCase, labelled_patch
 
 CPU_MINUTES, GPU_MINUTES = 12.0, 1.5  # so that 15 and 2 are kept where the machine slows down
 LEAST_STEPS, MOST_STEPS = 40, 2000  # fewer teach nothing; more are more than a few cases have to say
 MEASUREMENTS = 4  # of the Dice on the way, the last at the end; and one before the first step
 LARGEST_SHARE = 0.3  # of the time for them
 MOST_LOADERS = 8
+MOST_SAMPLES = 3  # patches of cases, and as many of replay, that a step is timed on
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,24 @@ def default_minutes(device: torch.device) -> float:
     return CPU_MINUTES if device.type == "cpu" else GPU_MINUTES
 
 
-def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device: torch.device) -> Speed:
-    """Times a step of the recipe with the start model's network and a teacher of the same size."""
+def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device: torch.device,
+                  groups: Sequence[tuple[float, Sequence[TakenCase]]]) -> Speed:
+    """Times a step of the recipe with the start model's network and a teacher of the same size.
+
+    `groups`: shares of the patches and the cases these are from; how much of a patch is labelled, and as how many
+    organs, decides what the losses cost. Images are made up.
+    """
+    table = CandidateTable(label_space.class_count)
+    samples = [(share, [_in_table(case, recipe.patch_zyx, table) for case in cases[:MOST_SAMPLES]])
+               for share, cases in groups if cases]
     with torch.random.fork_rng():
-        learner, image, codes = _trial(recipe, start, label_space, device)
-        step = _quickest(lambda: learner.step(1, 0, image, codes), device)
+        learner, image = _trial(recipe, start, label_space, table, device)
+        steps = 0.0
+        for share, patches in samples:
+            for patch in patches:
+                codes = torch.from_numpy(patch).repeat(recipe.batch_size, 1, 1, 1)
+                seconds = _quickest(partial(learner.step, 1, 0, image, codes), device)
+                steps += share / len(patches) * seconds
         with torch.inference_mode():
             voxel = _quickest(lambda: learner.teacher(image[:1].to(device)), device) / image[0].numel()
     hu = np.zeros([size * 5 // 4 for size in recipe.patch_zyx], np.int16)
@@ -64,27 +80,27 @@ def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device
     generator = np.random.default_rng(0)
     centre = [size // 2 for size in hu.shape]
     patch = _quickest(lambda: cut(hu, hu.astype(np.uint8), centre, generator), torch.device("cpu"))
-    return Speed(step, voxel, patch)
+    return Speed(steps / sum(share for share, _ in samples), voxel, patch)
 
 
-def _trial(recipe: Recipe, start: Bundle, label_space: LabelSpace,
-           device: torch.device) -> tuple[Learner, torch.Tensor, torch.Tensor]:
-    """A learner to be thrown away, and a mini-batch for it."""
+def _in_table(case: TakenCase, patch_zyx: Sequence[int], table: CandidateTable) -> np.ndarray:
+    """(z, y, x) uint8: the case's labelled patch in the codes of `table`."""
+    return np.array([table.code(classes) for classes in case.sets], np.uint8)[labelled_patch(case, patch_zyx)]
+
+
+def _trial(recipe: Recipe, start: Bundle, label_space: LabelSpace, table: CandidateTable,
+           device: torch.device) -> tuple[Learner, torch.Tensor]:
+    """A learner to be thrown away, and an image (B, 1, z, y, x) for it."""
     from ..networks import build_network
 
     networks = [channels_last(build_network(start.network_name, 1, label_space.class_count,
                                             **start.network_arguments).to(device)) for _ in range(2)]
-    table = CandidateTable(label_space.class_count)
-    for label in range(label_space.class_count):
-        table.code({label})
     stage = recipe.resolved_stages()[0]
     learner = Learner(networks[0], networks[1].eval(), torch.from_numpy(table.table).to(device), device,
                       recipe.half_precision, Processes())
     even = [1.0] * label_space.class_count
     learner.begin(stage, Objective(stage, label_space, even, teacher=True))
-    shape = (recipe.batch_size, *recipe.patch_zyx)
-    codes = torch.randint(0, len(table.table), shape, dtype=torch.uint8)
-    return learner, torch.randn(recipe.batch_size, 1, *recipe.patch_zyx), codes
+    return learner, torch.randn(recipe.batch_size, 1, *recipe.patch_zyx)
 
 
 def _quickest(work: Callable[[], object], device: torch.device) -> float:

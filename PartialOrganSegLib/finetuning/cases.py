@@ -159,3 +159,21 @@ def with_slab(case: TakenCase, slab: np.ndarray, kept: bool, folder: Path) -> Ta
     target = folder / f"{case.name}.{'slab' if kept else 'rest'}.nii.gz"
     write_labelmap(target, Volume(np.ascontiguousarray(order.from_canonical(axial)), labels.grid))
     return TakenCase(**{**vars(case), "codes": target.resolve()})
+
+
+def labelled_patch(case: TakenCase, patch_zyx: Sequence[int]) -> np.ndarray:
+    """`patch_zyx` uint8 values of the case's code map at the working spacing, around the middle of what is labelled.
+
+    Every axis takes the nearest slices, which is enough to tell how much of what there is. 0 outside the CT.
+    """
+    codes = read_labelmap(case.codes).canonical().array
+    for axis, (working, own) in enumerate(zip(case.shape, codes.shape, strict=True)):
+        codes = codes.take(((np.arange(working) + 0.5) * own / working).astype(int), axis)
+    places = np.argwhere(codes != UNKNOWN)
+    middle = places.mean(0) if len(places) else np.array(codes.shape) / 2
+    patch = np.full(tuple(patch_zyx), UNKNOWN, np.uint8)
+    first = [round(float(np.clip(at - size / 2, 0, max(0, there - size))))
+             for at, size, there in zip(middle, patch_zyx, codes.shape, strict=True)]
+    found = codes[tuple(slice(a, a + size) for a, size in zip(first, patch_zyx, strict=True))]
+    patch[tuple(slice(0, size) for size in found.shape)] = found
+    return patch

@@ -90,7 +90,8 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
 
     recipe = read_recipe({})
     reporter.progress("measuring the speed", 0, 1)
-    speed = measure_speed(recipe, start, space, device)
+    speed = measure_speed(recipe, start, space, device,
+                          [(1 - REPLAY_SHARE, held.training), (REPLAY_SHARE, replay.training)])
     network = build_network(start.network_name, 1, space.class_count, **start.network_arguments)
     budget = make_budget(default_minutes(device) if wishes.minutes is None else wishes.minutes, speed, recipe,
                          [case.shape for case in measured], network.size_multiple, device, wishes.steps)
