@@ -47,24 +47,37 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
 
     Raises UserError for a start model that does not fit and a patch that the network cannot take.
     """
-    bundle = None if recipe.start_from is None else load_bundle(recipe.start_from)
-    if bundle is not None:
-        bundle.check_trainable()
-    elif recipe.start_share:
-        raise UserError(f"start_share: expected 0 without start_from, found {recipe.start_share}")
-    settings = recipe.network or NetworkSettings()
-    if recipe.network is None and bundle is not None:
-        classes = ClassMap.between(bundle.label_space, label_space)
-        settings = NetworkSettings(name=bundle.network_name,
-                                   arguments=moved_arguments(bundle.network_arguments, classes))
+    if recipe.start_from is None:
+        if recipe.start_share:
+            raise UserError(f"start_share: expected 0 without start_from, found {recipe.start_share}")
+        settings = recipe.network or NetworkSettings()
+        network = _seeded_network(recipe, settings, label_space)
+        return Start(_placed(network, device, processes, reporter), settings, None, None)
+    bundle = load_bundle(recipe.start_from)
+    bundle.check_trainable()
+    classes = ClassMap.between(bundle.label_space, label_space)
+    settings = recipe.network or NetworkSettings(name=bundle.network_name,
+                                                 arguments=moved_arguments(bundle.network_arguments, classes))
+    network = _seeded_network(recipe, settings, label_space)
+    teacher = _start_model(bundle, classes, network, label_space, settings, recipe, reporter)
+    network = _placed(network, device, processes, reporter)
+    share = None
+    if recipe.start_share:
+        axes = class_axes(settings.name, settings.arguments, label_space.class_count)
+        share = StartShare(network.state_dict(), recipe.start_share, axes, classes.new)
+    return Start(network, settings, channels_last(teacher.to(device)), share)
+
+
+def _seeded_network(recipe: Recipe, settings: NetworkSettings, label_space: LabelSpace) -> nn.Module:
     torch.manual_seed(recipe.seed)
     network = build_network(settings.name, 1, label_space.class_count, **settings.arguments)
     if any(size % multiple for size, multiple in zip(recipe.patch_zyx, network.size_multiple, strict=True)):
         raise UserError(f"patch_zyx: expected multiples of {network.size_multiple}, found {recipe.patch_zyx}")
-    teacher = None
-    if bundle is not None:
-        teacher = _start_model(bundle, network, label_space, settings, recipe, reporter)
-        teacher = channels_last(teacher.to(device))
+    return network
+
+
+def _placed(network: nn.Module, device: torch.device, processes: Processes, reporter: Reporter) -> nn.Module:
+    """The network on its device, ready for several processes."""
     network = network.to(device)
     if processes.size > 1 and any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules()):
         if device.type == "cuda":
@@ -72,20 +85,14 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
         else:
             reporter.warning("batch norm sees each process's own part of a mini-batch: several processes on the CPU "
                              "do not compute exactly what one would")
-    network = channels_last(network)
-    share = None
-    if bundle is not None and recipe.start_share:
-        axes = class_axes(settings.name, settings.arguments, label_space.class_count)
-        share = StartShare(network.state_dict(), recipe.start_share, axes,
-                           ClassMap.between(bundle.label_space, label_space).new)
-    return Start(network, settings, teacher, share)
+    return channels_last(network)
 
 
-def _start_model(bundle: Bundle, network: nn.Module, label_space: LabelSpace, settings: NetworkSettings, recipe: Recipe,
-                 reporter: Reporter) -> nn.Module:
+def _start_model(bundle: Bundle, classes: ClassMap, network: nn.Module, label_space: LabelSpace,
+                 settings: NetworkSettings, recipe: Recipe, reporter: Reporter) -> nn.Module:
     """Loads the start model's weights into `network`; gives the start model itself, in the run's label space."""
     teacher = bundle.load_network("cpu")
-    weights, classes = teacher.state_dict(), ClassMap.between(bundle.label_space, label_space)
+    weights = teacher.state_dict()
     if not classes.same:
         _tell_changed_classes(bundle, label_space, classes, recipe, reporter)
         weights = moved_weights(weights, bundle.network_name, bundle.network_arguments,
