@@ -5,8 +5,10 @@
 Scenarios: `correct` two organs accepted in three cases; `scribble` four organs drawn in three cases with strokes on
 less than 4 % of their voxels; `add` an organ that the start model does not have, accepted in three cases. Arms: `ours`
 (`partialorganseg finetune`), `background` (cross entropy and Dice, what is not labelled taken as background) and `pce`
-(cross entropy over the labelled voxels alone: on strokes partial, on accepted organs marginal). Figures are Dice on
-cases nobody trained on, as `segment` gives it, and the weights those of the last step.
+(cross entropy over the labelled voxels alone: on strokes partial, on accepted organs marginal); and for strokes `masks`
+(ours on the whole masks of the organs drawn in), which says how much these cases have to teach. Figures are Dice on
+cases nobody trained on, as `segment` gives it, and the weights those of the last step; `--seeds` repeats every run with
+other random numbers.
 
 Phantoms are made; real CTs are those of ../shared/data, of which the start model must not have seen `--unseen`. One of
 these is left out in turn, the others (and those of `--companions`, which it may have seen) are fine-tuned on. On
@@ -19,6 +21,7 @@ Results go to OUT/results.json and OUT/results.md after every run.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -51,7 +54,11 @@ REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "manifest.yaml"
 TARGETS = {"correct": ["pancreas", "duodenum"], "scribble": ["stomach", "pancreas", "duodenum", "esophagus"],
            "add": ["spleen"]}
 UNSEEN = ["acrin_flt_001_b", "tcga_bc_a10w", "cptac_c3l_00189", "cort_liver"]  # of one fold of the embedded model's
-ARMS = ("ours", "background", "pce")
+BASELINES = {
+    "background": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 1.0, distillation: 0.0}", "start_share=0"],
+    "pce": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 0.0, distillation: 0.0}", "start_share=0",
+            "loss_arguments.marginal_cross_entropy.draw_rates=[]"]}
+ARMS = ("ours", *BASELINES, "masks")
 PHANTOM_SHAPE, PHANTOM_SPACING = (157, 106, 168), (3.0, 2.5, 2.5)
 TRAINED, TESTED = 3, 2  # phantoms
 BACKGROUND_STROKE = 254  # in a scribble file; "none of the organs that the case's label can be compared with"
@@ -100,24 +107,22 @@ def write_cases(cases: Sequence[Case], scenario: str, arm: str, names: Sequence[
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     space = label_space_of_names("benchmark", names)
+    strokes = scenario == "scribble" and arm != "masks"
     for case in cases:
         labels = read_labelmap(case.label)
         targets = [name for name in TARGETS[scenario] if name in vouched(case)]
-        if scenario == "scribble":
-            drawn = simulate_scribble(labels, WORD16, organs=targets, seed=1).labels.array
-        else:
-            drawn = labels.array
-        found = np.full(drawn.shape, 0 if scenario != "scribble" or arm == "background" else 255, np.uint8)
+        drawn = simulate_scribble(labels, WORD16, organs=targets, seed=1).labels.array if strokes else labels.array
+        found = np.full(drawn.shape, 255 if strokes and arm != "background" else 0, np.uint8)
         for name in targets:
             found[drawn == WORD16.index(name)] = space.index(name)
         meaning = {}
-        if scenario == "scribble" and arm != "background":
+        if strokes and arm != "background":
             found[drawn == 0] = BACKGROUND_STROKE
             open_organs = [name for name in names if name not in vouched(case)]
             meaning = {"label_map": {BACKGROUND_STROKE: ["background", *open_organs]}}
         path = folder / f"{case.name}.nii.gz"
         write_labelmap(path, Volume(found, labels.grid))
-        kind = "full" if arm == "background" else "scribble" if scenario == "scribble" else "partial"
+        kind = "full" if arm == "background" else "scribble" if strokes else "partial"
         entries.append({"image": str(case.image), "label": str(path), "name": case.name, "kind": kind,
                         "annotated": targets, **meaning})
     manifest = folder / "manifest.yaml"
@@ -160,28 +165,26 @@ def in_word16(labels: np.ndarray, space: LabelSpace) -> np.ndarray:
     return np.array([0, *(WORD16.index(name) for name in space.names)], np.uint8)[labels]
 
 
-def wishes_of(arm: str, replay: str, steps: int) -> Wishes:
-    """Ours as the command does it, the others without teacher, replay and a share of the start model. All of them go to
+def wishes_of(arm: str, replay: str, steps: int, seed: int) -> Wishes:
+    """Ours as the command does it, baselines without teacher, replay and a share of the start model. All of them go to
     the last step on all that is given."""
-    losses = {"ours": [], "pce": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 0.0, distillation: 0.0}",
-                                  "start_share=0", "loss_arguments.marginal_cross_entropy.draw_rates=[]"],
-              "background": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 1.0, distillation: 0.0}",
-                             "start_share=0"]}
-    return Wishes(steps=steps, replay=replay if arm == "ours" else "none", validate=["none"], overrides=losses[arm])
+    baseline = BASELINES.get(arm)
+    return Wishes(steps=steps, replay="none" if baseline else replay, validate=["none"],
+                  overrides=[f"seed={seed}", *(baseline or [])])
 
 
-def run_arm(scenario: str, arm: str, split: Split, start: Bundle, before: dict[str, float], steps: int,
+def run_arm(scenario: str, arm: str, seed: int, split: Split, start: Bundle, before: dict[str, float], steps: int,
             folder: Path, device: str) -> dict[str, Any]:
     """One run's figures."""
     names = [*start.label_space.names, *(name for name in TARGETS[scenario] if name not in start.label_space.names)]
     manifest = write_cases(split.training, scenario, arm, names, folder / "labels")
     clock = time.monotonic()
-    result = finetune(start.folder, manifest, folder / "run", device, wishes_of(arm, split.replay, steps), None,
-                      ConsoleReporter())
+    result = finetune(start.folder, manifest, folder / "run", device, wishes_of(arm, split.replay, steps, seed),
+                      None, ConsoleReporter())
     seconds = time.monotonic() - clock
     after = dice_of(result.bundle, split.testing)
-    return {"scenario": scenario, "data": split.name, "arm": arm, "steps": steps, "seconds": round(seconds),
-            "targets": TARGETS[scenario], "before": before, "after": after}
+    return {"scenario": scenario, "data": split.name, "arm": arm, "seed": seed, "steps": steps,
+            "seconds": round(seconds), "targets": TARGETS[scenario], "before": before, "after": after}
 
 
 def changes(result: dict[str, Any]) -> dict[str, float | None]:
@@ -199,14 +202,14 @@ def changes(result: dict[str, Any]) -> dict[str, float | None]:
 def write_results(results: Sequence[dict[str, Any]], folder: Path) -> None:
     """results.json and results.md."""
     (folder / "results.json").write_text(json.dumps(list(results), indent=1) + "\n")
-    lines = ["| scenario | data | arm | steps | s | targets before | after | kept before | after | largest loss |",
-             "|---|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| scenario | data | arm | seed | steps | s | targets before | after | kept before | after | worst loss |",
+             "|---|---|---|---|---|---|---|---|---|---|---|"]
     for result in results:
         figures = changes(result)
         shown = [figures.get(key) for key in ("target before", "target after", "kept before", "kept after",
                                               "largest loss")]
-        lines.append(f"| {result['scenario']} | {result['data']} | {result['arm']} | {result['steps']} | "
-                     f"{result['seconds']} | " + " | ".join("-" if v is None else f"{v:.3f}" for v in shown) + " |")
+        said = [str(result[key]) for key in ("scenario", "data", "arm", "seed", "steps", "seconds")]
+        lines.append(f"| {' | '.join([*said, *('-' if v is None else f'{v:.3f}' for v in shown)])} |")
     (folder / "results.md").write_text("\n".join(lines) + "\n")
 
 
@@ -222,6 +225,7 @@ def main() -> None:
     parser.add_argument("--companions", nargs="*", default=[], help="CTs that are only fine-tuned on")
     parser.add_argument("--splits", type=int, default=4, help="how many of the unseen CTs are left out in turn")
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     out = arguments.output.resolve()  # the manifests lie in folders of their own
@@ -238,9 +242,11 @@ def main() -> None:
             start = without(start, TARGETS[scenario], out / "smaller")
         for split in splits:
             before = dice_of(start, split.testing)
-            for arm in arguments.arms:
-                folder = out / f"{scenario}-{split.name.replace(' ', '-').replace(',', '')}-{arm}"
-                results.append(run_arm(scenario, arm, split, start, before, arguments.steps, folder, arguments.device))
+            arms = [arm for arm in arguments.arms if arm != "masks" or scenario == "scribble"]
+            for arm, seed in itertools.product(arms, arguments.seeds):
+                folder = out / f"{scenario}-{split.name.replace(' ', '-').replace(',', '')}-{arm}-{seed}"
+                results.append(run_arm(scenario, arm, seed, split, start, before, arguments.steps, folder,
+                                       arguments.device))
                 write_results(results, out)
     print((out / "results.md").read_text())
 
