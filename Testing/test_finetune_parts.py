@@ -162,9 +162,10 @@ RECIPE = Recipe(manifest=Path("m.yaml"), patch_zyx=(8, 16, 16), batch_size=1)
 
 @settings(deadline=None)
 @given(st.floats(0.01, 100), st.floats(0.001, 10), st.floats(1e-9, 1e-4), st.floats(0, 3),
-       st.lists(st.tuples(*[st.integers(4, 60)] * 3), max_size=4), st.sampled_from(["cpu", "cuda"]))
-def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel, patch, shapes, device):
-    budget = make_budget(minutes, Speed(step, voxel, patch), RECIPE, shapes, (2, 4, 4), torch.device(device))
+       st.lists(st.tuples(*[st.integers(4, 60)] * 3), max_size=4), st.sampled_from(["cpu", "cuda"]),
+       st.integers(1, 30))
+def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel, patch, shapes, device, cases):
+    budget = make_budget(minutes, Speed(step, voxel, patch), RECIPE, shapes, (2, 4, 4), torch.device(device), cases)
     assert LEAST_STEPS <= budget.steps <= MOST_STEPS
     assert 1 <= budget.every <= budget.steps
     if budget.steps > LEAST_STEPS:
@@ -172,8 +173,14 @@ def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel,
 
 
 def test_steps_asked_for_are_taken_as_they_are():
-    budget = make_budget(1, Speed(2.0, 0, 0), RECIPE, [], (2, 4, 4), torch.device("cpu"), steps=7)
+    budget = make_budget(1, Speed(2.0, 0, 0), RECIPE, [], (2, 4, 4), torch.device("cpu"), 1, steps=7)
     assert (budget.steps, budget.seconds) == (7, 14.0)
+
+
+def test_a_few_cases_do_not_take_all_the_minutes_there_are():
+    steps = [make_budget(60, Speed(0.5, 0, 0), RECIPE, [], (2, 4, 4), torch.device("cpu"), cases).steps
+             for cases in (1, 3, 10, 1000)]
+    assert steps == [300, 300, 1000, MOST_STEPS]
 
 
 PLAN = Plan(start=Path("start"), data=Path("m.yaml"), changed=["spleen"], kept=["liver", "colon"], steps=1, minutes=1,

@@ -94,7 +94,8 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
                           [(1 - REPLAY_SHARE, held.training), (REPLAY_SHARE, replay.training)])
     network = build_network(start.network_name, 1, space.class_count, **start.network_arguments)
     budget = make_budget(default_minutes(device) if wishes.minutes is None else wishes.minutes, speed, recipe,
-                         [case.shape for case in measured], network.size_multiple, device, wishes.steps)
+                         [case.shape for case in measured], network.size_multiple, device,
+                         sum(case.labelled and case.weight > 0 for case in held.training), wishes.steps)
     names = [space.names[label - 1] for label in changed]
     recipe = read_recipe(_settings(budget, measured, names))
     _write_manifest(run, space, held.training, [replay.training, replay.measured], held.measured)
