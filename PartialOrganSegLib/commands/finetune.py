@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "dataset.json")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
     parser.add_argument("--minutes", type=positive("minutes"), metavar="MIN",
-                        help="the most to take (default: 12, on a GPU 1.5); what it will take is measured and told first")
+                        help="the most to take (default: 12, on a GPU 1.5); what it will take is told first")
     parser.add_argument("--steps", type=int, metavar="N", help="or the number of steps")
     parser.add_argument("--replay", default="phantoms", metavar="phantoms|none|MANIFEST",
                         help="cases that hold what the model knew already (default: synthetic ones)")
