@@ -58,6 +58,13 @@ def test_candidate_sets_keep_their_meaning_in_another_label_space(own_names, run
     assert (0 in found) == (0 in classes or lost)
     assert translate(anything) == frozenset(range(run.class_count))
 
+    told = data.draw(st.sets(st.sampled_from([run.index(name) for name in run_names])))
+    said = translation(own, run, told=told)(classes)
+    if found & told:
+        assert said == found
+    else:
+        assert said == frozenset(range(run.class_count)) - told
+
 
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory) -> list[TakenCase]:
@@ -140,7 +147,8 @@ def test_groups_asked_for_are_left_out():
 
 
 def test_phantoms_are_asked_about_kept_organs_only(tmp_path, monkeypatch):
-    """The spleen was changed, the liver is measured elsewhere: a phantom vouches for neither, but for the kidney."""
+    """The spleen was changed, the liver is measured elsewhere: a phantom vouches for neither, but for the kidney. What
+    is trained on tells where the spleen is and nothing else."""
     def small(shape, spacing, seed):
         from PartialOrganSegLib.geometry import Grid, Volume
         image, labels = ct_of(seed)
@@ -150,7 +158,9 @@ def test_phantoms_are_asked_about_kept_organs_only(tmp_path, monkeypatch):
     monkeypatch.setattr("PartialOrganSegLib.finetuning.replay.make_phantom", small)
     replay = replay_set("phantoms", WORD16, (3.0, 2.0, 2.0), [2], [1], True, tmp_path, Reporter())
     assert [len(replay.training), len(replay.measured)] == [2, 2]
-    assert all(case.organs == [1, 2, 3] for case in replay.training)
+    assert all(case.organs == [2] for case in replay.training)
+    rest = frozenset(range(WORD16.class_count)) - {2}
+    assert all(set(case.sets[1:]) == {frozenset({2}), rest} for case in replay.training)
     assert all(case.organs == [3] for case in replay.measured)
     assert frozenset({0, 2}) in replay.measured[0].sets
     assert 2 not in replay.measured_on

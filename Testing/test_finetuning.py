@@ -94,6 +94,14 @@ def test_the_time_is_told_before_the_first_step(start, spleens, tmp_path):
     assert reporter.figures[0]["expected_minutes"] >= 0
 
 
+@pytest.mark.parametrize(("overrides", "told"), [([], False), (["losses.distillation=0"], True)])
+def test_organs_nobody_shows_are_told_unless_the_start_model_teaches_them(start, spleens, overrides, told, tmp_path):
+    reporter = Listener(1, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        tune(start, spleens, tmp_path / "run", reporter, overrides=overrides)
+    assert ("no training voxel is certainly liver, left_kidney" in reporter.told) is told
+
+
 def test_a_killed_run_goes_on_to_the_same_model(start, spleens, finished, tmp_path):
     with pytest.raises(RuntimeError, match="power cut"):
         tune(start, spleens, tmp_path / "run", Listener(3, RuntimeError("power cut")))

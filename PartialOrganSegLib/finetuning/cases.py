@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,15 +74,16 @@ class TakenCase:
 
 
 def take_cases(cases: Sequence[Case], own_space: LabelSpace, space: LabelSpace, spacing_zyx: Sequence[float],
-               folder: Path, reporter: Reporter, blurred: Sequence[int] = (), force: bool = False) -> list[TakenCase]:
+               folder: Path, reporter: Reporter, blurred: Collection[int] = (), told: Collection[int] | None = None,
+               force: bool = False) -> list[TakenCase]:
     """Reads cases of a manifest with `own_space` and writes their code maps in `space` into `folder`.
 
     `blurred` organs become "that organ or background": known well enough not to be called another one, not well enough
-    to be judged by. Raises UserError, naming the case, for one that is no CT (unless `force`) or whose label does not
-    fit.
+    to be judged by. With `told`, only of these organs it is said where they are and are not. Raises UserError, naming
+    the case, for one that is no CT (unless `force`) or whose label does not fit.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    translate = translation(own_space, space, blurred)
+    translate = translation(own_space, space, blurred, told)
     taken = []
     for done, case in enumerate(cases):
         try:
@@ -94,8 +95,8 @@ def take_cases(cases: Sequence[Case], own_space: LabelSpace, space: LabelSpace, 
     return taken
 
 
-def translation(own: LabelSpace, run: LabelSpace,
-                blurred: Sequence[int] = ()) -> Callable[[frozenset[int]], frozenset[int]]:
+def translation(own: LabelSpace, run: LabelSpace, blurred: Collection[int] = (),
+                told: Collection[int] | None = None) -> Callable[[frozenset[int]], frozenset[int]]:
     """Candidate sets of one label space as those of another: what `own` lacks was background to it, and vice versa."""
     to_run = {organ.index: run.index(organ.name) if organ.name in run.names else 0 for organ in own.organs} | {0: 0}
     unseen = {organ.index for organ in run.organs if organ.name not in own.names}
@@ -103,7 +104,10 @@ def translation(own: LabelSpace, run: LabelSpace,
     def translate(classes: frozenset[int]) -> frozenset[int]:
         found = {to_run[label] for label in classes}
         found |= {0} if found & set(blurred) else set()
-        return frozenset(found | unseen if 0 in classes else found)
+        found |= unseen if 0 in classes else set()
+        if told is not None and not found & set(told):
+            found = set(range(run.class_count)) - set(told)
+        return frozenset(found)
 
     return translate
 

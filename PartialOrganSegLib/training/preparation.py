@@ -166,12 +166,18 @@ def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
     training = [one for one in cached if one.case.group not in validated]
     if not any(one.case.weight > 0 for one in training):
         raise UserError(f"{manifest.path}: no case left to train on")
-    _tell_classes_without_voxels(training, space, reporter)
+    _tell_untaught_classes(training, space, recipe, reporter)
     return Cases(training, [one for one in cached if one.case.group in validated], table, soft_sets)
 
 
-def _tell_classes_without_voxels(cases: Sequence[CachedCase], label_space: LabelSpace, reporter: Reporter) -> None:
-    seen = {label for cached in cases for label in cached.positions}
-    missing = [organ.name for organ in label_space.organs if organ.index not in seen]
+def _tell_untaught_classes(cases: Sequence[CachedCase], label_space: LabelSpace, recipe: Recipe,
+                           reporter: Reporter) -> None:
+    """Tells organs that no voxel shows for certain, unless the start model teaches them."""
+    taught = {label for cached in cases for label in cached.positions}
+    for stage in recipe.resolved_stages() if recipe.start_from is not None else ():
+        if stage.losses.get("distillation"):
+            new = stage.loss_arguments.get("distillation", {}).get("new_classes", [])
+            taught |= set(range(label_space.class_count)) - set(new)
+    missing = [organ.name for organ in label_space.organs if organ.index not in taught]
     if missing:
         reporter.warning(f"no training voxel is certainly {', '.join(missing)}")
