@@ -15,12 +15,14 @@ from training_data import write_image
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.finetuning.outcome import LOSS_TOLERATED
 from PartialOrganSegLib.finetuning.preparation import Wishes, run_space
 from PartialOrganSegLib.finetuning.run import Result, finetune, resume
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle
 from PartialOrganSegLib.models.checksums import MANIFEST, sha256, verify_bundle
 from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.training import checkpoint
+from PartialOrganSegLib.training.recipe import load_recipe
 
 
 class Listener(Reporter):
@@ -84,6 +86,11 @@ def test_the_new_bundle_says_where_it_comes_from(start, finished):
     assert "slabs" in own.metrics["dice"]["spleen"]["measured_on"]
     assert result_of(finished)["selected"] == own.metrics["selected"] in ("start", "finetuned")
     assert "| spleen | changed |" in (finished / "model" / "README.md").read_text("utf-8")
+
+
+def test_the_best_weights_are_looked_for_by_what_the_run_is_judged_by(finished):
+    validation = load_recipe(finished / "recipe.yaml").validation
+    assert (validation.half, validation.tolerated_loss) == (["spleen"], LOSS_TOLERATED)
 
 
 def test_the_time_is_told_before_the_first_step(start, spleens, tmp_path):

@@ -122,3 +122,11 @@ def test_organs_that_are_learnt_weigh_as_much_as_all_that_are_kept():
     assert best.take({"liver": 0.7, **{name: 0.85 for name in kept}})  # the plain mean is lower
     assert best.score(kept) == pytest.approx(0.9)
     assert best.score({}) == -1
+
+
+def test_figures_with_too_much_lost_come_last():
+    best = Best(before={"liver": 0.9, "spleen": 0.9}, half=("liver",), tolerated_loss=0.02)
+    assert best.take({"liver": 0.8, "spleen": 0.85, "mean": 0.825})  # there is no other yet
+    assert best.take({"liver": 0.6, "spleen": 0.89, "mean": 0.745})  # what is to be learnt may have lost
+    assert not best.take({"liver": 0.9, "spleen": 0.87, "mean": 0.885})
+    assert best.take({"liver": 0.61, "spleen": 0.89, "mean": 0.75})

@@ -28,6 +28,7 @@ from .budget import Budget, default_minutes, make_budget, measure_speed
 from .cases import TakenCase, fingerprint, take_cases
 from .doubts import doubts
 from .holdout import NOTHING, hold_out
+from .outcome import LOSS_TOLERATED
 from .plan import Plan, write_json, write_plan
 from .replay import PHANTOMS, replay_set
 from .strokes import draw_rates
@@ -164,11 +165,12 @@ def _of_strokes(rates: Sequence[float]) -> dict[str, Any]:
 
 
 def _settings(budget: Budget, measured: Sequence[TakenCase], changed: Sequence[str]) -> dict[str, Any]:
-    """What the budget decides of a recipe. Organs learnt and organs kept decide half each on when to stop."""
+    """What the budget decides of a recipe. Organs learnt and organs kept decide half each on which weights
+    are the best; those that would not be selected come last."""
     return {"steps": budget.steps, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
             "checkpoint_every": max(10, min(100, budget.steps // 10)), "workers": budget.workers,
             "validation.groups": sorted({case.group for case in measured}), "validation.every": budget.every,
-            "validation.patience": 2, "validation.half": list(changed)}
+            "validation.patience": 2, "validation.half": list(changed), "validation.tolerated_loss": LOSS_TOLERATED}
 
 
 def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],

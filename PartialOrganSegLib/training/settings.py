@@ -111,11 +111,13 @@ class ValidationSettings(Settings):
 
     Their Dice is measured every `every` steps. After `patience` measurements without a better one the stage ends;
     0: never. The best has the highest mean Dice over the organs; where `half` names some, these together count as much
-    as all others together.
+    as all others together. With `tolerated_loss`, weights with which one of these others has lost more Dice than that
+    since the start model are worse than any with which none has.
     """
 
     groups: list[str] = []
     half: list[str] = []
+    tolerated_loss: float | None = Field(default=None, ge=0, le=1)
     share: float = Field(default=0.0, ge=0, lt=1)
     seed: int = Field(default=0, ge=0)
     every: Steps = 500

@@ -174,7 +174,7 @@ class _Run:
 
     def _no_best(self, **state: Any) -> Best:
         settings = self.recipe.validation or ValidationSettings()
-        return Best(**state, half=tuple(settings.half))
+        return Best(**state, half=tuple(settings.half), tolerated_loss=settings.tolerated_loss)
 
     def _begin(self, number: int) -> None:
         """Begins a stage; after the last one there is nothing to begin."""

@@ -47,13 +47,22 @@ def validation_groups(recipe: Recipe, manifest: Manifest) -> list[str]:
 class Best:
     """The best figures so far and how many measurements were not better since; `before` is the start model's.
 
-    `half`: organs that count as much as all others together (a few organs are taught, many are to be kept).
+    `half`: organs that count as much as all others together (a few organs are taught, many are to be kept). Figures
+    with one of these others more than `tolerated_loss` below `before` are worse than any without.
     """
 
     figures: dict[str, float] = field(default_factory=dict)
     stale: int = 0
     before: dict[str, float] = field(default_factory=dict)
     half: tuple[str, ...] = ()
+    tolerated_loss: float | None = None
+
+    def rank(self, figures: Mapping[str, float]) -> tuple[bool, float]:
+        """What figures are compared by: whether no loss is beyond what is tolerated, and the score."""
+        lost = self.tolerated_loss is not None and any(
+            self.before.get(name, value) - value > self.tolerated_loss
+            for name, value in figures.items() if name != MEAN and name not in self.half)
+        return not lost, self.score(figures)
 
     def score(self, figures: Mapping[str, float]) -> float:
         """The mean Dice by which figures are compared; -1 where nothing could be measured."""
@@ -66,7 +75,7 @@ class Best:
 
     def take(self, figures: dict[str, float]) -> bool:
         """Whether these figures are the best so far. Those that nothing could be said of never are."""
-        better = self.score(figures) > self.score(self.figures)
+        better = self.score(figures) >= 0 and (not self.figures or self.rank(figures) > self.rank(self.figures))
         self.stale = 0 if better else self.stale + 1
         if better:
             self.figures = figures
