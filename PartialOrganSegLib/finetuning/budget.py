@@ -30,7 +30,7 @@ ENOUGH_STEPS, ENOUGH_FOR_A_CASE = 300, 100
 MEASUREMENTS = 4  # of the Dice on the way, the last at the end; and one before the first step
 LARGEST_SHARE = 0.3  # of the time for them
 MOST_LOADERS = 8
-MOST_SAMPLES = 3  # patches of cases, and as many of replay, that a step is timed on
+MOST_SAMPLES = 2  # patches of cases, and as many of replay, that a step is timed on
 
 
 @dataclass(frozen=True)
