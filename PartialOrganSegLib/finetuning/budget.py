@@ -25,7 +25,7 @@ from .cases import TakenCase, labelled_patch
 
 CPU_MINUTES, GPU_MINUTES = 12.0, 1.5  # so that 15 and 2 are kept where the machine slows down
 LEAST_STEPS, MOST_STEPS = 40, 2000  # fewer teach nothing
-# 600 steps on three cases brought the next patient no more than 200 did.
+# 600 steps on three cases brought the next patient no more than 200 did; for more cases it is a guess.
 ENOUGH_STEPS, ENOUGH_FOR_A_CASE = 300, 100
 MEASUREMENTS = 4  # of the Dice on the way, the last at the end; and one before the first step
 LARGEST_SHARE = 0.3  # of the time for them

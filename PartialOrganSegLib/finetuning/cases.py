@@ -166,7 +166,8 @@ def with_slab(case: TakenCase, slab: np.ndarray, kept: bool, folder: Path) -> Ta
 
 
 def labelled_patch(case: TakenCase, patch_zyx: Sequence[int]) -> np.ndarray:
-    """`patch_zyx` uint8 values of the case's code map at the working spacing, around the middle of what is labelled.
+    """(z, y, x) uint8 of shape `patch_zyx`: the case's code map at the working spacing, canonical axes, around
+    the middle of what is labelled.
 
     Every axis takes the nearest slices, which is enough to tell how much of what there is. 0 outside the CT.
     """

@@ -57,8 +57,8 @@ def replay_set(setting: str, space: LabelSpace, spacing_zyx: Sequence[float], ch
     asked = [label for label in shared if measure and label not in {*changed, *measured_already}]
     cases = phantom_cases(TRAINED + MEASURED if asked else TRAINED, spacing_zyx, folder, reporter)
     blurred = [label for label in shared if label not in asked]
-    # Told everything, the run would learn what kept organs look like in phantoms, and lose them on real CTs; the start
-    # model knows better. What is to be learnt gains by more shapes.
+    # Told everything, the run also learns what kept organs look like in phantoms; on the real CT hardest for the start
+    # model that cost them most. What is to be learnt gained by the phantoms' shapes.
     told = [label for label in shared if label in changed]
     training = take_cases(cases[:TRAINED], WORD16, space, spacing_zyx, folder, reporter, told=told)
     measured = take_cases(cases[TRAINED:], WORD16, space, spacing_zyx, folder, reporter, blurred) if asked else []

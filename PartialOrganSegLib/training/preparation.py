@@ -69,6 +69,7 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
 
 
 def _seeded_network(recipe: Recipe, settings: NetworkSettings, label_space: LabelSpace) -> nn.Module:
+    """The network with weights drawn from the recipe's seed. Raises UserError for a patch that it cannot take."""
     torch.manual_seed(recipe.seed)
     network = build_network(settings.name, 1, label_space.class_count, **settings.arguments)
     if any(size % multiple for size, multiple in zip(recipe.patch_zyx, network.size_multiple, strict=True)):
