@@ -3,6 +3,10 @@
 import socket
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # a slow or busy one fails no test
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

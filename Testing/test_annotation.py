@@ -100,7 +100,7 @@ def test_codes_fit_a_byte():
         table.code(sets[255])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sets(st.integers(1, 16), min_size=1), st.lists(st.integers(0, 16), min_size=1, max_size=30))
 def test_encoded_partial_label_allows_what_the_definition_allows(annotated, values):
     names = [WORD16.names[index - 1] for index in annotated]

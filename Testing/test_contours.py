@@ -18,7 +18,7 @@ def area(polygon: np.ndarray) -> float:
     return abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.booleans()))
 def test_each_part_is_one_contour_around_its_pixels(mask: np.ndarray) -> None:
     polygons = plane_contours(mask)
@@ -27,7 +27,7 @@ def test_each_part_is_one_contour_around_its_pixels(mask: np.ndarray) -> None:
     assert len(polygons) == ndimage.label(mask, TOUCHING)[1]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(arrays(bool, (9, 11), elements=st.booleans()))
 def test_readers_that_round_and_draw_the_outline_get_the_mask(mask: np.ndarray) -> None:
     """Every vertex rounds to a pixel of the mask, so an outline drawn between neighbours adds none."""

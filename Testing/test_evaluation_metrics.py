@@ -55,7 +55,7 @@ def brute_force(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_distances_are_those_of_all_pairs(seed):
     ours, theirs = masks(seed)
     found = surface_distances(ours, theirs, SPACING)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from finetune_data import ORGANS, ct_of, write_cases, write_start
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from training_data import write_yaml
 
@@ -43,7 +43,6 @@ SPACE = label_space_of_names("small", ORGANS)
 NAMES = st.lists(st.sampled_from(["liver", "spleen", "aorta", "colon"]), min_size=1, max_size=4, unique=True)
 
 
-@settings(deadline=None)
 @given(NAMES, NAMES, st.data())
 def test_candidate_sets_keep_their_meaning_in_another_label_space(own_names, run_names, data):
     own, run = label_space_of_names("own", own_names), label_space_of_names("run", run_names)
@@ -118,7 +117,6 @@ def named(name: str, *organs: int) -> TakenCase:
                      dict.fromkeys(organs, np.arange(9)), dict.fromkeys(organs, 99), (8, 8, 8), "", "")
 
 
-@settings(deadline=None)
 @given(st.lists(st.sets(st.integers(1, 3), min_size=1), min_size=4, max_size=12))
 def test_a_quarter_of_many_cases_is_left_out_but_never_the_only_one_to_show_an_organ(organs):
     cases = [named(f"case{number}", *shown) for number, shown in enumerate(organs)]
@@ -170,12 +168,12 @@ def test_phantoms_are_asked_about_kept_organs_only(tmp_path, monkeypatch):
 RECIPE = Recipe(manifest=Path("m.yaml"), patch_zyx=(8, 16, 16), batch_size=1)
 
 
-@settings(deadline=None)
 @given(st.floats(0.01, 100), st.floats(0.001, 10), st.floats(1e-9, 1e-4), st.floats(0, 3),
        st.lists(st.tuples(*[st.integers(4, 60)] * 3), max_size=4), st.sampled_from(["cpu", "cuda"]),
-       st.integers(1, 30))
-def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel, patch, shapes, device, cases):
-    budget = make_budget(minutes, Speed(step, voxel, patch), RECIPE, shapes, (2, 4, 4), torch.device(device), cases)
+       st.integers(1, 30), st.integers(0, 3))
+def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel, patch, shapes, device, cases, shares):
+    budget = make_budget(minutes, Speed(step, voxel, patch), RECIPE, shapes, (2, 4, 4), torch.device(device), cases,
+                         shares=shares)
     assert LEAST_STEPS <= budget.steps <= MOST_STEPS
     assert 1 <= budget.every <= budget.steps
     if budget.steps > LEAST_STEPS:
@@ -185,6 +183,13 @@ def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel,
 def test_steps_asked_for_are_taken_as_they_are():
     budget = make_budget(1, Speed(2.0, 0, 0), RECIPE, [], (2, 4, 4), torch.device("cpu"), 1, steps=7)
     assert (budget.steps, budget.seconds) == (7, 14.0)
+
+
+def test_every_share_that_is_tried_takes_a_measurement():
+    shape = (8, 16, 16)  # one window
+    plain, tried = (make_budget(1, Speed(2.0, 1e-3, 0), RECIPE, [shape], (2, 4, 4), torch.device("cpu"), 1, steps=7,
+                                shares=shares).seconds for shares in (0, 3))
+    assert tried == pytest.approx(plain + 3 * 1e-3 * np.prod(shape))
 
 
 def test_a_few_cases_do_not_take_all_the_minutes_there_are():

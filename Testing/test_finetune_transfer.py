@@ -35,7 +35,7 @@ def networks(names: list[str]):
     return start, moved, MappedTeacher(start, classes).eval(), classes
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SPACES)
 def test_what_is_known_stays_known(names):
     start, moved, teacher, classes = networks(names)

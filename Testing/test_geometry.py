@@ -62,13 +62,13 @@ def test_every_axis_order_keeps_voxels_in_place(order: tuple[int, ...], signs: t
     assert one.grid.tilt_degrees() == pytest.approx(0, abs=1e-5)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(ORDERS), st.tuples(*[st.floats(-30, 30)] * 3), st.tuples(*[st.integers(1, 5)] * 3))
 def test_oblique_grids_keep_voxels_in_place(axes: tuple, angles: tuple, size: tuple) -> None:
     check(volume(rotation(*angles) @ signed_axes(*axes), size))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.tuples(*[st.floats(-180, 180)] * 3))
 def test_any_rotation_round_trips(angles: tuple) -> None:
     one = volume(rotation(*angles))

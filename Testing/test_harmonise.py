@@ -153,7 +153,7 @@ def test_a_midline_through_a_kidney_gives_way_to_the_pair():
     assert "their middle is taken" in found.notes[0]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10 ** 6), st.one_of(st.none(), st.floats(0, 320)))
 def test_exactly_the_mask_is_divided(seed, midline):
     mask = np.random.default_rng(seed).random(SHAPE) > 0.98

@@ -180,7 +180,7 @@ def test_patch_of_one_voxel(code):
 SETS = st.sets(st.integers(0, 4), min_size=1, max_size=4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(SETS, min_size=1, max_size=5), st.permutations(range(5)), st.integers(0, 1000))
 def test_the_order_of_classes_does_not_matter(sets, order, seed):
     table = table_of(5, *sets)
@@ -191,7 +191,7 @@ def test_the_order_of_classes_does_not_matter(sets, order, seed):
         assert after == pytest.approx(before, rel=1e-4, abs=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(SETS, min_size=1, max_size=5), st.integers(0, 1000))
 def test_an_unlabelled_voxel_changes_nothing(sets, seed):
     table = table_of(5, *sets)
@@ -204,7 +204,7 @@ def test_an_unlabelled_voxel_changes_nothing(sets, seed):
         assert after == pytest.approx(before, rel=1e-4, abs=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SETS, st.integers(0, 4), st.integers(0, 1000))
 def test_a_larger_candidate_set_never_costs_more(smaller, extra, seed):
     larger = smaller | {extra}

@@ -37,7 +37,7 @@ def expected(logits, codes, table, soft, sets) -> tuple[float, np.ndarray]:
     return float(np.mean(values)), slope / len(values)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), data=st.data())
 def test_formula_and_slope_for_any_partition(seed, data):
     """The teacher's classes are any partition of ours, the candidate sets whatever they are."""

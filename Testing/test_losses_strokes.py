@@ -47,7 +47,7 @@ def test_cross_entropy_among_drawn_voxels(table):
     assert found != pytest.approx(float(MarginalCrossEntropy()(batch(logits, codes, table))), rel=1e-2)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.floats(1e-6, 1e3), st.integers(0, 50))
 def test_equal_rates_change_nothing(rate, seed):
     logits, codes = drawn_and_masked(seed, SINGLETONS)

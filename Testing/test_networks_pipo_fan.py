@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -118,7 +118,6 @@ def test_the_first_block_sees_a_pyramid_of_averages(image):
     assert len(seen) == 3
 
 
-@settings(deadline=None)
 @given(st.integers(2, 5), st.integers(1, 6), st.integers(0, 10**6))
 def test_fusion_is_the_formula(count_of_scales, classes, seed):
     """(3) to (6) in numpy, from the attention's own maps."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -38,7 +38,6 @@ def neighbours(volume: np.ndarray, slices: int, repeat: bool) -> np.ndarray:
                      for z in centres], axis=2)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3), st.integers(1, 2), st.integers(1, 7), st.sampled_from([1, 3, 5]), st.booleans())
 def test_channels_are_the_neighbours(batch, channels, depth, slices, training):
     image = torch.randn(batch, channels, depth, 4, 6)

@@ -55,7 +55,7 @@ def test_a_small_grid_shows_a_part_of_the_same_patient():
     assert np.any(part.array)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.tuples(*[st.sampled_from([1.5, 3.0, 5.0, 8.0])] * 3), st.tuples(*[st.integers(4, 40)] * 3),
        st.integers(0, 1000))
 def test_any_spacing_and_shape(spacing, shape, seed):

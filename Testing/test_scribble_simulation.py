@@ -41,7 +41,7 @@ def blobs(seed: int, shape: tuple[int, int, int], organs: int, empty: float) -> 
     return Volume(scores.argmax(0).astype(np.uint8), grid)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 10 ** 6), st.tuples(*[st.integers(6, 24)] * 3), st.integers(1, 16), st.floats(-1, 3))
 def test_scribbles_are_true_complete_sparse_and_repeatable(seed, shape, organs, empty):
     labels = blobs(seed, shape, organs, empty)
@@ -154,7 +154,7 @@ def test_strokes_run_along_the_middle_with_the_brushs_width():
         assert (np.diff(pixels[:, 1]) * np.sign(path[-1, 1] - path[0, 1]) > -width).all()  # in the pen's order
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10 ** 6), st.floats(4, 12), st.floats(10, 60))
 def test_border_strokes_keep_their_depth_and_length(seed, at, length):
     y, x = np.mgrid[:120, :120]

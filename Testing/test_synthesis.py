@@ -103,7 +103,7 @@ def test_another_label_space(labels):
     assert ct.array.shape == array.shape
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(permutation=st.permutations(range(3)), signs=st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3))
 def test_axis_orders_do_not_matter(permutation, signs):
     """A re-oriented label map gives the re-oriented CT, bit for bit."""

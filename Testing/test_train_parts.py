@@ -115,7 +115,7 @@ class Constant(nn.Module):
         return self.logits[:len(image)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31))
 def test_pseudo_labels_stay_within_candidate_sets(seed):
     """Zhou 2019, equation 5: the most likely class among those the annotation allows; what is certain stays."""

@@ -118,11 +118,12 @@ def _quickest(work: Callable[[], object], device: torch.device) -> float:
 
 
 def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: Sequence[tuple[int, int, int]],
-                multiple: tuple[int, int, int], device: torch.device, cases: int, steps: int | None = None) -> Budget:
+                multiple: tuple[int, int, int], device: torch.device, cases: int, steps: int | None = None,
+                shares: int = 0) -> Budget:
     """Steps and measurements for at most `minutes`, as many as `cases` have to say; or the time that `steps` take.
 
     `cases`: how many labelled ones are trained on. `measured_shapes` (z, y, x) are those of the CTs that Dice is
-    measured on, `multiple` the network's.
+    measured on, `multiple` the network's. `shares` of the start model are tried at the end, a measurement each.
     """
     cores = os.cpu_count() or 1
     loading = recipe.batch_size * speed.patch
@@ -133,11 +134,12 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
         each = max(speed.step, loading / workers)
     measuring = sum(_network_voxels(shape, recipe, multiple) for shape in measured_shapes) * speed.voxel
     goes = MEASUREMENTS if not measuring else int(min(
-        MEASUREMENTS, max(1, LARGEST_SHARE * 60 * minutes // measuring - 1)))
+        MEASUREMENTS, max(1, LARGEST_SHARE * 60 * minutes // measuring - 1 - shares)))
+    measuring *= goes + 1 + shares
     if steps is None:
-        steps = int((60 * minutes - (goes + 1) * measuring) / each)
+        steps = int((60 * minutes - measuring) / each)
         steps = min(max(steps, LEAST_STEPS), max(ENOUGH_STEPS, ENOUGH_FOR_A_CASE * cases), MOST_STEPS)
-    return Budget(steps, -(-steps // goes), workers, steps * each + (goes + 1) * measuring)
+    return Budget(steps, -(-steps // goes), workers, steps * each + measuring)
 
 
 def _network_voxels(shape: tuple[int, int, int], recipe: Recipe, multiple: tuple[int, int, int]) -> int:

@@ -27,7 +27,7 @@ from ..training.transfer import ClassMap
 from .budget import Budget, default_minutes, make_budget, measure_speed
 from .cases import TakenCase, fingerprint, take_cases
 from .doubts import doubts
-from .holdout import NOTHING, hold_out
+from .holdout import CASES, NOTHING, HeldOut, hold_out
 from .outcome import LOSS_TOLERATED
 from .plan import Plan, write_json, write_plan
 from .replay import PHANTOMS, replay_set
@@ -90,15 +90,16 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
         return _recipe(recipe_file, start, classes, run, wishes, device, changes | _of_strokes(rates))
 
     recipe = read_recipe({})
+    shares = _shares_to_try(recipe.start_share, held) if measured else []
     reporter.progress("measuring the speed", 0, 1)
     speed = measure_speed(recipe, start, space, device,
                           [(1 - REPLAY_SHARE, held.training), (REPLAY_SHARE, replay.training)])
     network = build_network(start.network_name, 1, space.class_count, **start.network_arguments)
     budget = make_budget(default_minutes(device) if wishes.minutes is None else wishes.minutes, speed, recipe,
                          [case.shape for case in measured], network.size_multiple, device,
-                         sum(case.labelled and case.weight > 0 for case in held.training), wishes.steps)
+                         sum(case.labelled and case.weight > 0 for case in held.training), wishes.steps, len(shares))
     names = [space.names[label - 1] for label in changed]
-    recipe = read_recipe(_settings(budget, measured, names))
+    recipe = read_recipe(_settings(budget, measured, names, shares))
     _write_manifest(run, space, held.training, [replay.training, replay.measured], held.measured)
     with whole_file(run / RECIPE_FILE) as temporary:
         temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
@@ -164,13 +165,27 @@ def _of_strokes(rates: Sequence[float]) -> dict[str, Any]:
     return {"loss_arguments.marginal_cross_entropy.draw_rates": list(rates)} if rates else {}
 
 
-def _settings(budget: Budget, measured: Sequence[TakenCase], changed: Sequence[str]) -> dict[str, Any]:
+def _shares_to_try(share: float, held: HeldOut) -> list[float]:
+    """The start model's shares in the result that are measured beside the recipe's `share`, which 0 rules out.
+
+    A larger one, which may save a kept organ. Smaller ones only where other patients are measured on: in slabs of those
+    that were trained on, the trained weights look better than they are.
+    """
+    if not share:
+        return []
+    less = [0.0, share / 2] if CASES in held.measured_on.values() else []
+    return [round(value, 3) for value in (*less, (1 + share) / 2)]
+
+
+def _settings(budget: Budget, measured: Sequence[TakenCase], changed: Sequence[str],
+              shares: Sequence[float]) -> dict[str, Any]:
     """What the budget decides of a recipe. Organs learnt and organs kept decide half each on which weights
     are the best; those that would not be selected come last."""
     return {"steps": budget.steps, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
             "checkpoint_every": max(10, min(100, budget.steps // 10)), "workers": budget.workers,
             "validation.groups": sorted({case.group for case in measured}), "validation.every": budget.every,
-            "validation.patience": 2, "validation.half": list(changed), "validation.tolerated_loss": LOSS_TOLERATED}
+            "validation.patience": 2, "validation.half": list(changed), "validation.tolerated_loss": LOSS_TOLERATED,
+            "validation.start_shares": list(shares)}
 
 
 def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],

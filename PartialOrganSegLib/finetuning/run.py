@@ -94,14 +94,15 @@ def _train_and_judge(plan: Plan, run: Path, device: str, reporter: Reporter) -> 
     metrics = trained.metadata.partialorganseg.metrics
     outcome = judge(plan, metrics.get("validation_dice_before", {}), metrics.get("validation_dice", {}))
     own = trained.metadata.partialorganseg
+    figures = outcome.as_metrics() | {key: metrics[key] for key in ("start_share",) if key in metrics}
     bundle = write_bundle(
         run / MODEL_FOLDER, trained.load_network(), trained.network_name, trained.network_arguments,
         trained.label_space, trained.preprocessing, name=trained.name, version=trained.metadata.version,
         licences=own.licences.model_dump(), training_data=start.metadata.partialorganseg.training_data,
-        metrics=outcome.as_metrics(), description=trained.metadata.description, half=True, lineage=plan.lineage,
+        metrics=figures, description=trained.metadata.description, half=True, lineage=plan.lineage,
         card=card(trained.name, plan, outcome))
     selected = bundle.folder.resolve() if outcome.selected == TUNED else plan.start
     write_json(run / RESULT_FILE, {
-        **outcome.as_metrics(), "selected_model": str(selected), "model": str(bundle.folder.resolve()),
+        **figures, "selected_model": str(selected), "model": str(bundle.folder.resolve()),
         "start": str(plan.start), "lineage": plan.lineage.model_dump(mode="json"), "said": plan.said})
     return Result(outcome, bundle, selected)

@@ -64,7 +64,7 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
     share = None
     if recipe.start_share:
         axes = class_axes(settings.name, settings.arguments, label_space.class_count)
-        share = StartShare(network.state_dict(), recipe.start_share, axes, classes.new)
+        share = StartShare.of(network.state_dict(), recipe.start_share, axes, classes.new)
     return Start(network, settings, channels_last(teacher.to(device)), share)
 
 

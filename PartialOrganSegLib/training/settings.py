@@ -113,6 +113,8 @@ class ValidationSettings(Settings):
     0: never. The best has the highest mean Dice over the organs; where `half` names some, these together count as much
     as all others together. With `tolerated_loss`, weights with which one of these others has lost more Dice than that
     since the start model are worse than any with which none has.
+    Where the start model has a share in what is written (`start_share`), the best weights are measured with each of
+    `start_shares` too, and the best share is taken.
     """
 
     groups: list[str] = []
@@ -122,6 +124,7 @@ class ValidationSettings(Settings):
     seed: int = Field(default=0, ge=0)
     every: Steps = 500
     patience: int = Field(default=0, ge=0)
+    start_shares: list[Annotated[float, Field(ge=0, lt=1)]] = []
 
 
 class AugmentationSettings(Settings):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 
+@dataclass(frozen=True)
 class StartShare:
-    """`share` times the start model's weights plus the rest times the trained ones.
+    """`share` (0 to 1) times the start model's weights plus the rest times the trained ones.
 
     On the line between the two a network keeps more of what it knew, and gains more on data unlike the trained ones,
     than at its end (Wortsman 2022, Robust fine-tuning of zero-shot models, equation 1). `start`: the weights that the
@@ -16,10 +18,20 @@ class StartShare:
     classes, theirs stay as trained.
     """
 
-    def __init__(self, start: Mapping[str, torch.Tensor], share: float, axes: Mapping[str, Sequence[int]],
-                 new: Sequence[int]) -> None:
-        self.start = {name: value.detach().clone() for name, value in start.items()}
-        self.share, self.axes, self.new = share, axes, list(new)
+    start: Mapping[str, torch.Tensor]
+    share: float
+    axes: Mapping[str, Sequence[int]]
+    new: Sequence[int]
+
+    @classmethod
+    def of(cls, start: Mapping[str, torch.Tensor], share: float, axes: Mapping[str, Sequence[int]],
+           new: Sequence[int]) -> StartShare:
+        """With the weights as they are now, whatever becomes of these tensors."""
+        return cls({name: value.detach().clone() for name, value in start.items()}, share, axes, list(new))
+
+    def with_share(self, share: float) -> StartShare:
+        """The same of another share."""
+        return replace(self, share=share)
 
     def mix(self, trained: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The weights to measure and to write; counters are the trained ones."""

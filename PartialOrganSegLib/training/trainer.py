@@ -28,7 +28,7 @@ from .objective import Objective, needs_prior
 from .preparation import build_start, preprocessing_of, read_cases
 from .recipe import Recipe
 from .settings import ValidationSettings
-from .validation import Best, Validator
+from .validation import MEAN, Best, Validator
 
 LOG_EVERY = 10
 
@@ -72,6 +72,7 @@ class _Run:
             # Wrong settings are told before anything is read.
             Objective(stage, self.space, even, teacher=True, soft_sets=[range(self.space.class_count)])
         self.start = build_start(recipe, self.space, device, processes, reporter)
+        self.share = self.start.share
         self.cases = read_cases(recipe, manifest, reporter)
         self.table = torch.from_numpy(self.cases.table.table)
         self.learner = Learner(self.start.network, self.start.teacher, self.table.to(device), device,
@@ -101,6 +102,7 @@ class _Run:
                     self.best.before = self._measure(log)
                 while self.stage < len(self.stages):
                     self._train_stage(log, stopped)
+                self._choose_share(log, stopped)
         finally:
             log.close()
 
@@ -172,6 +174,21 @@ class _Run:
                 return True
         return self.step == end
 
+    def _choose_share(self, log: Logbook, stopped: list[int]) -> None:
+        """Takes the share of the start model with which the best weights measure best, of those to be tried."""
+        settings = self.recipe.validation or ValidationSettings()
+        if self.share is None or self.validator is None or not self.best.figures or not settings.start_shares:
+            return
+        average = load_checkpoint(self.best_file)["average"]
+        for value in settings.start_shares:
+            share = self.share.with_share(value)
+            figures = self.validator.measure(self.learner.network, share.mix(average), self.reporter)
+            log.write({"step": self.step, "start_share": value, "mean_dice": round(figures[MEAN], 4)})
+            if self.best.take(figures):
+                self.share = share
+            if self.processes.any(bool(stopped), self.device):  # training's end is in the checkpoint
+                raise KeyboardInterrupt
+
     def _no_best(self, **state: Any) -> Best:
         settings = self.recipe.validation or ValidationSettings()
         return Best(**state, half=tuple(settings.half), tolerated_loss=settings.tolerated_loss)
@@ -207,7 +224,7 @@ class _Run:
 
     def _to_write(self, average: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """A moving average and the start model's share."""
-        return average if self.start.share is None else self.start.share.mix(average)
+        return average if self.share is None else self.share.mix(average)
 
     def write_model(self) -> None:
         """Writes the bundle of the best weights, or of the last where nothing was validated."""
@@ -220,6 +237,8 @@ class _Run:
             metrics = {"validation_dice": self.best.figures, "cases": len(self.cases.validation)}
             if self.best.before:
                 metrics["validation_dice_before"] = self.best.before
+        if self.share is not None:
+            metrics["start_share"] = self.share.share
         write_bundle(
             self.folder / "model", network.eval().cpu(), self.start.settings.name, self.start.settings.arguments,
             self.space, preprocessing_of(recipe), name=recipe.bundle.name, version=recipe.bundle.version,
