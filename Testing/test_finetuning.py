@@ -93,6 +93,22 @@ def test_the_best_weights_are_looked_for_by_what_the_run_is_judged_by(finished):
     assert (validation.half, validation.tolerated_loss) == (["spleen"], LOSS_TOLERATED)
 
 
+@pytest.mark.parametrize(("validate", "overrides", "tried"), [
+    ([], [], [0.75]),  # slabs of the same patients, in which the trained weights always look good
+    (["case1"], [], [0.0, 0.25, 0.75]), (["none"], [], []), (["case1"], ["start_share=0"], []),
+    ([], ["start_share=0.2"], [0.6])])
+def test_shares_of_the_start_model_are_tried_where_there_is_something_to_judge_them_by(start, spleens, validate,
+                                                                                      overrides, tried, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        tune(start, spleens, tmp_path / "run", Listener(1, KeyboardInterrupt()), validate=validate, overrides=overrides)
+    assert load_recipe(tmp_path / "run" / "recipe.yaml").validation.start_shares == tried
+
+
+def test_the_result_says_which_share_was_taken(finished):
+    assert result_of(finished)["start_share"] in (0.5, 0.75)
+    assert load_bundle(finished / "model").metadata.partialorganseg.metrics["start_share"] in (0.5, 0.75)
+
+
 def test_the_time_is_told_before_the_first_step(start, spleens, tmp_path):
     reporter = Listener(1, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):

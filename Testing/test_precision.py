@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from training_data import write_manifest, write_recipe
 
+from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.inference import backend
+from PartialOrganSegLib.training import trainer
+from PartialOrganSegLib.training.recipe import load_recipe
 
 CPU = torch.device("cpu")
 
@@ -27,3 +31,21 @@ def test_one_quiet_moment_is_enough(monkeypatch, bfloat16_s, float32_s, expected
 
 def test_here_it_is_always_the_same():
     assert len({backend.fast_dtype(CPU) for _ in range(3)}) == 1
+
+
+class Warnings(Reporter):
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def warning(self, message: str) -> None:
+        self.told.append(message)
+
+
+@pytest.mark.parametrize(("half", "fast", "told"), [
+    (True, torch.float32, True), (True, torch.bfloat16, False), (False, torch.float32, False)])
+def test_training_in_the_slower_precision_is_told(monkeypatch, tmp_path, half, fast, told):
+    monkeypatch.setattr(trainer, "fast_dtype", lambda device: fast)
+    recipe = load_recipe(write_recipe(tmp_path, write_manifest(tmp_path), steps=1, half_precision=half))
+    reporter = Warnings()
+    trainer.train(recipe, tmp_path / "run", False, "cpu", reporter)
+    assert any("half_precision=false is faster here" in line for line in reporter.told) is told

@@ -15,7 +15,7 @@ from ..atomic import whole_file
 from ..data.manifest import load_manifest
 from ..errors import UserError
 from ..events import Reporter
-from ..inference.backend import choose_device
+from ..inference.backend import choose_device, fast_dtype
 from ..models.bundle import write_bundle
 from .batches import batch_numbers, batches, label_distribution, patches, stage_cases
 from .checkpoint import load_checkpoint, random_states, save_checkpoint, set_random_states
@@ -65,6 +65,9 @@ class _Run:
             raise UserError(f"{folder}: expected a new run folder, found checkpoints; add --resume or another -o")
         if resume and not self.last.exists():
             raise UserError(f"{self.last}: expected a checkpoint to resume from, found none")
+        if not resume and recipe.half_precision and device.type == "cpu" and fast_dtype(device) == torch.float32:
+            reporter.warning("half_precision: this CPU computes bfloat16 more slowly than float32; "
+                             "half_precision=false is faster here")
         manifest = load_manifest(recipe.manifest, reporter)
         self.space = manifest.label_space
         even = [1.0] * self.space.class_count
