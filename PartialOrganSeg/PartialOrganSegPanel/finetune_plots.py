@@ -18,7 +18,8 @@ from slicer.i18n import tr as _
 LOSS, DICE = "loss", "dice"
 STEP = "step"
 _PREFIX = "dice_"  # of an organ's Dice among the figures of a step
-_NOT_LOSSES = {STEP, "stage", "gradient", "learning_rate", "seconds", "waited", "total_seconds", "waited_share"}
+_NOT_LOSSES = {STEP, "stage", "gradient", "learning_rate", "seconds", "waited"}
+_OF_NO_STEP = {"total_seconds", "start_share"}  # in figures of the whole run, and of shares tried after the last step
 _ROLE = "PartialOrganSeg.FineTunePlot"  # attribute: LOSS, DICE, or those with a curve's name
 
 
@@ -34,7 +35,7 @@ class Curves:
     def add(self, figures: Mapping[str, Any]) -> bool:
         """Takes the figures of one step; whether there was one to plot."""
         step = figures.get(STEP)
-        if step is None or "total_seconds" in figures:
+        if step is None or _OF_NO_STEP & figures.keys():
             return False
         numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
         dice = {name.removeprefix(_PREFIX): value for name, value in numbers.items() if name.startswith(_PREFIX)}
@@ -44,7 +45,7 @@ class Curves:
             for later in [at for at in steps if at > step]:
                 del steps[later]
         if values:
-            self.of[chart][step] = values
+            self.of[chart].setdefault(step, {}).update(values)
         return bool(values)
 
     def columns(self, chart: str) -> dict[str, np.ndarray]:

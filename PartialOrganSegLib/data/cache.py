@@ -22,7 +22,7 @@ from ..organs import LabelSpace
 from .case import Case
 from .locking import locked
 
-CACHE_VERSION = 3  # raised when the same files would be cached as other arrays
+CACHE_VERSION = 4  # raised when the same files would be cached as other arrays
 TISSUE_HU = -300  # air teaches nothing as the middle of a patch
 POSITIONS = 400  # remembered per class and case; enough to draw patch centres from
 
@@ -144,8 +144,7 @@ def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], ai
     target = working_shape(shape, canonical.grid.spacing[::-1], spacing_zyx)
     whole = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
     pixels = resample_box(canonical.array, whole, target).round().clamp(-1024, 32767).to(torch.int16).numpy()
-    nearest = codes.array[np.ix_(*(np.minimum(((np.arange(t) + 0.5) * n / t).astype(int), n - 1)
-                                   for t, n in zip(target, shape, strict=True)))]
+    nearest = codes_at(codes.array, target)
     if air_is_background:
         box = (slice(0, target[0]), slice(0, target[1]), slice(0, target[2]))
         body = replace(find_body(pixels, (spacing_zyx[0], spacing_zyx[1], spacing_zyx[2])), box=box)
@@ -156,6 +155,30 @@ def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], ai
         np.save(temporary, nearest)
     with whole_file(sets_file) as temporary:
         temporary.write_text(json.dumps([np.flatnonzero(row).tolist() for row in own.table]))
+
+
+def codes_at(codes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """(z, y, x) codes on a grid of `shape` in the same box: of the voxel at the middle, or, where that is unknown, of
+    the nearest known one (along one axis after the other) whose own middle the new voxel holds.
+
+    Strokes in single slices of a thin-sliced CT would mostly lie between the new middles and be lost.
+    """
+    for axis, (target, own) in enumerate(zip(shape, codes.shape, strict=True)):
+        middle = np.minimum(((np.arange(target) + 0.5) * own / target).astype(int), own - 1)
+        found = codes.take(middle, axis)
+        if codes.any() and not found.all():
+            holder = np.minimum(((np.arange(own) + 0.5) * target / own).astype(int), target - 1)
+            distance = np.abs(np.arange(own) - middle[holder])
+            for step in range(1, int(distance.max()) + 1):
+                for side in (-1, 1):
+                    place = middle + side * step
+                    held = np.flatnonzero((place >= 0) & (place < own))
+                    held = held[holder[place[held]] == held]
+                    rows = found.take(held, axis)
+                    rows = np.where(rows == UNKNOWN, codes.take(place[held], axis), rows)
+                    found[(slice(None),) * axis + (held,)] = rows
+        codes = found
+    return codes
 
 
 def _with_air(codes: np.ndarray, air: np.ndarray, table: CandidateTable) -> np.ndarray:

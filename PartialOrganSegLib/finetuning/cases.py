@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..annotation import UNKNOWN, CandidateTable, Kind
+from ..data.cache import codes_at
 from ..data.case import Case
 from ..errors import UserError
 from ..events import Reporter
@@ -169,11 +170,9 @@ def labelled_patch(case: TakenCase, patch_zyx: Sequence[int]) -> np.ndarray:
     """(z, y, x) uint8 of shape `patch_zyx`: the case's code map at the working spacing, canonical axes, around
     the middle of what is labelled.
 
-    Every axis takes the nearest slices, which is enough to tell how much of what there is. 0 outside the CT.
+    0 outside the CT.
     """
-    codes = read_labelmap(case.codes).canonical().array
-    for axis, (working, own) in enumerate(zip(case.shape, codes.shape, strict=True)):
-        codes = codes.take(((np.arange(working) + 0.5) * own / working).astype(int), axis)
+    codes = codes_at(read_labelmap(case.codes).canonical().array, case.shape)
     places = np.argwhere(codes != UNKNOWN)
     middle = places.mean(0) if len(places) else np.array(codes.shape) / 2
     patch = np.full(tuple(patch_zyx), UNKNOWN, np.uint8)

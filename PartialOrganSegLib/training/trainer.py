@@ -173,6 +173,7 @@ class _Run:
         if self.validator is not None and due:
             if self.best.take(self._measure(log)):
                 self._save(self.best_file)
+                self._save(self.last)  # on a GPU, repeated steps need not come to the same best weights
             if settings.patience and self.best.stale >= settings.patience:
                 return True
         return self.step == end
@@ -186,7 +187,7 @@ class _Run:
         for value in settings.start_shares:
             share = self.share.with_share(value)
             figures = self.validator.measure(self.learner.network, share.mix(average), self.reporter)
-            log.write({"step": self.step, "start_share": value, "mean_dice": round(figures[MEAN], 4)})
+            log.write({"step": self.step, "start_share": value, "mean_dice": round(figures.get(MEAN, 0.0), 4)})
             if self.best.take(figures):
                 self.share = share
             if self.processes.any(bool(stopped), self.device):  # training's end is in the checkpoint
