@@ -40,12 +40,13 @@ def ct_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def write_cases(folder: Path, labels: Sequence[np.ndarray | None], kind: str = "partial",
                 annotated: Sequence[str] = ("spleen",), seeds: Sequence[int] | None = None,
-                label_space: Sequence[str] = ORGANS) -> Path:
-    """A manifest of cases with the given label arrays; None: the image alone."""
+                label_space: Sequence[str] = ORGANS, images: Sequence[np.ndarray] | None = None) -> Path:
+    """A manifest of cases with the given label arrays; None: the image alone. `images`: others than `ct_of` makes."""
     entries = []
     for number, array in enumerate(labels):
         seed = number if seeds is None else seeds[number]
-        entry = {"image": str(write_image(folder / f"{seed}_image.nii.gz", ct_of(seed)[0])), "name": f"case{number}",
+        image = ct_of(seed)[0] if images is None else images[number]
+        entry = {"image": str(write_image(folder / f"{seed}_image.nii.gz", image)), "name": f"case{number}",
                  "kind": "unlabelled" if array is None else kind}
         if array is not None:
             entry |= {"label": str(write_image(folder / f"{number}_label.nii.gz", array)),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from finetune_data import ORGANS, QUICK, ct_of, only, write_cases, write_start
 from training_data import write_image
 
@@ -102,6 +103,18 @@ def test_shares_of_the_start_model_are_tried_where_there_is_something_to_judge_t
     with pytest.raises(KeyboardInterrupt):
         tune(start, spleens, tmp_path / "run", Listener(1, KeyboardInterrupt()), validate=validate, overrides=overrides)
     assert load_recipe(tmp_path / "run" / "recipe.yaml").validation.start_shares == tried
+
+
+def test_what_is_only_measured_on_is_not_learnt(start, tmp_path):
+    """Spleens are accepted in two CTs; a third, with every organ, is measured on: liver and kidney are to be kept."""
+    data = write_cases(tmp_path, [only(ct_of(0)[1], 2), only(ct_of(1)[1], 2), ct_of(2)[1]])
+    content = yaml.safe_load(data.read_text("utf-8"))
+    content["datasets"][0]["cases"][2]["annotated"] = list(ORGANS)
+    data.write_text(yaml.safe_dump(content), "utf-8")
+    result = tune(start, data, tmp_path / "run", validate=["case2"])
+    assert {row.organ: row.group for row in result.outcome.rows} == {
+        "spleen": "changed", "liver": "kept", "left_kidney": "kept"}
+    assert list(result.bundle.metadata.partialorganseg.lineage.learnt) == ["spleen"]
 
 
 def test_the_result_says_which_share_was_taken(finished):

@@ -130,3 +130,14 @@ def test_figures_with_too_much_lost_come_last():
     assert best.take({"liver": 0.6, "spleen": 0.89, "mean": 0.745})  # what is to be learnt may have lost
     assert not best.take({"liver": 0.9, "spleen": 0.87, "mean": 0.885})
     assert best.take({"liver": 0.61, "spleen": 0.89, "mean": 0.75})
+
+
+def test_figures_without_a_gain_come_after_those_with_one():
+    """As a run is judged: the start model would stay selected, however much better the kept organs got."""
+    best = Best(before={"liver": 0.8, "spleen": 0.8, "colon": 0.5}, half=("liver",), tolerated_loss=0.02)
+    assert best.take({"liver": 0.81, "spleen": 0.795, "colon": 0.495})
+    assert not best.take({"liver": 0.79, "spleen": 0.83, "colon": 0.53})
+    assert best.take({"liver": 0.81, "spleen": 0.81, "colon": 0.5})
+    unmeasured = Best(before={"spleen": 0.8}, half=("liver",), tolerated_loss=0.02)
+    assert unmeasured.take({"spleen": 0.79})
+    assert unmeasured.take({"spleen": 0.8})

@@ -13,6 +13,7 @@ import torch
 
 from ..annotation import CandidateTable
 from ..data.augmentation import Augmentation
+from ..evaluation.metrics import candidate_dice
 from ..inference.windows import plan
 from ..models.bundle import Bundle
 from ..networks import channels_last
@@ -20,7 +21,10 @@ from ..organs import LabelSpace
 from ..training.distributed import Processes
 from ..training.learner import Learner
 from ..training.objective import Objective
+from ..training.preparation import preprocessing_of
 from ..training.recipe import Recipe
+from ..training.transfer import ClassMap, moved_arguments
+from ..training.validation import predicted_classes
 from .cases import TakenCase, labelled_patch
 
 CPU_MINUTES, GPU_MINUTES = 12.0, 1.5  # so that 15 and 2 are kept where the machine slows down
@@ -35,7 +39,7 @@ MOST_SAMPLES = 2  # patches of cases, and as many of replay, that a step is time
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds on this machine: of a step, of the network on one voxel, of loading one patch."""
+    """Seconds on this machine: of a step, of measuring one voxel of a window, of loading one patch."""
 
     step: float
     voxel: float
@@ -54,7 +58,7 @@ class Budget:
 
 def default_minutes(device: torch.device) -> float:
     """The time a run takes when nobody says otherwise."""
-    return CPU_MINUTES if device.type == "cpu" else GPU_MINUTES
+    return GPU_MINUTES if device.type == "cuda" else CPU_MINUTES
 
 
 def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device: torch.device,
@@ -75,14 +79,22 @@ def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device
                 codes = torch.from_numpy(patch).repeat(recipe.batch_size, 1, 1, 1)
                 seconds = _quickest(partial(learner.step, 1, 0, image, codes), device)
                 steps += share / len(patches) * seconds
-        with torch.inference_mode():
-            voxel = _quickest(lambda: learner.teacher(image[:1].to(device)), device) / image[0].numel()
+        measured = _quickest(partial(_measure, recipe, learner, image, table, device), device)
     hu = np.zeros([size * 5 // 4 for size in recipe.patch_zyx], np.int16)
     cut = Augmentation(recipe.patch_zyx, recipe.spacing_zyx, recipe.clip_hu, recipe.subtract, recipe.divide)
     generator = np.random.default_rng(0)
     centre = [size // 2 for size in hu.shape]
     patch = _quickest(lambda: cut(hu, hu.astype(np.uint8), centre, generator), torch.device("cpu"))
-    return Speed(steps / sum(share for share, _ in samples), voxel, patch)
+    return Speed(steps / sum(share for share, _ in samples), measured / image[0].numel(), patch)
+
+
+def _measure(recipe: Recipe, learner: Learner, image: torch.Tensor, table: CandidateTable,
+             device: torch.device) -> None:
+    """What validation does with one window and, at worst, every organ."""
+    classes = table.table.shape[1]
+    found = predicted_classes(learner.teacher, image[0, 0].numpy(), preprocessing_of(recipe), classes, device)
+    for organ in range(1, classes):
+        candidate_dice(found, found, np.eye(classes, dtype=bool), [organ])
 
 
 def _in_table(case: TakenCase, patch_zyx: Sequence[int], table: CandidateTable) -> np.ndarray:
@@ -95,8 +107,9 @@ def _trial(recipe: Recipe, start: Bundle, label_space: LabelSpace, table: Candid
     """A learner to be thrown away, and an image (B, 1, z, y, x) for it."""
     from ..networks import build_network
 
-    networks = [channels_last(build_network(start.network_name, 1, label_space.class_count,
-                                            **start.network_arguments).to(device)) for _ in range(2)]
+    arguments = moved_arguments(start.network_arguments, ClassMap.between(start.label_space, label_space))
+    networks = [channels_last(build_network(start.network_name, 1, label_space.class_count, **arguments).to(device))
+                for _ in range(2)]
     stage = recipe.resolved_stages()[0]
     learner = Learner(networks[0], networks[1].eval(), torch.from_numpy(table.table).to(device), device,
                       recipe.half_precision, Processes())
@@ -111,8 +124,8 @@ def _quickest(work: Callable[[], object], device: torch.device) -> float:
     for _ in range(3):
         begin = time.perf_counter()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        if device.type != "cpu":
+            (torch.cuda if device.type == "cuda" else torch.mps).synchronize()
         times.append(time.perf_counter() - begin)
     return min(times[1:])
 

@@ -98,14 +98,17 @@ def take_cases(cases: Sequence[Case], own_space: LabelSpace, space: LabelSpace, 
 
 def translation(own: LabelSpace, run: LabelSpace, blurred: Collection[int] = (),
                 told: Collection[int] | None = None) -> Callable[[frozenset[int]], frozenset[int]]:
-    """Candidate sets of one label space as those of another: what `own` lacks was background to it, and vice versa."""
+    """Candidate sets of one label space as those of another: what `own` lacks was background to it, and vice versa.
+
+    An organ that `run` lacks may go by another name there ("kidney", "left_kidney"): any organ that `own` lacks.
+    """
     to_run = {organ.index: run.index(organ.name) if organ.name in run.names else 0 for organ in own.organs} | {0: 0}
     unseen = {organ.index for organ in run.organs if organ.name not in own.names}
 
     def translate(classes: frozenset[int]) -> frozenset[int]:
         found = {to_run[label] for label in classes}
+        found |= unseen if 0 in found else set()
         found |= {0} if found & set(blurred) else set()
-        found |= unseen if 0 in classes else set()
         if told is not None and not found & set(told):
             found = set(range(run.class_count)) - set(told)
         return frozenset(found)
@@ -151,19 +154,6 @@ def _files_sha256(paths: Sequence[Path]) -> str:
 def fingerprint(cases: Sequence[TakenCase]) -> str:
     """SHA-256 of all that the cases say, in any order."""
     return hashlib.sha256("".join(sorted(case.sha256 for case in cases)).encode()).hexdigest()
-
-
-def with_slab(case: TakenCase, slab: np.ndarray, kept: bool, folder: Path) -> TakenCase:
-    """The case with the axial slices in `slab` unknown, or (`kept`) with all others unknown."""
-    labels = read_labelmap(case.codes)
-    order = labels.grid.axis_order()
-    axial = order.to_canonical(labels.array).copy()
-    outside = np.ones(len(axial), bool)
-    outside[slab] = False
-    axial[outside if kept else ~outside] = UNKNOWN
-    target = folder / f"{case.name}.{'slab' if kept else 'rest'}.nii.gz"
-    write_labelmap(target, Volume(np.ascontiguousarray(order.from_canonical(axial)), labels.grid))
-    return TakenCase(**{**vars(case), "codes": target.resolve()})
 
 
 def labelled_patch(case: TakenCase, patch_zyx: Sequence[int]) -> np.ndarray:

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import UserError, nearest
-from .cases import TakenCase, with_slab
+from .cases import TakenCase
+from .slabs import choose_slabs, split_by_slabs
 
 ENOUGH_GROUPS = 4  # with fewer, leaving one out would take a third of what there is to learn
 SHARE = 0.25  # of the groups that is left out
-SLAB_SHARE, LEAST_SLICES = 0.2, 5  # of an organ's labelled slices; organs with fewer slices are not measured
 
 NOTHING = "none"  # asked for: everything is trained on and nothing measured
 CASES = "left-out cases"
@@ -34,7 +32,7 @@ def hold_out(cases: Sequence[TakenCase], wanted: Sequence[str], folder: Path) ->
     """Leaves out the `wanted` groups; without any, a quarter of the groups or slabs of all. Slabs go into `folder`.
 
     `wanted` "none" alone leaves nothing out. No organ is left out of training altogether unless asked for.
-    Raises UserError for an unknown group.
+    Raises UserError for an unknown group, and where nothing is left to train or to measure on.
     """
     if list(wanted) == [NOTHING]:
         return HeldOut(list(cases), [], {})
@@ -43,12 +41,15 @@ def hold_out(cases: Sequence[TakenCase], wanted: Sequence[str], folder: Path) ->
         if name not in groups:
             raise UserError(f"--validate: expected names of cases or their groups, found '{name}'"
                             f"{nearest(name, groups)}")
-    chosen = set(wanted) or _spare_groups([case for case in cases if case.organs])
+    chosen = set(wanted) or _spare_groups([case for case in cases if case.organs and case.weight > 0])
     if len(chosen) == len(groups):
         raise UserError("--validate: expected a case left to train on, found none")
     if not chosen:
         return _slabs(cases, folder)
-    measured = [case for case in cases if case.group in chosen]
+    measured = [case for case in cases if case.group in chosen and case.labelled]
+    if not measured:
+        raise UserError("--validate: expected a labelled case to measure on, found none in "
+                        f"{', '.join(sorted(chosen))}")
     return HeldOut([case for case in cases if case.group not in chosen], measured,
                    {label: CASES for case in measured for label in case.organs})
 
@@ -71,23 +72,12 @@ def _slabs(cases: Sequence[TakenCase], folder: Path) -> HeldOut:
     """Of each organ in each case a fifth of its labelled slices, higher up from case to case."""
     training, measured, measured_on = [], [], {}
     for number, case in enumerate(cases):
-        slabs = {label: slab for label in case.organs
-                 if (slab := _slab(case.slices[label], (number + 1) / (len(cases) + 1))) is not None}
+        slabs = choose_slabs(case.slices if case.weight > 0 else {}, (number + 1) / (len(cases) + 1))
         if not slabs:
             training.append(case)
             continue
-        slab = np.unique(np.concatenate(list(slabs.values())))
-        training.append(with_slab(case, slab, False, folder))
-        inside = with_slab(case, slab, True, folder)
-        measured.append(TakenCase(**{**vars(inside), "name": f"{case.name} (slab)", "group": f"{case.group} (slab)"}))
-        measured_on |= dict.fromkeys(slabs, SLABS)
+        rest, inside = split_by_slabs(case, slabs, folder)
+        training.append(rest)
+        measured.append(inside)
+        measured_on |= {label: SLABS for slab in slabs for label in slab.organs}
     return HeldOut(training, measured, measured_on)
-
-
-def _slab(slices: np.ndarray, place: float) -> np.ndarray | None:
-    """All slices from the first to the last of a run of `slices` at the fraction `place` of them."""
-    if len(slices) < LEAST_SLICES:
-        return None
-    count = max(1, round(SLAB_SHARE * len(slices)))
-    first = min(int(place * len(slices)), len(slices) - count)
-    return np.arange(slices[first], slices[first + count - 1] + 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,25 +16,24 @@ from ..atomic import whole_file
 from ..data.manifest import load_manifest
 from ..errors import UserError
 from ..events import Reporter
-from ..inference.backend import fast_dtype
 from ..models.bundle import Bundle
 from ..models.checksums import MANIFEST, sha256
 from ..models.metadata import LabelSpaceEntry, LearntEntry, Lineage, ParentEntry
 from ..networks import build_network
 from ..organs import LabelSpace, label_space_of_names
-from ..training.recipe import Recipe, load_recipe
-from ..training.transfer import ClassMap
-from .budget import Budget, default_minutes, make_budget, measure_speed
+from ..training.memory import is_out_of_memory
+from ..training.recipe import Recipe
+from ..training.transfer import ClassMap, moved_arguments
+from .budget import Speed, default_minutes, make_budget, measure_speed
 from .cases import TakenCase, fingerprint, take_cases
+from .decisions import budget_settings, shares_to_try, stroke_settings, tuned_recipe
 from .doubts import doubts
-from .holdout import CASES, NOTHING, HeldOut, hold_out
-from .outcome import LOSS_TOLERATED
+from .holdout import NOTHING, hold_out
 from .plan import Plan, write_json, write_plan
 from .replay import PHANTOMS, replay_set
 from .strokes import draw_rates
 
 REPLAY_SHARE = 0.25  # of the patches
-NEW_ORGANS_START_SHARE = 0.3  # halfway to a model without the organ, the features do not show it well enough
 CASES_FOLDER, REPLAY_FOLDER, RECIPE_FILE = "cases", "replay", "recipe.yaml"
 
 
@@ -64,6 +63,7 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
 
     Raises UserError for cases that nothing can be learnt from or that are no CTs.
     """
+    clock = time.monotonic()
     start.check_trainable()
     said = _Listener(reporter)
     manifest = load_manifest(data, said)
@@ -75,7 +75,10 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
         said.warning(doubt)
     measure = list(wishes.validate) != [NOTHING]
     held = hold_out(cases, wishes.validate or manifest.validation_groups(), run / CASES_FOLDER)
-    changed = sorted({label for case in cases for label in case.organs})
+    trained = [case for case in held.training if case.weight > 0]
+    changed = sorted({label for case in trained for label in case.organs})
+    if not any(case.labelled for case in trained):
+        raise UserError("--validate: expected a labelled case left to train on, found none")
     unmeasured = [space.names[label - 1] for label in changed if label not in held.measured_on]
     if unmeasured and measure:
         said.warning(f"not measured, too few labelled slices to leave some out: {', '.join(unmeasured)}")
@@ -83,32 +86,51 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
                         run / REPLAY_FOLDER, said)
     measured = [*held.measured, *replay.measured]
     classes = ClassMap.between(start.label_space, space)
-
-    rates = draw_rates(held.training, start, space, device, reporter)
+    names = [space.names[label - 1] for label in changed]
+    rates = draw_rates(trained, start, space, device, reporter)
 
     def read_recipe(changes: dict[str, Any]) -> Recipe:
-        return _recipe(recipe_file, start, classes, run, wishes, device, changes | _of_strokes(rates))
+        return tuned_recipe(recipe_file, start, classes, run, wishes.name, device, stroke_settings(rates) | changes,
+                            wishes.overrides)
 
-    recipe = read_recipe({})
-    shares = _shares_to_try(recipe.start_share, held) if measured else []
     reporter.progress("measuring the speed", 0, 1)
-    speed = measure_speed(recipe, start, space, device,
-                          [(1 - REPLAY_SHARE, held.training), (REPLAY_SHARE, replay.training)])
-    network = build_network(start.network_name, 1, space.class_count, **start.network_arguments)
-    budget = make_budget(default_minutes(device) if wishes.minutes is None else wishes.minutes, speed, recipe,
-                         [case.shape for case in measured], network.size_multiple, device,
-                         sum(case.labelled and case.weight > 0 for case in held.training), wishes.steps, len(shares))
-    names = [space.names[label - 1] for label in changed]
-    recipe = read_recipe(_settings(budget, measured, names, shares))
-    _write_manifest(run, space, held.training, [replay.training, replay.measured], held.measured)
+    smaller, speed = _speed(read_recipe, start, space, device,
+                            [(1 - REPLAY_SHARE, trained), (REPLAY_SHARE, replay.training)])
+    recipe = read_recipe(smaller)
+    shares = shares_to_try(recipe.start_share, held) if measured else []
+    network = build_network(start.network_name, 1, space.class_count,
+                            **moved_arguments(start.network_arguments, classes))
+    minutes = (default_minutes(device) if wishes.minutes is None else wishes.minutes) - (time.monotonic() - clock) / 60
+    budget = make_budget(minutes, speed, recipe, [case.shape for case in measured], network.size_multiple, device,
+                         sum(case.labelled for case in trained), wishes.steps, len(shares))
+    recipe = read_recipe(smaller | budget_settings(budget, measured, names, shares))
+    _write_manifest(run, space, trained, [replay.training, replay.measured], held.measured)
     with whole_file(run / RECIPE_FILE) as temporary:
         temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     on = {space.names[label - 1]: what for label, what in (replay.measured_on | held.measured_on).items()}
-    plan = Plan(start=start.folder.resolve(), data=Path(data).resolve(), lineage=_lineage(start, cases, space, classes),
-                changed=names, kept=[name for name in space.names if name not in names], measured_on=on,
+    plan = Plan(start=start.folder.resolve(), data=Path(data).resolve(),
+                lineage=_lineage(start, cases, trained, space, classes), changed=names,
+                kept=[name for name in space.names if name not in names], measured_on=on,
                 steps=budget.steps, minutes=round(budget.seconds / 60, 1), said=said.lines)
     write_plan(run, plan)
     return plan
+
+
+def _speed(read_recipe: Callable[[dict[str, Any]], Recipe], start: Bundle, space: LabelSpace, device: torch.device,
+           groups: Sequence[tuple[float, Sequence[TakenCase]]]) -> tuple[dict[str, Any], Speed]:
+    """The speed, and changes of the recipe without which there is not enough memory.
+
+    Raises UserError where there is not even enough for one patch a step.
+    """
+    recipe = read_recipe({})
+    for changes in ({}, {"batch_size": 1}) if recipe.batch_size > 1 else ({},):
+        try:
+            return changes, measure_speed(read_recipe(changes), start, space, device, groups)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+    raise UserError(f"patch_zyx: out of memory on {device} with patches of {recipe.patch_zyx}; expected smaller ones "
+                    "(--set patch_zyx=[...]) or another --device")
 
 
 class _Listener(Reporter):
@@ -136,66 +158,11 @@ def run_space(start: LabelSpace, listed: LabelSpace, only_listed: bool) -> Label
     return LabelSpace(grown.name, tuple(replace(own[organ.name], index=organ.index) for organ in grown.organs))
 
 
-def _recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, wishes: Wishes, device: torch.device,
-            changes: dict[str, Any]) -> Recipe:
-    """The recipe file with what this run decides: start model, how it reads CTs, new classes, then `changes`, and what
-    the user overrides."""
-    own = start.preprocessing
-    licences = start.metadata.partialorganseg.licences
-    content: dict[str, Any] = {
-        "manifest": str((run / "manifest.yaml").resolve()), "start_from": str(start.folder.resolve()),
-        "network": None, "spacing_zyx": own.spacing_zyx, "patch_zyx": own.patch_zyx, "clip_hu": own.clip_hu,
-        "subtract": own.subtract, "divide": own.divide,
-        "half_precision": fast_dtype(device) != torch.float32,
-        "batch_size": 1 if device.type == "cpu" else 2,
-        "bundle.name": wishes.name or f"{start.name[:53]}-finetuned",
-        "bundle.description": f"{start.metadata.description} Fine-tuned.",
-        "bundle.licences": {"code": licences.code, "weights": licences.weights,
-                            "data": f"{licences.data}; and the cases fine-tuned on, whose terms are their owner's"},
-        **changes}
-    if classes.new:
-        content["loss_arguments.distillation.new_classes"] = list(classes.new)
-        # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
-        content["loss_arguments.marginal_cross_entropy.balanced"] = True
-        content["start_share"] = NEW_ORGANS_START_SHARE
-    return load_recipe(file, [*(f"{key}={json.dumps(value)}" for key, value in content.items()), *wishes.overrides])
-
-
-def _of_strokes(rates: Sequence[float]) -> dict[str, Any]:
-    return {"loss_arguments.marginal_cross_entropy.draw_rates": list(rates)} if rates else {}
-
-
-def _shares_to_try(share: float, held: HeldOut) -> list[float]:
-    """The start model's shares in the result that are measured beside the recipe's `share`, which 0 rules out.
-
-    A larger one, which may save a kept organ. Smaller ones only where other patients are measured on: in slabs of those
-    that were trained on, the trained weights look better than they are.
-    """
-    if not share:
-        return []
-    less = [0.0, share / 2] if CASES in held.measured_on.values() else []
-    return [round(value, 3) for value in (*less, (1 + share) / 2)]
-
-
-def _settings(budget: Budget, measured: Sequence[TakenCase], changed: Sequence[str],
-              shares: Sequence[float]) -> dict[str, Any]:
-    """What the budget decides of a recipe. Organs learnt and organs kept decide half each on which weights
-    are the best; those that would not be selected come last."""
-    return {"steps": budget.steps, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
-            "checkpoint_every": max(10, min(100, budget.steps // 10)), "workers": budget.workers,
-            "validation.groups": sorted({case.group for case in measured}), "validation.every": budget.every,
-            "validation.patience": 2, "validation.half": list(changed), "validation.tolerated_loss": LOSS_TOLERATED,
-            "validation.start_shares": list(shares)}
-
-
 def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],
                     replay: Sequence[Sequence[TakenCase]], measured: Sequence[TakenCase]) -> None:
     """One manifest of all cases; of the patches `REPLAY_SHARE` are replayed ones."""
     write_json(run / "label_space.json", LabelSpaceEntry.of(space).model_dump(mode="json"))
-    trained = [case for case in training if case.weight > 0]
-    if not any(case.labelled for case in trained):
-        raise UserError("--validate: expected a labelled case left to train on, found none")
-    datasets = [{"name": "cases", "weight": 1.0 - REPLAY_SHARE, "cases": [case.entry(space) for case in trained]}]
+    datasets = [{"name": "cases", "weight": 1.0 - REPLAY_SHARE, "cases": [case.entry(space) for case in training]}]
     replayed, replay_measured = replay
     if replayed:
         datasets.append({"name": "replay", "weight": REPLAY_SHARE, "cases": [case.entry(space) for case in replayed]})
@@ -214,10 +181,12 @@ def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],
                                             allow_unicode=True), encoding="utf-8")
 
 
-def _lineage(start: Bundle, cases: Sequence[TakenCase], space: LabelSpace, classes: ClassMap) -> Lineage:
+def _lineage(start: Bundle, cases: Sequence[TakenCase], trained: Sequence[TakenCase], space: LabelSpace,
+             classes: ClassMap) -> Lineage:
+    """What came from where: the fingerprint is of all `cases`, learnt is what those `trained` on show."""
     learnt = {}
     for label, name in enumerate(space.names, 1):
-        showing = [case for case in cases if label in case.organs]
+        showing = [case for case in trained if label in case.organs]
         if showing:
             learnt[name] = LearntEntry(cases=len(showing), voxels=sum(case.voxels[label] for case in showing),
                                        kinds=sorted({case.kind.value for case in showing}))

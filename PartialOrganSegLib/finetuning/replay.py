@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +48,12 @@ def replay_set(setting: str, space: LabelSpace, spacing_zyx: Sequence[float], ch
         manifest = load_manifest(setting, reporter)
         taken = take_cases(manifest.cases, manifest.label_space, space, spacing_zyx, folder, reporter,
                            force=True)
-        held = hold_out(taken, manifest.validation_groups() if measure else [NOTHING], folder)
-        return Replay(held.training, held.measured, dict.fromkeys(held.measured_on, REPLAY_FIGURES))
+        # A group of the same name among the cases is another patient.
+        taken = [replace(case, group=f"replay {case.group}") for case in taken]
+        groups = [f"replay {group}" for group in manifest.validation_groups()]
+        held = hold_out(taken, groups if measure else [NOTHING], folder)
+        return Replay([case for case in held.training if case.weight > 0], held.measured,
+                      dict.fromkeys(held.measured_on, REPLAY_FIGURES))
     shared = [label for label, name in enumerate(space.names, 1) if name in WORD16.names]
     if not shared:
         reporter.warning("replay: phantoms show none of the model's organs; nothing is replayed")

@@ -52,7 +52,7 @@ class Distillation(nn.Module):
         inside = torch.logsumexp(student.masked_fill(~allowed, float("-inf")), dim=1)
         values = inside - (target * student).sum(1)
         if not self.cross_entropy:
-            values = (values - torch.special.entr(target).sum(1)).clamp_min(0)
+            values = (values + torch.xlogy(target, target).sum(1)).clamp_min(0)
         if self.drawn_weight != 1:
             weights = weights * torch.where(batch.drawn, self.drawn_weight, 1.0)[voxels.images]
         return self.temperature ** 2 * (values * weights).sum() / total

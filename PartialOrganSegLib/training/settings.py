@@ -112,7 +112,7 @@ class ValidationSettings(Settings):
     Their Dice is measured every `every` steps. After `patience` measurements without a better one the stage ends;
     0: never. The best has the highest mean Dice over the organs; where `half` names some, these together count as much
     as all others together. With `tolerated_loss`, weights with which one of these others has lost more Dice than that
-    since the start model are worse than any with which none has.
+    since the start model, or these have gained nothing, are worse than any without.
     Where the start model has a share in what is written (`start_share`), the best weights are measured with each of
     `start_shares` too, and the best share is taken.
     """

@@ -47,8 +47,9 @@ def validation_groups(recipe: Recipe, manifest: Manifest) -> list[str]:
 class Best:
     """The best figures so far and how many measurements were not better since; `before` is the start model's.
 
-    `half`: organs that count as much as all others together (a few organs are taught, many are to be kept). Figures
-    with one of these others more than `tolerated_loss` below `before` are worse than any without.
+    `half`: organs that count as much as all others together (a few organs are taught, many are to be kept). With a
+    `tolerated_loss`, figures with one of these others more than that below `before` are worse than any without, and so
+    are those whose `half` has gained nothing.
     """
 
     figures: dict[str, float] = field(default_factory=dict)
@@ -57,12 +58,17 @@ class Best:
     half: tuple[str, ...] = ()
     tolerated_loss: float | None = None
 
-    def rank(self, figures: Mapping[str, float]) -> tuple[bool, float]:
-        """What figures are compared by: whether no loss is beyond what is tolerated, and the score."""
-        lost = self.tolerated_loss is not None and any(
-            self.before.get(name, value) - value > self.tolerated_loss
-            for name, value in figures.items() if name != MEAN and name not in self.half)
-        return not lost, self.score(figures)
+    def rank(self, figures: Mapping[str, float]) -> tuple[bool, bool, float]:
+        """What figures are compared by: whether nothing speaks against them, whether no loss is beyond what is
+        tolerated, and the score."""
+        if self.tolerated_loss is None:
+            return True, True, self.score(figures)
+        changes = {name: value - self.before[name] for name, value in figures.items()
+                   if name != MEAN and name in self.before}
+        lost = any(change < -self.tolerated_loss for name, change in changes.items() if name not in self.half)
+        taught = [change for name, change in changes.items() if name in self.half]
+        gained = not taught or sum(taught) > 0
+        return not lost and gained, not lost, self.score(figures)
 
     def score(self, figures: Mapping[str, float]) -> float:
         """The mean Dice by which figures are compared; -1 where nothing could be measured."""
@@ -109,9 +115,11 @@ class Validator:
         for number, cached in enumerate(self._cases):
             if number % self._processes.size != self._processes.rank:
                 continue
-            predicted = self._predict(network, cached)
+            predicted = predicted_classes(network, cached.image(), self._preprocessing, self._space.class_count,
+                                          self._device)
+            codes = cached.codes()
             for organ in self._vouched[number]:
-                value, _ = candidate_dice(predicted, cached.codes(), self._table, [organ])
+                value, _ = candidate_dice(predicted, codes, self._table, [organ])
                 if value is not None:
                     values[number, organ], known[number, organ] = value, 1
             reporter.progress("validation", number + 1, len(self._cases))
@@ -120,20 +128,6 @@ class Validator:
         figures = {self._space.names[organ - 1]: float(values[:, organ].sum() / counts[organ])
                    for organ in range(1, shape[1]) if counts[organ]}
         return figures | ({MEAN: sum(figures.values()) / len(figures)} if figures else {})
-
-    @torch.inference_mode()
-    def _predict(self, network: nn.Module, cached: CachedCase) -> np.ndarray:
-        """(z, y, x) class indices, in full precision: figures are compared from step to step."""
-        def forward(window: torch.Tensor) -> torch.Tensor:
-            return network(window.to(self._device))[0].permute(1, 2, 3, 0).cpu()
-
-        image = cached.image()
-        volume = self._preprocessing.normalise(torch.from_numpy(np.array(image, np.float32)))
-        layout = plan(tuple(volume.shape), self._preprocessing.patch_zyx, network.size_multiple,
-                      getattr(network, "slices", None))
-        scores = window_scores(volume, self._preprocessing.padding, layout, self._space.class_count, forward,
-                               Reporter())
-        return np.stack([plane.argmax(-1).to(torch.uint8).numpy() for plane in scores])
 
     def _organs(self, cached: CachedCase) -> list[int]:
         """The organs a case vouches for: all of a full label, the annotated ones of a partial one, what was drawn.
@@ -149,3 +143,19 @@ class Validator:
         coarse = present[present.sum(1) > 1]
         vague = {organ for organ in annotated if coarse[:, organ].any()}
         return sorted(sure | (set(annotated) - vague))
+
+
+@torch.inference_mode()
+def predicted_classes(network: nn.Module, image: np.ndarray, preprocessing: Preprocessing, classes: int,
+                      device: torch.device) -> np.ndarray:
+    """(z, y, x) uint8 class indices of an `image` (z, y, x) in HU at working spacing, by a network in eval mode.
+
+    In full precision: figures are compared from step to step.
+    """
+    def forward(window: torch.Tensor) -> torch.Tensor:
+        return network(window.to(device))[0].permute(1, 2, 3, 0).cpu()
+
+    volume = preprocessing.normalise(torch.from_numpy(np.array(image, np.float32)))
+    layout = plan(tuple(volume.shape), preprocessing.patch_zyx, network.size_multiple, getattr(network, "slices", None))
+    scores = window_scores(volume, preprocessing.padding, layout, classes, forward, Reporter())
+    return np.stack([plane.argmax(-1).to(torch.uint8).numpy() for plane in scores])

@@ -1,0 +1,87 @@
+"""What a fine-tuning run decides of its recipe: from its start model, device, cases and time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..inference.backend import fast_dtype
+from ..models.bundle import Bundle
+from ..training.recipe import Recipe, load_recipe
+from ..training.transfer import ClassMap
+from .budget import Budget
+from .cases import TakenCase
+from .holdout import CASES, HeldOut
+from .outcome import LOSS_TOLERATED
+
+NEW_ORGANS_START_SHARE = 0.3  # halfway to a model without the organ, the features do not show it well enough
+BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA's GPUs; older ones compute bfloat16 very slowly or not at all
+
+
+def tuned_recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, name: str | None, device: torch.device,
+                 changes: dict[str, Any], overrides: Sequence[str]) -> Recipe:
+    """The recipe file with what this run decides: start model, how it reads CTs, new classes, then `changes`, and what
+    the user `overrides`. `name`: the new model's, None after the start model."""
+    own = start.preprocessing
+    licences = start.metadata.partialorganseg.licences
+    content: dict[str, Any] = {
+        "manifest": str((run / "manifest.yaml").resolve()), "start_from": str(start.folder.resolve()),
+        "network": None, "spacing_zyx": own.spacing_zyx, "patch_zyx": own.patch_zyx, "clip_hu": own.clip_hu,
+        "subtract": own.subtract, "divide": own.divide,
+        "half_precision": training_precision(device), "batch_size": 2 if device.type == "cuda" else 1,
+        "bundle.name": name or f"{start.name[:53]}-finetuned",
+        "bundle.description": f"{start.metadata.description} Fine-tuned.",
+        "bundle.licences": {"code": licences.code, "weights": licences.weights,
+                            "data": f"{licences.data}; and the cases fine-tuned on, whose terms are their owner's"},
+        **changes}
+    if classes.new:
+        content["loss_arguments.distillation.new_classes"] = list(classes.new)
+        # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
+        content["loss_arguments.marginal_cross_entropy.balanced"] = True
+        content["start_share"] = NEW_ORGANS_START_SHARE
+    return load_recipe(file, [*(f"{key}={json.dumps(value)}" for key, value in content.items()), *overrides])
+
+
+def training_precision(device: torch.device) -> bool | str:
+    """The recipe's `half_precision` that a device trains fastest with."""
+    if device.type == "cpu":
+        return fast_dtype(device) == torch.bfloat16
+    if device.type == "cuda":
+        return True if torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY else "float16"
+    return False
+
+
+def stroke_settings(rates: Sequence[float]) -> dict[str, Any]:
+    """What strokes change, with their classes' draw rates; nothing where there are none.
+
+    The cross entropy is a mean over the labelled voxels of a mini-batch: beside a patch of masks, strokes would not be
+    heard.
+    """
+    return {"loss_arguments.marginal_cross_entropy.draw_rates": list(rates), "batch_size": 1} if rates else {}
+
+
+def shares_to_try(share: float, held: HeldOut) -> list[float]:
+    """The start model's shares in the result that are measured beside the recipe's `share`, which 0 rules out.
+
+    A larger one, which may save a kept organ. Smaller ones only where other patients are measured on: in slabs of those
+    that were trained on, the trained weights look better than they are.
+    """
+    if not share:
+        return []
+    less = [0.0, share / 2] if CASES in held.measured_on.values() else []
+    return [round(value, 3) for value in (*less, (1 + share) / 2)]
+
+
+def budget_settings(budget: Budget, measured: Sequence[TakenCase], changed: Sequence[str],
+                    shares: Sequence[float]) -> dict[str, Any]:
+    """What the budget decides of a recipe. Organs learnt and organs kept decide half each on which weights
+    are the best; those that would not be selected come last."""
+    return {"steps": budget.steps, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
+            "checkpoint_every": max(10, min(100, budget.steps // 10)), "workers": budget.workers,
+            "validation.groups": sorted({case.group for case in measured}), "validation.every": budget.every,
+            "validation.patience": 2, "validation.half": list(changed), "validation.tolerated_loss": LOSS_TOLERATED,
+            "validation.start_shares": list(shares)}
