@@ -103,7 +103,7 @@ class BeforeAfter:
         text = comparison.runs[self._which].told(outcome.message)
         try:
             if outcome.state == "done":
-                text = comparison.show()
+                text = comparison.show(self._panel.parameters.segmentation)
         except ResultError as error:
             text = str(error)
         finally:

@@ -13,8 +13,8 @@ from PartialOrganSegLib.organs import BACKGROUND
 from .review_counts import labelmap
 from .review_logic import accepted_organs
 from .scribble_counts import count_strokes
-from .scribble_states import result_of
 from .scribble_strokes import find_strokes, stroke_segments
+from .segmentation_result import find_results
 
 FULL, PARTIAL, SCRIBBLE, UNLABELLED = "full", "partial", "scribble", "unlabelled"  # as in a manifest
 # attributes of a CT: "yes" or "no" once the user has decided
@@ -59,6 +59,16 @@ def label_space_names(model: Iterable[str], cases: Iterable[SceneCase]) -> list[
     return list(dict.fromkeys([*model, *(organ for case in cases for organ in case.organs)]))
 
 
+def labels_of(volume: slicer.vtkMRMLScalarVolumeNode,
+              chosen: slicer.vtkMRMLSegmentationNode | None) -> slicer.vtkMRMLSegmentationNode | None:
+    """Of the segmentations of a CT the one whose organs are labels: the `chosen` one, or the latest, that has any.
+
+    A newer segmentation in which nothing was checked yet hides no label: a CT is segmented again to see a new model.
+    """
+    labelled = [node for node in find_results(volume) if accepted_organs(node)]
+    return chosen if chosen in labelled else labelled[-1] if labelled else None
+
+
 class CaseList:
     """Looks at the scene. Strokes are counted anew only where they changed, so looking is cheap."""
 
@@ -72,11 +82,11 @@ class CaseList:
                 and volume.GetImageData() is not None and min(volume.GetImageData().GetDimensions()) > 1]
 
     def _case(self, volume: slicer.vtkMRMLScalarVolumeNode, chosen: slicer.vtkMRMLSegmentationNode | None) -> SceneCase:
-        result, strokes = result_of(volume, chosen), find_strokes(volume)
+        result, strokes = labels_of(volume, chosen), find_strokes(volume)
         accepted = tuple(accepted_organs(result)) if result else ()
         drawn = self._strokes_drawn(strokes, volume) if strokes else ()
         decided = volume.GetAttribute(_INCLUDED)
-        return SceneCase(volume.GetID(), volume.GetName(), result.GetID() if accepted else "", accepted,
+        return SceneCase(volume.GetID(), volume.GetName(), result.GetID() if result else "", accepted,
                          strokes.GetID() if drawn else "", drawn,
                          decided == "yes" if decided else bool(accepted or drawn),
                          volume.GetAttribute(_MEASURED) == "yes")

@@ -99,6 +99,12 @@ def test_figures_are_those_of_the_two_results(comparison):
     assert comparison.course.said.endswith(f"; Dice of the two {shift_dice(2):.3f}")
 
 
+def test_accepted_organs_count_though_the_ct_was_segmented_again(comparison):
+    comparison.panel.parameters.segmentation = add_result(comparison.volume)
+    comparison.run()
+    assert f"Dice with the accepted one {shift_dice(3):.3f}" in comparison.course.said
+
+
 def test_an_organ_that_the_start_model_lacks(comparison):
     comparison.ui.compareButton.click()
     end_segment(comparison.course.process, organs=("liver",))

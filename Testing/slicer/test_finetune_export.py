@@ -94,6 +94,23 @@ def test_kinds_are_derived_from_review_and_strokes():
     assert cases["full"].kind([*WORD16.names, "aorta"]) == PARTIAL
 
 
+def test_a_newer_segmentation_hides_no_accepted_organ(tmp_path):
+    volume = add_ct()
+    first = add_result(volume)
+    accept(first, "liver")
+    accept(first, "rectum", state=ABSENT)
+    newer = add_result(volume, array=np.roll(phantom()[1], 3, axis=2))
+    for chosen in (None, first, newer, add_result(add_ct("other"))):
+        case = CaseList().look(chosen)[0]
+        assert case.accepted == ("liver", "rectum")
+        assert case.segmentation_id == first.GetID()
+    table, array, *_ = codes(write_cases([case], WORD16.names, tmp_path))
+    assert np.array_equal(certain(table, array, LIVER), phantom()[1] == LIVER)
+    accept(newer, "spleen")
+    assert [CaseList().look(chosen)[0].accepted for chosen in (None, first, newer)] == [
+        ("spleen",), ("liver", "rectum"), ("spleen",)]
+
+
 def test_a_decision_of_the_user_stays_with_the_ct():
     volume = add_ct()
     include(volume.GetID(), True)
