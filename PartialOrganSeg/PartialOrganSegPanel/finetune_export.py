@@ -53,6 +53,11 @@ def write_cases(cases: Sequence[SceneCase], model: Sequence[str], run: Path,
         os.replace(staging, run / DATA)
     finally:  # also when the work is cancelled between two steps
         shutil.rmtree(staging, ignore_errors=True)
+    return manifest_of(run)
+
+
+def manifest_of(run: Path) -> Path:
+    """Where a run's manifest lies."""
     return run / DATA / MANIFEST
 
 

@@ -14,7 +14,7 @@ from PartialOrganSegLib.organs import WORD16
 from . import finetune_run as runs
 from .finetune_before_after import BeforeAfter
 from .finetune_cases import CaseList, SceneCase, include, label_space_names, measure
-from .finetune_export import case_names, write_cases
+from .finetune_export import case_names, manifest_of, write_cases
 from .finetune_plots import Curves, PlotView, draw
 from .finetune_tables import CT, fill_cases, fill_dice, prepare_cases, prepare_dice, ticked
 from .finetune_texts import expected_text, result_text, summary, why_not_start
@@ -59,8 +59,10 @@ class FineTuneSection(Section):
     # --- moments of the section
 
     def bound(self) -> None:
-        self.strip.clear()
-        self._expected = ""
+        if self._run is not None:  # a scene was imported: its own run must not take the place of the one that works
+            self.panel.parameters.finetune.run = str(self._run)
+        elif self.panel.job is None:  # else a comparison or an installation goes on and is shown
+            self.strip.clear()
 
     def refresh(self) -> None:
         if self.ui.finetuneCollapsible.collapsed:  # looking at all CTs after every change would cost for nothing
@@ -85,7 +87,7 @@ class FineTuneSection(Section):
 
     def closing(self) -> None:
         self._before_after.closing()
-        run, self._run = self._run, None
+        run, self._run, self._expected = self._run, None, ""
         if run is not None:
             runs.forget_unplanned(run)
         self._plots.hide()
@@ -222,16 +224,16 @@ class FineTuneSection(Section):
         self.strip.started(_("Writing the CTs ..."))
         cases = self._included
         names = [name for case, name in zip(cases, case_names(cases), strict=True) if case.measured and case.labelled]
+        arguments = runs.start_arguments(settings, manifest_of(self._run), self._run, names)
         self.panel.run_steps(write_cases(cases, self._organs(), self._run, self._written), self.strip.progress,
-                             lambda manifest, outcome: self._cases_written(manifest, names, outcome))
+                             lambda _manifest, outcome: self._cases_written(arguments, outcome))
 
-    def _cases_written(self, manifest: Path | None, measured: list[str], outcome: Outcome) -> None:
+    def _cases_written(self, arguments: list[str], outcome: Outcome) -> None:
         if outcome.state != "done":
             self._arguments = []
             self._ended(outcome)
             return
-        settings = self.panel.parameters.finetune
-        self._launch(self._run, runs.start_arguments(settings, manifest, self._run, measured))
+        self._launch(self._run, arguments)
 
     def _resume(self) -> None:
         self._launch(self._latest, runs.resume_arguments(self._latest, self.panel.parameters.finetune.device))

@@ -35,7 +35,8 @@ class SegmentSection(Section):
         self.ui.modelBox.connect("activated(int)", self._model_chosen)
 
     def bound(self) -> None:
-        self.strip.clear()
+        if self._run is None:  # a run outlives the import of a scene
+            self.strip.clear()
         self.models_changed()
 
     def models_changed(self) -> None:

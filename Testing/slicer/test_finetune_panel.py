@@ -1,5 +1,8 @@
 """Section Fine-tune: what it offers, nodes and scenes that come and go, and the new model."""
 
+import json
+
+import pytest
 import qt
 import slicer
 from doubles import FakeInstaller
@@ -153,6 +156,55 @@ def test_scene_closed_during_a_run(course, scene):
     course.services.dialogs.folder = run  # its folder stays: it can be resumed
     course.ui.folderButton.click()
     assert course.ui.resumeButton.enabled
+
+
+def imported(scene, folder, **settings):
+    """A scene file with these settings of section Fine-tune."""
+    node = slicer.mrmlScene.GetSingletonNode("PartialOrganSeg", "vtkMRMLScriptedModuleNode")
+    before = {name: node.GetParameter(f"finetune.{name}") for name in settings}
+    for name, value in settings.items():
+        node.SetParameter(f"finetune.{name}", json.dumps(value))
+    assert slicer.util.saveScene(str(folder / "other.mrb"))
+    for name, value in before.items():
+        node.SetParameter(f"finetune.{name}", value)
+    return str(folder / "other.mrb")
+
+
+@pytest.mark.parametrize("end", ["done", "failed"])
+def test_a_scene_imported_during_a_run_does_not_take_its_place(course, scene, tmp_path, end):
+    course.add_case()
+    other = imported(scene, tmp_path, run=str(tmp_path), minutes=7.0)
+    course.start()
+    run = course.run
+    course.plan()
+    course.process.say("progress", stage="training", done=3, total=40, eta_s=75.2)
+    slicer.util.loadScene(other)
+    assert course.settings.minutes == 7  # it was imported
+    assert course.run == run
+    assert course.section.strip.bar.visible
+    assert course.said == "training: 3 of 40, 1 min 15 s left"
+    assert "1.5 min" in course.ui.runLabel.text
+    if end == "done":
+        course.finish()
+        assert course.ui.diceTable.rowCount == 2
+        assert course.ui.useButton.enabled
+    else:
+        course.process.end(1)
+        assert course.ui.resumeButton.enabled
+    assert course.run == run
+    assert course.ui.folderEdit.text == str(run)
+
+
+def test_a_scene_imported_while_cts_are_written_changes_no_setting(course, scene, tmp_path):
+    course.add_case()
+    course.settings.minutes = 2.0
+    other = imported(scene, tmp_path, run=str(tmp_path), minutes=7.0)
+    course.ui.startButton.click()
+    slicer.util.loadScene(other)
+    course.write()
+    assert course.option("--minutes") == "2"
+    assert course.option("-o") == str(course.run)
+    assert course.run != tmp_path
 
 
 def test_scene_closed_before_the_run_began_to_learn(course, scene):
