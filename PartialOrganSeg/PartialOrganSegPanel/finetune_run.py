@@ -68,6 +68,14 @@ def read_result(run: Path | None) -> RunResult | None:
         return None
 
 
+def read_doubts(run: Path) -> list[str]:
+    """What was told of the cases before a run began to learn; a run that goes on does not say it again."""
+    try:
+        return [str(line) for line in json.loads((run / PLAN).read_text(encoding="utf-8")).get("said", [])]
+    except (OSError, ValueError, TypeError, AttributeError):
+        return []
+
+
 def read_log(run: Path) -> list[dict[str, Any]]:
     """The figures of an interrupted run; a line that was cut off is left out."""
     try:

@@ -42,7 +42,8 @@ class FineTuneSection(Section):
         self._curves, self._plots = Curves(), PlotView()
         self._cases: list[SceneCase] = []
         self._models: dict[str, ModelCard] = {}
-        self._expected = ""
+        self._expected = ""  # what the run that works will do
+        self._warned: list[str] = []  # what the run warned of
         self.strip = ProgressStrip(self.ui.finetuneProgress, self.panel.services.dialogs)
         self._before_after = BeforeAfter(self.panel, self.ui, self.strip)
         prepare_cases(self.ui.caseTable)
@@ -87,7 +88,7 @@ class FineTuneSection(Section):
 
     def closing(self) -> None:
         self._before_after.closing()
-        run, self._run, self._expected = self._run, None, ""
+        run, self._run = self._run, None
         if run is not None:
             runs.forget_unplanned(run)
         self._plots.hide()
@@ -126,8 +127,12 @@ class FineTuneSection(Section):
         result = runs.read_result(self._latest) if self._run is None else None
         fill_dice(self.ui.diceTable, result.rows if result else ())
         self.ui.diceTable.setVisible(bool(result and result.rows))
-        self.ui.runLabel.text = result_text(result) if result else self._expected
+        self.ui.runLabel.text = result_text(result) if result else self._running_text()
         self.ui.runLabel.setVisible(bool(self.ui.runLabel.text))
+
+    def _running_text(self) -> str:
+        """What is known of the run that works: once it has ended, the strip tells the warnings."""
+        return "\n".join(filter(None, [self._expected, *self._warned])) if self._run is not None else ""
 
     def _offer_buttons(self) -> None:
         working = self._run is not None
@@ -191,7 +196,6 @@ class FineTuneSection(Section):
             settings.folder, settings.run = str(folder), ""
         else:
             settings.folder, settings.run = str(folder.parent), str(folder)
-        self._expected = ""
         self.strip.clear()
         self.panel.refresh()
 
@@ -220,7 +224,7 @@ class FineTuneSection(Section):
         except OSError as error:
             self.strip.say(str(error))
             return
-        settings.run, self._expected = str(self._run), ""
+        settings.run, self._expected, self._warned = str(self._run), "", []
         self.strip.started(_("Writing the CTs ..."))
         cases = self._included
         names = [name for case, name in zip(cases, case_names(cases), strict=True) if case.measured and case.labelled]
@@ -239,12 +243,12 @@ class FineTuneSection(Section):
         self._launch(self._latest, runs.resume_arguments(self._latest, self.panel.parameters.finetune.device))
 
     def _launch(self, run: Path, arguments: list[str]) -> None:
-        self._run, self._arguments, self._expected = run, arguments, ""
+        self._run, self._arguments, self._expected, self._warned = run, arguments, "", runs.read_doubts(run)
         self._curves = Curves(runs.read_log(run))
         self._draw()
         self.strip.started(_("Starting ..."))
         self._show_plot()
-        self.panel.run(arguments, self.strip.progress, self._figures, self._ended)
+        self.panel.run(arguments, self.strip.progress, self._figures, self._ended, self._warning)
 
     def _figures(self, event: dict[str, Any]) -> None:
         if "expected_minutes" in event:
@@ -252,6 +256,11 @@ class FineTuneSection(Section):
             self._show_result()
         elif self._curves.add(event):
             self._draw()
+
+    def _warning(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.append(message)
+            self._show_result()
 
     def _draw(self) -> None:
         card = self._models.get(self.panel.parameters.finetune.model)
@@ -266,7 +275,7 @@ class FineTuneSection(Section):
             if self.panel.services.dialogs.ask(_("Is this a CT?"), question, choices) == "force":
                 self._launch(run, [*self._arguments, FORCE])
                 return
-        lines = [outcome.message, *outcome.warnings]
+        lines = [outcome.message, *self._warned]
         if outcome.state == "done":
             lines[0] = _("Done.")
         elif runs.state(run) == runs.STARTED:
@@ -274,7 +283,6 @@ class FineTuneSection(Section):
         else:
             runs.forget_unplanned(run)
             self.panel.parameters.finetune.run = ""
-        self._expected = ""
         if outcome.state == "done" and self.panel.parameters.compareVolume is None:
             others = [case for case in self._cases if not case.included or case.measured] or self._cases
             if others:
