@@ -1,8 +1,13 @@
 """Section Fine-tune: doubts about the cases are told while there is time to do something about them."""
 
+import io
 import json
+import sys
 
 import pytest
+
+from PartialOrganSegLib.events import JsonReporter
+from PartialOrganSegLib.training.logbook import Logbook
 
 DOUBT = "CT: spleen is labelled in a single slice (12 voxels); expect little of it"
 
@@ -58,3 +63,18 @@ def test_a_plan_without_doubts(course, plan):
     (course.run / "plan.json").write_text(plan)
     course.ui.resumeButton.click()
     assert course.ui.runLabel.text == ""
+
+
+def test_what_only_helps_at_a_terminal_is_not_told(course, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    lines = io.StringIO()
+    log = Logbook(tmp_path, 0, JsonReporter(lines))
+    log.write({"step": 1, "loss": 2.0})
+    log.time(100.0, 50.0)
+    log.close()
+    course.add_case()
+    course.start()
+    for line in lines.getvalue().splitlines():
+        course.process.on_line(line)
+    course.finish()
+    assert course.said == "Done."
