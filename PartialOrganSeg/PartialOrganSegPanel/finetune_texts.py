@@ -47,7 +47,7 @@ def why_not_start(cases: Sequence[SceneCase], settings: FineTuneParameters, mode
         return _("No model is installed.")
     if settings.recipe.strip() and not Path(settings.recipe.strip()).is_file():
         return _("Recipe: there is no such file.")
-    return replay_reason(settings.replay.strip()) or name_reason(settings.name.strip())
+    return replay_reason(settings.replay.strip()) or name_reason(settings.name.strip(), settings.model)
 
 
 def result_text(result: RunResult) -> str:

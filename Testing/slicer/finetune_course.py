@@ -13,6 +13,8 @@ from scenes import add_ct, add_result
 from section_user import SectionUser
 from start_models import write_model
 
+from PartialOrganSegLib.models.checksums import sha256
+
 RESULT = {"selected": "finetuned", "reason": "no kept organ lost more than 0.02; organs to be learnt: mean +0.100",
           "dice": {"liver": {"group": "kept", "before": 0.9, "after": 0.89, "measured_on": "phantoms"},
                    "spleen": {"group": "changed", "before": 0.5, "after": 0.6, "measured_on": "left-out slabs"}},
@@ -61,7 +63,9 @@ class Course(SectionUser):
         """The command ends well."""
         self.plan()
         write_model(self.run / "model", "small-finetuned")
-        facts = RESULT | {"start": str(installed_models()["embedded"].folder)} | changes
+        start = installed_models()[self.settings.model].folder
+        lineage = RESULT["lineage"] | {"parent": {"sha256": sha256(start / "configs" / "checksums.json")}}
+        facts = RESULT | {"start": str(start), "lineage": lineage} | changes
         (self.run / "result.json").write_text(json.dumps(facts))
         self.process.say("result", run=str(self.run), **RESULT)
         self.process.end(0)

@@ -36,6 +36,13 @@ def test_buttons_tell_why_they_are_disabled(course):
         assert reason in ui.startButton.toolTip
     course.settings.name = "mine-1"
     assert ui.startButton.enabled
+    write_model(user_models() / "mine-1", "mine-1")
+    course.settings.model = "mine-1"
+    for name in ("mine-1", "Mine-1"):
+        course.settings.name = name
+        assert "start model" in ui.startButton.toolTip
+    course.settings.model = "embedded"
+    assert ui.startButton.enabled
     course.settings.recipe = "/no/such.yaml"
     assert "no such file" in ui.startButton.toolTip
     course.settings.recipe = ""
