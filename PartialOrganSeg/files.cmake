@@ -19,6 +19,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/job.py
   PartialOrganSegPanel/leash.py
   PartialOrganSegPanel/models.py
+  PartialOrganSegPanel/models_chosen.py
   PartialOrganSegPanel/models_install.py
   PartialOrganSegPanel/models_licence.py
   PartialOrganSegPanel/models_remove.py
@@ -56,6 +57,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/segment_voxels.py
   PartialOrganSegPanel/segmentation_result.py
   PartialOrganSegPanel/services.py
+  PartialOrganSegPanel/settings.py
   PartialOrganSegPanel/setup_section.py
   PartialOrganSegPanel/steps.py
   PartialOrganSegPanel/subject_hierarchy.py

@@ -20,6 +20,7 @@ from .finetune_tables import CT, fill_cases, fill_dice, prepare_cases, prepare_d
 from .finetune_texts import expected_text, result_text, summary, why_not_start
 from .job import Outcome
 from .models import ModelCard, installed_models
+from .models_chosen import choose_model
 from .models_install import Installation
 from .models_licence import may_use
 from .parameters import Plot
@@ -144,7 +145,8 @@ class FineTuneSection(Section):
                                 "the background"))
         offer(self.ui.resumeButton, self._why_not_resume(), _("Goes on with the run in the run folder"))
         offer(self.ui.useButton, self._why_not_use(),
-              _("Installs the new model and chooses it in section Segment"))
+              _("Installs the new model and chooses it in section Segment, also in new scenes, and to start the next "
+                "run from"))
         offer(self.ui.recipeButton, self.panel.busy, _("Chooses a recipe file"))
         offer(self.ui.replayButton, self.panel.busy, _("Chooses a manifest of cases to replay"))
         offer(self.ui.folderButton, self.panel.busy,
@@ -304,4 +306,5 @@ class FineTuneSection(Section):
 
     def _used(self, name: str) -> None:
         if name:
-            self.panel.parameters.segment.model = name
+            choose_model(self.panel.parameters, name)
+            self.panel.parameters.finetune.model = name

@@ -244,6 +244,7 @@ def test_use_this_model_installs_and_selects_it(course):
     assert course.panel.parameters.segment.model == "small-finetuned"
     assert segment.ui.modelBox.currentText == "small-finetuned"
     assert course.ui.startModelBox.findText("small-finetuned") >= 0
+    assert course.settings.model == course.ui.startModelBox.currentText == "small-finetuned"
     assert course.said == "Installed: small-finetuned 1.0."
 
 
