@@ -51,6 +51,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scribble_view.py
   PartialOrganSegPanel/section.py
   PartialOrganSegPanel/sections.py
+  PartialOrganSegPanel/segment_dice.py
   PartialOrganSegPanel/segment_logic.py
   PartialOrganSegPanel/segment_section.py
   PartialOrganSegPanel/segment_table.py

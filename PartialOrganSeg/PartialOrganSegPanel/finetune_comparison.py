@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from .finetune_cases import labels_of
 from .finetune_overlays import AFTER, BEFORE, add_overlay, bring_to_front, remove_overlays
 from .models import UNREADABLE, ModelCard, read_card
-from .review_counts import dice
+from .segment_dice import SegmentDice
 from .segment_logic import SegmentRun
 from .segment_table import ACCEPTED, row
 from .segmentation_result import ResultError, read_result
@@ -61,10 +61,12 @@ class Comparison:
         bring_to_front(volume, self.organs)
         lines = [_("{ct}: before in thin white lines, after in thick coloured ones.").format(ct=volume.GetName())]
         labels = labels_of(volume, chosen) if self.runs[BEFORE].ct.follows_volume else None
-        return "\n".join(lines + [self._figures(organ, found, _accepted(labels, organ)) for organ in self.organs])
+        counts = SegmentDice()
+        return "\n".join(lines + [self._figures(organ, found, _accepted(labels, organ), counts)
+                                  for organ in self.organs])
 
-    def _figures(self, organ: str, found: Mapping[str, slicer.vtkSegmentation],
-                 label: slicer.vtkSegment | None) -> str:
+    def _figures(self, organ: str, found: Mapping[str, slicer.vtkSegmentation], label: slicer.vtkSegment | None,
+                 counts: SegmentDice) -> str:
         """`spleen: 182 ml, then 214 ml; Dice with the accepted one 0.812, then 0.901` of what is known."""
         ml = {which: next((report["volume_ml"] for report in run.result["organs"] if report["organ"] == organ), None)
               for which, run in self.runs.items()}
@@ -74,8 +76,10 @@ class Comparison:
         before, after = (found[which].GetSegment(organ) for which in (BEFORE, AFTER))
         if label and before and after:
             return text + _("; Dice with the accepted one {before}, then {after}").format(
-                before=_dice_text(label, before), after=_dice_text(label, after))
-        return text + (_("; Dice of the two {dice}").format(dice=_dice_text(before, after)) if before and after else "")
+                before=_dice_text(counts.dice(label, before)), after=_dice_text(counts.dice(label, after)))
+        if before and after:
+            return text + _("; Dice of the two {dice}").format(dice=_dice_text(counts.dice(before, after)))
+        return text
 
     def clean_up(self) -> None:
         """Removes the scratch folder."""
@@ -95,6 +99,5 @@ def _accepted(labels: slicer.vtkMRMLSegmentationNode | None, organ: str) -> slic
     return labels.GetSegmentation().GetSegment(found.segment_id) if found and found.state == ACCEPTED else None
 
 
-def _dice_text(segment: slicer.vtkSegment, other: slicer.vtkSegment) -> str:
-    value = dice(segment, other)
+def _dice_text(value: float | None) -> str:
     return _("undefined") if value is None else f"{value:.3f}"
