@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Generator, Sequence
@@ -15,6 +14,7 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.atomic import put_in_place
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.organs import BACKGROUND, LABEL_SPACES
 
@@ -50,7 +50,7 @@ def write_cases(cases: Sequence[SceneCase], model: Sequence[str], run: Path,
         manifest = {"label_space": known, "datasets": [{"name": "scene", "cases": entries}]}
         text = json.dumps(manifest, indent=2, ensure_ascii=False)  # JSON is YAML, and Slicer has no YAML writer
         (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        os.replace(staging, run / DATA)
+        put_in_place(staging, run / DATA)
     finally:  # also when the work is cancelled between two steps
         shutil.rmtree(staging, ignore_errors=True)
     return manifest_of(run)
