@@ -231,6 +231,8 @@ def test_names_with_blanks_other_letters_and_twice(tmp_path):
     names = [case.name for case in manifest.cases]
     assert names == ["Müller_ Jörg 3", "Müller_ Jörg 3 2", "腹部_CT_nii", "müller_ jörg 3 3", "case"]
     assert all(case.image.is_file() and case.label.is_file() for case in manifest.cases)
+    assert [(case.image.name, case.label.name) for case in manifest.cases] == [
+        (f"case_{number}.nrrd", f"case_{number}_labels.nrrd") for number in range(1, 6)]
     check_manifest(manifest)
 
 
