@@ -7,6 +7,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/dialogs.py
   PartialOrganSegPanel/finetune_before_after.py
   PartialOrganSegPanel/finetune_cases.py
+  PartialOrganSegPanel/finetune_choices.py
   PartialOrganSegPanel/finetune_comparison.py
   PartialOrganSegPanel/finetune_export.py
   PartialOrganSegPanel/finetune_overlays.py

@@ -14,6 +14,7 @@ from PartialOrganSegLib.organs import WORD16
 from . import finetune_run as runs
 from .finetune_before_after import BeforeAfter
 from .finetune_cases import CaseList, SceneCase, include, label_space_names, measure
+from .finetune_choices import Choices
 from .finetune_export import case_names, manifest_of, write_cases
 from .finetune_plots import Curves, PlotView, draw
 from .finetune_tables import CT, fill_cases, fill_dice, prepare_cases, prepare_dice, ticked
@@ -47,15 +48,14 @@ class FineTuneSection(Section):
         self._warned: list[str] = []  # what the run warned of
         self.strip = ProgressStrip(self.ui.finetuneProgress, self.panel.services.dialogs)
         self._before_after = BeforeAfter(self.panel, self.ui, self.strip)
+        self._choices = Choices(self.panel, self.ui, self.strip)
         prepare_cases(self.ui.caseTable)
         prepare_dice(self.ui.diceTable)
         self.ui.caseTable.connect("itemChanged(QTableWidgetItem*)", self._ticked)
         self.ui.startModelBox.connect("activated(int)", self._model_chosen)
         self.ui.plotBox.connect("activated(int)", self._plot_chosen)
         self.ui.finetuneCollapsible.connect("contentsCollapsed(bool)", self._folded)
-        for name, action in (("start", self._start_or_cancel), ("resume", self._resume), ("use", self._use),
-                             ("recipe", self._choose_recipe), ("replay", self._choose_replay),
-                             ("folder", self._choose_folder)):
+        for name, action in (("start", self._start_or_cancel), ("resume", self._resume), ("use", self._use)):
             getattr(self.ui, f"{name}Button").connect("clicked()", action)
 
     # --- moments of the section
@@ -82,6 +82,7 @@ class FineTuneSection(Section):
             getattr(self.ui, name).enabled = self._run is None
         self._show_result()
         self._offer_buttons()
+        self._choices.refresh()
         self._before_after.refresh(self._latest)
 
     def node_removed(self, _node: slicer.vtkMRMLNode) -> None:
@@ -147,10 +148,6 @@ class FineTuneSection(Section):
         offer(self.ui.useButton, self._why_not_use(),
               _("Installs the new model and chooses it in section Segment, also in new scenes, and to start the next "
                 "run from"))
-        offer(self.ui.recipeButton, self.panel.busy, _("Chooses a recipe file"))
-        offer(self.ui.replayButton, self.panel.busy, _("Chooses a manifest of cases to replay"))
-        offer(self.ui.folderButton, self.panel.busy,
-              _("Chooses where new runs lie, or an earlier run to resume or to use"))
 
     def _why_not_resume(self) -> str:
         if self._run is not None:
@@ -178,28 +175,6 @@ class FineTuneSection(Section):
 
     def _model_chosen(self, index: int) -> None:
         self.panel.parameters.finetune.model = self.ui.startModelBox.itemText(index)
-
-    def _choose_recipe(self) -> None:
-        path = self.panel.services.dialogs.choose_file(_("Recipe"), _("Recipes (*.yaml *.yml)"))
-        if path is not None:
-            self.panel.parameters.finetune.recipe = str(path)
-
-    def _choose_replay(self) -> None:
-        path = self.panel.services.dialogs.choose_file(_("Cases to replay"), _("Manifests (*.yaml *.yml)"))
-        if path is not None:
-            self.panel.parameters.finetune.replay = str(path)
-
-    def _choose_folder(self) -> None:
-        folder = self.panel.services.dialogs.choose_folder(_("Folder for runs, or a run"))
-        if folder is None:
-            return
-        settings = self.panel.parameters.finetune
-        if runs.state(folder) == runs.NEW:
-            settings.folder, settings.run = str(folder), ""
-        else:
-            settings.folder, settings.run = str(folder.parent), str(folder)
-        self.strip.clear()
-        self.panel.refresh()
 
     def _plot_chosen(self, _index: int) -> None:
         self._show_plot()
