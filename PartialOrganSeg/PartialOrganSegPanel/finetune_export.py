@@ -61,6 +61,20 @@ def manifest_of(run: Path) -> Path:
     return run / DATA / MANIFEST
 
 
+def with_names(message: str, run: Path) -> str:
+    """A message of the command with the CTs' names in place of the paths of their files. A run that was started
+    elsewhere has no manifest of ours: its messages stay as they are."""
+    try:
+        cases = json.loads(manifest_of(run).read_text(encoding="utf-8"))["datasets"][0]["cases"]
+        names = {run / DATA / case["image"]: case["name"] for case in cases}
+    except (OSError, ValueError, LookupError, TypeError):
+        return message
+    for path, name in names.items():
+        for text in (str(path), str(path.resolve())):
+            message = message.replace(f"{name}: {text}", name).replace(text, name)
+    return message
+
+
 def case_names(cases: Sequence[SceneCase]) -> list[str]:
     """What the cases are called in the manifest."""
     return file_names([case.name for case in cases])

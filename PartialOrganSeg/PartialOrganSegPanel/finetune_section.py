@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from . import finetune_run as runs
 from .finetune_before_after import BeforeAfter
 from .finetune_cases import CaseList, SceneCase, include, label_space_names, measure
 from .finetune_choices import Choices
-from .finetune_export import case_names, manifest_of, write_cases
+from .finetune_export import case_names, manifest_of, with_names, write_cases
 from .finetune_plots import Curves, PlotView, draw
 from .finetune_tables import CT, fill_cases, fill_dice, prepare_cases, prepare_dice, ticked
 from .finetune_texts import expected_text, result_text, summary, why_not_start
@@ -220,7 +221,9 @@ class FineTuneSection(Section):
         self._launch(self._latest, runs.resume_arguments(self._latest, self.panel.parameters.finetune.device))
 
     def _launch(self, run: Path, arguments: list[str]) -> None:
-        self._run, self._arguments, self._expected, self._warned = run, arguments, "", runs.read_doubts(run)
+        self._run, self._arguments, self._expected, self._warned = run, arguments, "", []
+        for doubt in runs.read_doubts(run):
+            self._warning(doubt)
         self._curves = Curves(runs.read_log(run))
         self._draw()
         self.strip.started(_("Starting ..."))
@@ -235,6 +238,7 @@ class FineTuneSection(Section):
             self._draw()
 
     def _warning(self, message: str) -> None:
+        message = with_names(message, self._run)
         if message not in self._warned:
             self._warned.append(message)
             self._show_result()
@@ -246,6 +250,8 @@ class FineTuneSection(Section):
 
     def _ended(self, outcome: Outcome) -> None:
         run, self._run = self._run, None
+        self.panel.parameters.finetune.run = str(run)  # whatever took its place meanwhile
+        outcome = replace(outcome, message=with_names(outcome.message, run))
         if outcome.state == "failed" and FORCE in outcome.message and FORCE not in self._arguments:
             question = outcome.message.split(f"; {FORCE}")[0]
             choices = [("force", _("Learn from it all the same"))]

@@ -54,20 +54,21 @@ class Course(SectionUser):
         while isinstance(self.panel.job, Steps):
             slicer.app.processEvents()
 
-    def plan(self):
+    def plan(self, run=None):
         """The command has prepared the run and begins to learn."""
-        (self.run / "plan.json").write_text("{}")
+        ((run or self.run) / "plan.json").write_text("{}")
         self.process.say("metric", steps=40, expected_minutes=1.5, changed="spleen")
 
-    def finish(self, **changes):
-        """The command ends well."""
-        self.plan()
-        write_model(self.run / "model", "small-finetuned")
+    def finish(self, run=None, **changes):
+        """The command ends well; `run` is its folder where the settings do not say so."""
+        run = run or self.run
+        self.plan(run)
+        write_model(run / "model", "small-finetuned")
         start = installed_models()[self.settings.model].folder
         lineage = RESULT["lineage"] | {"parent": {"sha256": sha256(start / "configs" / "checksums.json")}}
         facts = RESULT | {"start": str(start), "lineage": lineage} | changes
-        (self.run / "result.json").write_text(json.dumps(facts))
-        self.process.say("result", run=str(self.run), **RESULT)
+        (run / "result.json").write_text(json.dumps(facts))
+        self.process.say("result", run=str(run), **RESULT)
         self.process.end(0)
 
 

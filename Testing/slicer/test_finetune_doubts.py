@@ -53,6 +53,29 @@ def test_doubts_are_told_again_by_a_run_that_goes_on(course):
     assert course.ui.runLabel.text == ""
 
 
+def test_a_ct_is_told_by_its_name(course):
+    course.services.dialogs.answers = [None]
+    course.add_case("Müller, Jörg")
+    course.start()
+    path = course.run / "data" / "case_1.nrrd"
+    course.process.say("warning", message=f"{path}: the header gives two different positions")
+    assert course.ui.runLabel.text == "Müller_ Jörg: the header gives two different positions"
+    course.process.say("error", message=f"Müller_ Jörg: {path}: expected a CT in HU, found 8-bit grey values; --force")
+    course.process.end(1)
+    assert course.services.dialogs.asked[0][1] == "Müller_ Jörg: expected a CT in HU, found 8-bit grey values"
+    assert str(path) not in course.said
+
+
+@pytest.mark.parametrize("manifest", ["datasets: []", "{}", '{"datasets": []}', "[]"])
+def test_a_run_that_was_started_elsewhere(course, manifest):
+    course.add_case()
+    course.start()
+    (course.run / "data" / "manifest.yaml").write_text(manifest)
+    course.process.say("warning", message=DOUBT)
+    course.finish()
+    assert course.said == f"Done.\n{DOUBT}"
+
+
 @pytest.mark.parametrize("plan", ["", "[]", '{"said": 3}'])
 def test_a_plan_without_doubts(course, plan):
     course.add_case()

@@ -10,8 +10,8 @@ from finetune_course import Course, column, tables
 from PartialOrganSegPanel.finetune_plots import LOSS
 from PartialOrganSegPanel.finetune_run import new_run_folder
 from PartialOrganSegPanel.parameters import Plot
-from PartialOrganSegPanel.segment_table import row, set_state
-from scenes import add_ct
+from PartialOrganSegPanel.segment_table import ACCEPTED, row, set_state
+from scenes import add_ct, add_result
 from start_models import write_model
 
 from PartialOrganSegLib.models.folders import user_models
@@ -86,6 +86,18 @@ def test_the_list_follows_review_and_renaming(course):
     add_ct("second")
     assert table.item(1, 1).text() == "unlabelled"
     assert table.item(1, 0).checkState() == qt.Qt.Unchecked
+
+
+def test_of_several_segmentations_the_list_names_the_one_that_counts(course):
+    volume, first = course.add_case("CT", "liver", "spleen")
+    newer = add_result(volume)
+    course.panel.refresh()
+    assert course.ui.caseTable.item(0, 1).text() == "partial: liver, spleen"
+    set_state(newer, row(newer, "pancreas").segment_id, ACCEPTED)
+    course.panel.parameters.segmentation = newer
+    assert course.ui.caseTable.item(0, 1).text() == f"partial: pancreas; accepted in {newer.GetName()}"
+    course.panel.parameters.segmentation = first
+    assert course.ui.caseTable.item(0, 1).text() == f"partial: liver, spleen; accepted in {first.GetName()}"
 
 
 def test_ticks_come_back_with_the_scene(make_panel, tmp_path, scene):
@@ -191,8 +203,9 @@ def test_a_scene_imported_during_a_run_does_not_take_its_place(course, scene, tm
     assert course.section.strip.bar.visible
     assert course.said == "training: 3 of 40, 1 min 15 s left"
     assert "1.5 min" in course.ui.runLabel.text
+    course.settings.run = ""  # as a scene view does that is restored
     if end == "done":
-        course.finish()
+        course.finish(run)
         assert course.ui.diceTable.rowCount == 2
         assert course.ui.useButton.enabled
     else:
