@@ -286,6 +286,9 @@ class FineTuneSection(Section):
         Installation(self.panel, self.strip, self._used).start(str(run / runs.MODEL))
 
     def _used(self, name: str) -> None:
+        settings = self.panel.parameters.finetune
         if name:
             choose_model(self.panel.parameters, name)
-            self.panel.parameters.finetune.model = name
+            settings.model = name
+            if settings.name.strip() == name:  # the next model needs another one
+                settings.name = ""

@@ -246,6 +246,7 @@ def test_panel_closed_during_a_run(course):
 
 def test_use_this_model_installs_and_selects_it(course):
     course.add_case()
+    course.settings.name = "small-finetuned"
     course.start()
     course.finish()
     course.ui.useButton.click()
@@ -258,6 +259,8 @@ def test_use_this_model_installs_and_selects_it(course):
     assert segment.ui.modelBox.currentText == "small-finetuned"
     assert course.ui.startModelBox.findText("small-finetuned") >= 0
     assert course.settings.model == course.ui.startModelBox.currentText == "small-finetuned"
+    assert course.settings.name == ""
+    assert course.ui.startButton.enabled
     assert course.said == "Installed: small-finetuned 1.0."
 
 
