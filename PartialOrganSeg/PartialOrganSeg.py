@@ -90,10 +90,16 @@ class PartialOrganSegLogic(ScriptedLoadableModuleLogic):
     """The module's parameter node; the work itself is in PartialOrganSegPanel.segment_logic and its neighbours."""
 
     def getParameterNode(self):
-        """The typed view of the scene's parameter node."""
+        """The typed view of the scene's parameter node. A new one begins with the model that was chosen last."""
+        from PartialOrganSegPanel.models_chosen import begin_with_chosen
         from PartialOrganSegPanel.parameters import Parameters
 
-        return Parameters(super().getParameterNode())
+        node = super().getParameterNode()
+        new = not node.GetParameterCount()
+        parameters = Parameters(node)
+        if new:
+            begin_with_chosen(parameters)
+        return parameters
 
 
 class PartialOrganSegTest(ScriptedLoadableModuleTest):

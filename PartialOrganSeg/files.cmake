@@ -7,6 +7,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/dialogs.py
   PartialOrganSegPanel/finetune_before_after.py
   PartialOrganSegPanel/finetune_cases.py
+  PartialOrganSegPanel/finetune_choices.py
   PartialOrganSegPanel/finetune_comparison.py
   PartialOrganSegPanel/finetune_export.py
   PartialOrganSegPanel/finetune_overlays.py
@@ -19,6 +20,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/job.py
   PartialOrganSegPanel/leash.py
   PartialOrganSegPanel/models.py
+  PartialOrganSegPanel/models_chosen.py
   PartialOrganSegPanel/models_install.py
   PartialOrganSegPanel/models_licence.py
   PartialOrganSegPanel/models_remove.py
@@ -50,12 +52,14 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scribble_view.py
   PartialOrganSegPanel/section.py
   PartialOrganSegPanel/sections.py
+  PartialOrganSegPanel/segment_dice.py
   PartialOrganSegPanel/segment_logic.py
   PartialOrganSegPanel/segment_section.py
   PartialOrganSegPanel/segment_table.py
   PartialOrganSegPanel/segment_voxels.py
   PartialOrganSegPanel/segmentation_result.py
   PartialOrganSegPanel/services.py
+  PartialOrganSegPanel/settings.py
   PartialOrganSegPanel/setup_section.py
   PartialOrganSegPanel/steps.py
   PartialOrganSegPanel/subject_hierarchy.py

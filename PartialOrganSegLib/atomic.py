@@ -4,9 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+# Windows' errors while a virus scanner or OneDrive looks at what was just written: access denied, file in use (twice).
+_IN_USE = (5, 32, 33)
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # seconds, 2.5 in all
+
+
+def put_in_place(source: Path, target: Path) -> None:
+    """Renames a file, replacing `target`, or a folder to a name that is free. Waits while Windows says that it is in
+    use. Raises OSError."""
+    for pause in _PAUSES:
+        try:
+            os.replace(source, target)
+            return
+        except OSError as error:
+            if getattr(error, "winerror", None) not in _IN_USE:
+                raise
+            time.sleep(pause)
+    os.replace(source, target)
 
 
 @contextlib.contextmanager
@@ -21,7 +40,7 @@ def whole_file(target: Path | str) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
-        os.replace(temporary, target)
+        put_in_place(temporary, target)
     finally:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()

@@ -63,11 +63,9 @@ class BeforeAfter:
             return self._panel.busy
         if result is None:
             return _("There is no finished run yet.")
-        if not result.start.is_dir():
-            return _("The start model of this run is no longer there.")
         if volume is None or volume.GetImageData() is None or min(volume.GetImageData().GetDimensions()) < 2:
             return _("Choose the CT to compare on.")
-        return ""
+        return result.why_no_start()
 
     def _compare_or_cancel(self) -> None:
         if self._comparison is not None:
@@ -103,7 +101,7 @@ class BeforeAfter:
         text = comparison.runs[self._which].told(outcome.message)
         try:
             if outcome.state == "done":
-                text = comparison.show()
+                text = comparison.show(self._panel.parameters.segmentation)
         except ResultError as error:
             text = str(error)
         finally:

@@ -13,8 +13,8 @@ from PartialOrganSegLib.organs import BACKGROUND
 from .review_counts import labelmap
 from .review_logic import accepted_organs
 from .scribble_counts import count_strokes
-from .scribble_states import result_of
 from .scribble_strokes import find_strokes, stroke_segments
+from .segmentation_result import find_results
 
 FULL, PARTIAL, SCRIBBLE, UNLABELLED = "full", "partial", "scribble", "unlabelled"  # as in a manifest
 # attributes of a CT: "yes" or "no" once the user has decided
@@ -25,7 +25,8 @@ _INCLUDED, _MEASURED = "PartialOrganSeg.FineTune", "PartialOrganSeg.FineTuneMeas
 class SceneCase:
     """A CT with its accepted organs and what strokes are drawn of (organs, background). Nodes are held by ID.
 
-    `included`: it takes part in a run; `measured`: not to be learnt from, but to measure Dice on.
+    `included`: it takes part in a run; `measured`: not to be learnt from, but to measure Dice on. `accepted_in`: the
+    segmentation's name where others of this CT hold accepted organs, too, which do not count; else empty.
     """
 
     volume_id: str
@@ -36,6 +37,7 @@ class SceneCase:
     drawn: tuple[str, ...]
     included: bool
     measured: bool
+    accepted_in: str = ""
 
     @property
     def labelled(self) -> bool:
@@ -59,6 +61,25 @@ def label_space_names(model: Iterable[str], cases: Iterable[SceneCase]) -> list[
     return list(dict.fromkeys([*model, *(organ for case in cases for organ in case.organs)]))
 
 
+def labels_of(volume: slicer.vtkMRMLScalarVolumeNode,
+              chosen: slicer.vtkMRMLSegmentationNode | None) -> slicer.vtkMRMLSegmentationNode | None:
+    """Of the segmentations of a CT the one whose organs are labels: the `chosen` one, or the latest, that has any.
+
+    A newer segmentation in which nothing was checked yet hides no label: a CT is segmented again to see a new model.
+    """
+    return _that_counts(_labelled_results(volume), chosen)
+
+
+def _labelled_results(volume: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLSegmentationNode]:
+    """The segmentations of a CT that have an organ that is a label, the latest last."""
+    return [node for node in find_results(volume) if accepted_organs(node)]
+
+
+def _that_counts(labelled: Sequence[slicer.vtkMRMLSegmentationNode],
+                 chosen: slicer.vtkMRMLSegmentationNode | None) -> slicer.vtkMRMLSegmentationNode | None:
+    return chosen if chosen in labelled else labelled[-1] if labelled else None
+
+
 class CaseList:
     """Looks at the scene. Strokes are counted anew only where they changed, so looking is cheap."""
 
@@ -72,14 +93,16 @@ class CaseList:
                 and volume.GetImageData() is not None and min(volume.GetImageData().GetDimensions()) > 1]
 
     def _case(self, volume: slicer.vtkMRMLScalarVolumeNode, chosen: slicer.vtkMRMLSegmentationNode | None) -> SceneCase:
-        result, strokes = result_of(volume, chosen), find_strokes(volume)
+        labelled, strokes = _labelled_results(volume), find_strokes(volume)
+        result = _that_counts(labelled, chosen)
         accepted = tuple(accepted_organs(result)) if result else ()
         drawn = self._strokes_drawn(strokes, volume) if strokes else ()
         decided = volume.GetAttribute(_INCLUDED)
-        return SceneCase(volume.GetID(), volume.GetName(), result.GetID() if accepted else "", accepted,
+        return SceneCase(volume.GetID(), volume.GetName(), result.GetID() if result else "", accepted,
                          strokes.GetID() if drawn else "", drawn,
                          decided == "yes" if decided else bool(accepted or drawn),
-                         volume.GetAttribute(_MEASURED) == "yes")
+                         volume.GetAttribute(_MEASURED) == "yes",
+                         result.GetName() if len(labelled) > 1 else "")
 
     def _strokes_drawn(self, strokes: slicer.vtkMRMLSegmentationNode,
                        volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, ...]:

@@ -9,12 +9,12 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
+from .finetune_cases import labels_of
 from .finetune_overlays import AFTER, BEFORE, add_overlay, bring_to_front, remove_overlays
 from .models import UNREADABLE, ModelCard, read_card
-from .review_counts import dice
-from .scribble_states import result_of
+from .segment_dice import SegmentDice
 from .segment_logic import SegmentRun
-from .segment_table import ACCEPTED, rows
+from .segment_table import ACCEPTED, row
 from .segmentation_result import ResultError, read_result
 
 
@@ -41,8 +41,11 @@ class Comparison:
         """None when it was deleted."""
         return slicer.mrmlScene.GetNodeByID(self.runs[BEFORE].volume_id)
 
-    def show(self) -> str:
-        """Replaces the overlays of the scene; returns what a user reads. Raises ResultError, the scene as it was."""
+    def show(self, chosen: slicer.vtkMRMLSegmentationNode | None) -> str:
+        """Replaces the overlays of the scene; returns what a user reads. Raises ResultError, the scene as it was.
+
+        `chosen`: of several segmentations of the CT, the one whose accepted organs count.
+        """
         volume = self.volume
         if volume is None:
             raise ResultError(_("The CT was deleted; its result was dropped."))
@@ -57,30 +60,26 @@ class Comparison:
             add_overlay(which, volume, self.runs[which].ct, segmentation, self.organs)
         bring_to_front(volume, self.organs)
         lines = [_("{ct}: before in thin white lines, after in thick coloured ones.").format(ct=volume.GetName())]
-        return "\n".join(lines + [self._figures(organ, found) for organ in self.organs])
+        labels = labels_of(volume, chosen) if self.runs[BEFORE].ct.follows_volume else None
+        counts = SegmentDice()
+        return "\n".join(lines + [self._figures(organ, found, _accepted(labels, organ), counts)
+                                  for organ in self.organs])
 
-    def _figures(self, organ: str, found: Mapping[str, slicer.vtkSegmentation]) -> str:
+    def _figures(self, organ: str, found: Mapping[str, slicer.vtkSegmentation], label: slicer.vtkSegment | None,
+                 counts: SegmentDice) -> str:
         """`spleen: 182 ml, then 214 ml; Dice with the accepted one 0.812, then 0.901` of what is known."""
         ml = {which: next((report["volume_ml"] for report in run.result["organs"] if report["organ"] == organ), None)
               for which, run in self.runs.items()}
         said = {which: _("unknown to it") if value is None else f"{value:.1f} ml" for which, value in ml.items()}
         text = _("{organ}: {before}, then {after}").format(organ=organ.replace("_", " "), before=said[BEFORE],
                                                            after=said[AFTER])
-        label = self._accepted(organ)
         before, after = (found[which].GetSegment(organ) for which in (BEFORE, AFTER))
         if label and before and after:
             return text + _("; Dice with the accepted one {before}, then {after}").format(
-                before=_dice_text(label, before), after=_dice_text(label, after))
-        return text + (_("; Dice of the two {dice}").format(dice=_dice_text(before, after)) if before and after else "")
-
-    def _accepted(self, organ: str) -> slicer.vtkSegment | None:
-        """What the user accepted on this CT, where it lies on the voxels of the overlays."""
-        if not self.runs[BEFORE].ct.follows_volume:
-            return None
-        result = result_of(self.volume, None)
-        row = next((row for row in rows(result) if row.organ == organ and row.state == ACCEPTED), None) \
-            if result else None
-        return result.GetSegmentation().GetSegment(row.segment_id) if row else None
+                before=_dice_text(counts.dice(label, before)), after=_dice_text(counts.dice(label, after)))
+        if before and after:
+            return text + _("; Dice of the two {dice}").format(dice=_dice_text(counts.dice(before, after)))
+        return text
 
     def clean_up(self) -> None:
         """Removes the scratch folder."""
@@ -94,6 +93,11 @@ def _card(folder: Path) -> ModelCard:
         raise ResultError(_("{folder}: the model cannot be read.").format(folder=folder)) from error
 
 
-def _dice_text(segment: slicer.vtkSegment, other: slicer.vtkSegment) -> str:
-    value = dice(segment, other)
+def _accepted(labels: slicer.vtkMRMLSegmentationNode | None, organ: str) -> slicer.vtkSegment | None:
+    """What the user accepted of an organ."""
+    found = row(labels, organ) if labels else None
+    return labels.GetSegmentation().GetSegment(found.segment_id) if found and found.state == ACCEPTED else None
+
+
+def _dice_text(value: float | None) -> str:
     return _("undefined") if value is None else f"{value:.3f}"

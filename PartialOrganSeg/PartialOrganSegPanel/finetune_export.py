@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Generator, Sequence
@@ -15,6 +14,7 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.atomic import put_in_place
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.organs import BACKGROUND, LABEL_SPACES
 
@@ -43,21 +43,40 @@ def write_cases(cases: Sequence[SceneCase], model: Sequence[str], run: Path,
     staging.mkdir(parents=True)
     try:
         entries = []
-        for case, name in zip(cases, case_names(cases), strict=True):
+        for number, (case, name) in enumerate(zip(cases, case_names(cases), strict=True), 1):
             yield Progress(_("writing CTs"), len(entries), len(cases), None)
-            entries.append(_write_case(case, name, space, run, written))
+            entries.append({"name": name} | _write_case(case, f"case_{number}", space, run, written))
         known = next((one.name for one in LABEL_SPACES.values() if list(one.names) == space), space)
         manifest = {"label_space": known, "datasets": [{"name": "scene", "cases": entries}]}
         text = json.dumps(manifest, indent=2, ensure_ascii=False)  # JSON is YAML, and Slicer has no YAML writer
         (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        os.replace(staging, run / DATA)
+        put_in_place(staging, run / DATA)
     finally:  # also when the work is cancelled between two steps
         shutil.rmtree(staging, ignore_errors=True)
+    return manifest_of(run)
+
+
+def manifest_of(run: Path) -> Path:
+    """Where a run's manifest lies."""
     return run / DATA / MANIFEST
 
 
+def with_names(message: str, run: Path) -> str:
+    """A message of the command with the CTs' names in place of the paths of their files. A run that was started
+    elsewhere has no manifest of ours: its messages stay as they are."""
+    try:
+        cases = json.loads(manifest_of(run).read_text(encoding="utf-8"))["datasets"][0]["cases"]
+        names = {run / DATA / case["image"]: case["name"] for case in cases}
+    except (OSError, ValueError, LookupError, TypeError):
+        return message
+    for path, name in names.items():
+        for text in (str(path), str(path.resolve())):
+            message = message.replace(f"{name}: {text}", name).replace(text, name)
+    return message
+
+
 def case_names(cases: Sequence[SceneCase]) -> list[str]:
-    """What the cases are called in the manifest and in file names."""
+    """What the cases are called in the manifest."""
     return file_names([case.name for case in cases])
 
 
@@ -75,15 +94,18 @@ def file_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def _write_case(case: SceneCase, name: str, space: Sequence[str], run: Path, written: WrittenCts) -> dict[str, Any]:
-    """Writes one case into the staging folder of RUN; returns its entry in the manifest."""
+def _write_case(case: SceneCase, stem: str, space: Sequence[str], run: Path, written: WrittenCts) -> dict[str, Any]:
+    """Writes one case into the staging folder of RUN as `stem`.nrrd; returns its entry in the manifest.
+
+    The CT's name is in no file name: SimpleITK on Windows opens none with letters outside of the system's code page.
+    """
     if None in map(slicer.mrmlScene.GetNodeByID, filter(None, (case.volume_id, case.segmentation_id, case.strokes_id))):
         raise UserError(_("{ct}: the CT, its segmentation or its strokes were deleted.").format(ct=case.name))
     volume = slicer.mrmlScene.GetNodeByID(case.volume_id)
     folder = run / STAGING
-    image, label, kind = f"{name}.nrrd", f"{name} labels.nrrd", case.kind(space)
+    image, label, kind = f"{stem}.nrrd", f"{stem}_labels.nrrd", case.kind(space)
     ct = written.write(volume, folder / image, run / DATA / image)
-    entry: dict[str, Any] = {"image": image, "name": name, "kind": kind}
+    entry: dict[str, Any] = {"image": image, "kind": kind}
     if kind == UNLABELLED:
         return entry
     labels = np.full(ct.size[::-1], NOT_DRAWN if kind == SCRIBBLE else 0, np.uint8)

@@ -14,6 +14,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.models.checksums import MANIFEST as CHECKSUMS
+from PartialOrganSegLib.models.checksums import sha256
 from PartialOrganSegLib.resources import resource
 
 from .parameters import FineTuneParameters
@@ -38,13 +40,25 @@ class DiceRow:
 @dataclass(frozen=True)
 class RunResult:
     """What a finished run came to. `better`: the new model is the one to go on with; `reason` says why, or why not.
-    `start` is the start model's folder; `learnt` are the organs that the cases show."""
+    `start` is the start model's folder and `start_sha256` the checksum of its list of checksums when the run began;
+    `learnt` are the organs that the cases show."""
 
     rows: tuple[DiceRow, ...]
     better: bool
     reason: str
     start: Path
+    start_sha256: str
     learnt: tuple[str, ...]
+
+    def why_no_start(self) -> str:
+        """Why the start model cannot be compared with; empty when it can."""
+        if not self.start.is_dir():
+            return _("The start model of this run is no longer there.")
+        try:
+            same = sha256(self.start / CHECKSUMS) == self.start_sha256
+        except OSError:
+            same = False
+        return "" if same else _("The start model of this run was replaced by another one since.")
 
 
 def state(run: Path | None) -> str:
@@ -63,9 +77,17 @@ def read_result(run: Path | None) -> RunResult | None:
         rows = tuple(DiceRow(organ, one["group"] == "changed", one["before"], one["after"], one["measured_on"])
                      for organ, one in facts["dice"].items())
         return RunResult(rows, facts["selected"] != "start", facts["reason"], Path(facts["start"]),
-                         tuple(facts["lineage"]["learnt"]))
+                         facts["lineage"]["parent"]["sha256"], tuple(facts["lineage"]["learnt"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def read_doubts(run: Path) -> list[str]:
+    """What was told of the cases before a run began to learn; a run that goes on does not say it again."""
+    try:
+        return [str(line) for line in json.loads((run / PLAN).read_text(encoding="utf-8")).get("said", [])]
+    except (OSError, ValueError, TypeError, AttributeError):
+        return []
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
@@ -109,12 +131,15 @@ def forget_unplanned(run: Path) -> None:
         shutil.rmtree(run, ignore_errors=True)
 
 
-def name_reason(name: str) -> str:
-    """Why a new model cannot be called so; empty when it can. No name is one that the library makes."""
+def name_reason(name: str, start: str) -> str:
+    """Why a new model cannot be called so, when it starts from the model `start`; empty when it can. No name is one
+    that the library makes."""
     if name and not MODEL_NAME.fullmatch(name):
         return _("New model: letters a-z, digits, dot, dash and underscore make a name, at most 64.")
     if name and (resource("models") / name).exists():
         return _("New model: {name} is the name of a shipped model.").format(name=name)
+    if name and name.casefold() == start.casefold():  # file systems that know no case would replace it, too
+        return _("New model: {name} is the name of the start model, which would be replaced.").format(name=name)
     return ""
 
 

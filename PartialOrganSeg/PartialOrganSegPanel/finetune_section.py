@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from PartialOrganSegLib.organs import WORD16
 from . import finetune_run as runs
 from .finetune_before_after import BeforeAfter
 from .finetune_cases import CaseList, SceneCase, include, label_space_names, measure
-from .finetune_export import case_names, write_cases
+from .finetune_choices import Choices
+from .finetune_export import case_names, manifest_of, with_names, write_cases
 from .finetune_plots import Curves, PlotView, draw
 from .finetune_tables import CT, fill_cases, fill_dice, prepare_cases, prepare_dice, ticked
 from .finetune_texts import expected_text, result_text, summary, why_not_start
 from .job import Outcome
 from .models import ModelCard, installed_models
+from .models_chosen import choose_model
 from .models_install import Installation
 from .models_licence import may_use
 from .parameters import Plot
@@ -42,25 +45,27 @@ class FineTuneSection(Section):
         self._curves, self._plots = Curves(), PlotView()
         self._cases: list[SceneCase] = []
         self._models: dict[str, ModelCard] = {}
-        self._expected = ""
+        self._expected = ""  # what the run that works will do
+        self._warned: list[str] = []  # what the run warned of
         self.strip = ProgressStrip(self.ui.finetuneProgress, self.panel.services.dialogs)
         self._before_after = BeforeAfter(self.panel, self.ui, self.strip)
+        self._choices = Choices(self.panel, self.ui, self.strip)
         prepare_cases(self.ui.caseTable)
         prepare_dice(self.ui.diceTable)
         self.ui.caseTable.connect("itemChanged(QTableWidgetItem*)", self._ticked)
         self.ui.startModelBox.connect("activated(int)", self._model_chosen)
         self.ui.plotBox.connect("activated(int)", self._plot_chosen)
         self.ui.finetuneCollapsible.connect("contentsCollapsed(bool)", self._folded)
-        for name, action in (("start", self._start_or_cancel), ("resume", self._resume), ("use", self._use),
-                             ("recipe", self._choose_recipe), ("replay", self._choose_replay),
-                             ("folder", self._choose_folder)):
+        for name, action in (("start", self._start_or_cancel), ("resume", self._resume), ("use", self._use)):
             getattr(self.ui, f"{name}Button").connect("clicked()", action)
 
     # --- moments of the section
 
     def bound(self) -> None:
-        self.strip.clear()
-        self._expected = ""
+        if self._run is not None:  # a scene was imported: its own run must not take the place of the one that works
+            self.panel.parameters.finetune.run = str(self._run)
+        elif self.panel.job is None:  # else a comparison or an installation goes on and is shown
+            self.strip.clear()
 
     def refresh(self) -> None:
         if self.ui.finetuneCollapsible.collapsed:  # looking at all CTs after every change would cost for nothing
@@ -78,6 +83,7 @@ class FineTuneSection(Section):
             getattr(self.ui, name).enabled = self._run is None
         self._show_result()
         self._offer_buttons()
+        self._choices.refresh()
         self._before_after.refresh(self._latest)
 
     def node_removed(self, _node: slicer.vtkMRMLNode) -> None:
@@ -124,8 +130,12 @@ class FineTuneSection(Section):
         result = runs.read_result(self._latest) if self._run is None else None
         fill_dice(self.ui.diceTable, result.rows if result else ())
         self.ui.diceTable.setVisible(bool(result and result.rows))
-        self.ui.runLabel.text = result_text(result) if result else self._expected
+        self.ui.runLabel.text = result_text(result) if result else self._running_text()
         self.ui.runLabel.setVisible(bool(self.ui.runLabel.text))
+
+    def _running_text(self) -> str:
+        """What is known of the run that works: once it has ended, the strip tells the warnings."""
+        return "\n".join(filter(None, [self._expected, *self._warned])) if self._run is not None else ""
 
     def _offer_buttons(self) -> None:
         working = self._run is not None
@@ -137,11 +147,8 @@ class FineTuneSection(Section):
                                 "the background"))
         offer(self.ui.resumeButton, self._why_not_resume(), _("Goes on with the run in the run folder"))
         offer(self.ui.useButton, self._why_not_use(),
-              _("Installs the new model and chooses it in section Segment"))
-        offer(self.ui.recipeButton, self.panel.busy, _("Chooses a recipe file"))
-        offer(self.ui.replayButton, self.panel.busy, _("Chooses a manifest of cases to replay"))
-        offer(self.ui.folderButton, self.panel.busy,
-              _("Chooses where new runs lie, or an earlier run to resume or to use"))
+              _("Installs the new model and chooses it in section Segment, also in new scenes, and to start the next "
+                "run from"))
 
     def _why_not_resume(self) -> str:
         if self._run is not None:
@@ -170,29 +177,6 @@ class FineTuneSection(Section):
     def _model_chosen(self, index: int) -> None:
         self.panel.parameters.finetune.model = self.ui.startModelBox.itemText(index)
 
-    def _choose_recipe(self) -> None:
-        path = self.panel.services.dialogs.choose_file(_("Recipe"), _("Recipes (*.yaml *.yml)"))
-        if path is not None:
-            self.panel.parameters.finetune.recipe = str(path)
-
-    def _choose_replay(self) -> None:
-        path = self.panel.services.dialogs.choose_file(_("Cases to replay"), _("Manifests (*.yaml *.yml)"))
-        if path is not None:
-            self.panel.parameters.finetune.replay = str(path)
-
-    def _choose_folder(self) -> None:
-        folder = self.panel.services.dialogs.choose_folder(_("Folder for runs, or a run"))
-        if folder is None:
-            return
-        settings = self.panel.parameters.finetune
-        if runs.state(folder) == runs.NEW:
-            settings.folder, settings.run = str(folder), ""
-        else:
-            settings.folder, settings.run = str(folder.parent), str(folder)
-        self._expected = ""
-        self.strip.clear()
-        self.panel.refresh()
-
     def _plot_chosen(self, _index: int) -> None:
         self._show_plot()
 
@@ -218,31 +202,33 @@ class FineTuneSection(Section):
         except OSError as error:
             self.strip.say(str(error))
             return
-        settings.run, self._expected = str(self._run), ""
+        settings.run, self._expected, self._warned = str(self._run), "", []
         self.strip.started(_("Writing the CTs ..."))
         cases = self._included
         names = [name for case, name in zip(cases, case_names(cases), strict=True) if case.measured and case.labelled]
+        arguments = runs.start_arguments(settings, manifest_of(self._run), self._run, names)
         self.panel.run_steps(write_cases(cases, self._organs(), self._run, self._written), self.strip.progress,
-                             lambda manifest, outcome: self._cases_written(manifest, names, outcome))
+                             lambda _manifest, outcome: self._cases_written(arguments, outcome))
 
-    def _cases_written(self, manifest: Path | None, measured: list[str], outcome: Outcome) -> None:
+    def _cases_written(self, arguments: list[str], outcome: Outcome) -> None:
         if outcome.state != "done":
             self._arguments = []
             self._ended(outcome)
             return
-        settings = self.panel.parameters.finetune
-        self._launch(self._run, runs.start_arguments(settings, manifest, self._run, measured))
+        self._launch(self._run, arguments)
 
     def _resume(self) -> None:
         self._launch(self._latest, runs.resume_arguments(self._latest, self.panel.parameters.finetune.device))
 
     def _launch(self, run: Path, arguments: list[str]) -> None:
-        self._run, self._arguments, self._expected = run, arguments, ""
+        self._run, self._arguments, self._expected, self._warned = run, arguments, "", []
+        for doubt in runs.read_doubts(run):
+            self._warning(doubt)
         self._curves = Curves(runs.read_log(run))
         self._draw()
         self.strip.started(_("Starting ..."))
         self._show_plot()
-        self.panel.run(arguments, self.strip.progress, self._figures, self._ended)
+        self.panel.run(arguments, self.strip.progress, self._figures, self._ended, self._warning)
 
     def _figures(self, event: dict[str, Any]) -> None:
         if "expected_minutes" in event:
@@ -251,6 +237,12 @@ class FineTuneSection(Section):
         elif self._curves.add(event):
             self._draw()
 
+    def _warning(self, message: str) -> None:
+        message = with_names(message, self._run)
+        if message not in self._warned:
+            self._warned.append(message)
+            self._show_result()
+
     def _draw(self) -> None:
         card = self._models.get(self.panel.parameters.finetune.model)
         organs = card.organs if card else WORD16.organs
@@ -258,13 +250,15 @@ class FineTuneSection(Section):
 
     def _ended(self, outcome: Outcome) -> None:
         run, self._run = self._run, None
+        self.panel.parameters.finetune.run = str(run)  # whatever took its place meanwhile
+        outcome = replace(outcome, message=with_names(outcome.message, run))
         if outcome.state == "failed" and FORCE in outcome.message and FORCE not in self._arguments:
             question = outcome.message.split(f"; {FORCE}")[0]
             choices = [("force", _("Learn from it all the same"))]
             if self.panel.services.dialogs.ask(_("Is this a CT?"), question, choices) == "force":
                 self._launch(run, [*self._arguments, FORCE])
                 return
-        lines = [outcome.message, *outcome.warnings]
+        lines = [outcome.message, *self._warned]
         if outcome.state == "done":
             lines[0] = _("Done.")
         elif runs.state(run) == runs.STARTED:
@@ -272,7 +266,6 @@ class FineTuneSection(Section):
         else:
             runs.forget_unplanned(run)
             self.panel.parameters.finetune.run = ""
-        self._expected = ""
         if outcome.state == "done" and self.panel.parameters.compareVolume is None:
             others = [case for case in self._cases if not case.included or case.measured] or self._cases
             if others:
@@ -293,5 +286,9 @@ class FineTuneSection(Section):
         Installation(self.panel, self.strip, self._used).start(str(run / runs.MODEL))
 
     def _used(self, name: str) -> None:
+        settings = self.panel.parameters.finetune
         if name:
-            self.panel.parameters.segment.model = name
+            choose_model(self.panel.parameters, name)
+            settings.model = name
+            if settings.name.strip() == name:  # the next model needs another one
+                settings.name = ""

@@ -55,13 +55,16 @@ def ticked(item: qt.QTableWidgetItem) -> tuple[str, int, bool] | None:
 
 
 def kind_text(case: SceneCase, space: Sequence[str]) -> str:
-    """The kind of supervision and what it is of: `partial: liver, spleen; strokes: pancreas`."""
+    """The kind of supervision and what it is of: `partial: liver, spleen; strokes: pancreas`, and where it was accepted
+    if that is not plain."""
     names = ", ".join(organ.replace("_", " ") for organ in case.accepted)
     drawn = ", ".join(_("background") if organ == BACKGROUND else organ.replace("_", " ") for organ in case.drawn)
     kind = case.kind(space)
     text = {FULL: _("full: all organs accepted"), PARTIAL: _("partial: {organs}").format(organs=names),
             SCRIBBLE: _("scribble: {organs}").format(organs=drawn), UNLABELLED: _("unlabelled")}[kind]
-    return text + (_("; strokes: {organs}").format(organs=drawn) if kind == PARTIAL and drawn else "")
+    if kind == PARTIAL and drawn:
+        text += _("; strokes: {organs}").format(organs=drawn)
+    return text + (_("; accepted in {segmentation}").format(segmentation=case.accepted_in) if case.accepted_in else "")
 
 
 def prepare_dice(table: qt.QTableWidget) -> None:

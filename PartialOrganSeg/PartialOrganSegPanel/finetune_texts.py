@@ -47,10 +47,23 @@ def why_not_start(cases: Sequence[SceneCase], settings: FineTuneParameters, mode
         return _("No model is installed.")
     if settings.recipe.strip() and not Path(settings.recipe.strip()).is_file():
         return _("Recipe: there is no such file.")
-    return replay_reason(settings.replay.strip()) or name_reason(settings.name.strip())
+    return replay_reason(settings.replay.strip()) or name_reason(settings.name.strip(), settings.model)
 
 
 def result_text(result: RunResult) -> str:
-    """Which model to go on with."""
+    """Which model to go on with, and what that was measured on."""
     head = _("The new model is the better one") if result.better else _("The start model is the better one")
-    return f"{head}: {result.reason}."
+    return " ".join(filter(None, [f"{head}: {result.reason}.", _measured_text(result)]))
+
+
+def _measured_text(result: RunResult) -> str:
+    """`Measured on slabs; kept organs on phantoms.` Empty when nothing was measured; the table's tips say more."""
+    learnt, kept = (_(" and ").join(dict.fromkeys(row.measured_on.partition(" (")[0] for row in result.rows
+                                                if row.changed == changed)) for changed in (True, False))
+    if not learnt and not kept:
+        return ""
+    if not learnt:
+        return _("Only kept organs were measured, on {what}.").format(what=kept)
+    if kept in ("", learnt):
+        return _("Measured on {what}.").format(what=learnt)
+    return _("Measured on {what}; kept organs on {other}.").format(what=learnt, other=kept)

@@ -46,12 +46,15 @@ class Outcome:
 
 
 class Job:
-    """Starts a process and follows it. `on_result(event)` sees `result` and `metric` events as they come."""
+    """Starts a process and follows it. `on_result(event)` sees `result` and `metric` events as they come, and
+    `on_warning(message)` what a user should know, which the outcome of a run that is done tells too."""
 
     def __init__(self, process: Process, on_progress: Callable[[Progress], None],
-                 on_result: Callable[[dict[str, Any]], None], on_end: Callable[[Outcome], None]) -> None:
+                 on_result: Callable[[dict[str, Any]], None], on_end: Callable[[Outcome], None],
+                 on_warning: Callable[[str], None] = lambda message: None) -> None:
         self._process = process
         self._on_progress, self._on_result, self._on_end = on_progress, on_result, on_end
+        self._on_warning = on_warning
         self._log: deque[str] = deque(maxlen=KEPT_LOG_LINES)
         self._error = self._last_log_line = ""
         self._warnings: list[str] = []
@@ -91,6 +94,7 @@ class Job:
             self._on_result(event)
         elif kind == "warning":
             self._warnings.append(event["message"])
+            self._on_warning(event["message"])
         elif kind == "error":
             self._error = event["message"]
         if kind in ("warning", "error"):

@@ -6,9 +6,9 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-import slicer
 from slicer.i18n import tr as _
 
+from . import settings
 from .models import ModelCard
 
 if TYPE_CHECKING:
@@ -31,22 +31,12 @@ def setting(card: ModelCard) -> str:
     return f"PartialOrganSeg/AcceptedLicences/{card.name}"
 
 
-def read_setting(key: str) -> str | None:
-    """A value of Slicer's settings, None when there is none."""
-    return slicer.app.settings().value(key)
-
-
-def write_setting(key: str, value: str) -> None:
-    """Keeps a value in Slicer's settings."""
-    slicer.app.settings().setValue(key, value)
-
-
 def may_use(card: ModelCard, dialogs: Dialogs) -> bool:
     """Shows the licences at the first use of a model; whether the user goes on with it."""
-    if read_setting(setting(card)) == fingerprint(card):
+    if settings.read_setting(setting(card)) == fingerprint(card):
         return True
     text = _("Licences of the model {name}:").format(name=card.name) + "\n\n" + licence_text(card)
     if dialogs.ask(_("Licence"), text, [("accept", _("Accept and use"))]) != "accept":
         return False
-    write_setting(setting(card), fingerprint(card))
+    settings.write_setting(setting(card), fingerprint(card))
     return True

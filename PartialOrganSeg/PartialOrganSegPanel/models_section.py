@@ -42,7 +42,8 @@ class ModelsSection(Section):
     # --- moments
 
     def bound(self) -> None:
-        self.strip.clear()
+        if not self._running:  # an installation outlives the import of a scene
+            self.strip.clear()
 
     def refresh(self) -> None:
         self._list()

@@ -113,14 +113,15 @@ class Panel(VTKObservationMixin):
         return ""
 
     def run(self, arguments: Sequence[str], on_progress: Callable[[Progress], None],
-            on_result: Callable[[dict[str, Any]], None], on_end: Callable[[Outcome], None]) -> Job:
+            on_result: Callable[[dict[str, Any]], None], on_end: Callable[[Outcome], None],
+            on_warning: Callable[[str], None] = lambda message: None) -> Job:
         """Starts the library's command `arguments` as the panel's one run. Callbacks as in `Job`."""
         def end(outcome: Outcome) -> None:
             self.job = None
             on_end(outcome)
             self.refresh()
 
-        self.job = Job(self.services.new_process(), on_progress, on_result, end)
+        self.job = Job(self.services.new_process(), on_progress, on_result, end, on_warning)
         self.job.start(arguments)
         self.refresh()
         return self.job

@@ -76,15 +76,24 @@ def mask_in(segment: slicer.vtkSegment, extent: tuple[int, ...]) -> np.ndarray:
 def on_grid_of(segment: slicer.vtkSegment, like: slicer.vtkOrientedImageData) -> slicer.vtkSegment:
     """`segment`, resampled to the voxels of `like` where the user has changed the geometry; else itself."""
     image = labelmap(segment)
-    if image is None or _same_voxels(image, like):
+    resampled = layer_on_grid_of(image, like) if image is not None else None
+    if resampled is image:
         return segment
-    resampled = slicer.vtkOrientedImageData()
-    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(image, like, resampled, False,
-                                                                                     True)
     copy = slicer.vtkSegment()
     copy.AddRepresentation(BINARY, resampled)
     copy.SetLabelValue(segment.GetLabelValue())
     return copy
+
+
+def layer_on_grid_of(image: slicer.vtkOrientedImageData,
+                     like: slicer.vtkOrientedImageData) -> slicer.vtkOrientedImageData:
+    """A layer, resampled to the voxels of `like` where these are others; else itself."""
+    if _same_voxels(image, like):
+        return image
+    resampled = slicer.vtkOrientedImageData()
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(image, like, resampled, False,
+                                                                                     True)
+    return resampled
 
 
 def _same_voxels(one: slicer.vtkOrientedImageData, other: slicer.vtkOrientedImageData) -> bool:
@@ -104,13 +113,6 @@ def overlap(segment: slicer.vtkSegment, other: slicer.vtkSegment) -> int:
         return 0
     extent = labelmap(other).GetExtent()
     return int(np.count_nonzero(mask_in(segment, extent) & mask_in(other, extent)))
-
-
-def dice(segment: slicer.vtkSegment, other: slicer.vtkSegment) -> float | None:
-    """Dice of two segments on one grid, None when both are empty."""
-    sizes = [layer_counts(image).get(one.GetLabelValue(), EMPTY).voxels if (image := labelmap(one)) else 0
-             for one in (segment, other)]
-    return 2 * overlap(segment, other) / sum(sizes) if sum(sizes) else None
 
 
 def voxel_ml(segmentation: slicer.vtkMRMLSegmentationNode, segment: slicer.vtkSegment) -> float:

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from .job import Outcome
 from .models import installed_models
+from .models_chosen import choose_model
 from .models_licence import may_use
 from .parameters import EarlierResult
 from .progress import ProgressStrip
@@ -35,7 +36,8 @@ class SegmentSection(Section):
         self.ui.modelBox.connect("activated(int)", self._model_chosen)
 
     def bound(self) -> None:
-        self.strip.clear()
+        if self._run is None:  # a run outlives the import of a scene
+            self.strip.clear()
         self.models_changed()
 
     def models_changed(self) -> None:
@@ -119,7 +121,7 @@ class SegmentSection(Section):
         return [name for name in self._listed if name in settings.organs] if settings.someOrgans else []
 
     def _model_chosen(self, index: int) -> None:
-        self.panel.parameters.segment.model = self.ui.modelBox.itemText(index)
+        choose_model(self.panel.parameters, self.ui.modelBox.itemText(index))
 
     # --- the run
 

@@ -26,11 +26,16 @@ class ResultError(Exception):
 
 def find_result(volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode | None:
     """The latest segmentation of ours that refers to this CT."""
+    ours = find_results(volume)
+    return ours[-1] if ours else None
+
+
+def find_results(volume: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLSegmentationNode]:
+    """All segmentations of ours that refer to this CT, the latest last."""
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    ours = [node for node in nodes if node.GetNodeReferenceID(role) == volume.GetID() and rows(node)
+    return [node for node in nodes if node.GetNodeReferenceID(role) == volume.GetID() and rows(node)
             and not node.GetHideFromEditors()]
-    return ours[-1] if ours else None
 
 
 def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, organs: Sequence[Organ],

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from ..atomic import put_in_place
 from ..errors import UserError
 from ..organs import LabelSpace
 from .checksums import verify_bundle, write_checksums
@@ -194,8 +194,8 @@ def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str
 def replace_folder(new: Path, target: Path, old: Path) -> None:
     """Puts `new` in the place of `target`; what was there ends in `old`. All lie in one file system."""
     if target.exists():
-        target.rename(old)
-    shutil.move(new, target)
+        put_in_place(target, old)
+    put_in_place(new, target)
 
 
 def _write_weights(path: Path, network: torch.nn.Module, half: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..atomic import whole_file
 from ..errors import UserError
-from ..events import Reporter
+from ..events import JsonReporter, Reporter
 
 WAIT_TOLD = 0.2  # of the time; above it more loader processes would pay
 WAIT_NOTICED = 10.0  # seconds; a shorter wait is nobody's concern
@@ -18,8 +18,8 @@ WAIT_NOTICED = 10.0  # seconds; a shorter wait is nobody's concern
 class Logbook:
     """Writes figures of steps; `step` is where the run goes on from (lines after it are of a killed run and go).
 
-    TensorBoard is left out, and that told, where its package is missing. A `silent` one writes nothing: for all
-    processes but the first.
+    TensorBoard is left out, and that told on a terminal, where its package is missing. A `silent` one writes nothing:
+    for all processes but the first.
     """
 
     def __init__(self, folder: Path, step: int, reporter: Reporter, silent: bool = False) -> None:
@@ -32,8 +32,8 @@ class Logbook:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            reporter.warning("no TensorBoard events are written, its package is missing "
-                             "(pip install monai tensorboard); log.jsonl holds the same figures")
+            self._tell("no TensorBoard events are written, its package is missing (pip install monai tensorboard); "
+                       "log.jsonl holds the same figures")
         else:
             self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
 
@@ -67,7 +67,13 @@ class Logbook:
         share = self._waited / self._seconds if self._seconds else 0.0
         self._reporter.metric(step=self._step, total_seconds=round(self._seconds, 1), waited_share=round(share, 3))
         if share > WAIT_TOLD and self._waited > WAIT_NOTICED:
-            self._reporter.warning(f"{share:.0%} of the time was spent waiting for data; more 'workers' may help")
+            self._tell(f"{share:.0%} of the time was spent waiting for data; more 'workers' may help")
+
+    def _tell(self, message: str) -> None:
+        """Advice for who sits at a terminal. A window that reads JSON events offers neither pip nor workers: its user
+        could do nothing about it, and the figures come as metrics."""
+        if not isinstance(self._reporter, JsonReporter):
+            self._reporter.warning(message)
 
 
 def _forget_later_lines(log: Path, step: int) -> None:

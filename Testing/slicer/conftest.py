@@ -66,14 +66,14 @@ def scene():
 
 @pytest.fixture(autouse=True)
 def licences_known(tmp_path, monkeypatch):
-    """The installed models' licences were accepted before; what a test accepts or installs is gone after it."""
-    from PartialOrganSegPanel import models, models_licence
+    """The installed models' licences were accepted before; what a test accepts, chooses or installs is gone then."""
+    from PartialOrganSegPanel import models, models_licence, settings
 
     monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(tmp_path / "own models"))
     known = {models_licence.setting(card): models_licence.fingerprint(card)
              for card in models.installed_models().values()}
-    monkeypatch.setattr(models_licence, "read_setting", known.get)
-    monkeypatch.setattr(models_licence, "write_setting", known.__setitem__)
+    monkeypatch.setattr(settings, "read_setting", known.get)
+    monkeypatch.setattr(settings, "write_setting", known.__setitem__)
     return known
 
 

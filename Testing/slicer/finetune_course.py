@@ -13,8 +13,10 @@ from scenes import add_ct, add_result
 from section_user import SectionUser
 from start_models import write_model
 
+from PartialOrganSegLib.models.checksums import sha256
+
 RESULT = {"selected": "finetuned", "reason": "no kept organ lost more than 0.02; organs to be learnt: mean +0.100",
-          "dice": {"liver": {"group": "kept", "before": 0.9, "after": 0.89, "measured_on": "phantoms"},
+          "dice": {"liver": {"group": "kept", "before": 0.9, "after": 0.89, "measured_on": "phantoms (synthetic)"},
                    "spleen": {"group": "changed", "before": 0.5, "after": 0.6, "measured_on": "left-out slabs"}},
           "mean_change": {"changed": 0.1, "kept": -0.01}, "lineage": {"learnt": {"spleen": {"cases": 1}}}}
 
@@ -52,18 +54,21 @@ class Course(SectionUser):
         while isinstance(self.panel.job, Steps):
             slicer.app.processEvents()
 
-    def plan(self):
+    def plan(self, run=None):
         """The command has prepared the run and begins to learn."""
-        (self.run / "plan.json").write_text("{}")
+        ((run or self.run) / "plan.json").write_text("{}")
         self.process.say("metric", steps=40, expected_minutes=1.5, changed="spleen")
 
-    def finish(self, **changes):
-        """The command ends well."""
-        self.plan()
-        write_model(self.run / "model", "small-finetuned")
-        facts = RESULT | {"start": str(installed_models()["embedded"].folder)} | changes
-        (self.run / "result.json").write_text(json.dumps(facts))
-        self.process.say("result", run=str(self.run), **RESULT)
+    def finish(self, run=None, **changes):
+        """The command ends well; `run` is its folder where the settings do not say so."""
+        run = run or self.run
+        self.plan(run)
+        write_model(run / "model", "small-finetuned")
+        start = installed_models()[self.settings.model].folder
+        lineage = RESULT["lineage"] | {"parent": {"sha256": sha256(start / "configs" / "checksums.json")}}
+        facts = RESULT | {"start": str(start), "lineage": lineage} | changes
+        (run / "result.json").write_text(json.dumps(facts))
+        self.process.say("result", run=str(run), **RESULT)
         self.process.end(0)
 
 

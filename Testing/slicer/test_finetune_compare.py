@@ -1,8 +1,11 @@
 """Section Fine-tune: a CT before and after, as outlines; what hides behind them comes back."""
 
+import shutil
+
 import numpy as np
 import pytest
 import slicer
+from finetune_course import Course
 from PartialOrganSegPanel.finetune_overlays import AFTER, BEFORE, overlays
 from PartialOrganSegPanel.models import installed_models
 from PartialOrganSegPanel.segment_table import ACCEPTED, row, rows, set_state
@@ -10,6 +13,9 @@ from PartialOrganSegPanel.segmentation_result import find_result
 from pictures import colours, slice_picture
 from PIL import Image
 from scenes import add_ct, add_result, end_segment, phantom
+from start_models import write_model
+
+from PartialOrganSegLib.models.folders import user_models
 
 ORGANS = ("liver", "spleen", "left_kidney")  # of the new model
 SPLEEN = 2
@@ -97,6 +103,12 @@ def test_figures_are_those_of_the_two_results(comparison):
     set_state(comparison.result, "spleen", "predicted")
     comparison.run()
     assert comparison.course.said.endswith(f"; Dice of the two {shift_dice(2):.3f}")
+
+
+def test_accepted_organs_count_though_the_ct_was_segmented_again(comparison):
+    comparison.panel.parameters.segmentation = add_result(comparison.volume)
+    comparison.run()
+    assert f"Dice with the accepted one {shift_dice(3):.3f}" in comparison.course.said
 
 
 def test_an_organ_that_the_start_model_lacks(comparison):
@@ -197,6 +209,20 @@ def test_why_nothing_can_be_compared(comparison, tmp_path):
     result.write_text(result.read_text().replace(start, str(tmp_path / "gone")))
     comparison.panel.refresh()
     assert "no longer there" in comparison.ui.compareButton.toolTip
+
+
+def test_a_start_model_that_was_replaced_is_not_compared_with(make_panel, licences_known, tmp_path):
+    """Else, once the new model took its place, a model would be compared with itself."""
+    start = write_model(user_models() / "mine", "mine")
+    course = Course(make_panel, tmp_path / "runs", "accept")
+    course.settings.model = "mine"
+    comparison = Comparison(course)
+    assert comparison.ui.compareButton.enabled
+    shutil.rmtree(start)
+    shutil.copytree(course.run / "model", start)
+    course.panel.refresh()
+    assert not comparison.ui.compareButton.enabled
+    assert "replaced" in comparison.ui.compareButton.toolTip
 
 
 def test_a_damaged_model_is_told(comparison):

@@ -94,6 +94,23 @@ def test_kinds_are_derived_from_review_and_strokes():
     assert cases["full"].kind([*WORD16.names, "aorta"]) == PARTIAL
 
 
+def test_a_newer_segmentation_hides_no_accepted_organ(tmp_path):
+    volume = add_ct()
+    first = add_result(volume)
+    accept(first, "liver")
+    accept(first, "rectum", state=ABSENT)
+    newer = add_result(volume, array=np.roll(phantom()[1], 3, axis=2))
+    for chosen in (None, first, newer, add_result(add_ct("other"))):
+        case = CaseList().look(chosen)[0]
+        assert case.accepted == ("liver", "rectum")
+        assert case.segmentation_id == first.GetID()
+    table, array, *_ = codes(write_cases([case], WORD16.names, tmp_path))
+    assert np.array_equal(certain(table, array, LIVER), phantom()[1] == LIVER)
+    accept(newer, "spleen")
+    assert [CaseList().look(chosen)[0].accepted for chosen in (None, first, newer)] == [
+        ("spleen",), ("liver", "rectum"), ("spleen",)]
+
+
 def test_a_decision_of_the_user_stays_with_the_ct():
     volume = add_ct()
     include(volume.GetID(), True)
@@ -214,6 +231,8 @@ def test_names_with_blanks_other_letters_and_twice(tmp_path):
     names = [case.name for case in manifest.cases]
     assert names == ["Müller_ Jörg 3", "Müller_ Jörg 3 2", "腹部_CT_nii", "müller_ jörg 3 3", "case"]
     assert all(case.image.is_file() and case.label.is_file() for case in manifest.cases)
+    assert [(case.image.name, case.label.name) for case in manifest.cases] == [
+        (f"case_{number}.nrrd", f"case_{number}_labels.nrrd") for number in range(1, 6)]
     check_manifest(manifest)
 
 

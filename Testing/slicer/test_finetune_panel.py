@@ -1,5 +1,8 @@
 """Section Fine-tune: what it offers, nodes and scenes that come and go, and the new model."""
 
+import json
+
+import pytest
 import qt
 import slicer
 from doubles import FakeInstaller
@@ -7,8 +10,8 @@ from finetune_course import Course, column, tables
 from PartialOrganSegPanel.finetune_plots import LOSS
 from PartialOrganSegPanel.finetune_run import new_run_folder
 from PartialOrganSegPanel.parameters import Plot
-from PartialOrganSegPanel.segment_table import row, set_state
-from scenes import add_ct
+from PartialOrganSegPanel.segment_table import ACCEPTED, row, set_state
+from scenes import add_ct, add_result
 from start_models import write_model
 
 from PartialOrganSegLib.models.folders import user_models
@@ -32,6 +35,13 @@ def test_buttons_tell_why_they_are_disabled(course):
         assert not ui.startButton.enabled
         assert reason in ui.startButton.toolTip
     course.settings.name = "mine-1"
+    assert ui.startButton.enabled
+    write_model(user_models() / "mine-1", "mine-1")
+    course.settings.model = "mine-1"
+    for name in ("mine-1", "Mine-1"):
+        course.settings.name = name
+        assert "start model" in ui.startButton.toolTip
+    course.settings.model = "embedded"
     assert ui.startButton.enabled
     course.settings.recipe = "/no/such.yaml"
     assert "no such file" in ui.startButton.toolTip
@@ -76,6 +86,18 @@ def test_the_list_follows_review_and_renaming(course):
     add_ct("second")
     assert table.item(1, 1).text() == "unlabelled"
     assert table.item(1, 0).checkState() == qt.Qt.Unchecked
+
+
+def test_of_several_segmentations_the_list_names_the_one_that_counts(course):
+    volume, first = course.add_case("CT", "liver", "spleen")
+    newer = add_result(volume)
+    course.panel.refresh()
+    assert course.ui.caseTable.item(0, 1).text() == "partial: liver, spleen"
+    set_state(newer, row(newer, "pancreas").segment_id, ACCEPTED)
+    course.panel.parameters.segmentation = newer
+    assert course.ui.caseTable.item(0, 1).text() == f"partial: pancreas; accepted in {newer.GetName()}"
+    course.panel.parameters.segmentation = first
+    assert course.ui.caseTable.item(0, 1).text() == f"partial: liver, spleen; accepted in {first.GetName()}"
 
 
 def test_ticks_come_back_with_the_scene(make_panel, tmp_path, scene):
@@ -155,6 +177,56 @@ def test_scene_closed_during_a_run(course, scene):
     assert course.ui.resumeButton.enabled
 
 
+def imported(scene, folder, **settings):
+    """A scene file with these settings of section Fine-tune."""
+    node = slicer.mrmlScene.GetSingletonNode("PartialOrganSeg", "vtkMRMLScriptedModuleNode")
+    before = {name: node.GetParameter(f"finetune.{name}") for name in settings}
+    for name, value in settings.items():
+        node.SetParameter(f"finetune.{name}", json.dumps(value))
+    assert slicer.util.saveScene(str(folder / "other.mrb"))
+    for name, value in before.items():
+        node.SetParameter(f"finetune.{name}", value)
+    return str(folder / "other.mrb")
+
+
+@pytest.mark.parametrize("end", ["done", "failed"])
+def test_a_scene_imported_during_a_run_does_not_take_its_place(course, scene, tmp_path, end):
+    course.add_case()
+    other = imported(scene, tmp_path, run=str(tmp_path), minutes=7.0)
+    course.start()
+    run = course.run
+    course.plan()
+    course.process.say("progress", stage="training", done=3, total=40, eta_s=75.2)
+    slicer.util.loadScene(other)
+    assert course.settings.minutes == 7  # it was imported
+    assert course.run == run
+    assert course.section.strip.bar.visible
+    assert course.said == "training: 3 of 40, 1 min 15 s left"
+    assert "1.5 min" in course.ui.runLabel.text
+    course.settings.run = ""  # as a scene view does that is restored
+    if end == "done":
+        course.finish(run)
+        assert course.ui.diceTable.rowCount == 2
+        assert course.ui.useButton.enabled
+    else:
+        course.process.end(1)
+        assert course.ui.resumeButton.enabled
+    assert course.run == run
+    assert course.ui.folderEdit.text == str(run)
+
+
+def test_a_scene_imported_while_cts_are_written_changes_no_setting(course, scene, tmp_path):
+    course.add_case()
+    course.settings.minutes = 2.0
+    other = imported(scene, tmp_path, run=str(tmp_path), minutes=7.0)
+    course.ui.startButton.click()
+    slicer.util.loadScene(other)
+    course.write()
+    assert course.option("--minutes") == "2"
+    assert course.option("-o") == str(course.run)
+    assert course.run != tmp_path
+
+
 def test_scene_closed_before_the_run_began_to_learn(course, scene):
     course.add_case()
     course.start()
@@ -174,6 +246,7 @@ def test_panel_closed_during_a_run(course):
 
 def test_use_this_model_installs_and_selects_it(course):
     course.add_case()
+    course.settings.name = "small-finetuned"
     course.start()
     course.finish()
     course.ui.useButton.click()
@@ -185,6 +258,9 @@ def test_use_this_model_installs_and_selects_it(course):
     assert course.panel.parameters.segment.model == "small-finetuned"
     assert segment.ui.modelBox.currentText == "small-finetuned"
     assert course.ui.startModelBox.findText("small-finetuned") >= 0
+    assert course.settings.model == course.ui.startModelBox.currentText == "small-finetuned"
+    assert course.settings.name == ""
+    assert course.ui.startButton.enabled
     assert course.said == "Installed: small-finetuned 1.0."
 
 
@@ -192,7 +268,7 @@ def test_a_worse_model_is_used_only_after_a_question(course):
     course.add_case()
     course.start()
     course.finish(selected="start", reason="liver lost more than 0.02")
-    assert course.ui.runLabel.text == "The start model is the better one: liver lost more than 0.02."
+    assert course.ui.runLabel.text.startswith("The start model is the better one: liver lost more than 0.02.")
     course.services.dialogs.answers = [None, "use"]
     course.ui.useButton.click()
     assert len(course.services.processes) == 1

@@ -88,18 +88,33 @@ def test_a_run_is_shown_and_ends_well(course):
     assert course.ui.runLabel.text == "About 1.5 min, 40 steps; to be learnt: spleen."
     course.process.say("progress", stage="training", done=3, total=40, eta_s=75.2)
     assert course.said == "training: 3 of 40, 1 min 15 s left"
-    course.process.say("warning", message="CT: spleen is labelled in a single slice")
     course.finish()
-    assert course.said == "Done.\nCT: spleen is labelled in a single slice"
+    assert course.said == "Done."
     table = course.ui.diceTable
     cells = [[table.item(line, at).text() for at in range(4)] for line in range(2)]
     assert cells == [["spleen", "0.500", "0.600", "+0.100"], ["liver", "0.900", "0.890", "-0.010"]]
     assert "left-out slabs" in table.item(0, 0).toolTip()
     assert table.visible
     assert course.ui.runLabel.text.startswith("The new model is the better one: no kept organ")
+    assert course.ui.runLabel.text.endswith("+0.100. Measured on left-out slabs; kept organs on phantoms.")
     assert course.ui.startButton.text == "Start"
     assert "finished" in course.ui.resumeButton.toolTip
     assert course.ui.useButton.enabled
+
+
+@pytest.mark.parametrize(("organs", "said"), [
+    ({"spleen": ("changed", "left-out cases"), "liver": ("kept", "left-out cases")}, "Measured on left-out cases."),
+    ({"spleen": ("changed", "left-out cases")}, "Measured on left-out cases."),
+    ({"liver": ("kept", "phantoms"), "colon": ("kept", "cases")},
+     "Only kept organs were measured, on phantoms and cases."),
+    ({}, "reason.")])
+def test_what_was_measured_on_is_told(course, organs, said):
+    course.add_case()
+    course.start()
+    course.finish(reason="the reason", dice={
+        organ: {"group": group, "before": 0.5, "after": 0.6, "measured_on": what}
+        for organ, (group, what) in organs.items()})
+    assert course.ui.runLabel.text.endswith(said)
 
 
 def test_the_result_comes_back_with_the_scene_and_its_folder(course, scene, tmp_path):

@@ -2,7 +2,7 @@
 
 import slicer
 from doubles import Doubles
-from PartialOrganSegPanel import models_licence
+from PartialOrganSegPanel import models_licence, settings
 from PartialOrganSegPanel.models import ModelCard, installed_models
 from scenes import add_ct
 
@@ -36,7 +36,7 @@ def test_another_licence_is_shown_again(licences_known):
 
 def test_acceptance_is_kept_in_the_settings(monkeypatch):
     monkeypatch.undo()
-    models_licence.write_setting("PartialOrganSeg/AcceptedLicences/a test", "abc")
-    assert models_licence.read_setting("PartialOrganSeg/AcceptedLicences/a test") == "abc"
+    settings.write_setting("PartialOrganSeg/AcceptedLicences/a test", "abc")
+    assert settings.read_setting("PartialOrganSeg/AcceptedLicences/a test") == "abc"
     slicer.app.settings().remove("PartialOrganSeg/AcceptedLicences/a test")
-    assert models_licence.read_setting("PartialOrganSeg/AcceptedLicences/a test") is None
+    assert settings.read_setting("PartialOrganSeg/AcceptedLicences/a test") is None

@@ -241,6 +241,18 @@ def test_settings_and_organs_come_back_with_the_scene(make_panel, tmp_path, scen
     assert np.array_equal(label_array(parameters.segmentation, parameters.inputVolume, "liver"), phantom()[1] == 1)
 
 
+def test_a_scene_imported_during_a_run_hides_no_progress(bench, tmp_path):
+    volume = add_ct()
+    path = tmp_path / "scene.mrb"
+    assert slicer.util.saveScene(str(path))
+    bench.start(volume)
+    bench.process.say("progress", stage="windows", done=1, total=4, eta_s=3)
+    slicer.util.loadScene(str(path))
+    assert bench.section.strip.bar.visible
+    assert bench.said == "windows: 1 of 4, 3 s left"
+    assert bench.finish() is not None
+
+
 def test_organs_come_back_from_a_seg_nrrd(bench, tmp_path):
     result = bench.segment(add_ct())
     set_state(result, row(result, "liver").segment_id, ACCEPTED)
