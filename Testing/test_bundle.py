@@ -12,7 +12,8 @@ import torch
 
 import PartialOrganSegLib.networks
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.models.bundle import Preprocessing, load_bundle, write_bundle
+from PartialOrganSegLib.models import bundle as bundles
+from PartialOrganSegLib.models.bundle import Preprocessing, load_bundle, replace_folder, write_bundle
 from PartialOrganSegLib.models.checksums import verify_bundle, write_checksums
 from PartialOrganSegLib.organs import WORD16, Code, LabelSpace, Organ
 
@@ -191,3 +192,20 @@ def test_monais_bundle_runner_executes_it(tmp_path: Path) -> None:
     labels = sitk.ReadImage(str(output))
     assert labels.GetSize() == image.GetSize()
     assert labels.GetSpacing() == pytest.approx(image.GetSpacing())
+
+
+def test_a_model_that_cannot_be_replaced_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("new", "model"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "which").write_text(name)
+    rename = bundles.put_in_place
+
+    def refused(source: Path, target: Path) -> None:
+        if source.name == "new":
+            raise PermissionError("in use")
+        rename(source, target)
+
+    monkeypatch.setattr(bundles, "put_in_place", refused)
+    with pytest.raises(PermissionError):
+        replace_folder(tmp_path / "new", tmp_path / "model", tmp_path / "old")
+    assert (tmp_path / "model" / "which").read_text() == "model"

@@ -192,10 +192,18 @@ def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str
 
 
 def replace_folder(new: Path, target: Path, old: Path) -> None:
-    """Puts `new` in the place of `target`; what was there ends in `old`. All lie in one file system."""
+    """Puts `new` in the place of `target`; what was there ends in `old`. All lie in one file system.
+
+    Raises OSError, with what was there in its place.
+    """
     if target.exists():
         put_in_place(target, old)
-    put_in_place(new, target)
+    try:
+        put_in_place(new, target)
+    except OSError:
+        if old.exists():
+            put_in_place(old, target)
+        raise
 
 
 def _write_weights(path: Path, network: torch.nn.Module, half: bool) -> None:
