@@ -18,7 +18,7 @@ from .cases import TakenCase
 from .holdout import CASES, HeldOut
 from .outcome import LOSS_TOLERATED
 
-NEW_ORGANS_START_SHARE = 0.3  # halfway to a model without the organ, the features do not show it well enough
+SHARES = (0.0, 0.25, 0.5, 0.75)  # of the start model in the result, that are tried
 BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA's GPUs; older ones compute bfloat16 very slowly or not at all
 
 
@@ -42,7 +42,6 @@ def tuned_recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, name: 
         content["loss_arguments.distillation.new_classes"] = list(classes.new)
         # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
         content["loss_arguments.marginal_cross_entropy.balanced"] = True
-        content["start_share"] = NEW_ORGANS_START_SHARE
     return load_recipe(file, [*(f"{key}={json.dumps(value)}" for key, value in content.items()), *overrides])
 
 
@@ -67,13 +66,12 @@ def stroke_settings(rates: Sequence[float]) -> dict[str, Any]:
 def shares_to_try(share: float, held: HeldOut) -> list[float]:
     """The start model's shares in the result that are measured beside the recipe's `share`, which 0 rules out.
 
-    A larger one, which may save a kept organ. Smaller ones only where other patients are measured on: in slabs of those
+    Larger ones, which may save a kept organ. Smaller ones only where other patients are measured on: in slabs of those
     that were trained on, the trained weights look better than they are.
     """
     if not share:
         return []
-    less = [0.0, share / 2] if CASES in held.measured_on.values() else []
-    return [round(value, 3) for value in (*less, (1 + share) / 2)]
+    return [value for value in SHARES if value > share or (value < share and CASES in held.measured_on.values())]
 
 
 def budget_settings(budget: Budget, measured: Sequence[TakenCase], changed: Sequence[str],
