@@ -158,6 +158,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/__init__.py
   PartialOrganSegLib/finetuning/budget.py
   PartialOrganSegLib/finetuning/cases.py
+  PartialOrganSegLib/finetuning/decisions.py
   PartialOrganSegLib/finetuning/doubts.py
   PartialOrganSegLib/finetuning/holdout.py
   PartialOrganSegLib/finetuning/outcome.py
@@ -165,6 +166,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/preparation.py
   PartialOrganSegLib/finetuning/replay.py
   PartialOrganSegLib/finetuning/run.py
+  PartialOrganSegLib/finetuning/slabs.py
   PartialOrganSegLib/finetuning/strokes.py
   PartialOrganSegLib/formats/__init__.py
   PartialOrganSegLib/formats/checks.py
