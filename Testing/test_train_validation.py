@@ -20,7 +20,7 @@ from PartialOrganSegLib.models.bundle import Preprocessing
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.training.distributed import Processes
 from PartialOrganSegLib.training.recipe import Recipe
-from PartialOrganSegLib.training.validation import Best, Validator, validation_groups
+from PartialOrganSegLib.training.validation import CONTEXT_SLICES, Best, Validator, seen_slices, validation_groups
 
 LIVER, SPLEEN, KIDNEY = 1, 2, 3
 
@@ -141,3 +141,18 @@ def test_figures_without_a_gain_come_after_those_with_one():
     unmeasured = Best(before={"spleen": 0.8}, half=("liver",), tolerated_loss=0.02)
     assert unmeasured.take({"spleen": 0.79})
     assert unmeasured.take({"spleen": 0.8})
+
+
+def test_of_a_left_out_slab_only_its_slices_and_some_around_are_looked_at():
+    air = [1]  # the code of {background}; 0 may be anything
+    codes = np.zeros((60, 4, 4), np.uint8)
+    codes[:, 0] = 1  # air before the patient
+    codes[30:33, 1:] = 3  # "not class 2"
+    codes[31, 2, 2] = 2
+    assert seen_slices(codes, air) == slice(30 - CONTEXT_SLICES, 33 + CONTEXT_SLICES)
+    codes[58:] = 1  # background for sure, by a full label: something could be found there that is none
+    assert seen_slices(codes, air) == slice(30 - CONTEXT_SLICES, 60)
+    codes[:] = 0
+    assert seen_slices(codes, air) == slice(0, 60)
+    codes[:] = 2
+    assert seen_slices(codes, air) == slice(0, 60)

@@ -34,7 +34,7 @@ class TakenCase:
 
     `sets[k]` is the candidate set of value k in the file `codes` (0: anything). `slices[c]` are the axial slices, from
     below, in which some voxel certainly is class c, `voxels[c]` how many voxels are. `shape` is the CT's at the
-    working spacing.
+    working spacing, `seen` that of the part which is looked at when the case is measured on, None for all.
     """
 
     name: str
@@ -49,6 +49,7 @@ class TakenCase:
     shape: tuple[int, int, int]
     sha256: str
     image_sha256: str
+    seen: tuple[int, int, int] | None = None
 
     @property
     def organs(self) -> list[int]:

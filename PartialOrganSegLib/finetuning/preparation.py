@@ -101,8 +101,9 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     network = build_network(start.network_name, 1, space.class_count,
                             **moved_arguments(start.network_arguments, classes))
     minutes = (default_minutes(device) if wishes.minutes is None else wishes.minutes) - (time.monotonic() - clock) / 60
-    budget = make_budget(minutes, speed, recipe, [case.shape for case in measured], network.size_multiple, device,
-                         sum(case.labelled for case in trained), wishes.steps, len(shares))
+    budget = make_budget(minutes, speed, recipe, [case.seen or case.shape for case in measured],
+                         network.size_multiple, device, sum(case.labelled for case in trained), wishes.steps,
+                         len(shares))
     recipe = read_recipe(smaller | budget_settings(budget, measured, names, shares))
     _write_manifest(run, space, trained, [replay.training, replay.measured], held.measured)
     with whole_file(run / RECIPE_FILE) as temporary:

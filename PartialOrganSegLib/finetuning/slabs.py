@@ -12,6 +12,7 @@ from ..annotation import CandidateTable
 from ..formats.reading import read_labelmap
 from ..formats.writing import write_labelmap
 from ..geometry import Grid, Volume
+from ..training.validation import CONTEXT_SLICES
 from .cases import TakenCase
 
 SHARE, LEAST_SLICES = 0.2, 5  # of an organ's labelled slices; organs with fewer slices are not measured
@@ -67,9 +68,11 @@ def split_by_slabs(case: TakenCase, slabs: Sequence[Slab], folder: Path) -> tupl
         for table, organs in ((rest, shown - hidden if hidden else everything), (inside, hidden)):
             codes[table][z] = np.array([table.code(known_of(organs, classes, everything)) for classes in case.sets],
                                        np.uint8)[plane]
+    own = max((slab.end for slab in slabs), default=0) - min((slab.first for slab in slabs), default=0)
+    seen = min(case.shape[0], -(-own * case.shape[0] // len(axial)) + 2 * CONTEXT_SLICES)
     return (_written(case, rest, order.from_canonical(codes[rest]), labels.grid, folder, "rest"),
             replace(_written(case, inside, order.from_canonical(codes[inside]), labels.grid, folder, "slab"),
-                    name=f"{case.name} (slab)", group=f"{case.group} (slab)"))
+                    name=f"{case.name} (slab)", group=f"{case.group} (slab)", seen=(seen, *case.shape[1:])))
 
 
 def known_of(organs: frozenset[int], classes: frozenset[int], everything: frozenset[int]) -> frozenset[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..annotation import Kind
+from ..annotation import UNKNOWN, Kind
 from ..data.cache import CachedCase
 from ..data.manifest import Manifest
 from ..errors import UserError, nearest
@@ -24,6 +24,7 @@ from .distributed import Processes
 from .recipe import Recipe
 
 MEAN = "mean"
+CONTEXT_SLICES = 12  # that the network sees beyond those that are judged
 
 
 def validation_groups(recipe: Recipe, manifest: Manifest) -> list[str]:
@@ -99,6 +100,7 @@ class Validator:
                  preprocessing: Preprocessing, device: torch.device, processes: Processes) -> None:
         self._cases, self._table, self._space = list(cases), table, label_space
         self._preprocessing, self._device, self._processes = preprocessing, device, processes
+        self._air = {code for code, allowed in enumerate(table) if allowed[0] and allowed.sum() == 1}
         self._vouched = [self._organs(cached) for cached in self._cases]
         if not any(self._vouched):
             raise UserError("validation: expected cases with a label to compare with, found none")
@@ -115,9 +117,11 @@ class Validator:
         for number, cached in enumerate(self._cases):
             if number % self._processes.size != self._processes.rank:
                 continue
-            predicted = predicted_classes(network, cached.image(), self._preprocessing, self._space.class_count,
-                                          self._device)
             codes = cached.codes()
+            seen = seen_slices(codes, self._air)
+            predicted = predicted_classes(network, cached.image()[seen], self._preprocessing, self._space.class_count,
+                                          self._device)
+            codes = codes[seen]
             for organ in self._vouched[number]:
                 value, _ = candidate_dice(predicted, codes, self._table, [organ])
                 if value is not None:
@@ -143,6 +147,20 @@ class Validator:
         coarse = present[present.sum(1) > 1]
         vague = {organ for organ in annotated if coarse[:, organ].any()}
         return sorted(sure | (set(annotated) - vague))
+
+
+def seen_slices(codes: np.ndarray, air: Collection[int]) -> slice:
+    """The axial slices of `codes` (z, y, x) that a network has to see for what is judged in them.
+
+    A slice of which nothing is known but the air round the body (the codes `air`) is not judged: of a left-out slab's
+    CT that is most.
+    """
+    judged = [bool(found - {UNKNOWN} - set(air)) or UNKNOWN not in found
+              for found in (set(np.unique(plane).tolist()) for plane in codes)]
+    if not any(judged):
+        return slice(0, len(codes))
+    first, last = judged.index(True), len(judged) - 1 - judged[::-1].index(True)
+    return slice(max(0, first - CONTEXT_SLICES), min(len(codes), last + 1 + CONTEXT_SLICES))
 
 
 @torch.inference_mode()
