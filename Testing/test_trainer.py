@@ -172,7 +172,8 @@ def test_every_kind_of_annotation_in_one_run(tmp_path):
     recipe = write_recipe(tmp_path, manifest, batch_size=3, half_precision=True, augmentation={"strength": 0.5})
     log = log_of(run(recipe, tmp_path / "run", reporter=reporter))
     assert all(np.isfinite([line["loss"], line["marginal_cross_entropy"], line["marginal_dice"]]).all() for line in log)
-    told = [line for line in reporter.warnings if "waiting for data" not in line]  # which a busy machine may do
+    told = [line for line in reporter.warnings
+            if "waiting for data" not in line and "half_precision" not in line]  # which depend on the machine
     assert len(told) == 1
     assert told[0].startswith("no training voxel is certainly right_kidney, stomach")
     verify_bundle(tmp_path / "run" / "model")
