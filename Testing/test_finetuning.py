@@ -153,6 +153,13 @@ def test_a_killed_run_goes_on_to_the_same_model(start, spleens, finished, tmp_pa
     assert (tmp_path / "run" / weights).read_bytes() == (finished / weights).read_bytes()
 
 
+def test_another_runs_checkpoint_is_not_gone_on_with(start, spleens, finished, tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "last.pt").write_bytes((finished / "checkpoints" / "last.pt").read_bytes())
+    with pytest.raises(UserError, match="expected a new run folder, found another run's checkpoint"):
+        tune(start, spleens, tmp_path / "run")
+
+
 def test_killed_before_the_first_checkpoint(start, spleens, finished, tmp_path):
     with pytest.raises(RuntimeError, match="power cut"):
         tune(start, spleens, tmp_path / "run", Listener(1, RuntimeError("power cut")))

@@ -23,7 +23,7 @@ from .outcome import TUNED, Outcome, card, judge
 from .plan import PLAN_FILE, Plan, read_plan, write_json
 from .preparation import RECIPE_FILE, Wishes, prepare
 
-MODEL_FOLDER, RESULT_FILE = "model", "result.json"
+MODEL_FOLDER, RESULT_FILE, LAST = "model", "result.json", Path("checkpoints", "last.pt")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -49,6 +49,8 @@ def finetune(model: str | Path, data: Path, run: Path, device: str = "auto", wis
     _keep_apart(start, run)
     if (run / PLAN_FILE).exists():
         raise UserError(f"{run}: expected a new run folder, found a run; add --resume or another -o")
+    if (run / LAST).exists():  # without a plan it cannot be gone on with
+        raise UserError(f"{run}: expected a new run folder, found another run's checkpoint; choose another -o")
     with _room(run):
         run.mkdir(parents=True, exist_ok=True)
         plan = prepare(start, Path(data), run, recipe or resource("recipes", "finetune.yaml"), choose_device(device),
@@ -89,7 +91,7 @@ def _train_and_judge(plan: Plan, run: Path, device: str, reporter: Reporter) -> 
         raise UserError(f"{start.folder}: expected the start model as it was when the run began, found another one")
     reporter.metric(steps=plan.steps, expected_minutes=plan.minutes, changed=", ".join(plan.changed))
     recipe = load_recipe(run / RECIPE_FILE)
-    train(recipe, run, (run / "checkpoints" / "last.pt").exists(), device, reporter)
+    train(recipe, run, (run / LAST).exists(), device, reporter)
     trained = load_bundle(run / MODEL_FOLDER)
     metrics = trained.metadata.partialorganseg.metrics
     outcome = judge(plan, metrics.get("validation_dice_before", {}), metrics.get("validation_dice", {}))
