@@ -153,6 +153,21 @@ def test_a_killed_run_goes_on_to_the_same_model(start, spleens, finished, tmp_pa
     assert (tmp_path / "run" / weights).read_bytes() == (finished / weights).read_bytes()
 
 
+def test_no_checkpoint_is_of_a_last_step_whose_stage_goes_on(start, spleens, tmp_path, monkeypatch):
+    """Killed right after it, a resumed run would have no step left and never end."""
+    saved, save = [], checkpoint.save_checkpoint
+
+    def spy(path, state):
+        saved.append((path.name, state["step"], state["stage"]))
+        save(path, state)
+
+    monkeypatch.setattr("PartialOrganSegLib.training.trainer.save_checkpoint", spy)
+    tune(start, spleens, tmp_path / "run", overrides=["checkpoint_every=100"])
+    last = [(step, stage) for name, step, stage in saved if name == "last.pt"]
+    assert last[-1] == (4, 1)
+    assert (4, 0) not in last
+
+
 def test_another_runs_checkpoint_is_not_gone_on_with(start, spleens, finished, tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "last.pt").write_bytes((finished / "checkpoints" / "last.pt").read_bytes())

@@ -79,7 +79,7 @@ def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device
                 codes = torch.from_numpy(patch).repeat(recipe.batch_size, 1, 1, 1)
                 seconds = _quickest(partial(learner.step, 1, 0, image, codes), device)
                 steps += share / len(patches) * seconds
-        measured = _quickest(partial(_measure, recipe, learner, image, table, device), device)
+        measured = _quickest(partial(_measure, recipe, learner, image, label_space.class_count), device)
     hu = np.zeros([size * 5 // 4 for size in recipe.patch_zyx], np.int16)
     cut = Augmentation(recipe.patch_zyx, recipe.spacing_zyx, recipe.clip_hu, recipe.subtract, recipe.divide)
     generator = np.random.default_rng(0)
@@ -88,11 +88,9 @@ def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device
     return Speed(steps / sum(share for share, _ in samples), measured / image[0].numel(), patch)
 
 
-def _measure(recipe: Recipe, learner: Learner, image: torch.Tensor, table: CandidateTable,
-             device: torch.device) -> None:
-    """What validation does with one window and, at worst, every organ."""
-    classes = table.table.shape[1]
-    found = predicted_classes(learner.teacher, image[0, 0].numpy(), preprocessing_of(recipe), classes, device)
+def _measure(recipe: Recipe, learner: Learner, image: torch.Tensor, classes: int) -> None:
+    """What validation does with one window, of `image` (B, 1, z, y, x), and at worst every organ."""
+    found = predicted_classes(learner.teacher, image[0, 0].numpy(), preprocessing_of(recipe), classes, learner.device)
     for organ in range(1, classes):
         candidate_dice(found, found, np.eye(classes, dtype=bool), [organ])
 
@@ -124,8 +122,10 @@ def _quickest(work: Callable[[], object], device: torch.device) -> float:
     for _ in range(3):
         begin = time.perf_counter()
         work()
-        if device.type != "cpu":
-            (torch.cuda if device.type == "cuda" else torch.mps).synchronize()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
         times.append(time.perf_counter() - begin)
     return min(times[1:])
 

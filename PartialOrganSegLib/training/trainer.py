@@ -173,7 +173,8 @@ class _Run:
         if self.validator is not None and due:
             if self.best.take(self._measure(log)):
                 self._save(self.best_file)
-                self._save(self.last)  # on a GPU, repeated steps need not come to the same best weights
+                if self.step < end:  # on a GPU, repeated steps need not come to the same best weights
+                    self._save(self.last)
             if settings.patience and self.best.stale >= settings.patience:
                 return True
         return self.step == end
