@@ -179,6 +179,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/dicom_series.py
   PartialOrganSegLib/formats/dicom_source.py
   PartialOrganSegLib/formats/itk.py
+  PartialOrganSegLib/formats/itk_names.py
   PartialOrganSegLib/formats/metaimage.py
   PartialOrganSegLib/formats/nifti.py
   PartialOrganSegLib/formats/preview.py

@@ -18,6 +18,7 @@ from .checks import check_grid
 from .dicom_grid import place_slices
 from .dicom_series import Series, Slice, choose_series
 from .itk import grid_of, itk_reason, quiet_itk
+from .itk_names import itk_input
 
 
 def read_dicom(path: Path, wanted: str | None, reporter: Reporter) -> Volume:
@@ -79,9 +80,9 @@ def distinct_slices(path: Path, series: Series, reporter: Reporter) -> list[Slic
 def _read(file: Path) -> sitk.Image:
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(file))
     try:
-        with quiet_itk():
+        with itk_input(file) as name, quiet_itk():
+            reader.SetFileName(name)
             return reader.Execute()
     except RuntimeError as error:
         raise UserError(f"{file}: expected a readable DICOM image, found: {itk_reason(error)}") from error

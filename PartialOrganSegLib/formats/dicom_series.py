@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..events import Reporter
 from .dicom_frames import frames_of
 from .itk import quiet_itk
+from .itk_names import itk_input
 
 # Image type, SOP instance UID, modality, description, series UID and number, acquisition, instance number.
 _TAGS = {"0008|0008", "0008|0018", "0008|0060", "0008|103e", "0020|000e", "0020|0011", "0020|0012", "0020|0013"}
@@ -149,9 +150,9 @@ def _read_header(file: Path) -> list[Slice]:
     """A file's geometry and tags, frame by frame; none for DICOM objects without pixels or a place in space."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(file))
     try:
-        with quiet_itk():
+        with itk_input(file) as name, quiet_itk():
+            reader.SetFileName(name)
             reader.ReadImageInformation()
     except RuntimeError as error:
         with open(file, "rb") as stream:

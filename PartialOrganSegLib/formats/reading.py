@@ -14,6 +14,7 @@ from ..geometry import Grid, Volume
 from . import dicom, dicom_series
 from .checks import check_grid, doubtful_ct, to_hu
 from .itk import grid_of, itk_reason, quiet_itk
+from .itk_names import itk_input
 from .metaimage import check_metaimage
 from .nifti import NiftiHeader, is_nifti, read_nifti
 
@@ -124,9 +125,9 @@ def _nifti_grid(path: Path, header: NiftiHeader, reporter: Reporter) -> Grid:
             raise UserError(f"{path}: expected a position for every voxel, found {error}") from error
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NiftiImageIO")
-    reader.SetFileName(str(path))
     try:
-        with quiet_itk():
+        with itk_input(path) as name, quiet_itk():
+            reader.SetFileName(name)
             reader.ReadImageInformation()
     except RuntimeError as error:
         if sform is None:
@@ -142,8 +143,8 @@ def _read_with_itk(path: Path) -> tuple[np.ndarray, Grid]:
     if path.suffix.lower() in (".mha", ".mhd"):
         check_metaimage(path)
     try:
-        with quiet_itk():
-            image = sitk.ReadImage(str(path))
+        with itk_input(path) as name, quiet_itk():
+            image = sitk.ReadImage(name)
     except RuntimeError as error:
         reason = itk_reason(error)
         reason = "other content" if reason.startswith("Unable to determine ImageIO") else f"damage: {reason}"

@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..geometry import Volume
 from ..organs import CATEGORY, LabelSpace, Organ
 from .itk import image_of, itk_reason, quiet_itk
+from .itk_names import itk_input, itk_output
 from .nifti import is_nifti, read_nifti
 
 _IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -114,9 +115,9 @@ def _smallest(array: np.ndarray) -> np.ndarray:
 def _write_image(path: Path, image: sitk.Image) -> None:
     with output_file(path) as temporary:
         try:
-            with quiet_itk():
-                sitk.WriteImage(image, str(temporary), True)
-                _read_back(temporary)
+            with itk_output(temporary) as name, quiet_itk():
+                sitk.WriteImage(image, name, True)
+            _read_back(temporary)
         except (RuntimeError, UserError) as error:
             full = shutil.disk_usage(temporary.parent).free < _NEARLY_FULL
             reason = "the disk is full" if full else itk_reason(error)
@@ -128,7 +129,8 @@ def _read_back(file: Path) -> None:
     if is_nifti(file):
         read_nifti(file)
     else:
-        sitk.ReadImage(str(file))  # NRRD and MetaImage writers tell; this is the second look
+        with itk_input(file) as name, quiet_itk():
+            sitk.ReadImage(name)  # NRRD and MetaImage writers tell; this is the second look
 
 
 def write_table(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,0 +1,105 @@
+"""Paths that ITK can open. On Windows it takes a name's UTF-8 bytes for the system's code page and finds no "Müller".
+
+Python, Slicer and ITK's own programs say that they speak UTF-8; `python.exe`, which runs our commands, does not (ITK
+issue 6739). There a folder is called by its short name (MLLER~1) where Windows keeps one, else the file takes a detour
+over a folder with a plain name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import UserError
+
+_UTF8_CODE_PAGE = 65001
+_WITH_DATA_BESIDE = (".mhd", ".nhdr")
+
+
+@contextlib.contextmanager
+def itk_input(path: Path) -> Iterator[str]:
+    """A name by which ITK can read the file `path`.
+
+    Raises UserError for a header with its voxels in another file, which cannot be copied alone.
+    """
+    name = _name(path)
+    if name is not None:
+        yield name
+        return
+    if path.suffix.lower() in _WITH_DATA_BESIDE:
+        raise UserError(f"{path}: expected a path of English letters and digits for this kind of file on Windows; "
+                        "rename the folder or move the files")
+    with _plain_folder() as folder:
+        copy = folder / f"copy{_plain_suffixes(path)}"
+        shutil.copyfile(path, copy)
+        yield str(copy)
+
+
+@contextlib.contextmanager
+def itk_output(path: Path) -> Iterator[str]:
+    """A name by which ITK can write the file `path`; what it wrote is at `path` on leaving. Raises OSError."""
+    name = _name(path)
+    if name is not None:
+        yield name
+        return
+    with _plain_folder() as folder:
+        written = folder / f"copy{_plain_suffixes(path)}"
+        yield str(written)
+        shutil.copyfile(written, path)
+
+
+def _name(path: Path) -> str | None:
+    """The path as ITK understands it, None where there is no such name."""
+    for parent in (str(path.parent), _short_name(path.parent)):
+        name = os.path.join(parent, path.name)
+        if _understood(name):
+            return name
+    return None
+
+
+def _understood(name: str) -> bool:
+    if sys.platform != "win32" or name.isascii():
+        return True
+    import ctypes
+
+    return bool(ctypes.windll.kernel32.GetACP() == _UTF8_CODE_PAGE)
+
+
+def _short_name(folder: Path) -> str:
+    """Windows' own short name of an existing folder, the folder's name where it has none."""
+    if sys.platform != "win32":
+        return str(folder)
+    import ctypes
+
+    buffer = ctypes.create_unicode_buffer(1024)
+    length = ctypes.windll.kernel32.GetShortPathNameW(str(folder.absolute()), buffer, len(buffer))
+    return buffer.value if 0 < length < len(buffer) else str(folder)
+
+
+def _plain_suffixes(path: Path) -> str:
+    """What ITK knows the file format by; nothing where the name ends in other letters."""
+    suffixes = "".join(path.suffixes[-2:])
+    return suffixes if suffixes.isascii() else path.suffix if path.suffix.isascii() else ""
+
+
+@contextlib.contextmanager
+def _plain_folder() -> Iterator[Path]:
+    """A new folder whose name ITK understands, gone on leaving. Raises UserError where none can be made."""
+    places = [tempfile.gettempdir(), _short_name(Path(tempfile.gettempdir())), os.environ.get("PROGRAMDATA", ""),
+              os.environ.get("PUBLIC", "")]
+    for place in places:
+        if place and _understood(place):
+            try:
+                folder = tempfile.TemporaryDirectory(prefix="partialorganseg-", dir=place)
+            except OSError:
+                continue
+            with folder as name:
+                yield Path(name)
+            return
+    raise UserError("TEMP: expected a folder of English letters and digits, as ITK needs on Windows, found "
+                    f"{places[0]}")
