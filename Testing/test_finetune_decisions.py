@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from finetune_data import ORGANS
+from hypothesis import given
+from hypothesis import strategies as st
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.finetuning import preparation
 from PartialOrganSegLib.finetuning.budget import Speed
-from PartialOrganSegLib.finetuning.decisions import stroke_settings, training_precision
+from PartialOrganSegLib.finetuning.decisions import next_name, stroke_settings, training_precision
+from PartialOrganSegLib.models.metadata import NAME_PATTERN
 from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.training.recipe import Recipe
+
+
+@pytest.mark.parametrize(("start", "name"), [
+    ("embedded", "embedded-finetuned"), ("embedded-finetuned", "embedded-finetuned-2"),
+    ("embedded-finetuned-9", "embedded-finetuned-10"), ("finetuned", "finetuned-finetuned")])
+def test_a_model_is_called_after_its_start_model(start, name):
+    assert next_name(start) == name
+
+
+@given(st.from_regex(NAME_PATTERN, fullmatch=True))
+def test_generations_of_models_have_names_of_their_own(start):
+    names = [start]
+    for _ in range(12):
+        names.append(next_name(names[-1]))
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(NAME_PATTERN, name) for name in names)
 
 
 @pytest.mark.parametrize(("device", "capability", "precision"), [

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="cases to measure on instead of training on them (default: a quarter, of few cases slabs)")
     parser.add_argument("--only-listed-organs", action="store_true",
                         help="the new model knows the manifest's organs only (default: they are added)")
-    parser.add_argument("--name", help="the new model's name (default: that of the start model and -finetuned)")
+    parser.add_argument("--name", help="the new model's name (default: start model's, -finetuned or -finetuned-2)")
     parser.add_argument("--force", action="store_true", help="learn from images too that do not look like a CT in HU")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="another recipe than the shipped finetune.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from .holdout import CASES, HeldOut
 from .outcome import LOSS_TOLERATED
 
 SHARES = (0.0, 0.25, 0.5, 0.75)  # of the start model in the result, that are tried
+LONGEST_NAME = 64  # of a bundle
 BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA's GPUs; older ones compute bfloat16 very slowly or not at all
 
 
@@ -33,7 +35,7 @@ def tuned_recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, name: 
         "network": None, "spacing_zyx": own.spacing_zyx, "patch_zyx": own.patch_zyx, "clip_hu": own.clip_hu,
         "subtract": own.subtract, "divide": own.divide,
         "half_precision": training_precision(device), "batch_size": 2 if device.type == "cuda" else 1,
-        "bundle.name": name or f"{start.name[:53]}-finetuned",
+        "bundle.name": name or next_name(start.name),
         "bundle.description": f"{start.metadata.description} Fine-tuned.",
         "bundle.licences": {"code": licences.code, "weights": licences.weights,
                             "data": f"{licences.data}; and the cases fine-tuned on, whose terms are their owner's"},
@@ -43,6 +45,13 @@ def tuned_recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, name: 
         # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
         content["loss_arguments.marginal_cross_entropy.balanced"] = True
     return load_recipe(file, [*(f"{key}={json.dumps(value)}" for key, value in content.items()), *overrides])
+
+
+def next_name(start: str) -> str:
+    """The new model's name after the start model's: embedded, embedded-finetuned, embedded-finetuned-2, ..."""
+    base, tuned, number = re.fullmatch(r"(.*?)(-finetuned(?:-(\d{1,4}))?)?", start).groups()
+    ending = f"-finetuned-{int(number or 1) + 1}" if tuned else "-finetuned"
+    return base[:LONGEST_NAME - len(ending)] + ending
 
 
 def training_precision(device: torch.device) -> bool | str:
