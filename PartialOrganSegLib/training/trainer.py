@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from .memory import fitting_patch, is_out_of_memory
 from .objective import Objective, needs_prior
 from .preparation import build_start, preprocessing_of, read_cases
 from .recipe import Recipe
+from .resuming import check_same, deciding_settings
 from .settings import ValidationSettings
 from .validation import MEAN, Best, Validator
 
@@ -85,7 +85,7 @@ class _Run:
             self.validator = Validator(self.cases.validation, self.cases.table.table, self.space,
                                        preprocessing_of(recipe), device, processes)
         self.batch = recipe.batch_size * processes.size
-        self.settings = {**_deciding_settings(recipe), "batch": self.batch, **self.cases.essence()}
+        self.settings = {**deciding_settings(recipe), "batch": self.batch, **self.cases.essence()}
         self.step, self.stage, self.stage_start, self.best = 0, 0, 0, self._no_best()
         if resume:
             self._restore(load_checkpoint(self.last))
@@ -217,10 +217,7 @@ class _Run:
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Goes back to a checkpoint. Raises UserError when what decides the numbers has changed since."""
-        for key, value in self.settings.items():
-            if state["settings"].get(key) != value:
-                raise UserError(f"--resume: {key} was {state['settings'].get(key)} and is now {value}; "
-                                "resume with the same recipe or start a new run")
+        check_same(state["settings"], self.settings, self.recipe)
         self._begin(min(state["stage"], len(self.stages) - 1))
         self.step, self.stage, self.stage_start = state["step"], state["stage"], state["stage_start"]
         self.learner.load(state)
@@ -249,9 +246,3 @@ class _Run:
             self.space, preprocessing_of(recipe), name=recipe.bundle.name, version=recipe.bundle.version,
             licences=recipe.bundle.licences, metrics=metrics, training_data=recipe.bundle.training_data,
             description=recipe.bundle.description, half=True)
-
-
-def _deciding_settings(recipe: Recipe) -> dict[str, Any]:
-    """The settings that decide the numbers; how often to save does not."""
-    kept = recipe.model_dump(mode="json", exclude={"checkpoint_every", "workers", "bundle", "batch_size"})
-    return json.loads(json.dumps(kept))
