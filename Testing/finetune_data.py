@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from training_data import SPACING_ZYX, blocks, write_image, write_yaml
 
+from PartialOrganSegLib.geometry import Grid, Volume
 from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import LabelSpace, label_space_of_names
@@ -36,6 +37,13 @@ def ct_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
     image[:, :1] = -1000
     labels[:, :1] = 0
     return image, labels
+
+
+def small_phantom(shape_zyx: Sequence[int], spacing_zyx: Sequence[float], seed: int) -> tuple[Volume, Volume]:
+    """In place of `make_phantom`: `ct_of`, whatever the shape."""
+    image, labels = ct_of(seed)
+    grid = Grid((labels.shape[2], labels.shape[1], labels.shape[0]), SPACING_ZYX[::-1])
+    return Volume(image, grid), Volume(labels, grid)
 
 
 def write_cases(folder: Path, labels: Sequence[np.ndarray | None], kind: str = "partial",

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from finetune_data import ORGANS, ct_of, write_cases, write_start
+from finetune_data import ORGANS, ct_of, small_phantom, write_cases, write_start
 from hypothesis import given
 from hypothesis import strategies as st
 from training_data import write_yaml
@@ -100,19 +100,15 @@ def test_what_is_not_drawn_is_not_learnt_from_not_even_air(tmp_path):
 
 def test_phantoms_are_asked_about_kept_organs_only(tmp_path, monkeypatch):
     """The spleen was changed, the liver is measured elsewhere: a phantom vouches for neither, but for the kidney. What
-    is trained on tells where the spleen is and nothing else."""
-    def small(shape, spacing, seed):
-        from PartialOrganSegLib.geometry import Grid, Volume
-        image, labels = ct_of(seed)
-        grid = Grid(labels.shape[::-1], (2.0, 2.0, 3.0))
-        return Volume(image, grid), Volume(labels, grid)
-
-    monkeypatch.setattr("PartialOrganSegLib.finetuning.replay.make_phantom", small)
+    is trained on tells where the spleen is and nothing else, and is seen anywhere without telling even that."""
+    monkeypatch.setattr("PartialOrganSegLib.finetuning.replay.make_phantom", small_phantom)
     replay = replay_set("phantoms", WORD16, (3.0, 2.0, 2.0), [2], [1], True, tmp_path, Reporter())
     assert [len(replay.training), len(replay.measured)] == [2, 2]
     assert all(case.organs == [2] for case in replay.training)
     rest = frozenset(range(WORD16.class_count)) - {2}
     assert all(set(case.sets[1:]) == {frozenset({2}), rest} for case in replay.training)
+    assert [(case.image, case.labelled) for case in replay.anywhere] == [
+        (case.image, False) for case in replay.training]
     assert all(case.organs == [3] for case in replay.measured)
     assert frozenset({0, 2}) in replay.measured[0].sets
     assert 2 not in replay.measured_on

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from finetune_data import ORGANS, QUICK, ct_of, only, write_cases, write_start
+from finetune_data import ORGANS, QUICK, ct_of, only, small_phantom, write_cases, write_start
 from training_data import write_image
 
+from PartialOrganSegLib.annotation import Kind
+from PartialOrganSegLib.data.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.outcome import LOSS_TOLERATED
@@ -314,3 +316,13 @@ def test_it_learns_what_is_new_and_keeps_what_was_known(tmp_path):
 
     assert dice(taught, "spleen") > 0.5
     assert dice(taught, "left_kidney") > max(dice(first, "left_kidney") - 0.1, dice(plain, "left_kidney") + 0.2)
+
+
+def test_a_quarter_of_the_patches_is_replayed_half_of_them_from_anywhere(start, spleens, tmp_path, monkeypatch):
+    monkeypatch.setattr("PartialOrganSegLib.finetuning.replay.make_phantom", small_phantom)
+    with pytest.raises(KeyboardInterrupt):
+        tune(start, spleens, tmp_path / "run", Listener(1, KeyboardInterrupt()), replay="phantoms")
+    cases = load_manifest(tmp_path / "run" / "manifest.yaml").cases
+    weights = {case.dataset: case.weight for case in cases}
+    assert weights == {"cases": 0.75, "replay": 0.125, "replay, anywhere": 0.125, "measured": 0}
+    assert {case.kind for case in cases if case.dataset == "replay, anywhere"} == {Kind.UNLABELLED}

@@ -30,7 +30,7 @@ from .decisions import budget_settings, shares_to_try, stroke_settings, tuned_re
 from .doubts import doubts
 from .holdout import NOTHING, hold_out
 from .plan import Plan, write_json, write_plan
-from .replay import PHANTOMS, replay_set
+from .replay import PHANTOMS, Replay, replay_set
 from .strokes import draw_rates
 
 REPLAY_SHARE = 0.25  # of the patches
@@ -105,7 +105,7 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
                          network.size_multiple, device, sum(case.labelled for case in trained), wishes.steps,
                          len(shares))
     recipe = read_recipe(smaller | budget_settings(budget, measured, names, shares))
-    _write_manifest(run, space, trained, [replay.training, replay.measured], held.measured)
+    _write_manifest(run, space, trained, replay, held.measured)
     with whole_file(run / RECIPE_FILE) as temporary:
         temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     on = {space.names[label - 1]: what for label, what in (replay.measured_on | held.measured_on).items()}
@@ -160,18 +160,19 @@ def run_space(start: LabelSpace, listed: LabelSpace, only_listed: bool) -> Label
 
 
 def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],
-                    replay: Sequence[Sequence[TakenCase]], measured: Sequence[TakenCase]) -> None:
-    """One manifest of all cases; of the patches `REPLAY_SHARE` are replayed ones."""
+                    replay: Replay, measured: Sequence[TakenCase]) -> None:
+    """One manifest of all cases; of the patches `REPLAY_SHARE` are replayed ones, half of them from anywhere."""
     write_json(run / "label_space.json", LabelSpaceEntry.of(space).model_dump(mode="json"))
     datasets = [{"name": "cases", "weight": 1.0 - REPLAY_SHARE, "cases": [case.entry(space) for case in training]}]
-    replayed, replay_measured = replay
-    if replayed:
-        datasets.append({"name": "replay", "weight": REPLAY_SHARE, "cases": [case.entry(space) for case in replayed]})
-    if measured or replay_measured:
+    replayed = {name: cases for name, cases in (("replay", replay.training), ("replay, anywhere", replay.anywhere))
+                if cases}
+    datasets += [{"name": name, "weight": REPLAY_SHARE / len(replayed), "cases": [case.entry(space) for case in cases]}
+                 for name, cases in replayed.items()]
+    if measured or replay.measured:
         datasets.append({"name": "measured", "weight": 0.0,
                          # As partial labels, which agreement with strokes is measured on too.
                          "cases": [case.entry(space, kind=Kind.PARTIAL.value)
-                                   for case in (*measured, *replay_measured)]})
+                                   for case in (*measured, *replay.measured)]})
     names: set[str] = set()
     for entry in (entry for dataset in datasets for entry in dataset["cases"]):
         while entry["name"] in names:

@@ -27,11 +27,15 @@ REPLAY_FIGURES = "a left-out part of the replay set"
 
 @dataclass(frozen=True)
 class Replay:
-    """Cases to train and to measure on, and for each measured organ what it is measured on."""
+    """Cases to train and to measure on, and for each measured organ what it is measured on.
+
+    `anywhere`: images alone, of which patches are taken from anywhere.
+    """
 
     training: list[TakenCase]
     measured: list[TakenCase]
     measured_on: dict[int, str]
+    anywhere: Sequence[TakenCase] = ()
 
 
 def replay_set(setting: str, space: LabelSpace, spacing_zyx: Sequence[float], changed: Sequence[int],
@@ -66,7 +70,10 @@ def replay_set(setting: str, space: LabelSpace, spacing_zyx: Sequence[float], ch
     told = [label for label in shared if label in changed]
     training = take_cases(cases[:TRAINED], WORD16, space, spacing_zyx, folder, reporter, told=told)
     measured = take_cases(cases[TRAINED:], WORD16, space, spacing_zyx, folder, reporter, blurred) if asked else []
-    return Replay(training, measured, dict.fromkeys(asked, PHANTOM_FIGURES))
+    # Patches around what is to be learnt leave out the rest of the body, which the start model knew too.
+    images = [replace(case, name=f"{case.name} anywhere", sets=case.sets[:1], slices={}, voxels={})
+              for case in training]
+    return Replay(training, measured, dict.fromkeys(asked, PHANTOM_FIGURES), images)
 
 
 def phantom_cases(count: int, spacing_zyx: Sequence[float], folder: Path, reporter: Reporter) -> list[Case]:
