@@ -167,6 +167,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/replay.py
   PartialOrganSegLib/finetuning/run.py
   PartialOrganSegLib/finetuning/slabs.py
+  PartialOrganSegLib/finetuning/start_view.py
   PartialOrganSegLib/finetuning/strokes.py
   PartialOrganSegLib/formats/__init__.py
   PartialOrganSegLib/formats/checks.py
@@ -262,6 +263,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/preparation.py
   PartialOrganSegLib/training/pseudo_labels.py
   PartialOrganSegLib/training/recipe.py
+  PartialOrganSegLib/training/resuming.py
   PartialOrganSegLib/training/schedules.py
   PartialOrganSegLib/training/settings.py
   PartialOrganSegLib/training/start_share.py

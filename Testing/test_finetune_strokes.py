@@ -16,6 +16,7 @@ from PartialOrganSegLib.data.manifest import load_manifest
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.cases import take_cases
 from PartialOrganSegLib.finetuning.preparation import Wishes, prepare
+from PartialOrganSegLib.finetuning.start_view import StartView
 from PartialOrganSegLib.finetuning.strokes import LEAST_OF_BACKGROUND, TEMPER, USUAL_RATE, draw_rates, tempered
 from PartialOrganSegLib.inference.predictor import Predictor
 from PartialOrganSegLib.organs import label_space_of_names
@@ -48,14 +49,15 @@ def test_drawn_by_what_is_there(tmp_path: Path):
         there += np.bincount(found, minlength=5)
     drawn = [sum((drawing == value).sum() for drawing in drawings) for value in (0, 1, 2, 3, 4)]
     assert [number > 0 for number in drawn] == [True, False, True, False, False]
-    assert draw_rates(cases, start, space, CPU, Reporter()) == tempered(np.array(drawn, float), there)
+    assert draw_rates(cases, StartView(start, space, CPU), Reporter()) == tempered(np.array(drawn, float), there)
 
 
 def test_masks_have_no_rates(tmp_path: Path):
     manifest = load_manifest(write_cases(tmp_path, [ct_of(0)[1], None], "full"))
     cases = take_cases(manifest.cases, manifest.label_space, manifest.label_space, (3.0, 2.0, 2.0), tmp_path / "taken",
                        Reporter())
-    assert draw_rates(cases, write_start(tmp_path / "start"), manifest.label_space, CPU, Reporter()) == []
+    view = StartView(write_start(tmp_path / "start"), manifest.label_space, CPU)
+    assert draw_rates(cases, view, Reporter()) == []
 
 
 def test_organs_without_a_rate_take_the_others_median():

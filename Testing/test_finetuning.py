@@ -97,9 +97,9 @@ def test_the_best_weights_are_looked_for_by_what_the_run_is_judged_by(finished):
 
 
 @pytest.mark.parametrize(("validate", "overrides", "tried"), [
-    ([], [], [0.5, 0.75]),  # slabs of the same patients, in which the trained weights always look good
-    (["case1"], [], [0.0, 0.5, 0.75]), (["none"], [], []), (["case1"], ["start_share=0"], []),
-    ([], ["start_share=0.6"], [0.75])])
+    ([], [], [0.25, 0.5, 0.75]),  # this start model knows nothing, so none of it is in the result unless it has to be
+    (["none"], [], []), (["case1"], ["start_share=0"], []), (["case1"], ["start_share=0.25"], [0.0, 0.5, 0.75]),
+    ([], ["start_share=0.25"], [0.5, 0.75])])  # in slabs of the same patients the trained weights always look good
 def test_shares_of_the_start_model_are_tried_where_there_is_something_to_judge_them_by(start, spleens, validate,
                                                                                       overrides, tried, tmp_path):
     with pytest.raises(KeyboardInterrupt):
@@ -121,7 +121,7 @@ def test_what_is_only_measured_on_is_not_learnt(start, tmp_path):
 
 def test_the_result_says_which_share_was_taken(finished):
     taken = result_of(finished)["start_share"]
-    assert taken in (0.25, 0.5, 0.75)
+    assert taken in (0, 0.25, 0.5, 0.75)
     assert load_bundle(finished / "model").metadata.partialorganseg.metrics["start_share"] == taken
 
 

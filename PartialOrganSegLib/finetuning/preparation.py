@@ -22,15 +22,16 @@ from ..models.metadata import LabelSpaceEntry, LearntEntry, Lineage, ParentEntry
 from ..networks import build_network
 from ..organs import LabelSpace, label_space_of_names
 from ..training.memory import is_out_of_memory
-from ..training.recipe import Recipe
+from ..training.recipe import Recipe, load_recipe
 from ..training.transfer import ClassMap, moved_arguments
 from .budget import Speed, default_minutes, make_budget, measure_speed
 from .cases import TakenCase, fingerprint, take_cases
-from .decisions import budget_settings, shares_to_try, stroke_settings, tuned_recipe
+from .decisions import budget_settings, share_for, shares_to_try, stroke_settings, tuned_recipe
 from .doubts import doubts
 from .holdout import NOTHING, hold_out
 from .plan import Plan, write_json, write_plan
 from .replay import PHANTOMS, Replay, replay_set
+from .start_view import StartView
 from .strokes import draw_rates
 
 REPLAY_SHARE = 0.25  # of the patches
@@ -87,17 +88,21 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     measured = [*held.measured, *replay.measured]
     classes = ClassMap.between(start.label_space, space)
     names = [space.names[label - 1] for label in changed]
-    rates = draw_rates(trained, start, space, device, reporter)
+    view = StartView(start, space, device)
+    share = share_for(view.dice(trained, reporter))
+    rates = draw_rates(trained, view, reporter)
+    asked = "start_share" in load_recipe(recipe_file, wishes.overrides).model_fields_set
+    decided = stroke_settings(rates) | ({} if asked else {"start_share": share})
 
     def read_recipe(changes: dict[str, Any]) -> Recipe:
-        return tuned_recipe(recipe_file, start, classes, run, wishes.name, device, stroke_settings(rates) | changes,
+        return tuned_recipe(recipe_file, start, classes, run, wishes.name, device, decided | changes,
                             wishes.overrides)
 
     reporter.progress("measuring the speed", 0, 1)
     smaller, speed = _speed(read_recipe, start, space, device,
                             [(1 - REPLAY_SHARE, trained), (REPLAY_SHARE, replay.training)])
     recipe = read_recipe(smaller)
-    shares = shares_to_try(recipe.start_share, held) if measured else []
+    shares = shares_to_try(recipe.start_share, asked, held) if measured else []
     network = build_network(start.network_name, 1, space.class_count,
                             **moved_arguments(start.network_arguments, classes))
     minutes = (default_minutes(device) if wishes.minutes is None else wishes.minutes) - (time.monotonic() - clock) / 60

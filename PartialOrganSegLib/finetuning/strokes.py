@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from ..annotation import Kind
 from ..data.cache import TISSUE_HU
 from ..data.scribble import voxel_counts
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
-from ..inference.predictor import Predictor
-from ..models.bundle import Bundle
-from ..organs import LabelSpace
 from .cases import TakenCase
+from .start_view import StartView
 
 # Strokes are no random sample of a class: the background's lie near organs, those of organs in their middle. With the
 # whole correction organs came out too small, without it too large; half of it (of the logarithm) is in between.
@@ -24,8 +21,7 @@ USUAL_RATE = 0.03  # of an organ's voxels, where none can be compared with the s
 LEAST_OF_BACKGROUND = 1 / 400  # of the organs' rate, so that an organ's stroke also counts where no background is drawn
 
 
-def draw_rates(cases: Sequence[TakenCase], start: Bundle, space: LabelSpace, device: torch.device,
-               reporter: Reporter) -> list[float]:
+def draw_rates(cases: Sequence[TakenCase], view: StartView, reporter: Reporter) -> list[float]:
     """(C,) for `losses.MarginalCrossEntropy(draw_rates=...)`; empty without a case of strokes.
 
     A class's rate is the number of its drawn voxels by that of its voxels in the same CTs, as the start model finds
@@ -35,20 +31,15 @@ def draw_rates(cases: Sequence[TakenCase], start: Bundle, space: LabelSpace, dev
     drawn_cases = [case for case in cases if case.kind is Kind.SCRIBBLE and case.weight > 0]
     if not drawn_cases:
         return []
-    predictor = Predictor(start, device=str(device))
-    own = {0: 0} | {organ.index: start.label_space.index(organ.name) for organ in space.organs
-                    if organ.name in start.label_space.names}
-    drawn, there = np.zeros(space.class_count), np.zeros(space.class_count)
+    drawn, there = np.zeros(view.space.class_count), np.zeros(view.space.class_count)
     for done, case in enumerate(drawn_cases):
-        image = read_ct(case.image, force=True)
-        found = predictor.predict(image).labels.array
-        counts = voxel_counts(found, start.label_space.class_count)
-        counts[0] = ((image.array > TISSUE_HU) & (found == 0)).sum()
-        for label, index in own.items():
-            there[label] += counts[index]
+        found = view.labels(case)
+        counts = voxel_counts(found, len(there))
+        counts[0] = ((read_ct(case.image, force=True).array > TISSUE_HU) & (found == 0)).sum()
+        there += counts
         codes = voxel_counts(read_labelmap(case.codes).array, len(case.sets))
         for classes, voxels in zip(case.sets, codes, strict=True):
-            if len(classes) == 1 or (0 in classes and len(classes) < space.class_count):
+            if len(classes) == 1 or (0 in classes and len(classes) < len(there)):
                 drawn[min(classes)] += voxels
         reporter.progress("finding the organs drawn in", done + 1, len(drawn_cases))
     return tempered(drawn, there)

@@ -62,7 +62,7 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
     teacher = _start_model(bundle, classes, network, label_space, settings, recipe, reporter)
     network = _placed(network, device, processes, reporter)
     share = None
-    if recipe.start_share:
+    if recipe.start_share or (recipe.validation and recipe.validation.start_shares):
         axes = class_axes(settings.name, settings.arguments, label_space.class_count)
         share = StartShare.of(network.state_dict(), recipe.start_share, axes, classes.new)
     return Start(network, settings, channels_last(teacher.to(device)), share)

@@ -1,0 +1,66 @@
+"""What the start model finds in the cases before anything is learnt of them, and how much of it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..evaluation.metrics import candidate_dice
+from ..events import Reporter
+from ..formats.reading import read_ct, read_labelmap
+from ..inference.predictor import Predictor
+from ..models.bundle import Bundle
+from ..organs import LabelSpace
+from .cases import TakenCase
+
+ENOUGH_CASES = 4  # that are looked at to say how well the start model knows what they show
+
+
+class StartView:
+    """The start model's segmentations of cases, each made once, in the run's label space.
+
+    `known` are the run's labels that the start model has, the background among them; others it never finds.
+    """
+
+    def __init__(self, start: Bundle, space: LabelSpace, device: torch.device) -> None:
+        self.space = space
+        own = {organ.index: start.label_space.index(organ.name) for organ in space.organs
+               if organ.name in start.label_space.names}
+        self.known = [0, *own]
+        self._label_of = np.zeros(start.label_space.class_count, np.uint8)
+        self._label_of[list(own.values())] = list(own)
+        self._start, self._device = start, device
+        self._predictor: Predictor | None = None
+        self._found: dict[str, np.ndarray] = {}
+
+    def labels(self, case: TakenCase) -> np.ndarray:
+        """(z, y, x) uint8 on the CT's own grid, an organ that the run lacks as background."""
+        if case.name not in self._found:
+            self._predictor = self._predictor or Predictor(self._start, device=str(self._device))
+            found = self._label_of[self._predictor.predict(read_ct(case.image, force=True)).labels.array]
+            if len(self._found) >= ENOUGH_CASES:
+                return found
+            self._found[case.name] = found
+        return self._found[case.name]
+
+    def dice(self, cases: Sequence[TakenCase], reporter: Reporter) -> float | None:
+        """Mean Dice of the organs that the cases show and the start model has, where the annotation is sure.
+
+        Of the first `ENOUGH_CASES` that show one and are learnt from; None where none does.
+        """
+        values: dict[int, list[float]] = {}
+        showing = [case for case in cases if case.weight > 0 and set(case.organs) & set(self.known)][:ENOUGH_CASES]
+        for done, case in enumerate(showing):
+            codes, table = read_labelmap(case.codes).array, self._table(case)
+            for organ in sorted(set(case.organs) & set(self.known)):
+                value, _ = candidate_dice(self.labels(case), codes, table, [organ])
+                if value is not None:
+                    values.setdefault(organ, []).append(value)
+            reporter.progress("looking at what the start model knows", done + 1, len(showing))
+        return float(np.mean([np.mean(found) for found in values.values()])) if values else None
+
+    def _table(self, case: TakenCase) -> np.ndarray:
+        """(K, C) bool: the classes that each of the case's codes allows."""
+        return np.array([[label in classes for label in range(self.space.class_count)] for classes in case.sets])

@@ -1,0 +1,86 @@
+"""What the start model finds in cases, and how much of its weights a result keeps for that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from finetune_data import ct_of, only, write_cases, write_start
+from hypothesis import given
+from hypothesis import strategies as st
+
+from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.finetuning import start_view
+from PartialOrganSegLib.finetuning.cases import TakenCase, take_cases
+from PartialOrganSegLib.finetuning.decisions import USUAL_SHARE, share_for
+from PartialOrganSegLib.finetuning.start_view import ENOUGH_CASES, StartView
+from PartialOrganSegLib.inference.predictor import Predictor
+from PartialOrganSegLib.organs import label_space_of_names
+
+SPACE = label_space_of_names("run", ["stomach", "spleen", "left_kidney"])  # the start model's: liver, spleen, kidney
+
+
+def taken(folder: Path, labels, kind: str = "partial", annotated=("spleen",)) -> list[TakenCase]:
+    manifest = load_manifest(write_cases(folder, labels, kind, annotated))
+    return take_cases(manifest.cases, manifest.label_space, SPACE, (3.0, 2.0, 2.0), folder / "taken", Reporter())
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    return 2 * (first & second).sum() / (first.sum() + second.sum())
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    return write_start(tmp_path_factory.mktemp("models") / "start", seed=3)
+
+
+def test_dice_of_what_the_cases_show(start, tmp_path):
+    cases = taken(tmp_path, [only(ct_of(0)[1], 2), only(ct_of(1)[1], 2, 3)], annotated=("spleen", "left_kidney"))
+    view = StartView(start, SPACE, torch.device("cpu"))
+    predictor = Predictor(start, device="cpu")
+    found = [predictor.predict(case.read_image()).labels.array
+             for case in load_manifest(tmp_path / "manifest.yaml").cases]
+    assert all(len(np.unique(one)) > 1 for one in found)  # random weights that find something
+    for case, one in zip(cases, found, strict=True):
+        seen = view.labels(case)
+        assert not (seen == 1).any()  # the start model does not have the stomach
+        assert ((seen == 0) == np.isin(one, (0, 1))).all()  # the run does not have the liver
+        assert ((seen == 2) == (one == 2)).all()
+    spleens = [dice(one == 2, ct_of(seed)[1] == 2) for seed, one in enumerate(found)]
+    kidney = dice(found[1] == 3, ct_of(1)[1] == 3)
+    assert view.dice(cases, Reporter()) == pytest.approx(np.mean([np.mean(spleens), kidney]))
+
+
+def test_nothing_to_compare_with(start, tmp_path):
+    view = StartView(start, label_space_of_names("new", ["stomach"]), torch.device("cpu"))
+    assert view.dice(taken(tmp_path, [None]), Reporter()) is None
+    assert view.dice(taken(tmp_path / "2", [only(ct_of(0)[1], 2)]), Reporter()) is None
+
+
+def test_each_case_is_segmented_once_and_not_more_than_a_few(start, tmp_path, monkeypatch):
+    calls = []
+
+    class Counting(Predictor):
+        def predict(self, ct, *arguments):
+            calls.append(ct)
+            return super().predict(ct, *arguments)
+
+    monkeypatch.setattr(start_view, "Predictor", Counting)
+    cases = taken(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(ENOUGH_CASES + 1)])
+    view = StartView(start, SPACE, torch.device("cpu"))
+    first = view.dice(cases, Reporter())
+    assert view.dice(cases, Reporter()) == first
+    assert len(calls) == ENOUGH_CASES
+
+
+def test_less_of_a_start_model_that_knows_less():
+    assert share_for(None) == USUAL_SHARE
+    assert [share_for(known) for known in (0.0, 0.3, 0.45, 0.6, 1.0)] == [0, 0, 0.25, 0.5, 0.5]
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_shares_rise_with_what_is_known(one, other):
+    assert 0 <= share_for(min(one, other)) <= share_for(max(one, other)) <= 0.5
