@@ -66,6 +66,7 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     """
     clock = time.monotonic()
     start.check_trainable()
+    asked = "start_share" in load_recipe(recipe_file, wishes.overrides).model_fields_set
     said = _Listener(reporter)
     manifest = load_manifest(data, said)
     space = run_space(start.label_space, manifest.label_space, wishes.only_listed)
@@ -91,7 +92,6 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     view = StartView(start, space, device)
     share = share_for(view.dice(trained, reporter))
     rates = draw_rates(trained, view, reporter)
-    asked = "start_share" in load_recipe(recipe_file, wishes.overrides).model_fields_set
     decided = stroke_settings(rates) | ({} if asked else {"start_share": share})
 
     def read_recipe(changes: dict[str, Any]) -> Recipe:
