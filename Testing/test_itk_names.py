@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ def plain_itk(monkeypatch, tmp_path) -> Path:
     detours = tmp_path / "detours"
     detours.mkdir()
     monkeypatch.setattr(itk_names, "_understood", str.isascii)
+    monkeypatch.setattr(itk_names, "_short_name", str)
     monkeypatch.setattr(itk_names.tempfile, "gettempdir", lambda: str(detours))
     reads, opens, writes = sitk.ReadImage, sitk.ImageFileReader.SetFileName, sitk.WriteImage
 
@@ -81,15 +84,17 @@ def test_windows_own_short_name_saves_the_detour(tmp_path, plain_itk, monkeypatc
     assert np.array_equal(read_ct(folder / "plain.nii.gz").array, hu())
 
 
-def test_a_header_with_its_voxels_elsewhere_is_told(tmp_path):
+@pytest.mark.parametrize(("written", "name"), [("ct.mhd", "ct.mhd"), ("ct.nhdr", "ct.nhdr"), ("ct.mhd", "ct.mha"),
+                                               ("ct.nhdr", "ct.nrrd")])
+def test_a_header_with_its_voxels_elsewhere_is_told(tmp_path, written, name):
     folder = tmp_path / FOLDER
     folder.mkdir()
-    plain = tmp_path / "ct.mhd"
-    sitk.WriteImage(sitk.GetImageFromArray(hu()), str(plain), False)
+    sitk.WriteImage(sitk.GetImageFromArray(hu()), str(tmp_path / written), False)
     for file in tmp_path.glob("ct.*"):
-        file.rename(folder / file.name)
-    with pytest.raises(UserError, match=r"ct\.mhd: expected a path of English letters"):
-        read_ct(folder / "ct.mhd")
+        file.rename(folder / (name if file.name == written else file.name))
+    assert len(list(folder.iterdir())) == 2
+    with pytest.raises(UserError, match=rf"{name}: expected a path of English letters"):
+        read_ct(folder / name)
 
 
 def test_no_plain_folder_at_all_is_told_and_leaves_nothing(tmp_path, monkeypatch):
@@ -101,6 +106,53 @@ def test_no_plain_folder_at_all_is_told_and_leaves_nothing(tmp_path, monkeypatch
     with pytest.raises(UserError, match=r"ü\.nii\.gz: could not be written: TEMP: expected a folder of English"):
         write_ct(folder / "ü.nii.gz", Volume(hu(), GRID))
     assert not list(folder.iterdir())
+
+
+def test_no_room_for_a_copy_is_not_called_a_damaged_image(tmp_path, plain_itk, monkeypatch):
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    write_ct(tmp_path / "plain.nrrd", Volume(hu(), GRID))
+    (tmp_path / "plain.nrrd").rename(folder / "ü.nrrd")
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(itk_names.shutil, "copyfile", full)
+    with pytest.raises(UserError, match=r"ü\.nrrd: could not be copied to .*TEMP.*No space left"):
+        read_ct(folder / "ü.nrrd")
+    assert not list(plain_itk.iterdir())
+
+
+def test_what_windows_is_asked(monkeypatch):
+    """The calls themselves, with a Windows that answers as the real one is documented to."""
+    monkeypatch.undo()
+    asked = []
+
+    class Kernel:
+        page = 1252
+
+        def GetACP(self):
+            return self.page
+
+        def GetShortPathNameW(self, name, buffer, size):
+            asked.append((name, size))
+            found = {"Müller": "C:\\MLLER~1", "long": "x" * 2000}.get(Path(name).name, "")
+            if len(found) < size:
+                buffer.value = found
+                return len(found)
+            return len(found) + 1
+
+    kernel = Kernel()
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
+    monkeypatch.setattr(itk_names.sys, "platform", "win32")
+    assert itk_names._understood("C:/plain")
+    assert not itk_names._understood("C:/Müller")
+    assert itk_names._short_name(Path("/Müller")) == "C:\\MLLER~1"
+    assert itk_names._short_name(Path("/long")) == str(Path("/long"))  # more than fits
+    assert itk_names._short_name(Path("/none")) == str(Path("/none"))  # Windows keeps no short names there
+    assert [size for _, size in asked] == [1024, 1024, 1024]
+    kernel.page = 65001
+    assert itk_names._understood("C:/Müller")
 
 
 def test_a_full_disk_on_the_detour_is_told_and_leaves_nothing(tmp_path, plain_itk, monkeypatch):

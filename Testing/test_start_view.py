@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning import start_view
 from PartialOrganSegLib.finetuning.cases import TakenCase, take_cases
@@ -51,13 +52,16 @@ def test_dice_of_what_the_cases_show(start, tmp_path):
         assert ((seen == 2) == (one == 2)).all()
     spleens = [dice(one == 2, ct_of(seed)[1] == 2) for seed, one in enumerate(found)]
     kidney = dice(found[1] == 3, ct_of(1)[1] == 3)
-    assert view.dice(cases, Reporter()) == pytest.approx(np.mean([np.mean(spleens), kidney]))
+    assert view.dice(cases, 100, Reporter()) == pytest.approx(np.mean([np.mean(spleens), kidney]))
 
 
 def test_nothing_to_compare_with(start, tmp_path):
     view = StartView(start, label_space_of_names("new", ["stomach"]), torch.device("cpu"))
-    assert view.dice(taken(tmp_path, [None]), Reporter()) is None
-    assert view.dice(taken(tmp_path / "2", [only(ct_of(0)[1], 2)]), Reporter()) is None
+    assert view.dice(taken(tmp_path, [None]), 100, Reporter()) is None
+    assert view.dice(taken(tmp_path / "2", [only(ct_of(0)[1], 2)]), 100, Reporter()) is None
+    known = StartView(start, SPACE, torch.device("cpu"))
+    drawn = np.where(ct_of(0)[1] == 2, 2, 255).astype(np.uint8)
+    assert known.dice(taken(tmp_path / "3", [drawn], "scribble"), 100, Reporter()) is None
 
 
 def test_each_case_is_segmented_once_and_not_more_than_a_few(start, tmp_path, monkeypatch):
@@ -71,9 +75,28 @@ def test_each_case_is_segmented_once_and_not_more_than_a_few(start, tmp_path, mo
     monkeypatch.setattr(start_view, "Predictor", Counting)
     cases = taken(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(ENOUGH_CASES + 1)])
     view = StartView(start, SPACE, torch.device("cpu"))
-    first = view.dice(cases, Reporter())
-    assert view.dice(cases, Reporter()) == first
+    first = view.dice(cases, 100, Reporter())
+    assert view.dice(cases, 100, Reporter()) == first
     assert len(calls) == ENOUGH_CASES
+    StartView(start, SPACE, torch.device("cpu")).dice(cases, 0, Reporter())
+    assert len(calls) == ENOUGH_CASES + 1  # no time for a second one
+
+
+def test_a_ct_too_large_to_be_segmented_is_told_and_no_reason_not_to_learn(start, tmp_path, monkeypatch):
+    class Told(Reporter):
+        lines: list[str] = []  # noqa: RUF012
+
+        def warning(self, message):
+            self.lines.append(message)
+
+    def full(self, ct, *arguments):
+        raise UserError("expected 90 GB of memory")
+
+    monkeypatch.setattr(Predictor, "predict", full)
+    reporter = Told()
+    view = StartView(start, SPACE, torch.device("cpu"))
+    assert view.dice(taken(tmp_path, [only(ct_of(0)[1], 2)]), 100, reporter) is None
+    assert reporter.lines == ["case0: the start model could not be looked at: expected 90 GB of memory"]
 
 
 def test_less_of_a_start_model_that_knows_less():

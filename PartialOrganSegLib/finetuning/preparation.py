@@ -35,6 +35,7 @@ from .start_view import StartView
 from .strokes import draw_rates
 
 REPLAY_SHARE = 0.25  # of the patches
+LOOKING_SHARE = 0.1  # of the minutes, to see how well the start model knows what is to be learnt
 CASES_FOLDER, REPLAY_FOLDER, RECIPE_FILE = "cases", "replay", "recipe.yaml"
 
 
@@ -66,7 +67,7 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     """
     clock = time.monotonic()
     start.check_trainable()
-    asked = "start_share" in load_recipe(recipe_file, wishes.overrides).model_fields_set
+    asked = "start_share" in load_recipe(recipe_file, ["manifest=m.yaml", *wishes.overrides]).model_fields_set
     said = _Listener(reporter)
     manifest = load_manifest(data, said)
     space = run_space(start.label_space, manifest.label_space, wishes.only_listed)
@@ -89,10 +90,12 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     measured = [*held.measured, *replay.measured]
     classes = ClassMap.between(start.label_space, space)
     names = [space.names[label - 1] for label in changed]
+    minutes = default_minutes(device) if wishes.minutes is None else wishes.minutes
     view = StartView(start, space, device)
-    share = share_for(view.dice(trained, reporter))
+    decided = {} if asked else {"start_share": share_for(view.dice(trained, LOOKING_SHARE * 60 * minutes, said))}
     rates = draw_rates(trained, view, reporter)
-    decided = stroke_settings(rates) | ({} if asked else {"start_share": share})
+    del view  # the device's memory is the training's now
+    decided |= stroke_settings(rates)
 
     def read_recipe(changes: dict[str, Any]) -> Recipe:
         return tuned_recipe(recipe_file, start, classes, run, wishes.name, device, decided | changes,
@@ -105,10 +108,9 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     shares = shares_to_try(recipe.start_share, asked, held) if measured else []
     network = build_network(start.network_name, 1, space.class_count,
                             **moved_arguments(start.network_arguments, classes))
-    minutes = (default_minutes(device) if wishes.minutes is None else wishes.minutes) - (time.monotonic() - clock) / 60
-    budget = make_budget(minutes, speed, recipe, [case.seen or case.shape for case in measured],
-                         network.size_multiple, device, sum(case.labelled for case in trained), wishes.steps,
-                         len(shares))
+    shapes = [case.seen or case.shape for case in measured]
+    budget = make_budget(minutes - (time.monotonic() - clock) / 60, speed, recipe, shapes, network.size_multiple,
+                         device, sum(case.labelled for case in trained), wishes.steps, len(shares))
     recipe = read_recipe(smaller | budget_settings(budget, measured, names, shares))
     _write_manifest(run, space, trained, replay, held.measured)
     with whole_file(run / RECIPE_FILE) as temporary:

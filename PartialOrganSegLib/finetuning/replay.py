@@ -29,7 +29,7 @@ REPLAY_FIGURES = "a left-out part of the replay set"
 class Replay:
     """Cases to train and to measure on, and for each measured organ what it is measured on.
 
-    `anywhere`: images alone, of which patches are taken from anywhere.
+    `anywhere`: images alone, of which patches are taken from anywhere in them.
     """
 
     training: list[TakenCase]

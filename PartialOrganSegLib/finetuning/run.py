@@ -96,7 +96,7 @@ def _train_and_judge(plan: Plan, run: Path, device: str, reporter: Reporter) -> 
     metrics = trained.metadata.partialorganseg.metrics
     outcome = judge(plan, metrics.get("validation_dice_before", {}), metrics.get("validation_dice", {}))
     own = trained.metadata.partialorganseg
-    figures = outcome.as_metrics() | {key: metrics[key] for key in ("start_share",) if key in metrics}
+    figures = outcome.as_metrics() | {"start_share": metrics.get("start_share", 0.0)}
     bundle = write_bundle(
         run / MODEL_FOLDER, trained.load_network(), trained.network_name, trained.network_arguments,
         trained.label_space, trained.preprocessing, name=trained.name, version=trained.metadata.version,

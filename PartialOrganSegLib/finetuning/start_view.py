@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from ..annotation import Kind
+from ..errors import UserError
 from ..evaluation.metrics import candidate_dice
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
 from ..inference.predictor import Predictor
 from ..models.bundle import Bundle
 from ..organs import LabelSpace
+from ..training.memory import is_out_of_memory
 from .cases import TakenCase
 
 ENOUGH_CASES = 4  # that are looked at to say how well the start model knows what they show
@@ -45,20 +49,33 @@ class StartView:
             self._found[case.name] = found
         return self._found[case.name]
 
-    def dice(self, cases: Sequence[TakenCase], reporter: Reporter) -> float | None:
-        """Mean Dice of the organs that the cases show and the start model has, where the annotation is sure.
+    def dice(self, cases: Sequence[TakenCase], seconds: float, reporter: Reporter) -> float | None:
+        """Mean Dice of the organs that the masks of cases show and the start model has, where the annotation is sure.
 
-        Of the first `ENOUGH_CASES` that show one and are learnt from; None where none does.
+        Of the first `ENOUGH_CASES` that show one and are learnt from, or fewer once that took `seconds`; None where
+        none does. Strokes are left out: they lie in the middle of organs, and often there is none of the background.
+        A CT that does not fit into memory is told and ends it.
         """
         values: dict[int, list[float]] = {}
-        showing = [case for case in cases if case.weight > 0 and set(case.organs) & set(self.known)][:ENOUGH_CASES]
+        showing = [case for case in cases if case.weight > 0 and case.kind is not Kind.SCRIBBLE
+                   and set(case.organs) & set(self.known)][:ENOUGH_CASES]
+        clock = time.monotonic()
         for done, case in enumerate(showing):
+            try:
+                self.labels(case)
+            except (UserError, RuntimeError, MemoryError) as error:
+                if not isinstance(error, UserError) and not is_out_of_memory(error):
+                    raise
+                reporter.warning(f"{case.name}: the start model could not be looked at: {error}")
+                break
             codes, table = read_labelmap(case.codes).array, self._table(case)
             for organ in sorted(set(case.organs) & set(self.known)):
                 value, _ = candidate_dice(self.labels(case), codes, table, [organ])
                 if value is not None:
                     values.setdefault(organ, []).append(value)
             reporter.progress("looking at what the start model knows", done + 1, len(showing))
+            if time.monotonic() - clock > seconds:
+                break
         return float(np.mean([np.mean(found) for found in values.values()])) if values else None
 
     def _table(self, case: TakenCase) -> np.ndarray:

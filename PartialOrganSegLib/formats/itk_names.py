@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -18,25 +19,30 @@ from pathlib import Path
 from ..errors import UserError
 
 _UTF8_CODE_PAGE = 65001
-_WITH_DATA_BESIDE = (".mhd", ".nhdr")
+_DATA_BESIDE = re.compile(rb"^(data ?file:|ElementDataFile *=(?! *LOCAL))", re.MULTILINE)
+_HEADER = 4096  # bytes in which that is said
 
 
 @contextlib.contextmanager
 def itk_input(path: Path) -> Iterator[str]:
     """A name by which ITK can read the file `path`.
 
-    Raises UserError for a header with its voxels in another file, which cannot be copied alone.
+    Raises UserError for a header with its voxels in another file, which cannot be copied alone, and where there is no
+    room for a copy.
     """
     name = _name(path)
     if name is not None:
         yield name
         return
-    if path.suffix.lower() in _WITH_DATA_BESIDE:
+    if _has_data_beside(path):
         raise UserError(f"{path}: expected a path of English letters and digits for this kind of file on Windows; "
                         "rename the folder or move the files")
     with _plain_folder() as folder:
         copy = folder / f"copy{_plain_suffixes(path)}"
-        shutil.copyfile(path, copy)
+        try:
+            shutil.copyfile(path, copy)
+        except OSError as error:
+            raise UserError(f"{path}: could not be copied to {folder} (the folder of TEMP) for ITK: {error}") from error
         yield str(copy)
 
 
@@ -55,11 +61,17 @@ def itk_output(path: Path) -> Iterator[str]:
 
 def _name(path: Path) -> str | None:
     """The path as ITK understands it, None where there is no such name."""
-    for parent in (str(path.parent), _short_name(path.parent)):
-        name = os.path.join(parent, path.name)
-        if _understood(name):
-            return name
-    return None
+    if _understood(str(path)):
+        return str(path)
+    short = os.path.join(_short_name(path.parent), path.name)
+    return short if _understood(short) else None
+
+
+def _has_data_beside(path: Path) -> bool:
+    if path.suffix.lower() not in (".nrrd", ".nhdr", ".mha", ".mhd"):
+        return False
+    with open(path, "rb") as stream:
+        return _DATA_BESIDE.search(stream.read(_HEADER)) is not None
 
 
 def _understood(name: str) -> bool:
@@ -95,7 +107,7 @@ def _plain_folder() -> Iterator[Path]:
     for place in places:
         if place and _understood(place):
             try:
-                folder = tempfile.TemporaryDirectory(prefix="partialorganseg-", dir=place)
+                folder = tempfile.TemporaryDirectory(prefix="partialorganseg-", dir=place, ignore_cleanup_errors=True)
             except OSError:
                 continue
             with folder as name:

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import UserError
 from .recipe import Recipe
 
+_FREE = {"losses", "loss_arguments", "arguments"}  # their keys are the user's, so one that is missing says something
 _OF_NO_MATTER = {"checkpoint_every", "workers", "bundle", "batch_size"}  # the last: `batch`, over all processes, counts
 
 
@@ -33,8 +34,8 @@ def _as_it_was(value: Any, was: Any, changed: Any) -> Any:
     """`value` without keys that `was` lacks and nobody `changed`."""
     if isinstance(value, dict) and isinstance(was, dict):
         changed = changed if isinstance(changed, dict) else {}
-        return {key: _as_it_was(part, was.get(key), changed.get(key)) for key, part in value.items()
-                if key in was or key in changed}
+        return {key: part if key in _FREE else _as_it_was(part, was.get(key), changed.get(key))
+                for key, part in value.items() if key in was or key in changed}
     if isinstance(value, list) and isinstance(was, list) and len(value) == len(was):
         parts = changed if isinstance(changed, list) and len(changed) == len(value) else [None] * len(value)
         return [_as_it_was(*three) for three in zip(value, was, parts, strict=True)]

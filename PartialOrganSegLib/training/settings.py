@@ -113,8 +113,8 @@ class ValidationSettings(Settings):
     0: never. The best has the highest mean Dice over the organs; where `half` names some, these together count as much
     as all others together. With `tolerated_loss`, weights with which one of these others has lost more Dice than that
     since the start model, or these have gained nothing, are worse than any without.
-    Where the start model has a share in what is written (`start_share`), the best weights are measured with each of
-    `start_shares` too, and the best share is taken.
+    The best weights are measured with each of `start_shares` of the start model too, beside the recipe's
+    `start_share`, and the best share is taken.
     """
 
     groups: list[str] = []
