@@ -19,11 +19,12 @@ from PartialOrganSegLib.data.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.outcome import LOSS_TOLERATED
-from PartialOrganSegLib.finetuning.preparation import Wishes, run_space
+from PartialOrganSegLib.finetuning.preparation import Wishes, prepare, run_space
 from PartialOrganSegLib.finetuning.run import Result, finetune, resume
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle
 from PartialOrganSegLib.models.checksums import MANIFEST, sha256, verify_bundle
 from PartialOrganSegLib.organs import label_space_of_names
+from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.training import checkpoint
 from PartialOrganSegLib.training.recipe import load_recipe
 
@@ -326,3 +327,16 @@ def test_a_quarter_of_the_patches_is_replayed_half_of_them_from_anywhere(start, 
     weights = {case.dataset: case.weight for case in cases}
     assert weights == {"cases": 0.75, "replay": 0.125, "replay, anywhere": 0.125, "measured": 0}
     assert {case.kind for case in cases if case.dataset == "replay, anywhere"} == {Kind.UNLABELLED}
+
+
+def test_a_recipe_of_ones_own_needs_no_manifest_and_may_set_the_share(start, spleens, tmp_path):
+    own = {key: value for key, value in yaml.safe_load(
+        resource("recipes", "finetune.yaml").read_text(encoding="utf-8")).items() if key != "manifest"}
+    for name, share in (("without", None), ("with", 0.4)):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(own if share is None else own | {"start_share": share}), encoding="utf-8")
+        run = tmp_path / name
+        run.mkdir()
+        prepare(start, spleens, run, path, torch.device("cpu"),
+                Wishes(steps=2, replay="none", validate=["none"], overrides=QUICK), Reporter())
+        assert load_recipe(run / "recipe.yaml").start_share == (share or 0)  # random weights know nothing
