@@ -64,7 +64,7 @@ def test_nothing_to_compare_with(start, tmp_path):
     assert known.dice(taken(tmp_path / "3", [drawn], "scribble"), 100, Reporter()) is None
 
 
-def test_each_case_is_segmented_once_and_not_more_than_a_few(start, tmp_path, monkeypatch):
+def test_a_few_cases_are_enough_and_fewer_where_there_is_no_time(start, tmp_path, monkeypatch):
     calls = []
 
     class Counting(Predictor):
@@ -75,8 +75,7 @@ def test_each_case_is_segmented_once_and_not_more_than_a_few(start, tmp_path, mo
     monkeypatch.setattr(start_view, "Predictor", Counting)
     cases = taken(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(ENOUGH_CASES + 1)])
     view = StartView(start, SPACE, torch.device("cpu"))
-    first = view.dice(cases, 100, Reporter())
-    assert view.dice(cases, 100, Reporter()) == first
+    view.dice(cases, 100, Reporter())
     assert len(calls) == ENOUGH_CASES
     StartView(start, SPACE, torch.device("cpu")).dice(cases, 0, Reporter())
     assert len(calls) == ENOUGH_CASES + 1  # no time for a second one

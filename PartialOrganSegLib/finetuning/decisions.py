@@ -12,6 +12,7 @@ import torch
 
 from ..inference.backend import fast_dtype
 from ..models.bundle import Bundle
+from ..models.metadata import LONGEST_NAME
 from ..training.recipe import Recipe, load_recipe
 from ..training.transfer import ClassMap
 from .budget import Budget
@@ -20,7 +21,6 @@ from .holdout import CASES, HeldOut
 from .outcome import LOSS_TOLERATED
 
 SHARES = (0.0, 0.25, 0.5, 0.75)  # of the start model in the result, that are tried
-LONGEST_NAME = 64  # of a bundle
 # Of four CTs whose organs the start model had found at a Dice of about 0.6 the next one gained most from half of it, of
 # three at about 0.3 from none of it; both forgot little.
 NO_SHARE_BELOW, HALF_FROM = 0.3, 0.6

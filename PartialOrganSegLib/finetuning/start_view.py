@@ -23,7 +23,7 @@ ENOUGH_CASES = 4  # that are looked at to say how well the start model knows wha
 
 
 class StartView:
-    """The start model's segmentations of cases, each made once, in the run's label space.
+    """The start model's segmentations of cases, in the run's label space.
 
     `known` are the run's labels that the start model has, the background among them; others it never finds.
     """
@@ -36,18 +36,12 @@ class StartView:
         self._label_of = np.zeros(start.label_space.class_count, np.uint8)
         self._label_of[list(own.values())] = list(own)
         self._start, self._device = start, device
-        self._predictor: Predictor | None = None
-        self._found: dict[str, np.ndarray] = {}
+        self._predictor: Predictor | None = None  # only made where a case is looked at
 
     def labels(self, case: TakenCase) -> np.ndarray:
         """(z, y, x) uint8 on the CT's own grid, an organ that the run lacks as background."""
-        if case.name not in self._found:
-            self._predictor = self._predictor or Predictor(self._start, device=str(self._device))
-            found = self._label_of[self._predictor.predict(read_ct(case.image, force=True)).labels.array]
-            if len(self._found) >= ENOUGH_CASES:
-                return found
-            self._found[case.name] = found
-        return self._found[case.name]
+        self._predictor = self._predictor or Predictor(self._start, device=str(self._device))
+        return self._label_of[self._predictor.predict(read_ct(case.image, force=True)).labels.array]
 
     def dice(self, cases: Sequence[TakenCase], seconds: float, reporter: Reporter) -> float | None:
         """Mean Dice of the organs that the masks of cases show and the start model has, where the annotation is sure.
@@ -62,7 +56,7 @@ class StartView:
         clock = time.monotonic()
         for done, case in enumerate(showing):
             try:
-                self.labels(case)
+                found = self.labels(case)
             except (UserError, RuntimeError, MemoryError) as error:
                 if not isinstance(error, UserError) and not is_out_of_memory(error):
                     raise
@@ -70,13 +64,13 @@ class StartView:
                 break
             codes, table = read_labelmap(case.codes).array, self._table(case)
             for organ in sorted(set(case.organs) & set(self.known)):
-                value, _ = candidate_dice(self.labels(case), codes, table, [organ])
+                value, _ = candidate_dice(found, codes, table, [organ])
                 if value is not None:
                     values.setdefault(organ, []).append(value)
             reporter.progress("looking at what the start model knows", done + 1, len(showing))
             if time.monotonic() - clock > seconds:
                 break
-        return float(np.mean([np.mean(found) for found in values.values()])) if values else None
+        return float(np.mean([np.mean(each) for each in values.values()])) if values else None
 
     def _table(self, case: TakenCase) -> np.ndarray:
         """(K, C) bool: the classes that each of the case's codes allows."""

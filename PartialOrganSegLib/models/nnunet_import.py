@@ -17,6 +17,7 @@ from .bundle import METADATA, Bundle, write_bundle
 from .checksums import sha256
 from .folders import user_models
 from .label_map import Mapped, map_labels, read_label_map
+from .metadata import LONGEST_NAME
 from .nnunet_folder import Results, read_results
 from .nnunet_plans import model_labels, planned
 
@@ -80,7 +81,7 @@ def _mapped(results: Results, label_map: str | Path | None) -> Mapped:
 
 def _name(results: Results) -> str:
     whole = f"{results.plans.get('dataset_name', results.folder.name)}-{results.configuration}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", whole).strip("-._")[:64]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", whole).strip("-._")[:LONGEST_NAME]
 
 
 def _doubts(results: Results, orientation: str, chosen: str | None) -> list[str]:

@@ -6,37 +6,30 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from ..errors import UserError
 from .recipe import Recipe
 
-_FREE = {"losses", "loss_arguments", "arguments"}  # their keys are the user's, so one that is missing says something
 _OF_NO_MATTER = {"checkpoint_every", "workers", "bundle", "batch_size"}  # the last: `batch`, over all processes, counts
 
 
-def deciding_settings(recipe: Recipe, only_changed: bool = False) -> dict[str, Any]:
-    """The settings that decide the numbers, as JSON has them; with `only_changed` without those at their default."""
-    kept = recipe.model_dump(mode="json", exclude=_OF_NO_MATTER, exclude_defaults=only_changed)
-    return json.loads(json.dumps(kept))
+def deciding_settings(recipe: Recipe) -> dict[str, Any]:
+    """The settings that decide the numbers, as JSON has them."""
+    return json.loads(json.dumps(recipe.model_dump(mode="json", exclude=_OF_NO_MATTER)))
 
 
-def check_same(before: Mapping[str, Any], now: Mapping[str, Any], recipe: Recipe) -> None:
-    """Raises UserError for a setting that is not as it was. One that did not exist then may have its default."""
-    known = deciding_settings(recipe)
-    told = {key: value for key, value in now.items() if key not in known}  # not the recipe's, so without a default
-    comparable = _as_it_was(dict(now), dict(before), told | deciding_settings(recipe, only_changed=True))
-    for key, value in comparable.items():
-        if before.get(key) != value:
-            raise UserError(f"--resume: {key} was {before.get(key)} and is now {now[key]}; resume with the same recipe "
-                            "or start a new run")
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Compares what decides a run's numbers, the recipe's settings and others, with what a checkpoint says of it.
 
-
-def _as_it_was(value: Any, was: Any, changed: Any) -> Any:
-    """`value` without keys that `was` lacks and nobody `changed`."""
-    if isinstance(value, dict) and isinstance(was, dict):
-        changed = changed if isinstance(changed, dict) else {}
-        return {key: part if key in _FREE else _as_it_was(part, was.get(key), changed.get(key))
-                for key, part in value.items() if key in was or key in changed}
-    if isinstance(value, list) and isinstance(was, list) and len(value) == len(was):
-        parts = changed if isinstance(changed, list) and len(changed) == len(value) else [None] * len(value)
-        return [_as_it_was(*three) for three in zip(value, was, parts, strict=True)]
-    return value
+    A setting that did not exist then had its default. Raises UserError for one that is not as it was.
+    """
+    try:
+        recipe = Recipe.model_validate({key: value for key, value in before.items() if key in Recipe.model_fields})
+        then = {**before, **deciding_settings(recipe)}
+    except ValidationError:  # of a version whose settings were others
+        then = dict(before)
+    for key, value in now.items():
+        if then.get(key) != value:
+            raise UserError(f"--resume: {key} was {then.get(key)} and is now {value}; resume with the same recipe or "
+                            "start a new run")

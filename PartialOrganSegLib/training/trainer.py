@@ -217,7 +217,7 @@ class _Run:
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Goes back to a checkpoint. Raises UserError when what decides the numbers has changed since."""
-        check_same(state["settings"], self.settings, self.recipe)
+        check_same(state["settings"], self.settings)
         self._begin(min(state["stage"], len(self.stages) - 1))
         self.step, self.stage, self.stage_start = state["step"], state["stage"], state["stage_start"]
         self.learner.load(state)
