@@ -23,6 +23,7 @@ def volume(shape=(20, 40, 44), seed=0) -> tuple[np.ndarray, np.ndarray]:
 
 def patch_of(augmentation: Augmentation, image, codes, centre, seed=0) -> tuple[np.ndarray, np.ndarray]:
     pixels, marks, _ = augmentation(image, codes, centre, np.random.default_rng(seed))
+    assert type(pixels) is torch.Tensor  # no subclass of MONAI's, which a network would drag along
     assert pixels.dtype == torch.float32
     assert marks.dtype == torch.uint8
     assert pixels.shape == (1, *augmentation.patch_zyx)

@@ -16,6 +16,7 @@ from monai.transforms import (
     RandGaussianSmooth,
     RandSimulateLowResolution,
 )
+from monai.utils import convert_to_tensor
 
 from ..annotation import UNKNOWN
 
@@ -101,7 +102,8 @@ class Augmentation:
         if self.strength:
             changes = _monai_changes()
             changes.set_random_state(int(generator.integers(2**31)))
-            unit = torch.as_tensor(changes(unit)).clamp(0, 1).float()
+            # MONAI's own kind of tensor would follow the patch through network and losses, at a cost each time.
+            unit = convert_to_tensor(changes(unit), track_meta=False).clamp(0, 1).float()
         return (unit * (high - low) + low - self.subtract) / self.divide
 
 
