@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from PartialOrganSegLib.annotation import CandidateTable
-from PartialOrganSegLib.evaluation.metrics import candidate_dice, dice
+from PartialOrganSegLib.evaluation.metrics import candidate_dice, dice, joint_counts
 
 
 def test_dice_of_two_masks():
@@ -16,20 +18,37 @@ def test_dice_of_two_masks():
     assert dice(np.zeros(3, bool), np.zeros(3, bool)) is None
 
 
+def agreement(predicted, codes, table: np.ndarray, classes: list[int]) -> tuple[float | None, int]:
+    return candidate_dice(joint_counts(np.array(predicted), np.array(codes), table), table, classes)
+
+
 def test_only_decided_voxels_count():
     table = CandidateTable(4)
     one, either, rest = table.code({1}), table.code({1, 2}), table.code({0, 3})
-    #                 correct  missed  may be 1 or 2   decided not 1   anything
-    codes = np.array([one,     one,    either, either, rest, rest,     0, 0])
-    predicted = np.array([1,   0,      1, 2,           1, 3,           1, 0])
-    value, voxels = candidate_dice(predicted, codes, table.table, [1])
-    assert (value, voxels) == (pytest.approx(2 * 1 / (2 + 2)), 2)
-    value, voxels = candidate_dice(predicted, codes, table.table, [1, 2])
-    assert (value, voxels) == (pytest.approx(2 * 3 / (4 + 4)), 4)
+    #           correct  missed  may be 1 or 2   decided not 1   anything
+    codes =     [one,    one,    either, either, rest, rest,     0, 0]
+    predicted = [1,      0,      1,      2,      1,    3,        1, 0]
+    assert agreement(predicted, codes, table.table, [1]) == (pytest.approx(2 * 1 / (2 + 2)), 2)
+    assert agreement(predicted, codes, table.table, [1, 2]) == (pytest.approx(2 * 3 / (4 + 4)), 4)
 
 
 def test_an_invented_organ_counts_as_nought():
     table = CandidateTable(2)
     background = table.code({0})
-    assert candidate_dice(np.array([0, 1]), np.full(2, background), table.table, [1]) == (0.0, 0)
-    assert candidate_dice(np.array([0, 0]), np.full(2, background), table.table, [1]) == (None, 0)
+    assert agreement([0, 1], [background] * 2, table.table, [1]) == (0.0, 0)
+    assert agreement([0, 0], [background] * 2, table.table, [1]) == (None, 0)
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.sets(st.integers(0, 3), min_size=1), min_size=1, max_size=6),
+       st.sets(st.integers(0, 3), min_size=1))
+def test_as_the_dice_of_the_masks_that_are_decided(seed, sets, classes):
+    generator = np.random.default_rng(seed)
+    table = np.array([[label in allowed for label in range(4)] for allowed in sets])
+    codes = generator.integers(0, len(sets), (2, 3, 4)).astype(np.uint8)
+    predicted = generator.integers(0, 4, codes.shape).astype(np.uint8)
+    sure = np.array([allowed <= classes for allowed in sets])[codes]
+    decided = sure | np.array([not allowed & classes for allowed in sets])[codes]
+    found = np.isin(predicted, list(classes)) & decided
+    value, voxels = agreement(predicted, codes, table, sorted(classes))
+    assert voxels == sure.sum()
+    assert value == (None if dice(found, sure) is None else pytest.approx(dice(found, sure)))

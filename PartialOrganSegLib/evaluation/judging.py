@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from .metrics import candidate_dice
+from .metrics import candidate_dice, joint_counts
 from .structures import Structure
 from .surface import surface_distances
 
@@ -47,7 +47,8 @@ def judge(case: str, predicted: np.ndarray, codes: np.ndarray, table: np.ndarray
     `predicted` (z, y, x) class indices, `codes` (z, y, x) into `table` (K, C) bool, `spacing` (z, y, x) mm. `strokes`
     says that the reference was drawn, so that what it leaves open is most of the volume.
     """
-    present = np.bincount(codes.ravel(), minlength=len(table)) > 0
+    counts = joint_counts(predicted, codes, table)
+    present = counts.any(1)
     boxes = (ndimage.find_objects(predicted), ndimage.find_objects(codes))
     scores = []
     for structure in structures:
@@ -64,7 +65,7 @@ def judge(case: str, predicted: np.ndarray, codes: np.ndarray, table: np.ndarray
             scores.append(_judge_masks(case, structure.name, member[predicted[box]], inside[codes[box]], spacing,
                                        tolerance_mm))
         else:
-            value, voxels = candidate_dice(predicted[box], codes[box], table, structure.classes)
+            value, voxels = candidate_dice(counts, table, structure.classes)
             found = NEITHER if value is None else BOTH if voxels else NO_REFERENCE
             scores.append(Score(case, structure.name, measured_on, found, value))
     return scores

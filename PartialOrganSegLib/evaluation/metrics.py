@@ -13,19 +13,30 @@ def dice(predicted: np.ndarray, reference: np.ndarray) -> float | None:
     return None if total == 0 else 2 * int(np.logical_and(predicted, reference).sum()) / total
 
 
-def candidate_dice(predicted: np.ndarray, codes: np.ndarray, table: np.ndarray,
-                   classes: Sequence[int]) -> tuple[float | None, int]:
+def joint_counts(predicted: np.ndarray, codes: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """(K, C) int64: how many voxels of each code are predicted as each class.
+
+    `predicted` (z, y, x) class indices; `codes` (z, y, x) into `table` (K, C) bool.
+    """
+    counts = np.zeros(table.size, np.int64)
+    for plane, marks in zip(predicted, codes, strict=True):  # indices are eight bytes a voxel: never of a whole CT
+        pairs = np.ravel(marks).astype(np.intp) * table.shape[1] + np.ravel(plane)
+        counts += np.bincount(pairs, minlength=table.size)
+    return counts.reshape(table.shape)
+
+
+def candidate_dice(counts: np.ndarray, table: np.ndarray, classes: Sequence[int]) -> tuple[float | None, int]:
     """Dice of a merged class (one or several `classes`) over the voxels that the annotation decides, and the
     reference's voxel count.
 
-    `predicted` (z, y, x) class indices; `codes` (z, y, x) into `table` (K, C) bool. A voxel is the merged class when
-    its candidates all are, is not when none is, and is left out when only some are. None where the reference is empty
-    and so is the prediction.
+    `counts` (K, C) are those of `joint_counts` with `table`. A voxel is the merged class when its candidates all are,
+    is not when none is, and is left out when only some are. None where the reference is empty and so is the prediction.
     """
     member = np.zeros(table.shape[1], bool)
     member[list(classes)] = True
     inside = ~(table & ~member).any(1)
-    outside = ~(table & member).any(1)
-    reference = inside[codes]
-    decided = reference | outside[codes]
-    return dice(member[predicted] & decided, reference), int(reference.sum())
+    decided = inside | ~(table & member).any(1)
+    reference, found = int(counts[inside].sum()), int(counts[decided][:, member].sum())
+    if reference + found == 0:
+        return None, 0
+    return 2 * int(counts[inside][:, member].sum()) / (reference + found), reference

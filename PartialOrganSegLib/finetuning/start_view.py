@@ -10,7 +10,7 @@ import torch
 
 from ..annotation import Kind
 from ..errors import UserError
-from ..evaluation.metrics import candidate_dice
+from ..evaluation.metrics import candidate_dice, joint_counts
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
 from ..inference.predictor import Predictor
@@ -63,8 +63,9 @@ class StartView:
                 reporter.warning(f"{case.name}: the start model could not be looked at: {error}")
                 break
             codes, table = read_labelmap(case.codes).array, self._table(case)
+            counts = joint_counts(found, codes, table)
             for organ in sorted(set(case.organs) & set(self.known)):
-                value, _ = candidate_dice(found, codes, table, [organ])
+                value, _ = candidate_dice(counts, table, [organ])
                 if value is not None:
                     values.setdefault(organ, []).append(value)
             reporter.progress("looking at what the start model knows", done + 1, len(showing))

@@ -15,8 +15,9 @@ from ..annotation import UNKNOWN, Kind
 from ..data.cache import CachedCase
 from ..data.manifest import Manifest
 from ..errors import UserError, nearest
-from ..evaluation.metrics import candidate_dice
+from ..evaluation.metrics import candidate_dice, joint_counts
 from ..events import Reporter
+from ..inference.scores import best_classes
 from ..inference.windows import plan, window_scores
 from ..models.bundle import Preprocessing
 from ..organs import LabelSpace
@@ -121,9 +122,9 @@ class Validator:
             seen = seen_slices(codes, self._air)
             predicted = predicted_classes(network, cached.image()[seen], self._preprocessing, self._space.class_count,
                                           self._device)
-            codes = codes[seen]
+            counts = joint_counts(predicted, codes[seen], self._table)
             for organ in self._vouched[number]:
-                value, _ = candidate_dice(predicted, codes, self._table, [organ])
+                value, _ = candidate_dice(counts, self._table, [organ])
                 if value is not None:
                     values[number, organ], known[number, organ] = value, 1
             reporter.progress("validation", number + 1, len(self._cases))
@@ -176,4 +177,4 @@ def predicted_classes(network: nn.Module, image: np.ndarray, preprocessing: Prep
     volume = preprocessing.normalise(torch.from_numpy(np.array(image, np.float32)))
     layout = plan(tuple(volume.shape), preprocessing.patch_zyx, network.size_multiple, getattr(network, "slices", None))
     scores = window_scores(volume, preprocessing.padding, layout, classes, forward, Reporter())
-    return np.stack([plane.argmax(-1).to(torch.uint8).numpy() for plane in scores])
+    return best_classes(scores)

@@ -38,7 +38,7 @@ from PartialOrganSegLib.data.case import Case
 from PartialOrganSegLib.data.manifest import load_manifest
 from PartialOrganSegLib.data.phantom import make_phantom
 from PartialOrganSegLib.data.scribble import simulate_scribble
-from PartialOrganSegLib.evaluation.metrics import candidate_dice
+from PartialOrganSegLib.evaluation.metrics import candidate_dice, joint_counts
 from PartialOrganSegLib.events import ConsoleReporter
 from PartialOrganSegLib.finetuning.preparation import Wishes
 from PartialOrganSegLib.finetuning.run import finetune
@@ -153,8 +153,9 @@ def dice_of(bundle: Bundle, cases: Sequence[Case]) -> dict[str, float]:
         image, table = case.read_image(), CandidateTable(WORD16.class_count)
         codes = case.read_codes(image, WORD16, table)
         predicted = in_word16(predictor.predict(image).labels.array, bundle.label_space)
+        counts = joint_counts(predicted, codes, table.table)
         for name in vouched(case):
-            value, _ = candidate_dice(predicted, codes, table.table, [WORD16.index(name)])
+            value, _ = candidate_dice(counts, table.table, [WORD16.index(name)])
             if value is not None:
                 values.setdefault(name, []).append(value)
     return {name: float(np.mean(found)) for name, found in values.items()}
