@@ -1,6 +1,7 @@
 """Fixtures for every test. Tests never touch the network."""
 
 import socket
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -20,3 +21,11 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that models are installed into, of this test alone; made by the first."""
+    folder = tmp_path / "Modelle ä"
+    monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(folder))
+    return folder

@@ -1,8 +1,6 @@
 """A results folder of nnU-Net v2 becomes a bundle with the same network, and what cannot be followed is refused."""
 
-import io
 import json
-import urllib.error
 import zipfile
 from pathlib import Path
 
@@ -15,18 +13,13 @@ from nnunet_folder import LABELS, plans_of, reference_network, weights_of, write
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.models import downloads
-from PartialOrganSegLib.models.bundle import Bundle, load_bundle
+from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.models.checksums import sha256
 from PartialOrganSegLib.models.label_map import LabelMap, map_labels, read_label_map
 from PartialOrganSegLib.models.nnunet_import import import_nnunet
 from PartialOrganSegLib.organs import WORD16
 
-
-@pytest.fixture(autouse=True)
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(tmp_path / "Modelle ä"))
-    return tmp_path / "Modelle ä"
+pytestmark = pytest.mark.usefixtures("models")
 
 
 class Listener(Reporter):
@@ -284,103 +277,6 @@ def test_wrong_label_maps_are_told(tmp_path: Path) -> None:
         read_label_map(tmp_path / "map.yaml")
     with pytest.raises(UserError, match=r"found none of them .did you mean 'liver'"):
         map_labels({"livr": 1}, LabelMap(labels={"liver": "liver"}), "x")
-
-
-def archive_of(folder: Path) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as packed:
-        for path in folder.rglob("*"):
-            if path.is_file():
-                packed.write(path, path.relative_to(folder))
-        packed.writestr("fold_0/progress.png", b"left where it is")
-    return content.getvalue()
-
-
-class Answer(io.BytesIO):
-    """What a server sends, without saying how long it is."""
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {}
-
-
-@pytest.fixture
-def listed(tmp_path: Path) -> tuple[downloads.Download, bytes]:
-    write_results(tmp_path / "r", plans_of(), labels={"background": 0, "liver": 1, "lung_upper_lobe_left": 2})
-    entry = next(iter(downloads.downloads().values()))
-    return entry, archive_of(tmp_path / "r")
-
-
-def serve(monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
-    def urlopen(url: str, timeout: float) -> Answer:
-        if isinstance(answer, Exception):
-            raise answer
-        return Answer(answer)
-
-    monkeypatch.setattr(downloads.urllib.request, "urlopen", urlopen)
-
-
-def test_downloads_are_listed_not_fetched(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    serve(monkeypatch, AssertionError("nothing was asked for"))
-    assert main(["models", "list"]) == 0
-    out = capsys.readouterr().out
-    for entry in downloads.downloads().values():
-        assert entry.name in out
-        assert entry.url in out
-        assert entry.licence in out
-    assert "SHA-256: not known" in out
-
-
-def test_a_listed_model_is_installed_on_request(monkeypatch, capsys, listed) -> None:
-    entry, content = listed
-    serve(monkeypatch, content)
-    assert main(["models", "install", entry.name]) == 0
-    told = capsys.readouterr().err
-    assert "no checksum is known" in told
-    assert "no counterpart for rectum" in told
-    bundle: Bundle = load_bundle(entry.name)
-    assert bundle.label_space.names == ("liver",)
-    assert bundle.metadata.partialorganseg.licences.weights == entry.licence
-
-
-@pytest.mark.parametrize(("answer", "arguments", "told"), [
-    (urllib.error.URLError("no route to host"), [], "could not be downloaded: no route to host"),
-    (b"<html>", [], "expected a zip of an nnU-Net results folder"),
-    (None, ["--sha256", "0" * 64], "wrong checksum")])
-def test_a_download_that_fails_leaves_nothing(monkeypatch, capsys, models, listed, answer, arguments, told) -> None:
-    entry, content = listed
-    serve(monkeypatch, content if answer is None else answer)
-    assert main(["models", "install", entry.name, *arguments]) == 1
-    assert told in capsys.readouterr().err
-    assert not models.exists() or not any(models.iterdir())
-
-
-def test_a_taken_name_is_told_before_the_download(monkeypatch, capsys, models, listed) -> None:
-    entry, _ = listed
-    (models / entry.name).mkdir(parents=True)
-    serve(monkeypatch, AssertionError("nothing should be downloaded"))
-    assert main(["models", "install", entry.name]) == 1
-    assert "already installed" in capsys.readouterr().err
-
-
-def test_a_damaged_zip_is_told(monkeypatch, capsys, listed) -> None:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed:
-        packed.writestr("plans.json", bytes(1000))
-    damaged = bytearray(content.getvalue())
-    damaged[30 + len("plans.json")] = 0xFF  # the first block of no known kind
-    serve(monkeypatch, bytes(damaged))
-    assert main(["models", "install", listed[0].name]) == 1
-    assert "expected a zip of an nnU-Net results folder, found" in capsys.readouterr().err
-
-
-def test_a_zip_cannot_write_outside(monkeypatch, capsys, models, listed) -> None:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as packed:
-        packed.writestr("../../plans.json", "{}")
-    serve(monkeypatch, content.getvalue())
-    assert main(["models", "install", listed[0].name]) == 1
-    assert "points outside of the model" in capsys.readouterr().err
 
 
 def test_numbers_of_numpy_are_read(tmp_path: Path) -> None:
