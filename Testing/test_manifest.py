@@ -14,8 +14,7 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
 from PartialOrganSegLib.geometry import Grid
-from PartialOrganSegLib.models.metadata import LabelSpaceEntry
-from PartialOrganSegLib.organs import LABEL_SPACES, WORD16
+from PartialOrganSegLib.organs import WORD16
 
 EVERYTHING = set(range(17))
 
@@ -316,36 +315,3 @@ def test_only_labelled_groups_are_validated_on(tmp_path: Path):
     found = manifest(tmp_path, unlabelled, labelled, splits={"validation": 0.5}).validation_groups()
     assert len(found) == 4
     assert all(group.startswith("l") for group in found)
-
-
-def test_label_spaces_by_name_list_and_file(tmp_path: Path):
-    assert manifest(tmp_path, label_space="btcv13").label_space.names[7] == "aorta"
-    assert manifest(tmp_path, label_space="shi5").label_space.mirrored == ((4, 5),)
-    own = manifest(tmp_path, label_space=["Liver", "left kidney", "prostate"]).label_space
-    assert own.names == ("liver", "left_kidney", "prostate")
-    assert own.organ("left_kidney").code == WORD16.organ("left_kidney").code
-    assert own.organ("left_kidney").modifier == WORD16.organ("left_kidney").modifier
-    assert own.organ("prostate").index == 3
-    write_yaml(tmp_path / "three.yaml", ["spleen", "prostate", "uterus"])
-    assert manifest(tmp_path, label_space="three.yaml").label_space.names == ("spleen", "prostate", "uterus")
-    entry = LabelSpaceEntry.of(WORD16).model_dump()
-    write_yaml(tmp_path / "full.yaml", entry | {"organs": [o | {"colour": list(o["colour"])} for o in entry["organs"]]})
-    assert manifest(tmp_path, label_space="full.yaml").label_space == WORD16
-
-
-@pytest.mark.parametrize(("setting", "told"), [
-    (["liver", "Liver"], "'liver' twice"), ([], "found none"), (["liver", "a/b"], "letters and digits"),
-    (["background"], "other than 'background'"), ("none.yaml", "label space expected, none found"),
-    ("bad.yaml", "bad.yaml: organs: Field required")])
-def test_wrong_label_space_is_one_line(tmp_path: Path, setting, told):
-    write_yaml(tmp_path / "bad.yaml", {"name": "x"})
-    with pytest.raises(UserError, match=told) as error:
-        manifest(tmp_path, label_space=setting)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("space", LABEL_SPACES.values(), ids=str)
-def test_registered_spaces_have_codes_and_colours_of_their_own(space):
-    assert len({organ.colour for organ in space.organs}) == len(space.organs)
-    assert len({(organ.code.value, organ.modifier) for organ in space.organs}) == len(space.organs)
-    assert len(set(space.names)) == len(space.organs)
