@@ -33,6 +33,7 @@ LEAST_STEPS, MOST_STEPS = 40, 2000  # fewer teach nothing
 ENOUGH_STEPS, ENOUGH_FOR_A_CASE = 300, 100
 MEASUREMENTS = 4  # of the Dice on the way, the last at the end; and one before the first step
 LARGEST_SHARE = 0.3  # of the time for them
+BESIDE = 15.0  # seconds on two slow cores: reading the cases once more, starting loaders, writing the model
 MOST_LOADERS = 8
 MOST_SAMPLES = 2  # patches of cases, and as many of replay, that a step is timed on
 
@@ -149,9 +150,9 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
         MEASUREMENTS, max(1, LARGEST_SHARE * 60 * minutes // measuring - 1 - shares)))
     measuring *= goes + 1 + shares
     if steps is None:
-        steps = int((60 * minutes - measuring) / each)
+        steps = int((60 * minutes - BESIDE - measuring) / each)
         steps = min(max(steps, LEAST_STEPS), max(ENOUGH_STEPS, ENOUGH_FOR_A_CASE * cases), MOST_STEPS)
-    return Budget(steps, -(-steps // goes), workers, steps * each + measuring)
+    return Budget(steps, -(-steps // goes), workers, steps * each + measuring + BESIDE)
 
 
 def _network_voxels(shape: tuple[int, int, int], recipe: Recipe, multiple: tuple[int, int, int]) -> int:
