@@ -72,7 +72,7 @@ def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device
     table = CandidateTable(label_space.class_count)
     samples = [(share, [_in_table(case, recipe.patch_zyx, table) for case in cases[:MOST_SAMPLES]])
                for share, cases in groups if cases]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # of no other GPU there may be
         learner, image = _trial(recipe, start, label_space, table, device)
         steps = 0.0
         for share, patches in samples:
