@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from training_data import SPACING_ZYX, blocks, write_image, write_yaml
 
+from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.geometry import Grid, Volume
 from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, write_bundle
 from PartialOrganSegLib.networks import build_network
@@ -20,6 +21,23 @@ PREPROCESSING = Preprocessing(SPACING_ZYX, (-300.0, 500.0), 60.0, 150.0, (8, 16,
 LICENCES = {"code": "Apache-2.0", "weights": "CC0-1.0", "data": "CC0-1.0"}
 QUICK = ("optimiser.learning_rate=0.01", "optimiser.ema=0.5", "augmentation.strength=0.0", "half_precision=false",
          "checkpoint_every=1", "workers=0")
+
+
+class Listener(Reporter):
+    """Remembers warnings; raises `error` after step `at`."""
+
+    def __init__(self, at: int = -1, error: BaseException | None = None) -> None:
+        self.at, self.error, self.told, self.figures = at, error, [], []
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if stage == "training" and done == self.at and self.error is not None:
+            raise self.error
+
+    def warning(self, message: str) -> None:
+        self.told.append(message)
+
+    def metric(self, **values: object) -> None:
+        self.figures.append(values)
 
 
 def write_start(folder: Path, names: Sequence[str] = ORGANS, seed: int = 0) -> Bundle:

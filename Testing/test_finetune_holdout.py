@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from finetune_data import ORGANS, ct_of, write_cases
+from finetune_data import ORGANS, Listener, ct_of, write_cases
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +43,7 @@ def may_be(case: TakenCase) -> np.ndarray:
 def test_of_few_cases_each_organ_is_left_out_in_a_slab_and_nothing_else_is_lost(taken, tmp_path):
     held = hold_out(taken, [], tmp_path)
     assert len(held.training) == len(held.measured) == 3
-    assert not {case.group for case in held.training} & {case.group for case in held.measured}
+    assert not {case.name for case in held.training} & {case.name for case in held.measured}
     for whole, training, measured in zip(taken, held.training, held.measured, strict=True):
         truth, trained, kept = map(may_be, (whole, training, measured))
         assert (trained | ~truth).all()  # nothing untrue is said
@@ -108,8 +108,8 @@ def test_whole_label_spaces_of_a_hundred_organs_can_be_told_apart(tmp_path):
 
 
 def named(name: str, *organs: int) -> TakenCase:
-    return TakenCase(name, name, Kind.FULL, 1.0, Path(name), Path(name), (frozenset(range(4)), frozenset({0})),
-                     dict.fromkeys(organs, np.arange(9)), dict.fromkeys(organs, 99), (8, 8, 8), "", "")
+    return TakenCase(name, name, "mine", Kind.FULL, 1.0, Path(name), Path(name), (frozenset(range(4)), frozenset({0})),
+                     (1, 99), dict.fromkeys(organs, np.arange(9)), dict.fromkeys(organs, 99), (8, 8, 8), name, name)
 
 
 @given(st.lists(st.sets(st.integers(1, 3), min_size=1), min_size=4, max_size=12))
@@ -140,7 +140,7 @@ def test_groups_asked_for_are_left_out():
 
 
 def test_what_has_no_label_is_not_measured_on():
-    blank = replace(named("blank"), sets=(frozenset(range(4)),), group="case0")
+    blank = replace(named("blank"), sets=(frozenset(range(4)),), counts=(100,), group="case0")
     cases = [blank, *(named(f"case{number}", 1) for number in range(3))]
     held = hold_out(cases, ["case0"], Path("nowhere"))
     assert [case.name for case in held.measured] == ["case0"]
@@ -156,10 +156,45 @@ def test_cases_that_nothing_is_drawn_from_are_not_needed_to_show_an_organ():
     assert "only" not in [case.name for case in hold_out(cases, [], Path("nowhere")).measured]
 
 
-def test_replayed_cases_are_other_patients_than_those_of_the_same_name(tmp_path):
+def test_a_case_of_a_group_may_be_named_and_takes_the_group_with_it():
+    cases = [replace(named(f"case{number}", 1), group=f"patient{number // 2}") for number in range(4)]
+    for wanted in (["case3"], ["patient1"]):
+        assert [case.name for case in hold_out(cases, wanted, Path("nowhere")).measured] == ["case2", "case3"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=4, max_size=12), st.booleans())
+def test_no_image_and_no_group_is_on_both_sides(pairs, asked):
+    cases = [replace(named(f"case{number}", 1), group=f"group{group}", image_sha256=str(image))
+             for number, (group, image) in enumerate(pairs)]
+    try:
+        held = hold_out(cases, ["case0"] if asked else [], Path("nowhere"))
+    except (UserError, FileNotFoundError):  # nothing left to train on, or slabs of files that are not there
+        return
+    for of in (lambda case: case.image_sha256, lambda case: cases[int(case.name[4:])].group):
+        assert not {of(case) for case in held.training} & {of(case) for case in held.measured}
+    assert not asked or "case0" in [case.name for case in held.measured]
+
+
+def test_an_image_of_the_run_is_not_replayed(tmp_path):
     data = write_cases(tmp_path, [ct_of(seed)[1] for seed in range(4)], "full")
     content = yaml.safe_load(data.read_text("utf-8"))
     content["datasets"].append({"name": "rest", "weight": 0.0, "cases": [content["datasets"][0]["cases"].pop()]})
     data.write_text(yaml.safe_dump(content), "utf-8")
-    replay = replay_set(str(data), SPACE, (3.0, 2.0, 2.0), [1], [], False, tmp_path / "replay", Reporter())
-    assert [case.group for case in replay.training] == ["replay case0", "replay case1", "replay case2"]
+    own = load_manifest(write_cases(tmp_path / "own", [ct_of(1)[1]], "full", seeds=[1]))
+    (mine,) = take_cases(own.cases, SPACE, SPACE, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
+    reporter = Listener()
+    replay = replay_set(str(data), SPACE, (3.0, 2.0, 2.0), [1], [], False, tmp_path / "replay", reporter,
+                        {mine.image_sha256})
+    assert [case.name for case in replay.training] == ["case0", "case2"]
+    assert reporter.told == ["replay: case1 shows an image of --data, and is left out"]
+    with pytest.raises(UserError, match="--replay: expected a case that shows another image"):
+        replay_set(str(own.path), SPACE, (3.0, 2.0, 2.0), [1], [], False, tmp_path / "none", reporter,
+                   {mine.image_sha256})
+
+
+def test_replayed_images_are_asked_to_be_cts_too(tmp_path):
+    data = write_cases(tmp_path, [ct_of(0)[1]], "full", images=[(ct_of(0)[0] + 1000).clip(0).astype(np.int16)])
+    settings = (str(data), SPACE, (3.0, 2.0, 2.0), [1], [], False, tmp_path / "replay", Listener())
+    with pytest.raises(UserError, match=r"case0: .*expected a CT in HU"):
+        replay_set(*settings)
+    assert [case.name for case in replay_set(*settings, force=True).training] == ["case0"]

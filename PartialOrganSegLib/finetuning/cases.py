@@ -18,6 +18,7 @@ import numpy as np
 from ..annotation import UNKNOWN, CandidateTable, Kind
 from ..data.cache import codes_at
 from ..data.case import Case
+from ..data.scribble import voxel_counts
 from ..errors import UserError
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
@@ -27,23 +28,29 @@ from ..inference.resampling import working_shape
 from ..models.checksums import sha256
 from ..organs import BACKGROUND, LabelSpace
 
+LONGEST_IN_FILE = 60  # letters of a case's name
+TRAINED, MEASURED = "trained", "measured"  # the groups of a run's own manifest
+
 
 @dataclass(frozen=True)
 class TakenCase:
     """A case in the run's label space.
 
     `sets[k]` is the candidate set of value k in the file `codes` (0: anything). `slices[c]` are the axial slices, from
-    below, in which some voxel certainly is class c, `voxels[c]` how many voxels are. `shape` is the CT's at the
-    working spacing, `seen` that of the part which is looked at when the case is measured on, None for all.
+    below, in which some voxel certainly is class c, `voxels[c]` how many voxels are; `counts[k]` are the voxels of
+    value k. `shape` is the CT's at the working spacing, `seen` that of the part which is looked at when the case is
+    measured on, None for all.
     """
 
     name: str
     group: str
+    dataset: str
     kind: Kind
     weight: float
     image: Path
     codes: Path
     sets: tuple[frozenset[int], ...]
+    counts: tuple[int, ...]
     slices: dict[int, np.ndarray]
     voxels: dict[int, int]
     shape: tuple[int, int, int]
@@ -61,10 +68,13 @@ class TakenCase:
         """Whether any voxel's annotation excludes anything."""
         return len(self.sets) > 1
 
+    def absent(self, label: int) -> int:
+        """Voxels that are annotated as something else than the organ `label`."""
+        return sum(count for classes, count in zip(self.sets, self.counts, strict=True) if label not in classes)
+
     def entry(self, space: LabelSpace, **changes: Any) -> dict[str, Any]:
         """The case in a manifest; `changes` replace keys of it."""
-        entry: dict[str, Any] = {"image": str(self.image), "name": self.name, "group": self.group,
-                                 "kind": Kind.UNLABELLED.value}
+        entry: dict[str, Any] = {"image": str(self.image), "name": self.name, "kind": Kind.UNLABELLED.value}
         if self.labelled:
             names = (BACKGROUND, *space.names)
             organs = [space.names[label - 1] for label in self.organs] or list(space.names)
@@ -89,7 +99,8 @@ def take_cases(cases: Sequence[Case], own_space: LabelSpace, space: LabelSpace, 
     taken = []
     for done, case in enumerate(cases):
         try:
-            taken.append(_take(case, own_space, space, translate, spacing_zyx, folder, reporter, force))
+            target = folder / f"{done}-{case.name[:LONGEST_IN_FILE]}.codes.nii.gz"  # CASE and case may be one file
+            taken.append(_take(case, own_space, space, translate, spacing_zyx, target, reporter, force))
         except UserError as error:
             text = str(error).replace("--force segments it anyway", "--force learns from it all the same")
             raise UserError(f"{case.name}: {text}") from None
@@ -118,7 +129,7 @@ def translation(own: LabelSpace, run: LabelSpace, blurred: Collection[int] = (),
 
 
 def _take(case: Case, own_space: LabelSpace, space: LabelSpace, translate: Callable[[frozenset[int]], frozenset[int]],
-          spacing_zyx: Sequence[float], folder: Path, reporter: Reporter, force: bool) -> TakenCase:
+          spacing_zyx: Sequence[float], target: Path, reporter: Reporter, force: bool) -> TakenCase:
     for path in case.files():
         if not path.exists():
             raise UserError(f"expected the file {path}, found none")
@@ -129,7 +140,6 @@ def _take(case: Case, own_space: LabelSpace, space: LabelSpace, translate: Calla
     lookup = np.array([table.code(translate(frozenset(np.flatnonzero(row).tolist()))) if code in present else UNKNOWN
                        for code, row in enumerate(own.table)], np.uint8)
     codes = Volume(lookup[own_codes], image.grid)
-    target = folder / f"{case.name}.codes.nii.gz"
     write_labelmap(target, codes)
     canonical = codes.canonical()
     slices, voxels = {}, {}
@@ -140,8 +150,9 @@ def _take(case: Case, own_space: LabelSpace, space: LabelSpace, translate: Calla
     meaning = [case.kind.value, case.annotated, case.label_map, case.split_left_right, own_space.names]
     rest = _files_sha256([path for path in case.files() if path != case.image])
     return TakenCase(
-        case.name, case.group, case.kind, case.weight, case.image.resolve(), target.resolve(),
-        tuple(frozenset(np.flatnonzero(row).tolist()) for row in table.table), slices, voxels,
+        case.name, case.group, case.dataset, case.kind, case.weight, case.image.resolve(), target.resolve(),
+        tuple(frozenset(np.flatnonzero(row).tolist()) for row in table.table), tuple(
+            voxel_counts(codes.array, len(table.table)).tolist()), slices, voxels,
         working_shape(canonical.array.shape, canonical.grid.spacing[::-1], spacing_zyx),
         hashlib.sha256(json.dumps([image_sum, rest, meaning]).encode()).hexdigest(), image_sum)
 

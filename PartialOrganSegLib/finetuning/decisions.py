@@ -16,7 +16,7 @@ from ..models.metadata import LONGEST_NAME
 from ..training.recipe import Recipe, load_recipe
 from ..training.transfer import ClassMap
 from .budget import Budget
-from .cases import TakenCase
+from .cases import MEASURED, TakenCase
 from .holdout import CASES, HeldOut
 from .outcome import LOSS_TOLERATED
 
@@ -105,6 +105,6 @@ def budget_settings(budget: Budget, measured: Sequence[TakenCase], changed: Sequ
     are the best; those that would not be selected come last."""
     return {"steps": budget.steps, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
             "checkpoint_every": max(10, min(100, budget.steps // 10)), "workers": budget.workers,
-            "validation.groups": sorted({case.group for case in measured}), "validation.every": budget.every,
+            "validation.groups": [MEASURED] if measured else [], "validation.every": budget.every,
             "validation.patience": 2, "validation.half": list(changed), "validation.tolerated_loss": LOSS_TOLERATED,
             "validation.start_shares": list(shares)}

@@ -7,21 +7,28 @@ from itertools import combinations
 
 import numpy as np
 
-from ..annotation import Kind
+from ..annotation import UNKNOWN, Kind
+from ..data.case import NOT_DRAWN
 from ..errors import UserError
 from ..formats.reading import read_labelmap
 from ..organs import BACKGROUND, LabelSpace
 from .cases import TakenCase
 
+MOST_DRAWN = 0.5  # of a CT's voxels; strokes are some per cent
+
 
 def doubts(cases: Sequence[TakenCase], space: LabelSpace) -> Iterator[str]:
-    """A line for each. Raises UserError when no voxel of any case is labelled."""
-    if not any(case.labelled for case in cases):
+    """A line for each. Raises UserError when no voxel of any case is labelled, as an organ or with a stroke."""
+    if not any(case.organs or (case.labelled and case.kind is Kind.SCRIBBLE) for case in cases):
         raise UserError(f"nothing to learn from: expected a voxel labelled in one of {len(cases)} cases, found none")
     names = (BACKGROUND, *space.names)
     for case in cases:
-        if case.kind is not Kind.UNLABELLED and not case.organs:
-            yield f"{case.name}: no voxel is labelled as an organ"
+        if case.labelled and not case.organs:
+            denied = [names[label] for label in range(1, len(names)) if case.absent(label) == sum(case.counts)]
+            teaches = f", which teaches that there is no {' and no '.join(denied)}" if 0 < len(denied) < 4 else ""
+            yield f"{case.name}: no voxel is labelled as an organ{teaches}"
+        if case.kind is Kind.SCRIBBLE:
+            yield from _unlikely_strokes(case, names)
         for label in case.organs:
             if len(case.slices[label]) == 1:
                 yield (f"{case.name}: {names[label]} is labelled in a single slice ({case.voxels[label]} voxels); "
@@ -29,7 +36,26 @@ def doubts(cases: Sequence[TakenCase], space: LabelSpace) -> Iterator[str]:
     yield from _absent_here_labelled_there(cases, names)
     for one, other in combinations(cases, 2):
         if one.image_sha256 == other.image_sha256:
+            if one.group != other.group:
+                yield f"{one.name} and {other.name} show the same image; neither is measured on without the other"
             yield from _contradictions(one, other, names)
+
+
+def _unlikely_strokes(case: TakenCase, names: Sequence[str]) -> Iterator[str]:
+    """Strokes almost everywhere, or organs that nothing holds back."""
+    drawn = 1 - case.counts[UNKNOWN] / sum(case.counts)
+    if drawn > MOST_DRAWN:
+        yield (f"{case.name}: {drawn:.0%} of the CT is drawn, most of it as {_said(_most(case), names)}; in a scribble "
+               f"file {NOT_DRAWN} means not drawn and 0 background")
+    boundless = [names[label] for label in case.organs if not case.absent(label)]
+    if boundless:
+        yield (f"{case.name}: no voxel is drawn that is not {' or '.join(boundless)}; nothing keeps it from growing, "
+               "draw some background")
+
+
+def _most(case: TakenCase) -> frozenset[int]:
+    """The candidate set with the most voxels among those drawn."""
+    return case.sets[max(range(1, len(case.sets)), key=case.counts.__getitem__)]
 
 
 def _absent_here_labelled_there(cases: Sequence[TakenCase], names: Sequence[str]) -> Iterator[str]:

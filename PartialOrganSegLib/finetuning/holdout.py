@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UserError, nearest
 from .cases import TakenCase
-from .slabs import choose_slabs, split_by_slabs
+from .slabs import choose_slabs, judged, split_by_slabs
 
 ENOUGH_GROUPS = 4  # with fewer, leaving one out would take a third of what there is to learn
 SHARE = 0.25  # of the groups that is left out
@@ -29,20 +29,26 @@ class HeldOut:
 
 
 def hold_out(cases: Sequence[TakenCase], wanted: Sequence[str], folder: Path) -> HeldOut:
-    """Leaves out the `wanted` groups; without any, a quarter of the groups or slabs of all. Slabs go into `folder`.
+    """Leaves out the `wanted` cases and groups; without any, a quarter of the groups or slabs of all. Slabs go into
+    `folder`.
 
-    `wanted` "none" alone leaves nothing out. No organ is left out of training altogether unless asked for.
-    Raises UserError for an unknown group, and where nothing is left to train or to measure on.
+    `wanted` "none" alone leaves nothing out. A group is left out as a whole, and so are cases of one image. No organ is
+    left out of training altogether unless asked for, and none is measured where nothing is said to be another one.
+    Raises UserError for an unknown name, and where nothing is left to train or to measure on.
     """
     if list(wanted) == [NOTHING]:
         return HeldOut(list(cases), [], {})
-    groups = sorted({case.group for case in cases})
+    together = _together(cases)
+    known = {case.name: together[case.group] for case in cases} | together
+    cases = [replace(case, group=together[case.group]) for case in cases]
+    groups = {case.group for case in cases}
     for name in wanted:
-        if name not in groups:
+        if name not in known:
             raise UserError(f"--validate: expected names of cases or their groups, found '{name}'"
-                            f"{nearest(name, groups)}")
-    chosen = set(wanted) or _spare_groups([case for case in cases if case.organs and case.weight > 0])
-    if len(chosen) == len(groups):
+                            f"{nearest(name, sorted(known))}")
+    chosen = {known[name] for name in wanted} or _spare_groups(
+        [case for case in cases if case.organs and case.weight > 0])
+    if chosen == groups:
         raise UserError("--validate: expected a case left to train on, found none")
     if not chosen:
         return _slabs(cases, folder)
@@ -51,7 +57,22 @@ def hold_out(cases: Sequence[TakenCase], wanted: Sequence[str], folder: Path) ->
         raise UserError("--validate: expected a labelled case to measure on, found none in "
                         f"{', '.join(sorted(chosen))}")
     return HeldOut([case for case in cases if case.group not in chosen], measured,
-                   {label: CASES for case in measured for label in case.organs})
+                   {label: CASES for case in measured for label in case.organs if case.absent(label)})
+
+
+def _together(cases: Sequence[TakenCase]) -> dict[str, str]:
+    """For each group the one that stands for it and all that share an image with it, however many between them."""
+    parent = {case.group: case.group for case in cases}
+
+    def standing_for(group: str) -> str:
+        while parent[group] != group:
+            group = parent[group]
+        return group
+
+    first: dict[str, str] = {}
+    for case in cases:
+        parent[standing_for(case.group)] = standing_for(first.setdefault(case.image_sha256, case.group))
+    return {group: standing_for(group) for group in parent}
 
 
 def _spare_groups(cases: Sequence[TakenCase]) -> set[str]:
@@ -72,7 +93,8 @@ def _slabs(cases: Sequence[TakenCase], folder: Path) -> HeldOut:
     """Of each organ in each case a fifth of its labelled slices, higher up from case to case."""
     training, measured, measured_on = [], [], {}
     for number, case in enumerate(cases):
-        slabs = choose_slabs(case.slices if case.weight > 0 else {}, (number + 1) / (len(cases) + 1))
+        shown = {label: found for label, found in case.slices.items() if case.weight > 0 and case.absent(label)}
+        slabs = judged(case, choose_slabs(shown, (number + 1) / (len(cases) + 1)))
         if not slabs:
             training.append(case)
             continue

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..training.validation import MEAN
 from .plan import Plan
 
 LOSS_TOLERATED = 0.02  # of a kept organ's Dice
@@ -52,10 +51,11 @@ def judge(plan: Plan, before: Mapping[str, float], after: Mapping[str, float]) -
     The start model stays selected when a kept organ loses more than 0.02, when the organs that were to be learnt are no
     better on average, and when nothing was measured.
     """
-    rows = [Row(organ, "changed" if organ in plan.changed else "kept", before[organ], after[organ],
-                plan.measured_on.get(organ, "left-out cases"))
-            for organ in [*plan.changed, *plan.kept] if organ != MEAN and organ in before and organ in after]
+    rows = [Row(organ, "changed" if organ in plan.changed else "kept", before[organ], after[organ], measured_on)
+            for organ in [*plan.changed, *plan.kept] if (measured_on := plan.measured_on.get(organ)) is not None
+            and organ in before and organ in after]
     lost = [row for row in rows if row.group == "kept" and row.before - row.after > LOSS_TOLERATED]
+    groups = {row.group for row in rows}
     outcome = Outcome(rows, START, "")
     gain = outcome.mean_change("changed")
     if lost:
@@ -69,7 +69,8 @@ def judge(plan: Plan, before: Mapping[str, float], after: Mapping[str, float]) -
         reason = f"the organs to be learnt are not better (mean {gain:+.3f}); the start model stays selected"
     else:
         said = "not measured" if gain is None else f"mean {gain:+.3f}"
-        return Outcome(rows, TUNED, f"no kept organ lost more than {LOSS_TOLERATED}; organs to be learnt: {said}")
+        kept = f"no kept organ {'lost more than ' + str(LOSS_TOLERATED) if 'kept' in groups else 'was measured'}"
+        return Outcome(rows, TUNED, f"{kept}; organs to be learnt: {said}")
     return Outcome(rows, START, reason)
 
 

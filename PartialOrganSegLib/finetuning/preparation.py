@@ -25,7 +25,7 @@ from ..training.memory import is_out_of_memory
 from ..training.recipe import Recipe, load_recipe
 from ..training.transfer import ClassMap, moved_arguments
 from .budget import Speed, default_minutes, make_budget, measure_speed
-from .cases import TakenCase, fingerprint, take_cases
+from .cases import MEASURED, TRAINED, TakenCase, fingerprint, take_cases
 from .decisions import budget_settings, share_for, shares_to_try, stroke_settings, tuned_recipe
 from .doubts import doubts
 from .holdout import NOTHING, hold_out
@@ -76,17 +76,20 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
                        force=wishes.force)
     for doubt in doubts(cases, space):
         said.warning(doubt)
+    if any(case.soft_targets for case in manifest.cases):
+        said.warning("soft_targets: fine-tuning takes none; the start model teaches what a case leaves open")
     measure = list(wishes.validate) != [NOTHING]
     held = hold_out(cases, wishes.validate or manifest.validation_groups(), run / CASES_FOLDER)
     trained = [case for case in held.training if case.weight > 0]
     changed = sorted({label for case in trained for label in case.organs})
     if not any(case.labelled for case in trained):
-        raise UserError("--validate: expected a labelled case left to train on, found none")
+        raise UserError("expected a labelled case to train on, found all of them left out by --validate or of weight 0")
     unmeasured = [space.names[label - 1] for label in changed if label not in held.measured_on]
     if unmeasured and measure:
-        said.warning(f"not measured, too few labelled slices to leave some out: {', '.join(unmeasured)}")
+        said.warning(f"not measured: {', '.join(unmeasured)} (too few labelled slices to leave some out, or none in "
+                     "which something is said not to be that organ)")
     replay = replay_set(wishes.replay, space, spacing, changed, list(held.measured_on), measure,
-                        run / REPLAY_FOLDER, said)
+                        run / REPLAY_FOLDER, said, {case.image_sha256 for case in cases}, wishes.force)
     measured = [*held.measured, *replay.measured]
     classes = ClassMap.between(start.label_space, space)
     names = [space.names[label - 1] for label in changed]
@@ -170,16 +173,18 @@ def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],
                     replay: Replay, measured: Sequence[TakenCase]) -> None:
     """One manifest of all cases; of the patches `REPLAY_SHARE` are replayed ones, half of them from anywhere."""
     write_json(run / "label_space.json", LabelSpaceEntry.of(space).model_dump(mode="json"))
-    datasets = [{"name": "cases", "weight": 1.0 - REPLAY_SHARE, "cases": [case.entry(space) for case in training]}]
+    weights = {case.dataset: case.weight for case in training}  # the user's, which share what is not replayed
+    datasets = [_dataset(f"cases of {name}", weight / sum(weights.values()) * (1 - REPLAY_SHARE),
+                         [case for case in training if case.dataset == name], space, TRAINED)
+                for name, weight in weights.items()]
     replayed = {name: cases for name, cases in (("replay", replay.training), ("replay, anywhere", replay.anywhere))
                 if cases}
-    datasets += [{"name": name, "weight": REPLAY_SHARE / len(replayed), "cases": [case.entry(space) for case in cases]}
+    datasets += [_dataset(name, REPLAY_SHARE / len(replayed), cases, space, TRAINED)
                  for name, cases in replayed.items()]
     if measured or replay.measured:
-        datasets.append({"name": "measured", "weight": 0.0,
-                         # As partial labels, which agreement with strokes is measured on too.
-                         "cases": [case.entry(space, kind=Kind.PARTIAL.value)
-                                   for case in (*measured, *replay.measured)]})
+        # As partial labels, which agreement with strokes is measured on too.
+        datasets.append(_dataset("measured", 0.0, [*measured, *replay.measured], space, MEASURED,
+                                 kind=Kind.PARTIAL.value))
     names: set[str] = set()
     for entry in (entry for dataset in datasets for entry in dataset["cases"]):
         while entry["name"] in names:
@@ -188,6 +193,12 @@ def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],
     with whole_file(run / "manifest.yaml") as temporary:
         temporary.write_text(yaml.safe_dump({"label_space": "label_space.json", "datasets": datasets}, sort_keys=False,
                                             allow_unicode=True), encoding="utf-8")
+
+
+def _dataset(name: str, weight: float, cases: Sequence[TakenCase], space: LabelSpace, group: str,
+             **changes: Any) -> dict[str, Any]:
+    """A data set of the run's manifest; `changes` are made to all of its cases."""
+    return {"name": name, "weight": weight, "cases": [case.entry(space, group=group, **changes) for case in cases]}
 
 
 def _lineage(start: Bundle, cases: Sequence[TakenCase], trained: Sequence[TakenCase], space: LabelSpace,

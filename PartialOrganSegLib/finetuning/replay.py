@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from ..annotation import Kind
 from ..data.case import Case
 from ..data.manifest import load_manifest
 from ..data.phantom import make_phantom
+from ..errors import UserError
 from ..events import Reporter
 from ..formats.writing import write_ct, write_labelmap
 from ..organs import WORD16, LabelSpace
@@ -39,22 +40,24 @@ class Replay:
 
 
 def replay_set(setting: str, space: LabelSpace, spacing_zyx: Sequence[float], changed: Sequence[int],
-               measured_already: Sequence[int], measure: bool, folder: Path, reporter: Reporter) -> Replay:
+               measured_already: Sequence[int], measure: bool, folder: Path, reporter: Reporter,
+               images: Collection[str] = (), force: bool = False) -> Replay:
     """The replay set that `setting` asks for: "phantoms", "none" or a manifest's path.
 
     Phantoms tell where `changed` organs are; the rest of them is the start model's to teach.
     With `measure`, some of it is left out to be measured on; of a manifest as of the cases themselves. Phantoms are not
     asked about `changed` organs, nor about any that real cases measure: synthetic figures say little of those.
+    `images` are checksums of the run's own: replayed, they would be trained on and measured on, so they are left out.
+    Raises UserError as `take_cases`, and where no case is left.
     """
     if setting == NONE:
         return Replay([], [], {})
     if setting != PHANTOMS:
         manifest = load_manifest(setting, reporter)
-        taken = take_cases(manifest.cases, manifest.label_space, space, spacing_zyx, folder, reporter,
-                           force=True)
-        # A group of the same name among the cases is another patient.
-        taken = [replace(case, group=f"replay {case.group}") for case in taken]
-        groups = [f"replay {group}" for group in manifest.validation_groups()]
+        taken = take_cases(manifest.cases, manifest.label_space, space, spacing_zyx, folder, reporter, force=force)
+        taken = _others(taken, images, reporter)
+        there = {case.group for case in taken}
+        groups = [group for group in manifest.validation_groups() if group in there]
         held = hold_out(taken, groups if measure else [NOTHING], folder)
         return Replay([case for case in held.training if case.weight > 0], held.measured,
                       dict.fromkeys(held.measured_on, REPLAY_FIGURES))
@@ -74,6 +77,17 @@ def replay_set(setting: str, space: LabelSpace, spacing_zyx: Sequence[float], ch
     images = [replace(case, name=f"{case.name} anywhere", sets=case.sets[:1], slices={}, voxels={})
               for case in training]
     return Replay(training, measured, dict.fromkeys(asked, PHANTOM_FIGURES), images)
+
+
+def _others(cases: Sequence[TakenCase], images: Collection[str], reporter: Reporter) -> list[TakenCase]:
+    """The cases that show none of `images`. Raises UserError when there is none."""
+    for case in cases:
+        if case.image_sha256 in images:
+            reporter.warning(f"replay: {case.name} shows an image of --data, and is left out")
+    others = [case for case in cases if case.image_sha256 not in images]
+    if not others:
+        raise UserError("--replay: expected a case that shows another image than those of --data, found none")
+    return others
 
 
 def phantom_cases(count: int, spacing_zyx: Sequence[float], folder: Path, reporter: Reporter) -> list[Case]:

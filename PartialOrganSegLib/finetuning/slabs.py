@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..annotation import CandidateTable
+from ..annotation import CandidateTable, Kind
+from ..data.scribble import voxel_counts
 from ..formats.reading import read_labelmap
 from ..formats.writing import write_labelmap
 from ..geometry import Grid, Volume
@@ -52,8 +53,25 @@ def choose_slabs(slices: Mapping[int, np.ndarray], place: float) -> list[Slab]:
     return slabs
 
 
+def judged(case: TakenCase, slabs: Sequence[Slab]) -> list[Slab]:
+    """The slabs with those of their organs that something there is not: where nothing is, more of it is always better.
+
+    Masks say that of every slab, strokes perhaps of none.
+    """
+    if case.kind is not Kind.SCRIBBLE:
+        return list(slabs)
+    labels = read_labelmap(case.codes)
+    axial = labels.grid.axis_order().to_canonical(labels.array)
+    kept = []
+    for slab in slabs:
+        there = [case.sets[code] for code in np.unique(axial[slab.first:slab.end])]
+        organs = frozenset(label for label in slab.organs if any(label not in classes for classes in there))
+        kept += [replace(slab, organs=organs)] if organs else []
+    return kept
+
+
 def split_by_slabs(case: TakenCase, slabs: Sequence[Slab], folder: Path) -> tuple[TakenCase, TakenCase]:
-    """The case without what it says of the slabs' organs there, and a case of another group that says only that.
+    """The case without what it says of the slabs' organs there, and a case that says only that.
 
     Their code maps go into `folder`. Outside its slab, and of other organs, a case goes on to say what it said.
     """
@@ -72,7 +90,7 @@ def split_by_slabs(case: TakenCase, slabs: Sequence[Slab], folder: Path) -> tupl
     seen = min(case.shape[0], -(-own * case.shape[0] // len(axial)) + 2 * CONTEXT_SLICES)
     return (_written(case, rest, order.from_canonical(codes[rest]), labels.grid, folder, "rest"),
             replace(_written(case, inside, order.from_canonical(codes[inside]), labels.grid, folder, "slab"),
-                    name=f"{case.name} (slab)", group=f"{case.group} (slab)", seen=(seen, *case.shape[1:])))
+                    name=f"{case.name} (slab)", seen=(seen, *case.shape[1:])))
 
 
 def known_of(organs: frozenset[int], classes: frozenset[int], everything: frozenset[int]) -> frozenset[int]:
@@ -82,7 +100,7 @@ def known_of(organs: frozenset[int], classes: frozenset[int], everything: frozen
 
 def _written(case: TakenCase, table: CandidateTable, codes: np.ndarray, grid: Grid, folder: Path,
              what: str) -> TakenCase:
-    target = folder / f"{case.name}.{what}.nii.gz"
+    target = folder / case.codes.name.replace(".codes.", f".{what}.")
     write_labelmap(target, Volume(np.ascontiguousarray(codes), grid))
-    return replace(case, codes=target.resolve(),
+    return replace(case, codes=target.resolve(), counts=tuple(voxel_counts(codes, len(table.table)).tolist()),
                    sets=tuple(frozenset(np.flatnonzero(row).tolist()) for row in table.table))

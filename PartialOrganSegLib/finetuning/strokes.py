@@ -10,7 +10,7 @@ from ..annotation import Kind
 from ..data.cache import TISSUE_HU
 from ..data.scribble import voxel_counts
 from ..events import Reporter
-from ..formats.reading import read_ct, read_labelmap
+from ..formats.reading import read_ct
 from .cases import TakenCase
 from .start_view import StartView
 
@@ -37,8 +37,7 @@ def draw_rates(cases: Sequence[TakenCase], view: StartView, reporter: Reporter) 
         counts = voxel_counts(found, len(there))
         counts[0] = ((read_ct(case.image, force=True).array > TISSUE_HU) & (found == 0)).sum()
         there += counts
-        codes = voxel_counts(read_labelmap(case.codes).array, len(case.sets))
-        for classes, voxels in zip(case.sets, codes, strict=True):
+        for classes, voxels in zip(case.sets, case.counts, strict=True):
             if len(classes) == 1 or (0 in classes and len(classes) < len(there)):
                 drawn[min(classes)] += voxels
         reporter.progress("finding the organs drawn in", done + 1, len(drawn_cases))
