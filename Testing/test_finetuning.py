@@ -195,14 +195,6 @@ def test_a_changed_start_model_is_noticed_on_resuming(spleens, tmp_path):
         resume(tmp_path / "run", "cpu")
 
 
-def test_the_run_may_not_replace_its_start_model(spleens, tmp_path):
-    start = write_start(tmp_path / "run" / "model")
-    for run in (tmp_path / "run", start.folder, start.folder / "inside"):
-        with pytest.raises(UserError, match="apart from the start model"):
-            tune(start, spleens, run)
-    verify_bundle(start.folder)
-
-
 def test_a_new_organ_is_added_and_the_others_stay(spleens, tmp_path):
     start = write_start(tmp_path / "start", ["liver", "left_kidney"])
     reporter = Listener()

@@ -58,3 +58,11 @@ def test_settings_that_no_longer_exist_are_compared_as_they_are():
     check_same({**now, "sampling": now["sampling"]}, now)
     with pytest.raises(UserError, match="--resume: sampling was"):
         check_same({**now, "sampling": {**now["sampling"], "gone": 1}}, now)
+
+
+def test_changed_files_are_told_by_their_case():
+    before = settings() | {"cases": ["Müller-1-0123456789ab.image.npy", "same-aaaaaaaaaaaa.image.npy"]}
+    now = settings() | {"cases": ["Müller-1-ba9876543210.image.npy", "same-aaaaaaaaaaaa.image.npy"]}
+    with pytest.raises(UserError, match="--resume: the files of Müller-1 are not as they were") as error:
+        check_same(before, now)
+    assert "same" not in str(error.value).replace("same recipe", "")

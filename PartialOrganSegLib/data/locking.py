@@ -19,7 +19,7 @@ def locked(path: Path) -> Iterator[None]:
     """
     with open(path, "ab") as handle:
         with contextlib.suppress(OSError):
-            _acquire(handle)
+            _wait_for(handle)
         try:
             yield
         finally:
@@ -27,7 +27,31 @@ def locked(path: Path) -> Iterator[None]:
                 path.unlink()
 
 
-def _acquire(handle: BinaryIO) -> None:
+@contextlib.contextmanager
+def held_alone(path: Path) -> Iterator[None]:
+    """Holds the lock file `path`, which stays. Raises BlockingIOError at once where another process holds it.
+
+    The lock is this process's alone: it goes with it even where processes that it started live on a little longer.
+    Where a file system has no locks, nothing is held.
+    """
+    with open(path, "ab") as handle:
+        try:
+            if sys.platform != "win32":
+                import fcntl
+
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                import msvcrt
+
+                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        except (BlockingIOError, PermissionError) as error:
+            raise BlockingIOError(error.errno, f"{path} is locked") from None
+        except OSError:
+            pass
+        yield
+
+
+def _wait_for(handle: BinaryIO) -> None:
     """Blocks until the file is ours; closing it gives it back. Raises OSError where files cannot be locked."""
     if sys.platform != "win32":
         import fcntl

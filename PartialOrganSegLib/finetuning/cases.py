@@ -146,9 +146,9 @@ def _take(case: Case, own_space: LabelSpace, space: LabelSpace, translate: Calla
     for code, label in table.singletons().items():
         inside = (canonical.array == code).sum((1, 2))
         slices[label], voxels[label] = np.flatnonzero(inside), int(inside.sum())
-    image_sum = _files_sha256([case.image])
+    image_sum = files_sha256([case.image])
     meaning = [case.kind.value, case.annotated, case.label_map, case.split_left_right, own_space.names]
-    rest = _files_sha256([path for path in case.files() if path != case.image])
+    rest = files_sha256([path for path in case.files() if path != case.image])
     return TakenCase(
         case.name, case.group, case.dataset, case.kind, case.weight, case.image.resolve(), target.resolve(),
         tuple(frozenset(np.flatnonzero(row).tolist()) for row in table.table), tuple(
@@ -157,7 +157,7 @@ def _take(case: Case, own_space: LabelSpace, space: LabelSpace, translate: Calla
         hashlib.sha256(json.dumps([image_sum, rest, meaning]).encode()).hexdigest(), image_sum)
 
 
-def _files_sha256(paths: Sequence[Path]) -> str:
+def files_sha256(paths: Sequence[Path]) -> str:
     """Of the content of files, or of all files in a DICOM folder; names and times do not matter."""
     files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
     return hashlib.sha256("".join(sha256(file) for file in files if file.is_file()).encode()).hexdigest()

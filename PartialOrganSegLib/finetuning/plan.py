@@ -19,7 +19,8 @@ class Plan(BaseModel):
     """A run's plan.
 
     `start` is the start model's folder and `data` the manifest; `measured_on` says for each organ whose Dice is
-    measured on what; `minutes` is how long it is expected to take. `said`: what was told about the cases.
+    measured on what; `minutes` is how long it is expected to take. `said`: what was told about the cases. `images`:
+    the checksum of every one that is trained or measured on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,6 +34,7 @@ class Plan(BaseModel):
     steps: int
     minutes: float
     said: list[str] = []
+    images: dict[Path, str] = {}
 
 
 def write_plan(run: Path, plan: Plan) -> None:

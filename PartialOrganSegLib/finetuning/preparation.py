@@ -31,12 +31,12 @@ from .doubts import doubts
 from .holdout import NOTHING, hold_out
 from .plan import Plan, write_json, write_plan
 from .replay import PHANTOMS, Replay, replay_set
+from .run_folder import CASES_FOLDER, LABEL_SPACE_FILE, MANIFEST_FILE, RECIPE_FILE, REPLAY_FOLDER
 from .start_view import StartView
 from .strokes import draw_rates
 
 REPLAY_SHARE = 0.25  # of the patches
 LOOKING_SHARE = 0.1  # of the minutes, to see how well the start model knows what is to be learnt
-CASES_FOLDER, REPLAY_FOLDER, RECIPE_FILE = "cases", "replay", "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,9 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     plan = Plan(start=start.folder.resolve(), data=Path(data).resolve(),
                 lineage=_lineage(start, cases, trained, space, classes), changed=names,
                 kept=[name for name in space.names if name not in names], measured_on=on,
-                steps=budget.steps, minutes=round(budget.seconds / 60, 1), said=said.lines)
+                steps=budget.steps, minutes=round(budget.seconds / 60, 1), said=said.lines,
+                images={case.image: case.image_sha256 for case in (*trained, *held.measured, *replay.training,
+                                                                   *replay.measured)})
     write_plan(run, plan)
     return plan
 
@@ -172,7 +174,7 @@ def run_space(start: LabelSpace, listed: LabelSpace, only_listed: bool) -> Label
 def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],
                     replay: Replay, measured: Sequence[TakenCase]) -> None:
     """One manifest of all cases; of the patches `REPLAY_SHARE` are replayed ones, half of them from anywhere."""
-    write_json(run / "label_space.json", LabelSpaceEntry.of(space).model_dump(mode="json"))
+    write_json(run / LABEL_SPACE_FILE, LabelSpaceEntry.of(space).model_dump(mode="json"))
     weights = {case.dataset: case.weight for case in training}  # the user's, which share what is not replayed
     datasets = [_dataset(f"cases of {name}", weight / sum(weights.values()) * (1 - REPLAY_SHARE),
                          [case for case in training if case.dataset == name], space, TRAINED)
@@ -190,8 +192,8 @@ def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],
         while entry["name"] in names:
             entry["name"] += "_"
         names.add(entry["name"])
-    with whole_file(run / "manifest.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump({"label_space": "label_space.json", "datasets": datasets}, sort_keys=False,
+    with whole_file(run / MANIFEST_FILE) as temporary:
+        temporary.write_text(yaml.safe_dump({"label_space": LABEL_SPACE_FILE, "datasets": datasets}, sort_keys=False,
                                             allow_unicode=True), encoding="utf-8")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,11 @@ from ..models.store import find_model
 from ..resources import resource
 from ..training.recipe import load_recipe
 from ..training.trainer import train
+from .cases import files_sha256
 from .outcome import TUNED, Outcome, card, judge
 from .plan import PLAN_FILE, Plan, read_plan, write_json
-from .preparation import RECIPE_FILE, Wishes, prepare
-
-MODEL_FOLDER, RESULT_FILE, LAST = "model", "result.json", Path("checkpoints", "last.pt")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from .preparation import Wishes, prepare
+from .run_folder import FULL, LAST, MODEL_FOLDER, RECIPE_FILE, RESULT_FILE, check_new, working_in
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,9 @@ def finetune(model: str | Path, data: Path, run: Path, device: str = "auto", wis
     """
     reporter, run = reporter or Reporter(), Path(run)
     start = find_model(model)
-    _keep_apart(start, run)
-    if (run / PLAN_FILE).exists():
-        raise UserError(f"{run}: expected a new run folder, found a run; add --resume or another -o")
-    if (run / LAST).exists():  # without a plan it cannot be gone on with
-        raise UserError(f"{run}: expected a new run folder, found another run's checkpoint; choose another -o")
-    with _room(run):
-        run.mkdir(parents=True, exist_ok=True)
+    check_new(run, start, Path(data))
+    with working_in(run), _room(run):
+        check_new(run, start, Path(data))  # once more: another process may have begun and ended meanwhile
         plan = prepare(start, Path(data), run, recipe or resource("recipes", "finetune.yaml"), choose_device(device),
                        wishes or Wishes(), reporter)
         return _train_and_judge(plan, run, device, reporter)
@@ -62,7 +56,8 @@ def resume(run: Path, device: str = "auto", reporter: Reporter | None = None) ->
     """Goes on with a run that was stopped or killed, to what it would have come to. Raises as `finetune`."""
     run = Path(run)
     plan = read_plan(run)
-    with _room(run):
+    with working_in(run), _room(run):
+        _check_as_it_was(plan, run)
         return _train_and_judge(plan, run, device, reporter or Reporter())
 
 
@@ -78,11 +73,18 @@ def _room(run: Path) -> Iterator[None]:
                         f"--resume (where there is no {PLAN_FILE} yet, without it)") from error
 
 
-def _keep_apart(start: Bundle, run: Path) -> None:
-    """Raises UserError when the run would write into the start model's folder or replace it."""
-    if start.folder.resolve() in (run.resolve(), (run / MODEL_FOLDER).resolve()) or (
-            start.folder.resolve() in run.resolve().parents):
-        raise UserError(f"{run}: expected a run folder apart from the start model, found it in {start.folder}")
+def _check_as_it_was(plan: Plan, run: Path) -> None:
+    """Raises UserError where the run folder was moved, or an image changed since the run began."""
+    began_in = load_recipe(run / RECIPE_FILE).manifest.parent
+    if began_in.resolve() != run.resolve():
+        raise UserError(f"{run}: expected the run folder where the run began, {began_in}; move it back, or start a new "
+                        "run")
+    for path, checksum in plan.images.items():
+        if not path.exists():
+            raise UserError(f"{path}: expected this image of the run, found none")
+        if files_sha256([path]) != checksum:
+            raise UserError(f"{path}: expected the image as it was when the run began, found another one; start a new "
+                            "run")
 
 
 def _train_and_judge(plan: Plan, run: Path, device: str, reporter: Reporter) -> Result:

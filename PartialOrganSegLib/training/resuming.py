@@ -30,6 +30,11 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     except ValidationError:  # of a version whose settings were others
         then = dict(before)
     for key, value in now.items():
-        if then.get(key) != value:
-            raise UserError(f"--resume: {key} was {then.get(key)} and is now {value}; resume with the same recipe or "
-                            "start a new run")
+        if then.get(key) == value:
+            continue
+        if key == "cases":  # names of cached arrays, which end in a digest of what these were made from
+            names = sorted({file.rpartition("-")[0] for file in {*then.get(key, [])} ^ {*value}})
+            raise UserError(f"--resume: the files of {', '.join(names) or 'the cases'} are not as they were when the "
+                            "run began (size, time, place or order); put them back or start a new run")
+        raise UserError(f"--resume: {key} was {then.get(key)} and is now {value}; resume with the same recipe or "
+                        "start a new run")

@@ -1,0 +1,60 @@
+"""The folder of a fine-tuning run: what may lie in it before, and that one process at a time works in it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..data.locking import held_alone
+from ..errors import UserError
+from ..models.bundle import Bundle
+from .plan import PLAN_FILE
+
+MODEL_FOLDER, RESULT_FILE, LAST = "model", "result.json", Path("checkpoints", "last.pt")
+RECIPE_FILE, MANIFEST_FILE, LABEL_SPACE_FILE = "recipe.yaml", "manifest.yaml", "label_space.json"
+CASES_FOLDER, REPLAY_FOLDER = "cases", "replay"
+LOCK_FILE = ".lock"
+WRITTEN = (MANIFEST_FILE, LABEL_SPACE_FILE, RECIPE_FILE, RESULT_FILE, MODEL_FOLDER, "log.jsonl", "events",
+           "checkpoints")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def check_new(run: Path, start: Bundle, data: Path) -> None:
+    """Raises UserError where a new run in `run` would write over the start model, the data or anything else.
+
+    A run that never came to a checkpoint may be begun anew: something in its settings may have been wrong.
+    """
+    if start.folder.resolve() in (run.resolve(), (run / MODEL_FOLDER).resolve()) or (
+            start.folder.resolve() in run.resolve().parents):
+        raise UserError(f"{run}: expected a run folder apart from the start model, found it in {start.folder}")
+    if run.resolve() in (data.resolve(), data.resolve().parent):
+        raise UserError(f"{run}: expected a run folder apart from the data, found {data} there; choose another -o")
+    planned = (run / PLAN_FILE).exists()
+    if (run / LAST).exists():
+        raise UserError(f"{run}: expected a new run folder, found a run; add --resume or another -o" if planned else
+                        f"{run}: expected a new run folder, found another run's checkpoint; choose another -o")
+    found = [name for name in WRITTEN if (run / name).exists()]
+    if found and not planned:
+        raise UserError(f"{run}: expected a new run folder, found {', '.join(found)} in it, which a run would write "
+                        "over; choose another -o")
+
+
+@contextlib.contextmanager
+def working_in(run: Path) -> Iterator[None]:
+    """Makes the folder `run`; inside, no other process works in it.
+
+    Raises UserError where it cannot be made or written into, and where another process is at work.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            held.enter_context(held_alone(run / LOCK_FILE))
+        except BlockingIOError:
+            raise UserError(f"{run}: expected no run at work in this folder, found one; wait for it or choose another "
+                            "-o") from None
+        except OSError as error:
+            raise UserError(f"{run}: expected a run folder that can be made and written into, found "
+                            f"{error.strerror or error}") from None
+        yield

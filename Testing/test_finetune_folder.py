@@ -1,0 +1,139 @@
+"""The folder of a fine-tuning run: what else lies in it stays, one process works in it, and it goes on as it was."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from finetune_data import QUICK, Listener, ct_of, only, write_cases, write_start
+from training_data import write_image
+
+from PartialOrganSegLib.data.locking import held_alone
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.finetuning.preparation import Wishes
+from PartialOrganSegLib.finetuning.run import finetune, resume
+from PartialOrganSegLib.models.bundle import Bundle
+from PartialOrganSegLib.models.checksums import verify_bundle
+
+HOLDER = """
+import sys
+from pathlib import Path
+from PartialOrganSegLib.data.locking import held_alone
+with held_alone(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Bundle:
+    return write_start(tmp_path_factory.mktemp("start") / "start")
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    return write_cases(tmp_path / "Fälle", [only(ct_of(seed)[1], 2) for seed in range(2)])
+
+
+def tune(start: Bundle, data: Path, run: Path, reporter: Listener | None = None, overrides: tuple[str, ...] = ()):
+    wishes = Wishes(steps=2, replay="none", overrides=[*QUICK, *overrides])
+    return finetune(start.folder, data, run, "cpu", wishes, None, reporter)
+
+
+def begun(start: Bundle, data: Path, run: Path, step: int = 1) -> Path:
+    """A run that was stopped after a step."""
+    with pytest.raises(KeyboardInterrupt):
+        tune(start, data, run, Listener(step, KeyboardInterrupt()))
+    return run
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_run_may_not_replace_its_start_model(data, tmp_path):
+    start = write_start(tmp_path / "run" / "model")
+    for run in (tmp_path / "run", start.folder, start.folder / "inside"):
+        with pytest.raises(UserError, match="apart from the start model"):
+            tune(start, data, run)
+    verify_bundle(start.folder)
+
+
+@pytest.mark.parametrize("there", ["manifest.yaml", "recipe.yaml", "label_space.json", "result.json", "model/mine.txt"])
+def test_what_lies_in_the_folder_is_not_written_over(start, data, tmp_path, there):
+    file = tmp_path / "mine" / there
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(UserError, match=rf"mine: expected a new run folder, found {there.partition('/')[0]} in it"):
+        tune(start, data, tmp_path / "mine")
+    assert content(tmp_path / "mine") == {there: b"mine"}
+
+
+def test_the_folder_of_the_data_is_no_run_folder(start, data):
+    before = content(data.parent)
+    with pytest.raises(UserError, match="expected a run folder apart from the data"):
+        tune(start, data, data.parent)
+    assert content(data.parent) == before
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(start, data, tmp_path):
+    (tmp_path / "file").write_text("")
+    for run in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match="expected a run folder that can be made and written into, found"):
+            tune(start, data, run)
+
+
+def test_a_run_without_a_checkpoint_may_be_begun_anew(start, data, tmp_path):
+    with pytest.raises(UserError, match="no case left to train on"):
+        tune(start, data, tmp_path / "run", overrides=("use=[full]",))
+    assert (tmp_path / "run" / "plan.json").exists()
+    tune(start, data, tmp_path / "run")
+    with pytest.raises(UserError, match="found a run; add --resume"):
+        tune(start, data, tmp_path / "run")
+
+
+def test_one_process_works_in_a_folder(start, data, tmp_path):
+    run = begun(start, data, tmp_path / "run")
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(run / ".lock")], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+    try:
+        assert holder.stdout.readline() == "held\n"
+        before = content(run)
+        for work in (lambda: resume(run, "cpu"), lambda: tune(start, data, run)):
+            with pytest.raises(UserError, match="expected no run at work in this folder, found one"):
+                work()
+        assert content(run) == before
+    finally:
+        holder.kill()
+        holder.wait()
+    assert resume(run, "cpu").bundle.name == "start-finetuned"  # a lock ends with its process
+
+
+def test_a_lock_is_given_back(tmp_path):
+    for _ in range(2):
+        with held_alone(tmp_path / "lock"):
+            pass
+
+
+def test_a_changed_or_missing_image_is_noticed_on_resuming(start, data, tmp_path):
+    run, image = begun(start, data, tmp_path / "run"), data.parent / "1_image.nii.gz"
+    old = image.read_bytes()
+    write_image(image, np.roll(ct_of(1)[0], 1, 2))
+    with pytest.raises(UserError, match=r"1_image\.nii\.gz: expected the image as it was when the run began"):
+        resume(run, "cpu")
+    image.unlink()
+    with pytest.raises(UserError, match=r"1_image\.nii\.gz: expected this image of the run, found none"):
+        resume(run, "cpu")
+    image.write_bytes(old)
+    resume(run, "cpu")
+
+
+def test_a_moved_run_says_where_it_was(start, data, tmp_path):
+    run = begun(start, data, tmp_path / "run")
+    shutil.move(run, tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"elsewhere: expected the run folder where the run began, .*run; move it back"):
+        resume(tmp_path / "elsewhere", "cpu")
