@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from .errors import UserError, nearest
 
 BACKGROUND = "background"
+MOST_ORGANS = 254
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,10 @@ def organ_of(index: int, name: str) -> Organ:
 
 
 def label_space_of_names(name: str, names: Sequence[str]) -> LabelSpace:
-    """The label space of an ordered list of organ names. Raises UserError for a name that occurs twice."""
+    """The label space of an ordered list of organ names. Raises UserError for a name that occurs twice, and for more
+    than labels of eight bits can tell apart (255 means "not drawn")."""
+    if len(names) > MOST_ORGANS:
+        raise UserError(f"label space {name}: expected at most {MOST_ORGANS} organs, found {len(names)}")
     space = LabelSpace(name, tuple(organ_of(index, organ) for index, organ in enumerate(names, 1)))
     twice = next((organ for organ in space.names if space.names.count(organ) > 1), None)
     if twice or not names:

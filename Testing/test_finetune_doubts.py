@@ -28,7 +28,7 @@ def prepared(start: Bundle, data: Path, run: Path, reporter: Reporter | None = N
     """All that comes before the first step."""
     run.mkdir(exist_ok=True)
     return prepare(start, data, run, resource("recipes", "finetune.yaml"), torch.device("cpu"),
-                   Wishes(steps=2, replay="none", overrides=QUICK, **wishes), reporter or Reporter())
+                   Wishes(**{"steps": 2, "replay": "none", "overrides": QUICK} | wishes), reporter or Reporter())
 
 
 def strokes(seed: int, *values: int) -> np.ndarray:
@@ -155,3 +155,16 @@ def test_a_case_may_have_any_name_and_is_still_trained_on(start, tmp_path):
         (tmp_path / "run" / "manifest.yaml").read_text("utf-8"))["datasets"] for entry in dataset["cases"]}
     assert [groups[name] for name in names] == ["trained"] * 3
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text("utf-8"))["validation"]["groups"] == ["measured"]
+
+
+@pytest.mark.parametrize(("override", "told"), [
+    ("steps=3", "--set steps: .*see --steps"), ("network.name=dints", "--set network.name: .*by the start model"),
+    ("validation.groups=[x]", "see --validate"), ("patch_zyx=[1, 1, 1]", r"expected multiples of \(2, 4, 4\)"),
+    ("optimiser.learning_rate=1e38", r"optimiser\.learning_rate: .* in a trial step"),
+    (f"seed={10**30}", "seed: Input should be less than")])
+def test_settings_that_cannot_be_are_one_line(start, tmp_path, override, told):
+    data = write_cases(tmp_path, [only(ct_of(0)[1], 2)])
+    with pytest.raises(UserError, match=told) as error:
+        prepared(start, data, tmp_path / "run", overrides=[override])
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run" / "plan.json").exists()

@@ -186,12 +186,12 @@ def library(monkeypatch):
 
 def test_the_command_hands_its_settings_on(library, capfd):
     assert main(["finetune", "--data", "m.yaml", "-o", "run", "--minutes", "3", "--validate", "a,b", "--json-events",
-                 "--replay", "none", "--set", "steps=3", "--device", "cpu"]) == 0
+                 "--replay", "none", "--set", "seed=3", "--device", "cpu"]) == 0
     *call, wishes, recipe = library[0]
     assert call == ["finetune", "embedded", Path("m.yaml"), Path("run"), "cpu"]
     assert recipe is None
     assert (wishes.minutes, wishes.validate, wishes.replay) == (3.0, ["a", "b"], "none")
-    assert (wishes.overrides, wishes.only_listed, wishes.force) == (["steps=3"], False, False)
+    assert (wishes.overrides, wishes.only_listed, wishes.force) == (["seed=3"], False, False)
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     finished = next(event for event in events if event["event"] == "result")
     assert finished["selected"] == "start"
@@ -203,9 +203,13 @@ def test_the_command_hands_its_settings_on(library, capfd):
 
 @pytest.mark.parametrize(("words", "told"), [
     (["-o", "run"], "--data: expected a manifest"),
-    (["-o", "run", "--resume", "--data", "m.yaml"], "--resume: expected only -o RUN"),
-    (["-o", "run", "--data", "m.yaml", "--steps", "0"], "--steps: expected a number from 1 on"),
+    (["-o", "run", "--resume", "--data", "m.yaml"], "expected only -o RUN and --device beside it, found --data"),
+    (["-o", "run", "--resume", "--name", "a", "--steps", "9", "--set", "seed=1"], "found --steps, --name, --set"),
+    (["-o", "run", "--data", "m.yaml", "--steps", "0"], "--steps: expected a number from 1 to 1000000"),
     (["-o", "run", "--data", "m.yaml", "--minutes", "-1"], "expected a number of minutes above 0"),
+    (["-o", "run", "--data", "m.yaml", "--minutes", "1e9"], "of minutes above 0 and below 100000, found '1e9'"),
+    (["-o", "run", "--data", "m.yaml", "--name", "größe"], "--name: expected at most 64 of a-z"),
+    (["-o", "run", "--data", "m.yaml", "--replay", "phantom"], "a manifest, found 'phantom' (did you mean 'phantoms'?)"),
 ])
 def test_wrong_use_is_one_line(library, words, told, capsys):
     assert main(["finetune", *words]) == 2

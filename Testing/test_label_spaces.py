@@ -37,6 +37,7 @@ def test_label_spaces_by_name_list_and_file(tmp_path: Path):
 
 @pytest.mark.parametrize(("setting", "told"), [
     (["liver", "Liver"], "'liver' twice"), ([], "found none"), (["liver", "a/b"], "letters and digits"),
+    ([f"organ{number}" for number in range(255)], "expected at most 254 organs, found 255"),
     (["background"], "other than 'background'"), ("none.yaml", "label space expected, none found"),
     ("bad.yaml", "bad.yaml: organs: Field required")])
 def test_wrong_label_space_is_one_line(tmp_path: Path, setting, told):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError, UserError
+from ..errors import UsageError, UserError, nearest
 from ..events import Reporter
+from ..models.metadata import LONGEST_NAME, NAME_PATTERN
 from .options import add_common_options, positive
 
 if TYPE_CHECKING:
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
 
 HELP = ("Fine-tune a model on cases of any annotation (accepted organs, strokes, full masks, images alone), keeping "
         "what it knew.")
+# What a run does; decided when it goes on.
+OWN_OPTIONS = ("model", "data", "minutes", "steps", "replay", "validate", "only_listed_organs", "name", "force",
+               "recipe", "overrides")
+REPLAY_WORDS = ("phantoms", "none")  # of `finetuning.replay`, which takes PyTorch to import
+MOST_STEPS = 1_000_000
 EXAMPLE = """partialorganseg finetune --data mine/manifest.yaml -o runs/mine
   partialorganseg finetune --model runs/mine/model --data more/manifest.yaml -o runs/more --minutes 5
   partialorganseg finetune -o runs/mine --resume"""
@@ -28,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=positive("minutes"), metavar="MIN",
                         help="the most to take (default: 12, on a GPU 1.5); what it will take is told first")
     parser.add_argument("--steps", type=int, metavar="N", help="or the number of steps")
-    parser.add_argument("--replay", default="phantoms", metavar="phantoms|none|MANIFEST",
+    parser.add_argument("--replay", metavar="phantoms|none|MANIFEST",
                         help="cases that hold what the model knew already (default: synthetic ones)")
     parser.add_argument("--validate", default="", metavar="CASE,CASE|none",
                         help="cases to measure on instead of training on them (default: a quarter, of few cases slabs)")
@@ -59,8 +66,9 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if arguments.resume:
         result = resume(arguments.output, arguments.device, reporter)
     else:
-        wishes = Wishes(arguments.minutes, arguments.steps, arguments.replay,
-                        [name for name in arguments.validate.split(",") if name], arguments.only_listed_organs,
+        wishes = Wishes(arguments.minutes, arguments.steps, arguments.replay or REPLAY_WORDS[0],
+                        [name.strip() for name in arguments.validate.split(",") if name.strip()],
+                        arguments.only_listed_organs,
                         arguments.force, arguments.name, arguments.overrides)
         result = finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, wishes,
                           arguments.recipe, reporter)
@@ -70,12 +78,21 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _check_use(arguments: argparse.Namespace) -> None:
-    if arguments.resume and (arguments.model or arguments.data):
-        raise UsageError("--resume: expected only -o RUN beside it, found --model or --data (the run knows its own)")
+    given = [f"--{'set' if name == 'overrides' else name.replace('_', '-')}" for name in OWN_OPTIONS
+             if getattr(arguments, name)]
+    if arguments.resume and given:
+        raise UsageError(f"--resume: expected only -o RUN and --device beside it, found {', '.join(given)} (the run "
+                         "knows its own)")
     if not arguments.resume and arguments.data is None:
         raise UsageError("--data: expected a manifest, found none")
-    if arguments.steps is not None and arguments.steps < 1:
-        raise UsageError(f"--steps: expected a number from 1 on, found {arguments.steps}")
+    if arguments.steps is not None and not 1 <= arguments.steps <= MOST_STEPS:
+        raise UsageError(f"--steps: expected a number from 1 to {MOST_STEPS}, found {arguments.steps}")
+    if arguments.name is not None and not re.fullmatch(NAME_PATTERN, arguments.name):
+        raise UsageError(f"--name: expected at most {LONGEST_NAME} of a-z, A-Z, 0-9, '.', '_' and '-', a letter or "
+                         f"digit first, found '{arguments.name}'")
+    if arguments.replay not in (None, *REPLAY_WORDS) and not Path(arguments.replay).exists():
+        raise UsageError(f"--replay: expected {', '.join(REPLAY_WORDS)} or a manifest, found '{arguments.replay}'"
+                         f"{nearest(arguments.replay, REPLAY_WORDS)}")
 
 
 def _tell(result: Result, run: Path, reporter: Reporter) -> None:

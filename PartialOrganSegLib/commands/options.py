@@ -24,7 +24,7 @@ def positive(what: str, below: float = 1e5) -> Callable[[str], float]:
         except ValueError:
             value = 0.0
         if not 0 < value < below:
-            raise argparse.ArgumentTypeError(f"expected a number of {what} above 0, found '{text}'")
+            raise argparse.ArgumentTypeError(f"expected a number of {what} above 0 and below {below:g}, found '{text}'")
         return value
 
     return number

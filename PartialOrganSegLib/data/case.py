@@ -63,8 +63,8 @@ class Case:
         if self.label is not None:
             labels = read_labelmap(self.label)
             if not labels.grid.same_as(grid_of.grid, tolerance_mm=0.1):
-                raise UserError(f"{self.label}: expected the geometry of {self.image.name} {grid_of.grid.size}, "
-                                f"found {labels.grid.size}, spacing {labels.grid.spacing}")
+                raise UserError(f"{self.label}: expected the geometry of {self.image.name}, "
+                                f"{grid_of.grid.differing_from(labels.grid)}")
             if self.kind is Kind.SCRIBBLE:
                 codes = self._scribble_codes(labels.array, label_space, table)
             else:

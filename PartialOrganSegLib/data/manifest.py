@@ -21,6 +21,7 @@ from .manifest_file import CaseEntry, DatasetEntry, Splits, expand, parse_manife
 __all__ = ["Case", "Manifest", "check_manifest", "load_label_space", "load_manifest"]
 
 _LABEL_SPACE_FILES = (".yaml", ".yml", ".json")
+LONGEST_NAME = 200  # bytes in UTF-8 of a case's: file systems take 255, and files of a case have endings
 _SILENT = Reporter()
 
 
@@ -147,6 +148,8 @@ def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: Labe
         raise UserError(f"{where}: an unlabelled case has no label, found {entry.label or entry.strokes}")
     if not entry.name or any(letter in entry.name for letter in '/\\:*?"<>|\0'):
         raise UserError(f"{where}: name: expected one that can be part of a file name, found '{entry.name}'")
+    if len(entry.name.encode()) > LONGEST_NAME:
+        raise UserError(f"{where}: name: expected at most {LONGEST_NAME} bytes, found {len(entry.name.encode())}")
     return Case(
         name=entry.name, group=entry.group or entry.name, dataset=dataset.name, image=root / entry.image, kind=kind,
         label=None if entry.label is None else root / entry.label,

@@ -59,7 +59,7 @@ class DatasetEntry(_Strict):
     annotated: list[str] | None = None
     label_map: dict[int, Names] = {}
     split_left_right: dict[int, tuple[str, str]] = {}
-    weight: float = Field(default=1.0, ge=0)
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     folder: str | None = None
     cases: Annotated[list[CaseEntry], BeforeValidator(_as_cases)] | None = None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..errors import UserError
 from ..inference.backend import fast_dtype
 from ..models.bundle import Bundle
 from ..models.metadata import LONGEST_NAME
@@ -25,7 +26,21 @@ SHARES = (0.0, 0.25, 0.5, 0.75)  # of the start model in the result, that are tr
 # three at about 0.3 from none of it; both forgot little.
 NO_SHARE_BELOW, HALF_FROM = 0.3, 0.6
 USUAL_SHARE = 0.25
+# Settings of a recipe that a run decides, and how to wish for others.
+DECIDED = {"steps": "; see --steps", "stages": "; see --steps", "manifest": "; see --data", "bundle.name": "; see --name",
+           "hold_out": "; see --validate", "validation.groups": "; see --validate", "start_from": "; see --model",
+           "network": " by the start model"}
 BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA's GPUs; older ones compute bfloat16 very slowly or not at all
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Raises UserError for settings that a fine-tuning decides itself."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        part = next((name for name in DECIDED if key == name or key.startswith(f"{name}.")), None)
+        if part is not None:
+            raise UserError(f"--set {key}: expected a setting that fine-tuning leaves open, found one that it decides"
+                            f"{DECIDED[part]}")
 
 
 def tuned_recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, name: str | None, device: torch.device,

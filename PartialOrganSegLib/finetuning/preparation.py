@@ -21,12 +21,14 @@ from ..models.checksums import MANIFEST, sha256
 from ..models.metadata import LabelSpaceEntry, LearntEntry, Lineage, ParentEntry
 from ..networks import build_network
 from ..organs import LabelSpace, label_space_of_names
+from ..training.learner import NotFiniteError
 from ..training.memory import is_out_of_memory
+from ..training.preparation import check_patch
 from ..training.recipe import Recipe, load_recipe
 from ..training.transfer import ClassMap, moved_arguments
 from .budget import Speed, default_minutes, make_budget, measure_speed
 from .cases import MEASURED, TRAINED, TakenCase, fingerprint, take_cases
-from .decisions import budget_settings, share_for, shares_to_try, stroke_settings, tuned_recipe
+from .decisions import budget_settings, check_overrides, share_for, shares_to_try, stroke_settings, tuned_recipe
 from .doubts import doubts
 from .holdout import NOTHING, hold_out
 from .plan import Plan, write_json, write_plan
@@ -66,6 +68,7 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     Raises UserError for cases that nothing can be learnt from or that are no CTs.
     """
     clock = time.monotonic()
+    check_overrides(wishes.overrides)
     start.check_trainable()
     asked = "start_share" in load_recipe(recipe_file, ["manifest=m.yaml", *wishes.overrides]).model_fields_set
     said = _Listener(reporter)
@@ -104,13 +107,14 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
         return tuned_recipe(recipe_file, start, classes, run, wishes.name, device, decided | changes,
                             wishes.overrides)
 
+    network = build_network(start.network_name, 1, space.class_count,
+                            **moved_arguments(start.network_arguments, classes))
+    check_patch(read_recipe({}).patch_zyx, network)
     reporter.progress("measuring the speed", 0, 1)
     smaller, speed = _speed(read_recipe, start, space, device,
                             [(1 - REPLAY_SHARE, trained), (REPLAY_SHARE, replay.training)])
     recipe = read_recipe(smaller)
     shares = shares_to_try(recipe.start_share, asked, held) if measured else []
-    network = build_network(start.network_name, 1, space.class_count,
-                            **moved_arguments(start.network_arguments, classes))
     shapes = [case.seen or case.shape for case in measured]
     budget = make_budget(minutes - (time.monotonic() - clock) / 60, speed, recipe, shapes, network.size_multiple,
                          device, sum(case.labelled for case in trained), wishes.steps, len(shares))
@@ -139,6 +143,9 @@ def _speed(read_recipe: Callable[[dict[str, Any]], Recipe], start: Bundle, space
     for changes in ({}, {"batch_size": 1}) if recipe.batch_size > 1 else ({},):
         try:
             return changes, measure_speed(read_recipe(changes), start, space, device, groups)
+        except NotFiniteError as error:
+            raise UserError(f"optimiser.learning_rate: {error} in a trial step; expected a lower one than "
+                            f"{recipe.resolved_stages()[0].optimiser.learning_rate}") from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -72,9 +72,14 @@ def _seeded_network(recipe: Recipe, settings: NetworkSettings, label_space: Labe
     """The network with weights drawn from the recipe's seed. Raises UserError for a patch that it cannot take."""
     torch.manual_seed(recipe.seed)
     network = build_network(settings.name, 1, label_space.class_count, **settings.arguments)
-    if any(size % multiple for size, multiple in zip(recipe.patch_zyx, network.size_multiple, strict=True)):
-        raise UserError(f"patch_zyx: expected multiples of {network.size_multiple}, found {recipe.patch_zyx}")
+    check_patch(recipe.patch_zyx, network)
     return network
+
+
+def check_patch(patch_zyx: Sequence[int], network: nn.Module) -> None:
+    """Raises UserError for a patch (z, y, x) that the network cannot take."""
+    if any(size % multiple for size, multiple in zip(patch_zyx, network.size_multiple, strict=True)):
+        raise UserError(f"patch_zyx: expected multiples of {network.size_multiple}, found {patch_zyx}")
 
 
 def _placed(network: nn.Module, device: torch.device, processes: Processes, reporter: Reporter) -> nn.Module:

@@ -57,7 +57,7 @@ class Recipe(StageSettings):
     augmentation: AugmentationSettings = AugmentationSettings()
     batch_size: int = Field(default=2, ge=1)
     checkpoint_every: int = Field(default=100, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)  # what PyTorch takes
     workers: int = Field(default=1, ge=0)
     half_precision: Literal[True, False, "float16"] = True
     bundle: BundleSettings = BundleSettings()

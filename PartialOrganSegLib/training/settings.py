@@ -121,7 +121,7 @@ class ValidationSettings(Settings):
     half: list[str] = []
     tolerated_loss: float | None = Field(default=None, ge=0, le=1)
     share: float = Field(default=0.0, ge=0, lt=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     every: Steps = 500
     patience: int = Field(default=0, ge=0)
     start_shares: list[Annotated[float, Field(ge=0, lt=1)]] = []
