@@ -209,7 +209,7 @@ def test_the_command_hands_its_settings_on(library, capfd):
     (["-o", "run", "--data", "m.yaml", "--minutes", "-1"], "expected a number of minutes above 0"),
     (["-o", "run", "--data", "m.yaml", "--minutes", "1e9"], "of minutes above 0 and below 100000, found '1e9'"),
     (["-o", "run", "--data", "m.yaml", "--name", "größe"], "--name: expected at most 64 of a-z"),
-    (["-o", "run", "--data", "m.yaml", "--replay", "phantom"], "a manifest, found 'phantom' (did you mean 'phantoms'?)"),
+    (["-o", "run", "--data", "m.yaml", "--replay", "phantom"], "found 'phantom' (did you mean 'phantoms'?)"),
 ])
 def test_wrong_use_is_one_line(library, words, told, capsys):
     assert main(["finetune", *words]) == 2

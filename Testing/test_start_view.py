@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from finetune_data import ct_of, only, write_cases, write_start
+from finetune_data import ORGANS, Listener, ct_of, only, write_cases, write_start
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +62,28 @@ def test_nothing_to_compare_with(start, tmp_path):
     known = StartView(start, SPACE, torch.device("cpu"))
     drawn = np.where(ct_of(0)[1] == 2, 2, 255).astype(np.uint8)
     assert known.dice(taken(tmp_path / "3", [drawn], "scribble"), 100, Reporter()) is None
+
+
+@pytest.mark.parametrize(("kind", "annotated", "told"), [
+    ("full", ORGANS, True), ("partial", ["spleen", "left_kidney"], True), ("partial", ["left_kidney"], False)])
+def test_an_organ_that_a_label_denies_and_the_start_model_finds_is_told(start, tmp_path, monkeypatch, kind, annotated,
+                                                                       told):
+    found = Predictor(start, device="cpu").predict(load_manifest(
+        write_cases(tmp_path / "both", [None, ct_of(1)[1]])).cases[1].read_image()).labels
+    spleen_ml = (found.array == 2).sum() * found.grid.voxel_ml
+    assert spleen_ml > 0
+    monkeypatch.setattr(start_view, "TOLD_ML", spleen_ml)
+    reporter = Listener()
+    StartView(start, SPACE, torch.device("cpu")).dice(
+        taken(tmp_path, [None, only(ct_of(1)[1], 3)], kind, annotated), 100, reporter)
+    line = "case1: its label says that there is none of what the start model finds there: "
+    line += f"spleen ({spleen_ml:.0f} ml)"
+    assert any(one.startswith(line) for one in reporter.told) is told
+    monkeypatch.setattr(start_view, "TOLD_ML", spleen_ml * 1.01)
+    reporter = Listener()
+    StartView(start, SPACE, torch.device("cpu")).dice(
+        taken(tmp_path, [None, only(ct_of(1)[1], 3)], kind, annotated), 100, reporter)
+    assert reporter.told == []
 
 
 def test_a_few_cases_are_enough_and_fewer_where_there_is_no_time(start, tmp_path, monkeypatch):

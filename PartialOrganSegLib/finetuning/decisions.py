@@ -27,9 +27,9 @@ SHARES = (0.0, 0.25, 0.5, 0.75)  # of the start model in the result, that are tr
 NO_SHARE_BELOW, HALF_FROM = 0.3, 0.6
 USUAL_SHARE = 0.25
 # Settings of a recipe that a run decides, and how to wish for others.
-DECIDED = {"steps": "; see --steps", "stages": "; see --steps", "manifest": "; see --data", "bundle.name": "; see --name",
+DECIDED = {"steps": "; see --steps", "stages": "; see --steps", "manifest": "; see --data",
            "hold_out": "; see --validate", "validation.groups": "; see --validate", "start_from": "; see --model",
-           "network": " by the start model"}
+           "bundle.name": "; see --name", "network": " by the start model"}
 BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA's GPUs; older ones compute bfloat16 very slowly or not at all
 
 

@@ -9,16 +9,19 @@ import numpy as np
 import torch
 
 from ..annotation import Kind
+from ..data.scribble import voxel_counts
 from ..errors import UserError
 from ..evaluation.metrics import candidate_dice, joint_counts
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
+from ..geometry import Volume
 from ..inference.predictor import Predictor
 from ..models.bundle import Bundle
 from ..organs import LabelSpace
 from ..training.memory import is_out_of_memory
 from .cases import TakenCase
 
+TOLD_ML = 10.0  # of an organ, that the start model finds where the label says there is none
 ENOUGH_CASES = 4  # that are looked at to say how well the start model knows what they show
 
 
@@ -40,15 +43,20 @@ class StartView:
 
     def labels(self, case: TakenCase) -> np.ndarray:
         """(z, y, x) uint8 on the CT's own grid, an organ that the run lacks as background."""
+        return self._found(case).array
+
+    def _found(self, case: TakenCase) -> Volume:
         self._predictor = self._predictor or Predictor(self._start, device=str(self._device))
-        return self._label_of[self._predictor.predict(read_ct(case.image, force=True)).labels.array]
+        found = self._predictor.predict(read_ct(case.image, force=True)).labels
+        return Volume(self._label_of[found.array], found.grid)
 
     def dice(self, cases: Sequence[TakenCase], seconds: float, reporter: Reporter) -> float | None:
         """Mean Dice of the organs that the masks of cases show and the start model has, where the annotation is sure.
 
         Of the first `ENOUGH_CASES` that show one and are learnt from, or fewer once that took `seconds`; None where
         none does. Strokes are left out: they lie in the middle of organs, and often there is none of the background.
-        A CT that does not fit into memory is told and ends it.
+        A CT that does not fit into memory is told and ends it. Told too: organs that the masks deny and the start
+        model finds all the same.
         """
         values: dict[int, list[float]] = {}
         showing = [case for case in cases if case.weight > 0 and case.kind is not Kind.SCRIBBLE
@@ -56,14 +64,15 @@ class StartView:
         clock = time.monotonic()
         for done, case in enumerate(showing):
             try:
-                found = self.labels(case)
+                found = self._found(case)
             except (UserError, RuntimeError, MemoryError) as error:
                 if not isinstance(error, UserError) and not is_out_of_memory(error):
                     raise
                 reporter.warning(f"{case.name}: the start model could not be looked at: {error}")
                 break
             codes, table = read_labelmap(case.codes).array, self._table(case)
-            counts = joint_counts(found, codes, table)
+            self._tell_denied(case, found, reporter)
+            counts = joint_counts(found.array, codes, table)
             for organ in sorted(set(case.organs) & set(self.known)):
                 value, _ = candidate_dice(counts, table, [organ])
                 if value is not None:
@@ -72,6 +81,15 @@ class StartView:
             if time.monotonic() - clock > seconds:
                 break
         return float(np.mean([np.mean(each) for each in values.values()])) if values else None
+
+    def _tell_denied(self, case: TakenCase, found: Volume, reporter: Reporter) -> None:
+        """An organ that was only not drawn would be unlearnt."""
+        volumes = voxel_counts(found.array, self.space.class_count) * found.grid.voxel_ml
+        denied = [f"{self.space.names[label - 1]} ({volumes[label]:.0f} ml)" for label in self.known
+                  if label and volumes[label] >= TOLD_ML and case.absent(label) == sum(case.counts)]
+        if denied:
+            reporter.warning(f"{case.name}: its label says that there is none of what the start model finds there: "
+                             f"{', '.join(denied)}; organs that were only not drawn are left out of 'annotated'")
 
     def _table(self, case: TakenCase) -> np.ndarray:
         """(K, C) bool: the classes that each of the case's codes allows."""

@@ -17,7 +17,9 @@ PARTS = {
     "validation",  # best figures so far, and how many measurements ago
     "random",  # states of the random generators
     "settings",  # the recipe's, to be compared on resuming
+    "unmeasured",  # whether the last step's measurement was due and broken off
 }
+NEW = {"unmeasured"}  # parts that a run begun before an update lacks
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -40,7 +42,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: expected a checkpoint to resume from, found none") from None
     except Exception as error:
         raise UserError(f"{path}: expected a checkpoint of this program, found {type(error).__name__}") from error
-    missing = PARTS - set(state) if isinstance(state, dict) else PARTS
+    missing = PARTS - NEW - set(state) if isinstance(state, dict) else PARTS
     if missing:
         raise UserError(f"{path}: expected a checkpoint of this program, found none of its {sorted(missing)[0]}")
     return state

@@ -38,7 +38,8 @@ def train(recipe: Recipe, run_folder: Path, resume: bool, device: str = "auto",
     """Runs a recipe into `run_folder`: recipe.yaml, log.jsonl, events, checkpoints/last.pt (and best.pt with a
     validation), and model/ when it is done.
 
-    SIGINT and SIGTERM finish the step, write the checkpoint and raise KeyboardInterrupt. `resume` goes on from
+    SIGINT and SIGTERM finish the step, or break off a measurement after the case it is at, write the checkpoint and
+    raise KeyboardInterrupt. `resume` goes on from
     checkpoints/last.pt to the numbers an uninterrupted run would have reached (bit for bit on the CPU).
     Started by `torchrun`, all processes train one network on mini-batches of `batch_size` patches each.
     Raises UserError for bad settings, data or a run folder already used.
@@ -50,6 +51,18 @@ def train(recipe: Recipe, run_folder: Path, resume: bool, device: str = "auto",
         run = _Run(recipe, run_folder, resume, processes.local_device(chosen), processes, reporter)
         run.train()
         run.write_model()
+
+
+class _Attentive(Reporter):
+    """Passes progress on; raises KeyboardInterrupt once there is a signal in `stopped`."""
+
+    def __init__(self, reporter: Reporter, stopped: list[int]) -> None:
+        self._reporter, self._stopped = reporter, stopped
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self._reporter.progress(stage, done, total)
+        if self._stopped and done < total:
+            raise KeyboardInterrupt
 
 
 class _Run:
@@ -86,7 +99,8 @@ class _Run:
                                        preprocessing_of(recipe), device, processes)
         self.batch = recipe.batch_size * processes.size
         self.settings = {**deciding_settings(recipe), "batch": self.batch, **self.cases.essence()}
-        self.step, self.stage, self.stage_start, self.best = 0, 0, 0, self._no_best()
+        self.step, self.stage, self.stage_start, self.best, self.unmeasured = 0, 0, 0, self._no_best(), False
+        self.stopped: list[int] = []  # signals
         if resume:
             self._restore(load_checkpoint(self.last))
         else:
@@ -100,19 +114,21 @@ class _Run:
         """Trains to the last stage's end. Raises KeyboardInterrupt when asked to stop, the checkpoint written."""
         log = Logbook(self.folder, self.step, self.reporter, silent=not self.processes.first)
         try:
-            with stop_asked() as stopped:
+            with stop_asked() as self.stopped:
                 if self.step == 0 and self.validator is not None and self.start.teacher is not None:
                     self.best.before = self._measure(log)
                 while self.stage < len(self.stages):
-                    self._train_stage(log, stopped)
-                self._choose_share(log, stopped)
+                    self._train_stage(log)
+                self._choose_share(log)
         finally:
             log.close()
 
-    def _train_stage(self, log: Logbook, stopped: list[int]) -> None:
+    def _train_stage(self, log: Logbook) -> None:
         """Trains to the end of the stage, and begins the next."""
         stage, recipe = self.stages[self.stage], self.recipe
         end = self.stage_start + stage.steps
+        if self.unmeasured and self._step_done(log, end):
+            return
         total = end + sum(later.steps for later in self.stages[self.stage + 1:])
         sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self.batch, end * self.batch)
         clock = time.monotonic()
@@ -128,17 +144,28 @@ class _Run:
                 log.write({"step": self.step, **where, **figures, "seconds": round(seconds, 3),
                            "waited": round(waited, 3)})
             self.reporter.progress("training", self.step, total)
-            done = self._stage_done(log, end)
-            if done:
-                self._begin(self.stage + 1)
-            stop = self.processes.any(bool(stopped), self.device)
-            if stop or self.step % recipe.checkpoint_every == 0 or self.stage == len(self.stages):
-                self._save(self.last)
-            if stop:
-                raise KeyboardInterrupt
-            if done:
+            if self._step_done(log, end):
                 return
             clock = time.monotonic()
+
+    def _step_done(self, log: Logbook, end: int) -> bool:
+        """Measures where it is due, begins the next stage where this one is done, and writes the checkpoint where that
+        is due. Whether the stage is done. Raises KeyboardInterrupt when asked to stop."""
+        try:
+            self.unmeasured = False
+            done = self._stage_done(log, end)
+        except KeyboardInterrupt:  # out of the measurement
+            self.unmeasured = True
+            self._save(self.last)
+            raise
+        if done:
+            self._begin(self.stage + 1)
+        stop = self.processes.any(bool(self.stopped), self.device)
+        if stop or self.step % self.recipe.checkpoint_every == 0 or self.stage == len(self.stages):
+            self._save(self.last)
+        if stop:
+            raise KeyboardInterrupt
+        return done
 
     def _learn(self, sampler: Any, image: torch.Tensor, codes: torch.Tensor,
                soft: torch.Tensor | None) -> dict[str, float]:
@@ -162,9 +189,14 @@ class _Run:
         """Dice per organ and mean of the weights as they would be written, told and logged."""
         assert self.validator is not None
         figures = self.validator.measure(self.learner.network, self._to_write(self.learner.average.values),
-                                         self.reporter)
+                                         self._attentive())
         log.write({"step": self.step, **{f"dice_{name}": round(value, 4) for name, value in figures.items()}})
         return figures
+
+    def _attentive(self) -> Reporter:
+        """For a measurement, which may take minutes and loses nothing: broken off when asked to stop. Of several
+        processes none may leave the others waiting."""
+        return _Attentive(self.reporter, self.stopped) if self.processes.size == 1 else self.reporter
 
     def _stage_done(self, log: Logbook, end: int) -> bool:
         """Whether the stage has had its steps, or validation, measured where it is due, no longer gets better."""
@@ -179,7 +211,7 @@ class _Run:
                 return True
         return self.step == end
 
-    def _choose_share(self, log: Logbook, stopped: list[int]) -> None:
+    def _choose_share(self, log: Logbook) -> None:
         """Takes the share of the start model with which the best weights measure best, of those to be tried."""
         settings = self.recipe.validation or ValidationSettings()
         if self.share is None or self.validator is None or not self.best.figures or not settings.start_shares:
@@ -187,11 +219,11 @@ class _Run:
         average = load_checkpoint(self.best_file)["average"]
         for value in settings.start_shares:
             share = self.share.with_share(value)
-            figures = self.validator.measure(self.learner.network, share.mix(average), self.reporter)
+            figures = self.validator.measure(self.learner.network, share.mix(average), self._attentive())
             log.write({"step": self.step, "start_share": value, "mean_dice": round(figures.get(MEAN, 0.0), 4)})
             if self.best.take(figures):
                 self.share = share
-            if self.processes.any(bool(stopped), self.device):  # training's end is in the checkpoint
+            if self.processes.any(bool(self.stopped), self.device):  # training's end is in the checkpoint
                 raise KeyboardInterrupt
 
     def _no_best(self, **state: Any) -> Best:
@@ -213,13 +245,15 @@ class _Run:
         if self.processes.first:
             save_checkpoint(path, {
                 **self.learner.state(), "step": self.step, "stage": self.stage, "stage_start": self.stage_start,
-                "validation": self.best.state_dict(), "random": random_states(), "settings": self.settings})
+                "validation": self.best.state_dict(), "random": random_states(), "settings": self.settings,
+                "unmeasured": self.unmeasured})
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Goes back to a checkpoint. Raises UserError when what decides the numbers has changed since."""
         check_same(state["settings"], self.settings)
         self._begin(min(state["stage"], len(self.stages) - 1))
         self.step, self.stage, self.stage_start = state["step"], state["stage"], state["stage_start"]
+        self.unmeasured = state.get("unmeasured", False)
         self.learner.load(state)
         self.best = self._no_best(**state["validation"])
         set_random_states(state["random"])
