@@ -166,6 +166,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/preparation.py
   PartialOrganSegLib/finetuning/replay.py
   PartialOrganSegLib/finetuning/run.py
+  PartialOrganSegLib/finetuning/run_folder.py
   PartialOrganSegLib/finetuning/slabs.py
   PartialOrganSegLib/finetuning/start_view.py
   PartialOrganSegLib/finetuning/strokes.py
