@@ -13,15 +13,14 @@ import numpy as np
 import pytest
 import torch
 from training_data import blocks, write_case, write_image, write_manifest, write_recipe, write_yaml
+from training_runs import log_of, run, same, state_of
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.models.checksums import verify_bundle
-from PartialOrganSegLib.networks.light_unet import LightUNet
 from PartialOrganSegLib.training.recipe import load_recipe
-from PartialOrganSegLib.training.trainer import train
 
 
 class Stopper(Reporter):
@@ -40,25 +39,6 @@ class Stopper(Reporter):
 
 def crash() -> None:
     raise RuntimeError("power cut")
-
-
-def run(recipe: Path, folder: Path, *overrides: str, resume: bool = False, reporter: Reporter | None = None) -> Path:
-    train(load_recipe(recipe, overrides), folder, resume, "cpu", reporter)
-    return folder
-
-
-def log_of(folder: Path) -> list[dict]:
-    """The log without its clocks."""
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
-    return [{key: value for key, value in line.items() if key not in ("seconds", "waited")} for line in lines]
-
-
-def state_of(folder: Path) -> dict:
-    return torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
-
-
-def same(first: dict, second: dict) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.fixture(scope="module")
@@ -213,47 +193,6 @@ def test_the_start_models_share_of_the_weights(recipe, finished, tmp_path):
     assert not same(state_of(away)["average"], state_of(folder)["average"])
 
 
-@pytest.mark.parametrize(("overrides", "told"), [
-    (["hold_out=[nobody]"], "hold_out: no case of group nobody"),
-    (["hold_out=[case0, case1]"], "no case left to train on"),
-    (["patch_zyx=[8, 16, 15]"], r"patch_zyx: expected multiples of \(2, 4, 4\), found \(8, 16, 15\)"),
-    (["network.name=light_unit"], "did you mean 'light_unet'"),
-    (["losses={marginal_dise: 1}"], "did you mean 'marginal_dice'"),
-    (["validation={groups: [case3]}"], r"validation\.groups: no case of group 'case3' .*did you mean 'case[01]'"),
-    (["use=[partial]"], "stage training: no case left to train on; expected kinds partial, found full"),
-    (["half_precision=float16"], "half_precision: expected true or false on cpu, found 'float16'"),
-    (["phase=fusion"], "phase: expected a network that trains in phases"),
-    (["train_parameters=hed"], r"train_parameters: .*found 'hed'.*did you mean 'head'"),
-    (["pseudo_labels={losses: [marginal_dise]}"], r"pseudo_labels\.losses: .*did you mean 'marginal_dice'"),
-    (["manifest=nowhere.yaml"], r"nowhere\.yaml: manifest expected, none found"),
-    (["start_from=nowhere"], "nowhere"),
-    (["start_share=0.5"], "start_share: expected 0 without start_from, found 0.5"),
-    (["optimiser.learning_rate=1e30", "optimiser.warmup_steps=0"], r"step \d+: the loss is nan")])
-def test_what_cannot_be_trained_is_told(recipe, tmp_path, overrides, told):
-    with pytest.raises(UserError, match=told) as error:
-        run(recipe, tmp_path / "run", *overrides)
-    assert "\n" not in str(error.value)
-
-
-def test_a_loss_that_is_no_number_is_told_with_its_batch(recipe, tmp_path):
-    with pytest.raises(UserError, match=r"batch: case[01] at \(\d+, \d+, \d+\), case[01] at \(\d+, \d+, \d+\);"):
-        run(recipe, tmp_path / "run", "optimiser.learning_rate=1e30", "optimiser.warmup_steps=0")
-
-
-def test_out_of_memory_names_a_patch_that_fits(recipe, tmp_path, monkeypatch):
-    forward = LightUNet.forward
-
-    def greedy(self, image):
-        if image.numel() > 2 * 8 * 12 * 16:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return forward(self, image)
-
-    monkeypatch.setattr(LightUNet, "forward", greedy)
-    with pytest.raises(UserError, match=r"patch_zyx: out of memory with 2 patches of \(8, 16, 16\); "
-                                        r"expected at most \(8, 12, 16\)"):
-        run(recipe, tmp_path / "run")
-
-
 def test_a_full_disk_keeps_the_checkpoint_before(recipe, finished, tmp_path, monkeypatch):
     save, saved = torch.save, []
 
@@ -303,33 +242,6 @@ def test_before_and_after_are_told_where_a_run_starts_from_a_model(recipe, finis
     metrics = load_bundle(folder / "model").metadata.partialorganseg.metrics
     assert set(metrics["validation_dice_before"]) == set(metrics["validation_dice"])
     assert [line["step"] for line in log_of(folder) if "dice_mean" in line] == [0, 2]
-
-
-def test_a_used_run_folder_and_a_missing_checkpoint_are_refused(recipe, finished, tmp_path):
-    with pytest.raises(UserError, match="expected a new run folder, found checkpoints"):
-        run(recipe, finished)
-    with pytest.raises(UserError, match=r"last\.pt: expected a checkpoint to resume from, found none"):
-        run(recipe, tmp_path / "run", resume=True)
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(("override", "told"), [("seed=9", "seed was 0 and is now 9"),
-                                                ("optimiser.ema=0.9", "--resume: optimiser was")])
-def test_resuming_with_a_changed_recipe_is_refused(recipe, finished, override, told):
-    before = (finished / "checkpoints" / "last.pt").read_bytes()
-    with pytest.raises(UserError, match=told):
-        run(recipe, finished, override, resume=True)
-    assert (finished / "checkpoints" / "last.pt").read_bytes() == before
-
-
-def test_foreign_and_damaged_checkpoints_are_told(recipe, tmp_path):
-    checkpoint = tmp_path / "run" / "checkpoints" / "last.pt"
-    checkpoint.parent.mkdir(parents=True)
-    for write in (lambda: checkpoint.write_bytes(b"not torch"), lambda: torch.save({"network": {}}, checkpoint),
-                  lambda: torch.save([1], checkpoint)):
-        write()
-        with pytest.raises(UserError, match=r"last\.pt: expected a checkpoint of this program"):
-            run(recipe, tmp_path / "run", resume=True)
 
 
 def test_sigterm_leaves_a_checkpoint_and_ends_with_130(tmp_path):

@@ -1,0 +1,31 @@
+"""Short trainings for tests, and what they leave."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.training.recipe import load_recipe
+from PartialOrganSegLib.training.trainer import train
+
+
+def run(recipe: Path, folder: Path, *overrides: str, resume: bool = False, reporter: Reporter | None = None) -> Path:
+    train(load_recipe(recipe, overrides), folder, resume, "cpu", reporter)
+    return folder
+
+
+def log_of(folder: Path) -> list[dict]:
+    """The log without its clocks."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
+    return [{key: value for key, value in line.items() if key not in ("seconds", "waited")} for line in lines]
+
+
+def state_of(folder: Path) -> dict:
+    return torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
+
+
+def same(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
