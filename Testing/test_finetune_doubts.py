@@ -9,8 +9,9 @@ import pytest
 import torch
 import yaml
 from finetune_data import QUICK, Listener, ct_of, only, write_cases, write_start
-from training_data import write_image
+from training_data import write_image, write_yaml
 
+from PartialOrganSegLib.data.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.plan import Plan
@@ -112,6 +113,32 @@ def test_a_scribble_file_that_means_a_mask_is_told(start, tmp_path):
                line for line in reporter.told)
 
 
+def test_a_scribble_file_with_nothing_drawn_is_told_beside_a_good_one(start, tmp_path):
+    reporter = Listener()
+    drawn = [strokes(0, 0, 2), np.full_like(ct_of(1)[1], 255)]
+    prepared(start, write_cases(tmp_path, drawn, "scribble"), tmp_path / "run", reporter)
+    assert "case1: no voxel is labelled as an organ" in reporter.told
+
+
+def test_a_recipe_may_not_leave_cases_out_itself(start, tmp_path):
+    recipe = yaml.safe_load(resource("recipes", "finetune.yaml").read_text("utf-8"))
+    path = write_yaml(tmp_path / "own.yaml", recipe | {"hold_out": ["case1"]})
+    data = write_cases(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(2)])
+    with pytest.raises(UserError, match=r"expected neither hold_out nor validation\.share, found one; see --validate"):
+        prepare(start, data, tmp_path, path, torch.device("cpu"), Wishes(overrides=QUICK), Reporter())
+
+
+def test_an_organ_that_was_only_not_drawn_is_told_in_the_usual_run(start, tmp_path, monkeypatch):
+    """Two cases, of which slabs are left out: there the parts that are trained on deny nothing."""
+    monkeypatch.setattr("PartialOrganSegLib.finetuning.start_view.TOLD_ML", 0.0)
+    reporter = Listener()
+    prepared(start, write_cases(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(2)], "full"), tmp_path / "run",
+             reporter)
+    assert any(line.startswith("case1: its label says that there is none of what the start model finds there: ")
+               and "liver" in line and line.endswith("was only not drawn, make the case partial")
+               for line in reporter.told)
+
+
 def test_soft_targets_are_told_to_be_of_no_use_here(start, tmp_path):
     data = write_cases(tmp_path, [only(ct_of(0)[1], 2)])
     content = yaml.safe_load(data.read_text("utf-8"))
@@ -127,7 +154,7 @@ def test_two_cases_of_one_image_are_told(start, tmp_path):
     labels = [only(ct_of(0)[1], 2), only(ct_of(0)[1], 1)]
     reporter = Listener()
     prepared(start, write_cases(tmp_path, labels, "full", seeds=[0, 0]), tmp_path / "run", reporter)
-    assert "case0 and case1 show the same image; neither is measured on without the other" in reporter.told
+    assert "case0 and case1 show the same image; what is left out of one is left out of both" in reporter.told
 
 
 def test_datasets_keep_their_weights_beside_each_other(start, tmp_path):
@@ -146,20 +173,22 @@ def test_a_case_may_have_any_name_and_is_still_trained_on(start, tmp_path):
     """Once these were taken for the run's own slabs and phantoms."""
     data = write_cases(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(3)])
     content = yaml.safe_load(data.read_text("utf-8"))
-    names = ["case0", "case0 (slab)", "phantom_2"]
+    names = ["case0", "case0 (slab)", "phantom_2" + "ü" * 90]
     for entry, name in zip(content["datasets"][0]["cases"], names, strict=True):
         entry["name"] = name
     data.write_text(yaml.safe_dump(content), "utf-8")
     prepared(start, data, tmp_path / "run")
     groups = {entry["name"]: entry["group"] for dataset in yaml.safe_load(
         (tmp_path / "run" / "manifest.yaml").read_text("utf-8"))["datasets"] for entry in dataset["cases"]}
-    assert [groups[name] for name in names] == ["trained"] * 3
+    assert [groups[name[:54] if "ü" in name else name] for name in names] == ["trained"] * 3
+    load_manifest(tmp_path / "run" / "manifest.yaml")  # names with endings are no longer than is allowed
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text("utf-8"))["validation"]["groups"] == ["measured"]
 
 
 @pytest.mark.parametrize(("override", "told"), [
     ("steps=3", "--set steps: .*see --steps"), ("network.name=dints", "--set network.name: .*by the start model"),
-    ("validation.groups=[x]", "see --validate"), ("patch_zyx=[1, 1, 1]", r"expected multiples of \(2, 4, 4\)"),
+    ("validation.share=0.3", "see --validate"), ("validation={groups: [x]}", "see --validate"),
+    ("patch_zyx=[1, 1, 1]", r"expected multiples of \(2, 4, 4\)"),
     ("optimiser.learning_rate=1e38", r"optimiser\.learning_rate: .* in a trial step"),
     (f"seed={10**30}", "seed: Input should be less than")])
 def test_settings_that_cannot_be_are_one_line(start, tmp_path, override, told):

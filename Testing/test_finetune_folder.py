@@ -63,7 +63,8 @@ def test_the_run_may_not_replace_its_start_model(data, tmp_path):
     verify_bundle(start.folder)
 
 
-@pytest.mark.parametrize("there", ["manifest.yaml", "recipe.yaml", "label_space.json", "result.json", "model/mine.txt"])
+@pytest.mark.parametrize("there", ["manifest.yaml", "recipe.yaml", "label_space.json", "result.json", "model/mine.txt",
+                                   "plan.json", "cases/mine.nii.gz", "cache/mine.npy"])
 def test_what_lies_in_the_folder_is_not_written_over(start, data, tmp_path, there):
     file = tmp_path / "mine" / there
     file.parent.mkdir(parents=True)
@@ -94,6 +95,25 @@ def test_a_run_without_a_checkpoint_may_be_begun_anew(start, data, tmp_path):
     tune(start, data, tmp_path / "run")
     with pytest.raises(UserError, match="found a run; add --resume"):
         tune(start, data, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")  # to save room: the result stays
+    with pytest.raises(UserError, match=r"found result\.json, model in it"):
+        tune(start, data, tmp_path / "run")
+
+
+def test_a_plan_does_not_outlive_what_it_was_made_for(start, data, tmp_path):
+    """Begun anew with other labels and stopped before a plan of these: to go on would learn them as the old ones."""
+    run = begun(start, data, tmp_path / "run")
+    other = write_cases(tmp_path / "other", [only(ct_of(seed)[1], 3) for seed in range(2)], annotated=["left_kidney"])
+
+    class Impatient(Listener):
+        def progress(self, stage: str, done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(start, other, run, Impatient())
+    with pytest.raises(UserError, match=r"plan\.json: expected the plan of a run to resume, found none"):
+        resume(run, "cpu")
+    assert list(tune(start, other, run).bundle.metadata.partialorganseg.lineage.learnt) == ["left_kidney"]
 
 
 def test_one_process_works_in_a_folder(start, data, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from finetune_data import ORGANS, Listener, ct_of, write_cases
+from finetune_data import ORGANS, Listener, ct_of, only, write_cases
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -198,3 +198,26 @@ def test_replayed_images_are_asked_to_be_cts_too(tmp_path):
     with pytest.raises(UserError, match=r"case0: .*expected a CT in HU"):
         replay_set(*settings)
     assert [case.name for case in replay_set(*settings, force=True).training] == ["case0"]
+
+
+def test_slabs_of_one_image_are_those_of_all_its_cases(tmp_path):
+    labels = ct_of(0)[1]
+    data = load_manifest(write_cases(tmp_path, [only(labels, 1, 2), only(labels, 2, 3), ct_of(1)[1]], "full",
+                                     seeds=[0, 0, 1]))
+    cases = take_cases(data.cases, SPACE, SPACE, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
+    held = hold_out(cases, [], tmp_path)
+    assert [case.name for case in held.measured] == ["case0 (slab)", "case1 (slab)", "case2 (slab)"]
+    for inside in map(may_be, held.measured[:2]):
+        sure = inside.sum(-1) == 1
+        assert sure.any()
+        for rest in map(may_be, held.training[:2]):  # what is measured, no case of the image says in training
+            assert rest[sure & inside[..., 1:].any(-1)].sum(-1).min() > 1
+            assert (rest & inside)[sure].any(-1).all()
+
+
+def test_whole_cases_of_strokes_without_background_are_not_measured_on(tmp_path):
+    drawn = [np.where(ct_of(seed)[1] == 2, 2, 255).astype(np.uint8) for seed in range(4)]
+    manifest = load_manifest(write_cases(tmp_path, drawn, "scribble"))
+    cases = take_cases(manifest.cases, SPACE, SPACE, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
+    held = hold_out(cases, [], tmp_path)
+    assert (held.measured, held.measured_on, len(held.training)) == ([], {}, 4)

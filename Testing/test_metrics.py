@@ -19,7 +19,7 @@ def test_dice_of_two_masks():
 
 
 def agreement(predicted, codes, table: np.ndarray, classes: list[int]) -> tuple[float | None, int]:
-    return candidate_dice(joint_counts(np.array(predicted), np.array(codes), table), table, classes)
+    return candidate_dice(joint_counts(np.array(predicted), np.array(codes), table.shape), table, classes)
 
 
 def test_only_decided_voxels_count():

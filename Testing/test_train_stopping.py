@@ -10,6 +10,7 @@ import torch
 from training_data import write_case, write_recipe, write_yaml
 
 from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.training.checkpoint import load_checkpoint, save_checkpoint
 from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.trainer import train
@@ -66,12 +67,17 @@ def test_it_goes_on_with_the_measurement_and_to_the_same_model(recipe, finished,
     assert logs[0] == logs[1]
 
 
-def test_before_the_first_step_there_is_nothing_to_keep(recipe, finished, tmp_path):
-    stopped = Signaller(0)
+def test_what_is_measured_before_the_first_step_is_made_up_for_too(recipe, finished, tmp_path):
+    changed, stopped = load_recipe(recipe, [f"start_from='{finished / 'model'}'"]), Signaller(0)
     with pytest.raises(KeyboardInterrupt):
-        train(load_recipe(recipe, [f"start_from='{finished / 'model'}'"]), tmp_path, False, "cpu", stopped)
+        train(changed, tmp_path / "stopped", False, "cpu", stopped)
     assert stopped.measured == [(0, 1)]
-    assert not (tmp_path / "checkpoints").exists()
+    train(changed, tmp_path / "stopped", True, "cpu")
+    train(changed, tmp_path / "whole", False, "cpu")
+    found, expected = (load_bundle(tmp_path / name / "model").metadata.partialorganseg.metrics
+                       for name in ("stopped", "whole"))
+    assert found["validation_dice_before"] == expected["validation_dice_before"]
+    assert (tmp_path / "stopped" / MODEL).read_bytes() == (tmp_path / "whole" / MODEL).read_bytes()
 
 
 def test_a_checkpoint_of_an_earlier_version_was_measured(finished, tmp_path):

@@ -127,8 +127,12 @@ def new_run_folder(parent: Path) -> Path:
 
 def forget_unplanned(run: Path) -> None:
     """Removes a run that ended before it began to learn: there is nothing to resume, only copies of CTs."""
-    if state(run) == NEW:
+    tries = 5  # a killed process may hold a file open a moment longer on Windows
+    while state(run) == NEW and run.exists() and tries:
         shutil.rmtree(run, ignore_errors=True)
+        tries -= 1
+        if run.exists():
+            time.sleep(0.2)
 
 
 def name_reason(name: str, start: str) -> str:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 HELP = ("Fine-tune a model on cases of any annotation (accepted organs, strokes, full masks, images alone), keeping "
         "what it knew.")
-# What a run does; decided when it goes on.
+# What a run does, which is decided already when it goes on.
 OWN_OPTIONS = ("model", "data", "minutes", "steps", "replay", "validate", "only_listed_organs", "name", "force",
                "recipe", "overrides")
 REPLAY_WORDS = ("phantoms", "none")  # of `finetuning.replay`, which takes PyTorch to import
-MOST_STEPS = 1_000_000
+STEP_LIMIT = 1_000_000
 EXAMPLE = """partialorganseg finetune --data mine/manifest.yaml -o runs/mine
   partialorganseg finetune --model runs/mine/model --data more/manifest.yaml -o runs/more --minutes 5
   partialorganseg finetune -o runs/mine --resume"""
@@ -85,8 +85,8 @@ def _check_use(arguments: argparse.Namespace) -> None:
                          "knows its own)")
     if not arguments.resume and arguments.data is None:
         raise UsageError("--data: expected a manifest, found none")
-    if arguments.steps is not None and not 1 <= arguments.steps <= MOST_STEPS:
-        raise UsageError(f"--steps: expected a number from 1 to {MOST_STEPS}, found {arguments.steps}")
+    if arguments.steps is not None and not 1 <= arguments.steps <= STEP_LIMIT:
+        raise UsageError(f"--steps: expected a number from 1 to {STEP_LIMIT}, found {arguments.steps}")
     if arguments.name is not None and not re.fullmatch(NAME_PATTERN, arguments.name):
         raise UsageError(f"--name: expected at most {LONGEST_NAME} of a-z, A-Z, 0-9, '.', '_' and '-', a letter or "
                          f"digit first, found '{arguments.name}'")

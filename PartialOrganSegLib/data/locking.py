@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+TRIES = 10 if sys.platform == "win32" else 0  # beside the first: Windows may free a killed process's locks late
+
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
@@ -29,26 +31,37 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def held_alone(path: Path) -> Iterator[None]:
-    """Holds the lock file `path`, which stays. Raises BlockingIOError at once where another process holds it.
+    """Holds the lock file `path`, which stays. Raises BlockingIOError where another process holds it.
 
     The lock is this process's alone: it goes with it even where processes that it started live on a little longer.
     Where a file system has no locks, nothing is held.
     """
     with open(path, "ab") as handle:
-        try:
-            if sys.platform != "win32":
-                import fcntl
-
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            else:
-                import msvcrt
-
-                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-        except (BlockingIOError, PermissionError) as error:
-            raise BlockingIOError(error.errno, f"{path} is locked") from None
-        except OSError:
-            pass
+        for last_try in (*[False] * TRIES, True):
+            try:
+                _take(handle)
+            except (BlockingIOError, PermissionError) as error:
+                if last_try:
+                    raise BlockingIOError(error.errno, f"{path} is locked") from None
+                time.sleep(0.2)
+                continue
+            except OSError:
+                pass
+            break
         yield
+
+
+def _take(handle: BinaryIO) -> None:
+    """Locks the file for this process. Raises BlockingIOError or PermissionError where another has it, OSError where
+    files cannot be locked."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    import msvcrt
+
+    msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
 
 
 def _wait_for(handle: BinaryIO) -> None:

@@ -47,7 +47,7 @@ def judge(case: str, predicted: np.ndarray, codes: np.ndarray, table: np.ndarray
     `predicted` (z, y, x) class indices, `codes` (z, y, x) into `table` (K, C) bool, `spacing` (z, y, x) mm. `strokes`
     says that the reference was drawn, so that what it leaves open is most of the volume.
     """
-    counts = joint_counts(predicted, codes, table)
+    counts = joint_counts(predicted, codes, table.shape)
     present = counts.any(1)
     boxes = (ndimage.find_objects(predicted), ndimage.find_objects(codes))
     scores = []

@@ -13,24 +13,25 @@ def dice(predicted: np.ndarray, reference: np.ndarray) -> float | None:
     return None if total == 0 else 2 * int(np.logical_and(predicted, reference).sum()) / total
 
 
-def joint_counts(predicted: np.ndarray, codes: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """(K, C) int64: how many voxels of each code are predicted as each class.
+def joint_counts(predicted: np.ndarray, codes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """int64 of `shape` (K, C): how many voxels of each of K codes are predicted as each of C classes.
 
-    `predicted` (z, y, x) class indices; `codes` (z, y, x) into `table` (K, C) bool.
+    `predicted` (z, y, x) class indices; `codes` (z, y, x) rows of a candidate table.
     """
-    counts = np.zeros(table.size, np.int64)
+    counts = np.zeros(shape[0] * shape[1], np.int64)
     for plane, marks in zip(predicted, codes, strict=True):  # indices are eight bytes a voxel: never of a whole CT
-        pairs = np.ravel(marks).astype(np.intp) * table.shape[1] + np.ravel(plane)
-        counts += np.bincount(pairs, minlength=table.size)
-    return counts.reshape(table.shape)
+        pairs = np.ravel(marks).astype(np.intp) * shape[1] + np.ravel(plane)
+        counts += np.bincount(pairs, minlength=len(counts))
+    return counts.reshape(shape)
 
 
 def candidate_dice(counts: np.ndarray, table: np.ndarray, classes: Sequence[int]) -> tuple[float | None, int]:
     """Dice of a merged class (one or several `classes`) over the voxels that the annotation decides, and the
     reference's voxel count.
 
-    `counts` (K, C) are those of `joint_counts` with `table`. A voxel is the merged class when its candidates all are,
-    is not when none is, and is left out when only some are. None where the reference is empty and so is the prediction.
+    `counts` (K, C) are those of `joint_counts`, `table` (K, C) bool. A voxel is the merged class when its candidates
+    all are, is not when none is, and is left out when only some are. None where the reference is empty and so is the
+    prediction.
     """
     member = np.zeros(table.shape[1], bool)
     member[list(classes)] = True

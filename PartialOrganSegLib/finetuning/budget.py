@@ -92,7 +92,7 @@ def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device
 def _measure(recipe: Recipe, learner: Learner, image: torch.Tensor, classes: int) -> None:
     """What validation does with one window, of `image` (B, 1, z, y, x)."""
     found = predicted_classes(learner.teacher, image[0, 0].numpy(), preprocessing_of(recipe), classes, learner.device)
-    joint_counts(found, found, np.eye(classes, dtype=bool))
+    joint_counts(found, found, (classes, classes))
 
 
 def _in_table(case: TakenCase, patch_zyx: Sequence[int], table: CandidateTable) -> np.ndarray:

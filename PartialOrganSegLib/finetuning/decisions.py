@@ -28,8 +28,9 @@ NO_SHARE_BELOW, HALF_FROM = 0.3, 0.6
 USUAL_SHARE = 0.25
 # Settings of a recipe that a run decides, and how to wish for others.
 DECIDED = {"steps": "; see --steps", "stages": "; see --steps", "manifest": "; see --data",
-           "hold_out": "; see --validate", "validation.groups": "; see --validate", "start_from": "; see --model",
-           "bundle.name": "; see --name", "network": " by the start model"}
+           "hold_out": "; see --validate", "validation.groups": "; see --validate",
+           "validation.share": "; see --validate", "start_from": "; see --model", "bundle.name": "; see --name",
+           "network": " by the start model"}
 BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA's GPUs; older ones compute bfloat16 very slowly or not at all
 
 
@@ -37,7 +38,8 @@ def check_overrides(overrides: Sequence[str]) -> None:
     """Raises UserError for settings that a fine-tuning decides itself."""
     for override in overrides:
         key = override.partition("=")[0]
-        part = next((name for name in DECIDED if key == name or key.startswith(f"{name}.")), None)
+        part = next((name for name in DECIDED if f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.")),
+                    None)
         if part is not None:
             raise UserError(f"--set {key}: expected a setting that fine-tuning leaves open, found one that it decides"
                             f"{DECIDED[part]}")

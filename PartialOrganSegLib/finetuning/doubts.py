@@ -10,6 +10,7 @@ import numpy as np
 from ..annotation import UNKNOWN, Kind
 from ..data.case import NOT_DRAWN
 from ..errors import UserError
+from ..evaluation.metrics import joint_counts
 from ..formats.reading import read_labelmap
 from ..organs import BACKGROUND, LabelSpace
 from .cases import TakenCase
@@ -23,12 +24,11 @@ def doubts(cases: Sequence[TakenCase], space: LabelSpace) -> Iterator[str]:
         raise UserError(f"nothing to learn from: expected a voxel labelled in one of {len(cases)} cases, found none")
     names = (BACKGROUND, *space.names)
     for case in cases:
-        if case.labelled and not case.organs:
+        if case.kind is not Kind.UNLABELLED and not case.organs:
             denied = [names[label] for label in range(1, len(names)) if case.absent(label) == sum(case.counts)]
             teaches = f", which teaches that there is no {' and no '.join(denied)}" if 0 < len(denied) < 4 else ""
             yield f"{case.name}: no voxel is labelled as an organ{teaches}"
-        if case.kind is Kind.SCRIBBLE:
-            yield from _unlikely_strokes(case, names)
+        yield from _unlikely_strokes(case, names)
         for label in case.organs:
             if len(case.slices[label]) == 1:
                 yield (f"{case.name}: {names[label]} is labelled in a single slice ({case.voxels[label]} voxels); "
@@ -37,14 +37,14 @@ def doubts(cases: Sequence[TakenCase], space: LabelSpace) -> Iterator[str]:
     for one, other in combinations(cases, 2):
         if one.image_sha256 == other.image_sha256:
             if one.group != other.group:
-                yield f"{one.name} and {other.name} show the same image; neither is measured on without the other"
+                yield f"{one.name} and {other.name} show the same image; what is left out of one is left out of both"
             yield from _contradictions(one, other, names)
 
 
 def _unlikely_strokes(case: TakenCase, names: Sequence[str]) -> Iterator[str]:
     """Strokes almost everywhere, or organs that nothing holds back."""
     drawn = 1 - case.counts[UNKNOWN] / sum(case.counts)
-    if drawn > MOST_DRAWN:
+    if case.kind is Kind.SCRIBBLE and drawn > MOST_DRAWN:
         yield (f"{case.name}: {drawn:.0%} of the CT is drawn, most of it as {_said(_most(case), names)}; in a scribble "
                f"file {NOT_DRAWN} means not drawn and 0 background")
     boundless = [names[label] for label in case.organs if not case.absent(label)]
@@ -71,12 +71,11 @@ def _absent_here_labelled_there(cases: Sequence[TakenCase], names: Sequence[str]
 
 def _contradictions(one: TakenCase, other: TakenCase, names: Sequence[str]) -> Iterator[str]:
     """The same image, labelled twice: voxels whose candidate sets have nothing in common."""
-    first, second = (read_labelmap(case.codes).array.astype(np.int64) for case in (one, other))
+    first, second = (read_labelmap(case.codes).array for case in (one, other))
     if first.shape != second.shape:
         return
-    pairs = np.bincount((first * len(other.sets) + second).ravel(), minlength=len(one.sets) * len(other.sets))
-    found = [(int(count), one.sets[pair // len(other.sets)], other.sets[pair % len(other.sets)])
-             for pair, count in enumerate(pairs) if count]
+    counts = joint_counts(second, first, (len(one.sets), len(other.sets)))
+    found = [(int(counts[a, b]), one.sets[a], other.sets[b]) for a, b in np.argwhere(counts)]
     against = sorted(((count, a, b) for count, a, b in found if not a & b), key=lambda entry: -entry[0])
     if against:
         total = sum(count for count, _, _ in against)

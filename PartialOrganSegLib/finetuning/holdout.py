@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import UserError, nearest
 from .cases import TakenCase
 from .slabs import choose_slabs, judged, split_by_slabs
@@ -47,7 +49,7 @@ def hold_out(cases: Sequence[TakenCase], wanted: Sequence[str], folder: Path) ->
             raise UserError(f"--validate: expected names of cases or their groups, found '{name}'"
                             f"{nearest(name, sorted(known))}")
     chosen = {known[name] for name in wanted} or _spare_groups(
-        [case for case in cases if case.organs and case.weight > 0])
+        [case for case in cases if case.weight > 0 and any(case.absent(label) for label in case.organs)])
     if chosen == groups:
         raise UserError("--validate: expected a case left to train on, found none")
     if not chosen:
@@ -90,16 +92,27 @@ def _spare_groups(cases: Sequence[TakenCase]) -> set[str]:
 
 
 def _slabs(cases: Sequence[TakenCase], folder: Path) -> HeldOut:
-    """Of each organ in each case a fifth of its labelled slices, higher up from case to case."""
+    """Of each organ in each image a fifth of its labelled slices, higher up from image to image."""
     training, measured, measured_on = [], [], {}
-    for number, case in enumerate(cases):
-        shown = {label: found for label, found in case.slices.items() if case.weight > 0 and case.absent(label)}
-        slabs = judged(case, choose_slabs(shown, (number + 1) / (len(cases) + 1)))
-        if not slabs:
-            training.append(case)
-            continue
-        rest, inside = split_by_slabs(case, slabs, folder)
-        training.append(rest)
-        measured.append(inside)
-        measured_on |= {label: SLABS for slab in slabs for label in slab.organs}
+    images = {case.image_sha256: [other for other in cases if other.image_sha256 == case.image_sha256]
+              for case in cases}
+    for number, together in enumerate(images.values()):
+        slabs = choose_slabs(_slices(together), (number + 1) / (len(images) + 1))
+        slabs = judged(together, slabs)
+        for case in together:
+            rest, inside = split_by_slabs(case, slabs, folder) if slabs and case.labelled else (case, case)
+            training.append(rest)
+            shown = {label for slab in slabs for label in slab.organs if label in case.organs}
+            if shown and case.weight > 0:
+                measured.append(inside)
+                measured_on |= dict.fromkeys(shown, SLABS)
     return HeldOut(training, measured, measured_on)
+
+
+def _slices(cases: Sequence[TakenCase]) -> dict[int, np.ndarray]:
+    """The axial slices in which one of the cases of an image shows each class."""
+    found: dict[int, np.ndarray] = {}
+    for case in (case for case in cases if case.weight > 0):
+        for label, slices in case.slices.items():
+            found[label] = np.union1d(found[label], slices) if label in found else slices
+    return found

@@ -13,7 +13,7 @@ import yaml
 
 from ..annotation import Kind
 from ..atomic import whole_file
-from ..data.manifest import load_manifest
+from ..data.manifest import LONGEST_NAME, load_manifest
 from ..errors import UserError
 from ..events import Reporter
 from ..models.bundle import Bundle
@@ -45,7 +45,7 @@ LOOKING_SHARE = 0.1  # of the minutes, to see how well the start model knows wha
 class Wishes:
     """What a user may say about a run; None and empty leave it to the run.
 
-    `replay`: "phantoms", "none" or a manifest's path. `validate`: groups of cases to measure on, or "none".
+    `replay`: "phantoms", "none" or a manifest's path. `validate`: cases or groups of them to measure on, or "none".
     `only_listed`: the model's organs become the manifest's, instead of the start model's and the manifest's new ones.
     `force`: images that do not look like a CT are learnt from all the same. `overrides`: "key=value" changes of the
     recipe.
@@ -70,7 +70,10 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     clock = time.monotonic()
     check_overrides(wishes.overrides)
     start.check_trainable()
-    asked = "start_share" in load_recipe(recipe_file, ["manifest=m.yaml", *wishes.overrides]).model_fields_set
+    own = load_recipe(recipe_file, ["manifest=m.yaml", *wishes.overrides])
+    if own.hold_out or (own.validation is not None and own.validation.share):
+        raise UserError(f"{recipe_file}: expected neither hold_out nor validation.share, found one; see --validate")
+    asked = "start_share" in own.model_fields_set
     said = _Listener(reporter)
     manifest = load_manifest(data, said)
     space = run_space(start.label_space, manifest.label_space, wishes.only_listed)
@@ -98,7 +101,8 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     names = [space.names[label - 1] for label in changed]
     minutes = default_minutes(device) if wishes.minutes is None else wishes.minutes
     view = StartView(start, space, device)
-    decided = {} if asked else {"start_share": share_for(view.dice(trained, LOOKING_SHARE * 60 * minutes, said))}
+    known = view.dice(trained, LOOKING_SHARE * 60 * minutes, said, {case.name: case for case in cases})
+    decided = {} if asked else {"start_share": share_for(known)}
     rates = draw_rates(trained, view, reporter)
     del view  # the device's memory is the training's now
     decided |= stroke_settings(rates)
@@ -182,7 +186,9 @@ def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],
                     replay: Replay, measured: Sequence[TakenCase]) -> None:
     """One manifest of all cases; of the patches `REPLAY_SHARE` are replayed ones, half of them from anywhere."""
     write_json(run / LABEL_SPACE_FILE, LabelSpaceEntry.of(space).model_dump(mode="json"))
-    weights = {case.dataset: case.weight for case in training}  # the user's, which share what is not replayed
+    weights: dict[str, float] = {}  # the user's, which share what is not replayed
+    for case in training:
+        weights.setdefault(case.dataset, case.weight)
     datasets = [_dataset(f"cases of {name}", weight / sum(weights.values()) * (1 - REPLAY_SHARE),
                          [case for case in training if case.dataset == name], space, TRAINED)
                 for name, weight in weights.items()]
@@ -196,6 +202,7 @@ def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],
                                  kind=Kind.PARTIAL.value))
     names: set[str] = set()
     for entry in (entry for dataset in datasets for entry in dataset["cases"]):
+        entry["name"] = entry["name"].encode()[:LONGEST_NAME // 2].decode(errors="ignore")
         while entry["name"] in names:
             entry["name"] += "_"
         names.add(entry["name"])

@@ -20,7 +20,7 @@ from .cases import TakenCase, take_cases
 from .holdout import NOTHING, hold_out
 
 PHANTOMS, NONE = "phantoms", "none"
-TRAINED, MEASURED = 2, 2  # phantoms
+PHANTOMS_TRAINED, PHANTOMS_MEASURED = 2, 2
 FIELD_MM = (470.0, 265.0, 420.0)  # z, y, x: the whole of a phantom's body
 PHANTOM_FIGURES = "phantoms (synthetic, so a loss on real CTs may not show)"
 REPLAY_FIGURES = "a left-out part of the replay set"
@@ -66,17 +66,17 @@ def replay_set(setting: str, space: LabelSpace, spacing_zyx: Sequence[float], ch
         reporter.warning("replay: phantoms show none of the model's organs; nothing is replayed")
         return Replay([], [], {})
     asked = [label for label in shared if measure and label not in {*changed, *measured_already}]
-    cases = phantom_cases(TRAINED + MEASURED if asked else TRAINED, spacing_zyx, folder, reporter)
+    cases = phantom_cases(PHANTOMS_TRAINED + (PHANTOMS_MEASURED if asked else 0), spacing_zyx, folder, reporter)
     blurred = [label for label in shared if label not in asked]
     # Told everything, the run also learns what kept organs look like in phantoms; on the real CT hardest for the start
     # model that cost them most. What is to be learnt gained by the phantoms' shapes.
     told = [label for label in shared if label in changed]
-    training = take_cases(cases[:TRAINED], WORD16, space, spacing_zyx, folder, reporter, told=told)
-    measured = take_cases(cases[TRAINED:], WORD16, space, spacing_zyx, folder, reporter, blurred) if asked else []
+    training = take_cases(cases[:PHANTOMS_TRAINED], WORD16, space, spacing_zyx, folder, reporter, told=told)
+    measured = take_cases(cases[PHANTOMS_TRAINED:], WORD16, space, spacing_zyx, folder, reporter, blurred)
     # Patches around what is to be learnt leave out the rest of the body, which the start model knew too.
-    images = [replace(case, name=f"{case.name} anywhere", sets=case.sets[:1], slices={}, voxels={})
-              for case in training]
-    return Replay(training, measured, dict.fromkeys(asked, PHANTOM_FIGURES), images)
+    anywhere = [replace(case, name=f"{case.name} anywhere", sets=case.sets[:1], counts=(sum(case.counts),), slices={},
+                        voxels={}) for case in training]
+    return Replay(training, measured, dict.fromkeys(asked, PHANTOM_FIGURES), anywhere)
 
 
 def _others(cases: Sequence[TakenCase], images: Collection[str], reporter: Reporter) -> list[TakenCase]:

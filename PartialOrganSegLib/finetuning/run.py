@@ -47,6 +47,7 @@ def finetune(model: str | Path, data: Path, run: Path, device: str = "auto", wis
     check_new(run, start, Path(data))
     with working_in(run), _room(run):
         check_new(run, start, Path(data))  # once more: another process may have begun and ended meanwhile
+        (run / PLAN_FILE).unlink(missing_ok=True)  # of an earlier try; what it planned with is written over from here
         plan = prepare(start, Path(data), run, recipe or resource("recipes", "finetune.yaml"), choose_device(device),
                        wishes or Wishes(), reporter)
         return _train_and_judge(plan, run, device, reporter)
@@ -76,7 +77,7 @@ def _room(run: Path) -> Iterator[None]:
 def _check_as_it_was(plan: Plan, run: Path) -> None:
     """Raises UserError where the run folder was moved, or an image changed since the run began."""
     began_in = load_recipe(run / RECIPE_FILE).manifest.parent
-    if began_in.resolve() != run.resolve():
+    if not (began_in.exists() and began_in.samefile(run)):
         raise UserError(f"{run}: expected the run folder where the run began, {began_in}; move it back, or start a new "
                         "run")
     for path, checksum in plan.images.items():

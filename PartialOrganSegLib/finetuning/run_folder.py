@@ -16,27 +16,30 @@ MODEL_FOLDER, RESULT_FILE, LAST = "model", "result.json", Path("checkpoints", "l
 RECIPE_FILE, MANIFEST_FILE, LABEL_SPACE_FILE = "recipe.yaml", "manifest.yaml", "label_space.json"
 CASES_FOLDER, REPLAY_FOLDER = "cases", "replay"
 LOCK_FILE = ".lock"
-WRITTEN = (MANIFEST_FILE, LABEL_SPACE_FILE, RECIPE_FILE, RESULT_FILE, MODEL_FOLDER, "log.jsonl", "events",
-           "checkpoints")
+RESULTS = (RESULT_FILE, MODEL_FOLDER)
+WRITTEN = (PLAN_FILE, MANIFEST_FILE, LABEL_SPACE_FILE, RECIPE_FILE, CASES_FOLDER, REPLAY_FOLDER, "cache", "log.jsonl",
+           "events", "checkpoints")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_new(run: Path, start: Bundle, data: Path) -> None:
     """Raises UserError where a new run in `run` would write over the start model, the data or anything else.
 
-    A run that never came to a checkpoint may be begun anew: something in its settings may have been wrong.
+    A run that never came to a checkpoint may be begun anew: something in its settings may have been wrong. Its lock
+    file tells that it is one, as that is only made where all this was found in order.
     """
     if start.folder.resolve() in (run.resolve(), (run / MODEL_FOLDER).resolve()) or (
             start.folder.resolve() in run.resolve().parents):
         raise UserError(f"{run}: expected a run folder apart from the start model, found it in {start.folder}")
     if run.resolve() in (data.resolve(), data.resolve().parent):
         raise UserError(f"{run}: expected a run folder apart from the data, found {data} there; choose another -o")
-    planned = (run / PLAN_FILE).exists()
     if (run / LAST).exists():
-        raise UserError(f"{run}: expected a new run folder, found a run; add --resume or another -o" if planned else
+        raise UserError(f"{run}: expected a new run folder, found a run; add --resume or another -o"
+                        if (run / PLAN_FILE).exists() else
                         f"{run}: expected a new run folder, found another run's checkpoint; choose another -o")
-    found = [name for name in WRITTEN if (run / name).exists()]
-    if found and not planned:
+    begun = (run / LOCK_FILE).exists()
+    found = [name for name in (RESULTS if begun else (*RESULTS, *WRITTEN)) if (run / name).exists()]
+    if found:
         raise UserError(f"{run}: expected a new run folder, found {', '.join(found)} in it, which a run would write "
                         "over; choose another -o")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..annotation import CandidateTable, Kind
+from ..annotation import CandidateTable
 from ..data.scribble import voxel_counts
 from ..formats.reading import read_labelmap
 from ..formats.writing import write_labelmap
@@ -53,19 +53,19 @@ def choose_slabs(slices: Mapping[int, np.ndarray], place: float) -> list[Slab]:
     return slabs
 
 
-def judged(case: TakenCase, slabs: Sequence[Slab]) -> list[Slab]:
-    """The slabs with those of their organs that something there is not: where nothing is, more of it is always better.
+def judged(cases: Sequence[TakenCase], slabs: Sequence[Slab]) -> list[Slab]:
+    """The slabs of an image with those of their organs that something there is not, by one of its `cases`.
 
-    Masks say that of every slab, strokes perhaps of none.
+    Masks say that of every slab, strokes perhaps of none; and where nothing is, more of an organ is always better.
     """
-    if case.kind is not Kind.SCRIBBLE:
-        return list(slabs)
-    labels = read_labelmap(case.codes)
-    axial = labels.grid.axis_order().to_canonical(labels.array)
+    said: list[set[frozenset[int]]] = [set() for _ in slabs]
+    for case in cases:
+        axial = read_labelmap(case.codes).canonical().array
+        for found, slab in zip(said, slabs, strict=True):
+            found |= {case.sets[code] for code in np.unique(axial[slab.first:slab.end])}
     kept = []
-    for slab in slabs:
-        there = [case.sets[code] for code in np.unique(axial[slab.first:slab.end])]
-        organs = frozenset(label for label in slab.organs if any(label not in classes for classes in there))
+    for found, slab in zip(said, slabs, strict=True):
+        organs = frozenset(label for label in slab.organs if any(label not in classes for classes in found))
         kept += [replace(slab, organs=organs)] if organs else []
     return kept
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -50,13 +50,14 @@ class StartView:
         found = self._predictor.predict(read_ct(case.image, force=True)).labels
         return Volume(self._label_of[found.array], found.grid)
 
-    def dice(self, cases: Sequence[TakenCase], seconds: float, reporter: Reporter) -> float | None:
+    def dice(self, cases: Sequence[TakenCase], seconds: float, reporter: Reporter,
+             whole: Mapping[str, TakenCase] | None = None) -> float | None:
         """Mean Dice of the organs that the masks of cases show and the start model has, where the annotation is sure.
 
         Of the first `ENOUGH_CASES` that show one and are learnt from, or fewer once that took `seconds`; None where
         none does. Strokes are left out: they lie in the middle of organs, and often there is none of the background.
         A CT that does not fit into memory is told and ends it. Told too: organs that the masks deny and the start
-        model finds all the same.
+        model finds all the same; by name, the `whole` cases that these are parts of.
         """
         values: dict[int, list[float]] = {}
         showing = [case for case in cases if case.weight > 0 and case.kind is not Kind.SCRIBBLE
@@ -71,8 +72,8 @@ class StartView:
                 reporter.warning(f"{case.name}: the start model could not be looked at: {error}")
                 break
             codes, table = read_labelmap(case.codes).array, self._table(case)
-            self._tell_denied(case, found, reporter)
-            counts = joint_counts(found.array, codes, table)
+            self._tell_denied((whole or {}).get(case.name, case), found, reporter)
+            counts = joint_counts(found.array, codes, table.shape)
             for organ in sorted(set(case.organs) & set(self.known)):
                 value, _ = candidate_dice(counts, table, [organ])
                 if value is not None:
@@ -88,8 +89,9 @@ class StartView:
         denied = [f"{self.space.names[label - 1]} ({volumes[label]:.0f} ml)" for label in self.known
                   if label and volumes[label] >= TOLD_ML and case.absent(label) == sum(case.counts)]
         if denied:
+            mend = "make the case partial" if case.kind is Kind.FULL else "leave it out of 'annotated'"
             reporter.warning(f"{case.name}: its label says that there is none of what the start model finds there: "
-                             f"{', '.join(denied)}; organs that were only not drawn are left out of 'annotated'")
+                             f"{', '.join(denied)}; where one was only not drawn, {mend}")
 
     def _table(self, case: TakenCase) -> np.ndarray:
         """(K, C) bool: the classes that each of the case's codes allows."""

@@ -116,12 +116,20 @@ class _Run:
         try:
             with stop_asked() as self.stopped:
                 if self.step == 0 and self.validator is not None and self.start.teacher is not None:
-                    self.best.before = self._measure(log)
+                    self._measure_start(log)
                 while self.stage < len(self.stages):
                     self._train_stage(log)
                 self._choose_share(log)
         finally:
             log.close()
+
+    def _measure_start(self, log: Logbook) -> None:
+        """Dice before the first step. Broken off, it is made up for on resuming."""
+        try:
+            self.best.before = self._measure(log)
+        except KeyboardInterrupt:
+            self._save(self.last)
+            raise
 
     def _train_stage(self, log: Logbook) -> None:
         """Trains to the end of the stage, and begins the next."""

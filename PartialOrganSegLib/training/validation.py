@@ -122,9 +122,9 @@ class Validator:
             seen = seen_slices(codes, self._air)
             predicted = predicted_classes(network, cached.image()[seen], self._preprocessing, self._space.class_count,
                                           self._device)
-            counts = joint_counts(predicted, codes[seen], self._table)
+            voxels = joint_counts(predicted, codes[seen], self._table.shape)
             for organ in self._vouched[number]:
-                value, _ = candidate_dice(counts, self._table, [organ])
+                value, _ = candidate_dice(voxels, self._table, [organ])
                 if value is not None:
                     values[number, organ], known[number, organ] = value, 1
             reporter.progress("validation", number + 1, len(self._cases))
@@ -137,17 +137,22 @@ class Validator:
     def _organs(self, cached: CachedCase) -> list[int]:
         """The organs a case vouches for: all of a full label, the annotated ones of a partial one, what was drawn.
 
-        An organ that the label only names among others (a coarse label) and nowhere for sure is not judged.
+        An organ that the label only names among others (a coarse label) and nowhere for sure is not judged, and no more
+        is one where nothing is said to be another: more of it would always be better.
         """
+        present = self._table[np.unique(cached.codes())]
+        return sorted(organ for organ in self._claimed(cached, present) if not present[:, organ].all())
+
+    def _claimed(self, cached: CachedCase, present: np.ndarray) -> set[int]:
+        """The organs that the annotation says something of for sure; `present` are its candidate sets."""
         case, sure = cached.case, set(cached.positions) - {0}
         if case.kind is Kind.SCRIBBLE or case.kind is Kind.UNLABELLED:
-            return sorted(sure)
+            return sure
         annotated = (range(1, self._space.class_count) if case.kind is Kind.FULL
                      else self._space.indices(case.annotated))
-        present = self._table[np.unique(cached.codes())]
         coarse = present[present.sum(1) > 1]
         vague = {organ for organ in annotated if coarse[:, organ].any()}
-        return sorted(sure | (set(annotated) - vague))
+        return sure | (set(annotated) - vague)
 
 
 def seen_slices(codes: np.ndarray, air: Collection[int]) -> slice:

@@ -153,7 +153,7 @@ def dice_of(bundle: Bundle, cases: Sequence[Case]) -> dict[str, float]:
         image, table = case.read_image(), CandidateTable(WORD16.class_count)
         codes = case.read_codes(image, WORD16, table)
         predicted = in_word16(predictor.predict(image).labels.array, bundle.label_space)
-        counts = joint_counts(predicted, codes, table.table)
+        counts = joint_counts(predicted, codes, table.table.shape)
         for name in vouched(case):
             value, _ = candidate_dice(counts, table.table, [WORD16.index(name)])
             if value is not None:
