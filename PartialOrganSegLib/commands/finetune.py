@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError, UserError, nearest
 from ..events import Reporter
-from ..models.metadata import LONGEST_NAME, NAME_PATTERN
 from .options import add_common_options, positive
 
 if TYPE_CHECKING:
@@ -87,12 +86,19 @@ def _check_use(arguments: argparse.Namespace) -> None:
         raise UsageError("--data: expected a manifest, found none")
     if arguments.steps is not None and not 1 <= arguments.steps <= STEP_LIMIT:
         raise UsageError(f"--steps: expected a number from 1 to {STEP_LIMIT}, found {arguments.steps}")
-    if arguments.name is not None and not re.fullmatch(NAME_PATTERN, arguments.name):
-        raise UsageError(f"--name: expected at most {LONGEST_NAME} of a-z, A-Z, 0-9, '.', '_' and '-', a letter or "
-                         f"digit first, found '{arguments.name}'")
+    if arguments.name is not None:
+        _check_name(arguments.name)
     if arguments.replay not in (None, *REPLAY_WORDS) and not Path(arguments.replay).exists():
         raise UsageError(f"--replay: expected {', '.join(REPLAY_WORDS)} or a manifest, found '{arguments.replay}'"
                          f"{nearest(arguments.replay, REPLAY_WORDS)}")
+
+
+def _check_name(name: str) -> None:
+    from ..models.metadata import LONGEST_NAME, NAME_PATTERN  # takes pydantic to import
+
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UsageError(f"--name: expected at most {LONGEST_NAME} of a-z, A-Z, 0-9, '.', '_' and '-', a letter or "
+                         f"digit first, found '{name}'")
 
 
 def _tell(result: Result, run: Path, reporter: Reporter) -> None:
