@@ -40,12 +40,15 @@ class Grid:
 
     def differing_from(self, other: Grid) -> str:
         """Size, spacing, origin and direction where they differ, as "size (4, 4, 4), found size (5, 4, 4)"."""
-        parts = [(name, getattr(self, name), getattr(other, name)) for name in ("size", "spacing", "origin",
-                                                                               "direction")]
-        differing = [(name, own, found) for name, own, found in parts if not np.allclose(own, found, rtol=0, atol=1e-4)]
-        own, found = (", ".join(f"{name} ({', '.join(f'{value:.6g}' for value in values)})" for name, values in side)
-                      for side in zip(*(((name, a), (name, b)) for name, a, b in differing or parts), strict=True))
-        return f"{own}, found {found}"
+        names = ("size", "spacing", "origin", "direction")
+        differing = [name for name in names
+                     if not np.allclose(getattr(self, name), getattr(other, name), rtol=0, atol=1e-4)] or names
+
+        def said(grid: Grid) -> str:
+            return ", ".join(f"{name} ({', '.join(f'{value:.6g}' for value in getattr(grid, name))})"
+                             for name in differing)
+
+        return f"{said(self)}, found {said(other)}"
 
     def same_as(self, other: Grid, tolerance_mm: float = 1e-2) -> bool:
         """Whether every voxel of both grids lies at the same place, within `tolerance_mm`."""

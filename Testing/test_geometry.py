@@ -103,3 +103,11 @@ def test_voxel_volume_and_array_shape() -> None:
     assert grid.shape == (6, 5, 4)
     with pytest.raises(ValueError, match="does not fit"):
         Volume(np.zeros((4, 5, 6)), grid)
+
+
+def test_what_differs_is_said_of_both_grids():
+    grid = Grid((4, 5, 6), (1.0, 1.0, 3.0))
+    assert grid.differing_from(Grid((4, 5, 6), (1.0, 1.0, 3.0), (0.0, 0.0, 7.5))) == (
+        "origin (0, 0, 0), found origin (0, 0, 7.5)")
+    assert grid.differing_from(Grid((4, 5, 7), (1.0, 1.0, 2.5))) == (
+        "size (4, 5, 6), spacing (1, 1, 3), found size (4, 5, 7), spacing (1, 1, 2.5)")

@@ -14,6 +14,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.finetuning import REPLAY_WORDS
 from PartialOrganSegLib.models.checksums import MANIFEST as CHECKSUMS
 from PartialOrganSegLib.models.checksums import sha256
 from PartialOrganSegLib.resources import resource
@@ -22,7 +23,6 @@ from .parameters import FineTuneParameters
 
 PLAN, RESULT, LOG, MODEL = "plan.json", "result.json", "log.jsonl", "model"  # in a run's folder
 NEW, STARTED, FINISHED = "new", "started", "finished"
-REPLAY_WORDS = ("phantoms", "none")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as the library wants it
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError, UserError, nearest
 from ..events import Reporter
+from ..finetuning import PHANTOMS, REPLAY_WORDS
 from .options import add_common_options, positive
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ HELP = ("Fine-tune a model on cases of any annotation (accepted organs, strokes,
 # What a run does, which is decided already when it goes on.
 OWN_OPTIONS = ("model", "data", "minutes", "steps", "replay", "validate", "only_listed_organs", "name", "force",
                "recipe", "overrides")
-REPLAY_WORDS = ("phantoms", "none")  # of `finetuning.replay`, which takes PyTorch to import
 STEP_LIMIT = 1_000_000
 EXAMPLE = """partialorganseg finetune --data mine/manifest.yaml -o runs/mine
   partialorganseg finetune --model runs/mine/model --data more/manifest.yaml -o runs/more --minutes 5
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if arguments.resume:
         result = resume(arguments.output, arguments.device, reporter)
     else:
-        wishes = Wishes(arguments.minutes, arguments.steps, arguments.replay or REPLAY_WORDS[0],
+        wishes = Wishes(arguments.minutes, arguments.steps, arguments.replay or PHANTOMS,
                         [name.strip() for name in arguments.validate.split(",") if name.strip()],
                         arguments.only_listed_organs,
                         arguments.force, arguments.name, arguments.overrides)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-TRIES = 10 if sys.platform == "win32" else 0  # beside the first: Windows may free a killed process's locks late
+TRIES = 10 if sys.platform == "win32" else 1  # Windows may free a killed process's locks late
 
 
 @contextlib.contextmanager
@@ -37,11 +37,11 @@ def held_alone(path: Path) -> Iterator[None]:
     Where a file system has no locks, nothing is held.
     """
     with open(path, "ab") as handle:
-        for last_try in (*[False] * TRIES, True):
+        for tries_left in reversed(range(TRIES)):
             try:
                 _take(handle)
             except (BlockingIOError, PermissionError) as error:
-                if last_try:
+                if not tries_left:
                     raise BlockingIOError(error.errno, f"{path} is locked") from None
                 time.sleep(0.2)
                 continue

@@ -26,13 +26,14 @@ from ..training.memory import is_out_of_memory
 from ..training.preparation import check_patch
 from ..training.recipe import Recipe, load_recipe
 from ..training.transfer import ClassMap, moved_arguments
+from . import PHANTOMS
 from .budget import Speed, default_minutes, make_budget, measure_speed
 from .cases import MEASURED, TRAINED, TakenCase, fingerprint, take_cases
 from .decisions import budget_settings, check_overrides, share_for, shares_to_try, stroke_settings, tuned_recipe
 from .doubts import doubts
 from .holdout import NOTHING, hold_out
 from .plan import Plan, write_json, write_plan
-from .replay import PHANTOMS, Replay, replay_set
+from .replay import Replay, replay_set
 from .run_folder import CASES_FOLDER, LABEL_SPACE_FILE, MANIFEST_FILE, RECIPE_FILE, REPLAY_FOLDER
 from .start_view import StartView
 from .strokes import draw_rates

@@ -16,10 +16,10 @@ from ..errors import UserError
 from ..events import Reporter
 from ..formats.writing import write_ct, write_labelmap
 from ..organs import WORD16, LabelSpace
+from . import NONE, PHANTOMS
 from .cases import TakenCase, take_cases
 from .holdout import NOTHING, hold_out
 
-PHANTOMS, NONE = "phantoms", "none"
 PHANTOMS_TRAINED, PHANTOMS_MEASURED = 2, 2
 FIELD_MM = (470.0, 265.0, 420.0)  # z, y, x: the whole of a phantom's body
 PHANTOM_FIGURES = "phantoms (synthetic, so a loss on real CTs may not show)"

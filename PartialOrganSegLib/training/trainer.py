@@ -39,8 +39,8 @@ def train(recipe: Recipe, run_folder: Path, resume: bool, device: str = "auto",
     validation), and model/ when it is done.
 
     SIGINT and SIGTERM finish the step, or break off a measurement after the case it is at, write the checkpoint and
-    raise KeyboardInterrupt. `resume` goes on from
-    checkpoints/last.pt to the numbers an uninterrupted run would have reached (bit for bit on the CPU).
+    raise KeyboardInterrupt. `resume` goes on from checkpoints/last.pt to the numbers an uninterrupted run would have
+    reached (bit for bit on the CPU).
     Started by `torchrun`, all processes train one network on mini-batches of `batch_size` patches each.
     Raises UserError for bad settings, data or a run folder already used.
     """
