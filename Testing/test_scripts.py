@@ -177,3 +177,10 @@ def test_every_package_is_installed():
 def test_ci_runs_the_test_script_only():
     lines = (SCRIPTS.parent / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert lines == ["#!/usr/bin/env bash", 'exec python3 "$(dirname "$0")/../scripts/test.py"']
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """One pytest run imports tests and their helpers of all folders by bare name; a second one of a name ends it."""
+    testing = SCRIPTS.parent / "Testing"
+    names = [path.name for folder in (testing, testing / "slicer") for path in folder.glob("*.py")]
+    assert {name for name in names if names.count(name) > 1} <= {"conftest.py"}
