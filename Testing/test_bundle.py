@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import PartialOrganSegLib.networks
 from PartialOrganSegLib.errors import UserError
@@ -152,6 +153,18 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
         bundle.load_network()
     (bundle.folder / "models/model.safetensors").write_bytes(b"not weights")
     with pytest.raises(UserError, match="expected safetensors weights"):
+        bundle.load_network()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(tmp_path: Path, value: float) -> None:
+    bundle, _ = written(tmp_path / "b")
+    file = bundle.folder / "models" / "model.safetensors"
+    weights = load_file(file)
+    name = sorted(weights)[0]
+    weights[name].view(-1)[0] = value
+    save_file(weights, file)
+    with pytest.raises(UserError, match=rf"model\.safetensors: expected numbers as weights, found .* in {name}"):
         bundle.load_network()
 
 

@@ -43,6 +43,16 @@ def test_wrong_setting_is_one_line(training, capsys):
     assert training.calls == []
 
 
+def test_a_recipe_is_not_written_over(training, tmp_path, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("steps: 3  # few")
+    assert main(["train", str(recipe), "-o", str(tmp_path)]) == 1
+    assert "expected a run folder apart from the recipe" in capsys.readouterr().err
+    assert main(["train", str(recipe), "-o", str(tmp_path), "--resume"]) == 0
+    assert main(["train", str(recipe), "-o", str(tmp_path / "run")]) == 0
+    assert len(training.calls) == 2
+
+
 def test_cancelled_training_ends_with_130(training, capsys):
     def cancelled(*_):
         raise KeyboardInterrupt

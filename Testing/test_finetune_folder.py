@@ -100,6 +100,24 @@ def test_a_run_without_a_checkpoint_may_be_begun_anew(start, data, tmp_path):
         tune(start, data, tmp_path / "run")
 
 
+@pytest.mark.parametrize("at", ["measuring the speed", "reading cases"])
+def test_what_is_refused_or_stopped_before_the_first_step_leaves_nothing(start, data, tmp_path, at):
+    class Impatient(Listener):
+        def progress(self, stage: str, done: int, total: int) -> None:
+            if stage == at:
+                raise KeyboardInterrupt
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    for run in (tmp_path / "run", tmp_path / "mine"):
+        with pytest.raises(UserError, match="patch_zyx: expected multiples"):
+            tune(start, data, run, overrides=("patch_zyx=[8, 16, 15]",))
+        with pytest.raises(KeyboardInterrupt):
+            tune(start, data, run, Impatient())
+    assert not (tmp_path / "run").exists()
+    assert content(tmp_path / "mine").keys() - {".lock"} == {"notes.txt"}
+
+
 def test_a_plan_does_not_outlive_what_it_was_made_for(start, data, tmp_path):
     """Begun anew with other labels and stopped before a plan of these: to go on would learn them as the old ones."""
     run = begun(start, data, tmp_path / "run")

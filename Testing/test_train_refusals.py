@@ -73,6 +73,14 @@ def test_a_used_run_folder_and_a_missing_checkpoint_are_refused(recipe, finished
     assert not (tmp_path / "run").exists()
 
 
+def test_what_a_run_would_replace_is_refused(recipe, tmp_path):
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "weights").write_text("mine")
+    with pytest.raises(UserError, match="mine: expected a new run folder, found model in it"):
+        run(recipe, tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").rglob("*")] == ["model", "weights"]
+
+
 @pytest.mark.parametrize(("override", "told"), [("seed=9", "seed was 0 and is now 9"),
                                                 ("optimiser.ema=0.9", "--resume: optimiser was")])
 def test_resuming_with_a_changed_recipe_is_refused(recipe, finished, override, told):

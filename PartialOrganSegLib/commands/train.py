@@ -31,6 +31,10 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     run_folder = arguments.output or Path("runs") / arguments.recipe.stem
+    own = run_folder / "recipe.yaml"  # as the run resolved it, without the user's comments
+    if not arguments.resume and own.exists() and own.samefile(arguments.recipe):
+        raise UserError(f"{run_folder}: expected a run folder apart from the recipe, which the run would write over; "
+                        "choose another -o")
     try:
         from ..training.trainer import train
     except ModuleNotFoundError as error:

@@ -22,7 +22,16 @@ from .cases import files_sha256
 from .outcome import TUNED, Outcome, card, judge
 from .plan import PLAN_FILE, Plan, read_plan, write_json
 from .preparation import Wishes, prepare
-from .run_folder import FULL, LAST, MODEL_FOLDER, RECIPE_FILE, RESULT_FILE, check_new, working_in
+from .run_folder import (
+    FULL,
+    LAST,
+    MODEL_FOLDER,
+    RECIPE_FILE,
+    RESULT_FILE,
+    check_new,
+    nothing_half_prepared,
+    working_in,
+)
 
 
 @dataclass(frozen=True)
@@ -38,9 +47,9 @@ def finetune(model: str | Path, data: Path, run: Path, device: str = "auto", wis
              recipe: Path | None = None, reporter: Reporter | None = None) -> Result:
     """Fine-tunes `model` on the cases of the manifest `data` into the folder `run`.
 
-    Leaves RUN/model (the new bundle), RUN/result.json and all that `training.trainer.train` leaves. The start model is
-    only read. Raises UserError for cases nothing can be learnt from, a folder already used and a full disk;
-    KeyboardInterrupt when asked to stop, the checkpoint written.
+    Leaves RUN/model (the new bundle), RUN/result.json and all that `training.trainer.train` leaves; what is refused
+    before the first step leaves nothing. The start model is only read. Raises UserError for cases nothing can be
+    learnt from, a folder already used and a full disk; KeyboardInterrupt when asked to stop, the checkpoint written.
     """
     reporter, run = reporter or Reporter(), Path(run)
     start = find_model(model)
@@ -48,8 +57,9 @@ def finetune(model: str | Path, data: Path, run: Path, device: str = "auto", wis
     with working_in(run), _room(run):
         check_new(run, start, Path(data))  # once more: another process may have begun and ended meanwhile
         (run / PLAN_FILE).unlink(missing_ok=True)  # of an earlier try; what it planned with is written over from here
-        plan = prepare(start, Path(data), run, recipe or resource("recipes", "finetune.yaml"), choose_device(device),
-                       wishes or Wishes(), reporter)
+        with nothing_half_prepared(run):
+            plan = prepare(start, Path(data), run, recipe or resource("recipes", "finetune.yaml"),
+                           choose_device(device), wishes or Wishes(), reporter)
         return _train_and_judge(plan, run, device, reporter)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,8 @@ RECIPE_FILE, MANIFEST_FILE, LABEL_SPACE_FILE = "recipe.yaml", "manifest.yaml", "
 CASES_FOLDER, REPLAY_FOLDER = "cases", "replay"
 LOCK_FILE = ".lock"
 RESULTS = (RESULT_FILE, MODEL_FOLDER)
-WRITTEN = (PLAN_FILE, MANIFEST_FILE, LABEL_SPACE_FILE, RECIPE_FILE, CASES_FOLDER, REPLAY_FOLDER, "cache", "log.jsonl",
-           "events", "checkpoints")
+PREPARED = (PLAN_FILE, MANIFEST_FILE, LABEL_SPACE_FILE, RECIPE_FILE, CASES_FOLDER, REPLAY_FOLDER)
+WRITTEN = (*PREPARED, "cache", "log.jsonl", "events", "checkpoints")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -46,11 +47,14 @@ def check_new(run: Path, start: Bundle, data: Path) -> None:
 
 @contextlib.contextmanager
 def working_in(run: Path) -> Iterator[None]:
-    """Makes the folder `run`; inside, no other process works in it.
+    """Makes the folder `run`; inside, no other process works in it. A new folder that stays empty goes again.
 
     Raises UserError where it cannot be made or written into, and where another process is at work.
     """
+    made = not run.exists()
     with contextlib.ExitStack() as held:
+        if made:
+            held.callback(_remove_unused, run)  # once the lock is given back
         try:
             run.mkdir(parents=True, exist_ok=True)
             held.enter_context(held_alone(run / LOCK_FILE))
@@ -61,3 +65,26 @@ def working_in(run: Path) -> Iterator[None]:
             raise UserError(f"{run}: expected a run folder that can be made and written into, found "
                             f"{error.strerror or error}") from None
         yield
+
+
+@contextlib.contextmanager
+def nothing_half_prepared(run: Path) -> Iterator[None]:
+    """Where what is inside, a preparation, does not come to its end, what it wrote goes again."""
+    try:
+        yield
+    except BaseException:
+        for path in (run / name for name in PREPARED):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+        raise
+
+
+def _remove_unused(run: Path) -> None:
+    """Removes a run folder with nothing but the lock file in it."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in run.iterdir()] == [LOCK_FILE]:
+            (run / LOCK_FILE).unlink()
+            run.rmdir()

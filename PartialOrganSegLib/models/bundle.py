@@ -114,7 +114,11 @@ class Bundle:
                             "which differs from CT to CT")
 
     def load_network(self, device: str | torch.device = "cpu") -> torch.nn.Module:
-        """The network with its weights in float32, in eval mode on `device`. Raises UserError for unfitting weights."""
+        """The network with its weights in float32, in eval mode on `device`.
+
+        Raises UserError for weights that do not fit and for ones that are no numbers.
+        """
+        import torch
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -127,6 +131,9 @@ class Bundle:
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path}: expected safetensors weights, found {error}") from None
         weights = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+        broken = [key for key, value in weights.items() if not torch.isfinite(value).all()]
+        if broken:
+            raise UserError(f"{path}: expected numbers as weights, found NaN or infinite ones in {broken[0]}")
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:

@@ -30,6 +30,7 @@ from .resuming import check_same, deciding_settings
 from .settings import ValidationSettings
 from .validation import MEAN, Best, Validator
 
+MODEL_FOLDER = "model"  # in a run's folder
 LOG_EVERY = 10
 
 
@@ -76,6 +77,9 @@ class _Run:
         self.last, self.best_file = folder / "checkpoints" / "last.pt", folder / "checkpoints" / "best.pt"
         if self.last.exists() and not resume:
             raise UserError(f"{folder}: expected a new run folder, found checkpoints; add --resume or another -o")
+        if (folder / MODEL_FOLDER).exists() and not resume:
+            raise UserError(f"{folder}: expected a new run folder, found {MODEL_FOLDER} in it, which the run would "
+                            "replace; choose another -o")
         if resume and not self.last.exists():
             raise UserError(f"{self.last}: expected a checkpoint to resume from, found none")
         if not resume and recipe.half_precision and device.type == "cpu" and fast_dtype(device) == torch.float32:
@@ -284,7 +288,7 @@ class _Run:
         if self.share is not None:
             metrics["start_share"] = self.share.share
         write_bundle(
-            self.folder / "model", network.eval().cpu(), self.start.settings.name, self.start.settings.arguments,
+            self.folder / MODEL_FOLDER, network.eval().cpu(), self.start.settings.name, self.start.settings.arguments,
             self.space, preprocessing_of(recipe), name=recipe.bundle.name, version=recipe.bundle.version,
             licences=recipe.bundle.licences, metrics=metrics, training_data=recipe.bundle.training_data,
             description=recipe.bundle.description, half=True)
