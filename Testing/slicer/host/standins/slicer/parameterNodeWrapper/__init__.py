@@ -4,7 +4,6 @@ Types: bool int float str, Enum, pathlib paths, MRML nodes, Optional of those, l
 packs nest by dots.
 """
 
-import contextlib
 import copy
 import enum
 import json
@@ -14,56 +13,22 @@ import types
 import typing
 from typing import Annotated
 
-import ctk
 import qt
 import slicer
 import vtk
 
-
-class Validator:
-    def validate(self, value):
-        raise NotImplementedError
-
-    def isSupportedType(self, t):
-        return True
-
-
-def _validator(name, fields, check):
-    def __init__(self, *a):
-        if len(fields) == 1 and fields[0].startswith("*"):
-            a = (list(a[0]) if len(a) == 1 and isinstance(a[0], (list, tuple)) else list(a),)
-        for f, v in zip(fields, a, strict=False):
-            setattr(self, f.lstrip("*"), v)
-
-    def validate(self, value):
-        if not check(self, value):
-            raise ValueError(
-                f"{value!r} violates {name}({', '.join(repr(getattr(self, f.lstrip('*'))) for f in fields)})"
-            )
-
-    return type(name, (Validator,), {"__init__": __init__, "validate": validate})
-
-
-WithinRange = _validator("WithinRange", ("minimum", "maximum"), lambda s, v: v is None or s.minimum <= v <= s.maximum)
-Minimum = _validator("Minimum", ("minimum",), lambda s, v: v is None or v >= s.minimum)
-Maximum = _validator("Maximum", ("maximum",), lambda s, v: v is None or v <= s.maximum)
-NotNone = _validator("NotNone", (), lambda s, v: v is not None)
-Choice = _validator("Choice", ("*choices",), lambda s, v: v in s.choices)
-
-
-class Default:
-    def __init__(self, value=None, generator=None):
-        self.value, self.generator = value, generator
-
-
-class Decimals:
-    def __init__(self, value):
-        self.value = value
-
-
-class SingleStep(Decimals):
-    pass
-
+from .connectors import Connector
+from .validators import (
+    Choice,
+    Decimals,
+    Default,
+    Maximum,
+    Minimum,
+    NotNone,
+    SingleStep,
+    Validator,
+    WithinRange,
+)
 
 SlicerParameterNamePropertyName = "SlicerParameterName"
 
@@ -147,94 +112,6 @@ class _Member:
             return None
         t = typing.get_origin(self.type) or self.type
         return t[v] if issubclass(t, enum.Enum) else t(v)
-
-
-class _Connector:
-    """(read, write, signal) of one widget for one member"""
-
-    def __init__(self, w, m, changed):
-        self.w, self.changed = w, changed
-        bounds = next((v for v in m.validators if isinstance(v, WithinRange)), None)
-        if (
-            isinstance(w, (qt.QSlider, ctk.ctkSliderWidget, slicer.qMRMLSliderWidget))
-            and bounds is None
-            and not {Minimum, Maximum} <= {type(v) for v in m.validators}
-        ):
-            raise RuntimeError(f"{m.name}: a slider needs a bounded parameter")
-        if m.type in (int, float) and hasattr(w, "minimum"):
-            sides = {s: getattr(v, s) for v in m.validators for s in ("minimum", "maximum") if hasattr(v, s)}
-            lowest, highest = (-(2**31), 2**31 - 1) if m.type is int else (-float("inf"), float("inf"))
-            w.minimum, w.maximum = sides.get("minimum", lowest), sides.get("maximum", highest)
-        for n in m.notes:
-            if isinstance(n, Decimals) and not isinstance(n, SingleStep):
-                w.decimals = n.value
-            if isinstance(n, SingleStep):
-                w.singleStep = n.value
-        t = m.type
-        if t is bool and isinstance(w, (qt.QCheckBox, qt.QPushButton)):
-            if isinstance(w, qt.QPushButton):
-                w.checkable = True
-            self.read, self.write, self.signal = (
-                (lambda: w.checked),
-                (lambda v: setattr(w, "checked", bool(v))),
-                w.toggled,
-            )
-        elif t in (int, float) and hasattr(w, "valueChanged"):
-            if t is int and isinstance(w, qt.QDoubleSpinBox):
-                raise RuntimeError(f"{m.name}: int on a QDoubleSpinBox")
-            self.read, self.write, self.signal = (
-                (lambda: t(w.value)),
-                (lambda v: setattr(w, "value", v)),
-                w.valueChanged,
-            )
-        elif isinstance(t, type) and issubclass(t, enum.Enum) and isinstance(w, qt.QComboBox):
-            w.clear()
-            [w.addItem(e.label() if hasattr(e, "label") and callable(e.label) else e.name, e.name) for e in t]
-            self.read = lambda: t[w.itemData(w.currentIndex)]
-            self.write = lambda v: setattr(w, "currentIndex", list(t).index(v))
-            self.signal = w.currentIndexChanged
-        elif t in (str, int, float, bool) and isinstance(w, qt.QComboBox):
-            choice = next((v for v in m.validators if isinstance(v, Choice)), None)
-            if choice is None:
-                raise RuntimeError(f"{m.name}: a combo box needs Choice")
-            w.clear()
-            [w.addItem(str(c)) for c in choice.choices]
-            self.read = lambda: choice.choices[w.currentIndex]
-            self.write = lambda v: setattr(w, "currentIndex", choice.choices.index(v))
-            self.signal = w.currentIndexChanged
-        elif t is str and isinstance(w, qt.QLineEdit):
-            self.read, self.write, self.signal = (lambda: w.text), (lambda v: setattr(w, "text", v)), w.textChanged
-        elif t is str and isinstance(w, qt.QTextEdit):
-            self.read, self.write, self.signal = (
-                (lambda: w.plainText),
-                (lambda v: setattr(w, "plainText", v)),
-                w.textChanged,
-            )
-        elif t is str and isinstance(w, qt.QLabel):
-            self.read, self.write, self.signal = (lambda: w.text), (lambda v: setattr(w, "text", v)), None
-        elif (
-            isinstance(t, type)
-            and issubclass(t, pathlib.PurePath)
-            and isinstance(w, (ctk.ctkPathLineEdit, ctk.ctkDirectoryButton))
-        ):
-            p, s = (
-                ("currentPath", w.currentPathChanged)
-                if isinstance(w, ctk.ctkPathLineEdit)
-                else ("directory", w.directoryChanged)
-            )
-            self.read, self.write, self.signal = (lambda: t(getattr(w, p))), (lambda v: setattr(w, p, str(v))), s
-        elif m.node and isinstance(w, slicer.qMRMLNodeComboBox):
-            self.read, self.write, self.signal = w.currentNode, w.setCurrentNode, w.currentNodeChanged
-        else:
-            raise RuntimeError(f"no connector for {m.name}: {m.hint} on {type(w).__name__}")
-        self.slot = lambda *a: self.changed()
-        if self.signal is not None:
-            self.signal.connect(self.slot)
-
-    def close(self):
-        if self.signal is not None:
-            with contextlib.suppress(RuntimeError, TypeError):
-                self.signal.disconnect(self.slot)
 
 
 def _members(cls):
@@ -336,7 +213,7 @@ def _wrap(cls):
                 busy[0] = False
 
         for n, w in mapping.items():
-            links[n] = _Connector(w, members[n], fromGui)
+            links[n] = Connector(w, members[n], fromGui)
         obs = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, fromNode)
         self._gui[tag] = (obs, links)
         fromNode()
