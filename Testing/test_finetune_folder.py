@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,7 +117,7 @@ def test_what_is_refused_or_stopped_before_the_first_step_leaves_nothing(start, 
         with pytest.raises(KeyboardInterrupt):
             tune(start, data, run, Impatient())
     assert not (tmp_path / "run").exists()
-    assert content(tmp_path / "mine").keys() - {".lock"} == {"notes.txt"}
+    assert content(tmp_path / "mine") == {"notes.txt": b"mine"}
 
 
 def test_a_plan_does_not_outlive_what_it_was_made_for(start, data, tmp_path):
@@ -149,6 +151,38 @@ def test_one_process_works_in_a_folder(start, data, tmp_path):
         holder.kill()
         holder.wait()
     assert resume(run, "cpu").bundle.name == "start-finetuned"  # a lock ends with its process
+
+
+def test_the_lock_of_a_run_that_has_only_begun_stays(start, data, tmp_path):
+    (tmp_path / "run").mkdir()
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "run" / ".lock")], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="expected no run at work in this folder, found one"):
+            tune(start, data, tmp_path / "run")
+        assert (tmp_path / "run" / ".lock").exists()
+        holder.stdin.close()
+
+
+@pytest.mark.parametrize("refusals", [0, 3, 10])
+def test_on_windows_a_lock_that_is_freed_late_is_waited_for(tmp_path, monkeypatch, refusals):
+    """Two system calls are not Windows': what locks, and what sleeps."""
+    asked = []
+
+    def locking(handle, mode, size):
+        asked.append((mode, size))
+        if len(asked) <= refusals:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(LK_NBLCK=2, locking=locking))
+    monkeypatch.setattr("PartialOrganSegLib.data.locking.sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr("PartialOrganSegLib.data.locking.TRIES", 10)
+    monkeypatch.setattr("PartialOrganSegLib.data.locking.time", SimpleNamespace(sleep=lambda seconds: None))
+    with contextlib.ExitStack() as stack:
+        if refusals == 10:
+            stack.enter_context(pytest.raises(BlockingIOError, match="is locked"))
+        stack.enter_context(held_alone(tmp_path / "lock"))
+    assert asked == [(2, 1)] * min(refusals + 1, 10)
 
 
 def test_a_lock_is_given_back(tmp_path):

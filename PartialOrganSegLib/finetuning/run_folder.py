@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,14 +48,12 @@ def check_new(run: Path, start: Bundle, data: Path) -> None:
 
 @contextlib.contextmanager
 def working_in(run: Path) -> Iterator[None]:
-    """Makes the folder `run`; inside, no other process works in it. A new folder that stays empty goes again.
+    """Makes the folder `run`; inside, no other process works in it. Where nothing of a run stays, this goes again.
 
     Raises UserError where it cannot be made or written into, and where another process is at work.
     """
     made = not run.exists()
     with contextlib.ExitStack() as held:
-        if made:
-            held.callback(_remove_unused, run)  # once the lock is given back
         try:
             run.mkdir(parents=True, exist_ok=True)
             held.enter_context(held_alone(run / LOCK_FILE))
@@ -64,7 +63,12 @@ def working_in(run: Path) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"{run}: expected a run folder that can be made and written into, found "
                             f"{error.strerror or error}") from None
-        yield
+        try:
+            yield
+        finally:
+            if sys.platform == "win32":  # open files stay there; elsewhere it goes while it is held
+                held.close()
+            _forget_unused(run, made)
 
 
 @contextlib.contextmanager
@@ -82,9 +86,11 @@ def nothing_half_prepared(run: Path) -> Iterator[None]:
         raise
 
 
-def _remove_unused(run: Path) -> None:
-    """Removes a run folder with nothing but the lock file in it."""
+def _forget_unused(run: Path, made: bool) -> None:
+    """Removes the lock file where nothing of a run is in the folder, and a folder that was made for it."""
+    if any((run / name).exists() for name in (*RESULTS, *WRITTEN)):
+        return
     with contextlib.suppress(OSError):
-        if [path.name for path in run.iterdir()] == [LOCK_FILE]:
-            (run / LOCK_FILE).unlink()
+        (run / LOCK_FILE).unlink()
+        if made:
             run.rmdir()
