@@ -22,7 +22,7 @@ def training(monkeypatch):
             raise UserError("recipe.yaml: stepz: expected a known setting (did you mean 'steps'?)")
         return path, tuple(overrides)
 
-    recipe = SimpleNamespace(load_recipe=load_recipe)
+    recipe = SimpleNamespace(load_recipe=load_recipe, RECIPE_FILE="recipe.yaml")
     trainer = SimpleNamespace(train=lambda *settings: calls.append(settings[:4]))
     monkeypatch.setitem(sys.modules, "PartialOrganSegLib.training.recipe", recipe)
     monkeypatch.setitem(sys.modules, "PartialOrganSegLib.training.trainer", trainer)

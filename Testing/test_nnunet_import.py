@@ -1,6 +1,7 @@
 """A results folder of nnU-Net v2 becomes a bundle with the same network, and what cannot be followed is refused."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -143,9 +144,10 @@ def test_terms_and_origin_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_one_of_several_folds(tmp_path: Path) -> None:
     write_results(tmp_path / "r", plans_of())
     weights = weights_of(plans_of(), 5, seed=7)
-    checkpoint = torch.load(tmp_path / "r/fold_0/checkpoint_final.pth", weights_only=False)
-    (tmp_path / "r/fold_3").mkdir()
-    torch.save(checkpoint | {"network_weights": weights}, tmp_path / "r/fold_3/checkpoint_best.pth")
+    write_results(tmp_path / "other", plans_of(), fold="3", network_weights=weights)
+    (tmp_path / "other/fold_3").rename(tmp_path / "r/fold_3")
+    (tmp_path / "r/fold_3/checkpoint_final.pth").rename(tmp_path / "r/fold_3/checkpoint_best.pth")
+    shutil.rmtree(tmp_path / "other")
     listener = Listener()
     import_nnunet(tmp_path, reporter=listener, name="first")  # also finds the one model in a folder above
     assert any("fold 0 is taken of 2" in line for line in listener.told)

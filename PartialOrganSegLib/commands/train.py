@@ -27,11 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Trains to the recipe's end. Raises UserError for a wrong recipe before anything is written."""
-    from ..training.recipe import load_recipe
+    from ..training.recipe import RECIPE_FILE, load_recipe
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     run_folder = arguments.output or Path("runs") / arguments.recipe.stem
-    own = run_folder / "recipe.yaml"  # as the run resolved it, without the user's comments
+    own = run_folder / RECIPE_FILE  # as the run resolved it, without the user's comments
     if not arguments.resume and own.exists() and own.samefile(arguments.recipe):
         raise UserError(f"{run_folder}: expected a run folder apart from the recipe, which the run would write over; "
                         "choose another -o")

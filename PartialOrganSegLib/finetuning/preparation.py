@@ -24,7 +24,7 @@ from ..organs import LabelSpace, label_space_of_names
 from ..training.learner import NotFiniteError
 from ..training.memory import is_out_of_memory
 from ..training.preparation import check_patch
-from ..training.recipe import Recipe, load_recipe
+from ..training.recipe import RECIPE_FILE, Recipe, load_recipe
 from ..training.transfer import ClassMap, moved_arguments
 from . import PHANTOMS
 from .budget import Speed, default_minutes, make_budget, measure_speed
@@ -34,7 +34,7 @@ from .doubts import doubts
 from .holdout import NOTHING, hold_out
 from .plan import Plan, write_json, write_plan
 from .replay import Replay, replay_set
-from .run_folder import CASES_FOLDER, LABEL_SPACE_FILE, MANIFEST_FILE, RECIPE_FILE, REPLAY_FOLDER
+from .run_folder import CASES_FOLDER, LABEL_SPACE_FILE, MANIFEST_FILE, REPLAY_FOLDER
 from .start_view import StartView
 from .strokes import draw_rates
 

@@ -16,22 +16,13 @@ from ..models.bundle import Bundle, load_bundle, write_bundle
 from ..models.checksums import MANIFEST, sha256
 from ..models.store import find_model
 from ..resources import resource
-from ..training.recipe import load_recipe
+from ..training.recipe import MODEL_FOLDER, RECIPE_FILE, load_recipe
 from ..training.trainer import train
 from .cases import files_sha256
 from .outcome import TUNED, Outcome, card, judge
 from .plan import PLAN_FILE, Plan, read_plan, write_json
 from .preparation import Wishes, prepare
-from .run_folder import (
-    FULL,
-    LAST,
-    MODEL_FOLDER,
-    RECIPE_FILE,
-    RESULT_FILE,
-    check_new,
-    nothing_half_prepared,
-    working_in,
-)
+from .run_folder import FULL, LAST, RESULT_FILE, check_new, nothing_half_prepared, working_in
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from pathlib import Path
 from ..data.locking import held_alone
 from ..errors import UserError
 from ..models.bundle import Bundle
+from ..training.recipe import MODEL_FOLDER, RECIPE_FILE
 from .plan import PLAN_FILE
 
-MODEL_FOLDER, RESULT_FILE, LAST = "model", "result.json", Path("checkpoints", "last.pt")
-RECIPE_FILE, MANIFEST_FILE, LABEL_SPACE_FILE = "recipe.yaml", "manifest.yaml", "label_space.json"
+RESULT_FILE, LAST = "result.json", Path("checkpoints", "last.pt")
+MANIFEST_FILE, LABEL_SPACE_FILE = "manifest.yaml", "label_space.json"
 CASES_FOLDER, REPLAY_FOLDER = "cases", "replay"
 LOCK_FILE = ".lock"
 RESULTS = (RESULT_FILE, MODEL_FOLDER)

@@ -30,6 +30,7 @@ def _low_high(window: tuple[float, float]) -> tuple[float, float]:
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Voxels = Annotated[int, Field(ge=1)]
+RECIPE_FILE, MODEL_FOLDER = "recipe.yaml", "model"  # in a run's folder
 PATHS = ("manifest", "start_from")
 MERGED = ("optimiser", "schedule", "sampling")  # of these a stage changes single keys; others it replaces whole
 

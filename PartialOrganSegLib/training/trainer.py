@@ -25,12 +25,11 @@ from .logbook import Logbook
 from .memory import fitting_patch, is_out_of_memory
 from .objective import Objective, needs_prior
 from .preparation import build_start, preprocessing_of, read_cases
-from .recipe import Recipe
+from .recipe import MODEL_FOLDER, RECIPE_FILE, Recipe
 from .resuming import check_same, deciding_settings
 from .settings import ValidationSettings
 from .validation import MEAN, Best, Validator
 
-MODEL_FOLDER = "model"  # in a run's folder
 LOG_EVERY = 10
 
 
@@ -111,7 +110,7 @@ class _Run:
             self._begin(0)
         if processes.first:
             folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(folder / "recipe.yaml") as temporary:
+            with whole_file(folder / RECIPE_FILE) as temporary:
                 temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
     def train(self) -> None:
