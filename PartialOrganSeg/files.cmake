@@ -95,50 +95,31 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/batch/sharding.py
   PartialOrganSegLib/batch/work.py
   PartialOrganSegLib/cancelling.py
-  PartialOrganSegLib/cli.py
-  PartialOrganSegLib/commands/__init__.py
-  PartialOrganSegLib/commands/check.py
-  PartialOrganSegLib/commands/dicom_kinds.py
-  PartialOrganSegLib/commands/doctor.py
-  PartialOrganSegLib/commands/evaluate.py
-  PartialOrganSegLib/commands/export.py
-  PartialOrganSegLib/commands/finetune.py
-  PartialOrganSegLib/commands/logfile.py
-  PartialOrganSegLib/commands/models.py
-  PartialOrganSegLib/commands/options.py
-  PartialOrganSegLib/commands/outputs.py
-  PartialOrganSegLib/commands/phantom.py
-  PartialOrganSegLib/commands/scribble.py
-  PartialOrganSegLib/commands/segment.py
-  PartialOrganSegLib/commands/segment_batch.py
-  PartialOrganSegLib/commands/train.py
-  PartialOrganSegLib/data/__init__.py
-  PartialOrganSegLib/data/anatomy.py
-  PartialOrganSegLib/data/augmentation.py
-  PartialOrganSegLib/data/cache.py
-  PartialOrganSegLib/data/canvas.py
-  PartialOrganSegLib/data/case.py
-  PartialOrganSegLib/data/checking.py
-  PartialOrganSegLib/data/dataset_folder.py
-  PartialOrganSegLib/data/harmonise.py
-  PartialOrganSegLib/data/landmarks.py
-  PartialOrganSegLib/data/locking.py
-  PartialOrganSegLib/data/manifest.py
-  PartialOrganSegLib/data/manifest_file.py
-  PartialOrganSegLib/data/organ_texture.py
-  PartialOrganSegLib/data/phantom.py
-  PartialOrganSegLib/data/phantom_shapes.py
-  PartialOrganSegLib/data/points.py
-  PartialOrganSegLib/data/sampling.py
-  PartialOrganSegLib/data/scribble.py
-  PartialOrganSegLib/data/scribble_paths.py
-  PartialOrganSegLib/data/skeleton.py
-  PartialOrganSegLib/data/soft_cache.py
-  PartialOrganSegLib/data/soft_targets.py
-  PartialOrganSegLib/data/structure_names.py
-  PartialOrganSegLib/data/synthesis.py
-  PartialOrganSegLib/data/tissues.py
-  PartialOrganSegLib/data/warping.py
+  PartialOrganSegLib/cli/__init__.py
+  PartialOrganSegLib/cli/check.py
+  PartialOrganSegLib/cli/dicom_kinds.py
+  PartialOrganSegLib/cli/doctor.py
+  PartialOrganSegLib/cli/evaluate.py
+  PartialOrganSegLib/cli/export.py
+  PartialOrganSegLib/cli/finetune.py
+  PartialOrganSegLib/cli/logfile.py
+  PartialOrganSegLib/cli/models.py
+  PartialOrganSegLib/cli/options.py
+  PartialOrganSegLib/cli/outputs.py
+  PartialOrganSegLib/cli/phantom.py
+  PartialOrganSegLib/cli/scribble.py
+  PartialOrganSegLib/cli/segment.py
+  PartialOrganSegLib/cli/segment_batch.py
+  PartialOrganSegLib/cli/train.py
+  PartialOrganSegLib/datasets/__init__.py
+  PartialOrganSegLib/datasets/case.py
+  PartialOrganSegLib/datasets/checking.py
+  PartialOrganSegLib/datasets/dataset_folder.py
+  PartialOrganSegLib/datasets/harmonise.py
+  PartialOrganSegLib/datasets/manifest.py
+  PartialOrganSegLib/datasets/manifest_file.py
+  PartialOrganSegLib/datasets/soft_targets.py
+  PartialOrganSegLib/datasets/structure_names.py
   PartialOrganSegLib/errors.py
   PartialOrganSegLib/evaluation/__init__.py
   PartialOrganSegLib/evaluation/box_plot.py
@@ -152,7 +133,6 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/evaluation/report.py
   PartialOrganSegLib/evaluation/structures.py
   PartialOrganSegLib/evaluation/summary.py
-  PartialOrganSegLib/evaluation/surface.py
   PartialOrganSegLib/evaluation/tables.py
   PartialOrganSegLib/events.py
   PartialOrganSegLib/finetuning/__init__.py
@@ -190,27 +170,20 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/rtstruct.py
   PartialOrganSegLib/formats/strokes.py
   PartialOrganSegLib/formats/writing.py
-  PartialOrganSegLib/geometry.py
+  PartialOrganSegLib/imaging/__init__.py
+  PartialOrganSegLib/imaging/body.py
+  PartialOrganSegLib/imaging/frame.py
+  PartialOrganSegLib/imaging/resampling.py
+  PartialOrganSegLib/imaging/surface.py
+  PartialOrganSegLib/imaging/upsampling.py
+  PartialOrganSegLib/imaging/volume.py
   PartialOrganSegLib/inference/__init__.py
-  PartialOrganSegLib/inference/backend.py
-  PartialOrganSegLib/inference/checks.py
-  PartialOrganSegLib/inference/engine.py
-  PartialOrganSegLib/inference/folding.py
-  PartialOrganSegLib/inference/frame.py
-  PartialOrganSegLib/inference/localise.py
-  PartialOrganSegLib/inference/memory.py
-  PartialOrganSegLib/inference/nnunet.py
-  PartialOrganSegLib/inference/nnunet_normalisation.py
-  PartialOrganSegLib/inference/nnunet_resampling.py
-  PartialOrganSegLib/inference/nnunet_windows.py
-  PartialOrganSegLib/inference/own.py
-  PartialOrganSegLib/inference/postprocess.py
-  PartialOrganSegLib/inference/predictor.py
-  PartialOrganSegLib/inference/resampling.py
-  PartialOrganSegLib/inference/scores.py
-  PartialOrganSegLib/inference/timing.py
-  PartialOrganSegLib/inference/upsampling.py
-  PartialOrganSegLib/inference/windows.py
+  PartialOrganSegLib/loading/__init__.py
+  PartialOrganSegLib/loading/augmentation.py
+  PartialOrganSegLib/loading/cache.py
+  PartialOrganSegLib/loading/locking.py
+  PartialOrganSegLib/loading/sampling.py
+  PartialOrganSegLib/loading/soft_cache.py
   PartialOrganSegLib/losses/__init__.py
   PartialOrganSegLib/losses/crf.py
   PartialOrganSegLib/losses/deep_supervision.py
@@ -250,6 +223,35 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/networks/unet_plus_plus.py
   PartialOrganSegLib/organs.py
   PartialOrganSegLib/resources.py
+  PartialOrganSegLib/segmenting/__init__.py
+  PartialOrganSegLib/segmenting/backend.py
+  PartialOrganSegLib/segmenting/bundle_predictor.py
+  PartialOrganSegLib/segmenting/engine.py
+  PartialOrganSegLib/segmenting/folding.py
+  PartialOrganSegLib/segmenting/memory.py
+  PartialOrganSegLib/segmenting/nnunet/__init__.py
+  PartialOrganSegLib/segmenting/nnunet/normalisation.py
+  PartialOrganSegLib/segmenting/nnunet/predictor.py
+  PartialOrganSegLib/segmenting/nnunet/resampling.py
+  PartialOrganSegLib/segmenting/nnunet/windows.py
+  PartialOrganSegLib/segmenting/organ_checks.py
+  PartialOrganSegLib/segmenting/postprocess.py
+  PartialOrganSegLib/segmenting/predictor.py
+  PartialOrganSegLib/segmenting/scores.py
+  PartialOrganSegLib/segmenting/timing.py
+  PartialOrganSegLib/segmenting/windows.py
+  PartialOrganSegLib/synthesis/__init__.py
+  PartialOrganSegLib/synthesis/anatomy.py
+  PartialOrganSegLib/synthesis/bones.py
+  PartialOrganSegLib/synthesis/canvas.py
+  PartialOrganSegLib/synthesis/landmarks.py
+  PartialOrganSegLib/synthesis/phantom.py
+  PartialOrganSegLib/synthesis/phantom_shapes.py
+  PartialOrganSegLib/synthesis/scribble_paths.py
+  PartialOrganSegLib/synthesis/simulated_scribbles.py
+  PartialOrganSegLib/synthesis/synthetic_ct.py
+  PartialOrganSegLib/synthesis/textures.py
+  PartialOrganSegLib/synthesis/tissues.py
   PartialOrganSegLib/training/__init__.py
   PartialOrganSegLib/training/averaging.py
   PartialOrganSegLib/training/batches.py

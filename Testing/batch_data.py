@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from PartialOrganSegLib.cli import main
-from PartialOrganSegLib.geometry import Volume
+from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.organs import WORD16
 
 UNLUCKY = 13  # slices of a CT that cannot be segmented
@@ -38,7 +38,7 @@ def quick_model(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     (folder / "configs").mkdir(parents=True)
     checksums = folder / "configs" / "checksums.json"
     checksums.write_text("{}")
-    monkeypatch.setattr("PartialOrganSegLib.inference.predictor.Predictor", SoftTissueIsLiver)
+    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.Predictor", SoftTissueIsLiver)
     monkeypatch.setattr("PartialOrganSegLib.models.bundle.load_bundle",
                         lambda name: SimpleNamespace(name=name, label_space=WORD16, folder=folder))
     SoftTissueIsLiver.segmented = 0

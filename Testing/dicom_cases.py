@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from dicom_files import UPRIGHT, write_enhanced, write_slices
 
-from PartialOrganSegLib.data.phantom import make_phantom
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.dicom_source import DicomSource, read_source
 from PartialOrganSegLib.formats.reading import read_ct
-from PartialOrganSegLib.geometry import Volume
+from PartialOrganSegLib.imaging.volume import Volume
+from PartialOrganSegLib.synthesis.phantom import make_phantom
 
 SPACING = (12.0, 5.0, 6.0)  # z, y, x
 

@@ -10,7 +10,7 @@ import torch
 from training_data import SPACING_ZYX, blocks, write_image, write_yaml
 
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import LabelSpace, label_space_of_names

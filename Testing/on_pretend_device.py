@@ -10,7 +10,7 @@ import torch
 from finetune_data import ORGANS, QUICK, ct_of, only, small_phantom, write_cases, write_start
 from pretend_device import NAME, RAN, PretendTensor, register
 
-import PartialOrganSegLib.inference.backend as backend
+import PartialOrganSegLib.segmenting.backend as backend
 
 # `choose_device` knows the devices that users have. Put in its place before others take it from there.
 backend.choose_device = torch.device
@@ -21,7 +21,7 @@ from PartialOrganSegLib.finetuning.preparation import Wishes  # noqa: E402
 from PartialOrganSegLib.finetuning.run import finetune, resume  # noqa: E402
 from PartialOrganSegLib.formats.reading import read_ct  # noqa: E402
 from PartialOrganSegLib.formats.writing import write_labelmap  # noqa: E402
-from PartialOrganSegLib.inference.predictor import Predictor  # noqa: E402
+from PartialOrganSegLib.segmenting.predictor import Predictor  # noqa: E402
 
 
 def on_cpu(value: object) -> object:

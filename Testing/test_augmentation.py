@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from PartialOrganSegLib.data.augmentation import Augmentation
+from PartialOrganSegLib.loading.augmentation import Augmentation
 
 CUT = Augmentation((5, 9, 11), (3.0, 2.0, 2.0), (-300.0, 500.0), 60.0, 150.0, strength=0.0)
 FULL = replace(CUT, patch_zyx=(12, 20, 24), strength=1.0)
@@ -124,7 +124,7 @@ def test_rotation_and_scale_keep_millimetres():
 
 
 def test_hu_change_is_linear_and_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("PartialOrganSegLib.data.augmentation._monai_changes", lambda: _Nothing())
+    monkeypatch.setattr("PartialOrganSegLib.loading.augmentation._monai_changes", lambda: _Nothing())
     image = np.full((40, 60, 60), 100, np.int16)
     codes = np.ones(image.shape, np.uint8)
     still = replace(FULL, patch_zyx=(5, 9, 11), rotation=(0.0, 0.0, 0.0), scale=0.0, deformation=0.0)

@@ -168,7 +168,7 @@ def test_what_concerns_every_case_is_told_once(tmp_path, monkeypatch, capsys):
 
     cases, out = write_cts(tmp_path / "cts"), tmp_path / "out"
     assert segmented(cases, "-o", out, "--shard", "1/3") == 1
-    monkeypatch.setattr("PartialOrganSegLib.inference.predictor.Predictor", absent)
+    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.Predictor", absent)
     assert main(["segment", str(cases), "-o", str(out), "--no-preview"]) == 1
     assert capsys.readouterr().err.splitlines() == ["error: 'cuda' is not among the devices"]
     assert {name: row["state"] for name, row in table(out).items()} == {"a": "done"}

@@ -30,8 +30,8 @@ from pathlib import Path
 from types import SimpleNamespace
 sys.path.insert(0, {testing!r})
 import batch_data as here
-import PartialOrganSegLib.commands.outputs as outputs
-import PartialOrganSegLib.inference.predictor as predictor, PartialOrganSegLib.models.bundle as bundle
+import PartialOrganSegLib.cli.outputs as outputs
+import PartialOrganSegLib.segmenting.predictor as predictor, PartialOrganSegLib.models.bundle as bundle
 from PartialOrganSegLib.cli import main
 
 replace, count = os.replace, 0
@@ -90,8 +90,7 @@ def test_a_case_in_other_hands_comes_last_and_is_then_finished(tmp_path):
             if order == ["b", "c"]:
                 release.set()
 
-    from PartialOrganSegLib.cli import build_parser
-    from PartialOrganSegLib.commands import segment
+    from PartialOrganSegLib.cli import build_parser, segment
 
     try:
         words = ["segment", str(cases), "-o", str(out), "--no-preview"]

@@ -10,13 +10,13 @@ import pytest
 import yaml
 from real_data import real_data_path
 
-from PartialOrganSegLib.data.manifest import check_manifest, load_manifest
+from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts" / "embedded"
 GRID = Grid((60, 50, 20), (1.5, 1.5, 5.0), (40.0, 30.0, 400.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
 LIVER, SPLEEN, COLON, FEMUR = WORD16.indices(["liver", "spleen", "colon", "head_of_left_femur"])
 

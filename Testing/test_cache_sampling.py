@@ -16,14 +16,14 @@ import torch
 from training_data import SPACING_ZYX, blocks, write_case, write_image, write_yaml
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
-from PartialOrganSegLib.data.cache import CachedCase, cache_cases
-from PartialOrganSegLib.data.locking import locked
-from PartialOrganSegLib.data.manifest import Case, load_manifest
-from PartialOrganSegLib.data.sampling import PatchSampler
+from PartialOrganSegLib.datasets.manifest import Case, load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.loading.cache import CachedCase, cache_cases
+from PartialOrganSegLib.loading.locking import locked
+from PartialOrganSegLib.loading.sampling import PatchSampler
 from PartialOrganSegLib.organs import WORD16
 
 
@@ -309,7 +309,7 @@ def test_those_who_fill_one_cache_at_once_do_the_work_once(tmp_path: Path, monke
 _HOLD = """
 import sys, time
 from pathlib import Path
-from PartialOrganSegLib.data.locking import locked
+from PartialOrganSegLib.loading.locking import locked
 
 with locked(Path(sys.argv[1])):
     print("held", flush=True)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from PartialOrganSegLib.geometry import AxisOrder, Grid, Volume
-from PartialOrganSegLib.inference import checks
-from PartialOrganSegLib.inference.checks import check_organs
+from PartialOrganSegLib.imaging.volume import AxisOrder, Grid, Volume
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.segmenting import organ_checks as checks
+from PartialOrganSegLib.segmenting.organ_checks import check_organs
 
 SHIPPED = checks.usual_volumes
 GRID = Grid((100, 80, 60), (2.0, 2.0, 3.0))

@@ -10,8 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from PartialOrganSegLib import __version__
-from PartialOrganSegLib.cli import COMMANDS, main
-from PartialOrganSegLib.commands import logfile
+from PartialOrganSegLib.cli import COMMANDS, logfile, main
 
 
 @pytest.fixture(autouse=True)

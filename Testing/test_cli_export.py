@@ -14,7 +14,7 @@ from pydicom import dcmread
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.formats.writing import write_labelmap
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 
 
@@ -122,7 +122,7 @@ def oracle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     checksums = tmp_path / "model" / "configs" / "checksums.json"
     checksums.parent.mkdir(parents=True)
     checksums.write_text("{}")
-    monkeypatch.setattr("PartialOrganSegLib.inference.predictor.Predictor", Oracle)
+    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.Predictor", Oracle)
     monkeypatch.setattr("PartialOrganSegLib.models.bundle.load_bundle", lambda name: SimpleNamespace(
         name="oracle", label_space=WORD16, metadata=SimpleNamespace(version="2.1"), folder=tmp_path / "model"))
 

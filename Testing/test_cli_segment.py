@@ -18,7 +18,7 @@ import SimpleITK as sitk
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.geometry import Volume
+from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.organs import WORD16
 
 KINDS = (".labels.nii.gz", ".preview.png", ".seg.nrrd", ".volumes.csv")
@@ -53,7 +53,7 @@ def write_model(folder: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def light_predictor(monkeypatch, tmp_path):
-    monkeypatch.setattr("PartialOrganSegLib.inference.predictor.Predictor", SoftTissueIsLiver)
+    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.Predictor", SoftTissueIsLiver)
     monkeypatch.setattr("PartialOrganSegLib.models.bundle.load_bundle",
                         lambda name: SimpleNamespace(name=name, label_space=WORD16, folder=write_model(tmp_path)))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -191,7 +191,7 @@ def test_result_that_a_program_has_open_leaves_the_others_as_they_were(tmp_path,
     before = {path: path.read_bytes() for path in out.iterdir()}
     write_ct(ct, slices=30)
     with monkeypatch.context() as patched:
-        patched.setattr("PartialOrganSegLib.commands.outputs.os.replace", replace_unless_open)
+        patched.setattr("PartialOrganSegLib.cli.outputs.os.replace", replace_unless_open)
         assert main(["segment", str(ct), "-o", str(out), "--overwrite"]) == 1
     assert "in use" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in before} == before
@@ -220,7 +220,7 @@ def test_cancelling_between_the_renames_of_a_case_waits_for_all_of_them(tmp_path
             signal.raise_signal(signal.SIGINT)
 
     paths = [write_ct(tmp_path / f"{name}.nii.gz") for name in "ab"]
-    monkeypatch.setattr("PartialOrganSegLib.commands.outputs.os.replace", replace_and_cancel)
+    monkeypatch.setattr("PartialOrganSegLib.cli.outputs.os.replace", replace_and_cancel)
     assert main(["segment", *map(str, paths), "-o", str(tmp_path / "out")]) == 130
     assert names(tmp_path / "out") == [f"a{kind}" for kind in KINDS]
 
@@ -231,7 +231,7 @@ from pathlib import Path
 from types import SimpleNamespace
 sys.path[:0] = [{testing!r}]
 import test_cli_segment as here
-import PartialOrganSegLib.inference.predictor as predictor, PartialOrganSegLib.models.bundle as bundle
+import PartialOrganSegLib.segmenting.predictor as predictor, PartialOrganSegLib.models.bundle as bundle
 import PartialOrganSegLib.formats.preview as preview
 from PartialOrganSegLib.cli import main
 

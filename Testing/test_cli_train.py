@@ -78,7 +78,7 @@ def test_missing_training_package_is_told(training, monkeypatch, capsys):
 def test_check_prints_each_problem(problems, code, said, monkeypatch, capsys):
     manifest = SimpleNamespace(load_manifest=lambda path, reporter: SimpleNamespace(cases=[]),
                                check_manifest=lambda manifest, reporter: problems)
-    monkeypatch.setitem(sys.modules, "PartialOrganSegLib.data.manifest", manifest)
+    monkeypatch.setitem(sys.modules, "PartialOrganSegLib.datasets.manifest", manifest)
     assert main(["check", "m.yaml"]) == code
     captured = capsys.readouterr()
     assert said in captured.out

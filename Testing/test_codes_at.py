@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from training_data import write_yaml
 
 from PartialOrganSegLib.annotation import UNKNOWN, CandidateTable
-from PartialOrganSegLib.data.cache import cache_cases, codes_at
-from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.loading.cache import cache_cases, codes_at
 
 SHAPES = st.tuples(*[st.integers(1, 9)] * 3)
 

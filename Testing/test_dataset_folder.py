@@ -11,8 +11,8 @@ from training_data import write_image, write_yaml
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.cli import main
-from PartialOrganSegLib.data.manifest import check_manifest, load_manifest
-from PartialOrganSegLib.data.structure_names import Structure, meanings, parse_structure
+from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
+from PartialOrganSegLib.datasets.structure_names import Structure, meanings, parse_structure
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.organs import BTCV13, SHI5, WORD16, label_space_of_names

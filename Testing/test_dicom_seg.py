@@ -20,7 +20,7 @@ from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.dicom_seg import write_dicom_seg
 from PartialOrganSegLib.formats.dicom_source import DicomSource, Maker, read_source
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 
 MAKER = Maker("embedded", "1.0")

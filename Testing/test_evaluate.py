@@ -20,7 +20,7 @@ from PartialOrganSegLib.evaluation.evaluation import resample_labels
 from PartialOrganSegLib.evaluation.overlay import PREDICTION, REFERENCE, overlay_png
 from PartialOrganSegLib.evaluation.pairing import case_name
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 
 GRID = Grid((12, 10, 8), (1.5, 1.5, 4.0), (-5.0, 7.0, -30.0))
 

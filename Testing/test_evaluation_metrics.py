@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind, encode_labels, label_candidates
-from PartialOrganSegLib.data.case import Case
+from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.evaluation.judging import (
     BOTH,
     DECIDED,
@@ -26,7 +26,7 @@ from PartialOrganSegLib.evaluation.judging import (
 )
 from PartialOrganSegLib.evaluation.structures import judged_structures
 from PartialOrganSegLib.evaluation.summary import ALL_CASES, compare, summarise
-from PartialOrganSegLib.evaluation.surface import surface_distances
+from PartialOrganSegLib.imaging.surface import surface_distances
 from PartialOrganSegLib.organs import WORD16
 
 SPACING = (3.0, 0.7, 1.3)

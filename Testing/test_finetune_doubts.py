@@ -11,7 +11,7 @@ import yaml
 from finetune_data import QUICK, Listener, ct_of, only, write_cases, write_start
 from training_data import write_image, write_yaml
 
-from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.plan import Plan

@@ -14,17 +14,17 @@ import pytest
 from finetune_data import QUICK, Listener, ct_of, only, write_cases, write_start
 from training_data import write_image
 
-from PartialOrganSegLib.data.locking import held_alone
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.finetuning.preparation import Wishes
 from PartialOrganSegLib.finetuning.run import finetune, resume
+from PartialOrganSegLib.loading.locking import held_alone
 from PartialOrganSegLib.models.bundle import Bundle
 from PartialOrganSegLib.models.checksums import verify_bundle
 
 HOLDER = """
 import sys
 from pathlib import Path
-from PartialOrganSegLib.data.locking import held_alone
+from PartialOrganSegLib.loading.locking import held_alone
 with held_alone(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -175,9 +175,9 @@ def test_on_windows_a_lock_that_is_freed_late_is_waited_for(tmp_path, monkeypatc
             raise PermissionError(13, "Permission denied")
 
     monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(LK_NBLCK=2, locking=locking))
-    monkeypatch.setattr("PartialOrganSegLib.data.locking.sys", SimpleNamespace(platform="win32"))
-    monkeypatch.setattr("PartialOrganSegLib.data.locking.TRIES", 10)
-    monkeypatch.setattr("PartialOrganSegLib.data.locking.time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr("PartialOrganSegLib.loading.locking.sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr("PartialOrganSegLib.loading.locking.TRIES", 10)
+    monkeypatch.setattr("PartialOrganSegLib.loading.locking.time", SimpleNamespace(sleep=lambda seconds: None))
     with contextlib.ExitStack() as stack:
         if refusals == 10:
             stack.enter_context(pytest.raises(BlockingIOError, match="is locked"))

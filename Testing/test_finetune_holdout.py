@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
-from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.cases import TakenCase, take_cases

@@ -17,8 +17,7 @@ from training_data import write_yaml
 
 from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.cli import main
-from PartialOrganSegLib.data.cache import cache_cases
-from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.budget import BESIDE, LEAST_STEPS, MOST_STEPS, Speed, make_budget
 from PartialOrganSegLib.finetuning.cases import (
@@ -33,6 +32,7 @@ from PartialOrganSegLib.finetuning.plan import Plan
 from PartialOrganSegLib.finetuning.replay import replay_set
 from PartialOrganSegLib.finetuning.slabs import Slab, split_by_slabs
 from PartialOrganSegLib.formats.reading import read_labelmap
+from PartialOrganSegLib.loading.cache import cache_cases
 from PartialOrganSegLib.models.metadata import Lineage, ParentEntry
 from PartialOrganSegLib.organs import WORD16, label_space_of_names
 from PartialOrganSegLib.training.recipe import Recipe

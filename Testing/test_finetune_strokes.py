@@ -12,15 +12,15 @@ from finetune_data import ORGANS, QUICK, ct_of, write_cases, write_start
 from hypothesis import given
 from hypothesis import strategies as st
 
-from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.cases import take_cases
 from PartialOrganSegLib.finetuning.preparation import Wishes, prepare
 from PartialOrganSegLib.finetuning.start_view import StartView
 from PartialOrganSegLib.finetuning.strokes import LEAST_OF_BACKGROUND, TEMPER, USUAL_RATE, draw_rates, tempered
-from PartialOrganSegLib.inference.predictor import Predictor
 from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.resources import resource
+from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.training.recipe import load_recipe
 
 CPU = torch.device("cpu")

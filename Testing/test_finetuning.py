@@ -14,7 +14,7 @@ import yaml
 from finetune_data import ORGANS, QUICK, Listener, ct_of, only, small_phantom, write_cases, write_start
 
 from PartialOrganSegLib.annotation import Kind
-from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.outcome import LOSS_TOLERATED

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from training_data import write_image
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
-from PartialOrganSegLib.data.case import Case
-from PartialOrganSegLib.data.harmonise import EITHER, LEFT, RIGHT, patient_midline, split_left_right
-from PartialOrganSegLib.data.phantom import make_phantom
+from PartialOrganSegLib.datasets.case import Case
+from PartialOrganSegLib.datasets.harmonise import EITHER, LEFT, RIGHT, patient_midline, split_left_right
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.synthesis.phantom import make_phantom
 
 SHAPE, MM = (30, 40, 80), 4.0
 BODY_CENTRE = 39.5 * MM  # LPS x of the middle of the box body below

@@ -15,7 +15,7 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.formats import itk_names
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap, write_segmentation
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 
 GRID = Grid((12, 10, 8), (2.0, 2.0, 3.0), (-5.0, 4.0, 100.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from training_data import write_yaml
 
-from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.models.metadata import LabelSpaceEntry
 from PartialOrganSegLib.organs import LABEL_SPACES, WORD16, LabelSpace

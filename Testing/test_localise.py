@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from PartialOrganSegLib.inference.localise import find_body
+from PartialOrganSegLib.imaging.body import find_body
 
 
 def body_in_air() -> np.ndarray:

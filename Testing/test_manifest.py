@@ -9,11 +9,11 @@ import pytest
 from training_data import blocks, write_case, write_image, write_yaml
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
-from PartialOrganSegLib.data.manifest import check_manifest, load_manifest
+from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
-from PartialOrganSegLib.geometry import Grid
+from PartialOrganSegLib.imaging.volume import Grid
 from PartialOrganSegLib.organs import WORD16
 
 EVERYTHING = set(range(17))

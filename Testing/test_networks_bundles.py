@@ -10,16 +10,16 @@ import SimpleITK as sitk
 import torch
 from torch import nn
 
-from PartialOrganSegLib.data.phantom import make_phantom
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.writing import write_labelmap
-from PartialOrganSegLib.geometry import Volume
-from PartialOrganSegLib.inference import windows
-from PartialOrganSegLib.inference.folding import fold_batch_norm
-from PartialOrganSegLib.inference.predictor import Predictor
+from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, load_bundle, write_bundle
 from PartialOrganSegLib.networks import SliceWise, build_network
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.segmenting import windows
+from PartialOrganSegLib.segmenting.folding import fold_batch_norm
+from PartialOrganSegLib.segmenting.predictor import Predictor
+from PartialOrganSegLib.synthesis.phantom import make_phantom
 
 PREPROCESSING = Preprocessing((12.0, 9.0, 9.0), (-200.0, 300.0), 50.0, 100.0, (8, 32, 32))
 LICENCES = {"code": "Apache-2.0", "weights": "none, random", "data": "none"}

@@ -17,8 +17,8 @@ sys.path.insert(0, str(PEERS))
 from nnunet_data import LABELS, phantom, turned, write_dataset  # noqa: E402
 
 from PartialOrganSegLib.formats.reading import read_ct  # noqa: E402
-from PartialOrganSegLib.inference.predictor import Predictor  # noqa: E402
 from PartialOrganSegLib.models.nnunet_import import import_nnunet  # noqa: E402
+from PartialOrganSegLib.segmenting.predictor import Predictor  # noqa: E402
 
 PYTHON = os.environ.get("NNUNET_PYTHON")
 pytestmark = [

@@ -17,16 +17,16 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.preparation import Wishes
 from PartialOrganSegLib.finetuning.run import finetune
-from PartialOrganSegLib.geometry import Grid, Volume
-from PartialOrganSegLib.inference.memory import NNUNET_CHANNEL_BYTES, NNUNET_CLASS_BYTES, estimate_memory
-from PartialOrganSegLib.inference.nnunet_normalisation import Normalised
-from PartialOrganSegLib.inference.nnunet_resampling import resample, target_shape, thick_axis
-from PartialOrganSegLib.inference.nnunet_windows import SLICES, axis_starts, importance, window_scores
-from PartialOrganSegLib.inference.predictor import Predictor
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.models.bundle import Preprocessing, load_bundle
 from PartialOrganSegLib.models.metadata import NNUNetEntry
 from PartialOrganSegLib.models.nnunet_import import import_nnunet
 from PartialOrganSegLib.organs import label_space_of_names
+from PartialOrganSegLib.segmenting.memory import NNUNET_CHANNEL_BYTES, NNUNET_CLASS_BYTES, estimate_memory
+from PartialOrganSegLib.segmenting.nnunet.normalisation import Normalised
+from PartialOrganSegLib.segmenting.nnunet.resampling import resample, target_shape, thick_axis
+from PartialOrganSegLib.segmenting.nnunet.windows import SLICES, axis_starts, importance, window_scores
+from PartialOrganSegLib.segmenting.predictor import Predictor
 
 LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 # Voxels listed along the patient's z, -x, -y: neither patient axes nor RAS.

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from PartialOrganSegLib.data.landmarks import organ_statistics
-from PartialOrganSegLib.data.phantom import make_phantom
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.synthesis.landmarks import organ_statistics
+from PartialOrganSegLib.synthesis.phantom import make_phantom
 
 
 @pytest.mark.parametrize("seed", range(4))

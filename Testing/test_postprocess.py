@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from PartialOrganSegLib.inference.localise import find_body
-from PartialOrganSegLib.inference.postprocess import RULES, clean, components
+from PartialOrganSegLib.imaging.body import find_body
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.segmenting.postprocess import RULES, clean, components
 
 SPACING = (3.0, 2.0, 2.0)
 

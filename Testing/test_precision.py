@@ -7,7 +7,7 @@ import torch
 from training_data import write_manifest, write_recipe
 
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.inference import backend
+from PartialOrganSegLib.segmenting import backend
 from PartialOrganSegLib.training import trainer
 from PartialOrganSegLib.training.recipe import load_recipe
 

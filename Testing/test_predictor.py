@@ -12,13 +12,14 @@ import torch
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.geometry import AxisOrder, Grid, Volume
-from PartialOrganSegLib.inference import memory, predictor, upsampling, windows
-from PartialOrganSegLib.inference.folding import fold_batch_norm
-from PartialOrganSegLib.inference.predictor import Predictor
-from PartialOrganSegLib.inference.resampling import axis_weights, resample_box
+from PartialOrganSegLib.imaging import upsampling
+from PartialOrganSegLib.imaging.resampling import axis_weights, resample_box
+from PartialOrganSegLib.imaging.volume import AxisOrder, Grid, Volume
 from PartialOrganSegLib.models.bundle import Bundle, Preprocessing
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.segmenting import memory, predictor, windows
+from PartialOrganSegLib.segmenting.folding import fold_batch_norm
+from PartialOrganSegLib.segmenting.predictor import Predictor
 
 LEVELS = {"liver": 200.0, "spleen": 400.0, "left_kidney": 700.0, "right_kidney": 700.0}
 ALL_ORDERS = [AxisOrder(p, f) for p in itertools.permutations((0, 1, 2)) for f in itertools.product((False, True),

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from PartialOrganSegLib.formats.preview import write_preview
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 
 LIVER, SPLEEN, BLADDER = (np.array(WORD16.organ(name).colour) for name in ("liver", "spleen", "bladder"))

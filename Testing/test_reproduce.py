@@ -15,7 +15,7 @@ from training_data import write_manifest as write_blocks
 from training_data import write_yaml
 
 from PartialOrganSegLib.annotation import Kind
-from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.events import Reporter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))

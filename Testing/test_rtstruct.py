@@ -18,7 +18,7 @@ from PartialOrganSegLib.formats.dicom_source import DicomSource, Maker
 from PartialOrganSegLib.formats.itk import image_of
 from PartialOrganSegLib.formats.roi_names import rtog_name, tg263_name
 from PartialOrganSegLib.formats.rtstruct import write_rtstruct
-from PartialOrganSegLib.geometry import Volume
+from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.organs import BTCV13, WORD16
 
 MAKER = Maker("embedded", "1.0")

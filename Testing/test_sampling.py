@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from PartialOrganSegLib.annotation import Kind
-from PartialOrganSegLib.data.cache import CachedCase
-from PartialOrganSegLib.data.manifest import Case
-from PartialOrganSegLib.data.sampling import PatchSampler, as_unlabelled
+from PartialOrganSegLib.datasets.manifest import Case
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.loading.cache import CachedCase
+from PartialOrganSegLib.loading.sampling import PatchSampler, as_unlabelled
 
 
 def made_up(folder: Path, name: str, dataset: str, kind: Kind, weight: float = 1.0) -> CachedCase:

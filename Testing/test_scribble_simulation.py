@@ -15,13 +15,13 @@ from training_data import write_image
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.cli import main
-from PartialOrganSegLib.data.case import Case
-from PartialOrganSegLib.data.phantom import make_phantom
-from PartialOrganSegLib.data.scribble import MAXIMUM_SHARE, simulate_scribble
-from PartialOrganSegLib.data.scribble_paths import border_path, depth_of, medial_path, painted
+from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import SHI5, WORD16
+from PartialOrganSegLib.synthesis.phantom import make_phantom
+from PartialOrganSegLib.synthesis.scribble_paths import border_path, depth_of, medial_path, painted
+from PartialOrganSegLib.synthesis.simulated_scribbles import MAXIMUM_SHARE, simulate_scribble
 
 NOT_DRAWN = 255
 

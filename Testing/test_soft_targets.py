@@ -13,14 +13,14 @@ import torch
 from training_data import SPACING_ZYX, blocks, write_case, write_image, write_recipe, write_yaml
 
 from PartialOrganSegLib.annotation import CandidateTable
-from PartialOrganSegLib.data.augmentation import SOFT_STRIDE, Augmentation
-from PartialOrganSegLib.data.cache import CachedCase, cache_cases
-from PartialOrganSegLib.data.manifest import check_manifest, load_manifest
-from PartialOrganSegLib.data.soft_cache import with_soft_targets
-from PartialOrganSegLib.data.soft_targets import SoftTargets, quantised, read_soft_targets, write_soft_targets
+from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
+from PartialOrganSegLib.datasets.soft_targets import SoftTargets, quantised, read_soft_targets, write_soft_targets
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.geometry import Grid
+from PartialOrganSegLib.imaging.volume import Grid
+from PartialOrganSegLib.loading.augmentation import SOFT_STRIDE, Augmentation
+from PartialOrganSegLib.loading.cache import CachedCase, cache_cases
+from PartialOrganSegLib.loading.soft_cache import with_soft_targets
 from PartialOrganSegLib.networks.light_unet import LightUNet
 from PartialOrganSegLib.organs import BTCV13, WORD16, label_space_of_names
 from PartialOrganSegLib.training.distributed import Processes

@@ -11,15 +11,15 @@ from finetune_data import ORGANS, Listener, ct_of, only, write_cases, write_star
 from hypothesis import given
 from hypothesis import strategies as st
 
-from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning import start_view
 from PartialOrganSegLib.finetuning.cases import TakenCase, take_cases
 from PartialOrganSegLib.finetuning.decisions import USUAL_SHARE, share_for
 from PartialOrganSegLib.finetuning.start_view import ENOUGH_CASES, StartView
-from PartialOrganSegLib.inference.predictor import Predictor
 from PartialOrganSegLib.organs import label_space_of_names
+from PartialOrganSegLib.segmenting.predictor import Predictor
 
 SPACE = label_space_of_names("run", ["stomach", "spleen", "left_kidney"])  # the start model's: liver, spleen, kidney
 

@@ -11,7 +11,7 @@ import pytest
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.formats.strokes import NOT_DRAWN, Stroke, Strokes, paint_strokes, read_strokes, write_strokes
-from PartialOrganSegLib.geometry import Grid
+from PartialOrganSegLib.imaging.volume import Grid
 from PartialOrganSegLib.organs import WORD16
 
 STRAIGHT = Grid((24, 20, 5), (1.5, 2.0, 4.0), (-10.0, 5.0, 100.0))

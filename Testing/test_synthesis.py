@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from real_data import real_data_path
 
-from PartialOrganSegLib.data.phantom import make_phantom
-from PartialOrganSegLib.data.synthesis import synthesise_ct
-from PartialOrganSegLib.data.tissues import PHASES, draw_palette
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16, LabelSpace
+from PartialOrganSegLib.synthesis.phantom import make_phantom
+from PartialOrganSegLib.synthesis.synthetic_ct import synthesise_ct
+from PartialOrganSegLib.synthesis.tissues import PHASES, draw_palette
 
 
 @pytest.fixture(scope="module")

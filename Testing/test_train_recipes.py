@@ -12,12 +12,12 @@ import torch
 from training_data import write_yaml
 
 from PartialOrganSegLib.cli import main
-from PartialOrganSegLib.data.phantom import make_phantom
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
-from PartialOrganSegLib.geometry import Volume
+from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import load_bundle
+from PartialOrganSegLib.synthesis.phantom import make_phantom
 from PartialOrganSegLib.training import batches
 from PartialOrganSegLib.training.recipe import Recipe, load_recipe
 from PartialOrganSegLib.training.trainer import train

@@ -12,10 +12,10 @@ from torch import nn
 from training_data import HU, SPACING_ZYX, blocks, write_image
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
-from PartialOrganSegLib.data.cache import cache_cases
-from PartialOrganSegLib.data.manifest import Case, Manifest
+from PartialOrganSegLib.datasets.manifest import Case, Manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.loading.cache import cache_cases
 from PartialOrganSegLib.models.bundle import Preprocessing
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.training.distributed import Processes

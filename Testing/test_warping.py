@@ -1,12 +1,17 @@
 """Warping onto another anatomy: ellipsoids whose true shapes are known."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from PartialOrganSegLib.data.points import resample_labels
-from PartialOrganSegLib.data.warping import register
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "embedded"))
+from points import resample_labels
+from warping import register
 
 ORGANS = (1, 2, 3)
 LEVELS = ((8.0, 40),)

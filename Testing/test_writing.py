@@ -14,7 +14,7 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.formats.preview import write_preview
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.formats.writing import format_table, write_ct, write_labelmap, write_segmentation, write_table
-from PartialOrganSegLib.geometry import Grid, Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16, LabelSpace
 
 OBLIQUE = (0.96, -0.224, 0.168, 0.28, 0.768, -0.576, 0.0, 0.6, 0.8)

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 import yaml
 
-from PartialOrganSegLib.geometry import Grid
+from PartialOrganSegLib.imaging.volume import Grid
 
 SPACING_ZYX = (3.0, 2.0, 2.0)
 HU = {0: -100.0, 1: 120.0, 2: 300.0, 3: 450.0}  # background, liver, spleen, left kidney

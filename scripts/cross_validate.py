@@ -20,11 +20,11 @@ import yaml
 
 from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.atomic import whole_file
-from PartialOrganSegLib.data.manifest import Case, load_manifest
+from PartialOrganSegLib.datasets.manifest import Case, load_manifest
 from PartialOrganSegLib.evaluation.metrics import candidate_dice
-from PartialOrganSegLib.inference.predictor import Predictor
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.organs import LabelSpace
+from PartialOrganSegLib.segmenting.predictor import Predictor
 
 COLON, RECTUM = "colon", "rectum"
 

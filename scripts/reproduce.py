@@ -31,7 +31,7 @@ from reproduction.tables import TABLES, Row, Table
 
 from PartialOrganSegLib.errors import UserError, nearest
 from PartialOrganSegLib.events import ConsoleReporter, Reporter
-from PartialOrganSegLib.inference.backend import choose_device
+from PartialOrganSegLib.segmenting.backend import choose_device
 from PartialOrganSegLib.training.recipe import Recipe
 
 WORK = Path(__file__).resolve().parent.parent / "work" / "reproduction"

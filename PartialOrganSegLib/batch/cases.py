@@ -103,7 +103,7 @@ def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[li
 def read_list(path: Path, reporter: Reporter) -> list[Entry]:
     """The rows of a CSV (columns image, output, series; relative to its folder) or the images of a manifest's cases."""
     if path.suffix.lower() in MANIFEST_SUFFIXES:
-        from ..data.manifest import load_manifest
+        from ..datasets.manifest import load_manifest
 
         return [Entry(case.image, case.name) for case in load_manifest(path, reporter).cases]
     try:

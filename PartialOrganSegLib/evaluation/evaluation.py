@@ -11,12 +11,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..annotation import CandidateTable, Kind
-from ..data.case import Case
+from ..datasets.case import Case
 from ..errors import UserError
 from ..events import Reporter
 from ..formats.itk import grid_of, image_of
 from ..formats.reading import read_labelmap
-from ..geometry import Grid, Volume
+from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
 from .judging import Score, judge
 from .overlay import overlay_png

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..imaging.surface import surface_distances
 from .metrics import candidate_dice, joint_counts
 from .structures import Structure
-from .surface import surface_distances
 
 BOTH, NO_REFERENCE, NO_PREDICTION, NEITHER = "both", "not in reference", "not predicted", "in neither"
 MASK, STROKES, DECIDED = "mask", "strokes", "decided voxels"

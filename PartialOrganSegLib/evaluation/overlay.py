@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from ..geometry import Grid, Volume
+from ..imaging.volume import Grid, Volume
 
 PREDICTION, REFERENCE = (255, 140, 0), (0, 200, 255)
 _WINDOW_HU = (-160.0, 240.0)  # soft tissue

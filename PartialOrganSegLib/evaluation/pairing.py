@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..annotation import Kind
-from ..data.case import Case
-from ..data.dataset_folder import is_dataset_folder
-from ..data.manifest import load_manifest
+from ..datasets.case import Case
+from ..datasets.dataset_folder import is_dataset_folder
+from ..datasets.manifest import load_manifest
 from ..errors import UserError, nearest
 from ..events import Reporter
 from ..formats.reading import VOLUME_SUFFIXES

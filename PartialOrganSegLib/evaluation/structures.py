@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..annotation import Kind
-from ..data.case import Case
+from ..datasets.case import Case
 from ..organs import LabelSpace
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from ..annotation import CandidateTable
-from ..data.augmentation import Augmentation
 from ..evaluation.metrics import joint_counts
-from ..inference.windows import plan
+from ..loading.augmentation import Augmentation
 from ..models.bundle import Bundle
 from ..networks import channels_last
 from ..organs import LabelSpace
+from ..segmenting.windows import plan
 from ..training.distributed import Processes
 from ..training.learner import Learner
 from ..training.objective import Objective

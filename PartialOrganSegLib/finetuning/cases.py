@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 
 from ..annotation import UNKNOWN, CandidateTable, Kind
-from ..data.cache import codes_at
-from ..data.case import Case
-from ..data.scribble import voxel_counts
+from ..datasets.case import Case
 from ..errors import UserError
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
 from ..formats.writing import write_labelmap
-from ..geometry import Volume
-from ..inference.resampling import working_shape
+from ..imaging.resampling import working_shape
+from ..imaging.volume import Volume
+from ..loading.cache import codes_at
 from ..models.checksums import sha256
 from ..organs import BACKGROUND, LabelSpace
+from ..synthesis.simulated_scribbles import voxel_counts
 
 LONGEST_IN_FILE = 60  # letters of a case's name
 TRAINED, MEASURED = "trained", "measured"  # the groups of a run's own manifest

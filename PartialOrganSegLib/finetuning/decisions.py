@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from ..errors import UserError
-from ..inference.backend import fast_dtype
 from ..models.bundle import Bundle
 from ..models.metadata import LONGEST_NAME
+from ..segmenting.backend import fast_dtype
 from ..training.recipe import Recipe, load_recipe
 from ..training.transfer import ClassMap
 from .budget import Budget

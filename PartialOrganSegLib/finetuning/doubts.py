@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from ..annotation import UNKNOWN, Kind
-from ..data.case import NOT_DRAWN
+from ..datasets.case import NOT_DRAWN
 from ..errors import UserError
 from ..evaluation.metrics import joint_counts
 from ..formats.reading import read_labelmap

@@ -13,7 +13,7 @@ import yaml
 
 from ..annotation import Kind
 from ..atomic import whole_file
-from ..data.manifest import LONGEST_NAME, load_manifest
+from ..datasets.manifest import LONGEST_NAME, load_manifest
 from ..errors import UserError
 from ..events import Reporter
 from ..models.bundle import Bundle

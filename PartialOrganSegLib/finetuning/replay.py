@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from ..annotation import Kind
-from ..data.case import Case
-from ..data.manifest import load_manifest
-from ..data.phantom import make_phantom
+from ..datasets.case import Case
+from ..datasets.manifest import load_manifest
 from ..errors import UserError
 from ..events import Reporter
 from ..formats.writing import write_ct, write_labelmap
 from ..organs import WORD16, LabelSpace
+from ..synthesis.phantom import make_phantom
 from . import NONE, PHANTOMS
 from .cases import TakenCase, take_cases
 from .holdout import NOTHING, hold_out

@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 
 from ..errors import UserError
 from ..events import Reporter
-from ..inference.backend import choose_device
 from ..models.bundle import Bundle, load_bundle, write_bundle
 from ..models.checksums import MANIFEST, sha256
 from ..models.store import find_model
 from ..resources import resource
+from ..segmenting.backend import choose_device
 from ..training.recipe import MODEL_FOLDER, RECIPE_FILE, load_recipe
 from ..training.trainer import train
 from .cases import files_sha256

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..data.locking import held_alone
 from ..errors import UserError
+from ..loading.locking import held_alone
 from ..models.bundle import Bundle
 from ..training.recipe import MODEL_FOLDER, RECIPE_FILE
 from .plan import PLAN_FILE

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ..annotation import CandidateTable
-from ..data.scribble import voxel_counts
 from ..formats.reading import read_labelmap
 from ..formats.writing import write_labelmap
-from ..geometry import Grid, Volume
+from ..imaging.volume import Grid, Volume
+from ..synthesis.simulated_scribbles import voxel_counts
 from ..training.validation import CONTEXT_SLICES
 from .cases import TakenCase
 

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from ..annotation import Kind
-from ..data.scribble import voxel_counts
 from ..errors import UserError
 from ..evaluation.metrics import candidate_dice, joint_counts
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
-from ..geometry import Volume
-from ..inference.predictor import Predictor
+from ..imaging.volume import Volume
 from ..models.bundle import Bundle
 from ..organs import LabelSpace
+from ..segmenting.predictor import Predictor
+from ..synthesis.simulated_scribbles import voxel_counts
 from ..training.memory import is_out_of_memory
 from .cases import TakenCase
 

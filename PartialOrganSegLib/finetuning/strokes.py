@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..annotation import Kind
-from ..data.cache import TISSUE_HU
-from ..data.scribble import voxel_counts
 from ..events import Reporter
 from ..formats.reading import read_ct
+from ..loading.cache import TISSUE_HU
+from ..synthesis.simulated_scribbles import voxel_counts
 from .cases import TakenCase
 from .start_view import StartView
 

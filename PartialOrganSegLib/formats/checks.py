@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..events import Reporter
-from ..geometry import Grid
+from ..imaging.volume import Grid
 
 AIR_HU = -1024
 _THICK_MM = 20.0

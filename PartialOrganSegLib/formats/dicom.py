@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from ..errors import UserError
 from ..events import Reporter
-from ..geometry import Grid, Volume
+from ..imaging.volume import Grid, Volume
 from .checks import check_grid
 from .dicom_grid import place_slices
 from .dicom_series import Series, Slice, choose_series

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..geometry import Volume
+    from ..imaging.volume import Volume
     from ..organs import Organ
     from .dicom_source import DicomSource, Maker
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from ..errors import UserError
 from ..events import Reporter
-from ..geometry import Grid, Volume
+from ..imaging.volume import Grid, Volume
 from .checks import AIR_HU, padding_to_air
 
 _UNEVEN, _UNEVEN_MM = 0.05, 0.1  # of the slice distance, or mm: less is the rounding of positions in headers

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..events import Reporter
-from ..geometry import Grid, Volume
+from ..imaging.volume import Grid, Volume
 from .dicom import distinct_slices, frame_of_slices
 from .dicom_grid import place_slices
 from .dicom_series import Slice, choose_series, holds_dicom, looks_like_dicom

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import SimpleITK as sitk
 
-from ..geometry import Grid, Volume
+from ..imaging.volume import Grid, Volume
 
 _STALE = "Reason: No such file or directory"  # the system's error of an earlier call, which MetaImage's reader repeats
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from ..geometry import Volume
+from ..imaging.volume import Volume
 from ..organs import LabelSpace, Organ
 from .writing import output_file
 

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from ..errors import UserError
 from ..events import Reporter
-from ..geometry import Grid, Volume
+from ..imaging.volume import Grid, Volume
 from . import dicom, dicom_series
 from .checks import check_grid, doubtful_ct, to_hu
 from .itk import grid_of, itk_reason, quiet_itk

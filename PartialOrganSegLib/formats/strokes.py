@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..atomic import whole_file
 from ..errors import UserError
-from ..geometry import Grid, Volume
+from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
 
 NOT_DRAWN = 255

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from ..atomic import whole_file
 from ..errors import UserError
-from ..geometry import Volume
+from ..imaging.volume import Volume
 from ..organs import CATEGORY, LabelSpace, Organ
 from .itk import image_of, itk_reason, quiet_itk
 from .itk_names import itk_input, itk_output

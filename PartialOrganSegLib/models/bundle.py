@@ -49,8 +49,8 @@ FIXED_NORMALISATION = ("CTNormalization", "NoNormalization")
 INFERENCE_CONFIG: dict[str, Any] = {
     "imports": [
         "$from pathlib import Path",
-        "$from PartialOrganSegLib.inference.engine import Engine",
-        "$from PartialOrganSegLib.inference.predictor import Predictor",
+        "$from PartialOrganSegLib.segmenting.engine import Engine",
+        "$from PartialOrganSegLib.segmenting.predictor import Predictor",
         "$from PartialOrganSegLib.models.bundle import load_bundle",
     ],
     "bundle_root": ".",

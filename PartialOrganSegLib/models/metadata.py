@@ -88,7 +88,7 @@ class PreprocessingEntry(_Strict):
 
 
 class NNUNetEntry(_Strict):
-    """How nnU-Net v2 reads a CT and writes labels where that differs from our way; see `inference.nnunet`.
+    """How nnU-Net v2 reads a CT and writes labels where that differs from our way; see `segmenting.nnunet`.
 
     `orientation` says how the file's voxels are listed before `transpose` orders the axes; everything that follows is
     on the axes that result. `spacing` (mm) and `patch` (voxels) have two numbers for a network of slices, which lie

@@ -9,10 +9,10 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from ..annotation import Kind
-from ..data.augmentation import Augmentation
-from ..data.cache import CachedCase
-from ..data.sampling import PatchSampler, as_unlabelled
 from ..errors import UserError
+from ..loading.augmentation import Augmentation
+from ..loading.cache import CachedCase
+from ..loading.sampling import PatchSampler, as_unlabelled
 from ..losses import prior_distribution
 from .distributed import Processes
 from .interrupts import ignore_in_worker

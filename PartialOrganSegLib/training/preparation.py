@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from ..annotation import CandidateTable
-from ..data.cache import CachedCase, cache_cases
-from ..data.manifest import Manifest
-from ..data.soft_cache import ClassSets, with_soft_targets
+from ..datasets.manifest import Manifest
 from ..errors import UserError, nearest
 from ..events import Reporter
+from ..loading.cache import CachedCase, cache_cases
+from ..loading.soft_cache import ClassSets, with_soft_targets
 from ..models.bundle import Bundle, Preprocessing, load_bundle
 from ..networks import build_network, channels_last
 from ..organs import LabelSpace

@@ -77,7 +77,7 @@ class ScheduleSettings(Settings):
 
 
 class SamplingSettings(Settings):
-    """How patches are drawn; see `data.sampling.PatchSampler`."""
+    """How patches are drawn; see `loading.sampling.PatchSampler`."""
 
     datasets: Literal["weight", "equal", "alternate"] = "weight"
     full_share: float | None = Field(default=None, gt=0, lt=1)
@@ -128,7 +128,7 @@ class ValidationSettings(Settings):
 
 
 class AugmentationSettings(Settings):
-    """See `data.augmentation.Augmentation`. `strength` 0 switches all of it off."""
+    """See `loading.augmentation.Augmentation`. `strength` 0 switches all of it off."""
 
     strength: float = Field(default=1.0, ge=0, le=1.5)
     rotation: tuple[float, float, float] = (12.0, 8.0, 8.0)

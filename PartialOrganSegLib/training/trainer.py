@@ -11,11 +11,11 @@ import torch
 import yaml
 
 from ..atomic import whole_file
-from ..data.manifest import load_manifest
+from ..datasets.manifest import load_manifest
 from ..errors import UserError
 from ..events import Reporter
-from ..inference.backend import choose_device, fast_dtype
 from ..models.bundle import write_bundle
+from ..segmenting.backend import choose_device, fast_dtype
 from .batches import batch_numbers, batches, label_distribution, patches, stage_cases
 from .checkpoint import load_checkpoint, random_states, save_checkpoint, set_random_states
 from .distributed import Processes, started

@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 from ..annotation import UNKNOWN, Kind
-from ..data.cache import CachedCase
-from ..data.manifest import Manifest
+from ..datasets.manifest import Manifest
 from ..errors import UserError, nearest
 from ..evaluation.metrics import candidate_dice, joint_counts
 from ..events import Reporter
-from ..inference.scores import best_classes
-from ..inference.windows import plan, window_scores
+from ..loading.cache import CachedCase
 from ..models.bundle import Preprocessing
 from ..organs import LabelSpace
+from ..segmenting.scores import best_classes
+from ..segmenting.windows import plan, window_scores
 from .distributed import Processes
 from .recipe import Recipe
 

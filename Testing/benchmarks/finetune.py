@@ -34,20 +34,20 @@ import numpy as np
 import yaml
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
-from PartialOrganSegLib.data.case import Case
-from PartialOrganSegLib.data.manifest import load_manifest
-from PartialOrganSegLib.data.phantom import make_phantom
-from PartialOrganSegLib.data.scribble import simulate_scribble
+from PartialOrganSegLib.datasets.case import Case
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.evaluation.metrics import candidate_dice, joint_counts
 from PartialOrganSegLib.events import ConsoleReporter
 from PartialOrganSegLib.finetuning.preparation import Wishes
 from PartialOrganSegLib.finetuning.run import finetune
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
-from PartialOrganSegLib.geometry import Volume
-from PartialOrganSegLib.inference.predictor import Predictor
+from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle, write_bundle
 from PartialOrganSegLib.organs import WORD16, LabelSpace, label_space_of_names
+from PartialOrganSegLib.segmenting.predictor import Predictor
+from PartialOrganSegLib.synthesis.phantom import make_phantom
+from PartialOrganSegLib.synthesis.simulated_scribbles import simulate_scribble
 from PartialOrganSegLib.training.transfer import ClassMap, moved_weights
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "manifest.yaml"

@@ -86,8 +86,8 @@ def run_teacher(model: Path, ct: Path, output: Path) -> None:
 def print_stages(model: str, ct: Path) -> None:
     """Seconds of each stage of our prediction, as JSON, for a first CT in a fresh process."""
     from PartialOrganSegLib.formats.reading import read_ct
-    from PartialOrganSegLib.inference.predictor import Predictor
     from PartialOrganSegLib.models.bundle import load_bundle
+    from PartialOrganSegLib.segmenting.predictor import Predictor
 
     print(json.dumps(Predictor(load_bundle(model), device="cpu").predict(read_ct(ct)).seconds))
 

@@ -8,8 +8,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from PartialOrganSegLib.data.phantom import make_phantom
-from PartialOrganSegLib.data.synthesis import synthesise_ct
+from PartialOrganSegLib.synthesis.phantom import make_phantom
+from PartialOrganSegLib.synthesis.synthetic_ct import synthesise_ct
 
 
 def main() -> None:

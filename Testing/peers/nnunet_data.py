@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from PartialOrganSegLib.data.phantom import make_phantom
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.synthesis.phantom import make_phantom
 
 # What the shortly trained networks tell apart; the other organs are one class.
 LABELS = {"background": 0, "liver": 1, "spleen": 2, "kidney_left": 3, "kidney_right": 4, "other": 5}

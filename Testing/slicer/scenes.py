@@ -13,7 +13,7 @@ import slicer.util
 @functools.cache
 def phantom():
     """(HU, labels) as int16 and uint8 arrays (z, y, x) and the spacing in mm: a trunk, coarse enough to be quick."""
-    from PartialOrganSegLib.data.phantom import make_phantom
+    from PartialOrganSegLib.synthesis.phantom import make_phantom
 
     ct, labels = make_phantom(shape_zyx=(80, 64, 80), spacing_zyx=(5.0, 5.0, 5.0), seed=3)
     return ct.array, labels.array, 5.0
@@ -53,7 +53,7 @@ def label_array(segmentation, volume, organ):
 def write_result(path, array, volume_matrix=None):
     """The library's own .seg.nrrd of a label array (z, y, x), as a run writes it."""
     from PartialOrganSegLib.formats.writing import write_segmentation
-    from PartialOrganSegLib.geometry import Grid, Volume
+    from PartialOrganSegLib.imaging.volume import Grid, Volume
     from PartialOrganSegLib.organs import WORD16
 
     write_segmentation(path, Volume(array, Grid(array.shape[::-1], (5.0, 5.0, 5.0))), WORD16)

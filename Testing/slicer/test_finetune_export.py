@@ -16,7 +16,7 @@ from PartialOrganSegPanel.written_cts import WrittenCts
 from scenes import add_ct, add_result, add_transform, phantom, rotation
 
 from PartialOrganSegLib.annotation import CandidateTable
-from PartialOrganSegLib.data.manifest import check_manifest, load_manifest
+from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.organs import WORD16, label_space_of_names
 

@@ -9,7 +9,7 @@ from finetune_course import Course, column
 from PartialOrganSegPanel.finetune_plots import LOSS
 from start_models import write_model
 
-from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.models.folders import user_models
 
 

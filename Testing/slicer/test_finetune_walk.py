@@ -26,8 +26,8 @@ from PartialOrganSegPanel.segmentation_result import import_result
 from pictures import colours, picture_of, slice_picture
 from scenes import add_ct, label_array
 
-from PartialOrganSegLib.data.phantom import make_phantom
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.synthesis.phantom import make_phantom
 
 ROOT = Path(__file__).resolve().parents[2]  # where the library is found
 LIVER, SPLEEN = 1, 2

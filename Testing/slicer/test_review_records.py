@@ -222,7 +222,7 @@ def test_accepted_labels_lie_on_the_ct(scene, tmp_path, turned):
 
 
 def test_case_with_manifest(scene, tmp_path):
-    from PartialOrganSegLib.data.manifest import load_manifest
+    from PartialOrganSegLib.datasets.manifest import load_manifest
 
     volume = add_ct("CT: 3/4, Stra\N{LATIN SMALL LETTER SHARP S}e")
     node = add_result(volume, ("liver", "spleen"))

@@ -23,7 +23,7 @@ from scenes import add_ct, add_result, add_transform, phantom, rotation
 from scribble_desk import LIVER, SPLEEN, TISSUE, Desk
 
 from PartialOrganSegLib.cli import main
-from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.formats import strokes as library
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap

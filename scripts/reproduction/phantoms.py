@@ -1,7 +1,7 @@
 """Synthetic patients of the benchmark: the library's phantoms, each bent into an anatomy of its own.
 
 Rendered at 4 mm and resampled by the recipes, so that partial volume is that of a real CT. Contrast phase, contents,
-noise and scanner are drawn anew for each patient, as measured on real CTs (`data.tissues`).
+noise and scanner are drawn anew for each patient, as measured on real CTs (`synthesis.tissues`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from PartialOrganSegLib.data.phantom import make_phantom
-from PartialOrganSegLib.data.synthesis import synthesise_ct
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
-from PartialOrganSegLib.geometry import Volume
+from PartialOrganSegLib.imaging.volume import Volume
+from PartialOrganSegLib.synthesis.phantom import make_phantom
+from PartialOrganSegLib.synthesis.synthetic_ct import synthesise_ct
 
 VERSION = 1  # raised when the same number would give another patient
 SPACING_MM = 4.0

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from PartialOrganSegLib.annotation import CandidateTable
-from PartialOrganSegLib.data.manifest import load_manifest
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_labelmap
-from PartialOrganSegLib.geometry import Volume
+from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.organs import WORD16, LabelSpace
 
 from . import phantoms

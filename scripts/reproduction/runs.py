@@ -15,8 +15,8 @@ from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.evaluation.metrics import dice
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
-from PartialOrganSegLib.inference.predictor import Predictor
 from PartialOrganSegLib.models.bundle import load_bundle
+from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.training.recipe import Recipe
 from PartialOrganSegLib.training.trainer import train
 

@@ -13,12 +13,12 @@ import yaml
 
 from PartialOrganSegLib.annotation import Kind
 from PartialOrganSegLib.atomic import whole_file
-from PartialOrganSegLib.data.scribble import simulate_scribble
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_labelmap
-from PartialOrganSegLib.geometry import Volume
+from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.organs import label_space_of_names
+from PartialOrganSegLib.synthesis.simulated_scribbles import simulate_scribble
 
 from .references import Reference
 from .tables import DataSet

@@ -1,0 +1,84 @@
+"""`partialorganseg export`: a label map as DICOM SEG or RT structure set of the CT series that it belongs to."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .. import __version__
+from ..errors import UserError
+from ..events import Reporter
+from .dicom_kinds import dicom_kinds
+from .options import add_common_options
+from .outputs import all_at_once, refuse_existing, writable_folder
+from .segment import chosen_organs
+
+HELP = "Write a label map as DICOM SEG or RT structure set of its DICOM series."
+EXAMPLE = """partialorganseg export scan.labels.nii.gz --reference dicom-folder/ -o results
+  partialorganseg export corrected.nii.gz --reference dicom-folder/ --dicom rtstruct --how corrected -o results"""
+HOW = {"automatic": "AUTOMATIC", "corrected": "SEMIAUTOMATIC", "manual": "MANUAL"}
+_SUFFIXES = (".labels.nii.gz", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("labels", type=Path, metavar="LABELS", help="a label map on the grid of the CT")
+    parser.add_argument("--reference", type=Path, required=True, metavar="DICOM",
+                        help="the CT: a DICOM folder, or a multi-frame file")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
+    parser.add_argument("--dicom", type=dicom_kinds, default=("seg", "rtstruct"), metavar="A,B",
+                        help="what to write: seg, labelmap-seg, rtstruct (default: seg,rtstruct)")
+    parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
+    parser.add_argument("--organs", metavar="A,B", help="only these organs (default: all of the label space)")
+    parser.add_argument("--label-space", default="word16", metavar="NAME|FILE",
+                        help="what the values mean (default: word16)")
+    parser.add_argument("--how", choices=list(HOW), default="automatic",
+                        help="how the labels were made (default: automatic)")
+    parser.add_argument("--made-by", type=_name, default="PartialOrganSeg", metavar="NAME",
+                        help="the model or program that made them (default: PartialOrganSeg)")
+    parser.add_argument("--resample", action="store_true", help="take the nearest voxels of labels on another grid")
+    parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
+    add_common_options(parser)
+
+
+def _name(text: str) -> str:
+    if not text.strip() or len(text) > 64 or "\\" in text or not text.isprintable():  # DICOM's LO, PS3.5 6.2
+        raise argparse.ArgumentTypeError(f"expected 1 to 64 characters without a backslash, found '{text}'")
+    return text
+
+
+def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    """Writes the files, all or none."""
+    from ..datasets.manifest import load_label_space
+    from ..formats.dicom_export import ENDINGS, check_writers, write_dicom
+    from ..formats.dicom_source import Maker, read_source
+    from ..formats.reading import read_labelmap
+
+    check_writers(arguments.dicom)
+    try:
+        space = load_label_space(arguments.label_space, Path())
+    except UserError as error:
+        raise UserError(f"--label-space: {error}") from None
+    names = chosen_organs(arguments.organs, space) or space.names
+    output = writable_folder(arguments.output)
+    file_name = arguments.labels.name
+    if file_name.lower().endswith(".seg.nrrd"):
+        raise UserError(f"{arguments.labels}: expected a label map, found a segmentation of 3D Slicer, whose values "
+                        "are its own; in Slicer, export it to a label map or to DICOM")
+    name = next((file_name[:-len(s)] for s in _SUFFIXES if file_name.lower().endswith(s)), file_name)
+    files = {kind: output / (name + ENDINGS[kind]) for kind in arguments.dicom}
+    refuse_existing(list(files.values()), arguments.overwrite)
+    reporter.started(command="export", input=arguments.labels, reference=arguments.reference, output=output)
+    labels = read_labelmap(arguments.labels, reporter)
+    highest = int(labels.array.max(initial=0))
+    if highest >= space.class_count:
+        raise UserError(f"{arguments.labels}: expected values up to {space.class_count - 1} ({space.name}), found "
+                        f"{highest}")
+    source = read_source(arguments.reference, arguments.series, reporter)
+    with all_at_once(output) as scratch:
+        write_dicom({kind: scratch / path.name for kind, path in files.items()}, labels, source,
+                    [space.organ(organ) for organ in names],
+                    Maker(arguments.made_by, __version__, HOW[arguments.how]), arguments.resample)
+    reporter.close()
+    reporter.result(input=arguments.labels, files=files)
+    print("\n".join(f"{kind:<13}{path}" for kind, path in files.items()), flush=True)
+    return 0

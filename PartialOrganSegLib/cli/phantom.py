@@ -1,0 +1,60 @@
+"""`partialorganseg phantom`: synthetic CTs with the exact labels of all organs, for trials and tests."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..events import Reporter
+from .options import add_common_options, whole_number
+from .outputs import all_at_once, refuse_existing, writable_folder
+
+HELP = "Make synthetic CTs with exact labels: OUT/images/phantom_SEED.nii.gz and OUT/labels/phantom_SEED.nii.gz."
+EXAMPLE = "partialorganseg phantom -o phantoms --count 3 --shape 160,160,140 --spacing 2.5"
+SHAPE, SPACING_MM = (128, 128, 128), (3.0, 3.0, 3.0)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for images and labels")
+    parser.add_argument("--shape", type=_triple_of(int), default=SHAPE, metavar="X,Y,Z",
+                        help="voxels along x, y, z; one number for all three (default: 128)")
+    parser.add_argument("--spacing", type=_triple_of(float), default=SPACING_MM, metavar="X,Y,Z",
+                        help="voxel spacing in mm; one number for all three (default: 3)")
+    parser.add_argument("--seed", type=int, default=0, help="which phantom; the same seed gives the same (default: 0)")
+    parser.add_argument("--count", type=whole_number, default=1, help="how many, with seeds counting up (default: 1)")
+    parser.add_argument("--overwrite", action="store_true", help="replace phantoms of an earlier run")
+    add_common_options(parser)
+
+
+def _triple_of(kind: type):
+    def triple(text: str) -> tuple:
+        try:
+            values = tuple(kind(part) for part in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) not in (1, 3) or not all(0 < value < 1e5 for value in values):
+            raise argparse.ArgumentTypeError(f"expected one or three positive numbers like 128,128,96, found '{text}'")
+        return values * 3 if len(values) == 1 else values
+
+    return triple
+
+
+def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    """Makes the phantoms; each one's image and labels appear whole."""
+    from ..formats.writing import write_ct, write_labelmap
+    from ..synthesis.phantom import make_phantom
+
+    folders = [writable_folder(arguments.output / part) for part in ("images", "labels")]
+    seeds = range(arguments.seed, arguments.seed + arguments.count)
+    names = [f"phantom_{seed}.nii.gz" for seed in seeds]
+    refuse_existing([folder / name for name in names for folder in folders], arguments.overwrite)
+    reporter.started(command="phantom", output=arguments.output, count=arguments.count)
+    for done, (seed, name) in enumerate(zip(seeds, names, strict=True), 1):
+        ct, labels = make_phantom(shape_zyx=arguments.shape[::-1], spacing_zyx=arguments.spacing[::-1], seed=seed)
+        with all_at_once(folders[1]) as scratch_labels, all_at_once(folders[0]) as scratch_images:
+            write_labelmap(scratch_labels / name, labels)
+            write_ct(scratch_images / name, ct)
+        reporter.progress("phantoms", done, arguments.count)
+        reporter.result(image=folders[0] / name, labels=folders[1] / name, seed=seed)
+        print(f"{folders[0] / name}  {folders[1] / name}")
+    return 0

@@ -1,0 +1,91 @@
+"""`partialorganseg scribble`: sparse strokes simulated from dense label maps, to try training from scribbles."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..batch.cases import Entry, named_cases
+from ..errors import UserError
+from ..events import Reporter
+from .options import add_common_options, positive, whole_number
+from .outputs import all_at_once, refuse_existing, writable_folder
+from .segment import chosen_organs
+
+if TYPE_CHECKING:
+    from ..synthesis.simulated_scribbles import Scribble
+
+HELP = ("Simulate scribbles from label maps of all organs: OUT/NAME.scribble.nii.gz with organ values, 0 where "
+        "background was drawn and 255 elsewhere.")
+EXAMPLE = "partialorganseg scribble labels/a.nii.gz labels/b.nii.gz -o scribbles --every-mm 30 --seed 1"
+SUFFIX = ".scribble.nii.gz"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("labels", nargs="+", type=Path, metavar="LABEL", help="a label map, or a folder of them")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the scribbles")
+    parser.add_argument("--label-space", default="word16", metavar="NAME|FILE", help="what the values mean "
+                        "(default: word16)")
+    parser.add_argument("--organs", metavar="NAME,NAME", help="draw these only (default: all that are there)")
+    density = parser.add_mutually_exclusive_group()
+    density.add_argument("--slices-per-organ", type=whole_number, metavar="N",
+                         help="axial slices to draw each organ on, evenly over it (default: 6)")
+    density.add_argument("--every-mm", type=positive("millimetres"), metavar="MM",
+                         help="or one slice for all organs at this distance")
+    parser.add_argument("--brush-mm", type=positive("millimetres"), default=3.0, metavar="MM",
+                        help="a stroke's width (default: 3)")
+    parser.add_argument("--no-background", action="store_true",
+                        help="no background strokes; right where the label maps leave organs out")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same strokes (default: 0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace scribbles of an earlier run")
+    add_common_options(parser)
+
+
+def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    """Draws one scribble a label map and prints what was drawn of each organ."""
+    from ..datasets.manifest import load_label_space
+    from ..formats.reading import list_inputs, read_labelmap
+    from ..formats.writing import format_table, write_labelmap
+    from ..synthesis.simulated_scribbles import SLICES_PER_ORGAN, simulate_scribble
+
+    try:
+        label_space = load_label_space(arguments.label_space, Path())
+    except UserError as error:
+        raise UserError(f"--label-space: {error}") from None
+    organs = chosen_organs(arguments.organs, label_space)
+    folder = writable_folder(arguments.output)
+    cases = named_cases([Entry(path) for path in list_inputs(arguments.labels) if not path.name.endswith(SUFFIX)],
+                        reporter)
+    refuse_existing([folder / (case.name + SUFFIX) for case in cases], arguments.overwrite)
+    reporter.started(command="scribble", labels=[case.path for case in cases], output=folder)
+    for done, case in enumerate(cases, 1):
+        labels = read_labelmap(case.path, reporter)
+        try:
+            scribble = simulate_scribble(
+                labels, label_space, organs=organs, slices_per_organ=arguments.slices_per_organ or SLICES_PER_ORGAN,
+                every_mm=arguments.every_mm, brush_mm=arguments.brush_mm, background=not arguments.no_background,
+                seed=arguments.seed)
+        except UserError as error:
+            raise UserError(f"{case.path}: {error}") from None
+        absent = [name for name in organs or () if name not in {count.name for count in scribble.counts}]
+        if absent:
+            reporter.warning(f"{case.path}: no voxel of {', '.join(absent)}")
+        target = folder / (case.name + SUFFIX)
+        with all_at_once(folder) as scratch:
+            write_labelmap(scratch / target.name, scribble.labels)
+        reporter.progress("scribbles", done, len(cases))
+        reporter.close()
+        reporter.result(labels=case.path, scribble=target, share=scribble.share,
+                        organs=[asdict(count) for count in scribble.counts])
+        print(f"{target}: {scribble.share:.2%} of the organs' voxels drawn", format_table(_rows(scribble)), sep="\n",
+              flush=True)
+    return 0
+
+
+def _rows(scribble: Scribble) -> list[dict[str, Any]]:
+    """A row of the printed table for each class."""
+    return [{"organ": count.name, "slices": count.slices, "strokes": count.strokes, "voxels": count.voxels,
+             "of its voxels": f"{count.voxels / count.of_voxels:.2%}" if count.of_voxels else ""}
+            for count in scribble.counts]

@@ -1,1 +1,0 @@
-"""The subcommands of `partialorganseg`, one file each. Light to import; `run` imports what it needs."""

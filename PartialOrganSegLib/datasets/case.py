@@ -1,0 +1,134 @@
+"""A case of a training run: an image, its annotation files and what they vouch for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..annotation import CandidateTable, Kind, encode_labels, encode_scribble, label_candidates
+from ..errors import UserError
+from ..events import Reporter
+from ..formats.reading import read_ct, read_labelmap
+from ..formats.strokes import NOT_DRAWN, paint_strokes, read_strokes
+from ..imaging.volume import Volume
+from ..organs import LabelSpace
+from .harmonise import EITHER, LEFT, RIGHT, patient_midline, split_left_right
+
+_SILENT = Reporter()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One annotated image. `group` names the patient or source CT: cases of one group are held out together.
+
+    `label_map`: label value -> organs it may be. `split_left_right`: label value of an unsided organ -> (left, right).
+    `only_mapped`: a value that neither of them names is an error, not the organ of that number. `soft_targets`: what
+    a teacher network says of the image, see `datasets.soft_targets`.
+    """
+
+    name: str
+    group: str
+    dataset: str
+    image: Path
+    kind: Kind
+    label: Path | None = None
+    strokes: Path | None = None
+    annotated: tuple[str, ...] = ()
+    label_map: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    weight: float = 1.0
+    split_left_right: tuple[tuple[int, tuple[str, str]], ...] = ()
+    only_mapped: bool = False
+    soft_targets: Path | None = None
+
+    def files(self) -> list[Path]:
+        """Every file (or DICOM folder) the case is read from."""
+        return [path for path in (self.image, self.label, self.strokes, self.soft_targets) if path is not None]
+
+    def read_image(self) -> Volume:
+        """The image in HU. What `check` let through is not doubted again."""
+        return read_ct(self.image, force=True)
+
+    def read_codes(self, grid_of: Volume, label_space: LabelSpace, table: CandidateTable,
+                   reporter: Reporter = _SILENT) -> np.ndarray:
+        """uint8 code map (z, y, x) on the grid of the image `grid_of`; strokes win over the label they are drawn on.
+
+        What splitting into left and right could not decide is told as a warning. Raises UserError when label and image
+        differ in geometry or the label holds an unknown value.
+        """
+        codes = np.zeros(grid_of.array.shape, np.uint8)
+        if self.label is not None:
+            labels = read_labelmap(self.label)
+            if not labels.grid.same_as(grid_of.grid, tolerance_mm=0.1):
+                raise UserError(f"{self.label}: expected the geometry of {self.image.name}, "
+                                f"{grid_of.grid.differing_from(labels.grid)}")
+            if self.kind is Kind.SCRIBBLE:
+                codes = self._scribble_codes(labels.array, label_space, table)
+            else:
+                codes = self._label_codes(labels.array, grid_of, label_space, table, reporter)
+        if self.strokes is not None:
+            drawn = encode_scribble(paint_strokes(read_strokes(self.strokes), grid_of.grid, label_space).array, table)
+            codes = np.where(drawn > 0, drawn, codes)
+        return codes
+
+    def _label_codes(self, labels: np.ndarray, image: Volume, label_space: LabelSpace, table: CandidateTable,
+                     reporter: Reporter) -> np.ndarray:
+        meaning: dict[int, tuple[str, ...]] = dict(self.label_map) | dict(self.split_left_right)
+        organs = 1 if self.only_mapped else label_space.class_count
+        values, counts = np.unique(labels, return_counts=True)
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            if value not in meaning and value >= organs:
+                expected = "0 or a label of the data set" if self.only_mapped else (
+                    f"0..{organs - 1} or a value of label_map")
+                raise UserError(f"{self.label}: label value {value} ({count} voxels): expected {expected}")
+        candidates = label_candidates(self.kind, self.annotated, meaning, label_space, values.tolist())
+        codes = encode_labels(labels, candidates, table)
+        # An organ and its tumour, merged into one pair, are split as one.
+        pairs = {pair: [value for value, other in self.split_left_right if other == pair and value in candidates]
+                 for _, pair in self.split_left_right}
+        midline = patient_midline(image) if any(pairs.values()) else None
+        for pair, together in pairs.items():
+            split = split_left_right(np.isin(labels, together), image.grid, midline)
+            for side, classes in ((LEFT, pair[:1]), (RIGHT, pair[1:]), (EITHER, pair)):
+                codes[split.sides == side] = table.code(label_space.indices(classes))
+            for note in split.notes:
+                reporter.warning(f"{self.name}: {self.label}: {' or '.join(pair)}: {note}")
+        return codes
+
+    def _scribble_codes(self, labels: np.ndarray, label_space: LabelSpace, table: CandidateTable) -> np.ndarray:
+        meaning = {value: frozenset(label_space.indices(names)) for value, names in self.label_map}
+        values, counts = np.unique(labels, return_counts=True)
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            if value != NOT_DRAWN and value not in meaning and not 0 <= value < label_space.class_count:
+                raise UserError(f"{self.label}: expected 0..{label_space.class_count - 1}, {NOT_DRAWN} (not drawn) or "
+                                f"a value of label_map, found {value} ({count} voxels)")
+        return encode_scribble(labels, table, NOT_DRAWN, meaning)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All cases of a training run, in the manifest's order. `validation` is the share of groups to validate on."""
+
+    path: Path
+    label_space: LabelSpace
+    cases: tuple[Case, ...]
+    validation: float = 0.0
+    seed: int = 0
+
+    def without(self, groups: Sequence[str]) -> list[Case]:
+        """The cases whose group is not held out."""
+        return [case for case in self.cases if case.group not in set(groups)]
+
+    def validation_groups(self) -> list[str]:
+        """Groups to validate on, sorted: the `validation` share of those with a full or partial label.
+
+        A group's place depends on the seed and its name alone, so that a case more moves few others from one side to
+        the other. Where a share is asked for, at least one group is taken and at least one is left.
+        """
+        groups = {case.group for case in self.cases if case.kind in (Kind.FULL, Kind.PARTIAL)}
+        count = min(max(round(self.validation * len(groups)), 1), len(groups) - 1) if self.validation else 0
+        place = {group: hashlib.sha256(f"{self.seed}:{group}".encode()).digest() for group in groups}
+        return sorted(sorted(groups, key=place.__getitem__)[:max(count, 0)])

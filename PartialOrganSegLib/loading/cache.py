@@ -1,0 +1,202 @@
+"""Cases at working spacing, kept on disk as memory-mapped arrays so that loader processes share them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..annotation import UNKNOWN, CandidateTable, Kind
+from ..atomic import whole_file
+from ..datasets.case import Case
+from ..errors import UserError
+from ..events import Reporter
+from ..imaging.body import find_body
+from ..imaging.resampling import resample_box, working_shape
+from ..imaging.volume import Volume
+from ..organs import LabelSpace
+from .locking import locked
+
+CACHE_VERSION = 4  # raised when the same files would be cached as other arrays
+TISSUE_HU = -300  # air teaches nothing as the middle of a patch
+POSITIONS = 400  # remembered per class and case; enough to draw patch centres from
+
+
+@dataclass(frozen=True)
+class CachedSoftTargets:
+    """A teacher's probabilities of a case at working spacing. `rows[k]`: which of the run's `count` sets of classes the
+    teacher's class k stands for."""
+
+    file: Path
+    rows: tuple[int, ...]
+    count: int
+
+    def probabilities(self) -> np.ndarray:
+        """(k, z, y, x) uint8, canonical axes; 255 is certain."""
+        return np.load(self.file, mmap_mode="r")
+
+
+@dataclass(frozen=True)
+class CachedCase:
+    """A case at working spacing. `positions[c]` are up to `POSITIONS` voxels (z, y, x) that certainly are class c."""
+
+    case: Case
+    image_file: Path
+    codes_file: Path
+    translation: np.ndarray  # uint8: the case's own codes, as kept on disk, to those of the run's candidate table
+    positions: dict[int, np.ndarray]
+    soft_targets: CachedSoftTargets | None = None
+
+    def image(self) -> np.ndarray:
+        """(z, y, x) int16 HU, canonical axes."""
+        return np.load(self.image_file, mmap_mode="r")
+
+    def own_codes(self) -> np.ndarray:
+        """(z, y, x) uint8 codes of the case's own table; `translation` turns them into the run's. 0 is 0 in both."""
+        return np.load(self.codes_file, mmap_mode="r")
+
+    def codes(self) -> np.ndarray:
+        """(z, y, x) uint8 codes of the run's candidate table."""
+        return self.translation[self.own_codes()]
+
+
+def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: CandidateTable,
+                spacing_zyx: Sequence[float], folder: Path, reporter: Reporter,
+                air_is_background: bool = False) -> list[CachedCase]:
+    """Resamples each case once; a changed file, spacing or annotation makes it anew. Fills `table` on the way.
+
+    `air_is_background`: what lies outside the body is background whatever the masks of a case leave open. Not so in
+    scribbles: among some hundred drawn voxels, half a million of air would be all that a mean speaks of.
+    Candidate codes are assigned in the order of the cases, so the same manifest gives the same table.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: expected a folder for cached cases that can be written, "
+                        f"found {error.strerror}") from None
+    cached = []
+    for done, case in enumerate(cases):
+        for path in case.files():
+            if not path.exists():
+                raise UserError(f"{case.name}: expected the file {path}, found none")
+        air = air_is_background and case.kind in (Kind.FULL, Kind.PARTIAL)
+        key = _key(case, label_space, spacing_zyx, air)
+        image_file, codes_file, sets_file = (folder / f"{case.name}-{key}{end}"
+                                              for end in (".image.npy", ".codes.npy", ".sets.json"))
+        files = (image_file, codes_file, sets_file)
+        if not _exist(files):
+            _fill(case, label_space, spacing_zyx, air, files, reporter)
+        own = json.loads(sets_file.read_text())
+        translation = np.array([table.code(classes) for classes in own], np.uint8)
+        positions = _positions(translation[np.load(codes_file)], np.load(image_file, mmap_mode="r"), table)
+        cached.append(CachedCase(case, image_file, codes_file, translation, positions))
+        reporter.progress("reading cases", done + 1, len(cases))
+    return cached
+
+
+def _exist(files: Sequence[Path]) -> bool:
+    return all(file.exists() for file in files)
+
+
+def _fill(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool,
+          files: tuple[Path, Path, Path], reporter: Reporter) -> None:
+    """Writes a case's arrays, unless another process has done so while we waited for it."""
+    folder = files[0].parent
+    try:
+        with locked(files[0].with_suffix(".lock")):
+            if not _exist(files):
+                _write(case, label_space, spacing_zyx, air_is_background, *files, reporter)
+    except OSError as error:
+        raise UserError(f"{folder}: {case.name} could not be cached ({error.strerror or error})") from None
+    except UserError as error:
+        raise UserError(f"{case.name}: {error}") from None
+
+
+def digest(value: object) -> str:
+    """A short name for what an array was made from."""
+    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:12]
+
+
+def _key(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool) -> str:
+    files = [stamps(path) for path in case.files() if path != case.soft_targets]
+    return digest([CACHE_VERSION, label_space.names, files, list(spacing_zyx), case.kind.value, case.annotated,
+                   case.label_map, case.split_left_right, case.only_mapped, air_is_background])
+
+
+def stamps(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of a file, or of every file in a DICOM folder."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool,
+           image_file: Path, codes_file: Path, sets_file: Path, reporter: Reporter) -> None:
+    image = case.read_image()
+    own = CandidateTable(label_space.class_count)
+    codes = Volume(case.read_codes(image, label_space, own, reporter), image.grid).canonical()
+    canonical = image.canonical()
+    shape = canonical.array.shape
+    target = working_shape(shape, canonical.grid.spacing[::-1], spacing_zyx)
+    whole = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
+    pixels = resample_box(canonical.array, whole, target).round().clamp(-1024, 32767).to(torch.int16).numpy()
+    nearest = codes_at(codes.array, target)
+    if air_is_background:
+        box = (slice(0, target[0]), slice(0, target[1]), slice(0, target[2]))
+        body = replace(find_body(pixels, (spacing_zyx[0], spacing_zyx[1], spacing_zyx[2])), box=box)
+        nearest = _with_air(nearest, body.outside(pixels.shape), own)
+    with whole_file(image_file) as temporary:
+        np.save(temporary, pixels)
+    with whole_file(codes_file) as temporary:
+        np.save(temporary, nearest)
+    with whole_file(sets_file) as temporary:
+        temporary.write_text(json.dumps([np.flatnonzero(row).tolist() for row in own.table]))
+
+
+def codes_at(codes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """(z, y, x) codes on a grid of `shape` in the same box: of the voxel at the middle, or, where that is unknown, of
+    the nearest known one (along one axis after the other) whose own middle the new voxel holds.
+
+    Strokes in single slices of a thin-sliced CT would mostly lie between the new middles and be lost.
+    """
+    for axis, (target, own) in enumerate(zip(shape, codes.shape, strict=True)):
+        middle = np.minimum(((np.arange(target) + 0.5) * own / target).astype(int), own - 1)
+        found = codes.take(middle, axis)
+        if codes.any() and not found.all():
+            holder = np.minimum(((np.arange(own) + 0.5) * target / own).astype(int), target - 1)
+            distance = np.abs(np.arange(own) - middle[holder])
+            for step in range(1, int(distance.max()) + 1):
+                for side in (-1, 1):
+                    place = middle + side * step
+                    held = np.flatnonzero((place >= 0) & (place < own))
+                    held = held[holder[place[held]] == held]
+                    rows = found.take(held, axis)
+                    rows = np.where(rows == UNKNOWN, codes.take(place[held], axis), rows)
+                    found[(slice(None),) * axis + (held,)] = rows
+        codes = found
+    return codes
+
+
+def _with_air(codes: np.ndarray, air: np.ndarray, table: CandidateTable) -> np.ndarray:
+    """`codes` with background wherever there is `air` and the annotation allows background."""
+    allowed = table.table[:, 0]
+    return np.where(air & allowed[codes], np.uint8(table.code({0})), codes)
+
+
+def _positions(codes: np.ndarray, image: np.ndarray, table: CandidateTable) -> dict[int, np.ndarray]:
+    """Class -> (n, 3) voxels. The background counts only where it was drawn or fully labelled, not where merged."""
+    generator = np.random.default_rng(0)
+    positions = {}
+    present = np.unique(codes)
+    for code, label in table.singletons().items():
+        if code != UNKNOWN and code in present:
+            voxels = codes == code
+            tissue = voxels & (np.asarray(image) > TISSUE_HU) if label == 0 else voxels
+            flat = np.flatnonzero(tissue if tissue.any() else voxels)
+            chosen = generator.choice(flat, min(POSITIONS, len(flat)), replace=False)
+            positions[label] = np.stack(np.unravel_index(chosen, codes.shape), 1)
+    return positions

@@ -1,0 +1,114 @@
+"""Segments a CT the way nnU-Net v2 does, for imported models: same crop, spacing, windows and labels.
+
+Follows Isensee et al., Nature Methods 2021, and the settings in the model's `plans.json`. Differs in memory: the scores
+of all classes exist at working spacing only, in half precision; native labels are read from them piece by piece.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import torch
+
+from ...events import Reporter
+from ...imaging.upsampling import NativeLabels
+from ...imaging.volume import Volume
+from ...models.bundle import Bundle
+from ...models.metadata import NNUNetEntry
+from ..scores import best_classes, mean_entropy
+from ..timing import Stopwatch, timed
+from .normalisation import Normalised
+from .resampling import places, resample, target_shape, thick_axis
+from .windows import window_scores
+
+
+class NNUNetMethod:
+    """nnU-Net's prediction with a bundle's network; see `Predictor`."""
+
+    def __init__(self, bundle: Bundle, device: torch.device, mirror: bool) -> None:
+        """`mirror` averages over the mirrorings that the model was trained with, up to eight times the work."""
+        assert bundle.nnunet is not None
+        self._settings, self._preprocessing = bundle.nnunet, bundle.preprocessing
+        self._space, self._device = bundle.label_space, device
+        self._network = bundle.load_network(device).own_axes
+        axes = self._settings.mirror_axes if mirror else ()
+        first = 5 - len(self._settings.patch)
+        self._mirrorings = [[first + axis for axis in chosen] for count in range(len(axes) + 1)
+                            for chosen in combinations(axes, count)]
+
+    def segment(self, ct: Volume, written: np.ndarray, seconds: dict[str, float],
+                reporter: Reporter) -> tuple[np.ndarray, dict[str, float]]:
+        """uint8 labels on the CT's grid and the mean entropy of each organ found.
+
+        `written` (class count,): the value written for each class. `seconds` receives the stages' times.
+        """
+        settings = self._settings
+        with timed(seconds, "localise"):
+            native = np.zeros(ct.grid.shape, np.uint8)
+            hu, spacing = _own_axes(ct, settings)
+            box = _nonzero_box(hu)
+            hu, out = hu[box], _own_axes(Volume(native, ct.grid), settings)[0][box]
+        working = (spacing[0], *settings.spacing) if len(settings.spacing) == 2 else tuple(settings.spacing)
+        with timed(seconds, "resample"):
+            thick = thick_axis(spacing, working, settings.separate_z)
+            volume = resample(hu.shape, target_shape(hu.shape, spacing, working),
+                              Normalised(hu, settings, self._preprocessing, thick or 0).slab,
+                              settings.order, settings.order_z, thick)
+        with timed(seconds, "windows"):
+            forward = Stopwatch(self._logits)
+            scores = window_scores(volume, tuple(settings.patch), settings.step, self._space.class_count, forward,
+                                   reporter)
+            del volume
+        seconds["forward"] = forward.seconds
+        seconds["windows"] -= forward.seconds
+        with timed(seconds, "upsample"):
+            labels = best_classes(scores)
+            entropy = mean_entropy(scores, labels, self._space.names)
+            _write(scores, labels, written, out, thick_axis(working, spacing, settings.separate_z))
+        return native, entropy
+
+    def _logits(self, window: torch.Tensor) -> torch.Tensor:
+        """(1, 1, *window) network input to logits (*window, class) on the CPU."""
+        data = window.to(self._device)
+        with torch.autocast(self._device.type, torch.float16, enabled=self._device.type != "cpu"):
+            total = sum(self._network(data.flip(axes)).flip(axes) for axes in self._mirrorings)
+        return (total / len(self._mirrorings))[0].permute(1, 2, 3, 0).cpu()
+
+
+def _own_axes(volume: Volume, settings: NNUNetEntry) -> tuple[np.ndarray, tuple[float, ...]]:
+    """View of a volume's array on nnU-Net's axes, and the spacing (mm) along them."""
+    if settings.orientation != "stored":
+        volume = volume.canonical()
+    array, spacing = volume.array, volume.grid.spacing[::-1]
+    if settings.orientation == "RAS":
+        array = array[:, ::-1, ::-1]
+    return array.transpose(settings.transpose), tuple(spacing[axis] for axis in settings.transpose)
+
+
+def _nonzero_box(hu: np.ndarray) -> tuple[slice, slice, slice]:
+    """The smallest box with every voxel that is not 0; the whole volume where all are."""
+    filled = [np.zeros(size, bool) for size in hu.shape]
+    for first, plane in enumerate(hu):
+        nonzero = plane != 0
+        filled[0][first] = nonzero.any()
+        filled[1] |= nonzero.any(1)
+        filled[2] |= nonzero.any(0)
+    ends = [np.flatnonzero(along)[[0, -1]] if along.any() else (0, len(along) - 1) for along in filled]
+    return tuple(slice(int(first), int(last) + 1) for first, last in ends)
+
+
+def _write(scores: torch.Tensor, labels: np.ndarray, written: np.ndarray, out: np.ndarray, thick: int | None) -> None:
+    """Fills the native box `out`: scores interpolated linearly, along a thick axis the nearest ones."""
+    if thick is None:
+        NativeLabels(scores, labels, written, only_neighbours=False).write_aligned(out)
+        return
+    layers, native = scores.movedim(thick, 0), np.moveaxis(out, thick, 0)
+    layer_labels = np.moveaxis(labels, thick, 0)
+    nearest = np.clip(np.floor(places(len(layers), len(native)) + 0.5), 0, len(layers) - 1).astype(int)
+    for layer in np.unique(nearest):
+        one = slice(layer, layer + 1)
+        plane = np.empty((1, *native.shape[1:]), np.uint8)
+        NativeLabels(layers[one].contiguous(), np.ascontiguousarray(layer_labels[one]), written,
+                     only_neighbours=False).write_aligned(plane)
+        native[nearest == layer] = plane

@@ -1,0 +1,72 @@
+"""A CT into a labelmap on the same grid, by the method that suits the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+from ..events import Reporter
+from ..imaging.volume import Volume
+from ..models.bundle import Bundle
+from .backend import choose_device
+from .bundle_predictor import OwnMethod
+from .memory import check_memory
+from .nnunet.predictor import NNUNetMethod
+
+LEAST_SCALE = 0.25
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """`labels`: uint8 on the CT's grid; `entropy`: mean nats over an organ's voxels; `seconds` of each stage."""
+
+    labels: Volume
+    entropy: dict[str, float]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Predictor:
+    """A bundle's network, loaded once and used for any number of CTs.
+
+    >>> Predictor(load_bundle("embedded")).predict(read_ct(path)).labels    # doctest: +SKIP
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "auto", mirror: bool = False,
+                 scales: Sequence[float] = (1.0,)) -> None:
+        """`mirror` also predicts the mirrored CT; `scales` predict it enlarged or reduced in plane (Zhou 2019, section
+        4.1: 0.75 to 2). Their scores are averaged. A model imported from nnU-Net has mirrorings of its own and no
+        scales. Raises UserError for an absent device or a scale beyond 0.25 to 4.
+        """
+        self.bundle = bundle
+        self.device = choose_device(device)
+        for scale in scales:
+            if not LEAST_SCALE <= scale <= 1 / LEAST_SCALE:
+                raise UserError(f"scales: expected numbers from {LEAST_SCALE} to {1 / LEAST_SCALE}, found {scale}")
+        if bundle.nnunet is None:
+            self._method: OwnMethod | NNUNetMethod = OwnMethod(bundle, self.device, mirror, scales)
+        elif tuple(scales) == (1.0,):
+            self._method = NNUNetMethod(bundle, self.device, mirror)
+        else:
+            raise UserError(f"scales: expected none for {bundle.name}, a model imported from nnU-Net, found {scales}")
+
+    @torch.inference_mode()
+    def predict(self, ct: Volume, organs: Sequence[str] | None = None, reporter: Reporter | None = None) -> Prediction:
+        """Labels of `organs` (default all) on `ct.grid`; `ct` in HU, any axis order, direction and spacing.
+
+        The other organs still compete for their voxels, they are only not written.
+        Raises UserError for an unknown organ and for a CT that does not fit into memory.
+        """
+        space = self.bundle.label_space
+        written = np.arange(space.class_count, dtype=np.uint8)
+        if organs is not None:
+            written[~np.isin(written, space.indices(organs))] = 0
+        reporter = reporter or Reporter()
+        check_memory(ct.grid, self.bundle, reporter)
+        seconds: dict[str, float] = {}
+        native, entropy = self._method.segment(ct, written, seconds, reporter)
+        asked = {space.names[index - 1] for index in np.unique(written[written > 0])}
+        return Prediction(Volume(native, ct.grid), {k: v for k, v in entropy.items() if k in asked}, seconds)

@@ -1,0 +1,1 @@
+"""Synthetic CTs and simulated strokes."""
