@@ -13,7 +13,11 @@ SLAB = 16
 
 
 def working_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> tuple[int, int, int]:
-    """Number of voxels of about `target` mm that fill the same box as `shape` voxels of `spacing` mm (all z, y, x)."""
+    """Number of voxels of about `target` mm that fill the same box as `shape` voxels of `spacing` mm (all z, y, x).
+
+    >>> working_shape((100, 512, 512), (5.0, 0.8, 0.8), (3.0, 2.0, 2.0))
+    (167, 205, 205)
+    """
     sizes = [max(1, round(n * mm / goal)) for n, mm, goal in zip(shape, spacing, target, strict=True)]
     return sizes[0], sizes[1], sizes[2]
 

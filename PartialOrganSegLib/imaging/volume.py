@@ -13,7 +13,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Grid:
-    """A voxel grid: `size` (x, y, z), `spacing` mm, `origin` mm (centre of voxel 0), `direction` 3x3 row-major."""
+    """A voxel grid: `size` (x, y, z), `spacing` mm, `origin` mm (centre of voxel 0), `direction` 3x3 row-major.
+
+    >>> grid = Grid((512, 512, 100), (0.8, 0.8, 5.0), origin=(-204.4, -204.4, 0.0))
+    >>> grid.shape
+    (100, 512, 512)
+    >>> (grid.matrix @ [0, 0, 99, 1]).tolist()
+    [-204.4, -204.4, 495.0, 1.0]
+    """
 
     size: tuple[int, int, int]
     spacing: tuple[float, float, float]

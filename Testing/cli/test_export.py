@@ -1,0 +1,165 @@
+"""DICOM files from the command line: `export` for label maps, `segment --dicom` right away, and what they refuse."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from PartialOrganSegLib.cli import main
+from PartialOrganSegLib.formats.reading import read_ct
+from PartialOrganSegLib.formats.writing import write_labelmap
+from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.organs import WORD16
+from Testing.helpers.dicom_cases import make_case, phantom
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> SimpleNamespace:
+    """A series in `ct` and the label map of its grid."""
+    _, labels = make_case(tmp_path / "ct")
+    write_labelmap(tmp_path / "scan.labels.nii.gz", labels)
+    return SimpleNamespace(ct=tmp_path / "ct", labels=tmp_path / "scan.labels.nii.gz", out=tmp_path / "out",
+                           volume=labels)
+
+
+def export(case: SimpleNamespace, *options: str) -> int:
+    return main(["export", str(case.labels), "--reference", str(case.ct), "-o", str(case.out), *options])
+
+
+def line(capsys: pytest.CaptureFixture, *words: str) -> None:
+    """The one line of the error holds all `words`."""
+    [error] = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error: ")]
+    for word in words:
+        assert word in error
+
+
+def test_a_label_map_becomes_seg_and_rtstruct(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+    assert export(case) == 0
+    assert sorted(path.name for path in case.out.iterdir()) == ["scan.rtstruct.dcm", "scan.seg.dcm"]
+    assert str(case.out / "scan.seg.dcm") in capsys.readouterr().out
+    seg, rtss = dcmread(case.out / "scan.seg.dcm"), dcmread(case.out / "scan.rtstruct.dcm")
+    assert len(seg.SegmentSequence) == len(rtss.StructureSetROISequence) == 16
+    ct = dcmread(next(case.ct.iterdir()))
+    assert seg.StudyInstanceUID == rtss.StudyInstanceUID == ct.StudyInstanceUID
+
+
+def test_who_made_it_and_what_of_it(case: SimpleNamespace) -> None:
+    assert export(case, "--dicom", "labelmap-seg,rtstruct", "--how", "corrected", "--made-by", "Dr. Müller",
+                  "--organs", "liver,spleen") == 0
+    rtss = dcmread(case.out / "scan.rtstruct.dcm")
+    assert [roi.ROIName for roi in rtss.StructureSetROISequence] == ["Liver", "Spleen"]
+    assert rtss.StructureSetROISequence[0].ROIGenerationAlgorithm == "SEMIAUTOMATIC"
+    assert "Müller" in rtss.SeriesDescription
+    seg = dcmread(case.out / "scan.labelmap-seg.dcm")
+    assert {s.SegmentAlgorithmType for s in seg.SegmentSequence if s.SegmentNumber} == {"SEMIAUTOMATIC"}
+    assert seg.SegmentSequence[1].SegmentAlgorithmName == "Dr. Müller"
+
+
+def test_results_beside_the_ct_do_not_disturb_reading_it(case: SimpleNamespace) -> None:
+    case.out = case.ct
+    assert export(case, "--dicom", "seg,labelmap-seg,rtstruct") == 0
+    np.testing.assert_array_equal(read_ct(case.ct).array, phantom()[0])
+    assert export(case, "--overwrite") == 0
+
+
+def test_what_cannot_be_exported_is_told(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+    assert export(case) == 0
+    capsys.readouterr()
+    assert export(case) == 1
+    line(capsys, "scan.seg.dcm", "--overwrite")
+    assert export(case, "--overwrite", "--label-space", "shi5") == 1
+    line(capsys, "expected values up to 5 (shi5), found 16")
+    case.ct = case.labels
+    assert export(case, "--overwrite") == 1
+    line(capsys, "found no DICOM file", "the patient, the study and each image")
+
+
+def test_labels_of_another_grid_need_resample(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+    grid = case.volume.grid
+    coarse = Volume(case.volume.array[:, ::2, ::2], Grid((32, 24, 28), (12.0, 10.0, 12.0), grid.origin, grid.direction))
+    write_labelmap(case.labels, coarse)
+    assert export(case) == 1
+    line(capsys, "on the grid of the series", "--resample")
+    assert not list(case.out.iterdir())
+    assert export(case, "--resample") == 0
+
+
+def test_wrong_options_are_told(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+    assert export(case, "--dicom", "rtstuct") == 2
+    line(capsys, "did you mean 'rtstruct'?")
+    assert export(case, "--made-by", "a" * 65) == 2
+    line(capsys, "expected 1 to 64 characters")
+
+
+def test_labels_drawn_by_hand_have_no_algorithm(case: SimpleNamespace) -> None:
+    assert export(case, "--dicom", "seg,labelmap-seg,rtstruct", "--how", "manual") == 0
+    for name in ("seg", "labelmap-seg"):
+        for segment in dcmread(case.out / f"scan.{name}.dcm").SegmentSequence:
+            assert segment.SegmentAlgorithmType == "MANUAL"
+            assert "SegmentationAlgorithmIdentificationSequence" not in segment
+    roi = dcmread(case.out / "scan.rtstruct.dcm").StructureSetROISequence[0]
+    assert roi.ROIGenerationAlgorithm == "MANUAL"
+    assert "ROIDerivationAlgorithmIdentificationSequence" not in roi
+
+
+class Oracle:
+    """Stands in for the predictor: knows the phantom."""
+
+    def __init__(self, bundle: SimpleNamespace, **settings: object) -> None:
+        self.bundle = bundle
+
+    def predict(self, ct: Volume, organs: object = None, reporter: object = None) -> SimpleNamespace:
+        return SimpleNamespace(labels=Volume(phantom()[1], ct.grid), entropy={})
+
+
+@pytest.fixture
+def oracle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    checksums = tmp_path / "model" / "configs" / "checksums.json"
+    checksums.parent.mkdir(parents=True)
+    checksums.write_text("{}")
+    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.Predictor", Oracle)
+    monkeypatch.setattr("PartialOrganSegLib.models.bundle.load_bundle", lambda name: SimpleNamespace(
+        name="oracle", label_space=WORD16, metadata=SimpleNamespace(version="2.1"), folder=tmp_path / "model"))
+
+
+@pytest.mark.usefixtures("oracle")
+def test_segment_writes_dicom_beside_the_others(case: SimpleNamespace) -> None:
+    assert main(["segment", str(case.ct), "-o", str(case.out), "--dicom", "seg,rtstruct", "--no-preview"]) == 0
+    assert sorted(path.name for path in case.out.iterdir()) == [
+        "ct.labels.nii.gz", "ct.rtstruct.dcm", "ct.seg.dcm", "ct.seg.nrrd", "ct.volumes.csv"]
+    [algorithm] = dcmread(case.out / "ct.seg.dcm").SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+    assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("oracle", "2.1")
+
+
+@pytest.mark.usefixtures("oracle")
+def test_own_results_in_a_cts_folder_are_no_part_of_it(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+    words = ["segment", str(case.ct), "-o", str(case.ct / "results"), "--dicom", "seg", "--no-preview", "--resume"]
+    for told in ("1 segmented, 0 finished before", "0 segmented, 1 finished before"):
+        assert main(words) == 0
+        assert told in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("oracle")
+def test_segment_tells_of_a_ct_that_is_no_dicom(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+    from PartialOrganSegLib.formats.writing import write_ct
+
+    nifti = case.ct.parent / "scan.nii.gz"
+    write_ct(nifti, Volume(phantom()[0], case.volume.grid))
+    assert main(["segment", str(nifti), str(case.ct), "-o", str(case.out), "--dicom", "rtstruct"]) == 1
+    line(capsys, "scan.nii.gz", "found no DICOM file")
+    assert (case.out / "ct.rtstruct.dcm").exists()
+    assert not (case.out / "scan.labels.nii.gz").exists()
+
+
+def test_highdicom_is_missed_before_the_work_starts(case: SimpleNamespace, monkeypatch: pytest.MonkeyPatch,
+                                                    capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    for command in (["segment", str(case.ct)], ["export", str(case.labels), "--reference", str(case.ct)]):
+        assert main([*command, "-o", str(case.out), "--dicom", "seg"]) == 1
+        line(capsys, "highdicom", "pip install")
+    assert export(case, "--dicom", "rtstruct") == 0

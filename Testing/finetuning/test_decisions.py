@@ -1,0 +1,69 @@
+"""What a fine-tuning run decides of its recipe from the device, the memory and the annotation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.finetuning import preparation
+from PartialOrganSegLib.finetuning.budget import Speed
+from PartialOrganSegLib.finetuning.decisions import next_name, stroke_settings, training_precision
+from PartialOrganSegLib.models.metadata import NAME_PATTERN
+from PartialOrganSegLib.organs import label_space_of_names
+from PartialOrganSegLib.training.recipe import Recipe
+from Testing.helpers.finetune_data import ORGANS
+
+
+@pytest.mark.parametrize(("start", "name"), [
+    ("embedded", "embedded-finetuned"), ("embedded-finetuned", "embedded-finetuned-2"),
+    ("embedded-finetuned-9", "embedded-finetuned-10"), ("finetuned", "finetuned-finetuned")])
+def test_a_model_is_called_after_its_start_model(start, name):
+    assert next_name(start) == name
+
+
+@given(st.from_regex(NAME_PATTERN, fullmatch=True))
+def test_generations_of_models_have_names_of_their_own(start):
+    names = [start]
+    for _ in range(12):
+        names.append(next_name(names[-1]))
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(NAME_PATTERN, name) for name in names)
+
+
+@pytest.mark.parametrize(("device", "capability", "precision"), [
+    ("cuda", (8, 6), True), ("cuda", (7, 5), "float16"), ("mps", None, False)])
+def test_a_device_trains_in_the_precision_that_it_is_made_for(device, capability, precision, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert training_precision(torch.device(device)) == precision
+
+
+def test_strokes_have_a_mini_batch_of_their_own():
+    assert stroke_settings([0.1, 0.2])["batch_size"] == 1
+    assert stroke_settings([]) == {}
+
+
+def test_too_little_memory_for_two_patches_is_enough_for_one(monkeypatch):
+    fitting = 2
+
+    def measure(recipe, *_):
+        if recipe.batch_size > fitting:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Speed(1, 1, 1)
+
+    def read_recipe(changes):
+        return Recipe(manifest=Path("m.yaml")).model_copy(update={"batch_size": 2} | changes)
+
+    monkeypatch.setattr(preparation, "measure_speed", measure)
+    settings = (read_recipe, None, label_space_of_names("small", ORGANS), torch.device("cuda"), [])
+    assert preparation._speed(*settings)[0] == {}
+    fitting = 1
+    assert preparation._speed(*settings)[0] == {"batch_size": 1}
+    fitting = 0
+    with pytest.raises(UserError, match=r"patch_zyx: out of memory on cuda .*another --device"):
+        preparation._speed(*settings)

@@ -1,0 +1,291 @@
+"""Fine-tuning a small model: what it learns, keeps, tells and refuses, and how it ends when it is stopped."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from PartialOrganSegLib.annotation import Kind
+from PartialOrganSegLib.datasets.manifest import load_manifest
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.finetuning.outcome import LOSS_TOLERATED
+from PartialOrganSegLib.finetuning.preparation import Wishes, prepare, run_space
+from PartialOrganSegLib.finetuning.run import Result, finetune, resume
+from PartialOrganSegLib.models.bundle import Bundle, load_bundle
+from PartialOrganSegLib.models.checksums import MANIFEST, sha256, verify_bundle
+from PartialOrganSegLib.organs import label_space_of_names
+from PartialOrganSegLib.resources import resource
+from PartialOrganSegLib.training import checkpoint
+from PartialOrganSegLib.training.recipe import load_recipe
+from Testing.helpers.finetune_data import (
+    ORGANS,
+    QUICK,
+    RunListener,
+    ct_of,
+    only,
+    small_phantom,
+    write_cases,
+    write_start,
+)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Bundle:
+    return write_start(tmp_path_factory.mktemp("Modelle ä") / "start")
+
+
+@pytest.fixture(scope="module")
+def spleens(tmp_path_factory) -> Path:
+    """Two cases in which the spleen was accepted."""
+    return write_cases(tmp_path_factory.mktemp("meine Fälle"), [only(ct_of(seed)[1], 2) for seed in range(2)])
+
+
+def tune(start: Bundle, data: Path, run: Path, reporter: Reporter | None = None, steps: int = 4, replay: str = "none",
+         overrides: Sequence[str] = (), **wishes) -> Result:
+    return finetune(start.folder, data, run, "cpu",
+                    Wishes(steps=steps, replay=replay, overrides=[*QUICK, *overrides], **wishes), None, reporter)
+
+
+@pytest.fixture(scope="module")
+def finished(start, spleens, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    before = sha256(start.folder / MANIFEST)
+    tune(start, spleens, run)
+    verify_bundle(start.folder)
+    assert sha256(start.folder / MANIFEST) == before  # never written to
+    return run
+
+
+def result_of(run: Path) -> dict:
+    return json.loads((run / "result.json").read_text("utf-8"))
+
+
+def test_the_new_bundle_says_where_it_comes_from(start, finished):
+    own = load_bundle(finished / "model").metadata.partialorganseg
+    assert own.lineage.parent.sha256 == sha256(start.folder / MANIFEST)
+    assert (own.lineage.parent.name, own.lineage.parent.version) == ("start", "1.2")
+    assert list(own.lineage.learnt) == ["spleen"]
+    learnt = own.lineage.learnt["spleen"]
+    assert (learnt.cases, learnt.kinds) == (2, ["partial"])
+    assert learnt.voxels == sum((ct_of(seed)[1] == 2).sum() for seed in range(2))
+    assert own.training_data == ["a data set"]
+    assert own.metrics["dice"]["spleen"]["group"] == "changed"
+    assert "slabs" in own.metrics["dice"]["spleen"]["measured_on"]
+    assert result_of(finished)["selected"] == own.metrics["selected"] in ("start", "finetuned")
+    assert "| spleen | changed |" in (finished / "model" / "README.md").read_text("utf-8")
+
+
+def test_the_best_weights_are_looked_for_by_what_the_run_is_judged_by(finished):
+    validation = load_recipe(finished / "recipe.yaml").validation
+    assert (validation.half, validation.tolerated_loss) == (["spleen"], LOSS_TOLERATED)
+
+
+@pytest.mark.parametrize(("validate", "overrides", "tried"), [
+    ([], [], [0.25, 0.5, 0.75]),  # this start model knows nothing, so none of it is in the result unless it has to be
+    (["none"], [], []), (["case1"], ["start_share=0"], []), (["case1"], ["start_share=0.25"], [0.0, 0.5, 0.75]),
+    ([], ["start_share=0.25"], [0.5, 0.75])])  # in slabs of the same patients the trained weights always look good
+def test_shares_of_the_start_model_are_tried_where_there_is_something_to_judge_them_by(start, spleens, validate,
+                                                                                      overrides, tried, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        tune(start, spleens, tmp_path / "run", RunListener(1, KeyboardInterrupt()), validate=validate,
+             overrides=overrides)
+    assert load_recipe(tmp_path / "run" / "recipe.yaml").validation.start_shares == tried
+
+
+def test_what_is_only_measured_on_is_not_learnt(start, tmp_path):
+    """Spleens are accepted in two CTs; a third, with every organ, is measured on: liver and kidney are to be kept."""
+    data = write_cases(tmp_path, [only(ct_of(0)[1], 2), only(ct_of(1)[1], 2), ct_of(2)[1]])
+    content = yaml.safe_load(data.read_text("utf-8"))
+    content["datasets"][0]["cases"][2]["annotated"] = list(ORGANS)
+    data.write_text(yaml.safe_dump(content), "utf-8")
+    result = tune(start, data, tmp_path / "run", validate=["case2"])
+    assert {row.organ: row.group for row in result.outcome.rows} == {
+        "spleen": "changed", "liver": "kept", "left_kidney": "kept"}
+    assert list(result.bundle.metadata.partialorganseg.lineage.learnt) == ["spleen"]
+
+
+def test_the_result_says_which_share_was_taken(finished):
+    taken = result_of(finished)["start_share"]
+    assert taken in (0, 0.25, 0.5, 0.75)
+    assert load_bundle(finished / "model").metadata.partialorganseg.metrics["start_share"] == taken
+
+
+def test_the_time_is_told_before_the_first_step(start, spleens, tmp_path):
+    reporter = RunListener(1, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        tune(start, spleens, tmp_path / "run", reporter)
+    assert reporter.figures[0]["steps"] == 4
+    assert reporter.figures[0]["expected_minutes"] >= 0
+
+
+@pytest.mark.parametrize(("overrides", "told"), [([], False), (["losses.distillation=0"], True)])
+def test_organs_nobody_shows_are_told_unless_the_start_model_teaches_them(start, spleens, overrides, told, tmp_path):
+    reporter = RunListener(1, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        tune(start, spleens, tmp_path / "run", reporter, overrides=overrides)
+    assert ("no training voxel is certainly liver, left_kidney" in reporter.told) is told
+
+
+def test_a_killed_run_goes_on_to_the_same_model(start, spleens, finished, tmp_path):
+    with pytest.raises(RuntimeError, match="power cut"):
+        tune(start, spleens, tmp_path / "run", RunListener(3, RuntimeError("power cut")))
+    assert not (tmp_path / "run" / "result.json").exists()
+    with pytest.raises(UserError, match="add --resume"):
+        tune(start, spleens, tmp_path / "run")
+    resume(tmp_path / "run", "cpu")
+    weights = "model/models/model.safetensors"
+    assert (tmp_path / "run" / weights).read_bytes() == (finished / weights).read_bytes()
+    assert result_of(tmp_path / "run")["dice"] == result_of(finished)["dice"]
+    resume(tmp_path / "run", "cpu")  # once more changes nothing
+    assert (tmp_path / "run" / weights).read_bytes() == (finished / weights).read_bytes()
+
+
+def test_no_checkpoint_is_of_a_last_step_whose_stage_goes_on(start, spleens, tmp_path, monkeypatch):
+    """Killed right after it, a resumed run would have no step left and never end."""
+    saved, save = [], checkpoint.save_checkpoint
+
+    def spy(path, state):
+        saved.append((path.name, state["step"], state["stage"]))
+        save(path, state)
+
+    monkeypatch.setattr("PartialOrganSegLib.training.trainer.save_checkpoint", spy)
+    tune(start, spleens, tmp_path / "run", overrides=["checkpoint_every=100"])
+    last = [(step, stage) for name, step, stage in saved if name == "last.pt"]
+    assert last[-1] == (4, 1)
+    assert (4, 0) not in last
+
+
+def test_another_runs_checkpoint_is_not_gone_on_with(start, spleens, finished, tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "last.pt").write_bytes((finished / "checkpoints" / "last.pt").read_bytes())
+    with pytest.raises(UserError, match="expected a new run folder, found another run's checkpoint"):
+        tune(start, spleens, tmp_path / "run")
+
+
+def test_killed_before_the_first_checkpoint(start, spleens, finished, tmp_path):
+    with pytest.raises(RuntimeError, match="power cut"):
+        tune(start, spleens, tmp_path / "run", RunListener(1, RuntimeError("power cut")))
+    assert not (tmp_path / "run" / "checkpoints" / "last.pt").exists()
+    resume(tmp_path / "run", "cpu")
+    assert result_of(tmp_path / "run")["dice"] == result_of(finished)["dice"]
+    with pytest.raises(UserError, match=r"plan\.json: expected the plan of a run to resume, found none"):
+        resume(tmp_path / "nothing", "cpu")
+
+
+def test_a_full_disk_is_one_line_and_resumed_from(start, spleens, finished, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("PartialOrganSegLib.finetuning.run.write_bundle", full)
+        with pytest.raises(UserError, match=r"run: expected room for the run's files, found none .*No space left"):
+            tune(start, spleens, tmp_path / "run")
+    resume(tmp_path / "run", "cpu")
+    assert result_of(tmp_path / "run")["dice"] == result_of(finished)["dice"]
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.torch, "save", full)
+        with pytest.raises(UserError, match=r"could not be written .*make room"):
+            tune(start, spleens, tmp_path / "other")
+
+
+def test_a_changed_start_model_is_noticed_on_resuming(spleens, tmp_path):
+    start = write_start(tmp_path / "start")
+    with pytest.raises(KeyboardInterrupt):
+        tune(start, spleens, tmp_path / "run", RunListener(1, KeyboardInterrupt()))
+    write_start(tmp_path / "start", seed=5)
+    with pytest.raises(UserError, match="expected the start model as it was"):
+        resume(tmp_path / "run", "cpu")
+
+
+def test_a_new_organ_is_added_and_the_others_stay(spleens, tmp_path):
+    start = write_start(tmp_path / "start", ["liver", "left_kidney"])
+    reporter = RunListener()
+    tune(start, spleens, tmp_path / "run", reporter)
+    bundle = load_bundle(tmp_path / "run" / "model")
+    assert bundle.label_space.names == ("liver", "left_kidney", "spleen")
+    assert bundle.metadata.partialorganseg.lineage.new_organs == ["spleen"]
+    assert any(line.startswith("new to the start model start: spleen") for line in reporter.told)
+
+
+def test_only_the_listed_organs(spleens, tmp_path):
+    start = write_start(tmp_path / "start", ["aorta", "left_kidney", "liver"])
+    reporter = RunListener()
+    tune(start, spleens, tmp_path / "run", reporter, only_listed=True)
+    bundle = load_bundle(tmp_path / "run" / "model")
+    assert bundle.label_space.names == ("liver", "spleen", "left_kidney")
+    assert bundle.metadata.partialorganseg.lineage.dropped_organs == ["aorta"]
+    assert any("leaves out: aorta" in line for line in reporter.told)
+
+
+def test_codes_and_colours_survive_a_growing_label_space():
+    grown = run_space(label_space_of_names("a", ["liver", "my_node"]), label_space_of_names("b", ["aorta", "liver"]),
+                      False)
+    assert grown.names == ("liver", "my_node", "aorta")
+    assert grown.organ("aorta").code.value == "15825003"
+    assert [organ.index for organ in grown.organs] == [1, 2, 3]
+
+
+def test_it_learns_what_is_new_and_keeps_what_was_known(tmp_path):
+    """Kidneys are learnt first; then only spleens are shown, and both are found. Without the teacher kidneys go."""
+    hard = ["optimiser.learning_rate=0.02", "batch_size=2", "start_share=0"]  # too far for a way between
+    known = write_cases(tmp_path / "known", [only(ct_of(seed)[1], 3) // 3 for seed in (5, 6, 7)], "full",
+                        ["left_kidney"], [5, 6, 7], ["left_kidney"])
+    first = tune(write_start(tmp_path / "blank", ["left_kidney"]), known, tmp_path / "first", steps=80,
+                 validate=["none"], overrides=["losses.distillation=0", *hard]).bundle
+    spleens = write_cases(tmp_path / "new", [only(ct_of(seed)[1], 2) for seed in (8, 9)], seeds=[8, 9])
+    taught, plain = (tune(first, spleens, tmp_path / name, steps=80, validate=["none"], overrides=[*hard, *more]).bundle
+                     for name, more in (("taught", []), ("plain", ["losses.distillation=0"])))
+    assert taught.label_space.names == ("left_kidney", "liver", "spleen")
+    image, labels = ct_of(11)
+    pixels = torch.from_numpy((np.clip(image.astype(np.float32), -300, 500) - 60) / 150)[None, None]
+
+    def dice(bundle: Bundle, organ: str) -> float:
+        found = bundle.load_network()(pixels)[0].argmax(0).numpy() == bundle.label_space.index(organ)
+        there = labels == 1 + ORGANS.index(organ)
+        return 2 * (found & there).sum() / (found.sum() + there.sum())
+
+    assert dice(taught, "spleen") > 0.5
+    assert dice(taught, "left_kidney") > max(dice(first, "left_kidney") - 0.1, dice(plain, "left_kidney") + 0.2)
+
+
+def test_a_quarter_of_the_patches_is_replayed_half_of_them_from_anywhere(start, spleens, tmp_path, monkeypatch):
+    monkeypatch.setattr("PartialOrganSegLib.finetuning.replay.make_phantom", small_phantom)
+    with pytest.raises(KeyboardInterrupt):
+        tune(start, spleens, tmp_path / "run", RunListener(1, KeyboardInterrupt()), replay="phantoms")
+    cases = load_manifest(tmp_path / "run" / "manifest.yaml").cases
+    weights = {case.dataset: case.weight for case in cases}
+    assert weights == {"cases of mine": 0.75, "replay": 0.125, "replay, anywhere": 0.125, "measured": 0}
+    assert {case.kind for case in cases if case.dataset == "replay, anywhere"} == {Kind.UNLABELLED}
+
+
+def test_a_recipe_of_ones_own_needs_no_manifest_and_may_set_the_share(start, spleens, tmp_path):
+    own = {key: value for key, value in yaml.safe_load(
+        resource("recipes", "finetune.yaml").read_text(encoding="utf-8")).items() if key != "manifest"}
+    for name, share in (("without", None), ("with", 0.4)):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(own if share is None else own | {"start_share": share}), encoding="utf-8")
+        run = tmp_path / name
+        run.mkdir()
+        prepare(start, spleens, run, path, torch.device("cpu"),
+                Wishes(steps=2, replay="none", validate=["none"], overrides=QUICK), Reporter())
+        assert load_recipe(run / "recipe.yaml").start_share == (share or 0)  # random weights know nothing
+
+
+def test_a_single_labelled_slice_is_told_and_learnt(start, tmp_path):
+    labels = only(ct_of(0)[1], 2)
+    labels[np.arange(12) != np.flatnonzero(labels.any((1, 2)))[1]] = 0
+    scribble = np.where(labels == 2, 2, 255).astype(np.uint8)
+    reporter = RunListener()
+    result = tune(start, write_cases(tmp_path, [scribble], "scribble"), tmp_path / "run", reporter)
+    assert any("case0: spleen is labelled in a single slice (" in line for line in reporter.told)
+    assert any("not measured" in line and "spleen" in line for line in reporter.told)
+    assert result.outcome.selected == "start"
+    assert "nothing was left to measure on" in result.outcome.reason

@@ -1,0 +1,223 @@
+"""What a fine-tuning run leaves out to be measured on: cases, or slabs of organs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from PartialOrganSegLib.annotation import CandidateTable, Kind
+from PartialOrganSegLib.datasets.manifest import load_manifest
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.finetuning.cases import TakenCase, take_cases
+from PartialOrganSegLib.finetuning.holdout import hold_out
+from PartialOrganSegLib.finetuning.replay import replay_set
+from PartialOrganSegLib.finetuning.slabs import choose_slabs, known_of, split_by_slabs
+from PartialOrganSegLib.formats.reading import read_labelmap
+from PartialOrganSegLib.organs import label_space_of_names
+from Testing.helpers.finetune_data import ORGANS, RunListener, ct_of, only, write_cases
+
+SPACE = label_space_of_names("small", ORGANS)
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory) -> list[TakenCase]:
+    """Three fully labelled cases."""
+    folder = tmp_path_factory.mktemp("cases ü")
+    manifest = load_manifest(write_cases(folder, [ct_of(seed)[1] for seed in range(3)], "full"))
+    return take_cases(manifest.cases, SPACE, SPACE, (3.0, 2.0, 2.0), folder / "taken", Reporter())
+
+
+def may_be(case: TakenCase) -> np.ndarray:
+    """(z, y, x, class) bool: what each voxel may be."""
+    table = np.array([[label in classes for label in range(4)] for classes in case.sets])
+    return table[read_labelmap(case.codes).array]
+
+
+def test_of_few_cases_each_organ_is_left_out_in_a_slab_and_nothing_else_is_lost(taken, tmp_path):
+    held = hold_out(taken, [], tmp_path)
+    assert len(held.training) == len(held.measured) == 3
+    assert not {case.name for case in held.training} & {case.name for case in held.measured}
+    for whole, training, measured in zip(taken, held.training, held.measured, strict=True):
+        truth, trained, kept = map(may_be, (whole, training, measured))
+        assert (trained | ~truth).all()  # nothing untrue is said
+        assert (kept | ~truth).all()
+        for organ in (1, 2, 3):
+            here, elsewhere = truth[..., organ] & (truth.sum(-1) == 1), ~truth[..., organ]
+            sure, denied = here & (trained.sum(-1) == 1), elsewhere & ~trained[..., organ]
+            others = (kept.sum(-1) == 1) & elsewhere  # known to be another organ, in that one's slab
+            judged = ((here & (kept.sum(-1) == 1)) | (elsewhere & ~others & ~kept[..., organ])).any((1, 2))
+            left_out = np.flatnonzero(judged)
+            assert left_out.tolist() == list(range(left_out[0], left_out[-1] + 1))
+            assert 0.1 <= here.any((1, 2))[judged].sum() / here.any((1, 2)).sum() <= 0.3
+            assert not sure[judged].any()  # what is measured was not trained on, neither where the organ is
+            assert not (denied & ~(trained.sum(-1) == 1))[judged].any()  # nor, but by other organs' masks, where not
+            assert (sure == here)[~judged].all()  # and all the rest was
+            assert (denied == elsewhere)[~judged].all()
+    assert set(held.measured_on) == {1, 2, 3}
+
+
+@given(st.dictionaries(st.integers(0, 40), st.tuples(st.integers(0, 60), st.integers(1, 60)), max_size=40),
+       st.floats(0.1, 0.9))
+def test_slabs_take_about_a_fifth_of_each_organ(extents, place):
+    slices = {label: np.arange(first, first + count) for label, (first, count) in extents.items()}
+    slabs = choose_slabs(slices, place)
+    assert len(slabs) <= 6
+    left_out = [label for slab in slabs for label in slab.organs]
+    assert len(left_out) == len(set(left_out))
+    assert all(label and len(slices[label]) >= 5 for label in left_out)
+    for slab in slabs:
+        for label in slab.organs:
+            share = np.isin(slices[label], range(slab.first, slab.end)).mean()
+            assert 0.1 <= share <= 0.3
+    if len(slabs) < 6:
+        assert set(left_out) == {label for label, own in slices.items() if label and len(own) >= 5}
+
+
+@given(st.frozensets(st.integers(0, 5)), st.frozensets(st.integers(0, 5), min_size=1))
+def test_what_is_said_of_some_organs_only_says_nothing_of_others(organs, classes):
+    everything = frozenset(range(6))
+    found = known_of(organs, classes, everything)
+    assert classes <= found
+    assert found & organs == classes & organs
+    assert found in (classes, found | (everything - organs))
+
+
+def test_whole_label_spaces_of_a_hundred_organs_can_be_told_apart(tmp_path):
+    """Full labels of a large imported model's organs: a run has 256 candidate sets, whatever slabs are left out."""
+    space = label_space_of_names("many", [f"organ_{number}" for number in range(1, 101)])
+    labels = np.zeros((120, 10, 10), np.uint8)
+    for organ in range(100):
+        labels[organ // 5:organ // 5 + 5 + organ, organ // 10, organ % 10] = organ + 1
+    table = CandidateTable(101)
+    for number in range(3):
+        manifest = load_manifest(write_cases(tmp_path / str(number), [np.roll(labels, number, 0)], "full",
+                                             space.names, label_space=space.names, images=[np.zeros(labels.shape)]))
+        (case,) = take_cases(manifest.cases, space, space, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter(), force=True)
+        slabs = choose_slabs(case.slices, (number + 1) / 4)
+        for part in split_by_slabs(case, slabs, tmp_path):
+            for classes in part.sets:
+                table.code(classes)
+    assert len(table.table) <= 256
+
+
+def named(name: str, *organs: int) -> TakenCase:
+    return TakenCase(name, name, "mine", Kind.FULL, 1.0, Path(name), Path(name), (frozenset(range(4)), frozenset({0})),
+                     (1, 99), dict.fromkeys(organs, np.arange(9)), dict.fromkeys(organs, 99), (8, 8, 8), name, name)
+
+
+@given(st.lists(st.sets(st.integers(1, 3), min_size=1), min_size=4, max_size=12))
+def test_a_quarter_of_many_cases_is_left_out_but_never_the_only_one_to_show_an_organ(organs):
+    cases = [named(f"case{number}", *shown) for number, shown in enumerate(organs)]
+    held = hold_out(cases, [], Path("nowhere")) if _spare(organs) else None
+    if held is not None:
+        assert 1 <= len(held.measured) <= round(len(cases) / 4)
+        assert set().union(*(case.organs for case in held.training)) == set().union(*organs)
+        assert len(held.training) + len(held.measured) == len(cases)
+
+
+def _spare(organs: list[set[int]]) -> bool:
+    """Whether some case can be left out without losing an organ."""
+    return any(shown <= set().union(*(other for o, other in enumerate(organs) if o != number))
+               for number, shown in enumerate(organs))
+
+
+def test_groups_asked_for_are_left_out():
+    cases = [named(f"case{number}", 1) for number in range(3)]
+    held = hold_out(cases, ["case1"], Path("nowhere"))
+    assert [case.name for case in held.measured] == ["case1"]
+    assert hold_out(cases, ["none"], Path("nowhere")).training == cases
+    with pytest.raises(UserError, match="did you mean 'case1'"):
+        hold_out(cases, ["cases1"], Path("nowhere"))
+    with pytest.raises(UserError, match="expected a case left to train on"):
+        hold_out(cases, ["case0", "case1", "case2"], Path("nowhere"))
+
+
+def test_what_has_no_label_is_not_measured_on():
+    blank = replace(named("blank"), sets=(frozenset(range(4)),), counts=(100,), group="case0")
+    cases = [blank, *(named(f"case{number}", 1) for number in range(3))]
+    held = hold_out(cases, ["case0"], Path("nowhere"))
+    assert [case.name for case in held.measured] == ["case0"]
+    assert [case.name for case in held.training] == ["case1", "case2"]
+    with pytest.raises(UserError, match="expected a labelled case to measure on, found none in alone"):
+        hold_out([replace(blank, group="alone"), *cases[1:]], ["alone"], Path("nowhere"))
+
+
+def test_cases_that_nothing_is_drawn_from_are_not_needed_to_show_an_organ():
+    """The only trained case with organ 2 must stay, though one of weight 0 shows it too."""
+    cases = [named("only", 1, 2), *(named(f"case{number}", 1) for number in range(3)),
+             replace(named("weightless", 1, 2), weight=0.0)]
+    assert "only" not in [case.name for case in hold_out(cases, [], Path("nowhere")).measured]
+
+
+def test_a_case_of_a_group_may_be_named_and_takes_the_group_with_it():
+    cases = [replace(named(f"case{number}", 1), group=f"patient{number // 2}") for number in range(4)]
+    for wanted in (["case3"], ["patient1"]):
+        assert [case.name for case in hold_out(cases, wanted, Path("nowhere")).measured] == ["case2", "case3"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=4, max_size=12), st.booleans())
+def test_no_image_and_no_group_is_on_both_sides(pairs, asked):
+    cases = [replace(named(f"case{number}", 1), group=f"group{group}", image_sha256=str(image))
+             for number, (group, image) in enumerate(pairs)]
+    try:
+        held = hold_out(cases, ["case0"] if asked else [], Path("nowhere"))
+    except (UserError, FileNotFoundError):  # nothing left to train on, or slabs of files that are not there
+        return
+    for of in (lambda case: case.image_sha256, lambda case: cases[int(case.name[4:])].group):
+        assert not {of(case) for case in held.training} & {of(case) for case in held.measured}
+    assert not asked or "case0" in [case.name for case in held.measured]
+
+
+def test_an_image_of_the_run_is_not_replayed(tmp_path):
+    data = write_cases(tmp_path, [ct_of(seed)[1] for seed in range(4)], "full")
+    content = yaml.safe_load(data.read_text("utf-8"))
+    content["datasets"].append({"name": "rest", "weight": 0.0, "cases": [content["datasets"][0]["cases"].pop()]})
+    data.write_text(yaml.safe_dump(content), "utf-8")
+    own = load_manifest(write_cases(tmp_path / "own", [ct_of(1)[1]], "full", seeds=[1]))
+    (mine,) = take_cases(own.cases, SPACE, SPACE, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
+    reporter = RunListener()
+    replay = replay_set(str(data), SPACE, (3.0, 2.0, 2.0), [1], [], False, tmp_path / "replay", reporter,
+                        {mine.image_sha256})
+    assert [case.name for case in replay.training] == ["case0", "case2"]
+    assert reporter.told == ["replay: case1 shows an image of --data, and is left out"]
+    with pytest.raises(UserError, match="--replay: expected a case that shows another image"):
+        replay_set(str(own.path), SPACE, (3.0, 2.0, 2.0), [1], [], False, tmp_path / "none", reporter,
+                   {mine.image_sha256})
+
+
+def test_replayed_images_are_asked_to_be_cts_too(tmp_path):
+    data = write_cases(tmp_path, [ct_of(0)[1]], "full", images=[(ct_of(0)[0] + 1000).clip(0).astype(np.int16)])
+    settings = (str(data), SPACE, (3.0, 2.0, 2.0), [1], [], False, tmp_path / "replay", RunListener())
+    with pytest.raises(UserError, match=r"case0: .*expected a CT in HU"):
+        replay_set(*settings)
+    assert [case.name for case in replay_set(*settings, force=True).training] == ["case0"]
+
+
+def test_slabs_of_one_image_are_those_of_all_its_cases(tmp_path):
+    labels = ct_of(0)[1]
+    data = load_manifest(write_cases(tmp_path, [only(labels, 1, 2), only(labels, 2, 3), ct_of(1)[1]], "full",
+                                     seeds=[0, 0, 1]))
+    cases = take_cases(data.cases, SPACE, SPACE, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
+    held = hold_out(cases, [], tmp_path)
+    assert [case.name for case in held.measured] == ["case0 (slab)", "case1 (slab)", "case2 (slab)"]
+    for inside in map(may_be, held.measured[:2]):
+        sure = inside.sum(-1) == 1
+        assert sure.any()
+        for rest in map(may_be, held.training[:2]):  # what is measured, no case of the image says in training
+            assert rest[sure & inside[..., 1:].any(-1)].sum(-1).min() > 1
+            assert (rest & inside)[sure].any(-1).all()
+
+
+def test_whole_cases_of_strokes_without_background_are_not_measured_on(tmp_path):
+    drawn = [np.where(ct_of(seed)[1] == 2, 2, 255).astype(np.uint8) for seed in range(4)]
+    manifest = load_manifest(write_cases(tmp_path, drawn, "scribble"))
+    cases = take_cases(manifest.cases, SPACE, SPACE, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
+    held = hold_out(cases, [], tmp_path)
+    assert (held.measured, held.measured_on, len(held.training)) == ([], {}, 4)

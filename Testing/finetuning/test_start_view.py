@@ -1,0 +1,130 @@
+"""What the start model finds in cases, and how much of its weights a result keeps for that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from PartialOrganSegLib.datasets.manifest import load_manifest
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.finetuning import start_view
+from PartialOrganSegLib.finetuning.cases import TakenCase, take_cases
+from PartialOrganSegLib.finetuning.decisions import USUAL_SHARE, share_for
+from PartialOrganSegLib.finetuning.start_view import ENOUGH_CASES, StartView
+from PartialOrganSegLib.organs import label_space_of_names
+from PartialOrganSegLib.segmenting.predictor import Predictor
+from Testing.helpers.finetune_data import ORGANS, RunListener, ct_of, only, write_cases, write_start
+
+SPACE = label_space_of_names("run", ["stomach", "spleen", "left_kidney"])  # the start model's: liver, spleen, kidney
+
+
+def taken(folder: Path, labels, kind: str = "partial", annotated=("spleen",)) -> list[TakenCase]:
+    manifest = load_manifest(write_cases(folder, labels, kind, annotated))
+    return take_cases(manifest.cases, manifest.label_space, SPACE, (3.0, 2.0, 2.0), folder / "taken", Reporter())
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    return 2 * (first & second).sum() / (first.sum() + second.sum())
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    return write_start(tmp_path_factory.mktemp("models") / "start", seed=3)
+
+
+def test_dice_of_what_the_cases_show(start, tmp_path):
+    cases = taken(tmp_path, [only(ct_of(0)[1], 2), only(ct_of(1)[1], 2, 3)], annotated=("spleen", "left_kidney"))
+    view = StartView(start, SPACE, torch.device("cpu"))
+    predictor = Predictor(start, device="cpu")
+    found = [predictor.predict(case.read_image()).labels.array
+             for case in load_manifest(tmp_path / "manifest.yaml").cases]
+    assert all(len(np.unique(one)) > 1 for one in found)  # random weights that find something
+    for case, one in zip(cases, found, strict=True):
+        seen = view.labels(case)
+        assert not (seen == 1).any()  # the start model does not have the stomach
+        assert ((seen == 0) == np.isin(one, (0, 1))).all()  # the run does not have the liver
+        assert ((seen == 2) == (one == 2)).all()
+    spleens = [dice(one == 2, ct_of(seed)[1] == 2) for seed, one in enumerate(found)]
+    kidney = dice(found[1] == 3, ct_of(1)[1] == 3)
+    assert view.dice(cases, 100, Reporter()) == pytest.approx(np.mean([np.mean(spleens), kidney]))
+
+
+def test_nothing_to_compare_with(start, tmp_path):
+    view = StartView(start, label_space_of_names("new", ["stomach"]), torch.device("cpu"))
+    assert view.dice(taken(tmp_path, [None]), 100, Reporter()) is None
+    assert view.dice(taken(tmp_path / "2", [only(ct_of(0)[1], 2)]), 100, Reporter()) is None
+    known = StartView(start, SPACE, torch.device("cpu"))
+    drawn = np.where(ct_of(0)[1] == 2, 2, 255).astype(np.uint8)
+    assert known.dice(taken(tmp_path / "3", [drawn], "scribble"), 100, Reporter()) is None
+
+
+@pytest.mark.parametrize(("kind", "annotated", "told"), [
+    ("full", ORGANS, True), ("partial", ["spleen", "left_kidney"], True), ("partial", ["left_kidney"], False)])
+def test_an_organ_that_a_label_denies_and_the_start_model_finds_is_told(start, tmp_path, monkeypatch, kind, annotated,
+                                                                       told):
+    found = Predictor(start, device="cpu").predict(load_manifest(
+        write_cases(tmp_path / "both", [None, ct_of(1)[1]])).cases[1].read_image()).labels
+    spleen_ml = (found.array == 2).sum() * found.grid.voxel_ml
+    assert spleen_ml > 0
+    monkeypatch.setattr(start_view, "TOLD_ML", spleen_ml)
+    reporter = RunListener()
+    StartView(start, SPACE, torch.device("cpu")).dice(
+        taken(tmp_path, [None, only(ct_of(1)[1], 3)], kind, annotated), 100, reporter)
+    line = "case1: its label says that there is none of what the start model finds there: "
+    line += f"spleen ({spleen_ml:.0f} ml)"
+    assert any(one.startswith(line) for one in reporter.told) is told
+    monkeypatch.setattr(start_view, "TOLD_ML", spleen_ml * 1.01)
+    reporter = RunListener()
+    StartView(start, SPACE, torch.device("cpu")).dice(
+        taken(tmp_path, [None, only(ct_of(1)[1], 3)], kind, annotated), 100, reporter)
+    assert reporter.told == []
+
+
+def test_a_few_cases_are_enough_and_fewer_where_there_is_no_time(start, tmp_path, monkeypatch):
+    calls = []
+
+    class Counting(Predictor):
+        def predict(self, ct, *arguments):
+            calls.append(ct)
+            return super().predict(ct, *arguments)
+
+    monkeypatch.setattr(start_view, "Predictor", Counting)
+    cases = taken(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(ENOUGH_CASES + 1)])
+    view = StartView(start, SPACE, torch.device("cpu"))
+    view.dice(cases, 100, Reporter())
+    assert len(calls) == ENOUGH_CASES
+    StartView(start, SPACE, torch.device("cpu")).dice(cases, 0, Reporter())
+    assert len(calls) == ENOUGH_CASES + 1  # no time for a second one
+
+
+def test_a_ct_too_large_to_be_segmented_is_told_and_no_reason_not_to_learn(start, tmp_path, monkeypatch):
+    class Told(Reporter):
+        lines: list[str] = []  # noqa: RUF012
+
+        def warning(self, message):
+            self.lines.append(message)
+
+    def full(self, ct, *arguments):
+        raise UserError("expected 90 GB of memory")
+
+    monkeypatch.setattr(Predictor, "predict", full)
+    reporter = Told()
+    view = StartView(start, SPACE, torch.device("cpu"))
+    assert view.dice(taken(tmp_path, [only(ct_of(0)[1], 2)]), 100, reporter) is None
+    assert reporter.lines == ["case0: the start model could not be looked at: expected 90 GB of memory"]
+
+
+def test_less_of_a_start_model_that_knows_less():
+    assert share_for(None) == USUAL_SHARE
+    assert [share_for(known) for known in (0.0, 0.3, 0.45, 0.6, 1.0)] == [0, 0, 0.25, 0.5, 0.5]
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_shares_rise_with_what_is_known(one, other):
+    assert 0 <= share_for(min(one, other)) <= share_for(max(one, other)) <= 0.5

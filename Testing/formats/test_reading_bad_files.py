@@ -1,0 +1,195 @@
+"""Files that are damaged, no CT or doubtful end in one line that names them, or are mended and told."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.formats.checks import doubtful_ct
+from PartialOrganSegLib.formats.reading import read_ct
+from Testing.helpers.listener import Listener
+from Testing.helpers.volume_files import body, patched, refused, save
+
+
+def test_missing_file_and_empty_folder(tmp_path: Path) -> None:
+    refused(tmp_path / "nowhere.nii.gz", "nothing there")
+    refused(tmp_path, "none")
+    (tmp_path / "notes.txt").write_text("no images here")
+    refused(tmp_path, "none")
+    refused(tmp_path / "notes.txt", "another kind of file")
+
+
+def test_text_named_nifti_or_nrrd(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    for name in ("a.nii.gz", "a.nii", "a.nrrd", "a.mha"):
+        path = tmp_path / name
+        path.write_text("this is not an image\n" * 40)
+        refused(path)
+        path.write_bytes(b"")
+        refused(path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+@pytest.mark.parametrize("kept", [-1, -9, 0.98, 0.5, 0.1])
+def test_truncated_files_are_never_filled_up(tmp_path: Path, suffix: str, kept: float,
+                                             capfd: pytest.CaptureFixture) -> None:
+    path = save(tmp_path / f"a{suffix}", body())
+    raw = path.read_bytes()
+    path.write_bytes(raw[:kept if kept < 0 else int(kept * len(raw))])
+    if suffix == ".nrrd" and kept < 0:  # only gzip's own checksum is cut, which NRRD's reader does not look at
+        np.testing.assert_array_equal(read_ct(path).array, body())
+    else:
+        refused(path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("place", [0.5, 0.999])
+def test_damaged_compressed_voxels_are_noticed(tmp_path: Path, suffix: str, place: float) -> None:
+    path = tmp_path / f"a{suffix}"
+    sitk.WriteImage(sitk.GetImageFromArray(body(shape=(30, 60, 60))), str(path), True)
+    raw = bytearray(path.read_bytes())
+    raw[int(place * len(raw))] ^= 0x55
+    path.write_bytes(raw)
+    refused(path, "" if suffix == ".nrrd" else "damaged")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return save(tmp_path_factory.mktemp("whole") / "a.nii", body()).read_bytes()
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(st.integers(0, 351), st.integers(0, 255)), min_size=1, max_size=6))
+def test_any_damage_to_a_header_ends_in_a_volume_or_in_one_line(tmp_path_factory: pytest.TempPathFactory, whole: bytes,
+                                                                changes: list[tuple[int, int]]) -> None:
+    raw = bytearray(whole)
+    for place, value in changes:
+        raw[place] = value
+    path = tmp_path_factory.getbasetemp() / "damaged.nii"
+    path.write_bytes(raw)
+    volume, message = None, ""
+    try:
+        volume = read_ct(path, force=True)
+    except UserError as error:
+        message = str(error)
+    if volume is None:
+        assert str(path) in message
+        assert "\n" not in message
+    else:
+        assert volume.array.shape == volume.grid.shape
+        assert min(volume.grid.spacing) > 0
+
+
+def test_metaimage_without_its_voxels(tmp_path: Path) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(body()), str(tmp_path / "a.mhd"), True)
+    next(tmp_path.glob("a.*raw")).unlink()
+    refused(tmp_path / "a.mhd", "no such file")
+
+
+def test_dimensions_other_than_three(tmp_path: Path) -> None:
+    plane, series = body()[0], np.stack([body()] * 4)
+    for suffix in (".nii.gz", ".nrrd"):
+        refused(save(tmp_path / f"flat{suffix}", plane), "2-D")
+        image = sitk.JoinSeries([sitk.GetImageFromArray(one) for one in series])
+        sitk.WriteImage(image, str(tmp_path / f"four{suffix}"))
+        refused(tmp_path / f"four{suffix}", "4 volumes" if suffix == ".nii.gz" else "volumes")
+        refused(save(tmp_path / f"one{suffix}", body()[:1]), "24 x 20 x 1")
+
+
+def test_one_volume_of_a_4d_file_is_a_volume(tmp_path: Path) -> None:
+    image = sitk.JoinSeries([sitk.GetImageFromArray(body())])
+    sitk.WriteImage(image, str(tmp_path / "a.nii.gz"))
+    np.testing.assert_array_equal(read_ct(tmp_path / "a.nii.gz").array, body())
+
+
+def test_colours_and_vectors(tmp_path: Path) -> None:
+    colours = np.zeros((12, 20, 24, 3), np.uint8)
+    for suffix in (".nii.gz", ".nrrd", ".mha"):
+        refused(save(tmp_path / f"rgb{suffix}", colours, vector=True), "one number a voxel")
+
+
+def test_few_nan_become_air_and_many_are_refused(tmp_path: Path) -> None:
+    array = body(np.float32)
+    array[6, 10, 10:13] = np.nan, np.inf, -np.inf
+    listener = Listener()
+    volume = read_ct(save(tmp_path / "a.nii.gz", array), reporter=listener)
+    assert (volume.array[6, 10, 10:13] == -1024).all()
+    assert volume.array.dtype == np.int16
+    assert "3 NaN or infinite" in listener.warnings[0]
+    array[:3] = np.nan
+    refused(save(tmp_path / "b.nii.gz", array), "NaN")
+
+
+@pytest.mark.parametrize("value", [0.0, -1.5, float("nan"), float("inf")])
+def test_impossible_spacing(tmp_path: Path, value: float) -> None:
+    refused(patched(save(tmp_path / "a.nii", body()), 88, "f", value), "spacing")
+
+
+def test_zero_spacing_in_other_formats(tmp_path: Path) -> None:
+    header = ("NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 24 20 12\n"
+              "space directions: (1,0,0) (0,1,0) (0,0,0)\nendian: little\nencoding: raw\nspace origin: (0,0,0)\n\n")
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(header.encode() + body().tobytes())
+    refused(path, "spacing")
+
+
+def test_very_thick_slices_are_told(tmp_path: Path) -> None:
+    listener = Listener()
+    read_ct(save(tmp_path / "a.nii.gz", body(), spacing=(1.0, 1.0, 25.0)), reporter=listener)
+    assert "too coarse" in listener.warnings[0]
+
+
+def sheared(path: Path, shear: float, qform: bool = False) -> Path:
+    """A .nii whose sform has axes not at right angles."""
+    save(path, body(), spacing=(1.0, 1.0, 1.0), direction=(1, 0, 0, 0, 1, 0, 0, 0, 1))
+    patched(path, 280 + 4, "f", shear)
+    return path if qform else patched(path, 252, "h", 0)
+
+
+def test_slight_shear_is_mended_and_told(tmp_path: Path) -> None:
+    listener = Listener()
+    volume = read_ct(sheared(tmp_path / "a.nii", 5e-3), reporter=listener)
+    axes = np.asarray(volume.grid.direction).reshape(3, 3)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(axes, np.eye(3), atol=5e-3)
+    assert "right angles" in listener.warnings[0]
+    refused(sheared(tmp_path / "b.nii", 0.2), "right angles")
+
+
+def test_conflicting_positions_are_told(tmp_path: Path) -> None:
+    listener = Listener()
+    read_ct(sheared(tmp_path / "a.nii", 0.2, qform=True), reporter=listener)
+    assert "sform and qform" in listener.warnings[0]
+
+
+def test_doubtful_intensities_are_told_and_read_on_request(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).random((12, 20, 24))
+    cases = {
+        "mr": ((noise * 600).astype(np.int16), "none negative"),
+        "unit": (noise.astype(np.float32), "scaled to 0..1"),
+        "normalised": ((noise * 4 - 2).astype(np.float32), "no air"),
+        "offset": ((body() + 1024).clip(0).astype(np.uint16), "1024 added"),
+        "air": (np.full((12, 20, 24), -1000, np.int16) - (noise > 0.5), "no soft tissue"),
+        "constant": (np.full((12, 20, 24), 7, np.int16), "everywhere"),
+    }
+    for name, (array, reason) in cases.items():
+        path = save(tmp_path / f"{name}.nii.gz", array)
+        refused(path, reason, "--force")
+        listener = Listener()
+        read_ct(path, reporter=listener, force=True)
+        assert reason in listener.warnings[-1]
+    assert doubtful_ct(body()) is None
+
+
+def test_unreadable_file(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz", body())
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read every file")
+    refused(path, "ermission")

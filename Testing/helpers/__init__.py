@@ -1,0 +1,1 @@
+"""What tests share: small data, files, networks and runs. A file a subject, imported as `Testing.helpers.SUBJECT`."""

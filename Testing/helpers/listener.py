@@ -1,0 +1,19 @@
+"""A reporter that keeps what it is told."""
+
+from __future__ import annotations
+
+from PartialOrganSegLib.events import Reporter
+
+
+class Listener(Reporter):
+    """`warnings` in their order; `done` of `total` of every progress."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.done: list[tuple[int, int]] = []
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self.done.append((done, total))

@@ -1,0 +1,70 @@
+"""`python -m Testing.helpers.on_pretend_device DEVICE FOLDER`: fine-tunes the small start model on masks or strokes,
+one organ more and phantoms beside, stopped and gone on with, and segments with what came out, on the CPU or on the
+pretend device."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+import PartialOrganSegLib.segmenting.backend as backend
+from Testing.helpers.finetune_data import ORGANS, QUICK, ct_of, only, small_phantom, write_cases, write_start
+from Testing.helpers.pretend_device import NAME, RAN, PretendTensor, register
+
+# `choose_device` knows the devices that users have. Put in its place before others take it from there.
+backend.choose_device = torch.device
+
+import PartialOrganSegLib.finetuning.replay as replay  # noqa: E402
+from PartialOrganSegLib.events import Reporter  # noqa: E402
+from PartialOrganSegLib.finetuning.preparation import Wishes  # noqa: E402
+from PartialOrganSegLib.finetuning.run import finetune, resume  # noqa: E402
+from PartialOrganSegLib.formats.reading import read_ct  # noqa: E402
+from PartialOrganSegLib.formats.writing import write_labelmap  # noqa: E402
+from PartialOrganSegLib.segmenting.predictor import Predictor  # noqa: E402
+
+
+def on_cpu(value: object) -> object:
+    """A checkpoint's values as another process can read them: what a real device's tensors do on their own."""
+    if isinstance(value, PretendTensor):
+        return value.held
+    if isinstance(value, dict):
+        return {key: on_cpu(each) for key, each in value.items()}
+    return type(value)(on_cpu(each) for each in value) if isinstance(value, list | tuple) else value
+
+
+class Stopper(Reporter):
+    """Stops a run after its second step."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if stage == "training" and done == 2:
+            raise KeyboardInterrupt
+
+
+def main(device: str, folder: Path) -> None:
+    register()
+    save = torch.save
+    torch.save = lambda value, *args, **kwargs: save(on_cpu(value), *args, **kwargs)
+    replay.make_phantom = small_phantom
+    start = write_start(folder / "start")
+    overrides = [*QUICK, "half_precision=true"] if device == NAME else [*QUICK]
+    for kind in ("partial", "scribble"):
+        labels = [only(ct_of(seed)[1], 2) for seed in range(3)]
+        if kind == "scribble":
+            for array in labels:
+                array[:, ::2] = 255
+        data = write_cases(folder / kind, labels, kind, label_space=[*ORGANS, "aorta"])
+        run, wishes = folder / f"{kind} run", Wishes(steps=4, validate=["case2"], overrides=overrides)
+        try:
+            finetune(start.folder, data, run, device, wishes, None, Stopper())
+        except KeyboardInterrupt:
+            bundle = resume(run, device).bundle
+        image = data.parent / "0_image.nii.gz"
+        write_labelmap(folder / f"{kind}.nii.gz", Predictor(bundle, device=device).predict(read_ct(image)).labels)
+    there = all(RAN[name] for name in ("aten::convolution", "aten::convolution_backward"))
+    assert there is (device == NAME), f"{device}: {RAN}"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

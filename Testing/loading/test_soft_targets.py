@@ -1,0 +1,322 @@
+"""Soft targets from file to patch: what the file must hold, where it must lie, and that it moves with the image."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from PartialOrganSegLib.annotation import CandidateTable
+from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
+from PartialOrganSegLib.datasets.soft_targets import SoftTargets, quantised, read_soft_targets, write_soft_targets
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.imaging.volume import Grid
+from PartialOrganSegLib.loading.augmentation import SOFT_STRIDE, Augmentation
+from PartialOrganSegLib.loading.cache import CachedCase, cache_cases
+from PartialOrganSegLib.loading.soft_cache import with_soft_targets
+from PartialOrganSegLib.networks.light_unet import LightUNet
+from PartialOrganSegLib.organs import BTCV13, WORD16, label_space_of_names
+from PartialOrganSegLib.training.distributed import Processes
+from PartialOrganSegLib.training.learner import Learner
+from PartialOrganSegLib.training.objective import Objective
+from PartialOrganSegLib.training.recipe import load_recipe
+from PartialOrganSegLib.training.settings import Stage
+from PartialOrganSegLib.training.trainer import train
+from Testing.helpers.training_data import SPACING_ZYX, blocks, write_case, write_image, write_recipe, write_yaml
+
+SHAPE = (12, 24, 24)
+GRID = Grid(SHAPE[::-1], SPACING_ZYX[::-1])
+CLASSES = (("rest",), ("liver",), ("spleen", "left_kidney"))
+
+
+def soft_of(labels: np.ndarray, sure: float = 0.9) -> np.ndarray:
+    """(3, z, y, x) probabilities of a teacher that knows the liver, and the spleen and the left kidney as one."""
+    chosen = np.array([0, 1, 2, 2])[labels]
+    return np.where(np.arange(3)[:, None, None, None] == chosen, sure, (1 - sure) / 2)
+
+
+def write_soft(path: Path, grid: Grid = GRID, probabilities: np.ndarray | None = None,
+               classes: tuple[tuple[str, ...], ...] = CLASSES) -> Path:
+    if probabilities is None:
+        probabilities = soft_of(np.zeros(grid.shape, int))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_soft_targets(path, SoftTargets(quantised(probabilities), grid, classes))
+    return path
+
+
+def manifest_with_soft(folder: Path, *files: str | None) -> Path:
+    """Fully labelled cases, each with its own soft targets or none."""
+    entries = [write_case(folder, f"case{number}", number) | ({} if file is None else {"soft_targets": file})
+               for number, file in enumerate(files)]
+    return write_yaml(folder / "manifest.yaml", {"datasets": [{"name": "blocks", "kind": "full", "cases": entries}]})
+
+
+def cached_with_soft(path: Path) -> tuple[list[CachedCase], tuple[tuple[int, ...], ...]]:
+    cases = load_manifest(path).cases
+    table = CandidateTable(WORD16.class_count)
+    cached = cache_cases(cases, WORD16, table, SPACING_ZYX, path.parent / "cache", Reporter())
+    return with_soft_targets(cached, WORD16, Reporter())
+
+
+def test_a_file_reads_as_it_was_written(tmp_path: Path):
+    grid = Grid((5, 4, 3), (1.5, 2.0, 3.0), (-7.0, 8.0, 9.5), (0, 1, 0, -1, 0, 0, 0, 0, 1))
+    probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], (3, 4, 5)).transpose(3, 0, 1, 2)
+    found = read_soft_targets(write_soft(tmp_path / "Ziele ä.npz", grid, probabilities))
+    assert found.grid == grid
+    assert found.classes == CLASSES
+    np.testing.assert_allclose(found.probabilities / 255, probabilities, atol=0.5 / 255 + 1e-9)
+    assert list(tmp_path.iterdir()) == [tmp_path / "Ziele ä.npz"]
+
+
+def test_rest_is_whatever_no_other_class_names():
+    soft = SoftTargets(np.zeros((3, 1, 1, 1), np.uint8), Grid((1, 1, 1), (1, 1, 1)), CLASSES)
+    for space in (WORD16, BTCV13):
+        rest, liver, pair = soft.sets(space)
+        assert liver == (space.index("liver"),)
+        assert pair == space.indices(("spleen", "left_kidney"))
+        assert sorted((*rest, *liver, *pair)) == list(range(space.class_count))
+
+
+@pytest.mark.parametrize(("classes", "told"), [
+    ([["rest"], ["livr"], ["spleen"]], r"classes: unknown organ 'livr' \(did you mean 'liver'\?\)"),
+    ([["rest"], ["liver"], ["spleen", "liver"]], r"classes: expected each name once, found liver twice"),
+    ([["background"], ["liver"], ["spleen"]], r"classes: expected one for left_kidney, .* found none"),
+    ([["rest"], ["rest"], ["spleen"]], r"classes: expected one for background, .*, or one that is 'rest'"),
+    ([["rest"], ["background", *WORD16.names[1:]], ["liver"]], r"classes: .* nothing is left for 'rest'$"),
+    ([["rest"], ["liver"]], r"classes: expected 3, as in probabilities, found 2"),
+    ([["rest"], [], ["liver"]], r"classes: expected a JSON list of lists of names, found"),
+    ("rest", r"classes: expected a JSON list of lists of names, found"),
+])
+def test_check_tells_bad_classes_in_a_line(tmp_path: Path, classes, told):
+    manifest = load_manifest(manifest_with_soft(tmp_path, "s.npz"))
+    write_soft(tmp_path / "s.npz")
+    with np.load(tmp_path / "s.npz") as content:
+        np.savez(tmp_path / "s.npz", **{**content, "classes": np.array(json.dumps(classes))})
+    problem, = check_manifest(manifest)
+    assert problem.startswith(f"case0: {tmp_path / 's.npz'}: ")
+    assert "\n" not in problem
+    assert re.search(told, problem)
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    ({"probabilities": np.zeros((3, 12, 24, 24), np.float32)}, "probabilities: expected uint8 in four axes"),
+    ({"probabilities": np.zeros((3, 12, 24), np.uint8)}, "probabilities: expected uint8 in four axes"),
+    ({"spacing": np.array([2.0, 0.0, 3.0])}, "spacing: expected more than 0 mm"),
+    ({"origin": np.array([0.0, np.nan, 0.0])}, "origin: expected 3 finite numbers"),
+    ({"direction": np.eye(3)}, "direction: expected 9 finite numbers"),
+    ({"probabilities": np.zeros((3, 11, 24, 24), np.uint8)}, "fill the image's box, found (24, 24, 11)"),
+    ({"origin": np.array([0.0, 1.0, 0.0])}, "corners up to 1.0 mm away"),
+])
+def test_check_tells_bad_arrays_in_a_line(tmp_path: Path, change, told):
+    manifest = load_manifest(manifest_with_soft(tmp_path, "s.npz"))
+    write_soft(tmp_path / "s.npz")
+    with np.load(tmp_path / "s.npz") as content:
+        np.savez(tmp_path / "s.npz", **{**content, **change})
+    problem, = check_manifest(manifest)
+    assert f"{tmp_path / 's.npz'}: " in problem
+    assert told in problem
+
+
+def test_files_that_are_none_are_told(tmp_path: Path):
+    manifest = load_manifest(manifest_with_soft(tmp_path, "missing.npz", "text.npz", "pickle.npz", "half.npz"))
+    (tmp_path / "text.npz").write_text("no zip")
+    np.savez(tmp_path / "pickle.npz", **dict.fromkeys(("probabilities", "spacing", "origin", "direction", "classes"),
+                                                      np.array([{}], object)))
+    whole = write_soft(tmp_path / "half.npz").read_bytes()
+    (tmp_path / "half.npz").write_bytes(whole[:len(whole) // 2])
+    missing, *others = check_manifest(manifest)
+    assert missing == f"case0: expected the file {tmp_path / 'missing.npz'}, found none"
+    for name, problem in zip(("text", "pickle", "half"), others, strict=True):
+        assert problem.endswith(f"{name}.npz: expected soft targets (.npz without pickles), found something else")
+
+
+def test_probabilities_lie_on_the_cached_image(tmp_path: Path):
+    """The same voxels, listed in another axis order and direction; and a grid half as fine in the same box."""
+    _, labels = blocks(0)
+    turned = Grid((24, 12, 24), (2.0, 3.0, 2.0), (46.0, 0.0, 0.0), (-1, 0, 0, 0, 0, 1, 0, 1, 0))
+    path = manifest_with_soft(tmp_path, "a.npz", "b.npz", None)
+    write_soft(tmp_path / "a.npz", turned, soft_of(labels)[..., ::-1].transpose(0, 2, 1, 3))
+    coarse = Grid((12, 12, 6), (4.0, 4.0, 6.0), (1.0, 1.0, 1.5))
+    ramp = np.linspace(0, 1, 12)[None, None, :, None] * np.ones(coarse.shape)[None]
+    write_soft(tmp_path / "b.npz", coarse, np.concatenate([1 - ramp, ramp, 0 * ramp]))
+    (first, second, third), sets = cached_with_soft(path)
+    assert sets == (tuple(sorted({*range(17)} - {1, 2, 3})), (1,), (2, 3))
+    np.testing.assert_array_equal(first.soft_targets.probabilities(), quantised(soft_of(labels)))
+    found = second.soft_targets.probabilities()
+    assert found.shape == (3, *SHAPE)
+    wanted = 255 * np.interp(np.arange(24), np.arange(12) * 2 + 0.5, np.linspace(0, 1, 12))
+    np.testing.assert_allclose(found[1, 5, :, 7], wanted, atol=1)
+    np.testing.assert_allclose(found.sum(0, dtype=int), 255, atol=1)
+    assert third.soft_targets is None
+
+
+def test_a_file_is_resampled_once_and_anew_when_it_changes(tmp_path: Path):
+    path = manifest_with_soft(tmp_path, "a.npz")
+    write_soft(tmp_path / "a.npz")
+    (one,), _ = cached_with_soft(path)
+    stamp = one.soft_targets.file.stat().st_mtime_ns
+    (again,), _ = cached_with_soft(path)
+    assert again.soft_targets.file.stat().st_mtime_ns == stamp
+    write_soft(tmp_path / "a.npz", GRID, np.ones((3, *SHAPE)) / 3, (("rest",), ("spleen",), ("pancreas",)))
+    (changed,), sets = cached_with_soft(path)
+    assert changed.soft_targets.file != one.soft_targets.file
+    assert changed.image_file == one.image_file  # the CT is not resampled again for it
+    assert sets[1:] == ((2,), (8,))
+
+
+def test_teachers_of_several_label_spaces_share_the_rows_they_agree_on(tmp_path: Path):
+    path = manifest_with_soft(tmp_path, "a.npz", "b.npz")
+    write_soft(tmp_path / "a.npz")
+    write_soft(tmp_path / "b.npz", classes=(("liver",), ("rest",)), probabilities=np.ones((2, *SHAPE)) / 2)
+    (first, second), sets = cached_with_soft(path)
+    assert first.soft_targets.rows == (0, 1, 2)
+    assert second.soft_targets.rows == (1, 3)
+    assert [len(classes) for classes in sets] == [14, 1, 2, 16]
+    assert first.soft_targets.count == second.soft_targets.count == 4
+
+
+def test_a_file_that_does_not_fit_is_told_before_training(tmp_path: Path):
+    path = manifest_with_soft(tmp_path, "a.npz")
+    write_soft(tmp_path / "a.npz", replace(GRID, spacing=(2.0, 2.0, 2.9)))
+    with pytest.raises(UserError, match=r"^case0: .*a\.npz: expected voxels of any size that fill the image's box"):
+        cached_with_soft(path)
+
+
+FULL = Augmentation((10, 20, 24), (3.0, 2.0, 2.0), (-300.0, 500.0), 60.0, 150.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_soft_targets_move_with_the_codes(seed):
+    """Of certain targets the largest is the code nearly everywhere; image and codes are those without soft targets."""
+    generator = np.random.default_rng(seed)
+    codes = np.repeat(np.repeat(np.repeat(generator.integers(0, 3, (6, 8, 8)), 5, 0), 6, 1), 6, 2).astype(np.uint8)
+    image = generator.integers(-200, 300, codes.shape).astype(np.int16)
+    soft = np.ascontiguousarray(np.moveaxis(np.eye(3, dtype=np.uint8)[codes] * np.uint8(255), -1, 0))
+    centre = (15, 24, 24)
+    pixels, marks, found = FULL(image, codes, centre, np.random.default_rng(seed), soft)
+    alone = FULL(image, codes, centre, np.random.default_rng(seed))
+    assert torch.equal(pixels, alone[0])
+    assert torch.equal(marks, alone[1])
+    assert alone[2] is None
+    assert found.dtype == torch.uint8
+    there = found.sum(0) > 0
+    assert float(there.float().mean()) == pytest.approx(SOFT_STRIDE ** -3, rel=0.35)
+    clear = there & (found.amax(0) > 150)
+    agree = (found.argmax(0) == marks)[clear].float().mean()
+    assert float(agree) > 0.97
+    assert float(clear.sum()) > 0.4 * float(there.sum())
+
+
+def test_outside_the_image_there_is_no_soft_target():
+    shape = (6, 8, 10)
+    found = replace(FULL, strength=0.0)(np.zeros(shape, np.int16), np.zeros(shape, np.uint8), (3, 4, 5),
+                                        np.random.default_rng(0), np.full((2, *shape), 127, np.uint8))[2]
+    inside = np.zeros(found.shape[1:], bool)
+    inside[2:8, 6:14, 7:17] = True
+    assert not found.numpy()[:, ~inside].any()
+    assert set(np.unique(found.numpy()[:, inside]).tolist()) == {0, 127}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cases, one with soft targets, and a loss for them; few steps, with checkpoints between."""
+    folder = tmp_path_factory.mktemp("soft ü")
+    path = manifest_with_soft(folder, "soft/0.npz", None)
+    write_soft(folder / "soft" / "0.npz", probabilities=soft_of(blocks(0)[1]))
+    return write_recipe(folder, path, augmentation={"strength": 1.0}, voxels_per_set=300,
+                        losses={"marginal_cross_entropy": 1.0, "marginal_dice": 1.0, "soft_targets": 0.5},
+                        steps=10, checkpoint_every=5)
+
+
+class Listener(Reporter):
+    """Stops the training after step `at`."""
+
+    def __init__(self, at: int = -1) -> None:
+        self.at, self.warnings = at, []
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if stage == "training" and done == self.at:
+            raise RuntimeError("power cut")
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def trained(recipe: Path, folder: Path, *overrides: str, resume: bool = False,
+            reporter: Reporter | None = None) -> dict[str, torch.Tensor]:
+    train(load_recipe(recipe, overrides), folder, resume, "cpu", reporter)
+    return torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["network"]
+
+
+def test_a_run_with_soft_targets_resumes_bit_for_bit(recipe: Path, tmp_path: Path):
+    whole = trained(recipe, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="power cut"):
+        trained(recipe, tmp_path / "cut", reporter=Listener(7))
+    resumed = trained(recipe, tmp_path / "cut", resume=True)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    workers = trained(recipe, tmp_path / "workers", "workers=1")
+    assert all(torch.equal(whole[name], workers[name]) for name in whole)
+    log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text("utf-8").splitlines()]
+    assert log[-1]["soft_targets"] > 0
+
+
+@dataclass(frozen=True)
+class _Others(Processes):
+    """Stands for several processes, of which others have soft targets; keeps what this one gives to them."""
+
+    given: list[torch.Tensor] = field(default_factory=list)
+
+    def any(self, here: bool, device: torch.device) -> bool:
+        return True
+
+    def gather(self, part: torch.Tensor) -> torch.Tensor:
+        self.given.append(part)
+        return part
+
+
+def test_a_process_without_soft_targets_gives_zeros_to_the_others():
+    """All processes must gather arrays of one shape, or they would wait for each other for ever."""
+    processes, shape = _Others(), (16, 32, 32)
+    stage = Stage(losses={"soft_targets": 1.0})
+    learner = Learner(LightUNet(1, 4, [4, 4]), None, torch.ones(1, 4, dtype=torch.bool), torch.device("cpu"), False,
+                      processes)
+    learner.begin(stage, Objective(stage, label_space_of_names("three", ["liver", "spleen", "pancreas"]),
+                                   soft_sets=[(0, 2, 3), (1,)]))
+    figures = learner.step(1, 0, torch.zeros(2, 1, *shape), torch.zeros(2, *shape, dtype=torch.uint8))
+    assert figures["soft_targets"] == 0
+    assert [part.shape for part in processes.given if part.shape[1] == 2] == [(2, 2, *shape)]
+    assert not processes.given[-1].any()
+
+
+def test_weight_zero_and_no_soft_targets_change_nothing(recipe: Path, tmp_path: Path):
+    """Without the loss, the same weights whether or not the manifest has files, and none is read."""
+    hard = "losses={marginal_cross_entropy: 1.0, marginal_dice: 1.0, soft_targets: 0.0}"
+    folder = tmp_path / "none"
+    bare = trained(recipe, tmp_path / "bare", hard, f"manifest={manifest_with_soft(folder, None, None)}")
+    missing = manifest_with_soft(tmp_path / "gone", "missing.npz", None)
+    reporter = Listener()
+    left_out = trained(recipe, tmp_path / "left out", f"manifest={folder / 'manifest.yaml'}", reporter=reporter)
+    write_soft(tmp_path / "gone" / "missing.npz").write_text("not looked at")
+    zero = trained(recipe, tmp_path / "zero", hard, f"manifest={missing}")
+    assert all(torch.equal(bare[name], zero[name]) and torch.equal(bare[name], left_out[name]) for name in bare)
+    assert "losses.soft_targets: left out, there is no case with soft_targets in the manifest" in reporter.warnings
+
+
+def test_a_network_learns_from_soft_targets_alone(tmp_path: Path):
+    """An unlabelled case and a teacher that is sure of the liver: the loss falls to the teacher's own uncertainty."""
+    hu, labels = blocks(3)
+    write_image(tmp_path / "a.nii.gz", hu)
+    write_soft(tmp_path / "a.npz", probabilities=soft_of(labels, 0.98))
+    path = write_yaml(tmp_path / "manifest.yaml", {"datasets": [{"name": "open", "kind": "unlabelled", "cases": [
+        {"image": "a.nii.gz", "soft_targets": "a.npz"}]}]})
+    recipe = write_recipe(tmp_path, path, losses={"soft_targets": 1.0}, steps=60)
+    trained(recipe, tmp_path / "run")
+    lines = (tmp_path / "run" / "log.jsonl").read_text("utf-8").splitlines()
+    values = [json.loads(line)["soft_targets"] for line in lines]
+    assert values[-1] < 0.5 * values[0]

@@ -1,0 +1,147 @@
+"""Installing models: from a folder, a zip, a URL; nothing wrong or unsafe leaves a trace."""
+
+import functools
+import http.server
+import shutil
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.models.bundle import METADATA
+from PartialOrganSegLib.models.checksums import sha256
+from PartialOrganSegLib.models.store import find_model, install_model, list_models
+from Testing.helpers.small_bundle import registered, written  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "my models"
+    monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return written(tmp_path / "source")[0].folder
+
+
+def zipped(bundle: Path, target: Path, prefix: str = "") -> Path:
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in bundle.rglob("*"):
+            archive.write(path, prefix + path.relative_to(bundle).as_posix())
+    return target
+
+
+def test_install_from_folder_list_and_find(bundle: Path, store: Path) -> None:
+    installed = install_model(bundle)
+    assert installed.folder == store / "test-model"
+    assert "test-model" in [model.name for model in list_models()]
+    assert find_model("test-model").folder == installed.folder
+    with pytest.raises(UserError, match=r"did you mean 'test-model'"):
+        find_model("test-modle")
+
+
+@pytest.mark.parametrize("prefix", ["", "top/", "deep/down/"])
+def test_install_from_zip(bundle: Path, tmp_path: Path, prefix: str) -> None:
+    archive = zipped(bundle, tmp_path / "model ä.zip", prefix)
+    assert install_model(archive, checksum=sha256(archive)).load_network() is not None
+    with pytest.raises(UserError, match="already installed"):
+        install_model(archive)
+    assert install_model(archive, replace=True).name == "test-model"
+    with pytest.raises(UserError, match="wrong checksum"):
+        install_model(archive, checksum="0" * 64, replace=True)
+
+
+@pytest.mark.parametrize("entry", ["../evil.json", "/evil.json", "a/../../evil.json", "C:/evil.json", "..\\evil.json"])
+def test_zip_entries_never_leave_the_store(bundle: Path, tmp_path: Path, store: Path, entry: str) -> None:
+    archive = zipped(bundle, tmp_path / "model.zip")
+    with zipfile.ZipFile(archive, "a") as handle:
+        handle.writestr(entry, "{}")
+    with pytest.raises(UserError, match=r"points outside|refused|listed"):
+        install_model(archive)
+    assert not list(tmp_path.rglob("evil.json"))
+    assert list(store.iterdir()) == []
+
+
+def break_weights(folder: Path) -> None:
+    path = folder / "models/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+
+def add_pickle(folder: Path) -> None:
+    (folder / "models/model.pkl").write_bytes(b"x")
+
+
+def drop_manifest(folder: Path) -> None:
+    (folder / "configs/checksums.json").unlink()
+
+
+@pytest.mark.parametrize(("damage", "told"), [(break_weights, "wrong checksum"), (add_pickle, "refused"),
+                                              (drop_manifest, "checksums.json")])
+@pytest.mark.parametrize("packed", [False, True])
+def test_damaged_bundles_leave_no_trace(bundle: Path, tmp_path: Path, store: Path, damage: Callable[[Path], None],
+                                        told: str, packed: bool) -> None:
+    damage(bundle)
+    with pytest.raises(UserError, match=told):
+        install_model(zipped(bundle, tmp_path / "m.zip") if packed else bundle)
+    assert list(store.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut off", b"text"])
+def test_what_is_no_bundle(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "model.zip"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.zip: expected a"):
+        install_model(path)
+
+
+def test_a_zip_whose_compression_is_damaged(tmp_path: Path, store: Path) -> None:
+    path = tmp_path / "model.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(METADATA, bytes(1000))
+    damaged = bytearray(path.read_bytes())
+    damaged[30 + len(METADATA)] = 0xFF  # the first block of no known kind
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match="expected a readable zip of a model bundle, found"):
+        install_model(path)
+    assert list(store.iterdir()) == []
+
+
+def test_a_shipped_name_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "Resources" / "models" / "test-model")
+    monkeypatch.setattr("PartialOrganSegLib.resources.RESOURCES", tmp_path / "Resources")
+    with pytest.raises(UserError, match="that of a shipped model"):
+        install_model(bundle)
+
+
+def test_install_from_a_url(bundle: Path, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    archive = zipped(bundle, served / "model.zip")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            """Keeps the test's output clean."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(served)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        with pytest.raises(UserError, match="could not be downloaded"):
+            install_model(f"{url}/absent.zip")
+        assert install_model(f"{url}/model.zip", checksum=sha256(archive)).name == "test-model"
+    finally:
+        server.shutdown()
+        server.server_close()
+    with pytest.raises(UserError, match="could not be downloaded"):
+        install_model(f"{url}/model.zip")
+
+
+def test_other_schemes_are_refused(bundle: Path) -> None:
+    with pytest.raises(UserError, match="scheme 'file'"):
+        install_model(f"file://{bundle}")

@@ -1,0 +1,102 @@
+"""The embedded model's training set: what its script writes is a manifest that `check` accepts."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import yaml
+
+from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
+from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
+from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
+from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.organs import WORD16
+from Testing.helpers.real_data import real_data_path
+from Testing.helpers.repository import import_script
+
+GRID = Grid((60, 50, 20), (1.5, 1.5, 5.0), (40.0, 30.0, 400.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
+LIVER, SPLEEN, COLON, FEMUR = WORD16.indices(["liver", "spleen", "colon", "head_of_left_femur"])
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    return import_script("build_embedded_data", "embedded")
+
+
+def body_with_four_organs() -> tuple[Volume, Volume]:
+    """A block of soft tissue in air, with organs as blocks that lie in it."""
+    hu = np.full(GRID.shape, -1000, np.int16)
+    hu[:, 10:40, 10:50] = 40
+    labels = np.zeros(GRID.shape, np.uint8)
+    for number, organ in enumerate((LIVER, SPLEEN, COLON, FEMUR)):
+        labels[4:14, 15:30, 12 + 8 * number:18 + 8 * number] = organ
+    return Volume(hu, GRID), Volume(labels, GRID)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    ct, labels = body_with_four_organs()
+    write_ct(tmp_path / "image.nii.gz", ct)
+    write_labelmap(tmp_path / "label.nii.gz", labels)
+    return tmp_path
+
+
+def test_spacing_changes_and_the_box_stays(script: ModuleType) -> None:
+    ct, _ = body_with_four_organs()
+    new = script.at_spacing(ct, (3.0, 2.0, 2.0))
+    assert new.grid.size == (45, 38, 33)
+    before, after = ct.canonical().grid, new.grid
+    extent = np.multiply(before.size, before.spacing)
+    np.testing.assert_allclose(np.multiply(after.size, after.spacing), extent)
+    np.testing.assert_allclose(np.subtract(after.origin, np.divide(after.spacing, 2)),
+                               np.subtract(before.origin, np.divide(before.spacing, 2)))
+    assert new.array.dtype == np.int16
+    assert abs(float(new.array.mean()) - float(ct.array.mean())) < 10
+
+
+def test_only_what_a_case_vouches_for_is_written(script: ModuleType, source: Path) -> None:
+    script.make_real(source / "image.nii.gz", source / "label.nii.gz", ["liver"], {COLON: ["colon", "rectum"]},
+                     source / "a")
+    image, labels = read_ct(source / "a_image.nii.gz"), read_labelmap(source / "a_label.nii.gz")
+    assert np.unique(labels.array).tolist() == [0, LIVER, COLON]
+    assert image.grid.same_as(labels.grid)
+    assert image.array[labels.array == LIVER].min() == 40
+    voxels = 10 * 15 * 6 * GRID.voxel_ml
+    assert float((labels.array == LIVER).sum()) * labels.grid.voxel_ml == pytest.approx(voxels, rel=0.1)
+
+
+def test_other_numbers_become_ours(script: ModuleType, source: Path) -> None:
+    script.make_real(source / "image.nii.gz", source / "label.nii.gz", ["stomach"], {}, source / "a",
+                     convert={LIVER: WORD16.index("stomach"), SPLEEN: LIVER})
+    assert np.unique(read_labelmap(source / "a_label.nii.gz").array).tolist() == [0, WORD16.index("stomach")]
+
+
+def test_check_accepts_the_manifest(script: ModuleType, source: Path) -> None:
+    out, strokes = source / "out", source / "Striche ü"
+    for folder in (out / "real", out / "warped", out / "synthetic", strokes):
+        folder.mkdir(parents=True)
+    inside = [float(c) for c in (GRID.matrix @ (30, 25, 10, 1))[:3]]
+    (strokes / "first.json").write_text(json.dumps({
+        "image": "first", "drawn_by": "test", "licence": "none",
+        "strokes": [{"organ": "intestine", "points": [inside], "width_mm": 5}]}))
+    facts = {"dataset": "hk13", "annotated": ["liver", "spleen"],
+             "label_map": {FEMUR: ["head_of_left_femur", "background"]}}
+    for stem in (out / "real" / "first", out / "warped" / "first__word_1", out / "synthetic" / "word_1_0"):
+        script.make_real(source / "image.nii.gz", source / "label.nii.gz", facts["annotated"], facts["label_map"], stem)
+    script.write_manifest(out, [{"name": "first", **facts}, {"name": "not made yet", **facts}], strokes)
+    written = yaml.safe_load((out / "manifest.yaml").read_text(encoding="utf-8"))["datasets"]
+    assert {dataset["name"]: dataset["weight"] for dataset in written} == {
+        name: script.WEIGHTS[name] for name in ("hk13", "warped_hk13", "synthetic")}
+    assert [case.get("strokes") for dataset in written for case in dataset["cases"]] == [
+        "../Striche ü/first.json", None, None]
+    manifest = load_manifest(out / "manifest.yaml")
+    assert check_manifest(manifest) == []
+    assert [case.group for case in manifest.cases] == ["first", "first", "word_1"]
+
+
+def test_every_real_case_has_a_weight(script: ModuleType) -> None:
+    cases = script.labelled_cases(real_data_path("manifest.yaml").parent)
+    assert {case["dataset"] for case in cases} | {f"warped_{case['dataset']}" for case in cases} <= set(script.WEIGHTS)
+    assert all(case["image"].exists() and case["label"].exists() for case in cases)

@@ -1,0 +1,53 @@
+"""Two processes started by torchrun compute what one process with the doubled batch computes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from PartialOrganSegLib.training.recipe import load_recipe
+from PartialOrganSegLib.training.trainer import train
+from Testing.helpers.repository import ROOT
+from Testing.helpers.training_data import write_case, write_recipe, write_yaml
+
+
+def curve(folder: Path) -> list[list[float]]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
+    return [[value for key, value in line.items() if key not in ("seconds", "waited", "gradient")] for line in lines]
+
+
+@pytest.mark.skipif(not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+                    reason="PyTorch without gloo")
+def test_two_processes_compute_what_one_would(tmp_path):
+    """Dice, prior and sampled voxels included: losses that do not add up over parts of a batch."""
+    entries = [write_case(tmp_path, f"case{number}", number) for number in range(4)]
+    manifest = write_yaml(tmp_path / "manifest.yaml", {"datasets": [
+        {"name": "full", "kind": "full", "cases": entries[:2]},
+        {"name": "part", "kind": "partial", "annotated": ["liver"], "cases": entries[2:3]},
+        {"name": "held", "kind": "full", "cases": entries[3:]}]})
+    changes = {"losses": {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0, "prior_primal_dual": 0.1},
+               "voxels_per_set": 300, "validation": {"groups": ["case3"], "every": 10},
+               "optimiser": {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9, "ema": 0.5, "warmup_steps": 0}}
+    recipe = write_recipe(tmp_path, manifest, **changes)
+    train(load_recipe(recipe, ["batch_size=4"]), tmp_path / "one", False, "cpu")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+               "PartialOrganSegLib", "train", str(recipe), "-o", str(tmp_path / "two"), "--device", "cpu",
+               "--set", "batch_size=2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run folder") == 1  # the first process alone speaks
+    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert len(one) == 4  # two of steps, two of validation
+    for expected, found in zip(one, two, strict=True):
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    states = [torch.load(tmp_path / name / "checkpoints" / "last.pt", weights_only=True) for name in ("one", "two")]
+    for name, value in states[0]["network"].items():
+        assert torch.allclose(states[1]["network"][name], value, rtol=1e-3, atol=1e-4), name
+    assert states[1]["settings"]["batch"] == 4

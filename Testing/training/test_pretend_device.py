@@ -1,0 +1,72 @@
+"""Training and segmenting keep their tensors on the device that was chosen: run on a pretend one, which refuses to mix
+them with the CPU's. Nothing else here runs on another device than the CPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from PartialOrganSegLib.formats.reading import read_labelmap
+from Testing.helpers.repository import ROOT
+
+MIXED = """
+import torch
+from Testing.helpers.pretend_device import register
+register()
+here, there = torch.ones(2), torch.ones(2).to("pretend")
+assert there.device.type == (there * 2 + torch.tensor(1.0)).device.type == "pretend"
+assert (there + 1).cpu().tolist() == [2, 2] and torch.zeros(3, device="pretend")[torch.tensor([1])].numel() == 1
+for wrong in (lambda: there + here, lambda: torch.cat([here, there]), lambda: here.add_(there),
+              lambda: torch.nn.functional.linear(there, torch.ones(1, 2))):
+    try:
+        wrong()
+    except RuntimeError as error:
+        assert "same device" in str(error)
+    else:
+        raise AssertionError("mixed")
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered() -> None:
+    """Skips where this PyTorch has no devices made in Python."""
+    if not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"):
+        pytest.skip(f"PyTorch {torch.__version__} has no devices made in Python")
+
+
+def python(*arguments: str) -> None:
+    """Runs a Python of its own: a device is registered for good."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=600,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_pretend_device_does_not_mix():
+    python("-c", MIXED)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What fine-tuning leaves on either device."""
+    made = {device: tmp_path_factory.mktemp(device) for device in ("cpu", "pretend")}
+    for device, folder in made.items():
+        python("-m", "Testing.helpers.on_pretend_device", device, str(folder))
+    return made
+
+
+@pytest.mark.parametrize("kind", ["partial", "scribble"])
+def test_fine_tuning_and_segmenting_stay_on_the_device(folders, kind):
+    """The same numbers come out, since the pretend device computes as the CPU does."""
+    models = [folder / f"{kind} run" / "model" for folder in folders.values()]
+    weights = [load_file(next(model.rglob("*.safetensors"))) for model in models]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-4)
+    labels = [read_labelmap(folder / f"{kind}.nii.gz").array for folder in folders.values()]
+    assert len(set(labels[0].ravel())) > 1
+    assert (labels[0] == labels[1]).mean() > 0.999

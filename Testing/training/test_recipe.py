@@ -1,0 +1,138 @@
+"""The recipe: settings, overrides and one clear line for everything wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.training.recipe import Recipe, load_recipe
+from Testing.helpers.repository import ROOT
+from Testing.helpers.training_data import write_yaml
+
+
+def recipe(folder: Path, *overrides: str, **content: object) -> Recipe:
+    return load_recipe(write_yaml(folder / "r.yaml", {"manifest": "data/m.yaml"} | content), overrides)
+
+
+def test_defaults_and_nested_settings(tmp_path: Path):
+    found = recipe(tmp_path, optimiser={"learning_rate": 0.5}, spacing_zyx=[5, 1.5, 1.5])
+    assert found.optimiser.learning_rate == 0.5
+    assert found.optimiser.ema == Recipe(manifest="m").optimiser.ema
+    assert found.spacing_zyx == (5.0, 1.5, 1.5)
+
+
+def test_overrides_are_yaml(tmp_path: Path):
+    found = recipe(tmp_path, "steps=7", "optimiser.learning_rate=1e-4", "hold_out=[a, 'b c']", "seed=3",
+                   "network.arguments.channels=[8, 8]", "augmentation.strength=0", "start_from=null", steps=1)
+    assert (found.steps, found.seed, found.hold_out) == (7, 3, ["a", "b c"])
+    assert found.optimiser.learning_rate == 1e-4
+    assert found.network.arguments == {"channels": [8, 8]}
+    assert found.augmentation.strength == 0
+    assert found.start_from is None
+
+
+def test_a_stage_changes_what_it_names(tmp_path: Path):
+    """Groups of the optimiser, the schedule and the sampling are changed key by key, losses as a whole."""
+    found = recipe(tmp_path, "stages.1.steps=9", "stages.1.optimiser.ema=0.25", steps=5, seed=3,
+                   optimiser={"learning_rate": 0.5, "name": "sgd"}, losses={"marginal_dice": 1.0},
+                   stages=[{}, {"use": ["full", "partial"], "losses": {"entropy": 2.0}}]).resolved_stages()
+    assert [stage.steps for stage in found] == [5, 9]
+    assert [stage.losses for stage in found] == [{"marginal_dice": 1.0}, {"entropy": 2.0}]
+    assert [(stage.optimiser.name, stage.optimiser.learning_rate) for stage in found] == [("sgd", 0.5)] * 2
+    assert [stage.optimiser.ema for stage in found] == [0.99, 0.25]
+    assert found[0].use is None
+    assert [kind.value for kind in found[1].use] == ["full", "partial"]
+    assert [stage.steps for stage in recipe(tmp_path, steps=5).resolved_stages()] == [5]
+    with pytest.raises(UserError, match=r"--set stages\.7\.steps=9: expected a number from 0 to 0, found '7'"):
+        recipe(tmp_path, "stages.7.steps=9", stages=[{}])
+
+
+def test_paths_of_overrides_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert recipe(tmp_path / "recipes", "manifest=data/m.yaml").manifest == tmp_path.resolve() / "data" / "m.yaml"
+
+
+def test_paths_are_relative_to_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "mit Blank ä"
+    found = recipe(folder, start_from="../model")
+    assert found.manifest == folder.resolve() / "data" / "m.yaml"
+    assert found.start_from == tmp_path.resolve() / "model"
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe(Path(folder.name) / "r.yaml").manifest == found.manifest
+    assert recipe(folder, manifest="/data/m.yaml").manifest == Path("/data/m.yaml").resolve()
+
+
+@pytest.mark.parametrize(("content", "told"), [
+    ({"stepz": 3}, r"stepz: unknown setting \(did you mean 'steps'\?\); known: steps, "),
+    ({"optimiser": {"learning_rat": 1}}, r"optimiser\.learning_rat: unknown setting .*'learning_rate'\?"),
+    ({"bundle": {"nam": "x"}}, r"bundle\.nam: unknown setting \(did you mean 'name'\?\)"),
+    ({"qqqq": 1}, r"qqqq: unknown setting; known"),
+    ({"steps": "many"}, r"steps: .*found 'many'"),
+    ({"steps": 0}, r"steps: .*found 0"),
+    ({"seed": -1}, r"seed: .*found -1"),
+    ({"batch_size": 0}, "batch_size: "),
+    ({"optimiser": {"learning_rate": 0}}, r"optimiser\.learning_rate: "),
+    ({"optimiser": {"ema": 1}}, r"optimiser\.ema: "),
+    ({"optimiser": 3}, r"optimiser: .*found 3"),
+    ({"spacing_zyx": [1, 2]}, "spacing_zyx"),
+    ({"spacing_zyx": [1, 0, 2]}, r"spacing_zyx\.1: "),
+    ({"spacing_zyx": [1, float("nan"), 2]}, r"spacing_zyx\.1: "),
+    ({"patch_zyx": [8, 16, -16]}, r"patch_zyx\.2: "),
+    ({"clip_hu": [500, -300]}, r"clip_hu: expected low < high, found \(500\.0, -300\.0\)"),
+    ({"divide": 0}, "divide: "),
+    ({"losses": {"marginal_dice": "much"}}, r"losses\.marginal_dice: "),
+    ({"augmentation": {"strength": 3}}, r"augmentation\.strength: "),
+    ({"manifest": None}, "manifest: "),
+    ({"optimiser": {"name": "adan"}}, r"optimiser\.name: expected 'adamw', .*found 'adan' \(did you mean 'adam'\?\)"),
+    ({"schedule": {"name": "plato"}}, r"schedule\.name: expected 'poly', .*found 'plato'"),
+    ({"use": ["ful"]}, r"use\.0: expected 'full', .*found 'ful' \(did you mean 'full'\?\)"),
+    ({"train_parameters": "("}, r"train_parameters: expected a regular expression, found '\('"),
+    ({"validation": {"shar": 0.2}}, r"validation\.shar: unknown setting \(did you mean 'share'\?\)"),
+    ({"stages": [{}, {"stepz": 3}]}, r"stages\.1\.stepz: unknown setting \(did you mean 'steps'\?\); known: steps, "),
+    ({"stages": [{"pseudo_labels": {"evry": 3}}]}, r"stages\.0\.pseudo_labels\.evry: .*did you mean 'every'"),
+    ({"stages": [{"optimiser": {"learning_rate": -1}}]}, r"stages\.0\.optimiser\.learning_rate: .*found -1"),
+    ({"stages": [3]}, r"stages\.0: .*found 3"),
+    ({"stages": {"a": 3}}, "stages: "),
+    ({"bundle": {"name": "my model"}}, r"bundle\.name: "),
+    ({"bundle": {"licences": {"code": "MIT"}}}, r"bundle\.licences: expected the keys code, weights, data, found code"),
+])
+def test_wrong_setting_is_one_line(tmp_path: Path, content, told):
+    with pytest.raises(UserError, match=rf"r\.yaml: {told}") as error:
+        recipe(tmp_path, **content)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("override", "told"), [
+    ("steps", "--set steps: expected KEY=VALUE"),
+    ("steps.more=3", "--set steps.more=3: 'steps' is not a group of settings"),
+    ("steps=[3", r"--set steps=\[3: expected a YAML value"),
+    ("stepz=3", r"stepz: unknown setting \(did you mean 'steps'\?\)"),
+    ("optimizer.ema=0.5", r"optimizer: unknown setting \(did you mean 'optimiser'\?\)"),
+    ("optimiser.emma=0.5", r"optimiser\.emma: unknown setting \(did you mean 'ema'\?\)"),
+    ("steps=no way", "steps: "),
+])
+def test_wrong_override_is_one_line(tmp_path: Path, override, told):
+    with pytest.raises(UserError, match=told) as error:
+        recipe(tmp_path, override, steps=5)
+    assert "\n" not in str(error.value)
+
+
+def test_wrong_files_are_one_line(tmp_path: Path):
+    path = tmp_path / "r.yaml"
+    with pytest.raises(UserError, match=r"r\.yaml: recipe expected, none found"):
+        load_recipe(path)
+    with pytest.raises(UserError, match="expected a recipe file"):
+        load_recipe(tmp_path)
+    for content, told in ((b"steps: [", "expected YAML"), (b"\xff\xfe\x00x", "expected YAML"),
+                          (b"", "expected settings"), (b"- a\n", "found list"), (b"steps: 3\n", "manifest: ")):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=told) as error:
+            load_recipe(path)
+        assert "\n" not in str(error.value)
+
+
+def test_the_shipped_recipes_are_valid():
+    for path in (ROOT / "Resources" / "recipes").glob("*.yaml"):
+        assert load_recipe(path).manifest.is_absolute()

@@ -1,0 +1,100 @@
+"""What cannot be trained, and what cannot be gone on with, is one line and leaves what was there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.networks.light_unet import LightUNet
+from Testing.helpers.training_data import write_manifest, write_recipe
+from Testing.helpers.training_runs import run
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("Daten ä")
+    return write_recipe(folder, write_manifest(folder))
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(recipe, tmp_path_factory.mktemp("runs") / "finished")
+
+
+@pytest.mark.parametrize(("overrides", "told"), [
+    (["hold_out=[nobody]"], "hold_out: no case of group nobody"),
+    (["hold_out=[case0, case1]"], "no case left to train on"),
+    (["patch_zyx=[8, 16, 15]"], r"patch_zyx: expected multiples of \(2, 4, 4\), found \(8, 16, 15\)"),
+    (["network.name=light_unit"], "did you mean 'light_unet'"),
+    (["losses={marginal_dise: 1}"], "did you mean 'marginal_dice'"),
+    (["validation={groups: [case3]}"], r"validation\.groups: no case of group 'case3' .*did you mean 'case[01]'"),
+    (["use=[partial]"], "stage training: no case left to train on; expected kinds partial, found full"),
+    (["half_precision=float16"], "half_precision: expected true or false on cpu, found 'float16'"),
+    (["phase=fusion"], "phase: expected a network that trains in phases"),
+    (["train_parameters=hed"], r"train_parameters: .*found 'hed'.*did you mean 'head'"),
+    (["pseudo_labels={losses: [marginal_dise]}"], r"pseudo_labels\.losses: .*did you mean 'marginal_dice'"),
+    (["manifest=nowhere.yaml"], r"nowhere\.yaml: manifest expected, none found"),
+    (["start_from=nowhere"], "nowhere"),
+    (["start_share=0.5"], "start_share: expected 0 without start_from, found 0.5"),
+    (["optimiser.learning_rate=1e30", "optimiser.warmup_steps=0"], r"step \d+: the loss is nan")])
+def test_what_cannot_be_trained_is_told(recipe, tmp_path, overrides, told):
+    with pytest.raises(UserError, match=told) as error:
+        run(recipe, tmp_path / "run", *overrides)
+    assert "\n" not in str(error.value)
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_batch(recipe, tmp_path):
+    with pytest.raises(UserError, match=r"batch: case[01] at \(\d+, \d+, \d+\), case[01] at \(\d+, \d+, \d+\);"):
+        run(recipe, tmp_path / "run", "optimiser.learning_rate=1e30", "optimiser.warmup_steps=0")
+
+
+def test_out_of_memory_names_a_patch_that_fits(recipe, tmp_path, monkeypatch):
+    forward = LightUNet.forward
+
+    def greedy(self, image):
+        if image.numel() > 2 * 8 * 12 * 16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, image)
+
+    monkeypatch.setattr(LightUNet, "forward", greedy)
+    with pytest.raises(UserError, match=r"patch_zyx: out of memory with 2 patches of \(8, 16, 16\); "
+                                        r"expected at most \(8, 12, 16\)"):
+        run(recipe, tmp_path / "run")
+
+
+def test_a_used_run_folder_and_a_missing_checkpoint_are_refused(recipe, finished, tmp_path):
+    with pytest.raises(UserError, match="expected a new run folder, found checkpoints"):
+        run(recipe, finished)
+    with pytest.raises(UserError, match=r"last\.pt: expected a checkpoint to resume from, found none"):
+        run(recipe, tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_run_would_replace_is_refused(recipe, tmp_path):
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "weights").write_text("mine")
+    with pytest.raises(UserError, match="mine: expected a new run folder, found model in it"):
+        run(recipe, tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").rglob("*")] == ["model", "weights"]
+
+
+@pytest.mark.parametrize(("override", "told"), [("seed=9", "seed was 0 and is now 9"),
+                                                ("optimiser.ema=0.9", "--resume: optimiser was")])
+def test_resuming_with_a_changed_recipe_is_refused(recipe, finished, override, told):
+    before = (finished / "checkpoints" / "last.pt").read_bytes()
+    with pytest.raises(UserError, match=told):
+        run(recipe, finished, override, resume=True)
+    assert (finished / "checkpoints" / "last.pt").read_bytes() == before
+
+
+def test_foreign_and_damaged_checkpoints_are_told(recipe, tmp_path):
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.pt"
+    checkpoint.parent.mkdir(parents=True)
+    for write in (lambda: checkpoint.write_bytes(b"not torch"), lambda: torch.save({"network": {}}, checkpoint),
+                  lambda: torch.save([1], checkpoint)):
+        write()
+        with pytest.raises(UserError, match=r"last\.pt: expected a checkpoint of this program"):
+            run(recipe, tmp_path / "run", resume=True)

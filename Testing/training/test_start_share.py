@@ -1,0 +1,129 @@
+"""What a run gives lies on the line between its start model and what it trained."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.models.bundle import load_bundle
+from PartialOrganSegLib.networks import build_network
+from PartialOrganSegLib.training.recipe import load_recipe
+from PartialOrganSegLib.training.start_share import StartShare
+from PartialOrganSegLib.training.trainer import train
+from PartialOrganSegLib.training.transfer import class_axes
+from Testing.helpers.finetune_data import NETWORK, write_start
+from Testing.helpers.training_data import write_manifest, write_recipe
+
+
+def weights(seed: int, classes: int = 5) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)
+    return {name: torch.randn_like(value) if value.is_floating_point() else torch.full_like(value, seed)
+            for name, value in build_network("light_unet", 1, classes, **NETWORK, norm="batch").state_dict().items()}
+
+
+@given(share=st.floats(0, 0.99), new=st.lists(st.integers(1, 4), unique=True))
+def test_the_mixture_is_the_stated_one(share, new):
+    start, trained = weights(1), weights(2)
+    axes = class_axes("light_unet", {**NETWORK, "norm": "batch"}, 5)
+    mixed = StartShare.of(start, share, axes, new).mix(trained)
+    assert mixed.keys() == trained.keys()
+    for name, value in mixed.items():
+        if not value.is_floating_point():
+            assert torch.equal(value, trained[name]), name
+            continue
+        expected = share * start[name].numpy().astype(float) + (1 - share) * trained[name].numpy()
+        for label in new if name in ("head.weight", "head.bias") else ():
+            place = (slice(None), label) if name == "head.weight" else label
+            expected[place] = trained[name].numpy()[place]
+        np.testing.assert_allclose(value.numpy(), expected, atol=1e-5, err_msg=name)
+
+
+def test_neither_side_is_changed():
+    start, trained = weights(1), weights(2)
+    share = StartShare.of(start, 0.5, {name: [0] for name in start}, [1])
+    start["head.bias"] += 1  # the network goes on from these tensors
+    share.mix(trained)
+    assert all(torch.equal(value, weights(2)[name]) for name, value in trained.items())
+    assert torch.equal(share.start["head.bias"], weights(1)["head.bias"])
+
+
+def test_a_run_with_new_organs_keeps_what_it_learnt_of_them(tmp_path):
+    start = write_start(tmp_path / "start", ["spleen", "liver"])
+    recipe = write_recipe(tmp_path, write_manifest(tmp_path, 1), steps=4, start_from=str(start.folder), start_share=0.9,
+                          optimiser={"learning_rate": 0.1, "warmup_steps": 0})
+    train(load_recipe(recipe), tmp_path / "run", False, "cpu")
+    bundle = load_bundle(tmp_path / "run" / "model")
+    found = bundle.load_network().state_dict()["head.bias"]
+    trained = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)["average"]["head.bias"]
+    before = start.load_network().state_dict()["head.bias"]
+    names, old = bundle.label_space.names, start.label_space.names
+    for label, name in enumerate(names, 1):
+        expected = trained[label]
+        if name in old:
+            assert abs(trained[label] - before[start.label_space.index(name)]) > 0.01, name
+            expected = 0.1 * trained[label] + 0.9 * before[start.label_space.index(name)]
+        assert found[label].item() == pytest.approx(float(expected), abs=1e-3), name
+    assert 0 < len(set(old) & set(names)) < len(names)
+
+
+class Measurements(Reporter):
+    """Counts measurements; does `action` at the end of number `at`."""
+
+    def __init__(self, at: int = 0, action=None) -> None:
+        self.count, self.at, self.action = 0, at, action
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if stage == "validation" and done == total:
+            self.count += 1
+            if self.count == self.at:
+                self.action()
+
+
+@pytest.fixture(scope="module")
+def harmful(tmp_path_factory):
+    """The recipe of a run that makes its start model, which knows the organs, much worse."""
+    folder = tmp_path_factory.mktemp("harmful")
+    recipe = write_recipe(folder, write_manifest(folder, 2), steps=60)
+    train(load_recipe(recipe), folder / "start", False, "cpu")
+    return load_recipe(recipe, [
+        f"start_from='{folder / 'start' / 'model'}'", "start_share=0.25", "steps=4", "optimiser.learning_rate=0.5",
+        "optimiser.warmup_steps=1", "validation={groups: [case1], start_shares: [0.0, 0.999]}"])
+
+
+def test_the_share_that_measures_best_is_taken(harmful, tmp_path):
+    train(harmful, tmp_path / "run", False, "cpu")
+    metrics = load_bundle(tmp_path / "run" / "model").metadata.partialorganseg.metrics
+    before = metrics["validation_dice_before"]
+    assert before["mean"] > 0.3
+    assert metrics["start_share"] == 0.999
+    assert metrics["validation_dice"] == pytest.approx(before, abs=0.02)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text("utf-8").splitlines()]
+    tried = {line["start_share"]: line["mean_dice"] for line in lines if "start_share" in line}
+    assert tried.keys() == {0.0, 0.999}
+    assert tried[0.999] > tried[0.0] + 0.1
+    found = load_bundle(tmp_path / "run" / "model").load_network().state_dict()
+    start = load_bundle(harmful.start_from).load_network().state_dict()
+    trained = torch.load(tmp_path / "run" / "checkpoints" / "best.pt", weights_only=True)["average"]
+    for name, value in found.items():
+        expected = 0.999 * start[name].numpy() + 0.001 * trained[name].numpy()
+        np.testing.assert_allclose(value.numpy(), expected, rtol=2e-3, atol=1e-3, err_msg=name)
+
+
+def test_asked_to_stop_while_shares_are_measured_it_goes_on_to_the_same(harmful, tmp_path):
+    train(harmful, tmp_path / "whole", False, "cpu")
+    third = Measurements(3, lambda: signal.raise_signal(signal.SIGINT))  # before, at the end, the first share
+    with pytest.raises(KeyboardInterrupt):
+        train(harmful, tmp_path / "run", False, "cpu", third)
+    assert not (tmp_path / "run" / "model").exists()
+    train(harmful, tmp_path / "run", True, "cpu")
+    found, expected = (load_bundle(tmp_path / name / "model") for name in ("run", "whole"))
+    assert found.metadata.partialorganseg.metrics == expected.metadata.partialorganseg.metrics
+    ours, theirs = found.load_network().state_dict(), expected.load_network().state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
