@@ -110,6 +110,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/scribble.py
   PartialOrganSegLib/cli/segment.py
   PartialOrganSegLib/cli/segment_batch.py
+  PartialOrganSegLib/cli/segmenter.py
   PartialOrganSegLib/cli/train.py
   PartialOrganSegLib/datasets/__init__.py
   PartialOrganSegLib/datasets/case.py
@@ -172,12 +173,14 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/writing.py
   PartialOrganSegLib/imaging/__init__.py
   PartialOrganSegLib/imaging/body.py
+  PartialOrganSegLib/imaging/components.py
   PartialOrganSegLib/imaging/frame.py
   PartialOrganSegLib/imaging/resampling.py
   PartialOrganSegLib/imaging/surface.py
   PartialOrganSegLib/imaging/upsampling.py
   PartialOrganSegLib/imaging/volume.py
   PartialOrganSegLib/inference/__init__.py
+  PartialOrganSegLib/label_space_file.py
   PartialOrganSegLib/loading/__init__.py
   PartialOrganSegLib/loading/augmentation.py
   PartialOrganSegLib/loading/cache.py

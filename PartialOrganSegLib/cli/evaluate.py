@@ -7,9 +7,8 @@ from pathlib import Path
 
 from ..errors import UsageError, UserError
 from ..events import Reporter
-from .options import add_common_options, positive
+from .options import add_common_options, chosen_organs, positive
 from .outputs import all_at_once, refuse_existing, writable_folder
-from .segment import chosen_organs
 
 HELP = "Measure predictions against full, partial or scribbled references: Dice, distances, volumes, a report."
 EXAMPLE = """partialorganseg evaluate results/ references/ -o evaluation

@@ -1,10 +1,16 @@
-"""Options that every command has."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
 import argparse
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..organs import LabelSpace
 
 JSON_EVENTS = "--json-events"
 
@@ -41,3 +47,13 @@ def _device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
         raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda, cuda:N or mps, found '{text}'")
     return text
+
+
+def chosen_organs(text: str | None, label_space: LabelSpace) -> list[str] | None:
+    """Names from `--organs`, in label order; None for all. Raises UserError for an unknown one, with the nearest."""
+    if text is None:
+        return None
+    wanted = {label_space.organ(name).index for name in text.split(",") if name.strip()}
+    if not wanted:
+        raise UserError("--organs: expected organ names separated by commas, found none")
+    return [organ.name for organ in label_space.organs if organ.index in wanted]

@@ -14,10 +14,10 @@ from ..batch.records import FOLDER
 from ..batch.sharding import Shard
 from ..events import Reporter
 from . import logfile
+from .segmenter import Segmenter
 
 if TYPE_CHECKING:
     from ..batch.work import Batch, Outcome
-    from .segment import Segmenter
 
 # What has no say in the voxels of a result, or is in the record by another name. All other settings are compared.
 NOT_COMPARED = frozenset({"command", "inputs", "output", "device", "json_events", "model", "organs", "overwrite",
@@ -121,7 +121,6 @@ def batch_of(segmenter: Segmenter) -> Batch:
 def worker_parts(arguments: argparse.Namespace) -> tuple[Batch, Segmenter, functools.partial[str]]:
     """In a worker's process: what it works with, made from arguments that hold on every computer."""
     from ..models.bundle import load_bundle
-    from .segment import Segmenter
 
     segmenter = Segmenter(arguments, load_bundle(arguments.model))
     batch = batch_of(segmenter)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ..annotation import Kind
 from ..errors import UserError, nearest
 from ..events import Reporter
-from ..models.metadata import LabelSpaceEntry
+from ..label_space_file import LabelSpaceEntry
 from ..organs import LABEL_SPACES, WORD16, LabelSpace, label_space_of_names
 from ..yaml_file import read_yaml
 from .case import Case, Manifest

@@ -21,12 +21,12 @@ from ..errors import UserError
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
 from ..formats.writing import write_labelmap
+from ..imaging.components import voxel_counts
 from ..imaging.resampling import working_shape
 from ..imaging.volume import Volume
 from ..loading.cache import codes_at
 from ..models.checksums import sha256
 from ..organs import BACKGROUND, LabelSpace
-from ..synthesis.simulated_scribbles import voxel_counts
 
 LONGEST_IN_FILE = 60  # letters of a case's name
 TRAINED, MEASURED = "trained", "measured"  # the groups of a run's own manifest

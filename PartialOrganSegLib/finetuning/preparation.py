@@ -16,9 +16,10 @@ from ..atomic import whole_file
 from ..datasets.manifest import LONGEST_NAME, load_manifest
 from ..errors import UserError
 from ..events import Reporter
+from ..label_space_file import LabelSpaceEntry
 from ..models.bundle import Bundle
 from ..models.checksums import MANIFEST, sha256
-from ..models.metadata import LabelSpaceEntry, LearntEntry, Lineage, ParentEntry
+from ..models.metadata import LearntEntry, Lineage, ParentEntry
 from ..networks import build_network
 from ..organs import LabelSpace, label_space_of_names
 from ..training.learner import NotFiniteError

@@ -11,8 +11,8 @@ import numpy as np
 from ..annotation import CandidateTable
 from ..formats.reading import read_labelmap
 from ..formats.writing import write_labelmap
+from ..imaging.components import voxel_counts
 from ..imaging.volume import Grid, Volume
-from ..synthesis.simulated_scribbles import voxel_counts
 from ..training.validation import CONTEXT_SLICES
 from .cases import TakenCase
 

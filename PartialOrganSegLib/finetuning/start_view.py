@@ -13,11 +13,11 @@ from ..errors import UserError
 from ..evaluation.metrics import candidate_dice, joint_counts
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
+from ..imaging.components import voxel_counts
 from ..imaging.volume import Volume
 from ..models.bundle import Bundle
 from ..organs import LabelSpace
 from ..segmenting.predictor import Predictor
-from ..synthesis.simulated_scribbles import voxel_counts
 from ..training.memory import is_out_of_memory
 from .cases import TakenCase
 

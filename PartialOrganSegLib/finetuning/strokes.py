@@ -9,8 +9,8 @@ import numpy as np
 from ..annotation import Kind
 from ..events import Reporter
 from ..formats.reading import read_ct
+from ..imaging.components import voxel_counts
 from ..loading.cache import TISSUE_HU
-from ..synthesis.simulated_scribbles import voxel_counts
 from .cases import TakenCase
 from .start_view import StartView
 

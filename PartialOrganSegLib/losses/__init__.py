@@ -11,8 +11,9 @@ from .intensity import IntensityVariance
 from .marginal import MarginalCrossEntropy, MarginalDice
 from .prior import Prior, PriorPrimalDual, prior_distribution
 from .soft_targets import SoftTargets
-from .supervision import SoftMap, Supervision
+from .supervision import Supervision
 from .target_adaptive import TargetAdaptive
+from .voxels import SoftMap
 from .weighted import LOSSES, WeightedLosses
 
 __all__ = [

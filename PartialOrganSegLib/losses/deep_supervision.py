@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .supervision import SoftMap, Supervision
-from .voxels import RepeatedVoxels, Voxels
+from .supervision import Supervision
+from .voxels import RepeatedVoxels, SoftMap, Voxels
 from .weighted import WeightedLosses
 
 

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 
 from ..errors import UserError
-from .voxels import JoinedVoxels, Voxels
+from .voxels import JoinedVoxels, SoftMap, Voxels
 
 DRAWN_SHARE = 0.1  # masks label all of a patch, bar what lies outside the image; strokes some per mille
-
-
-class SoftMap(NamedTuple):
-    """What foreign teachers say of a batch: `probabilities` (B, M, *spatial), of any type and scale, all 0 at voxels
-    without a soft target, beside the classes that each of theirs stands for, `sets` (M, C) bool."""
-
-    probabilities: torch.Tensor
-    sets: torch.Tensor
 
 
 class Supervision:

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import NamedTuple, Protocol
 
 import torch
 
-if TYPE_CHECKING:
-    from .supervision import Supervision
+
+class SoftMap(NamedTuple):
+    """What foreign teachers say of a batch: `probabilities` (B, M, *spatial), of any type and scale, all 0 at voxels
+    without a soft target, beside the classes that each of theirs stands for, `sets` (M, C) bool."""
+
+    probabilities: torch.Tensor
+    sets: torch.Tensor
+
+
+class Batch(Protocol):
+    """What voxels read of the batch that they are from: `Supervision`, which says what each of these is."""
+
+    logits: torch.Tensor
+    table: torch.Tensor
+    soft: SoftMap | None
+
+    @property
+    def voxels_per_image(self) -> int: ...
+
+    @property
+    def intensity(self) -> torch.Tensor: ...
+
+    @property
+    def teacher_logits(self) -> torch.Tensor: ...
 
 
 class Voxels:
@@ -18,7 +40,7 @@ class Voxels:
     each one stands for. The network's probabilities are computed on first use, in float32, once for all losses.
     """
 
-    def __init__(self, batch: Supervision, index: torch.Tensor, codes: torch.Tensor, weights: torch.Tensor) -> None:
+    def __init__(self, batch: Batch, index: torch.Tensor, codes: torch.Tensor, weights: torch.Tensor) -> None:
         self.batch, self.index, self.codes, self.weights = batch, index, codes, weights
 
     def __len__(self) -> int:

@@ -19,11 +19,11 @@ from pydantic import ValidationError
 
 from ..atomic import put_in_place
 from ..errors import UserError
+from ..label_space_file import LabelSpaceEntry
 from ..organs import LabelSpace
 from .checksums import verify_bundle, write_checksums
 from .folders import find_folder
 from .metadata import (
-    LabelSpaceEntry,
     Licences,
     Lineage,
     Metadata,

@@ -9,59 +9,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import UserError
-from ..organs import Code, LabelSpace, Organ
+from ..label_space_file import LabelSpaceEntry
+from ..organs import LabelSpace
 
 LONGEST_NAME = 64
 NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}$"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Byte = Annotated[int, Field(ge=0, le=255)]
 Axis = Annotated[int, Field(ge=0, le=2)]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CodeEntry(_Strict):
-    """A SNOMED CT concept."""
-
-    value: str
-    meaning: str
-
-
-class OrganEntry(_Strict):
-    """One class of the model; `colour` is RGB in 0-255."""
-
-    index: Annotated[int, Field(ge=1)]
-    name: Annotated[str, Field(min_length=1)]
-    code: CodeEntry
-    modifier: CodeEntry | None = None
-    colour: tuple[Byte, Byte, Byte]
-
-
-class LabelSpaceEntry(_Strict):
-    """The label space with its codes, so that a bundle explains itself."""
-
-    name: str
-    organs: Annotated[list[OrganEntry], Field(min_length=1)]
-
-    @classmethod
-    def of(cls, space: LabelSpace) -> LabelSpaceEntry:
-        """The entry that describes `space`."""
-        def code(c: Code | None) -> dict[str, str] | None:
-            return None if c is None else {"value": c.value, "meaning": c.meaning}
-
-        organs = [{"index": o.index, "name": o.name, "code": code(o.code), "modifier": code(o.modifier),
-                   "colour": o.colour} for o in space.organs]
-        return cls.model_validate({"name": space.name, "organs": organs})
-
-    def label_space(self) -> LabelSpace:
-        """The label space this entry describes. Raises UserError when the indices are not 1..n."""
-        def code(c: CodeEntry | None) -> Code | None:
-            return None if c is None else Code(c.value, c.meaning)
-
-        return LabelSpace(self.name, tuple(Organ(o.index, o.name, Code(o.code.value, o.code.meaning), o.colour,
-                                                 code(o.modifier)) for o in self.organs))
 
 
 class NetworkEntry(_Strict):

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..imaging.components import components, voxel_counts
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
 from ..resources import resource
-from .postprocess import RULES, components
+from .postprocess import RULES
 
 # Components are counted at about this spacing, those above this share of the organ.
 COUNT_MM = 2.0
@@ -47,7 +48,7 @@ def check_organs(labels: Volume, label_space: LabelSpace,
     """A report for every organ of the label space, in its order. `entropy`: mean nats of an organ's voxels."""
     entropy = entropy or {}
     canonical = labels.canonical()
-    counts = _counts(canonical.array, label_space.class_count)
+    counts = voxel_counts(canonical.array, label_space.class_count)
     steps = [max(1, round(COUNT_MM / mm)) for mm in canonical.grid.spacing[::-1]]
     coarse = np.ascontiguousarray(canonical.array[tuple(slice(None, None, step) for step in steps)])
     boxes = ndimage.find_objects(coarse, label_space.class_count - 1)
@@ -77,14 +78,6 @@ def check_organs(labels: Volume, label_space: LabelSpace,
             checks.append(f"uncertain (entropy {value:.2f} nats)")
         reports.append(OrganReport(organ.name, volume, parts, checks, value))
     return reports
-
-
-def _counts(array: np.ndarray, classes: int) -> np.ndarray:
-    """Voxels of each label, slice by slice: bincount works on eight bytes a voxel."""
-    total = np.zeros(classes, np.int64)
-    for plane in array:
-        total += np.bincount(plane.ravel(), minlength=classes)[:classes]
-    return total
 
 
 def _border_labels(array: np.ndarray) -> set[int]:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from ..imaging.components import Component, components
 from ..organs import LabelSpace
 
-NEIGHBOURS = np.ones((3, 3, 3), bool)
 # A component lies on the wrong side when all of it is this far beyond the mid-sagittal plane.
 WRONG_SIDE_MM = 15.0
 
@@ -38,27 +38,6 @@ RULES = {
     "colon": Rule(8, 0.05), "intestine": Rule(8, 0.05), "adrenal": Rule(2, 0.1, 0.1),
 }
 OTHER = Rule(8)
-
-
-@dataclass(frozen=True)
-class Component:
-    """A 26-connected part of one class: its `mask` within `box` of the volume, and its voxel count."""
-
-    box: tuple[slice, slice, slice]
-    mask: np.ndarray
-    voxels: int
-
-
-def components(labels: np.ndarray, index: int, box: tuple[slice, slice, slice] | None = None) -> list[Component]:
-    """All components of label `index` (z, y, x), largest first. `box` may bound the label, to save time."""
-    box = box or tuple(slice(0, size) for size in labels.shape)
-    parts, count = ndimage.label(labels[box] == index, NEIGHBOURS)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
-    found = []
-    for number, place in enumerate(ndimage.find_objects(parts), 1):
-        outer = tuple(slice(b.start + p.start, b.start + p.stop) for b, p in zip(box, place, strict=True))
-        found.append(Component(outer, parts[place] == number, int(sizes[number])))
-    return sorted(found, key=lambda component: -component.voxels)
 
 
 def clean(scores: torch.Tensor, labels: np.ndarray, spacing_zyx: tuple[float, float, float], label_space: LabelSpace,

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from ..errors import UserError
 from ..formats.strokes import NOT_DRAWN
+from ..imaging.components import voxel_counts
 from ..imaging.volume import Volume
 from ..organs import BACKGROUND, LabelSpace
 from .scribble_paths import border_path, depth_of, medial_path, painted
@@ -120,11 +121,6 @@ def simulate_scribble(labels: Volume, label_space: LabelSpace, *, organs: Sequen
         counts.append(Count(label_space.names[index - 1] if index else BACKGROUND, int(drawn_sizes[index]), len(zs),
                             len(set(zs)), int(sizes[index]) if index else 0))
     return Scribble(drawn, tuple(counts), sum(count.voxels for count in counts) / int(sizes[present].sum()))
-
-
-def voxel_counts(array: np.ndarray, values: int) -> np.ndarray:
-    """Voxels of each value below `values`, counted plane by plane: numpy makes 64-bit integers of what it counts."""
-    return sum((np.bincount(plane.ravel(), minlength=values) for plane in array), np.zeros(values, int))
 
 
 def _slices(array: np.ndarray, organs: Sequence[int], per_organ: int, every: float | None,

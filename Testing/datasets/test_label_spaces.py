@@ -8,7 +8,7 @@ import pytest
 
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.models.metadata import LabelSpaceEntry
+from PartialOrganSegLib.label_space_file import LabelSpaceEntry
 from PartialOrganSegLib.organs import LABEL_SPACES, WORD16, LabelSpace
 from Testing.helpers.training_data import write_yaml
 

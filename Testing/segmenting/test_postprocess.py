@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from PartialOrganSegLib.imaging.body import find_body
+from PartialOrganSegLib.imaging.components import components
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.segmenting.postprocess import RULES, clean, components
+from PartialOrganSegLib.segmenting.postprocess import RULES, clean
 
 SPACING = (3.0, 2.0, 2.0)
 
