@@ -46,6 +46,7 @@ def quick_model(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
 
 
 def write_ct(path: Path, slices: int = 20, hu: int = 60) -> Path:
+    """A CT (slices, 24, 24) of a block of `hu` in air."""
     array = np.full((slices, 24, 24), -1000, np.int16)
     array[4:-4, 4:-4, 4:-4] = hu
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +62,7 @@ def write_cts(folder: Path, names: str = "abc", slices: int = 20) -> Path:
 
 
 def write_list(path: Path, *lines: str) -> Path:
+    """A text file of these lines."""
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -73,11 +75,13 @@ def segmented(*words: object) -> int:
 
 
 def table(output: Path) -> dict[str, dict[str, str]]:
+    """The run table: a row by the name of its case."""
     with open(output / "run_table.csv", encoding="utf-8", newline="") as stream:
         return {row["case"]: row for row in csv.DictReader(stream)}
 
 
 def hidden(output: Path) -> list[Path]:
+    """Hidden files and lock files, which a finished run leaves none of."""
     return [path for path in output.rglob("*") if path.name.startswith(".") or path.suffix == ".lock"]
 
 

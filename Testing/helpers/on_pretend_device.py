@@ -43,6 +43,7 @@ class Stopper(Reporter):
 
 
 def main(device: str, folder: Path) -> None:
+    """Leaves the runs and the segmentations of both kinds of annotation in `folder`."""
     register()
     save = torch.save
     torch.save = lambda value, *args, **kwargs: save(on_cpu(value), *args, **kwargs)

@@ -13,6 +13,7 @@ from PartialOrganSegLib.training.trainer import train
 
 
 def run(recipe: Path, folder: Path, *overrides: str, resume: bool = False, reporter: Reporter | None = None) -> Path:
+    """Trains on the CPU by a recipe's file; gives the run folder."""
     train(load_recipe(recipe, overrides), folder, resume, "cpu", reporter)
     return folder
 
@@ -24,8 +25,10 @@ def log_of(folder: Path) -> list[dict]:
 
 
 def state_of(folder: Path) -> dict:
+    """The last checkpoint of a run."""
     return torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
 
 
 def same(first: dict, second: dict) -> bool:
+    """Whether two networks' weights are equal to the last bit."""
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)

@@ -23,6 +23,7 @@ def body(dtype: type = np.int16, shape: tuple[int, int, int] = (12, 20, 24)) -> 
 
 def save(path: Path, array: np.ndarray, spacing: tuple = (0.8, 0.9, 5.0), direction: tuple | None = None,
          vector: bool = False) -> Path:
+    """An array (z, y, x) written by ITK, tilted unless another `direction` is given; the path."""
     image = sitk.GetImageFromArray(array, isVector=vector)
     if image.GetDimension() == 3:
         image.SetSpacing(spacing)
