@@ -175,6 +175,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/imaging/body.py
   PartialOrganSegLib/imaging/components.py
   PartialOrganSegLib/imaging/frame.py
+  PartialOrganSegLib/imaging/linear.py
   PartialOrganSegLib/imaging/resampling.py
   PartialOrganSegLib/imaging/surface.py
   PartialOrganSegLib/imaging/upsampling.py
@@ -206,6 +207,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/checksums.py
   PartialOrganSegLib/models/downloads.py
   PartialOrganSegLib/models/folders.py
+  PartialOrganSegLib/models/joined.py
   PartialOrganSegLib/models/label_map.py
   PartialOrganSegLib/models/metadata.py
   PartialOrganSegLib/models/nnunet_folder.py
@@ -231,6 +233,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/bundle_predictor.py
   PartialOrganSegLib/segmenting/engine.py
   PartialOrganSegLib/segmenting/folding.py
+  PartialOrganSegLib/segmenting/joined.py
   PartialOrganSegLib/segmenting/memory.py
   PartialOrganSegLib/segmenting/nnunet/__init__.py
   PartialOrganSegLib/segmenting/nnunet/normalisation.py
@@ -238,6 +241,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/nnunet/resampling.py
   PartialOrganSegLib/segmenting/nnunet/windows.py
   PartialOrganSegLib/segmenting/organ_checks.py
+  PartialOrganSegLib/segmenting/patient.py
   PartialOrganSegLib/segmenting/postprocess.py
   PartialOrganSegLib/segmenting/predictor.py
   PartialOrganSegLib/segmenting/scores.py

@@ -13,14 +13,15 @@ from .options import add_common_options
 if TYPE_CHECKING:
     from ..models.bundle import Bundle
 
-HELP = "List, describe, verify, install or import models."
+HELP = "List, describe, verify, install, import or join models."
 EXAMPLE = "partialorganseg models list\n  partialorganseg models info embedded\n  partialorganseg models verify\n" \
           "  partialorganseg models install my-model.zip\n" \
-          "  partialorganseg models import nnunet RESULTS_FOLDER --map total_to_word.yaml"
+          "  partialorganseg models import nnunet RESULTS_FOLDER --map total_to_word.yaml\n" \
+          "  partialorganseg models join embedded our-own --name embedded-and-ours"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|info|verify|install|import")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|info|verify|install|import|join")
     actions.add_parser("list", help="the installed models, and those to be had on request",
                        epilog="example: partialorganseg models list")
     info = actions.add_parser("info", help="one model's card: organs, data, licences, figures",
@@ -47,13 +48,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importing.add_argument("--name", help="name to install it under")
     importing.add_argument("--licence", help="terms of the weights, kept with them")
     importing.add_argument("--replace", action="store_true", help="replace an installed model of the same name")
+    joining = actions.add_parser(
+        "join", help="make one model of several: each keeps its weights and has the say of its own organs",
+        epilog="example: partialorganseg models join embedded our-own --name embedded-and-ours")
+    joining.add_argument("models", nargs="+", metavar="MODEL",
+                         help="installed models' names or bundles' folders; an organ that several know is the first's")
+    joining.add_argument("--organs", action="append", default=[], metavar="MODEL=A,B",
+                         help="the organs of which a model has the say, instead (may be given for several models)")
+    joining.add_argument("--name", help="name to install it under (default: the names with a hyphen between)")
+    joining.add_argument("--replace", action="store_true", help="replace an installed model of the same name")
     for action in actions.choices.values():
         add_common_options(action)
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Runs one of the actions; `verify` returns 1 when a model is not whole."""
-    action = {"list": _list, "info": _info, "verify": _verify, "install": _install, "import": _import}
+    action = {"list": _list, "info": _info, "verify": _verify, "install": _install, "import": _import,
+              "join": _join}
     return action[arguments.action](arguments, reporter)
 
 
@@ -86,8 +97,7 @@ def _info(arguments: argparse.Namespace, reporter: Reporter) -> int:
     own = bundle.metadata.partialorganseg
     facts = {
         "name": bundle.name, "version": bundle.metadata.version, "description": bundle.metadata.description,
-        "folder": bundle.folder, "organs": ", ".join(bundle.label_space.names), "network": bundle.network_name,
-        "spacing": " x ".join(f"{mm:g}" for mm in bundle.preprocessing.spacing_zyx) + " mm (z, y, x)",
+        "folder": bundle.folder, "organs": ", ".join(bundle.label_space.names), **_networks(bundle),
         "licence of the code": own.licences.code, "licence of the weights": own.licences.weights,
         "licence of the data": own.licences.data,
     }
@@ -97,6 +107,18 @@ def _info(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if card.is_file():
         print(f"{'model card':<24}{card}")
     return 0
+
+
+def _networks(bundle: Bundle) -> dict[str, str]:
+    """What a model's network is, or each of a joined model's."""
+    if not bundle.members:
+        spacing = " x ".join(f"{mm:g}" for mm in bundle.preprocessing.spacing_zyx)
+        return {"network": bundle.network_name, "spacing": f"{spacing} mm (z, y, x)"}
+    facts = {}
+    for member in bundle.members:
+        what = ", ".join([*_networks(member.bundle).values()])
+        facts[f"member {member.bundle.name}"] = f"{what}: {', '.join(member.organs)}"
+    return facts
 
 
 def _verify(arguments: argparse.Namespace, reporter: Reporter) -> int:
@@ -140,6 +162,26 @@ def _import(arguments: argparse.Namespace, reporter: Reporter) -> int:
     return _installed(import_nnunet(
         arguments.folder, arguments.map, arguments.fold, arguments.orientation, arguments.name, arguments.licence,
         arguments.replace, reporter), reporter)
+
+
+def _join(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from ..models.bundle import load_bundle
+    from ..models.joined import divided
+    from ..models.store import install_joined
+
+    bundles = [load_bundle(model) for model in arguments.models]
+    organs = divided(bundles, dict(_division(text) for text in arguments.organs))
+    name = arguments.name or "-".join(bundle.name for bundle in bundles)
+    return _installed(install_joined(bundles, organs, name, arguments.replace), reporter)
+
+
+def _division(text: str) -> tuple[str, list[str]]:
+    """Model and organs of one `--organs`. Raises UserError for text of another form."""
+    model, separator, names = text.partition("=")
+    organs = [name.strip() for name in names.split(",") if name.strip()]
+    if not separator or not organs:
+        raise UserError(f"--organs: expected MODEL=organ,organ, found '{text}'")
+    return model.strip(), organs
 
 
 def _installed(bundle: Bundle, reporter: Reporter) -> int:

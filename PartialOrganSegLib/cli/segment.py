@@ -37,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scales", type=_scales, default=(1.0,), metavar="A,B",
                         help="also predict the CT at these sizes in plane and average, e.g. 0.75,1,1.25; "
                              "for models that were trained at several sizes")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto",
+                        help="of the network's convolutions (default: the model's own where the processor computes it)")
     parser.add_argument("--force", action="store_true", help="segment what does not look like a CT in HU")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.add_argument("--no-preview", action="store_true", help="make no picture")

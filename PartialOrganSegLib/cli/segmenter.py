@@ -31,7 +31,7 @@ class Segmenter:
         from ..segmenting.predictor import Predictor
 
         return Predictor(self.bundle, device=self.arguments.device, mirror=self.arguments.mirror,
-                         scales=self.arguments.scales)
+                         scales=self.arguments.scales, precision=self.arguments.precision)
 
     def prepare(self) -> None:
         """Loads the network, unless that is done. Raises UserError for unfitting weights or an absent device."""

@@ -13,7 +13,7 @@ import torch
 from ..errors import UserError
 from ..models.bundle import Bundle
 from ..models.metadata import LONGEST_NAME
-from ..segmenting.backend import fast_dtype
+from ..segmenting.backend import computes_bfloat16
 from ..training.recipe import Recipe, load_recipe
 from ..training.transfer import ClassMap
 from .budget import Budget
@@ -78,7 +78,7 @@ def next_name(start: str) -> str:
 def training_precision(device: torch.device) -> bool | str:
     """The recipe's `half_precision` that a device trains fastest with."""
     if device.type == "cpu":
-        return fast_dtype(device) == torch.bfloat16
+        return computes_bfloat16()
     if device.type == "cuda":
         return True if torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY else "float16"
     return False

@@ -58,6 +58,24 @@ class Frame:
                    np.linalg.inv(box_to_patient @ straight_to_box) @ turned_to_patient,
                    np.linalg.inv(turned_to_patient) @ box_to_patient)
 
+    def to_patient(self, grid: Grid) -> np.ndarray:
+        """(4, 4): index (z, y, x, 1) on the working grid to LPS millimetres (x, y, z, 1), for the canonical `grid`."""
+        sizes = np.array([part.stop - part.start for part in self.box[::-1]])
+        if self.from_native is None:
+            ratio = sizes / np.array(self.straight[::-1])
+            to_box = np.diag([*ratio, 1.0])
+            to_box[:3, 3] = (ratio - 1) / 2
+        else:
+            to_box = np.linalg.inv(self.from_native)
+        to_grid = np.eye(4)
+        to_grid[:3, 3] = [part.start for part in self.box[::-1]]
+        return (grid.matrix @ to_grid @ to_box)[:, [2, 1, 0, 3]]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(z, y, x) voxels of the working grid."""
+        return self.straight if self.turned is None else self.turned
+
     def read(self, ct: np.ndarray) -> torch.Tensor:
         """float32 HU (z, y, x) at working spacing."""
         volume = resample_box(ct, self.box, self.straight)

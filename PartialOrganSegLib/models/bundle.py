@@ -4,6 +4,7 @@
     NAME/configs/inference.json       `python -m monai.bundle run --config_file .../inference.json --image CT`
     NAME/configs/checksums.json       SHA-256 of every other file
     NAME/models/model.safetensors     weights, never a pickle
+    NAME/members/MEMBER/...           instead of weights, in a joined model: a bundle each (see joined.py)
     NAME/README.md                    the model card
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,7 @@ from .metadata import (
     NetworkEntry,
     NNUNetEntry,
     OwnSection,
+    Precision,
     PreprocessingEntry,
     monai_fields,
     read_metadata,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "models/model.safetensors"
 METADATA = "configs/metadata.json"
+MEMBERS = "members"  # folder of a joined model's bundles
 AIR_HU = -1024.0
 # nnU-Net's schemes that `Preprocessing` states in full.
 FIXED_NORMALISATION = ("CTNormalization", "NoNormalization")
@@ -59,7 +63,7 @@ INFERENCE_CONFIG: dict[str, Any] = {
     "output": "labels.nii.gz",
     "device": "auto",
     "dataset": "$[{'image': Path(@dataset_dir) / str(@image), 'label': Path(str(@output))}]",
-    "network_def": "$load_bundle(@bundle_root).load_network()",
+    "network_def": "$load_bundle(@bundle_root).learner.load_network()",
     "inferer": "$Predictor(load_bundle(@bundle_root), device=@device)",
     "evaluator": "$Engine(@inferer, @dataset)",
     "run": ["$@evaluator.run()"],
@@ -71,7 +75,9 @@ class Preprocessing:
     """How HU on any grid become the network's input.
 
     `spacing_zyx` mm is the working spacing, `patch_zyx` voxels the training patch. Input = (HU clipped to `clip_hu`
-    - `subtract`) / `divide`; outside the volume lies air of -1024 HU.
+    - `subtract`) / `divide`; outside the volume lies air of -1024 HU. A CT is seen in windows of the patch that share
+    `overlap` of their length; in plane a window may be up to `plane_limit` times as long where it then sees all. A
+    network with instance norm answers a little differently in windows of another size.
     """
 
     spacing_zyx: tuple[float, float, float]
@@ -79,6 +85,8 @@ class Preprocessing:
     subtract: float
     divide: float
     patch_zyx: tuple[int, int, int]
+    overlap: float = 0.5
+    plane_limit: float = 1.5
 
     @property
     def padding(self) -> float:
@@ -91,10 +99,19 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Member:
+    """One of the bundles that a joined model consists of, and the organs of which it has the say."""
+
+    bundle: Bundle
+    organs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A model bundle on disk whose metadata is valid. Weights are read by `load_network` only.
 
-    `nnunet` is how nnU-Net predicts with an imported model; a model of our own has None.
+    `nnunet` is how nnU-Net predicts with an imported model; a model of our own has None. A joined model has `members`
+    and no network of its own (`models.joined`).
     """
 
     folder: Path
@@ -105,6 +122,13 @@ class Bundle:
     network_name: str
     network_arguments: dict[str, Any]
     nnunet: NNUNetEntry | None = None
+    members: tuple[Member, ...] = ()
+    precision: Precision = "bfloat16"
+
+    @property
+    def learner(self) -> Bundle:
+        """The bundle whose network training goes on from: of a joined model the last member, else this one."""
+        return self.members[-1].bundle if self.members else self
 
     def check_trainable(self) -> None:
         """Raises UserError for an imported model whose input depends on the whole CT: training cuts patches first."""
@@ -116,8 +140,11 @@ class Bundle:
     def load_network(self, device: str | torch.device = "cpu") -> torch.nn.Module:
         """The network with its weights in float32, in eval mode on `device`.
 
-        Raises UserError for weights that do not fit and for ones that are no numbers.
+        Raises UserError for weights that do not fit, for ones that are no numbers and for a joined model.
         """
+        if self.members:
+            raise UserError(f"{self.name}: expected a model of one network, found one joined of "
+                            f"{', '.join(member.bundle.name for member in self.members)}")
         import torch
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -152,47 +179,85 @@ def load_bundle(name_or_path: str | Path, verify: bool = True) -> Bundle:
         verify_bundle(folder)
     metadata = read_metadata(folder / METADATA)
     own = metadata.partialorganseg
-    return Bundle(folder, metadata.name, metadata, own.label_space.label_space(),
-                  Preprocessing(**own.preprocessing.model_dump()), own.network.name, dict(own.network.arguments),
-                  own.nnunet)
+    space = own.label_space.label_space()
+    members = tuple(_member(folder / MEMBERS / entry.folder, entry.organs, space) for entry in own.members)
+    return Bundle(folder, metadata.name, metadata, space, Preprocessing(**own.preprocessing.model_dump()),
+                  own.network.name, dict(own.network.arguments), own.nnunet, members, own.precision)
+
+
+def _member(folder: Path, organs: list[str], space: LabelSpace) -> Member:
+    """A member of the joined model with label space `space`; the whole model's checksums cover its files."""
+    bundle = load_bundle(folder, verify=False)
+    if bundle.members:
+        raise UserError(f"{folder}: expected a member of one network, found a joined model")
+    for organ in organs:
+        if organ not in bundle.label_space.names or organ not in space.names:
+            raise UserError(f"{folder}: expected a model that knows '{organ}', found one of "
+                            f"{', '.join(bundle.label_space.names)}")
+    return Member(bundle, tuple(organs))
 
 
 def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str, network_arguments: dict[str, Any],
                  label_space: LabelSpace, preprocessing: Preprocessing, name: str, version: str,
                  licences: dict[str, str], training_data: list[Any], metrics: dict[str, Any], description: str,
                  card: str | None = None, half: bool = False, lineage: Lineage | None = None,
-                 nnunet: NNUNetEntry | None = None) -> Bundle:
+                 nnunet: NNUNetEntry | None = None, precision: Precision = "bfloat16") -> Bundle:
     """Writes a bundle whole, replacing an older one in `folder`, and reads it back.
 
     `licences` has the keys code, weights and data. With `half` the convolutions' weights are stored as float16 (an
     eighth of a per mille of rounding, half the size); vectors such as batch statistics stay float32.
     Raises UserError for invalid fields or when `folder` holds something that is no bundle.
     """
-    folder = Path(folder)
+    try:
+        own = OwnSection(label_space=LabelSpaceEntry.of(label_space), licences=Licences(**licences),
+                         preprocessing=PreprocessingEntry(**asdict(preprocessing)),
+                         network=NetworkEntry(name=network_name, arguments=network_arguments),
+                         training_data=training_data, metrics=metrics, lineage=lineage, nnunet=nnunet,
+                         precision=precision)
+        metadata = metadata_of(own, name, version, description)
+    except ValidationError as error:
+        raise _invalid(name, error) from None
+
+    def write_network(new: Path) -> None:
+        (new / WEIGHTS).parent.mkdir()
+        _write_weights(new / WEIGHTS, network, half)
+
+    return write_folder(Path(folder), metadata, card, write_network)
+
+
+def metadata_of(own: OwnSection, name: str, version: str, description: str) -> Metadata:
+    """The whole metadata of a bundle: MONAI's fields say what `own` says. Raises UserError for an invalid field."""
+    fields = monai_fields(own.label_space.label_space(), own.preprocessing, own.metrics, own.licences)
+    try:
+        return Metadata.model_validate({**fields, "name": name, "version": version, "description": description,
+                                        "changelog": {version: description},
+                                        "partialorganseg": own.model_dump(mode="json")})
+    except ValidationError as error:
+        raise _invalid(name, error) from None
+
+
+def _invalid(name: str, error: ValidationError) -> UserError:
+    first = error.errors()[0]
+    return UserError(f"bundle {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+
+
+def write_folder(folder: Path, metadata: Metadata, card: str | None, write_networks: Callable[[Path], None]) -> Bundle:
+    """Writes a bundle whole, replacing an older one in `folder`, and reads it back.
+
+    `write_networks` puts the weights into the new folder that it is given. Raises UserError when `folder` holds
+    something that is no bundle.
+    """
     if folder.exists() and any(folder.iterdir()) and not (folder / METADATA).is_file():
         raise UserError(f"{folder}: expected a new folder or an older bundle to replace, found other files")
-    try:
-        terms = Licences(**licences)
-        settings = PreprocessingEntry(**asdict(preprocessing))
-        own = OwnSection(label_space=LabelSpaceEntry.of(label_space), preprocessing=settings, licences=terms,
-                         network=NetworkEntry(name=network_name, arguments=network_arguments),
-                         training_data=training_data, metrics=metrics, lineage=lineage, nnunet=nnunet)
-        fields = monai_fields(label_space, settings, metrics, terms)
-        metadata = Metadata.model_validate({**fields, "name": name, "version": version, "description": description,
-                                            "changelog": {version: description},
-                                            "partialorganseg": own.model_dump(mode="json")})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"bundle {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as scratch:
         new = Path(scratch) / "new"
-        for part in ("configs", "models"):
-            (new / part).mkdir(parents=True)
-        _write_weights(new / WEIGHTS, network, half)
+        (new / METADATA).parent.mkdir(parents=True)
+        write_networks(new)
         _write_json(new / METADATA, metadata.model_dump(mode="json"))
         _write_json(new / "configs/inference.json", INFERENCE_CONFIG)
-        (new / "README.md").write_text(card or f"# {name}\n\n{description}\n", encoding="utf-8")
+        text = card or f"# {metadata.name}\n\n{metadata.description}\n"
+        (new / "README.md").write_text(text, encoding="utf-8")
         write_checksums(new)
         replace_folder(new, folder, Path(scratch) / "old")
     return load_bundle(folder)

@@ -15,6 +15,7 @@ from ..organs import LabelSpace
 LONGEST_NAME = 64
 NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}$"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Precision = Literal["bfloat16", "float32"]
 Axis = Annotated[int, Field(ge=0, le=2)]
 
 
@@ -37,6 +38,8 @@ class PreprocessingEntry(_Strict):
     subtract: float
     divide: Positive
     patch_zyx: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    plane_limit: Annotated[float, Field(ge=1, le=4)] = 1.5
 
     @model_validator(mode="after")
     def _ordered(self) -> PreprocessingEntry:
@@ -111,12 +114,26 @@ class Lineage(_Strict):
     dropped_organs: list[str] = []
 
 
+class MemberEntry(_Strict):
+    """One network of a joined model: the bundle in `members/FOLDER`, and the organs of which it has the say."""
+
+    folder: Annotated[str, Field(pattern=NAME_PATTERN)]
+    organs: Annotated[list[str], Field(min_length=1)]
+
+
 class OwnSection(_Strict):
-    """What the runtime needs to rebuild and feed the network, and what a user should know about its training."""
+    """What the runtime needs to rebuild and feed the network, and what a user should know about its training.
+
+    `precision`: the type that the network's convolutions run in on a CPU that computes it. A joined model has `members`
+    of a network of its own; `network` and `preprocessing` are then those of the last member, which goes on
+    learning (see `models.joined`).
+    """
 
     label_space: LabelSpaceEntry
     network: NetworkEntry
     preprocessing: PreprocessingEntry
+    members: list[MemberEntry] = []
+    precision: Precision = "bfloat16"
     nnunet: NNUNetEntry | None = None
     licences: Licences
     training_data: list[Any] = []

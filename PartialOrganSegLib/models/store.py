@@ -10,15 +10,16 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ..errors import UserError
 from ..resources import resource
-from .bundle import METADATA, Bundle, load_bundle, replace_folder
+from .bundle import MEMBERS, METADATA, Bundle, load_bundle, replace_folder
 from .checksums import bundle_files, check_suffix, sha256
 from .folders import find_folder, model_folders, user_models
+from .joined import join_bundles
 
 LARGEST_BYTES = 4 << 30
 TIMEOUT_S = 30
@@ -56,6 +57,22 @@ def install_model(source: str | Path, checksum: str | None = None, replace: bool
             return _put_in_place(scratch, root, replace, str(source))
     except OSError as error:
         raise UserError(f"{source}: could not be installed in {root}: {error}") from None
+
+
+def install_joined(bundles: Sequence[Bundle], organs: Sequence[Sequence[str]], name: str,
+                   replace: bool = False) -> Bundle:
+    """Joins bundles (see `joined.join_bundles`) into a model installed in the user's model folder.
+
+    Raises UserError for what cannot be joined, and for a name that is taken unless `replace`.
+    """
+    root = user_models()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".install-") as scratch:
+            join_bundles(Path(scratch) / "new", bundles, name, organs=organs)
+            return _put_in_place(Path(scratch), root, replace, name)
+    except OSError as error:
+        raise UserError(f"{name}: could not be installed in {root}: {error}") from None
 
 
 def _put_in_place(scratch: Path, root: Path, replace: bool, source: str) -> Bundle:
@@ -118,9 +135,12 @@ def _unzip(archive: zipfile.ZipFile, target: Path, source: str) -> None:
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     metadata = [PurePosixPath(entry.filename) for entry in entries
                 if entry.filename == METADATA or entry.filename.endswith("/" + METADATA)]
-    if len(metadata) != 1:
-        raise UserError(f"{source}: expected one {METADATA} in the zip, found {len(metadata)}")
-    root = metadata[0].parent.parent
+    # The members of a joined model are bundles themselves: the one that they lie in counts.
+    roots = [path.parent.parent for path in metadata]
+    outer = [root for root in roots if not any(root.is_relative_to(other / MEMBERS) for other in roots)]
+    if len(outer) != 1:
+        raise UserError(f"{source}: expected one {METADATA} in the zip, found {len(outer)}")
+    root = outer[0]
     left = LARGEST_BYTES
     for entry in entries:
         path = PurePosixPath(entry.filename)

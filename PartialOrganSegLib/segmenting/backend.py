@@ -1,8 +1,6 @@
-"""Which device the network runs on, and whether reduced precision pays there."""
+"""Which device the network runs on, and in which precision."""
 
 from __future__ import annotations
-
-import time
 
 import torch
 
@@ -26,25 +24,26 @@ def choose_device(wish: str) -> torch.device:
     return device
 
 
-def fast_dtype(device: torch.device) -> torch.dtype:
-    """The type that convolutions run fastest in: float16 on a GPU, bfloat16 on a CPU that has it, else float32."""
-    if device.type != "cpu":
-        return torch.float16
-    # Flags differ between processor makers; time does not lie. In turns and often enough that other load does not
-    # decide: the same CT must give the same segmentation.
-    times = [(_convolution_s(torch.bfloat16), _convolution_s(torch.float32)) for _ in range(8)]
-    bfloat16_s, float32_s = (min(each) for each in zip(*times, strict=True))
-    return torch.bfloat16 if bfloat16_s < 0.8 * float32_s else torch.float32
+def computes_bfloat16() -> bool:
+    """Whether this computer's processor has instructions for bfloat16; without them it is slower than float32."""
+    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    return any(check() for check in checks if check is not None)
 
 
-def _convolution_s(dtype: torch.dtype) -> float:
-    """Seconds that a small convolution takes.
+def choose_precision(wish: str, device: torch.device, own: str) -> torch.dtype:
+    """The type that convolutions run in for "auto", "float32", "bfloat16" or "float16".
 
-    Of two images: PyTorch computes a single small one in float32 by slower code than it takes for a CT's windows, and
-    bfloat16 then looked twice as fast where it is three times as slow.
+    "auto" is the model's `own` on a CPU that computes it, else float32; float16 on an accelerator. Neither load nor
+    the number of threads has a say: the same CT must give the same segmentation. Raises UserError for anything else,
+    and for float16 on a CPU.
     """
-    data = torch.zeros(2, 32, 8, 32, 32, dtype=dtype).contiguous(memory_format=torch.channels_last_3d)
-    weight = torch.zeros(32, 32, 3, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last_3d)
-    start = time.perf_counter()
-    torch.nn.functional.conv3d(data, weight, padding=1)
-    return time.perf_counter() - start
+    if wish == "auto":
+        if device.type != "cpu":
+            return torch.float16
+        return torch.bfloat16 if own == "bfloat16" and computes_bfloat16() else torch.float32
+    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if device.type != "cpu":
+        kinds["float16"] = torch.float16
+    if wish not in kinds:
+        raise UserError(f"precision: expected auto, {', '.join(kinds)} on {device.type}, found '{wish}'")
+    return kinds[wish]

@@ -9,16 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from ..events import Reporter
-from ..imaging.body import find_body
 from ..imaging.frame import Frame
-from ..imaging.upsampling import NativeLabels
 from ..imaging.volume import Volume
 from ..models.bundle import Bundle
 from ..networks import channels_last
-from .backend import fast_dtype
+from .backend import choose_precision
 from .folding import fold_batch_norm
-from .postprocess import clean
-from .scores import best_classes, mean_entropy
+from .patient import Patient, finish, locate
 from .timing import Stopwatch, timed
 from .windows import plan, round_up, window_scores
 
@@ -26,10 +23,11 @@ from .windows import plan, round_up, window_scores
 class OwnMethod:
     """Prediction with a network of our own; see `Predictor`."""
 
-    def __init__(self, bundle: Bundle, device: torch.device, mirror: bool, scales: Sequence[float]) -> None:
+    def __init__(self, bundle: Bundle, device: torch.device, mirror: bool, scales: Sequence[float],
+                 precision: str = "auto") -> None:
         self._space, self._preprocessing, self._device = bundle.label_space, bundle.preprocessing, device
         self._mirror, self._scales = mirror, tuple(scales)
-        self._dtype = fast_dtype(device)
+        self.precision = choose_precision(precision, device, bundle.precision)
         network = bundle.load_network(device)
         self._multiple = getattr(network, "size_multiple", (1, 1, 1))
         self._slices = getattr(network, "slices", None)
@@ -43,36 +41,35 @@ class OwnMethod:
 
         `written` (class count,): the value written for each class. `seconds` receives the stages' times.
         """
-        with timed(seconds, "localise"):
-            canonical = ct.canonical()
-            body = find_body(canonical.array, canonical.grid.spacing[::-1])
+        patient = locate(ct, seconds)
+        frame = patient.frame(self.spacing_zyx)
+        scores = self.scores(patient, frame, seconds, reporter)
+        return finish(scores, patient, frame, self._space, written, seconds)
+
+    @property
+    def spacing_zyx(self) -> tuple[float, float, float]:
+        """The working spacing in mm."""
+        return self._preprocessing.spacing_zyx
+
+    def scores(self, patient: Patient, frame: Frame, seconds: dict[str, float], reporter: Reporter) -> torch.Tensor:
+        """float16 logits (z, y, x, class) on the working grid `frame`."""
         with timed(seconds, "resample"):
-            frame = Frame.of(canonical.grid, body.box, body.midline, self._preprocessing.spacing_zyx)
-            volume = self._preprocessing.normalise(frame.read(canonical.array))
+            volume = self._preprocessing.normalise(frame.read(patient.canonical.array))
         with timed(seconds, "windows"):
-            layout = plan(tuple(volume.shape), self._preprocessing.patch_zyx, self._multiple, self._slices)
+            settings = self._preprocessing
+            layout = plan(tuple(volume.shape), settings.patch_zyx, self._multiple, self._slices, settings.overlap,
+                          settings.plane_limit)
             forward = Stopwatch(self._logits)
             scores = window_scores(volume, self._preprocessing.padding, layout, self._space.class_count, forward,
                                    reporter)
-            del volume
-        seconds["forward"] = forward.seconds
+        seconds["forward"] = seconds.get("forward", 0.0) + forward.seconds
         seconds["windows"] -= forward.seconds
-        with timed(seconds, "clean"):
-            if frame.turned is None:  # a network may call the air around the patient anything
-                scores[torch.from_numpy(body.outside(tuple(scores.shape[:3])))] = _background(scores)
-            labels = best_classes(scores)
-            clean(scores, labels, frame.spacing_zyx, self._space, frame.midline)
-            entropy = mean_entropy(scores, labels, self._space.names)
-        with timed(seconds, "upsample"):
-            native = np.zeros(ct.grid.shape, np.uint8)
-            out = ct.grid.axis_order().to_canonical(native)[body.box]
-            frame.write(NativeLabels(scores, labels, written), out)
-        return native, entropy
+        return scores
 
     def _logits(self, window: torch.Tensor) -> torch.Tensor:
         """(1, 1, z, y, x) network input to logits (z, y, x, class) on the CPU."""
         data = window.to(self._device)
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+        with torch.autocast(self._device.type, self.precision, enabled=self.precision != torch.float32):
             logits = self._at_scale(data, self._scales[0])
             for scale in self._scales[1:]:
                 logits = logits + self._at_scale(data, scale)
@@ -92,9 +89,3 @@ class OwnMethod:
             logits = (logits + flipped[:, self._permutation]) / 2
         return logits if scaled == size else F.interpolate(logits, size, mode="trilinear", align_corners=False)
 
-
-def _background(scores: torch.Tensor) -> torch.Tensor:
-    """(C,) scores of a voxel that is background for sure."""
-    sure = torch.zeros(scores.shape[-1], dtype=scores.dtype)
-    sure[0] = 30
-    return sure

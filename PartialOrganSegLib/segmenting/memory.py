@@ -24,23 +24,44 @@ MIB = 1 << 20
 def estimate_memory(grid: Grid, bundle: Bundle) -> int:
     """Peak bytes of the process that segments a 16-bit CT on `grid` on the CPU, if the body fills the whole volume."""
     native = int(np.prod(grid.size))
-    read = grid.axis_order().canonical_grid(grid)
-    target, patch = bundle.preprocessing.spacing_zyx, int(np.prod(bundle.preprocessing.patch_zyx))
+    if not bundle.members:
+        return BASE_BYTES + native * 3 + sum(_network_bytes(grid, bundle))
+    # One network after the other, beside the scores that they are joined in, on the finest of their grids.
+    networks = [_network_bytes(grid, member.bundle) for member in bundle.members]
+    finest = max(_working_voxels(grid, member.bundle) for member in bundle.members)
+    joined = finest * (bundle.label_space.class_count * 2 + 3 * 4)
+    return BASE_BYTES + native * 3 + joined + max(sum(network) for network in networks)
+
+
+def _network_bytes(grid: Grid, bundle: Bundle) -> tuple[int, int]:
+    """Bytes of a network's merged scores and of its activations."""
+    working, patch = _working_voxels(grid, bundle), int(np.prod(bundle.preprocessing.patch_zyx))
+    merged = working * (bundle.label_space.class_count * 2 + 3 * 4)
+    if bundle.network_name != "nnunet_v2":
+        return merged, min(2 * patch, working) * ACTIVATION_BYTES
     if bundle.nnunet is not None and len(bundle.nnunet.spacing) == 2:
-        if bundle.nnunet.orientation == "stored":
-            read = grid
+        slices = min(SLICES, _read_grid(grid, bundle).shape[bundle.nnunet.transpose[0]])
+        patch = slices * int(np.prod(bundle.nnunet.patch))
+    channels, more = bundle.network_arguments["features"], bundle.network_arguments.get("more", [])
+    classes = bundle.label_space.class_count + len(more)
+    window = patch if bundle.nnunet is not None else int(patch * bundle.preprocessing.plane_limit)
+    return merged, window * (channels[0] * NNUNET_CHANNEL_BYTES + classes * NNUNET_CLASS_BYTES)
+
+
+def _read_grid(grid: Grid, bundle: Bundle) -> Grid:
+    """The CT's grid as the network sees its axes."""
+    if bundle.nnunet is not None and len(bundle.nnunet.spacing) == 2 and bundle.nnunet.orientation == "stored":
+        return grid
+    return grid.axis_order().canonical_grid(grid)
+
+
+def _working_voxels(grid: Grid, bundle: Bundle) -> int:
+    """Voxels at working spacing, if the body fills the whole volume."""
+    read, target = _read_grid(grid, bundle), bundle.preprocessing.spacing_zyx
+    if bundle.nnunet is not None and len(bundle.nnunet.spacing) == 2:
         across = bundle.nnunet.transpose[0]  # slices stay as far apart as they are
         target = tuple(read.spacing[::-1][axis] if axis == across else target[axis] for axis in range(3))
-        patch = min(SLICES, read.shape[across]) * int(np.prod(bundle.nnunet.patch))
-    working = int(np.prod(working_shape(read.shape, read.spacing[::-1], target)))
-    merged = working * (bundle.label_space.class_count * 2 + 3 * 4)
-    if bundle.nnunet is not None:
-        channels, more = bundle.network_arguments["features"], bundle.network_arguments.get("more", [])
-        classes = bundle.label_space.class_count + len(more)
-        activations = patch * (channels[0] * NNUNET_CHANNEL_BYTES + classes * NNUNET_CLASS_BYTES)
-    else:
-        activations = min(2 * patch, working) * ACTIVATION_BYTES
-    return BASE_BYTES + native * 3 + merged + activations
+    return int(np.prod(working_shape(read.shape, read.spacing[::-1], target)))
 
 
 def check_memory(grid: Grid, bundle: Bundle, reporter: Reporter) -> None:

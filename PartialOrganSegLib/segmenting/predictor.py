@@ -14,6 +14,7 @@ from ..imaging.volume import Volume
 from ..models.bundle import Bundle
 from .backend import choose_device
 from .bundle_predictor import OwnMethod
+from .joined import JoinedMethod
 from .memory import check_memory
 from .nnunet.predictor import NNUNetMethod
 
@@ -22,11 +23,13 @@ LEAST_SCALE = 0.25
 
 @dataclass(frozen=True)
 class Prediction:
-    """`labels`: uint8 on the CT's grid; `entropy`: mean nats over an organ's voxels; `seconds` of each stage."""
+    """`labels`: uint8 on the CT's grid; `entropy`: mean nats over an organ's voxels; `seconds` of each stage;
+    `precision` of the convolutions, such as "bfloat16"."""
 
     labels: Volume
     entropy: dict[str, float]
     seconds: dict[str, float] = field(default_factory=dict)
+    precision: str = "float32"
 
 
 class Predictor:
@@ -36,22 +39,28 @@ class Predictor:
     """
 
     def __init__(self, bundle: Bundle, device: str = "auto", mirror: bool = False,
-                 scales: Sequence[float] = (1.0,)) -> None:
+                 scales: Sequence[float] = (1.0,), precision: str = "auto") -> None:
         """`mirror` also predicts the mirrored CT; `scales` predict it enlarged or reduced in plane (Zhou 2019, section
         4.1: 0.75 to 2). Their scores are averaged. A model imported from nnU-Net has mirrorings of its own and no
-        scales. Raises UserError for an absent device or a scale beyond 0.25 to 4.
+        scales. `precision`: "auto", "float32", "bfloat16" or, on an accelerator, "float16" (see `choose_precision`).
+        Raises UserError for an absent device, a scale beyond 0.25 to 4 or a precision that the device does not have.
         """
         self.bundle = bundle
         self.device = choose_device(device)
         for scale in scales:
             if not LEAST_SCALE <= scale <= 1 / LEAST_SCALE:
                 raise UserError(f"scales: expected numbers from {LEAST_SCALE} to {1 / LEAST_SCALE}, found {scale}")
-        if bundle.nnunet is None:
-            self._method: OwnMethod | NNUNetMethod = OwnMethod(bundle, self.device, mirror, scales)
-        elif tuple(scales) == (1.0,):
-            self._method = NNUNetMethod(bundle, self.device, mirror)
+        imported = [one for one in (bundle, *(member.bundle for member in bundle.members)) if one.nnunet is not None]
+        if imported and tuple(scales) != (1.0,):
+            raise UserError(f"scales: expected none for {imported[0].name}, a model imported from nnU-Net, "
+                            f"found {scales}")
+        self._method: OwnMethod | NNUNetMethod | JoinedMethod
+        if bundle.members:
+            self._method = JoinedMethod(bundle, self.device, mirror, scales, precision)
+        elif bundle.nnunet is None:
+            self._method = OwnMethod(bundle, self.device, mirror, scales, precision)
         else:
-            raise UserError(f"scales: expected none for {bundle.name}, a model imported from nnU-Net, found {scales}")
+            self._method = NNUNetMethod(bundle, self.device, mirror, precision)
 
     @torch.inference_mode()
     def predict(self, ct: Volume, organs: Sequence[str] | None = None, reporter: Reporter | None = None) -> Prediction:
@@ -69,4 +78,5 @@ class Predictor:
         seconds: dict[str, float] = {}
         native, entropy = self._method.segment(ct, written, seconds, reporter)
         asked = {space.names[index - 1] for index in np.unique(written[written > 0])}
-        return Prediction(Volume(native, ct.grid), {k: v for k, v in entropy.items() if k in asked}, seconds)
+        return Prediction(Volume(native, ct.grid), {k: v for k, v in entropy.items() if k in asked}, seconds,
+                          str(self._method.precision).removeprefix("torch."))

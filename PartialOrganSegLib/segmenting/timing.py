@@ -24,7 +24,7 @@ class Stopwatch:
 
 @contextlib.contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Notes in `seconds` how long the block took."""
+    """Adds to `seconds` how long the block took."""
     start = time.perf_counter()
     yield
-    seconds[stage] = time.perf_counter() - start
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -1,6 +1,7 @@
 """The network over a volume in overlapping windows, their scores merged with Gaussian weights.
 
-Windows that lie between two others run only where one of those found an organ: a scan of chest or legs costs half.
+Where windows share half of their length, those between two others run only where one of these found an organ: a scan of
+chest or legs costs half.
 A 2D network gains nothing from windows that overlap in depth, and gets none.
 """
 
@@ -8,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
 from ..events import Reporter
 
-OVERLAP = 0.5
-# A plane up to this many times the training patch is seen whole; larger ones are split.
-PLANE_LIMIT = 1.5
 # A network that sees a few slices at once takes any depth: deep windows cost less at their ends.
 SLICE_WINDOW = 24
 # Fewer foreground voxels than this (of every fourth, seen in both neighbours) are noise that needs no second look.
@@ -55,8 +54,11 @@ class Layout:
 
 
 def plan(shape: tuple[int, int, int], patch: tuple[int, int, int], multiple: tuple[int, int, int],
-         slices: int | None = None) -> Layout:
+         slices: int | None = None, overlap: float = 0.5, plane_limit: float = 1.5) -> Layout:
     """Windows for a volume of `shape`: the patch's depth, in plane the whole body where it is not too large.
+
+    A plane up to `plane_limit` times the training patch is seen whole; larger ones are split. Windows share `overlap`
+    of their length.
 
     Windows of a network of `slices` are `SLICE_WINDOW` deep or more, and share only as many slices as it takes for each
     to have its neighbours.
@@ -65,11 +67,12 @@ def plan(shape: tuple[int, int, int], patch: tuple[int, int, int], multiple: tup
     if slices is not None:
         patch = (max(patch[0], SLICE_WINDOW, 2 * slices), *patch[1:])
     for axis, (size, side, unit) in enumerate(zip(shape, patch, multiple, strict=True)):
-        limit = round_up(side if axis == 0 else round(side * PLANE_LIMIT), unit)
+        limit = round_up(side if axis == 0 else round(side * plane_limit), unit)
         whole = round_up(size, unit)
         window.append(min(whole, limit))
         padded.append(max(size, window[-1]))
-        starts.append(axis_starts(padded[-1], window[-1], slices - 1 if slices and axis == 0 else None))
+        shared = slices - 1 if slices and axis == 0 else window[-1] - int(window[-1] * (1 - overlap))
+        starts.append(axis_starts(padded[-1], window[-1], shared))
     return Layout(tuple(padded), tuple(window), tuple(starts), slices)
 
 
@@ -78,11 +81,10 @@ def round_up(size: int, unit: int) -> int:
     return -(-size // unit) * unit
 
 
-def axis_starts(size: int, window: int, shared: int | None = None) -> list[int]:
-    """Evenly spaced first voxels of windows that cover `size` voxels, neighbours sharing `shared` (half) or more."""
+def axis_starts(size: int, window: int, shared: int) -> list[int]:
+    """Evenly spaced first voxels of windows that cover `size` voxels, neighbours sharing `shared` or more."""
     if size <= window:
         return [0]
-    shared = window - int(window * (1 - OVERLAP)) if shared is None else shared
     count = -(-(size - window) // max(1, window - shared)) + 1
     return [i * (size - window) // (count - 1) for i in range(count)]
 
@@ -133,7 +135,9 @@ def window_scores(volume: torch.Tensor, padding: float, layout: Layout, classes:
         z_total[z:z + depth] += z_weights[:depth]
 
     starts = layout.starts[0]
-    first = sorted({*starts[::2], starts[-1]}) if layout.slices is None else starts
+    first = sorted({*starts[::2], starts[-1]})
+    if layout.slices is not None or any(b - a > layout.window[0] for a, b in pairwise(first)):
+        first = starts  # every other window would not see every slice
     between = [z for z in starts if z not in first]
     for done, z in enumerate(first):
         reporter.progress("segment", done, len(starts))

@@ -15,7 +15,7 @@ from ..datasets.manifest import load_manifest
 from ..errors import UserError
 from ..events import Reporter
 from ..models.bundle import write_bundle
-from ..segmenting.backend import choose_device, fast_dtype
+from ..segmenting.backend import choose_device, computes_bfloat16
 from .batches import batch_numbers, batches, label_distribution, patches, stage_cases
 from .checkpoint import load_checkpoint, random_states, save_checkpoint, set_random_states
 from .distributed import Processes, started
@@ -81,7 +81,7 @@ class _Run:
                             "replace; choose another -o")
         if resume and not self.last.exists():
             raise UserError(f"{self.last}: expected a checkpoint to resume from, found none")
-        if not resume and recipe.half_precision and device.type == "cpu" and fast_dtype(device) == torch.float32:
+        if not resume and recipe.half_precision and device.type == "cpu" and not computes_bfloat16():
             reporter.warning("half_precision: this CPU computes bfloat16 more slowly than float32; "
                              "half_precision=false is faster here")
         manifest = load_manifest(recipe.manifest, reporter)

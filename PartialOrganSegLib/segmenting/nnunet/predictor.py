@@ -16,6 +16,7 @@ from ...imaging.upsampling import NativeLabels
 from ...imaging.volume import Volume
 from ...models.bundle import Bundle
 from ...models.metadata import NNUNetEntry
+from ..backend import choose_precision
 from ..scores import best_classes, mean_entropy
 from ..timing import Stopwatch, timed
 from .normalisation import Normalised
@@ -26,12 +27,13 @@ from .windows import window_scores
 class NNUNetMethod:
     """nnU-Net's prediction with a bundle's network; see `Predictor`."""
 
-    def __init__(self, bundle: Bundle, device: torch.device, mirror: bool) -> None:
+    def __init__(self, bundle: Bundle, device: torch.device, mirror: bool, precision: str = "auto") -> None:
         """`mirror` averages over the mirrorings that the model was trained with, up to eight times the work."""
         assert bundle.nnunet is not None
         self._settings, self._preprocessing = bundle.nnunet, bundle.preprocessing
         self._space, self._device = bundle.label_space, device
         self._network = bundle.load_network(device).own_axes
+        self.precision = choose_precision(precision, device, bundle.precision)
         axes = self._settings.mirror_axes if mirror else ()
         first = 5 - len(self._settings.patch)
         self._mirrorings = [[first + axis for axis in chosen] for count in range(len(axes) + 1)
@@ -43,13 +45,41 @@ class NNUNetMethod:
 
         `written` (class count,): the value written for each class. `seconds` receives the stages' times.
         """
-        settings = self._settings
         with timed(seconds, "localise"):
-            native = np.zeros(ct.grid.shape, np.uint8)
-            hu, spacing = _own_axes(ct, settings)
+            hu, spacing = _own_axes(ct, self._settings)
             box = _nonzero_box(hu)
-            hu, out = hu[box], _own_axes(Volume(native, ct.grid), settings)[0][box]
-        working = (spacing[0], *settings.spacing) if len(settings.spacing) == 2 else tuple(settings.spacing)
+            native = np.zeros(ct.grid.shape, np.uint8)
+            out = _own_axes(Volume(native, ct.grid), self._settings)[0][box]
+        scores = self._scores(hu[box], spacing, seconds, reporter)
+        with timed(seconds, "upsample"):
+            labels = best_classes(scores)
+            entropy = mean_entropy(scores, labels, self._space.names)
+            _write(scores, labels, written, out, thick_axis(self._working(spacing), spacing, self._settings.separate_z))
+        return native, entropy
+
+    def scores(self, ct: Volume, seconds: dict[str, float], reporter: Reporter) -> tuple[torch.Tensor, np.ndarray]:
+        """float16 logits (three axes, class) at the model's spacing, and (4, 4) where they lie.
+
+        The matrix takes an index along these three axes (and 1) to LPS millimetres (x, y, z, 1).
+        """
+        with timed(seconds, "localise"):
+            hu, spacing = _own_axes(ct, self._settings)
+            box = _nonzero_box(hu)
+        scores = self._scores(hu[box], spacing, seconds, reporter)
+        ratio = np.array([part.stop - part.start for part in box]) / np.array(scores.shape[:3])
+        to_native = np.diag([*ratio, 1.0])
+        to_native[:3, 3] = (ratio - 1) / 2 + [part.start for part in box]
+        return scores, _own_axes_to_patient(ct, self._settings) @ to_native
+
+    def _working(self, spacing: tuple[float, ...]) -> tuple[float, ...]:
+        """Working spacing in mm on nnU-Net's axes: slices of a 2D network stay as far apart as they are."""
+        own = self._settings.spacing
+        return (spacing[0], *own) if len(own) == 2 else tuple(own)
+
+    def _scores(self, hu: np.ndarray, spacing: tuple[float, ...], seconds: dict[str, float],
+                reporter: Reporter) -> torch.Tensor:
+        """float16 logits (three axes, class) of HU on nnU-Net's axes, at the model's spacing."""
+        settings, working = self._settings, self._working(spacing)
         with timed(seconds, "resample"):
             thick = thick_axis(spacing, working, settings.separate_z)
             volume = resample(hu.shape, target_shape(hu.shape, spacing, working),
@@ -59,19 +89,14 @@ class NNUNetMethod:
             forward = Stopwatch(self._logits)
             scores = window_scores(volume, tuple(settings.patch), settings.step, self._space.class_count, forward,
                                    reporter)
-            del volume
-        seconds["forward"] = forward.seconds
+        seconds["forward"] = seconds.get("forward", 0.0) + forward.seconds
         seconds["windows"] -= forward.seconds
-        with timed(seconds, "upsample"):
-            labels = best_classes(scores)
-            entropy = mean_entropy(scores, labels, self._space.names)
-            _write(scores, labels, written, out, thick_axis(working, spacing, settings.separate_z))
-        return native, entropy
+        return scores
 
     def _logits(self, window: torch.Tensor) -> torch.Tensor:
         """(1, 1, *window) network input to logits (*window, class) on the CPU."""
         data = window.to(self._device)
-        with torch.autocast(self._device.type, torch.float16, enabled=self._device.type != "cpu"):
+        with torch.autocast(self._device.type, self.precision, enabled=self.precision != torch.float32):
             total = sum(self._network(data.flip(axes)).flip(axes) for axes in self._mirrorings)
         return (total / len(self._mirrorings))[0].permute(1, 2, 3, 0).cpu()
 
@@ -84,6 +109,17 @@ def _own_axes(volume: Volume, settings: NNUNetEntry) -> tuple[np.ndarray, tuple[
     if settings.orientation == "RAS":
         array = array[:, ::-1, ::-1]
     return array.transpose(settings.transpose), tuple(spacing[axis] for axis in settings.transpose)
+
+
+def _own_axes_to_patient(ct: Volume, settings: NNUNetEntry) -> np.ndarray:
+    """(4, 4): index along nnU-Net's three axes (and 1) to LPS millimetres (x, y, z, 1)."""
+    grid = ct.grid if settings.orientation == "stored" else ct.canonical().grid
+    matrix = grid.matrix[:, [2, 1, 0, 3]]  # of an index (z, y, x, 1)
+    if settings.orientation == "RAS":
+        for axis in (1, 2):
+            matrix[:, 3] += matrix[:, axis] * (grid.shape[axis] - 1)
+            matrix[:, axis] *= -1
+    return matrix[:, [*settings.transpose, 3]]
 
 
 def _nonzero_box(hu: np.ndarray) -> tuple[slice, slice, slice]:

@@ -1,0 +1,132 @@
+"""Several bundles as one model: each network has the say of its own organs, and none forgets anything.
+
+An annotation says which classes a voxel may be; so does a network that knows only some of the organs. Its background is
+the candidate set {background and all organs that it does not know}. The members are asked in order. The first says how
+much of a voxel belongs to each of its organs; what it calls background is left to the next, which shares it out among
+its own organs and what remains, and so on:
+
+    p(c) = P_k(c) * prod_{i < k} P_i(background)   for an organ c of member k,
+    p(background) = prod_i P_i(background),
+
+where `P_i(background)` is member i's probability of everything but the organs that it has the say of. These sum to one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+
+from ..errors import UserError, nearest
+from ..label_space_file import LabelSpaceEntry
+from ..organs import WORD16, LabelSpace, label_space_of_names
+from .bundle import MEMBERS, Bundle, metadata_of, write_folder
+from .checksums import MANIFEST, bundle_files, verify_bundle
+from .metadata import Licences, MemberEntry, NetworkEntry, OwnSection, PreprocessingEntry
+
+
+def divided(bundles: Sequence[Bundle], wishes: Mapping[str, Sequence[str]] = MappingProxyType({})
+            ) -> list[tuple[str, ...]]:
+    """The organs of which each bundle has the say: those of `wishes` (by the bundle's name), else what it knows.
+
+    An organ that several know is that of the bundle it was wished for, else the first's. Raises UserError for fewer
+    than two bundles, for two of one name, for a wish that cannot be met and for a bundle that is left without an organ.
+    """
+    names = [bundle.name for bundle in bundles]
+    if len(bundles) < 2:
+        raise UserError(f"expected two models or more to join, found {', '.join(names) or 'none'}")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{twice}: expected models of different names to join, found two of this one")
+    owners: dict[str, str] = {}  # organ -> name of the bundle that has the say
+    for name, organs in wishes.items():
+        if name not in names:
+            raise UserError(f"organs of '{name}': expected one of {', '.join(names)}{nearest(name, names)}")
+        space = bundles[names.index(name)].label_space
+        for title in (space.organ(organ).name for organ in organs):
+            if owners.setdefault(title, name) != name:
+                raise UserError(f"{title}: expected one model to have the say, found {owners[title]} and {name}")
+    for bundle in bundles:
+        if bundle.name not in wishes:
+            for organ in bundle.label_space.names:
+                owners.setdefault(organ, bundle.name)
+    division = []
+    for bundle in bundles:
+        own = tuple(organ for organ in bundle.label_space.names if owners.get(organ) == bundle.name)
+        if not own:
+            raise UserError(f"{bundle.name}: expected an organ of which no other model has the say, found none")
+        division.append(own)
+    return division
+
+
+def joined_label_space(name: str, organs: Sequence[Sequence[str]]) -> LabelSpace:
+    """All organs of the members: WORD's sixteen in their own order where these they are, else in the members' order."""
+    names = [organ for member in organs for organ in member]
+    if set(names) == set(WORD16.names):
+        return WORD16
+    return label_space_of_names(name, names)
+
+
+def join_bundles(folder: Path | str, bundles: Sequence[Bundle], name: str, version: str = "1.0.0",
+                 organs: Sequence[Sequence[str]] | None = None, description: str | None = None,
+                 metrics: dict[str, object] | None = None, card: str | None = None) -> Bundle:
+    """Writes a joined bundle of whole copies of `bundles` into `folder`, replacing an older one, and reads it back.
+
+    `organs`: those of which each bundle has the say; None as `divided` divides them. A joined bundle among them counts
+    as its members. Raises UserError for what cannot be joined.
+    """
+    if organs is None:
+        organs = divided(bundles)
+    parts = []
+    for bundle, names in zip(bundles, organs, strict=True):
+        verify_bundle(bundle.folder)
+        for member in bundle.members:
+            parts.append((member.bundle, [organ for organ in member.organs if organ in names]))
+        if not bundle.members:
+            parts.append((bundle, list(names)))
+    parts = [(bundle, names) for bundle, names in parts if names]
+    folders = _folder_names([bundle.name for bundle, _ in parts])
+    space = joined_label_space(name, [names for _, names in parts])
+    learner = parts[-1][0]
+    sections = [bundle.metadata.partialorganseg for bundle, _ in parts]
+    own = OwnSection(
+        label_space=LabelSpaceEntry.of(space),
+        network=NetworkEntry(name=learner.network_name, arguments=learner.network_arguments),
+        preprocessing=PreprocessingEntry(**asdict(learner.preprocessing)),
+        members=[MemberEntry(folder=place, organs=names) for place, (_, names) in zip(folders, parts, strict=True)],
+        licences=Licences(code=_terms(parts, [one.licences.code for one in sections]),
+                          weights=_terms(parts, [one.licences.weights for one in sections]),
+                          data=_terms(parts, [one.licences.data for one in sections])),
+        training_data=[data for one in sections for data in one.training_data], metrics=dict(metrics or {}))
+    what = description or "Joined of " + " and ".join(
+        f"{bundle.name} {bundle.metadata.version} ({', '.join(names)})" for bundle, names in parts)
+
+    def write_members(new: Path) -> None:
+        for place, (bundle, _) in zip(folders, parts, strict=True):
+            for file in [*bundle_files(bundle.folder), MANIFEST]:
+                target = new / MEMBERS / place / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(bundle.folder / file, target)
+
+    return write_folder(Path(folder), metadata_of(own, name, version, what), card, write_members)
+
+
+def _folder_names(names: Sequence[str]) -> list[str]:
+    """Names of the members' folders: the bundles' own, numbered where two have one name in any spelling."""
+    folders: list[str] = []
+    for name in names:
+        place, number = name, 1
+        while place.lower() in (taken.lower() for taken in folders):
+            number += 1
+            place = f"{name[:60]}-{number}"
+        folders.append(place)
+    return folders
+
+
+def _terms(parts: Sequence[tuple[Bundle, list[str]]], texts: Sequence[str]) -> str:
+    """Terms that all members have in common, or each member's own."""
+    if len(set(texts)) == 1:
+        return texts[0]
+    return "; ".join(f"{bundle.name}: {text}" for (bundle, _), text in zip(parts, texts, strict=True))

@@ -1,0 +1,298 @@
+"""Several networks as one model: each has the say of its own organs, whatever grid it works on."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from PartialOrganSegLib.cli import main
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.imaging.frame import Frame
+from PartialOrganSegLib.imaging.linear import linear_slices
+from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.models.bundle import MEMBERS, Bundle, Member, Preprocessing, load_bundle, write_bundle
+from PartialOrganSegLib.models.checksums import verify_bundle
+from PartialOrganSegLib.models.joined import divided, join_bundles
+from PartialOrganSegLib.models.store import install_model
+from PartialOrganSegLib.networks import build_network
+from PartialOrganSegLib.organs import WORD16, label_space_of_names
+from PartialOrganSegLib.segmenting import memory
+from PartialOrganSegLib.segmenting.joined import JoinedMethod
+from PartialOrganSegLib.segmenting.predictor import Predictor
+
+LEVELS = {"liver": 200.0, "spleen": 400.0, "left_kidney": 700.0}
+LICENCES = {"code": "Apache-2.0", "weights": "research only", "data": "none"}
+
+
+class Threshold(torch.nn.Module):
+    """A hand-made network with a known answer: the class whose intensity is nearest to the voxel's."""
+
+    size_multiple = (4, 4, 4)
+
+    def __init__(self, levels: list[float]) -> None:
+        super().__init__()
+        self.levels = torch.tensor(levels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return -((x - self.levels.view(1, -1, 1, 1, 1)).abs() * 20).clamp(max=30)
+
+
+def network_of(folder: Path, name: str, organs: dict[str, float], spacing: tuple[float, float, float]) -> Bundle:
+    """A bundle whose network calls what lies near `organs[name]` HU that organ."""
+    class Made(Bundle):
+        def load_network(self, device="cpu"):
+            return Threshold([0.0, *(hu / 1000 for hu in organs.values())])
+
+    return Made(folder, name, SimpleNamespace(), label_space_of_names(name, list(organs)),
+                Preprocessing(spacing, (-1000.0, 1000.0), 0.0, 1000.0, (16, 32, 32)), "threshold", {})
+
+
+def joined_of(folder: Path, *members: tuple[Bundle, tuple[str, ...]]) -> Bundle:
+    space = label_space_of_names("joined", [organ for _, organs in members for organ in organs])
+    return Bundle(folder, "joined", SimpleNamespace(), space, members[-1][0].preprocessing, "threshold", {},
+                  members=tuple(Member(bundle, organs) for bundle, organs in members))
+
+
+def scene(grid: Grid) -> tuple[Volume, np.ndarray]:
+    """A body with three boxes of different HU, and the values 0 to 3 of what they are, on any grid."""
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in grid.size), indexing="ij"), -1)
+    points = index @ grid.matrix[:3, :3].T + grid.matrix[:3, 3]
+    points = points.transpose(2, 1, 0, 3)
+    hu = np.where((np.abs(points[..., 0]) < 110) & (np.abs(points[..., 1]) < 80), 0, -1000)
+    labels = np.zeros(hu.shape, np.uint8)
+    for value, (name, x) in enumerate((("liver", -60), ("spleen", 0), ("left_kidney", 60)), 1):
+        inside = (np.abs(points - [x, 0, 0]) < [18, 30, 24]).all(-1)
+        hu[inside], labels[inside] = LEVELS[name], value
+    return Volume(hu.astype(np.int16), grid), labels
+
+
+def centred(size: tuple[int, int, int], spacing: tuple[float, float, float], degrees: float = 0.0) -> Grid:
+    """A grid round the origin, turned about the patient's x axis."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    direction = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    origin = -direction @ ((np.array(size) - 1) / 2 * np.array(spacing))
+    return Grid(size, spacing, tuple(origin), tuple(direction.ravel()))
+
+
+@pytest.mark.parametrize("degrees", [0.0, 4.0, 25.0])
+@pytest.mark.parametrize("spacings", [((4.0, 4.0, 4.0),) * 2, ((4.0, 4.0, 4.0), (6.0, 5.0, 5.0)),
+                                      ((6.0, 5.0, 5.0), (3.0, 4.0, 4.0))])
+def test_each_network_has_the_say_of_its_organs(tmp_path, spacings, degrees):
+    """The second network calls the liver a spleen, and is not asked; coarse voxels cost boxes of 36 mm their rims."""
+    first = network_of(tmp_path, "first", {"liver": LEVELS["liver"], "spleen": LEVELS["spleen"]}, spacings[0])
+    second = network_of(tmp_path, "second", {"spleen": LEVELS["liver"], "left_kidney": LEVELS["left_kidney"]},
+                        spacings[1])
+    ct, truth = scene(centred((64, 48, 40), (4.0, 4.0, 4.0), degrees))
+    bundle = joined_of(tmp_path, (first, ("liver",)), (second, ("left_kidney",)))
+    found = Predictor(bundle, "cpu").predict(ct)
+    expected = np.select([truth == 1, truth == 3], [1, 2])
+    assert found.labels.grid is ct.grid
+    for value in (1, 2):
+        ours, theirs = found.labels.array == value, expected == value
+        assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.72
+        centres = [np.mean(np.nonzero(mask), 1) for mask in (ours, theirs)]
+        np.testing.assert_allclose(*centres, atol=0.5)
+    assert set(found.entropy) == {"liver", "left_kidney"}
+
+
+def test_probabilities_are_shared_out_by_candidate_sets(tmp_path, monkeypatch):
+    """Against the formula in the docstring of `models.joined`, stated anew."""
+    generator = np.random.default_rng(0)
+    ct, _ = scene(centred((32, 24, 16), (4.0, 4.0, 4.0)))
+    first = network_of(tmp_path, "first", {"liver": 1, "spleen": 2}, (4.0, 4.0, 4.0))
+    second = network_of(tmp_path, "second", {"spleen": 1, "colon": 2, "bladder": 3}, (4.0, 4.0, 4.0))
+    bundle = joined_of(tmp_path, (first, ("liver", "spleen")), (second, ("colon", "bladder")))
+    method = JoinedMethod(bundle, torch.device("cpu"), False, (1.0,))
+    joined = {}
+    monkeypatch.setattr("PartialOrganSegLib.segmenting.joined.finish",
+                        lambda scores, *_: (joined.update(scores=scores), {}))
+    logits = []
+    for member, classes in zip(method._members, (3, 4), strict=True):
+        def scores(patient, frame, seconds, reporter, classes=classes):
+            logits.append(torch.from_numpy(generator.normal(0, 2, (*frame.shape, classes))).half())
+            return logits[-1].clone()
+
+        monkeypatch.setattr(member._method, "scores", scores)
+    method.segment(ct, np.arange(5, dtype=np.uint8), {}, Reporter())
+    p, q = (np.exp(x.double().numpy()) / np.exp(x.double().numpy()).sum(-1, keepdims=True) for x in logits)
+    rest = p[..., 0]  # {background, colon, bladder} of the first
+    expected = np.stack([rest * (q[..., 0] + q[..., 1]), p[..., 1], p[..., 2], rest * q[..., 2], rest * q[..., 3]], -1)
+    np.testing.assert_allclose(expected.sum(-1), 1)
+    np.testing.assert_allclose(np.exp(joined["scores"].double().numpy()), expected, atol=4e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations((0, 1, 2)), st.tuples(*(st.sampled_from((-1.3, -0.7, 0.4, 1.0, 1.7)),) * 3), st.integers(0, 99))
+def test_reading_along_the_axes_is_linear_interpolation(order, steps, seed):
+    generator = np.random.default_rng(seed)
+    values = generator.normal(size=(6, 7, 8, 2)).astype(np.float32)
+    matrix = np.eye(4)
+    matrix[:3, :3] = 0
+    for target, axis in enumerate(order):
+        matrix[axis, target] = steps[target]
+    matrix[:3, 3] = generator.uniform(-1, 7, 3)
+    _compare(values, matrix)
+
+
+def test_reading_a_turned_grid_is_linear_interpolation():
+    generator = np.random.default_rng(1)
+    turn = np.linalg.qr(generator.normal(size=(3, 3)))[0]
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = turn * 0.8, [2, 3, 3]
+    _compare(generator.normal(size=(6, 7, 8, 2)).astype(np.float32), matrix)
+
+
+def _compare(values: np.ndarray, matrix: np.ndarray) -> None:
+    shape = (5, 4, 6)
+    index = np.stack([*np.indices(shape), np.ones(shape)]).reshape(4, -1)
+    places = (matrix @ index)[:3]
+    expected = np.stack([ndimage.map_coordinates(values[..., c], places, order=1, mode="nearest").reshape(shape)
+                         for c in range(values.shape[3])], -1)
+    found = torch.stack(list(linear_slices(torch.from_numpy(values), matrix, shape))).numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 25.0])
+def test_a_frame_knows_where_its_voxels_lie(degrees):
+    grid = centred((40, 36, 30), (3.0, 4.0, 5.0), degrees)
+    frame = Frame.of(grid, (slice(2, 30), slice(0, 36), slice(5, 33)), None, (6.0, 6.0, 6.0))
+    corner, next_one = (frame.to_patient(grid) @ [k, k, k, 1] for k in (0, 1))
+    mm = np.linalg.norm(next_one - corner)
+    assert mm == pytest.approx(np.linalg.norm(frame.spacing_zyx), rel=1e-6)
+    centre = frame.to_patient(grid) @ [*((n - 1) / 2 for n in frame.shape), 1]
+    expected = grid.matrix @ [(5 + 32) / 2, 35 / 2, (2 + 29) / 2, 1]
+    assert np.abs(centre - expected).max() < (1e-6 if degrees == 0 else 4)
+
+
+@pytest.fixture
+def bundles(tmp_path) -> list[Bundle]:
+    """Two small models on disk: one of three organs, one of WORD's sixteen."""
+    def written(name: str, space, spacing) -> Bundle:
+        torch.manual_seed(len(name))
+        arguments = {"channels": [4, 8], "norm": "batch"}
+        network = build_network("light_unet", 1, space.class_count, **arguments)
+        return write_bundle(tmp_path / f"größe {name}", network, "light_unet", arguments, space,
+                            Preprocessing(spacing, (-200.0, 300.0), 50.0, 100.0, (16, 32, 32)), name, "1.0.0",
+                            LICENCES | {"data": name}, [f"data of {name}"], {}, f"Model {name}.")
+
+    return [written("three", label_space_of_names("three", ["spleen", "liver", "aorta"]), (4.0, 3.0, 3.0)),
+            written("sixteen", WORD16, (5.0, 4.0, 4.0))]
+
+
+def test_a_joined_bundle_is_whole_and_comes_back(bundles, tmp_path):
+    joined = join_bundles(tmp_path / "joined", bundles, "joined")
+    assert load_bundle(joined.folder) == joined
+    assert [(member.bundle.name, member.organs[:2]) for member in joined.members] == [
+        ("three", ("spleen", "liver")), ("sixteen", ("left_kidney", "right_kidney"))]
+    assert joined.label_space.names == ("spleen", "liver", "aorta", *[n for n in WORD16.names
+                                                                     if n not in ("spleen", "liver")])
+    assert joined.learner.name == "sixteen"
+    assert joined.metadata.partialorganseg.licences.data == "three: three; sixteen: sixteen"
+    for ours, theirs in zip(joined.members, bundles, strict=True):
+        for key, value in theirs.load_network().state_dict().items():
+            assert torch.equal(ours.bundle.load_network().state_dict()[key], value)
+    with pytest.raises(UserError, match="expected a model of one network, found one joined of three, sixteen"):
+        joined.load_network()
+    ct, _ = scene(centred((40, 36, 30), (5.0, 5.0, 5.0)))
+    assert Predictor(joined, "cpu").predict(ct, ["aorta"]).labels.array.max() in (0, 3)
+    weights = joined.folder / MEMBERS / "three" / "models" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0\0")
+    with pytest.raises(UserError, match=r"members/three/models/model.safetensors"):
+        verify_bundle(joined.folder)
+
+
+def test_joined_bundles_are_joined_again_as_their_members(bundles, tmp_path):
+    joined = join_bundles(tmp_path / "joined", bundles, "joined")
+    space = label_space_of_names("one", ["heart"])
+    network = build_network("light_unet", 1, 2, channels=[4, 8], norm="batch")
+    heart = write_bundle(tmp_path / "heart", network, "light_unet", {"channels": [4, 8], "norm": "batch"}, space,
+                         bundles[0].preprocessing, "heart", "1.0.0", LICENCES, [], {}, "Heart.")
+    again = join_bundles(tmp_path / "again", [joined, heart], "again")
+    assert [member.bundle.name for member in again.members] == ["three", "sixteen", "heart"]
+    assert again.label_space.names[-1] == "heart"
+
+
+def test_all_of_words_organs_keep_words_order(bundles, tmp_path):
+    division = divided(bundles, {"three": ["liver"]})
+    assert division[0] == ("liver",)
+    assert join_bundles(tmp_path / "joined", bundles, "joined", organs=division).label_space == WORD16
+
+
+@pytest.mark.parametrize(("names", "wishes", "line"), [
+    (["three"], {}, "expected two models or more to join, found three"),
+    (["three", "three"], {}, "three: expected models of different names"),
+    (["sixteen", "three"], {"three": ["liver"], "sixteen": ["liver"]}, "liver: expected one model to have the say"),
+    (["three", "sixteen"], {"threee": ["liver"]}, "did you mean 'three'"),
+    (["three", "sixteen"], {"three": ["livre"]}, "did you mean 'liver'"),
+    (["sixteen", "three"], {"three": ["aorta"], "sixteen": []}, "sixteen: expected an organ of which no other")])
+def test_what_cannot_be_joined_is_one_line(bundles, names, wishes, line):
+    known = {bundle.name: bundle for bundle in bundles}
+    with pytest.raises(UserError, match=line) as raised:
+        divided([known[name] for name in names], wishes)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_command_joins_lists_and_verifies(bundles, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(tmp_path / "modèles"))
+    folders = [str(bundle.folder) for bundle in bundles]
+    assert main(["models", "join", *folders, "--organs", "three=liver,aorta", "--name", "both"]) == 0
+    assert main(["models", "join", *folders, "--name", "both"]) == 1
+    assert "already installed" in capsys.readouterr().err
+    assert main(["models", "join", *folders, "--name", "both", "--organs", "liver"]) == 1
+    assert "expected MODEL=organ,organ, found 'liver'" in capsys.readouterr().err
+    assert main(["models", "info", "both"]) == 0
+    card = capsys.readouterr().out
+    assert "member three" in card
+    assert "light_unet, 4 x 3 x 3 mm (z, y, x): liver, aorta" in card
+    assert main(["models", "verify", "both"]) == 0
+
+
+def test_a_zip_of_a_joined_bundle_is_installed(bundles, tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(tmp_path / "models"))
+    joined = join_bundles(tmp_path / "joined", bundles, "joined")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "joined")
+    assert len([name for name in zipfile.ZipFile(tmp_path / "packed.zip").namelist()
+                if name.endswith("configs/metadata.json")]) == 3
+    installed = install_model(tmp_path / "packed.zip")
+    assert [member.organs for member in installed.members] == [member.organs for member in joined.members]
+
+
+def test_memory_of_a_joined_model_is_that_of_its_largest_network(bundles, tmp_path):
+    joined = join_bundles(tmp_path / "joined", bundles, "joined")
+    grid = Grid((512, 512, 300), (0.8, 0.8, 1.5))
+    single = [memory.estimate_memory(grid, bundle) for bundle in bundles]
+    assert max(single) < memory.estimate_memory(grid, joined) < sum(single)
+
+
+def test_orders_of_every_axis_agree(tmp_path):
+    """The same voxels listed in another order get the same labels."""
+    first = network_of(tmp_path, "first", {"liver": LEVELS["liver"]}, (4.0, 4.0, 4.0))
+    second = network_of(tmp_path, "second", {"left_kidney": LEVELS["left_kidney"]}, (6.0, 5.0, 5.0))
+    predictor = Predictor(joined_of(tmp_path, (first, ("liver",)), (second, ("left_kidney",))), "cpu")
+    ct, _ = scene(centred((64, 48, 40), (4.0, 4.0, 4.0)))
+    expected = predictor.predict(ct).labels
+    for axes, flip in itertools.product(((0, 2, 1), (2, 1, 0), (1, 2, 0)), (False, True)):
+        array = ct.array.transpose(axes)
+        matrix = ct.grid.matrix[:3, :3][:, ::-1][:, list(axes)]
+        origin = ct.grid.matrix[:3, 3].copy()
+        if flip:
+            origin += matrix[:, 0] * (array.shape[0] - 1)
+            matrix[:, 0] *= -1
+            array = array[::-1]
+        spacing = np.linalg.norm(matrix, axis=0)
+        grid = Grid(array.shape[::-1], tuple(spacing[::-1]), tuple(origin),
+                    tuple((matrix / spacing)[:, ::-1].ravel()))
+        found = predictor.predict(Volume(np.ascontiguousarray(array), grid)).labels.array
+        expected_here = expected.array.transpose(axes)[::-1 if flip else 1]
+        assert (found == expected_here).mean() > 0.9999
