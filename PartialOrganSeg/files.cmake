@@ -316,8 +316,13 @@ set(LIBRARY_RESOURCES
   Resources/strokes/crlm_1004.json
   Resources/strokes/crlm_1006.json
   Resources/strokes/hcc_006.json
+  Resources/strokes/hcc_009.json
+  Resources/strokes/hcc_011.json
+  Resources/strokes/pancreas_cb_001.json
   Resources/strokes/tcga_bc_a10w.json
   Resources/strokes/totalseg_example.json
   Resources/strokes/visible_human_male.json
+  Resources/strokes/waw2144_eq.json
+  Resources/strokes/waw2144_pv.json
   Resources/word_statistics.json
   )
