@@ -11,12 +11,12 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from .installer import Need
-from .job import Job, Outcome, Progress
-from .parameters import Parameters
-from .section import Section
-from .services import Services
-from .steps import Steps, Work
+from .shell.installer import Need
+from .shell.job import Job, Outcome, Progress
+from .shell.parameters import Parameters
+from .shell.section import Section
+from .shell.services import Services
+from .shell.steps import Steps, Work
 
 RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
 
