@@ -37,6 +37,8 @@ def library(tmp_path, monkeypatch):
     def make(source):
         root = tmp_path / "lib rary ö"
         (root / "PartialOrganSegLib").mkdir(parents=True)
+        # a package without __init__.py would lose against the real one, where that is on PYTHONPATH
+        (root / "PartialOrganSegLib" / "__init__.py").touch()
         (root / "PartialOrganSegLib" / "__main__.py").write_text(source, encoding="utf-8")
         leash = root / "panel" / "shell" / "leash.py"
         leash.parent.mkdir(parents=True)
