@@ -57,8 +57,7 @@ class PartialOrganSegWidget(ScriptedLoadableModuleWidget):
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self):
-        from PartialOrganSegPanel.panel import Panel
-        from PartialOrganSegPanel.sections import SECTIONS
+        from PartialOrganSegPanel.panel import SECTIONS, Panel
 
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = PartialOrganSegLogic()
@@ -87,7 +86,7 @@ class PartialOrganSegWidget(ScriptedLoadableModuleWidget):
 
 
 class PartialOrganSegLogic(ScriptedLoadableModuleLogic):
-    """The module's parameter node; the work itself is in PartialOrganSegPanel.scene.segment_run and its neighbours."""
+    """The module's parameter node; the work itself is done by the sections of PartialOrganSegPanel."""
 
     def getParameterNode(self):
         """The typed view of the scene's parameter node. A new one begins with the model that was chosen last."""

@@ -37,6 +37,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/segment_voxels.py
   PartialOrganSegPanel/scene/segmentation_result.py
   PartialOrganSegPanel/scene/stroke_counts.py
+  PartialOrganSegPanel/scene/stroke_labelmap.py
   PartialOrganSegPanel/scene/strokes.py
   PartialOrganSegPanel/scene/subject_hierarchy.py
   PartialOrganSegPanel/scene/terminology.py
@@ -51,7 +52,6 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scribble/table.py
   PartialOrganSegPanel/scribble/texts.py
   PartialOrganSegPanel/scribble/view.py
-  PartialOrganSegPanel/sections.py
   PartialOrganSegPanel/segment/__init__.py
   PartialOrganSegPanel/segment/section.py
   PartialOrganSegPanel/shell/__init__.py

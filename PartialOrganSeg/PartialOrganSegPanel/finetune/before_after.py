@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slicer.i18n import tr as _
 
 from ..scene.segmentation_result import ResultError
 from ..shell.job import Outcome, Progress
 from ..shell.progress import ProgressStrip
-from ..shell.section import offer
+from ..shell.section import SharedPanel, offer
 from . import run as runs
 from .comparison import Comparison
 from .overlays import AFTER, BEFORE, overlays, remove_overlays, show_hidden
-
-if TYPE_CHECKING:
-    from ..panel import Panel
 
 
 class BeforeAfter:
     """The button *Show before/after* turns into *Cancel* while it works. The CT is `compareVolume` of the panel."""
 
-    def __init__(self, panel: Panel, ui: Any, strip: ProgressStrip) -> None:
+    def __init__(self, panel: SharedPanel, ui: Any, strip: ProgressStrip) -> None:
         self._panel, self._ui, self._strip = panel, ui, strip
         self._comparison: Comparison | None = None
         self._which = BEFORE

@@ -10,7 +10,7 @@ import slicer.util
 
 from PartialOrganSegLib.organs import BACKGROUND
 
-from ..review.logic import accepted_organs
+from ..scene.organ_rows import accepted_organs
 from ..scene.segmentation_result import find_results
 from ..scene.stroke_counts import count_strokes
 from ..scene.strokes import find_strokes, stroke_segments

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slicer.i18n import tr as _
 
 from ..shell.progress import ProgressStrip
-from ..shell.section import offer
+from ..shell.section import SharedPanel, offer
 from . import run as runs
-
-if TYPE_CHECKING:
-    from ..panel import Panel
 
 
 class Choices:
     """Puts what is chosen into the parameters."""
 
-    def __init__(self, panel: Panel, ui: Any, strip: ProgressStrip) -> None:
+    def __init__(self, panel: SharedPanel, ui: Any, strip: ProgressStrip) -> None:
         self._panel, self._ui, self._strip = panel, ui, strip
         ui.recipeButton.connect("clicked()", self._choose_recipe)
         ui.replayButton.connect("clicked()", self._choose_replay)

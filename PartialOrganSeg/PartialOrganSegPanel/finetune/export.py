@@ -21,8 +21,8 @@ from PartialOrganSegLib.organs import BACKGROUND, LABEL_SPACES
 from ..scene.ct_file import CtFile, write_ct
 from ..scene.organ_rows import row
 from ..scene.segment_voxels import segment_array
+from ..scene.stroke_labelmap import NOT_DRAWN, scribble_labelmap
 from ..scene.strokes import stroke_organs
-from ..scribble.files import NOT_DRAWN, scribble_labelmap
 from ..shell.job import Progress
 from .cases import SCRIBBLE, UNLABELLED, SceneCase, label_space_names
 from .written_cts import WrittenCts

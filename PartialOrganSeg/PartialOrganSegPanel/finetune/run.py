@@ -14,9 +14,6 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from PartialOrganSegLib.finetuning import REPLAY_WORDS
-from PartialOrganSegLib.models.checksums import MANIFEST as CHECKSUMS
-from PartialOrganSegLib.models.checksums import sha256
 from PartialOrganSegLib.resources import resource
 
 from ..shell.parameters import FineTuneParameters
@@ -52,6 +49,9 @@ class RunResult:
 
     def why_no_start(self) -> str:
         """Why the start model cannot be compared with; empty when it can."""
+        from PartialOrganSegLib.models.checksums import MANIFEST as CHECKSUMS
+        from PartialOrganSegLib.models.checksums import sha256
+
         if not self.start.is_dir():
             return _("The start model of this run is no longer there.")
         try:
@@ -149,6 +149,8 @@ def name_reason(name: str, start: str) -> str:
 
 def replay_reason(replay: str) -> str:
     """Why nothing can be replayed so; empty when it can."""
+    from PartialOrganSegLib.finetuning import REPLAY_WORDS
+
     if replay in ("", *REPLAY_WORDS) or Path(replay).is_file():
         return ""
     return _("Replay: expected {words} or a manifest file, found {found}.").format(

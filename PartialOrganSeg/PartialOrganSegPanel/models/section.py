@@ -160,5 +160,5 @@ class ModelsSection(Section):
             self.strip.say(_("Removed: {name} {version}.").format(name=card.name, version=card.version))
         except OSError as error:
             self.strip.say(str(error))
-        self.panel.section("Segment").models_changed()
+        self.panel.models_changed()
         self.panel.refresh()

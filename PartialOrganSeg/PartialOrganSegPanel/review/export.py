@@ -16,11 +16,10 @@ from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.organs import LABEL_SPACES, WORD16, LabelSpace
 
 from ..scene.ct_file import CtFile, write_ct
-from ..scene.organ_rows import row, rows
+from ..scene.organ_rows import DECIDED, accepted_organs, row, rows
 from ..scene.review_record import read_record
 from ..scene.segment_voxels import segment_array
 from ..scene.voxel_counts import voxel_ml
-from .logic import DECIDED, accepted_organs
 from .prediction import prediction_node
 
 COLUMNS = ("ct", "segmentation", "organ", "state", "active_seconds", "predicted_voxels", "voxels", "added_voxels",

@@ -7,18 +7,11 @@ from dataclasses import replace
 
 import slicer
 
-from ..scene.organ_rows import ABSENT, ACCEPTED, EDITED, PREDICTED, OrganRow, rows, set_state
+from ..scene.organ_rows import ABSENT, ACCEPTED, DECIDED, EDITED, PREDICTED, OrganRow, rows, set_state
 from ..scene.review_record import ReviewRecord, read_record, read_times, write_record, write_times
 from ..scene.voxel_counts import EMPTY, Count, labelmap, layer_counts, overlap
 from .clock import ActiveTime
 from .prediction import keep_prediction, predicted_segment, restore_prediction
-
-DECIDED = (ACCEPTED, ABSENT)
-
-
-def accepted_organs(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
-    """Organs whose voxels are a label: accepted ones, and absent ones, which are known to have no voxel."""
-    return [row.organ for row in rows(segmentation) if row.state in DECIDED]
 
 
 class Review:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
-from ..scene.organ_rows import ABSENT, ACCEPTED, PREDICTED, rows
+from ..scene.organ_rows import ABSENT, ACCEPTED, DECIDED, PREDICTED, accepted_organs, rows
 from .export import reference_volume
-from .logic import DECIDED, Review, accepted_organs
+from .logic import Review
 from .prediction import predicted_segment
 
 

@@ -12,6 +12,7 @@ import vtk
 
 PREDICTED, EDITED, SCRIBBLED, ACCEPTED, ABSENT = "predicted", "edited", "scribbled", "accepted", "absent"
 STATES = (PREDICTED, EDITED, SCRIBBLED, ACCEPTED, ABSENT)
+DECIDED = (ACCEPTED, ABSENT)  # by the user: the organ's voxels are a label
 
 _ORGAN, _STATE, _REPORT = "PartialOrganSeg.Organ", "PartialOrganSeg.State", "PartialOrganSeg.Report"
 # tags that the DICOM SEG export takes over: who made a segment
@@ -57,6 +58,11 @@ def rows(segmentation: slicer.vtkMRMLSegmentationNode) -> list[OrganRow]:
 def row(segmentation: slicer.vtkMRMLSegmentationNode, organ: str) -> OrganRow | None:
     """The row of one organ, None when the segmentation has no such segment."""
     return next((one for one in rows(segmentation) if one.organ == organ), None)
+
+
+def accepted_organs(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
+    """Organs whose voxels are a label: accepted ones, and absent ones, which are known to have no voxel."""
+    return [row.organ for row in rows(segmentation) if row.state in DECIDED]
 
 
 def mark_predicted(segment: slicer.vtkSegment, organ: str, report: dict[str, Any]) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import slicer
 
 from PartialOrganSegLib.organs import BACKGROUND, WORD16, Organ
 
 from ..scene.strokes import BACKGROUND_COLOUR, find_strokes, new_strokes, stroke_organs, stroke_segment
 from ..shell.model_cards import installed_models
+from ..shell.section import SharedPanel
 from .states import result_of
-
-if TYPE_CHECKING:
-    from ..panel import Panel
 
 OTHER_COLOUR = (128, 128, 128)  # of an organ that the model does not know
 
@@ -21,7 +17,7 @@ OTHER_COLOUR = (128, 128, 128)  # of an organ that the model does not know
 class AtHand:
     """The CT of the panel and what belongs to it. `colours` names what can be drawn; `name` is what is selected."""
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: SharedPanel) -> None:
         self._panel = panel
         self._organs_of: tuple[str, tuple[Organ, ...]] = ("", WORD16.organs)  # of the model of that name
 

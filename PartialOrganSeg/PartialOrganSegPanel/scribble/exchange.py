@@ -12,8 +12,9 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.errors import UserError
 
+from ..scene.stroke_labelmap import NOT_DRAWN, scribble_labelmap
 from ..shell.services import Dialogs
-from .files import NOT_DRAWN, read_map, save_map, scribble_labelmap, write_case
+from .files import read_map, save_map, write_case
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 

@@ -15,6 +15,7 @@ from PartialOrganSegLib.organs import BACKGROUND
 
 from ..scene.organ_rows import row
 from ..scene.stroke_counts import StrokeCounts, annotation_cost, count_strokes, slice_at_hand
+from ..scene.stroke_labelmap import draw_labelmap
 from ..scene.strokes import follow_transform, stroke_segments
 from ..shell import organ_table
 from ..shell.section import Section, offer
@@ -22,7 +23,6 @@ from . import table as scribble_table
 from .at_hand import AtHand
 from .editor import ERASE, PAINT, StrokeEditor
 from .exchange import StrokeExchange
-from .files import draw_labelmap
 from .states import mark_scribbled, next_to_draw
 from .texts import cost_text, drawn_text, reasons, tips
 from .view import show_dimly

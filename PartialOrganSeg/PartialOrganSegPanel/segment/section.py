@@ -41,7 +41,6 @@ class SegmentSection(Section):
         self.models_changed()
 
     def models_changed(self) -> None:
-        """A model was installed or removed."""
         self._models = installed_models()
         self.ui.modelBox.clear()
         for name in self._models:

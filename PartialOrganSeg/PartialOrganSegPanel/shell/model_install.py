@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slicer.i18n import tr as _
 
 from .job import Outcome
 from .progress import ProgressStrip
-
-if TYPE_CHECKING:
-    from ..panel import Panel
+from .section import SharedPanel
 
 ASK = "ask to replace it"  # the end of the command's error where --replace would help
 
@@ -28,7 +26,7 @@ class Installation:
     `on_end(name)` gets the installed model's name, or an empty text when none was installed; the strip tells why.
     """
 
-    def __init__(self, panel: Panel, strip: ProgressStrip, on_end: Callable[[str], None]) -> None:
+    def __init__(self, panel: SharedPanel, strip: ProgressStrip, on_end: Callable[[str], None]) -> None:
         self._panel, self._strip, self._on_end = panel, strip, on_end
         self._arguments: list[str] = []
         self._installed: dict[str, Any] = {}
@@ -57,7 +55,7 @@ class Installation:
             self._strip.ended(outcome, short_digests(outcome.message))
             self._on_end("")
             return
-        self._panel.section("Segment").models_changed()
+        self._panel.models_changed()
         name = self._installed["name"]
         self._strip.ended(outcome, _("Installed: {name} {version}.").format(
             name=name, version=self._installed["version"]))

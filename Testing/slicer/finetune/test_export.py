@@ -12,8 +12,8 @@ from PartialOrganSegPanel.finetune.cases import FULL, PARTIAL, SCRIBBLE, UNLABEL
 from PartialOrganSegPanel.finetune.export import file_names
 from PartialOrganSegPanel.finetune.written_cts import WrittenCts
 from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, row, set_state
+from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN, draw_labelmap
 from PartialOrganSegPanel.scene.strokes import new_strokes
-from PartialOrganSegPanel.scribble.files import NOT_DRAWN, draw_labelmap
 
 from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.data.manifest import check_manifest, load_manifest

@@ -7,8 +7,8 @@ from panel_helpers.finetune_course import column
 from panel_helpers.pictures import picture_of
 from panel_helpers.scenes import add_ct, phantom
 from PartialOrganSegPanel.finetune.plots import DICE, LOSS, Curves
+from PartialOrganSegPanel.scene.stroke_labelmap import draw_labelmap
 from PartialOrganSegPanel.scene.strokes import new_strokes
-from PartialOrganSegPanel.scribble.files import draw_labelmap
 from PartialOrganSegPanel.shell.parameters import Plot
 
 from PartialOrganSegLib.organs import WORD16

@@ -20,8 +20,8 @@ from PartialOrganSegPanel.finetune.plots import DICE, LOSS
 from PartialOrganSegPanel.scene.ct_file import write_ct
 from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, rows
 from PartialOrganSegPanel.scene.segmentation_result import import_result
+from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN, draw_labelmap
 from PartialOrganSegPanel.scene.strokes import new_strokes
-from PartialOrganSegPanel.scribble.files import NOT_DRAWN, draw_labelmap
 from PartialOrganSegPanel.shell.child import slicer_python
 from PartialOrganSegPanel.shell.model_cards import installed_models
 from PartialOrganSegPanel.shell.model_licence import fingerprint, setting

@@ -4,10 +4,10 @@ import numpy as np
 import slicer
 import slicer.util
 from PartialOrganSegPanel.scene.organ_rows import row
+from PartialOrganSegPanel.scene.stroke_labelmap import scribble_labelmap
 from PartialOrganSegPanel.scene.strokes import find_strokes
 from PartialOrganSegPanel.scene.voxel_counts import voxel_array
 from PartialOrganSegPanel.scribble.editor import ERASE, PAINT
-from PartialOrganSegPanel.scribble.files import scribble_labelmap
 
 from .doubles import Doubles
 from .scenes import add_ct, add_result

@@ -12,9 +12,9 @@ from panel_helpers.doubles import Doubles
 from panel_helpers.scenes import add_ct, add_result, label_array, phantom, rotation
 from PartialOrganSegPanel.review.clock import PAUSE_S, ActiveTime
 from PartialOrganSegPanel.review.export import COLUMNS, write_accepted, write_case, write_table
-from PartialOrganSegPanel.review.logic import Review, accepted_organs
+from PartialOrganSegPanel.review.logic import Review
 from PartialOrganSegPanel.scene.ct_file import write_ct
-from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, row, rows
+from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, accepted_organs, row, rows
 from PartialOrganSegPanel.scene.review_record import ReviewRecord
 from PartialOrganSegPanel.scene.voxel_counts import overlap, voxel_ml
 

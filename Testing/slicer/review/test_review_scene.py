@@ -7,9 +7,8 @@ import slicer
 import slicer.util
 from panel_helpers.review_desk import ORGANS, Desk, remove_half, truth
 from panel_helpers.scenes import add_ct, add_result
-from PartialOrganSegPanel.review.logic import accepted_organs
 from PartialOrganSegPanel.review.prediction import ROLE, predicted_segment, prediction_node
-from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, EDITED, PREDICTED, rows, set_state
+from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, EDITED, PREDICTED, accepted_organs, rows, set_state
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ import vtk
 from panel_helpers.doubles import Doubles
 from panel_helpers.pictures import colours, picture_of
 from panel_helpers.review_desk import Desk, remove_half, truth
-from PartialOrganSegPanel.review.logic import accepted_organs
 from PartialOrganSegPanel.review.table import short_check
-from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, EDITED, PREDICTED, rows
+from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, EDITED, PREDICTED, accepted_organs, rows
 
 
 @pytest.fixture

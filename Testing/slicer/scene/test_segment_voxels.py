@@ -10,8 +10,8 @@ from PartialOrganSegPanel.review.export import write_accepted
 from PartialOrganSegPanel.scene.ct_file import write_ct
 from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, set_state
 from PartialOrganSegPanel.scene.segment_voxels import segment_array
+from PartialOrganSegPanel.scene.stroke_labelmap import draw_labelmap, scribble_labelmap
 from PartialOrganSegPanel.scene.strokes import new_strokes
-from PartialOrganSegPanel.scribble.files import draw_labelmap, scribble_labelmap
 
 from PartialOrganSegLib.organs import WORD16
 

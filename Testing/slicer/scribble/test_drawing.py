@@ -10,10 +10,10 @@ from panel_helpers.scribble_desk import LIVER, SPLEEN, TISSUE, Desk
 from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, EDITED, PREDICTED, SCRIBBLED, set_state
 from PartialOrganSegPanel.scene.segmentation_result import find_result
 from PartialOrganSegPanel.scene.stroke_counts import axial_axis
+from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN, draw_labelmap
 from PartialOrganSegPanel.scene.strokes import stroke_organs, stroke_segments
 from PartialOrganSegPanel.scene.voxel_counts import labelmap
 from PartialOrganSegPanel.scribble.editor import ERASE, PAINT
-from PartialOrganSegPanel.scribble.files import NOT_DRAWN, draw_labelmap
 
 from PartialOrganSegLib.organs import WORD16
 

@@ -8,9 +8,9 @@ from panel_helpers.doubles import Doubles
 from panel_helpers.scenes import add_ct, add_transform, rotation
 from panel_helpers.scribble_desk import LIVER, SPLEEN, TISSUE, Desk
 from PartialOrganSegPanel.scene.organ_rows import SCRIBBLED
+from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN
 from PartialOrganSegPanel.scene.strokes import new_strokes, stroke_organs, stroke_segments
 from PartialOrganSegPanel.scribble.editor import PAINT
-from PartialOrganSegPanel.scribble.files import NOT_DRAWN
 
 from PartialOrganSegLib.organs import WORD16
 

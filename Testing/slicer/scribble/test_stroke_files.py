@@ -11,16 +11,9 @@ from panel_helpers.doubles import Doubles
 from panel_helpers.pictures import colours, picture_of, slice_picture
 from panel_helpers.scenes import add_ct, add_result, add_transform, phantom, rotation
 from panel_helpers.scribble_desk import LIVER, SPLEEN, TISSUE, Desk
+from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN, draw_labelmap, scribble_labelmap
 from PartialOrganSegPanel.scene.strokes import follow_transform, new_strokes, stroke_segments
-from PartialOrganSegPanel.scribble.files import (
-    NOT_DRAWN,
-    case_entry,
-    draw_labelmap,
-    read_map,
-    save_map,
-    scribble_labelmap,
-    write_case,
-)
+from PartialOrganSegPanel.scribble.files import case_entry, read_map, save_map, write_case
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.data.manifest import load_manifest
