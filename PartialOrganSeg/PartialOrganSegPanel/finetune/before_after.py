@@ -95,7 +95,7 @@ class BeforeAfter:
             self._launch(AFTER)
             return
         comparison, self._comparison = self._comparison, None
-        text = comparison.runs[self._which].told(outcome.message)
+        text = comparison.runs[self._which].with_ct_name(outcome.message)
         try:
             if outcome.state == "done":
                 text = comparison.show(self._panel.parameters.segmentation)

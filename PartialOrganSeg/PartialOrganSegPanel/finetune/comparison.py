@@ -49,31 +49,32 @@ class Comparison:
         volume = self.volume
         if volume is None:
             raise ResultError(_("The CT was deleted; its result was dropped."))
-        found = {}
+        segmentations = {}
         for which, run in self.runs.items():
             reports = {report["organ"]: report for report in run.result.get("organs", ())}
             if not reports:
                 raise ResultError(_("The run gave no result."))
-            found[which] = read_result(Path(run.result["files"]["segmentation"]), volume, run.ct, run.organs, reports)
+            path = Path(run.result["files"]["segmentation"])
+            segmentations[which] = read_result(path, volume, run.ct, run.organs, reports)
         remove_overlays()
-        for which, segmentation in found.items():
+        for which, segmentation in segmentations.items():
             add_overlay(which, volume, self.runs[which].ct, segmentation, self.organs)
         bring_to_front(volume, self.organs)
         lines = [_("{ct}: before in thin white lines, after in thick coloured ones.").format(ct=volume.GetName())]
         labels = labels_of(volume, chosen) if self.runs[BEFORE].ct.follows_volume else None
         counts = SegmentDice()
-        return "\n".join(lines + [self._figures(organ, found, _accepted(labels, organ), counts)
+        return "\n".join(lines + [self._figures(organ, segmentations, _accepted(labels, organ), counts)
                                   for organ in self.organs])
 
-    def _figures(self, organ: str, found: Mapping[str, slicer.vtkSegmentation], label: slicer.vtkSegment | None,
+    def _figures(self, organ: str, segmentations: Mapping[str, slicer.vtkSegmentation], label: slicer.vtkSegment | None,
                  counts: SegmentDice) -> str:
         """`spleen: 182 ml, then 214 ml; Dice with the accepted one 0.812, then 0.901` of what is known."""
         ml = {which: next((report["volume_ml"] for report in run.result["organs"] if report["organ"] == organ), None)
               for which, run in self.runs.items()}
-        said = {which: _("unknown to it") if value is None else f"{value:.1f} ml" for which, value in ml.items()}
-        text = _("{organ}: {before}, then {after}").format(organ=organ.replace("_", " "), before=said[BEFORE],
-                                                           after=said[AFTER])
-        before, after = (found[which].GetSegment(organ) for which in (BEFORE, AFTER))
+        texts = {which: _("unknown to it") if value is None else f"{value:.1f} ml" for which, value in ml.items()}
+        text = _("{organ}: {before}, then {after}").format(organ=organ.replace("_", " "), before=texts[BEFORE],
+                                                           after=texts[AFTER])
+        before, after = (segmentations[which].GetSegment(organ) for which in (BEFORE, AFTER))
         if label and before and after:
             return text + _("; Dice with the accepted one {before}, then {after}").format(
                 before=_dice_text(counts.dice(label, before)), after=_dice_text(counts.dice(label, after)))
@@ -95,8 +96,10 @@ def _card(folder: Path) -> ModelCard:
 
 def _accepted(labels: slicer.vtkMRMLSegmentationNode | None, organ: str) -> slicer.vtkSegment | None:
     """What the user accepted of an organ."""
-    found = row(labels, organ) if labels else None
-    return labels.GetSegmentation().GetSegment(found.segment_id) if found and found.state == ACCEPTED else None
+    organ_row = row(labels, organ) if labels else None
+    if organ_row is None or organ_row.state != ACCEPTED:
+        return None
+    return labels.GetSegmentation().GetSegment(organ_row.segment_id)
 
 
 def _dice_text(value: float | None) -> str:

@@ -18,15 +18,17 @@ class SegmentDice:
 
     def dice(self, segment: slicer.vtkSegment, other: slicer.vtkSegment) -> float | None:
         """Of two segments, on the voxels of `segment`; None when both are empty."""
-        image, its = labelmap(segment), labelmap(other)
-        if image is not None and its is not None:
-            its = self._on_grid_of(its, image)
+        image, other_image = labelmap(segment), labelmap(other)
+        if image is not None and other_image is not None:
+            other_image = self._on_grid_of(other_image, image)
         values = segment.GetLabelValue(), other.GetLabelValue()
-        total = sum(self._sizes(one).get(value, 0) for one, value in zip((image, its), values, strict=True)
+        total = sum(self._sizes(one).get(value, 0) for one, value in zip((image, other_image), values, strict=True)
                     if one is not None)
         if not total:
             return None
-        return 0.0 if image is None or its is None else 2 * self._common(image, its).get(values, 0) / total
+        if image is None or other_image is None:
+            return 0.0
+        return 2 * self._common(image, other_image).get(values, 0) / total
 
 
 def _sizes(image: slicer.vtkOrientedImageData) -> dict[int, int]:
@@ -49,7 +51,7 @@ def _common(image: slicer.vtkOrientedImageData, other: slicer.vtkOrientedImageDa
                      for layer, extent in ((image, one), (other, two)))
     width = int(second.max()) + 1
     counts = np.zeros((int(first.max()) + 1) * width, np.int64)
-    for here, there in zip(first, second, strict=True):
-        both = (here > 0) & (there > 0)
-        counts += np.bincount(here[both].astype(np.intp) * width + there[both], minlength=counts.size)
+    for first_slice, second_slice in zip(first, second, strict=True):
+        both = (first_slice > 0) & (second_slice > 0)
+        counts += np.bincount(first_slice[both].astype(np.intp) * width + second_slice[both], minlength=counts.size)
     return {divmod(int(pair), width): int(counts[pair]) for pair in np.flatnonzero(counts)}

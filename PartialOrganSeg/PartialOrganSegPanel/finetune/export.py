@@ -83,15 +83,15 @@ def case_names(cases: Sequence[SceneCase]) -> list[str]:
 def file_names(names: Sequence[str]) -> list[str]:
     """Names that can be part of file names on every system and of a list with commas, each once; blanks and all letters
     stay."""
-    found: list[str] = []
+    unique: list[str] = []
     for name in names:
         base = re.sub(r'[\x00-\x1f/\\:*?"<>|.,]+', "_", name)[:LONGEST_NAME].strip(" _") or "case"
         number, free = 1, base
-        while free.casefold() in map(str.casefold, found):
+        while free.casefold() in map(str.casefold, unique):
             number += 1
             free = f"{base} {number}"
-        found.append(free)
-    return found
+        unique.append(free)
+    return unique
 
 
 def _write_case(case: SceneCase, stem: str, space: Sequence[str], run: Path, written: WrittenCts) -> dict[str, Any]:

@@ -69,11 +69,11 @@ def draw(curves: Curves, colours: Mapping[str, tuple[int, int, int]]) -> None:
         if chart == DICE:
             plot.SetYAxisRangeAuto(False)
             plot.SetYAxisRange(0.0, 1.0)
-        wanted = {_series(chart, name, table, colours).GetID() for name in columns if name != STEP}
+        series_ids = {_series(chart, name, table, colours).GetID() for name in columns if name != STEP}
         for node in slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode"):
-            if (node.GetAttribute(_ROLE) or "").startswith(f"{chart}.") and node.GetID() not in wanted:
+            if (node.GetAttribute(_ROLE) or "").startswith(f"{chart}.") and node.GetID() not in series_ids:
                 slicer.mrmlScene.RemoveNode(node)
-        for series_id in wanted:
+        for series_id in series_ids:
             if not plot.HasPlotSeriesNodeID(series_id):
                 plot.AddAndObservePlotSeriesNodeID(series_id)
 

@@ -82,8 +82,8 @@ def read_result(run: Path | None) -> RunResult | None:
         return None
 
 
-def read_doubts(run: Path) -> list[str]:
-    """What was told of the cases before a run began to learn; a run that goes on does not say it again."""
+def read_warnings(run: Path) -> list[str]:
+    """Warnings about the cases, given before a run began to learn; a run that goes on does not repeat them."""
     try:
         return [str(line) for line in json.loads((run / PLAN).read_text(encoding="utf-8")).get("said", [])]
     except (OSError, ValueError, TypeError, AttributeError):

@@ -168,9 +168,9 @@ class FineTuneSection(Section):
         self.panel.refresh()
 
     def _ticked(self, item: qt.QTableWidgetItem) -> None:
-        found = ticked(item)
-        if found is not None:
-            volume_id, column, checked = found
+        tick = ticked(item)
+        if tick is not None:
+            volume_id, column, checked = tick
             (include if column == CT else measure)(volume_id, checked)
             self.panel.refresh()
 
@@ -222,8 +222,8 @@ class FineTuneSection(Section):
 
     def _launch(self, run: Path, arguments: list[str]) -> None:
         self._run, self._arguments, self._expected, self._warned = run, arguments, "", []
-        for doubt in runs.read_doubts(run):
-            self._warning(doubt)
+        for warning in runs.read_warnings(run):
+            self._warning(warning)
         self._curves = Curves(runs.read_log(run))
         self._draw()
         self.strip.started(_("Starting ..."))
@@ -267,9 +267,9 @@ class FineTuneSection(Section):
             runs.forget_unplanned(run)
             self.panel.parameters.finetune.run = ""
         if outcome.state == "done" and self.panel.parameters.compareVolume is None:
-            others = [case for case in self._cases if not case.included or case.measured] or self._cases
-            if others:
-                self.panel.parameters.compareVolume = slicer.mrmlScene.GetNodeByID(others[0].volume_id)
+            candidates = [case for case in self._cases if not case.included or case.measured] or self._cases
+            if candidates:
+                self.panel.parameters.compareVolume = slicer.mrmlScene.GetNodeByID(candidates[0].volume_id)
         self.strip.ended(outcome, "\n".join(lines))
 
     # --- the new model

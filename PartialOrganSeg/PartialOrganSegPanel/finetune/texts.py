@@ -58,12 +58,17 @@ def result_text(result: RunResult) -> str:
 
 def _measured_text(result: RunResult) -> str:
     """`Measured on slabs; kept organs on phantoms.` Empty when nothing was measured; the table's tips say more."""
-    learnt, kept = (_(" and ").join(dict.fromkeys(row.measured_on.partition(" (")[0] for row in result.rows
-                                                if row.changed == changed)) for changed in (True, False))
-    if not learnt and not kept:
+    learnt, unchanged = _measured_on(result, changed=True), _measured_on(result, changed=False)
+    if not learnt and not unchanged:
         return ""
     if not learnt:
-        return _("Only kept organs were measured, on {what}.").format(what=kept)
-    if kept in ("", learnt):
+        return _("Only kept organs were measured, on {what}.").format(what=unchanged)
+    if unchanged in ("", learnt):
         return _("Measured on {what}.").format(what=learnt)
-    return _("Measured on {what}; kept organs on {other}.").format(what=learnt, other=kept)
+    return _("Measured on {what}; kept organs on {other}.").format(what=learnt, other=unchanged)
+
+
+def _measured_on(result: RunResult, changed: bool) -> str:
+    """What the organs that the run changed, or kept, were measured on: `slabs and phantoms`."""
+    names = [row.measured_on.partition(" (")[0] for row in result.rows if row.changed == changed]
+    return _(" and ").join(dict.fromkeys(names))

@@ -38,14 +38,14 @@ class WrittenCts:
 
 def _identity(path: Path) -> tuple[int, ...]:
     """Stays when a file or its folder is renamed and when it is linked, changes when it is written."""
-    found = path.stat()
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _state(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[object, ...]:
     """Changes with the voxels, the geometry and the transforms of a CT. Times of change are never given twice."""
     matrix, transform = vtk.vtkMatrix4x4(), volume.GetParentTransformNode()
     volume.GetIJKToRASMatrix(matrix)
-    own = tuple(matrix.GetElement(row, column) for row in range(3) for column in range(4))
+    geometry = tuple(matrix.GetElement(row, column) for row in range(3) for column in range(4))
     moved = (transform.GetID(), transform.GetTransformToWorldMTime()) if transform else ()
-    return (volume.GetID(), volume.GetImageData().GetMTime(), *own, *moved)
+    return (volume.GetID(), volume.GetImageData().GetMTime(), *geometry, *moved)

@@ -22,6 +22,6 @@ def why_not_remove(card: ModelCard) -> str:
 def remove_model(card: ModelCard) -> None:
     """Removes the model's folder. It is renamed first, so that no half of a model is left in the list. Raises OSError
     with the model as it was, or out of the list and partly deleted."""
-    gone = card.folder.with_name(f".removed-{uuid.uuid4().hex[:8]}")
-    card.folder.rename(gone)
-    shutil.rmtree(gone)
+    renamed = card.folder.with_name(f".removed-{uuid.uuid4().hex[:8]}")
+    card.folder.rename(renamed)
+    shutil.rmtree(renamed)

@@ -144,8 +144,8 @@ class ModelsSection(Section):
 
     def _verify_ended(self, outcome: Outcome) -> None:
         self._running = ""
-        said = _("{names}: every file is as its checksum says.").format(names=", ".join(self._verified))
-        self.strip.ended(outcome, said if outcome.state == "done" else short_digests(outcome.message))
+        text = _("{names}: every file is as its checksum says.").format(names=", ".join(self._verified))
+        self.strip.ended(outcome, text if outcome.state == "done" else short_digests(outcome.message))
 
     # --- remove
 

@@ -51,14 +51,14 @@ def write_table(path: Path, segmentations: Sequence[slicer.vtkMRMLSegmentationNo
 
 
 def _lines(node: slicer.vtkMRMLSegmentationNode) -> list[list[object]]:
-    volume, kept = reference_volume(node), prediction_node(node)
+    volume, predictions = reference_volume(node), prediction_node(node)
     lines = []
     for organ in rows(node):
         segment = node.GetSegmentation().GetSegment(organ.segment_id)
         record = read_record(segment)
         if record is None:
             continue
-        predicted = kept.GetSegmentation().GetSegment(organ.segment_id) if kept else None
+        predicted = predictions.GetSegmentation().GetSegment(organ.segment_id) if predictions else None
         ml = voxel_ml(node, segment) or (voxel_ml(node, predicted) if predicted else 0.0)
         dice = "" if record.dice is None else round(record.dice, 5)
         lines.append([volume.GetName() if volume else "", node.GetName(), organ.organ, organ.state, record.seconds,

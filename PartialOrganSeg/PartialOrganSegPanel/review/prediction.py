@@ -25,15 +25,15 @@ def prediction_node(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkM
 
 def predicted_segment(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> slicer.vtkSegment | None:
     """A segment as it was predicted, None when that was not kept."""
-    kept = prediction_node(segmentation)
-    return kept.GetSegmentation().GetSegment(segment_id) if kept else None
+    predictions = prediction_node(segmentation)
+    return predictions.GetSegmentation().GetSegment(segment_id) if predictions else None
 
 
 def keep_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> None:
     """Keeps a copy of the segment as the prediction; a copy of an earlier run is replaced."""
-    kept = prediction_node(segmentation) or _new_node(segmentation)
-    if kept.GetSegmentation().GetSegment(segment_id) is not None:
-        kept.GetSegmentation().RemoveSegment(segment_id)
+    predictions = prediction_node(segmentation) or _new_node(segmentation)
+    if predictions.GetSegmentation().GetSegment(segment_id) is not None:
+        predictions.GetSegmentation().RemoveSegment(segment_id)
     source = segmentation.GetSegmentation().GetSegment(segment_id)
     copy = slicer.vtkSegment()
     copy.SetName(source.GetName())
@@ -43,7 +43,7 @@ def keep_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: st
     if image is not None:
         copy.AddRepresentation(BINARY, _image_of(mask_in(source, image.GetExtent()), image))
         copy.SetLabelValue(1)
-    kept.GetSegmentation().AddSegment(copy, segment_id)
+    predictions.GetSegmentation().AddSegment(copy, segment_id)
 
 
 def restore_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> dict[str, int]:
@@ -56,9 +56,9 @@ def restore_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id:
         raise LookupError(segment_id)
     segments = segmentation.GetSegmentation()
     logic = slicer.vtkSlicerSegmentationsModuleLogic
-    others: list[tuple[OrganRow, slicer.vtkSegment]] = [
+    other_organs: list[tuple[OrganRow, slicer.vtkSegment]] = [
         (row, segments.GetSegment(row.segment_id)) for row in rows(segmentation) if row.segment_id != segment_id]
-    like = next((labelmap(segment) for _row, segment in others if labelmap(segment) is not None), None)
+    like = next((labelmap(segment) for _row, segment in other_organs if labelmap(segment) is not None), None)
     if like is not None:
         predicted = on_grid_of(predicted, like)
     image = labelmap(predicted)
@@ -66,11 +66,11 @@ def restore_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id:
         logic.ClearSegment(segmentation, segment_id)
         return {}
     mask, held = mask_in(predicted, image.GetExtent()), {}
-    for row, segment in others:
-        theirs = mask_in(segment, image.GetExtent()) & mask
-        if theirs.any():
-            held[row.organ] = int(np.count_nonzero(theirs))
-            mask &= ~theirs
+    for row, segment in other_organs:
+        overlap = mask_in(segment, image.GetExtent()) & mask
+        if overlap.any():
+            held[row.organ] = int(np.count_nonzero(overlap))
+            mask &= ~overlap
     logic.SetBinaryLabelmapToSegment(_image_of(mask, image), segmentation, segment_id, logic.MODE_REPLACE)
     return held
 
@@ -78,9 +78,9 @@ def restore_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id:
 def forget_predictions() -> None:
     """Removes predictions that no segmentation refers to any more."""
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    wanted = {node.GetNodeReferenceID(ROLE) for node in nodes}
+    referenced = {node.GetNodeReferenceID(ROLE) for node in nodes}
     for node in nodes:
-        if node.GetAttribute(ROLE) and node.GetID() not in wanted:
+        if node.GetAttribute(ROLE) and node.GetID() not in referenced:
             slicer.mrmlScene.RemoveNode(node)
 
 

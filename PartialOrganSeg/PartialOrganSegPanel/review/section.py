@@ -290,7 +290,7 @@ class ReviewSection(Section, VTKObservationMixin):
         self._look()
         self._review.write_times()
         path = Path(folder) / "review.csv"
-        with self._failures_said():
+        with self._show_failure():
             lines = write_table(path, reviewed_segmentations())
             self._say(_("{lines} organs written to {name}.").format(lines=lines, name=path.name), str(path))
 
@@ -300,12 +300,12 @@ class ReviewSection(Section, VTKObservationMixin):
             return
         self._look()
         node = self._review.segmentation
-        with self._failures_said():
+        with self._show_failure():
             path = write_case(node, reference_volume(node), Path(folder))
             self._say(_("Accepted organs written, with the manifest {name}.").format(name=path.name), str(path))
 
     @contextlib.contextmanager
-    def _failures_said(self) -> Iterator[None]:
+    def _show_failure(self) -> Iterator[None]:
         try:
             yield
         except (OSError, UserError) as error:

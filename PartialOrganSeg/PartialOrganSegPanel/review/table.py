@@ -28,11 +28,16 @@ def fill(table: qt.QTableWidget, lines: Sequence[OrganLine], selected: str) -> N
 def review_line(segment_id: str, name: str, colour: tuple[float, float, float], ml: float | None,
                 checks: Sequence[str], state: str) -> OrganLine:
     """An organ: `colour` is RGB in 0-1, `ml` None while unknown. The tooltip has the checks in full."""
-    volume = "" if ml is None else f"{ml:.0f}" if ml >= 100 else f"{ml:.1f}"
-    said = ", ".join(map(short_check, checks))
+    short_checks = ", ".join(map(short_check, checks))
     return OrganLine(segment_id, tuple(round(255 * part) for part in colour), (
-        Cell(name, name), Cell(volume, _("Volume now"), number=True),
-        Cell(said, "\n".join(checks) or _("Nothing conspicuous")), Cell(state_text(state), state_text(state))))
+        Cell(name, name), Cell(_volume_text(ml), _("Volume now"), number=True),
+        Cell(short_checks, "\n".join(checks) or _("Nothing conspicuous")), Cell(state_text(state), state_text(state))))
+
+
+def _volume_text(ml: float | None) -> str:
+    if ml is None:
+        return ""
+    return f"{ml:.0f}" if ml >= 100 else f"{ml:.1f}"
 
 
 def short_check(check: str) -> str:

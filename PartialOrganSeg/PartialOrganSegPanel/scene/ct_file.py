@@ -32,16 +32,16 @@ class CtFile:
 
 def write_ct(volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> CtFile:
     """Writes `volume` to `path` (.nrrd). Raises OSError when that fails. The scene is left as it is."""
-    own = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(own)
-    world = _ijk_to_world(volume, own)
+    ijk_to_ras = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(ijk_to_ras)
+    world = _ijk_to_world(volume, ijk_to_ras)
     transform = volume.GetParentTransformNode()
     name = transform.GetName() if transform else ""
     if world is not None:
         note = _("The CT was segmented as displayed, with its transform {name} applied; the result is under the same "
                  "transform.").format(name=name) if transform else ""
         _write(volume.GetImageData(), world, path)
-        return CtFile(path, tuple(volume.GetImageData().GetDimensions()), own, True, note)
+        return CtFile(path, tuple(volume.GetImageData().GetDimensions()), ijk_to_ras, True, note)
     image, grid = _resampled(volume)
     note = (_("The transform {name} bends or shears the CT: it was resampled as displayed.").format(name=name)
             if transform else _("The CT's voxel axes are not at right angles: it was resampled."))
@@ -49,7 +49,7 @@ def write_ct(volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> CtFile:
     return CtFile(path, tuple(image.GetDimensions()), grid, False, note)
 
 
-def _ijk_to_world(volume: slicer.vtkMRMLScalarVolumeNode, own: vtk.vtkMatrix4x4) -> vtk.vtkMatrix4x4 | None:
+def _ijk_to_world(volume: slicer.vtkMRMLScalarVolumeNode, ijk_to_ras: vtk.vtkMatrix4x4) -> vtk.vtkMatrix4x4 | None:
     """Voxel indices to world, None where no rectangular grid describes that."""
     matrix = vtk.vtkMatrix4x4()
     transform = volume.GetParentTransformNode()
@@ -57,7 +57,7 @@ def _ijk_to_world(volume: slicer.vtkMRMLScalarVolumeNode, own: vtk.vtkMatrix4x4)
         if not transform.IsTransformToWorldLinear():
             return None
         transform.GetMatrixTransformToWorld(matrix)
-    vtk.vtkMatrix4x4.Multiply4x4(matrix, own, matrix)
+    vtk.vtkMatrix4x4.Multiply4x4(matrix, ijk_to_ras, matrix)
     axes = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
     cosines = axes / np.linalg.norm(axes, axis=0)
     return matrix if np.abs(cosines.T @ cosines - np.eye(3)).max() < RIGHT_ANGLE else None
@@ -68,9 +68,9 @@ def _resampled(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[vtk.vtkImageData
     bounds = np.zeros(6)
     volume.GetRASBounds(bounds)
     low, high = bounds[0::2], bounds[1::2]
-    own = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(own)
-    axes = slicer.util.arrayFromVTKMatrix(own)[:3, :3]
+    ijk_to_ras = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(ijk_to_ras)
+    axes = slicer.util.arrayFromVTKMatrix(ijk_to_ras)[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)[np.abs(axes).argmax(axis=1)]
     size = np.maximum(1, np.ceil((high - low) / spacing)).astype(int)
     grid = vtk.vtkMatrix4x4()

@@ -40,7 +40,7 @@ class OrganRow:
 
 def rows(segmentation: slicer.vtkMRMLSegmentationNode) -> list[OrganRow]:
     """The organs of a segmentation in the order of its segments; segments that are none of ours are left out."""
-    found = []
+    organs = []
     segments = segmentation.GetSegmentation()
     for segment_id in segments.GetSegmentIDs():
         segment = segments.GetSegment(segment_id)
@@ -50,9 +50,9 @@ def rows(segmentation: slicer.vtkMRMLSegmentationNode) -> list[OrganRow]:
         state = tag(segment, _STATE)
         facts = json.loads(unquote(tag(segment, _REPORT)) or "{}")
         checks = tuple(text for text in facts.get("checks", "").split("; ") if text)
-        found.append(OrganRow(segment_id, organ, state if state in STATES else PREDICTED, checks, facts.get("entropy"),
+        organs.append(OrganRow(segment_id, organ, state if state in STATES else PREDICTED, checks, facts.get("entropy"),
                               facts.get("volume_ml"), facts))
-    return found
+    return organs
 
 
 def row(segmentation: slicer.vtkMRMLSegmentationNode, organ: str) -> OrganRow | None:

@@ -71,12 +71,12 @@ class SegmentRun:
 
     def summary(self, outcome: Outcome) -> str:
         """What a user reads after a good run."""
-        found = [report["organ"] for report in self.result["organs"] if report["volume_ml"]]
+        with_voxels = [report["organ"] for report in self.result["organs"] if report["volume_ml"]]
         lines = [_("{found} of {all} organs found by {model} in {seconds:.0f} s.").format(
-            found=len(found), all=len(self.result["organs"]), model=self.model, seconds=self.result["seconds"])]
-        return "\n".join([*lines, *filter(None, [self.ct.note]), *map(self.told, outcome.warnings)])
+            found=len(with_voxels), all=len(self.result["organs"]), model=self.model, seconds=self.result["seconds"])]
+        return "\n".join([*lines, *filter(None, [self.ct.note]), *map(self.with_ct_name, outcome.warnings)])
 
-    def told(self, message: str) -> str:
+    def with_ct_name(self, message: str) -> str:
         """A message of the command with the CT's name in place of the scratch file's path."""
         volume = slicer.mrmlScene.GetNodeByID(self.volume_id)
         return message.replace(str(self.ct.path), volume.GetName() if volume else self.ct.path.name)

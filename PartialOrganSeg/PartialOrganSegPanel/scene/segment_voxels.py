@@ -31,10 +31,10 @@ def grid_shift(image: slicer.vtkOrientedImageData, segmentation: slicer.vtkMRMLS
 
     None where the two are no shifted copies of one grid. Two nodes under equal transforms are under the same one.
     """
-    its, own = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(its)
-    volume.GetIJKToRASMatrix(own)
-    matrices = [slicer.util.arrayFromVTKMatrix(matrix) for matrix in (its, own)]
+    layer_matrix, volume_matrix = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(layer_matrix)
+    volume.GetIJKToRASMatrix(volume_matrix)
+    matrices = [slicer.util.arrayFromVTKMatrix(matrix) for matrix in (layer_matrix, volume_matrix)]
     if segmentation.GetTransformNodeID() != volume.GetTransformNodeID():
         transforms = [_to_world(segmentation), _to_world(volume)]
         if any(transform is None for transform in transforms):

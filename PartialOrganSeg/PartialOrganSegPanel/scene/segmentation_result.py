@@ -26,8 +26,8 @@ class ResultError(Exception):
 
 def find_result(volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode | None:
     """The latest segmentation of ours that refers to this CT."""
-    ours = find_results(volume)
-    return ours[-1] if ours else None
+    results = find_results(volume)
+    return results[-1] if results else None
 
 
 def find_results(volume: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLSegmentationNode]:

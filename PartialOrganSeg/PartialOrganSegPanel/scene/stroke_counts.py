@@ -63,7 +63,7 @@ def count_strokes(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRM
         if image not in layers:
             layers[image] = _by_slice(image, axis)
         value = segment.GetLabelValue()
-        counts[name] = {at: found[value] for at, found in layers[image].items() if found[value]}
+        counts[name] = {at: voxels[value] for at, voxels in layers[image].items() if voxels[value]}
     return StrokeCounts(counts)
 
 
@@ -71,12 +71,12 @@ def _by_slice(image: slicer.vtkOrientedImageData, axis: int) -> dict[int, Counte
     """Slice number to label value to voxels; slices without a stroke, nearly all, are only looked at."""
     first = image.GetExtent()[2 * axis]
     pages = np.moveaxis(voxel_array(image), 2 - axis, 0)
-    found = {}
+    by_slice = {}
     for at, page in enumerate(pages, first):
         if page.any():
             values, voxels = np.unique(page[page > 0], return_counts=True)
-            found[at] = Counter(dict(zip(values.tolist(), voxels.tolist(), strict=True)))
-    return found
+            by_slice[at] = Counter(dict(zip(values.tolist(), voxels.tolist(), strict=True)))
+    return by_slice
 
 
 @dataclass(frozen=True)

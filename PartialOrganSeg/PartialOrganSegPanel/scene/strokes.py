@@ -54,8 +54,8 @@ def find_strokes(volume: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRM
     for node in nodes:
         if node.GetNodeReferenceID(role) is None and _lies_on(node, volume):
             node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    ours = [node for node in nodes if node.GetNodeReferenceID(role) == volume.GetID()]
-    return ours[-1] if ours else None
+    on_this_ct = [node for node in nodes if node.GetNodeReferenceID(role) == volume.GetID()]
+    return on_this_ct[-1] if on_this_ct else None
 
 
 def _lies_on(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
@@ -64,11 +64,12 @@ def _lies_on(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScal
     text = strokes.GetSegmentation().GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
     if volume.GetImageData() is None or not converter.DeserializeImageGeometry(text, image, False):
         return False
-    own, its = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(own)
-    image.GetImageToWorldMatrix(its)
+    volume_matrix, strokes_matrix = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(volume_matrix)
+    image.GetImageToWorldMatrix(strokes_matrix)
+    matrices = [slicer.util.arrayFromVTKMatrix(matrix) for matrix in (volume_matrix, strokes_matrix)]
     return (tuple(image.GetDimensions()) == tuple(volume.GetImageData().GetDimensions())
-            and np.allclose(slicer.util.arrayFromVTKMatrix(own), slicer.util.arrayFromVTKMatrix(its), atol=1e-3))
+            and np.allclose(*matrices, atol=1e-3))
 
 
 def new_strokes(volume: slicer.vtkMRMLScalarVolumeNode, organs: Sequence[Organ]) -> slicer.vtkMRMLSegmentationNode:

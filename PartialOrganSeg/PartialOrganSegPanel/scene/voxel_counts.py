@@ -60,16 +60,16 @@ def mask_in(segment: slicer.vtkSegment, extent: tuple[int, ...]) -> np.ndarray:
     image = labelmap(segment)
     if image is None:
         return mask
-    own = image.GetExtent()
-    here, there = [], []
+    layer_extent = image.GetExtent()
+    in_mask, in_layer = [], []
     for axis in (2, 1, 0):
-        low = max(extent[2 * axis], own[2 * axis])
-        high = min(extent[2 * axis + 1], own[2 * axis + 1]) + 1
+        low = max(extent[2 * axis], layer_extent[2 * axis])
+        high = min(extent[2 * axis + 1], layer_extent[2 * axis + 1]) + 1
         if high <= low:
             return mask
-        here.append(slice(low - extent[2 * axis], high - extent[2 * axis]))
-        there.append(slice(low - own[2 * axis], high - own[2 * axis]))
-    mask[tuple(here)] = voxel_array(image)[tuple(there)] == segment.GetLabelValue()
+        in_mask.append(slice(low - extent[2 * axis], high - extent[2 * axis]))
+        in_layer.append(slice(low - layer_extent[2 * axis], high - layer_extent[2 * axis]))
+    mask[tuple(in_mask)] = voxel_array(image)[tuple(in_layer)] == segment.GetLabelValue()
     return mask
 
 

@@ -33,7 +33,7 @@ class StrokeExchange:
         path = self._dialogs.choose_file(_("Strokes to load"), _pattern())
         if path is None:
             return None
-        with self._failures_said():
+        with self._show_failure():
             labels = read_map(path, volume, organs)
             if drawn is not None:
                 answer = self._dialogs.ask(_("Load strokes"), _("There are strokes on this CT already."),
@@ -53,7 +53,7 @@ class StrokeExchange:
             return
         if not path.name.endswith(SUFFIXES):
             path = path.with_name(path.name + SUFFIXES[0])
-        with self._failures_said():
+        with self._show_failure():
             save_map(strokes, volume, path)
             self._say(_("Strokes written to {name}.").format(name=path.name), str(path))
 
@@ -62,12 +62,12 @@ class StrokeExchange:
         folder = self._dialogs.choose_folder(_("Folder for the case"))
         if folder is None:
             return
-        with self._failures_said():
+        with self._show_failure():
             path = write_case(strokes, volume, Path(folder))
             self._say(_("CT and strokes written, with the manifest {name}.").format(name=path.name), str(path))
 
     @contextlib.contextmanager
-    def _failures_said(self) -> Iterator[None]:
+    def _show_failure(self) -> Iterator[None]:
         try:
             yield
         except (OSError, UserError) as error:

@@ -73,15 +73,15 @@ def _oriented_as(volume: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLLab
     volume.GetRASToIJKMatrix(to_ijk)
     node.GetIJKToRASMatrix(to_ras)
     matrix = slicer.util.arrayFromVTKMatrix(to_ijk) @ slicer.util.arrayFromVTKMatrix(to_ras)
-    size, wanted = node.GetImageData().GetDimensions(), volume.GetImageData().GetDimensions()
+    size, volume_size = node.GetImageData().GetDimensions(), volume.GetImageData().GetDimensions()
     turn, start = np.rint(matrix[:3, :3]).astype(int), np.rint(matrix[:3, 3])
     source = np.abs(turn).argmax(axis=1)  # of each axis of the volume, the file's
     sides = turn.sum(axis=1)
     permuted = sorted(source) == [0, 1, 2] and np.abs(turn).sum() == 3
     corners = np.stack(np.meshgrid(*([0, length - 1] for length in size), indexing="ij")).reshape(3, -1)
     moved = np.abs((matrix[:3, :3] - turn) @ corners + (matrix[:3, 3] - start)[:, None]).max()
-    same = permuted and tuple(size[axis] for axis in source) == tuple(wanted) and moved < _SHIFT
-    if not same or any(start != np.where(sides < 0, np.array(wanted) - 1, 0)):
+    same = permuted and tuple(size[axis] for axis in source) == tuple(volume_size) and moved < _SHIFT
+    if not same or any(start != np.where(sides < 0, np.array(volume_size) - 1, 0)):
         raise UserError(_("{path}: expected the geometry of {ct} ({wanted}), found {size}").format(
             path=path, ct=volume.GetName(), wanted=_grid_text(volume), size=_grid_text(node)))
     array = slicer.util.arrayFromVolume(node).T.transpose(source)

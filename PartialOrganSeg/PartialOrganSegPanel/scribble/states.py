@@ -22,8 +22,9 @@ def result_of(volume: slicer.vtkMRMLScalarVolumeNode | None,
     return find_result(volume)
 
 
-def mark_scribbled(result: slicer.vtkMRMLSegmentationNode, drawn: Collection[str], gone: Collection[str] = ()) -> bool:
-    """Organs that are drawn become scribbled; those whose strokes are gone become what they were. Whether any did.
+def mark_scribbled(result: slicer.vtkMRMLSegmentationNode, drawn: Collection[str],
+                   erased: Collection[str] = ()) -> bool:
+    """Organs that are drawn become scribbled; those whose strokes were erased become what they were. Whether any did.
 
     An accepted or absent organ stays so: all its voxels are a label, which says more than a stroke.
     """
@@ -31,7 +32,7 @@ def mark_scribbled(result: slicer.vtkMRMLSegmentationNode, drawn: Collection[str
     for row in rows(result):
         if row.organ in drawn and row.state in (PREDICTED, EDITED):
             state = SCRIBBLED
-        elif row.organ in gone and row.state == SCRIBBLED:
+        elif row.organ in erased and row.state == SCRIBBLED:
             record = read_record(result.GetSegmentation().GetSegment(row.segment_id))
             state = EDITED if record and (record.added or record.removed) else PREDICTED
         else:

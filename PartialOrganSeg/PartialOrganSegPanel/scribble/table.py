@@ -17,13 +17,13 @@ def prepare(table: qt.QTableWidget) -> None:
 
 
 def stroke_line(key: str, title: str, colour: tuple[int, int, int], slices: Sequence[int], voxels: int,
-                here: int) -> OrganLine:
+                in_view: int) -> OrganLine:
     """An organ or the background: `slices` are numbers of axial slices, `here` voxels on the one in view."""
     numbers = ", ".join(map(str, slices))
     tip = _("Slices with a stroke: {numbers}").format(numbers=numbers) if numbers else _("No stroke yet")
     return OrganLine(key, colour, (
         Cell(title, title), _count(len(slices), tip), _count(voxels, _("Voxels drawn")),
-        _count(here, _("Voxels drawn on the axial slice in view"))))
+        _count(in_view, _("Voxels drawn on the axial slice in view"))))
 
 
 def _count(number: int, tip: str) -> Cell:

@@ -17,14 +17,14 @@ def show_dimly(only: slicer.vtkMRMLSegmentationNode | None) -> None:
     """Dims this segmentation's display on slices and brings every other one back; None: all."""
     dimmed = only.GetDisplayNode() if only else None
     for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
-        kept = display.GetAttribute(_KEPT)
-        if display is dimmed and kept is None:
+        earlier = display.GetAttribute(_KEPT)
+        if display is dimmed and earlier is None:
             fill, outline = display.GetOpacity2DFill(), display.GetOpacity2DOutline()
             display.SetAttribute(_KEPT, f"{fill!r} {outline!r}")
             display.SetOpacity2DFill(fill * SHARE)
             display.SetOpacity2DOutline(outline * SHARE)
-        elif display is not dimmed and kept is not None:
-            fill, outline = map(float, kept.split())
+        elif display is not dimmed and earlier is not None:
+            fill, outline = map(float, earlier.split())
             display.RemoveAttribute(_KEPT)
             display.SetOpacity2DFill(fill)
             display.SetOpacity2DOutline(outline)

@@ -155,7 +155,7 @@ class SegmentSection(Section):
         """Whether the command refused what does not look like a CT, and the user wants it segmented all the same."""
         if outcome.state != "failed" or FORCE not in outcome.message or FORCE in run.arguments:
             return False
-        question = run.told(outcome.message.split(f"; {FORCE}")[0])
+        question = run.with_ct_name(outcome.message.split(f"; {FORCE}")[0])
         choices = [("force", _("Segment it all the same"))]
         return self.panel.services.dialogs.ask(_("Is this a CT?"), question, choices) == "force"
 
@@ -189,7 +189,7 @@ class SegmentSection(Section):
             return
         try:
             if outcome.state != "done":
-                self.strip.ended(outcome, run.told(outcome.message))
+                self.strip.ended(outcome, run.with_ct_name(outcome.message))
                 return
             node = run.finish()
             self.panel.parameters.segmentation = node

@@ -81,7 +81,7 @@ class ChildProcess:
         if self._finished:
             return
         self._read()
-        for line in self._errors.rest():
+        for line in self._errors.last_line():
             self.on_log(line)
         self._finished = True
         _running.discard(self)
@@ -105,7 +105,7 @@ class _Lines:
         *whole, self._pending = (self._pending + data).split(b"\n")
         return [line.decode("utf-8", "replace").rstrip("\r") for line in whole]
 
-    def rest(self) -> list[str]:
+    def last_line(self) -> list[str]:
         """The last line, if it has no end."""
         return self.add(b"\n") if self._pending else []
 

@@ -44,9 +44,10 @@ class SlicerInstaller:
     def missing(self) -> list[Need]:
         import slicer.packaging
 
-        wanted = [str(requirement) for requirement in slicer.packaging.load_requirements(REQUIREMENTS)]
-        names = {text: _NAME.match(text).group() for text in wanted}
-        return [Need(text, SIZES_MB.get(names[text], 1)) for text in wanted if not slicer.packaging.pip_check(text)]
+        requirements = [str(requirement) for requirement in slicer.packaging.load_requirements(REQUIREMENTS)]
+        names = {text: _NAME.match(text).group() for text in requirements}
+        missing = [text for text in requirements if not slicer.packaging.pip_check(text)]
+        return [Need(text, SIZES_MB.get(names[text], 1)) for text in missing]
 
     def install(self, wheels: Path | None) -> None:
         import slicer.packaging
@@ -59,8 +60,8 @@ class SlicerInstaller:
             else:
                 for torch in (need for need in needs if need.name == "torch"):
                     _install_torch(torch.requirement.removeprefix("torch"))
-                others = [need.requirement for need in needs if need.name != "torch"]
-                slicer.packaging.pip_ensure(others, prompt_install=False, requester="PartialOrganSeg")
+                from_pypi = [need.requirement for need in needs if need.name != "torch"]
+                slicer.packaging.pip_ensure(from_pypi, prompt_install=False, requester="PartialOrganSeg")
         except (subprocess.CalledProcessError, RuntimeError, OSError) as error:
             raise InstallError(_("The packages could not be installed: {reason}").format(reason=error)) from error
 

@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 if TYPE_CHECKING:
     from .services import Process
 
-KEPT_LOG_LINES = 2000
+MAX_LOG_LINES = 2000
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Progress:
 
     def text(self) -> str:
         """What a person reads: `windows: 3 of 27, 41 s left`."""
-        said = _("{stage}: {done} of {total}").format(stage=self.stage, done=self.done, total=self.total)
+        text = _("{stage}: {done} of {total}").format(stage=self.stage, done=self.done, total=self.total)
         if self.eta_s is None or self.done >= self.total:
-            return said
+            return text
         minutes, seconds = divmod(round(self.eta_s), 60)
         left = _("{minutes} min {seconds} s left") if minutes else _("{seconds} s left")
-        return f"{said}, {left.format(minutes=minutes, seconds=seconds)}"
+        return f"{text}, {left.format(minutes=minutes, seconds=seconds)}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Job:
         self._process = process
         self._on_progress, self._on_result, self._on_end = on_progress, on_result, on_end
         self._on_warning = on_warning
-        self._log: deque[str] = deque(maxlen=KEPT_LOG_LINES)
+        self._log: deque[str] = deque(maxlen=MAX_LOG_LINES)
         self._error = self._last_log_line = ""
         self._warnings: list[str] = []
         self._cancelled = ""
@@ -114,7 +114,7 @@ class Job:
         elif code == 0 and not crashed:
             outcome = Outcome("done", "", log, tuple(self._warnings))
         else:
-            said = self._error or self._last_log_line or _("it gave no reason")
+            reason = self._error or self._last_log_line or _("it gave no reason")
             how = _("The work ended unexpectedly: {reason}") if crashed else "{reason}"
-            outcome = Outcome("failed", how.format(reason=said), log)
+            outcome = Outcome("failed", how.format(reason=reason), log)
         self._on_end(outcome)

@@ -43,11 +43,11 @@ def installed_models() -> dict[str, ModelCard]:
 def read_card(name: str, folder: Path) -> ModelCard:
     """The card of a model's folder. Raises one of `UNREADABLE` for metadata that say no such thing."""
     metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
-    own = metadata["partialorganseg"]
-    licences = {part: str(text) for part, text in own["licences"].items()}
+    details = metadata["partialorganseg"]
+    licences = {part: str(text) for part, text in details["licences"].items()}
     return ModelCard(name, metadata["version"], metadata.get("description", ""),
-                     tuple(_organ(facts) for facts in own["label_space"]["organs"]), licences["weights"], licences,
-                     tuple(own.get("training_data", ())), own.get("metrics", {}), folder)
+                     tuple(_organ(facts) for facts in details["label_space"]["organs"]), licences["weights"], licences,
+                     tuple(details.get("training_data", ())), details.get("metrics", {}), folder)
 
 
 def _organ(facts: dict) -> Organ:

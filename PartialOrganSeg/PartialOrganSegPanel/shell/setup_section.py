@@ -16,7 +16,7 @@ class SetupSection(Section):
     NAME = "Setup"
 
     def setup(self) -> None:
-        self._said = ""
+        self._message = ""
         self.ui.installButton.connect("clicked()", self._install)
         self.ui.wheelsButton.connect("clicked()", self._install_wheels)
 
@@ -25,7 +25,7 @@ class SetupSection(Section):
         self.widget.setVisible(bool(missing))
         names = ", ".join(need.name for need in missing)
         text = _("Segmenting needs Python packages that Slicer does not ship: {names}.").format(names=names)
-        self.ui.missingLabel.text = f"{text}\n{self._said}".strip()
+        self.ui.missingLabel.text = f"{text}\n{self._message}".strip()
 
     def _install(self) -> None:
         question = _("Download and install these packages into Slicer's Python?\n\n{sizes}").format(
@@ -46,10 +46,10 @@ class SetupSection(Section):
     def _install_from(self, wheels: Path | None) -> None:
         try:
             self.panel.services.installer.install(wheels)
-            self._said = ""
+            self._message = ""
         except InstallError as error:
-            self._said = str(error)
+            self._message = str(error)
         self.panel.check_packages()
-        if self.panel.missing and not self._said:
-            self._said = _("They are still missing; Slicer's Python console says why.")
+        if self.panel.missing and not self._message:
+            self._message = _("They are still missing; Slicer's Python console says why.")
         self.panel.refresh()
