@@ -43,7 +43,7 @@ class PartialOrganSeg(ScriptedLoadableModule):
 
 
 def _load_terminology():
-    from PartialOrganSegPanel.terminology import load_terminology
+    from PartialOrganSegPanel.scene.terminology import load_terminology
 
     load_terminology()
 
@@ -57,8 +57,7 @@ class PartialOrganSegWidget(ScriptedLoadableModuleWidget):
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self):
-        from PartialOrganSegPanel.panel import Panel
-        from PartialOrganSegPanel.sections import SECTIONS
+        from PartialOrganSegPanel.panel import SECTIONS, Panel
 
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = PartialOrganSegLogic()
@@ -87,12 +86,12 @@ class PartialOrganSegWidget(ScriptedLoadableModuleWidget):
 
 
 class PartialOrganSegLogic(ScriptedLoadableModuleLogic):
-    """The module's parameter node; the work itself is in PartialOrganSegPanel.segment_logic and its neighbours."""
+    """The module's parameter node; the work itself is done by the sections of PartialOrganSegPanel."""
 
     def getParameterNode(self):
         """The typed view of the scene's parameter node. A new one begins with the model that was chosen last."""
-        from PartialOrganSegPanel.models_chosen import begin_with_chosen
-        from PartialOrganSegPanel.parameters import Parameters
+        from PartialOrganSegPanel.shell.chosen_model import begin_with_chosen
+        from PartialOrganSegPanel.shell.parameters import Parameters
 
         node = super().getParameterNode()
         new = not node.GetParameterCount()

@@ -1,4 +1,4 @@
-"""What the sections share: parameters, services, the one run at a time, and the scene's comings and goings."""
+"""The panel: its sections, and what they share: parameters, services, the one run at a time, the scene's changes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,22 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from .installer import Need
-from .job import Job, Outcome, Progress
-from .parameters import Parameters
-from .section import Section
-from .services import Services
-from .steps import Steps, Work
+from .finetune.section import FineTuneSection
+from .models.section import ModelsSection
+from .review.section import ReviewSection
+from .scribble.section import ScribbleSection
+from .segment.section import SegmentSection
+from .shell.installer import Need
+from .shell.job import Job, Outcome, Progress
+from .shell.parameters import Parameters
+from .shell.section import Section
+from .shell.services import Services
+from .shell.setup_section import SetupSection
+from .shell.steps import Steps, Work
 
+# In the order of the work. A new section is one line here.
+SECTIONS: tuple[type[Section], ...] = (SetupSection, SegmentSection, ReviewSection, ScribbleSection, FineTuneSection,
+                                       ModelsSection)
 RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
 
 
@@ -100,6 +109,11 @@ class Panel(VTKObservationMixin):
     def check_packages(self) -> None:
         """Looks which Python packages are missing; at the start and after an installation."""
         self.missing = self.services.installer.missing()
+
+    def models_changed(self) -> None:
+        """Tells every section that a model was installed or removed."""
+        for section in self.sections:
+            section.models_changed()
 
     # --- the one run
 

@@ -23,7 +23,7 @@ def _why_no_host() -> str:
 
 
 NO_HOST = "" if IN_SLICER else _why_no_host()
-collect_ignore_glob = ["test_*.py"] if NO_HOST else []
+collect_ignore_glob = ["*test_*.py"] if NO_HOST else []
 if not (IN_SLICER or NO_HOST):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
@@ -67,11 +67,11 @@ def scene():
 @pytest.fixture(autouse=True)
 def licences_known(tmp_path, monkeypatch):
     """The installed models' licences were accepted before; what a test accepts, chooses or installs is gone then."""
-    from PartialOrganSegPanel import models, models_licence, settings
+    from PartialOrganSegPanel.shell import model_cards, model_licence, settings
 
     monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(tmp_path / "own models"))
-    known = {models_licence.setting(card): models_licence.fingerprint(card)
-             for card in models.installed_models().values()}
+    known = {model_licence.setting(card): model_licence.fingerprint(card)
+             for card in model_cards.installed_models().values()}
     monkeypatch.setattr(settings, "read_setting", known.get)
     monkeypatch.setattr(settings, "write_setting", known.__setitem__)
     return known
@@ -122,7 +122,7 @@ def make_panel():
 @pytest.fixture
 def bench(make_panel):
     """Section Segment."""
-    from segment_bench import Bench
+    from panel_helpers.segment_bench import Bench
 
     return Bench(make_panel)
 
@@ -130,7 +130,7 @@ def bench(make_panel):
 @pytest.fixture
 def course(make_panel, tmp_path):
     """Section Fine-tune, unfolded; its runs lie in a folder whose name has a blank and an umlaut."""
-    from finetune_course import Course
+    from panel_helpers.finetune_course import Course
 
     return Course(make_panel, tmp_path / "Läufe 1")
 

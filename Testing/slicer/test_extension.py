@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 
 import list_files
 from packaging.requirements import Requirement
-from PartialOrganSegPanel.installer import REQUIREMENTS, SIZES_MB
+from PartialOrganSegPanel.shell.installer import REQUIREMENTS, SIZES_MB
 
 from PartialOrganSegLib.organs import WORD16
 
@@ -93,7 +93,7 @@ def test_readme_quotes_what_the_module_says():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     section = readme[readme.index("## In 3D Slicer"):readme.index("\n## The command")]
     quoted = re.findall(r"^\| `(.+?)` \|", section, re.M)
-    texts = [node.value for path in (ROOT / "PartialOrganSeg" / "PartialOrganSegPanel").glob("*.py")
+    texts = [node.value for path in (ROOT / "PartialOrganSeg" / "PartialOrganSegPanel").rglob("*.py")
              for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
              if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     assert quoted
@@ -118,9 +118,9 @@ import slicer_host
 slicer_host.useSlicerPython(r"{host}/standins")
 slicer_host.loadScriptedModule(r"{module}/PartialOrganSeg.py")
 import importlib, pkgutil, PartialOrganSegPanel
-for info in pkgutil.iter_modules(PartialOrganSegPanel.__path__):
-    if info.name != "leash":
-        importlib.import_module("PartialOrganSegPanel." + info.name)
+for info in pkgutil.walk_packages(PartialOrganSegPanel.__path__, "PartialOrganSegPanel."):
+    if info.name != "PartialOrganSegPanel.shell.leash":
+        importlib.import_module(info.name)
 """.format(host=ROOT / "Testing" / "slicer" / "host", module=ROOT / "PartialOrganSeg", root=ROOT)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

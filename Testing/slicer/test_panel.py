@@ -1,7 +1,7 @@
 """The panel as a whole: what is shown at the start, what one run shows, and what ends it."""
 
-from doubles import Doubles, FakeInstaller
-from scenes import add_ct
+from panel_helpers.doubles import Doubles, FakeInstaller
+from panel_helpers.scenes import add_ct
 
 
 def test_panel_without_packages_offers_to_install_them(make_panel):

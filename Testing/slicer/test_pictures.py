@@ -2,9 +2,9 @@
 
 
 import numpy as np
-from doubles import Doubles, FakeInstaller
-from pictures import colours, picture_of, slice_picture, surface_picture
-from scenes import add_ct, add_result
+from panel_helpers.doubles import Doubles, FakeInstaller
+from panel_helpers.pictures import colours, picture_of, slice_picture, surface_picture
+from panel_helpers.scenes import add_ct, add_result
 
 
 def test_panel_while_idle_working_and_failed(make_panel, folder):

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from doubles import Doubles, FakeInstaller
-from PartialOrganSegPanel.segment_table import ABSENT, ACCEPTED, rows, set_state
-from pictures import colours, picture_of, slice_picture, surface_picture
-from scenes import add_ct, add_result
+from panel_helpers.doubles import Doubles, FakeInstaller
+from panel_helpers.pictures import colours, picture_of, slice_picture, surface_picture
+from panel_helpers.scenes import add_ct, add_result
+from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, rows, set_state
 
 NAMES = ("Setup", "Segment", "Review", "Scribble", "FineTune", "Models")
 REAL_CT = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct" / "cptac_c3n_00704" / "image.nii.gz"

@@ -1,0 +1,1 @@
+"""Section Fine-tune: learn from what was accepted and drawn."""

@@ -1,0 +1,110 @@
+"""The part of section Fine-tune that shows a CT as the start model and as the new one segment it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ..scene.segmentation_result import ResultError
+from ..shell.job import Outcome, Progress
+from ..shell.progress import ProgressStrip
+from ..shell.section import SharedPanel, offer
+from . import run as runs
+from .comparison import Comparison
+from .overlays import AFTER, BEFORE, overlays, remove_overlays, show_hidden
+
+
+class BeforeAfter:
+    """The button *Show before/after* turns into *Cancel* while it works. The CT is `compareVolume` of the panel."""
+
+    def __init__(self, panel: SharedPanel, ui: Any, strip: ProgressStrip) -> None:
+        self._panel, self._ui, self._strip = panel, ui, strip
+        self._comparison: Comparison | None = None
+        self._which = BEFORE
+        self._run: Path | None = None  # folder of the latest fine-tuning run
+        ui.compareButton.connect("clicked()", self._compare_or_cancel)
+        ui.overlaysButton.connect("clicked()", self._remove)
+
+    def refresh(self, run: Path | None) -> None:
+        """`run`: folder of the latest run."""
+        self._run = run
+        working = self._comparison is not None
+        self._ui.compareButton.text = _("Cancel") if working else _("Show before/after")
+        offer(self._ui.compareButton, "" if working else self._why_not(),
+              _("Ends it; nothing is shown") if working else
+              _("Segments the CT with the start model and with the new one, and shows the organs that were learnt as "
+                "outlines: thin and white before, thick and coloured after"))
+        offer(self._ui.overlaysButton, "" if overlays() else _("No before and after is shown."),
+              _("Removes the outlines and shows the other segmentations again"))
+        self._ui.compareSelector.enabled = not working
+
+    def closing(self) -> None:
+        """The scene or the panel closes."""
+        comparison, self._comparison = self._comparison, None
+        if comparison is not None:
+            comparison.clean_up()
+
+    def node_removed(self) -> None:
+        """A node left the scene: it may have been the CT, or the last overlay."""
+        if self._comparison is not None and self._comparison.volume is None:
+            self._panel.job.cancel(_("The CT was deleted; its run was cancelled."))
+        if not overlays():
+            show_hidden()
+
+    def _why_not(self) -> str:
+        """Why nothing can be compared; empty when something can."""
+        volume, result = self._panel.parameters.compareVolume, runs.read_result(self._run)
+        if self._panel.busy:
+            return self._panel.busy
+        if result is None:
+            return _("There is no finished run yet.")
+        if volume is None or volume.GetImageData() is None or min(volume.GetImageData().GetDimensions()) < 2:
+            return _("Choose the CT to compare on.")
+        return result.why_no_start()
+
+    def _compare_or_cancel(self) -> None:
+        if self._comparison is not None:
+            self._strip.say(_("Cancelling ..."))
+            self._panel.job.cancel()
+            return
+        parameters, result = self._panel.parameters, runs.read_result(self._run)
+        try:
+            self._comparison = Comparison(parameters.compareVolume, {BEFORE: result.start,
+                                                                     AFTER: self._run / runs.MODEL},
+                                          parameters.finetune.device, result.learnt)
+        except (OSError, ResultError) as error:
+            self._strip.say(str(error))
+            return
+        self._launch(BEFORE)
+
+    def _launch(self, which: str) -> None:
+        self._which = which
+        run = self._comparison.runs[which]
+        self._strip.started(_("Starting ..."))
+        self._panel.run(run.arguments, self._progress, run.on_result, self._ended)
+
+    def _progress(self, progress: Progress) -> None:
+        self._strip.progress(progress)
+        which = _("start model") if self._which == BEFORE else _("new model")
+        self._strip.say(f"{which}: {progress.text()}")
+
+    def _ended(self, outcome: Outcome) -> None:
+        if outcome.state == "done" and self._which == BEFORE:
+            self._launch(AFTER)
+            return
+        comparison, self._comparison = self._comparison, None
+        text = comparison.runs[self._which].with_ct_name(outcome.message)
+        try:
+            if outcome.state == "done":
+                text = comparison.show(self._panel.parameters.segmentation)
+        except ResultError as error:
+            text = str(error)
+        finally:
+            comparison.clean_up()
+        self._strip.ended(outcome, text)
+
+    def _remove(self) -> None:
+        remove_overlays()
+        self._panel.refresh()

@@ -1,0 +1,106 @@
+"""One CT, segmented by the start model and by the new one: two runs of the command, the overlays, the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..scene.organ_rows import ACCEPTED, row
+from ..scene.segment_run import SegmentRun
+from ..scene.segmentation_result import ResultError, read_result
+from ..shell.model_cards import UNREADABLE, ModelCard, read_card
+from .cases import labels_of
+from .dice import SegmentDice
+from .overlays import AFTER, BEFORE, add_overlay, bring_to_front, remove_overlays
+
+
+class Comparison:
+    """Make it with the models' folders; run the arguments of `runs[BEFORE]` and `runs[AFTER]`, then `show`.
+
+    `organs`: those to be shown, which were learnt. Raises OSError when the CT cannot be written, and ResultError for a
+    model without sound metadata. Nodes are held by ID.
+    """
+
+    def __init__(self, volume: slicer.vtkMRMLScalarVolumeNode, models: Mapping[str, Path], device: str,
+                 organs: Sequence[str]) -> None:
+        cards = {which: _card(models[which]) for which in (BEFORE, AFTER)}
+        first = SegmentRun.prepare(volume, str(models[BEFORE]), device, cards[BEFORE].organs)
+        arguments = list(first.arguments)
+        arguments[arguments.index("--model") + 1] = str(models[AFTER])
+        arguments[arguments.index("-o") + 1] = str(first.folder / AFTER)
+        second = replace(first, model=str(models[AFTER]), organs=cards[AFTER].organs, arguments=arguments, result={})
+        self.organs = tuple(organs)
+        self.runs = {BEFORE: first, AFTER: second}
+
+    @property
+    def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """None when it was deleted."""
+        return slicer.mrmlScene.GetNodeByID(self.runs[BEFORE].volume_id)
+
+    def show(self, chosen: slicer.vtkMRMLSegmentationNode | None) -> str:
+        """Replaces the overlays of the scene; returns what a user reads. Raises ResultError, the scene as it was.
+
+        `chosen`: of several segmentations of the CT, the one whose accepted organs count.
+        """
+        volume = self.volume
+        if volume is None:
+            raise ResultError(_("The CT was deleted; its result was dropped."))
+        segmentations = {}
+        for which, run in self.runs.items():
+            reports = {report["organ"]: report for report in run.result.get("organs", ())}
+            if not reports:
+                raise ResultError(_("The run gave no result."))
+            path = Path(run.result["files"]["segmentation"])
+            segmentations[which] = read_result(path, volume, run.ct, run.organs, reports)
+        remove_overlays()
+        for which, segmentation in segmentations.items():
+            add_overlay(which, volume, self.runs[which].ct, segmentation, self.organs)
+        bring_to_front(volume, self.organs)
+        lines = [_("{ct}: before in thin white lines, after in thick coloured ones.").format(ct=volume.GetName())]
+        labels = labels_of(volume, chosen) if self.runs[BEFORE].ct.follows_volume else None
+        counts = SegmentDice()
+        return "\n".join(lines + [self._figures(organ, segmentations, _accepted(labels, organ), counts)
+                                  for organ in self.organs])
+
+    def _figures(self, organ: str, segmentations: Mapping[str, slicer.vtkSegmentation], label: slicer.vtkSegment | None,
+                 counts: SegmentDice) -> str:
+        """`spleen: 182 ml, then 214 ml; Dice with the accepted one 0.812, then 0.901` of what is known."""
+        ml = {which: next((report["volume_ml"] for report in run.result["organs"] if report["organ"] == organ), None)
+              for which, run in self.runs.items()}
+        texts = {which: _("unknown to it") if value is None else f"{value:.1f} ml" for which, value in ml.items()}
+        text = _("{organ}: {before}, then {after}").format(organ=organ.replace("_", " "), before=texts[BEFORE],
+                                                           after=texts[AFTER])
+        before, after = (segmentations[which].GetSegment(organ) for which in (BEFORE, AFTER))
+        if label and before and after:
+            return text + _("; Dice with the accepted one {before}, then {after}").format(
+                before=_dice_text(counts.dice(label, before)), after=_dice_text(counts.dice(label, after)))
+        if before and after:
+            return text + _("; Dice of the two {dice}").format(dice=_dice_text(counts.dice(before, after)))
+        return text
+
+    def clean_up(self) -> None:
+        """Removes the scratch folder."""
+        self.runs[BEFORE].clean_up()
+
+
+def _card(folder: Path) -> ModelCard:
+    try:
+        return read_card(folder.name, folder)
+    except UNREADABLE as error:
+        raise ResultError(_("{folder}: the model cannot be read.").format(folder=folder)) from error
+
+
+def _accepted(labels: slicer.vtkMRMLSegmentationNode | None, organ: str) -> slicer.vtkSegment | None:
+    """What the user accepted of an organ."""
+    organ_row = row(labels, organ) if labels else None
+    if organ_row is None or organ_row.state != ACCEPTED:
+        return None
+    return labels.GetSegmentation().GetSegment(organ_row.segment_id)
+
+
+def _dice_text(value: float | None) -> str:
+    return _("undefined") if value is None else f"{value:.3f}"

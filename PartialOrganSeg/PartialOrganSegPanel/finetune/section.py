@@ -1,0 +1,294 @@
+"""Section Fine-tune: learn from what was accepted and drawn, see whether it helped, go on with the new model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from PartialOrganSegLib.organs import WORD16
+
+from ..shell.chosen_model import choose_model
+from ..shell.job import Outcome
+from ..shell.model_cards import ModelCard, installed_models
+from ..shell.model_install import Installation
+from ..shell.model_licence import may_use
+from ..shell.parameters import Plot
+from ..shell.progress import ProgressStrip
+from ..shell.section import Section, offer
+from . import run as runs
+from .before_after import BeforeAfter
+from .cases import CaseList, SceneCase, include, label_space_names, measure
+from .choices import Choices
+from .export import case_names, manifest_of, with_names, write_cases
+from .plots import Curves, PlotView, draw
+from .tables import CT, fill_cases, fill_dice, prepare_cases, prepare_dice, ticked
+from .texts import expected_text, result_text, summary, why_not_start
+from .written_cts import WrittenCts
+
+FORCE = "--force"  # the command's option, named in its error where it would help
+
+
+class FineTuneSection(Section):
+    """The button *Start* turns into *Cancel* while it works. A run depends on no node: the CTs are copied first."""
+
+    NAME = "FineTune"
+
+    def setup(self) -> None:
+        self._run: Path | None = None  # the folder of the run that works
+        self._arguments: list[str] = []
+        self._case_list, self._written = CaseList(), WrittenCts()
+        self._curves, self._plots = Curves(), PlotView()
+        self._cases: list[SceneCase] = []
+        self._models: dict[str, ModelCard] = {}
+        self._expected = ""  # what the run that works will do
+        self._warned: list[str] = []  # what the run warned of
+        self.strip = ProgressStrip(self.ui.finetuneProgress, self.panel.services.dialogs)
+        self._before_after = BeforeAfter(self.panel, self.ui, self.strip)
+        self._choices = Choices(self.panel, self.ui, self.strip)
+        prepare_cases(self.ui.caseTable)
+        prepare_dice(self.ui.diceTable)
+        self.ui.caseTable.connect("itemChanged(QTableWidgetItem*)", self._ticked)
+        self.ui.startModelBox.connect("activated(int)", self._model_chosen)
+        self.ui.plotBox.connect("activated(int)", self._plot_chosen)
+        self.ui.finetuneCollapsible.connect("contentsCollapsed(bool)", self._folded)
+        for name, action in (("start", self._start_or_cancel), ("resume", self._resume), ("use", self._use)):
+            getattr(self.ui, f"{name}Button").connect("clicked()", action)
+
+    # --- moments of the section
+
+    def bound(self) -> None:
+        if self._run is not None:  # a scene was imported: its own run must not take the place of the one that works
+            self.panel.parameters.finetune.run = str(self._run)
+        elif self.panel.job is None:  # else a comparison or an installation goes on and is shown
+            self.strip.clear()
+
+    def refresh(self) -> None:
+        if self.ui.finetuneCollapsible.collapsed:  # looking at all CTs after every change would cost for nothing
+            return
+        settings = self.panel.parameters.finetune
+        self._cases = self._case_list.look(self.panel.parameters.segmentation)
+        self._list_models()
+        space = label_space_names(self._organs(), self._included)
+        fill_cases(self.ui.caseTable, self._cases, space, fixed=self._run is not None)
+        self.ui.casesLabel.text = summary(self._cases)
+        self.ui.folderEdit.text = settings.run or settings.folder or str(runs.default_folder())
+        self.ui.folderEdit.toolTip = self.ui.folderEdit.text
+        for name in ("startModelBox", "newNameEdit", "minutesBox", "finetuneDeviceBox", "recipeEdit", "stepsBox",
+                     "replayEdit", "measureBox"):
+            getattr(self.ui, name).enabled = self._run is None
+        self._show_result()
+        self._offer_buttons()
+        self._choices.refresh()
+        self._before_after.refresh(self._latest)
+
+    def node_removed(self, _node: slicer.vtkMRMLNode) -> None:
+        self._before_after.node_removed()
+
+    def closing(self) -> None:
+        self._before_after.closing()
+        run, self._run = self._run, None
+        if run is not None:
+            runs.forget_unplanned(run)
+        self._plots.hide()
+
+    # --- what is at hand
+
+    @property
+    def _included(self) -> list[SceneCase]:
+        return [case for case in self._cases if case.included]
+
+    @property
+    def _latest(self) -> Path | None:
+        """Folder of the run that works, or of the latest one; None when there is none on this computer."""
+        folder = self.panel.parameters.finetune.run
+        return Path(folder) if folder and Path(folder).is_dir() else None
+
+    def _organs(self) -> list[str]:
+        """Of the start model."""
+        card = self._models.get(self.panel.parameters.finetune.model)
+        return [organ.name for organ in card.organs] if card else []
+
+    def _list_models(self) -> None:
+        settings = self.panel.parameters.finetune
+        models = installed_models()
+        if list(models) != list(self._models):
+            self.ui.startModelBox.clear()
+            self.ui.startModelBox.addItems(list(models))
+        self._models = models
+        if settings.model not in models and models:
+            settings.model = next(iter(models))
+        self.ui.startModelBox.setCurrentText(settings.model)
+
+    # --- what is shown
+
+    def _show_result(self) -> None:
+        result = runs.read_result(self._latest) if self._run is None else None
+        fill_dice(self.ui.diceTable, result.rows if result else ())
+        self.ui.diceTable.setVisible(bool(result and result.rows))
+        self.ui.runLabel.text = result_text(result) if result else self._running_text()
+        self.ui.runLabel.setVisible(bool(self.ui.runLabel.text))
+
+    def _running_text(self) -> str:
+        """What is known of the run that works: once it has ended, the strip tells the warnings."""
+        return "\n".join(filter(None, [self._expected, *self._warned])) if self._run is not None else ""
+
+    def _offer_buttons(self) -> None:
+        working = self._run is not None
+        self.ui.startButton.text = _("Cancel") if working else _("Start")
+        offer(self.ui.startButton, "" if working else self.panel.busy or why_not_start(
+                  self._cases, self.panel.parameters.finetune, self._models),
+              _("Ends the run; what it has learnt up to its last checkpoint is kept, and Resume goes on from there")
+              if working else _("Writes the ticked CTs with their labels into a new run folder and learns from them in "
+                                "the background"))
+        offer(self.ui.resumeButton, self._why_not_resume(), _("Goes on with the run in the run folder"))
+        offer(self.ui.useButton, self._why_not_use(),
+              _("Installs the new model and chooses it in section Segment, also in new scenes, and to start the next "
+                "run from"))
+
+    def _why_not_resume(self) -> str:
+        if self._run is not None:
+            return _("The run is going on.")
+        return self.panel.busy or {
+            runs.NEW: _("There is no run to resume."), runs.FINISHED: _("The run is finished."),
+            runs.STARTED: ""}[runs.state(self._latest)]
+
+    def _why_not_use(self) -> str:
+        if self.panel.busy:
+            return self.panel.busy
+        return "" if runs.read_result(self._latest) else _("There is no finished run yet.")
+
+    # --- what the user chooses
+
+    def _folded(self, _collapsed: bool) -> None:
+        self.panel.refresh()
+
+    def _ticked(self, item: qt.QTableWidgetItem) -> None:
+        tick = ticked(item)
+        if tick is not None:
+            volume_id, column, checked = tick
+            (include if column == CT else measure)(volume_id, checked)
+            self.panel.refresh()
+
+    def _model_chosen(self, index: int) -> None:
+        self.panel.parameters.finetune.model = self.ui.startModelBox.itemText(index)
+
+    def _plot_chosen(self, _index: int) -> None:
+        self._show_plot()
+
+    def _show_plot(self) -> None:
+        plot = self.panel.parameters.finetune.plot
+        if plot == Plot.NONE:
+            self._plots.hide()
+        else:
+            self._plots.show(plot.value)
+
+    # --- the run
+
+    def _start_or_cancel(self) -> None:
+        if self._run is not None:
+            self.strip.say(_("Cancelling ..."))
+            self.panel.job.cancel()
+            return
+        settings = self.panel.parameters.finetune
+        if not may_use(self._models[settings.model], self.panel.services.dialogs):
+            return
+        try:
+            self._run = runs.new_run_folder(Path(settings.folder) if settings.folder else runs.default_folder())
+        except OSError as error:
+            self.strip.say(str(error))
+            return
+        settings.run, self._expected, self._warned = str(self._run), "", []
+        self.strip.started(_("Writing the CTs ..."))
+        cases = self._included
+        names = [name for case, name in zip(cases, case_names(cases), strict=True) if case.measured and case.labelled]
+        arguments = runs.start_arguments(settings, manifest_of(self._run), self._run, names)
+        self.panel.run_steps(write_cases(cases, self._organs(), self._run, self._written), self.strip.progress,
+                             lambda _manifest, outcome: self._cases_written(arguments, outcome))
+
+    def _cases_written(self, arguments: list[str], outcome: Outcome) -> None:
+        if outcome.state != "done":
+            self._arguments = []
+            self._ended(outcome)
+            return
+        self._launch(self._run, arguments)
+
+    def _resume(self) -> None:
+        self._launch(self._latest, runs.resume_arguments(self._latest, self.panel.parameters.finetune.device))
+
+    def _launch(self, run: Path, arguments: list[str]) -> None:
+        self._run, self._arguments, self._expected, self._warned = run, arguments, "", []
+        for warning in runs.read_warnings(run):
+            self._warning(warning)
+        self._curves = Curves(runs.read_log(run))
+        self._draw()
+        self.strip.started(_("Starting ..."))
+        self._show_plot()
+        self.panel.run(arguments, self.strip.progress, self._figures, self._ended, self._warning)
+
+    def _figures(self, event: dict[str, Any]) -> None:
+        if "expected_minutes" in event:
+            self._expected = expected_text(event)
+            self._show_result()
+        elif self._curves.add(event):
+            self._draw()
+
+    def _warning(self, message: str) -> None:
+        message = with_names(message, self._run)
+        if message not in self._warned:
+            self._warned.append(message)
+            self._show_result()
+
+    def _draw(self) -> None:
+        card = self._models.get(self.panel.parameters.finetune.model)
+        organs = card.organs if card else WORD16.organs
+        draw(self._curves, {organ.name: organ.colour for organ in organs})
+
+    def _ended(self, outcome: Outcome) -> None:
+        run, self._run = self._run, None
+        self.panel.parameters.finetune.run = str(run)  # whatever took its place meanwhile
+        outcome = replace(outcome, message=with_names(outcome.message, run))
+        if outcome.state == "failed" and FORCE in outcome.message and FORCE not in self._arguments:
+            question = outcome.message.split(f"; {FORCE}")[0]
+            choices = [("force", _("Learn from it all the same"))]
+            if self.panel.services.dialogs.ask(_("Is this a CT?"), question, choices) == "force":
+                self._launch(run, [*self._arguments, FORCE])
+                return
+        lines = [outcome.message, *self._warned]
+        if outcome.state == "done":
+            lines[0] = _("Done.")
+        elif runs.state(run) == runs.STARTED:
+            lines.append(_("Resume goes on from the last checkpoint."))
+        else:
+            runs.forget_unplanned(run)
+            self.panel.parameters.finetune.run = ""
+        if outcome.state == "done" and self.panel.parameters.compareVolume is None:
+            candidates = [case for case in self._cases if not case.included or case.measured] or self._cases
+            if candidates:
+                self.panel.parameters.compareVolume = slicer.mrmlScene.GetNodeByID(candidates[0].volume_id)
+        self.strip.ended(outcome, "\n".join(lines))
+
+    # --- the new model
+
+    def _use(self) -> None:
+        run = self._latest
+        result = runs.read_result(run)
+        if not result.better:
+            question = _("The start model is the better one: {reason}. Use the new model all the same?").format(
+                reason=result.reason)
+            choices = [("use", _("Use the new model"))]
+            if self.panel.services.dialogs.ask(_("Use this model"), question, choices) != "use":
+                return
+        Installation(self.panel, self.strip, self._used).start(str(run / runs.MODEL))
+
+    def _used(self, name: str) -> None:
+        settings = self.panel.parameters.finetune
+        if name:
+            choose_model(self.panel.parameters, name)
+            settings.model = name
+            if settings.name.strip() == name:  # the next model needs another one
+                settings.name = ""

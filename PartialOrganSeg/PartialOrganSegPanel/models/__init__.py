@@ -1,0 +1,1 @@
+"""Section Models: what is installed, installing and removing."""

@@ -1,0 +1,27 @@
+"""Removes a model that the user installed. Shipped ones stay."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+
+from slicer.i18n import tr as _
+
+from PartialOrganSegLib.models.folders import user_models
+
+from ..shell.model_cards import ModelCard
+
+
+def why_not_remove(card: ModelCard) -> str:
+    """Why a model cannot be removed; empty when it can."""
+    if card.folder.parent == user_models():
+        return ""
+    return _("{name} is shipped with the extension and stays.").format(name=card.name)
+
+
+def remove_model(card: ModelCard) -> None:
+    """Removes the model's folder. It is renamed first, so that no half of a model is left in the list. Raises OSError
+    with the model as it was, or out of the list and partly deleted."""
+    renamed = card.folder.with_name(f".removed-{uuid.uuid4().hex[:8]}")
+    card.folder.rename(renamed)
+    shutil.rmtree(renamed)

@@ -1,0 +1,164 @@
+"""Section Models: the installed ones with licence, label space and figures; install, verify and remove."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ..shell.job import Outcome
+from ..shell.model_cards import installed_models
+from ..shell.model_install import Installation, short_digests
+from ..shell.organ_table import Cell, prepare, put
+from ..shell.progress import ProgressStrip
+from ..shell.section import Section, offer
+from .remove import remove_model, why_not_remove
+from .text import card_html
+
+NAME, VERSION, ORGANS, LICENCE = range(4)
+DIGITS = frozenset("0123456789abcdefABCDEF")
+
+
+class ModelsSection(Section):
+    """The button *Install* turns into *Cancel* while it works."""
+
+    NAME = "Models"
+
+    def setup(self) -> None:
+        self._running = ""  # what of ours runs: "install", "verify" or nothing
+        self._models = installed_models()
+        self._verified: list[str] = []
+        self.strip = ProgressStrip(self.ui.modelsProgress, self.panel.services.dialogs)
+        table = self.ui.modelTable
+        prepare(table, [_("Model"), _("Version"), _("Organs"), _("Licence")], stretched=(LICENCE,))
+        table.connect("itemSelectionChanged()", self._show_card)
+        self.ui.sourceEdit.connect("textChanged(QString)", self._typed)
+        self.ui.checksumEdit.connect("textChanged(QString)", self._typed)
+        self.ui.fileButton.connect("clicked()", self._choose_file)
+        self.ui.installModelButton.connect("clicked()", self._install_or_cancel)
+        self.ui.verifyButton.connect("clicked()", self._verify)
+        self.ui.removeButton.connect("clicked()", self._remove)
+
+    # --- moments
+
+    def bound(self) -> None:
+        if not self._running:  # an installation outlives the import of a scene
+            self.strip.clear()
+
+    def refresh(self) -> None:
+        self._list()
+        installing = self._running == "install"
+        self.ui.installModelButton.text = _("Cancel") if installing else _("Install")
+        offer(self.ui.installModelButton, "" if installing else self._why_not_install(),
+              _("Ends the installation; nothing is changed") if installing else
+              _("Checks every file and copies the model to your own models"))
+        offer(self.ui.fileButton, self.panel.busy, _("Chooses the zip file of a model"))
+        why = self.panel.busy or ("" if self._selected else _("Select a model first."))
+        offer(self.ui.verifyButton, why, _("Compares every file of the selected model with its checksum"))
+        offer(self.ui.removeButton, why or why_not_remove(self._models[self._selected]),
+              _("Deletes the selected model, after a question"))
+
+    def closing(self) -> None:
+        self._running = ""
+
+    # --- the list
+
+    @property
+    def _selected(self) -> str:
+        """Name of the selected model, empty when there is none."""
+        item = self.ui.modelTable.item(self.ui.modelTable.currentRow(), NAME)
+        return item.text() if item else ""
+
+    def _list(self) -> None:
+        """Reads the models anew: they may have been installed elsewhere."""
+        before, self._models = self._models, installed_models()
+        table = self.ui.modelTable
+        if self._models == before and table.rowCount == len(before):
+            return
+        selected = self._selected
+        table.blockSignals(True)
+        table.setRowCount(len(self._models))
+        for row, card in enumerate(self._models.values()):
+            for column, text in ((NAME, card.name), (VERSION, card.version), (ORGANS, str(len(card.organs))),
+                                 (LICENCE, card.licence)):
+                put(table, row, column, Cell(text, text))
+        table.blockSignals(False)
+        self._select(selected if selected in self._models else next(iter(self._models), ""))
+
+    def _select(self, name: str) -> None:
+        row = list(self._models).index(name) if name in self._models else -1
+        self.ui.modelTable.setCurrentCell(row, NAME)
+        self._show_card()
+
+    def _show_card(self) -> None:
+        card = self._models.get(self._selected)
+        self.ui.cardView.setHtml(card_html(card) if card else _("No model is installed."))
+        if self.panel.parameters is not None:
+            self.panel.refresh()
+
+    # --- install
+
+    def _typed(self, _text: str) -> None:
+        self.panel.refresh()
+
+    def _choose_file(self) -> None:
+        path = self.panel.services.dialogs.choose_file(_("Model to install"), _("Models (*.zip)"))
+        if path is not None:
+            self.ui.sourceEdit.text = str(path)
+
+    def _why_not_install(self) -> str:
+        checksum = self.ui.checksumEdit.text.strip()
+        if self.panel.busy:
+            return self.panel.busy
+        if not self.ui.sourceEdit.text.strip():
+            return _("Give the zip file, folder or address of a model first.")
+        if checksum and not (len(checksum) == 64 and set(checksum) <= DIGITS):
+            return _("SHA-256: expected 64 digits 0-9, a-f, found {length} characters.").format(length=len(checksum))
+        return ""
+
+    def _install_or_cancel(self) -> None:
+        if self._running:
+            self.strip.say(_("Cancelling ..."))
+            self.panel.job.cancel()
+            return
+        self._running = "install"
+        Installation(self.panel, self.strip, self._installed).start(
+            self.ui.sourceEdit.text.strip(), self.ui.checksumEdit.text.strip())
+
+    def _installed(self, name: str) -> None:
+        self._running = ""
+        if name:
+            self.ui.sourceEdit.text = self.ui.checksumEdit.text = ""
+            self._list()
+            self._select(name)
+
+    # --- verify
+
+    def _verify(self) -> None:
+        self._running, self._verified = "verify", []
+        self.strip.started(_("Verifying ..."))
+        self.panel.run(["models", "verify", self._selected], self.strip.progress, self._sound, self._verify_ended)
+
+    def _sound(self, event: dict[str, Any]) -> None:
+        self._verified.append(event["name"])
+
+    def _verify_ended(self, outcome: Outcome) -> None:
+        self._running = ""
+        text = _("{names}: every file is as its checksum says.").format(names=", ".join(self._verified))
+        self.strip.ended(outcome, text if outcome.state == "done" else short_digests(outcome.message))
+
+    # --- remove
+
+    def _remove(self) -> None:
+        card = self._models[self._selected]
+        question = _("Remove the model {name} {version}? Its folder is deleted:\n{folder}").format(
+            name=card.name, version=card.version, folder=card.folder)
+        if self.panel.services.dialogs.ask(_("Remove"), question, [("remove", _("Remove"))]) != "remove":
+            return
+        try:
+            remove_model(card)
+            self.strip.say(_("Removed: {name} {version}.").format(name=card.name, version=card.version))
+        except OSError as error:
+            self.strip.say(str(error))
+        self.panel.models_changed()
+        self.panel.refresh()

@@ -1,0 +1,1 @@
+"""Section Review: check, correct and accept organs."""

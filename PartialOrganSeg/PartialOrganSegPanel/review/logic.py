@@ -1,0 +1,174 @@
+"""The review of one segmentation: notices edits, changes states, records time and changed voxels. No widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import slicer
+
+from ..scene.organ_rows import ABSENT, ACCEPTED, DECIDED, EDITED, PREDICTED, OrganRow, rows, set_state
+from ..scene.review_record import ReviewRecord, read_record, read_times, write_record, write_times
+from ..scene.voxel_counts import EMPTY, Count, labelmap, layer_counts, overlap
+from .clock import ActiveTime
+from .prediction import keep_prediction, predicted_segment, restore_prediction
+
+
+class Review:
+    """Of one segmentation, held by node ID. `save_undo` saves the segments' voxels and tags before each change here,
+    so that undo brings back both. Call `look` after every edit, at once or a moment later."""
+
+    def __init__(self, segmentation: slicer.vtkMRMLSegmentationNode, save_undo: Callable[[], None],
+                 clock: ActiveTime | None = None) -> None:
+        self._id = segmentation.GetID()
+        self._save_undo = save_undo
+        self.clock = clock or ActiveTime()
+        self._layers: dict[int, dict[int, Count]] = {}  # by the time of a layer's last change
+        self._seconds = read_times(segmentation)
+
+    @property
+    def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """None when it has left the scene."""
+        return slicer.mrmlScene.GetNodeByID(self._id)
+
+    def segment(self, segment_id: str) -> slicer.vtkSegment | None:
+        """A segment by its ID, None when it was removed."""
+        node = self.segmentation
+        return node.GetSegmentation().GetSegment(segment_id) if node and segment_id else None
+
+    def row(self, segment_id: str) -> OrganRow | None:
+        """The organ of a segment, None when it is none of ours."""
+        node = self.segmentation
+        return next((row for row in rows(node) if row.segment_id == segment_id), None) if node else None
+
+    def record(self, segment_id: str) -> ReviewRecord | None:
+        """What was recorded of a segment, with the seconds that are not written yet."""
+        segment = self.segment(segment_id)
+        record = read_record(segment) if segment else None
+        return replace(record, seconds=self._seconds_of(segment_id, record)) if record else None
+
+    # --- looking for edits
+
+    def look(self) -> bool:
+        """Records what changed since the last look; an organ that changed becomes edited. Whether anything did.
+
+        The first look keeps the predictions. An organ whose voxels are again those of the prediction is predicted.
+        """
+        node = self.segmentation
+        if node is None:
+            return False
+        counts = self._counts()
+        changed = [self._look_at(row, counts[row.segment_id]) for row in rows(node)]
+        return any(changed)
+
+    def _look_at(self, row: OrganRow, count: Count) -> bool:
+        node, segment = self.segmentation, self.segment(row.segment_id)
+        before = read_record(segment)
+        same = before is not None and (before.voxels, before.place) == (count.voxels, count.place)
+        if before is None:
+            self._seconds.pop(row.segment_id, None)  # a new prediction under the ID of an earlier one
+            write_times(node, self._seconds)
+        fresh = row.state == PREDICTED and (before is None or (same and before.added == before.removed == 0))
+        if fresh and (before is None or predicted_segment(node, row.segment_id) is None):
+            keep_prediction(node, row.segment_id)
+        if same:
+            return False
+        now = self._compared(row.segment_id, count, before)
+        if before is not None:
+            set_state(node, row.segment_id, PREDICTED if now.added == now.removed == 0 else EDITED)
+        write_record(segment, now)
+        return True
+
+    def _compared(self, segment_id: str, count: Count, before: ReviewRecord | None) -> ReviewRecord:
+        """The record of a segment with this count, against its prediction if that was kept."""
+        seconds = self._seconds_of(segment_id, before)
+        predicted = predicted_segment(self.segmentation, segment_id)
+        if predicted is None:
+            return ReviewRecord(count.voxels, count.place, before.predicted if before else None, seconds=seconds)
+        common = overlap(self.segment(segment_id), predicted)
+        image = labelmap(predicted)
+        size = layer_counts(image).get(predicted.GetLabelValue(), EMPTY).voxels if image else 0
+        return ReviewRecord(count.voxels, count.place, size, count.voxels - common, size - common, seconds)
+
+    def _counts(self) -> dict[str, Count]:
+        """Of all organs; only layers that were modified are counted anew."""
+        counts, layers = {}, {}
+        for row in rows(self.segmentation):
+            segment = self.segment(row.segment_id)
+            image = labelmap(segment)
+            if image is None:
+                counts[row.segment_id] = EMPTY
+                continue
+            changed = image.GetMTime()
+            if changed not in layers:
+                layers[changed] = self._layers.get(changed) or layer_counts(image)
+            counts[row.segment_id] = layers[changed].get(segment.GetLabelValue(), EMPTY)
+        self._layers = layers
+        return counts
+
+    # --- what the user decides
+
+    def is_empty(self, segment_id: str) -> bool:
+        """Whether the organ has no voxel, so that there is nothing to accept."""
+        record = self.record(segment_id)
+        return record is not None and record.voxels == 0
+
+    def accept(self, segment_id: str) -> None:
+        """The organ is a label as it is."""
+        self.look()
+        self._save_undo()
+        set_state(self.segmentation, segment_id, ACCEPTED)
+        self.write_times()
+
+    def absent(self, segment_id: str) -> None:
+        """The organ is not in this CT: its segment is emptied."""
+        self.look()
+        self._save_undo()
+        slicer.vtkSlicerSegmentationsModuleLogic.ClearSegment(self.segmentation, segment_id)
+        self.look()
+        set_state(self.segmentation, segment_id, ABSENT)
+        self.write_times()
+
+    def back_to_predicted(self, segment_id: str) -> dict[str, int]:
+        """Brings the prediction back, but takes no voxel from another organ: returns these, per organ. The organ is
+        predicted then, or edited where some were left out. Raises LookupError when the prediction was not kept."""
+        self.look()
+        if predicted_segment(self.segmentation, segment_id) is None:
+            raise LookupError(segment_id)
+        self._save_undo()
+        held = restore_prediction(self.segmentation, segment_id)
+        self.look()
+        set_state(self.segmentation, segment_id, EDITED if held else PREDICTED)
+        self.write_times()
+        return held
+
+    def next_to_check(self, segment_id: str) -> str | None:
+        """The organ after this one, in a circle, that is neither accepted nor absent; None when all are."""
+        organs = rows(self.segmentation)
+        at = next((index for index, row in enumerate(organs) if row.segment_id == segment_id), -1)
+        following = organs[at + 1:] + organs[:at + 1]
+        return next((row.segment_id for row in following if row.state not in DECIDED), None)
+
+    # --- time
+
+    def _seconds_of(self, segment_id: str, record: ReviewRecord | None) -> float:
+        """Undo brings back old tags, but no time: the larger of what segment and node remember."""
+        return max(self._seconds.get(segment_id, 0.0), record.seconds if record else 0.0)
+
+    def save_times(self) -> None:
+        """Keeps active times with the node; often, and cheap."""
+        self.clock.sign()
+        for segment_id, seconds in self.clock.take().items():
+            segment = self.segment(segment_id)
+            if segment is not None:
+                total = self._seconds_of(segment_id, read_record(segment)) + seconds
+                self._seconds[segment_id] = round(total, 1)
+        write_times(self.segmentation, self._seconds)
+
+    def write_times(self) -> None:
+        """Keeps active times with node and segments. Ends redo, so call it where an edit or a pause does so anyway."""
+        self.save_times()
+        for segment_id in self._seconds:
+            record = self.record(segment_id)
+            if record is not None:
+                write_record(self.segment(segment_id), record)

@@ -1,0 +1,107 @@
+"""Keeps each organ as it was predicted: in a hidden segmentation that the reviewed one refers to, saved with the scene.
+
+A .seg.nrrd holds only the reviewed segmentation: what was counted comes back with it, the prediction does not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+from vtk.util.numpy_support import numpy_to_vtk
+
+from ..scene.organ_rows import OrganRow, rows
+from ..scene.segmentation_result import BINARY, SCALARS
+from ..scene.voxel_counts import labelmap, mask_in, on_grid_of
+
+ROLE = "PartialOrganSeg.prediction"  # of the node reference; also the attribute that marks the hidden node
+
+
+def prediction_node(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSegmentationNode | None:
+    """The hidden segmentation that keeps the predictions of `segmentation`."""
+    return segmentation.GetNodeReference(ROLE)
+
+
+def predicted_segment(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> slicer.vtkSegment | None:
+    """A segment as it was predicted, None when that was not kept."""
+    predictions = prediction_node(segmentation)
+    return predictions.GetSegmentation().GetSegment(segment_id) if predictions else None
+
+
+def keep_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> None:
+    """Keeps a copy of the segment as the prediction; a copy of an earlier run is replaced."""
+    predictions = prediction_node(segmentation) or _new_node(segmentation)
+    if predictions.GetSegmentation().GetSegment(segment_id) is not None:
+        predictions.GetSegmentation().RemoveSegment(segment_id)
+    source = segmentation.GetSegmentation().GetSegment(segment_id)
+    copy = slicer.vtkSegment()
+    copy.SetName(source.GetName())
+    copy.SetColor(source.GetColor())
+    copy.SetLabelValue(source.GetLabelValue())
+    image = labelmap(source)
+    if image is not None:
+        copy.AddRepresentation(BINARY, _image_of(mask_in(source, image.GetExtent()), image))
+        copy.SetLabelValue(1)
+    predictions.GetSegmentation().AddSegment(copy, segment_id)
+
+
+def restore_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> dict[str, int]:
+    """Gives the segment its predicted voxels, except those that another organ has by now. Returns these, per organ.
+
+    Raises LookupError when the prediction was not kept.
+    """
+    predicted = predicted_segment(segmentation, segment_id)
+    if predicted is None:
+        raise LookupError(segment_id)
+    segments = segmentation.GetSegmentation()
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    other_organs: list[tuple[OrganRow, slicer.vtkSegment]] = [
+        (row, segments.GetSegment(row.segment_id)) for row in rows(segmentation) if row.segment_id != segment_id]
+    like = next((labelmap(segment) for _row, segment in other_organs if labelmap(segment) is not None), None)
+    if like is not None:
+        predicted = on_grid_of(predicted, like)
+    image = labelmap(predicted)
+    if image is None:
+        logic.ClearSegment(segmentation, segment_id)
+        return {}
+    mask, held = mask_in(predicted, image.GetExtent()), {}
+    for row, segment in other_organs:
+        overlap = mask_in(segment, image.GetExtent()) & mask
+        if overlap.any():
+            held[row.organ] = int(np.count_nonzero(overlap))
+            mask &= ~overlap
+    logic.SetBinaryLabelmapToSegment(_image_of(mask, image), segmentation, segment_id, logic.MODE_REPLACE)
+    return held
+
+
+def forget_predictions() -> None:
+    """Removes predictions that no segmentation refers to any more."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    referenced = {node.GetNodeReferenceID(ROLE) for node in nodes}
+    for node in nodes:
+        if node.GetAttribute(ROLE) and node.GetID() not in referenced:
+            slicer.mrmlScene.RemoveNode(node)
+
+
+def _new_node(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSegmentationNode:
+    node = slicer.vtkMRMLSegmentationNode()
+    node.SetName(_("{segmentation} as predicted").format(segmentation=segmentation.GetName()))
+    node.SetHideFromEditors(True)
+    node.SetAttribute(ROLE, "kept")
+    node = slicer.mrmlScene.AddNode(node)
+    segmentation.SetNodeReferenceID(ROLE, node.GetID())
+    return node
+
+
+def _image_of(mask: np.ndarray, like: slicer.vtkOrientedImageData) -> slicer.vtkOrientedImageData:
+    """The mask (z, y, x) as an image with label value 1, in the extent and geometry of `like`."""
+    image = slicer.vtkOrientedImageData()
+    image.CopyDirections(like)
+    image.SetOrigin(like.GetOrigin())
+    image.SetSpacing(like.GetSpacing())
+    image.SetExtent(like.GetExtent())
+    scalars = numpy_to_vtk(mask.ravel().astype(np.uint8), deep=True)
+    scalars.SetName(SCALARS)
+    image.GetPointData().SetScalars(scalars)
+    return image

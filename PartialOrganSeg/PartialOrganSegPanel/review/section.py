@@ -1,0 +1,312 @@
+"""Section Review: go through the organs, correct them in the segment editor, accept them or mark them as absent."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from PartialOrganSegLib.errors import UserError
+
+from ..scene.organ_rows import OrganRow, rows
+from ..scene.voxel_counts import voxel_ml
+from ..shell import organ_table
+from ..shell.section import Section, offer
+from . import table as review_table
+from .export import reference_volume, reviewed_segmentations, write_case, write_table
+from .logic import Review
+from .prediction import forget_predictions
+from .texts import organ_text, progress_text, reasons
+
+SETTLE_MS = 500  # after the last of a series of edits, before they are counted
+SAVE_S = 5.0  # of active time that may be lost when the scene is saved in the midst of work
+EDITOR_TAG = "PartialOrganSegReview"  # singleton tag of the segment editor's parameter node
+
+
+class ReviewSection(Section, VTKObservationMixin):
+    """Watches the panel's segmentation, also while the module is closed: edits elsewhere count as edits, but only
+    time with the module open counts as time."""
+
+    NAME = "Review"
+
+    def setup(self) -> None:
+        VTKObservationMixin.__init__(self)
+        self._review: Review | None = None
+        self._open = False
+        self._settle = qt.QTimer(self.widget)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(SETTLE_MS)
+        self._settle.connect("timeout()", self._look)
+        self.editor = slicer.qMRMLSegmentEditorWidget()
+        self.editor.setMRMLScene(slicer.mrmlScene)
+        self.editor.segmentationNodeSelectorVisible = False
+        self.editor.sourceVolumeNodeSelectorVisible = False
+        self.editor.switchToSegmentationsButtonVisible = False
+        self.ui.editorLayout.addWidget(self.editor)
+        self.editor.connect("currentSegmentIDChanged(QString)", self._selected_in_editor)
+        review_table.prepare(self.ui.organTable)
+        self.ui.organTable.connect("itemSelectionChanged()", self._selected_in_table)
+        self._shortcuts = []
+        for name, key, action in (("acceptButton", "Shift+A", self._accept), ("absentButton", "Shift+X", self._absent),
+                                  ("backButton", "Shift+P", self._back), ("nextButton", "Shift+N", self._next),
+                                  ("undoButton", "Shift+Z", self._undo)):
+            button = getattr(self.ui, name)
+            button.connect("clicked()", action)
+            shortcut = qt.QShortcut(qt.QKeySequence(key), self.widget)
+            shortcut.connect("activated()", button.click)
+            shortcut.setEnabled(False)
+            self._shortcuts.append(shortcut)
+        self.ui.tableButton.connect("clicked()", self._export_table)
+        self.ui.caseButton.connect("clicked()", self._export_case)
+
+    # --- moments of the section
+
+    def bound(self) -> None:
+        self._unwatch()
+        scene = slicer.mrmlScene
+        node = scene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = slicer.vtkMRMLSegmentEditorNode()
+            node.SetSingletonTag(EDITOR_TAG)
+            node = scene.AddNode(node)
+        self.editor.setMRMLSegmentEditorNode(node)
+        if self._open:
+            self._listen_to_views()
+        self._say("")
+
+    def entered(self) -> None:
+        self._open = True
+        self.editor.setupViewObservations()
+        self.editor.installKeyboardShortcuts()
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(True)
+        self._listen_to_views()
+        self._look()
+        self._resume_clock()
+
+    def left(self) -> None:
+        self._open = False
+        self.editor.setActiveEffect(None)
+        self.editor.uninstallKeyboardShortcuts()
+        self.editor.removeViewObservations()
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(False)
+        self.removeObservers(self._working)
+        if self._review is not None:
+            self._review.clock.switch("")
+            self._review.write_times()
+
+    def refresh(self) -> None:
+        node = self.panel.parameters.segmentation
+        if self._review is None or self._review.segmentation is not node or node is None:
+            self._watch(node)
+        self._show()
+
+    def node_removed(self, node: slicer.vtkMRMLNode) -> None:
+        if node.IsA("vtkMRMLSegmentationNode"):
+            forget_predictions()
+
+    def closing(self) -> None:
+        self._unwatch()
+        self.removeObservers()
+
+    # --- the segmentation at hand
+
+    def _listen_to_views(self) -> None:
+        """The mouse in a slice view, or a view that moves, are signs of work."""
+        crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        if crosshair is not None:
+            self._observe(crosshair, slicer.vtkMRMLCrosshairNode.CursorPositionModifiedEvent, self._working)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            self._observe(node, vtk.vtkCommand.ModifiedEvent, self._working)
+
+    def _observe(self, node: slicer.vtkMRMLNode, event: int, method: Any) -> None:
+        if not self.hasObserver(node, event, method):
+            self.addObserver(node, event, method)
+
+    def _watch(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        self._unwatch()
+        if node is None or not rows(node):
+            return
+        self._review = Review(node, self.editor.saveStateForUndo)
+        events = slicer.vtkSegmentation
+        self.addObserver(node, events.SourceRepresentationModified, self._drawn)
+        for event in (events.SegmentAdded, events.SegmentRemoved, events.SegmentModified):
+            self.addObserver(node, event, self._changed)
+        self._review.look()
+        self.editor.setSegmentationNode(node)
+        self.editor.setSourceVolumeNode(reference_volume(node) or self.panel.parameters.inputVolume)
+        self._select(rows(node)[0].segment_id, jump=False)
+
+    def _unwatch(self) -> None:
+        """Records the times of the segmentation at hand and lets go of it."""
+        self._settle.stop()
+        self.removeObservers(self._drawn)
+        self.removeObservers(self._changed)
+        review, self._review = self._review, None
+        if review is None:
+            return
+        review.clock.switch("")
+        if review.segmentation is not None:
+            review.write_times()
+        self.editor.setActiveEffect(None)
+        self.editor.setSegmentationNode(None)
+
+    @property
+    def _current(self) -> str:
+        """ID of the selected segment, empty when none of ours is."""
+        segment_id = self.editor.currentSegmentID() if self._review else ""
+        return segment_id if segment_id and self._review.row(segment_id) else ""
+
+    def _select(self, segment_id: str, jump: bool = True) -> None:
+        self.editor.setCurrentSegmentID(segment_id)
+        self._resume_clock()
+        node = self._review.segmentation
+        if jump and not self._review.is_empty(segment_id):
+            slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *node.GetSegmentCenterRAS(segment_id))
+        self._show()
+
+    def _selected_in_table(self) -> None:
+        segment_id = organ_table.chosen(self.ui.organTable)
+        if segment_id and segment_id != self._current:
+            self._select(segment_id)
+
+    def _selected_in_editor(self, _segment_id: str) -> None:
+        if self._review is not None:
+            self._resume_clock()
+            self._show()
+
+    # --- time and edits
+
+    def _resume_clock(self) -> None:
+        if self._review is not None:
+            self._review.clock.switch(self._current if self._open else "")
+
+    def _working(self, _caller: Any, _event: Any) -> None:
+        if self._review is None or self._review.segmentation is None:
+            return
+        self._review.clock.sign()
+        if self._review.clock.pending > SAVE_S:
+            self._review.save_times()
+
+    def _drawn(self, _caller: Any, _event: Any) -> None:
+        self._working(None, None)
+        self._settle.start()
+
+    def _changed(self, _caller: Any, _event: Any) -> None:
+        self._settle.start()
+
+    def _look(self) -> None:
+        """Counts what was edited, and shows it."""
+        self._settle.stop()
+        if self._review is None or self._review.segmentation is None:
+            return
+        if self._review.look():
+            self._review.write_times()
+        if not self._current:
+            self._resume_clock()
+        self._show()
+
+    # --- what is shown
+
+    def _show(self) -> None:
+        review, node = self._review, self.panel.parameters.segmentation
+        lines = [self._line(row) for row in rows(node)] if review else []
+        review_table.fill(self.ui.organTable, lines, self._current)
+        self.ui.organTable.enabled = bool(lines)
+        self.ui.organLabel.text = organ_text(review, self._current) if self._current else ""
+        self.ui.progressLabel.text = progress_text(node, review)
+        self._offer_buttons()
+
+    def _line(self, row: OrganRow) -> organ_table.OrganLine:
+        segment, record = self._review.segment(row.segment_id), self._review.record(row.segment_id)
+        ml = record.voxels * voxel_ml(self._review.segmentation, segment) if record else None
+        return review_table.review_line(row.segment_id, segment.GetName(), segment.GetColor(), ml, row.checks,
+                                        row.state)
+
+    def _offer_buttons(self) -> None:
+        why = reasons(self._review, self._current)
+        tips = {
+            "accept": _("The organ is right as it is and becomes a label (Shift+A)"),
+            "absent": _("The organ is not in this CT; its segment is emptied (Shift+X)"),
+            "back": _("Drops the corrections of this organ (Shift+P)"),
+            "undo": _("Takes back the last edit, acceptance or other change (Shift+Z)"),
+            "next": _("Selects the next organ that is neither accepted nor absent (Shift+N)"),
+            "table": _("Saves time, voxels changed and Dice per organ, of all segmentations of the scene, as CSV"),
+            "case": _("Saves the CT and its accepted organs as a partially labelled case with a manifest"),
+        }
+        for name, tip in tips.items():
+            offer(getattr(self.ui, f"{name}Button"), why[name], tip)
+
+    def _say(self, text: str, tip: str = "") -> None:
+        self.ui.messageLabel.text = text
+        self.ui.messageLabel.toolTip = tip
+        self.ui.messageLabel.setVisible(bool(text))
+
+    # --- what the user does
+
+    def _accept(self) -> None:
+        self._review.accept(self._current)
+        self._decided()
+
+    def _absent(self) -> None:
+        self._review.absent(self._current)
+        self._decided()
+
+    def _decided(self) -> None:
+        self._say("")
+        following = self._review.next_to_check(self._current)
+        if self.panel.parameters.review.advance and following:
+            self._select(following)
+        self.panel.refresh()
+
+    def _back(self) -> None:
+        held = self._review.back_to_predicted(self._current)
+        self._say(_("Voxels that other organs have by now stayed with them: {organs}.").format(
+            organs=", ".join(f"{organ} {voxels}" for organ, voxels in held.items())) if held else "")
+        self.panel.refresh()
+
+    def _next(self) -> None:
+        self._select(self._review.next_to_check(self._current))
+
+    def _undo(self) -> None:
+        self._look()
+        self.editor.undo()
+        self._look()
+        self._say("")
+        self.panel.refresh()
+
+    def _export_table(self) -> None:
+        folder = self.panel.services.dialogs.choose_folder(_("Folder for the table"))
+        if folder is None:
+            return
+        self._look()
+        self._review.write_times()
+        path = Path(folder) / "review.csv"
+        with self._show_failure():
+            lines = write_table(path, reviewed_segmentations())
+            self._say(_("{lines} organs written to {name}.").format(lines=lines, name=path.name), str(path))
+
+    def _export_case(self) -> None:
+        folder = self.panel.services.dialogs.choose_folder(_("Folder for the case"))
+        if folder is None:
+            return
+        self._look()
+        node = self._review.segmentation
+        with self._show_failure():
+            path = write_case(node, reference_volume(node), Path(folder))
+            self._say(_("Accepted organs written, with the manifest {name}.").format(name=path.name), str(path))
+
+    @contextlib.contextmanager
+    def _show_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, UserError) as error:
+            self._say(str(error))

@@ -1,0 +1,53 @@
+"""The organ table of section Review: an organ a row with its colour, name, volume, checks and state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import qt
+from slicer.i18n import tr as _
+
+from ..scene.organ_rows import ABSENT, ACCEPTED, EDITED, PREDICTED, SCRIBBLED
+from ..shell import organ_table
+from ..shell.organ_table import Cell, OrganLine
+
+CHECKS = 2  # column
+
+
+def prepare(table: qt.QTableWidget) -> None:
+    """Headers and widths, once: the checks take what the others leave."""
+    organ_table.prepare(table, [_("Organ"), _("ml"), _("Checks"), _("State")], stretched=(CHECKS,))
+
+
+def fill(table: qt.QTableWidget, lines: Sequence[OrganLine], selected: str) -> None:
+    """Shows the lines; a row is as high as its checks are long."""
+    organ_table.fill(table, lines, selected)
+    table.resizeRowsToContents()
+
+
+def review_line(segment_id: str, name: str, colour: tuple[float, float, float], ml: float | None,
+                checks: Sequence[str], state: str) -> OrganLine:
+    """An organ: `colour` is RGB in 0-1, `ml` None while unknown. The tooltip has the checks in full."""
+    short_checks = ", ".join(map(short_check, checks))
+    return OrganLine(segment_id, tuple(round(255 * part) for part in colour), (
+        Cell(name, name), Cell(_volume_text(ml), _("Volume now"), number=True),
+        Cell(short_checks, "\n".join(checks) or _("Nothing conspicuous")), Cell(state_text(state), state_text(state))))
+
+
+def _volume_text(ml: float | None) -> str:
+    if ml is None:
+        return ""
+    return f"{ml:.0f}" if ml >= 100 else f"{ml:.1f}"
+
+
+def short_check(check: str) -> str:
+    """A check in a few words, for a narrow column: without its figures and reasons."""
+    words = {"touches the image border": _("at the border"), "left and right look swapped": _("sides swapped?")}
+    known = next((short for begin, short in words.items() if check.startswith(begin)), None)
+    return known or check.partition(":")[0].partition(" (")[0]
+
+
+def state_text(state: str) -> str:
+    """A state in the user's language."""
+    return {PREDICTED: _("predicted"), EDITED: _("edited"), SCRIBBLED: _("scribbled"), ACCEPTED: _("accepted"),
+            ABSENT: _("absent")}[state]

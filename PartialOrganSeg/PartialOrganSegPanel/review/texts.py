@@ -1,0 +1,78 @@
+"""What section Review says: of the segmentation, of an organ, and why a button cannot be pressed."""
+
+from __future__ import annotations
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..scene.organ_rows import ABSENT, ACCEPTED, DECIDED, PREDICTED, accepted_organs, rows
+from .export import reference_volume
+from .logic import Review
+from .prediction import predicted_segment
+
+
+def progress_text(node: slicer.vtkMRMLSegmentationNode | None, review: Review | None) -> str:
+    """How far the review is, or why there is none."""
+    if node is None:
+        return _("Choose a segmentation, or make one in section Segment.")
+    if review is None:
+        return _("{name} was not made by PartialOrganSeg: its segments are not marked as organs. Segment the CT in "
+                 "section Segment to review its organs.").format(name=node.GetName())
+    states = [row.state for row in rows(node)]
+    return _("{decided} of {all} organs accepted or absent.").format(
+        decided=sum(state in DECIDED for state in states), all=len(states))
+
+
+def organ_text(review: Review, segment_id: str) -> str:
+    """Time and changes of an organ."""
+    record, row = review.record(segment_id), review.row(segment_id)
+    if record is None:
+        return ""
+    minutes, seconds = divmod(round(record.seconds), 60)
+    parts = [_("{organ}: {minutes}:{seconds:02d} min").format(
+        organ=review.segment(segment_id).GetName(), minutes=minutes, seconds=seconds)]
+    if row.predicted_ml is not None:
+        parts.append(_("predicted {ml:.1f} ml by {model}").format(ml=row.predicted_ml, model=row.model) if row.model
+                     else _("predicted {ml:.1f} ml").format(ml=row.predicted_ml))
+    if record.added is None:
+        parts.append(_("changes unknown: the prediction was not saved with it"))
+    elif record.added == record.removed == 0:
+        parts.append(_("unchanged"))
+    else:
+        parts.append(_("+{added} -{removed} voxels").format(added=record.added, removed=record.removed))
+        if record.dice is not None:
+            parts.append(_("Dice with the prediction {dice:.3f}").format(dice=record.dice))
+    return ", ".join(parts)
+
+
+def reasons(review: Review | None, segment_id: str) -> dict[str, str]:
+    """Why the buttons (accept, absent, back, undo, next, table, case) cannot be pressed; empty where they can.
+
+    `segment_id`: the selected organ, or empty.
+    """
+    if review is None:
+        return dict.fromkeys(("accept", "absent", "back", "undo", "next", "table", "case"),
+                             _("There is nothing to review."))
+    why = {"undo": "", "table": "", "case": _why_no_case(review.segmentation),
+           "next": "" if review.next_to_check(segment_id) else _("All organs are accepted or absent.")}
+    if not segment_id:
+        return why | dict.fromkeys(("accept", "absent", "back"), _("Select an organ in the table."))
+    state = review.row(segment_id).state
+    why |= {"accept": "", "absent": "", "back": ""}
+    if state == ACCEPTED:
+        why["accept"] = _("The organ is accepted.")
+    elif review.is_empty(segment_id):
+        why["accept"] = _("The organ has no voxel: draw it, or mark it as absent.")
+    if state == ABSENT:
+        why["absent"] = _("The organ is marked as absent.")
+    if state == PREDICTED:
+        why["back"] = _("The organ is as it was predicted.")
+    elif predicted_segment(review.segmentation, segment_id) is None:
+        why["back"] = _("The prediction was not kept: it is saved in .mrb, not in .seg.nrrd files.")
+    return why
+
+
+def _why_no_case(node: slicer.vtkMRMLSegmentationNode) -> str:
+    if reference_volume(node) is None:
+        return _("The CT of this segmentation is not in the scene.")
+    return "" if accepted_organs(node) else _("Accept an organ first.")

@@ -1,0 +1,91 @@
+"""What is known of each organ of a segmentation, kept in tags of its segments: they are saved in .mrb and .seg.nrrd."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, unquote
+
+import slicer
+import vtk
+
+PREDICTED, EDITED, SCRIBBLED, ACCEPTED, ABSENT = "predicted", "edited", "scribbled", "accepted", "absent"
+STATES = (PREDICTED, EDITED, SCRIBBLED, ACCEPTED, ABSENT)
+DECIDED = (ACCEPTED, ABSENT)  # by the user: the organ's voxels are a label
+
+_ORGAN, _STATE, _REPORT = "PartialOrganSeg.Organ", "PartialOrganSeg.State", "PartialOrganSeg.Report"
+# tags that the DICOM SEG export takes over: who made a segment
+_ALGORITHM_TYPE, _ALGORITHM_NAME = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
+_BY = {PREDICTED: "AUTOMATIC", EDITED: "SEMIAUTOMATIC"}  # other states leave it as it is
+
+
+@dataclass(frozen=True)
+class OrganRow:
+    """A segment that is an organ of ours. `checks`, `entropy` and `predicted_ml` are of the run that predicted it."""
+
+    segment_id: str
+    organ: str
+    state: str
+    checks: tuple[str, ...] = ()
+    entropy: float | None = None
+    predicted_ml: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        """The model that predicted it, empty when that is not known."""
+        return self.facts.get("model", "")
+
+
+def rows(segmentation: slicer.vtkMRMLSegmentationNode) -> list[OrganRow]:
+    """The organs of a segmentation in the order of its segments; segments that are none of ours are left out."""
+    organs = []
+    segments = segmentation.GetSegmentation()
+    for segment_id in segments.GetSegmentIDs():
+        segment = segments.GetSegment(segment_id)
+        organ = tag(segment, _ORGAN)
+        if not organ:
+            continue
+        state = tag(segment, _STATE)
+        facts = json.loads(unquote(tag(segment, _REPORT)) or "{}")
+        checks = tuple(text for text in facts.get("checks", "").split("; ") if text)
+        organs.append(OrganRow(segment_id, organ, state if state in STATES else PREDICTED, checks, facts.get("entropy"),
+                              facts.get("volume_ml"), facts))
+    return organs
+
+
+def row(segmentation: slicer.vtkMRMLSegmentationNode, organ: str) -> OrganRow | None:
+    """The row of one organ, None when the segmentation has no such segment."""
+    return next((one for one in rows(segmentation) if one.organ == organ), None)
+
+
+def accepted_organs(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
+    """Organs whose voxels are a label: accepted ones, and absent ones, which are known to have no voxel."""
+    return [row.organ for row in rows(segmentation) if row.state in DECIDED]
+
+
+def mark_predicted(segment: slicer.vtkSegment, organ: str, report: dict[str, Any]) -> None:
+    """Makes a segment an organ of ours, fresh from a run. `report`: the organ's entry in the run's result event."""
+    segment.SetTag(_ORGAN, organ)
+    # Quoted, because the file format separates tags by characters that sentences have.
+    segment.SetTag(_REPORT, quote(json.dumps(report)))
+    segment.SetTag(_STATE, PREDICTED)
+    segment.SetTag(_ALGORITHM_TYPE, _BY[PREDICTED])
+    segment.SetTag(_ALGORITHM_NAME, " ".join(filter(None, ("PartialOrganSeg", report.get("model", "")))))
+
+
+def set_state(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, state: str) -> None:
+    """Changes a segment's state. Raises ValueError for one that is not among `STATES`."""
+    if state not in STATES:
+        raise ValueError(f"state: expected one of {', '.join(STATES)}, found '{state}'")
+    segment = segmentation.GetSegmentation().GetSegment(segment_id)
+    segment.SetTag(_STATE, state)
+    if state in _BY:
+        segment.SetTag(_ALGORITHM_TYPE, _BY[state])
+
+
+def tag(segment: slicer.vtkSegment, name: str) -> str:
+    """A segment's tag, empty when it has none of that name."""
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(name, value) else ""

@@ -1,0 +1,86 @@
+"""Segments a CT of the scene: writes it to a scratch folder, runs the command, brings the result back. No widgets."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from PartialOrganSegLib.organs import Organ
+
+from ..shell.job import Outcome
+from .ct_file import CtFile, write_ct
+from .segmentation_result import ResultError, import_result
+
+
+@dataclass
+class SegmentRun:
+    """One run for one CT. Nodes are held by ID, since users delete and rename them while it works.
+
+    `model` and `organs` are the model's; `chosen` names some of these, empty for all. `target_id`: the segmentation
+    whose organs are replaced, None for a new one. Make it with `prepare`, give `arguments` to the command and events to
+    `on_result`; then `finish`.
+    """
+
+    volume_id: str
+    folder: Path
+    ct: CtFile
+    model: str
+    organs: tuple[Organ, ...]
+    arguments: list[str]
+    target_id: str | None = None
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def prepare(cls, volume: slicer.vtkMRMLScalarVolumeNode, model: str, device: str, organs: tuple[Organ, ...],
+                chosen: Sequence[str] = (), target: slicer.vtkMRMLSegmentationNode | None = None) -> SegmentRun:
+        """Writes the CT. Raises OSError when that fails; the scene is left as it is."""
+        folder = Path(tempfile.mkdtemp(prefix="partialorganseg-", dir=slicer.app.temporaryPath))
+        try:
+            ct = write_ct(volume, folder / "ct.nrrd")
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        arguments = ["segment", str(ct.path), "-o", str(folder / "result"), "--model", model, "--device", device,
+                     "--no-preview"]
+        if chosen:
+            arguments += ["--organs", ",".join(chosen)]
+        return cls(volume.GetID(), folder, ct, model, organs, arguments, target.GetID() if target else None)
+
+    def on_result(self, event: dict[str, Any]) -> None:
+        """Keeps the event that lists the files; the last one of a run only counts."""
+        if "files" in event:
+            self.result = event
+
+    def finish(self) -> slicer.vtkMRMLSegmentationNode:
+        """Brings the result into the scene. Raises ResultError, with the scene as it was."""
+        volume = slicer.mrmlScene.GetNodeByID(self.volume_id)
+        if volume is None:
+            raise ResultError(_("The CT was deleted; its result was dropped."))
+        if not self.result:
+            raise ResultError(_("The run gave no result."))
+        target = slicer.mrmlScene.GetNodeByID(self.target_id) if self.target_id else None
+        reports = {report["organ"]: report | {"model": self.model} for report in self.result["organs"]}
+        return import_result(Path(self.result["files"]["segmentation"]), volume, self.ct, self.organs, reports, target)
+
+    def summary(self, outcome: Outcome) -> str:
+        """What a user reads after a good run."""
+        with_voxels = [report["organ"] for report in self.result["organs"] if report["volume_ml"]]
+        lines = [_("{found} of {all} organs found by {model} in {seconds:.0f} s.").format(
+            found=len(with_voxels), all=len(self.result["organs"]), model=self.model, seconds=self.result["seconds"])]
+        return "\n".join([*lines, *filter(None, [self.ct.note]), *map(self.with_ct_name, outcome.warnings)])
+
+    def with_ct_name(self, message: str) -> str:
+        """A message of the command with the CT's name in place of the scratch file's path."""
+        volume = slicer.mrmlScene.GetNodeByID(self.volume_id)
+        return message.replace(str(self.ct.path), volume.GetName() if volume else self.ct.path.name)
+
+    def clean_up(self) -> None:
+        """Removes the scratch folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,132 @@
+"""Brings the library's .seg.nrrd into the scene: beside its CT, on its voxels, with codes, colours and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from PartialOrganSegLib.organs import Organ
+
+from .ct_file import CtFile
+from .organ_rows import mark_predicted, rows
+from .subject_hierarchy import stand_beside
+from .terminology import terminology_tag
+
+BINARY = "Binary labelmap"  # vtkSegmentationConverter's name of the representation
+SCALARS = "ImageScalars"  # VTK's name of an image's voxels; a segment with others is empty to the DICOM SEG export
+
+
+class ResultError(Exception):
+    """Why a result cannot be brought into the scene."""
+
+
+def find_result(volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode | None:
+    """The latest segmentation of ours that refers to this CT."""
+    results = find_results(volume)
+    return results[-1] if results else None
+
+
+def find_results(volume: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLSegmentationNode]:
+    """All segmentations of ours that refer to this CT, the latest last."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    return [node for node in nodes if node.GetNodeReferenceID(role) == volume.GetID() and rows(node)
+            and not node.GetHideFromEditors()]
+
+
+def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, organs: Sequence[Organ],
+                  reports: Mapping[str, Mapping[str, Any]],
+                  target: slicer.vtkMRMLSegmentationNode | None = None) -> slicer.vtkMRMLSegmentationNode:
+    """The segmentation node that holds the result for `organs`: `target`, whose segments of these organs are replaced,
+    or a new one. `reports`: what the run said of each organ. Its description names the models that predicted.
+
+    Raises ResultError before anything in the scene has changed.
+    """
+    staged = read_result(path, volume, ct, organs, reports)
+    for organ in staged.GetSegmentIDs():
+        mark_predicted(staged.GetSegment(organ), organ, dict(reports[organ]))
+    node = target
+    if target is None:
+        node = new_node(volume, ct, staged, _("{ct} segmentation").format(ct=volume.GetName()))
+    else:
+        _replace(target.GetSegmentation(), staged, {one.organ: one.segment_id for one in rows(target)})
+        del staged  # its end takes its segments out of the layer they share with the target's ...
+        target.GetSegmentation().CollapseBinaryLabelmaps(False)  # ... and this puts them into one again
+    models = dict.fromkeys(one.model for one in rows(node) if one.model)
+    node.SetDescription(_("Predicted by {models}").format(models=", ".join(models)) if models else "")
+    return node
+
+
+def read_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, organs: Sequence[Organ],
+                reports: Mapping[str, Mapping[str, Any]]) -> slicer.vtkSegmentation:
+    """The segments of the organs in `reports`, with codes and in the order of `organs`. Organs without a voxel become
+    empty segments, so that they can be drawn or marked as absent. Raises ResultError."""
+    if ct.follows_volume and tuple(volume.GetImageData().GetDimensions()) != ct.size:
+        raise ResultError(_("The CT was changed during the run; its result was dropped."))
+    staged = _read(path, ct) if any(report["volume_ml"] for report in reports.values()) else _nothing()
+    for number, organ in enumerate(organ for organ in organs if organ.name in reports):
+        if staged.GetSegment(organ.name) is None:
+            staged.AddEmptySegment(organ.name, organ.title, [c / 255 for c in organ.colour])
+        staged.SetSegmentIndex(organ.name, number)
+        staged.GetSegment(organ.name).SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), terminology_tag(organ))
+    return staged
+
+
+def _replace(segmentation: slicer.vtkSegmentation, staged: slicer.vtkSegmentation, earlier: Mapping[str, str]) -> None:
+    """Puts the staged segments in the place of the earlier ones (organ to segment ID), or at the end."""
+    for organ in staged.GetSegmentIDs():
+        place = segmentation.GetNumberOfSegments()
+        if organ in earlier:
+            place = segmentation.GetSegmentIndex(earlier[organ])
+            segmentation.RemoveSegment(earlier[organ])
+        segment_id = segmentation.GenerateUniqueSegmentID(organ)
+        segmentation.AddSegment(staged.GetSegment(organ), segment_id)
+        segmentation.SetSegmentIndex(segment_id, place)
+
+
+def _nothing() -> slicer.vtkSegmentation:
+    """The segmentation of a CT without any organ; Slicer cannot read a file without segments."""
+    segmentation = slicer.vtkSegmentation()
+    segmentation.SetSourceRepresentationName(BINARY)
+    return segmentation
+
+
+def _read(path: Path, ct: CtFile) -> slicer.vtkSegmentation:
+    """The file's segments, read in a scene of their own, on the CT's very matrix instead of the file's rounded one."""
+    scene = slicer.vtkMRMLScene()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    storage = slicer.vtkMRMLSegmentationStorageNode()
+    storage.SetFileName(str(path))
+    if not storage.ReadData(node):
+        raise ResultError(_("{path}: the result could not be read.").format(path=path))
+    segmentation = node.GetSegmentation()
+    for segment_id in segmentation.GetSegmentIDs():
+        labelmap = segmentation.GetSegment(segment_id).GetRepresentation(BINARY)
+        labelmap.SetGeometryFromImageToWorldMatrix(ct.ijk_to_ras)
+        labelmap.GetPointData().GetScalars().SetName(SCALARS)
+    return segmentation
+
+
+def new_node(volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, segmentation: slicer.vtkSegmentation,
+             name: str) -> slicer.vtkMRMLSegmentationNode:
+    """A node for a segmentation on a CT that was written as `ct`: beside it, on its geometry, under its transform."""
+    scene = slicer.mrmlScene
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    node.SetAndObserveSegmentation(segmentation)
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    if ct.follows_volume:
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    stand_beside(node, volume)
+    return node
+
+
+def show_3d(node: slicer.vtkMRMLSegmentationNode, on: bool) -> None:
+    """Shows the organs as surfaces in the 3D views, or hides them. Raises ResultError when no surface can be made."""
+    if on and not node.CreateClosedSurfaceRepresentation():
+        raise ResultError(_("The surfaces could not be made: no organ has a voxel."))
+    node.GetDisplayNode().SetVisibility3D(on)

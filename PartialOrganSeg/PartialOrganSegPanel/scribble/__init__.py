@@ -1,0 +1,1 @@
+"""Section Scribble: strokes in place of full masks."""

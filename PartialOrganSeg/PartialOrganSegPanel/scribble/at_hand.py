@@ -1,0 +1,65 @@
+"""What section Scribble works on, read from the panel's parameters every time: CT, strokes, prediction, organs."""
+
+from __future__ import annotations
+
+import slicer
+
+from PartialOrganSegLib.organs import BACKGROUND, WORD16, Organ
+
+from ..scene.strokes import BACKGROUND_COLOUR, find_strokes, new_strokes, stroke_organs, stroke_segment
+from ..shell.model_cards import installed_models
+from ..shell.section import SharedPanel
+from .states import result_of
+
+OTHER_COLOUR = (128, 128, 128)  # of an organ that the model does not know
+
+
+class AtHand:
+    """The CT of the panel and what belongs to it. `colours` names what can be drawn; `name` is what is selected."""
+
+    def __init__(self, panel: SharedPanel) -> None:
+        self._panel = panel
+        self._organs_of: tuple[str, tuple[Organ, ...]] = ("", WORD16.organs)  # of the model of that name
+
+    @property
+    def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The CT."""
+        return self._panel.parameters.inputVolume
+
+    @property
+    def strokes(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """The strokes on the CT, None before the first."""
+        return find_strokes(self.volume)
+
+    @property
+    def result(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """The predicted segmentation of the CT."""
+        return result_of(self.volume, self._panel.parameters.segmentation)
+
+    @property
+    def colours(self) -> dict[str, tuple[int, int, int]]:
+        """Organs of the strokes' label space, or else the model's, and the background, with their colours (0-255)."""
+        strokes = self.strokes
+        names = stroke_organs(strokes) if strokes else tuple(organ.name for organ in self._model_organs())
+        known = {organ.name: organ.colour for organ in (*WORD16.organs, *self._model_organs())}
+        return {name: known.get(name, OTHER_COLOUR) for name in names} | {BACKGROUND: BACKGROUND_COLOUR}
+
+    @property
+    def name(self) -> str:
+        """What is selected, empty when nothing is or when the label space lacks it."""
+        name = self._panel.parameters.scribble.organ
+        return name if name in self.colours else ""
+
+    def make_strokes(self) -> slicer.vtkMRMLSegmentationNode:
+        """The strokes on the CT with all their segments; made where there are none."""
+        strokes = self.strokes or new_strokes(self.volume, self._model_organs())
+        for name, colour in self.colours.items():
+            stroke_segment(strokes, name, colour)
+        return strokes
+
+    def _model_organs(self) -> tuple[Organ, ...]:
+        model = self._panel.parameters.segment.model
+        if self._organs_of[0] != model:
+            card = installed_models().get(model)
+            self._organs_of = model, card.organs if card else WORD16.organs
+        return self._organs_of[1]

@@ -1,0 +1,78 @@
+"""Strokes from and to files that the user chooses: label maps in the 255 convention, and cases for training."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from PartialOrganSegLib.errors import UserError
+
+from ..scene.stroke_labelmap import NOT_DRAWN, scribble_labelmap
+from ..shell.services import Dialogs
+from .files import read_map, save_map, write_case
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+
+class StrokeExchange:
+    """`say(text, tooltip)` tells the user what was written or read, or why it was not."""
+
+    def __init__(self, dialogs: Dialogs, say: Callable[[str, str], None]) -> None:
+        self._dialogs = dialogs
+        self._say = say
+
+    def load(self, volume: slicer.vtkMRMLScalarVolumeNode, organs: int,
+             drawn: slicer.vtkMRMLSegmentationNode | None) -> np.ndarray | None:
+        """A label map (z, y, x) to draw on the CT, None for none. With strokes `drawn` already, the user is asked
+        whether they stay below the loaded ones. `organs`: number of organs of the label space."""
+        path = self._dialogs.choose_file(_("Strokes to load"), _pattern())
+        if path is None:
+            return None
+        with self._show_failure():
+            labels = read_map(path, volume, organs)
+            if drawn is not None:
+                answer = self._dialogs.ask(_("Load strokes"), _("There are strokes on this CT already."),
+                                           [("replace", _("Replace them")), ("merge", _("Draw over them"))])
+                if answer is None:
+                    return None
+                if answer == "merge":
+                    labels = np.where(labels == NOT_DRAWN, scribble_labelmap(drawn, volume), labels)
+            self._say(_("{name} loaded.").format(name=path.name), str(path))
+            return labels
+        return None
+
+    def save(self, strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Saves a label map."""
+        path = self._dialogs.choose_file(_("Save the strokes as"), _pattern(), f"{volume.GetName()}_scribble.nii.gz")
+        if path is None:
+            return
+        if not path.name.endswith(SUFFIXES):
+            path = path.with_name(path.name + SUFFIXES[0])
+        with self._show_failure():
+            save_map(strokes, volume, path)
+            self._say(_("Strokes written to {name}.").format(name=path.name), str(path))
+
+    def save_case(self, strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Saves CT, label map and manifest."""
+        folder = self._dialogs.choose_folder(_("Folder for the case"))
+        if folder is None:
+            return
+        with self._show_failure():
+            path = write_case(strokes, volume, Path(folder))
+            self._say(_("CT and strokes written, with the manifest {name}.").format(name=path.name), str(path))
+
+    @contextlib.contextmanager
+    def _show_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, UserError) as error:
+            self._say(str(error), "")
+
+
+def _pattern() -> str:
+    return _("Label maps") + f" ({' '.join(f'*{suffix}' for suffix in SUFFIXES)})"

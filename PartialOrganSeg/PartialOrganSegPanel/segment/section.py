@@ -1,0 +1,216 @@
+"""Section Segment: choose a CT, a model and organs, run, look at the result."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..scene.organ_rows import PREDICTED, rows
+from ..scene.segment_run import SegmentRun
+from ..scene.segmentation_result import ResultError, find_result, show_3d
+from ..shell.chosen_model import choose_model
+from ..shell.job import Outcome
+from ..shell.model_cards import installed_models
+from ..shell.model_licence import may_use
+from ..shell.parameters import EarlierResult
+from ..shell.progress import ProgressStrip
+from ..shell.section import Section, offer
+
+FORCE = "--force"  # the command's option, named in its error where it would help
+
+
+class SegmentSection(Section):
+    """The button *Segment* turns into *Cancel* while it works."""
+
+    NAME = "Segment"
+
+    def setup(self) -> None:
+        self._run: SegmentRun | None = None
+        self._models = installed_models()
+        self._listed: tuple[str, ...] = ()
+        self.strip = ProgressStrip(self.ui.progressWidget, self.panel.services.dialogs)
+        self.ui.segmentButton.connect("clicked()", self._segment_or_cancel)
+        self.ui.show3dButton.connect("clicked(bool)", self._show_3d)
+        self.ui.organList.connect("itemChanged(QListWidgetItem*)", self._organs_ticked)
+        self.ui.modelBox.connect("activated(int)", self._model_chosen)
+
+    def bound(self) -> None:
+        if self._run is None:  # a run outlives the import of a scene
+            self.strip.clear()
+        self.models_changed()
+
+    def models_changed(self) -> None:
+        self._models = installed_models()
+        self.ui.modelBox.clear()
+        for name in self._models:
+            self.ui.modelBox.addItem(name)
+        if self.panel.parameters.segment.model not in self._models and self._models:
+            self.panel.parameters.segment.model = next(iter(self._models))
+
+    def refresh(self) -> None:
+        parameters = self.panel.parameters
+        settings = parameters.segment
+        working = self._run is not None
+        self.ui.modelBox.setCurrentText(settings.model)
+        card = self._models.get(settings.model)
+        self.ui.modelBox.toolTip = f"{card.description}\n{card.licence}" if card else _("No model is installed")
+        self._list_organs()
+        self.ui.organList.setVisible(settings.someOrgans)
+        for name in ("inputSelector", "modelBox", "deviceBox", "someOrgansBox", "organList", "earlierBox"):
+            getattr(self.ui, name).enabled = not working
+        if working:
+            self.ui.segmentButton.text = _("Cancel")
+            offer(self.ui.segmentButton, "", _("Ends the run and leaves the scene as it was"))
+        else:
+            self.ui.segmentButton.text = _("Segment")
+            offer(self.ui.segmentButton, self._why_not(), _("Segments the CT in the background"))
+        result = parameters.segmentation
+        offer(self.ui.show3dButton, "" if result else _("There is no segmentation yet."),
+              _("Shows the organs as surfaces in the 3D views"))
+        display = result.GetDisplayNode() if result else None
+        self.ui.show3dButton.checked = bool(display and display.GetVisibility3D()
+                                            and result.GetSegmentation().ContainsRepresentation("Closed surface"))
+
+    def _why_not(self) -> str:
+        """Why nothing can be segmented now; empty when it can."""
+        parameters = self.panel.parameters
+        volume = parameters.inputVolume
+        if self.panel.busy:
+            return self.panel.busy
+        if volume is None:
+            return _("Choose a CT first.")
+        if volume.GetImageData() is None or min(volume.GetImageData().GetDimensions()) < 2:
+            return _("The chosen volume has no voxels, or only one slice.")
+        if parameters.segment.model not in self._models:
+            return _("No model is installed.")
+        if parameters.segment.someOrgans and not self._chosen():
+            return _("Tick at least one organ.")
+        return ""
+
+    # --- organs and models
+
+    def _list_organs(self) -> None:
+        """Fills the list with the model's organs, ticked as the parameters say."""
+        card = self._models.get(self.panel.parameters.segment.model)
+        organs = card.organs if card else ()
+        listing = self.ui.organList
+        listing.blockSignals(True)
+        if self._listed != tuple(organ.name for organ in organs):
+            self._listed = tuple(organ.name for organ in organs)
+            listing.clear()
+            for organ in organs:
+                item = qt.QListWidgetItem(organ.title)
+                item.setData(qt.Qt.UserRole, organ.name)
+                item.setData(qt.Qt.DecorationRole, qt.QColor(*organ.colour))
+                listing.addItem(item)
+        ticked = self.panel.parameters.segment.organs
+        for index, name in enumerate(self._listed):
+            listing.item(index).setCheckState(qt.Qt.Checked if name in ticked else qt.Qt.Unchecked)
+        listing.blockSignals(False)
+
+    def _organs_ticked(self, _item: qt.QListWidgetItem) -> None:
+        items = [self.ui.organList.item(index) for index in range(len(self._listed))]
+        self.panel.parameters.segment.organs = [item.data(qt.Qt.UserRole) for item in items
+                                                if item.checkState() == qt.Qt.Checked]
+
+    def _chosen(self) -> list[str]:
+        """Names of the organs to segment; empty for all of them, or for none ticked."""
+        settings = self.panel.parameters.segment
+        return [name for name in self._listed if name in settings.organs] if settings.someOrgans else []
+
+    def _model_chosen(self, index: int) -> None:
+        choose_model(self.panel.parameters, self.ui.modelBox.itemText(index))
+
+    # --- the run
+
+    def _segment_or_cancel(self) -> None:
+        if self._run is not None:
+            self.strip.say(_("Cancelling ..."))
+            self.panel.job.cancel()
+            return
+        if not may_use(self._models[self.panel.parameters.segment.model], self.panel.services.dialogs):
+            return
+        volume = self.panel.parameters.inputVolume
+        go, target = self._target(volume)
+        if go:
+            self._start(volume, target)
+
+    def _start(self, volume: slicer.vtkMRMLScalarVolumeNode, target: slicer.vtkMRMLSegmentationNode | None) -> None:
+        settings = self.panel.parameters.segment
+        card = self._models[settings.model]
+        try:
+            run = SegmentRun.prepare(volume, card.name, settings.device, card.organs, self._chosen(), target)
+        except OSError as error:
+            self.strip.say(str(error))
+            return
+        self._launch(run)
+
+    def _launch(self, run: SegmentRun) -> None:
+        self._run = run
+        self.strip.started(_("Starting ..."))
+        self.panel.run(run.arguments, self.strip.progress, run.on_result, self._ended)
+
+    def _wants_force(self, run: SegmentRun, outcome: Outcome) -> bool:
+        """Whether the command refused what does not look like a CT, and the user wants it segmented all the same."""
+        if outcome.state != "failed" or FORCE not in outcome.message or FORCE in run.arguments:
+            return False
+        question = run.with_ct_name(outcome.message.split(f"; {FORCE}")[0])
+        choices = [("force", _("Segment it all the same"))]
+        return self.panel.services.dialogs.ask(_("Is this a CT?"), question, choices) == "force"
+
+    def _target(self, volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[bool, slicer.vtkMRMLSegmentationNode | None]:
+        """Whether to go on, and the segmentation to replace organs of (None: a new one). Asks once a scene, and again
+        before corrections would be lost."""
+        settings = self.panel.parameters.segment
+        earlier = find_result(volume)
+        if earlier is None:
+            return True, None
+        chosen = self._chosen()
+        corrected = [row.organ for row in rows(earlier)
+                     if row.state != PREDICTED and (not chosen or row.organ in chosen)]
+        if settings.earlier == EarlierResult.ASK or (settings.earlier == EarlierResult.REPLACE and corrected):
+            text = _("{ct} has been segmented before: {name}.").format(ct=volume.GetName(), name=earlier.GetName())
+            if corrected:
+                text += "\n" + _("Corrected or accepted there, and lost when replaced: {organs}.").format(
+                    organs=", ".join(corrected))
+            answer = self.panel.services.dialogs.ask(
+                _("Segment again"), text, [("replace", _("Replace it")), ("add", _("Keep it, add another"))])
+            if answer is None:
+                return False, None
+            settings.earlier = EarlierResult(answer)
+        return True, earlier if settings.earlier == EarlierResult.REPLACE else None
+
+    def _ended(self, outcome: Outcome) -> None:
+        run, self._run = self._run, None
+        if self._wants_force(run, outcome):
+            run.arguments.append(FORCE)
+            self._launch(run)
+            return
+        try:
+            if outcome.state != "done":
+                self.strip.ended(outcome, run.with_ct_name(outcome.message))
+                return
+            node = run.finish()
+            self.panel.parameters.segmentation = node
+            self.strip.ended(outcome, run.summary(outcome))
+        except ResultError as error:
+            self.strip.ended(outcome, str(error))
+        finally:
+            run.clean_up()
+
+    def node_removed(self, node: slicer.vtkMRMLNode) -> None:
+        if self._run is not None and node.GetID() == self._run.volume_id:
+            self.panel.job.cancel(_("The CT was deleted; its run was cancelled."))
+
+    def closing(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            run.clean_up()
+
+    def _show_3d(self, on: bool) -> None:
+        try:
+            show_3d(self.panel.parameters.segmentation, on)
+        except ResultError as error:
+            self.strip.say(str(error))
+        self.panel.refresh()

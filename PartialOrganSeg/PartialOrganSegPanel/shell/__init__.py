@@ -1,0 +1,1 @@
+"""What every section stands on: child process, installer, dialogs, progress, settings, the list of models."""

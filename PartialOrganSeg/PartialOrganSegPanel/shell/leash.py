@@ -1,0 +1,44 @@
+"""Runs `python -m PartialOrganSegLib` on a leash: it ends, with all its children, when its standard input is closed.
+
+Started as a script by `child.py`: `python leash.py GRACE_SECONDS ARGUMENTS...`. Closing the pipe is the one way to ask
+for an end that works alike on Linux, macOS and Windows, and the system does it even when Slicer crashes.
+"""
+
+import _thread
+import os
+import runpy
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+CANCELLED = 130
+
+
+def main() -> None:
+    grace = float(sys.argv[1])
+    if hasattr(os, "setsid"):
+        os.setsid()  # its own process group: whoever kills the group leaves nothing behind
+    threading.Thread(target=_end_with_parent, args=(grace,), daemon=True).start()
+    above = Path(__file__).resolve().parents
+    roots = [folder for folder in (above[2], above[3]) if (folder / "PartialOrganSegLib").is_dir()]
+    sys.path[0:1] = [str(roots[0])]  # instead of this folder, whose modules belong to Slicer's process
+    del sys.argv[1]
+    runpy.run_module("PartialOrganSegLib", run_name="__main__", alter_sys=True)
+
+
+def _end_with_parent(grace: float) -> None:
+    # os.read, not sys.stdin: a thread that waits inside a buffered reader makes the interpreter abort on its way out
+    while os.read(0, 4096):
+        pass
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        _thread.interrupt_main(signal.SIGTERM)
+        time.sleep(grace)
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(CANCELLED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The installed models as the panel shows them, read from their metadata alone: no PyTorch is needed for that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PartialOrganSegLib.models.folders import METADATA_FILE, model_folders
+from PartialOrganSegLib.organs import Code, Organ
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what damaged metadata lead to
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a user chooses a model by. `licence` is that of the weights, `licences` all: of code, weights and data."""
+
+    name: str
+    version: str
+    description: str
+    organs: tuple[Organ, ...]
+    licence: str
+    licences: Mapping[str, str] = field(default_factory=dict)
+    training_data: tuple[str, ...] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path = Path()
+
+
+def installed_models() -> dict[str, ModelCard]:
+    """Name to card; one whose metadata cannot be read is left out (`models verify` tells why)."""
+    cards = {}
+    for name, folder in model_folders().items():
+        try:
+            cards[name] = read_card(name, folder)
+        except UNREADABLE:
+            continue
+    return cards
+
+
+def read_card(name: str, folder: Path) -> ModelCard:
+    """The card of a model's folder. Raises one of `UNREADABLE` for metadata that say no such thing."""
+    metadata = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
+    details = metadata["partialorganseg"]
+    licences = {part: str(text) for part, text in details["licences"].items()}
+    return ModelCard(name, metadata["version"], metadata.get("description", ""),
+                     tuple(_organ(facts) for facts in details["label_space"]["organs"]), licences["weights"], licences,
+                     tuple(details.get("training_data", ())), details.get("metrics", {}), folder)
+
+
+def _organ(facts: dict) -> Organ:
+    modifier = facts.get("modifier")
+    return Organ(facts["index"], facts["name"], Code(**facts["code"]), tuple(facts["colour"]),
+                 Code(**modifier) if modifier else None)

@@ -1,0 +1,81 @@
+"""Doubles of what `services.py` describes: a process that says what a test lets it say, an installer, a user."""
+
+from __future__ import annotations
+
+import json
+
+from PartialOrganSegPanel.shell.child import ChildProcess
+from PartialOrganSegPanel.shell.installer import InstallError, Need
+from PartialOrganSegPanel.shell.services import Services
+
+
+class FakeProcess:
+    """Never runs anything: a test plays its lines with `say` and its end with `end`."""
+
+    def __init__(self):
+        self.arguments = None
+        self.cancelled = self.killed = False
+
+    def start(self, arguments):
+        self.arguments = list(arguments)
+
+    def cancel(self):
+        self.cancelled = True
+
+    def kill(self):
+        self.killed = True
+
+    def say(self, event, **facts):
+        self.on_line(json.dumps({"event": event, **facts}))
+
+    def end(self, code=0, crashed=False):
+        self.on_finished(code, crashed)
+
+
+class FakeInstaller:
+    """Lacks `needs` until `install` was called; fails with `error` if that is given."""
+
+    def __init__(self, *needs, error=""):
+        self.needs, self.error, self.calls = [Need(name, 10) for name in needs], error, []
+
+    def missing(self):
+        return self.needs
+
+    def install(self, wheels):
+        self.calls.append(wheels)
+        if self.error:
+            raise InstallError(self.error)
+        self.needs = []
+
+
+class FakeDialogs:
+    """A user who gives the answers in `answers`, one a question, and keeps what was asked in `asked`."""
+
+    def __init__(self, *answers, folder=None, file=None):
+        self.answers, self.folder, self.file, self.asked, self.logs = list(answers), folder, file, [], []
+
+    def ask(self, title, text, choices):
+        self.asked.append((title, text, choices))
+        return self.answers.pop(0)
+
+    def show_log(self, title, text):
+        self.logs.append(text)
+
+    def choose_folder(self, title):
+        return self.folder
+
+    def choose_file(self, title, pattern, new_name=""):
+        return self.file
+
+
+class Doubles(Services):
+    """Services with doubles; `processes` are those that were asked for, `real_process=True` makes real ones."""
+
+    def __init__(self, *answers, real_process=False, installer=None, folder=None):
+        self.processes = []
+
+        def new_process():
+            self.processes.append(ChildProcess() if real_process else FakeProcess())
+            return self.processes[-1]
+
+        super().__init__(new_process, installer or FakeInstaller(), FakeDialogs(*answers, folder=folder))
