@@ -46,8 +46,8 @@ ORGAN_MARGIN_MM = (30.0, 90.0, 60.0)  # z, y, x around a WORD map's organs, wher
 
 # CTs that end above the pelvis (looked at): these organs are certainly not in them, and nothing else would say so.
 NOT_IN_AN_ABDOMEN = ["rectum", "bladder", "head_of_left_femur", "head_of_right_femur"]
-WITHOUT_PELVIS = {"crlm_1004", "crlm_1006", "cptac_c3l_00189", "hcc_006", "hcc_011", "pancreas_cb_001",
-                  "waw2144_eq", "hcc_009"}
+WITHOUT_PELVIS = {"crlm_1004", "crlm_1006", "cptac_c3l_00189", "hcc_006", "hcc_011", "waw2144_eq",
+                  "hcc_009"}
 
 # CTs without labels: the organs that the teacher got right, and those that the field of view does not reach, judged by
 # looking at every outline. The teacher's other labels (a gallbladder in the heart, a broken esophagus) are dropped.
