@@ -46,7 +46,8 @@ ORGAN_MARGIN_MM = (30.0, 90.0, 60.0)  # z, y, x around a WORD map's organs, wher
 
 # CTs that end above the pelvis (looked at): these organs are certainly not in them, and nothing else would say so.
 NOT_IN_AN_ABDOMEN = ["rectum", "bladder", "head_of_left_femur", "head_of_right_femur"]
-WITHOUT_PELVIS = {"crlm_1004", "crlm_1006", "cptac_c3l_00189", "hcc_006", "cort_liver"}
+WITHOUT_PELVIS = {"crlm_1004", "crlm_1006", "cptac_c3l_00189", "hcc_006", "hcc_011", "waw2144_eq",
+                  "hcc_009"}
 
 # CTs without labels: the organs that the teacher got right, and those that the field of view does not reach, judged by
 # looking at every outline. The teacher's other labels (a gallbladder in the heart, a broken esophagus) are dropped.
@@ -56,6 +57,15 @@ TEACHER_CASES: dict[str, tuple[list[str], list[str]]] = {
                        *NOT_IN_AN_ABDOMEN]),
     "totalseg_aorta_crop": (["liver", "spleen", "stomach"], NOT_IN_AN_ABDOMEN),
     "totalseg_pulmonary_crop": ([], ["left_kidney", "right_kidney", "duodenum", "intestine", *NOT_IN_AN_ABDOMEN]),
+}
+
+# Label maps without images that CTs are synthesised from, by folder. WORD's and AbdomenAtlas' name all sixteen organs (the
+# latter draws the femur's neck and a piece of its shaft too); TotalSegmentator's colon includes the rectum.
+ANATOMIES: dict[str, dict[int, list[str]]] = {
+    "word": {},
+    "abdomenatlas": {15: ["head_of_left_femur", "background"], 16: ["head_of_right_femur", "background"]},
+    "totalseg": {10: ["colon", "rectum"], 15: ["head_of_left_femur", "background"],
+                 16: ["head_of_right_femur", "background"]},
 }
 
 # In a warped label map, strokes lie as this plus the organ's number (0: background): label_map can then name them.
@@ -73,7 +83,7 @@ TOTALSEG_MAP = {10: ["colon", "rectum"], 15: ["head_of_left_femur", "background"
 # thick slices of totalseg117 and the chests of teacher are single cases that must not dominate; warped CTs repeat their
 # source's labels, and synthetic ones are the only full labels but not real images.
 WEIGHTS = {"hk13": 1.5, "warped_hk13": 1.2, "totalseg_example": 0.5, "warped_totalseg_example": 0.4, "teacher": 0.1,
-           "totalseg117": 0.15, "synthetic": 0.9}
+           "totalseg117": 0.15, "synthetic": 0.9, "synthetic_abdomenatlas": 0.06, "synthetic_totalseg": 0.12}
 
 # Bowel loops of two people do not correspond, and TotalSegmentator's femur is not WORD's femoral head.
 NOT_REGISTERED = {"colon", "intestine", "rectum", "head_of_left_femur", "head_of_right_femur"}
@@ -150,6 +160,8 @@ def make_teacher_labels(image: Path, model: Path, real: Path, trusted: list[str]
 def make_anatomy(label: Path, target: Path) -> None:
     """A WORD map at our spacing, cropped around its organs."""
     labels = read_labelmap(label).canonical()
+    grid = labels.grid  # a CT is painted onto the voxels' own axes, so a tilt of the scanner's bed is of no interest
+    labels = Volume(labels.array, Grid(grid.size, grid.spacing, grid.origin))
     labels = crop(labels, padded(ndimage.find_objects((labels.array > 0).astype(np.uint8))[0], labels, ORGAN_MARGIN_MM))
     step = np.asarray(SPACING_ZYX[::-1])
     extent = (np.asarray(labels.grid.size) - 1) * np.asarray(labels.grid.spacing)
@@ -274,7 +286,13 @@ def write_manifest(out: Path, cases: list[dict[str, Any]], strokes: Path) -> Non
             add(f"warped_{case['dataset']}", settings, stem, name, annotated=list(annotated))
     for image in sorted((out / "synthetic").glob("*_image.nii.gz")):
         stem = image.with_name(image.name.removesuffix("_image.nii.gz"))
-        add("synthetic", {"kind": "full"}, stem, stem.name.rsplit("_", 1)[0])
+        group = stem.name.rsplit("_", 1)[0]
+        source = next((name for name in ANATOMIES if group.startswith(f"{name}-")), "word")
+        if source == "word":
+            add("synthetic", {"kind": "full"}, stem, group)
+        else:
+            add(f"synthetic_{source}", {"kind": "partial", "annotated": list(WORD16.names),
+                                        "label_map": ANATOMIES[source]}, stem, group)
     with whole_file(out / "manifest.yaml") as temporary:
         temporary.write_text(yaml.safe_dump({"label_space": WORD16.name, "datasets": list(datasets.values())},
                                             sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -307,9 +325,12 @@ def main() -> None:
     jobs.append((named(real / dicom["name"], "image"), make_real,
                  (data / "dicom" / "ct_20slices", data / "dicom" / "ct_20slices_totalseg117.nii.gz",
                   dicom["annotated"], dicom["label_map"], real / dicom["name"], TOTALSEG_CLASSES)))
-    anatomies = [out / "anatomy" / label.name for label in sorted((data / "labels_only" / "word").glob("*.nii.gz"))]
-    jobs += [(anatomy, make_anatomy, (data / "labels_only" / "word" / anatomy.name, anatomy)) for anatomy in anatomies]
+    sources = {out / "anatomy" / (label.name if folder == "word" else f"{folder}-{label.name}"): label
+               for folder in ANATOMIES for label in sorted((data / "labels_only" / folder).glob("*.nii.gz"))}
+    jobs += [(anatomy, make_anatomy, (label, anatomy)) for anatomy, label in sources.items()]
     run(jobs, settings.workers)
+    # Organs that another map names otherwise would be deformed onto the wrong place: CTs are warped onto WORD's alone.
+    word = [anatomy for anatomy, label in sources.items() if label.parent.name == "word"]
 
     run([(named(real / name, "label"), make_teacher_labels,
           (data / "ct" / name / "image.nii.gz", data / "teacher" / "hk13.onnx", named(real / name, "image"),
@@ -322,7 +343,7 @@ def main() -> None:
     for number in range(1, settings.warps + 1):
         jobs = []
         for case in cases:
-            anatomy, strength = anatomies_for(case["name"], anatomies, number, settings.seed)[-1]
+            anatomy, strength = anatomies_for(case["name"], word, number, settings.seed)[-1]
             target = out / "warped" / f"{case['name']}__{anatomy.name.removesuffix('.nii.gz')}"
             drawn = settings.strokes / f"{case['name']}.json"
             jobs.append((target.with_name(target.name + "_dice.json"), make_warp,
@@ -331,7 +352,7 @@ def main() -> None:
         write_manifest(out, everything, settings.strokes)
 
     jobs = []
-    for position, anatomy in enumerate(anatomies):
+    for position, anatomy in enumerate(sources):
         for number in range(settings.synthetic):
             target = out / "synthetic" / f"{anatomy.name.removesuffix('.nii.gz')}_{number}"
             jobs.append((named(target, "image"), make_synthetic, (anatomy, [settings.seed, position, number], target)))
