@@ -181,8 +181,11 @@ def load_bundle(name_or_path: str | Path, verify: bool = True) -> Bundle:
     own = metadata.partialorganseg
     space = own.label_space.label_space()
     members = tuple(_member(folder / MEMBERS / entry.folder, entry.organs, space) for entry in own.members)
+    precision = own.precision
+    if precision is None:
+        precision = "bfloat16" if own.nnunet is None else "float32"
     return Bundle(folder, metadata.name, metadata, space, Preprocessing(**own.preprocessing.model_dump()),
-                  own.network.name, dict(own.network.arguments), own.nnunet, members, own.precision)
+                  own.network.name, dict(own.network.arguments), own.nnunet, members, precision)
 
 
 def _member(folder: Path, organs: list[str], space: LabelSpace) -> Member:
@@ -201,7 +204,7 @@ def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str
                  label_space: LabelSpace, preprocessing: Preprocessing, name: str, version: str,
                  licences: dict[str, str], training_data: list[Any], metrics: dict[str, Any], description: str,
                  card: str | None = None, half: bool = False, lineage: Lineage | None = None,
-                 nnunet: NNUNetEntry | None = None, precision: Precision = "bfloat16") -> Bundle:
+                 nnunet: NNUNetEntry | None = None, precision: Precision | None = None) -> Bundle:
     """Writes a bundle whole, replacing an older one in `folder`, and reads it back.
 
     `licences` has the keys code, weights and data. With `half` the convolutions' weights are stored as float16 (an

@@ -124,16 +124,16 @@ class MemberEntry(_Strict):
 class OwnSection(_Strict):
     """What the runtime needs to rebuild and feed the network, and what a user should know about its training.
 
-    `precision`: the type that the network's convolutions run in on a CPU that computes it. A joined model has `members`
-    of a network of its own; `network` and `preprocessing` are then those of the last member, which goes on
-    learning (see `models.joined`).
+    `precision`: the type that the network's convolutions run in on a CPU that computes it; null: float32 for a model
+    imported from nnU-Net, else bfloat16. A joined model has `members` instead of a network of its own; `network` and
+    `preprocessing` are then those of the last member, which goes on learning (see `models.joined`).
     """
 
     label_space: LabelSpaceEntry
     network: NetworkEntry
     preprocessing: PreprocessingEntry
     members: list[MemberEntry] = []
-    precision: Precision = "bfloat16"
+    precision: Precision | None = None
     nnunet: NNUNetEntry | None = None
     licences: Licences
     training_data: list[Any] = []

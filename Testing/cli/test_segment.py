@@ -30,7 +30,7 @@ class SoftTissueIsLiver:
 
     made = 0
 
-    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,)) -> None:
+    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto") -> None:
         type(self).made += 1
         self.bundle = bundle
 

@@ -22,7 +22,7 @@ class SoftTissueIsLiver:
 
     segmented = 0
 
-    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,)) -> None:
+    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto") -> None:
         self.bundle = bundle
 
     def predict(self, ct, organs=None, reporter=None):

@@ -59,7 +59,7 @@ TEACHER_CASES: dict[str, tuple[list[str], list[str]]] = {
     "totalseg_pulmonary_crop": ([], ["left_kidney", "right_kidney", "duodenum", "intestine", *NOT_IN_AN_ABDOMEN]),
 }
 
-# Label maps without images that CTs are synthesised from, by folder. WORD's and AbdomenAtlas' name all sixteen organs (the
+# Label maps without images that CTs are synthesised from, by folder. WORD and AbdomenAtlas name all sixteen organs (the
 # latter draws the femur's neck and a piece of its shaft too); TotalSegmentator's colon includes the rectum.
 ANATOMIES: dict[str, dict[int, list[str]]] = {
     "word": {},
