@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..annotation import CandidateTable, Kind
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
 from ..organs import LabelSpace
@@ -45,7 +45,7 @@ def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> li
         possible = table.table[np.unique(codes)].any(axis=0)
         absent = [organ.name for organ in label_space.organs if not possible[organ.index]]
         if absent:
-            reporter.warning(f"{case.name}: full label without {', '.join(absent)}")
+            reporter.warning(Problem(Code.ORGAN_ABSENT, case.name, found=f"full label without {', '.join(absent)}"))
         return []
     values, counts = np.unique(read_labelmap(case.label).array, return_counts=True)
     mapped = dict(case.label_map) | dict(case.split_left_right)
