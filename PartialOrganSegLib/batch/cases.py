@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..errors import UserError, nearest
+from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
 from ..formats.dicom_export import ENDINGS
 
@@ -109,28 +109,31 @@ def read_list(path: Path, reporter: Reporter) -> list[Entry]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected a CSV in UTF-8, found {error}") from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a CSV in UTF-8", found=error) from None
     first = text.partition("\n")[0]
     rows = csv.DictReader(text.splitlines(), delimiter=";" if ";" in first and "," not in first else ",",
                           skipinitialspace=True)
     columns = [column.strip() for column in rows.fieldnames or []]
     for column in columns:
         if column not in COLUMNS:
-            raise UserError(f"{path}: expected the columns {', '.join(COLUMNS)}, found '{column}'"
-                            f"{nearest(column, COLUMNS)}")
+            raise UserError(code=Code.UNKNOWN_NAME, subject=path, expected=f"the columns {', '.join(COLUMNS)}",
+                            found=f"'{column}'", hint=did_you_mean(column, COLUMNS))
     if "image" not in columns:
-        raise UserError(f"{path}: expected a column 'image', found {', '.join(columns) or 'an empty file'}")
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a column 'image'",
+                        found=", ".join(columns) or "an empty file")
     rows.fieldnames = columns
     entries = []
     for row in rows:
         if None in row:
-            raise UserError(f"{path}: line {rows.line_num}: expected {len(columns)} values, found more")
+            raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}",
+                            expected=f"{len(columns)} values", found="more")
         values = {column: (row[column] or "").strip() or None for column in columns}
         if values["image"] is None:
-            raise UserError(f"{path}: line {rows.line_num}: expected an image, found none")
+            raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}", expected="an image",
+                            found="none")
         entries.append(Entry(path.parent / values["image"], values.get("output"), values.get("series")))
     if not entries:
-        raise UserError(f"{path}: expected a CT a line, found none")
+        raise UserError(code=Code.NO_CASES, subject=path, expected="a CT a line", found="none")
     return entries
 
 
@@ -147,7 +150,8 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
     taken: set[str] = set()
     for entry, output in given.items():
         if str(output).casefold() in taken:
-            raise UserError(f"{entry.path}: expected an output of its own, found '{output}' twice")
+            raise UserError(code=Code.NAME_TAKEN, subject=entry.path, expected="an output of its own",
+                            found=f"'{output}' twice")
         taken.add(str(output).casefold())
     shared = Counter(stem(entry.path).casefold() for entry in entries if entry not in given)
     cases: list[Case] = []
@@ -165,7 +169,8 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
         taken.add(unique.casefold())
         cases.append(Case(entry.path, unique, entry.series))
         if unique != stem(entry.path):
-            reporter.warning(f"{entry.path}: another input has the same name, so its results are called '{unique}'")
+            reporter.warning(Problem(Code.CASE_RENAMED, str(entry.path), found="another input has the same name, so "
+                                     f"its results are called '{unique}'"))
     return cases
 
 
@@ -174,6 +179,6 @@ def _inside(entry: Entry) -> PurePosixPath:
     output = PurePosixPath((entry.output or "").replace("\\", "/"))
     if not output.name or output.is_absolute() or any(part == ".." or part.startswith(".") for part in output.parts) \
             or any(letter in str(output) for letter in ':*?"<>|\0'):
-        raise UserError(f"{entry.path}: output: expected a name, or folders and a name, inside the output folder, "
-                        f"found '{entry.output}'")
+        raise UserError(code=Code.NAME_UNFIT, subject=f"{entry.path}: output",
+                        expected="a name, or folders and a name, inside the output folder", found=f"'{entry.output}'")
     return output
