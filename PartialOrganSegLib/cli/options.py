@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..errors import UserError
+from ..errors import Code, UserError
 
 if TYPE_CHECKING:
     from ..organs import LabelSpace
@@ -55,5 +55,6 @@ def chosen_organs(text: str | None, label_space: LabelSpace) -> list[str] | None
         return None
     wanted = {label_space.organ(name).index for name in text.split(",") if name.strip()}
     if not wanted:
-        raise UserError("--organs: expected organ names separated by commas, found none")
+        raise UserError(code=Code.VALUE_UNFIT, subject="--organs", expected="organ names separated by commas",
+                        found="none")
     return [organ.name for organ in label_space.organs if organ.index in wanted]
