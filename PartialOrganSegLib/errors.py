@@ -57,6 +57,9 @@ class Problem:
             line += f"; {self.hint}"
         return one_line(line)
 
+    def __str__(self) -> str:
+        return self.text()
+
     def as_event(self) -> dict[str, Any]:
         """What a JSON event carries: the parts beside their text as `message`. The event's name is the severity."""
         parts = asdict(self)

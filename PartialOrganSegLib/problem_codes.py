@@ -144,6 +144,8 @@ class Code(str, Enum):
                      "folder.")
     DIVERGED = ("diverged", "The loss became infinite or no number.", "Go on from the last checkpoint with a lower "
                 "learning rate.")
+    PROCESSES_DIFFER = ("processes-differ", "Several processes do not compute exactly what one would.",
+                        "Nothing, or train in one process or on GPUs.")
     NOT_MEASURED = ("not-measured", "Some organs cannot be measured: too little of them is labelled.",
                     "Label more of them.")
     NOT_BETTER = ("not-better", "A fine-tuned model is not better than its start model.",

@@ -150,7 +150,7 @@ def test_what_concerns_every_case_is_no_traceback(tmp_path):
 
 
 def test_workers_that_never_start_are_told(tmp_path):
-    with pytest.raises(UserError, match="expected workers that start, found: UserError: no such device"):
+    with pytest.raises(UserError, match="expected workers that start, found UserError: no such device"):
         list(crew(InstantRay(starts=0), tmp_path).work_off(CASES, Reporter()))
 
 

@@ -14,7 +14,7 @@ import torch
 from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.datasets.soft_targets import SoftTargets, quantised, read_soft_targets, write_soft_targets
-from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.errors import Problem, UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.imaging.volume import Grid
 from PartialOrganSegLib.loading.augmentation import SOFT_STRIDE, Augmentation
@@ -244,8 +244,8 @@ class Listener(Reporter):
         if stage == "training" and done == self.at:
             raise RuntimeError("power cut")
 
-    def warning(self, message: str) -> None:
-        self.warnings.append(message)
+    def warning(self, message: str | Problem) -> None:
+        self.warnings.append(str(message))
 
 
 def trained(recipe: Path, folder: Path, *overrides: str, resume: bool = False,
