@@ -121,5 +121,6 @@ def test_codes_are_short_and_explained() -> None:
     for code in Code:
         assert code.value == code.name.lower().replace("_", "-")
         assert len(code.value) <= 20
-        assert code.arises.endswith(".") and code.remedy.endswith(".")
+        assert code.arises.endswith(".")
+        assert code.remedy.endswith(".")
         assert str(code) == f"{code}" == code.value

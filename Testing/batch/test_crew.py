@@ -157,7 +157,7 @@ def test_workers_that_never_start_are_told(tmp_path):
 def test_workers_that_start_do_without_the_others(tmp_path):
     told: list[str] = []
     reporter = Reporter()
-    reporter.warning = told.append
+    reporter.warning = lambda message: told.append(str(message))
     outcomes = list(crew(InstantRay(starts=1), tmp_path).work_off(CASES, reporter))
     assert sorted(outcome.case.name for outcome in outcomes) == ["a", "b", "c", "d"]
     assert [message.rpartition("; ")[2] for message in told] == ["the others go on"]
