@@ -55,6 +55,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/segment/__init__.py
   PartialOrganSegPanel/segment/section.py
   PartialOrganSegPanel/shell/__init__.py
+  PartialOrganSegPanel/shell/check_text.py
   PartialOrganSegPanel/shell/child.py
   PartialOrganSegPanel/shell/chosen_model.py
   PartialOrganSegPanel/shell/dialogs.py
@@ -66,6 +67,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/model_licence.py
   PartialOrganSegPanel/shell/organ_table.py
   PartialOrganSegPanel/shell/parameters.py
+  PartialOrganSegPanel/shell/problem_text.py
   PartialOrganSegPanel/shell/progress.py
   PartialOrganSegPanel/shell/section.py
   PartialOrganSegPanel/shell/services.py
@@ -234,10 +236,13 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/networks/unet_3d.py
   PartialOrganSegLib/networks/unet_plus_plus.py
   PartialOrganSegLib/organs.py
+  PartialOrganSegLib/problem_codes.py
   PartialOrganSegLib/resources.py
   PartialOrganSegLib/segmenting/__init__.py
   PartialOrganSegLib/segmenting/backend.py
+  PartialOrganSegLib/segmenting/body_regions.py
   PartialOrganSegLib/segmenting/bundle_predictor.py
+  PartialOrganSegLib/segmenting/check_kinds.py
   PartialOrganSegLib/segmenting/engine.py
   PartialOrganSegLib/segmenting/folding.py
   PartialOrganSegLib/segmenting/joined.py

@@ -60,6 +60,9 @@ class Code(str, Enum):
                     "Give a single 3-D image.")
     NOT_A_CT = ("not-a-ct", "An image does not look like a CT in Hounsfield units.",
                 "Check the file; `--force` segments it anyway.")
+    WRONG_MODALITY = ("wrong-modality", "A data set or DICOM series is not of modality CT.", "Check which images it "
+                      "holds.")
+    VOXELS_UNUSABLE = ("voxels-unusable", "Too many voxels hold no number.", "Look how the image was made.")
     GRID_UNUSABLE = ("grid-unusable", "An image's spacing, position or direction cannot be worked with.",
                      "Export the image again, or resample it.")
     GRID_ADJUSTED = ("grid-adjusted", "An image's voxels did not lie on a rectangular grid, or its header says two "
@@ -111,6 +114,8 @@ class Code(str, Enum):
 
     # Models.
     BUNDLE_BROKEN = ("bundle-broken", "A model bundle lacks a file or has wrong metadata.", "Install it again.")
+    MODEL_INSTALLED = ("model-installed", "A model of that name is installed.", "Allow replacing it with `--replace`, "
+                       "or choose another name.")
     MODEL_UNFIT = ("model-unfit", "A model is not of the kind that is needed, or its weights do not fit its network.",
                    "Choose another model.")
     MODEL_UNSUPPORTED = ("model-unsupported", "An nnU-Net model uses something that cannot be followed exactly.",

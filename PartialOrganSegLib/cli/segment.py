@@ -98,7 +98,8 @@ def report(case: Case, folder: Path, arguments: argparse.Namespace, rows: Sequen
     from ..formats.writing import format_table
 
     written = case.outputs(folder, not arguments.no_preview)
+    table = [{name: value for name, value in row.items() if name != "checks_data"} for row in rows]
     reporter.close()
     reporter.result(input=case.path, name=case.name, files=written, organs=rows, seconds=round(seconds, 2))
-    print(f"{case.path} ({seconds:.1f} s)\n{format_table(rows)}")
+    print(f"{case.path} ({seconds:.1f} s)\n{format_table(table)}")
     print("\n".join(f"{kind:<13}{path}" for kind, path in written.items()), flush=True)

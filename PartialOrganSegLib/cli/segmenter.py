@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,15 +57,15 @@ class Segmenter:
         ct = read_ct(case.path, series=series, reporter=reporter, force=arguments.force)
         source = read_source(case.path, series, reporter, told=True) if case.dicom else None
         prediction = self.predictor.predict(ct, organs=self.organs, reporter=reporter)
-        reports = check_organs(prediction.labels, space, prediction.entropy)
+        reports = check_organs(prediction.labels, space, prediction.entropy, ct)
         if self.organs is not None:
             reports = [report for report in reports if report.organ in self.organs]
-        rows = [{**asdict(report), "checks": "; ".join(report.checks)} for report in reports]
+        rows = [report.as_event() for report in reports]
         with all_at_once(folder, case.name) as scratch:
             files = case.outputs(scratch, not arguments.no_preview)
             write_labelmap(files["labelmap"], prediction.labels)
             write_segmentation(files["segmentation"], prediction.labels, space)
-            write_table(files["table"], rows)
+            write_table(files["table"], [report.as_row() for report in reports])
             if source:
                 write_dicom(files, prediction.labels, source, [organ for organ in space.organs if not self.organs
                             or organ.name in self.organs], Maker(self.bundle.name, self.bundle.metadata.version))

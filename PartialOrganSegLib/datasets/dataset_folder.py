@@ -90,7 +90,7 @@ def _labels(description: Path, content: dict[str, Any]) -> dict[int, str]:
 def _check_modality(description: Path, key: str, channels: Any) -> None:
     names = [str(name) for name in channels.values()] if isinstance(channels, dict) else []
     if len(names) != 1 or names[0].lower() != "ct":
-        raise UserError(code=Code.NOT_A_CT, subject=f"{description}: {key}", expected="one channel, 'CT'",
+        raise UserError(code=Code.WRONG_MODALITY, subject=f"{description}: {key}", expected="one channel, 'CT'",
                         found=", ".join(names) or channels)
 
 

@@ -58,7 +58,7 @@ def to_hu(path: Path | str, array: np.ndarray, reporter: Reporter) -> np.ndarray
         bad = ~np.isfinite(array)
         count = int(np.count_nonzero(bad))
         if count >= 0.01 * array.size:
-            raise UserError(code=Code.NOT_A_CT, subject=path, expected="finite voxels",
+            raise UserError(code=Code.VOXELS_UNUSABLE, subject=path, expected="finite voxels",
                             found=f"{count} of {array.size} ({count / array.size:.0%}) NaN or infinite")
         if count:
             reporter.warning(Problem(Code.VOXELS_REPLACED, str(path),

@@ -28,7 +28,7 @@ def read_dicom(path: Path, wanted: str | None, reporter: Reporter) -> Volume:
     """
     series = choose_series(path, wanted, reporter)
     if series.tag("0008|0060") != "CT":
-        reporter.warning(Problem(Code.NOT_A_CT, str(path), "modality CT", series.tag("0008|0060") or "none"))
+        reporter.warning(Problem(Code.WRONG_MODALITY, str(path), "modality CT", series.tag("0008|0060") or "none"))
     if len(series.slices) == 1:
         return _single_file(path, series, reporter)
     slices = distinct_slices(path, series, reporter)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..imaging.volume import Grid, Volume
 from . import dicom, dicom_series
@@ -42,7 +42,8 @@ def read_ct(path: Path | str, series: str | None = None, reporter: Reporter = _S
     volume = Volume(to_hu(path, volume.array, reporter), volume.grid)
     reason = doubtful_ct(volume.array)
     if reason and not force:
-        raise UserError(f"{path}: expected a CT in HU, found {reason}; --force segments it anyway")
+        raise UserError(code=Code.NOT_A_CT, subject=path, expected="a CT in HU", found=reason,
+                        hint="--force segments it anyway")
     if reason:
         reporter.warning(f"{path}: does not look like a CT in HU: {reason}")
     return volume

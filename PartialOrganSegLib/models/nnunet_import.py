@@ -68,7 +68,7 @@ def free_folder(name: str, replace: bool) -> Path:
         raise UserError(code=Code.NAME_TAKEN, subject=f"model name '{name}'",
                         expected="another name than a shipped model's", hint="choose one with --name")
     if target.exists() and not (replace and (target / METADATA).is_file()):
-        raise UserError(code=Code.NAME_TAKEN, found=f"model '{name}' is already installed in {target}",
+        raise UserError(code=Code.MODEL_INSTALLED, found=f"model '{name}' is already installed in {target}",
                         hint="ask to replace it, or choose another name")
     return target
 

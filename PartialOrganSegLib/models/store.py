@@ -83,7 +83,7 @@ def _put_in_place(scratch: Path, root: Path, replace: bool, source: str) -> Bund
         raise UserError(code=Code.NAME_TAKEN, subject=source, found=f"model name '{name}' is that of a shipped model",
                         hint="expected another name")
     if (root / name).exists() and not replace:
-        raise UserError(code=Code.NAME_TAKEN, subject=source,
+        raise UserError(code=Code.MODEL_INSTALLED, subject=source,
                         found=f"model '{name}' is already installed in {root / name}", hint="ask to replace it")
     replace_folder(scratch / "new", root / name, scratch / "old")
     return load_bundle(root / name)

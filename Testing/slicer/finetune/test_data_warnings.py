@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from PartialOrganSegLib.errors import Code, Problem
 from PartialOrganSegLib.events import JsonReporter
 from PartialOrganSegLib.training.logbook import Logbook
 
@@ -60,7 +61,7 @@ def test_a_ct_is_told_by_its_name(course):
     path = course.run / "data" / "case_1.nrrd"
     course.process.say("warning", message=f"{path}: the header gives two different positions")
     assert course.ui.runLabel.text == "Müller_ Jörg: the header gives two different positions"
-    course.process.say("error", message=f"Müller_ Jörg: {path}: expected a CT in HU, found 8-bit grey values; --force")
+    course.process.fail(Problem(Code.NOT_A_CT, f"Müller_ Jörg: {path}", "a CT in HU", "8-bit grey values", "--force"))
     course.process.end(1)
     assert course.services.dialogs.asked[0][1] == "Müller_ Jörg: expected a CT in HU, found 8-bit grey values"
     assert str(path) not in course.said
