@@ -73,7 +73,7 @@ def dicom_files(folder: Path) -> Iterator[Path]:
             yield file
 
 
-def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[list[Entry], list[tuple[Path, str]]]:
+def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[list[Entry], list[tuple[Path, Problem]]]:
     """The CTs that the inputs stand for, and the inputs that are none with the reason.
 
     Our own results and the folder `output` are left out of a folder, so that it stands for the same CTs all along.
@@ -83,7 +83,7 @@ def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[li
     from ..formats.reading import list_inputs
 
     entries: list[Entry] = []
-    failures: list[tuple[Path, str]] = []
+    failures: list[tuple[Path, Problem]] = []
     for given in inputs:
         if is_list(given):
             entries += read_list(given, reporter)
@@ -91,12 +91,12 @@ def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[li
         try:
             found = list_inputs([given], lambda path: is_ours(path) or path.resolve() == output.resolve())
         except UserError as error:
-            failures.append((given, str(error)))
+            failures.append((given, error.problem))
             continue
         found = [path for path in found if path == given or path.is_file() or any(dicom_files(path))]
         entries += map(Entry, found)
         if not found:
-            failures.append((given, f"{given}: expected CTs, found only results of ours"))
+            failures.append((given, Problem(Code.NO_CASES, str(given), "CTs", "only results of ours")))
     return list(dict.fromkeys(entries)), failures
 
 

@@ -223,8 +223,8 @@ class _Crew:
         if task.deaths < TRIES:
             return None
         before = read_record(record_file(self._batch.output, task.case.title))
+        problem = Problem(Code.WORKER_DIED, str(task.case.path), found=f"{TRIES} workers died of it")
         record = Record(task.case.title, str(task.case.path), FAILED, {},
-                        replaced=sorted(before.ours if before else ()),
-                        error=f"{task.case.path}: {TRIES} workers died of it")
+                        replaced=sorted(before.ours if before else ()), error=problem.text())
         write_record(self._batch.output, record)
-        return Outcome(task.case, record)
+        return Outcome(task.case, record, problem=problem)

@@ -35,9 +35,9 @@ class Segment(Protocol):
 
 
 class Explain(Protocol):
-    """The one line for what stopped a case."""
+    """What stopped a case."""
 
-    def __call__(self, error: Exception, case: Case) -> str: ...
+    def __call__(self, error: Exception, case: Case) -> Problem: ...
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case. `skipped`: it was finished before. `rows`: an organ each, of a case just segmented."""
+    """What became of a case. `skipped`: it was finished before. `rows`: an organ each, of a case just segmented.
+
+    `problem` is what stopped it, whose text is the record's `error`.
+    """
 
     case: Case
     record: Record
     skipped: bool = False
     rows: list[dict] = field(default_factory=list)
     warnings: list[str | Problem] = field(default_factory=list)
+    problem: Problem | None = None
 
 
 def attend(case: Case, batch: Batch, segment: Segment, explain: Explain, reporter: Reporter,
@@ -99,10 +103,11 @@ def _attend(case: Case, batch: Batch, segment: Segment, explain: Explain, report
 
         def failed(error: Exception, recorded: bool = True) -> Outcome:
             ours.update(*(record.ours for record in written))
-            record = Record(**facts(), state=FAILED, error=explain(error, case))
+            problem = explain(error, case)
+            record = Record(**facts(), state=FAILED, error=problem.text())
             if recorded:
                 write_record(batch.output, record)
-            return Outcome(case, record)
+            return Outcome(case, record, problem=problem)
 
         if not (batch.resume or batch.overwrite) and (earlier := next(filter(Path.exists, files), None)):
             error = UserError(code=Code.FILE_EXISTS, subject=earlier, expected="no such file yet",

@@ -136,7 +136,7 @@ def _verify(arguments: argparse.Namespace, reporter: Reporter) -> int:
             verify_bundle(folder)
         except UserError as error:
             bad += 1
-            reporter.error(str(error))
+            reporter.error(error.problem)
             continue
         reporter.result(name=name, verified=True, folder=folder)
         print(f"{name:<20} ok  {folder}")

@@ -72,8 +72,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     segmenter = Segmenter(arguments, bundle)
     if segment_batch.is_wanted(arguments, len(cases) + len(failures)):
         return segment_batch.run(segmenter, cases, failures, reporter)
-    for _, message in failures:
-        reporter.error(message)
+    for _, problem in failures:
+        reporter.error(problem)
     for case in cases:  # one, unless it has failed already
         segmenter.prepare()
         try:
@@ -82,13 +82,13 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
             rows = segmenter(case, folder, reporter)
             report(case, folder, arguments, rows, time.monotonic() - since, reporter)
         except Exception as error:
-            message = logfile.explain_case(error, case.path, folder / logfile.NAME)
+            problem = logfile.explain_case(error, case.path, folder / logfile.NAME)
             reporter.close()
-            reporter.error(message)
-            failures.append((case.path, message))
+            reporter.error(problem)
+            failures.append((case.path, problem))
     reporter.close()
     reporter.result(segmented=1 - len(failures),
-                    failed=[{"input": path, "error": message} for path, message in failures])
+                    failed=[{"input": path, "error": problem.text()} for path, problem in failures])
     return 1 if failures else 0
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..batch.cases import Case, is_list
 from ..batch.records import FOLDER
 from ..batch.sharding import Shard
+from ..errors import Problem
 from ..events import Reporter
 from . import logfile
 from .segmenter import Segmenter
@@ -60,17 +61,18 @@ def _resumes(arguments: argparse.Namespace) -> bool:
     return bool(arguments.resume or arguments.shard or arguments.ray or any(map(is_list, arguments.inputs)))
 
 
-def run(segmenter: Segmenter, cases: Sequence[Case], failures: Sequence[tuple[Path, str]], reporter: Reporter) -> int:
+def run(segmenter: Segmenter, cases: Sequence[Case], failures: Sequence[tuple[Path, Problem]],
+        reporter: Reporter) -> int:
     """Sees that every case of this shard is done; the run table is written however it ends. 1 if any case failed."""
     from ..batch.run_table import write_run_table
 
     arguments = segmenter.arguments
     shard = arguments.shard or Shard()
     cases, failures = shard.of(cases), shard.of(failures)
-    for _, message in failures:
-        reporter.error(message)
+    for _, problem in failures:
+        reporter.error(problem)
     segmented = skipped = 0
-    failed: list[tuple[Path | str, str]] = list(failures)
+    failed: list[tuple[Path | str, str]] = [(path, problem.text()) for path, problem in failures]
     try:
         for number, outcome in enumerate(_outcomes(segmenter, cases, reporter), 1):
             _tell(outcome, segmenter, f"{number}/{len(cases)}", reporter)
@@ -118,7 +120,7 @@ def batch_of(segmenter: Segmenter) -> Batch:
                  arguments.overwrite, _resumes(arguments))
 
 
-def worker_parts(arguments: argparse.Namespace) -> tuple[Batch, Segmenter, functools.partial[str]]:
+def worker_parts(arguments: argparse.Namespace) -> tuple[Batch, Segmenter, functools.partial[Problem]]:
     """In a worker's process: what it works with, made from arguments that hold on every computer."""
     from ..models.bundle import load_bundle
 
@@ -127,12 +129,12 @@ def worker_parts(arguments: argparse.Namespace) -> tuple[Batch, Segmenter, funct
     return batch, segmenter, explainer(batch)
 
 
-def explainer(batch: Batch) -> functools.partial[str]:
-    """Turns an error into a case's line; the traceback goes to the output folder's log."""
+def explainer(batch: Batch) -> functools.partial[Problem]:
+    """Turns an error into a case's problem; the traceback goes to the output folder's log."""
     return functools.partial(_explain, batch.output / logfile.NAME)
 
 
-def _explain(log: Path, error: Exception, case: Case) -> str:
+def _explain(log: Path, error: Exception, case: Case) -> Problem:
     return logfile.explain_case(error, case.path, log)
 
 
@@ -143,7 +145,7 @@ def _tell(outcome: Outcome, segmenter: Segmenter, count: str, reporter: Reporter
     for warning in outcome.warnings:
         reporter.warning(warning)
     if record.error:
-        reporter.error(record.error)
+        reporter.error(outcome.problem or record.error)
         return
     files = case.outputs(arguments.output / case.place, not arguments.no_preview)
     facts: dict[str, Any] = {"input": case.path, "name": case.title, "files": files, "seconds": record.seconds,

@@ -57,7 +57,7 @@ def evaluate(cases: Sequence[Case], predictions: Mapping[str, Path], space: Labe
         try:
             scores, picture = _judge_case(case, predictions[case.name], space, options, result, reporter, worst)
         except UserError as error:
-            reporter.error(f"{case.name}: {error}")
+            reporter.error(error.problem.within(case.name))
             result.failures[case.name] = str(error)
             continue
         result.scores += scores

@@ -98,7 +98,7 @@ def test_check_tells_bad_classes_in_a_line(tmp_path: Path, classes, told):
     write_soft(tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz") as content:
         np.savez(tmp_path / "s.npz", **{**content, "classes": np.array(json.dumps(classes))})
-    problem, = check_manifest(manifest)
+    problem, = map(str, check_manifest(manifest))
     assert problem.startswith(f"case0: {tmp_path / 's.npz'}: ")
     assert "\n" not in problem
     assert re.search(told, problem)
@@ -118,7 +118,7 @@ def test_check_tells_bad_arrays_in_a_line(tmp_path: Path, change, told):
     write_soft(tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz") as content:
         np.savez(tmp_path / "s.npz", **{**content, **change})
-    problem, = check_manifest(manifest)
+    problem, = map(str, check_manifest(manifest))
     assert f"{tmp_path / 's.npz'}: " in problem
     assert told in problem
 
@@ -130,7 +130,7 @@ def test_files_that_are_none_are_told(tmp_path: Path):
                                                       np.array([{}], object)))
     whole = write_soft(tmp_path / "half.npz").read_bytes()
     (tmp_path / "half.npz").write_bytes(whole[:len(whole) // 2])
-    missing, *others = check_manifest(manifest)
+    missing, *others = map(str, check_manifest(manifest))
     assert missing == f"case0: expected the file {tmp_path / 'missing.npz'}, found none"
     for name, problem in zip(("text", "pickle", "half"), others, strict=True):
         assert problem.endswith(f"{name}.npz: expected soft targets (.npz without pickles), found something else")
