@@ -58,6 +58,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/check_text.py
   PartialOrganSegPanel/shell/child.py
   PartialOrganSegPanel/shell/chosen_model.py
+  PartialOrganSegPanel/shell/data_warning_text.py
   PartialOrganSegPanel/shell/dialogs.py
   PartialOrganSegPanel/shell/installer.py
   PartialOrganSegPanel/shell/job.py
@@ -148,8 +149,9 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/__init__.py
   PartialOrganSegLib/finetuning/budget.py
   PartialOrganSegLib/finetuning/cases.py
+  PartialOrganSegLib/finetuning/data_warning.py
+  PartialOrganSegLib/finetuning/data_warnings.py
   PartialOrganSegLib/finetuning/decisions.py
-  PartialOrganSegLib/finetuning/doubts.py
   PartialOrganSegLib/finetuning/holdout.py
   PartialOrganSegLib/finetuning/outcome.py
   PartialOrganSegLib/finetuning/plan.py

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -32,7 +32,8 @@ class Problem:
 
     `code` is its kind. `subject` names the file or setting, and where in it, as "cases.csv: line 3". `expected` and
     `found` are phrases that go on after these words; without `expected`, `found` is what is the matter in a whole
-    phrase. `hint` is what could be done; a question ("did you mean 'liver'?") is shown in brackets.
+    phrase. `hint` is what could be done; a question ("did you mean 'liver'?") is shown in brackets. `data` holds the
+    fields of a kind that has more of them, ready for JSON.
     """
 
     code: Code
@@ -41,6 +42,7 @@ class Problem:
     found: str = ""
     hint: str = ""
     severity: Severity = Severity.ERROR
+    data: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def text(self) -> str:
         """`subject: expected X, found Y; hint`, always in one line: what would break it is escaped."""
@@ -61,10 +63,13 @@ class Problem:
         return self.text()
 
     def as_event(self) -> dict[str, Any]:
-        """What a JSON event carries: the parts beside their text as `message`. The event's name is the severity."""
-        parts = asdict(self)
-        del parts["severity"]
-        return {"message": self.text(), **parts}
+        """What a JSON event carries: the parts beside their text as `message`, and `data` if there is any.
+
+        The event's name is the severity.
+        """
+        parts = {"message": self.text(), "code": self.code.value, "subject": self.subject, "expected": self.expected,
+                 "found": self.found, "hint": self.hint}
+        return {**parts, "data": dict(self.data)} if self.data else parts
 
     def within(self, subject: object) -> Problem:
         """The same problem of something that is part of `subject`, which comes first in the text."""

@@ -11,6 +11,8 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.errors import Code, Problem, one_line
 
+from .data_warning_text import data_warning_text
+
 
 def problem_of(event: Mapping[str, Any]) -> Problem:
     """The problem of a `warning` or `error` event. An event without parts is its message alone."""
@@ -19,11 +21,13 @@ def problem_of(event: Mapping[str, Any]) -> Problem:
         code = Code(event.get("code", ""))
     if "found" not in event:
         return Problem(code, found=event["message"])
-    return Problem(code, event["subject"], event["expected"], event["found"], event["hint"])
+    return Problem(code, event["subject"], event["expected"], event["found"], event["hint"], data=event.get("data", {}))
 
 
 def problem_text(problem: Problem) -> str:
     """The problem in one line."""
+    if problem.code is Code.DATA_WARNING and (text := data_warning_text(problem.data)):
+        return one_line(text)
     line = problem.found
     if problem.expected and problem.found:
         line = _("expected {expected}, found {found}").format(expected=problem.expected, found=problem.found)
