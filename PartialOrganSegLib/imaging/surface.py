@@ -56,12 +56,20 @@ def surface_distances(predicted: np.ndarray, reference: np.ndarray, spacing: tup
         raise ValueError("surface distances need two masks that are not empty")
     ours, theirs = _surface(predicted[box]), _surface(reference[box])
     if undecided is not None:
-        away = ~ndimage.binary_dilation(undecided[box])
+        away = ~_beside(undecided, box)
         ours, theirs = ours & away, theirs & away
         if not ours.any() or not theirs.any():
             raise ValueError("surface distances need surfaces that the reference decides")
     return SurfaceDistances(ndimage.distance_transform_edt(~theirs, sampling=spacing)[ours],
                             ndimage.distance_transform_edt(~ours, sampling=spacing)[theirs])
+
+
+def _beside(mask: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
+    """The part in `box` of a mask and its face neighbours; what lies right outside of the box counts too."""
+    wider = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
+    inner = tuple(slice(part.start - outer.start, part.stop - outer.start)
+                  for part, outer in zip(box, wider, strict=True))
+    return ndimage.binary_dilation(mask[wider])[inner]
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
