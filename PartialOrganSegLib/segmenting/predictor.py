@@ -17,6 +17,7 @@ from .bundle_predictor import OwnMethod
 from .joined import JoinedMethod
 from .memory import check_memory
 from .nnunet.predictor import NNUNetMethod
+from .threads import Load, network_threads, threads
 
 LEAST_SCALE = 0.25
 
@@ -47,6 +48,7 @@ class Predictor:
         """
         self.bundle = bundle
         self.device = choose_device(device)
+        self._load = Load()
         for scale in scales:
             if not LEAST_SCALE <= scale <= 1 / LEAST_SCALE:
                 raise UserError(f"scales: expected numbers from {LEAST_SCALE} to {1 / LEAST_SCALE}, found {scale}")
@@ -76,7 +78,9 @@ class Predictor:
         reporter = reporter or Reporter()
         check_memory(ct.grid, self.bundle, reporter)
         seconds: dict[str, float] = {}
-        native, entropy = self._method.segment(ct, written, seconds, reporter)
+        self._method.threads = network_threads(self._load, torch.get_num_threads())
+        with threads(1):
+            native, entropy = self._method.segment(ct, written, seconds, reporter)
         asked = {space.names[index - 1] for index in np.unique(written[written > 0])}
         return Prediction(Volume(native, ct.grid), {k: v for k, v in entropy.items() if k in asked}, seconds,
                           str(self._method.precision).removeprefix("torch."))
