@@ -46,7 +46,7 @@ class CTSource:
         return read_source(self.path, self.series, reporter or Reporter(), told=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SegmentResult:
     """A segmented CT.
 
@@ -63,7 +63,12 @@ class SegmentResult:
     seconds: Mapping[str, float]
     precision: str
     source: CTSource = CTSource()
-    series: DicomSource | None = None
+    dicom_source: DicomSource | None = None
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.labels.grid.size))
+        present = sum(report.volume_ml > 0 for report in self.organs.values())
+        return f"<SegmentResult of {self.bundle.name}: {present} of {len(self.organs)} organs, {size} voxels>"
 
     @property
     def array(self) -> np.ndarray:
@@ -123,7 +128,7 @@ class SegmentResult:
         if any(kind in ENDINGS for kind in files):
             check_writers([kind for kind in files if kind in ENDINGS])
             organs = self.options.organs_of(space)
-            write_dicom(files, self.labels, self.series or self.source.dicom(),
+            write_dicom(files, self.labels, self.dicom_source or self.source.dicom(),
                         [organ for organ in space.organs if organs is None or organ.name in organs],
                         Maker(self.bundle.name, self.bundle.metadata.version))
         if "preview" in files:
