@@ -1,11 +1,10 @@
 """Segments abdominal organs of a CT and learns from whatever was annotated: full, partial, coarse, scribbled or not.
 
-    import PartialOrganSegLib as pos
-
-    result = pos.segment("ct.nii.gz", organs=["liver", "spleen"])
-    result.organs["liver"].volume_ml        # and .checks: what a person should look at
-    result.save("organs.nii.gz")            # or a folder: label map, segmentation, table and picture
-    result.show()                           # the picture
+>>> import PartialOrganSegLib as pos
+>>> result = pos.segment("ct.nii.gz", organs=["liver", "spleen"], device="cpu")
+>>> liver = result.organs["liver"]          # liver.volume_ml, and liver.checks: what a person should look at
+>>> files = result.save("organs.nii.gz")    # or a folder: label map, segmentation, table and picture
+>>> picture = result.show()
 
 The names below are imported when they are first used, so that importing the package takes no time.
 """

@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..events import Reporter
 from ..formats.dicom_export import ENDINGS
 from ..outputs import refuse_existing, writable_folder
-from ..segmenting.options import PRECISIONS, SegmentOptions
+from ..segmenting.options import PRECISIONS, SegmentOptions, check_dicom
 from ..segmenting.result_files import single_kind, target_files
 from . import segment_batch
 from .options import add_common_options
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.started(command="segment", inputs=arguments.inputs, output=output, model=segmenter.bundle.name,
                      organs=segmenter.organs or space.names, device=options.device)
     entries, failures = expand(arguments.inputs, output, reporter)
-    cases = [replace(case, dicom=options.dicom) for case in named_cases(entries, reporter)]
+    cases = [replace(case, dicom=check_dicom(options.dicom)) for case in named_cases(entries, reporter)]
     count = len(cases) + len(failures)
     if kind is not None and count > 1:
         raise UsageError(f"{output}: expected a folder for {count} CTs, found the name of one file")

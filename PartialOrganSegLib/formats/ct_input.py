@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,15 @@ def _grid_of(array: np.ndarray, spacing: Sequence[float] | None, origin: Sequenc
         return grid
     if spacing is None:
         raise UserError("array: expected spacing=(x, y, z) in mm or grid=Grid(...), found neither")
-    place = {"spacing": _numbers("spacing", spacing, 3)}
+    depth, height, width = array.shape
+    dx, dy, dz = _numbers("spacing", spacing, 3)
+    placed = Grid((width, height, depth), (dx, dy, dz))
     if origin is not None:
-        place["origin"] = _numbers("origin", origin, 3)
+        x, y, z = _numbers("origin", origin, 3)
+        placed = replace(placed, origin=(x, y, z))
     if direction is not None:
-        place["direction"] = _numbers("direction", direction, 9)
-    return Grid(array.shape[::-1], **place)
+        placed = replace(placed, direction=_numbers("direction", direction, 9))
+    return placed
 
 
 def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:

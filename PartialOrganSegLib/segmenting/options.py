@@ -83,13 +83,13 @@ class SegmentOptions:
 
     def organs_of(self, label_space: LabelSpace) -> list[str] | None:
         """The organs to write, in label order; None for all. Raises UserError for an unknown one, with the nearest."""
-        return None if self.organs is None else in_label_order(self.organs, label_space)
+        names = check_organ_names(self.organs)
+        return None if names is None else in_label_order(names, label_space)
 
     def deciding_settings(self, label_space: LabelSpace) -> dict[str, Any]:
         """What has a say in the voxels of a result besides CT and model, as JSON: equal for equal results."""
-        assert not isinstance(self.scales, (str, float))
         return {"force": self.force, "mirror": self.mirror, "organs": self.organs_of(label_space),
-                "precision": self.precision, "scales": list(self.scales), "series": self.series}
+                "precision": self.precision, "scales": list(check_scales(self.scales)), "series": self.series}
 
 
 def in_label_order(names: Sequence[str], label_space: LabelSpace) -> list[str]:

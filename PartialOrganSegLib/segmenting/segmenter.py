@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..events import Reporter
-from .options import SegmentOptions
+from .options import SegmentOptions, check_scales
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ class Segmenter:
         from .predictor import Predictor
 
         options = self.options
-        return Predictor(self.bundle, device=options.device, mirror=options.mirror, scales=options.scales,
+        return Predictor(self.bundle, device=options.device, mirror=options.mirror, scales=check_scales(options.scales),
                          precision=options.precision)
 
     def prepare(self) -> None:
@@ -60,7 +60,7 @@ class Segmenter:
 
     def __call__(self, ct: Any, *, spacing: Sequence[float] | None = None, origin: Sequence[float] | None = None,
                  direction: Sequence[float] | np.ndarray | None = None, grid: Grid | None = None,
-                 series: str | None = None, reporter: Reporter | None = None) -> SegmentResult:
+                 series: str | int | None = None, reporter: Reporter | None = None) -> SegmentResult:
         """Segments one CT: a path (file or DICOM folder), a SimpleITK image, a `Volume`, or an array (z, y, x) in HU
         with `spacing` (x, y, z) in mm, `origin` and `direction` in LPS, or with `grid`; see `formats.ct_input.as_ct`.
 
@@ -71,11 +71,12 @@ class Segmenter:
         from .result import CTSource, SegmentResult
 
         reporter = reporter or Reporter()
-        series = series or self.options.series
+        wanted = self.options.series if series is None else series
+        chosen = None if wanted is None else str(wanted)
         path = Path(ct) if isinstance(ct, (str, os.PathLike)) else None
-        source = CTSource(path, series)
+        source = CTSource(path, chosen)
         start = time.perf_counter()
-        volume = as_ct(ct, spacing=spacing, origin=origin, direction=direction, grid=grid, series=series,
+        volume = as_ct(ct, spacing=spacing, origin=origin, direction=direction, grid=grid, series=chosen,
                        force=self.options.force, reporter=reporter)
         dicom = source.dicom(reporter) if self.options.dicom else None  # what is amiss shows before the work
         seconds = {"read": time.perf_counter() - start}

@@ -38,7 +38,8 @@ def ct_of(direction: tuple[float, ...] = TURNED) -> Volume:
 
 def segmenter(folder: Path, **options: object) -> Segmenter:
     """One whose network's answer is known."""
-    return Segmenter(SegmentOptions.of(device="cpu", **options), Predictor(threshold_bundle(folder), "cpu", precision="float32"))
+    predictor = Predictor(threshold_bundle(folder), "cpu", precision="float32")
+    return Segmenter(SegmentOptions.of(device="cpu", **options), predictor)
 
 
 @pytest.fixture
