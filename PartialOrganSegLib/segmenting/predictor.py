@@ -17,9 +17,8 @@ from .bundle_predictor import OwnMethod
 from .joined import JoinedMethod
 from .memory import check_memory
 from .nnunet.predictor import NNUNetMethod
+from .options import check_scales
 from .threads import Load, network_threads, threads
-
-LEAST_SCALE = 0.25
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,9 @@ class Predictor:
         self.bundle = bundle
         self.device = choose_device(device)
         self._load = Load()
-        for scale in scales:
-            if not LEAST_SCALE <= scale <= 1 / LEAST_SCALE:
-                raise UserError(f"scales: expected numbers from {LEAST_SCALE} to {1 / LEAST_SCALE}, found {scale}")
+        scales = check_scales(scales)
         imported = [one for one in (bundle, *(member.bundle for member in bundle.members)) if one.nnunet is not None]
-        if imported and tuple(scales) != (1.0,):
+        if imported and scales != (1.0,):
             raise UserError(f"scales: expected none for {imported[0].name}, a model imported from nnU-Net, "
                             f"found {scales}")
         self._method: OwnMethod | NNUNetMethod | JoinedMethod
