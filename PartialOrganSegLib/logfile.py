@@ -9,8 +9,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from .. import __version__
-from ..errors import Code, Problem, UserError
+from . import __version__
+from .errors import Code, Problem, UserError
 
 NAME = "partialorganseg.log"
 
