@@ -75,6 +75,11 @@ class Problem:
         """The same problem of something that is part of `subject`, which comes first in the text."""
         return replace(self, subject=f"{subject}: {self.subject}" if self.subject else str(subject))
 
+    def with_text(self, text: str, other: str) -> Problem:
+        """The same problem with `other` for `text` in all its parts: the name of a hidden folder, for one."""
+        parts = {name: getattr(self, name).replace(text, other) for name in ("subject", "expected", "found", "hint")}
+        return replace(self, **parts)
+
     @classmethod
     def parsed(cls, text: str, code: Code = Code.GENERAL, severity: Severity = Severity.ERROR) -> Problem:
         """The problem of a text that was put together elsewhere; its `text()` is the same line.

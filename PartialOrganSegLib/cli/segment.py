@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .. import logfile
 from ..batch.cases import Case, expand, is_list, named_cases
 from ..batch.options import BatchOptions
-from ..errors import UsageError
+from ..errors import Code, UsageError
 from ..events import Reporter
 from ..formats.dicom_export import ENDINGS
 from ..outputs import refuse_existing, writable_folder
@@ -74,7 +74,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     cases = [replace(case, dicom=check_dicom(options.dicom)) for case in named_cases(entries, reporter)]
     count = len(cases) + len(failures)
     if kind is not None and count > 1:
-        raise UsageError(f"{output}: expected a folder for {count} CTs, found the name of one file")
+        raise UsageError(code=Code.SETTINGS_CONFLICT, subject=output, expected=f"a folder for {count} CTs",
+                         found="the name of one file")
     writable_folder(output if kind is None else output.parent)
     if kind is None and many.keeps_records(count):
         return segment_batch.run(segmenter, many, cases, failures, reporter)
@@ -102,7 +103,8 @@ def _options(arguments: argparse.Namespace, kind: str | None) -> SegmentOptions:
     if kind is not None:
         for name in ("dicom", "resume", "shard", "ray"):
             if getattr(arguments, name):
-                raise UsageError(f"--{name}: expected a folder as output, found the file {arguments.output}")
+                raise UsageError(code=Code.SETTINGS_CONFLICT, subject=f"--{name}", expected="a folder as output",
+                                 found=f"the file {arguments.output}")
         dicom = [kind] if kind in ENDINGS else []
     return SegmentOptions(model=arguments.model, organs=arguments.organs, device=arguments.device,
                           precision=arguments.precision, mirror=arguments.mirror, scales=arguments.scales,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..imaging.volume import Volume
 from ..outputs import all_at_once, refuse_existing, writable_folder
@@ -42,7 +42,8 @@ class CTSource:
         from ..formats.dicom_source import read_source
 
         if self.path is None:
-            raise UserError("dicom: expected a CT from a DICOM folder or file, found one without a file")
+            raise UserError(code=Code.SETTINGS_CONFLICT, subject="dicom", expected="a CT from a DICOM folder or file",
+                            found="one without a file")
         return read_source(self.path, self.series, reporter or Reporter(), told=True)
 
 
