@@ -162,7 +162,7 @@ def test_output_folder_that_is_a_file(tmp_path, capsys):
     taken.write_text("mine")
     assert main(["segment", str(ct), "-o", str(taken)]) == 1
     assert capsys.readouterr().err.splitlines() == [f"error: {taken}: expected a folder that can be written, "
-                                                    "found: a file"]
+                                                    "found a file"]
     assert taken.read_text() == "mine"
 
 
