@@ -144,7 +144,7 @@ class FrozenMembers:
         stacks = [torch.stack([plane.half() for plane in member.probabilities(
             patient, to_patient, (depth, *shape[1:]), {}, Reporter())]) for member in self._predictors]
         values = torch.cat(stacks, -1).flatten(0, 2)
-        places = torch.nonzero(values.float().sum(-1) > FAINT).ravel()
+        places = torch.nonzero(values.sum(-1, dtype=torch.float32) > FAINT).ravel()
         return places.numpy(), values[places].numpy()
 
     def release(self) -> None:
