@@ -112,4 +112,6 @@ def _tell(result: Result, run: Path, reporter: Reporter) -> None:
         print(format_table(table(outcome)))
     if outcome.selected == START:
         reporter.warning(outcome.reason)
+    for line in outcome.no_better():
+        reporter.warning(line)
     print(f"selected: {result.selected}")

@@ -13,6 +13,7 @@ import torch
 from ..errors import UserError
 from ..models.bundle import Bundle
 from ..models.metadata import LONGEST_NAME
+from ..organs import LabelSpace
 from ..segmenting.backend import computes_bfloat16
 from ..training.recipe import Recipe, load_recipe
 from ..training.transfer import ClassMap
@@ -30,7 +31,7 @@ USUAL_SHARE = 0.25
 DECIDED = {"steps": "; see --steps", "stages": "; see --steps", "manifest": "; see --data",
            "hold_out": "; see --validate", "validation.groups": "; see --validate",
            "validation.share": "; see --validate", "start_from": "; see --model", "bundle.name": "; see --name",
-           "network": " by the start model"}
+           "network": " by the start model", "takes_over": " by the cases"}
 BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA's GPUs; older ones compute bfloat16 very slowly or not at all
 
 
@@ -48,23 +49,25 @@ def check_overrides(overrides: Sequence[str]) -> None:
 def tuned_recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, name: str | None, device: torch.device,
                  changes: dict[str, Any], overrides: Sequence[str]) -> Recipe:
     """The recipe file with what this run decides: start model, how it reads CTs, new classes, then `changes`, and what
-    the user `overrides`. `name`: the new model's, None after the start model."""
-    own = start.preprocessing
-    licences = start.metadata.partialorganseg.licences
+    the user `overrides`. `name`: the new model's, None after the start model. `classes`: from those of the network that
+    learns, which of a joined start model is the last."""
+    learner = start.learner
+    own = learner.preprocessing
+    licences = learner.metadata.partialorganseg.licences
     content: dict[str, Any] = {
         "manifest": str((run / "manifest.yaml").resolve()), "start_from": str(start.folder.resolve()),
         "network": None, "spacing_zyx": own.spacing_zyx, "patch_zyx": own.patch_zyx, "clip_hu": own.clip_hu,
         "subtract": own.subtract, "divide": own.divide,
         "half_precision": training_precision(device), "batch_size": 2 if device.type == "cuda" else 1,
         "bundle.name": name or next_name(start.name),
-        "bundle.description": f"{start.metadata.description} Fine-tuned.",
+        "bundle.description": f"{learner.metadata.description} Fine-tuned.",
         "bundle.licences": {"code": licences.code, "weights": licences.weights,
                             "data": f"{licences.data}; and the cases fine-tuned on, whose terms are their owner's"},
         **changes}
     if classes.new:
         content["loss_arguments.distillation.new_classes"] = list(classes.new)
         # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
-        content["loss_arguments.marginal_cross_entropy.balanced"] = True
+        content.setdefault("loss_arguments.marginal_cross_entropy.balanced", True)
     return load_recipe(file, [*(f"{key}={json.dumps(value)}" for key, value in content.items()), *overrides])
 
 
@@ -91,6 +94,21 @@ def stroke_settings(rates: Sequence[float]) -> dict[str, Any]:
     heard.
     """
     return {"loss_arguments.marginal_cross_entropy.draw_rates": list(rates), "batch_size": 1} if rates else {}
+
+
+def joined_settings(start: Bundle, space: LabelSpace, classes: ClassMap, changed: Sequence[int]) -> dict[str, Any]:
+    """What a joined start model changes: its trained network takes over the organs that the cases show.
+
+    `classes`: from its learner's. One that only other members know and no case shows need not appear in it.
+    """
+    if not start.members:
+        return {}
+    appearing = [label for label in classes.new
+                 if label in changed or space.names[label - 1] not in start.label_space.names]
+    settings: dict[str, Any] = {"takes_over": [space.names[label - 1] for label in changed]}
+    if classes.new and not appearing:
+        settings["loss_arguments.marginal_cross_entropy.balanced"] = False
+    return settings
 
 
 def share_for(known: float | None) -> float:
