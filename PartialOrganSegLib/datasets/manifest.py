@@ -17,6 +17,7 @@ from .case import Case, Manifest
 from .checking import check_manifest
 from .dataset_folder import DESCRIPTION, is_dataset_folder, read_dataset_folder
 from .manifest_file import CaseEntry, DatasetEntry, Splits, expand, parse_manifest
+from .meaning import meaning_of
 
 __all__ = ["Case", "Manifest", "check_manifest", "load_label_space", "load_manifest"]
 
@@ -85,7 +86,7 @@ def _folder(dataset: DatasetEntry, path: Path, label_space: LabelSpace, reporter
     own = {*dataset.label_map, *dataset.split_left_right}
     return entry.model_copy(update={
         "folder": dataset.folder, "root": str(folder.resolve()), "weight": dataset.weight,
-        "kind": dataset.kind or entry.kind,
+        "kind": dataset.kind or entry.kind, "ignored": dataset.ignored,
         "annotated": entry.annotated if dataset.annotated is None else dataset.annotated,
         "label_map": {v: names for v, names in entry.label_map.items() if v not in own} | dataset.label_map,
         "split_left_right": {v: pair for v, pair in entry.split_left_right.items() if v not in own}
@@ -119,27 +120,12 @@ def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: Labe
     root = (path.parent / dataset.root).resolve()
     kind, derived = entry.kind or dataset.kind, dataset.folder is not None
     assert kind is not None
-    annotated = (dataset.annotated or []) if entry.annotated is None else entry.annotated
-    label_map = dataset.label_map if entry.label_map is None else entry.label_map
-    split = dataset.split_left_right if entry.split_left_right is None else entry.split_left_right
     where = f"{path}: dataset {dataset.name}, {entry.image}"
-    try:
-        organs = [label_space.index(name) for name in annotated]
-        label_space.indices([name for names in label_map.values() for name in names])
-        paired = [label_space.indices(pair) for pair in split.values()]
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    if 0 in organs:
-        raise UserError(f"{where}: annotated: expected organs, found '{annotated[organs.index(0)]}'")
-    for value, (left, right) in zip(split, paired, strict=True):
-        if value in label_map or value == 0 or 0 in (left, right) or left == right:
-            raise UserError(f"{where}: split_left_right: {value}: expected a value of its own (not 0, not in label_map)"
-                            f" and two organs, left then right, found {list(split[value])}")
-        if (right, left) in label_space.mirrored:
-            raise UserError(f"{where}: split_left_right: {value}: expected the left organ first, "
-                            f"found {list(split[value])}")
-    if kind is Kind.PARTIAL and not annotated and not derived:
+    meaning = meaning_of(dataset, entry, kind, label_space, where)
+    if kind is Kind.PARTIAL and not meaning.annotated and not derived:
         raise UserError(f"{where}: a partial case names its organs under 'annotated', found none")
+    if meaning.ignored and entry.label is None:
+        raise UserError(f"{where}: ignored: expected a label whose values are not to be trusted, found none")
     if kind in (Kind.FULL, Kind.PARTIAL) and entry.label is None:
         raise UserError(f"{where}: a {kind.value} case needs a label, found none")
     if kind is Kind.SCRIBBLE and entry.label is None and entry.strokes is None:
@@ -151,11 +137,10 @@ def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: Labe
     if len(entry.name.encode()) > LONGEST_NAME:
         raise UserError(f"{where}: name: expected at most {LONGEST_NAME} bytes, found {len(entry.name.encode())}")
     return Case(
-        name=entry.name, group=entry.group or entry.name, dataset=dataset.name, image=root / entry.image, kind=kind,
-        label=None if entry.label is None else root / entry.label,
+        name=entry.name, group=entry.group or entry.name, dataset=dataset.name, image=root / entry.image,
+        kind=meaning.kind, label=None if entry.label is None else root / entry.label,
         strokes=None if entry.strokes is None else root / entry.strokes,
         soft_targets=None if entry.soft_targets is None else root / entry.soft_targets,
-        annotated=tuple(label_space.names[index - 1] for index in organs), weight=dataset.weight,
-        label_map=tuple((value, tuple(names)) for value, names in label_map.items()),
-        split_left_right=tuple((value, pair) for value, pair in split.items()), only_mapped=derived,
+        annotated=meaning.annotated, weight=dataset.weight, label_map=meaning.label_map,
+        split_left_right=meaning.split_left_right, only_mapped=derived, ignored=meaning.ignored,
     )

@@ -46,6 +46,7 @@ class CaseEntry(_Strict):
     group: str | None = None
     kind: Kind | None = None
     annotated: Names | None = None
+    ignored: Annotated[list[str], BeforeValidator(_as_list)] | None = None
     label_map: dict[int, Names] | None = None
     split_left_right: dict[int, tuple[str, str]] | None = None
 
@@ -57,6 +58,7 @@ class DatasetEntry(_Strict):
     root: str = "."
     kind: Kind | None = None
     annotated: list[str] | None = None
+    ignored: Annotated[list[str], BeforeValidator(_as_list)] = []
     label_map: dict[int, Names] = {}
     split_left_right: dict[int, tuple[str, str]] = {}
     weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)

@@ -147,7 +147,8 @@ def _take(case: Case, own_space: LabelSpace, space: LabelSpace, translate: Calla
         inside = (canonical.array == code).sum((1, 2))
         slices[label], voxels[label] = np.flatnonzero(inside), int(inside.sum())
     image_sum = files_sha256([case.image])
-    meaning = [case.kind.value, case.annotated, case.label_map, case.split_left_right, own_space.names]
+    meaning = [case.kind.value, case.annotated, case.label_map, case.split_left_right, own_space.names,
+               *([case.ignored] if case.ignored else [])]
     rest = files_sha256([path for path in case.files() if path != case.image])
     return TakenCase(
         case.name, case.group, case.dataset, case.kind, case.weight, case.image.resolve(), target.resolve(),
