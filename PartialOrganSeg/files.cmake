@@ -15,6 +15,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/finetune/section.py
   PartialOrganSegPanel/finetune/tables.py
   PartialOrganSegPanel/finetune/texts.py
+  PartialOrganSegPanel/finetune/verdict_text.py
   PartialOrganSegPanel/finetune/written_cts.py
   PartialOrganSegPanel/models/__init__.py
   PartialOrganSegPanel/models/remove.py
@@ -130,6 +131,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/datasets/harmonise.py
   PartialOrganSegLib/datasets/manifest.py
   PartialOrganSegLib/datasets/manifest_file.py
+  PartialOrganSegLib/datasets/meaning.py
   PartialOrganSegLib/datasets/soft_targets.py
   PartialOrganSegLib/datasets/structure_names.py
   PartialOrganSegLib/errors.py
@@ -154,6 +156,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/data_warnings.py
   PartialOrganSegLib/finetuning/decisions.py
   PartialOrganSegLib/finetuning/holdout.py
+  PartialOrganSegLib/finetuning/measured_on.py
   PartialOrganSegLib/finetuning/outcome.py
   PartialOrganSegLib/finetuning/plan.py
   PartialOrganSegLib/finetuning/preparation.py
@@ -163,6 +166,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/slabs.py
   PartialOrganSegLib/finetuning/start_view.py
   PartialOrganSegLib/finetuning/strokes.py
+  PartialOrganSegLib/finetuning/verdict.py
   PartialOrganSegLib/formats/__init__.py
   PartialOrganSegLib/formats/checks.py
   PartialOrganSegLib/formats/contours.py
@@ -287,6 +291,8 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/batches.py
   PartialOrganSegLib/training/checkpoint.py
   PartialOrganSegLib/training/distributed.py
+  PartialOrganSegLib/training/frozen_members.py
+  PartialOrganSegLib/training/hand_over.py
   PartialOrganSegLib/training/interrupts.py
   PartialOrganSegLib/training/learner.py
   PartialOrganSegLib/training/logbook.py

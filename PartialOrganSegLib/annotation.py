@@ -65,21 +65,26 @@ class CandidateTable:
 
 
 def label_candidates(kind: Kind, annotated: Sequence[str], label_map: Mapping[int, Sequence[str]],
-                     label_space: LabelSpace, values: Iterable[int]) -> dict[int, frozenset[int]]:
+                     label_space: LabelSpace, values: Iterable[int],
+                     ignored: Sequence[str] = ()) -> dict[int, frozenset[int]]:
     """Label value -> candidate set, for the label values of a full or partial case.
 
     `label_map` overrides what a value means: a list of names is "one of" (a coarse label). Other values mean the
     organ of that number. Where a value's organ is not among the `annotated` ones, the case does not vouch for it: the
     voxel may be that organ, the background or any other organ without annotation. The background of a partial label
     is everything except the annotated organs (merged background; Shi 2021 section 3, Fang 2020 equation 8).
+    A value that means one of the `ignored` organs is not to be trusted: the voxel may be what it says or anything that
+    is not annotated.
     """
     full = frozenset(range(label_space.class_count))
     vouched = frozenset(label_space.indices(annotated)) if kind is Kind.PARTIAL else full - {0}
+    untrusted = frozenset(label_space.indices(ignored))
     rest = full - vouched
     candidates = {}
     for value in values:
         if value in label_map:
-            candidates[value] = frozenset(label_space.indices(label_map[value]))
+            classes = frozenset(label_space.indices(label_map[value]))
+            candidates[value] = classes | rest if classes & untrusted else classes
         elif value == 0:
             candidates[value] = rest
         elif not 0 < value < label_space.class_count:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PartialOrganSegLib.errors import Code
 from PartialOrganSegLib.finetuning.data_warning import DataWarningKind
+from PartialOrganSegLib.finetuning.verdict import VerdictKind
 from PartialOrganSegLib.segmenting.check_kinds import CheckKind, Place
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "problems.md"
@@ -36,6 +37,12 @@ WARNINGS = """
 A `warning` event with the code `data-warning` has `data`: `kind`, `case`, `organs`, `values`, `other`, `against` and
 `full`.
 """
+VERDICTS = """
+## Verdicts of a fine-tuning
+
+The `result` event of `finetune`, and `result.json` of its run, have `verdict`: `kind`, `organ`, `before`, `after`,
+`more`, `gain` and `kept_measured`; `reason` is its text.
+"""
 
 
 def page() -> str:
@@ -45,6 +52,7 @@ def page() -> str:
     lines += [CHECKS, *_table(("kind", "it comes up when"), [(f"`{kind}`", kind.arises) for kind in CheckKind]), ""]
     lines += ["Places of a stray component (`detail`): " + ", ".join(f"`{place}`" for place in Place) + "."]
     lines += [WARNINGS, *_table(("kind", "it comes up when"), [(f"`{kind}`", kind.arises) for kind in DataWarningKind])]
+    lines += [VERDICTS, *_table(("kind", "it comes up when"), [(f"`{kind}`", kind.arises) for kind in VerdictKind])]
     return "\n".join(lines) + "\n"
 
 

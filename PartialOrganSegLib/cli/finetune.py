@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Code, Problem, UsageError, UserError, nearest
+from ..errors import Code, UsageError, UserError, did_you_mean
 from ..events import Reporter
 from ..finetuning import PHANTOMS, REPLAY_WORDS
 from .options import add_common_options, positive
@@ -58,8 +58,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("PartialOrganSegLib"):
             raise
-        raise UserError(f"finetune: expected the package {error.name}, found none; "
-                        "pip install monai tensorboard") from error
+        raise UserError(code=Code.PACKAGE_MISSING, subject="finetune", expected=f"the package {error.name}",
+                        found="none", hint="pip install monai tensorboard") from error
     reporter.started(command="finetune", model=arguments.model, data=arguments.data, run=arguments.output,
                      resume=arguments.resume, device=arguments.device)
     if arguments.resume:
@@ -80,25 +80,28 @@ def _check_use(arguments: argparse.Namespace) -> None:
     given = [f"--{'set' if name == 'overrides' else name.replace('_', '-')}" for name in OWN_OPTIONS
              if getattr(arguments, name)]
     if arguments.resume and given:
-        raise UsageError(f"--resume: expected only -o RUN and --device beside it, found {', '.join(given)} (the run "
-                         "knows its own)")
+        raise UsageError(code=Code.SETTINGS_CONFLICT, subject="--resume", expected="only -o RUN and --device beside it",
+                         found=f"{', '.join(given)} (the run knows its own)")
     if not arguments.resume and arguments.data is None:
-        raise UsageError("--data: expected a manifest, found none")
+        raise UsageError(code=Code.SETTING_MISSING, subject="--data", expected="a manifest", found="none")
     if arguments.steps is not None and not 1 <= arguments.steps <= STEP_LIMIT:
-        raise UsageError(f"--steps: expected a number from 1 to {STEP_LIMIT}, found {arguments.steps}")
+        raise UsageError(code=Code.VALUE_OUT_OF_RANGE, subject="--steps", expected=f"a number from 1 to {STEP_LIMIT}",
+                         found=arguments.steps)
     if arguments.name is not None:
         _check_name(arguments.name)
     if arguments.replay not in (None, *REPLAY_WORDS) and not Path(arguments.replay).exists():
-        raise UsageError(f"--replay: expected {', '.join(REPLAY_WORDS)} or a manifest, found '{arguments.replay}'"
-                         f"{nearest(arguments.replay, REPLAY_WORDS)}")
+        raise UsageError(code=Code.UNKNOWN_NAME, subject="--replay",
+                         expected=f"{', '.join(REPLAY_WORDS)} or a manifest", found=f"'{arguments.replay}'",
+                         hint=did_you_mean(arguments.replay, REPLAY_WORDS))
 
 
 def _check_name(name: str) -> None:
     from ..models.metadata import LONGEST_NAME, NAME_PATTERN  # takes pydantic to import
 
     if not re.fullmatch(NAME_PATTERN, name):
-        raise UsageError(f"--name: expected at most {LONGEST_NAME} of a-z, A-Z, 0-9, '.', '_' and '-', a letter or "
-                         f"digit first, found '{name}'")
+        raise UsageError(code=Code.NAME_UNFIT, subject="--name",
+                         expected=f"at most {LONGEST_NAME} of a-z, A-Z, 0-9, '.', '_' and '-', a letter or digit "
+                                  "first", found=f"'{name}'")
 
 
 def _tell(result: Result, run: Path, reporter: Reporter) -> None:
@@ -111,5 +114,7 @@ def _tell(result: Result, run: Path, reporter: Reporter) -> None:
     if outcome.rows:
         print(format_table(table(outcome)))
     if outcome.selected == START:
-        reporter.warning(Problem.parsed(outcome.reason, Code.NOT_BETTER))
+        reporter.warning(outcome.verdict.problem())
+    for warning in outcome.no_better():
+        reporter.warning(warning)
     print(f"selected: {result.selected}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,9 @@ _SILENT = Reporter()
 class Case:
     """One annotated image. `group` names the patient or source CT: cases of one group are held out together.
 
-    `label_map`: label value -> organs it may be. `split_left_right`: label value of an unsided organ -> (left, right).
+    `label_map`: label value -> organs it may be. `ignored`: organs whose values lie in the label and are not to be
+    trusted: such a voxel is none of the annotated organs. `split_left_right`: label value of an unsided organ ->
+    (left, right).
     `only_mapped`: a value that neither of them names is an error, not the organ of that number. `soft_targets`: what
     a teacher network says of the image, see `datasets.soft_targets`.
     """
@@ -43,6 +45,7 @@ class Case:
     split_left_right: tuple[tuple[int, tuple[str, str]], ...] = ()
     only_mapped: bool = False
     soft_targets: Path | None = None
+    ignored: tuple[str, ...] = ()
 
     def files(self) -> list[Path]:
         """Every file (or DICOM folder) the case is read from."""
@@ -86,7 +89,7 @@ class Case:
                     f"0..{organs - 1} or a value of label_map")
                 raise UserError(code=Code.UNKNOWN_LABEL, subject=f"{self.label}: label value {value} ({count} voxels)",
                                 expected=expected)
-        candidates = label_candidates(self.kind, self.annotated, meaning, label_space, values.tolist())
+        candidates = label_candidates(self.kind, self.annotated, meaning, label_space, values.tolist(), self.ignored)
         codes = encode_labels(labels, candidates, table)
         # An organ and its tumour, merged into one pair, are split as one.
         pairs = {pair: [value for value, other in self.split_left_right if other == pair and value in candidates]
@@ -95,14 +98,40 @@ class Case:
         for pair, together in pairs.items():
             split = split_left_right(np.isin(labels, together), image.grid, midline)
             for side, classes in ((LEFT, pair[:1]), (RIGHT, pair[1:]), (EITHER, pair)):
-                codes[split.sides == side] = table.code(label_space.indices(classes))
+                codes[split.sides == side] = table.code(self._trusted(label_space.indices(classes), label_space))
             for note in split.notes:
                 reporter.warning(Problem(Code.SIDE_UNDECIDED, f"{self.name}: {self.label}",
                                          found=f"{' or '.join(pair)}: {note}"))
         return codes
 
+    def _trusted(self, classes: Iterable[int], label_space: LabelSpace) -> frozenset[int]:
+        """The candidate set of a voxel that is labelled as one of `classes`."""
+        said = frozenset(classes)
+        if not said & set(label_space.indices(self.ignored)):
+            return said
+        return said | (frozenset(range(label_space.class_count)) - set(label_space.indices(self.annotated)))
+
+    def ignored_voxels(self, label_space: LabelSpace) -> dict[str, int]:
+        """How many voxels of the label have a value that means each of the `ignored` organs."""
+        if not self.ignored or self.label is None:
+            return {}
+        meaning: dict[int, tuple[str, ...]] = {label_space.index(organ): (organ,) for organ in self.ignored}
+        meaning |= dict(self.label_map) | dict(self.split_left_right)
+        values, counts = np.unique(read_labelmap(self.label).array, return_counts=True)
+        voxels = dict.fromkeys(self.ignored, 0)
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            said = {label_space.index(name) for name in meaning.get(value, ())}
+            if len(said) == label_space.class_count:  # it says nothing
+                continue
+            for organ in self.ignored:
+                if label_space.index(organ) in said:
+                    voxels[organ] += count
+        return voxels
+
     def _scribble_codes(self, labels: np.ndarray, label_space: LabelSpace, table: CandidateTable) -> np.ndarray:
-        meaning = {value: frozenset(label_space.indices(names)) for value, names in self.label_map}
+        meaning = {value: self._trusted(label_space.indices(names), label_space) for value, names in self.label_map}
+        meaning |= {value: self._trusted([value], label_space) for value in label_space.indices(self.ignored)
+                    if value not in meaning}
         values, counts = np.unique(labels, return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             if value != NOT_DRAWN and value not in meaning and not 0 <= value < label_space.class_count:

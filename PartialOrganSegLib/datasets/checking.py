@@ -16,7 +16,7 @@ from .soft_targets import read_soft_targets
 def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list[Problem]:
     """Reads every case. A problem each: missing files, other geometry, unknown or undeclared organs, with voxels.
 
-    A full case without some organ and sides that could not be told are only warnings.
+    A full case without some organ, sides that could not be told and what is ignored are only warnings.
     """
     reporter = reporter or Reporter()
     problems: list[Problem] = []
@@ -41,6 +41,10 @@ def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> li
         read_soft_targets(case.soft_targets).check(image.grid, label_space)
     if case.label is None or case.kind not in (Kind.FULL, Kind.PARTIAL):
         return []
+    ignored = case.ignored_voxels(label_space)
+    if ignored:
+        reporter.warning(f"{case.name}: ignored: " + ", ".join(f"{organ} ({count} voxels)"
+                                                               for organ, count in ignored.items()))
     if case.kind is Kind.FULL:
         possible = table.table[np.unique(codes)].any(axis=0)
         absent = [organ.name for organ in label_space.organs if not possible[organ.index]]
@@ -53,4 +57,4 @@ def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> li
                     found=f"partial label holds {count} voxels of {label_space.names[value - 1]} (value {value}), "
                           "which is not among its annotated organs")
             for value, count in zip(values.tolist(), counts.tolist(), strict=True)
-            if value and value not in mapped and label_space.names[value - 1] not in case.annotated]
+            if value and value not in mapped and label_space.names[value - 1] not in (*case.annotated, *case.ignored)]

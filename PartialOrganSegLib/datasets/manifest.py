@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..annotation import Kind
-from ..errors import Code, Problem, UserError, nearest
+from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LABEL_SPACES, WORD16, LabelSpace, label_space_of_names
@@ -17,6 +17,7 @@ from .case import Case, Manifest
 from .checking import check_manifest
 from .dataset_folder import DESCRIPTION, is_dataset_folder, read_dataset_folder
 from .manifest_file import CaseEntry, DatasetEntry, Splits, expand, parse_manifest
+from .meaning import meaning_of
 
 __all__ = ["Case", "Manifest", "check_manifest", "load_label_space", "load_manifest"]
 
@@ -37,13 +38,14 @@ def load_manifest(path: Path | str, reporter: Reporter = _SILENT) -> Manifest:
         dataset = _folder(DatasetEntry(name=path.resolve().parent.name, folder="."), path, WORD16, reporter)
         return _manifest(path, WORD16, [dataset], Splits())
     if path.is_dir():
-        raise UserError(f"{path}: expected a manifest file, or a folder with a {DESCRIPTION} (nnU-Net raw, Decathlon), "
-                        f"found neither")
+        raise UserError(code=Code.FILE_MISSING, subject=path,
+                        expected=f"a manifest file, or a folder with a {DESCRIPTION} (nnU-Net raw, Decathlon)",
+                        found="neither")
     content = parse_manifest(path, read_yaml(path, "manifest"))
     try:
         label_space = load_label_space(content.label_space, path.parent)
     except UserError as error:
-        raise UserError(f"{path}: label_space: {error}") from None
+        raise error.within(f"{path}: label_space") from None
     datasets = [_folder(dataset, path, label_space, reporter) if dataset.folder else dataset
                 for dataset in content.datasets]
     return _manifest(path, label_space, datasets, content.splits)
@@ -60,8 +62,8 @@ def load_label_space(setting: str | Sequence[str], folder: Path) -> LabelSpace:
     if setting in LABEL_SPACES:
         return LABEL_SPACES[setting]
     if not setting.lower().endswith(_LABEL_SPACE_FILES):
-        raise UserError(f"expected one of {', '.join(LABEL_SPACES)}, a list of names or a file, "
-                        f"found '{setting}'{nearest(setting, LABEL_SPACES)}")
+        raise UserError(code=Code.UNKNOWN_NAME, expected=f"one of {', '.join(LABEL_SPACES)}, a list of names or a file",
+                        found=f"'{setting}'", hint=did_you_mean(setting, LABEL_SPACES))
     file = folder / setting
     content = read_yaml(file, "label space")
     if isinstance(content, list) and all(isinstance(name, str) for name in content):
@@ -70,7 +72,9 @@ def load_label_space(setting: str | Sequence[str], folder: Path) -> LabelSpace:
         return LabelSpaceEntry.model_validate(content).label_space()
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{file}: {'.'.join(map(str, first['loc'])) or 'label space'}: {first['msg']}") from None
+        raise UserError(code=Code.VALUE_UNFIT,
+                        subject=f"{file}: {'.'.join(map(str, first['loc'])) or 'label space'}",
+                        found=first["msg"]) from None
 
 
 def _folder(dataset: DatasetEntry, path: Path, label_space: LabelSpace, reporter: Reporter) -> DatasetEntry:
@@ -78,14 +82,15 @@ def _folder(dataset: DatasetEntry, path: Path, label_space: LabelSpace, reporter
     assert dataset.folder is not None
     folder = path.parent / dataset.root / dataset.folder
     if not is_dataset_folder(folder):
-        raise UserError(f"{path}: dataset {dataset.name}: folder: expected a {DESCRIPTION} in {folder}, found none")
+        raise UserError(code=Code.FILE_MISSING, subject=f"{path}: dataset {dataset.name}: folder",
+                        expected=f"a {DESCRIPTION} in {folder}", found="none")
     entry, notes = read_dataset_folder(folder, label_space, dataset.name)
     for note in notes:
         reporter.warning(Problem.parsed(note, Code.LABELS_UNDERSTOOD))
     own = {*dataset.label_map, *dataset.split_left_right}
     return entry.model_copy(update={
         "folder": dataset.folder, "root": str(folder.resolve()), "weight": dataset.weight,
-        "kind": dataset.kind or entry.kind,
+        "kind": dataset.kind or entry.kind, "ignored": dataset.ignored,
         "annotated": entry.annotated if dataset.annotated is None else dataset.annotated,
         "label_map": {v: names for v, names in entry.label_map.items() if v not in own} | dataset.label_map,
         "split_left_right": {v: pair for v, pair in entry.split_left_right.items() if v not in own}
@@ -102,7 +107,8 @@ def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEnt
     names: set[str] = set()
     for case in cases:
         if case.name in names:
-            raise UserError(f"{path}: two cases are called '{case.name}'; give them different names with 'name'")
+            raise UserError(code=Code.NAME_TAKEN, subject=path, found=f"two cases are called '{case.name}'",
+                            hint="give them different names with 'name'")
         names.add(case.name)
     return Manifest(path, label_space, tuple(cases), splits.validation, splits.seed)
 
@@ -119,43 +125,34 @@ def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: Labe
     root = (path.parent / dataset.root).resolve()
     kind, derived = entry.kind or dataset.kind, dataset.folder is not None
     assert kind is not None
-    annotated = (dataset.annotated or []) if entry.annotated is None else entry.annotated
-    label_map = dataset.label_map if entry.label_map is None else entry.label_map
-    split = dataset.split_left_right if entry.split_left_right is None else entry.split_left_right
     where = f"{path}: dataset {dataset.name}, {entry.image}"
-    try:
-        organs = [label_space.index(name) for name in annotated]
-        label_space.indices([name for names in label_map.values() for name in names])
-        paired = [label_space.indices(pair) for pair in split.values()]
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    if 0 in organs:
-        raise UserError(f"{where}: annotated: expected organs, found '{annotated[organs.index(0)]}'")
-    for value, (left, right) in zip(split, paired, strict=True):
-        if value in label_map or value == 0 or 0 in (left, right) or left == right:
-            raise UserError(f"{where}: split_left_right: {value}: expected a value of its own (not 0, not in label_map)"
-                            f" and two organs, left then right, found {list(split[value])}")
-        if (right, left) in label_space.mirrored:
-            raise UserError(f"{where}: split_left_right: {value}: expected the left organ first, "
-                            f"found {list(split[value])}")
-    if kind is Kind.PARTIAL and not annotated and not derived:
-        raise UserError(f"{where}: a partial case names its organs under 'annotated', found none")
+    meaning = meaning_of(dataset, entry, kind, label_space, where)
+    if kind is Kind.PARTIAL and not meaning.annotated and not derived:
+        raise UserError(code=Code.SETTING_MISSING, subject=where,
+                        found="a partial case names its organs under 'annotated', found none")
+    if meaning.ignored and entry.label is None:
+        raise UserError(code=Code.SETTING_MISSING, subject=f"{where}: ignored",
+                        expected="a label whose values are not to be trusted", found="none")
     if kind in (Kind.FULL, Kind.PARTIAL) and entry.label is None:
-        raise UserError(f"{where}: a {kind.value} case needs a label, found none")
+        raise UserError(code=Code.SETTING_MISSING, subject=where,
+                        found=f"a {kind.value} case needs a label, found none")
     if kind is Kind.SCRIBBLE and entry.label is None and entry.strokes is None:
-        raise UserError(f"{where}: a scribble case needs a label or strokes, found none")
+        raise UserError(code=Code.SETTING_MISSING, subject=where,
+                        found=f"a {kind.value} case needs a label, found none")
     if kind is Kind.UNLABELLED and (entry.label or entry.strokes):
-        raise UserError(f"{where}: an unlabelled case has no label, found {entry.label or entry.strokes}")
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject=where,
+                        found=f"an unlabelled case has no label, found {entry.label or entry.strokes}")
     if not entry.name or any(letter in entry.name for letter in '/\\:*?"<>|\0'):
-        raise UserError(f"{where}: name: expected one that can be part of a file name, found '{entry.name}'")
+        raise UserError(code=Code.NAME_UNFIT, subject=f"{where}: name", expected="one that can be part of a file name",
+                        found=f"'{entry.name}'")
     if len(entry.name.encode()) > LONGEST_NAME:
-        raise UserError(f"{where}: name: expected at most {LONGEST_NAME} bytes, found {len(entry.name.encode())}")
+        raise UserError(code=Code.NAME_UNFIT, subject=f"{where}: name", expected=f"at most {LONGEST_NAME} bytes",
+                        found=len(entry.name.encode()))
     return Case(
-        name=entry.name, group=entry.group or entry.name, dataset=dataset.name, image=root / entry.image, kind=kind,
-        label=None if entry.label is None else root / entry.label,
+        name=entry.name, group=entry.group or entry.name, dataset=dataset.name, image=root / entry.image,
+        kind=meaning.kind, label=None if entry.label is None else root / entry.label,
         strokes=None if entry.strokes is None else root / entry.strokes,
         soft_targets=None if entry.soft_targets is None else root / entry.soft_targets,
-        annotated=tuple(label_space.names[index - 1] for index in organs), weight=dataset.weight,
-        label_map=tuple((value, tuple(names)) for value, names in label_map.items()),
-        split_left_right=tuple((value, pair) for value, pair in split.items()), only_mapped=derived,
+        annotated=meaning.annotated, weight=dataset.weight, label_map=meaning.label_map,
+        split_left_right=meaning.split_left_right, only_mapped=derived, ignored=meaning.ignored,
     )

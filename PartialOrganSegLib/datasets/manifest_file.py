@@ -9,9 +9,10 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ..annotation import Kind
-from ..errors import UserError, nearest
+from ..errors import Code, Problem, UserError, did_you_mean
 
 WILDCARD = "*"
+LONGEST_VALUE = 200  # of what is shown of a wrong value, which may be a whole list
 
 
 def _as_list(value: object) -> object:
@@ -46,6 +47,7 @@ class CaseEntry(_Strict):
     group: str | None = None
     kind: Kind | None = None
     annotated: Names | None = None
+    ignored: Annotated[list[str], BeforeValidator(_as_list)] | None = None
     label_map: dict[int, Names] | None = None
     split_left_right: dict[int, tuple[str, str]] | None = None
 
@@ -57,6 +59,7 @@ class DatasetEntry(_Strict):
     root: str = "."
     kind: Kind | None = None
     annotated: list[str] | None = None
+    ignored: Annotated[list[str], BeforeValidator(_as_list)] = []
     label_map: dict[int, Names] = {}
     split_left_right: dict[int, tuple[str, str]] = {}
     weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
@@ -92,20 +95,23 @@ def parse_manifest(path: Path, content: object) -> ManifestFile:
     try:
         return ManifestFile.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {_explain(error)}"[:400]) from None
+        raise UserError(_problem(error).within(path)) from None
 
 
-def _explain(error: ValidationError) -> str:
+def _problem(error: ValidationError) -> Problem:
+    """The first thing that is wrong."""
     first = error.errors()[0]
     location = first["loc"]
     key = ".".join(map(str, location))
     if first["type"] == "extra_forbidden":
         models: dict[object, type[BaseModel]] = {"datasets": DatasetEntry, "cases": CaseEntry, "splits": Splits}
         within = next((models[part] for part in reversed(location[:-1]) if part in models), ManifestFile)
-        return f"{key}: unknown setting{nearest(str(location[-1]), within.model_fields)}"
+        return Problem(Code.UNKNOWN_NAME, key, found="unknown setting",
+                       hint=did_you_mean(location[-1], within.model_fields))
     if first["type"] == "value_error":
-        return f"{key}: {first['ctx']['error']}"
-    return f"{key or 'manifest'}: {first['msg']}, found {first['input']!r}"
+        return Problem(Code.VALUE_UNFIT, key, found=str(first["ctx"]["error"]))
+    found = f"{first['input']!r}"[:LONGEST_VALUE]
+    return Problem(Code.VALUE_UNFIT, key or "manifest", found=f"{first['msg']}, found {found}")
 
 
 def expand(entries: list[CaseEntry], root: Path, where: str) -> Iterator[CaseEntry]:
@@ -119,13 +125,15 @@ def expand(entries: list[CaseEntry], root: Path, where: str) -> Iterator[CaseEnt
             continue
         before, _, after = entry.image.partition(WILDCARD)
         if WILDCARD in after:
-            raise UserError(f"{where}: image: expected one {WILDCARD} in a pattern, found '{entry.image}'")
+            raise UserError(code=Code.VALUE_UNFIT, subject=f"{where}: image", expected=f"one {WILDCARD} in a pattern",
+                            found=f"'{entry.image}'")
         texts = _matches(root, before, after)
         if entry.label is not None:  # images/*.nii.gz beside images/*_label.nii.gz
             labels = {entry.label.replace(WILDCARD, text) for text in texts}
             texts = [text for text in texts if before + text + after not in labels]
         if not texts:
-            raise UserError(f"{where}: image: expected files like {root / entry.image}, found none")
+            raise UserError(code=Code.FILE_MISSING, subject=f"{where}: image",
+                            expected=f"files like {root / entry.image}", found="none")
         for text in texts:
             filled = {key: value.replace(WILDCARD, text) for key, value in entry.model_dump().items()
                       if isinstance(value, str) and key != "kind"}

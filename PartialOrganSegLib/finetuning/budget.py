@@ -17,6 +17,7 @@ from ..loading.augmentation import Augmentation
 from ..models.bundle import Bundle
 from ..networks import channels_last
 from ..organs import LabelSpace
+from ..segmenting.backend import choose_precision
 from ..segmenting.windows import plan
 from ..training.distributed import Processes
 from ..training.learner import Learner
@@ -153,6 +154,31 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
         steps = int((60 * minutes - BESIDE - measuring) / each)
         steps = min(max(steps, LEAST_STEPS), max(ENOUGH_STEPS, ENOUGH_FOR_A_CASE * cases), MOST_STEPS)
     return Budget(steps, -(-steps // goes), workers, steps * each + measuring + BESIDE)
+
+
+@torch.inference_mode()
+def frozen_seconds(start: Bundle, measured_shapes: Sequence[tuple[int, int, int]], device: torch.device) -> float:
+    """How long the networks of a joined start model that do not learn take to see the CTs that Dice is measured on.
+
+    `measured_shapes` (z, y, x) at the learner's spacing. They are asked once a CT; 0 for a model of one network.
+    """
+    if not measured_shapes:
+        return 0.0
+    seconds, working = 0.0, np.array(start.learner.preprocessing.spacing_zyx)
+    for member in start.members[:-1]:
+        own = member.bundle.preprocessing
+        precision = choose_precision("auto", device, member.bundle.precision)
+        with torch.random.fork_rng(devices=[]):
+            network = channels_last(member.bundle.load_network(device))
+        image = torch.zeros(1, 1, *own.patch_zyx, device=device).contiguous(memory_format=torch.channels_last_3d)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            voxel = _quickest(partial(network, image), device) / image.numel()
+        for shape in measured_shapes:
+            sizes = tuple(max(1, round(size)) for size in np.array(shape) * working / own.spacing_zyx)
+            layout = plan((sizes[0], sizes[1], sizes[2]), own.patch_zyx, getattr(network, "size_multiple", (1, 1, 1)),
+                          getattr(network, "slices", None), own.overlap, own.plane_limit)
+            seconds += voxel * int(np.prod(layout.window)) * int(np.prod([len(starts) for starts in layout.starts]))
+    return seconds
 
 
 def _network_voxels(shape: tuple[int, int, int], recipe: Recipe, multiple: tuple[int, int, int]) -> int:

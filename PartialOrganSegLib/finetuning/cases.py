@@ -134,7 +134,7 @@ def _take(case: Case, own_space: LabelSpace, space: LabelSpace, translate: Calla
           spacing_zyx: Sequence[float], target: Path, reporter: Reporter, force: bool) -> TakenCase:
     for path in case.files():
         if not path.exists():
-            raise UserError(f"expected the file {path}, found none")
+            raise UserError(code=Code.FILE_MISSING, expected=f"the file {path}", found="none")
     image = read_ct(case.image, reporter=reporter, force=force)
     own, table = CandidateTable(own_space.class_count), CandidateTable(space.class_count)
     own_codes = case.read_codes(image, own_space, own, reporter)
@@ -149,7 +149,8 @@ def _take(case: Case, own_space: LabelSpace, space: LabelSpace, translate: Calla
         inside = (canonical.array == code).sum((1, 2))
         slices[label], voxels[label] = np.flatnonzero(inside), int(inside.sum())
     image_sum = files_sha256([case.image])
-    meaning = [case.kind.value, case.annotated, case.label_map, case.split_left_right, own_space.names]
+    meaning = [case.kind.value, case.annotated, case.label_map, case.split_left_right, own_space.names,
+               *([case.ignored] if case.ignored else [])]
     rest = files_sha256([path for path in case.files() if path != case.image])
     return TakenCase(
         case.name, case.group, case.dataset, case.kind, case.weight, case.image.resolve(), target.resolve(),

@@ -10,15 +10,17 @@ from typing import Any
 
 import torch
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..models.bundle import Bundle
 from ..models.metadata import LONGEST_NAME
+from ..organs import LabelSpace
 from ..segmenting.backend import computes_bfloat16
 from ..training.recipe import Recipe, load_recipe
 from ..training.transfer import ClassMap
 from .budget import Budget
 from .cases import MEASURED, TakenCase
-from .holdout import CASES, HeldOut
+from .holdout import HeldOut
+from .measured_on import MeasuredOn
 from .outcome import LOSS_TOLERATED
 
 SHARES = (0.0, 0.25, 0.5, 0.75)  # of the start model in the result, that are tried
@@ -30,7 +32,7 @@ USUAL_SHARE = 0.25
 DECIDED = {"steps": "; see --steps", "stages": "; see --steps", "manifest": "; see --data",
            "hold_out": "; see --validate", "validation.groups": "; see --validate",
            "validation.share": "; see --validate", "start_from": "; see --model", "bundle.name": "; see --name",
-           "network": " by the start model"}
+           "network": " by the start model", "takes_over": " by the cases"}
 BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA's GPUs; older ones compute bfloat16 very slowly or not at all
 
 
@@ -41,30 +43,33 @@ def check_overrides(overrides: Sequence[str]) -> None:
         part = next((name for name in DECIDED if f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.")),
                     None)
         if part is not None:
-            raise UserError(f"--set {key}: expected a setting that fine-tuning leaves open, found one that it decides"
-                            f"{DECIDED[part]}")
+            raise UserError(code=Code.SETTINGS_CONFLICT, subject=f"--set {key}",
+                            expected="a setting that fine-tuning leaves open",
+                            found=f"one that it decides{DECIDED[part]}")
 
 
 def tuned_recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, name: str | None, device: torch.device,
                  changes: dict[str, Any], overrides: Sequence[str]) -> Recipe:
     """The recipe file with what this run decides: start model, how it reads CTs, new classes, then `changes`, and what
-    the user `overrides`. `name`: the new model's, None after the start model."""
-    own = start.preprocessing
-    licences = start.metadata.partialorganseg.licences
+    the user `overrides`. `name`: the new model's, None after the start model. `classes`: from those of the network that
+    learns, which of a joined start model is the last."""
+    learner = start.learner
+    own = learner.preprocessing
+    licences = learner.metadata.partialorganseg.licences
     content: dict[str, Any] = {
         "manifest": str((run / "manifest.yaml").resolve()), "start_from": str(start.folder.resolve()),
         "network": None, "spacing_zyx": own.spacing_zyx, "patch_zyx": own.patch_zyx, "clip_hu": own.clip_hu,
         "subtract": own.subtract, "divide": own.divide,
         "half_precision": training_precision(device), "batch_size": 2 if device.type == "cuda" else 1,
         "bundle.name": name or next_name(start.name),
-        "bundle.description": f"{start.metadata.description} Fine-tuned.",
+        "bundle.description": f"{learner.metadata.description} Fine-tuned.",
         "bundle.licences": {"code": licences.code, "weights": licences.weights,
                             "data": f"{licences.data}; and the cases fine-tuned on, whose terms are their owner's"},
         **changes}
     if classes.new:
         content["loss_arguments.distillation.new_classes"] = list(classes.new)
         # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
-        content["loss_arguments.marginal_cross_entropy.balanced"] = True
+        content.setdefault("loss_arguments.marginal_cross_entropy.balanced", True)
     return load_recipe(file, [*(f"{key}={json.dumps(value)}" for key, value in content.items()), *overrides])
 
 
@@ -93,6 +98,21 @@ def stroke_settings(rates: Sequence[float]) -> dict[str, Any]:
     return {"loss_arguments.marginal_cross_entropy.draw_rates": list(rates), "batch_size": 1} if rates else {}
 
 
+def joined_settings(start: Bundle, space: LabelSpace, classes: ClassMap, changed: Sequence[int]) -> dict[str, Any]:
+    """What a joined start model changes: its trained network takes over the organs that the cases show.
+
+    `classes`: from its learner's. One that only other members know and no case shows need not appear in it.
+    """
+    if not start.members:
+        return {}
+    appearing = [label for label in classes.new
+                 if label in changed or space.names[label - 1] not in start.label_space.names]
+    settings: dict[str, Any] = {"takes_over": [space.names[label - 1] for label in changed]}
+    if classes.new and not appearing:
+        settings["loss_arguments.marginal_cross_entropy.balanced"] = False
+    return settings
+
+
 def share_for(known: float | None) -> float:
     """The start model's share in the result for the Dice that it has of what the cases show; None: it has none.
 
@@ -113,7 +133,8 @@ def shares_to_try(share: float, asked: bool, held: HeldOut) -> list[float]:
     """
     if asked and not share:
         return []
-    return [value for value in SHARES if value > share or (value < share and CASES in held.measured_on.values())]
+    other_patients = MeasuredOn.CASES in held.measured_on.values()
+    return [value for value in SHARES if value > share or (value < share and other_patients)]
 
 
 def budget_settings(budget: Budget, measured: Sequence[TakenCase], changed: Sequence[str],

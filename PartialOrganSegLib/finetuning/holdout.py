@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError, nearest
+from ..errors import Code, UserError, did_you_mean
 from .cases import TakenCase
+from .measured_on import MeasuredOn
 from .slabs import choose_slabs, judged, split_by_slabs
 
 ENOUGH_GROUPS = 4  # with fewer, leaving one out would take a third of what there is to learn
 SHARE = 0.25  # of the groups that is left out
 
 NOTHING = "none"  # asked for: everything is trained on and nothing measured
-CASES = "left-out cases"
-SLABS = "left-out slabs of the training cases (the same patients, so optimistic)"
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class HeldOut:
 
     training: list[TakenCase]
     measured: list[TakenCase]
-    measured_on: dict[int, str]
+    measured_on: dict[int, MeasuredOn]
 
 
 def hold_out(cases: Sequence[TakenCase], wanted: Sequence[str], folder: Path) -> HeldOut:
@@ -46,20 +45,20 @@ def hold_out(cases: Sequence[TakenCase], wanted: Sequence[str], folder: Path) ->
     groups = {case.group for case in cases}
     for name in wanted:
         if name not in known:
-            raise UserError(f"--validate: expected names of cases or their groups, found '{name}'"
-                            f"{nearest(name, sorted(known))}")
+            raise UserError(code=Code.UNKNOWN_NAME, subject="--validate", expected="names of cases or their groups",
+                            found=f"'{name}'", hint=did_you_mean(name, sorted(known)))
     chosen = {known[name] for name in wanted} or _spare_groups(
         [case for case in cases if case.weight > 0 and any(case.absent(label) for label in case.organs)])
     if chosen == groups:
-        raise UserError("--validate: expected a case left to train on, found none")
+        raise UserError(code=Code.NO_CASES, subject="--validate", expected="a case left to train on", found="none")
     if not chosen:
         return _slabs(cases, folder)
     measured = [case for case in cases if case.group in chosen and case.labelled]
     if not measured:
-        raise UserError("--validate: expected a labelled case to measure on, found none in "
-                        f"{', '.join(sorted(chosen))}")
+        raise UserError(code=Code.NO_CASES, subject="--validate", expected="a labelled case to measure on",
+                        found=f"none in {', '.join(sorted(chosen))}")
     return HeldOut([case for case in cases if case.group not in chosen], measured,
-                   {label: CASES for case in measured for label in case.organs if case.absent(label)})
+                   {label: MeasuredOn.CASES for case in measured for label in case.organs if case.absent(label)})
 
 
 def _together(cases: Sequence[TakenCase]) -> dict[str, str]:
@@ -105,7 +104,7 @@ def _slabs(cases: Sequence[TakenCase], folder: Path) -> HeldOut:
             shown = {label for slab in slabs for label in slab.organs if label in case.organs}
             if shown and case.weight > 0:
                 measured.append(inside)
-                measured_on |= dict.fromkeys(shown, SLABS)
+                measured_on |= dict.fromkeys(shown, MeasuredOn.SLABS)
     return HeldOut(training, measured, measured_on)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from ..atomic import whole_file
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..models.metadata import Lineage
+from .measured_on import MeasuredOn
 
 PLAN_FILE = "plan.json"
 
@@ -31,7 +32,7 @@ class Plan(BaseModel):
     lineage: Lineage
     changed: list[str]
     kept: list[str]
-    measured_on: dict[str, str]
+    measured_on: dict[str, Annotated[MeasuredOn, BeforeValidator(MeasuredOn.of)]]
     steps: int
     minutes: float
     said: list[dict[str, Any] | str] = []
@@ -49,9 +50,11 @@ def read_plan(run: Path) -> Plan:
     try:
         return Plan.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError(f"{path}: expected the plan of a run to resume, found none; start without --resume") from None
+        raise UserError(code=Code.NO_CHECKPOINT, subject=path, expected="the plan of a run to resume",
+                        found="none", hint="start without --resume") from None
     except (OSError, ValueError, ValidationError) as error:
-        raise UserError(f"{path}: expected the plan of a run, found {' '.join(str(error).split())[:200]}") from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="the plan of a run",
+                        found=" ".join(str(error).split())[:200]) from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -28,10 +28,18 @@ from ..training.preparation import check_patch
 from ..training.recipe import RECIPE_FILE, Recipe, load_recipe
 from ..training.transfer import ClassMap, moved_arguments
 from . import PHANTOMS
-from .budget import Speed, default_minutes, make_budget, measure_speed
+from .budget import Speed, default_minutes, frozen_seconds, make_budget, measure_speed
 from .cases import MEASURED, TRAINED, TakenCase, fingerprint, take_cases
 from .data_warnings import data_warnings
-from .decisions import budget_settings, check_overrides, share_for, shares_to_try, stroke_settings, tuned_recipe
+from .decisions import (
+    budget_settings,
+    check_overrides,
+    joined_settings,
+    share_for,
+    shares_to_try,
+    stroke_settings,
+    tuned_recipe,
+)
 from .holdout import NOTHING, hold_out
 from .plan import Plan, write_json, write_plan
 from .replay import Replay, replay_set
@@ -71,15 +79,17 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     """
     clock = time.monotonic()
     check_overrides(wishes.overrides)
-    start.check_trainable()
+    learner = start.learner
+    learner.check_trainable()
     own = load_recipe(recipe_file, ["manifest=m.yaml", *wishes.overrides])
     if own.hold_out or (own.validation is not None and own.validation.share):
-        raise UserError(f"{recipe_file}: expected neither hold_out nor validation.share, found one; see --validate")
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject=recipe_file,
+                        expected="neither hold_out nor validation.share", found="one", hint="see --validate")
     asked = "start_share" in own.model_fields_set
     said = _Listener(reporter)
     manifest = load_manifest(data, said)
     space = run_space(start.label_space, manifest.label_space, wishes.only_listed)
-    spacing = start.preprocessing.spacing_zyx
+    spacing = learner.preprocessing.spacing_zyx
     cases = take_cases(manifest.cases, manifest.label_space, space, spacing, run / CASES_FOLDER, said,
                        force=wishes.force)
     for warning in data_warnings(cases, space):
@@ -92,7 +102,8 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     trained = [case for case in held.training if case.weight > 0]
     changed = sorted({label for case in trained for label in case.organs})
     if not any(case.labelled for case in trained):
-        raise UserError("expected a labelled case to train on, found all of them left out by --validate or of weight 0")
+        raise UserError(code=Code.NO_LABELS, expected="a labelled case to train on",
+                        found="all of them left out by --validate or of weight 0")
     unmeasured = [space.names[label - 1] for label in changed if label not in held.measured_on]
     if unmeasured and measure:
         said.warning(Problem(Code.NOT_MEASURED, "not measured",
@@ -101,7 +112,7 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     replay = replay_set(wishes.replay, space, spacing, changed, list(held.measured_on), measure,
                         run / REPLAY_FOLDER, said, {case.image_sha256 for case in cases}, wishes.force)
     measured = [*held.measured, *replay.measured]
-    classes = ClassMap.between(start.label_space, space)
+    classes = ClassMap.between(learner.label_space, space)
     names = [space.names[label - 1] for label in changed]
     minutes = default_minutes(device) if wishes.minutes is None else wishes.minutes
     view = StartView(start, space, device)
@@ -109,39 +120,41 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     decided = {} if asked else {"start_share": share_for(known)}
     rates = draw_rates(trained, view, reporter)
     del view  # the device's memory is the training's now
-    decided |= stroke_settings(rates)
+    decided |= stroke_settings(rates) | joined_settings(start, space, classes, changed)
 
     def read_recipe(changes: dict[str, Any]) -> Recipe:
         return tuned_recipe(recipe_file, start, classes, run, wishes.name, device, decided | changes,
                             wishes.overrides)
 
-    network = build_network(start.network_name, 1, space.class_count,
-                            **moved_arguments(start.network_arguments, classes))
+    network = build_network(learner.network_name, 1, space.class_count,
+                            **moved_arguments(learner.network_arguments, classes))
     check_patch(read_recipe({}).patch_zyx, network)
     reporter.progress("measuring the speed", 0, 1)
-    smaller, speed = _speed(read_recipe, start, space, device,
+    smaller, speed = _speed(read_recipe, learner, space, device,
                             [(1 - REPLAY_SHARE, trained), (REPLAY_SHARE, replay.training)])
     recipe = read_recipe(smaller)
     shares = shares_to_try(recipe.start_share, asked, held) if measured else []
     shapes = [case.seen or case.shape for case in measured]
-    budget = make_budget(minutes - (time.monotonic() - clock) / 60, speed, recipe, shapes, network.size_multiple,
-                         device, sum(case.labelled for case in trained), wishes.steps, len(shares))
+    asking = frozen_seconds(start, shapes, device)
+    budget = make_budget(minutes - (time.monotonic() - clock + asking) / 60, speed, recipe, shapes,
+                         network.size_multiple, device, sum(case.labelled for case in trained), wishes.steps,
+                         len(shares))
     recipe = read_recipe(smaller | budget_settings(budget, measured, names, shares))
     _write_manifest(run, space, trained, replay, held.measured)
     with whole_file(run / RECIPE_FILE) as temporary:
         temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     on = {space.names[label - 1]: what for label, what in (replay.measured_on | held.measured_on).items()}
     plan = Plan(start=start.folder.resolve(), data=Path(data).resolve(),
-                lineage=_lineage(start, cases, trained, space, classes), changed=names,
+                lineage=_lineage(start, cases, trained, space), changed=names,
                 kept=[name for name in space.names if name not in names], measured_on=on,
-                steps=budget.steps, minutes=round(budget.seconds / 60, 1), said=said.events,
+                steps=budget.steps, minutes=round((budget.seconds + asking) / 60, 1), said=said.events,
                 images={case.image: case.image_sha256 for case in (*trained, *held.measured, *replay.training,
                                                                    *replay.measured)})
     write_plan(run, plan)
     return plan
 
 
-def _speed(read_recipe: Callable[[dict[str, Any]], Recipe], start: Bundle, space: LabelSpace, device: torch.device,
+def _speed(read_recipe: Callable[[dict[str, Any]], Recipe], learner: Bundle, space: LabelSpace, device: torch.device,
            groups: Sequence[tuple[float, Sequence[TakenCase]]]) -> tuple[dict[str, Any], Speed]:
     """The speed, and changes of the recipe without which there is not enough memory.
 
@@ -150,15 +163,18 @@ def _speed(read_recipe: Callable[[dict[str, Any]], Recipe], start: Bundle, space
     recipe = read_recipe({})
     for changes in ({}, {"batch_size": 1}) if recipe.batch_size > 1 else ({},):
         try:
-            return changes, measure_speed(read_recipe(changes), start, space, device, groups)
+            return changes, measure_speed(read_recipe(changes), learner, space, device, groups)
         except NotFiniteError as error:
-            raise UserError(f"optimiser.learning_rate: {error} in a trial step; expected a lower one than "
-                            f"{recipe.resolved_stages()[0].optimiser.learning_rate}") from None
+            raise UserError(code=Code.DIVERGED, subject="optimiser.learning_rate",
+                            found=f"{error} in a trial step",
+                            hint="expected a lower one than "
+                                 f"{recipe.resolved_stages()[0].optimiser.learning_rate}") from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-    raise UserError(f"patch_zyx: out of memory on {device} with patches of {recipe.patch_zyx}; expected smaller ones "
-                    "(--set patch_zyx=[...]) or another --device")
+    raise UserError(code=Code.NO_MEMORY, subject="patch_zyx",
+                    found=f"out of memory on {device} with patches of {recipe.patch_zyx}",
+                    hint="expected smaller ones (--set patch_zyx=[...]) or another --device")
 
 
 class _Listener(Reporter):
@@ -221,10 +237,9 @@ def _dataset(name: str, weight: float, cases: Sequence[TakenCase], space: LabelS
     return {"name": name, "weight": weight, "cases": [case.entry(space, group=group, **changes) for case in cases]}
 
 
-def _lineage(start: Bundle, cases: Sequence[TakenCase], trained: Sequence[TakenCase], space: LabelSpace,
-             classes: ClassMap) -> Lineage:
+def _lineage(start: Bundle, cases: Sequence[TakenCase], trained: Sequence[TakenCase], space: LabelSpace) -> Lineage:
     """What came from where: the fingerprint is of all `cases`, learnt is what those `trained` on show."""
-    learnt = {}
+    learnt, classes = {}, ClassMap.between(start.label_space, space)
     for label, name in enumerate(space.names, 1):
         showing = [case for case in trained if label in case.organs]
         if showing:

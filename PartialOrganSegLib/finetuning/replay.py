@@ -19,11 +19,10 @@ from ..synthesis.phantom import make_phantom
 from . import NONE, PHANTOMS
 from .cases import TakenCase, take_cases
 from .holdout import NOTHING, hold_out
+from .measured_on import MeasuredOn
 
 PHANTOMS_TRAINED, PHANTOMS_MEASURED = 2, 2
 FIELD_MM = (470.0, 265.0, 420.0)  # z, y, x: the whole of a phantom's body
-PHANTOM_FIGURES = "phantoms (synthetic, so a loss on real CTs may not show)"
-REPLAY_FIGURES = "a left-out part of the replay set"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Replay:
 
     training: list[TakenCase]
     measured: list[TakenCase]
-    measured_on: dict[int, str]
+    measured_on: dict[int, MeasuredOn]
     anywhere: Sequence[TakenCase] = ()
 
 
@@ -60,7 +59,7 @@ def replay_set(setting: str, space: LabelSpace, spacing_zyx: Sequence[float], ch
         groups = [group for group in manifest.validation_groups() if group in there]
         held = hold_out(taken, groups if measure else [NOTHING], folder)
         return Replay([case for case in held.training if case.weight > 0], held.measured,
-                      dict.fromkeys(held.measured_on, REPLAY_FIGURES))
+                      dict.fromkeys(held.measured_on, MeasuredOn.REPLAY))
     shared = [label for label, name in enumerate(space.names, 1) if name in WORD16.names]
     if not shared:
         reporter.warning(Problem(Code.SETTING_IGNORED, "replay", hint="nothing is replayed",
@@ -77,7 +76,7 @@ def replay_set(setting: str, space: LabelSpace, spacing_zyx: Sequence[float], ch
     # Patches around what is to be learnt leave out the rest of the body, which the start model knew too.
     anywhere = [replace(case, name=f"{case.name} anywhere", sets=case.sets[:1], counts=(sum(case.counts),), slices={},
                         voxels={}) for case in training]
-    return Replay(training, measured, dict.fromkeys(asked, PHANTOM_FIGURES), anywhere)
+    return Replay(training, measured, dict.fromkeys(asked, MeasuredOn.PHANTOMS), anywhere)
 
 
 def _others(cases: Sequence[TakenCase], images: Collection[str], reporter: Reporter) -> list[TakenCase]:
@@ -88,7 +87,8 @@ def _others(cases: Sequence[TakenCase], images: Collection[str], reporter: Repor
                                      found=f"{case.name} shows an image of --data, and is left out"))
     others = [case for case in cases if case.image_sha256 not in images]
     if not others:
-        raise UserError("--replay: expected a case that shows another image than those of --data, found none")
+        raise UserError(code=Code.NO_CASES, subject="--replay",
+                        expected="a case that shows another image than those of --data", found="none")
     return others
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..models.bundle import Bundle, load_bundle, write_bundle
 from ..models.checksums import MANIFEST, sha256
+from ..models.joined import join_bundles
 from ..models.store import find_model
 from ..resources import resource
 from ..segmenting.backend import choose_device
@@ -71,44 +74,66 @@ def _room(run: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         if not isinstance(error, SafetensorError) and error.errno not in FULL:
             raise
-        raise UserError(f"{run}: expected room for the run's files, found none ({error}); make room and go on with "
-                        f"--resume (where there is no {PLAN_FILE} yet, without it)") from error
+        raise UserError(code=Code.NOT_WRITABLE, subject=run, expected="room for the run's files",
+                        found=f"none ({error})",
+                        hint=f"make room and go on with --resume (where there is no {PLAN_FILE} yet, "
+                             "without it)") from error
 
 
 def _check_as_it_was(plan: Plan, run: Path) -> None:
     """Raises UserError where the run folder was moved, or an image changed since the run began."""
     began_in = load_recipe(run / RECIPE_FILE).manifest.parent
     if not (began_in.exists() and began_in.samefile(run)):
-        raise UserError(f"{run}: expected the run folder where the run began, {began_in}; move it back, or start a new "
-                        "run")
+        raise UserError(code=Code.RESUME_DIFFERS, subject=run,
+                        expected=f"the run folder where the run began, {began_in}",
+                        hint="move it back, or start a new run")
     for path, checksum in plan.images.items():
         if not path.exists():
-            raise UserError(f"{path}: expected this image of the run, found none")
+            raise UserError(code=Code.FILE_MISSING, subject=path, expected="this image of the run", found="none")
         if files_sha256([path]) != checksum:
-            raise UserError(f"{path}: expected the image as it was when the run began, found another one; start a new "
-                            "run")
+            raise UserError(code=Code.RESUME_DIFFERS, subject=path, expected="the image as it was when the run began",
+                            found="another one", hint="start a new run")
 
 
 def _train_and_judge(plan: Plan, run: Path, device: str, reporter: Reporter) -> Result:
     start = load_bundle(plan.start)
     if sha256(start.folder / MANIFEST) != plan.lineage.parent.sha256:
-        raise UserError(f"{start.folder}: expected the start model as it was when the run began, found another one")
+        raise UserError(code=Code.RESUME_DIFFERS, subject=start.folder,
+                        expected="the start model as it was when the run began", found="another one")
     reporter.metric(steps=plan.steps, expected_minutes=plan.minutes, changed=", ".join(plan.changed))
     recipe = load_recipe(run / RECIPE_FILE)
     train(recipe, run, (run / LAST).exists(), device, reporter)
     trained = load_bundle(run / MODEL_FOLDER)
     metrics = trained.metadata.partialorganseg.metrics
-    outcome = judge(plan, metrics.get("validation_dice_before", {}), metrics.get("validation_dice", {}))
-    own = trained.metadata.partialorganseg
+    outcome = judge(plan, metrics.get("validation_dice_before", {}), metrics.get("validation_dice", {}),
+                    metrics.get("not_taken_over"))
     figures = outcome.as_metrics() | {"start_share": metrics.get("start_share", 0.0)}
-    bundle = write_bundle(
-        run / MODEL_FOLDER, trained.load_network(), trained.network_name, trained.network_arguments,
-        trained.label_space, trained.preprocessing, name=trained.name, version=trained.metadata.version,
-        licences=own.licences.model_dump(), training_data=start.metadata.partialorganseg.training_data,
-        metrics=figures, description=trained.metadata.description, half=True, lineage=plan.lineage,
-        card=card(trained.name, plan, outcome))
+    if trained.members:
+        figures["members"] = {member.bundle.name: list(member.organs) for member in trained.members}
+    text = card(trained.name, plan, outcome, trained.members)
+    bundle = _written_anew(trained, start, plan, figures, text)
     selected = bundle.folder.resolve() if outcome.selected == TUNED else plan.start
     write_json(run / RESULT_FILE, {
         **figures, "selected_model": str(selected), "model": str(bundle.folder.resolve()),
         "start": str(plan.start), "lineage": plan.lineage.model_dump(mode="json"), "said": plan.said})
     return Result(outcome, bundle, selected)
+
+
+def _written_anew(trained: Bundle, start: Bundle, plan: Plan, figures: dict[str, Any], text: str) -> Bundle:
+    """The trained model in the same folder, with `figures`, where it comes from, what it was trained on and a card."""
+    with tempfile.TemporaryDirectory(dir=trained.folder.parent, prefix=".member-") as scratch:
+        learner = trained.learner
+        own = learner.metadata.partialorganseg
+        learnt = write_bundle(
+            Path(scratch) / "learner" if trained.members else trained.folder, learner.load_network(),
+            learner.network_name, learner.network_arguments, learner.label_space, learner.preprocessing,
+            name=learner.name, version=learner.metadata.version, licences=own.licences.model_dump(),
+            training_data=start.learner.metadata.partialorganseg.training_data, metrics=figures,
+            description=learner.metadata.description, half=True, lineage=plan.lineage, card=text)
+        if not trained.members:
+            return learnt
+        frozen = trained.members[:-1]
+        return join_bundles(
+            trained.folder, [*(member.bundle for member in frozen), learnt], trained.name, trained.metadata.version,
+            organs=[member.organs for member in trained.members], metrics=figures, card=text,
+            label_space=trained.label_space, lineage=plan.lineage)

@@ -39,9 +39,10 @@ def check_new(run: Path, start: Bundle, data: Path) -> None:
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=run, expected="a run folder apart from the data",
                         found=f"{data} there", hint="choose another -o")
     if (run / LAST).exists():
-        raise UserError(f"{run}: expected a new run folder, found a run; add --resume or another -o"
-                        if (run / PLAN_FILE).exists() else
-                        f"{run}: expected a new run folder, found another run's checkpoint; choose another -o")
+        found, hint = "another run's checkpoint", "choose another -o"
+        if (run / PLAN_FILE).exists():
+            found, hint = "a run", "add --resume or another -o"
+        raise UserError(code=Code.FILE_EXISTS, subject=run, expected="a new run folder", found=found, hint=hint)
     begun = (run / LOCK_FILE).exists()
     found = [name for name in (RESULTS if begun else (*RESULTS, *WRITTEN)) if (run / name).exists()]
     if found:

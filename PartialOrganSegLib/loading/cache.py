@@ -126,7 +126,8 @@ def digest(value: object) -> str:
 def _key(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool) -> str:
     files = [stamps(path) for path in case.files() if path != case.soft_targets]
     return digest([CACHE_VERSION, label_space.names, files, list(spacing_zyx), case.kind.value, case.annotated,
-                   case.label_map, case.split_left_right, case.only_mapped, air_is_background])
+                   case.label_map, case.split_left_right, case.only_mapped, air_is_background,
+                   *([case.ignored] if case.ignored else [])])
 
 
 def stamps(path: Path) -> list[tuple[str, int, int]]:

@@ -24,7 +24,7 @@ from ..label_space_file import LabelSpaceEntry
 from ..organs import WORD16, LabelSpace, label_space_of_names
 from .bundle import MEMBERS, Bundle, metadata_of, write_folder
 from .checksums import MANIFEST, bundle_files, verify_bundle
-from .metadata import Licences, MemberEntry, NetworkEntry, OwnSection, PreprocessingEntry
+from .metadata import Licences, Lineage, MemberEntry, NetworkEntry, OwnSection, PreprocessingEntry
 
 
 def divided(bundles: Sequence[Bundle], wishes: Mapping[str, Sequence[str]] = MappingProxyType({})
@@ -76,11 +76,12 @@ def joined_label_space(name: str, organs: Sequence[Sequence[str]]) -> LabelSpace
 
 def join_bundles(folder: Path | str, bundles: Sequence[Bundle], name: str, version: str = "1.0.0",
                  organs: Sequence[Sequence[str]] | None = None, description: str | None = None,
-                 metrics: dict[str, object] | None = None, card: str | None = None) -> Bundle:
+                 metrics: dict[str, object] | None = None, card: str | None = None,
+                 label_space: LabelSpace | None = None, lineage: Lineage | None = None) -> Bundle:
     """Writes a joined bundle of whole copies of `bundles` into `folder`, replacing an older one, and reads it back.
 
     `organs`: those of which each bundle has the say; None as `divided` divides them. A joined bundle among them counts
-    as its members. Raises UserError for what cannot be joined.
+    as its members. `label_space`: None as `joined_label_space` orders them. Raises UserError for what cannot be joined.
     """
     if organs is None:
         organs = divided(bundles)
@@ -93,7 +94,7 @@ def join_bundles(folder: Path | str, bundles: Sequence[Bundle], name: str, versi
             parts.append((bundle, list(names)))
     parts = [(bundle, names) for bundle, names in parts if names]
     folders = _folder_names([bundle.name for bundle, _ in parts])
-    space = joined_label_space(name, [names for _, names in parts])
+    space = label_space or joined_label_space(name, [names for _, names in parts])
     learner = parts[-1][0]
     sections = [bundle.metadata.partialorganseg for bundle, _ in parts]
     own = OwnSection(
@@ -104,7 +105,8 @@ def join_bundles(folder: Path | str, bundles: Sequence[Bundle], name: str, versi
         licences=Licences(code=_terms(parts, [one.licences.code for one in sections]),
                           weights=_terms(parts, [one.licences.weights for one in sections]),
                           data=_terms(parts, [one.licences.data for one in sections])),
-        training_data=[data for one in sections for data in one.training_data], metrics=dict(metrics or {}))
+        training_data=[data for one in sections for data in one.training_data], metrics=dict(metrics or {}),
+        lineage=lineage)
     what = description or "Joined of " + " and ".join(
         f"{bundle.name} {bundle.metadata.version} ({', '.join(names)})" for bundle, names in parts)
 

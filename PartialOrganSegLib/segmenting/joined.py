@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from ..events import Reporter
 from ..imaging.frame import Frame
 from ..imaging.linear import linear_slices
 from ..imaging.volume import Volume
-from ..models.bundle import Bundle
+from ..models.bundle import Bundle, Member
 from .bundle_predictor import OwnMethod
 from .nnunet.predictor import NNUNetMethod
 from .patient import Patient, finish, locate
@@ -27,8 +27,7 @@ class JoinedMethod:
     def __init__(self, bundle: Bundle, device: torch.device, mirror: bool, scales: Sequence[float],
                  precision: str = "auto") -> None:
         self._space = bundle.label_space
-        self._members = [_Member(member.bundle, member.organs, bundle, device, mirror, scales, precision)
-                         for member in bundle.members]
+        self._members = [MemberPredictor(member, device, mirror, scales, precision) for member in bundle.members]
         self.precision = self._members[0].precision
         spacings = [member.bundle.preprocessing.spacing_zyx for member in bundle.members
                     if member.bundle.nnunet is None]
@@ -53,49 +52,59 @@ class JoinedMethod:
         joined = torch.empty(*frame.shape, self._space.class_count, dtype=torch.float16)
         left = torch.ones(frame.shape, dtype=torch.float16)  # the probability that no member has spoken for yet
         for member in self._members:
-            member.share_out(patient, frame, joined, left, seconds, reporter)
+            self._share_out(member, patient, frame, joined, left, seconds, reporter)
         with timed(seconds, "join"):
             for z in range(frame.shape[0]):
                 joined[z, ..., 0] = left[z].float().clamp_min_(LEAST_PROBABILITY).log_()
         del left
         return finish(joined, patient, frame, self._space, written, seconds)
 
+    def _share_out(self, member: MemberPredictor, patient: Patient, frame: Frame, joined: torch.Tensor,
+                   left: torch.Tensor, seconds: dict[str, float], reporter: Reporter) -> None:
+        """Writes the logarithms of a member's probabilities into `joined` (z, y, x, class), takes them from `left`.
 
-class _Member:
-    """One network, and where its organs stand among its own classes and among those of the joined model."""
+        `left` (z, y, x): the probability of what no earlier member knows, afterwards of what this one does not either.
+        """
+        columns = list(self._space.indices(member.organs))
+        slices = member.probabilities(patient, frame.to_patient(patient.canonical.grid), frame.shape, seconds, reporter)
+        with timed(seconds, "join"):
+            for z, part in enumerate(slices):
+                part, before = part.float(), left[z].float()
+                joined[z][..., columns] = (part * before[..., None]).clamp_min_(LEAST_PROBABILITY).log_().half()
+                left[z] = before * (1 - part.sum(-1)).clamp_min_(0)
 
-    def __init__(self, bundle: Bundle, organs: Sequence[str], whole: Bundle, device: torch.device, mirror: bool,
-                 scales: Sequence[float], precision: str) -> None:
+
+class MemberPredictor:
+    """One network of a joined model, asked for the organs that it has the say of."""
+
+    def __init__(self, member: Member, device: torch.device, mirror: bool = False, scales: Sequence[float] = (1.0,),
+                 precision: str = "auto") -> None:
+        bundle, self.organs = member.bundle, member.organs
         self.method: OwnMethod | NNUNetMethod
         if bundle.nnunet is None:
             self.method = OwnMethod(bundle, device, mirror, scales, precision)
         else:
             self.method = NNUNetMethod(bundle, device, mirror, precision)
         self.precision = self.method.precision
-        self._classes = list(bundle.label_space.indices(organs))
-        self._columns = list(whole.label_space.indices(organs))
+        self._classes = list(bundle.label_space.indices(member.organs))
 
-    def share_out(self, patient: Patient, frame: Frame, joined: torch.Tensor, left: torch.Tensor,
-                  seconds: dict[str, float], reporter: Reporter) -> None:
-        """Writes the logarithms of its organs' probabilities into `joined` (z, y, x, class) and takes them from `left`.
+    def probabilities(self, patient: Patient, to_patient: np.ndarray, shape: tuple[int, int, int],
+                      seconds: dict[str, float], reporter: Reporter) -> Iterable[torch.Tensor]:
+        """(y, x, organ) of each slice z of a grid of `shape` (z, y, x): what each of `organs` has of the voxels.
 
-        `left` (z, y, x): the probability of what no earlier member knows, afterwards of what this one does not either.
+        `to_patient` (4, 4): index (z, y, x, 1) on that grid to LPS millimetres (x, y, z, 1).
         """
         grid = patient.canonical.grid
         if isinstance(self.method, NNUNetMethod):
-            scores, to_patient = self.method.scores(patient.ct, seconds, reporter)
+            scores, own_to_patient = self.method.scores(patient.ct, seconds, reporter)
         else:
             own = patient.frame(self.method.spacing_zyx)
-            scores, to_patient = self.method.scores(patient, own, seconds, reporter), own.to_patient(grid)
+            scores, own_to_patient = self.method.scores(patient, own, seconds, reporter), own.to_patient(grid)
         with timed(seconds, "join"):
             for plane in scores:  # of the softmax only this network's organs are read
                 plane.copy_(torch.softmax(plane.float(), -1))
             organs = scores[..., self._classes]
             del scores
-            to_values = np.linalg.inv(to_patient) @ frame.to_patient(grid)
-            same = organs.shape[:3] == frame.shape and np.allclose(to_values, np.eye(4), atol=1e-6)
-            slices = organs if same else linear_slices(organs, to_values, frame.shape)
-            for z, part in enumerate(slices):
-                part, before = part.float(), left[z].float()
-                joined[z][..., self._columns] = (part * before[..., None]).clamp_min_(LEAST_PROBABILITY).log_().half()
-                left[z] = before * (1 - part.sum(-1)).clamp_min_(0)
+            to_values = np.linalg.inv(own_to_patient) @ to_patient
+            same = organs.shape[:3] == shape and np.allclose(to_values, np.eye(4), atol=1e-6)
+        return organs if same else linear_slices(organs, to_values, shape)

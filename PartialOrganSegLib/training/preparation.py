@@ -33,17 +33,21 @@ def preprocessing_of(recipe: Recipe) -> Preprocessing:
 
 @dataclass(frozen=True)
 class Start:
-    """The network to train with its settings, the frozen start model if there is one, and its share of the result."""
+    """The network to train with its settings, the frozen one that it began as, if any, and its share of the result.
+
+    `bundle`: the start model; of a joined one `network` and `teacher` are the network that goes on learning.
+    """
 
     network: nn.Module
     settings: NetworkSettings
     teacher: nn.Module | None
     share: StartShare | None
+    bundle: Bundle | None = None
 
 
 def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, processes: Processes,
                 reporter: Reporter) -> Start:
-    """Builds the network with seeded weights, or those of `start_from`.
+    """Builds the network with seeded weights, or those of `start_from`, of a joined model those of its learner.
 
     Raises UserError for a start model that does not fit and a patch that the network cannot take.
     """
@@ -54,7 +58,8 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
         settings = recipe.network or NetworkSettings()
         network = _seeded_network(recipe, settings, label_space)
         return Start(_placed(network, device, processes, reporter), settings, None, None)
-    bundle = load_bundle(recipe.start_from)
+    whole = load_bundle(recipe.start_from)
+    bundle = whole.learner
     bundle.check_trainable()
     classes = ClassMap.between(bundle.label_space, label_space)
     settings = recipe.network or NetworkSettings(name=bundle.network_name,
@@ -66,7 +71,7 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
     if recipe.start_share or (recipe.validation and recipe.validation.start_shares):
         axes = class_axes(settings.name, settings.arguments, label_space.class_count)
         share = StartShare.of(network.state_dict(), recipe.start_share, axes, classes.new)
-    return Start(network, settings, channels_last(teacher.to(device)), share)
+    return Start(network, settings, channels_last(teacher.to(device)), share, whole)
 
 
 def _seeded_network(recipe: Recipe, settings: NetworkSettings, label_space: LabelSpace) -> nn.Module:

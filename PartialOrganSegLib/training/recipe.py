@@ -40,7 +40,9 @@ class Recipe(StageSettings):
     """All settings. Spacing in mm and sizes in voxels are z, y, x; the window is in HU.
 
     `stages` lists what each stage changes; without any the run is one stage. `network`: null takes the one of
-    `start_from`, whose weights make up `start_share` of those that are measured and written. `half_precision`: true is
+    `start_from`, whose weights make up `start_share` of those that are measured and written. Of a joined start model
+    the last network is trained; it `takes_over` these organs, of which others had the say (null: all that the training
+    cases show for certain), where validation does not find them worse. `half_precision`: true is
     bfloat16, "float16" (GPU only) scales the loss. `batch_size` is per process.
     """
 
@@ -49,6 +51,7 @@ class Recipe(StageSettings):
     validation: ValidationSettings | None = None
     start_from: Path | None = None
     start_share: float = Field(default=0.0, ge=0, lt=1)
+    takes_over: list[str] | None = None
     spacing_zyx: tuple[Millimetres, Millimetres, Millimetres] = (3.0, 2.0, 2.0)
     patch_zyx: tuple[Voxels, Voxels, Voxels] = (48, 128, 160)
     clip_hu: Annotated[tuple[float, float], AfterValidator(_low_high)] = (-300.0, 500.0)

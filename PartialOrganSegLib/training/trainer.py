@@ -14,11 +14,12 @@ from ..atomic import whole_file
 from ..datasets.manifest import load_manifest
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
-from ..models.bundle import write_bundle
 from ..segmenting.backend import choose_device, computes_bfloat16
 from .batches import batch_numbers, batches, label_distribution, patches, stage_cases
 from .checkpoint import load_checkpoint, random_states, save_checkpoint, set_random_states
 from .distributed import Processes, started
+from .frozen_members import Division
+from .hand_over import HandOver
 from .interrupts import stop_asked
 from .learner import Learner, NotFiniteError
 from .logbook import Logbook
@@ -98,10 +99,11 @@ class _Run:
         self.table = torch.from_numpy(self.cases.table.table)
         self.learner = Learner(self.start.network, self.start.teacher, self.table.to(device), device,
                                recipe.half_precision, processes)
+        self.hand_over = HandOver(recipe, self.start, self.space, self.cases.training, device)
         self.validator = None
         if self.cases.validation:
             self.validator = Validator(self.cases.validation, self.cases.table.table, self.space,
-                                       preprocessing_of(recipe), device, processes)
+                                       preprocessing_of(recipe), device, processes, self.hand_over.members)
         self.batch = recipe.batch_size * processes.size
         self.settings = {**deciding_settings(recipe), "batch": self.batch, **self.cases.essence()}
         self.step, self.stage, self.stage_start, self.best, self.unmeasured = 0, 0, 0, self._no_best(), False
@@ -125,13 +127,14 @@ class _Run:
                 while self.stage < len(self.stages):
                     self._train_stage(log)
                 self._choose_share(log)
+                self._give_back(log)
         finally:
             log.close()
 
     def _measure_start(self, log: Logbook) -> None:
         """Dice before the first step. Broken off, it is made up for on resuming."""
         try:
-            self.best.before = self._measure(log)
+            self.best.before = self._measure(log, self.hand_over.before)
         except KeyboardInterrupt:
             self._save(self.last)
             raise
@@ -202,11 +205,11 @@ class _Run:
         raise UserError(code=Code.NO_MEMORY, subject="patch_zyx", hint=hint,
                         found=f"out of memory with {self.recipe.batch_size} patches of {self.recipe.patch_zyx}")
 
-    def _measure(self, log: Logbook) -> dict[str, float]:
+    def _measure(self, log: Logbook, division: Division | None) -> dict[str, float]:
         """Dice per organ and mean of the weights as they would be written, told and logged."""
         assert self.validator is not None
         figures = self.validator.measure(self.learner.network, self._to_write(self.learner.average.values),
-                                         self._attentive())
+                                         self._attentive(), division)
         log.write({"step": self.step, **{f"dice_{name}": round(value, 4) for name, value in figures.items()}})
         return figures
 
@@ -220,7 +223,7 @@ class _Run:
         settings = self.recipe.validation or ValidationSettings()
         due = self.step == end or (self.step - self.stage_start) % settings.every == 0
         if self.validator is not None and due:
-            if self.best.take(self._measure(log)):
+            if self.best.take(self._measure(log, self.hand_over.division)):
                 self._save(self.best_file)
                 if self.step < end:  # on a GPU, repeated steps need not come to the same best weights
                     self._save(self.last)
@@ -236,16 +239,32 @@ class _Run:
         average = load_checkpoint(self.best_file)["average"]
         for value in settings.start_shares:
             share = self.share.with_share(value)
-            figures = self.validator.measure(self.learner.network, share.mix(average), self._attentive())
+            figures = self.validator.measure(self.learner.network, share.mix(average), self._attentive(),
+                                             self.hand_over.division)
             log.write({"step": self.step, "start_share": value, "mean_dice": round(figures.get(MEAN, 0.0), 4)})
             if self.best.take(figures):
                 self.share = share
             if self.processes.any(bool(self.stopped), self.device):  # training's end is in the checkpoint
                 raise KeyboardInterrupt
 
+    def _give_back(self, log: Logbook) -> None:
+        """Leaves to the frozen members of a joined model what was measured to be found no better than by them."""
+        if self.validator is None or not self.best.figures or not self.hand_over.taken_over:
+            return
+        validator, weights = self.validator, self._to_write(load_checkpoint(self.best_file)["average"])
+
+        def measure() -> dict[str, float]:
+            figures = validator.measure(self.learner.network, weights, self._attentive(), self.hand_over.division)
+            log.write({"step": self.step, "not_taken_over": ", ".join(self.hand_over.not_taken_over),
+                       "mean_dice": round(figures.get(MEAN, 0.0), 4)})
+            return figures
+
+        self.best.figures = self.hand_over.give_back(self.best.before, self.best.figures, measure)
+
     def _no_best(self, **state: Any) -> Best:
         settings = self.recipe.validation or ValidationSettings()
-        return Best(**state, half=tuple(settings.half), tolerated_loss=settings.tolerated_loss)
+        return Best(**state, half=tuple(settings.half), tolerated_loss=settings.tolerated_loss,
+                    retained=tuple(self.hand_over.taken_over))
 
     def _begin(self, number: int) -> None:
         """Begins a stage; after the last one there is nothing to begin."""
@@ -283,7 +302,7 @@ class _Run:
         """Writes the bundle of the best weights, or of the last where nothing was validated."""
         if not self.processes.first:
             return
-        recipe, network, metrics = self.recipe, self.start.network, {}
+        network, metrics = self.start.network, {}
         network.load_state_dict(self._to_write(self.learner.average.values))
         if self.best.figures:
             network.load_state_dict(self._to_write(load_checkpoint(self.best_file)["average"]))
@@ -292,8 +311,4 @@ class _Run:
                 metrics["validation_dice_before"] = self.best.before
         if self.share is not None:
             metrics["start_share"] = self.share.share
-        write_bundle(
-            self.folder / MODEL_FOLDER, network.eval().cpu(), self.start.settings.name, self.start.settings.arguments,
-            self.space, preprocessing_of(recipe), name=recipe.bundle.name, version=recipe.bundle.version,
-            licences=recipe.bundle.licences, metrics=metrics, training_data=recipe.bundle.training_data,
-            description=recipe.bundle.description, half=True)
+        self.hand_over.write(self.folder / MODEL_FOLDER, self.recipe, self.start, self.space, metrics)

@@ -22,6 +22,7 @@ from ..organs import LabelSpace
 from ..segmenting.scores import best_classes
 from ..segmenting.windows import plan, window_scores
 from .distributed import Processes
+from .frozen_members import Division, FrozenMembers
 from .recipe import Recipe
 
 MEAN = "mean"
@@ -52,7 +53,8 @@ class Best:
 
     `half`: organs that count as much as all others together (a few organs are taught, many are to be kept). With a
     `tolerated_loss`, figures with one of these others more than that below `before` are worse than any without, and so
-    are those whose `half` has gained nothing.
+    are those whose `half` has gained nothing. `retained` organs count as no worse than before: where they are, the
+    network that had the say of them keeps it.
     """
 
     figures: dict[str, float] = field(default_factory=dict)
@@ -60,13 +62,14 @@ class Best:
     before: dict[str, float] = field(default_factory=dict)
     half: tuple[str, ...] = ()
     tolerated_loss: float | None = None
+    retained: tuple[str, ...] = ()
 
     def rank(self, figures: Mapping[str, float]) -> tuple[bool, bool, float]:
         """What figures are compared by: whether nothing speaks against them, whether no loss is beyond what is
         tolerated, and the score."""
         if self.tolerated_loss is None:
             return True, True, self.score(figures)
-        changes = {name: value - self.before[name] for name, value in figures.items()
+        changes = {name: self._counted(name, value) - self.before[name] for name, value in figures.items()
                    if name != MEAN and name in self.before}
         lost = any(change < -self.tolerated_loss for name, change in changes.items() if name not in self.half)
         taught = [change for name, change in changes.items() if name in self.half]
@@ -78,9 +81,13 @@ class Best:
         groups: tuple[list[float], list[float]] = ([], [])
         for name, value in figures.items():
             if name != MEAN:
-                groups[name in self.half].append(value)
+                groups[name in self.half].append(self._counted(name, value))
         means = [sum(group) / len(group) for group in groups if group]
         return sum(means) / len(means) if means else -1.0
+
+    def _counted(self, name: str, value: float) -> float:
+        """What an organ's Dice counts as."""
+        return max(value, self.before.get(name, value)) if name in self.retained else value
 
     def take(self, figures: dict[str, float]) -> bool:
         """Whether these figures are the best so far. Those that nothing could be said of never are."""
@@ -99,7 +106,10 @@ class Validator:
     """Measures a network on cases at working spacing, each organ where the case vouches for it."""
 
     def __init__(self, cases: Sequence[CachedCase], table: np.ndarray, label_space: LabelSpace,
-                 preprocessing: Preprocessing, device: torch.device, processes: Processes) -> None:
+                 preprocessing: Preprocessing, device: torch.device, processes: Processes,
+                 members: FrozenMembers | None = None) -> None:
+        """`members`: those of a joined model beside the network that is measured."""
+        self._members = members
         self._cases, self._table, self._space = list(cases), table, label_space
         self._preprocessing, self._device, self._processes = preprocessing, device, processes
         self._air = {code for code, allowed in enumerate(table) if allowed[0] and allowed.sum() == 1}
@@ -108,10 +118,12 @@ class Validator:
             raise UserError(code=Code.NO_LABELS, subject="validation", expected="cases with a label to compare with",
                             found="none")
 
-    def measure(self, network: nn.Module, weights: Mapping[str, torch.Tensor], reporter: Reporter) -> dict[str, float]:
+    def measure(self, network: nn.Module, weights: Mapping[str, torch.Tensor], reporter: Reporter,
+                division: Division | None = None) -> dict[str, float]:
         """Dice of each organ, mean over its cases, and "mean" over the organs, with `weights` in a copy of `network`.
 
-        Processes share the cases.
+        `division`: of which organs it and the frozen members of a joined model have the say; what is measured is then
+        what they find together. Processes share the cases.
         """
         network = copy.deepcopy(network).eval()
         network.load_state_dict(weights)
@@ -122,14 +134,21 @@ class Validator:
                 continue
             codes = cached.codes()
             seen = seen_slices(codes, self._air)
-            predicted = predicted_classes(network, cached.image()[seen], self._preprocessing, self._space.class_count,
-                                          self._device)
+            scores = predicted_scores(network, cached.image()[seen], self._preprocessing, self._space.class_count,
+                                      self._device)
+            if self._members is None or division is None:
+                predicted = best_classes(scores)
+            else:
+                predicted = self._members.combine(cached, seen, scores, division)
+            del scores
             voxels = joint_counts(predicted, codes[seen], self._table.shape)
             for organ in self._vouched[number]:
                 value, _ = candidate_dice(voxels, self._table, [organ])
                 if value is not None:
                     values[number, organ], known[number, organ] = value, 1
             reporter.progress("validation", number + 1, len(self._cases))
+        if self._members is not None:
+            self._members.release()
         values, known = (self._processes.sum(part.to(self._device)).cpu() for part in (values, known))
         counts = known.sum(0)
         figures = {self._space.names[organ - 1]: float(values[:, organ].sum() / counts[organ])
@@ -171,10 +190,16 @@ def seen_slices(codes: np.ndarray, air: Collection[int]) -> slice:
     return slice(max(0, first - CONTEXT_SLICES), min(len(codes), last + 1 + CONTEXT_SLICES))
 
 
-@torch.inference_mode()
 def predicted_classes(network: nn.Module, image: np.ndarray, preprocessing: Preprocessing, classes: int,
                       device: torch.device) -> np.ndarray:
-    """(z, y, x) uint8 class indices of an `image` (z, y, x) in HU at working spacing, by a network in eval mode.
+    """(z, y, x) uint8 class indices of an `image` (z, y, x) in HU at working spacing, by a network in eval mode."""
+    return best_classes(predicted_scores(network, image, preprocessing, classes, device))
+
+
+@torch.inference_mode()
+def predicted_scores(network: nn.Module, image: np.ndarray, preprocessing: Preprocessing, classes: int,
+                     device: torch.device) -> torch.Tensor:
+    """(z, y, x, class) float16 logits of an `image` (z, y, x) in HU at working spacing, by a network in eval mode.
 
     In full precision: figures are compared from step to step.
     """
@@ -183,5 +208,4 @@ def predicted_classes(network: nn.Module, image: np.ndarray, preprocessing: Prep
 
     volume = preprocessing.normalise(torch.from_numpy(np.array(image, np.float32)))
     layout = plan(tuple(volume.shape), preprocessing.patch_zyx, network.size_multiple, getattr(network, "slices", None))
-    scores = window_scores(volume, preprocessing.padding, layout, classes, forward, Reporter())
-    return best_classes(scores)
+    return window_scores(volume, preprocessing.padding, layout, classes, forward, Reporter())

@@ -10,6 +10,7 @@ import pytest
 from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
 from PartialOrganSegLib.imaging.volume import Grid
 from PartialOrganSegLib.organs import WORD16
@@ -304,3 +305,103 @@ def test_only_labelled_groups_are_validated_on(tmp_path: Path):
     found = manifest(tmp_path, unlabelled, labelled, splits={"validation": 0.5}).validation_groups()
     assert len(found) == 4
     assert all(group.startswith("l") for group in found)
+
+
+def allowed(case, folder: Path) -> dict[int, set[int]]:
+    """Label value -> classes that its voxels may be, of the label l.nii.gz."""
+    image, labels = read_ct(folder / "a.nii.gz", force=True), read_labelmap(folder / "l.nii.gz").array
+    table = CandidateTable(17)
+    codes = case.read_codes(image, WORD16, table)
+    return {value: set(np.flatnonzero(table.table[codes[labels == value][0]]).tolist())
+            for value in np.unique(labels).tolist()}
+
+
+@pytest.fixture
+def blocks_written(tmp_path: Path) -> Path:
+    """Liver, spleen and left kidney, and a corner of value 254."""
+    image, labels = blocks(0)
+    labels[-1, -1, -4:] = 254
+    write_image(tmp_path / "a.nii.gz", image)
+    write_image(tmp_path / "l.nii.gz", labels)
+    return tmp_path
+
+
+LIVER, SPLEEN, KIDNEY = 1, 2, 3
+IGNORING = {"kind": "partial", "annotated": ["liver", "spleen"], "ignored": ["left_kidney"],
+            "label_map": {254: "unknown"}}
+
+
+def test_an_ignored_value_is_none_of_the_annotated_organs_and_unknown_is_anything(blocks_written):
+    case = manifest(blocks_written, dataset(**IGNORING)).cases[0]
+    rest = EVERYTHING - {LIVER, SPLEEN}
+    assert allowed(case, blocks_written) == {0: rest, LIVER: {LIVER}, SPLEEN: {SPLEEN}, KIDNEY: rest, 254: EVERYTHING}
+
+
+def test_a_full_label_of_which_organs_are_ignored_vouches_for_the_others(blocks_written):
+    case = manifest(blocks_written, dataset(ignored=["left_kidney"], label_map={254: "unknown"})).cases[0]
+    assert case.kind is Kind.PARTIAL
+    assert len(case.annotated) == 15
+    assert allowed(case, blocks_written) == {0: {0, KIDNEY}, LIVER: {LIVER}, SPLEEN: {SPLEEN}, KIDNEY: {0, KIDNEY},
+                                             254: EVERYTHING}
+
+
+def test_a_value_of_several_organs_with_an_ignored_one_is_not_trusted(blocks_written):
+    changes = {"annotated": ["liver", "colon"], "ignored": ["rectum", "spleen"],
+               "label_map": {3: ["colon", "rectum"], 254: "unknown"}}
+    case = manifest(blocks_written, dataset(**(IGNORING | changes))).cases[0]
+    colon = WORD16.index("colon")
+    assert allowed(case, blocks_written)[3] == EVERYTHING - {LIVER}
+    assert allowed(case, blocks_written)[SPLEEN] == EVERYTHING - {LIVER, colon}
+
+
+def test_a_side_that_is_ignored_is_not_trusted(blocks_written):
+    changes = {"annotated": ["liver", "spleen", "right_kidney"],
+               "split_left_right": {3: ["left_kidney", "right_kidney"]}}
+    case = manifest(blocks_written, dataset(**(IGNORING | changes))).cases[0]
+    right = WORD16.index("right_kidney")
+    assert allowed(case, blocks_written)[3] in ({right}, EVERYTHING - {LIVER, SPLEEN, right},
+                                                EVERYTHING - {LIVER, SPLEEN})
+    assert case.ignored_voxels(WORD16)["left_kidney"] == (blocks(0)[1] == KIDNEY).sum()
+
+
+def test_ignored_strokes_of_a_label_say_nothing(blocks_written):
+    changes = {"kind": "scribble", "annotated": []}
+    case = manifest(blocks_written, dataset(**(IGNORING | changes))).cases[0]
+    assert allowed(case, blocks_written) == {0: {0}, LIVER: {LIVER}, SPLEEN: {SPLEEN}, KIDNEY: EVERYTHING,
+                                             254: EVERYTHING}
+
+
+def test_a_case_goes_before_its_data_set(tmp_path: Path):
+    cases = [{"image": "a", "label": "a"}, {"image": "b", "label": "b", "ignored": "liver"},
+             {"image": "c", "label": "c", "annotated": ["left_kidney"]}, {"image": "d", "label": "d", "ignored": []}]
+    found = manifest(tmp_path, dataset(**IGNORING, cases=cases)).cases
+    assert [(case.annotated, case.ignored) for case in found] == [
+        (("liver", "spleen"), ("left_kidney",)), (("spleen",), ("liver",)), (("left_kidney",), ()),
+        (("liver", "spleen"), ())]
+
+
+def test_what_is_ignored_is_said_with_its_voxels_and_is_no_problem(blocks_written):
+    found, warnings = problems(blocks_written, dataset(**IGNORING))
+    assert found == []
+    voxels = int((blocks(0)[1] == KIDNEY).sum())
+    assert warnings == [f"a: ignored: left_kidney ({voxels} voxels)"]
+    found, _ = problems(blocks_written, dataset(**(IGNORING | {"ignored": []})))
+    assert len(found) == 1
+    assert f"partial label holds {voxels} voxels of left_kidney" in found[0]
+
+
+@pytest.mark.parametrize(("changes", "line"), [
+    ({"annotated": ["liver", "left_kidney"]}, "left_kidney: expected an organ either annotated or ignored, found it"),
+    ({"annotated": [], "ignored": [],
+      "cases": [{"image": "a", "label": "l", "annotated": "liver", "ignored": "Liver"}]},
+     "liver: expected an organ either annotated or ignored"),
+    ({"ignored": ["left_kidnee"]}, "did you mean 'left_kidney'"),
+    ({"ignored": ["background"]}, "ignored: expected organs, found 'background'"),
+    ({"label_map": {254: ["unknown", "liver"]}}, "label_map: 254: expected 'unknown' alone or names of organs"),
+    ({"kind": "unlabelled", "annotated": None, "cases": [{"image": "a"}]}, "ignored: expected a label whose values"),
+    ({"ignore": ["liver"]}, "unknown setting (did you mean 'ignored'?)")])
+def test_contradictions_are_one_line(tmp_path: Path, changes, line):
+    with pytest.raises(UserError) as raised:
+        manifest(tmp_path, dataset(**(IGNORING | changes)))
+    assert line in str(raised.value)
+    assert "\n" not in str(raised.value)

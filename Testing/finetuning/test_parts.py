@@ -25,10 +25,12 @@ from PartialOrganSegLib.finetuning.cases import (
     take_cases,
     translation,
 )
+from PartialOrganSegLib.finetuning.measured_on import MeasuredOn
 from PartialOrganSegLib.finetuning.outcome import START, TUNED, Outcome, judge, table
 from PartialOrganSegLib.finetuning.plan import Plan
 from PartialOrganSegLib.finetuning.replay import replay_set
 from PartialOrganSegLib.finetuning.slabs import Slab, split_by_slabs
+from PartialOrganSegLib.finetuning.verdict import Verdict, VerdictKind
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.loading.cache import cache_cases
 from PartialOrganSegLib.models.metadata import Lineage, ParentEntry
@@ -149,7 +151,7 @@ def test_a_few_cases_do_not_take_all_the_minutes_there_are():
 
 
 PLAN = Plan(start=Path("start"), data=Path("m.yaml"), changed=["spleen"], kept=["liver", "colon"], steps=1, minutes=1,
-            measured_on={"spleen": "left-out cases", "liver": "phantoms (synthetic)"},
+            measured_on={"spleen": "left-out cases", "liver": MeasuredOn.PHANTOMS},
             lineage=Lineage(parent=ParentEntry(name="a", version="1", sha256="0"), data_sha256="1", learnt={}))
 
 
@@ -173,7 +175,7 @@ def test_judgement(before, after, selected, said):
 def library(monkeypatch):
     """Records the calls that the library would get."""
     calls = []
-    outcome = Outcome([], START, "the start model stays selected")
+    outcome = Outcome([], START, Verdict(VerdictKind.NOTHING_MEASURED))
     result = SimpleNamespace(outcome=outcome, bundle=SimpleNamespace(folder=Path("run/model")), selected=Path("start"))
 
     def record(name):

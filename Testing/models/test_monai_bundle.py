@@ -104,13 +104,13 @@ def test_all_that_an_inference_workflow_needs_has_monais_names(bundle):
     workflow = monai_bundle.create_workflow(workflow_type="infer", bundle_root=str(bundle.folder), **files(bundle))
     assert workflow.check_properties() == []
     assert workflow.version == bundle.metadata.version
-    assert workflow.network_def.state_dict().keys() == bundle.load_network().state_dict().keys()
+    assert workflow.network_def.state_dict().keys() == bundle.learner.load_network().state_dict().keys()
 
 
 def test_network_is_exported_to_torchscript(tmp_path):
     """`ckpt_export` wants a pickle, which no bundle of ours holds: it is made from the weights for this once."""
     bundle = load_bundle("embedded")
-    network = bundle.load_network()
+    network = bundle.learner.load_network()
     torch.save(network.state_dict(), tmp_path / "model.pt")
     monai_bundle.ckpt_export("network_def", filepath=str(tmp_path / "model.ts"), ckpt_file=str(tmp_path / "model.pt"),
                              bundle_root=str(bundle.folder), use_trace=True, input_shape=[1, 1, 16, 32, 32],

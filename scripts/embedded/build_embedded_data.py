@@ -234,14 +234,20 @@ def run(jobs: list[tuple[Path, Callable[..., None], tuple[Any, ...]]], workers: 
 def labelled_cases(data: Path) -> list[dict[str, Any]]:
     """The labelled CTs of the data's own manifest: name, dataset, image, label, annotated, label_map.
 
-    `label_map`: label value -> list of the organs it may be.
+    `label_map`: label value -> list of the organs it may be. Values of organs that a case ignores become 0, as all do
+    that it does not vouch for.
     """
     manifest = yaml.safe_load((data / "manifest.yaml").read_text(encoding="utf-8"))
-    return [{"name": Path(case["image"]).parent.name, "dataset": dataset["name"], "image": data / case["image"],
-             "label": data / case["label"], "annotated": case.get("annotated", dataset["annotated"]),
-             "absent": NOT_IN_AN_ABDOMEN if Path(case["image"]).parent.name in WITHOUT_PELVIS else [],
-             "label_map": dataset.get("label_map", {})}
-            for dataset in manifest["datasets"] for case in dataset["cases"]]
+    cases = []
+    for dataset in manifest["datasets"]:
+        for case in dataset["cases"]:
+            name, ignored = Path(case["image"]).parent.name, case.get("ignored", dataset.get("ignored", []))
+            annotated = [organ for organ in case.get("annotated", dataset["annotated"]) if organ not in ignored]
+            cases.append({"name": name, "dataset": dataset["name"], "image": data / case["image"],
+                          "label": data / case["label"], "annotated": annotated,
+                          "absent": NOT_IN_AN_ABDOMEN if name in WITHOUT_PELVIS else [],
+                          "label_map": dataset.get("label_map", {})})
+    return cases
 
 
 def anatomies_for(name: str, anatomies: list[Path], count: int, seed: int) -> list[tuple[Path, float]]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from PartialOrganSegLib.models.bundle import load_bundle, write_bundle
+from PartialOrganSegLib.models.bundle import Bundle, load_bundle, write_bundle
+from PartialOrganSegLib.models.joined import join_bundles
 
 # What is hoped for on CTs the model never saw; an organ below its bar is named in the card.
 BARS = {"liver": 0.9, "spleen": 0.9, "left_kidney": 0.9, "right_kidney": 0.9, "stomach": 0.75, "gallbladder": 0.75,
@@ -38,9 +40,10 @@ Sixteen abdominal organs on CT, small enough for a laptop. **Research only: not 
 or treatment.**
 
 ## What it is
-{network}, {parameters:.1f} million parameters, working at {spacing} mm (z, y, x). Trained by
-`partialorganseg train embedded` on candidate sets: marginal cross entropy and marginal Dice over
-partial, coarse, scribbled and synthesised cases at once.
+{networks}
+
+The {last}network was trained by `partialorganseg train embedded` on candidate sets: marginal
+cross entropy and marginal Dice over partial, coarse, scribbled and synthesised cases at once.
 
 ## Whose labels
 - Ten organs of nine CTs: labels of **another model** (hk13, trained by others for FLARE25; its own terms are unclear),
@@ -90,6 +93,14 @@ def markdown(figures: dict[str, dict[str, float]], bars: dict[str, float]) -> st
     return "\n".join(lines)
 
 
+def network_line(bundle: Bundle, organs: tuple[str, ...]) -> str:
+    """One network: what it is, and the organs of which it has the say."""
+    spacing = " x ".join(f"{mm:g}" for mm in bundle.preprocessing.spacing_zyx)
+    parameters = sum(weight.numel() for weight in bundle.load_network().parameters()) / 1e6
+    return (f"- {bundle.name}: `{bundle.network_name}` {bundle.network_arguments}, {parameters:.1f} million "
+            f"parameters, working at {spacing} mm (z, y, x): {', '.join(organs).replace('_', ' ')}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -100,7 +111,7 @@ def main() -> None:
     bundle = load_bundle(arguments.run / "model")
     recipe = yaml.safe_load((arguments.run / "recipe.yaml").read_text(encoding="utf-8"))
     cases = json.loads(arguments.figures.read_text(encoding="utf-8"))
-    network = bundle.load_network("cpu")
+    learner = bundle.learner
     labels, strokes = summary(cases, "label"), summary(cases, "strokes")
     short = [f"{name.replace('_', ' ')} ({labels[name]['mean_dice']:.2f} < {bar:.2f})"
              for name, bar in BARS.items() if name in labels and labels[name]["mean_dice"] < bar]
@@ -108,17 +119,26 @@ def main() -> None:
     if unmeasured:
         short.append(f"no left-out CT has a full label of {', '.join(unmeasured)}")
     licences = recipe["bundle"]["licences"]
-    spacing = " x ".join(f"{mm:g}" for mm in bundle.preprocessing.spacing_zyx)
+    lines = [network_line(member.bundle, member.organs) for member in bundle.members]
     card = CARD.format(
-        network=f"`{bundle.network_name}` {bundle.network_arguments}", spacing=spacing, how=arguments.how,
-        parameters=sum(p.numel() for p in network.parameters()) / 1e6, sources="\n".join(f"- {s}" for s in SOURCES),
+        networks="\n".join(lines or [network_line(bundle, bundle.label_space.names)]),
+        last="last " if bundle.members else "", how=arguments.how, sources="\n".join(f"- {s}" for s in SOURCES),
         terms=licences["weights"], label_table=markdown(labels, BARS), stroke_table=markdown(strokes, {}),
         short="; ".join(short) or "nothing")
-    written = write_bundle(
-        arguments.out, network, bundle.network_name, bundle.network_arguments, bundle.label_space,
-        bundle.preprocessing, name=recipe["bundle"]["name"], version=recipe["bundle"]["version"], licences=licences,
-        training_data=SOURCES, metrics={"left_out_label": labels, "left_out_strokes": strokes, "how": arguments.how},
-        description=recipe["bundle"]["description"], card=card, half=True)
+    name, version = recipe["bundle"]["name"], recipe["bundle"]["version"]
+    metrics = {"left_out_label": labels, "left_out_strokes": strokes, "how": arguments.how}
+    with tempfile.TemporaryDirectory() as scratch:
+        written = write_bundle(
+            Path(scratch) / name if bundle.members else arguments.out, learner.load_network(), learner.network_name,
+            learner.network_arguments, learner.label_space, learner.preprocessing, name=name, version=version,
+            licences=licences, training_data=SOURCES, metrics=metrics, description=recipe["bundle"]["description"],
+            card=card, half=True)
+        if bundle.members:
+            members = bundle.members
+            written = join_bundles(
+                arguments.out, [*(member.bundle for member in members[:-1]), written], name, version,
+                organs=[member.organs for member in members], description=recipe["bundle"]["description"],
+                metrics=metrics, card=card, label_space=bundle.label_space)
     size = sum(path.stat().st_size for path in written.folder.rglob("*") if path.is_file())
     print(f"{written.folder}: {size / 1e6:.1f} MB\n\n{markdown(labels, BARS)}\n\n{markdown(strokes, {})}")
 

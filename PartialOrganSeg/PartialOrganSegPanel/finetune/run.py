@@ -18,6 +18,7 @@ from PartialOrganSegLib.resources import resource
 
 from ..shell.parameters import FineTuneParameters
 from ..shell.problem_text import problem_of, problem_text
+from .verdict_text import verdict_text
 
 PLAN, RESULT, LOG, MODEL = "plan.json", "result.json", "log.jsonl", "model"  # in a run's folder
 NEW, STARTED, FINISHED = "new", "started", "finished"
@@ -26,13 +27,15 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as the library wa
 
 @dataclass(frozen=True)
 class DiceRow:
-    """An organ's Dice of the start model and of the new one; `changed`: the cases show it."""
+    """An organ's Dice of the start model and of the new one; `changed`: the cases show it. `measured_on`: on what, in
+    the command's words; `measured_on_kind` the kind of that, empty in results of version 0.3."""
 
     organ: str
     changed: bool
     before: float
     after: float
     measured_on: str
+    measured_on_kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,11 @@ def read_result(run: Path | None) -> RunResult | None:
         return None
     try:
         facts = json.loads((run / RESULT).read_text(encoding="utf-8"))
-        rows = tuple(DiceRow(organ, one["group"] == "changed", one["before"], one["after"], one["measured_on"])
+        rows = tuple(DiceRow(organ, one["group"] == "changed", one["before"], one["after"], one["measured_on"],
+                             one.get("measured_on_kind", ""))
                      for organ, one in facts["dice"].items())
-        return RunResult(rows, facts["selected"] != "start", facts["reason"], Path(facts["start"]),
+        reason = verdict_text(facts["verdict"]) if "verdict" in facts else ""
+        return RunResult(rows, facts["selected"] != "start", reason or facts["reason"], Path(facts["start"]),
                          facts["lineage"]["parent"]["sha256"], tuple(facts["lineage"]["learnt"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

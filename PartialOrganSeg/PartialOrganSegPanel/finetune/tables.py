@@ -12,6 +12,7 @@ from PartialOrganSegLib.organs import BACKGROUND
 from ..shell.organ_table import Cell, prepare, put
 from .cases import FULL, PARTIAL, SCRIBBLE, UNLABELLED, SceneCase
 from .run import DiceRow
+from .verdict_text import measured_on_text
 
 CT, KIND, MEASURE = range(3)
 ORGAN, BEFORE, AFTER, CHANGE = range(4)
@@ -78,7 +79,8 @@ def fill_dice(table: qt.QTableWidget, rows: Sequence[DiceRow]) -> None:
     for index, row in enumerate(sorted(rows, key=lambda row: not row.changed)):
         group = _("shown by the cases") if row.changed else _("to be kept")
         tip = _("{organ}: {group}; measured on {what}").format(
-            organ=row.organ.replace("_", " "), group=group, what=row.measured_on)
+            organ=row.organ.replace("_", " "), group=group,
+            what=measured_on_text(row.measured_on_kind, row.measured_on))
         texts = (row.organ.replace("_", " "), f"{row.before:.3f}", f"{row.after:.3f}", f"{row.after - row.before:+.3f}")
         for column, text in enumerate(texts):
             font = qt.QFont()

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ..shell.parameters import FineTuneParameters
 from .cases import SceneCase
 from .run import RunResult, name_reason, replay_reason
+from .verdict_text import measured_on_short
 
 
 def summary(cases: Sequence[SceneCase]) -> str:
@@ -70,5 +71,5 @@ def _measured_text(result: RunResult) -> str:
 
 def _measured_on(result: RunResult, changed: bool) -> str:
     """What the organs that the run changed, or kept, were measured on: `slabs and phantoms`."""
-    names = [row.measured_on.partition(" (")[0] for row in result.rows if row.changed == changed]
+    names = [measured_on_short(row.measured_on_kind, row.measured_on) for row in result.rows if row.changed == changed]
     return _(" and ").join(dict.fromkeys(names))

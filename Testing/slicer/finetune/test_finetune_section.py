@@ -14,6 +14,7 @@ from PartialOrganSegPanel.finetune.run import new_run_folder
 from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, set_state
 from PartialOrganSegPanel.shell.parameters import Plot
 
+from PartialOrganSegLib.finetuning.verdict import Verdict, VerdictKind
 from PartialOrganSegLib.models.folders import user_models
 
 # --- buttons and the list
@@ -267,8 +268,8 @@ def test_use_this_model_installs_and_selects_it(course):
 def test_a_worse_model_is_used_only_after_a_question(course):
     course.add_case()
     course.start()
-    course.finish(selected="start", reason="liver lost more than 0.02")
-    assert course.ui.runLabel.text.startswith("The start model is the better one: liver lost more than 0.02.")
+    course.finish(selected="start", verdict=Verdict(VerdictKind.KEPT_ORGAN_LOST, "liver", 0.9, 0.8).as_data())
+    assert course.ui.runLabel.text.startswith("The start model is the better one: liver lost more than 0.02 (0.900")
     course.services.dialogs.answers = [None, "use"]
     course.ui.useButton.click()
     assert len(course.services.processes) == 1

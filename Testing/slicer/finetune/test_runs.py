@@ -1,5 +1,6 @@
 """Section Fine-tune: what a run asks of the command, how it is shown, cancelled and resumed."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,14 @@ import qt
 import slicer
 from panel_helpers.finetune_course import Course, column
 from panel_helpers.start_models import write_model
+from PartialOrganSegPanel.finetune import run as runs
 from PartialOrganSegPanel.finetune.plots import LOSS
+from PartialOrganSegPanel.finetune.verdict_text import measured_on_short, measured_on_text, verdict_text
 
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import Code, Problem
+from PartialOrganSegLib.finetuning.measured_on import MeasuredOn
+from PartialOrganSegLib.finetuning.verdict import Verdict, VerdictKind
 from PartialOrganSegLib.models.folders import user_models
 
 
@@ -97,25 +102,53 @@ def test_a_run_is_shown_and_ends_well(course):
     assert "left-out slabs" in table.item(0, 0).toolTip()
     assert table.visible
     assert course.ui.runLabel.text.startswith("The new model is the better one: no kept organ")
-    assert course.ui.runLabel.text.endswith("+0.100. Measured on left-out slabs; kept organs on phantoms.")
+    assert course.ui.runLabel.text.endswith("+0.100. Measured on left-out slabs of the training "
+                                             "cases; kept organs on phantoms.")
     assert course.ui.startButton.text == "Start"
     assert "finished" in course.ui.resumeButton.toolTip
     assert course.ui.useButton.enabled
 
 
 @pytest.mark.parametrize(("organs", "said"), [
-    ({"spleen": ("changed", "left-out cases"), "liver": ("kept", "left-out cases")}, "Measured on left-out cases."),
-    ({"spleen": ("changed", "left-out cases")}, "Measured on left-out cases."),
-    ({"liver": ("kept", "phantoms"), "colon": ("kept", "cases")},
-     "Only kept organs were measured, on phantoms and cases."),
-    ({}, "reason.")])
+    ({"spleen": ("changed", MeasuredOn.CASES), "liver": ("kept", MeasuredOn.CASES)}, "Measured on left-out cases."),
+    ({"spleen": ("changed", MeasuredOn.CASES)}, "Measured on left-out cases."),
+    ({"liver": ("kept", MeasuredOn.PHANTOMS), "colon": ("kept", MeasuredOn.REPLAY)},
+     "Only kept organs were measured, on phantoms and a left-out part of the replay set."),
+    ({}, "learnt: mean +0.100.")])
 def test_what_was_measured_on_is_told(course, organs, said):
     course.add_case()
     course.start()
-    course.finish(reason="the reason", dice={
-        organ: {"group": group, "before": 0.5, "after": 0.6, "measured_on": what}
+    course.finish(dice={
+        organ: {"group": group, "before": 0.5, "after": 0.6, "measured_on": what.text, "measured_on_kind": what.value}
         for organ, (group, what) in organs.items()})
     assert course.ui.runLabel.text.endswith(said)
+
+
+@pytest.mark.parametrize("verdict", [
+    Verdict(VerdictKind.KEPT_ORGAN_LOST, "liver", 0.9, 0.87),
+    Verdict(VerdictKind.KEPT_ORGAN_LOST, "liver", 0.9, 0.87, 2),
+    Verdict(VerdictKind.NOTHING_MEASURED), Verdict(VerdictKind.NONE_BETTER), Verdict(VerdictKind.NOT_BETTER, gain=-0.1),
+    Verdict(VerdictKind.BETTER, gain=0.1, kept_measured=True), Verdict(VerdictKind.BETTER)])
+def test_verdicts_read_as_the_command_prints_them(verdict):
+    assert verdict_text(json.loads(json.dumps(verdict.as_data()))) == verdict.text()
+    assert verdict_text(verdict.as_data() | {"kind": "of next year"}) == ""
+
+
+@pytest.mark.parametrize("what", MeasuredOn)
+def test_what_was_measured_on_reads_as_the_command_prints_it(what):
+    assert measured_on_text(what.value, "") == what.text
+    assert measured_on_short(what.value, "") == what.short
+    assert measured_on_text("", "of version 0.3") == measured_on_short("", "of version 0.3") == "of version 0.3"
+
+
+def test_a_result_of_an_older_version_shows_its_reason(course):
+    course.add_case()
+    course.start()
+    course.finish()
+    facts = json.loads((course.run / "result.json").read_text()) | {"reason": "the reason"}
+    del facts["verdict"]
+    (course.run / "result.json").write_text(json.dumps(facts))
+    assert runs.read_result(course.run).reason == "the reason"
 
 
 def test_the_result_comes_back_with_the_scene_and_its_folder(course, scene, tmp_path):

@@ -10,16 +10,19 @@ from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, set_state
 from PartialOrganSegPanel.shell.model_cards import installed_models
 from PartialOrganSegPanel.shell.steps import Steps
 
+from PartialOrganSegLib.finetuning.measured_on import MeasuredOn
+from PartialOrganSegLib.finetuning.outcome import TUNED, Outcome, Row
+from PartialOrganSegLib.finetuning.verdict import Verdict, VerdictKind
 from PartialOrganSegLib.models.checksums import sha256
 
 from .scenes import add_ct, add_result
 from .section_user import SectionUser
 from .start_models import write_model
 
-RESULT = {"selected": "finetuned", "reason": "no kept organ lost more than 0.02; organs to be learnt: mean +0.100",
-          "dice": {"liver": {"group": "kept", "before": 0.9, "after": 0.89, "measured_on": "phantoms (synthetic)"},
-                   "spleen": {"group": "changed", "before": 0.5, "after": 0.6, "measured_on": "left-out slabs"}},
-          "mean_change": {"changed": 0.1, "kept": -0.01}, "lineage": {"learnt": {"spleen": {"cases": 1}}}}
+RESULT = Outcome(
+    [Row("liver", "kept", 0.9, 0.89, MeasuredOn.PHANTOMS), Row("spleen", "changed", 0.5, 0.6, MeasuredOn.SLABS)], TUNED,
+    Verdict(VerdictKind.BETTER, gain=0.1, kept_measured=True)).as_metrics() | {
+        "lineage": {"learnt": {"spleen": {"cases": 1}}}}
 
 
 class Course(SectionUser):

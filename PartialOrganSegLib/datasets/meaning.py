@@ -1,0 +1,92 @@
+"""What the values of a case's label mean: the organs it annotates, those it ignores, and its values' names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..annotation import Kind
+from ..errors import Code, UserError
+from ..organs import BACKGROUND, LabelSpace
+from .manifest_file import CaseEntry, DatasetEntry
+
+ANYTHING = "unknown"  # in a label_map: a voxel of that value may be anything
+
+
+@dataclass(frozen=True)
+class LabelMeaning:
+    """Organs by their names in the label space; see `case.Case`."""
+
+    kind: Kind
+    annotated: tuple[str, ...]
+    ignored: tuple[str, ...]
+    label_map: tuple[tuple[int, tuple[str, ...]], ...]
+    split_left_right: tuple[tuple[int, tuple[str, str]], ...]
+
+
+def meaning_of(dataset: DatasetEntry, entry: CaseEntry, kind: Kind, label_space: LabelSpace,
+               where: str) -> LabelMeaning:
+    """What a case's entry says, and where it says nothing, its data set.
+
+    A case may ignore an organ that its data set annotates, and annotate one that this ignores. A full label of which
+    some organs are ignored is a partial one of the others. Raises UserError, beginning with `where`.
+    """
+    label_map = dataset.label_map if entry.label_map is None else entry.label_map
+    split = dataset.split_left_right if entry.split_left_right is None else entry.split_left_right
+    annotated = _organs(dataset.annotated or [] if entry.annotated is None else entry.annotated, "annotated",
+                        label_space, where)
+    ignored = _organs(dataset.ignored if entry.ignored is None else entry.ignored, "ignored", label_space, where)
+    both = [organ for organ in ignored if organ in annotated]
+    if both and (entry.annotated is None) == (entry.ignored is None):
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject=f"{where}: {both[0]}",
+                        expected="an organ either annotated or ignored", found="it under both")
+    if entry.annotated is None:
+        annotated = tuple(organ for organ in annotated if organ not in both)
+    else:
+        ignored = tuple(organ for organ in ignored if organ not in both)
+    if kind is Kind.FULL and ignored:
+        kind, annotated = Kind.PARTIAL, tuple(organ for organ in label_space.names if organ not in ignored)
+    named = {value: _named(value, names, label_space, where) for value, names in label_map.items()}
+    _check_split(split, named, label_space, where)
+    return LabelMeaning(kind, annotated, ignored, tuple(named.items()), tuple(split.items()))
+
+
+def _organs(names: Sequence[str], key: str, label_space: LabelSpace, where: str) -> tuple[str, ...]:
+    try:
+        organs = [label_space.index(name) for name in names]
+    except UserError as error:
+        raise error.within(where) from None
+    if 0 in organs:
+        raise UserError(code=Code.VALUE_UNFIT, subject=f"{where}: {key}", expected="organs",
+                        found=f"'{names[organs.index(0)]}'")
+    return tuple(label_space.names[index - 1] for index in organs)
+
+
+def _named(value: int, names: Sequence[str], label_space: LabelSpace, where: str) -> tuple[str, ...]:
+    """The classes that a value of the label map may be."""
+    if ANYTHING in names and ANYTHING not in label_space.names:
+        if len(names) > 1:
+            raise UserError(code=Code.VALUE_UNFIT, subject=f"{where}: label_map: {value}",
+                            expected=f"'{ANYTHING}' alone or names of organs", found=list(names))
+        return (BACKGROUND, *label_space.names)
+    try:
+        label_space.indices(names)
+    except UserError as error:
+        raise error.within(where) from None
+    return tuple(names)
+
+
+def _check_split(split: Mapping[int, tuple[str, str]], label_map: Mapping[int, Sequence[str]], label_space: LabelSpace,
+                 where: str) -> None:
+    try:
+        paired = [label_space.indices(pair) for pair in split.values()]
+    except UserError as error:
+        raise error.within(where) from None
+    for value, (left, right) in zip(split, paired, strict=True):
+        if value in label_map or value == 0 or 0 in (left, right) or left == right:
+            raise UserError(code=Code.VALUE_UNFIT, subject=f"{where}: split_left_right: {value}",
+                            expected="a value of its own (not 0, not in label_map) and two organs, left then right",
+                            found=list(split[value]))
+        if (right, left) in label_space.mirrored:
+            raise UserError(code=Code.VALUE_UNFIT, subject=f"{where}: split_left_right: {value}",
+                            expected="the left organ first", found=list(split[value]))

@@ -1,0 +1,97 @@
+"""Which organs the trained network of a joined model takes over from the frozen members, and the model that results."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import Code, UserError
+from ..loading.cache import CachedCase
+from ..models.bundle import Bundle, write_bundle
+from ..models.joined import join_bundles
+from ..organs import LabelSpace
+from .frozen_members import Division, FrozenMembers
+from .preparation import Start, preprocessing_of
+from .recipe import Recipe
+
+
+class HandOver:
+    """The division of the organs in a run. Without a joined start model there is none, and nothing to take over.
+
+    `not_taken_over`: organs that the trained network was measured to find no better than their frozen member, with the
+    Dice it had; that member keeps the say of them. Raises UserError for `takes_over` of organs that the run does not
+    have.
+    """
+
+    def __init__(self, recipe: Recipe, start: Start, space: LabelSpace, training: Sequence[CachedCase],
+                 device: torch.device) -> None:
+        self.members: FrozenMembers | None = None
+        self.taken_over: list[str] = []
+        self.not_taken_over: dict[str, float] = {}
+        if start.bundle is None or len(start.bundle.members) < 2:
+            if recipe.takes_over:
+                raise UserError(code=Code.SETTINGS_CONFLICT, subject="takes_over",
+                                expected="a joined model as start_from", found="none")
+            return
+        self.members = FrozenMembers(start.bundle, space, device, recipe.manifest.parent / "cache")
+        self.members.check(recipe.takes_over or ())
+        organs = recipe.takes_over
+        if organs is None:
+            shown = {label for cached in training if cached.case.weight > 0 for label in cached.positions}
+            organs = [space.names[label - 1] for label in sorted(shown) if label]
+        self.taken_over = [organ for organ in organs if organ in self.members.owners]
+
+    @property
+    def before(self) -> Division | None:
+        """Who has the say of which organ in the start model."""
+        return None if self.members is None else self.members.before
+
+    @property
+    def division(self) -> Division | None:
+        """Who has it in the model that would be written."""
+        return None if self.members is None else self.members.after(self.taken_over)
+
+    def give_back(self, before: Mapping[str, float], figures: dict[str, float],
+                  measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """Gives back what is found no better than before, until nothing is; the Dice of the division that results.
+
+        `figures`: the Dice of the present division; `measure` measures that of a changed one.
+        """
+        while True:
+            no_better = {organ: figures[organ] for organ in self.taken_over
+                         if organ in figures and organ in before and figures[organ] <= before[organ]}
+            if not no_better:
+                return figures
+            self.not_taken_over |= no_better
+            self.taken_over = [organ for organ in self.taken_over if organ not in no_better]
+            figures = measure()
+
+    def write(self, folder: Path, recipe: Recipe, start: Start, space: LabelSpace, metrics: dict[str, Any]) -> None:
+        """Writes the trained network of `start` into `folder`, joined with the frozen members that keep an organ."""
+        division = self.division
+        if self.members is None or division is None or not self.members.keeping(division):
+            _write_network(folder, recipe, start, space, metrics)
+            return
+        if self.not_taken_over:
+            metrics = metrics | {"not_taken_over": {
+                organ: {"member": self.members.owners[organ], "dice": dice}
+                for organ, dice in self.not_taken_over.items()}}
+        keeping = self.members.keeping(division)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".member-") as scratch:
+            trained = _write_network(Path(scratch) / "trained", recipe, start, space, metrics)
+            join_bundles(folder, [*(member.bundle for member in keeping), trained], recipe.bundle.name,
+                         recipe.bundle.version, metrics=metrics, label_space=space,
+                         organs=[*(member.organs for member in keeping), division.trained])
+
+
+def _write_network(folder: Path, recipe: Recipe, start: Start, space: LabelSpace, metrics: dict[str, Any]) -> Bundle:
+    """The trained network as a bundle of its own."""
+    own = recipe.bundle
+    return write_bundle(
+        folder, start.network.eval().cpu(), start.settings.name, start.settings.arguments, space,
+        preprocessing_of(recipe), name=own.name, version=own.version, licences=own.licences, metrics=metrics,
+        training_data=own.training_data, description=own.description, half=True)
