@@ -138,7 +138,7 @@ def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: Labe
                         found=f"a {kind.value} case needs a label, found none")
     if kind is Kind.SCRIBBLE and entry.label is None and entry.strokes is None:
         raise UserError(code=Code.SETTING_MISSING, subject=where,
-                        found=f"a {kind.value} case needs a label, found none")
+                        found="a scribble case needs a label or strokes, found none")
     if kind is Kind.UNLABELLED and (entry.label or entry.strokes):
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=where,
                         found=f"an unlabelled case has no label, found {entry.label or entry.strokes}")
