@@ -233,7 +233,9 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/networks/slicewise.py
   PartialOrganSegLib/networks/unet_3d.py
   PartialOrganSegLib/networks/unet_plus_plus.py
+  PartialOrganSegLib/organ_records.py
   PartialOrganSegLib/organs.py
+  PartialOrganSegLib/registry.py
   PartialOrganSegLib/resources.py
   PartialOrganSegLib/segmenting/__init__.py
   PartialOrganSegLib/segmenting/backend.py
@@ -293,11 +295,15 @@ set(LIBRARY_SCRIPTS
 set(LIBRARY_RESOURCES
   Resources/downloads.yaml
   Resources/label_maps/total_to_word.yaml
+  Resources/label_spaces/btcv13.json
+  Resources/label_spaces/shi5.json
+  Resources/label_spaces/word16.json
   Resources/models/embedded/README.md
   Resources/models/embedded/configs/checksums.json
   Resources/models/embedded/configs/inference.json
   Resources/models/embedded/configs/metadata.json
   Resources/models/embedded/models/model.safetensors
+  Resources/organs.json
   Resources/recipes/embedded.yaml
   Resources/recipes/embedded_fold.yaml
   Resources/recipes/finetune.yaml

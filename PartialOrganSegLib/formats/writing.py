@@ -17,7 +17,7 @@ from scipy import ndimage
 from ..atomic import whole_file
 from ..errors import UserError
 from ..imaging.volume import Volume
-from ..organs import CATEGORY, LabelSpace, Organ
+from ..organs import LabelSpace, Organ
 from .itk import image_of, itk_reason, quiet_itk
 from .itk_names import itk_input, itk_output
 from .nifti import is_nifti, read_nifti
@@ -101,7 +101,7 @@ def write_segmentation(path: Path | str, labels: Volume, label_space: LabelSpace
 
 def _tags(organ: Organ) -> str:
     modifier = f"SCT^{organ.modifier.value}^{organ.modifier.meaning}" if organ.modifier else "^^"
-    entry = "~".join((_CONTEXT, f"SCT^{CATEGORY.value}^{CATEGORY.meaning}",
+    entry = "~".join((_CONTEXT, f"SCT^{organ.category.value}^{organ.category.meaning}",
                       f"SCT^{organ.code.value}^{organ.code.meaning}", modifier,
                       "Anatomic codes - DICOM master list", "^^", "^^"))
     return f"Segmentation.Status:inprogress|TerminologyEntry:{entry}|"
