@@ -1,12 +1,12 @@
 """What can be named in a recipe or found by a file's name, and how others add to it: a register for each kind of thing.
 
-    LOSSES = Registry("loss", group="partialorganseg.losses")
+    LOSSES = Registry("loss", group="partialorganseg.losses", base=nn.Module)
 
     @LOSSES.register("marginal_dice", source="Shi 2021 (6)")
     class MarginalDice(nn.Module): ...
 
     LOSSES.find("marginal_dice")            # a registered name
-    LOSSES.find("my_package.module:Class")  # anybody's, without registering it
+    LOSSES.find("my_package.module:Class")  # anybody's nn.Module, without registering it
 
 An installed package adds names with an entry point of the register's `group`: `my_dice = "my_package.module:Class"`.
 """
@@ -29,12 +29,14 @@ _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 class Registry(Mapping[str, T], Generic[T]):
     """A mapping of registered names to what they stand for, in the order of registration.
 
-    `kind` is what a message calls an entry ("loss"). `modules` register theirs when they are imported, which happens
-    when the first name is looked up. `group` is that of the entry points by which installed packages add names.
+    `kind` is what a message calls an entry ("loss"). `group` is that of the entry points by which installed packages
+    add names. `modules` register theirs when they are imported, which happens when the first name is looked up.
+    `base`: what a class named as `package.module:Class` must be derived from, None where no such name is taken. Recipes
+    and bundles come from others too, and must not be able to call just anything that is installed.
     """
 
-    def __init__(self, kind: str, group: str, modules: Sequence[str] = ()) -> None:
-        self.kind, self.group = kind, group
+    def __init__(self, kind: str, group: str, modules: Sequence[str] = (), base: type | None = None) -> None:
+        self.kind, self.group, self.base = kind, group, base
         self._waiting = list(modules)
         self._entries: dict[str, T] = {}
         self._sources: dict[str, str] = {}
@@ -59,18 +61,22 @@ class Registry(Mapping[str, T], Generic[T]):
             raise ValueError(f"{self.kind} {name}: registered twice")
         self._sources[name] = source
 
-    def find(self, name: str, setting: str = "") -> T:
-        """What a registered name or `package.module:Name` stands for.
+    def find(self, name: str, setting: str | None = None) -> T:
+        """What a registered name or `package.module:Class` stands for.
 
-        Raises UserError that begins with `setting` (by default the kind) for an unknown name, with the nearest one, and
-        for a module or a name in it that cannot be imported.
+        Raises UserError that begins with `setting` (by default the kind; with "" it is left to the caller) for an
+        unknown name, with the nearest one, and for a class that cannot be imported or is not derived from `base`.
         """
-        setting = setting or self.kind
-        if _REFERENCE.fullmatch(str(name)):
-            return _imported(name, setting)
+        prefix = f"{self.kind if setting is None else setting}: " if setting != "" else ""
+        if self.base is not None and _REFERENCE.fullmatch(str(name)):
+            entry = _imported(name, prefix)
+            if not isinstance(entry, type) or not issubclass(entry, self.base):
+                base = f"{self.base.__module__}.{self.base.__qualname__}"
+                raise UserError(f"{prefix}expected a class derived from {base}, found {name}")
+            return entry
         if name not in self:
-            raise UserError(f"{setting}: expected one of {', '.join(self)} or package.module:Name, found '{name}'"
-                            f"{nearest(name, self)}")
+            others = " or package.module:Class" if self.base is not None else ""
+            raise UserError(f"{prefix}expected one of {', '.join(self)}{others}, found '{name}'{nearest(name, self)}")
         return self[name]
 
     def source(self, name: str) -> str:
@@ -107,16 +113,16 @@ class Registry(Mapping[str, T], Generic[T]):
                 self._entries.setdefault(entry.name, loaded)
 
 
-def _imported(reference: str, setting: str) -> Any:
+def _imported(reference: str, prefix: str) -> Any:
     module_name, _, path = reference.partition(":")
     try:
         place: Any = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's own module raises
-        raise UserError(f"{setting}: {reference}: expected a module that can be imported, found: "
-                        f"{type(error).__name__}: {error}") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{prefix}{reference}: expected a module that can be imported, found {reason}") from error
     for part in path.split("."):
         if not hasattr(place, part):
-            raise UserError(f"{setting}: {reference}: expected a name in {module_name}, found no '{part}'"
+            raise UserError(f"{prefix}{reference}: expected a name in {module_name}, found no '{part}'"
                             f"{nearest(part, vars(place))}")
         place = getattr(place, part)
     return place
@@ -148,19 +154,20 @@ def check_arguments(entry: Callable[..., Any], arguments: Mapping[str, object], 
                     given: Collection[str] = (), complete: bool = True) -> None:
     """Compares `arguments` with the signature of `entry`; `given` are those that the library gives itself.
 
-    Raises UserError that begins with `setting` for an argument that it does not take, with the nearest name, and, if
-    they are to be `complete`, for one that is missing.
+    Raises UserError that begins with `setting` ("": it is left to the caller) for an argument that it does not take,
+    with the nearest name, and, if they are to be `complete`, for one that is missing.
     """
+    prefix = f"{setting}: " if setting else ""
     known = arguments_of(entry, given)
     names = [argument.name for argument in known]
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in _parameters(entry))
     for name in arguments:
         if name not in names and not (takes_any and name not in given):
-            raise UserError(f"{setting}: unknown argument '{name}'{nearest(name, names)}; known: "
+            raise UserError(f"{prefix}unknown argument '{name}'{nearest(name, names)}; known: "
                             f"{', '.join(names) or 'none'}")
     for argument in known if complete else ():
         if argument.required and argument.name not in arguments:
-            raise UserError(f"{setting}: expected the argument '{argument.name}', found none")
+            raise UserError(f"{prefix}expected the argument '{argument.name}', found none")
 
 
 def accepted(entry: Callable[..., Any], values: Mapping[str, object]) -> dict[str, object]:
