@@ -1,4 +1,4 @@
-"""A recipe with a loss, a network, an optimiser and a schedule of somebody else's module trains, and its model loads."""
+"""A recipe with a loss, a network, an optimiser and a schedule of another module trains, and its model loads."""
 
 from __future__ import annotations
 
