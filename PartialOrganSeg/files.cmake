@@ -163,20 +163,27 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/contours.py
   PartialOrganSegLib/formats/dicom.py
   PartialOrganSegLib/formats/dicom_export.py
+  PartialOrganSegLib/formats/dicom_formats.py
   PartialOrganSegLib/formats/dicom_frames.py
   PartialOrganSegLib/formats/dicom_grid.py
   PartialOrganSegLib/formats/dicom_seg.py
   PartialOrganSegLib/formats/dicom_series.py
   PartialOrganSegLib/formats/dicom_source.py
   PartialOrganSegLib/formats/itk.py
+  PartialOrganSegLib/formats/itk_formats.py
+  PartialOrganSegLib/formats/itk_image.py
   PartialOrganSegLib/formats/itk_names.py
   PartialOrganSegLib/formats/metaimage.py
   PartialOrganSegLib/formats/nifti.py
+  PartialOrganSegLib/formats/nifti_format.py
   PartialOrganSegLib/formats/preview.py
   PartialOrganSegLib/formats/reading.py
+  PartialOrganSegLib/formats/registry.py
   PartialOrganSegLib/formats/roi_names.py
   PartialOrganSegLib/formats/rtstruct.py
+  PartialOrganSegLib/formats/slicer_segmentation.py
   PartialOrganSegLib/formats/strokes.py
+  PartialOrganSegLib/formats/strokes_format.py
   PartialOrganSegLib/formats/writing.py
   PartialOrganSegLib/imaging/__init__.py
   PartialOrganSegLib/imaging/body.py
@@ -204,6 +211,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/losses/intensity.py
   PartialOrganSegLib/losses/marginal.py
   PartialOrganSegLib/losses/prior.py
+  PartialOrganSegLib/losses/registry.py
   PartialOrganSegLib/losses/soft_targets.py
   PartialOrganSegLib/losses/supervision.py
   PartialOrganSegLib/losses/target_adaptive.py
@@ -279,9 +287,11 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/memory.py
   PartialOrganSegLib/training/objective.py
   PartialOrganSegLib/training/optimisation.py
+  PartialOrganSegLib/training/optimisers.py
   PartialOrganSegLib/training/preparation.py
   PartialOrganSegLib/training/pseudo_labels.py
   PartialOrganSegLib/training/recipe.py
+  PartialOrganSegLib/training/registered.py
   PartialOrganSegLib/training/resuming.py
   PartialOrganSegLib/training/schedules.py
   PartialOrganSegLib/training/settings.py

@@ -23,6 +23,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from .errors import UserError, nearest
 
 T = TypeVar("T")
+C = TypeVar("C")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -33,33 +34,42 @@ class Registry(Mapping[str, T], Generic[T]):
     add names. `modules` register theirs when they are imported, which happens when the first name is looked up.
     `base`: what a class named as `package.module:Class` must be derived from, None where no such name is taken. Recipes
     and bundles come from others too, and must not be able to call just anything that is installed.
+    With `instances` a class is registered as an object of it, made without arguments.
     """
 
-    def __init__(self, kind: str, group: str, modules: Sequence[str] = (), base: type | None = None) -> None:
-        self.kind, self.group, self.base = kind, group, base
+    def __init__(self, kind: str, group: str, modules: Sequence[str] = (), base: type | None = None,
+                 instances: bool = False) -> None:
+        self.kind, self.group, self.base, self.instances = kind, group, base, instances
         self._waiting = list(modules)
         self._entries: dict[str, T] = {}
+        self._registered: dict[str, object] = {}  # as it was given, where an entry is made of it
         self._sources: dict[str, str] = {}
         self._installed = False
 
-    def register(self, name: str, source: str = "") -> Callable[[T], T]:
+    def register(self, name: str, source: str = "") -> Callable[[C], C]:
         """Decorator that gives a class or function its name; `source`: the paper, with the equation's number.
 
         Raises ValueError for a name that is taken by something else.
         """
-        def keep(entry: T) -> T:
+        def keep(entry: C) -> C:
             self.add(name, entry, source)
             return entry
 
         return keep
 
-    def add(self, name: str, entry: T, source: str = "") -> None:
+    def add(self, name: str, entry: Any, source: str = "") -> None:
         """Registers `entry` as `name`. Raises ValueError for a name that is taken by something else."""
         if ":" in name or not name:
             raise ValueError(f"{self.kind}: expected a name without ':', found '{name}'")
-        if self._entries.setdefault(name, entry) is not entry:
+        if self._registered.setdefault(name, entry) is not entry:
             raise ValueError(f"{self.kind} {name}: registered twice")
+        if name not in self._entries:
+            self._entries[name] = entry() if self.instances and isinstance(entry, type) else entry
         self._sources[name] = source
+
+    def remove(self, name: str) -> None:
+        """Takes a name out again. Raises KeyError for an unknown one."""
+        del self._entries[name], self._registered[name], self._sources[name]
 
     def find(self, name: str, setting: str | None = None) -> T:
         """What a registered name or `package.module:Class` stands for.
@@ -110,7 +120,8 @@ class Registry(Mapping[str, T], Generic[T]):
                 except Exception as error:  # whatever another package's module raises
                     raise UserError(f"{self.kind} {entry.name}: expected {entry.value} (entry point "
                                     f"{self.group}) to be importable, found: {error}") from error
-                self._entries.setdefault(entry.name, loaded)
+                if entry.name not in self._entries:
+                    self.add(entry.name, loaded)
 
 
 def _imported(reference: str, prefix: str) -> Any:

@@ -14,7 +14,6 @@ from ..formats.dicom_export import ENDINGS
 
 OUTPUTS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
            "preview": ".preview.png"}
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
 COLUMNS = ("image", "output", "series")
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -139,9 +138,10 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
 
     Raises UserError for an `output` that leaves the output folder or that two CTs share.
     """
+    from ..formats.registry import stem_of
+
     def stem(path: Path) -> str:
-        name = path.resolve().name
-        return next((name[:-len(s)] for s in SUFFIXES if name.lower().endswith(s) and len(name) > len(s)), name) or "ct"
+        return stem_of(path.resolve()) or "ct"
 
     given = {entry: _inside(entry) for entry in entries if entry.output is not None}
     taken: set[str] = set()
