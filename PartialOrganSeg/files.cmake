@@ -109,6 +109,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/evaluate.py
   PartialOrganSegLib/cli/export.py
   PartialOrganSegLib/cli/finetune.py
+  PartialOrganSegLib/cli/listing.py
   PartialOrganSegLib/cli/logfile.py
   PartialOrganSegLib/cli/models.py
   PartialOrganSegLib/cli/options.py

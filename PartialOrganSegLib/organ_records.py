@@ -124,7 +124,7 @@ def own_folders() -> list[Path]:
 def known_organs() -> Organs:
     """All organs: the shipped ones and those of the user's folders.
 
-    Raises UserError with a line for everything that is wrong in a file, and for a name that occurs twice.
+    Raises UserError that names everything that is wrong in a file, and for a name that occurs twice.
     """
     return _known(tuple(own_folders()))
 
@@ -155,12 +155,12 @@ def _known(folders: tuple[Path, ...]) -> Organs:
         groups += content.groups
     problems = [line for record in records.values() for line in _unknown_references(record, records)]
     if problems:
-        raise UserError("\n".join(f"{files[-1]}: {line}" for line in problems))
+        raise UserError(f"{files[-1]}: {'; '.join(problems)}")
     return Organs(MappingProxyType(records), tuple(groups))
 
 
 def read_organs(file: Path) -> Organs:
-    """The records of one file. Raises UserError with a line for everything that is wrong in it."""
+    """The records of one file. Raises UserError that names everything that is wrong in it, in one line."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -188,18 +188,18 @@ def read_organs(file: Path) -> Organs:
 
 
 class _Problems:
-    """The lines of what is wrong in a file."""
+    """What is wrong in a file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lines: list[str] = []
 
     def add(self, line: str) -> None:
-        self._lines.append(f"{self._file}: {line}")
+        self._lines.append(line)
 
     def raise_any(self) -> None:
         if self._lines:
-            raise UserError("\n".join(self._lines))
+            raise UserError(f"{self._file}: {'; '.join(self._lines)}")
 
 
 def _text(value: Any) -> str:
@@ -266,7 +266,8 @@ _READERS: dict[type, dict[str, Callable[[Any], Any] | type]] = {
 
 
 def _typed(kind: type, content: Any, place: str, problems: _Problems) -> Any:
-    """An object of the class `kind` with the fields in `content`; None, and lines in `problems`, for wrong ones."""
+    """An object of the class `kind` with the fields in `content`; None, with the reasons in `problems`, if some are
+    wrong."""
     if not isinstance(content, dict):
         problems.add(f"{place}: expected fields as \"key\": value, found {type(content).__name__}")
         return None
@@ -313,7 +314,7 @@ def _check_record(record: OrganRecord, label: str, problems: _Problems) -> None:
 
 
 def _unknown_references(record: OrganRecord, records: Mapping[str, OrganRecord]) -> list[str]:
-    """A line for every organ that a record names and nobody knows, and for a twin that has another twin."""
+    """The organs that a record names and nobody knows, and a twin that has another twin."""
     lines = []
     for field, name in [("twin", record.twin), *(("may_include", name) for name in record.may_include)]:
         if name is not None and name not in records:

@@ -147,10 +147,11 @@ def test_every_mistake_is_told_at_once(tmp_path: Path):
     file = organs_file(tmp_path, {"name": "uterus", "colour": "red"}, PROSTATE, PROSTATE)
     with pytest.raises(UserError) as error:
         read_organs(file)
-    assert [line.removeprefix(f"{file}: organ ") for line in str(error.value).splitlines()] == [
-        'uterus: colour: expected three numbers of 0-255, found "red"',
-        "uterus: expected the field 'title', found none", "uterus: expected the field 'code', found none",
-        "uterus: expected the field 'region', found none", "prostate: expected different names, found this one twice"]
+    assert str(error.value).removeprefix(f"{file}: ").split("; ") == [
+        'organ uterus: colour: expected three numbers of 0-255, found "red"',
+        "organ uterus: expected the field 'title', found none", "organ uterus: expected the field 'code', found none",
+        "organ uterus: expected the field 'region', found none",
+        "organ prostate: expected different names, found this one twice"]
 
 
 @pytest.mark.parametrize(("record", "line"), [
