@@ -39,7 +39,7 @@ class PreprocessingEntry(_Strict):
     divide: Positive
     patch_zyx: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    plane_limit: Annotated[float, Field(ge=1, le=4)] = 1.5
+    fitted: Annotated[float, Field(ge=1, le=4)] | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> PreprocessingEntry:

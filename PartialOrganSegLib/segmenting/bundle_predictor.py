@@ -58,7 +58,7 @@ class OwnMethod:
         with timed(seconds, "windows"):
             settings = self._preprocessing
             layout = plan(tuple(volume.shape), settings.patch_zyx, self._multiple, self._slices, settings.overlap,
-                          settings.plane_limit)
+                          settings.fitted)
             forward = Stopwatch(self._logits)
             scores = window_scores(volume, self._preprocessing.padding, layout, self._space.class_count, forward,
                                    reporter)
