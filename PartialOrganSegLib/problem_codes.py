@@ -111,6 +111,8 @@ class Code(str, Enum):
                     "called.")
     LABELS_UNDERSTOOD = ("labels-understood", "The labels of a data set's folder were understood in a certain way.",
                          "Write a manifest with a `label_map` if that is wrong.")
+    LABELS_IGNORED = ("labels-ignored", "A manifest says that some values of a label are not to be trusted.",
+                      "Nothing if that is meant.")
 
     # Models.
     BUNDLE_BROKEN = ("bundle-broken", "A model bundle lacks a file or has wrong metadata.", "Install it again.")

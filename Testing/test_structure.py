@@ -19,7 +19,8 @@ FLOORS = """
     formats
     imaging
     annotation  label_space_file
-    organs  yaml_file  logfile  outputs
+    organs
+    organ_records  yaml_file  registry  logfile  outputs
     events
     errors  atomic  cancelling  resources
     problem_codes

@@ -43,8 +43,8 @@ def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> li
         return []
     ignored = case.ignored_voxels(label_space)
     if ignored:
-        reporter.warning(f"{case.name}: ignored: " + ", ".join(f"{organ} ({count} voxels)"
-                                                               for organ, count in ignored.items()))
+        counts = ", ".join(f"{organ} ({count} voxels)" for organ, count in ignored.items())
+        reporter.warning(Problem(Code.LABELS_IGNORED, f"{case.name}: ignored", found=counts, data={"voxels": ignored}))
     if case.kind is Kind.FULL:
         possible = table.table[np.unique(codes)].any(axis=0)
         absent = [organ.name for organ in label_space.organs if not possible[organ.index]]

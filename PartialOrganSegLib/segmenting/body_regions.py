@@ -11,6 +11,7 @@ from scipy import ndimage
 from ..imaging.body import find_body
 from ..imaging.components import Component
 from ..imaging.volume import Volume
+from ..organ_records import organ_record
 from .check_kinds import Place
 
 # Who can be where. Heights are of landmarks in the same CT, see `bounds`.
@@ -22,11 +23,7 @@ LEAST_LUNG_ML = 200.0  # more gas than a loop of bowel holds
 MOST_LABELLED = 0.2  # of a lung: gas inside an organ is bowel
 MOST_AROUND = 0.1  # of a lung outside of the body's mask, which is coarse
 
-UPPER_ABDOMEN = frozenset({"liver", "spleen", "pancreas", "gallbladder", "esophagus", "stomach", "duodenum", "adrenal",
-                           "left_kidney", "right_kidney"})
-PELVIS = frozenset({"bladder", "rectum", "head_of_left_femur", "head_of_right_femur"})
-BOWEL = frozenset({"colon", "intestine"})
-BELOW_THE_CHEST = (UPPER_ABDOMEN | PELVIS | BOWEL) - {"esophagus"}
+THROUGH_THE_DIAPHRAGM = frozenset({"aorta", "inferior_vena_cava"})
 DOME, KIDNEYS = ("liver",), ("left_kidney", "right_kidney")
 HIPS = ("head_of_left_femur", "head_of_right_femur")
 
@@ -69,21 +66,30 @@ def find_landmarks(main: Mapping[str, Component], step_mm: float, slices: int) -
 def bounds(organ: str, landmarks: Landmarks) -> list[tuple[Place, float, bool]]:
     """Where the organ is not, as (place, height in mm, whether the place is above that height).
 
-    Nothing of the abdomen lies above the diaphragm (the liver's top), the oesophagus excepted. Nothing of the
-    pelvis lies above the kidneys' lower poles. Nothing of the upper abdomen lies below the top of the femoral heads,
-    and no bowel or pelvic organ below their lower end. Each with a margin of 30 mm, and only where the landmark
-    is seen. An organ of no known region is bounded by nothing.
+    By the region of the organ's record: nothing of abdomen and pelvis lies above the diaphragm (the liver's top), the
+    great vessels excepted, and nothing of the pelvis above the kidneys' lower poles. No organ that never shows in the
+    pelvis lies below the top of the femoral heads, and none that does below their lower end. Each with a margin of
+    30 mm, and only where the landmark is seen. An organ without a record is bounded by nothing.
     """
+    record = organ_record(organ)
     places: list[tuple[Place, float, bool]] = []
-    if organ in BELOW_THE_CHEST and landmarks.dome is not None:
+    if record is None:
+        return places
+    if below_the_chest(organ) and landmarks.dome is not None:
         places.append((Place.ABOVE_DIAPHRAGM, landmarks.dome + MARGIN_MM, True))
-    if organ in PELVIS and landmarks.kidneys is not None:
+    if record.region == "pelvis" and landmarks.kidneys is not None:
         places.append((Place.ABOVE_PELVIS, landmarks.kidneys + MARGIN_MM, True))
-    if organ in UPPER_ABDOMEN and landmarks.hips_top is not None:
+    if record.shows_in and "pelvis" not in record.shows_in and landmarks.hips_top is not None:
         places.append((Place.BELOW_ABDOMEN, landmarks.hips_top - MARGIN_MM, False))
-    if organ in PELVIS | BOWEL and landmarks.hips_bottom is not None:
+    if "pelvis" in record.shows_in and landmarks.hips_bottom is not None:
         places.append((Place.BELOW_PELVIS, landmarks.hips_bottom - MARGIN_MM, False))
     return places
+
+
+def below_the_chest(organ: str) -> bool:
+    """Whether no part of the organ reaches into the chest."""
+    record = organ_record(organ)
+    return record is not None and record.region in ("abdomen", "pelvis") and organ not in THROUGH_THE_DIAPHRAGM
 
 
 class Surroundings:
@@ -99,12 +105,12 @@ class Surroundings:
         self.outside[body.box] = body.outside(tuple(part.stop - part.start for part in body.box))
         self.lung = _lungs(coarse, self.outside, labelled, spacing)
 
-    def place(self, component: Component, below_the_chest: bool) -> Place | None:
+    def place(self, component: Component, in_no_lung: bool) -> Place | None:
         """Where the component is if the CT says that the organ cannot be there: mostly outside of the patient, or, of
-        an organ that lies `below_the_chest`, mostly lined by lung."""
+        an organ that is `in_no_lung`, mostly lined by lung."""
         if np.count_nonzero(self.outside[component.box] & component.mask) > component.voxels / 2:
             return Place.OUTSIDE_BODY
-        if not below_the_chest:
+        if not in_no_lung:
             return None
         wider = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in component.box)
         lung = self.lung[wider]
@@ -149,7 +155,7 @@ def stray(organ: str, components: Sequence[Component], voxel_ml: float, step_mm:
                 place = candidate
                 break
         if place is None and surroundings is not None:
-            place = surroundings.place(component, organ in BELOW_THE_CHEST)
+            place = surroundings.place(component, below_the_chest(organ))
         if place is not None:
             total += component.voxels * voxel_ml
             first = first or place

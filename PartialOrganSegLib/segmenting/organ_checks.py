@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +12,10 @@ from scipy import ndimage
 
 from ..imaging.components import components, voxel_counts
 from ..imaging.volume import Volume
+from ..organ_records import Volumes, known_organs, organ_record
 from ..organs import LabelSpace
-from ..resources import resource
 from .body_regions import STRAY_ML, Surroundings, find_landmarks, stray
 from .check_kinds import CheckKind, OrganCheck, checks_text
-from .postprocess import RULES
 
 # Components are counted at about this spacing, those above this share of the organ.
 COUNT_MM = 2.0
@@ -45,14 +42,16 @@ class OrganReport:
         return {**self.as_row(), "checks_data": [check.as_event() for check in self.checks]}
 
 
-@functools.cache
-def usual_volumes() -> dict[str, dict[str, float]]:
-    """Volume statistics (ml: min, p5, p95, max) of each organ over the WORD label maps, adults with full organs."""
-    path = resource("word_statistics.json")
-    if not path.is_file():
-        return {}
-    organs = json.loads(path.read_text(encoding="utf-8"))["organs"]
-    return {name: facts["volume_ml"] for name, facts in organs.items()}
+def usual_volumes() -> dict[str, Volumes]:
+    """Volume statistics of each organ whose record has them, over adults with full organs."""
+    records = known_organs().records
+    return {name: record.usual_ml for name, record in records.items() if record.usual_ml is not None}
+
+
+def expected_parts(organ: str) -> int:
+    """How many components of an organ raise no question."""
+    record = organ_record(organ)
+    return 1 if record is None or record.components is None else record.components.most
 
 
 def check_organs(labels: Volume, label_space: LabelSpace, entropy: Mapping[str, float] | None = None,
@@ -86,7 +85,7 @@ def check_organs(labels: Volume, label_space: LabelSpace, entropy: Mapping[str, 
         least = COUNT_SHARE * sum(part.voxels for part in organ_parts)
         number = max(1, sum(part.voxels >= least for part in organ_parts))
         checks = _volume_checks(organ.name, volume, organ.index in borders)
-        expected = RULES[organ.name].most if organ.name in RULES else 1
+        expected = expected_parts(organ.name)
         if number > expected:
             checks.append(OrganCheck(CheckKind.SEPARATE_PARTS, organ.name, number, 1, expected))
         outside = stray(organ.name, organ_parts, voxel_ml, step_mm, landmarks, surroundings)
@@ -126,10 +125,10 @@ def _volume_checks(name: str, volume: float, at_border: bool) -> list[OrganCheck
     if usual is None:
         return checks
     kind = None
-    if volume > usual["p95"]:
-        kind = CheckKind.LARGE if volume <= usual["max"] else CheckKind.VERY_LARGE
-    elif volume < usual["p5"] and not at_border:
-        kind = CheckKind.SMALL if volume >= usual["min"] else CheckKind.VERY_SMALL
+    if volume > usual.p95:
+        kind = CheckKind.LARGE if volume <= usual.max else CheckKind.VERY_LARGE
+    elif volume < usual.p5 and not at_border:
+        kind = CheckKind.SMALL if volume >= usual.min else CheckKind.VERY_SMALL
     if kind is not None:
-        checks.append(OrganCheck(kind, name, volume, usual["p5"], usual["p95"]))
+        checks.append(OrganCheck(kind, name, volume, usual.p5, usual.p95))
     return checks

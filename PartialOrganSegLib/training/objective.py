@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import nn
 
-from ..errors import UserError, nearest
+from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
 from ..losses import (
     LOSSES,
@@ -28,7 +28,12 @@ PRIORS = (Prior, PriorPrimalDual)
 
 def needs_prior(stage: Stage) -> bool:
     """Whether a term compares predictions with the fully labelled cases' label distribution."""
-    return any(weight and LOSSES.get(name) in PRIORS for name, weight in stage.losses.items())
+    return any(weight and _is_a(name, PRIORS) for name, weight in stage.losses.items())
+
+
+def _is_a(name: str, losses: tuple[type, ...]) -> bool:
+    """Whether the loss called `name` is one of these, or derived from one. Raises UserError for an unknown name."""
+    return issubclass(LOSSES.find(name, "losses"), losses)
 
 
 class Objective(nn.Module):
@@ -50,19 +55,21 @@ class Objective(nn.Module):
         for kinds, there, lacking in ((PRIORS, distribution is not None, "fully labelled case to take the shares from"),
                                       ((Distillation,), teacher, "start model (start_from) to learn from"),
                                       ((SoftTargets,), bool(soft_sets), "case with soft_targets in the manifest")):
-            for name in [name for name, weight in losses.items() if weight and LOSSES.get(name) in kinds and not there]:
-                reporter.warning(f"losses.{name}: left out, there is no {lacking}")
+            for name in [name for name, weight in losses.items() if weight and _is_a(name, kinds) and not there]:
+                reporter.warning(Problem(Code.SETTING_IGNORED, f"losses.{name}",
+                                         found=f"left out, there is no {lacking}"))
                 losses[name] = 0.0
         if distribution is not None:
             for name in stage.losses:
-                if LOSSES.get(name) in PRIORS:
+                if _is_a(name, PRIORS):
                     arguments[name] = {"q": list(distribution), "names": ["background", *label_space.names],
                                        **arguments.get(name, {})}
         pseudo = [] if stage.pseudo_labels is None else stage.pseudo_labels.losses
         unknown = [name for name in pseudo if name not in stage.losses]
         if unknown:
-            raise UserError(f"pseudo_labels.losses: expected names among losses ({', '.join(stage.losses)}), found "
-                            f"'{unknown[0]}'{nearest(unknown[0], stage.losses)}")
+            raise UserError(code=Code.UNKNOWN_NAME, subject="pseudo_labels.losses",
+                            expected=f"names among losses ({', '.join(stage.losses)})", found=f"'{unknown[0]}'",
+                            hint=did_you_mean(unknown[0], stage.losses))
 
         def part(wanted: Callable[[str], bool]) -> DeepSupervision | None:
             terms = {name: weight for name, weight in losses.items() if wanted(name)}
@@ -76,10 +83,11 @@ class Objective(nn.Module):
             self.on_annotation = part(lambda name: name not in pseudo)
             self.on_pseudo_labels = part(lambda name: name in pseudo) if pseudo else None
         for warning in told:
-            reporter.warning(str(warning.message))
+            reporter.warning(Problem(Code.SETTING_IGNORED, found=str(warning.message)))
         self.parts = [made for made in (self.on_annotation, self.on_pseudo_labels) if made is not None]
         if not self.parts:
-            raise UserError("losses: expected at least one with a weight above 0, found none")
+            raise UserError(code=Code.SETTING_MISSING, subject="losses", expected="at least one with a weight above 0",
+                            found="none")
         self.needs_teacher = any(isinstance(term, Distillation) for term in self.modules())
         self.needs_soft_targets = any(isinstance(term, SoftTargets) for term in self.modules())
         sets = torch.zeros(len(soft_sets or ()), label_space.class_count, dtype=torch.bool)
@@ -102,7 +110,7 @@ class Objective(nn.Module):
                     value, figures = part(outputs, seen, table, voxels_per_set=voxels_per_set, image=image,
                                           teacher=teacher, soft=soft)
                 except ValueError as error:
-                    raise UserError(f"deep_supervision: {error}") from None
+                    raise UserError(code=Code.VALUE_UNFIT, subject="deep_supervision", found=error) from None
                 total, terms = total + value, terms | figures
         return total, terms
 

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import UserError, nearest
-from .settings import OptimiserSettings
-
-OPTIMISERS = {
-    "adamw": lambda groups, settings: torch.optim.AdamW(groups, weight_decay=settings.weight_decay),
-    "adam": lambda groups, settings: torch.optim.Adam(groups, weight_decay=settings.weight_decay),
-    "sgd": lambda groups, settings: torch.optim.SGD(groups, weight_decay=settings.weight_decay,
-                                                    momentum=settings.momentum, nesterov=settings.momentum > 0),
-    "rmsprop": lambda groups, settings: torch.optim.RMSprop(groups, weight_decay=settings.weight_decay,
-                                                            momentum=settings.momentum),
-}
+from ..errors import Code, UserError, did_you_mean
+from ..registry import accepted, arguments_of
+from .optimisers import OPTIMISERS
+from .schedules import SCHEDULES, Schedule
+from .settings import OptimiserSettings, ScheduleSettings
 
 
 def train_only(network: nn.Module, pattern: str | None) -> list[nn.Parameter]:
@@ -33,8 +28,9 @@ def train_only(network: nn.Module, pattern: str | None) -> list[nn.Parameter]:
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if not trained:
         prefixes = sorted({name.rpartition(".")[0] for name, _ in network.named_parameters()})
-        raise UserError(f"train_parameters: expected a pattern found in names such as {', '.join(prefixes[:5])}, "
-                        f"found '{pattern}'{nearest(str(pattern), prefixes)}")
+        raise UserError(code=Code.UNKNOWN_NAME, subject="train_parameters",
+                        expected=f"a pattern found in names such as {', '.join(prefixes[:5])}", found=f"'{pattern}'",
+                        hint=did_you_mean(str(pattern), prefixes))
     for layer in network.modules():
         own = list(layer.parameters(recurse=False))
         if own and not any(parameter.requires_grad for parameter in own):
@@ -44,12 +40,21 @@ def train_only(network: nn.Module, pattern: str | None) -> list[nn.Parameter]:
 
 def build_optimiser(settings: OptimiserSettings, trained: Iterable[nn.Parameter],
                     duals: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of a stage. Each group remembers its own rate as `base_lr`; schedules multiply that."""
-    groups = [{"params": list(trained), "base_lr": settings.learning_rate}]
+    """The optimiser of a stage. Each group remembers its own rate as `base_lr`; schedules multiply that.
+
+    Raises UserError for one that cannot maximise where there are `duals`.
+    """
+    entry = OPTIMISERS.find(settings.name)
+    groups: list[dict[str, Any]] = [{"params": list(trained), "base_lr": settings.learning_rate}]
     duals = list(duals)
     if duals:
+        if "maximize" not in {argument.name for argument in arguments_of(entry)}:
+            raise UserError(code=Code.VALUE_UNFIT, subject="optimiser.name",
+                            expected="one that can maximise (the argument maximize), for the dual variables of the "
+                                     "losses", found=settings.name)
         groups.append({"params": duals, "base_lr": settings.dual_learning_rate, "maximize": True, "weight_decay": 0.0})
-    optimiser = OPTIMISERS[settings.name](groups, settings)
+    values = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "momentum": settings.momentum}
+    optimiser = entry(groups, **(accepted(entry, values) | settings.arguments))
     set_rates(optimiser, 1.0)
     return optimiser
 
@@ -58,3 +63,11 @@ def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
     """Every group's learning rate becomes `factor` times its own."""
     for group in optimiser.param_groups:
         group["lr"] = group["base_lr"] * factor
+
+
+def build_schedule(settings: ScheduleSettings, optimiser: OptimiserSettings, steps: int) -> Schedule:
+    """The schedule of a stage of `steps` steps."""
+    entry = SCHEDULES.find(settings.name)
+    values = settings.model_dump(exclude={"name", "arguments"})
+    values |= {"steps": steps, "warmup_steps": optimiser.warmup_steps, "decay_power": optimiser.decay_power}
+    return entry(**(accepted(entry, values) | settings.arguments))
