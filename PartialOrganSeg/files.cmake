@@ -260,6 +260,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/result_files.py
   PartialOrganSegLib/segmenting/scores.py
   PartialOrganSegLib/segmenting/segmenter.py
+  PartialOrganSegLib/segmenting/threads.py
   PartialOrganSegLib/segmenting/timing.py
   PartialOrganSegLib/segmenting/windows.py
   PartialOrganSegLib/synthesis/__init__.py
