@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..errors import UsageError, UserError
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
+from ..formats.registry import stem_of
 
 ENDINGS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
             "preview": ".preview.png"}
-CT_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
 # Of one file: the first that fits counts. A plain `.dcm` is a DICOM SEG.
 _KINDS = {".seg.nrrd": "segmentation", **{ending: kind for kind, ending in DICOM_ENDINGS.items()}, ".dcm": "seg",
           **dict.fromkeys((".nii.gz", ".nii", ".nrrd", ".mha"), "labelmap")}
@@ -64,8 +64,4 @@ def case_name(path: Path) -> str:
     >>> case_name(Path("cts/scan 1.nii.gz"))
     'scan 1'
     """
-    name = path.resolve().name
-    for ending in CT_ENDINGS:
-        if name.lower().endswith(ending) and len(name) > len(ending):
-            return name[:-len(ending)]
-    return name or "ct"
+    return stem_of(path.resolve()) or "ct"
