@@ -10,7 +10,7 @@ from Testing.helpers.repository import ROOT
 # Top to bottom. A room uses rooms of lower floors only, so rooms of one floor know nothing of each other.
 FLOORS = """
     __main__  inference
-    cli
+    cli  api
     batch  finetuning
     training
     segmenting
@@ -19,7 +19,7 @@ FLOORS = """
     formats
     imaging
     annotation  label_space_file
-    organs  yaml_file
+    organs  yaml_file  logfile  outputs
     errors  events  atomic  cancelling  resources
 """
 FRONT_DOOR = "PartialOrganSegLib"  # offers what the rooms have; rooms take nothing from it but the version

@@ -21,7 +21,7 @@ import yaml
 from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.datasets.manifest import Case, load_manifest
-from PartialOrganSegLib.evaluation.metrics import candidate_dice
+from PartialOrganSegLib.evaluation.metrics import candidate_dice, joint_counts
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.organs import LabelSpace
 from PartialOrganSegLib.segmenting.predictor import Predictor
@@ -38,21 +38,23 @@ def judge(case: Case, predictor: Predictor, space: LabelSpace, strokes: Path) ->
     codes = case.read_codes(ct, space, table)
     coarse = {name for _, names in case.label_map for name in names}
     vouched = set(case.annotated) - coarse
+    counts = joint_counts(predicted, codes, table.table.shape)
     for organ in space.organs:
-        value, voxels = candidate_dice(predicted, codes, table.table, [organ.index])
+        value, voxels = candidate_dice(counts, table.table, [organ.index])
         if value is not None and (voxels or organ.name in vouched):  # an organ invented counts as 0
             figures["label"][organ.name] = round(value, 4)
     merged = space.indices([COLON, RECTUM])
     if frozenset(merged) in {frozenset(np.flatnonzero(row).tolist()) for row in table.table}:
-        value, voxels = candidate_dice(predicted, codes, table.table, merged)
+        value, voxels = candidate_dice(counts, table.table, merged)
         if value is not None and voxels:
             figures["label"][f"{COLON}_or_{RECTUM}"] = round(value, 4)
     drawn_file = strokes / f"{case.group}.json"
     if drawn_file.exists():
         table = CandidateTable(space.class_count)
         codes = replace(case, label=None, strokes=drawn_file).read_codes(ct, space, table)
+        counts = joint_counts(predicted, codes, table.table.shape)
         for organ in space.organs:
-            value, voxels = candidate_dice(predicted, codes, table.table, [organ.index])
+            value, voxels = candidate_dice(counts, table.table, [organ.index])
             if value is not None and voxels:
                 figures["strokes"][organ.name] = round(value, 4)
     return figures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -21,8 +21,8 @@ class Score:
     """The figures of one structure of one case; None is a figure that does not exist, never nought.
 
     `found`: where the structure is. In neither mask: no figure at all. In one of them: Dice and surface Dice are 0,
-    distances are missing (METHODS.md 4). `measured_on`: "mask", or, where the reference leaves voxels open, "strokes"
-    and "decided voxels", which only have a Dice, taken over the voxels that the reference decides.
+    distances are missing (METHODS.md 4). `measured_on`: "mask", or, where the reference leaves voxels open, "strokes",
+    which only have a Dice, or "decided voxels": Dice and HD95 over the voxels that the reference decides.
     """
 
     case: str
@@ -67,8 +67,21 @@ def judge(case: str, predicted: np.ndarray, codes: np.ndarray, table: np.ndarray
         else:
             value, voxels = candidate_dice(counts, table, structure.classes)
             found = NEITHER if value is None else BOTH if voxels else NO_REFERENCE
-            scores.append(Score(case, structure.name, measured_on, found, value))
+            score = Score(case, structure.name, measured_on, found, value)
+            if measured_on == DECIDED and found == BOTH:
+                masks = member[predicted[box]], inside[codes[box]], ~(inside | outside)[codes[box]]
+                score = replace(score, hd95_mm=_decided_hd95(*masks, spacing))
+            scores.append(score)
     return scores
+
+
+def _decided_hd95(predicted: np.ndarray, reference: np.ndarray, undecided: np.ndarray,
+                  spacing: tuple[float, ...]) -> float | None:
+    """HD95 in mm of the surfaces that lie among decided voxels; None where one of the masks has none there."""
+    try:
+        return surface_distances(predicted, reference, spacing, undecided).hd95
+    except ValueError:
+        return None
 
 
 def _box(boxes: tuple[list[tuple[slice, ...] | None], ...], classes: Sequence[int],

@@ -39,12 +39,18 @@ def read_ct(path: Path | str, series: str | None = None, reporter: Reporter = _S
         if series is not None:
             raise UserError(f"--series {series}: expected a DICOM folder, found the file {path}")
         volume = _read_file(path, reporter)
-    volume = Volume(to_hu(path, volume.array, reporter), volume.grid)
+    return checked_ct(path, volume, reporter, force)
+
+
+def checked_ct(name: Path | str, volume: Volume, reporter: Reporter, force: bool) -> Volume:
+    """The volume in HU, int16 where that loses nothing. Raises UserError for what does not look like a CT in HU,
+    unless `force`, which makes it a warning; `name` is how the lines call it."""
+    volume = Volume(to_hu(name, volume.array, reporter), volume.grid)
     reason = doubtful_ct(volume.array)
     if reason and not force:
-        raise UserError(f"{path}: expected a CT in HU, found {reason}; --force segments it anyway")
+        raise UserError(f"{name}: expected a CT in HU, found {reason}; --force segments it anyway")
     if reason:
-        reporter.warning(f"{path}: does not look like a CT in HU: {reason}")
+        reporter.warning(f"{name}: does not look like a CT in HU: {reason}")
     return volume
 
 
@@ -149,6 +155,12 @@ def _read_with_itk(path: Path) -> tuple[np.ndarray, Grid]:
         reason = itk_reason(error)
         reason = "other content" if reason.startswith("Unable to determine ImageIO") else f"damage: {reason}"
         raise UserError(f"{path}: expected a whole NRRD or MetaImage file, found {reason}") from error
+    return scalar_voxels(path, image)
+
+
+def scalar_voxels(path: Path | str, image: sitk.Image) -> tuple[np.ndarray, Grid]:
+    """The voxels (z, y, x) of an image, and where they lie. Raises UserError for what is not one 3-D volume of numbers;
+    `path` is how the line calls it."""
     components = image.GetNumberOfComponentsPerPixel()
     if components > 1:
         raise UserError(f"{path}: expected one number a voxel, found {components} (colours, vectors or layers)")

@@ -40,18 +40,36 @@ class SurfaceDistances:
         return near / (self.from_prediction.size + self.from_reference.size)
 
 
-def surface_distances(predicted: np.ndarray, reference: np.ndarray, spacing: tuple[float, ...]) -> SurfaceDistances:
+def surface_distances(predicted: np.ndarray, reference: np.ndarray, spacing: tuple[float, ...],
+                      undecided: np.ndarray | None = None) -> SurfaceDistances:
     """Distances of two bool masks (z, y, x) with voxels of `spacing` (z, y, x) mm. Raises ValueError for an empty one.
 
     A surface voxel is one with a face neighbour outside its mask; the edge of the array counts as outside. Only the
-    masks' common bounding box is looked at: all surface voxels lie in it, so that loses nothing.
+    masks' common bounding box is looked at: all surface voxels lie in it, so that loses nothing. `undecided` (z, y, x)
+    bool: voxels that the reference says nothing of. They belong to neither mask, and a surface voxel with a face
+    neighbour among them is none: where the organ ends there is not known.
     """
+    if undecided is not None:
+        predicted, reference = predicted & ~undecided, reference & ~undecided
     box = next(iter(ndimage.find_objects((predicted | reference).astype(np.uint8))), None)
     if box is None or not predicted.any() or not reference.any():
         raise ValueError("surface distances need two masks that are not empty")
     ours, theirs = _surface(predicted[box]), _surface(reference[box])
+    if undecided is not None:
+        away = ~_beside(undecided, box)
+        ours, theirs = ours & away, theirs & away
+        if not ours.any() or not theirs.any():
+            raise ValueError("surface distances need surfaces that the reference decides")
     return SurfaceDistances(ndimage.distance_transform_edt(~theirs, sampling=spacing)[ours],
                             ndimage.distance_transform_edt(~ours, sampling=spacing)[theirs])
+
+
+def _beside(mask: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
+    """The part in `box` of a mask and its face neighbours; what lies right outside of the box counts too."""
+    wider = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
+    inner = tuple(slice(part.start - outer.start, part.stop - outer.start)
+                  for part, outer in zip(box, wider, strict=True))
+    return ndimage.binary_dilation(mask[wider])[inner]
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:

@@ -76,8 +76,9 @@ class Preprocessing:
 
     `spacing_zyx` mm is the working spacing, `patch_zyx` voxels the training patch. Input = (HU clipped to `clip_hu`
     - `subtract`) / `divide`; outside the volume lies air of -1024 HU. A CT is seen in windows of the patch that share
-    `overlap` of their length; in plane a window may be up to `plane_limit` times as long where it then sees all. A
-    network with instance norm answers a little differently in windows of another size.
+    `overlap` of their length. With `fitted` windows are as long as it takes to cover the CT evenly with the fewest,
+    each at most `fitted` times the patch's length: a network with instance norm answers a little differently in windows
+    of another size, but half of the voxels need be seen.
     """
 
     spacing_zyx: tuple[float, float, float]
@@ -86,7 +87,7 @@ class Preprocessing:
     divide: float
     patch_zyx: tuple[int, int, int]
     overlap: float = 0.5
-    plane_limit: float = 1.5
+    fitted: float | None = None
 
     @property
     def padding(self) -> float:

@@ -34,6 +34,16 @@ class JoinedMethod:
         spacings = spacings or [member.bundle.preprocessing.spacing_zyx for member in bundle.members]
         self._spacing_zyx = min(spacings, key=lambda mm: float(np.prod(mm)))
 
+    @property
+    def threads(self) -> int:
+        """Threads of the networks."""
+        return self._members[0].method.threads
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        for member in self._members:
+            member.method.threads = count
+
     def segment(self, ct: Volume, written: np.ndarray, seconds: dict[str, float],
                 reporter: Reporter) -> tuple[np.ndarray, dict[str, float]]:
         """uint8 labels on the CT's grid and the mean entropy of each organ found; see `OwnMethod.segment`."""
@@ -70,12 +80,12 @@ class MemberPredictor:
     def __init__(self, member: Member, device: torch.device, mirror: bool = False, scales: Sequence[float] = (1.0,),
                  precision: str = "auto") -> None:
         bundle, self.organs = member.bundle, member.organs
-        self._method: OwnMethod | NNUNetMethod
+        self.method: OwnMethod | NNUNetMethod
         if bundle.nnunet is None:
-            self._method = OwnMethod(bundle, device, mirror, scales, precision)
+            self.method = OwnMethod(bundle, device, mirror, scales, precision)
         else:
-            self._method = NNUNetMethod(bundle, device, mirror, precision)
-        self.precision = self._method.precision
+            self.method = NNUNetMethod(bundle, device, mirror, precision)
+        self.precision = self.method.precision
         self._classes = list(bundle.label_space.indices(member.organs))
 
     def probabilities(self, patient: Patient, to_patient: np.ndarray, shape: tuple[int, int, int],
@@ -85,11 +95,11 @@ class MemberPredictor:
         `to_patient` (4, 4): index (z, y, x, 1) on that grid to LPS millimetres (x, y, z, 1).
         """
         grid = patient.canonical.grid
-        if isinstance(self._method, NNUNetMethod):
-            scores, own_to_patient = self._method.scores(patient.ct, seconds, reporter)
+        if isinstance(self.method, NNUNetMethod):
+            scores, own_to_patient = self.method.scores(patient.ct, seconds, reporter)
         else:
-            own = patient.frame(self._method.spacing_zyx)
-            scores, own_to_patient = self._method.scores(patient, own, seconds, reporter), own.to_patient(grid)
+            own = patient.frame(self.method.spacing_zyx)
+            scores, own_to_patient = self.method.scores(patient, own, seconds, reporter), own.to_patient(grid)
         with timed(seconds, "join"):
             for plane in scores:  # of the softmax only this network's organs are read
                 plane.copy_(torch.softmax(plane.float(), -1))

@@ -9,8 +9,9 @@ from ..errors import UserError
 from ..events import Reporter
 from ..imaging.resampling import working_shape
 from ..imaging.volume import Grid
-from ..models.bundle import Bundle
+from ..models.bundle import Bundle, Preprocessing
 from .nnunet.windows import SLICES
+from .windows import PLANE_LIMIT
 
 # Measured: interpreter, torch, SimpleITK and the network's code.
 BASE_BYTES = 500 << 20
@@ -44,8 +45,16 @@ def _network_bytes(grid: Grid, bundle: Bundle) -> tuple[int, int]:
         patch = slices * int(np.prod(bundle.nnunet.patch))
     channels, more = bundle.network_arguments["features"], bundle.network_arguments.get("more", [])
     classes = bundle.label_space.class_count + len(more)
-    window = patch if bundle.nnunet is not None else int(patch * bundle.preprocessing.plane_limit)
+    window = patch if bundle.nnunet is not None else _largest_window(bundle.preprocessing)
     return merged, window * (channels[0] * NNUNET_CHANNEL_BYTES + classes * NNUNET_CLASS_BYTES)
+
+
+def _largest_window(preprocessing: Preprocessing) -> int:
+    """Voxels of the largest window that `windows.plan` may choose."""
+    patch = int(np.prod(preprocessing.patch_zyx))
+    if preprocessing.fitted is not None:
+        return int(patch * preprocessing.fitted ** 3)
+    return int(patch * PLANE_LIMIT ** 2)
 
 
 def _read_grid(grid: Grid, bundle: Bundle) -> Grid:

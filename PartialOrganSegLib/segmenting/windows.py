@@ -7,6 +7,7 @@ A 2D network gains nothing from windows that overlap in depth, and gets none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +16,8 @@ import torch
 
 from ..events import Reporter
 
+# A plane up to this many times the training patch is seen whole; larger ones are split.
+PLANE_LIMIT = 1.5
 # A network that sees a few slices at once takes any depth: deep windows cost less at their ends.
 SLICE_WINDOW = 24
 # Fewer foreground voxels than this (of every fourth, seen in both neighbours) are noise that needs no second look.
@@ -54,12 +57,11 @@ class Layout:
 
 
 def plan(shape: tuple[int, int, int], patch: tuple[int, int, int], multiple: tuple[int, int, int],
-         slices: int | None = None, overlap: float = 0.5, plane_limit: float = 1.5) -> Layout:
-    """Windows for a volume of `shape`: the patch's depth, in plane the whole body where it is not too large.
+         slices: int | None = None, overlap: float = 0.5, fitted: float | None = None) -> Layout:
+    """Windows for a volume of `shape`, which share `overlap` of their length.
 
-    A plane up to `plane_limit` times the training patch is seen whole; larger ones are split. Windows share `overlap`
-    of their length.
-
+    They have the patch's depth; in plane they are the patch too, or the whole body where it is at most `PLANE_LIMIT`
+    times as large. With `fitted` each axis is covered evenly by the fewest windows of at most `fitted` times the patch.
     Windows of a network of `slices` are `SLICE_WINDOW` deep or more, and share only as many slices as it takes for each
     to have its neighbours.
     """
@@ -67,13 +69,28 @@ def plan(shape: tuple[int, int, int], patch: tuple[int, int, int], multiple: tup
     if slices is not None:
         patch = (max(patch[0], SLICE_WINDOW, 2 * slices), *patch[1:])
     for axis, (size, side, unit) in enumerate(zip(shape, patch, multiple, strict=True)):
-        limit = round_up(side if axis == 0 else round(side * plane_limit), unit)
-        whole = round_up(size, unit)
-        window.append(min(whole, limit))
-        padded.append(max(size, window[-1]))
-        shared = slices - 1 if slices and axis == 0 else window[-1] - int(window[-1] * (1 - overlap))
-        starts.append(axis_starts(padded[-1], window[-1], shared))
+        if fitted is not None and slices is None:
+            length, shared = fitted_length(size, round(side * fitted), unit, overlap)
+        else:
+            limit = round_up(side if axis == 0 else round(side * PLANE_LIMIT), unit)
+            length = min(round_up(size, unit), limit)
+            shared = slices - 1 if slices and axis == 0 else length - int(length * (1 - overlap))
+        window.append(length)
+        padded.append(max(size, length))
+        starts.append(axis_starts(padded[-1], length, shared))
     return Layout(tuple(padded), tuple(window), tuple(starts), slices)
+
+
+def fitted_length(size: int, most: int, unit: int, overlap: float) -> tuple[int, int]:
+    """Length and shared voxels of the fewest equal windows, multiples of `unit` up to `most`, that cover `size`."""
+    most = max(unit, most // unit * unit)
+    count = 1
+    while True:
+        # n windows of length w that share a part o of it cover w * (n - (n - 1) * o).
+        length = round_up(math.ceil(size / (count - (count - 1) * overlap)), unit)
+        if length <= most:
+            return length, int(length * overlap)
+        count += 1
 
 
 def round_up(size: int, unit: int) -> int:

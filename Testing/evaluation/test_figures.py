@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import ndimage, stats
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind, encode_labels, label_candidates
 from PartialOrganSegLib.datasets.case import Case
@@ -24,7 +24,7 @@ from PartialOrganSegLib.evaluation.judging import (
     Score,
     judge,
 )
-from PartialOrganSegLib.evaluation.structures import judged_structures
+from PartialOrganSegLib.evaluation.structures import Structure, judged_structures
 from PartialOrganSegLib.evaluation.summary import ALL_CASES, compare, summarise
 from PartialOrganSegLib.imaging.surface import surface_distances
 from PartialOrganSegLib.organs import WORD16
@@ -219,3 +219,32 @@ def test_several_tests_are_corrected_after_holm():
         highest = max(highest, min(1, factor * p))
         expected.append(highest)
     assert [corrected for _, corrected in ordered] == pytest.approx(expected)
+
+
+def test_distances_leave_out_where_the_reference_decides_nothing():
+    """Two boxes of which one is 4 mm longer along y; along z an undecided slab hides where the reference ends."""
+    reference, predicted, undecided = (np.zeros((24, 20, 20), bool) for _ in range(3))
+    reference[4:12, 4:12, 4:12] = predicted[4:20, 4:14, 4:12] = True
+    undecided[12:] = True
+    distances = surface_distances(predicted, reference, (5.0, 2.0, 1.0), undecided)
+    assert distances.from_prediction.max() == pytest.approx(4.0)
+    assert 0 < distances.from_reference.max() <= 4.0  # to the nearest side, which may be another one
+    everywhere = surface_distances(predicted, reference, (5.0, 2.0, 1.0))
+    assert everywhere.from_prediction.max() > 30
+    with pytest.raises(ValueError, match="that the reference decides"):
+        surface_distances(predicted, reference, (5.0, 2.0, 1.0), ndimage.binary_dilation(reference) & ~reference)
+
+
+def test_hd95_of_decided_voxels_is_reported():
+    """Of the organ that a reference with undecided voxels shows, and only where both masks have something."""
+    table = np.array([[True, False, False], [False, True, False], [True, True, True]])
+    codes = np.zeros((10, 16, 16), np.uint8)
+    codes[2:6, 4:12, 4:12], codes[6:] = 1, 2
+    predicted = np.zeros(codes.shape, np.uint8)
+    predicted[2:9, 4:12, 4:14] = 1
+    score, other = judge("a", predicted, codes, table, [Structure("one", (1,)), Structure("two", (2,))],
+                         (3.0, 1.0, 1.5), 2.0)
+    assert score.measured_on == "decided voxels"
+    assert score.dice == pytest.approx(2 * 4 * 64 / (4 * 64 + 4 * 80))
+    assert score.hd95_mm == pytest.approx(3.0)
+    assert (other.dice, other.hd95_mm) == (None, None)

@@ -1,6 +1,7 @@
 """Makes the embedded model's bundle from a finished run: weights, figures, data sources, licences and the model card.
 
-    python scripts/embedded/ship_model.py RUN --figures cross_validation.json --out Resources/models/embedded
+    python scripts/embedded/ship_model.py RUN --figures cross_validation.json \\
+        --out PartialOrganSegLib/resources/models/embedded
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ or treatment.**
 ## What it is
 {networks}
 
-The {last}network was trained by `partialorganseg train Resources/recipes/embedded.yaml` on candidate sets: marginal
-cross entropy and marginal Dice over partial, coarse, scribbled and synthesised cases at once.
+The {last}network was trained by `partialorganseg train embedded` on candidate sets: marginal cross entropy and marginal
+Dice over partial, coarse, scribbled and synthesised cases at once.
 
 ## Whose labels
 - Ten organs of nine CTs: labels of **another model** (hk13, trained by others for FLARE25; its own terms are unclear),

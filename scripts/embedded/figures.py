@@ -1,0 +1,132 @@
+"""What the embedded model's card says in figures, each with whose labels they are held against.
+
+    python scripts/embedded/figures.py --data ../shared/data --held-out tcga_bc_a10w,hcc_011,crlm_1006 -o figures.json
+
+Measured on CTs at their own resolution:
+- *human*: what people drew, on `manifest_test.yaml` and of the liver on `ct/waw2144_eq`; Dice and HD95;
+- *strokes*: this project's strokes on CTs that the second network did not see (`--held-out`): the organ against all
+  else that was drawn. Easier than an outline;
+- *agreement*: with another model's labels on the held-out CTs, which says how far the two agree, not who is right.
+With `--teacher`, hk13 itself (onnxruntime, half overlap) stands beside, on the same CTs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from PartialOrganSegLib.annotation import CandidateTable
+from PartialOrganSegLib.atomic import whole_file
+from PartialOrganSegLib.datasets.case import Case
+from PartialOrganSegLib.datasets.manifest import load_manifest
+from PartialOrganSegLib.evaluation.judging import judge
+from PartialOrganSegLib.evaluation.structures import judged_structures
+from PartialOrganSegLib.formats.reading import read_ct
+from PartialOrganSegLib.imaging.volume import Volume
+from PartialOrganSegLib.models.bundle import load_bundle
+from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.resources import resource
+from PartialOrganSegLib.segmenting.predictor import Predictor
+
+TOLERANCE_MM = 2.0
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a CT is held against: `kind` human, strokes or agreement, and whose labels these are."""
+
+    kind: str
+    whose: str
+    case: Case
+
+
+def references(data: Path, held_out: list[str]) -> list[Reference]:
+    """Every reference, CT by CT."""
+    found = [Reference("human", "clinicians (CORT)", replace(case, group=case.image.parent.name))
+             for case in load_manifest(data / "manifest_test.yaml").cases]
+    cases = {case.image.parent.name: case for case in load_manifest(data / "manifest.yaml").cases}
+    liver = cases["waw2144_eq"]
+    found.append(Reference("human", "radiologists (WAW-TACE)", replace(
+        liver, group="waw2144_eq", label=liver.image.parent / "human.nii.gz", annotated=("liver",), label_map=())))
+    for name in held_out:
+        found.append(Reference("agreement", "another model", replace(cases[name], group=name)))
+        drawn = resource("strokes", f"{name}.json")
+        if drawn.is_file():
+            found.append(Reference("strokes", "this project, no physician", replace(cases[name], group=name, label=None,
+                                                                                    strokes=drawn)))
+    return found
+
+
+def scores(reference: Reference, predicted: np.ndarray, ct: Volume) -> list[dict[str, Any]]:
+    """Dice and HD95 (mm) of each organ that the reference speaks of."""
+    table = CandidateTable(WORD16.class_count)
+    codes = reference.case.read_codes(ct, WORD16, table)
+    structures = judged_structures(reference.case, codes, table.table, WORD16)
+    rows = judge(reference.case.group, predicted, codes, table.table, structures, ct.grid.spacing[::-1], TOLERANCE_MM,
+                 strokes=reference.kind == "strokes")
+    return [{"kind": reference.kind, "whose": reference.whose, "ct": reference.case.group, "organ": row.structure,
+             "dice": round(row.dice, 4), "hd95_mm": None if row.hd95_mm is None else round(row.hd95_mm, 2)}
+            for row in rows if row.dice is not None]
+
+
+def teachers_labels(model: Path, ct: Volume) -> np.ndarray:
+    """(z, y, x) uint8 on the CT's grid, by hk13 in its own way: half overlap, Gaussian weights, nearest neighbour."""
+    import build_embedded_data as building
+    import teacher
+
+    coarse = building.at_spacing(ct, teacher.SPACING_ZYX)
+    box = building.body_box(coarse)
+    labels = np.zeros(coarse.array.shape, np.uint8)
+    labels[box] = teacher.segment(model, coarse.array[box])
+    order = ct.grid.axis_order()
+    native = order.to_canonical(np.zeros(ct.grid.shape, np.uint8))
+    index = [np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1)
+             for n, m in zip(native.shape, labels.shape, strict=True)]
+    return order.from_canonical(labels[np.ix_(*index)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with manifest.yaml and manifest_test.yaml")
+    parser.add_argument("--model", default="embedded", help="an installed model's name or a bundle's folder")
+    parser.add_argument("--held-out", default="", help="CTs that training left out, separated by commas")
+    parser.add_argument("--teacher", type=Path, help="hk13.onnx, to measure it beside (needs onnxruntime)")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    predictor = Predictor(load_bundle(arguments.model), "cpu")
+    rows: list[dict[str, Any]] = []
+    labels: dict[str, tuple[Volume, np.ndarray, np.ndarray | None]] = {}
+    for reference in references(arguments.data, [name for name in arguments.held_out.split(",") if name]):
+        name = reference.case.group
+        if name not in labels:
+            ct = read_ct(reference.case.image)
+            beside = teachers_labels(arguments.teacher, ct) if arguments.teacher else None
+            labels[name] = ct, predictor.predict(ct).labels.array, beside
+        ct, predicted, beside = labels[name]
+        measured = scores(reference, predicted, ct)
+        theirs: dict[str, dict[str, Any]] = {}
+        if beside is not None:
+            theirs = {row["organ"]: row for row in scores(reference, beside, ct)}
+        for row in measured:
+            if row["organ"] in theirs and row["organ"] in load_organs(arguments.teacher):
+                row["hk13_dice"], row["hk13_hd95_mm"] = (theirs[row["organ"]][key] for key in ("dice", "hd95_mm"))
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    with whole_file(arguments.out) as temporary:
+        temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def load_organs(model: Path | None) -> set[str]:
+    """The organs that hk13 knows; none without it."""
+    import teacher
+
+    return set() if model is None else set(teacher.CLASSES.values())
+
+
+if __name__ == "__main__":
+    main()
