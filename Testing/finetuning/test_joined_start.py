@@ -259,11 +259,14 @@ def test_what_is_not_taken_over_is_not_learnt(not_taken, colon, selected, said):
     assert ("not_taken_over" in Outcome([], START, "").as_metrics()) is False
 
 
-def test_the_time_of_the_frozen_networks_is_counted(start):
-    one, four = (frozen_seconds(start, [(16, 32, 32)] * count, torch.device("cpu")) for count in (1, 40))
-    assert 0 < one < four
-    assert frozen_seconds(start, [], torch.device("cpu")) == 0
-    assert frozen_seconds(start.learner, [(16, 32, 32)], torch.device("cpu")) == 0
+def test_the_time_of_the_frozen_networks_is_counted(start, monkeypatch):
+    """A second for a patch of 8 x 16 x 16; at 2 mm, 16 slices of 3 mm are 24."""
+    monkeypatch.setattr("PartialOrganSegLib.finetuning.budget._quickest", lambda work, device: 1.0)
+    device = torch.device("cpu")
+    assert frozen_seconds(start, [(16, 16, 16)], device) == 5  # windows of 8 slices that share half of their length
+    assert frozen_seconds(start, [(16, 16, 16)] * 3, device) == 15
+    assert frozen_seconds(start, [], device) == 0
+    assert frozen_seconds(start.learner, [(16, 16, 16)], device) == 0
 
 
 def test_phantoms_end_to_end_by_the_command(tmp_path, capsys):
