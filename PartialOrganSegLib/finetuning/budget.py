@@ -176,7 +176,7 @@ def frozen_seconds(start: Bundle, measured_shapes: Sequence[tuple[int, int, int]
         for shape in measured_shapes:
             sizes = tuple(max(1, round(size)) for size in np.array(shape) * working / own.spacing_zyx)
             layout = plan((sizes[0], sizes[1], sizes[2]), own.patch_zyx, getattr(network, "size_multiple", (1, 1, 1)),
-                          getattr(network, "slices", None), own.overlap, own.plane_limit)
+                          getattr(network, "slices", None), own.overlap, own.fitted)
             seconds += voxel * int(np.prod(layout.window)) * int(np.prod([len(starts) for starts in layout.starts]))
     return seconds
 

@@ -42,8 +42,8 @@ or treatment.**
 ## What it is
 {networks}
 
-The {last}network was trained by `partialorganseg train embedded` on candidate sets: marginal
-cross entropy and marginal Dice over partial, coarse, scribbled and synthesised cases at once.
+The {last}network was trained by `partialorganseg train embedded` on candidate sets: marginal cross entropy and marginal
+Dice over partial, coarse, scribbled and synthesised cases at once.
 
 ## Whose labels
 - Ten organs of nine CTs: labels of **another model** (hk13, trained by others for FLARE25; its own terms are unclear),
