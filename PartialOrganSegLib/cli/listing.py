@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..errors import nearest
@@ -112,7 +112,7 @@ def _formats() -> list[Row]:
     return rows
 
 
-def _first_of(entry: object, kinds: dict[type, str]) -> str:
+def _first_of(entry: object, kinds: Mapping[Any, str]) -> str:
     return next((text for kind, text in kinds.items() if isinstance(entry, kind)), "")
 
 
