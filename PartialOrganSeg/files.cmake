@@ -90,13 +90,17 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/__init__.py
   PartialOrganSegLib/__main__.py
   PartialOrganSegLib/annotation.py
+  PartialOrganSegLib/api.py
   PartialOrganSegLib/atomic.py
   PartialOrganSegLib/batch/__init__.py
+  PartialOrganSegLib/batch/case_segmenter.py
   PartialOrganSegLib/batch/cases.py
   PartialOrganSegLib/batch/claims.py
   PartialOrganSegLib/batch/cluster.py
   PartialOrganSegLib/batch/measuring.py
+  PartialOrganSegLib/batch/options.py
   PartialOrganSegLib/batch/records.py
+  PartialOrganSegLib/batch/run.py
   PartialOrganSegLib/batch/run_table.py
   PartialOrganSegLib/batch/running.py
   PartialOrganSegLib/batch/sharding.py
@@ -110,15 +114,12 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/export.py
   PartialOrganSegLib/cli/finetune.py
   PartialOrganSegLib/cli/listing.py
-  PartialOrganSegLib/cli/logfile.py
   PartialOrganSegLib/cli/models.py
   PartialOrganSegLib/cli/options.py
-  PartialOrganSegLib/cli/outputs.py
   PartialOrganSegLib/cli/phantom.py
   PartialOrganSegLib/cli/scribble.py
   PartialOrganSegLib/cli/segment.py
   PartialOrganSegLib/cli/segment_batch.py
-  PartialOrganSegLib/cli/segmenter.py
   PartialOrganSegLib/cli/train.py
   PartialOrganSegLib/datasets/__init__.py
   PartialOrganSegLib/datasets/case.py
@@ -162,6 +163,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/__init__.py
   PartialOrganSegLib/formats/checks.py
   PartialOrganSegLib/formats/contours.py
+  PartialOrganSegLib/formats/ct_input.py
   PartialOrganSegLib/formats/dicom.py
   PartialOrganSegLib/formats/dicom_export.py
   PartialOrganSegLib/formats/dicom_formats.py
@@ -203,6 +205,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/loading/locking.py
   PartialOrganSegLib/loading/sampling.py
   PartialOrganSegLib/loading/soft_cache.py
+  PartialOrganSegLib/logfile.py
   PartialOrganSegLib/losses/__init__.py
   PartialOrganSegLib/losses/crf.py
   PartialOrganSegLib/losses/deep_supervision.py
@@ -244,8 +247,9 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/networks/unet_plus_plus.py
   PartialOrganSegLib/organ_records.py
   PartialOrganSegLib/organs.py
+  PartialOrganSegLib/outputs.py
   PartialOrganSegLib/registry.py
-  PartialOrganSegLib/resources.py
+  PartialOrganSegLib/resources/__init__.py
   PartialOrganSegLib/segmenting/__init__.py
   PartialOrganSegLib/segmenting/backend.py
   PartialOrganSegLib/segmenting/bundle_predictor.py
@@ -258,11 +262,16 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/nnunet/predictor.py
   PartialOrganSegLib/segmenting/nnunet/resampling.py
   PartialOrganSegLib/segmenting/nnunet/windows.py
+  PartialOrganSegLib/segmenting/options.py
   PartialOrganSegLib/segmenting/organ_checks.py
   PartialOrganSegLib/segmenting/patient.py
   PartialOrganSegLib/segmenting/postprocess.py
   PartialOrganSegLib/segmenting/predictor.py
+  PartialOrganSegLib/segmenting/result.py
+  PartialOrganSegLib/segmenting/result_files.py
   PartialOrganSegLib/segmenting/scores.py
+  PartialOrganSegLib/segmenting/segmenter.py
+  PartialOrganSegLib/segmenting/threads.py
   PartialOrganSegLib/segmenting/timing.py
   PartialOrganSegLib/segmenting/windows.py
   PartialOrganSegLib/synthesis/__init__.py
@@ -304,49 +313,35 @@ set(LIBRARY_SCRIPTS
   )
 
 set(LIBRARY_RESOURCES
-  Resources/downloads.yaml
-  Resources/label_maps/total_to_word.yaml
-  Resources/label_spaces/btcv13.json
-  Resources/label_spaces/shi5.json
-  Resources/label_spaces/word16.json
-  Resources/models/embedded/README.md
-  Resources/models/embedded/configs/checksums.json
-  Resources/models/embedded/configs/inference.json
-  Resources/models/embedded/configs/metadata.json
-  Resources/models/embedded/models/model.safetensors
-  Resources/organs.json
-  Resources/recipes/embedded.yaml
-  Resources/recipes/embedded_fold.yaml
-  Resources/recipes/finetune.yaml
-  Resources/recipes/full.yaml
-  Resources/recipes/marginal.yaml
-  Resources/recipes/marginal_exclusion.yaml
-  Resources/recipes/pann_2d.yaml
-  Resources/recipes/pann_3d.yaml
-  Resources/recipes/partial.yaml
-  Resources/recipes/partialorganseg.yaml
-  Resources/recipes/pipo_fan.yaml
-  Resources/recipes/scribble_crf.yaml
-  Resources/recipes/scribble_dense.yaml
-  Resources/recipes/scribble_em.yaml
-  Resources/recipes/scribble_em_ivm.yaml
-  Resources/recipes/scribble_ivm.yaml
-  Resources/recipes/scribble_pce.yaml
-  Resources/recipes/semi.yaml
-  Resources/strokes/acrin_flt_001_b.json
-  Resources/strokes/cort_liver.json
-  Resources/strokes/cptac_c3l_00189.json
-  Resources/strokes/cptac_c3n_00704.json
-  Resources/strokes/crlm_1004.json
-  Resources/strokes/crlm_1006.json
-  Resources/strokes/hcc_006.json
-  Resources/strokes/hcc_009.json
-  Resources/strokes/hcc_011.json
-  Resources/strokes/pancreas_cb_001.json
-  Resources/strokes/tcga_bc_a10w.json
-  Resources/strokes/totalseg_example.json
-  Resources/strokes/visible_human_male.json
-  Resources/strokes/waw2144_eq.json
-  Resources/strokes/waw2144_pv.json
-  Resources/word_statistics.json
+  PartialOrganSegLib/py.typed
+  PartialOrganSegLib/resources/downloads.yaml
+  PartialOrganSegLib/resources/label_maps/total_to_word.yaml
+  PartialOrganSegLib/resources/label_spaces/btcv13.json
+  PartialOrganSegLib/resources/label_spaces/shi5.json
+  PartialOrganSegLib/resources/label_spaces/word16.json
+  PartialOrganSegLib/resources/models/embedded/README.md
+  PartialOrganSegLib/resources/models/embedded/configs/checksums.json
+  PartialOrganSegLib/resources/models/embedded/configs/inference.json
+  PartialOrganSegLib/resources/models/embedded/configs/metadata.json
+  PartialOrganSegLib/resources/models/embedded/models/model.safetensors
+  PartialOrganSegLib/resources/organs.json
+  PartialOrganSegLib/resources/recipes/embedded.yaml
+  PartialOrganSegLib/resources/recipes/embedded_fold.yaml
+  PartialOrganSegLib/resources/recipes/finetune.yaml
+  PartialOrganSegLib/resources/recipes/full.yaml
+  PartialOrganSegLib/resources/recipes/marginal.yaml
+  PartialOrganSegLib/resources/recipes/marginal_exclusion.yaml
+  PartialOrganSegLib/resources/recipes/pann_2d.yaml
+  PartialOrganSegLib/resources/recipes/pann_3d.yaml
+  PartialOrganSegLib/resources/recipes/partial.yaml
+  PartialOrganSegLib/resources/recipes/partialorganseg.yaml
+  PartialOrganSegLib/resources/recipes/pipo_fan.yaml
+  PartialOrganSegLib/resources/recipes/scribble_crf.yaml
+  PartialOrganSegLib/resources/recipes/scribble_dense.yaml
+  PartialOrganSegLib/resources/recipes/scribble_em.yaml
+  PartialOrganSegLib/resources/recipes/scribble_em_ivm.yaml
+  PartialOrganSegLib/resources/recipes/scribble_ivm.yaml
+  PartialOrganSegLib/resources/recipes/scribble_pce.yaml
+  PartialOrganSegLib/resources/recipes/semi.yaml
+  PartialOrganSegLib/resources/word_statistics.json
   )

@@ -1,3 +1,47 @@
-"""Segments abdominal organs of a CT and learns from whatever was annotated: full, partial, coarse, scribbled or not."""
+"""Segments abdominal organs of a CT and learns from whatever was annotated: full, partial, coarse, scribbled or not.
 
-__version__ = "0.1.0"
+>>> import PartialOrganSegLib as pos
+>>> result = pos.segment("ct.nii.gz", organs=["liver", "spleen"], device="cpu")
+>>> liver = result.organs["liver"]          # liver.volume_ml, and liver.checks: what a person should look at
+>>> files = result.save("organs.nii.gz")    # or a folder: label map, segmentation, table and picture
+>>> picture = result.show()
+
+The names below are imported when they are first used, so that importing the package takes no time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import evaluate, finetune, load_model, segment, train
+    from .errors import UserError
+    from .formats.reading import read_ct
+    from .organs import LabelSpace
+    from .segmenting.options import SegmentOptions
+    from .segmenting.result import SegmentResult
+    from .segmenting.segmenter import Segmenter
+
+__version__ = "0.4.0"
+
+__all__ = ["LabelSpace", "SegmentOptions", "SegmentResult", "Segmenter", "UserError", "__version__", "evaluate",
+           "finetune", "load_model", "read_ct", "segment", "train"]
+
+_MODULES = {
+    "segment": "api", "train": "api", "finetune": "api", "evaluate": "api", "load_model": "api",
+    "read_ct": "formats.reading", "LabelSpace": "organs", "UserError": "errors",
+    "SegmentOptions": "segmenting.options", "Segmenter": "segmenting.segmenter", "SegmentResult": "segmenting.result",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

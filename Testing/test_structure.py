@@ -10,7 +10,7 @@ from Testing.helpers.repository import ROOT
 # Top to bottom. A room uses rooms of lower floors only, so rooms of one floor know nothing of each other.
 FLOORS = """
     __main__  inference
-    cli
+    cli  api
     batch  finetuning
     training
     segmenting
@@ -20,7 +20,7 @@ FLOORS = """
     imaging
     annotation  label_space_file
     organs
-    organ_records  yaml_file  registry
+    organ_records  yaml_file  logfile  outputs  registry
     errors  events  atomic  cancelling  resources
 """
 FRONT_DOOR = "PartialOrganSegLib"  # offers what the rooms have; rooms take nothing from it but the version

@@ -10,10 +10,9 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import UserError, nearest
 from ..events import Reporter
-from ..formats.dicom_export import ENDINGS
+from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
+from ..segmenting.result_files import ENDINGS, case_name, result_files
 
-OUTPUTS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
-           "preview": ".preview.png"}
 COLUMNS = ("image", "output", "series")
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -38,9 +37,7 @@ class Case:
 
     def outputs(self, folder: Path, preview: bool) -> dict[str, Path]:
         """Kind of result to its file in `folder`."""
-        endings = {kind: ending for kind, ending in OUTPUTS.items() if preview or kind != "preview"}
-        endings |= {kind: ENDINGS[kind] for kind in self.dicom}
-        return {kind: folder / (self.name + ending) for kind, ending in endings.items()}
+        return result_files(folder, self.name, preview, self.dicom)
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def is_list(path: Path) -> bool:
 
 def is_ours(path: Path) -> bool:
     """Whether a file is called as our results are."""
-    return path.name.endswith((*OUTPUTS.values(), *ENDINGS.values()))
+    return path.name.endswith((*ENDINGS.values(), *DICOM_ENDINGS.values()))
 
 
 def dicom_files(folder: Path) -> Iterator[Path]:
@@ -138,25 +135,20 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
 
     Raises UserError for an `output` that leaves the output folder or that two CTs share.
     """
-    from ..formats.registry import stem_of
-
-    def stem(path: Path) -> str:
-        return stem_of(path.resolve()) or "ct"
-
     given = {entry: _inside(entry) for entry in entries if entry.output is not None}
     taken: set[str] = set()
     for entry, output in given.items():
         if str(output).casefold() in taken:
             raise UserError(f"{entry.path}: expected an output of its own, found '{output}' twice")
         taken.add(str(output).casefold())
-    shared = Counter(stem(entry.path).casefold() for entry in entries if entry not in given)
+    shared = Counter(case_name(entry.path).casefold() for entry in entries if entry not in given)
     cases: list[Case] = []
     for entry in entries:
         if entry in given:
             place = given[entry].parent.as_posix()
             cases.append(Case(entry.path, given[entry].name, entry.series, "" if place == "." else place))
             continue
-        name = stem(entry.path)
+        name = case_name(entry.path)
         if shared[name.casefold()] > 1:
             name = f"{entry.path.resolve().parent.name}_{name}".lstrip("_")
         unique, number = name, 2
@@ -164,7 +156,7 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
             unique, number = f"{name}_{number}", number + 1
         taken.add(unique.casefold())
         cases.append(Case(entry.path, unique, entry.series))
-        if unique != stem(entry.path):
+        if unique != case_name(entry.path):
             reporter.warning(f"{entry.path}: another input has the same name, so its results are called '{unique}'")
     return cases
 

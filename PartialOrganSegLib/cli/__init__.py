@@ -13,11 +13,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TextIO
 
-from .. import __version__
+from .. import __version__, logfile
 from ..cancelling import cancellable, ignore_signals
 from ..errors import UsageError, UserError
 from ..events import ConsoleReporter, JsonReporter, Reporter
-from . import check, doctor, evaluate, export, finetune, listing, logfile, models, phantom, scribble, segment, train
+from . import check, doctor, evaluate, export, finetune, listing, models, phantom, scribble, segment, train
 from .options import JSON_EVENTS
 
 COMMANDS = {"segment": segment, "models": models, "phantom": phantom, "scribble": scribble, "doctor": doctor,

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from ..errors import nearest
-from ..formats.dicom_export import ENDINGS
+from ..errors import UsageError
+from ..segmenting.options import check_dicom
 
 
 def dicom_kinds(text: str) -> tuple[str, ...]:
     """Kinds from a text like `seg,rtstruct`, in their usual order."""
-    wanted = [part.strip().lower() for part in text.split(",") if part.strip()]
-    for kind in wanted:
-        if kind not in ENDINGS:
-            raise argparse.ArgumentTypeError(f"expected {', '.join(ENDINGS)}, found '{kind}'{nearest(kind, ENDINGS)}")
-    if not wanted:
-        raise argparse.ArgumentTypeError(f"expected {', '.join(ENDINGS)}, found nothing")
-    return tuple(kind for kind in ENDINGS if kind in wanted)
+    try:
+        return check_dicom(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("dicom: ")) from None

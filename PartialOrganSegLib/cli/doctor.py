@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from .. import logfile
 from ..errors import UserError
 from ..events import Reporter
-from . import logfile
+from ..outputs import writable_folder
 from .options import add_common_options
-from .outputs import writable_folder
 
 HELP = "Tell whether this machine has all that segmenting needs."
 EXAMPLE = "partialorganseg doctor"

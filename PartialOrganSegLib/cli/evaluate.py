@@ -7,14 +7,13 @@ from pathlib import Path
 
 from ..errors import UsageError, UserError
 from ..events import Reporter
+from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import add_common_options, chosen_organs, positive
-from .outputs import all_at_once, refuse_existing, writable_folder
 
 HELP = "Measure predictions against full, partial or scribbled references: Dice, distances, volumes, a report."
 EXAMPLE = """partialorganseg evaluate results/ references/ -o evaluation
   partialorganseg evaluate scan.labels.nii.gz scan_label.nii.gz --images scan.nii.gz -o evaluation
   partialorganseg evaluate results/ manifest.yaml --against other-results/ -o evaluation"""
-FILES = {"scores": "scores.csv", "summary": "summary.json", "markdown": "report.md", "report": "report.html"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +43,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from ..datasets.manifest import load_label_space
     from ..evaluation.evaluation import Options, evaluate
     from ..evaluation.pairing import predictions, references
-    from ..evaluation.report import Report
+    from ..evaluation.report import FILES, Report
     from ..evaluation.tables import figure_table
     from ..formats.writing import format_table
 

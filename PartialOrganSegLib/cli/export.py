@@ -8,9 +8,9 @@ from pathlib import Path
 from .. import __version__
 from ..errors import UserError
 from ..events import Reporter
+from ..outputs import all_at_once, refuse_existing, writable_folder
 from .dicom_kinds import dicom_kinds
 from .options import add_common_options, chosen_organs
-from .outputs import all_at_once, refuse_existing, writable_folder
 
 HELP = "Write a label map as DICOM SEG or RT structure set of its DICOM series."
 EXAMPLE = """partialorganseg export scan.labels.nii.gz --reference dicom-folder/ -o results

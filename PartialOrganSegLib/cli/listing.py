@@ -88,12 +88,12 @@ def _registered(registry: Any, given: Collection[str] = ()) -> list[Row]:
 
 
 def _recipes() -> list[Row]:
-    from ..resources import resource
+    from ..training.recipe import shipped_recipes
 
     rows = []
-    for file in sorted(resource("recipes").glob("*.yaml")):
+    for name, file in shipped_recipes().items():
         first = file.read_text(encoding="utf-8").partition("\n")[0]
-        rows.append({"name": file.stem, "what": first.lstrip("# "), "file": str(file)})
+        rows.append({"name": name, "what": first.lstrip("# "), "file": str(file)})
     return rows
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..errors import UserError
+from ..errors import UsageError
+from ..segmenting.options import check_device, check_organ_names, in_label_order
 
 if TYPE_CHECKING:
     from ..organs import LabelSpace
@@ -44,16 +44,13 @@ def whole_number(text: str) -> int:
 
 
 def _device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda, cuda:N or mps, found '{text}'")
-    return text
+    try:
+        return check_device(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("device: ")) from None
 
 
 def chosen_organs(text: str | None, label_space: LabelSpace) -> list[str] | None:
     """Names from `--organs`, in label order; None for all. Raises UserError for an unknown one, with the nearest."""
-    if text is None:
-        return None
-    wanted = {label_space.organ(name).index for name in text.split(",") if name.strip()}
-    if not wanted:
-        raise UserError("--organs: expected organ names separated by commas, found none")
-    return [organ.name for organ in label_space.organs if organ.index in wanted]
+    names = check_organ_names(text)
+    return None if names is None else in_label_order(names, label_space)

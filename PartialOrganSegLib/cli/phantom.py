@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from ..events import Reporter
+from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import add_common_options, whole_number
-from .outputs import all_at_once, refuse_existing, writable_folder
 
 HELP = "Make synthetic CTs with exact labels: OUT/images/phantom_SEED.nii.gz and OUT/labels/phantom_SEED.nii.gz."
 EXAMPLE = "partialorganseg phantom -o phantoms --count 3 --shape 160,160,140 --spacing 2.5"

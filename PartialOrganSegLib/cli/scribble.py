@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..batch.cases import Entry, named_cases
 from ..errors import UserError
 from ..events import Reporter
+from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import add_common_options, chosen_organs, positive, whole_number
-from .outputs import all_at_once, refuse_existing, writable_folder
 
 if TYPE_CHECKING:
     from ..synthesis.simulated_scribbles import Scribble

@@ -11,13 +11,13 @@ from ..events import Reporter
 from .options import add_common_options
 
 HELP = "Train a network as a recipe says."
-EXAMPLE = """partialorganseg train Resources/recipes/partialorganseg.yaml -o runs/first --set manifest=my/manifest.yaml
-  partialorganseg train Resources/recipes/partialorganseg.yaml -o runs/first --set manifest=my/manifest.yaml --resume
-  torchrun --nproc-per-node 4 -m PartialOrganSegLib train Resources/recipes/full.yaml -o runs/full"""
+EXAMPLE = """partialorganseg train partialorganseg -o runs/first --set manifest=my/manifest.yaml
+  partialorganseg train partialorganseg -o runs/first --set manifest=my/manifest.yaml --resume
+  torchrun --nproc-per-node 4 -m PartialOrganSegLib train full -o runs/full"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="the recipe's YAML file")
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe's YAML file, or a shipped one's name")
     parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="run folder (default: runs/NAME-OF-RECIPE)")
     parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     run_folder = arguments.output or Path("runs") / arguments.recipe.stem
     own = run_folder / RECIPE_FILE  # as the run resolved it, without the user's comments
-    if not arguments.resume and own.exists() and own.samefile(arguments.recipe):
+    if not arguments.resume and own.exists() and arguments.recipe.exists() and own.samefile(arguments.recipe):
         raise UserError(f"{run_folder}: expected a run folder apart from the recipe, which the run would write over; "
                         "choose another -o")
     try:

@@ -13,6 +13,7 @@ from .summary import compare, summarise
 from .tables import markdown, write_json, write_scores, write_text
 
 TITLE = "Evaluation"
+FILES = {"scores": "scores.csv", "summary": "summary.json", "markdown": "report.md", "report": "report.html"}
 
 
 class Report:

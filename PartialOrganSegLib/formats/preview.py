@@ -42,10 +42,17 @@ class _Plane:
 
 
 def write_preview(path: Path | str, ct: Volume, labels: Volume, label_space: LabelSpace) -> None:
-    """Writes a PNG of the axial, coronal and sagittal slice that show most organs, all at one scale.
+    """Writes `preview_picture` as a PNG. Raises UserError when it cannot be written."""
+    picture = preview_picture(ct, labels, label_space)
+    with output_file(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+
+def preview_picture(ct: Volume, labels: Volume, label_space: LabelSpace) -> Image.Image:
+    """An RGB picture of the axial, coronal and sagittal slice that show most organs, all at one scale.
 
     Axial and coronal slices are seen from the feet and from the front: the patient's right is on the left. Slices
-    run along the voxel axes, so a tilted scan is shown in its own frame. Raises UserError when it cannot be written.
+    run along the voxel axes, so a tilted scan is shown in its own frame.
     """
     if ct.array.shape != labels.array.shape:
         raise ValueError(f"CT {ct.array.shape} and labels {labels.array.shape} must lie on one grid")
@@ -56,9 +63,7 @@ def write_preview(path: Path | str, ct: Volume, labels: Volume, label_space: Lab
     across = sum(plane.size_mm[1] for plane in planes)
     scale = min(_PANELS_WIDTH / across, _LARGEST_SCALE)
     pictures = [_picture(plane, label_space, scale) for plane in planes]
-    picture = _page(pictures, present)
-    with output_file(path) as temporary:
-        picture.save(temporary, format="PNG")
+    return _page(pictures, present)
 
 
 def _planes(ct: Volume, labels: Volume) -> list[_Plane]:

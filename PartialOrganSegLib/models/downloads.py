@@ -1,4 +1,4 @@
-"""Models of others that can be fetched on request: `Resources/downloads.yaml` says from where and on which terms."""
+"""Models of others that can be fetched on request: `resources/downloads.yaml` says from where and on which terms."""
 
 from __future__ import annotations
 

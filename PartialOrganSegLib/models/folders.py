@@ -1,4 +1,4 @@
-"""Where models lie: the shipped ones in Resources/models, the user's own in a per-user folder."""
+"""Where models lie: the shipped ones in resources/models, the user's own in a per-user folder."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def monai_fields(label_space: LabelSpace, preprocessing: PreprocessingEntry, met
         "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
                   "meta_schema_20240725.json",
         "monai_version": "1.4.0", "pytorch_version": "2.4.0", "numpy_version": "1.26.0",
-        "required_packages_version": {"partialorganseg": "0.1.0", "safetensors": "0.4.3", "SimpleITK": "2.4.0"},
+        "required_packages_version": {"partialorganseg": "0.4.0", "safetensors": "0.4.3", "SimpleITK": "2.4.0"},
         "task": "Segmentation of abdominal organs in CT",
         "authors": "PartialOrganSeg", "copyright": licences.weights, "data_source": licences.data, "data_type": "CT",
         "image_classes": "one channel CT in Hounsfield units", "label_classes": listed, "pred_classes": listed,

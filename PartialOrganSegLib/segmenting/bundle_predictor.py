@@ -16,6 +16,7 @@ from ..networks import channels_last
 from .backend import choose_precision
 from .folding import fold_batch_norm
 from .patient import Patient, finish, locate
+from .threads import threads
 from .timing import Stopwatch, timed
 from .windows import plan, round_up, window_scores
 
@@ -27,6 +28,7 @@ class OwnMethod:
                  precision: str = "auto") -> None:
         self._space, self._preprocessing, self._device = bundle.label_space, bundle.preprocessing, device
         self._mirror, self._scales = mirror, tuple(scales)
+        self.threads = torch.get_num_threads()  # of the network alone
         self.precision = choose_precision(precision, device, bundle.precision)
         network = bundle.load_network(device)
         self._multiple = getattr(network, "size_multiple", (1, 1, 1))
@@ -69,7 +71,8 @@ class OwnMethod:
     def _logits(self, window: torch.Tensor) -> torch.Tensor:
         """(1, 1, z, y, x) network input to logits (z, y, x, class) on the CPU."""
         data = window.to(self._device)
-        with torch.autocast(self._device.type, self.precision, enabled=self.precision != torch.float32):
+        reduced = self.precision != torch.float32
+        with threads(self.threads), torch.autocast(self._device.type, self.precision, enabled=reduced):
             logits = self._at_scale(data, self._scales[0])
             for scale in self._scales[1:]:
                 logits = logits + self._at_scale(data, scale)

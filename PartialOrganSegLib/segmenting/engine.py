@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..formats.reading import read_ct
-from ..formats.writing import write_labelmap
 from .predictor import Predictor
+from .segmenter import Segmenter
 
 
 class Engine:
@@ -18,5 +17,6 @@ class Engine:
 
     def run(self) -> None:
         """Raises UserError for the first item that cannot be read or written."""
+        segmenter = Segmenter(predictor=self.inferer)
         for item in self.dataset:
-            write_labelmap(item["label"], self.inferer.predict(read_ct(item["image"])).labels)
+            segmenter(item["image"]).write({"labelmap": item["label"]})

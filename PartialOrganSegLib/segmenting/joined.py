@@ -35,6 +35,16 @@ class JoinedMethod:
         spacings = spacings or [member.bundle.preprocessing.spacing_zyx for member in bundle.members]
         self._spacing_zyx = min(spacings, key=lambda mm: float(np.prod(mm)))
 
+    @property
+    def threads(self) -> int:
+        """Threads of the networks."""
+        return self._members[0].method.threads
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        for member in self._members:
+            member.method.threads = count
+
     def segment(self, ct: Volume, written: np.ndarray, seconds: dict[str, float],
                 reporter: Reporter) -> tuple[np.ndarray, dict[str, float]]:
         """uint8 labels on the CT's grid and the mean entropy of each organ found; see `OwnMethod.segment`."""
@@ -56,12 +66,12 @@ class _Member:
 
     def __init__(self, bundle: Bundle, organs: Sequence[str], whole: Bundle, device: torch.device, mirror: bool,
                  scales: Sequence[float], precision: str) -> None:
-        self._method: OwnMethod | NNUNetMethod
+        self.method: OwnMethod | NNUNetMethod
         if bundle.nnunet is None:
-            self._method = OwnMethod(bundle, device, mirror, scales, precision)
+            self.method = OwnMethod(bundle, device, mirror, scales, precision)
         else:
-            self._method = NNUNetMethod(bundle, device, mirror, precision)
-        self.precision = self._method.precision
+            self.method = NNUNetMethod(bundle, device, mirror, precision)
+        self.precision = self.method.precision
         self._classes = list(bundle.label_space.indices(organs))
         self._columns = list(whole.label_space.indices(organs))
 
@@ -72,11 +82,11 @@ class _Member:
         `left` (z, y, x): the probability of what no earlier member knows, afterwards of what this one does not either.
         """
         grid = patient.canonical.grid
-        if isinstance(self._method, NNUNetMethod):
-            scores, to_patient = self._method.scores(patient.ct, seconds, reporter)
+        if isinstance(self.method, NNUNetMethod):
+            scores, to_patient = self.method.scores(patient.ct, seconds, reporter)
         else:
-            own = patient.frame(self._method.spacing_zyx)
-            scores, to_patient = self._method.scores(patient, own, seconds, reporter), own.to_patient(grid)
+            own = patient.frame(self.method.spacing_zyx)
+            scores, to_patient = self.method.scores(patient, own, seconds, reporter), own.to_patient(grid)
         with timed(seconds, "join"):
             for plane in scores:  # of the softmax only this network's organs are read
                 plane.copy_(torch.softmax(plane.float(), -1))

@@ -17,8 +17,8 @@ from .bundle_predictor import OwnMethod
 from .joined import JoinedMethod
 from .memory import check_memory
 from .nnunet.predictor import NNUNetMethod
-
-LEAST_SCALE = 0.25
+from .options import check_scales
+from .threads import Load, network_threads, threads
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,10 @@ class Predictor:
         """
         self.bundle = bundle
         self.device = choose_device(device)
-        for scale in scales:
-            if not LEAST_SCALE <= scale <= 1 / LEAST_SCALE:
-                raise UserError(f"scales: expected numbers from {LEAST_SCALE} to {1 / LEAST_SCALE}, found {scale}")
+        self._load = Load()
+        scales = check_scales(scales)
         imported = [one for one in (bundle, *(member.bundle for member in bundle.members)) if one.nnunet is not None]
-        if imported and tuple(scales) != (1.0,):
+        if imported and scales != (1.0,):
             raise UserError(f"scales: expected none for {imported[0].name}, a model imported from nnU-Net, "
                             f"found {scales}")
         self._method: OwnMethod | NNUNetMethod | JoinedMethod
@@ -76,7 +75,9 @@ class Predictor:
         reporter = reporter or Reporter()
         check_memory(ct.grid, self.bundle, reporter)
         seconds: dict[str, float] = {}
-        native, entropy = self._method.segment(ct, written, seconds, reporter)
+        self._method.threads = network_threads(self._load, torch.get_num_threads())
+        with threads(1):
+            native, entropy = self._method.segment(ct, written, seconds, reporter)
         asked = {space.names[index - 1] for index in np.unique(written[written > 0])}
         return Prediction(Volume(native, ct.grid), {k: v for k, v in entropy.items() if k in asked}, seconds,
                           str(self._method.precision).removeprefix("torch."))

@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from ..errors import UserError, nearest
+from ..resources import resource
 from ..yaml_file import read_yaml
 from .settings import (
     AugmentationSettings,
@@ -86,13 +87,30 @@ def _merged(shared: dict[str, Any], change: Any) -> Any:
     return shared | change | parts
 
 
+def shipped_recipes() -> dict[str, Path]:
+    """Name to file of the recipes that come with the library."""
+    return {file.stem: file for file in sorted(resource("recipes").glob("*.yaml"))}
+
+
+def find_recipe(name_or_path: Path | str) -> Path:
+    """The file of a recipe. Raises UserError for a bare name that is neither a file nor a shipped recipe's."""
+    path = Path(name_or_path)
+    if path.exists() or path.suffix or path.parent != Path("."):
+        return path
+    shipped = shipped_recipes()
+    if path.name not in shipped:
+        raise UserError(f"{path}: expected a recipe's file or one of {', '.join(shipped)}, found neither"
+                        f"{nearest(path.name, shipped)}")
+    return shipped[path.name]
+
+
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe; `overrides` are `key.sub=value` with YAML values. Paths are relative to the recipe's folder,
-    those of overrides to the current one.
+    """Reads a recipe, a file or a shipped one ("full"); `overrides` are `key.sub=value` with YAML values. Paths are
+    relative to the recipe's folder, those of overrides to the current one.
 
     Raises UserError naming the key, the value, what is allowed and the nearest name.
     """
-    path = Path(path)
+    path = find_recipe(path)
     content = read_yaml(path, "recipe")
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected settings as 'key: value', found {type(content).__name__}")

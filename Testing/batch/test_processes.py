@@ -31,7 +31,6 @@ from pathlib import Path
 from types import SimpleNamespace
 sys.path.insert(0, {root!r})
 import Testing.helpers.batch_data as here
-import PartialOrganSegLib.cli.outputs as outputs
 import PartialOrganSegLib.segmenting.predictor as predictor, PartialOrganSegLib.models.bundle as bundle
 from PartialOrganSegLib.cli import main
 

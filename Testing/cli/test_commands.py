@@ -9,8 +9,8 @@ import sys
 import pytest
 import SimpleITK as sitk
 
-from PartialOrganSegLib import __version__
-from PartialOrganSegLib.cli import COMMANDS, logfile, main
+from PartialOrganSegLib import __version__, logfile
+from PartialOrganSegLib.cli import COMMANDS, main
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.formats.writing import write_labelmap
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.segmenting.predictor import Prediction
 from Testing.helpers.dicom_cases import make_case, phantom
 
 
@@ -113,8 +114,8 @@ class Oracle:
     def __init__(self, bundle: SimpleNamespace, **settings: object) -> None:
         self.bundle = bundle
 
-    def predict(self, ct: Volume, organs: object = None, reporter: object = None) -> SimpleNamespace:
-        return SimpleNamespace(labels=Volume(phantom()[1], ct.grid), entropy={})
+    def predict(self, ct: Volume, organs: object = None, reporter: object = None) -> Prediction:
+        return Prediction(labels=Volume(phantom()[1], ct.grid), entropy={})
 
 
 @pytest.fixture

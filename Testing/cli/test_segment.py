@@ -20,6 +20,7 @@ from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.segmenting.predictor import Prediction
 from Testing.helpers.repository import ROOT
 
 KINDS = (".labels.nii.gz", ".preview.png", ".seg.nrrd", ".volumes.csv")
@@ -41,7 +42,7 @@ class SoftTissueIsLiver:
             raise RuntimeError("unlucky\nnumber")
         labels = ((ct.array > 0) & (ct.array < 200)).astype(np.uint8)
         reporter.progress("segment", 1, 1)
-        return SimpleNamespace(labels=Volume(labels, ct.grid), entropy={"liver": 0.1})
+        return Prediction(labels=Volume(labels, ct.grid), entropy={"liver": 0.1})
 
 
 def write_model(folder: Path) -> Path:
@@ -192,7 +193,7 @@ def test_result_that_a_program_has_open_leaves_the_others_as_they_were(tmp_path,
     before = {path: path.read_bytes() for path in out.iterdir()}
     write_ct(ct, slices=30)
     with monkeypatch.context() as patched:
-        patched.setattr("PartialOrganSegLib.cli.outputs.os.replace", replace_unless_open)
+        patched.setattr("PartialOrganSegLib.outputs.os.replace", replace_unless_open)
         assert main(["segment", str(ct), "-o", str(out), "--overwrite"]) == 1
     assert "in use" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in before} == before
@@ -221,7 +222,7 @@ def test_cancelling_between_the_renames_of_a_case_waits_for_all_of_them(tmp_path
             signal.raise_signal(signal.SIGINT)
 
     paths = [write_ct(tmp_path / f"{name}.nii.gz") for name in "ab"]
-    monkeypatch.setattr("PartialOrganSegLib.cli.outputs.os.replace", replace_and_cancel)
+    monkeypatch.setattr("PartialOrganSegLib.outputs.os.replace", replace_and_cancel)
     assert main(["segment", *map(str, paths), "-o", str(tmp_path / "out")]) == 130
     assert names(tmp_path / "out") == [f"a{kind}" for kind in KINDS]
 

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.segmenting.predictor import Prediction
 
 UNLUCKY = 13  # slices of a CT that cannot be segmented
 
@@ -30,7 +31,7 @@ class SoftTissueIsLiver:
             raise RuntimeError("unlucky number")
         type(self).segmented += 1
         labels = ((ct.array > 0) & (ct.array < 200)).astype(np.uint8)
-        return SimpleNamespace(labels=Volume(labels, ct.grid), entropy={"liver": 0.1})
+        return Prediction(labels=Volume(labels, ct.grid), entropy={"liver": 0.1})
 
 
 def quick_model(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:

@@ -33,5 +33,5 @@ def threshold_bundle(tmp_path, patch=(16, 32, 32), spacing=(4.0, 4.0, 4.0)) -> B
         def load_network(self, device="cpu"):
             return Threshold()
 
-    return Made(tmp_path, "threshold", SimpleNamespace(), WORD16,
+    return Made(tmp_path, "threshold", SimpleNamespace(version="1.0.0"), WORD16,
                 Preprocessing(spacing, (-1000.0, 1000.0), 0.0, 1000.0, patch), "threshold", {})

@@ -123,7 +123,7 @@ def test_probabilities_are_shared_out_by_candidate_sets(tmp_path, monkeypatch):
             logits.append(torch.from_numpy(generator.normal(0, 2, (*frame.shape, classes))).half())
             return logits[-1].clone()
 
-        monkeypatch.setattr(member._method, "scores", scores)
+        monkeypatch.setattr(member.method, "scores", scores)
     method.segment(ct, np.arange(5, dtype=np.uint8), {}, Reporter())
     p, q = (np.exp(x.double().numpy()) / np.exp(x.double().numpy()).sum(-1, keepdims=True) for x in logits)
     rest = p[..., 0]  # {background, colon, bladder} of the first

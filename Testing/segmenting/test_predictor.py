@@ -147,7 +147,7 @@ def test_several_scales_keep_the_place(tmp_path) -> None:
     for value in np.unique(labels.array)[1:]:
         found, expected = predicted == value, labels.array == value
         assert 2 * (found & expected).sum() > 0.9 * (found.sum() + expected.sum())
-    with pytest.raises(UserError, match=r"scales: expected numbers from 0\.25 to 4\.0, found 8"):
+    with pytest.raises(UserError, match=r"scales: expected numbers from 0\.25 to 4, found '8"):
         Predictor(threshold_bundle(tmp_path), device="cpu", scales=(1.0, 8.0))
 
 

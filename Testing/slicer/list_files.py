@@ -10,7 +10,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIST = ROOT / "PartialOrganSeg" / "files.cmake"
 HEAD = "# Every file that the extension installs. Written by Testing/slicer/list_files.py; a test compares.\n"
-NOT_INSTALLED = ("Resources/screenshots", "Resources/reproduction")
 
 
 def cmake_text() -> str:
@@ -20,7 +19,7 @@ def cmake_text() -> str:
         _variable("PANEL_SCRIPTS", module, "PartialOrganSegPanel", python=True),
         _variable("PANEL_RESOURCES", module, "Resources", python=False),
         _variable("LIBRARY_SCRIPTS", ROOT, "PartialOrganSegLib", python=True),
-        _variable("LIBRARY_RESOURCES", ROOT, "Resources", python=False),
+        _variable("LIBRARY_RESOURCES", ROOT, "PartialOrganSegLib", python=False),
     ])
 
 
@@ -28,7 +27,7 @@ def _variable(name: str, base: Path, folder: str, python: bool) -> str:
     paths = [path.relative_to(base).as_posix() for path in (base / folder).rglob("*")
              if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")]
     lines = [f"  {path}\n" for path in sorted(paths)
-             if path.endswith(".py") == python and not path.startswith(NOT_INSTALLED)]
+             if path.endswith(".py") == python]
     return f"\nset({name}\n{''.join(lines)}  )\n"
 
 

@@ -134,5 +134,5 @@ def test_wrong_files_are_one_line(tmp_path: Path):
 
 
 def test_the_shipped_recipes_are_valid():
-    for path in (ROOT / "Resources" / "recipes").glob("*.yaml"):
+    for path in (ROOT / "PartialOrganSegLib" / "resources" / "recipes").glob("*.yaml"):
         assert load_recipe(path).manifest.is_absolute()

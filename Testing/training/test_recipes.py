@@ -23,7 +23,7 @@ from PartialOrganSegLib.training.trainer import train
 from Testing.helpers.repository import ROOT
 from Testing.helpers.training_data import write_yaml
 
-FOLDER = ROOT / "Resources" / "recipes"
+FOLDER = ROOT / "PartialOrganSegLib" / "resources" / "recipes"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.stem.startswith(("embedded", "finetune")))
 TINY = {"light_unet": {"channels": [4, 8]},
         "nnunet_3d": {"channels": [4, 8, 8], "strides": [[1, 2, 2], 2]}, "resunet_2d": {"channels": [4, 8, 8]},

@@ -36,10 +36,10 @@ from PartialOrganSegLib.imaging.resampling import resample_box, working_shape
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organ_records import organ_record
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.synthesis.synthetic_ct import synthesise_ct
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+STROKES = REPOSITORY / "Resources" / "strokes"
 SPACING_ZYX = (3.0, 2.0, 2.0)
 WARP_CHECK_SPACING_ZYX = (4.0, 3.0, 3.0)  # where a registration's Dice is measured
 BODY_HU, BODY_MARGIN_MM = -300, 10.0
@@ -306,7 +306,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=REPOSITORY / "work" / "embedded-data")
     parser.add_argument("--warps", type=int, default=3, help="WORD anatomies each labelled CT is warped onto")
     parser.add_argument("--synthetic", type=int, default=2, help="CTs synthesised from each WORD map")
-    parser.add_argument("--strokes", type=Path, default=resource("strokes"), help="folder with drawn strokes NAME.json")
+    parser.add_argument("--strokes", type=Path, default=STROKES, help="folder with drawn strokes NAME.json")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes, one core and about 2 GB each")
     settings = parser.parse_args()

@@ -30,8 +30,9 @@ from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.segmenting.predictor import Predictor
+
+STROKES = Path(__file__).resolve().parents[2] / "Resources" / "strokes"
 
 TOLERANCE_MM = 2.0
 
@@ -55,7 +56,7 @@ def references(data: Path, held_out: list[str]) -> list[Reference]:
         liver, group="waw2144_eq", label=liver.image.parent / "human.nii.gz", annotated=("liver",), label_map=())))
     for name in held_out:
         found.append(Reference("agreement", "another model", replace(cases[name], group=name)))
-        drawn = resource("strokes", f"{name}.json")
+        drawn = STROKES / f"{name}.json"
         if drawn.is_file():
             found.append(Reference("strokes", "this project, no physician", replace(cases[name], group=name, label=None,
                                                                                     strokes=drawn)))

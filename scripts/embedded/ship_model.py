@@ -1,6 +1,7 @@
 """Makes the embedded model's bundle from a finished run: weights, figures, data sources, licences and the model card.
 
-    python scripts/embedded/ship_model.py RUN --figures cross_validation.json --out Resources/models/embedded
+    python scripts/embedded/ship_model.py RUN --figures cross_validation.json \\
+        --out PartialOrganSegLib/resources/models/embedded
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ or treatment.**
 
 ## What it is
 {network}, {parameters:.1f} million parameters, working at {spacing} mm (z, y, x). Trained by
-`partialorganseg train Resources/recipes/embedded.yaml` on candidate sets: marginal cross entropy and marginal Dice over
+`partialorganseg train embedded` on candidate sets: marginal cross entropy and marginal Dice over
 partial, coarse, scribbled and synthesised cases at once.
 
 ## Whose labels

@@ -18,6 +18,7 @@ from ...models.bundle import Bundle
 from ...models.metadata import NNUNetEntry
 from ..backend import choose_precision
 from ..scores import best_classes, mean_entropy
+from ..threads import threads
 from ..timing import Stopwatch, timed
 from .normalisation import Normalised
 from .resampling import places, resample, target_shape, thick_axis
@@ -33,6 +34,7 @@ class NNUNetMethod:
         self._settings, self._preprocessing = bundle.nnunet, bundle.preprocessing
         self._space, self._device = bundle.label_space, device
         self._network = bundle.load_network(device).own_axes
+        self.threads = torch.get_num_threads()  # of the network alone
         self.precision = choose_precision(precision, device, bundle.precision)
         axes = self._settings.mirror_axes if mirror else ()
         first = 5 - len(self._settings.patch)
@@ -96,7 +98,8 @@ class NNUNetMethod:
     def _logits(self, window: torch.Tensor) -> torch.Tensor:
         """(1, 1, *window) network input to logits (*window, class) on the CPU."""
         data = window.to(self._device)
-        with torch.autocast(self._device.type, self.precision, enabled=self.precision != torch.float32):
+        reduced = self.precision != torch.float32
+        with threads(self.threads), torch.autocast(self._device.type, self.precision, enabled=reduced):
             total = sum(self._network(data.flip(axes)).flip(axes) for axes in self._mirrorings)
         return (total / len(self._mirrorings))[0].permute(1, 2, 3, 0).cpu()
 

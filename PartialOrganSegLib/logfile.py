@@ -9,8 +9,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from .. import __version__
-from ..errors import UserError
+from . import __version__
+from .errors import UserError
 
 NAME = "partialorganseg.log"
 

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..cancelling import uninterrupted
-from ..errors import UserError
+from .cancelling import uninterrupted
+from .errors import UserError
 
 _PROBE_BYTES = 1 << 20
 

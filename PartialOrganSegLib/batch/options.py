@@ -1,0 +1,54 @@
+"""How a run over many CTs is done, checked once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+from .records import FOLDER
+from .sharding import Shard
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """`output`: the folder of the results. `resume`: skip CTs that are finished: same content, model and settings.
+    `shard`: only the K-th of N parts, also as text "3/16". `ray`: the address of a Ray cluster, "local" for this
+    computer, "auto" or HOST:PORT; `workers` on it (default: one a GPU, else one for four cores).
+
+    Raises UsageError for a value that cannot be.
+
+    >>> BatchOptions(output="results", shard="3/16").shard
+    Shard(number=3, count=16)
+    """
+
+    output: Path
+    resume: bool = False
+    shard: Shard | str | None = None
+    ray: str | None = None
+    workers: int | str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.output, (str, os.PathLike)):
+            raise UsageError(f"output: expected a folder, found {self.output!r}")
+        object.__setattr__(self, "output", Path(self.output))
+        if isinstance(self.shard, str):
+            try:
+                object.__setattr__(self, "shard", Shard.parse(self.shard))
+            except ValueError as error:
+                raise UsageError(f"shard: {error}") from None
+        if self.workers is not None:
+            text = str(self.workers)
+            if not text.isascii() or not text.isdigit() or int(text) < 1:
+                raise UsageError(f"workers: expected a number from 1, found '{text}'")
+            object.__setattr__(self, "workers", int(text))
+
+    @property
+    def resumes(self) -> bool:
+        """Whether finished CTs are skipped: when asked for, in shards and on a cluster."""
+        return bool(self.resume or self.shard or self.ray)
+
+    def keeps_records(self, inputs: int) -> bool:
+        """Whether a run of so many inputs keeps records: of many, or where there are some that must stay true."""
+        return inputs > 1 or self.resumes or (self.output / FOLDER).is_dir()

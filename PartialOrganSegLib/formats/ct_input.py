@@ -1,0 +1,91 @@
+"""A CT however Python code has it: as a file, a SimpleITK image, a volume or an array."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import UserError
+from ..events import Reporter
+from ..imaging.volume import Grid, Volume
+from .checks import check_grid
+from .itk_image import scalar_voxels
+from .reading import checked_ct, read_ct
+
+
+def as_ct(ct: Any, *, spacing: Sequence[float] | None = None, origin: Sequence[float] | None = None,
+          direction: Sequence[float] | np.ndarray | None = None, grid: Grid | None = None, series: str | None = None,
+          force: bool = False, reporter: Reporter | None = None) -> Volume:
+    """The CT in HU, int16 where that loses nothing, else float32, with the checks of `read_ct`.
+
+    `ct`: a path (file or DICOM folder), a SimpleITK image, a `Volume`, or an array (z, y, x) in HU. An array needs
+    `grid`, or `spacing` (x, y, z) in mm and, where the voxel axes are not the patient's left, posterior and superior,
+    `direction` (3x3, row-major: its columns are the axes x, y, z of the voxels in LPS); `origin` (x, y, z) in mm is the
+    centre of voxel 0 (default: 0). Raises UserError for anything that is not one 3-D CT.
+
+    >>> volume = as_ct(np.full((4, 5, 6), -1000), spacing=(0.8, 0.8, 5), force=True)
+    >>> volume.array.dtype.name, volume.grid.size
+    ('int16', (6, 5, 4))
+    """
+    reporter = reporter or Reporter()
+    placed = {"spacing": spacing, "origin": origin, "direction": direction, "grid": grid}
+    given = [name for name, value in placed.items() if value is not None]
+    if not isinstance(ct, np.ndarray) and given:
+        raise UserError(f"ct: expected {', '.join(given)} beside an array alone, found {type(ct).__name__}, which has "
+                        "its own")
+    if isinstance(ct, (str, os.PathLike)):
+        return read_ct(Path(ct), series, reporter, force)
+    if isinstance(ct, Volume):
+        name, array, of_ct = "volume", ct.array, ct.grid
+    elif isinstance(ct, sitk.Image):
+        name = "image"
+        array, of_ct = scalar_voxels(name, ct)
+    elif isinstance(ct, np.ndarray):
+        name, array = "array", ct
+        of_ct = _grid_of(ct, spacing, origin, direction, grid)
+    else:
+        raise UserError("ct: expected a path, a SimpleITK image, a Volume or an array (z, y, x), found "
+                        f"{type(ct).__name__}")
+    if array.dtype.kind not in "iuf":
+        raise UserError(f"{name}: expected integer or float voxels, found {array.dtype}")
+    return checked_ct(name, Volume(array, check_grid(name, of_ct, reporter)), reporter, force)
+
+
+def _grid_of(array: np.ndarray, spacing: Sequence[float] | None, origin: Sequence[float] | None,
+             direction: Sequence[float] | np.ndarray | None, grid: Grid | None) -> Grid:
+    """Where an array lies. Raises UserError for another number of axes, and for too little or too much said."""
+    if array.ndim != 3:
+        raise UserError(f"array: expected axes (z, y, x), found the shape {array.shape}")
+    if grid is not None:
+        if any(value is not None for value in (spacing, origin, direction)):
+            raise UserError("array: expected grid alone, found spacing, origin or direction beside it")
+        if grid.shape != array.shape:
+            raise UserError(f"array: expected the grid's shape {grid.shape} (z, y, x), found {array.shape}")
+        return grid
+    if spacing is None:
+        raise UserError("array: expected spacing=(x, y, z) in mm or grid=Grid(...), found neither")
+    depth, height, width = array.shape
+    dx, dy, dz = _numbers("spacing", spacing, 3)
+    placed = Grid((width, height, depth), (dx, dy, dz))
+    if origin is not None:
+        x, y, z = _numbers("origin", origin, 3)
+        placed = replace(placed, origin=(x, y, z))
+    if direction is not None:
+        placed = replace(placed, direction=_numbers("direction", direction, 9))
+    return placed
+
+
+def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(number) for number in np.asarray(value, float).ravel())
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != count:
+        raise UserError(f"array: {name}: expected {count} numbers, found {value!r}")
+    return numbers

@@ -1,0 +1,166 @@
+"""All that `segment` can be asked, checked once: the command line, Python, lists of CTs and workers share it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError, nearest
+from ..formats.dicom_export import ENDINGS
+
+if TYPE_CHECKING:
+    from ..organs import LabelSpace
+
+LEAST_SCALE, LARGEST_SCALE = 0.25, 4.0
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentOptions:
+    """What to segment with, and what to write. Lists may also be given as one text, "liver,spleen".
+
+    `model`: an installed model's name or a bundle's folder. `organs`: only these are written (None: all).
+    `device`: "auto", "cpu", "cuda", "cuda:1", "mps". `precision` of the network's convolutions: "auto" (the model's own
+    where the processor computes it), "float32", "bfloat16", "float16". `mirror`: also predict the mirrored CT, and
+    `scales`: predict it at these sizes in plane, and average; for models that were trained so.
+    `series`: which DICOM series, its number in the list, UID or description. `force`: segment what does not look like a
+    CT in HU. `dicom`: DICOM files to write besides, "seg", "labelmap-seg" and "rtstruct", of CTs that are DICOM.
+    `preview`: make a picture. `overwrite`: replace earlier results.
+
+    Raises UsageError for a value that cannot be; the model's organs and the device's precisions are known later.
+
+    >>> SegmentOptions(organs="liver, spleen", scales=1).organs
+    ('liver', 'spleen')
+    >>> SegmentOptions(precision="float31")
+    Traceback (most recent call last):
+    PartialOrganSegLib.errors.UsageError: precision: expected auto, float32, bfloat16 or float16, found 'float31' \
+(did you mean 'float32'?)
+    """
+
+    model: str | Path = "embedded"
+    organs: Sequence[str] | str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    mirror: bool = False
+    scales: Sequence[float] | float | str = (1.0,)
+    series: str | int | None = None
+    force: bool = False
+    dicom: Sequence[str] | str = ()
+    preview: bool = True
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        checked = {
+            "model": check_model(self.model), "organs": check_organ_names(self.organs),
+            "device": check_device(self.device), "precision": check_precision(self.precision),
+            "scales": check_scales(self.scales), "dicom": check_dicom(self.dicom),
+            "series": None if self.series is None else str(self.series),
+        }
+        for name in ("mirror", "force", "preview", "overwrite"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise UsageError(f"{name}: expected True or False, found {value!r}")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, options: SegmentOptions | None = None, **changes: Any) -> SegmentOptions:
+        """`options` (default: the defaults) with some changed. Raises UsageError for an unknown one, with the nearest.
+
+        >>> SegmentOptions.of(organs=["liver"], mirror=True).mirror
+        True
+        """
+        known = [field.name for field in fields(cls)]
+        for name in changes:
+            if name not in known:
+                raise UsageError(f"{name}: expected an option of segment ({', '.join(known)}), found no such"
+                                 f"{nearest(name, known)}")
+        return replace(options or cls(), **changes)
+
+    def organs_of(self, label_space: LabelSpace) -> list[str] | None:
+        """The organs to write, in label order; None for all. Raises UserError for an unknown one, with the nearest."""
+        names = check_organ_names(self.organs)
+        return None if names is None else in_label_order(names, label_space)
+
+    def deciding_settings(self, label_space: LabelSpace) -> dict[str, Any]:
+        """What has a say in the voxels of a result besides CT and model, as JSON: equal for equal results."""
+        return {"force": self.force, "mirror": self.mirror, "organs": self.organs_of(label_space),
+                "precision": self.precision, "scales": list(check_scales(self.scales)), "series": self.series}
+
+
+def in_label_order(names: Sequence[str], label_space: LabelSpace) -> list[str]:
+    """The organs of these names, each once. Raises UserError for an unknown one, with the nearest."""
+    indices = {label_space.organ(name).index for name in names}
+    return [organ.name for organ in label_space.organs if organ.index in indices]
+
+
+def check_model(value: object) -> str | Path:
+    """A name or a folder. Raises UsageError."""
+    if not isinstance(value, (str, os.PathLike)) or not str(value):
+        raise UsageError(f"model: expected an installed model's name or a bundle's folder, found {value!r}")
+    return value if isinstance(value, str) else Path(value)
+
+
+def check_organ_names(value: object) -> tuple[str, ...] | None:
+    """Names, whatever organs the model has. Raises UsageError for none and for what are no names."""
+    if value is None:
+        return None
+    names = _items(value)
+    if not names or not all(isinstance(name, str) for name in names):
+        found = "none" if not names else repr(value)
+        raise UsageError(f"organs: expected organ names separated by commas, found {found}")
+    return tuple(str(name) for name in names)
+
+
+def check_device(value: object) -> str:
+    """A device's name; whether it is there shows later. Raises UsageError."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(value)):
+        raise UsageError(f"device: expected auto, cpu, cuda, cuda:N or mps, found '{value}'")
+    return str(value)
+
+
+def check_precision(value: object) -> str:
+    """A precision; whether the device has it shows later. Raises UsageError."""
+    if value not in PRECISIONS:
+        expected = f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
+        raise UsageError(f"precision: expected {expected}, found '{value}'{nearest(str(value), PRECISIONS)}")
+    return str(value)
+
+
+def check_scales(value: object) -> tuple[float, ...]:
+    """Sizes in plane. Raises UsageError for none and for one that is no number from 0.25 to 4."""
+    expected = f"scales: expected numbers from {LEAST_SCALE} to {LARGEST_SCALE:g}"
+    scales = []
+    for item in _items(value):
+        try:
+            scale = float(item)
+        except (TypeError, ValueError):
+            scale = 0.0
+        if not LEAST_SCALE <= scale <= LARGEST_SCALE:
+            raise UsageError(f"{expected}, found '{item}'")
+        scales.append(scale)
+    if not scales:
+        raise UsageError(f"{expected}, found none")
+    return tuple(scales)
+
+
+def check_dicom(value: object) -> tuple[str, ...]:
+    """Kinds of DICOM files in their usual order. Raises UsageError for an unknown one, with the nearest."""
+    kinds = [str(item).lower() for item in _items(value)]
+    for kind in kinds:
+        if kind not in ENDINGS:
+            raise UsageError(f"dicom: expected {', '.join(ENDINGS)}, found '{kind}'{nearest(kind, ENDINGS)}")
+    if isinstance(value, str) and not kinds:
+        raise UsageError(f"dicom: expected {', '.join(ENDINGS)}, found nothing")
+    return tuple(kind for kind in ENDINGS if kind in kinds)
+
+
+def _items(value: Any) -> list[Any]:
+    """The items of a sequence or of a text with commas; any other value alone."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return list(value) if hasattr(value, "__iter__") else [value]

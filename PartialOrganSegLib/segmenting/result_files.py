@@ -1,0 +1,71 @@
+"""The files of a result: what each kind is called, and which kind a file's name asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from ..errors import UsageError, UserError
+from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
+
+ENDINGS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
+            "preview": ".preview.png"}
+# Of one file that is no label map: the first that fits counts. A plain `.dcm` is a DICOM SEG.
+_KINDS = {".seg.nrrd": "segmentation", **{ending: kind for kind, ending in DICOM_ENDINGS.items()}, ".dcm": "seg"}
+# What looks like the ending of a file: letters alone, so that `results.v2` and `run.2024` are folders.
+_ENDING = re.compile(r"\.[A-Za-z]{2,5}(\.gz)?$")
+
+
+def result_files(folder: Path, name: str, preview: bool, dicom: Collection[str] = ()) -> dict[str, Path]:
+    """Kind of result to its file in `folder`, for a CT called `name`."""
+    files = {kind: folder / (name + ending) for kind, ending in ENDINGS.items() if preview or kind != "preview"}
+    return files | {kind: folder / (name + DICOM_ENDINGS[kind]) for kind in dicom}
+
+
+def single_kind(output: Path | str) -> str | None:
+    """The kind of result that one file of that name holds; None where `output` names a folder.
+
+    A folder is one that is there, that is written with a slash at its end, or that has no file's ending. Raises
+    UsageError for an unknown ending.
+
+    >>> single_kind("seg.nii.gz"), single_kind("scan.seg.nrrd"), single_kind("seg.dcm"), single_kind("results")
+    ('labelmap', 'segmentation', 'seg', None)
+    """
+    from ..formats.registry import writer_of
+
+    text, path = str(output), Path(output)
+    if path.is_dir() or text.endswith(("/", "\\")):
+        return None
+    for ending, kind in _KINDS.items():
+        if path.name.lower().endswith(ending) and len(path.name) > len(ending):
+            return kind
+    if writer_of(path) is not None:
+        return "labelmap"
+    if _ENDING.search(path.name) and not path.name.startswith("."):
+        raise UsageError(f"{output}: expected a folder or a file ending in .nii.gz, .nrrd, .seg.nrrd or .dcm, found "
+                         f"'{path.suffix}'; for a folder of that name make it first")
+    return None
+
+
+def target_files(target: Path | str, name: str, preview: bool, dicom: Collection[str] = (),
+                 ct: Path | None = None) -> dict[str, Path]:
+    """Kind of result to its file, where `target` is a folder or one file. Raises UserError for an unknown ending, and
+    where it would be written over the `ct` itself."""
+    kind = single_kind(target)
+    if kind is None:
+        return result_files(Path(target), name, preview, dicom)
+    if ct is not None and Path(target).resolve() == ct.resolve():
+        raise UserError(f"{target}: expected another file than the CT's, found the CT")
+    return {kind: Path(target)}
+
+
+def case_name(path: Path) -> str:
+    """What a CT's results are called: its file's name without the ending, or its folder's.
+
+    >>> case_name(Path("cts/scan 1.nii.gz"))
+    'scan 1'
+    """
+    from ..formats.registry import stem_of
+
+    return stem_of(path.resolve()) or "ct"

@@ -1,0 +1,89 @@
+"""How many threads the network gets: as many as there are cores that nobody else uses.
+
+A convolution that is shared out among threads ends with the slowest of them. On a core that another program holds,
+that one waits for its turn, and all others wait with it: two threads beside a busy neighbour took nine times as long as
+one. So the network gets a thread a free core, and everything else, many short operations on arrays, a single one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import torch
+
+# Shorter looks at the machine's load say little; a longer one than this ago says nothing of now.
+SHORTEST_S, LONGEST_S = 0.1, 20.0
+QUOTAS = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
+PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+
+
+class Load:
+    """The processor time that other programs take, from one look to the next."""
+
+    def __init__(self) -> None:
+        self._look()
+
+    def _look(self) -> None:
+        self._clock, self._others = time.monotonic(), _others_s()
+
+    def others(self) -> float:
+        """Cores that other programs kept busy since the last look, on average."""
+        elapsed = time.monotonic() - self._clock
+        if elapsed > LONGEST_S:
+            self._look()
+            elapsed = 0.0
+        if elapsed < SHORTEST_S:
+            time.sleep(SHORTEST_S - elapsed)
+        elapsed, busy = time.monotonic() - self._clock, _others_s() - self._others
+        self._look()
+        return max(0.0, busy / elapsed)
+
+
+def _others_s() -> float:
+    """Seconds of all cores that other programs have used since the machine started; what gives way does not count."""
+    times = psutil.cpu_times()
+    busy = times.user + times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0)
+    own = time.process_time()
+    return busy - own
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: those of its affinity, within the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    if quota is not None:
+        cores = min(cores, max(1, int(quota + 0.5)))
+    return cores
+
+
+def _quota() -> float | None:
+    """Cores' worth of time that a container allows, of control groups version 2 or 1; None without a limit."""
+    with contextlib.suppress(OSError, ValueError):
+        limit, period = QUOTAS[0].read_text(encoding="ascii").split()
+        return None if limit == "max" else int(limit) / int(period)
+    with contextlib.suppress(OSError, ValueError):
+        limit_us = int(QUOTAS[1].read_text(encoding="ascii"))
+        return None if limit_us <= 0 else limit_us / int(PERIOD.read_text(encoding="ascii"))
+    return None
+
+
+def network_threads(load: Load, most: int) -> int:
+    """Threads for the network: free cores, rounded, from 1 to `most`."""
+    free = (os.cpu_count() or 1) - load.others()
+    return max(1, min(most, usable_cores(), round(free)))
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """PyTorch computes with `count` threads within the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,58 @@
+"""How a run over many CTs is done: checked once, the same in a worker's process as here."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from PartialOrganSegLib.batch.options import BatchOptions
+from PartialOrganSegLib.batch.run import batch_of, worker_parts
+from PartialOrganSegLib.batch.sharding import Shard
+from PartialOrganSegLib.cli import main
+from PartialOrganSegLib.errors import UsageError
+from PartialOrganSegLib.segmenting.options import SegmentOptions
+from PartialOrganSegLib.segmenting.segmenter import Segmenter
+from Testing.helpers.batch_data import quick_model, write_cts
+
+
+@pytest.fixture(autouse=True)
+def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    return quick_model(monkeypatch, tmp_path / "model")
+
+
+@pytest.mark.parametrize(("wrong", "line"), [
+    ({"shard": "5/4"}, "shard: expected K/N with K from 1 to N, e.g. 3/16, found '5/4'"),
+    ({"workers": "0"}, "workers: expected a number from 1, found '0'"),
+    ({"workers": "two"}, "workers: expected a number from 1, found 'two'"),
+])
+def test_what_cannot_be_is_one_line_here_and_on_the_command_line(wrong, line, tmp_path, capsys):
+    with pytest.raises(UsageError, match=f"^{line}$"):
+        BatchOptions(output=tmp_path, **wrong)
+    [(name, value)] = wrong.items()
+    cases = write_cts(tmp_path / "cts", "a")
+    assert main(["segment", str(cases), "-o", str(tmp_path / "out"), f"--{name}", value]) == 2
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
+def test_shards_and_clusters_always_resume(tmp_path):
+    assert BatchOptions(output=tmp_path, shard="3/16").shard == Shard(3, 16)
+    assert [BatchOptions(output=tmp_path, **what).resumes for what in ({}, {"resume": True}, {"shard": "1/2"},
+                                                                       {"ray": "local"})] == [False, True, True, True]
+
+
+def test_records_are_kept_of_many_and_where_there_are_some(tmp_path):
+    options = BatchOptions(output=tmp_path)
+    assert [options.keeps_records(count) for count in (1, 2)] == [False, True]
+    (tmp_path / "records").mkdir()
+    assert options.keeps_records(1)
+
+
+def test_a_worker_makes_the_same_of_the_same_options(tmp_path):
+    wanted = SegmentOptions(organs="spleen,liver", scales="1,0.75", preview=False)
+    many = BatchOptions(output=tmp_path / "out", resume=True)
+    here = batch_of(Segmenter(wanted), many)
+    there, _, _ = worker_parts(*pickle.loads(pickle.dumps((wanted, many))))
+    assert there == here
+    assert here.settings["organs"] == ["liver", "spleen"]
