@@ -20,7 +20,7 @@ FLOORS = """
     imaging
     annotation  label_space_file
     organs
-    organ_records  yaml_file  logfile  outputs  registry
+    organ_records  yaml_file  registry  logfile  outputs
     errors  events  atomic  cancelling  resources
 """
 FRONT_DOOR = "PartialOrganSegLib"  # offers what the rooms have; rooms take nothing from it but the version

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import UsageError, UserError
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
+from ..formats.registry import stem_of, writer_of
 
 ENDINGS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
             "preview": ".preview.png"}
@@ -32,8 +33,6 @@ def single_kind(output: Path | str) -> str | None:
     >>> single_kind("seg.nii.gz"), single_kind("scan.seg.nrrd"), single_kind("seg.dcm"), single_kind("results")
     ('labelmap', 'segmentation', 'seg', None)
     """
-    from ..formats.registry import writer_of
-
     text, path = str(output), Path(output)
     if path.is_dir() or text.endswith(("/", "\\")):
         return None
@@ -66,6 +65,4 @@ def case_name(path: Path) -> str:
     >>> case_name(Path("cts/scan 1.nii.gz"))
     'scan 1'
     """
-    from ..formats.registry import stem_of
-
     return stem_of(path.resolve()) or "ct"
