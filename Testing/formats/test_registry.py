@@ -31,6 +31,7 @@ from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.predictor import Predictor
+from PartialOrganSegLib.segmenting.result_files import single_kind
 from Testing.helpers.dicom_files import write_slices
 from Testing.helpers.repository import ROOT
 from Testing.helpers.threshold_network import threshold_bundle
@@ -91,6 +92,7 @@ def test_a_new_format_reads_segments_and_writes(npz: Path, tmp_path: Path):
     assert stem_of(tmp_path / "scan.ct.npz") == "scan"
     found = Predictor(threshold_bundle(tmp_path)).predict(read).labels
     assert (found.array == WORD16.index("liver")).sum() > 500
+    assert single_kind(tmp_path / "labels.npz") == "labelmap"  # what `segment -o labels.npz` would write
     write_labelmap(tmp_path / "labels.npz", found)
     assert np.array_equal(read_labelmap(tmp_path / "labels.npz").array, found.array)
     assert {path.name for path in tmp_path.iterdir()} == {"scan.ct.npz", "labels.npz"}

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from build_embedded_data import STROKES
 
 from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.atomic import whole_file
