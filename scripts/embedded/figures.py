@@ -33,8 +33,6 @@ from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.predictor import Predictor
 
-STROKES = Path(__file__).resolve().parents[2] / "Resources" / "strokes"
-
 TOLERANCE_MM = 2.0
 
 
