@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -253,8 +253,8 @@ def _colour(value: Any) -> tuple[int, int, int]:
     return value[0], value[1], value[2]
 
 
-# How the value of each field is read; a class stands for an object with that class's fields.
-_READERS: dict[type, dict[str, Callable[[Any], Any] | type]] = {
+# How the value of each field is read: a function, or a class for an object with that class's fields.
+_READERS: dict[type, dict[str, Any]] = {
     Code: {"value": _text, "meaning": _text},
     Names: {"tg263": _text, "rtog": _text, "totalsegmentator": _texts, "abbreviations": _texts, "other": _texts},
     Volumes: dict.fromkeys(("mean", "std", "min", "p5", "p95", "max"), _number),

@@ -18,7 +18,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from .errors import Code, UserError, did_you_mean, nearest
 
@@ -64,7 +64,9 @@ class Registry(Mapping[str, T], Generic[T]):
         if self._registered.setdefault(name, entry) is not entry:
             raise ValueError(f"{self.kind} {name}: registered twice")
         if name not in self._entries:
-            self._entries[name] = entry() if self.instances and isinstance(entry, type) else entry
+            if self.instances and isinstance(entry, type):
+                entry = entry()
+            self._entries[name] = entry
         self._sources[name] = source
 
     def remove(self, name: str) -> None:
@@ -84,7 +86,7 @@ class Registry(Mapping[str, T], Generic[T]):
                 base = f"{self.base.__module__}.{self.base.__qualname__}"
                 raise UserError(code=Code.VALUE_UNFIT, subject=subject, expected=f"a class derived from {base}",
                                 found=name)
-            return entry
+            return cast(T, entry)
         if name not in self:
             others = " or package.module:Class" if self.base is not None else ""
             raise UserError(code=Code.UNKNOWN_NAME, subject=subject, expected=f"one of {', '.join(self)}{others}",
@@ -187,7 +189,7 @@ def check_arguments(entry: Callable[..., Any], arguments: Mapping[str, object], 
                             found="none")
 
 
-def accepted(entry: Callable[..., Any], values: Mapping[str, object]) -> dict[str, object]:
+def accepted(entry: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `values` that `entry` takes by name."""
     names = {argument.name for argument in arguments_of(entry)}
     return {name: value for name, value in values.items() if name in names}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..errors import Code, Problem, nearest
@@ -88,12 +88,12 @@ def _registered(registry: Any, given: Collection[str] = ()) -> list[Row]:
 
 
 def _recipes() -> list[Row]:
-    from ..resources import resource
+    from ..training.recipe import shipped_recipes
 
     rows = []
-    for file in sorted(resource("recipes").glob("*.yaml")):
+    for name, file in shipped_recipes().items():
         first = file.read_text(encoding="utf-8").partition("\n")[0]
-        rows.append({"name": file.stem, "what": first.lstrip("# "), "file": str(file)})
+        rows.append({"name": name, "what": first.lstrip("# "), "file": str(file)})
     return rows
 
 
@@ -112,7 +112,7 @@ def _formats() -> list[Row]:
     return rows
 
 
-def _first_of(entry: object, kinds: dict[type, str]) -> str:
+def _first_of(entry: object, kinds: Mapping[Any, str]) -> str:
     return next((text for kind, text in kinds.items() if isinstance(entry, kind)), "")
 
 

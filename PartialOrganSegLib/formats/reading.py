@@ -64,9 +64,8 @@ def read_labelmap(path: Path | str, reporter: Reporter = _SILENT) -> Volume:
     if not path.is_file() and not isinstance(kind, ImageFormat):
         found = "a folder" if path.is_dir() else "nothing there"
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a labelmap file", found=found)
-    if not isinstance(kind, ImageFormat):
-        kind = FORMATS.find(_ANY_IMAGE)
-    volume = _read_file(path, kind, reporter)
+    image_kind = kind if isinstance(kind, ImageFormat) else FORMATS.find(_ANY_IMAGE)
+    volume = _read_file(path, image_kind, reporter)
     array = volume.array
     if array.dtype.kind == "f" and not (np.isfinite(array).all() and np.array_equal(array, np.rint(array))):
         raise UserError(code=Code.UNKNOWN_LABEL, subject=path, expected="whole numbers as labels", found="fractions")

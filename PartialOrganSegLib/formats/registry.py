@@ -167,11 +167,11 @@ def written_suffixes() -> tuple[str, ...]:
 
 def is_volume_name(path: Path) -> bool:
     """Whether a file of that name holds one volume, and is not a segmentation with organ names (.seg.nrrd)."""
-    images, others = volume_suffixes(), []
+    others: list[str] = []
     for each in FORMATS.values():
         if not isinstance(each, ImageFormat):
             others += each.suffixes
-    return len(_suffix_of(path, images)) > len(_suffix_of(path, others))
+    return len(_suffix_of(path, volume_suffixes())) > len(_suffix_of(path, others))
 
 
 def stem_of(path: Path, also: Collection[str] = ()) -> str:

@@ -109,11 +109,15 @@ def test_an_installed_format_serves_the_command_line(npz: Path, tmp_path: Path):
     (metadata / "entry_points.txt").write_text("[partialorganseg.formats]\nnpz = npz_format:NumPyArchive\n")
     write_ct(tmp_path / "scan.npz", ct_with_liver())
     paths = os.pathsep.join([str(npz), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "PartialOrganSegLib", "segment", str(tmp_path / "scan.npz"), "-o",
-               str(tmp_path / "out"), "--no-preview"]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert read_labelmap(tmp_path / "out" / "scan.labels.nii.gz").grid.same_as(GRID)
+    for target in ("out", "organs.npz"):
+        command = [sys.executable, "-m", "PartialOrganSegLib", "segment", str(tmp_path / "scan.npz"), "-o",
+                   str(tmp_path / target), "--no-preview"]
+        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True,
+                              check=False)
+        assert done.returncode == 0, done.stderr
+    labels = read_labelmap(tmp_path / "out" / "scan.labels.nii.gz")
+    assert labels.grid.same_as(GRID)
+    assert np.array_equal(read_labelmap(tmp_path / "organs.npz").array, labels.array)
 
 
 def test_every_format_says_what_it_does():

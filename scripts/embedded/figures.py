@@ -25,7 +25,7 @@ from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.datasets.manifest import load_manifest
-from PartialOrganSegLib.evaluation.judging import judge
+from PartialOrganSegLib.evaluation.judging import NO_REFERENCE, judge
 from PartialOrganSegLib.evaluation.structures import judged_structures
 from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.imaging.volume import Volume
@@ -71,7 +71,7 @@ def scores(reference: Reference, predicted: np.ndarray, ct: Volume) -> list[dict
                  strokes=reference.kind == "strokes")
     return [{"kind": reference.kind, "whose": reference.whose, "ct": reference.case.group, "organ": row.structure,
              "dice": round(row.dice, 4), "hd95_mm": None if row.hd95_mm is None else round(row.hd95_mm, 2)}
-            for row in rows if row.dice is not None]
+            for row in rows if row.dice is not None and not (reference.kind == "strokes" and row.found == NO_REFERENCE)]
 
 
 def teachers_labels(model: Path, ct: Volume) -> np.ndarray:
