@@ -113,6 +113,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/evaluate.py
   PartialOrganSegLib/cli/export.py
   PartialOrganSegLib/cli/finetune.py
+  PartialOrganSegLib/cli/listing.py
   PartialOrganSegLib/cli/models.py
   PartialOrganSegLib/cli/options.py
   PartialOrganSegLib/cli/phantom.py
@@ -165,20 +166,27 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/ct_input.py
   PartialOrganSegLib/formats/dicom.py
   PartialOrganSegLib/formats/dicom_export.py
+  PartialOrganSegLib/formats/dicom_formats.py
   PartialOrganSegLib/formats/dicom_frames.py
   PartialOrganSegLib/formats/dicom_grid.py
   PartialOrganSegLib/formats/dicom_seg.py
   PartialOrganSegLib/formats/dicom_series.py
   PartialOrganSegLib/formats/dicom_source.py
   PartialOrganSegLib/formats/itk.py
+  PartialOrganSegLib/formats/itk_formats.py
+  PartialOrganSegLib/formats/itk_image.py
   PartialOrganSegLib/formats/itk_names.py
   PartialOrganSegLib/formats/metaimage.py
   PartialOrganSegLib/formats/nifti.py
+  PartialOrganSegLib/formats/nifti_format.py
   PartialOrganSegLib/formats/preview.py
   PartialOrganSegLib/formats/reading.py
+  PartialOrganSegLib/formats/registry.py
   PartialOrganSegLib/formats/roi_names.py
   PartialOrganSegLib/formats/rtstruct.py
+  PartialOrganSegLib/formats/slicer_segmentation.py
   PartialOrganSegLib/formats/strokes.py
+  PartialOrganSegLib/formats/strokes_format.py
   PartialOrganSegLib/formats/writing.py
   PartialOrganSegLib/imaging/__init__.py
   PartialOrganSegLib/imaging/body.py
@@ -207,6 +215,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/losses/intensity.py
   PartialOrganSegLib/losses/marginal.py
   PartialOrganSegLib/losses/prior.py
+  PartialOrganSegLib/losses/registry.py
   PartialOrganSegLib/losses/soft_targets.py
   PartialOrganSegLib/losses/supervision.py
   PartialOrganSegLib/losses/target_adaptive.py
@@ -236,8 +245,10 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/networks/slicewise.py
   PartialOrganSegLib/networks/unet_3d.py
   PartialOrganSegLib/networks/unet_plus_plus.py
+  PartialOrganSegLib/organ_records.py
   PartialOrganSegLib/organs.py
   PartialOrganSegLib/outputs.py
+  PartialOrganSegLib/registry.py
   PartialOrganSegLib/resources/__init__.py
   PartialOrganSegLib/segmenting/__init__.py
   PartialOrganSegLib/segmenting/backend.py
@@ -260,6 +271,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/result_files.py
   PartialOrganSegLib/segmenting/scores.py
   PartialOrganSegLib/segmenting/segmenter.py
+  PartialOrganSegLib/segmenting/threads.py
   PartialOrganSegLib/segmenting/timing.py
   PartialOrganSegLib/segmenting/windows.py
   PartialOrganSegLib/synthesis/__init__.py
@@ -285,9 +297,11 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/memory.py
   PartialOrganSegLib/training/objective.py
   PartialOrganSegLib/training/optimisation.py
+  PartialOrganSegLib/training/optimisers.py
   PartialOrganSegLib/training/preparation.py
   PartialOrganSegLib/training/pseudo_labels.py
   PartialOrganSegLib/training/recipe.py
+  PartialOrganSegLib/training/registered.py
   PartialOrganSegLib/training/resuming.py
   PartialOrganSegLib/training/schedules.py
   PartialOrganSegLib/training/settings.py
@@ -302,11 +316,15 @@ set(LIBRARY_RESOURCES
   PartialOrganSegLib/py.typed
   PartialOrganSegLib/resources/downloads.yaml
   PartialOrganSegLib/resources/label_maps/total_to_word.yaml
+  PartialOrganSegLib/resources/label_spaces/btcv13.json
+  PartialOrganSegLib/resources/label_spaces/shi5.json
+  PartialOrganSegLib/resources/label_spaces/word16.json
   PartialOrganSegLib/resources/models/embedded/README.md
   PartialOrganSegLib/resources/models/embedded/configs/checksums.json
   PartialOrganSegLib/resources/models/embedded/configs/inference.json
   PartialOrganSegLib/resources/models/embedded/configs/metadata.json
   PartialOrganSegLib/resources/models/embedded/models/model.safetensors
+  PartialOrganSegLib/resources/organs.json
   PartialOrganSegLib/resources/recipes/embedded.yaml
   PartialOrganSegLib/resources/recipes/embedded_fold.yaml
   PartialOrganSegLib/resources/recipes/finetune.yaml

@@ -14,5 +14,6 @@ class UsageError(UserError):
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """`" (did you mean 'liver'?)"` for a misspelt name, or an empty string when nothing is close."""
-    matches = difflib.get_close_matches(str(name).lower(), list(allowed), n=1, cutoff=0.5)
-    return f" (did you mean '{matches[0]}'?)" if matches else ""
+    spellings = {str(option).lower(): option for option in allowed}
+    matches = difflib.get_close_matches(str(name).lower(), list(spellings), n=1, cutoff=0.5)
+    return f" (did you mean '{spellings[matches[0]]}'?)" if matches else ""

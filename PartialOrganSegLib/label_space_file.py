@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .organs import Code, LabelSpace, Organ
+from .organ_records import CATEGORY, Code, organ_record
+from .organs import LabelSpace, Organ
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 
@@ -53,5 +54,10 @@ class LabelSpaceEntry(_Strict):
         def code(c: CodeEntry | None) -> Code | None:
             return None if c is None else Code(c.value, c.meaning)
 
-        return LabelSpace(self.name, tuple(Organ(o.index, o.name, Code(o.code.value, o.code.meaning), o.colour,
-                                                 code(o.modifier)) for o in self.organs))
+        organs = []
+        for o in self.organs:
+            record = organ_record(o.name)
+            category = CATEGORY if record is None else record.category
+            organs.append(Organ(o.index, o.name, Code(o.code.value, o.code.meaning), o.colour, code(o.modifier),
+                                category))
+        return LabelSpace(self.name, tuple(organs))

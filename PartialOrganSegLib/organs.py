@@ -1,45 +1,73 @@
-"""The label space: which organs there are, with codes, colours and left/right pairs. The default is WORD's sixteen."""
+"""The label space: which organs there are, in which order. The facts about each organ are one record of `organs.json`,
+a label space is a list of names in a file of its own; the default is WORD's sixteen."""
 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from .errors import UserError, nearest
+from .organ_records import CATEGORY, Code, OrganRecord, organ_record, own_folders, shipped_organs
+from .resources import resource
+
+__all__ = ["BACKGROUND", "BTCV13", "CATEGORY", "LABEL_SPACES", "SHI5", "WORD16", "Code", "LabelSpace", "Organ",
+           "label_space_of_names", "organ_of"]
 
 BACKGROUND = "background"
 MOST_ORGANS = 254
-
-
-@dataclass(frozen=True)
-class Code:
-    """A SNOMED CT concept: `value` and its `meaning`."""
-
-    value: str
-    meaning: str
-
-
-RIGHT = Code("24028007", "Right")
-LEFT = Code("7771000", "Left")
-BOTH = Code("51440002", "Right and left")
-CATEGORY = Code("123037004", "Anatomical Structure")
+LEFT, RIGHT = "7771000", "24028007"  # SNOMED's lateralities
+FOLDER = "label_spaces"
+_LEFT_AND_RIGHT = ("left", "right")
 
 
 @dataclass(frozen=True)
 class Organ:
-    """One class of a label space. `index` is its value in a labelmap, `colour` is RGB in 0-255."""
+    """One class of a label space. `index` is its value in a labelmap, `colour` is RGB in 0-255.
+
+    What is known of it beside is in its record: `organ_records.organ_record(organ.name)`.
+    """
 
     index: int
     name: str
     code: Code
     colour: tuple[int, int, int]
     modifier: Code | None = None
+    category: Code = CATEGORY
+
+    @classmethod
+    def of(cls, index: int, record: OrganRecord) -> Organ:
+        """The organ of a record, as value `index` of a label space."""
+        return cls(index, record.name, record.code, record.colour, record.modifier, record.category)
 
     @property
     def title(self) -> str:
         """The name as a person reads it: `left kidney`."""
-        return self.name.replace("_", " ")
+        record = organ_record(self.name)
+        if record is None:
+            return self.name.replace("_", " ")
+        return record.title
+
+    @property
+    def twin(self) -> str | None:
+        """The name of the organ on the other side, None for one that has none. An organ that no record knows has the
+        one of the same name with left for right."""
+        record = organ_record(self.name)
+        if record is not None:
+            return record.twin
+        for side, other in (_LEFT_AND_RIGHT, _LEFT_AND_RIGHT[::-1]):
+            if side in self.name:
+                return self.name.replace(side, other)
+        return None
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it is the left one of a pair."""
+        if organ_record(self.name) is not None:
+            return self.modifier is not None and self.modifier.value == LEFT
+        return "left" in self.name
 
 
 @dataclass(frozen=True)
@@ -82,12 +110,12 @@ class LabelSpace:
     @property
     def mirrored(self) -> tuple[tuple[int, int], ...]:
         """Pairs (left, right) of indices that trade places when the patient's left and right are swapped."""
-        by_name = {organ.name: organ.index for organ in self.organs}
+        by_name = {organ.name: organ for organ in self.organs}
         pairs = []
-        for name, index in by_name.items():
-            twin = name.replace("left", "right")
-            if twin != name and twin in by_name:
-                pairs.append((index, by_name[twin]))
+        for organ in self.organs:
+            twin = by_name.get(organ.twin or "")
+            if organ.is_left and twin is not None:
+                pairs.append((organ.index, twin.index))
         return tuple(pairs)
 
     def mirror_permutation(self) -> list[int]:
@@ -98,71 +126,74 @@ class LabelSpace:
         return permutation
 
 
-_KIDNEY = Code("64033007", "Kidney")
-_ADRENAL = Code("23451007", "Adrenal gland")
-_FEMORAL_HEAD = Code("2812003", "Head of femur")
+class LabelSpaces(Mapping[str, LabelSpace]):
+    """The label spaces by name: a file each in `label_spaces`, of the library and of the user's folders
+    (`organ_records`). A file is read when its space is asked for.
 
-WORD16 = LabelSpace(
-    "word16",
-    (
-        Organ(1, "liver", Code("10200004", "Liver"), (190, 90, 60)),
-        Organ(2, "spleen", Code("78961009", "Spleen"), (150, 80, 190)),
-        Organ(3, "left_kidney", _KIDNEY, (235, 190, 40), LEFT),
-        Organ(4, "right_kidney", _KIDNEY, (225, 130, 20), RIGHT),
-        Organ(5, "stomach", Code("69695003", "Stomach"), (60, 170, 220)),
-        Organ(6, "gallbladder", Code("28231008", "Gallbladder"), (90, 200, 70)),
-        Organ(7, "esophagus", Code("32849002", "Esophagus"), (240, 120, 170)),
-        Organ(8, "pancreas", Code("15776009", "Pancreas"), (250, 230, 120)),
-        Organ(9, "duodenum", Code("38848004", "Duodenum"), (40, 120, 200)),
-        Organ(10, "colon", Code("71854001", "Colon"), (160, 110, 70)),
-        Organ(11, "intestine", Code("30315005", "Small intestine"), (80, 210, 190)),
-        Organ(12, "adrenal", _ADRENAL, (255, 70, 70), BOTH),
-        Organ(13, "rectum", Code("34402009", "Rectum"), (200, 60, 140)),
-        Organ(14, "bladder", Code("89837001", "Bladder"), (120, 160, 255)),
-        Organ(15, "head_of_left_femur", _FEMORAL_HEAD, (220, 220, 200), LEFT),
-        Organ(16, "head_of_right_femur", _FEMORAL_HEAD, (170, 190, 160), RIGHT),
-    ),
-)
+    The file is a list of names, or `{"organs": [names], "about": "where it comes from"}`.
+    """
 
-# What the challenges below name beside WORD's organs.
-_OTHERS = (
-    Organ(1, "aorta", Code("15825003", "Aorta"), (225, 40, 50)),
-    Organ(2, "inferior_vena_cava", Code("64131007", "Inferior vena cava"), (40, 90, 220)),
-    Organ(3, "portal_and_splenic_vein", Code("32764006", "Portal vein"), (0, 150, 205)),
-    Organ(4, "right_adrenal", _ADRENAL, (255, 70, 70), RIGHT),
-    Organ(5, "left_adrenal", _ADRENAL, (255, 140, 110), LEFT),
-)
+    def __getitem__(self, name: str) -> LabelSpace:
+        """Raises KeyError for an unknown name and UserError for a file that is wrong."""
+        return read_label_space(self._files()[name])
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files())
 
-def _known_organs(name: str, names: Sequence[str]) -> LabelSpace:
-    known = {organ.name: organ for organ in (*WORD16.organs, *_OTHERS)}
-    return LabelSpace(name, tuple(replace(known[organ], index=index) for index, organ in enumerate(names, 1)))
+    def __len__(self) -> int:
+        return len(self._files())
+
+    def about(self, name: str) -> str:
+        """What a label space is, as its file says."""
+        content = _json(self._files()[name])
+        return str(content.get("about", "")) if isinstance(content, dict) else ""
+
+    def file(self, name: str) -> Path:
+        """The file of a label space."""
+        return self._files()[name]
+
+    @staticmethod
+    def _files() -> dict[str, Path]:
+        """A shipped space is never hidden by a user's, and WORD's sixteen come first."""
+        files = {"word16": resource(FOLDER, "word16.json")}
+        for folder in [resource(FOLDER), *(folder / FOLDER for folder in own_folders())]:
+            for file in sorted(folder.glob("*.json")):
+                files.setdefault(file.stem, file)
+        return files
 
 
-# The thirteen of the Multi-Atlas Labeling challenge (BTCV), in its own order (Zhou 2019, section 4.1).
-BTCV13 = _known_organs("btcv13", (
-    "spleen", "right_kidney", "left_kidney", "gallbladder", "esophagus", "liver", "stomach", "aorta",
-    "inferior_vena_cava", "portal_and_splenic_vein", "pancreas", "right_adrenal", "left_adrenal"))
+def read_label_space(file: Path) -> LabelSpace:
+    """The label space of a file with a list of names. Raises UserError naming the file and what was expected."""
+    return label_space_of_names(file.stem, _names_in(file))
 
-# The five that Shi 2021 (section 4.1) trains on five data sets.
-SHI5 = _known_organs("shi5", ("liver", "spleen", "pancreas", "left_kidney", "right_kidney"))
 
-LABEL_SPACES = {space.name: space for space in (WORD16, BTCV13, SHI5)}
+def _names_in(file: Path) -> list[str]:
+    content = _json(file)
+    names = content.get("organs") if isinstance(content, dict) else content
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{file}: expected a list of organ names, found {type(names).__name__}")
+    return names
+
+
+def _json(file: Path) -> object:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{file}: expected JSON, found {error}") from None
 
 
 def organ_of(index: int, name: str) -> Organ:
-    """An organ of that name and label value: with the code and colour it has in a registered space, else a general one.
+    """An organ of that name and label value: with the code and colour of its record, else a general one.
 
-    A name that no space knows is a SNOMED "Anatomical Structure", in a colour of its own. Raises UserError for a name
+    A name that no record knows is a SNOMED "Anatomical Structure", in a colour of its own. Raises UserError for a name
     that could not be written into a file name or a table.
     """
     key = str(name).strip().lower().replace(" ", "_").replace("-", "_")
     if not key.replace("_", "").isalnum() or key == BACKGROUND:
         raise UserError(f"organ {index}: expected a name of letters and digits other than 'background', found '{name}'")
-    for space in LABEL_SPACES.values():
-        for organ in space.organs:
-            if organ.name == key:
-                return replace(organ, index=index)
+    record = organ_record(key)
+    if record is not None:
+        return Organ.of(index, record)
     hue = (index * 0.618034) % 1.0  # steps of the golden ratio keep any number of hues apart
     red, green, blue = (round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, 0.6, 0.9))
     return Organ(index, key, CATEGORY, (red, green, blue))
@@ -179,3 +210,14 @@ def label_space_of_names(name: str, names: Sequence[str]) -> LabelSpace:
         raise UserError(f"label space {name}: expected different organ names, found "
                         f"{f'{twice!r} twice' if twice else 'none'}")
     return space
+
+
+def _shipped(name: str) -> LabelSpace:
+    """A label space of the library's own organs; a mistake in a user's file must not keep the library from loading."""
+    names = _names_in(resource(FOLDER, f"{name}.json"))
+    records = shipped_organs().records
+    return LabelSpace(name, tuple(Organ.of(index, records[organ]) for index, organ in enumerate(names, 1)))
+
+
+LABEL_SPACES = LabelSpaces()
+WORD16, BTCV13, SHI5 = (_shipped(name) for name in ("word16", "btcv13", "shi5"))

@@ -19,7 +19,8 @@ FLOORS = """
     formats
     imaging
     annotation  label_space_file
-    organs  yaml_file  logfile  outputs
+    organs
+    organ_records  yaml_file  registry  logfile  outputs
     errors  events  atomic  cancelling  resources
 """
 FRONT_DOOR = "PartialOrganSegLib"  # offers what the rooms have; rooms take nothing from it but the version

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from _environment import ROOT, SetupError, call, ready_environment, run_script
 
+# Copied from the library, which cannot be imported before its packages are installed.
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 

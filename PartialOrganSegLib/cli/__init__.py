@@ -17,11 +17,12 @@ from .. import __version__, logfile
 from ..cancelling import cancellable, ignore_signals
 from ..errors import UsageError, UserError
 from ..events import ConsoleReporter, JsonReporter, Reporter
-from . import check, doctor, evaluate, export, finetune, models, phantom, scribble, segment, train
+from . import check, doctor, evaluate, export, finetune, listing, models, phantom, scribble, segment, train
 from .options import JSON_EVENTS
 
 COMMANDS = {"segment": segment, "models": models, "phantom": phantom, "scribble": scribble, "doctor": doctor,
-            "train": train, "finetune": finetune, "evaluate": evaluate, "check": check, "export": export}
+            "train": train, "finetune": finetune, "evaluate": evaluate, "check": check, "export": export,
+            "list": listing}
 DONE, FAILED, WRONG_USE, CANCELLED = 0, 1, 2, 130
 
 

@@ -16,7 +16,7 @@ HELP = "Write a label map as DICOM SEG or RT structure set of its DICOM series."
 EXAMPLE = """partialorganseg export scan.labels.nii.gz --reference dicom-folder/ -o results
   partialorganseg export corrected.nii.gz --reference dicom-folder/ --dicom rtstruct --how corrected -o results"""
 HOW = {"automatic": "AUTOMATIC", "corrected": "SEMIAUTOMATIC", "manual": "MANUAL"}
-_SUFFIXES = (".labels.nii.gz", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_LABEL_SUFFIXES = (".labels.nii.gz",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from ..formats.dicom_export import ENDINGS, check_writers, write_dicom
     from ..formats.dicom_source import Maker, read_source
     from ..formats.reading import read_labelmap
+    from ..formats.registry import stem_of
 
     check_writers(arguments.dicom)
     try:
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if file_name.lower().endswith(".seg.nrrd"):
         raise UserError(f"{arguments.labels}: expected a label map, found a segmentation of 3D Slicer, whose values "
                         "are its own; in Slicer, export it to a label map or to DICOM")
-    name = next((file_name[:-len(s)] for s in _SUFFIXES if file_name.lower().endswith(s)), file_name)
+    name = stem_of(arguments.labels, also=_LABEL_SUFFIXES)
     files = {kind: output / (name + ENDINGS[kind]) for kind in arguments.dicom}
     refuse_existing(list(files.values()), arguments.overwrite)
     reporter.started(command="export", input=arguments.labels, reference=arguments.reference, output=output)

@@ -53,8 +53,8 @@ def load_manifest(path: Path | str, reporter: Reporter = _SILENT) -> Manifest:
 def load_label_space(setting: str | Sequence[str], folder: Path) -> LabelSpace:
     """A label space by its registered name, as a list of organ names, or from a file in `folder`.
 
-    The file holds a list of names, or a label space as in a bundle's metadata: `{name, organs: [{index, name, code,
-    colour}]}`. Raises UserError.
+    The file holds a list of names, `{organs: [names]}` as those of the library, or a label space as in a bundle's
+    metadata: `{name, organs: [{index, name, code, colour}]}`. Raises UserError.
     """
     if not isinstance(setting, str):
         return label_space_of_names("own", setting)
@@ -65,8 +65,9 @@ def load_label_space(setting: str | Sequence[str], folder: Path) -> LabelSpace:
                         f"found '{setting}'{nearest(setting, LABEL_SPACES)}")
     file = folder / setting
     content = read_yaml(file, "label space")
-    if isinstance(content, list) and all(isinstance(name, str) for name in content):
-        return label_space_of_names(file.stem, content)
+    names = content.get("organs") if isinstance(content, dict) else content
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        return label_space_of_names(file.stem, names)
     try:
         return LabelSpaceEntry.model_validate(content).label_space()
     except ValidationError as error:

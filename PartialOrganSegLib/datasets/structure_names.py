@@ -6,31 +6,22 @@ What a name does not say is not guessed; it becomes a wider candidate set (`anno
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..organs import BACKGROUND, LABEL_SPACES, LabelSpace
+from ..organ_records import Organs, known_organs
+from ..organs import BACKGROUND, LabelSpace
 
 _SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
 _FILLERS = {"of", "the", "and", "gland", "glands", "organ", "whole"}
-_PLURALS = {"kidneys": "kidney", "adrenals": "adrenal", "heads": "head", "femurs": "femur", "femora": "femur",
-            "vessels": "vessel", "veins": "vein", "ducts": "duct", "bowels": "bowel", "intestines": "intestine"}
 _LESIONS = {"tumor", "tumors", "tumour", "tumours", "cancer", "carcinoma", "lesion", "lesions", "cyst", "cysts", "mass",
             "masses", "metastasis", "metastases", "primary", "primaries"}
 _INSIDE_ORGANS = {"vessel", "vein", "artery", "duct", "vasculature"}
-_SYNONYMS = {
-    "oesophagus": "esophagus", "gall bladder": "gallbladder", "urinary bladder": "bladder", "hepatic": "liver",
-    "small intestine": "intestine", "small bowel": "intestine", "suprarenal": "adrenal", "renal": "kidney",
-    "pancreatic": "pancreas", "femoral head": "head femur", "femur head": "head femur", "ivc": "inferior vena cava",
-    "postcava": "inferior vena cava", "portal vein splenic vein": "portal splenic vein",
-}
-# Names that say less than one organ: "one of" what they surely cover and what they may cover besides.
-_COARSE = {
-    "large bowel": (("colon",), ("rectum",)), "large intestine": (("colon",), ("rectum",)),
-    "colon rectum": (("colon", "rectum"), ()), "colorectum": (("colon", "rectum"), ()),
-    "bowel": ((), ("intestine", "duodenum", "colon", "rectum")), "femur": (("head femur",), (BACKGROUND,)),
-}
+# Words whose plural occurs in names beside those of the organs' own words.
+_COUNTED = {"vessel", "vein", "duct", "bowel", "artery"}
+_IRREGULAR_PLURALS = {"femora": "femur", "arteries": "artery"}
 
 
 @dataclass(frozen=True)
@@ -64,12 +55,73 @@ class _Found:
 
 def parse_structure(name: str) -> Structure:
     """The meaning of a label name. "Left Kidney", "kidney_l" and "LeftKidney" are the same."""
+    lexicon = _lexicon(known_organs())
+    words = [lexicon.singular(word) for word in _words(name)]
+    base, side = _base_and_side(words)
+    meant = lexicon.synonyms.get(base)
+    if meant is not None:
+        base, side = meant.base, side or meant.side
+    return Structure(base, side, any(word in _LESIONS for word in words))
+
+
+@dataclass(frozen=True)
+class _Lexicon:
+    """The words of the organ records. `synonyms`: what others call an organ, and which it is; `coarse`: bases that say
+    less than one organ, with the bases that they surely and perhaps cover; `may_include`: base to base."""
+
+    words: frozenset[str]
+    synonyms: Mapping[str, Structure]
+    coarse: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
+    may_include: Mapping[str, tuple[str, ...]]
+
+    def singular(self, word: str) -> str:
+        """`kidneys` is `kidney`; a word that no organ has stays as it is."""
+        if word in _IRREGULAR_PLURALS:
+            return _IRREGULAR_PLURALS[word]
+        if word.endswith("s") and word not in self.words and word[:-1] in self.words:
+            return word[:-1]
+        return word
+
+
+@functools.lru_cache(maxsize=8)
+def _lexicon(organs: Organs) -> _Lexicon:
+    bases = {name: _base_and_side(_words(name)) for name in organs.records}
+    words = {word for base, _ in bases.values() for word in base.split()} | _COUNTED
+    plain = _Lexicon(frozenset(words), {}, {}, {})
+    synonyms: dict[str, Structure] = {}
+    may_include: dict[str, tuple[str, ...]] = {}
+    known = {base for base, _ in bases.values()}
+    for name, record in organs.records.items():
+        base, side = bases[name]
+        for other in record.names.every():
+            theirs, their_side = _base_and_side([plain.singular(word) for word in _words(other)])
+            if theirs not in known:  # a name without a side of an organ that has one: an abbreviation such as LK
+                synonyms.setdefault(theirs, Structure(base, side if their_side is None else None))
+        if record.may_include:
+            may_include[base] = tuple(bases[included][0] for included in record.may_include)
+    coarse = {}
+    for group in organs.groups:
+        covered = (tuple(_bases_of(group.surely, bases)), tuple(_bases_of(group.perhaps, bases)))
+        for name in group.names:
+            coarse[_base_and_side(_words(name))[0]] = covered
+    return _Lexicon(frozenset(words), synonyms, coarse, may_include)
+
+
+def _bases_of(organs: Sequence[str], bases: Mapping[str, tuple[str, str | None]]) -> list[str]:
+    """Each base once, left and right being of one."""
+    return list(dict.fromkeys(bases[organ][0] if organ in bases else organ for organ in organs))
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in small letters, without those that say nothing."""
     words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
-    words = [_PLURALS.get(word, word) for word in words if word and word not in _FILLERS]
+    return [word for word in words if word and word not in _FILLERS]
+
+
+def _base_and_side(words: Sequence[str]) -> tuple[str, str | None]:
     sides = {_SIDES[word] for word in words if word in _SIDES}
     base = " ".join(word for word in words if word not in _SIDES and word not in _LESIONS)
-    return Structure(_SYNONYMS.get(base, base), sides.pop() if len(sides) == 1 else None,
-                     any(word in _LESIONS for word in words))
+    return base, sides.pop() if len(sides) == 1 else None
 
 
 def meanings(labels: Mapping[int, str], label_space: LabelSpace) -> Meanings:
@@ -84,7 +136,7 @@ def meanings(labels: Mapping[int, str], label_space: LabelSpace) -> Meanings:
     structures = {value: parse_structure(name) for value, name in labels.items() if value != 0}
     targets = _by_base(label_space)
     found = {value: _find(structure, targets) for value, structure in structures.items() if structure.base}
-    _doubt_colon(structures, found, targets, result.notes)
+    _doubt_wider_labels(structures, found, targets, result.notes)
     organs = {value: match for value, match in found.items() if match and not structures[value].lesion}
     halves = {match.half for match in organs.values() if match.half}
     whole = {organ for match in organs.values() for organ in match.whole}
@@ -143,7 +195,7 @@ def _find(structure: Structure, targets: Mapping[str, Mapping[str | None, str]])
 
 
 def _find_coarse(structure: Structure, targets: Mapping[str, Mapping[str | None, str]]) -> _Found | None:
-    surely, besides = _COARSE.get(structure.base, ((), ()))
+    surely, besides = _lexicon(known_organs()).coarse.get(structure.base, ((), ()))
     one_of: list[str] = []
     whole: set[str] = set()
     beyond = False
@@ -157,18 +209,27 @@ def _find_coarse(structure: Structure, targets: Mapping[str, Mapping[str | None,
     return _Found([BACKGROUND, *one_of] if beyond else one_of, whole) if one_of else None
 
 
-def _doubt_colon(structures: Mapping[int, Structure], found: dict[int, _Found | None],
-                 targets: Mapping[str, Mapping[str | None, str]], notes: list[str]) -> None:
-    """A colon that may have the rectum in it, as TotalSegmentator's has: no label of the data set names the rectum."""
-    rectum = targets.get("rectum", {}).get(None)
-    if rectum is None or any("rectum" in (s.base, *sum(_COARSE.get(s.base, ()), ())) for s in structures.values()):
-        return
-    for value, structure in structures.items():
-        match = found.get(value)
-        if structure.base == "colon" and not structure.lesion and match:
-            match.one_of.append(rectum)
-            notes.append(f"'colon' (value {value}): no label names the {rectum}, which it may include; taken as one of "
-                         f"both (say otherwise with a label_map)")
+def _doubt_wider_labels(structures: Mapping[int, Structure], found: dict[int, _Found | None],
+                        targets: Mapping[str, Mapping[str | None, str]], notes: list[str]) -> None:
+    """An organ that may have another in it, as TotalSegmentator's colon has the rectum: no label of the data set names
+    that one."""
+    lexicon = _lexicon(known_organs())
+    for base, inclusions in lexicon.may_include.items():
+        for included in inclusions:
+            organ = targets.get(included, {}).get(None)
+            if organ is None or any(_mentions(structure, included, lexicon) for structure in structures.values()):
+                continue
+            for value, structure in structures.items():
+                match = found.get(value)
+                if structure.base == base and not structure.lesion and match:
+                    match.one_of.append(organ)
+                    notes.append(f"'{base}' (value {value}): no label names the {organ}, which it may include; taken "
+                                 f"as one of both (say otherwise with a label_map)")
+
+
+def _mentions(structure: Structure, base: str, lexicon: _Lexicon) -> bool:
+    surely, perhaps = lexicon.coarse.get(structure.base, ((), ()))
+    return base in (structure.base, *surely, *perhaps)
 
 
 def _only_organ(structures: Mapping[int, Structure], organs: Mapping[int, _Found]) -> _Found | None:
@@ -182,5 +243,5 @@ def _only_organ(structures: Mapping[int, Structure], organs: Mapping[int, _Found
 
 
 def _may_lie_inside(structure: Structure) -> bool:
-    known = any(structure.base in _by_base(space) for space in LABEL_SPACES.values())
-    return not known and any(word in _INSIDE_ORGANS for word in structure.base.split())
+    known = {parse_structure(name).base for name in known_organs().records}
+    return structure.base not in known and any(word in _INSIDE_ORGANS for word in structure.base.split())

@@ -11,7 +11,7 @@ from ..datasets.dataset_folder import is_dataset_folder
 from ..datasets.manifest import load_manifest
 from ..errors import UserError, nearest
 from ..events import Reporter
-from ..formats.reading import VOLUME_SUFFIXES
+from ..formats.registry import is_volume_name, stem_of, volume_suffixes
 from ..organs import LabelSpace
 
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
@@ -77,8 +77,7 @@ def label_files(path: Path) -> dict[str, Path]:
         return {case_name(path): path}
     files: dict[str, Path] = {}
     for file in sorted(path.iterdir()):
-        if not file.name.lower().endswith(VOLUME_SUFFIXES) or file.name.startswith(".") or (
-                file.name.lower().endswith(".seg.nrrd")):
+        if file.name.startswith(".") or not is_volume_name(file):
             continue
         name = case_name(file)
         if name in files:
@@ -86,14 +85,13 @@ def label_files(path: Path) -> dict[str, Path]:
                             "manifest can say which is the label")
         files[name] = file
     if not files:
-        raise UserError(f"{path}: expected label maps ({', '.join(VOLUME_SUFFIXES)}), found none")
+        raise UserError(f"{path}: expected label maps ({', '.join(volume_suffixes())}), found none")
     return files
 
 
 def case_name(path: Path) -> str:
     """A file's name without its format and without what says that it is a label: `a_label.nii.gz` is case `a`."""
-    name = next((path.name[:-len(suffix)] for suffix in VOLUME_SUFFIXES if path.name.lower().endswith(suffix)),
-                path.name)
+    name = stem_of(path)
     return next((name[:-len(end)] for end in LABEL_ENDINGS if name.lower().endswith(end) and len(name) > len(end)),
                 name)
 

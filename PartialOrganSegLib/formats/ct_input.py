@@ -15,7 +15,8 @@ from ..errors import UserError
 from ..events import Reporter
 from ..imaging.volume import Grid, Volume
 from .checks import check_grid
-from .reading import checked_ct, read_ct, scalar_voxels
+from .itk_image import scalar_voxels
+from .reading import checked_ct, read_ct
 
 
 def as_ct(ct: Any, *, spacing: Sequence[float] | None = None, origin: Sequence[float] | None = None,

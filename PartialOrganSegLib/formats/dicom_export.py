@@ -31,13 +31,10 @@ def write_dicom(files: Mapping[str, Path], labels: Volume, source: DicomSource, 
     wanted = {kind: path for kind, path in files.items() if kind in ENDINGS}
     if not wanted:
         return
-    placed = source.on_slices(labels, resample)
+    from .registry import FORMATS, Segmentation, SegmentationWriter
+
+    segmentation = Segmentation(labels, organs, source, maker, resample)
     for kind, path in wanted.items():
-        if kind == "rtstruct":
-            from .rtstruct import write_rtstruct
-
-            write_rtstruct(path, placed, source, organs, maker)
-        else:
-            from .dicom_seg import write_dicom_seg
-
-            write_dicom_seg(path, placed, source, organs, maker, labelmap=kind == "labelmap-seg")
+        writer = FORMATS.find(kind)
+        assert isinstance(writer, SegmentationWriter)
+        writer.write_segmentation(path, segmentation)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import UserError
-from ..organs import CATEGORY, Code, Organ
+from ..organs import Code, Organ
 from .dicom_source import DicomSource, Maker
 from .writing import output_file
 
@@ -88,7 +88,7 @@ def _description(highdicom: Any, number: int, organ: Organ, maker: Maker) -> Dat
         algorithm = highdicom.AlgorithmIdentificationSequence(maker.name, codes.DCM.ArtificialIntelligence,
                                                               maker.version, source="PartialOrganSeg")
     segment = highdicom.seg.SegmentDescription(
-        number, organ.title, code(CATEGORY), code(organ.code), maker.kind, algorithm,
+        number, organ.title, code(organ.category), code(organ.code), maker.kind, algorithm,
         display_color=highdicom.color.CIELabColor.from_rgb(*organ.colour))
     if organ.modifier:
         segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [code(organ.modifier)]

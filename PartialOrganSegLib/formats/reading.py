@@ -6,19 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..errors import UserError
 from ..events import Reporter
-from ..imaging.volume import Grid, Volume
-from . import dicom, dicom_series
+from ..imaging.volume import Volume
+from . import dicom_series
 from .checks import check_grid, doubtful_ct, to_hu
-from .itk import grid_of, itk_reason, quiet_itk
-from .itk_names import itk_input
-from .metaimage import check_metaimage
-from .nifti import NiftiHeader, is_nifti, read_nifti
+from .registry import FORMATS, Format, ImageFormat, SeriesFormat, format_of, is_volume_name, volume_suffixes
 
-VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_SERIES, _ANY_IMAGE = "dicom", "nrrd"  # formats that try files whose names say nothing
 _SILENT = Reporter()
 
 
@@ -33,12 +29,13 @@ def read_ct(path: Path | str, series: str | None = None, reporter: Reporter = _S
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: expected a CT file or a DICOM folder, found nothing there")
-    if path.is_dir() or not _is_volume_file(path):
-        volume = dicom.read_dicom(path, series, reporter)
+    kind = format_of(path) or FORMATS.find(_SERIES)  # which says what is wrong with a file that nobody reads
+    if isinstance(kind, SeriesFormat):
+        volume = kind.read_series(path, series, reporter)
     else:
         if series is not None:
             raise UserError(f"--series {series}: expected a DICOM folder, found the file {path}")
-        volume = _read_file(path, reporter)
+        volume = _read_file(path, kind, reporter)
     return checked_ct(path, volume, reporter, force)
 
 
@@ -60,10 +57,12 @@ def read_labelmap(path: Path | str, reporter: Reporter = _SILENT) -> Volume:
     Raises UserError for anything that is not one 3-D image of whole, non-negative numbers.
     """
     path = Path(path)
-    if not path.is_file():
+    kind = format_of(path) if path.exists() else None
+    if not path.is_file() and not isinstance(kind, ImageFormat):
         found = "a folder" if path.is_dir() else "nothing there"
         raise UserError(f"{path}: expected a labelmap file, found {found}")
-    volume = _read_file(path, reporter)
+    image_kind = kind if isinstance(kind, ImageFormat) else FORMATS.find(_ANY_IMAGE)
+    volume = _read_file(path, image_kind, reporter)
     array = volume.array
     if array.dtype.kind == "f" and not (np.isfinite(array).all() and np.array_equal(array, np.rint(array))):
         raise UserError(f"{path}: expected whole numbers as labels, found fractions")
@@ -89,87 +88,22 @@ def list_inputs(paths: Sequence[Path | str], leave_out: Callable[[Path], bool] =
 
 def _inside(folder: Path, leave_out: Callable[[Path], bool]) -> list[Path]:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and not leave_out(entry))
-    volumes = [entry for entry in entries if entry.is_file() and _is_volume_file(entry)
-               and not entry.name.lower().endswith(".seg.nrrd")]
+    volumes = [entry for entry in entries if is_volume_name(entry) and isinstance(format_of(entry), ImageFormat)]
     if volumes:
         return volumes
     if any(entry.is_file() and dicom_series.looks_like_dicom(entry) for entry in entries):
         return [folder]
     folders = [entry for entry in entries if entry.is_dir() and dicom_series.holds_dicom(entry)]
     if not folders:
-        raise UserError(f"{folder}: expected CT files ({', '.join(VOLUME_SUFFIXES)}) or DICOM files, found none")
+        raise UserError(f"{folder}: expected CT files ({', '.join(volume_suffixes())}) or DICOM files, found none")
     return folders
 
 
-def _is_volume_file(path: Path) -> bool:
-    return path.name.lower().endswith(VOLUME_SUFFIXES)
-
-
-def _read_file(path: Path, reporter: Reporter) -> Volume:
-    """One scalar 3-D volume from a file, its values as stored."""
+def _read_file(path: Path, kind: Format, reporter: Reporter) -> Volume:
+    """One scalar 3-D volume from a file, its values as stored, its axes at right angles."""
+    assert isinstance(kind, ImageFormat)
     try:
-        if is_nifti(path):
-            header, array = read_nifti(path)
-            grid = _nifti_grid(path, header, reporter)
-        else:
-            array, grid = _read_with_itk(path)
+        volume = kind.read(path, reporter)
     except (OSError, MemoryError, ValueError, OverflowError) as error:  # ValueError: sizes no array can have
         raise UserError(f"{path}: expected a readable image, found a damaged one: {error}") from error
-    return Volume(array, check_grid(path, grid, reporter))
-
-
-def _nifti_grid(path: Path, header: NiftiHeader, reporter: Reporter) -> Grid:
-    """ITK's reading of the header, so that the result lies where Slicer shows the input; faults it hides are told."""
-    if not all(np.isfinite(p) and p > 0 for p in header.pixdim):
-        spacing = " x ".join(f"{p:g}" for p in header.pixdim)
-        raise UserError(f"{path}: expected a positive voxel spacing, found {spacing} mm")
-    sform = None
-    if header.sform is not None:
-        try:
-            sform = header.sform_grid()
-        except ValueError as error:
-            raise UserError(f"{path}: expected a position for every voxel, found {error}") from error
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("NiftiImageIO")
-    try:
-        with itk_input(path) as name, quiet_itk():
-            reader.SetFileName(name)
-            reader.ReadImageInformation()
-    except RuntimeError as error:
-        if sform is None:
-            raise UserError(f"{path}: expected a readable NIfTI header, found: {itk_reason(error)}") from error
-        return sform  # ITK refuses axes that are not quite at right angles; check_grid mends or refuses them
-    grid = grid_of(reader)
-    if sform is not None and not grid.same_as(sform, tolerance_mm=0.5):
-        reporter.warning(f"{path}: the header gives two different positions (sform and qform); the qform is used")
-    return grid
-
-
-def _read_with_itk(path: Path) -> tuple[np.ndarray, Grid]:
-    if path.suffix.lower() in (".mha", ".mhd"):
-        check_metaimage(path)
-    try:
-        with itk_input(path) as name, quiet_itk():
-            image = sitk.ReadImage(name)
-    except RuntimeError as error:
-        reason = itk_reason(error)
-        reason = "other content" if reason.startswith("Unable to determine ImageIO") else f"damage: {reason}"
-        raise UserError(f"{path}: expected a whole NRRD or MetaImage file, found {reason}") from error
-    return scalar_voxels(path, image)
-
-
-def scalar_voxels(path: Path | str, image: sitk.Image) -> tuple[np.ndarray, Grid]:
-    """The voxels (z, y, x) of an image, and where they lie. Raises UserError for what is not one 3-D volume of numbers;
-    `path` is how the line calls it."""
-    components = image.GetNumberOfComponentsPerPixel()
-    if components > 1:
-        raise UserError(f"{path}: expected one number a voxel, found {components} (colours, vectors or layers)")
-    size = image.GetSize()
-    if len(size) < 3:
-        raise UserError(f"{path}: expected a 3-D volume, found a 2-D image of {' x '.join(map(str, size))}")
-    if len(size) > 3 and size[3] > 1:
-        raise UserError(f"{path}: expected one 3-D volume, found {size[3]} volumes")
-    array = sitk.GetArrayFromImage(image)
-    if array.dtype.kind not in "iuf":
-        raise UserError(f"{path}: expected integer or float voxels, found {image.GetPixelIDTypeAsString()}")
-    return array.reshape(array.shape[-3:]), grid_of(image)
+    return Volume(volume.array, check_grid(path, volume.grid, reporter))

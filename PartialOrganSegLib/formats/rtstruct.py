@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from .. import __version__
-from ..organs import CATEGORY, Code, Organ
+from ..organs import Code, Organ
 from .contours import plane_contours
 from .dicom_series import Slice
 from .dicom_source import DicomSource, Maker
@@ -132,7 +132,7 @@ def _observation(number: int, organ: Organ) -> Dataset:
     observation = Dataset()
     observation.ObservationNumber, observation.ReferencedROINumber = number, number
     observation.ROIObservationLabel = tg263_name(organ)[:16]
-    observation.SegmentedPropertyCategoryCodeSequence = [_sct(CATEGORY)]
+    observation.SegmentedPropertyCategoryCodeSequence = [_sct(organ.category)]
     code = _sct(organ.code)
     if organ.modifier:
         code.SegmentedPropertyTypeModifierCodeSequence = [_sct(organ.modifier)]

@@ -20,6 +20,7 @@ from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
 
 NOT_DRAWN = 255
+FORMAT_NAME = "partialorganseg-strokes"
 
 
 class Stroke(BaseModel):
@@ -36,7 +37,7 @@ class Strokes(BaseModel):
     """All strokes of one image, with their origin."""
 
     model_config = ConfigDict(extra="forbid")
-    format: str = Field(default="partialorganseg-strokes", pattern="^partialorganseg-strokes$")
+    format: str = Field(default=FORMAT_NAME, pattern=f"^{FORMAT_NAME}$")
     version: int = Field(default=1, ge=1, le=1)
     image: str
     drawn_by: str

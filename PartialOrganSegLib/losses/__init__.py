@@ -1,4 +1,4 @@
-"""Losses by name. Each takes a `Supervision` batch and gives a scalar; a new one is a file and a line in `LOSSES`."""
+"""Losses by name (`registry`). Each takes a `Supervision` batch and gives a scalar."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from .exclusion import ExclusionCrossEntropy, ExclusionDice
 from .intensity import IntensityVariance
 from .marginal import MarginalCrossEntropy, MarginalDice
 from .prior import Prior, PriorPrimalDual, prior_distribution
+from .registry import LOSSES
 from .soft_targets import SoftTargets
 from .supervision import Supervision
 from .target_adaptive import TargetAdaptive
 from .voxels import SoftMap
-from .weighted import LOSSES, WeightedLosses
+from .weighted import WeightedLosses
 
 __all__ = [
     "LOSSES", "DeepSupervision", "Distillation", "Entropy", "ExclusionCrossEntropy", "ExclusionDice",

@@ -9,9 +9,11 @@ from itertools import product
 import torch
 from torch import nn
 
+from .registry import LOSSES
 from .supervision import Supervision
 
 
+@LOSSES.register("crf", source="Tang 2018, windowed")
 class WindowedCRF(nn.Module):
     """`1/N sum_{i != j} w_ij (1 - sum_c p_ic p_jc)` over the pairs of voxels within a window.
 

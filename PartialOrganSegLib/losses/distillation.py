@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from .registry import LOSSES
 from .supervision import Supervision
 
 
+@LOSSES.register("distillation", source="Hinton 2015, on candidate sets")
 class Distillation(nn.Module):
     """`T^2 mean over unknown voxels of KL(t || p)` with soft targets t of the batch's teacher (Hinton 2015).
 

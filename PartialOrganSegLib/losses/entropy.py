@@ -7,9 +7,11 @@ import math
 import torch
 from torch import nn
 
+from .registry import LOSSES
 from .supervision import Supervision
 
 
+@LOSSES.register("entropy", source="Luo 2021 (2)")
 class Entropy(nn.Module):
     """`mean over unknown voxels of -sum_c p_c log p_c`, in nats; unknown where the candidate set leaves a choice.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .registry import LOSSES
 from .supervision import Supervision
 
 
@@ -21,6 +22,7 @@ def excluded(table: torch.Tensor) -> torch.Tensor:
     return outside.float()
 
 
+@LOSSES.register("exclusion_dice", source="Shi 2021 (10)")
 class ExclusionDice(nn.Module):
     """`sum_n 2 sum e_n p_n / (sum e_n + sum p_n)` (equation 10), the inner sums over the batch's labelled voxels.
 
@@ -46,6 +48,7 @@ class ExclusionDice(nn.Module):
         return overlap.mean() if self.average else overlap.sum()
 
 
+@LOSSES.register("exclusion_cross_entropy", source="Shi 2021 (11), eps = 1")
 class ExclusionCrossEntropy(nn.Module):
     """`mean over labelled voxels of sum_n e_n log(p_n + eps)` (equation 11), `eps = 1` as in the paper, so it is >= 0.
 

@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 from ..errors import UserError, nearest
+from .registry import LOSSES
 from .supervision import Supervision
 from .voxels import Voxels, group_sum
 
 SMALLEST_VARIANCE = 1e-12  # the square root has no slope at 0
 
 
+@LOSSES.register("intensity", source="Luo 2021 (3) and (4), and its printed code")
 class IntensityVariance(nn.Module):
     """Intensity variance within the predicted classes.
 

@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from .registry import LOSSES
 from .supervision import Supervision
 
 
+@LOSSES.register("marginal_cross_entropy", source="Shi 2021 (5); on scribbles pCE of Luo 2021")
 class MarginalCrossEntropy(nn.Module):
     """`mean over labelled voxels of -log sum_{c in S} p_c` (Shi 2021, equation 5).
 
@@ -54,6 +56,7 @@ class MarginalCrossEntropy(nn.Module):
         return values.mean() if self.balanced else (values * voxels.weights).sum() / voxels.weights.sum()
 
 
+@LOSSES.register("marginal_dice", source="Shi 2021 (6)")
 class MarginalDice(nn.Module):
     """`mean over merged classes m of 1 - 2 sum z_m q_m / (sum z_m + sum q_m)` (Shi 2021, equation 6, over voxels).
 

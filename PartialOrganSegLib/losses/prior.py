@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from .registry import LOSSES
 from .supervision import Supervision
 
 SMALLEST_SHARE = 1e-30  # keeps logarithm and slope finite in float32
@@ -66,6 +67,7 @@ class _Prior(nn.Module):
         return voxels.mass[partial].sum((0, 1)) / voxels.counts[partial].sum()
 
 
+@LOSSES.register("prior", source="Zhou 2019 (2)")
 class Prior(_Prior):
     """`-sum_l [q_l log pbar_l + (1 - q_l) log(1 - pbar_l)]` (equation 2), directly.
 
@@ -97,6 +99,7 @@ class Prior(_Prior):
         return -logs[self.kept].sum()
 
 
+@LOSSES.register("prior_primal_dual", source="Zhou 2019 (9)")
 class PriorPrimalDual(_Prior):
     """The stochastic primal-dual form (equation 9), whose gradients on mini-batches are not biased:
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .registry import LOSSES
 from .supervision import Supervision
 
 
+@LOSSES.register("soft_targets", source="Hinton 2015, a foreign teacher's classes as sets of ours")
 class SoftTargets(nn.Module):
     """`mean over voxels with a soft target of KL(t || q)`, `q_k = sum_{c in S_k} p_c`.
 

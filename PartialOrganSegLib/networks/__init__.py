@@ -1,13 +1,18 @@
-"""Networks by name. A new architecture is a file here and a line in `NETWORKS`."""
+"""Networks by name. A new architecture of ours is a file here and a line below; anybody's is `my_package.module:Class`.
+
+A network is an `nn.Module` built with `in_channels` and `classes`, see `build_network`.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from ..errors import UserError, nearest
+from ..registry import Registry, check_arguments
 from .attention_unet import AttentionUNet, attention_unet_2d
 from .deeplabv3plus import deeplabv3plus_resnet50, deeplabv3plus_resnet101
 from .light_unet import LightUNet
@@ -23,23 +28,31 @@ def _slicewise(network_2d: Callable[..., nn.Module], default_slices: int = 1) ->
     """The volume network made of a 2D one; `slices` is its additional argument."""
     def build(in_channels: int, classes: int, slices: int = default_slices, **arguments: object) -> SliceWise:
         return SliceWise(network_2d(in_channels * slices, classes, **arguments), slices)
+
+    # Its own arguments and those of the 2D network, for who asks what it takes.
+    taken = inspect.signature(build).parameters
+    theirs = [parameter for name, parameter in inspect.signature(network_2d).parameters.items() if name not in taken]
+    parameters = [*list(taken.values())[:-1], *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+                                                for parameter in theirs)]
+    build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    build.__doc__ = network_2d.__doc__
     return build
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "light_unet": LightUNet,
-    "nnunet_3d": nnunet_3d,
-    "nnunet_v2": NNUNetV2,
-    "nnunet_2d": _slicewise(nnunet_2d),
-    "resunet_2d": _slicewise(resunet_2d),
-    "attention_unet_3d": AttentionUNet,
-    "attention_unet_2d": _slicewise(attention_unet_2d),
-    "unet_plus_plus_2d": _slicewise(UNetPlusPlus2D),
-    "deeplabv3plus_resnet50": _slicewise(deeplabv3plus_resnet50),
-    "deeplabv3plus_resnet101": _slicewise(deeplabv3plus_resnet101),
-    "unet_3d": UNet3D,
-    "pipo_fan": _slicewise(PIPOFAN, default_slices=3),
-}
+NETWORKS: Registry[Callable[..., nn.Module]] = Registry("network", group="partialorganseg.networks", base=nn.Module)
+NETWORKS.add("light_unet", LightUNet)
+NETWORKS.add("nnunet_3d", nnunet_3d, "Isensee 2021")
+NETWORKS.add("nnunet_v2", NNUNetV2, "Isensee 2021")
+NETWORKS.add("nnunet_2d", _slicewise(nnunet_2d), "Isensee 2021")
+NETWORKS.add("resunet_2d", _slicewise(resunet_2d), "Luo 2021, section 4")
+NETWORKS.add("attention_unet_3d", AttentionUNet, "Oktay 2018")
+NETWORKS.add("attention_unet_2d", _slicewise(attention_unet_2d), "Oktay 2018")
+NETWORKS.add("unet_plus_plus_2d", _slicewise(UNetPlusPlus2D), "Zhou, IEEE TMI 2020")
+NETWORKS.add("deeplabv3plus_resnet50", _slicewise(deeplabv3plus_resnet50), "Chen 2018")
+NETWORKS.add("deeplabv3plus_resnet101", _slicewise(deeplabv3plus_resnet101), "Chen 2018")
+NETWORKS.add("unet_3d", UNet3D, "Cicek 2016")
+NETWORKS.add("pipo_fan", _slicewise(PIPOFAN, default_slices=3), "Fang 2020")
+GIVEN = ("in_channels", "classes")  # arguments that no recipe gives
 
 
 def build_network(name: str, in_channels: int, classes: int, **arguments: object) -> nn.Module:
@@ -48,13 +61,13 @@ def build_network(name: str, in_channels: int, classes: int, **arguments: object
     In train mode it may give a list of logits, finest first (deep supervision), and a 2.5D network leaves out the
     slices at both ends that lack a neighbour. `size_multiple` (z, y, x) is what input sizes must be multiples of. In
     eval mode all can be traced and exported (`torch.jit.trace`, `torch.export`) for one input size.
-    Raises UserError for an unknown name (with the nearest one), an argument the network does not take and when MONAI is
-    needed but missing.
+    Raises UserError for an unknown name and an argument the network does not take (with the nearest one), for a network
+    without `size_multiple` and when MONAI is needed but missing.
     """
-    if name not in NETWORKS:
-        raise UserError(f"network: expected one of {', '.join(NETWORKS)}, found '{name}'{nearest(name, NETWORKS)}")
+    entry = NETWORKS.find(name)
+    check_arguments(entry, arguments, f"network {name}", GIVEN)
     try:
-        return NETWORKS[name](in_channels=in_channels, classes=classes, **arguments)
+        network = entry(in_channels=in_channels, classes=classes, **arguments)
     except (TypeError, ValueError) as error:
         raise UserError(f"network {name}: {error}") from None
     except ModuleNotFoundError as error:
@@ -62,6 +75,10 @@ def build_network(name: str, in_channels: int, classes: int, **arguments: object
             raise
         raise UserError(f"network {name}: expected the package monai (pip install monai tensorboard), "
                         "found none") from None
+    if not hasattr(network, "size_multiple"):
+        raise UserError(f"network {name}: expected an attribute size_multiple (z, y, x), of which input sizes must be "
+                        "multiples, found none")
+    return network
 
 
 def set_phase(network: nn.Module, phase: str) -> None:

@@ -35,6 +35,7 @@ class AttentionUNet(nn.Module):
         return self.unet(image)
 
 
-def attention_unet_2d(in_channels: int, classes: int, **arguments: object) -> AttentionUNet:
+def attention_unet_2d(in_channels: int, classes: int,
+                      channels: Sequence[int] = (32, 64, 128, 256, 320)) -> AttentionUNet:
     """The 2D Attention U-Net."""
-    return AttentionUNet(in_channels, classes, axes=2, **arguments)
+    return AttentionUNet(in_channels, classes, channels, axes=2)

@@ -89,11 +89,11 @@ def _dilated(stage: nn.Sequential) -> nn.Sequential:
     return stage
 
 
-def deeplabv3plus_resnet50(in_channels: int, classes: int, **arguments: object) -> DeepLabV3Plus:
+def deeplabv3plus_resnet50(in_channels: int, classes: int, width: int = 64, features: int = 256) -> DeepLabV3Plus:
     """DeepLabV3+ with ResNet-50."""
-    return DeepLabV3Plus(in_channels, classes, depth=50, **arguments)
+    return DeepLabV3Plus(in_channels, classes, 50, width, features)
 
 
-def deeplabv3plus_resnet101(in_channels: int, classes: int, **arguments: object) -> DeepLabV3Plus:
+def deeplabv3plus_resnet101(in_channels: int, classes: int, width: int = 64, features: int = 256) -> DeepLabV3Plus:
     """DeepLabV3+ with ResNet-101."""
-    return DeepLabV3Plus(in_channels, classes, depth=101, **arguments)
+    return DeepLabV3Plus(in_channels, classes, 101, width, features)

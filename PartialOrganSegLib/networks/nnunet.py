@@ -64,21 +64,28 @@ class NNUNet(nn.Module):
 
 
 def nnunet_3d(in_channels: int, classes: int, channels: Sequence[int] = (32, 64, 128, 256, 320, 320),
-              strides: Sequence[int | Sequence[int]] = ((1, 2, 2), 2, 2, 2, 2), **arguments: object) -> NNUNet:
+              strides: Sequence[int | Sequence[int]] = ((1, 2, 2), 2, 2, 2, 2),
+              kernels: Sequence[int | Sequence[int]] | None = None, residual: bool = False,
+              deep_supervision: bool = True) -> NNUNet:
     """nnU-Net's 3D U-Net; its default strides are for slices about twice as thick as a pixel is wide."""
-    return NNUNet(in_channels, classes, channels, strides, **arguments)
+    return NNUNet(in_channels, classes, channels, strides, kernels, residual, deep_supervision)
 
 
 def nnunet_2d(in_channels: int, classes: int, channels: Sequence[int] = (32, 64, 128, 256, 512, 512),
-              strides: Sequence[int | Sequence[int]] | None = None, **arguments: object) -> NNUNet:
+              strides: Sequence[int | Sequence[int]] | None = None,
+              kernels: Sequence[int | Sequence[int]] | None = None, residual: bool = False,
+              deep_supervision: bool = True) -> NNUNet:
     """nnU-Net's 2D U-Net, halving the size between levels unless `strides` says otherwise."""
-    return NNUNet(in_channels, classes, channels, strides or [2] * (len(channels) - 1), axes=2, **arguments)
+    return NNUNet(in_channels, classes, channels, strides or [2] * (len(channels) - 1), kernels, residual,
+                  deep_supervision, axes=2)
 
 
-def resunet_2d(in_channels: int, classes: int, **arguments: object) -> NNUNet:
+def resunet_2d(in_channels: int, classes: int, channels: Sequence[int] = (32, 64, 128, 256, 512, 512),
+               strides: Sequence[int | Sequence[int]] | None = None,
+               kernels: Sequence[int | Sequence[int]] | None = None, deep_supervision: bool = True) -> NNUNet:
     """The 2D ResU-Net in nnU-Net's setting, WORD's network for scribbles (Luo 2021, section 4).
 
     WORD cites ResUNet-a (Diakogiannis 2020) for it and gives no layers; ours is the plain residual encoder without that
     paper's atrous convolutions and multi-task heads.
     """
-    return nnunet_2d(in_channels, classes, residual=True, **arguments)
+    return nnunet_2d(in_channels, classes, channels, strides, kernels, True, deep_supervision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,20 +66,6 @@ class SegmentOptions:
                 raise UsageError(f"{name}: expected True or False, found {value!r}")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-
-    @classmethod
-    def of(cls, options: SegmentOptions | None = None, **changes: Any) -> SegmentOptions:
-        """`options` (default: the defaults) with some changed. Raises UsageError for an unknown one, with the nearest.
-
-        >>> SegmentOptions.of(organs=["liver"], mirror=True).mirror
-        True
-        """
-        known = [field.name for field in fields(cls)]
-        for name in changes:
-            if name not in known:
-                raise UsageError(f"{name}: expected an option of segment ({', '.join(known)}), found no such"
-                                 f"{nearest(name, known)}")
-        return replace(options or cls(), **changes)
 
     def organs_of(self, label_space: LabelSpace) -> list[str] | None:
         """The organs to write, in label order; None for all. Raises UserError for an unknown one, with the nearest."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,9 +10,8 @@ from scipy import ndimage
 
 from ..imaging.components import components, voxel_counts
 from ..imaging.volume import Volume
+from ..organ_records import Volumes, known_organs, organ_record
 from ..organs import LabelSpace
-from ..resources import resource
-from .postprocess import RULES
 
 # Components are counted at about this spacing, those above this share of the organ.
 COUNT_MM = 2.0
@@ -33,14 +30,16 @@ class OrganReport:
     entropy: float | None
 
 
-@functools.cache
-def usual_volumes() -> dict[str, dict[str, float]]:
-    """Volume statistics (ml: min, p5, p95, max) of each organ over the WORD label maps, adults with full organs."""
-    path = resource("word_statistics.json")
-    if not path.is_file():
-        return {}
-    organs = json.loads(path.read_text(encoding="utf-8"))["organs"]
-    return {name: facts["volume_ml"] for name, facts in organs.items()}
+def usual_volumes() -> dict[str, Volumes]:
+    """Volume statistics of each organ whose record has them, over adults with full organs."""
+    records = known_organs().records
+    return {name: record.usual_ml for name, record in records.items() if record.usual_ml is not None}
+
+
+def expected_parts(organ: str) -> int:
+    """How many components of an organ raise no question."""
+    record = organ_record(organ)
+    return 1 if record is None or record.components is None else record.components.most
 
 
 def check_organs(labels: Volume, label_space: LabelSpace,
@@ -66,8 +65,7 @@ def check_organs(labels: Volume, label_space: LabelSpace,
         found = components(coarse, organ.index, box) if box else []
         parts = max(1, sum(c.voxels >= COUNT_SHARE * sum(d.voxels for d in found) for c in found))
         checks = _volume_checks(organ.name, volume, organ.index in borders)
-        expected = RULES[organ.name].most if organ.name in RULES else 1
-        if parts > expected:
+        if parts > expected_parts(organ.name):
             checks.append(f"{parts} separate parts")
         if organ.index in twins:
             left, right = twins[organ.index]
@@ -94,10 +92,10 @@ def _volume_checks(name: str, volume: float, at_border: bool) -> list[str]:
     usual = usual_volumes().get(name)
     if usual is None:
         return checks
-    rare = "" if usual["min"] <= volume <= usual["max"] else "very "
-    expected = f"{volume:.0f} ml, usual {usual['p5']:.0f}-{usual['p95']:.0f} ml"
-    if volume > usual["p95"]:
+    rare = "" if usual.min <= volume <= usual.max else "very "
+    expected = f"{volume:.0f} ml, usual {usual.p5:.0f}-{usual.p95:.0f} ml"
+    if volume > usual.p95:
         checks.append(f"{rare}large: {expected}")
-    elif volume < usual["p5"] and not at_border:
+    elif volume < usual.p5 and not at_border:
         checks.append(f"{rare}small: {expected}")
     return checks

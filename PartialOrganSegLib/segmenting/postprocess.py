@@ -6,38 +6,20 @@ Works on the scores at working spacing, so that the native labels need no second
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import ndimage
 
 from ..imaging.components import Component, components
+from ..organ_records import Components, organ_record
 from ..organs import LabelSpace
 
 # A component lies on the wrong side when all of it is this far beyond the mid-sagittal plane.
 WRONG_SIDE_MM = 15.0
 
 
-@dataclass(frozen=True)
-class Rule:
-    """Of an organ's components keep the `most` surest that have `share` of the surest one's voxels and `least_ml`."""
-
-    most: int
-    share: float = 0.1
-    least_ml: float = 0.3
-
-
-# Hollow organs are cut by gas, folds and thick slices; solid ones are one piece. A few millilitres of a pelvic organ
-# are what a model invents at the lower end of an abdomen.
-RULES = {
-    "liver": Rule(1), "spleen": Rule(1), "left_kidney": Rule(1), "right_kidney": Rule(1), "gallbladder": Rule(1),
-    "bladder": Rule(1, 0.1, 3.0), "rectum": Rule(1, 0.1, 2.0),
-    "head_of_left_femur": Rule(1, 0.1, 3.0), "head_of_right_femur": Rule(1, 0.1, 3.0),
-    "stomach": Rule(2), "esophagus": Rule(3), "pancreas": Rule(3), "duodenum": Rule(3),
-    "colon": Rule(8, 0.05), "intestine": Rule(8, 0.05), "adrenal": Rule(2, 0.1, 0.1),
-}
-OTHER = Rule(8)
+OTHER = Components(8)  # of an organ whose record says nothing of its components
 
 
 def clean(scores: torch.Tensor, labels: np.ndarray, spacing_zyx: tuple[float, float, float], label_space: LabelSpace,
@@ -61,7 +43,8 @@ def _strays(scores: torch.Tensor, labels: np.ndarray, label_space: LabelSpace,
             voxel_ml: float) -> Iterator[tuple[int, Component]]:
     """(organ, component) of every component that its organ's rule does not keep."""
     for index, box in _boxes(labels, label_space):
-        rule = RULES.get(label_space.organs[index - 1].name, OTHER)
+        record = organ_record(label_space.organs[index - 1].name)
+        rule = OTHER if record is None or record.components is None else record.components
         found = components(labels, index, box)
         if len(found) > 1:
             found.sort(key=lambda component: -_evidence(scores, index, component))

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from ..errors import UsageError, UserError
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
+from ..formats.registry import stem_of, written_suffixes
 
 ENDINGS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
-            "preview": ".preview.png"}
-CT_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
-# Of one file: the first that fits counts. A plain `.dcm` is a DICOM SEG.
-_KINDS = {".seg.nrrd": "segmentation", **{ending: kind for kind, ending in DICOM_ENDINGS.items()}, ".dcm": "seg",
-          **dict.fromkeys((".nii.gz", ".nii", ".nrrd", ".mha"), "labelmap")}
+           "preview": ".preview.png"}
+# Of one file: the first that fits counts, and after these every format of label maps. A plain `.dcm` is a DICOM SEG.
+_KINDS = {".seg.nrrd": "segmentation", **{ending: kind for kind, ending in DICOM_ENDINGS.items()}, ".dcm": "seg"}
 # What looks like the ending of a file: letters alone, so that `results.v2` and `run.2024` are folders.
 _ENDING = re.compile(r"\.[A-Za-z]{2,5}(\.gz)?$")
 
@@ -35,9 +34,10 @@ def single_kind(output: Path | str) -> str | None:
     ('labelmap', 'segmentation', 'seg', None)
     """
     text, path = str(output), Path(output)
-    if path.is_dir() or text.endswith(("/", "\\")):
+    if path.is_dir() or text.endswith(("/", "\\")) or not path.suffix:
         return None
-    for ending, kind in _KINDS.items():
+    kinds = _KINDS | {ending: "labelmap" for ending in written_suffixes() if ending not in _KINDS}
+    for ending, kind in kinds.items():
         if path.name.lower().endswith(ending) and len(path.name) > len(ending):
             return kind
     if _ENDING.search(path.name) and not path.name.startswith("."):
@@ -64,8 +64,4 @@ def case_name(path: Path) -> str:
     >>> case_name(Path("cts/scan 1.nii.gz"))
     'scan 1'
     """
-    name = path.resolve().name
-    for ending in CT_ENDINGS:
-        if name.lower().endswith(ending) and len(name) > len(ending):
-            return name[:-len(ending)]
-    return name or "ct"
+    return stem_of(path.resolve()) or "ct"

@@ -18,7 +18,7 @@ HEAD_RADIUS = 23.0
 
 @functools.cache
 def organ_statistics() -> dict[str, dict]:
-    """Volumes, positions and extents of the organs over the 30 WORD maps: the shipped `word_statistics.json`."""
+    """Positions and extents of the organs over the 30 WORD maps: the shipped `word_statistics.json`."""
     return json.loads(resource("word_statistics.json").read_text(encoding="utf-8"))["organs"]
 
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from ..errors import UserError
 from ..imaging.volume import Grid, Volume
+from ..organ_records import shipped_organs
 from ..organs import WORD16
 from .canvas import Canvas
-from .landmarks import organ_statistics
 from .phantom_shapes import REACH, Shape, organ_shapes
 from .synthetic_ct import synthesise_ct
 
@@ -65,9 +65,11 @@ def _draw_labels(canvas: Canvas, seed: int) -> np.ndarray:
     rng = np.random.default_rng([seed, 1])
     shapes, waves = _patient(rng)
     fitting = Canvas(_FITTING_SHAPE, (_FITTING_MM,) * 3, tuple(_FITTING_LOW), rng)
-    volumes = {name: np.clip(rng.normal(1, 0.7 * s["volume_ml"]["std"] / s["volume_ml"]["mean"])
-                             * s["volume_ml"]["mean"], s["volume_ml"]["p5"], s["volume_ml"]["p95"])
-               for name, s in organ_statistics().items()}
+    volumes = {}
+    for name in WORD16.names:
+        usual = shipped_organs().records[name].usual_ml
+        assert usual is not None  # all of WORD's organs are measured
+        volumes[name] = np.clip(rng.normal(1, 0.7 * usual.std / usual.mean) * usual.mean, usual.p5, usual.p95)
     rough, roughness = waves(fitting), waves(canvas)
     taken = np.zeros(fitting.shape, bool)
     labels = np.zeros(canvas.shape, np.uint8)

@@ -17,6 +17,7 @@ from .landmarks import find_landmarks
 from .textures import paint_organs
 from .tissues import draw_palette
 
+# What pushes the diaphragm up: large enough and right under it. A region of the body says neither.
 UNDER_DIAPHRAGM = ("liver", "spleen", "stomach", "left_kidney", "right_kidney", "colon")
 
 

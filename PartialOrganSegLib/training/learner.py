@@ -15,9 +15,8 @@ from ..networks import set_phase
 from .averaging import MovingAverage
 from .distributed import Processes
 from .objective import Objective
-from .optimisation import build_optimiser, set_rates, train_only
+from .optimisation import build_optimiser, build_schedule, set_rates, train_only
 from .pseudo_labels import Snapshot
-from .schedules import build_schedule
 from .settings import Stage
 
 

@@ -28,7 +28,12 @@ PRIORS = (Prior, PriorPrimalDual)
 
 def needs_prior(stage: Stage) -> bool:
     """Whether a term compares predictions with the fully labelled cases' label distribution."""
-    return any(weight and LOSSES.get(name) in PRIORS for name, weight in stage.losses.items())
+    return any(weight and _is_a(name, PRIORS) for name, weight in stage.losses.items())
+
+
+def _is_a(name: str, losses: tuple[type, ...]) -> bool:
+    """Whether the loss called `name` is one of these, or derived from one. Raises UserError for an unknown name."""
+    return issubclass(LOSSES.find(name, "losses"), losses)
 
 
 class Objective(nn.Module):
@@ -50,12 +55,12 @@ class Objective(nn.Module):
         for kinds, there, lacking in ((PRIORS, distribution is not None, "fully labelled case to take the shares from"),
                                       ((Distillation,), teacher, "start model (start_from) to learn from"),
                                       ((SoftTargets,), bool(soft_sets), "case with soft_targets in the manifest")):
-            for name in [name for name, weight in losses.items() if weight and LOSSES.get(name) in kinds and not there]:
+            for name in [name for name, weight in losses.items() if weight and _is_a(name, kinds) and not there]:
                 reporter.warning(f"losses.{name}: left out, there is no {lacking}")
                 losses[name] = 0.0
         if distribution is not None:
             for name in stage.losses:
-                if LOSSES.get(name) in PRIORS:
+                if _is_a(name, PRIORS):
                     arguments[name] = {"q": list(distribution), "names": ["background", *label_space.names],
                                        **arguments.get(name, {})}
         pseudo = [] if stage.pseudo_labels is None else stage.pseudo_labels.losses

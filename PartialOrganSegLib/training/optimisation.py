@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import UserError, nearest
-from .settings import OptimiserSettings
-
-OPTIMISERS = {
-    "adamw": lambda groups, settings: torch.optim.AdamW(groups, weight_decay=settings.weight_decay),
-    "adam": lambda groups, settings: torch.optim.Adam(groups, weight_decay=settings.weight_decay),
-    "sgd": lambda groups, settings: torch.optim.SGD(groups, weight_decay=settings.weight_decay,
-                                                    momentum=settings.momentum, nesterov=settings.momentum > 0),
-    "rmsprop": lambda groups, settings: torch.optim.RMSprop(groups, weight_decay=settings.weight_decay,
-                                                            momentum=settings.momentum),
-}
+from ..registry import accepted, arguments_of
+from .optimisers import OPTIMISERS
+from .schedules import SCHEDULES, Schedule
+from .settings import OptimiserSettings, ScheduleSettings
 
 
 def train_only(network: nn.Module, pattern: str | None) -> list[nn.Parameter]:
@@ -44,12 +39,20 @@ def train_only(network: nn.Module, pattern: str | None) -> list[nn.Parameter]:
 
 def build_optimiser(settings: OptimiserSettings, trained: Iterable[nn.Parameter],
                     duals: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of a stage. Each group remembers its own rate as `base_lr`; schedules multiply that."""
-    groups = [{"params": list(trained), "base_lr": settings.learning_rate}]
+    """The optimiser of a stage. Each group remembers its own rate as `base_lr`; schedules multiply that.
+
+    Raises UserError for one that cannot maximise where there are `duals`.
+    """
+    entry = OPTIMISERS.find(settings.name)
+    groups: list[dict[str, Any]] = [{"params": list(trained), "base_lr": settings.learning_rate}]
     duals = list(duals)
     if duals:
+        if "maximize" not in {argument.name for argument in arguments_of(entry)}:
+            raise UserError(f"optimiser.name: expected one that can maximise (the argument maximize), for the dual "
+                            f"variables of the losses, found {settings.name}")
         groups.append({"params": duals, "base_lr": settings.dual_learning_rate, "maximize": True, "weight_decay": 0.0})
-    optimiser = OPTIMISERS[settings.name](groups, settings)
+    values = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "momentum": settings.momentum}
+    optimiser = entry(groups, **(accepted(entry, values) | settings.arguments))
     set_rates(optimiser, 1.0)
     return optimiser
 
@@ -58,3 +61,11 @@ def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
     """Every group's learning rate becomes `factor` times its own."""
     for group in optimiser.param_groups:
         group["lr"] = group["base_lr"] * factor
+
+
+def build_schedule(settings: ScheduleSettings, optimiser: OptimiserSettings, steps: int) -> Schedule:
+    """The schedule of a stage of `steps` steps."""
+    entry = SCHEDULES.find(settings.name)
+    values = settings.model_dump(exclude={"name", "arguments"})
+    values |= {"steps": steps, "warmup_steps": optimiser.warmup_steps, "decay_power": optimiser.decay_power}
+    return entry(**(accepted(entry, values) | settings.arguments))

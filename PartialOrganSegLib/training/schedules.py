@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from .settings import OptimiserSettings, ScheduleSettings
+from ..registry import Registry
 
 
 class Schedule:
-    """A constant learning rate, and what the others share: the linear warm-up and a state for the checkpoint."""
+    """A constant learning rate, and what the others share: the linear warm-up and a state for the checkpoint.
 
-    def __init__(self, settings: ScheduleSettings, optimiser: OptimiserSettings, steps: int) -> None:
-        self.settings, self.optimiser, self.steps = settings, optimiser, steps
+    `steps` is the stage's length, which the library gives; of a recipe's settings a schedule gets those whose names
+    are among its arguments.
+    """
+
+    def __init__(self, steps: int, warmup_steps: int = 0) -> None:
+        self.steps, self.warmup_steps = steps, warmup_steps
 
     def factor(self, step: int) -> float:
         """What the learning rate is multiplied with at `step` of the stage, from 0."""
-        return min(1.0, (step + 1) / max(1, self.optimiser.warmup_steps)) * self.decay(step)
+        return min(1.0, (step + 1) / max(1, self.warmup_steps)) * self.decay(step)
 
     def decay(self, step: int) -> float:
         """The factor without the warm-up."""
@@ -32,28 +36,44 @@ class Schedule:
         """Goes back to a state."""
 
 
+SCHEDULES: Registry[type[Schedule]] = Registry("schedule", group="partialorganseg.schedules", base=Schedule)
+
+
+@SCHEDULES.register("poly")
 class Poly(Schedule):
     """`(1 - step / steps) ** decay_power`: zero after the last step."""
 
+    def __init__(self, steps: int, warmup_steps: int = 0, decay_power: float = 0.9) -> None:
+        super().__init__(steps, warmup_steps)
+        self.decay_power = decay_power
+
     def decay(self, step: int) -> float:
-        return (1 - step / self.steps) ** self.optimiser.decay_power
+        return (1 - step / self.steps) ** self.decay_power
 
 
+@SCHEDULES.register("step")
 class Step(Schedule):
     """`factor` once more after every `every` steps."""
 
+    def __init__(self, steps: int, warmup_steps: int = 0, factor: float = 0.8, every: int = 1000) -> None:
+        super().__init__(steps, warmup_steps)
+        self.cut, self.every = factor, every
+
     def decay(self, step: int) -> float:
-        return self.settings.factor ** (step // self.settings.every)
+        return self.cut ** (step // self.every)
 
 
+@SCHEDULES.register("plateau", source="Shi 2021, section 4.2")
 class Plateau(Schedule):
     """`factor` once more when an epoch's mean loss is less than `least_gain` below that of `patience` epochs before.
 
     After a cut the next one waits `patience` epochs again (Shi 2021, section 4.2).
     """
 
-    def __init__(self, settings: ScheduleSettings, optimiser: OptimiserSettings, steps: int) -> None:
-        super().__init__(settings, optimiser, steps)
+    def __init__(self, steps: int, warmup_steps: int = 0, factor: float = 0.8, epoch_steps: int = 250,
+                 patience: int = 10, least_gain: float = 1e-3) -> None:
+        super().__init__(steps, warmup_steps)
+        self.cut, self.epoch_steps, self.patience, self.least_gain = factor, epoch_steps, patience, least_gain
         self._factor, self._sum, self._count = 1.0, 0.0, 0
         self._means: list[float] = []  # of the epochs since the last cut
 
@@ -62,13 +82,13 @@ class Plateau(Schedule):
 
     def observe(self, loss: float) -> None:
         self._sum, self._count = self._sum + loss, self._count + 1
-        if self._count < self.settings.epoch_steps:
+        if self._count < self.epoch_steps:
             return
         self._means.append(self._sum / self._count)
         self._sum, self._count = 0.0, 0
-        patience = self.settings.patience
-        if len(self._means) > patience and self._means[-1 - patience] - self._means[-1] < self.settings.least_gain:
-            self._factor *= self.settings.factor
+        patience = self.patience
+        if len(self._means) > patience and self._means[-1 - patience] - self._means[-1] < self.least_gain:
+            self._factor *= self.cut
             self._means = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -79,9 +99,4 @@ class Plateau(Schedule):
         self._means = list(state["means"])
 
 
-SCHEDULES = {"poly": Poly, "step": Step, "plateau": Plateau, "constant": Schedule}
-
-
-def build_schedule(settings: ScheduleSettings, optimiser: OptimiserSettings, steps: int) -> Schedule:
-    """The schedule of a stage of `steps` steps."""
-    return SCHEDULES[settings.name](settings, optimiser, steps)
+SCHEDULES.add("constant", Schedule)

@@ -5,10 +5,20 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from ..annotation import Kind
 from ..models.metadata import NAME_PATTERN, Licences
+from .registered import (
+    known_loss_arguments,
+    network_arguments,
+    optimiser_arguments,
+    registered_losses,
+    registered_network,
+    registered_optimiser,
+    registered_schedule,
+    schedule_arguments,
+)
 
 
 def _all_licences(licences: dict[str, str]) -> dict[str, str]:
@@ -36,20 +46,27 @@ class Settings(BaseModel):
 
 
 class NetworkSettings(Settings):
-    """A network's registered name and its arguments."""
+    """A network's registered name or `package.module:Class`, and its arguments."""
 
-    name: str = "light_unet"
+    name: Annotated[str, AfterValidator(registered_network)] = "light_unet"
     arguments: dict[str, object] = {}
+
+    @field_validator("arguments")
+    @classmethod
+    def _known_arguments(cls, arguments: dict[str, object], info: ValidationInfo) -> dict[str, object]:
+        return network_arguments(info.data.get("name"), arguments)
 
 
 class OptimiserSettings(Settings):
     """The optimiser, its linear warm-up, the power of the poly schedule, and the moving average of the weights (EMA).
 
     `momentum` is SGD's and RMSprop's. `dual_learning_rate` is that of losses' trained dual variables (Zhou 2019,
-    section 4.1). `clip_gradient` bounds the gradient's norm; null: no bound.
+    section 4.1). `clip_gradient` bounds the gradient's norm; null: no bound. `name`: a registered one or
+    `package.module:Class`; `arguments`: further ones of that class.
     """
 
-    name: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
+    name: Annotated[str, AfterValidator(registered_optimiser)] = "adamw"
+    arguments: dict[str, object] = {}
     learning_rate: float = Field(default=1e-3, gt=0)
     dual_learning_rate: float = Field(default=2e-5, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -59,21 +76,33 @@ class OptimiserSettings(Settings):
     clip_gradient: float | None = Field(default=5.0, gt=0)
     ema: float = Field(default=0.99, ge=0, lt=1)
 
+    @field_validator("arguments")
+    @classmethod
+    def _known_arguments(cls, arguments: dict[str, object], info: ValidationInfo) -> dict[str, object]:
+        return optimiser_arguments(info.data.get("name"), arguments)
+
 
 class ScheduleSettings(Settings):
     """How the learning rate falls within a stage.
 
     poly: to zero at the stage's last step. step: times `factor` every `every` steps. plateau: times `factor` when the
     mean loss of an epoch (`epoch_steps` steps) has fallen by less than `least_gain` over `patience` epochs (Shi 2021,
-    section 4.2). constant: not at all.
+    section 4.2). constant: not at all. `package.module:Class`: a class derived from `training.schedules.Schedule`;
+    `arguments`: further ones of it.
     """
 
-    name: Literal["poly", "step", "plateau", "constant"] = "poly"
+    name: Annotated[str, AfterValidator(registered_schedule)] = "poly"
+    arguments: dict[str, object] = {}
     factor: float = Field(default=0.8, gt=0, lt=1)
     every: Steps = 1000
     epoch_steps: Steps = 250
     patience: Annotated[int, Field(ge=1)] = 10
     least_gain: NotNegative = 1e-3
+
+    @field_validator("arguments")
+    @classmethod
+    def _known_arguments(cls, arguments: dict[str, object], info: ValidationInfo) -> dict[str, object]:
+        return schedule_arguments(info.data.get("name"), arguments)
 
 
 class SamplingSettings(Settings):
@@ -160,8 +189,9 @@ class StageSettings(Settings):
     steps: Steps = 1000
     use: list[Kind] | None = None
     treat_as_unlabelled: list[Kind] = []
-    losses: dict[str, NotNegative] = {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0}
-    loss_arguments: dict[str, dict[str, object]] = {}
+    losses: Annotated[dict[str, NotNegative], AfterValidator(registered_losses)] = {
+        "marginal_cross_entropy": 1.0, "marginal_dice": 1.0}
+    loss_arguments: Annotated[dict[str, dict[str, object]], AfterValidator(known_loss_arguments)] = {}
     voxels_per_set: int = Field(default=150_000, ge=0)
     deep_supervision: DeepSupervisionSettings = DeepSupervisionSettings()
     optimiser: OptimiserSettings = OptimiserSettings()

@@ -40,7 +40,7 @@ def test_cases_and_their_defaults(tmp_path: Path):
         {"image": "dicom", "kind": "unlabelled", "name": "other", "group": "patient 7"},
         {"image": "c.nrrd", "label": "c.seg.nrrd", "kind": "partial", "annotated": ["liver"]}]))
     first, second, third = found.cases
-    assert found.label_space is WORD16
+    assert found.label_space == WORD16
     assert (first.name, first.group, first.dataset, first.kind, first.weight) == ("a", "a", "set", Kind.FULL, 2.5)
     assert first.image == tmp_path.resolve() / "scans of ä" / "a.nii.gz"
     assert first.files() == [first.image, first.label]

@@ -46,13 +46,6 @@ def test_the_command_line_gives_the_same_line(wrong: dict, line: str, tmp_path: 
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_option_names_the_nearest() -> None:
-    with pytest.raises(UsageError, match=r"organ: expected an option of segment .*did you mean 'organs'\?"):
-        SegmentOptions.of(organ="liver")
-    changed = SegmentOptions.of(SegmentOptions(mirror=True), organs="liver")
-    assert changed == SegmentOptions(mirror=True, organs=["liver"])
-
-
 def test_organs_come_in_label_order_and_unknown_ones_name_the_nearest() -> None:
     assert SegmentOptions(organs="Spleen, liver,spleen").organs_of(WORD16) == ["liver", "spleen"]
     assert SegmentOptions().organs_of(WORD16) is None

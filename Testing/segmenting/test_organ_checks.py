@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from PartialOrganSegLib.imaging.volume import AxisOrder, Grid, Volume
+from PartialOrganSegLib.organ_records import Volumes
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting import organ_checks as checks
 from PartialOrganSegLib.segmenting.organ_checks import check_organs
@@ -15,7 +16,7 @@ GRID = Grid((100, 80, 60), (2.0, 2.0, 3.0))
 @pytest.fixture(autouse=True)
 def usual(monkeypatch: pytest.MonkeyPatch) -> None:
     """Volumes of this test's own, so that shipped figures may change."""
-    figures = {"min": 50.0, "p5": 60.0, "p95": 200.0, "max": 300.0}
+    figures = Volumes(mean=120.0, std=40.0, min=50.0, p5=60.0, p95=200.0, max=300.0)
     monkeypatch.setattr(checks, "usual_volumes", lambda: {name: figures for name in WORD16.names})
 
 
@@ -77,4 +78,4 @@ def test_uncertainty() -> None:
 def test_shipped_figures_cover_the_label_space() -> None:
     figures = SHIPPED()
     assert set(figures) == set(WORD16.names)
-    assert all(f["min"] <= f["p5"] < f["p95"] <= f["max"] for f in figures.values())
+    assert all(f.min <= f.p5 < f.p95 <= f.max for f in figures.values())

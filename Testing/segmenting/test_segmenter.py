@@ -39,7 +39,7 @@ def ct_of(direction: tuple[float, ...] = TURNED) -> Volume:
 def segmenter(folder: Path, **options: object) -> Segmenter:
     """One whose network's answer is known."""
     predictor = Predictor(threshold_bundle(folder), "cpu", precision="float32")
-    return Segmenter(SegmentOptions.of(device="cpu", **options), predictor)
+    return Segmenter(SegmentOptions(device="cpu", **options), predictor)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ NO_ROOMS_OF_THE_PANEL = {"host", "panel_helpers"}  # folders of these tests besi
 # What may be imported of the library when Slicer starts: nothing in it needs a package that Slicer does not ship
 # (test_extension.py imports it all where there are none). Everything else runs in the child process.
 LIBRARY = "PartialOrganSegLib"
-OF_THE_LIBRARY = ("organs", "annotation", "formats", "imaging", "geometry", "errors",
+OF_THE_LIBRARY = ("organs", "organ_records", "annotation", "formats", "imaging", "geometry", "errors",
                   "atomic", "resources", "models.folders")  # files written whole, where files and models lie
 
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.organ_records import organ_record
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.synthesis.landmarks import organ_statistics
 from PartialOrganSegLib.synthesis.phantom import make_phantom
 
 
@@ -19,8 +19,8 @@ def test_whole_body_holds_every_organ_at_words_volume(seed):
     assert labels.array.dtype == np.uint8
     for organ in WORD16.organs:
         volume = float((labels.array == organ.index).sum()) * labels.grid.voxel_ml
-        known = organ_statistics()[organ.name]["volume_ml"]
-        assert 0.8 * known["p5"] < volume < 1.2 * known["p95"], organ.name
+        known = organ_record(organ.name).usual_ml
+        assert 0.8 * known.p5 < volume < 1.2 * known.p95, organ.name
 
 
 def test_the_default_grid_shows_all_sixteen():

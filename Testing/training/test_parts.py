@@ -15,9 +15,9 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.training.logbook import Logbook
 from PartialOrganSegLib.training.memory import fitting_patch, is_out_of_memory
-from PartialOrganSegLib.training.optimisation import OPTIMISERS, build_optimiser, train_only
+from PartialOrganSegLib.training.optimisation import build_optimiser, build_schedule, train_only
+from PartialOrganSegLib.training.optimisers import OPTIMISERS
 from PartialOrganSegLib.training.pseudo_labels import Snapshot
-from PartialOrganSegLib.training.schedules import build_schedule
 from PartialOrganSegLib.training.settings import OptimiserSettings, ScheduleSettings
 
 

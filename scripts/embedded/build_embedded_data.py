@@ -34,6 +34,7 @@ from PartialOrganSegLib.formats.strokes import NOT_DRAWN, paint_strokes, read_st
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.resampling import resample_box, working_shape
 from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.organ_records import organ_record
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.synthesis.synthetic_ct import synthesise_ct
 
@@ -45,7 +46,7 @@ BODY_HU, BODY_MARGIN_MM = -300, 10.0
 ORGAN_MARGIN_MM = (30.0, 90.0, 60.0)  # z, y, x around a WORD map's organs, where the synthetic body has to fit
 
 # CTs that end above the pelvis (looked at): these organs are certainly not in them, and nothing else would say so.
-NOT_IN_AN_ABDOMEN = ["rectum", "bladder", "head_of_left_femur", "head_of_right_femur"]
+NOT_IN_AN_ABDOMEN = [name for name in WORD16.names if "abdomen" not in organ_record(name).shows_in]
 WITHOUT_PELVIS = {"crlm_1004", "crlm_1006", "cptac_c3l_00189", "hcc_006", "hcc_011", "waw2144_eq",
                   "hcc_009"}
 

@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from build_embedded_data import STROKES
 
 from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.datasets.manifest import load_manifest
-from PartialOrganSegLib.evaluation.judging import judge
+from PartialOrganSegLib.evaluation.judging import NO_REFERENCE, judge
 from PartialOrganSegLib.evaluation.structures import judged_structures
 from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.segmenting.predictor import Predictor
 
 TOLERANCE_MM = 2.0
@@ -55,7 +55,7 @@ def references(data: Path, held_out: list[str]) -> list[Reference]:
         liver, group="waw2144_eq", label=liver.image.parent / "human.nii.gz", annotated=("liver",), label_map=())))
     for name in held_out:
         found.append(Reference("agreement", "another model", replace(cases[name], group=name)))
-        drawn = resource("strokes", f"{name}.json")
+        drawn = STROKES / f"{name}.json"
         if drawn.is_file():
             found.append(Reference("strokes", "this project, no physician", replace(cases[name], group=name, label=None,
                                                                                     strokes=drawn)))
@@ -71,7 +71,7 @@ def scores(reference: Reference, predicted: np.ndarray, ct: Volume) -> list[dict
                  strokes=reference.kind == "strokes")
     return [{"kind": reference.kind, "whose": reference.whose, "ct": reference.case.group, "organ": row.structure,
              "dice": round(row.dice, 4), "hd95_mm": None if row.hd95_mm is None else round(row.hd95_mm, 2)}
-            for row in rows if row.dice is not None]
+            for row in rows if row.dice is not None and not (reference.kind == "strokes" and row.found == NO_REFERENCE)]
 
 
 def teachers_labels(model: Path, ct: Volume) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from PartialOrganSegLib.annotation import Kind
+from PartialOrganSegLib.organs import BTCV13, SHI5, WORD16
 
 SCRATCH = "start_from=null"  # our own recipe without the embedded model, which no other row starts from
 
@@ -85,8 +86,7 @@ def _pann() -> Table:
         "Zhou 2019 (arXiv v1), table 1: BTCV, 13 organs, DeepLabV3+ with ResNet-50; with a 3D U-Net, which is the "
         "recipe here, full .7066, semi ABC .7193, partial ABC .7163, PaNN ABC .7208",
         "pann_3d",
-        ("spleen", "right_kidney", "left_kidney", "gallbladder", "esophagus", "liver", "stomach", "aorta",
-         "inferior_vena_cava", "portal_and_splenic_vein", "pancreas", "right_adrenal", "left_adrenal"),
+        BTCV13.names,
         ("spleen", "right_kidney", "left_kidney", "liver", "stomach", "pancreas"),
         (DataSet("F", Kind.FULL, 3), DataSet("A", Kind.PARTIAL, 5, ("spleen",)),
          DataSet("B", Kind.PARTIAL, 5, ("pancreas",)), DataSet("C", Kind.PARTIAL, 5, ("liver",))),
@@ -97,7 +97,7 @@ def _pann() -> Table:
 
 
 def _marginal() -> Table:
-    organs = ("liver", "spleen", "pancreas", "left_kidney", "right_kidney")
+    organs = SHI5.names
     everything = ("F", "P1", "P2", "P3", "P4")
     return Table(
         "marginal", "Marginal and exclusion loss: few full labels, four single-organ sets",
@@ -145,9 +145,7 @@ def _pipo() -> Table:
 
 
 def _word() -> Table:
-    organs = ("liver", "spleen", "left_kidney", "right_kidney", "stomach", "gallbladder", "esophagus", "pancreas",
-              "duodenum", "colon", "intestine", "adrenal", "rectum", "bladder", "head_of_left_femur",
-              "head_of_right_femur")
+    organs = WORD16.names
     rows = [Row(key, title, f"scribble_{key}", ("scribbles",), figure) for key, title, figure in (  # table 6
         ("pce", "pCE", .7206), ("crf", "pCE + CRF", .7191), ("em", "pCE + EM", .7390), ("ivm", "pCE + IVM", .7499),
         ("em_ivm", "pCE + EM + IVM", .7681))]

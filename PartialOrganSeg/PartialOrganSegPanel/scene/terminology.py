@@ -6,19 +6,21 @@ from pathlib import Path
 
 import slicer
 
-from PartialOrganSegLib.organs import CATEGORY, Organ
+from PartialOrganSegLib.organ_records import organ_record
+from PartialOrganSegLib.organs import Organ
 
 FILE = Path(__file__).resolve().parents[2] / "Resources" / "PartialOrganSeg.term.json"
 SLICER_LIST = "Segmentation category and type - 3D Slicer General Anatomy list"
 OWN_LIST = "PartialOrganSeg organs"
-NOT_IN_SLICER = ("2812003",)  # head of femur; Slicer's list has only the whole femur
 
 
 def terminology_tag(organ: Organ) -> str:
     """Serialised terminology entry of an organ, for the segment tag of vtkSegment::GetTerminologyEntryTagName."""
     entry = slicer.vtkSlicerTerminologyEntry()
-    entry.SetTerminologyContextName(OWN_LIST if organ.code.value in NOT_IN_SLICER else SLICER_LIST)
-    for code, item in ((CATEGORY, entry.GetCategoryObject()), (organ.code, entry.GetTypeObject()),
+    record = organ_record(organ.name)
+    in_slicer_list = record is None or record.in_slicer_list
+    entry.SetTerminologyContextName(SLICER_LIST if in_slicer_list else OWN_LIST)
+    for code, item in ((organ.category, entry.GetCategoryObject()), (organ.code, entry.GetTypeObject()),
                        (organ.modifier, entry.GetTypeModifierObject())):
         if code is not None:
             item.SetCodingSchemeDesignator("SCT")

@@ -1,0 +1,60 @@
+"""Images read and written by ITK, with one line for what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import UserError
+from ..imaging.volume import Grid, Volume
+from .itk import grid_of, image_of, itk_reason, quiet_itk
+from .itk_names import itk_input, itk_output
+
+
+def read_with_itk(path: Path) -> Volume:
+    """One scalar 3-D volume, its values as stored. Raises UserError for anything else."""
+    try:
+        with itk_input(path) as name, quiet_itk():
+            image = sitk.ReadImage(name)
+    except RuntimeError as error:
+        reason = itk_reason(error)
+        reason = "other content" if reason.startswith("Unable to determine ImageIO") else f"damage: {reason}"
+        raise UserError(f"{path}: expected a whole NRRD or MetaImage file, found {reason}") from error
+    return Volume(*scalar_voxels(path, image))
+
+
+def scalar_voxels(path: Path | str, image: sitk.Image) -> tuple[np.ndarray, Grid]:
+    """The voxels (z, y, x) of an image, and where they lie. Raises UserError for what is not one 3-D volume of numbers;
+    `path` is how the line calls it."""
+    components = image.GetNumberOfComponentsPerPixel()
+    if components > 1:
+        raise UserError(f"{path}: expected one number a voxel, found {components} (colours, vectors or layers)")
+    size = image.GetSize()
+    if len(size) < 3:
+        raise UserError(f"{path}: expected a 3-D volume, found a 2-D image of {' x '.join(map(str, size))}")
+    if len(size) > 3 and size[3] > 1:
+        raise UserError(f"{path}: expected one 3-D volume, found {size[3]} volumes")
+    array = sitk.GetArrayFromImage(image)
+    if array.dtype.kind not in "iuf":
+        raise UserError(f"{path}: expected integer or float voxels, found {image.GetPixelIDTypeAsString()}")
+    return array.reshape(array.shape[-3:]), grid_of(image)
+
+
+def write_with_itk(path: Path, volume: Volume) -> None:
+    """Writes a compressed image. Raises RuntimeError or OSError."""
+    write_image(path, image_of(volume))
+
+
+def write_image(path: Path, image: sitk.Image) -> None:
+    """Writes a SimpleITK image with compression. Raises RuntimeError or OSError."""
+    with itk_output(path) as name, quiet_itk():
+        sitk.WriteImage(image, name, True)
+
+
+def read_back(path: Path) -> None:
+    """Reads a file that was just written: NRRD and MetaImage writers tell damage, this is the second look. Raises
+    RuntimeError."""
+    with itk_input(path) as name, quiet_itk():
+        sitk.ReadImage(name)

@@ -1,0 +1,67 @@
+"""The NIfTI format: voxels read by us, geometry by ITK, so that a result lies where Slicer shows the input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import UserError
+from ..events import Reporter
+from ..imaging.volume import Grid, Volume
+from .itk import grid_of, itk_reason, quiet_itk
+from .itk_image import write_with_itk
+from .itk_names import itk_input
+from .nifti import NiftiHeader, is_nifti, read_nifti
+from .registry import register_format
+
+
+@register_format
+class NIfTI:
+    """NIfTI in one file, plain or compressed."""
+
+    name = "nifti"
+    suffixes = (".nii.gz", ".nii")
+
+    def reads(self, path: Path) -> bool:
+        """By its name."""
+        return is_nifti(path) and not path.is_dir()
+
+    def read(self, path: Path, reporter: Reporter) -> Volume:
+        """Values scaled by slope and intercept; faults of the header that ITK hides are warned of."""
+        header, array = read_nifti(path)
+        return Volume(array, nifti_grid(path, header, reporter))
+
+    def write(self, path: Path, volume: Volume) -> None:
+        """Compressed where the suffix says so; read again, because ITK does not notice a file cut short by a full
+        disk."""
+        write_with_itk(path, volume)
+        read_nifti(path)
+
+
+def nifti_grid(path: Path, header: NiftiHeader, reporter: Reporter) -> Grid:
+    """ITK's reading of the header, so that the result lies where Slicer shows the input; faults it hides are told."""
+    if not all(np.isfinite(p) and p > 0 for p in header.pixdim):
+        spacing = " x ".join(f"{p:g}" for p in header.pixdim)
+        raise UserError(f"{path}: expected a positive voxel spacing, found {spacing} mm")
+    sform = None
+    if header.sform is not None:
+        try:
+            sform = header.sform_grid()
+        except ValueError as error:
+            raise UserError(f"{path}: expected a position for every voxel, found {error}") from error
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("NiftiImageIO")
+    try:
+        with itk_input(path) as name, quiet_itk():
+            reader.SetFileName(name)
+            reader.ReadImageInformation()
+    except RuntimeError as error:
+        if sform is None:
+            raise UserError(f"{path}: expected a readable NIfTI header, found: {itk_reason(error)}") from error
+        return sform  # ITK refuses axes that are not quite at right angles; check_grid mends or refuses them
+    grid = grid_of(reader)
+    if sform is not None and not grid.same_as(sform, tolerance_mm=0.5):
+        reporter.warning(f"{path}: the header gives two different positions (sform and qform); the qform is used")
+    return grid
