@@ -49,9 +49,9 @@ TEACHER = "teacher"
 @pytest.fixture(scope="module", autouse=True)
 def levels_for_fixtures():
     """The registered networks of the whole module; its fixtures train."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(NETWORKS, NAME, Levels)
-        yield
+    NETWORKS.add(NAME, Levels)
+    yield
+    NETWORKS.remove(NAME)
 
 
 @pytest.fixture(scope="module")
