@@ -55,8 +55,10 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/segment/__init__.py
   PartialOrganSegPanel/segment/section.py
   PartialOrganSegPanel/shell/__init__.py
+  PartialOrganSegPanel/shell/check_text.py
   PartialOrganSegPanel/shell/child.py
   PartialOrganSegPanel/shell/chosen_model.py
+  PartialOrganSegPanel/shell/data_warning_text.py
   PartialOrganSegPanel/shell/dialogs.py
   PartialOrganSegPanel/shell/installer.py
   PartialOrganSegPanel/shell/job.py
@@ -66,6 +68,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/model_licence.py
   PartialOrganSegPanel/shell/organ_table.py
   PartialOrganSegPanel/shell/parameters.py
+  PartialOrganSegPanel/shell/problem_text.py
   PartialOrganSegPanel/shell/progress.py
   PartialOrganSegPanel/shell/section.py
   PartialOrganSegPanel/shell/services.py
@@ -128,6 +131,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/datasets/harmonise.py
   PartialOrganSegLib/datasets/manifest.py
   PartialOrganSegLib/datasets/manifest_file.py
+  PartialOrganSegLib/datasets/meaning.py
   PartialOrganSegLib/datasets/soft_targets.py
   PartialOrganSegLib/datasets/structure_names.py
   PartialOrganSegLib/errors.py
@@ -148,8 +152,9 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/__init__.py
   PartialOrganSegLib/finetuning/budget.py
   PartialOrganSegLib/finetuning/cases.py
+  PartialOrganSegLib/finetuning/data_warning.py
+  PartialOrganSegLib/finetuning/data_warnings.py
   PartialOrganSegLib/finetuning/decisions.py
-  PartialOrganSegLib/finetuning/doubts.py
   PartialOrganSegLib/finetuning/holdout.py
   PartialOrganSegLib/finetuning/outcome.py
   PartialOrganSegLib/finetuning/plan.py
@@ -248,11 +253,14 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/organ_records.py
   PartialOrganSegLib/organs.py
   PartialOrganSegLib/outputs.py
+  PartialOrganSegLib/problem_codes.py
   PartialOrganSegLib/registry.py
   PartialOrganSegLib/resources/__init__.py
   PartialOrganSegLib/segmenting/__init__.py
   PartialOrganSegLib/segmenting/backend.py
+  PartialOrganSegLib/segmenting/body_regions.py
   PartialOrganSegLib/segmenting/bundle_predictor.py
+  PartialOrganSegLib/segmenting/check_kinds.py
   PartialOrganSegLib/segmenting/engine.py
   PartialOrganSegLib/segmenting/folding.py
   PartialOrganSegLib/segmenting/joined.py
@@ -291,6 +299,8 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/batches.py
   PartialOrganSegLib/training/checkpoint.py
   PartialOrganSegLib/training/distributed.py
+  PartialOrganSegLib/training/frozen_members.py
+  PartialOrganSegLib/training/hand_over.py
   PartialOrganSegLib/training/interrupts.py
   PartialOrganSegLib/training/learner.py
   PartialOrganSegLib/training/logbook.py

@@ -12,7 +12,7 @@ from enum import Enum
 
 import numpy as np
 
-from .errors import UserError
+from .errors import Code, UserError
 from .organs import LabelSpace
 
 UNKNOWN = 0
@@ -46,7 +46,8 @@ class CandidateTable:
                              f"0..{self.class_count - 1}")
         if candidates not in self._codes:
             if len(self._codes) > MAXIMUM_SETS:
-                raise UserError(f"more than {MAXIMUM_SETS} different candidate sets in one run")
+                raise UserError(code=Code.VALUE_OUT_OF_RANGE,
+                                found=f"more than {MAXIMUM_SETS} different candidate sets in one run")
             self._codes[candidates] = len(self._codes)
         return self._codes[candidates]
 
@@ -87,7 +88,8 @@ def label_candidates(kind: Kind, annotated: Sequence[str], label_map: Mapping[in
         elif value == 0:
             candidates[value] = rest
         elif not 0 < value < label_space.class_count:
-            raise UserError(f"label value {value}: expected 0..{label_space.class_count - 1} or a value of label_map")
+            raise UserError(code=Code.UNKNOWN_LABEL, subject=f"label value {value}",
+                            expected=f"0..{label_space.class_count - 1} or a value of label_map")
         elif value in vouched:
             candidates[value] = frozenset({value})
         else:

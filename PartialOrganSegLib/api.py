@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
+from .errors import Code, UserError
 from .events import Reporter
 from .segmenting.options import SegmentOptions
 from .segmenting.segmenter import Segmenter
@@ -177,4 +177,5 @@ def _missing(what: str, error: ModuleNotFoundError) -> Exception:
     """The line for a package that training needs; the error itself where a module of ours is missing."""
     if error.name and error.name.startswith(__package__):
         return error
-    return UserError(f"{what}: expected the package {error.name}, found none; pip install monai tensorboard")
+    return UserError(code=Code.PACKAGE_MISSING, subject=what, expected=f"the package {error.name}", found="none",
+                     hint="pip install monai tensorboard")

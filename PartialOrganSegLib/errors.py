@@ -1,19 +1,179 @@
-"""Errors a user can act on. The command line prints their text as one line and nothing else."""
+"""Problems a user can act on, as data. Their text is made here alone, when it is shown: one line, nothing else."""
+
+from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from .problem_codes import Code
+
+__all__ = ["Code", "Problem", "Severity", "UsageError", "UserError", "did_you_mean", "nearest", "one_line"]
+
+# Two words of a problem's text, which `Problem.parsed` looks for.
+_EXPECTED, _FOUND = "expected ", ", found "
+# Control characters, and the line and paragraph separators.
+_BREAKING = {"Cc", "Zl", "Zp"}
+
+
+class Severity(str, Enum):
+    """Whether a problem stops the work."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, in parts that a program can read; `text()` is the line for a person.
+
+    `code` is its kind. `subject` names the file or setting, and where in it, as "cases.csv: line 3". `expected` and
+    `found` are phrases that go on after these words; without `expected`, `found` is what is the matter in a whole
+    phrase. `hint` is what could be done; a question ("did you mean 'liver'?") is shown in brackets. `data` holds the
+    fields of a kind that has more of them, ready for JSON.
+    """
+
+    code: Code
+    subject: str = ""
+    expected: str = ""
+    found: str = ""
+    hint: str = ""
+    severity: Severity = Severity.ERROR
+    data: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def text(self) -> str:
+        """`subject: expected X, found Y; hint`, always in one line: what would break it is escaped."""
+        if self.expected and self.found:
+            statement = f"{_EXPECTED}{self.expected}{_FOUND}{self.found}"
+        elif self.expected:
+            statement = _EXPECTED + self.expected
+        else:
+            statement = self.found
+        line = ": ".join(part for part in (self.subject, statement) if part)
+        if self.hint.startswith("did you mean"):
+            line += f" ({self.hint})"
+        elif self.hint:
+            line += f"; {self.hint}"
+        return one_line(line)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def as_event(self) -> dict[str, Any]:
+        """What a JSON event carries: the parts beside their text as `message`, and `data` if there is any.
+
+        The event's name is the severity.
+        """
+        parts = {"message": self.text(), "code": self.code.value, "subject": self.subject, "expected": self.expected,
+                 "found": self.found, "hint": self.hint}
+        return {**parts, "data": dict(self.data)} if self.data else parts
+
+    def within(self, subject: object) -> Problem:
+        """The same problem of something that is part of `subject`, which comes first in the text."""
+        return replace(self, subject=f"{subject}: {self.subject}" if self.subject else str(subject))
+
+    def with_text(self, text: str, other: str) -> Problem:
+        """The same problem with `other` for `text` in all its parts: the name of a hidden folder, for one."""
+        parts = {name: getattr(self, name).replace(text, other) for name in ("subject", "expected", "found", "hint")}
+        return replace(self, **parts)
+
+    @classmethod
+    def parsed(cls, text: str, code: Code = Code.GENERAL, severity: Severity = Severity.ERROR) -> Problem:
+        """The problem of a text that was put together elsewhere; its `text()` is the same line.
+
+        A text of another form than ours is all `found`.
+        """
+        subject, found_it, statement = text.partition(f": {_EXPECTED}")
+        if text.startswith(_EXPECTED):
+            subject, found_it, statement = "", _EXPECTED, text[len(_EXPECTED):]
+        expected, _, found = statement.partition(_FOUND)
+        found, _, hint = found.partition("; ")
+        problem = cls(code, subject, expected, found, hint, severity)
+        if not found_it or problem.text() != one_line(text):
+            return cls(code, found=text, severity=severity)
+        return problem
 
 
 class UserError(Exception):
-    """Bad input or settings: names the file or setting, what was expected and what was found. Exit code 1."""
+    """Bad input or settings: names the file or setting, what was expected and what was found. Exit code 1.
+
+    Made from the parts of a `Problem`, or from a whole text or problem. `str(error)` is the problem's line. The parts
+    may be any objects; their `str` counts.
+    """
+
+    CODE = Code.GENERAL
+
+    def __init__(self, whole: str | Problem = "", *, code: Code | None = None, subject: object = "",
+                 expected: object = "", found: object = "", hint: object = "") -> None:
+        if isinstance(whole, Problem):
+            self.problem = whole
+        elif whole:
+            self.problem = Problem.parsed(str(whole), code or self.CODE)
+        else:
+            self.problem = Problem(code or self.CODE, str(subject), str(expected), str(found), str(hint))
+        super().__init__(self.problem)  # the only argument, so that a copy from another process is whole
+
+    def __str__(self) -> str:
+        return self.problem.text()
+
+    @property
+    def code(self) -> Code:
+        """The kind of problem."""
+        return self.problem.code
+
+    @property
+    def subject(self) -> str:
+        """The file or setting, and where in it."""
+        return self.problem.subject
+
+    @property
+    def expected(self) -> str:
+        """What should have been there."""
+        return self.problem.expected
+
+    @property
+    def found(self) -> str:
+        """What was there."""
+        return self.problem.found
+
+    @property
+    def hint(self) -> str:
+        """What could be done."""
+        return self.problem.hint
+
+    def within(self, subject: object) -> UserError:
+        """The same error of something that is part of `subject`: `raise error.within(path) from None`."""
+        return type(self)(self.problem.within(subject))
 
 
 class UsageError(UserError):
     """The command was called wrongly. Exit code 2."""
 
+    CODE = Code.WRONG_USAGE
+
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """`" (did you mean 'liver'?)"` for a misspelt name, or an empty string when nothing is close."""
+    question = did_you_mean(name, allowed)
+    return f" ({question})" if question else ""
+
+
+def did_you_mean(name: object, allowed: Iterable[str]) -> str:
+    """`"did you mean 'liver'?"` for a misspelt name, or an empty string when nothing is close: a problem's hint."""
     spellings = {str(option).lower(): option for option in allowed}
     matches = difflib.get_close_matches(str(name).lower(), list(spellings), n=1, cutoff=0.5)
-    return f" (did you mean '{spellings[matches[0]]}'?)" if matches else ""
+    return f"did you mean '{spellings[matches[0]]}'?" if matches else ""
+
+
+def one_line(text: str) -> str:
+    """The text with line breaks and control characters as escapes (`\\n`), whatever a file's name holds."""
+    if text.isprintable():
+        return text
+    return "".join(_escaped(letter) if unicodedata.category(letter) in _BREAKING else letter for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")

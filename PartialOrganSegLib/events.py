@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from typing import Any, TextIO
 
 from tqdm import tqdm
+
+from .errors import Problem, Severity
 
 
 class Reporter:
@@ -22,21 +25,24 @@ class Reporter:
     def metric(self, **values: Any) -> None:
         """A measured figure, e.g. loss or Dice."""
 
-    def warning(self, message: str) -> None:
-        """Something a user should know that does not stop the work."""
+    def warning(self, message: str | Problem) -> None:
+        """Something a user should know that does not stop the work, as data or as a text."""
 
     def result(self, **facts: Any) -> None:
         """Something finished: written files, volumes, checks."""
 
-    def error(self, message: str) -> None:
-        """The one line of an error."""
+    def error(self, message: str | Problem) -> None:
+        """What stopped the work, as data or as a text of one line."""
 
     def close(self) -> None:
         """Ends an open progress bar."""
 
 
 class JsonReporter(Reporter):
-    """One JSON object a line: `{"event": "progress", "stage": "...", "done": 3, "total": 27, "eta_s": 41}`."""
+    """One JSON object a line: `{"event": "progress", "stage": "...", "done": 3, "total": 27, "eta_s": 41}`.
+
+    `warning` and `error` carry the parts of a `Problem`: `code, subject, expected, found, hint` beside `message`.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
@@ -60,14 +66,14 @@ class JsonReporter(Reporter):
     def metric(self, **values: Any) -> None:
         self._write("metric", values)
 
-    def warning(self, message: str) -> None:
-        self._write("warning", {"message": message})
+    def warning(self, message: str | Problem) -> None:
+        self._write("warning", as_problem(message, Severity.WARNING).as_event())
 
     def result(self, **facts: Any) -> None:
         self._write("result", facts)
 
-    def error(self, message: str) -> None:
-        self._write("error", {"message": message})
+    def error(self, message: str | Problem) -> None:
+        self._write("error", as_problem(message).as_event())
 
 
 class ConsoleReporter(Reporter):
@@ -89,11 +95,11 @@ class ConsoleReporter(Reporter):
         self._say("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
                             for key, value in values.items()))
 
-    def warning(self, message: str) -> None:
-        self._say(f"warning: {message}")
+    def warning(self, message: str | Problem) -> None:
+        self._say(f"warning: {as_problem(message, Severity.WARNING).text()}")
 
-    def error(self, message: str) -> None:
-        self._say(f"error: {message}")
+    def error(self, message: str | Problem) -> None:
+        self._say(f"error: {as_problem(message).text()}")
 
     def close(self) -> None:
         if self._bar is not None:
@@ -103,3 +109,10 @@ class ConsoleReporter(Reporter):
     @staticmethod
     def _say(line: str) -> None:
         tqdm.write(line, file=sys.stderr)
+
+
+def as_problem(message: str | Problem, severity: Severity = Severity.ERROR) -> Problem:
+    """The problem itself, or the one that a text tells of."""
+    if isinstance(message, Problem):
+        return replace(message, severity=severity)
+    return Problem.parsed(str(message), severity=severity)

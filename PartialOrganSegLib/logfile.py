@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 from . import __version__
-from .errors import UserError
+from .errors import Code, Problem, UserError
 
 NAME = "partialorganseg.log"
 
@@ -48,9 +48,9 @@ def explain(error: BaseException, log: Path) -> str:
     return f"{type(error).__name__}: {said}; details: {place or 'could not be written'}"
 
 
-def explain_case(error: Exception, case: Path, log: Path) -> str:
-    """The one line for what stopped one of several cases; every traceback goes to the log."""
+def explain_case(error: Exception, case: Path, log: Path) -> Problem:
+    """What stopped one of several cases; every traceback goes to the log."""
     if isinstance(error, UserError):
         record(error, log)
-        return str(error)
-    return f"{case}: {explain(error, log)}"
+        return error.problem
+    return Problem(Code.INTERNAL, str(case), found=explain(error, log))

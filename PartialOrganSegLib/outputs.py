@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .cancelling import uninterrupted
-from .errors import UserError
+from .errors import Code, Problem, UserError
 
 _PROBE_BYTES = 1 << 20
 
@@ -25,7 +25,8 @@ def writable_folder(path: Path) -> Path:
             probe.flush()
     except OSError as error:
         found = "a file" if path.is_file() else (error.strerror or str(error)).lower()
-        raise UserError(f"{path}: expected a folder that can be written, found: {found}") from error
+        raise UserError(code=Code.NOT_WRITABLE, subject=path, expected="a folder that can be written",
+                        found=found) from error
     return path
 
 
@@ -43,8 +44,10 @@ def all_at_once(folder: Path, name: str = "") -> Iterator[Path]:
         with uninterrupted():
             _move_up(scratch, folder)
     except (OSError, UserError) as error:
-        text = str(error) if isinstance(error, UserError) else f"{folder}: could not be written: {error}"
-        raise UserError(text.replace(str(scratch), str(folder))) from error
+        problem = Problem(Code.NOT_WRITABLE, str(folder), found=f"could not be written: {error}")
+        if isinstance(error, UserError):
+            problem = error.problem
+        raise UserError(problem.with_text(str(scratch), str(folder))) from error
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -83,4 +86,5 @@ def refuse_existing(paths: list[Path], overwrite: bool) -> None:
     """Raises UserError for the first of `paths` that exists, unless it may be overwritten."""
     existing = next((path for path in paths if path.exists()), None)
     if existing and not overwrite:
-        raise UserError(f"{existing}: expected no such file yet, found an earlier result; --overwrite replaces it")
+        raise UserError(code=Code.FILE_EXISTS, subject=existing, expected="no such file yet", found="an earlier result",
+                        hint="--overwrite replaces it")

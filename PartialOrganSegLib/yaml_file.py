@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from .errors import UserError
+from .errors import Code, UserError
 
 
 def read_yaml(path: Path, noun: str) -> object:
@@ -14,8 +14,9 @@ def read_yaml(path: Path, noun: str) -> object:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: {noun} expected, none found") from None
+        raise UserError(code=Code.FILE_MISSING, subject=path, found=f"{noun} expected, none found") from None
     except OSError as error:
-        raise UserError(f"{path}: expected a {noun} file, found {error.strerror}") from None
+        raise UserError(code=Code.NOT_READABLE, subject=path, expected=f"a {noun} file", found=error.strerror) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="YAML",
+                        found=" ".join(str(error).split())) from None

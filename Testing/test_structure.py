@@ -21,7 +21,9 @@ FLOORS = """
     annotation  label_space_file
     organs
     organ_records  yaml_file  registry  logfile  outputs
-    errors  events  atomic  cancelling  resources
+    events
+    errors  atomic  cancelling  resources
+    problem_codes
 """
 FRONT_DOOR = "PartialOrganSegLib"  # offers what the rooms have; rooms take nothing from it but the version
 WITH_TORCH = {"frame", "linear", "resampling", "upsampling"}  # of imaging, which is numpy otherwise

@@ -34,7 +34,7 @@ class CaseSegmenter:
         if alone:
             remove_leftovers(folder, case.name)
         result = self._segmenter(case.path, series=case.series, reporter=reporter)
-        rows = result.rows
+        rows = result.organ_events
         with all_at_once(folder, case.name) as scratch:
             files = case.outputs(scratch, self._segmenter.options.preview)
             result.write(files)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..errors import UserError, nearest
+from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
 from ..segmenting.result_files import ENDINGS, case_name, result_files
@@ -69,7 +69,7 @@ def dicom_files(folder: Path) -> Iterator[Path]:
             yield file
 
 
-def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[list[Entry], list[tuple[Path, str]]]:
+def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[list[Entry], list[tuple[Path, Problem]]]:
     """The CTs that the inputs stand for, and the inputs that are none with the reason.
 
     Our own results and the folder `output` are left out of a folder, so that it stands for the same CTs all along.
@@ -79,7 +79,7 @@ def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[li
     from ..formats.reading import list_inputs
 
     entries: list[Entry] = []
-    failures: list[tuple[Path, str]] = []
+    failures: list[tuple[Path, Problem]] = []
     for given in inputs:
         if is_list(given):
             entries += read_list(given, reporter)
@@ -87,12 +87,12 @@ def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[li
         try:
             found = list_inputs([given], lambda path: is_ours(path) or path.resolve() == output.resolve())
         except UserError as error:
-            failures.append((given, str(error)))
+            failures.append((given, error.problem))
             continue
         found = [path for path in found if path == given or path.is_file() or any(dicom_files(path))]
         entries += map(Entry, found)
         if not found:
-            failures.append((given, f"{given}: expected CTs, found only results of ours"))
+            failures.append((given, Problem(Code.NO_CASES, str(given), "CTs", "only results of ours")))
     return list(dict.fromkeys(entries)), failures
 
 
@@ -105,28 +105,31 @@ def read_list(path: Path, reporter: Reporter) -> list[Entry]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected a CSV in UTF-8, found {error}") from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a CSV in UTF-8", found=error) from None
     first = text.partition("\n")[0]
     rows = csv.DictReader(text.splitlines(), delimiter=";" if ";" in first and "," not in first else ",",
                           skipinitialspace=True)
     columns = [column.strip() for column in rows.fieldnames or []]
     for column in columns:
         if column not in COLUMNS:
-            raise UserError(f"{path}: expected the columns {', '.join(COLUMNS)}, found '{column}'"
-                            f"{nearest(column, COLUMNS)}")
+            raise UserError(code=Code.UNKNOWN_NAME, subject=path, expected=f"the columns {', '.join(COLUMNS)}",
+                            found=f"'{column}'", hint=did_you_mean(column, COLUMNS))
     if "image" not in columns:
-        raise UserError(f"{path}: expected a column 'image', found {', '.join(columns) or 'an empty file'}")
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a column 'image'",
+                        found=", ".join(columns) or "an empty file")
     rows.fieldnames = columns
     entries = []
     for row in rows:
         if None in row:
-            raise UserError(f"{path}: line {rows.line_num}: expected {len(columns)} values, found more")
+            raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}",
+                            expected=f"{len(columns)} values", found="more")
         values = {column: (row[column] or "").strip() or None for column in columns}
         if values["image"] is None:
-            raise UserError(f"{path}: line {rows.line_num}: expected an image, found none")
+            raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}", expected="an image",
+                            found="none")
         entries.append(Entry(path.parent / values["image"], values.get("output"), values.get("series")))
     if not entries:
-        raise UserError(f"{path}: expected a CT a line, found none")
+        raise UserError(code=Code.NO_CASES, subject=path, expected="a CT a line", found="none")
     return entries
 
 
@@ -139,7 +142,8 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
     taken: set[str] = set()
     for entry, output in given.items():
         if str(output).casefold() in taken:
-            raise UserError(f"{entry.path}: expected an output of its own, found '{output}' twice")
+            raise UserError(code=Code.NAME_TAKEN, subject=entry.path, expected="an output of its own",
+                            found=f"'{output}' twice")
         taken.add(str(output).casefold())
     shared = Counter(case_name(entry.path).casefold() for entry in entries if entry not in given)
     cases: list[Case] = []
@@ -157,7 +161,8 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
         taken.add(unique.casefold())
         cases.append(Case(entry.path, unique, entry.series))
         if unique != case_name(entry.path):
-            reporter.warning(f"{entry.path}: another input has the same name, so its results are called '{unique}'")
+            reporter.warning(Problem(Code.CASE_RENAMED, str(entry.path), found="another input has the same name, so "
+                                     f"its results are called '{unique}'"))
     return cases
 
 
@@ -166,6 +171,6 @@ def _inside(entry: Entry) -> PurePosixPath:
     output = PurePosixPath((entry.output or "").replace("\\", "/"))
     if not output.name or output.is_absolute() or any(part == ".." or part.startswith(".") for part in output.parts) \
             or any(letter in str(output) for letter in ':*?"<>|\0'):
-        raise UserError(f"{entry.path}: output: expected a name, or folders and a name, inside the output folder, "
-                        f"found '{entry.output}'")
+        raise UserError(code=Code.NAME_UNFIT, subject=f"{entry.path}: output",
+                        expected="a name, or folders and a name, inside the output folder", found=f"'{entry.output}'")
     return output

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from .cases import Case
 from .records import FAILED, Record, read_record, record_file, write_record
@@ -38,9 +38,9 @@ class _Warnings(Reporter):
     """Keeps the warnings for whoever asked for the case."""
 
     def __init__(self) -> None:
-        self.kept: list[str] = []
+        self.kept: list[str | Problem] = []
 
-    def warning(self, message: str) -> None:
+    def warning(self, message: str | Problem) -> None:
         self.kept.append(message)
 
 
@@ -51,7 +51,8 @@ class _Worker:
         mine, self._segment, self._explain = parts()
         self._batch = batch
         if mine.model != batch.model:
-            raise UserError("expected the same model on every computer, found one with another checksum")
+            raise UserError(code=Code.CLUSTER_UNFIT, expected="the same model on every computer",
+                            found="one with another checksum")
         self._segment.prepare()
 
     def ready(self) -> None:
@@ -93,7 +94,9 @@ def _connect(address: str, workers: int | None) -> Any:
     try:
         import ray
     except ImportError:
-        raise UserError("--ray: expected the package ray, found none: pip install 'ray>=2.52'") from None
+        raise UserError(code=Code.PACKAGE_MISSING, subject="--ray", expected="the package ray",
+                        found="none",
+                        hint="pip install 'ray>=2.52'") from None
     _knock(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "critical"}
     found = ""
@@ -113,7 +116,7 @@ def _connect(address: str, workers: int | None) -> Any:
                     left.kill()
         if address != LOCAL:
             break
-    raise UserError(f"--ray {address}: expected a Ray cluster, found: {found}")
+    raise UserError(code=Code.CLUSTER_UNREACHABLE, subject=f"--ray {address}", expected="a Ray cluster", found=found)
 
 
 def _knock(address: str) -> None:
@@ -124,7 +127,8 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise UserError(f"--ray {address}: expected a Ray cluster, found: {error}") from None
+        raise UserError(code=Code.CLUSTER_UNREACHABLE, subject=f"--ray {address}", expected="a Ray cluster",
+                        found=error) from None
 
 
 def cores_each(nodes: Sequence[tuple[int, int]], workers: int) -> int:
@@ -146,7 +150,8 @@ class _Crew:
         room = sum(min(cores, most) for cores, most in places)
         if (workers or 1) > room:
             unit = "GPU" if gpus else "core"
-            raise UserError(f"--workers: expected at most {room}, one a {unit}, found {workers or 1}")
+            raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject="--workers", expected=f"at most {room}, one a {unit}",
+                            found=workers or 1)
         usual = room if gpus else max(1, room // CORES_A_WORKER)
         self._count = min(workers or usual, cases)
         self._actor = ray.remote(num_cpus=cores_each(places, max(self._count, 1)), num_gpus=1 if gpus else 0,
@@ -176,7 +181,8 @@ class _Crew:
                 raise error.cause from error
             except self._ray.exceptions.RayActorError:
                 died = True
-                reporter.warning(f"{task.case.path}: its worker died, perhaps for lack of memory")
+                reporter.warning(Problem(Code.WORKER_DIED, str(task.case.path),
+                                         found="its worker died, perhaps for lack of memory"))
                 self._start()
                 outcome = self._bereaved(task)
             else:
@@ -203,10 +209,10 @@ class _Crew:
                 self._start()
                 return
             said = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-            told = f"--ray: expected workers that start, found: {said.strip()[:300]}"
+            problem = Problem(Code.CLUSTER_UNFIT, "--ray", "workers that start", said.strip()[:300])
             if not (self._busy or self._idle or self._starting):
-                raise UserError(told) from error
-            reporter.warning(f"{told}; the others go on")
+                raise UserError(problem) from error
+            reporter.warning(replace(problem, hint="the others go on"))
         else:
             self._failed_starts = 0
             self._idle.append(worker)
@@ -217,8 +223,8 @@ class _Crew:
         if task.deaths < TRIES:
             return None
         before = read_record(record_file(self._batch.output, task.case.title))
+        problem = Problem(Code.WORKER_DIED, str(task.case.path), found=f"{TRIES} workers died of it")
         record = Record(task.case.title, str(task.case.path), FAILED, {},
-                        replaced=sorted(before.ours if before else ()),
-                        error=f"{task.case.path}: {TRIES} workers died of it")
+                        replaced=sorted(before.ours if before else ()), error=problem.text())
         write_record(self._batch.output, record)
-        return Outcome(task.case, record)
+        return Outcome(task.case, record, problem=problem)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import Code, UsageError
 from .records import FOLDER
 from .sharding import Shard
 
@@ -31,17 +31,18 @@ class BatchOptions:
 
     def __post_init__(self) -> None:
         if not isinstance(self.output, (str, os.PathLike)):
-            raise UsageError(f"output: expected a folder, found {self.output!r}")
+            raise UsageError(code=Code.VALUE_UNFIT, subject="output", expected="a folder", found=f"{self.output!r}")
         object.__setattr__(self, "output", Path(self.output))
         if isinstance(self.shard, str):
             try:
                 object.__setattr__(self, "shard", Shard.parse(self.shard))
             except ValueError as error:
-                raise UsageError(f"shard: {error}") from None
+                raise UsageError(code=Code.VALUE_UNFIT, subject="shard", found=error) from None
         if self.workers is not None:
             text = str(self.workers)
             if not text.isascii() or not text.isdigit() or int(text) < 1:
-                raise UsageError(f"workers: expected a number from 1, found '{text}'")
+                raise UsageError(code=Code.VALUE_OUT_OF_RANGE, subject="workers", expected="a number from 1",
+                                 found=f"'{text}'")
             object.__setattr__(self, "workers", int(text))
 
     @property

@@ -18,7 +18,7 @@ from typing import Any
 
 from .. import __version__
 from ..atomic import whole_file
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..models.checksums import sha256
 from .cases import dicom_files
 
@@ -71,7 +71,8 @@ def write_record(output: Path, record: Record) -> None:
         with whole_file(path) as temporary:
             temporary.write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: could not be written: {error.strerror or error}") from error
+        raise UserError(code=Code.NOT_WRITABLE, subject=path,
+                        found=f"could not be written: {error.strerror or error}") from error
 
 
 def read_record(path: Path) -> Record | None:
@@ -88,11 +89,13 @@ def fingerprint(path: Path) -> str:
     Names and times do not count, nor do our own results in the folder. Raises UserError when it cannot be read.
     """
     if not path.exists():
-        raise UserError(f"{path}: expected a CT file or a DICOM folder, found nothing there")
+        raise UserError(code=Code.FILE_MISSING, subject=path, expected="a CT file or a DICOM folder",
+                        found="nothing there")
     try:
         sums = sorted(sha256(file) for file in _files(path))
     except OSError as error:
-        raise UserError(f"{path}: expected a CT that can be read, found: {error.strerror or error}") from error
+        raise UserError(code=Code.NOT_READABLE, subject=path, expected="a CT that can be read",
+                        found=error.strerror or error) from error
     return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
 
 

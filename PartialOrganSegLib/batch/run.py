@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import logfile
+from ..errors import Problem
 from ..events import Reporter
 from ..models.checksums import MANIFEST, sha256
 from .case_segmenter import CaseSegmenter
@@ -46,7 +47,8 @@ def batch_of(segmenter: Segmenter, options: BatchOptions) -> Batch:
                  wanted.deciding_settings(bundle.label_space), wanted.preview, wanted.overwrite, options.resumes)
 
 
-def worker_parts(wanted: SegmentOptions, options: BatchOptions) -> tuple[Batch, CaseSegmenter, functools.partial[str]]:
+def worker_parts(wanted: SegmentOptions,
+                 options: BatchOptions) -> tuple[Batch, CaseSegmenter, functools.partial[Problem]]:
     """In a worker's process: what it works with, made from options that hold on every computer."""
     from ..segmenting.segmenter import Segmenter
 
@@ -55,10 +57,10 @@ def worker_parts(wanted: SegmentOptions, options: BatchOptions) -> tuple[Batch, 
     return batch, CaseSegmenter(segmenter), explainer(batch)
 
 
-def explainer(batch: Batch) -> functools.partial[str]:
-    """Turns an error into a case's line; the traceback goes to the output folder's log."""
+def explainer(batch: Batch) -> functools.partial[Problem]:
+    """Turns an error into a case's problem; the traceback goes to the output folder's log."""
     return functools.partial(_explain, batch.output / logfile.NAME)
 
 
-def _explain(log: Path, error: Exception, case: Case) -> str:
+def _explain(log: Path, error: Exception, case: Case) -> Problem:
     return logfile.explain_case(error, case.path, log)

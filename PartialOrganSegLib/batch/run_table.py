@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from ..atomic import whole_file
-from ..errors import UserError
+from ..errors import Code, UserError
 from .records import FOLDER, read_record
 
 NAME = "run_table.csv"
@@ -29,7 +29,8 @@ def write_run_table(output: Path) -> Path:
                 writer.writeheader()
                 writer.writerows(vars(record) for record in records)
     except OSError as error:
-        raise UserError(f"{path}: could not be written: {error.strerror or error}") from error
+        raise UserError(code=Code.NOT_WRITABLE, subject=path,
+                        found=f"could not be written: {error.strerror or error}") from error
     return path
 
 

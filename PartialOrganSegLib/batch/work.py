@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.dicom_export import ENDINGS
 from ..models.checksums import sha256
@@ -35,9 +35,9 @@ class Segment(Protocol):
 
 
 class Explain(Protocol):
-    """The one line for what stopped a case."""
+    """What stopped a case."""
 
-    def __call__(self, error: Exception, case: Case) -> str: ...
+    def __call__(self, error: Exception, case: Case) -> Problem: ...
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case. `skipped`: it was finished before. `rows`: an organ each, of a case just segmented."""
+    """What became of a case. `skipped`: it was finished before. `rows`: an organ each, of a case just segmented.
+
+    `problem` is what stopped it, whose text is the record's `error`.
+    """
 
     case: Case
     record: Record
     skipped: bool = False
     rows: list[dict] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str | Problem] = field(default_factory=list)
+    problem: Problem | None = None
 
 
 def attend(case: Case, batch: Batch, segment: Segment, explain: Explain, reporter: Reporter,
@@ -99,14 +103,17 @@ def _attend(case: Case, batch: Batch, segment: Segment, explain: Explain, report
 
         def failed(error: Exception, recorded: bool = True) -> Outcome:
             ours.update(*(record.ours for record in written))
-            record = Record(**facts(), state=FAILED, error=explain(error, case))
+            problem = explain(error, case)
+            record = Record(**facts(), state=FAILED, error=problem.text())
             if recorded:
                 write_record(batch.output, record)
-            return Outcome(case, record)
+            return Outcome(case, record, problem=problem)
 
         if not (batch.resume or batch.overwrite) and (earlier := next(filter(Path.exists, files), None)):
-            return failed(UserError(f"{earlier}: expected no such file yet, found an earlier result; --resume keeps "
-                                    "what is finished, --overwrite replaces it"), recorded=False)  # it stays as it was
+            error = UserError(code=Code.FILE_EXISTS, subject=earlier, expected="no such file yet",
+                              found="an earlier result",
+                              hint="--resume keeps what is finished, --overwrite replaces it")
+            return failed(error, recorded=False)  # it stays as it was
         try:
             made_from |= {"ct": fingerprint(case.path), "series": case.series, "model": batch.model,
                           "settings": batch.settings}
@@ -141,4 +148,5 @@ def _refuse_foreign(files: list[Path], ours: set[str]) -> None:
     for file in files:
         if file.exists() and sha256(file) not in ours:
             found = "one that was changed since it was written" if ours else "a result that is not recorded"
-            raise UserError(f"{file}: expected no file or our own, found {found}; --overwrite replaces it")
+            raise UserError(code=Code.FILE_EXISTS, subject=file, expected="no file or our own", found=found,
+                            hint="--overwrite replaces it")

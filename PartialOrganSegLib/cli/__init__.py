@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TextIO
 
 from .. import __version__, logfile
 from ..cancelling import cancellable, ignore_signals
-from ..errors import UsageError, UserError
+from ..errors import Code, Problem, UsageError, UserError
 from ..events import ConsoleReporter, JsonReporter, Reporter
 from . import check, doctor, evaluate, export, finetune, listing, models, phantom, scribble, segment, train
 from .options import JSON_EVENTS
@@ -73,18 +73,18 @@ def _guarded(argv: Sequence[str], reporter: Reporter) -> int:
         return COMMANDS[arguments.command].run(arguments, reporter)
     except KeyboardInterrupt:
         reporter.close()
-        reporter.error("cancelled")
+        reporter.error(Problem(Code.CANCELLED, found="cancelled"))
         return CANCELLED
     except UserError as error:
         reporter.close()
-        reporter.error(str(error))
+        reporter.error(error.problem)
         return WRONG_USE if isinstance(error, UsageError) else FAILED
     except BrokenPipeError:  # e.g. `| head`: whoever read our output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return FAILED
     except Exception as error:
         reporter.close()
-        reporter.error(logfile.explain(error, logfile.user_log()))
+        reporter.error(Problem(Code.INTERNAL, found=logfile.explain(error, logfile.user_log())))
         return FAILED
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..errors import UsageError, UserError
+from ..errors import Code, UsageError, UserError
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import add_common_options, chosen_organs, positive
@@ -48,11 +48,12 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from ..formats.writing import format_table
 
     if arguments.worst < 0:
-        raise UsageError(f"--worst: expected a number from 0 on, found {arguments.worst}")
+        raise UsageError(code=Code.VALUE_OUT_OF_RANGE, subject="--worst", expected="a number from 0 on",
+                         found=arguments.worst)
     try:
         space = load_label_space(arguments.label_space, Path())
     except UserError as error:
-        raise UserError(f"--label-space: {error}") from None
+        raise error.within("--label-space") from None
     annotated = [name for name in arguments.annotated.split(",") if name.strip()]
     cases, space = references(arguments.references, space, annotated, arguments.scribble, arguments.images, reporter)
     names = _names(arguments)
@@ -69,7 +70,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                for name, files in zip(names, found, strict=True)}
     reporter.close()
     if not any(result.scores for result in results.values()):
-        raise UserError(f"{arguments.predictions}: expected at least one case that can be judged, found none")
+        raise UserError(code=Code.NO_CASES, subject=arguments.predictions,
+                        expected="at least one case that can be judged", found="none")
     missing = {name: [case.name for case in cases if case.name not in files]
                for name, files in zip(names, found, strict=True)}
     report = Report(str(arguments.references), results, missing, options)
@@ -87,7 +89,7 @@ def _names(arguments: argparse.Namespace) -> list[str]:
     paths = [path for path in (arguments.predictions, arguments.against) if path is not None]
     names = [path.resolve().name for path in paths] if arguments.names is None else arguments.names.split(",")
     if len(names) != len(paths):
-        raise UsageError(f"--names: expected {len(paths)}, found {len(names)}")
+        raise UsageError(code=Code.VALUE_UNFIT, subject="--names", expected=len(paths), found=len(names))
     if len(set(names)) < len(names):
         names = list(map(str, paths)) if arguments.names is None and paths[0] != paths[1] else ["first", "second"]
     return names

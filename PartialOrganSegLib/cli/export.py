@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import __version__
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .dicom_kinds import dicom_kinds
@@ -57,13 +57,14 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     try:
         space = load_label_space(arguments.label_space, Path())
     except UserError as error:
-        raise UserError(f"--label-space: {error}") from None
+        raise error.within("--label-space") from None
     names = chosen_organs(arguments.organs, space) or space.names
     output = writable_folder(arguments.output)
     file_name = arguments.labels.name
     if file_name.lower().endswith(".seg.nrrd"):
-        raise UserError(f"{arguments.labels}: expected a label map, found a segmentation of 3D Slicer, whose values "
-                        "are its own; in Slicer, export it to a label map or to DICOM")
+        raise UserError(code=Code.WRONG_FORMAT, subject=arguments.labels, expected="a label map",
+                        found="a segmentation of 3D Slicer, whose values are its own",
+                        hint="in Slicer, export it to a label map or to DICOM")
     name = stem_of(arguments.labels, also=_LABEL_SUFFIXES)
     files = {kind: output / (name + ENDINGS[kind]) for kind in arguments.dicom}
     refuse_existing(list(files.values()), arguments.overwrite)
@@ -71,8 +72,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     labels = read_labelmap(arguments.labels, reporter)
     highest = int(labels.array.max(initial=0))
     if highest >= space.class_count:
-        raise UserError(f"{arguments.labels}: expected values up to {space.class_count - 1} ({space.name}), found "
-                        f"{highest}")
+        raise UserError(code=Code.UNKNOWN_LABEL, subject=arguments.labels,
+                        expected=f"values up to {space.class_count - 1} ({space.name})", found=highest)
     source = read_source(arguments.reference, arguments.series, reporter)
     with all_at_once(output) as scratch:
         write_dicom({kind: scratch / path.name for kind, path in files.items()}, labels, source,

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError, UserError, nearest
+from ..errors import Code, Problem, UsageError, UserError, nearest
 from ..events import Reporter
 from ..finetuning import PHANTOMS, REPLAY_WORDS
 from .options import add_common_options, positive
@@ -111,7 +111,7 @@ def _tell(result: Result, run: Path, reporter: Reporter) -> None:
     if outcome.rows:
         print(format_table(table(outcome)))
     if outcome.selected == START:
-        reporter.warning(outcome.reason)
+        reporter.warning(Problem.parsed(outcome.reason, Code.NOT_BETTER))
     for line in outcome.no_better():
-        reporter.warning(line)
+        reporter.warning(Problem.parsed(line, Code.NOT_BETTER))
     print(f"selected: {result.selected}")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from .options import add_common_options
 
@@ -79,7 +79,8 @@ def _list(arguments: argparse.Namespace, reporter: Reporter) -> int:
         print(f"{bundle.name:<20} {bundle.metadata.version:<10} {len(bundle.label_space.organs):>3} organs  "
               f"{bundle.folder}")
     if not bundles:
-        reporter.warning("no model is installed; see: partialorganseg models install --help")
+        reporter.warning(Problem(Code.NO_MODEL, found="no model is installed",
+                                 hint="see: partialorganseg models install --help"))
     there = [bundle.name for bundle in bundles]
     for download in downloads().values():
         if download.name not in there:
@@ -127,14 +128,15 @@ def _verify(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
     folders = {arguments.name: find_folder(arguments.name)} if arguments.name else model_folders()
     if not folders:
-        raise UserError("models verify: expected at least one installed model, found none")
+        raise UserError(code=Code.NO_MODEL, subject="models verify", expected="at least one installed model",
+                        found="none")
     bad = 0
     for name, folder in folders.items():
         try:
             verify_bundle(folder)
         except UserError as error:
             bad += 1
-            reporter.error(str(error))
+            reporter.error(error.problem)
             continue
         reporter.result(name=name, verified=True, folder=folder)
         print(f"{name:<20} ok  {folder}")
@@ -180,7 +182,7 @@ def _division(text: str) -> tuple[str, list[str]]:
     model, separator, names = text.partition("=")
     organs = [name.strip() for name in names.split(",") if name.strip()]
     if not separator or not organs:
-        raise UserError(f"--organs: expected MODEL=organ,organ, found '{text}'")
+        raise UserError(code=Code.VALUE_UNFIT, subject="--organs", expected="MODEL=organ,organ", found=f"'{text}'")
     return model.strip(), organs
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..batch.cases import Entry, named_cases
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import add_common_options, chosen_organs, positive, whole_number
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     try:
         label_space = load_label_space(arguments.label_space, Path())
     except UserError as error:
-        raise UserError(f"--label-space: {error}") from None
+        raise error.within("--label-space") from None
     organs = chosen_organs(arguments.organs, label_space)
     folder = writable_folder(arguments.output)
     cases = named_cases([Entry(path) for path in list_inputs(arguments.labels) if not path.name.endswith(SUFFIX)],
@@ -67,10 +67,10 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                 every_mm=arguments.every_mm, brush_mm=arguments.brush_mm, background=not arguments.no_background,
                 seed=arguments.seed)
         except UserError as error:
-            raise UserError(f"{case.path}: {error}") from None
+            raise error.within(case.path) from None
         absent = [name for name in organs or () if name not in {count.name for count in scribble.counts}]
         if absent:
-            reporter.warning(f"{case.path}: no voxel of {', '.join(absent)}")
+            reporter.warning(Problem(Code.ORGAN_ABSENT, str(case.path), found=f"no voxel of {', '.join(absent)}"))
         target = folder / (case.name + SUFFIX)
         with all_at_once(folder) as scratch:
             write_labelmap(scratch / target.name, scribble.labels)

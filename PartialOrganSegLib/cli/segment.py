@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import logfile
 from ..batch.cases import Case, expand, is_list, named_cases
 from ..batch.options import BatchOptions
-from ..errors import UsageError
+from ..errors import Code, UsageError
 from ..events import Reporter
 from ..formats.dicom_export import ENDINGS
 from ..outputs import refuse_existing, writable_folder
@@ -22,6 +22,7 @@ from . import segment_batch
 from .options import add_common_options
 
 if TYPE_CHECKING:
+    from ..segmenting.result import SegmentResult
     from ..segmenting.segmenter import Segmenter
 
 HELP = "Segment the organs of one CT, of several or of a folder."
@@ -73,25 +74,26 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     cases = [replace(case, dicom=check_dicom(options.dicom)) for case in named_cases(entries, reporter)]
     count = len(cases) + len(failures)
     if kind is not None and count > 1:
-        raise UsageError(f"{output}: expected a folder for {count} CTs, found the name of one file")
+        raise UsageError(code=Code.SETTINGS_CONFLICT, subject=output, expected=f"a folder for {count} CTs",
+                         found="the name of one file")
     writable_folder(output if kind is None else output.parent)
     if kind is None and many.keeps_records(count):
         return segment_batch.run(segmenter, many, cases, failures, reporter)
-    for _, message in failures:
-        reporter.error(message)
+    for _, problem in failures:
+        reporter.error(problem)
     for case in cases:  # one, unless it has failed already
         segmenter.prepare()
         try:
             _segment_one(segmenter, case, output, reporter)
         except Exception as error:
             log = output / logfile.NAME if kind is None else logfile.user_log()
-            message = logfile.explain_case(error, case.path, log)
+            problem = logfile.explain_case(error, case.path, log)
             reporter.close()
-            reporter.error(message)
-            failures.append((case.path, message))
+            reporter.error(problem)
+            failures.append((case.path, problem))
     reporter.close()
     reporter.result(segmented=1 - len(failures),
-                    failed=[{"input": path, "error": message} for path, message in failures])
+                    failed=[{"input": path, "error": problem.text()} for path, problem in failures])
     return 1 if failures else 0
 
 
@@ -101,7 +103,8 @@ def _options(arguments: argparse.Namespace, kind: str | None) -> SegmentOptions:
     if kind is not None:
         for name in ("dicom", "resume", "shard", "ray"):
             if getattr(arguments, name):
-                raise UsageError(f"--{name}: expected a folder as output, found the file {arguments.output}")
+                raise UsageError(code=Code.SETTINGS_CONFLICT, subject=f"--{name}", expected="a folder as output",
+                                 found=f"the file {arguments.output}")
         dicom = [kind] if kind in ENDINGS else []
     return SegmentOptions(model=arguments.model, organs=arguments.organs, device=arguments.device,
                           precision=arguments.precision, mirror=arguments.mirror, scales=arguments.scales,
@@ -116,15 +119,15 @@ def _segment_one(segmenter: Segmenter, case: Case, output: Path, reporter: Repor
     since = time.monotonic()
     result = segmenter(case.path, series=case.series, reporter=reporter)
     files = result.save(output, name=case.name)
-    _report(case, files, result.rows, time.monotonic() - since, reporter)
+    _report(case, files, result, time.monotonic() - since, reporter)
 
 
-def _report(case: Case, files: Mapping[str, Path], rows: Sequence[Mapping[str, Any]], seconds: float,
-            reporter: Reporter) -> None:
+def _report(case: Case, files: Mapping[str, Path], result: SegmentResult, seconds: float, reporter: Reporter) -> None:
     """Tells of a segmented case: the table of its organs and its files."""
     from ..formats.writing import format_table
 
     reporter.close()
-    reporter.result(input=case.path, name=case.name, files=files, organs=rows, seconds=round(seconds, 2))
-    print(f"{case.path} ({seconds:.1f} s)\n{format_table(rows)}")
+    reporter.result(input=case.path, name=case.name, files=files, organs=result.organ_events,
+                    seconds=round(seconds, 2))
+    print(f"{case.path} ({seconds:.1f} s)\n{format_table(result.rows)}")
     print("\n".join(f"{kind:<13}{path}" for kind, path in files.items()), flush=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..batch.cases import Case
 from ..batch.options import BatchOptions
 from ..batch.sharding import Shard
+from ..errors import Problem
 from ..events import Reporter
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                                      "else one for four cores)")
 
 
-def run(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case], failures: Sequence[tuple[Path, str]],
+def run(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case], failures: Sequence[tuple[Path, Problem]],
         reporter: Reporter) -> int:
     """Sees that every case of this shard is done; the run table is written however it ends. 1 if any case failed."""
     from ..batch.run import outcomes
@@ -39,10 +40,10 @@ def run(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case], fail
 
     shard = options.shard if isinstance(options.shard, Shard) else Shard()
     cases, failures = shard.of(cases), shard.of(failures)
-    for _, message in failures:
-        reporter.error(message)
+    for _, problem in failures:
+        reporter.error(problem)
     segmented = skipped = 0
-    failed: list[tuple[Path | str, str]] = list(failures)
+    failed: list[tuple[Path | str, str]] = [(path, problem.text()) for path, problem in failures]
     try:
         for number, outcome in enumerate(outcomes(segmenter, options, cases, reporter), 1):
             files = outcome.case.outputs(options.output / outcome.case.place, segmenter.options.preview)
@@ -70,7 +71,7 @@ def _report(outcome: Outcome, files: dict[str, Path], count: str, reporter: Repo
     for warning in outcome.warnings:
         reporter.warning(warning)
     if record.error:
-        reporter.error(record.error)
+        reporter.error(outcome.problem or record.error)
         return
     facts: dict[str, Any] = {"input": case.path, "name": case.title, "files": files, "seconds": record.seconds,
                              "peak_mib": record.peak_mib, "skipped": outcome.skipped}

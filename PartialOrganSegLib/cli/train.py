@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from .options import add_common_options
 
@@ -33,15 +33,16 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     run_folder = arguments.output or Path("runs") / arguments.recipe.stem
     own = run_folder / RECIPE_FILE  # as the run resolved it, without the user's comments
     if not arguments.resume and own.exists() and arguments.recipe.exists() and own.samefile(arguments.recipe):
-        raise UserError(f"{run_folder}: expected a run folder apart from the recipe, which the run would write over; "
-                        "choose another -o")
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject=run_folder,
+                        expected="a run folder apart from the recipe, which the run would write over",
+                        hint="choose another -o")
     try:
         from ..training.trainer import train
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("PartialOrganSegLib"):
             raise
-        raise UserError(f"train: expected the package {error.name}, found none; "
-                        "pip install monai tensorboard") from error
+        raise UserError(code=Code.PACKAGE_MISSING, subject="train", expected=f"the package {error.name}",
+                        found="none", hint="pip install monai tensorboard") from error
     if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun) the first one speaks for all
         train(recipe, run_folder, arguments.resume, arguments.device)
         return 0

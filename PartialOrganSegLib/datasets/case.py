@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..annotation import CandidateTable, Kind, encode_labels, encode_scribble, label_candidates
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
 from ..formats.strokes import NOT_DRAWN, paint_strokes, read_strokes
@@ -66,8 +66,9 @@ class Case:
         if self.label is not None:
             labels = read_labelmap(self.label)
             if not labels.grid.same_as(grid_of.grid, tolerance_mm=0.1):
-                raise UserError(f"{self.label}: expected the geometry of {self.image.name}, "
-                                f"{grid_of.grid.differing_from(labels.grid)}")
+                raise UserError(code=Code.GEOMETRY_DIFFERS, subject=self.label,
+                                expected=f"the geometry of {self.image.name}, "
+                                         f"{grid_of.grid.differing_from(labels.grid)}")
             if self.kind is Kind.SCRIBBLE:
                 codes = self._scribble_codes(labels.array, label_space, table)
             else:
@@ -86,7 +87,8 @@ class Case:
             if value not in meaning and value >= organs:
                 expected = "0 or a label of the data set" if self.only_mapped else (
                     f"0..{organs - 1} or a value of label_map")
-                raise UserError(f"{self.label}: label value {value} ({count} voxels): expected {expected}")
+                raise UserError(code=Code.UNKNOWN_LABEL, subject=f"{self.label}: label value {value} ({count} voxels)",
+                                expected=expected)
         candidates = label_candidates(self.kind, self.annotated, meaning, label_space, values.tolist(), self.ignored)
         codes = encode_labels(labels, candidates, table)
         # An organ and its tumour, merged into one pair, are split as one.
@@ -98,7 +100,8 @@ class Case:
             for side, classes in ((LEFT, pair[:1]), (RIGHT, pair[1:]), (EITHER, pair)):
                 codes[split.sides == side] = table.code(self._trusted(label_space.indices(classes), label_space))
             for note in split.notes:
-                reporter.warning(f"{self.name}: {self.label}: {' or '.join(pair)}: {note}")
+                reporter.warning(Problem(Code.SIDE_UNDECIDED, f"{self.name}: {self.label}",
+                                         found=f"{' or '.join(pair)}: {note}"))
         return codes
 
     def _trusted(self, classes: Iterable[int], label_space: LabelSpace) -> frozenset[int]:
@@ -132,8 +135,9 @@ class Case:
         values, counts = np.unique(labels, return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             if value != NOT_DRAWN and value not in meaning and not 0 <= value < label_space.class_count:
-                raise UserError(f"{self.label}: expected 0..{label_space.class_count - 1}, {NOT_DRAWN} (not drawn) or "
-                                f"a value of label_map, found {value} ({count} voxels)")
+                raise UserError(code=Code.UNKNOWN_LABEL, subject=self.label,
+                                expected=f"0..{label_space.class_count - 1}, {NOT_DRAWN} (not drawn) or a value of "
+                                         "label_map", found=f"{value} ({count} voxels)")
         return encode_scribble(labels, table, NOT_DRAWN, meaning)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..annotation import Kind
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..organs import LabelSpace
 from .manifest_file import CaseEntry, DatasetEntry
 from .structure_names import meanings
@@ -42,11 +42,11 @@ def read_dataset_folder(path: Path, label_space: LabelSpace, name: str | None = 
         _check_modality(description, "modality", content.get("modality", {"0": "CT"}))
         cases = _decathlon_cases(description, content["training"])
     else:
-        raise UserError(f"{description}: expected 'channel_names' (nnU-Net v2) or a list 'training' (Decathlon), "
-                        f"found neither")
+        raise UserError(code=Code.WRONG_FORMAT, subject=description,
+                        expected="'channel_names' (nnU-Net v2) or a list 'training' (Decathlon)", found="neither")
     entries = list(cases)
     if not entries:
-        raise UserError(f"{description}: expected training cases, found none in {folder}")
+        raise UserError(code=Code.NO_CASES, subject=description, expected="training cases", found=f"none in {folder}")
     meaning = meanings(labels, label_space)
     kind = Kind.FULL if len(meaning.annotated) == len(label_space.names) else Kind.PARTIAL
     entry = DatasetEntry(name=name or folder.resolve().name, root=str(folder), kind=kind, annotated=meaning.annotated,
@@ -58,9 +58,11 @@ def _read(description: Path) -> dict[str, Any]:
     try:
         content = json.loads(description.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{description}: expected a readable JSON file, found {error}") from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=description, expected="a readable JSON file",
+                        found=error) from None
     if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):
-        raise UserError(f"{description}: expected a data set's description with 'labels', found none")
+        raise UserError(code=Code.WRONG_FORMAT, subject=description, expected="a data set's description with 'labels'",
+                        found="none")
     return content
 
 
@@ -69,31 +71,35 @@ def _labels(description: Path, content: dict[str, Any]) -> dict[int, str]:
     labels = {}
     for key, value in content["labels"].items():
         if isinstance(value, list):
-            raise UserError(f"{description}: labels: expected one value a label, found the region list '{key}': {value}"
-                            f" (write a manifest with a label_map instead)")
+            raise UserError(code=Code.VALUE_UNFIT, subject=f"{description}: labels", expected="one value a label",
+                            found=f"the region list '{key}': {value} (write a manifest with a label_map instead)")
         number, name = (value, key) if isinstance(value, int) else (key, value)
         if not str(number).isdecimal() or not isinstance(name, str):
-            raise UserError(f"{description}: labels: expected a name and a number, found '{key}': {value!r}")
+            raise UserError(code=Code.VALUE_UNFIT, subject=f"{description}: labels", expected="a name and a number",
+                            found=f"'{key}': {value!r}")
         if int(number) in labels:
-            raise UserError(f"{description}: labels: expected different values, found {number} for "
-                            f"'{labels[int(number)]}' and '{name}'")
+            raise UserError(code=Code.VALUE_UNFIT, subject=f"{description}: labels", expected="different values",
+                            found=f"{number} for '{labels[int(number)]}' and '{name}'")
         labels[int(number)] = name
     if not any(labels):
-        raise UserError(f"{description}: labels: expected labels besides the background, found none")
+        raise UserError(code=Code.NO_LABELS, subject=f"{description}: labels", expected="labels besides the background",
+                        found="none")
     return labels
 
 
 def _check_modality(description: Path, key: str, channels: Any) -> None:
     names = [str(name) for name in channels.values()] if isinstance(channels, dict) else []
     if len(names) != 1 or names[0].lower() != "ct":
-        raise UserError(f"{description}: {key}: expected one channel, 'CT', found {', '.join(names) or channels}")
+        raise UserError(code=Code.WRONG_MODALITY, subject=f"{description}: {key}", expected="one channel, 'CT'",
+                        found=", ".join(names) or channels)
 
 
 def _nnunet_cases(folder: Path, description: Path, content: dict[str, Any]) -> Iterator[CaseEntry]:
     _check_modality(description, "channel_names", content["channel_names"])
     ending = content.get("file_ending")
     if not isinstance(ending, str) or not ending.startswith("."):
-        raise UserError(f"{description}: file_ending: expected an ending such as .nii.gz, found {ending!r}")
+        raise UserError(code=Code.WRONG_FORMAT, subject=f"{description}: file_ending",
+                        expected="an ending such as .nii.gz", found=f"{ending!r}")
     listed = content.get("dataset")  # images kept elsewhere: {case: {images: [...], label: ...}}
     if isinstance(listed, dict):
         for name, files in sorted(listed.items()):
@@ -115,5 +121,6 @@ def _decathlon_cases(description: Path, training: list[Any]) -> Iterator[CaseEnt
 
 def _listed(description: Path, key: str, image: Any, files: Any, name: str | None = None) -> CaseEntry:
     if not isinstance(image, str) or not isinstance(files.get("label"), str):
-        raise UserError(f"{description}: {key}: expected an image and a label, found {files!r}")
+        raise UserError(code=Code.WRONG_FORMAT, subject=f"{description}: {key}", expected="an image and a label",
+                        found=f"{files!r}")
     return CaseEntry(image=image, label=files["label"], name=name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..annotation import Kind
-from ..errors import UserError, nearest
+from ..errors import Code, Problem, UserError, nearest
 from ..events import Reporter
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LABEL_SPACES, WORD16, LabelSpace, label_space_of_names
@@ -83,7 +83,7 @@ def _folder(dataset: DatasetEntry, path: Path, label_space: LabelSpace, reporter
         raise UserError(f"{path}: dataset {dataset.name}: folder: expected a {DESCRIPTION} in {folder}, found none")
     entry, notes = read_dataset_folder(folder, label_space, dataset.name)
     for note in notes:
-        reporter.warning(note)
+        reporter.warning(Problem.parsed(note, Code.LABELS_UNDERSTOOD))
     own = {*dataset.label_map, *dataset.split_left_right}
     return entry.model_copy(update={
         "folder": dataset.folder, "root": str(folder.resolve()), "weight": dataset.weight,

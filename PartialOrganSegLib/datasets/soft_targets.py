@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from ..atomic import whole_file
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..imaging.resampling import resample_box
 from ..imaging.volume import Grid
 from ..organs import LabelSpace
@@ -58,19 +58,21 @@ class SoftTargets:
         try:
             named = [() if names == (REST,) else label_space.indices(names) for names in self.classes]
         except UserError as error:
-            raise UserError(f"{self.name}: classes: {error}") from None
+            raise error.within(f"{self.name}: classes") from None
         given = [index for indices in named for index in indices]
         titles = ("background", *label_space.names)
         twice = next((index for index in given if given.count(index) > 1), None)
         if twice is not None:
-            raise UserError(f"{self.name}: classes: expected each name once, found {titles[twice]} twice")
+            raise UserError(code=Code.VALUE_UNFIT, subject=f"{self.name}: classes", expected="each name once",
+                            found=f"{titles[twice]} twice")
         others = tuple(index for index in range(label_space.class_count) if index not in given)
         if not others and () in named:
-            raise UserError(f"{self.name}: classes: expected background and every organ once, found that nothing is "
-                            f"left for '{REST}'")
+            raise UserError(code=Code.VALUE_UNFIT, subject=f"{self.name}: classes",
+                            expected="background and every organ once", found=f"that nothing is left for '{REST}'")
         if others and named.count(()) != 1:
-            raise UserError(f"{self.name}: classes: expected one for {', '.join(titles[index] for index in others)}, "
-                            f"or one that is '{REST}', found none")
+            raise UserError(code=Code.VALUE_UNFIT, subject=f"{self.name}: classes",
+                            expected=f"one for {', '.join(titles[index] for index in others)}, or one that is "
+                                     f"'{REST}'", found="none")
         return tuple(indices or others for indices in named)
 
     def resampled(self, image: Grid, shape: tuple[int, int, int]) -> np.ndarray:
@@ -92,9 +94,10 @@ class SoftTargets:
         ours, theirs = (_corners(grid.axis_order().canonical_grid(grid)) for grid in (self.grid, image))
         apart = float(np.abs(ours - theirs).max())
         if apart > SAME_BOX_MM:
-            raise UserError(f"{self.name}: expected voxels of any size that fill the image's box, found "
-                            f"{self.grid.size} of {tuple(round(mm, 3) for mm in self.grid.spacing)} mm, corners up to "
-                            f"{apart:.1f} mm away")
+            raise UserError(code=Code.GEOMETRY_DIFFERS, subject=self.name,
+                            expected="voxels of any size that fill the image's box",
+                            found=f"{self.grid.size} of {tuple(round(mm, 3) for mm in self.grid.spacing)} mm, "
+                                  f"corners up to {apart:.1f} mm away")
 
 
 def _corners(grid: Grid) -> np.ndarray:
@@ -123,29 +126,34 @@ def read_soft_targets(path: Path) -> SoftTargets:
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as content:
             missing = [name for name in _ARRAYS if name not in content]
             if missing:
-                raise UserError(f"{path}: expected arrays {', '.join(_ARRAYS)}, found no {missing[0]}")
+                raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=f"arrays {', '.join(_ARRAYS)}",
+                                found=f"no {missing[0]}")
             arrays = {name: content[name] for name in _ARRAYS}
     except FileNotFoundError:
-        raise UserError(f"{path}: soft targets expected, none found") from None
+        raise UserError(code=Code.FILE_MISSING, subject=path, found="soft targets expected, none found") from None
     except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
-        raise UserError(f"{path}: expected soft targets (.npz without pickles), found something else") from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="soft targets (.npz without pickles)",
+                        found="something else") from None
     return _parsed(path, arrays)
 
 
 def _parsed(path: Path, arrays: dict[str, np.ndarray]) -> SoftTargets:
     probabilities = arrays["probabilities"]
     if probabilities.dtype != np.uint8 or probabilities.ndim != 4 or 0 in probabilities.shape:
-        raise UserError(f"{path}: probabilities: expected uint8 in four axes (class, z, y, x), "
-                        f"found {probabilities.dtype} {probabilities.shape}")
+        raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: probabilities",
+                        expected="uint8 in four axes (class, z, y, x)",
+                        found=f"{probabilities.dtype} {probabilities.shape}")
     try:
         classes = json.loads(str(arrays["classes"][()]))
     except json.JSONDecodeError:
         classes = None
     if not isinstance(classes, list) or not all(
             isinstance(names, list) and names and all(isinstance(name, str) for name in names) for names in classes):
-        raise UserError(f"{path}: classes: expected a JSON list of lists of names, found {arrays['classes'][()]!s:.60}")
+        raise UserError(code=Code.VALUE_UNFIT, subject=f"{path}: classes", expected="a JSON list of lists of names",
+                        found=f"{arrays['classes'][()]!s:.60}")
     if len(classes) != len(probabilities):
-        raise UserError(f"{path}: classes: expected {len(probabilities)}, as in probabilities, found {len(classes)}")
+        raise UserError(code=Code.VALUE_UNFIT, subject=f"{path}: classes",
+                        expected=f"{len(probabilities)}, as in probabilities", found=len(classes))
     return SoftTargets(probabilities, _grid(path, probabilities.shape[1:], arrays),
                        tuple(tuple(names) for names in classes), str(path))
 
@@ -155,9 +163,11 @@ def _grid(path: Path, shape: Sequence[int], arrays: dict[str, np.ndarray]) -> Gr
     for name, count in (("spacing", 3), ("origin", 3), ("direction", 9)):
         array = arrays[name]
         if array.shape != (count,) or array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise UserError(f"{path}: {name}: expected {count} finite numbers, found {array.tolist()!s:.60}")
+            raise UserError(code=Code.VALUE_UNFIT, subject=f"{path}: {name}", expected=f"{count} finite numbers",
+                            found=f"{array.tolist()!s:.60}")
         numbers[name] = tuple(float(value) for value in array)
     if min(numbers["spacing"]) <= 0:
-        raise UserError(f"{path}: spacing: expected more than 0 mm, found {numbers['spacing']}")
+        raise UserError(code=Code.VALUE_UNFIT, subject=f"{path}: spacing", expected="more than 0 mm",
+                        found=numbers["spacing"])
     z, y, x = shape
     return Grid((x, y, z), numbers["spacing"], numbers["origin"], numbers["direction"])

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from ..annotation import CandidateTable, Kind
 from ..datasets.case import Case
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.itk import grid_of, image_of
 from ..formats.reading import read_labelmap
@@ -57,7 +57,7 @@ def evaluate(cases: Sequence[Case], predictions: Mapping[str, Path], space: Labe
         try:
             scores, picture = _judge_case(case, predictions[case.name], space, options, result, reporter, worst)
         except UserError as error:
-            reporter.error(f"{case.name}: {error}")
+            reporter.error(error.problem.within(case.name))
             result.failures[case.name] = str(error)
             continue
         result.scores += scores
@@ -87,7 +87,8 @@ def _judge_case(case: Case, file: Path, space: LabelSpace, options: Options, res
                    options.tolerance_mm, case.kind is Kind.SCRIBBLE)
     judged = [(score.dice, place) for place, score in enumerate(scores) if score.dice is not None]
     if not judged:
-        reporter.warning(f"{case.name}: nothing to judge: none of its structures is in the reference or predicted")
+        reporter.warning(Problem(Code.CASE_SKIPPED, case.name, found="nothing to judge: none of its structures is in "
+                                 "the reference or predicted"))
         return scores, None
     mean = float(np.mean([value for value, _ in judged]))
     if not options.worst or (len(worst) == options.worst and -mean <= worst[0][0]):
@@ -110,12 +111,13 @@ def _read_prediction(file: Path, grid: Grid, space: LabelSpace, options: Options
     labels = read_labelmap(file)
     highest = int(labels.array.max(initial=0))
     if highest >= space.class_count:
-        raise UserError(f"{file}: expected labels 0..{space.class_count - 1} of {space.name}, found {highest}")
+        raise UserError(code=Code.UNKNOWN_LABEL, subject=file,
+                        expected=f"labels 0..{space.class_count - 1} of {space.name}", found=highest)
     if labels.grid.same_as(grid, GRID_TOLERANCE_MM):
         return labels.array
     if not options.resample:
-        raise UserError(f"{file}: expected the reference's grid {_told(grid)}, found {_told(labels.grid)}; --resample "
-                        "puts it there")
+        raise UserError(code=Code.GEOMETRY_DIFFERS, subject=file, expected=f"the reference's grid {_told(grid)}",
+                        found=_told(labels.grid), hint="--resample puts it there")
     result.resampled.append(name)
     return resample_labels(labels, grid).array
 

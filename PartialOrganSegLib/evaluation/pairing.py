@@ -9,7 +9,7 @@ from ..annotation import Kind
 from ..datasets.case import Case
 from ..datasets.dataset_folder import is_dataset_folder
 from ..datasets.manifest import load_manifest
-from ..errors import UserError, nearest
+from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
 from ..formats.registry import is_volume_name, stem_of, volume_suffixes
 from ..organs import LabelSpace
@@ -29,12 +29,13 @@ def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble
     """
     if path.suffix.lower() in MANIFEST_SUFFIXES or is_dataset_folder(path):
         if annotated or scribble or images is not None:
-            raise UserError(f"{path}: expected neither --annotated, --scribble nor --images, "
-                            "the manifest says what its cases are")
+            raise UserError(code=Code.SETTINGS_CONFLICT, subject=path,
+                            expected="neither --annotated, --scribble nor --images, the manifest says what its cases "
+                                     "are")
         manifest = load_manifest(path, reporter)
         cases = [case for case in manifest.cases if case.kind is not Kind.UNLABELLED]
         if not cases:
-            raise UserError(f"{path}: expected cases with labels or strokes, found none")
+            raise UserError(code=Code.NO_LABELS, subject=path, expected="cases with labels or strokes", found="none")
         return cases, manifest.label_space
     kind = Kind.SCRIBBLE if scribble else Kind.PARTIAL if annotated else Kind.FULL
     labels = label_files(path)
@@ -58,21 +59,23 @@ def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[s
     found = {names[name]: file for name, file in files.items() if name in names}
     if not found:
         name = next(iter(files))
-        raise UserError(f"{path}: expected predictions named like the references ({cases[0].name}, ...), found "
-                        f"'{name}'{nearest(name, names)}")
+        raise UserError(code=Code.UNKNOWN_NAME, subject=path,
+                        expected=f"predictions named like the references ({cases[0].name}, ...)", found=f"'{name}'",
+                        hint=did_you_mean(name, names))
     unused = [file.name for name, file in files.items() if name not in names]
     if unused:
-        reporter.warning(f"{path}: no reference for {_some(unused)}")
+        reporter.warning(Problem(Code.CASE_UNPAIRED, str(path), found=f"no reference for {_some(unused)}"))
     missing = [case.name for case in cases if case.name not in found]
     if missing:
-        reporter.warning(f"{path}: no prediction for {_some(missing)}; counted nowhere")
+        reporter.warning(Problem(Code.CASE_UNPAIRED, str(path), found=f"no prediction for {_some(missing)}",
+                                 hint="counted nowhere"))
     return found
 
 
 def label_files(path: Path) -> dict[str, Path]:
     """Name to file, for a file or the volume files of a folder, sorted. Raises UserError for two of one name."""
     if not path.exists():
-        raise UserError(f"{path}: expected a file or a folder, found nothing there")
+        raise UserError(code=Code.FILE_MISSING, subject=path, expected="a file or a folder", found="nothing there")
     if path.is_file():
         return {case_name(path): path}
     files: dict[str, Path] = {}
@@ -81,11 +84,12 @@ def label_files(path: Path) -> dict[str, Path]:
             continue
         name = case_name(file)
         if name in files:
-            raise UserError(f"{path}: expected one file for a case, found {files[name].name} and {file.name}; a "
-                            "manifest can say which is the label")
+            raise UserError(code=Code.NAME_TAKEN, subject=path, expected="one file for a case",
+                            found=f"{files[name].name} and {file.name}", hint="a manifest can say which is the label")
         files[name] = file
     if not files:
-        raise UserError(f"{path}: expected label maps ({', '.join(volume_suffixes())}), found none")
+        raise UserError(code=Code.NO_CASES, subject=path, expected=f"label maps ({', '.join(volume_suffixes())})",
+                        found="none")
     return files
 
 

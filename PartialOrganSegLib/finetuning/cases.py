@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from ..annotation import UNKNOWN, CandidateTable, Kind
 from ..datasets.case import Case
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
 from ..formats.writing import write_labelmap
@@ -102,8 +102,10 @@ def take_cases(cases: Sequence[Case], own_space: LabelSpace, space: LabelSpace, 
             target = folder / f"{done}-{case.name[:LONGEST_IN_FILE]}.codes.nii.gz"  # CASE and case may be one file
             taken.append(_take(case, own_space, space, translate, spacing_zyx, target, reporter, force))
         except UserError as error:
-            text = str(error).replace("--force segments it anyway", "--force learns from it all the same")
-            raise UserError(f"{case.name}: {text}") from None
+            problem = error.problem
+            if problem.code is Code.NOT_A_CT:
+                problem = replace(problem, hint="--force learns from it all the same")
+            raise UserError(problem.within(case.name)) from None
         reporter.progress("reading cases", done + 1, len(cases))
     return taken
 

@@ -19,8 +19,9 @@ class Plan(BaseModel):
     """A run's plan.
 
     `start` is the start model's folder and `data` the manifest; `measured_on` says for each organ whose Dice is
-    measured on what; `minutes` is how long it is expected to take. `said`: what was told about the cases. `images`:
-    the checksum of every one that is trained or measured on.
+    measured on what; `minutes` is how long it is expected to take. `said`: the warnings about the cases,
+    as in JSON events (texts in plans of version 0.3). `images`: the checksum of every one that is trained or measured
+    on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,7 +34,7 @@ class Plan(BaseModel):
     measured_on: dict[str, str]
     steps: int
     minutes: float
-    said: list[str] = []
+    said: list[dict[str, Any] | str] = []
     images: dict[Path, str] = {}
 
 

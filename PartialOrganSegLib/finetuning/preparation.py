@@ -14,8 +14,8 @@ import yaml
 from ..annotation import Kind
 from ..atomic import whole_file
 from ..datasets.manifest import LONGEST_NAME, load_manifest
-from ..errors import UserError
-from ..events import Reporter
+from ..errors import Code, Problem, UserError
+from ..events import Reporter, as_problem
 from ..label_space_file import LabelSpaceEntry
 from ..models.bundle import Bundle
 from ..models.checksums import MANIFEST, sha256
@@ -30,6 +30,7 @@ from ..training.transfer import ClassMap, moved_arguments
 from . import PHANTOMS
 from .budget import Speed, default_minutes, frozen_seconds, make_budget, measure_speed
 from .cases import MEASURED, TRAINED, TakenCase, fingerprint, take_cases
+from .data_warnings import data_warnings
 from .decisions import (
     budget_settings,
     check_overrides,
@@ -39,7 +40,6 @@ from .decisions import (
     stroke_settings,
     tuned_recipe,
 )
-from .doubts import doubts
 from .holdout import NOTHING, hold_out
 from .plan import Plan, write_json, write_plan
 from .replay import Replay, replay_set
@@ -73,7 +73,7 @@ class Wishes:
 
 def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: torch.device, wishes: Wishes,
             reporter: Reporter) -> Plan:
-    """Writes plan.json, recipe.yaml, the manifest and the cases' code maps into `run`; tells doubts and the time.
+    """Writes plan.json, recipe.yaml, the manifest and the cases' code maps into `run`; warns of the data.
 
     Raises UserError for cases that nothing can be learnt from or that are no CTs.
     """
@@ -91,10 +91,11 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     spacing = learner.preprocessing.spacing_zyx
     cases = take_cases(manifest.cases, manifest.label_space, space, spacing, run / CASES_FOLDER, said,
                        force=wishes.force)
-    for doubt in doubts(cases, space):
-        said.warning(doubt)
+    for warning in data_warnings(cases, space):
+        said.warning(warning.problem())
     if any(case.soft_targets for case in manifest.cases):
-        said.warning("soft_targets: fine-tuning takes none; the start model teaches what a case leaves open")
+        said.warning(Problem(Code.SETTING_IGNORED, "soft_targets", found="fine-tuning takes none",
+                             hint="the start model teaches what a case leaves open"))
     measure = list(wishes.validate) != [NOTHING]
     held = hold_out(cases, wishes.validate or manifest.validation_groups(), run / CASES_FOLDER)
     trained = [case for case in held.training if case.weight > 0]
@@ -103,8 +104,9 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
         raise UserError("expected a labelled case to train on, found all of them left out by --validate or of weight 0")
     unmeasured = [space.names[label - 1] for label in changed if label not in held.measured_on]
     if unmeasured and measure:
-        said.warning(f"not measured: {', '.join(unmeasured)} (too few labelled slices to leave some out, or none in "
-                     "which something is said not to be that organ)")
+        said.warning(Problem(Code.NOT_MEASURED, "not measured",
+                             found=f"{', '.join(unmeasured)} (too few labelled slices to leave some out, or none in "
+                                   "which something is said not to be that organ)"))
     replay = replay_set(wishes.replay, space, spacing, changed, list(held.measured_on), measure,
                         run / REPLAY_FOLDER, said, {case.image_sha256 for case in cases}, wishes.force)
     measured = [*held.measured, *replay.measured]
@@ -143,7 +145,7 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     plan = Plan(start=start.folder.resolve(), data=Path(data).resolve(),
                 lineage=_lineage(start, cases, trained, space), changed=names,
                 kept=[name for name in space.names if name not in names], measured_on=on,
-                steps=budget.steps, minutes=round((budget.seconds + asking) / 60, 1), said=said.lines,
+                steps=budget.steps, minutes=round((budget.seconds + asking) / 60, 1), said=said.events,
                 images={case.image: case.image_sha256 for case in (*trained, *held.measured, *replay.training,
                                                                    *replay.measured)})
     write_plan(run, plan)
@@ -174,12 +176,12 @@ class _Listener(Reporter):
     """Passes on, and remembers what was warned of."""
 
     def __init__(self, reporter: Reporter) -> None:
-        self.lines: list[str] = []
+        self.events: list[dict[str, Any]] = []
         self.progress = reporter.progress
         self._reporter = reporter
 
-    def warning(self, message: str) -> None:
-        self.lines.append(message)
+    def warning(self, message: str | Problem) -> None:
+        self.events.append(as_problem(message).as_event())
         self._reporter.warning(message)
 
 

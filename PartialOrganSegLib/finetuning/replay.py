@@ -11,7 +11,7 @@ import numpy as np
 from ..annotation import Kind
 from ..datasets.case import Case
 from ..datasets.manifest import load_manifest
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.writing import write_ct, write_labelmap
 from ..organs import WORD16, LabelSpace
@@ -63,7 +63,8 @@ def replay_set(setting: str, space: LabelSpace, spacing_zyx: Sequence[float], ch
                       dict.fromkeys(held.measured_on, REPLAY_FIGURES))
     shared = [label for label, name in enumerate(space.names, 1) if name in WORD16.names]
     if not shared:
-        reporter.warning("replay: phantoms show none of the model's organs; nothing is replayed")
+        reporter.warning(Problem(Code.SETTING_IGNORED, "replay", hint="nothing is replayed",
+                                 found="phantoms show none of the model's organs"))
         return Replay([], [], {})
     asked = [label for label in shared if measure and label not in {*changed, *measured_already}]
     cases = phantom_cases(PHANTOMS_TRAINED + (PHANTOMS_MEASURED if asked else 0), spacing_zyx, folder, reporter)
@@ -83,7 +84,8 @@ def _others(cases: Sequence[TakenCase], images: Collection[str], reporter: Repor
     """The cases that show none of `images`. Raises UserError when there is none."""
     for case in cases:
         if case.image_sha256 in images:
-            reporter.warning(f"replay: {case.name} shows an image of --data, and is left out")
+            reporter.warning(Problem(Code.CASE_SKIPPED, "replay",
+                                     found=f"{case.name} shows an image of --data, and is left out"))
     others = [case for case in cases if case.image_sha256 not in images]
     if not others:
         raise UserError("--replay: expected a case that shows another image than those of --data, found none")

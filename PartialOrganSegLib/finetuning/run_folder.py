@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..loading.locking import held_alone
 from ..models.bundle import Bundle
 from ..training.recipe import MODEL_FOLDER, RECIPE_FILE
@@ -33,9 +33,11 @@ def check_new(run: Path, start: Bundle, data: Path) -> None:
     """
     if start.folder.resolve() in (run.resolve(), (run / MODEL_FOLDER).resolve()) or (
             start.folder.resolve() in run.resolve().parents):
-        raise UserError(f"{run}: expected a run folder apart from the start model, found it in {start.folder}")
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject=run, expected="a run folder apart from the start model",
+                        found=f"it in {start.folder}")
     if run.resolve() in (data.resolve(), data.resolve().parent):
-        raise UserError(f"{run}: expected a run folder apart from the data, found {data} there; choose another -o")
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject=run, expected="a run folder apart from the data",
+                        found=f"{data} there", hint="choose another -o")
     if (run / LAST).exists():
         raise UserError(f"{run}: expected a new run folder, found a run; add --resume or another -o"
                         if (run / PLAN_FILE).exists() else
@@ -43,8 +45,8 @@ def check_new(run: Path, start: Bundle, data: Path) -> None:
     begun = (run / LOCK_FILE).exists()
     found = [name for name in (RESULTS if begun else (*RESULTS, *WRITTEN)) if (run / name).exists()]
     if found:
-        raise UserError(f"{run}: expected a new run folder, found {', '.join(found)} in it, which a run would write "
-                        "over; choose another -o")
+        raise UserError(code=Code.FILE_EXISTS, subject=run, expected="a new run folder",
+                        found=f"{', '.join(found)} in it, which a run would write over", hint="choose another -o")
 
 
 @contextlib.contextmanager
@@ -59,11 +61,12 @@ def working_in(run: Path) -> Iterator[None]:
             run.mkdir(parents=True, exist_ok=True)
             held.enter_context(held_alone(run / LOCK_FILE))
         except BlockingIOError:
-            raise UserError(f"{run}: expected no run at work in this folder, found one; wait for it or choose another "
-                            "-o") from None
+            raise UserError(code=Code.FOLDER_IN_USE, subject=run, expected="no run at work in this folder",
+                            found="one", hint="wait for it or choose another -o") from None
         except OSError as error:
-            raise UserError(f"{run}: expected a run folder that can be made and written into, found "
-                            f"{error.strerror or error}") from None
+            raise UserError(code=Code.NOT_WRITABLE, subject=run,
+                            expected="a run folder that can be made and written into",
+                            found=error.strerror or error) from None
         try:
             yield
         finally:

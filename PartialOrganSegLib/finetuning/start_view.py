@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..annotation import Kind
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..evaluation.metrics import candidate_dice, joint_counts
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
@@ -20,6 +20,7 @@ from ..organs import LabelSpace
 from ..segmenting.predictor import Predictor
 from ..training.memory import is_out_of_memory
 from .cases import TakenCase
+from .data_warning import DataWarning, DataWarningKind
 
 TOLD_ML = 10.0  # of an organ, that the start model finds where the label says there is none
 ENOUGH_CASES = 4  # that are looked at to say how well the start model knows what they show
@@ -69,7 +70,8 @@ class StartView:
             except (UserError, RuntimeError, MemoryError) as error:
                 if not isinstance(error, UserError) and not is_out_of_memory(error):
                     raise
-                reporter.warning(f"{case.name}: the start model could not be looked at: {error}")
+                reporter.warning(Problem(Code.CASE_SKIPPED, case.name,
+                                         found=f"the start model could not be looked at: {error}"))
                 break
             codes, table = read_labelmap(case.codes).array, self._table(case)
             self._tell_denied((whole or {}).get(case.name, case), found, reporter)
@@ -86,12 +88,13 @@ class StartView:
     def _tell_denied(self, case: TakenCase, found: Volume, reporter: Reporter) -> None:
         """An organ that was only not drawn would be unlearnt."""
         volumes = voxel_counts(found.array, self.space.class_count) * found.grid.voxel_ml
-        denied = [f"{self.space.names[label - 1]} ({volumes[label]:.0f} ml)" for label in self.known
+        denied = [label for label in self.known
                   if label and volumes[label] >= TOLD_ML and case.absent(label) == sum(case.counts)]
         if denied:
-            mend = "make the case partial" if case.kind is Kind.FULL else "leave it out of 'annotated'"
-            reporter.warning(f"{case.name}: its label says that there is none of what the start model finds there: "
-                             f"{', '.join(denied)}; where one was only not drawn, {mend}")
+            names = tuple(self.space.names[label - 1] for label in denied)
+            warning = DataWarning(DataWarningKind.START_MODEL_FINDS, case.name, names,
+                                  tuple(float(volumes[label]) for label in denied), full=case.kind is Kind.FULL)
+            reporter.warning(warning.problem())
 
     def _table(self, case: TakenCase) -> np.ndarray:
         """(K, C) bool: the classes that each of the case's codes allows."""

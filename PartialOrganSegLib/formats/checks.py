@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.volume import Grid
 
@@ -24,23 +24,27 @@ def check_grid(path: Path | str, grid: Grid, reporter: Reporter) -> Grid:
     """
     spacing = " x ".join(f"{s:g}" for s in grid.spacing)
     if not all(np.isfinite(s) and s > 0 for s in grid.spacing):
-        raise UserError(f"{path}: expected a positive voxel spacing, found {spacing} mm")
+        raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="a positive voxel spacing",
+                        found=f"{spacing} mm")
     if not np.isfinite(grid.matrix).all():
-        raise UserError(f"{path}: expected a finite origin and direction, found {grid.origin} and {grid.direction}")
+        raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="a finite origin and direction",
+                        found=f"{grid.origin} and {grid.direction}")
     if min(grid.size) < 2:
-        raise UserError(f"{path}: expected a volume of several slices, found {' x '.join(map(str, grid.size))} voxels")
+        raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="a volume of several slices",
+                        found=f"{' x '.join(map(str, grid.size))} voxels")
     if max(grid.spacing) > _THICK_MM:
-        reporter.warning(f"{path}: voxels of {spacing} mm are too coarse for small organs (expected at most "
-                         f"{_THICK_MM:g} mm)")
+        reporter.warning(Problem(Code.COARSE_VOXELS, str(path), found=f"voxels of {spacing} mm are too coarse for "
+                                 f"small organs (expected at most {_THICK_MM:g} mm)"))
     cosines = np.asarray(grid.direction).reshape(3, 3)
     shear = float(np.abs(cosines.T @ cosines - np.eye(3)).max())
     if shear < _SHEAR_KEPT:
         return grid
     if shear > _SHEAR_MENDED:
-        raise UserError(f"{path}: expected voxel axes at right angles, found a sheared grid (cosine {shear:.3f} "
-                        "between axes); resample it to a rectangular grid first")
-    reporter.warning(f"{path}: its voxel axes are not quite at right angles (cosine {shear:.1e}); the nearest right "
-                     "angles are used")
+        raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="voxel axes at right angles",
+                        found=f"a sheared grid (cosine {shear:.3f} between axes)",
+                        hint="resample it to a rectangular grid first")
+    reporter.warning(Problem(Code.GRID_ADJUSTED, str(path), hint="the nearest right angles are used",
+                             found=f"its voxel axes are not quite at right angles (cosine {shear:.1e})"))
     left, _, right = np.linalg.svd(cosines)
     return dataclasses.replace(grid, direction=tuple(float(c) for c in (left @ right).ravel()))
 
@@ -54,10 +58,11 @@ def to_hu(path: Path | str, array: np.ndarray, reporter: Reporter) -> np.ndarray
         bad = ~np.isfinite(array)
         count = int(np.count_nonzero(bad))
         if count >= 0.01 * array.size:
-            raise UserError(f"{path}: expected finite voxels, found {count} of {array.size} "
-                            f"({count / array.size:.0%}) NaN or infinite")
+            raise UserError(code=Code.VOXELS_UNUSABLE, subject=path, expected="finite voxels",
+                            found=f"{count} of {array.size} ({count / array.size:.0%}) NaN or infinite")
         if count:
-            reporter.warning(f"{path}: {count} NaN or infinite voxels were replaced by {AIR_HU} HU")
+            reporter.warning(Problem(Code.VOXELS_REPLACED, str(path),
+                                     found=f"{count} NaN or infinite voxels were replaced by {AIR_HU} HU"))
             array = np.where(bad, AIR_HU, array)
     return _int16_if_lossless(array)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..imaging.volume import Grid, Volume
 from .checks import check_grid
@@ -37,8 +37,8 @@ def as_ct(ct: Any, *, spacing: Sequence[float] | None = None, origin: Sequence[f
     placed = {"spacing": spacing, "origin": origin, "direction": direction, "grid": grid}
     given = [name for name, value in placed.items() if value is not None]
     if not isinstance(ct, np.ndarray) and given:
-        raise UserError(f"ct: expected {', '.join(given)} beside an array alone, found {type(ct).__name__}, which has "
-                        "its own")
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject="ct", expected=f"{', '.join(given)} beside an array alone",
+                        found=f"{type(ct).__name__}, which has its own")
     if isinstance(ct, (str, os.PathLike)):
         return read_ct(Path(ct), series, reporter, force)
     if isinstance(ct, Volume):
@@ -50,10 +50,10 @@ def as_ct(ct: Any, *, spacing: Sequence[float] | None = None, origin: Sequence[f
         name, array = "array", ct
         of_ct = _grid_of(ct, spacing, origin, direction, grid)
     else:
-        raise UserError("ct: expected a path, a SimpleITK image, a Volume or an array (z, y, x), found "
-                        f"{type(ct).__name__}")
+        raise UserError(code=Code.VALUE_UNFIT, subject="ct",
+                        expected="a path, a SimpleITK image, a Volume or an array (z, y, x)", found=type(ct).__name__)
     if array.dtype.kind not in "iuf":
-        raise UserError(f"{name}: expected integer or float voxels, found {array.dtype}")
+        raise UserError(code=Code.WRONG_FORMAT, subject=name, expected="integer or float voxels", found=array.dtype)
     return checked_ct(name, Volume(array, check_grid(name, of_ct, reporter)), reporter, force)
 
 
@@ -61,15 +61,19 @@ def _grid_of(array: np.ndarray, spacing: Sequence[float] | None, origin: Sequenc
              direction: Sequence[float] | np.ndarray | None, grid: Grid | None) -> Grid:
     """Where an array lies. Raises UserError for another number of axes, and for too little or too much said."""
     if array.ndim != 3:
-        raise UserError(f"array: expected axes (z, y, x), found the shape {array.shape}")
+        raise UserError(code=Code.NOT_A_VOLUME, subject="array", expected="axes (z, y, x)",
+                        found=f"the shape {array.shape}")
     if grid is not None:
         if any(value is not None for value in (spacing, origin, direction)):
-            raise UserError("array: expected grid alone, found spacing, origin or direction beside it")
+            raise UserError(code=Code.SETTINGS_CONFLICT, subject="array", expected="grid alone",
+                            found="spacing, origin or direction beside it")
         if grid.shape != array.shape:
-            raise UserError(f"array: expected the grid's shape {grid.shape} (z, y, x), found {array.shape}")
+            raise UserError(code=Code.GEOMETRY_DIFFERS, subject="array",
+                            expected=f"the grid's shape {grid.shape} (z, y, x)", found=array.shape)
         return grid
     if spacing is None:
-        raise UserError("array: expected spacing=(x, y, z) in mm or grid=Grid(...), found neither")
+        raise UserError(code=Code.SETTING_MISSING, subject="array",
+                        expected="spacing=(x, y, z) in mm or grid=Grid(...)", found="neither")
     depth, height, width = array.shape
     dx, dy, dz = _numbers("spacing", spacing, 3)
     placed = Grid((width, height, depth), (dx, dy, dz))
@@ -87,5 +91,6 @@ def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
     except (TypeError, ValueError):
         numbers = ()
     if len(numbers) != count:
-        raise UserError(f"array: {name}: expected {count} numbers, found {value!r}")
+        raise UserError(code=Code.VALUE_UNFIT, subject=f"array: {name}", expected=f"{count} numbers",
+                        found=f"{value!r}")
     return numbers

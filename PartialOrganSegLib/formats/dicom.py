@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.volume import Grid, Volume
 from .checks import check_grid
@@ -28,7 +28,7 @@ def read_dicom(path: Path, wanted: str | None, reporter: Reporter) -> Volume:
     """
     series = choose_series(path, wanted, reporter)
     if series.tag("0008|0060") != "CT":
-        reporter.warning(f"{path}: expected modality CT, found {series.tag('0008|0060') or 'none'}")
+        reporter.warning(Problem(Code.WRONG_MODALITY, str(path), "modality CT", series.tag("0008|0060") or "none"))
     if len(series.slices) == 1:
         return _single_file(path, series, reporter)
     slices = distinct_slices(path, series, reporter)
@@ -48,8 +48,9 @@ def frame_of_slices(path: Path, slices: list[Slice], reporter: Reporter) -> Grid
 def _single_file(path: Path, series: Series, reporter: Reporter) -> Volume:
     """A multi-frame file; a single slice is refused."""
     if series.slices[0].size[2] < 2:
-        raise UserError(f"{path}: expected a CT volume, found a single slice ({series.line()})"
-                        + ("; give the folder that holds all its slices" if path.is_file() else ""))
+        raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="a CT volume",
+                        found=f"a single slice ({series.line()})",
+                        hint="give the folder that holds all its slices" if path.is_file() else "")
     image = _read(series.slices[0].file)
     return Volume(sitk.GetArrayFromImage(image), check_grid(path, grid_of(image), reporter))
 
@@ -70,10 +71,11 @@ def distinct_slices(path: Path, series: Series, reporter: Reporter) -> list[Slic
         else:
             kept.append(one)
     if copies:
-        reporter.warning(f"{path}: {len(copies)} slices lie where another one does and are left out "
-                         f"(first: {copies[0].file.name})")
+        reporter.warning(Problem(Code.SLICES_LEFT_OUT, str(path), found=f"{len(copies)} slices lie where another one "
+                                 f"does and are left out (first: {copies[0].file.name})"))
     if len(kept) < 2:
-        raise UserError(f"{path}: expected slices at different positions, found {len(series.slices)} at one position")
+        raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="slices at different positions",
+                        found=f"{len(series.slices)} at one position")
     return kept
 
 
@@ -85,7 +87,8 @@ def _read(file: Path) -> sitk.Image:
             reader.SetFileName(name)
             return reader.Execute()
     except RuntimeError as error:
-        raise UserError(f"{file}: expected a readable DICOM image, found: {itk_reason(error)}") from error
+        raise UserError(code=Code.FILE_DAMAGED, subject=file, expected="a readable DICOM image",
+                        found=itk_reason(error)) from error
 
 
 def _voxels(slices: list[Slice], reporter: Reporter) -> np.ndarray:

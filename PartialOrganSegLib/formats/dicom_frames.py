@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import Code, UserError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -52,7 +52,8 @@ def frames_of(file: Path) -> list[Frame] | None:
         def value(macro: str, name: str, group: Dataset = group, number: int = number) -> list[float]:
             item = _macro(macro, group, shared)
             if item is None or item.get(name) is None:
-                raise UserError(f"{file}: expected {name} for every frame, found none for frame {number}")
+                raise UserError(code=Code.DICOM_TAG_MISSING, subject=file, expected=f"{name} for every frame",
+                                found=f"none for frame {number}")
             return [float(v) for v in item[name].value]
 
         slope, intercept = _rescale(_macro("PixelValueTransformationSequence", group, shared))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.volume import Grid, Volume
 from .checks import AIR_HU, padding_to_air
@@ -57,8 +57,10 @@ def _upright(path: Path, voxels: np.ndarray, shifts: np.ndarray, local: np.ndarr
              reporter: Reporter) -> tuple[np.ndarray, Grid]:
     """Moves each slice within its plane to where it lies in the patient; the stack was sheared."""
     angle = np.degrees(np.arctan2(np.linalg.norm(local[-1, :2]), local[-1, 2]))
-    reporter.warning(f"{path}: slices are shifted against each other by up to {np.abs(local[:, :2]).max():.0f} mm "
-                     f"(gantry tilt of {angle:.1f} degrees); they are moved upright onto a larger grid")
+    shift = np.abs(local[:, :2]).max()
+    reporter.warning(Problem(Code.GRID_ADJUSTED, str(path), hint="they are moved upright onto a larger grid",
+                             found=f"slices are shifted against each other by up to {shift:.0f} mm (gantry tilt of "
+                                   f"{angle:.1f} degrees)"))
     before = np.floor(shifts.min(axis=0)).astype(int)
     after = np.ceil(shifts.max(axis=0)).astype(int)
     columns, rows = np.asarray(grid.size[:2]) + after - before
@@ -88,11 +90,12 @@ def _even(path: Path, voxels: np.ndarray, heights: np.ndarray, step: float, grid
     low, high = (grid.origin[world] + axis[world] * heights[widest + i] for i in (0, 1))
     where = f"between {'xyz'[world]} = {low:.1f} and {high:.1f} mm"
     if count > 2 * len(heights):
-        raise UserError(f"{path}: expected a series with all its slices, found {len(heights)} of about {count} "
-                        f"(widest gap {where})")
-    reporter.warning(f"{path}: slice distances run from {distances.min():.2f} to {distances.max():.2f} mm"
-                     + (f", about {missing} slices are missing" if missing else "")
-                     + f" (widest gap {where}); filled linearly onto {count} slices every {step:.3g} mm")
+        raise UserError(code=Code.SLICES_MISSING, subject=path, expected="a series with all its slices",
+                        found=f"{len(heights)} of about {count} (widest gap {where})")
+    lost = f", about {missing} slices are missing" if missing else ""
+    reporter.warning(Problem(Code.SLICES_MISSING, str(path), found=f"slice distances run from {distances.min():.2f} to "
+                             f"{distances.max():.2f} mm{lost} (widest gap {where})",
+                             hint=f"filled linearly onto {count} slices every {step:.3g} mm"))
     wanted = np.minimum(np.arange(count) * step, heights[-1])
     below = np.clip(np.searchsorted(heights, wanted, side="right") - 1, 0, len(heights) - 2)
     weight = (wanted - heights[below]) / distances[below]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
+from ..errors import Code as ProblemCode
 from ..errors import UserError
 from ..organs import Code, Organ
 from .dicom_source import DicomSource, Maker
@@ -29,8 +30,9 @@ def require_highdicom() -> Any:
     try:
         import highdicom
     except ImportError as error:
-        raise UserError("DICOM SEG: expected the Python package highdicom, found it not installed; "
-                        "pip install 'highdicom>=0.28'") from error
+        raise UserError(code=ProblemCode.PACKAGE_MISSING, subject="DICOM SEG",
+                        expected="the Python package highdicom", found="it not installed",
+                        hint="pip install 'highdicom>=0.28'") from error
     return highdicom
 
 
@@ -104,8 +106,9 @@ def _source_images(source: DicomSource) -> list[Dataset]:
         return list(source.headers)
     files = {one.file.name for one in source.slices}
     if len(files) > 1:
-        raise UserError(f"{source.path}: expected one multi-frame file or slices in files of their own, found "
-                        f"{len(files)} multi-frame files ({', '.join(sorted(files))})")
+        raise UserError(code=ProblemCode.WRONG_FORMAT, subject=source.path,
+                        expected="one multi-frame file or slices in files of their own",
+                        found=f"{len(files)} multi-frame files ({', '.join(sorted(files))})")
     image = copy.deepcopy(source.headers[0])
     frames = image.PerFrameFunctionalGroupsSequence
     image.PerFrameFunctionalGroupsSequence = [frames[one.frame] for one in source.slices]

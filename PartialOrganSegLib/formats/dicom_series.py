@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from .dicom_frames import frames_of
 from .itk import quiet_itk
@@ -118,7 +118,8 @@ def choose_series(path: Path, wanted: str | None, reporter: Reporter) -> Series:
     series = _choose(path, every, wanted)
     left_out = [other for other in every if other is not series]
     if left_out and wanted is None:
-        reporter.warning(f"{path}: reading series {series.line()}; left out: {'; '.join(s.line() for s in left_out)}")
+        reporter.warning(Problem(Code.SERIES_UNCLEAR, str(path), found=f"reading series {series.line()}",
+                                 hint=f"left out: {'; '.join(s.line() for s in left_out)}"))
     return series
 
 
@@ -133,8 +134,10 @@ def list_series(path: Path, reporter: Reporter | None = None) -> list[Series]:
             reporter.progress("reading DICOM headers", done, len(files))
     if not groups:
         if path.is_file():
-            raise UserError(f"{path}: expected a CT (NIfTI, NRRD, MetaImage or DICOM), found another kind of file")
-        raise UserError(f"{path}: expected DICOM images or CT files in the folder, found none")
+            raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a CT (NIfTI, NRRD, MetaImage or DICOM)",
+                            found="another kind of file")
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="DICOM images or CT files in the folder",
+                        found="none")
     keys = sorted(groups, key=lambda key: (key[0], str(key)))
     return [part for key in keys for part in _phases(groups[key])]
 
@@ -157,8 +160,9 @@ def _read_header(file: Path) -> list[Slice]:
     except RuntimeError as error:
         with open(file, "rb") as stream:
             if _SAYS_CT.search(stream.read(4096)):
-                raise UserError(f"{file}: expected a whole CT slice, found a damaged or truncated file; replace it, or "
-                                "remove it to go on without that slice") from error
+                raise UserError(code=Code.FILE_DAMAGED, subject=file, expected="a whole CT slice",
+                                found="a damaged or truncated file",
+                                hint="replace it, or remove it to go on without that slice") from error
         return []
     tags = {key: reader.GetMetaData(key).strip(" \0") for key in reader.GetMetaDataKeys() if key in _TAGS}
     size = (*reader.GetSize(), 1)[:3]
@@ -206,7 +210,8 @@ def _choose(path: Path, every: list[Series], wanted: str | None) -> Series:
             return volumes[0]
         mixed = len({series.uid for series in volumes}) == 1 and not any(series.acquisition for series in volumes)
         found = f"{len(volumes)}" + " under one UID, of different size, spacing or orientation" * mixed
-        raise UserError(f"{path}: expected one CT series, found {found}; choose with --series: {listed}")
+        raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="one CT series", found=found,
+                        hint=f"choose with --series: {listed}")
     key = wanted.strip()
     if key.isdigit() and 1 <= int(key) <= len(every):
         return every[int(key) - 1]
@@ -216,4 +221,5 @@ def _choose(path: Path, every: list[Series], wanted: str | None) -> Series:
         if len(matches) == 1:
             return matches[0]
     found = "several of that description" if same_name else "none of that number, UID or description"
-    raise UserError(f"{path}: expected --series to name one series, found {found} ('{wanted}'): {listed}")
+    raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="--series to name one series",
+                    found=f"{found} ('{wanted}'): {listed}")

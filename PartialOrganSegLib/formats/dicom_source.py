@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.volume import Grid, Volume
 from .dicom import distinct_slices, frame_of_slices
@@ -62,8 +62,9 @@ class DicomSource:
         given = labels.canonical().grid
         here = self.grid.axis_order().canonical_grid(self.grid)
         if not resample and not given.same_as(here, _SAME_PLACE * min(self.grid.spacing)):
-            raise UserError(f"{self.path}: expected labels on the grid of the series ({_words(here)}), found "
-                            f"{_words(given)}; --resample takes the nearest voxels")
+            raise UserError(code=Code.GEOMETRY_DIFFERS, subject=self.path,
+                            expected=f"labels on the grid of the series ({_words(here)})", found=_words(given),
+                            hint="--resample takes the nearest voxels")
         inverse = np.linalg.inv(labels.grid.matrix)
         columns, rows, _ = self.slices[0].size
         placed = np.zeros((len(self.slices), rows, columns), labels.array.dtype)
@@ -107,10 +108,12 @@ def read_source(path: Path | str, wanted: str | None, reporter: Reporter, told: 
 
     path = Path(path)
     if not path.exists():
-        raise UserError(f"{path}: expected the DICOM series of the CT, found nothing there")
+        raise UserError(code=Code.FILE_MISSING, subject=path, expected="the DICOM series of the CT",
+                        found="nothing there")
     if not (holds_dicom(path) if path.is_dir() else looks_like_dicom(path)):
-        raise UserError(f"{path}: expected the DICOM series of the CT, found no DICOM file: DICOM SEG and RT structure "
-                        "sets name the patient, the study and each image, which other formats do not keep")
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="the DICOM series of the CT",
+                        found="no DICOM file: DICOM SEG and RT structure sets name the patient, the study and each "
+                              "image, which other formats do not keep")
     geometry = Reporter() if told else reporter
     slices = distinct_slices(path, choose_series(path, wanted, geometry), geometry)
     headers = {one.file: dcmread(one.file, stop_before_pixels=True, force=True) for one in slices}
@@ -133,8 +136,9 @@ def _complete(path: Path, headers: Sequence[Dataset], reporter: Reporter) -> Non
         header.SOPClassUID = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID", "")
         header.SOPInstanceUID = header.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID", "")
         if not header.SOPInstanceUID or not header.SOPClassUID:
-            raise UserError(f"{header.filename}: expected a SOP Instance UID and a SOP Class UID, found none: nothing "
-                            "can refer to this image")
+            raise UserError(code=Code.DICOM_TAG_MISSING, subject=header.filename,
+                            expected="a SOP Instance UID and a SOP Class UID",
+                            found="none: nothing can refer to this image")
         for name in _MAY_BE_EMPTY:
             if name not in header:
                 setattr(header, name, None)
@@ -146,5 +150,7 @@ def _complete(path: Path, headers: Sequence[Dataset], reporter: Reporter) -> Non
         for header in headers:
             setattr(header, name, made)
     if lacking:
-        reporter.warning(f"{path}: the series has no {' and no '.join(_UIDS[name] for name in lacking)}; the DICOM "
-                         "files written bear made ones, and a viewer may not place them with this CT by itself")
+        reporter.warning(Problem(
+            Code.DICOM_TAG_MISSING, str(path),
+            found=f"the series has no {' and no '.join(_UIDS[name] for name in lacking)}",
+            hint="the DICOM files written bear made ones, and a viewer may not place them with this CT by itself"))

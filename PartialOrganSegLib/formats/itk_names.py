@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import Code, UserError
 
 _UTF8_CODE_PAGE = 65001
 _DATA_BESIDE = re.compile(rb"^(data ?file:|ElementDataFile *=(?! *LOCAL))", re.MULTILINE)
@@ -35,14 +35,16 @@ def itk_input(path: Path) -> Iterator[str]:
         yield name
         return
     if _has_data_beside(path):
-        raise UserError(f"{path}: expected a path of English letters and digits for this kind of file on Windows; "
-                        "rename the folder or move the files")
+        raise UserError(code=Code.PATH_UNFIT, subject=path,
+                        expected="a path of English letters and digits for this kind of file on Windows",
+                        hint="rename the folder or move the files")
     with _plain_folder() as folder:
         copy = folder / f"copy{_plain_suffixes(path)}"
         try:
             shutil.copyfile(path, copy)
         except OSError as error:
-            raise UserError(f"{path}: could not be copied to {folder} (the folder of TEMP) for ITK: {error}") from error
+            raise UserError(code=Code.PATH_UNFIT, subject=path,
+                            found=f"could not be copied to {folder} (the folder of TEMP) for ITK: {error}") from error
         yield str(copy)
 
 
@@ -113,5 +115,5 @@ def _plain_folder() -> Iterator[Path]:
             with folder as name:
                 yield Path(name)
             return
-    raise UserError("TEMP: expected a folder of English letters and digits, as ITK needs on Windows, found "
-                    f"{places[0]}")
+    raise UserError(code=Code.PATH_UNFIT, subject="TEMP",
+                    expected="a folder of English letters and digits, as ITK needs on Windows", found=places[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import Code, UserError
 
 _LONGEST_HEADER = 1 << 16
 
@@ -27,7 +27,8 @@ def check_metaimage(path: Path) -> None:
     local = data.upper() == "LOCAL"
     file = path if local else path.parent / data
     if not file.is_file():
-        raise UserError(f"{path}: expected its voxels in {file.name} beside it, found no such file")
+        raise UserError(code=Code.FILE_MISSING, subject=path, expected=f"its voxels in {file.name} beside it",
+                        found="no such file")
     unpack = zlib.decompressobj(wbits=47)  # zlib or gzip
     try:
         with open(file, "rb") as stream:
@@ -35,6 +36,8 @@ def check_metaimage(path: Path) -> None:
             while not unpack.eof and (packed := stream.read(1 << 20)):
                 unpack.decompress(packed)
     except zlib.error as error:
-        raise UserError(f"{path}: expected whole compressed voxels, found damaged data ({error})") from error
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="whole compressed voxels",
+                        found=f"damaged data ({error})") from error
     if not unpack.eof:
-        raise UserError(f"{path}: expected whole compressed voxels, found data that end too early (truncated)")
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="whole compressed voxels",
+                        found="data that end too early (truncated)")

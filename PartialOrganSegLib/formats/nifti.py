@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..imaging.volume import Grid
 
 _DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -68,11 +68,14 @@ def read_nifti(path: Path) -> tuple[NiftiHeader, np.ndarray]:
             while stream.read(1 << 20):  # to the end, where gzip's checksum is compared
                 pass
     except EOFError as error:
-        raise UserError(f"{path}: expected a whole gzip file, found one that ends too early (truncated)") from error
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a whole gzip file",
+                        found="one that ends too early (truncated)") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: expected a gzip-compressed NIfTI file, found damaged data ({error})") from error
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a gzip-compressed NIfTI file",
+                        found=f"damaged data ({error})") from error
     if found != wanted:
-        raise UserError(f"{path}: expected {wanted} bytes of voxels, found {found} (truncated)")
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"{wanted} bytes of voxels",
+                        found=f"{found} (truncated)")
     return header, _scaled(voxels, header)
 
 
@@ -80,7 +83,7 @@ def _open(path: Path) -> BinaryIO:
     with open(path, "rb") as plain:
         magic = plain.read(2)
     if not magic:
-        raise UserError(f"{path}: expected a NIfTI file, found an empty file")
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a NIfTI file", found="an empty file")
     return gzip.open(path, "rb") if magic == b"\x1f\x8b" else open(path, "rb")
 
 
@@ -93,7 +96,8 @@ def _read_header(path: Path, stream: BinaryIO) -> NiftiHeader:
             return _nifti1(path, raw, order)
         if length == 540 and raw[4:6] in (b"n+", b"ni") and len(raw) >= 540:
             return _nifti2(path, raw, order)
-    raise UserError(f"{path}: expected a NIfTI file, found other content (it starts with {raw[:12]!r})")
+    raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a NIfTI file",
+                    found=f"other content (it starts with {raw[:12]!r})")
 
 
 def _nifti1(path: Path, raw: bytes, order: str) -> NiftiHeader:
@@ -120,18 +124,24 @@ def _header(path: Path, order: str, dim: tuple, datatype: int, pixdim: tuple, of
             intercept: float, qform: int, sform: int, rows: tuple, units: int) -> NiftiHeader:
     count = dim[0]
     if not 1 <= count <= 7 or any(n < 1 for n in dim[1:count + 1]):
-        raise UserError(f"{path}: expected a NIfTI file, found impossible dimensions {list(dim)}")
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a NIfTI file",
+                        found=f"impossible dimensions {list(dim)}")
     size = tuple(dim[1:count + 1])
     if datatype in _COLOUR_OR_COMPLEX:
-        raise UserError(f"{path}: expected one number a voxel, found {_COLOUR_OR_COMPLEX[datatype]}")
+        raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="one number a voxel",
+                        found=_COLOUR_OR_COMPLEX[datatype])
     if datatype not in _DTYPES:
-        raise UserError(f"{path}: expected integer or float voxels, found NIfTI data type {datatype}")
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="integer or float voxels",
+                        found=f"NIfTI data type {datatype}")
     if count < 3:
-        raise UserError(f"{path}: expected a 3-D volume, found a {count}-D image of size {_times(size)}")
+        raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="a 3-D volume",
+                        found=f"a {count}-D image of size {_times(size)}")
     if any(n > 1 for n in size[4:]):
-        raise UserError(f"{path}: expected one number a voxel, found a vector image of size {_times(size)}")
+        raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="one number a voxel",
+                        found=f"a vector image of size {_times(size)}")
     if len(size) > 3 and size[3] > 1:
-        raise UserError(f"{path}: expected one 3-D volume, found {size[3]} volumes (4-D image of {_times(size)})")
+        raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="one 3-D volume",
+                        found=f"{size[3]} volumes (4-D image of {_times(size)})")
     millimetres = _UNIT_MM.get(units & 7, 1.0)
     matrix = _LPS @ np.asarray(rows, float).reshape(3, 4) * millimetres if sform > 0 else None
     return NiftiHeader(size, np.dtype(order + _DTYPES[datatype]), tuple(float(p) * millimetres for p in pixdim[1:4]),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..imaging.volume import Volume
 from . import dicom_series
@@ -45,7 +45,8 @@ def checked_ct(name: Path | str, volume: Volume, reporter: Reporter, force: bool
     volume = Volume(to_hu(name, volume.array, reporter), volume.grid)
     reason = doubtful_ct(volume.array)
     if reason and not force:
-        raise UserError(f"{name}: expected a CT in HU, found {reason}; --force segments it anyway")
+        raise UserError(code=Code.NOT_A_CT, subject=name, expected="a CT in HU", found=reason,
+                        hint="--force segments it anyway")
     if reason:
         reporter.warning(f"{name}: does not look like a CT in HU: {reason}")
     return volume

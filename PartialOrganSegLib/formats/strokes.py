@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..atomic import whole_file
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
 
@@ -54,12 +54,13 @@ def read_strokes(path: Path | str) -> Strokes:
     try:
         return Strokes.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError(f"{path}: stroke file expected, none found") from None
+        raise UserError(code=Code.FILE_MISSING, subject=path, found="stroke file expected, none found") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected JSON, found {error}") from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="JSON", found=error) from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: {'.'.join(map(str, first['loc']))}",
+                        found=first["msg"]) from None
 
 
 def write_strokes(path: Path | str, strokes: Strokes) -> None:
@@ -85,10 +86,13 @@ def paint_strokes(strokes: Strokes, grid: Grid, label_space: LabelSpace) -> Volu
         points = np.c_[np.asarray(stroke.points), np.ones(len(stroke.points))] @ to_voxel.T
         k = round(float(points[:, 2].mean()))
         if not 0 <= k < grid.size[2]:
-            raise UserError(f"strokes of {strokes.image}: stroke {number} ({stroke.organ}) lies outside the image")
+            raise UserError(code=Code.GEOMETRY_DIFFERS, subject=f"strokes of {strokes.image}",
+                            found=f"stroke {number} ({stroke.organ}) lies outside the image")
         if np.ptp(points[:, 2]) > 1:
-            raise UserError(f"strokes of {strokes.image}: stroke {number} ({stroke.organ}): expected all points in one "
-                            f"slice of the image, found them across {np.ptp(points[:, 2]):.1f} slices")
+            raise UserError(code=Code.VALUE_UNFIT,
+                            subject=f"strokes of {strokes.image}: stroke {number} ({stroke.organ})",
+                            expected="all points in one slice of the image",
+                            found=f"them across {np.ptp(points[:, 2]):.1f} slices")
         painted[k][_area(points[:, :2], stroke, grid)] = label_space.index(stroke.organ)
     return Volume(painted, grid)
 

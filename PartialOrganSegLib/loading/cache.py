@@ -14,7 +14,7 @@ import torch
 from ..annotation import UNKNOWN, CandidateTable, Kind
 from ..atomic import whole_file
 from ..datasets.case import Case
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..imaging.body import find_body
 from ..imaging.resampling import resample_box, working_shape
@@ -77,13 +77,13 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder}: expected a folder for cached cases that can be written, "
-                        f"found {error.strerror}") from None
+        raise UserError(code=Code.NOT_WRITABLE, subject=folder,
+                        expected="a folder for cached cases that can be written", found=error.strerror) from None
     cached = []
     for done, case in enumerate(cases):
         for path in case.files():
             if not path.exists():
-                raise UserError(f"{case.name}: expected the file {path}, found none")
+                raise UserError(code=Code.FILE_MISSING, subject=case.name, expected=f"the file {path}", found="none")
         air = air_is_background and case.kind in (Kind.FULL, Kind.PARTIAL)
         key = _key(case, label_space, spacing_zyx, air)
         image_file, codes_file, sets_file = (folder / f"{case.name}-{key}{end}"
@@ -112,9 +112,10 @@ def _fill(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air
             if not _exist(files):
                 _write(case, label_space, spacing_zyx, air_is_background, *files, reporter)
     except OSError as error:
-        raise UserError(f"{folder}: {case.name} could not be cached ({error.strerror or error})") from None
+        raise UserError(code=Code.NOT_WRITABLE, subject=folder,
+                        found=f"{case.name} could not be cached ({error.strerror or error})") from None
     except UserError as error:
-        raise UserError(f"{case.name}: {error}") from None
+        raise error.within(case.name) from None
 
 
 def digest(value: object) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..annotation import Kind
-from ..errors import UserError
+from ..errors import Code, UserError
 from .augmentation import Augmentation
 from .cache import CachedCase
 
@@ -49,8 +49,9 @@ class PatchSampler(Dataset):
             self._full = self._by_dataset([n for n in used if self.cases[n].case.kind is Kind.FULL])
             self._rest = self._by_dataset([n for n in used if self.cases[n].case.kind is not Kind.FULL])
             if not self._full or not self._rest:
-                raise UserError(f"sampling.full_share: expected fully labelled cases and others to draw from, found "
-                                f"only {'others' if not self._full else 'fully labelled ones'}")
+                raise UserError(code=Code.NO_CASES, subject="sampling.full_share",
+                                expected="fully labelled cases and others to draw from",
+                                found=f"only {'others' if not self._full else 'fully labelled ones'}")
 
     def _by_dataset(self, numbers: Sequence[int]) -> list[list[int]]:
         groups: dict[str, list[int]] = {}

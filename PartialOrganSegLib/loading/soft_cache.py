@@ -11,7 +11,7 @@ import numpy as np
 
 from ..atomic import whole_file
 from ..datasets.soft_targets import read_soft_targets
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..organs import LabelSpace
 from .cache import CACHE_VERSION, CachedCase, CachedSoftTargets, digest, stamps
@@ -46,7 +46,7 @@ def _resampled(cached: CachedCase, source: Path, label_space: LabelSpace) -> tup
     """The file of probabilities at working spacing, made where it is missing, and the sets of its classes."""
     case, folder, shape = cached.case, cached.image_file.parent, cached.image().shape
     if not source.exists():
-        raise UserError(f"{case.name}: expected the file {source}, found none")
+        raise UserError(code=Code.FILE_MISSING, subject=case.name, expected=f"the file {source}", found="none")
     key = digest([CACHE_VERSION, label_space.names, stamps(source), stamps(case.image), shape])
     file, sets_file = (folder / f"{case.name}-{key}{end}" for end in (".soft.npy", ".soft.json"))
     try:
@@ -60,8 +60,8 @@ def _resampled(cached: CachedCase, source: Path, label_space: LabelSpace) -> tup
                 with whole_file(file) as temporary:
                     np.save(temporary, probabilities)
     except OSError as error:
-        raise UserError(f"{folder}: soft targets of {case.name} could not be cached "
-                        f"({error.strerror or error})") from None
+        raise UserError(code=Code.NOT_WRITABLE, subject=folder,
+                        found=f"soft targets of {case.name} could not be cached ({error.strerror or error})") from None
     except UserError as error:
-        raise UserError(f"{case.name}: {error}") from None
+        raise error.within(case.name) from None
     return file, tuple(tuple(classes) for classes in json.loads(sets_file.read_text()))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from .registry import LOSSES
 from .supervision import Supervision
 
@@ -33,7 +33,8 @@ class Distillation(nn.Module):
                  drawn_weight: float = 1.0) -> None:
         super().__init__()
         if not temperature > 0:
-            raise UserError(f"loss_arguments: distillation.temperature: expected more than 0, found {temperature}")
+            raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject="loss_arguments: distillation.temperature",
+                            expected="more than 0", found=temperature)
         self.temperature, self.cross_entropy, self.new_classes = temperature, cross_entropy, list(new_classes)
         self.drawn_weight = drawn_weight
 

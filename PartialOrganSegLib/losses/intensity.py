@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from ..errors import UserError, nearest
+from ..errors import Code, UserError, did_you_mean
 from .registry import LOSSES
 from .supervision import Supervision
 from .voxels import Voxels, group_sum
@@ -32,8 +32,8 @@ class IntensityVariance(nn.Module):
     def __init__(self, form: str = "printed", unknown_only: bool = False) -> None:
         super().__init__()
         if form not in FORMS:
-            raise UserError(f"loss_arguments: intensity.form: expected one of {', '.join(FORMS)}, found '{form}'"
-                            f"{nearest(form, FORMS)}")
+            raise UserError(code=Code.UNKNOWN_NAME, subject="loss_arguments: intensity.form",
+                            expected=f"one of {', '.join(FORMS)}", found=f"'{form}'", hint=did_you_mean(form, FORMS))
         self.form, self.unknown_only = form, unknown_only
 
     def forward(self, batch: Supervision) -> torch.Tensor:

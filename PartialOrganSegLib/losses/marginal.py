@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from .registry import LOSSES
 from .supervision import Supervision
 
@@ -34,8 +34,8 @@ class MarginalCrossEntropy(nn.Module):
     def __init__(self, balanced: bool = False, draw_rates: Sequence[float] = ()) -> None:
         super().__init__()
         if not all(rate > 0 for rate in draw_rates):
-            raise UserError(f"loss_arguments: marginal_cross_entropy.draw_rates: expected more than 0 for every class, "
-                            f"found {list(draw_rates)}")
+            raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject="loss_arguments: marginal_cross_entropy.draw_rates",
+                            expected="more than 0 for every class", found=list(draw_rates))
         self.balanced = balanced
         self.register_buffer("log_rates", torch.tensor(list(draw_rates)).log(), persistent=False)
 
@@ -47,8 +47,8 @@ class MarginalCrossEntropy(nn.Module):
         found = voxels.log_probabilities
         if len(self.log_rates):
             if len(self.log_rates) != found.shape[1]:
-                raise UserError("loss_arguments: marginal_cross_entropy.draw_rates: expected "
-                                f"{found.shape[1]}, one for each class, found {len(self.log_rates)}")
+                raise UserError(code=Code.VALUE_UNFIT, subject="loss_arguments: marginal_cross_entropy.draw_rates",
+                                expected=f"{found.shape[1]}, one for each class", found=len(self.log_rates))
             among_drawn = torch.log_softmax(found + self.log_rates, dim=1)
             found = torch.where(batch.drawn[voxels.images][:, None], among_drawn, found)
         inside = found.masked_fill(~voxels.allowed, float("-inf"))

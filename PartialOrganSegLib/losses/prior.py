@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from .registry import LOSSES
 from .supervision import Supervision
 
@@ -31,7 +31,8 @@ def prior_distribution(code_maps: Iterable[np.ndarray], table: np.ndarray) -> np
     known = table.sum(1) == 1
     classes = counts[known] @ table[known]
     if not classes.sum():
-        raise UserError("losses: the prior needs fully labelled cases, found no voxel of one certain class")
+        raise UserError(code=Code.NO_CASES, subject="losses",
+                        found="the prior needs fully labelled cases, found no voxel of one certain class")
     return classes / classes.sum()
 
 
@@ -45,7 +46,8 @@ class _Prior(nn.Module):
         super().__init__()
         values = torch.as_tensor(np.asarray(q), dtype=torch.float64)
         if values.ndim != 1 or not torch.isfinite(values).all() or (values < 0).any() or not values.sum() > 0:
-            raise UserError(f"loss_arguments: prior.q: expected shares of the classes, found {list(q)}")
+            raise UserError(code=Code.VALUE_UNFIT, subject="loss_arguments: prior.q", expected="shares of the classes",
+                            found=list(q))
         values = values / values.sum()
         missing = torch.nonzero(values == 0).flatten().tolist()
         if missing:
@@ -58,8 +60,8 @@ class _Prior(nn.Module):
     def mean_probabilities(self, batch: Supervision) -> torch.Tensor | None:
         """pbar (C,), or None when every image is labelled in full. Raises UserError for another number of classes."""
         if len(self.q) != batch.table.shape[1]:
-            raise UserError(f"loss_arguments: prior.q: expected {batch.table.shape[1]} shares, background included, "
-                            f"found {len(self.q)}")
+            raise UserError(code=Code.VALUE_UNFIT, subject="loss_arguments: prior.q",
+                            expected=f"{batch.table.shape[1]} shares, background included", found=len(self.q))
         voxels = batch.every
         partial = voxels.counts[:, batch.open].sum(1) > 0
         if not partial.any():
@@ -79,7 +81,8 @@ class Prior(_Prior):
     def __init__(self, q: Sequence[float], names: Sequence[str] | None = None, momentum: float = 0.0) -> None:
         super().__init__(q, names)
         if not 0 <= momentum < 1:
-            raise UserError(f"loss_arguments: prior.momentum: expected 0 or more and less than 1, found {momentum}")
+            raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject="loss_arguments: prior.momentum",
+                            expected="0 or more and less than 1", found=momentum)
         self.momentum = momentum
         self.register_buffer("running", torch.zeros_like(self.q))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))

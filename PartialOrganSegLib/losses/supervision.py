@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from .voxels import JoinedVoxels, SoftMap, Voxels
 
 DRAWN_SHARE = 0.1  # masks label all of a patch, bar what lies outside the image; strokes some per mille
@@ -121,8 +121,8 @@ class Supervision:
     def teacher_logits(self) -> torch.Tensor:
         """(B, C, *spatial). Raises UserError for a batch without teacher."""
         if self.teacher is None:
-            raise UserError("losses: expected a teacher network for distillation, found none; "
-                            "start from a model or leave distillation out")
+            raise UserError(code=Code.SETTING_MISSING, subject="losses", expected="a teacher network for distillation",
+                            found="none", hint="start from a model or leave distillation out")
         return self.teacher.detach()
 
     @cached_property

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ..atomic import put_in_place
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LabelSpace
 from .checksums import verify_bundle, write_checksums
@@ -134,9 +134,9 @@ class Bundle:
     def check_trainable(self) -> None:
         """Raises UserError for an imported model whose input depends on the whole CT: training cuts patches first."""
         if self.nnunet is not None and self.nnunet.normalisation not in FIXED_NORMALISATION:
-            raise UserError(f"{self.name}: expected a model to train on with normalisation "
-                            f"{' or '.join(FIXED_NORMALISATION)}, found {self.nnunet.normalisation}, "
-                            "which differs from CT to CT")
+            raise UserError(code=Code.MODEL_UNFIT, subject=self.name,
+                            expected=f"a model to train on with normalisation {' or '.join(FIXED_NORMALISATION)}",
+                            found=f"{self.nnunet.normalisation}, which differs from CT to CT")
 
     def load_network(self, device: str | torch.device = "cpu") -> torch.nn.Module:
         """The network with its weights in float32, in eval mode on `device`.
@@ -144,8 +144,8 @@ class Bundle:
         Raises UserError for weights that do not fit, for ones that are no numbers and for a joined model.
         """
         if self.members:
-            raise UserError(f"{self.name}: expected a model of one network, found one joined of "
-                            f"{', '.join(member.bundle.name for member in self.members)}")
+            raise UserError(code=Code.MODEL_UNFIT, subject=self.name, expected="a model of one network",
+                            found=f"one joined of {', '.join(member.bundle.name for member in self.members)}")
         import torch
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -157,16 +157,18 @@ class Bundle:
         try:
             weights = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise UserError(f"{path}: expected safetensors weights, found {error}") from None
+            raise UserError(code=Code.MODEL_UNFIT, subject=path, expected="safetensors weights", found=error) from None
         weights = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
         broken = [key for key, value in weights.items() if not torch.isfinite(value).all()]
         if broken:
-            raise UserError(f"{path}: expected numbers as weights, found NaN or infinite ones in {broken[0]}")
+            raise UserError(code=Code.MODEL_UNFIT, subject=path, expected="numbers as weights",
+                            found=f"NaN or infinite ones in {broken[0]}")
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
             detail = str(error).replace("\n", " ")[:200]
-            raise UserError(f"{path}: expected weights of network '{self.network_name}', found {detail}") from None
+            raise UserError(code=Code.MODEL_UNFIT, subject=path,
+                            expected=f"weights of network '{self.network_name}'", found=detail) from None
         return network.eval().requires_grad_(False).to(device)
 
 
@@ -193,11 +195,12 @@ def _member(folder: Path, organs: list[str], space: LabelSpace) -> Member:
     """A member of the joined model with label space `space`; the whole model's checksums cover its files."""
     bundle = load_bundle(folder, verify=False)
     if bundle.members:
-        raise UserError(f"{folder}: expected a member of one network, found a joined model")
+        raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected="a member of one network",
+                        found="a joined model")
     for organ in organs:
         if organ not in bundle.label_space.names or organ not in space.names:
-            raise UserError(f"{folder}: expected a model that knows '{organ}', found one of "
-                            f"{', '.join(bundle.label_space.names)}")
+            raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected=f"a model that knows '{organ}'",
+                            found=f"one of {', '.join(bundle.label_space.names)}")
     return Member(bundle, tuple(organs))
 
 
@@ -242,7 +245,8 @@ def metadata_of(own: OwnSection, name: str, version: str, description: str) -> M
 
 def _invalid(name: str, error: ValidationError) -> UserError:
     first = error.errors()[0]
-    return UserError(f"bundle {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+    return UserError(code=Code.BUNDLE_BROKEN, subject=f"bundle {name}: {'.'.join(map(str, first['loc']))}",
+                     found=first["msg"])
 
 
 def write_folder(folder: Path, metadata: Metadata, card: str | None, write_networks: Callable[[Path], None]) -> Bundle:
@@ -252,7 +256,8 @@ def write_folder(folder: Path, metadata: Metadata, card: str | None, write_netwo
     something that is no bundle.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / METADATA).is_file():
-        raise UserError(f"{folder}: expected a new folder or an older bundle to replace, found other files")
+        raise UserError(code=Code.FILE_EXISTS, subject=folder, expected="a new folder or an older bundle to replace",
+                        found="other files")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as scratch:
         new = Path(scratch) / "new"

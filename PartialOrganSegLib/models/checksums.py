@@ -7,7 +7,7 @@ import json
 from pathlib import Path, PurePosixPath
 
 from ..atomic import whole_file
-from ..errors import UserError
+from ..errors import Code, UserError
 
 MANIFEST = "configs/checksums.json"
 # What a bundle may hold: weights without code, settings and texts. Pickles (.pt, .pth, .pkl, .ckpt) can run code.
@@ -27,8 +27,8 @@ def check_suffix(name: str, source: str) -> None:
     """Raises UserError when a bundle's file is of a kind that no bundle needs."""
     path = PurePosixPath(name)
     if path.suffix.lower() not in ALLOWED_SUFFIXES and path.name != "LICENSE":
-        raise UserError(f"{source}: '{name}' is refused: expected only {', '.join(sorted(ALLOWED_SUFFIXES))} files "
-                        "(pickled models can run code)")
+        raise UserError(code=Code.UNSAFE_FILE, subject=f"{source}: '{name}' is refused",
+                        expected=f"only {', '.join(sorted(ALLOWED_SUFFIXES))} files (pickled models can run code)")
 
 
 def bundle_files(folder: Path) -> list[str]:
@@ -51,17 +51,22 @@ def verify_bundle(folder: Path | str) -> None:
     try:
         expected = json.loads(manifest.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{manifest}: expected the bundle's SHA-256 list, found {error}") from None
+        raise UserError(code=Code.BUNDLE_BROKEN, subject=manifest, expected="the bundle's SHA-256 list",
+                        found=error) from None
     if not isinstance(expected, dict):
-        raise UserError(f"{manifest}: expected file names and their SHA-256, found {type(expected).__name__}")
+        raise UserError(code=Code.BUNDLE_BROKEN, subject=manifest, expected="file names and their SHA-256",
+                        found=type(expected).__name__)
     found = bundle_files(folder)
     for name in found:
         check_suffix(name, str(folder))
         if name not in expected:
-            raise UserError(f"{folder / name}: expected only files listed in {MANIFEST}, found this one beside them")
+            raise UserError(code=Code.BUNDLE_BROKEN, subject=folder / name, expected=f"only files listed in {MANIFEST}",
+                            found="this one beside them")
     for name, digest in expected.items():
         if name not in found:
-            raise UserError(f"{folder / name}: expected by {MANIFEST}, found no such file")
+            raise UserError(code=Code.BUNDLE_BROKEN, subject=folder / name, expected=f"by {MANIFEST}",
+                            found="no such file")
         actual = sha256(folder / name)
         if actual != digest:
-            raise UserError(f"{folder / name}: wrong checksum: expected SHA-256 {digest}, found {actual}")
+            raise UserError(code=Code.CHECKSUM_DIFFERS, subject=f"{folder / name}: wrong checksum",
+                            expected=f"SHA-256 {digest}", found=actual)

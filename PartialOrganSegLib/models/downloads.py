@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..resources import resource
 from ..yaml_file import read_yaml
@@ -49,7 +49,8 @@ def downloads() -> dict[str, Download]:
         entries = [Download.model_validate(entry) for entry in content] if isinstance(content, list) else []
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: {'.'.join(map(str, first['loc']))}",
+                        found=first["msg"]) from None
     return {entry.name: entry for entry in entries}
 
 
@@ -66,9 +67,11 @@ def fetch(download: Download, replace: bool = False, reporter: Reporter | None =
         _load(download.url, archive, reporter)
         found = sha256(archive)
         if download.sha256 is None:
-            reporter.warning(f"{download.url}: no checksum is known to compare with; it has SHA-256 {found}")
+            reporter.warning(Problem(Code.NO_CHECKSUM, download.url, found="no checksum is known to compare with",
+                                     hint=f"it has SHA-256 {found}"))
         elif found != download.sha256:
-            raise UserError(f"{download.url}: wrong checksum: expected SHA-256 {download.sha256}, found {found}")
+            raise UserError(code=Code.CHECKSUM_DIFFERS, subject=f"{download.url}: wrong checksum",
+                            expected=f"SHA-256 {download.sha256}", found=found)
         folder = Path(scratch) / "model"
         _unzip(archive, folder, download.url)
         return import_nnunet(folder, download.label_map, name=download.name, licence=download.licence,
@@ -83,13 +86,16 @@ def _load(url: str, target: Path, reporter: Reporter) -> None:
             while chunk := response.read(1 << 20):
                 done += len(chunk)
                 if done > LARGEST_BYTES:
-                    raise UserError(f"{url}: expected at most {LARGEST_BYTES >> 30} GiB, found more")
+                    raise UserError(code=Code.TOO_LARGE, subject=url, expected=f"at most {LARGEST_BYTES >> 30} GiB",
+                                    found="more")
                 handle.write(chunk)
                 reporter.progress("download", done >> 20, max(size, done) >> 20)
             if done < size:
-                raise UserError(f"{url}: expected {size} bytes, found the connection ended after {done}")
+                raise UserError(code=Code.DOWNLOAD_FAILED, subject=url, expected=f"{size} bytes",
+                                found=f"the connection ended after {done}")
     except (urllib.error.URLError, TimeoutError, OSError) as error:
-        raise UserError(f"{url}: could not be downloaded: {getattr(error, 'reason', error)}") from None
+        raise UserError(code=Code.DOWNLOAD_FAILED, subject=url,
+                        found=f"could not be downloaded: {getattr(error, 'reason', error)}") from None
 
 
 def _unzip(archive: Path, folder: Path, source: str) -> None:
@@ -102,13 +108,16 @@ def _unzip(archive: Path, folder: Path, source: str) -> None:
                 if entry.is_dir() or path.suffix not in NEEDED:
                     continue
                 if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename:
-                    raise UserError(f"{source}: entry '{entry.filename}' points outside of the model; refused")
+                    raise UserError(code=Code.UNSAFE_FILE, subject=source,
+                                    found=f"entry '{entry.filename}' points outside of the model", hint="refused")
                 left -= entry.file_size
                 if left < 0:
-                    raise UserError(f"{source}: expected at most {LARGEST_BYTES >> 30} GiB of files, found more")
+                    raise UserError(code=Code.TOO_LARGE, subject=source,
+                                    expected=f"at most {LARGEST_BYTES >> 30} GiB of files", found="more")
                 place = folder / path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with packed.open(entry) as stream, open(place, "wb") as handle:
                     shutil.copyfileobj(stream, handle, 1 << 20)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-        raise UserError(f"{source}: expected a zip of an nnU-Net results folder, found {error}") from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=source, expected="a zip of an nnU-Net results folder",
+                        found=error) from None

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from ..errors import UserError, nearest
+from ..errors import Code, UserError, nearest
 from ..resources import resource
 
 METADATA_FILE = Path("configs") / "metadata.json"
@@ -46,6 +46,8 @@ def find_folder(name_or_path: str | Path) -> Path:
     if (path / METADATA_FILE).is_file():
         return path
     if path.exists():
-        raise UserError(f"{path}: expected a model bundle's folder, found no {METADATA_FILE.as_posix()}")
-    raise UserError(f"unknown model '{name_or_path}'{nearest(str(name_or_path), folders)}; "
-                    f"installed: {', '.join(folders) or 'none'}")
+        raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a model bundle's folder",
+                        found=f"no {METADATA_FILE.as_posix()}")
+    raise UserError(code=Code.UNKNOWN_NAME,
+                    found=f"unknown model '{name_or_path}'{nearest(str(name_or_path), folders)}",
+                    hint=f"installed: {', '.join(folders) or 'none'}")

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
-from ..errors import UserError, nearest
+from ..errors import Code, UserError, did_you_mean
 from ..label_space_file import LabelSpaceEntry
 from ..organs import WORD16, LabelSpace, label_space_of_names
 from .bundle import MEMBERS, Bundle, metadata_of, write_folder
@@ -36,18 +36,22 @@ def divided(bundles: Sequence[Bundle], wishes: Mapping[str, Sequence[str]] = Map
     """
     names = [bundle.name for bundle in bundles]
     if len(bundles) < 2:
-        raise UserError(f"expected two models or more to join, found {', '.join(names) or 'none'}")
+        raise UserError(code=Code.SETTING_MISSING, expected="two models or more to join",
+                        found=", ".join(names) or "none")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UserError(f"{twice}: expected models of different names to join, found two of this one")
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject=twice, expected="models of different names to join",
+                        found="two of this one")
     owners: dict[str, str] = {}  # organ -> name of the bundle that has the say
     for name, organs in wishes.items():
         if name not in names:
-            raise UserError(f"organs of '{name}': expected one of {', '.join(names)}{nearest(name, names)}")
+            raise UserError(code=Code.UNKNOWN_NAME, subject=f"organs of '{name}'",
+                            expected=f"one of {', '.join(names)}", hint=did_you_mean(name, names))
         space = bundles[names.index(name)].label_space
         for title in (space.organ(organ).name for organ in organs):
             if owners.setdefault(title, name) != name:
-                raise UserError(f"{title}: expected one model to have the say, found {owners[title]} and {name}")
+                raise UserError(code=Code.SETTINGS_CONFLICT, subject=title, expected="one model to have the say",
+                                found=f"{owners[title]} and {name}")
     for bundle in bundles:
         if bundle.name not in wishes:
             for organ in bundle.label_space.names:
@@ -56,7 +60,8 @@ def divided(bundles: Sequence[Bundle], wishes: Mapping[str, Sequence[str]] = Map
     for bundle in bundles:
         own = tuple(organ for organ in bundle.label_space.names if owners.get(organ) == bundle.name)
         if not own:
-            raise UserError(f"{bundle.name}: expected an organ of which no other model has the say, found none")
+            raise UserError(code=Code.SETTINGS_CONFLICT, subject=bundle.name,
+                            expected="an organ of which no other model has the say", found="none")
         division.append(own)
     return division
 

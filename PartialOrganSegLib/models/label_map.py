@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..errors import UserError, nearest
+from ..errors import Code, UserError, did_you_mean
 from ..organs import LabelSpace, label_space_of_names
 from ..resources import resource
 from ..yaml_file import read_yaml
@@ -44,14 +44,16 @@ def read_label_map(name_or_path: str | Path) -> LabelMap:
     if not path.exists():
         shipped = {file.name: file for file in sorted(resource("label_maps").glob("*.yaml"))}
         if path.name not in shipped or path.parent != Path("."):
-            raise UserError(f"{path}: expected a label map's file or one of {', '.join(shipped)}, "
-                            f"found neither{nearest(path.name, shipped)}")
+            raise UserError(code=Code.FILE_MISSING, subject=path,
+                            expected=f"a label map's file or one of {', '.join(shipped)}", found="neither",
+                            hint=did_you_mean(path.name, shipped))
         path = shipped[path.name]
     try:
         return LabelMap.model_validate(read_yaml(path, "label map"))
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}") from None
+        raise UserError(code=Code.WRONG_FORMAT,
+                        subject=f"{path}: {'.'.join(map(str, first['loc'])) or 'file'}", found=first["msg"]) from None
 
 
 def map_labels(labels: Mapping[str, int], label_map: LabelMap, name: str) -> Mapped:
@@ -62,8 +64,9 @@ def map_labels(labels: Mapping[str, int], label_map: LabelMap, name: str) -> Map
     organs = [ours for theirs, ours in label_map.labels.items() if theirs in labels and ours is not None]
     if not organs:
         known = list(label_map.labels)
-        raise UserError(f"label map: expected names of the model's labels ({', '.join(labels)}), found none of them"
-                        f"{nearest(next(iter(labels), ''), known)}")
+        raise UserError(code=Code.UNKNOWN_NAME, subject="label map",
+                        expected=f"names of the model's labels ({', '.join(labels)})", found="none of them",
+                        hint=did_you_mean(next(iter(labels), ""), known))
     space = label_space_of_names(name, list(dict.fromkeys(organs)))
     targets = [0] * (max(labels.values()) + 1)
     for theirs, value in labels.items():

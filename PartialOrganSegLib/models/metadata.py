@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LabelSpace
 
@@ -185,10 +185,11 @@ def read_metadata(path: Path) -> Metadata:
     try:
         return Metadata.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError(f"{path}: expected a model bundle's metadata, found no such file") from None
+        raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a model bundle's metadata",
+                        found="no such file") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: expected a readable JSON file, found {error}") from None
+        raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a readable JSON file", found=error) from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "file"
-        raise UserError(f"{path}: field {field}: {first['msg']}") from None
+        raise UserError(code=Code.BUNDLE_BROKEN, subject=f"{path}: field {field}", found=first["msg"]) from None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import UserError
+from ..errors import Code, UserError
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 LAYOUT = "plans.json, dataset.json and fold_X/checkpoint_final.pth"
@@ -52,11 +52,12 @@ def read_results(folder: Path | str, fold: str | None = None) -> Results:
     found = {path.parent.name.removeprefix("fold_"): path for name in reversed(CHECKPOINTS)
              for path in folder.glob(f"fold_*/{name}")}
     if not found:
-        raise UserError(f"{folder}: expected a trained fold ({LAYOUT}), found none")
+        raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"a trained fold ({LAYOUT})", found="none")
     folds = sorted(found, key=lambda name: (name != "all", len(name), name))
     fold = folds[0] if fold is None else str(fold)
     if fold not in found:
-        raise UserError(f"{folder}: expected fold {' or '.join(folds)}, found '{fold}'")
+        raise UserError(code=Code.UNKNOWN_NAME, subject=folder, expected=f"fold {' or '.join(folds)}",
+                        found=f"'{fold}'")
     content = _read_checkpoint(found[fold])
     try:
         axes = content.get("inference_allowed_mirroring_axes")
@@ -64,13 +65,14 @@ def read_results(folder: Path | str, fold: str | None = None) -> Results:
                        str(content["trainer_name"]), tuple(int(axis) for axis in axes or ()),
                        _plain_names(content["network_weights"]), [name for name in folds if name != fold])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{found[fold]}: expected a checkpoint of nnU-Net version 2, found one without "
-                        f"{error}") from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=found[fold],
+                        expected="a checkpoint of nnU-Net version 2", found=f"one without {error}") from None
 
 
 def _model_folder(folder: Path) -> Path:
     if not folder.is_dir():
-        raise UserError(f"{folder}: expected an nnU-Net results folder ({LAYOUT}), found no such folder")
+        raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"an nnU-Net results folder ({LAYOUT})",
+                        found="no such folder")
     if (folder / "plans.json").is_file():
         return folder
     inside = sorted(path.parent for path in folder.glob("**/plans.json") if (path.parent / "dataset.json").is_file())
@@ -78,38 +80,48 @@ def _model_folder(folder: Path) -> Path:
         return inside[0]
     if inside:
         names = ", ".join(str(path.relative_to(folder)) for path in inside)
-        raise UserError(f"{folder}: expected one trained model, found {names}; name one of them")
+        raise UserError(code=Code.SETTING_MISSING, subject=folder, expected="one trained model", found=names,
+                        hint="name one of them")
     if any(next(folder.glob(f"**/{name}"), None) for name in ("plans.pkl", "*.model", "*.model.pkl")):
-        raise UserError(f"{folder}: expected a results folder of nnU-Net version 2 ({LAYOUT}), found one of version 1: "
-                        "its plans are a pickle, which can run code, and are not read; train it again with version 2")
-    raise UserError(f"{folder}: expected an nnU-Net results folder ({LAYOUT}), found no plans.json")
+        raise UserError(code=Code.UNSAFE_FILE, subject=folder,
+                        expected=f"a results folder of nnU-Net version 2 ({LAYOUT})",
+                        found="one of version 1: its plans are a pickle, which can run code, and are not read",
+                        hint="train it again with version 2")
+    raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"an nnU-Net results folder ({LAYOUT})",
+                    found="no plans.json")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: expected nnU-Net's settings as JSON, found {error}") from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="nnU-Net's settings as JSON",
+                        found=error) from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected nnU-Net's settings, found {type(content).__name__}")
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="nnU-Net's settings",
+                        found=type(content).__name__)
     return content
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):  # neither are safe globals by name
-        raise UserError(f"{path}: expected PyTorch 2.6 or newer to read a checkpoint safely, found {torch.__version__}")
+        raise UserError(code=Code.PACKAGE_MISSING, subject=path,
+                        expected="PyTorch 2.6 or newer to read a checkpoint safely", found=torch.__version__)
     try:
         with torch.serialization.safe_globals(HARMLESS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"one that asks for {asked[1]}" if asked else "one that has to be unpickled"
-        raise UserError(f"{path}: refused: expected a checkpoint of tensors, texts and numbers only, found {what}; "
-                        "unpickling anything else can run code") from None
+        raise UserError(code=Code.UNSAFE_FILE, subject=f"{path}: refused",
+                        expected="a checkpoint of tensors, texts and numbers only", found=what,
+                        hint="unpickling anything else can run code") from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"{path}: expected a readable checkpoint, found {' '.join(str(error).split())[:200]}") from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a readable checkpoint",
+                        found=" ".join(str(error).split())[:200]) from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a checkpoint of nnU-Net version 2, found {type(content).__name__}")
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a checkpoint of nnU-Net version 2",
+                        found=type(content).__name__)
     return content
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..networks import build_network
 from ..organs import label_space_of_names
@@ -48,7 +48,7 @@ def import_nnunet(folder: Path | str, label_map: str | Path | None = None, fold:
     dataset = str(results.plans.get("dataset_name", results.folder.name))
     stated = results.dataset.get("licence") or results.dataset.get("license")
     for line in said:
-        reporter.warning(line)
+        reporter.warning(Problem.parsed(line, Code.MODEL_NOTE))
     return write_bundle(
         target, network, NETWORK, arguments, mapped.label_space, plan.preprocessing, name=name, version="1.0.0",
         licences={"code": "Apache-2.0", "weights": licence or UNKNOWN,
@@ -65,9 +65,11 @@ def free_folder(name: str, replace: bool) -> Path:
     """Where a model `name` is installed. Raises UserError for a name that is taken, unless by a model to `replace`."""
     target = user_models() / name
     if (resource("models") / name).exists():
-        raise UserError(f"model name '{name}': expected another name than a shipped model's; choose one with --name")
+        raise UserError(code=Code.NAME_TAKEN, subject=f"model name '{name}'",
+                        expected="another name than a shipped model's", hint="choose one with --name")
     if target.exists() and not (replace and (target / METADATA).is_file()):
-        raise UserError(f"model '{name}' is already installed in {target}; ask to replace it, or choose another name")
+        raise UserError(code=Code.MODEL_INSTALLED, found=f"model '{name}' is already installed in {target}",
+                        hint="ask to replace it, or choose another name")
     return target
 
 
@@ -114,8 +116,8 @@ def _load(network: torch.nn.Module, results: Results, rows: list[int], classes: 
             weights[prefix + key] = value
             continue
         if len(value) != len(rows):
-            raise UserError(f"{results.checkpoint}: {key}: expected {len(rows)} classes as in dataset.json, "
-                            f"found {len(value)}")
+            raise UserError(code=Code.MODEL_UNFIT, subject=f"{results.checkpoint}: {key}",
+                            expected=f"{len(rows)} classes as in dataset.json", found=len(value))
         if prefix + key in wanted:  # nnU-Net's coarsest prediction is not used
             value = value.index_select(0, order)
             weights[prefix + key] = value[:classes]
@@ -125,8 +127,9 @@ def _load(network: torch.nn.Module, results: Results, rows: list[int], classes: 
         network.own_axes.load_state_dict(weights)
     except RuntimeError as error:
         detail = " ".join(str(error).split())[:300]
-        raise UserError(f"{results.checkpoint}: expected the weights of the network in plans.json "
-                        f"(trainer {results.trainer}), found {detail}") from None
+        raise UserError(code=Code.MODEL_UNFIT, subject=results.checkpoint,
+                        expected=f"the weights of the network in plans.json (trainer {results.trainer})",
+                        found=detail) from None
 
 
 def _card(name: str, dataset: str, results: Results, mapped: Mapped, said: list[str], licence: str | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from .bundle import Preprocessing
 from .metadata import NNUNetEntry
 from .nnunet_folder import Results
@@ -51,12 +51,12 @@ def planned(results: Results, orientation: str | None = None) -> Planned:
         plans, settings = results.plans, _configuration(results.plans, results.configuration, source)
         return _planned(results, plans, settings, source, orientation)
     except (KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{source}: expected the plans of nnU-Net version 2, found none or another kind of "
-                        f"{error}") from None
+        raise UserError(code=Code.MODEL_UNSUPPORTED, subject=source,
+                        expected="the plans of nnU-Net version 2", found=f"none or another kind of {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{source}: {'.'.join(map(str, first['loc']))}: {first['msg']}, "
-                        f"found {first['input']!r}") from None
+        raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: {'.'.join(map(str, first['loc']))}",
+                        found=f"{first['msg']}, found {first['input']!r}") from None
 
 
 def model_labels(results: Results) -> dict[str, int]:
@@ -67,16 +67,19 @@ def model_labels(results: Results) -> dict[str, int]:
     source = results.folder / "dataset.json"
     labels = results.dataset.get("labels")
     if not isinstance(labels, dict) or not labels:
-        raise UserError(f"{source}: labels: expected names and values, found {labels!r}")
+        raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: labels", expected="names and values",
+                        found=f"{labels!r}")
     if "regions_class_order" in results.dataset or any(isinstance(value, list) for value in labels.values()):
-        raise UserError(f"{source}: labels: expected one value for each label, found regions (labels that overlap); "
-                        "models trained on regions are not supported")
+        raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: labels", expected="one value for each label",
+                        found="regions (labels that overlap)", hint="models trained on regions are not supported")
     try:
         found = {str(name): int(value) for name, value in labels.items() if str(name) != "ignore" and int(value) != 0}
     except (TypeError, ValueError):
-        raise UserError(f"{source}: labels: expected whole numbers, found {list(labels.values())}") from None
+        raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: labels", expected="whole numbers",
+                        found=list(labels.values())) from None
     if sorted(found.values()) != list(range(1, len(found) + 1)):
-        raise UserError(f"{source}: labels: expected values 1..n, found {sorted(found.values())}")
+        raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: labels", expected="values 1..n",
+                        found=sorted(found.values()))
     return found
 
 
@@ -84,7 +87,8 @@ def _configuration(plans: dict[str, Any], name: str, source: Path, seen: tuple[s
     """A configuration with what it inherits."""
     configurations = plans["configurations"]
     if name not in configurations or name in seen:
-        raise UserError(f"{source}: expected configuration '{name}', found {', '.join(configurations)}")
+        raise UserError(code=Code.UNKNOWN_NAME, subject=source, expected=f"configuration '{name}'",
+                        found=", ".join(configurations))
     own = dict(configurations[name])
     parent = own.pop("inherits_from", None)
     return own if parent is None else _configuration(plans, parent, source, (*seen, name)) | own
@@ -173,4 +177,5 @@ def _architecture(settings: dict[str, Any], axes: int, source: Path) -> dict[str
 def _expect(source: Path, setting: str, found: Any, known: tuple[Any, ...], why: str = "") -> None:
     if found not in known:
         options = " or ".join(str(value) for value in known) or "a setting known here"
-        raise UserError(f"{source}: {setting}: expected {options}, found {found!r}{f'; {why}' if why else ''}")
+        raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: {setting}", expected=options,
+                        found=f"{found!r}", hint=why)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..resources import resource
 from .bundle import MEMBERS, METADATA, Bundle, load_bundle, replace_folder
 from .checksums import bundle_files, check_suffix, sha256
@@ -56,7 +56,8 @@ def install_model(source: str | Path, checksum: str | None = None, replace: bool
                 _unpack(local, scratch / "new", str(source))
             return _put_in_place(scratch, root, replace, str(source))
     except OSError as error:
-        raise UserError(f"{source}: could not be installed in {root}: {error}") from None
+        raise UserError(code=Code.NOT_WRITABLE, subject=source,
+                        found=f"could not be installed in {root}: {error}") from None
 
 
 def install_joined(bundles: Sequence[Bundle], organs: Sequence[Sequence[str]], name: str,
@@ -72,15 +73,18 @@ def install_joined(bundles: Sequence[Bundle], organs: Sequence[Sequence[str]], n
             join_bundles(Path(scratch) / "new", bundles, name, organs=organs)
             return _put_in_place(Path(scratch), root, replace, name)
     except OSError as error:
-        raise UserError(f"{name}: could not be installed in {root}: {error}") from None
+        raise UserError(code=Code.NOT_WRITABLE, subject=name,
+                        found=f"could not be installed in {root}: {error}") from None
 
 
 def _put_in_place(scratch: Path, root: Path, replace: bool, source: str) -> Bundle:
     name = load_bundle(scratch / "new").name
     if (resource("models") / name).exists():
-        raise UserError(f"{source}: model name '{name}' is that of a shipped model; expected another name")
+        raise UserError(code=Code.NAME_TAKEN, subject=source, found=f"model name '{name}' is that of a shipped model",
+                        hint="expected another name")
     if (root / name).exists() and not replace:
-        raise UserError(f"{source}: model '{name}' is already installed in {root / name}; ask to replace it")
+        raise UserError(code=Code.MODEL_INSTALLED, subject=source,
+                        found=f"model '{name}' is already installed in {root / name}", hint="ask to replace it")
     replace_folder(scratch / "new", root / name, scratch / "old")
     return load_bundle(root / name)
 
@@ -93,20 +97,23 @@ def _local(source: str | Path, scratch: Path) -> Iterator[Path]:
         yield Path(source)
         return
     if parts.scheme not in ("http", "https"):
-        raise UserError(f"{source}: expected a folder, a zip file or an http(s) URL, found scheme '{parts.scheme}'")
+        raise UserError(code=Code.VALUE_UNFIT, subject=source, expected="a folder, a zip file or an http(s) URL",
+                        found=f"scheme '{parts.scheme}'")
     target = scratch / "download.zip"
     try:
         with urllib.request.urlopen(str(source), timeout=TIMEOUT_S) as response, open(target, "wb") as handle:
             _copy_limited(response, handle, LARGEST_BYTES, str(source))
     except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        raise UserError(f"{source}: could not be downloaded: {getattr(error, 'reason', error)}") from None
+        raise UserError(code=Code.DOWNLOAD_FAILED, subject=source,
+                        found=f"could not be downloaded: {getattr(error, 'reason', error)}") from None
     yield target
 
 
 def _check_sum(path: Path, expected: str, source: str) -> None:
     found = sha256(path) if path.is_file() else "no file"
     if found.lower() != expected.strip().lower():
-        raise UserError(f"{source}: wrong checksum: expected SHA-256 {expected}, found {found}")
+        raise UserError(code=Code.CHECKSUM_DIFFERS, subject=f"{source}: wrong checksum", expected=f"SHA-256 {expected}",
+                        found=found)
 
 
 def _unpack(local: Path, target: Path, source: str) -> None:
@@ -117,17 +124,20 @@ def _unpack(local: Path, target: Path, source: str) -> None:
             check_suffix(name, source)
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             if not (local / name).is_file():
-                raise UserError(f"{local / name}: expected in a model bundle, found no such file")
+                raise UserError(code=Code.BUNDLE_BROKEN, subject=local / name, expected="in a model bundle",
+                                found="no such file")
             shutil.copyfile(local / name, target / name)
     elif local.is_file() and zipfile.is_zipfile(local):
         try:
             with zipfile.ZipFile(local) as archive:
                 _unzip(archive, target, source)
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-            raise UserError(f"{source}: expected a readable zip of a model bundle, found {error}") from None
+            raise UserError(code=Code.WRONG_FORMAT, subject=source,
+                            expected="a readable zip of a model bundle", found=error) from None
     else:
         what = "another kind of file" if local.exists() else "no such file"
-        raise UserError(f"{source}: expected a model bundle's folder, zip or URL, found {what}")
+        raise UserError(code=Code.WRONG_FORMAT, subject=source, expected="a model bundle's folder, zip or URL",
+                        found=what)
 
 
 def _unzip(archive: zipfile.ZipFile, target: Path, source: str) -> None:
@@ -139,13 +149,16 @@ def _unzip(archive: zipfile.ZipFile, target: Path, source: str) -> None:
     roots = [path.parent.parent for path in metadata]
     outer = [root for root in roots if not any(root.is_relative_to(other / MEMBERS) for other in roots)]
     if len(outer) != 1:
-        raise UserError(f"{source}: expected one {METADATA} in the zip, found {len(outer)}")
+        raise UserError(code=Code.BUNDLE_BROKEN, subject=source, expected=f"one {METADATA} in the zip",
+                        found=len(outer))
     root = outer[0]
     left = LARGEST_BYTES
     for entry in entries:
         path = PurePosixPath(entry.filename)
         if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename:
-            raise UserError(f"{source}: entry '{entry.filename}' points outside of the bundle; nothing was installed")
+            raise UserError(code=Code.UNSAFE_FILE, subject=source,
+                            found=f"entry '{entry.filename}' points outside of the bundle",
+                            hint="nothing was installed")
         if not path.is_relative_to(root) or path.name.startswith(".") or "__MACOSX" in path.parts:
             continue
         check_suffix(entry.filename, source)
@@ -161,6 +174,7 @@ def _copy_limited(stream: IO[bytes], handle: IO[bytes], limit: int, source: str)
     while chunk := stream.read(1 << 20):
         copied += len(chunk)
         if copied > limit:
-            raise UserError(f"{source}: expected at most {LARGEST_BYTES >> 30} GiB, found more")
+            raise UserError(code=Code.TOO_LARGE, subject=source, expected=f"at most {LARGEST_BYTES >> 30} GiB",
+                            found="more")
         handle.write(chunk)
     return copied

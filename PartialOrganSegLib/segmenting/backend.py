@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..errors import UserError
+from ..errors import Code, UserError
 
 
 def choose_device(wish: str) -> torch.device:
@@ -16,11 +16,13 @@ def choose_device(wish: str) -> torch.device:
     try:
         device = torch.device(wish)
     except RuntimeError:
-        raise UserError(f"device '{wish}': expected auto, cpu, cuda, cuda:NUMBER or mps") from None
+        raise UserError(code=Code.VALUE_UNFIT, subject=f"device '{wish}'",
+                        expected="auto, cpu, cuda, cuda:NUMBER or mps") from None
     there = {"cpu": True, "mps": torch.backends.mps.is_available(),
              "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()}
     if not there.get(device.type, False):
-        raise UserError(f"device '{wish}': expected a device of this machine, found none such")
+        raise UserError(code=Code.NO_DEVICE, subject=f"device '{wish}'", expected="a device of this machine",
+                        found="none such")
     return device
 
 
@@ -45,5 +47,6 @@ def choose_precision(wish: str, device: torch.device, own: str) -> torch.dtype:
     if device.type != "cpu":
         kinds["float16"] = torch.float16
     if wish not in kinds:
-        raise UserError(f"precision: expected auto, {', '.join(kinds)} on {device.type}, found '{wish}'")
+        raise UserError(code=Code.VALUE_UNFIT, subject="precision",
+                        expected=f"auto, {', '.join(kinds)} on {device.type}", found=f"'{wish}'")
     return kinds[wish]

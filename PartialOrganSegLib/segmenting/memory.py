@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import psutil
 
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.resampling import working_shape
 from ..imaging.volume import Grid
@@ -82,8 +82,8 @@ def check_memory(grid: Grid, bundle: Bundle, reporter: Reporter) -> None:
     memory = psutil.virtual_memory()
     size = " x ".join(map(str, grid.size))
     if needed > memory.available + psutil.swap_memory().free:
-        raise UserError(f"a CT of {size} voxels: expected {needed // MIB} MiB of free memory, "
-                        f"found {memory.available // MIB} MiB")
+        raise UserError(code=Code.NO_MEMORY, subject=f"a CT of {size} voxels",
+                        expected=f"{needed // MIB} MiB of free memory", found=f"{memory.available // MIB} MiB")
     if needed > 0.8 * memory.available:
-        reporter.warning(f"a CT of {size} voxels takes about {needed // MIB} MiB of memory, "
-                         f"{memory.available // MIB} MiB are free")
+        reporter.warning(Problem(Code.MEMORY_TIGHT, found=f"a CT of {size} voxels takes about {needed // MIB} MiB of "
+                                 f"memory, {memory.available // MIB} MiB are free"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError, nearest
+from ..errors import Code, UsageError, did_you_mean
 from ..formats.dicom_export import ENDINGS
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class SegmentOptions:
         for name in ("mirror", "force", "preview", "overwrite"):
             value = getattr(self, name)
             if not isinstance(value, bool):
-                raise UsageError(f"{name}: expected True or False, found {value!r}")
+                raise UsageError(code=Code.VALUE_UNFIT, subject=name, expected="True or False", found=f"{value!r}")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -87,7 +87,8 @@ def in_label_order(names: Sequence[str], label_space: LabelSpace) -> list[str]:
 def check_model(value: object) -> str | Path:
     """A name or a folder. Raises UsageError."""
     if not isinstance(value, (str, os.PathLike)) or not str(value):
-        raise UsageError(f"model: expected an installed model's name or a bundle's folder, found {value!r}")
+        raise UsageError(code=Code.VALUE_UNFIT, subject="model",
+                         expected="an installed model's name or a bundle's folder", found=f"{value!r}")
     return value if isinstance(value, str) else Path(value)
 
 
@@ -98,14 +99,16 @@ def check_organ_names(value: object) -> tuple[str, ...] | None:
     names = _items(value)
     if not names or not all(isinstance(name, str) for name in names):
         found = "none" if not names else repr(value)
-        raise UsageError(f"organs: expected organ names separated by commas, found {found}")
+        raise UsageError(code=Code.VALUE_UNFIT, subject="organs", expected="organ names separated by commas",
+                         found=found)
     return tuple(str(name) for name in names)
 
 
 def check_device(value: object) -> str:
     """A device's name; whether it is there shows later. Raises UsageError."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(value)):
-        raise UsageError(f"device: expected auto, cpu, cuda, cuda:N or mps, found '{value}'")
+        raise UsageError(code=Code.VALUE_UNFIT, subject="device", expected="auto, cpu, cuda, cuda:N or mps",
+                         found=f"'{value}'")
     return str(value)
 
 
@@ -113,13 +116,14 @@ def check_precision(value: object) -> str:
     """A precision; whether the device has it shows later. Raises UsageError."""
     if value not in PRECISIONS:
         expected = f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
-        raise UsageError(f"precision: expected {expected}, found '{value}'{nearest(str(value), PRECISIONS)}")
+        raise UsageError(code=Code.UNKNOWN_NAME, subject="precision", expected=expected, found=f"'{value}'",
+                         hint=did_you_mean(str(value), PRECISIONS))
     return str(value)
 
 
 def check_scales(value: object) -> tuple[float, ...]:
     """Sizes in plane. Raises UsageError for none and for one that is no number from 0.25 to 4."""
-    expected = f"scales: expected numbers from {LEAST_SCALE} to {LARGEST_SCALE:g}"
+    expected = f"numbers from {LEAST_SCALE} to {LARGEST_SCALE:g}"
     scales = []
     for item in _items(value):
         try:
@@ -127,10 +131,10 @@ def check_scales(value: object) -> tuple[float, ...]:
         except (TypeError, ValueError):
             scale = 0.0
         if not LEAST_SCALE <= scale <= LARGEST_SCALE:
-            raise UsageError(f"{expected}, found '{item}'")
+            raise UsageError(code=Code.VALUE_OUT_OF_RANGE, subject="scales", expected=expected, found=f"'{item}'")
         scales.append(scale)
     if not scales:
-        raise UsageError(f"{expected}, found none")
+        raise UsageError(code=Code.VALUE_OUT_OF_RANGE, subject="scales", expected=expected, found="none")
     return tuple(scales)
 
 
@@ -139,9 +143,10 @@ def check_dicom(value: object) -> tuple[str, ...]:
     kinds = [str(item).lower() for item in _items(value)]
     for kind in kinds:
         if kind not in ENDINGS:
-            raise UsageError(f"dicom: expected {', '.join(ENDINGS)}, found '{kind}'{nearest(kind, ENDINGS)}")
+            raise UsageError(code=Code.UNKNOWN_NAME, subject="dicom", expected=", ".join(ENDINGS), found=f"'{kind}'",
+                             hint=did_you_mean(kind, ENDINGS))
     if isinstance(value, str) and not kinds:
-        raise UsageError(f"dicom: expected {', '.join(ENDINGS)}, found nothing")
+        raise UsageError(code=Code.VALUE_UNFIT, subject="dicom", expected=", ".join(ENDINGS), found="nothing")
     return tuple(kind for kind in ENDINGS if kind in kinds)
 
 

@@ -1,9 +1,11 @@
-"""What a person should look at in a result: volumes, the image border, components, sides, uncertainty."""
+"""What a person should look at in a result: volumes, the image border, components, regions, sides, uncertainty."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -12,6 +14,8 @@ from ..imaging.components import components, voxel_counts
 from ..imaging.volume import Volume
 from ..organ_records import Volumes, known_organs, organ_record
 from ..organs import LabelSpace
+from .body_regions import STRAY_ML, Surroundings, find_landmarks, stray
+from .check_kinds import CheckKind, OrganCheck, checks_text
 
 # Components are counted at about this spacing, those above this share of the organ.
 COUNT_MM = 2.0
@@ -21,13 +25,21 @@ UNCERTAIN_NATS = 0.7
 
 @dataclass(frozen=True)
 class OrganReport:
-    """An organ of a result. `checks` are short sentences, empty when nothing is noticed; absent has 0 ml."""
+    """An organ of a result. `checks` is empty when nothing is noticed; an absent organ has 0 ml."""
 
     organ: str
     volume_ml: float
     components: int
-    checks: list[str]
+    checks: list[OrganCheck]
     entropy: float | None
+
+    def as_row(self) -> dict[str, Any]:
+        """A row of a table: the fields, with the checks as one text."""
+        return {**vars(self), "checks": checks_text(self.checks)}
+
+    def as_event(self) -> dict[str, Any]:
+        """An organ of a JSON event: the row, and the checks as data under `checks_data`."""
+        return {**self.as_row(), "checks_data": [check.as_event() for check in self.checks]}
 
 
 def usual_volumes() -> dict[str, Volumes]:
@@ -42,40 +54,60 @@ def expected_parts(organ: str) -> int:
     return 1 if record is None or record.components is None else record.components.most
 
 
-def check_organs(labels: Volume, label_space: LabelSpace,
-                 entropy: Mapping[str, float] | None = None) -> list[OrganReport]:
-    """A report for every organ of the label space, in its order. `entropy`: mean nats of an organ's voxels."""
+def check_organs(labels: Volume, label_space: LabelSpace, entropy: Mapping[str, float] | None = None,
+                 ct: Volume | None = None) -> list[OrganReport]:
+    """A report for every organ of the label space, in its order.
+
+    `entropy`: mean nats of an organ's voxels. With `ct`, on the labels' grid, parts outside the patient and in the
+    lungs are noticed too.
+    """
     entropy = entropy or {}
     canonical = labels.canonical()
     counts = voxel_counts(canonical.array, label_space.class_count)
     steps = [max(1, round(COUNT_MM / mm)) for mm in canonical.grid.spacing[::-1]]
     coarse = np.ascontiguousarray(canonical.array[tuple(slice(None, None, step) for step in steps)])
     boxes = ndimage.find_objects(coarse, label_space.class_count - 1)
+    parts = {organ.name: components(coarse, organ.index, boxes[organ.index - 1])
+             for organ in label_space.organs if boxes[organ.index - 1] is not None}
+    step_mm, voxel_ml = canonical.grid.spacing[2] * steps[0], labels.grid.voxel_ml * math.prod(steps)
+    landmarks = find_landmarks({name: found[0] for name, found in parts.items()}, step_mm, len(coarse))
+    surroundings = None if ct is None else Surroundings(ct.canonical(), coarse > 0, steps)
     borders = _border_labels(canonical.array)
-    centres = {index: (box[2].start + box[2].stop) / 2 for index, box in enumerate(boxes, 1) if box is not None}
-    twins = {index: pair for pair in label_space.mirrored for index in pair}
+    swapped = _swapped(label_space, boxes)
     reports = []
     for organ in label_space.organs:
         volume = float(counts[organ.index]) * labels.grid.voxel_ml
         value = entropy.get(organ.name)
         if volume == 0:
-            reports.append(OrganReport(organ.name, 0.0, 0, ["not found"], None))
+            reports.append(OrganReport(organ.name, 0.0, 0, [OrganCheck(CheckKind.NOT_FOUND, organ.name)], None))
             continue
-        box = boxes[organ.index - 1]
-        found = components(coarse, organ.index, box) if box else []
-        parts = max(1, sum(c.voxels >= COUNT_SHARE * sum(d.voxels for d in found) for c in found))
+        organ_parts = parts.get(organ.name, [])
+        least = COUNT_SHARE * sum(part.voxels for part in organ_parts)
+        number = max(1, sum(part.voxels >= least for part in organ_parts))
         checks = _volume_checks(organ.name, volume, organ.index in borders)
-        if parts > expected_parts(organ.name):
-            checks.append(f"{parts} separate parts")
-        if organ.index in twins:
-            left, right = twins[organ.index]
-            if left in centres and right in centres and centres[left] <= centres[right]:
-                twin = label_space.organs[(right if organ.index == left else left) - 1]
-                checks.append(f"left and right look swapped with the {twin.title}")
+        expected = expected_parts(organ.name)
+        if number > expected:
+            checks.append(OrganCheck(CheckKind.SEPARATE_PARTS, organ.name, number, 1, expected))
+        outside = stray(organ.name, organ_parts, voxel_ml, step_mm, landmarks, surroundings)
+        if outside is not None:
+            checks.append(OrganCheck(CheckKind.STRAY_COMPONENT, organ.name, outside[0], 0, STRAY_ML, outside[1].value))
+        if organ.name in swapped:
+            checks.append(OrganCheck(CheckKind.SIDE_SWAPPED, organ.name, detail=swapped[organ.name]))
         if value is not None and value > UNCERTAIN_NATS:
-            checks.append(f"uncertain (entropy {value:.2f} nats)")
-        reports.append(OrganReport(organ.name, volume, parts, checks, value))
+            checks.append(OrganCheck(CheckKind.UNCERTAIN, organ.name, value, 0, UNCERTAIN_NATS))
+        reports.append(OrganReport(organ.name, volume, number, checks, value))
     return reports
+
+
+def _swapped(label_space: LabelSpace, boxes: Sequence[Any]) -> dict[str, str]:
+    """Organs that lie on the side of their twin, each with the twin's name. `boxes` are in canonical order."""
+    centres = {index: (box[2].start + box[2].stop) / 2 for index, box in enumerate(boxes, 1) if box is not None}
+    twins = {}
+    for left, right in label_space.mirrored:
+        if left in centres and right in centres and centres[left] <= centres[right]:
+            one, other = label_space.organs[left - 1].name, label_space.organs[right - 1].name
+            twins |= {one: other, other: one}
+    return twins
 
 
 def _border_labels(array: np.ndarray) -> set[int]:
@@ -87,15 +119,16 @@ def _border_labels(array: np.ndarray) -> set[int]:
     return found - {0}
 
 
-def _volume_checks(name: str, volume: float, at_border: bool) -> list[str]:
-    checks = ["touches the image border: may be cut off"] if at_border else []
+def _volume_checks(name: str, volume: float, at_border: bool) -> list[OrganCheck]:
+    checks = [OrganCheck(CheckKind.TOUCHES_BORDER, name)] if at_border else []
     usual = usual_volumes().get(name)
     if usual is None:
         return checks
-    rare = "" if usual.min <= volume <= usual.max else "very "
-    expected = f"{volume:.0f} ml, usual {usual.p5:.0f}-{usual.p95:.0f} ml"
+    kind = None
     if volume > usual.p95:
-        checks.append(f"{rare}large: {expected}")
+        kind = CheckKind.LARGE if volume <= usual.max else CheckKind.VERY_LARGE
     elif volume < usual.p5 and not at_border:
-        checks.append(f"{rare}small: {expected}")
+        kind = CheckKind.SMALL if volume >= usual.min else CheckKind.VERY_SMALL
+    if kind is not None:
+        checks.append(OrganCheck(kind, name, volume, usual.p5, usual.p95))
     return checks

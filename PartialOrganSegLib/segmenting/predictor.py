@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..imaging.volume import Volume
 from ..models.bundle import Bundle
@@ -51,8 +51,8 @@ class Predictor:
         scales = check_scales(scales)
         imported = [one for one in (bundle, *(member.bundle for member in bundle.members)) if one.nnunet is not None]
         if imported and scales != (1.0,):
-            raise UserError(f"scales: expected none for {imported[0].name}, a model imported from nnU-Net, "
-                            f"found {scales}")
+            raise UserError(code=Code.SETTINGS_CONFLICT, subject="scales",
+                            expected=f"none for {imported[0].name}, a model imported from nnU-Net", found=scales)
         self._method: OwnMethod | NNUNetMethod | JoinedMethod
         if bundle.members:
             self._method = JoinedMethod(bundle, self.device, mirror, scales, precision)

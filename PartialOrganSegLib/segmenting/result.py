@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..imaging.volume import Volume
 from ..outputs import all_at_once, refuse_existing, writable_folder
@@ -42,7 +42,8 @@ class CTSource:
         from ..formats.dicom_source import read_source
 
         if self.path is None:
-            raise UserError("dicom: expected a CT from a DICOM folder or file, found one without a file")
+            raise UserError(code=Code.SETTINGS_CONFLICT, subject="dicom", expected="a CT from a DICOM folder or file",
+                            found="one without a file")
         return read_source(self.path, self.series, reporter or Reporter(), told=True)
 
 
@@ -77,10 +78,10 @@ class SegmentResult:
 
     @functools.cached_property
     def organs(self) -> dict[str, OrganReport]:
-        """Name to report, in label order, of the organs that were asked for: `volume_ml`, `checks` (empty when nothing
-        is to be noticed), `components`, `entropy`. An absent organ has 0 ml."""
+        """Name to report, in label order, of the organs that were asked for: `volume_ml`, `checks` (see `OrganCheck`;
+        empty when nothing is to be noticed), `components`, `entropy`. An absent organ has 0 ml."""
         space = self.bundle.label_space
-        reports = {report.organ: report for report in check_organs(self.labels, space, self.entropy)}
+        reports = {report.organ: report for report in check_organs(self.labels, space, self.entropy, self.ct)}
         asked = self.options.organs_of(space)
         if asked is None:
             return reports
@@ -89,7 +90,12 @@ class SegmentResult:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The organs as rows of a table: a key a column, the checks as one text."""
-        return [{**asdict(report), "checks": "; ".join(report.checks)} for report in self.organs.values()]
+        return [report.as_row() for report in self.organs.values()]
+
+    @property
+    def organ_events(self) -> list[dict[str, Any]]:
+        """The organs as a JSON event has them: the rows, and the checks as data under `checks_data`."""
+        return [report.as_event() for report in self.organs.values()]
 
     def save(self, target: Path | str, *, name: str | None = None, overwrite: bool | None = None) -> dict[str, Path]:
         """Writes one file, or all files of the command `segment` into a folder, which is made; kind to file.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from ..errors import UsageError, UserError
+from ..errors import Code, UsageError, UserError
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
 from ..formats.registry import stem_of, written_suffixes
 
@@ -41,8 +41,9 @@ def single_kind(output: Path | str) -> str | None:
         if path.name.lower().endswith(ending) and len(path.name) > len(ending):
             return kind
     if _ENDING.search(path.name) and not path.name.startswith("."):
-        raise UsageError(f"{output}: expected a folder or a file ending in .nii.gz, .nrrd, .seg.nrrd or .dcm, found "
-                         f"'{path.suffix}'; for a folder of that name make it first")
+        raise UsageError(code=Code.NAME_UNFIT, subject=output,
+                         expected="a folder or a file ending in .nii.gz, .nrrd, .seg.nrrd or .dcm",
+                         found=f"'{path.suffix}'", hint="for a folder of that name make it first")
     return None
 
 
@@ -54,7 +55,7 @@ def target_files(target: Path | str, name: str, preview: bool, dicom: Collection
     if kind is None:
         return result_files(Path(target), name, preview, dicom)
     if ct is not None and Path(target).resolve() == ct.resolve():
-        raise UserError(f"{target}: expected another file than the CT's, found the CT")
+        raise UserError(code=Code.FILE_EXISTS, subject=target, expected="another file than the CT's", found="the CT")
     return {kind: Path(target)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..imaging.volume import Grid, Volume
 from ..organ_records import shipped_organs
 from ..organs import WORD16
@@ -50,9 +50,11 @@ def make_phantom(shape_zyx: tuple[int, int, int] = (128, 128, 128),
     `padding` are those of `synthesise_ct`. Raises UserError for sizes below 4 voxels or spacings that are not positive.
     """
     if len(shape_zyx) != 3 or min(shape_zyx) < 4:
-        raise UserError(f"phantom shape: expected three sizes of at least 4 voxels, found {tuple(shape_zyx)}")
+        raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject="phantom shape",
+                        expected="three sizes of at least 4 voxels", found=tuple(shape_zyx))
     if len(spacing_zyx) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing_zyx):
-        raise UserError(f"phantom spacing: expected three positive numbers in mm, found {tuple(spacing_zyx)}")
+        raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject="phantom spacing",
+                        expected="three positive numbers in mm", found=tuple(spacing_zyx))
     origin = tuple(float(c - (n - 1) / 2 * s) for c, n, s in zip(centre_zyx, shape_zyx, spacing_zyx, strict=True))
     grid = Grid(tuple(int(n) for n in shape_zyx[::-1]), tuple(float(s) for s in spacing_zyx[::-1]), origin[::-1])
     canvas = Canvas(grid.shape, grid.spacing[::-1], origin, np.random.default_rng([seed, 0]))

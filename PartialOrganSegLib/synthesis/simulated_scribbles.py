@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..formats.strokes import NOT_DRAWN
 from ..imaging.components import voxel_counts
 from ..imaging.volume import Volume
@@ -97,13 +97,14 @@ def simulate_scribble(labels: Volume, label_space: LabelSpace, *, organs: Sequen
     array = np.ascontiguousarray(axial.array)
     highest = int(array.max())
     if highest >= label_space.class_count:
-        raise UserError(f"label value {highest} ({(array == highest).sum()} voxels): expected "
-                        f"0..{label_space.class_count - 1} ({label_space.name})")
+        raise UserError(code=Code.UNKNOWN_LABEL, subject=f"label value {highest} ({(array == highest).sum()} voxels)",
+                        expected=f"0..{label_space.class_count - 1} ({label_space.name})")
     sizes = voxel_counts(array, label_space.class_count)
     wanted = label_space.indices(organs) if organs is not None else range(1, label_space.class_count)
     present = [index for index in dict.fromkeys(wanted) if index and sizes[index]]
     if not present:
-        raise UserError(f"expected voxels of {', '.join(organs or label_space.names)}, found none")
+        raise UserError(code=Code.NO_LABELS, expected=f"voxels of {', '.join(organs or label_space.names)}",
+                        found="none")
     spacing = axial.grid.spacing[::-1]
     generator = np.random.default_rng(seed)
     page = _Page(array, spacing[1:], int(np.ceil(MAXIMUM_SHARE * sizes[present].sum())) - 1)

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from ..annotation import Kind
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..loading.augmentation import Augmentation
 from ..loading.cache import CachedCase
 from ..loading.sampling import PatchSampler, as_unlabelled
@@ -35,9 +35,10 @@ def stage_cases(cases: Sequence[CachedCase], stage: Stage) -> list[CachedCase]:
         used = [replace(cached, soft_targets=None) for cached in used]
     if not any(cached.case.weight > 0 for cached in used):
         found = sorted({cached.case.kind.value for cached in cases if cached.case.weight > 0})
-        raise UserError(f"stage {stage.name}: no case left to train on; expected kinds "
-                        f"{', '.join(kind.value for kind in stage.use or []) or 'of any sort'}, "
-                        f"found {', '.join(found) or 'none'}")
+        raise UserError(code=Code.NO_CASES, subject=f"stage {stage.name}", found="no case left to train on",
+                        hint="expected kinds "
+                             f"{', '.join(kind.value for kind in stage.use or []) or 'of any sort'}, found "
+                             f"{', '.join(found) or 'none'}")
     return used
 
 

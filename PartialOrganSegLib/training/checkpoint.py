@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..atomic import whole_file
-from ..errors import UserError
+from ..errors import Code, UserError
 
 PARTS = {
     "network", "average", "snapshot",  # weights: current, moving average, pseudo-labelling copy (None without)
@@ -30,8 +30,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         with whole_file(path) as temporary:
             torch.save(state, temporary)
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: the checkpoint could not be written ({error}); make room and go on with --resume "
-                        "from the one before") from None
+        raise UserError(code=Code.NOT_WRITABLE, subject=path,
+                        found=f"the checkpoint could not be written ({error})",
+                        hint="make room and go on with --resume from the one before") from None
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -39,12 +40,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"{path}: expected a checkpoint to resume from, found none") from None
+        raise UserError(code=Code.NO_CHECKPOINT, subject=path, expected="a checkpoint to resume from",
+                        found="none") from None
     except Exception as error:
-        raise UserError(f"{path}: expected a checkpoint of this program, found {type(error).__name__}") from error
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a checkpoint of this program",
+                        found=type(error).__name__) from error
     missing = PARTS - NEW - set(state) if isinstance(state, dict) else PARTS
     if missing:
-        raise UserError(f"{path}: expected a checkpoint of this program, found none of its {sorted(missing)[0]}")
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a checkpoint of this program",
+                        found=f"none of its {sorted(missing)[0]}")
     return state
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..networks import set_phase
 from .averaging import MovingAverage
 from .distributed import Processes
@@ -33,7 +33,8 @@ class Learner:
     def __init__(self, network: nn.Module, teacher: nn.Module | None, table: torch.Tensor, device: torch.device,
                  half_precision: bool | str, processes: Processes) -> None:
         if half_precision == "float16" and device.type != "cuda":
-            raise UserError(f"half_precision: expected true or false on {device.type}, found 'float16'")
+            raise UserError(code=Code.VALUE_UNFIT, subject="half_precision", expected=f"true or false on {device.type}",
+                            found="'float16'")
         self.network, self.teacher, self.table = network, teacher, table
         self.device, self.processes, self.half_precision = device, processes, half_precision
         self.average = MovingAverage(network, 0.0)

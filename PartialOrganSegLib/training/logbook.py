@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import whole_file
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import JsonReporter, Reporter
 
 WAIT_TOLD = 0.2  # of the time; above it more loader processes would pay
@@ -50,8 +50,8 @@ class Logbook:
                     if name != "step" and isinstance(value, int | float):
                         self._events.add_scalar(name, value, values["step"])
         except OSError as error:
-            raise UserError(f"{self._path}: expected room for the log, found {error.strerror}; make room and go on "
-                            "with --resume") from None
+            raise UserError(code=Code.NOT_WRITABLE, subject=self._path, expected="room for the log",
+                            found=error.strerror, hint="make room and go on with --resume") from None
 
     def time(self, seconds: float, waited: float) -> None:
         """A step took `seconds`, of which it `waited` for its data."""
@@ -73,7 +73,7 @@ class Logbook:
         """Advice for who sits at a terminal. A window that reads JSON events offers neither pip nor workers: its user
         could do nothing about it, and the figures come as metrics."""
         if not isinstance(self._reporter, JsonReporter):
-            self._reporter.warning(message)
+            self._reporter.warning(Problem(Code.SETTING_SLOW, found=message))
 
 
 def _forget_later_lines(log: Path, step: int) -> None:

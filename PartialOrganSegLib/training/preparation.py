@@ -11,7 +11,7 @@ from torch import nn
 
 from ..annotation import CandidateTable
 from ..datasets.manifest import Manifest
-from ..errors import UserError, nearest
+from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
 from ..loading.cache import CachedCase, cache_cases
 from ..loading.soft_cache import ClassSets, with_soft_targets
@@ -53,7 +53,8 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
     """
     if recipe.start_from is None:
         if recipe.start_share:
-            raise UserError(f"start_share: expected 0 without start_from, found {recipe.start_share}")
+            raise UserError(code=Code.SETTINGS_CONFLICT, subject="start_share", expected="0 without start_from",
+                            found=recipe.start_share)
         settings = recipe.network or NetworkSettings()
         network = _seeded_network(recipe, settings, label_space)
         return Start(_placed(network, device, processes, reporter), settings, None, None)
@@ -84,7 +85,8 @@ def _seeded_network(recipe: Recipe, settings: NetworkSettings, label_space: Labe
 def check_patch(patch_zyx: Sequence[int], network: nn.Module) -> None:
     """Raises UserError for a patch (z, y, x) that the network cannot take."""
     if any(size % multiple for size, multiple in zip(patch_zyx, network.size_multiple, strict=True)):
-        raise UserError(f"patch_zyx: expected multiples of {network.size_multiple}, found {patch_zyx}")
+        raise UserError(code=Code.VALUE_UNFIT, subject="patch_zyx", expected=f"multiples of {network.size_multiple}",
+                        found=patch_zyx)
 
 
 def _placed(network: nn.Module, device: torch.device, processes: Processes, reporter: Reporter) -> nn.Module:
@@ -94,8 +96,8 @@ def _placed(network: nn.Module, device: torch.device, processes: Processes, repo
         if device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         else:
-            reporter.warning("batch norm sees each process's own part of a mini-batch: several processes on the CPU "
-                             "do not compute exactly what one would")
+            reporter.warning(Problem(Code.PROCESSES_DIFFER, found="batch norm sees each process's own part of a mini-"
+                                     "batch: several processes on the CPU do not compute exactly what one would"))
     return channels_last(network)
 
 
@@ -112,13 +114,14 @@ def _start_model(bundle: Bundle, classes: ClassMap, network: nn.Module, label_sp
     try:
         network.load_state_dict(weights)
     except RuntimeError:
-        raise UserError(f"start_from: expected a model of network {settings.name} {settings.arguments}, "
-                        f"found {bundle.network_name}") from None
+        raise UserError(code=Code.MODEL_UNFIT, subject="start_from",
+                        expected=f"a model of network {settings.name} {settings.arguments}",
+                        found=bundle.network_name) from None
     own = preprocessing_of(recipe)
     for name in ("spacing_zyx", "clip_hu", "subtract", "divide"):
         if getattr(own, name) != getattr(bundle.preprocessing, name):
-            reporter.warning(f"{name}: {getattr(own, name)}, but the start model was trained with "
-                             f"{getattr(bundle.preprocessing, name)}")
+            reporter.warning(Problem(Code.START_DIFFERS, name, found=f"{getattr(own, name)}, but the start model was "
+                                     f"trained with {getattr(bundle.preprocessing, name)}"))
     return teacher
 
 
@@ -128,14 +131,17 @@ def _tell_changed_classes(bundle: Bundle, label_space: LabelSpace, classes: Clas
     new = [label_space.names[label - 1] for label in classes.new]
     dropped = [bundle.label_space.names[label - 1] for label in classes.dropped]
     if new:
-        reporter.warning(f"new to the start model {bundle.name}: {', '.join(new)}; they start as rare background")
+        reporter.warning(Problem(Code.NEW_ORGANS, f"new to the start model {bundle.name}", found=", ".join(new),
+                                 hint="they start as rare background"))
     if dropped:
-        reporter.warning(f"organs of the start model {bundle.name} that the run leaves out: {', '.join(dropped)}")
+        reporter.warning(Problem(Code.DROPPED_ORGANS, found=", ".join(dropped),
+                                 subject=f"organs of the start model {bundle.name} that the run leaves out"))
     for stage in recipe.resolved_stages():
         told = stage.loss_arguments.get("distillation", {}).get("new_classes", [])
         if stage.losses.get("distillation") and told != list(classes.new):
-            raise UserError(f"loss_arguments: distillation.new_classes: expected {list(classes.new)} "
-                            f"({', '.join(new) or 'none'} new to the start model), found {told}")
+            raise UserError(code=Code.VALUE_UNFIT, subject="loss_arguments: distillation.new_classes",
+                            expected=f"{list(classes.new)} ({', '.join(new) or 'none'} new to the start model)",
+                            found=told)
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,8 @@ def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
     groups = {case.group for case in manifest.cases}
     for group in recipe.hold_out:
         if group not in groups:
-            raise UserError(f"hold_out: no case of group {group} in {manifest.path}{nearest(group, groups)}")
+            raise UserError(code=Code.UNKNOWN_NAME, subject="hold_out",
+                            found=f"no case of group {group} in {manifest.path}", hint=did_you_mean(group, groups))
     validated = set(validation_groups(recipe, manifest))
     table = CandidateTable(space.class_count)
     cached = cache_cases(manifest.without(recipe.hold_out), space, table, recipe.spacing_zyx,
@@ -176,7 +183,7 @@ def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
         cached, soft_sets = with_soft_targets(cached, space, reporter)
     training = [one for one in cached if one.case.group not in validated]
     if not any(one.case.weight > 0 for one in training):
-        raise UserError(f"{manifest.path}: no case left to train on")
+        raise UserError(code=Code.NO_CASES, subject=manifest.path, found="no case left to train on")
     _tell_untaught_classes(training, space, recipe, reporter)
     return Cases(training, [one for one in cached if one.case.group in validated], table, soft_sets)
 
@@ -191,4 +198,4 @@ def _tell_untaught_classes(cases: Sequence[CachedCase], label_space: LabelSpace,
             taught |= set(range(label_space.class_count)) - set(new)
     missing = [organ.name for organ in label_space.organs if organ.index not in taught]
     if missing:
-        reporter.warning(f"no training voxel is certainly {', '.join(missing)}")
+        reporter.warning(Problem(Code.NO_LABELS, found=f"no training voxel is certainly {', '.join(missing)}"))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
-from ..errors import UserError, nearest
+from ..errors import Code, Problem, UserError, did_you_mean, nearest
 from ..resources import resource
 from ..yaml_file import read_yaml
 from .settings import (
@@ -102,8 +102,9 @@ def find_recipe(name_or_path: Path | str) -> Path:
         return path
     shipped = shipped_recipes()
     if path.name not in shipped:
-        raise UserError(f"{path}: expected a recipe's file or one of {', '.join(shipped)}, found neither"
-                        f"{nearest(path.name, shipped)}")
+        raise UserError(code=Code.FILE_MISSING, subject=path,
+                        expected=f"a recipe's file or one of {', '.join(shipped)}", found="neither",
+                        hint=did_you_mean(path.name, shipped))
     return shipped[path.name]
 
 
@@ -116,13 +117,14 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     path = find_recipe(path)
     content = read_yaml(path, "recipe")
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected settings as 'key: value', found {type(content).__name__}")
+        raise UserError(code=Code.VALUE_UNFIT, subject=path, expected="settings as 'key: value'",
+                        found=type(content).__name__)
     for override in overrides:
         _override(content, override)
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {_explain(error)}") from None
+        raise UserError(_problem(error).within(path)) from None
     folder = path.resolve().parent
     recipe.manifest = (folder / recipe.manifest.expanduser()).resolve()
     if recipe.start_from is not None:
@@ -133,42 +135,47 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 def _override(content: dict, override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator:
-        raise UserError(f"--set {override}: expected KEY=VALUE")
+        raise UserError(code=Code.VALUE_UNFIT, subject=f"--set {override}", expected="KEY=VALUE")
     *parents, last = key.split(".")
     place: Any = content
     for parent in parents:
         if isinstance(place, list) and parent.isdigit() and int(parent) < len(place):
             place = place[int(parent)]
         elif isinstance(place, list):
-            raise UserError(f"--set {override}: expected a number from 0 to {len(place) - 1}, found '{parent}'")
+            raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject=f"--set {override}",
+                            expected=f"a number from 0 to {len(place) - 1}", found=f"'{parent}'")
         else:
             place = place.setdefault(parent, {})
         if not isinstance(place, dict | list):
-            raise UserError(f"--set {override}: '{parent}' is not a group of settings")
+            raise UserError(code=Code.UNKNOWN_NAME, subject=f"--set {override}",
+                            found=f"'{parent}' is not a group of settings")
     if not isinstance(place, dict):
-        raise UserError(f"--set {override}: expected the key of a setting, found '{last}'")
+        raise UserError(code=Code.VALUE_UNFIT, subject=f"--set {override}", expected="the key of a setting",
+                        found=f"'{last}'")
     try:
         place[last] = yaml.safe_load(value)
     except yaml.YAMLError:
-        raise UserError(f"--set {override}: expected a YAML value") from None
+        raise UserError(code=Code.VALUE_UNFIT, subject=f"--set {override}", expected="a YAML value") from None
     if key in PATHS and isinstance(place[last], str):
         place[last] = str(Path(place[last]).expanduser().absolute())
 
 
-def _explain(error: ValidationError) -> str:
-    """One line for the first thing that is wrong."""
+def _problem(error: ValidationError) -> Problem:
+    """The first thing that is wrong."""
     first = error.errors()[0]
     location = first["loc"]
     key = ".".join(map(str, location))
     if first["type"] == "extra_forbidden":
         known = list(_group(location[:-1]).model_fields)
-        return f"{key}: unknown setting{nearest(str(location[-1]), known)}; known: {', '.join(known)}"
+        return Problem(Code.UNKNOWN_NAME, key, found=f"unknown setting{nearest(str(location[-1]), known)}",
+                       hint=f"known: {', '.join(known)}")
     if first["type"] == "value_error":
-        return f"{key}: {first['ctx']['error']}"
+        return Problem(Code.VALUE_UNFIT, key, found=str(first["ctx"]["error"]))
     if first["type"] in ("literal_error", "enum"):
         names = re.findall(r"'([^']+)'", first["ctx"]["expected"])
-        return f"{key}: expected {first['ctx']['expected']}, found {first['input']!r}{nearest(first['input'], names)}"
-    return f"{key}: {first['msg']}, found {first['input']!r}"
+        return Problem(Code.UNKNOWN_NAME, key, first["ctx"]["expected"], repr(first["input"]),
+                       did_you_mean(first["input"], names))
+    return Problem(Code.VALUE_UNFIT, key, found=f"{first['msg']}, found {first['input']!r}")
 
 
 def _group(location: Sequence[str | int]) -> type[BaseModel]:

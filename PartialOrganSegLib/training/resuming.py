@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from .recipe import Recipe
 
 _OF_NO_MATTER = {"checkpoint_every", "workers", "bundle", "batch_size"}  # the last: `batch`, over all processes, counts
@@ -34,7 +34,9 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             continue
         if key == "cases":  # names of cached arrays, which end in a digest of what these were made from
             names = sorted({file.rpartition("-")[0] for file in {*then.get(key, [])} ^ {*value}})
-            raise UserError(f"--resume: the files of {', '.join(names) or 'the cases'} are not as they were when the "
-                            "run began (size, time, place or order); put them back or start a new run")
-        raise UserError(f"--resume: {key} was {then.get(key)} and is now {value}; resume with the same recipe or "
-                        "start a new run")
+            raise UserError(code=Code.RESUME_DIFFERS, subject="--resume",
+                            found=f"the files of {', '.join(names) or 'the cases'} are not as they were when the run "
+                                  "began (size, time, place or order)", hint="put them back or start a new run")
+        raise UserError(code=Code.RESUME_DIFFERS, subject="--resume",
+                        found=f"{key} was {then.get(key)} and is now {value}",
+                        hint="resume with the same recipe or start a new run")

@@ -12,7 +12,7 @@ import yaml
 
 from ..atomic import whole_file
 from ..datasets.manifest import load_manifest
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..segmenting.backend import choose_device, computes_bfloat16
 from .batches import batch_numbers, batches, label_distribution, patches, stage_cases
@@ -76,15 +76,17 @@ class _Run:
         self.stages = recipe.resolved_stages()
         self.last, self.best_file = folder / "checkpoints" / "last.pt", folder / "checkpoints" / "best.pt"
         if self.last.exists() and not resume:
-            raise UserError(f"{folder}: expected a new run folder, found checkpoints; add --resume or another -o")
+            raise UserError(code=Code.FILE_EXISTS, subject=folder, expected="a new run folder", found="checkpoints",
+                            hint="add --resume or another -o")
         if (folder / MODEL_FOLDER).exists() and not resume:
-            raise UserError(f"{folder}: expected a new run folder, found {MODEL_FOLDER} in it, which the run would "
-                            "replace; choose another -o")
+            raise UserError(code=Code.FILE_EXISTS, subject=folder, expected="a new run folder",
+                            found=f"{MODEL_FOLDER} in it, which the run would replace", hint="choose another -o")
         if resume and not self.last.exists():
-            raise UserError(f"{self.last}: expected a checkpoint to resume from, found none")
+            raise UserError(code=Code.NO_CHECKPOINT, subject=self.last, expected="a checkpoint to resume from",
+                            found="none")
         if not resume and recipe.half_precision and device.type == "cpu" and not computes_bfloat16():
-            reporter.warning("half_precision: this CPU computes bfloat16 more slowly than float32; "
-                             "half_precision=false is faster here")
+            reporter.warning(Problem(Code.SETTING_SLOW, "half_precision", hint="half_precision=false is faster here",
+                                     found="this CPU computes bfloat16 more slowly than float32"))
         manifest = load_manifest(recipe.manifest, reporter)
         self.space = manifest.label_space
         even = [1.0] * self.space.class_count
@@ -188,16 +190,20 @@ class _Run:
         except NotFiniteError as error:
             batch = ", ".join(sampler.describe(number) for number in batch_numbers(self.step, self.batch))
             rate = self.stages[self.stage].optimiser.learning_rate
-            raise UserError(f"step {self.step + 1}: {error}; batch: {batch}; last good checkpoint kept, try a lower "
-                            f"optimiser.learning_rate than {rate}") from None
+            raise UserError(code=Code.DIVERGED, subject=f"step {self.step + 1}",
+                            found=f"{error}; batch: {batch}",
+                            hint="last good checkpoint kept, try a lower optimiser.learning_rate than "
+                                 f"{rate}") from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         fits = fitting_patch(self.learner.network, self.recipe.patch_zyx, self.recipe.batch_size, self.device,
                              self.learner.autocast())
-        raise UserError(f"patch_zyx: out of memory with {self.recipe.batch_size} patches of {self.recipe.patch_zyx}; "
-                        + (f"expected at most {fits}" if fits else "no smaller patch fits; expected a smaller network "
-                           "or batch_size"))
+        hint = "no smaller patch fits; expected a smaller network or batch_size"
+        if fits:
+            hint = f"expected at most {fits}"
+        raise UserError(code=Code.NO_MEMORY, subject="patch_zyx", hint=hint,
+                        found=f"out of memory with {self.recipe.batch_size} patches of {self.recipe.patch_zyx}")
 
     def _measure(self, log: Logbook, division: Division | None) -> dict[str, float]:
         """Dice per organ and mean of the weights as they would be written, told and logged."""

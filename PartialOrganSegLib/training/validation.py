@@ -13,7 +13,7 @@ from torch import nn
 
 from ..annotation import UNKNOWN, Kind
 from ..datasets.manifest import Manifest
-from ..errors import UserError, nearest
+from ..errors import Code, UserError, did_you_mean
 from ..evaluation.metrics import candidate_dice, joint_counts
 from ..events import Reporter
 from ..loading.cache import CachedCase
@@ -41,7 +41,8 @@ def validation_groups(recipe: Recipe, manifest: Manifest) -> list[str]:
     known = {case.group for case in cases}
     for group in settings.groups:
         if group not in known:
-            raise UserError(f"validation.groups: no case of group '{group}' in {manifest.path}{nearest(group, known)}")
+            raise UserError(code=Code.UNKNOWN_NAME, subject="validation.groups",
+                            found=f"no case of group '{group}' in {manifest.path}", hint=did_you_mean(group, known))
     drawn = replace(manifest, cases=cases, validation=settings.share, seed=settings.seed).validation_groups()
     return sorted({*settings.groups, *drawn})
 
@@ -114,7 +115,8 @@ class Validator:
         self._air = {code for code, allowed in enumerate(table) if allowed[0] and allowed.sum() == 1}
         self._vouched = [self._organs(cached) for cached in self._cases]
         if not any(self._vouched):
-            raise UserError("validation: expected cases with a label to compare with, found none")
+            raise UserError(code=Code.NO_LABELS, subject="validation", expected="cases with a label to compare with",
+                            found="none")
 
     def measure(self, network: nn.Module, weights: Mapping[str, torch.Tensor], reporter: Reporter,
                 division: Division | None = None) -> dict[str, float]:

@@ -133,4 +133,4 @@ def test_a_cluster_that_is_not_there_is_told_in_a_line(tmp_path, model):
     assert done.returncode == 1
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["event"] for event in told] == ["started", "error"]
-    assert told[1]["message"].startswith("--ray 127.0.0.1:1: expected a Ray cluster, found: ")
+    assert told[1]["message"].startswith("--ray 127.0.0.1:1: expected a Ray cluster, found ")

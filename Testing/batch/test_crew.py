@@ -150,14 +150,14 @@ def test_what_concerns_every_case_is_no_traceback(tmp_path):
 
 
 def test_workers_that_never_start_are_told(tmp_path):
-    with pytest.raises(UserError, match="expected workers that start, found: UserError: no such device"):
+    with pytest.raises(UserError, match="expected workers that start, found UserError: no such device"):
         list(crew(InstantRay(starts=0), tmp_path).work_off(CASES, Reporter()))
 
 
 def test_workers_that_start_do_without_the_others(tmp_path):
     told: list[str] = []
     reporter = Reporter()
-    reporter.warning = told.append
+    reporter.warning = lambda message: told.append(str(message))
     outcomes = list(crew(InstantRay(starts=1), tmp_path).work_off(CASES, reporter))
     assert sorted(outcome.case.name for outcome in outcomes) == ["a", "b", "c", "d"]
     assert [message.rpartition("; ")[2] for message in told] == ["the others go on"]

@@ -162,7 +162,7 @@ def test_output_folder_that_is_a_file(tmp_path, capsys):
     taken.write_text("mine")
     assert main(["segment", str(ct), "-o", str(taken)]) == 1
     assert capsys.readouterr().err.splitlines() == [f"error: {taken}: expected a folder that can be written, "
-                                                    "found: a file"]
+                                                    "found a file"]
     assert taken.read_text() == "mine"
 
 
@@ -269,3 +269,28 @@ def test_cancelling_keeps_finished_cases_and_leaves_no_half(tmp_path, number):
     assert process.returncode == 130
     assert said.splitlines()[-1] == "error: cancelled"
     assert names(out) == [f"a{kind}" for kind in KINDS]
+
+
+def test_events_say_what_kind_of_problem_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What the panel goes by: the codes and parts of errors, the checks of a result as data."""
+    grey = tmp_path / "grey.nii.gz"
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(20**3, dtype=np.uint8).reshape(20, 20, 20) % 250), str(grey))
+    assert main(["segment", str(grey), "-o", str(tmp_path / "out"), "--json-events"]) == 1
+    error = next(event for event in map(json.loads, capfd.readouterr().out.splitlines()) if event["event"] == "error")
+    assert (error["code"], error["subject"], error["expected"]) == ("not-a-ct", str(grey), "a CT in HU")
+    assert error["hint"] == "--force segments it anyway"
+    assert error["message"] == f"{grey}: expected a CT in HU, found {error['found']}; --force segments it anyway"
+
+
+def test_a_result_event_has_the_checks_as_text_and_as_data(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["segment", str(write_ct(tmp_path / "a.nii.gz")), "-o", str(tmp_path / "out"), "--json-events"]) == 0
+    result = next(event for event in map(json.loads, capfd.readouterr().out.splitlines()) if "organs" in event
+                  and event["event"] == "result")
+    spleen = next(row for row in result["organs"] if row["organ"] == "spleen")
+    assert spleen["checks"] == "not found"
+    assert spleen["checks_data"] == [{"kind": "not_found", "organ": "spleen", "value": None, "low": None, "high": None,
+                                      "detail": "", "text": "not found"}]
+    with open(tmp_path / "out" / "a.volumes.csv", encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["organ", "volume_ml", "components", "checks", "entropy"]
+    assert rows[1]["checks"] == "not found"

@@ -12,7 +12,7 @@ from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.datasets.structure_names import Structure, meanings, parse_structure
-from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.organs import BTCV13, SHI5, WORD16, label_space_of_names
 from Testing.helpers.listener import Listener
 from Testing.helpers.training_data import write_image, write_yaml
@@ -165,8 +165,10 @@ def test_all_organs_are_a_full_label(tmp_path: Path):
 
 def test_a_value_the_dataset_does_not_name_is_no_organ_of_ours(tmp_path: Path):
     problems = check_manifest(load_manifest(nnunet(tmp_path, labels={"background": 0, "liver": 1})))
-    assert problems[0] == (f"case b: {tmp_path / 'labelsTr' / 'case b.nii.gz'}: label value 2 (12 voxels): expected 0 "
-                           "or a label of the data set")
+    assert problems[0].code == Code.UNKNOWN_LABEL
+    assert problems[0].text() == (
+        f"case b: {tmp_path / 'labelsTr' / 'case b.nii.gz'}: label value 2 (12 voxels): expected 0 or a label of the "
+        "data set")
 
 
 def test_nnunet_files_may_lie_elsewhere(tmp_path: Path):

@@ -31,7 +31,8 @@ def manifest(folder: Path, *datasets: dict, **top: object):
 def problems(folder: Path, *datasets: dict) -> tuple[list[str], list[str]]:
     """Problems and warnings."""
     listener = Listener()
-    return check_manifest(manifest(folder, *datasets), listener), listener.warnings
+    found = check_manifest(manifest(folder, *datasets), listener)
+    return [problem.text() for problem in found], listener.warnings
 
 
 def test_cases_and_their_defaults(tmp_path: Path):

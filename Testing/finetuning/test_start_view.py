@@ -108,7 +108,7 @@ def test_a_ct_too_large_to_be_segmented_is_told_and_no_reason_not_to_learn(start
         lines: list[str] = []  # noqa: RUF012
 
         def warning(self, message):
-            self.lines.append(message)
+            self.lines.append(str(message))
 
     def full(self, ct, *arguments):
         raise UserError("expected 90 GB of memory")

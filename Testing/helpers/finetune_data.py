@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from PartialOrganSegLib.errors import Problem
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, write_bundle
@@ -33,8 +34,8 @@ class RunListener(Reporter):
         if stage == "training" and done == self.at and self.error is not None:
             raise self.error
 
-    def warning(self, message: str) -> None:
-        self.told.append(message)
+    def warning(self, message: str | Problem) -> None:
+        self.told.append(str(message))
 
     def metric(self, **values: object) -> None:
         self.figures.append(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from PartialOrganSegLib.errors import Problem
 from PartialOrganSegLib.events import Reporter
 
 
@@ -12,8 +13,8 @@ class Listener(Reporter):
         self.warnings: list[str] = []
         self.done: list[tuple[int, int]] = []
 
-    def warning(self, message: str) -> None:
-        self.warnings.append(message)
+    def warning(self, message: str | Problem) -> None:
+        self.warnings.append(str(message))
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self.done.append((done, total))

@@ -14,7 +14,7 @@ import torch
 from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.datasets.soft_targets import SoftTargets, quantised, read_soft_targets, write_soft_targets
-from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.errors import Problem, UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.imaging.volume import Grid
 from PartialOrganSegLib.loading.augmentation import SOFT_STRIDE, Augmentation
@@ -98,7 +98,7 @@ def test_check_tells_bad_classes_in_a_line(tmp_path: Path, classes, told):
     write_soft(tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz") as content:
         np.savez(tmp_path / "s.npz", **{**content, "classes": np.array(json.dumps(classes))})
-    problem, = check_manifest(manifest)
+    problem, = map(str, check_manifest(manifest))
     assert problem.startswith(f"case0: {tmp_path / 's.npz'}: ")
     assert "\n" not in problem
     assert re.search(told, problem)
@@ -118,7 +118,7 @@ def test_check_tells_bad_arrays_in_a_line(tmp_path: Path, change, told):
     write_soft(tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz") as content:
         np.savez(tmp_path / "s.npz", **{**content, **change})
-    problem, = check_manifest(manifest)
+    problem, = map(str, check_manifest(manifest))
     assert f"{tmp_path / 's.npz'}: " in problem
     assert told in problem
 
@@ -130,7 +130,7 @@ def test_files_that_are_none_are_told(tmp_path: Path):
                                                       np.array([{}], object)))
     whole = write_soft(tmp_path / "half.npz").read_bytes()
     (tmp_path / "half.npz").write_bytes(whole[:len(whole) // 2])
-    missing, *others = check_manifest(manifest)
+    missing, *others = map(str, check_manifest(manifest))
     assert missing == f"case0: expected the file {tmp_path / 'missing.npz'}, found none"
     for name, problem in zip(("text", "pickle", "half"), others, strict=True):
         assert problem.endswith(f"{name}.npz: expected soft targets (.npz without pickles), found something else")
@@ -244,8 +244,8 @@ class Listener(Reporter):
         if stage == "training" and done == self.at:
             raise RuntimeError("power cut")
 
-    def warning(self, message: str) -> None:
-        self.warnings.append(message)
+    def warning(self, message: str | Problem) -> None:
+        self.warnings.append(str(message))
 
 
 def trained(recipe: Path, folder: Path, *overrides: str, resume: bool = False,

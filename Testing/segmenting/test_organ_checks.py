@@ -1,5 +1,7 @@
 """Checks name what is unusual and stay silent about what is not."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from PartialOrganSegLib.imaging.volume import AxisOrder, Grid, Volume
 from PartialOrganSegLib.organ_records import Volumes
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting import organ_checks as checks
+from PartialOrganSegLib.segmenting.check_kinds import CheckKind, OrganCheck, Place
 from PartialOrganSegLib.segmenting.organ_checks import check_organs
 
 SHIPPED = checks.usual_volumes
@@ -32,6 +35,10 @@ def report(labels: Volume, organ: str, **entropy: float) -> checks.OrganReport:
     return next(r for r in check_organs(labels, WORD16, entropy) if r.organ == organ)
 
 
+def texts(labels: Volume, organ: str, **entropy: float) -> list[str]:
+    return [check.text() for check in report(labels, organ, **entropy).checks]
+
+
 def test_usual_organ_is_silent_and_measured() -> None:
     found = report(labelled(liver=(10, 10, 10, 20)), "liver", liver=0.1)
     assert found.checks == []
@@ -41,22 +48,24 @@ def test_usual_organ_is_silent_and_measured() -> None:
 
 def test_absent_organ() -> None:
     found = report(labelled(), "spleen")
-    assert (found.volume_ml, found.components, found.checks) == (0.0, 0, ["not found"])
+    assert (found.volume_ml, found.components) == (0.0, 0)
+    assert found.checks == [OrganCheck(CheckKind.NOT_FOUND, "spleen")]
+    assert texts(labelled(), "spleen") == ["not found"]
 
 
 @pytest.mark.parametrize(("side", "told"), [(26, "large: 211 ml, usual 60-200 ml"), (32, "very large"),
                                             (17, "small"), (10, "very small")])
 def test_unusual_volume(side: int, told: str) -> None:
-    assert any(text.startswith(told) for text in report(labelled(liver=(10, 10, 10, side)), "liver").checks)
+    assert any(text.startswith(told) for text in texts(labelled(liver=(10, 10, 10, side)), "liver"))
 
 
 @pytest.mark.parametrize("place", [(0, 10, 10), (10, 0, 10), (10, 10, 0), (50, 10, 10)])
 def test_cut_by_the_border_explains_a_small_volume(place: tuple[int, int, int]) -> None:
-    assert report(labelled(liver=(*place, 10)), "liver").checks == ["touches the image border: may be cut off"]
+    assert texts(labelled(liver=(*place, 10)), "liver") == ["touches the image border: may be cut off"]
 
 
 def test_parts_and_specks() -> None:
-    assert "2 separate parts" in report(labelled(liver1=(5, 5, 5, 18), liver2=(30, 40, 60, 15)), "liver").checks
+    assert "2 separate parts" in texts(labelled(liver1=(5, 5, 5, 18), liver2=(30, 40, 60, 15)), "liver")
     assert report(labelled(liver1=(5, 5, 5, 20), liver2=(30, 40, 60, 2)), "liver").components == 1
 
 
@@ -68,11 +77,39 @@ def test_swapped_sides_in_any_axis_order() -> None:
         grid = order.canonical_grid(volume.grid)
         for version in (volume, Volume(order.to_canonical(volume.array), grid)):
             for organ in ("left_kidney", "right_kidney"):
-                assert any("swapped" in text for text in report(version, organ).checks) == expected
+                assert any("swapped" in text for text in texts(version, organ)) == expected
 
 
 def test_uncertainty() -> None:
-    assert any("uncertain" in text for text in report(labelled(liver=(10, 10, 10, 20)), "liver", liver=1.2).checks)
+    assert any("uncertain" in text for text in texts(labelled(liver=(10, 10, 10, 20)), "liver", liver=1.2))
+
+
+def test_checks_are_data() -> None:
+    assert report(labelled(liver=(10, 10, 10, 26)), "liver").checks == [
+        OrganCheck(CheckKind.LARGE, "liver", pytest.approx(210.912), 60.0, 200.0)]
+    swapped = report(labelled(left_kidney=(10, 10, 10, 18), right_kidney=(10, 10, 70, 18)), "left_kidney")
+    assert swapped.checks == [OrganCheck(CheckKind.SIDE_SWAPPED, "left_kidney", detail="right_kidney")]
+    unsure = report(labelled(liver=(10, 10, 10, 20)), "liver", liver=1.2)
+    assert unsure.checks == [OrganCheck(CheckKind.UNCERTAIN, "liver", 1.2, 0, 0.7)]
+
+
+def test_an_event_has_the_checks_as_text_and_as_data() -> None:
+    found = report(labelled(liver=(0, 10, 10, 26)), "liver")
+    event = json.loads(json.dumps(found.as_event()))
+    assert event["checks"] == "touches the image border: may be cut off; large: 211 ml, usual 60-200 ml"
+    assert [(check["kind"], check["organ"], check["low"], check["high"]) for check in event["checks_data"]] == [
+        ("touches_border", "liver", None, None), ("large", "liver", 60.0, 200.0)]
+    assert "; ".join(check["text"] for check in event["checks_data"]) == event["checks"]
+    assert list(found.as_row()) == ["organ", "volume_ml", "components", "checks", "entropy"]
+
+
+def test_every_kind_has_a_text() -> None:
+    for kind in CheckKind:
+        for detail in Place if kind is CheckKind.STRAY_COMPONENT else ["left_kidney"]:
+            text = OrganCheck(kind, "liver", 2.0, 1.0, 3.0, str(detail)).text()
+            assert text
+            assert "; " not in text
+            assert "_" not in text
 
 
 def test_shipped_figures_cover_the_label_space() -> None:

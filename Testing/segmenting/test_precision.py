@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.errors import Problem, UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.models.bundle import load_bundle
@@ -83,8 +83,8 @@ class Warnings(Reporter):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def warning(self, message: str) -> None:
-        self.lines.append(message)
+    def warning(self, message: str | Problem) -> None:
+        self.lines.append(str(message))
 
 
 @pytest.mark.parametrize(("half", "computes", "warned"), [(True, False, True), (True, True, False),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.errors import Problem, UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.training.logbook import Logbook
 from PartialOrganSegLib.training.memory import fitting_patch, is_out_of_memory
@@ -25,8 +25,8 @@ class Told(Reporter):
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
-    def warning(self, message: str) -> None:
-        self.warnings.append(message)
+    def warning(self, message: str | Problem) -> None:
+        self.warnings.append(str(message))
 
 
 def factors(name: str, steps: int, losses=None, **more) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from PartialOrganSegLib.errors import Problem
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.segmenting import backend
 from PartialOrganSegLib.training import trainer
@@ -37,8 +38,8 @@ class Warnings(Reporter):
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def warning(self, message: str) -> None:
-        self.told.append(message)
+    def warning(self, message: str | Problem) -> None:
+        self.told.append(str(message))
 
 
 @pytest.mark.parametrize(("half", "fast", "told"), [

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.errors import Problem, UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
 from PartialOrganSegLib.models.bundle import load_bundle
@@ -34,8 +34,8 @@ class Stopper(Reporter):
         if stage == "training" and done == self.at:
             self.action()
 
-    def warning(self, message: str) -> None:
-        self.warnings.append(message)
+    def warning(self, message: str | Problem) -> None:
+        self.warnings.append(str(message))
 
 
 def crash() -> None:

@@ -17,6 +17,7 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.resources import resource
 
 from ..shell.parameters import FineTuneParameters
+from ..shell.problem_text import problem_of, problem_text
 
 PLAN, RESULT, LOG, MODEL = "plan.json", "result.json", "log.jsonl", "model"  # in a run's folder
 NEW, STARTED, FINISHED = "new", "started", "finished"
@@ -85,8 +86,9 @@ def read_result(run: Path | None) -> RunResult | None:
 def read_warnings(run: Path) -> list[str]:
     """Warnings about the cases, given before a run began to learn; a run that goes on does not repeat them."""
     try:
-        return [str(line) for line in json.loads((run / PLAN).read_text(encoding="utf-8")).get("said", [])]
-    except (OSError, ValueError, TypeError, AttributeError):
+        said = json.loads((run / PLAN).read_text(encoding="utf-8")).get("said", [])
+        return [problem_text(problem_of(one)) if isinstance(one, dict) else str(one) for one in said]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
 
 

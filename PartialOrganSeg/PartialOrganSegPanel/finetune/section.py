@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.errors import Code
 from PartialOrganSegLib.organs import WORD16
 
 from ..shell.chosen_model import choose_model
@@ -18,6 +18,7 @@ from ..shell.model_cards import ModelCard, installed_models
 from ..shell.model_install import Installation
 from ..shell.model_licence import may_use
 from ..shell.parameters import Plot
+from ..shell.problem_text import without_hint
 from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
 from . import run as runs
@@ -30,7 +31,7 @@ from .tables import CT, fill_cases, fill_dice, prepare_cases, prepare_dice, tick
 from .texts import expected_text, result_text, summary, why_not_start
 from .written_cts import WrittenCts
 
-FORCE = "--force"  # the command's option, named in its error where it would help
+FORCE = "--force"  # the command's option that helps where it refuses what is `Code.NOT_A_CT`
 
 
 class FineTuneSection(Section):
@@ -251,14 +252,14 @@ class FineTuneSection(Section):
     def _ended(self, outcome: Outcome) -> None:
         run, self._run = self._run, None
         self.panel.parameters.finetune.run = str(run)  # whatever took its place meanwhile
-        outcome = replace(outcome, message=with_names(outcome.message, run))
-        if outcome.state == "failed" and FORCE in outcome.message and FORCE not in self._arguments:
-            question = outcome.message.split(f"; {FORCE}")[0]
+        problem, message = outcome.problem, with_names(outcome.message, run)
+        if problem is not None and problem.code is Code.NOT_A_CT and FORCE not in self._arguments:
+            question = with_names(without_hint(problem), run)
             choices = [("force", _("Learn from it all the same"))]
             if self.panel.services.dialogs.ask(_("Is this a CT?"), question, choices) == "force":
                 self._launch(run, [*self._arguments, FORCE])
                 return
-        lines = [outcome.message, *self._warned]
+        lines = [message, *self._warned]
         if outcome.state == "done":
             lines[0] = _("Done.")
         elif runs.state(run) == runs.STARTED:

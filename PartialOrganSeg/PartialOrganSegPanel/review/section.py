@@ -229,7 +229,7 @@ class ReviewSection(Section, VTKObservationMixin):
         segment, record = self._review.segment(row.segment_id), self._review.record(row.segment_id)
         ml = record.voxels * voxel_ml(self._review.segmentation, segment) if record else None
         return review_table.review_line(row.segment_id, segment.GetName(), segment.GetColor(), ml, row.checks,
-                                        row.state)
+                                        row.state, row.noted)
 
     def _offer_buttons(self) -> None:
         why = reasons(self._review, self._current)

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import qt
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.segmenting.check_kinds import OrganCheck
+
 from ..scene.organ_rows import ABSENT, ACCEPTED, EDITED, PREDICTED, SCRIBBLED
 from ..shell import organ_table
+from ..shell.check_text import check_text, short_check
 from ..shell.organ_table import Cell, OrganLine
 
 CHECKS = 2  # column
@@ -26,25 +29,22 @@ def fill(table: qt.QTableWidget, lines: Sequence[OrganLine], selected: str) -> N
 
 
 def review_line(segment_id: str, name: str, colour: tuple[float, float, float], ml: float | None,
-                checks: Sequence[str], state: str) -> OrganLine:
-    """An organ: `colour` is RGB in 0-1, `ml` None while unknown. The tooltip has the checks in full."""
-    short_checks = ", ".join(map(short_check, checks))
+                checks: Sequence[OrganCheck], state: str, noted: str = "") -> OrganLine:
+    """An organ: `colour` is RGB in 0-1, `ml` None while unknown. The tooltip has the checks in full.
+
+    `noted` is shown as it is, where there are no checks.
+    """
+    short_checks = ", ".join(map(short_check, checks)) or noted
+    in_full = "\n".join(map(check_text, checks)) or noted or _("Nothing conspicuous")
     return OrganLine(segment_id, tuple(round(255 * part) for part in colour), (
         Cell(name, name), Cell(_volume_text(ml), _("Volume now"), number=True),
-        Cell(short_checks, "\n".join(checks) or _("Nothing conspicuous")), Cell(state_text(state), state_text(state))))
+        Cell(short_checks, in_full), Cell(state_text(state), state_text(state))))
 
 
 def _volume_text(ml: float | None) -> str:
     if ml is None:
         return ""
     return f"{ml:.0f}" if ml >= 100 else f"{ml:.1f}"
-
-
-def short_check(check: str) -> str:
-    """A check in a few words, for a narrow column: without its figures and reasons."""
-    words = {"touches the image border": _("at the border"), "left and right look swapped": _("sides swapped?")}
-    known = next((short for begin, short in words.items() if check.startswith(begin)), None)
-    return known or check.partition(":")[0].partition(" (")[0]
 
 
 def state_text(state: str) -> str:

@@ -10,6 +10,10 @@ from urllib.parse import quote, unquote
 import slicer
 import vtk
 
+from PartialOrganSegLib.segmenting.check_kinds import OrganCheck
+
+from ..shell.check_text import read_checks
+
 PREDICTED, EDITED, SCRIBBLED, ACCEPTED, ABSENT = "predicted", "edited", "scribbled", "accepted", "absent"
 STATES = (PREDICTED, EDITED, SCRIBBLED, ACCEPTED, ABSENT)
 DECIDED = (ACCEPTED, ABSENT)  # by the user: the organ's voxels are a label
@@ -22,15 +26,19 @@ _BY = {PREDICTED: "AUTOMATIC", EDITED: "SEMIAUTOMATIC"}  # other states leave it
 
 @dataclass(frozen=True)
 class OrganRow:
-    """A segment that is an organ of ours. `checks`, `entropy` and `predicted_ml` are of the run that predicted it."""
+    """A segment that is an organ of ours. `checks`, `entropy` and `predicted_ml` are of the run that predicted it.
+
+    `noted` is what a run of an older version noticed, which wrote no data but a text.
+    """
 
     segment_id: str
     organ: str
     state: str
-    checks: tuple[str, ...] = ()
+    checks: tuple[OrganCheck, ...] = ()
     entropy: float | None = None
     predicted_ml: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    noted: str = ""
 
     @property
     def model(self) -> str:
@@ -49,9 +57,10 @@ def rows(segmentation: slicer.vtkMRMLSegmentationNode) -> list[OrganRow]:
             continue
         state = tag(segment, _STATE)
         facts = json.loads(unquote(tag(segment, _REPORT)) or "{}")
-        checks = tuple(text for text in facts.get("checks", "").split("; ") if text)
-        organs.append(OrganRow(segment_id, organ, state if state in STATES else PREDICTED, checks, facts.get("entropy"),
-                              facts.get("volume_ml"), facts))
+        noted = "" if "checks_data" in facts else facts.get("checks", "")
+        organs.append(OrganRow(segment_id, organ, state if state in STATES else PREDICTED,
+                               read_checks(facts.get("checks_data", ())), facts.get("entropy"), facts.get("volume_ml"),
+                               facts, noted))
     return organs
 
 

@@ -6,6 +6,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.errors import Code
+
 from ..scene.organ_rows import PREDICTED, rows
 from ..scene.segment_run import SegmentRun
 from ..scene.segmentation_result import ResultError, find_result, show_3d
@@ -14,10 +16,11 @@ from ..shell.job import Outcome
 from ..shell.model_cards import installed_models
 from ..shell.model_licence import may_use
 from ..shell.parameters import EarlierResult
+from ..shell.problem_text import without_hint
 from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
 
-FORCE = "--force"  # the command's option, named in its error where it would help
+FORCE = "--force"  # the command's option that helps where it refuses what is `Code.NOT_A_CT`
 
 
 class SegmentSection(Section):
@@ -153,9 +156,10 @@ class SegmentSection(Section):
 
     def _wants_force(self, run: SegmentRun, outcome: Outcome) -> bool:
         """Whether the command refused what does not look like a CT, and the user wants it segmented all the same."""
-        if outcome.state != "failed" or FORCE not in outcome.message or FORCE in run.arguments:
+        problem = outcome.problem
+        if problem is None or problem.code is not Code.NOT_A_CT or FORCE in run.arguments:
             return False
-        question = run.with_ct_name(outcome.message.split(f"; {FORCE}")[0])
+        question = run.with_ct_name(without_hint(problem))
         choices = [("force", _("Segment it all the same"))]
         return self.panel.services.dialogs.ask(_("Is this a CT?"), question, choices) == "force"
 

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.errors import Problem
+
+from .problem_text import problem_of, problem_text
+
 if TYPE_CHECKING:
     from .services import Process
 
@@ -43,6 +47,7 @@ class Outcome:
     message: str
     log: str
     warnings: tuple[str, ...] = ()
+    problem: Problem | None = None  # of a failed run, where the command said what it was
 
 
 class Job:
@@ -56,7 +61,8 @@ class Job:
         self._on_progress, self._on_result, self._on_end = on_progress, on_result, on_end
         self._on_warning = on_warning
         self._log: deque[str] = deque(maxlen=MAX_LOG_LINES)
-        self._error = self._last_log_line = ""
+        self._problem: Problem | None = None
+        self._last_log_line = ""
         self._warnings: list[str] = []
         self._cancelled = ""
         self.running = False
@@ -93,10 +99,11 @@ class Job:
         elif kind in ("result", "metric"):
             self._on_result(event)
         elif kind == "warning":
-            self._warnings.append(event["message"])
-            self._on_warning(event["message"])
+            text = problem_text(problem_of(event))
+            self._warnings.append(text)
+            self._on_warning(text)
         elif kind == "error":
-            self._error = event["message"]
+            self._problem = problem_of(event)
         if kind in ("warning", "error"):
             self._log.append(f"{kind}: {event['message']}")
 
@@ -114,7 +121,8 @@ class Job:
         elif code == 0 and not crashed:
             outcome = Outcome("done", "", log, tuple(self._warnings))
         else:
-            reason = self._error or self._last_log_line or _("it gave no reason")
+            said = problem_text(self._problem) if self._problem else ""
+            reason = said or self._last_log_line or _("it gave no reason")
             how = _("The work ended unexpectedly: {reason}") if crashed else "{reason}"
-            outcome = Outcome("failed", how.format(reason=reason), log)
+            outcome = Outcome("failed", how.format(reason=reason), log, problem=self._problem)
         self._on_end(outcome)

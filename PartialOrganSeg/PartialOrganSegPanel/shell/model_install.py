@@ -8,11 +8,12 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.errors import Code
+
 from .job import Outcome
+from .problem_text import without_hint
 from .progress import ProgressStrip
 from .section import SharedPanel
-
-ASK = "ask to replace it"  # the end of the command's error where --replace would help
 
 
 def short_digests(text: str) -> str:
@@ -44,8 +45,9 @@ class Installation:
         self._installed = event
 
     def _ended(self, outcome: Outcome) -> None:
-        if outcome.state == "failed" and outcome.message.endswith(ASK) and "--replace" not in self._arguments:
-            question = outcome.message.removesuffix(ASK).rstrip("; ")
+        problem = outcome.problem
+        if problem is not None and problem.code is Code.MODEL_INSTALLED and "--replace" not in self._arguments:
+            question = without_hint(problem)
             if self._panel.services.dialogs.ask(_("Install"), question, [("replace", _("Replace it"))]) == "replace":
                 self._arguments.append("--replace")
                 self._launch()

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.errors import UserError
 
 from .job import Outcome, Progress
+from .problem_text import problem_text
 
 Work = Generator[Progress, None, Any]
 
@@ -50,7 +51,10 @@ class Steps:
         except StopIteration as end:
             self.value = end.value
             self._end(Outcome("done", "", ""))
-        except (OSError, UserError) as error:
+        except UserError as error:
+            text = problem_text(error.problem)
+            self._end(Outcome("failed", text, text, problem=error.problem))
+        except OSError as error:
             self._end(Outcome("failed", str(error), str(error)))
         except Exception as error:  # a fault of ours: the panel is free again, and the console shows where
             self._end(Outcome("failed", f"{type(error).__name__}: {error}", ""))

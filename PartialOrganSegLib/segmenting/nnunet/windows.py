@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from ...errors import UserError
+from ...errors import Code, UserError
 from ...events import Reporter
 
 SIGMA = 1 / 8  # of the patch
@@ -65,7 +65,8 @@ def window_scores(volume: torch.Tensor, patch: tuple[int, ...], step: float, cla
     for plane, weight in zip(scores, total, strict=True):
         plane /= weight[..., None]
         if not torch.isfinite(plane).all():
-            raise UserError("the network's scores are no numbers or beyond half precision; expected a sound model")
+            raise UserError(code=Code.MODEL_UNFIT, found="the network's scores are no numbers or beyond half precision",
+                            hint="expected a sound model")
     kept = tuple(slice(first, first + size - pad) for first, size, pad in
                  zip(below, volume.shape, missing, strict=True))
     return scores[kept]

@@ -10,6 +10,7 @@ from panel_helpers.start_models import write_model
 from PartialOrganSegPanel.finetune.plots import LOSS
 
 from PartialOrganSegLib.datasets.manifest import load_manifest
+from PartialOrganSegLib.errors import Code, Problem
 from PartialOrganSegLib.models.folders import user_models
 
 
@@ -259,7 +260,8 @@ def test_what_does_not_look_like_a_ct_is_asked_about(make_panel, tmp_path):
     course.start()
     said = "MR: expected a CT in HU, found 8-bit grey values"
     for _ in range(2):
-        course.process.say("error", message=f"{said}; --force learns from it all the same")
+        course.process.fail(Problem(Code.NOT_A_CT, "MR", "a CT in HU", "8-bit grey values",
+                                    "--force learns from it all the same"))
         course.process.end(1)
     assert [question for _, question, _ in course.services.dialogs.asked] == [said]
     assert len(course.services.processes) == 2

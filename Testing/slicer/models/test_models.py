@@ -12,7 +12,11 @@ from panel_helpers.start_models import write_model, zip_model
 from PartialOrganSegPanel.models.text import card_html
 from PartialOrganSegPanel.shell.model_cards import ModelCard, installed_models
 
+from PartialOrganSegLib.errors import Code, Problem
 from PartialOrganSegLib.models.folders import user_models
+
+TAKEN = Problem(Code.MODEL_INSTALLED, "my.zip", found="model 'small' is already installed in /x",
+                hint="ask to replace it")
 
 
 class Shelf(SectionUser):
@@ -150,7 +154,7 @@ def test_install_asks_the_command_and_lists_the_model(shelf):
 def test_a_name_that_is_taken_is_asked_about(make_panel):
     shelf = Shelf(make_panel, "replace")
     shelf.install()
-    shelf.process.say("error", message="my.zip: model 'small' is already installed in /x; ask to replace it")
+    shelf.process.fail(TAKEN)
     shelf.process.end(1)
     assert shelf.services.dialogs.asked[0][1] == "my.zip: model 'small' is already installed in /x"
     assert "--replace" in shelf.process.arguments
@@ -161,7 +165,7 @@ def test_a_name_that_is_taken_is_asked_about(make_panel):
 def test_a_name_that_is_taken_stays_when_the_user_says_so(make_panel):
     shelf = Shelf(make_panel, None)
     shelf.install()
-    shelf.process.say("error", message="my.zip: model 'small' is already installed in /x; ask to replace it")
+    shelf.process.fail(TAKEN)
     shelf.process.end(1)
     assert len(shelf.services.processes) == 1
     assert "Not installed" in shelf.said

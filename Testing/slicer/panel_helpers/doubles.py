@@ -28,6 +28,13 @@ class FakeProcess:
     def say(self, event, **facts):
         self.on_line(json.dumps({"event": event, **facts}))
 
+    def warn(self, problem):
+        self.say("warning", **problem.as_event())
+
+    def fail(self, problem):
+        """Says why it fails; `end` comes after."""
+        self.say("error", **problem.as_event())
+
     def end(self, code=0, crashed=False):
         self.on_finished(code, crashed)
 

@@ -61,8 +61,11 @@ def write_result(path, array, volume_matrix=None):
 
 def reports(organs, array):
     """What a run's result event says of the organs."""
-    return [{"organ": organ.name, "volume_ml": float(np.count_nonzero(array == organ.index)) / 8, "components": 1,
-             "checks": "touches the image border: may be cut off", "entropy": 0.1} for organ in organs]
+    from PartialOrganSegLib.segmenting.check_kinds import CheckKind, OrganCheck
+    from PartialOrganSegLib.segmenting.organ_checks import OrganReport
+
+    return [OrganReport(organ.name, float(np.count_nonzero(array == organ.index)) / 8, 1,
+                        [OrganCheck(CheckKind.TOUCHES_BORDER, organ.name)], 0.1).as_event() for organ in organs]
 
 
 def end_segment(process, array=None, organs=None):

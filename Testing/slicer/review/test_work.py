@@ -9,8 +9,18 @@ import vtk
 from panel_helpers.doubles import Doubles
 from panel_helpers.pictures import colours, picture_of
 from panel_helpers.review_desk import Desk, remove_half, truth
-from PartialOrganSegPanel.review.table import short_check
-from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, EDITED, PREDICTED, accepted_organs, rows
+from PartialOrganSegPanel.scene.organ_rows import (
+    ABSENT,
+    ACCEPTED,
+    EDITED,
+    PREDICTED,
+    accepted_organs,
+    mark_predicted,
+    rows,
+)
+from PartialOrganSegPanel.shell.check_text import check_text, read_checks, short_check
+
+from PartialOrganSegLib.segmenting.check_kinds import CheckKind, OrganCheck
 
 
 @pytest.fixture
@@ -49,12 +59,32 @@ def test_selecting_in_the_editor_selects_the_row(desk):
 
 
 @pytest.mark.parametrize(("check", "short"), [
-    ("touches the image border: may be cut off", "at the border"), ("not found", "not found"),
-    ("very large: 300 ml, usual 100-200 ml", "very large"), ("3 separate parts", "3 separate parts"),
-    ("left and right look swapped with the left kidney", "sides swapped?"),
-    ("uncertain (entropy 0.80 nats)", "uncertain")])
+    (OrganCheck(CheckKind.TOUCHES_BORDER, "liver"), "at the border"),
+    (OrganCheck(CheckKind.NOT_FOUND, "liver"), "not found"),
+    (OrganCheck(CheckKind.VERY_LARGE, "liver", 300, 100, 200), "very large"),
+    (OrganCheck(CheckKind.SEPARATE_PARTS, "liver", 3, 1, 1), "3 separate parts"),
+    (OrganCheck(CheckKind.STRAY_COMPONENT, "colon", 3.2, 0, 1, "in_lung"), "stray part"),
+    (OrganCheck(CheckKind.SIDE_SWAPPED, "right_kidney", detail="left_kidney"), "sides swapped?"),
+    (OrganCheck(CheckKind.UNCERTAIN, "liver", 0.8, 0, 0.7), "uncertain")])
 def test_checks_are_short_in_the_table(check, short):
     assert short_check(check) == short
+
+
+@pytest.mark.parametrize("kind", CheckKind)
+def test_checks_read_in_full_as_the_command_prints_them(kind):
+    check = OrganCheck(kind, "right_kidney", 30.25, 10, 20,
+                       "in_lung" if kind is CheckKind.STRAY_COMPONENT else "left_kidney")
+    assert check_text(check) == check.text()
+    assert read_checks([check.as_event(), check.as_event() | {"kind": "of next year"}]) == (check,)
+
+
+def test_a_result_of_an_older_version_shows_what_it_noted(desk):
+    segment = desk.node.GetSegmentation().GetSegment(desk.row("liver").segment_id)
+    mark_predicted(segment, "liver", {"organ": "liver", "volume_ml": 1.0, "checks": "large: 3 ml; 2 separate parts"})
+    assert desk.row("liver").checks == ()
+    assert desk.row("liver").noted == "large: 3 ml; 2 separate parts"
+    desk.section.refresh()
+    assert desk.cell("liver", 2) == "large: 3 ml; 2 separate parts"
 
 
 # --- edits

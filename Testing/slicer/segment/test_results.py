@@ -12,6 +12,7 @@ from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, rows, set_state
 from PartialOrganSegPanel.shell.parameters import EarlierResult
 
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.segmenting.check_kinds import CheckKind, OrganCheck
 
 ROLE = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
 
@@ -36,7 +37,7 @@ def test_result_has_codes_colours_and_one_layer(bench):
         assert entry.GetTypeObject().GetCodeValue() == organ.code.value
         assert entry.GetTypeModifierObject().GetCodeValue() == (organ.modifier.value if organ.modifier else None)
         assert np.array_equal(label_array(result, volume, organ.name), phantom()[1] == organ.index)
-    assert row(result, "liver").checks == ("touches the image border: may be cut off",)
+    assert row(result, "liver").checks == (OrganCheck(CheckKind.TOUCHES_BORDER, "liver"),)
     assert "16 of 16 organs found" in bench.said
 
 

@@ -11,6 +11,7 @@ from panel_helpers.segment_bench import Bench, content
 from PartialOrganSegPanel.scene.organ_rows import rows
 from PartialOrganSegPanel.shell.parameters import EarlierResult
 
+from PartialOrganSegLib.errors import Code, Problem
 from PartialOrganSegLib.organs import WORD16
 
 # --- buttons
@@ -92,7 +93,7 @@ def test_scratch_files_are_removed(bench):
 
 def test_warnings_name_the_ct_and_not_the_scratch_file(bench):
     bench.start(add_ct("Patient 1"))
-    bench.process.say("warning", message=f"{bench.process.arguments[1]}: voxels are too coarse")
+    bench.process.warn(Problem(Code.COARSE_VOXELS, bench.process.arguments[1], found="voxels are too coarse"))
     bench.finish()
     assert "Patient 1: voxels are too coarse" in bench.said
 
@@ -117,7 +118,7 @@ def test_failure_tells_the_reason_and_shows_the_log(bench, scene):
     before = content(scene)
     bench.start(volume)
     bench.process.on_log("some library's chatter")
-    bench.process.say("error", message=f"{bench.process.arguments[1]}: expected a CT in HU, found 8-bit grey values")
+    bench.process.fail(Problem(Code.WRONG_FORMAT, bench.process.arguments[1], "a CT in HU", "8-bit grey values"))
     bench.process.end(1)
     assert bench.said == "Patient 1: expected a CT in HU, found 8-bit grey values"
     assert content(scene) == before
@@ -191,8 +192,8 @@ def test_what_does_not_look_like_a_ct_is_asked_about(make_panel):
     for _ in range(2):
         bench.start(volume)
         path = bench.process.arguments[1]
-        bench.process.say("error", message=f"{path}: expected a CT in HU, found 8-bit grey values; "
-                                           "--force segments it anyway")
+        bench.process.fail(Problem(Code.NOT_A_CT, path, "a CT in HU", "8-bit grey values",
+                                   "--force segments it anyway"))
         bench.process.end(1)
         if len(bench.services.processes) == 2:
             assert "--force" in bench.process.arguments

@@ -1,0 +1,54 @@
+"""What is noticed about an organ, in the user's language: in full, and in a few words for a narrow column."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from PartialOrganSegLib.segmenting.check_kinds import CheckKind, OrganCheck, Place
+
+
+def read_checks(facts: Iterable[Mapping[str, Any]]) -> tuple[OrganCheck, ...]:
+    """The checks that an organ's report in a result event holds as data; kinds of a newer library are left out."""
+    checks = []
+    for fact in facts:
+        with contextlib.suppress(ValueError):
+            checks.append(OrganCheck(CheckKind(fact["kind"]), fact["organ"], fact["value"], fact["low"], fact["high"],
+                                     fact["detail"]))
+    return tuple(checks)
+
+
+def check_text(check: OrganCheck) -> str:
+    """A sentence for a tooltip."""
+    texts = {
+        CheckKind.NOT_FOUND: _("not found"),
+        CheckKind.TOUCHES_BORDER: _("touches the image border: may be cut off"),
+        CheckKind.VERY_SMALL: _("very small: {value:.0f} ml, usual {low:.0f}-{high:.0f} ml"),
+        CheckKind.SMALL: _("small: {value:.0f} ml, usual {low:.0f}-{high:.0f} ml"),
+        CheckKind.LARGE: _("large: {value:.0f} ml, usual {low:.0f}-{high:.0f} ml"),
+        CheckKind.VERY_LARGE: _("very large: {value:.0f} ml, usual {low:.0f}-{high:.0f} ml"),
+        CheckKind.SEPARATE_PARTS: _("{value:.0f} separate parts"),
+        CheckKind.STRAY_COMPONENT: _("stray component of {value:.1f} ml {place}"),
+        CheckKind.SIDE_SWAPPED: _("left and right look swapped with the {twin}"),
+        CheckKind.UNCERTAIN: _("uncertain (entropy {value:.2f} nats)")}
+    return texts[check.kind].format(value=check.value or 0.0, low=check.low or 0.0, high=check.high or 0.0,
+                                    twin=check.detail.replace("_", " "), place=_place(check))
+
+
+def short_check(check: OrganCheck) -> str:
+    """A check in a few words: without its figures and reasons."""
+    return {CheckKind.NOT_FOUND: _("not found"), CheckKind.TOUCHES_BORDER: _("at the border"),
+            CheckKind.VERY_SMALL: _("very small"), CheckKind.SMALL: _("small"), CheckKind.LARGE: _("large"),
+            CheckKind.VERY_LARGE: _("very large"), CheckKind.STRAY_COMPONENT: _("stray part"),
+            CheckKind.SEPARATE_PARTS: _("{count:.0f} separate parts").format(count=check.value or 0.0),
+            CheckKind.SIDE_SWAPPED: _("sides swapped?"), CheckKind.UNCERTAIN: _("uncertain")}[check.kind]
+
+
+def _place(check: OrganCheck) -> str:
+    places = {Place.OUTSIDE_BODY: _("outside the body"), Place.IN_LUNG: _("in the lung"),
+              Place.ABOVE_DIAPHRAGM: _("above the diaphragm"), Place.ABOVE_PELVIS: _("above the pelvis"),
+              Place.BELOW_ABDOMEN: _("below the abdomen"), Place.BELOW_PELVIS: _("below the pelvis")}
+    return places[Place(check.detail)] if check.kind is CheckKind.STRAY_COMPONENT else ""
