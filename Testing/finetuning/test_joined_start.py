@@ -24,7 +24,6 @@ from PartialOrganSegLib.models.bundle import MEMBERS, Bundle, Preprocessing, loa
 from PartialOrganSegLib.models.checksums import MANIFEST, sha256, verify_bundle
 from PartialOrganSegLib.models.joined import join_bundles
 from PartialOrganSegLib.models.metadata import Lineage, ParentEntry
-from PartialOrganSegLib.networks import NETWORKS
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.synthesis.phantom import make_phantom
@@ -39,19 +38,11 @@ from Testing.helpers.finetune_data import (
     only,
     write_cases,
 )
-from Testing.helpers.level_network import NAME, Levels, level_bundle
+from Testing.helpers.level_network import level_bundle
 from Testing.helpers.training_data import HU, write_image, write_recipe, write_yaml
 
 HARD = ["optimiser.learning_rate=0.5", "start_share=0"]
 TEACHER = "teacher"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def levels_for_fixtures():
-    """The registered networks of the whole module; its fixtures train."""
-    NETWORKS.add(NAME, Levels)
-    yield
-    NETWORKS.remove(NAME)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from PartialOrganSegLib.organs import label_space_of_names
 from Testing.helpers.finetune_data import LICENCES
 from Testing.helpers.training_data import HU
 
-NAME = "levels"
+NAME = "Testing.helpers.level_network:Levels"  # as anybody's network is named
 HEIGHT, BIAS = 24.0, -12.0  # of a known organ's logit at its level, the background's being 0
 
 

@@ -125,7 +125,7 @@ def main() -> None:
     terms = [bundle.metadata.partialorganseg.licences for bundle, _ in members]
     card = CARD.format(
         version=arguments.version, networks="\n".join(network_line(bundle, organs) for bundle, organs in members),
-        weights=" ".join(dict.fromkeys(one.weights for one in terms)),
+        weights=" ".join(dict.fromkeys(one.weights.rstrip(".") + "." for one in terms)),
         data="; ".join(dict.fromkeys(one.data for one in terms)), human=by_reference(kinds["human"]),
         strokes=table(kinds["strokes"]), agreement=table(kinds["agreement"]), notes=arguments.notes,
         remarks=arguments.remarks)
