@@ -32,6 +32,8 @@ class Code(str, Enum):
                  "`--resume`.")
     WRONG_USAGE = ("wrong-usage", "The command line has an unknown option, or lacks one.", "See the command's "
                    "`--help`.")
+    FORMER_NAME = ("former-name", "A script uses the name that something had in an earlier version.",
+                   "It still works; write today's name.")
     PACKAGE_MISSING = ("package-missing", "A Python package is needed that is not installed.",
                        "Install it as the text says.")
 

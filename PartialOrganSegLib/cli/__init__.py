@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TextIO
 
@@ -61,10 +62,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             reporter = ConsoleReporter()
         stack.callback(reporter.close)
+        stack.enter_context(_former_names_warned_of(reporter))
         code = _guarded(words, reporter)
         if code == CANCELLED and argv is None:
             ignore_signals()
     return code
+
+
+@contextlib.contextmanager
+def _former_names_warned_of(reporter: Reporter) -> Iterator[None]:
+    """A former name that still works is a warning as any other; all else goes Python's usual way."""
+    show = warnings.showwarning
+
+    def warn(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if category is FutureWarning and str(message).find("found its former") >= 0:
+            reporter.warning(Problem.parsed(str(message), Code.FORMER_NAME))
+        else:
+            show(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", FutureWarning)
+        warnings.showwarning = warn
+        yield
 
 
 def _guarded(argv: Sequence[str], reporter: Reporter) -> int:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ..errors import Code, UserError, nearest
-from ..resources import resource
+from ..resources import moved, resource
 
 METADATA_FILE = Path("configs") / "metadata.json"
 
@@ -42,7 +42,7 @@ def find_folder(name_or_path: str | Path) -> Path:
     folders = model_folders()
     if str(name_or_path) in folders:
         return folders[str(name_or_path)]
-    path = Path(name_or_path)
+    path = moved(Path(name_or_path))
     if (path / METADATA_FILE).is_file():
         return path
     if path.exists():

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import Code, UserError, did_you_mean
 from ..organs import LabelSpace, label_space_of_names
-from ..resources import resource
+from ..resources import moved, resource
 from ..yaml_file import read_yaml
 
 
@@ -40,7 +40,7 @@ class Mapped:
 
 def read_label_map(name_or_path: str | Path) -> LabelMap:
     """The map in a file, or a shipped one of that name. Raises UserError for an unknown one or wrong content."""
-    path = Path(name_or_path)
+    path = moved(Path(name_or_path))
     if not path.exists():
         shipped = {file.name: file for file in sorted(resource("label_maps").glob("*.yaml"))}
         if path.name not in shipped or path.parent != Path("."):

@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from ..errors import Code, Problem, UserError, did_you_mean, nearest
-from ..resources import resource
+from ..resources import moved, resource
 from ..yaml_file import read_yaml
 from .settings import (
     AugmentationSettings,
@@ -97,7 +97,7 @@ def shipped_recipes() -> dict[str, Path]:
 
 def find_recipe(name_or_path: Path | str) -> Path:
     """The file of a recipe. Raises UserError for a bare name that is neither a file nor a shipped recipe's."""
-    path = Path(name_or_path)
+    path = moved(Path(name_or_path))
     if path.exists() or path.suffix or path.parent != Path("."):
         return path
     shipped = shipped_recipes()
