@@ -184,6 +184,10 @@ def load_bundle(name_or_path: str | Path, verify: bool = True) -> Bundle:
     own = metadata.partialorganseg
     space = own.label_space.label_space()
     members = tuple(_member(folder / MEMBERS / entry.folder, entry.organs, space) for entry in own.members)
+    unspoken = set(space.names) - {organ for member in members for organ in member.organs}
+    if members and unspoken:
+        raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected="a member for every organ",
+                        found=f"none for {', '.join(sorted(unspoken))}")
     precision = own.precision
     if precision is None:
         precision = "bfloat16" if own.nnunet is None else "float32"

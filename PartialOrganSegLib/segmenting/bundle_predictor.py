@@ -16,8 +16,7 @@ from ..networks import channels_last
 from .backend import choose_precision
 from .folding import fold_batch_norm
 from .patient import Patient, finish, locate
-from .threads import threads
-from .timing import Stopwatch, timed
+from .timing import timed
 from .windows import plan, round_up, window_scores
 
 
@@ -28,7 +27,7 @@ class OwnMethod:
                  precision: str = "auto") -> None:
         self._space, self._preprocessing, self._device = bundle.label_space, bundle.preprocessing, device
         self._mirror, self._scales = mirror, tuple(scales)
-        self.threads = torch.get_num_threads()  # of the network alone
+        self.threads = 1  # windows that are computed at a time, on a CPU
         self.precision = choose_precision(precision, device, bundle.precision)
         network = bundle.load_network(device)
         self._multiple = getattr(network, "size_multiple", (1, 1, 1))
@@ -61,18 +60,21 @@ class OwnMethod:
             settings = self._preprocessing
             layout = plan(tuple(volume.shape), settings.patch_zyx, self._multiple, self._slices, settings.overlap,
                           settings.fitted)
-            forward = Stopwatch(self._logits)
-            scores = window_scores(volume, self._preprocessing.padding, layout, self._space.class_count, forward,
-                                   reporter)
-        seconds["forward"] = seconds.get("forward", 0.0) + forward.seconds
-        seconds["windows"] -= forward.seconds
+            before = seconds.get("forward", 0.0)
+
+            def waited(elapsed: float) -> None:
+                seconds["forward"] = seconds.get("forward", 0.0) + elapsed
+
+            scores = window_scores(volume, self._preprocessing.padding, layout, self._space.class_count, self._logits,
+                                   reporter, self.threads if self._device.type == "cpu" else 1, waited)
+        seconds["windows"] -= seconds.get("forward", 0.0) - before
         return scores
 
     def _logits(self, window: torch.Tensor) -> torch.Tensor:
         """(1, 1, z, y, x) network input to logits (z, y, x, class) on the CPU."""
         data = window.to(self._device)
         reduced = self.precision != torch.float32
-        with threads(self.threads), torch.autocast(self._device.type, self.precision, enabled=reduced):
+        with torch.autocast(self._device.type, self.precision, enabled=reduced):
             logits = self._at_scale(data, self._scales[0])
             for scale in self._scales[1:]:
                 logits = logits + self._at_scale(data, scale)

@@ -101,9 +101,11 @@ class MemberPredictor:
             own = patient.frame(self.method.spacing_zyx)
             scores, own_to_patient = self.method.scores(patient, own, seconds, reporter), own.to_patient(grid)
         with timed(seconds, "join"):
-            for plane in scores:  # of the softmax only this network's organs are read
-                plane.copy_(torch.softmax(plane.float(), -1))
-            organs = scores[..., self._classes]
+            organs = torch.empty(*scores.shape[:3], len(self._classes), dtype=scores.dtype)
+            for plane, own_organs in zip(scores, organs, strict=True):
+                # With the classes first: over a last axis as short as this the softmax takes five times as long.
+                shares = torch.softmax(plane.permute(2, 0, 1).float().contiguous(), 0)
+                own_organs.copy_(shares[self._classes].permute(1, 2, 0))
             del scores
             to_values = np.linalg.inv(own_to_patient) @ to_patient
             same = organs.shape[:3] == shape and np.allclose(to_values, np.eye(4), atol=1e-6)

@@ -1,8 +1,10 @@
-"""How many threads the network gets: as many as there are cores that nobody else uses.
+"""How many threads work at a time: as many as there are cores that nobody else uses.
 
 A convolution that is shared out among threads ends with the slowest of them. On a core that another program holds,
 that one waits for its turn, and all others wait with it: two threads beside a busy neighbour took nine times as long as
-one. So the network gets a thread a free core, and everything else, many short operations on arrays, a single one.
+one. So each window of a CT is computed by one thread, a free core each at a time, which also gives the same labels
+however many they are; what is short operations on arrays has a single one. An imported nnU-Net computes its windows one
+after the other.
 """
 
 from __future__ import annotations

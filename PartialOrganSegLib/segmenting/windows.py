@@ -8,7 +8,10 @@ A 2D network gains nothing from windows that overlap in depth, and gets none.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -115,11 +118,14 @@ def gaussian(size: int, window_count: int) -> torch.Tensor:
 
 
 def window_scores(volume: torch.Tensor, padding: float, layout: Layout, classes: int,
-                  forward: Callable[[torch.Tensor], torch.Tensor], reporter: Reporter) -> torch.Tensor:
+                  forward: Callable[[torch.Tensor], torch.Tensor], reporter: Reporter, workers: int = 1,
+                  waited: Callable[[float], None] = lambda seconds: None) -> torch.Tensor:
     """float16 scores (z, y, x, class) of a network input (z, y, x), averaged over windows.
 
-    `forward` maps (1, 1, *window) to logits (z, y, x, class) of a window on the CPU. Classes lie last: a voxel's
-    scores are read together ever after.
+    `forward` maps (1, 1, *window) to logits (z, y, x, class) of a window on the CPU; up to `workers` windows are
+    computed at a time, each in a thread of its own, and added in the same order however many these are. `waited`
+    receives the seconds that nothing but the network worked. Classes lie last: a voxel's scores are read together ever
+    after.
     """
     shape = volume.shape
     scores = torch.zeros(*shape, classes, dtype=torch.float16)
@@ -129,43 +135,56 @@ def window_scores(volume: torch.Tensor, padding: float, layout: Layout, classes:
     z_total = torch.zeros(shape[0])
     foreground = torch.zeros(shape[0], dtype=torch.long)
 
-    def run(z: int) -> None:
-        depth = min(layout.window[0], shape[0] - z)
-        z_weights = layout.z_weights(z)
-        for y in layout.starts[1]:
-            for x in layout.starts[2]:
-                height, width = min(layout.window[1], shape[1] - y), min(layout.window[2], shape[2] - x)
-                part = volume[z:z + depth, y:y + height, x:x + width]
-                if part.shape != layout.window:
-                    whole = torch.full(layout.window, padding)
-                    whole[:depth, :height, :width] = part
-                    part = whole
-                logits = forward(part[None, None])[:depth, :height, :width]
-                sample = logits[:, ::2, ::2]
-                foreground[z:z + depth] += (sample[..., 1:].amax(-1) > sample[..., 0]).sum((1, 2))
-                # A slice at a time with the z weight as a number: thirty times as fast as a product of arrays.
-                for k in range(depth):
-                    plane = logits[k]
-                    if not whole_plane:
-                        plane = plane.float() * (y_weights[:height, None] * x_weights[:width])[..., None]
-                    scores[z + k, y:y + height, x:x + width].add_(plane, alpha=float(z_weights[k]))
-        z_total[z:z + depth] += z_weights[:depth]
+    def box(corner: tuple[int, int, int]) -> tuple[slice, slice, slice]:
+        z, y, x = (slice(start, min(start + length, size))
+                   for start, length, size in zip(corner, layout.window, shape, strict=True))
+        return z, y, x
+
+    def window(corner: tuple[int, int, int]) -> torch.Tensor:
+        part = volume[box(corner)]
+        if part.shape != layout.window:
+            whole = torch.full(layout.window, padding)
+            whole[tuple(slice(n) for n in part.shape)] = part
+            part = whole
+        return part[None, None]
+
+    def add(corner: tuple[int, int, int], logits: torch.Tensor) -> None:
+        z, y, x = box(corner)
+        depth, height, width = z.stop - z.start, y.stop - y.start, x.stop - x.start
+        logits = logits[:depth, :height, :width]
+        sample = logits[:, ::2, ::2]
+        foreground[z] += (sample[..., 1:].amax(-1) > sample[..., 0]).sum((1, 2))
+        z_weights = layout.z_weights(corner[0])
+        # A slice at a time with the z weight as a number: thirty times as fast as a product of arrays.
+        for k in range(depth):
+            plane = logits[k]
+            if not whole_plane:
+                plane = plane.float() * (y_weights[:height, None] * x_weights[:width])[..., None]
+            scores[z.start + k, y, x].add_(plane, alpha=float(z_weights[k]))
+
+    def run(rows: Sequence[int], done: int) -> None:
+        """All windows that begin at the slices `rows`; `done` of these rows are finished before."""
+        corners = [(z, y, x) for z in rows for y in layout.starts[1] for x in layout.starts[2]]
+        plane = len(corners) // max(1, len(rows))
+        for number, logits in enumerate(_in_order(forward, map(window, corners), workers, waited)):
+            if number % plane == 0:
+                reporter.progress("segment", done + number // plane, len(starts))
+            add(corners[number], logits)
+        for z in rows:
+            depth = min(layout.window[0], shape[0] - z)
+            z_total[z:z + depth] += layout.z_weights(z)[:depth]
 
     starts = layout.starts[0]
     first = sorted({*starts[::2], starts[-1]})
     if layout.slices is not None or any(b - a > layout.window[0] for a, b in pairwise(first)):
         first = starts  # every other window would not see every slice
     between = [z for z in starts if z not in first]
-    for done, z in enumerate(first):
-        reporter.progress("segment", done, len(starts))
-        run(z)
-    seen = foreground.clone()
-    for done, z in enumerate(between, len(first)):
-        reporter.progress("segment", done, len(starts))
-        # The whole of both neighbours counts: an organ may be faint just where they end.
-        margin = layout.window[0] // 2
-        if int(seen[max(0, z - margin):z + layout.window[0] + margin].sum()) >= LEAST_VOXELS:
-            run(z)
+    reporter.progress("segment", 0, len(starts))
+    run(first, 0)
+    # The whole of both neighbours counts: an organ may be faint just where they end.
+    margin = layout.window[0] // 2
+    run([z for z in between
+         if int(foreground[max(0, z - margin):z + layout.window[0] + margin].sum()) >= LEAST_VOXELS], len(first))
     reporter.progress("segment", len(starts), len(starts))
     plane_total = _total(y_weights, layout.starts[1], shape[1])[:, None] * _total(x_weights, layout.starts[2], shape[2])
     for z in range(shape[0]):
@@ -173,6 +192,42 @@ def window_scores(volume: torch.Tensor, padding: float, layout: Layout, classes:
         if not whole_plane:
             scores[z] /= plane_total[..., None]
     return scores
+
+
+def _in_order(function: Callable[[torch.Tensor], torch.Tensor], arguments: Iterable[torch.Tensor], workers: int,
+              waited: Callable[[float], None]) -> Iterator[torch.Tensor]:
+    """The results of a function, one after the other, while up to `workers` threads compute those to come."""
+    if workers == 1:
+        for argument in arguments:
+            start = time.perf_counter()
+            result = function(argument)
+            waited(time.perf_counter() - start)
+            yield result
+        return
+
+    def alone(argument: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():  # is a thread's own
+            torch.set_num_threads(1)
+            return function(argument)
+
+    ahead: deque[Future[torch.Tensor]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="window")
+    try:
+        for argument in arguments:
+            ahead.append(pool.submit(alone, argument))
+            if len(ahead) >= workers + 1:
+                yield _result(ahead.popleft(), waited)
+        while ahead:
+            yield _result(ahead.popleft(), waited)
+    finally:  # cancelled, or an error: what has not begun does not begin
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _result(future: Future[torch.Tensor], waited: Callable[[float], None]) -> torch.Tensor:
+    start = time.perf_counter()
+    result = future.result()
+    waited(time.perf_counter() - start)
+    return result
 
 
 def _total(weights: torch.Tensor, starts: list[int], size: int) -> torch.Tensor:

@@ -45,7 +45,7 @@ def test_what_a_cpu_has_not_is_refused(wish):
 def ct(tmp_path_factory):
     """A phantom of a CT's size, where thousands of voxels lie on organs' borders."""
     folder = tmp_path_factory.mktemp("phantom")
-    _run("phantom", "-o", folder, "--shape", "48,80,100", "--spacing", "6,4.5,4.5", "--seed", "3")
+    _run("phantom", "-o", folder, "--shape", "24,48,60", "--spacing", "6,4.5,4.5", "--seed", "3")
     return next((folder / "images").iterdir())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from PartialOrganSegLib.imaging.volume import Grid, Volume
-from PartialOrganSegLib.models.bundle import Preprocessing, load_bundle, write_bundle
+from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting import threads as module
@@ -63,22 +64,62 @@ def test_a_containers_quota_counts(monkeypatch, tmp_path, version, text, expecte
     assert module._quota() == expected
 
 
-def test_only_the_network_has_several_threads(monkeypatch, tmp_path):
-    """And afterwards the caller's number is back."""
-    monkeypatch.setattr(module, "network_threads", lambda load, most: 3)
-    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.network_threads", lambda load, most: 3)
+@pytest.fixture
+def bundle(tmp_path):
+    torch.manual_seed(0)
     network = build_network("light_unet", 1, WORD16.class_count, channels=[4, 8], norm="batch")
-    write_bundle(tmp_path / "model", network, "light_unet", {"channels": [4, 8], "norm": "batch"}, WORD16,
-                 Preprocessing((5.0, 5.0, 5.0), (-200.0, 300.0), 50.0, 100.0, (16, 32, 32)), "small", "1.0.0",
-                 {"code": "Apache-2.0", "weights": "none", "data": "none"}, [], {}, "Small.")
-    predictor = Predictor(load_bundle(tmp_path / "model"), "cpu")
-    during = []
-    predictor._method.network.register_forward_pre_hook(lambda *_: during.append(torch.get_num_threads()))
-    monkeypatch.setattr("PartialOrganSegLib.segmenting.bundle_predictor.finish",
-                        lambda scores, *_: (during.append(torch.get_num_threads()), np.zeros((20, 40, 40), np.uint8))
-                        and (np.zeros((20, 40, 40), np.uint8), {}))
+    return write_bundle(tmp_path / "model", network, "light_unet", {"channels": [4, 8], "norm": "batch"}, WORD16,
+                        Preprocessing((5.0, 5.0, 5.0), (-200.0, 300.0), 50.0, 100.0, (16, 32, 32), fitted=1.0),
+                        "small", "1.0.0", {"code": "Apache-2.0", "weights": "none", "data": "none"}, [], {}, "Small.")
+
+
+CT = Volume(np.random.default_rng(0).normal(0, 100, (40, 60, 70)).astype(np.int16), Grid((70, 60, 40), (5.0, 5.0, 5.0)))
+
+
+def test_every_window_has_one_thread_and_several_are_computed_at_a_time(monkeypatch, bundle):
+    """And afterwards the caller's number of threads is back."""
+    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.network_threads", lambda load, most: 3)
+    predictor = Predictor(bundle, "cpu")
+    during, running, together = [], [], []
+
+    def begins(*_: object) -> None:
+        running.append(1)
+        during.append(torch.get_num_threads())
+        together.append(len(running))
+        time.sleep(0.01)
+
+    predictor._method.network.register_forward_pre_hook(begins)
+    predictor._method.network.register_forward_hook(lambda *_: running.pop() and None)
     before = torch.get_num_threads()
-    predictor.predict(Volume(np.zeros((20, 40, 40), np.int16), Grid((40, 40, 20), (5.0, 5.0, 5.0))))
-    assert set(during[:-1]) == {3}
-    assert during[-1] == 1
+    predictor.predict(CT)
+    assert len(during) > 8
+    assert set(during) == {1}
+    assert max(together) == 3
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_labels_are_the_same_however_many_work(monkeypatch, bundle, precision):
+    labels = []
+    for workers in (1, 2, 8):
+        monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.network_threads", lambda load, most, n=workers: n)
+        labels.append(Predictor(bundle, "cpu", precision=precision).predict(CT).labels.array)
+    assert len(np.unique(labels[0])) > 2
+    for other in labels[1:]:
+        np.testing.assert_array_equal(other, labels[0])
+
+
+def test_an_error_in_a_window_ends_the_prediction(monkeypatch, bundle):
+    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.network_threads", lambda load, most: 2)
+    predictor = Predictor(bundle, "cpu")
+    calls = []
+
+    def fails(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("no memory")
+
+    predictor._method.network.register_forward_pre_hook(fails)
+    with pytest.raises(RuntimeError, match="no memory"):
+        predictor.predict(CT)
+    assert len(calls) < 8
