@@ -150,7 +150,7 @@ def test_accepted_organs_and_strokes_on_one_ct(tmp_path):
     table, array, image, manifest = codes(write_cases(look(), WORD16.names, tmp_path))
     labels = phantom()[1]
     assert image.array.shape == labels.shape
-    assert manifest.label_space is WORD16
+    assert manifest.label_space == WORD16
     assert np.array_equal(certain(table, array, LIVER), labels == LIVER)
     assert np.array_equal(certain(table, array, SPLEEN), labels == SPLEEN)
     assert np.array_equal(certain(table, array, PANCREAS), strokes == PANCREAS)
