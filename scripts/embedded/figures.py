@@ -1,11 +1,12 @@
 """What the embedded model's card says in figures, each with whose labels they are held against.
 
-    python scripts/embedded/figures.py --data ../shared/data --held-out tcga_bc_a10w,hcc_011,crlm_1006 -o figures.json
+    python scripts/embedded/figures.py --data ../shared/data -o figures.json \\
+        --held-out hcc_011 tcga_bc_a10w=colon,intestine,bladder waw2144_pv=rectum
 
 Measured on CTs at their own resolution:
 - *human*: what people drew, on `manifest_test.yaml` and of the liver on `ct/waw2144_eq`; Dice and HD95;
-- *strokes*: this project's strokes on CTs that the second network did not see (`--held-out`): the organ against all
-  else that was drawn. Easier than an outline;
+- *strokes*: this project's strokes on CTs that were not trained on (`--held-out`; of a joined model, by the network
+  that has the say of the organs named after `=`): the organ against all else that was drawn. Easier than an outline;
 - *agreement*: with another model's labels on the held-out CTs, which says how far the two agree, not who is right.
 With `--teacher`, hk13 itself (onnxruntime, half overlap) stands beside, on the same CTs.
 """
@@ -38,11 +39,15 @@ TOLERANCE_MM = 2.0
 
 @dataclass(frozen=True)
 class Reference:
-    """What a CT is held against: `kind` human, strokes or agreement, and whose labels these are."""
+    """What a CT is held against: `kind` human, strokes or agreement, and whose labels these are.
+
+    `organs`: the only ones that are measured; none for all that the reference speaks of.
+    """
 
     kind: str
     whose: str
     case: Case
+    organs: tuple[str, ...] = ()
 
 
 def references(data: Path, held_out: list[str]) -> list[Reference]:
@@ -53,12 +58,15 @@ def references(data: Path, held_out: list[str]) -> list[Reference]:
     liver = cases["waw2144_eq"]
     found.append(Reference("human", "radiologists (WAW-TACE)", replace(
         liver, group="waw2144_eq", label=liver.image.parent / "human.nii.gz", annotated=("liver",), label_map=())))
-    for name in held_out:
-        found.append(Reference("agreement", "another model", replace(cases[name], group=name)))
+    for text in held_out:
+        name, _, listed = text.partition("=")
+        organs = tuple(organ for organ in listed.split(",") if organ)
+        if not organs:
+            found.append(Reference("agreement", "another model", replace(cases[name], group=name)))
         drawn = STROKES / f"{name}.json"
         if drawn.is_file():
-            found.append(Reference("strokes", "this project, no physician", replace(cases[name], group=name, label=None,
-                                                                                    strokes=drawn)))
+            case = replace(cases[name], group=name, label=None, strokes=drawn)
+            found.append(Reference("strokes", "this project, no physician", case, organs))
     return found
 
 
@@ -69,9 +77,15 @@ def scores(reference: Reference, predicted: np.ndarray, ct: Volume) -> list[dict
     structures = judged_structures(reference.case, codes, table.table, WORD16)
     rows = judge(reference.case.group, predicted, codes, table.table, structures, ct.grid.spacing[::-1], TOLERANCE_MM,
                  strokes=reference.kind == "strokes")
-    return [{"kind": reference.kind, "whose": reference.whose, "ct": reference.case.group, "organ": row.structure,
-             "dice": round(row.dice, 4), "hd95_mm": None if row.hd95_mm is None else round(row.hd95_mm, 2)}
-            for row in rows if row.dice is not None and not (reference.kind == "strokes" and row.found == NO_REFERENCE)]
+    figures = []
+    for row in rows:
+        invented = reference.kind == "strokes" and row.found == NO_REFERENCE
+        if row.dice is None or invented or row.structure not in (reference.organs or (row.structure,)):
+            continue
+        hd95 = None if row.hd95_mm is None else round(row.hd95_mm, 2)
+        figures.append({"kind": reference.kind, "whose": reference.whose, "ct": reference.case.group,
+                        "organ": row.structure, "dice": round(row.dice, 4), "hd95_mm": hd95})
+    return figures
 
 
 def teachers_labels(model: Path, ct: Volume) -> np.ndarray:
@@ -94,14 +108,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with manifest.yaml and manifest_test.yaml")
     parser.add_argument("--model", default="embedded", help="an installed model's name or a bundle's folder")
-    parser.add_argument("--held-out", default="", help="CTs that training left out, separated by commas")
+    parser.add_argument("--held-out", nargs="*", default=[], metavar="CT[=ORGAN,ORGAN]",
+                        help="CTs that training left out, with the organs that this is true of (default: all)")
     parser.add_argument("--teacher", type=Path, help="hk13.onnx, to measure it beside (needs onnxruntime)")
     parser.add_argument("-o", "--out", type=Path, required=True)
     arguments = parser.parse_args()
     predictor = Predictor(load_bundle(arguments.model), "cpu")
     rows: list[dict[str, Any]] = []
     labels: dict[str, tuple[Volume, np.ndarray, np.ndarray | None]] = {}
-    for reference in references(arguments.data, [name for name in arguments.held_out.split(",") if name]):
+    for reference in references(arguments.data, arguments.held_out):
         name = reference.case.group
         if name not in labels:
             ct = read_ct(reference.case.image)
