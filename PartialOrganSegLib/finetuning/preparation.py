@@ -135,7 +135,7 @@ def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: tor
     recipe = read_recipe(smaller)
     shares = shares_to_try(recipe.start_share, asked, held) if measured else []
     shapes = [case.seen or case.shape for case in measured]
-    asking = frozen_seconds(start, shapes, device)
+    asking = frozen_seconds(start, [case.shape for case in measured], device)
     budget = make_budget(minutes - (time.monotonic() - clock + asking) / 60, speed, recipe, shapes,
                          network.size_multiple, device, sum(case.labelled for case in trained), wishes.steps,
                          len(shares))

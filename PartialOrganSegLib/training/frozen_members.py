@@ -17,7 +17,6 @@ from ..atomic import whole_file
 from ..errors import Code, UserError, did_you_mean
 from ..events import Reporter
 from ..imaging.frame import Frame
-from ..imaging.volume import Grid, Volume
 from ..loading.cache import CachedCase, digest
 from ..models.bundle import Bundle, Member
 from ..models.checksums import MANIFEST, sha256
@@ -128,15 +127,15 @@ class FrozenMembers:
 
     @torch.inference_mode()
     def _ask(self, cached: CachedCase, seen: slice) -> tuple[np.ndarray, np.ndarray]:
-        """As `_said_of`, by the networks."""
+        """As `_said_of`, by the networks, which see the whole CT as they do when a user segments it: of a few slices
+        alone they would say something else."""
         canonical = cached.case.read_image().canonical()
         shape = cached.image().shape
         whole = tuple(slice(0, size) for size in canonical.array.shape)
         to_patient = Frame((whole[0], whole[1], whole[2]), shape, (1.0, 1.0, 1.0), None).to_patient(canonical.grid)
         to_patient[:, 3] = to_patient @ [seen.start, 0, 0, 1]
-        part = _seen_part(canonical, seen, shape[0])
-        check_memory(part.grid, self._start, Reporter())
-        patient = locate(part, {})
+        check_memory(canonical.grid, self._start, Reporter())
+        patient = locate(canonical, {})
         if not self._predictors:
             with torch.random.fork_rng(devices=[]):  # networks are built with random weights before theirs are read
                 self._predictors = [MemberPredictor(member, self._device) for member in self._members]
@@ -151,11 +150,3 @@ class FrozenMembers:
         """Lets go of the networks, whose memory is the training's."""
         self._predictors = []
 
-
-def _seen_part(ct: Volume, seen: slice, depth: int) -> Volume:
-    """The axial slices of a canonical CT that the slices `seen` of `depth` at working spacing lie in."""
-    count = len(ct.array)
-    first, end = seen.start * count // depth, -(-seen.stop * count // depth)
-    origin = (ct.grid.matrix @ [0, 0, first, 1])[:3]
-    grid = Grid((*ct.grid.size[:2], end - first), ct.grid.spacing, tuple(float(mm) for mm in origin), ct.grid.direction)
-    return Volume(ct.array[first:end], grid)

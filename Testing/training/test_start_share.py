@@ -93,7 +93,7 @@ def harmful(tmp_path_factory):
     recipe = write_recipe(folder, write_manifest(folder, 2), steps=60)
     train(load_recipe(recipe), folder / "start", False, "cpu")
     return load_recipe(recipe, [
-        f"start_from='{folder / 'start' / 'model'}'", "start_share=0.25", "steps=4", "optimiser.learning_rate=0.5",
+        f"start_from='{folder / 'start' / 'model'}'", "start_share=0.25", "steps=8", "optimiser.learning_rate=3.0",
         "optimiser.warmup_steps=1", "validation={groups: [case1], start_shares: [0.0, 0.999]}"])
 
 
