@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from PartialOrganSegLib.annotation import OUTSIDE
 from PartialOrganSegLib.loading.augmentation import Augmentation
 
 CUT = Augmentation((5, 9, 11), (3.0, 2.0, 2.0), (-300.0, 500.0), 60.0, 150.0, strength=0.0)
@@ -52,14 +53,14 @@ def test_image_of_the_patch_s_size_comes_whole():
         assert np.array_equal(marks, codes)
 
 
-def test_outside_lies_air_where_any_class_may_be():
+def test_outside_lies_air_of_its_own_code():
     image, codes = volume((3, 5, 7))
     pixels, marks = patch_of(CUT, image, codes, (1, 2, 3))
     inside = np.zeros(CUT.patch_zyx, bool)
     inside[1:4, 2:7, 2:9] = True
     np.testing.assert_allclose(pixels[inside], normalised(image).ravel(), atol=1e-4)
     np.testing.assert_allclose(pixels[~inside], PADDING, atol=1e-4)
-    assert (marks[~inside] == 0).all()
+    assert (marks[~inside] == OUTSIDE).all()
     assert np.array_equal(marks[inside], codes.ravel())
 
 
