@@ -28,10 +28,14 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/logic.py
   PartialOrganSegPanel/review/prediction.py
   PartialOrganSegPanel/review/section.py
+  PartialOrganSegPanel/review/study_table.py
   PartialOrganSegPanel/review/table.py
   PartialOrganSegPanel/review/texts.py
   PartialOrganSegPanel/scene/__init__.py
   PartialOrganSegPanel/scene/ct_file.py
+  PartialOrganSegPanel/scene/ct_identity.py
+  PartialOrganSegPanel/scene/ct_tag.py
+  PartialOrganSegPanel/scene/file_identity.py
   PartialOrganSegPanel/scene/organ_rows.py
   PartialOrganSegPanel/scene/review_record.py
   PartialOrganSegPanel/scene/segment_run.py
@@ -71,6 +75,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/parameters.py
   PartialOrganSegPanel/shell/problem_text.py
   PartialOrganSegPanel/shell/progress.py
+  PartialOrganSegPanel/shell/saving.py
   PartialOrganSegPanel/shell/section.py
   PartialOrganSegPanel/shell/services.py
   PartialOrganSegPanel/shell/settings.py

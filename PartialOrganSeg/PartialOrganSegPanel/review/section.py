@@ -15,18 +15,22 @@ from slicer.util import VTKObservationMixin
 
 from PartialOrganSegLib.errors import UserError
 
+from ..scene.ct_identity import ct_file_name
 from ..scene.organ_rows import OrganRow, rows
 from ..scene.voxel_counts import voxel_ml
 from ..shell import organ_table
+from ..shell.saving import free_name, name_to_save
 from ..shell.section import Section, offer
 from . import table as review_table
-from .export import reference_volume, reviewed_segmentations, write_case, write_table
+from .export import CASE_ENDINGS, reference_volume, reviewed_segmentations, write_case
 from .logic import Review
 from .prediction import forget_predictions
+from .study_table import write_table
 from .texts import organ_text, progress_text, reasons
 
 SETTLE_MS = 500  # after the last of a series of edits, before they are counted
 SAVE_S = 5.0  # of active time that may be lost when the scene is saved in the midst of work
+TABLE_NAME = "review"  # .csv, of the user study
 EDITOR_TAG = "PartialOrganSegReview"  # singleton tag of the segment editor's parameter node
 
 
@@ -289,19 +293,41 @@ class ReviewSection(Section, VTKObservationMixin):
             return
         self._look()
         self._review.write_times()
-        path = Path(folder) / "review.csv"
         with self._show_failure():
-            lines = write_table(path, reviewed_segmentations())
+            path, add = self._table_to_write(Path(folder))
+            if path is None:
+                return
+            lines = write_table(path, reviewed_segmentations(), add)
             self._say(_("{lines} organs written to {name}.").format(lines=lines, name=path.name), str(path))
 
+    def _table_to_write(self, folder: Path) -> tuple[Path | None, bool]:
+        """The table's file, None when the user does not want one, and whether an earlier one is added to."""
+        path = folder / f"{TABLE_NAME}.csv"
+        if not path.exists():
+            return path, False
+        question = _("There is already a table in {folder}. When it is added to, lines of other CTs stay, and lines of "
+                     "the same segmentations are brought up to date.").format(folder=folder)
+        choices = [("add", _("Add to it")), ("keep", _("Keep it, save beside it")), ("replace", _("Replace it"))]
+        answer = self.panel.services.dialogs.ask(_("Save the table"), question, choices)
+        if answer is None:
+            return None, False
+        if answer == "keep":
+            path = folder / f"{free_name(folder, TABLE_NAME, ['.csv'])}.csv"
+        return path, answer == "add"
+
     def _export_case(self) -> None:
-        folder = self.panel.services.dialogs.choose_folder(_("Folder for the case"))
+        dialogs = self.panel.services.dialogs
+        folder = dialogs.choose_folder(_("Folder for the case"))
         if folder is None:
             return
         self._look()
         node = self._review.segmentation
+        volume = reference_volume(node)
         with self._show_failure():
-            path = write_case(node, reference_volume(node), Path(folder))
+            name = name_to_save(dialogs, Path(folder), ct_file_name(volume), CASE_ENDINGS)
+            if name is None:
+                return
+            path = write_case(node, volume, Path(folder), name)
             self._say(_("Accepted organs written, with the manifest {name}.").format(name=path.name), str(path))
 
     @contextlib.contextmanager

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.organs import Organ
 
 from .ct_file import CtFile
+from .ct_tag import note_ct
 from .organ_rows import mark_predicted, rows
 from .subject_hierarchy import stand_beside
 from .terminology import terminology_tag
@@ -49,6 +50,7 @@ def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile
     staged = read_result(path, volume, ct, organs, reports)
     for organ in staged.GetSegmentIDs():
         mark_predicted(staged.GetSegment(organ), organ, dict(reports[organ]))
+    note_ct(staged, volume)
     node = target
     if target is None:
         node = new_node(volume, ct, staged, _("{ct} segmentation").format(ct=volume.GetName()))
