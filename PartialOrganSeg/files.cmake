@@ -37,6 +37,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/ct_tag.py
   PartialOrganSegPanel/scene/file_identity.py
   PartialOrganSegPanel/scene/organ_rows.py
+  PartialOrganSegPanel/scene/organ_versions.py
   PartialOrganSegPanel/scene/review_record.py
   PartialOrganSegPanel/scene/segment_run.py
   PartialOrganSegPanel/scene/segment_voxels.py

@@ -19,8 +19,8 @@ from PartialOrganSegLib.organs import BACKGROUND, Organ
 
 from .ct_tag import is_of_another_ct, note_ct
 from .organ_rows import tag
-from .segmentation_result import BINARY
 from .subject_hierarchy import stand_beside
+from .voxel_counts import BINARY
 
 BACKGROUND_COLOUR = (255, 0, 255)  # no organ has it, and no tissue
 _STROKE = "PartialOrganSeg.Stroke"  # an organ's name or BACKGROUND
