@@ -43,7 +43,7 @@ class ReviewSection(Section, VTKObservationMixin):
     def setup(self) -> None:
         VTKObservationMixin.__init__(self)
         self._review: Review | None = None
-        self._open = False
+        self._open = self._editor_keys = False
         self._settle = qt.QTimer(self.widget)
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
@@ -55,6 +55,7 @@ class ReviewSection(Section, VTKObservationMixin):
         self.editor.switchToSegmentationsButtonVisible = False
         self.ui.editorLayout.addWidget(self.editor)
         self.editor.connect("currentSegmentIDChanged(QString)", self._selected_in_editor)
+        self.ui.reviewCollapsible.connect("contentsCollapsed(bool)", self._folded)
         review_table.prepare(self.ui.organTable)
         self.ui.organTable.connect("itemSelectionChanged()", self._selected_in_table)
         self._shortcuts = []
@@ -88,9 +89,7 @@ class ReviewSection(Section, VTKObservationMixin):
     def entered(self) -> None:
         self._open = True
         self.editor.setupViewObservations()
-        self.editor.installKeyboardShortcuts()
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(True)
+        self._set_keys()
         self._listen_to_views()
         self._look()
         self._resume_clock()
@@ -98,10 +97,8 @@ class ReviewSection(Section, VTKObservationMixin):
     def left(self) -> None:
         self._open = False
         self.editor.setActiveEffect(None)
-        self.editor.uninstallKeyboardShortcuts()
         self.editor.removeViewObservations()
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(False)
+        self._set_keys()
         self.removeObservers(self._working)
         if self._review is not None:
             self._review.clock.switch("")
@@ -111,6 +108,7 @@ class ReviewSection(Section, VTKObservationMixin):
         node = self.panel.parameters.segmentation
         if self._review is None or self._review.segmentation is not node or node is None:
             self._watch(node)
+        self._set_keys()
         self._show()
 
     def node_removed(self, node: slicer.vtkMRMLNode) -> None:
@@ -120,6 +118,29 @@ class ReviewSection(Section, VTKObservationMixin):
     def closing(self) -> None:
         self._unwatch()
         self.removeObservers()
+
+    # --- keys
+
+    def _folded(self, _folded: bool) -> None:
+        self._set_keys()
+
+    def _set_keys(self) -> None:
+        """The keys of the buttons act while they can be seen, those of the segment editor unless another one draws."""
+        visible = self._open and not self.ui.reviewCollapsible.collapsed
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(visible)
+        editor_keys = visible and not self._another_editor_draws()
+        if editor_keys == self._editor_keys:
+            return
+        self._editor_keys = editor_keys
+        if editor_keys:
+            self.editor.installKeyboardShortcuts()
+        else:
+            self.editor.uninstallKeyboardShortcuts()
+
+    def _another_editor_draws(self) -> bool:
+        nodes = slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode")
+        return any(node.GetActiveEffectName() and node.GetSingletonTag() != EDITOR_TAG for node in nodes)
 
     # --- the segmentation at hand
 
