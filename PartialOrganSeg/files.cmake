@@ -7,9 +7,11 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/finetune/cases.py
   PartialOrganSegPanel/finetune/choices.py
   PartialOrganSegPanel/finetune/comparison.py
+  PartialOrganSegPanel/finetune/deletion.py
   PartialOrganSegPanel/finetune/dice.py
   PartialOrganSegPanel/finetune/export.py
   PartialOrganSegPanel/finetune/overlays.py
+  PartialOrganSegPanel/finetune/patient_copies.py
   PartialOrganSegPanel/finetune/plots.py
   PartialOrganSegPanel/finetune/run.py
   PartialOrganSegPanel/finetune/section.py
