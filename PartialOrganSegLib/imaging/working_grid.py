@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from .resampling import patient_aligned, resample_box, working_shape
+from .shapes import Affine, Box3, LabelMap, Shape3, Spacing3, VoxelArray
 from .upsampling import NativeLabels
 from .volume import Grid
 
@@ -16,74 +18,115 @@ TILT_DEGREES = 10.0
 
 
 @dataclass(frozen=True)
-class Frame:
-    """The working grid of one CT: how it is read from the native box and how native labels are read from it."""
+class Turn:
+    """How the working grid of a tilted scan, which follows the patient's axes, lies to the voxel axes.
 
-    box: tuple[slice, slice, slice]
-    straight: tuple[int, int, int]  # shape after resampling along the voxel axes
-    spacing_zyx: tuple[float, float, float]
+    `shape`: its size (z, y, x). `to_straight`: (4, 4), its index (x, y, z, 1) to that on the box resampled along the
+    voxel axes. `from_native`: (4, 4), index in the native box to its own.
+    """
+
+    shape: Shape3
+    to_straight: Affine
+    from_native: Affine
+
+
+@dataclass(frozen=True)
+class WorkingGrid:
+    """The working grid of one CT: how it is read from the native box and how native labels are read from it.
+
+    `straight`: shape (z, y, x) after resampling the `box` along the voxel axes. `midline`: x of the mid-sagittal plane
+    in its voxels. `turn` is None unless the scan is tilted.
+    """
+
+    box: Box3
+    straight: Shape3
+    spacing_zyx: Spacing3
     midline: float | None
-    turned: tuple[int, int, int] | None = None  # shape along the patient's axes, for a tilted scan
-    to_straight: np.ndarray | None = None  # (4, 4) turned index to straight index
-    from_native: np.ndarray | None = None  # (4, 4) index in the box to turned index
+    turn: Turn | None = None
 
     @classmethod
-    def of(cls, grid: Grid, box: tuple[slice, slice, slice], midline: float | None,
-           working_mm: tuple[float, float, float]) -> Frame:
-        """The frame for the `box` of a canonical `grid`."""
-        sizes = tuple(part.stop - part.start for part in box)
-        spacing = grid.spacing[::-1]
-        if grid.tilt_degrees() <= TILT_DEGREES:
-            shape = working_shape(sizes, spacing, working_mm)
-            mm = tuple(n * s / w for n, s, w in zip(sizes, spacing, shape, strict=True))
-            if midline is not None:
-                midline = (midline - box[2].start + 0.5) * shape[2] / sizes[2] - 0.5
-            return cls(box, shape, mm, midline)
+    def of(cls, grid: Grid, box: Box3, midline: float | None, working_mm: Spacing3) -> WorkingGrid:
+        """The working grid for the `box` of a canonical `grid`, with voxels of about `working_mm` (z, y, x)."""
+        if grid.tilt_degrees() > TILT_DEGREES:
+            return cls._along_the_patient(grid, box, working_mm)
+        sizes = _sizes(box)
+        shape = working_shape(sizes, grid.spacing[::-1], working_mm)
+        z_mm, y_mm, x_mm = (np.array(sizes) * grid.spacing[::-1] / shape).tolist()
+        if midline is not None:
+            midline = (midline - box[2].start + 0.5) * shape[2] / sizes[2] - 0.5
+        return cls(box, shape, (z_mm, y_mm, x_mm), midline)
+
+    @classmethod
+    def _along_the_patient(cls, grid: Grid, box: Box3, working_mm: Spacing3) -> WorkingGrid:
+        """The working grid of a tilted scan: the smallest one along the patient's axes that holds the box."""
+        sizes = _sizes(box)
         # Thin voxels are averaged first, thick ones left alone: they are interpolated once, onto the patient's axes.
-        shape = working_shape(sizes, spacing, tuple(max(s, w) for s, w in zip(spacing, working_mm, strict=True)))
-        ratio = np.array([n / w for n, w in zip(sizes[::-1], shape[::-1], strict=True)])
-        straight_to_box = np.eye(4)
-        straight_to_box[:3, :3] = np.diag(ratio)
-        straight_to_box[:3, 3] = (ratio - 1) / 2
-        box_to_patient = grid.matrix.copy()
-        box_to_patient[:3, 3] = (grid.matrix @ [*(part.start for part in box[::-1]), 1])[:3]
-        corners = np.array([[x, y, z, 1] for x in (-0.5, sizes[2] - 0.5) for y in (-0.5, sizes[1] - 0.5)
-                            for z in (-0.5, sizes[0] - 0.5)]).T
-        low, high = (edge((box_to_patient @ corners)[:3], axis=1) for edge in (np.min, np.max))
+        averaged_mm = np.maximum(grid.spacing[::-1], working_mm).tolist()
+        straight = working_shape(sizes, grid.spacing[::-1], averaged_mm)
+        straight_to_box = _between_voxel_sizes(sizes, straight)
+        box_to_patient = grid.matrix @ _shift_of(box)
+        edges = [(-0.5, size - 0.5) for size in sizes[::-1]]
+        corners = np.array([(*corner, 1.0) for corner in itertools.product(*edges)]).T
+        in_patient = (box_to_patient @ corners)[:3]
+        low, high = in_patient.min(axis=1), in_patient.max(axis=1)
         mm_xyz = np.array(working_mm[::-1])
-        turned_xyz = np.maximum(1, np.ceil((high - low) / mm_xyz)).astype(int)
+        x, y, z = np.maximum(1, np.ceil((high - low) / mm_xyz)).astype(int).tolist()
         turned_to_patient = np.diag([*mm_xyz, 1.0])
         turned_to_patient[:3, 3] = low + mm_xyz / 2
-        return cls(box, shape, working_mm, None, tuple(int(n) for n in turned_xyz[::-1]),
-                   np.linalg.inv(box_to_patient @ straight_to_box) @ turned_to_patient,
-                   np.linalg.inv(turned_to_patient) @ box_to_patient)
+        turn = Turn(shape=(z, y, x), to_straight=np.linalg.inv(box_to_patient @ straight_to_box) @ turned_to_patient,
+                    from_native=np.linalg.inv(turned_to_patient) @ box_to_patient)
+        # The midline is known in voxels of the scan only, which it is not parallel to here.
+        return cls(box, straight, working_mm, None, turn)
 
-    def to_patient(self, grid: Grid) -> np.ndarray:
+    def to_patient(self, grid: Grid) -> Affine:
         """(4, 4): index (z, y, x, 1) on the working grid to LPS millimetres (x, y, z, 1), for the canonical `grid`."""
-        sizes = np.array([part.stop - part.start for part in self.box[::-1]])
-        if self.from_native is None:
-            ratio = sizes / np.array(self.straight[::-1])
-            to_box = np.diag([*ratio, 1.0])
-            to_box[:3, 3] = (ratio - 1) / 2
+        if self.turn is None:
+            to_box = _between_voxel_sizes(_sizes(self.box), self.straight)
         else:
-            to_box = np.linalg.inv(self.from_native)
-        to_grid = np.eye(4)
-        to_grid[:3, 3] = [part.start for part in self.box[::-1]]
-        return (grid.matrix @ to_grid @ to_box)[:, [2, 1, 0, 3]]
+            to_box = np.linalg.inv(self.turn.from_native)
+        to_patient: Affine = grid.matrix @ _shift_of(self.box) @ to_box
+        return to_patient[:, [2, 1, 0, 3]]
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape3:
         """(z, y, x) voxels of the working grid."""
-        return self.straight if self.turned is None else self.turned
+        return self.straight if self.turn is None else self.turn.shape
 
-    def read(self, ct: np.ndarray) -> torch.Tensor:
+    @property
+    def is_turned(self) -> bool:
+        """Whether it follows the patient's axes because the scan is tilted."""
+        return self.turn is not None
+
+    def read(self, ct: VoxelArray) -> torch.Tensor:
         """float32 HU (z, y, x) at working spacing."""
         volume = resample_box(ct, self.box, self.straight)
-        return volume if self.turned is None else patient_aligned(volume, self.to_straight, self.turned)
+        if self.turn is None:
+            return volume
+        return patient_aligned(volume, self.turn.to_straight, self.turn.shape)
 
-    def write(self, labels: NativeLabels, out: np.ndarray) -> None:
+    def write(self, labels: NativeLabels, out: LabelMap) -> None:
         """Fills the native box `out` (z, y, x)."""
-        if self.turned is None:
+        if self.turn is None:
             labels.write_aligned(out)
         else:
-            labels.write_turned(out, self.from_native)
+            labels.write_turned(out, self.turn.from_native)
+
+
+def _sizes(box: Box3) -> Shape3:
+    z, y, x = (part.stop - part.start for part in box)
+    return z, y, x
+
+
+def _between_voxel_sizes(sizes: Shape3, shape: Shape3) -> Affine:
+    """Index (x, y, z, 1) on a grid of `shape` voxels to that on one of `sizes` voxels with the same edges."""
+    ratio = np.array(sizes[::-1]) / np.array(shape[::-1])
+    matrix = np.diag([*ratio, 1.0])
+    matrix[:3, 3] = (ratio - 1) / 2
+    return matrix
+
+
+def _shift_of(box: Box3) -> Affine:
+    """Index (x, y, z, 1) in a box to that in the whole array."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = [part.start for part in box[::-1]]
+    return matrix
