@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import SimpleITK as sitk
@@ -51,7 +52,17 @@ def itk_reason(error: Exception) -> str:
     return text.split("): ", 1)[-1].replace("sitk::ERROR: ", "")[:200]
 
 
-def grid_of(image: sitk.Image | sitk.ImageFileReader) -> Grid:
+class _Placed(Protocol):
+    """What SimpleITK's images and its readers, after reading a header, say of the geometry."""
+
+    def GetDimension(self) -> int: ...
+    def GetSize(self) -> tuple[int, ...]: ...
+    def GetSpacing(self) -> tuple[float, ...]: ...
+    def GetOrigin(self) -> tuple[float, ...]: ...
+    def GetDirection(self) -> tuple[float, ...]: ...
+
+
+def grid_of(image: _Placed) -> Grid:
     """Grid of an image, or of a reader that has read an image's header; further axes than three are dropped."""
     dimension = image.GetDimension()
     direction = np.asarray(image.GetDirection()).reshape(dimension, dimension)[:3, :3]

@@ -114,7 +114,8 @@ class NativeLabels:
             classes = self._labels[neighbours].long()
             best = interpolated.gather(1, classes).float().max(1, keepdim=True).indices
             winners = classes.gather(1, best).squeeze(1)
-        return self._written[winners.numpy()]
+        written: Bytes = self._written[winners.numpy()]
+        return written
 
 
 def _cells(size: int, working: int) -> tuple[VoxelNumbers, Floats]:

@@ -81,7 +81,7 @@ class WorkingGrid:
     def to_patient(self, grid: Grid) -> Affine:
         """(4, 4): index (z, y, x, 1) on the working grid to LPS millimetres (x, y, z, 1), for the canonical `grid`."""
         if self.turn is None:
-            to_box = _between_voxel_sizes(_sizes(self.box), self.straight)
+            to_box: Affine = _between_voxel_sizes(_sizes(self.box), self.straight)
         else:
             to_box = np.linalg.inv(self.turn.from_native)
         to_patient: Affine = grid.matrix @ _shift_of(self.box) @ to_box
@@ -120,7 +120,7 @@ def _sizes(box: Box3) -> Shape3:
 def _between_voxel_sizes(sizes: Shape3, shape: Shape3) -> Affine:
     """Index (x, y, z, 1) on a grid of `shape` voxels to that on one of `sizes` voxels with the same edges."""
     ratio = np.array(sizes[::-1]) / np.array(shape[::-1])
-    matrix = np.diag([*ratio, 1.0])
+    matrix: Affine = np.diag([*ratio, 1.0])
     matrix[:3, 3] = (ratio - 1) / 2
     return matrix
 
