@@ -8,17 +8,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .shapes import Affine, Shape3
+
 # Off-diagonal parts of a matrix below this (voxels a voxel) shift nothing by as much as a voxel's tenth.
 STRAIGHT = 1e-4
 
 
-def linear_slices(values: torch.Tensor, to_values: np.ndarray, shape: tuple[int, int, int]) -> Iterator[torch.Tensor]:
+def linear_slices(values: torch.Tensor, to_values: Affine, shape: Shape3) -> Iterator[torch.Tensor]:
     """float32 (y, x, C) of each slice z of a grid of `shape` (z, y, x), read from `values` (three axes, C).
 
     `to_values` (4, 4): index (z, y, x, 1) on the grid to index along the axes of `values`. Beyond the outermost voxel
     centres the outermost voxels count.
     """
     directions = np.asarray(to_values, float)[:3, :3]
+    # Which axis of `values` each axis of the grid runs along, if it runs along one.
     order = [int(axis) for axis in np.abs(directions).argmax(0)]
     straight = np.zeros((3, 3))
     straight[order, range(3)] = directions[order, range(3)]
@@ -27,11 +30,11 @@ def linear_slices(values: torch.Tensor, to_values: np.ndarray, shape: tuple[int,
         first = [to_values[axis, 3] for axis in order]
         yield from _along_the_axes(values.permute(*order, 3), steps, first, shape)
     else:
-        yield from _anyhow(values, np.asarray(to_values, float), shape)
+        yield from _turned(values, np.asarray(to_values, float), shape)
 
 
 def _along_the_axes(values: torch.Tensor, steps: list[float], first: list[float],
-                    shape: tuple[int, int, int]) -> Iterator[torch.Tensor]:
+                    shape: Shape3) -> Iterator[torch.Tensor]:
     """Both grids have the same axes: voxel k of an axis lies at first + k * step."""
     rows, columns = (linear_weights(values.shape[axis], shape[axis], first[axis], steps[axis]) for axis in (1, 2))
     last = values.shape[0] - 1
@@ -51,7 +54,7 @@ def linear_weights(size: int, target: int, first: float, step: float) -> torch.T
     return (1 - (places[:, None] - torch.arange(size)).abs()).clamp_min(0).float()
 
 
-def _anyhow(values: torch.Tensor, to_values: np.ndarray, shape: tuple[int, int, int]) -> Iterator[torch.Tensor]:
+def _turned(values: torch.Tensor, to_values: Affine, shape: Shape3) -> Iterator[torch.Tensor]:
     """The grids are turned against each other."""
     channels = values.permute(3, 0, 1, 2).float()[None]
     size = torch.tensor(values.shape[:3], dtype=torch.float64)

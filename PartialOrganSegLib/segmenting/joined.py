@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from ..events import Reporter
-from ..imaging.frame import Frame
 from ..imaging.linear import linear_slices
 from ..imaging.volume import Volume
+from ..imaging.working_grid import WorkingGrid
 from ..models.bundle import Bundle, Member
 from .bundle_predictor import OwnMethod
 from .nnunet.predictor import NNUNetMethod
@@ -59,7 +59,7 @@ class JoinedMethod:
         del left
         return finish(joined, patient, frame, self._space, written, seconds)
 
-    def _share_out(self, member: MemberPredictor, patient: Patient, frame: Frame, joined: torch.Tensor,
+    def _share_out(self, member: MemberPredictor, patient: Patient, frame: WorkingGrid, joined: torch.Tensor,
                    left: torch.Tensor, seconds: dict[str, float], reporter: Reporter) -> None:
         """Writes the logarithms of a member's probabilities into `joined` (z, y, x, class), takes them from `left`.
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from ..imaging.body import Body, find_body
-from ..imaging.frame import Frame
 from ..imaging.upsampling import NativeLabels
 from ..imaging.volume import Volume
+from ..imaging.working_grid import WorkingGrid
 from ..organs import LabelSpace
 from .postprocess import clean
 from .scores import best_classes, mean_entropy
@@ -27,9 +27,9 @@ class Patient:
     canonical: Volume
     body: Body
 
-    def frame(self, spacing_zyx: tuple[float, float, float]) -> Frame:
+    def frame(self, spacing_zyx: tuple[float, float, float]) -> WorkingGrid:
         """The working grid of about `spacing_zyx` mm around the body."""
-        return Frame.of(self.canonical.grid, self.body.box, self.body.midline, spacing_zyx)
+        return WorkingGrid.of(self.canonical.grid, self.body.box, self.body.midline, spacing_zyx)
 
 
 def locate(ct: Volume, seconds: dict[str, float]) -> Patient:
@@ -39,7 +39,7 @@ def locate(ct: Volume, seconds: dict[str, float]) -> Patient:
         return Patient(ct, canonical, find_body(canonical.array, canonical.grid.spacing[::-1]))
 
 
-def finish(scores: torch.Tensor, patient: Patient, frame: Frame, label_space: LabelSpace, written: np.ndarray,
+def finish(scores: torch.Tensor, patient: Patient, frame: WorkingGrid, label_space: LabelSpace, written: np.ndarray,
            seconds: dict[str, float]) -> tuple[np.ndarray, dict[str, float]]:
     """uint8 labels on the CT's grid and the mean entropy (nats) of each organ found.
 
@@ -47,7 +47,7 @@ def finish(scores: torch.Tensor, patient: Patient, frame: Frame, label_space: La
     for each class. `seconds` receives the times.
     """
     with timed(seconds, "clean"):
-        if frame.turned is None:  # a network may call the air around the patient anything
+        if not frame.is_turned:  # a network may call the air around the patient anything
             scores[torch.from_numpy(patient.body.outside(tuple(scores.shape[:3])))] = _background(scores)
         labels = best_classes(scores)
         clean(scores, labels, frame.spacing_zyx, label_space, frame.midline)
