@@ -1,10 +1,10 @@
-"""The CTs of a run, each with a name of its own: from files, folders, a CSV or a manifest."""
+"""The CTs of a run, each with a name that no other has: from files, folders, a CSV or a manifest."""
 
 from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,13 +15,15 @@ from ..segmenting.result_files import ENDINGS, case_name, result_files
 
 COLUMNS = ("image", "output", "series")
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
+# Letters that Windows forbids in file names: a run must be able to move there.
+FORBIDDEN_LETTERS = ':*?"<>|\0'
 
 
 @dataclass(frozen=True)
 class Case:
-    """One CT to segment, and where its results go: `name` with an ending each, in the folder `place` of the output.
+    """One CT to segment. Its results are called `name` with an ending each, in the subfolder `place` of the output.
 
-    `dicom` are the kinds of DICOM files that are wanted besides.
+    `series` chooses one of a DICOM folder's series. `dicom` are the kinds of DICOM files to write as well.
     """
 
     path: Path
@@ -32,7 +34,7 @@ class Case:
 
     @property
     def title(self) -> str:
-        """The name with its place: no other case of the run has it."""
+        """The name with its subfolder: no other case of the run has it."""
         return f"{self.place}/{self.name}" if self.place else self.name
 
     def outputs(self, folder: Path, preview: bool) -> dict[str, Path]:
@@ -42,7 +44,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Entry:
-    """A CT as it was asked for; `output` is where its results go, if somebody said so."""
+    """A CT as the user named it; `output` is where its results go, where the user said so."""
 
     path: Path
     output: str | None = None
@@ -54,46 +56,53 @@ def is_list(path: Path) -> bool:
     return path.suffix.lower() in (".csv", *MANIFEST_SUFFIXES) and not path.is_dir()
 
 
-def is_ours(path: Path) -> bool:
-    """Whether a file is called as our results are."""
+def is_result(path: Path) -> bool:
+    """Whether a file is named as our results are."""
     return path.name.endswith((*ENDINGS.values(), *DICOM_ENDINGS.values()))
 
 
 def dicom_files(folder: Path) -> Iterator[Path]:
-    """The DICOM files in a CT's folder and below it, without our own results and what is hidden there."""
+    """The DICOM files in a CT's folder and below it, without our results and what is hidden there."""
     from ..formats.dicom_series import looks_like_dicom
 
     for file in folder.rglob("*"):
         hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if not hidden and not is_ours(file) and file.is_file() and looks_like_dicom(file):
+        if not hidden and not is_result(file) and file.is_file() and looks_like_dicom(file):
             yield file
 
 
 def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[list[Entry], list[tuple[Path, Problem]]]:
-    """The CTs that the inputs stand for, and the inputs that are none with the reason.
+    """The CTs that the inputs stand for, and the inputs that hold no CT, with the reason.
 
-    Our own results and the folder `output` are left out of a folder, so that it stands for the same CTs all along.
+    Our results and the folder `output` are left out of a folder, so that it stands for the same CTs while the run
+    writes into it.
 
     Raises UserError for a list that cannot be understood: it must not be segmented in part.
     """
-    from ..formats.reading import list_inputs
-
     entries: list[Entry] = []
     failures: list[tuple[Path, Problem]] = []
-    for given in inputs:
-        if is_list(given):
-            entries += read_list(given, reporter)
+    for source in inputs:
+        if is_list(source):
+            entries += read_list(source, reporter)
             continue
         try:
-            found = list_inputs([given], lambda path: is_ours(path) or path.resolve() == output.resolve())
+            paths = _cts_of(source, output)
         except UserError as error:
-            failures.append((given, error.problem))
+            failures.append((source, error.problem))
             continue
-        found = [path for path in found if path == given or path.is_file() or any(dicom_files(path))]
-        entries += map(Entry, found)
-        if not found:
-            failures.append((given, Problem(Code.NO_CASES, str(given), "CTs", "only results of ours")))
+        entries += map(Entry, paths)
+        if not paths:
+            failures.append((source, Problem(Code.NO_CASES, str(source), "CTs", "only results of this program")))
     return list(dict.fromkeys(entries)), failures
+
+
+def _cts_of(source: Path, output: Path) -> list[Path]:
+    """The CTs that a file or folder stands for. Raises UserError where there are none of any kind."""
+    from ..formats.reading import list_inputs
+
+    paths = list_inputs([source], lambda path: is_result(path) or path.resolve() == output.resolve())
+    # A subfolder that holds nothing but our DICOM results is no CT.
+    return [path for path in paths if path == source or path.is_file() or any(dicom_files(path))]
 
 
 def read_list(path: Path, reporter: Reporter) -> list[Entry]:
@@ -106,10 +115,27 @@ def read_list(path: Path, reporter: Reporter) -> list[Entry]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a CSV in UTF-8", found=error) from None
-    first = text.partition("\n")[0]
-    rows = csv.DictReader(text.splitlines(), delimiter=";" if ";" in first and "," not in first else ",",
-                          skipinitialspace=True)
+    header = text.partition("\n")[0]
+    delimiter = ","
+    if ";" in header and "," not in header:  # what spreadsheets write where the comma is the decimal mark
+        delimiter = ";"
+    rows = csv.DictReader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
     columns = [column.strip() for column in rows.fieldnames or []]
+    _check_columns(path, columns)
+    rows.fieldnames = columns
+    entries = []
+    for row in rows:
+        if None in row:  # where csv puts the values for which there is no column
+            raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}",
+                            expected=f"{len(columns)} values", found="more")
+        entries.append(_entry_of(row, path.parent, f"{path}: line {rows.line_num}"))
+    if not entries:
+        raise UserError(code=Code.NO_CASES, subject=path, expected="a CT a line", found="none")
+    return entries
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    """Raises UserError for an unknown column, with the nearest known one, and where `image` is missing."""
     for column in columns:
         if column not in COLUMNS:
             raise UserError(code=Code.UNKNOWN_NAME, subject=path, expected=f"the columns {', '.join(COLUMNS)}",
@@ -117,20 +143,15 @@ def read_list(path: Path, reporter: Reporter) -> list[Entry]:
     if "image" not in columns:
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a column 'image'",
                         found=", ".join(columns) or "an empty file")
-    rows.fieldnames = columns
-    entries = []
-    for row in rows:
-        if None in row:
-            raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}",
-                            expected=f"{len(columns)} values", found="more")
-        values = {column: (row[column] or "").strip() or None for column in columns}
-        if values["image"] is None:
-            raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}", expected="an image",
-                            found="none")
-        entries.append(Entry(path.parent / values["image"], values.get("output"), values.get("series")))
-    if not entries:
-        raise UserError(code=Code.NO_CASES, subject=path, expected="a CT a line", found="none")
-    return entries
+
+
+def _entry_of(row: Mapping[str, str | None], folder: Path, where: str) -> Entry:
+    """The CT of a CSV's row. Raises UserError, beginning with `where`, for a row without an image."""
+    values = {column: (value or "").strip() or None for column, value in row.items()}
+    image = values["image"]
+    if image is None:
+        raise UserError(code=Code.WRONG_FORMAT, subject=where, expected="an image", found="none")
+    return Entry(folder / image, values.get("output"), values.get("series"))
 
 
 def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
@@ -138,27 +159,27 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
 
     Raises UserError for an `output` that leaves the output folder or that two CTs share.
     """
-    given = {entry: _inside(entry) for entry in entries if entry.output is not None}
-    taken: set[str] = set()
-    for entry, output in given.items():
-        if str(output).casefold() in taken:
-            raise UserError(code=Code.NAME_TAKEN, subject=entry.path, expected="an output of its own",
+    outputs = {entry: _inside(entry) for entry in entries if entry.output is not None}
+    taken_names: set[str] = set()
+    for entry, output in outputs.items():
+        if str(output).casefold() in taken_names:
+            raise UserError(code=Code.NAME_TAKEN, subject=entry.path, expected="an output that no other CT has",
                             found=f"'{output}' twice")
-        taken.add(str(output).casefold())
-    shared = Counter(case_name(entry.path).casefold() for entry in entries if entry not in given)
+        taken_names.add(str(output).casefold())
+    counts = Counter(case_name(entry.path).casefold() for entry in entries if entry not in outputs)
     cases: list[Case] = []
     for entry in entries:
-        if entry in given:
-            place = given[entry].parent.as_posix()
-            cases.append(Case(entry.path, given[entry].name, entry.series, "" if place == "." else place))
+        if entry in outputs:
+            place = outputs[entry].parent.as_posix()
+            cases.append(Case(entry.path, outputs[entry].name, entry.series, "" if place == "." else place))
             continue
         name = case_name(entry.path)
-        if shared[name.casefold()] > 1:
+        if counts[name.casefold()] > 1:
             name = f"{entry.path.resolve().parent.name}_{name}".lstrip("_")
         unique, number = name, 2
-        while unique.casefold() in taken:
+        while unique.casefold() in taken_names:
             unique, number = f"{name}_{number}", number + 1
-        taken.add(unique.casefold())
+        taken_names.add(unique.casefold())
         cases.append(Case(entry.path, unique, entry.series))
         if unique != case_name(entry.path):
             reporter.warning(Problem(Code.CASE_RENAMED, str(entry.path), found="another input has the same name, so "
@@ -167,10 +188,11 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
 
 
 def _inside(entry: Entry) -> PurePosixPath:
-    """`output` as a path that stays inside the output folder."""
+    """`output` as a path that stays inside the output folder. Raises UserError for any other."""
     output = PurePosixPath((entry.output or "").replace("\\", "/"))
-    if not output.name or output.is_absolute() or any(part == ".." or part.startswith(".") for part in output.parts) \
-            or any(letter in str(output) for letter in ':*?"<>|\0'):
+    hidden = any(part.startswith(".") for part in output.parts)  # "..", and names that a run takes for leftovers
+    unfit = any(letter in FORBIDDEN_LETTERS for letter in str(output))
+    if not output.name or output.is_absolute() or hidden or unfit:
         raise UserError(code=Code.NAME_UNFIT, subject=f"{entry.path}: output",
                         expected="a name, or folders and a name, inside the output folder", found=f"'{entry.output}'")
     return output
