@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from ..events import Reporter
 from ..outputs import all_at_once, remove_leftovers
 from .cases import Case
+from .records import OrganRow
 
 if TYPE_CHECKING:
     from ..segmenting.segmenter import Segmenter
-    from .processing import OnFilesWritten, OrganRow
+    from .processing import OnFilesWritten
 
 
 class CaseSegmenter:

@@ -93,6 +93,7 @@ def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[li
         entries += map(Entry, paths)
         if not paths:
             failures.append((source, Problem(Code.NO_CASES, str(source), "CTs", "only results of this program")))
+    # A CT that is named twice, or is in two of the inputs, is segmented once.
     return list(dict.fromkeys(entries)), failures
 
 
@@ -169,6 +170,7 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
     counts = Counter(case_name(entry.path).casefold() for entry in entries if entry not in outputs)
     cases: list[Case] = []
     for entry in entries:
+        # What the user named keeps its name, whatever else the run holds.
         if entry in outputs:
             place = outputs[entry].parent.as_posix()
             cases.append(Case(entry.path, outputs[entry].name, entry.series, "" if place == "." else place))

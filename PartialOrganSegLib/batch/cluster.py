@@ -81,6 +81,7 @@ def process_all(cases: Sequence[Case], batch: Batch, make_parts: MakeParts, addr
     `workers` processes, each with a GPU if the cluster has any and `gpus` allows them. Raises UserError without Ray,
     without the cluster, for more workers than it has room for, and when none can start.
     """
+    # A worker's process may start in another folder.
     cases = [replace(case, path=case.path.absolute()) for case in cases]
     ray = _connect(address, workers)
     try:
@@ -163,6 +164,7 @@ class _WorkerPool:
                             found=workers or 1)
         default = room if gpus else max(1, room // CORES_PER_WORKER)
         self._count = min(workers or default, cases)
+        # No restarts by Ray itself: a case that killed its worker must go back to our queue, and be counted.
         self._actor = ray.remote(num_cpus=cores_per_worker(places, max(self._count, 1)), num_gpus=1 if gpus else 0,
                                  max_restarts=0, max_task_retries=0)(_Worker)
         self._starting: dict[_Reference, _Handle] = {}

@@ -43,6 +43,7 @@ def measuring() -> Iterator[Usage]:
     """Measures the block. Memory is sampled every 20 ms, since no system reports the peak of a part of a process."""
     usage, finished = Usage(), threading.Event()
 
+    # In a thread, since the work that is measured runs in native code for seconds at a time.
     def watch() -> None:
         while not finished.wait(EVERY_S):
             usage.sample_memory()

@@ -14,10 +14,8 @@ from ..models.checksums import sha256
 from .cases import Case
 from .locks import CaseLock, case_lock
 from .measuring import Usage, measuring
-from .records import DONE, FAILED, Record, fingerprint, read_record, record_file, write_record
+from .records import DONE, FAILED, OrganRow, Record, fingerprint, read_record, record_file, write_record
 from .run_table import checks_of
-
-OrganRow = dict[str, object]  # an organ's row as a JSON event has it
 
 
 class OnFilesWritten(Protocol):

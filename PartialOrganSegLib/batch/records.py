@@ -24,6 +24,8 @@ from .cases import dicom_files
 FOLDER = "records"
 DONE, FAILED = "done", "failed"
 
+OrganRow = dict[str, object]  # an organ's row as a JSON event has it
+
 
 @dataclass(frozen=True)
 class Record:
@@ -92,6 +94,7 @@ def fingerprint(path: Path) -> str:
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="a CT file or a DICOM folder",
                         found="nothing there")
     try:
+        # Sorted sums, not names: a DICOM folder whose files were renamed holds the same CT.
         sums = sorted(sha256(file) for file in _files(path))
     except OSError as error:
         raise UserError(code=Code.NOT_READABLE, subject=path, expected="a CT that can be read",

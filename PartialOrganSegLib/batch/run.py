@@ -31,6 +31,7 @@ def outcomes(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case],
         return process_all(cases, batch, CaseSegmenter(segmenter), explainer(batch), reporter)
     from . import cluster
 
+    # What a worker needs is pickled: options, not the loaded model.
     segment_options, folder = segmenter.options, segmenter.bundle.folder
     if folder == Path(segment_options.model):  # a relative path means another folder in a worker's process
         segment_options = replace(segment_options, model=folder.resolve())

@@ -5,14 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
-from .records import FOLDER, read_record
-
-if TYPE_CHECKING:
-    from .processing import OrganRow
+from .records import FOLDER, OrganRow, read_record
 
 NAME = "run_table.csv"
 COLUMNS = ("case", "input", "state", "seconds", "peak_mib", "checks", "error", "host", "written")
@@ -25,6 +21,7 @@ def write_run_table(output: Path) -> Path:
     """
     path = output / NAME
     previous: dict[Path, int] | None = None
+    # Written again until no record has changed during the writing: then it holds all that are there.
     try:
         while previous != (current := _modification_times(output)):
             previous = current
