@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
-from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
-from ..segmenting.result_files import ENDINGS, case_name, result_files
+from ..segmenting.result_files import case_name, result_files
+from .earlier_names import EarlierNames
+from .fingerprint import dicom_files, is_result
 
 COLUMNS = ("image", "output", "series")
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
@@ -54,21 +57,6 @@ class Entry:
 def is_list(path: Path) -> bool:
     """Whether an input is a CSV or a manifest, by its name."""
     return path.suffix.lower() in (".csv", *MANIFEST_SUFFIXES) and not path.is_dir()
-
-
-def is_result(path: Path) -> bool:
-    """Whether a file is named as our results are."""
-    return path.name.endswith((*ENDINGS.values(), *DICOM_ENDINGS.values()))
-
-
-def dicom_files(folder: Path) -> Iterator[Path]:
-    """The DICOM files in a CT's folder and below it, without our results and what is hidden there."""
-    from ..formats.dicom_series import looks_like_dicom
-
-    for file in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if not hidden and not is_result(file) and file.is_file() and looks_like_dicom(file):
-            yield file
 
 
 def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[list[Entry], list[tuple[Path, Problem]]]:
@@ -155,38 +143,75 @@ def _entry_of(row: Mapping[str, str | None], folder: Path, where: str) -> Entry:
     return Entry(folder / image, values.get("output"), values.get("series"))
 
 
-def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
+def named_cases(entries: Sequence[Entry], reporter: Reporter, output: Path | None = None) -> list[Case]:
     """Cases with names that differ, also where capitals do not count; a shared name gets its folder's before it.
+
+    `output`: the folder of earlier results. A CT keeps the name that its record there has, so that a result never
+    changes its patient when a run is resumed with more CTs; no other CT gets that name, unless the user gives it as
+    `output` of an entry.
 
     Raises UserError for an `output` that leaves the output folder or that two CTs share.
     """
-    outputs = {entry: _inside(entry) for entry in entries if entry.output is not None}
-    taken_names: set[str] = set()
-    for entry, output in outputs.items():
-        if str(output).casefold() in taken_names:
+    chosen = {entry: _inside(entry) for entry in entries if entry.output is not None}
+    names = _Names()
+    for entry, path in chosen.items():
+        if not names.take(str(path)):
             raise UserError(code=Code.NAME_TAKEN, subject=entry.path, expected="an output that no other CT has",
-                            found=f"'{output}' twice")
-        taken_names.add(str(output).casefold())
-    counts = Counter(case_name(entry.path).casefold() for entry in entries if entry not in outputs)
+                            found=f"'{path}' twice")
+    unnamed = [entry for entry in entries if entry not in chosen]
+    earlier = EarlierNames(output)
+    recorded = {}
+    for entry in unnamed:
+        name = earlier.name_of(entry.path, entry.series)
+        if name is not None and names.take(name):
+            recorded[entry] = name
+    counts = Counter(case_name(entry.path).casefold() for entry in unnamed)
     cases: list[Case] = []
     for entry in entries:
         # What the user named keeps its name, whatever else the run holds.
-        if entry in outputs:
-            place = outputs[entry].parent.as_posix()
-            cases.append(Case(entry.path, outputs[entry].name, entry.series, "" if place == "." else place))
+        if entry in chosen:
+            place = chosen[entry].parent.as_posix()
+            cases.append(Case(entry.path, chosen[entry].name, entry.series, "" if place == "." else place))
             continue
-        name = case_name(entry.path)
-        if counts[name.casefold()] > 1:
-            name = f"{entry.path.resolve().parent.name}_{name}".lstrip("_")
-        unique, number = name, 2
-        while unique.casefold() in taken_names:
-            unique, number = f"{name}_{number}", number + 1
-        taken_names.add(unique.casefold())
-        cases.append(Case(entry.path, unique, entry.series))
-        if unique != case_name(entry.path):
-            reporter.warning(Problem(Code.CASE_RENAMED, str(entry.path), found="another input has the same name, so "
-                                     f"its results are called '{unique}'"))
+        usual_name = case_name(entry.path)
+        name = recorded.get(entry)
+        if name is None:
+            shared = counts[usual_name.casefold()] > 1
+            name = _free_name(entry, usual_name, shared, names, earlier)
+        cases.append(Case(entry.path, name, entry.series))
+        if name != usual_name:
+            reporter.warning(Problem(Code.CASE_RENAMED, str(entry.path), found="another CT has the same name, so "
+                                     f"its results are called '{name}'"))
     return cases
+
+
+class _Names:
+    """The names of a run, which differ even where capitals do not count."""
+
+    def __init__(self) -> None:
+        self._folded: set[str] = set()
+
+    def take(self, name: str) -> bool:
+        """Whether the name was free; it is taken from now on."""
+        if name.casefold() in self._folded:
+            return False
+        self._folded.add(name.casefold())
+        return True
+
+
+def _free_name(entry: Entry, usual_name: str, shared: bool, names: _Names, earlier: EarlierNames) -> str:
+    """A name that neither another CT of the run nor an earlier result of another CT has."""
+    folder = Path(os.path.abspath(entry.path)).parent.name  # as the user wrote it, whatever a link points to
+    with_folder = f"{folder}_{usual_name}".lstrip("_")
+    candidates = [usual_name, with_folder]
+    if shared:
+        candidates = [with_folder]
+    for number in itertools.count(2):
+        for name in candidates:
+            if earlier.may_have(name, entry.path, entry.series) and names.take(name):
+                return name
+        candidates = [f"{with_folder}_{number}"]
+    raise AssertionError("itertools.count ends")
 
 
 def _inside(entry: Entry) -> PurePosixPath:

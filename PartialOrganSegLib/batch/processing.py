@@ -12,9 +12,10 @@ from ..events import Reporter
 from ..formats.dicom_export import ENDINGS
 from ..models.checksums import sha256
 from .cases import Case
+from .fingerprint import fingerprint
 from .locks import CaseLock, case_lock
 from .measuring import Usage, measuring
-from .records import DONE, FAILED, OrganRow, Record, fingerprint, read_record, record_file, write_record
+from .records import DONE, FAILED, OrganRow, Record, read_record, record_file, write_record
 from .run_table import checks_of
 
 

@@ -8,7 +8,6 @@ recorded; however a run ends, half a case never counts.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,6 @@ from .. import __version__
 from ..atomic import whole_file
 from ..errors import Code, UserError
 from ..models.checksums import sha256
-from .cases import dicom_files
 
 FOLDER = "records"
 DONE, FAILED = "done", "failed"
@@ -83,31 +81,3 @@ def read_record(path: Path) -> Record | None:
         return Record(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a CT's content: of a file, of a header and the voxels beside it, or of a folder's DICOM files.
-
-    Names and times do not count, nor do our results in the folder. Raises UserError when it cannot be read.
-    """
-    if not path.exists():
-        raise UserError(code=Code.FILE_MISSING, subject=path, expected="a CT file or a DICOM folder",
-                        found="nothing there")
-    try:
-        # Sorted sums, not names: a DICOM folder whose files were renamed holds the same CT.
-        sums = sorted(sha256(file) for file in _files(path))
-    except OSError as error:
-        raise UserError(code=Code.NOT_READABLE, subject=path, expected="a CT that can be read",
-                        found=error.strerror or error) from error
-    return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return list(dicom_files(path))
-    if path.suffix.lower() not in (".mhd", ".nhdr"):
-        return [path]
-    # A header names its voxels' files, or gives a pattern for them: then everything beside it counts.
-    header = path.read_bytes()
-    beside = [file for file in path.parent.iterdir() if file.is_file() and file != path]
-    return [path, *([file for file in beside if file.name.encode() in header] or beside)]

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.started(command="segment", inputs=arguments.inputs, output=output, model=segmenter.bundle.name,
                      organs=segmenter.organs or space.names, device=options.device)
     entries, failures = expand(arguments.inputs, output, reporter)
-    cases = [replace(case, dicom=check_dicom(options.dicom)) for case in named_cases(entries, reporter)]
+    cases = [replace(case, dicom=check_dicom(options.dicom)) for case in named_cases(entries, reporter, output)]
     count = len(cases) + len(failures)
     if kind is not None and count > 1:
         raise UsageError(code=Code.SETTINGS_CONFLICT, subject=output, expected=f"a folder for {count} CTs",
