@@ -14,6 +14,7 @@ import torch
 from ..annotation import CandidateTable
 from ..evaluation.metrics import joint_counts
 from ..loading.augmentation import Augmentation
+from ..loading.targets import Targets
 from ..models.bundle import Bundle
 from ..networks import channels_last
 from ..organs import LabelSpace
@@ -78,8 +79,9 @@ def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device
         steps = 0.0
         for share, patches in samples:
             for patch in patches:
-                codes = torch.from_numpy(patch).repeat(recipe.batch_size, 1, 1, 1)
-                seconds = _quickest(partial(learner.step, 1, 0, image, codes), device)
+                targets = Targets(torch.from_numpy(patch).repeat(recipe.batch_size, 1, 1, 1),
+                                  torch.from_numpy(table.table), image)
+                seconds = _quickest(partial(learner.step, 1, 0, targets), device)
                 steps += share / len(patches) * seconds
         measured = _quickest(partial(_measure, recipe, learner, image, label_space.class_count), device)
     hu = np.zeros([size * 5 // 4 for size in recipe.patch_zyx], np.int16)
@@ -98,7 +100,7 @@ def _measure(recipe: Recipe, learner: Learner, image: torch.Tensor, classes: int
 
 def _in_table(case: TakenCase, patch_zyx: Sequence[int], table: CandidateTable) -> np.ndarray:
     """(z, y, x) uint8: the case's labelled patch in the codes of `table`."""
-    return np.array([table.code(classes) for classes in case.sets], np.uint8)[labelled_patch(case, patch_zyx)]
+    return table.translation(case.sets)[labelled_patch(case, patch_zyx)]
 
 
 def _trial(recipe: Recipe, start: Bundle, label_space: LabelSpace, table: CandidateTable,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..annotation import UNKNOWN, CandidateTable, Kind
+from ..annotation import OUTSIDE, UNKNOWN, CandidateTable, Kind
 from ..datasets.case import Case
 from ..errors import Code, UserError
 from ..events import Reporter
@@ -36,10 +36,10 @@ TRAINED, MEASURED = "trained", "measured"  # the groups of a run's own manifest
 class TakenCase:
     """A case in the run's label space.
 
-    `sets[k]` is the candidate set of value k in the file `codes` (0: anything). `slices[c]` are the axial slices, from
-    below, in which some voxel certainly is class c, `voxels[c]` how many voxels are; `counts[k]` are the voxels of
-    value k. `shape` is the CT's at the working spacing, `seen` that of the part which is looked at when the case is
-    measured on, None for all.
+    `sets[k]` is the candidate set of value k in the file `codes` (`UNKNOWN` and `OUTSIDE`: anything). `slices[c]` are
+    the axial slices, from below, in which some voxel certainly is class c, `voxels[c]` how many voxels are; `counts[k]`
+    are the voxels of value k. `shape` is the CT's at the working spacing, `seen` that of the part which is looked at
+    when the case is measured on, None for all.
     """
 
     name: str
@@ -66,7 +66,7 @@ class TakenCase:
     @property
     def labelled(self) -> bool:
         """Whether any voxel's annotation excludes anything."""
-        return len(self.sets) > 1
+        return len(set(self.sets)) > 1
 
     def absent(self, label: int) -> int:
         """Voxels that are annotated as something else than the organ `label`."""
@@ -81,7 +81,7 @@ class TakenCase:
             kind = Kind.SCRIBBLE if self.kind is Kind.SCRIBBLE else Kind.PARTIAL
             entry |= {"kind": kind.value, "label": str(self.codes), "annotated": organs,
                       "label_map": {code: [names[label] for label in sorted(classes)]
-                                    for code, classes in enumerate(self.sets)}}
+                                    for code, classes in enumerate(self.sets) if code != OUTSIDE}}
         return entry | changes
 
 
@@ -175,12 +175,12 @@ def labelled_patch(case: TakenCase, patch_zyx: Sequence[int]) -> np.ndarray:
     """(z, y, x) uint8 of shape `patch_zyx`: the case's code map at the working spacing, canonical axes, around
     the middle of what is labelled.
 
-    0 outside the CT.
+    `OUTSIDE` where it reaches beyond the CT.
     """
     codes = codes_at(read_labelmap(case.codes).canonical().array, case.shape)
     places = np.argwhere(codes != UNKNOWN)
     middle = places.mean(0) if len(places) else np.array(codes.shape) / 2
-    patch = np.full(tuple(patch_zyx), UNKNOWN, np.uint8)
+    patch = np.full(tuple(patch_zyx), OUTSIDE, np.uint8)
     first = [round(float(np.clip(at - size / 2, 0, max(0, there - size))))
              for at, size, there in zip(middle, patch_zyx, codes.shape, strict=True)]
     found = codes[tuple(slice(a, a + size) for a, size in zip(first, patch_zyx, strict=True))]

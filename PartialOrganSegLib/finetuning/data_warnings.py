@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ..annotation import UNKNOWN, Kind
+from ..annotation import OUTSIDE, UNKNOWN, Kind
 from ..errors import Code, UserError
 from ..evaluation.metrics import joint_counts
 from ..formats.reading import read_labelmap
@@ -52,13 +52,13 @@ def _unlikely_strokes(case: TakenCase, names: Sequence[str]) -> Iterator[DataWar
 
 def _most(case: TakenCase) -> frozenset[int]:
     """The candidate set with the most voxels among those drawn."""
-    return case.sets[max(range(1, len(case.sets)), key=case.counts.__getitem__)]
+    return case.sets[max(range(OUTSIDE + 1, len(case.sets)), key=case.counts.__getitem__)]
 
 
 def _absent_here_labelled_there(cases: Sequence[TakenCase], names: Sequence[str]) -> Iterator[DataWarning]:
     """Full labels in which an organ is missing that others show: absent in that patient, or forgotten?"""
     for case in (case for case in cases if case.kind is Kind.FULL):
-        possible = frozenset().union(*case.sets[1:])
+        possible = frozenset().union(*case.sets[OUTSIDE + 1:])
         for label in range(1, len(names)):
             showing = [other.name for other in cases if label in other.organs]
             if label not in possible and showing:

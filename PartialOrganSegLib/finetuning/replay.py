@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..annotation import Kind
+from ..annotation import OUTSIDE, Kind
 from ..datasets.case import Case
 from ..datasets.manifest import load_manifest
 from ..errors import Code, Problem, UserError
@@ -74,8 +74,8 @@ def replay_set(setting: str, space: LabelSpace, spacing_zyx: Sequence[float], ch
     training = take_cases(cases[:PHANTOMS_TRAINED], WORD16, space, spacing_zyx, folder, reporter, told=told)
     measured = take_cases(cases[PHANTOMS_TRAINED:], WORD16, space, spacing_zyx, folder, reporter, blurred)
     # Patches around what is to be learnt leave out the rest of the body, which the start model knew too.
-    anywhere = [replace(case, name=f"{case.name} anywhere", sets=case.sets[:1], counts=(sum(case.counts),), slices={},
-                        voxels={}) for case in training]
+    anywhere = [replace(case, name=f"{case.name} anywhere", sets=case.sets[:OUTSIDE + 1], counts=(sum(case.counts), 0),
+                        slices={}, voxels={}) for case in training]
     return Replay(training, measured, dict.fromkeys(asked, MeasuredOn.PHANTOMS), anywhere)
 
 

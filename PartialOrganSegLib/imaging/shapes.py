@@ -31,3 +31,6 @@ LabelMap: TypeAlias = npt.NDArray[np.integer[Any]]
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 """(z, y, x) booleans: the voxels that belong to something."""
+
+Coordinates: TypeAlias = npt.NDArray[np.float64]
+"""(..., 2) or (..., 3): places or directions, in millimetres, pixels or voxels."""

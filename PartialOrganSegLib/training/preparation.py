@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from ..annotation import CandidateTable
+from ..annotation import OUTSIDE, CandidateTable
 from ..datasets.manifest import Manifest
 from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
@@ -156,8 +157,9 @@ class Cases:
     def essence(self) -> dict[str, Any]:
         """What a resumed run must find again."""
         soft = [None if cached.soft_targets is None else cached.soft_targets.file.name for cached in self.training]
+        sets = np.delete(self.table.table, OUTSIDE, axis=0)  # as checkpoints of 0.4.0 have them
         return {"cases": [cached.image_file.name for cached in self.training],
-                "candidate_sets": self.table.table.astype(int).tolist(), "soft_targets": soft if any(soft) else None}
+                "candidate_sets": sets.astype(int).tolist(), "soft_targets": soft if any(soft) else None}
 
 
 def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:

@@ -14,6 +14,7 @@ from ..atomic import whole_file
 from ..datasets.manifest import load_manifest
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
+from ..loading.targets import Targets
 from ..segmenting.backend import choose_device, computes_bfloat16
 from .batches import batch_numbers, batches, label_distribution, patches, stage_cases
 from .checkpoint import load_checkpoint, random_states, save_checkpoint, set_random_states
@@ -148,10 +149,9 @@ class _Run:
         total = end + sum(later.steps for later in self.stages[self.stage + 1:])
         sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self.batch, end * self.batch)
         clock = time.monotonic()
-        for image, codes, _, soft in batches(sampler, self.step, end, recipe.batch_size, recipe.workers,
-                                             self.processes):
+        for targets in batches(sampler, self.step, end, recipe.batch_size, recipe.workers, self.processes):
             waited = time.monotonic() - clock
-            figures = self._learn(sampler, image, codes, soft)
+            figures = self._learn(sampler, targets)
             self.step += 1
             seconds = time.monotonic() - clock
             log.time(seconds, waited)
@@ -183,10 +183,9 @@ class _Run:
             raise KeyboardInterrupt
         return done
 
-    def _learn(self, sampler: Any, image: torch.Tensor, codes: torch.Tensor,
-               soft: torch.Tensor | None) -> dict[str, float]:
+    def _learn(self, sampler: Any, targets: Targets) -> dict[str, float]:
         try:
-            return self.learner.step(self.step + 1, self.step - self.stage_start, image, codes, soft)
+            return self.learner.step(self.step + 1, self.step - self.stage_start, targets)
         except NotFiniteError as error:
             batch = ", ".join(sampler.describe(number) for number in batch_numbers(self.step, self.batch))
             rate = self.stages[self.stage].optimiser.learning_rate
