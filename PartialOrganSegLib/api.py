@@ -76,7 +76,8 @@ def train(recipe: str | Path, out: str | Path, *, overrides: Sequence[str] = (),
     Raises UserError for wrong settings or data, a used run folder and a missing package (monai, tensorboard), and
     KeyboardInterrupt when asked to stop, the checkpoint written.
 
-    >>> small = ["manifest=manifest.yaml", "steps=1", "patch_zyx=[16, 16, 16]", "spacing_zyx=[8, 8, 8]", "workers=0",
+    >>> small = ["manifest=manifest.yaml", "steps=1", "workers=0",
+    ...          "preprocessing={patch_zyx: [16, 16, 16], spacing_zyx: [8, 8, 8]}",
     ...          "network={name: light_unet, arguments: {channels: [4, 8]}}"]
     >>> train("full", "runs/first", overrides=small, device="cpu").name
     'full'

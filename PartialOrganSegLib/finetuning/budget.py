@@ -22,10 +22,9 @@ from ..segmenting.windows import plan
 from ..training.distributed import Processes
 from ..training.learner import Learner
 from ..training.objective import Objective
-from ..training.preparation import preprocessing_of
 from ..training.recipe import Recipe
 from ..training.transfer import ClassMap, moved_arguments
-from ..training.validation import predicted_classes
+from ..training.working_prediction import predicted_classes
 from .cases import TakenCase, labelled_patch
 
 CPU_MINUTES, GPU_MINUTES = 12.0, 1.5  # so that 15 and 2 are kept where the machine slows down
@@ -71,7 +70,7 @@ def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device
     organs, decides what the losses cost. Images are made up.
     """
     table = CandidateTable(label_space.class_count)
-    samples = [(share, [_in_table(case, recipe.patch_zyx, table) for case in cases[:MOST_SAMPLES]])
+    samples = [(share, [_in_table(case, recipe.preprocessing.patch_zyx, table) for case in cases[:MOST_SAMPLES]])
                for share, cases in groups if cases]
     with torch.random.fork_rng([device] if device.type == "cuda" else []):  # of no other GPU there may be
         learner, image = _trial(recipe, start, label_space, table, device)
@@ -82,8 +81,9 @@ def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device
                 seconds = _quickest(partial(learner.step, 1, 0, image, codes), device)
                 steps += share / len(patches) * seconds
         measured = _quickest(partial(_measure, recipe, learner, image, label_space.class_count), device)
-    hu = np.zeros([size * 5 // 4 for size in recipe.patch_zyx], np.int16)
-    cut = Augmentation(recipe.patch_zyx, recipe.spacing_zyx, recipe.clip_hu, recipe.subtract, recipe.divide)
+    hu = np.zeros([size * 5 // 4 for size in recipe.preprocessing.patch_zyx], np.int16)
+    settings = recipe.preprocessing
+    cut = Augmentation(settings.patch_zyx, settings.spacing_zyx, settings.clip_hu, settings.subtract, settings.divide)
     generator = np.random.default_rng(0)
     centre = [size // 2 for size in hu.shape]
     patch = _quickest(lambda: cut(hu, hu.astype(np.uint8), centre, generator), torch.device("cpu"))
@@ -92,7 +92,8 @@ def measure_speed(recipe: Recipe, start: Bundle, label_space: LabelSpace, device
 
 def _measure(recipe: Recipe, learner: Learner, image: torch.Tensor, classes: int) -> None:
     """What validation does with one window, of `image` (B, 1, z, y, x)."""
-    found = predicted_classes(learner.teacher, image[0, 0].numpy(), preprocessing_of(recipe), classes, learner.device)
+    found = predicted_classes(learner.teacher, image[0, 0].numpy(), recipe.preprocessing.for_bundle(), classes,
+                              learner.device)
     joint_counts(found, found, (classes, classes))
 
 
@@ -114,7 +115,7 @@ def _trial(recipe: Recipe, start: Bundle, label_space: LabelSpace, table: Candid
                       recipe.half_precision, Processes())
     even = [1.0] * label_space.class_count
     learner.begin(stage, Objective(stage, label_space, even, teacher=True))
-    return learner, torch.randn(recipe.batch_size, 1, *recipe.patch_zyx)
+    return learner, torch.randn(recipe.batch_size, 1, *recipe.preprocessing.patch_zyx)
 
 
 def _quickest(work: Callable[[], object], device: torch.device) -> float:
@@ -183,5 +184,5 @@ def frozen_seconds(start: Bundle, measured_shapes: Sequence[tuple[int, int, int]
 
 def _network_voxels(shape: tuple[int, int, int], recipe: Recipe, multiple: tuple[int, int, int]) -> int:
     """Voxels that the network sees in all windows of a CT."""
-    layout = plan(shape, recipe.patch_zyx, multiple)
+    layout = plan(shape, recipe.preprocessing.patch_zyx, multiple)
     return int(np.prod(layout.window)) * int(np.prod([len(starts) for starts in layout.starts]))

@@ -24,8 +24,8 @@ from ..networks import build_network
 from ..organs import LabelSpace, label_space_of_names
 from ..training.learner import NotFiniteError
 from ..training.memory import is_out_of_memory
-from ..training.preparation import check_patch
 from ..training.recipe import RECIPE_FILE, Recipe, load_recipe
+from ..training.start import check_patch
 from ..training.transfer import ClassMap, moved_arguments
 from . import PHANTOMS
 from .budget import Speed, default_minutes, frozen_seconds, make_budget, measure_speed
@@ -173,7 +173,7 @@ def _speed(read_recipe: Callable[[dict[str, Any]], Recipe], learner: Bundle, spa
             if not is_out_of_memory(error):
                 raise
     raise UserError(code=Code.NO_MEMORY, subject="patch_zyx",
-                    found=f"out of memory on {device} with patches of {recipe.patch_zyx}",
+                    found=f"out of memory on {device} with patches of {recipe.preprocessing.patch_zyx}",
                     hint="expected smaller ones (--set patch_zyx=[...]) or another --device")
 
 

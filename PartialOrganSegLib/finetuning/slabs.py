@@ -13,7 +13,7 @@ from ..formats.reading import read_labelmap
 from ..formats.writing import write_labelmap
 from ..imaging.components import voxel_counts
 from ..imaging.volume import Grid, Volume
-from ..training.validation import CONTEXT_SLICES
+from ..training.evaluator import CONTEXT_SLICES
 from .cases import TakenCase
 
 SHARE, LEAST_SLICES = 0.2, 5  # of an organ's labelled slices; organs with fewer slices are not measured

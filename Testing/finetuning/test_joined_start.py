@@ -210,7 +210,7 @@ def test_only_the_listed_organs_of_a_joined_model(start, tmp_path):
 
 
 def test_a_recipe_says_what_is_taken_over(start, spleens, tmp_path):
-    recipe = write_recipe(tmp_path, spleens, steps=2, start_from=str(start.folder), network=None, clip_hu=[-300, 500],
+    recipe = write_recipe(tmp_path, spleens, steps=2, start_from=str(start.folder), network=None,
                           validation={"groups": ["case2"]}, bundle={"name": "again"})
     for number, (overrides, organs) in enumerate([
             (["takes_over=[]"], [("liver", "spleen"), ("left_kidney",)]),

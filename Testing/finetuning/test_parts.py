@@ -117,7 +117,7 @@ def test_phantoms_are_asked_about_kept_organs_only(tmp_path, monkeypatch):
     assert not replay_set("none", WORD16, (3.0, 2.0, 2.0), [2], [1], True, tmp_path, Reporter()).training
 
 
-RECIPE = Recipe(manifest=Path("m.yaml"), patch_zyx=(8, 16, 16), batch_size=1)
+RECIPE = Recipe(manifest=Path("m.yaml"), preprocessing={"patch_zyx": (8, 16, 16)}, batch_size=1)
 
 
 @given(st.floats(0.01, 100), st.floats(0.001, 10), st.floats(1e-9, 1e-4), st.floats(0, 3),
