@@ -117,13 +117,14 @@ def finetune(model: str | Path, data: str | Path, out: str | Path, *, minutes: f
     """
     try:
         from .finetuning import run as finetuning
-        from .finetuning.preparation import Wishes
+        from .finetuning.options import FinetuneOptions
     except ModuleNotFoundError as error:
         raise _missing("finetune", error) from error
     if resume:
         return finetuning.resume(Path(out), device, reporter)
-    wishes = Wishes(minutes, steps, str(replay), list(validate), only_listed_organs, force, name, list(overrides))
-    return finetuning.finetune(model, Path(data), Path(out), device, wishes, None if recipe is None else Path(recipe),
+    options = FinetuneOptions(minutes, steps, str(replay), list(validate), only_listed_organs, force, name,
+                              list(overrides))
+    return finetuning.finetune(model, Path(data), Path(out), device, options, None if recipe is None else Path(recipe),
                                reporter)
 
 

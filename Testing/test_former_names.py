@@ -103,5 +103,5 @@ def test_a_checkpoint_of_an_earlier_version_has_the_same_settings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_same({**before, **FLAT, "start_share": 0.25}, now)
-    with pytest.raises(UserError, match="alpha was 0.8 and is now 0.75"):
+    with pytest.raises(UserError, match=r"alpha was 0\.8 and is now 0\.75"):
         check_same({**before, **FLAT, "start_share": 0.2}, now)

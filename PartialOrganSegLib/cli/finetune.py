@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Fine-tunes and prints Dice before and after. 0 also when the start model stays the better one."""
     _check_use(arguments)
     try:
-        from ..finetuning.preparation import Wishes
+        from ..finetuning.options import FinetuneOptions
         from ..finetuning.run import finetune, resume
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("PartialOrganSegLib"):
@@ -65,11 +65,10 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if arguments.resume:
         result = resume(arguments.output, arguments.device, reporter)
     else:
-        wishes = Wishes(arguments.minutes, arguments.steps, arguments.replay or PHANTOMS,
-                        [name.strip() for name in arguments.validate.split(",") if name.strip()],
-                        arguments.only_listed_organs,
-                        arguments.force, arguments.name, arguments.overrides)
-        result = finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, wishes,
+        validate = [name.strip() for name in arguments.validate.split(",") if name.strip()]
+        options = FinetuneOptions(arguments.minutes, arguments.steps, arguments.replay or PHANTOMS, validate,
+                                  arguments.only_listed_organs, arguments.force, arguments.name, arguments.overrides)
+        result = finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, options,
                           arguments.recipe, reporter)
     reporter.close()
     _tell(result, arguments.output, reporter)
