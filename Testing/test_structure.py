@@ -13,9 +13,9 @@ FLOORS = """
     cli  api
     batch  finetuning
     training
-    segmenting
+    losses  segmenting
     loading  evaluation  models
-    datasets  synthesis  losses  networks
+    datasets  synthesis  networks
     formats
     imaging
     annotation  label_space_file

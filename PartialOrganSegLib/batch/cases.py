@@ -61,7 +61,7 @@ def is_ours(path: Path) -> bool:
 
 def dicom_files(folder: Path) -> Iterator[Path]:
     """The DICOM files in a CT's folder and below it, without our own results and what is hidden there."""
-    from ..formats.dicom_series import looks_like_dicom
+    from ..formats.dicom_slices import looks_like_dicom
 
     for file in folder.rglob("*"):
         hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..annotation import Kind
+from ..annotation import OUTSIDE, Kind
 from ..models.checksums import sha256
 from ..organs import BACKGROUND, LabelSpace
 
@@ -23,8 +23,8 @@ TRAINED, MEASURED = "trained", "measured"  # the groups of a run's own manifest
 class PreparedCase:
     """A case in the run's label space.
 
-    `candidate_sets[k]` are the classes that value k of the label file `candidate_map` allows (0: any), in
-    `set_voxels[k]` voxels. `slices[c]` are the axial slices, from below, in which some voxel certainly is class c,
+    `candidate_sets[k]` are the classes that value k of the label file `candidate_map` allows (`UNKNOWN` and
+    `OUTSIDE`: any), in `set_voxels[k]` voxels. `slices[c]` are the axial slices, from below, in which some voxel certainly is class c,
     `voxels[c]` how many voxels are. `shape` (z, y, x) is the CT's at the working spacing, `measured_shape` that of the
     part which a network sees when the case is measured on, None for all. `sha256` is of image and annotation.
     """
@@ -53,7 +53,7 @@ class PreparedCase:
     @property
     def labelled(self) -> bool:
         """Whether any voxel's annotation excludes anything."""
-        return len(self.candidate_sets) > 1
+        return len(set(self.candidate_sets)) > 1
 
     def absent(self, label: int) -> int:
         """Voxels that are annotated as something else than the organ `label`."""
@@ -78,6 +78,8 @@ class PreparedCase:
             names = (BACKGROUND, *space.names)
             label_map = {}
             for value, classes in enumerate(self.candidate_sets):
+                if value == OUTSIDE:  # no voxel of a file is
+                    continue
                 label_map[value] = [names[label] for label in sorted(classes)]
             kind = Kind.SCRIBBLE if self.kind is Kind.SCRIBBLE else Kind.PARTIAL
             annotated = [space.names[label - 1] for label in self.organs] or list(space.names)

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ..annotation import UNKNOWN, Kind
+from ..annotation import OUTSIDE, UNKNOWN, Kind
 from ..errors import Code, UserError
 from ..evaluation.metrics import joint_counts
 from ..formats.reading import read_labelmap
@@ -51,7 +51,7 @@ def _unlikely_strokes(case: PreparedCase, names: Sequence[str]) -> Iterator[Data
     """Strokes almost everywhere, or organs that nothing holds back."""
     drawn_share = 1 - case.set_voxels[UNKNOWN] / sum(case.set_voxels)
     if case.kind is Kind.SCRIBBLE and drawn_share > MOSTLY_DRAWN_SHARE:
-        largest = max(range(1, len(case.candidate_sets)), key=case.set_voxels.__getitem__)
+        largest = max(range(OUTSIDE + 1, len(case.candidate_sets)), key=case.set_voxels.__getitem__)
         yield DataWarning(DataWarningKind.MOSTLY_DRAWN, case.name, _short_names(case.candidate_sets[largest], names),
                           (drawn_share,))
     boundless = [names[label] for label in case.organs if not case.absent(label)]
@@ -64,7 +64,7 @@ def _denied_and_shown(cases: Sequence[PreparedCase], names: Sequence[str]) -> It
     for case in cases:
         if case.kind is not Kind.FULL:
             continue
-        possible = frozenset().union(*case.candidate_sets[1:])
+        possible = frozenset().union(*case.candidate_sets[OUTSIDE + 1:])
         for label in range(1, len(names)):
             showing = [shown.name for shown in cases if label in shown.organs]
             if label not in possible and showing:

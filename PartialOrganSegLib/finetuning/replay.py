@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..annotation import Kind
+from ..annotation import OUTSIDE, Kind
 from ..datasets.case import Case
 from ..datasets.manifest import load_manifest
 from ..errors import Code, Problem, UserError
@@ -109,8 +109,8 @@ def _from_phantoms(request: ReplayRequest, folder: Path, reporter: Reporter) -> 
     blurred = Translation(WORD16, space, blurred=[label for label in shared if label not in measured_labels])
     measured = prepare_cases(cases[PHANTOMS_TRAINED:], blurred, request.spacing_zyx, folder, reporter)
     # Patches around what is to be learnt leave out most of the body, which the start model knew too.
-    anywhere = [replace(case, name=f"{case.name} anywhere", candidate_sets=case.candidate_sets[:1],
-                        set_voxels=(sum(case.set_voxels),), slices={}, voxels={}) for case in training]
+    anywhere = [replace(case, name=f"{case.name} anywhere", candidate_sets=case.candidate_sets[:OUTSIDE + 1],
+                        set_voxels=(sum(case.set_voxels), 0), slices={}, voxels={}) for case in training]
     return Replay(training, measured, dict.fromkeys(measured_labels, MeasuredOn.PHANTOMS), anywhere)
 
 

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..annotation import UNKNOWN, CandidateTable
+from ..annotation import OUTSIDE, UNKNOWN, CandidateTable
 from ..errors import Code, UserError
 from ..evaluation.metrics import joint_counts
 from ..formats.reading import read_labelmap
 from ..loading.augmentation import Augmentation
 from ..loading.cache import codes_at
+from ..loading.targets import Targets
 from ..models.bundle import Bundle
 from ..networks import build_network, channels_last
 from ..organs import LabelSpace
@@ -91,8 +92,9 @@ def measure_speed(recipe: Recipe, learner: Bundle, space: LabelSpace, device: to
         seconds = 0.0
         for share, patches in samples:
             for patch in patches:
-                codes = torch.from_numpy(patch).repeat(recipe.batch_size, 1, 1, 1)
-                seconds += share / len(patches) * _quickest(partial(training_step.step, 1, 0, image, codes), device)
+                targets = Targets(torch.from_numpy(patch).repeat(recipe.batch_size, 1, 1, 1),
+                                  torch.from_numpy(table.table), image)
+                seconds += share / len(patches) * _quickest(partial(training_step.step, 1, 0, targets), device)
         measuring = _quickest(partial(_measure, recipe, training_step, image, space.class_count), device)
     hu = np.zeros([size * 5 // 4 for size in preprocessing.patch_zyx], np.int16)
     cut = Augmentation(preprocessing.patch_zyx, preprocessing.spacing_zyx, preprocessing.clip_hu,
@@ -126,13 +128,12 @@ def _trial(recipe: Recipe, learner: Bundle, space: LabelSpace, table: CandidateT
 
 def _patch_in_table(case: PreparedCase, patch_zyx: Sequence[int], table: CandidateTable) -> npt.NDArray[np.uint8]:
     """(z, y, x): the case's labelled patch in the codes of `table`."""
-    codes = np.array([table.code(classes) for classes in case.candidate_sets], np.uint8)
-    return codes[labelled_patch(case, patch_zyx)]
+    return table.translation(case.candidate_sets)[labelled_patch(case, patch_zyx)]
 
 
 def labelled_patch(case: PreparedCase, patch_zyx: Sequence[int]) -> npt.NDArray[np.uint8]:
     """(z, y, x) of shape `patch_zyx`: the case's candidate map at the working spacing, canonical axes, around the
-    middle of what is labelled. 0 outside the CT."""
+    middle of what is labelled. `OUTSIDE` where it reaches beyond the CT."""
     codes = codes_at(read_labelmap(case.candidate_map).canonical().array, case.shape)
     labelled = np.argwhere(codes != UNKNOWN)
     middle = labelled.mean(0) if len(labelled) else np.array(codes.shape) / 2
@@ -141,7 +142,7 @@ def labelled_patch(case: PreparedCase, patch_zyx: Sequence[int]) -> npt.NDArray[
         first = round(float(np.clip(centre - size / 2, 0, max(0, length - size))))
         window.append(slice(first, first + size))
     inside = codes[tuple(window)]
-    patch = np.full(tuple(patch_zyx), UNKNOWN, np.uint8)
+    patch = np.full(tuple(patch_zyx), OUTSIDE, np.uint8)
     patch[tuple(slice(0, size) for size in inside.shape)] = inside
     return patch
 

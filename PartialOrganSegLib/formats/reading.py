@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.volume import Volume
-from . import dicom_series
+from . import dicom_slices
 from .checks import check_grid, doubtful_ct, to_hu
 from .registry import FORMATS, Format, ImageFormat, SeriesFormat, format_of, is_volume_name, volume_suffixes
 
@@ -95,9 +95,9 @@ def _inside(folder: Path, leave_out: Callable[[Path], bool]) -> list[Path]:
     volumes = [entry for entry in entries if is_volume_name(entry) and isinstance(format_of(entry), ImageFormat)]
     if volumes:
         return volumes
-    if any(entry.is_file() and dicom_series.looks_like_dicom(entry) for entry in entries):
+    if any(entry.is_file() and dicom_slices.looks_like_dicom(entry) for entry in entries):
         return [folder]
-    folders = [entry for entry in entries if entry.is_dir() and dicom_series.holds_dicom(entry)]
+    folders = [entry for entry in entries if entry.is_dir() and dicom_slices.holds_dicom(entry)]
     if not folders:
         raise UserError(code=Code.NO_CASES, subject=folder,
                         expected=f"CT files ({', '.join(volume_suffixes())}) or DICOM files", found="none")

@@ -13,7 +13,7 @@ from scipy import ndimage
 from .. import __version__
 from ..organs import Code, Organ
 from .contours import plane_contours
-from .dicom_series import Slice
+from .dicom_slices import Slice
 from .dicom_source import DicomSource, Maker
 from .roi_names import rtog_name, tg263_name
 from .writing import output_file

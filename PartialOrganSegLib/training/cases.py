@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..annotation import CandidateTable
+import numpy as np
+
+from ..annotation import OUTSIDE, CandidateTable
 from ..datasets.manifest import Manifest
 from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
@@ -30,7 +32,8 @@ class Cases:
         """What must be the same when the run is resumed, as JSON has it."""
         names = [cached.image_file.name for cached in self.training]
         soft = [None if cached.soft_targets is None else cached.soft_targets.file.name for cached in self.training]
-        return {"cases": names, "candidate_sets": self.table.table.astype(int).tolist(),
+        sets = np.delete(self.table.table, OUTSIDE, axis=0)  # as checkpoints of 0.4.0 have them
+        return {"cases": names, "candidate_sets": sets.astype(int).tolist(),
                 "soft_targets": soft if any(soft) else None}
 
 

@@ -13,6 +13,7 @@ from ..datasets.manifest import load_manifest
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..loading.sampling import PatchSampler
+from ..loading.targets import Targets
 from ..segmenting.backend import choose_device, computes_bfloat16
 from .batches import batch_numbers, batches, label_distribution, patches, stage_cases
 from .best_figures import BestFigures
@@ -162,10 +163,9 @@ class Trainer:
         total = end + sum(later.steps for later in self.stages[state.stage + 1:])
         sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self._batch, end * self._batch)
         clock = time.monotonic()
-        for image, codes, _, soft in batches(sampler, state.step, end, recipe.batch_size, recipe.workers,
-                                             self.processes):
+        for targets in batches(sampler, state.step, end, recipe.batch_size, recipe.workers, self.processes):
             waited = time.monotonic() - clock
-            figures = self._learn(sampler, image, codes, soft)
+            figures = self._learn(sampler, targets)
             state.step += 1
             report = StepReport(state.step, stage.name, figures, time.monotonic() - clock, waited)
             for hook in self.hooks:
@@ -195,12 +195,11 @@ class Trainer:
             raise KeyboardInterrupt
         return done
 
-    def _learn(self, sampler: PatchSampler, image: torch.Tensor, codes: torch.Tensor,
-               soft: torch.Tensor | None) -> dict[str, float]:
+    def _learn(self, sampler: PatchSampler, targets: Targets) -> dict[str, float]:
         """One step, with its errors in the user's terms."""
         state = self.state
         try:
-            return self.training_step.step(state.step + 1, state.stage_step, image, codes, soft)
+            return self.training_step.step(state.step + 1, state.stage_step, targets)
         except NotFiniteError as error:
             batch = ", ".join(sampler.describe(number) for number in batch_numbers(state.step, self._batch))
             rate = self.stages[state.stage].optimiser.learning_rate

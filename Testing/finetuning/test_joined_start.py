@@ -12,7 +12,7 @@ import torch
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.finetuning.budget import frozen_seconds
+from PartialOrganSegLib.finetuning.speed import frozen_seconds
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.finetuning.outcome import START, TUNED, Outcome, card, compare
 from PartialOrganSegLib.finetuning.plan import Plan
