@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Fine-tunes and prints Dice before and after. 0 also if the start model remains the better one."""
     _check_use(arguments)
     try:
-        from ..finetuning.preparation import Wishes
+        from ..finetuning.options import FinetuneOptions
         from ..finetuning.run import finetune, resume
     except ModuleNotFoundError as error:
         # A module of ours that is missing is a fault of the installation, not a package that the user could add.
@@ -69,11 +69,10 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if arguments.resume:
         result = resume(arguments.output, arguments.device, reporter)
     else:
-        wishes = Wishes(arguments.minutes, arguments.steps, arguments.replay or PHANTOMS,
-                        [name.strip() for name in arguments.validate.split(",") if name.strip()],
-                        arguments.only_listed_organs,
-                        arguments.force, arguments.name, arguments.overrides)
-        result = finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, wishes,
+        validate = [name.strip() for name in arguments.validate.split(",") if name.strip()]
+        options = FinetuneOptions(arguments.minutes, arguments.steps, arguments.replay or PHANTOMS, validate,
+                                  arguments.only_listed_organs, arguments.force, arguments.name, arguments.overrides)
+        result = finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, options,
                           arguments.recipe, reporter)
     reporter.close()
     _report(result, arguments.output, reporter)

@@ -45,9 +45,10 @@ def stage_cases(cases: Sequence[CachedCase], stage: Stage) -> list[CachedCase]:
 
 def patches(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, batch: int, length: int) -> PatchSampler:
     """The sampler of a stage; `batch` patches a mini-batch over all processes, `length` patches in the whole run."""
-    changes = recipe.augmentation
+    preprocessing, changes = recipe.preprocessing, recipe.augmentation
     augmentation = Augmentation(
-        recipe.patch_zyx, recipe.spacing_zyx, recipe.clip_hu, recipe.subtract, recipe.divide,
+        preprocessing.patch_zyx, preprocessing.spacing_zyx, preprocessing.clip_hu, preprocessing.subtract,
+        preprocessing.divide,
         rotation=changes.rotation, scale=changes.scale, deformation=changes.deformation,
         hu_scale=changes.hu_scale, hu_shift=changes.hu_shift, strength=changes.strength)
     sampling = stage.sampling

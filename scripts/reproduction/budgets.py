@@ -17,7 +17,7 @@ from .tables import Row, Table
 # Replaced: what needs a GPU or days. Chosen so that dense labels of 14 phantoms give a mean Dice of about 0.7: neither
 # has everything been learned then nor nothing.
 SMALL_SETTINGS: dict[str, object] = {
-    "spacing_zyx": [8.0, 8.0, 8.0], "patch_zyx": [32, 32, 48], "batch_size": 1,
+    "preprocessing.spacing_zyx": [8.0, 8.0, 8.0], "preprocessing.patch_zyx": [32, 32, 48], "batch_size": 1,
     "network": {"name": "light_unet", "arguments": {"channels": [16, 32, 48, 64], "norm": "instance"}},
     "augmentation": {"strength": 0.0}, "schedule": {"name": "poly"}, "validation": None, "half_precision": False,
     "workers": 0, "checkpoint_every": 100,
@@ -93,7 +93,7 @@ def _stage_changes(recipe: Recipe, shipped: Recipe, steps: int, budget: Budget) 
     same share of a patch's voxels is drawn."""
     stages = recipe.resolved_stages()
     total, recipe_steps, dealt, changes = total_steps(recipe), 0, 0, []
-    smaller = math.prod(recipe.patch_zyx) / math.prod(shipped.patch_zyx)
+    smaller = math.prod(recipe.preprocessing.patch_zyx) / math.prod(shipped.preprocessing.patch_zyx)
     for number, stage in enumerate(stages):
         place = f"stages.{number}." if recipe.stages else ""
         # Rounded at the stages' ends, so that what rounding takes from one stage the next one gets.

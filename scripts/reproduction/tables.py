@@ -146,7 +146,7 @@ def _pipo() -> Table:
         (Claim("all", "btcv"), Claim("single_organs", "btcv"), Claim("scales_5_5", "scales_1_1"),
          Claim("scales_5_5", "scales_5_1"), Claim("own", "btcv"), Claim("own", "all")),
         # The recipe's own network with an eighth of the channels, on slices fine enough for its five levels.
-        {"spacing_zyx": [8.0, 6.0, 6.0], "patch_zyx": [3, 48, 64], "batch_size": 8,
+        {"preprocessing.spacing_zyx": [8.0, 6.0, 6.0], "preprocessing.patch_zyx": [3, 48, 64], "batch_size": 8,
          "network": {"name": "pipo_fan", "arguments": {"channels": [8, 16, 32, 64, 64]}}})
 
 
