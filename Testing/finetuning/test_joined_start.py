@@ -12,11 +12,11 @@ import torch
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.finetuning.speed import frozen_seconds
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.finetuning.outcome import START, TUNED, Outcome, card, compare
 from PartialOrganSegLib.finetuning.plan import Plan
 from PartialOrganSegLib.finetuning.run import Result, finetune, resume
+from PartialOrganSegLib.finetuning.speed import frozen_seconds
 from PartialOrganSegLib.finetuning.verdict import Verdict, VerdictKind
 from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
