@@ -93,7 +93,7 @@ def _lexicon(organs: Organs) -> _Lexicon:
     known = {base for base, _ in bases.values()}
     for name, record in organs.records.items():
         base, side = bases[name]
-        for other in record.names.every():
+        for other in record.names.all_names():
             theirs, their_side = _base_and_side([plain.singular(word) for word in _words(other)])
             if theirs not in known:  # a name without a side of an organ that has one: an abbreviation such as LK
                 synonyms.setdefault(theirs, Structure(base, side if their_side is None else None))
