@@ -62,8 +62,8 @@ def read_labelmap(path: Path | str, reporter: Reporter = _SILENT) -> Volume:
     path = Path(path)
     kind = format_of(path) if path.exists() else None
     if not path.is_file() and not isinstance(kind, ImageFormat):
-        found = "a folder" if path.is_dir() else "nothing there"
-        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a labelmap file", found=found)
+        obstacle = "a folder" if path.is_dir() else "nothing there"
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a labelmap file", found=obstacle)
     image_kind = kind if isinstance(kind, ImageFormat) else FORMATS.find(_ANY_IMAGE)
     volume = _read_file(path, image_kind, reporter)
     array = volume.array

@@ -194,7 +194,7 @@ def stem_of(path: Path, also: Collection[str] = ()) -> str:
     for known_format in FORMATS.values():
         if isinstance(known_format, SeriesFormat):
             suffixes += known_format.suffixes
-    return path.name.removesuffix(path.name[len(path.name) - len(_suffix_of(path, suffixes)):])
+    return path.name[:len(path.name) - len(_suffix_of(path, suffixes))]
 
 
 def _written(writer: ImageWriter) -> tuple[str, ...]:
