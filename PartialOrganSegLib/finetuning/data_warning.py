@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from enum import Enum
 
-from ..datasets.case import NOT_DRAWN
 from ..errors import Code, Problem, Severity
+from ..formats.strokes import NOT_DRAWN
 
 
 class DataWarningKind(str, Enum):
@@ -21,7 +21,7 @@ class DataWarningKind(str, Enum):
         return member
 
     def __str__(self) -> str:
-        return self.value
+        return str(self.value)
 
     NOTHING_LABELLED = ("nothing_labelled", "No voxel of the case is labelled as an organ; `organs` are those that it "
                         "teaches not to be there, if they are few.")

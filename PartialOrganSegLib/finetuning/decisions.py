@@ -21,8 +21,8 @@ from .budget import Budget
 from .cases import MEASURED, PreparedCase
 from .holdout import HeldOut
 from .measured_on import MeasuredOn
-from .outcome import LOSS_TOLERATED
 from .run_folder import MANIFEST_FILE
+from .verdict import LOSS_TOLERATED
 
 ALPHAS = (1.0, 0.75, 0.5, 0.25)  # of the weight-space ensemble with the start model, that are tried
 # Of four CTs whose organs the start model had found at a Dice of about 0.6 the next one gained most from half of its

@@ -16,6 +16,7 @@ from ..events import Reporter, as_problem
 from ..models.bundle import Bundle
 from ..networks import build_network
 from ..organs import LabelSpace
+from ..training.network_sizes import size_multiple_of
 from ..training.recipe import load_recipe
 from ..training.run_files import RunFiles
 from ..training.start import check_patch
@@ -205,7 +206,7 @@ def measure_speed(preparation: Preparation) -> None:
                             **moved_arguments(learner.network_arguments, preparation.classes))
     recipe = draft.read()
     check_patch(recipe.preprocessing.patch_zyx, network)
-    preparation.size_multiple = network.size_multiple
+    preparation.size_multiple = size_multiple_of(network)
     preparation.reporter.progress("measuring the speed", 0, 1)
     drafts = [draft]
     if recipe.batch_size > 1:
@@ -238,7 +239,7 @@ def plan_time(preparation: Preparation) -> None:
         lineage=lineage_of(request.start, preparation.cases, preparation.trained, preparation.space), changed=changed,
         kept=[name for name in preparation.space.names if name not in changed], measured_on=measured_on,
         steps=budget.steps, minutes=round((budget.seconds + asking) / 60, 1),
-        warnings=[dict(event) for event in preparation.reporter.events],
+        said=[dict(event) for event in preparation.reporter.events],
         images={case.image: case.image_sha256 for case in images})
 
 

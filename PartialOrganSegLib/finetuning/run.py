@@ -129,12 +129,12 @@ def _rewritten(trained: Bundle, start: Bundle, plan: Plan, figures: Mapping[str,
         learnt = write_bundle(
             folder, learner.load_network(), learner.network_name, learner.network_arguments, learner.label_space,
             learner.preprocessing, name=learner.name, version=learner.metadata.version, licences=licences,
-            training_data=start.learner.metadata.partialorganseg.training_data, metrics=figures,
+            training_data=start.learner.metadata.partialorganseg.training_data, metrics=dict(figures),
             description=learner.metadata.description, half=True, lineage=plan.lineage, card=text)
         if not trained.members:
             return learnt
         frozen = trained.members[:-1]
         return join_bundles(
             trained.folder, [*(member.bundle for member in frozen), learnt], trained.name, trained.metadata.version,
-            organs=[member.organs for member in trained.members], metrics=figures, card=text,
+            organs=[member.organs for member in trained.members], metrics=dict(figures), card=text,
             label_space=trained.label_space, lineage=plan.lineage)

@@ -22,7 +22,7 @@ class VerdictKind(str, Enum):
         return member
 
     def __str__(self) -> str:
-        return self.value
+        return str(self.value)
 
     KEPT_ORGAN_LOST = ("kept_organ_lost", "`organ` lost more than is tolerated (`before`, `after`: Dice), and `more` "
                        "other organs did. The start model stays selected.")

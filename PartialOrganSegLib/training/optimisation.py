@@ -17,7 +17,7 @@ from .settings import OptimiserSettings, ScheduleSettings
 
 
 def train_only(network: nn.Module, pattern: str | None) -> list[nn.Parameter]:
-    """Freezes every parameter whose name `pattern` is not found in, and gives the others; None: all are trained.
+    """Freezes every parameter whose name does not contain `pattern`, and gives the trained ones; None: all are.
 
     Layers of which nothing is trained keep their statistics too (batch norm in eval mode).
     Raises UserError when no name fits.
@@ -32,8 +32,8 @@ def train_only(network: nn.Module, pattern: str | None) -> list[nn.Parameter]:
                         expected=f"a pattern found in names such as {', '.join(prefixes[:5])}", found=f"'{pattern}'",
                         hint=did_you_mean(str(pattern), prefixes))
     for layer in network.modules():
-        own = list(layer.parameters(recurse=False))
-        if own and not any(parameter.requires_grad for parameter in own):
+        parameters = list(layer.parameters(recurse=False))
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
             layer.training = False
     return trained
 

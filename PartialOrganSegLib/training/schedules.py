@@ -48,7 +48,7 @@ class Poly(Schedule):
         self.decay_power = decay_power
 
     def decay(self, step: int) -> float:
-        return (1 - step / self.steps) ** self.decay_power
+        return float((1 - step / self.steps) ** self.decay_power)
 
 
 @SCHEDULES.register("step")

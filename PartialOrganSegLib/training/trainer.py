@@ -25,7 +25,6 @@ from .frozen_members import Division
 from .hand_over import HandOver
 from .hooks import HOOKS, Hook, StepReport
 from .interrupts import InterruptibleReporter, stop_asked
-from .learner import Learner, NotFiniteError
 from .logbook import Logbook
 from .memory import fitting_patch, is_out_of_memory
 from .objective import Objective, needs_prior
@@ -36,6 +35,7 @@ from .run_files import RunFiles
 from .run_state import RunState
 from .settings import ValidationSettings
 from .start import build_start
+from .training_step import NotFiniteError, TrainingStep
 
 
 def train(recipe: Recipe, run_folder: Path, resume: bool, device: str = "auto",
@@ -89,8 +89,8 @@ class Trainer:
         self.start = build_start(recipe, self.space, self.device, self.processes, self.reporter)
         self.cases = read_cases(recipe, manifest, self.reporter)
         self._table = torch.from_numpy(self.cases.table.table)
-        self.training_step = Learner(self.start.network, self.start.teacher, self._table.to(self.device), self.device,
-                                     recipe.half_precision, self.processes)
+        self.training_step = TrainingStep(self.start.network, self.start.teacher, self._table.to(self.device),
+                                          self.device, recipe.half_precision, self.processes)
         self._hand_over = HandOver(recipe, self.start, self.space, self.cases.training, self.device)
         self._result = ResultModel(recipe, self.start, self._hand_over, self.space)
         self.evaluator: Evaluator | None = None
