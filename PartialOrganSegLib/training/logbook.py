@@ -6,15 +6,11 @@ import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..atomic import whole_file
 from ..errors import Code, Problem, UserError
 from ..events import JsonReporter, Reporter
-from .hooks import Hook, StepReport
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .hooks import Hook, RunView, StepReport
 
 LOG_EVERY = 10  # steps
 LONG_WAIT_SHARE = 0.2  # of the time; above it more loader processes would pay
@@ -43,21 +39,21 @@ class Logbook(Hook):
         else:
             self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
 
-    def on_step(self, trainer: Trainer, report: StepReport) -> None:
+    def on_step(self, trainer: RunView, report: StepReport) -> None:
         """Every `LOG_EVERY` steps a line, with the stage where there are several."""
         self.time(report.seconds, report.waiting_seconds)
         if report.step % LOG_EVERY:
             return
         values: dict[str, object] = {"step": report.step}
-        if len(trainer.stages) > 1:
+        if trainer.stage_count > 1:
             values["stage"] = report.stage
         self.write({**values, **report.figures, "seconds": round(report.seconds, 3),
                     "waited": round(report.waiting_seconds, 3)})
 
-    def on_validation(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
+    def on_validation(self, trainer: RunView, figures: Mapping[str, float]) -> None:
         """A line."""
         dice = {f"dice_{name}": round(value, 4) for name, value in figures.items()}
-        self.write({"step": trainer.state.step, **dice})
+        self.write({"step": trainer.step, **dice})
 
     def write(self, values: dict[str, object]) -> None:
         """One line; `values` has a "step". Raises UserError on a full disk."""

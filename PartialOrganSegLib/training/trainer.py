@@ -115,6 +115,16 @@ class Trainer:
         """The network that is trained."""
         return self.training_step.network
 
+    @property
+    def step(self) -> int:
+        """How many steps of the run are done."""
+        return self.state.step
+
+    @property
+    def stage_count(self) -> int:
+        """How many stages the recipe has."""
+        return len(self.stages)
+
     def stop(self) -> None:
         """Ends the run after this step as a signal would: the checkpoint is written, then KeyboardInterrupt raised."""
         self._stop_signals.append(0)
