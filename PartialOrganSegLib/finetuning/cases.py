@@ -79,7 +79,8 @@ class PreparedCase:
             names = (BACKGROUND, *space.names)
             label_map = {}
             for value, classes in enumerate(self.candidate_sets):
-                if value == OUTSIDE:  # no voxel of a file is
+                # No voxel of a file lies outside of it.
+                if value == OUTSIDE:
                     continue
                 label_map[value] = [names[label] for label in sorted(classes)]
             kind = Kind.SCRIBBLE if self.kind is Kind.SCRIBBLE else Kind.PARTIAL

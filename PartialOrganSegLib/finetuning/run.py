@@ -50,8 +50,10 @@ def finetune(model: str | Path, data: Path, run: Path, device: str = "auto",
     start = find_model(model)
     check_new(run, start, Path(data))
     with working_in(run), _room_on_disk(run):
-        check_new(run, start, Path(data))  # once more: another process may have begun and ended meanwhile
-        (run / PLAN_FILE).unlink(missing_ok=True)  # of an earlier try; what it planned with is written over from here
+        # Once more: another process may have begun and ended meanwhile.
+        check_new(run, start, Path(data))
+        # That of an earlier try; what it planned with is written over from here.
+        (run / PLAN_FILE).unlink(missing_ok=True)
         with nothing_half_prepared(run):
             plan = prepare(Request(start, Path(data), run, recipe or resource("recipes", "finetune.yaml"),
                                    choose_device(device), options or FinetuneOptions()), reporter)

@@ -32,7 +32,8 @@ from ..training.transfer import ClassMap, moved_arguments
 from ..training.working_prediction import predicted_classes
 from .cases import PreparedCase
 
-MOST_SAMPLES = 2  # patches of cases, and as many of replay, that a step is timed on
+# Patches of cases, and as many of replay, that a step is timed on.
+MOST_SAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def measure_speed(recipe: Recipe, learner: Bundle, space: LabelSpace, device: to
         if group.cases:
             patches = [_patch_in_table(case, preprocessing.patch_zyx, table) for case in group.cases[:MOST_SAMPLES]]
             samples.append((group.share, patches))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # of no other GPU there may be
+    # The run's random numbers must not depend on the trial. Of no other GPU there may be.
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         training_step, image = _trial(recipe, learner, space, table, device)
         seconds = 0.0
         for share, patches in samples:
@@ -96,6 +98,7 @@ def measure_speed(recipe: Recipe, learner: Bundle, space: LabelSpace, device: to
                                   torch.from_numpy(table.table), image)
                 seconds += share / len(patches) * _quickest(partial(training_step.step, 1, 0, targets), device)
         measuring = _quickest(partial(_measure, recipe, training_step, image, space.class_count), device)
+    # Larger than the patch, as augmentation looks around it.
     hu = np.zeros([size * 5 // 4 for size in preprocessing.patch_zyx], np.int16)
     cut = Augmentation(preprocessing.patch_zyx, preprocessing.spacing_zyx, preprocessing.clip_hu,
                        preprocessing.subtract, preprocessing.divide)

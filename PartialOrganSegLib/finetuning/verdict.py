@@ -7,7 +7,8 @@ from enum import Enum
 
 from ..errors import Code, Problem, Severity
 
-LOSS_TOLERATED = 0.02  # of a kept organ's Dice
+# Of a kept organ's Dice.
+LOSS_TOLERATED = 0.02
 
 
 class VerdictKind(str, Enum):

@@ -20,7 +20,9 @@ from .interrupts import ignore_in_worker
 from .recipe import Recipe
 from .settings import Stage, uses_soft_targets
 
-PREFETCH = 4  # mini-batches that each loader process is ahead
+# Mini-batches that each loader process is ahead.
+PREFETCH = 4
+# Enough for shares of large organs to a per cent; small ones are rarer than that in any case.
 DISTRIBUTION_PATCHES = 200
 
 
@@ -95,9 +97,11 @@ def label_distribution(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage
     Counted over patches drawn as the stage draws them, not over whole volumes: predictions are compared with it patch
     by patch, and patches centred on organs hold more of them.
     """
+    # Soft targets would cost loading and say nothing of the shares.
     full = [replace(cached, soft_targets=None) for cached in cases if cached.case.kind is Kind.FULL]
     if not any(cached.case.weight > 0 for cached in full):
         return None
+    # `full_share` deals patches to full and partial cases, and of these there are only full ones here.
     alone = stage.model_copy(update={"sampling": stage.sampling.model_copy(update={"full_share": None})})
     sampler = patches(recipe, full, alone, 1, DISTRIBUTION_PATCHES)
     drawn = (sampler[number][0].candidate_map.numpy() for number in range(DISTRIBUTION_PATCHES))

@@ -18,7 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-PATIENCE = timedelta(hours=6)  # processes wait while one resamples the cases
+# Processes wait while one resamples the cases.
+PATIENCE = timedelta(hours=6)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from ..segmenting.joined import MemberPredictor
 from ..segmenting.memory import check_memory
 from ..segmenting.patient import locate
 
-FAINT = 1 / 256  # a voxel of which the frozen members' organs have less together counts as none of their organs
+# A voxel of which the frozen members' organs have less together counts as none of their organs.
+FAINT = 1 / 256
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class FrozenMembers:
         # Slice by slice: probabilities of a whole CT in float32 would take gigabytes.
         for z in range(len(labels)):
             trained = torch.softmax(logits[z].flatten(0, 1).float(), -1)[:, classes]
-            trained[:, 0] = 1 - trained[:, 1:].sum(-1)  # whatever it has no say of
+            # Background is whatever the trained network has no say of.
+            trained[:, 0] = 1 - trained[:, 1:].sum(-1)
             labels[z] = label_of[trained.max(-1).indices.numpy()].reshape(labels[z].shape)
             first, end = np.searchsorted(voxels, [z * plane_size, (z + 1) * plane_size])
             if end > first:

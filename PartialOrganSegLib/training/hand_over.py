@@ -86,6 +86,7 @@ class HandOver:
                 not_taken_over[organ] = {"member": owners[organ], "dice": dice}
             metrics = {**metrics, "not_taken_over": not_taken_over}
         keeping = self.members.keeping(division)
+        # Beside the model's folder, so that what is joined moves there at once.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".member-") as scratch:
             trained = _write_network(Path(scratch) / "trained", recipe, start, space, metrics)
             join_bundles(folder, [*(member.bundle for member in keeping), trained], recipe.bundle.name,

@@ -13,8 +13,10 @@ from ..events import JsonReporter, Reporter
 from .hooks import Hook, RunView, StepReport
 
 LOG_EVERY = 10  # steps
-LONG_WAIT_SHARE = 0.2  # of the time; above it more loader processes would pay
-LONG_WAIT_SECONDS = 10.0  # a shorter wait is nobody's concern
+# Of the time; above it more loader processes would pay.
+LONG_WAIT_SHARE = 0.2
+# A shorter wait is nobody's concern.
+LONG_WAIT_SECONDS = 10.0
 
 
 class Logbook(Hook):
@@ -80,7 +82,8 @@ class Logbook(Hook):
     def close(self) -> None:
         """Reports the share of time spent waiting; where it is large, what helps."""
         if self._events is not None:
-            with contextlib.suppress(OSError):  # a full disk was reported when it was met
+            # A full disk was reported when it was met.
+            with contextlib.suppress(OSError):
                 self._events.close()
         share = self._waited / self._seconds if self._seconds else 0.0
         self._reporter.metric(step=self._step, total_seconds=round(self._seconds, 1), waited_share=round(share, 3))

@@ -11,7 +11,8 @@ from torch import nn
 
 from .network_sizes import size_multiple_of
 
-SMALLER = 0.8  # each trial's longest side, of the one before
+# Each trial's longest side, as a part of the one before.
+SMALLER = 0.8
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -34,6 +35,7 @@ def fitting_patch(network: nn.Module, patch: Sequence[int], batch: int, device: 
         axis = max(shrinkable, key=lambda axis: size[axis])
         size[axis] = max(multiple[axis], int(size[axis] * SMALLER) // multiple[axis] * multiple[axis])
         network.zero_grad(set_to_none=True)
+        # Tensors in reference cycles would count as used.
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
@@ -45,6 +47,7 @@ def fitting_patch(network: nn.Module, patch: Sequence[int], batch: int, device: 
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+            # The next smaller patch is tried.
             continue
         finally:
             network.zero_grad(set_to_none=True)

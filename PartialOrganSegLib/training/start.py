@@ -20,7 +20,8 @@ from .settings import NetworkSettings
 from .transfer import ClassMap, MappedTeacher, class_axes, moved_arguments, moved_weights
 from .weight_ensemble import WeightEnsemble
 
-COMPARED = ("spacing_zyx", "clip_hu", "subtract", "divide")  # of the preprocessing; another patch is no other input
+# Of the preprocessing; with another patch the network gets the same input.
+COMPARED = ("spacing_zyx", "clip_hu", "subtract", "divide")
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,7 @@ class MappedTeacher(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         logits, classes = self.network(image), self.classes
+        # The logarithm of the sum of probabilities, up to a constant that no softmax sees.
         background = torch.logsumexp(logits[:, [0, *classes.dropped]].float(), 1, keepdim=True).to(logits.dtype)
         of_classes = [background + math.log1p(-NEW_SHARE * len(classes.new))]
         for start_label in classes.source[1:]:
