@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from ..datasets.case import NOT_DRAWN
 from ..errors import Code, Problem, Severity
+from ..formats.strokes import NOT_DRAWN
 from ..text_enum import Occurrence
 
 

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from ..errors import Code, Problem, Severity
 from ..text_enum import Occurrence
 
-LOSS_TOLERATED = 0.02  # of a kept organ's Dice
+# Of a kept organ's Dice.
+LOSS_TOLERATED = 0.02
 
 
 class VerdictKind(Occurrence):
