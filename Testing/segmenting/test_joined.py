@@ -19,7 +19,7 @@ from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.imaging.frame import Frame
-from PartialOrganSegLib.imaging.linear import linear_slices
+from PartialOrganSegLib.imaging.linear import LinearReader, read_near
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.models.bundle import MEMBERS, Bundle, Member, Preprocessing, load_bundle, write_bundle
 from PartialOrganSegLib.models.checksums import verify_bundle
@@ -145,6 +145,15 @@ def test_reading_along_the_axes_is_linear_interpolation(order, steps, seed):
     _compare(values, matrix)
 
 
+def test_what_is_far_from_a_mask_is_not_read():
+    mask = np.zeros((20, 20, 20), bool)
+    mask[4:6, 4:6, 4:6] = True
+    near = read_near(mask, np.diag([0.5, 0.5, 0.5, 1.0]), (40, 40, 40))
+    assert near.any()
+    assert near.sum() <= 12**3
+    assert not read_near(np.zeros((20, 20, 20), bool), np.eye(4), (20, 20, 20)).any()
+
+
 def test_reading_a_turned_grid_is_linear_interpolation():
     generator = np.random.default_rng(1)
     turn = np.linalg.qr(generator.normal(size=(3, 3)))[0]
@@ -159,8 +168,16 @@ def _compare(values: np.ndarray, matrix: np.ndarray) -> None:
     places = (matrix @ index)[:3]
     expected = np.stack([ndimage.map_coordinates(values[..., c], places, order=1, mode="nearest").reshape(shape)
                          for c in range(values.shape[3])], -1)
-    found = torch.stack(list(linear_slices(torch.from_numpy(values), matrix, shape))).numpy()
-    np.testing.assert_allclose(found, expected, atol=2e-4)
+    row_of = np.arange(values[..., 0].size, dtype=np.int32).reshape(values.shape[:3])
+    reader = LinearReader(torch.from_numpy(values).flatten(0, 2), row_of, matrix)
+    y, x = (axis.ravel() for axis in np.indices(shape[1:]))
+    read = torch.stack([reader.read(z, y, x) for z in range(shape[0])]).reshape(*shape, -1).numpy()
+    np.testing.assert_allclose(read, expected, atol=2e-4)
+    chosen = values[..., :1] > np.quantile(values[..., 0], 0.97)
+    reader = LinearReader(torch.from_numpy(chosen.astype(np.float32)).flatten(0, 2), row_of, matrix)
+    touched = torch.stack([reader.read(z, y, x) for z in range(shape[0])]).reshape(shape).numpy() > 1e-5
+    beside = ndimage.binary_dilation(touched, np.ones((3, 3, 3)))
+    assert not (beside & ~read_near(chosen[..., 0], matrix, shape)).any()
 
 
 @pytest.mark.parametrize("degrees", [0.0, 25.0])
