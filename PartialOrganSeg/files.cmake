@@ -7,9 +7,11 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/finetune/cases.py
   PartialOrganSegPanel/finetune/choices.py
   PartialOrganSegPanel/finetune/comparison.py
+  PartialOrganSegPanel/finetune/deletion.py
   PartialOrganSegPanel/finetune/dice.py
   PartialOrganSegPanel/finetune/export.py
   PartialOrganSegPanel/finetune/overlays.py
+  PartialOrganSegPanel/finetune/patient_copies.py
   PartialOrganSegPanel/finetune/plots.py
   PartialOrganSegPanel/finetune/run.py
   PartialOrganSegPanel/finetune/section.py
@@ -28,15 +30,21 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/logic.py
   PartialOrganSegPanel/review/prediction.py
   PartialOrganSegPanel/review/section.py
+  PartialOrganSegPanel/review/study_table.py
   PartialOrganSegPanel/review/table.py
   PartialOrganSegPanel/review/texts.py
   PartialOrganSegPanel/scene/__init__.py
   PartialOrganSegPanel/scene/ct_file.py
+  PartialOrganSegPanel/scene/ct_identity.py
+  PartialOrganSegPanel/scene/ct_tag.py
+  PartialOrganSegPanel/scene/file_identity.py
   PartialOrganSegPanel/scene/organ_rows.py
+  PartialOrganSegPanel/scene/organ_versions.py
   PartialOrganSegPanel/scene/review_record.py
   PartialOrganSegPanel/scene/segment_run.py
   PartialOrganSegPanel/scene/segment_voxels.py
   PartialOrganSegPanel/scene/segmentation_result.py
+  PartialOrganSegPanel/scene/shown_ct.py
   PartialOrganSegPanel/scene/stroke_counts.py
   PartialOrganSegPanel/scene/stroke_labelmap.py
   PartialOrganSegPanel/scene/strokes.py
@@ -71,6 +79,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/parameters.py
   PartialOrganSegPanel/shell/problem_text.py
   PartialOrganSegPanel/shell/progress.py
+  PartialOrganSegPanel/shell/saving.py
   PartialOrganSegPanel/shell/section.py
   PartialOrganSegPanel/shell/services.py
   PartialOrganSegPanel/shell/settings.py

@@ -1,8 +1,9 @@
 """What an annotation says: for each voxel, the set of classes it may be.
 
 A full label, a partial label, a coarse label, a scribble and no label at all differ only in their candidate sets
-(a non-empty subset of the label space, background included). A case is kept as a *code map*: one small integer a
-voxel, and a table that says which classes each code stands for. Code 0 always means "anything": an unlabelled voxel.
+(a non-empty subset of the label space, background included). A case is kept as a *candidate map*: one small integer a
+voxel, its code, and a table that says which classes each code stands for. Two codes always mean the same: `UNKNOWN`, an
+unlabelled voxel of the image, which may be anything; and `OUTSIDE`, a voxel of a patch that no image has.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import Code, UserError
 from .organs import LabelSpace
 
 UNKNOWN = 0
+OUTSIDE = 1
 MAXIMUM_SETS = 255
 
 
@@ -29,7 +32,7 @@ class Kind(str, Enum):
 
 
 class CandidateTable:
-    """All candidate sets of a training run, numbered. Code 0 is the whole label space.
+    """All candidate sets of a training run, numbered. `UNKNOWN` and `OUTSIDE` have the whole label space.
 
     `table` is (codes, classes) bool: `table[code, c]` says whether a voxel of that code may be class `c`.
     """
@@ -45,19 +48,26 @@ class CandidateTable:
             raise ValueError(f"candidate set {sorted(candidates)} must be a non-empty subset of "
                              f"0..{self.class_count - 1}")
         if candidates not in self._codes:
-            if len(self._codes) > MAXIMUM_SETS:
+            if len(self._codes) >= MAXIMUM_SETS:
                 raise UserError(code=Code.VALUE_OUT_OF_RANGE,
                                 found=f"more than {MAXIMUM_SETS} different candidate sets in one run")
-            self._codes[candidates] = len(self._codes)
+            self._codes[candidates] = len(self._codes) + 1  # after `OUTSIDE`, which is no entry
         return self._codes[candidates]
 
     @property
     def table(self) -> np.ndarray:
         """(codes, classes) bool."""
-        table = np.zeros((len(self._codes), self.class_count), bool)
+        table = np.zeros((len(self._codes) + 1, self.class_count), bool)
+        table[OUTSIDE] = True
         for candidates, code in self._codes.items():
             table[code, list(candidates)] = True
         return table
+
+    def translation(self, candidate_sets: Iterable[Iterable[int]]) -> npt.NDArray[np.uint8]:
+        """(codes of another table,) uint8: the code here of each of its `candidate_sets`, in the order of its codes."""
+        codes = [self.code(classes) for classes in candidate_sets]
+        codes[OUTSIDE] = OUTSIDE  # its set alone would make it unknown
+        return np.array(codes, np.uint8)
 
     def singletons(self) -> dict[int, int]:
         """code -> class of the codes that leave no choice."""

@@ -76,7 +76,8 @@ def train(recipe: str | Path, out: str | Path, *, overrides: Sequence[str] = (),
     Raises UserError for wrong settings or data, a used run folder and a missing package (monai, tensorboard), and
     KeyboardInterrupt when asked to stop, the checkpoint written.
 
-    >>> small = ["manifest=manifest.yaml", "steps=1", "patch_zyx=[16, 16, 16]", "spacing_zyx=[8, 8, 8]", "workers=0",
+    >>> small = ["manifest=manifest.yaml", "steps=1", "workers=0",
+    ...          "preprocessing={patch_zyx: [16, 16, 16], spacing_zyx: [8, 8, 8]}",
     ...          "network={name: light_unet, arguments: {channels: [4, 8]}}"]
     >>> train("full", "runs/first", overrides=small, device="cpu").name
     'full'
@@ -116,13 +117,14 @@ def finetune(model: str | Path, data: str | Path, out: str | Path, *, minutes: f
     """
     try:
         from .finetuning import run as finetuning
-        from .finetuning.preparation import Wishes
+        from .finetuning.options import FinetuneOptions
     except ModuleNotFoundError as error:
         raise _missing("finetune", error) from error
     if resume:
         return finetuning.resume(Path(out), device, reporter)
-    wishes = Wishes(minutes, steps, str(replay), list(validate), only_listed_organs, force, name, list(overrides))
-    return finetuning.finetune(model, Path(data), Path(out), device, wishes, None if recipe is None else Path(recipe),
+    options = FinetuneOptions(minutes, steps, str(replay), list(validate), only_listed_organs, force, name,
+                              list(overrides))
+    return finetuning.finetune(model, Path(data), Path(out), device, options, None if recipe is None else Path(recipe),
                                reporter)
 
 

@@ -7,13 +7,15 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from .atomic import put_in_place
 from .cancelling import uninterrupted
 from .errors import Code, Problem, UserError
 
-_PROBE_BYTES = 1 << 20
+_PROBE_BYTES = 1 << 20  # more than a file system keeps aside for small files when its disk is full
 
 
 def writable_folder(path: Path) -> Path:
@@ -56,22 +58,29 @@ def all_at_once(folder: Path, name: str = "") -> Iterator[Path]:
 def _move_up(scratch: Path, folder: Path) -> None:
     """Moves the files in `scratch` to `folder`. Earlier ones there give way first: all of them or, on failure, none.
 
-    Windows neither replaces nor moves a file that a program has open.
+    Windows neither replaces nor moves a file that a program has open. Raises OSError, and UserError where an earlier
+    file could not even be put back.
     """
     names = sorted(path.name for path in scratch.iterdir())
     earlier = scratch / ".earlier"
     earlier.mkdir()
     moves = [(folder / name, earlier / name) for name in names if (folder / name).exists()]
     moves += [(scratch / name, folder / name) for name in names]
-    done: list[tuple[Path, Path]] = []
+    completed: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:
             os.replace(source, target)
-            done.append((source, target))
-    except OSError:
-        for source, target in reversed(done):
+            completed.append((source, target))
+    except OSError as error:
+        for source, target in reversed(completed):
             with contextlib.suppress(OSError):
                 os.replace(target, source)
+        if any(earlier.iterdir()):
+            # The scratch folder is about to be removed, and somebody's results must not go with it.
+            rescued = folder / f"earlier-results-{uuid.uuid4().hex[:8]}"
+            put_in_place(earlier, rescued)
+            raise UserError(code=Code.NOT_WRITABLE, subject=folder, found=f"could not be written: {error}",
+                            hint=f"earlier results, which could not be put back, are in {rescued}") from error
         raise
 
 

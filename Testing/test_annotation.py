@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from PartialOrganSegLib.annotation import CandidateTable, Kind, encode_labels, encode_scribble, label_candidates
+from PartialOrganSegLib.annotation import (
+    OUTSIDE,
+    UNKNOWN,
+    CandidateTable,
+    Kind,
+    encode_labels,
+    encode_scribble,
+    label_candidates,
+)
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.organs import WORD16
 
@@ -72,18 +80,30 @@ def test_a_stroke_can_leave_a_choice():
     assert [set(np.flatnonzero(row)) for row in allowed] == [EVERYTHING, {10, 13}, {3}, {0}]
 
 
-def test_no_annotation_is_code_zero_and_excludes_nothing():
+def test_unknown_and_outside_are_codes_of_their_own_that_exclude_nothing():
     table = CandidateTable(5)
-    assert table.code(range(5)) == 0
-    assert table.table.tolist() == [[True] * 5]
+    assert table.code(range(5)) == UNKNOWN == 0
+    assert OUTSIDE == 1
+    assert table.table.tolist() == [[True] * 5] * 2
     assert table.singletons() == {}
 
 
 def test_a_set_keeps_its_code():
     table = CandidateTable(4)
     codes = [table.code({0, 1}), table.code([2]), table.code([1, 0, 1])]
-    assert codes == [1, 2, 1]
-    assert table.singletons() == {2: 2}
+    assert codes == [2, 3, 2]
+    assert table.singletons() == {3: 2}
+
+
+def test_another_tables_codes_keep_their_meaning():
+    theirs, ours = CandidateTable(4), CandidateTable(4)
+    for classes in ([2], [0, 1]):
+        theirs.code(classes)
+    ours.code([3])
+    codes = np.array([[UNKNOWN, OUTSIDE], [theirs.code([2]), theirs.code([0, 1])]])
+    translated = ours.translation(np.flatnonzero(row) for row in theirs.table)[codes]
+    assert translated[0].tolist() == [UNKNOWN, OUTSIDE]
+    assert np.array_equal(ours.table[translated], theirs.table[codes])
 
 
 @pytest.mark.parametrize("wrong", [[], [4], [-1, 0]])
@@ -95,9 +115,9 @@ def test_empty_and_unknown_sets_are_refused(wrong):
 def test_codes_fit_a_byte():
     table = CandidateTable(17)
     sets = [{c for c in range(9) if number >> c & 1} for number in range(1, 300)]
-    assert [table.code(classes) for classes in sets[:255]] == list(range(1, 256))
+    assert [table.code(classes) for classes in sets[:254]] == list(range(2, 256))
     with pytest.raises(UserError, match="more than 255"):
-        table.code(sets[255])
+        table.code(sets[254])
 
 
 @settings(max_examples=40)

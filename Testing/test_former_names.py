@@ -8,13 +8,15 @@ import warnings
 from pathlib import Path
 
 import pytest
+import yaml
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.models.folders import find_folder
 from PartialOrganSegLib.models.label_map import read_label_map
 from PartialOrganSegLib.resources import resource
-from PartialOrganSegLib.training.recipe import find_recipe
+from PartialOrganSegLib.training.recipe import Recipe, find_recipe, load_recipe
+from PartialOrganSegLib.training.resuming import check_same, deciding_settings
 
 
 @pytest.mark.parametrize(("former", "find", "today", "name"), [
@@ -58,3 +60,48 @@ def test_bundles_of_0_3_0_name_modules_that_are_still_there(module, name):
     former = importlib.import_module(f"PartialOrganSegLib.inference.{module}")
     today = importlib.import_module(f"PartialOrganSegLib.segmenting.{module}")
     assert getattr(former, name) is getattr(today, name)
+
+
+FLAT = {"spacing_zyx": [4, 3, 3], "patch_zyx": [8, 16, 16], "clip_hu": [-200, 300], "subtract": 50, "divide": 100}
+
+
+def test_settings_of_a_recipe_by_their_former_names(tmp_path: Path):
+    """Preprocessing was no group up to 0.4, and the weight-space ensemble was told by the start model's part."""
+    path = tmp_path / "r.yaml"
+    former = {"manifest": "m.yaml", **FLAT, "start_share": 0.25, "validation": {"start_shares": [0.0, 0.4]}}
+    path.write_text(yaml.safe_dump(former), encoding="utf-8")
+    with pytest.warns(FutureWarning, match=r"expected preprocessing\.spacing_zyx, .*alpha \(1 - start_share\), .*found "
+                                           r"its former names spacing_zyx, patch_zyx, .*validation\.start_shares"):
+        recipe = load_recipe(path)
+    assert recipe.preprocessing.model_dump(mode="json") == FLAT
+    assert (recipe.alpha, recipe.validation.alphas) == (0.75, [1.0, 0.6])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Recipe.model_validate(recipe.model_dump()) == recipe  # what a run folder has is of today
+
+
+def test_overrides_by_former_names_change_what_has_todays(tmp_path: Path):
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump({"manifest": "m.yaml", "preprocessing": {"divide": 9}, "alpha": 0.5}), "utf-8")
+    with pytest.warns(FutureWarning, match="expected alpha"), pytest.warns(FutureWarning, match="patch_zyx"):
+        recipe = load_recipe(path, ["patch_zyx=[8, 16, 16]", "start_share=0.2", "preprocessing.subtract=1"])
+    assert recipe.preprocessing.patch_zyx == (8, 16, 16)
+    assert (recipe.preprocessing.subtract, recipe.preprocessing.divide, recipe.alpha) == (1, 9, 0.8)
+
+
+def test_a_setting_under_both_names_is_refused(tmp_path: Path):
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump({"manifest": "m.yaml", "divide": 3, "preprocessing": {"divide": 9}}), "utf-8")
+    with pytest.raises(UserError, match=r"r\.yaml: divide: expected preprocessing\.divide alone, found both"):
+        load_recipe(path)
+
+
+def test_a_checkpoint_of_an_earlier_version_has_the_same_settings():
+    today = {"manifest": "m.yaml", "preprocessing": FLAT, "alpha": 0.75}
+    now = deciding_settings(Recipe.model_validate(today))
+    before = {key: value for key, value in now.items() if key not in ("preprocessing", "alpha")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_same({**before, **FLAT, "start_share": 0.25}, now)
+    with pytest.raises(UserError, match=r"alpha was 0\.8 and is now 0\.75"):
+        check_same({**before, **FLAT, "start_share": 0.2}, now)

@@ -92,7 +92,8 @@ def test_a_finetuned_model_comes_back_to_segment_with(tmp_path):
     write_labelmap(tmp_path / "label.nii.gz", labels)
     manifest = tmp_path / "manifest.yaml"
     manifest.write_text("datasets: [{name: one, kind: full, cases: [{image: ct.nii.gz, label: label.nii.gz}]}]")
-    small = ["manifest=" + str(manifest), "steps=1", "patch_zyx=[16, 16, 16]", "spacing_zyx=[10, 10, 10]", "workers=0",
+    small = ["manifest=" + str(manifest), "steps=1",
+             "preprocessing={patch_zyx: [16, 16, 16], spacing_zyx: [10, 10, 10]}", "workers=0",
              "network={name: light_unet, arguments: {channels: [4, 8]}}"]
     start = pos.train("full", tmp_path / "start", overrides=small, device="cpu")
     result = pos.finetune(start.folder, manifest, tmp_path / "run", steps=1, replay="none", validate=["none"],

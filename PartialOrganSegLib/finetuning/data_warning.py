@@ -60,29 +60,31 @@ class DataWarning:
 
     def problem(self) -> Problem:
         """The warning as every other one, with its own fields as `data`."""
-        subject, found, hint = getattr(self, f"_{self.kind.value}")()
-        return Problem(Code.DATA_WARNING, subject, found=found, hint=hint, severity=Severity.WARNING,
+        subject, finding, hint = getattr(self, f"_{self.kind.value}")()
+        return Problem(Code.DATA_WARNING, subject, found=finding, hint=hint, severity=Severity.WARNING,
                        data=asdict(self))
 
     def _nothing_labelled(self) -> tuple[str, str, str]:
-        teaches = f", which teaches that there is no {' and no '.join(self.organs)}" if self.organs else ""
+        teaches = ""
+        if self.organs:
+            teaches = f", which teaches that there is no {' and no '.join(self.organs)}"
         return self.case, f"no voxel is labelled as an organ{teaches}", ""
 
     def _single_slice(self) -> tuple[str, str, str]:
-        found = f"{self.organs[0]} is labelled in a single slice ({self.values[0]:.0f} voxels)"
-        return self.case, found, "expect little of it"
+        finding = f"{self.organs[0]} is labelled in a single slice ({self.values[0]:.0f} voxels)"
+        return self.case, finding, "expect little of it"
 
     def _mostly_drawn(self) -> tuple[str, str, str]:
-        found = f"{self.values[0]:.0%} of the CT is drawn, most of it as {alternatives(self.organs)}"
-        return self.case, found, f"in a scribble file {NOT_DRAWN} means not drawn and 0 background"
+        finding = f"{self.values[0]:.0%} of the CT is drawn, most of it as {alternatives(self.organs)}"
+        return self.case, finding, f"in a scribble file {NOT_DRAWN} means not drawn and 0 background"
 
     def _no_background(self) -> tuple[str, str, str]:
-        found = f"no voxel is drawn that is not {' or '.join(self.organs)}"
-        return self.case, found, "nothing keeps it from growing, draw some background"
+        finding = f"no voxel is drawn that is not {' or '.join(self.organs)}"
+        return self.case, finding, "nothing keeps it from growing, draw some background"
 
     def _organ_denied(self) -> tuple[str, str, str]:
-        found = f"its full label says there is no {self.organs[0]}, which {self.other} shows"
-        return self.case, found, "if it was only not drawn, make the case partial"
+        finding = f"its full label says there is no {self.organs[0]}, which {self.other} shows"
+        return self.case, finding, "if it was only not drawn, make the case partial"
 
     def _start_model_finds(self) -> tuple[str, str, str]:
         organs = ", ".join(f"{organ} ({ml:.0f} ml)" for organ, ml in zip(self.organs, self.values, strict=True))
@@ -94,9 +96,9 @@ class DataWarning:
         return "", f"{self.case} and {self.other} show the same image", "what is left out of one is left out of both"
 
     def _contradiction(self) -> tuple[str, str, str]:
-        most = f"{alternatives(self.organs)} against {alternatives(self.against)}"
+        classes = f"{alternatives(self.organs)} against {alternatives(self.against)}"
         return ("", f"{self.case} and {self.other} show the same image and contradict each other in "
-                f"{self.values[0]:.0f} voxels (most: {most})", "both are learnt from")
+                f"{self.values[0]:.0f} voxels (most: {classes})", "both are learnt from")
 
 
 def alternatives(organs: tuple[str, ...]) -> str:

@@ -7,78 +7,92 @@ from itertools import combinations
 
 import numpy as np
 
-from ..annotation import UNKNOWN, Kind
+from ..annotation import OUTSIDE, UNKNOWN, Kind
 from ..errors import Code, UserError
 from ..evaluation.metrics import joint_counts
 from ..formats.reading import read_labelmap
 from ..organs import BACKGROUND, LabelSpace
-from .cases import TakenCase
+from .cases import PreparedCase
 from .data_warning import DataWarning, DataWarningKind
 
-MOST_DRAWN = 0.5  # of a CT's voxels; strokes are some per cent
+MOSTLY_DRAWN_SHARE = 0.5  # of a CT's voxels; strokes are some per cent
+LONGEST_LIST = 3  # of organs that a case denies; more of them would say little
 
 
-def data_warnings(cases: Sequence[TakenCase], space: LabelSpace) -> Iterator[DataWarning]:
+def data_warnings(cases: Sequence[PreparedCase], space: LabelSpace) -> Iterator[DataWarning]:
     """What is noticed, case by case. Raises UserError when no voxel of any is labelled, as organ or with a stroke."""
     if not any(case.organs or (case.labelled and case.kind is Kind.SCRIBBLE) for case in cases):
         raise UserError(code=Code.NO_LABELS, subject="nothing to learn from",
                         expected=f"a voxel labelled in one of {len(cases)} cases", found="none")
     names = (BACKGROUND, *space.names)
     for case in cases:
-        if case.kind is not Kind.UNLABELLED and not case.organs:
-            denied = [names[label] for label in range(1, len(names)) if case.absent(label) == sum(case.counts)]
-            yield DataWarning(DataWarningKind.NOTHING_LABELLED, case.name, tuple(denied) if len(denied) < 4 else ())
-        yield from _unlikely_strokes(case, names)
-        for label in case.organs:
-            if len(case.slices[label]) == 1:
-                yield DataWarning(DataWarningKind.SINGLE_SLICE, case.name, (names[label],), (case.voxels[label],))
-    yield from _absent_here_labelled_there(cases, names)
-    for one, other in combinations(cases, 2):
-        if one.image_sha256 == other.image_sha256:
-            if one.group != other.group:
-                yield DataWarning(DataWarningKind.SAME_IMAGE, one.name, other=other.name)
-            yield from _contradictions(one, other, names)
+        yield from _too_little(case, names)
+    yield from _denied_and_shown(cases, names)
+    for first, second in combinations(cases, 2):
+        if first.image_sha256 == second.image_sha256:
+            if first.group != second.group:
+                yield DataWarning(DataWarningKind.SAME_IMAGE, first.name, other=second.name)
+            yield from _contradictions(first, second, names)
 
 
-def _unlikely_strokes(case: TakenCase, names: Sequence[str]) -> Iterator[DataWarning]:
+def _too_little(case: PreparedCase, names: Sequence[str]) -> Iterator[DataWarning]:
+    if case.kind is not Kind.UNLABELLED and not case.organs:
+        denied = [names[label] for label in range(1, len(names)) if case.denies(label)]
+        if len(denied) > LONGEST_LIST:
+            denied = []
+        yield DataWarning(DataWarningKind.NOTHING_LABELLED, case.name, tuple(denied))
+    yield from _unlikely_strokes(case, names)
+    for label in case.organs:
+        if len(case.slices[label]) == 1:
+            yield DataWarning(DataWarningKind.SINGLE_SLICE, case.name, (names[label],), (case.voxels[label],))
+
+
+def _unlikely_strokes(case: PreparedCase, names: Sequence[str]) -> Iterator[DataWarning]:
     """Strokes almost everywhere, or organs that nothing holds back."""
-    drawn = 1 - case.counts[UNKNOWN] / sum(case.counts)
-    if case.kind is Kind.SCRIBBLE and drawn > MOST_DRAWN:
-        yield DataWarning(DataWarningKind.MOSTLY_DRAWN, case.name, _few(_most(case), names), (drawn,))
+    drawn_share = 1 - case.set_voxels[UNKNOWN] / sum(case.set_voxels)
+    if case.kind is Kind.SCRIBBLE and drawn_share > MOSTLY_DRAWN_SHARE:
+        largest = max(range(OUTSIDE + 1, len(case.candidate_sets)), key=case.set_voxels.__getitem__)
+        yield DataWarning(DataWarningKind.MOSTLY_DRAWN, case.name, _short_names(case.candidate_sets[largest], names),
+                          (drawn_share,))
     boundless = [names[label] for label in case.organs if not case.absent(label)]
     if boundless:
         yield DataWarning(DataWarningKind.NO_BACKGROUND, case.name, tuple(boundless))
 
 
-def _most(case: TakenCase) -> frozenset[int]:
-    """The candidate set with the most voxels among those drawn."""
-    return case.sets[max(range(1, len(case.sets)), key=case.counts.__getitem__)]
-
-
-def _absent_here_labelled_there(cases: Sequence[TakenCase], names: Sequence[str]) -> Iterator[DataWarning]:
-    """Full labels in which an organ is missing that others show: absent in that patient, or forgotten?"""
-    for case in (case for case in cases if case.kind is Kind.FULL):
-        possible = frozenset().union(*case.sets[1:])
+def _denied_and_shown(cases: Sequence[PreparedCase], names: Sequence[str]) -> Iterator[DataWarning]:
+    """Full labels in which an organ is missing that another case shows: absent in that patient, or forgotten?"""
+    for case in cases:
+        if case.kind is not Kind.FULL:
+            continue
+        possible = frozenset().union(*case.candidate_sets[OUTSIDE + 1:])
         for label in range(1, len(names)):
-            showing = [other.name for other in cases if label in other.organs]
+            showing = [shown.name for shown in cases if label in shown.organs]
             if label not in possible and showing:
                 yield DataWarning(DataWarningKind.ORGAN_DENIED, case.name, (names[label],), other=showing[0], full=True)
 
 
-def _contradictions(one: TakenCase, other: TakenCase, names: Sequence[str]) -> Iterator[DataWarning]:
+def _contradictions(first: PreparedCase, second: PreparedCase, names: Sequence[str]) -> Iterator[DataWarning]:
     """The same image, labelled twice: voxels whose candidate sets have nothing in common."""
-    first, second = (read_labelmap(case.codes).array for case in (one, other))
-    if first.shape != second.shape:
+    first_map, second_map = read_labelmap(first.candidate_map).array, read_labelmap(second.candidate_map).array
+    if first_map.shape != second_map.shape:
         return
-    counts = joint_counts(second, first, (len(one.sets), len(other.sets)))
-    found = [(int(counts[a, b]), one.sets[a], other.sets[b]) for a, b in np.argwhere(counts)]
-    against = sorted(((count, a, b) for count, a, b in found if not a & b), key=lambda entry: -entry[0])
-    if against:
-        total = sum(count for count, _, _ in against)
-        _, a, b = against[0]
-        yield DataWarning(DataWarningKind.CONTRADICTION, one.name, _few(a, names), (total,), other.name, _few(b, names))
+    counts = joint_counts(second_map, first_map, (len(first.candidate_sets), len(second.candidate_sets)))
+    total, most = 0, 0
+    classes: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
+    for i, j in np.argwhere(counts):
+        pair = (first.candidate_sets[i], second.candidate_sets[j])
+        if pair[0] & pair[1]:
+            continue
+        total += int(counts[i, j])
+        if counts[i, j] > most:
+            most, classes = int(counts[i, j]), pair
+    if total:
+        yield DataWarning(DataWarningKind.CONTRADICTION, first.name, _short_names(classes[0], names), (total,),
+                          second.name, _short_names(classes[1], names))
 
 
-def _few(classes: frozenset[int], names: Sequence[str]) -> tuple[str, ...]:
+def _short_names(classes: frozenset[int], names: Sequence[str]) -> tuple[str, ...]:
     """The names of one or two classes; none of more, which would be a long list."""
-    return tuple(names[label] for label in sorted(classes)) if len(classes) < 3 else ()
+    if len(classes) > 2:
+        return ()
+    return tuple(names[label] for label in sorted(classes))

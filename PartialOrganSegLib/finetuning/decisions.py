@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,65 +18,92 @@ from ..segmenting.backend import computes_bfloat16
 from ..training.recipe import Recipe, load_recipe
 from ..training.transfer import ClassMap
 from .budget import Budget
-from .cases import MEASURED, TakenCase
+from .cases import MEASURED, PreparedCase
 from .holdout import HeldOut
 from .measured_on import MeasuredOn
 from .outcome import LOSS_TOLERATED
+from .run_folder import MANIFEST_FILE
 
-SHARES = (0.0, 0.25, 0.5, 0.75)  # of the start model in the result, that are tried
-# Of four CTs whose organs the start model had found at a Dice of about 0.6 the next one gained most from half of it, of
-# three at about 0.3 from none of it; both forgot little.
-NO_SHARE_BELOW, HALF_FROM = 0.3, 0.6
-USUAL_SHARE = 0.25
-# Settings of a recipe that a run decides, and how to wish for others.
+ALPHAS = (1.0, 0.75, 0.5, 0.25)  # of the weight-space ensemble with the start model, that are tried
+# Of four CTs whose organs the start model had found at a Dice of about 0.6 the next one gained most from half of its
+# weights, of three at about 0.3 from none of them; both forgot little.
+NONE_BELOW, HALF_FROM = 0.3, 0.6
+USUAL_ALPHA = 0.75
+# Settings of a recipe that a run decides, and how to ask for others.
 DECIDED = {"steps": "; see --steps", "stages": "; see --steps", "manifest": "; see --data",
            "hold_out": "; see --validate", "validation.groups": "; see --validate",
            "validation.share": "; see --validate", "start_from": "; see --model", "bundle.name": "; see --name",
            "network": " by the start model", "takes_over": " by the cases"}
 BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA's GPUs; older ones compute bfloat16 very slowly or not at all
 
+SettingValues = dict[str, object]  # by dotted keys
+
+
+@dataclass(frozen=True)
+class RecipeDraft:
+    """A recipe's file, what the run decides of it, and the user's `overrides`, which have the last word."""
+
+    file: Path
+    decided: Mapping[str, object]
+    overrides: Sequence[str]
+
+    def with_settings(self, settings: Mapping[str, object]) -> RecipeDraft:
+        """The draft with more decided; of settings decided before the new values hold."""
+        return replace(self, decided={**self.decided, **settings})
+
+    def read(self) -> Recipe:
+        """The recipe. Raises UserError as `load_recipe`."""
+        return load_recipe(self.file, [*(f"{key}={json.dumps(value)}" for key, value in self.decided.items()),
+                                       *self.overrides])
+
 
 def check_overrides(overrides: Sequence[str]) -> None:
     """Raises UserError for settings that a fine-tuning decides itself."""
     for override in overrides:
         key = override.partition("=")[0]
-        part = next((name for name in DECIDED if f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.")),
-                    None)
-        if part is not None:
-            raise UserError(code=Code.SETTINGS_CONFLICT, subject=f"--set {key}",
-                            expected="a setting that fine-tuning leaves open",
-                            found=f"one that it decides{DECIDED[part]}")
+        for name, advice in DECIDED.items():
+            # A group of settings contains the decided one, or the other way round.
+            if f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}."):
+                raise UserError(code=Code.SETTINGS_CONFLICT, subject=f"--set {key}",
+                                expected="a setting that fine-tuning leaves open", found=f"one that it decides{advice}")
 
 
-def tuned_recipe(file: Path, start: Bundle, classes: ClassMap, run: Path, name: str | None, device: torch.device,
-                 changes: dict[str, Any], overrides: Sequence[str]) -> Recipe:
-    """The recipe file with what this run decides: start model, how it reads CTs, new classes, then `changes`, and what
-    the user `overrides`. `name`: the new model's, None after the start model. `classes`: from those of the network that
-    learns, which of a joined start model is the last."""
+def start_settings(start: Bundle, classes: ClassMap, run: Path, name: str | None,
+                   device: torch.device) -> SettingValues:
+    """What the start model and the device decide. `name`: the new model's, None after the start model.
+
+    `classes`: from those of the network that learns, which of a joined start model is the last.
+    """
     learner = start.learner
-    own = learner.preprocessing
-    licences = learner.metadata.partialorganseg.licences
-    content: dict[str, Any] = {
-        "manifest": str((run / "manifest.yaml").resolve()), "start_from": str(start.folder.resolve()),
-        "network": None, "spacing_zyx": own.spacing_zyx, "patch_zyx": own.patch_zyx, "clip_hu": own.clip_hu,
-        "subtract": own.subtract, "divide": own.divide,
+    preprocessing, licences = learner.preprocessing, learner.metadata.partialorganseg.licences
+    settings: SettingValues = {
+        "manifest": str((run / MANIFEST_FILE).resolve()), "start_from": str(start.folder.resolve()), "network": None,
+        "preprocessing": {"spacing_zyx": preprocessing.spacing_zyx, "patch_zyx": preprocessing.patch_zyx,
+                          "clip_hu": preprocessing.clip_hu, "subtract": preprocessing.subtract,
+                          "divide": preprocessing.divide},
         "half_precision": training_precision(device), "batch_size": 2 if device.type == "cuda" else 1,
         "bundle.name": name or next_name(start.name),
         "bundle.description": f"{learner.metadata.description} Fine-tuned.",
         "bundle.licences": {"code": licences.code, "weights": licences.weights,
-                            "data": f"{licences.data}; and the cases fine-tuned on, whose terms are their owner's"},
-        **changes}
+                            "data": f"{licences.data}; and the cases fine-tuned on, whose terms are their owner's"}}
     if classes.new:
-        content["loss_arguments.distillation.new_classes"] = list(classes.new)
+        settings["loss_arguments.distillation.new_classes"] = list(classes.new)
         # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
-        content.setdefault("loss_arguments.marginal_cross_entropy.balanced", True)
-    return load_recipe(file, [*(f"{key}={json.dumps(value)}" for key, value in content.items()), *overrides])
+        settings["loss_arguments.marginal_cross_entropy.balanced"] = True
+    return settings
 
 
 def next_name(start: str) -> str:
-    """The new model's name after the start model's: embedded, embedded-finetuned, embedded-finetuned-2, ..."""
-    base, tuned, number = re.fullmatch(r"(.*?)(-finetuned(?:-(\d{1,4}))?)?", start).groups()
-    ending = f"-finetuned-{int(number or 1) + 1}" if tuned else "-finetuned"
+    """The new model's name after the start model's.
+
+    >>> next_name("embedded"), next_name("embedded-finetuned"), next_name("embedded-finetuned-2")
+    ('embedded-finetuned', 'embedded-finetuned-2', 'embedded-finetuned-3')
+    """
+    base, ending = start, "-finetuned"
+    generation = re.fullmatch(r"(.*)-finetuned(?:-(\d{1,4}))?", start)
+    if generation is not None:
+        base, number = generation.groups()
+        ending = f"-finetuned-{int(number or 1) + 1}"
     return base[:LONGEST_NAME - len(ending)] + ending
 
 
@@ -89,16 +116,18 @@ def training_precision(device: torch.device) -> bool | str:
     return False
 
 
-def stroke_settings(rates: Sequence[float]) -> dict[str, Any]:
+def stroke_settings(rates: Sequence[float]) -> SettingValues:
     """What strokes change, with their classes' draw rates; nothing where there are none.
 
     The cross entropy is a mean over the labelled voxels of a mini-batch: beside a patch of masks, strokes would not be
     heard.
     """
-    return {"loss_arguments.marginal_cross_entropy.draw_rates": list(rates), "batch_size": 1} if rates else {}
+    if not rates:
+        return {}
+    return {"loss_arguments.marginal_cross_entropy.draw_rates": list(rates), "batch_size": 1}
 
 
-def joined_settings(start: Bundle, space: LabelSpace, classes: ClassMap, changed: Sequence[int]) -> dict[str, Any]:
+def joined_settings(start: Bundle, space: LabelSpace, classes: ClassMap, changed: Sequence[int]) -> SettingValues:
     """What a joined start model changes: its trained network takes over the organs that the cases show.
 
     `classes`: from its learner's. One that only other members know and no case shows need not appear in it.
@@ -107,42 +136,42 @@ def joined_settings(start: Bundle, space: LabelSpace, classes: ClassMap, changed
         return {}
     appearing = [label for label in classes.new
                  if label in changed or space.names[label - 1] not in start.label_space.names]
-    settings: dict[str, Any] = {"takes_over": [space.names[label - 1] for label in changed]}
+    settings: SettingValues = {"takes_over": [space.names[label - 1] for label in changed]}
     if classes.new and not appearing:
         settings["loss_arguments.marginal_cross_entropy.balanced"] = False
     return settings
 
 
-def share_for(known: float | None) -> float:
-    """The start model's share in the result for the Dice that it has of what the cases show; None: it has none.
+def alpha_for(start_dice: float | None) -> float:
+    """The trained weights' part in the result for the start model's Dice of what the cases show; None: it has none.
 
     What is learnt of three patients goes too far for the next one where the start model knew the organ already, and is
     held back by it where it did not.
     """
-    if known is None:
-        return USUAL_SHARE
-    return round(min(max((known - NO_SHARE_BELOW) / (HALF_FROM - NO_SHARE_BELOW), 0), 1) / 2, 2)
+    if start_dice is None:
+        return USUAL_ALPHA
+    knowledge = (start_dice - NONE_BELOW) / (HALF_FROM - NONE_BELOW)
+    return round(1 - min(max(knowledge, 0), 1) / 2, 2)
 
 
-def shares_to_try(share: float, asked: bool, held: HeldOut) -> list[float]:
-    """The start model's shares in the result that are measured beside the recipe's `share`; none where 0 was `asked`
-    for.
+def alphas_to_try(alpha: float, set_by_user: bool, held: HeldOut) -> list[float]:
+    """The alphas that are measured beside the recipe's `alpha`; none where the user wants the trained weights alone.
 
-    Larger ones, which may save a kept organ. Smaller ones only where other patients are measured on: in slabs of those
+    Smaller ones, which may save a kept organ. Larger ones only where other patients are measured on: in slabs of those
     that were trained on, the trained weights look better than they are.
     """
-    if asked and not share:
+    if set_by_user and alpha == 1:
         return []
     other_patients = MeasuredOn.CASES in held.measured_on.values()
-    return [value for value in SHARES if value > share or (value < share and other_patients)]
+    return [value for value in ALPHAS if value < alpha or (value > alpha and other_patients)]
 
 
-def budget_settings(budget: Budget, measured: Sequence[TakenCase], changed: Sequence[str],
-                    shares: Sequence[float]) -> dict[str, Any]:
+def budget_settings(budget: Budget, measured: Sequence[PreparedCase], changed: Sequence[str],
+                    alphas: Sequence[float]) -> SettingValues:
     """What the budget decides of a recipe. Organs learnt and organs kept decide half each on which weights
     are the best; those that would not be selected come last."""
     return {"steps": budget.steps, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
             "checkpoint_every": max(10, min(100, budget.steps // 10)), "workers": budget.workers,
             "validation.groups": [MEASURED] if measured else [], "validation.every": budget.every,
             "validation.patience": 2, "validation.half": list(changed), "validation.tolerated_loss": LOSS_TOLERATED,
-            "validation.start_shares": list(shares)}
+            "validation.alphas": list(alphas)}

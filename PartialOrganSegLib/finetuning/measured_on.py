@@ -28,7 +28,10 @@ class MeasuredOn(str, Enum):
     @classmethod
     def of(cls, value: object) -> object:
         """The member of a text that plans of version 0.3 have; anything else as it is."""
-        return next((member for member in cls if value in (member.value, member.text)), value)
+        for member in cls:
+            if value in (member.value, member.text):
+                return member
+        return value
 
     CASES = ("cases", "left-out cases")
     SLABS = ("slabs", "left-out slabs of the training cases", "the same patients, so optimistic")

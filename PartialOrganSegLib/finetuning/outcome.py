@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 from ..errors import Code, Problem, Severity
 from ..models.bundle import Member
@@ -12,7 +12,15 @@ from .measured_on import MeasuredOn
 from .plan import Plan
 from .verdict import LOSS_TOLERATED, Verdict, VerdictKind
 
-START, TUNED = "start", "finetuned"
+START, TUNED = "start", "finetuned"  # what is selected
+CHANGED, KEPT = "changed", "kept"  # groups of organs: those that the cases show, and all others
+
+
+class NotTakenOver(TypedDict):
+    """The `member` that keeps the say of an organ, and the Dice of the trained network."""
+
+    member: str
+    dice: float
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Outcome:
     rows: list[Row]
     selected: str
     verdict: Verdict
-    not_taken_over: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    not_taken_over: Mapping[str, NotTakenOver] = field(default_factory=dict)
 
     @property
     def reason(self) -> str:
@@ -49,17 +57,22 @@ class Outcome:
         changes = [row.after - row.before for row in self.rows if row.group == group]
         return sum(changes) / len(changes) if changes else None
 
-    def as_metrics(self) -> dict[str, Any]:
+    def as_metrics(self) -> dict[str, object]:
         """For the bundle's metadata, and for result.json."""
-        metrics = {"selected": self.selected, "reason": self.reason, "verdict": self.verdict.as_data()}
+        metrics: dict[str, object] = {"selected": self.selected, "reason": self.reason,
+                                      "verdict": self.verdict.as_data()}
         if self.not_taken_over:
             metrics["not_taken_over"] = {organ: dict(entry) for organ, entry in self.not_taken_over.items()}
-        return {**metrics,
-                "dice": {row.organ: {"group": row.group, "before": round(row.before, 4), "after": round(row.after, 4),
-                                     "measured_on": row.measured_on.text, "measured_on_kind": row.measured_on.value}
-                         for row in self.rows},
-                "mean_change": {group: None if change is None else round(change, 4)
-                                for group in ("changed", "kept") for change in [self.mean_change(group)]}}
+        metrics["dice"] = {
+            row.organ: {"group": row.group, "before": round(row.before, 4), "after": round(row.after, 4),
+                        "measured_on": row.measured_on.text, "measured_on_kind": row.measured_on.value}
+            for row in self.rows}
+        mean_change = {}
+        for group in (CHANGED, KEPT):
+            change = self.mean_change(group)
+            mean_change[group] = None if change is None else round(change, 4)
+        metrics["mean_change"] = mean_change
+        return metrics
 
     def no_better(self) -> list[Problem]:
         """A warning for each organ that was not taken over."""
@@ -71,8 +84,8 @@ class Outcome:
                 for organ, entry in self.not_taken_over.items() if organ in before]
 
 
-def judge(plan: Plan, before: Mapping[str, float], after: Mapping[str, float],
-          not_taken_over: Mapping[str, Mapping[str, Any]] | None = None) -> Outcome:
+def compare(plan: Plan, before: Mapping[str, float], after: Mapping[str, float],
+            not_taken_over: Mapping[str, NotTakenOver] | None = None) -> Outcome:
     """Compares the Dice of the start model and of the new one.
 
     The start model stays selected when a kept organ loses more than 0.02, when the organs that were to be learnt are no
@@ -80,19 +93,22 @@ def judge(plan: Plan, before: Mapping[str, float], after: Mapping[str, float],
     and do not count as learnt.
     """
     not_taken_over = not_taken_over or {}
-    rows = [Row(organ, "changed" if organ in plan.changed else "kept", before[organ], after[organ], measured_on)
-            for organ in [*plan.changed, *plan.kept] if (measured_on := plan.measured_on.get(organ)) is not None
-            and organ in before and organ in after]
-    learnt = [row for row in rows if row.group == "changed" and row.organ not in not_taken_over]
-    gain = sum(row.after - row.before for row in learnt) / len(learnt) if learnt else None
+    rows = []
+    for group, organs in ((CHANGED, plan.changed), (KEPT, plan.kept)):
+        for organ in organs:
+            if organ in plan.measured_on and organ in before and organ in after:
+                rows.append(Row(organ, group, before[organ], after[organ], plan.measured_on[organ]))
+    gains = [row.after - row.before for row in rows if row.group == CHANGED and row.organ not in not_taken_over]
+    gain = sum(gains) / len(gains) if gains else None
     verdict = _verdict(rows, gain, bool(not_taken_over) and all(organ in not_taken_over for organ in plan.changed))
-    return Outcome(rows, TUNED if verdict.kind is VerdictKind.BETTER else START, verdict, not_taken_over)
+    selected = TUNED if verdict.kind is VerdictKind.BETTER else START
+    return Outcome(rows, selected, verdict, not_taken_over)
 
 
 def _verdict(rows: Sequence[Row], gain: float | None, none_better: bool) -> Verdict:
     """`gain`: the mean change of what was learnt; `none_better`: every such organ stays with another network."""
-    kept = [row for row in rows if row.group == "kept"]
-    lost = [row for row in kept if row.before - row.after > LOSS_TOLERATED]
+    kept_rows = [row for row in rows if row.group == KEPT]
+    lost = [row for row in kept_rows if row.before - row.after > LOSS_TOLERATED]
     if lost:
         worst = max(lost, key=lambda row: row.before - row.after)
         return Verdict(VerdictKind.KEPT_ORGAN_LOST, worst.organ, worst.before, worst.after, len(lost) - 1)
@@ -102,7 +118,7 @@ def _verdict(rows: Sequence[Row], gain: float | None, none_better: bool) -> Verd
         return Verdict(VerdictKind.NONE_BETTER)
     if gain is not None and gain <= 0:
         return Verdict(VerdictKind.NOT_BETTER, gain=gain)
-    return Verdict(VerdictKind.BETTER, gain=gain, kept_measured=bool(kept))
+    return Verdict(VerdictKind.BETTER, gain=gain, kept_measured=bool(kept_rows))
 
 
 def table(outcome: Outcome) -> list[dict[str, str]]:

@@ -1,12 +1,13 @@
-"""What a fine-tuning run set out to do: written before it starts, read when it goes on and when it is judged."""
+"""What a fine-tuning run sets out to do: written before it starts, read when it goes on and when it is evaluated."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
@@ -20,12 +21,12 @@ class Plan(BaseModel):
     """A run's plan.
 
     `start` is the start model's folder and `data` the manifest; `measured_on` says for each organ whose Dice is
-    measured on what; `minutes` is how long it is expected to take. `said`: the warnings about the cases,
-    as in JSON events (texts in plans of version 0.3). `images`: the checksum of every one that is trained or measured
-    on.
+    measured on what; `minutes` is how long it is expected to take. `warnings`: those about the cases, as in JSON events
+    (texts in plans of version 0.3); the file has them as "said". `images`: the checksum of every one that is trained or
+    measured on.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     start: Path
     data: Path
@@ -35,13 +36,13 @@ class Plan(BaseModel):
     measured_on: dict[str, Annotated[MeasuredOn, BeforeValidator(MeasuredOn.of)]]
     steps: int
     minutes: float
-    said: list[dict[str, Any] | str] = []
+    warnings: list[dict[str, Any] | str] = Field(default=[], alias="said")
     images: dict[Path, str] = {}
 
 
 def write_plan(run: Path, plan: Plan) -> None:
     """Writes `RUN/plan.json` whole."""
-    write_json(run / PLAN_FILE, plan.model_dump(mode="json"))
+    write_json(run / PLAN_FILE, plan.model_dump(mode="json", by_alias=True))
 
 
 def read_plan(run: Path) -> Plan:
@@ -57,7 +58,7 @@ def read_plan(run: Path) -> Plan:
                         found=" ".join(str(error).split())[:200]) from None
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Writes a JSON file whole."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,252 +1,280 @@
-"""Everything before the first step: cases looked at, a part left out, replay made, the time worked out."""
+"""Everything before the first step, as a list of named stages: from the user's cases to a plan and a recipe."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
-import yaml
 
-from ..annotation import Kind
-from ..atomic import whole_file
-from ..datasets.manifest import LONGEST_NAME, load_manifest
+from ..datasets.manifest import Manifest, load_manifest
 from ..errors import Code, Problem, UserError
 from ..events import Reporter, as_problem
-from ..label_space_file import LabelSpaceEntry
 from ..models.bundle import Bundle
-from ..models.checksums import MANIFEST, sha256
-from ..models.metadata import LearntEntry, Lineage, ParentEntry
 from ..networks import build_network
-from ..organs import LabelSpace, label_space_of_names
-from ..training.learner import NotFiniteError
-from ..training.memory import is_out_of_memory
-from ..training.preparation import check_patch
-from ..training.recipe import RECIPE_FILE, Recipe, load_recipe
+from ..organs import LabelSpace
+from ..training.recipe import load_recipe
+from ..training.run_files import RunFiles
+from ..training.start import check_patch
 from ..training.transfer import ClassMap, moved_arguments
-from . import PHANTOMS
-from .budget import Speed, default_minutes, frozen_seconds, make_budget, measure_speed
-from .cases import MEASURED, TRAINED, TakenCase, fingerprint, take_cases
+from .budget import default_minutes, make_budget
+from .case_preparation import Translation, prepare_cases
+from .cases import PreparedCase
 from .data_warnings import data_warnings
 from .decisions import (
+    RecipeDraft,
+    alpha_for,
+    alphas_to_try,
     budget_settings,
     check_overrides,
     joined_settings,
-    share_for,
-    shares_to_try,
+    start_settings,
     stroke_settings,
-    tuned_recipe,
 )
-from .holdout import NOTHING, hold_out
-from .plan import Plan, write_json, write_plan
-from .replay import Replay, replay_set
-from .run_folder import CASES_FOLDER, LABEL_SPACE_FILE, MANIFEST_FILE, REPLAY_FOLDER
-from .start_view import StartView
+from .holdout import NOTHING, HeldOut, hold_out
+from .lineage import lineage_of, run_space
+from .options import FinetuneOptions
+from .plan import Plan, write_plan
+from .replay import Replay, ReplayRequest, make_replay
+from .run_folder import CASES_FOLDER, REPLAY_FOLDER
+from .run_manifest import REPLAY_SHARE, write_manifest
+from .speed import CaseGroup, Speed, fitting_speed, frozen_seconds
+from .start_predictions import StartPredictions
 from .strokes import draw_rates
 
-REPLAY_SHARE = 0.25  # of the patches
 LOOKING_SHARE = 0.1  # of the minutes, to see how well the start model knows what is to be learnt
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What a user may say about a run; None and empty leave it to the run.
+class Request:
+    """What a run is to be made of: the `start` model and the manifest `data`, in the folder `run`, by the recipe of
+    `recipe_file` on `device`, with the user's `options`."""
 
-    `replay`: "phantoms", "none" or a manifest's path. `validate`: cases or groups of them to measure on, or "none".
-    `only_listed`: the model's organs become the manifest's, instead of the start model's and the manifest's new ones.
-    `force`: images that do not look like a CT are learnt from all the same. `overrides`: "key=value" changes of the
-    recipe.
-    """
-
-    minutes: float | None = None
-    steps: int | None = None
-    replay: str = PHANTOMS
-    validate: Sequence[str] = ()
-    only_listed: bool = False
-    force: bool = False
-    name: str | None = None
-    overrides: Sequence[str] = ()
+    start: Bundle
+    data: Path
+    run: Path
+    recipe_file: Path
+    device: torch.device
+    options: FinetuneOptions
 
 
-def prepare(start: Bundle, data: Path, run: Path, recipe_file: Path, device: torch.device, wishes: Wishes,
-            reporter: Reporter) -> Plan:
-    """Writes plan.json, recipe.yaml, the manifest and the cases' code maps into `run`; warns of the data.
-
-    Raises UserError for cases that nothing can be learnt from or that are no CTs.
-    """
-    clock = time.monotonic()
-    check_overrides(wishes.overrides)
-    learner = start.learner
-    learner.check_trainable()
-    own = load_recipe(recipe_file, ["manifest=m.yaml", *wishes.overrides])
-    if own.hold_out or (own.validation is not None and own.validation.share):
-        raise UserError(code=Code.SETTINGS_CONFLICT, subject=recipe_file,
-                        expected="neither hold_out nor validation.share", found="one", hint="see --validate")
-    asked = "start_share" in own.model_fields_set
-    said = _Listener(reporter)
-    manifest = load_manifest(data, said)
-    space = run_space(start.label_space, manifest.label_space, wishes.only_listed)
-    spacing = learner.preprocessing.spacing_zyx
-    cases = take_cases(manifest.cases, manifest.label_space, space, spacing, run / CASES_FOLDER, said,
-                       force=wishes.force)
-    for warning in data_warnings(cases, space):
-        said.warning(warning.problem())
-    if any(case.soft_targets for case in manifest.cases):
-        said.warning(Problem(Code.SETTING_IGNORED, "soft_targets", found="fine-tuning takes none",
-                             hint="the start model teaches what a case leaves open"))
-    measure = list(wishes.validate) != [NOTHING]
-    held = hold_out(cases, wishes.validate or manifest.validation_groups(), run / CASES_FOLDER)
-    trained = [case for case in held.training if case.weight > 0]
-    changed = sorted({label for case in trained for label in case.organs})
-    if not any(case.labelled for case in trained):
-        raise UserError(code=Code.NO_LABELS, expected="a labelled case to train on",
-                        found="all of them left out by --validate or of weight 0")
-    unmeasured = [space.names[label - 1] for label in changed if label not in held.measured_on]
-    if unmeasured and measure:
-        said.warning(Problem(Code.NOT_MEASURED, "not measured",
-                             found=f"{', '.join(unmeasured)} (too few labelled slices to leave some out, or none in "
-                                   "which something is said not to be that organ)"))
-    replay = replay_set(wishes.replay, space, spacing, changed, list(held.measured_on), measure,
-                        run / REPLAY_FOLDER, said, {case.image_sha256 for case in cases}, wishes.force)
-    measured = [*held.measured, *replay.measured]
-    classes = ClassMap.between(learner.label_space, space)
-    names = [space.names[label - 1] for label in changed]
-    minutes = default_minutes(device) if wishes.minutes is None else wishes.minutes
-    view = StartView(start, space, device)
-    known = view.dice(trained, LOOKING_SHARE * 60 * minutes, said, {case.name: case for case in cases})
-    decided = {} if asked else {"start_share": share_for(known)}
-    rates = draw_rates(trained, view, reporter)
-    del view  # the device's memory is the training's now
-    decided |= stroke_settings(rates) | joined_settings(start, space, classes, changed)
-
-    def read_recipe(changes: dict[str, Any]) -> Recipe:
-        return tuned_recipe(recipe_file, start, classes, run, wishes.name, device, decided | changes,
-                            wishes.overrides)
-
-    network = build_network(learner.network_name, 1, space.class_count,
-                            **moved_arguments(learner.network_arguments, classes))
-    check_patch(read_recipe({}).patch_zyx, network)
-    reporter.progress("measuring the speed", 0, 1)
-    smaller, speed = _speed(read_recipe, learner, space, device,
-                            [(1 - REPLAY_SHARE, trained), (REPLAY_SHARE, replay.training)])
-    recipe = read_recipe(smaller)
-    shares = shares_to_try(recipe.start_share, asked, held) if measured else []
-    shapes = [case.seen or case.shape for case in measured]
-    asking = frozen_seconds(start, [case.shape for case in measured], device)
-    budget = make_budget(minutes - (time.monotonic() - clock + asking) / 60, speed, recipe, shapes,
-                         network.size_multiple, device, sum(case.labelled for case in trained), wishes.steps,
-                         len(shares))
-    recipe = read_recipe(smaller | budget_settings(budget, measured, names, shares))
-    _write_manifest(run, space, trained, replay, held.measured)
-    with whole_file(run / RECIPE_FILE) as temporary:
-        temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-    on = {space.names[label - 1]: what for label, what in (replay.measured_on | held.measured_on).items()}
-    plan = Plan(start=start.folder.resolve(), data=Path(data).resolve(),
-                lineage=_lineage(start, cases, trained, space), changed=names,
-                kept=[name for name in space.names if name not in names], measured_on=on,
-                steps=budget.steps, minutes=round((budget.seconds + asking) / 60, 1), said=said.events,
-                images={case.image: case.image_sha256 for case in (*trained, *held.measured, *replay.training,
-                                                                   *replay.measured)})
-    write_plan(run, plan)
-    return plan
-
-
-def _speed(read_recipe: Callable[[dict[str, Any]], Recipe], learner: Bundle, space: LabelSpace, device: torch.device,
-           groups: Sequence[tuple[float, Sequence[TakenCase]]]) -> tuple[dict[str, Any], Speed]:
-    """The speed, and changes of the recipe without which there is not enough memory.
-
-    Raises UserError where there is not even enough for one patch a step.
-    """
-    recipe = read_recipe({})
-    for changes in ({}, {"batch_size": 1}) if recipe.batch_size > 1 else ({},):
-        try:
-            return changes, measure_speed(read_recipe(changes), learner, space, device, groups)
-        except NotFiniteError as error:
-            raise UserError(code=Code.DIVERGED, subject="optimiser.learning_rate",
-                            found=f"{error} in a trial step",
-                            hint="expected a lower one than "
-                                 f"{recipe.resolved_stages()[0].optimiser.learning_rate}") from None
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-    raise UserError(code=Code.NO_MEMORY, subject="patch_zyx",
-                    found=f"out of memory on {device} with patches of {recipe.patch_zyx}",
-                    hint="expected smaller ones (--set patch_zyx=[...]) or another --device")
-
-
-class _Listener(Reporter):
-    """Passes on, and remembers what was warned of."""
+class WarningRecorder(Reporter):
+    """Passes all on, and records warnings as JSON events have them."""
 
     def __init__(self, reporter: Reporter) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.progress = reporter.progress
+        self.events: list[Mapping[str, object]] = []
         self._reporter = reporter
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self._reporter.progress(stage, done, total)
 
     def warning(self, message: str | Problem) -> None:
         self.events.append(as_problem(message).as_event())
         self._reporter.warning(message)
 
 
-def run_space(start: LabelSpace, listed: LabelSpace, only_listed: bool) -> LabelSpace:
-    """The start model's organs followed by the listed ones that it lacks; or only the listed ones."""
-    if only_listed:
-        return listed
-    new = [organ for organ in listed.organs if organ.name not in start.names]
-    if not new:
-        return start
-    grown = label_space_of_names(f"{start.name}+{len(new)}", [*start.names, *(organ.name for organ in new)])
-    own = {organ.name: organ for organ in (*listed.organs, *start.organs)}
-    return LabelSpace(grown.name, tuple(replace(own[organ.name], index=organ.index) for organ in grown.organs))
+@dataclass
+class Preparation:
+    """What is known of a run so far. Each stage reads what those before it have set and sets its own attributes; which
+    these are, its docstring says."""
+
+    request: Request
+    reporter: WarningRecorder
+    began: float = field(default_factory=time.monotonic)
+    manifest: Manifest = field(init=False)
+    space: LabelSpace = field(init=False)  # the run's
+    classes: ClassMap = field(init=False)  # from the classes of the network that learns to the run's
+    cases: list[PreparedCase] = field(init=False)
+    held: HeldOut = field(init=False)
+    changed: list[int] = field(init=False)  # labels of the organs that are to be learnt
+    replay: Replay = field(init=False)
+    alpha_set: bool = field(init=False)  # by the recipe's file or the user
+    draft: RecipeDraft = field(init=False)
+    size_multiple: tuple[int, int, int] = field(init=False)  # of the network
+    speed: Speed = field(init=False)
+    plan: Plan = field(init=False)
+
+    @property
+    def trained(self) -> list[PreparedCase]:
+        """The run's own cases that patches are drawn from."""
+        return [case for case in self.held.training if case.weight > 0]
+
+    @property
+    def measured(self) -> list[PreparedCase]:
+        """All cases that Dice is measured on."""
+        return [*self.held.measured, *self.replay.measured]
+
+    @property
+    def measures(self) -> bool:
+        """Whether anything may be left out to be measured on."""
+        return list(self.request.options.validate) != [NOTHING]
+
+    @property
+    def minutes(self) -> float:
+        """The time that the run may take."""
+        minutes = self.request.options.minutes
+        return default_minutes(self.request.device) if minutes is None else minutes
+
+    def organ_names(self, labels: Sequence[int]) -> list[str]:
+        """Names of the run's organs."""
+        return [self.space.names[label - 1] for label in labels]
 
 
-def _write_manifest(run: Path, space: LabelSpace, training: Sequence[TakenCase],
-                    replay: Replay, measured: Sequence[TakenCase]) -> None:
-    """One manifest of all cases; of the patches `REPLAY_SHARE` are replayed ones, half of them from anywhere."""
-    write_json(run / LABEL_SPACE_FILE, LabelSpaceEntry.of(space).model_dump(mode="json"))
-    weights: dict[str, float] = {}  # the user's, which share what is not replayed
-    for case in training:
-        weights.setdefault(case.dataset, case.weight)
-    datasets = [_dataset(f"cases of {name}", weight / sum(weights.values()) * (1 - REPLAY_SHARE),
-                         [case for case in training if case.dataset == name], space, TRAINED)
-                for name, weight in weights.items()]
-    replayed = {name: cases for name, cases in (("replay", replay.training), ("replay, anywhere", replay.anywhere))
-                if cases}
-    datasets += [_dataset(name, REPLAY_SHARE / len(replayed), cases, space, TRAINED)
-                 for name, cases in replayed.items()]
-    if measured or replay.measured:
-        # As partial labels, which agreement with strokes is measured on too.
-        datasets.append(_dataset("measured", 0.0, [*measured, *replay.measured], space, MEASURED,
-                                 kind=Kind.PARTIAL.value))
-    names: set[str] = set()
-    for entry in (entry for dataset in datasets for entry in dataset["cases"]):
-        entry["name"] = entry["name"].encode()[:LONGEST_NAME // 2].decode(errors="ignore")
-        while entry["name"] in names:
-            entry["name"] += "_"
-        names.add(entry["name"])
-    with whole_file(run / MANIFEST_FILE) as temporary:
-        temporary.write_text(yaml.safe_dump({"label_space": LABEL_SPACE_FILE, "datasets": datasets}, sort_keys=False,
-                                            allow_unicode=True), encoding="utf-8")
+def check_settings(preparation: Preparation) -> None:
+    """Raises UserError for settings that fine-tuning decides itself and a start model that cannot be trained. Sets
+    `alpha_set`."""
+    request = preparation.request
+    check_overrides(request.options.overrides)
+    request.start.learner.check_trainable()
+    recipe = load_recipe(request.recipe_file, ["manifest=m.yaml", *request.options.overrides])
+    if recipe.hold_out or (recipe.validation is not None and recipe.validation.share):
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject=request.recipe_file,
+                        expected="neither hold_out nor validation.share", found="one", hint="see --validate")
+    preparation.alpha_set = "alpha" in recipe.model_fields_set
 
 
-def _dataset(name: str, weight: float, cases: Sequence[TakenCase], space: LabelSpace, group: str,
-             **changes: Any) -> dict[str, Any]:
-    """A data set of the run's manifest; `changes` are made to all of its cases."""
-    return {"name": name, "weight": weight, "cases": [case.entry(space, group=group, **changes) for case in cases]}
+def read_cases(preparation: Preparation) -> None:
+    """Reads the manifest's cases and warns of what may be amiss with them. Sets `manifest`, `space`, `classes` and
+    `cases`. Raises UserError for cases that nothing can be learnt from or that are no CTs."""
+    request, reporter = preparation.request, preparation.reporter
+    learner = request.start.learner
+    manifest = load_manifest(request.data, reporter)
+    space = run_space(request.start.label_space, manifest.label_space, request.options.only_listed)
+    cases = prepare_cases(manifest.cases, Translation(manifest.label_space, space), learner.preprocessing.spacing_zyx,
+                          request.run / CASES_FOLDER, reporter, request.options.force)
+    for warning in data_warnings(cases, space):
+        reporter.warning(warning.problem())
+    if any(case.soft_targets for case in manifest.cases):
+        reporter.warning(Problem(Code.SETTING_IGNORED, "soft_targets", found="fine-tuning takes none",
+                                 hint="the start model teaches what a case leaves open"))
+    preparation.manifest, preparation.space, preparation.cases = manifest, space, cases
+    preparation.classes = ClassMap.between(learner.label_space, space)
 
 
-def _lineage(start: Bundle, cases: Sequence[TakenCase], trained: Sequence[TakenCase], space: LabelSpace) -> Lineage:
-    """What came from where: the fingerprint is of all `cases`, learnt is what those `trained` on show."""
-    learnt, classes = {}, ClassMap.between(start.label_space, space)
-    for label, name in enumerate(space.names, 1):
-        showing = [case for case in trained if label in case.organs]
-        if showing:
-            learnt[name] = LearntEntry(cases=len(showing), voxels=sum(case.voxels[label] for case in showing),
-                                       kinds=sorted({case.kind.value for case in showing}))
-    return Lineage(
-        parent=ParentEntry(name=start.name, version=start.metadata.version, sha256=sha256(start.folder / MANIFEST)),
-        data_sha256=fingerprint(cases), learnt=learnt,
-        new_organs=[space.names[label - 1] for label in classes.new],
-        dropped_organs=[start.label_space.names[label - 1] for label in classes.dropped])
+def leave_out(preparation: Preparation) -> None:
+    """Leaves cases or slabs out of training, to be measured on. Sets `held` and `changed`."""
+    request = preparation.request
+    names = request.options.validate or preparation.manifest.validation_groups()
+    preparation.held = hold_out(preparation.cases, names, request.run / CASES_FOLDER)
+    if not any(case.labelled for case in preparation.trained):
+        raise UserError(code=Code.NO_LABELS, expected="a labelled case to train on",
+                        found="all of them left out by --validate or of weight 0")
+    preparation.changed = sorted({label for case in preparation.trained for label in case.organs})
+    unmeasured = [label for label in preparation.changed if label not in preparation.held.measured_on]
+    if unmeasured and preparation.measures:
+        organs = ", ".join(preparation.organ_names(unmeasured))
+        preparation.reporter.warning(Problem(
+            Code.NOT_MEASURED, "not measured", found=f"{organs} (too few labelled slices to leave some out, or none in "
+                                                     "which something is said not to be that organ)"))
+
+
+def replay_known(preparation: Preparation) -> None:
+    """Makes or reads the cases that hold what the start model knew. Sets `replay`."""
+    request = preparation.request
+    preparation.replay = make_replay(
+        ReplayRequest(request.options.replay, preparation.space, request.start.learner.preprocessing.spacing_zyx,
+                      preparation.changed, list(preparation.held.measured_on), preparation.measures,
+                      {case.image_sha256 for case in preparation.cases}, request.options.force),
+        request.run / REPLAY_FOLDER, preparation.reporter)
+
+
+def look_at_start_model(preparation: Preparation) -> None:
+    """Segments cases with the start model: by how well it knows what is to be learnt and by strokes, what the recipe
+    has to be. Sets `draft`."""
+    request = preparation.request
+    predictions = StartPredictions(request.start, preparation.space, request.device)
+    dice = predictions.dice(preparation.trained, LOOKING_SHARE * 60 * preparation.minutes, preparation.reporter,
+                            {case.name: case for case in preparation.cases})
+    settings = start_settings(request.start, preparation.classes, request.run, request.options.name, request.device)
+    if not preparation.alpha_set:
+        settings["alpha"] = alpha_for(dice)
+    settings |= stroke_settings(draw_rates(preparation.trained, predictions, preparation.reporter))
+    settings |= joined_settings(request.start, preparation.space, preparation.classes, preparation.changed)
+    preparation.draft = RecipeDraft(request.recipe_file, settings, request.options.overrides)
+
+
+def measure_speed(preparation: Preparation) -> None:
+    """Times a step on this machine. Sets `speed` and `size_multiple`, and in `draft` a batch size that the memory is
+    enough for. Raises UserError where there is none, and for a patch that the network cannot take."""
+    request, draft = preparation.request, preparation.draft
+    learner = request.start.learner
+    network = build_network(learner.network_name, 1, preparation.space.class_count,
+                            **moved_arguments(learner.network_arguments, preparation.classes))
+    recipe = draft.read()
+    check_patch(recipe.preprocessing.patch_zyx, network)
+    preparation.size_multiple = network.size_multiple
+    preparation.reporter.progress("measuring the speed", 0, 1)
+    drafts = [draft]
+    if recipe.batch_size > 1:
+        drafts.append(draft.with_settings({"batch_size": 1}))
+    groups = [CaseGroup(1 - REPLAY_SHARE, preparation.trained), CaseGroup(REPLAY_SHARE, preparation.replay.training)]
+    number, preparation.speed = fitting_speed([draft.read() for draft in drafts], learner, preparation.space,
+                                              request.device, groups)
+    preparation.draft = drafts[number]
+
+
+def plan_time(preparation: Preparation) -> None:
+    """Works out how many steps fit into the time, and what is measured. Completes `draft` and sets `plan`."""
+    request, held, measured = preparation.request, preparation.held, preparation.measured
+    recipe = preparation.draft.read()
+    alphas = alphas_to_try(recipe.alpha, preparation.alpha_set, held) if measured else []
+    asking = frozen_seconds(request.start, [case.shape for case in measured], request.device)
+    spent = time.monotonic() - preparation.began
+    budget = make_budget(preparation.minutes - (spent + asking) / 60, preparation.speed, recipe,
+                         [case.measured_shape or case.shape for case in measured], preparation.size_multiple,
+                         request.device, sum(case.labelled for case in preparation.trained), request.options.steps,
+                         len(alphas))
+    changed = preparation.organ_names(preparation.changed)
+    preparation.draft = preparation.draft.with_settings(budget_settings(budget, measured, changed, alphas))
+    measured_on = {}
+    for label, kind in {**preparation.replay.measured_on, **held.measured_on}.items():
+        measured_on[preparation.space.names[label - 1]] = kind
+    images = [*preparation.trained, *held.measured, *preparation.replay.training, *preparation.replay.measured]
+    preparation.plan = Plan(
+        start=request.start.folder.resolve(), data=request.data.resolve(),
+        lineage=lineage_of(request.start, preparation.cases, preparation.trained, preparation.space), changed=changed,
+        kept=[name for name in preparation.space.names if name not in changed], measured_on=measured_on,
+        steps=budget.steps, minutes=round((budget.seconds + asking) / 60, 1),
+        warnings=[dict(event) for event in preparation.reporter.events],
+        images={case.image: case.image_sha256 for case in images})
+
+
+def write_files(preparation: Preparation) -> None:
+    """Writes the run's manifest, recipe and, last, its plan, with which it counts as prepared."""
+    run = preparation.request.run
+    write_manifest(run, preparation.space, preparation.trained, preparation.replay, preparation.held.measured)
+    RunFiles(run).write_recipe(preparation.draft.read())
+    write_plan(run, preparation.plan)
+
+
+class PreparationStage(NamedTuple):
+    """A step of the preparation: what it is called, and what it does."""
+
+    name: str
+    work: Callable[[Preparation], None]
+
+
+STAGES = (
+    PreparationStage("check the settings", check_settings),
+    PreparationStage("read the cases", read_cases),
+    PreparationStage("leave something out to measure on", leave_out),
+    PreparationStage("replay what the start model knew", replay_known),
+    PreparationStage("look at what the start model knows", look_at_start_model),
+    PreparationStage("measure the speed", measure_speed),
+    PreparationStage("plan the time", plan_time),
+    PreparationStage("write the files", write_files),
+)
+
+
+def prepare(request: Request, reporter: Reporter) -> Plan:
+    """Writes plan.json, recipe.yaml, the manifest and the cases' candidate maps into the run folder; warns of the data.
+
+    Raises UserError for cases that nothing can be learnt from or that are no CTs.
+    """
+    preparation = Preparation(request, WarningRecorder(reporter))
+    for stage in STAGES:
+        stage.work(preparation)
+    return preparation.plan

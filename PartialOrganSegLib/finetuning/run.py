@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
@@ -22,9 +21,10 @@ from ..segmenting.backend import choose_device
 from ..training.recipe import MODEL_FOLDER, RECIPE_FILE, load_recipe
 from ..training.trainer import train
 from .cases import files_sha256
-from .outcome import TUNED, Outcome, card, judge
+from .options import FinetuneOptions
+from .outcome import TUNED, Outcome, card, compare
 from .plan import PLAN_FILE, Plan, read_plan, write_json
-from .preparation import Wishes, prepare
+from .preparation import Request, prepare
 from .run_folder import FULL, LAST, RESULT_FILE, check_new, nothing_half_prepared, working_in
 
 
@@ -37,8 +37,9 @@ class Result:
     selected: Path
 
 
-def finetune(model: str | Path, data: Path, run: Path, device: str = "auto", wishes: Wishes | None = None,
-             recipe: Path | None = None, reporter: Reporter | None = None) -> Result:
+def finetune(model: str | Path, data: Path, run: Path, device: str = "auto",
+             options: FinetuneOptions | None = None, recipe: Path | None = None,
+             reporter: Reporter | None = None) -> Result:
     """Fine-tunes `model` on the cases of the manifest `data` into the folder `run`.
 
     Leaves RUN/model (the new bundle), RUN/result.json and all that `training.trainer.train` leaves; what is refused
@@ -48,26 +49,26 @@ def finetune(model: str | Path, data: Path, run: Path, device: str = "auto", wis
     reporter, run = reporter or Reporter(), Path(run)
     start = find_model(model)
     check_new(run, start, Path(data))
-    with working_in(run), _room(run):
+    with working_in(run), _room_on_disk(run):
         check_new(run, start, Path(data))  # once more: another process may have begun and ended meanwhile
         (run / PLAN_FILE).unlink(missing_ok=True)  # of an earlier try; what it planned with is written over from here
         with nothing_half_prepared(run):
-            plan = prepare(start, Path(data), run, recipe or resource("recipes", "finetune.yaml"),
-                           choose_device(device), wishes or Wishes(), reporter)
-        return _train_and_judge(plan, run, device, reporter)
+            plan = prepare(Request(start, Path(data), run, recipe or resource("recipes", "finetune.yaml"),
+                                   choose_device(device), options or FinetuneOptions()), reporter)
+        return _train_and_compare(plan, run, device, reporter)
 
 
 def resume(run: Path, device: str = "auto", reporter: Reporter | None = None) -> Result:
     """Goes on with a run that was stopped or killed, to what it would have come to. Raises as `finetune`."""
     run = Path(run)
     plan = read_plan(run)
-    with working_in(run), _room(run):
+    with working_in(run), _room_on_disk(run):
         _check_as_it_was(plan, run)
-        return _train_and_judge(plan, run, device, reporter or Reporter())
+        return _train_and_compare(plan, run, device, reporter or Reporter())
 
 
 @contextlib.contextmanager
-def _room(run: Path) -> Iterator[None]:
+def _room_on_disk(run: Path) -> Iterator[None]:
     """Turns a full disk, at whatever moment, into one line that says how to go on."""
     try:
         yield
@@ -95,7 +96,7 @@ def _check_as_it_was(plan: Plan, run: Path) -> None:
                             found="another one", hint="start a new run")
 
 
-def _train_and_judge(plan: Plan, run: Path, device: str, reporter: Reporter) -> Result:
+def _train_and_compare(plan: Plan, run: Path, device: str, reporter: Reporter) -> Result:
     start = load_bundle(plan.start)
     if sha256(start.folder / MANIFEST) != plan.lineage.parent.sha256:
         raise UserError(code=Code.RESUME_DIFFERS, subject=start.folder,
@@ -105,29 +106,29 @@ def _train_and_judge(plan: Plan, run: Path, device: str, reporter: Reporter) -> 
     train(recipe, run, (run / LAST).exists(), device, reporter)
     trained = load_bundle(run / MODEL_FOLDER)
     metrics = trained.metadata.partialorganseg.metrics
-    outcome = judge(plan, metrics.get("validation_dice_before", {}), metrics.get("validation_dice", {}),
+    outcome = compare(plan, metrics.get("validation_dice_before", {}), metrics.get("validation_dice", {}),
                     metrics.get("not_taken_over"))
-    figures = outcome.as_metrics() | {"start_share": metrics.get("start_share", 0.0)}
+    figures = outcome.as_metrics() | {"alpha": metrics.get("alpha", 1.0)}
     if trained.members:
         figures["members"] = {member.bundle.name: list(member.organs) for member in trained.members}
     text = card(trained.name, plan, outcome, trained.members)
-    bundle = _written_anew(trained, start, plan, figures, text)
+    bundle = _rewritten(trained, start, plan, figures, text)
     selected = bundle.folder.resolve() if outcome.selected == TUNED else plan.start
     write_json(run / RESULT_FILE, {
         **figures, "selected_model": str(selected), "model": str(bundle.folder.resolve()),
-        "start": str(plan.start), "lineage": plan.lineage.model_dump(mode="json"), "said": plan.said})
+        "start": str(plan.start), "lineage": plan.lineage.model_dump(mode="json"), "said": plan.warnings})
     return Result(outcome, bundle, selected)
 
 
-def _written_anew(trained: Bundle, start: Bundle, plan: Plan, figures: dict[str, Any], text: str) -> Bundle:
+def _rewritten(trained: Bundle, start: Bundle, plan: Plan, figures: Mapping[str, object], text: str) -> Bundle:
     """The trained model in the same folder, with `figures`, where it comes from, what it was trained on and a card."""
     with tempfile.TemporaryDirectory(dir=trained.folder.parent, prefix=".member-") as scratch:
         learner = trained.learner
-        own = learner.metadata.partialorganseg
+        folder = Path(scratch) / "learner" if trained.members else trained.folder
+        licences = learner.metadata.partialorganseg.licences.model_dump()
         learnt = write_bundle(
-            Path(scratch) / "learner" if trained.members else trained.folder, learner.load_network(),
-            learner.network_name, learner.network_arguments, learner.label_space, learner.preprocessing,
-            name=learner.name, version=learner.metadata.version, licences=own.licences.model_dump(),
+            folder, learner.load_network(), learner.network_name, learner.network_arguments, learner.label_space,
+            learner.preprocessing, name=learner.name, version=learner.metadata.version, licences=licences,
             training_data=start.learner.metadata.partialorganseg.training_data, metrics=figures,
             description=learner.metadata.description, half=True, lineage=plan.lineage, card=text)
         if not trained.members:

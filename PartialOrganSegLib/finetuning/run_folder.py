@@ -19,7 +19,7 @@ RESULT_FILE, LAST = "result.json", Path("checkpoints", "last.pt")
 MANIFEST_FILE, LABEL_SPACE_FILE = "manifest.yaml", "label_space.json"
 CASES_FOLDER, REPLAY_FOLDER = "cases", "replay"
 LOCK_FILE = ".lock"
-RESULTS = (RESULT_FILE, MODEL_FOLDER)
+RESULTS: tuple[str, ...] = (RESULT_FILE, MODEL_FOLDER)
 PREPARED = (PLAN_FILE, MANIFEST_FILE, LABEL_SPACE_FILE, RECIPE_FILE, CASES_FOLDER, REPLAY_FOLDER)
 WRITTEN = (*PREPARED, "cache", "log.jsonl", "events", "checkpoints")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -29,7 +29,7 @@ def check_new(run: Path, start: Bundle, data: Path) -> None:
     """Raises UserError where a new run in `run` would write over the start model, the data or anything else.
 
     A run that never came to a checkpoint may be begun anew: something in its settings may have been wrong. Its lock
-    file tells that it is one, as that is only made where all this was found in order.
+    file shows that it is one, as that is only made where all this was in order.
     """
     if start.folder.resolve() in (run.resolve(), (run / MODEL_FOLDER).resolve()) or (
             start.folder.resolve() in run.resolve().parents):
@@ -39,15 +39,17 @@ def check_new(run: Path, start: Bundle, data: Path) -> None:
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=run, expected="a run folder apart from the data",
                         found=f"{data} there", hint="choose another -o")
     if (run / LAST).exists():
-        found, hint = "another run's checkpoint", "choose another -o"
+        content, hint = "another run's checkpoint", "choose another -o"
         if (run / PLAN_FILE).exists():
-            found, hint = "a run", "add --resume or another -o"
-        raise UserError(code=Code.FILE_EXISTS, subject=run, expected="a new run folder", found=found, hint=hint)
-    begun = (run / LOCK_FILE).exists()
-    found = [name for name in (RESULTS if begun else (*RESULTS, *WRITTEN)) if (run / name).exists()]
-    if found:
+            content, hint = "a run", "add --resume or another -o"
+        raise UserError(code=Code.FILE_EXISTS, subject=run, expected="a new run folder", found=content, hint=hint)
+    names = RESULTS
+    if not (run / LOCK_FILE).exists():  # no run of this program began here
+        names = (*RESULTS, *WRITTEN)
+    existing = [name for name in names if (run / name).exists()]
+    if existing:
         raise UserError(code=Code.FILE_EXISTS, subject=run, expected="a new run folder",
-                        found=f"{', '.join(found)} in it, which a run would write over", hint="choose another -o")
+                        found=f"{', '.join(existing)} in it, which a run would write over", hint="choose another -o")
 
 
 @contextlib.contextmanager
@@ -56,7 +58,7 @@ def working_in(run: Path) -> Iterator[None]:
 
     Raises UserError where it cannot be made or written into, and where another process is at work.
     """
-    made = not run.exists()
+    folder_is_new = not run.exists()
     with contextlib.ExitStack() as held:
         try:
             run.mkdir(parents=True, exist_ok=True)
@@ -73,7 +75,7 @@ def working_in(run: Path) -> Iterator[None]:
         finally:
             if sys.platform == "win32":  # open files stay there; elsewhere it goes while it is held
                 held.close()
-            _forget_unused(run, made)
+            _remove_unused(run, folder_is_new)
 
 
 @contextlib.contextmanager
@@ -91,11 +93,11 @@ def nothing_half_prepared(run: Path) -> Iterator[None]:
         raise
 
 
-def _forget_unused(run: Path, made: bool) -> None:
+def _remove_unused(run: Path, folder_is_new: bool) -> None:
     """Removes the lock file where nothing of a run is in the folder, and a folder that was made for it."""
     if any((run / name).exists() for name in (*RESULTS, *WRITTEN)):
         return
     with contextlib.suppress(OSError):
         (run / LOCK_FILE).unlink()
-        if made:
+        if folder_is_new:
             run.rmdir()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Any
 
 from ..errors import Code, Problem, Severity
 
@@ -52,9 +51,10 @@ class Verdict:
         """One line for a person."""
         stays = "the start model stays selected"
         if self.kind is VerdictKind.KEPT_ORGAN_LOST:
-            more = f" and {self.more} more" if self.more else ""
-            lost = f"lost more than {LOSS_TOLERATED} ({self.before:.3f} -> {self.after:.3f})"
-            return f"{self.organ}{more} {lost}; {stays}"
+            organs = self.organ
+            if self.more:
+                organs = f"{self.organ} and {self.more} more"
+            return f"{organs} lost more than {LOSS_TOLERATED} ({self.before:.3f} -> {self.after:.3f}); {stays}"
         if self.kind is VerdictKind.NOTHING_MEASURED:
             return f"nothing was left to measure on; {stays}, judge the new one by eye"
         if self.kind is VerdictKind.NONE_BETTER:
@@ -62,14 +62,14 @@ class Verdict:
         if self.kind is VerdictKind.NOT_BETTER:
             return f"the organs to be learnt are not better (mean {self.gain:+.3f}); {stays}"
         gain = "not measured" if self.gain is None else f"mean {self.gain:+.3f}"
-        kept = f"lost more than {LOSS_TOLERATED}" if self.kept_measured else "was measured"
-        return f"no kept organ {kept}; organs to be learnt: {gain}"
+        kept_organs = f"lost more than {LOSS_TOLERATED}" if self.kept_measured else "was measured"
+        return f"no kept organ {kept_organs}; organs to be learnt: {gain}"
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self) | {"kind": self.kind.value}
 
     def problem(self) -> Problem:
         """The verdict as a warning, where the start model stays selected."""
-        found, _, hint = self.text().partition("; ")
-        return Problem(Code.NOT_BETTER, found=found, hint=hint, severity=Severity.WARNING, data=self.as_data())
+        finding, _, hint = self.text().partition("; ")
+        return Problem(Code.NOT_BETTER, found=finding, hint=hint, severity=Severity.WARNING, data=self.as_data())

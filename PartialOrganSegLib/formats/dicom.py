@@ -13,36 +13,42 @@ import SimpleITK as sitk
 
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
+from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid, Volume
 from .checks import check_grid
 from .dicom_grid import place_slices
-from .dicom_series import Series, Slice, choose_series
+from .dicom_series import Series, choose_series, mixes_scans
+from .dicom_slices import INSTANCE_NUMBER, MODALITY, Slice
 from .itk import grid_of, itk_reason, quiet_itk
 from .itk_names import itk_input
 
+_SAME_PLACE_MM = 0.01  # slices nearer to each other are two images of one place
 
-def read_dicom(path: Path, wanted: str | None, reporter: Reporter) -> Volume:
+
+def read_dicom(path: Path, choice: str | None, reporter: Reporter) -> Volume:
     """The CT series of a folder (or of one file, when that holds all slices) in HU, with gaps and tilt made good.
 
     Raises UserError when `choose_series` does, and for a series that is no volume.
     """
-    series = choose_series(path, wanted, reporter)
-    if series.tag("0008|0060") != "CT":
-        reporter.warning(Problem(Code.WRONG_MODALITY, str(path), "modality CT", series.tag("0008|0060") or "none"))
+    series = choose_series(path, choice, reporter)
+    if series.tag(MODALITY) != "CT":
+        reporter.warning(Problem(Code.WRONG_MODALITY, str(path), "modality CT", series.tag(MODALITY) or "none"))
     if len(series.slices) == 1:
         return _single_file(path, series, reporter)
     slices = distinct_slices(path, series, reporter)
-    frame = frame_of_slices(path, slices, reporter)
-    return place_slices(path, _voxels(slices, reporter), [s.position for s in slices], frame, reporter)
+    unit_grid = grid_of_slices(path, slices, reporter)
+    positions = [ct_slice.position for ct_slice in slices]
+    return place_slices(path, _voxels(slices, reporter), positions, unit_grid, reporter)
 
 
-def frame_of_slices(path: Path, slices: list[Slice], reporter: Reporter) -> Grid:
+def grid_of_slices(path: Path, slices: list[Slice], reporter: Reporter) -> Grid:
     """The grid of slices that follow each other every millimetre along their normal, for `place_slices`."""
-    rows, columns = slices[0].axes
-    return check_grid(path, Grid(
-        (slices[0].size[0], slices[0].size[1], len(slices)), (*slices[0].spacing, 1.0),
-        tuple(float(p) for p in slices[0].position),
-        tuple(float(c) for c in np.stack([rows, columns, np.cross(rows, columns)], axis=1).ravel())), reporter)
+    first = slices[0]
+    columns, rows, _ = first.size
+    x, y, z = first.position.tolist()
+    direction = np.stack([*first.axes, first.normal], axis=1)
+    return check_grid(path, Grid((columns, rows, len(slices)), (*first.spacing, 1.0), (x, y, z),
+                                 tuple(direction.ravel().tolist())), reporter)
 
 
 def _single_file(path: Path, series: Series, reporter: Reporter) -> Volume:
@@ -56,27 +62,40 @@ def _single_file(path: Path, series: Series, reporter: Reporter) -> Volume:
 
 
 def distinct_slices(path: Path, series: Series, reporter: Reporter) -> list[Slice]:
-    """The slices from the lowest to the highest along the normal, one at each position."""
-    normal = np.cross(*series.slices[0].axes)
+    """The slices from the lowest to the highest along the normal, one at each position.
 
-    def order(one: Slice) -> tuple[float, int, str]:
-        number = one.tags.get("0020|0013", "")
-        return round(float(one.position @ normal), 2), int(number) if number.isdigit() else 0, one.file.name
+    Raises UserError for slices that may be those of two scans, and for files of many frames without places.
+    """
+    if mixes_scans(series):
+        raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="the slices of one scan",
+                        found="slices without a Series Instance UID that repeat each other's number or place",
+                        hint="put every scan into a folder of its own")
+    volumes = [ct_slice.file.name for ct_slice in series.slices if ct_slice.size[2] > 1]
+    if volumes:
+        raise UserError(code=Code.SERIES_UNCLEAR, subject=path,
+                        expected="one multi-frame file, or frames that say where they lie",
+                        found=f"{len(volumes)} multi-frame files in one series ({', '.join(sorted(volumes)[:3])})",
+                        hint="read each file by itself")
+    normal = series.slices[0].normal
 
-    kept: list[Slice] = []
-    copies: list[Slice] = []
-    for one in sorted(series.slices, key=order):
-        if kept and abs(float((one.position - kept[-1].position) @ normal)) < 0.01:
-            copies.append(one)
+    def order(ct_slice: Slice) -> tuple[float, int, str]:
+        number = ct_slice.tag(INSTANCE_NUMBER)
+        return round(float(ct_slice.position @ normal), 2), int(number) if number.isdigit() else 0, ct_slice.file.name
+
+    slices: list[Slice] = []
+    duplicates: list[Slice] = []
+    for ct_slice in sorted(series.slices, key=order):
+        if slices and abs(float((ct_slice.position - slices[-1].position) @ normal)) < _SAME_PLACE_MM:
+            duplicates.append(ct_slice)
         else:
-            kept.append(one)
-    if copies:
-        reporter.warning(Problem(Code.SLICES_LEFT_OUT, str(path), found=f"{len(copies)} slices lie where another one "
-                                 f"does and are left out (first: {copies[0].file.name})"))
-    if len(kept) < 2:
+            slices.append(ct_slice)
+    if duplicates:
+        reporter.warning(Problem(Code.SLICES_LEFT_OUT, str(path), found=f"{len(duplicates)} slices lie where another "
+                                 f"one does and are left out (first: {duplicates[0].file.name})"))
+    if len(slices) < 2:
         raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="slices at different positions",
                         found=f"{len(series.slices)} at one position")
-    return kept
+    return slices
 
 
 def _read(file: Path) -> sitk.Image:
@@ -85,27 +104,37 @@ def _read(file: Path) -> sitk.Image:
     try:
         with itk_input(file) as name, quiet_itk():
             reader.SetFileName(name)
-            return reader.Execute()
+            image: sitk.Image = reader.Execute()
     except RuntimeError as error:
         raise UserError(code=Code.FILE_DAMAGED, subject=file, expected="a readable DICOM image",
                         found=itk_reason(error)) from error
+    return image
 
 
-def _voxels(slices: list[Slice], reporter: Reporter) -> np.ndarray:
+def _voxels(slices: list[Slice], reporter: Reporter) -> VoxelArray:
     """(slices, rows, columns) in HU; int16 unless a slice needs more."""
     columns, rows, _ = slices[0].size
-    voxels = np.empty((len(slices), rows, columns), np.int16)
+    voxels: VoxelArray = np.empty((len(slices), rows, columns), np.int16)
     limits = np.iinfo(np.int16)
-    planes, opened = np.empty(0), None  # of the file read last: all frames of a multi-frame one
-    for index, one in enumerate(slices):
-        if one.file != opened:
-            planes, opened = sitk.GetArrayFromImage(_read(one.file)).reshape(-1, rows, columns), one.file
-        plane = planes[one.frame or 0]
-        if one.rescale != (1.0, 0.0):
-            plane = plane * one.rescale[0] + one.rescale[1]
-        fits = plane.dtype.kind in "iu" or np.array_equal(plane, np.rint(plane))
-        if voxels.dtype == np.int16 and not (fits and plane.min() >= limits.min and plane.max() <= limits.max):
+    # A multi-frame file is read once for all its frames, which follow each other nearly always.
+    file, planes = slices[0].file, _planes(slices[0])
+    for index, ct_slice in enumerate(slices):
+        if ct_slice.file != file:
+            file, planes = ct_slice.file, _planes(ct_slice)
+        plane = planes[ct_slice.frame or 0]
+        slope, intercept = ct_slice.rescale
+        if (slope, intercept) != (1.0, 0.0):
+            plane = plane * slope + intercept
+        whole_numbers = plane.dtype.kind in "iu" or np.array_equal(plane, np.rint(plane))
+        fits = whole_numbers and plane.min() >= limits.min and plane.max() <= limits.max
+        if voxels.dtype == np.int16 and not fits:
             voxels = voxels.astype(np.float32)
         voxels[index] = plane
         reporter.progress("reading slices", index + 1, len(slices))
     return voxels
+
+
+def _planes(ct_slice: Slice) -> VoxelArray:
+    """All frames (frames, rows, columns) of a slice's file, with the first frame's rescale slope and intercept."""
+    columns, rows, _ = ct_slice.size
+    return sitk.GetArrayFromImage(_read(ct_slice.file)).reshape(-1, rows, columns)

@@ -8,7 +8,7 @@ from ..events import Reporter
 from ..imaging.volume import Volume
 from .dicom import read_dicom
 from .dicom_export import ENDINGS
-from .dicom_series import looks_like_dicom
+from .dicom_slices import looks_like_dicom
 from .registry import Segmentation, register_format
 
 

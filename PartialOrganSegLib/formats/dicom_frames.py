@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import Code, UserError
+from ..imaging.shapes import Coordinates
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -26,12 +27,52 @@ class Frame:
     `rescale` (slope, intercept) turns GDCM's HU, which are made with the first frame's, into this frame's.
     """
 
-    position: np.ndarray
-    axes: np.ndarray
+    position: Coordinates
+    axes: Coordinates
     spacing: tuple[float, float]
     rescale: tuple[float, float]
     acquisition: str
     image_type: str
+
+
+class _Groups:
+    """The functional groups of one frame: its own, and where it has none, those of all frames."""
+
+    def __init__(self, file: Path, number: int, own: Dataset, shared: Dataset | None) -> None:
+        self._file, self._number = file, number
+        self._groups = [own] if shared is None else [own, shared]
+
+    def macro(self, name: str) -> Dataset | None:
+        """The one item of a functional group, None where the file has no such group."""
+        for group in self._groups:
+            if group.get(name):
+                item: Dataset = group[name].value[0]
+                return item
+        return None
+
+    def numbers(self, macro: str, attribute: str) -> list[float]:
+        """The numbers of an attribute that every frame needs. Raises UserError for a frame without."""
+        item = self.macro(macro)
+        if item is None or item.get(attribute) is None:
+            raise UserError(code=Code.DICOM_TAG_MISSING, subject=self._file,
+                            expected=f"{attribute} for every frame", found=f"none for frame {self._number}")
+        return [float(value) for value in item[attribute].value]
+
+    def text(self, macro: str, attribute: str) -> str:
+        """The values of an attribute as DICOM writes them in one line, empty where there is none."""
+        item = self.macro(macro)
+        if item is None:
+            return ""
+        value = item.get(attribute, "")
+        return value if isinstance(value, str) else "\\".join(map(str, np.atleast_1d(value)))
+
+    def rescale(self) -> tuple[float, float]:
+        """Slope and intercept from stored numbers to HU."""
+        item = self.macro("PixelValueTransformationSequence")
+        if item is None:
+            return 1.0, 0.0
+        # A slope of 0 would make all voxels alike; some files write it for "not scaled".
+        return float(item.get("RescaleSlope", 1)) or 1.0, float(item.get("RescaleIntercept", 0))
 
 
 def frames_of(file: Path) -> list[Frame] | None:
@@ -42,45 +83,22 @@ def frames_of(file: Path) -> list[Frame] | None:
     from pydicom import dcmread
 
     header = dcmread(file, stop_before_pixels=True, force=True)
-    groups = header.get("PerFrameFunctionalGroupsSequence")
-    if not groups:
+    of_frames = header.get("PerFrameFunctionalGroupsSequence")
+    if not of_frames:
         return None
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
     frames = []
-    first: tuple[float, float] | None = None
-    for number, group in enumerate(groups, 1):
-        def value(macro: str, name: str, group: Dataset = group, number: int = number) -> list[float]:
-            item = _macro(macro, group, shared)
-            if item is None or item.get(name) is None:
-                raise UserError(code=Code.DICOM_TAG_MISSING, subject=file, expected=f"{name} for every frame",
-                                found=f"none for frame {number}")
-            return [float(v) for v in item[name].value]
-
-        slope, intercept = _rescale(_macro("PixelValueTransformationSequence", group, shared))
-        first = first or (slope, intercept)
-        scale = slope / first[0]
-        row_mm, column_mm = value("PixelMeasuresSequence", "PixelSpacing")
-        content = _macro("FrameContentSequence", group, shared)
-        kind = _macro("CTImageFrameTypeSequence", group, shared)
+    first_slope, first_intercept = _Groups(file, 1, of_frames[0], shared).rescale()
+    for number, of_frame in enumerate(of_frames, 1):
+        groups = _Groups(file, number, of_frame, shared)
+        slope, intercept = groups.rescale()
+        scale = slope / first_slope
+        row_mm, column_mm = groups.numbers("PixelMeasuresSequence", "PixelSpacing")
         frames.append(Frame(
-            np.array(value("PlanePositionSequence", "ImagePositionPatient")),
-            np.array(value("PlaneOrientationSequence", "ImageOrientationPatient")).reshape(2, 3),
-            (column_mm, row_mm), (scale, intercept - first[1] * scale),
-            str(content.get("FrameAcquisitionNumber", "")) if content is not None else "",
-            "\\".join(kind.get("FrameType", ())) if kind is not None else ""))
+            position=np.array(groups.numbers("PlanePositionSequence", "ImagePositionPatient")),
+            axes=np.array(groups.numbers("PlaneOrientationSequence", "ImageOrientationPatient")).reshape(2, 3),
+            spacing=(column_mm, row_mm),
+            rescale=(scale, intercept - first_intercept * scale),
+            acquisition=groups.text("FrameContentSequence", "FrameAcquisitionNumber"),
+            image_type=groups.text("CTImageFrameTypeSequence", "FrameType")))
     return frames
-
-
-def _macro(name: str, *groups: Dataset | None) -> Dataset | None:
-    """The one item of a functional group, from the frame's own groups or the shared ones."""
-    for group in groups:
-        if group is not None and group.get(name):
-            return group[name].value[0]
-    return None
-
-
-def _rescale(item: Dataset | None) -> tuple[float, float]:
-    if item is None:
-        return 1.0, 0.0
-    slope = float(item.get("RescaleSlope", 1))
-    return (slope if slope != 0 else 1.0), float(item.get("RescaleIntercept", 0))

@@ -1,225 +1,262 @@
-"""Which DICOM series a folder holds: the headers of its files, sorted into series, and the one that is wanted.
+"""Which DICOM series a folder holds: its slices sorted into series, and the one that is to be read.
 
-GDCM (inside SimpleITK) reads the tags; frames of enhanced multi-frame files are slices like others.
+Slices of two patients, studies or scans must never end up in one volume. Series Instance UIDs should rule that out, but
+anonymising may have removed them or replaced all by one, so everything else that tells scans apart is looked at too.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
-from .dicom_frames import frames_of
-from .itk import quiet_itk
-from .itk_names import itk_input
+from .dicom_slices import (
+    ACQUISITION_NUMBER,
+    FRAME_OF_REFERENCE_UID,
+    INSTANCE_NUMBER,
+    MODALITY,
+    SERIES_DESCRIPTION,
+    SERIES_NUMBER,
+    SERIES_UID,
+    SOP_INSTANCE_UID,
+    STUDY_UID,
+    Slice,
+    dicom_files,
+    read_slices,
+)
 
-# Image type, SOP instance UID, modality, description, series UID and number, acquisition, instance number.
-_TAGS = {"0008|0008", "0008|0018", "0008|0060", "0008|103e", "0020|000e", "0020|0011", "0020|0012", "0020|0013"}
-# The modality as it stands in the file, with explicit and implicit value representation.
-_SAYS_CT = re.compile(rb"\x08\x00\x60\x00(CS\x02\x00|\x02\x00\x00\x00)CT")
-_NO_IMAGE_SUFFIXES = (".json", ".xml", ".txt", ".csv", ".md", ".html", ".zip", ".gz", ".pdf", ".png", ".jpg", ".py")
-
-
-@dataclass(frozen=True)
-class Slice:
-    """A DICOM file's header, or a frame's: `position` LPS mm, `spacing` (x, y) mm, `axes` (2, 3) of rows and columns.
-
-    `frame` counts from 0 in a multi-frame file and is None in others; `rescale` is `dicom_frames.Frame`'s.
-    """
-
-    file: Path
-    size: tuple[int, int, int]
-    spacing: tuple[float, float]
-    position: np.ndarray
-    axes: np.ndarray
-    tags: dict[str, str] = field(repr=False)
-    frame: int | None = None
-    rescale: tuple[float, float] = (1.0, 0.0)
+K = TypeVar("K", bound=Hashable)
+_SAME_BODY_PART = 0.5  # of the shorter acquisition; successive ones of a single scan overlap less
+_PLANE = 0.9  # cosine between a slice's normal and a patient axis; below it the slice is called oblique
 
 
 @dataclass(frozen=True)
 class Series:
-    """Slices that belong together: the same Series Instance UID, size, spacing and orientation."""
+    """Slices that belong together: of one patient, study and series, and alike in size, spacing and orientation.
+
+    `part` tells several scans under one UID apart: "acquisition 2", "folder b".
+    """
 
     slices: tuple[Slice, ...]
-    acquisition: str = ""
+    part: str = ""
 
     def tag(self, name: str) -> str:
-        """A tag of the first slice, e.g. "0008|103e", or an empty string."""
-        return self.slices[0].tags.get(name, "")
+        """A tag of the first slice, e.g. `dicom_slices.MODALITY`, or an empty string."""
+        return self.slices[0].tag(name)
 
     @property
     def uid(self) -> str:
         """Series Instance UID; empty in some anonymised files."""
-        return self.tag("0020|000e")
+        return self.tag(SERIES_UID)
 
     @property
     def description(self) -> str:
-        """Series description, with the acquisition where that tells two series apart."""
-        return " ".join(filter(None, (self.tag("0008|103e"), self.acquisition and f"acquisition {self.acquisition}")))
-
-    @property
-    def is_localizer(self) -> bool:
-        """Whether these are scout pictures."""
-        return "LOCALIZER" in self.tag("0008|0008").upper()
+        """Series description, with the acquisition or folder where that tells two series apart."""
+        return " ".join(filter(None, (self.tag(SERIES_DESCRIPTION), self.part)))
 
     @property
     def is_volume(self) -> bool:
         """Whether a CT volume can be made of it."""
-        slices = len(self.slices) if len(self.slices) > 1 else self.slices[0].size[2]
-        return self.tag("0008|0060") == "CT" and slices > 1 and not self.is_localizer
+        several = len(self.slices) > 1 or self.slices[0].size[2] > 1
+        return several and self.tag(MODALITY) == "CT" and not self.slices[0].is_localizer
 
     def line(self) -> str:
         """What the series is, in a few words: description, modality, slices, spacing."""
         first = self.slices[0]
+        kind = self.tag(MODALITY) or "unknown modality"
+        if first.is_localizer:
+            kind = "localizer"
         count = max(len(self.slices), first.size[2])
-        distances = np.diff(np.sort([s.position @ _normal(first.axes) for s in self.slices]))
-        thick = f" x {np.median(distances):g}" if len(distances) else ""
-        kind = "localizer" if self.is_localizer else self.tag("0008|0060") or "unknown modality"
-        normal = np.abs(_normal(first.axes))
-        plane = "" if normal[2] > 0.9 else ", sagittal" if normal[0] > 0.9 else ", coronal" if normal[1] > 0.9 else (
-            ", oblique")
-        return (f"'{self.description}', {kind}, {count} slice{'s' * (count != 1)}, "
-                f"{first.spacing[0]:.3g} x {first.spacing[1]:.3g}{thick} mm{plane}")
+        noun = "slice" if count == 1 else "slices"
+        spacing = f"{first.spacing[0]:.3g} x {first.spacing[1]:.3g}"
+        distances = np.diff(np.sort(_heights(self.slices)))
+        if len(distances):
+            spacing += f" x {np.median(distances):g}"
+        return f"'{self.description}', {kind}, {count} {noun}, {spacing} mm{_plane(first)}"
 
 
-def looks_like_dicom(path: Path) -> bool:
-    """Whether a file starts as DICOM files do, with or without the 128-byte preamble."""
-    try:
-        with open(path, "rb") as stream:
-            start = stream.read(132)
-    except OSError:
-        return False
-    if start[128:] == b"DICM":
-        return True
-    # Files of old archives begin with the first element of group 2 or 8, in either byte order.
-    return path.suffix.lower() not in _NO_IMAGE_SUFFIXES and start[:4] in (
-        b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x02\x00\x00\x00", b"\x02\x00\x01\x00")
+def _plane(ct_slice: Slice) -> str:
+    """The plane that a slice shows; nothing for an axial one, which is the usual case."""
+    toward_left, toward_back, toward_head = np.abs(ct_slice.normal)
+    if toward_head > _PLANE:
+        return ""
+    if toward_left > _PLANE:
+        return ", sagittal"
+    if toward_back > _PLANE:
+        return ", coronal"
+    return ", oblique"
 
 
-def holds_dicom(folder: Path) -> bool:
-    """Whether a folder or one below it holds a DICOM file."""
-    return next(_dicom_files(folder), None) is not None
+def _heights(slices: Iterable[Slice]) -> list[float]:
+    """Where slices of one orientation lie along their normal, in mm."""
+    return [float(ct_slice.position @ ct_slice.normal) for ct_slice in slices]
 
 
-def choose_series(path: Path, wanted: str | None, reporter: Reporter) -> Series:
-    """The series to read from there; what is left out is told unless `wanted` chose.
+def choose_series(path: Path, choice: str | None, reporter: Reporter) -> Series:
+    """The series to read from a folder or file; those left out are reported unless `choice` named one.
 
-    Raises UserError when there is no series, or several and `wanted` (number in the list, UID or description) does not
+    Raises UserError when there is no series, or several and `choice` (number in the list, UID or description) does not
     choose among them.
     """
-    every = list_series(path, reporter)
-    series = _choose(path, every, wanted)
-    left_out = [other for other in every if other is not series]
-    if left_out and wanted is None:
+    listed = list_series(path, reporter)
+    series = _choose(path, listed, choice)
+    left_out = [candidate for candidate in listed if candidate is not series]
+    if left_out and choice is None:
         reporter.warning(Problem(Code.SERIES_UNCLEAR, str(path), found=f"reading series {series.line()}",
-                                 hint=f"left out: {'; '.join(s.line() for s in left_out)}"))
+                                 hint=f"left out: {'; '.join(candidate.line() for candidate in left_out)}"))
     return series
 
 
 def list_series(path: Path, reporter: Reporter | None = None) -> list[Series]:
     """The series of a folder and all folders below it, or the one of a file. Raises UserError when there is none."""
-    files = [path] if path.is_file() else list(_dicom_files(path))
-    groups: dict[tuple, list[Slice]] = {}
-    for done, file in enumerate(files, 1):
-        for found in _read_header(file):
-            groups.setdefault(_key(found), []).append(found)
-        if reporter:
-            reporter.progress("reading DICOM headers", done, len(files))
+    reporter = reporter or Reporter()
+    files = list(dicom_files(path)) if path.is_dir() else [path]
+    groups: dict[tuple[Hashable, ...], list[Slice]] = {}
+    for number, file in enumerate(files, 1):
+        for ct_slice in read_slices(file):
+            groups.setdefault(_group(ct_slice), []).append(ct_slice)
+        reporter.progress("reading DICOM headers", number, len(files))
     if not groups:
         if path.is_file():
             raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a CT (NIfTI, NRRD, MetaImage or DICOM)",
                             found="another kind of file")
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="DICOM images or CT files in the folder",
                         found="none")
-    keys = sorted(groups, key=lambda key: (key[0], str(key)))
-    return [part for key in keys for part in _phases(groups[key])]
+    series = []
+    for group in sorted(groups, key=lambda group: (_series_number(groups[group][0]), str(group))):
+        series += _scans(groups[group])
+    return series
 
 
-def _dicom_files(folder: Path) -> Iterator[Path]:
-    for file in sorted(folder.rglob("*")):
-        hidden = file.name.startswith(".") or file.name.upper() == "DICOMDIR"
-        if not hidden and file.is_file() and looks_like_dicom(file):
-            yield file
+def _group(ct_slice: Slice) -> tuple[Hashable, ...]:
+    """What slices of one series have in common."""
+    identity = [ct_slice.tag(name) for name in (SERIES_UID, MODALITY, SERIES_DESCRIPTION, STUDY_UID,
+                                                FRAME_OF_REFERENCE_UID)]
+    # Headers of one series may round differently; adding 0.0 makes -0.0 and 0.0 the same.
+    spacing = tuple(round(mm, 4) for mm in ct_slice.spacing)
+    axes = tuple((np.round(ct_slice.axes.ravel(), 3) + 0.0).tolist())
+    return (*identity, ct_slice.patient, _series_number(ct_slice), ct_slice.is_localizer, ct_slice.size, spacing, axes)
 
 
-def _read_header(file: Path) -> list[Slice]:
-    """A file's geometry and tags, frame by frame; none for DICOM objects without pixels or a place in space."""
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    try:
-        with itk_input(file) as name, quiet_itk():
-            reader.SetFileName(name)
-            reader.ReadImageInformation()
-    except RuntimeError as error:
-        with open(file, "rb") as stream:
-            if _SAYS_CT.search(stream.read(4096)):
-                raise UserError(code=Code.FILE_DAMAGED, subject=file, expected="a whole CT slice",
-                                found="a damaged or truncated file",
-                                hint="replace it, or remove it to go on without that slice") from error
-        return []
-    tags = {key: reader.GetMetaData(key).strip(" \0") for key in reader.GetMetaDataKeys() if key in _TAGS}
-    size = (*reader.GetSize(), 1)[:3]
-    if reader.GetNumberOfComponents() != 1 or min(size) < 1:
-        return []
-    frames = frames_of(file) if size[2] > 1 and tags.get("0008|0060") == "CT" else None
-    if frames is None:
-        direction = np.asarray(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:, :2].T
-        return [Slice(file, tuple(size), tuple(reader.GetSpacing()[:2]), np.asarray(reader.GetOrigin(), float),
-                      np.asarray(direction, float), tags)]
-    return [Slice(file, (*size[:2], 1), frame.spacing, frame.position, frame.axes,
-                  {**tags, "0008|0008": frame.image_type or tags.get("0008|0008", ""), "0020|0012": frame.acquisition,
-                   "0020|0013": str(number)}, number, frame.rescale) for number, frame in enumerate(frames)]
+def _series_number(ct_slice: Slice) -> int:
+    number = ct_slice.tag(SERIES_NUMBER)
+    return int(number) if number.lstrip("-").isdigit() else 0
 
 
-def _key(one: Slice) -> tuple:
-    number = one.tags.get("0020|0011", "")
-    kind = "LOCALIZER" in one.tags.get("0008|0008", "").upper()
-    return (int(number) if number.lstrip("-").isdigit() else 0, one.tags.get("0020|000e", ""),
-            one.tags.get("0008|0060", ""), one.tags.get("0008|103e", ""), kind, one.size,
-            tuple(round(s, 4) for s in one.spacing), tuple(np.round(one.axes.ravel(), 3) + 0.0))
+def _scans(slices: list[Slice]) -> list[Series]:
+    """Splits a group into scans: phases of one study under one UID, or folders where slices bear no UID at all."""
+    acquisitions = _split(slices, lambda ct_slice: ct_slice.tag(ACQUISITION_NUMBER))
+    series = [Series(tuple(slices))]
+    if len(acquisitions) > 1 and _are_scans(slices, acquisitions):
+        series = [Series(tuple(part), f"acquisition {number}".rstrip()) for number, part in acquisitions.items()]
+    scans: list[Series] = []
+    for candidate in series:
+        folders = _split(candidate.slices, lambda ct_slice: ct_slice.file.parent)
+        if candidate.uid or len(folders) < 2 or not mixes_scans(candidate):
+            scans.append(candidate)
+            continue
+        for folder, part in folders.items():
+            scans.append(Series(tuple(part), f"{candidate.part} folder {folder.name}".lstrip()))
+    return scans
 
 
-def _normal(axes: np.ndarray) -> np.ndarray:
-    return np.cross(axes[0], axes[1])
+def _split(slices: Iterable[Slice], key: Callable[[Slice], K]) -> dict[K, list[Slice]]:
+    parts: dict[K, list[Slice]] = {}
+    for ct_slice in slices:
+        parts.setdefault(key(ct_slice), []).append(ct_slice)
+    return parts
 
 
-def _phases(slices: list[Slice]) -> list[Series]:
-    """Splits a series by acquisition number where that explains several slices at one place (phases of one study)."""
-    places = {tuple(np.round(one.position, 2)) for one in slices}
-    acquisitions: dict[str, list[Slice]] = {}
-    for one in slices:
-        acquisitions.setdefault(one.tags.get("0020|0012", ""), []).append(one)
-    whole = all(len({tuple(np.round(one.position, 2)) for one in part}) == len(part) for part in acquisitions.values())
-    if len(places) < len(slices) and len(acquisitions) > 1 and whole:
-        return [Series(tuple(part), number) for number, part in acquisitions.items()]
-    return [Series(tuple(slices))]
+def _are_scans(slices: list[Slice], acquisitions: Mapping[str, list[Slice]]) -> bool:
+    """Whether acquisitions show the same part of the body, as phases do, rather than follow each other along it."""
+    if any(len(_places(part)) < len(part) for part in acquisitions.values()):
+        return False
+    if len(_places(slices)) < len(slices):
+        return True
+    # Phases whose slices lie between each other's would make one regular volume of two.
+    extents = sorted((min(heights), max(heights)) for heights in map(_heights, acquisitions.values()))
+    for (low, high), (next_low, next_high) in itertools.pairwise(extents):
+        shorter = min(high - low, next_high - next_low)
+        if min(high, next_high) - next_low > _SAME_BODY_PART * shorter > 0:
+            return True
+    return False
 
 
-def _choose(path: Path, every: list[Series], wanted: str | None) -> Series:
-    listed = "; ".join(f"{number}: {series.line()}" for number, series in enumerate(every, 1))
-    if wanted is None:
-        volumes = [series for series in every if series.is_volume] or every
-        if len(volumes) == 1:
-            return volumes[0]
-        mixed = len({series.uid for series in volumes}) == 1 and not any(series.acquisition for series in volumes)
-        found = f"{len(volumes)}" + " under one UID, of different size, spacing or orientation" * mixed
-        raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="one CT series", found=found,
-                        hint=f"choose with --series: {listed}")
-    key = wanted.strip()
-    if key.isdigit() and 1 <= int(key) <= len(every):
-        return every[int(key) - 1]
-    same_uid = [series for series in every if series.uid == key]
-    same_name = [series for series in every if series.description.lower() == key.lower()]
+def _places(slices: Iterable[Slice]) -> set[tuple[float, ...]]:
+    return {tuple(np.round(ct_slice.position, 2).tolist()) for ct_slice in slices}
+
+
+def mixes_scans(series: Series) -> bool:
+    """Whether images without a Series Instance UID have the same number or place, as those of two scans would.
+
+    Copies of one image, which share their SOP Instance UID, do not count.
+    """
+    if series.uid:
+        return False
+    images: dict[tuple[str, Hashable], tuple[str, Path | None]] = {}
+    for ct_slice in series.slices:
+        sop_uid = ct_slice.tag(SOP_INSTANCE_UID)
+        image = (sop_uid, None if sop_uid else ct_slice.file)
+        features: list[tuple[str, Hashable]] = [("place", place) for place in _places([ct_slice])]
+        if ct_slice.frame is None and ct_slice.tag(INSTANCE_NUMBER):
+            features.append(("number", (ct_slice.tag(ACQUISITION_NUMBER), ct_slice.tag(INSTANCE_NUMBER))))
+        if any(images.setdefault(feature, image) != image for feature in features):
+            return True
+    return False
+
+
+def _choose(path: Path, listed: list[Series], choice: str | None) -> Series:
+    if choice is None:
+        return _only_volume(path, listed)
+    key = choice.strip()
+    if key.isdigit() and 1 <= int(key) <= len(listed):
+        return listed[int(key) - 1]
+    same_uid = [series for series in listed if series.uid == key]
+    same_name = [series for series in listed if series.description.lower() == key.lower()]
     for matches in (same_uid, same_name):
         if len(matches) == 1:
             return matches[0]
-    found = "several of that description" if same_name else "none of that number, UID or description"
+    found = "none of that number, UID or description"
+    if same_uid:
+        found = "several of that UID"
+    elif same_name:
+        found = "several of that description"
     raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="--series to name one series",
-                    found=f"{found} ('{wanted}'): {listed}")
+                    found=f"{found} ('{choice}'): {_table(path, listed)}")
+
+
+def _only_volume(path: Path, listed: list[Series]) -> Series:
+    """The one series that is a CT volume. Raises UserError for several."""
+    volumes = [series for series in listed if series.is_volume] or listed
+    if len(volumes) == 1:
+        return volumes[0]
+    found = str(len(volumes))
+    patients = _patients(volumes)
+    if patients > 1:
+        found += f" of {patients} patients"
+    elif len({series.uid for series in volumes}) == 1 and not any(series.part for series in volumes):
+        found += " under one UID, of different study, size, spacing or orientation"
+    raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="one CT series", found=found,
+                    hint=f"choose with --series: {_table(path, listed)}")
+
+
+def _patients(listed: list[Series]) -> int:
+    return len({series.slices[0].patient for series in listed})
+
+
+def _table(path: Path, listed: list[Series]) -> str:
+    """Every series with its number. Where patients differ, a file tells whose it is; their names stay private."""
+    lines = []
+    several_patients = _patients(listed) > 1
+    for number, series in enumerate(listed, 1):
+        line = f"{number}: {series.line()}"
+        if several_patients:
+            line += f", first file {series.slices[0].file.relative_to(path)}"
+        lines.append(line)
+    return "; ".join(lines)

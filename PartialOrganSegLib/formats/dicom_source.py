@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
+from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid, Volume
-from .dicom import distinct_slices, frame_of_slices
+from .dicom import distinct_slices, grid_of_slices
 from .dicom_grid import place_slices
-from .dicom_series import Slice, choose_series, holds_dicom, looks_like_dicom
+from .dicom_series import choose_series
+from .dicom_slices import Slice, holds_dicom, looks_like_dicom
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _SAME_PLACE = 0.1  # of a voxel
+_STAYS = 1e-3  # voxels: an axis that moves less across a whole slice stays at one voxel
 # What every object must have, with a value or at least empty (PS3.3 C.7.1.1, C.7.2.1, C.7.3.1, C.7.4.1).
 _UIDS = {"StudyInstanceUID": "Study Instance UID", "SeriesInstanceUID": "Series Instance UID",
          "FrameOfReferenceUID": "Frame of Reference UID"}
@@ -50,7 +54,7 @@ class DicomSource:
     headers: tuple[Dataset, ...]
     grid: Grid
 
-    def on_slices(self, labels: Volume, resample: bool = False) -> np.ndarray:
+    def on_slices(self, labels: Volume, resample: bool = False) -> VoxelArray:
         """Labels (slices, rows, columns) on the series' own slices, from the nearest voxel of `labels`.
 
         On a regular series these are the same voxels. Where reading moved slices upright (gantry tilt) or filled gaps,
@@ -59,50 +63,60 @@ class DicomSource:
         the images that it refers to, as viewers expect. Raises UserError for labels on another grid than the series',
         unless `resample`.
         """
-        given = labels.canonical().grid
-        here = self.grid.axis_order().canonical_grid(self.grid)
-        if not resample and not given.same_as(here, _SAME_PLACE * min(self.grid.spacing)):
+        grid_of_labels = labels.canonical().grid
+        grid_of_series = self.grid.axis_order().canonical_grid(self.grid)
+        tolerance_mm = _SAME_PLACE * min(self.grid.spacing)
+        if not resample and not grid_of_labels.same_as(grid_of_series, tolerance_mm):
             raise UserError(code=Code.GEOMETRY_DIFFERS, subject=self.path,
-                            expected=f"labels on the grid of the series ({_words(here)})", found=_words(given),
-                            hint="--resample takes the nearest voxels")
-        inverse = np.linalg.inv(labels.grid.matrix)
+                            expected=f"labels on the grid of the series ({_words(grid_of_series)})",
+                            found=_words(grid_of_labels), hint="--resample takes the nearest voxels")
+        to_voxel = np.linalg.inv(labels.grid.matrix)
         columns, rows, _ = self.slices[0].size
         placed = np.zeros((len(self.slices), rows, columns), labels.array.dtype)
-        for one, plane in zip(self.slices, placed, strict=True):
-            start = inverse[:3, :3] @ one.position + inverse[:3, 3]
-            right, down = (inverse[:3, :3] @ (axis * mm) for axis, mm in zip(one.axes, one.spacing, strict=True))
-            x, y, z = (_voxels(*step, rows, columns) for step in zip(start, right, down, strict=True))
-            plane[...] = _taken(labels.array, z, y, x)
+        for ct_slice, plane in zip(self.slices, placed, strict=True):
+            start = to_voxel[:3, :3] @ ct_slice.position + to_voxel[:3, 3]
+            right, down = (to_voxel[:3, :3] @ (axis * mm)
+                           for axis, mm in zip(ct_slice.axes, ct_slice.spacing, strict=True))
+            x, y, z = (_nearest_voxels(start[axis], right[axis], down[axis], rows, columns) for axis in range(3))
+            plane[...] = _labels_at(labels.array, z, y, x)
         return placed
 
 
-def _voxels(start: float, right: float, down: float, rows: int, columns: int) -> np.ndarray:
-    """Nearest voxel numbers of a slice's pixels along an axis, (rows, columns), or of size 1 where they stay alike."""
-    along_row, along_column = right * np.arange(columns), down * np.arange(rows)[:, None]
-    parts = [part for part in (along_row, along_column) if np.abs(part).max() > 1e-3]
-    return np.atleast_2d(np.rint(sum(parts, np.array(start)))).astype(int)
+def _nearest_voxels(start: float, right: float, down: float, rows: int, columns: int) -> npt.NDArray[np.int64]:
+    """Nearest voxel numbers of a slice's pixels along an axis, (rows, columns), or of size 1 where they stay alike.
+
+    `right` and `down`: voxels along that axis from one pixel to the next.
+    """
+    numbers: npt.NDArray[np.float64] = np.array([[start]])
+    for steps in (right * np.arange(columns)[None, :], down * np.arange(rows)[:, None]):
+        if np.abs(steps).max() > _STAYS:
+            numbers = numbers + steps
+    return np.rint(numbers).astype(np.int64)
 
 
-def _taken(array: np.ndarray, *numbers: np.ndarray) -> np.ndarray:
-    """Voxels of these numbers (z, y, x), 0 outside."""
-    known = np.array(True)
+def _labels_at(array: VoxelArray, *numbers: npt.NDArray[np.int64]) -> VoxelArray:
+    """Labels of the voxels with these numbers (z, y, x), 0 outside."""
+    inside = np.array(True)
     for number, size in zip(numbers, array.shape, strict=True):
-        known = known & (number >= 0) & (number < size)
-    within = tuple(np.clip(number, 0, size - 1) for number, size in zip(numbers, array.shape, strict=True))
-    return np.where(known, array[within], 0)
+        inside = inside & (number >= 0) & (number < size)
+    clipped = tuple(np.clip(number, 0, size - 1) for number, size in zip(numbers, array.shape, strict=True))
+    return np.where(inside, array[clipped], 0)
 
 
 def _words(grid: Grid) -> str:
-    size, spacing = (" x ".join(f"{value:.6g}" for value in values) for values in (grid.size, grid.spacing))
-    return f"{size} voxels of {spacing} mm from {', '.join(f'{o:.1f}' for o in grid.origin)} mm"
+    size = " x ".join(str(count) for count in grid.size)
+    spacing = " x ".join(f"{mm:.6g}" for mm in grid.spacing)
+    origin = ", ".join(f"{mm:.1f}" for mm in grid.origin)
+    return f"{size} voxels of {spacing} mm from {origin} mm"
 
 
-def read_source(path: Path | str, wanted: str | None, reporter: Reporter, told: bool = False) -> DicomSource:
+def read_source(path: Path | str, choice: str | None, reporter: Reporter, geometry_reported: bool = False,
+                ) -> DicomSource:
     """The series that `read_ct` reads from there, without its pixels.
 
-    What is wrong with its geometry is told, as by `read_ct`, unless that `told` it before. Identifiers that the series
-    lacks are made up, always the same ones for a series, and that is told. Raises UserError for what is no DICOM series
-    of a CT.
+    What is wrong with its geometry is reported as by `read_ct`, unless that was done already (`geometry_reported`).
+    Identifiers that the series lacks are made up, always the same ones for a series, and that is reported. Raises
+    UserError for what is no DICOM series of a CT.
     """
     from pydicom import dcmread
 
@@ -114,22 +128,24 @@ def read_source(path: Path | str, wanted: str | None, reporter: Reporter, told: 
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="the DICOM series of the CT",
                         found="no DICOM file: DICOM SEG and RT structure sets name the patient, the study and each "
                               "image, which other formats do not keep")
-    geometry = Reporter() if told else reporter
-    slices = distinct_slices(path, choose_series(path, wanted, geometry), geometry)
-    headers = {one.file: dcmread(one.file, stop_before_pixels=True, force=True) for one in slices}
-    _complete(path, list(headers.values()), reporter)
-    frame = frame_of_slices(path, slices, geometry)
-    no_voxels = np.broadcast_to(np.int16(0), frame.shape)
-    grid = place_slices(path, no_voxels, [one.position for one in slices], frame, geometry).grid
-    for one in slices:
-        if one.frame is None:  # files of a series may round their orientation differently
-            header = headers[one.file]
-            header.ImageOrientationPatient = [float(c) for c in slices[0].axes.ravel()]
+    of_geometry = Reporter() if geometry_reported else reporter
+    slices = distinct_slices(path, choose_series(path, choice, of_geometry), of_geometry)
+    headers = {ct_slice.file: dcmread(ct_slice.file, stop_before_pixels=True, force=True) for ct_slice in slices}
+    _add_missing_identifiers(path, list(headers.values()), reporter)
+    unit_grid = grid_of_slices(path, slices, of_geometry)
+    # The grid that reading arrives at does not depend on what the voxels hold; one zero is all of them.
+    no_voxels = np.broadcast_to(np.int16(0), unit_grid.shape)
+    positions = [ct_slice.position for ct_slice in slices]
+    grid = place_slices(path, no_voxels, positions, unit_grid, of_geometry).grid
+    for ct_slice in slices:
+        if ct_slice.frame is None:  # files of a series may round their orientation differently
+            header = headers[ct_slice.file]
+            header.ImageOrientationPatient = slices[0].axes.ravel().tolist()
             header.SliceThickness = header.get("SliceThickness") or grid.spacing[2]
-    return DicomSource(path, tuple(slices), tuple(headers[one.file] for one in slices), grid)
+    return DicomSource(path, tuple(slices), tuple(headers[ct_slice.file] for ct_slice in slices), grid)
 
 
-def _complete(path: Path, headers: Sequence[Dataset], reporter: Reporter) -> None:
+def _add_missing_identifiers(path: Path, headers: Sequence[Dataset], reporter: Reporter) -> None:
     """Adds to the headers what anonymising took away but every object must have."""
     for header in headers:
         meta = getattr(header, "file_meta", {})
@@ -146,9 +162,9 @@ def _complete(path: Path, headers: Sequence[Dataset], reporter: Reporter) -> Non
     first = min(str(header.SOPInstanceUID) for header in headers)
     for name in lacking:
         # A UID derived from a UUID (PS3.5 B.2): the same for every object made of this series.
-        made = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{first} {name}').int}"
+        derived = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{first} {name}').int}"
         for header in headers:
-            setattr(header, name, made)
+            setattr(header, name, derived)
     if lacking:
         reporter.warning(Problem(
             Code.DICOM_TAG_MISSING, str(path),

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.volume import Volume
-from . import dicom_series
+from . import dicom_slices
 from .checks import check_grid, doubtful_ct, to_hu
 from .registry import FORMATS, Format, ImageFormat, SeriesFormat, format_of, is_volume_name, volume_suffixes
 
@@ -22,7 +22,7 @@ def read_ct(path: Path | str, series: str | None = None, reporter: Reporter = _S
     """A CT in HU, int16 where that loses nothing, else float32, from a file or a DICOM folder.
 
     `series` chooses among several DICOM series: its number in the list, its UID or its description. Padding outside the
-    scanner's field (-2048, -3024) is kept, see `checks.padding_to_air`. What can be mended is told as a warning.
+    scanner's field (-2048, -3024) is kept, see `checks.padding_to_air`. What can be mended is mended with a warning.
     Raises UserError for anything that is not one 3-D CT; an image that is whole but does not look like a CT is read
     all the same with `force`.
     """
@@ -87,7 +87,7 @@ def list_inputs(paths: Sequence[Path | str], leave_out: Callable[[Path], bool] =
             raise UserError(code=Code.FILE_MISSING, subject=path, expected="a CT file or a folder",
                             found="nothing there")
         inputs += _inside(path, leave_out) if path.is_dir() else [path]
-    return list(dict.fromkeys(inputs))
+    return list(dict.fromkeys(inputs))  # a path may have been given twice
 
 
 def _inside(folder: Path, leave_out: Callable[[Path], bool]) -> list[Path]:
@@ -95,9 +95,9 @@ def _inside(folder: Path, leave_out: Callable[[Path], bool]) -> list[Path]:
     volumes = [entry for entry in entries if is_volume_name(entry) and isinstance(format_of(entry), ImageFormat)]
     if volumes:
         return volumes
-    if any(entry.is_file() and dicom_series.looks_like_dicom(entry) for entry in entries):
+    if any(entry.is_file() and dicom_slices.looks_like_dicom(entry) for entry in entries):
         return [folder]
-    folders = [entry for entry in entries if entry.is_dir() and dicom_series.holds_dicom(entry)]
+    folders = [entry for entry in entries if entry.is_dir() and dicom_slices.holds_dicom(entry)]
     if not folders:
         raise UserError(code=Code.NO_CASES, subject=folder,
                         expected=f"CT files ({', '.join(volume_suffixes())}) or DICOM files", found="none")

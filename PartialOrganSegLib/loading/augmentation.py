@@ -18,7 +18,7 @@ from monai.transforms import (
 )
 from monai.utils import convert_to_tensor
 
-from ..annotation import UNKNOWN
+from ..annotation import OUTSIDE
 
 AIR_HU = -1024.0
 SOFT_STRIDE = 2  # a teacher's probabilities are smooth: an eighth of the voxels says as much at an eighth of the work
@@ -48,7 +48,7 @@ class Augmentation:
                  soft: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """`image` (z, y, x) HU and `codes` to a patch: (1, z, y, x) float32 normalised, (z, y, x) uint8.
 
-        Outside the image lies air, and any class may be there. `soft` (k, z, y, x) uint8, quantised probabilities,
+        Outside the image lies air, of the code `OUTSIDE`. `soft` (k, z, y, x) uint8, quantised probabilities,
         becomes (k, z, y, x) uint8 at every `SOFT_STRIDE`-th voxel of each axis, beginning anywhere, and 0 elsewhere
         and outside the image: no soft target.
         """
@@ -60,11 +60,11 @@ class Augmentation:
         unit = torch.from_numpy(((grid - low + 0.5) / size * 2 - 1)[..., ::-1].astype(np.float32))[None]
         pixels = torch.from_numpy(np.asarray(image[window], np.float32))[None, None] - AIR_HU
         patch = F.grid_sample(pixels, unit, mode="bilinear", padding_mode="zeros", align_corners=False)[0] + AIR_HU
-        marks = torch.from_numpy(np.asarray(codes[window], np.float32))[None, None] - UNKNOWN
+        marks = torch.from_numpy(np.asarray(codes[window], np.float32))[None, None] - OUTSIDE
         target = F.grid_sample(marks, unit, mode="nearest", padding_mode="zeros", align_corners=False)[0, 0]
         patch = self._intensities(patch, generator)
         soft_patch = None if soft is None else _sampled_soft(soft[(slice(None), *window)], unit, generator)
-        return patch, (target + UNKNOWN).to(torch.uint8), soft_patch
+        return patch, (target + OUTSIDE).to(torch.uint8), soft_patch
 
     def _inside(self, centre: np.ndarray, shape: Sequence[int], generator: np.random.Generator) -> np.ndarray:
         """The centre (z, y, x), moved at random but so that little of the patch lies outside the image."""

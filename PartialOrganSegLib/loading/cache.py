@@ -29,12 +29,19 @@ POSITIONS = 400  # remembered per class and case; enough to draw patch centres f
 
 @dataclass(frozen=True)
 class CachedSoftTargets:
-    """A teacher's probabilities of a case at working spacing. `rows[k]`: which of the run's `count` sets of classes the
-    teacher's class k stands for."""
+    """A teacher's probabilities of a case at working spacing. `sets` are the sets of classes that soft targets of the
+    run speak of, `rows[k]` is which of them the teacher's class k stands for."""
 
     file: Path
     rows: tuple[int, ...]
-    count: int
+    sets: tuple[tuple[int, ...], ...]
+
+    def members(self, classes: int) -> torch.Tensor:
+        """(M, classes) bool of `sets`."""
+        members = torch.zeros(len(self.sets), classes, dtype=torch.bool)
+        for row, chosen in zip(members, self.sets, strict=True):
+            row[list(chosen)] = True
+        return members
 
     def probabilities(self) -> np.ndarray:
         """(k, z, y, x) uint8, canonical axes; 255 is certain."""
@@ -50,14 +57,21 @@ class CachedCase:
     codes_file: Path
     translation: np.ndarray  # uint8: the case's own codes, as kept on disk, to those of the run's candidate table
     positions: dict[int, np.ndarray]
+    table: CandidateTable  # the run's
     soft_targets: CachedSoftTargets | None = None
+
+    @property
+    def fully_labelled(self) -> bool:
+        """Whether its annotation says of every voxel what it is: a fact of the case, whatever a patch of it shows."""
+        return self.case.kind is Kind.FULL
 
     def image(self) -> np.ndarray:
         """(z, y, x) int16 HU, canonical axes."""
         return np.load(self.image_file, mmap_mode="r")
 
     def own_codes(self) -> np.ndarray:
-        """(z, y, x) uint8 codes of the case's own table; `translation` turns them into the run's. 0 is 0 in both."""
+        """(z, y, x) uint8 codes of the case's own table; `translation` turns them into the run's. UNKNOWN and
+        OUTSIDE are the same in both."""
         return np.load(self.codes_file, mmap_mode="r")
 
     def codes(self) -> np.ndarray:
@@ -87,14 +101,14 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
         air = air_is_background and case.kind in (Kind.FULL, Kind.PARTIAL)
         key = _key(case, label_space, spacing_zyx, air)
         image_file, codes_file, sets_file = (folder / f"{case.name}-{key}{end}"
-                                              for end in (".image.npy", ".codes.npy", ".sets.json"))
+                                              for end in (".image.npy", ".candidates.npy", ".candidates.json"))
         files = (image_file, codes_file, sets_file)
         if not _exist(files):
             _fill(case, label_space, spacing_zyx, air, files, reporter)
         own = json.loads(sets_file.read_text())
-        translation = np.array([table.code(classes) for classes in own], np.uint8)
+        translation = table.translation(own)
         positions = _positions(translation[np.load(codes_file)], np.load(image_file, mmap_mode="r"), table)
-        cached.append(CachedCase(case, image_file, codes_file, translation, positions))
+        cached.append(CachedCase(case, image_file, codes_file, translation, positions, table))
         reporter.progress("reading cases", done + 1, len(cases))
     return cached
 

@@ -14,20 +14,22 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..annotation import Kind
+from ..annotation import OUTSIDE, UNKNOWN, Kind
 from ..errors import Code, UserError
 from .augmentation import Augmentation
 from .cache import CachedCase
+from .targets import SoftMap, Targets
 
 
 def as_unlabelled(cached: CachedCase) -> CachedCase:
     """A case whose annotation is not looked at: every voxel may be anything."""
-    return replace(cached, translation=np.zeros_like(cached.translation), positions={})
+    translation = np.full_like(cached.translation, UNKNOWN)
+    translation[OUTSIDE] = OUTSIDE
+    return replace(cached, case=replace(cached.case, kind=Kind.UNLABELLED), translation=translation, positions={})
 
 
-class PatchSampler(Dataset):
-    """Patch number n: `image` (1, z, y, x) float32 normalised, `codes` (z, y, x) uint8, augmented, n, and the soft
-    targets of a case that has some: (count, z, y, x) uint8, all 0 at a voxel without one.
+class PatchSampler(Dataset[tuple[Targets, int]]):
+    """Patch number n: `Targets` of a batch of one augmented patch, the image in them, and n.
 
     `datasets`: "weight" draws them by the manifest's weights, "equal" equally often (Shi 2021, section 4.2),
     "alternate" takes a whole mini-batch from one and the next from the next (Fang 2020, section III.C).
@@ -90,17 +92,21 @@ class PatchSampler(Dataset):
                             for members in groups])
         return groups[generator.choice(len(groups), p=weights / weights.sum())]
 
-    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor, int, torch.Tensor | None]:
+    def __getitem__(self, number: int) -> tuple[Targets, int]:
         case, centre, generator = self.draw(number)
         cached = self.cases[case]
         known = cached.soft_targets
         image, codes, soft = self.augmentation(cached.image(), cached.own_codes(), centre, generator,
                                                None if known is None else known.probabilities())
+        candidate_sets = torch.from_numpy(cached.table.table)
+        soft_map = None
         if known is not None and soft is not None:
-            rows = torch.zeros((known.count, *soft.shape[1:]), dtype=soft.dtype)
-            rows[list(known.rows)] = soft
-            soft = rows
-        return image, torch.from_numpy(cached.translation[codes.numpy()]), number, soft
+            probabilities = torch.zeros((1, len(known.sets), *soft.shape[1:]), dtype=soft.dtype)
+            probabilities[0, list(known.rows)] = soft
+            soft_map = SoftMap(probabilities, known.members(candidate_sets.shape[1]))
+        candidate_map = torch.from_numpy(cached.translation[codes.numpy()])[None]
+        return Targets(candidate_map, candidate_sets, image[None], soft=soft_map,
+                       fully_labelled=torch.tensor([cached.fully_labelled])), number
 
     def describe(self, number: int) -> str:
         """The case and patch centre (z, y, x) of a draw, to be told to a person."""

@@ -37,7 +37,7 @@ def with_soft_targets(cached: Sequence[CachedCase], label_space: LabelSpace,
                 numbers.setdefault(classes, len(numbers))
             reporter.progress("reading soft targets", done + 1, len(cached))
     cases = [one if known is None else replace(one, soft_targets=CachedSoftTargets(
-        known[0], tuple(numbers[classes] for classes in known[1]), len(numbers)))
+        known[0], tuple(numbers[classes] for classes in known[1]), tuple(numbers)))
         for one, known in zip(cached, found, strict=True)]
     return cases, tuple(numbers)
 

@@ -1,9 +1,10 @@
-"""Losses by name (`registry`). Each takes a `Supervision` batch and gives a scalar."""
+"""Losses by name (`registry`). Each is called `loss(logits, targets)` and gives a scalar."""
 
 from __future__ import annotations
 
+from ..loading.targets import SoftMap, Targets
 from .crf import WindowedCRF
-from .deep_supervision import DeepSupervision, PooledSupervision
+from .deep_supervision import DeepSupervision
 from .distillation import Distillation
 from .entropy import Entropy
 from .exclusion import ExclusionCrossEntropy, ExclusionDice
@@ -14,11 +15,11 @@ from .registry import LOSSES
 from .soft_targets import SoftTargets
 from .supervision import Supervision
 from .target_adaptive import TargetAdaptive
-from .voxels import SoftMap
 from .weighted import WeightedLosses
 
 __all__ = [
     "LOSSES", "DeepSupervision", "Distillation", "Entropy", "ExclusionCrossEntropy", "ExclusionDice",
-    "IntensityVariance", "MarginalCrossEntropy", "MarginalDice", "PooledSupervision", "Prior", "PriorPrimalDual",
-    "SoftMap", "SoftTargets", "Supervision", "TargetAdaptive", "WeightedLosses", "WindowedCRF", "prior_distribution",
+    "IntensityVariance", "MarginalCrossEntropy", "MarginalDice", "Prior", "PriorPrimalDual", "SoftMap",
+    "SoftTargets", "Supervision", "TargetAdaptive", "Targets", "WeightedLosses", "WindowedCRF",
+    "prior_distribution",
 ]

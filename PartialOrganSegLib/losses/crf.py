@@ -9,6 +9,8 @@ from itertools import product
 import torch
 from torch import nn
 
+from ..annotation import OUTSIDE
+from ..loading.targets import Targets
 from .registry import LOSSES
 from .supervision import Supervision
 
@@ -33,11 +35,13 @@ class WindowedCRF(nn.Module):
         self.radius, self.position_sigma = radius, position_sigma
         self.intensity_sigma, self.gated = intensity_sigma, gated
 
-    def forward(self, batch: Supervision) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Scalar float32, at least 0. Raises ValueError for a batch without image, or where the number of axes of an
         argument is not the batch's."""
+        batch = Supervision.of(logits, targets)
         image, probability, unknown = batch.intensity, batch.probability_map, batch.unknown_map
         sizes = tuple(image.shape[1:])
+        counted = batch.inside_map if (targets.candidate_map == OUTSIDE).any() else None
         energies = []
         sigmas = _per_axis(self.position_sigma, len(sizes))
         for offset in _half_window(_per_axis(self.radius, len(sizes))):
@@ -49,9 +53,12 @@ class WindowedCRF(nn.Module):
             weight = near * torch.exp(-difference.square() / 2)
             if self.gated:
                 weight = weight * (unknown[(..., *here)] | unknown[(..., *there)])
+            if counted is not None:
+                weight = weight * (counted[(..., *here)] & counted[(..., *there)])
             same = (probability[(..., *here)] * probability[(..., *there)]).sum(1)
             energies.append(2 * (weight * (1 - same)).sum())  # both orders of the pair
-        return torch.stack(energies).sum() / image.numel() if energies else batch.zero
+        count = image.numel() if counted is None else counted.sum().clamp_min(1)
+        return torch.stack(energies).sum() / count if energies else batch.zero
 
 
 def _per_axis(value: float | Sequence[float], axes: int) -> tuple[float, ...]:

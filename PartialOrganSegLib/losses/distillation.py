@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..errors import Code, UserError
+from ..loading.targets import Targets
 from .registry import LOSSES
 from .supervision import Supervision
 
@@ -25,8 +26,9 @@ class Distillation(nn.Module):
     `new_classes`: those that the teacher has never seen. It took them for background, so their probability counts with
     the background's on both sides (Cermelli 2020, Modeling the Background, equations 8-9), as far as the voxel may be
     either.
-    `drawn_weight`: how often a voxel of a sparsely labelled image counts in the sum (`Supervision.drawn`; once in the
-    number that it is divided by). A handful of strokes moves a network as far as a mask does, and knows less.
+    `drawn_weight`: how often a voxel of a sparsely labelled image counts in the sum (`Supervision.sparsely_labelled`;
+    once in the number that it is divided by). A handful of strokes moves a network as far as a mask does, and knows
+    less.
     """
 
     def __init__(self, temperature: float = 1.0, cross_entropy: bool = False, new_classes: Sequence[int] = (),
@@ -38,17 +40,18 @@ class Distillation(nn.Module):
         self.temperature, self.cross_entropy, self.new_classes = temperature, cross_entropy, list(new_classes)
         self.drawn_weight = drawn_weight
 
-    def forward(self, batch: Supervision) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Scalar float32, at least 0. Exactly 0, with a graph, when every voxel is known. Raises UserError for a batch
         without teacher."""
+        batch = Supervision.of(logits, targets)
         voxels = batch.every
-        teacher, allowed = voxels.teacher_rows / self.temperature, voxels.allowed
+        teacher, allowed = voxels.teacher_logits / self.temperature, voxels.allowed
         weights = voxels.weights * batch.open[voxels.codes]
         total = weights.sum()
         if not total:
             return batch.zero
         student = (voxels.log_probabilities if self.temperature == 1
-                   else torch.log_softmax(voxels.rows / self.temperature, dim=1))
+                   else torch.log_softmax(voxels.logits / self.temperature, dim=1))
         if self.new_classes:
             teacher, student, allowed = self._as_the_teacher_sees(teacher, student, allowed)
         target = torch.softmax(teacher.masked_fill(~allowed, float("-inf")), dim=1)
@@ -57,7 +60,7 @@ class Distillation(nn.Module):
         if not self.cross_entropy:
             values = (values + torch.xlogy(target, target).sum(1)).clamp_min(0)
         if self.drawn_weight != 1:
-            weights = weights * torch.where(batch.drawn, self.drawn_weight, 1.0)[voxels.images]
+            weights = weights * torch.where(batch.sparsely_labelled, self.drawn_weight, 1.0)[voxels.images]
         return self.temperature ** 2 * (values * weights).sum() / total
 
     def _as_the_teacher_sees(self, teacher: torch.Tensor, student: torch.Tensor,

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from ..loading.targets import Targets
 from .registry import LOSSES
 from .supervision import Supervision
 
@@ -22,8 +23,9 @@ class Entropy(nn.Module):
         super().__init__()
         self.normalised = normalised
 
-    def forward(self, batch: Supervision) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Scalar float32 in 0..log C. Exactly 0, with a graph, when every voxel is known."""
+        batch = Supervision.of(logits, targets)
         voxels = batch.every
         weights = voxels.weights * batch.open[voxels.codes]
         total = weights.sum()
@@ -31,4 +33,4 @@ class Entropy(nn.Module):
             return batch.zero
         values = -(voxels.probabilities * voxels.log_probabilities).sum(1)
         mean = (values * weights).sum() / total
-        return mean / math.log(batch.table.shape[1]) if self.normalised else mean
+        return mean / math.log(targets.candidate_sets.shape[1]) if self.normalised else mean

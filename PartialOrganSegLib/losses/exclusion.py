@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..loading.targets import Targets
 from .registry import LOSSES
 from .supervision import Supervision
 
@@ -33,13 +34,14 @@ class ExclusionDice(nn.Module):
         super().__init__()
         self.average = average
 
-    def forward(self, batch: Supervision) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Scalar float32, at least 0. Exactly 0, with a graph, when no voxel is labelled as an organ."""
+        batch = Supervision.of(logits, targets)
         voxels = batch.labelled
         if not len(voxels):
             return batch.zero
-        mask = excluded(batch.table)
-        mass = voxels.mass.sum(0)
+        mask = excluded(targets.candidate_sets)
+        mass = voxels.probability_sums.sum(0)
         forbidden = voxels.counts.sum(0) @ mask  # sum e_n
         used = forbidden > 0
         if not used.any():
@@ -59,13 +61,14 @@ class ExclusionCrossEntropy(nn.Module):
         super().__init__()
         self.epsilon, self.average = epsilon, average
 
-    def forward(self, batch: Supervision) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Scalar float32. Exactly 0, with a graph, when no voxel is labelled as an organ."""
+        batch = Supervision.of(logits, targets)
         voxels = batch.labelled
-        mask = excluded(batch.table)
+        mask = excluded(targets.candidate_sets)
         here = torch.nonzero(mask.any(1)[voxels.codes]).squeeze(1)  # elsewhere every e_n is 0
         if not len(here):
             return batch.zero
         logs = torch.log(voxels.probabilities[here] + self.epsilon)
         values = (logs * mask[voxels.codes[here]]).sum(1) * voxels.weights[here]
-        return values.sum() / voxels.weights.sum() / (batch.table.shape[1] - 1 if self.average else 1)
+        return values.sum() / voxels.weights.sum() / (targets.candidate_sets.shape[1] - 1 if self.average else 1)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import Code, UserError, did_you_mean
+from ..loading.targets import Targets
 from .registry import LOSSES
 from .supervision import Supervision
 from .voxels import Voxels, group_sum
@@ -36,8 +37,9 @@ class IntensityVariance(nn.Module):
                             expected=f"one of {', '.join(FORMS)}", found=f"'{form}'", hint=did_you_mean(form, FORMS))
         self.form, self.unknown_only = form, unknown_only
 
-    def forward(self, batch: Supervision) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Scalar float32, at least 0. Raises ValueError for a batch without image."""
+        batch = Supervision.of(logits, targets)
         voxels = batch.every
         if not len(voxels):
             return batch.zero

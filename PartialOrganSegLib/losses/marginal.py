@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import Code, UserError
+from ..loading.targets import Targets
 from .registry import LOSSES
 from .supervision import Supervision
 
@@ -24,11 +25,11 @@ class MarginalCrossEntropy(nn.Module):
     nothing to the sum nor to the mean. Exactly 0, with a graph, when no voxel is labelled.
     `balanced`: the mean over the voxels that the batch uses, each counted once, so that a candidate set counts for at
     most `voxels_per_set` voxels and the background does not outweigh the organs.
-    `draw_rates` (C,), each above 0: for sparsely labelled images (`Supervision.drawn`), the chance r_c that a voxel of
-    class c is drawn, in any unit. The network's own probabilities are those of any voxel; among drawn voxels they are
-    `p_c r_c / sum_k p_k r_k` (Bayes; prior correction of King and Zeng 2001, logit adjustment of Menon 2021), of which
-    the loss is taken there. Without it organs, of which a larger share is drawn than of the background, come out too
-    large.
+    `draw_rates` (C,), each above 0: for sparsely labelled images (`Supervision.sparsely_labelled`), the chance r_c
+    that a voxel of class c is drawn, in any unit. The network's own probabilities are those of any voxel; among drawn
+    voxels they are `p_c r_c / sum_k p_k r_k` (Bayes; prior correction of King and Zeng 2001, logit adjustment of Menon
+    2021), of which the loss is taken there. Without it organs, of which a larger share is drawn than of the background,
+    come out too large.
     """
 
     def __init__(self, balanced: bool = False, draw_rates: Sequence[float] = ()) -> None:
@@ -39,8 +40,9 @@ class MarginalCrossEntropy(nn.Module):
         self.balanced = balanced
         self.register_buffer("log_rates", torch.tensor(list(draw_rates)).log(), persistent=False)
 
-    def forward(self, batch: Supervision) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Scalar float32, at least 0."""
+        batch = Supervision.of(logits, targets)
         voxels = batch.labelled
         if not len(voxels):
             return batch.zero
@@ -50,7 +52,7 @@ class MarginalCrossEntropy(nn.Module):
                 raise UserError(code=Code.VALUE_UNFIT, subject="loss_arguments: marginal_cross_entropy.draw_rates",
                                 expected=f"{found.shape[1]}, one for each class", found=len(self.log_rates))
             among_drawn = torch.log_softmax(found + self.log_rates, dim=1)
-            found = torch.where(batch.drawn[voxels.images][:, None], among_drawn, found)
+            found = torch.where(batch.sparsely_labelled[voxels.images][:, None], among_drawn, found)
         inside = found.masked_fill(~voxels.allowed, float("-inf"))
         values = -torch.logsumexp(inside, dim=1)
         return values.mean() if self.balanced else (values * voxels.weights).sum() / voxels.weights.sum()
@@ -67,27 +69,29 @@ class MarginalDice(nn.Module):
     `per_image`: mean of each image's Dice instead of one Dice over the batch.
     `summed`: the sum over the merged classes, as the paper prints it, instead of their mean (with `per_image`: of the
     mean over images).
-    `masks_only`: without sparsely labelled images (`Supervision.drawn`). Strokes say nothing of an organ's size.
+    `masks_only`: without sparsely labelled images (`Supervision.sparsely_labelled`). Strokes say nothing of an organ's
+    size.
     """
 
     def __init__(self, per_image: bool = False, summed: bool = False, masks_only: bool = False) -> None:
         super().__init__()
         self.per_image, self.summed, self.masks_only = per_image, summed, masks_only
 
-    def forward(self, batch: Supervision) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Scalar float32 in 0..1, times the number of merged classes where `summed`."""
+        batch = Supervision.of(logits, targets)
         voxels = batch.labelled
         if not len(voxels):
             return batch.zero
         # Everything the formula sums over voxels, it sums over voxels of one code.
-        mass, counts = voxels.mass, voxels.counts
+        mass, counts = voxels.probability_sums, voxels.counts
         if self.masks_only:
-            if batch.drawn.all():
+            if batch.sparsely_labelled.all():
                 return batch.zero
-            mass, counts = mass[~batch.drawn], counts[~batch.drawn]
+            mass, counts = mass[~batch.sparsely_labelled], counts[~batch.sparsely_labelled]
         if not self.per_image:
             mass, counts = mass.sum(0, keepdim=True), counts.sum(0, keepdim=True)
-        member = batch.table.float()
+        member = targets.candidate_sets.float()
         merged = mass @ member.T  # (images, code, m): sum of q_m over the voxels of each code
         size = member.sum(1)
         shared = member @ member.T

@@ -1,7 +1,7 @@
 """Prior-aware loss (PaNN, Zhou 2019): predictions should have the fully labelled set's distribution of classes.
 
 `q` is the label distribution of the fully labelled set, `pbar` the mean softmax of the images that are not labelled in
-full, over all their voxels: what is known belongs to the distribution too.
+full, over all voxels inside them: what is known belongs to the distribution too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import Code, UserError
+from ..loading.targets import Targets
 from .registry import LOSSES
 from .supervision import Supervision
 
@@ -59,14 +60,19 @@ class _Prior(nn.Module):
 
     def mean_probabilities(self, batch: Supervision) -> torch.Tensor | None:
         """pbar (C,), or None when every image is labelled in full. Raises UserError for another number of classes."""
-        if len(self.q) != batch.table.shape[1]:
+        classes = batch.targets.candidate_sets.shape[1]
+        if len(self.q) != classes:
             raise UserError(code=Code.VALUE_UNFIT, subject="loss_arguments: prior.q",
-                            expected=f"{batch.table.shape[1]} shares, background included", found=len(self.q))
+                            expected=f"{classes} shares, background included", found=len(self.q))
         voxels = batch.every
-        partial = voxels.counts[:, batch.open].sum(1) > 0
-        if not partial.any():
+        if batch.targets.fully_labelled is None:
+            partial = voxels.counts[:, batch.open].sum(1) > 0
+        else:
+            partial = ~batch.targets.fully_labelled
+        count = voxels.counts[partial].sum()
+        if not count:
             return None
-        return voxels.mass[partial].sum((0, 1)) / voxels.counts[partial].sum()
+        return voxels.probability_sums[partial].sum((0, 1)) / count
 
 
 @LOSSES.register("prior", source="Zhou 2019 (2)")
@@ -87,8 +93,9 @@ class Prior(_Prior):
         self.register_buffer("running", torch.zeros_like(self.q))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, batch: Supervision) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Scalar float32. Exactly 0, with a graph, when every image is labelled in full."""
+        batch = Supervision.of(logits, targets)
         mean = self.mean_probabilities(batch)
         if mean is None:
             return batch.zero
@@ -130,8 +137,9 @@ class PriorPrimalDual(_Prior):
         """(C,) dual variables of 1 - pbar, negative."""
         return -self.log_minus_mu.exp()
 
-    def forward(self, batch: Supervision) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Scalar float32. Exactly 0, with a graph, when every image is labelled in full."""
+        batch = Supervision.of(logits, targets)
         mean = self.mean_probabilities(batch)
         return batch.zero if mean is None else self.objective(mean)
 

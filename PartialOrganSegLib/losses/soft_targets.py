@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..loading.targets import Targets
 from .registry import LOSSES
 from .supervision import Supervision
 
@@ -25,12 +26,13 @@ class SoftTargets(nn.Module):
     labelled voxel, and what soft targets add to labels, the teacher's doubt at an organ's border, would be lost.
     """
 
-    def forward(self, batch: Supervision) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Scalar float32, at least 0. Exactly 0, with a graph, in a batch where no soft target is left."""
-        if batch.soft is None:
+        batch = Supervision.of(logits, targets)
+        if targets.soft is None:
             return batch.zero
-        voxels, sets = batch.with_soft_target, batch.soft.sets
-        target = voxels.soft_rows
+        voxels, sets = batch.with_soft_target, targets.soft.sets
+        target = voxels.soft_probabilities
         agreed = (voxels.allowed & sets[target.argmax(1)]).any(1)
         if not agreed.any():
             return batch.zero

@@ -1,81 +1,84 @@
-"""What every loss on candidate sets needs of a batch, computed once and only when a loss asks for it."""
+"""What the losses on candidate sets need of a batch, computed once for all of them and only when one asks for it."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import cached_property
 
 import torch
 
+from ..annotation import OUTSIDE
 from ..errors import Code, UserError
-from .voxels import JoinedVoxels, SoftMap, Voxels
+from ..loading.targets import Targets, mean_pooled
+from .voxels import JoinedVoxels, RepeatedVoxels, Voxels
 
-DRAWN_SHARE = 0.1  # masks label all of a patch, bar what lies outside the image; strokes some per mille
+SPARSE_SHARE = 0.1  # masks label all of a patch that lies inside the image; strokes some per mille
 
 
 class Supervision:
-    """A batch's logits beside what its annotations say.
+    """A batch's logits (B, C, *spatial), of any float type, beside what its targets say of the voxels.
 
-    `logits` (B, C, *spatial) in two or three dimensions, any float type; `codes` (B, *spatial) integers into `table`
-    (K, C) bool, row 0 of which is the whole label space. `image` (B, in_channels, *spatial) is the network's
-    normalised input, `teacher` (B, C, *spatial) logits of a frozen network, `soft` the soft targets of foreign ones;
-    all three optional and without gradient.
-    All sums are in float32 whatever the network's precision.
+    All sums are in float32 whatever the network's precision. Raises ValueError for logits that do not fit the targets.
 
     A voxel is *labelled* where its candidate set excludes something and *unknown* where the set leaves a choice: a
-    voxel of the background of a partial label is both.
-
-    `voxels_per_set` bounds the cost: of a candidate set with more voxels in the batch (the background, mostly) a
-    random part is used, each voxel with the weight that keeps every sum's expectation. 0 uses all.
+    voxel of the background of a partial label is both. A voxel outside the image is neither, and in none of the
+    selections below.
     """
 
-    def __init__(self, logits: torch.Tensor, codes: torch.Tensor, table: torch.Tensor, voxels_per_set: int = 0,
-                 image: torch.Tensor | None = None, teacher: torch.Tensor | None = None,
-                 soft: SoftMap | None = None) -> None:
-        if logits.shape[0] != codes.shape[0] or logits.shape[2:] != codes.shape[1:]:
-            raise ValueError(f"logits {tuple(logits.shape)} do not fit codes {tuple(codes.shape)}")
-        if logits.shape[1] != table.shape[1]:
-            raise ValueError(f"{logits.shape[1]} classes in the logits, {table.shape[1]} in the candidate table")
-        if image is not None and (image.shape[0] != codes.shape[0] or image.shape[2:] != codes.shape[1:]):
-            raise ValueError(f"image {tuple(image.shape)} does not fit codes {tuple(codes.shape)}")
-        if teacher is not None and teacher.shape != logits.shape:
-            raise ValueError(f"teacher {tuple(teacher.shape)} does not fit logits {tuple(logits.shape)}")
-        if soft is not None and (soft.probabilities.shape[0] != codes.shape[0]
-                                 or soft.probabilities.shape[2:] != codes.shape[1:]
-                                 or soft.sets.shape != (soft.probabilities.shape[1], table.shape[1])):
-            raise ValueError(f"soft targets {tuple(soft.probabilities.shape)} of sets {tuple(soft.sets.shape)} do not "
-                             f"fit codes {tuple(codes.shape)} and {table.shape[1]} classes")
-        self.logits, self.codes, self.table = logits, codes, table
-        self.voxels_per_set = voxels_per_set
-        self.image, self.teacher, self.soft = image, teacher, soft
+    def __init__(self, logits: torch.Tensor, targets: Targets) -> None:
+        candidate_map, classes = targets.candidate_map, targets.candidate_sets.shape[1]
+        if logits.shape[0] != candidate_map.shape[0] or logits.shape[2:] != candidate_map.shape[1:]:
+            raise ValueError(f"logits {tuple(logits.shape)} do not fit the candidate map {tuple(candidate_map.shape)}")
+        if logits.shape[1] != classes:
+            raise ValueError(f"{logits.shape[1]} classes in the logits, {classes} in the candidate sets")
+        self.logits, self.targets = logits, targets
+
+    @classmethod
+    def of(cls, logits: torch.Tensor, targets: Targets) -> Supervision:
+        """The one of these logits and targets that losses share at the moment (`shared`), or else a new one."""
+        present = _SHARED.get()
+        if present is not None and present.logits is logits and present.targets is targets:
+            return present
+        return cls(logits, targets) if targets.finer_map is None else PooledSupervision(logits, targets)
 
     @property
     def voxels_per_image(self) -> int:
         """Number of voxels of one image of the batch."""
-        return self.codes[0].numel()
+        return self.targets.candidate_map[0].numel()
+
+    @cached_property
+    def inside(self) -> torch.Tensor:
+        """(K,) bool: codes of voxels of an image, all but `OUTSIDE`."""
+        codes = torch.arange(len(self.targets.candidate_sets), device=self.targets.candidate_sets.device)
+        return codes != OUTSIDE
 
     @cached_property
     def informative(self) -> torch.Tensor:
         """(K,) bool: codes that exclude at least one class."""
-        return ~self.table.all(dim=1)
+        return ~self.targets.candidate_sets.all(dim=1)
 
     @cached_property
     def open(self) -> torch.Tensor:
-        """(K,) bool: codes that leave a choice."""
-        return self.table.sum(dim=1) > 1
+        """(K,) bool: codes that leave a choice, of voxels inside the image."""
+        return (self.targets.candidate_sets.sum(dim=1) > 1) & self.inside
 
     @cached_property
-    def drawn(self) -> torch.Tensor:
-        """(B,) bool: images of which fewer than `DRAWN_SHARE` of the voxels are labelled, as strokes do."""
-        labelled = self.informative[self.codes.int()]
-        return labelled.flatten(1).float().mean(1) < DRAWN_SHARE
+    def sparsely_labelled(self) -> torch.Tensor:
+        """(B,) bool: images of which fewer than `SPARSE_SHARE` of the voxels are labelled, as strokes do."""
+        codes = self.targets.candidate_map.int().flatten(1)
+        labelled, inside = (mask[codes].float().sum(1) for mask in (self.informative, self.inside))
+        return labelled < SPARSE_SHARE * inside.clamp_min(1)
 
     @cached_property
     def share(self) -> torch.Tensor:
         """(K,) float32: the share of each code's voxels that is used."""
-        if not self.voxels_per_set:
-            return torch.ones(len(self.table), device=self.table.device)
-        counts = torch.bincount(self._flat_codes, minlength=len(self.table)).float()
-        return (self.voxels_per_set / counts.clamp_min(1)).clamp_max(1)
+        sets, limit = self.targets.candidate_sets, self.targets.voxels_per_set
+        if not limit:
+            return torch.ones(len(sets), device=sets.device)
+        counts = torch.bincount(self._flat_codes, minlength=len(sets)).float()
+        return (limit / counts.clamp_min(1)).clamp_max(1)
 
     @cached_property
     def labelled(self) -> Voxels:
@@ -84,8 +87,8 @@ class Supervision:
 
     @cached_property
     def unlabelled(self) -> Voxels:
-        """The voxels used of those that may be anything."""
-        return self._voxels(~self.informative)
+        """The voxels used of those inside the image that may be anything."""
+        return self._voxels(self.inside & ~self.informative)
 
     @cached_property
     def every(self) -> Voxels:
@@ -95,8 +98,8 @@ class Supervision:
     @cached_property
     def with_soft_target(self) -> Voxels:
         """The voxels that have a soft target, all of them: whoever cuts the patches bounds their number."""
-        assert self.soft is not None
-        index = torch.nonzero(self.soft.probabilities.amax(dim=1).reshape(-1)).squeeze(1)
+        assert self.targets.soft is not None
+        index = torch.nonzero(self.targets.soft.probabilities.amax(dim=1).reshape(-1)).squeeze(1)
         return Voxels(self, index, self._flat_codes[index].long(), torch.ones_like(index, dtype=torch.float32))
 
     @cached_property
@@ -107,23 +110,29 @@ class Supervision:
     @cached_property
     def unknown_map(self) -> torch.Tensor:
         """(B, *spatial) bool: where the candidate set leaves a choice."""
-        return self.open[self.codes.int()]
+        return self.open[self.targets.candidate_map.int()]
+
+    @cached_property
+    def inside_map(self) -> torch.Tensor:
+        """(B, *spatial) bool: which voxels the image has."""
+        return self.targets.candidate_map != OUTSIDE
 
     @cached_property
     def intensity(self) -> torch.Tensor:
         """(B, *spatial) float32: the image, of several channels the middle one (of neighbouring slices: the one that
         is predicted). Raises ValueError for a batch without image."""
-        if self.image is None:
+        image = self.targets.image
+        if image is None:
             raise ValueError("this loss needs the image")
-        return self.image.detach()[:, self.image.shape[1] // 2].float()
+        return image.detach()[:, image.shape[1] // 2].float()
 
     @property
     def teacher_logits(self) -> torch.Tensor:
         """(B, C, *spatial). Raises UserError for a batch without teacher."""
-        if self.teacher is None:
+        if self.targets.teacher is None:
             raise UserError(code=Code.SETTING_MISSING, subject="losses", expected="a teacher network for distillation",
                             found="none", hint="start from a model or leave distillation out")
-        return self.teacher.detach()
+        return self.targets.teacher.detach()
 
     @cached_property
     def zero(self) -> torch.Tensor:
@@ -132,7 +141,7 @@ class Supervision:
 
     @cached_property
     def _flat_codes(self) -> torch.Tensor:
-        return self.codes.reshape(-1).int()
+        return self.targets.candidate_map.reshape(-1).int()
 
     @cached_property
     def _voxel_shares(self) -> torch.Tensor:
@@ -142,14 +151,54 @@ class Supervision:
     def _chance(self) -> torch.Tensor:
         return torch.rand_like(self._voxel_shares)
 
-    def _voxels(self, wanted: torch.Tensor) -> Voxels:
-        """The voxels used of the codes marked in `wanted` (K,)."""
-        chosen = wanted[self._flat_codes]
-        if self.voxels_per_set:
+    def _voxels(self, selected: torch.Tensor) -> Voxels:
+        """The voxels used of the codes marked in `selected` (K,)."""
+        chosen = selected[self._flat_codes]
+        if self.targets.voxels_per_set:
             chosen &= self._chance < self._voxel_shares
         index = torch.nonzero(chosen).squeeze(1)
         codes = self._flat_codes[index].long()
         return Voxels(self, index, codes, 1 / self.share[codes])
+
+
+class PooledSupervision(Supervision):
+    """A coarse output's batch in which each voxel has all candidate sets of the fine voxels it covers, by their share.
+
+    Targets must have a `finer_map`. All voxels are used, without a limit: there are few of them.
+    """
+
+    @cached_property
+    def _shares_by_code(self) -> list[tuple[int, torch.Tensor]]:
+        finer_map, size = self.targets.finer_map, self.targets.candidate_map.shape[1:]
+        assert finer_map is not None
+        return [(int(code), mean_pooled((finer_map == code)[:, None], size).flatten())
+                for code in torch.unique(finer_map)]
+
+    def _voxels(self, selected: torch.Tensor) -> Voxels:
+        indices, codes, weights = [], [], []
+        for code, share in self._shares_by_code:
+            if selected[code]:
+                index = torch.nonzero(share).squeeze(1)
+                indices.append(index)
+                codes.append(torch.full_like(index, code))
+                weights.append(share[index])
+        if not indices:
+            none = torch.zeros(0, dtype=torch.int64, device=self.logits.device)
+            return RepeatedVoxels(self, none, none, none.float())
+        return RepeatedVoxels(self, torch.cat(indices), torch.cat(codes), torch.cat(weights))
+
+
+_SHARED: ContextVar[Supervision | None] = ContextVar("supervision", default=None)
+
+
+@contextlib.contextmanager
+def shared(logits: torch.Tensor, targets: Targets) -> Iterator[None]:
+    """Losses called with these within the block compute what they have in common once, on one graph."""
+    token = _SHARED.set(Supervision.of(logits, targets))
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
 
 
 class _Zero(torch.autograd.Function):

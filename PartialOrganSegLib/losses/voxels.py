@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 
-
-class SoftMap(NamedTuple):
-    """What foreign teachers say of a batch: `probabilities` (B, M, *spatial), of any type and scale, all 0 at voxels
-    without a soft target, beside the classes that each of theirs stands for, `sets` (M, C) bool."""
-
-    probabilities: torch.Tensor
-    sets: torch.Tensor
+from ..loading.targets import Targets
 
 
 class Batch(Protocol):
     """What voxels read of the batch that they are from: `Supervision`, which says what each of these is."""
 
-    logits: torch.Tensor
-    table: torch.Tensor
-    soft: SoftMap | None
+    @property
+    def logits(self) -> torch.Tensor: ...
+
+    @property
+    def targets(self) -> Targets: ...
 
     @property
     def voxels_per_image(self) -> int: ...
@@ -47,18 +43,18 @@ class Voxels:
         return len(self.index)
 
     @cached_property
-    def rows(self) -> torch.Tensor:
+    def logits(self) -> torch.Tensor:
         """(N, C) float32 logits."""
         return _Rows.apply(_by_voxel(self.batch.logits), self.index).float()
 
     @cached_property
     def log_probabilities(self) -> torch.Tensor:
-        """(N, C) float32 log softmax of `rows`."""
-        return torch.log_softmax(self.rows, dim=1)
+        """(N, C) float32 log softmax of `logits`."""
+        return torch.log_softmax(self.logits, dim=1)
 
     @cached_property
     def probabilities(self) -> torch.Tensor:
-        """(N, C) float32 softmax of `rows`."""
+        """(N, C) float32 softmax of `logits`."""
         return self.log_probabilities.exp()
 
     @cached_property
@@ -69,7 +65,7 @@ class Voxels:
     @cached_property
     def allowed(self) -> torch.Tensor:
         """(N, C) bool candidate sets."""
-        return self.batch.table[self.codes]
+        return self.batch.targets.candidate_sets[self.codes]
 
     @cached_property
     def intensity(self) -> torch.Tensor:
@@ -77,27 +73,28 @@ class Voxels:
         return self.batch.intensity.reshape(-1)[self.index]
 
     @cached_property
-    def teacher_rows(self) -> torch.Tensor:
+    def teacher_logits(self) -> torch.Tensor:
         """(N, C) float32 logits of the teacher. Raises UserError for a batch without teacher."""
         return _by_voxel(self.batch.teacher_logits).index_select(0, self.index).float()
 
     @cached_property
-    def soft_rows(self) -> torch.Tensor:
+    def soft_probabilities(self) -> torch.Tensor:
         """(N, M) float32 soft targets, of the scale that the batch has them in."""
-        assert self.batch.soft is not None
-        return _by_voxel(self.batch.soft.probabilities).index_select(0, self.index).float()
+        soft = self.batch.targets.soft
+        assert soft is not None
+        return _by_voxel(soft.probabilities).index_select(0, self.index).float()
 
     @cached_property
     def counts(self) -> torch.Tensor:
         """(B, K) float32: how many voxels of each image have each code, by weight."""
-        batches, codes = len(self.batch.logits), len(self.batch.table)
+        batches, codes = len(self.batch.logits), len(self.batch.targets.candidate_sets)
         group = self.images * codes + self.codes
         return torch.bincount(group, self.weights, minlength=batches * codes).view(batches, codes).float()
 
     @cached_property
-    def mass(self) -> torch.Tensor:
+    def probability_sums(self) -> torch.Tensor:
         """(B, K, C) float32: the weighted sum of the probabilities over the voxels of each image and code."""
-        batches, codes = len(self.batch.logits), len(self.batch.table)
+        batches, codes = len(self.batch.logits), len(self.batch.targets.candidate_sets)
         sums = group_sum(self.probabilities, self.images * codes + self.codes, self.weights, batches * codes)
         return sums.view(batches, codes, -1)
 
@@ -111,23 +108,23 @@ class JoinedVoxels(Voxels):
         self.parts = (first, second)
 
     @cached_property
-    def rows(self) -> torch.Tensor:
-        return torch.cat([part.rows for part in self.parts])
+    def logits(self) -> torch.Tensor:
+        return torch.cat([part.logits for part in self.parts])
 
     @cached_property
     def log_probabilities(self) -> torch.Tensor:
         return torch.cat([part.log_probabilities for part in self.parts])
 
     @cached_property
-    def mass(self) -> torch.Tensor:
-        return self.parts[0].mass + self.parts[1].mass
+    def probability_sums(self) -> torch.Tensor:
+        return self.parts[0].probability_sums + self.parts[1].probability_sums
 
 
 class RepeatedVoxels(Voxels):
     """Voxels of which one may occur several times, each time with another candidate set."""
 
     @cached_property
-    def rows(self) -> torch.Tensor:
+    def logits(self) -> torch.Tensor:
         return _by_voxel(self.batch.logits).index_select(0, self.index).float()
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from ..errors import Code, UserError
+from ..loading.targets import Targets
 from ..registry import check_arguments
 from .registry import LOSSES
-from .supervision import Supervision
+from .supervision import shared
 
 
 class WeightedLosses(nn.Module):
@@ -32,9 +33,10 @@ class WeightedLosses(nn.Module):
         for name in self.weights:
             self.terms[_module_name(name)] = _build(name, (arguments or {}).get(name, {}))
 
-    def forward(self, batch: Supervision) -> tuple[torch.Tensor, dict[str, float]]:
+    def forward(self, logits: torch.Tensor, targets: Targets) -> tuple[torch.Tensor, dict[str, float]]:
         """The sum, and each term's unweighted value for the log."""
-        values = {name: self.terms[_module_name(name)](batch) for name in self.weights}
+        with shared(logits, targets):
+            values = {name: self.terms[_module_name(name)](logits, targets) for name in self.weights}
         total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
         return total, {name: float(value.detach()) for name, value in values.items()}
 

@@ -51,36 +51,37 @@ class JoinedMethod:
                 reporter: Reporter) -> tuple[LabelMap, dict[str, float]]:
         """uint8 labels on the CT's grid and the mean entropy of each organ found; see `OwnMethod.segment`."""
         patient = locate(ct, seconds)
-        frame = patient.frame(self._spacing_zyx)
-        joined: JoinedScores | None = None
+        grid = patient.frame(self._spacing_zyx)
+        joined = JoinedScores(grid.shape, self._space.class_count)
         for member in self._members:
-            shares = member.shares(patient, frame.to_patient(patient.canonical.grid), frame.shape, seconds, reporter)
+            shares = member.shares(patient, grid.to_patient(patient.canonical.grid), grid.shape, seconds, reporter)
             with timed(seconds, "join"):
-                if joined is None:  # not before the first network is done: it needs the memory
-                    joined = JoinedScores(frame.shape, self._space.class_count)
                 joined.add(self._space.indices(member.organs), shares)
-            del shares
-        assert joined is not None
-        return finish(joined.logits, patient, frame, self._space, written, seconds, joined.decided)
+        return finish(joined.logits, patient, grid, self._space, written, seconds, joined.decided)
 
 
 class JoinedScores:
     """The scores of a joined model, filled member by member.
 
-    `logits`: float16 logarithms of probabilities (z, y, x, class); `decided`: bool (z, y, x), where any member spoke.
-    Elsewhere lies background.
+    `logits`: float16 logarithms of probabilities (z, y, x, class), background where no member sees an organ. `decided`:
+    bool (z, y, x), where one does.
     """
 
     def __init__(self, shape: Shape3, class_count: int) -> None:
-        self.logits = torch.full((*shape, class_count), float(np.log(LEAST_PROBABILITY)), dtype=torch.float16)
-        self.logits[..., 0] = 0
+        # Takes memory once it is written to, which is after the first network needed it.
+        self.logits = torch.empty((*shape, class_count), dtype=torch.float16)
+        self._is_written = False
         self.decided = np.zeros(shape, bool)
-        # The probability that no member has given to an organ yet, which the next one shares out.
+        # The probability that no member has given to an organ yet: the next one shares it out.
         self._remaining = torch.ones(shape, dtype=torch.float16)
 
-    def add(self, columns: Sequence[int], shares: Iterable[SliceShares]) -> None:
-        """Gives the classes `columns` their shares of what the members before have left."""
-        columns = list(columns)
+    def add(self, classes: Sequence[int], shares: Iterable[SliceShares]) -> None:
+        """Gives to `classes`, a member's organs, their shares of what the members before have left."""
+        columns = list(classes)
+        if not self._is_written:
+            self.logits.fill_(float(np.log(LEAST_PROBABILITY)))
+            self.logits[..., 0] = 0
+            self._is_written = True
         for z, (voxels, probabilities) in enumerate(shares):
             if not len(voxels):
                 continue

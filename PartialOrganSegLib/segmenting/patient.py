@@ -9,11 +9,11 @@ import numpy.typing as npt
 import torch
 
 from ..imaging.body import Body, find_body
-from ..imaging.frame import Frame
 from ..imaging.masks import widened
 from ..imaging.shapes import LabelMap, Mask
 from ..imaging.upsampling import NativeLabels
 from ..imaging.volume import Volume
+from ..imaging.working_grid import WorkingGrid
 from ..organs import LabelSpace
 from .postprocess import clean
 from .scores import best_classes, mean_entropy
@@ -30,9 +30,9 @@ class Patient:
     canonical: Volume
     body: Body
 
-    def frame(self, spacing_zyx: tuple[float, float, float]) -> Frame:
+    def frame(self, spacing_zyx: tuple[float, float, float]) -> WorkingGrid:
         """The working grid of about `spacing_zyx` mm around the body."""
-        return Frame.of(self.canonical.grid, self.body.box, self.body.midline, spacing_zyx)
+        return WorkingGrid.of(self.canonical.grid, self.body.box, self.body.midline, spacing_zyx)
 
 
 def locate(ct: Volume, seconds: dict[str, float]) -> Patient:
@@ -42,7 +42,7 @@ def locate(ct: Volume, seconds: dict[str, float]) -> Patient:
         return Patient(ct, canonical, find_body(canonical.array, canonical.grid.spacing[::-1]))
 
 
-def finish(scores: torch.Tensor, patient: Patient, frame: Frame, label_space: LabelSpace,
+def finish(scores: torch.Tensor, patient: Patient, frame: WorkingGrid, label_space: LabelSpace,
            written: npt.NDArray[np.uint8], seconds: dict[str, float], decided: Mask | None = None
            ) -> tuple[LabelMap, dict[str, float]]:
     """uint8 labels on the CT's grid and the mean entropy (nats) of each organ found.
@@ -52,7 +52,7 @@ def finish(scores: torch.Tensor, patient: Patient, frame: Frame, label_space: La
     """
     with timed(seconds, "clean"):
         labels = best_classes(scores, decided)
-        if frame.turned is None:  # a network may call the air around the patient anything
+        if not frame.is_turned:  # a network may call the air around the patient anything
             _clear_outside(scores, labels, patient.body)
         clean(scores, labels, frame.spacing_zyx, label_space, frame.midline)
         entropy = mean_entropy(scores, labels, label_space.names)

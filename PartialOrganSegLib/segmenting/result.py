@@ -44,7 +44,7 @@ class CTSource:
         if self.path is None:
             raise UserError(code=Code.SETTINGS_CONFLICT, subject="dicom", expected="a CT from a DICOM folder or file",
                             found="one without a file")
-        return read_source(self.path, self.series, reporter or Reporter(), told=True)
+        return read_source(self.path, self.series, reporter or Reporter(), geometry_reported=True)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
-from .canvas import Canvas
+from .canvas import Canvas, Field, Mask
 from .landmarks import Landmarks
 from .tissues import Palette
+
+# One number a slice (z,), in mm.
+Profile: TypeAlias = npt.NDArray[np.floating]
 
 
 @dataclass
 class Outline:
     """One closed outline a slice, a superellipse: (z,) half width, front y and back y in mm."""
 
-    width: np.ndarray
-    front: np.ndarray
-    back: np.ndarray
+    width: Profile
+    front: Profile
+    back: Profile
     exponent: float = 2.4
 
-    def value(self, canvas: Canvas) -> np.ndarray:
+    def value(self, canvas: Canvas) -> Field:
         """(z, y, x) float32, below 1 inside; its logarithm grows outwards."""
         middle, half = (self.front + self.back) / 2, np.maximum((self.back - self.front) / 2, 1.0)
         width = np.maximum(self.width, 1.0)
-        across = np.abs(canvas.x / width[:, None, None].astype(np.float32)) ** self.exponent
-        along = np.abs((canvas.y - middle[:, None, None].astype(np.float32))
-                       / half[:, None, None].astype(np.float32)) ** self.exponent
-        return across + along
+        x: Field = np.abs(canvas.x / width[:, None, None].astype(np.float32))
+        y: Field = np.abs((canvas.y - middle[:, None, None].astype(np.float32))
+                          / half[:, None, None].astype(np.float32))
+        value: Field = np.power(x, self.exponent) + np.power(y, self.exponent)
+        return value
 
-    def grown(self, side: np.ndarray | float, front: np.ndarray | float, back: np.ndarray | float) -> Outline:
+    def grown(self, side: Profile | float, front: Profile | float, back: Profile | float) -> Outline:
         """The outline moved outwards by mm on its sides, front and back."""
         return Outline(self.width + side, self.front - front, self.back + back, self.exponent)
 
@@ -39,9 +46,9 @@ class Outline:
 class Body:
     """Masks (z, y, x) of what lies round the organs, and the outlines they came from."""
 
-    skin: np.ndarray
-    inner: np.ndarray       # inside the subcutaneous fat: muscle, bone, cavity
-    cavity: np.ndarray      # visceral fat and whatever lies in it
+    skin: Mask
+    inner: Mask     # inside the subcutaneous fat: muscle, bone, cavity
+    cavity: Mask    # visceral fat and whatever lies in it
     cavity_outline: Outline
     muscle_outline: Outline
 
@@ -53,7 +60,7 @@ def paint_body(canvas: Canvas, labels: np.ndarray, marks: Landmarks, palette: Pa
     head_z = (marks.heads["left"][0] + marks.heads["right"][0]) / 2
     head_y = (marks.heads["left"][1] + marks.heads["right"][1]) / 2
     hip = (marks.heads["left"][2] - marks.heads["right"][2]) / 2
-    up = z - head_z
+    up = z - head_z  # mm above the hips, which all profiles below are given by
     cavity = _cavity(canvas, labels, marks, up, hip, head_y)
 
     wall, back = rng.uniform(6, 17), rng.uniform(0.85, 1.2)
@@ -66,6 +73,7 @@ def paint_body(canvas: Canvas, labels: np.ndarray, marks: Landmarks, palette: Pa
     muscle.back = ndimage.gaussian_filter1d(muscle.back, max(0.5, 25 / canvas.spacing[0]), mode="nearest")
     muscle.exponent = rng.uniform(2.1, 2.7)
 
+    # From thin to obese: most people in the middle, a long tail to the heavy side.
     plump = rng.gamma(2.2, 7.0) + 3.0
     sides, belly, rear = (plump * rng.uniform(0.6, 1.4) for _ in range(3))
     skin = muscle.grown(sides, belly, rear)
@@ -76,6 +84,7 @@ def paint_body(canvas: Canvas, labels: np.ndarray, marks: Landmarks, palette: Pa
     if len(lower):
         _legs(canvas, inside, slice(0, lower[-1] + 1), head_y, hip, up, plump)
     cavity_mask = (cavity.value(canvas) + ripple < 1) & inside["inner"]
+    # An organ that the outline cuts would lie in air: the skin goes round it, down to the groin.
     inside["skin"] |= ndimage.binary_dilation(labels > 0, iterations=2) & (up > -70)[:, None, None]
     fine = canvas.noise(rng.uniform(5, 9))
     hu = canvas.hu
@@ -101,31 +110,34 @@ def _cavity(canvas: Canvas, labels: np.ndarray, marks: Landmarks, up: np.ndarray
     front = np.interp(up, [-45, 0, 60, 120, 300], [head_y - 20, head_y - 48, -78, -85, -92])
     back = np.interp(up, [-40, 0, 45, 90, 130, 230, 330],
                      [head_y + 38, head_y + 52, marks.heads["left"][1] + 62, 70, 62, 70, 82])
-    organs = labels > 0
+    organs: Mask = labels > 0
     for side in marks.heads.values():  # femoral heads lie outside the basin
         region, ratio = canvas.ellipsoid(side + np.array([-15.0, 5.0, np.sign(side[2]) * 18]),
                                          np.array([75.0, 60.0, 55.0]))
         organs[region] &= ratio >= 1
     sz = canvas.spacing[0]
 
-    def fitted(found: np.ndarray, values: np.ndarray, prior: np.ndarray, widest) -> np.ndarray:
-        """Organs' extent where there are organs, the usual one shifted to meet it elsewhere."""
-        if not found.any():
-            return prior
+    def fitted(extent: Profile, usual: Profile, widest: Callable[[Profile, int], Profile]) -> Profile:
+        """The organs' extent in slices with organs and the usual one elsewhere, smoothed outwards."""
+        if not with_organs.any():
+            return usual
         window = max(1, round(45 / sz))
-        spread = widest(np.where(found, values, prior), window)
-        return ndimage.gaussian_filter1d(spread, max(0.5, 14 / sz), mode="nearest")
+        spread = widest(np.where(with_organs, extent, usual), window)
+        smooth: Profile = ndimage.gaussian_filter1d(spread, max(0.5, 14 / sz), mode="nearest")
+        return smooth
 
-    across, along = organs.any(axis=1), organs.any(axis=2)
-    found = across.any(axis=1)
+    across: Mask = np.any(organs, axis=1)
+    along: Mask = np.any(organs, axis=2)
+    with_organs: Mask = np.any(across, axis=1)
     reach = np.where(across, np.abs(x), 0).max(axis=1)
     nearest = np.where(along, y, 1e4).min(axis=1)
     farthest = np.where(along, y, -1e4).max(axis=1)
     high, low = ndimage.maximum_filter1d, ndimage.minimum_filter1d
-    width = fitted(found, np.maximum(reach + 3, width * 0.85), width, high)
-    front = fitted(found, np.minimum(nearest - 3, front * 0.7), front, low)
-    back = fitted(found, np.maximum(farthest + 3, back * 0.9), back, high)
+    width = fitted(np.maximum(reach + 3, width * 0.85), width, high)
+    front = fitted(np.minimum(nearest - 3, front * 0.7), front, low)
+    back = fitted(np.maximum(farthest + 3, back * 0.9), back, high)
     outline = Outline(width, front, back, rng.uniform(2.3, 2.8))
+    # A superellipse that holds the extents still cuts organs at its corners: it is blown up as far as they stick out.
     beyond = np.where(organs, outline.value(canvas), 0).max(axis=(1, 2))
     factor = np.maximum(beyond, 1.0) ** (1 / outline.exponent)
     factor = ndimage.gaussian_filter1d(high(factor, max(1, round(30 / sz))), max(0.5, 10 / sz), mode="nearest")
@@ -158,14 +170,15 @@ def paint_lungs(canvas: Canvas, labels: np.ndarray, marks: Landmarks, body: Body
     if z[-1] < marks.dome - 60 or not (columns.any() or z[0] > marks.dome):
         return
     top = np.where(columns, z[len(z) - 1 - np.argmax(organs[::-1], axis=0)], -1e4)
+    # Every organ column pulls the diaphragm up around it; on a grid of 8 mm that is a small table of all pairs.
     step = [max(1, round(8 / s)) for s in canvas.spacing[1:]]
     coarse = ndimage.maximum_filter(top, size=step)[::step[0], ::step[1]]
     y, x = canvas.y.ravel()[::step[0]], canvas.x.ravel()[::step[1]]
     yy, xx = (a.ravel() for a in np.meshgrid(y, x, indexing="ij"))
-    known = coarse.ravel() > -1e4
-    if known.any():
-        apart = (yy[:, None] - yy[None, known]) ** 2 + (xx[:, None] - xx[None, known]) ** 2
-        drape = (coarse.ravel()[None, known] - apart / rng.uniform(18, 40)).max(axis=1)
+    over_organ = coarse.ravel() > -1e4
+    if over_organ.any():
+        apart = (yy[:, None] - yy[None, over_organ]) ** 2 + (xx[:, None] - xx[None, over_organ]) ** 2
+        drape = (coarse.ravel()[None, over_organ] - apart / rng.uniform(18, 40)).max(axis=1)
     else:
         drape = np.full(yy.shape, marks.dome)
     drape = np.maximum(drape, marks.dome - rng.uniform(70, 120)).reshape(coarse.shape)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from .anatomy import Body
-from .canvas import Canvas
+from .canvas import Canvas, Field
 from .landmarks import HEAD_RADIUS, Landmarks
 from .tissues import Palette
 
@@ -19,7 +20,7 @@ def paint_skeleton(canvas: Canvas, marks: Landmarks, body: Body, palette: Palett
         _hip_bone(canvas, marks, palette, side)
 
 
-def _bone(canvas: Canvas, parts: list[tuple[np.ndarray, np.ndarray]], palette: Palette, shell_mm: float) -> None:
+def _bone(canvas: Canvas, parts: list[tuple[np.ndarray, npt.ArrayLike]], palette: Palette, shell_mm: float) -> None:
     """Paints tubes (points, radii) as cortical shells first and their marrow after, so that joints stay open."""
     for points, radii in parts:
         canvas.tube(canvas.hu, points, radii, palette.cortical * 0.75)
@@ -34,6 +35,7 @@ def _deep_muscles(canvas: Canvas, marks: Landmarks, body: Body, palette: Palette
     levels = np.arange(head[0] + 60, max(z[-1], head[0] + 70) + 20, 20.0)
     back = np.interp(levels, z, marks.spine_y)
     size = rng.uniform(0.8, 1.15)
+    # The psoas' course from the lumbar spine over the pelvic brim to the thigh; the erector beside the spine.
     for side in (1, -1):
         erector = np.stack([levels, back + 32, np.full_like(levels, side * 27)], axis=1)
         canvas.tube(canvas.hu, erector, 21 * size, palette.muscle, body.inner)
@@ -77,16 +79,23 @@ def _spine(canvas: Canvas, marks: Landmarks, palette: Palette) -> None:
             shell = 1 - 2.2 / (depth * waist)
             value = np.where(ratio > shell, cortical, marrow + mottled[k])
             plate = not disc and (part < 0.07 or part > 0.73)
-            plane[ratio < 1] = (np.broadcast_to(75.0, plane.shape) if disc else value + 120 * plate)[ratio < 1]
+            vertebra = ratio < 1
+            if disc:
+                plane[vertebra] = 75.0
+            else:
+                plane[vertebra] = (value + 120 * plate)[vertebra]
+            # Arch, then the transverse processes at the middle of the vertebra, the spinous one, and the facets.
             arch = (np.abs(np.hypot(x, dy - depth - 8) - 13) < 3.5) & (dy > depth * 0.6)
             if 0.1 < part < 0.6:
-                arch |= (np.abs(dy - depth - 5 - 0.15 * np.abs(x)) < 4.5) & (np.abs(x) < (40 if part < 0.4 else 20))
+                process_mm = 40 if part < 0.4 else 20
+                arch |= (np.abs(dy - depth - 5 - 0.15 * np.abs(x)) < 4.5) & (np.abs(x) < process_mm)
             if part < 0.65:
                 arch |= (np.abs(x) < 3.5) & (dy > depth + 18) & (dy < depth + 38)
             facet = np.hypot(np.abs(x) - 17, dy - depth - 12) < 8
             plane[arch | facet] = cortical * 0.8
             plane[np.hypot(x, dy - depth - 8) < 8.5] = 25.0
         else:
+            # The sacrum: a plate that narrows downwards and bends back, with its canal and the nerves' holes.
             depth_down = promontory - level
             if depth_down > 125:
                 continue
@@ -136,14 +145,14 @@ def _ribs(canvas: Canvas, marks: Landmarks, body: Body, palette: Palette) -> Non
 def _hip_bone(canvas: Canvas, marks: Landmarks, palette: Palette, side: int) -> None:
     """Iliac wing, acetabulum, ischium and pubis of one side round its femoral head."""
     rng = canvas.rng
-    head = marks.heads["left" if side > 0 else "right"]
+    head = marks.head(side)
     hz, hy, hx = head[0], head[1], abs(head[2])
     spine = float(np.interp(hz + 90, canvas.z.ravel(), marks.spine_y))
     crest = rng.uniform(112, 135)
     flare = rng.uniform(0.9, 1.12)
 
     # Iliac wing: a bent plate whose front edge flares outwards and whose back edge meets the sacrum.
-    parts = []
+    parts: list[tuple[np.ndarray, npt.ArrayLike]] = []
     for up in np.arange(16.0, crest, 5.0):
         t = (up - 16) / (crest - 16)
         open_ = np.sin(min(t * 1.5, 1.0) * np.pi / 2)
@@ -157,14 +166,19 @@ def _hip_bone(canvas: Canvas, marks: Landmarks, palette: Palette, side: int) -> 
         parts.append((points, np.interp(t, [0, 0.25, 0.6, 1], [11, 7, 5.5, 8]) * np.array([1.1, 0.9, 0.75, 1, 1.2])))
     _bone(canvas, parts, palette, 2.4)
 
-    rami = [
+    # Ischium down to its tuber, upper ramus of the pubis, the symphysis, and the lower ramus back to the tuber.
+    rami: list[tuple[list[tuple[float, float, float]], list[float]]] = [
         ([(hz + 8, hy + 20, hx - 14), (hz - 22, hy + 30, hx - 20), (hz - 55, hy + 30, hx - 32)], [14, 13, 13]),
         ([(hz + 4, hy - 18, hx - 22), (hz - 4, hy - 30, hx - 45), (hz - 18, hy - 34, 12)], [12, 8, 10]),
         ([(hz - 18, hy - 34, 9), (hz - 36, hy - 30, 9)], [9, 9]),
         ([(hz - 36, hy - 28, 12), (hz - 52, hy - 5, hx - 48), (hz - 58, hy + 24, hx - 34)], [8, 6.5, 9]),
     ]
-    _bone(canvas, [(np.array([(z, y, side * max(x, 6.0)) for z, y, x in points]), radii) for points, radii in rami],
-          palette, 2.6)
+    branches: list[tuple[np.ndarray, npt.ArrayLike]] = []
+    for course, radii in rami:
+        points = np.array(course)
+        points[:, 2] = side * np.maximum(points[:, 2], 6.0)  # narrow hips must not push a bone across the midline
+        branches.append((points, radii))
+    _bone(canvas, branches, palette, 2.6)
 
     # Acetabulum: the part of a thick shell round the head that looks inwards, up, to the front and the back.
     radius = HEAD_RADIUS + rng.uniform(2.5, 4.5)
@@ -176,7 +190,7 @@ def _hip_bone(canvas: Canvas, marks: Landmarks, palette: Palette, side: int) -> 
     towards = (0.5 * dz - 0.85 * dx) / distance
     cup = (distance > radius) & (distance < reach - 2 * np.abs(dy) / distance) & (towards > -0.05)
     shell = (distance < radius + 2.5) | (distance > reach - 5)
-    hu = canvas.hu[region]
+    hu: Field = canvas.hu[region]
     hu[cup] = palette.trabecular * 1.2
     hu[cup & shell] = palette.cortical * 0.8
     joint = distance <= radius
@@ -197,6 +211,7 @@ def paint_vessels(canvas: Canvas, labels: np.ndarray, marks: Landmarks, body: Bo
                        palette.aorta, 7.0),
              "cava": (np.column_stack([levels, ahead - 15 - cava, -rng.uniform(15, 23) - wiggle * 0.3]), cava,
                       palette.veins, -7.0)}
+    # Each trunk splits into two iliac vessels; the inner branch runs into the pelvis, the outer one to the thigh.
     for centre, radius, value, shift in trunk.values():
         canvas.tube(canvas.hu, centre, radius, value)
         for side in (1, -1):
@@ -210,7 +225,7 @@ def paint_vessels(canvas: Canvas, labels: np.ndarray, marks: Landmarks, body: Bo
             inner = np.array([path[1], [head[0] + 40, head[1] + 45, side * (hip - 40)],
                               [head[0] - 5, head[1] + 35, side * (hip - 45)]])
             canvas.tube(canvas.hu, inner, [radius * 0.45, 3.5, 2.5], value)
-    if rng.random() < 0.4:
+    if rng.random() < 0.4:  # calcified plaques
         for point in trunk["aorta"][0]:
             spot = point + calibre * np.array([0, *rng.normal(0, 0.55, 2)])
             plaque = np.array([spot, spot + rng.normal(0, 4, 3)])
@@ -221,6 +236,7 @@ def paint_vessels(canvas: Canvas, labels: np.ndarray, marks: Landmarks, body: Bo
     at = np.argwhere(cavity[:, ::2, ::2])
     if not len(at):
         return
+    # So many an amount of fat, that a part of a body does not hold all vessels of the whole.
     litres = cavity.sum() * np.prod(canvas.spacing) * 1e-6
     for _ in range(int(litres * rng.uniform(8, 40))):
         start = at[rng.integers(len(at))] * np.array([1, 2, 2]) * canvas.spacing + canvas.origin
@@ -240,6 +256,7 @@ def _pelvic_organs(canvas: Canvas, labels: np.ndarray, head: np.ndarray, palette
     """Prostate and seminal vesicles, or uterus and ovaries, between the bladder and the rectum."""
     rng = canvas.rng
     tissue = 40 + 0.4 * (palette.organ["spleen"] - 40) + rng.uniform(-10, 15)
+    blobs: list[tuple[npt.ArrayLike, npt.ArrayLike]]
     if rng.random() < 0.5:
         blobs = [([head[0] - 22, head[1] + 2, 0], rng.uniform([15, 14, 19], [24, 22, 28])),
                  ([head[0] + 8, head[1] + 22, 14], [6, 7, 18]), ([head[0] + 8, head[1] + 22, -14], [6, 7, 18])]

@@ -8,13 +8,13 @@ from ..errors import Code, UserError
 from ..imaging.volume import Grid, Volume
 from ..organ_records import shipped_organs
 from ..organs import WORD16
-from .canvas import Canvas
+from .canvas import Canvas, Field
 from .phantom_shapes import REACH, Shape, organ_shapes
 from .synthetic_ct import synthesise_ct
 
 # Grid on which organs are grown to their volume, so that a phantom's anatomy does not depend on the grid asked for.
 _FITTING_MM = 3.5
-_FITTING_LOW = np.array([-250.0, -125.0, -170.0])
+_FITTING_LOW = (-250.0, -125.0, -170.0)
 _FITTING_SHAPE = (146, 72, 98)
 
 
@@ -29,14 +29,15 @@ class _Waves:
         self.phases = rng.uniform(0, 2 * np.pi, 6)
         self.amplitude = amplitude
 
-    def __call__(self, canvas: Canvas) -> np.ndarray:
-        total = np.zeros(canvas.shape, np.float32)
+    def __call__(self, canvas: Canvas) -> Field:
+        total: Field = np.zeros(canvas.shape, np.float32)
         for (kz, ky, kx), phase in zip(self.vectors, self.phases, strict=True):
             # sin(a + b) from its two plane parts: one product a voxel instead of one sine.
             plane = (kz * canvas.z + ky * canvas.y + phase).astype(np.float32)
             row = (kx * canvas.x).astype(np.float32)
             total += np.sin(plane) * np.cos(row) + np.cos(plane) * np.sin(row)
-        return 1 + self.amplitude * total / np.sqrt(3)
+        factor: Field = 1 + self.amplitude * total / np.sqrt(3)
+        return factor
 
 
 def make_phantom(shape_zyx: tuple[int, int, int] = (128, 128, 128),
@@ -55,9 +56,14 @@ def make_phantom(shape_zyx: tuple[int, int, int] = (128, 128, 128),
     if len(spacing_zyx) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing_zyx):
         raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject="phantom spacing",
                         expected="three positive numbers in mm", found=tuple(spacing_zyx))
-    origin = tuple(float(c - (n - 1) / 2 * s) for c, n, s in zip(centre_zyx, shape_zyx, spacing_zyx, strict=True))
-    grid = Grid(tuple(int(n) for n in shape_zyx[::-1]), tuple(float(s) for s in spacing_zyx[::-1]), origin[::-1])
-    canvas = Canvas(grid.shape, grid.spacing[::-1], origin, np.random.default_rng([seed, 0]))
+    first = [float(centre - (size - 1) / 2 * step)
+             for centre, size, step in zip(centre_zyx, shape_zyx, spacing_zyx, strict=True)]
+    size_z, size_y, size_x = (int(size) for size in shape_zyx)
+    step_z, step_y, step_x = (float(step) for step in spacing_zyx)
+    grid = Grid((size_x, size_y, size_z), (step_x, step_y, step_z), (first[2], first[1], first[0]))
+    # Anatomy (below) and image have generators of their own: another phase or grid leaves the patient as he is.
+    canvas = Canvas(grid.shape, (step_z, step_y, step_x), (first[0], first[1], first[2]),
+                    np.random.default_rng([seed, 0]))
     labels = Volume(_draw_labels(canvas, seed), grid)
     return synthesise_ct(labels, np.random.default_rng([seed, 2]), phase=phase, padding=padding), labels
 
@@ -66,21 +72,22 @@ def _draw_labels(canvas: Canvas, seed: int) -> np.ndarray:
     """(z, y, x) uint8 labels of patient `seed` on a canvas; every voxel belongs to one organ at most."""
     rng = np.random.default_rng([seed, 1])
     shapes, waves = _patient(rng)
-    fitting = Canvas(_FITTING_SHAPE, (_FITTING_MM,) * 3, tuple(_FITTING_LOW), rng)
+    fitting = Canvas(_FITTING_SHAPE, (_FITTING_MM, _FITTING_MM, _FITTING_MM), _FITTING_LOW, rng)
     volumes = {}
     for name in WORD16.names:
         usual = shipped_organs().records[name].usual_ml
         assert usual is not None  # all of WORD's organs are measured
         volumes[name] = np.clip(rng.normal(1, 0.7 * usual.std / usual.mean) * usual.mean, usual.p5, usual.p95)
     rough, roughness = waves(fitting), waves(canvas)
-    taken = np.zeros(fitting.shape, bool)
+    occupied = np.zeros(fitting.shape, bool)
     labels = np.zeros(canvas.shape, np.uint8)
     for name, shape in shapes.items():
         ratio = shape.ratio(fitting) * rough
-        ratio[taken] = np.inf
-        wanted = int(volumes[name] * 1000 / _FITTING_MM ** 3)
-        limit = min(float(np.partition(ratio.ravel(), wanted)[wanted]), REACH * 0.9)
-        taken |= ratio < limit
+        ratio[occupied] = np.inf
+        # The shape grows until as many voxels lie in it as the organ's volume has.
+        voxel_count = int(volumes[name] * 1000 / _FITTING_MM ** 3)
+        limit = min(float(np.partition(ratio.ravel(), voxel_count)[voxel_count]), REACH * 0.9)
+        occupied |= ratio < limit
         labels[(shape.ratio(canvas) * roughness < limit) & (labels == 0)] = WORD16.index(name)
     return labels
 

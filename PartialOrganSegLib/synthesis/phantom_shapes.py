@@ -6,10 +6,13 @@ All positions are (z, y, x) mm from the label box centre; z to superior, y to po
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
-from .canvas import Canvas
+from .canvas import Canvas, Field
+
+Point: TypeAlias = tuple[float, float, float]
 
 REACH = 1.8  # shapes are drawn up to this multiple of their radii, so that a volume can be met by growing them
 
@@ -21,9 +24,9 @@ class Shape:
     tubes: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     ellipsoids: list[tuple[np.ndarray, np.ndarray, float]] = field(default_factory=list)
 
-    def ratio(self, canvas: Canvas) -> np.ndarray:
+    def ratio(self, canvas: Canvas) -> Field:
         """(z, y, x) distance to the middle over the radius: 1 on the surface, infinite beyond REACH radii."""
-        field_ = np.full(canvas.shape, np.inf, np.float32)
+        field_: Field = np.full(canvas.shape, np.inf, np.float32)
         for points, radii in self.tubes:
             for k in range(len(points) - 1):
                 region, ratio = canvas.segment(points[k], points[k + 1], (radii[k] * REACH, radii[k + 1] * REACH))
@@ -67,20 +70,21 @@ def organ_shapes(rng: np.random.Generator) -> dict[str, Shape]:
     }
 
 
-def _tube(rng: np.random.Generator, points: list[tuple], radii: list[float], jitter: float) -> Shape:
+def _tube(rng: np.random.Generator, points: list[Point], radii: list[float], jitter: float) -> Shape:
     moved = np.array(points, float) + rng.normal(0, jitter, (len(points), 3))
     smooth = _smooth(moved, 3)
     widths = np.interp(np.linspace(0, 1, len(smooth)), np.linspace(0, 1, len(radii)), radii)
     return Shape([(smooth, widths * rng.uniform(0.95, 1.05))])
 
 
-def _ellipsoid(rng: np.random.Generator, centre: tuple, radii: tuple, exponent: float) -> Shape:
+def _ellipsoid(rng: np.random.Generator, centre: Point, radii: Point, exponent: float) -> Shape:
     return Shape(ellipsoids=[(np.array(centre, float) + rng.normal(0, 3, 3),
                               np.array(radii, float) * rng.normal(1, 0.07, 3), exponent + rng.uniform(-0.2, 0.3))])
 
 
 def _smooth(points: np.ndarray, pieces: int) -> np.ndarray:
     """Catmull-Rom curve through the points, `pieces` segments between two of them."""
+    # One more point at either end, straight on, so that the curve runs from the first point to the last.
     ends = np.vstack([2 * points[0] - points[1], points, 2 * points[-1] - points[-2]])
     t = np.linspace(0, 1, pieces, endpoint=False)[:, None]
     curve = []
@@ -92,14 +96,18 @@ def _smooth(points: np.ndarray, pieces: int) -> np.ndarray:
 
 def _adrenals(rng: np.random.Generator) -> Shape:
     """Two glands of thin limbs that meet in front: a Y (body and two limbs) on the left, a V on the right."""
-    tubes = []
+    tubes: list[tuple[np.ndarray, np.ndarray]] = []
     for side, apex in ((1, np.array([110.0, 8, 36])), (-1, np.array([112.0, 12, -22]))):
         apex = apex + rng.normal(0, 2.5, 3)
         spread, length = rng.uniform(7, 11), rng.uniform(18, 26)
         for up in np.arange(-14.0, 15.0, 5.0):
+            # The last one, the body of the Y, is the left gland's alone.
             limbs = [(0, length, side * spread), (0, length, -side * spread * 0.6), (0, -8.0, -2.0)]
+            if side < 0:
+                limbs.pop()
             top = apex + np.array([up, 0.25 * up, 0])
-            tubes += [(np.stack([top, top + np.array(limb)]), np.full(2, 2.7)) for limb in limbs[:3 if side > 0 else 2]]
+            for limb in limbs:
+                tubes.append((np.stack([top, top + np.array(limb)]), np.full(2, 2.7)))
     return Shape(tubes)
 
 
@@ -113,7 +121,8 @@ def _femur(rng: np.random.Generator, side: int) -> Shape:
 
 def _colon(rng: np.random.Generator) -> Shape:
     """A frame round the small bowel with haustra: ascending, transverse (sagging), descending, sigmoid."""
-    sag = rng.uniform(0, 50)
+    sag = rng.uniform(0, 50)  # mm that the middle of the transverse colon hangs down
+    # Caecum, up to the hepatic flexure, across, down from the splenic flexure, and the sigmoid's loop to the rectum.
     points = np.array([
         (-82, -22, -70), (-62, -8, -84), (-20, 6, -94), (28, 16, -96), (58, 2, -88), (60, -34, -70),
         (52 - 0.6 * sag, -62, -36), (46 - sag, -68, 0), (58 - 0.6 * sag, -62, 38), (86, -34, 74), (108, 6, 92),
@@ -132,8 +141,9 @@ def _intestine(rng: np.random.Generator) -> Shape:
     points = []
     sweep = 1
     levels = np.arange(62.0, -128.0, -25.0)
-    for layer, back in enumerate((-46.0, -8.0)):
-        for k, level in enumerate(levels if layer == 0 else levels[::-1]):
+    # Down in the front layer, up again in the back one; every sweep starts where the last one ended.
+    for back, course in ((-46.0, levels), (-8.0, levels[::-1])):
+        for k, level in enumerate(course):
             half = 80 * np.sqrt(max(0.2, 1 - ((level + 20) / 125) ** 2))
             for x in np.linspace(-half, half, 7)[::sweep]:
                 wave = 7 * np.sin(x / 14 + k)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from ..errors import Code, UserError
@@ -94,55 +95,91 @@ def simulate_scribble(labels: Volume, label_space: LabelSpace, *, organs: Sequen
     Raises UserError for a label that `label_space` does not know, or where nothing is to be drawn.
     """
     axial = labels.canonical()
-    array = np.ascontiguousarray(axial.array)
+    array: npt.NDArray[np.integer] = np.ascontiguousarray(axial.array)
     highest = int(array.max())
     if highest >= label_space.class_count:
         raise UserError(code=Code.UNKNOWN_LABEL, subject=f"label value {highest} ({(array == highest).sum()} voxels)",
                         expected=f"0..{label_space.class_count - 1} ({label_space.name})")
     sizes = voxel_counts(array, label_space.class_count)
-    wanted = label_space.indices(organs) if organs is not None else range(1, label_space.class_count)
-    present = [index for index in dict.fromkeys(wanted) if index and sizes[index]]
+    selected: Sequence[int] = range(1, label_space.class_count)
+    if organs is not None:
+        selected = label_space.indices(organs)
+    present = [index for index in dict.fromkeys(selected) if index and sizes[index]]
     if not present:
         raise UserError(code=Code.NO_LABELS, expected=f"voxels of {', '.join(organs or label_space.names)}",
                         found="none")
-    spacing = axial.grid.spacing[::-1]
+    slice_mm, row_mm, column_mm = axial.grid.spacing[::-1]
     generator = np.random.default_rng(seed)
-    page = _Page(array, spacing[1:], int(np.ceil(MAXIMUM_SHARE * sizes[present].sum())) - 1)
-    slices = _slices(array, present, slices_per_organ, None if every_mm is None else every_mm / spacing[0], generator)
+    page = _Page(array, (row_mm, column_mm), int(np.ceil(MAXIMUM_SHARE * sizes[present].sum())) - 1)
+    if every_mm:
+        slices = _slices_at_distance(array, present, every_mm / slice_mm, generator)
+    else:
+        slices = _slices_of_each(array, present, slices_per_organ, generator)
     _draw_each_once(page, slices, brush_mm, background, generator)
-    rest = [(label, int(z)) for label, chosen in slices.items() for z in chosen]
-    for label, z in generator.permutation(rest):
+    # In random order, so that no organ is served first where the budget runs out.
+    remaining = []
+    for label, chosen in slices.items():
+        remaining += [(label, int(z)) for z in chosen]
+    for label, z in generator.permutation(remaining):
         for stroke in _strokes(page, int(label), int(z), brush_mm, background, generator):
             page.draw(stroke)
     drawn = Volume(labels.grid.axis_order().from_canonical(page.drawn).copy(), labels.grid)
-    drawn_sizes = voxel_counts(page.drawn, NOT_DRAWN + 1)
-    counts = []
-    for index in [*present, 0] if background else present:
-        zs = [stroke.z for stroke in page.strokes if stroke.label == index]
-        counts.append(Count(label_space.names[index - 1] if index else BACKGROUND, int(drawn_sizes[index]), len(zs),
-                            len(set(zs)), int(sizes[index]) if index else 0))
+    counts = _counts(page, label_space, present, sizes)
+    if not background:
+        counts.pop()
     return Scribble(drawn, tuple(counts), sum(count.voxels for count in counts) / int(sizes[present].sum()))
 
 
-def _slices(array: np.ndarray, organs: Sequence[int], per_organ: int, every: float | None,
-            generator: np.random.Generator) -> dict[int, np.ndarray]:
-    """Slices to draw each organ on, that of its largest section first. `every` is in slices."""
+def _counts(page: _Page, label_space: LabelSpace, organs: Sequence[int], sizes: np.ndarray) -> list[Count]:
+    """What was drawn of each organ, the background last. `sizes`: the masks' voxels by organ index."""
+    drawn = voxel_counts(page.drawn, NOT_DRAWN + 1)
+    counts = []
+    for index in (*organs, 0):
+        name, dense_voxels = BACKGROUND, 0
+        if index:
+            name, dense_voxels = label_space.names[index - 1], int(sizes[index])
+        levels = [stroke.z for stroke in page.strokes if stroke.label == index]
+        counts.append(Count(name, int(drawn[index]), len(levels), len(set(levels)), dense_voxels))
+    return counts
+
+
+def _slices_at_distance(array: np.ndarray, organs: Sequence[int], distance: float,
+                        generator: np.random.Generator) -> dict[int, np.ndarray]:
+    """Slices to draw each organ on, `distance` slices apart and the same for all, its largest section first."""
     boxes = ndimage.find_objects(array)
-    first = generator.uniform(0, every) if every else 0.0
+    first = generator.uniform(0, distance)
     chosen = {}
     for organ in organs:
         box = boxes[organ - 1]
         areas = (array[box] == organ).sum(axis=(1, 2))
-        there = np.flatnonzero(areas)
-        if every:
-            numbers = np.arange(np.ceil((box[0].start - first) / every), (box[0].stop - first) / every)
-            picked = np.intersect1d(np.round(first + every * numbers).astype(int) - box[0].start, there)
-            picked = picked if len(picked) else areas.argmax(keepdims=True)
-        else:
-            parts = [part for part in np.array_split(there, per_organ) if len(part)]
-            picked = np.array([generator.choice(part, p=areas[part] / areas[part].sum()) for part in parts])
-        chosen[organ] = picked[np.argsort(-areas[picked], kind="stable")] + box[0].start
+        numbers = np.arange(np.ceil((box[0].start - first) / distance), (box[0].stop - first) / distance)
+        levels = np.round(first + distance * numbers).astype(int) - box[0].start
+        picked = np.intersect1d(levels, np.flatnonzero(areas))
+        if not len(picked):  # an organ between two of the slices is drawn where it is largest
+            picked = areas.argmax(keepdims=True)
+        chosen[organ] = _largest_first(picked, areas) + box[0].start
     return chosen
+
+
+def _slices_of_each(array: np.ndarray, organs: Sequence[int], count: int,
+                    generator: np.random.Generator) -> dict[int, np.ndarray]:
+    """`count` slices to draw each organ on, spread evenly over it, its largest section first."""
+    boxes = ndimage.find_objects(array)
+    chosen = {}
+    for organ in organs:
+        box = boxes[organ - 1]
+        areas = (array[box] == organ).sum(axis=(1, 2))
+        picked = []
+        for part in np.array_split(np.flatnonzero(areas), count):
+            if len(part):  # people draw where there is much to draw
+                picked.append(generator.choice(part, p=areas[part] / areas[part].sum()))
+        chosen[organ] = _largest_first(np.array(picked), areas) + box[0].start
+    return chosen
+
+
+def _largest_first(slices: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    ordered: np.ndarray = slices[np.argsort(-areas[slices], kind="stable")]
+    return ordered
 
 
 def _draw_each_once(page: _Page, slices: dict[int, np.ndarray], brush_mm: float, background: bool,
@@ -151,16 +188,16 @@ def _draw_each_once(page: _Page, slices: dict[int, np.ndarray], brush_mm: float,
 
     Where the budget is less than a voxel an organ, each gets one all the same.
     """
-    most = max(1, page.budget // (2 * len(slices) + 4))
+    limit = max(1, page.budget // (2 * len(slices) + 4))
     for organ, chosen in slices.items():
         stroke = next(_organ_strokes(page, organ, int(chosen[0]), brush_mm, generator))
         page.budget = max(page.budget, 1)
-        page.draw(_Stroke(organ, stroke.z, stroke.pixels[:most]))
+        page.draw(_Stroke(organ, stroke.z, stroke.pixels[:limit]))
     if background:
         organ = int(generator.choice(list(slices)))
         z = int(slices[organ][0])
         for stroke in (*_near(page, organ, z, brush_mm, generator), *_far(page, z, brush_mm, generator)):
-            page.draw(_Stroke(0, z, stroke.pixels[:most]))
+            page.draw(_Stroke(0, z, stroke.pixels[:limit]))
 
 
 def _strokes(page: _Page, organ: int, z: int, brush_mm: float, background: bool,
@@ -186,6 +223,7 @@ def _organ_strokes(page: _Page, organ: int, z: int, brush_mm: float,
     pieces, _ = ndimage.label(page.labels[z] == organ, np.ones((3, 3)))
     areas = np.bincount(pieces.ravel())[1:]
     boxes = ndimage.find_objects(pieces)
+    # Crumbs that a section leaves behind are no part that anyone would draw.
     numbers = [number for number in np.argsort(-areas)[:_PIECES] if areas[number] >= 0.1 * areas.max()]
     for number in numbers:
         box = boxes[number]
@@ -196,7 +234,7 @@ def _organ_strokes(page: _Page, organ: int, z: int, brush_mm: float,
         yield _Stroke(organ, z, painted(path, width, region, page.spacing) + corner)
         depth = depth_of(np.pad(region, 1), page.spacing)[1:-1, 1:-1]
         if depth.max() < 2.5 * brush_mm or generator.random() > _BORDER_CHANCE:
-            continue
+            continue  # so narrow that the middle is the border
         anywhere = generator.random(region.shape)
         along = border_path(region, depth, generator.uniform(0.75, 1.5) * brush_mm, generator.uniform(*_BORDER_MM),
                             anywhere, page.spacing, generator)
@@ -214,6 +252,7 @@ def _background_stroke(page: _Page, beside: np.ndarray, z: int, distance_mm: tup
     if not free.any():
         return
     depth = depth_of(free, page.spacing)
+    # Preferred where the organ is near: far strokes go to other organs' surroundings as well as to this one's.
     near = ndimage.distance_transform_edt(~beside[box], sampling=page.spacing)
     at = max(generator.uniform(*distance_mm), 1.5 * max(page.spacing))
     path = border_path(free, depth, at, generator.uniform(*_BORDER_MM), near, page.spacing, generator)

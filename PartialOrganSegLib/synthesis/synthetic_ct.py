@@ -6,13 +6,14 @@ Training data by domain randomisation: the labels are exact, contrast phase, bod
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from ..imaging.volume import Volume
 from ..organs import WORD16, LabelSpace
 from .anatomy import Body, paint_body, paint_lungs
 from .bones import paint_skeleton, paint_vessels
-from .canvas import Canvas
+from .canvas import Canvas, Field
 from .landmarks import find_landmarks
 from .textures import paint_organs
 from .tissues import draw_palette
@@ -32,12 +33,14 @@ def synthesise_ct(labels: Volume, rng: np.random.Generator, label_space: LabelSp
     order = labels.grid.axis_order()
     canonical = labels.canonical()
     array = np.ascontiguousarray(canonical.array).astype(np.int16)
-    spacing = tuple(float(s) for s in canonical.grid.spacing[::-1])
+    step_x, step_y, step_z = canonical.grid.spacing
+    spacing = (float(step_z), float(step_y), float(step_x))
     names = {organ.index: organ.name for organ in label_space.organs}
 
     marks = find_landmarks(array, spacing, names, rng)
     canvas = Canvas(array.shape, spacing, marks.origin, rng)
     palette = draw_palette(rng, phase)
+    # From what lies behind to what lies in front: each layer paints over the ones before it, the organs last.
     body = paint_body(canvas, array, marks, palette)
     under = tuple(value for value, name in names.items() if name in UNDER_DIAPHRAGM)
     paint_lungs(canvas, array, marks, body, palette, under)
@@ -46,7 +49,9 @@ def synthesise_ct(labels: Volume, rng: np.random.Generator, label_space: LabelSp
     canvas.hu[~body.skin] = -1000.0
     paint_organs(canvas, array, names, marks, palette)
     _surroundings(canvas, body)
-    hu = _acquire(canvas, body, bool(rng.random() < 0.3) if padding is None else padding)
+    if padding is None:
+        padding = bool(rng.random() < 0.3)
+    hu = _acquire(canvas, body, padding)
     return Volume(np.ascontiguousarray(order.from_canonical(hu)), labels.grid)
 
 
@@ -78,10 +83,10 @@ def _surroundings(canvas: Canvas, body: Body) -> None:
                 canvas.hu[(ratio < limit) & air] = value
 
 
-def _acquire(canvas: Canvas, body: Body, padding: bool) -> np.ndarray:
+def _acquire(canvas: Canvas, body: Body, padding: bool) -> npt.NDArray[np.int16]:
     """The scanner: partial volume, slice thickness, shading, streaks between the hips, correlated noise, padding."""
     rng = canvas.rng
-    hu = np.clip(canvas.hu, -1024, 2500)
+    hu: Field = np.clip(canvas.hu, -1024, 2500)
     spacing = np.array(canvas.spacing)
     width = np.array([rng.uniform(0.6, 1.3), *(rng.uniform(0.5, 1.1),) * 2]) / spacing
     thickness = rng.choice([1.0, 2.5, 5.0, 8.0], p=[0.25, 0.3, 0.35, 0.1])
@@ -89,6 +94,7 @@ def _acquire(canvas: Canvas, body: Body, padding: bool) -> np.ndarray:
     hu = ndimage.gaussian_filter(hu, np.minimum(width, 2.5), truncate=2.5)
 
     hu += rng.normal(0, 3) + rng.uniform(0, 5) * canvas.noise(150.0) * (hu > -500)
+    # White noise through the kernel of the reconstruction, as strong as the drawn level whatever the kernel.
     level = rng.gamma(2.5, 4.5) + 1.5
     grain = rng.standard_normal(hu.shape, dtype=np.float32)
     smooth = np.array([0.4 * rng.random(), *(rng.uniform(0.35, 1.1) * 1.5,) * 2]) / np.minimum(spacing, 2.0)
@@ -97,6 +103,7 @@ def _acquire(canvas: Canvas, body: Body, padding: bool) -> np.ndarray:
     dense = np.clip((hu > 250).sum(axis=2, keepdims=True) * spacing[2] / 60.0, 0, 1.5)  # photons die along x
     inside = ndimage.uniform_filter(body.skin.astype(np.float32), (1, 3, 3))
     hu += grain * (0.35 + 0.65 * inside) * (0.85 + 0.5 * dense)
+    # Between dense bones whole rows of the picture are off by the same amount.
     streak = rng.normal(0, rng.uniform(0, 12), dense.shape).astype(np.float32)
     hu += streak * dense * inside
     if rng.random() < 0.5:
@@ -105,4 +112,5 @@ def _acquire(canvas: Canvas, body: Body, padding: bool) -> np.ndarray:
         reach = rng.uniform(0.47, 0.53) * max(canvas.shape[1] * spacing[1], canvas.shape[2] * spacing[2])
         away = np.hypot(canvas.y[0] - canvas.y.mean(), canvas.x[0] - canvas.x.mean())
         hu[:, away > reach] = rng.choice([-1024.0, -2048.0, -3024.0])
-    return np.clip(np.round(hu), -3024, 3071).astype(np.int16)
+    stored: npt.NDArray[np.int16] = np.clip(np.round(hu), -3024, 3071).astype(np.int16)
+    return stored

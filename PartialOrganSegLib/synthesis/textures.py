@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from .canvas import Canvas, Region, depth_inside
+from .canvas import Canvas, Field, Mask, Region, depth_inside
 from .landmarks import Landmarks
 from .tissues import Palette
+
+# Coarse and fine noise in an organ's box.
+Texture: TypeAlias = tuple[Field, Field]
 
 # Chances of what fills a stretch of a hollow organ: gas over fluid, fluid, faeces or food, collapsed; the share of
 # oral contrast is drawn for the whole scan.
@@ -29,26 +35,28 @@ def paint_organs(canvas: Canvas, labels: np.ndarray, names: dict[int, str], mark
                  palette: Palette) -> None:
     """Paints every organ of a label map (z, y, x) over the canvas; organs it has no recipe for become soft tissue."""
     coarse, fine = canvas.noise(canvas.rng.uniform(14, 30)), canvas.noise(canvas.rng.uniform(5, 8))
-    for value, region in enumerate(ndimage.find_objects(labels), 1):
-        if region is None:
+    for value, box in enumerate(ndimage.find_objects(labels), 1):
+        if box is None:
             continue
         # A voxel of margin keeps the distance to the organ's surface right at the box's sides.
-        region = tuple(slice(max(s.start - 1, 0), min(s.stop + 1, n))
-                       for s, n in zip(region, labels.shape, strict=True))
+        z, y, x = (slice(max(part.start - 1, 0), min(part.stop + 1, size))
+                   for part, size in zip(box, labels.shape, strict=True))
+        region = (z, y, x)
         mask, name = labels[region] == value, names.get(value, "")
         texture = (coarse[region], fine[region])
         if name in CONTENTS:
             _hollow(canvas, region, mask, name, palette, texture)
         elif name.startswith("head_of_"):
-            _femur(canvas, labels, value, marks.heads["left" if "left" in name else "right"], palette, fine)
+            side = 1 if "left" in name else -1
+            _femur(canvas, labels, value, marks.head(side), palette, fine)
         elif name in ("gallbladder", "bladder"):
             _sac(canvas, region, mask, name, palette, texture)
         else:
             _solid(canvas, region, mask, name, palette, texture)
 
 
-def _solid(canvas: Canvas, region: Region, mask: np.ndarray, name: str, palette: Palette,
-           texture: tuple[np.ndarray, np.ndarray]) -> None:
+def _solid(canvas: Canvas, region: Region, mask: Mask, name: str, palette: Palette, texture: Texture) -> None:
+    """Parenchyma with its grain; vessels and lesions where the organ has them."""
     rng, hu = canvas.rng, canvas.hu[region]
     coarse, fine = texture
     if name.endswith("kidney"):
@@ -62,38 +70,49 @@ def _solid(canvas: Canvas, region: Region, mask: np.ndarray, name: str, palette:
     if name == "pancreas":  # lobules with fat between them
         field += np.where(fine < -1.1, -rng.uniform(0, 60), 0)
     hu[mask] = field[mask]
-    whole = np.zeros(canvas.shape, bool)
-    whole[region] = mask
+    organ = _on_canvas(canvas, region, mask)
     if name == "liver":
-        _liver_vessels(canvas, whole, region, mask, mean, palette)
-    if name in ("liver", "spleen"):
-        _lesions(canvas, whole, region, mask, mean, 0.4 if name == "liver" else 0.08)
+        _liver_vessels(canvas, organ, region, mask, mean, palette)
+        _lesions(canvas, organ, region, mask, mean, 0.4)
+    elif name == "spleen":
+        _lesions(canvas, organ, region, mask, mean, 0.08)
 
 
-def _points_in(canvas: Canvas, region: Region, mask: np.ndarray, count: int) -> np.ndarray:
+def _on_canvas(canvas: Canvas, region: Region, mask: Mask) -> Mask:
+    """A mask in a box as one over the canvas, for strokes that are not cut to the box."""
+    organ = np.zeros(canvas.shape, bool)
+    organ[region] = mask
+    return organ
+
+
+def _points_in(canvas: Canvas, region: Region, mask: Mask, count: int) -> npt.NDArray[np.float64]:
     """(count, 3) mm of random voxels of a mask in a box."""
     at = np.argwhere(mask)
-    chosen = at[canvas.rng.integers(0, len(at), count)] + [s.start for s in region]
-    return chosen * np.array(canvas.spacing) + canvas.origin
+    chosen = at[canvas.rng.integers(0, len(at), count)] + [part.start for part in region]
+    points: npt.NDArray[np.float64] = chosen * np.array(canvas.spacing) + canvas.origin
+    return points
 
 
-def _liver_vessels(canvas: Canvas, whole: np.ndarray, region: Region, mask: np.ndarray, mean: float,
-                   palette: Palette) -> None:
+def _liver_vessels(canvas: Canvas, organ: Mask, region: Region, mask: Mask, mean: float, palette: Palette) -> None:
+    """Branches of the portal vein and the hepatic veins by turns, from their two roots to random ends."""
     rng = canvas.rng
     ends = _points_in(canvas, region, mask, int(rng.integers(10, 26)))
     middle = ends.mean(axis=0)
     roots = middle + np.array([[-20, 15, 25], [35, 25, 30]]) + rng.normal(0, 5, (2, 3))
+    blood = (palette.portal_vein, palette.veins)
     for k, end in enumerate(ends):
         root = roots[k % 2]
-        value = palette.portal_vein if k % 2 == 0 else palette.veins
-        if palette.phase == "plain":
-            value = min(value, mean + 10) if mean > 25 else value
+        value = blood[k % 2]
+        # Without contrast, vessels stand out dark; only in a fatty liver are they the brighter part.
+        if palette.phase == "plain" and mean > 25:
+            value = min(value, mean + 10)
         s = np.linspace(0, 1, 6)[:, None]
         path = root * (1 - s) + end * s + rng.normal(0, 5, (6, 3)) * np.sin(np.pi * s)
-        canvas.tube(canvas.hu, path, np.linspace(rng.uniform(3, 6.5), 1.3, 6), value, whole)
+        canvas.tube(canvas.hu, path, np.linspace(rng.uniform(3, 6.5), 1.3, 6), value, organ)
 
 
-def _lesions(canvas: Canvas, whole: np.ndarray, region: Region, mask: np.ndarray, mean: float, chance: float) -> None:
+def _lesions(canvas: Canvas, organ: Mask, region: Region, mask: Mask, mean: float, chance: float) -> None:
+    """With that chance one to five lesions: hypodense, enhancing, or cysts (5 HU)."""
     rng = canvas.rng
     if rng.random() > chance:
         return
@@ -101,15 +120,14 @@ def _lesions(canvas: Canvas, whole: np.ndarray, region: Region, mask: np.ndarray
     for centre in _points_in(canvas, region, mask, int(rng.integers(1, 6))):
         radii = np.exp(rng.uniform(np.log(4), np.log(45))) * rng.uniform(0.7, 1.3, 3)
         box, ratio = canvas.ellipsoid(centre, radii)
-        inside = (ratio + 0.15 * wobble[box] < 0.8) & whole[box]
+        inside = (ratio + 0.15 * wobble[box] < 0.8) & organ[box]
         shift = rng.choice([-rng.uniform(15, 70), rng.uniform(10, 40), 5 - mean], p=[0.65, 0.15, 0.2])
         canvas.hu[box][inside] += shift
         rim = (ratio < 0.25) & inside  # necrotic middle
         canvas.hu[box][rim] -= rng.uniform(0, 25)
 
 
-def _kidney(canvas: Canvas, region: Region, mask: np.ndarray, palette: Palette,
-            texture: tuple[np.ndarray, np.ndarray]) -> None:
+def _kidney(canvas: Canvas, region: Region, mask: Mask, palette: Palette, texture: Texture) -> None:
     """Cortex, medullary pyramids and the renal sinus, which opens to the midline."""
     rng, hu = canvas.rng, canvas.hu[region]
     coarse, fine = texture
@@ -123,16 +141,14 @@ def _kidney(canvas: Canvas, region: Region, mask: np.ndarray, palette: Palette,
     field[sinus] = rng.uniform(-70, 20)
     field[sinus & (fine > rng.uniform(-0.3, 0.8))] = palette.renal_pelvis
     hu[mask] = field[mask]
-    if rng.random() < 0.25:
-        whole = np.zeros(canvas.shape, bool)
-        whole[region] = mask
+    if rng.random() < 0.25:  # cysts
+        organ = _on_canvas(canvas, region, mask)
         for centre in _points_in(canvas, region, mask, int(rng.integers(1, 3))):
             box, ratio = canvas.ellipsoid(centre, np.full(3, rng.uniform(5, 18)))
-            canvas.hu[box][(ratio < 1) & whole[box]] = rng.uniform(-3, 20)
+            canvas.hu[box][(ratio < 1) & organ[box]] = rng.uniform(-3, 20)
 
 
-def _sac(canvas: Canvas, region: Region, mask: np.ndarray, name: str, palette: Palette,
-         texture: tuple[np.ndarray, np.ndarray]) -> None:
+def _sac(canvas: Canvas, region: Region, mask: Mask, name: str, palette: Palette, texture: Texture) -> None:
     """Gallbladder or urinary bladder: thin wall, fluid, sometimes stones or contrast that settles at the back."""
     rng, hu = canvas.rng, canvas.hu[region]
     depth = depth_inside(mask, canvas.spacing)
@@ -155,8 +171,7 @@ def _sac(canvas: Canvas, region: Region, mask: np.ndarray, name: str, palette: P
     hu[mask] = field[mask]
 
 
-def _hollow(canvas: Canvas, region: Region, mask: np.ndarray, name: str, palette: Palette,
-            texture: tuple[np.ndarray, np.ndarray]) -> None:
+def _hollow(canvas: Canvas, region: Region, mask: Mask, name: str, palette: Palette, texture: Texture) -> None:
     """Wall, and contents that change from stretch to stretch; gas collects at the front, under the belly wall."""
     rng, hu = canvas.rng, canvas.hu[region]
     coarse, fine = texture
@@ -164,11 +179,13 @@ def _hollow(canvas: Canvas, region: Region, mask: np.ndarray, name: str, palette
     depth = depth_inside(mask, canvas.spacing)
     hu[mask] = wall_hu + 4 * fine[mask]
     wall = max(rng.uniform(*WALL_MM[name]), 0.6 * min(canvas.spacing))
+    lumen = depth > wall
     if name == "stomach":  # rugal folds
-        wall = wall + 1.5 * np.clip(fine, -1, 2)
-    at = np.argwhere(mask & (depth > wall))
+        lumen = depth > wall + 1.5 * np.clip(fine, -1, 2)
+    at = np.argwhere(mask & lumen)
     if not len(at):
         return
+    # Stretches are what lies nearest to one of the seeds; each has contents of its own.
     mm = at * np.array(canvas.spacing)
     seeds = mm[rng.integers(0, len(mm), max(1, round(len(mm) * np.prod(canvas.spacing) / STRETCH_MM[name] ** 3 * 8)))]
     owner = cKDTree(seeds).query(mm, workers=1)[1]
@@ -179,33 +196,44 @@ def _hollow(canvas: Canvas, region: Region, mask: np.ndarray, name: str, palette
         if not len(members) or kinds[k] == "collapsed":
             continue
         inside = tuple(at[members].T)
-        bright = oral is not None and rng.random() < 0.6
-        fluid = oral * rng.uniform(0.6, 1.2) if bright else rng.uniform(-5, 35)
+        stain = None
+        if oral is not None and rng.random() < 0.6:
+            stain = oral * rng.uniform(0.6, 1.2)
+            fluid = stain
+        else:
+            fluid = rng.uniform(-5, 35)
         if kinds[k] == "mash":
-            value = _mash(rng, fine[inside], coarse[inside], name, fluid if bright else None)
+            value = _mash(rng, fine[inside], coarse[inside], name, stain)
         else:
             value = fluid + rng.uniform(2, 8) * fine[inside]
             if kinds[k] == "level":
-                share = rng.beta(1.6, 1.0) if name == "colon" else rng.uniform(0.1, 0.9)
+                share = _gas_share(rng, name)
                 surface = np.quantile(mm[members, 1], share)
                 value[mm[members, 1] <= surface] = rng.uniform(-1000, -930)
         hu[inside] = value
 
 
-def _mash(rng: np.random.Generator, fine: np.ndarray, coarse: np.ndarray, name: str,
-          oral: float | None) -> np.ndarray:
+def _gas_share(rng: np.random.Generator, name: str) -> float:
+    """How much of a stretch with a fluid level is gas; a colon is fuller of it."""
+    if name == "colon":
+        return rng.beta(1.6, 1.0)
+    return rng.uniform(0.1, 0.9)
+
+
+def _mash(rng: np.random.Generator, fine: Field, coarse: Field, name: str, oral: float | None) -> Field:
     """Food or faeces: mottled soft tissue and fat with small gas bubbles, stained by oral contrast if any."""
     value = rng.uniform(-20, 60) + rng.uniform(10, 45) * fine + rng.uniform(0, 15) * coarse
     if oral is not None:
         value += oral * np.clip(0.5 + 0.3 * coarse, 0, 1)
     speckle = rng.standard_normal(fine.shape) + 1.2 * fine
-    cut = rng.uniform(0.6, 2.4) if name in ("colon", "rectum") else rng.uniform(1.6, 3.5)
+    lower, upper = (0.6, 2.4) if name in ("colon", "rectum") else (1.6, 3.5)
+    cut = rng.uniform(lower, upper)  # standard deviations; what exceeds them is gas
     value[speckle > cut] -= rng.uniform(150, 800)
     return value
 
 
 def _femur(canvas: Canvas, labels: np.ndarray, value: int, head: np.ndarray, palette: Palette,
-           fine: np.ndarray) -> None:
+           fine: Field) -> None:
     """Head from the label, joined to a neck, trochanter and shaft: one cortical shell goes round all of it."""
     side = np.sign(head[2])
     region = canvas.box(head - np.array([330, 70, 90]), head + np.array([45, 70, 90]))
@@ -220,6 +248,7 @@ def _femur(canvas: Canvas, labels: np.ndarray, value: int, head: np.ndarray, pal
     canvas.tube(bone, neck, [19, 14, 17, 16, 13.5, 13], True, labels == 0)
     trochanter = np.array([neck[2] + [14, 6, 2 * side], neck[2]])
     canvas.tube(bone, trochanter, [10, 14], True, labels == 0)
+    # The closing fills the seam between label and tube; where the bone is thick the shell is, too: down at the shaft.
     solid = ndimage.binary_closing(bone[region], iterations=1) & ((labels[region] == 0) | mask) | mask
     depth = depth_inside(solid, canvas.spacing)
     zz = canvas.axes(region)[0]

@@ -91,6 +91,9 @@ def draw_palette(rng: np.random.Generator, phase: str | None = None) -> Palette:
         "portal": (kidney + between(0, 35), kidney - between(0, 35), between(0, 30)),
         "delayed": (kidney + between(-20, 10), kidney + between(-20, 10), between(150, 1200)),
     }[phase]
-    return Palette(phase, organ, aorta, veins, portal, cortex, medulla, pelvis,
-                   trabecular=between(60, 220), cortical=between(380, 900), lung=between(-900, -720),
-                   oral_contrast=between(120, 450) if rng.random() < 0.3 else None)
+    trabecular, cortical, lung = between(60, 220), between(380, 900), between(-900, -720)
+    oral_contrast = None
+    if rng.random() < 0.3:
+        oral_contrast = between(120, 450)
+    return Palette(phase, organ, aorta, veins, portal, cortex, medulla, pelvis, trabecular, cortical, lung,
+                   oral_contrast)

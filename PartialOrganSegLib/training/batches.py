@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader
 
 from ..annotation import Kind
 from ..errors import Code, UserError
 from ..loading.augmentation import Augmentation
 from ..loading.cache import CachedCase
 from ..loading.sampling import PatchSampler, as_unlabelled
+from ..loading.targets import Targets
 from ..losses import prior_distribution
 from .distributed import Processes
 from .interrupts import ignore_in_worker
@@ -44,9 +45,10 @@ def stage_cases(cases: Sequence[CachedCase], stage: Stage) -> list[CachedCase]:
 
 def patches(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, batch: int, length: int) -> PatchSampler:
     """The sampler of a stage; `batch` patches a mini-batch over all processes, `length` patches in the whole run."""
-    changes = recipe.augmentation
+    preprocessing, changes = recipe.preprocessing, recipe.augmentation
     augmentation = Augmentation(
-        recipe.patch_zyx, recipe.spacing_zyx, recipe.clip_hu, recipe.subtract, recipe.divide,
+        preprocessing.patch_zyx, preprocessing.spacing_zyx, preprocessing.clip_hu, preprocessing.subtract,
+        preprocessing.divide,
         rotation=changes.rotation, scale=changes.scale, deformation=changes.deformation,
         hu_scale=changes.hu_scale, hu_shift=changes.hu_shift, strength=changes.strength)
     sampling = stage.sampling
@@ -60,25 +62,18 @@ def batch_numbers(step: int, size: int) -> range:
 
 
 def batches(sampler: PatchSampler, first_step: int, last_step: int, batch_size: int, workers: int,
-            processes: Processes) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-    """This process's part of the mini-batches of steps `first_step` to `last_step` - 1: image, codes, draw numbers,
-    soft targets (None where no patch has any)."""
+            processes: Processes) -> Iterator[Targets]:
+    """This process's part of the mini-batches of steps `first_step` to `last_step` - 1, with the images in them."""
     start = processes.rank * batch_size
     parts = [batch_numbers(step, sampler.batch)[start:start + batch_size] for step in range(first_step, last_step)]
     # A generator of its own: making the iterator draws from it, and the global one must not depend on resuming.
     return iter(DataLoader(sampler, batch_sampler=parts, num_workers=workers, worker_init_fn=_quiet_worker,
-                           collate_fn=_together, generator=torch.Generator(),
+                           collate_fn=_joined, generator=torch.Generator(),
                            prefetch_factor=PREFETCH if workers else None))
 
 
-def _together(drawn: Sequence[tuple[torch.Tensor, torch.Tensor, int, torch.Tensor | None]]) -> tuple:
-    """Patches as one mini-batch; one without soft targets beside one with them gets zeros."""
-    image, codes, numbers = default_collate([patch[:3] for patch in drawn])
-    soft = [patch[3] for patch in drawn]
-    some = next((part for part in soft if part is not None), None)
-    if some is not None:
-        some = torch.stack([torch.zeros_like(some) if part is None else part for part in soft])
-    return image, codes, numbers, some
+def _joined(drawn: Sequence[tuple[Targets, int]]) -> Targets:
+    return Targets.joined([targets for targets, _ in drawn])
 
 
 def _quiet_worker(_worker: int) -> None:
@@ -99,5 +94,5 @@ def label_distribution(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage
         return None
     alone = stage.model_copy(update={"sampling": stage.sampling.model_copy(update={"full_share": None})})
     sampler = patches(recipe, full, alone, 1, DISTRIBUTION_PATCHES)
-    drawn = (sampler[number][1].numpy() for number in range(DISTRIBUTION_PATCHES))
+    drawn = (sampler[number][0].candidate_map.numpy() for number in range(DISTRIBUTION_PATCHES))
     return prior_distribution(drawn, table.cpu().numpy()).tolist()

@@ -3,61 +3,93 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
+from .best_figures import BestFiguresState
 
-PARTS = {
-    "network", "average", "snapshot",  # weights: current, moving average, pseudo-labelling copy (None without)
-    "optimiser", "schedule", "scaler", "losses",  # the last with its dual variables and running means
-    "step", "stage", "stage_start",  # steps done; the stage's number and the step it began at
-    "validation",  # best figures so far, and how many measurements ago
-    "random",  # states of the random generators
-    "settings",  # the recipe's, to be compared on resuming
-    "unmeasured",  # whether the last step's measurement was due and broken off
-}
-NEW = {"unmeasured"}  # parts that a run begun before an update lacks
+Weights = dict[str, torch.Tensor]
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+class RandomStates(TypedDict):
+    """The states of PyTorch's generators; `cuda` has one for each GPU."""
+
+    cpu: torch.Tensor
+    cuda: list[torch.Tensor]
+
+
+class _NewParts(TypedDict, total=False):
+    """Parts that are missing where the run began with an earlier version."""
+
+    unmeasured: bool
+    hooks: dict[str, dict[str, object]]
+
+
+class Checkpoint(_NewParts):
+    """The parts of a checkpoint.
+
+    `network`, `average`, `snapshot`: the current weights, their moving average and the copy that makes pseudo-labels
+    (None without). `losses` holds dual variables and running means. `step` counts those done; `stage` is the number of
+    the stage it is in, which began at `stage_start`. `settings` decide the run's numbers and are compared on resuming.
+    `unmeasured`: the last step's measurement was due and broken off. `hooks`: their states, by name.
+    """
+
+    network: Weights
+    average: Weights
+    snapshot: Weights | None
+    optimiser: dict[str, Any]  # PyTorch's own layout, here and in the next three
+    schedule: dict[str, Any]
+    scaler: dict[str, Any]
+    losses: dict[str, Any]
+    step: int
+    stage: int
+    stage_start: int
+    validation: BestFiguresState
+    random: RandomStates
+    settings: dict[str, object]
+
+
+def save_checkpoint(path: Path, content: Checkpoint) -> None:
     """Writes `path` whole; an older one stays until then. Raises UserError on a full disk."""
-    assert set(state) == PARTS
+    assert set(content) == Checkpoint.__required_keys__ | Checkpoint.__optional_keys__
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
-            torch.save(state, temporary)
+            torch.save(content, temporary)
     except (OSError, RuntimeError) as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=path,
                         found=f"the checkpoint could not be written ({error})",
                         hint="make room and go on with --resume from the one before") from None
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Tensors and plain values only (`weights_only`). Raises UserError when there is no sound checkpoint."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(code=Code.NO_CHECKPOINT, subject=path, expected="a checkpoint to resume from",
                         found="none") from None
-    except Exception as error:
+    except Exception as error:  # whatever a damaged file makes PyTorch raise
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a checkpoint of this program",
                         found=type(error).__name__) from error
-    missing = PARTS - NEW - set(state) if isinstance(state, dict) else PARTS
+    parts = set(content) if isinstance(content, dict) else set()
+    missing = sorted(Checkpoint.__required_keys__ - parts)
     if missing:
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a checkpoint of this program",
-                        found=f"none of its {sorted(missing)[0]}")
-    return state
+                        found=f"none of its {missing[0]}")
+    checkpoint: Checkpoint = content
+    return checkpoint
 
 
-def random_states() -> dict[str, Any]:
+def random_states() -> RandomStates:
     """The states of PyTorch's generators; nothing else in the main process draws random numbers."""
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
 
 
-def set_random_states(states: dict[str, Any]) -> None:
+def set_random_states(states: RandomStates) -> None:
     """Goes back to random states."""
     torch.set_rng_state(states["cpu"])
     if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():

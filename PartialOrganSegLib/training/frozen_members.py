@@ -16,7 +16,7 @@ import torch
 from ..atomic import whole_file
 from ..errors import Code, UserError, did_you_mean
 from ..events import Reporter
-from ..imaging.frame import Frame
+from ..imaging.working_grid import WorkingGrid
 from ..loading.cache import CachedCase, digest
 from ..models.bundle import Bundle, Member
 from ..models.checksums import MANIFEST, sha256
@@ -132,7 +132,8 @@ class FrozenMembers:
         canonical = cached.case.read_image().canonical()
         shape = cached.image().shape
         whole = tuple(slice(0, size) for size in canonical.array.shape)
-        to_patient = Frame((whole[0], whole[1], whole[2]), shape, (1.0, 1.0, 1.0), None).to_patient(canonical.grid)
+        working_grid = WorkingGrid((whole[0], whole[1], whole[2]), shape, (1.0, 1.0, 1.0), None)
+        to_patient = working_grid.to_patient(canonical.grid)
         to_patient[:, 3] = to_patient @ [seen.start, 0, 0, 1]
         check_memory(canonical.grid, self._start, Reporter())
         patient = locate(canonical, {})

@@ -15,8 +15,8 @@ from ..models.bundle import Bundle, write_bundle
 from ..models.joined import join_bundles
 from ..organs import LabelSpace
 from .frozen_members import Division, FrozenMembers
-from .preparation import Start, preprocessing_of
 from .recipe import Recipe
+from .start import Start
 
 
 class HandOver:
@@ -93,5 +93,5 @@ def _write_network(folder: Path, recipe: Recipe, start: Start, space: LabelSpace
     own = recipe.bundle
     return write_bundle(
         folder, start.network.eval().cpu(), start.settings.name, start.settings.arguments, space,
-        preprocessing_of(recipe), name=own.name, version=own.version, licences=own.licences, metrics=metrics,
+        recipe.preprocessing.for_bundle(), name=own.name, version=own.version, licences=own.licences, metrics=metrics,
         training_data=own.training_data, description=own.description, half=True)

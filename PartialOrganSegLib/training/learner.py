@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import Code, UserError
+from ..loading.targets import SoftMap, Targets, central
 from ..networks import set_phase
 from .averaging import MovingAverage
 from .distributed import Processes
@@ -58,18 +59,15 @@ class Learner:
         kind = torch.float16 if self.half_precision == "float16" else torch.bfloat16
         return torch.autocast(self.device.type, kind, enabled=bool(self.half_precision))
 
-    def step(self, number: int, stage_step: int, image: torch.Tensor, codes: torch.Tensor,
-             soft_targets: torch.Tensor | None = None) -> dict[str, float]:
+    def step(self, number: int, stage_step: int, targets: Targets) -> dict[str, float]:
         """Step `number` of the run, from 1, and `stage_step` of the stage, from 0; gives its figures.
 
-        `image` (B, 1, z, y, x), `codes` (B, z, y, x) and `soft_targets` (B, M, z, y, x), None where no patch has any,
-        are this process's part of the mini-batch.
+        `targets`, with image, are this process's part of the mini-batch.
         Raises NotFiniteError, with weights and average as they were before.
         """
         factor = self.schedule.factor(stage_step)
         set_rates(self.optimiser, factor)
-        image = image.to(self.device, memory_format=torch.channels_last_3d)
-        loss, terms = self._loss(stage_step, image, codes.to(self.device), soft_targets)
+        loss, terms = self._loss(stage_step, targets.to(self.device))
         value = float(loss.detach())
         if not math.isfinite(value):
             raise NotFiniteError(f"the loss is {value}")
@@ -88,39 +86,38 @@ class Learner:
         return {"loss": value, **terms, "gradient": norm,
                 "learning_rate": self.stage.optimiser.learning_rate * factor}
 
-    def _loss(self, stage_step: int, image: torch.Tensor, codes: torch.Tensor,
-              soft_targets: torch.Tensor | None) -> tuple[torch.Tensor, dict[str, float]]:
-        gather = self.processes.gather
-        pseudo_codes, teacher = codes, None
+    def _loss(self, stage_step: int, targets: Targets) -> tuple[torch.Tensor, dict[str, float]]:
+        assert targets.image is not None
+        gather, pseudo_map = self.processes.gather, None
+        image = targets.image.contiguous(memory_format=torch.channels_last_3d)
+        targets = replace(targets, image=image, voxels_per_set=self.stage.voxels_per_set,
+                          soft=self._soft_of_every_process(targets))
         with self.autocast():
             if self.snapshot is not None:
                 if self.snapshot.due(stage_step):
                     averaged = self.stage.pseudo_labels.weights == "average"
                     self.snapshot.renew(self.average.values if averaged else self.network.state_dict())
-                pseudo_codes = self.snapshot.fill(image, codes)
+                pseudo_map = self.snapshot.fill(image, targets.candidate_map)
             if self.objective.needs_teacher and self.teacher is not None:
                 with torch.no_grad():
-                    teacher = self.teacher(image)
+                    targets = replace(targets, teacher=self.teacher(image))
             outputs = self.network(image)
         outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
         size = outputs[0].shape[2:]
-        soft_targets = self._of_every_process(soft_targets, codes)
-        codes, pseudo_codes = (gather(_central(part, size)) for part in (codes, pseudo_codes))
-        return self.objective([gather(output) for output in outputs], codes, pseudo_codes, self.table,
-                              self.stage.voxels_per_set, gather(_central(image, size)),
-                              None if teacher is None else gather(_central(teacher, size)),
-                              None if soft_targets is None else gather(_central(soft_targets, size)))
+        targets = targets.central(size).changed(gather)
+        if pseudo_map is not None:
+            pseudo_map = gather(central(pseudo_map, size))
+        return self.objective([gather(output) for output in outputs], targets, pseudo_map)
 
-    def _of_every_process(self, soft_targets: torch.Tensor | None, codes: torch.Tensor) -> torch.Tensor | None:
+    def _soft_of_every_process(self, targets: Targets) -> SoftMap | None:
         """This process's soft targets; where only others have some, zeros to gather with theirs."""
         if not self.objective.needs_soft_targets:
             return None
-        if not self.processes.any(soft_targets is not None, self.device):
-            return None
-        if soft_targets is None:
-            shape = (len(codes), len(self.objective.soft_sets), *codes.shape[1:])
-            return torch.zeros(shape, dtype=torch.uint8, device=self.device)
-        return soft_targets.to(self.device)
+        if targets.soft is not None or not self.processes.any(targets.soft is not None, self.device):
+            return targets.soft
+        batch, *spatial = targets.candidate_map.shape
+        shape = (batch, len(self.objective.soft_sets), *spatial)
+        return SoftMap(torch.zeros(shape, dtype=torch.uint8, device=self.device), self.objective.soft_sets)
 
     def state(self) -> dict[str, Any]:
         """What `load` needs to go on, beside the stage."""
@@ -139,11 +136,3 @@ class Learner:
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
         self.objective.load_state_dict(state["losses"])
-
-
-def _central(array: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """The central part of the last three axes: what a 2.5D network in training predicts of its patch."""
-    for axis, target in enumerate(size, start=array.ndim - 3):
-        if array.shape[axis] != target:
-            array = array.narrow(axis, (array.shape[axis] - target) // 2, target)
-    return array

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..atomic import whole_file
 from ..errors import Code, Problem, UserError
 from ..events import JsonReporter, Reporter
+from .hooks import Hook, StepReport
 
-WAIT_TOLD = 0.2  # of the time; above it more loader processes would pay
-WAIT_NOTICED = 10.0  # seconds; a shorter wait is nobody's concern
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+LOG_EVERY = 10  # steps
+LONG_WAIT_SHARE = 0.2  # of the time; above it more loader processes would pay
+LONG_WAIT_SECONDS = 10.0  # a shorter wait is nobody's concern
 
 
-class Logbook:
+class Logbook(Hook):
     """Writes figures of steps; `step` is where the run goes on from (lines after it are of a killed run and go).
 
-    TensorBoard is left out, and that told on a terminal, where its package is missing. A `silent` one writes nothing:
+    TensorBoard is left out, with a warning on a terminal, where its package is missing. A `silent` one writes nothing:
     for all processes but the first.
     """
 
@@ -28,16 +34,32 @@ class Logbook:
         self._events = None
         if silent:
             return
-        _forget_later_lines(self._path, step)
+        _drop_later_lines(self._path, step)
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            self._tell("no TensorBoard events are written, its package is missing (pip install monai tensorboard); "
-                       "log.jsonl holds the same figures")
+            self._advise("no TensorBoard events are written, its package is missing (pip install monai tensorboard); "
+                         "log.jsonl holds the same figures")
         else:
             self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
 
-    def write(self, values: dict[str, Any]) -> None:
+    def on_step(self, trainer: Trainer, report: StepReport) -> None:
+        """Every `LOG_EVERY` steps a line, with the stage where there are several."""
+        self.time(report.seconds, report.waiting_seconds)
+        if report.step % LOG_EVERY:
+            return
+        values: dict[str, object] = {"step": report.step}
+        if len(trainer.stages) > 1:
+            values["stage"] = report.stage
+        self.write({**values, **report.figures, "seconds": round(report.seconds, 3),
+                    "waited": round(report.waiting_seconds, 3)})
+
+    def on_validation(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
+        """A line."""
+        dice = {f"dice_{name}": round(value, 4) for name, value in figures.items()}
+        self.write({"step": trainer.state.step, **dice})
+
+    def write(self, values: dict[str, object]) -> None:
         """One line; `values` has a "step". Raises UserError on a full disk."""
         self._reporter.metric(**values)
         if self._silent:
@@ -60,26 +82,30 @@ class Logbook:
         self._waited += waited
 
     def close(self) -> None:
-        """Tells the share of time spent waiting; where it is large, what helps."""
+        """Reports the share of time spent waiting; where it is large, what helps."""
         if self._events is not None:
-            with contextlib.suppress(OSError):  # a full disk has been told by then
+            with contextlib.suppress(OSError):  # a full disk was reported when it was met
                 self._events.close()
         share = self._waited / self._seconds if self._seconds else 0.0
         self._reporter.metric(step=self._step, total_seconds=round(self._seconds, 1), waited_share=round(share, 3))
-        if share > WAIT_TOLD and self._waited > WAIT_NOTICED:
-            self._tell(f"{share:.0%} of the time was spent waiting for data; more 'workers' may help")
+        if share > LONG_WAIT_SHARE and self._waited > LONG_WAIT_SECONDS:
+            self._advise(f"{share:.0%} of the time was spent waiting for data; more 'workers' may help")
 
-    def _tell(self, message: str) -> None:
+    def _advise(self, message: str) -> None:
         """Advice for who sits at a terminal. A window that reads JSON events offers neither pip nor workers: its user
         could do nothing about it, and the figures come as metrics."""
         if not isinstance(self._reporter, JsonReporter):
             self._reporter.warning(Problem(Code.SETTING_SLOW, found=message))
 
 
-def _forget_later_lines(log: Path, step: int) -> None:
+def _drop_later_lines(log: Path, step: int) -> None:
     """Drops what a killed run logged after its last checkpoint: it will be logged again."""
-    if log.exists():
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        with whole_file(log) as temporary:
-            temporary.write_text("".join(line for line in lines if line.endswith("}\n")
-                                         and json.loads(line)["step"] <= step), encoding="utf-8")
+    if not log.exists():
+        return
+    lines = []
+    for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
+        # The last line may have been cut off.
+        if line.endswith("}\n") and json.loads(line)["step"] <= step:
+            lines.append(line)
+    with whole_file(log) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -16,8 +17,8 @@ from ..losses import (
     Distillation,
     Prior,
     PriorPrimalDual,
-    SoftMap,
     SoftTargets,
+    Targets,
     WeightedLosses,
 )
 from ..organs import LabelSpace
@@ -95,20 +96,19 @@ class Objective(nn.Module):
             row[list(classes)] = True
         self.register_buffer("soft_sets", sets, persistent=False)
 
-    def forward(self, outputs: Sequence[torch.Tensor], codes: torch.Tensor, pseudo_codes: torch.Tensor,
-                table: torch.Tensor, voxels_per_set: int, image: torch.Tensor, teacher: torch.Tensor | None,
-                soft_targets: torch.Tensor | None = None) -> tuple[torch.Tensor, dict[str, float]]:
-        """The sum, and each term's value on the finest output. `soft_targets` (B, M, z, y, x) are of the M `soft_sets`.
+    def forward(self, outputs: Sequence[torch.Tensor], targets: Targets,
+                pseudo_map: torch.Tensor | None = None) -> tuple[torch.Tensor, dict[str, float]]:
+        """The sum, and each term's value on the finest output. `pseudo_map` (B, z, y, x) is the candidate map with
+        pseudo-labels.
 
         Raises UserError for a wrong number of outputs.
         """
-        soft = None if soft_targets is None else SoftMap(soft_targets, self.soft_sets)
         total, terms = outputs[0].new_zeros((), dtype=torch.float32), {}
-        for part, seen in ((self.on_annotation, codes), (self.on_pseudo_labels, pseudo_codes)):
+        pseudo = targets if pseudo_map is None else replace(targets, candidate_map=pseudo_map)
+        for part, compared in ((self.on_annotation, targets), (self.on_pseudo_labels, pseudo)):
             if part is not None:
                 try:
-                    value, figures = part(outputs, seen, table, voxels_per_set=voxels_per_set, image=image,
-                                          teacher=teacher, soft=soft)
+                    value, figures = part(outputs, compared)
                 except ValueError as error:
                     raise UserError(code=Code.VALUE_UNFIT, subject="deep_supervision", found=error) from None
                 total, terms = total + value, terms | figures

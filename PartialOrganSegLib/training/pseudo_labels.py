@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from ..annotation import OUTSIDE
+
 
 class Snapshot:
     """A frozen copy of `network`, renewed every `every` steps.
@@ -25,6 +27,7 @@ class Snapshot:
         self._table = table
         self._decided = table.sum(1) == 1
         code, label = torch.nonzero(table & self._decided[:, None], as_tuple=True)
+        self._decided[OUTSIDE] = True  # what no image has gets no label
         self._code_of_class = torch.empty(table.shape[1], dtype=torch.uint8, device=table.device)
         self._code_of_class[label] = code.to(torch.uint8)
 
@@ -38,7 +41,8 @@ class Snapshot:
 
     @torch.no_grad()
     def fill(self, image: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Codes (B, z, y, x) of singletons: what is certain stays, the rest becomes the most likely candidate.
+        """Codes (B, z, y, x) of singletons: what is certain, or outside the image, stays, the rest becomes the most
+        likely candidate.
 
         `image` (B, 1, z, y, x) is the network's input. Images without an open voxel cost nothing.
         """

@@ -14,6 +14,7 @@ from ..losses import LOSSES
 from ..networks import GIVEN as GIVEN_TO_NETWORKS
 from ..networks import NETWORKS
 from ..registry import Registry, check_arguments
+from .hooks import HOOKS
 from .optimisers import GIVEN as GIVEN_TO_OPTIMISERS
 from .optimisers import OPTIMISERS
 from .schedules import SCHEDULES
@@ -61,10 +62,18 @@ def schedule_arguments(name: str | None, arguments: Arguments) -> Arguments:
 
 def known_loss_arguments(arguments: dict[str, Arguments]) -> dict[str, Arguments]:
     """Those of losses by name. What the library adds, as the prior's q, may be missing."""
-    for name, theirs in arguments.items():
+    for name, loss_arguments in arguments.items():
         with _as_value_error():
-            check_arguments(LOSSES.find(name, ""), theirs, name, complete=False)
+            check_arguments(LOSSES.find(name, ""), loss_arguments, name, complete=False)
     return arguments
+
+
+def known_hooks(hooks: dict[str, Arguments]) -> dict[str, Arguments]:
+    """Hooks by name with their arguments."""
+    for name, arguments in hooks.items():
+        with _as_value_error():
+            check_arguments(HOOKS.find(name, ""), arguments, name)
+    return hooks
 
 
 def _registered(registry: Registry[Any], name: str) -> str:

@@ -1,42 +1,62 @@
-"""What decides a run's numbers, and whether a run that is gone on with began with the same."""
+"""What decides a run's numbers, and whether a run that is resumed began with the same."""
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import ValidationError
 
 from ..errors import Code, UserError
+from .former_settings import with_current_names
 from .recipe import Recipe
 
-_OF_NO_MATTER = {"checkpoint_every", "workers", "bundle", "batch_size"}  # the last: `batch`, over all processes, counts
+# `batch_size` too: what counts is `batch`, over all processes.
+_WITHOUT_EFFECT = {"checkpoint_every", "workers", "bundle", "batch_size", "hooks"}
 
 
-def deciding_settings(recipe: Recipe) -> dict[str, Any]:
+def deciding_settings(recipe: Recipe) -> dict[str, object]:
     """The settings that decide the numbers, as JSON has them."""
-    return json.loads(json.dumps(recipe.model_dump(mode="json", exclude=_OF_NO_MATTER)))
+    settings: dict[str, object] = json.loads(json.dumps(recipe.model_dump(mode="json", exclude=_WITHOUT_EFFECT)))
+    return settings
 
 
-def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_same(before: Mapping[str, object], now: Mapping[str, object]) -> None:
     """Compares what decides a run's numbers, the recipe's settings and others, with what a checkpoint says of it.
 
-    A setting that did not exist then had its default. Raises UserError for one that is not as it was.
+    A setting that did not exist when the run began had its default then. Raises UserError for one that has changed.
     """
-    try:
-        recipe = Recipe.model_validate({key: value for key, value in before.items() if key in Recipe.model_fields})
-        then = {**before, **deciding_settings(recipe)}
-    except ValidationError:  # of a version whose settings were others
-        then = dict(before)
+    before = _completed(before)
     for key, value in now.items():
-        if then.get(key) == value:
+        if before.get(key) == value:
             continue
-        if key == "cases":  # names of cached arrays, which end in a digest of what these were made from
-            names = sorted({file.rpartition("-")[0] for file in {*then.get(key, [])} ^ {*value}})
+        if key == "cases":
             raise UserError(code=Code.RESUME_DIFFERS, subject="--resume",
-                            found=f"the files of {', '.join(names) or 'the cases'} are not as they were when the run "
-                                  "began (size, time, place or order)", hint="put them back or start a new run")
+                            found=f"the files of {_differing_cases(before.get(key), value)} are not as they were when "
+                                  "the run began (size, time, place or order)",
+                            hint="put them back or start a new run")
         raise UserError(code=Code.RESUME_DIFFERS, subject="--resume",
-                        found=f"{key} was {then.get(key)} and is now {value}",
+                        found=f"{key} was {before.get(key)} and is now {value}",
                         hint="resume with the same recipe or start a new run")
+
+
+def _completed(settings: Mapping[str, object]) -> dict[str, object]:
+    """Settings of an earlier version as this one has them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # nobody can rename what a checkpoint holds
+        current = with_current_names(settings)
+        try:
+            recipe = Recipe.model_validate({key: value for key, value in current.items() if key in Recipe.model_fields})
+        except ValidationError:  # of a version with other settings: compared as they are
+            return current
+    return current | deciding_settings(recipe)
+
+
+def _differing_cases(before: object, now: object) -> str:
+    """Names of cases from names of cached arrays, which end in a digest of what these were made from."""
+    files: set[str] = set()
+    for names in (before, now):
+        if isinstance(names, list):
+            files ^= set(names)
+    return ", ".join(sorted({file.rpartition("-")[0] for file in files})) or "the cases"

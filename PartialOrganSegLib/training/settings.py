@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from ..annotation import Kind
+from ..models.bundle import Preprocessing
 from ..models.metadata import NAME_PATTERN, Licences
 from .registered import (
     known_loss_arguments,
@@ -27,6 +28,12 @@ def _all_licences(licences: dict[str, str]) -> dict[str, str]:
     return licences
 
 
+def _low_high(window: tuple[float, float]) -> tuple[float, float]:
+    if not window[0] < window[1]:
+        raise ValueError(f"expected low < high, found {window}")
+    return window
+
+
 def _regular_expression(pattern: str) -> str:
     try:
         re.compile(pattern)
@@ -37,12 +44,33 @@ def _regular_expression(pattern: str) -> str:
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Steps = Annotated[int, Field(ge=1)]
+Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Voxels = Annotated[int, Field(ge=1)]
+Alpha = Annotated[float, Field(gt=0, le=1)]
 
 
 class Settings(BaseModel):
     """A group of settings; a key that it does not know is an error."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class PreprocessingSettings(Settings):
+    """How a CT becomes the network's input; see `models.bundle.Preprocessing`.
+
+    Spacing in mm and the training patch in voxels are z, y, x; the window `clip_hu` is in HU, and so are `subtract` and
+    `divide`: input = (HU clipped to the window - `subtract`) / `divide`.
+    """
+
+    spacing_zyx: tuple[Millimetres, Millimetres, Millimetres] = (3.0, 2.0, 2.0)
+    patch_zyx: tuple[Voxels, Voxels, Voxels] = (48, 128, 160)
+    clip_hu: Annotated[tuple[float, float], AfterValidator(_low_high)] = (-300.0, 500.0)
+    subtract: float = 60.0
+    divide: float = Field(default=150.0, gt=0)
+
+    def for_bundle(self) -> Preprocessing:
+        """What a bundle of the trained model says of it."""
+        return Preprocessing(self.spacing_zyx, self.clip_hu, self.subtract, self.divide, self.patch_zyx)
 
 
 class NetworkSettings(Settings):
@@ -142,8 +170,7 @@ class ValidationSettings(Settings):
     0: never. The best has the highest mean Dice over the organs; where `half` names some, these together count as much
     as all others together. With `tolerated_loss`, weights with which one of these others has lost more Dice than that
     since the start model, or these have gained nothing, are worse than any without.
-    The best weights are measured with each of `start_shares` of the start model too, beside the recipe's
-    `start_share`, and the best share is taken.
+    The best weights are measured with each of `alphas` too, beside the recipe's `alpha`, and the best alpha is taken.
     """
 
     groups: list[str] = []
@@ -153,7 +180,7 @@ class ValidationSettings(Settings):
     seed: int = Field(default=0, ge=0, lt=2**63)
     every: Steps = 500
     patience: int = Field(default=0, ge=0)
-    start_shares: list[Annotated[float, Field(ge=0, lt=1)]] = []
+    alphas: list[Alpha] = []
 
 
 class AugmentationSettings(Settings):

@@ -38,7 +38,7 @@ from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.evaluation.metrics import candidate_dice, joint_counts
 from PartialOrganSegLib.events import ConsoleReporter
-from PartialOrganSegLib.finetuning.preparation import Wishes
+from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.finetuning.run import finetune
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
@@ -55,8 +55,8 @@ TARGETS = {"correct": ["pancreas", "duodenum"], "scribble": ["stomach", "pancrea
            "add": ["spleen"]}
 UNSEEN = ["acrin_flt_001_b", "tcga_bc_a10w", "cptac_c3l_00189", "cort_liver"]  # of one fold of the embedded model's
 BASELINES = {
-    "background": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 1.0, distillation: 0.0}", "start_share=0"],
-    "pce": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 0.0, distillation: 0.0}", "start_share=0",
+    "background": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 1.0, distillation: 0.0}", "alpha=1"],
+    "pce": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 0.0, distillation: 0.0}", "alpha=1",
             "loss_arguments.marginal_cross_entropy.draw_rates=[]"]}
 ARMS = ("ours", *BASELINES, "masks")
 PHANTOM_SHAPE, PHANTOM_SPACING = (157, 106, 168), (3.0, 2.5, 2.5)
@@ -166,11 +166,11 @@ def in_word16(labels: np.ndarray, space: LabelSpace) -> np.ndarray:
     return np.array([0, *(WORD16.index(name) for name in space.names)], np.uint8)[labels]
 
 
-def wishes_of(arm: str, replay: str, steps: int, seed: int) -> Wishes:
+def options_of(arm: str, replay: str, steps: int, seed: int) -> FinetuneOptions:
     """Ours as the command does it, baselines without teacher, replay and a share of the start model. All of them go to
     the last step on all that is given."""
     baseline = BASELINES.get(arm)
-    return Wishes(steps=steps, replay="none" if baseline else replay, validate=["none"],
+    return FinetuneOptions(steps=steps, replay="none" if baseline else replay, validate=["none"],
                   overrides=[f"seed={seed}", *(baseline or [])])
 
 
@@ -180,7 +180,7 @@ def run_arm(scenario: str, arm: str, seed: int, split: Split, start: Bundle, bef
     names = [*start.label_space.names, *(name for name in TARGETS[scenario] if name not in start.label_space.names)]
     manifest = write_cases(split.training, scenario, arm, names, folder / "labels")
     clock = time.monotonic()
-    result = finetune(start.folder, manifest, folder / "run", device, wishes_of(arm, split.replay, steps, seed),
+    result = finetune(start.folder, manifest, folder / "run", device, options_of(arm, split.replay, steps, seed),
                       None, ConsoleReporter())
     seconds = time.monotonic() - clock
     after = dice_of(result.bundle, split.testing)

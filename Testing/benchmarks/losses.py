@@ -21,12 +21,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from PartialOrganSegLib.losses import Supervision, WeightedLosses
+from PartialOrganSegLib.annotation import OUTSIDE
+from PartialOrganSegLib.losses import Targets, WeightedLosses
 from PartialOrganSegLib.networks import build_network
 
 PATCH = (48, 128, 160)
 CHANNELS = (16, 32, 64, 128, 160)
 CLASSES = 17
+FIRST = OUTSIDE + 1  # the code of class 0
 KINDS = ("full", "partial", "scribble", "unlabelled")
 PAIR = {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0}
 STACK = {**PAIR, "exclusion_dice": 1.0, "exclusion_cross_entropy": 1.0, "entropy": 0.1, "intensity": 0.1, "prior": 0.1,
@@ -34,10 +36,10 @@ STACK = {**PAIR, "exclusion_dice": 1.0, "exclusion_cross_entropy": 1.0, "entropy
 
 
 def candidate_table() -> torch.Tensor:
-    """Anything, the 17 single classes, and the merged background of a case with organs 1-4."""
-    table = torch.zeros(CLASSES + 2, CLASSES, dtype=torch.bool)
-    table[0] = True
-    table[1:CLASSES + 1] = torch.eye(CLASSES, dtype=torch.bool)
+    """Anything, outside, the 17 single classes, and the merged background of a case with organs 1-4."""
+    table = torch.zeros(CLASSES + FIRST + 1, CLASSES, dtype=torch.bool)
+    table[:FIRST] = True
+    table[FIRST:-1] = torch.eye(CLASSES, dtype=torch.bool)
     table[-1] = True
     table[-1, 1:5] = False
     return table
@@ -49,9 +51,9 @@ def code_map(kind: str) -> torch.Tensor:
     for organ in range(1, CLASSES):
         z, y, x = 12 * ((organ - 1) % 4), 16 + 24 * ((organ - 1) // 4), 20 + 7 * organ
         labels[z:z + 12, y:y + 24, x:x + 20] = organ
-    codes = labels + 1
+    codes = labels + FIRST
     if kind == "partial":
-        codes[(labels == 0) | (labels > 4)] = CLASSES + 1
+        codes[(labels == 0) | (labels > 4)] = CLASSES + FIRST
     elif kind == "scribble":
         codes[torch.rand(PATCH, generator=torch.Generator().manual_seed(0)) > 0.01] = 0
     elif kind == "unlabelled":
@@ -59,10 +61,10 @@ def code_map(kind: str) -> torch.Tensor:
     return codes[None].to(torch.uint8)
 
 
-def dense_losses(batch: Supervision) -> torch.Tensor:
+def dense_losses(logits: torch.Tensor, targets: Targets) -> torch.Tensor:
     """Cross entropy and soft Dice over all voxels; a voxel that may be several classes counts as background."""
-    logits = batch.logits.float()
-    labels = torch.where(batch.codes.long() > CLASSES, 0, batch.codes.long() - 1).clamp_min(0)
+    logits, labels = logits.float(), targets.candidate_map.long() - FIRST
+    labels = torch.where(labels >= CLASSES, 0, labels).clamp_min(0)
     probabilities = torch.softmax(logits, 1)
     truth = F.one_hot(labels, CLASSES).movedim(-1, 1)
     axes = (0, 2, 3, 4)
@@ -70,14 +72,14 @@ def dense_losses(batch: Supervision) -> torch.Tensor:
     return F.cross_entropy(logits, labels) + 1 - dice.mean()
 
 
-def training_step(network: nn.Module, optimiser: torch.optim.Optimizer, loss: Callable[[Supervision], torch.Tensor],
-                  image: torch.Tensor, codes: torch.Tensor, table: torch.Tensor, voxels_per_set: int,
-                  teacher: torch.Tensor) -> tuple[float, float]:
+def training_step(network: nn.Module, optimiser: torch.optim.Optimizer,
+                  loss: Callable[[torch.Tensor, Targets], torch.Tensor], image: torch.Tensor, codes: torch.Tensor,
+                  table: torch.Tensor, voxels_per_set: int, teacher: torch.Tensor) -> tuple[float, float]:
     """Wall and processor seconds of a step."""
     wall, processor = time.perf_counter(), time.process_time()
     with torch.autocast("cpu", torch.bfloat16):
         logits = network(image)
-    value = loss(Supervision(logits, codes, table, voxels_per_set, image, teacher))
+    value = loss(logits, Targets(codes, table, image, teacher, voxels_per_set=voxels_per_set))
     optimiser.zero_grad(set_to_none=True)
     value.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -105,7 +107,7 @@ def main() -> None:
         forward = time.process_time() - start
     pair = WeightedLosses(PAIR)
     stack = WeightedLosses(STACK, {"prior": {"q": [16.0] + [1.0] * (CLASSES - 1)}})
-    stacks = {"dense": dense_losses, "sampled": lambda batch: pair(batch)[0], "ours": lambda batch: stack(batch)[0]}
+    stacks = {"dense": dense_losses, "sampled": lambda *batch: pair(*batch)[0], "ours": lambda *batch: stack(*batch)[0]}
     seconds: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for repeat in range(-1, arguments.repeats):  # the first is warm-up
         for kind in arguments.kinds:

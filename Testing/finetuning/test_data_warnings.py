@@ -12,8 +12,9 @@ import yaml
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.finetuning.plan import Plan
-from PartialOrganSegLib.finetuning.preparation import Wishes, prepare
+from PartialOrganSegLib.finetuning.preparation import Request, prepare
 from PartialOrganSegLib.models.bundle import Bundle
 from PartialOrganSegLib.resources import resource
 from Testing.helpers.finetune_data import QUICK, RunListener, ct_of, only, write_cases, write_start
@@ -25,11 +26,12 @@ def start(tmp_path_factory) -> Bundle:
     return write_start(tmp_path_factory.mktemp("Modelle ä") / "start")
 
 
-def prepared(start: Bundle, data: Path, run: Path, reporter: Reporter | None = None, **wishes) -> Plan:
+def prepared(start: Bundle, data: Path, run: Path, reporter: Reporter | None = None, **more) -> Plan:
     """All that comes before the first step."""
     run.mkdir(exist_ok=True)
-    return prepare(start, data, run, resource("recipes", "finetune.yaml"), torch.device("cpu"),
-                   Wishes(**{"steps": 2, "replay": "none", "overrides": QUICK} | wishes), reporter or Reporter())
+    options = FinetuneOptions(**{"steps": 2, "replay": "none", "overrides": QUICK} | more)
+    recipe = resource("recipes", "finetune.yaml")
+    return prepare(Request(start, data, run, recipe, torch.device("cpu"), options), reporter or Reporter())
 
 
 def strokes(seed: int, *values: int) -> np.ndarray:
@@ -124,13 +126,14 @@ def test_a_recipe_may_not_leave_cases_out_itself(start, tmp_path):
     recipe = yaml.safe_load(resource("recipes", "finetune.yaml").read_text("utf-8"))
     path = write_yaml(tmp_path / "own.yaml", recipe | {"hold_out": ["case1"]})
     data = write_cases(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(2)])
+    request = Request(start, data, tmp_path, path, torch.device("cpu"), FinetuneOptions(overrides=QUICK))
     with pytest.raises(UserError, match=r"expected neither hold_out nor validation\.share, found one; see --validate"):
-        prepare(start, data, tmp_path, path, torch.device("cpu"), Wishes(overrides=QUICK), Reporter())
+        prepare(request, Reporter())
 
 
 def test_an_organ_that_was_only_not_drawn_is_told_in_the_usual_run(start, tmp_path, monkeypatch):
     """Two cases, of which slabs are left out: there the parts that are trained on deny nothing."""
-    monkeypatch.setattr("PartialOrganSegLib.finetuning.start_view.TOLD_ML", 0.0)
+    monkeypatch.setattr("PartialOrganSegLib.finetuning.start_predictions.REPORTED_ML", 0.0)
     reporter = RunListener()
     prepared(start, write_cases(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(2)], "full"), tmp_path / "run",
              reporter)
@@ -188,7 +191,7 @@ def test_a_case_may_have_any_name_and_is_still_trained_on(start, tmp_path):
 @pytest.mark.parametrize(("override", "told"), [
     ("steps=3", "--set steps: .*see --steps"), ("network.name=dints", "--set network.name: .*by the start model"),
     ("validation.share=0.3", "see --validate"), ("validation={groups: [x]}", "see --validate"),
-    ("patch_zyx=[1, 1, 1]", r"expected multiples of \(2, 4, 4\)"),
+    ("preprocessing.patch_zyx=[1, 1, 1]", r"expected multiples of \(2, 4, 4\)"),
     ("optimiser.learning_rate=1e38", r"optimiser\.learning_rate: .* in a trial step"),
     (f"seed={10**30}", "seed: Input should be less than")])
 def test_settings_that_cannot_be_are_one_line(start, tmp_path, override, told):

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.finetuning import preparation
-from PartialOrganSegLib.finetuning.budget import Speed
+from PartialOrganSegLib.finetuning import speed
 from PartialOrganSegLib.finetuning.decisions import next_name, stroke_settings, training_precision
+from PartialOrganSegLib.finetuning.speed import Speed, fitting_speed
 from PartialOrganSegLib.models.metadata import NAME_PATTERN
 from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.training.recipe import Recipe
@@ -56,14 +56,12 @@ def test_too_little_memory_for_two_patches_is_enough_for_one(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return Speed(1, 1, 1)
 
-    def read_recipe(changes):
-        return Recipe(manifest=Path("m.yaml")).model_copy(update={"batch_size": 2} | changes)
-
-    monkeypatch.setattr(preparation, "measure_speed", measure)
-    settings = (read_recipe, None, label_space_of_names("small", ORGANS), torch.device("cuda"), [])
-    assert preparation._speed(*settings)[0] == {}
+    monkeypatch.setattr(speed, "measure_speed", measure)
+    recipes = [Recipe(manifest=Path("m.yaml"), batch_size=batch_size) for batch_size in (2, 1)]
+    settings = (recipes, None, label_space_of_names("small", ORGANS), torch.device("cuda"), [])
+    assert fitting_speed(*settings)[0] == 0
     fitting = 1
-    assert preparation._speed(*settings)[0] == {"batch_size": 1}
+    assert fitting_speed(*settings)[0] == 1
     fitting = 0
-    with pytest.raises(UserError, match=r"patch_zyx: out of memory on cuda .*another --device"):
-        preparation._speed(*settings)
+    with pytest.raises(UserError, match=r"preprocessing\.patch_zyx: out of memory on cuda .*another --device"):
+        fitting_speed(*settings)

@@ -16,8 +16,10 @@ from PartialOrganSegLib.annotation import Kind
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.finetuning.lineage import run_space
+from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.finetuning.outcome import LOSS_TOLERATED
-from PartialOrganSegLib.finetuning.preparation import Wishes, prepare, run_space
+from PartialOrganSegLib.finetuning.preparation import Request, prepare
 from PartialOrganSegLib.finetuning.run import Result, finetune, resume
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle
 from PartialOrganSegLib.models.checksums import MANIFEST, sha256, verify_bundle
@@ -49,9 +51,9 @@ def spleens(tmp_path_factory) -> Path:
 
 
 def tune(start: Bundle, data: Path, run: Path, reporter: Reporter | None = None, steps: int = 4, replay: str = "none",
-         overrides: Sequence[str] = (), **wishes) -> Result:
-    return finetune(start.folder, data, run, "cpu",
-                    Wishes(steps=steps, replay=replay, overrides=[*QUICK, *overrides], **wishes), None, reporter)
+         overrides: Sequence[str] = (), **more) -> Result:
+    options = FinetuneOptions(steps=steps, replay=replay, overrides=[*QUICK, *overrides], **more)
+    return finetune(start.folder, data, run, "cpu", options, None, reporter)
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +91,15 @@ def test_the_best_weights_are_looked_for_by_what_the_run_is_judged_by(finished):
 
 
 @pytest.mark.parametrize(("validate", "overrides", "tried"), [
-    ([], [], [0.25, 0.5, 0.75]),  # this start model knows nothing, so none of it is in the result unless it has to be
-    (["none"], [], []), (["case1"], ["start_share=0"], []), (["case1"], ["start_share=0.25"], [0.0, 0.5, 0.75]),
-    ([], ["start_share=0.25"], [0.5, 0.75])])  # in slabs of the same patients the trained weights always look good
-def test_shares_of_the_start_model_are_tried_where_there_is_something_to_judge_them_by(start, spleens, validate,
-                                                                                      overrides, tried, tmp_path):
+    ([], [], [0.75, 0.5, 0.25]),  # this start model knows nothing, so none of it is in the result unless it has to be
+    (["none"], [], []), (["case1"], ["alpha=1"], []), (["case1"], ["alpha=0.75"], [1.0, 0.5, 0.25]),
+    ([], ["alpha=0.75"], [0.5, 0.25])])  # in slabs of the same patients the trained weights always look good
+def test_alphas_are_tried_where_there_is_something_to_measure_them_on(start, spleens, validate, overrides, tried,
+                                                                    tmp_path):
     with pytest.raises(KeyboardInterrupt):
         tune(start, spleens, tmp_path / "run", RunListener(1, KeyboardInterrupt()), validate=validate,
              overrides=overrides)
-    assert load_recipe(tmp_path / "run" / "recipe.yaml").validation.start_shares == tried
+    assert load_recipe(tmp_path / "run" / "recipe.yaml").validation.alphas == tried
 
 
 def test_what_is_only_measured_on_is_not_learnt(start, tmp_path):
@@ -112,10 +114,10 @@ def test_what_is_only_measured_on_is_not_learnt(start, tmp_path):
     assert list(result.bundle.metadata.partialorganseg.lineage.learnt) == ["spleen"]
 
 
-def test_the_result_says_which_share_was_taken(finished):
-    taken = result_of(finished)["start_share"]
-    assert taken in (0, 0.25, 0.5, 0.75)
-    assert load_bundle(finished / "model").metadata.partialorganseg.metrics["start_share"] == taken
+def test_the_result_says_which_alpha_was_taken(finished):
+    alpha = result_of(finished)["alpha"]
+    assert alpha in (1, 0.75, 0.5, 0.25)
+    assert load_bundle(finished / "model").metadata.partialorganseg.metrics["alpha"] == alpha
 
 
 def test_the_time_is_told_before_the_first_step(start, spleens, tmp_path):
@@ -156,7 +158,7 @@ def test_no_checkpoint_is_of_a_last_step_whose_stage_goes_on(start, spleens, tmp
         saved.append((path.name, state["step"], state["stage"]))
         save(path, state)
 
-    monkeypatch.setattr("PartialOrganSegLib.training.trainer.save_checkpoint", spy)
+    monkeypatch.setattr("PartialOrganSegLib.training.run_state.save_checkpoint", spy)
     tune(start, spleens, tmp_path / "run", overrides=["checkpoint_every=100"])
     last = [(step, stage) for name, step, stage in saved if name == "last.pt"]
     assert last[-1] == (4, 1)
@@ -235,7 +237,7 @@ def test_codes_and_colours_survive_a_growing_label_space():
 
 def test_it_learns_what_is_new_and_keeps_what_was_known(tmp_path):
     """Kidneys are learnt first; then only spleens are shown, and both are found. Without the teacher kidneys go."""
-    hard = ["optimiser.learning_rate=0.02", "batch_size=2", "start_share=0"]  # too far for a way between
+    hard = ["optimiser.learning_rate=0.02", "batch_size=2", "alpha=1"]  # too far for a way between
     known = write_cases(tmp_path / "known", [only(ct_of(seed)[1], 3) // 3 for seed in (5, 6, 7)], "full",
                         ["left_kidney"], [5, 6, 7], ["left_kidney"])
     first = tune(write_start(tmp_path / "blank", ["left_kidney"]), known, tmp_path / "first", steps=80,
@@ -266,17 +268,17 @@ def test_a_quarter_of_the_patches_is_replayed_half_of_them_from_anywhere(start, 
     assert {case.kind for case in cases if case.dataset == "replay, anywhere"} == {Kind.UNLABELLED}
 
 
-def test_a_recipe_of_ones_own_needs_no_manifest_and_may_set_the_share(start, spleens, tmp_path):
+def test_a_recipe_of_ones_own_needs_no_manifest_and_may_set_alpha(start, spleens, tmp_path):
     own = {key: value for key, value in yaml.safe_load(
         resource("recipes", "finetune.yaml").read_text(encoding="utf-8")).items() if key != "manifest"}
-    for name, share in (("without", None), ("with", 0.4)):
+    for name, alpha in (("without", None), ("with", 0.6)):
         path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(own if share is None else own | {"start_share": share}), encoding="utf-8")
+        path.write_text(yaml.safe_dump(own if alpha is None else own | {"alpha": alpha}), encoding="utf-8")
         run = tmp_path / name
         run.mkdir()
-        prepare(start, spleens, run, path, torch.device("cpu"),
-                Wishes(steps=2, replay="none", validate=["none"], overrides=QUICK), Reporter())
-        assert load_recipe(run / "recipe.yaml").start_share == (share or 0)  # random weights know nothing
+        options = FinetuneOptions(steps=2, replay="none", validate=["none"], overrides=QUICK)
+        prepare(Request(start, spleens, run, path, torch.device("cpu"), options), Reporter())
+        assert load_recipe(run / "recipe.yaml").alpha == (alpha or 1)  # random weights know nothing
 
 
 def test_a_single_labelled_slice_is_told_and_learnt(start, tmp_path):

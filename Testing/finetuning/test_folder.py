@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.finetuning.preparation import Wishes
+from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.finetuning.run import finetune, resume
 from PartialOrganSegLib.loading.locking import held_alone
 from PartialOrganSegLib.models.bundle import Bundle
@@ -43,8 +43,8 @@ def data(tmp_path) -> Path:
 
 
 def tune(start: Bundle, data: Path, run: Path, reporter: RunListener | None = None, overrides: tuple[str, ...] = ()):
-    wishes = Wishes(steps=2, replay="none", overrides=[*QUICK, *overrides])
-    return finetune(start.folder, data, run, "cpu", wishes, None, reporter)
+    options = FinetuneOptions(steps=2, replay="none", overrides=[*QUICK, *overrides])
+    return finetune(start.folder, data, run, "cpu", options, None, reporter)
 
 
 def begun(start: Bundle, data: Path, run: Path, step: int = 1) -> Path:
@@ -113,8 +113,8 @@ def test_what_is_refused_or_stopped_before_the_first_step_leaves_nothing(start, 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     for run in (tmp_path / "run", tmp_path / "mine"):
-        with pytest.raises(UserError, match="patch_zyx: expected multiples"):
-            tune(start, data, run, overrides=("patch_zyx=[8, 16, 15]",))
+        with pytest.raises(UserError, match=r"preprocessing\.patch_zyx: expected multiples"):
+            tune(start, data, run, overrides=("preprocessing.patch_zyx=[8, 16, 15]",))
         with pytest.raises(KeyboardInterrupt):
             tune(start, data, run, Impatient())
     assert not (tmp_path / "run").exists()

@@ -15,9 +15,10 @@ from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.finetuning.cases import TakenCase, take_cases
+from PartialOrganSegLib.finetuning.case_preparation import Translation, prepare_cases
+from PartialOrganSegLib.finetuning.cases import PreparedCase
 from PartialOrganSegLib.finetuning.holdout import hold_out
-from PartialOrganSegLib.finetuning.replay import replay_set
+from PartialOrganSegLib.finetuning.replay import ReplayRequest, make_replay
 from PartialOrganSegLib.finetuning.slabs import choose_slabs, known_of, split_by_slabs
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.organs import label_space_of_names
@@ -27,17 +28,17 @@ SPACE = label_space_of_names("small", ORGANS)
 
 
 @pytest.fixture(scope="module")
-def taken(tmp_path_factory) -> list[TakenCase]:
+def taken(tmp_path_factory) -> list[PreparedCase]:
     """Three fully labelled cases."""
     folder = tmp_path_factory.mktemp("cases ü")
     manifest = load_manifest(write_cases(folder, [ct_of(seed)[1] for seed in range(3)], "full"))
-    return take_cases(manifest.cases, SPACE, SPACE, (3.0, 2.0, 2.0), folder / "taken", Reporter())
+    return prepare_cases(manifest.cases, Translation(SPACE, SPACE), (3.0, 2.0, 2.0), folder / "taken", Reporter())
 
 
-def may_be(case: TakenCase) -> np.ndarray:
+def may_be(case: PreparedCase) -> np.ndarray:
     """(z, y, x, class) bool: what each voxel may be."""
-    table = np.array([[label in classes for label in range(4)] for classes in case.sets])
-    return table[read_labelmap(case.codes).array]
+    table = np.array([[label in classes for label in range(4)] for classes in case.candidate_sets])
+    return table[read_labelmap(case.candidate_map).array]
 
 
 def test_of_few_cases_each_organ_is_left_out_in_a_slab_and_nothing_else_is_lost(taken, tmp_path):
@@ -99,16 +100,18 @@ def test_whole_label_spaces_of_a_hundred_organs_can_be_told_apart(tmp_path):
     for number in range(3):
         manifest = load_manifest(write_cases(tmp_path / str(number), [np.roll(labels, number, 0)], "full",
                                              space.names, label_space=space.names, images=[np.zeros(labels.shape)]))
-        (case,) = take_cases(manifest.cases, space, space, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter(), force=True)
+        (case,) = prepare_cases(manifest.cases, Translation(space, space), (3.0, 2.0, 2.0), tmp_path / "taken",
+                                Reporter(), force=True)
         slabs = choose_slabs(case.slices, (number + 1) / 4)
         for part in split_by_slabs(case, slabs, tmp_path):
-            for classes in part.sets:
+            for classes in part.candidate_sets:
                 table.code(classes)
     assert len(table.table) <= 256
 
 
-def named(name: str, *organs: int) -> TakenCase:
-    return TakenCase(name, name, "mine", Kind.FULL, 1.0, Path(name), Path(name), (frozenset(range(4)), frozenset({0})),
+def named(name: str, *organs: int) -> PreparedCase:
+    return PreparedCase(name, name, "mine", Kind.FULL, 1.0, Path(name), Path(name),
+                        (frozenset(range(4)), frozenset({0})),
                      (1, 99), dict.fromkeys(organs, np.arange(9)), dict.fromkeys(organs, 99), (8, 8, 8), name, name)
 
 
@@ -140,7 +143,7 @@ def test_groups_asked_for_are_left_out():
 
 
 def test_what_has_no_label_is_not_measured_on():
-    blank = replace(named("blank"), sets=(frozenset(range(4)),), counts=(100,), group="case0")
+    blank = replace(named("blank"), candidate_sets=(frozenset(range(4)),), set_voxels=(100,), group="case0")
     cases = [blank, *(named(f"case{number}", 1) for number in range(3))]
     held = hold_out(cases, ["case0"], Path("nowhere"))
     assert [case.name for case in held.measured] == ["case0"]
@@ -181,30 +184,30 @@ def test_an_image_of_the_run_is_not_replayed(tmp_path):
     content["datasets"].append({"name": "rest", "weight": 0.0, "cases": [content["datasets"][0]["cases"].pop()]})
     data.write_text(yaml.safe_dump(content), "utf-8")
     own = load_manifest(write_cases(tmp_path / "own", [ct_of(1)[1]], "full", seeds=[1]))
-    (mine,) = take_cases(own.cases, SPACE, SPACE, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
+    (mine,) = prepare_cases(own.cases, Translation(SPACE, SPACE), (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
     reporter = RunListener()
-    replay = replay_set(str(data), SPACE, (3.0, 2.0, 2.0), [1], [], False, tmp_path / "replay", reporter,
-                        {mine.image_sha256})
+    request = ReplayRequest(str(data), SPACE, (3.0, 2.0, 2.0), [1], measure=False, images={mine.image_sha256})
+    replay = make_replay(request, tmp_path / "replay", reporter)
     assert [case.name for case in replay.training] == ["case0", "case2"]
     assert reporter.told == ["replay: case1 shows an image of --data, and is left out"]
     with pytest.raises(UserError, match="--replay: expected a case that shows another image"):
-        replay_set(str(own.path), SPACE, (3.0, 2.0, 2.0), [1], [], False, tmp_path / "none", reporter,
-                   {mine.image_sha256})
+        make_replay(replace(request, source=str(own.path)), tmp_path / "none", reporter)
 
 
 def test_replayed_images_are_asked_to_be_cts_too(tmp_path):
     data = write_cases(tmp_path, [ct_of(0)[1]], "full", images=[(ct_of(0)[0] + 1000).clip(0).astype(np.int16)])
-    settings = (str(data), SPACE, (3.0, 2.0, 2.0), [1], [], False, tmp_path / "replay", RunListener())
+    request = ReplayRequest(str(data), SPACE, (3.0, 2.0, 2.0), [1], measure=False)
     with pytest.raises(UserError, match=r"case0: .*expected a CT in HU"):
-        replay_set(*settings)
-    assert [case.name for case in replay_set(*settings, force=True).training] == ["case0"]
+        make_replay(request, tmp_path / "replay", RunListener())
+    replay = make_replay(replace(request, force=True), tmp_path / "replay", RunListener())
+    assert [case.name for case in replay.training] == ["case0"]
 
 
 def test_slabs_of_one_image_are_those_of_all_its_cases(tmp_path):
     labels = ct_of(0)[1]
     data = load_manifest(write_cases(tmp_path, [only(labels, 1, 2), only(labels, 2, 3), ct_of(1)[1]], "full",
                                      seeds=[0, 0, 1]))
-    cases = take_cases(data.cases, SPACE, SPACE, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
+    cases = prepare_cases(data.cases, Translation(SPACE, SPACE), (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
     held = hold_out(cases, [], tmp_path)
     assert [case.name for case in held.measured] == ["case0 (slab)", "case1 (slab)", "case2 (slab)"]
     for inside in map(may_be, held.measured[:2]):
@@ -218,6 +221,6 @@ def test_slabs_of_one_image_are_those_of_all_its_cases(tmp_path):
 def test_whole_cases_of_strokes_without_background_are_not_measured_on(tmp_path):
     drawn = [np.where(ct_of(seed)[1] == 2, 2, 255).astype(np.uint8) for seed in range(4)]
     manifest = load_manifest(write_cases(tmp_path, drawn, "scribble"))
-    cases = take_cases(manifest.cases, SPACE, SPACE, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
+    cases = prepare_cases(manifest.cases, Translation(SPACE, SPACE), (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
     held = hold_out(cases, [], tmp_path)
     assert (held.measured, held.measured_on, len(held.training)) == ([], {}, 4)

@@ -12,11 +12,11 @@ import torch
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.finetuning.budget import frozen_seconds
-from PartialOrganSegLib.finetuning.outcome import START, TUNED, Outcome, card, judge
+from PartialOrganSegLib.finetuning.options import FinetuneOptions
+from PartialOrganSegLib.finetuning.outcome import START, TUNED, Outcome, card, compare
 from PartialOrganSegLib.finetuning.plan import Plan
-from PartialOrganSegLib.finetuning.preparation import Wishes
 from PartialOrganSegLib.finetuning.run import Result, finetune, resume
+from PartialOrganSegLib.finetuning.speed import frozen_seconds
 from PartialOrganSegLib.finetuning.verdict import Verdict, VerdictKind
 from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
@@ -41,7 +41,7 @@ from Testing.helpers.finetune_data import (
 from Testing.helpers.level_network import level_bundle
 from Testing.helpers.training_data import HU, write_image, write_recipe, write_yaml
 
-HARD = ["optimiser.learning_rate=0.5", "start_share=0"]
+HARD = ["optimiser.learning_rate=0.5", "alpha=1"]
 TEACHER = "teacher"
 
 
@@ -68,10 +68,11 @@ def spleens(tmp_path_factory) -> Path:
 
 
 def tune(start: Bundle, data: Path, run: Path, reporter=None, steps: int = 24, validate=("case2",), overrides=(),
-         **wishes) -> Result:
-    wishes = {"replay": "none", **wishes}
+         **more) -> Result:
+    more = {"replay": "none", **more}
     return finetune(start.folder, data, run, "cpu",
-                    Wishes(steps=steps, validate=list(validate), overrides=[*QUICK, *HARD, *overrides], **wishes),
+                    FinetuneOptions(steps=steps, validate=list(validate), overrides=[*QUICK, *HARD, *overrides],
+                                    **more),
                     None, reporter)
 
 
@@ -210,7 +211,7 @@ def test_only_the_listed_organs_of_a_joined_model(start, tmp_path):
 
 
 def test_a_recipe_says_what_is_taken_over(start, spleens, tmp_path):
-    recipe = write_recipe(tmp_path, spleens, steps=2, start_from=str(start.folder), network=None, clip_hu=[-300, 500],
+    recipe = write_recipe(tmp_path, spleens, steps=2, start_from=str(start.folder), network=None,
                           validation={"groups": ["case2"]}, bundle={"name": "again"})
     for number, (overrides, organs) in enumerate([
             (["takes_over=[]"], [("liver", "spleen"), ("left_kidney",)]),
@@ -239,7 +240,7 @@ PLAN = Plan(start=Path("start"), data=Path("m.yaml"), changed=["spleen", "colon"
     ([], 0.6, TUNED, "organs to be learnt: mean +0.050")])
 def test_what_is_not_taken_over_is_not_learnt(not_taken, colon, selected, said):
     kept = {organ: {"member": "hk", "dice": 0.3} for organ in not_taken}
-    outcome = judge(PLAN, {"spleen": 0.9, "colon": 0.5, "liver": 0.9}, {"spleen": 0.9, "colon": colon, "liver": 0.9},
+    outcome = compare(PLAN, {"spleen": 0.9, "colon": 0.5, "liver": 0.9}, {"spleen": 0.9, "colon": colon, "liver": 0.9},
                     kept)
     assert outcome.selected == selected
     assert said in outcome.reason

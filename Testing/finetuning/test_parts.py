@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,19 +18,15 @@ from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.finetuning.budget import BESIDE, LEAST_STEPS, MOST_STEPS, Speed, make_budget
-from PartialOrganSegLib.finetuning.cases import (
-    TakenCase,
-    fingerprint,
-    labelled_patch,
-    take_cases,
-    translation,
-)
+from PartialOrganSegLib.finetuning.budget import BESIDE, LEAST_STEPS, MOST_STEPS, make_budget
+from PartialOrganSegLib.finetuning.case_preparation import Translation, prepare_cases
+from PartialOrganSegLib.finetuning.cases import PreparedCase, fingerprint
 from PartialOrganSegLib.finetuning.measured_on import MeasuredOn
-from PartialOrganSegLib.finetuning.outcome import START, TUNED, Outcome, judge, table
+from PartialOrganSegLib.finetuning.outcome import START, TUNED, Outcome, compare, table
 from PartialOrganSegLib.finetuning.plan import Plan
-from PartialOrganSegLib.finetuning.replay import replay_set
+from PartialOrganSegLib.finetuning.replay import ReplayRequest, make_replay
 from PartialOrganSegLib.finetuning.slabs import Slab, split_by_slabs
+from PartialOrganSegLib.finetuning.speed import CaseGroup, Speed, labelled_patch, measure_speed
 from PartialOrganSegLib.finetuning.verdict import Verdict, VerdictKind
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.loading.cache import cache_cases
@@ -46,7 +43,7 @@ NAMES = st.lists(st.sampled_from(["liver", "spleen", "aorta", "colon"]), min_siz
 @given(NAMES, NAMES, st.data())
 def test_candidate_sets_keep_their_meaning_in_another_label_space(own_names, run_names, data):
     own, run = label_space_of_names("own", own_names), label_space_of_names("run", run_names)
-    translate = translation(own, run)
+    translate = Translation(own, run)
     anything = frozenset(range(own.class_count))
     classes = data.draw(st.frozensets(st.integers(0, len(own_names)), min_size=1))
     found = translate(classes)
@@ -58,7 +55,7 @@ def test_candidate_sets_keep_their_meaning_in_another_label_space(own_names, run
     assert translate(anything) == frozenset(range(run.class_count))
 
     told = data.draw(st.sets(st.sampled_from([run.index(name) for name in run_names])))
-    said = translation(own, run, told=told)(classes)
+    said = Translation(own, run, annotated=told)(classes)
     if found & told:
         assert said == found
     else:
@@ -66,17 +63,17 @@ def test_candidate_sets_keep_their_meaning_in_another_label_space(own_names, run
 
 
 @pytest.fixture(scope="module")
-def taken(tmp_path_factory) -> list[TakenCase]:
+def taken(tmp_path_factory) -> list[PreparedCase]:
     """Three fully labelled cases."""
     folder = tmp_path_factory.mktemp("cases ü")
     manifest = load_manifest(write_cases(folder, [ct_of(seed)[1] for seed in range(3)], "full"))
-    return take_cases(manifest.cases, SPACE, SPACE, (3.0, 2.0, 2.0), folder / "taken", Reporter())
+    return prepare_cases(manifest.cases, Translation(SPACE, SPACE), (3.0, 2.0, 2.0), folder / "taken", Reporter())
 
 
 def test_what_is_taken_is_what_was_annotated(taken):
     for seed, case in enumerate(taken):
-        codes, labels = read_labelmap(case.codes).array, ct_of(seed)[1]
-        meaning = np.array([next(iter(classes)) if len(classes) == 1 else -1 for classes in case.sets])
+        codes, labels = read_labelmap(case.candidate_map).array, ct_of(seed)[1]
+        meaning = np.array([next(iter(classes)) if len(classes) == 1 else -1 for classes in case.candidate_sets])
         assert (meaning[codes] == labels).all()
         assert case.organs == [1, 2, 3]
         assert case.voxels[2] == (labels == 2).sum()
@@ -88,7 +85,8 @@ def test_what_is_not_drawn_is_not_learnt_from_not_even_air(tmp_path):
     drawn = np.where(ct_of(0)[1] == 2, 2, 255).astype(np.uint8)
     drawn[:, -1] = 0
     manifest = load_manifest(write_cases(tmp_path, [drawn], "scribble", label_space=["liver", "spleen"]))
-    case, = take_cases(manifest.cases, manifest.label_space, SPACE, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
+    case, = prepare_cases(manifest.cases, Translation(manifest.label_space, SPACE), (3.0, 2.0, 2.0),
+                          tmp_path / "taken", Reporter())
     write_yaml(tmp_path / "run.yaml", {"label_space": list(ORGANS), "datasets": [
         {"name": "cases", "cases": [case.entry(SPACE)]}]})
     table = CandidateTable(SPACE.class_count)
@@ -104,28 +102,29 @@ def test_phantoms_are_asked_about_kept_organs_only(tmp_path, monkeypatch):
     """The spleen was changed, the liver is measured elsewhere: a phantom vouches for neither, but for the kidney. What
     is trained on tells where the spleen is and nothing else, and is seen anywhere without telling even that."""
     monkeypatch.setattr("PartialOrganSegLib.finetuning.replay.make_phantom", small_phantom)
-    replay = replay_set("phantoms", WORD16, (3.0, 2.0, 2.0), [2], [1], True, tmp_path, Reporter())
+    request = ReplayRequest("phantoms", WORD16, (3.0, 2.0, 2.0), changed=[2], measured_elsewhere=[1])
+    replay = make_replay(request, tmp_path, Reporter())
     assert [len(replay.training), len(replay.measured)] == [2, 2]
     assert all(case.organs == [2] for case in replay.training)
     rest = frozenset(range(WORD16.class_count)) - {2}
-    assert all(set(case.sets[1:]) == {frozenset({2}), rest} for case in replay.training)
+    assert all(set(case.candidate_sets[1:]) == {frozenset({2}), rest} for case in replay.training)
     assert [(case.image, case.labelled) for case in replay.anywhere] == [
         (case.image, False) for case in replay.training]
     assert all(case.organs == [3] for case in replay.measured)
-    assert frozenset({0, 2}) in replay.measured[0].sets
+    assert frozenset({0, 2}) in replay.measured[0].candidate_sets
     assert 2 not in replay.measured_on
-    assert not replay_set("none", WORD16, (3.0, 2.0, 2.0), [2], [1], True, tmp_path, Reporter()).training
+    assert not make_replay(replace(request, source="none"), tmp_path, Reporter()).training
 
 
-RECIPE = Recipe(manifest=Path("m.yaml"), patch_zyx=(8, 16, 16), batch_size=1)
+RECIPE = Recipe(manifest=Path("m.yaml"), preprocessing={"patch_zyx": (8, 16, 16)}, batch_size=1)
 
 
 @given(st.floats(0.01, 100), st.floats(0.001, 10), st.floats(1e-9, 1e-4), st.floats(0, 3),
        st.lists(st.tuples(*[st.integers(4, 60)] * 3), max_size=4), st.sampled_from(["cpu", "cuda"]),
        st.integers(1, 30), st.integers(0, 3))
-def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel, patch, shapes, device, cases, shares):
+def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel, patch, shapes, device, cases, trials):
     budget = make_budget(minutes, Speed(step, voxel, patch), RECIPE, shapes, (2, 4, 4), torch.device(device), cases,
-                         shares=shares)
+                         trials=trials)
     assert LEAST_STEPS <= budget.steps <= MOST_STEPS
     assert 1 <= budget.every <= budget.steps
     if budget.steps > LEAST_STEPS:
@@ -137,10 +136,10 @@ def test_steps_asked_for_are_taken_as_they_are():
     assert (budget.steps, budget.seconds) == (7, 14.0 + BESIDE)
 
 
-def test_every_share_that_is_tried_takes_a_measurement():
+def test_every_alpha_that_is_tried_takes_a_measurement():
     shape = (8, 16, 16)  # one window
     plain, tried = (make_budget(1, Speed(2.0, 1e-3, 0), RECIPE, [shape], (2, 4, 4), torch.device("cpu"), 1, steps=7,
-                                shares=shares).seconds for shares in (0, 3))
+                                trials=trials).seconds for trials in (0, 3))
     assert tried == pytest.approx(plain + 3 * 1e-3 * np.prod(shape))
 
 
@@ -163,7 +162,7 @@ PLAN = Plan(start=Path("start"), data=Path("m.yaml"), changed=["spleen"], kept=[
     ({}, {}, START, "nothing was left to measure on"),
 ])
 def test_judgement(before, after, selected, said):
-    outcome = judge(PLAN, before | {"mean": 0.5}, after | {"mean": 0.5})
+    outcome = compare(PLAN, before | {"mean": 0.5}, after | {"mean": 0.5})
     assert outcome.selected == selected
     assert said in outcome.reason
     assert "\n" not in outcome.reason
@@ -189,11 +188,11 @@ def library(monkeypatch):
 def test_the_command_hands_its_settings_on(library, capfd):
     assert main(["finetune", "--data", "m.yaml", "-o", "run", "--minutes", "3", "--validate", "a,b", "--json-events",
                  "--replay", "none", "--set", "seed=3", "--device", "cpu"]) == 0
-    *call, wishes, recipe = library[0]
+    *call, options, recipe = library[0]
     assert call == ["finetune", "embedded", Path("m.yaml"), Path("run"), "cpu"]
     assert recipe is None
-    assert (wishes.minutes, wishes.validate, wishes.replay) == (3.0, ["a", "b"], "none")
-    assert (wishes.overrides, wishes.only_listed, wishes.force) == (["seed=3"], False, False)
+    assert (options.minutes, options.validate, options.replay) == (3.0, ["a", "b"], "none")
+    assert (options.overrides, options.only_listed, options.force) == (["seed=3"], False, False)
     events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     finished = next(event for event in events if event["event"] == "result")
     assert finished["selected"] == "start"
@@ -220,30 +219,28 @@ def test_wrong_use_is_one_line(library, words, told, capsys):
 
 
 def test_the_table_names_organs_and_what_they_were_measured_on():
-    rows = table(judge(PLAN, {"spleen": 0.5, "liver": 0.9}, {"spleen": 0.6, "liver": 0.9}))
+    rows = table(compare(PLAN, {"spleen": 0.5, "liver": 0.9}, {"spleen": 0.6, "liver": 0.9}))
     assert [(row["organ"], row["change"], row["measured on"]) for row in rows] == [
         ("spleen", "+0.100", "left-out cases"), ("liver", "+0.000", "phantoms")]
 
 
 def test_speed_is_measured_with_the_start_model_on_what_cases_hold(taken, tmp_path):
-    from PartialOrganSegLib.finetuning.budget import measure_speed
-
     start = write_start(tmp_path / "start")
     state = torch.get_rng_state()
-    speed = measure_speed(RECIPE.model_copy(update={"half_precision": False}), start, SPACE,
-                          torch.device("cpu"), [(0.75, taken), (0.25, [])])
+    speed = measure_speed(RECIPE.changed(half_precision=False), start, SPACE, torch.device("cpu"),
+                          [CaseGroup(0.75, taken), CaseGroup(0.25, [])])
     assert min(speed.step, speed.voxel, speed.patch) > 0
     assert torch.equal(state, torch.get_rng_state())  # the run's own random numbers are untouched
 
 
 def test_a_labelled_patch_holds_a_case_as_it_is_at_the_working_spacing(taken):
-    whole = read_labelmap(taken[0].codes).canonical().array
+    whole = read_labelmap(taken[0].candidate_map).canonical().array
     larger = [size + 6 for size in taken[0].shape]
     patch = labelled_patch(taken[0], larger)
     assert patch.shape == tuple(larger)
     assert not patch[taken[0].shape[0]:].any()
     volume = whole.size / np.prod(taken[0].shape)  # of a voxel at the working spacing in the CT's own voxels
-    for code in range(1, len(taken[0].sets)):
+    for code in range(1, len(taken[0].candidate_sets)):
         assert (patch == code).sum() * volume == pytest.approx((whole == code).sum(), rel=0.1)
 
 

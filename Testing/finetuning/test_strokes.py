@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.finetuning.cases import take_cases
-from PartialOrganSegLib.finetuning.preparation import Wishes, prepare
-from PartialOrganSegLib.finetuning.start_view import StartView
+from PartialOrganSegLib.finetuning.case_preparation import Translation, prepare_cases
+from PartialOrganSegLib.finetuning.options import FinetuneOptions
+from PartialOrganSegLib.finetuning.preparation import Request, prepare
+from PartialOrganSegLib.finetuning.start_predictions import StartPredictions
 from PartialOrganSegLib.finetuning.strokes import LEAST_OF_BACKGROUND, TEMPER, USUAL_RATE, draw_rates, tempered
 from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.resources import resource
@@ -41,7 +42,8 @@ def test_drawn_by_what_is_there(tmp_path: Path):
     space = label_space_of_names("small+1", [*ORGANS, "stomach"])
     drawings = [strokes(seed) for seed in range(2)]
     manifest = load_manifest(write_cases(tmp_path, drawings, "scribble"))
-    cases = take_cases(manifest.cases, manifest.label_space, space, (3.0, 2.0, 2.0), tmp_path / "taken", Reporter())
+    cases = prepare_cases(manifest.cases, Translation(manifest.label_space, space), (3.0, 2.0, 2.0),
+                          tmp_path / "taken", Reporter())
     predictor, there = Predictor(start, device="cpu"), np.zeros(5)
     for case, seed in zip(manifest.cases, range(2), strict=True):
         found = predictor.predict(case.read_image()).labels.array
@@ -49,14 +51,15 @@ def test_drawn_by_what_is_there(tmp_path: Path):
         there += np.bincount(found, minlength=5)
     drawn = [sum((drawing == value).sum() for drawing in drawings) for value in (0, 1, 2, 3, 4)]
     assert [number > 0 for number in drawn] == [True, False, True, False, False]
-    assert draw_rates(cases, StartView(start, space, CPU), Reporter()) == tempered(np.array(drawn, float), there)
+    assert draw_rates(cases, StartPredictions(start, space, CPU), Reporter()) == tempered(np.array(drawn, float), there)
 
 
 def test_masks_have_no_rates(tmp_path: Path):
     manifest = load_manifest(write_cases(tmp_path, [ct_of(0)[1], None], "full"))
-    cases = take_cases(manifest.cases, manifest.label_space, manifest.label_space, (3.0, 2.0, 2.0), tmp_path / "taken",
+    cases = prepare_cases(manifest.cases, Translation(manifest.label_space, manifest.label_space),
+                          (3.0, 2.0, 2.0), tmp_path / "taken",
                        Reporter())
-    view = StartView(write_start(tmp_path / "start"), manifest.label_space, CPU)
+    view = StartPredictions(write_start(tmp_path / "start"), manifest.label_space, CPU)
     assert draw_rates(cases, view, Reporter()) == []
 
 
@@ -84,8 +87,8 @@ def test_a_run_on_strokes_knows_the_rates(tmp_path: Path):
     written = {}
     for kind, labels in (("scribble", strokes(0)), ("partial", ct_of(0)[1])):
         data = write_cases(tmp_path / kind, [labels], kind)
-        wishes = Wishes(steps=2, replay="none", validate=["none"], overrides=QUICK)
-        prepare(start, data, tmp_path / f"run-{kind}", recipe, CPU, wishes, Reporter())
+        options = FinetuneOptions(steps=2, replay="none", validate=["none"], overrides=QUICK)
+        prepare(Request(start, data, tmp_path / f"run-{kind}", recipe, CPU, options), Reporter())
         content = yaml.safe_load((tmp_path / f"run-{kind}" / "recipe.yaml").read_text(encoding="utf-8"))
         written[kind] = content["loss_arguments"].get("marginal_cross_entropy", {}).get("draw_rates", [])
         load_recipe(tmp_path / f"run-{kind}" / "recipe.yaml")

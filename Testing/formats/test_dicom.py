@@ -153,6 +153,61 @@ def test_two_phases_of_one_series_are_listed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_ct(tmp_path, series="Abdomen acquisition 2").array, body() + 1)
 
 
+@pytest.mark.parametrize("second", [
+    {"d0010_0020": "patient 2"}, {"d0010_0010": "Roe^Jane"}, {"d0020_000d": "1.7"}, {"d0020_0052": "1.8"}])
+@pytest.mark.parametrize("uid", ["", "1.2.3"])
+@pytest.mark.parametrize("shift", [0.0, 2.5])
+def test_series_of_two_patients_are_never_joined(tmp_path: Path, second: dict[str, str], uid: str,
+                                                 shift: float) -> None:
+    """Where an anonymiser removed the UIDs or made them all alike; shifted, the slices would make a regular volume."""
+    first = {"d0010_0020": "patient 1", "d0010_0010": "Doe^John", "d0020_0052": "1.3"}
+    array = body()
+    write_series(tmp_path / "a", array, uid=uid, **first)
+    write_series(tmp_path / "b", array + 1, places(array, 40.0 + shift), uid=uid, **{**first, **second})
+    expected = ["expected one CT series", "12 slices"]
+    if {"d0010_0020", "d0010_0010"} & second.keys():
+        expected += ["2 of 2 patients", f"first file {Path('b') / 'im000.dcm'}"]
+    refused(tmp_path, *expected)
+    values = {tuple(read_ct(tmp_path, series=number).array[:2, 0, 0]) for number in "12"}
+    assert values == {tuple(array[:2, 0, 0]), tuple(array[:2, 0, 0] + 1)}
+
+
+@pytest.mark.parametrize("shift", [0.0, 2.5])
+def test_scans_without_any_identifier_are_told_apart_by_their_folders(tmp_path: Path, shift: float) -> None:
+    array = body()
+    write_series(tmp_path / "a", array, uid="", d0008_0018="")
+    write_series(tmp_path / "b", array + 1, places(array, 40.0 + shift), uid="", d0008_0018="")
+    refused(tmp_path, "Abdomen folder a", "Abdomen folder b")
+    np.testing.assert_array_equal(read_ct(tmp_path, series="Abdomen folder b").array, array + 1)
+    for file in (tmp_path / "b").iterdir():
+        file.rename(tmp_path / "a" / f"b_{file.name}")
+    refused(tmp_path, "slices without a Series Instance UID", "put every scan into a folder of its own")
+
+
+def test_a_scan_without_uid_may_lie_in_several_folders(tmp_path: Path) -> None:
+    array = body()
+    write_series(tmp_path / "all", array, uid="")
+    (tmp_path / "more").mkdir()
+    for file in sorted((tmp_path / "all").iterdir())[::2]:
+        file.rename(tmp_path / "more" / file.name)
+    np.testing.assert_array_equal(read_ct(tmp_path).array, array)
+
+
+def test_phases_between_each_others_slices_are_listed(tmp_path: Path) -> None:
+    array = body()
+    write_series(tmp_path / "a", array, d0020_0012="1")
+    write_series(tmp_path / "b", array + 1, places(array, 42.5), d0020_0012="2")
+    refused(tmp_path, "acquisition 1", "acquisition 2")
+    np.testing.assert_array_equal(read_ct(tmp_path, series="Abdomen acquisition 2").array, array + 1)
+
+
+def test_acquisitions_that_follow_each_other_are_one_scan(tmp_path: Path) -> None:
+    array = body()
+    for number, (start, stop) in enumerate([(0, 5), (5, 6), (6, 12)], 1):
+        write_series(tmp_path / f"{number}", array[start:stop], places(array)[start:stop], d0020_0012=str(number))
+    np.testing.assert_array_equal(read_ct(tmp_path).array, array)
+
+
 def test_duplicated_slices_are_left_out_and_told(tmp_path: Path) -> None:
     array, listener = body(), Listener()
     write_series(tmp_path / "a", array)

@@ -88,7 +88,7 @@ def test_mixed_orientations_are_listed(tmp_path: Path) -> None:
     for frame in ct.PerFrameFunctionalGroupsSequence[12:]:
         frame.PlaneOrientationSequence[0].ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
     ct.save_as(file)
-    refused(file, "2 under one UID, of different size, spacing or orientation", "12 slices", "mm, sagittal")
+    refused(file, "2 under one UID, of different study, size, spacing or orientation", "12 slices", "mm, sagittal")
     np.testing.assert_array_equal(read_ct(file, series="1").array, array)
 
 
@@ -109,6 +109,16 @@ def test_two_phases_in_one_file_are_listed(tmp_path: Path) -> None:
     ct.save_as(file)
     refused(file, "acquisition 1", "acquisition 2")
     np.testing.assert_array_equal(read_ct(file, series="2").array, array + 1)
+
+
+def test_several_files_of_frames_without_places_are_refused(tmp_path: Path) -> None:
+    """One frame of each would have been read."""
+    for name in ("a.dcm", "b.dcm"):
+        ct = dcmread(write_enhanced(tmp_path / name, body(), SeriesInstanceUID="1.2.3", StudyInstanceUID="1.2",
+                                    FrameOfReferenceUID="1.3"))
+        del ct.PerFrameFunctionalGroupsSequence
+        ct.save_as(tmp_path / name)
+    refused(tmp_path, "expected one multi-frame file", "2 multi-frame files in one series (a.dcm, b.dcm)")
 
 
 def test_frames_without_a_place_are_refused(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
-from PartialOrganSegLib.losses import SoftMap, Supervision
+from PartialOrganSegLib.annotation import OUTSIDE
+from PartialOrganSegLib.losses import SoftMap, Targets
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -36,15 +39,37 @@ def table_of(classes: int, *sets: set[int]) -> np.ndarray:
 SOFT_SETS = table_of(5, {1}, {3}, {0, 2, 4})[1:]  # a teacher's classes: two organs, and all else
 
 
-def batch(logits, codes, table, dtype=torch.float32, grad=False, voxels_per_set=0, image=None,
-          teacher=None, soft=None, sets=None) -> Supervision:
-    """A `Supervision` of arrays; `soft` are the soft targets of the sets of classes `sets`."""
+class LossBatch(NamedTuple):
+    """What a loss is called with: `loss(*batch(...))`."""
+
+    logits: torch.Tensor
+    targets: Targets
+
+
+def batch(logits, codes, table, dtype=torch.float32, grad=False, **more) -> LossBatch:
+    """Arrays as a loss takes them; `more` as for `targets_of`."""
     tensor = torch.tensor(np.asarray(logits), dtype=dtype, requires_grad=grad)
+    return LossBatch(tensor, targets_of(codes, table, dtype, **more))
+
+
+def targets_of(codes, table, dtype=torch.float32, voxels_per_set=0, image=None, teacher=None, soft=None, sets=None,
+               fully_labelled=None, outside=None) -> Targets:
+    """`Targets` of arrays; `soft` are the soft targets of the sets of classes `sets`.
+
+    `table` is without a row for what lies outside the image, so formulas need not know of it; `outside` (B, *spatial)
+    bool says which voxels do.
+    """
+    codes = np.asarray(codes, np.uint8)
+    candidate_map = np.where(codes >= OUTSIDE, codes + 1, codes)
+    if outside is not None:
+        candidate_map = np.where(outside, OUTSIDE, candidate_map)
+    candidate_sets = np.insert(np.asarray(table), OUTSIDE, True, axis=0)
     image, teacher = (None if array is None else torch.tensor(np.asarray(array), dtype=dtype)
                       for array in (image, teacher))
-    return Supervision(tensor, torch.from_numpy(np.asarray(codes, np.uint8)), torch.from_numpy(table), voxels_per_set,
-                       image, teacher,
-                       None if soft is None else SoftMap(torch.from_numpy(soft), torch.from_numpy(np.asarray(sets))))
+    return Targets(
+        torch.from_numpy(candidate_map.astype(np.uint8)), torch.from_numpy(candidate_sets), image, teacher,
+        None if soft is None else SoftMap(torch.from_numpy(soft), torch.from_numpy(np.asarray(sets))),
+        None if fully_labelled is None else torch.tensor(fully_labelled), voxels_per_set)
 
 
 def random_case(seed: int, table: np.ndarray, shape=(2, 3, 4, 5), scale=2.0) -> tuple[np.ndarray, np.ndarray]:

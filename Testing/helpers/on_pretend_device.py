@@ -18,7 +18,7 @@ backend.choose_device = torch.device
 
 import PartialOrganSegLib.finetuning.replay as replay  # noqa: E402
 from PartialOrganSegLib.events import Reporter  # noqa: E402
-from PartialOrganSegLib.finetuning.preparation import Wishes  # noqa: E402
+from PartialOrganSegLib.finetuning.options import FinetuneOptions  # noqa: E402
 from PartialOrganSegLib.finetuning.run import finetune, resume  # noqa: E402
 from PartialOrganSegLib.formats.reading import read_ct  # noqa: E402
 from PartialOrganSegLib.formats.writing import write_labelmap  # noqa: E402
@@ -58,9 +58,9 @@ def main(device: str, folder: Path) -> None:
             for array in labels:
                 array[:, ::2] = 255
         data = write_cases(folder / kind, labels, kind, label_space=[*ORGANS, "aorta"])
-        run, wishes = folder / f"{kind} run", Wishes(steps=4, validate=["case2"], overrides=overrides)
+        run, options = folder / f"{kind} run", FinetuneOptions(steps=4, validate=["case2"], overrides=overrides)
         try:
-            finetune(start.folder, data, run, device, wishes, None, Stopper())
+            finetune(start.folder, data, run, device, options, None, Stopper())
         except KeyboardInterrupt:
             bundle = resume(run, device).bundle
         image = data.parent / "0_image.nii.gz"

@@ -62,7 +62,7 @@ def write_manifest(folder: Path, cases: int = 2) -> Path:
 def write_recipe(folder: Path, manifest: Path, **changes: object) -> Path:
     """A recipe that trains in seconds."""
     settings = {
-        "manifest": str(manifest), "spacing_zyx": list(SPACING_ZYX), "patch_zyx": [8, 16, 16],
+        "manifest": str(manifest), "preprocessing": {"spacing_zyx": list(SPACING_ZYX), "patch_zyx": [8, 16, 16]},
         "network": {"name": "light_unet", "arguments": {"channels": [8, 8]}},
         "optimiser": {"learning_rate": 0.02, "warmup_steps": 2, "ema": 0.5}, "augmentation": {"strength": 0.0},
         "batch_size": 2, "steps": 20, "checkpoint_every": 10, "workers": 0, "half_precision": False,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from PartialOrganSegLib.annotation import OUTSIDE
 from PartialOrganSegLib.loading.augmentation import Augmentation
 
 CUT = Augmentation((5, 9, 11), (3.0, 2.0, 2.0), (-300.0, 500.0), 60.0, 150.0, strength=0.0)
@@ -18,7 +19,7 @@ PADDING = (-300.0 - 60.0) / 150.0
 def volume(shape=(20, 40, 44), seed=0) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     image = generator.integers(-1024, 1500, shape).astype(np.int16)
-    return image, generator.choice([1, 3, 7], shape).astype(np.uint8)
+    return image, generator.choice([2, 3, 7], shape).astype(np.uint8)
 
 
 def patch_of(augmentation: Augmentation, image, codes, centre, seed=0) -> tuple[np.ndarray, np.ndarray]:
@@ -52,14 +53,14 @@ def test_image_of_the_patch_s_size_comes_whole():
         assert np.array_equal(marks, codes)
 
 
-def test_outside_lies_air_where_any_class_may_be():
+def test_outside_lies_air_of_its_own_code():
     image, codes = volume((3, 5, 7))
     pixels, marks = patch_of(CUT, image, codes, (1, 2, 3))
     inside = np.zeros(CUT.patch_zyx, bool)
     inside[1:4, 2:7, 2:9] = True
     np.testing.assert_allclose(pixels[inside], normalised(image).ravel(), atol=1e-4)
     np.testing.assert_allclose(pixels[~inside], PADDING, atol=1e-4)
-    assert (marks[~inside] == 0).all()
+    assert (marks[~inside] == OUTSIDE).all()
     assert np.array_equal(marks[inside], codes.ravel())
 
 
@@ -67,7 +68,7 @@ def test_strong_changes_stay_in_range():
     image, codes = volume()
     for seed in range(12):
         pixels, marks = patch_of(replace(FULL, strength=1.5), image, codes, (seed, 3 * seed, 40), seed)
-        assert set(np.unique(marks)) <= {0, 1, 3, 7}
+        assert set(np.unique(marks)) <= {OUTSIDE, 2, 3, 7}
         assert np.isfinite(pixels).all()
         assert pixels.min() >= PADDING - 1e-4
         assert pixels.max() <= (500 - 60) / 150 + 1e-4
@@ -93,10 +94,10 @@ def test_nothing_is_written_into_the_cached_arrays():
 
 
 def ball() -> tuple[np.ndarray, np.ndarray]:
-    """A bright ball of 24 mm radius of class 1 in darkness of class 2."""
+    """A bright ball of 24 mm radius of code 2 in darkness of code 3."""
     z, y, x = np.meshgrid(np.arange(30) * 3.0, np.arange(50) * 2.0, np.arange(50) * 2.0, indexing="ij")
     inside = (z - 45) ** 2 + (y - 50) ** 2 + (x - 50) ** 2 <= 24 ** 2
-    return np.where(inside, 400, -200).astype(np.int16), np.where(inside, 1, 2).astype(np.uint8)
+    return np.where(inside, 400, -200).astype(np.int16), np.where(inside, 2, 3).astype(np.uint8)
 
 
 def test_image_and_codes_move_together():
@@ -105,11 +106,11 @@ def test_image_and_codes_move_together():
     shares = []
     for seed in range(8):
         pixels, marks = patch_of(augmentation, image, codes, (15, 25, 25), seed)
-        known = marks > 0
+        known = marks != OUTSIDE
         middle = (pixels[known].max() + pixels[known].min()) / 2
         bright = pixels > middle
-        assert 2 * (bright & (marks == 1)).sum() / (bright.sum() + (marks == 1).sum()) > 0.9
-        shares.append((marks == 1).sum())
+        assert 2 * (bright & (marks == 2)).sum() / (bright.sum() + (marks == 2).sum()) > 0.9
+        shares.append((marks == 2).sum())
     assert len(set(shares)) > 4
 
 
@@ -119,7 +120,7 @@ def test_rotation_and_scale_keep_millimetres():
     augmentation = replace(FULL, patch_zyx=(30, 50, 50), rotation=(90.0, 90.0, 90.0), scale=0.0, deformation=0.0)
     for seed in range(4):
         _, marks = patch_of(augmentation, image, codes, (15, 25, 25), seed)
-        spread = np.sqrt(np.linalg.eigvalsh(np.cov((np.argwhere(marks == 1) * [3.0, 2.0, 2.0]).T)))
+        spread = np.sqrt(np.linalg.eigvalsh(np.cov((np.argwhere(marks == 2) * [3.0, 2.0, 2.0]).T)))
         assert spread.max() / spread.min() < 1.2
 
 

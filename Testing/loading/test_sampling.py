@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from PartialOrganSegLib.annotation import Kind
+from PartialOrganSegLib.annotation import OUTSIDE, CandidateTable, Kind
 from PartialOrganSegLib.datasets.manifest import Case
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.loading.cache import CachedCase
@@ -19,7 +19,7 @@ def made_up(folder: Path, name: str, dataset: str, kind: Kind, weight: float = 1
     np.save(folder / f"{name}.npy", np.zeros((10, 12, 14), np.int16))
     case = Case(name, name, dataset, folder / "i", kind, weight=weight)
     return CachedCase(case, folder / f"{name}.npy", folder / f"{name}.npy", np.arange(9, dtype=np.uint8),
-                      {label: np.full((1, 3), label) for label in (0, 1)})
+                      {label: np.full((1, 3), label) for label in (0, 1)}, CandidateTable(17))
 
 
 @pytest.fixture
@@ -69,6 +69,8 @@ def test_at_least_one_patch_on_an_organ(cases):
 def test_unlabelled_means_that_nothing_of_the_annotation_is_seen(cases):
     hidden = as_unlabelled(cases[0])
     assert not hidden.codes().any()
+    assert not hidden.fully_labelled
+    assert hidden.translation[OUTSIDE] == OUTSIDE
     assert hidden.positions == {}
     sampler = PatchSampler([hidden], None, 0, 0)
     assert len({tuple(sampler.draw(n)[1]) for n in range(50)}) > 30

@@ -20,6 +20,7 @@ from PartialOrganSegLib.imaging.volume import Grid
 from PartialOrganSegLib.loading.augmentation import SOFT_STRIDE, Augmentation
 from PartialOrganSegLib.loading.cache import CachedCase, cache_cases
 from PartialOrganSegLib.loading.soft_cache import with_soft_targets
+from PartialOrganSegLib.loading.targets import Targets
 from PartialOrganSegLib.networks.light_unet import LightUNet
 from PartialOrganSegLib.organs import BTCV13, WORD16, label_space_of_names
 from PartialOrganSegLib.training.distributed import Processes
@@ -178,7 +179,8 @@ def test_teachers_of_several_label_spaces_share_the_rows_they_agree_on(tmp_path:
     assert first.soft_targets.rows == (0, 1, 2)
     assert second.soft_targets.rows == (1, 3)
     assert [len(classes) for classes in sets] == [14, 1, 2, 16]
-    assert first.soft_targets.count == second.soft_targets.count == 4
+    assert first.soft_targets.sets == second.soft_targets.sets
+    assert len(first.soft_targets.sets) == 4
 
 
 def test_a_file_that_does_not_fit_is_told_before_training(tmp_path: Path):
@@ -284,14 +286,17 @@ def test_a_process_without_soft_targets_gives_zeros_to_the_others():
     """All processes must gather arrays of one shape, or they would wait for each other for ever."""
     processes, shape = _Others(), (16, 32, 32)
     stage = Stage(losses={"soft_targets": 1.0})
-    learner = Learner(LightUNet(1, 4, [4, 4]), None, torch.ones(1, 4, dtype=torch.bool), torch.device("cpu"), False,
+    learner = Learner(LightUNet(1, 4, [4, 4]), None, torch.ones(2, 4, dtype=torch.bool), torch.device("cpu"), False,
                       processes)
     learner.begin(stage, Objective(stage, label_space_of_names("three", ["liver", "spleen", "pancreas"]),
                                    soft_sets=[(0, 2, 3), (1,)]))
-    figures = learner.step(1, 0, torch.zeros(2, 1, *shape), torch.zeros(2, *shape, dtype=torch.uint8))
+    targets = Targets(torch.zeros(2, *shape, dtype=torch.uint8), torch.ones(2, 4, dtype=torch.bool),
+                      torch.zeros(2, 1, *shape))
+    figures = learner.step(1, 0, targets)
     assert figures["soft_targets"] == 0
-    assert [part.shape for part in processes.given if part.shape[1] == 2] == [(2, 2, *shape)]
-    assert not processes.given[-1].any()
+    (soft,) = [part for part in processes.given if part.ndim == 5 and part.shape[1] == 2]
+    assert soft.shape == (2, 2, *shape)
+    assert not soft.any()
 
 
 def test_weight_zero_and_no_soft_targets_change_nothing(recipe: Path, tmp_path: Path):

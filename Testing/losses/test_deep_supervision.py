@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from PartialOrganSegLib.loading.targets import at_centres
 from PartialOrganSegLib.losses import DeepSupervision, WeightedLosses
-from PartialOrganSegLib.losses.deep_supervision import at_centres
-from Testing.helpers.loss_batches import OVERLAPPING, PARTITION, SINGLETONS, batch, random_case, random_image, softmax
+from Testing.helpers.loss_batches import (
+    OVERLAPPING,
+    PARTITION,
+    SINGLETONS,
+    batch,
+    random_case,
+    random_image,
+    softmax,
+    targets_of,
+)
 
 CE = WeightedLosses({"marginal_cross_entropy": 1.0})
 
@@ -24,13 +33,12 @@ def pyramid(seed: int, shape: tuple[int, ...], levels: int = 3) -> list[torch.Te
 def test_weighted_sum_over_outputs(shape):
     outputs = pyramid(0, shape)
     _, codes = random_case(0, PARTITION, (2, *shape))
-    table = torch.from_numpy(PARTITION)
-    total, values = DeepSupervision(CE, [4.0, 3.0, 1.0])(outputs, torch.from_numpy(codes), table)
+    total, values = DeepSupervision(CE, [4.0, 3.0, 1.0])(outputs, targets_of(codes, PARTITION))
     alone = []
     for level, logits in enumerate(outputs):
         step = 2 ** level
         middle = (slice(None), *(slice(step // 2, None, step) for _ in shape))
-        alone.append(float(CE(batch(logits.detach().numpy(), codes[middle], PARTITION))[0]))
+        alone.append(float(CE(*batch(logits.detach().numpy(), codes[middle], PARTITION))[0]))
     assert float(total.detach()) == pytest.approx((4 * alone[0] + 3 * alone[1] + alone[2]) / 8, rel=1e-5)
     assert values == {"marginal_cross_entropy": pytest.approx(alone[0], rel=1e-5)}
     total.backward()
@@ -39,34 +47,32 @@ def test_weighted_sum_over_outputs(shape):
 
 def test_weights_halve_and_sum_to_one_by_default():
     outputs = [torch.zeros(1, 5, 4 >> level, 4 >> level) for level in range(3)]
-    total, _ = DeepSupervision(CE)(outputs, torch.ones(1, 4, 4, dtype=torch.uint8), torch.from_numpy(SINGLETONS))
+    total, _ = DeepSupervision(CE)(outputs, targets_of(np.ones((1, 4, 4)), SINGLETONS))
     assert float(total) == pytest.approx(np.log(5), rel=1e-5)
     outputs[0][:, 0] = 100.0  # sure and right: 4/7 of the weight cost nothing
-    total, _ = DeepSupervision(CE)(outputs, torch.ones(1, 4, 4, dtype=torch.uint8), torch.from_numpy(SINGLETONS))
+    total, _ = DeepSupervision(CE)(outputs, targets_of(np.ones((1, 4, 4)), SINGLETONS))
     assert float(total) == pytest.approx(3 / 7 * np.log(5), rel=1e-5)
 
 
 def test_one_output_is_the_plain_loss():
     logits, codes = random_case(1, OVERLAPPING)
-    plain = float(CE(batch(logits, codes, OVERLAPPING))[0])
+    plain = float(CE(*batch(logits, codes, OVERLAPPING))[0])
     for outputs in (torch.from_numpy(logits), [torch.from_numpy(logits)]):
         for pooled in (False, True):
             deep = DeepSupervision(CE, pooled=pooled)
-            assert float(deep(outputs, torch.from_numpy(codes), torch.from_numpy(OVERLAPPING))[0]) == plain
+            assert float(deep(outputs, targets_of(codes, OVERLAPPING))[0]) == plain
 
 
 def test_an_output_of_weight_zero_is_not_looked_at():
     outputs = pyramid(2, (4, 4), 2)
     outputs[1] = torch.full_like(outputs[1], float("nan"))
-    codes = torch.ones(2, 4, 4, dtype=torch.uint8)
-    total, _ = DeepSupervision(CE, [1.0, 0.0])(outputs, codes, torch.from_numpy(PARTITION))
+    total, _ = DeepSupervision(CE, [1.0, 0.0])(outputs, targets_of(np.ones((2, 4, 4)), PARTITION))
     assert torch.isfinite(total)
 
 
 def test_another_number_of_weights_is_refused():
     with pytest.raises(ValueError, match="2 weights for 3 outputs"):
-        DeepSupervision(CE, [1.0, 0.5])(pyramid(3, (4, 4)), torch.ones(2, 4, 4, dtype=torch.uint8),
-                                        torch.from_numpy(PARTITION))
+        DeepSupervision(CE, [1.0, 0.5])(pyramid(3, (4, 4)), targets_of(np.ones((2, 4, 4)), PARTITION))
 
 
 def test_pooled_targets_are_fangs_equation_1():
@@ -80,15 +86,15 @@ def test_pooled_targets_are_fangs_equation_1():
         pooled = one_hot.reshape(2, 5, 8 // step, step, 12 // step, step).mean((3, 5))
         expected -= (pooled * np.log(softmax(logits.detach().numpy()))).sum(1).mean() / 3
     deep = DeepSupervision(CE, [1.0, 1.0, 1.0], pooled=True)
-    total, _ = deep(outputs, torch.from_numpy(labels + 1).to(torch.uint8), torch.from_numpy(SINGLETONS))
+    total, _ = deep(outputs, targets_of(labels + 1, SINGLETONS))
     assert float(total.detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_pooled_candidate_sets_keep_their_shares():
     """Three fine voxels of sets {1}, {0, 2, 4} and anything, twice the last: 1/4 each for what is labelled."""
     logits = [torch.zeros(1, 5, 2, 2), torch.tensor([1.0, 2.0, 0.0, 3.0, -1.0]).reshape(1, 5, 1, 1).requires_grad_()]
-    codes = torch.tensor([[[1, 3], [0, 0]]], dtype=torch.uint8)
-    total, _ = DeepSupervision(CE, [0.0, 1.0], pooled=True)(logits, codes, torch.from_numpy(PARTITION))
+    targets = targets_of([[[1, 3], [0, 0]]], PARTITION)
+    total, _ = DeepSupervision(CE, [0.0, 1.0], pooled=True)(logits, targets)
     p = softmax(logits[1].detach().numpy()).ravel()
     assert float(total.detach()) == pytest.approx(-(np.log(p[1]) + np.log(p[[0, 2, 4]].sum())) / 2, rel=1e-5)
     total.backward()  # a coarse voxel occurs twice: both slopes arrive
@@ -104,8 +110,8 @@ def test_losses_that_need_image_and_teacher(shape, pooled):
     losses = WeightedLosses({"intensity": 1.0, "distillation": 1.0, "crf": 1.0, "entropy": 1.0, "marginal_dice": 1.0},
                             {"crf": {"radius": 1}})
     total, values = DeepSupervision(losses, pooled=pooled)(
-        outputs, torch.from_numpy(codes), torch.from_numpy(OVERLAPPING), voxels_per_set=20,
-        image=torch.from_numpy(random_image(5, codes)), teacher=outputs[0].detach() * 2)
+        outputs, targets_of(codes, OVERLAPPING, voxels_per_set=20, image=random_image(5, codes),
+                            teacher=outputs[0].detach() * 2))
     total.backward()
     assert set(values) == set(losses.terms)
     assert all(torch.isfinite(logits.grad).all() and logits.grad.any() for logits in outputs)
@@ -114,8 +120,7 @@ def test_losses_that_need_image_and_teacher(shape, pooled):
 @pytest.mark.parametrize("pooled", [False, True])
 def test_nothing_labelled_is_zero(pooled):
     outputs = pyramid(6, (4, 4))
-    total, _ = DeepSupervision(CE, pooled=pooled)(outputs, torch.zeros(2, 4, 4, dtype=torch.uint8),
-                                                  torch.from_numpy(PARTITION))
+    total, _ = DeepSupervision(CE, pooled=pooled)(outputs, targets_of(np.zeros((2, 4, 4)), PARTITION))
     total.backward()
     assert float(total.detach()) == 0.0
 

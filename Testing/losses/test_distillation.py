@@ -28,7 +28,7 @@ def expected(logits, teacher, codes, table, temperature, cross_entropy) -> float
 def test_formula(table, temperature, cross_entropy):
     logits, codes = random_case(0, table)
     teacher, _ = random_case(1, table)
-    found = float(Distillation(temperature, cross_entropy)(batch(logits, codes, table, teacher=teacher)))
+    found = float(Distillation(temperature, cross_entropy)(*batch(logits, codes, table, teacher=teacher)))
     assert found == pytest.approx(expected(logits, teacher, codes, table, temperature, cross_entropy), rel=1e-5)
 
 
@@ -37,7 +37,7 @@ def test_slope_is_student_minus_target_on_unknown_voxels():
     teacher, _ = random_case(3, PARTITION)
     for cross_entropy in (False, True):
         supervision = batch(logits, codes, PARTITION, grad=True, teacher=teacher)
-        Distillation(cross_entropy=cross_entropy)(supervision).backward()
+        Distillation(cross_entropy=cross_entropy)(*supervision).backward()
         p, sets, _ = all_rows(logits, codes, PARTITION)
         t = all_rows(teacher, codes, PARTITION)[0] * sets
         unknown = sets.sum(1) > 1
@@ -49,15 +49,15 @@ def test_slope_is_student_minus_target_on_unknown_voxels():
 
 def test_the_teacher_itself_costs_nothing():
     logits, codes = random_case(4, SINGLETONS)
-    assert float(Distillation()(batch(logits, codes, SINGLETONS, teacher=logits))) == pytest.approx(0, abs=1e-6)
+    assert float(Distillation()(*batch(logits, codes, SINGLETONS, teacher=logits))) == pytest.approx(0, abs=1e-6)
 
 
 def test_no_slope_reaches_the_teacher():
     logits, codes = random_case(5, PARTITION)
     supervision = batch(logits, codes, PARTITION, grad=True, teacher=logits)
-    supervision.teacher.requires_grad_()
-    Distillation()(supervision).backward()
-    assert supervision.teacher.grad is None
+    supervision.targets.teacher.requires_grad_()
+    Distillation()(*supervision).backward()
+    assert supervision.targets.teacher.grad is None
 
 
 def test_a_teacher_sure_of_a_forbidden_class_stays_finite():
@@ -65,13 +65,14 @@ def test_a_teacher_sure_of_a_forbidden_class_stays_finite():
     teacher = np.full((1, 5, 1, 1, 2), -1e4)
     teacher[:, 1] = 1e4
     codes = np.full((1, 1, 1, 2), 3)
-    value = float(Distillation(cross_entropy=True)(batch(np.zeros((1, 5, 1, 1, 2)), codes, PARTITION, teacher=teacher)))
+    undecided = batch(np.zeros((1, 5, 1, 1, 2)), codes, PARTITION, teacher=teacher)
+    value = float(Distillation(cross_entropy=True)(*undecided))
     assert value == pytest.approx(np.log(PARTITION[3].sum()), rel=1e-5)
 
 
 def test_without_teacher_the_setting_is_named():
     with pytest.raises(UserError, match="teacher"):
-        Distillation()(batch(*random_case(0, PARTITION), PARTITION))
+        Distillation()(*batch(*random_case(0, PARTITION), PARTITION))
 
 
 def test_a_teacher_of_other_classes_is_refused():

@@ -31,8 +31,8 @@ def expected_dice(logits, codes, table) -> np.ndarray:
 def test_exclusion_dice(table):
     logits, codes = random_case(0, table)
     expected = expected_dice(logits, codes, table)
-    assert float(ExclusionDice()(batch(logits, codes, table))) == pytest.approx(expected.sum(), rel=1e-5)
-    assert float(ExclusionDice(average=True)(batch(logits, codes, table))) == pytest.approx(expected.mean(), rel=1e-5)
+    assert float(ExclusionDice()(*batch(logits, codes, table))) == pytest.approx(expected.sum(), rel=1e-5)
+    assert float(ExclusionDice(average=True)(*batch(logits, codes, table))) == pytest.approx(expected.mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("table", [PARTITION, OVERLAPPING, SINGLETONS])
@@ -40,8 +40,8 @@ def test_exclusion_cross_entropy(table):
     logits, codes = random_case(1, table)
     p, sets, _ = voxel_rows(logits, codes, table)
     expected = (exclusion_masks(sets) * np.log(p + 1)).sum(1).mean()
-    assert float(ExclusionCrossEntropy()(batch(logits, codes, table))) == pytest.approx(expected, rel=1e-5)
-    average = float(ExclusionCrossEntropy(average=True)(batch(logits, codes, table)))
+    assert float(ExclusionCrossEntropy()(*batch(logits, codes, table))) == pytest.approx(expected, rel=1e-5)
+    average = float(ExclusionCrossEntropy(average=True)(*batch(logits, codes, table)))
     assert average == pytest.approx(expected / 4, rel=1e-5)
 
 
@@ -55,12 +55,12 @@ def test_cases_with_different_organs_exclude_different_things():
         for x in range(4):
             logits[b, organ[int(codes[b, 0, x])], 0, x] = 20.0
     for loss in (ExclusionDice(), ExclusionCrossEntropy()):
-        assert float(loss(batch(logits, codes, table))) == pytest.approx(0, abs=1e-6)
+        assert float(loss(*batch(logits, codes, table))) == pytest.approx(0, abs=1e-6)
         for case, wrong in ((0, 2), (0, 3), (1, 1), (1, 3)):
             intruding = logits.copy()
             intruding[case, :, 0, 0] = -20.0
             intruding[case, wrong, 0, 0] = 20.0
-            assert float(loss(batch(intruding, codes, table))) > 0.05
+            assert float(loss(*batch(intruding, codes, table))) > 0.05
 
 
 def test_an_organ_outside_every_labelled_one_costs_nothing():
@@ -71,7 +71,7 @@ def test_an_organ_outside_every_labelled_one_costs_nothing():
     organ_in_background = 30.0 * np.eye(5)[[1, 3, 2, 4]].T.reshape(1, 5, 1, 1, 4)
     for loss in (ExclusionDice(), ExclusionCrossEntropy()):
         for logits in (right, organ_in_background):
-            assert float(loss(batch(logits, codes, table))) == pytest.approx(0, abs=1e-5)
+            assert float(loss(*batch(logits, codes, table))) == pytest.approx(0, abs=1e-5)
 
 
 def test_background_over_an_organ_is_no_exclusion():
@@ -79,14 +79,14 @@ def test_background_over_an_organ_is_no_exclusion():
     logits = np.zeros((1, 5, 2, 2, 2))
     logits[:, 0] = 30.0
     for loss in (ExclusionDice(), ExclusionCrossEntropy()):
-        assert float(loss(batch(logits, codes, PARTITION))) == pytest.approx(0, abs=1e-5)
+        assert float(loss(*batch(logits, codes, PARTITION))) == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("loss", [ExclusionDice(), ExclusionCrossEntropy()])
 def test_the_slope_pushes_the_intruder_down(loss):
     codes = np.ones((1, 1, 1, 2), np.uint8)
     supervision = batch(np.zeros((1, 5, 1, 1, 2)), codes, PARTITION, grad=True)
-    loss(supervision).backward()
+    loss(*supervision).backward()
     gradient = supervision.logits.grad[0, :, 0, 0, 0]
     assert (gradient[2:] > 0).all()
     assert gradient[1] < 0
@@ -97,7 +97,7 @@ def test_no_organ_labelled_is_zero():
     codes = np.full((1, 2, 2, 2), 3, np.uint8)  # merged background only
     for loss in (ExclusionDice(), ExclusionCrossEntropy()):
         supervision = batch(np.ones((1, 5, 2, 2, 2)), codes, PARTITION, grad=True)
-        value = loss(supervision)
+        value = loss(*supervision)
         value.backward()
         assert float(value.detach()) == 0.0
 
@@ -116,4 +116,4 @@ def test_target_adaptive_loss_is_equation_8(organs):
             total += sum(np.log(voxel[c]) for c, is_c in zip(organs, y, strict=True) if is_c)
         else:
             total += np.log(1 - sum(voxel[c] for c in organs))
-    assert float(TargetAdaptive()(batch(logits, codes, table))) == pytest.approx(-total / codes.size, rel=1e-5)
+    assert float(TargetAdaptive()(*batch(logits, codes, table))) == pytest.approx(-total / codes.size, rel=1e-5)

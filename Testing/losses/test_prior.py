@@ -38,7 +38,7 @@ def mean_softmax(logits, codes, table) -> np.ndarray:
 def test_direct_form_is_equation_2(table):
     logits, codes = random_case(0, table)
     expected = equation_2(Q, mean_softmax(logits, codes, table))
-    assert float(Prior(Q)(batch(logits, codes, table))) == pytest.approx(expected, rel=1e-5)
+    assert float(Prior(Q)(*batch(logits, codes, table))) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("table", [PARTITION, OVERLAPPING])
@@ -49,7 +49,7 @@ def test_primal_dual_form_is_equation_9_and_its_constant(table):
         loss.log_minus_nu.add_(torch.linspace(-1, 1, 5))
         loss.log_minus_mu.add_(torch.linspace(0.5, -0.5, 5))
     expected = equation_9(Q, mean_softmax(logits, codes, table), loss.nu.detach(), loss.mu.detach()) + len(Q)
-    assert float(loss(batch(logits, codes, table)).detach()) == pytest.approx(expected, rel=1e-5)
+    assert float(loss(*batch(logits, codes, table)).detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_dual_variables_start_where_the_text_says_and_are_negative():
@@ -102,7 +102,7 @@ def test_dual_ascent_finds_the_optimum():
 def test_slope_on_logits_is_autograd_of_equation_2():
     logits, codes = random_case(2, PARTITION)
     supervision = batch(logits, codes, PARTITION, grad=True)
-    Prior(Q)(supervision).backward()
+    Prior(Q)(*supervision).backward()
     raw = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
     mean, q = torch.softmax(raw, 1).mean((0, 2, 3, 4)), torch.tensor(Q, dtype=torch.float64)
     (-(q * mean.log() + (1 - q) * (1 - mean).log()).sum()).backward()
@@ -113,10 +113,10 @@ def test_only_images_that_are_not_labelled_in_full_count():
     logits, codes = random_case(3, SINGLETONS)
     codes[0] = codes[0].clip(1)
     codes[1] = 0
-    alone = float(Prior(Q)(batch(logits[1:], codes[1:], SINGLETONS)))
-    assert float(Prior(Q)(batch(logits, codes, SINGLETONS))) == pytest.approx(alone, rel=1e-5)
+    alone = float(Prior(Q)(*batch(logits[1:], codes[1:], SINGLETONS)))
+    assert float(Prior(Q)(*batch(logits, codes, SINGLETONS))) == pytest.approx(alone, rel=1e-5)
     full = batch(logits[:1], codes[:1], SINGLETONS, grad=True)
-    value = Prior(Q)(full)
+    value = Prior(Q)(*full)
     value.backward()
     assert float(value.detach()) == 0.0
 
@@ -125,12 +125,12 @@ def test_running_mean():
     loss = Prior(Q, momentum=0.5)
     first, second, third = (random_case(seed, PARTITION) for seed in (4, 5, 6))
     means = [mean_softmax(*case, PARTITION) for case in (first, second, third)]
-    assert float(loss(batch(*first, PARTITION))) == pytest.approx(equation_2(Q, means[0]), rel=1e-5)
+    assert float(loss(*batch(*first, PARTITION))) == pytest.approx(equation_2(Q, means[0]), rel=1e-5)
     running = (means[0] + means[1]) / 2
-    assert float(loss(batch(*second, PARTITION))) == pytest.approx(equation_2(Q, running), rel=1e-5)
+    assert float(loss(*batch(*second, PARTITION))) == pytest.approx(equation_2(Q, running), rel=1e-5)
     running = running / 2 + means[2] / 2
     supervision = batch(*third, PARTITION, grad=True)
-    value = loss(supervision)
+    value = loss(*supervision)
     assert float(value.detach()) == pytest.approx(equation_2(Q, running), rel=1e-5)
     value.backward()
     raw = torch.tensor(third[0], dtype=torch.float64, requires_grad=True)
@@ -142,11 +142,11 @@ def test_running_mean():
 
 def test_running_mean_is_part_of_the_state():
     loss = Prior(Q, momentum=0.9)
-    loss(batch(*random_case(7, PARTITION), PARTITION))
+    loss(*batch(*random_case(7, PARTITION), PARTITION))
     other = Prior(Q, momentum=0.9)
     other.load_state_dict(loss.state_dict())
     case = random_case(8, PARTITION)
-    assert float(other(batch(*case, PARTITION))) == float(loss(batch(*case, PARTITION)))
+    assert float(other(*batch(*case, PARTITION))) == float(loss(*batch(*case, PARTITION)))
 
 
 @pytest.mark.parametrize("form", [Prior, PriorPrimalDual])
@@ -157,7 +157,7 @@ def test_a_class_the_full_cases_lack_is_left_out_by_name(form):
     mean, q = mean_softmax(logits, codes, PARTITION), np.array([0.7, 0.2, 0.05, 0.05])
     kept = mean[[0, 1, 3, 4]]
     expected = equation_2(q, kept) if form is Prior else equation_9(q, kept, -1 / q, -1 / (1 - q)) + 4
-    assert float(loss(batch(logits, codes, PARTITION)).detach()) == pytest.approx(expected, rel=1e-5)
+    assert float(loss(*batch(logits, codes, PARTITION)).detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_no_warning_when_every_class_occurs():
@@ -172,7 +172,7 @@ def test_collapsed_predictions_stay_finite(form):
         logits = np.full((1, 5, 2, 2, 2), -1e4)
         logits[:, winner] = 1e4
         supervision = batch(logits, np.zeros((1, 2, 2, 2)), PARTITION, grad=True)
-        value = form(Q)(supervision)
+        value = form(Q)(*supervision)
         value.backward()
         assert torch.isfinite(value)
         assert torch.isfinite(supervision.logits.grad).all()
@@ -195,7 +195,7 @@ def test_shares_that_are_none_are_refused(q):
 
 def test_a_wrong_number_of_shares_is_refused():
     with pytest.raises(UserError, match="5 shares"):
-        Prior([0.5, 0.5])(batch(*random_case(0, PARTITION), PARTITION))
+        Prior([0.5, 0.5])(*batch(*random_case(0, PARTITION), PARTITION))
 
 
 def test_missing_distribution_and_momentum_are_named():

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from PartialOrganSegLib.losses import LOSSES, Supervision, WeightedLosses
+from PartialOrganSegLib.losses import LOSSES, WeightedLosses
 from Testing.helpers.loss_batches import (
     OVERLAPPING,
     PARTITION,
     SINGLETONS,
     SOFT_SETS,
+    LossBatch,
     random_case,
     random_image,
     random_soft,
@@ -26,7 +27,7 @@ NEEDS_LABELS = ["marginal_cross_entropy", "marginal_dice", "target_adaptive", "e
 NEEDS_UNKNOWN = ["prior", "prior_primal_dual", "entropy", "distillation"]
 
 
-def batch(logits: np.ndarray, codes: np.ndarray, *arguments, **more) -> Supervision:
+def batch(logits: np.ndarray, codes: np.ndarray, *arguments, **more) -> LossBatch:
     """A batch with soft targets too."""
     return hard_batch(logits, codes, *arguments, soft=random_soft(0, codes), sets=SOFT_SETS, **more)
 
@@ -40,7 +41,7 @@ def check(name: str, logits: np.ndarray, codes: np.ndarray, table: np.ndarray, d
     """The loss's value; it and all slopes are finite float32, and there is a graph."""
     supervision = batch(logits, codes, table, dtype, grad=True, voxels_per_set=voxels_per_set,
                         image=random_image(0, codes), teacher=np.roll(logits, 1, axis=1))
-    value = build(name)(supervision)
+    value = build(name)(*supervision)
     value.backward()
     assert value.dtype == torch.float32
     assert value.ndim == 0
@@ -99,8 +100,9 @@ def test_low_precision_is_rounding_of_the_logits_only(name):
     logits, codes = random_case(3, OVERLAPPING)
     rounded = torch.from_numpy(logits).bfloat16().float().numpy()
     image = torch.from_numpy(random_image(3, codes)).bfloat16().float().numpy()
-    values = [float(build(name)(batch(rounded, codes, OVERLAPPING, dtype, image=image, teacher=rounded[:, ::-1].copy()))
-                    .detach()) for dtype in (torch.float32, torch.bfloat16)]
+    teacher = rounded[:, ::-1].copy()
+    values = [float(build(name)(*batch(rounded, codes, OVERLAPPING, dtype, image=image, teacher=teacher)).detach())
+              for dtype in (torch.float32, torch.bfloat16)]
     assert values[0] == pytest.approx(values[1], rel=1e-4)
 
 
@@ -110,8 +112,8 @@ def test_a_part_of_the_voxels_stands_for_all(name):
     image, teacher = random_image(4, codes), random_case(5, PARTITION, (2, 8, 10, 10), 1.0)[0]
     loss = build(name)
     torch.manual_seed(0)
-    whole = float(loss(batch(logits, codes, PARTITION, image=image, teacher=teacher)).detach())
-    draws = [float(loss(batch(logits, codes, PARTITION, voxels_per_set=150, image=image, teacher=teacher)).detach())
+    whole = float(loss(*batch(logits, codes, PARTITION, image=image, teacher=teacher)).detach())
+    draws = [float(loss(*batch(logits, codes, PARTITION, voxels_per_set=150, image=image, teacher=teacher)).detach())
              for _ in range(60)]
     assert np.mean(draws) == pytest.approx(whole, rel=0.02)
 
@@ -121,8 +123,8 @@ def test_two_and_three_dimensions_agree(name):
     """A single slice is the same batch in 2D and in 3D."""
     logits, codes = random_case(6, PARTITION, (2, 5, 6))
     image = random_image(6, codes)
-    flat = float(build(name)(batch(logits, codes, PARTITION, image=image, teacher=logits[:, ::-1].copy())).detach())
-    deep = float(build(name)(batch(logits[:, :, None], codes[:, None], PARTITION, image=image[:, :, None],
+    flat = float(build(name)(*batch(logits, codes, PARTITION, image=image, teacher=logits[:, ::-1].copy())).detach())
+    deep = float(build(name)(*batch(logits[:, :, None], codes[:, None], PARTITION, image=image[:, :, None],
                                    teacher=logits[:, ::-1, None].copy())).detach())
     assert deep == pytest.approx(flat, rel=1e-5)
 
@@ -134,9 +136,9 @@ def test_slopes_are_those_of_finite_differences(name):
     direction = np.random.default_rng(7).normal(0, 1, logits.shape).astype(np.float32)
     supervision = batch(logits, codes, PARTITION, grad=True, image=image, teacher=teacher)
     loss = build(name)
-    loss(supervision).backward()
+    loss(*supervision).backward()
     step = 1e-2
-    ahead, behind = (float(loss(batch(logits + sign * step * direction, codes, PARTITION, image=image,
+    ahead, behind = (float(loss(*batch(logits + sign * step * direction, codes, PARTITION, image=image,
                                       teacher=teacher)).detach()) for sign in (1, -1))
     slope = float((supervision.logits.grad * torch.from_numpy(direction)).sum())
     assert slope == pytest.approx((ahead - behind) / (2 * step), rel=0.02, abs=2e-4)
@@ -146,7 +148,7 @@ def test_all_losses_in_one_run():
     logits, codes = random_case(9, OVERLAPPING)
     losses = WeightedLosses(dict.fromkeys(LOSSES, 1.0), ARGUMENTS)
     supervision = batch(logits, codes, OVERLAPPING, grad=True, image=random_image(9, codes), teacher=logits)
-    total, values = losses(supervision)
+    total, values = losses(*supervision)
     total.backward()
     assert float(total.detach()) == pytest.approx(sum(values.values()), rel=1e-5)
     assert set(values) == set(LOSSES)
@@ -157,10 +159,10 @@ def test_marginals_sum_probabilities_not_logits():
     table = table_of(17, set(range(17)) - {1}, {1})
     codes = np.array([1, 1, 1, 2], np.uint8).reshape(1, 2, 2)
     zeros = np.zeros((1, 17, 2, 2))
-    background = float(build("marginal_cross_entropy")(hard_batch(zeros, np.ones((1, 2, 2)), table)))
+    background = float(build("marginal_cross_entropy")(*hard_batch(zeros, np.ones((1, 2, 2)), table)))
     assert np.exp(-background) == pytest.approx(16 / 17, rel=1e-5)
     dice = (2 * 3 * 16 / (3 * 17 + 4 * 16) + 2 / (17 + 4)) / 2
-    assert float(build("marginal_dice")(hard_batch(zeros, codes, table))) == pytest.approx(1 - dice, rel=1e-5)
+    assert float(build("marginal_dice")(*hard_batch(zeros, codes, table))) == pytest.approx(1 - dice, rel=1e-5)
 
 
 def test_voxels_without_a_stroke_are_no_background():

@@ -31,15 +31,15 @@ def test_entropy_in_nats_over_voxels_that_have_a_choice(table):
     logits, codes = random_case(0, table)
     p, sets, _ = all_rows(logits, codes, table)
     expected = -(p * np.log(p)).sum(1)[sets.sum(1) > 1].mean()
-    assert float(Entropy()(batch(logits, codes, table))) == pytest.approx(expected, rel=1e-5)
-    normalised = float(Entropy(normalised=True)(batch(logits, codes, table)))
+    assert float(Entropy()(*batch(logits, codes, table))) == pytest.approx(expected, rel=1e-5)
+    normalised = float(Entropy(normalised=True)(*batch(logits, codes, table)))
     assert normalised == pytest.approx(expected / math.log(5), rel=1e-5)
 
 
 def test_entropy_of_an_undecided_network_is_log_classes():
     undecided = batch(np.zeros((1, 5, 2, 2)), np.zeros((1, 2, 2)), SINGLETONS)
-    assert float(Entropy()(undecided)) == pytest.approx(math.log(5), rel=1e-6)
-    assert float(Entropy(normalised=True)(undecided)) == pytest.approx(1, rel=1e-6)
+    assert float(Entropy()(*undecided)) == pytest.approx(math.log(5), rel=1e-6)
+    assert float(Entropy(normalised=True)(*undecided)) == pytest.approx(1, rel=1e-6)
 
 
 def test_entropy_slope():
@@ -47,7 +47,7 @@ def test_entropy_slope():
     logits, codes = random_case(1, PARTITION)
     codes[:] = 0
     supervision = batch(logits, codes, PARTITION, grad=True)
-    Entropy()(supervision).backward()
+    Entropy()(*supervision).backward()
     p = softmax(logits)
     entropy = -(p * np.log(p)).sum(1, keepdims=True)
     np.testing.assert_allclose(supervision.logits.grad, -p * (np.log(p) + entropy) / codes.size, atol=1e-7)
@@ -56,7 +56,7 @@ def test_entropy_slope():
 def test_entropy_is_never_negative():
     for scale in (1, 30, 1e4):
         logits = scale * np.random.default_rng(0).normal(0, 1, (1, 5, 4, 4, 4))
-        assert float(Entropy()(batch(logits, np.zeros((1, 4, 4, 4)), PARTITION))) >= 0
+        assert float(Entropy()(*batch(logits, np.zeros((1, 4, 4, 4)), PARTITION))) >= 0
 
 
 def printed_code(image, pred):
@@ -69,7 +69,7 @@ def test_intensity_variance_as_the_printed_code(shape):
     logits, codes = random_case(2, PARTITION, shape)
     image = random_image(2, codes)
     expected = printed_code(torch.from_numpy(image).double(), torch.from_numpy(softmax(logits)))
-    assert float(IntensityVariance()(batch(logits, codes, PARTITION, image=image))) == pytest.approx(float(expected),
+    assert float(IntensityVariance()(*batch(logits, codes, PARTITION, image=image))) == pytest.approx(float(expected),
                                                                                                    rel=1e-5)
 
 
@@ -77,7 +77,7 @@ def test_slope_of_the_printed_code_is_autograd_of_it():
     logits, codes = random_case(3, PARTITION)
     image = random_image(3, codes)
     supervision = batch(logits, codes, PARTITION, grad=True, image=image)
-    IntensityVariance()(supervision).backward()
+    IntensityVariance()(*supervision).backward()
     raw = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
     printed_code(torch.from_numpy(image).double(), torch.softmax(raw, 1)).backward()
     np.testing.assert_allclose(supervision.logits.grad, raw.grad, atol=1e-7)
@@ -94,7 +94,7 @@ def test_intensity_variance_as_the_formulas(form):
             terms.append(((q * intensity - mean) ** 2).mean() if form == "formula"
                          else (q * (intensity - mean) ** 2).sum() / q.sum())
     expected = np.mean(terms) if form == "formula" else np.sum(terms) / len(logits)
-    found = float(IntensityVariance(form)(batch(logits, codes, PARTITION, image=image)))
+    found = float(IntensityVariance(form)(*batch(logits, codes, PARTITION, image=image)))
     assert found == pytest.approx(expected, rel=1e-5)
 
 
@@ -109,7 +109,7 @@ def test_weighted_form_prefers_the_right_mask():
         mask[rows, columns] = 1
         logits = 20.0 * np.moveaxis(np.eye(2)[mask], -1, 0)[None]
         table = np.array([[True, True]])
-        return float(IntensityVariance("weighted")(batch(logits, np.zeros((1, 12, 12)), table, image=image)))
+        return float(IntensityVariance("weighted")(*batch(logits, np.zeros((1, 12, 12)), table, image=image)))
 
     right = score(slice(4, 8), slice(4, 8))
     wrong = [score(slice(4 + d, 8 + d), slice(4, 8)) for d in (-3, -2, -1, 1, 2, 3)]
@@ -121,8 +121,8 @@ def test_the_middle_of_several_channels_is_the_image():
     logits, codes = random_case(5, PARTITION)
     stack = random_image(5, codes, channels=3)
     for form in FORMS:
-        found = float(IntensityVariance(form)(batch(logits, codes, PARTITION, image=stack)))
-        alone = float(IntensityVariance(form)(batch(logits, codes, PARTITION, image=stack[:, 1:2])))
+        found = float(IntensityVariance(form)(*batch(logits, codes, PARTITION, image=stack)))
+        alone = float(IntensityVariance(form)(*batch(logits, codes, PARTITION, image=stack[:, 1:2])))
         assert found == alone
 
 
@@ -132,10 +132,10 @@ def test_unknown_only_ignores_the_brightness_of_known_voxels():
     changed = np.where(np.isin(codes, [1, 2])[:, None], 50.0, image)
     for form in FORMS:
         loss = IntensityVariance(form, unknown_only=True)
-        first, second = (float(loss(batch(logits, codes, PARTITION, image=i))) for i in (image, changed))
+        first, second = (float(loss(*batch(logits, codes, PARTITION, image=i))) for i in (image, changed))
         assert first == pytest.approx(second, rel=1e-6)
         everywhere = IntensityVariance(form)
-        assert float(everywhere(batch(logits, codes, PARTITION, image=changed))) > 2 * first
+        assert float(everywhere(*batch(logits, codes, PARTITION, image=changed))) > 2 * first
 
 
 def test_a_form_that_does_not_exist_is_named():
@@ -167,7 +167,7 @@ def test_crf_energy(shape, radius, position, gated):
     energy = WindowedCRF(radius, position, intensity_sigma=0.8, gated=gated)
     unknown = (PARTITION.sum(1) > 1)[codes]
     expected = crf_energy(softmax(logits), image[:, 0].astype(np.float64), unknown, radius, position, 0.8, gated)
-    assert float(energy(batch(logits, codes, PARTITION, image=image))) == pytest.approx(expected, rel=1e-5)
+    assert float(energy(*batch(logits, codes, PARTITION, image=image))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_crf_wants_borders_where_brightness_changes():
@@ -177,7 +177,7 @@ def test_crf_wants_borders_where_brightness_changes():
     def energy(border: int) -> float:
         mask = (np.arange(10) >= border).astype(int)[None].repeat(10, 0)
         logits = 20.0 * np.moveaxis(np.eye(2)[mask], -1, 0)[None]
-        return float(WindowedCRF()(batch(logits, np.zeros((1, 10, 10)), np.array([[True, True]]), image=image)))
+        return float(WindowedCRF()(*batch(logits, np.zeros((1, 10, 10)), np.array([[True, True]]), image=image)))
 
     assert energy(5) < min(energy(3), energy(4), energy(6), energy(7)) / 10
 
@@ -185,7 +185,7 @@ def test_crf_wants_borders_where_brightness_changes():
 def test_gated_crf_of_known_voxels_is_zero():
     logits, codes = random_case(8, SINGLETONS)
     supervision = batch(logits, codes.clip(1), SINGLETONS, grad=True, image=random_image(8, codes))
-    value = WindowedCRF(1, gated=True)(supervision)
+    value = WindowedCRF(1, gated=True)(*supervision)
     value.backward()
     assert float(value.detach()) == 0.0
 
@@ -193,13 +193,13 @@ def test_gated_crf_of_known_voxels_is_zero():
 def test_crf_arguments_for_another_number_of_axes_are_refused():
     logits, codes = random_case(9, PARTITION)
     with pytest.raises(ValueError, match="one an axis"):
-        WindowedCRF((1, 1))(batch(logits, codes, PARTITION, image=random_image(9, codes)))
+        WindowedCRF((1, 1))(*batch(logits, codes, PARTITION, image=random_image(9, codes)))
 
 
 @pytest.mark.parametrize("loss", [IntensityVariance(), WindowedCRF(1)])
 def test_a_batch_without_image_is_refused(loss):
     with pytest.raises(ValueError, match="image"):
-        loss(batch(*random_case(0, PARTITION), PARTITION))
+        loss(*batch(*random_case(0, PARTITION), PARTITION))
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 5), (1, 2, 4, 5)])

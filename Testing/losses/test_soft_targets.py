@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from PartialOrganSegLib.losses import DeepSupervision, MarginalCrossEntropy, SoftMap, SoftTargets, WeightedLosses
-from PartialOrganSegLib.losses.deep_supervision import at_centres
+from PartialOrganSegLib.loading.targets import at_centres
+from PartialOrganSegLib.losses import DeepSupervision, MarginalCrossEntropy, SoftTargets, WeightedLosses
 from Testing.helpers.loss_batches import (
     OVERLAPPING,
     PARTITION,
@@ -19,6 +19,7 @@ from Testing.helpers.loss_batches import (
     random_case,
     random_soft,
     softmax,
+    targets_of,
 )
 
 OPEN = np.ones((1, 5), bool)
@@ -58,7 +59,7 @@ def test_formula_and_slope_for_any_partition(seed, data):
     soft[:, :, 0] = 0
     soft[0, 0, 1, 0], codes[0, 1, 0] = 255, 0  # one voxel at least counts
     supervision = batch(logits, codes, table, grad=True, soft=soft, sets=sets)
-    value = LOSS(supervision)
+    value = LOSS(*supervision)
     value.backward()
     wanted, slope = expected(logits, codes, table, soft, sets)
     assert float(value.detach()) == pytest.approx(wanted, rel=1e-4, abs=1e-6)
@@ -69,7 +70,7 @@ def test_certain_targets_of_single_classes_are_cross_entropy():
     logits, codes = random_case(0, OPEN)
     labels = np.random.default_rng(0).integers(0, 5, codes.shape)
     soft = np.moveaxis(EACH[labels] * np.uint8(255), -1, 1)
-    found = LOSS(batch(logits, codes, OPEN, soft=soft, sets=EACH))
+    found = LOSS(*batch(logits, codes, OPEN, soft=soft, sets=EACH))
     wanted = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
     assert float(found) == pytest.approx(float(wanted), rel=1e-5)
 
@@ -79,13 +80,13 @@ def test_certain_targets_of_merged_classes_are_marginal_cross_entropy():
     codes = codes.clip(1)
     soft = np.moveaxis(np.eye(3, dtype=np.uint8)[codes - 1] * np.uint8(255), -1, 1)
     supervision = batch(logits, codes, PARTITION, soft=soft, sets=SOFT_SETS)
-    assert float(LOSS(supervision)) == pytest.approx(float(MarginalCrossEntropy()(supervision)), rel=1e-5)
+    assert float(LOSS(*supervision)) == pytest.approx(float(MarginalCrossEntropy()(*supervision)), rel=1e-5)
 
 
 def test_the_scale_of_the_targets_does_not_matter():
     logits, codes = random_case(2, PARTITION)
     soft = random_soft(2, codes)
-    values = [float(LOSS(batch(logits, codes, PARTITION, soft=scaled, sets=SOFT_SETS)))
+    values = [float(LOSS(*batch(logits, codes, PARTITION, soft=scaled, sets=SOFT_SETS)))
               for scaled in (soft, (soft / 255).astype(np.float32))]
     assert values[0] == pytest.approx(values[1], rel=1e-5)
 
@@ -93,7 +94,7 @@ def test_the_scale_of_the_targets_does_not_matter():
 def test_the_students_own_probabilities_cost_nothing():
     logits, codes = random_case(3, OPEN)
     soft = np.stack([softmax(logits)[:, members].sum(1) for members in SOFT_SETS], 1).astype(np.float32)
-    assert float(LOSS(batch(logits, codes, OPEN, soft=soft, sets=SOFT_SETS))) == pytest.approx(0, abs=1e-6)
+    assert float(LOSS(*batch(logits, codes, OPEN, soft=soft, sets=SOFT_SETS))) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_annotation_wins():
@@ -107,10 +108,10 @@ def test_the_annotation_wins():
     other[0, :, 0, 0, 0] = [0, 255, 0]
     nothing = soft.copy()
     nothing[0, :, 0, 0, 0] = 0
-    values = [float(LOSS(batch(logits, codes, table, soft=one, sets=SOFT_SETS))) for one in (soft, other, nothing)]
+    values = [float(LOSS(*batch(logits, codes, table, soft=one, sets=SOFT_SETS))) for one in (soft, other, nothing)]
     assert values[0] == values[1] == values[2]
     supervision = batch(logits, codes, table, grad=True, soft=soft, sets=SOFT_SETS)
-    LOSS(supervision).backward()
+    LOSS(*supervision).backward()
     slope = supervision.logits.grad[:, :, 0, 0, 0]
     assert (slope[0] == 0).all()
     assert (slope[1] != 0).all()  # the teacher agrees and is not sure: its doubt counts
@@ -122,7 +123,7 @@ def test_logits_up_to_ten_thousand(dtype):
     soft = random_soft(5, codes)
     for extreme in (1e4 * np.sign(logits), np.full_like(logits, -1e4), 1e4 * (logits == logits.max(1, keepdims=True))):
         supervision = batch(extreme, codes, OPEN, dtype, grad=True, soft=soft, sets=SOFT_SETS)
-        value = LOSS(supervision)
+        value = LOSS(*supervision)
         value.backward()
         assert value.dtype == torch.float32
         assert torch.isfinite(value)
@@ -136,7 +137,7 @@ def test_nothing_to_learn_from_is_exactly_zero():
     wrong[:, 1] = 255  # class 3 everywhere, where the annotation says class 1
     for soft, drawn in ((None, codes), (none, codes), (wrong, np.ones_like(codes))):
         supervision = batch(logits, drawn, PARTITION, grad=True, soft=soft, sets=SOFT_SETS)
-        value = LOSS(supervision)
+        value = LOSS(*supervision)
         value.backward()
         assert float(value.detach()) == 0
         assert (supervision.logits.grad == 0).all()
@@ -146,10 +147,8 @@ def test_nothing_to_learn_from_is_exactly_zero():
 def test_coarser_outputs_take_the_targets_at_their_voxels_centres(pooled):
     logits, codes = random_case(7, PARTITION, (2, 4, 8, 8))
     soft, coarse = random_soft(7, codes), random_case(8, PARTITION, (2, 2, 4, 4))[0]
-    map_of = SoftMap(torch.from_numpy(soft), torch.from_numpy(SOFT_SETS))
     total, _ = DeepSupervision(WeightedLosses({"soft_targets": 1.0}), [0.0, 1.0], pooled)(
-        [torch.from_numpy(logits), torch.from_numpy(coarse)], torch.from_numpy(codes), torch.from_numpy(PARTITION),
-        soft=map_of)
+        [torch.from_numpy(logits), torch.from_numpy(coarse)], targets_of(codes, PARTITION, soft=soft, sets=SOFT_SETS))
     sizes = coarse.shape[2:]
     wanted, _ = expected(coarse, at_centres(torch.from_numpy(codes), sizes).numpy(), PARTITION,
                          at_centres(torch.from_numpy(soft), sizes).numpy(), SOFT_SETS)

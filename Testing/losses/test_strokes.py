@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.losses import Distillation, MarginalCrossEntropy, MarginalDice
-from Testing.helpers.loss_batches import OVERLAPPING, SINGLETONS, batch, random_case, softmax
+from PartialOrganSegLib.losses import Distillation, MarginalCrossEntropy, MarginalDice, Supervision
+from Testing.helpers.loss_batches import OVERLAPPING, SINGLETONS, batch, random_case, softmax, targets_of
 
 SHAPE = (2, 6, 8, 8)
 RATES = [0.001, 0.05, 0.02, 0.1, 0.03]
@@ -29,7 +29,7 @@ def drawn_and_masked(seed: int, table: np.ndarray, voxels: int = 20) -> tuple[np
 
 def test_which_images_are_drawn_in():
     logits, codes = drawn_and_masked(0, SINGLETONS)
-    assert batch(logits, codes, SINGLETONS).drawn.tolist() == [True, False]
+    assert Supervision(*batch(logits, codes, SINGLETONS)).sparsely_labelled.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("table", [SINGLETONS, OVERLAPPING])
@@ -42,16 +42,16 @@ def test_cross_entropy_among_drawn_voxels(table):
     sets = table[codes]
     labelled = ~sets.all(-1)
     expected = -np.log((p * sets).sum(-1))[labelled].mean()
-    found = float(MarginalCrossEntropy(draw_rates=RATES)(batch(logits, codes, table)))
+    found = float(MarginalCrossEntropy(draw_rates=RATES)(*batch(logits, codes, table)))
     assert found == pytest.approx(expected, rel=1e-5)
-    assert found != pytest.approx(float(MarginalCrossEntropy()(batch(logits, codes, table))), rel=1e-2)
+    assert found != pytest.approx(float(MarginalCrossEntropy()(*batch(logits, codes, table))), rel=1e-2)
 
 
 @settings(max_examples=20)
 @given(st.floats(1e-6, 1e3), st.integers(0, 50))
 def test_equal_rates_change_nothing(rate, seed):
     logits, codes = drawn_and_masked(seed, SINGLETONS)
-    plain, same = (float(MarginalCrossEntropy(draw_rates=rates)(batch(logits, codes, SINGLETONS)))
+    plain, same = (float(MarginalCrossEntropy(draw_rates=rates)(*batch(logits, codes, SINGLETONS)))
                    for rates in ([], [rate] * 5))
     assert same == pytest.approx(plain, rel=1e-4)
 
@@ -71,9 +71,7 @@ def test_what_is_learnt_is_the_share_of_all_voxels_not_of_drawn_ones():
 
         def closure(logits=logits, optimiser=optimiser, loss=loss):
             optimiser.zero_grad()
-            supervision = batch(np.zeros((1, 5, 1, 400, 500)), codes, SINGLETONS)
-            supervision.logits = logits.view(1, 5, 1, 1, 1).expand(1, 5, 1, 400, 500)
-            value = loss(supervision)
+            value = loss(logits.view(1, 5, 1, 1, 1).expand(1, 5, 1, 400, 500), targets_of(codes, SINGLETONS))
             value.backward()
             return value
 
@@ -88,7 +86,7 @@ def test_what_is_learnt_is_the_share_of_all_voxels_not_of_drawn_ones():
 def test_finite_for_large_logits(dtype):
     logits, codes = drawn_and_masked(2, SINGLETONS)
     supervision = batch(logits * 5e3, codes, SINGLETONS, dtype, grad=True)
-    loss = MarginalCrossEntropy(draw_rates=RATES)(supervision)
+    loss = MarginalCrossEntropy(draw_rates=RATES)(*supervision)
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(supervision.logits.grad).all()
@@ -101,25 +99,25 @@ def test_a_rate_of_nothing_is_refused():
 
 def test_a_rate_for_every_class_is_asked_for():
     with pytest.raises(UserError, match="draw_rates: expected 5, one for each class, found 2"):
-        MarginalCrossEntropy(draw_rates=[0.1, 0.1])(batch(*random_case(0, SINGLETONS), SINGLETONS))
+        MarginalCrossEntropy(draw_rates=[0.1, 0.1])(*batch(*random_case(0, SINGLETONS), SINGLETONS))
 
 
 def test_the_teacher_counts_more_where_strokes_are():
     logits, codes = drawn_and_masked(4, OVERLAPPING)
     teacher, _ = drawn_and_masked(5, OVERLAPPING)
     unknown = (OVERLAPPING[codes].sum(-1) > 1).sum((1, 2, 3))
-    each = [float(Distillation()(batch(logits[i:i + 1], codes[i:i + 1], OVERLAPPING, teacher=teacher[i:i + 1])))
+    each = [float(Distillation()(*batch(logits[i:i + 1], codes[i:i + 1], OVERLAPPING, teacher=teacher[i:i + 1])))
             for i in range(2)]
-    found = float(Distillation(drawn_weight=5.0)(batch(logits, codes, OVERLAPPING, teacher=teacher)))
+    found = float(Distillation(drawn_weight=5.0)(*batch(logits, codes, OVERLAPPING, teacher=teacher)))
     assert found == pytest.approx((5 * each[0] * unknown[0] + each[1] * unknown[1]) / unknown.sum(), rel=1e-5)
 
 
 def test_dice_of_masks_only():
     logits, codes = drawn_and_masked(3, SINGLETONS)
-    found = float(MarginalDice(masks_only=True)(batch(logits, codes, SINGLETONS)))
-    assert found == pytest.approx(float(MarginalDice()(batch(logits[1:], codes[1:], SINGLETONS))), rel=1e-6)
+    found = float(MarginalDice(masks_only=True)(*batch(logits, codes, SINGLETONS)))
+    assert found == pytest.approx(float(MarginalDice()(*batch(logits[1:], codes[1:], SINGLETONS))), rel=1e-6)
     strokes = batch(logits[:1], codes[:1], SINGLETONS, grad=True)
-    loss = MarginalDice(masks_only=True)(strokes)
+    loss = MarginalDice(masks_only=True)(*strokes)
     loss.backward()
     assert float(loss.detach()) == 0
     assert not strokes.logits.grad.any()

@@ -18,9 +18,9 @@ from scipy import ndimage
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.imaging.frame import Frame
 from PartialOrganSegLib.imaging.linear import LinearReader, read_near
 from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.imaging.working_grid import WorkingGrid
 from PartialOrganSegLib.models.bundle import MEMBERS, Bundle, Member, Preprocessing, load_bundle, write_bundle
 from PartialOrganSegLib.models.checksums import verify_bundle
 from PartialOrganSegLib.models.joined import divided, join_bundles
@@ -183,7 +183,7 @@ def _compare(values: np.ndarray, matrix: np.ndarray) -> None:
 @pytest.mark.parametrize("degrees", [0.0, 25.0])
 def test_a_frame_knows_where_its_voxels_lie(degrees):
     grid = centred((40, 36, 30), (3.0, 4.0, 5.0), degrees)
-    frame = Frame.of(grid, (slice(2, 30), slice(0, 36), slice(5, 33)), None, (6.0, 6.0, 6.0))
+    frame = WorkingGrid.of(grid, (slice(2, 30), slice(0, 36), slice(5, 33)), None, (6.0, 6.0, 6.0))
     corner, next_one = (frame.to_patient(grid) @ [k, k, k, 1] for k in (0, 1))
     mm = np.linalg.norm(next_one - corner)
     assert mm == pytest.approx(np.linalg.norm(frame.spacing_zyx), rel=1e-6)

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.finetuning.preparation import Wishes
+from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.finetuning.run import finetune
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.models.bundle import Preprocessing, load_bundle
@@ -261,10 +261,10 @@ def test_a_ct_without_contrast_has_an_answer(tmp_path: Path, value: int) -> None
     assert Predictor(import_nnunet(tmp_path / "r"), device="cpu").predict(ct).labels.array.shape == (4, 5, 6)
 
 
-def tuned(bundle, tmp_path: Path, organs: Sequence[str], **wishes):
+def tuned(bundle, tmp_path: Path, organs: Sequence[str], **options):
     data = write_cases(tmp_path / "cases", [only(ct_of(seed)[1], 2) for seed in range(2)], label_space=organs)
     return finetune(bundle.folder, data, tmp_path / "run", "cpu",
-                    Wishes(steps=2, replay="none", overrides=QUICK, **wishes), None, None)
+                    FinetuneOptions(steps=2, replay="none", overrides=QUICK, **options), None, None)
 
 
 @pytest.mark.parametrize("axes", [2, 3])

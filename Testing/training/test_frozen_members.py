@@ -24,8 +24,8 @@ from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.segmenting.joined import MemberPredictor
 from PartialOrganSegLib.segmenting.patient import locate
+from PartialOrganSegLib.training.best_figures import BestFigures
 from PartialOrganSegLib.training.frozen_members import FrozenMembers
-from PartialOrganSegLib.training.validation import Best
 from Testing.helpers.training_data import blocks, write_image
 
 RUN = label_space_of_names("run", ["liver", "spleen", "left_kidney", "colon", "aorta"])
@@ -169,9 +169,11 @@ def test_a_part_is_asked_about_its_part(joined, tmp_path, monkeypatch, seen, dep
 
 
 def test_retained_organs_never_count_as_worse():
-    best = Best(before={"liver": 0.9, "colon": 0.5}, half=("liver", "colon"), tolerated_loss=0.02, retained=("liver",))
+    best = BestFigures(before={"liver": 0.9, "colon": 0.5}, half=("liver", "colon"), tolerated_loss=0.02,
+                       retained=("liver",))
     assert best.rank({"liver": 0.2, "colon": 0.6}) == (True, True, pytest.approx(0.75))
-    assert Best(before=best.before, half=best.half, tolerated_loss=0.02).rank({"liver": 0.2, "colon": 0.6})[0] is False
+    worse = BestFigures(before=best.before, half=best.half, tolerated_loss=0.02)
+    assert worse.rank({"liver": 0.2, "colon": 0.6})[0] is False
     assert best.rank({"liver": 0.95, "colon": 0.5}) == (True, True, pytest.approx(0.725))
 
 

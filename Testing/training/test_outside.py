@@ -17,7 +17,7 @@ from Testing.helpers.training_runs import log_of, run
 MODULE = '''
 import torch
 from torch import nn
-from PartialOrganSegLib.losses import Prior
+from PartialOrganSegLib.losses import Prior, Supervision
 from PartialOrganSegLib.training.schedules import Schedule
 
 class Focal(nn.Module):
@@ -25,7 +25,8 @@ class Focal(nn.Module):
     def __init__(self, power: float = 2.0) -> None:
         super().__init__()
         self.power = power
-    def forward(self, batch):
+    def forward(self, logits, targets):
+        batch = Supervision.of(logits, targets)
         voxels = batch.labelled
         if not len(voxels):
             return batch.zero

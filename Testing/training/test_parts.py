@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from PartialOrganSegLib.annotation import OUTSIDE
 from PartialOrganSegLib.errors import Problem, UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.training.logbook import Logbook
@@ -118,25 +119,30 @@ class Constant(nn.Module):
 @settings(max_examples=30)
 @given(st.integers(0, 2**31))
 def test_pseudo_labels_stay_within_candidate_sets(seed):
-    """Zhou 2019, equation 5: the most likely class among those the annotation allows; what is certain stays."""
+    """Zhou 2019, equation 5: the most likely class among those the annotation allows; what is certain stays,
+    and what lies outside the image gets no label."""
     generator = torch.Generator().manual_seed(seed)
-    table = torch.cat([torch.ones(1, 4), torch.eye(4)[torch.randperm(4, generator=generator)],
+    table = torch.cat([torch.ones(2, 4), torch.eye(4)[torch.randperm(4, generator=generator)],
                        (torch.rand(3, 4, generator=generator) < 0.5).float()]).bool()
-    table[5:, 0] = True
+    table[6:, 0] = True
     logits = torch.randn(2, 4, 2, 3, 3, generator=generator)
-    codes = torch.randint(0, 8, (2, 2, 3, 3), generator=generator).to(torch.uint8)
+    codes = torch.randint(0, 9, (2, 2, 3, 3), generator=generator).to(torch.uint8)
     filled = Snapshot(Constant(logits), table, 1).fill(torch.zeros(2, 1, 2, 3, 3), codes)
     for place in torch.cartesian_prod(*(torch.arange(n) for n in codes.shape)):
         b, z, y, x = place.tolist()
+        if codes[b, z, y, x] == OUTSIDE:
+            assert filled[b, z, y, x] == OUTSIDE
+            continue
         allowed = table[int(codes[b, z, y, x])]
         best = max(range(4), key=lambda c: float(logits[b, c, z, y, x]) if allowed[c] else float("-inf"))
         assert table[int(filled[b, z, y, x])].tolist() == [c == best for c in range(4)]
 
 
 def test_certain_images_cost_no_prediction():
-    snapshot = Snapshot(nn.Identity(), torch.cat([torch.ones(1, 2), torch.eye(2)]).bool(), 3)
+    snapshot = Snapshot(nn.Identity(), torch.cat([torch.ones(2, 2), torch.eye(2)]).bool(), 3)
     snapshot.network.forward = None
-    codes = torch.ones(2, 2, 2, 2, dtype=torch.uint8)
+    codes = torch.full((2, 2, 2, 2), 2, dtype=torch.uint8)
+    codes[0, 0] = OUTSIDE
     assert snapshot.fill(torch.zeros(2, 1, 2, 2, 2), codes) is codes
     assert [snapshot.due(step) for step in range(5)] == [True, False, False, True, False]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.training.recipe import Recipe, load_recipe
+from PartialOrganSegLib.training.settings import PreprocessingSettings
 from Testing.helpers.repository import ROOT
 from Testing.helpers.training_data import write_yaml
 
@@ -17,10 +19,10 @@ def recipe(folder: Path, *overrides: str, **content: object) -> Recipe:
 
 
 def test_defaults_and_nested_settings(tmp_path: Path):
-    found = recipe(tmp_path, optimiser={"learning_rate": 0.5}, spacing_zyx=[5, 1.5, 1.5])
+    found = recipe(tmp_path, optimiser={"learning_rate": 0.5}, preprocessing={"spacing_zyx": [5, 1.5, 1.5]})
     assert found.optimiser.learning_rate == 0.5
     assert found.optimiser.ema == Recipe(manifest="m").optimiser.ema
-    assert found.spacing_zyx == (5.0, 1.5, 1.5)
+    assert found.preprocessing.spacing_zyx == (5.0, 1.5, 1.5)
 
 
 def test_overrides_are_yaml(tmp_path: Path):
@@ -76,12 +78,13 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path, monkeypatch: pytest.Mo
     ({"optimiser": {"learning_rate": 0}}, r"optimiser\.learning_rate: "),
     ({"optimiser": {"ema": 1}}, r"optimiser\.ema: "),
     ({"optimiser": 3}, r"optimiser: .*found 3"),
-    ({"spacing_zyx": [1, 2]}, "spacing_zyx"),
-    ({"spacing_zyx": [1, 0, 2]}, r"spacing_zyx\.1: "),
-    ({"spacing_zyx": [1, float("nan"), 2]}, r"spacing_zyx\.1: "),
-    ({"patch_zyx": [8, 16, -16]}, r"patch_zyx\.2: "),
-    ({"clip_hu": [500, -300]}, r"clip_hu: expected low < high, found \(500\.0, -300\.0\)"),
-    ({"divide": 0}, "divide: "),
+    ({"preprocessing": {"spacing_zyx": [1, 2]}}, r"preprocessing\.spacing_zyx"),
+    ({"preprocessing": {"spacing_zyx": [1, 0, 2]}}, r"preprocessing\.spacing_zyx\.1: "),
+    ({"preprocessing": {"spacing_zyx": [1, float("nan"), 2]}}, r"preprocessing\.spacing_zyx\.1: "),
+    ({"preprocessing": {"patch_zyx": [8, 16, -16]}}, r"preprocessing\.patch_zyx\.2: "),
+    ({"preprocessing": {"clip_hu": [500, -300]}},
+     r"preprocessing\.clip_hu: expected low < high, found \(500\.0, -300\.0\)"),
+    ({"preprocessing": {"divide": 0}}, r"preprocessing\.divide: "),
     ({"losses": {"marginal_dice": "much"}}, r"losses\.marginal_dice: "),
     ({"augmentation": {"strength": 3}}, r"augmentation\.strength: "),
     ({"manifest": None}, "manifest: "),
@@ -133,6 +136,42 @@ def test_wrong_files_are_one_line(tmp_path: Path):
         assert "\n" not in str(error.value)
 
 
-def test_the_shipped_recipes_are_valid():
+def test_the_shipped_recipes_are_valid_and_use_no_former_name():
     for path in (ROOT / "PartialOrganSegLib" / "resources" / "recipes").glob("*.yaml"):
-        assert load_recipe(path).manifest.is_absolute()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            assert load_recipe(path).manifest.is_absolute()
+
+
+def test_a_changed_copy_is_validated_and_leaves_the_recipe(tmp_path: Path):
+    before = recipe(tmp_path, optimiser={"learning_rate": 0.5}, losses={"marginal_dice": 1.0}, validation={"every": 7})
+    after = before.changed(steps=3, optimiser={"ema": 0.5}, losses={"entropy": 1.0}, validation={"patience": 2},
+                           preprocessing={"clip_hu": (-200, 300)})
+    assert (after.steps, after.optimiser.learning_rate, after.optimiser.ema) == (3, 0.5, 0.5)
+    assert after.losses == {"entropy": 1.0}
+    assert (after.validation.every, after.validation.patience) == (7, 2)
+    assert after.preprocessing == PreprocessingSettings(clip_hu=(-200, 300))
+    assert after.manifest == before.manifest
+    assert before == recipe(tmp_path, optimiser={"learning_rate": 0.5}, losses={"marginal_dice": 1.0},
+                            validation={"every": 7})
+    with pytest.raises(UserError, match=r"optimiser\.emma: unknown setting \(did you mean 'ema'"):
+        before.changed(optimiser={"emma": 0.5})
+    with pytest.raises(UserError, match=r"batch_size: .*found 0"):
+        before.changed(batch_size=0)
+
+
+def test_settings_of_stages_are_changed_in_the_stages(tmp_path: Path):
+    staged = recipe(tmp_path, steps=5, stages=[{}, {"losses": {"entropy": 2.0}}])
+    assert [stage.steps for stage in staged.changed(seed=3).resolved_stages()] == [5, 5]
+    assert [stage.steps for stage in staged.changed(stages=[{"steps": 2}, {}]).resolved_stages()] == [2, 5]
+    with pytest.raises(UserError, match="steps: expected a change of stages, each of which has its own"):
+        staged.changed(steps=3)
+
+
+@pytest.mark.parametrize(("hooks", "line"), [
+    ({"nothing:Hook": {}}, r"hooks: nothing:Hook: expected a module that can be imported"),
+    ({"pathlib:Path": {}}, r"hooks: expected a class derived from .*hooks\.Hook, found pathlib:Path"),
+    ({"PartialOrganSegLib.training.hooks:Hook": {"a": 1}}, r"hooks: .*unknown argument 'a'")])
+def test_wrong_hooks_are_one_line(tmp_path: Path, hooks: dict, line: str):
+    with pytest.raises(UserError, match=rf"r\.yaml: {line}"):
+        recipe(tmp_path, hooks=hooks)

@@ -82,7 +82,7 @@ def start(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("start")
     recipe = write_yaml(folder / "r.yaml", {
         "manifest": str(manifest), "network": {"name": "light_unet", "arguments": TINY["light_unet"]}, "steps": 1,
-        "workers": 0, "spacing_zyx": [12, 12, 12], "patch_zyx": [16, 32, 32], "use": ["full"]})
+        "workers": 0, "preprocessing": {"spacing_zyx": [12, 12, 12], "patch_zyx": [16, 32, 32]}, "use": ["full"]})
     train(load_recipe(recipe), folder / "run", False, "cpu")
     return folder / "run" / "model"
 
@@ -90,8 +90,9 @@ def start(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(name: str, manifest: Path, start: Path) -> list[str]:
     """Settings that make a recipe train in a second, its methods untouched."""
     recipe = load_recipe(FOLDER / f"{name}.yaml")
-    depth = recipe.patch_zyx[0] if recipe.patch_zyx[0] <= 3 else 16
-    changes = {"manifest": str(manifest), "spacing_zyx": [12, 12, 12], "patch_zyx": [depth, 32, 32], "workers": 0,
+    depth = recipe.preprocessing.patch_zyx[0] if recipe.preprocessing.patch_zyx[0] <= 3 else 16
+    changes = {"manifest": str(manifest), "preprocessing.spacing_zyx": [12, 12, 12],
+               "preprocessing.patch_zyx": [depth, 32, 32], "workers": 0,
                "steps": STEPS, "batch_size": min(4, recipe.batch_size), "schedule.epoch_steps": 1,
                "schedule.patience": 1}
     if recipe.start_from is not None:

@@ -27,7 +27,8 @@ def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("overrides", "told"), [
     (["hold_out=[nobody]"], "hold_out: no case of group nobody"),
     (["hold_out=[case0, case1]"], "no case left to train on"),
-    (["patch_zyx=[8, 16, 15]"], r"patch_zyx: expected multiples of \(2, 4, 4\), found \(8, 16, 15\)"),
+    (["preprocessing.patch_zyx=[8, 16, 15]"],
+     r"preprocessing\.patch_zyx: expected multiples of \(2, 4, 4\), found \(8, 16, 15\)"),
     (["network.name=light_unit"], "did you mean 'light_unet'"),
     (["losses={marginal_dise: 1}"], "did you mean 'marginal_dice'"),
     (["validation={groups: [case3]}"], r"validation\.groups: no case of group 'case3' .*did you mean 'case[01]'"),
@@ -38,7 +39,7 @@ def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (["pseudo_labels={losses: [marginal_dise]}"], r"pseudo_labels\.losses: .*did you mean 'marginal_dice'"),
     (["manifest=nowhere.yaml"], r"nowhere\.yaml: manifest expected, none found"),
     (["start_from=nowhere"], "nowhere"),
-    (["start_share=0.5"], "start_share: expected 0 without start_from, found 0.5"),
+    (["alpha=0.5"], "alpha: expected 1 without start_from, found 0.5"),
     (["optimiser.learning_rate=1e30", "optimiser.warmup_steps=0"], r"step \d+: the loss is nan")])
 def test_what_cannot_be_trained_is_told(recipe, tmp_path, overrides, told):
     with pytest.raises(UserError, match=told) as error:

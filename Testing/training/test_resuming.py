@@ -23,7 +23,7 @@ def settings(**changes) -> dict:
 def earlier() -> dict:
     """Of a version without some settings."""
     found = copy.deepcopy(settings())
-    del found["air_is_background"], found["sampling"]["foreground"], found["validation"]["start_shares"]
+    del found["air_is_background"], found["sampling"]["foreground"], found["validation"]["alphas"]
     return found
 
 
@@ -34,7 +34,7 @@ def test_an_update_that_brought_settings_is_no_hindrance(earlier):
 
 @pytest.mark.parametrize(("key", "value"), [
     ("air_is_background", True), ("sampling", {"foreground": 1}), ("losses", {"marginal_cross_entropy": 1.0}),
-    ("validation", {"groups": ["case1"], "start_shares": [0.5]}), ("seed", 9),
+    ("validation", {"groups": ["case1"], "alphas": [0.5]}), ("seed", 9),
     ("stages", [{"name": "first", "steps": 3}, {"name": "second", "steps": 4}])])
 def test_a_changed_setting_is_told(earlier, key, value):
     with pytest.raises(UserError, match=f"--resume: {key} was "):

@@ -176,10 +176,10 @@ def test_start_from_another_model(recipe, finished, tmp_path):
         run(recipe, tmp_path / "other", f"start_from='{finished / 'model'}'", "network.arguments.channels=[8, 4]")
 
 
-def test_the_start_models_share_of_the_weights(recipe, finished, tmp_path):
+def test_the_weight_ensemble_with_the_start_model(recipe, finished, tmp_path):
     """Written and measured is the mixture; what is trained, and goes on from a checkpoint, is not."""
     settings = [f"start_from='{finished / 'model'}'", "steps=3", "validation={groups: [case1]}"]
-    folder = run(recipe, tmp_path / "run", *settings, "start_share=0.25")
+    folder = run(recipe, tmp_path / "run", *settings, "alpha=0.75")
     plain = run(recipe, tmp_path / "plain", *settings)
     assert same(state_of(folder)["average"], state_of(plain)["average"])
     start = load_bundle(finished / "model").load_network().state_dict()
@@ -188,7 +188,7 @@ def test_the_start_models_share_of_the_weights(recipe, finished, tmp_path):
     for name, value in written.items():
         expected = 0.25 * start[name].numpy() + 0.75 * trained[name].numpy()
         np.testing.assert_allclose(value.numpy(), expected, rtol=1e-3, atol=1e-4, err_msg=name)
-    away = run(recipe, tmp_path / "away", *settings, "optimiser.learning_rate=0.3", "start_share=0.999999")
+    away = run(recipe, tmp_path / "away", *settings, "optimiser.learning_rate=0.3", "alpha=0.000001")
     metrics = load_bundle(away / "model").metadata.partialorganseg.metrics
     assert metrics["validation_dice"] == pytest.approx(metrics["validation_dice_before"], abs=1e-3)
     assert not same(state_of(away)["average"], state_of(folder)["average"])

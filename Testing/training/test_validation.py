@@ -17,9 +17,11 @@ from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.loading.cache import cache_cases
 from PartialOrganSegLib.models.bundle import Preprocessing
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.training.best_figures import BestFigures
 from PartialOrganSegLib.training.distributed import Processes
+from PartialOrganSegLib.training.evaluator import CONTEXT_SLICES, Evaluator, slices_to_predict
 from PartialOrganSegLib.training.recipe import Recipe
-from PartialOrganSegLib.training.validation import CONTEXT_SLICES, Best, Validator, seen_slices, validation_groups
+from PartialOrganSegLib.training.validation import validation_groups
 from Testing.helpers.training_data import HU, SPACING_ZYX, blocks, write_image
 
 LIVER, SPLEEN, KIDNEY = 1, 2, 3
@@ -48,10 +50,10 @@ def measured(folder: Path, case: Case, labels: np.ndarray, bright: float = 1e5) 
     table = CandidateTable(17)
     cached = cache_cases([case], WORD16, table, SPACING_ZYX, folder / "cache", Reporter())
     preprocessing = Preprocessing(SPACING_ZYX, (-300.0, 500.0), 0.0, 1.0, (8, 16, 16))
-    validator = Validator(cached, table.table, WORD16, preprocessing,
+    evaluator = Evaluator(cached, table.table, WORD16, preprocessing,
                           torch.device("cpu"), Processes())
     network = Nearest(bright)
-    return validator.measure(network, network.state_dict(), Reporter())
+    return evaluator.evaluate(network, network.state_dict(), Reporter())
 
 
 @pytest.fixture
@@ -107,40 +109,40 @@ def test_groups_are_the_recipes_or_else_the_manifests():
 
 
 def test_the_best_figures_are_kept_and_the_others_counted():
-    best = Best()
-    assert [best.take({"liver": value}) for value in (0.0, 0.5, 0.5, 0.4)] == [True, True, False, False]
+    best = BestFigures()
+    assert [best.update({"liver": value}) for value in (0.0, 0.5, 0.5, 0.4)] == [True, True, False, False]
     assert (best.figures, best.stale) == ({"liver": 0.5}, 2)
-    assert not best.take({})
-    assert Best(**best.state_dict()) == best
+    assert not best.update({})
+    assert BestFigures(**best.state_dict()) == best
 
 
 def test_organs_that_are_learnt_weigh_as_much_as_all_that_are_kept():
-    best = Best(half=("liver",))
+    best = BestFigures(half=("liver",))
     kept = {"spleen": 0.9, "stomach": 0.9, "bladder": 0.9}
     assert best.score({"liver": 0.5, **kept, "mean": 0.8}) == pytest.approx(0.7)
-    assert best.take({"liver": 0.5, **kept})
-    assert best.take({"liver": 0.7, **{name: 0.85 for name in kept}})  # the plain mean is lower
+    assert best.update({"liver": 0.5, **kept})
+    assert best.update({"liver": 0.7, **{name: 0.85 for name in kept}})  # the plain mean is lower
     assert best.score(kept) == pytest.approx(0.9)
     assert best.score({}) == -1
 
 
 def test_figures_with_too_much_lost_come_last():
-    best = Best(before={"liver": 0.9, "spleen": 0.9}, half=("liver",), tolerated_loss=0.02)
-    assert best.take({"liver": 0.8, "spleen": 0.85, "mean": 0.825})  # there is no other yet
-    assert best.take({"liver": 0.6, "spleen": 0.89, "mean": 0.745})  # what is to be learnt may have lost
-    assert not best.take({"liver": 0.9, "spleen": 0.87, "mean": 0.885})
-    assert best.take({"liver": 0.61, "spleen": 0.89, "mean": 0.75})
+    best = BestFigures(before={"liver": 0.9, "spleen": 0.9}, half=("liver",), tolerated_loss=0.02)
+    assert best.update({"liver": 0.8, "spleen": 0.85, "mean": 0.825})  # there is no other yet
+    assert best.update({"liver": 0.6, "spleen": 0.89, "mean": 0.745})  # what is to be learnt may have lost
+    assert not best.update({"liver": 0.9, "spleen": 0.87, "mean": 0.885})
+    assert best.update({"liver": 0.61, "spleen": 0.89, "mean": 0.75})
 
 
 def test_figures_without_a_gain_come_after_those_with_one():
     """As a run is judged: the start model would stay selected, however much better the kept organs got."""
-    best = Best(before={"liver": 0.8, "spleen": 0.8, "colon": 0.5}, half=("liver",), tolerated_loss=0.02)
-    assert best.take({"liver": 0.81, "spleen": 0.795, "colon": 0.495})
-    assert not best.take({"liver": 0.79, "spleen": 0.83, "colon": 0.53})
-    assert best.take({"liver": 0.81, "spleen": 0.81, "colon": 0.5})
-    unmeasured = Best(before={"spleen": 0.8}, half=("liver",), tolerated_loss=0.02)
-    assert unmeasured.take({"spleen": 0.79})
-    assert unmeasured.take({"spleen": 0.8})
+    best = BestFigures(before={"liver": 0.8, "spleen": 0.8, "colon": 0.5}, half=("liver",), tolerated_loss=0.02)
+    assert best.update({"liver": 0.81, "spleen": 0.795, "colon": 0.495})
+    assert not best.update({"liver": 0.79, "spleen": 0.83, "colon": 0.53})
+    assert best.update({"liver": 0.81, "spleen": 0.81, "colon": 0.5})
+    unmeasured = BestFigures(before={"spleen": 0.8}, half=("liver",), tolerated_loss=0.02)
+    assert unmeasured.update({"spleen": 0.79})
+    assert unmeasured.update({"spleen": 0.8})
 
 
 def test_of_a_left_out_slab_only_its_slices_and_some_around_are_looked_at():
@@ -149,10 +151,10 @@ def test_of_a_left_out_slab_only_its_slices_and_some_around_are_looked_at():
     codes[:, 0] = 1  # air before the patient
     codes[30:33, 1:] = 3  # "not class 2"
     codes[31, 2, 2] = 2
-    assert seen_slices(codes, air) == slice(30 - CONTEXT_SLICES, 33 + CONTEXT_SLICES)
+    assert slices_to_predict(codes, air) == slice(30 - CONTEXT_SLICES, 33 + CONTEXT_SLICES)
     codes[58:] = 1  # background for sure, by a full label: something could be found there that is none
-    assert seen_slices(codes, air) == slice(30 - CONTEXT_SLICES, 60)
+    assert slices_to_predict(codes, air) == slice(30 - CONTEXT_SLICES, 60)
     codes[:] = 0
-    assert seen_slices(codes, air) == slice(0, 60)
+    assert slices_to_predict(codes, air) == slice(0, 60)
     codes[:] = 2
-    assert seen_slices(codes, air) == slice(0, 60)
+    assert slices_to_predict(codes, air) == slice(0, 60)

@@ -19,6 +19,7 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.organs import BACKGROUND, LABEL_SPACES
 
 from ..scene.ct_file import CtFile, write_ct
+from ..scene.ct_tag import refuse_another_ct
 from ..scene.organ_rows import row
 from ..scene.segment_voxels import segment_array
 from ..scene.stroke_labelmap import NOT_DRAWN, scribble_labelmap
@@ -102,6 +103,8 @@ def _write_case(case: SceneCase, stem: str, space: Sequence[str], run: Path, wri
     if None in map(slicer.mrmlScene.GetNodeByID, filter(None, (case.volume_id, case.segmentation_id, case.strokes_id))):
         raise UserError(_("{ct}: the CT, its segmentation or its strokes were deleted.").format(ct=case.name))
     volume = slicer.mrmlScene.GetNodeByID(case.volume_id)
+    for labels_id in filter(None, (case.segmentation_id, case.strokes_id)):
+        refuse_another_ct(slicer.mrmlScene.GetNodeByID(labels_id), volume)
     folder = run / STAGING
     image, label, kind = f"{stem}.nrrd", f"{stem}_labels.nrrd", case.kind(space)
     ct = written.write(volume, folder / image, run / DATA / image)

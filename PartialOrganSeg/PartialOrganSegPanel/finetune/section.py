@@ -25,6 +25,7 @@ from . import run as runs
 from .before_after import BeforeAfter
 from .cases import CaseList, SceneCase, include, label_space_names, measure
 from .choices import Choices
+from .deletion import Deletion
 from .export import case_names, manifest_of, with_names, write_cases
 from .plots import Curves, PlotView, draw
 from .tables import CT, fill_cases, fill_dice, prepare_cases, prepare_dice, ticked
@@ -51,6 +52,7 @@ class FineTuneSection(Section):
         self.strip = ProgressStrip(self.ui.finetuneProgress, self.panel.services.dialogs)
         self._before_after = BeforeAfter(self.panel, self.ui, self.strip)
         self._choices = Choices(self.panel, self.ui, self.strip)
+        self._deletion = Deletion(self.panel, self.ui, self.strip)
         prepare_cases(self.ui.caseTable)
         prepare_dice(self.ui.diceTable)
         self.ui.caseTable.connect("itemChanged(QTableWidgetItem*)", self._ticked)
@@ -80,11 +82,12 @@ class FineTuneSection(Section):
         self.ui.folderEdit.text = settings.run or settings.folder or str(runs.default_folder())
         self.ui.folderEdit.toolTip = self.ui.folderEdit.text
         for name in ("startModelBox", "newNameEdit", "minutesBox", "finetuneDeviceBox", "recipeEdit", "stepsBox",
-                     "replayEdit", "measureBox"):
+                     "replayEdit", "measureBox", "keepCopiesBox"):
             getattr(self.ui, name).enabled = self._run is None
         self._show_result()
         self._offer_buttons()
         self._choices.refresh()
+        self._deletion.refresh()
         self._before_after.refresh(self._latest)
 
     def node_removed(self, _node: slicer.vtkMRMLNode) -> None:
@@ -271,7 +274,8 @@ class FineTuneSection(Section):
             candidates = [case for case in self._cases if not case.included or case.measured] or self._cases
             if candidates:
                 self.panel.parameters.compareVolume = slicer.mrmlScene.GetNodeByID(candidates[0].volume_id)
-        self.strip.ended(outcome, "\n".join(lines))
+        lines.append(self._deletion.after(run))
+        self.strip.ended(outcome, "\n".join(filter(None, lines)))
 
     # --- the new model
 

@@ -1,11 +1,8 @@
-"""Files from a review: the table of times and changes (CSV), and accepted organs as a partially labelled case."""
+"""Accepted organs as files: a partially labelled case with its CT and manifest."""
 
 from __future__ import annotations
 
-import csv
 import json
-import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +13,9 @@ from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.organs import LABEL_SPACES, WORD16, LabelSpace
 
 from ..scene.ct_file import CtFile, write_ct
-from ..scene.organ_rows import DECIDED, accepted_organs, row, rows
-from ..scene.review_record import read_record
+from ..scene.ct_tag import refuse_another_ct
+from ..scene.organ_rows import accepted_organs, row, rows
 from ..scene.segment_voxels import segment_array
-from ..scene.voxel_counts import voxel_ml
-from .prediction import prediction_node
-
-COLUMNS = ("ct", "segmentation", "organ", "state", "active_seconds", "predicted_voxels", "voxels", "added_voxels",
-           "removed_voxels", "predicted_ml", "ml", "dice_prediction_now", "dice_prediction_accepted")
 
 
 def reference_volume(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -34,42 +26,6 @@ def reference_volume(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtk
 def reviewed_segmentations() -> list[slicer.vtkMRMLSegmentationNode]:
     """All segmentations of the scene that have organs of ours."""
     return [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if rows(node)]
-
-
-def write_table(path: Path, segmentations: Sequence[slicer.vtkMRMLSegmentationNode]) -> int:
-    """Writes one line an organ and returns their number. An empty field: not known, or not defined.
-
-    `dice_prediction_accepted` is the figure of the user study of WORD (Luo 2021, 4.2.2): the prediction against what
-    the reader accepted or, empty, marked as absent. Raises OSError when the file cannot be written.
-    """
-    lines = [line for node in segmentations for line in _lines(node)]
-    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(lines)
-    return len(lines)
-
-
-def _lines(node: slicer.vtkMRMLSegmentationNode) -> list[list[object]]:
-    volume, predictions = reference_volume(node), prediction_node(node)
-    lines = []
-    for organ in rows(node):
-        segment = node.GetSegmentation().GetSegment(organ.segment_id)
-        record = read_record(segment)
-        if record is None:
-            continue
-        predicted = predictions.GetSegmentation().GetSegment(organ.segment_id) if predictions else None
-        ml = voxel_ml(node, segment) or (voxel_ml(node, predicted) if predicted else 0.0)
-        dice = "" if record.dice is None else round(record.dice, 5)
-        lines.append([volume.GetName() if volume else "", node.GetName(), organ.organ, organ.state, record.seconds,
-                      _known(record.predicted), record.voxels, _known(record.added), _known(record.removed),
-                      "" if record.predicted is None else round(record.predicted * ml, 3),
-                      round(record.voxels * ml, 3), dice, dice if organ.state in DECIDED else ""])
-    return lines
-
-
-def _known(value: int | None) -> int | str:
-    return "" if value is None else value
 
 
 def write_accepted(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile,
@@ -97,20 +53,25 @@ def write_accepted(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.
     return annotated
 
 
+CASE_ENDINGS = (".nrrd", "_label.nrrd", ".yaml")  # of a case's CT, labels and manifest
+
+
 def write_case(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode,
-               folder: Path, space: LabelSpace = WORD16) -> Path:
+               folder: Path, name: str, space: LabelSpace = WORD16) -> Path:
     """Writes CT, accepted labels and a manifest of this one partial case into `folder`; returns the manifest.
 
-    Raises OSError and UserError as `write_accepted`.
+    The files are `name` with `CASE_ENDINGS`, and replace others of that name. Raises OSError and UserError as
+    `write_accepted`, and UserError for a segmentation of another CT.
     """
-    name = re.sub(r"[^\w.-]+", "_", volume.GetName()).strip("._") or "case"
-    image, label = f"{name}.nrrd", f"{name}_label.nrrd"
+    refuse_another_ct(segmentation, volume)
+    image, label, manifest_name = (name + ending for ending in CASE_ENDINGS)
     with whole_file(folder / image) as new_image, whole_file(folder / label) as new_label:
         annotated = write_accepted(segmentation, volume, write_ct(volume, new_image), new_label, space)
-    manifest = {"label_space": space.name if space.name in LABEL_SPACES else list(space.names), "datasets": [{
+    space_entry = space.name if space.name in LABEL_SPACES else list(space.names)
+    manifest = {"label_space": space_entry, "datasets": [{
         "name": name, "root": ".", "kind": "partial", "annotated": annotated,
         "cases": [{"image": image, "label": label}]}]}
-    path = folder / f"{name}.yaml"
+    path = folder / manifest_name
     with whole_file(path) as temporary:  # JSON is YAML, and Slicer has no YAML writer
         temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path

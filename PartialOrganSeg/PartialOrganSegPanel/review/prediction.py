@@ -12,8 +12,7 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk
 
 from ..scene.organ_rows import OrganRow, rows
-from ..scene.segmentation_result import BINARY, SCALARS
-from ..scene.voxel_counts import labelmap, mask_in, on_grid_of
+from ..scene.voxel_counts import BINARY, SCALARS, labelmap, mask_in, on_grid_of
 
 ROLE = "PartialOrganSeg.prediction"  # of the node reference; also the attribute that marks the hidden node
 

@@ -15,18 +15,23 @@ from slicer.util import VTKObservationMixin
 
 from PartialOrganSegLib.errors import UserError
 
+from ..scene.ct_identity import ct_file_name
+from ..scene.ct_tag import link_to_ct
 from ..scene.organ_rows import OrganRow, rows
 from ..scene.voxel_counts import voxel_ml
 from ..shell import organ_table
+from ..shell.saving import free_name, name_to_save
 from ..shell.section import Section, offer
 from . import table as review_table
-from .export import reference_volume, reviewed_segmentations, write_case, write_table
+from .export import CASE_ENDINGS, reference_volume, reviewed_segmentations, write_case
 from .logic import Review
 from .prediction import forget_predictions
+from .study_table import write_table
 from .texts import organ_text, progress_text, reasons
 
 SETTLE_MS = 500  # after the last of a series of edits, before they are counted
 SAVE_S = 5.0  # of active time that may be lost when the scene is saved in the midst of work
+TABLE_NAME = "review"  # .csv, of the user study
 EDITOR_TAG = "PartialOrganSegReview"  # singleton tag of the segment editor's parameter node
 
 
@@ -39,7 +44,8 @@ class ReviewSection(Section, VTKObservationMixin):
     def setup(self) -> None:
         VTKObservationMixin.__init__(self)
         self._review: Review | None = None
-        self._open = False
+        self._open = self._editor_keys = False
+        self._unfolded = False  # for the first segmentation of the scene; from then on as the user wants it
         self._settle = qt.QTimer(self.widget)
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
@@ -51,6 +57,7 @@ class ReviewSection(Section, VTKObservationMixin):
         self.editor.switchToSegmentationsButtonVisible = False
         self.ui.editorLayout.addWidget(self.editor)
         self.editor.connect("currentSegmentIDChanged(QString)", self._selected_in_editor)
+        self.ui.reviewCollapsible.connect("contentsCollapsed(bool)", self._folded)
         review_table.prepare(self.ui.organTable)
         self.ui.organTable.connect("itemSelectionChanged()", self._selected_in_table)
         self._shortcuts = []
@@ -84,9 +91,7 @@ class ReviewSection(Section, VTKObservationMixin):
     def entered(self) -> None:
         self._open = True
         self.editor.setupViewObservations()
-        self.editor.installKeyboardShortcuts()
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(True)
+        self._set_keys()
         self._listen_to_views()
         self._look()
         self._resume_clock()
@@ -94,10 +99,8 @@ class ReviewSection(Section, VTKObservationMixin):
     def left(self) -> None:
         self._open = False
         self.editor.setActiveEffect(None)
-        self.editor.uninstallKeyboardShortcuts()
         self.editor.removeViewObservations()
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(False)
+        self._set_keys()
         self.removeObservers(self._working)
         if self._review is not None:
             self._review.clock.switch("")
@@ -107,6 +110,7 @@ class ReviewSection(Section, VTKObservationMixin):
         node = self.panel.parameters.segmentation
         if self._review is None or self._review.segmentation is not node or node is None:
             self._watch(node)
+        self._set_keys()
         self._show()
 
     def node_removed(self, node: slicer.vtkMRMLNode) -> None:
@@ -114,8 +118,32 @@ class ReviewSection(Section, VTKObservationMixin):
             forget_predictions()
 
     def closing(self) -> None:
+        self._unfolded = False
         self._unwatch()
         self.removeObservers()
+
+    # --- keys
+
+    def _folded(self, _folded: bool) -> None:
+        self._set_keys()
+
+    def _set_keys(self) -> None:
+        """The keys of the buttons act while they can be seen, those of the segment editor unless another one draws."""
+        visible = self._open and not self.ui.reviewCollapsible.collapsed
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(visible)
+        editor_keys = visible and not self._another_editor_draws()
+        if editor_keys == self._editor_keys:
+            return
+        self._editor_keys = editor_keys
+        if editor_keys:
+            self.editor.installKeyboardShortcuts()
+        else:
+            self.editor.uninstallKeyboardShortcuts()
+
+    def _another_editor_draws(self) -> bool:
+        nodes = slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode")
+        return any(node.GetActiveEffectName() and node.GetSingletonTag() != EDITOR_TAG for node in nodes)
 
     # --- the segmentation at hand
 
@@ -141,8 +169,10 @@ class ReviewSection(Section, VTKObservationMixin):
         for event in (events.SegmentAdded, events.SegmentRemoved, events.SegmentModified):
             self.addObserver(node, event, self._changed)
         self._review.look()
+        if not self._unfolded:
+            self._unfolded, self.ui.reviewCollapsible.collapsed = True, False
         self.editor.setSegmentationNode(node)
-        self.editor.setSourceVolumeNode(reference_volume(node) or self.panel.parameters.inputVolume)
+        self.editor.setSourceVolumeNode(link_to_ct(node) or self.panel.parameters.inputVolume)
         self._select(rows(node)[0].segment_id, jump=False)
 
     def _unwatch(self) -> None:
@@ -289,19 +319,41 @@ class ReviewSection(Section, VTKObservationMixin):
             return
         self._look()
         self._review.write_times()
-        path = Path(folder) / "review.csv"
         with self._show_failure():
-            lines = write_table(path, reviewed_segmentations())
+            path, add = self._table_to_write(Path(folder))
+            if path is None:
+                return
+            lines = write_table(path, reviewed_segmentations(), add)
             self._say(_("{lines} organs written to {name}.").format(lines=lines, name=path.name), str(path))
 
+    def _table_to_write(self, folder: Path) -> tuple[Path | None, bool]:
+        """The table's file, None when the user does not want one, and whether an earlier one is added to."""
+        path = folder / f"{TABLE_NAME}.csv"
+        if not path.exists():
+            return path, False
+        question = _("There is already a table in {folder}. When it is added to, lines of other CTs stay, and lines of "
+                     "the same segmentations are brought up to date.").format(folder=folder)
+        choices = [("add", _("Add to it")), ("keep", _("Keep it, save beside it")), ("replace", _("Replace it"))]
+        answer = self.panel.services.dialogs.ask(_("Save the table"), question, choices)
+        if answer is None:
+            return None, False
+        if answer == "keep":
+            path = folder / f"{free_name(folder, TABLE_NAME, ['.csv'])}.csv"
+        return path, answer == "add"
+
     def _export_case(self) -> None:
-        folder = self.panel.services.dialogs.choose_folder(_("Folder for the case"))
+        dialogs = self.panel.services.dialogs
+        folder = dialogs.choose_folder(_("Folder for the case"))
         if folder is None:
             return
         self._look()
         node = self._review.segmentation
+        volume = reference_volume(node)
         with self._show_failure():
-            path = write_case(node, reference_volume(node), Path(folder))
+            name = name_to_save(dialogs, Path(folder), ct_file_name(volume), CASE_ENDINGS)
+            if name is None:
+                return
+            path = write_case(node, volume, Path(folder), name)
             self._say(_("Accepted organs written, with the manifest {name}.").format(name=path.name), str(path))
 
     @contextlib.contextmanager

@@ -16,6 +16,7 @@ from PartialOrganSegLib.organs import Organ
 
 from ..shell.job import Outcome
 from .ct_file import CtFile, write_ct
+from .organ_versions import OrganVersion, changed_since, organ_versions
 from .segmentation_result import ResultError, import_result
 
 
@@ -25,7 +26,8 @@ class SegmentRun:
 
     `model` and `organs` are the model's; `chosen` names some of these, empty for all. `target_id`: the segmentation
     whose organs are replaced, None for a new one. Make it with `prepare`, give `arguments` to the command and events to
-    `on_result`; then `finish`.
+    `on_result`; then `finish`. `kept` are then the organs that the user has changed in the target since `prepare`,
+    when they were `target_before`: they are not replaced.
     """
 
     volume_id: str
@@ -35,6 +37,8 @@ class SegmentRun:
     organs: tuple[Organ, ...]
     arguments: list[str]
     target_id: str | None = None
+    target_before: dict[str, OrganVersion] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -51,7 +55,10 @@ class SegmentRun:
                      "--no-preview"]
         if chosen:
             arguments += ["--organs", ",".join(chosen)]
-        return cls(volume.GetID(), folder, ct, model, organs, arguments, target.GetID() if target else None)
+        run = cls(volume.GetID(), folder, ct, model, organs, arguments)
+        if target is not None:
+            run.target_id, run.target_before = target.GetID(), organ_versions(target)
+        return run
 
     def on_result(self, event: dict[str, Any]) -> None:
         """Keeps the event that lists the files; the last one of a run only counts."""
@@ -67,13 +74,19 @@ class SegmentRun:
             raise ResultError(_("The run gave no result."))
         target = slicer.mrmlScene.GetNodeByID(self.target_id) if self.target_id else None
         reports = {report["organ"]: report | {"model": self.model} for report in self.result["organs"]}
-        return import_result(Path(self.result["files"]["segmentation"]), volume, self.ct, self.organs, reports, target)
+        if target is not None:
+            self.kept = [organ for organ in changed_since(target, self.target_before) if organ in reports]
+        return import_result(Path(self.result["files"]["segmentation"]), volume, self.ct, self.organs, reports, target,
+                             self.kept)
 
     def summary(self, outcome: Outcome) -> str:
         """What a user reads after a good run."""
         with_voxels = [report["organ"] for report in self.result["organs"] if report["volume_ml"]]
-        lines = [_("{found} of {all} organs found by {model} in {seconds:.0f} s.").format(
-            found=len(with_voxels), all=len(self.result["organs"]), model=self.model, seconds=self.result["seconds"])]
+        lines = [_("{count} of {all} organs found by {model} in {seconds:.0f} s.").format(
+            count=len(with_voxels), all=len(self.result["organs"]), model=self.model, seconds=self.result["seconds"])]
+        if self.kept:
+            lines.append(_("Kept as you changed them meanwhile: {organs}.").format(
+                organs=", ".join(organ.replace("_", " ") for organ in self.kept)))
         return "\n".join([*lines, *filter(None, [self.ct.note]), *map(self.with_ct_name, outcome.warnings)])
 
     def with_ct_name(self, message: str) -> str:

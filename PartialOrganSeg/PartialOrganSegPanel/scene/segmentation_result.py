@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,11 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.organs import Organ
 
 from .ct_file import CtFile
+from .ct_tag import note_ct
 from .organ_rows import mark_predicted, rows
 from .subject_hierarchy import stand_beside
 from .terminology import terminology_tag
-
-BINARY = "Binary labelmap"  # vtkSegmentationConverter's name of the representation
-SCALARS = "ImageScalars"  # VTK's name of an image's voxels; a segment with others is empty to the DICOM SEG export
+from .voxel_counts import BINARY, SCALARS, labelmap, mask_in, on_grid_of, voxel_array
 
 
 class ResultError(Exception):
@@ -40,15 +39,20 @@ def find_results(volume: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLS
 
 def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, organs: Sequence[Organ],
                   reports: Mapping[str, Mapping[str, Any]],
-                  target: slicer.vtkMRMLSegmentationNode | None = None) -> slicer.vtkMRMLSegmentationNode:
+                  target: slicer.vtkMRMLSegmentationNode | None = None,
+                  keep: Collection[str] = ()) -> slicer.vtkMRMLSegmentationNode:
     """The segmentation node that holds the result for `organs`: `target`, whose segments of these organs are replaced,
     or a new one. `reports`: what the run said of each organ. Its description names the models that predicted.
 
-    Raises ResultError before anything in the scene has changed.
+    Organs of the target to `keep` stay as they are, and no new organ takes a voxel from them. Raises ResultError before
+    anything in the scene has changed.
     """
     staged = read_result(path, volume, ct, organs, reports)
+    if target is not None:
+        _spare(staged, target, keep)
     for organ in staged.GetSegmentIDs():
         mark_predicted(staged.GetSegment(organ), organ, dict(reports[organ]))
+    note_ct(staged, volume)
     node = target
     if target is None:
         node = new_node(volume, ct, staged, _("{ct} segmentation").format(ct=volume.GetName()))
@@ -74,6 +78,19 @@ def read_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, 
         staged.SetSegmentIndex(organ.name, number)
         staged.GetSegment(organ.name).SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), terminology_tag(organ))
     return staged
+
+
+def _spare(staged: slicer.vtkSegmentation, target: slicer.vtkMRMLSegmentationNode, keep: Collection[str]) -> None:
+    """Takes the organs to keep, and their voxels in the target, out of the staged segments."""
+    for organ in keep:
+        staged.RemoveSegment(organ)
+    kept = [target.GetSegmentation().GetSegment(row.segment_id) for row in rows(target) if row.organ in keep]
+    layers = {labelmap(staged.GetSegment(organ)) for organ in staged.GetSegmentIDs()} - {None}
+    for image in layers:
+        for segment in kept:
+            taken = mask_in(on_grid_of(segment, image), image.GetExtent())
+            voxel_array(image)[taken] = 0
+        image.Modified()
 
 
 def _replace(segmentation: slicer.vtkSegmentation, staged: slicer.vtkSegmentation, earlier: Mapping[str, str]) -> None:
@@ -105,9 +122,9 @@ def _read(path: Path, ct: CtFile) -> slicer.vtkSegmentation:
         raise ResultError(_("{path}: the result could not be read.").format(path=path))
     segmentation = node.GetSegmentation()
     for segment_id in segmentation.GetSegmentIDs():
-        labelmap = segmentation.GetSegment(segment_id).GetRepresentation(BINARY)
-        labelmap.SetGeometryFromImageToWorldMatrix(ct.ijk_to_ras)
-        labelmap.GetPointData().GetScalars().SetName(SCALARS)
+        image = segmentation.GetSegment(segment_id).GetRepresentation(BINARY)
+        image.SetGeometryFromImageToWorldMatrix(ct.ijk_to_ras)
+        image.GetPointData().GetScalars().SetName(SCALARS)
     return segmentation
 
 

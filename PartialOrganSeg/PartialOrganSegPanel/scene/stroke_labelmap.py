@@ -12,9 +12,8 @@ from vtk.util.numpy_support import numpy_to_vtk
 from PartialOrganSegLib.organs import BACKGROUND
 
 from .segment_voxels import grid_shift
-from .segmentation_result import BINARY
 from .strokes import stroke_organs, stroke_segments
-from .voxel_counts import labelmap, voxel_array
+from .voxel_counts import BINARY, labelmap, voxel_array
 
 NOT_DRAWN = 255  # as in PartialOrganSegLib.formats.strokes, which cannot be imported without pydantic
 

@@ -17,9 +17,10 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.organs import BACKGROUND, Organ
 
+from .ct_tag import is_of_another_ct, note_ct
 from .organ_rows import tag
-from .segmentation_result import BINARY
 from .subject_hierarchy import stand_beside
+from .voxel_counts import BINARY
 
 BACKGROUND_COLOUR = (255, 0, 255)  # no organ has it, and no tissue
 _STROKE = "PartialOrganSeg.Stroke"  # an organ's name or BACKGROUND
@@ -45,14 +46,14 @@ def stroke_segments(strokes: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
 
 
 def find_strokes(volume: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRMLSegmentationNode | None:
-    """The latest strokes on this CT. Strokes that refer to no CT, from a .seg.nrrd, are on it if they lie on its
-    voxels."""
+    """The latest strokes on this CT. Strokes that refer to no CT, from a .seg.nrrd, are on it if they were drawn on it
+    or, from an older version that did not note that, if they lie on its voxels."""
     if volume is None:
         return None
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if stroke_organs(node)]
     for node in nodes:
-        if node.GetNodeReferenceID(role) is None and _lies_on(node, volume):
+        if node.GetNodeReferenceID(role) is None and _lies_on(node, volume) and not is_of_another_ct(node, volume):
             node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     on_this_ct = [node for node in nodes if node.GetNodeReferenceID(role) == volume.GetID()]
     return on_this_ct[-1] if on_this_ct else None
@@ -82,9 +83,11 @@ def new_strokes(volume: slicer.vtkMRMLScalarVolumeNode, organs: Sequence[Organ])
     node.GetDisplayNode().SetOpacity2DFill(0.8)
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     follow_transform(node, volume)
+    names = [organ.name for organ in organs]
     for organ in organs:
-        _add_segment(node, organ.name, organ.colour, [organ.name for organ in organs])
-    _add_segment(node, BACKGROUND, BACKGROUND_COLOUR, [organ.name for organ in organs])
+        _add_segment(node, organ.name, organ.colour, names)
+    _add_segment(node, BACKGROUND, BACKGROUND_COLOUR, names)
+    note_ct(node.GetSegmentation(), volume)
     stand_beside(node, volume)
     return node
 

@@ -10,8 +10,8 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from .segmentation_result import BINARY
-
+BINARY = "Binary labelmap"  # vtkSegmentationConverter's name of the representation
+SCALARS = "ImageScalars"  # VTK's name of an image's voxels; a segment with others is empty to the DICOM SEG export
 # Weights of a voxel's indices j and k in `Count.place`; i has weight 1. Primes, so that shifts do not cancel.
 WEIGHT_J, WEIGHT_K = 1009.0, 100003.0
 

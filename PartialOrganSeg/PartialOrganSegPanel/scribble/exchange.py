@@ -12,9 +12,11 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.errors import UserError
 
+from ..scene.ct_identity import ct_file_name
 from ..scene.stroke_labelmap import NOT_DRAWN, scribble_labelmap
+from ..shell.saving import name_to_save
 from ..shell.services import Dialogs
-from .files import read_map, save_map, write_case
+from .files import CASE_ENDINGS, read_map, save_map, write_case
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
@@ -48,11 +50,15 @@ class StrokeExchange:
 
     def save(self, strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Saves a label map."""
-        path = self._dialogs.choose_file(_("Save the strokes as"), _pattern(), f"{volume.GetName()}_scribble.nii.gz")
+        path = self._dialogs.choose_file(_("Save the strokes as"), _pattern(),
+                                         f"{ct_file_name(volume)}_scribble{SUFFIXES[0]}")
         if path is None:
             return
-        if not path.name.endswith(SUFFIXES):
-            path = path.with_name(path.name + SUFFIXES[0])
+        if not path.name.endswith(SUFFIXES):  # the dialog asked about a file of another name
+            name = name_to_save(self._dialogs, path.parent, path.name, SUFFIXES[:1])
+            if name is None:
+                return
+            path = path.with_name(name + SUFFIXES[0])
         with self._show_failure():
             save_map(strokes, volume, path)
             self._say(_("Strokes written to {name}.").format(name=path.name), str(path))
@@ -63,7 +69,10 @@ class StrokeExchange:
         if folder is None:
             return
         with self._show_failure():
-            path = write_case(strokes, volume, Path(folder))
+            name = name_to_save(self._dialogs, Path(folder), ct_file_name(volume), CASE_ENDINGS)
+            if name is None:
+                return
+            path = write_case(strokes, volume, Path(folder), name)
             self._say(_("CT and strokes written, with the manifest {name}.").format(name=path.name), str(path))
 
     @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +14,12 @@ import vtk
 from slicer.i18n import tr as _
 
 from PartialOrganSegLib.atomic import whole_file
-from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.organs import LABEL_SPACES
 
 from ..scene.ct_file import RIGHT_ANGLE, CtFile, write_ct
+from ..scene.ct_identity import ct_identity
+from ..scene.file_identity import read_identity, write_identity
 from ..scene.stroke_labelmap import NOT_DRAWN, scribble_labelmap
 from ..scene.strokes import stroke_organs
 
@@ -33,36 +34,44 @@ def save_map(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScal
     axes = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
     cosines = axes / np.linalg.norm(axes, axis=0)
     if np.abs(cosines.T @ cosines - np.eye(3)).max() > RIGHT_ANGLE:
-        raise UserError(_("{ct}: expected voxel axes at right angles, found a sheared grid; save it as a case, which "
-                          "resamples the CT with its strokes").format(ct=volume.GetName()))
+        raise UserError(code=Code.GRID_UNUSABLE, subject=volume.GetName(), expected=_("voxel axes at right angles"),
+                        found=_("a sheared grid"),
+                        hint=_("save it as a case, which resamples the CT with its strokes"))
     with _label_node(scribble_labelmap(strokes, volume), matrix) as node, whole_file(path) as temporary:
         write_ct(node, temporary)
+        write_identity(temporary, ct_identity(volume))
 
 
 def read_map(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, organs: int) -> np.ndarray:
     """A scribble label map (z, y, x) on the voxels of `volume`, from a file in any orientation of the same grid.
 
-    `organs` is the number of organs of the label space. Raises UserError for a file that cannot be read, does not lie
-    on the CT's voxels, has other values, or is a dense label map.
+    `organs` is the number of organs of the label space. Raises UserError for a file that cannot be read, was drawn on
+    another CT, does not lie on the CT's voxels, has other values, or is a dense label map.
     """
     if path.name.endswith(".seg.nrrd"):
-        raise UserError(_("{path}: expected a label map, found a segmentation; load it with Add Data, its strokes are "
-                          "taken over").format(path=path))
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=_("a label map"), found=_("a segmentation"),
+                        hint=_("load it with Add Data, its strokes are taken over"))
     scene = slicer.vtkMRMLScene()
     node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
     storage.SetFileName(str(path))
     if not path.is_file() or not storage.ReadData(node) or node.GetImageData() is None:
-        raise UserError(_("{path}: expected a label map, found no readable image").format(path=path))
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=_("a label map"), found=_("no readable image"))
+    drawn_on = read_identity(path)
+    if drawn_on is not None and not drawn_on.same_as(ct_identity(volume)):
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject=path, found=_("strokes of another CT"),
+                        expected=_("strokes that were drawn on {ct}").format(ct=volume.GetName()))
     labels = _oriented_as(volume, node, path)
     values, counts = np.unique(labels, return_counts=True)
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
         if value != NOT_DRAWN and value not in range(organs + 1):
-            raise UserError(_("{path}: expected 0..{last} or {not_drawn} (not drawn), found {value} ({count} voxels)")
-                            .format(path=path, last=organs, not_drawn=NOT_DRAWN, value=value, count=count))
+            expected = _("0..{last} or {not_drawn} (not drawn)").format(last=organs, not_drawn=NOT_DRAWN)
+            raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=expected,
+                            found=_("{value} ({count} voxels)").format(value=value, count=count))
     if NOT_DRAWN not in values:
-        raise UserError(_("{path}: expected {not_drawn} where nothing is drawn, found none: this is no scribble but a "
-                          "dense label map").format(path=path, not_drawn=NOT_DRAWN))
+        expected = _("{not_drawn} where nothing is drawn").format(not_drawn=NOT_DRAWN)
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=expected,
+                        found=_("none: this is no scribble but a dense label map"))
     return labels.astype(np.uint8)
 
 
@@ -82,8 +91,8 @@ def _oriented_as(volume: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLLab
     moved = np.abs((matrix[:3, :3] - turn) @ corners + (matrix[:3, 3] - start)[:, None]).max()
     same = permuted and tuple(size[axis] for axis in source) == tuple(volume_size) and moved < _SHIFT
     if not same or any(start != np.where(sides < 0, np.array(volume_size) - 1, 0)):
-        raise UserError(_("{path}: expected the geometry of {ct} ({wanted}), found {size}").format(
-            path=path, ct=volume.GetName(), wanted=_grid_text(volume), size=_grid_text(node)))
+        expected = _("the geometry of {ct} ({grid})").format(ct=volume.GetName(), grid=_grid_text(volume))
+        raise UserError(code=Code.GEOMETRY_DIFFERS, subject=path, expected=expected, found=_grid_text(node))
     array = slicer.util.arrayFromVolume(node).T.transpose(source)
     return np.ascontiguousarray(np.flip(array, np.flatnonzero(sides < 0)).T)
 
@@ -124,16 +133,22 @@ def case_entry(image: str, label: str) -> dict[str, str]:
     return {"image": image, "label": label, "kind": KIND}
 
 
-def write_case(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, folder: Path) -> Path:
-    """Writes CT, label map and a manifest of this one case into `folder`; returns the manifest. Raises OSError."""
-    name = re.sub(r"[^\w.-]+", "_", volume.GetName()).strip("._") or "case"
-    image, label = f"{name}.nrrd", f"{name}_scribble.nrrd"
+CASE_ENDINGS = (".nrrd", "_scribble.nrrd", "_scribble.yaml")  # of a case's CT, label map and manifest
+
+
+def write_case(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, folder: Path,
+               name: str) -> Path:
+    """Writes CT, label map and a manifest of this one case into `folder`; returns the manifest. Raises OSError.
+
+    The files are `name` with `CASE_ENDINGS`, and replace others of that name.
+    """
+    image, label, manifest_name = (name + ending for ending in CASE_ENDINGS)
     with whole_file(folder / image) as new_image, whole_file(folder / label) as new_label:
         write_scribble(strokes, volume, write_ct(volume, new_image), new_label)
     organs = stroke_organs(strokes)
     space = next((space.name for space in LABEL_SPACES.values() if space.names == organs), list(organs))
     manifest = {"label_space": space, "datasets": [{"name": name, "root": ".", "cases": [case_entry(image, label)]}]}
-    path = folder / f"{name}_scribble.yaml"
+    path = folder / manifest_name
     with whole_file(path) as temporary:  # JSON is YAML, and Slicer has no YAML writer
         temporary.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path

@@ -41,7 +41,7 @@ class ScribbleSection(Section, VTKObservationMixin):
         self._open = False
         self._strokes_id = ""
         self._counts = StrokeCounts()
-        self._before_background = ""
+        self._before_background = self._tool = ""
         self._slice: int | None = None
         self.at_hand = AtHand(self.panel)
         self._settle = qt.QTimer(self.widget)
@@ -163,7 +163,12 @@ class ScribbleSection(Section, VTKObservationMixin):
 
     def _editor_changed(self) -> None:
         settings = self.panel.parameters
-        if settings is not None and self.editor.brush_mm:
+        if settings is None:
+            return
+        if self.editor.tool != self._tool:  # keys of section Review depend on whether strokes are being drawn
+            self._tool = self.editor.tool
+            self.panel.refresh()
+        if self.editor.brush_mm:
             settings.scribble.brushMm = min(max(self.editor.brush_mm, 0.5), 50.0)
             self._show()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -34,6 +35,7 @@ class ChildProcess:
         self.on_finished: Callable[[int, bool], None] = lambda _code, _crashed: None
         self._grace_s = grace_s
         self._finished = False
+        self._leash_pid = 0  # leads the group of the command and all its children
         self._output = _Lines()
         self._errors = _Lines()
         self._process = qt.QProcess()
@@ -48,7 +50,7 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """Process id, 0 when none runs."""
+        """Process id of what was started, 0 when none runs: Slicer's launcher where there is one."""
         return int(self._process.processId())
 
     def cancel(self) -> None:
@@ -59,12 +61,13 @@ class ChildProcess:
         pid = self.pid
         if self._finished or not pid:
             return
+        self._process.closeWriteChannel()  # a leash that has not said its process id yet ends when it looks
         if os.name == "nt":
             subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], check=False, capture_output=True,
                            creationflags=subprocess.CREATE_NO_WINDOW)
-        else:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # before it has a group it has no children
-                os.killpg(pid, signal.SIGKILL)
+        elif self._leash_pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._leash_pid, signal.SIGKILL)
         self._process.kill()
 
     def wait(self, seconds: float) -> None:
@@ -73,7 +76,10 @@ class ChildProcess:
 
     def _read(self) -> None:
         for line in self._output.add(_bytes(self._process.readAllStandardOutput())):
-            self.on_line(line)
+            if not self._leash_pid and (pid := _leash_pid(line)):
+                self._leash_pid = pid
+            else:
+                self.on_line(line)
         for line in self._errors.add(_bytes(self._process.readAllStandardError())):
             self.on_log(line)
 
@@ -93,6 +99,15 @@ class ChildProcess:
             _running.discard(self)
             self.on_log(f"{slicer_python()}: could not be started")
             self.on_finished(-1, True)
+
+
+def _leash_pid(line: str) -> int:
+    """The process id in the leash's first line, 0 in any other."""
+    try:
+        event = json.loads(line)
+        return int(event["pid"]) if event["event"] == "leash" else 0
+    except (ValueError, KeyError, TypeError):
+        return 0
 
 
 class _Lines:

@@ -121,8 +121,15 @@ class Job:
         elif code == 0 and not crashed:
             outcome = Outcome("done", "", log, tuple(self._warnings))
         else:
-            said = problem_text(self._problem) if self._problem else ""
-            reason = said or self._last_log_line or _("it gave no reason")
-            how = _("The work ended unexpectedly: {reason}") if crashed else "{reason}"
-            outcome = Outcome("failed", how.format(reason=reason), log, problem=self._problem)
+            outcome = Outcome("failed", self._why_failed(crashed), log, problem=self._problem)
         self._on_end(outcome)
+
+    def _why_failed(self, crashed: bool) -> str:
+        """A failure of the command is what it said. Without a word it has died, whatever exit code Slicer's launcher
+        makes of that."""
+        if self._problem is not None and not crashed:
+            return problem_text(self._problem)
+        reason = self._last_log_line or _("it gave no reason")
+        if self._problem is not None:
+            reason = problem_text(self._problem)
+        return _("The work ended unexpectedly: {reason}").format(reason=reason)

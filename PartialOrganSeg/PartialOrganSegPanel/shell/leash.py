@@ -2,9 +2,13 @@
 
 Started as a script by `child.py`: `python leash.py GRACE_SECONDS ARGUMENTS...`. Closing the pipe is the one way to ask
 for an end that works alike on Linux, macOS and Windows, and the system does it even when Slicer crashes.
+
+The first line of its output is `{"event": "leash", "pid": ...}`: Slicer starts its Python through a launcher, whose
+process id says nothing of this one.
 """
 
 import _thread
+import json
 import os
 import runpy
 import signal
@@ -20,6 +24,7 @@ def main() -> None:
     grace = float(sys.argv[1])
     if hasattr(os, "setsid"):
         os.setsid()  # its own process group: whoever kills the group leaves nothing behind
+    print(json.dumps({"event": "leash", "pid": os.getpid()}), flush=True)
     threading.Thread(target=_end_with_parent, args=(grace,), daemon=True).start()
     above = Path(__file__).resolve().parents
     roots = [folder for folder in (above[2], above[3]) if (folder / "PartialOrganSegLib").is_dir()]

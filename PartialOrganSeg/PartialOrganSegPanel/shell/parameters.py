@@ -67,7 +67,8 @@ class ScribbleParameters:
 class FineTuneParameters:
     """Section Fine-tune. `minutes` 0: as long as the library thinks right; `steps` above 0 instead. `name`: the new
     model's, `recipe`: a file, `replay`: phantoms, none or a manifest; all may be empty. `measure`: Dice before and
-    after. `folder` holds the runs; `run` is the folder of the latest one."""
+    after. `folder` holds the runs; `run` is the folder of the latest one. `keepCopies`: a finished run keeps its copies
+    of CTs."""
 
     model: str = "embedded"
     name: str = ""
@@ -78,6 +79,7 @@ class FineTuneParameters:
     replay: str = ""
     measure: bool = True
     folder: str = ""
+    keepCopies: bool = False
     run: str = ""
     plot: Plot = Plot.LOSS
 

@@ -8,7 +8,7 @@ from panel_helpers.scenes import add_ct, add_result, phantom
 from PartialOrganSegPanel.finetune import dice
 from PartialOrganSegPanel.finetune.dice import SegmentDice
 from PartialOrganSegPanel.scene.organ_rows import row
-from PartialOrganSegPanel.scene.segmentation_result import BINARY
+from PartialOrganSegPanel.scene.voxel_counts import BINARY
 
 from PartialOrganSegLib.organs import WORD16
 

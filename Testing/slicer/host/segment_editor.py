@@ -291,7 +291,22 @@ class qMRMLSegmentEditorWidget(qt.QWidget):
     def setupViewObservations(self):
         pass
 
-    removeViewObservations = installKeyboardShortcuts = uninstallKeyboardShortcuts = setupViewObservations
+    removeViewObservations = setupViewObservations
+
+    def installKeyboardShortcuts(self, parent=None):
+        """Undo and redo of the real widget's keys; a second installation replaces the first."""
+        self.uninstallKeyboardShortcuts()
+        self._keys = []
+        for key, action in (("Z", self.undo), ("Y", self.redo)):
+            shortcut = qt.QShortcut(qt.QKeySequence(key), parent or self)
+            shortcut.connect("activated()", action)
+            self._keys.append(shortcut)
+
+    def uninstallKeyboardShortcuts(self):
+        for shortcut in getattr(self, "_keys", []):
+            shortcut.setEnabled(False)
+            shortcut.deleteLater()
+        self._keys = []
 
 
 for _c in (

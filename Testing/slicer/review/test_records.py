@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from panel_helpers.doubles import Doubles
 from panel_helpers.scenes import add_ct, add_result, label_array, phantom, rotation
 from PartialOrganSegPanel.review.clock import PAUSE_S, ActiveTime
-from PartialOrganSegPanel.review.export import COLUMNS, write_accepted, write_case, write_table
+from PartialOrganSegPanel.review.export import write_accepted, write_case
 from PartialOrganSegPanel.review.logic import Review
+from PartialOrganSegPanel.review.study_table import COLUMNS, write_table
 from PartialOrganSegPanel.scene.ct_file import write_ct
 from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, accepted_organs, row, rows
 from PartialOrganSegPanel.scene.review_record import ReviewRecord
@@ -227,7 +228,7 @@ def test_case_with_manifest(scene, tmp_path):
     volume = add_ct("CT: 3/4, Stra\N{LATIN SMALL LETTER SHARP S}e")
     node = add_result(volume, ("liver", "spleen"))
     Review(node, lambda: None).accept(row(node, "liver").segment_id)
-    manifest = load_manifest(write_case(node, volume, tmp_path))
+    manifest = load_manifest(write_case(node, volume, tmp_path, "case"))
     case, = manifest.cases
     assert [one.state for one in rows(node)] == [ACCEPTED, "predicted"]
     assert case.kind == "partial"
@@ -241,13 +242,13 @@ def test_a_case_that_fails_leaves_no_file_and_an_earlier_one_whole(tmp_path, mon
     for folder, earlier in ((tmp_path / "new", False), (tmp_path / "again", True)):
         folder.mkdir()
         if earlier:
-            write_case(node, volume, folder)
+            write_case(node, volume, folder, "case")
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
         slicer.util.updateVolumeFromArray(volume, phantom()[0] + 1)
         with monkeypatch.context() as patch:
             patch.setattr("PartialOrganSegPanel.review.export.write_accepted", _full)
             with pytest.raises(OSError, match="disk full"):
-                write_case(node, volume, folder)
+                write_case(node, volume, folder, "case")
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

@@ -243,6 +243,41 @@ def test_shortcuts_only_while_the_module_is_open(desk):
     assert desk.row("liver").state == ACCEPTED
 
 
+def editor_keys(desk):
+    """Whether keys of the segment editor of section Review act now."""
+    shortcuts = getattr(desk.section.editor, "_keys", None)
+    if shortcuts is None:  # in a real Slicer they cannot be seen
+        return desk.section._editor_keys
+    return any(shortcut.enabled for shortcut in shortcuts)
+
+
+def test_no_key_acts_while_the_section_is_folded(desk):
+    desk.select("liver")
+    desk.ui.reviewCollapsible.collapsed = True
+    assert not any(shortcut.enabled for shortcut in desk.section._shortcuts)
+    assert not editor_keys(desk)
+    desk.panel.exit()
+    desk.panel.enter()
+    assert not any(shortcut.enabled for shortcut in desk.section._shortcuts)
+    desk.ui.reviewCollapsible.collapsed = False
+    assert all(shortcut.enabled for shortcut in desk.section._shortcuts)
+    assert editor_keys(desk)
+
+
+def test_keys_of_the_editor_do_not_act_while_scribbling(desk):
+    scribble = desk.panel.section("Scribble").ui
+    scribble.scribbleCollapsible.collapsed = False
+    desk.panel.parameters.scribble.organ = "liver"
+    assert editor_keys(desk)
+    scribble.paintStrokesButton.click()
+    assert not editor_keys(desk)
+    scribble.paintStrokesButton.click()
+    assert editor_keys(desk)
+    scribble.paintStrokesButton.click()
+    desk.section.editor.setActiveEffectByName("Paint")  # ends the scribbling
+    assert editor_keys(desk)
+
+
 def test_reads_well_in_a_narrow_panel(make_panel, until, tmp_path, folder):
     desk = Desk(make_panel, until, organs=None, folder=tmp_path)
     desk.panel.section("Segment").ui.segmentCollapsible.collapsed = True

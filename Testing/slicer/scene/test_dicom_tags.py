@@ -9,7 +9,7 @@ import vtk
 from panel_helpers.review_desk import Desk, add_box
 from panel_helpers.scenes import label_array, phantom
 from PartialOrganSegPanel.scene.organ_rows import tag
-from PartialOrganSegPanel.scene.segmentation_result import BINARY
+from PartialOrganSegPanel.scene.voxel_counts import BINARY
 
 from PartialOrganSegLib.organs import WORD16
 

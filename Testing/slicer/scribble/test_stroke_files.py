@@ -11,6 +11,7 @@ from panel_helpers.doubles import Doubles
 from panel_helpers.pictures import colours, picture_of, slice_picture
 from panel_helpers.scenes import add_ct, add_result, add_transform, phantom, rotation
 from panel_helpers.scribble_desk import LIVER, SPLEEN, TISSUE, Desk
+from PartialOrganSegPanel.scene.ct_identity import ct_file_name
 from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN, draw_labelmap, scribble_labelmap
 from PartialOrganSegPanel.scene.strokes import follow_transform, new_strokes, stroke_segments
 from PartialOrganSegPanel.scribble.files import case_entry, read_map, save_map, write_case
@@ -159,7 +160,7 @@ def test_case_passes_the_librarys_check(tmp_path, capsys, axes, matrix):
     strokes = new_strokes(volume, WORD16.organs)
     draw_labelmap(strokes, volume, labels)
     follow_transform(strokes, volume)
-    manifest = write_case(strokes, volume, tmp_path)
+    manifest = write_case(strokes, volume, tmp_path, "case")
     assert main(["check", str(manifest)]) == 0, capsys.readouterr()
     [case] = load_manifest(manifest).cases
     assert case.kind.value == "scribble"
@@ -183,7 +184,7 @@ def test_entry_and_label_space_of_a_case(tmp_path):
     volume = add_ct()
     labels = np.full(phantom()[0].shape, NOT_DRAWN, np.uint8)
     labels[LIVER] = 5
-    manifest = load_manifest(write_case(strokes_on(volume, labels, SHI5.organs), volume, tmp_path))
+    manifest = load_manifest(write_case(strokes_on(volume, labels, SHI5.organs), volume, tmp_path, "case"))
     assert manifest.label_space.names == SHI5.names
 
 
@@ -195,7 +196,7 @@ def test_a_case_that_fails_leaves_no_file(tmp_path, monkeypatch):
     strokes = strokes_on(volume, np.full(phantom()[0].shape, NOT_DRAWN, np.uint8))
     monkeypatch.setattr("PartialOrganSegPanel.scribble.files.write_scribble", full)
     with pytest.raises(OSError, match="disk full"):
-        write_case(strokes, volume, tmp_path)
+        write_case(strokes, volume, tmp_path, "case")
     assert not list(tmp_path.iterdir())
 
 
@@ -258,7 +259,7 @@ def test_failures_are_said(make_panel, until, tmp_path):
     assert np.array_equal(desk.map, before)
     desk.services.dialogs.folder = tmp_path
     desk.button("case").click()
-    assert "CT_scribble.yaml" in desk.ui.strokesMessageLabel.text
+    assert f"{ct_file_name(desk.volume)}_scribble.yaml" in desk.ui.strokesMessageLabel.text
 
 
 def test_pictures(make_panel, until, folder):

@@ -124,10 +124,56 @@ def test_child_ends_when_slicer_crashes(until, library):
          f"subprocess.Popen([sys.executable, {str(leash)!r}, '0.2'], stdin=subprocess.PIPE)\ntime.sleep(600)"],
         stdout=subprocess.PIPE, text=True)
     with parent:
+        assert json.loads(parent.stdout.readline())["event"] == "leash"
         grandchild = json.loads(parent.stdout.readline())["grandchild"]
         running = psutil.Process(grandchild).parent().pid
         parent.kill()
     until(lambda: gone(running) and gone(grandchild), 10)
+
+
+@pytest.fixture
+def launcher(tmp_path, monkeypatch):
+    """Slicer's Python is a program that starts the real one as its child, gives it its input and output, and makes
+    exit code 1 of whatever becomes of it."""
+    path = tmp_path / "PythonSlicer"
+    path.write_text(f"#!{sys.executable}\nimport subprocess, sys\n"
+                    "sys.exit(min(1, abs(subprocess.call([sys.executable, *sys.argv[1:]]))))\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(child, "slicer_python", lambda: str(path))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("how", ["cancel", "kill"])
+def test_a_launcher_hides_nobody(until, library, launcher, how):
+    library(STUBBORN)
+    record = Record()
+    record.job.start([])
+    until(lambda: record.results)
+    pids = [record.process.pid, record.process._leash_pid, record.results[0]["grandchild"]]
+    assert len(set(pids)) == 3
+    getattr(record.job, how)()
+    until(lambda: all(gone(pid) for pid in pids), 10)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_launcher_that_is_killed_at_once_leaves_nothing_behind(until, library, launcher, tmp_path):
+    library(f"import time\nopen({str(tmp_path / 'started')!r}, 'w').close()\ntime.sleep(600)\n")
+    record = Record()
+    record.job.start([])
+    until(lambda: record.process.pid and psutil.Process(record.process.pid).children())
+    children = psutil.Process(record.process.pid).children(recursive=True)
+    record.job.kill()
+    until(lambda: all(gone(process.pid) for process in children), 20)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_death_below_a_launcher_is_no_reason(until, library, launcher):
+    library("import os, signal, sys\nprint('loading weights', file=sys.stderr, flush=True)\n"
+            "os.kill(os.getpid(), signal.SIGKILL)\n")
+    record = Record()
+    record.job.start([])
+    until(lambda: record.outcomes)
+    assert record.outcomes[0].message == "The work ended unexpectedly: loading weights"
 
 
 def test_python_that_cannot_start_is_a_failure(until, monkeypatch):

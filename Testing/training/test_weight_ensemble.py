@@ -15,9 +15,9 @@ from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.training.recipe import load_recipe
-from PartialOrganSegLib.training.start_share import StartShare
 from PartialOrganSegLib.training.trainer import train
 from PartialOrganSegLib.training.transfer import class_axes
+from PartialOrganSegLib.training.weight_ensemble import WeightEnsemble
 from Testing.helpers.finetune_data import NETWORK, write_start
 from Testing.helpers.training_data import write_manifest, write_recipe
 
@@ -28,17 +28,17 @@ def weights(seed: int, classes: int = 5) -> dict[str, torch.Tensor]:
             for name, value in build_network("light_unet", 1, classes, **NETWORK, norm="batch").state_dict().items()}
 
 
-@given(share=st.floats(0, 0.99), new=st.lists(st.integers(1, 4), unique=True))
-def test_the_mixture_is_the_stated_one(share, new):
+@given(alpha=st.floats(0.01, 1), new=st.lists(st.integers(1, 4), unique=True))
+def test_the_mixture_is_the_stated_one(alpha, new):
     start, trained = weights(1), weights(2)
     axes = class_axes("light_unet", {**NETWORK, "norm": "batch"}, 5)
-    mixed = StartShare.of(start, share, axes, new).mix(trained)
+    mixed = WeightEnsemble.from_start(start, alpha, axes, new).weights(trained)
     assert mixed.keys() == trained.keys()
     for name, value in mixed.items():
         if not value.is_floating_point():
             assert torch.equal(value, trained[name]), name
             continue
-        expected = share * start[name].numpy().astype(float) + (1 - share) * trained[name].numpy()
+        expected = (1 - alpha) * start[name].numpy().astype(float) + alpha * trained[name].numpy()
         for label in new if name in ("head.weight", "head.bias") else ():
             place = (slice(None), label) if name == "head.weight" else label
             expected[place] = trained[name].numpy()[place]
@@ -47,16 +47,16 @@ def test_the_mixture_is_the_stated_one(share, new):
 
 def test_neither_side_is_changed():
     start, trained = weights(1), weights(2)
-    share = StartShare.of(start, 0.5, {name: [0] for name in start}, [1])
+    ensemble = WeightEnsemble.from_start(start, 0.5, {name: [0] for name in start}, [1])
     start["head.bias"] += 1  # the network goes on from these tensors
-    share.mix(trained)
+    ensemble.weights(trained)
     assert all(torch.equal(value, weights(2)[name]) for name, value in trained.items())
-    assert torch.equal(share.start["head.bias"], weights(1)["head.bias"])
+    assert torch.equal(ensemble.start["head.bias"], weights(1)["head.bias"])
 
 
 def test_a_run_with_new_organs_keeps_what_it_learnt_of_them(tmp_path):
     start = write_start(tmp_path / "start", ["spleen", "liver"])
-    recipe = write_recipe(tmp_path, write_manifest(tmp_path, 1), steps=4, start_from=str(start.folder), start_share=0.9,
+    recipe = write_recipe(tmp_path, write_manifest(tmp_path, 1), steps=4, start_from=str(start.folder), alpha=0.1,
                           optimiser={"learning_rate": 0.1, "warmup_steps": 0})
     train(load_recipe(recipe), tmp_path / "run", False, "cpu")
     bundle = load_bundle(tmp_path / "run" / "model")
@@ -93,21 +93,21 @@ def harmful(tmp_path_factory):
     recipe = write_recipe(folder, write_manifest(folder, 2), steps=60)
     train(load_recipe(recipe), folder / "start", False, "cpu")
     return load_recipe(recipe, [
-        f"start_from='{folder / 'start' / 'model'}'", "start_share=0.25", "steps=8", "optimiser.learning_rate=3.0",
-        "optimiser.warmup_steps=1", "validation={groups: [case1], start_shares: [0.0, 0.999]}"])
+        f"start_from='{folder / 'start' / 'model'}'", "alpha=0.75", "steps=8", "optimiser.learning_rate=3.0",
+        "optimiser.warmup_steps=1", "validation={groups: [case1], alphas: [1.0, 0.001]}"])
 
 
-def test_the_share_that_measures_best_is_taken(harmful, tmp_path):
+def test_the_alpha_that_measures_best_is_taken(harmful, tmp_path):
     train(harmful, tmp_path / "run", False, "cpu")
     metrics = load_bundle(tmp_path / "run" / "model").metadata.partialorganseg.metrics
     before = metrics["validation_dice_before"]
     assert before["mean"] > 0.3
-    assert metrics["start_share"] == 0.999
+    assert metrics["alpha"] == 0.001
     assert metrics["validation_dice"] == pytest.approx(before, abs=0.02)
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text("utf-8").splitlines()]
-    tried = {line["start_share"]: line["mean_dice"] for line in lines if "start_share" in line}
-    assert tried.keys() == {0.0, 0.999}
-    assert tried[0.999] > tried[0.0] + 0.1
+    tried = {line["alpha"]: line["mean_dice"] for line in lines if "alpha" in line}
+    assert tried.keys() == {1.0, 0.001}
+    assert tried[0.001] > tried[1.0] + 0.1
     found = load_bundle(tmp_path / "run" / "model").load_network().state_dict()
     start = load_bundle(harmful.start_from).load_network().state_dict()
     trained = torch.load(tmp_path / "run" / "checkpoints" / "best.pt", weights_only=True)["average"]
@@ -116,9 +116,9 @@ def test_the_share_that_measures_best_is_taken(harmful, tmp_path):
         np.testing.assert_allclose(value.numpy(), expected, rtol=2e-3, atol=1e-3, err_msg=name)
 
 
-def test_asked_to_stop_while_shares_are_measured_it_goes_on_to_the_same(harmful, tmp_path):
+def test_asked_to_stop_while_alphas_are_measured_it_goes_on_to_the_same(harmful, tmp_path):
     train(harmful, tmp_path / "whole", False, "cpu")
-    third = Measurements(3, lambda: signal.raise_signal(signal.SIGINT))  # before, at the end, the first share
+    third = Measurements(3, lambda: signal.raise_signal(signal.SIGINT))  # before, at the end, the first alpha
     with pytest.raises(KeyboardInterrupt):
         train(harmful, tmp_path / "run", False, "cpu", third)
     assert not (tmp_path / "run" / "model").exists()

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.finetuning import start_view
-from PartialOrganSegLib.finetuning.cases import TakenCase, take_cases
-from PartialOrganSegLib.finetuning.decisions import USUAL_SHARE, share_for
-from PartialOrganSegLib.finetuning.start_view import ENOUGH_CASES, StartView
+from PartialOrganSegLib.finetuning import start_predictions
+from PartialOrganSegLib.finetuning.case_preparation import Translation, prepare_cases
+from PartialOrganSegLib.finetuning.cases import PreparedCase
+from PartialOrganSegLib.finetuning.decisions import USUAL_ALPHA, alpha_for
+from PartialOrganSegLib.finetuning.start_predictions import ENOUGH_CASES, StartPredictions
 from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.segmenting.predictor import Predictor
 from Testing.helpers.finetune_data import ORGANS, RunListener, ct_of, only, write_cases, write_start
@@ -24,9 +25,10 @@ from Testing.helpers.finetune_data import ORGANS, RunListener, ct_of, only, writ
 SPACE = label_space_of_names("run", ["stomach", "spleen", "left_kidney"])  # the start model's: liver, spleen, kidney
 
 
-def taken(folder: Path, labels, kind: str = "partial", annotated=("spleen",)) -> list[TakenCase]:
+def taken(folder: Path, labels, kind: str = "partial", annotated=("spleen",)) -> list[PreparedCase]:
     manifest = load_manifest(write_cases(folder, labels, kind, annotated))
-    return take_cases(manifest.cases, manifest.label_space, SPACE, (3.0, 2.0, 2.0), folder / "taken", Reporter())
+    return prepare_cases(manifest.cases, Translation(manifest.label_space, SPACE), (3.0, 2.0, 2.0),
+                         folder / "taken", Reporter())
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -40,26 +42,26 @@ def start(tmp_path_factory):
 
 def test_dice_of_what_the_cases_show(start, tmp_path):
     cases = taken(tmp_path, [only(ct_of(0)[1], 2), only(ct_of(1)[1], 2, 3)], annotated=("spleen", "left_kidney"))
-    view = StartView(start, SPACE, torch.device("cpu"))
+    predictions = StartPredictions(start, SPACE, torch.device("cpu"))
     predictor = Predictor(start, device="cpu")
     found = [predictor.predict(case.read_image()).labels.array
              for case in load_manifest(tmp_path / "manifest.yaml").cases]
     assert all(len(np.unique(one)) > 1 for one in found)  # random weights that find something
     for case, one in zip(cases, found, strict=True):
-        seen = view.labels(case)
+        seen = predictions.labels(case)
         assert not (seen == 1).any()  # the start model does not have the stomach
         assert ((seen == 0) == np.isin(one, (0, 1))).all()  # the run does not have the liver
         assert ((seen == 2) == (one == 2)).all()
     spleens = [dice(one == 2, ct_of(seed)[1] == 2) for seed, one in enumerate(found)]
     kidney = dice(found[1] == 3, ct_of(1)[1] == 3)
-    assert view.dice(cases, 100, Reporter()) == pytest.approx(np.mean([np.mean(spleens), kidney]))
+    assert predictions.dice(cases, 100, Reporter()) == pytest.approx(np.mean([np.mean(spleens), kidney]))
 
 
 def test_nothing_to_compare_with(start, tmp_path):
-    view = StartView(start, label_space_of_names("new", ["stomach"]), torch.device("cpu"))
-    assert view.dice(taken(tmp_path, [None]), 100, Reporter()) is None
-    assert view.dice(taken(tmp_path / "2", [only(ct_of(0)[1], 2)]), 100, Reporter()) is None
-    known = StartView(start, SPACE, torch.device("cpu"))
+    predictions = StartPredictions(start, label_space_of_names("new", ["stomach"]), torch.device("cpu"))
+    assert predictions.dice(taken(tmp_path, [None]), 100, Reporter()) is None
+    assert predictions.dice(taken(tmp_path / "2", [only(ct_of(0)[1], 2)]), 100, Reporter()) is None
+    known = StartPredictions(start, SPACE, torch.device("cpu"))
     drawn = np.where(ct_of(0)[1] == 2, 2, 255).astype(np.uint8)
     assert known.dice(taken(tmp_path / "3", [drawn], "scribble"), 100, Reporter()) is None
 
@@ -72,16 +74,16 @@ def test_an_organ_that_a_label_denies_and_the_start_model_finds_is_told(start, t
         write_cases(tmp_path / "both", [None, ct_of(1)[1]])).cases[1].read_image()).labels
     spleen_ml = (found.array == 2).sum() * found.grid.voxel_ml
     assert spleen_ml > 0
-    monkeypatch.setattr(start_view, "TOLD_ML", spleen_ml)
+    monkeypatch.setattr(start_predictions, "REPORTED_ML", spleen_ml)
     reporter = RunListener()
-    StartView(start, SPACE, torch.device("cpu")).dice(
+    StartPredictions(start, SPACE, torch.device("cpu")).dice(
         taken(tmp_path, [None, only(ct_of(1)[1], 3)], kind, annotated), 100, reporter)
     line = "case1: its label says that there is none of what the start model finds there: "
     line += f"spleen ({spleen_ml:.0f} ml)"
     assert any(one.startswith(line) for one in reporter.told) is told
-    monkeypatch.setattr(start_view, "TOLD_ML", spleen_ml * 1.01)
+    monkeypatch.setattr(start_predictions, "REPORTED_ML", spleen_ml * 1.01)
     reporter = RunListener()
-    StartView(start, SPACE, torch.device("cpu")).dice(
+    StartPredictions(start, SPACE, torch.device("cpu")).dice(
         taken(tmp_path, [None, only(ct_of(1)[1], 3)], kind, annotated), 100, reporter)
     assert reporter.told == []
 
@@ -94,12 +96,12 @@ def test_a_few_cases_are_enough_and_fewer_where_there_is_no_time(start, tmp_path
             calls.append(ct)
             return super().predict(ct, *arguments)
 
-    monkeypatch.setattr(start_view, "Predictor", Counting)
+    monkeypatch.setattr(start_predictions, "Predictor", Counting)
     cases = taken(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(ENOUGH_CASES + 1)])
-    view = StartView(start, SPACE, torch.device("cpu"))
-    view.dice(cases, 100, Reporter())
+    predictions = StartPredictions(start, SPACE, torch.device("cpu"))
+    predictions.dice(cases, 100, Reporter())
     assert len(calls) == ENOUGH_CASES
-    StartView(start, SPACE, torch.device("cpu")).dice(cases, 0, Reporter())
+    StartPredictions(start, SPACE, torch.device("cpu")).dice(cases, 0, Reporter())
     assert len(calls) == ENOUGH_CASES + 1  # no time for a second one
 
 
@@ -115,16 +117,16 @@ def test_a_ct_too_large_to_be_segmented_is_told_and_no_reason_not_to_learn(start
 
     monkeypatch.setattr(Predictor, "predict", full)
     reporter = Told()
-    view = StartView(start, SPACE, torch.device("cpu"))
-    assert view.dice(taken(tmp_path, [only(ct_of(0)[1], 2)]), 100, reporter) is None
+    predictions = StartPredictions(start, SPACE, torch.device("cpu"))
+    assert predictions.dice(taken(tmp_path, [only(ct_of(0)[1], 2)]), 100, reporter) is None
     assert reporter.lines == ["case0: the start model could not be looked at: expected 90 GB of memory"]
 
 
 def test_less_of_a_start_model_that_knows_less():
-    assert share_for(None) == USUAL_SHARE
-    assert [share_for(known) for known in (0.0, 0.3, 0.45, 0.6, 1.0)] == [0, 0, 0.25, 0.5, 0.5]
+    assert alpha_for(None) == USUAL_ALPHA
+    assert [alpha_for(dice) for dice in (0.0, 0.3, 0.45, 0.6, 1.0)] == [1, 1, 0.75, 0.5, 0.5]
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
-def test_shares_rise_with_what_is_known(one, other):
-    assert 0 <= share_for(min(one, other)) <= share_for(max(one, other)) <= 0.5
+def test_alpha_falls_with_what_is_known(first, second):
+    assert 1 >= alpha_for(min(first, second)) >= alpha_for(max(first, second)) >= 0.5

@@ -1,0 +1,104 @@
+"""The table of a user study (CSV): of every organ the time it took, the voxels changed, the Dice of the prediction."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from PartialOrganSegLib.atomic import whole_file
+from PartialOrganSegLib.errors import Code, UserError
+
+from ..scene.ct_identity import CtIdentity, ct_identity
+from ..scene.organ_rows import DECIDED, OrganRow, rows
+from ..scene.review_record import ReviewRecord, read_record
+from ..scene.voxel_counts import voxel_ml
+from .export import reference_volume
+from .prediction import prediction_node
+
+COLUMNS = ("ct", "ct_identity", "segmentation", "organ", "state", "active_seconds", "predicted_voxels", "voxels",
+           "added_voxels", "removed_voxels", "predicted_ml", "ml", "dice_prediction_now", "dice_prediction_accepted")
+FORMER_COLUMNS = tuple(name for name in COLUMNS if name != "ct_identity")  # of version 0.4
+Line = dict[str, str]
+
+
+def write_table(path: Path, segmentations: Sequence[slicer.vtkMRMLSegmentationNode], add: bool = False) -> int:
+    """Writes one line an organ and returns their number. An empty field: not known, or not defined.
+
+    `dice_prediction_accepted` is the figure of the user study of WORD (Luo 2021, 4.2.2): the prediction against what
+    the reader accepted or, empty, marked as absent. With `add` the lines of other CTs in the file stay, as do those of
+    other segmentations of these CTs. Raises OSError when the file cannot be written, and with `add` UserError when it
+    is no such table.
+    """
+    new = [line for node in segmentations for line in _lines(node)]
+    earlier: list[Line] = []
+    if add:
+        earlier = [line for line in read_table(path) if not any(_replaces(one, line) for one in new)]
+    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows([*earlier, *new])
+    return len(new)
+
+
+def read_table(path: Path) -> list[Line]:
+    """The lines of an earlier table. Raises UserError for another kind of file."""
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        columns = tuple(reader.fieldnames or ())
+        if columns not in (COLUMNS, FORMER_COLUMNS):
+            raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=_("the table of a review"),
+                            found=_("other columns"))
+        return [{name: line.get(name) or "" for name in COLUMNS} for line in reader]
+
+
+def _replaces(new: Line, earlier: Line) -> bool:
+    """Whether a line is of the same segmentation of the same CT, so that it takes the place of an earlier one."""
+    if new["segmentation"] != earlier["segmentation"]:
+        return False
+    identities = [CtIdentity.parsed(line["ct_identity"]) for line in (new, earlier)]
+    if None in identities:
+        return False
+    return identities[0].same_as(identities[1])
+
+
+def _lines(node: slicer.vtkMRMLSegmentationNode) -> list[Line]:
+    volume = reference_volume(node)
+    name, identity = "", ""
+    if volume is not None:
+        name = volume.GetName()
+    if volume is not None and volume.GetImageData() is not None:
+        identity = ct_identity(volume).text()
+    lines = []
+    for organ in rows(node):
+        record = read_record(node.GetSegmentation().GetSegment(organ.segment_id))
+        if record is not None:
+            head = {"ct": name, "ct_identity": identity, "segmentation": node.GetName()}
+            lines.append(head | _figures(node, organ, record))
+    return lines
+
+
+def _figures(node: slicer.vtkMRMLSegmentationNode, organ: OrganRow, record: ReviewRecord) -> Line:
+    """What was recorded of an organ, ready to be written."""
+    predictions = prediction_node(node)
+    predicted = predictions.GetSegmentation().GetSegment(organ.segment_id) if predictions else None
+    ml = voxel_ml(node, node.GetSegmentation().GetSegment(organ.segment_id))
+    if not ml and predicted is not None:  # an emptied segment has no voxel to measure
+        ml = voxel_ml(node, predicted)
+    dice = _known(record.dice, 5)
+    predicted_ml = None if record.predicted is None else record.predicted * ml
+    return {"organ": organ.organ, "state": organ.state, "active_seconds": str(record.seconds),
+            "predicted_voxels": _known(record.predicted), "voxels": str(record.voxels),
+            "added_voxels": _known(record.added), "removed_voxels": _known(record.removed),
+            "predicted_ml": _known(predicted_ml, 3), "ml": _known(record.voxels * ml, 3),
+            "dice_prediction_now": dice, "dice_prediction_accepted": dice if organ.state in DECIDED else ""}
+
+
+def _known(value: float | None, decimals: int | None = None) -> str:
+    """A figure as text, empty where it is not known."""
+    if value is None:
+        return ""
+    return str(value if decimals is None else round(value, decimals))

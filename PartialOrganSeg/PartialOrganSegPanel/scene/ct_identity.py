@@ -1,0 +1,79 @@
+"""Which CT a volume is, whatever it is called: by its DICOM slices, else by its voxels."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import slicer.util
+
+DIGITS = 16  # of SHA-256; two CTs of one user never share so many
+SHORT_DIGITS = 8  # in file names
+SAMPLES = 1 << 20  # voxels that are looked at, so that a large CT is known in a few milliseconds
+_VOXELS = "PartialOrganSeg.CtVoxels"  # attribute of a CT: the digest of its voxels
+_TEXT = re.compile(r"dicom:([0-9a-f]*) voxels:([0-9a-f]*)")
+
+
+@dataclass(frozen=True)
+class CtIdentity:
+    """Digests of the UIDs of a CT's slices and of a sample of its voxels. `dicom` is empty for a CT that was not
+    loaded from DICOM."""
+
+    dicom: str
+    voxels: str
+
+    def same_as(self, other: CtIdentity) -> bool:
+        """Whether the two are one CT: a series that was saved as a file and loaded again has only its voxels left."""
+        same_slices = bool(self.dicom) and self.dicom == other.dicom
+        return same_slices or self.voxels == other.voxels
+
+    @property
+    def short(self) -> str:
+        """Eight digits for a file's name."""
+        return (self.dicom or self.voxels)[:SHORT_DIGITS]
+
+    def text(self) -> str:
+        """What `parsed` reads; of letters that every file format takes."""
+        return f"dicom:{self.dicom} voxels:{self.voxels}"
+
+    @classmethod
+    def parsed(cls, text: str) -> CtIdentity | None:
+        """The identity in a text, None where there is none."""
+        match = _TEXT.search(text)
+        return cls(*match.groups()) if match else None
+
+
+def ct_identity(volume: slicer.vtkMRMLScalarVolumeNode) -> CtIdentity:
+    """The identity of a CT that has voxels; neither its name nor its place in the room counts.
+
+    The voxels' digest is noted with the node at first, so that a CT stays the same one when it is edited afterwards.
+    """
+    uids = sorted((volume.GetAttribute("DICOM.instanceUIDs") or "").split())
+    voxels = volume.GetAttribute(_VOXELS)
+    if not voxels:
+        voxels = _voxel_digest(volume)
+        volume.SetAttribute(_VOXELS, voxels)
+    return CtIdentity(_digest(" ".join(uids).encode()) if uids else "", voxels)
+
+
+def _voxel_digest(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
+    voxels = slicer.util.arrayFromVolume(volume).reshape(-1)
+    # An odd step does not stay in one column or plane of a CT whose sides are powers of two.
+    step = max(1, voxels.size // SAMPLES) | 1
+    sample = np.ascontiguousarray(np.rint(voxels[::step]).astype(np.int32))
+    size = ",".join(map(str, volume.GetImageData().GetDimensions()))
+    return _digest(size.encode() + sample.tobytes())
+
+
+def ct_file_name(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """A name without an ending for files of this CT: what it is called, for people, and digits of its identity, so that
+    two patients' files never replace each other."""
+    name = re.sub(r"[^\w.-]+", "_", volume.GetName()).strip("._") or "case"
+    return f"{name}_{ct_identity(volume).short}"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:DIGITS]

@@ -1,0 +1,135 @@
+"""Headers of DICOM images: where each slice or frame lies, and what tells to which series and patient it belongs.
+
+GDCM (inside SimpleITK) reads the tags; frames of enhanced multi-frame files are slices like others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import Code, UserError
+from ..imaging.shapes import Coordinates, Shape3
+from .dicom_frames import frames_of
+from .itk import quiet_itk
+from .itk_names import itk_input
+
+IMAGE_TYPE, SOP_INSTANCE_UID, MODALITY, SERIES_DESCRIPTION = "0008|0008", "0008|0018", "0008|0060", "0008|103e"
+PATIENT_NAME, PATIENT_ID = "0010|0010", "0010|0020"
+STUDY_UID, SERIES_UID, SERIES_NUMBER = "0020|000d", "0020|000e", "0020|0011"
+ACQUISITION_NUMBER, INSTANCE_NUMBER, FRAME_OF_REFERENCE_UID = "0020|0012", "0020|0013", "0020|0052"
+_TAGS = {IMAGE_TYPE, SOP_INSTANCE_UID, MODALITY, SERIES_DESCRIPTION, PATIENT_NAME, PATIENT_ID, STUDY_UID, SERIES_UID,
+         SERIES_NUMBER, ACQUISITION_NUMBER, INSTANCE_NUMBER, FRAME_OF_REFERENCE_UID}
+# The modality as it stands in the file, with explicit and implicit value representation.
+_SAYS_CT = re.compile(rb"\x08\x00\x60\x00(CS\x02\x00|\x02\x00\x00\x00)CT")
+_NO_IMAGE_SUFFIXES = (".json", ".xml", ".txt", ".csv", ".md", ".html", ".zip", ".gz", ".pdf", ".png", ".jpg", ".py")
+# Files of old archives have no preamble: they begin with the first element of group 2 or 8, in either byte order.
+_FIRST_ELEMENTS = (b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x02\x00\x00\x00",
+                   b"\x02\x00\x01\x00")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A DICOM file's header, or a frame's: `position` LPS mm, `spacing` (x, y) mm, `axes` (2, 3) of rows and columns.
+
+    `size`: (columns, rows, frames). `frame` counts from 0 in a multi-frame file and is None in others; `rescale` is
+    `dicom_frames.Frame`'s.
+    """
+
+    file: Path
+    size: Shape3
+    spacing: tuple[float, float]
+    position: Coordinates
+    axes: Coordinates
+    tags: dict[str, str] = field(repr=False)
+    frame: int | None = None
+    rescale: tuple[float, float] = (1.0, 0.0)
+
+    def tag(self, name: str) -> str:
+        """A tag such as `MODALITY`, empty where the file has none."""
+        return self.tags.get(name, "")
+
+    @property
+    def normal(self) -> Coordinates:
+        """Unit vector (LPS) at right angles to the slice."""
+        return np.cross(self.axes[0], self.axes[1])
+
+    @property
+    def patient(self) -> tuple[str, str]:
+        """Patient's name and ID; both may be empty or replaced in anonymised files."""
+        return self.tag(PATIENT_NAME), self.tag(PATIENT_ID)
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether it is a scout picture."""
+        return "LOCALIZER" in self.tag(IMAGE_TYPE).upper()
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file starts as DICOM files do, with or without the 128-byte preamble."""
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(132)
+    except OSError:
+        return False
+    if start[128:] == b"DICM":
+        return True
+    return path.suffix.lower() not in _NO_IMAGE_SUFFIXES and start[:4] in _FIRST_ELEMENTS
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a folder or one below it holds a DICOM file."""
+    return next(dicom_files(folder), None) is not None
+
+
+def dicom_files(folder: Path) -> Iterator[Path]:
+    """The DICOM files of a folder and all below it, by name; hidden ones and directories of media do not count."""
+    for file in sorted(folder.rglob("*")):
+        hidden = file.name.startswith(".") or file.name.upper() == "DICOMDIR"
+        if not hidden and file.is_file() and looks_like_dicom(file):
+            yield file
+
+
+def read_slices(file: Path) -> list[Slice]:
+    """The slices of a file, one a frame; none for DICOM objects without pixels or a place in space.
+
+    Raises UserError for a damaged CT: left out, it would be a gap in its series.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    try:
+        with itk_input(file) as name, quiet_itk():
+            reader.SetFileName(name)
+            reader.ReadImageInformation()
+    except RuntimeError as error:
+        with open(file, "rb") as stream:
+            if _SAYS_CT.search(stream.read(4096)):
+                raise UserError(code=Code.FILE_DAMAGED, subject=file, expected="a whole CT slice",
+                                found="a damaged or truncated file",
+                                hint="replace it, or remove it to go on without that slice") from error
+        return []
+    tags = {key: str(reader.GetMetaData(key)).strip(" \0") for key in reader.GetMetaDataKeys() if key in _TAGS}
+    columns, rows, frame_count = (*reader.GetSize(), 1)[:3]
+    if reader.GetNumberOfComponents() != 1 or min(columns, rows, frame_count) < 1:
+        return []
+    frames = None
+    if frame_count > 1 and tags.get(MODALITY) == "CT":
+        frames = frames_of(file)
+    if frames is None:
+        direction = np.asarray(reader.GetDirection(), float).reshape(reader.GetDimension(), -1)
+        x_mm, y_mm = reader.GetSpacing()[:2]
+        return [Slice(file, (columns, rows, frame_count), (x_mm, y_mm), np.asarray(reader.GetOrigin(), float),
+                      direction[:, :2].T, tags)]
+    slices = []
+    for number, frame in enumerate(frames):
+        # What one file holds for all its frames gives way to what each frame says of itself.
+        of_frame = {IMAGE_TYPE: frame.image_type or tags.get(IMAGE_TYPE, ""), ACQUISITION_NUMBER: frame.acquisition,
+                    INSTANCE_NUMBER: str(number)}
+        slices.append(Slice(file, (columns, rows, 1), frame.spacing, frame.position, frame.axes, {**tags, **of_frame},
+                            number, frame.rescale))
+    return slices

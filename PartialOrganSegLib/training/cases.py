@@ -1,0 +1,85 @@
+"""The cases of a run: read, resampled and divided into those to train and those to validate on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..annotation import OUTSIDE, CandidateTable
+from ..datasets.manifest import Manifest
+from ..errors import Code, Problem, UserError, did_you_mean
+from ..events import Reporter
+from ..loading.cache import CachedCase, cache_cases
+from ..loading.soft_cache import ClassSets, with_soft_targets
+from ..organs import LabelSpace
+from .recipe import Recipe
+from .settings import uses_soft_targets
+from .validation import validation_groups
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Cases to train and to validate on, the candidate sets of both, and the sets of classes of their soft targets."""
+
+    training: list[CachedCase]
+    validation: list[CachedCase]
+    table: CandidateTable
+    soft_sets: ClassSets = ()
+
+    def essence(self) -> dict[str, object]:
+        """What must be the same when the run is resumed, as JSON has it."""
+        names = [cached.image_file.name for cached in self.training]
+        soft = [None if cached.soft_targets is None else cached.soft_targets.file.name for cached in self.training]
+        sets = np.delete(self.table.table, OUTSIDE, axis=0)  # as checkpoints of 0.4.0 have them
+        return {"cases": names, "candidate_sets": sets.astype(int).tolist(),
+                "soft_targets": soft if any(soft) else None}
+
+
+def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
+    """Reads and resamples what the manifest lists, except what is held out; splits off what is validated on.
+
+    Warns of classes of which no training voxel is certain. Raises UserError for unknown groups and when no case is
+    left.
+    """
+    space, stages = manifest.label_space, recipe.resolved_stages()
+    groups = {case.group for case in manifest.cases}
+    for group in recipe.hold_out:
+        if group not in groups:
+            raise UserError(code=Code.UNKNOWN_NAME, subject="hold_out",
+                            found=f"no case of group {group} in {manifest.path}", hint=did_you_mean(group, groups))
+    validated = set(validation_groups(recipe, manifest))
+    table = CandidateTable(space.class_count)
+    cached_cases = cache_cases(manifest.without(recipe.hold_out), space, table, recipe.preprocessing.spacing_zyx,
+                               recipe.manifest.parent / "cache", reporter, recipe.air_is_background)
+    if any(stage.pseudo_labels is not None for stage in stages):
+        # A pseudo-label is one class, so each needs a candidate set of its own, used by a case or not.
+        for label in range(space.class_count):
+            table.code({label})
+    soft_sets: ClassSets = ()
+    if any(uses_soft_targets(stage) for stage in stages):
+        cached_cases, soft_sets = with_soft_targets(cached_cases, space, reporter)
+    training = [cached for cached in cached_cases if cached.case.group not in validated]
+    if not any(cached.case.weight > 0 for cached in training):
+        raise UserError(code=Code.NO_CASES, subject=manifest.path, found="no case left to train on")
+    _report_unlabelled_classes(training, space, recipe, reporter)
+    validation = [cached for cached in cached_cases if cached.case.group in validated]
+    return Cases(training, validation, table, soft_sets)
+
+
+def _report_unlabelled_classes(cases: Sequence[CachedCase], label_space: LabelSpace, recipe: Recipe,
+                               reporter: Reporter) -> None:
+    """Warns of organs that no voxel shows for certain, unless the start model teaches them."""
+    taught: set[int] = set()
+    for cached in cases:
+        taught.update(cached.positions)
+    stages = recipe.resolved_stages() if recipe.start_from is not None else []
+    for stage in stages:
+        if stage.losses.get("distillation"):
+            new_classes = stage.loss_arguments.get("distillation", {}).get("new_classes", [])
+            assert isinstance(new_classes, list)  # `build_start` compared it with the start model's
+            taught |= set(range(label_space.class_count)) - set(new_classes)
+    missing = [organ.name for organ in label_space.organs if organ.index not in taught]
+    if missing:
+        reporter.warning(Problem(Code.NO_LABELS, found=f"no training voxel is certainly {', '.join(missing)}"))

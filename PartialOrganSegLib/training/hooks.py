@@ -1,0 +1,56 @@
+"""Hooks: objects that look on at a run, step by step, and can ask it to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..registry import Registry
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step came to: `step` counts from 1 over all stages, `stage` is the stage's name.
+
+    `figures`: the loss, each of its terms, the gradient's norm and the learning rate. Of its `seconds` the step waited
+    `waiting_seconds` for its data.
+    """
+
+    step: int
+    stage: str
+    figures: Mapping[str, float]
+    seconds: float
+    waiting_seconds: float
+
+
+class Hook:
+    """Override what you need; a recipe names it under `hooks` as `my_package.module:MyHook` with its arguments, or pass
+    an object to `training.trainer.Trainer(hooks=[...])`.
+
+    A hook may read all of the trainer (`trainer.network`, `trainer.state`, `trainer.folder`) and call `trainer.stop()`.
+    It runs in every process; with several, only the one with `trainer.processes.first` should write files.
+    """
+
+    def on_step(self, trainer: Trainer, report: StepReport) -> None:
+        """After a step, before validation and checkpoint."""
+
+    def on_validation(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
+        """After a measurement: Dice per organ, and "mean". Before the first step those of the start model."""
+
+    def on_checkpoint(self, trainer: Trainer, path: Path) -> None:
+        """After a checkpoint was written to `path` (last.pt or best.pt), in the process that wrote it."""
+
+    def state_dict(self) -> dict[str, object]:
+        """What `load_state_dict` needs to go on, in tensors and plain values: it lies in the checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Goes back to a state."""
+
+
+HOOKS: Registry[type[Hook]] = Registry("hook", group="partialorganseg.hooks", base=Hook)

@@ -1,0 +1,70 @@
+"""The model that a run writes: which weights, of how much of the start model, and who has the say of which organ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from ..organs import LabelSpace
+from .best_figures import MEAN, BestFigures
+from .checkpoint import Weights
+from .hand_over import HandOver
+from .recipe import Recipe
+from .start import Start
+
+Measure = Callable[[Mapping[str, torch.Tensor]], dict[str, float]]  # of weights the Dice per organ and "mean"
+Log = Callable[[dict[str, object]], None]
+
+
+class ResultModel:
+    """The model that would be written at this moment; `choose_alpha` and `give_back` decide what is left open."""
+
+    def __init__(self, recipe: Recipe, start: Start, hand_over: HandOver, space: LabelSpace) -> None:
+        self._recipe, self._start, self._hand_over, self._space = recipe, start, hand_over, space
+        self.ensemble = start.ensemble
+
+    def weights(self, average: Weights) -> Mapping[str, torch.Tensor]:
+        """Of the moving `average` of the trained weights those to measure and to write."""
+        return average if self.ensemble is None else self.ensemble.weights(average)
+
+    def choose_alpha(self, alphas: Sequence[float], best: BestFigures, average: Weights, measure: Measure,
+                     log: Log, check_stop: Callable[[], None]) -> None:
+        """Takes the one of `alphas` with which the best weights (their moving `average`) measure best.
+
+        `check_stop` is called after each and may raise.
+        """
+        if self.ensemble is None:
+            return
+        for alpha in alphas:
+            ensemble = self.ensemble.with_alpha(alpha)
+            figures = measure(ensemble.weights(average))
+            log({"alpha": alpha, "mean_dice": round(figures.get(MEAN, 0.0), 4)})
+            if best.update(figures):
+                self.ensemble = ensemble
+            check_stop()
+
+    def give_back(self, best: BestFigures, average: Weights, measure: Measure, log: Log) -> None:
+        """Leaves to the frozen members of a joined model the organs that the best weights segment no better."""
+        weights = self.weights(average)
+
+        def measure_division() -> dict[str, float]:
+            figures = measure(weights)
+            log({"not_taken_over": ", ".join(self._hand_over.not_taken_over),
+                 "mean_dice": round(figures.get(MEAN, 0.0), 4)})
+            return figures
+
+        best.figures = self._hand_over.give_back(best.before, best.figures, measure_division)
+
+    def write(self, folder: Path, average: Weights, best: BestFigures, validation_cases: int) -> None:
+        """Writes the bundle with these weights; its metrics are the best figures, where any were measured."""
+        self._start.network.load_state_dict(self.weights(average))
+        metrics: dict[str, object] = {}
+        if best.figures:
+            metrics = {"validation_dice": best.figures, "cases": validation_cases}
+            if best.before:
+                metrics["validation_dice_before"] = best.before
+        if self.ensemble is not None:
+            metrics["alpha"] = self.ensemble.alpha
+        self._hand_over.write(folder, self._recipe, self._start, self._space, metrics)

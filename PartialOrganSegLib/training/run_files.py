@@ -1,0 +1,41 @@
+"""The files of a run folder, and whether a run may write there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from ..atomic import whole_file
+from ..errors import Code, UserError
+from .recipe import MODEL_FOLDER, RECIPE_FILE, Recipe
+
+
+class RunFiles:
+    """The paths of a run in `folder`: `last` and `best` are checkpoints, `model` is the bundle's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.last = folder / "checkpoints" / "last.pt"
+        self.best = folder / "checkpoints" / "best.pt"
+        self.model = folder / MODEL_FOLDER
+
+    def check(self, resume: bool) -> None:
+        """Raises UserError where a new run would write over another, and where there is none to resume."""
+        if resume:
+            if not self.last.exists():
+                raise UserError(code=Code.NO_CHECKPOINT, subject=self.last, expected="a checkpoint to resume from",
+                                found="none")
+            return
+        if self.last.exists():
+            raise UserError(code=Code.FILE_EXISTS, subject=self.folder, expected="a new run folder",
+                            found="checkpoints", hint="add --resume or another -o")
+        if self.model.exists():
+            raise UserError(code=Code.FILE_EXISTS, subject=self.folder, expected="a new run folder",
+                            found=f"{MODEL_FOLDER} in it, which the run would replace", hint="choose another -o")
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """The recipe as the run uses it, with all defaults."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(self.folder / RECIPE_FILE) as temporary:
+            temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")

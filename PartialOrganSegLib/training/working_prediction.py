@@ -1,0 +1,35 @@
+"""What a network in training predicts of a CT at working spacing: windows, in full precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from ..events import Reporter
+from ..models.bundle import Preprocessing
+from ..segmenting.scores import best_classes
+from ..segmenting.windows import plan, window_scores
+
+
+def predicted_classes(network: nn.Module, image: npt.NDArray[np.int16 | np.float32], preprocessing: Preprocessing,
+                      classes: int, device: torch.device) -> npt.NDArray[np.uint8]:
+    """(z, y, x) uint8 class indices of an `image` (z, y, x) in HU at working spacing, by a network in eval mode."""
+    return best_classes(predicted_logits(network, image, preprocessing, classes, device))
+
+
+@torch.inference_mode()
+def predicted_logits(network: nn.Module, image: npt.NDArray[np.int16 | np.float32], preprocessing: Preprocessing,
+                     classes: int, device: torch.device) -> torch.Tensor:
+    """(z, y, x, class) float16 logits of an `image` (z, y, x) in HU at working spacing, by a network in eval mode.
+
+    In full precision: figures are compared from step to step.
+    """
+    def forward(window: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = network(window.to(device))
+        return logits[0].permute(1, 2, 3, 0).cpu()
+
+    volume = preprocessing.normalise(torch.from_numpy(np.array(image, np.float32)))
+    layout = plan(tuple(volume.shape), preprocessing.patch_zyx, network.size_multiple, getattr(network, "slices", None))
+    return window_scores(volume, preprocessing.padding, layout, classes, forward, Reporter())

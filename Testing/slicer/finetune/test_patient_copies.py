@@ -1,0 +1,84 @@
+"""Copies of CTs in run folders: gone after a finished run, kept to resume an interrupted one, deleted when asked."""
+
+import pytest
+from PartialOrganSegPanel.finetune.patient_copies import copies_below, copies_in
+from PartialOrganSegPanel.finetune.run import FINISHED, STARTED, state
+
+
+def images(run):
+    """Whatever holds voxels of patients."""
+    return sorted(path.name for path in run.rglob("*") if path.suffix in (".nrrd", ".npy"))
+
+
+def prepared(run):
+    """What the command adds: prepared voxels and a checkpoint."""
+    for name in ("cache", "cases"):
+        (run / name).mkdir()
+        (run / name / "a.npy").write_bytes(bytes(10))
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.pt").write_bytes(b"weights")
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_finished_run_holds_no_images_unless_they_are_kept(course, keep):
+    course.add_case()
+    course.settings.keepCopies = keep
+    course.start()
+    prepared(course.run)
+    before = images(course.run)
+    assert len(before) == 4
+    course.finish()
+    assert images(course.run) == (before if keep else [])
+    assert ("holds copies" if keep else "Copies of the CTs deleted") in course.said
+    assert state(course.run) == FINISHED
+    assert course.ui.useButton.enabled
+    assert (course.run / "data" / "manifest.yaml").is_file()
+
+
+def test_an_interrupted_run_keeps_what_resuming_needs(course):
+    course.add_case()
+    course.start()
+    course.plan()
+    prepared(course.run)
+    course.ui.startButton.click()
+    course.process.end(130)
+    assert len(images(course.run)) == 4
+    assert "holds copies" in course.said
+    assert course.ui.resumeButton.enabled
+
+
+@pytest.mark.parametrize(("answer", "left"), [(None, 2), ("finished", 1), ("all", 0)])
+def test_copies_are_deleted_when_the_user_asks(course, answer, left):
+    course.add_case()
+    course.settings.keepCopies = True
+    course.start()
+    course.finish()
+    finished = course.run
+    course.settings.name = "another"
+    course.start()
+    course.plan()
+    course.process.end(1)
+    assert state(course.run) == STARTED
+    course.services.dialogs.answers = [answer]
+    course.ui.deleteCopiesButton.click()
+    _title, question, choices = course.services.dialogs.asked[-1]
+    assert "2 runs" in question
+    assert "1 of them were interrupted" in question
+    assert [key for key, _ in choices] == ["finished", "all"]
+    assert len(copies_below(finished.parent)) == left
+    assert state(finished) == FINISHED
+
+
+def test_nothing_to_delete_is_said(course):
+    course.ui.deleteCopiesButton.click()
+    assert "No run" in course.said
+    assert not course.services.dialogs.asked
+
+
+def test_a_run_of_the_terminal_is_left_alone(tmp_path):
+    """Its data lie wherever the user has them."""
+    (tmp_path / "run" / "cache").mkdir(parents=True)
+    (tmp_path / "run" / "plan.json").write_text("{}")
+    assert copies_in(tmp_path / "run") is None
+    assert copies_below(tmp_path) == []
+    assert copies_below(tmp_path / "none") == []

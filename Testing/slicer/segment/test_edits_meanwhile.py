@@ -1,0 +1,82 @@
+"""What a user edits and accepts in a segmentation while a run works that will replace its organs: nothing is lost."""
+
+import numpy as np
+import slicer
+import slicer.util
+from panel_helpers.review_desk import add_box
+from panel_helpers.scenes import add_ct, label_array, phantom
+from panel_helpers.segment_bench import Bench
+from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, EDITED, PREDICTED, row, rows, set_state
+
+SHIFTED = np.roll(phantom()[1], 2, axis=2)
+
+
+def draw(node, volume, organ, array):
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array.astype(np.uint8), node, row(node, organ).segment_id, volume)
+
+
+def test_accepted_meanwhile_stays(make_panel):
+    bench = Bench(make_panel, "replace")
+    volume = add_ct()
+    node = bench.segment(volume)
+    bench.start(volume)
+    set_state(node, row(node, "spleen").segment_id, ACCEPTED)
+    assert bench.finish(SHIFTED) is node
+    assert row(node, "spleen").state == ACCEPTED
+    assert np.array_equal(label_array(node, volume, "spleen"), phantom()[1] == 2)
+    liver = label_array(node, volume, "liver")
+    assert np.array_equal(liver, (SHIFTED == 1) & (phantom()[1] != 2))  # takes no voxel of what was accepted
+    assert row(node, "liver").state == PREDICTED
+    assert [one.organ for one in rows(node)][:2] == ["liver", "spleen"]
+    assert "Kept as you changed them meanwhile: spleen." in bench.said
+
+
+def test_edited_meanwhile_stays(make_panel, until):
+    bench = Bench(make_panel, "replace")
+    volume = add_ct()
+    node = bench.segment(volume)
+    bench.start(volume)
+    edited = add_box((phantom()[1] == 1).astype(np.uint8))
+    draw(node, volume, "liver", edited)
+    bench.finish(SHIFTED)
+    assert np.array_equal(label_array(node, volume, "liver"), edited > 0)
+    assert np.array_equal(label_array(node, volume, "spleen"), (SHIFTED == 2) & (edited == 0))
+    until(lambda: row(node, "liver").state == EDITED, 10)
+    assert row(node, "spleen").state == PREDICTED
+    assert "liver" in bench.said
+
+
+def test_only_what_was_changed_since_is_kept(make_panel):
+    """What was accepted before, and the user agreed to replace, is replaced."""
+    bench = Bench(make_panel, "replace")
+    volume = add_ct()
+    node = bench.segment(volume)
+    for organ in ("liver", "spleen"):
+        set_state(node, row(node, organ).segment_id, ACCEPTED)
+    bench.start(volume)
+    set_state(node, row(node, "stomach").segment_id, ACCEPTED)
+    bench.finish(SHIFTED)
+    states = {one.organ: one.state for one in rows(node) if one.state != PREDICTED}
+    assert states == {"stomach": ACCEPTED}
+
+
+def test_everything_accepted_meanwhile(make_panel):
+    bench = Bench(make_panel, "replace")
+    volume = add_ct()
+    node = bench.segment(volume)
+    bench.start(volume)
+    for one in rows(node):
+        set_state(node, one.segment_id, ACCEPTED)
+    bench.finish(SHIFTED)
+    assert {one.state for one in rows(node)} == {ACCEPTED}
+    assert np.array_equal(label_array(node, volume, "liver"), phantom()[1] == 1)
+
+
+def test_organs_that_were_deleted_meanwhile_come_back(make_panel):
+    bench = Bench(make_panel, "replace")
+    volume = add_ct()
+    node = bench.segment(volume)
+    bench.start(volume)
+    node.GetSegmentation().RemoveSegment("spleen")
+    bench.finish(SHIFTED)
+    assert np.array_equal(label_array(node, volume, "spleen"), SHIFTED == 2)

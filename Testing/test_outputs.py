@@ -1,0 +1,52 @@
+"""Results appear all at once, and no failure costs an earlier one."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.outputs import all_at_once
+
+
+def write_results(folder: Path, text: str) -> None:
+    with all_at_once(folder, "case") as scratch:
+        for name in ("a.txt", "b.txt"):
+            (scratch / name).write_text(text)
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+
+
+def test_results_replace_earlier_ones_together(tmp_path: Path) -> None:
+    write_results(tmp_path, "first")
+    write_results(tmp_path, "second")
+    assert texts(tmp_path) == {"a.txt": "second", "b.txt": "second"}
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("can_be_put_back", [True, False])
+def test_a_failure_costs_no_earlier_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                           can_be_put_back: bool) -> None:
+    """As on Windows while another program has a file open: the new b.txt cannot be put in place, nor the old one."""
+    write_results(tmp_path, "first")
+    replace = os.replace
+
+    def locked(source: Path, target: Path) -> None:
+        from_earlier = Path(source).parent.name == ".earlier"
+        if Path(target) == tmp_path / "b.txt" and not (from_earlier and can_be_put_back):
+            raise PermissionError(13, "in use by another program", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", locked)
+    with pytest.raises(UserError, match="in use by another program") as caught:
+        write_results(tmp_path, "second")
+    assert not list(tmp_path.glob(".partial-*"))
+    if can_be_put_back:
+        assert texts(tmp_path) == {"a.txt": "first", "b.txt": "first"}
+        return
+    assert texts(tmp_path) == {"a.txt": "first"}
+    (rescued,) = tmp_path.glob("earlier-results-*")
+    assert texts(rescued) == {"b.txt": "first"}
+    assert str(rescued) in str(caught.value)
