@@ -49,7 +49,7 @@ class JoinedMethod:
 
     def segment(self, ct: Volume, written: npt.NDArray[np.uint8], seconds: dict[str, float],
                 reporter: Reporter) -> tuple[LabelMap, dict[str, float]]:
-        """uint8 labels on the CT's grid and the mean entropy of each organ found; see `OwnMethod.segment`."""
+        """uint8 labels on the CT's grid and the mean entropy of each organ found; see `BundlePredictor.segment`."""
         patient = locate(ct, seconds)
         grid = patient.frame(self._spacing_zyx)
         joined = JoinedScores(grid.shape, self._space.class_count)

@@ -18,7 +18,7 @@ from ..imaging.linear import LinearReader, reach, read_near
 from ..imaging.masks import widened
 from ..imaging.shapes import Affine, Mask, Shape3
 from ..models.bundle import Member
-from .bundle_predictor import OwnMethod
+from .bundle_predictor import BundlePredictor
 from .nnunet.predictor import NNUNetMethod
 from .patient import Patient
 from .timing import timed
@@ -37,9 +37,9 @@ class MemberPredictor:
     def __init__(self, member: Member, device: torch.device, mirror: bool = False, scales: Sequence[float] = (1.0,),
                  precision: str = "auto") -> None:
         bundle, self.organs = member.bundle, member.organs
-        self.method: OwnMethod | NNUNetMethod
+        self.method: BundlePredictor | NNUNetMethod
         if bundle.nnunet is None:
-            self.method = OwnMethod(bundle, device, mirror, scales, precision)
+            self.method = BundlePredictor(bundle, device, mirror, scales, precision)
         else:
             self.method = NNUNetMethod(bundle, device, mirror, precision)
         self.precision = self.method.precision

@@ -13,7 +13,7 @@ from ..events import Reporter
 from ..imaging.volume import Volume
 from ..models.bundle import Bundle
 from .backend import choose_device
-from .bundle_predictor import OwnMethod
+from .bundle_predictor import BundlePredictor
 from .joined import JoinedMethod
 from .memory import check_memory
 from .nnunet.predictor import NNUNetMethod
@@ -53,11 +53,11 @@ class Predictor:
         if imported and scales != (1.0,):
             raise UserError(code=Code.SETTINGS_CONFLICT, subject="scales",
                             expected=f"none for {imported[0].name}, a model imported from nnU-Net", found=scales)
-        self._method: OwnMethod | NNUNetMethod | JoinedMethod
+        self._method: BundlePredictor | NNUNetMethod | JoinedMethod
         if bundle.members:
             self._method = JoinedMethod(bundle, self.device, mirror, scales, precision)
         elif bundle.nnunet is None:
-            self._method = OwnMethod(bundle, self.device, mirror, scales, precision)
+            self._method = BundlePredictor(bundle, self.device, mirror, scales, precision)
         else:
             self._method = NNUNetMethod(bundle, self.device, mirror, precision)
 
