@@ -19,7 +19,7 @@ from ..imaging.masks import widened
 from ..imaging.shapes import Affine, Mask, Shape3
 from ..models.bundle import Member
 from .bundle_predictor import BundlePredictor
-from .nnunet.predictor import NNUNetMethod
+from .nnunet.predictor import NNUNetPredictor
 from .patient import Patient
 from .timing import timed
 
@@ -37,11 +37,11 @@ class MemberPredictor:
     def __init__(self, member: Member, device: torch.device, mirror: bool = False, scales: Sequence[float] = (1.0,),
                  precision: str = "auto") -> None:
         bundle, self.organs = member.bundle, member.organs
-        self.method: BundlePredictor | NNUNetMethod
+        self.method: BundlePredictor | NNUNetPredictor
         if bundle.nnunet is None:
             self.method = BundlePredictor(bundle, device, mirror, scales, precision)
         else:
-            self.method = NNUNetMethod(bundle, device, mirror, precision)
+            self.method = NNUNetPredictor(bundle, device, mirror, precision)
         self.precision = self.method.precision
         self._classes = list(bundle.label_space.indices(member.organs))
 
@@ -51,7 +51,7 @@ class MemberPredictor:
 
         `to_patient`: index (z, y, x, 1) on that grid to LPS millimetres (x, y, z, 1).
         """
-        if isinstance(self.method, NNUNetMethod):
+        if isinstance(self.method, NNUNetPredictor):
             scores, scores_to_patient = self.method.scores(patient.ct, seconds, reporter)
         else:
             frame = patient.frame(self.method.spacing_zyx)

@@ -16,7 +16,7 @@ from .backend import choose_device
 from .bundle_predictor import BundlePredictor
 from .joined import JoinedMethod
 from .memory import check_memory
-from .nnunet.predictor import NNUNetMethod
+from .nnunet.predictor import NNUNetPredictor
 from .options import check_scales
 from .threads import Load, network_threads, threads
 
@@ -53,13 +53,13 @@ class Predictor:
         if imported and scales != (1.0,):
             raise UserError(code=Code.SETTINGS_CONFLICT, subject="scales",
                             expected=f"none for {imported[0].name}, a model imported from nnU-Net", found=scales)
-        self._method: BundlePredictor | NNUNetMethod | JoinedMethod
+        self._method: BundlePredictor | NNUNetPredictor | JoinedMethod
         if bundle.members:
             self._method = JoinedMethod(bundle, self.device, mirror, scales, precision)
         elif bundle.nnunet is None:
             self._method = BundlePredictor(bundle, self.device, mirror, scales, precision)
         else:
-            self._method = NNUNetMethod(bundle, self.device, mirror, precision)
+            self._method = NNUNetPredictor(bundle, self.device, mirror, precision)
 
     @torch.inference_mode()
     def predict(self, ct: Volume, organs: Sequence[str] | None = None, reporter: Reporter | None = None) -> Prediction:
