@@ -24,7 +24,7 @@ from .timing import timed
 LEAST_PROBABILITY = 1e-6
 
 
-class JoinedMethod:
+class JoinedPredictor:
     """Prediction with several networks; see `Predictor`. They are combined on the finest of our own working grids."""
 
     def __init__(self, bundle: Bundle, device: torch.device, mirror: bool, scales: Sequence[float],

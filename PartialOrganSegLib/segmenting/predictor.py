@@ -14,7 +14,7 @@ from ..imaging.volume import Volume
 from ..models.bundle import Bundle
 from .backend import choose_device
 from .bundle_predictor import BundlePredictor
-from .joined import JoinedMethod
+from .joined import JoinedPredictor
 from .memory import check_memory
 from .nnunet.predictor import NNUNetPredictor
 from .options import check_scales
@@ -53,9 +53,9 @@ class Predictor:
         if imported and scales != (1.0,):
             raise UserError(code=Code.SETTINGS_CONFLICT, subject="scales",
                             expected=f"none for {imported[0].name}, a model imported from nnU-Net", found=scales)
-        self._method: BundlePredictor | NNUNetPredictor | JoinedMethod
+        self._method: BundlePredictor | NNUNetPredictor | JoinedPredictor
         if bundle.members:
-            self._method = JoinedMethod(bundle, self.device, mirror, scales, precision)
+            self._method = JoinedPredictor(bundle, self.device, mirror, scales, precision)
         elif bundle.nnunet is None:
             self._method = BundlePredictor(bundle, self.device, mirror, scales, precision)
         else:

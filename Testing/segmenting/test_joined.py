@@ -28,7 +28,7 @@ from PartialOrganSegLib.models.store import install_model
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16, label_space_of_names
 from PartialOrganSegLib.segmenting import memory
-from PartialOrganSegLib.segmenting.joined import JoinedMethod
+from PartialOrganSegLib.segmenting.joined import JoinedPredictor
 from PartialOrganSegLib.segmenting.predictor import Predictor
 
 LEVELS = {"liver": 200.0, "spleen": 400.0, "left_kidney": 700.0}
@@ -113,7 +113,7 @@ def test_probabilities_are_shared_out_by_candidate_sets(tmp_path, monkeypatch):
     first = network_of(tmp_path, "first", {"liver": 1, "spleen": 2}, (4.0, 4.0, 4.0))
     second = network_of(tmp_path, "second", {"spleen": 1, "colon": 2, "bladder": 3}, (4.0, 4.0, 4.0))
     bundle = joined_of(tmp_path, (first, ("liver", "spleen")), (second, ("colon", "bladder")))
-    method = JoinedMethod(bundle, torch.device("cpu"), False, (1.0,))
+    method = JoinedPredictor(bundle, torch.device("cpu"), False, (1.0,))
     joined = {}
     monkeypatch.setattr("PartialOrganSegLib.segmenting.joined.finish",
                         lambda scores, *_: (joined.update(scores=scores), {}))
