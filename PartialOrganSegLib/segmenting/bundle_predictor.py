@@ -20,7 +20,7 @@ from .timing import timed
 from .windows import plan, round_up, window_scores
 
 
-class OwnMethod:
+class BundlePredictor:
     """Prediction with a network of our own; see `Predictor`."""
 
     def __init__(self, bundle: Bundle, device: torch.device, mirror: bool, scales: Sequence[float],

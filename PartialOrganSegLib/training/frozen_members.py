@@ -22,7 +22,7 @@ from ..loading.cache import CachedCase, digest
 from ..models.bundle import Bundle, Member
 from ..models.checksums import MANIFEST, sha256
 from ..organs import LabelSpace
-from ..segmenting.joined import MemberPredictor
+from ..segmenting.member_predictor import MemberPredictor
 from ..segmenting.memory import check_memory
 from ..segmenting.patient import locate
 
