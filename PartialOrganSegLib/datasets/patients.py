@@ -29,8 +29,9 @@ _LISTED = 5  # cases that the warning names
 def with_patients_together(cases: Sequence[Case], explicit: Collection[str], reporter: Reporter) -> tuple[Case, ...]:
     """The cases with one `group` for those of one image, study or patient: the first one's in the manifest.
 
-    `explicit`: names of cases whose group the manifest states. Between two such cases, one Patient ID alone joins
-    nothing: the manifest knows better. What was joined is reported in one warning.
+    `explicit`: names of cases whose group the manifest states. Two such cases stay as they are: fine-tuning validates
+    on a slab of an image and trains on the others, for one; `check` warns of one image under two groups. What was joined
+    is reported in one warning.
     """
     parents = {case.group: case.group for case in cases}
 
@@ -41,7 +42,7 @@ def with_patients_together(cases: Sequence[Case], explicit: Collection[str], rep
 
     joined = []
     for first, case, reason in _matches(cases):
-        if reason == "patient" and first.name in explicit and case.name in explicit:
+        if first.name in explicit and case.name in explicit:
             continue
         if root(first.group) != root(case.group):
             parents[root(case.group)] = root(first.group)
@@ -53,6 +54,12 @@ def with_patients_together(cases: Sequence[Case], explicit: Collection[str], rep
         found = f"of one image or patient, so they are trained or validated on together: {listed}"
         reporter.warning(Problem(Code.CASES_JOINED, "cases", found=found))
     return tuple(replace(case, group=root(case.group)) for case in cases)
+
+
+def one_image_in_two_groups(cases: Sequence[Case]) -> list[tuple[Case, Case]]:
+    """The pairs of cases of one image that may be on two sides of a split."""
+    return [(first, case) for first, case, reason in _matches(cases)
+            if reason == "image" and first.group != case.group]
 
 
 def _matches(cases: Sequence[Case]) -> Iterator[tuple[Case, Case, str]]:

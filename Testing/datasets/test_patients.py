@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from PartialOrganSegLib.datasets.case import Manifest
-from PartialOrganSegLib.datasets.manifest import load_manifest
+from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from Testing.helpers.dicom_files import write_slices
 from Testing.helpers.listener import Listener
 from Testing.helpers.training_data import write_image, write_yaml
@@ -91,8 +91,19 @@ def test_phases_of_one_study_and_patient_are_one_group(tmp_path):
                       b=[{"image": "venous"}, {"image": "follow-up"}])
     assert groups(manifest) == {"arterial": "arterial", "other": "other", "venous": "arterial", "follow-up": "arterial"}
     assert "venous and arterial (one study), follow-up and arterial (one patient)" in listener.warnings[0]
-    stated = loaded(tmp_path, a=[{"image": "arterial", "group": "p"}, {"image": "follow-up", "group": "q"}])
+    stated = loaded(tmp_path, listener, a=[{"image": "arterial", "group": "p"}, {"image": "follow-up", "group": "q"}])
     assert groups(stated) == {"arterial": "p", "follow-up": "q"}
+    assert len(listener.warnings) == 1
+
+
+def test_check_warns_of_one_image_in_groups_that_the_manifest_states(tmp_path):
+    ct(tmp_path / "ct.nii", 1)
+    manifest = loaded(tmp_path, a=[{"image": "ct.nii", "group": "p", "name": "x"},
+                                   {"image": "ct.nii", "group": "q", "name": "y"}])
+    listener = Listener()
+    assert check_manifest(manifest, listener) == []
+    assert listener.warnings == ["y and x: one image in the groups q and p, so it may be trained and validated on at "
+                                 "once"]
 
 
 @pytest.mark.parametrize("identity", ["", "ANONYMOUS", "0000", "same for all"])
