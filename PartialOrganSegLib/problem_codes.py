@@ -102,6 +102,8 @@ class Code(TextEnum):
     CASE_SKIPPED = ("case-skipped", "A case is left out.", "Read why in the text.")
     CASE_RENAMED = ("case-renamed", "Two inputs have the same name.", "Nothing; the text says what the results are "
                     "called.")
+    CASES_JOINED = ("cases-joined", "Cases of a manifest are of one image or one patient under different groups.",
+                    "Nothing: they are held out together; give them one `group`.")
     LABELS_UNDERSTOOD = ("labels-understood", "The labels of a data set's folder were understood in a certain way.",
                          "Write a manifest with a `label_map` if that is wrong.")
     LABELS_IGNORED = ("labels-ignored", "A manifest says that some values of a label are not to be trusted.",

@@ -18,7 +18,8 @@ from ..atomic import whole_file
 from ..errors import Code, UserError, did_you_mean
 from ..events import Reporter
 from ..imaging.working_grid import WorkingGrid
-from ..loading.cache import CachedCase, digest
+from ..loading.cache import CachedCase
+from ..loading.contents import digest
 from ..models.bundle import Bundle, Member
 from ..models.checksums import MANIFEST, sha256
 from ..organs import LabelSpace
