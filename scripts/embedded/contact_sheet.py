@@ -42,7 +42,10 @@ def main() -> None:
     predictor = Predictor(bundle, "cpu")
     rows = []
     for ct_file in arguments.cts:
-        name = ct_file.parent.name if ct_file.name.startswith("image") else ct_file.name.partition(".")[0]
+        # Where all CTs are called image.nii.gz, their folders tell them apart.
+        name = ct_file.name.partition(".")[0]
+        if name == "image":
+            name = ct_file.parent.name
         ct = read_ct(ct_file)
         labels = predictor.predict(ct).labels
         write_labelmap(arguments.out / f"{name}.labels.nii.gz", labels)
