@@ -100,6 +100,7 @@ def main() -> None:
     for folder in ("real", "anatomy", "warped", "synthetic"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     sources = anatomy_sources(data, out / "anatomy")
+    # The teacher needs the resampled CTs, warps need CTs and anatomies, so these come first.
     jobs = real_jobs([*cases, *chests, dicom], out / "real")
     jobs += [Job(anatomy, make_anatomy, (label, anatomy)) for anatomy, label in sources.items()]
     run_jobs(jobs, workers)

@@ -53,6 +53,7 @@ def main() -> None:
         write_preview(picture, ct, labels, bundle.label_space)
         rows.append(sheet_row(picture, name))
         print(name, flush=True)
+    # Few CTs a page: outlines must be large enough to judge.
     for page, first in enumerate(range(0, len(rows), CTS_A_PAGE), 1):
         shown = rows[first:first + CTS_A_PAGE]
         sheet = Image.new("RGB", (WIDTH, sum(row.height for row in shown)))

@@ -103,8 +103,9 @@ def teachers_labels(model: Path, ct: Volume) -> np.ndarray:
     native = order.to_canonical(np.zeros(ct.grid.shape, np.uint8))
     # The coarse voxel that the middle of each native one lies in, axis by axis.
     index: list[np.ndarray] = []
-    for fine, size in zip(native.shape, labels.shape, strict=True):
-        index.append(np.minimum(((np.arange(fine) + 0.5) * size / fine).astype(int), size - 1))
+    for voxels, coarse_voxels in zip(native.shape, labels.shape, strict=True):
+        middle = (np.arange(voxels) + 0.5) * coarse_voxels / voxels
+        index.append(np.minimum(middle.astype(int), coarse_voxels - 1))
     return order.from_canonical(labels[np.ix_(*index)])
 
 

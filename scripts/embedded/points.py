@@ -20,6 +20,7 @@ AIR_HU = -1024.0
 
 def pull_ct(ct: Volume, where: torch.Tensor, step: np.ndarray) -> np.ndarray:
     """int16 HU at `where` (z, y, x, 3) mm; linear, smoothed first where the output `step` (mm) is the coarser one."""
+    # Thinning out without smoothing would keep the noise and lose thin walls.
     sigma = np.maximum(0.0, step / grid_spacing(ct.grid) - 1.0) / 2.0
     image = np.maximum(ct.array, AIR_HU).astype(np.float32)
     if sigma.max() > 0:

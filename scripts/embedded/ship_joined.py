@@ -121,6 +121,7 @@ def main() -> None:
     parser.add_argument("--remarks", default="", help="a paragraph for the card, after the figures")
     parser.add_argument("-o", "--out", type=Path, required=True)
     arguments = parser.parse_args()
+    # The order matters: what one network calls background is shared out by the next.
     members = [member(text) for text in arguments.networks]
     rows = json.loads(arguments.figures.read_text(encoding="utf-8"))
     kinds: dict[str, list[dict[str, Any]]] = {"human": [], "strokes": [], "agreement": []}

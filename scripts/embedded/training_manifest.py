@@ -44,6 +44,7 @@ class _Entries:
 def write_manifest(out: Path, cases: Sequence[SourceCase], strokes: Path) -> None:
     """`manifest.yaml` over everything that exists in `out`."""
     entries = _Entries(out)
+    # Real cases first: where a script takes the first so many, these are the ones that matter.
     for case in cases:
         _add_real_and_warped(entries, case, strokes / f"{case.name}.json")
     for image in sorted((out / "synthetic").glob("*_image.nii.gz")):

@@ -114,6 +114,7 @@ def register(moving: Volume, fixed: Volume, organs: Sequence[int],
     if not shared:
         raise UserError(code=Code.NO_LABELS, subject="organs to register",
                         expected=f"one of {list(organs)} in both label maps", found="none")
+    # The linear part first: the velocity field is for what is left, which is small enough for its smoothness.
     scale, centre, fixed_centre = _fit_scale(moving, fixed, shared)
     box = _organ_box(moving, fixed, shared, scale, centre, fixed_centre)
     grid = _grid_over(box, FIELD_SPACING_MM)
@@ -204,6 +205,7 @@ def _organ_box(moving: Volume, fixed: Volume, organs: Sequence[int], scale: np.n
         if labels is fixed:
             box = centre + scale * (box - fixed_centre)
         corners.append(box)
+    # No farther than the moving CT shows, or the field would be fitted to nothing.
     box = np.array([np.min([c[0] for c in corners], 0) - MARGIN_MM, np.max([c[1] for c in corners], 0) + MARGIN_MM])
     first, last = end_voxels(moving.grid)
     return np.array([np.maximum(box[0], first - 20.0), np.minimum(box[1], last + 20.0)])
