@@ -29,16 +29,19 @@ def with_soft_targets(cached: Sequence[CachedCase], label_space: LabelSpace,
     file that does not fit its image or the label space.
     """
     numbers: dict[tuple[int, ...], int] = {}
-    found: list[tuple[Path, ClassSets] | None] = []
-    for done, one in enumerate(cached):
-        found.append(None if one.case.soft_targets is None else _resampled(one, one.case.soft_targets, label_space))
-        if found[-1] is not None:
-            for classes in found[-1][1]:
-                numbers.setdefault(classes, len(numbers))
-            reporter.progress("reading soft targets", done + 1, len(cached))
-    cases = [one if known is None else replace(one, soft_targets=CachedSoftTargets(
-        known[0], tuple(numbers[classes] for classes in known[1]), tuple(numbers)))
-        for one, known in zip(cached, found, strict=True)]
+    resampled: dict[int, tuple[Path, ClassSets]] = {}
+    for position, case in enumerate(cached):
+        if case.case.soft_targets is None:
+            continue
+        resampled[position] = _resampled(case, case.case.soft_targets, label_space)
+        for classes in resampled[position][1]:
+            numbers.setdefault(classes, len(numbers))
+        reporter.progress("reading soft targets", position + 1, len(cached))
+    # Only now all sets of the run are known, which every case must have room for.
+    cases = list(cached)
+    for position, (file, sets) in resampled.items():
+        rows = tuple(numbers[classes] for classes in sets)
+        cases[position] = replace(cases[position], soft_targets=CachedSoftTargets(file, rows, tuple(numbers)))
     return cases, tuple(numbers)
 
 
@@ -47,6 +50,7 @@ def _resampled(cached: CachedCase, source: Path, label_space: LabelSpace) -> tup
     case, folder, shape = cached.case, cached.image_file.parent, cached.image().shape
     if not source.exists():
         raise UserError(code=Code.FILE_MISSING, subject=case.name, expected=f"the file {source}", found="none")
+    # The name of the image's own file is not enough: it does not say where the soft targets are from.
     key = digest([CACHE_VERSION, label_space.names, stamps(source), stamps(case.image), shape])
     file, sets_file = (folder / f"{case.name}-{key}{end}" for end in (".soft.npy", ".soft.json"))
     try:
