@@ -31,22 +31,22 @@ def with_soft_targets(cached: Sequence[CachedCase], label_space: LabelSpace,
     """
     contents: Contents | None = None
     numbers: dict[tuple[int, ...], int] = {}
-    found: list[tuple[Path, ClassSets] | None] = []
-    for done, one in enumerate(cached, 1):
-        if one.case.soft_targets is None:
-            found.append(None)
+    resampled: dict[int, tuple[Path, ClassSets]] = {}
+    for position, case in enumerate(cached):
+        if case.case.soft_targets is None:
             continue
-        contents = contents or Contents(one.image_file.parent)
-        file, sets = _resampled(one, one.case.soft_targets, label_space, contents, reporter)
-        found.append((file, sets))
-        for classes in sets:
+        contents = contents or Contents(case.image_file.parent)
+        resampled[position] = _resampled(case, case.case.soft_targets, label_space, contents, reporter)
+        for classes in resampled[position][1]:
             numbers.setdefault(classes, len(numbers))
-        reporter.progress("reading soft targets", done, len(cached))
+        reporter.progress("reading soft targets", position + 1, len(cached))
     if contents is not None:
         contents.save()
-    cases = [one if known is None else replace(one, soft_targets=CachedSoftTargets(
-        known[0], tuple(numbers[classes] for classes in known[1]), tuple(numbers)))
-        for one, known in zip(cached, found, strict=True)]
+    # Only now all sets of the run are known, which every case must have room for.
+    cases = list(cached)
+    for position, (file, sets) in resampled.items():
+        rows = tuple(numbers[classes] for classes in sets)
+        cases[position] = replace(cases[position], soft_targets=CachedSoftTargets(file, rows, tuple(numbers)))
     return cases, tuple(numbers)
 
 
@@ -57,7 +57,8 @@ def _resampled(cached: CachedCase, source: Path, label_space: LabelSpace, conten
     if not source.exists():
         raise UserError(code=Code.FILE_MISSING, subject=case.name, expected=f"the file {source}", found="none")
     try:
-        # Up to 0.4.0 they were called after place and time, see `cache`.
+        # The name of the image's own file is not enough: it does not say where the soft targets are from. Up to 0.4.0
+        # they were called after place and time, see `cache`.
         key = digest([CACHE_VERSION, label_space.names, stamps(source), stamps(case.image), shape])
         if not (folder / f"{case.name}-{key}.soft.npy").exists():
             key = digest([CACHE_VERSION, label_space.names, contents.of(source), contents.of(case.image), shape])
