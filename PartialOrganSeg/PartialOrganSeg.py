@@ -112,7 +112,11 @@ class PartialOrganSegTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def test_panel(self):
-        slicer.util.selectModule("PartialOrganSeg")
-        panel = slicer.modules.PartialOrganSegWidget.panel
-        assert not panel.section("Segment").ui.segmentButton.enabled
-        assert panel.section("Segment").ui.segmentButton.toolTip
+        widget = PartialOrganSegWidget()  # of its own: there may be no main window
+        try:
+            button = widget.panel.section("Segment").ui.segmentButton
+            assert not button.enabled
+            assert button.toolTip
+        finally:
+            widget.cleanup()
+            widget.parent.deleteLater()

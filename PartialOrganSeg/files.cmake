@@ -44,6 +44,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/segment_run.py
   PartialOrganSegPanel/scene/segment_voxels.py
   PartialOrganSegPanel/scene/segmentation_result.py
+  PartialOrganSegPanel/scene/shown_ct.py
   PartialOrganSegPanel/scene/stroke_counts.py
   PartialOrganSegPanel/scene/stroke_labelmap.py
   PartialOrganSegPanel/scene/strokes.py

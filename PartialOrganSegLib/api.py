@@ -16,6 +16,7 @@ from .segmenting.segmenter import Segmenter
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
 
     from .evaluation.evaluation import Evaluation
     from .finetuning.run import Result
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from .segmenting.result import SegmentResult
 
 
-def segment(ct: Any, *, spacing: Sequence[float] | None = None, origin: Sequence[float] | None = None,
-            direction: Sequence[float] | np.ndarray | None = None, grid: Grid | None = None,
+def segment(ct: object, *, spacing: Sequence[float] | None = None, origin: Sequence[float] | None = None,
+            direction: Sequence[float] | npt.NDArray[np.floating[Any]] | None = None, grid: Grid | None = None,
             model: str | Path = "embedded", organs: Sequence[str] | str | None = None, device: str = "auto",
             precision: str = "auto", mirror: bool = False, scales: Sequence[float] | float | str = (1.0,),
             series: str | int | None = None, force: bool = False, dicom: Sequence[str] | str = (),
@@ -175,9 +176,9 @@ def evaluate(predictions: str | Path, references: str | Path, *, out: str | Path
     return result
 
 
-def _missing(what: str, error: ModuleNotFoundError) -> Exception:
+def _missing(command: str, error: ModuleNotFoundError) -> Exception:
     """The line for a package that training needs; the error itself where a module of ours is missing."""
     if error.name and error.name.startswith(__package__):
         return error
-    return UserError(code=Code.PACKAGE_MISSING, subject=what, expected=f"the package {error.name}", found="none",
+    return UserError(code=Code.PACKAGE_MISSING, subject=command, expected=f"the package {error.name}", found="none",
                      hint="pip install monai tensorboard")

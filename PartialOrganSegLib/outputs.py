@@ -26,9 +26,9 @@ def writable_folder(path: Path) -> Path:
             probe.write(bytes(_PROBE_BYTES))
             probe.flush()
     except OSError as error:
-        found = "a file" if path.is_file() else (error.strerror or str(error)).lower()
+        obstacle = "a file" if path.is_file() else (error.strerror or str(error)).lower()
         raise UserError(code=Code.NOT_WRITABLE, subject=path, expected="a folder that can be written",
-                        found=found) from error
+                        found=obstacle) from error
     return path
 
 

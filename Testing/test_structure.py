@@ -24,9 +24,10 @@ FLOORS = """
     events
     errors  atomic  cancelling  resources
     problem_codes
+    text_enum
 """
 FRONT_DOOR = "PartialOrganSegLib"  # offers what the rooms have; rooms take nothing from it but the version
-WITH_TORCH = {"frame", "linear", "resampling", "upsampling"}  # of imaging, which is numpy otherwise
+WITH_TORCH = {"linear", "resampling", "upsampling", "working_grid"}  # of imaging, which is numpy otherwise
 WINDOW = {"slicer", "qt", "ctk", "vtk", "PythonQt", "PartialOrganSegPanel", "Testing"}  # what runs or tests the library
 BESIDE_ROOMS = {"helpers", "benchmarks", "peers", "scripts", "slicer"}  # folders of Testing that mirror no room
 

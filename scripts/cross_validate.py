@@ -1,17 +1,19 @@
-"""Judges models on the CTs they were not trained on, at native resolution, and writes the tables of the model card.
+"""Scores models on the CTs they were not trained on, at native resolution, and writes the tables of the model card.
 
     python scripts/cross_validate.py --manifest ../shared/data/manifest.yaml --strokes Resources/strokes \
         --out OUT.json RUN [RUN ...]
 
 Each RUN is a folder of `partialorganseg train`; the groups its recipe held out are segmented with its model. Dice is
 measured over the voxels that a case's label decides (partial and coarse labels are candidate sets), and beside it over
-the drawn strokes, where there is no label.
+the drawn strokes, where there is no label. A CT's group is the name of the folder its image lies in.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,82 +22,128 @@ import yaml
 
 from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.atomic import whole_file
-from PartialOrganSegLib.datasets.manifest import Case, load_manifest
+from PartialOrganSegLib.datasets.case import Case
+from PartialOrganSegLib.datasets.manifest import Manifest, load_manifest
+from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.evaluation.metrics import candidate_dice, joint_counts
+from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.organs import LabelSpace
 from PartialOrganSegLib.segmenting.predictor import Predictor
 
 COLON, RECTUM = "colon", "rectum"
+LABEL, STROKES = "label", "strokes"
+
+# Dice by what it was measured over (LABEL, STROKES) and by organ.
+Figures = dict[str, dict[str, float]]
 
 
-def judge(case: Case, predictor: Predictor, space: LabelSpace, strokes: Path) -> dict[str, dict[str, float]]:
-    """Dice per organ of one CT: `label` where the case's label decides, `strokes` over the drawn voxels."""
+def score_case(case: Case, predictor: Predictor, space: LabelSpace, strokes: Path) -> Figures:
+    """Dice per organ of one CT: where the case's label decides, and over the strokes drawn on it, if there are any."""
     ct = case.read_image()
     predicted = predictor.predict(ct).labels.array
-    figures: dict[str, dict[str, float]] = {"label": {}, "strokes": {}}
-    table = CandidateTable(space.class_count)
-    codes = case.read_codes(ct, space, table)
-    coarse = {name for _, names in case.label_map for name in names}
-    vouched = set(case.annotated) - coarse
-    counts = joint_counts(predicted, codes, table.table.shape)
-    for organ in space.organs:
-        value, voxels = candidate_dice(counts, table.table, [organ.index])
-        if value is not None and (voxels or organ.name in vouched):  # an organ invented counts as 0
-            figures["label"][organ.name] = round(value, 4)
-    merged = space.indices([COLON, RECTUM])
-    if frozenset(merged) in {frozenset(np.flatnonzero(row).tolist()) for row in table.table}:
-        value, voxels = candidate_dice(counts, table.table, merged)
-        if value is not None and voxels:
-            figures["label"][f"{COLON}_or_{RECTUM}"] = round(value, 4)
-    drawn_file = strokes / f"{case.group}.json"
-    if drawn_file.exists():
-        table = CandidateTable(space.class_count)
-        codes = replace(case, label=None, strokes=drawn_file).read_codes(ct, space, table)
-        counts = joint_counts(predicted, codes, table.table.shape)
-        for organ in space.organs:
-            value, voxels = candidate_dice(counts, table.table, [organ.index])
-            if value is not None and voxels:
-                figures["strokes"][organ.name] = round(value, 4)
+    figures = {LABEL: _over_label(case, ct, predicted, space), STROKES: {}}
+    drawn = strokes / f"{case.group}.json"
+    if drawn.exists():
+        figures[STROKES] = _over_strokes(replace(case, label=None, strokes=drawn), ct, predicted, space)
     return figures
 
 
-def table_lines(cases: dict[str, dict[str, dict[str, float]]], kind: str) -> list[str]:
-    """Markdown: an organ a row, mean, lowest and number of CTs."""
-    names = list(dict.fromkeys(name for figures in cases.values() for name in figures[kind]))
+def _over_label(case: Case, ct: Volume, predicted: np.ndarray, space: LabelSpace) -> dict[str, float]:
+    table = CandidateTable(space.class_count)
+    codes = case.read_codes(ct, space, table)
+    counts = joint_counts(predicted, codes, table.table.shape)
+    coarse: set[str] = set()
+    for _, names in case.label_map:
+        coarse.update(names)
+    figures = {}
+    for organ in space.organs:
+        value, voxels = candidate_dice(counts, table.table, [organ.index])
+        # An organ that the label has no voxel of counts as 0 where the case vouches for it: it was made up.
+        vouched = organ.name in case.annotated and organ.name not in coarse
+        if value is not None and (voxels or vouched):
+            figures[organ.name] = round(value, 4)
+    merged = space.indices([COLON, RECTUM])
+    candidate_sets = [frozenset(np.flatnonzero(row).tolist()) for row in table.table]
+    if frozenset(merged) in candidate_sets:  # a label that does not tell the two apart
+        value, voxels = candidate_dice(counts, table.table, merged)
+        if value is not None and voxels:
+            figures[f"{COLON}_or_{RECTUM}"] = round(value, 4)
+    return figures
+
+
+def _over_strokes(case: Case, ct: Volume, predicted: np.ndarray, space: LabelSpace) -> dict[str, float]:
+    table = CandidateTable(space.class_count)
+    codes = case.read_codes(ct, space, table)
+    counts = joint_counts(predicted, codes, table.table.shape)
+    figures = {}
+    for organ in space.organs:
+        value, voxels = candidate_dice(counts, table.table, [organ.index])
+        if value is not None and voxels:
+            figures[organ.name] = round(value, 4)
+    return figures
+
+
+def score_run(run: Path, manifest: Manifest, strokes: Path) -> dict[str, Figures]:
+    """The figures of every CT that a run's recipe held out. Raises UserError for one that the manifest has not."""
+    recipe = run / "recipe.yaml"
+    if not recipe.is_file():
+        raise UserError(code=Code.FILE_MISSING, subject=run, expected="the folder of a training run",
+                        found="no recipe.yaml in it")
+    held_out = yaml.safe_load(recipe.read_text(encoding="utf-8")).get("hold_out", [])
+    cases = {case.image.parent.name: case for case in manifest.cases}
+    absent = sorted(set(held_out) - set(cases))
+    if absent:
+        raise UserError(code=Code.UNKNOWN_NAME, subject=recipe, expected="CTs of the manifest under 'hold_out'",
+                        found=", ".join(absent))
+    if not held_out:
+        raise UserError(code=Code.NO_CASES, subject=recipe, expected="CTs under 'hold_out'", found="none")
+    # The recipe's own list, not an argument: nobody can score a model on what it was trained on by mistake.
+    predictor = Predictor(load_bundle(run / "model"))
+    figures = {}
+    for name in held_out:
+        figures[name] = score_case(replace(cases[name], group=name), predictor, manifest.label_space, strokes)
+        print(name, json.dumps(figures[name]), flush=True)
+    return figures
+
+
+def table_lines(cases: dict[str, Figures], kind: str) -> list[str]:
+    """Markdown: an organ a row, mean, lowest and number of CTs. `kind`: LABEL or STROKES."""
+    by_organ: dict[str, list[float]] = {}
+    for figures in cases.values():
+        for name, value in figures[kind].items():
+            by_organ.setdefault(name, []).append(value)
     lines = ["| organ | mean Dice | lowest | CTs |", "|---|---|---|---|"]
-    for name in names:
-        values = [figures[kind][name] for figures in cases.values() if name in figures[kind]]
+    for name, values in by_organ.items():
         lines.append(f"| {name.replace('_', ' ')} | {np.mean(values):.2f} | {min(values):.2f} | {len(values)} |")
     return lines
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--strokes", type=Path, required=True)
+    parser.add_argument("--strokes", type=Path, required=True, help="folder with drawn strokes GROUP.json")
     parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-    manifest = load_manifest(arguments.manifest)
-    result: dict[str, dict[str, dict[str, float]]] = {}
-    for run in arguments.runs:
-        held_out = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))["hold_out"]
-        predictor = Predictor(load_bundle(run / "model"))
-        absent = set(held_out) - {case.image.parent.name for case in manifest.cases}
-        if absent or set(held_out) & set(result):
-            raise SystemExit(f"{run}: expected held-out CTs of {arguments.manifest}, each of one run only; "
-                             f"found {', '.join(sorted(absent or set(held_out) & set(result)))}")
-        for case in manifest.cases:
-            name = case.image.parent.name
-            if name in held_out:
-                result[name] = judge(replace(case, group=name), predictor, manifest.label_space, arguments.strokes)
-                print(name, json.dumps(result[name]), flush=True)
+    arguments = parser.parse_args(words)
+    result: dict[str, Figures] = {}
+    try:
+        manifest = load_manifest(arguments.manifest)
+        for run in arguments.runs:
+            for name, figures in score_run(run, manifest, arguments.strokes).items():
+                if name in result:
+                    raise UserError(code=Code.NAME_TAKEN, subject=run, expected="CTs that no other run held out",
+                                    found=name)
+                result[name] = figures
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     with whole_file(arguments.out) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for kind in ("label", "strokes"):
+    for kind in (LABEL, STROKES):
         print(f"\n{kind}\n" + "\n".join(table_lines(result, kind)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

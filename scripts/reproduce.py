@@ -1,12 +1,13 @@
 """The papers' tables in small: trains every row with equal budgets and seeds, and sets ours beside the paper's.
 
-    python scripts/reproduce.py --table word --budget small --seeds 2
+    python scripts/reproduce.py --table marginal word --anatomies path/to/word/labels
     python scripts/reproduce.py --table pann --budget full --data path/to/btcv --device cuda
 
-Without --data the benchmark is made of synthetic patients. --data is a manifest, or an nnU-Net or Decathlon folder; its
-cases that are labelled with all of the table's organs are tested on or dealt to the paper's data sets, and of each only
-what its set annotates is shown to the training. Writes TABLE.md, TABLE.json and TABLE.png. Finished runs are not
-repeated and stopped ones go on.
+Without --data and --anatomies the benchmark is made of synthetic patients. --anatomies is a folder of label maps of
+WORD's sixteen organs (*.nii.gz), each of which gets a synthesised CT. --data is a manifest, or an nnU-Net or Decathlon
+folder. Cases that are labelled with all of the table's organs are tested on or dealt to the paper's data sets, patient
+by patient, and of each only what its set annotates is shown to the training. Writes TABLE.md, TABLE.json and TABLE.png.
+Every run is a process of its own. Finished runs are not repeated and stopped ones go on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import os
 import platform
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -22,128 +24,167 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from reproduction.budgets import BUDGETS, Budget, row_recipe, total_steps
-from reproduction.references import manifest_references, phantom_references, usable_organs
+from reproduction.budgets import BUDGETS, Budget, total_steps
+from reproduction.plan import Choice, Plan, make_plan
+from reproduction.processes import run_commands
 from reproduction.report import Setting, write_report
-from reproduction.runs import Result, run
-from reproduction.situations import Situation, situation, write_manifest
-from reproduction.tables import TABLES, Row, Table
+from reproduction.results import Result
+from reproduction.runs import Run
+from reproduction.tables import TABLES, Table
 
-from PartialOrganSegLib.errors import UserError, nearest
+from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.events import ConsoleReporter, Reporter
 from PartialOrganSegLib.segmenting.backend import choose_device
-from PartialOrganSegLib.training.recipe import Recipe
 
 WORK = Path(__file__).resolve().parent.parent / "work" / "reproduction"
+SEEDS = 6  # with fewer, a paired test over seeds finds next to nothing
+CANCELLED = 130
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", choices=TABLES, required=True)
+    parser.add_argument("--table", choices=TABLES, nargs="+", required=True)
     parser.add_argument("--budget", choices=BUDGETS, default="small",
                         help="small: minutes to hours on a laptop; full: the paper's network and steps, for GPUs")
-    parser.add_argument("--seeds", type=int, default=2, metavar="N", help="seeds 0 to N - 1 (default: 2)")
-    parser.add_argument("--rows", metavar="KEY,KEY", help="these rows only (default: all)")
-    parser.add_argument("--organs", metavar="NAME,NAME", help="these organs only")
-    parser.add_argument("--data", type=Path, metavar="PATH", help="a manifest or data set folder instead of phantoms")
+    parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"seeds 0 to N - 1 (default: {SEEDS})")
+    parser.add_argument("--rows", type=_names, metavar="KEY,KEY", help="these rows only (default: all)")
+    parser.add_argument("--organs", type=_names, metavar="NAME,NAME", help="these organs only")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--data", type=Path, metavar="PATH", help="a manifest or data set folder instead of phantoms")
+    source.add_argument("--anatomies", type=Path, metavar="DIR", help="WORD label maps instead of phantoms")
     parser.add_argument("--phantoms", type=int, metavar="N", help="how many phantoms, test cases included")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps of every row instead of the budget's")
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help=f"for data and runs (default: {WORK})")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="for the report (default: as --work)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:i] or mps")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
+    parser.add_argument("--one-run", metavar="ROW:SEED", help=argparse.SUPPRESS)  # what the child processes do
     return parser.parse_args(argv)
 
 
-def chosen_rows(table: Table, text: str | None) -> list[Row]:
-    """The rows named in a comma-separated list, in the table's order. Raises UserError for an unknown one."""
-    known = [row.key for row in table.rows]
-    wanted = known if text is None else [key.strip() for key in text.split(",")]
-    for key in wanted:
-        if key not in known:
-            raise UserError(f"--rows: expected some of {', '.join(known)}, found '{key}'{nearest(key, known)}")
-    return [row for row in table.rows if row.key in wanted]
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
-def chosen_organs(table: Table, arguments: argparse.Namespace) -> list[str]:
-    """The benchmark's organs: the table's, as far as the data has them. Raises UserError for one it does not know."""
-    if arguments.organs is None:
-        return usable_organs(arguments.data, table.small_organs if arguments.budget == "small" else table.organs)
-    usable = usable_organs(arguments.data, table.organs)
-    wanted = [name.strip() for name in arguments.organs.split(",")]
-    for name in wanted:
-        if name not in usable:
-            raise UserError(f"--organs: expected some of {', '.join(usable)}, found '{name}'{nearest(name, usable)}")
-    return [name for name in usable if name in wanted]
+def choice_of(arguments: argparse.Namespace) -> Choice:
+    """The data, rows, organs and seeds that the command line asks for. Raises UserError for impossible numbers."""
+    for option in ("seeds", "jobs"):
+        if getattr(arguments, option) < 1:
+            raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject=f"--{option}", expected="1 or more",
+                            found=getattr(arguments, option))
+    return Choice(arguments.work, arguments.seeds, arguments.data, arguments.anatomies, arguments.rows,
+                  arguments.organs)
 
 
-def train_row(table: Table, row: Row, place: Situation, budget: Budget, seed: int, arguments: argparse.Namespace,
-              reporter: Reporter) -> tuple[Recipe, Result]:
-    """One row with one seed: what was run and what came out."""
-    organs = [name for name in place.organs if name in (row.organs or place.organs)]
-    datasets = [dataset for dataset in table.datasets if dataset.name in row.datasets]
-    manifest = write_manifest(arguments.work, place, datasets, organs)
-    recipe = row_recipe(table, row, budget, manifest, seed)
-    folder = arguments.work / "runs" / table.key / f"{row.key}-seed{seed}"
-    return recipe, run(recipe, organs, place.organs, place.test, folder, arguments.device, reporter)
+def budget_of(arguments: argparse.Namespace) -> Budget:
+    """The chosen budget with the command line's changes."""
+    budget = BUDGETS[arguments.budget]
+    return replace(budget, steps=arguments.steps or budget.steps, phantoms=arguments.phantoms or budget.phantoms)
 
 
-def setting_of(arguments: argparse.Namespace, argv: Sequence[str], budget: Budget, place: Situation,
-               recipe: Recipe) -> Setting:
+def setting_of(arguments: argparse.Namespace, argv: Sequence[str], choice: Choice, plan: Plan) -> Setting:
     """What the report says of how its figures were made."""
-    device = choose_device(arguments.device)
-    machine = (torch.cuda.get_device_name(device) if device.type == "cuda"
-               else f"{os.cpu_count()} cores {platform.machine()}, {torch.get_num_threads()} threads")
-    source = "synthetic patients" if arguments.data is None else str(arguments.data)
+    budget, device = budget_of(arguments), choose_device(arguments.device)
+    machine = f"{os.cpu_count()} cores {platform.machine()}, {torch.get_num_threads()} threads"
+    if device.type == "cuda":
+        machine = torch.cuda.get_device_name(device)
+    place = plan.situation
     sets = ", ".join(f"{name} {len(cases)}" for name, cases in place.training.items())
-    spent = f"{budget.name}, {total_steps(recipe)} steps a row: {budget.description}"
-    return Setting(f"python scripts/reproduce.py {shlex.join(argv)}", f"{machine}, PyTorch {torch.__version__}",
-                   f"{source}; {len(place.test)} test cases; training cases: {sets}; "
-                   f"organs: {', '.join(place.organs)}", spent, time.strftime("%Y-%m-%d"),
-                   list(range(arguments.seeds)))
+    steps = total_steps(plan.runs[0].recipe)
+    # A folder's path is of no use to a reader, and says more of a machine than the report should.
+    words = [Path(word).name if os.path.isabs(word) else word for word in argv]
+    return Setting(f"python scripts/reproduce.py {shlex.join(words)}", f"{machine}, PyTorch {torch.__version__}",
+                   f"{choice.source()}; {len(place.test)} test cases; training cases: {sets}; "
+                   f"organs: {', '.join(place.organs)}", choice.shows(),
+                   f"{budget.name}, {steps} steps a row: {budget.description}", time.strftime("%Y-%m-%d"),
+                   list(range(choice.seeds)))
 
 
-def train_table(table: Table, budget: Budget, arguments: argparse.Namespace, argv: Sequence[str],
-                reporter: Reporter) -> list[Path]:
-    """All rows with all seeds, a seed after the other; the report is renewed after each run."""
-    rows, organs = chosen_rows(table, arguments.rows), chosen_organs(table, arguments)
-    references = (phantom_references(arguments.work, budget.phantoms, organs, reporter) if arguments.data is None
-                  else manifest_references(arguments.work, arguments.data, organs, reporter))
-    results: dict[str, dict[int, Result]] = {row.key: {} for row in rows}
-    files: list[Path] = []
-    for seed in range(arguments.seeds):
-        place = situation(references, organs, table.datasets, seed)
-        for row in rows:
-            if not set(row.datasets) <= set(place.training):
-                reporter.warning(f"{row.title}: left out, a set it is trained on has none of the organs")
-                continue
-            recipe, result = train_row(table, row, place, budget, seed, arguments, reporter)
-            results[row.key][seed] = result
-            reporter.close()
-            print(f"seed {seed}  {row.title}: Dice {result.mean():.3f}  ({result.seconds:.0f} s)", flush=True)
-            setting = setting_of(arguments, argv, budget, place, recipe)
-            files = write_report(arguments.output or arguments.work, table, rows, results, setting)
-    return files
+def carry_out_one(plan: Plan, name: str, device: str, reporter: Reporter) -> None:
+    """The run ROW:SEED of a plan, in this process."""
+    row, _, seed = name.rpartition(":")
+    for run in plan.runs:
+        if (run.row, str(run.seed)) == (row, seed):
+            run.carry_out(device, reporter)
+            return
+    raise UserError(code=Code.UNKNOWN_NAME, subject="--one-run", expected="ROW:SEED of the plan", found=f"'{name}'")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    argv = list(sys.argv[1:] if argv is None else argv)
+def carry_out_table(table: Table, plan: Plan, setting: Setting, folder: Path, argv: Sequence[str],
+                    jobs: int) -> list[Run]:
+    """All runs of a table, each in a process; the report is renewed after each. Returns those that failed."""
+    results: dict[str, dict[int, Result]] = {row.key: {} for row in plan.rows}
+    waiting = []
+    for run in plan.runs:
+        finished = run.result()
+        if finished is None:
+            waiting.append(run)
+        else:
+            results[run.row][run.seed] = finished
+    if len(waiting) < len(plan.runs):
+        write_report(folder, table, plan.rows, results, setting)
+    commands = []
+    for run in waiting:
+        # argparse takes the last --table, so that a child works on this one alone.
+        commands.append([sys.executable, str(Path(__file__).resolve()), *argv, "--table", table.key,
+                         "--one-run", f"{run.row}:{run.seed}"])
+    failed = []
+    for number, code in run_commands(commands, jobs):
+        run = waiting[number]
+        if code == CANCELLED:  # Ctrl-C reaches the children first: they share the terminal
+            raise KeyboardInterrupt
+        result = run.result()
+        if code or result is None:
+            failed.append(run)  # the other runs are worth having all the same
+            continue
+        results[run.row][run.seed] = result
+        print(f"{table.key}  seed {run.seed}  {run.row}: Dice {result.mean():.3f} "
+              f"({result.step_seconds:.2f} s a step)", flush=True)
+        write_report(folder, table, plan.rows, results, setting)
+    return failed
+
+
+def reproduce(arguments: argparse.Namespace, argv: Sequence[str], reporter: Reporter) -> int:
+    """The tables, or the one run, that the arguments ask for. The exit code."""
+    choice = choice_of(arguments)
+    failed = []
+    for key in arguments.table:
+        plan = make_plan(TABLES[key], budget_of(arguments), choice, reporter)
+        reporter.close()
+        if arguments.one_run is not None:
+            carry_out_one(plan, arguments.one_run, arguments.device, reporter)
+            continue
+        setting = setting_of(arguments, argv, choice, plan)
+        folder = arguments.output or arguments.work
+        for run in carry_out_table(TABLES[key], plan, setting, folder, argv, arguments.jobs):
+            failed.append(f"{key} {run.row} seed {run.seed}")
+        print(folder / f"{key}.md", flush=True)
+    if failed:
+        reporter.error(f"failed: {', '.join(failed)}; the same command tries them again")
+        return 1
+    return 0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:])
+    if words is not None:
+        argv = list(words)
     arguments = parse(argv)
     arguments.work = arguments.work.resolve()
-    budget, reporter = BUDGETS[arguments.budget], ConsoleReporter()
-    budget = replace(budget, steps=arguments.steps or budget.steps, phantoms=arguments.phantoms or budget.phantoms)
+    reporter = ConsoleReporter()
     try:
-        files = train_table(TABLES[arguments.table], budget, arguments, argv, reporter)
+        return reproduce(arguments, argv, reporter)
     except UserError as error:
         reporter.error(str(error))
         return 1
     except KeyboardInterrupt:
-        reporter.error("stopped; the same command goes on from here")
-        return 130
+        if arguments.one_run is None:
+            reporter.error("stopped; the same command goes on from here")
+        return CANCELLED
     finally:
         reporter.close()
-    print("\n".join(map(str, files)))
-    return 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by a program, the runs are stopped as by Ctrl-C
     sys.exit(main())

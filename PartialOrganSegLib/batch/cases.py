@@ -1,27 +1,32 @@
-"""The CTs of a run, each with a name of its own: from files, folders, a CSV or a manifest."""
+"""The CTs of a run, each with a name that no other has: from files, folders, a CSV or a manifest."""
 
 from __future__ import annotations
 
 import csv
+import itertools
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
-from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
-from ..segmenting.result_files import ENDINGS, case_name, result_files
+from ..segmenting.result_files import case_name, result_files
+from .earlier_names import EarlierNames
+from .fingerprint import dicom_files, is_result
 
 COLUMNS = ("image", "output", "series")
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
+# Letters that Windows forbids in file names: a run must be able to move there.
+FORBIDDEN_LETTERS = ':*?"<>|\0'
 
 
 @dataclass(frozen=True)
 class Case:
-    """One CT to segment, and where its results go: `name` with an ending each, in the folder `place` of the output.
+    """One CT to segment. Its results are called `name` with an ending each, in the subfolder `place` of the output.
 
-    `dicom` are the kinds of DICOM files that are wanted besides.
+    `series` chooses one of a DICOM folder's series. `dicom` are the kinds of DICOM files to write as well.
     """
 
     path: Path
@@ -32,7 +37,7 @@ class Case:
 
     @property
     def title(self) -> str:
-        """The name with its place: no other case of the run has it."""
+        """The name with its subfolder: no other case of the run has it."""
         return f"{self.place}/{self.name}" if self.place else self.name
 
     def outputs(self, folder: Path, preview: bool) -> dict[str, Path]:
@@ -42,7 +47,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Entry:
-    """A CT as it was asked for; `output` is where its results go, if somebody said so."""
+    """A CT as the user named it; `output` is where its results go, where the user said so."""
 
     path: Path
     output: str | None = None
@@ -54,46 +59,39 @@ def is_list(path: Path) -> bool:
     return path.suffix.lower() in (".csv", *MANIFEST_SUFFIXES) and not path.is_dir()
 
 
-def is_ours(path: Path) -> bool:
-    """Whether a file is called as our results are."""
-    return path.name.endswith((*ENDINGS.values(), *DICOM_ENDINGS.values()))
-
-
-def dicom_files(folder: Path) -> Iterator[Path]:
-    """The DICOM files in a CT's folder and below it, without our own results and what is hidden there."""
-    from ..formats.dicom_slices import looks_like_dicom
-
-    for file in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if not hidden and not is_ours(file) and file.is_file() and looks_like_dicom(file):
-            yield file
-
-
 def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[list[Entry], list[tuple[Path, Problem]]]:
-    """The CTs that the inputs stand for, and the inputs that are none with the reason.
+    """The CTs that the inputs stand for, and the inputs that hold no CT, with the reason.
 
-    Our own results and the folder `output` are left out of a folder, so that it stands for the same CTs all along.
+    Our results and the folder `output` are left out of a folder, so that it stands for the same CTs while the run
+    writes into it.
 
     Raises UserError for a list that cannot be understood: it must not be segmented in part.
     """
-    from ..formats.reading import list_inputs
-
     entries: list[Entry] = []
     failures: list[tuple[Path, Problem]] = []
-    for given in inputs:
-        if is_list(given):
-            entries += read_list(given, reporter)
+    for source in inputs:
+        if is_list(source):
+            entries += read_list(source, reporter)
             continue
         try:
-            found = list_inputs([given], lambda path: is_ours(path) or path.resolve() == output.resolve())
+            paths = _cts_of(source, output)
         except UserError as error:
-            failures.append((given, error.problem))
+            failures.append((source, error.problem))
             continue
-        found = [path for path in found if path == given or path.is_file() or any(dicom_files(path))]
-        entries += map(Entry, found)
-        if not found:
-            failures.append((given, Problem(Code.NO_CASES, str(given), "CTs", "only results of ours")))
+        entries += map(Entry, paths)
+        if not paths:
+            failures.append((source, Problem(Code.NO_CASES, str(source), "CTs", "only results of this program")))
+    # A CT that is named twice, or is in two of the inputs, is segmented once.
     return list(dict.fromkeys(entries)), failures
+
+
+def _cts_of(source: Path, output: Path) -> list[Path]:
+    """The CTs that a file or folder stands for. Raises UserError where there are none of any kind."""
+    from ..formats.reading import list_inputs
+
+    paths = list_inputs([source], lambda path: is_result(path) or path.resolve() == output.resolve())
+    # A subfolder that holds nothing but our DICOM results is no CT.
+    return [path for path in paths if path == source or path.is_file() or any(dicom_files(path))]
 
 
 def read_list(path: Path, reporter: Reporter) -> list[Entry]:
@@ -106,10 +104,27 @@ def read_list(path: Path, reporter: Reporter) -> list[Entry]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a CSV in UTF-8", found=error) from None
-    first = text.partition("\n")[0]
-    rows = csv.DictReader(text.splitlines(), delimiter=";" if ";" in first and "," not in first else ",",
-                          skipinitialspace=True)
+    header = text.partition("\n")[0]
+    delimiter = ","
+    if ";" in header and "," not in header:  # what spreadsheets write where the comma is the decimal mark
+        delimiter = ";"
+    rows = csv.DictReader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
     columns = [column.strip() for column in rows.fieldnames or []]
+    _check_columns(path, columns)
+    rows.fieldnames = columns
+    entries = []
+    for row in rows:
+        if None in row:  # where csv puts the values for which there is no column
+            raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}",
+                            expected=f"{len(columns)} values", found="more")
+        entries.append(_entry_of(row, path.parent, f"{path}: line {rows.line_num}"))
+    if not entries:
+        raise UserError(code=Code.NO_CASES, subject=path, expected="a CT a line", found="none")
+    return entries
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    """Raises UserError for an unknown column, with the nearest known one, and where `image` is missing."""
     for column in columns:
         if column not in COLUMNS:
             raise UserError(code=Code.UNKNOWN_NAME, subject=path, expected=f"the columns {', '.join(COLUMNS)}",
@@ -117,60 +132,94 @@ def read_list(path: Path, reporter: Reporter) -> list[Entry]:
     if "image" not in columns:
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a column 'image'",
                         found=", ".join(columns) or "an empty file")
-    rows.fieldnames = columns
-    entries = []
-    for row in rows:
-        if None in row:
-            raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}",
-                            expected=f"{len(columns)} values", found="more")
-        values = {column: (row[column] or "").strip() or None for column in columns}
-        if values["image"] is None:
-            raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}", expected="an image",
-                            found="none")
-        entries.append(Entry(path.parent / values["image"], values.get("output"), values.get("series")))
-    if not entries:
-        raise UserError(code=Code.NO_CASES, subject=path, expected="a CT a line", found="none")
-    return entries
 
 
-def named_cases(entries: Sequence[Entry], reporter: Reporter) -> list[Case]:
+def _entry_of(row: Mapping[str, str | None], folder: Path, where: str) -> Entry:
+    """The CT of a CSV's row. Raises UserError, beginning with `where`, for a row without an image."""
+    values = {column: (value or "").strip() or None for column, value in row.items()}
+    image = values["image"]
+    if image is None:
+        raise UserError(code=Code.WRONG_FORMAT, subject=where, expected="an image", found="none")
+    return Entry(folder / image, values.get("output"), values.get("series"))
+
+
+def named_cases(entries: Sequence[Entry], reporter: Reporter, output: Path | None = None) -> list[Case]:
     """Cases with names that differ, also where capitals do not count; a shared name gets its folder's before it.
+
+    `output`: the folder of earlier results. A CT keeps the name that its record there has, so that a result never
+    changes its patient when a run is resumed with more CTs; no other CT gets that name, unless the user gives it as
+    `output` of an entry.
 
     Raises UserError for an `output` that leaves the output folder or that two CTs share.
     """
-    given = {entry: _inside(entry) for entry in entries if entry.output is not None}
-    taken: set[str] = set()
-    for entry, output in given.items():
-        if str(output).casefold() in taken:
-            raise UserError(code=Code.NAME_TAKEN, subject=entry.path, expected="an output of its own",
-                            found=f"'{output}' twice")
-        taken.add(str(output).casefold())
-    shared = Counter(case_name(entry.path).casefold() for entry in entries if entry not in given)
+    chosen = {entry: _inside(entry) for entry in entries if entry.output is not None}
+    names = _Names()
+    for entry, path in chosen.items():
+        if not names.take(str(path)):
+            raise UserError(code=Code.NAME_TAKEN, subject=entry.path, expected="an output that no other CT has",
+                            found=f"'{path}' twice")
+    unnamed = [entry for entry in entries if entry not in chosen]
+    earlier = EarlierNames(output)
+    recorded = {}
+    for entry in unnamed:
+        name = earlier.name_of(entry.path, entry.series)
+        if name is not None and names.take(name):
+            recorded[entry] = name
+    counts = Counter(case_name(entry.path).casefold() for entry in unnamed)
     cases: list[Case] = []
     for entry in entries:
-        if entry in given:
-            place = given[entry].parent.as_posix()
-            cases.append(Case(entry.path, given[entry].name, entry.series, "" if place == "." else place))
+        # What the user named keeps its name, whatever else the run holds.
+        if entry in chosen:
+            place = chosen[entry].parent.as_posix()
+            cases.append(Case(entry.path, chosen[entry].name, entry.series, "" if place == "." else place))
             continue
-        name = case_name(entry.path)
-        if shared[name.casefold()] > 1:
-            name = f"{entry.path.resolve().parent.name}_{name}".lstrip("_")
-        unique, number = name, 2
-        while unique.casefold() in taken:
-            unique, number = f"{name}_{number}", number + 1
-        taken.add(unique.casefold())
-        cases.append(Case(entry.path, unique, entry.series))
-        if unique != case_name(entry.path):
-            reporter.warning(Problem(Code.CASE_RENAMED, str(entry.path), found="another input has the same name, so "
-                                     f"its results are called '{unique}'"))
+        usual_name = case_name(entry.path)
+        name = recorded.get(entry)
+        if name is None:
+            shared = counts[usual_name.casefold()] > 1
+            name = _free_name(entry, usual_name, shared, names, earlier)
+        cases.append(Case(entry.path, name, entry.series))
+        if name != usual_name:
+            reporter.warning(Problem(Code.CASE_RENAMED, str(entry.path), found="another CT has the same name, so "
+                                     f"its results are called '{name}'"))
     return cases
 
 
+class _Names:
+    """The names of a run, which differ even where capitals do not count."""
+
+    def __init__(self) -> None:
+        self._folded: set[str] = set()
+
+    def take(self, name: str) -> bool:
+        """Whether the name was free; it is taken from now on."""
+        if name.casefold() in self._folded:
+            return False
+        self._folded.add(name.casefold())
+        return True
+
+
+def _free_name(entry: Entry, usual_name: str, shared: bool, names: _Names, earlier: EarlierNames) -> str:
+    """A name that neither another CT of the run nor an earlier result of another CT has."""
+    folder = Path(os.path.abspath(entry.path)).parent.name  # as the user wrote it, whatever a link points to
+    with_folder = f"{folder}_{usual_name}".lstrip("_")
+    candidates = [usual_name, with_folder]
+    if shared:
+        candidates = [with_folder]
+    for number in itertools.count(2):
+        for name in candidates:
+            if earlier.may_have(name, entry.path, entry.series) and names.take(name):
+                return name
+        candidates = [f"{with_folder}_{number}"]
+    raise AssertionError("itertools.count ends")
+
+
 def _inside(entry: Entry) -> PurePosixPath:
-    """`output` as a path that stays inside the output folder."""
+    """`output` as a path that stays inside the output folder. Raises UserError for any other."""
     output = PurePosixPath((entry.output or "").replace("\\", "/"))
-    if not output.name or output.is_absolute() or any(part == ".." or part.startswith(".") for part in output.parts) \
-            or any(letter in str(output) for letter in ':*?"<>|\0'):
+    hidden = any(part.startswith(".") for part in output.parts)  # "..", and names that a run takes for leftovers
+    unfit = any(letter in FORBIDDEN_LETTERS for letter in str(output))
+    if not output.name or output.is_absolute() or hidden or unfit:
         raise UserError(code=Code.NAME_UNFIT, subject=f"{entry.path}: output",
                         expected="a name, or folders and a name, inside the output folder", found=f"'{entry.output}'")
     return output

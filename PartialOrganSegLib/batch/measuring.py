@@ -13,42 +13,45 @@ EVERY_S = 0.02
 MIB = 1 << 20
 
 
-class Measured:
-    """What a block took so far. `peak_mib` is the most that the whole process held at once, libraries included."""
+class Usage:
+    """What a block has used so far. `peak_mib` is the most that the whole process held at once, libraries included."""
 
     def __init__(self) -> None:
-        self._since = time.monotonic()
+        self._start = time.monotonic()
         self._process = psutil.Process()
         self._peak = 0
-        self.look()
+        self.sample_memory()
 
-    def look(self) -> None:
-        """Notes the memory that is held now."""
+    def sample_memory(self) -> None:
+        """Notes how much memory is held at this moment."""
         self._peak = max(self._peak, self._process.memory_info().rss)
 
     @property
     def seconds(self) -> float:
-        return round(time.monotonic() - self._since, 2)
+        """Seconds since the block began, to two decimals."""
+        return round(time.monotonic() - self._start, 2)
 
     @property
     def peak_mib(self) -> int:
-        self.look()
+        """The peak of resident memory in MiB."""
+        self.sample_memory()
         return self._peak // MIB
 
 
 @contextlib.contextmanager
-def measured() -> Iterator[Measured]:
-    """Measures the block; memory is looked at every 20 ms, since no system tells the peak of a part of a process."""
-    figures, over = Measured(), threading.Event()
+def measuring() -> Iterator[Usage]:
+    """Measures the block. Memory is sampled every 20 ms, since no system reports the peak of a part of a process."""
+    usage, finished = Usage(), threading.Event()
 
+    # In a thread, since the work that is measured runs in native code for seconds at a time.
     def watch() -> None:
-        while not over.wait(EVERY_S):
-            figures.look()
+        while not finished.wait(EVERY_S):
+            usage.sample_memory()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield figures
+        yield usage
     finally:
-        over.set()
+        finished.set()
         thread.join()

@@ -1,42 +1,42 @@
-"""What is known of a case's results: written before they appear, compared with them before they count.
+"""The record of a case's results: written before they appear, compared with them before they count as finished.
 
 A record names the results by their SHA-256 and what they were made from: the CT's content, the model's checksum and the
-settings. It is written just before the results take their place, so a case is finished only if every result is there
-as recorded; however a run ends, half a case never counts.
+settings. It is written just before the results take their place, so a case is finished only if every result exists as
+recorded; however a run ends, half a case never counts.
 """
 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .. import __version__
 from ..atomic import whole_file
 from ..errors import Code, UserError
 from ..models.checksums import sha256
-from .cases import dicom_files
 
 FOLDER = "records"
 DONE, FAILED = "done", "failed"
+
+OrganRow = dict[str, object]  # an organ's row as a JSON event has it
 
 
 @dataclass(frozen=True)
 class Record:
     """One case. `made_from` is what its results depend on; `outputs` maps their file names to SHA-256.
 
-    `replaced` holds the SHA-256 of results that these take the place of: until all have, the old ones are ours as well.
+    `replaced` holds the SHA-256 of earlier results that these replace: until all are replaced, a file that has one of
+    these checksums is ours as well. `written` is local time with its offset; `host` the computer's name.
     """
 
     case: str
     input: str
     state: str
-    made_from: dict[str, Any]
+    made_from: dict[str, object]
     outputs: dict[str, str] = field(default_factory=dict)
     replaced: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -47,19 +47,19 @@ class Record:
     written: str = field(default_factory=lambda: f"{datetime.datetime.now().astimezone():%Y-%m-%dT%H:%M:%S%z}")
     version: str = __version__
 
-    def finished(self, made_from: Mapping[str, Any], files: Iterable[Path]) -> bool:
+    def finished(self, made_from: Mapping[str, object], files: Iterable[Path]) -> bool:
         """Whether these files were made from this and are still as they were written."""
         return self.state == DONE and self.made_from == made_from and all(
             file.is_file() and sha256(file) == self.outputs.get(file.name) for file in files)
 
     @property
-    def ours(self) -> set[str]:
+    def our_checksums(self) -> set[str]:
         """SHA-256 of every result of ours that may lie in the output folder."""
         return {*self.outputs.values(), *self.replaced}
 
 
 def record_file(output: Path, case: str) -> Path:
-    """Where the record of a case lies."""
+    """Where the record of a case is kept."""
     return output / FOLDER / f"{case}.json"
 
 
@@ -76,35 +76,8 @@ def write_record(output: Path, record: Record) -> None:
 
 
 def read_record(path: Path) -> Record | None:
-    """The record in a file; None where there is none that can be understood, so that its case is made anew."""
+    """The record in a file; None if there is no file or it cannot be understood, so that its case is made anew."""
     try:
         return Record(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a CT's content: of a file, of a header and the voxels beside it, or of a folder's DICOM files.
-
-    Names and times do not count, nor do our own results in the folder. Raises UserError when it cannot be read.
-    """
-    if not path.exists():
-        raise UserError(code=Code.FILE_MISSING, subject=path, expected="a CT file or a DICOM folder",
-                        found="nothing there")
-    try:
-        sums = sorted(sha256(file) for file in _files(path))
-    except OSError as error:
-        raise UserError(code=Code.NOT_READABLE, subject=path, expected="a CT that can be read",
-                        found=error.strerror or error) from error
-    return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return list(dicom_files(path))
-    if path.suffix.lower() not in (".mhd", ".nhdr"):
-        return [path]
-    # A header names its voxels' files, or gives a pattern for them: then everything beside it counts.
-    header = path.read_bytes()
-    beside = [file for file in path.parent.iterdir() if file.is_file() and file != path]
-    return [path, *([file for file in beside if file.name.encode() in header] or beside)]

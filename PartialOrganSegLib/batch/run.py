@@ -14,9 +14,9 @@ from ..events import Reporter
 from ..models.checksums import MANIFEST, sha256
 from .case_segmenter import CaseSegmenter
 from .cases import Case
+from .local import process_all
 from .options import BatchOptions
-from .running import attend_all
-from .work import Batch, Outcome
+from .processing import Batch, Outcome
 
 if TYPE_CHECKING:
     from ..segmenting.options import SegmentOptions
@@ -25,34 +25,37 @@ if TYPE_CHECKING:
 
 def outcomes(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case],
              reporter: Reporter) -> Iterator[Outcome]:
-    """Sees that every case is done; outcomes as they come. Raises UserError for what concerns every case."""
+    """Processes every case; outcomes as they come. Raises UserError for what concerns every case."""
     batch = batch_of(segmenter, options)
     if options.ray is None:
-        return attend_all(cases, batch, CaseSegmenter(segmenter), explainer(batch), reporter)
+        return process_all(cases, batch, CaseSegmenter(segmenter), explainer(batch), reporter)
     from . import cluster
 
-    wanted, folder = segmenter.options, segmenter.bundle.folder
-    if folder == Path(wanted.model):  # a relative path is another one in a worker's process
-        wanted = replace(wanted, model=folder.resolve())
-    anywhere = replace(options, output=batch.output)
+    # What a worker needs is pickled: options, not the loaded model.
+    segment_options, folder = segmenter.options, segmenter.bundle.folder
+    if folder == Path(segment_options.model):  # a relative path means another folder in a worker's process
+        segment_options = replace(segment_options, model=folder.resolve())
+    worker_options = replace(options, output=batch.output)
     workers = None if options.workers is None else int(options.workers)
-    return cluster.attend_all(cases, batch, functools.partial(worker_parts, wanted, anywhere), options.ray, workers,
-                              wanted.device != "cpu", reporter)
+    make_parts = functools.partial(worker_parts, segment_options, worker_options)
+    return cluster.process_all(cases, batch, make_parts, options.ray, workers, segment_options.device != "cpu",
+                               reporter)
 
 
 def batch_of(segmenter: Segmenter, options: BatchOptions) -> Batch:
     """What all cases have in common, as their records say it."""
-    wanted, bundle = segmenter.options, segmenter.bundle
+    segment_options, bundle = segmenter.options, segmenter.bundle
     return Batch(options.output.resolve(), sha256(bundle.folder / MANIFEST),
-                 wanted.deciding_settings(bundle.label_space), wanted.preview, wanted.overwrite, options.resumes)
+                 segment_options.deciding_settings(bundle.label_space), segment_options.preview,
+                 segment_options.overwrite, options.resumes)
 
 
-def worker_parts(wanted: SegmentOptions,
+def worker_parts(segment_options: SegmentOptions,
                  options: BatchOptions) -> tuple[Batch, CaseSegmenter, functools.partial[Problem]]:
-    """In a worker's process: what it works with, made from options that hold on every computer."""
+    """What a worker's process works with, made there from options that hold on every computer."""
     from ..segmenting.segmenter import Segmenter
 
-    segmenter = Segmenter(wanted)
+    segmenter = Segmenter(segment_options)
     batch = batch_of(segmenter, options)
     return batch, CaseSegmenter(segmenter), explainer(batch)
 

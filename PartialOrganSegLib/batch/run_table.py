@@ -1,29 +1,31 @@
-"""The table of a run: a case a row, from the records of every shard and process that wrote to the output."""
+"""The table of a run: a row for each case, from the records of every shard and process that wrote to the output."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
-from .records import FOLDER, read_record
+from .records import FOLDER, OrganRow, read_record
 
 NAME = "run_table.csv"
 COLUMNS = ("case", "input", "state", "seconds", "peak_mib", "checks", "error", "host", "written")
 
 
 def write_run_table(output: Path) -> Path:
-    """Writes `run_table.csv` whole, and again should a record have changed meanwhile. Raises UserError.
+    """Writes `run_table.csv` whole, and again if a record has changed meanwhile. Raises UserError.
 
-    So of several processes that end at the same time the last to write has seen every record, without a lock.
+    So of several processes that end at the same time the last one to write has read every record, without a lock.
     """
     path = output / NAME
-    seen: dict[Path, int] | None = None
+    previous: dict[Path, int] | None = None
+    # Written again until no record has changed during the writing: then it holds all that are there.
     try:
-        while seen != (now := _stamps(output)):
-            seen = now
-            records = [record for file in sorted(seen) if (record := read_record(file))]
+        while previous != (current := _modification_times(output)):
+            previous = current
+            records = [record for file in sorted(current) if (record := read_record(file))]
             with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
                 writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore")
                 writer.writeheader()
@@ -34,11 +36,15 @@ def write_run_table(output: Path) -> Path:
     return path
 
 
-def checks_of(rows: list[dict]) -> str:
+def checks_of(rows: Iterable[OrganRow]) -> str:
     """The checks of a case's organs on one line."""
     return "; ".join(f"{row['organ']}: {row['checks']}" for row in rows if row["checks"])
 
 
-def _stamps(output: Path) -> dict[Path, int]:
-    return {file: file.stat().st_mtime_ns for file in (output / FOLDER).rglob("*.json")
-            if not file.name.startswith(".")}
+def _modification_times(output: Path) -> dict[Path, int]:
+    """Each record's file and when it was written (ns)."""
+    times = {}
+    for file in (output / FOLDER).rglob("*.json"):
+        if not file.name.startswith("."):  # a record that is being written
+            times[file] = file.stat().st_mtime_ns
+    return times

@@ -20,6 +20,7 @@ class Shard:
     @classmethod
     def parse(cls, text: str) -> Shard:
         """From `3/16`. Raises ValueError."""
+        # ASCII: \d would also take the digits of other scripts and superscripts.
         match = re.fullmatch(r"(\d+)/(\d+)", text.strip(), re.ASCII)
         if not match or not 1 <= int(match[1]) <= int(match[2]):
             raise ValueError(f"expected K/N with K from 1 to N, e.g. 3/16, found '{text}'")

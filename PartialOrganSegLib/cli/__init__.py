@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import Any, NoReturn, TextIO
 
 from .. import __version__, logfile
@@ -21,15 +22,19 @@ from ..events import ConsoleReporter, JsonReporter, Reporter
 from . import check, doctor, evaluate, export, finetune, listing, models, phantom, scribble, segment, train
 from .options import JSON_EVENTS
 
-COMMANDS = {"segment": segment, "models": models, "phantom": phantom, "scribble": scribble, "doctor": doctor,
-            "train": train, "finetune": finetune, "evaluate": evaluate, "check": check, "export": export,
-            "list": listing}
+COMMANDS: dict[str, ModuleType] = {
+    "segment": segment, "models": models, "phantom": phantom, "scribble": scribble, "doctor": doctor, "train": train,
+    "finetune": finetune, "evaluate": evaluate, "check": check, "export": export, "list": listing}
 DONE, FAILED, WRONG_USE, CANCELLED = 0, 1, 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
+    """Raises its errors instead of printing them and leaving. Takes no shortened options: a new option must not change
+    what a script's shortened one means."""
+
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings, allow_abbrev=False)
+        settings["allow_abbrev"] = False
+        super().__init__(*arguments, **settings)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see: {self.prog} --help)")
@@ -37,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; imports nothing heavy, so that --help is quick."""
-    parser = _Parser(prog="partialorganseg", description="Segments 16 abdominal organs of a CT. Research only.",
+    parser = _Parser(prog="partialorganseg", description="Segment 16 abdominal organs of a CT. For research only.",
                      epilog="example: partialorganseg segment scan.nii.gz -o results")
     parser.add_argument("--version", action="version", version=f"partialorganseg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
@@ -50,46 +55,52 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code. Without `argv` it is the whole process's command line."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Runs one command and returns its exit code. Without `argv`, the process's command line is meant."""
+    words = list(argv if argv is not None else sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a console that cannot show a path's letters still goes on
+            # A console that cannot show the letters of a path must not stop the work.
+            stream.reconfigure(errors="backslashreplace")
+    # Signals first: a run that is cancelled while it starts must end in the same way as later.
     with contextlib.ExitStack() as stack:
         stack.enter_context(cancellable())
+        # Looked for in the plain words, so that a wrong command line is reported as an event too.
         if JSON_EVENTS in words:
             reporter: Reporter = JsonReporter(stack.enter_context(_private_stdout()))
         else:
             reporter = ConsoleReporter()
         stack.callback(reporter.close)
-        stack.enter_context(_former_names_warned_of(reporter))
-        code = _guarded(words, reporter)
+        stack.enter_context(_former_names_as_warnings(reporter))
+        code = _run_command(words, reporter)
         if code == CANCELLED and argv is None:
-            ignore_signals()
+            ignore_signals()  # a second Ctrl-C while Python closes would end in a traceback
     return code
 
 
 @contextlib.contextmanager
-def _former_names_warned_of(reporter: Reporter) -> Iterator[None]:
-    """A former name that still works is a warning as any other; all else goes Python's usual way."""
+def _former_names_as_warnings(reporter: Reporter) -> Iterator[None]:
+    """Reports a former name that still works as a warning; other warnings are shown as Python usually does."""
     show = warnings.showwarning
 
-    def warn(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if category is FutureWarning and str(message).find("found its former") >= 0:
+    def report(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+               file: TextIO | None = None, line: str | None = None) -> None:
+        if category is FutureWarning and "found its former" in str(message):
             reporter.warning(Problem.parsed(str(message), Code.FORMER_NAME))
         else:
-            show(message, category, *place, **more)
+            show(message, category, filename, lineno, file, line)
 
     with warnings.catch_warnings():
         warnings.simplefilter("default", FutureWarning)
-        warnings.showwarning = warn
+        warnings.showwarning = report
         yield
 
 
-def _guarded(argv: Sequence[str], reporter: Reporter) -> int:
+def _run_command(argv: Sequence[str], reporter: Reporter) -> int:
+    """Runs the command and turns every exception into one line and an exit code."""
     try:
         arguments = build_parser().parse_args(argv)
-        return COMMANDS[arguments.command].run(arguments, reporter)
+        code: int = COMMANDS[arguments.command].run(arguments, reporter)
+        return code
     except KeyboardInterrupt:
         reporter.close()
         reporter.error(Problem(Code.CANCELLED, found="cancelled"))
@@ -98,7 +109,8 @@ def _guarded(argv: Sequence[str], reporter: Reporter) -> int:
         reporter.close()
         reporter.error(error.problem)
         return WRONG_USE if isinstance(error, UsageError) else FAILED
-    except BrokenPipeError:  # e.g. `| head`: whoever read our output has enough
+    except BrokenPipeError:  # e.g. `| head`: nobody reads our output any more
+        # Python flushes stdout once more as it ends, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return FAILED
     except Exception as error:
@@ -109,7 +121,7 @@ def _guarded(argv: Sequence[str], reporter: Reporter) -> int:
 
 @contextlib.contextmanager
 def _private_stdout() -> Iterator[TextIO]:
-    """A stream to stdout for the events alone: prints of ours and of C++ libraries go to stderr meanwhile."""
+    """A stream to stdout for the events alone: what the library and its C++ code print goes to stderr meanwhile."""
     sys.stdout.flush()
     private = os.dup(1)
     os.dup2(2, 1)

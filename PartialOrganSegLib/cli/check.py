@@ -13,7 +13,8 @@ from .options import add_common_options
 if TYPE_CHECKING:
     from ..datasets.manifest import Manifest
 
-HELP = "Check a manifest, or an nnU-Net raw or Decathlon folder: files, geometry, labels, what each case annotates."
+HELP = ("Check a manifest, or an nnU-Net raw or Decathlon folder: files, geometry, labels, and the organs that each "
+        "case annotates.")
 EXAMPLE = "partialorganseg check manifest.yaml\n  partialorganseg check nnUNet_raw/Dataset001_Abdomen"
 
 
@@ -24,25 +25,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    """Reads every case and prints each problem in a line; 1 when there is one."""
+    """Reads every case and prints a line for each problem; 1 if there is any."""
     from ..datasets.manifest import check_manifest, load_manifest
 
     reporter.started(command="check", manifest=arguments.manifest)
     manifest = load_manifest(arguments.manifest, reporter)
     for line in summary(manifest):
         print(line)
+    # All problems are collected first, so that they stand together below the summary and the warnings.
     problems = check_manifest(manifest, reporter)
     reporter.close()
     for problem in problems:
         reporter.error(problem)
     reporter.result(manifest=arguments.manifest, problems=len(problems))
-    print(f"{arguments.manifest}: {f'{len(problems)} problems' if problems else 'ok'}")
-    return 1 if problems else 0
+    verdict = "ok"
+    if problems:
+        verdict = f"{len(problems)} problems"
+    print(f"{arguments.manifest}: {verdict}")
+    return int(bool(problems))
 
 
 def summary(manifest: Manifest) -> list[str]:
     """A line for each way of annotating that a data set has: its cases, kind and organs."""
-    ways: Counter[tuple[str, str, tuple[str, ...]]] = Counter(
-        (case.dataset, case.kind.value, case.annotated) for case in manifest.cases)
-    return [f"{dataset}: {count} {kind}{': ' + ', '.join(organs) if organs and kind == 'partial' else ''}"
-            for (dataset, kind, organs), count in ways.items()]
+    from ..annotation import Kind
+
+    ways: Counter[tuple[str, str, tuple[str, ...]]] = Counter()
+    for case in manifest.cases:
+        organs = case.annotated if case.kind is Kind.PARTIAL else ()  # full cases annotate all of them
+        ways[case.dataset, case.kind.value, organs] += 1
+    lines = []
+    for (dataset, kind, organs), count in ways.items():
+        line = f"{dataset}: {count} {kind}"
+        if organs:
+            line += f": {', '.join(organs)}"
+        lines.append(line)
+    return lines

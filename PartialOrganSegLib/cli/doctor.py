@@ -1,4 +1,4 @@
-"""`partialorganseg doctor`: is everything here that segmenting needs? One line a fact, `ok` or `problem`."""
+"""`partialorganseg doctor`: does this machine have everything that segmenting needs? A line for each finding."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import argparse
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import logfile
 from ..errors import UserError
@@ -16,13 +17,19 @@ from ..events import Reporter
 from ..outputs import writable_folder
 from .options import add_common_options
 
-HELP = "Tell whether this machine has all that segmenting needs."
+HELP = "Check whether this machine has everything that segmenting needs."
 EXAMPLE = "partialorganseg doctor"
 NEEDED = ("numpy", "scipy", "torch", "SimpleITK", "safetensors", "pydantic", "PyYAML", "tqdm", "Pillow", "psutil")
 TRAINING = ("monai", "tensorboard")
-MEMORY_GIB = 3.0  # what a CT of 512 x 512 x 600 takes at most on the CPU
+MEMORY_GIB = 3.0  # the most that a CT of 512 x 512 x 600 takes on the CPU
 
-Finding = tuple[str, bool, str]  # what was looked at, whether it is fine, what was found
+
+class Finding(NamedTuple):
+    """A line of the report: `subject` is the part of the machine, `fine` whether it will do."""
+
+    subject: str
+    fine: bool
+    text: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,19 +37,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    """Prints every finding; 1 when one is a problem."""
-    problems = 0
-    for what, fine, found in findings(arguments.device):
-        problems += not fine
-        reporter.result(check=what, ok=fine, found=found)
-        print(f"{'ok' if fine else 'problem':<9}{what:<16}{found}", flush=True)
-    return 1 if problems else 0
+    """Prints every finding; 1 if any is a problem."""
+    all_fine = True
+    for subject, fine, text in findings(arguments.device):
+        all_fine = all_fine and fine
+        reporter.result(check=subject, ok=fine, found=text)
+        state = "ok" if fine else "problem"
+        print(f"{state:<9}{subject:<16}{text}", flush=True)
+    return int(not all_fine)
 
 
 def findings(device: str) -> Iterator[Finding]:
     """Every finding, quick ones first."""
-    yield ("Python", (3, 10) <= sys.version_info[:2] <= (3, 12),
-           f"{platform.python_version()} on {platform.platform(terse=True)}, {sys.executable}")
+    yield Finding("Python", (3, 10) <= sys.version_info[:2] <= (3, 12),
+                  f"{platform.python_version()} on {platform.platform(terse=True)}, {sys.executable}")
+    # PyTorch takes seconds to import: what is known without it is printed before.
     yield from _packages()
     yield from _memory()
     yield from _folders()
@@ -51,17 +60,27 @@ def findings(device: str) -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    versions = {}
-    for name in NEEDED + TRAINING:
+    installed, missing = _versions(NEEDED)
+    parts = [", ".join(installed)]
+    if missing:
+        parts.append(f"missing: {', '.join(missing)}")
+    yield Finding("packages", not missing, "; ".join(filter(None, parts)))
+    installed, missing = _versions(TRAINING)
+    parts = [", ".join(installed)]
+    if missing:
+        parts.append(f"missing: {', '.join(missing)} (only `train` needs them)")
+    yield Finding("for training", True, "; ".join(filter(None, parts)))
+
+
+def _versions(packages: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Installed packages with their versions, and the missing ones."""
+    installed, missing = [], []
+    for name in packages:
         try:
-            versions[name] = metadata.version(name)
+            installed.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
-            versions[name] = None
-    for title, names, needed in (("packages", NEEDED, True), ("for training", TRAINING, False)):
-        missing = [name for name in names if versions[name] is None]
-        there = ", ".join(f"{name} {versions[name]}" for name in names if versions[name])
-        lack = f"missing: {', '.join(missing)}" + ("" if needed else " (only `train` needs them)") if missing else ""
-        yield title, not (missing and needed), "; ".join(part for part in (there, lack) if part)
+            missing.append(name)
+    return installed, missing
 
 
 def _memory() -> Iterator[Finding]:
@@ -69,34 +88,45 @@ def _memory() -> Iterator[Finding]:
 
     memory = psutil.virtual_memory()
     free = memory.available / 2**30
-    yield ("memory", free >= MEMORY_GIB, f"{free:.1f} of {memory.total / 2**30:.1f} GiB free"
-           + ("" if free >= MEMORY_GIB else f"; a large CT needs up to {MEMORY_GIB:g} GiB"))
+    text = f"{free:.1f} of {memory.total / 2**30:.1f} GiB free"
+    if free < MEMORY_GIB:
+        text += f"; a large CT needs up to {MEMORY_GIB:g} GiB"
+    yield Finding("memory", free >= MEMORY_GIB, text)
 
 
 def _folders() -> Iterator[Finding]:
     from ..models.folders import user_models
 
-    for what, folder in (("model folder", user_models()), ("log folder", logfile.user_log().parent),
-                         ("scratch folder", Path(tempfile.gettempdir()))):
+    for subject, folder in (("model folder", user_models()), ("log folder", logfile.user_log().parent),
+                            ("scratch folder", Path(tempfile.gettempdir()))):
         try:
-            yield what, True, f"{writable_folder(folder)} can be written"
+            yield Finding(subject, True, f"{writable_folder(folder)} can be written")
         except UserError as error:
-            yield what, False, str(error)
+            yield Finding(subject, False, str(error))
 
 
 def _torch(device: str) -> Iterator[Finding]:
     try:
         import torch
     except Exception as error:  # a broken installation fails in many ways, each worth one line here
-        yield "PyTorch", False, f"expected to import, found {type(error).__name__}: {error}"
+        yield Finding("PyTorch", False, f"expected to import, found {type(error).__name__}: {error}")
         return
-    there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    there += ["mps"] if torch.backends.mps.is_available() else []
-    names = [f"{name} ({torch.cuda.get_device_name(name)})" if name.startswith("cuda") else name for name in there]
-    fine = device == "auto" or ("cuda:0" if device == "cuda" else device) in there
-    yield "devices", fine, ", ".join(names) + ("" if fine else f"; '{device}' is not among them")
-    yield ("CPU", True, f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, bfloat16 "
-           + ("in hardware" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "not in hardware (float32 is used)"))
+    devices = {"auto": "", "cpu": "cpu"}  # what --device takes, and how it is shown
+    # "cuda" without a number is the first GPU, so it stands for no further device.
+    for index in range(torch.cuda.device_count()):
+        devices[f"cuda:{index}"] = f"cuda:{index} ({torch.cuda.get_device_name(index)})"
+        devices["cuda"] = ""
+    if torch.backends.mps.is_available():
+        devices["mps"] = "mps"
+    text = ", ".join(filter(None, devices.values()))
+    if device not in devices:
+        text += f"; '{device}' is not among them"
+    yield Finding("devices", device in devices, text)
+    bfloat16 = "not in hardware (float32 is used)"
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        bfloat16 = "in hardware"
+    yield Finding("CPU", True, f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, "
+                               f"bfloat16 {bfloat16}")
 
 
 def _models() -> Iterator[Finding]:
@@ -105,11 +135,11 @@ def _models() -> Iterator[Finding]:
 
     folders = model_folders()
     if not folders:
-        yield "model", False, "expected at least the embedded model, found none"
+        yield Finding("model", False, "expected at least the embedded model, found none")
     for name, folder in folders.items():
         try:
             verify_bundle(folder)
         except UserError as error:
-            yield "model", False, str(error)
+            yield Finding("model", False, str(error))
         else:
-            yield "model", True, f"{name}, verified, {folder}"
+            yield Finding("model", True, f"{name}, verified, {folder}")

@@ -1,4 +1,4 @@
-"""`partialorganseg evaluate`: predictions against references, per organ and case, as tables and one HTML page."""
+"""`partialorganseg evaluate`: predictions against references, for each organ and case, as tables and an HTML page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import add_common_options, chosen_organs, positive
 
-HELP = "Measure predictions against full, partial or scribbled references: Dice, distances, volumes, a report."
+HELP = ("Score predictions against full, partial or scribbled references: Dice, surface distances and volumes, as "
+        "tables and an HTML report.")
 EXAMPLE = """partialorganseg evaluate results/ references/ -o evaluation
   partialorganseg evaluate scan.labels.nii.gz scan_label.nii.gz --images scan.nii.gz -o evaluation
   partialorganseg evaluate results/ manifest.yaml --against other-results/ -o evaluation"""
@@ -21,25 +22,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("references", type=Path, metavar="REF", help="a label map, a folder of them (matched by name), "
                         "or a manifest")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the tables")
-    parser.add_argument("--against", type=Path, metavar="PRED2", help="another model's predictions, to compare with")
-    parser.add_argument("--names", metavar="A,B", help="what to call the models (default: their folders' names)")
-    parser.add_argument("--label-space", default="word16", metavar="NAME|FILE", help="what the values mean, where no "
-                        "manifest says it (default: word16)")
-    parser.add_argument("--organs", metavar="A,B", help="judge these only (default: all that the references can judge)")
+    parser.add_argument("--against", type=Path, metavar="PRED2",
+                        help="another model's predictions of the same cases, to compare with")
+    parser.add_argument("--names", metavar="A,B",
+                        help="the models' names in the report (default: their folders' names)")
+    parser.add_argument("--label-space", default="word16", metavar="NAME|FILE",
+                        help="the organs that the label values mean, unless a manifest says it (default: word16)")
+    parser.add_argument("--organs", metavar="A,B",
+                        help="score only these organs (default: all that the references annotate)")
     partial = parser.add_mutually_exclusive_group()
-    partial.add_argument("--annotated", default="", metavar="A,B", help="the reference files hold these organs only")
-    partial.add_argument("--scribble", action="store_true", help="the reference files are strokes, 255 where none is")
-    parser.add_argument("--images", type=Path, metavar="CT", help="the CT, or a folder of them, for the pictures")
+    partial.add_argument("--annotated", default="", metavar="A,B", help="the references annotate only these organs")
+    partial.add_argument("--scribble", action="store_true",
+                         help="the references are scribbles: 255 where nothing was drawn")
+    parser.add_argument("--images", type=Path, metavar="CT",
+                        help="the CT, or a folder of CTs, to show below the labels")
     parser.add_argument("--tolerance-mm", type=positive("millimetres"), default=2.0, metavar="MM",
-                        help="of the surface Dice (default: 2)")
-    parser.add_argument("--resample", action="store_true", help="put predictions of another grid on the reference's")
-    parser.add_argument("--worst", type=int, default=10, metavar="N", help="cases to show in pictures (default: 10)")
+                        help="tolerance of the surface Dice in mm (default: 2)")
+    parser.add_argument("--resample", action="store_true",
+                        help="resample predictions on another grid to the reference's (nearest voxel)")
+    parser.add_argument("--worst", type=int, default=10, metavar="N",
+                        help="how many of the worst cases the report shows as pictures (default: 10)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier evaluation")
     add_common_options(parser)
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    """Judges every case, writes the tables and the report, and prints the summary. 1 if a case could not be judged."""
+    """Scores every case, writes the tables and the report, and prints the summary. 1 if a case could not be scored."""
     from ..datasets.manifest import load_label_space
     from ..evaluation.evaluation import Options, evaluate
     from ..evaluation.pairing import predictions, references
@@ -58,7 +66,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     cases, space = references(arguments.references, space, annotated, arguments.scribble, arguments.images, reporter)
     names = _names(arguments)
     folders = [path for path in (arguments.predictions, arguments.against) if path is not None]
-    found = [predictions(path, cases, reporter) for path in folders]
+    predicted = [predictions(path, cases, reporter) for path in folders]
     output = writable_folder(arguments.output)
     refuse_existing([output / name for name in FILES.values()], arguments.overwrite)
     organs = chosen_organs(arguments.organs, space)
@@ -67,13 +75,15 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     options = Options(arguments.tolerance_mm, None if organs is None else tuple(organs), arguments.resample,
                       arguments.worst)
     results = {name: evaluate(cases, files, space, options, reporter)
-               for name, files in zip(names, found, strict=True)}
+               for name, files in zip(names, predicted, strict=True)}
     reporter.close()
+    # An empty report would look as if everything had been scored.
     if not any(result.scores for result in results.values()):
         raise UserError(code=Code.NO_CASES, subject=arguments.predictions,
-                        expected="at least one case that can be judged", found="none")
-    missing = {name: [case.name for case in cases if case.name not in files]
-               for name, files in zip(names, found, strict=True)}
+                        expected="at least one case that can be scored", found="none")
+    missing = {}
+    for name, files in zip(names, predicted, strict=True):
+        missing[name] = [case.name for case in cases if case.name not in files]
     report = Report(str(arguments.references), results, missing, options)
     with all_at_once(output) as scratch:
         report.write({kind: scratch / name for kind, name in FILES.items()})
@@ -82,14 +92,21 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     failed = {name: result.failures for name, result in results.items() if result.failures}
     reporter.result(files={kind: output / name for kind, name in FILES.items()}, failed=failed)
     print("\n".join(f"{kind:<10}{output / name}" for kind, name in FILES.items()), flush=True)
-    return 1 if failed else 0
+    return int(bool(failed))
 
 
 def _names(arguments: argparse.Namespace) -> list[str]:
-    paths = [path for path in (arguments.predictions, arguments.against) if path is not None]
-    names = [path.resolve().name for path in paths] if arguments.names is None else arguments.names.split(",")
-    if len(names) != len(paths):
-        raise UsageError(code=Code.VALUE_UNFIT, subject="--names", expected=len(paths), found=len(names))
-    if len(set(names)) < len(names):
-        names = list(map(str, paths)) if arguments.names is None and paths[0] != paths[1] else ["first", "second"]
+    """The models' names in the report, which differ. Raises UsageError for too many or too few of `--names`."""
+    paths: list[Path] = [path for path in (arguments.predictions, arguments.against) if path is not None]
+    names: list[str]
+    if arguments.names is not None:
+        names = arguments.names.split(",")
+        if len(names) != len(paths):
+            raise UsageError(code=Code.VALUE_UNFIT, subject="--names", expected=len(paths), found=len(names))
+    else:
+        names = [path.resolve().name for path in paths]
+        if len(set(names)) < len(names):
+            names = [str(path) for path in paths]
+    if len(set(names)) < len(names):  # of one folder evaluated twice, or as the user asked
+        return ["first", "second"]
     return names

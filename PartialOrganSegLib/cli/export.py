@@ -12,15 +12,16 @@ from ..outputs import all_at_once, refuse_existing, writable_folder
 from .dicom_kinds import dicom_kinds
 from .options import add_common_options, chosen_organs
 
-HELP = "Write a label map as DICOM SEG or RT structure set of its DICOM series."
+HELP = "Write a label map as a DICOM SEG or RT structure set that refers to the CT's DICOM series."
 EXAMPLE = """partialorganseg export scan.labels.nii.gz --reference dicom-folder/ -o results
   partialorganseg export corrected.nii.gz --reference dicom-folder/ --dicom rtstruct --how corrected -o results"""
+# To the Segment Algorithm Type of DICOM, PS3.3 C.8.20.2.
 HOW = {"automatic": "AUTOMATIC", "corrected": "SEMIAUTOMATIC", "manual": "MANUAL"}
-_LABEL_SUFFIXES = (".labels.nii.gz",)
+_LABEL_SUFFIXES = (".labels.nii.gz",)  # of our label maps, so that the export of `scan.labels` is called `scan`
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("labels", type=Path, metavar="LABELS", help="a label map on the grid of the CT")
+    parser.add_argument("labels", type=Path, metavar="LABELS", help="a label map on the CT's grid")
     parser.add_argument("--reference", type=Path, required=True, metavar="DICOM",
                         help="the CT: a DICOM folder, or a multi-frame file")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
@@ -29,12 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
     parser.add_argument("--organs", metavar="A,B", help="only these organs (default: all of the label space)")
     parser.add_argument("--label-space", default="word16", metavar="NAME|FILE",
-                        help="what the values mean (default: word16)")
+                        help="the organs that the label values mean (default: word16)")
     parser.add_argument("--how", choices=list(HOW), default="automatic",
-                        help="how the labels were made (default: automatic)")
+                        help="how the labels came about (default: automatic)")
     parser.add_argument("--made-by", type=_name, default="PartialOrganSeg", metavar="NAME",
-                        help="the model or program that made them (default: PartialOrganSeg)")
-    parser.add_argument("--resample", action="store_true", help="take the nearest voxels of labels on another grid")
+                        help="the model, program or person that made the labels (default: PartialOrganSeg)")
+    parser.add_argument("--resample", action="store_true",
+                        help="resample labels on another grid to the CT's (nearest voxel)")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     add_common_options(parser)
 
@@ -46,7 +48,7 @@ def _name(text: str) -> str:
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    """Writes the files, all or none."""
+    """Writes all of the files, or none of them."""
     from ..datasets.manifest import load_label_space
     from ..formats.dicom_export import ENDINGS, check_writers, write_dicom
     from ..formats.dicom_source import Maker, read_source
@@ -63,13 +65,14 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     file_name = arguments.labels.name
     if file_name.lower().endswith(".seg.nrrd"):
         raise UserError(code=Code.WRONG_FORMAT, subject=arguments.labels, expected="a label map",
-                        found="a segmentation of 3D Slicer, whose values are its own",
+                        found="a segmentation of 3D Slicer, which numbers its segments itself",
                         hint="in Slicer, export it to a label map or to DICOM")
     name = stem_of(arguments.labels, also=_LABEL_SUFFIXES)
     files = {kind: output / (name + ENDINGS[kind]) for kind in arguments.dicom}
     refuse_existing(list(files.values()), arguments.overwrite)
     reporter.started(command="export", input=arguments.labels, reference=arguments.reference, output=output)
     labels = read_labelmap(arguments.labels, reporter)
+    # A value without an organ would vanish from the export without a word.
     highest = int(labels.array.max(initial=0))
     if highest >= space.class_count:
         raise UserError(code=Code.UNKNOWN_LABEL, subject=arguments.labels,

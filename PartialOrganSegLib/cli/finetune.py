@@ -1,4 +1,4 @@
-"""`partialorganseg finetune`: a finished model and a few cases of any annotation into a better model, in minutes."""
+"""`partialorganseg finetune`: makes a better model from a trained one and a few cases of any annotation, in minutes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .options import add_common_options, positive
 if TYPE_CHECKING:
     from ..finetuning.run import Result
 
-HELP = ("Fine-tune a model on cases of any annotation (accepted organs, strokes, full masks, images alone), keeping "
-        "what it knew.")
-# What a run does, which is decided already when it goes on.
-OWN_OPTIONS = ("model", "data", "minutes", "steps", "replay", "validate", "only_listed_organs", "name", "force",
+HELP = ("Fine-tune a model on cases of any annotation (accepted organs, strokes, full masks, images alone) without "
+        "forgetting its organs.")
+# What these options decide was decided when the run began; --resume takes it from the run folder.
+RUN_OPTIONS = ("model", "data", "minutes", "steps", "replay", "validate", "only_listed_organs", "name", "force",
                "recipe", "overrides")
 STEP_LIMIT = 1_000_000
 EXAMPLE = """partialorganseg finetune --data mine/manifest.yaml -o runs/mine
@@ -32,30 +32,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "dataset.json")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run folder")
     parser.add_argument("--minutes", type=positive("minutes"), metavar="MIN",
-                        help="the most to take (default: 12, on a GPU 1.5); what it will take is told first")
-    parser.add_argument("--steps", type=int, metavar="N", help="or the number of steps")
+                        help="time limit in minutes (default: 12, on a GPU 1.5); the expected time is printed first")
+    parser.add_argument("--steps", type=int, metavar="N", help="number of optimiser steps, instead of --minutes")
     parser.add_argument("--replay", metavar="phantoms|none|MANIFEST",
-                        help="cases that hold what the model knew already (default: synthetic ones)")
+                        help="cases to replay, so that the model does not forget its organs (default: "
+                             "synthetic ones)")
     parser.add_argument("--validate", default="", metavar="CASE,CASE|none",
-                        help="cases to measure on instead of training on them (default: a quarter, of few cases slabs)")
+                        help="cases to validate on instead of training on them (default: a quarter of the cases; of "
+                             "few cases, some slabs)")
     parser.add_argument("--only-listed-organs", action="store_true",
-                        help="the new model knows the manifest's organs only (default: they are added)")
-    parser.add_argument("--name", help="the new model's name (default: start model's, -finetuned or -finetuned-2)")
-    parser.add_argument("--force", action="store_true", help="learn from images too that do not look like a CT in HU")
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="another recipe than the shipped finetune.yaml")
+                        help="the new model segments only the manifest's organs (default: they are added)")
+    parser.add_argument("--name",
+                        help="the new model's name (default: the start model's, with -finetuned or -finetuned-2)")
+    parser.add_argument("--force", action="store_true", help="also learn from images that do not look like a CT in HU")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="a recipe instead of the shipped finetune.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="change one setting of the recipe; may be given several times")
-    parser.add_argument("--resume", action="store_true", help="go on with the run folder's run, as it was planned")
+                        help="change one setting of the recipe; may be repeated")
+    parser.add_argument("--resume", action="store_true", help="continue the run in the run folder, as it was planned")
     add_common_options(parser)
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    """Fine-tunes and prints Dice before and after. 0 also when the start model stays the better one."""
+    """Fine-tunes and prints Dice before and after. 0 also if the start model remains the better one."""
     _check_use(arguments)
     try:
         from ..finetuning.options import FinetuneOptions
         from ..finetuning.run import finetune, resume
     except ModuleNotFoundError as error:
+        # A module of ours that is missing is a fault of the installation, not a package that the user could add.
         if error.name and error.name.startswith("PartialOrganSegLib"):
             raise
         raise UserError(code=Code.PACKAGE_MISSING, subject="finetune", expected=f"the package {error.name}",
@@ -71,16 +75,14 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         result = finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, options,
                           arguments.recipe, reporter)
     reporter.close()
-    _tell(result, arguments.output, reporter)
+    _report(result, arguments.output, reporter)
     return 0
 
 
 def _check_use(arguments: argparse.Namespace) -> None:
-    given = [f"--{'set' if name == 'overrides' else name.replace('_', '-')}" for name in OWN_OPTIONS
-             if getattr(arguments, name)]
-    if arguments.resume and given:
-        raise UsageError(code=Code.SETTINGS_CONFLICT, subject="--resume", expected="only -o RUN and --device beside it",
-                         found=f"{', '.join(given)} (the run knows its own)")
+    """Raises UsageError for options that do not go together and for values that cannot be."""
+    if arguments.resume:
+        _check_resume(arguments)
     if not arguments.resume and arguments.data is None:
         raise UsageError(code=Code.SETTING_MISSING, subject="--data", expected="a manifest", found="none")
     if arguments.steps is not None and not 1 <= arguments.steps <= STEP_LIMIT:
@@ -94,7 +96,19 @@ def _check_use(arguments: argparse.Namespace) -> None:
                          hint=did_you_mean(arguments.replay, REPLAY_WORDS))
 
 
+def _check_resume(arguments: argparse.Namespace) -> None:
+    """Raises UsageError for an option that the run has decided already."""
+    options = []
+    for name in RUN_OPTIONS:
+        if getattr(arguments, name):
+            options.append("--set" if name == "overrides" else f"--{name.replace('_', '-')}")
+    if options:
+        raise UsageError(code=Code.SETTINGS_CONFLICT, subject="--resume", expected="only -o RUN and --device beside it",
+                         found=f"{', '.join(options)} (decided when the run began)")
+
+
 def _check_name(name: str) -> None:
+    """Raises UsageError for what cannot be a model's name."""
     from ..models.metadata import LONGEST_NAME, NAME_PATTERN  # takes pydantic to import
 
     if not re.fullmatch(NAME_PATTERN, name):
@@ -103,7 +117,8 @@ def _check_name(name: str) -> None:
                                   "first", found=f"'{name}'")
 
 
-def _tell(result: Result, run: Path, reporter: Reporter) -> None:
+def _report(result: Result, run: Path, reporter: Reporter) -> None:
+    """Prints the figures before and after, why the start model was kept if it was, and the selected model."""
     from ..finetuning.outcome import START, table
     from ..formats.writing import format_table
 
@@ -112,6 +127,7 @@ def _tell(result: Result, run: Path, reporter: Reporter) -> None:
                     **{key: value for key, value in outcome.as_metrics().items() if key != "selected"})
     if outcome.rows:
         print(format_table(table(outcome)))
+    # Keeping the start model is no error, but the user must learn why.
     if outcome.selected == START:
         reporter.warning(outcome.verdict.problem())
     for warning in outcome.no_better():

@@ -18,26 +18,27 @@ JSON_EVENTS = "--json-events"
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Adds --device and --json-events."""
     parser.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]|mps",
-                        help="where networks run (default: auto)")
-    parser.add_argument(JSON_EVENTS, action="store_true", help="print one JSON object a line on stdout, only that")
+                        help="where the networks run (default: auto)")
+    parser.add_argument(JSON_EVENTS, action="store_true",
+                        help="print events as JSON on stdout, one object a line, and nothing else")
 
 
-def positive(what: str, below: float = 1e5) -> Callable[[str], float]:
-    """The type of an option that takes a number of `what` above 0."""
+def positive(unit: str, below: float = 1e5) -> Callable[[str], float]:
+    """The type of an option that takes a number of `unit` above 0, such as "millimetres"."""
     def number(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = 0.0
         if not 0 < value < below:
-            raise argparse.ArgumentTypeError(f"expected a number of {what} above 0 and below {below:g}, found '{text}'")
+            raise argparse.ArgumentTypeError(f"expected a number of {unit} above 0 and below {below:g}, found '{text}'")
         return value
 
     return number
 
 
 def whole_number(text: str) -> int:
-    """The type of an option that takes a whole number from 1 on."""
+    """The type of an option that takes a whole number of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found '{text}'")
     return int(text)
@@ -53,4 +54,6 @@ def _device(text: str) -> str:
 def chosen_organs(text: str | None, label_space: LabelSpace) -> list[str] | None:
     """Names from `--organs`, in label order; None for all. Raises UserError for an unknown one, with the nearest."""
     names = check_organ_names(text)
-    return None if names is None else in_label_order(names, label_space)
+    if names is None:
+        return None
+    return in_label_order(names, label_space)

@@ -1,46 +1,55 @@
-"""`partialorganseg phantom`: synthetic CTs with the exact labels of all organs, for trials and tests."""
+"""`partialorganseg phantom`: synthetic CTs with exact labels of all organs, for trials and tests."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import add_common_options, whole_number
 
 HELP = "Make synthetic CTs with exact labels: OUT/images/phantom_SEED.nii.gz and OUT/labels/phantom_SEED.nii.gz."
+# Voxels or millimetres of a phantom's axis: more is a slip of the keyboard.
+LIMIT = 1e5
 EXAMPLE = "partialorganseg phantom -o phantoms --count 3 --shape 160,160,140 --spacing 2.5"
 SHAPE, SPACING_MM = (128, 128, 128), (3.0, 3.0, 3.0)
+Number = TypeVar("Number", int, float)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for images and labels")
     parser.add_argument("--shape", type=_triple_of(int), default=SHAPE, metavar="X,Y,Z",
-                        help="voxels along x, y, z; one number for all three (default: 128)")
+                        help="number of voxels along x, y and z, or one number for all three (default: 128)")
     parser.add_argument("--spacing", type=_triple_of(float), default=SPACING_MM, metavar="X,Y,Z",
-                        help="voxel spacing in mm; one number for all three (default: 3)")
-    parser.add_argument("--seed", type=int, default=0, help="which phantom; the same seed gives the same (default: 0)")
-    parser.add_argument("--count", type=whole_number, default=1, help="how many, with seeds counting up (default: 1)")
+                        help="voxel spacing in mm along x, y and z, or one number for all three (default: 3)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same phantom (default: 0)")
+    parser.add_argument("--count", type=whole_number, default=1,
+                        help="how many phantoms, with seeds counting up (default: 1)")
     parser.add_argument("--overwrite", action="store_true", help="replace phantoms of an earlier run")
     add_common_options(parser)
 
 
-def _triple_of(kind: type):
-    def triple(text: str) -> tuple:
+def _triple_of(number: Callable[[str], Number]) -> Callable[[str], tuple[Number, Number, Number]]:
+    """The type of an option that takes three numbers with commas between, or one that stands for all three."""
+    def triple(text: str) -> tuple[Number, Number, Number]:
         try:
-            values = tuple(kind(part) for part in text.split(","))
+            values = [number(part) for part in text.split(",")]
         except ValueError:
-            values = ()
-        if len(values) not in (1, 3) or not all(0 < value < 1e5 for value in values):
+            values = []
+        if len(values) == 1:
+            values *= 3
+        if len(values) != 3 or not all(0 < value < LIMIT for value in values):
             raise argparse.ArgumentTypeError(f"expected one or three positive numbers like 128,128,96, found '{text}'")
-        return values * 3 if len(values) == 1 else values
+        return values[0], values[1], values[2]
 
     return triple
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    """Makes the phantoms; each one's image and labels appear whole."""
+    """Makes the phantoms; the image and the labels of each appear whole."""
     from ..formats.writing import write_ct, write_labelmap
     from ..synthesis.phantom import make_phantom
 
@@ -49,12 +58,13 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     names = [f"phantom_{seed}.nii.gz" for seed in seeds]
     refuse_existing([folder / name for name in names for folder in folders], arguments.overwrite)
     reporter.started(command="phantom", output=arguments.output, count=arguments.count)
-    for done, (seed, name) in enumerate(zip(seeds, names, strict=True), 1):
+    for number, (seed, name) in enumerate(zip(seeds, names, strict=True), 1):
         ct, labels = make_phantom(shape_zyx=arguments.shape[::-1], spacing_zyx=arguments.spacing[::-1], seed=seed)
+        # The labels' folder is left last, so that an image without its labels is the most that a kill leaves.
         with all_at_once(folders[1]) as scratch_labels, all_at_once(folders[0]) as scratch_images:
             write_labelmap(scratch_labels / name, labels)
             write_ct(scratch_images / name, ct)
-        reporter.progress("phantoms", done, arguments.count)
+        reporter.progress("phantoms", number, arguments.count)
         reporter.result(image=folders[0] / name, labels=folders[1] / name, seed=seed)
         print(f"{folders[0] / name}  {folders[1] / name}")
     return 0

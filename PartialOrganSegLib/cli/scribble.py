@@ -1,11 +1,11 @@
-"""`partialorganseg scribble`: sparse strokes simulated from dense label maps, to try training from scribbles."""
+"""`partialorganseg scribble`: scribbles simulated from dense label maps, to try out training from scribbles."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..batch.cases import Entry, named_cases
 from ..errors import Code, Problem, UserError
@@ -16,8 +16,8 @@ from .options import add_common_options, chosen_organs, positive, whole_number
 if TYPE_CHECKING:
     from ..synthesis.simulated_scribbles import Scribble
 
-HELP = ("Simulate scribbles from label maps of all organs: OUT/NAME.scribble.nii.gz with organ values, 0 where "
-        "background was drawn and 255 elsewhere.")
+HELP = ("Simulate scribbles from dense label maps: OUT/NAME.scribble.nii.gz with organ values, 0 where background was "
+        "drawn and 255 where nothing was.")
 EXAMPLE = "partialorganseg scribble labels/a.nii.gz labels/b.nii.gz -o scribbles --every-mm 30 --seed 1"
 SUFFIX = ".scribble.nii.gz"
 
@@ -25,25 +25,25 @@ SUFFIX = ".scribble.nii.gz"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("labels", nargs="+", type=Path, metavar="LABEL", help="a label map, or a folder of them")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the scribbles")
-    parser.add_argument("--label-space", default="word16", metavar="NAME|FILE", help="what the values mean "
-                        "(default: word16)")
-    parser.add_argument("--organs", metavar="NAME,NAME", help="draw these only (default: all that are there)")
+    parser.add_argument("--label-space", default="word16", metavar="NAME|FILE", help="the organs that the label "
+                        "values mean (default: word16)")
+    parser.add_argument("--organs", metavar="A,B", help="draw only these organs (default: all in the label map)")
     density = parser.add_mutually_exclusive_group()
     density.add_argument("--slices-per-organ", type=whole_number, metavar="N",
-                         help="axial slices to draw each organ on, evenly over it (default: 6)")
+                         help="how many axial slices to draw each organ on, evenly spread over it (default: 6)")
     density.add_argument("--every-mm", type=positive("millimetres"), metavar="MM",
-                         help="or one slice for all organs at this distance")
+                         help="instead, draw all organs on slices at this distance in mm")
     parser.add_argument("--brush-mm", type=positive("millimetres"), default=3.0, metavar="MM",
-                        help="a stroke's width (default: 3)")
+                        help="width of the strokes in mm (default: 3)")
     parser.add_argument("--no-background", action="store_true",
-                        help="no background strokes; right where the label maps leave organs out")
+                        help="draw no background strokes: right if the label maps leave organs out")
     parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same strokes (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace scribbles of an earlier run")
     add_common_options(parser)
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    """Draws one scribble a label map and prints what was drawn of each organ."""
+    """Draws a scribble for each label map and prints how much of each organ was drawn."""
     from ..datasets.manifest import load_label_space
     from ..formats.reading import list_inputs, read_labelmap
     from ..formats.writing import format_table, write_labelmap
@@ -55,11 +55,12 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         raise error.within("--label-space") from None
     organs = chosen_organs(arguments.organs, label_space)
     folder = writable_folder(arguments.output)
+    # Scribbles of an earlier run in the same folder are no label maps to draw from.
     cases = named_cases([Entry(path) for path in list_inputs(arguments.labels) if not path.name.endswith(SUFFIX)],
                         reporter)
     refuse_existing([folder / (case.name + SUFFIX) for case in cases], arguments.overwrite)
     reporter.started(command="scribble", labels=[case.path for case in cases], output=folder)
-    for done, case in enumerate(cases, 1):
+    for number, case in enumerate(cases, 1):
         labels = read_labelmap(case.path, reporter)
         try:
             scribble = simulate_scribble(
@@ -68,13 +69,14 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                 seed=arguments.seed)
         except UserError as error:
             raise error.within(case.path) from None
-        absent = [name for name in organs or () if name not in {count.name for count in scribble.counts}]
+        drawn_organs = {count.name for count in scribble.counts}
+        absent = [name for name in organs or () if name not in drawn_organs]
         if absent:
             reporter.warning(Problem(Code.ORGAN_ABSENT, str(case.path), found=f"no voxel of {', '.join(absent)}"))
         target = folder / (case.name + SUFFIX)
         with all_at_once(folder) as scratch:
             write_labelmap(scratch / target.name, scribble.labels)
-        reporter.progress("scribbles", done, len(cases))
+        reporter.progress("scribbles", number, len(cases))
         reporter.close()
         reporter.result(labels=case.path, scribble=target, share=scribble.share,
                         organs=[asdict(count) for count in scribble.counts])
@@ -83,8 +85,13 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     return 0
 
 
-def _rows(scribble: Scribble) -> list[dict[str, Any]]:
+def _rows(scribble: Scribble) -> list[dict[str, object]]:
     """A row of the printed table for each class."""
-    return [{"organ": count.name, "slices": count.slices, "strokes": count.strokes, "voxels": count.voxels,
-             "of its voxels": f"{count.voxels / count.of_voxels:.2%}" if count.of_voxels else ""}
-            for count in scribble.counts]
+    rows: list[dict[str, object]] = []
+    for count in scribble.counts:
+        share = ""
+        if count.of_voxels:
+            share = f"{count.voxels / count.of_voxels:.2%}"
+        rows.append({"organ": count.name, "slices": count.slices, "strokes": count.strokes, "voxels": count.voxels,
+                     "of its voxels": share})
+    return rows

@@ -1,4 +1,4 @@
-"""`partialorganseg segment`: one CT, several or a folder of them into labelmaps, tables and pictures."""
+"""`partialorganseg segment`: label maps, tables and pictures of one CT, of several or of a folder of them."""
 
 from __future__ import annotations
 
@@ -25,68 +25,73 @@ if TYPE_CHECKING:
     from ..segmenting.result import SegmentResult
     from ..segmenting.segmenter import Segmenter
 
-HELP = "Segment the organs of one CT, of several or of a folder."
+HELP = "Segment the organs of one CT, of several, or of all CTs in a folder."
 EXAMPLE = """partialorganseg segment scan.nii.gz -o organs.nii.gz
   partialorganseg segment scan.nii.gz other-scan/ -o results --organs liver,spleen"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT",
-                        help="a NIfTI, NRRD or MetaImage file, a DICOM folder, a folder of such, a CSV with the "
-                             "columns image, output, series (the last two may be missing), or a manifest")
+                        help="a NIfTI, NRRD or MetaImage file, a DICOM folder, a folder of these, a CSV with the "
+                             "columns image, output, series (the last two are optional), or a manifest")
     parser.add_argument("-o", "--output", required=True, metavar="OUT",
-                        help="folder for the results, or for one CT a file .nii.gz, .nrrd, .seg.nrrd or .dcm (DICOM "
-                             "SEG)")
+                        help="folder for the results; for one CT, also a file .nii.gz, .nrrd, .seg.nrrd or .dcm "
+                             "(DICOM SEG)")
     parser.add_argument("--organs", metavar="A,B", help="only these organs, e.g. liver,left_kidney (default: all)")
-    parser.add_argument("--model", default="embedded", help="an installed model's name or a bundle's folder")
+    parser.add_argument("--model", default="embedded",
+                        help="an installed model's name or a bundle's folder (default: embedded)")
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
     parser.add_argument("--dicom", default=(), metavar="A,B",
-                        help="also write DICOM files, of CTs that are DICOM: seg, labelmap-seg, rtstruct")
+                        help="for CTs in DICOM, also write DICOM files: seg, labelmap-seg, rtstruct")
     parser.add_argument("--mirror", action="store_true",
-                        help="also predict the mirrored CT and average: twice the time; "
-                             "for models that were trained on mirrored patches, the embedded one was not")
+                        help="test-time augmentation: average with the prediction of the mirrored CT. Takes twice the "
+                             "time; only for models trained on mirrored patches, which the embedded one was not")
     parser.add_argument("--scales", default=(1.0,), metavar="A,B",
-                        help="also predict the CT at these sizes in plane and average, e.g. 0.75,1,1.25; "
-                             "for models that were trained at several sizes")
+                        help="test-time augmentation: average the predictions of the CT at these in-plane sizes, "
+                             "e.g. 0.75,1,1.25; only for models trained at several sizes")
     parser.add_argument("--precision", default="auto", metavar="|".join(PRECISIONS),
-                        help="of the network's convolutions (default: the model's own where the processor computes it)")
-    parser.add_argument("--force", action="store_true", help="segment what does not look like a CT in HU")
+                        help="number format of the network's convolutions (default: the model's, where the processor "
+                             "supports it)")
+    parser.add_argument("--force", action="store_true", help="also segment images that do not look like a CT in HU")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
-    parser.add_argument("--no-preview", action="store_true", help="make no picture")
+    parser.add_argument("--no-preview", action="store_true", help="write no preview picture")
     segment_batch.add_arguments(parser)
     add_common_options(parser)
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    """Segments every case. A failing one is told and does not stop the others; 1 if any failed."""
+    """Segments every case. One that fails is reported and does not stop the others; 1 if any failed."""
     from ..segmenting.segmenter import Segmenter
 
     kind = single_kind(arguments.output)
     options = _options(arguments, kind)
     output = Path(arguments.output)
-    many = BatchOptions(output=output, resume=arguments.resume or any(map(is_list, arguments.inputs)),
-                        shard=arguments.shard, ray=arguments.ray, workers=arguments.workers)
+    batch_options = BatchOptions(output=output, resume=arguments.resume or any(map(is_list, arguments.inputs)),
+                                 shard=arguments.shard, ray=arguments.ray, workers=arguments.workers)
+    # Made before the inputs are looked at: a wrong model or organ is found at once, not after a walk over folders.
     segmenter = Segmenter(options)
     space = segmenter.bundle.label_space
     reporter.started(command="segment", inputs=arguments.inputs, output=output, model=segmenter.bundle.name,
                      organs=segmenter.organs or space.names, device=options.device)
     entries, failures = expand(arguments.inputs, output, reporter)
-    cases = [replace(case, dicom=check_dicom(options.dicom)) for case in named_cases(entries, reporter)]
+    cases = [replace(case, dicom=check_dicom(options.dicom)) for case in named_cases(entries, reporter, output)]
     count = len(cases) + len(failures)
     if kind is not None and count > 1:
         raise UsageError(code=Code.SETTINGS_CONFLICT, subject=output, expected=f"a folder for {count} CTs",
                          found="the name of one file")
     writable_folder(output if kind is None else output.parent)
-    if kind is None and many.keeps_records(count):
-        return segment_batch.run(segmenter, many, cases, failures, reporter)
+    if kind is None and batch_options.keeps_records(count):
+        return segment_batch.run(segmenter, batch_options, cases, failures, reporter)
     for _, problem in failures:
         reporter.error(problem)
-    for case in cases:  # one, unless it has failed already
+    for case in cases:  # one at most: of more, records would be kept
         segmenter.prepare()
         try:
             _segment_one(segmenter, case, output, reporter)
         except Exception as error:
-            log = output / logfile.NAME if kind is None else logfile.user_log()
+            log = logfile.user_log()
+            if kind is None:
+                log = output / logfile.NAME
             problem = logfile.explain_case(error, case.path, log)
             reporter.close()
             reporter.error(problem)
@@ -94,18 +99,20 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.close()
     reporter.result(segmented=1 - len(failures),
                     failed=[{"input": path, "error": problem.text()} for path, problem in failures])
-    return 1 if failures else 0
+    return int(bool(failures))
 
 
 def _options(arguments: argparse.Namespace, kind: str | None) -> SegmentOptions:
-    """What was asked for. Raises UsageError, also for what does not go with a single file of that kind."""
+    """The options of the segmentation. Raises UsageError, also for what does not go with a single file of `kind`."""
     dicom = arguments.dicom
     if kind is not None:
         for name in ("dicom", "resume", "shard", "ray"):
             if getattr(arguments, name):
                 raise UsageError(code=Code.SETTINGS_CONFLICT, subject=f"--{name}", expected="a folder as output",
                                  found=f"the file {arguments.output}")
-        dicom = [kind] if kind in ENDINGS else []
+        dicom = []
+        if kind in ENDINGS:
+            dicom = [kind]
     return SegmentOptions(model=arguments.model, organs=arguments.organs, device=arguments.device,
                           precision=arguments.precision, mirror=arguments.mirror, scales=arguments.scales,
                           series=arguments.series, force=arguments.force, dicom=dicom,
@@ -113,17 +120,19 @@ def _options(arguments: argparse.Namespace, kind: str | None) -> SegmentOptions:
 
 
 def _segment_one(segmenter: Segmenter, case: Case, output: Path, reporter: Reporter) -> None:
+    """Segments a case into a folder or one file. Raises UserError for an earlier result before it segments."""
     options = segmenter.options
+    # The earlier result is looked for before minutes are spent on a new one.
     files = target_files(output, case.name, options.preview, options.dicom, case.path)
     refuse_existing(list(files.values()), options.overwrite)
-    since = time.monotonic()
+    start = time.monotonic()
     result = segmenter(case.path, series=case.series, reporter=reporter)
     files = result.save(output, name=case.name)
-    _report(case, files, result, time.monotonic() - since, reporter)
+    _report(case, files, result, time.monotonic() - start, reporter)
 
 
 def _report(case: Case, files: Mapping[str, Path], result: SegmentResult, seconds: float, reporter: Reporter) -> None:
-    """Tells of a segmented case: the table of its organs and its files."""
+    """Prints a segmented case: the table of its organs and its files."""
     from ..formats.writing import format_table
 
     reporter.close()

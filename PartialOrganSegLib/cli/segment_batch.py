@@ -1,11 +1,11 @@
-"""`partialorganseg segment` over many CTs: resumable, in shards, on a cluster; with a record a case and a run table."""
+"""`partialorganseg segment` over many CTs: resumable, in shards or on a cluster, with records and a run table."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..batch.cases import Case
 from ..batch.options import BatchOptions
@@ -14,31 +14,34 @@ from ..errors import Problem
 from ..events import Reporter
 
 if TYPE_CHECKING:
-    from ..batch.work import Outcome
+    from ..batch.processing import Outcome
     from ..segmenting.segmenter import Segmenter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what only matters for many CTs."""
-    many = parser.add_argument_group("many CTs")
-    many.add_argument("--resume", action="store_true",
-                      help="skip CTs that are finished: same content, model and settings (for CSVs, manifests, --shard "
-                           "and --ray it is always so)")
-    many.add_argument("--shard", metavar="K/N", help="only the K-th of N parts, e.g. $SLURM_ARRAY_TASK_ID/16 with "
-                                                     "--array=1-16")
-    many.add_argument("--ray", metavar="ADDRESS", help="share the work out with Ray: 'local' for this computer, 'auto' "
-                                                       "or HOST:PORT for a running cluster")
-    many.add_argument("--workers", metavar="N", help="with --ray: how many CTs at the same time (default: one a GPU, "
-                                                     "else one for four cores)")
+    """Adds the options that only matter for many CTs."""
+    group = parser.add_argument_group("many CTs")
+    group.add_argument("--resume", action="store_true",
+                       help="skip CTs that are finished: same content, model and settings (always on for CSVs, "
+                            "manifests, --shard and --ray)")
+    group.add_argument("--shard", metavar="K/N",
+                       help="segment only the K-th of N parts, e.g. $SLURM_ARRAY_TASK_ID/16 with --array=1-16")
+    group.add_argument("--ray", metavar="ADDRESS",
+                       help="distribute the CTs with Ray: 'local' for this computer, 'auto' or HOST:PORT for a running "
+                            "cluster")
+    group.add_argument("--workers", metavar="N",
+                       help="with --ray: how many CTs to segment at the same time (default: one on each GPU, or one "
+                            "for every four cores)")
 
 
 def run(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case], failures: Sequence[tuple[Path, Problem]],
         reporter: Reporter) -> int:
-    """Sees that every case of this shard is done; the run table is written however it ends. 1 if any case failed."""
+    """Processes every case of this shard; the run table is written however the run ends. 1 if any case failed."""
     from ..batch.run import outcomes
     from ..batch.run_table import write_run_table
 
     shard = options.shard if isinstance(options.shard, Shard) else Shard()
+    # Unreadable inputs are shared out as cases are, so that each is reported once over all shards.
     cases, failures = shard.of(cases), shard.of(failures)
     for _, problem in failures:
         reporter.error(problem)
@@ -59,13 +62,15 @@ def run(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case], fail
         table = write_run_table(options.output)
     reporter.result(segmented=segmented, skipped=skipped, table=table,
                     failed=[{"input": path, "error": message} for path, message in failed])
-    names = ": " * bool(failed) + ", ".join(str(path) for path, _ in failed)
-    print(f"{segmented} segmented, {skipped} finished before, {len(failed)} failed{names}; {table}")
-    return 1 if failed else 0
+    summary = f"{segmented} segmented, {skipped} finished before, {len(failed)} failed"
+    if failed:
+        summary += f": {', '.join(str(path) for path, _ in failed)}"
+    print(f"{summary}; {table}")
+    return int(bool(failed))
 
 
 def _report(outcome: Outcome, files: dict[str, Path], count: str, reporter: Reporter) -> None:
-    """One line a case: thousands of tables help nobody."""
+    """Prints a line for the case: nobody reads a thousand tables."""
     case, record = outcome.case, outcome.record
     reporter.close()
     for warning in outcome.warnings:
@@ -73,10 +78,12 @@ def _report(outcome: Outcome, files: dict[str, Path], count: str, reporter: Repo
     if record.error:
         reporter.error(outcome.problem or record.error)
         return
-    facts: dict[str, Any] = {"input": case.path, "name": case.title, "files": files, "seconds": record.seconds,
-                             "peak_mib": record.peak_mib, "skipped": outcome.skipped}
+    facts: dict[str, object] = {"input": case.path, "name": case.title, "files": files, "seconds": record.seconds,
+                                "peak_mib": record.peak_mib, "skipped": outcome.skipped}
     if not outcome.skipped:
         facts["organs"] = outcome.rows
     reporter.result(**facts)
-    what = "finished before" if outcome.skipped else f"{record.seconds:.1f} s, {record.peak_mib} MiB"
-    print(f"{count} {case.title}: {what}", flush=True)
+    line = f"{count} {case.title}: {record.seconds:.1f} s, {record.peak_mib} MiB"
+    if outcome.skipped:
+        line = f"{count} {case.title}: finished before"
+    print(line, flush=True)

@@ -1,4 +1,4 @@
-"""`partialorganseg train`: a recipe into a run folder with checkpoints and, at its end, a model bundle."""
+"""`partialorganseg train`: trains by a recipe into a run folder with checkpoints and, at the end, a model bundle."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from ..errors import Code, UserError
 from ..events import Reporter
 from .options import add_common_options
 
-HELP = "Train a network as a recipe says."
+HELP = "Train a network by a recipe."
 EXAMPLE = """partialorganseg train partialorganseg -o runs/first --set manifest=my/manifest.yaml
   partialorganseg train partialorganseg -o runs/first --set manifest=my/manifest.yaml --resume
   torchrun --nproc-per-node 4 -m PartialOrganSegLib train full -o runs/full"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="a recipe's YAML file, or a shipped one's name")
+    parser.add_argument("recipe", type=Path, metavar="RECIPE",
+                        help="a recipe's YAML file, or the name of a shipped recipe")
     parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="run folder (default: runs/NAME-OF-RECIPE)")
-    parser.add_argument("--resume", action="store_true", help="go on from the run folder's last checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the run folder")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="change one setting of the recipe; may be given several times")
+                        help="change one setting of the recipe; may be repeated")
     add_common_options(parser)
 
 
@@ -31,19 +32,20 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     run_folder = arguments.output or Path("runs") / arguments.recipe.stem
-    own = run_folder / RECIPE_FILE  # as the run resolved it, without the user's comments
-    if not arguments.resume and own.exists() and arguments.recipe.exists() and own.samefile(arguments.recipe):
+    copy = run_folder / RECIPE_FILE  # with every setting resolved, but without the user's comments
+    if not arguments.resume and copy.exists() and arguments.recipe.exists() and copy.samefile(arguments.recipe):
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=run_folder,
                         expected="a run folder apart from the recipe, which the run would write over",
                         hint="choose another -o")
     try:
         from ..training.trainer import train
     except ModuleNotFoundError as error:
+        # A module of ours that is missing is a fault of the installation, not a package that the user could add.
         if error.name and error.name.startswith("PartialOrganSegLib"):
             raise
         raise UserError(code=Code.PACKAGE_MISSING, subject="train", expected=f"the package {error.name}",
                         found="none", hint="pip install monai tensorboard") from error
-    if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun) the first one speaks for all
+    if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun) only the first reports
         train(recipe, run_folder, arguments.resume, arguments.device)
         return 0
     reporter.started(command="train", recipe=arguments.recipe, run=run_folder, resume=arguments.resume,

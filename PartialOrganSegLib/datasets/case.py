@@ -1,19 +1,21 @@
-"""A case of a training run: an image, its annotation files and what they vouch for."""
+"""A case of a training run: an image, its annotation files and the organs that they annotate."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ..annotation import CandidateTable, Kind, encode_labels, encode_scribble, label_candidates
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
 from ..formats.strokes import NOT_DRAWN, paint_strokes, read_strokes
+from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
 from .harmonise import EITHER, LEFT, RIGHT, patient_midline, split_left_right
@@ -25,11 +27,11 @@ _SILENT = Reporter()
 class Case:
     """One annotated image. `group` names the patient or source CT: cases of one group are held out together.
 
-    `label_map`: label value -> organs it may be. `ignored`: organs whose values lie in the label and are not to be
-    trusted: such a voxel is none of the annotated organs. `split_left_right`: label value of an unsided organ ->
-    (left, right).
-    `only_mapped`: a value that neither of them names is an error, not the organ of that number. `soft_targets`: what
-    a teacher network says of the image, see `datasets.soft_targets`.
+    `label_map`: label value -> organs it may be. `ignored`: organs whose values occur in the label but are not to be
+    trusted: such a voxel is none of the annotated organs. `split_left_right`: label value of an organ without a side
+    -> (left, right). `only_mapped`: a value that neither of the two names is an error, not the organ of that number.
+    `soft_targets`: a teacher network's class probabilities of the image, see `datasets.soft_targets`. `weight`: of the
+    case's data set, relative to 1, when cases are drawn.
     """
 
     name: str
@@ -52,19 +54,20 @@ class Case:
         return [path for path in (self.image, self.label, self.strokes, self.soft_targets) if path is not None]
 
     def read_image(self) -> Volume:
-        """The image in HU. What `check` let through is not doubted again."""
+        """The image in HU. What `check` has accepted is not checked again."""
         return read_ct(self.image, force=True)
 
     def read_codes(self, grid_of: Volume, label_space: LabelSpace, table: CandidateTable,
-                   reporter: Reporter = _SILENT) -> np.ndarray:
+                   reporter: Reporter = _SILENT) -> npt.NDArray[np.uint8]:
         """uint8 code map (z, y, x) on the grid of the image `grid_of`; strokes win over the label they are drawn on.
 
-        What splitting into left and right could not decide is told as a warning. Raises UserError when label and image
-        differ in geometry or the label holds an unknown value.
+        Voxels whose side could not be decided are reported as a warning. Raises UserError when label and image differ
+        in geometry or the label holds an unknown value.
         """
         codes = np.zeros(grid_of.array.shape, np.uint8)
         if self.label is not None:
             labels = read_labelmap(self.label)
+            # Headers round: tenths of a millimetre are no other geometry.
             if not labels.grid.same_as(grid_of.grid, tolerance_mm=0.1):
                 raise UserError(code=Code.GEOMETRY_DIFFERS, subject=self.label,
                                 expected=f"the geometry of {self.image.name}, "
@@ -73,43 +76,58 @@ class Case:
                 codes = self._scribble_codes(labels.array, label_space, table)
             else:
                 codes = self._label_codes(labels.array, grid_of, label_space, table, reporter)
+        # Strokes are corrections of a label, so they are put over it.
         if self.strokes is not None:
-            drawn = encode_scribble(paint_strokes(read_strokes(self.strokes), grid_of.grid, label_space).array, table)
-            codes = np.where(drawn > 0, drawn, codes)
+            strokes = paint_strokes(read_strokes(self.strokes), grid_of.grid, label_space)
+            stroke_codes = encode_scribble(strokes.array, table)
+            codes = np.where(stroke_codes > 0, stroke_codes, codes)
         return codes
 
-    def _label_codes(self, labels: np.ndarray, image: Volume, label_space: LabelSpace, table: CandidateTable,
-                     reporter: Reporter) -> np.ndarray:
+    def _label_codes(self, labels: LabelMap, image: Volume, label_space: LabelSpace, table: CandidateTable,
+                     reporter: Reporter) -> npt.NDArray[np.uint8]:
+        """The code map of a dense label, with the organs of `split_left_right` split at the patient's midline."""
         meaning: dict[int, tuple[str, ...]] = dict(self.label_map) | dict(self.split_left_right)
-        organs = 1 if self.only_mapped else label_space.class_count
         values, counts = np.unique(labels, return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-            if value not in meaning and value >= organs:
-                expected = "0 or a label of the data set" if self.only_mapped else (
-                    f"0..{organs - 1} or a value of label_map")
-                raise UserError(code=Code.UNKNOWN_LABEL, subject=f"{self.label}: label value {value} ({count} voxels)",
-                                expected=expected)
+            self._check_value(value, count, meaning, label_space)
         candidates = label_candidates(self.kind, self.annotated, meaning, label_space, values.tolist(), self.ignored)
         codes = encode_labels(labels, candidates, table)
-        # An organ and its tumour, merged into one pair, are split as one.
-        pairs = {pair: [value for value, other in self.split_left_right if other == pair and value in candidates]
-                 for _, pair in self.split_left_right}
-        midline = patient_midline(image) if any(pairs.values()) else None
-        for pair, together in pairs.items():
-            split = split_left_right(np.isin(labels, together), image.grid, midline)
+        # An organ and its tumour that become one pair are one mask: the tumour lies on the side of its organ.
+        values_of_pairs: dict[tuple[str, str], list[int]] = {}
+        for value, pair in self.split_left_right:
+            if value in candidates:
+                values_of_pairs.setdefault(pair, []).append(value)
+        midline = patient_midline(image) if values_of_pairs else None
+        for pair, pair_values in values_of_pairs.items():
+            split = split_left_right(np.isin(labels, pair_values), image.grid, midline)
             for side, classes in ((LEFT, pair[:1]), (RIGHT, pair[1:]), (EITHER, pair)):
-                codes[split.sides == side] = table.code(self._trusted(label_space.indices(classes), label_space))
+                codes[split.sides == side] = table.code(self._candidates(label_space.indices(classes), label_space))
             for note in split.notes:
                 reporter.warning(Problem(Code.SIDE_UNDECIDED, f"{self.name}: {self.label}",
                                          found=f"{' or '.join(pair)}: {note}"))
         return codes
 
-    def _trusted(self, classes: Iterable[int], label_space: LabelSpace) -> frozenset[int]:
+    def _check_value(self, value: int, count: int, meaning: Mapping[int, tuple[str, ...]],
+                     label_space: LabelSpace) -> None:
+        """Raises UserError for a label value, in `count` voxels, that has no meaning."""
+        if value in meaning or value == 0:
+            return
+        if self.only_mapped:
+            expected = "0 or a label of the data set"
+        elif value >= label_space.class_count:
+            expected = f"0..{label_space.class_count - 1} or a value of label_map"
+        else:
+            return
+        raise UserError(code=Code.UNKNOWN_LABEL, subject=f"{self.label}: label value {value} ({count} voxels)",
+                        expected=expected)
+
+    def _candidates(self, classes: Iterable[int], label_space: LabelSpace) -> frozenset[int]:
         """The candidate set of a voxel that is labelled as one of `classes`."""
-        said = frozenset(classes)
-        if not said & set(label_space.indices(self.ignored)):
-            return said
-        return said | (frozenset(range(label_space.class_count)) - set(label_space.indices(self.annotated)))
+        labelled = frozenset(classes)
+        if not labelled & set(label_space.indices(self.ignored)):
+            return labelled
+        # An ignored label is not to be trusted: the voxel may be anything that the case does not annotate.
+        return labelled | (frozenset(range(label_space.class_count)) - set(label_space.indices(self.annotated)))
 
     def ignored_voxels(self, label_space: LabelSpace) -> dict[str, int]:
         """How many voxels of the label have a value that means each of the `ignored` organs."""
@@ -120,18 +138,21 @@ class Case:
         values, counts = np.unique(read_labelmap(self.label).array, return_counts=True)
         voxels = dict.fromkeys(self.ignored, 0)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-            said = {label_space.index(name) for name in meaning.get(value, ())}
-            if len(said) == label_space.class_count:  # it says nothing
+            classes = {label_space.index(name) for name in meaning.get(value, ())}
+            if len(classes) == label_space.class_count:  # the value may be anything, so it labels no organ
                 continue
             for organ in self.ignored:
-                if label_space.index(organ) in said:
+                if label_space.index(organ) in classes:
                     voxels[organ] += count
         return voxels
 
-    def _scribble_codes(self, labels: np.ndarray, label_space: LabelSpace, table: CandidateTable) -> np.ndarray:
-        meaning = {value: self._trusted(label_space.indices(names), label_space) for value, names in self.label_map}
-        meaning |= {value: self._trusted([value], label_space) for value in label_space.indices(self.ignored)
-                    if value not in meaning}
+    def _scribble_codes(self, labels: LabelMap, label_space: LabelSpace,
+                        table: CandidateTable) -> npt.NDArray[np.uint8]:
+        """The code map of a label with strokes: `NOT_DRAWN` where there is none."""
+        meaning = {value: self._candidates(label_space.indices(names), label_space) for value, names in self.label_map}
+        for value in label_space.indices(self.ignored):
+            if value not in meaning:
+                meaning[value] = self._candidates([value], label_space)
         values, counts = np.unique(labels, return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             if value != NOT_DRAWN and value not in meaning and not 0 <= value < label_space.class_count:
@@ -158,10 +179,12 @@ class Manifest:
     def validation_groups(self) -> list[str]:
         """Groups to validate on, sorted: the `validation` share of those with a full or partial label.
 
-        A group's place depends on the seed and its name alone, so that a case more moves few others from one side to
-        the other. Where a share is asked for, at least one group is taken and at least one is left.
+        The order in which groups are taken depends on the seed and their names alone, so that one case more moves few
+        groups from one side to the other. Where a share is set, at least one group validates and at least one trains.
         """
         groups = {case.group for case in self.cases if case.kind in (Kind.FULL, Kind.PARTIAL)}
-        count = min(max(round(self.validation * len(groups)), 1), len(groups) - 1) if self.validation else 0
-        place = {group: hashlib.sha256(f"{self.seed}:{group}".encode()).digest() for group in groups}
-        return sorted(sorted(groups, key=place.__getitem__)[:max(count, 0)])
+        if not self.validation or len(groups) < 2:
+            return []
+        count = min(max(round(self.validation * len(groups)), 1), len(groups) - 1)
+        order = {group: hashlib.sha256(f"{self.seed}:{group}".encode()).digest() for group in groups}
+        return sorted(sorted(groups, key=order.__getitem__)[:count])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from ..annotation import CandidateTable, Kind
@@ -10,17 +12,18 @@ from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
 from ..organs import LabelSpace
 from .case import Case, Manifest
+from .patients import one_image_in_two_groups
 from .soft_targets import read_soft_targets
 
 
 def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list[Problem]:
-    """Reads every case. A problem each: missing files, other geometry, unknown or undeclared organs, with voxels.
+    """Reads every case; a problem for each fault: missing files, another geometry, unknown or undeclared organs.
 
-    A full case without some organ, sides that could not be told and what is ignored are only warnings.
+    A full case without some organ, sides that could not be decided and ignored organs are only warnings.
     """
     reporter = reporter or Reporter()
     problems: list[Problem] = []
-    for done, case in enumerate(manifest.cases):
+    for number, case in enumerate(manifest.cases, 1):
         missing = [str(path) for path in case.files() if not path.exists()]
         if missing:
             problems.append(Problem(Code.FILE_MISSING, case.name, f"the file {missing[0]}", "none"))
@@ -29,11 +32,16 @@ def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list
                 problems += _check_labels(case, manifest.label_space, reporter)
             except UserError as error:
                 problems.append(error.problem.within(case.name))
-        reporter.progress("checking", done + 1, len(manifest.cases))
+        reporter.progress("checking", number, len(manifest.cases))
+    for first, case in one_image_in_two_groups(manifest.cases):
+        reporter.warning(Problem(Code.CASES_JOINED, f"{case.name} and {first.name}",
+                                 found=f"one image in the groups {case.group} and {first.group}, so it may be trained "
+                                       "and validated on at once"))
     return problems
 
 
 def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> list[Problem]:
+    """Problems of a case whose files exist. Raises UserError for the first that stops its being read."""
     table = CandidateTable(label_space.class_count)
     image = read_ct(case.image, force=True)
     codes = case.read_codes(image, label_space, table, reporter)
@@ -43,18 +51,29 @@ def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> li
         return []
     ignored = case.ignored_voxels(label_space)
     if ignored:
-        counts = ", ".join(f"{organ} ({count} voxels)" for organ, count in ignored.items())
-        reporter.warning(Problem(Code.LABELS_IGNORED, f"{case.name}: ignored", found=counts, data={"voxels": ignored}))
+        listed = ", ".join(f"{organ} ({count} voxels)" for organ, count in ignored.items())
+        reporter.warning(Problem(Code.LABELS_IGNORED, f"{case.name}: ignored", found=listed, data={"voxels": ignored}))
     if case.kind is Kind.FULL:
-        possible = table.table[np.unique(codes)].any(axis=0)
-        absent = [organ.name for organ in label_space.organs if not possible[organ.index]]
+        # Absent even as one of several candidates: then the label is probably a partial one.
+        possible = set(np.flatnonzero(table.table[np.unique(codes)].any(axis=0)).tolist())
+        absent = [organ.name for organ in label_space.organs if organ.index not in possible]
         if absent:
             reporter.warning(Problem(Code.ORGAN_ABSENT, case.name, found=f"full label without {', '.join(absent)}"))
         return []
-    values, counts = np.unique(read_labelmap(case.label).array, return_counts=True)
+    return _undeclared_organs(case, case.label, label_space)
+
+
+def _undeclared_organs(case: Case, label: Path, label_space: LabelSpace) -> list[Problem]:
+    """A problem for each organ that a partial label holds, but does not annotate."""
+    values, counts = np.unique(read_labelmap(label).array, return_counts=True)
     mapped = dict(case.label_map) | dict(case.split_left_right)
-    return [Problem(Code.UNKNOWN_LABEL, f"{case.name}: {case.label}",
-                    found=f"partial label holds {count} voxels of {label_space.names[value - 1]} (value {value}), "
-                          "which is not among its annotated organs")
-            for value, count in zip(values.tolist(), counts.tolist(), strict=True)
-            if value and value not in mapped and label_space.names[value - 1] not in (*case.annotated, *case.ignored)]
+    problems = []
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        if value == 0 or value in mapped:
+            continue
+        organ = label_space.names[value - 1]
+        if organ not in (*case.annotated, *case.ignored):
+            problems.append(Problem(Code.UNKNOWN_LABEL, f"{case.name}: {label}",
+                                    found=f"partial label holds {count} voxels of {organ} (value {value}), which is "
+                                          "not among its annotated organs"))
+    return problems

@@ -1,18 +1,18 @@
-"""nnU-Net raw datasets (v2) and Medical Segmentation Decathlon folders, read as they are.
+"""nnU-Net raw datasets (versions 1 and 2) and Medical Segmentation Decathlon folders, read as they are.
 
-Both have a `dataset.json` beside `imagesTr` and `labelsTr`. What its labels mean in our label space is worked out from
-their names (`structure_names`), and from that which organs the data set annotates.
+All have a `dataset.json` beside `imagesTr` and `labelsTr`. What its labels mean in our label space follows from their
+names (`structure_names`), and which organs the data set annotates follows from that.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from ..annotation import Kind
 from ..errors import Code, UserError
+from ..formats.registry import stem_of
 from ..organs import LabelSpace
 from .manifest_file import CaseEntry, DatasetEntry
 from .structure_names import meanings
@@ -27,37 +27,42 @@ def is_dataset_folder(path: Path) -> bool:
 
 
 def read_dataset_folder(path: Path, label_space: LabelSpace, name: str | None = None) -> tuple[DatasetEntry, list[str]]:
-    """The data set as an entry of a manifest, and lines about names that were not simply recognised.
+    """The data set as an entry of a manifest, and notes on names whose meaning the user should check.
 
     Only the training part is read. Raises UserError naming the file and the key for what is neither layout, is not CT,
     or has region lists for labels.
     """
-    folder = path.parent if path.name == DESCRIPTION else path
-    description = folder / DESCRIPTION
+    description = path if path.name == DESCRIPTION else path / DESCRIPTION
+    folder = description.parent
     content = _read(description)
-    labels = _labels(description, content)
+    labels = _labels(description, content["labels"])
+    training = content.get("training")
     if "channel_names" in content:
         cases = _nnunet_cases(folder, description, content)
-    elif isinstance(content.get("training"), list):
+    elif isinstance(training, list):
         _check_modality(description, "modality", content.get("modality", {"0": "CT"}))
-        cases = _decathlon_cases(description, content["training"])
+        cases = _decathlon_cases(description, training)
     else:
         raise UserError(code=Code.WRONG_FORMAT, subject=description,
                         expected="'channel_names' (nnU-Net v2) or a list 'training' (Decathlon)", found="neither")
     entries = list(cases)
     if not entries:
         raise UserError(code=Code.NO_CASES, subject=description, expected="training cases", found=f"none in {folder}")
+    # Only a data set with all of our organs is full: in another one, an organ without a label may still be there.
     meaning = meanings(labels, label_space)
-    kind = Kind.FULL if len(meaning.annotated) == len(label_space.names) else Kind.PARTIAL
+    kind = Kind.PARTIAL
+    if len(meaning.annotated) == len(label_space.names):
+        kind = Kind.FULL
     entry = DatasetEntry(name=name or folder.resolve().name, root=str(folder), kind=kind, annotated=meaning.annotated,
                          label_map=meaning.label_map, split_left_right=meaning.split_left_right, cases=entries)
     return entry, [f"{description}: {note}" for note in meaning.notes]
 
 
-def _read(description: Path) -> dict[str, Any]:
+def _read(description: Path) -> dict[str, object]:
     try:
-        content = json.loads(description.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        # With a byte order mark or without: Windows' editors write one.
+        content = json.loads(description.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, a number of many digits
         raise UserError(code=Code.WRONG_FORMAT, subject=description, expected="a readable JSON file",
                         found=error) from None
     if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):
@@ -66,14 +71,17 @@ def _read(description: Path) -> dict[str, Any]:
     return content
 
 
-def _labels(description: Path, content: dict[str, Any]) -> dict[int, str]:
+def _labels(description: Path, content: object) -> dict[int, str]:
     """value -> name, from nnU-Net v2's {name: value} or the Decathlon's {value: name}."""
-    labels = {}
-    for key, value in content["labels"].items():
+    assert isinstance(content, dict)
+    labels: dict[int, str] = {}
+    for key, value in content.items():
         if isinstance(value, list):
             raise UserError(code=Code.VALUE_UNFIT, subject=f"{description}: labels", expected="one value a label",
                             found=f"the region list '{key}': {value} (write a manifest with a label_map instead)")
-        number, name = (value, key) if isinstance(value, int) else (key, value)
+        number, name = key, value
+        if isinstance(value, int):
+            number, name = value, key
         if not str(number).isdecimal() or not isinstance(name, str):
             raise UserError(code=Code.VALUE_UNFIT, subject=f"{description}: labels", expected="a name and a number",
                             found=f"'{key}': {value!r}")
@@ -87,26 +95,35 @@ def _labels(description: Path, content: dict[str, Any]) -> dict[int, str]:
     return labels
 
 
-def _check_modality(description: Path, key: str, channels: Any) -> None:
-    names = [str(name) for name in channels.values()] if isinstance(channels, dict) else []
-    if len(names) != 1 or names[0].lower() != "ct":
+def _check_modality(description: Path, key: str, channels: object) -> None:
+    """Raises UserError unless `channels`, such as {"0": "CT"} or ["CT"], is one channel of CT."""
+    names = []
+    if isinstance(channels, dict):
+        names = [str(name) for name in channels.values()]
+    elif isinstance(channels, list):
+        names = [str(name) for name in channels]
+    if len(names) != 1 or names[0].strip().lower() != "ct":
         raise UserError(code=Code.WRONG_MODALITY, subject=f"{description}: {key}", expected="one channel, 'CT'",
-                        found=", ".join(names) or channels)
+                        found=", ".join(f"'{name}'" for name in names) or f"{channels!r}")
 
 
-def _nnunet_cases(folder: Path, description: Path, content: dict[str, Any]) -> Iterator[CaseEntry]:
+def _nnunet_cases(folder: Path, description: Path, content: Mapping[str, object]) -> Iterator[CaseEntry]:
     _check_modality(description, "channel_names", content["channel_names"])
     ending = content.get("file_ending")
     if not isinstance(ending, str) or not ending.startswith("."):
         raise UserError(code=Code.WRONG_FORMAT, subject=f"{description}: file_ending",
                         expected="an ending such as .nii.gz", found=f"{ending!r}")
-    listed = content.get("dataset")  # images kept elsewhere: {case: {images: [...], label: ...}}
+    listed = content.get("dataset")  # images in other folders: {case: {images: [...], label: ...}}
     if isinstance(listed, dict):
         for name, files in sorted(listed.items()):
-            images = files.get("images") if isinstance(files, dict) else None
-            image = images[0] if isinstance(images, list) and images else None
-            yield _listed(description, f"dataset.{name}", image, files, name)
+            key, images = f"dataset.{name}", None
+            if isinstance(files, dict):
+                images = files.get("images")
+            if not isinstance(images, list) or not images:
+                raise _no_pair(description, key, files)
+            yield _case(description, key, images[0], files.get("label"), files, name)
         return
+    # nnU-Net numbers the channels of a case: of a CT there is only channel 0.
     for image in sorted((folder / "imagesTr").glob("[!.]*" + ending)):
         stem = image.name[:-len(ending)]
         if stem.endswith(_CHANNEL):
@@ -114,13 +131,47 @@ def _nnunet_cases(folder: Path, description: Path, content: dict[str, Any]) -> I
             yield CaseEntry(image=f"imagesTr/{image.name}", label=f"labelsTr/{name}{ending}", name=name)
 
 
-def _decathlon_cases(description: Path, training: list[Any]) -> Iterator[CaseEntry]:
+def _decathlon_cases(description: Path, training: Sequence[object]) -> Iterator[CaseEntry]:
     for number, files in enumerate(training):
-        yield _listed(description, f"training.{number}", files.get("image") if isinstance(files, dict) else None, files)
+        key = f"training.{number}"
+        if not isinstance(files, dict):
+            raise _no_pair(description, key, files)
+        image = files.get("image")
+        if isinstance(image, str):
+            image = _with_channel(description.parent, image)
+        yield _case(description, key, image, files.get("label"), files, _name_of_channel(image))
 
 
-def _listed(description: Path, key: str, image: Any, files: Any, name: str | None = None) -> CaseEntry:
-    if not isinstance(image, str) or not isinstance(files.get("label"), str):
-        raise UserError(code=Code.WRONG_FORMAT, subject=f"{description}: {key}", expected="an image and a label",
-                        found=f"{files!r}")
-    return CaseEntry(image=image, label=files["label"], name=name)
+def _with_channel(folder: Path, image: str) -> str:
+    """A listed image, or the file of its channel 0: nnU-Net 1 lists `case.nii.gz` where `case_0000.nii.gz` lies."""
+    path = PurePosixPath(image)
+    if not path.name or (folder / image).exists():
+        return image
+    stem = stem_of(Path(image))
+    numbered = str(path.with_name(stem + _CHANNEL + path.name[len(stem):]))
+    if (folder / numbered).exists():
+        return numbered
+    return image
+
+
+def _name_of_channel(image: object) -> str | None:
+    """The case's name where its file is numbered as a channel; None where it has no number."""
+    if not isinstance(image, str):
+        return None
+    stem = stem_of(Path(image))
+    if not stem.endswith(_CHANNEL):
+        return None
+    return stem[:-len(_CHANNEL)] or None
+
+
+def _case(description: Path, key: str, image: object, label: object, entry: object,
+          name: str | None = None) -> CaseEntry:
+    """The case of an `entry` under `key`. Raises UserError where image or label is no text."""
+    if not isinstance(image, str) or not isinstance(label, str):
+        raise _no_pair(description, key, entry)
+    return CaseEntry(image=image, label=label, name=name)
+
+
+def _no_pair(description: Path, key: str, entry: object) -> UserError:
+    return UserError(code=Code.WRONG_FORMAT, subject=f"{description}: {key}", expected="an image and a label",
+                     found=f"{entry!r}")

@@ -1,12 +1,12 @@
 """Left and right of a paired organ that was labelled without its side (Shi 2021, section 4.1, of KiTS).
 
 Sides are the patient's, so they come from the header's LPS axes, never from the array's: a flipped or tilted image
-gives the same answer. Each connected component is judged by where it lies to the mid-sagittal plane:
+gives the same answer. Each connected component gets its side from where it lies to the mid-sagittal plane:
 
-- clearly on one side: that side, also when it is the only one (a single kidney);
-- far across the plane on both sides: cut at the plane, and told (a horseshoe kidney, or two organs that touch);
+- clearly on one side: that side, also when it is the only component (a single kidney);
+- far across the plane on both sides: cut at the plane, with a note (a horseshoe kidney, or two organs that touch);
 - a small fragment near the plane: the side of the nearest component that has one;
-- anything else: it stays "left or right", a coarse label, and that is told.
+- anything else: it stays "left or right", a coarse label, with a note.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from ..imaging.body import find_body
+from ..imaging.shapes import Mask
 from ..imaging.volume import Grid, Volume
 
 LEFT, RIGHT, EITHER = 1, 2, 3
@@ -35,17 +37,18 @@ PAIR_MM = 40.0  # two main components whose centres lie this far apart, left to 
 class Sides:
     """`sides` (z, y, x) uint8: 0 outside the mask, `LEFT`, `RIGHT` or `EITHER`; `notes` say what was uncertain."""
 
-    sides: np.ndarray
+    sides: npt.NDArray[np.uint8]
     notes: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
 class _Part:
-    """A connected component: its voxels, their patient x (mm, to the left), and its side once it has one."""
+    """A connected component: its voxels' indices (z, y, x), their LPS points (n, 3) in mm, `x` of these (to the
+    patient's left), and its side once it has one."""
 
-    voxels: tuple[np.ndarray, np.ndarray, np.ndarray]
-    x: np.ndarray
-    points: np.ndarray
+    voxels: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
+    x: npt.NDArray[np.float64]
+    points: npt.NDArray[np.float64]
     side: int = EITHER
 
     @property
@@ -54,17 +57,18 @@ class _Part:
 
 
 def patient_midline(ct: Volume) -> float | None:
-    """LPS x (mm) of the patient's mid-sagittal plane; None where the body's outline does not tell it."""
+    """LPS x (mm) of the patient's mid-sagittal plane; None where the body's outline does not show it."""
     canonical = ct.canonical()
     body = find_body(canonical.array, canonical.grid.spacing[::-1])
     if body.midline is None:
         return None
-    z, y, _ = (np.mean(places) * step + step // 2 for places, step in zip(np.nonzero(body.inside), body.steps,
-                                                                         strict=True))
+    # The middle of the coarse `inside`, in voxels of the CT: in an oblique scan, x depends on all three axes.
+    z, y, _ = (np.mean(indices) * step + step // 2
+               for indices, step in zip(np.nonzero(body.inside), body.steps, strict=True))
     return float((canonical.grid.matrix @ [body.midline, y, z, 1.0])[0])
 
 
-def split_left_right(mask: np.ndarray, grid: Grid, midline_mm: float | None) -> Sides:
+def split_left_right(mask: Mask, grid: Grid, midline_mm: float | None) -> Sides:
     """Sides of a paired organ's `mask` (z, y, x) bool on `grid`; `midline_mm` as from `patient_midline`."""
     sides = np.zeros(mask.shape, np.uint8)
     parts = _components(mask, grid)
@@ -72,6 +76,7 @@ def split_left_right(mask: np.ndarray, grid: Grid, midline_mm: float | None) -> 
         return Sides(sides)
     main = [part for part in parts if len(part.x) >= FRAGMENT_SHARE * len(parts[0].x)]
     plane, notes = _plane(main, midline_mm)
+    # Main components first, being the largest: fragments then follow those that have a side.
     for part in parts:
         if plane is not None:
             if part in main and _crosses(part.x, plane):
@@ -79,27 +84,31 @@ def split_left_right(mask: np.ndarray, grid: Grid, midline_mm: float | None) -> 
                 notes.append(f"a component of {len(part.x)} voxels reaches far across the midline (a horseshoe organ, "
                              f"or two that touch); cut at x = {plane:.0f} mm")
                 continue
-            if abs(part.centre - plane) >= CLEAR_MM:
-                part.side = LEFT if part.centre > plane else RIGHT
+            if part.centre - plane >= CLEAR_MM:
+                part.side = LEFT
+            elif plane - part.centre >= CLEAR_MM:
+                part.side = RIGHT
         sides[part.voxels] = part.side
     _follow_the_nearest([part for part in parts if part not in main and part.side == EITHER], main, sides)
     undecided = int((sides == EITHER).sum())
     if undecided:
-        why = "the body's midline is not in the image" if plane is None else "they lie on the midline"
+        why = "they lie on the midline"
+        if plane is None:
+            why = "the body's midline is not in the image"
         notes.append(f"the side of {undecided} voxels could not be decided ({why}); they stay left or right")
     return Sides(sides, tuple(notes))
 
 
-def _components(mask: np.ndarray, grid: Grid) -> list[_Part]:
+def _components(mask: Mask, grid: Grid) -> list[_Part]:
     """26-connected components, the largest first."""
     numbers, _ = ndimage.label(mask, np.ones((3, 3, 3), bool))
     matrix = grid.matrix
     parts = []
     for number, box in enumerate(ndimage.find_objects(numbers), 1):
-        found = np.nonzero(numbers[box] == number)
-        voxels = tuple(axis + part.start for axis, part in zip(found, box, strict=True))
-        points = np.stack(voxels[::-1], 1) @ matrix[:3, :3].T + matrix[:3, 3]
-        parts.append(_Part((voxels[0], voxels[1], voxels[2]), points[:, 0], points))
+        z, y, x = (indices + part.start
+                   for indices, part in zip(np.nonzero(numbers[box] == number), box, strict=True))
+        points = np.stack((x, y, z), 1) @ matrix[:3, :3].T + matrix[:3, 3]
+        parts.append(_Part((z, y, x), points[:, 0], points))
     return sorted(parts, key=lambda part: -len(part.x))
 
 
@@ -123,18 +132,19 @@ def _plane(main: list[_Part], midline_mm: float | None) -> tuple[float | None, l
                     f"their middle is taken (x = {middle:.0f} mm)"]
 
 
-def _crosses(x: np.ndarray, plane: float) -> bool:
+def _crosses(x: npt.NDArray[np.float64], plane: float) -> bool:
+    """Whether a component reaches far enough to both sides of the plane to be cut there."""
     share = float((x > plane).mean())
-    reach = min(x.max() - plane, plane - x.min())
+    reach = float(min(x.max() - plane, plane - x.min()))
     return CROSSING_SHARE <= share <= 1 - CROSSING_SHARE and reach >= CROSSING_MM
 
 
-def _follow_the_nearest(fragments: list[_Part], main: list[_Part], sides: np.ndarray) -> None:
-    """Gives each fragment the side of the nearest voxel of a main component that has one."""
+def _follow_the_nearest(fragments: list[_Part], main: list[_Part], sides: npt.NDArray[np.uint8]) -> None:
+    """Gives each fragment the side of the main components' voxel nearest to its centre."""
     if not fragments:
         return
     points = np.concatenate([part.points for part in main])
-    known = np.concatenate([sides[part.voxels] for part in main])
+    sides_of_points = np.concatenate([sides[part.voxels] for part in main])
     tree = cKDTree(points)
     for part in fragments:
-        sides[part.voxels] = known[tree.query(part.points.mean(0))[1]]
+        sides[part.voxels] = sides_of_points[tree.query(part.points.mean(0))[1]]

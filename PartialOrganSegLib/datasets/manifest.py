@@ -1,4 +1,4 @@
-"""The manifest: which images there are and what their annotations say. Read here, checked by `check_manifest`."""
+"""The manifest: the images of a training run and what their labels mean. Read here, checked by `check_manifest`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ..annotation import Kind
 from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
+from ..formats.registry import stem_of
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LABEL_SPACES, WORD16, LabelSpace, label_space_of_names
 from ..yaml_file import read_yaml
@@ -17,26 +18,28 @@ from .case import Case, Manifest
 from .checking import check_manifest
 from .dataset_folder import DESCRIPTION, is_dataset_folder, read_dataset_folder
 from .manifest_file import CaseEntry, DatasetEntry, Splits, expand, parse_manifest
-from .meaning import meaning_of
+from .meaning import LabelMeaning, meaning_of
+from .patients import with_patients_together
 
 __all__ = ["Case", "Manifest", "check_manifest", "load_label_space", "load_manifest"]
 
 _LABEL_SPACE_FILES = (".yaml", ".yml", ".json")
-LONGEST_NAME = 200  # bytes in UTF-8 of a case's: file systems take 255, and files of a case have endings
+LONGEST_NAME = 200  # bytes of a case's name in UTF-8: file systems take 255, and files of a case have endings
 _SILENT = Reporter()
 
 
 def load_manifest(path: Path | str, reporter: Reporter = _SILENT) -> Manifest:
-    """Reads a manifest, or an nnU-Net raw or Decathlon folder as one of WORD's sixteen organs.
+    """Reads a manifest, or an nnU-Net raw or Decathlon folder in the label space of WORD's sixteen organs.
 
-    How the labels of such folders were understood is told as warnings. Raises UserError naming the key and what was
-    found; the images and labels themselves are looked at by `check_manifest`.
+    How the labels of such folders were understood is reported as warnings. Raises UserError naming the key and what
+    was found; the images and labels themselves are read by `check_manifest`.
     """
     path = Path(path)
     if is_dataset_folder(path):
-        path = path if path.name == DESCRIPTION else path / DESCRIPTION
+        if path.name != DESCRIPTION:
+            path = path / DESCRIPTION
         dataset = _folder(DatasetEntry(name=path.resolve().parent.name, folder="."), path, WORD16, reporter)
-        return _manifest(path, WORD16, [dataset], Splits())
+        return _manifest(path, WORD16, [dataset], Splits(), reporter)
     if path.is_dir():
         raise UserError(code=Code.FILE_MISSING, subject=path,
                         expected=f"a manifest file, or a folder with a {DESCRIPTION} (nnU-Net raw, Decathlon)",
@@ -48,7 +51,7 @@ def load_manifest(path: Path | str, reporter: Reporter = _SILENT) -> Manifest:
         raise error.within(f"{path}: label_space") from None
     datasets = [_folder(dataset, path, label_space, reporter) if dataset.folder else dataset
                 for dataset in content.datasets]
-    return _manifest(path, label_space, datasets, content.splits)
+    return _manifest(path, label_space, datasets, content.splits, reporter)
 
 
 def load_label_space(setting: str | Sequence[str], folder: Path) -> LabelSpace:
@@ -66,7 +69,9 @@ def load_label_space(setting: str | Sequence[str], folder: Path) -> LabelSpace:
                         found=f"'{setting}'", hint=did_you_mean(setting, LABEL_SPACES))
     file = folder / setting
     content = read_yaml(file, "label space")
-    names = content.get("organs") if isinstance(content, dict) else content
+    names = content
+    if isinstance(content, dict):
+        names = content.get("organs")
     if isinstance(names, list) and all(isinstance(name, str) for name in names):
         return label_space_of_names(file.stem, names)
     try:
@@ -79,7 +84,7 @@ def load_label_space(setting: str | Sequence[str], folder: Path) -> LabelSpace:
 
 
 def _folder(dataset: DatasetEntry, path: Path, label_space: LabelSpace, reporter: Reporter) -> DatasetEntry:
-    """A foreign folder's entry; what the manifest itself says about kind, organs and values goes before it."""
+    """A foreign folder's entry; what the manifest says of kind, organs and values takes precedence over the folder."""
     assert dataset.folder is not None
     folder = path.parent / dataset.root / dataset.folder
     if not is_dataset_folder(folder):
@@ -88,38 +93,47 @@ def _folder(dataset: DatasetEntry, path: Path, label_space: LabelSpace, reporter
     entry, notes = read_dataset_folder(folder, label_space, dataset.name)
     for note in notes:
         reporter.warning(Problem.parsed(note, Code.LABELS_UNDERSTOOD))
-    own = {*dataset.label_map, *dataset.split_left_right}
+    annotated = entry.annotated
+    if dataset.annotated is not None:
+        annotated = dataset.annotated
+    # A value that the manifest maps must not be split as the folder says, nor the other way round.
+    mapped = {*dataset.label_map, *dataset.split_left_right}
+    label_map = {value: names for value, names in entry.label_map.items() if value not in mapped}
+    split = {value: pair for value, pair in entry.split_left_right.items() if value not in mapped}
     return entry.model_copy(update={
         "folder": dataset.folder, "root": str(folder.resolve()), "weight": dataset.weight,
-        "kind": dataset.kind or entry.kind, "ignored": dataset.ignored,
-        "annotated": entry.annotated if dataset.annotated is None else dataset.annotated,
-        "label_map": {v: names for v, names in entry.label_map.items() if v not in own} | dataset.label_map,
-        "split_left_right": {v: pair for v, pair in entry.split_left_right.items() if v not in own}
-        | dataset.split_left_right})
+        "kind": dataset.kind or entry.kind, "ignored": dataset.ignored, "annotated": annotated,
+        "label_map": label_map | dataset.label_map, "split_left_right": split | dataset.split_left_right})
 
 
-def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEntry], splits: Splits) -> Manifest:
+def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEntry], splits: Splits,
+              reporter: Reporter) -> Manifest:
     entries = []
     for dataset in datasets:
         root = (path.parent / dataset.root).resolve()
         entries += [(dataset, entry) for entry in expand(dataset.cases or [], root, f"{path}: dataset {dataset.name}")]
     _name_by_folder([entry for _, entry in entries])
     cases = [_case(path, dataset, entry, label_space) for dataset, entry in entries]
+    # Names are those of cached files and of results, so they must differ over all data sets.
     names: set[str] = set()
     for case in cases:
         if case.name in names:
             raise UserError(code=Code.NAME_TAKEN, subject=path, found=f"two cases are called '{case.name}'",
                             hint="give them different names with 'name'")
         names.add(case.name)
-    return Manifest(path, label_space, tuple(cases), splits.validation, splits.seed)
+    explicit = {case.name for case, (_, entry) in zip(cases, entries, strict=True) if entry.group is not None}
+    together = with_patients_together(cases, explicit, reporter)
+    return Manifest(path, label_space, together, splits.validation, splits.seed)
 
 
 def _name_by_folder(entries: Sequence[CaseEntry]) -> None:
     """Names a case after its file, and after its folder too where several files have that name (patient/ct.nii.gz)."""
-    stems = [Path(entry.image).name.split(".")[0] for entry in entries]
+    stems = [stem_of(Path(entry.image)) for entry in entries]
     for entry, stem in zip(entries, stems, strict=True):
         if entry.name is None:
-            entry.name = stem if stems.count(stem) == 1 else f"{Path(entry.image).parent.name}_{stem}".lstrip("_")
+            entry.name = stem
+            if stems.count(stem) > 1:
+                entry.name = f"{Path(entry.image).parent.name}_{stem}".lstrip("_")
 
 
 def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: LabelSpace) -> Case:
@@ -128,6 +142,30 @@ def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: Labe
     assert kind is not None
     where = f"{path}: dataset {dataset.name}, {entry.image}"
     meaning = meaning_of(dataset, entry, kind, label_space, where)
+    _check_annotation(entry, kind, meaning, derived, where)
+    if not entry.name or any(letter in entry.name for letter in '/\\:*?"<>|\0'):
+        raise UserError(code=Code.NAME_UNFIT, subject=f"{where}: name", expected="one that can be part of a file name",
+                        found=f"'{entry.name}'")
+    if len(entry.name.encode()) > LONGEST_NAME:
+        raise UserError(code=Code.NAME_UNFIT, subject=f"{where}: name", expected=f"at most {LONGEST_NAME} bytes",
+                        found=len(entry.name.encode()))
+
+    def file(name: str | None) -> Path | None:
+        return None if name is None else root / name
+
+    return Case(
+        name=entry.name, group=entry.group or entry.name, dataset=dataset.name, image=root / entry.image,
+        kind=meaning.kind, label=file(entry.label), strokes=file(entry.strokes), soft_targets=file(entry.soft_targets),
+        annotated=meaning.annotated, weight=dataset.weight, label_map=meaning.label_map,
+        split_left_right=meaning.split_left_right, only_mapped=derived, ignored=meaning.ignored,
+    )
+
+
+def _check_annotation(entry: CaseEntry, kind: Kind, meaning: LabelMeaning, derived: bool, where: str) -> None:
+    """Raises UserError, beginning with `where`, for a case that lacks what its kind needs or has what it forbids.
+
+    `derived`: the organs were read from a foreign folder, which may annotate none of ours.
+    """
     if kind is Kind.PARTIAL and not meaning.annotated and not derived:
         raise UserError(code=Code.SETTING_MISSING, subject=where,
                         found="a partial case names its organs under 'annotated', found none")
@@ -143,17 +181,3 @@ def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: Labe
     if kind is Kind.UNLABELLED and (entry.label or entry.strokes):
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=where,
                         found=f"an unlabelled case has no label, found {entry.label or entry.strokes}")
-    if not entry.name or any(letter in entry.name for letter in '/\\:*?"<>|\0'):
-        raise UserError(code=Code.NAME_UNFIT, subject=f"{where}: name", expected="one that can be part of a file name",
-                        found=f"'{entry.name}'")
-    if len(entry.name.encode()) > LONGEST_NAME:
-        raise UserError(code=Code.NAME_UNFIT, subject=f"{where}: name", expected=f"at most {LONGEST_NAME} bytes",
-                        found=len(entry.name.encode()))
-    return Case(
-        name=entry.name, group=entry.group or entry.name, dataset=dataset.name, image=root / entry.image,
-        kind=meaning.kind, label=None if entry.label is None else root / entry.label,
-        strokes=None if entry.strokes is None else root / entry.strokes,
-        soft_targets=None if entry.soft_targets is None else root / entry.soft_targets,
-        annotated=meaning.annotated, weight=dataset.weight, label_map=meaning.label_map,
-        split_left_right=meaning.split_left_right, only_mapped=derived, ignored=meaning.ignored,
-    )

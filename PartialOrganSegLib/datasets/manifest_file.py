@@ -16,27 +16,33 @@ LONGEST_VALUE = 200  # of what is shown of a wrong value, which may be a whole l
 
 
 def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    """One text alone is a list of one text."""
+    if isinstance(value, str):
+        return [value]
+    return value
 
 
 def _as_cases(value: object) -> object:
     """A pattern alone, or one entry alone, is a list of one entry."""
     if isinstance(value, str):
         return [{"image": value}]
-    return [value] if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return [value]
+    return value
 
 
 Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
 
 
 class _Strict(BaseModel):
+    # A misspelt key that is passed over would leave a setting at its default without a word.
     model_config = ConfigDict(extra="forbid")
 
 
 class CaseEntry(_Strict):
     """One case, or every case that a pattern finds: `*` in `image` stands for the same text in the other fields.
 
-    What is given here goes before what the data set says.
+    What an entry says takes precedence over what its data set says.
     """
 
     image: str
@@ -67,7 +73,7 @@ class DatasetEntry(_Strict):
     cases: Annotated[list[CaseEntry], BeforeValidator(_as_cases)] | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> DatasetEntry:
+    def _has_cases_and_kind(self) -> DatasetEntry:
         if (self.folder is None) == (self.cases is None):
             raise ValueError("expected either 'cases' or 'folder'")
         if self.cases is not None and any(entry.kind is None for entry in self.cases) and self.kind is None:
@@ -98,6 +104,7 @@ def parse_manifest(path: Path, content: object) -> ManifestFile:
         raise UserError(_problem(error).within(path)) from None
 
 
+# pydantic lists every fault; the first is the one to mend, as those after it often follow from it.
 def _problem(error: ValidationError) -> Problem:
     """The first thing that is wrong."""
     first = error.errors()[0]
@@ -105,13 +112,14 @@ def _problem(error: ValidationError) -> Problem:
     key = ".".join(map(str, location))
     if first["type"] == "extra_forbidden":
         models: dict[object, type[BaseModel]] = {"datasets": DatasetEntry, "cases": CaseEntry, "splits": Splits}
+        # The innermost part of the location that has a model: its settings are those that the key may have meant.
         within = next((models[part] for part in reversed(location[:-1]) if part in models), ManifestFile)
         return Problem(Code.UNKNOWN_NAME, key, found="unknown setting",
                        hint=did_you_mean(location[-1], within.model_fields))
     if first["type"] == "value_error":
         return Problem(Code.VALUE_UNFIT, key, found=str(first["ctx"]["error"]))
-    found = f"{first['input']!r}"[:LONGEST_VALUE]
-    return Problem(Code.VALUE_UNFIT, key or "manifest", found=f"{first['msg']}, found {found}")
+    value = f"{first['input']!r}"[:LONGEST_VALUE]
+    return Problem(Code.VALUE_UNFIT, key or "manifest", found=f"{first['msg']}, found {value}")
 
 
 def expand(entries: list[CaseEntry], root: Path, where: str) -> Iterator[CaseEntry]:
@@ -128,7 +136,7 @@ def expand(entries: list[CaseEntry], root: Path, where: str) -> Iterator[CaseEnt
             raise UserError(code=Code.VALUE_UNFIT, subject=f"{where}: image", expected=f"one {WILDCARD} in a pattern",
                             found=f"'{entry.image}'")
         texts = _matches(root, before, after)
-        if entry.label is not None:  # images/*.nii.gz beside images/*_label.nii.gz
+        if entry.label is not None:  # images/*.nii.gz also finds images/*_label.nii.gz, which is no image
             labels = {entry.label.replace(WILDCARD, text) for text in texts}
             texts = [text for text in texts if before + text + after not in labels]
         if not texts:
@@ -136,7 +144,7 @@ def expand(entries: list[CaseEntry], root: Path, where: str) -> Iterator[CaseEnt
                             expected=f"files like {root / entry.image}", found="none")
         for text in texts:
             filled = {key: value.replace(WILDCARD, text) for key, value in entry.model_dump().items()
-                      if isinstance(value, str) and key != "kind"}
+                      if isinstance(value, str) and key != "kind"}  # a kind is an enumeration's member
             yield entry.model_copy(update=filled)
 
 
@@ -146,7 +154,11 @@ def _matches(root: Path, before: str, after: str) -> list[str]:
     suffix, _, below = after.partition("/")
     if not (root / folder).is_dir():
         return []
-    names = [found.name for found in (root / folder).iterdir()
-             if not found.name.startswith(".") and (found / below if below else found).exists()]
-    return sorted(name[len(prefix):len(name) - len(suffix)] for name in names
-                  if name.startswith(prefix) and name.endswith(suffix) and len(name) > len(prefix) + len(suffix))
+    texts = []
+    for path in (root / folder).iterdir():
+        name = path.name
+        if name.startswith(".") or not (path / below).exists():
+            continue
+        if name.startswith(prefix) and name.endswith(suffix) and len(name) > len(prefix) + len(suffix):
+            texts.append(name[len(prefix):len(name) - len(suffix)])
+    return sorted(texts)

@@ -1,9 +1,10 @@
-"""What the values of a case's label mean: the organs it annotates, those it ignores, and its values' names."""
+"""What the values of a case's label mean: the organs it annotates, those it ignores, and the organ of each value."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..annotation import Kind
 from ..errors import Code, UserError
@@ -11,6 +12,7 @@ from ..organs import BACKGROUND, LabelSpace
 from .manifest_file import CaseEntry, DatasetEntry
 
 ANYTHING = "unknown"  # in a label_map: a voxel of that value may be anything
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -26,24 +28,24 @@ class LabelMeaning:
 
 def meaning_of(dataset: DatasetEntry, entry: CaseEntry, kind: Kind, label_space: LabelSpace,
                where: str) -> LabelMeaning:
-    """What a case's entry says, and where it says nothing, its data set.
+    """The meaning from a case's entry, and where that says nothing, from its data set.
 
     A case may ignore an organ that its data set annotates, and annotate one that this ignores. A full label of which
     some organs are ignored is a partial one of the others. Raises UserError, beginning with `where`.
     """
-    label_map = dataset.label_map if entry.label_map is None else entry.label_map
-    split = dataset.split_left_right if entry.split_left_right is None else entry.split_left_right
-    annotated = _organs(dataset.annotated or [] if entry.annotated is None else entry.annotated, "annotated",
-                        label_space, where)
-    ignored = _organs(dataset.ignored if entry.ignored is None else entry.ignored, "ignored", label_space, where)
-    both = [organ for organ in ignored if organ in annotated]
-    if both and (entry.annotated is None) == (entry.ignored is None):
-        raise UserError(code=Code.SETTINGS_CONFLICT, subject=f"{where}: {both[0]}",
+    label_map = _first(entry.label_map, dataset.label_map)
+    split = _first(entry.split_left_right, dataset.split_left_right)
+    annotated = _organs(_first(entry.annotated, dataset.annotated or []), "annotated", label_space, where)
+    ignored = _organs(_first(entry.ignored, dataset.ignored), "ignored", label_space, where)
+    conflicting = [organ for organ in ignored if organ in annotated]
+    if conflicting and (entry.annotated is None) == (entry.ignored is None):
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject=f"{where}: {conflicting[0]}",
                         expected="an organ either annotated or ignored", found="it under both")
+    # Only one of the two lists is the case's; it decides on organs that the other list has as well.
     if entry.annotated is None:
-        annotated = tuple(organ for organ in annotated if organ not in both)
+        annotated = tuple(organ for organ in annotated if organ not in conflicting)
     else:
-        ignored = tuple(organ for organ in ignored if organ not in both)
+        ignored = tuple(organ for organ in ignored if organ not in conflicting)
     if kind is Kind.FULL and ignored:
         kind, annotated = Kind.PARTIAL, tuple(organ for organ in label_space.names if organ not in ignored)
     named = {value: _named(value, names, label_space, where) for value, names in label_map.items()}
@@ -51,7 +53,12 @@ def meaning_of(dataset: DatasetEntry, entry: CaseEntry, kind: Kind, label_space:
     return LabelMeaning(kind, annotated, ignored, tuple(named.items()), tuple(split.items()))
 
 
+def _first(setting: T | None, default: T) -> T:
+    return default if setting is None else setting
+
+
 def _organs(names: Sequence[str], key: str, label_space: LabelSpace, where: str) -> tuple[str, ...]:
+    """The organs' names as the label space writes them. Raises UserError for an unknown one and for the background."""
     try:
         organs = [label_space.index(name) for name in names]
     except UserError as error:
@@ -78,15 +85,17 @@ def _named(value: int, names: Sequence[str], label_space: LabelSpace, where: str
 
 def _check_split(split: Mapping[int, tuple[str, str]], label_map: Mapping[int, Sequence[str]], label_space: LabelSpace,
                  where: str) -> None:
+    """Raises UserError for a value with two meanings, and for a pair that is not a left and a right organ."""
     try:
         paired = [label_space.indices(pair) for pair in split.values()]
     except UserError as error:
         raise error.within(where) from None
-    for value, (left, right) in zip(split, paired, strict=True):
-        if value in label_map or value == 0 or 0 in (left, right) or left == right:
+    for value, (left_organ, right_organ) in zip(split, paired, strict=True):
+        pair = (left_organ, right_organ)
+        if value in label_map or value == 0 or 0 in pair or left_organ == right_organ:
             raise UserError(code=Code.VALUE_UNFIT, subject=f"{where}: split_left_right: {value}",
-                            expected="a value of its own (not 0, not in label_map) and two organs, left then right",
+                            expected="a value that is neither 0 nor in label_map, and two organs, left then right",
                             found=list(split[value]))
-        if (right, left) in label_space.mirrored:
+        if pair[::-1] in label_space.mirrored:
             raise UserError(code=Code.VALUE_UNFIT, subject=f"{where}: split_left_right: {value}",
                             expected="the left organ first", found=list(split[value]))

@@ -1,7 +1,7 @@
 """Soft targets: the class probabilities that a foreign network (a teacher) gives a CT, in a file beside it.
 
-The teacher has a label space of its own. Each of its classes stands for a set of ours: its liver for our liver, its
-adrenal glands together for our adrenal, its background for our background and every organ that it does not know.
+The teacher has another label space. Each of its classes stands for a set of ours: its liver for our liver, its adrenal
+glands together for our adrenal, its background for our background and every organ that it does not know.
 
 The file is a compressed .npz without pickles: `probabilities` (K, z, y, x) uint8, 255 is certain; `spacing`, `origin`
 and `direction` of its grid (x, y, z; LPS mm, as ITK's); `classes`, a JSON list of K lists of names, one of which may be
@@ -10,19 +10,24 @@ and `direction` of its grid (x, y, z; LPS mm, as ITK's); `classes`, a JSON list 
 
 from __future__ import annotations
 
+import itertools
 import json
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
 from ..imaging.resampling import resample_box
+from ..imaging.shapes import Shape3
 from ..imaging.volume import Grid
 from ..organs import LabelSpace
 
@@ -30,16 +35,17 @@ CERTAIN = 255
 REST = "rest"
 SAME_BOX_MM = 0.1
 _ARRAYS = ("probabilities", "spacing", "origin", "direction", "classes")
+_Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]  # as a file holds them, before anything is checked
 
 
 @dataclass(frozen=True)
 class SoftTargets:
     """`probabilities` (K, z, y, x) uint8 on `grid`; `classes[k]` names the organs that the teacher's class k may be.
 
-    `name` is what errors call them: the file.
+    `name` stands for them in errors: the file's.
     """
 
-    probabilities: np.ndarray
+    probabilities: npt.NDArray[np.uint8]
     grid: Grid
     classes: tuple[tuple[str, ...], ...]
     name: str = "soft targets"
@@ -56,32 +62,35 @@ class SoftTargets:
         one of the teacher's to none of ours: its probabilities would then be no distribution over ours.
         """
         try:
-            named = [() if names == (REST,) else label_space.indices(names) for names in self.classes]
+            named: list[tuple[int, ...]] = []  # empty for the class that is the rest
+            for names in self.classes:
+                named.append(() if names == (REST,) else tuple(label_space.indices(names)))
         except UserError as error:
             raise error.within(f"{self.name}: classes") from None
-        given = [index for indices in named for index in indices]
+        counts = Counter(itertools.chain.from_iterable(named))
         titles = ("background", *label_space.names)
-        twice = next((index for index in given if given.count(index) > 1), None)
-        if twice is not None:
-            raise UserError(code=Code.VALUE_UNFIT, subject=f"{self.name}: classes", expected="each name once",
-                            found=f"{titles[twice]} twice")
-        others = tuple(index for index in range(label_space.class_count) if index not in given)
-        if not others and () in named:
+        for index, count in counts.items():
+            if count > 1:
+                raise UserError(code=Code.VALUE_UNFIT, subject=f"{self.name}: classes", expected="each name once",
+                                found=f"{titles[index]} twice")
+        unnamed = tuple(index for index in range(label_space.class_count) if index not in counts)
+        if not unnamed and () in named:
             raise UserError(code=Code.VALUE_UNFIT, subject=f"{self.name}: classes",
                             expected="background and every organ once", found=f"that nothing is left for '{REST}'")
-        if others and named.count(()) != 1:
+        if unnamed and named.count(()) != 1:
             raise UserError(code=Code.VALUE_UNFIT, subject=f"{self.name}: classes",
-                            expected=f"one for {', '.join(titles[index] for index in others)}, or one that is "
+                            expected=f"one for {', '.join(titles[index] for index in unnamed)}, or one that is "
                                      f"'{REST}'", found="none")
-        return tuple(indices or others for indices in named)
+        return tuple(indices or unnamed for indices in named)
 
-    def resampled(self, image: Grid, shape: tuple[int, int, int]) -> np.ndarray:
-        """(K, *shape) uint8, canonical axes: the box of the CT's grid `image` in `shape` voxels (z, y, x), as the CT
-        itself is resampled.
+    def resampled(self, image: Grid, shape: Shape3) -> npt.NDArray[np.uint8]:
+        """(K, *shape) uint8, canonical axes: the box of the CT's grid `image` in `shape` voxels (z, y, x), resampled as
+        the CT itself is.
 
         Raises UserError unless the probabilities fill the same box.
         """
         self._check_box(image)
+        # The CT and its soft targets may be stored in different orientations; both are brought to canonical axes.
         order = self.grid.axis_order()
         result = np.empty((len(self.probabilities), *shape), np.uint8)
         for row, channel in zip(result, self.probabilities, strict=True):
@@ -91,24 +100,29 @@ class SoftTargets:
         return result
 
     def _check_box(self, image: Grid) -> None:
-        ours, theirs = (_corners(grid.axis_order().canonical_grid(grid)) for grid in (self.grid, image))
-        apart = float(np.abs(ours - theirs).max())
+        """Raises UserError unless the probabilities fill the same box as the image."""
+        soft_corners, image_corners = (_corners(grid.axis_order().canonical_grid(grid)) for grid in (self.grid, image))
+        apart = float(np.abs(soft_corners - image_corners).max())
         if apart > SAME_BOX_MM:
+            spacing = ", ".join(f"{mm:.4g}" for mm in self.grid.spacing)
             raise UserError(code=Code.GEOMETRY_DIFFERS, subject=self.name,
                             expected="voxels of any size that fill the image's box",
-                            found=f"{self.grid.size} of {tuple(round(mm, 3) for mm in self.grid.spacing)} mm, "
-                                  f"corners up to {apart:.1f} mm away")
+                            found=f"{self.grid.size} of ({spacing}) mm, corners up to {apart:.1f} mm away")
 
 
-def _corners(grid: Grid) -> np.ndarray:
+def _corners(grid: Grid) -> npt.NDArray[np.float64]:
     """(3, 8) LPS mm: the corners of the box that the voxels fill."""
+    # Indices are of voxels' centres: the box begins half a voxel before the first and ends half a voxel after the last.
     ends = [(-0.5, size - 0.5) for size in grid.size]
-    return (grid.matrix @ np.array([[x, y, z, 1] for x in ends[0] for y in ends[1] for z in ends[2]]).T)[:3]
+    corners = np.array([(*corner, 1.0) for corner in itertools.product(*ends)])
+    placed: npt.NDArray[np.float64] = (grid.matrix @ corners.T)[:3]
+    return placed
 
 
-def quantised(probabilities: np.ndarray) -> np.ndarray:
+def quantised(probabilities: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
     """Probabilities 0..1 as uint8."""
-    return np.rint(probabilities * CERTAIN).astype(np.uint8)
+    numbers: npt.NDArray[np.uint8] = np.rint(probabilities * CERTAIN).astype(np.uint8)
+    return numbers
 
 
 def write_soft_targets(path: Path, targets: SoftTargets) -> None:
@@ -123,6 +137,7 @@ def write_soft_targets(path: Path, targets: SoftTargets) -> None:
 def read_soft_targets(path: Path) -> SoftTargets:
     """Reads a file. Raises UserError naming it and what is wrong with it."""
     try:
+        # Opened here, not by numpy, which takes a name without .npz for another file.
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as content:
             missing = [name for name in _ARRAYS if name not in content]
             if missing:
@@ -131,13 +146,14 @@ def read_soft_targets(path: Path) -> SoftTargets:
             arrays = {name: content[name] for name in _ARRAYS}
     except FileNotFoundError:
         raise UserError(code=Code.FILE_MISSING, subject=path, found="soft targets expected, none found") from None
+    # What numpy and its zip and zlib raise for a file that is cut short, empty or no archive.
     except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="soft targets (.npz without pickles)",
                         found="something else") from None
     return _parsed(path, arrays)
 
 
-def _parsed(path: Path, arrays: dict[str, np.ndarray]) -> SoftTargets:
+def _parsed(path: Path, arrays: _Arrays) -> SoftTargets:
     probabilities = arrays["probabilities"]
     if probabilities.dtype != np.uint8 or probabilities.ndim != 4 or 0 in probabilities.shape:
         raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: probabilities",
@@ -147,8 +163,7 @@ def _parsed(path: Path, arrays: dict[str, np.ndarray]) -> SoftTargets:
         classes = json.loads(str(arrays["classes"][()]))
     except json.JSONDecodeError:
         classes = None
-    if not isinstance(classes, list) or not all(
-            isinstance(names, list) and names and all(isinstance(name, str) for name in names) for names in classes):
+    if not isinstance(classes, list) or not all(map(_are_names, classes)):
         raise UserError(code=Code.VALUE_UNFIT, subject=f"{path}: classes", expected="a JSON list of lists of names",
                         found=f"{arrays['classes'][()]!s:.60}")
     if len(classes) != len(probabilities):
@@ -158,8 +173,12 @@ def _parsed(path: Path, arrays: dict[str, np.ndarray]) -> SoftTargets:
                        tuple(tuple(names) for names in classes), str(path))
 
 
-def _grid(path: Path, shape: Sequence[int], arrays: dict[str, np.ndarray]) -> Grid:
-    numbers = {}
+def _are_names(names: object) -> bool:
+    return isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names)
+
+
+def _grid(path: Path, shape: Sequence[int], arrays: _Arrays) -> Grid:
+    numbers: dict[str, tuple[float, ...]] = {}
     for name, count in (("spacing", 3), ("origin", 3), ("direction", 9)):
         array = arrays[name]
         if array.shape != (count,) or array.dtype.kind != "f" or not np.isfinite(array).all():
@@ -170,4 +189,5 @@ def _grid(path: Path, shape: Sequence[int], arrays: dict[str, np.ndarray]) -> Gr
         raise UserError(code=Code.VALUE_UNFIT, subject=f"{path}: spacing", expected="more than 0 mm",
                         found=numbers["spacing"])
     z, y, x = shape
-    return Grid((x, y, z), numbers["spacing"], numbers["origin"], numbers["direction"])
+    (spacing_x, spacing_y, spacing_z), (origin_x, origin_y, origin_z) = numbers["spacing"], numbers["origin"]
+    return Grid((x, y, z), (spacing_x, spacing_y, spacing_z), (origin_x, origin_y, origin_z), numbers["direction"])

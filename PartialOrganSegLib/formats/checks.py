@@ -9,18 +9,20 @@ import numpy as np
 
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
+from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid
 
 AIR_HU = -1024
 _THICK_MM = 20.0
-_SHEAR_KEPT = 1e-4  # rounding of a header: the grid stays as it is
+_SHEAR_IGNORED = 1e-4  # rounding of a header: the grid stays as it is
 _SHEAR_MENDED = 1e-2  # more than that moves voxels visibly
+_UNUSABLE_SHARE = 0.01  # of the voxels: so many without a number are no single faults
 
 
 def check_grid(path: Path | str, grid: Grid, reporter: Reporter) -> Grid:
     """The grid with its axes at right angles. Raises UserError for a grid that no volume can lie on.
 
-    Axes that miss right angles by less than 1e-2 (cosine) are replaced by the nearest orthonormal ones; that is told.
+    Axes that miss right angles by less than 1e-2 (cosine) are replaced by the nearest orthonormal ones, with a warning.
     """
     spacing = " x ".join(f"{s:g}" for s in grid.spacing)
     if not all(np.isfinite(s) and s > 0 for s in grid.spacing):
@@ -37,7 +39,7 @@ def check_grid(path: Path | str, grid: Grid, reporter: Reporter) -> Grid:
                                  f"small organs (expected at most {_THICK_MM:g} mm)"))
     cosines = np.asarray(grid.direction).reshape(3, 3)
     shear = float(np.abs(cosines.T @ cosines - np.eye(3)).max())
-    if shear < _SHEAR_KEPT:
+    if shear < _SHEAR_IGNORED:
         return grid
     if shear > _SHEAR_MENDED:
         raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="voxel axes at right angles",
@@ -45,19 +47,21 @@ def check_grid(path: Path | str, grid: Grid, reporter: Reporter) -> Grid:
                         hint="resample it to a rectangular grid first")
     reporter.warning(Problem(Code.GRID_ADJUSTED, str(path), hint="the nearest right angles are used",
                              found=f"its voxel axes are not quite at right angles (cosine {shear:.1e})"))
-    left, _, right = np.linalg.svd(cosines)
-    return dataclasses.replace(grid, direction=tuple(float(c) for c in (left @ right).ravel()))
+    # The nearest rotation to a matrix is what is left of its singular value decomposition without the values.
+    u, _, v_transposed = np.linalg.svd(cosines)
+    return dataclasses.replace(grid, direction=tuple((u @ v_transposed).ravel().tolist()))
 
 
-def to_hu(path: Path | str, array: np.ndarray, reporter: Reporter) -> np.ndarray:
-    """Voxels as int16 where that loses nothing, float32 otherwise; a few NaN or infinite ones become air, told.
+def to_hu(path: Path | str, array: VoxelArray, reporter: Reporter) -> VoxelArray:
+    """Voxels as int16 where that loses nothing, float32 otherwise; a few NaN or infinite ones become air, with a
+    warning.
 
     Raises UserError when 1 % of the voxels or more are not finite.
     """
     if array.dtype.kind == "f":
         bad = ~np.isfinite(array)
         count = int(np.count_nonzero(bad))
-        if count >= 0.01 * array.size:
+        if count >= _UNUSABLE_SHARE * array.size:
             raise UserError(code=Code.VOXELS_UNUSABLE, subject=path, expected="finite voxels",
                             found=f"{count} of {array.size} ({count / array.size:.0%}) NaN or infinite")
         if count:
@@ -67,47 +71,49 @@ def to_hu(path: Path | str, array: np.ndarray, reporter: Reporter) -> np.ndarray
     return _int16_if_lossless(array)
 
 
-def _int16_if_lossless(array: np.ndarray) -> np.ndarray:
+def _int16_if_lossless(array: VoxelArray) -> VoxelArray:
     if array.dtype == np.int16:
         return array
     limits = np.iinfo(np.int16)
     if array.min() < limits.min or array.max() > limits.max:
         return array.astype(np.float32)
+    # Plane by plane, because rounding a whole CT at once would need as much memory again.
     if array.dtype.kind in "iu" or all(np.array_equal(plane, np.rint(plane)) for plane in array):
         return array.astype(np.int16)
     return array.astype(np.float32, copy=False)
 
 
-def padding_to_air(array: np.ndarray) -> np.ndarray:
+def padding_to_air(array: VoxelArray) -> VoxelArray:
     """HU with everything below -1024 raised to it.
 
     Scanners fill what lies outside their field with -2000, -2048 or -3024. Reading keeps these values as the file has
     them; whoever interpolates must use this first, or the padding bleeds into the rim of the field.
     """
-    return np.maximum(array, array.dtype.type(AIR_HU))
+    raised: VoxelArray = np.maximum(array, array.dtype.type(AIR_HU))
+    return raised
 
 
-def doubtful_ct(array: np.ndarray) -> str | None:
+def doubtful_ct(array: VoxelArray) -> str | None:
     """Why an image does not look like a CT in Hounsfield units, or None when it does.
 
     Air (below -200 HU) surrounds or fills every patient, and soft tissue lies between -200 and 300 HU.
     """
-    step = max(1, round((array.size / 2e6) ** (1 / 3)))
+    step = max(1, round((array.size / 2e6) ** (1 / 3)))  # two million voxels are sample enough
     sample = np.asarray(array[::step, ::step, ::step], dtype=np.float32)
     low, high = float(array.min()), float(array.max())
-    found = f"values from {low:g} to {high:g}"
+    extent = f"values from {low:g} to {high:g}"
     if low == high:
         return f"the same value {low:g} everywhere"
     if low >= 0:
         tissue = sample[sample > 400]
         air = np.mean(sample < 300)
         if high > 1000 and tissue.size and air > 0.02 and 900 < np.median(tissue) < 1200:
-            return f"{found}, tissue near {np.median(tissue):.0f}: a CT stored with 1024 added (subtract 1024 first)"
+            return f"{extent}, tissue near {np.median(tissue):.0f}: a CT stored with 1024 added (subtract 1024 first)"
         if high <= 1:
-            return f"{found}: an image scaled to 0..1"
-        return f"{found}, none negative: MR, PET or a labelmap"
+            return f"{extent}: an image scaled to 0..1"
+        return f"{extent}, none negative: MR, PET or a labelmap"
     if np.mean(sample < -200) < 1e-3:
-        return f"{found}, no air (below -200 HU)"
+        return f"{extent}, no air (below -200 HU)"
     if np.mean((sample > -200) & (sample < 300)) < 5e-3:
-        return f"{found}, no soft tissue (-200 to 300 HU)"
+        return f"{extent}, no soft tissue (-200 to 300 HU)"
     return None

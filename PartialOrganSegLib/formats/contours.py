@@ -12,9 +12,16 @@ both get the mask back. Corners are cut as marching squares does, which keeps th
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse import csgraph
+
+from ..imaging.shapes import Coordinates, Mask
+
+Integers = npt.NDArray[np.integer[Any]]
 
 _REACH = 0.49  # of a pixel, from the centre of a mask's pixel to the polygon around it
 # A pixel's four sides in the order in which its outline runs, the pixel on the right hand: outward step (row, column)
@@ -24,7 +31,7 @@ _ALONG = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)])
 _RIGHT, _LEFT = 1, 3
 
 
-def plane_contours(mask: np.ndarray) -> list[np.ndarray]:
+def plane_contours(mask: Mask) -> list[Coordinates]:
     """Polygons (n, 2) of (column, row) in pixels of a boolean (rows, columns) mask; pixel centres are whole numbers.
 
     Pixels that touch at a corner are one part. The first vertex is not repeated at the end. Each polygon has at least
@@ -38,19 +45,24 @@ def plane_contours(mask: np.ndarray) -> list[np.ndarray]:
     pixels, sides, following = _outlines(inside)
     starts = _join_holes(inside.shape[1], pixels, sides, following)
     points = pixels + _OUTWARD[sides] * _REACH + corner - 1
-    # A keyhole's two ends occur twice: numbers from len(points) on are the second passes.
-    return [_without_straight(points[np.array(path) % len(points)])[:, ::-1] for path in _walks(starts, following)]
+    polygons = []
+    for start in starts:
+        # A keyhole's two ends occur twice: numbers from len(points) on are the second passes.
+        path = np.array(_walk(start, following)) % len(points)
+        polygons.append(_without_straight(points[path])[:, ::-1])
+    return polygons
 
 
-def _outlines(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
+def _outlines(inside: Mask) -> tuple[Integers, Integers, list[int]]:
     """All sides of pixels that border the outside: pixel (n, 2), side (n,), and the number of the side that follows."""
-    every = []
+    by_side = []
     for side in range(4):
         outside = ~np.roll(inside, -_OUTWARD[side], axis=(0, 1))  # rolls over the padding, which is outside
         pixels = np.argwhere(inside & outside)
-        every.append(np.column_stack([pixels, np.full(len(pixels), side)]))
-    cracks = np.concatenate(every)
-    pixels, sides = cracks[:, :2], cracks[:, 2]
+        by_side.append(np.column_stack([pixels, np.full(len(pixels), side)]))
+    borders = np.concatenate(by_side)
+    pixels, sides = borders[:, :2], borders[:, 2]
+    # An outline turns left around a pixel that it meets diagonally, so that pixels touching there are one part.
     ahead = pixels + _ALONG[sides]
     diagonal = ahead + _OUTWARD[sides]
     turns_left = inside[tuple(diagonal.T)]
@@ -60,14 +72,17 @@ def _outlines(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
     width = inside.shape[1]
     keys = _key(pixels, sides, width)
     order = np.argsort(keys)
-    return pixels, sides, order[np.searchsorted(keys[order], _key(next_pixel, next_side, width))].tolist()
+    following: list[int] = order[np.searchsorted(keys[order], _key(next_pixel, next_side, width))].tolist()
+    return pixels, sides, following
 
 
-def _key(pixels: np.ndarray, sides: np.ndarray, width: int) -> np.ndarray:
-    return (pixels[:, 0] * width + pixels[:, 1]) * 4 + sides
+def _key(pixels: Integers, sides: Integers, width: int) -> Integers:
+    """A number of its own for each side of each pixel."""
+    keys: Integers = (pixels[:, 0] * width + pixels[:, 1]) * 4 + sides
+    return keys
 
 
-def _join_holes(width: int, pixels: np.ndarray, sides: np.ndarray, following: list[int]) -> list[int]:
+def _join_holes(width: int, pixels: Integers, sides: Integers, following: list[int]) -> list[int]:
     """Splices every hole into the outline to its left, in place; returns a side of every outer outline.
 
     From the hole's leftmost place the channel runs along the pixel row through the mask to the next outline on the
@@ -93,22 +108,24 @@ def _join_holes(width: int, pixels: np.ndarray, sides: np.ndarray, following: li
         # far, near, around the hole, near again, far again, and on: the second passes have numbers of their own.
         following[far + count], following[near + count] = following[far], far + count
         following[far], following[preceding[near]] = near, near + count
-    return first[~is_hole].tolist()
+    outer: list[int] = first[~is_hole].tolist()
+    return outer
 
 
-def _walks(starts: list[int], following: list[int]) -> list[list[int]]:
-    paths = []
-    for start in starts:
-        path, place = [start], following[start]
-        while place != start:
-            path.append(place)
-            place = following[place]
-        paths.append(path)
-    return paths
+def _walk(start: int, following: list[int]) -> list[int]:
+    """The sides of one outline, from `start` round to it."""
+    path, side = [start], following[start]
+    while side != start:
+        path.append(side)
+        side = following[side]
+    return path
 
 
-def _without_straight(points: np.ndarray) -> np.ndarray:
+def _without_straight(points: Coordinates) -> Coordinates:
     """Drops the vertices between which a polygon runs straight on; turning points of keyholes stay."""
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     cross = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
-    return points[(np.abs(cross) > 1e-9) | ((before * after).sum(axis=1) < 0)]
+    turns = np.abs(cross) > 1e-9
+    turns_back = (before * after).sum(axis=1) < 0
+    vertices: Coordinates = points[turns | turns_back]
+    return vertices

@@ -6,21 +6,22 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
 from ..errors import Code, UserError
 from ..events import Reporter
+from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid, Volume
 from .checks import check_grid
 from .itk_image import scalar_voxels
 from .reading import checked_ct, read_ct
 
 
-def as_ct(ct: Any, *, spacing: Sequence[float] | None = None, origin: Sequence[float] | None = None,
-          direction: Sequence[float] | np.ndarray | None = None, grid: Grid | None = None, series: str | None = None,
+def as_ct(ct: object, *, spacing: Sequence[float] | None = None, origin: Sequence[float] | None = None,
+          direction: npt.ArrayLike | None = None, grid: Grid | None = None, series: str | None = None,
           force: bool = False, reporter: Reporter | None = None) -> Volume:
     """The CT in HU, int16 where that loses nothing, else float32, with the checks of `read_ct`.
 
@@ -34,32 +35,33 @@ def as_ct(ct: Any, *, spacing: Sequence[float] | None = None, origin: Sequence[f
     ('int16', (6, 5, 4))
     """
     reporter = reporter or Reporter()
-    placed = {"spacing": spacing, "origin": origin, "direction": direction, "grid": grid}
-    given = [name for name, value in placed.items() if value is not None]
-    if not isinstance(ct, np.ndarray) and given:
-        raise UserError(code=Code.SETTINGS_CONFLICT, subject="ct", expected=f"{', '.join(given)} beside an array alone",
+    geometry = {"spacing": spacing, "origin": origin, "direction": direction, "grid": grid}
+    arguments = [name for name, value in geometry.items() if value is not None]
+    if not isinstance(ct, np.ndarray) and arguments:
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject="ct",
+                        expected=f"{', '.join(arguments)} beside an array alone",
                         found=f"{type(ct).__name__}, which has its own")
     if isinstance(ct, (str, os.PathLike)):
         return read_ct(Path(ct), series, reporter, force)
     if isinstance(ct, Volume):
-        name, array, of_ct = "volume", ct.array, ct.grid
+        name, array, ct_grid = "volume", ct.array, ct.grid
     elif isinstance(ct, sitk.Image):
         name = "image"
-        array, of_ct = scalar_voxels(name, ct)
+        array, ct_grid = scalar_voxels(name, ct)
     elif isinstance(ct, np.ndarray):
         name, array = "array", ct
-        of_ct = _grid_of(ct, spacing, origin, direction, grid)
+        ct_grid = _grid_of(ct, spacing, origin, direction, grid)
     else:
         raise UserError(code=Code.VALUE_UNFIT, subject="ct",
                         expected="a path, a SimpleITK image, a Volume or an array (z, y, x)", found=type(ct).__name__)
     if array.dtype.kind not in "iuf":
         raise UserError(code=Code.WRONG_FORMAT, subject=name, expected="integer or float voxels", found=array.dtype)
-    return checked_ct(name, Volume(array, check_grid(name, of_ct, reporter)), reporter, force)
+    return checked_ct(name, Volume(array, check_grid(name, ct_grid, reporter)), reporter, force)
 
 
-def _grid_of(array: np.ndarray, spacing: Sequence[float] | None, origin: Sequence[float] | None,
-             direction: Sequence[float] | np.ndarray | None, grid: Grid | None) -> Grid:
-    """Where an array lies. Raises UserError for another number of axes, and for too little or too much said."""
+def _grid_of(array: VoxelArray, spacing: Sequence[float] | None, origin: Sequence[float] | None,
+             direction: npt.ArrayLike | None, grid: Grid | None) -> Grid:
+    """Where an array lies. Raises UserError for another number of axes, and for missing or conflicting arguments."""
     if array.ndim != 3:
         raise UserError(code=Code.NOT_A_VOLUME, subject="array", expected="axes (z, y, x)",
                         found=f"the shape {array.shape}")
@@ -85,7 +87,7 @@ def _grid_of(array: np.ndarray, spacing: Sequence[float] | None, origin: Sequenc
     return placed
 
 
-def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
+def _numbers(name: str, value: npt.ArrayLike, count: int) -> tuple[float, ...]:
     try:
         numbers = tuple(float(number) for number in np.asarray(value, float).ravel())
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Which DICOM files can be made of labels, and all that are wanted of them at once."""
+"""Which DICOM files can be made of labels, and several of them written at once."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def check_writers(kinds: Collection[str]) -> None:
 
 def write_dicom(files: Mapping[str, Path], labels: Volume, source: DicomSource, organs: Sequence[Organ], maker: Maker,
                 resample: bool = False) -> None:
-    """Writes those of `files` (kind to path) whose kind is one of `ENDINGS`; others are somebody else's.
+    """Writes those of `files` (kind to path) whose kind is one of `ENDINGS`, and no other.
 
     `labels` lie on the grid of the series as it is read, see `DicomSource.on_slices`. Raises UserError.
     """
-    wanted = {kind: path for kind, path in files.items() if kind in ENDINGS}
-    if not wanted:
+    dicom_files = {kind: path for kind, path in files.items() if kind in ENDINGS}
+    if not dicom_files:
         return
     from .registry import FORMATS, Segmentation, SegmentationWriter
 
     segmentation = Segmentation(labels, organs, source, maker, resample)
-    for kind, path in wanted.items():
+    for kind, path in dicom_files.items():
         writer = FORMATS.find(kind)
         assert isinstance(writer, SegmentationWriter)
         writer.write_segmentation(path, segmentation)

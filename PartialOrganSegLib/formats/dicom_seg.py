@@ -8,13 +8,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import __version__
 from ..errors import Code as ProblemCode
 from ..errors import UserError
+from ..imaging.shapes import LabelMap
 from ..organs import Code, Organ
 from .dicom_source import DicomSource, Maker
 from .writing import output_file
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 SERIES_NUMBER = 901  # scanners count from 1
 
 
-def require_highdicom() -> Any:
+def require_highdicom() -> ModuleType:
     """The package highdicom. Raises UserError with the way to install it where it is missing."""
     try:
         import highdicom
@@ -36,7 +38,7 @@ def require_highdicom() -> Any:
     return highdicom
 
 
-def write_dicom_seg(path: Path | str, placed: np.ndarray, source: DicomSource, organs: Sequence[Organ], maker: Maker,
+def write_dicom_seg(path: Path | str, placed: LabelMap, source: DicomSource, organs: Sequence[Organ], maker: Maker,
                     labelmap: bool = False) -> None:
     """Labels (slices, rows, columns) on the slices of `source`, as `DicomSource.on_slices` gives them, as one SEG.
 
@@ -51,10 +53,10 @@ def write_dicom_seg(path: Path | str, placed: np.ndarray, source: DicomSource, o
     from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
     images = _source_images(source)
-    numbers = [organ.index for organ in organs] if labelmap else list(range(1, len(organs) + 1))
-    number_of = np.zeros(max(int(placed.max(initial=0)), *(organ.index for organ in organs)) + 1,
-                         np.min_scalar_type(max(numbers)))
-    number_of[[organ.index for organ in organs]] = numbers
+    indices = [organ.index for organ in organs]
+    numbers = indices if labelmap else list(range(1, len(organs) + 1))
+    number_of = np.zeros(max(int(placed.max(initial=0)), *indices) + 1, np.min_scalar_type(max(numbers)))
+    number_of[indices] = numbers
     segments = number_of[placed]
     positions = None
     if not segments.any():  # a file has at least one frame; the lowest slice will do
@@ -78,22 +80,24 @@ def write_dicom_seg(path: Path | str, placed: np.ndarray, source: DicomSource, o
         seg.save_as(temporary, enforce_file_format=True)
 
 
-def _description(highdicom: Any, number: int, organ: Organ, maker: Maker) -> Dataset:
+def _description(highdicom: ModuleType, number: int, organ: Organ, maker: Maker) -> Dataset:
     """An item of the Segment Sequence (C.8.20.2, table C.8.20-4)."""
     from pydicom.sr.codedict import codes
 
-    def code(of: Code) -> Any:
-        return highdicom.sr.CodedConcept(of.value, "SCT", of.meaning)
+    def coded(code: Code) -> Dataset:
+        concept: Dataset = highdicom.sr.CodedConcept(code.value, "SCT", code.meaning)
+        return concept
 
     algorithm = None
     if maker.kind != "MANUAL":
         algorithm = highdicom.AlgorithmIdentificationSequence(maker.name, codes.DCM.ArtificialIntelligence,
                                                               maker.version, source="PartialOrganSeg")
-    segment = highdicom.seg.SegmentDescription(
-        number, organ.title, code(organ.category), code(organ.code), maker.kind, algorithm,
+    segment: Dataset = highdicom.seg.SegmentDescription(
+        number, organ.title, coded(organ.category), coded(organ.code), maker.kind, algorithm,
         display_color=highdicom.color.CIELabColor.from_rgb(*organ.colour))
     if organ.modifier:
-        segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [code(organ.modifier)]
+        property_type = segment.SegmentedPropertyTypeCodeSequence[0]
+        property_type.SegmentedPropertyTypeModifierCodeSequence = [coded(organ.modifier)]
     return segment
 
 
@@ -104,14 +108,14 @@ def _source_images(source: DicomSource) -> list[Dataset]:
     first = source.slices[0]
     if first.frame is None:
         return list(source.headers)
-    files = {one.file.name for one in source.slices}
+    files = {ct_slice.file.name for ct_slice in source.slices}
     if len(files) > 1:
         raise UserError(code=ProblemCode.WRONG_FORMAT, subject=source.path,
                         expected="one multi-frame file or slices in files of their own",
                         found=f"{len(files)} multi-frame files ({', '.join(sorted(files))})")
     image = copy.deepcopy(source.headers[0])
     frames = image.PerFrameFunctionalGroupsSequence
-    image.PerFrameFunctionalGroupsSequence = [frames[one.frame] for one in source.slices]
+    image.PerFrameFunctionalGroupsSequence = [frames[ct_slice.frame] for ct_slice in source.slices]
     image.NumberOfFrames = len(source.slices)
     if not image.get("SharedFunctionalGroupsSequence"):
         image.SharedFunctionalGroupsSequence = [Dataset()]
@@ -127,7 +131,12 @@ def _name_source_frames(seg: Dataset, source: DicomSource) -> None:
     if source.slices[0].frame is None:
         return
     # The segments of a slice share their reference, which must be renumbered once.
-    references = {id(image): image for group in seg.PerFrameFunctionalGroupsSequence
-                  for derivation in group.DerivationImageSequence for image in derivation.SourceImageSequence}
-    for image in references.values():
-        image.ReferencedFrameNumber = source.slices[image.ReferencedFrameNumber - 1].frame + 1
+    renumbered: set[int] = set()
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        for derivation in group.DerivationImageSequence:
+            for image in derivation.SourceImageSequence:
+                if id(image) not in renumbered:
+                    renumbered.add(id(image))
+                    frame = source.slices[image.ReferencedFrameNumber - 1].frame
+                    assert frame is not None
+                    image.ReferencedFrameNumber = frame + 1

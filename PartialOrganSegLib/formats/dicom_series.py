@@ -222,13 +222,13 @@ def _choose(path: Path, listed: list[Series], choice: str | None) -> Series:
     for matches in (same_uid, same_name):
         if len(matches) == 1:
             return matches[0]
-    found = "none of that number, UID or description"
+    reason = "none of that number, UID or description"
     if same_uid:
-        found = "several of that UID"
+        reason = "several of that UID"
     elif same_name:
-        found = "several of that description"
+        reason = "several of that description"
     raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="--series to name one series",
-                    found=f"{found} ('{choice}'): {_table(path, listed)}")
+                    found=f"{reason} ('{choice}'): {_table(path, listed)}")
 
 
 def _only_volume(path: Path, listed: list[Series]) -> Series:
@@ -236,13 +236,13 @@ def _only_volume(path: Path, listed: list[Series]) -> Series:
     volumes = [series for series in listed if series.is_volume] or listed
     if len(volumes) == 1:
         return volumes[0]
-    found = str(len(volumes))
+    candidates = str(len(volumes))
     patients = _patients(volumes)
     if patients > 1:
-        found += f" of {patients} patients"
+        candidates += f" of {patients} patients"
     elif len({series.uid for series in volumes}) == 1 and not any(series.part for series in volumes):
-        found += " under one UID, of different study, size, spacing or orientation"
-    raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="one CT series", found=found,
+        candidates += " under one UID, of different study, size, spacing or orientation"
+    raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="one CT series", found=candidates,
                     hint=f"choose with --series: {_table(path, listed)}")
 
 

@@ -87,7 +87,7 @@ def _nearest_voxels(start: float, right: float, down: float, rows: int, columns:
 
     `right` and `down`: voxels along that axis from one pixel to the next.
     """
-    numbers = np.array([[start]])
+    numbers: npt.NDArray[np.float64] = np.array([[start]])
     for steps in (right * np.arange(columns)[None, :], down * np.arange(rows)[:, None]):
         if np.abs(steps).max() > _STAYS:
             numbers = numbers + steps

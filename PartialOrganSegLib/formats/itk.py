@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,6 +14,8 @@ import SimpleITK as sitk
 from ..imaging.volume import Grid, Volume
 
 _STALE = "Reason: No such file or directory"  # the system's error of an earlier call, which MetaImage's reader repeats
+_NO_REASON = re.compile(r"^Exception thrown|\.[ch]xx:")
+_NRRD_FUNCTION = re.compile(r"^\[nrrd\] \w+: ?")
 
 
 @contextlib.contextmanager
@@ -41,19 +44,32 @@ def quiet_itk() -> Iterator[None]:
 def itk_reason(error: Exception) -> str:
     """The part of an ITK exception that says what happened, as one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith("Exception thrown") and ".cxx:" not in line
-            and ".hxx:" not in line and line != _STALE]
-    said = [re.sub(r"^\[nrrd\] \w+: ?", "", line) for line in said or lines]
-    text = "; ".join([line for line in said if line and not line.endswith(":")][-2:])
+    # Where in ITK's sources it happened helps nobody; where nothing else is said it is better than nothing.
+    reasons = [line for line in lines if not _NO_REASON.search(line) and line != _STALE] or lines
+    reasons = [_NRRD_FUNCTION.sub("", line) for line in reasons]
+    sentences = [line for line in reasons if line and not line.endswith(":")]
+    text = "; ".join(sentences[-2:])
     return text.split("): ", 1)[-1].replace("sitk::ERROR: ", "")[:200]
 
 
-def grid_of(image: sitk.Image | sitk.ImageFileReader) -> Grid:
+class _Placed(Protocol):
+    """What SimpleITK's images and its readers, after reading a header, say of the geometry."""
+
+    def GetDimension(self) -> int: ...
+    def GetSize(self) -> tuple[int, ...]: ...
+    def GetSpacing(self) -> tuple[float, ...]: ...
+    def GetOrigin(self) -> tuple[float, ...]: ...
+    def GetDirection(self) -> tuple[float, ...]: ...
+
+
+def grid_of(image: _Placed) -> Grid:
     """Grid of an image, or of a reader that has read an image's header; further axes than three are dropped."""
     dimension = image.GetDimension()
     direction = np.asarray(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
-    return Grid(tuple(image.GetSize())[:3], tuple(image.GetSpacing())[:3], tuple(image.GetOrigin())[:3],
-                tuple(float(c) for c in direction.ravel()))
+    width, height, depth = image.GetSize()[:3]
+    dx, dy, dz = image.GetSpacing()[:3]
+    x, y, z = image.GetOrigin()[:3]
+    return Grid((width, height, depth), (dx, dy, dz), (x, y, z), tuple(direction.ravel().tolist()))
 
 
 def image_of(volume: Volume) -> sitk.Image:

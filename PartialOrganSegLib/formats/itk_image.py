@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from ..errors import Code, UserError
+from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid, Volume
 from .itk import grid_of, image_of, itk_reason, quiet_itk
 from .itk_names import itk_input, itk_output
@@ -19,14 +19,15 @@ def read_with_itk(path: Path) -> Volume:
         with itk_input(path) as name, quiet_itk():
             image = sitk.ReadImage(name)
     except RuntimeError as error:
-        reason = itk_reason(error)
-        reason = "other content" if reason.startswith("Unable to determine ImageIO") else f"damage: {reason}"
+        reason = f"damage: {itk_reason(error)}"
+        if reason.startswith("damage: Unable to determine ImageIO"):
+            reason = "other content"
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a whole NRRD or MetaImage file",
                         found=reason) from error
     return Volume(*scalar_voxels(path, image))
 
 
-def scalar_voxels(path: Path | str, image: sitk.Image) -> tuple[np.ndarray, Grid]:
+def scalar_voxels(path: Path | str, image: sitk.Image) -> tuple[VoxelArray, Grid]:
     """The voxels (z, y, x) of an image, and where they lie. Raises UserError for what is not one 3-D volume of numbers;
     `path` is how the line calls it."""
     components = image.GetNumberOfComponentsPerPixel()

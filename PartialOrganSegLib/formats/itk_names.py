@@ -97,8 +97,10 @@ def _short_name(folder: Path) -> str:
 
 def _plain_suffixes(path: Path) -> str:
     """What ITK knows the file format by; nothing where the name ends in other letters."""
-    suffixes = "".join(path.suffixes[-2:])
-    return suffixes if suffixes.isascii() else path.suffix if path.suffix.isascii() else ""
+    for suffixes in ("".join(path.suffixes[-2:]), path.suffix):
+        if suffixes.isascii():
+            return suffixes
+    return ""
 
 
 @contextlib.contextmanager

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from ..imaging.shapes import Box3, LabelMap, VoxelArray
 from ..imaging.volume import Volume
 from ..organs import LabelSpace, Organ
 from .writing import output_file
@@ -30,10 +32,10 @@ class _Plane:
     """One slice, rows downwards: HU, labels, pixel size (row, column) in mm, letters left, right, top, bottom."""
 
     title: str
-    ct: np.ndarray
-    labels: np.ndarray
+    ct: VoxelArray
+    labels: LabelMap
     pixel_mm: tuple[float, float]
-    letters: str
+    letters: tuple[str, str, str, str]
 
     @property
     def size_mm(self) -> tuple[float, float]:
@@ -57,13 +59,13 @@ def preview_picture(ct: Volume, labels: Volume, label_space: LabelSpace) -> Imag
     if ct.array.shape != labels.array.shape:
         raise ValueError(f"CT {ct.array.shape} and labels {labels.array.shape} must lie on one grid")
     counts = np.bincount(labels.array.ravel(), minlength=label_space.class_count)
-    present = [(organ, float(counts[organ.index]) * labels.grid.voxel_ml) for organ in label_space.organs
-               if counts[organ.index]]
+    volumes_ml = [(organ, float(counts[organ.index]) * labels.grid.voxel_ml) for organ in label_space.organs
+                  if counts[organ.index]]
     planes = _planes(ct.canonical(), labels.canonical())
     across = sum(plane.size_mm[1] for plane in planes)
     scale = min(_PANELS_WIDTH / across, _LARGEST_SCALE)
     pictures = [_picture(plane, label_space, scale) for plane in planes]
-    return _page(pictures, present)
+    return _page(pictures, volumes_ml)
 
 
 def _planes(ct: Volume, labels: Volume) -> list[_Plane]:
@@ -74,41 +76,48 @@ def _planes(ct: Volume, labels: Volume) -> list[_Plane]:
     dx, dy, dz = ct.grid.spacing
     first = [part.start for part in box[::-1]]
     place = (ct.grid.matrix @ [x + first[0], y + first[1], z + first[2], 1])[:3]
-    up = slice(None, None, -1)
+    up = slice(None, None, -1)  # arrays begin at the feet, pictures at the top
     return [
-        _Plane(f"axial   {_side(place[2], 'SI')}", ct_array[z], label_array[z], (dy, dx), "RLAP"),
-        _Plane(f"coronal   {_side(place[1], 'PA')}", ct_array[up, y], label_array[up, y], (dz, dx), "RLSI"),
-        _Plane(f"sagittal   {_side(place[0], 'LR')}", ct_array[up, :, x], label_array[up, :, x], (dz, dy), "APSI"),
+        _Plane(f"axial   {_side(place[2], 'SI')}", ct_array[z], label_array[z], (dy, dx),
+               ("R", "L", "A", "P")),
+        _Plane(f"coronal   {_side(place[1], 'PA')}", ct_array[up, y], label_array[up, y], (dz, dx),
+               ("R", "L", "S", "I")),
+        _Plane(f"sagittal   {_side(place[0], 'LR')}", ct_array[up, :, x], label_array[up, :, x], (dz, dy),
+               ("A", "P", "S", "I")),
     ]
 
 
 def _side(millimetres: float, letters: str) -> str:
-    return f"{letters[0] if millimetres >= 0 else letters[1]} {abs(millimetres):.0f} mm"
+    """An LPS coordinate as doctors say it: `_side(-30, "LR")` is "R 30 mm"."""
+    letter = letters[0] if millimetres >= 0 else letters[1]
+    return f"{letter} {abs(millimetres):.0f} mm"
 
 
-def _body_box(ct: Volume, labels: Volume) -> tuple[slice, slice, slice]:
+def _body_box(ct: Volume, labels: Volume) -> Box3:
     """Where the body is, with a margin; everything when nothing looks like a body."""
     height = ct.array.shape[0]
     shown = min(height, max(2, round(_TALLEST_MM / ct.grid.spacing[2])))
     organs = np.flatnonzero(labels.array.any(axis=(1, 2)))
-    centre = int(organs[0] + organs[-1]) // 2 if organs.size else height // 2
+    centre = height // 2
+    if organs.size:
+        centre = int(organs[0] + organs[-1]) // 2
     lowest = min(max(0, centre - shown // 2), height - shown)
     rows = slice(lowest, lowest + shown)
-    step = max(1, min(ct.array.shape) // 64)
+    step = max(1, min(ct.array.shape) // 64)  # coarse is enough to frame the body, and fast
     parts, count = ndimage.label(ct.array[::step, ::step, ::step] > _BODY_HU)
     if not count:
         return rows, slice(0, ct.array.shape[1]), slice(0, ct.array.shape[2])
     largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    found = ndimage.find_objects(parts, max_label=largest)[largest - 1]
-    box = [rows]
+    coarse = ndimage.find_objects(parts, max_label=largest)[largest - 1]
+    in_plane = []
     for axis in (1, 2):
         margin = round(_MARGIN_MM / ct.grid.spacing[2 - axis])
-        box.append(slice(max(0, found[axis].start * step - margin),
-                         min(ct.array.shape[axis], found[axis].stop * step + margin)))
-    return tuple(box)
+        in_plane.append(slice(max(0, coarse[axis].start * step - margin),
+                              min(ct.array.shape[axis], coarse[axis].stop * step + margin)))
+    return rows, in_plane[0], in_plane[1]
 
 
-def _most_informative(labels: np.ndarray) -> tuple[int, int, int]:
+def _most_informative(labels: LabelMap) -> tuple[int, int, int]:
     """For each axis the slice with the most organs near their largest section; the middle when there is none."""
     scores = [np.zeros(n) for n in labels.shape]
     for index, box in enumerate(ndimage.find_objects(labels), 1):
@@ -116,9 +125,16 @@ def _most_informative(labels: np.ndarray) -> tuple[int, int, int]:
             continue
         organ = labels[box] == index
         for axis, score in enumerate(scores):
-            area = organ.sum(axis=tuple(other for other in range(3) if other != axis), dtype=np.int64)
+            across = tuple({0, 1, 2} - {axis})
+            area = organ.sum(axis=across, dtype=np.int64)
+            # The root makes a section of half the largest area count more than half.
             score[box[axis]] += np.sqrt(area / area.max())
-    return tuple(int(np.argmax(score)) if score.any() else len(score) // 2 for score in scores)
+    z, y, x = (_best(score) for score in scores)
+    return z, y, x
+
+
+def _best(score: npt.NDArray[np.float64]) -> int:
+    return int(np.argmax(score)) if score.any() else len(score) // 2
 
 
 def _picture(plane: _Plane, label_space: LabelSpace, scale: float) -> Image.Image:
@@ -131,16 +147,17 @@ def _picture(plane: _Plane, label_space: LabelSpace, scale: float) -> Image.Imag
     image = Image.composite(colours.resize((width, height), Image.Resampling.BOX), image,
                             opacity.resize((width, height), Image.Resampling.BOX))
     draw = ImageDraw.Draw(image)
-    left, right, top, bottom = plane.letters
-    for letter, at, anchor in ((left, (8, height // 2), "lm"), (right, (width - 8, height // 2), "rm"),
-                               (top, (width // 2, 6), "mt"), (bottom, (width // 2, height - 6), "mb")):
-        _write(draw, at, letter, 18, anchor)
+    # Left, right, top and bottom, as `letters` are; anchors are Pillow's.
+    edges = [(8, height // 2, "lm"), (width - 8, height // 2, "rm"), (width // 2, 6, "mt"),
+             (width // 2, height - 6, "mb")]
+    for letter, (x, y, anchor) in zip(plane.letters, edges, strict=True):
+        _write(draw, (x, y), letter, 18, anchor)
     _write(draw, (8, 6), plane.title, 14, "lt")
     _scale_bar(draw, width, height, scale)
     return image
 
 
-def _outlines(labels: np.ndarray, label_space: LabelSpace, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
+def _outlines(labels: LabelMap, label_space: LabelSpace, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
     """Organ colours (RGB) and where the outlines are (L), both of `size` (width, height).
 
     Every organ's mask is interpolated and the strongest wins, so that lines follow voxels without ragged corners.
@@ -168,37 +185,38 @@ def _outlines(labels: np.ndarray, label_space: LabelSpace, size: tuple[int, int]
     return Image.fromarray(colours), Image.fromarray(np.where(line, np.uint8(255), np.uint8(0)))
 
 
-def _page(pictures: list[Image.Image], present: list[tuple[Organ, float]]) -> Image.Image:
+def _page(pictures: list[Image.Image], volumes_ml: list[tuple[Organ, float]]) -> Image.Image:
     """The planes side by side; the legend under the axial slice where there is room, otherwise below all."""
     axial, tallest = pictures[0], max(picture.height for picture in pictures)
     width = max(sum(picture.width for picture in pictures) + _GAP * (len(pictures) + 1), _CELL + 2 * _GAP)
-    legend = _legend(present, axial.width)
-    beside = axial.width >= _CELL and tallest - axial.height - _GAP >= legend.height
-    if not beside:
-        legend = _legend(present, width - 2 * _GAP)
-    height = 2 * _GAP + (tallest if beside else tallest + _GAP + legend.height)
+    legend = _legend(volumes_ml, axial.width)
+    if axial.width >= _CELL and tallest - axial.height - _GAP >= legend.height:
+        legend_top, height = 2 * _GAP + axial.height, 2 * _GAP + tallest
+    else:
+        legend = _legend(volumes_ml, width - 2 * _GAP)
+        legend_top, height = 2 * _GAP + tallest, 3 * _GAP + tallest + legend.height
     page = Image.new("RGB", (width, height), _PAPER)
-    left = _GAP
+    x = _GAP
     for picture in pictures:
-        page.paste(picture, (left, _GAP))
-        left += picture.width + _GAP
-    page.paste(legend, (_GAP, 2 * _GAP + (axial.height if beside else tallest)))
+        page.paste(picture, (x, _GAP))
+        x += picture.width + _GAP
+    page.paste(legend, (_GAP, legend_top))
     return page
 
 
-def _legend(present: list[tuple[Organ, float]], width: int) -> Image.Image:
+def _legend(volumes_ml: list[tuple[Organ, float]], width: int) -> Image.Image:
     columns = max(1, width // _CELL)
-    rows = max(1, -(-len(present) // columns))
+    rows = max(1, -(-len(volumes_ml) // columns))  # rounded up
     legend = Image.new("RGB", (width, rows * _ROW), _PAPER)
     draw = ImageDraw.Draw(legend)
-    if not present:
+    if not volumes_ml:
         draw.text((0, _ROW // 2), "no organ found", fill=_DIM, font=_font(16), anchor="lm")
-    for number, (organ, millilitres) in enumerate(present):
-        left, middle = number // rows * _CELL, number % rows * _ROW + _ROW // 2
-        draw.rounded_rectangle((left, middle - 7, left + 14, middle + 7), 3, fill=organ.colour)
-        draw.text((left + 22, middle), organ.title, fill=_INK, font=_font(16), anchor="lm")
+    for number, (organ, millilitres) in enumerate(volumes_ml):
+        x, middle = number // rows * _CELL, number % rows * _ROW + _ROW // 2
+        draw.rounded_rectangle((x, middle - 7, x + 14, middle + 7), 3, fill=organ.colour)
+        draw.text((x + 22, middle), organ.title, fill=_INK, font=_font(16), anchor="lm")
         amount = f"{millilitres:.0f} ml" if millilitres >= 10 else f"{millilitres:.1f} ml"
-        draw.text((left + _CELL - 24, middle), amount, fill=_DIM, font=_font(16), anchor="rm")
+        draw.text((x + _CELL - 24, middle), amount, fill=_DIM, font=_font(16), anchor="rm")
     return legend
 
 

@@ -22,7 +22,7 @@ def read_ct(path: Path | str, series: str | None = None, reporter: Reporter = _S
     """A CT in HU, int16 where that loses nothing, else float32, from a file or a DICOM folder.
 
     `series` chooses among several DICOM series: its number in the list, its UID or its description. Padding outside the
-    scanner's field (-2048, -3024) is kept, see `checks.padding_to_air`. What can be mended is told as a warning.
+    scanner's field (-2048, -3024) is kept, see `checks.padding_to_air`. What can be mended is mended with a warning.
     Raises UserError for anything that is not one 3-D CT; an image that is whole but does not look like a CT is read
     all the same with `force`.
     """
@@ -62,8 +62,8 @@ def read_labelmap(path: Path | str, reporter: Reporter = _SILENT) -> Volume:
     path = Path(path)
     kind = format_of(path) if path.exists() else None
     if not path.is_file() and not isinstance(kind, ImageFormat):
-        found = "a folder" if path.is_dir() else "nothing there"
-        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a labelmap file", found=found)
+        obstacle = "a folder" if path.is_dir() else "nothing there"
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a labelmap file", found=obstacle)
     image_kind = kind if isinstance(kind, ImageFormat) else FORMATS.find(_ANY_IMAGE)
     volume = _read_file(path, image_kind, reporter)
     array = volume.array
@@ -87,7 +87,7 @@ def list_inputs(paths: Sequence[Path | str], leave_out: Callable[[Path], bool] =
             raise UserError(code=Code.FILE_MISSING, subject=path, expected="a CT file or a folder",
                             found="nothing there")
         inputs += _inside(path, leave_out) if path.is_dir() else [path]
-    return list(dict.fromkeys(inputs))
+    return list(dict.fromkeys(inputs))  # a path may have been given twice
 
 
 def _inside(folder: Path, leave_out: Callable[[Path], bool]) -> list[Path]:

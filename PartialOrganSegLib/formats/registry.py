@@ -1,4 +1,4 @@
-"""Kinds of image files, a class each: which file is whose, and how others add one.
+"""Kinds of image files, a class each: which format reads a file, and how other packages add one.
 
     @register_format
     class NumPyArchive:
@@ -24,9 +24,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 from ..registry import Registry
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..events import Reporter
+    from ..imaging.shapes import LabelMap
     from ..imaging.volume import Volume
     from ..organs import Organ
     from .dicom_source import DicomSource, Maker
@@ -37,8 +36,11 @@ if TYPE_CHECKING:
 class Format(Protocol):
     """A kind of file. `name` is unique and short; `suffixes`: endings of file names in small letters, with the dot."""
 
-    name: str
-    suffixes: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffixes(self) -> tuple[str, ...]: ...
 
     def reads(self, path: Path) -> bool:
         """Whether `path`, a file or a folder that exists, is of this format and `read` can be tried on it. Where
@@ -111,7 +113,7 @@ class Segmentation:
     resample: bool = False
 
     @cached_property
-    def on_slices(self) -> np.ndarray:
+    def on_slices(self) -> LabelMap:
         """Labels (slices, rows, columns) on the slices of the series; see `DicomSource.on_slices`."""
         assert self.source is not None
         return self.source.on_slices(self.labels, self.resample)
@@ -122,12 +124,12 @@ FORMATS: Registry[Format] = Registry(
     "format", group="partialorganseg.formats", instances=True,
     modules=[f"{_ROOM}.{module}" for module in ("nifti_format", "itk_formats", "dicom_formats", "slicer_segmentation",
                                                 "strokes_format")])
-F = TypeVar("F")
+F = TypeVar("F", bound=Format)
 
 
 def register_format(format_class: type[F]) -> type[F]:
     """Class decorator that adds a format. Raises ValueError for a name that is taken."""
-    FORMATS.add(format_class.name, format_class)  # type: ignore[attr-defined]
+    FORMATS.add(format_class().name, format_class)
     return format_class
 
 
@@ -157,21 +159,29 @@ def writer_of(path: Path) -> ImageWriter | None:
 
 def volume_suffixes() -> tuple[str, ...]:
     """The endings of files that hold one volume each."""
-    return tuple(suffix for each in FORMATS.values() if isinstance(each, ImageFormat) for suffix in each.suffixes)
+    suffixes: list[str] = []
+    for known_format in FORMATS.values():
+        if isinstance(known_format, ImageFormat):
+            suffixes += known_format.suffixes
+    return tuple(suffixes)
 
 
 def written_suffixes() -> tuple[str, ...]:
     """The endings under which a volume can be written."""
-    return tuple(suffix for each in FORMATS.values() if isinstance(each, ImageWriter) for suffix in _written(each))
+    suffixes: list[str] = []
+    for known_format in FORMATS.values():
+        if isinstance(known_format, ImageWriter):
+            suffixes += _written(known_format)
+    return tuple(suffixes)
 
 
 def is_volume_name(path: Path) -> bool:
     """Whether a file of that name holds one volume, and is not a segmentation with organ names (.seg.nrrd)."""
-    others: list[str] = []
-    for each in FORMATS.values():
-        if not isinstance(each, ImageFormat):
-            others += each.suffixes
-    return len(_suffix_of(path, volume_suffixes())) > len(_suffix_of(path, others))
+    no_volumes: list[str] = []
+    for known_format in FORMATS.values():
+        if not isinstance(known_format, ImageFormat):
+            no_volumes += known_format.suffixes
+    return len(_suffix_of(path, volume_suffixes())) > len(_suffix_of(path, no_volumes))
 
 
 def stem_of(path: Path, also: Collection[str] = ()) -> str:
@@ -180,9 +190,11 @@ def stem_of(path: Path, also: Collection[str] = ()) -> str:
     >>> stem_of(Path("cts/scan.1.nii.gz"))
     'scan.1'
     """
-    series = [suffix for each in FORMATS.values() if isinstance(each, SeriesFormat) for suffix in each.suffixes]
-    suffix = _suffix_of(path, (*volume_suffixes(), *series, *also))
-    return path.name[:-len(suffix)] if suffix else path.name
+    suffixes = [*volume_suffixes(), *also]
+    for known_format in FORMATS.values():
+        if isinstance(known_format, SeriesFormat):
+            suffixes += known_format.suffixes
+    return path.name[:len(path.name) - len(_suffix_of(path, suffixes))]
 
 
 def _written(writer: ImageWriter) -> tuple[str, ...]:

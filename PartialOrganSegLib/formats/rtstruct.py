@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from .. import __version__
+from ..imaging.shapes import LabelMap
 from ..organs import Code, Organ
 from .contours import plane_contours
 from .dicom_slices import Slice
@@ -32,7 +33,7 @@ _CARRIED_OVER = (
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, retired; what structure sets name (C.8.8.5.4)
 
 
-def write_rtstruct(path: Path | str, placed: np.ndarray, source: DicomSource, organs: Sequence[Organ],
+def write_rtstruct(path: Path | str, placed: LabelMap, source: DicomSource, organs: Sequence[Organ],
                    maker: Maker) -> None:
     """Labels (slices, rows, columns) on the slices of `source`, as `DicomSource.on_slices` gives them, as contours.
 
@@ -46,7 +47,7 @@ def write_rtstruct(path: Path | str, placed: np.ndarray, source: DicomSource, or
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
-    now = datetime.datetime.now()
+    created = datetime.datetime.now()
     first = source.headers[0]
     rtss = Dataset()
     rtss.file_meta = FileMetaDataset()
@@ -57,14 +58,14 @@ def write_rtstruct(path: Path | str, placed: np.ndarray, source: DicomSource, or
         if name in first:
             rtss[name] = first[name]
     rtss.SOPClassUID, rtss.SOPInstanceUID = RTStructureSetStorage, generate_uid()
-    rtss.InstanceCreationDate, rtss.InstanceCreationTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    rtss.InstanceCreationDate, rtss.InstanceCreationTime = created.strftime("%Y%m%d"), created.strftime("%H%M%S")
     rtss.Modality, rtss.SeriesInstanceUID, rtss.SeriesNumber = "RTSTRUCT", generate_uid(), SERIES_NUMBER
     rtss.SeriesDescription, rtss.OperatorsName, rtss.InstanceNumber = f"Organs by {maker.name}"[:64], "", 1
     rtss.Manufacturer, rtss.ManufacturerModelName, rtss.SoftwareVersions = "PartialOrganSeg", maker.name, __version__
     rtss.StructureSetLabel, rtss.StructureSetName = "PartialOrganSeg", f"Organs by {maker.name}"[:64]
     rtss.StructureSetDate, rtss.StructureSetTime = rtss.InstanceCreationDate, rtss.InstanceCreationTime
     rtss.ApprovalStatus = "UNAPPROVED"
-    images = [_image(header, one) for header, one in zip(source.headers, source.slices, strict=True)]
+    images = [_image(header, ct_slice) for header, ct_slice in zip(source.headers, source.slices, strict=True)]
     rtss.ReferencedFrameOfReferenceSequence = [_frame_of_reference(first, images)]
     rtss.StructureSetROISequence, rtss.ROIContourSequence, rtss.RTROIObservationsSequence = [], [], []
     boxes = ndimage.find_objects(placed, max_label=max(organ.index for organ in organs))
@@ -81,14 +82,14 @@ def write_rtstruct(path: Path | str, placed: np.ndarray, source: DicomSource, or
         rtss.save_as(temporary, enforce_file_format=True)
 
 
-def _image(header: Dataset, one: Slice) -> Dataset:
+def _image(header: Dataset, ct_slice: Slice) -> Dataset:
     """Image SOP Instance Reference Macro (PS3.3 10.3)."""
     from pydicom.dataset import Dataset
 
     image = Dataset()
     image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-    if one.frame is not None:
-        image.ReferencedFrameNumber = one.frame + 1
+    if ct_slice.frame is not None:
+        image.ReferencedFrameNumber = ct_slice.frame + 1
     return image
 
 
@@ -112,7 +113,9 @@ def _roi(number: int, organ: Organ, frame_of_reference: str, maker: Maker) -> Da
     roi = Dataset()
     roi.ROINumber, roi.ReferencedFrameOfReferenceUID, roi.ROIName = number, frame_of_reference, tg263_name(organ)
     rtog = rtog_name(organ)
-    roi.ROIDescription = organ.title + (f"; RTOG: {rtog}" if rtog else "")
+    roi.ROIDescription = organ.title
+    if rtog:
+        roi.ROIDescription += f"; RTOG: {rtog}"
     roi.ROIGenerationAlgorithm = maker.kind
     if maker.kind != "MANUAL":
         algorithm = Dataset()
@@ -153,7 +156,7 @@ def _coded(value: str, scheme: str, meaning: str) -> Dataset:
     return code
 
 
-def _contours(placed: np.ndarray, value: int, box: tuple[slice, ...] | None, source: DicomSource,
+def _contours(placed: LabelMap, value: int, box: tuple[slice, ...] | None, source: DicomSource,
               images: list[Dataset]) -> Iterator[Dataset]:
     """Items of the Contour Sequence (C.8.8.6), slice by slice from the lowest."""
     from pydicom.config import disable_value_validation
@@ -164,9 +167,9 @@ def _contours(placed: np.ndarray, value: int, box: tuple[slice, ...] | None, sou
     corner = np.array([box[2].start, box[1].start])
     number = 0
     for index in range(box[0].start, box[0].stop):
-        one = source.slices[index]
+        ct_slice = source.slices[index]
         for polygon in plane_contours(placed[index][box[1:]] == value):
-            points = one.position + (polygon + corner) * one.spacing @ one.axes
+            points = ct_slice.position + (polygon + corner) * ct_slice.spacing @ ct_slice.axes
             number += 1
             contour = Dataset()
             contour.ContourNumber = number

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
+from ..imaging.shapes import Coordinates, Mask
 from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
 
@@ -97,20 +98,23 @@ def paint_strokes(strokes: Strokes, grid: Grid, label_space: LabelSpace) -> Volu
     return Volume(painted, grid)
 
 
-def _area(points: np.ndarray, stroke: Stroke, grid: Grid) -> np.ndarray:
+def _area(points: Coordinates, stroke: Stroke, grid: Grid) -> Mask:
     """(y, x) bool: pixels whose centre a stroke covers; `points` are (n, 2) pixel coordinates (x, y)."""
     canvas = Image.new("1", grid.size[:2])
     if stroke.closed and len(points) >= 3:
-        ImageDraw.Draw(canvas).polygon([tuple(p) for p in points], fill=1)
+        ImageDraw.Draw(canvas).polygon([(x, y) for x, y in points.tolist()], fill=1)
         return np.asarray(canvas)
     columns, rows = np.meshgrid(np.arange(grid.size[0]), np.arange(grid.size[1]))
     scale = np.asarray(grid.spacing[:2])
     pixels = np.stack([columns, rows], -1) * scale
     distance = np.full(grid.shape[1:], np.inf)
     ends = points * scale
-    for a, b in zip(ends, np.r_[ends[1:], ends[-1:]], strict=True):
-        along = b - a
-        length = float(along @ along)
-        t = np.clip(((pixels - a) @ along) / length, 0, 1) if length else np.zeros(distance.shape)
-        distance = np.minimum(distance, np.linalg.norm(pixels - a - t[..., None] * along, axis=-1))
+    # The last point is followed by itself, which paints a stroke of one point as a disc.
+    for start, end in zip(ends, np.r_[ends[1:], ends[-1:]], strict=True):
+        along = end - start
+        squared_length = float(along @ along)
+        share = np.zeros(distance.shape)  # of the way from start to end, where a pixel is nearest to the line
+        if squared_length:
+            share = np.clip(((pixels - start) @ along) / squared_length, 0, 1)
+        distance = np.minimum(distance, np.linalg.norm(pixels - start - share[..., None] * along, axis=-1))
     return distance <= stroke.width_mm / 2

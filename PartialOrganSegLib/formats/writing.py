@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
+from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
 from .itk import itk_reason
@@ -40,10 +42,10 @@ def output_file(path: Path | str) -> Iterator[Path]:
 
 
 def _why(error: OSError) -> str:
-    known = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
-             errno.EFBIG: "the file would be too large", errno.EACCES: "no permission to write there",
-             errno.EPERM: "no permission to write there", errno.EROFS: "the disk is read-only"}
-    return known.get(error.errno or 0, error.strerror or str(error))
+    reasons = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
+               errno.EFBIG: "the file would be too large", errno.EACCES: "no permission to write there",
+               errno.EPERM: "no permission to write there", errno.EROFS: "the disk is read-only"}
+    return reasons.get(error.errno or 0, error.strerror or str(error))
 
 
 def write_ct(path: Path | str, ct: Volume) -> None:
@@ -84,10 +86,13 @@ def write_segmentation(path: Path | str, labels: Volume, label_space: LabelSpace
     writer.write_segmentation(Path(path), Segmentation(labels, label_space.organs))
 
 
-def smallest_type(array: np.ndarray) -> np.ndarray:
-    """Labels in the smallest unsigned type that holds them."""
+def smallest_type(array: LabelMap) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Labels in the smallest unsigned type that holds them: 8, 16 or 32 bits."""
     high = int(array.max(initial=0))
-    return array.astype(np.uint8 if high < 256 else np.uint16 if high < 65536 else np.uint32, copy=False)
+    for dtype in (np.uint8, np.uint16):
+        if high <= np.iinfo(dtype).max:
+            return array.astype(dtype, copy=False)
+    return array.astype(np.uint32, copy=False)
 
 
 @contextlib.contextmanager
@@ -102,32 +107,32 @@ def written_whole(path: Path | str) -> Iterator[Path]:
             raise UserError(code=Code.NOT_WRITABLE, subject=path, found=f"could not be written: {reason}") from error
 
 
-def write_table(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_table(path: Path | str, rows: Sequence[Mapping[str, object]]) -> None:
     """Rows as CSV (UTF-8, one header line with the first row's keys). Raises UserError when it cannot be written."""
     with output_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else [])
-        if rows:
-            writer.writeheader()
+        if not rows:
+            return
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
         writer.writerows({key: _text(value) for key, value in row.items()} for row in rows)
 
 
-def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def format_table(rows: Sequence[Mapping[str, object]]) -> str:
     """Rows as text for a screen: aligned columns, numbers to the right, no trailing blanks."""
     if not rows:
         return ""
-    names = list(rows[0])
-    cells = [names] + [[_text(row.get(name, "")) for name in names] for row in rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
-    numeric = [all(isinstance(row.get(name), (int, float, type(None))) for row in rows) for name in names]
+    columns = []
+    for name in rows[0]:
+        values = [row.get(name) for row in rows]
+        texts = [name, *map(_text, values)]
+        width = max(map(len, texts))
+        texts.insert(1, "-" * width)
+        are_numbers = all(isinstance(value, (int, float, type(None))) for value in values)
+        columns.append([text.rjust(width) if are_numbers else text.ljust(width) for text in texts])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
-    def line(texts: Sequence[str]) -> str:
-        return "  ".join(text.rjust(width) if right else text.ljust(width)
-                         for text, width, right in zip(texts, widths, numeric, strict=True)).rstrip()
 
-    return "\n".join([line(cells[0]), line(["-" * width for width in widths]), *map(line, cells[1:])])
-
-
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from .shapes import Box3, Mask, Shape3, Spacing3, VoxelArray
+
 COARSE_MM = 6.0
 BODY_HU = -300.0
 MARGIN_MM = 12.0
@@ -23,21 +25,21 @@ class Body:
     `inside`: coarse (z, y, x) bool of the patient with cavities and a margin, one voxel for `steps` native ones.
     """
 
-    box: tuple[slice, slice, slice]
+    box: Box3
     midline: float | None
-    inside: np.ndarray
-    steps: tuple[int, int, int]
+    inside: Mask
+    steps: Shape3
 
-    def outside(self, shape: tuple[int, int, int]) -> np.ndarray:
+    def outside(self, shape: Shape3) -> Mask:
         """(z, y, x) bool of `shape`, a grid that fills `box`: voxels that are certainly not in the patient."""
-        rows = []
-        for part, step, size, coarse in zip(self.box, self.steps, shape, self.inside.shape, strict=True):
+        coarse_numbers = []
+        for part, step, size, coarse_size in zip(self.box, self.steps, shape, self.inside.shape, strict=True):
             native = part.start + (np.arange(size) + 0.5) * (part.stop - part.start) / size
-            rows.append(np.minimum((native / step).astype(int), coarse - 1))
-        return ~self.inside[np.ix_(*rows)]
+            coarse_numbers.append(np.minimum((native / step).astype(int), coarse_size - 1))
+        return ~self.inside[np.ix_(*coarse_numbers)]
 
 
-def find_body(ct: np.ndarray, spacing_zyx: tuple[float, float, float]) -> Body:
+def find_body(ct: VoxelArray, spacing_zyx: Spacing3) -> Body:
     """The patient in a canonical CT (z, y, x) of HU.
 
     Air around is left out, so is the table where air lies between; where nothing looks like a body the whole volume is
@@ -46,13 +48,16 @@ def find_body(ct: np.ndarray, spacing_zyx: tuple[float, float, float]) -> Body:
     steps = [max(1, round(COARSE_MM / mm)) for mm in spacing_zyx]
     # A small volume seen coarsely would be a handful of voxels.
     steps = [min(step, max(1, size // 8)) for step, size in zip(steps, ct.shape, strict=True)]
-    mask = ct[tuple(slice(step // 2, None, step) for step in steps)] > BODY_HU
-    mask = _patient(mask)
+    mask = _patient(ct[tuple(slice(step // 2, None, step) for step in steps)] > BODY_HU)
     if mask is None:
-        return Body(tuple(slice(0, size) for size in ct.shape), None, np.ones((1, 1, 1), bool), tuple(ct.shape))
+        depth, height, width = ct.shape
+        return Body((slice(0, depth), slice(0, height), slice(0, width)), None, np.ones((1, 1, 1), bool),
+                    (depth, height, width))
     box = []
     for axis, (step, size, mm) in enumerate(zip(steps, ct.shape, spacing_zyx, strict=True)):
-        filled = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        across = tuple({0, 1, 2} - {axis})
+        filled = np.flatnonzero(mask.any(axis=across))
+        # A coarse voxel stands for `step` native ones, of which the outermost may be the patient's skin.
         margin = int(np.ceil(MARGIN_MM / mm)) + step
         box.append(slice(max(0, int(filled[0]) * step - margin), min(size, (int(filled[-1]) + 1) * step + margin)))
     closed = np.stack([ndimage.binary_fill_holes(plane) for plane in mask])  # lungs and gas open only up and down
@@ -60,18 +65,21 @@ def find_body(ct: np.ndarray, spacing_zyx: tuple[float, float, float]) -> Body:
     return Body((box[0], box[1], box[2]), _midline(mask, steps[2]), inside, (steps[0], steps[1], steps[2]))
 
 
-def _patient(mask: np.ndarray) -> np.ndarray | None:
+def _patient(mask: Mask) -> Mask | None:
     """The large connected parts of a coarse mask, thin things such as a table opened away in plane."""
-    opened = ndimage.binary_opening(mask, np.ones((1, 3, 3), bool)) if min(mask.shape[1:]) > 8 else mask
-    parts, count = ndimage.label(opened)
+    if min(mask.shape[1:]) > 8:
+        mask = ndimage.binary_opening(mask, np.ones((1, 3, 3), bool))
+    parts, count = ndimage.label(mask)
     if count == 0:
         return None
     sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return (sizes >= PART_SHARE * sizes.max())[parts]
+    sizes[0] = 0  # the background
+    large: Mask = (sizes >= PART_SHARE * sizes.max())[parts]
+    return large
 
 
-def _midline(mask: np.ndarray, step: int) -> float | None:
+def _midline(mask: Mask, step: int) -> float | None:
+    """Native x with as much of the patient to the left as to the right; None for one who is cut at one side."""
     first, last = (float(mask[:, :, edge].any(axis=1).mean()) for edge in (0, -1))
     if abs(first - last) > BORDER_SHARE:
         return None

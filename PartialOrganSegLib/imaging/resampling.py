@@ -8,11 +8,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .shapes import Affine, Box3, Shape3, VoxelArray
+
 AIR_HU = -1024.0
 SLAB = 16
 
 
-def working_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> tuple[int, int, int]:
+def working_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> Shape3:
     """Number of voxels of about `target` mm that fill the same box as `shape` voxels of `spacing` mm (all z, y, x).
 
     >>> working_shape((100, 512, 512), (5.0, 0.8, 0.8), (3.0, 2.0, 2.0))
@@ -35,7 +37,7 @@ def axis_weights(size: int, target: int) -> torch.Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def resample_box(ct: np.ndarray, box: tuple[slice, slice, slice], target: tuple[int, int, int]) -> torch.Tensor:
+def resample_box(ct: VoxelArray, box: Box3, target: Shape3) -> torch.Tensor:
     """float32 (z, y, x) of shape `target`: HU of the box of `ct`, padding below air raised to air.
 
     Only `SLAB` native slices are float at a time; any strides of `ct` will do.
@@ -49,6 +51,7 @@ def resample_box(ct: np.ndarray, box: tuple[slice, slice, slice], target: tuple[
         slab = torch.from_numpy(np.ascontiguousarray(native, dtype=np.float32).copy()).clamp_min_(AIR_HU)
         if slab.shape[1:] != target[1:]:
             slab = F.interpolate(slab[None], size=target[1:], mode="bilinear", antialias=True)[0]
+        # Only the target slices that these native ones reach.
         part = weights[:, start:stop]
         rows = torch.nonzero(part.any(dim=1)).ravel()
         if len(rows):
@@ -57,7 +60,7 @@ def resample_box(ct: np.ndarray, box: tuple[slice, slice, slice], target: tuple[
     return result
 
 
-def patient_aligned(volume: torch.Tensor, to_voxel: np.ndarray, target: tuple[int, int, int]) -> torch.Tensor:
+def patient_aligned(volume: torch.Tensor, to_voxel: Affine, target: Shape3) -> torch.Tensor:
     """(z, y, x) HU sampled linearly on another grid of shape `target`; outside lies air.
 
     `to_voxel`: (4, 4), index (x, y, z, 1) on the target to index (x, y, z, 1) in `volume`.

@@ -20,7 +20,7 @@ Spacing3: TypeAlias = tuple[float, float, float]
 Box3: TypeAlias = tuple[slice, slice, slice]
 """A part of an array, as an index to it: `array[box]`. Every slice has a start and a stop, and no step."""
 
-Affine: TypeAlias = npt.NDArray[np.float64]
+Affine: TypeAlias = npt.NDArray[np.floating[Any]]
 """(4, 4): coordinates (a, b, c, 1) in one system to those in another."""
 
 VoxelArray: TypeAlias = npt.NDArray[Any]
@@ -32,5 +32,5 @@ LabelMap: TypeAlias = npt.NDArray[np.integer[Any]]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 """(z, y, x) booleans: the voxels that belong to something."""
 
-Coordinates: TypeAlias = npt.NDArray[np.float64]
+Coordinates: TypeAlias = npt.NDArray[np.floating[Any]]
 """(..., 2) or (..., 3): places or directions, in millimetres, pixels or voxels."""

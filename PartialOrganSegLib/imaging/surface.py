@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
+
+from .shapes import Mask
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,8 @@ class SurfaceDistances:
     MedPy's, `hd95_directed` MONAI's.
     """
 
-    from_prediction: np.ndarray
-    from_reference: np.ndarray
+    from_prediction: npt.NDArray[np.float64]
+    from_reference: npt.NDArray[np.float64]
 
     @property
     def hd95(self) -> float:
@@ -40,8 +43,8 @@ class SurfaceDistances:
         return near / (self.from_prediction.size + self.from_reference.size)
 
 
-def surface_distances(predicted: np.ndarray, reference: np.ndarray, spacing: tuple[float, ...],
-                      undecided: np.ndarray | None = None) -> SurfaceDistances:
+def surface_distances(predicted: Mask, reference: Mask, spacing: tuple[float, ...],
+                      undecided: Mask | None = None) -> SurfaceDistances:
     """Distances of two bool masks (z, y, x) with voxels of `spacing` (z, y, x) mm. Raises ValueError for an empty one.
 
     A surface voxel is one with a face neighbour outside its mask; the edge of the array counts as outside. Only the
@@ -54,23 +57,27 @@ def surface_distances(predicted: np.ndarray, reference: np.ndarray, spacing: tup
     box = next(iter(ndimage.find_objects((predicted | reference).astype(np.uint8))), None)
     if box is None or not predicted.any() or not reference.any():
         raise ValueError("surface distances need two masks that are not empty")
-    ours, theirs = _surface(predicted[box]), _surface(reference[box])
+    of_prediction, of_reference = _surface(predicted[box]), _surface(reference[box])
     if undecided is not None:
-        away = ~_beside(undecided, box)
-        ours, theirs = ours & away, theirs & away
-        if not ours.any() or not theirs.any():
+        decided = ~_with_neighbours(undecided, box)
+        of_prediction, of_reference = of_prediction & decided, of_reference & decided
+        if not of_prediction.any() or not of_reference.any():
             raise ValueError("surface distances need surfaces that the reference decides")
-    return SurfaceDistances(ndimage.distance_transform_edt(~theirs, sampling=spacing)[ours],
-                            ndimage.distance_transform_edt(~ours, sampling=spacing)[theirs])
+    # The transform gives every voxel's distance to the nearest zero: to the other mask's surface.
+    return SurfaceDistances(
+        from_prediction=ndimage.distance_transform_edt(~of_reference, sampling=spacing)[of_prediction],
+        from_reference=ndimage.distance_transform_edt(~of_prediction, sampling=spacing)[of_reference])
 
 
-def _beside(mask: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
+def _with_neighbours(mask: Mask, box: tuple[slice, ...]) -> Mask:
     """The part in `box` of a mask and its face neighbours; what lies right outside of the box counts too."""
     wider = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
     inner = tuple(slice(part.start - outer.start, part.stop - outer.start)
                   for part, outer in zip(box, wider, strict=True))
-    return ndimage.binary_dilation(mask[wider])[inner]
+    dilated: Mask = ndimage.binary_dilation(mask[wider])
+    return dilated[inner]
 
 
-def _surface(mask: np.ndarray) -> np.ndarray:
-    return mask & ~ndimage.binary_erosion(mask)
+def _surface(mask: Mask) -> Mask:
+    eroded: Mask = ndimage.binary_erosion(mask)
+    return mask & ~eroded

@@ -7,22 +7,30 @@ a class that class is the answer, exactly; only at organ borders are scores inte
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-SLAB = 16
+from .shapes import Affine, LabelMap
+
+SLAB = 16  # native slices at a time: what is held beside the result stays small
 MIXED = 255
 
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.floating[Any]]
+VoxelNumbers = npt.NDArray[np.int64]
 
-def agreement(labels: np.ndarray) -> np.ndarray:
+
+def agreement(labels: Bytes) -> Bytes:
     """uint8 (z, y, x): class on which voxel (z, y, x) and its 7 neighbours further on agree, else `MIXED`."""
     low, high = labels, labels
-    for axis in range(3):
-        further = [slice(None)] * 3
-        further[axis] = np.minimum(np.arange(labels.shape[axis]) + 1, labels.shape[axis] - 1)
-        low = np.minimum(low, low[tuple(further)])
-        high = np.maximum(high, high[tuple(further)])
+    for axis, size in enumerate(labels.shape):
+        further = np.minimum(np.arange(size) + 1, size - 1)  # the last voxel is its own neighbour
+        low = np.minimum(low, low.take(further, axis))
+        high = np.maximum(high, high.take(further, axis))
     return np.where(low == high, low, MIXED).astype(np.uint8)
 
 
@@ -33,19 +41,25 @@ class NativeLabels:
     `only_neighbours` a class that none of the neighbours has may be the largest between them, too.
     """
 
-    def __init__(self, scores: torch.Tensor, labels: np.ndarray, written: np.ndarray,
-                 only_neighbours: bool = True) -> None:
-        self._rows = scores.reshape(-1, scores.shape[-1])
-        self._labels = torch.from_numpy(labels.reshape(-1)) if only_neighbours else None
-        self._shape = np.array(labels.shape)
+    def __init__(self, scores: torch.Tensor, labels: Bytes, written: Bytes, only_neighbours: bool = True) -> None:
+        self._scores = scores.reshape(-1, scores.shape[-1])
+        self._labels: torch.Tensor | None = None
+        if only_neighbours:
+            self._labels = torch.from_numpy(labels.reshape(-1))
+        self._shape = labels.shape
         self._agreed = agreement(labels)
-        table = np.full(256, MIXED, np.uint8)
-        table[:len(written)] = written
-        self._written = table
+        # A table for all bytes, so that MIXED stays what it is.
+        self._written = np.full(256, MIXED, np.uint8)
+        self._written[:len(written)] = written
 
-    def write_aligned(self, out: np.ndarray) -> None:
+    def write_aligned(self, out: LabelMap) -> None:
         """Fills `out` (z, y, x), a grid with the working grid's edges and axes."""
-        cells, parts = zip(*(_cells(n, int(size)) for n, size in zip(out.shape, self._shape, strict=True)), strict=True)
+        cells: list[VoxelNumbers] = []
+        parts: list[Floats] = []
+        for native_size, working_size in zip(out.shape, self._shape, strict=True):
+            cell, part = _cells(native_size, working_size)
+            cells.append(cell)
+            parts.append(part)
         for start in range(0, out.shape[0], SLAB):
             slab = self._agreed[cells[0][start:start + SLAB]].take(cells[1], axis=1).take(cells[2], axis=2)
             z, y, x = np.nonzero(slab == MIXED)
@@ -55,48 +69,56 @@ class NativeLabels:
                 slab[z, y, x] = self._interpolated(index, [parts[0][start + z], parts[1][y], parts[2][x]])
             out[start:start + SLAB] = slab
 
-    def write_turned(self, out: np.ndarray, to_working: np.ndarray) -> None:
-        """Fills `out` (z, y, x) whose index (x, y, z, 1) is `to_working` (4, 4) @ index on the working grid."""
+    def write_turned(self, out: LabelMap, to_working: Affine) -> None:
+        """Fills `out` (z, y, x), whose index (x, y, z, 1) `to_working` (4, 4) takes to that on the working grid."""
         y, x = np.meshgrid(np.arange(out.shape[1]), np.arange(out.shape[2]), indexing="ij")
-        last = self._shape - 1
-        plane = [to_working[2 - a, 0] * x + to_working[2 - a, 1] * y + to_working[2 - a, 3] for a in range(3)]
+        # Arrays are indexed (z, y, x), the matrix is (x, y, z).
+        by_axis = to_working[[2, 1, 0]]
+        in_plane = [row[0] * x + row[1] * y + row[3] for row in by_axis]
         for z in range(out.shape[0]):
-            places = [np.clip(plane[a] + to_working[2 - a, 2] * z, 0, last[a]) for a in range(3)]
-            cells = [np.minimum(place.astype(np.int64), max(int(n) - 1, 0))
-                     for place, n in zip(places, last, strict=True)]
-            found = self._agreed[cells[0], cells[1], cells[2]]
-            mixed = found == MIXED
-            found = self._written[found]
+            places: list[Floats] = []
+            cells: list[VoxelNumbers] = []
+            for start, row, size in zip(in_plane, by_axis, self._shape, strict=True):
+                place = np.clip(start + row[2] * z, 0, size - 1)
+                places.append(place)
+                cells.append(np.minimum(place.astype(np.int64), max(size - 2, 0)))
+            classes = self._agreed[cells[0], cells[1], cells[2]]
+            mixed = classes == MIXED
+            labels = self._written[classes]
             if mixed.any():
                 index = [cell[mixed] for cell in cells]
-                found[mixed] = self._interpolated(index, [(place[mixed] - cell).astype(np.float32)
-                                                          for place, cell in zip(places, index, strict=True)])
-            out[z] = found
+                parts = [(place[mixed] - cell).astype(np.float32) for place, cell in zip(places, index, strict=True)]
+                labels[mixed] = self._interpolated(index, parts)
+            out[z] = labels
 
-    def _interpolated(self, cell: list[np.ndarray], part: list[np.ndarray]) -> np.ndarray:
+    def _interpolated(self, cell: list[VoxelNumbers], part: list[Floats]) -> Bytes:
         """Written label of each place: `part` (0..1) of the way from voxel `cell` to the next, lists of z, y, x."""
         strides = (self._shape[1] * self._shape[2], self._shape[2], 1)
         rows = np.empty((len(cell[0]), 8), np.int64)
         weights = np.empty((len(cell[0]), 8), np.float32)
         for corner in range(8):
-            row, weight = 0, 1.0
+            row = np.zeros(len(cell[0]), np.int64)
+            weight = np.ones(len(cell[0]), np.float32)
             for axis in range(3):
-                on = corner >> axis & 1
-                row = row + np.minimum(cell[axis] + on, self._shape[axis] - 1) * strides[axis]
-                weight = weight * (part[axis] if on else 1 - part[axis])
+                is_next = corner >> axis & 1
+                row += np.minimum(cell[axis] + is_next, self._shape[axis] - 1) * strides[axis]
+                weight *= part[axis] if is_next else 1 - part[axis]
             rows[:, corner], weights[:, corner] = row, weight
         # The weighted sum of eight rows of a table is what an embedding bag computes, in one pass over memory.
         neighbours = torch.from_numpy(rows)
-        mixed = F.embedding_bag(neighbours, self._rows, mode="sum",
-                                per_sample_weights=torch.from_numpy(weights).to(self._rows.dtype))
+        interpolated = F.embedding_bag(neighbours, self._scores, mode="sum",
+                                       per_sample_weights=torch.from_numpy(weights).to(self._scores.dtype))
         if self._labels is None:
-            return self._written[mixed.float().max(1).indices.numpy()]
-        classes = self._labels[neighbours].long()
-        best = mixed.gather(1, classes).float().max(1, keepdim=True).indices
-        return self._written[classes.gather(1, best).squeeze(1).numpy()]
+            winners = interpolated.float().max(1).indices
+        else:
+            classes = self._labels[neighbours].long()
+            best = interpolated.gather(1, classes).float().max(1, keepdim=True).indices
+            winners = classes.gather(1, best).squeeze(1)
+        written: Bytes = self._written[winners.numpy()]
+        return written
 
 
-def _cells(size: int, working: int) -> tuple[np.ndarray, np.ndarray]:
+def _cells(size: int, working: int) -> tuple[VoxelNumbers, Floats]:
     """Of `size` native voxels over the same length as `working` ones: the cell of each and its place in it (0..1)."""
     place = np.clip((np.arange(size) + 0.5) * working / size - 0.5, 0, working - 1)
     cell = np.minimum(place.astype(np.int64), max(working - 2, 0))

@@ -6,9 +6,17 @@ Coordinates are ITK's: millimetres in LPS (x to the patient's left, y to posteri
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from .shapes import Affine, Shape3, Spacing3, VoxelArray
+
+_FIELDS = ("size", "spacing", "origin", "direction")
+_SMALLEST_DIFFERENCE = 1e-4  # mm or cosine that a message names
+_CLEARLY_BETTER = 1e-9  # so that rounding does not decide between axes at 45 degrees
 
 
 @dataclass(frozen=True)
@@ -22,13 +30,13 @@ class Grid:
     [-204.4, -204.4, 495.0, 1.0]
     """
 
-    size: tuple[int, int, int]
-    spacing: tuple[float, float, float]
+    size: Shape3
+    spacing: Spacing3
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
     @property
-    def matrix(self) -> np.ndarray:
+    def matrix(self) -> Affine:
         """(4, 4) float64: voxel index (i, j, k) to LPS millimetres."""
         matrix = np.eye(4)
         matrix[:3, :3] = np.asarray(self.direction).reshape(3, 3) * np.asarray(self.spacing)
@@ -36,7 +44,7 @@ class Grid:
         return matrix
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape3:
         """Shape (z, y, x) of an array on this grid."""
         return self.size[::-1]
 
@@ -45,83 +53,93 @@ class Grid:
         """Volume of a voxel in millilitres."""
         return float(np.prod(self.spacing)) / 1000.0
 
-    def differing_from(self, other: Grid) -> str:
+    def differing_from(self, other_grid: Grid) -> str:
         """Size, spacing, origin and direction where they differ, as "size (4, 4, 4), found size (5, 4, 4)"."""
-        names = ("size", "spacing", "origin", "direction")
-        differing = [name for name in names
-                     if not np.allclose(getattr(self, name), getattr(other, name), rtol=0, atol=1e-4)] or names
+        differing = [name for name in _FIELDS
+                     if not np.allclose(getattr(self, name), getattr(other_grid, name), rtol=0,
+                                        atol=_SMALLEST_DIFFERENCE)]
+        # Grids that are told apart by less than is shown: everything is named then.
+        names = differing or _FIELDS
+        return f"{self._words(names)}, found {other_grid._words(names)}"
 
-        def said(grid: Grid) -> str:
-            return ", ".join(f"{name} ({', '.join(f'{value:.6g}' for value in getattr(grid, name))})"
-                             for name in differing)
+    def _words(self, names: Sequence[str]) -> str:
+        texts = []
+        for name in names:
+            values = ", ".join(f"{value:.6g}" for value in getattr(self, name))
+            texts.append(f"{name} ({values})")
+        return ", ".join(texts)
 
-        return f"{said(self)}, found {said(other)}"
-
-    def same_as(self, other: Grid, tolerance_mm: float = 1e-2) -> bool:
+    def same_as(self, other_grid: Grid, tolerance_mm: float = 1e-2) -> bool:
         """Whether every voxel of both grids lies at the same place, within `tolerance_mm`."""
-        if self.size != other.size:
+        if self.size != other_grid.size:
             return False
-        corners = np.array([[x, y, z, 1] for x in (0, self.size[0] - 1) for y in (0, self.size[1] - 1)
-                            for z in (0, self.size[2] - 1)], dtype=float).T
-        return bool(np.abs(self.matrix @ corners - other.matrix @ corners).max() <= tolerance_mm)
+        # Both maps are linear, so the largest distance is at a corner.
+        ends = [(0, size - 1) for size in self.size]
+        corners = np.array([(*corner, 1) for corner in itertools.product(*ends)], dtype=float).T
+        return bool(np.abs(self.matrix @ corners - other_grid.matrix @ corners).max() <= tolerance_mm)
 
     def axis_order(self) -> AxisOrder:
         """The axis permutation and flips that bring this grid closest to LPS axes."""
         cosines = np.asarray(self.direction).reshape(3, 3)
-        best, best_score = None, -1.0
-        for permutation in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
-            score = sum(abs(cosines[world, voxel]) for world, voxel in enumerate(permutation))
-            if score > best_score + 1e-9:
+        permutations: list[Shape3] = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
+        best, best_score = permutations[0], -1.0
+        for permutation in permutations:
+            score = float(np.abs(cosines[[0, 1, 2], permutation]).sum())
+            if score > best_score + _CLEARLY_BETTER:
                 best, best_score = permutation, score
-        assert best is not None
-        return AxisOrder(best, tuple(bool(cosines[world, voxel] < 0) for world, voxel in enumerate(best)))
+        flip_x, flip_y, flip_z = (cosines[[0, 1, 2], best] < 0).tolist()
+        return AxisOrder(best, (flip_x, flip_y, flip_z))
 
     def tilt_degrees(self) -> float:
         """Largest angle between a voxel axis and the patient axis it is nearest to; 0 for an unrotated scan."""
-        order = self.axis_order()
         cosines = np.asarray(self.direction).reshape(3, 3)
-        along = [abs(cosines[world, voxel]) for world, voxel in enumerate(order.permutation)]
-        return float(np.degrees(np.arccos(np.clip(min(along), -1.0, 1.0))))
+        along = np.abs(cosines[[0, 1, 2], self.axis_order().permutation])
+        return float(np.degrees(np.arccos(np.clip(along.min(), -1.0, 1.0))))
 
 
 @dataclass(frozen=True)
 class AxisOrder:
-    """Voxel axes to patient axes: patient axis w runs along voxel axis `permutation[w]`, backwards if `flips[w]`."""
+    """Voxel axes to patient axes: patient axis w runs along voxel axis `permutation[w]`, backwards if `flips[w]`.
+
+    All three are x, y, z; arrays list them the other way round.
+    """
 
     permutation: tuple[int, int, int]
     flips: tuple[bool, bool, bool]
 
-    def to_canonical(self, array: np.ndarray) -> np.ndarray:
+    def to_canonical(self, array: VoxelArray) -> VoxelArray:
         """View of a (z, y, x) array whose axes run to superior, posterior and left. No copy, no resampling."""
-        axes = [2 - self.permutation[2 - a] for a in range(3)]
-        turned = np.transpose(array, axes)
-        return turned[tuple(slice(None, None, -1) if self.flips[2 - a] else slice(None) for a in range(3))]
+        return np.transpose(array, self._array_axes())[self._array_flips()]
 
-    def from_canonical(self, array: np.ndarray) -> np.ndarray:
+    def from_canonical(self, array: VoxelArray) -> VoxelArray:
         """Inverse of `to_canonical`, also a view."""
-        unflipped = array[tuple(slice(None, None, -1) if self.flips[2 - a] else slice(None) for a in range(3))]
-        axes = [2 - self.permutation[2 - a] for a in range(3)]
-        return np.transpose(unflipped, np.argsort(axes))
+        return np.transpose(array[self._array_flips()], np.argsort(self._array_axes()))
+
+    def _array_axes(self) -> list[int]:
+        return [2 - voxel_axis for voxel_axis in reversed(self.permutation)]
+
+    def _array_flips(self) -> tuple[slice, ...]:
+        return tuple(slice(None, None, -1 if flip else 1) for flip in reversed(self.flips))
 
     def canonical_grid(self, grid: Grid) -> Grid:
         """The grid of `to_canonical(array)`: the same voxels at the same places, listed in another order."""
-        size = tuple(grid.size[v] for v in self.permutation)
-        spacing = tuple(grid.spacing[v] for v in self.permutation)
-        cosines = np.asarray(grid.direction).reshape(3, 3)[:, list(self.permutation)]
-        first = np.zeros(4)
-        first[3] = 1
-        for voxel, flip in zip(self.permutation, self.flips, strict=True):
-            first[voxel] = grid.size[voxel] - 1 if flip else 0
-        origin = (grid.matrix @ first)[:3]
-        cosines = cosines * np.where(self.flips, -1.0, 1.0)
-        return Grid(size, spacing, tuple(float(o) for o in origin), tuple(float(c) for c in cosines.ravel()))
+        x, y, z = self.permutation
+        # Voxel 0 of a flipped axis is the one that was last.
+        first = np.array([0.0, 0.0, 0.0, 1.0])
+        for voxel_axis, flip in zip(self.permutation, self.flips, strict=True):
+            if flip:
+                first[voxel_axis] = grid.size[voxel_axis] - 1
+        origin_x, origin_y, origin_z = (grid.matrix @ first)[:3].tolist()
+        cosines = np.asarray(grid.direction).reshape(3, 3)[:, [x, y, z]] * np.where(self.flips, -1.0, 1.0)
+        return Grid((grid.size[x], grid.size[y], grid.size[z]), (grid.spacing[x], grid.spacing[y], grid.spacing[z]),
+                    (origin_x, origin_y, origin_z), tuple(cosines.ravel().tolist()))
 
 
 @dataclass(frozen=True)
 class Volume:
     """Voxels and where they lie: `array` (z, y, x) in HU or labels, on `grid`."""
 
-    array: np.ndarray
+    array: VoxelArray
     grid: Grid
 
     def __post_init__(self) -> None:

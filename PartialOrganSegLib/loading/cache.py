@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,15 +13,17 @@ import torch
 from ..annotation import UNKNOWN, CandidateTable, Kind
 from ..atomic import whole_file
 from ..datasets.case import Case
-from ..errors import Code, UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.body import find_body
 from ..imaging.resampling import resample_box, working_shape
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
+from .contents import Contents, digest, stamps
 from .locking import locked
 
 CACHE_VERSION = 4  # raised when the same files would be cached as other arrays
+_ENDINGS = (".image.npy", ".candidates.npy", ".candidates.json")
 TISSUE_HU = -300  # air teaches nothing as the middle of a patch
 POSITIONS = 400  # remembered per class and case; enough to draw patch centres from
 
@@ -82,7 +83,9 @@ class CachedCase:
 def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: CandidateTable,
                 spacing_zyx: Sequence[float], folder: Path, reporter: Reporter,
                 air_is_background: bool = False) -> list[CachedCase]:
-    """Resamples each case once; a changed file, spacing or annotation makes it anew. Fills `table` on the way.
+    """Resamples each case once; changed content, spacing or annotation makes it anew. Fills `table` on the way.
+
+    A cached file that is damaged is reported and made anew too: the cache is only a copy.
 
     `air_is_background`: what lies outside the body is background whatever the masks of a case leave open. Not so in
     scribbles: among some hundred drawn voxels, half a million of air would be all that a mean speaks of.
@@ -93,28 +96,76 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=folder,
                         expected="a folder for cached cases that can be written", found=error.strerror) from None
+    contents = Contents(folder)
     cached = []
     for done, case in enumerate(cases):
         for path in case.files():
             if not path.exists():
                 raise UserError(code=Code.FILE_MISSING, subject=case.name, expected=f"the file {path}", found="none")
         air = air_is_background and case.kind in (Kind.FULL, Kind.PARTIAL)
-        key = _key(case, label_space, spacing_zyx, air)
-        image_file, codes_file, sets_file = (folder / f"{case.name}-{key}{end}"
-                                              for end in (".image.npy", ".candidates.npy", ".candidates.json"))
-        files = (image_file, codes_file, sets_file)
-        if not _exist(files):
+        image_file, codes_file, sets_file = files = _files(case, label_space, spacing_zyx, air, folder, contents)
+        if not _usable(*files):
+            _report_damage(files, reporter)
             _fill(case, label_space, spacing_zyx, air, files, reporter)
+            contents.save()  # an interrupted run does not read what it has read again
         own = json.loads(sets_file.read_text())
         translation = table.translation(own)
         positions = _positions(translation[np.load(codes_file)], np.load(image_file, mmap_mode="r"), table)
         cached.append(CachedCase(case, image_file, codes_file, translation, positions, table))
         reporter.progress("reading cases", done + 1, len(cases))
+    contents.save()
     return cached
 
 
-def _exist(files: Sequence[Path]) -> bool:
-    return all(file.exists() for file in files)
+def _files(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool, folder: Path,
+           contents: Contents) -> tuple[Path, Path, Path]:
+    """A case's cached image, candidate map and candidate sets, called after the content of what they are made from.
+
+    Up to 0.4.0 they were called after the place and time of that; where such a file is, a run that began with it can
+    still be resumed.
+    """
+    settings = [list(spacing_zyx), case.kind.value, case.annotated, case.label_map, case.split_left_right,
+                case.only_mapped, air_is_background]
+    if case.ignored:
+        settings.append(case.ignored)
+    sources = [path for path in case.files() if path != case.soft_targets]
+    try:
+        former = digest([CACHE_VERSION, label_space.names, [stamps(path) for path in sources], *settings])
+        key = former
+        if not (folder / f"{case.name}-{former}{_ENDINGS[0]}").exists():
+            key = digest([CACHE_VERSION, label_space.names, [contents.of(path) for path in sources], *settings])
+    except OSError as error:
+        raise UserError(code=Code.NOT_READABLE, subject=case.name, expected="files that can be read",
+                        found=error.strerror or error) from None
+    image_file, codes_file, sets_file = (folder / f"{case.name}-{key}{ending}" for ending in _ENDINGS)
+    return image_file, codes_file, sets_file
+
+
+def _usable(image_file: Path, codes_file: Path, sets_file: Path) -> bool:
+    """Whether all three are there, whole and fit together."""
+    try:
+        # Not np.load, which takes other formats as well; a file that is cut short cannot be mapped.
+        image, codes = (np.lib.format.open_memmap(file, mode="r") for file in (image_file, codes_file))
+        sets = json.loads(sets_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, EOFError, RecursionError):
+        return False
+    if image.ndim != 3 or image.dtype != np.int16 or codes.shape != image.shape or codes.dtype != np.uint8:
+        return False
+    return is_list_of_sets(sets) and int(codes.max(initial=0)) < len(sets)
+
+
+def is_list_of_sets(content: object) -> bool:
+    """Whether a file's content is a list of lists of classes."""
+    if not isinstance(content, list):
+        return False
+    return all(isinstance(classes, list) and all(isinstance(number, int) for number in classes) for classes in content)
+
+
+def _report_damage(files: Sequence[Path], reporter: Reporter) -> None:
+    """Warns when all files of a case are there and still cannot be used; some missing are those of an ended run."""
+    if all(file.exists() for file in files):
+        reporter.warning(Problem(Code.FILE_DAMAGED, str(files[0]), "a whole cached case", "a damaged one",
+                                 hint="it is made anew"))
 
 
 def _fill(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool,
@@ -123,31 +174,13 @@ def _fill(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air
     folder = files[0].parent
     try:
         with locked(files[0].with_suffix(".lock")):
-            if not _exist(files):
+            if not _usable(*files):
                 _write(case, label_space, spacing_zyx, air_is_background, *files, reporter)
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=folder,
                         found=f"{case.name} could not be cached ({error.strerror or error})") from None
     except UserError as error:
         raise error.within(case.name) from None
-
-
-def digest(value: object) -> str:
-    """A short name for what an array was made from."""
-    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:12]
-
-
-def _key(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool) -> str:
-    files = [stamps(path) for path in case.files() if path != case.soft_targets]
-    return digest([CACHE_VERSION, label_space.names, files, list(spacing_zyx), case.kind.value, case.annotated,
-                   case.label_map, case.split_left_right, case.only_mapped, air_is_background,
-                   *([case.ignored] if case.ignored else [])])
-
-
-def stamps(path: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of a file, or of every file in a DICOM folder."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool,

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from ..events import Reporter
-from ..imaging.frame import Frame
 from ..imaging.volume import Volume
+from ..imaging.working_grid import WorkingGrid
 from ..models.bundle import Bundle
 from ..networks import channels_last
 from .backend import choose_precision
@@ -20,7 +20,7 @@ from .timing import timed
 from .windows import plan, round_up, window_scores
 
 
-class OwnMethod:
+class BundlePredictor:
     """Prediction with a network of our own; see `Predictor`."""
 
     def __init__(self, bundle: Bundle, device: torch.device, mirror: bool, scales: Sequence[float],
@@ -52,7 +52,8 @@ class OwnMethod:
         """The working spacing in mm."""
         return self._preprocessing.spacing_zyx
 
-    def scores(self, patient: Patient, frame: Frame, seconds: dict[str, float], reporter: Reporter) -> torch.Tensor:
+    def scores(self, patient: Patient, frame: WorkingGrid, seconds: dict[str, float],
+               reporter: Reporter) -> torch.Tensor:
         """float16 logits (z, y, x, class) on the working grid `frame`."""
         with timed(seconds, "resample"):
             volume = self._preprocessing.normalise(frame.read(patient.canonical.array))

@@ -1,27 +1,30 @@
-"""Prediction with a joined model: each network at its own spacing, combined by candidate sets (`models.joined`)."""
+"""Prediction with a joined model: each network at its own spacing, combined by candidate sets (`models.joined`).
+
+An organ fills a small part of a CT. Probabilities are combined only where a network sees one of its organs, and around
+(`member_predictor`); everything else is background.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..events import Reporter
-from ..imaging.frame import Frame
-from ..imaging.linear import linear_slices
+from ..imaging.shapes import LabelMap, Shape3, Spacing3
 from ..imaging.volume import Volume
-from ..models.bundle import Bundle, Member
-from .bundle_predictor import OwnMethod
-from .nnunet.predictor import NNUNetMethod
-from .patient import Patient, finish, locate
+from ..models.bundle import Bundle
+from .member_predictor import MemberPredictor, SliceShares
+from .patient import finish, locate
 from .timing import timed
 
 # Below this probability a class is as good as impossible; its logarithm still fits into half precision.
 LEAST_PROBABILITY = 1e-6
 
 
-class JoinedMethod:
+class JoinedPredictor:
     """Prediction with several networks; see `Predictor`. They are combined on the finest of our own working grids."""
 
     def __init__(self, bundle: Bundle, device: torch.device, mirror: bool, scales: Sequence[float],
@@ -32,7 +35,7 @@ class JoinedMethod:
         spacings = [member.bundle.preprocessing.spacing_zyx for member in bundle.members
                     if member.bundle.nnunet is None]
         spacings = spacings or [member.bundle.preprocessing.spacing_zyx for member in bundle.members]
-        self._spacing_zyx = min(spacings, key=lambda mm: float(np.prod(mm)))
+        self._spacing_zyx: Spacing3 = min(spacings, key=lambda mm: float(np.prod(mm)))
 
     @property
     def threads(self) -> int:
@@ -44,69 +47,50 @@ class JoinedMethod:
         for member in self._members:
             member.method.threads = count
 
-    def segment(self, ct: Volume, written: np.ndarray, seconds: dict[str, float],
-                reporter: Reporter) -> tuple[np.ndarray, dict[str, float]]:
-        """uint8 labels on the CT's grid and the mean entropy of each organ found; see `OwnMethod.segment`."""
+    def segment(self, ct: Volume, written: npt.NDArray[np.uint8], seconds: dict[str, float],
+                reporter: Reporter) -> tuple[LabelMap, dict[str, float]]:
+        """uint8 labels on the CT's grid and the mean entropy of each organ found; see `BundlePredictor.segment`."""
         patient = locate(ct, seconds)
-        frame = patient.frame(self._spacing_zyx)
-        joined = torch.empty(*frame.shape, self._space.class_count, dtype=torch.float16)
-        left = torch.ones(frame.shape, dtype=torch.float16)  # the probability that no member has spoken for yet
+        grid = patient.frame(self._spacing_zyx)
+        joined = JoinedScores(grid.shape, self._space.class_count)
         for member in self._members:
-            self._share_out(member, patient, frame, joined, left, seconds, reporter)
-        with timed(seconds, "join"):
-            for z in range(frame.shape[0]):
-                joined[z, ..., 0] = left[z].float().clamp_min_(LEAST_PROBABILITY).log_()
-        del left
-        return finish(joined, patient, frame, self._space, written, seconds)
-
-    def _share_out(self, member: MemberPredictor, patient: Patient, frame: Frame, joined: torch.Tensor,
-                   left: torch.Tensor, seconds: dict[str, float], reporter: Reporter) -> None:
-        """Writes the logarithms of a member's probabilities into `joined` (z, y, x, class), takes them from `left`.
-
-        `left` (z, y, x): the probability of what no earlier member knows, afterwards of what this one does not either.
-        """
-        columns = list(self._space.indices(member.organs))
-        slices = member.probabilities(patient, frame.to_patient(patient.canonical.grid), frame.shape, seconds, reporter)
-        with timed(seconds, "join"):
-            for z, part in enumerate(slices):
-                part, before = part.float(), left[z].float()
-                joined[z][..., columns] = (part * before[..., None]).clamp_min_(LEAST_PROBABILITY).log_().half()
-                left[z] = before * (1 - part.sum(-1)).clamp_min_(0)
+            shares = member.shares(patient, grid.to_patient(patient.canonical.grid), grid.shape, seconds, reporter)
+            with timed(seconds, "join"):
+                joined.add(self._space.indices(member.organs), shares)
+        return finish(joined.logits, patient, grid, self._space, written, seconds, joined.decided)
 
 
-class MemberPredictor:
-    """One network of a joined model, asked for the organs that it has the say of."""
+class JoinedScores:
+    """The scores of a joined model, filled member by member.
 
-    def __init__(self, member: Member, device: torch.device, mirror: bool = False, scales: Sequence[float] = (1.0,),
-                 precision: str = "auto") -> None:
-        bundle, self.organs = member.bundle, member.organs
-        self.method: OwnMethod | NNUNetMethod
-        if bundle.nnunet is None:
-            self.method = OwnMethod(bundle, device, mirror, scales, precision)
-        else:
-            self.method = NNUNetMethod(bundle, device, mirror, precision)
-        self.precision = self.method.precision
-        self._classes = list(bundle.label_space.indices(member.organs))
+    `logits`: float16 logarithms of probabilities (z, y, x, class), background where no member sees an organ. `decided`:
+    bool (z, y, x), where one does.
+    """
 
-    def probabilities(self, patient: Patient, to_patient: np.ndarray, shape: tuple[int, int, int],
-                      seconds: dict[str, float], reporter: Reporter) -> Iterable[torch.Tensor]:
-        """(y, x, organ) of each slice z of a grid of `shape` (z, y, x): what each of `organs` has of the voxels.
+    def __init__(self, shape: Shape3, class_count: int) -> None:
+        # Takes memory once it is written to, which is after the first network needed it.
+        self.logits = torch.empty((*shape, class_count), dtype=torch.float16)
+        self._is_written = False
+        self.decided = np.zeros(shape, bool)
+        # The probability that no member has given to an organ yet: the next one shares it out.
+        self._remaining = torch.ones(shape, dtype=torch.float16)
 
-        `to_patient` (4, 4): index (z, y, x, 1) on that grid to LPS millimetres (x, y, z, 1).
-        """
-        grid = patient.canonical.grid
-        if isinstance(self.method, NNUNetMethod):
-            scores, own_to_patient = self.method.scores(patient.ct, seconds, reporter)
-        else:
-            own = patient.frame(self.method.spacing_zyx)
-            scores, own_to_patient = self.method.scores(patient, own, seconds, reporter), own.to_patient(grid)
-        with timed(seconds, "join"):
-            organs = torch.empty(*scores.shape[:3], len(self._classes), dtype=scores.dtype)
-            for plane, own_organs in zip(scores, organs, strict=True):
-                # With the classes first: over a last axis as short as this the softmax takes five times as long.
-                shares = torch.softmax(plane.permute(2, 0, 1).float().contiguous(), 0)
-                own_organs.copy_(shares[self._classes].permute(1, 2, 0))
-            del scores
-            to_values = np.linalg.inv(own_to_patient) @ to_patient
-            same = organs.shape[:3] == shape and np.allclose(to_values, np.eye(4), atol=1e-6)
-        return organs if same else linear_slices(organs, to_values, shape)
+    def add(self, classes: Sequence[int], shares: Iterable[SliceShares]) -> None:
+        """Gives to `classes`, a member's organs, their shares of what the members before have left."""
+        columns = list(classes)
+        if not self._is_written:
+            self.logits.fill_(float(np.log(LEAST_PROBABILITY)))
+            self.logits[..., 0] = 0
+            self._is_written = True
+        for z, (voxels, probabilities) in enumerate(shares):
+            if not len(voxels):
+                continue
+            logits, remaining = self.logits[z].flatten(0, 1), self._remaining[z].flatten()
+            before = remaining[voxels].float()
+            after = (before * (1 - probabilities.sum(1)).clamp_min_(0)).half()
+            remaining[voxels] = after
+            rows = logits.index_select(0, voxels)  # of all classes: written back in one piece
+            rows[:, columns] = (probabilities * before[:, None]).clamp_min_(LEAST_PROBABILITY).log_().half()
+            rows[:, 0] = after.float().clamp_min_(LEAST_PROBABILITY).log_().half()
+            logits.index_copy_(0, voxels, rows)
+            self.decided[z].reshape(-1)[voxels.numpy()] = True

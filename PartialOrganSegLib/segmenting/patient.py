@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..imaging.body import Body, find_body
-from ..imaging.frame import Frame
+from ..imaging.masks import widened
+from ..imaging.shapes import LabelMap, Mask
 from ..imaging.upsampling import NativeLabels
 from ..imaging.volume import Volume
+from ..imaging.working_grid import WorkingGrid
 from ..organs import LabelSpace
 from .postprocess import clean
 from .scores import best_classes, mean_entropy
@@ -27,9 +30,9 @@ class Patient:
     canonical: Volume
     body: Body
 
-    def frame(self, spacing_zyx: tuple[float, float, float]) -> Frame:
+    def frame(self, spacing_zyx: tuple[float, float, float]) -> WorkingGrid:
         """The working grid of about `spacing_zyx` mm around the body."""
-        return Frame.of(self.canonical.grid, self.body.box, self.body.midline, spacing_zyx)
+        return WorkingGrid.of(self.canonical.grid, self.body.box, self.body.midline, spacing_zyx)
 
 
 def locate(ct: Volume, seconds: dict[str, float]) -> Patient:
@@ -39,17 +42,18 @@ def locate(ct: Volume, seconds: dict[str, float]) -> Patient:
         return Patient(ct, canonical, find_body(canonical.array, canonical.grid.spacing[::-1]))
 
 
-def finish(scores: torch.Tensor, patient: Patient, frame: Frame, label_space: LabelSpace, written: np.ndarray,
-           seconds: dict[str, float]) -> tuple[np.ndarray, dict[str, float]]:
+def finish(scores: torch.Tensor, patient: Patient, frame: WorkingGrid, label_space: LabelSpace,
+           written: npt.NDArray[np.uint8], seconds: dict[str, float], decided: Mask | None = None
+           ) -> tuple[LabelMap, dict[str, float]]:
     """uint8 labels on the CT's grid and the mean entropy (nats) of each organ found.
 
     `scores`: float16 logits (z, y, x, class) on `frame`, changed in place. `written` (class count,): the value written
-    for each class. `seconds` receives the times.
+    for each class. `seconds` receives the times. `decided`: bool (z, y, x), beyond which all is background.
     """
     with timed(seconds, "clean"):
-        if frame.turned is None:  # a network may call the air around the patient anything
-            scores[torch.from_numpy(patient.body.outside(tuple(scores.shape[:3])))] = _background(scores)
-        labels = best_classes(scores)
+        labels = best_classes(scores, decided)
+        if not frame.is_turned:  # a network may call the air around the patient anything
+            _clear_outside(scores, labels, patient.body)
         clean(scores, labels, frame.spacing_zyx, label_space, frame.midline)
         entropy = mean_entropy(scores, labels, label_space.names)
     with timed(seconds, "upsample"):
@@ -59,8 +63,13 @@ def finish(scores: torch.Tensor, patient: Patient, frame: Frame, label_space: La
     return native, entropy
 
 
-def _background(scores: torch.Tensor) -> torch.Tensor:
-    """(C,) scores of a voxel that is background for sure."""
+def _clear_outside(scores: torch.Tensor, labels: LabelMap, body: Body) -> None:
+    """Makes background of all voxels outside of the body, in place.
+
+    Their scores are changed only where they are read: beside an organ.
+    """
+    outside = body.outside(labels.shape)
+    labels[outside] = 0
     sure = torch.zeros(scores.shape[-1], dtype=scores.dtype)
     sure[0] = SURE_LOGIT
-    return sure
+    scores[torch.from_numpy(outside & widened(labels > 0, (1, 1, 1)))] = sure

@@ -12,6 +12,7 @@ import torch
 from scipy import ndimage
 
 from ..imaging.components import Component, components
+from ..imaging.shapes import Box3, LabelMap
 from ..organ_records import Components, organ_record
 from ..organs import LabelSpace
 
@@ -42,7 +43,7 @@ def clean(scores: torch.Tensor, labels: np.ndarray, spacing_zyx: tuple[float, fl
 def _strays(scores: torch.Tensor, labels: np.ndarray, label_space: LabelSpace,
             voxel_ml: float) -> Iterator[tuple[int, Component]]:
     """(organ, component) of every component that its organ's rule does not keep."""
-    for index, box in _boxes(labels, label_space):
+    for index, box in _boxes(labels, label_space.class_count - 1):
         record = organ_record(label_space.organs[index - 1].name)
         rule = OTHER if record is None or record.components is None else record.components
         found = components(labels, index, box)
@@ -64,8 +65,9 @@ def _evidence(scores: torch.Tensor, index: int, component: Component) -> float:
     return float((own - rows.max(dim=1).values).sum())
 
 
-def _boxes(labels: np.ndarray, label_space: LabelSpace) -> Iterator[tuple[int, tuple[slice, slice, slice]]]:
-    boxes = ndimage.find_objects(labels, label_space.class_count - 1)
+def _boxes(labels: LabelMap, highest: int) -> Iterator[tuple[int, Box3]]:
+    """(class, box around all of its voxels) of the classes from 1 to `highest` that are there."""
+    boxes = ndimage.find_objects(labels, highest)
     return ((index, box) for index, box in enumerate(boxes, 1) if box is not None)
 
 
@@ -88,9 +90,13 @@ def _to_background(scores: torch.Tensor, labels: np.ndarray, component: Componen
     labels[component.box][component.mask] = 0
 
 
-def _swap_wrong_sides(scores: torch.Tensor, labels: np.ndarray, left: int, right: int, midline: float,
+def _swap_wrong_sides(scores: torch.Tensor, labels: LabelMap, left: int, right: int, midline: float,
                       beyond: float) -> None:
-    moves = [(component, index) for index in (left, right) for component in components(labels, index)]
+    boxes = dict(_boxes(labels, max(left, right)))
+    moves = []
+    for index in (left, right):
+        if index in boxes:
+            moves += [(component, index) for component in components(labels, index, boxes[index])]
     for component, index in moves:
         first, last = component.box[2].start, component.box[2].stop - 1
         wrong = last < midline - beyond if index == left else first > midline + beyond

@@ -13,10 +13,10 @@ from ..events import Reporter
 from ..imaging.volume import Volume
 from ..models.bundle import Bundle
 from .backend import choose_device
-from .bundle_predictor import OwnMethod
-from .joined import JoinedMethod
+from .bundle_predictor import BundlePredictor
+from .joined import JoinedPredictor
 from .memory import check_memory
-from .nnunet.predictor import NNUNetMethod
+from .nnunet.predictor import NNUNetPredictor
 from .options import check_scales
 from .threads import Load, network_threads, threads
 
@@ -53,13 +53,13 @@ class Predictor:
         if imported and scales != (1.0,):
             raise UserError(code=Code.SETTINGS_CONFLICT, subject="scales",
                             expected=f"none for {imported[0].name}, a model imported from nnU-Net", found=scales)
-        self._method: OwnMethod | NNUNetMethod | JoinedMethod
+        self._method: BundlePredictor | NNUNetPredictor | JoinedPredictor
         if bundle.members:
-            self._method = JoinedMethod(bundle, self.device, mirror, scales, precision)
+            self._method = JoinedPredictor(bundle, self.device, mirror, scales, precision)
         elif bundle.nnunet is None:
-            self._method = OwnMethod(bundle, self.device, mirror, scales, precision)
+            self._method = BundlePredictor(bundle, self.device, mirror, scales, precision)
         else:
-            self._method = NNUNetMethod(bundle, self.device, mirror, precision)
+            self._method = NNUNetPredictor(bundle, self.device, mirror, precision)
 
     @torch.inference_mode()
     def predict(self, ct: Volume, organs: Sequence[str] | None = None, reporter: Reporter | None = None) -> Prediction:

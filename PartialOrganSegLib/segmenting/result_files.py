@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -62,7 +63,9 @@ def target_files(target: Path | str, name: str, preview: bool, dicom: Collection
 def case_name(path: Path) -> str:
     """What a CT's results are called: its file's name without the ending, or its folder's.
 
+    The name is the user's: of a link, its own and not its target's, which may be a key of git-annex or DataLad.
+
     >>> case_name(Path("cts/scan 1.nii.gz"))
     'scan 1'
     """
-    return stem_of(path.resolve()) or "ct"
+    return stem_of(Path(os.path.abspath(path))) or "ct"  # "." and ".." have no name of their own

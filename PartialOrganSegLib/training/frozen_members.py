@@ -17,12 +17,13 @@ import torch
 from ..atomic import whole_file
 from ..errors import Code, UserError, did_you_mean
 from ..events import Reporter
-from ..imaging.frame import Frame
-from ..loading.cache import CachedCase, digest
+from ..imaging.working_grid import WorkingGrid
+from ..loading.cache import CachedCase
+from ..loading.contents import digest
 from ..models.bundle import Bundle, Member
 from ..models.checksums import MANIFEST, sha256
 from ..organs import LabelSpace
-from ..segmenting.joined import MemberPredictor
+from ..segmenting.member_predictor import MemberPredictor
 from ..segmenting.memory import check_memory
 from ..segmenting.patient import locate
 
@@ -150,7 +151,8 @@ class FrozenMembers:
         canonical = cached.case.read_image().canonical()
         shape = cached.image().shape
         depth, height, width = (slice(0, size) for size in canonical.array.shape)
-        to_patient = Frame((depth, height, width), shape, (1.0, 1.0, 1.0), None).to_patient(canonical.grid)
+        working_grid = WorkingGrid((depth, height, width), shape, (1.0, 1.0, 1.0), None)
+        to_patient = working_grid.to_patient(canonical.grid)
         to_patient[:, 3] = to_patient @ [slices.start, 0, 0, 1]
         check_memory(canonical.grid, self._start, Reporter())
         patient = locate(canonical, {})

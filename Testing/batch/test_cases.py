@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from PartialOrganSegLib.batch.cases import Entry, expand, named_cases, read_list
-from PartialOrganSegLib.batch.records import fingerprint
+from PartialOrganSegLib.batch.fingerprint import fingerprint
 from PartialOrganSegLib.batch.sharding import Shard
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter

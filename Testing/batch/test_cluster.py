@@ -24,7 +24,7 @@ from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
 
 NAMES = "abcde"
-BUSY = "ray::_Worker.attend"  # what Ray calls a worker's process while it is at a case
+BUSY = "ray::_Worker.process_case"  # what Ray calls a worker's process while it is at a case
 
 
 @pytest.fixture

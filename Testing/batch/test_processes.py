@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from PartialOrganSegLib.batch.claims import claimed
+from PartialOrganSegLib.batch.locks import case_lock
 from PartialOrganSegLib.batch.records import FAILED, Record, write_record
 from PartialOrganSegLib.batch.run_table import write_run_table
 from PartialOrganSegLib.events import Reporter
@@ -74,7 +74,7 @@ def test_a_case_in_other_hands_comes_last_and_is_then_finished(tmp_path):
     lock, held, release = out / "records" / "a.lock", threading.Event(), threading.Event()
 
     def other() -> None:
-        with claimed(lock, wait=False) as mine:
+        with case_lock(lock, wait=False) as mine:
             assert mine
             held.set()
             release.wait()
@@ -110,7 +110,7 @@ def test_where_nothing_can_be_locked_nobody_is_alone(tmp_path, monkeypatch):
     twin, leftover = out / ".partial-a-twin", out / ".partial-a-left"
     twin.mkdir(parents=True)
     with monkeypatch.context() as patched:
-        patched.setattr("PartialOrganSegLib.batch.claims._lock", no_locks)
+        patched.setattr("PartialOrganSegLib.batch.locks._lock", no_locks)
         assert segmented(cases, "-o", out) == 1
     assert twin.is_dir()
     twin.rename(leftover)
@@ -118,12 +118,12 @@ def test_where_nothing_can_be_locked_nobody_is_alone(tmp_path, monkeypatch):
     assert not leftover.exists()
 
 
-def test_claims_are_exclusive(tmp_path):
+def test_locks_are_exclusive(tmp_path):
     inside, most, together = [0], [0], threading.Lock()
 
     def work() -> None:
         for _ in range(5):
-            with claimed(tmp_path / "x.lock", wait=True):
+            with case_lock(tmp_path / "x.lock", wait=True):
                 with together:
                     inside[0] += 1
                     most[0] = max(most[0], inside[0])

@@ -230,7 +230,7 @@ def test_a_case_overrides_what_its_dataset_says(tmp_path: Path):
     ({1: ["left_kidney", "background"]}, "two organs"),
     ({1: ["left_kidny", "right_kidney"]}, "did you mean 'left_kidney'"),
     ({1: ["left_kidney"]}, r"split_left_right\.1"),
-    ({0: ["left_kidney", "right_kidney"]}, "a value of its own"),
+    ({0: ["left_kidney", "right_kidney"]}, "a value that is neither 0 nor in label_map"),
 ])
 def test_wrong_split_is_told(tmp_path: Path, split, told):
     with pytest.raises(UserError, match=told):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,20 +13,26 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from PartialOrganSegLib.annotation import Kind
+from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.datasets.manifest import load_manifest
+from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
+from PartialOrganSegLib.formats.writing import write_labelmap
+from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.organs import label_space_of_names
 from Testing.helpers.repository import SCRIPTS
 from Testing.helpers.training_data import write_manifest as write_blocks
 from Testing.helpers.training_data import write_yaml
 
 sys.path.insert(0, str(SCRIPTS))
 import reproduce
-from reproduction import phantoms
+from reproduction import anatomies, phantoms
 from reproduction.budgets import FULL, SMALL, row_recipe
-from reproduction.comparison import FAILS, HOLDS, NOISE, judge_claims
+from reproduction.comparison import HOLDS, NOT_DECIDED, OPPOSITE, judge_claims
+from reproduction.processes import run_commands
 from reproduction.references import Reference, manifest_references
-from reproduction.runs import Result
+from reproduction.results import Result, learning_curve, organ_figures
 from reproduction.situations import situation, write_manifest
 from reproduction.tables import TABLES, Claim
 
@@ -49,20 +56,26 @@ def blocks(tmp_path):
 
 
 def test_two_rows_end_to_end(blocks, tmp_path, capsys):
-    command = ["--table", "word", "--data", str(blocks), "--rows", "pce,dense", "--steps", "2", "--seeds", "1",
+    command = ["--table", "word", "--data", str(blocks), "--rows", "pce,dense", "--steps", "10", "--seeds", "1",
+               "--jobs", "2",
                "--organs", ",".join(ORGANS), "--work", str(tmp_path / "work"), "-o", str(tmp_path / "out"),
                "--device", "cpu"]
     assert reproduce.main(command) == 0
-    told = json.loads((tmp_path / "out" / "word.json").read_text(encoding="utf-8"))
-    assert [(row["row"], row["published"]) for row in told["rows"]] == [("pce", 0.7206), ("dense", 0.8667)]
-    assert told["claims"] == []  # none is about these two
-    for row in told["rows"]:
+    report = json.loads((tmp_path / "out" / "word.json").read_text(encoding="utf-8"))
+    assert [(row["row"], row["published"]) for row in report["rows"]] == [("pce", 0.7206), ("dense", 0.8667)]
+    assert report["claims"] == []  # none is about these two
+    for row in report["rows"]:
         figures = row["seeds"]["0"]
-        assert all(set(organs) == set(ORGANS) for organs in figures["dice"].values())
+        assert figures["steps"] == 10
+        assert [step for step, _ in figures["curve"]] == [10]
+        assert figures["step_seconds"] > 0
+        for kind in ("dice", "hd95", "hausdorff"):
+            assert all(set(organs) == set(ORGANS) for organs in figures[kind].values())
         assert 0 <= figures["mean"] <= 1
     text = (tmp_path / "out" / "word.md").read_text(encoding="utf-8")
     assert "| pCE | scribble_pce | scribbles |" in text
     assert "--table word" in text
+    assert str(tmp_path) not in text
     with Image.open(tmp_path / "out" / "word.png") as image:
         assert image.size[0] > 300
     results = sorted((tmp_path / "work" / "runs").rglob("result.json"))
@@ -94,12 +107,18 @@ def test_small_budget_keeps_what_makes_the_method(tmp_path):
         row = next(one for one in table.rows if one.key == row)
         return row_recipe(table, row, SMALL, tmp_path / "m.yaml", 0).resolved_stages()
 
+    def steps_of(key):
+        table = TABLES[key]
+        return sum(stage.steps for stage in row_recipe(table, table.rows[0], SMALL, tmp_path / "m.yaml",
+                                                       0).resolved_stages())
+
+    assert [steps_of(key) for key in ("marginal", "word")] == [2000, 1500]
     full, union = stages("pann", "pann_abc")
     assert full.use == [Kind.FULL]
     assert union.losses == {"marginal_cross_entropy": 1.0, "prior_primal_dual": 0.1}
     assert union.sampling.full_share == 0.75
-    assert (full.steps, union.steps) == (222, 278)  # 80 and 100 thousand of 180
-    assert union.pseudo_labels.every == 28  # ten times a stage, as there
+    assert (full.steps, union.steps) == (889, 1111)  # 80 and 100 thousand of 180
+    assert union.pseudo_labels.every == 111  # ten times a stage, as there
     assert stages("pann", "semi_a")[1].treat_as_unlabelled == [Kind.PARTIAL, Kind.SCRIBBLE]
     assert stages("marginal", "exclusion")[1].losses["exclusion_dice"] == 2.0
     assert stages("word", "em_ivm")[0].losses == {"marginal_cross_entropy": 1.0, "entropy": 0.1, "intensity": 0.1}
@@ -161,22 +180,141 @@ def test_only_cases_that_decide_every_organ_serve(blocks, tmp_path):
     assert (read(second.labels) == np.array([0, 2, 1, 0])[original]).all()
 
 
+def test_unlabelled_organs_are_background_for_the_naive_row_alone(blocks, tmp_path):
+    table = TABLES["marginal"]
+    cases = manifest_references(tmp_path, blocks, ORGANS, Reporter())
+    deal = situation(cases, ORGANS, table.datasets, 0)
+    sets = [dataset for dataset in table.datasets if dataset.name in deal.training]
+    honest, naive = (load_manifest(write_manifest(tmp_path, deal, sets, ORGANS, naive)).cases
+                     for naive in (False, True))
+    assert [case.label for case in honest] == [case.label for case in naive]
+    space = label_space_of_names("benchmark", ORGANS)
+    for first, second in zip(honest, naive, strict=True):
+        most_candidates = []
+        for case in (first, second):
+            candidates = CandidateTable(space.class_count)
+            codes = case.read_codes(case.read_image(), space, candidates)
+            most_candidates.append(candidates.table[codes].sum(-1).max())
+        assert most_candidates[1] == 1  # every voxel is of one class
+        assert (most_candidates[0] > 1) == (first.kind is Kind.PARTIAL)
+    assert [row.key for row in table.rows if row.unlabelled_is_background] == ["naive"]
+
+
+def test_cases_of_a_patient_stay_together():
+    cases = [replace(case, patient=f"patient{number // 2}") for number, case in enumerate(references(24))]
+    for seed in range(3):
+        deal = situation(cases, TABLES["pann"].small_organs, TABLES["pann"].datasets, seed)
+        groups = [deal.test, *deal.training.values()]
+        assert sum(map(len, groups)) == 24
+        patients = [{case.patient for case in group} for group in groups]
+        assert sum(map(len, patients)) == 12
+    assert len(deal.test) == 6
+    thirty = situation(references(30), TABLES["marginal"].organs, TABLES["marginal"].datasets, 0)
+    assert len(thirty.test) == 8
+
+
 def results(*means: float) -> dict[int, Result]:
     """A result a seed; four test cases around its mean Dice."""
-    return {seed: Result({f"case{n}": {"liver": mean + 0.01 * (n - 1.5), "spleen": None} for n in range(4)}, 1.0)
-            for seed, mean in enumerate(means)}
+    runs = {}
+    for seed, mean in enumerate(means):
+        dice = {f"case{n}": {"liver": mean + 0.01 * (n - 1.5), "spleen": None} for n in range(4)}
+        runs[seed] = Result(dice, 1.0)
+    return runs
 
 
 @pytest.mark.parametrize(("better", "worse", "verdict"), [
-    ((0.80, 0.81), (0.70, 0.72), HOLDS), ((0.70, 0.72), (0.80, 0.81), FAILS), ((0.70, 0.80), (0.72, 0.70), NOISE)])
-def test_claims_are_judged_against_the_noise(better, worse, verdict):
+    ((0.80, 0.81, 0.82), (0.70, 0.72, 0.71), HOLDS), ((0.70, 0.72, 0.71), (0.80, 0.81, 0.82), OPPOSITE),
+    ((0.70, 0.80, 0.72), (0.72, 0.70, 0.71), NOT_DECIDED), ((0.80, 0.85), (0.70, 0.72), NOT_DECIDED),
+    ((0.90,), (0.10,), NOT_DECIDED)])  # one seed shows nothing, however far apart
+def test_claims_are_decided_by_differences_that_could_be_detected(better, worse, verdict):
     table = replace(TABLES["pann"], claims=(Claim("pann_abc", "full"), Claim("own", "full")))
     (judged,) = judge_claims(table, {"pann_abc": results(*better), "full": results(*worse)})
     assert judged.verdict == verdict
-    assert judged.difference == pytest.approx(np.mean(better) - np.mean(worse))
-    differences = np.subtract(better, worse)  # all cases of a seed differ alike: what is left is the seeds' spread
-    assert judged.noise == pytest.approx(2 * differences.std(ddof=1) / np.sqrt(2))
+    assert judged.over_seeds.mean == pytest.approx(np.mean(better) - np.mean(worse))
+    assert judged.over_seeds.pairs == len(better)
+    assert judged.over_cases.pairs == 4
+    assert judged.over_cases.detectable == pytest.approx(0)  # all cases of a seed differ alike
     assert judged.published == pytest.approx(0.7833 - 0.7535)
+
+
+def test_a_difference_of_a_few_test_cases_is_not_decided():
+    """Every seed agrees, but the whole difference comes from one of four cases."""
+    better, worse = results(0.7, 0.701, 0.702), results(0.7, 0.701, 0.702)
+    for run in better.values():
+        run.dice["case0"]["liver"] += 0.2
+    table = replace(TABLES["pann"], claims=(Claim("pann_abc", "full"),))
+    (judged,) = judge_claims(table, {"pann_abc": better, "full": worse})
+    assert judged.over_seeds.low > 0.04
+    assert judged.verdict == NOT_DECIDED
+
+
+def test_figures_of_an_organ():
+    reference = np.zeros((10, 20, 20), bool)
+    reference[3:7, 5:15, 5:15] = True
+    predicted = np.roll(reference, 2, axis=2)
+    dice, hd95, hausdorff = organ_figures(predicted, reference, (4.0, 2.0, 3.0))
+    assert dice == pytest.approx(0.8)
+    assert hausdorff == 6.0  # two voxels of 3 mm
+    assert 0 < hd95 <= hausdorff
+    assert organ_figures(predicted, np.zeros_like(reference), (1.0, 1.0, 1.0)) == (0.0, None, None)
+    nothing = np.zeros_like(reference)
+    assert organ_figures(nothing, nothing, (1.0, 1.0, 1.0)) == (None, None, None)
+    run = Result({"a": {"liver": 0.0, "spleen": None}}, 1.0, {"a": {"liver": None, "spleen": None}})
+    assert run.missed() == 1
+    assert run.mean_distance(run.hd95) is None
+
+
+def test_the_learning_curve_and_its_slope(tmp_path):
+    lines = [{"step": step, "loss": 2 - step / 1000, "seconds": 0.5} for step in range(10, 1010, 10)]
+    text = "".join(json.dumps(line) + "\n" for line in [*lines, {"step": 1000, "dice_liver": 0.5}])
+    (tmp_path / "log.jsonl").write_text(text, encoding="utf-8")
+    curve, seconds = learning_curve(tmp_path / "log.jsonl")
+    assert seconds == 0.5
+    assert len(curve) == 50
+    assert curve[-1] == (1000, pytest.approx(1.005))
+    assert Result({}, seconds, steps=1000, curve=curve).slope() == pytest.approx(-1.0)
+    assert Result({}, seconds, steps=10, curve=[(10, 1.0)]).slope() is None
+
+
+def test_label_maps_of_people_get_a_ct(tmp_path):
+    grid = Grid((60, 50, 30), (2.0, 2.0, 4.0), (10.0, 20.0, 30.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[5:25, 10:40, 10:30] = 1
+    labels[5:25, 10:40, 30:50] = 2
+    (tmp_path / "maps").mkdir()
+    for name in ("a", "ö", "word_template"):
+        write_labelmap(tmp_path / "maps" / f"{name}.nii.gz", Volume(labels, grid))
+    files = anatomies.make_anatomies(tmp_path / "work", tmp_path / "maps", Reporter())
+    assert [image.name for image, _ in files] == ["a.nii.gz", "ö.nii.gz"]
+    images = []
+    for image, target in files:
+        ct, small = read_ct(image), read_labelmap(target)
+        assert ct.grid.same_as(small.grid)
+        assert small.grid.spacing == (4.0, 4.0, 4.0)
+        for value in (1, 2):
+            volume = (small.array == value).sum() * small.grid.voxel_ml
+            assert volume == pytest.approx((labels == value).sum() * grid.voxel_ml, rel=0.1)
+        # The grid runs to the right: canonical, the liver lies on the other side of the spleen.
+        assert np.argwhere(small.array == 1)[:, 2].mean() > np.argwhere(small.array == 2)[:, 2].mean()
+        images.append(ct.array)
+    assert (images[0] != images[1]).mean() > 0.5  # each map its own scan
+    with pytest.raises(UserError, match="expected label maps"):
+        anatomies.make_anatomies(tmp_path / "work", tmp_path, Reporter())
+    write_labelmap(tmp_path / "maps" / "b.nii.gz", Volume(labels + 17, grid))
+    with pytest.raises(UserError, match=r"b\.nii\.gz: expected values 0\.\.16 \(WORD\), found 19"):
+        anatomies.make_anatomies(tmp_path / "work", tmp_path / "maps", Reporter())
+
+
+def test_commands_run_side_by_side_and_stop_together(tmp_path):
+    codes = dict(run_commands([[sys.executable, "-c", f"raise SystemExit({code})"] for code in (0, 3, 0)], 2))
+    assert codes == {0: 0, 1: 3, 2: 0}
+    late = tmp_path / "late"
+    slow = f"import time, pathlib; time.sleep(2); pathlib.Path({str(late)!r}).touch()"
+    ending = run_commands([[sys.executable, "-c", ""], [sys.executable, "-c", slow]], 2)
+    assert next(ending) == (0, 0)
+    ending.close()
+    time.sleep(2.5)
+    assert not late.exists()
 
 
 def test_phantoms_are_patients_of_their_own(tmp_path, monkeypatch):

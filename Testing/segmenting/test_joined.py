@@ -18,9 +18,9 @@ from scipy import ndimage
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.imaging.frame import Frame
-from PartialOrganSegLib.imaging.linear import linear_slices
+from PartialOrganSegLib.imaging.linear import LinearReader, read_near
 from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.imaging.working_grid import WorkingGrid
 from PartialOrganSegLib.models.bundle import MEMBERS, Bundle, Member, Preprocessing, load_bundle, write_bundle
 from PartialOrganSegLib.models.checksums import verify_bundle
 from PartialOrganSegLib.models.joined import divided, join_bundles
@@ -28,7 +28,7 @@ from PartialOrganSegLib.models.store import install_model
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16, label_space_of_names
 from PartialOrganSegLib.segmenting import memory
-from PartialOrganSegLib.segmenting.joined import JoinedMethod
+from PartialOrganSegLib.segmenting.joined import JoinedPredictor
 from PartialOrganSegLib.segmenting.predictor import Predictor
 
 LEVELS = {"liver": 200.0, "spleen": 400.0, "left_kidney": 700.0}
@@ -113,7 +113,7 @@ def test_probabilities_are_shared_out_by_candidate_sets(tmp_path, monkeypatch):
     first = network_of(tmp_path, "first", {"liver": 1, "spleen": 2}, (4.0, 4.0, 4.0))
     second = network_of(tmp_path, "second", {"spleen": 1, "colon": 2, "bladder": 3}, (4.0, 4.0, 4.0))
     bundle = joined_of(tmp_path, (first, ("liver", "spleen")), (second, ("colon", "bladder")))
-    method = JoinedMethod(bundle, torch.device("cpu"), False, (1.0,))
+    method = JoinedPredictor(bundle, torch.device("cpu"), False, (1.0,))
     joined = {}
     monkeypatch.setattr("PartialOrganSegLib.segmenting.joined.finish",
                         lambda scores, *_: (joined.update(scores=scores), {}))
@@ -145,6 +145,15 @@ def test_reading_along_the_axes_is_linear_interpolation(order, steps, seed):
     _compare(values, matrix)
 
 
+def test_what_is_far_from_a_mask_is_not_read():
+    mask = np.zeros((20, 20, 20), bool)
+    mask[4:6, 4:6, 4:6] = True
+    near = read_near(mask, np.diag([0.5, 0.5, 0.5, 1.0]), (40, 40, 40))
+    assert near.any()
+    assert near.sum() <= 12**3
+    assert not read_near(np.zeros((20, 20, 20), bool), np.eye(4), (20, 20, 20)).any()
+
+
 def test_reading_a_turned_grid_is_linear_interpolation():
     generator = np.random.default_rng(1)
     turn = np.linalg.qr(generator.normal(size=(3, 3)))[0]
@@ -159,14 +168,22 @@ def _compare(values: np.ndarray, matrix: np.ndarray) -> None:
     places = (matrix @ index)[:3]
     expected = np.stack([ndimage.map_coordinates(values[..., c], places, order=1, mode="nearest").reshape(shape)
                          for c in range(values.shape[3])], -1)
-    found = torch.stack(list(linear_slices(torch.from_numpy(values), matrix, shape))).numpy()
-    np.testing.assert_allclose(found, expected, atol=2e-4)
+    row_of = np.arange(values[..., 0].size, dtype=np.int32).reshape(values.shape[:3])
+    reader = LinearReader(torch.from_numpy(values).flatten(0, 2), row_of, matrix)
+    y, x = (axis.ravel() for axis in np.indices(shape[1:]))
+    read = torch.stack([reader.read(z, y, x) for z in range(shape[0])]).reshape(*shape, -1).numpy()
+    np.testing.assert_allclose(read, expected, atol=2e-4)
+    chosen = values[..., :1] > np.quantile(values[..., 0], 0.97)
+    reader = LinearReader(torch.from_numpy(chosen.astype(np.float32)).flatten(0, 2), row_of, matrix)
+    touched = torch.stack([reader.read(z, y, x) for z in range(shape[0])]).reshape(shape).numpy() > 1e-5
+    beside = ndimage.binary_dilation(touched, np.ones((3, 3, 3)))
+    assert not (beside & ~read_near(chosen[..., 0], matrix, shape)).any()
 
 
 @pytest.mark.parametrize("degrees", [0.0, 25.0])
 def test_a_frame_knows_where_its_voxels_lie(degrees):
     grid = centred((40, 36, 30), (3.0, 4.0, 5.0), degrees)
-    frame = Frame.of(grid, (slice(2, 30), slice(0, 36), slice(5, 33)), None, (6.0, 6.0, 6.0))
+    frame = WorkingGrid.of(grid, (slice(2, 30), slice(0, 36), slice(5, 33)), None, (6.0, 6.0, 6.0))
     corner, next_one = (frame.to_patient(grid) @ [k, k, k, 1] for k in (0, 1))
     mm = np.linalg.norm(next_one - corner)
     assert mm == pytest.approx(np.linalg.norm(frame.spacing_zyx), rel=1e-6)

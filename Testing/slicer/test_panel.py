@@ -1,5 +1,10 @@
 """The panel as a whole: what is shown at the start, what one run shows, and what ends it."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
 from panel_helpers.doubles import Doubles, FakeInstaller
 from panel_helpers.scenes import add_ct
 
@@ -18,3 +23,22 @@ def test_panel_without_packages_offers_to_install_them(make_panel):
     assert services.installer.calls == [None]
     assert not setup.widget.visible
     assert segment.ui.segmentButton.enabled
+
+
+def test_without_pytest_the_self_test_runs_and_that_is_said(monkeypatch, capsys):
+    """As CTest does on a machine that builds extensions."""
+    path = Path(__file__).resolve().parent.parent / "run_in_slicer.py"
+    spec = importlib.util.spec_from_file_location("run_in_slicer", path)
+    runner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runner)
+    monkeypatch.setitem(sys.modules, "pytest", None)
+    assert runner.main() == 0
+    said = capsys.readouterr().err
+    assert "only the self-test" in said
+    assert "test_panel" in said
+    from PartialOrganSeg import PartialOrganSegTest
+
+    with monkeypatch.context() as patch:
+        patch.setattr("PartialOrganSegPanel.segment.section.SegmentSection.refresh", lambda self: None)
+        with pytest.raises(AssertionError):
+            PartialOrganSegTest("test_panel").test_panel()

@@ -11,7 +11,7 @@ import slicer
 from panel_helpers.doubles import Doubles, FakeInstaller
 from panel_helpers.pictures import colours, picture_of, slice_picture, surface_picture
 from panel_helpers.scenes import add_ct, add_result
-from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, rows, set_state
+from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, rows
 
 NAMES = ("Setup", "Segment", "Review", "Scribble", "FineTune", "Models")
 REAL_CT = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct" / "cptac_c3n_00704" / "image.nii.gz"
@@ -50,12 +50,14 @@ def test_section_fits_a_narrow_panel(name, make_panel, folder):
     missing = ("torch>=2.4", "pydantic>=2.7", "safetensors>=0.4.3") if name == "Setup" else ()
     panel = make_panel(Doubles(installer=FakeInstaller(*missing)))
     panel.parameters.inputVolume = add_ct("CTLiver")
-    panel.parameters.finetune.folder = "Documents/PartialOrganSeg"
+    panel.parameters.finetune.folder = "/home/user/Documents/PartialOrganSeg"
     if name not in ("Setup", "Segment"):
         panel.parameters.segmentation = add_result(panel.parameters.inputVolume)
-        for row, state in zip(rows(panel.parameters.segmentation), (ACCEPTED, ACCEPTED, ABSENT), strict=False):
-            set_state(panel.parameters.segmentation, row.segment_id, state)
     panel.enter()
+    if name not in ("Setup", "Segment"):  # through the buttons, so that nothing is shown that cannot be
+        for button in ("acceptButton", "acceptButton", "absentButton"):
+            getattr(panel.section("Review").ui, button).click()
+        assert [row.state for row in rows(panel.parameters.segmentation)][:3] == [ACCEPTED, ACCEPTED, ABSENT]
     section = panel.section(name)
     show_alone(panel, section)
     path = folder / f"slicer_{name.lower()}.png"

@@ -29,16 +29,35 @@ SMALL_CRF = "loss_arguments.crf.radius=[0, 2, 2]"  # 16 mm; the recipe's five vo
 
 @dataclass(frozen=True)
 class Budget:
-    """`steps` of every row (None: as many as the table's recipe has), `phantoms` where no data is given, and what is
-    said of it in a report."""
+    """`steps` of every row (None: as many as the table says), `phantoms` where no data is given, and what a report says
+    of it."""
 
     name: str
     steps: int | None
     phantoms: int
     description: str
 
+    @property
+    def is_small(self) -> bool:
+        """Whether recipes are changed to what two processor cores can do."""
+        return self.name == "small"
 
-SMALL = Budget("small", 500, 24, "one small network, grid and optimiser for all rows (PIPO-FAN's table: its own "
+    def organs(self, table: Table) -> tuple[str, ...]:
+        """Those of a table that are trained and measured."""
+        if self.is_small:
+            return table.small_organs
+        return table.organs
+
+    def steps_of(self, table: Table) -> int:
+        """How many steps every row of a table gets."""
+        if self.steps is not None:
+            return self.steps
+        if self.is_small:
+            return table.small_steps
+        return total_steps(load_recipe(_shipped(table.recipe)))
+
+
+SMALL = Budget("small", None, 30, "one small network, grid and optimiser for all rows (PIPO-FAN's table: its own "
                "network, an eighth of its channels), no augmentation; losses, stages, sampling and HU windows are the "
                "recipes'")
 FULL = Budget("full", None, 60, "the recipes as shipped")
@@ -49,15 +68,15 @@ def row_recipe(table: Table, row: Row, budget: Budget, manifest: Path, seed: int
     """The shipped recipe of a row with its changes and the budget's. Stages keep their shares of the steps."""
     path = _shipped(row.recipe)
     changes = [*row.changes, f"manifest={_text(str(manifest))}", f"seed={seed}"]
-    if budget.name == SMALL.name:
+    if budget.is_small:
         settings = {**SMALL_SETTINGS, **table.small}
         if row.recipe == "partialorganseg":
             settings = SMALL_SETTINGS  # not the table's: it is a 3D recipe
         changes = [*(f"{key}={_text(value)}" for key, value in settings.items()), *changes]
         if row.recipe == "scribble_crf":
             changes.append(SMALL_CRF)
-    steps = budget.steps or total_steps(load_recipe(_shipped(table.recipe)))
-    return load_recipe(path, [*changes, *_stage_changes(load_recipe(path, changes), load_recipe(path), steps, budget)])
+    stages = _stage_changes(load_recipe(path, changes), load_recipe(path), budget.steps_of(table), budget)
+    return load_recipe(path, [*changes, *stages])
 
 
 def total_steps(recipe: Recipe) -> int:
@@ -73,19 +92,24 @@ def _stage_changes(recipe: Recipe, shipped: Recipe, steps: int, budget: Budget) 
     """Deals `steps` to the stages as the recipe does; pseudo-labels are renewed as often in a stage as there, and the
     same share of a patch's voxels is drawn."""
     stages = recipe.resolved_stages()
-    total, done, given, changes = total_steps(recipe), 0, 0, []
+    total, recipe_steps, dealt, changes = total_steps(recipe), 0, 0, []
     smaller = math.prod(recipe.preprocessing.patch_zyx) / math.prod(shipped.preprocessing.patch_zyx)
     for number, stage in enumerate(stages):
-        place = f"stages.{number}." if recipe.stages else ""
-        done += stage.steps
-        own = max(1, round(steps * done / total) - given)
-        given += own
-        changes.append(f"{place}steps={own}")
+        # A recipe without stages has the settings of its only one at the top.
+        place = ""
+        if recipe.stages:
+            place = f"stages.{number}."
+        # Rounded at the stages' ends, so that what rounding takes from one stage the next one gets.
+        recipe_steps += stage.steps
+        stage_steps = max(1, round(steps * recipe_steps / total) - dealt)
+        dealt += stage_steps
+        changes.append(f"{place}steps={stage_steps}")
         if stage.pseudo_labels is not None:
-            changes.append(f"{place}pseudo_labels.every={max(1, round(stage.pseudo_labels.every * own / stage.steps))}")
+            interval = max(1, round(stage.pseudo_labels.every * stage_steps / stage.steps))
+            changes.append(f"{place}pseudo_labels.every={interval}")
         if stage.voxels_per_set:
             changes.append(f"{place}voxels_per_set={max(1, round(stage.voxels_per_set * smaller))}")
-        if budget.name == SMALL.name:
+        if budget.is_small:
             changes.append(f"{place}optimiser={_text(SMALL_OPTIMISER)}")
     return changes
 

@@ -1,64 +1,84 @@
-"""Whether a claim of a paper holds in our runs: the difference of two rows against its noise."""
+"""Whether a claim of a paper holds in our runs: the difference of two rows against what these runs could show."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from .runs import Result
+from .paired_t import PairedDifference, paired_difference
+from .results import Result
 from .tables import Claim, Table
 
-HOLDS, FAILS, NOISE = "holds", "does not hold", "within noise"
+HOLDS, OPPOSITE, NOT_DECIDED = "holds", "opposite", "not decided"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`difference` in mean Dice of the better row over the worse one, ours and the paper's (None: it has none).
+    """The mean Dice of a claim's better row minus the worse one's, paired over seeds and over test cases.
 
-    `noise`: twice the standard error. The verdict is "within noise" where the difference is smaller.
+    `published`: the paper's difference; None where it gives none.
     """
 
     claim: Claim
-    difference: float
-    noise: float
+    over_seeds: PairedDifference
+    over_cases: PairedDifference
     published: float | None
 
     @property
+    def detectable(self) -> float:
+        """The smallest difference that both the seeds and the test cases could have shown."""
+        return max(self.over_seeds.detectable, self.over_cases.detectable)
+
+    @property
     def verdict(self) -> str:
-        """One of HOLDS, FAILS, NOISE."""
-        if abs(self.difference) <= self.noise:
-            return NOISE
-        return HOLDS if self.difference > 0 else FAILS
+        """One of HOLDS, OPPOSITE, NOT_DECIDED: decided is only a difference that could have been detected."""
+        # Larger than detectable is more than "the interval leaves zero out": a difference at the interval's edge would
+        # be found in every other repetition only.
+        difference = self.over_seeds.mean
+        if abs(difference) <= self.detectable:
+            return NOT_DECIDED
+        if difference > 0:
+            return HOLDS
+        return OPPOSITE
 
 
 def judge_claims(table: Table, results: Mapping[str, Mapping[int, Result]]) -> list[Verdict]:
-    """The claims whose rows have both been run, with one seed at least. `results[row][seed]`."""
+    """The claims whose rows have both been run with one seed at least. `results[row][seed]`."""
     published = {row.key: row.published for row in table.rows}
     verdicts = []
     for claim in table.claims:
         better, worse = results.get(claim.better, {}), results.get(claim.worse, {})
         seeds = sorted(set(better) & set(worse))
-        if seeds:
-            ours = _difference([(better[seed], worse[seed]) for seed in seeds])
-            theirs = [published[claim.better], published[claim.worse]]
-            verdicts.append(Verdict(claim, *ours, None if None in theirs else theirs[0] - theirs[1]))
+        if not seeds:
+            continue
+        pairs = [(better[seed], worse[seed]) for seed in seeds]
+        theirs = None
+        first, second = published[claim.better], published[claim.worse]
+        if first is not None and second is not None:
+            theirs = first - second
+        verdicts.append(Verdict(claim, _over_seeds(pairs), _over_cases(pairs), theirs))
     return verdicts
 
 
-def _difference(pairs: list[tuple[Result, Result]]) -> tuple[float, float]:
-    """Mean difference, and twice the larger of its standard errors over seeds and over test cases.
-
-    Rows are compared seed by seed and case by case: they trained and were tested on the same cases.
-    """
-    seeds = np.array([better.mean() - worse.mean() for better, worse in pairs])
-    of_cases = [{name: value - worse.case_means()[name] for name, value in better.case_means().items()}
-                for better, worse in pairs]
-    cases = np.array([np.mean([differences[name] for differences in of_cases]) for name in of_cases[0]])
-    return float(seeds.mean()), 2 * max(_standard_error(seeds), _standard_error(cases))
+def _over_seeds(pairs: list[tuple[Result, Result]]) -> PairedDifference:
+    """A pair is a seed: both rows had the same training cases, and each value is the mean over all test cases."""
+    return paired_difference([better.mean() for better, _ in pairs], [worse.mean() for _, worse in pairs])
 
 
-def _standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+def _over_cases(pairs: list[tuple[Result, Result]]) -> PairedDifference:
+    """A pair is a test case: each value is the mean over the seeds, so that their noise is not counted again."""
+    better = _means_over_seeds([first for first, _ in pairs])
+    worse = _means_over_seeds([second for _, second in pairs])
+    names = [name for name in better if name in worse]
+    return paired_difference([better[name] for name in names], [worse[name] for name in names])
+
+
+def _means_over_seeds(results: list[Result]) -> dict[str, float]:
+    """Mean over the seeds of each test case's mean Dice."""
+    values: dict[str, list[float]] = {}
+    for result in results:
+        for name, mean in result.case_means().items():
+            values.setdefault(name, []).append(mean)
+    return {name: float(np.mean(means)) for name, means in values.items()}

@@ -26,29 +26,32 @@ SHIFT_MM = 15.0  # of the field of view, along each axis
 
 def make_patient(folder: Path, number: int) -> tuple[Path, Path]:
     """Image and label map (WORD's sixteen organs) of patient `number`, made unless they are in `folder`."""
-    files = tuple(folder / part / f"phantom_{number:03}.nii.gz" for part in ("images", "labels"))
-    if not all(file.exists() for file in files):
-        for file in files:
+    image, labels = (folder / part / f"phantom_{number:03}.nii.gz" for part in ("images", "labels"))
+    if not image.exists() or not labels.exists():
+        for file in (image, labels):
             file.parent.mkdir(parents=True, exist_ok=True)
         generator = np.random.default_rng([VERSION, number])
         centre = generator.uniform(-SHIFT_MM, SHIFT_MM, 3)
-        _, straight = make_phantom(SHAPE_ZYX, (SPACING_MM,) * 3, number, tuple(centre))
-        labels = _bent(straight, generator)
-        write_labelmap(files[1], labels)
-        write_ct(files[0], synthesise_ct(labels, generator))
-    return files
+        _, straight = make_phantom(SHAPE_ZYX, (SPACING_MM, SPACING_MM, SPACING_MM), number,
+                                   (float(centre[0]), float(centre[1]), float(centre[2])))
+        bent = _bent(straight, generator)
+        write_labelmap(labels, bent)
+        write_ct(image, synthesise_ct(bent, generator))
+    return image, labels
 
 
 def make_patients(folder: Path, count: int, reporter: Reporter) -> list[tuple[Path, Path]]:
     """Image and label map of the patients 0 to `count` - 1."""
-    made = []
+    files = []
     for number in range(count):
-        made.append(make_patient(folder, number))
+        files.append(make_patient(folder, number))
         reporter.progress("phantoms", number + 1, count)
-    return made
+    return files
 
 
 def _bent(labels: Volume, generator: np.random.Generator) -> Volume:
+    """The label map displaced by a smooth random field: phantoms alone are straighter than patients."""
+    # One displacement field for each axis, added to where every voxel is read.
     places = np.indices(labels.array.shape, np.float32)
     for axis in places:
         field = ndimage.gaussian_filter(generator.standard_normal(axis.shape, np.float32),

@@ -1,18 +1,13 @@
-"""A row's run: trained by the library's trainer, segmented by its predictor, Dice per organ of every test case."""
+"""A row's run: trained by the library's trainer, then measured on all organs of all test cases by its predictor."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from PartialOrganSegLib.atomic import whole_file
-from PartialOrganSegLib.evaluation.metrics import dice
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.models.bundle import load_bundle
@@ -20,65 +15,75 @@ from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.training.recipe import Recipe
 from PartialOrganSegLib.training.trainer import train
 
+from .budgets import total_steps
 from .references import Reference
+from .results import Result, learning_curve, organ_figures, read_result
 
 RESULT = "result.json"
+VERSION = 2  # raised when the same recipe and data would give another result
 
 
 @dataclass(frozen=True)
-class Result:
-    """`dice[case][organ]`: None where neither the reference nor the prediction has the organ."""
+class Run:
+    """One row with one seed. `organs`: those of its label space; `all_organs`: those that test labels are numbered by.
 
-    dice: dict[str, dict[str, float | None]]
-    seconds: float
-
-    def organs(self) -> dict[str, float]:
-        """Mean Dice over the test cases, per organ."""
-        names = list(next(iter(self.dice.values())))
-        values = {name: [case[name] for case in self.dice.values() if case[name] is not None] for name in names}
-        return {name: float(np.mean(found)) for name, found in values.items() if found}
-
-    def mean(self) -> float:
-        """Mean over the organs of their means over the cases."""
-        return float(np.mean(list(self.organs().values())))
-
-    def case_means(self) -> dict[str, float]:
-        """Mean over the organs, per test case."""
-        return {name: float(np.mean([value for value in organs.values() if value is not None]))
-                for name, organs in self.dice.items()}
-
-
-def run(recipe: Recipe, organs: Sequence[str], all_organs: Sequence[str], test: Sequence[Reference], folder: Path,
-        device: str, reporter: Reporter) -> Result:
-    """The result of a recipe, trained unless it is there already; a stopped run goes on.
-
-    Runs lie in `folder` under a name that depends on every setting, the manifest's content and the test cases.
+    `folder` is of this run's settings and data alone: with other ones it is another folder.
     """
-    kept = recipe.model_dump(mode="json", exclude={"manifest", "checkpoint_every", "workers"})
-    essence = [kept, recipe.manifest.name, list(organs), [case.labels.name for case in test]]
-    place = folder.with_name(f"{folder.name}-{hashlib.sha256(json.dumps(essence).encode()).hexdigest()[:8]}")
-    file = place / RESULT
-    if file.exists():
-        return Result(**json.loads(file.read_text(encoding="utf-8")))
-    start = time.monotonic()
-    train(recipe, place, (place / "checkpoints" / "last.pt").exists(), device, reporter)
-    result = Result(_judge(place / "model", organs, all_organs, test, device), round(time.monotonic() - start, 1))
-    with whole_file(file) as temporary:
-        temporary.write_text(json.dumps(asdict(result), indent=1), encoding="utf-8")
-    return result
 
+    row: str
+    seed: int
+    recipe: Recipe
+    organs: Sequence[str]
+    all_organs: Sequence[str]
+    test: Sequence[Reference]
+    folder: Path
 
-def _judge(model: Path, organs: Sequence[str], all_organs: Sequence[str], test: Sequence[Reference],
-           device: str) -> dict[str, dict[str, float | None]]:
-    """Dice of `organs` at each case's own resolution. Labels are numbered as in `all_organs`, predictions by the
-    model's label space."""
-    predictor = Predictor(load_bundle(model), device)
-    figures = {}
-    for case in test:
-        predicted = predictor.predict(read_ct(case.image, force=True)).labels.array
-        reference = read_labelmap(case.labels).array
-        figures[case.name] = {}
-        for name in organs:
-            value = dice(predicted == predictor.bundle.label_space.index(name), reference == all_organs.index(name) + 1)
-            figures[case.name][name] = None if value is None else round(value, 4)
-    return figures
+    @classmethod
+    def in_folder(cls, runs: Path, row: str, seed: int, recipe: Recipe, organs: Sequence[str],
+                  all_organs: Sequence[str], test: Sequence[Reference]) -> Run:
+        """The run with its own folder in `runs`, named by every setting, the manifest's content and the test cases."""
+        # What changes no figure is left out; the manifest's name is a digest of its content.
+        settings = recipe.model_dump(mode="json", exclude={"manifest", "checkpoint_every", "workers"})
+        essence = [VERSION, settings, recipe.manifest.name, list(organs), [case.labels.name for case in test]]
+        digest = hashlib.sha256(json.dumps(essence).encode()).hexdigest()[:8]
+        return cls(row, seed, recipe, organs, all_organs, test, runs / f"{row}-seed{seed}-{digest}")
+
+    def result(self) -> Result | None:
+        """What it gave; None before it has finished."""
+        file = self.folder / RESULT
+        if not file.exists():
+            return None
+        return read_result(file)
+
+    def carry_out(self, device: str, reporter: Reporter) -> Result:
+        """Trains, or goes on where it was stopped, and measures; nothing is done twice."""
+        finished = self.result()
+        if finished is not None:
+            return finished
+        # The result is written last, so that a run stopped while it was measured is measured anew, not trained.
+        last = self.folder / "checkpoints" / "last.pt"
+        train(self.recipe, self.folder, last.exists(), device, reporter)
+        result = self._measured(device)
+        result.steps = total_steps(self.recipe)
+        result.curve, result.step_seconds = learning_curve(self.folder / "log.jsonl")
+        result.write(self.folder / RESULT)
+        return result
+
+    def _measured(self, device: str) -> Result:
+        """Figures at each case's own resolution. Predictions are numbered by the model's label space."""
+        predictor = Predictor(load_bundle(self.folder / "model"), device)
+        space = predictor.bundle.label_space
+        result = Result({}, 0.0)
+        for case in self.test:
+            predicted = predictor.predict(read_ct(case.image, force=True)).labels.array
+            reference = read_labelmap(case.labels)
+            for figures in (result.dice, result.hd95, result.hausdorff):
+                figures[case.name] = {}
+            for name in self.organs:
+                overlap, hd95, farthest = organ_figures(
+                    predicted == space.index(name), reference.array == self.all_organs.index(name) + 1,
+                    reference.grid.spacing[::-1])
+                result.dice[case.name][name] = overlap
+                result.hd95[case.name][name] = hd95
+                result.hausdorff[case.name][name] = farthest
+        return result

@@ -13,7 +13,7 @@ import yaml
 
 from PartialOrganSegLib.annotation import Kind
 from PartialOrganSegLib.atomic import whole_file
-from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
@@ -37,40 +37,61 @@ class Situation:
 
 def situation(references: Sequence[Reference], organs: Sequence[str], datasets: Sequence[DataSet],
               seed: int) -> Situation:
-    """The first quarter of the cases, in an order that depends on their names alone, is tested on; the rest is dealt
-    to the data sets by their shares, differently for each seed. A case is in one set only.
+    """The first quarter of the patients, in an order that depends on their names alone, is tested on; the others are
+    dealt to the data sets by their shares, differently for each seed. A patient is in one set only.
 
-    Partial sets of none of the organs are left out. Raises UserError when there are fewer cases than sets.
+    Partial sets of none of the organs are left out. Raises UserError when there are fewer patients than sets.
     """
-    ordered = sorted(references, key=lambda case: hashlib.sha256(case.name.encode()).digest())
+    patients: dict[str, list[Reference]] = {}
+    for case in references:
+        patients.setdefault(case.group, []).append(case)
+    # By a digest of the name: one patient more or less moves few others from one side to the other.
+    ordered = sorted(patients, key=lambda name: hashlib.sha256(name.encode()).digest())
     tested = max(1, round(TEST_SHARE * len(ordered)))
-    pool = [ordered[tested:][place] for place in np.random.default_rng(seed).permutation(len(ordered) - tested)]
+    pool = [ordered[tested:][number] for number in np.random.default_rng(seed).permutation(len(ordered) - tested)]
     datasets = [dataset for dataset in datasets if dataset.kind is not Kind.PARTIAL or set(dataset.organs) & {*organs}]
-    own = [dataset for dataset in datasets if dataset.same_cases_as is None]
-    if len(pool) < len(own):
-        raise UserError(f"expected at least {len(own)} training cases with a label of {', '.join(organs)}, "
-                        f"found {len(pool)} beside {tested} to test on")
-    shares = np.array([dataset.share for dataset in own], float)
-    spare = len(pool) - len(own)  # each set has one case; the spare ones go by the shares
-    ends = np.arange(1, len(own) + 1) + np.round(spare * np.cumsum(shares) / shares.sum()).astype(int)
-    training = {dataset.name: pool[start:end]
-                for dataset, start, end in zip(own, [0, *ends[:-1]], ends, strict=True)}
+    dealt = [dataset for dataset in datasets if dataset.same_cases_as is None]
+    if len(pool) < len(dealt):
+        raise UserError(code=Code.NO_CASES, subject="data",
+                        expected=f"at least {len(dealt)} training cases with a label of {', '.join(organs)}",
+                        found=f"{len(pool)} beside {tested} to test on")
+    shares = np.array([dataset.share for dataset in dealt], float)
+    spare = len(pool) - len(dealt)  # each set has one patient; the spare ones go by the shares
+    ends = np.arange(1, len(dealt) + 1) + np.round(spare * np.cumsum(shares) / shares.sum()).astype(int)
+    training = {}
+    for dataset, start, end in zip(dealt, [0, *ends[:-1]], ends, strict=True):
+        training[dataset.name] = _cases_of(pool[start:end], patients)
     for dataset in datasets:
         if dataset.same_cases_as is not None:
             training[dataset.name] = training[dataset.same_cases_as]
-    return Situation(tuple(organs), training, ordered[:tested])
+    return Situation(tuple(organs), training, _cases_of(ordered[:tested], patients))
 
 
-def write_manifest(work: Path, place: Situation, datasets: Sequence[DataSet], organs: Sequence[str]) -> Path:
+def _cases_of(names: Sequence[str], patients: Mapping[str, Sequence[Reference]]) -> list[Reference]:
+    cases: list[Reference] = []
+    for name in names:
+        cases += patients[name]
+    return cases
+
+
+def write_manifest(work: Path, place: Situation, datasets: Sequence[DataSet], organs: Sequence[str],
+                   unlabelled_is_background: bool = False) -> Path:
     """The manifest of some data sets in a label space of `organs` (the first ones of the situation's), and the labels
-    that it names. The same content always has the same name, and all share one cache."""
+    that it names. The same content always has the same name, and all share one cache.
+
+    With `unlabelled_is_background` a partial set vouches for all organs although it is labelled with a few, as when
+    data sets are pooled without a thought.
+    """
     entries = []
     for dataset in datasets:
-        annotated = [name for name in dataset.organs if name in organs]
-        cases = [{"name": case.name, "image": str(case.image.resolve()),
-                  "label": str(_label(case, dataset, place.organs).resolve())} for case in place.training[dataset.name]]
-        entry = {"name": dataset.name, "kind": dataset.kind.value, "cases": cases}
-        entries.append(entry | ({"annotated": annotated} if dataset.kind is Kind.PARTIAL else {}))
+        cases = []
+        for case in place.training[dataset.name]:
+            cases.append({"name": case.name, "group": case.group, "image": str(case.image.resolve()),
+                          "label": str(_label(case, dataset, place.organs).resolve())})
+        entry: dict[str, object] = {"name": dataset.name, "kind": dataset.kind.value, "cases": cases}
+        if dataset.kind is Kind.PARTIAL:
+            entry["annotated"] = [name for name in organs if name in dataset.organs or unlabelled_is_background]
+        entries.append(entry)
     content = yaml.safe_dump({"label_space": list(organs), "datasets": entries}, sort_keys=False, allow_unicode=True)
     path = work / "manifests" / f"{hashlib.sha256(content.encode()).hexdigest()[:12]}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,15 +104,16 @@ def _label(case: Reference, dataset: DataSet, organs: Sequence[str]) -> Path:
     """The file with what `dataset` annotates of a case: nothing else is in it, so nothing else can be learned."""
     if dataset.kind is Kind.FULL:
         return case.labels
-    what = hashlib.sha256(json.dumps([dataset.kind.value, dataset.organs]).encode()).hexdigest()[:8]
-    target = case.labels.with_name(f"{case.name}-{what}.nii.gz")
+    digest = hashlib.sha256(json.dumps([dataset.kind.value, dataset.organs]).encode()).hexdigest()[:8]
+    target = case.labels.with_name(f"{case.name}-{digest}.nii.gz")
     if not target.exists():
         dense = read_labelmap(case.labels)
         if dataset.kind is Kind.SCRIBBLE:
+            # By the case's name, so that it is drawn the same whichever set and seed it comes in.
             seed = int.from_bytes(hashlib.sha256(case.name.encode()).digest()[:4], "big")
             drawn = simulate_scribble(dense, label_space_of_names("benchmark", organs), seed=seed).labels
         else:
-            kept = [organs.index(name) + 1 for name in dataset.organs if name in organs]
-            drawn = Volume(np.where(np.isin(dense.array, kept), dense.array, 0).astype(np.uint8), dense.grid)
+            annotated = [organs.index(name) + 1 for name in dataset.organs if name in organs]
+            drawn = Volume(np.where(np.isin(dense.array, annotated), dense.array, 0).astype(np.uint8), dense.grid)
         write_labelmap(target, drawn)
     return target

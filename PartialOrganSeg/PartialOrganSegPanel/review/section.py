@@ -16,6 +16,7 @@ from slicer.util import VTKObservationMixin
 from PartialOrganSegLib.errors import UserError
 
 from ..scene.ct_identity import ct_file_name
+from ..scene.ct_tag import link_to_ct
 from ..scene.organ_rows import OrganRow, rows
 from ..scene.voxel_counts import voxel_ml
 from ..shell import organ_table
@@ -44,6 +45,7 @@ class ReviewSection(Section, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._review: Review | None = None
         self._open = self._editor_keys = False
+        self._unfolded = False  # for the first segmentation of the scene; from then on as the user wants it
         self._settle = qt.QTimer(self.widget)
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
@@ -116,6 +118,7 @@ class ReviewSection(Section, VTKObservationMixin):
             forget_predictions()
 
     def closing(self) -> None:
+        self._unfolded = False
         self._unwatch()
         self.removeObservers()
 
@@ -166,8 +169,10 @@ class ReviewSection(Section, VTKObservationMixin):
         for event in (events.SegmentAdded, events.SegmentRemoved, events.SegmentModified):
             self.addObserver(node, event, self._changed)
         self._review.look()
+        if not self._unfolded:
+            self._unfolded, self.ui.reviewCollapsible.collapsed = True, False
         self.editor.setSegmentationNode(node)
-        self.editor.setSourceVolumeNode(reference_volume(node) or self.panel.parameters.inputVolume)
+        self.editor.setSourceVolumeNode(link_to_ct(node) or self.panel.parameters.inputVolume)
         self._select(rows(node)[0].segment_id, jump=False)
 
     def _unwatch(self) -> None:

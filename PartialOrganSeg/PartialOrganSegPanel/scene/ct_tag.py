@@ -5,12 +5,14 @@ from __future__ import annotations
 from urllib.parse import quote, unquote
 
 import slicer
+import slicer.util
 from slicer.i18n import tr as _
 
 from PartialOrganSegLib.errors import Code, UserError
 
 from .ct_identity import CtIdentity, ct_identity
 from .organ_rows import tag
+from .subject_hierarchy import stand_beside
 
 _CT = "PartialOrganSeg.Ct"
 
@@ -25,13 +27,35 @@ def note_ct(segmentation: slicer.vtkSegmentation, volume: slicer.vtkMRMLScalarVo
 def is_of_another_ct(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """Whether a segment says that it was made on another CT; two patients' CTs may have one name and one geometry.
     False where nothing was noted, as in files of older versions."""
+    noted = _noted(node)
+    if not noted:
+        return False
+    of_volume = ct_identity(volume)
+    return not all(identity.same_as(of_volume) for identity in noted)
+
+
+def link_to_ct(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The CT that a segmentation refers to. One from a .seg.nrrd, which refers to none, is linked to the CT of the
+    scene that it was made on, so that exports take its study and its geometry; None where that is not in the scene."""
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    referenced = node.GetNodeReference(role)
+    noted = _noted(node)
+    if referenced is not None or not noted:
+        return referenced
+    for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        if volume.GetImageData() is not None and all(identity.same_as(ct_identity(volume)) for identity in noted):
+            node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+            stand_beside(node, volume)
+            return volume
+    return None
+
+
+def _noted(node: slicer.vtkMRMLSegmentationNode) -> list[CtIdentity]:
+    """What the segments of a segmentation say of their CT."""
     segmentation = node.GetSegmentation()
     texts = {tag(segmentation.GetSegment(segment_id), _CT) for segment_id in segmentation.GetSegmentIDs()}
     identities = [CtIdentity.parsed(unquote(text)) for text in texts if text]
-    if not identities:
-        return False
-    of_volume = ct_identity(volume)
-    return not all(identity is None or identity.same_as(of_volume) for identity in identities)
+    return [identity for identity in identities if identity is not None]
 
 
 def refuse_another_ct(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:

@@ -11,6 +11,7 @@ from PartialOrganSegLib.errors import Code
 from ..scene.organ_rows import PREDICTED, rows
 from ..scene.segment_run import SegmentRun
 from ..scene.segmentation_result import ResultError, find_result, show_3d
+from ..scene.shown_ct import possible_cts, shown_ct
 from ..shell.chosen_model import choose_model
 from ..shell.job import Outcome
 from ..shell.model_cards import installed_models
@@ -30,6 +31,8 @@ class SegmentSection(Section):
 
     def setup(self) -> None:
         self._run: SegmentRun | None = None
+        self._open = False
+        self._volumes: set[str] = set()  # IDs of the CTs from which one was chosen for the user, or could have been
         self._models = installed_models()
         self._listed: tuple[str, ...] = ()
         self.strip = ProgressStrip(self.ui.progressWidget, self.panel.services.dialogs)
@@ -51,7 +54,16 @@ class SegmentSection(Section):
         if self.panel.parameters.segment.model not in self._models and self._models:
             self.panel.parameters.segment.model = next(iter(self._models))
 
+    def entered(self) -> None:
+        self._open = True
+        self._volumes = set()
+        self.refresh()
+
+    def left(self) -> None:
+        self._open = False
+
     def refresh(self) -> None:
+        self._choose_shown_ct()
         parameters = self.panel.parameters
         settings = parameters.segment
         working = self._run is not None
@@ -90,6 +102,15 @@ class SegmentSection(Section):
         if parameters.segment.someOrgans and not self._chosen():
             return _("Tick at least one organ.")
         return ""
+
+    def _choose_shown_ct(self) -> None:
+        """Takes the CT that the user looks at where none is chosen: when the module is opened and when a CT is loaded,
+        but not against a user who chose none."""
+        volumes = set(possible_cts())  # a volume joins the scene before it has voxels
+        new, self._volumes = volumes - self._volumes, volumes
+        parameters = self.panel.parameters
+        if self._open and new and parameters.inputVolume is None:
+            parameters.inputVolume = shown_ct()
 
     # --- organs and models
 

@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import slicer
 from slicer.i18n import tr as _
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
@@ -22,8 +23,15 @@ TORCH_CUDA_MB = 3000
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
+TORCH_EXTENSION = "PyTorch"
+
+
 class InstallError(Exception):
-    """Why something could not be installed, in a line or two."""
+    """Why something could not be installed, in a line or two. `extension`: the extension of Slicer that would help."""
+
+    def __init__(self, text: str, extension: str = "") -> None:
+        super().__init__(text)
+        self.extension = extension
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class SlicerInstaller:
     """See `services.Installer`."""
 
     def missing(self) -> list[Need]:
-        import slicer.packaging
+        import slicer.packaging  # not before it is needed: older Slicers lack it
 
         requirements = [str(requirement) for requirement in slicer.packaging.load_requirements(REQUIREMENTS)]
         names = {text: _NAME.match(text).group() for text in requirements}
@@ -62,16 +70,25 @@ class SlicerInstaller:
                     _install_torch(torch.requirement.removeprefix("torch"))
                 from_pypi = [need.requirement for need in needs if need.name != "torch"]
                 slicer.packaging.pip_ensure(from_pypi, prompt_install=False, requester="PartialOrganSeg")
-        except (subprocess.CalledProcessError, RuntimeError, OSError) as error:
+        except (subprocess.CalledProcessError, RuntimeError, OSError, ImportError) as error:
             raise InstallError(_("The packages could not be installed: {reason}").format(reason=error)) from error
+
+    def install_extension(self, name: str) -> None:
+        extensions = slicer.app.extensionsManagerModel()
+        extensions.interactive = False  # the user has been asked
+        if not extensions.installExtensionFromServer(name, False):  # without a restart: the scene may hold work
+            raise InstallError(_("The extension {name} could not be installed; is there a connection to Slicer's "
+                                 "server?").format(name=name))
 
 
 def _install_torch(versions: str) -> None:
     try:
         import PyTorchUtils
-    except ModuleNotFoundError:
-        raise InstallError(_("Slicer's PyTorch extension is needed: install it in the Extensions Manager and restart "
-                             "Slicer, or choose a folder of wheels.")) from None
+    except ModuleNotFoundError as error:
+        if error.name != "PyTorchUtils":  # the extension is there, but something that it needs is not
+            raise
+        raise InstallError(_("Slicer's PyTorch extension is needed, and Slicer must be restarted then; or choose a "
+                             "folder of wheels."), TORCH_EXTENSION) from error
     if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=versions) is None:
         raise InstallError(_("PyTorch was not installed."))
 

@@ -38,6 +38,9 @@ class Installer(Protocol):
     def install(self, wheels: Path | None) -> None:
         """Installs what is missing, from a folder of wheels if one is given. Raises InstallError."""
 
+    def install_extension(self, name: str) -> None:
+        """Installs an extension of Slicer, which must be restarted then. Raises InstallError."""
+
 
 class Dialogs(Protocol):
     """Questions and messages to the user."""

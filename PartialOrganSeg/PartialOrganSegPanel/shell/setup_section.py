@@ -7,7 +7,7 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from .installer import InstallError, sizes_text
-from .section import Section
+from .section import Section, offer
 
 
 class SetupSection(Section):
@@ -17,6 +17,7 @@ class SetupSection(Section):
 
     def setup(self) -> None:
         self._message = ""
+        self._installing = False
         self.ui.installButton.connect("clicked()", self._install)
         self.ui.wheelsButton.connect("clicked()", self._install_wheels)
 
@@ -26,6 +27,14 @@ class SetupSection(Section):
         names = ", ".join(need.name for need in missing)
         text = _("Segmenting needs Python packages that Slicer does not ship: {names}.").format(names=names)
         self.ui.missingLabel.text = f"{text}\n{self._message}".strip()
+        offer(self.ui.installButton, self._why_not(), _("Downloads and installs them, after a question"))
+        offer(self.ui.wheelsButton, self._why_not(), _("Installs them from files, without the internet"))
+
+    def _why_not(self) -> str:
+        """Why nothing can be installed now; empty when it can. A run would have its packages replaced below it."""
+        if self._installing:
+            return _("The packages are being installed.")
+        return _("A run is going on: wait for it or cancel it.") if self.panel.job is not None else ""
 
     def _install(self) -> None:
         question = _("Download and install these packages into Slicer's Python?\n\n{sizes}").format(
@@ -44,12 +53,29 @@ class SetupSection(Section):
             self._install_from(folder)
 
     def _install_from(self, wheels: Path | None) -> None:
+        self._installing, self._message = True, ""
+        self.panel.refresh()
         try:
             self.panel.services.installer.install(wheels)
-            self._message = ""
         except InstallError as error:
             self._message = str(error)
+            if error.extension:
+                self._offer_extension(error.extension)
+        finally:
+            self._installing = False
         self.panel.check_packages()
         if self.panel.missing and not self._message:
             self._message = _("They are still missing; Slicer's Python console says why.")
         self.panel.refresh()
+
+    def _offer_extension(self, name: str) -> None:
+        question = _("{reason}\n\nInstall the extension {name} now?").format(reason=self._message, name=name)
+        choices = [("install", _("Install the extension"))]
+        if self.panel.services.dialogs.ask(_("Set up"), question, choices) != "install":
+            return
+        try:
+            self.panel.services.installer.install_extension(name)
+            self._message = _("The extension {name} is installed: restart Slicer, then install the packages here."
+                              ).format(name=name)
+        except InstallError as error:
+            self._message = str(error)

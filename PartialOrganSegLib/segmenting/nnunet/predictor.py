@@ -25,7 +25,7 @@ from .resampling import places, resample, target_shape, thick_axis
 from .windows import window_scores
 
 
-class NNUNetMethod:
+class NNUNetPredictor:
     """nnU-Net's prediction with a bundle's network; see `Predictor`."""
 
     def __init__(self, bundle: Bundle, device: torch.device, mirror: bool, precision: str = "auto") -> None:

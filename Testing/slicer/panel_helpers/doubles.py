@@ -40,19 +40,25 @@ class FakeProcess:
 
 
 class FakeInstaller:
-    """Lacks `needs` until `install` was called; fails with `error` if that is given."""
+    """Lacks `needs` until `install` was called; fails with `error` if that is given, which `extension` would mend.
+    `during` is called while it installs."""
 
-    def __init__(self, *needs, error=""):
+    def __init__(self, *needs, error="", extension="", during=lambda: None):
         self.needs, self.error, self.calls = [Need(name, 10) for name in needs], error, []
+        self.extension, self.during, self.extensions = extension, during, []
 
     def missing(self):
         return self.needs
 
     def install(self, wheels):
         self.calls.append(wheels)
+        self.during()
         if self.error:
-            raise InstallError(self.error)
+            raise InstallError(self.error, self.extension)
         self.needs = []
+
+    def install_extension(self, name):
+        self.extensions.append(name)
 
 
 class FakeDialogs:

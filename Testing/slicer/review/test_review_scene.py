@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from panel_helpers.doubles import Doubles
 from panel_helpers.review_desk import ORGANS, Desk, remove_half, truth
 from panel_helpers.scenes import add_ct, add_result
 from PartialOrganSegPanel.review.prediction import ROLE, predicted_segment, prediction_node
@@ -81,6 +82,21 @@ def test_new_prediction_starts_anew(desk):
     assert desk.row("liver").state == PREDICTED
     assert desk.record("liver").predicted == np.count_nonzero(shifted)
     assert desk.record("liver").added == 0
+
+
+def test_unfolds_when_there_is_something_to_review(make_panel, scene):
+    panel = make_panel(Doubles())
+    ui = panel.section("Review").ui
+    assert ui.reviewCollapsible.collapsed
+    assert not panel.section("Segment").ui.segmentCollapsible.collapsed
+    panel.parameters.segmentation = add_result(add_ct(), ("liver",))
+    assert not ui.reviewCollapsible.collapsed
+    ui.reviewCollapsible.collapsed = True
+    panel.parameters.segmentation = add_result(add_ct("second"), ("liver",))
+    assert ui.reviewCollapsible.collapsed  # as the user wants it
+    scene.Clear(0)
+    panel.parameters.segmentation = add_result(add_ct(), ("liver",))
+    assert not ui.reviewCollapsible.collapsed
 
 
 # --- saving

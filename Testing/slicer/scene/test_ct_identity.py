@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from panel_helpers.doubles import Doubles
 from panel_helpers.review_desk import Desk
 from panel_helpers.scenes import add_ct, add_result, phantom
 from panel_helpers.scribble_desk import LIVER
@@ -154,6 +155,26 @@ def test_accepted_organs_of_another_ct_are_refused(tmp_path):
     with pytest.raises(UserError, match="expected a segmentation of CT, found one of another CT"):
         write_case(node, other, tmp_path, "case")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_segmentation_from_a_file_is_linked_to_its_ct(make_panel, scene, tmp_path):
+    """By reference and in the subject hierarchy, where exports look for the study."""
+    path = tmp_path / "reviewed.seg.nrrd"
+    assert slicer.util.saveNode(add_result(add_ct(), ("liver",)), str(path))
+    scene.Clear(0)
+    add_other_patient()
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study")
+    volume = add_ct("the CT")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume), study)
+    node = slicer.util.loadSegmentation(str(path))
+    panel = make_panel(Doubles())
+    panel.parameters.segmentation = node
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    assert node.GetNodeReference(role) is volume
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
+    panel.section("Review").ui.acceptButton.click()
+    assert panel.section("Review").ui.caseButton.enabled
 
 
 # --- strokes

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import qt
 import slicer
+import slicer.util
 from panel_helpers.doubles import Doubles, FakeInstaller
 from panel_helpers.scenes import add_ct, phantom
 from panel_helpers.segment_bench import Bench, content
@@ -33,6 +34,37 @@ def test_buttons_tell_why_they_are_disabled(bench):
     ui.organList.item(2).setCheckState(qt.Qt.Checked)
     assert ui.segmentButton.enabled
     assert parameters.segment.organs == ["left_kidney"]
+
+
+def show(volume):
+    """In all slice views, as loading does."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        node.SetBackgroundVolumeID(volume.GetID() if volume else None)
+
+
+def test_the_ct_in_the_views_is_chosen_when_the_module_is_opened(bench):
+    add_ct("one")
+    two = add_ct("two")
+    assert bench.panel.parameters.inputVolume is None
+    bench.panel.enter()
+    assert bench.panel.parameters.inputVolume is None  # none is shown, so it could be either
+    bench.panel.exit()
+    show(two)
+    bench.panel.enter()
+    assert bench.panel.parameters.inputVolume is two
+
+
+def test_a_ct_that_is_loaded_is_chosen_but_not_against_the_user(bench):
+    show(None)
+    bench.panel.enter()
+    slicer.util.addVolumeFromArray(phantom()[1], nodeClassName="vtkMRMLLabelMapVolumeNode", name="labels")
+    assert bench.panel.parameters.inputVolume is None
+    volume = add_ct()
+    bench.panel.refresh()
+    assert bench.panel.parameters.inputVolume is volume
+    bench.panel.parameters.inputVolume = None
+    bench.panel.refresh()
+    assert bench.panel.parameters.inputVolume is None
 
 
 def test_another_run_disables_the_button(make_panel):

@@ -4,6 +4,7 @@ import sys
 import types
 
 import pytest
+import slicer
 import slicer.packaging
 from panel_helpers.doubles import Doubles, FakeInstaller
 from panel_helpers.scenes import add_ct
@@ -46,9 +47,64 @@ def test_torch_comes_through_its_extension(lacking, monkeypatch):
 
 def test_missing_extension_is_told(lacking, monkeypatch):
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
-    with pytest.raises(InstallError, match="PyTorch extension is needed"):
+    with pytest.raises(InstallError, match="PyTorch extension is needed") as caught:
         SlicerInstaller().install(None)
+    assert caught.value.extension == "PyTorch"
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
     assert lacking == []
+
+
+def test_an_extension_that_lacks_something_is_told_as_that(lacking, monkeypatch, tmp_path):
+    (tmp_path / "PyTorchUtils.py").write_text("import light_the_torch_is_missing\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "PyTorchUtils", raising=False)
+    with pytest.raises(InstallError, match="light_the_torch_is_missing") as caught:
+        SlicerInstaller().install(None)
+    assert caught.value.extension == ""
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_an_extension_is_installed_through_slicers_manager(monkeypatch, reached):
+    calls = []
+
+    def install(name, restart):
+        calls.append((name, restart))
+        return reached
+
+    model = types.SimpleNamespace(interactive=True, installExtensionFromServer=install)
+    monkeypatch.setattr(slicer.app, "extensionsManagerModel", lambda: model, raising=False)
+    if reached:
+        SlicerInstaller().install_extension("PyTorch")
+    else:
+        with pytest.raises(InstallError, match="could not be installed"):
+            SlicerInstaller().install_extension("PyTorch")
+    assert calls == [("PyTorch", False)]
+    assert not model.interactive
+
+
+@pytest.mark.parametrize("answer", ["install", None])
+def test_the_extension_is_offered(make_panel, answer):
+    installer = FakeInstaller("torch>=2.4", error="The extension is needed.", extension="PyTorch")
+    services = Doubles("install", answer, installer=installer)
+    ui = make_panel(services).section("Setup").ui
+    ui.installButton.click()
+    assert "The extension is needed." in services.dialogs.asked[1][1]
+    assert installer.extensions == (["PyTorch"] if answer else [])
+    assert ("restart Slicer" if answer else "The extension is needed.") in ui.missingLabel.text
+
+
+def test_buttons_rest_while_packages_are_installed_and_while_something_runs(make_panel):
+    offered = []
+    installer = FakeInstaller("torch>=2.4", during=lambda: offered.append(
+        [ui.installButton.enabled, ui.wheelsButton.enabled]))
+    panel = make_panel(Doubles("install", installer=installer))
+    ui = panel.section("Setup").ui
+    ui.installButton.click()
+    assert offered == [[False, False]]
+    panel.missing = [Need("torch>=2.4", 1)]
+    panel.run(["doctor"], lambda progress: None, lambda event: None, lambda outcome: None)
+    assert not ui.installButton.enabled
+    assert "A run is going on" in ui.installButton.toolTip
 
 
 def test_refused_torch_is_told(lacking, monkeypatch):

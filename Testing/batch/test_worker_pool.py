@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from PartialOrganSegLib.batch.cases import Case
-from PartialOrganSegLib.batch.cluster import _Crew, cores_each
+from PartialOrganSegLib.batch.cluster import _WorkerPool, cores_per_worker
+from PartialOrganSegLib.batch.processing import Batch, Outcome
 from PartialOrganSegLib.batch.records import DONE, Record
 from PartialOrganSegLib.batch.run_table import write_run_table
-from PartialOrganSegLib.batch.work import Batch, Outcome
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from Testing.helpers.batch_data import quick_model, table
@@ -32,10 +32,10 @@ def model(monkeypatch, tmp_path) -> Path:
 MEASURE = """
 import time
 import numpy as np
-from PartialOrganSegLib.batch.measuring import measured
-with measured() as before:
+from PartialOrganSegLib.batch.measuring import measuring
+with measuring() as before:
     pass
-with measured() as figures:
+with measuring() as figures:
     block = np.ones(60 << 20, np.uint8)
     time.sleep(0.2)
     del block
@@ -53,16 +53,16 @@ def test_peak_memory_is_of_the_block():
 
 
 @given(st.lists(st.tuples(st.integers(1, 16), st.integers(1, 16)), min_size=1, max_size=4), st.integers(1, 20))
-def test_cores_each_fit_and_no_more_would(nodes, workers):
+def test_cores_per_worker_fit_and_no_more_would(nodes, workers):
     def fit(cores: int) -> int:
         return sum(min(most, has // cores) for has, most in nodes)
 
-    cores = cores_each(nodes, workers)
+    cores = cores_per_worker(nodes, workers)
     assert cores == 0 or fit(cores) >= workers
     assert fit(cores + 1) < workers
 
 
-# Without Ray: what the crew does when workers die
+# Without Ray: what the pool of workers does when workers die
 
 class Died(Exception):
     """Stands for Ray's error of a dead worker."""
@@ -99,7 +99,7 @@ class InstantRay:
         self.begun += 1
         number = self.begun
         return SimpleNamespace(ready=SimpleNamespace(remote=lambda: (number, False)),
-                               attend=SimpleNamespace(remote=lambda case, wait: (case, wait)))
+                               process_case=SimpleNamespace(remote=lambda case, wait: (case, wait)))
 
     def wait(self, references, num_returns):
         return references[-1:], references[:-1]
@@ -120,8 +120,8 @@ class InstantRay:
         return Outcome(what, Record(what.title, str(what.path), DONE, {}))
 
 
-def crew(ray: InstantRay, output: Path, workers: int | None = 2) -> _Crew:
-    return _Crew(ray, Batch(output, "", {}, False, False), None, workers, False, len(CASES))
+def worker_pool(ray: InstantRay, output: Path, workers: int | None = 2) -> _WorkerPool:
+    return _WorkerPool(ray, Batch(output, "", {}, False, False), None, workers, False, len(CASES))
 
 
 CASES = [Case(Path(name), name) for name in "abcd"]
@@ -129,7 +129,7 @@ CASES = [Case(Path(name), name) for name in "abcd"]
 
 def test_case_that_kills_its_workers_fails_in_the_end(tmp_path):
     ray = InstantRay(deadly="b")
-    outcomes = list(crew(ray, tmp_path).work_off(CASES, Reporter()))
+    outcomes = list(worker_pool(ray, tmp_path).process_all(CASES, Reporter()))
     assert sorted(outcome.case.name for outcome in outcomes) == ["a", "b", "c", "d"]
     assert [outcome.record.error for outcome in outcomes if outcome.record.error] == ["b: 3 workers died of it"]
     assert ray.begun == 2 + 3
@@ -139,30 +139,30 @@ def test_case_that_kills_its_workers_fails_in_the_end(tmp_path):
 
 def test_case_that_another_run_took_when_its_worker_died_comes_last(tmp_path):
     ray = InstantRay(elsewhere="a")
-    outcomes = list(crew(ray, tmp_path, workers=1).work_off(CASES, Reporter()))
+    outcomes = list(worker_pool(ray, tmp_path, workers=1).process_all(CASES, Reporter()))
     assert [outcome.case.name for outcome in outcomes] == ["b", "c", "d", "a"]
     assert ray.asked == ["a", "a", "b", "c", "d", "a"]
 
 
 def test_what_concerns_every_case_is_no_traceback(tmp_path):
     with pytest.raises(UserError, match=r"^the disk is full$"):
-        list(crew(InstantRay(wrong="a"), tmp_path).work_off(CASES, Reporter()))
+        list(worker_pool(InstantRay(wrong="a"), tmp_path).process_all(CASES, Reporter()))
 
 
 def test_workers_that_never_start_are_told(tmp_path):
     with pytest.raises(UserError, match="expected workers that start, found UserError: no such device"):
-        list(crew(InstantRay(starts=0), tmp_path).work_off(CASES, Reporter()))
+        list(worker_pool(InstantRay(starts=0), tmp_path).process_all(CASES, Reporter()))
 
 
 def test_workers_that_start_do_without_the_others(tmp_path):
     told: list[str] = []
     reporter = Reporter()
     reporter.warning = lambda message: told.append(str(message))
-    outcomes = list(crew(InstantRay(starts=1), tmp_path).work_off(CASES, reporter))
+    outcomes = list(worker_pool(InstantRay(starts=1), tmp_path).process_all(CASES, reporter))
     assert sorted(outcome.case.name for outcome in outcomes) == ["a", "b", "c", "d"]
     assert [message.rpartition("; ")[2] for message in told] == ["the others go on"]
 
 
 def test_more_workers_than_there_is_room_for(tmp_path):
     with pytest.raises(UserError, match="expected at most 2, one a core, found 3"):
-        crew(InstantRay(), tmp_path, workers=3)
+        worker_pool(InstantRay(), tmp_path, workers=3)
