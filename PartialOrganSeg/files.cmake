@@ -108,16 +108,18 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/batch/__init__.py
   PartialOrganSegLib/batch/case_segmenter.py
   PartialOrganSegLib/batch/cases.py
-  PartialOrganSegLib/batch/claims.py
   PartialOrganSegLib/batch/cluster.py
+  PartialOrganSegLib/batch/earlier_names.py
+  PartialOrganSegLib/batch/fingerprint.py
+  PartialOrganSegLib/batch/local.py
+  PartialOrganSegLib/batch/locks.py
   PartialOrganSegLib/batch/measuring.py
   PartialOrganSegLib/batch/options.py
+  PartialOrganSegLib/batch/processing.py
   PartialOrganSegLib/batch/records.py
   PartialOrganSegLib/batch/run.py
   PartialOrganSegLib/batch/run_table.py
-  PartialOrganSegLib/batch/running.py
   PartialOrganSegLib/batch/sharding.py
-  PartialOrganSegLib/batch/work.py
   PartialOrganSegLib/cancelling.py
   PartialOrganSegLib/cli/__init__.py
   PartialOrganSegLib/cli/check.py
@@ -142,6 +144,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/datasets/manifest.py
   PartialOrganSegLib/datasets/manifest_file.py
   PartialOrganSegLib/datasets/meaning.py
+  PartialOrganSegLib/datasets/patients.py
   PartialOrganSegLib/datasets/soft_targets.py
   PartialOrganSegLib/datasets/structure_names.py
   PartialOrganSegLib/errors.py
@@ -186,6 +189,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/checks.py
   PartialOrganSegLib/formats/contours.py
   PartialOrganSegLib/formats/ct_input.py
+  PartialOrganSegLib/formats/detached.py
   PartialOrganSegLib/formats/dicom.py
   PartialOrganSegLib/formats/dicom_export.py
   PartialOrganSegLib/formats/dicom_formats.py
@@ -214,18 +218,20 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/imaging/__init__.py
   PartialOrganSegLib/imaging/body.py
   PartialOrganSegLib/imaging/components.py
-  PartialOrganSegLib/imaging/frame.py
   PartialOrganSegLib/imaging/linear.py
+  PartialOrganSegLib/imaging/masks.py
   PartialOrganSegLib/imaging/resampling.py
   PartialOrganSegLib/imaging/shapes.py
   PartialOrganSegLib/imaging/surface.py
   PartialOrganSegLib/imaging/upsampling.py
   PartialOrganSegLib/imaging/volume.py
+  PartialOrganSegLib/imaging/working_grid.py
   PartialOrganSegLib/inference/__init__.py
   PartialOrganSegLib/label_space_file.py
   PartialOrganSegLib/loading/__init__.py
   PartialOrganSegLib/loading/augmentation.py
   PartialOrganSegLib/loading/cache.py
+  PartialOrganSegLib/loading/contents.py
   PartialOrganSegLib/loading/locking.py
   PartialOrganSegLib/loading/sampling.py
   PartialOrganSegLib/loading/soft_cache.py
@@ -284,6 +290,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/engine.py
   PartialOrganSegLib/segmenting/folding.py
   PartialOrganSegLib/segmenting/joined.py
+  PartialOrganSegLib/segmenting/member_predictor.py
   PartialOrganSegLib/segmenting/memory.py
   PartialOrganSegLib/segmenting/nnunet/__init__.py
   PartialOrganSegLib/segmenting/nnunet/normalisation.py
@@ -314,6 +321,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/synthesis/synthetic_ct.py
   PartialOrganSegLib/synthesis/textures.py
   PartialOrganSegLib/synthesis/tissues.py
+  PartialOrganSegLib/text_enum.py
   PartialOrganSegLib/training/__init__.py
   PartialOrganSegLib/training/averaging.py
   PartialOrganSegLib/training/batches.py

@@ -126,7 +126,7 @@ def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel,
     budget = make_budget(minutes, Speed(step, voxel, patch), RECIPE, shapes, (2, 4, 4), torch.device(device), cases,
                          trials=trials)
     assert LEAST_STEPS <= budget.steps <= MOST_STEPS
-    assert 1 <= budget.every <= budget.steps
+    assert 1 <= budget.measure_every <= budget.steps
     if budget.steps > LEAST_STEPS:
         assert budget.seconds <= 60 * minutes + 1e-6
 
