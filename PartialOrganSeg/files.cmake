@@ -179,6 +179,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/dicom_grid.py
   PartialOrganSegLib/formats/dicom_seg.py
   PartialOrganSegLib/formats/dicom_series.py
+  PartialOrganSegLib/formats/dicom_slices.py
   PartialOrganSegLib/formats/dicom_source.py
   PartialOrganSegLib/formats/itk.py
   PartialOrganSegLib/formats/itk_formats.py
@@ -199,12 +200,13 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/imaging/__init__.py
   PartialOrganSegLib/imaging/body.py
   PartialOrganSegLib/imaging/components.py
-  PartialOrganSegLib/imaging/frame.py
   PartialOrganSegLib/imaging/linear.py
   PartialOrganSegLib/imaging/resampling.py
+  PartialOrganSegLib/imaging/shapes.py
   PartialOrganSegLib/imaging/surface.py
   PartialOrganSegLib/imaging/upsampling.py
   PartialOrganSegLib/imaging/volume.py
+  PartialOrganSegLib/imaging/working_grid.py
   PartialOrganSegLib/inference/__init__.py
   PartialOrganSegLib/label_space_file.py
   PartialOrganSegLib/loading/__init__.py
@@ -297,6 +299,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/synthesis/synthetic_ct.py
   PartialOrganSegLib/synthesis/textures.py
   PartialOrganSegLib/synthesis/tissues.py
+  PartialOrganSegLib/text_enum.py
   PartialOrganSegLib/training/__init__.py
   PartialOrganSegLib/training/averaging.py
   PartialOrganSegLib/training/batches.py
