@@ -87,6 +87,7 @@ def train(recipe: str | Path, out: str | Path, *, overrides: Sequence[str] = (),
     from .training.recipe import MODEL_FOLDER, load_recipe
 
     settings = load_recipe(recipe, overrides)
+    # Imported here because MONAI takes seconds and segmenting does without.
     try:
         from .training.trainer import train as run_training
     except ModuleNotFoundError as error:
@@ -163,6 +164,7 @@ def evaluate(predictions: str | Path, references: str | Path, *, out: str | Path
     names = check_organ_names(organs)
     chosen = None if names is None else tuple(in_label_order(names, space))
     options = evaluation.Options(tolerance_mm, chosen, resample, worst)
+    # Before measuring, which may take an hour, rather than after.
     if out is not None:
         folder = writable_folder(Path(out))
         refuse_existing([folder / name for name in FILES.values()], overwrite)

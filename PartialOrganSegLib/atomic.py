@@ -38,6 +38,7 @@ def whole_file(target: Path | str) -> Iterator[Path]:
     temporary = target.with_name(f".{uuid.uuid4().hex[:8]}.partial.{target.name}")
     try:
         yield temporary
+        # Without the sync a power cut soon after may leave the new name on an empty file.
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         put_in_place(temporary, target)

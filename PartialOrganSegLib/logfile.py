@@ -30,6 +30,7 @@ def record(error: BaseException, log: Path) -> Path | None:
     """Appends an error's traceback to `log`, else to one in the temporary folder. None if neither can be written."""
     text = "".join(traceback.format_exception(error))
     entry = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} partialorganseg {__version__}: {' '.join(sys.argv)}\n{text}\n"
+    # A full or read-only output folder may be the very error; the temporary folder is often on another disk.
     for path in (log, Path(tempfile.gettempdir()) / NAME):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -142,6 +142,7 @@ def organ_record(name: str) -> OrganRecord | None:
 
 @functools.lru_cache(maxsize=8)
 def _known(folders: tuple[Path, ...]) -> Organs:
+    # A folder may hold label spaces alone.
     shipped = resource(FILE)
     files = [shipped] + [folder / FILE for folder in folders if (folder / FILE).is_file()]
     records: dict[str, OrganRecord] = {}
@@ -214,6 +215,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
+    # JSON's true is Python's True, which counts as the number 1.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
         raise ValueError("a number from 0 on")
     return float(value)
@@ -296,6 +298,7 @@ def _typed(kind: type, content: Any, place: str, problems: _Problems) -> Any:
             except ValueError as error:
                 problems.add(f"{place}: {key}: expected {error}, found {json.dumps(value)}")
                 is_valid = False
+    # A field that is there but wrong has its line already.
     missing = [name for name in _required(kind) if name not in values and name not in content]
     for name in missing:
         problems.add(f"{place}: expected the field '{name}', found none")

@@ -58,6 +58,7 @@ class Organ:
         record = organ_record(self.name)
         if record is not None:
             return record.twin
+        # "left_gonad" and "gonad_left" alike.
         for side, opposite in (_LEFT_AND_RIGHT, _LEFT_AND_RIGHT[::-1]):
             if side in self.name:
                 return self.name.replace(side, opposite)
@@ -160,6 +161,7 @@ class LabelSpaces(Mapping[str, LabelSpace]):
     @staticmethod
     def _files() -> dict[str, Path]:
         """A shipped space is never hidden by a user's, and WORD's sixteen come first."""
+        # Dictionaries keep their order, and lists of label spaces show this one.
         files = {"word16": resource(FOLDER, "word16.json")}
         for folder in [resource(FOLDER), *(folder / FOLDER for folder in own_folders())]:
             for file in sorted(folder.glob("*.json")):

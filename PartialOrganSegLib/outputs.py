@@ -43,6 +43,7 @@ def all_at_once(folder: Path, name: str = "") -> Iterator[Path]:
     try:
         scratch = Path(tempfile.mkdtemp(prefix=f".partial-{name}-", dir=folder))
         yield scratch
+        # Between the first rename and the last the folder holds results of two runs.
         with uninterrupted():
             _move_up(scratch, folder)
     except (OSError, UserError) as error:

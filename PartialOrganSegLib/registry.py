@@ -63,6 +63,7 @@ class Registry(Mapping[str, T], Generic[T]):
             raise ValueError(f"{self.kind}: expected a name without ':', found '{name}'")
         if self._registered.setdefault(name, entry) is not entry:
             raise ValueError(f"{self.kind} {name}: registered twice")
+        # The same class twice is no mistake: its module registers it, and an entry point may name it as well.
         if name not in self._entries:
             if self.instances and isinstance(entry, type):
                 entry = entry()
@@ -80,6 +81,7 @@ class Registry(Mapping[str, T], Generic[T]):
         unknown name, with the nearest one, and for a class that cannot be imported or is not derived from `base`.
         """
         subject = self.kind if setting is None else setting
+        # Registered names have no colon, so it tells the two apart.
         if self.base is not None and _REFERENCE.fullmatch(str(name)):
             entry = _imported(name, subject)
             if not isinstance(entry, type) or not issubclass(entry, self.base):
@@ -118,6 +120,7 @@ class Registry(Mapping[str, T], Generic[T]):
             importlib.import_module(self._waiting.pop(0))
         if self._installed:
             return
+        # Set before the loop: what is loaded there may look names up itself.
         self._installed = True
         for entry in entry_points(group=self.group):
             if entry.name not in self._entries:  # it may have registered itself when another one was imported

@@ -106,6 +106,7 @@ def choose_series(path: Path, choice: str | None, reporter: Reporter) -> Series:
     """
     listed = list_series(path, reporter)
     series = _choose(path, listed, choice)
+    # Somebody who chose knows of the others.
     left_out = [candidate for candidate in listed if candidate is not series]
     if left_out and choice is None:
         reporter.warning(Problem(Code.SERIES_UNCLEAR, str(path), found=f"reading series {series.line()}",
@@ -158,6 +159,7 @@ def _scans(slices: list[Slice]) -> list[Series]:
     scans: list[Series] = []
     for candidate in series:
         folders = _split(candidate.slices, lambda ct_slice: ct_slice.file.parent)
+        # Archives spread one scan over folders, so folders count only where its slices cannot be one scan's.
         if candidate.uid or len(folders) < 2 or not mixes_scans(candidate):
             scans.append(candidate)
             continue
@@ -214,6 +216,7 @@ def mixes_scans(series: Series) -> bool:
 def _choose(path: Path, listed: list[Series], choice: str | None) -> Series:
     if choice is None:
         return _only_volume(path, listed)
+    # A plain number is a place in the list, never a UID: those have dots.
     key = choice.strip()
     if key.isdigit() and 1 <= int(key) <= len(listed):
         return listed[int(key) - 1]

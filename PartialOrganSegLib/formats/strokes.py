@@ -83,12 +83,14 @@ def paint_strokes(strokes: Strokes, grid: Grid, label_space: LabelSpace) -> Volu
     """
     painted = np.full(grid.shape, NOT_DRAWN, np.uint8)
     to_voxel = np.linalg.inv(grid.matrix)
+    # In the order of the file, so that what was drawn last is on top.
     for number, stroke in enumerate(strokes.strokes):
         points = np.c_[np.asarray(stroke.points), np.ones(len(stroke.points))] @ to_voxel.T
         k = round(float(points[:, 2].mean()))
         if not 0 <= k < grid.size[2]:
             raise UserError(code=Code.GEOMETRY_DIFFERS, subject=f"strokes of {strokes.image}",
                             found=f"stroke {number} ({stroke.organ}) lies outside the image")
+        # Points were rounded to 0.01 mm, and a viewer may place them anywhere within the slice's thickness.
         if np.ptp(points[:, 2]) > 1:
             raise UserError(code=Code.VALUE_UNFIT,
                             subject=f"strokes of {strokes.image}: stroke {number} ({stroke.organ})",
