@@ -18,9 +18,9 @@ from ..formats.itk import grid_of, image_of
 from ..formats.reading import read_labelmap
 from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
-from .judging import Score, judge
 from .overlay import overlay_png
-from .structures import Structure, judged_structures
+from .scoring import Score, score_structures
+from .structures import Structure, scored_structures
 
 GRID_TOLERANCE_MM = 0.1
 
@@ -55,7 +55,7 @@ def evaluate(cases: Sequence[Case], predictions: Mapping[str, Path], space: Labe
     todo = [case for case in cases if case.name in predictions]
     for number, case in enumerate(todo):
         try:
-            scores, picture = _judge_case(case, predictions[case.name], space, options, result, reporter, worst)
+            scores, picture = _score_case(case, predictions[case.name], space, options, result, reporter, worst)
         except UserError as error:
             reporter.error(error.problem.within(case.name))
             result.failures[case.name] = str(error)
@@ -71,7 +71,7 @@ def evaluate(cases: Sequence[Case], predictions: Mapping[str, Path], space: Labe
     return result
 
 
-def _judge_case(case: Case, file: Path, space: LabelSpace, options: Options, result: Evaluation, reporter: Reporter,
+def _score_case(case: Case, file: Path, space: LabelSpace, options: Options, result: Evaluation, reporter: Reporter,
                 worst: Sequence[tuple[float, int, str, str, bytes]]
                 ) -> tuple[list[Score], tuple[float, str, bytes] | None]:
     plain = case.image == case.label
@@ -79,11 +79,11 @@ def _judge_case(case: Case, file: Path, space: LabelSpace, options: Options, res
     table = CandidateTable(space.class_count)
     codes = case.read_codes(image, space, table, reporter)
     predicted = _read_prediction(file, image.grid, space, options, case.name, result)
-    structures = judged_structures(case, codes, table.table, space)
+    structures = scored_structures(case, codes, table.table, space)
     if options.organs is not None:
         allowed = set(space.indices(options.organs))
         structures = [structure for structure in structures if set(structure.classes) <= allowed]
-    scores = judge(case.name, predicted, codes, table.table, structures, image.grid.spacing[::-1],
+    scores = score_structures(case.name, predicted, codes, table.table, structures, image.grid.spacing[::-1],
                    options.tolerance_mm, case.kind is Kind.SCRIBBLE)
     judged = [(score.dice, place) for place, score in enumerate(scores) if score.dice is not None]
     if not judged:

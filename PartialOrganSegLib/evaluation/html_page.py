@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from .box_plot import Boxes, box_plot, colour_key
-from .judging import Score
 from .published import Beside
+from .scoring import Score
 from .summary import Difference, Row, case_means
 from .tables import difference_table, figure_table, published_table
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..organs import BTCV13, SHI5, WORD16
-from .judging import MASK
+from .scoring import MASK
 from .summary import Row
 
 SHI = "Shi 2021, Medical Image Analysis 70"

@@ -24,7 +24,7 @@ class Structure:
         return self.name.replace("_", " ")
 
 
-def judged_structures(case: Case, codes: np.ndarray, table: np.ndarray, space: LabelSpace) -> list[Structure]:
+def scored_structures(case: Case, codes: np.ndarray, table: np.ndarray, space: LabelSpace) -> list[Structure]:
     """What a prediction of this case is judged on.
 
     `codes` (z, y, x) into `table` (K, C) bool. Of a full label that is every organ, of a partial one the annotated

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from .judging import NEITHER, NO_PREDICTION, NO_REFERENCE, Score
+from .scoring import NEITHER, NO_PREDICTION, NO_REFERENCE, Score
 
 FIGURES = ("dice", "hd95_mm", "surface_dice", "assd_mm", "volume_error_ml", "volume_error_percent", "hd95_directed_mm")
 ALL_CASES = "mean over cases"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..formats.writing import output_file, write_table
-from .judging import Score
 from .published import Beside
+from .scoring import Score
 from .summary import Difference, Row, Statistic
 
 HEADINGS = {"dice": "Dice (%)", "hd95_mm": "HD95 (mm)", "surface_dice": "surface Dice (%)", "assd_mm": "ASSD (mm)",

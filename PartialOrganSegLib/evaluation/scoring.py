@@ -40,7 +40,7 @@ class Score:
     volume_error_percent: float | None = None
 
 
-def judge(case: str, predicted: np.ndarray, codes: np.ndarray, table: np.ndarray, structures: Sequence[Structure],
+def score_structures(case: str, predicted: np.ndarray, codes: np.ndarray, table: np.ndarray, structures: Sequence[Structure],
           spacing: tuple[float, ...], tolerance_mm: float, strokes: bool = False) -> list[Score]:
     """The figures of each of `structures`.
 
@@ -62,7 +62,7 @@ def judge(case: str, predicted: np.ndarray, codes: np.ndarray, table: np.ndarray
         whole = bool((inside | outside)[present].all())
         measured_on = MASK if whole and not strokes else STROKES if strokes else DECIDED
         if measured_on == MASK:
-            scores.append(_judge_masks(case, structure.name, member[predicted[box]], inside[codes[box]], spacing,
+            scores.append(_score_masks(case, structure.name, member[predicted[box]], inside[codes[box]], spacing,
                                        tolerance_mm))
         else:
             value, voxels = candidate_dice(counts, table, structure.classes)
@@ -95,7 +95,7 @@ def _box(boxes: tuple[list[tuple[slice, ...] | None], ...], classes: Sequence[in
                  for axis in range(3))
 
 
-def _judge_masks(case: str, name: str, predicted: np.ndarray, reference: np.ndarray, spacing: tuple[float, ...],
+def _score_masks(case: str, name: str, predicted: np.ndarray, reference: np.ndarray, spacing: tuple[float, ...],
                  tolerance_mm: float) -> Score:
     ours, theirs = int(predicted.sum()), int(reference.sum())
     voxel_ml = float(np.prod(spacing)) / 1000
