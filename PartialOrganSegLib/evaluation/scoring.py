@@ -1,4 +1,4 @@
-"""One prediction against one reference: every figure of every structure that the reference can judge."""
+"""One prediction against one reference: every figure of every structure that the reference decides."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from ..imaging.shapes import Box3, LabelMap, Mask, Spacing3
 from ..imaging.surface import surface_distances
 from .metrics import candidate_dice, joint_counts
 from .structures import Structure
 
+# Words of the column `found` of scores.csv, and of `measured_on`.
 BOTH, NO_REFERENCE, NO_PREDICTION, NEITHER = "both", "not in reference", "not predicted", "in neither"
 MASK, STROKES, DECIDED = "mask", "strokes", "decided voxels"
 
@@ -40,43 +42,51 @@ class Score:
     volume_error_percent: float | None = None
 
 
-def score_structures(case: str, predicted: np.ndarray, codes: np.ndarray, table: np.ndarray, structures: Sequence[Structure],
-          spacing: tuple[float, ...], tolerance_mm: float, strokes: bool = False) -> list[Score]:
+def score_structures(case: str, predicted: LabelMap, codes: LabelMap, table: Mask, structures: Sequence[Structure],
+                     spacing: Spacing3, tolerance_mm: float, strokes: bool = False) -> list[Score]:
     """The figures of each of `structures`.
 
     `predicted` (z, y, x) class indices, `codes` (z, y, x) into `table` (K, C) bool, `spacing` (z, y, x) mm. `strokes`
     says that the reference was drawn, so that what it leaves open is most of the volume.
     """
-    counts = joint_counts(predicted, codes, table.shape)
+    counts = joint_counts(predicted, codes, (table.shape[0], table.shape[1]))
     present = counts.any(1)
-    boxes = (ndimage.find_objects(predicted), ndimage.find_objects(codes))
+    class_boxes, code_boxes = ndimage.find_objects(predicted), ndimage.find_objects(codes)
     scores = []
     for structure in structures:
-        member = np.zeros(table.shape[1], bool)
-        member[list(structure.classes)] = True
-        inside, outside = ~(table & ~member).any(1), ~(table & member).any(1)
-        box = _box(boxes, structure.classes, np.flatnonzero(inside & present))
+        in_structure = np.zeros(table.shape[1], bool)
+        in_structure[list(structure.classes)] = True
+        inside: Mask = np.logical_not((table & ~in_structure).any(1))
+        outside: Mask = np.logical_not((table & in_structure).any(1))
+        reference_codes = np.flatnonzero(inside & present).tolist()
+        # Surfaces and their distances are computed within this box alone: most of a CT is far from any one organ.
+        box = _union(_boxes_of(class_boxes, structure.classes) + _boxes_of(code_boxes, reference_codes))
         if box is None:
             scores.append(Score(case, structure.name, STROKES if strokes else MASK, NEITHER))
             continue
-        whole = bool((inside | outside)[present].all())
-        measured_on = MASK if whole and not strokes else STROKES if strokes else DECIDED
+        measured_on = DECIDED
+        if strokes:
+            measured_on = STROKES
+        elif (inside | outside)[present].all():
+            measured_on = MASK
         if measured_on == MASK:
-            scores.append(_score_masks(case, structure.name, member[predicted[box]], inside[codes[box]], spacing,
+            scores.append(_score_masks(case, structure.name, in_structure[predicted[box]], inside[codes[box]], spacing,
                                        tolerance_mm))
-        else:
-            value, voxels = candidate_dice(counts, table, structure.classes)
-            found = NEITHER if value is None else BOTH if voxels else NO_REFERENCE
-            score = Score(case, structure.name, measured_on, found, value)
-            if measured_on == DECIDED and found == BOTH:
-                masks = member[predicted[box]], inside[codes[box]], ~(inside | outside)[codes[box]]
-                score = replace(score, hd95_mm=_decided_hd95(*masks, spacing))
-            scores.append(score)
+            continue
+        dice, reference_voxels = candidate_dice(counts, table, structure.classes)
+        presence = BOTH if reference_voxels else NO_REFERENCE
+        if dice is None:
+            presence = NEITHER
+        score = Score(case, structure.name, measured_on, presence, dice)
+        if measured_on == DECIDED and presence == BOTH:
+            undecided = np.logical_not(inside | outside)[codes[box]]
+            score = replace(score, hd95_mm=_decided_hd95(in_structure[predicted[box]], inside[codes[box]], undecided,
+                                                         spacing))
+        scores.append(score)
     return scores
 
 
-def _decided_hd95(predicted: np.ndarray, reference: np.ndarray, undecided: np.ndarray,
-                  spacing: tuple[float, ...]) -> float | None:
+def _decided_hd95(predicted: Mask, reference: Mask, undecided: Mask, spacing: Spacing3) -> float | None:
     """HD95 in mm of the surfaces that lie among decided voxels; None where one of the masks has none there."""
     try:
         return surface_distances(predicted, reference, spacing, undecided).hd95
@@ -84,27 +94,37 @@ def _decided_hd95(predicted: np.ndarray, reference: np.ndarray, undecided: np.nd
         return None
 
 
-def _box(boxes: tuple[list[tuple[slice, ...] | None], ...], classes: Sequence[int],
-         codes: Sequence[int]) -> tuple[slice, ...] | None:
-    """Around every voxel of these predicted classes and of these reference codes; None when there is none."""
-    found = [within[value - 1] for within, values in zip(boxes, (classes, codes), strict=True) for value in values
-             if 0 < value <= len(within) and within[value - 1] is not None]
-    if not found:
+def _boxes_of(boxes: Sequence[Box3 | None], labels: Sequence[int]) -> list[Box3]:
+    """Boxes of those of the labels that there are; `boxes`: of the labels from 1 on, as SciPy finds them."""
+    present = []
+    for label in labels:
+        box = boxes[label - 1] if 0 < label <= len(boxes) else None
+        if box is not None:
+            present.append(box)
+    return present
+
+
+def _union(boxes: Sequence[Box3]) -> Box3 | None:
+    """The smallest box around all boxes; None of none."""
+    if not boxes:
         return None
-    return tuple(slice(min(box[axis].start for box in found), max(box[axis].stop for box in found))
-                 for axis in range(3))
+    z, y, x = (slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3))
+    return z, y, x
 
 
-def _score_masks(case: str, name: str, predicted: np.ndarray, reference: np.ndarray, spacing: tuple[float, ...],
+def _score_masks(case: str, name: str, predicted: Mask, reference: Mask, spacing: Spacing3,
                  tolerance_mm: float) -> Score:
-    ours, theirs = int(predicted.sum()), int(reference.sum())
+    predicted_voxels, reference_voxels = int(predicted.sum()), int(reference.sum())
+    excess = predicted_voxels - reference_voxels
     voxel_ml = float(np.prod(spacing)) / 1000
-    volumes = {"predicted_ml": ours * voxel_ml, "reference_ml": theirs * voxel_ml,
-               "volume_error_ml": (ours - theirs) * voxel_ml,
-               "volume_error_percent": 100 * (ours - theirs) / theirs if theirs else None}
-    if not ours or not theirs:
-        return Score(case, name, MASK, NO_PREDICTION if theirs else NO_REFERENCE, dice=0.0, surface_dice=0.0, **volumes)
+    score = Score(case, name, MASK, BOTH, predicted_ml=predicted_voxels * voxel_ml,
+                  reference_ml=reference_voxels * voxel_ml, volume_error_ml=excess * voxel_ml,
+                  volume_error_percent=100 * excess / reference_voxels if reference_voxels else None)
+    if not predicted_voxels or not reference_voxels:
+        presence = NO_PREDICTION if reference_voxels else NO_REFERENCE
+        return replace(score, found=presence, dice=0.0, surface_dice=0.0)
     distances = surface_distances(predicted, reference, spacing)
-    return Score(case, name, MASK, BOTH, dice=2 * int((predicted & reference).sum()) / (ours + theirs),
-                 hd95_mm=distances.hd95, surface_dice=distances.surface_dice(tolerance_mm), assd_mm=distances.assd,
-                 hd95_directed_mm=distances.hd95_directed, **volumes)
+    overlap = int((predicted & reference).sum())
+    return replace(score, dice=2 * overlap / (predicted_voxels + reference_voxels), hd95_mm=distances.hd95,
+                   surface_dice=distances.surface_dice(tolerance_mm), assd_mm=distances.assd,
+                   hd95_directed_mm=distances.hd95_directed)

@@ -75,8 +75,8 @@ def scores(reference: Reference, predicted: np.ndarray, ct: Volume) -> list[dict
     table = CandidateTable(WORD16.class_count)
     codes = reference.case.read_codes(ct, WORD16, table)
     structures = scored_structures(reference.case, codes, table.table, WORD16)
-    rows = score_structures(reference.case.group, predicted, codes, table.table, structures, ct.grid.spacing[::-1], TOLERANCE_MM,
-                 strokes=reference.kind == "strokes")
+    rows = score_structures(reference.case.group, predicted, codes, table.table, structures, ct.grid.spacing[::-1],
+                            TOLERANCE_MM, strokes=reference.kind == "strokes")
     figures = []
     for row in rows:
         invented = reference.kind == "strokes" and row.found == NO_REFERENCE
