@@ -28,7 +28,7 @@ from PartialOrganSegLib.organ_records import (
 from PartialOrganSegLib.organs import BTCV13, LABEL_SPACES, SHI5, WORD16, label_space_of_names
 from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.segmenting.organ_checks import check_organs
-from PartialOrganSegLib.segmenting.postprocess import clean
+from PartialOrganSegLib.segmenting.postprocess import remove_stray_components
 
 PROSTATE = {
     "name": "prostate", "title": "prostate gland", "code": {"value": "41216001", "meaning": "Prostate"},
@@ -63,7 +63,7 @@ def test_a_new_organ_is_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     report = check_organs(Volume(labels, grid), space)[1]
     assert report.volume_ml == 450
     scores = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), 3).float()
-    clean(scores, labels, (10.0, 10.0, 10.0), space, None)
+    remove_stray_components(scores, labels, (10.0, 10.0, 10.0), space, None)
     assert (labels == 2).sum() == 400  # the record's share of 0.5 leaves out the smaller part
     write_segmentation(tmp_path / "a.seg.nrrd", Volume(labels, grid), space)
     assert b"prostate gland" in (tmp_path / "a.seg.nrrd").read_bytes()[:4000]

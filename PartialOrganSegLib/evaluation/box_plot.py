@@ -8,6 +8,7 @@ from html import escape
 
 import numpy as np
 
+# Pixels: height of a line, margins and width of the plot. Names of organs stand to the left.
 _ROW, _LEFT, _WIDTH, _RIGHT, _TOP = 24, 170, 560, 20, 26
 _COLOURS = ("#2a6f97", "#d9822b")
 
@@ -25,17 +26,21 @@ def box_plot(boxes: Sequence[Boxes], unit: str, highest: float | None = None) ->
 
     The axis runs from 0 to `highest`, or to a round number above the largest value.
     """
-    every = [value for box in boxes for model in box.values for _, value in model]
-    if not every:
+    numbers: list[float] = []
+    for box in boxes:
+        for model_values in box.values:
+            numbers += [value for _, value in model_values]
+    if not numbers:
         return "<p>nothing was measured</p>"
-    step = _step(max(every) if highest is None else highest)
-    limit = highest or step * max(1, int(np.ceil(max(every) / step)))
+    step = _step(max(numbers) if highest is None else highest)
+    limit = highest or step * max(1, int(np.ceil(max(numbers) / step)))
     models = max(len(box.values) for box in boxes)
     height = _TOP + len(boxes) * models * _ROW + 10
 
     def x(value: float) -> float:
         return _LEFT + _WIDTH * value / limit
 
+    # Without a width of its own the picture is as wide as the page.
     parts = [f'<svg viewBox="0 0 {_LEFT + _WIDTH + _RIGHT} {height}" role="img" aria-label="box plot, {escape(unit)}">']
     for tick in np.arange(0, limit + step / 2, step):
         parts.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{_TOP - 4}" y2="{height - 6}"/>'
@@ -52,9 +57,11 @@ def box_plot(boxes: Sequence[Boxes], unit: str, highest: float | None = None) ->
 
 def colour_key(names: Sequence[str]) -> str:
     """Which model has which colour, as HTML; nothing for one model."""
-    return "" if len(names) < 2 else "<p>" + " ".join(
-        f'<span class="key" style="background:{colour}"></span>{escape(name)}'
-        for name, colour in zip(names, _COLOURS, strict=False)) + "</p>"
+    if len(names) < 2:
+        return ""
+    keys = [f'<span class="key" style="background:{colour}"></span>{escape(name)}'
+            for name, colour in zip(names, _COLOURS, strict=False)]
+    return "<p>" + " ".join(keys) + "</p>"
 
 
 def _box(values: Sequence[tuple[str, float]], y: float, colour: str, x: Callable[[float], float]) -> str:

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -16,18 +17,20 @@ from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.itk import grid_of, image_of
 from ..formats.reading import read_labelmap
+from ..imaging.shapes import LabelMap, Mask
 from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
-from .judging import Score, judge
 from .overlay import overlay_png
-from .structures import Structure, judged_structures
+from .scoring import Score, score_structures
+from .structures import Structure, scored_structures
 
+# Formats round origin and direction: far less than a voxel is no other grid.
 GRID_TOLERANCE_MM = 0.1
 
 
 @dataclass(frozen=True)
 class Options:
-    """`tolerance_mm` of the surface Dice; `organs` to judge (None: all); `resample` predictions onto other grids;
+    """`tolerance_mm` of the surface Dice; `organs` to score (None: all); `resample` predictions onto other grids;
     `worst`: how many cases get a picture."""
 
     tolerance_mm: float = 2.0
@@ -48,78 +51,100 @@ class Evaluation:
 
 def evaluate(cases: Sequence[Case], predictions: Mapping[str, Path], space: LabelSpace, options: Options,
              reporter: Reporter | None = None) -> Evaluation:
-    """Judges the prediction of every case that has one. A case that fails is told and does not stop the others."""
+    """Scores the prediction of every case that has one. A case that fails is reported and does not stop the others."""
     reporter = reporter or Reporter()
     result = Evaluation()
-    worst: list[tuple[float, int, str, str, bytes]] = []  # a heap: the best of the worst cases on top
+    worst: list[_Picture] = []  # a heap: the best of the worst cases on top
     todo = [case for case in cases if case.name in predictions]
     for number, case in enumerate(todo):
         try:
-            scores, picture = _judge_case(case, predictions[case.name], space, options, result, reporter, worst)
+            predicted_case = _PredictedCase.read(case, predictions[case.name], space, options, reporter)
         except UserError as error:
             reporter.error(error.problem.within(case.name))
             result.failures[case.name] = str(error)
             continue
+        if predicted_case.was_resampled:
+            result.resampled.append(case.name)
+        scores = predicted_case.scores(options.tolerance_mm)
         result.scores += scores
-        if picture is not None:
-            figure, name, png = picture
-            heapq.heappush(worst, (-figure, -number, case.name, name, png))
-            if len(worst) > options.worst:
-                heapq.heappop(worst)
+        dice = [score.dice for score in scores if score.dice is not None]
+        if not dice:
+            reporter.warning(Problem(Code.CASE_SKIPPED, case.name, found="nothing to score: none of its structures is "
+                                     "in the reference or predicted"))
+        elif options.worst:
+            # The first of cases that are equally bad stays.
+            rank = (-float(np.mean(dice)), -number)
+            if len(worst) < options.worst:
+                heapq.heappush(worst, _Picture(*rank, case.name, *predicted_case.picture(scores)))
+            elif rank > worst[0][:2]:
+                heapq.heapreplace(worst, _Picture(*rank, case.name, *predicted_case.picture(scores)))
         reporter.progress("evaluating", number + 1, len(todo))
-    result.pictures = {name: (structure, png) for _, _, name, structure, png in sorted(worst, reverse=True)}
+    result.pictures = {picture.case: (picture.structure, picture.png) for picture in sorted(worst, reverse=True)}
     return result
 
 
-def _judge_case(case: Case, file: Path, space: LabelSpace, options: Options, result: Evaluation, reporter: Reporter,
-                worst: Sequence[tuple[float, int, str, str, bytes]]
-                ) -> tuple[list[Score], tuple[float, str, bytes] | None]:
-    plain = case.image == case.label
-    image = read_labelmap(case.image) if plain else case.read_image()
-    table = CandidateTable(space.class_count)
-    codes = case.read_codes(image, space, table, reporter)
-    predicted = _read_prediction(file, image.grid, space, options, case.name, result)
-    structures = judged_structures(case, codes, table.table, space)
-    if options.organs is not None:
-        allowed = set(space.indices(options.organs))
-        structures = [structure for structure in structures if set(structure.classes) <= allowed]
-    scores = judge(case.name, predicted, codes, table.table, structures, image.grid.spacing[::-1],
-                   options.tolerance_mm, case.kind is Kind.SCRIBBLE)
-    judged = [(score.dice, place) for place, score in enumerate(scores) if score.dice is not None]
-    if not judged:
-        reporter.warning(Problem(Code.CASE_SKIPPED, case.name, found="nothing to judge: none of its structures is in "
-                                 "the reference or predicted"))
-        return scores, None
-    mean = float(np.mean([value for value, _ in judged]))
-    if not options.worst or (len(worst) == options.worst and -mean <= worst[0][0]):
-        return scores, None
-    structure = structures[min(judged)[1]]
-    ct = None if plain else image
-    png = overlay_png(ct, *_masks(predicted, codes, table.table, structure), image.grid)
-    return scores, (mean, structure.name, png)
+class _Picture(NamedTuple):
+    """Of a case; larger is worse. `structure`: the one that is shown."""
+
+    negative_dice: float
+    negative_number: int
+    case: str
+    structure: str
+    png: bytes
 
 
-def _masks(predicted: np.ndarray, codes: np.ndarray, table: np.ndarray,
-           structure: Structure) -> tuple[np.ndarray, np.ndarray]:
-    member = np.zeros(table.shape[1], bool)
-    member[list(structure.classes)] = True
-    return member[predicted], ~(table & ~member).any(1)[codes]
+@dataclass(frozen=True)
+class _PredictedCase:
+    """A case with its prediction in memory. `codes` (z, y, x) into `table` (K, C) bool; `predicted`: class indices."""
 
+    case: Case
+    image: Volume
+    codes: LabelMap
+    table: Mask
+    predicted: LabelMap
+    structures: Sequence[Structure]
+    was_resampled: bool
 
-def _read_prediction(file: Path, grid: Grid, space: LabelSpace, options: Options, name: str,
-                     result: Evaluation) -> np.ndarray:
-    labels = read_labelmap(file)
-    highest = int(labels.array.max(initial=0))
-    if highest >= space.class_count:
-        raise UserError(code=Code.UNKNOWN_LABEL, subject=file,
-                        expected=f"labels 0..{space.class_count - 1} of {space.name}", found=highest)
-    if labels.grid.same_as(grid, GRID_TOLERANCE_MM):
-        return labels.array
-    if not options.resample:
-        raise UserError(code=Code.GEOMETRY_DIFFERS, subject=file, expected=f"the reference's grid {_told(grid)}",
-                        found=_told(labels.grid), hint="--resample puts it there")
-    result.resampled.append(name)
-    return resample_labels(labels, grid).array
+    @classmethod
+    def read(cls, case: Case, file: Path, space: LabelSpace, options: Options, reporter: Reporter) -> _PredictedCase:
+        """Raises UserError for a file that cannot be read, a label beyond `space` and another grid."""
+        # Without a CT of its own a case has its label in the CT's place, whose values are no HU.
+        image = read_labelmap(case.image) if case.image == case.label else case.read_image()
+        table = CandidateTable(space.class_count)
+        codes = case.read_codes(image, space, table, reporter)
+        labels = read_labelmap(file)
+        highest = int(labels.array.max(initial=0))
+        if highest >= space.class_count:
+            raise UserError(code=Code.UNKNOWN_LABEL, subject=file,
+                            expected=f"labels 0..{space.class_count - 1} of {space.name}", found=highest)
+        fits = labels.grid.same_as(image.grid, # Formats round origin and direction: far less than a voxel is no other grid.
+GRID_TOLERANCE_MM)
+        if not fits:
+            if not options.resample:
+                raise UserError(code=Code.GEOMETRY_DIFFERS, subject=file,
+                                expected=f"the reference's grid {_described(image.grid)}",
+                                found=_described(labels.grid), hint="--resample puts it there")
+            labels = resample_labels(labels, image.grid)
+        structures = scored_structures(case, codes, table.table, space)
+        if options.organs is not None:
+            allowed = set(space.indices(options.organs))
+            structures = [structure for structure in structures if allowed.issuperset(structure.classes)]
+        return cls(case, image, codes, table.table, labels.array, structures, not fits)
+
+    def scores(self, tolerance_mm: float) -> list[Score]:
+        """The figures of each of the structures, in their order."""
+        return score_structures(self.case.name, self.predicted, self.codes, self.table, self.structures,
+                                self.image.grid.spacing[::-1], tolerance_mm, self.case.kind is Kind.SCRIBBLE)
+
+    def picture(self, scores: Sequence[Score]) -> tuple[str, bytes]:
+        """The structure with the lowest Dice, the first of several, and a PNG of it."""
+        _, place = min((score.dice, place) for place, score in enumerate(scores) if score.dice is not None)
+        structure = self.structures[place]
+        in_structure = np.zeros(self.table.shape[1], bool)
+        in_structure[list(structure.classes)] = True
+        inside: Mask = np.logical_not((self.table & ~in_structure).any(1))
+        ct = None if self.case.image == self.case.label else self.image
+        return structure.name, overlay_png(ct, in_structure[self.predicted], inside[self.codes], self.image.grid)
 
 
 def resample_labels(labels: Volume, grid: Grid) -> Volume:
@@ -132,7 +157,8 @@ def resample_labels(labels: Volume, grid: Grid) -> Volume:
     return Volume(sitk.GetArrayFromImage(image), grid_of(image))
 
 
-def _told(grid: Grid) -> str:
-    numbers = (" x ".join(map(str, grid.size)), " x ".join(f"{mm:.4g}" for mm in grid.spacing),
-               ", ".join(f"{mm:.1f}" for mm in grid.origin))
-    return "{} voxels of {} mm from ({})".format(*numbers)
+def _described(grid: Grid) -> str:
+    size = " x ".join(map(str, grid.size))
+    spacing = " x ".join(f"{mm:.4g}" for mm in grid.spacing)
+    origin = ", ".join(f"{mm:.1f}" for mm in grid.origin)
+    return f"{size} voxels of {spacing} mm from ({origin})"

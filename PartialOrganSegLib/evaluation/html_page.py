@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from .box_plot import Boxes, box_plot, colour_key
-from .judging import Score
 from .published import Beside
+from .scoring import MASK, Score
 from .summary import Difference, Row, case_means
 from .tables import difference_table, figure_table, published_table
 
@@ -24,7 +24,9 @@ svg .grid { stroke: #dde3e8 } svg .median { stroke-width: 2.5 } figure { margin:
 .key { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin: 0 6px 0 12px }
 @media print { body { margin: 0; max-width: none } }
 """
+# Columns of words, which are aligned to the left.
 _TEXT = ("structure", "measured on", "paper", "task", "method", "distances", "case")
+# A report holds names of files that others chose: nothing in it may run or load.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
@@ -63,24 +65,39 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
         return f"<{tag}{' class=text' if key in _TEXT else ''}>{escape(text)}</{tag}>"
 
     head = "".join(cell("th", key, key) for key in rows[0])
-    body = "".join("<tr>" + "".join(cell("td", key, text) for key, text in row.items()) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    lines = []
+    for row in rows:
+        lines.append("<tr>" + "".join(cell("td", key, text) for key, text in row.items()) + "</tr>")
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
 def _plots(scores: Mapping[str, Sequence[Score]]) -> str:
-    every = [score for of_model in scores.values() for score in of_model]
+    """A box plot of Dice and one of HD95 for each way of measuring, structures in the scores' order."""
+    kinds: dict[str, dict[str, None]] = {}  # way of measuring -> its structures
+    for of_model in scores.values():
+        for score in of_model:
+            kinds.setdefault(score.measured_on, {})[score.structure] = None
     parts = []
-    for measured_on in dict.fromkeys(score.measured_on for score in every):
-        structures = dict.fromkeys(score.structure for score in every if score.measured_on == measured_on)
+    for measured_on, structures in kinds.items():
         for figure, heading, factor, highest in (("dice", "Dice (%)", 100, 100.0), ("hd95_mm", "HD95 (mm)", 1, None)):
-            boxes = [Boxes(name.replace("_", " "), tuple(
-                tuple((score.case, factor * value) for score in of_model
-                      if score.structure == name and score.measured_on == measured_on
-                      and (value := getattr(score, figure)) is not None)
-                for of_model in scores.values())) for name in structures]
-            if any(model for box in boxes for model in box.values):
+            boxes = []
+            for name in structures:
+                values = [_values(of_model, name, measured_on, figure, factor) for of_model in scores.values()]
+                boxes.append(Boxes(name.replace("_", " "), tuple(values)))
+            if any(any(box.values) for box in boxes):
                 parts += [f"<h3>{heading}, on {measured_on}</h3>", box_plot(boxes, heading, highest)]
     return "".join(parts)
+
+
+def _values(scores: Sequence[Score], structure: str, measured_on: str, figure: str, factor: float
+            ) -> tuple[tuple[str, float], ...]:
+    """(case, `factor` times the figure) of every score of the structure that has it."""
+    values = []
+    for score in scores:
+        value = getattr(score, figure)
+        if (score.structure, score.measured_on) == (structure, measured_on) and value is not None:
+            values.append((score.case, factor * value))
+    return tuple(values)
 
 
 def _worst(name: str, scores: Sequence[Score], pictures: Mapping[str, tuple[str, bytes]]) -> list[str]:
@@ -89,7 +106,8 @@ def _worst(name: str, scores: Sequence[Score], pictures: Mapping[str, tuple[str,
              '<span class="key" style="background:#ff8c00"></span>prediction '
              '<span class="key" style="background:#00c8ff"></span>reference. The patient\'s right is on the left.</p>']
     for case, (structure, png) in pictures.items():
-        value = next(score.dice for score in scores if (score.case, score.structure) == (case, structure))
+        value = next(score.dice for score in scores
+                     if (score.case, score.structure) == (case, structure) and score.dice is not None)
         caption = f"{case}: mean Dice {100 * means[case]:.1f} %, {structure.replace('_', ' ')} {100 * value:.1f} %"
         source = "data:image/png;base64," + base64.b64encode(png).decode()
         parts.append(f'<figure><figcaption>{escape(caption)}</figcaption><img src="{source}" alt="{escape(caption)}">'
@@ -101,9 +119,15 @@ def _case_table(scores: Sequence[Score]) -> list[dict[str, str]]:
     """A case a row, worst mean first, a structure a column; strokes are marked with an s, decided voxels with a d."""
     means = case_means(scores)
     structures = dict.fromkeys(score.structure for score in scores)
-    values = {(score.case, score.structure): f"{100 * score.dice:.1f}" + {"mask": ""}.get(score.measured_on,
-                                                                                         " " + score.measured_on[0])
-              for score in scores if score.dice is not None}
-    return [{"case": case, "mean": f"{100 * means[case]:.1f}",
-             **{name.replace("_", " "): values.get((case, name), "") for name in structures}}
-            for case in sorted(means, key=means.__getitem__)]
+    texts = {}
+    for score in scores:
+        if score.dice is not None:
+            mark = "" if score.measured_on == MASK else " " + score.measured_on[0]
+            texts[score.case, score.structure] = f"{100 * score.dice:.1f}{mark}"
+    rows = []
+    for case in sorted(means, key=means.__getitem__):
+        row = {"case": case, "mean": f"{100 * means[case]:.1f}"}
+        for name in structures:
+            row[name.replace("_", " ")] = texts.get((case, name), "")
+        rows.append(row)
+    return rows

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
+
+from ..imaging.shapes import LabelMap, Mask
 
 
-def dice(predicted: np.ndarray, reference: np.ndarray) -> float | None:
+def dice(predicted: Mask, reference: Mask) -> float | None:
     """`2 |A and B| / (|A| + |B|)` of two bool arrays; None when both are empty: then there is nothing to count."""
     total = int(predicted.sum()) + int(reference.sum())
     return None if total == 0 else 2 * int(np.logical_and(predicted, reference).sum()) / total
 
 
-def joint_counts(predicted: np.ndarray, codes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def joint_counts(predicted: LabelMap, codes: LabelMap, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
     """int64 of `shape` (K, C): how many voxels of each of K codes are predicted as each of C classes.
 
     `predicted` (z, y, x) class indices; `codes` (z, y, x) rows of a candidate table.
@@ -25,7 +28,7 @@ def joint_counts(predicted: np.ndarray, codes: np.ndarray, shape: tuple[int, int
     return counts.reshape(shape)
 
 
-def candidate_dice(counts: np.ndarray, table: np.ndarray, classes: Sequence[int]) -> tuple[float | None, int]:
+def candidate_dice(counts: npt.NDArray[np.int64], table: Mask, classes: Sequence[int]) -> tuple[float | None, int]:
     """Dice of a merged class (one or several `classes`) over the voxels that the annotation decides, and the
     reference's voxel count.
 
@@ -33,11 +36,12 @@ def candidate_dice(counts: np.ndarray, table: np.ndarray, classes: Sequence[int]
     all are, is not when none is, and is left out when only some are. None where the reference is empty and so is the
     prediction.
     """
-    member = np.zeros(table.shape[1], bool)
-    member[list(classes)] = True
-    inside = ~(table & ~member).any(1)
-    decided = inside | ~(table & member).any(1)
-    reference, found = int(counts[inside].sum()), int(counts[decided][:, member].sum())
-    if reference + found == 0:
+    in_merged = np.zeros(table.shape[1], bool)
+    in_merged[list(classes)] = True
+    inside: Mask = np.logical_not((table & ~in_merged).any(1))
+    outside: Mask = np.logical_not((table & in_merged).any(1))
+    reference = int(counts[inside].sum())
+    predicted = int(counts[inside | outside][:, in_merged].sum())
+    if reference + predicted == 0:
         return None, 0
-    return 2 * int(counts[inside][:, member].sum()) / (reference + found), reference
+    return 2 * int(counts[inside][:, in_merged].sum()) / (reference + predicted), reference

@@ -37,27 +37,33 @@ def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble
         if not cases:
             raise UserError(code=Code.NO_LABELS, subject=path, expected="cases with labels or strokes", found="none")
         return cases, manifest.label_space
-    kind = Kind.SCRIBBLE if scribble else Kind.PARTIAL if annotated else Kind.FULL
+    kind = Kind.PARTIAL if annotated else Kind.FULL
+    if scribble:
+        kind = Kind.SCRIBBLE
     labels = label_files(path)
-    pictures = {} if images is None else label_files(images)
-    if len(labels) == len(pictures) == 1 and images is not None and images.is_file():
-        pictures = dict(zip(labels, pictures.values(), strict=True))
+    cts = {} if images is None else label_files(images)
+    if len(labels) == len(cts) == 1 and images is not None and images.is_file():
+        cts = dict(zip(labels, cts.values(), strict=True))  # two files that were named are a pair, whatever their names
     organs = tuple(space.names[index - 1] for index in space.indices(annotated))
-    return [Case(name=name, group=name, dataset=path.name, image=pictures.get(name, file), kind=kind, label=file,
+    return [Case(name=name, group=name, dataset=path.name, image=cts.get(name, file), kind=kind, label=file,
                  annotated=organs) for name, file in labels.items()], space
 
 
 def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[str, Path]:
-    """Case name to its prediction. A case without one is told, and so is a prediction without a case.
+    """Case name to its prediction. Warns of cases without one and of predictions without a case.
 
     Raises UserError when nothing fits together.
     """
     files = label_files(path)
     if path.is_file() and len(cases) == 1:
         return {cases[0].name: path}
-    names = {case.name: case.name for case in cases} | {case_name(case.image): case.name for case in cases}
-    found = {names[name]: file for name, file in files.items() if name in names}
-    if not found:
+    names = {}  # a prediction may be called as the case is, or as its CT
+    for case in cases:
+        names[case.name] = case.name
+    for case in cases:
+        names[case_name(case.image)] = case.name
+    paired = {names[name]: file for name, file in files.items() if name in names}
+    if not paired:
         name = next(iter(files))
         raise UserError(code=Code.UNKNOWN_NAME, subject=path,
                         expected=f"predictions named like the references ({cases[0].name}, ...)", found=f"'{name}'",
@@ -65,11 +71,11 @@ def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[s
     unused = [file.name for name, file in files.items() if name not in names]
     if unused:
         reporter.warning(Problem(Code.CASE_UNPAIRED, str(path), found=f"no reference for {_some(unused)}"))
-    missing = [case.name for case in cases if case.name not in found]
+    missing = [case.name for case in cases if case.name not in paired]
     if missing:
         reporter.warning(Problem(Code.CASE_UNPAIRED, str(path), found=f"no prediction for {_some(missing)}",
                                  hint="counted nowhere"))
-    return found
+    return paired
 
 
 def label_files(path: Path) -> dict[str, Path]:
@@ -96,8 +102,10 @@ def label_files(path: Path) -> dict[str, Path]:
 def case_name(path: Path) -> str:
     """A file's name without its format and without what says that it is a label: `a_label.nii.gz` is case `a`."""
     name = stem_of(path)
-    return next((name[:-len(end)] for end in LABEL_ENDINGS if name.lower().endswith(end) and len(name) > len(end)),
-                name)
+    for ending in LABEL_ENDINGS:
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return name[:-len(ending)]
+    return name
 
 
 def _some(names: Sequence[str]) -> str:

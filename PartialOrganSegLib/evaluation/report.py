@@ -32,12 +32,12 @@ class Report:
         """Writes "scores" (CSV), "summary" (JSON), "markdown" and "report" (HTML). Raises UserError."""
         notes = self.notes()
         write_scores(files["scores"], self.scores)
+        models = {}
+        for name, result in self.results.items():
+            models[name] = {"structures": [asdict(row) for row in self.rows[name]], "resampled": result.resampled,
+                            "failures": result.failures, "without_prediction": list(self.missing[name])}
         write_json(files["summary"], {
-            "references": self.references, "tolerance_mm": self.options.tolerance_mm, "notes": notes,
-            "models": {name: {"structures": [asdict(row) for row in self.rows[name]],
-                              "resampled": result.resampled, "failures": result.failures,
-                              "without_prediction": list(self.missing[name])}
-                       for name, result in self.results.items()},
+            "references": self.references, "tolerance_mm": self.options.tolerance_mm, "notes": notes, "models": models,
             "comparison": [asdict(row) for row in self.differences],
             "published": [asdict(row) for row in self.published]})
         write_text(files["markdown"], markdown(TITLE, notes, self.rows, self.differences, self.published))
@@ -50,7 +50,7 @@ class Report:
             f"References: {self.references}. Figures: mean ± standard deviation (n - 1) over cases, distances in mm.",
             "A structure in neither mask is not counted. In only one of them: Dice and surface Dice are 0, distances "
             "are missing, so distances alone flatter a model that misses organs; the last columns count such cases.",
-            "A partial reference judges its annotated organs only; organs that it does not tell apart are judged as "
+            "A partial reference scores its annotated organs only; organs that it does not tell apart are scored as "
             "one. On strokes, and where a reference leaves voxels open, Dice is over the decided voxels only; drawn "
             "voxels are the easy ones, so that is agreement, not accuracy.",
             "HD95 as in MedPy: the percentile of both directions' distances together; hd95_directed_mm (in the CSV) as "
@@ -63,9 +63,9 @@ class Report:
             notes.append("Comparison: first minus second model, Dice of the same cases; two-sided Wilcoxon signed-rank "
                          "test, corrected after Holm over the structures.")
         for name, result in self.results.items():
-            for what, cases in (("no prediction, counted nowhere", self.missing[name]),
-                                ("put on the reference's grid (nearest neighbour)", result.resampled),
-                                ("could not be judged", list(result.failures))):
+            for remark, cases in (("no prediction, counted nowhere", self.missing[name]),
+                                  ("put on the reference's grid (nearest neighbour)", result.resampled),
+                                  ("could not be scored", list(result.failures))):
                 if cases:
-                    notes.append(f"{name}: {what}: {', '.join(cases)}.")
+                    notes.append(f"{name}: {remark}: {', '.join(cases)}.")
         return notes

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from .judging import NEITHER, NO_PREDICTION, NO_REFERENCE, Score
+from .scoring import NEITHER, NO_PREDICTION, NO_REFERENCE, Score
 
+# The fields of a score that are figures.
 FIGURES = ("dice", "hd95_mm", "surface_dice", "assd_mm", "volume_error_ml", "volume_error_percent", "hd95_directed_mm")
 ALL_CASES = "mean over cases"
 
@@ -65,8 +67,9 @@ def statistic(values: Sequence[float]) -> Statistic | None:
     if not values:
         return None
     array = np.asarray(values, float)
-    return Statistic(len(values), float(array.mean()), float(array.std(ddof=1)) if len(values) > 1 else None,
-                     float(np.median(array)), float(array.min()), float(array.max()))
+    deviation = float(array.std(ddof=1)) if len(values) > 1 else None
+    return Statistic(len(values), float(array.mean()), deviation, float(np.median(array)), float(array.min()),
+                     float(array.max()))
 
 
 def summarise(scores: Sequence[Score]) -> list[Row]:
@@ -76,24 +79,28 @@ def summarise(scores: Sequence[Score]) -> list[Row]:
     """
     rows = []
     for measured_on in dict.fromkeys(score.measured_on for score in scores):
-        these = [score for score in scores if score.measured_on == measured_on]
-        for name in dict.fromkeys(score.structure for score in these):
-            rows.append(_row(name, measured_on, [score for score in these if score.structure == name]))
-        cases = list(dict.fromkeys(score.case for score in these))
-        means = {figure: statistic(list(case_means(these, figure).values())) for figure in FIGURES}
-        rows.append(Row(ALL_CASES, measured_on, len(cases), *_counts(these), means))
+        comparable = [score for score in scores if score.measured_on == measured_on]
+        for name in dict.fromkeys(score.structure for score in comparable):
+            rows.append(_row(name, measured_on, [score for score in comparable if score.structure == name]))
+        means: dict[str, Statistic | None] = {}
+        for figure in FIGURES:
+            means[figure] = statistic(list(case_means(comparable, figure).values()))
+        cases = {score.case for score in comparable}
+        rows.append(Row(ALL_CASES, measured_on, len(cases), *_counts(comparable), means))
     return rows
 
 
 def _row(name: str, measured_on: str, scores: Sequence[Score]) -> Row:
-    figures = {figure: statistic([value for score in scores if (value := getattr(score, figure)) is not None])
-               for figure in FIGURES}
+    figures: dict[str, Statistic | None] = {}
+    for figure in FIGURES:
+        values = [getattr(score, figure) for score in scores]
+        figures[figure] = statistic([value for value in values if value is not None])
     return Row(name, measured_on, len(scores), *_counts(scores), figures)
 
 
 def _counts(scores: Sequence[Score]) -> tuple[int, int, int]:
-    found = Counter(score.found for score in scores)
-    return found[NEITHER], found[NO_PREDICTION], found[NO_REFERENCE]
+    presence = Counter(score.found for score in scores)
+    return presence[NEITHER], presence[NO_PREDICTION], presence[NO_REFERENCE]
 
 
 def case_means(scores: Sequence[Score], figure: str = "dice") -> dict[str, float]:
@@ -112,37 +119,62 @@ def compare(first: Sequence[Score], second: Sequence[Score]) -> list[Difference]
     A structure of a case is a pair where both models have a Dice for it, so the cases' means are over the same
     structures.
     """
-    def keyed(scores: Sequence[Score]) -> dict[tuple[str, str, str], Score]:
-        return {(score.case, score.structure, score.measured_on): score for score in scores if score.dice is not None}
-
-    ours, theirs = keyed(first), keyed(second)
-    shared = [key for key in ours if key in theirs]
+    first_dice, second_dice = _dice_by_key(first), _dice_by_key(second)
+    pairs = [key for key in first_dice if key in second_dice]
     rows: list[Difference] = []
-    for measured_on in dict.fromkeys(key[2] for key in shared):
-        keys = [key for key in shared if key[2] == measured_on]
-        tested = [_difference(name, measured_on, [ours[key].dice for key in keys if key[1] == name],
-                              [theirs[key].dice for key in keys if key[1] == name])
-                  for name in dict.fromkeys(key[1] for key in keys)]
-        means = [case_means([scores[key] for key in keys]) for scores in (ours, theirs)]
+    for measured_on in dict.fromkeys(key.measured_on for key in pairs):
+        tested = []
+        comparable = [key for key in pairs if key.measured_on == measured_on]
+        for name in dict.fromkeys(key.structure for key in comparable):
+            keys = [key for key in comparable if key.structure == name]
+            tested.append(_difference(name, measured_on, [first_dice[key] for key in keys],
+                                      [second_dice[key] for key in keys]))
         rows += _holm(tested)
-        rows.append(_difference(ALL_CASES, measured_on, *(list(of_model.values()) for of_model in means)))
+        rows.append(_difference(ALL_CASES, measured_on, _means_by_case(first_dice, comparable),
+                                _means_by_case(second_dice, comparable)))
     return rows
 
 
+class _Key(NamedTuple):
+    """What two models' scores have in common where they form a pair."""
+
+    case: str
+    structure: str
+    measured_on: str
+
+
+def _dice_by_key(scores: Sequence[Score]) -> dict[_Key, float]:
+    dice = {}
+    for score in scores:
+        if score.dice is not None:
+            dice[_Key(score.case, score.structure, score.measured_on)] = score.dice
+    return dice
+
+
+def _means_by_case(dice: Mapping[_Key, float], keys: Sequence[_Key]) -> list[float]:
+    """Each case's mean over its keys, in the order of the cases."""
+    values: dict[str, list[float]] = {}
+    for key in keys:
+        values.setdefault(key.case, []).append(dice[key])
+    return [float(np.mean(of_case)) for of_case in values.values()]
+
+
 def _difference(name: str, measured_on: str, first: Sequence[float], second: Sequence[float]) -> Difference:
-    ours, theirs = np.asarray(first, float), np.asarray(second, float)
-    change = ours - theirs
-    p = float(stats.wilcoxon(ours, theirs).pvalue) if change.any() else None
-    return Difference(name, measured_on, len(change), float(ours.mean()), float(theirs.mean()), float(change.mean()),
-                      int((change > 0).sum()), int((change < 0).sum()), p, None)
+    first_array, second_array = np.asarray(first, float), np.asarray(second, float)
+    change = first_array - second_array
+    # The test is of the pairs that differ; SciPy refuses to test none.
+    p = float(stats.wilcoxon(first_array, second_array).pvalue) if change.any() else None
+    return Difference(name, measured_on, len(change), float(first_array.mean()), float(second_array.mean()),
+                      float(change.mean()), int((change > 0).sum()), int((change < 0).sum()), p, None)
 
 
 def _holm(rows: Sequence[Difference]) -> list[Difference]:
     """The rows with `p_holm` filled in (Holm 1979)."""
-    order = sorted((place for place, row in enumerate(rows) if row.p is not None), key=lambda place: rows[place].p)
-    corrected: dict[int, float] = {}
+    ascending = sorted((row.p, place) for place, row in enumerate(rows) if row.p is not None)
+    corrected = list(rows)
     highest = 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * rows[place].p))
-        corrected[place] = highest
-    return [Difference(**{**vars(row), "p_holm": corrected.get(place)}) for place, row in enumerate(rows)]
+    for rank, (p, place) in enumerate(ascending):
+        # A larger p never gets a smaller correction than the one before.
+        highest = max(highest, min(1.0, (len(ascending) - rank) * p))
+        corrected[place] = replace(rows[place], p_holm=highest)
+    return corrected

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..formats.writing import output_file, write_table
-from .judging import Score
 from .published import Beside
+from .scoring import Score
 from .summary import Difference, Row, Statistic
 
+# Figures that fit on a page; the CSV has all of them.
 HEADINGS = {"dice": "Dice (%)", "hd95_mm": "HD95 (mm)", "surface_dice": "surface Dice (%)", "assd_mm": "ASSD (mm)",
             "volume_error_percent": "volume error (%)"}
 PERCENT = ("dice", "surface_dice")
@@ -20,9 +21,14 @@ PERCENT = ("dice", "surface_dice")
 
 def write_scores(path: Path, models: Mapping[str, Sequence[Score]]) -> None:
     """CSV: a row for each model, case and structure, every figure in full."""
-    write_table(path, [{"model": name, **{key: f"{value:.6g}" if isinstance(value, float) else value
-                                          for key, value in asdict(score).items()}}
-                       for name, scores in models.items() for score in scores])
+    rows = []
+    for name, scores in models.items():
+        for score in scores:
+            row = {"model": name}
+            for key, value in asdict(score).items():
+                row[key] = f"{value:.6g}" if isinstance(value, float) else value
+            rows.append(row)
+    write_table(path, rows)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -52,11 +58,15 @@ def markdown(title: str, notes: Sequence[str], models: Mapping[str, Sequence[Row
 
 def figure_table(rows: Sequence[Row]) -> list[dict[str, str]]:
     """Mean ± standard deviation of each structure, with what is missing."""
-    return [{"structure": row.structure.replace("_", " "), "measured on": row.measured_on, "cases": str(row.cases),
-             **{heading: shown(row.figures[figure], 100 if figure in PERCENT else 1)
-                for figure, heading in HEADINGS.items()},
-             "in neither": str(row.in_neither), "not predicted": str(row.not_predicted),
-             "not in reference": str(row.not_in_reference)} for row in rows]
+    table = []
+    for row in rows:
+        texts = {"structure": row.structure.replace("_", " "), "measured on": row.measured_on, "cases": str(row.cases)}
+        for figure, heading in HEADINGS.items():
+            texts[heading] = shown(row.figures[figure], 100 if figure in PERCENT else 1)
+        texts |= {"in neither": str(row.in_neither), "not predicted": str(row.not_predicted),
+                  "not in reference": str(row.not_in_reference)}
+        table.append(texts)
+    return table
 
 
 def difference_table(rows: Sequence[Difference], names: Sequence[str]) -> list[dict[str, str]]:
@@ -69,10 +79,14 @@ def difference_table(rows: Sequence[Difference], names: Sequence[str]) -> list[d
 
 def published_table(rows: Sequence[Beside]) -> list[dict[str, str]]:
     """The papers' rows with ours over the same organs, as far as they were measured."""
-    return [{"paper": one.row.source, "task": one.row.task, "method": one.row.method,
-             "Dice (%)": f"{100 * one.row.dice:.2f}", "distances": one.row.distance,
-             "ours (%)": "" if one.ours is None else f"{100 * one.ours:.2f}",
-             "of its organs": f"{one.organs} of {len(one.row.organs)}"} for one in rows]
+    table = []
+    for beside in rows:
+        published = beside.row
+        table.append({"paper": published.source, "task": published.task, "method": published.method,
+                      "Dice (%)": f"{100 * published.dice:.2f}", "distances": published.distance,
+                      "ours (%)": "" if beside.ours is None else f"{100 * beside.ours:.2f}",
+                      "of its organs": f"{beside.organs} of {len(published.organs)}"})
+    return table
 
 
 def shown(statistic: Statistic | None, factor: float = 1.0) -> str:
@@ -84,12 +98,17 @@ def shown(statistic: Statistic | None, factor: float = 1.0) -> str:
 
 
 def _p(value: float | None) -> str:
-    return "-" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+    if value is None:
+        return "-"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
     if not rows:
         return ["nothing"]
-    escaped = [[text.replace("|", "\\|") for text in row.values()] for row in rows]
-    return ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0]),
-            *("| " + " | ".join(cells) + " |" for cells in escaped)]
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    for row in rows:
+        # A bar within a text would end its cell.
+        cells = [text.replace("|", "\\|") for text in row.values()]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines

@@ -15,7 +15,7 @@ from ..imaging.upsampling import NativeLabels
 from ..imaging.volume import Volume
 from ..imaging.working_grid import WorkingGrid
 from ..organs import LabelSpace
-from .postprocess import clean
+from .postprocess import remove_stray_components
 from .scores import best_classes, mean_entropy
 from .timing import timed
 
@@ -54,7 +54,7 @@ def finish(scores: torch.Tensor, patient: Patient, frame: WorkingGrid, label_spa
         labels = best_classes(scores, decided)
         if not frame.is_turned:  # a network may call the air around the patient anything
             _clear_outside(scores, labels, patient.body)
-        clean(scores, labels, frame.spacing_zyx, label_space, frame.midline)
+        remove_stray_components(scores, labels, frame.spacing_zyx, label_space, frame.midline)
         entropy = mean_entropy(scores, labels, label_space.names)
     with timed(seconds, "upsample"):
         native = np.zeros(patient.ct.grid.shape, np.uint8)

@@ -13,7 +13,7 @@ from scipy import ndimage, stats
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind, encode_labels, label_candidates
 from PartialOrganSegLib.datasets.case import Case
-from PartialOrganSegLib.evaluation.judging import (
+from PartialOrganSegLib.evaluation.scoring import (
     BOTH,
     DECIDED,
     MASK,
@@ -22,9 +22,9 @@ from PartialOrganSegLib.evaluation.judging import (
     NO_REFERENCE,
     STROKES,
     Score,
-    judge,
+    score_structures,
 )
-from PartialOrganSegLib.evaluation.structures import Structure, judged_structures
+from PartialOrganSegLib.evaluation.structures import Structure, scored_structures
 from PartialOrganSegLib.evaluation.summary import ALL_CASES, compare, summarise
 from PartialOrganSegLib.imaging.surface import surface_distances
 from PartialOrganSegLib.organs import WORD16
@@ -109,8 +109,8 @@ def encoded(kind: Kind, labels: np.ndarray, annotated: tuple[str, ...] = (),
 
 
 def judged(predicted: np.ndarray, case: Case, codes: np.ndarray, table: np.ndarray) -> dict[str, Score]:
-    structures = judged_structures(case, codes, table, WORD16)
-    scores = judge("c", predicted, codes, table, structures, SPACING, TOLERANCE, case.kind is Kind.SCRIBBLE)
+    structures = scored_structures(case, codes, table, WORD16)
+    scores = score_structures("c", predicted, codes, table, structures, SPACING, TOLERANCE, case.kind is Kind.SCRIBBLE)
     return {score.structure: score for score in scores}
 
 
@@ -242,7 +242,7 @@ def test_hd95_of_decided_voxels_is_reported():
     codes[2:6, 4:12, 4:12], codes[6:] = 1, 2
     predicted = np.zeros(codes.shape, np.uint8)
     predicted[2:9, 4:12, 4:14] = 1
-    score, other = judge("a", predicted, codes, table, [Structure("one", (1,)), Structure("two", (2,))],
+    score, other = score_structures("a", predicted, codes, table, [Structure("one", (1,)), Structure("two", (2,))],
                          (3.0, 1.0, 1.5), 2.0)
     assert score.measured_on == "decided voxels"
     assert score.dice == pytest.approx(2 * 4 * 64 / (4 * 64 + 4 * 80))

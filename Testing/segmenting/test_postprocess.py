@@ -8,7 +8,7 @@ from PartialOrganSegLib.imaging.body import find_body
 from PartialOrganSegLib.imaging.components import components
 from PartialOrganSegLib.organ_records import organ_record
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.segmenting.postprocess import clean
+from PartialOrganSegLib.segmenting.postprocess import remove_stray_components
 
 SPACING = (3.0, 2.0, 2.0)
 
@@ -31,7 +31,7 @@ def test_stray_components_lose_to_the_next_best_class() -> None:
                              ("liver", 1): block(20, 50, 70, 6)})
     inside = (slice(21, 25), slice(51, 55), slice(71, 75))
     scores[(*inside, WORD16.index("stomach"))] = 4
-    clean(scores, labels, SPACING, WORD16, None)
+    remove_stray_components(scores, labels, SPACING, WORD16, None)
     assert len(components(labels, WORD16.index("liver"))) == 1
     assert (labels == WORD16.index("liver")).sum() == 15**3
     assert (labels[inside] == WORD16.index("stomach")).all()
@@ -43,7 +43,7 @@ def test_the_next_best_class_gets_no_crumbs() -> None:
     scores, labels = scored({("liver", 0): block(2, 5, 5, 15), ("liver", 1): block(20, 50, 70, 6)})
     crumb = (slice(22, 24), slice(52, 54), slice(72, 74))
     scores[(*crumb, WORD16.index("stomach"))] = 4
-    clean(scores, labels, SPACING, WORD16, None)
+    remove_stray_components(scores, labels, SPACING, WORD16, None)
     assert not (labels == WORD16.index("stomach")).any()
     assert (labels[20:, 50:] == 0).all()
     assert np.array_equal(scores.float().argmax(-1).numpy(), labels)
@@ -52,7 +52,7 @@ def test_the_next_best_class_gets_no_crumbs() -> None:
 def test_the_surer_component_stays_even_if_it_is_smaller() -> None:
     scores, labels = scored({("bladder", 0): block(2, 5, 5, 10), ("bladder", 1): block(2, 40, 40, 8)})
     scores[(*block(2, 5, 5, 10), WORD16.index("bladder"))] = 2
-    clean(scores, labels, SPACING, WORD16, None)
+    remove_stray_components(scores, labels, SPACING, WORD16, None)
     assert (labels == WORD16.index("bladder")).sum() == 8**3
     assert (labels[block(2, 40, 40, 8)] == WORD16.index("bladder")).all()
 
@@ -60,20 +60,20 @@ def test_the_surer_component_stays_even_if_it_is_smaller() -> None:
 def test_two_adrenals_stay_a_third_goes() -> None:
     scores, labels = scored({("adrenal", 0): block(2, 5, 20, 6), ("adrenal", 1): block(2, 5, 50, 5),
                              ("adrenal", 2): block(20, 50, 70, 4)})
-    clean(scores, labels, SPACING, WORD16, 40.0)
+    remove_stray_components(scores, labels, SPACING, WORD16, 40.0)
     assert (labels == WORD16.index("adrenal")).sum() == 6**3 + 5**3
 
 
 def test_specks_of_an_absent_organ_go() -> None:
     scores, labels = scored({("bladder", 0): block(10, 10, 10, 2)})
-    clean(scores, labels, SPACING, WORD16, None)
+    remove_stray_components(scores, labels, SPACING, WORD16, None)
     assert not labels.any()
 
 
 def test_a_kidney_on_the_wrong_side_is_swapped() -> None:
     blocks = {("left_kidney", 0): block(5, 30, 10, 10), ("left_kidney", 1): block(5, 30, 60, 11)}
     scores, labels = scored(blocks)
-    clean(scores, labels, SPACING, WORD16, 40.0)
+    remove_stray_components(scores, labels, SPACING, WORD16, 40.0)
     assert labels[8, 33, 13] == WORD16.index("right_kidney")
     assert labels[8, 33, 63] == WORD16.index("left_kidney")
     assert np.array_equal(scores.float().argmax(-1).numpy(), labels)
@@ -82,7 +82,7 @@ def test_a_kidney_on_the_wrong_side_is_swapped() -> None:
 @pytest.mark.parametrize("midline", [None, 12.0])
 def test_sides_are_left_alone_when_in_doubt(midline: float | None) -> None:
     scores, labels = scored({("left_kidney", 0): block(5, 30, 10, 10)})
-    clean(scores, labels, SPACING, WORD16, midline)
+    remove_stray_components(scores, labels, SPACING, WORD16, midline)
     assert (labels == WORD16.index("left_kidney")).sum() == 1000
 
 

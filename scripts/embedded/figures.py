@@ -27,8 +27,8 @@ from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.datasets.manifest import load_manifest
-from PartialOrganSegLib.evaluation.judging import NO_REFERENCE, judge
-from PartialOrganSegLib.evaluation.structures import judged_structures
+from PartialOrganSegLib.evaluation.scoring import NO_REFERENCE, score_structures
+from PartialOrganSegLib.evaluation.structures import scored_structures
 from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import load_bundle
@@ -75,9 +75,9 @@ def scores(reference: Reference, predicted: np.ndarray, ct: Volume) -> list[dict
     """Dice and HD95 (mm) of each organ that the reference speaks of."""
     table = CandidateTable(WORD16.class_count)
     codes = reference.case.read_codes(ct, WORD16, table)
-    structures = judged_structures(reference.case, codes, table.table, WORD16)
-    rows = judge(reference.case.group, predicted, codes, table.table, structures, ct.grid.spacing[::-1], TOLERANCE_MM,
-                 strokes=reference.kind == "strokes")
+    structures = scored_structures(reference.case, codes, table.table, WORD16)
+    rows = score_structures(reference.case.group, predicted, codes, table.table, structures, ct.grid.spacing[::-1],
+                            TOLERANCE_MM, strokes=reference.kind == "strokes")
     figures = []
     for row in rows:
         invented = reference.kind == "strokes" and row.found == NO_REFERENCE

@@ -1,0 +1,130 @@
+"""One prediction against one reference: every figure of every structure that the reference decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from ..imaging.shapes import Box3, LabelMap, Mask, Spacing3
+from ..imaging.surface import surface_distances
+from .metrics import candidate_dice, joint_counts
+from .structures import Structure
+
+# Words of the column `found` of scores.csv, and of `measured_on`.
+BOTH, NO_REFERENCE, NO_PREDICTION, NEITHER = "both", "not in reference", "not predicted", "in neither"
+MASK, STROKES, DECIDED = "mask", "strokes", "decided voxels"
+
+
+@dataclass(frozen=True)
+class Score:
+    """The figures of one structure of one case; None is a figure that does not exist, never nought.
+
+    `found`: where the structure is. In neither mask: no figure at all. In one of them: Dice and surface Dice are 0,
+    distances are missing (METHODS.md 4). `measured_on`: "mask", or, where the reference leaves voxels open, "strokes",
+    which only have a Dice, or "decided voxels": Dice and HD95 over the voxels that the reference decides.
+    """
+
+    case: str
+    structure: str
+    measured_on: str
+    found: str
+    dice: float | None = None
+    hd95_mm: float | None = None
+    surface_dice: float | None = None
+    assd_mm: float | None = None
+    hd95_directed_mm: float | None = None
+    predicted_ml: float | None = None
+    reference_ml: float | None = None
+    volume_error_ml: float | None = None
+    volume_error_percent: float | None = None
+
+
+def score_structures(case: str, predicted: LabelMap, codes: LabelMap, table: Mask, structures: Sequence[Structure],
+                     spacing: Spacing3, tolerance_mm: float, strokes: bool = False) -> list[Score]:
+    """The figures of each of `structures`.
+
+    `predicted` (z, y, x) class indices, `codes` (z, y, x) into `table` (K, C) bool, `spacing` (z, y, x) mm. `strokes`
+    says that the reference was drawn, so that what it leaves open is most of the volume.
+    """
+    counts = joint_counts(predicted, codes, (table.shape[0], table.shape[1]))
+    present = counts.any(1)
+    class_boxes, code_boxes = ndimage.find_objects(predicted), ndimage.find_objects(codes)
+    scores = []
+    for structure in structures:
+        in_structure = np.zeros(table.shape[1], bool)
+        in_structure[list(structure.classes)] = True
+        inside: Mask = np.logical_not((table & ~in_structure).any(1))
+        outside: Mask = np.logical_not((table & in_structure).any(1))
+        reference_codes = np.flatnonzero(inside & present).tolist()
+        # Surfaces and their distances are computed within this box alone: most of a CT is far from any one organ.
+        box = _union(_boxes_of(class_boxes, structure.classes) + _boxes_of(code_boxes, reference_codes))
+        if box is None:
+            scores.append(Score(case, structure.name, STROKES if strokes else MASK, NEITHER))
+            continue
+        measured_on = DECIDED
+        if strokes:
+            measured_on = STROKES
+        elif (inside | outside)[present].all():
+            measured_on = MASK
+        if measured_on == MASK:
+            scores.append(_score_masks(case, structure.name, in_structure[predicted[box]], inside[codes[box]], spacing,
+                                       tolerance_mm))
+            continue
+        dice, reference_voxels = candidate_dice(counts, table, structure.classes)
+        presence = BOTH if reference_voxels else NO_REFERENCE
+        if dice is None:
+            presence = NEITHER
+        score = Score(case, structure.name, measured_on, presence, dice)
+        if measured_on == DECIDED and presence == BOTH:
+            undecided = np.logical_not(inside | outside)[codes[box]]
+            score = replace(score, hd95_mm=_decided_hd95(in_structure[predicted[box]], inside[codes[box]], undecided,
+                                                         spacing))
+        scores.append(score)
+    return scores
+
+
+def _decided_hd95(predicted: Mask, reference: Mask, undecided: Mask, spacing: Spacing3) -> float | None:
+    """HD95 in mm of the surfaces that lie among decided voxels; None where one of the masks has none there."""
+    try:
+        return surface_distances(predicted, reference, spacing, undecided).hd95
+    except ValueError:
+        return None
+
+
+def _boxes_of(boxes: Sequence[Box3 | None], labels: Sequence[int]) -> list[Box3]:
+    """Boxes of those of the labels that there are; `boxes`: of the labels from 1 on, as SciPy finds them."""
+    present = []
+    for label in labels:
+        box = boxes[label - 1] if 0 < label <= len(boxes) else None
+        if box is not None:
+            present.append(box)
+    return present
+
+
+def _union(boxes: Sequence[Box3]) -> Box3 | None:
+    """The smallest box around all boxes; None of none."""
+    if not boxes:
+        return None
+    z, y, x = (slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3))
+    return z, y, x
+
+
+def _score_masks(case: str, name: str, predicted: Mask, reference: Mask, spacing: Spacing3,
+                 tolerance_mm: float) -> Score:
+    predicted_voxels, reference_voxels = int(predicted.sum()), int(reference.sum())
+    excess = predicted_voxels - reference_voxels
+    voxel_ml = float(np.prod(spacing)) / 1000
+    score = Score(case, name, MASK, BOTH, predicted_ml=predicted_voxels * voxel_ml,
+                  reference_ml=reference_voxels * voxel_ml, volume_error_ml=excess * voxel_ml,
+                  volume_error_percent=100 * excess / reference_voxels if reference_voxels else None)
+    if not predicted_voxels or not reference_voxels:
+        presence = NO_PREDICTION if reference_voxels else NO_REFERENCE
+        return replace(score, found=presence, dice=0.0, surface_dice=0.0)
+    distances = surface_distances(predicted, reference, spacing)
+    overlap = int((predicted & reference).sum())
+    return replace(score, dice=2 * overlap / (predicted_voxels + reference_voxels), hd95_mm=distances.hd95,
+                   surface_dice=distances.surface_dice(tolerance_mm), assd_mm=distances.assd,
+                   hd95_directed_mm=distances.hd95_directed)
