@@ -23,8 +23,8 @@ WRONG_SIDE_MM = 15.0
 OTHER = Components(8)  # of an organ whose record says nothing of its components
 
 
-def remove_stray_components(scores: torch.Tensor, labels: np.ndarray, spacing_zyx: tuple[float, float, float], label_space: LabelSpace,
-          midline: float | None) -> None:
+def remove_stray_components(scores: torch.Tensor, labels: np.ndarray, spacing_zyx: tuple[float, float, float],
+                            label_space: LabelSpace, midline: float | None) -> None:
     """Applies both steps to `scores` (z, y, x, class) and `labels` (uint8 argmax) in place.
 
     `midline`: x index of the mid-sagittal plane; the patient's left lies at larger x. None skips the side check.
