@@ -105,7 +105,11 @@ class PIPOFAN(SegmentationNetwork):
         for name, scales in (("input_scales", input_scales), ("output_scales", output_scales)):
             if not 1 <= scales <= len(channels):
                 raise ValueError(f"{name} must be from 1 to {len(channels)}, the number of channels, not {scales}")
-        block = ResBlock if residual else ConvBlock
+        block: type[nn.Module] = ConvBlock
+        score: type[nn.Module] = nn.Conv2d
+        if residual:
+            # Residual blocks end with a convolution: norm and ReLU stand before the score map's.
+            block, score = ResBlock, _NormReLUConv
         self.input_scales = input_scales
         self.phase = phase
         self.first: nn.Module
@@ -121,7 +125,6 @@ class PIPOFAN(SegmentationNetwork):
         decoded = [channels[0], *channels[:-2], channels[-1]] if len(channels) > 1 else list(channels)
         self.ups = nn.ModuleList(block(decoded[level + 1] + channels[level], decoded[level])
                                  for level in range(len(channels) - 1))
-        score = _NormReLUConv if residual else nn.Conv2d
         self.heads = nn.ModuleList(nn.Sequential(_chain(block, decoded[scale::-1]), score(channels[0], classes, 1))
                                    for scale in range(output_scales))
         self.fusion = AdaptiveFusion(classes) if output_scales > 1 else None

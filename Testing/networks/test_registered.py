@@ -85,7 +85,7 @@ def test_training_reaches_every_parameter(name):
     else:
         assert isinstance(logits, list)
         scales = logits
-    depth = data.shape[2] - getattr(network, "slices", 1) + 1
+    depth = data.shape[2] - (network.slices or 1) + 1
     assert [tuple(scale.shape) for scale in scales] == [
         (2, 3, depth // dz, data.shape[3] // dy, data.shape[4] // dx) for dz, dy, dx in divisors]
     sum((scale * torch.randn_like(scale)).mean() for scale in scales).backward()
@@ -146,7 +146,7 @@ def test_wrong_size_is_told(name):
                                   "pipo_fan"])
 def test_one_voxel_cannot_train_a_batch_norm(name):
     network = small(name).train()
-    data = torch.randn(2, 1, getattr(network, "slices", network.size_multiple[0]), *network.size_multiple[1:])
+    data = torch.randn(2, 1, network.slices or network.size_multiple[0], *network.size_multiple[1:])
     assert len(network(data)) == 2
     with pytest.raises(ValueError, match="one voxel at the coarsest level"):
         network(data[:1])
