@@ -29,9 +29,9 @@ _LISTED = 5  # cases that the warning names
 def with_patients_together(cases: Sequence[Case], explicit: Collection[str], reporter: Reporter) -> tuple[Case, ...]:
     """The cases with one `group` for those of one image, study or patient: the first one's in the manifest.
 
-    `explicit`: names of cases whose group the manifest states. Two such cases stay as they are: fine-tuning validates
-    on a slab of an image and trains on the others, for one; `check` warns of one image under two groups. What was joined
-    is reported in one warning.
+    `explicit`: names of cases whose group the manifest states. Two such cases stay as they are: fine-tuning, for one,
+    validates on a slab of an image and trains on the others. `check` warns of one image under two groups. What was
+    joined is reported in one warning.
     """
     parents = {case.group: case.group for case in cases}
 
