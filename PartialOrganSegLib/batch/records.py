@@ -64,6 +64,7 @@ class Record:
 
 def record_file(output: Path, case: str) -> Path:
     """Where the record of a case is kept: under its title, or a checksum of a name that no file can have."""
+    # Cut short, so that it can be found by eye, and with a checksum, so that it is like no other's.
     place, slash, name = case.rpartition("/")
     encoded = name.encode("utf-8", "surrogateescape")
     if len(encoded) > _LONGEST_NAME or "\0" in name:

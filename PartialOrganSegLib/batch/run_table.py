@@ -40,6 +40,7 @@ def write_run_table(output: Path) -> Path:
 
 def _row(record: Record) -> dict[str, object]:
     """A record's cells: each on one line, and none that a spreadsheet takes for a formula."""
+    # Names of files and patients come from others: a line break in one could forge a row.
     row = {}
     for column, value in vars(record).items():
         if isinstance(value, str):

@@ -105,6 +105,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 def _options(arguments: argparse.Namespace, kind: str | None) -> SegmentOptions:
     """The options of the segmentation. Raises UsageError, also for what does not go with a single file of `kind`."""
     dicom = arguments.dicom
+    # A single file has no room for records, nor for files of other kinds.
     if kind is not None:
         for name in ("dicom", "resume", "shard", "ray"):
             if getattr(arguments, name):

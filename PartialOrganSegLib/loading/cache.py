@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..annotation import UNKNOWN, CandidateTable, Kind
@@ -44,9 +45,10 @@ class CachedSoftTargets:
             row[list(chosen)] = True
         return members
 
-    def probabilities(self) -> np.ndarray:
+    def probabilities(self) -> npt.NDArray[np.uint8]:
         """(k, z, y, x) uint8, canonical axes; 255 is certain."""
-        return np.load(self.file, mmap_mode="r")
+        array: npt.NDArray[np.uint8] = np.load(self.file, mmap_mode="r")
+        return array
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,21 @@ class CachedCase:
         """Whether its annotation says of every voxel what it is: a fact of the case, whatever a patch of it shows."""
         return self.case.kind is Kind.FULL
 
-    def image(self) -> np.ndarray:
+    def image(self) -> npt.NDArray[np.int16]:
         """(z, y, x) int16 HU, canonical axes."""
-        return np.load(self.image_file, mmap_mode="r")
+        array: npt.NDArray[np.int16] = np.load(self.image_file, mmap_mode="r")
+        return array
 
-    def own_codes(self) -> np.ndarray:
+    def own_codes(self) -> npt.NDArray[np.uint8]:
         """(z, y, x) uint8 codes of the case's own table; `translation` turns them into the run's. UNKNOWN and
         OUTSIDE are the same in both."""
-        return np.load(self.codes_file, mmap_mode="r")
+        array: npt.NDArray[np.uint8] = np.load(self.codes_file, mmap_mode="r")
+        return array
 
-    def codes(self) -> np.ndarray:
+    def codes(self) -> npt.NDArray[np.uint8]:
         """(z, y, x) uint8 codes of the run's candidate table."""
-        return self.translation[self.own_codes()]
+        codes: npt.NDArray[np.uint8] = self.translation[self.own_codes()]
+        return codes
 
 
 def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: CandidateTable,
