@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def fingerprint(path: Path) -> str:
 
     Names and times do not count, nor do our results in the folder. Raises UserError when it cannot be read.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # False as well for a name that no file can have; Path.exists raises for some
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="a CT file or a DICOM folder",
                         found="nothing there")
     try:

@@ -146,9 +146,10 @@ def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: Labe
     if not entry.name or any(letter in entry.name for letter in '/\\:*?"<>|\0'):
         raise UserError(code=Code.NAME_UNFIT, subject=f"{where}: name", expected="one that can be part of a file name",
                         found=f"'{entry.name}'")
-    if len(entry.name.encode()) > LONGEST_NAME:
+    length = len(entry.name.encode("utf-8", "surrogatepass"))  # JSON and old disks have letters that are no UTF-8
+    if length > LONGEST_NAME:
         raise UserError(code=Code.NAME_UNFIT, subject=f"{where}: name", expected=f"at most {LONGEST_NAME} bytes",
-                        found=len(entry.name.encode()))
+                        found=length)
 
     def file(name: str | None) -> Path | None:
         return None if name is None else root / name

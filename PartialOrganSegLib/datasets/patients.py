@@ -29,8 +29,8 @@ _LISTED = 5  # cases that the warning names
 def with_patients_together(cases: Sequence[Case], explicit: Collection[str], reporter: Reporter) -> tuple[Case, ...]:
     """The cases with one `group` for those of one image, study or patient: the first one's in the manifest.
 
-    `explicit`: names of cases whose group the manifest states. Two such cases stay as they are: fine-tuning validates
-    on a slab of an image and trains on the others, for one; `check` warns of one image under two groups. What was
+    `explicit`: names of cases whose group the manifest states. Two such cases stay as they are: fine-tuning, for one,
+    validates on a slab of an image and trains on the others. `check` warns of one image under two groups. What was
     joined is reported in one warning.
     """
     parents = {case.group: case.group for case in cases}
@@ -51,8 +51,8 @@ def with_patients_together(cases: Sequence[Case], explicit: Collection[str], rep
         listed = ", ".join(joined[:_LISTED])
         if len(joined) > _LISTED:
             listed += f" and {len(joined) - _LISTED} more"
-        found = f"of one image or patient, so they are trained or validated on together: {listed}"
-        reporter.warning(Problem(Code.CASES_JOINED, "cases", found=found))
+        reporter.warning(Problem(Code.CASES_JOINED, "cases", found="of one image or patient, so they are trained or "
+                                 f"validated on together: {listed}"))
     return tuple(replace(case, group=root(case.group)) for case in cases)
 
 
@@ -95,13 +95,13 @@ def _image_keys(cases: Sequence[Case]) -> list[Hashable]:
             keys.append(identity)
     # Samples that agree are no proof yet.
     doubtful = {content for content, count in Counter(contents.values()).items() if count > 1}
-    whole: dict[Hashable, str] = {}
+    full_contents: dict[Hashable, str] = {}
     for number, (case, key) in enumerate(zip(cases, keys, strict=True)):
         if key in doubtful:
             identity = identities[number]
-            if identity not in whole:
-                whole[identity] = _content(case.image, sampled=False)
-            keys[number] = whole[identity]
+            if identity not in full_contents:
+                full_contents[identity] = _content(case.image, sampled=False)
+            keys[number] = full_contents[identity]
     return keys
 
 
@@ -159,7 +159,7 @@ def _dicom_keys(cases: Sequence[Case]) -> list[tuple[str, list[Hashable]]]:
             studies[-1] = slices[0].tag(STUDY_UID) or None
             name, identity = slices[0].patient
             patients[-1] = None if _NO_ID.fullmatch(identity.strip()) else (name, identity)
-    known = [patient for patient in patients if patient is not None]
-    if len(known) > 2 and len(set(known)) == 1:  # all alike: more likely a replaced ID than one patient throughout
+    named = [patient for patient in patients if patient is not None]
+    if len(named) > 2 and len(set(named)) == 1:  # all alike: more likely a replaced ID than one patient throughout
         patients = [None] * len(patients)
     return [("study", studies), ("patient", patients)]
