@@ -257,12 +257,14 @@ class ReviewSection(Section, VTKObservationMixin):
             return
         end = time.monotonic() + LOOK_S
         small = self._is_small()
-        while self._looking is not None and (small or time.monotonic() < end):
+        going_on = True
+        while self._looking is not None and going_on:
             try:
                 next(self._looking)
             except StopIteration as look:
                 self._looking = None
                 self._looked(look.value)
+            going_on = small or time.monotonic() < end
         if self._looking is not None:
             self._idle.start()
 
