@@ -24,8 +24,8 @@ def half_thickness(normal: Coordinates, grid: Grid) -> float:
 def plane_voxels(points: Coordinates, normal: Coordinates, width_mm: float, closed: bool, grid: Grid) -> VoxelIndices:
     """Voxels that a plane goes through and whose centre a stroke in it covers.
 
-    `points` (n, 3) and the unit `normal` (3,) in LPS mm; the plane is that of the points' mean. A closed stroke of three
-    points or more covers the inside of its outline, another a band of `width_mm`.
+    `points` (n, 3) and the unit `normal` (3,) in LPS mm; the plane goes through the points' mean. A closed stroke of
+    three points or more covers the inside of its outline, another a band of `width_mm`.
     """
     thickness = half_thickness(normal, grid)
     middle = points.mean(axis=0)

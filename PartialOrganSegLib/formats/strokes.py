@@ -52,7 +52,7 @@ class Stroke(BaseModel):
         if self.plane == "slice":
             return None
         direction = NORMALS[self.plane] if isinstance(self.plane, str) else self.plane
-        return np.asarray(direction) / np.linalg.norm(direction)
+        return np.asarray(np.asarray(direction) / np.linalg.norm(direction))
 
 
 class Strokes(BaseModel):

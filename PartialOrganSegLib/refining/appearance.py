@@ -39,7 +39,7 @@ class Appearance:
     def likeness(self, drawn: Density, around: Density) -> Values:
         """(z, y, x) probability that a voxel belongs to what was drawn, both being equally likely at first."""
         ratio = drawn / (drawn + around + NEVER)
-        return ratio[self._bins].reshape(self._shape).astype(np.float32)
+        return np.asarray(ratio[self._bins].reshape(self._shape), np.float32)
 
 
 def _bins(hu: Values) -> npt.NDArray[np.intp]:

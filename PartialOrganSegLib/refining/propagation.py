@@ -29,7 +29,7 @@ REACH_OF_EXTENT = 0.5  # of the stroke's extent
 REACH_OF_THICKNESS = 1.5  # of the half thickness of the organ that gains or loses
 LEAST_REACH_MM = 5.0  # of a thin organ
 LEAST_ORGAN_MM3 = 500.0  # less of an organ says nothing of its thickness
-ORGAN_SHARE = 0.3  # of the organ's own look, beside that of the stroke
+ORGAN_SHARE = 0.5  # of the organ's own look, beside that of the stroke
 MARGIN_MM = 45.0  # around a stroke: nothing beyond is looked at or changed
 
 

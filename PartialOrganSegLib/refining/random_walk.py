@@ -30,7 +30,7 @@ def edge_weights(hu: Values, spacing: Spacing3, contrast_hu: float) -> tuple[Val
 
 def _weights(hu: Values, axis: int, contrast_hu: float, nearness: float) -> Values:
     alike = np.exp(-np.square(np.diff(hu, axis=axis) / contrast_hu))
-    return ((alike + LEAST_WEIGHT) * nearness).astype(np.float32)
+    return np.asarray((alike + LEAST_WEIGHT) * nearness, np.float32)
 
 
 def random_walk(weights: tuple[Values, Values, Values], prior: Values, prior_weight: float, held: Mask,

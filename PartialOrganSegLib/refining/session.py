@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from ..errors import Code, UserError
 from ..imaging.components import NEIGHBOURS
-from ..imaging.shapes import Box3, LabelMap, Mask, Shape3, Spacing3
+from ..imaging.shapes import Box3, LabelMap, Mask, Spacing3
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
 from .changes import OrganChange, organ_changes
@@ -69,12 +69,17 @@ class RefineSession:
     True
     """
 
-    def __init__(self, ct: Volume, labels: Volume, label_space: LabelSpace, accepted: Sequence[str] = ()) -> None:
-        """`ct` in HU; `labels` on its grid, values of `label_space`; they are copied. Raises UserError for labels of
-        another grid, a value without a meaning and an unknown organ."""
+    def __init__(self, ct: Volume, labels: Volume, label_space: LabelSpace, accepted: Sequence[str] = (),
+                 series_uid: str | None = None) -> None:
+        """`ct` in HU; `labels` on its grid, values of `label_space`; they are copied. `series_uid`: of a DICOM CT; stroke
+        files may name it.
+
+        Raises UserError for labels of another grid, a value without a meaning and an unknown organ.
+        """
         _check_labels(ct, labels, label_space)
         self.label_space = label_space
         self._ct = ct
+        self._series_uid = series_uid
         self._labels = labels.array.astype(np.uint8)
         self._drawn = np.full(ct.array.shape, NOT_DRAWN, np.uint8)
         self._accepted = np.isin(np.arange(256), label_space.indices(accepted))
@@ -101,7 +106,7 @@ class RefineSession:
         contradict one another, and for none at all; RefineCancelled after `cancel`. The labels are then unchanged.
         """
         self._cancelled.clear()
-        drawn = painted_strokes(strokes, self._ct.grid, self.label_space).array
+        drawn = painted_strokes(strokes, self._ct.grid, self.label_space, self._series_uid).array
         new = drawn != NOT_DRAWN
         box = padded_box(_box_of(new), MARGIN_MM, self._spacing, self._labels.shape)
         before = _Step(box, self._labels[box].copy(), self._drawn[box].copy())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import Code, UserError
 from ..formats.reading import read_labelmap
@@ -35,10 +36,7 @@ def painted_strokes(source: StrokeSource, grid: Grid, label_space: LabelSpace, s
     _check_image(name, strokes, grid, series_uid)
     if not strokes.strokes:
         raise _none(name)
-    try:
-        return Volume(_painted(strokes, grid, label_space), grid)
-    except UserError as error:
-        raise error.within(name) from None
+    return Volume(_painted(name, strokes, grid, label_space), grid)
 
 
 def _read(source: StrokeSource) -> tuple[str, Strokes | Volume]:
@@ -79,14 +77,14 @@ def _times(numbers: tuple[float, ...], unit: str) -> str:
     return f"{' x '.join(f'{number:.6g}' for number in numbers)} {unit}"
 
 
-def _painted(strokes: Strokes, grid: Grid, label_space: LabelSpace) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _painted(name: str, strokes: Strokes, grid: Grid, label_space: LabelSpace) -> npt.NDArray[np.uint8]:
     painted = np.full(grid.shape, NOT_DRAWN, np.uint8)
     places = []
     for number, stroke in enumerate(strokes.strokes):
         try:
             value = label_space.index(stroke.organ)
         except UserError as error:
-            raise error.within(f"stroke {number}") from None
+            raise error.within(f"{name}: stroke {number}") from None
         voxels = stroke_voxels(strokes, number, grid)
         painted[voxels] = value
         places.append((voxels, value))
@@ -95,10 +93,11 @@ def _painted(strokes: Strokes, grid: Grid, label_space: LabelSpace) -> np.ndarra
         if len(overdrawn) and overdrawn.mean() > CONTRADICTED_SHARE:
             label = int(np.bincount(painted[voxels][overdrawn]).argmax())
             other = "background" if label == 0 else label_space.names[label - 1]
-            raise UserError(code=Code.SETTINGS_CONFLICT, subject=f"stroke {number} ({strokes.strokes[number].organ})",
+            organ = strokes.strokes[number].organ
+            raise UserError(code=Code.SETTINGS_CONFLICT, subject=f"{name}: stroke {number} ({organ})",
                             expected="one organ for a place", found=f"{other} drawn over most of it")
     if (painted == NOT_DRAWN).all():  # thinner than the voxels
-        raise UserError(code=Code.NO_LABELS, expected="strokes that cover a voxel's centre", found="none")
+        raise UserError(code=Code.NO_LABELS, subject=name, expected="strokes that cover a voxel's centre", found="none")
     return painted
 
 
