@@ -45,7 +45,7 @@ def organ_changes(before: LabelMap, after: LabelMap, label_space: LabelSpace,
                   spacing: Spacing3) -> tuple[OrganChange, ...]:
     """Of every organ that differs between two label maps (z, y, x) of one region, in label order."""
     differing = before != after
-    values = np.union1d(before[differing], after[differing])
+    values = np.flatnonzero(np.bincount(np.r_[before[differing], after[differing]]))
     voxel_ml = float(np.prod(spacing)) / 1000
     changes = []
     for value in values[values > 0].tolist():

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import Code, UserError
-from ..imaging.components import NEIGHBOURS
+from ..imaging.components import NEIGHBOURS, voxel_counts
 from ..imaging.shapes import Box3, LabelMap, Mask, Spacing3
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
@@ -145,7 +145,7 @@ class RefineSession:
 
     def _errors_pointed_at(self, drawn: LabelMap, box: Box3) -> Iterator[tuple[tuple[Box3, Mask], int]]:
         """The places of new strokes that lie close together, each as its box and its mask in it, and their label."""
-        for value in np.unique(drawn[box]).tolist():
+        for value in np.flatnonzero(voxel_counts(drawn[box], 256)).tolist():
             if value == NOT_DRAWN:
                 continue
             here = drawn[box] == value

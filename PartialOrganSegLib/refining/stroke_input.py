@@ -105,12 +105,11 @@ def _checked_map(name: str, drawn: Volume, grid: Grid, label_space: LabelSpace) 
     if not drawn.grid.same_as(grid, tolerance_mm=0.1):
         raise UserError(code=Code.GEOMETRY_DIFFERS, subject=name,
                         expected=f"strokes on the CT's grid, {grid.differing_from(drawn.grid)}")
-    values = np.unique(drawn.array)
-    unknown = values[(values >= label_space.class_count) & (values != NOT_DRAWN)]
-    if len(unknown) or values.min() < 0:
-        wrong = int(unknown[0]) if len(unknown) else int(values.min())
-        raise UserError(code=Code.UNKNOWN_LABEL, subject=name, found=f"{wrong}",
-                        expected=f"0..{label_space.class_count - 1} ({label_space.name}) or {NOT_DRAWN} (not drawn)")
-    if (values == NOT_DRAWN).all():
+    drawn_values = drawn.array[drawn.array != NOT_DRAWN]
+    if not len(drawn_values):
         raise _none(name)
+    for value in (int(drawn_values.min()), int(drawn_values.max())):
+        if not 0 <= value < label_space.class_count:
+            expected = f"0..{label_space.class_count - 1} ({label_space.name}) or {NOT_DRAWN} (not drawn)"
+            raise UserError(code=Code.UNKNOWN_LABEL, subject=name, expected=expected, found=value)
     return Volume(drawn.array.astype(np.uint8), drawn.grid)
