@@ -71,8 +71,8 @@ class RefineSession:
 
     def __init__(self, ct: Volume, labels: Volume, label_space: LabelSpace, accepted: Sequence[str] = (),
                  series_uid: str | None = None) -> None:
-        """`ct` in HU; `labels` on its grid, values of `label_space`; they are copied. `series_uid`: of a DICOM CT; stroke
-        files may name it.
+        """`ct` in HU; `labels` on its grid, values of `label_space`; both stay as given. `series_uid`: of a DICOM CT;
+        stroke files may name it.
 
         Raises UserError for labels of another grid, a value without a meaning and an unknown organ.
         """
