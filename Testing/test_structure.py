@@ -11,7 +11,7 @@ from Testing.helpers.repository import ROOT
 FLOORS = """
     __main__  inference
     cli  api
-    batch  finetuning
+    batch  finetuning  refining
     training
     losses  segmenting
     loading  evaluation  models
