@@ -6,10 +6,10 @@ import copy
 from pathlib import Path
 
 import pytest
-from PartialOrganSegLib.training.preparation import Cases
 
 from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.training.cases import Cases
 from PartialOrganSegLib.training.recipe import Recipe
 from PartialOrganSegLib.training.resuming import check_same, deciding_settings
 
