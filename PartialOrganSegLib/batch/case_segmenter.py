@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..events import Reporter
-from ..outputs import all_at_once, remove_leftovers
+from ..outputs import all_at_once
 from .cases import Case
 from .records import OrganRow
 
@@ -25,17 +26,20 @@ class CaseSegmenter:
         """Loads the network, unless that is done. Raises UserError for unfitting weights or an absent device."""
         self._segmenter.prepare()
 
+    def process_id(self) -> int:
+        """This process."""
+        return os.getpid()
+
+    def close(self) -> None:
+        """The network stays loaded: it is the segmenter's."""
+
     def __call__(self, case: Case, folder: Path, reporter: Reporter,
-                 on_files_written: OnFilesWritten | None = None, exclusive: bool = False) -> list[OrganRow]:
+                 on_files_written: OnFilesWritten | None = None) -> list[OrganRow]:
         """Reads, segments, checks and writes one CT; returns a row for each organ.
 
         Its files appear in `folder` together, or not at all when anything raises; `on_files_written` is called right
-        before they appear. `exclusive`: no other process can be working on this case, so what a killed run left of it
-        is removed.
+        before they appear.
         """
-        # Without that, what looks left over may be what another process is writing.
-        if exclusive:
-            remove_leftovers(folder, case.name)
         result = self._segmenter(case.path, series=case.series, reporter=reporter)
         rows = result.organ_events
         with all_at_once(folder, case.name) as scratch:

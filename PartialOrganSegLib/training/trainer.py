@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from .objective import Objective, needs_prior
 from .recipe import Recipe
 from .result_model import ResultModel
 from .resuming import check_same, deciding_settings
-from .run_files import RunFiles
+from .run_files import RunFiles, room_on_disk
 from .run_state import RunState
 from .settings import ValidationSettings
 from .start import build_start
@@ -44,14 +43,14 @@ def train(recipe: Recipe, run_folder: Path, resume: bool, device: str = "auto",
     """Runs a recipe into `run_folder`: recipe.yaml, log.jsonl, events, checkpoints/last.pt (and best.pt with a
     validation), and model/ when it is done. `hooks` look on beside those of the recipe.
 
-    SIGINT, SIGTERM and SIGHUP finish the step, or break off a measurement after the case it is at, write the checkpoint and
-    raise KeyboardInterrupt. `resume` goes on from checkpoints/last.pt to the numbers an uninterrupted run would have
-    reached (bit for bit on the CPU).
+    SIGINT, SIGTERM and SIGHUP finish the step, or break off a measurement after the case it is at, write the checkpoint
+    and raise KeyboardInterrupt. `resume` goes on from checkpoints/last.pt to the numbers an uninterrupted run would
+    have reached (bit for bit on the CPU).
     Started by `torchrun`, all processes train one network on mini-batches of `batch_size` patches each.
     Raises UserError for bad settings, data or a run folder already used.
     """
     chosen = choose_device(device)
-    with started(chosen) as processes:
+    with started(chosen) as processes, room_on_disk(run_folder, RunFiles(run_folder).last):
         trainer = Trainer(recipe, run_folder, resume=resume, device=processes.local_device(chosen),
                           processes=processes, reporter=reporter, hooks=hooks)
         trainer.train()
@@ -176,9 +175,7 @@ class Trainer:
         total = end + sum(later.steps for later in self.stages[state.stage + 1:])
         sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self._batch, end * self._batch)
         clock = time.monotonic()
-        mini_batches = batches(sampler, state.step, end, recipe.batch_size, recipe.workers, self.processes)
-        # Closed here, whatever happens: an error on its way to the user would keep its loader processes alive.
-        with contextlib.closing(mini_batches):
+        with batches(sampler, state.step, end, recipe.batch_size, recipe.workers, self.processes) as mini_batches:
             for targets in mini_batches:
                 waited = time.monotonic() - clock
                 figures = self._learn(sampler, targets)

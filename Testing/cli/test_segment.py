@@ -190,7 +190,7 @@ def test_result_that_a_program_has_open_leaves_the_others_as_they_were(tmp_path,
 
     ct, out = write_ct(tmp_path / "scan.nii.gz"), tmp_path / "out"
     assert main(["segment", str(ct), "-o", str(out)]) == 0
-    before = {path: path.read_bytes() for path in out.iterdir()}
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
     write_ct(ct, slices=30)
     with monkeypatch.context() as patched:
         patched.setattr("PartialOrganSegLib.outputs.os.replace", replace_unless_open)
