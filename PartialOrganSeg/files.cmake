@@ -106,14 +106,17 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/api.py
   PartialOrganSegLib/atomic.py
   PartialOrganSegLib/batch/__init__.py
+  PartialOrganSegLib/batch/case_process.py
   PartialOrganSegLib/batch/case_segmenter.py
   PartialOrganSegLib/batch/cases.py
   PartialOrganSegLib/batch/cluster.py
   PartialOrganSegLib/batch/earlier_names.py
   PartialOrganSegLib/batch/fingerprint.py
+  PartialOrganSegLib/batch/limited.py
   PartialOrganSegLib/batch/local.py
   PartialOrganSegLib/batch/locks.py
   PartialOrganSegLib/batch/measuring.py
+  PartialOrganSegLib/batch/messages.py
   PartialOrganSegLib/batch/options.py
   PartialOrganSegLib/batch/processing.py
   PartialOrganSegLib/batch/records.py
@@ -132,6 +135,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/models.py
   PartialOrganSegLib/cli/options.py
   PartialOrganSegLib/cli/phantom.py
+  PartialOrganSegLib/cli/refine.py
   PartialOrganSegLib/cli/scribble.py
   PartialOrganSegLib/cli/segment.py
   PartialOrganSegLib/cli/segment_batch.py
@@ -152,16 +156,18 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/evaluation/box_plot.py
   PartialOrganSegLib/evaluation/evaluation.py
   PartialOrganSegLib/evaluation/html_page.py
-  PartialOrganSegLib/evaluation/judging.py
   PartialOrganSegLib/evaluation/metrics.py
   PartialOrganSegLib/evaluation/overlay.py
   PartialOrganSegLib/evaluation/pairing.py
   PartialOrganSegLib/evaluation/published.py
   PartialOrganSegLib/evaluation/report.py
+  PartialOrganSegLib/evaluation/scoring.py
   PartialOrganSegLib/evaluation/structures.py
   PartialOrganSegLib/evaluation/summary.py
   PartialOrganSegLib/evaluation/tables.py
   PartialOrganSegLib/events.py
+  PartialOrganSegLib/exchanging.py
+  PartialOrganSegLib/file_locks.py
   PartialOrganSegLib/finetuning/__init__.py
   PartialOrganSegLib/finetuning/budget.py
   PartialOrganSegLib/finetuning/case_preparation.py
@@ -212,6 +218,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/roi_names.py
   PartialOrganSegLib/formats/rtstruct.py
   PartialOrganSegLib/formats/slicer_segmentation.py
+  PartialOrganSegLib/formats/stroke_planes.py
   PartialOrganSegLib/formats/strokes.py
   PartialOrganSegLib/formats/strokes_format.py
   PartialOrganSegLib/formats/writing.py
@@ -266,6 +273,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/store.py
   PartialOrganSegLib/networks/__init__.py
   PartialOrganSegLib/networks/attention_unet.py
+  PartialOrganSegLib/networks/base.py
   PartialOrganSegLib/networks/deeplabv3plus.py
   PartialOrganSegLib/networks/light_unet.py
   PartialOrganSegLib/networks/nnunet.py
@@ -280,8 +288,19 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/organs.py
   PartialOrganSegLib/outputs.py
   PartialOrganSegLib/problem_codes.py
+  PartialOrganSegLib/refining/__init__.py
+  PartialOrganSegLib/refining/appearance.py
+  PartialOrganSegLib/refining/changes.py
+  PartialOrganSegLib/refining/coarse.py
+  PartialOrganSegLib/refining/propagation.py
+  PartialOrganSegLib/refining/random_walk.py
+  PartialOrganSegLib/refining/refiner.py
+  PartialOrganSegLib/refining/result.py
+  PartialOrganSegLib/refining/session.py
+  PartialOrganSegLib/refining/stroke_input.py
   PartialOrganSegLib/registry.py
   PartialOrganSegLib/resources/__init__.py
+  PartialOrganSegLib/scratch.py
   PartialOrganSegLib/segmenting/__init__.py
   PartialOrganSegLib/segmenting/backend.py
   PartialOrganSegLib/segmenting/body_regions.py
@@ -335,6 +354,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/hand_over.py
   PartialOrganSegLib/training/hooks.py
   PartialOrganSegLib/training/interrupts.py
+  PartialOrganSegLib/training/loader_processes.py
   PartialOrganSegLib/training/logbook.py
   PartialOrganSegLib/training/memory.py
   PartialOrganSegLib/training/network_sizes.py

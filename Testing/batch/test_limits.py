@@ -18,7 +18,7 @@ from Testing.helpers.moody_network import CRASHES_HU, EATS_HU, ENDLESS_HU, moody
 from Testing.helpers.repository import ROOT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-LIMITS = ("--time-limit", "0.25", "--memory-limit", "1.6")
+LIMITS = ("--time-limit", "0.5", "--memory-limit", "0.9")
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +45,12 @@ def test_cts_that_take_too_much_fail_alone(model, tmp_path, more):
     assert ended.returncode == 1, ended.stderr
     rows = table(out)
     errors = {name: row["error"] for name, row in rows.items() if row["error"]}
-    assert set(errors) == {"crashes", "eats", "endless"}
+    assert set(errors) == {"crashes", "eats", "endless"}, ended.stderr
     assert "its process died (signal 11)" in errors["crashes"]
-    assert "expected at most 1.6 GiB of memory, found more; see --memory-limit" in errors["eats"]
-    assert "expected at most 0.25 minutes, found more; see --time-limit" in errors["endless"]
+    assert "expected at most 0.9 GiB of memory, found more; see --memory-limit" in errors["eats"]
+    assert "expected at most 0.5 minutes, found more; see --time-limit" in errors["endless"]
     assert {name: row["state"] for name, row in rows.items() if name in "az"} == {"a": "done", "z": "done"}
-    assert 50 < int(rows["a"]["peak_mib"]) < 1640  # of the process that did the work
+    assert 50 < int(rows["a"]["peak_mib"]) < 922  # of the process that did the work
     assert ended.stderr.count("error:") == 3
     assert not hidden(out)
     # What limits allow decides nothing: the others are finished, with or without.

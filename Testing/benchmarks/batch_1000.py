@@ -100,7 +100,7 @@ def write_cts(folder: Path, count: int, seed: int) -> None:
         write_ct(folder / f"phantom{number:04}.nii.gz", ct)
     for place, (name, hu) in enumerate(ILL.items(), 1):
         # Spread over the run, in the order of names.
-        write_moody_ct(folder / f"phantom{place * count // 4:04}_{name}.nii.gz", hu)
+        write_moody_ct(folder / f"phantom{place * count // 4:04}_{name}.nii.gz", hu, SPACING_MM)
     (folder / f"phantom0000_{TEXT}.nii.gz").write_text("not an image")
 
 

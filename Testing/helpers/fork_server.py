@@ -35,6 +35,7 @@ class ForkServer:
                        "OMP_NUM_THREADS": "1"}
         self._server = subprocess.Popen([sys.executable, "-m", "Testing.helpers.fork_server"], cwd=ROOT, text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self._answer()  # all is imported
 
     def run(self, *words: object, after_s: float | None = None, at_change: int = 0, **environment: object) -> Ended:
         """Runs `partialorganseg words`. It is killed after so many seconds, or right before that change of the disk."""
@@ -69,6 +70,7 @@ def serve() -> None:
     import PartialOrganSegLib.finetuning.run
     import PartialOrganSegLib.segmenting.segmenter  # noqa: F401 - what commands import when they run
 
+    print("{}", flush=True)
     while line := sys.stdin.readline():
         request = json.loads(line)
         reading, writing = os.pipe()
