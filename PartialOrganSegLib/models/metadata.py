@@ -15,6 +15,8 @@ from ..organs import LabelSpace
 LONGEST_NAME = 64
 NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}$"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# How nnU-Net listed the voxels of the files that a model was trained on.
+Orientation = Literal["stored", "RAS", "LPS"]
 Precision = Literal["bfloat16", "float32"]
 Axis = Annotated[int, Field(ge=0, le=2)]
 
@@ -58,7 +60,7 @@ class NNUNetEntry(_Strict):
     says) with `order_z` along that axis. Windows advance by `step` of the patch.
     """
 
-    orientation: Literal["stored", "RAS", "LPS"] = "stored"
+    orientation: Orientation = "stored"
     transpose: tuple[Axis, Axis, Axis] = (0, 1, 2)
     spacing: Annotated[list[Positive], Field(min_length=2, max_length=3)]
     patch: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=3)]

@@ -82,10 +82,10 @@ class SegmentResult:
         empty when nothing is to be noticed), `components`, `entropy`. An absent organ has 0 ml."""
         space = self.bundle.label_space
         reports = {report.organ: report for report in check_organs(self.labels, space, self.entropy, self.ct)}
-        asked = self.options.organs_of(space)
-        if asked is None:
+        chosen = self.options.organs_of(space)
+        if chosen is None:
             return reports
-        return {name: reports[name] for name in asked}
+        return {name: reports[name] for name in chosen}
 
     @property
     def rows(self) -> list[dict[str, Any]]:

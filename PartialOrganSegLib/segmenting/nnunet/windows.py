@@ -56,8 +56,8 @@ def window_scores(volume: torch.Tensor, patch: tuple[int, ...], step: float, cla
     scores = torch.zeros(*volume.shape, classes, dtype=torch.float16)
     total = torch.zeros(volume.shape, dtype=torch.float16)
     corners = list(product(*starts))
-    for done, corner in enumerate(corners):
-        reporter.progress("segment", done, len(corners))
+    for number, corner in enumerate(corners):
+        reporter.progress("segment", number, len(corners))
         place = tuple(slice(start, start + side) for start, side in zip(corner, window, strict=True))
         scores[place] += forward(volume[place][None, None]).float() * weights[..., None]
         total[place] += weights
@@ -67,6 +67,6 @@ def window_scores(volume: torch.Tensor, patch: tuple[int, ...], step: float, cla
         if not torch.isfinite(plane).all():
             raise UserError(code=Code.MODEL_UNFIT, found="the network's scores are no numbers or beyond half precision",
                             hint="expected a sound model")
-    kept = tuple(slice(first, first + size - pad) for first, size, pad in
-                 zip(below, volume.shape, missing, strict=True))
-    return scores[kept]
+    unpadded = tuple(slice(first, first + size - pad) for first, size, pad in
+                     zip(below, volume.shape, missing, strict=True))
+    return scores[unpadded]
