@@ -41,6 +41,7 @@ from .metadata import (
 if TYPE_CHECKING:
     import torch
 
+# Where MONAI's bundles have them.
 WEIGHTS = "models/model.safetensors"
 METADATA = "configs/metadata.json"
 MEMBERS = "members"  # folder of a joined model's bundles
@@ -158,6 +159,7 @@ class Bundle:
             weights = load_file(path)
         except (OSError, SafetensorError) as error:
             raise UserError(code=Code.MODEL_UNFIT, subject=path, expected="safetensors weights", found=error) from None
+        # Stored as float16 in part, to be half as large.
         weights = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
         broken = [key for key, value in weights.items() if not torch.isfinite(value).all()]
         if broken:
@@ -272,6 +274,7 @@ def write_folder(folder: Path, metadata: Metadata, card: str | None, write_netwo
         write_networks(new)
         _write_json(new / METADATA, metadata.model_dump(mode="json"))
         _write_json(new / "configs/inference.json", INFERENCE_CONFIG)
+        # A folder with a card opens as a page of its own where models are shared.
         text = card or f"# {metadata.name}\n\n{metadata.description}\n"
         (new / "README.md").write_text(text, encoding="utf-8")
         write_checksums(new)

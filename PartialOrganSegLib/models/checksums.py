@@ -56,14 +56,15 @@ def verify_bundle(folder: Path | str) -> None:
     if not isinstance(expected, dict):
         raise UserError(code=Code.BUNDLE_BROKEN, subject=manifest, expected="file names and their SHA-256",
                         found=type(expected).__name__)
-    found = bundle_files(folder)
-    for name in found:
+    # A file that is not listed could have been added by anybody, so it is as wrong as one that was changed.
+    names = bundle_files(folder)
+    for name in names:
         check_suffix(name, str(folder))
         if name not in expected:
             raise UserError(code=Code.BUNDLE_BROKEN, subject=folder / name, expected=f"only files listed in {MANIFEST}",
                             found="this one beside them")
     for name, digest in expected.items():
-        if name not in found:
+        if name not in names:
             raise UserError(code=Code.BUNDLE_BROKEN, subject=folder / name, expected=f"by {MANIFEST}",
                             found="no such file")
         actual = sha256(folder / name)

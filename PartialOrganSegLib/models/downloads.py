@@ -61,7 +61,7 @@ def fetch(download: Download, replace: bool = False, reporter: Reporter | None =
     wrong checksum and for an unsafe or unfitting zip.
     """
     reporter = reporter or Reporter()
-    free_folder(download.name, replace)
+    free_folder(download.name, replace)  # before hundreds of megabytes are downloaded in vain
     with tempfile.TemporaryDirectory(prefix="partialorganseg-") as scratch:
         archive = Path(scratch) / "download.zip"
         _load(download.url, archive, reporter)
@@ -90,6 +90,7 @@ def _load(url: str, target: Path, reporter: Reporter) -> None:
                                     found="more")
                 handle.write(chunk)
                 reporter.progress("download", received >> 20, max(size, received) >> 20)
+            # A connection that breaks off looks like the end of the file.
             if received < size:
                 raise UserError(code=Code.DOWNLOAD_FAILED, subject=url, expected=f"{size} bytes",
                                 found=f"the connection ended after {received}")

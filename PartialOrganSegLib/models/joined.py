@@ -96,10 +96,11 @@ def join_bundles(folder: Path | str, bundles: Sequence[Bundle], name: str, versi
             parts.append((member.bundle, [organ for organ in member.organs if organ in names]))
         if not bundle.members:
             parts.append((bundle, list(names)))
+    # A joined model's member that keeps no organ would only take time.
     parts = [(bundle, names) for bundle, names in parts if names]
     folders = _folder_names([bundle.name for bundle, _ in parts])
     space = label_space or joined_label_space(name, [names for _, names in parts])
-    learner = parts[-1][0]
+    learner = parts[-1][0]  # training goes on from the last
     sections = [bundle.metadata.partialorganseg for bundle, _ in parts]
     training_data: list[Any] = []
     for section in sections:

@@ -12,6 +12,7 @@ from ..errors import Code, UserError
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LabelSpace
 
+# A model's name is a folder's, on every system.
 LONGEST_NAME = 64
 NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}$"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -22,6 +23,7 @@ Axis = Annotated[int, Field(ge=0, le=2)]
 
 
 class _Strict(BaseModel):
+    # A misspelt setting would otherwise be its default.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

@@ -56,6 +56,7 @@ def read_results(folder: Path | str, fold: str | None = None) -> Results:
             checkpoints[path.parent.name.removeprefix("fold_")] = path
     if not checkpoints:
         raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"a trained fold ({LAYOUT})", found="none")
+    # "all" saw every case, and fold 10 comes after fold 9.
     folds = sorted(checkpoints, key=lambda name: (name != "all", len(name), name))
     fold = folds[0] if fold is None else str(fold)
     if fold not in checkpoints:

@@ -18,8 +18,10 @@ from .nnunet_folder import Results
 
 ORIENTATIONS: dict[str, Orientation] = {"SimpleITKIO": "stored", "NibabelIO": "stored", "NibabelIOWithReorient": "RAS",
                 "SimpleITKIOWithReorient": "RAS"}
+# nnU-Net's networks, and what each calls the number of convolutions or blocks of a stage.
 NETWORKS = {"PlainConvUNet": "n_conv_per_stage", "ResidualEncoderUNet": "n_blocks_per_stage"}
 RESAMPLING = "resample_data_or_seg_to_shape"
+# Other schemes than CTNormalization do not clip.
 ANY_HU = (-32768.0, 32767.0)
 # Settings of the architecture that our networks are built with, whether the plans name them or not.
 BUILT_IN: dict[str, tuple[Any, ...]] = {

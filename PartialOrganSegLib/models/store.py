@@ -21,6 +21,7 @@ from .checksums import bundle_files, check_suffix, sha256
 from .folders import find_folder, model_folders, user_models
 from .joined import join_bundles
 
+# Far more than the largest network takes: what is larger is a mistake or an attack.
 LARGEST_BYTES = 4 << 30
 TIMEOUT_S = 30
 
@@ -48,6 +49,7 @@ def install_model(source: str | Path, checksum: str | None = None, replace: bool
     root = user_models()
     try:
         root.mkdir(parents=True, exist_ok=True)
+        # On the same file system as its place, where a rename is all or nothing.
         with tempfile.TemporaryDirectory(dir=root, prefix=".install-") as scratch_name:
             scratch = Path(scratch_name)
             with _local(source, scratch) as local:
@@ -78,6 +80,7 @@ def install_joined(bundles: Sequence[Bundle], organs: Sequence[Sequence[str]], n
 
 
 def _put_in_place(scratch: Path, root: Path, replace: bool, source: str) -> Bundle:
+    # Read and verified where nobody uses it yet.
     name = load_bundle(scratch / "new").name
     if (resource("models") / name).exists():
         raise UserError(code=Code.NAME_TAKEN, subject=source, found=f"model name '{name}' is that of a shipped model",

@@ -26,6 +26,7 @@ MAX_AROUND = 0.1  # of a lung outside of the body's mask, which is coarse
 
 # Which organs can be where. Heights are of landmarks in the same CT, see `bounds`.
 THROUGH_THE_DIAPHRAGM = frozenset({"aorta", "inferior_vena_cava"})
+# Organs that are landmarks: they are large, or hard to confuse with any other.
 DOME, KIDNEYS = ("liver",), ("left_kidney", "right_kidney")
 HIPS = ("head_of_left_femur", "head_of_right_femur")
 
@@ -154,6 +155,7 @@ def stray(organ: str, components: Sequence[Component], voxel_ml: float, step_mm:
         if component.voxels * voxel_ml <= STRAY_ML:
             break
         heights = (np.arange(component.box[0].start, component.box[0].stop) + 0.5) * step_mm
+        # By slice, as regions end at heights.
         counts = component.mask.sum(axis=(1, 2))
         place = None
         for candidate, limit, is_above in places:

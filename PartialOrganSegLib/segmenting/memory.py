@@ -78,6 +78,7 @@ def check_memory(grid: Grid, bundle: Bundle, reporter: Reporter) -> None:
 
     The CT itself is in memory already, so are the libraries.
     """
+    # Both count already as memory that is not free.
     needed = estimate_memory(grid, bundle) - BASE_BYTES - int(np.prod(grid.size)) * 2
     memory = psutil.virtual_memory()
     size = " x ".join(map(str, grid.size))

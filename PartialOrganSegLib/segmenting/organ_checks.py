@@ -21,6 +21,7 @@ from .check_kinds import CheckKind, OrganCheck, checks_text
 # Components are counted at about this spacing, those above this share of the organ.
 COUNT_MM = 2.0
 COUNT_SHARE = 0.02
+# About what a coin has whose sides are equally likely.
 UNCERTAIN_NATS = 0.7
 
 
@@ -136,7 +137,7 @@ def _volume_checks(name: str, volume: float, at_border: bool) -> list[OrganCheck
     kind = None
     if volume > usual.p95:
         kind = CheckKind.LARGE if volume <= usual.max else CheckKind.VERY_LARGE
-    elif volume < usual.p5 and not at_border:
+    elif volume < usual.p5 and not at_border:  # an organ that is cut off is small for that reason
         kind = CheckKind.SMALL if volume >= usual.min else CheckKind.VERY_SMALL
     if kind is not None:
         checks.append(OrganCheck(kind, name, volume, usual.p5, usual.p95))

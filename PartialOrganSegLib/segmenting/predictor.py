@@ -70,6 +70,7 @@ class Predictor:
         Raises UserError for an unknown organ and for a CT that does not fit into memory.
         """
         space = self.bundle.label_space
+        # From a class to the value that is written for it.
         written = np.arange(space.class_count, dtype=np.uint8)
         if organs is not None:
             written[~np.isin(written, space.indices(organs))] = 0
@@ -77,6 +78,7 @@ class Predictor:
         check_memory(ct.grid, self.bundle, reporter)
         seconds: dict[str, float] = {}
         self._method.threads = network_threads(self._load, torch.get_num_threads())
+        # See `threads`: short operations lose more to waiting for each other than several threads gain.
         with threads(1):
             native, entropy = self._method.segment(ct, written, seconds, reporter)
         chosen = {space.names[index - 1] for index in np.unique(written[written > 0])}

@@ -112,6 +112,7 @@ class SegmentResult:
         folder = next(iter(files.values())).parent
         writable_folder(folder)
         refuse_existing(list(files.values()), self.options.overwrite if overwrite is None else overwrite)
+        # Nobody shall find one file of a CT without the others.
         with all_at_once(folder, name) as scratch:
             self.write({kind: scratch / path.name for kind, path in files.items()})
         return files

@@ -28,6 +28,7 @@ def best_classes(scores: torch.Tensor, decided: Mask | None = None) -> npt.NDArr
 
 def mean_entropy(scores: torch.Tensor, labels: LabelMap, names: Sequence[str]) -> dict[str, float]:
     """Mean entropy in nats of the softmax over each found organ's voxels at working spacing."""
+    # A slice at a time: float32 of a whole CT would be twice the scores.
     total, count = np.zeros(len(names) + 1), np.zeros(len(names) + 1)
     for z in range(len(labels)):
         in_organ = labels[z] > 0

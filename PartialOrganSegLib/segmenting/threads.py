@@ -36,7 +36,7 @@ class Load:
     def cores_of_others(self) -> float:
         """Cores that other programs kept busy since the last look, on average."""
         elapsed = time.monotonic() - self._clock
-        if elapsed > LONGEST_S:
+        if elapsed > LONGEST_S:  # since then a CT was segmented, or a person was elsewhere
             self._look()
             elapsed = 0.0
         if elapsed < SHORTEST_S:
@@ -77,6 +77,7 @@ def _quota() -> float | None:
 
 def network_threads(load: Load, limit: int) -> int:
     """Threads for the network: free cores, rounded, from 1 to `limit`."""
+    # Of all cores, as the load is that of all: which cores others use is not known.
     free = (os.cpu_count() or 1) - load.cores_of_others()
     return max(1, min(limit, usable_cores(), round(free)))
 
