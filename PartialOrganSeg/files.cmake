@@ -108,16 +108,18 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/batch/__init__.py
   PartialOrganSegLib/batch/case_segmenter.py
   PartialOrganSegLib/batch/cases.py
-  PartialOrganSegLib/batch/claims.py
   PartialOrganSegLib/batch/cluster.py
+  PartialOrganSegLib/batch/earlier_names.py
+  PartialOrganSegLib/batch/fingerprint.py
+  PartialOrganSegLib/batch/local.py
+  PartialOrganSegLib/batch/locks.py
   PartialOrganSegLib/batch/measuring.py
   PartialOrganSegLib/batch/options.py
+  PartialOrganSegLib/batch/processing.py
   PartialOrganSegLib/batch/records.py
   PartialOrganSegLib/batch/run.py
   PartialOrganSegLib/batch/run_table.py
-  PartialOrganSegLib/batch/running.py
   PartialOrganSegLib/batch/sharding.py
-  PartialOrganSegLib/batch/work.py
   PartialOrganSegLib/cancelling.py
   PartialOrganSegLib/cli/__init__.py
   PartialOrganSegLib/cli/check.py
@@ -142,6 +144,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/datasets/manifest.py
   PartialOrganSegLib/datasets/manifest_file.py
   PartialOrganSegLib/datasets/meaning.py
+  PartialOrganSegLib/datasets/patients.py
   PartialOrganSegLib/datasets/soft_targets.py
   PartialOrganSegLib/datasets/structure_names.py
   PartialOrganSegLib/errors.py
@@ -161,26 +164,32 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/events.py
   PartialOrganSegLib/finetuning/__init__.py
   PartialOrganSegLib/finetuning/budget.py
+  PartialOrganSegLib/finetuning/case_preparation.py
   PartialOrganSegLib/finetuning/cases.py
   PartialOrganSegLib/finetuning/data_warning.py
   PartialOrganSegLib/finetuning/data_warnings.py
   PartialOrganSegLib/finetuning/decisions.py
   PartialOrganSegLib/finetuning/holdout.py
+  PartialOrganSegLib/finetuning/lineage.py
   PartialOrganSegLib/finetuning/measured_on.py
+  PartialOrganSegLib/finetuning/options.py
   PartialOrganSegLib/finetuning/outcome.py
   PartialOrganSegLib/finetuning/plan.py
   PartialOrganSegLib/finetuning/preparation.py
   PartialOrganSegLib/finetuning/replay.py
   PartialOrganSegLib/finetuning/run.py
   PartialOrganSegLib/finetuning/run_folder.py
+  PartialOrganSegLib/finetuning/run_manifest.py
   PartialOrganSegLib/finetuning/slabs.py
-  PartialOrganSegLib/finetuning/start_view.py
+  PartialOrganSegLib/finetuning/speed.py
+  PartialOrganSegLib/finetuning/start_predictions.py
   PartialOrganSegLib/finetuning/strokes.py
   PartialOrganSegLib/finetuning/verdict.py
   PartialOrganSegLib/formats/__init__.py
   PartialOrganSegLib/formats/checks.py
   PartialOrganSegLib/formats/contours.py
   PartialOrganSegLib/formats/ct_input.py
+  PartialOrganSegLib/formats/detached.py
   PartialOrganSegLib/formats/dicom.py
   PartialOrganSegLib/formats/dicom_export.py
   PartialOrganSegLib/formats/dicom_formats.py
@@ -188,6 +197,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/dicom_grid.py
   PartialOrganSegLib/formats/dicom_seg.py
   PartialOrganSegLib/formats/dicom_series.py
+  PartialOrganSegLib/formats/dicom_slices.py
   PartialOrganSegLib/formats/dicom_source.py
   PartialOrganSegLib/formats/itk.py
   PartialOrganSegLib/formats/itk_formats.py
@@ -208,20 +218,24 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/imaging/__init__.py
   PartialOrganSegLib/imaging/body.py
   PartialOrganSegLib/imaging/components.py
-  PartialOrganSegLib/imaging/frame.py
   PartialOrganSegLib/imaging/linear.py
+  PartialOrganSegLib/imaging/masks.py
   PartialOrganSegLib/imaging/resampling.py
+  PartialOrganSegLib/imaging/shapes.py
   PartialOrganSegLib/imaging/surface.py
   PartialOrganSegLib/imaging/upsampling.py
   PartialOrganSegLib/imaging/volume.py
+  PartialOrganSegLib/imaging/working_grid.py
   PartialOrganSegLib/inference/__init__.py
   PartialOrganSegLib/label_space_file.py
   PartialOrganSegLib/loading/__init__.py
   PartialOrganSegLib/loading/augmentation.py
   PartialOrganSegLib/loading/cache.py
+  PartialOrganSegLib/loading/contents.py
   PartialOrganSegLib/loading/locking.py
   PartialOrganSegLib/loading/sampling.py
   PartialOrganSegLib/loading/soft_cache.py
+  PartialOrganSegLib/loading/targets.py
   PartialOrganSegLib/logfile.py
   PartialOrganSegLib/losses/__init__.py
   PartialOrganSegLib/losses/crf.py
@@ -276,6 +290,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/engine.py
   PartialOrganSegLib/segmenting/folding.py
   PartialOrganSegLib/segmenting/joined.py
+  PartialOrganSegLib/segmenting/member_predictor.py
   PartialOrganSegLib/segmenting/memory.py
   PartialOrganSegLib/segmenting/nnunet/__init__.py
   PartialOrganSegLib/segmenting/nnunet/normalisation.py
@@ -306,31 +321,44 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/synthesis/synthetic_ct.py
   PartialOrganSegLib/synthesis/textures.py
   PartialOrganSegLib/synthesis/tissues.py
+  PartialOrganSegLib/text_enum.py
   PartialOrganSegLib/training/__init__.py
   PartialOrganSegLib/training/averaging.py
   PartialOrganSegLib/training/batches.py
+  PartialOrganSegLib/training/best_figures.py
+  PartialOrganSegLib/training/cases.py
   PartialOrganSegLib/training/checkpoint.py
   PartialOrganSegLib/training/distributed.py
+  PartialOrganSegLib/training/evaluator.py
+  PartialOrganSegLib/training/former_settings.py
   PartialOrganSegLib/training/frozen_members.py
   PartialOrganSegLib/training/hand_over.py
+  PartialOrganSegLib/training/hooks.py
   PartialOrganSegLib/training/interrupts.py
-  PartialOrganSegLib/training/learner.py
   PartialOrganSegLib/training/logbook.py
   PartialOrganSegLib/training/memory.py
+  PartialOrganSegLib/training/network_sizes.py
   PartialOrganSegLib/training/objective.py
   PartialOrganSegLib/training/optimisation.py
   PartialOrganSegLib/training/optimisers.py
-  PartialOrganSegLib/training/preparation.py
+  PartialOrganSegLib/training/overrides.py
   PartialOrganSegLib/training/pseudo_labels.py
   PartialOrganSegLib/training/recipe.py
   PartialOrganSegLib/training/registered.py
+  PartialOrganSegLib/training/result_model.py
   PartialOrganSegLib/training/resuming.py
+  PartialOrganSegLib/training/run_files.py
+  PartialOrganSegLib/training/run_state.py
   PartialOrganSegLib/training/schedules.py
+  PartialOrganSegLib/training/setting_errors.py
   PartialOrganSegLib/training/settings.py
-  PartialOrganSegLib/training/start_share.py
+  PartialOrganSegLib/training/start.py
   PartialOrganSegLib/training/trainer.py
+  PartialOrganSegLib/training/training_step.py
   PartialOrganSegLib/training/transfer.py
   PartialOrganSegLib/training/validation.py
+  PartialOrganSegLib/training/weight_ensemble.py
+  PartialOrganSegLib/training/working_prediction.py
   PartialOrganSegLib/yaml_file.py
   )
 

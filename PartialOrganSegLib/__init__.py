@@ -15,29 +15,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import evaluate, finetune, load_model, segment, train
+    from .api import evaluate, finetune, load_model, refine, segment, train
     from .errors import UserError
     from .formats.reading import read_ct
     from .organs import LabelSpace
+    from .refining.session import RefineSession
     from .segmenting.options import SegmentOptions
     from .segmenting.result import SegmentResult
     from .segmenting.segmenter import Segmenter
 
 __version__ = "0.4.0"
 
-__all__ = ["LabelSpace", "SegmentOptions", "SegmentResult", "Segmenter", "UserError", "__version__", "evaluate",
-           "finetune", "load_model", "read_ct", "segment", "train"]
+__all__ = ["LabelSpace", "RefineSession", "SegmentOptions", "SegmentResult", "Segmenter", "UserError", "__version__",
+           "evaluate", "finetune", "load_model", "read_ct", "refine", "segment", "train"]
 
 _MODULES = {
-    "segment": "api", "train": "api", "finetune": "api", "evaluate": "api", "load_model": "api",
+    "segment": "api", "refine": "api", "train": "api", "finetune": "api", "evaluate": "api", "load_model": "api",
     "read_ct": "formats.reading", "LabelSpace": "organs", "UserError": "errors",
     "SegmentOptions": "segmenting.options", "Segmenter": "segmenting.segmenter", "SegmentResult": "segmenting.result",
+    "RefineSession": "refining.session",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Kept as a global, so that this function is asked once a name.
     value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
     globals()[name] = value
     return value

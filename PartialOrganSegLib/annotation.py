@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from .errors import Code, UserError
 from .organs import LabelSpace
 
+Labels: TypeAlias = npt.NDArray[np.integer[Any]]
 UNKNOWN = 0
 OUTSIDE = 1
 MAXIMUM_SETS = 255
@@ -55,9 +57,10 @@ class CandidateTable:
         return self._codes[candidates]
 
     @property
-    def table(self) -> np.ndarray:
+    def table(self) -> npt.NDArray[np.bool_]:
         """(codes, classes) bool."""
         table = np.zeros((len(self._codes) + 1, self.class_count), bool)
+        # Nothing is said of such a voxel, so no class is excluded; that it counts in no loss, the code itself says.
         table[OUTSIDE] = True
         for candidates, code in self._codes.items():
             table[code, list(candidates)] = True
@@ -87,40 +90,46 @@ def label_candidates(kind: Kind, annotated: Sequence[str], label_map: Mapping[in
     is not annotated.
     """
     full = frozenset(range(label_space.class_count))
-    vouched = frozenset(label_space.indices(annotated)) if kind is Kind.PARTIAL else full - {0}
+    vouched = full - {0}
+    if kind is Kind.PARTIAL:
+        vouched = frozenset(label_space.indices(annotated))
     untrusted = frozenset(label_space.indices(ignored))
-    rest = full - vouched
+    merged = full - vouched  # of a full label that is the background alone
     candidates = {}
     for value in values:
         if value in label_map:
             classes = frozenset(label_space.indices(label_map[value]))
-            candidates[value] = classes | rest if classes & untrusted else classes
+            # Of an organ that is not to be trusted the voxel may also be what a merged background may be.
+            candidates[value] = classes | merged if classes & untrusted else classes
         elif value == 0:
-            candidates[value] = rest
+            candidates[value] = merged
         elif not 0 < value < label_space.class_count:
             raise UserError(code=Code.UNKNOWN_LABEL, subject=f"label value {value}",
                             expected=f"0..{label_space.class_count - 1} or a value of label_map")
         elif value in vouched:
             candidates[value] = frozenset({value})
         else:
-            candidates[value] = rest | {value}
+            candidates[value] = merged | {value}
     return candidates
 
 
-def encode_labels(labels: np.ndarray, candidates: Mapping[int, frozenset[int]], table: CandidateTable) -> np.ndarray:
-    """uint8 code map of a label array: each value replaced by the code of its candidate set."""
+def encode_labels(labels: Labels, candidates: Mapping[int, frozenset[int]],
+                  table: CandidateTable) -> npt.NDArray[np.uint8]:
+    """uint8 candidate map of a label array: each value replaced by the code of its candidate set."""
     lookup = np.zeros(int(max(candidates, default=0)) + 1, np.uint8)
     for value, classes in candidates.items():
         lookup[value] = table.code(classes)
-    return lookup[labels]
+    candidate_map: npt.NDArray[np.uint8] = lookup[labels]
+    return candidate_map
 
 
-def encode_scribble(scribble: np.ndarray, table: CandidateTable, not_drawn: int = 255,
-                    meaning: Mapping[int, frozenset[int]] | None = None) -> np.ndarray:
-    """uint8 code map of a scribble map: `{c}` where class c is drawn (0: background), anything elsewhere.
+def encode_scribble(scribble: Labels, table: CandidateTable, not_drawn: int = 255,
+                    meaning: Mapping[int, frozenset[int]] | None = None) -> npt.NDArray[np.uint8]:
+    """uint8 candidate map of a scribble map: `{c}` where class c is drawn (0: background), anything elsewhere.
 
     `meaning`: candidate sets of values that stand for something else than their class.
     """
+    # What nobody drew stays unknown; of a few hundred strokes most of the volume.
     codes = np.full(scribble.shape, UNKNOWN, np.uint8)
     for value in np.unique(scribble).tolist():
         if meaning and value in meaning:

@@ -1,4 +1,4 @@
-"""What the front door offers as functions: segment, train, fine-tune and evaluate in one call each.
+"""What the front door offers as functions: segment, refine, train, fine-tune and evaluate in one call each.
 
 The examples run in a folder with a phantom: `ct.nii.gz`, its `label.nii.gz`, and a `manifest.yaml` that lists them.
 """
@@ -16,17 +16,20 @@ from .segmenting.segmenter import Segmenter
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
 
     from .evaluation.evaluation import Evaluation
     from .finetuning.run import Result
-    from .imaging.volume import Grid
+    from .imaging.volume import Grid, Volume
     from .models.bundle import Bundle
     from .organs import LabelSpace
+    from .refining.result import RefineResult
+    from .refining.stroke_input import StrokeSource
     from .segmenting.result import SegmentResult
 
 
-def segment(ct: Any, *, spacing: Sequence[float] | None = None, origin: Sequence[float] | None = None,
-            direction: Sequence[float] | np.ndarray | None = None, grid: Grid | None = None,
+def segment(ct: object, *, spacing: Sequence[float] | None = None, origin: Sequence[float] | None = None,
+            direction: Sequence[float] | npt.NDArray[np.floating[Any]] | None = None, grid: Grid | None = None,
             model: str | Path = "embedded", organs: Sequence[str] | str | None = None, device: str = "auto",
             precision: str = "auto", mirror: bool = False, scales: Sequence[float] | float | str = (1.0,),
             series: str | int | None = None, force: bool = False, dicom: Sequence[str] | str = (),
@@ -49,6 +52,37 @@ def segment(ct: Any, *, spacing: Sequence[float] | None = None, origin: Sequence
                              scales=scales, series=series, force=force, dicom=dicom, preview=preview,
                              overwrite=overwrite)
     return Segmenter(options)(ct, spacing=spacing, origin=origin, direction=direction, grid=grid, reporter=reporter)
+
+
+def refine(ct: Any, strokes: StrokeSource, *, labels: Path | str | Volume | SegmentResult | None = None,
+           accepted: Sequence[str] | str = (), model: str | Path = "embedded", device: str = "auto",
+           series: str | int | None = None, force: bool = False, preview: bool = True, overwrite: bool = False,
+           reporter: Reporter | None = None) -> RefineResult:
+    """Corrects the labels of one CT with strokes, in seconds; the model learns nothing. For several corrections of one
+    CT, make one `RefineSession`: it can take each back.
+
+    `ct`: a path, a SimpleITK image or a `Volume`, as in `segment`. `strokes`: a stroke file (.json), `Strokes`, or a
+    map with 0 for background strokes and 255 where nothing is drawn. `labels`: those to correct, a file, a `Volume` or
+    the result of `segment` (default: the CT is segmented first). `accepted`: organs that nothing but a stroke on them
+    may change. `model` says what label values mean. The other options are those of `SegmentOptions`.
+
+    The result has `labels`, `before`, `changes` (ml and mm of each organ that changed) and `save`. Raises UserError for
+    strokes or labels of another CT, strokes outside of it, contradictory ones, an unknown organ, and no strokes.
+
+    >>> from PartialOrganSegLib.formats.strokes import Stroke, Strokes
+    >>> drawn = Strokes(image="ct.nii.gz", drawn_by="me", licence="CC0-1.0", strokes=[
+    ...     Stroke(organ="spleen", points=[(4.0, 4.0, 4.0), (20.0, 4.0, 4.0)], width_mm=10)])
+    >>> result = refine("ct.nii.gz", drawn, labels="label.nii.gz")
+    >>> int(result.array[20, 20, 20]), [change.organ for change in result.changes]
+    (2, ['spleen', 'intestine'])
+    """
+    from .refining.refiner import refine as corrected
+    from .segmenting.options import check_organ_names
+
+    options = SegmentOptions(model=model, device=device, series=series, force=force, preview=preview,
+                             overwrite=overwrite)
+    return corrected(ct, strokes, labels=labels, accepted=check_organ_names(accepted or None) or (), options=options,
+                     reporter=reporter)
 
 
 def load_model(name_or_folder: str | Path = "embedded") -> Bundle:
@@ -86,6 +120,7 @@ def train(recipe: str | Path, out: str | Path, *, overrides: Sequence[str] = (),
     from .training.recipe import MODEL_FOLDER, load_recipe
 
     settings = load_recipe(recipe, overrides)
+    # Imported here because MONAI takes seconds and segmenting does without.
     try:
         from .training.trainer import train as run_training
     except ModuleNotFoundError as error:
@@ -162,6 +197,7 @@ def evaluate(predictions: str | Path, references: str | Path, *, out: str | Path
     names = check_organ_names(organs)
     chosen = None if names is None else tuple(in_label_order(names, space))
     options = evaluation.Options(tolerance_mm, chosen, resample, worst)
+    # Before measuring, which may take an hour, rather than after.
     if out is not None:
         folder = writable_folder(Path(out))
         refuse_existing([folder / name for name in FILES.values()], overwrite)
@@ -175,9 +211,9 @@ def evaluate(predictions: str | Path, references: str | Path, *, out: str | Path
     return result
 
 
-def _missing(what: str, error: ModuleNotFoundError) -> Exception:
+def _missing(command: str, error: ModuleNotFoundError) -> Exception:
     """The line for a package that training needs; the error itself where a module of ours is missing."""
     if error.name and error.name.startswith(__package__):
         return error
-    return UserError(code=Code.PACKAGE_MISSING, subject=what, expected=f"the package {error.name}", found="none",
+    return UserError(code=Code.PACKAGE_MISSING, subject=command, expected=f"the package {error.name}", found="none",
                      hint="pip install monai tensorboard")

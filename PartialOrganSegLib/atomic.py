@@ -11,6 +11,7 @@ from pathlib import Path
 
 # Windows' errors while a virus scanner or OneDrive looks at what was just written: access denied, file in use (twice).
 _IN_USE = (5, 32, 33)
+_NAME_END = 40  # letters, of at most 4 bytes each
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # seconds, 2.5 in all
 
 
@@ -35,9 +36,11 @@ def whole_file(target: Path | str) -> Iterator[Path]:
     The temporary file lies in the target's folder, so that the rename stays within one file system.
     """
     target = Path(target)
-    temporary = target.with_name(f".{uuid.uuid4().hex[:8]}.partial.{target.name}")
+    # Only the name's end, which has the suffixes: a name of 255 bytes leaves no room for more.
+    temporary = target.with_name(f".{uuid.uuid4().hex[:8]}.partial.{target.name[-_NAME_END:]}")
     try:
         yield temporary
+        # Without the sync a power cut soon after may leave the new name on an empty file.
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         put_in_place(temporary, target)

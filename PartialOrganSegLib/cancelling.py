@@ -14,6 +14,7 @@ if hasattr(signal, "SIGBREAK"):  # Windows' way to ask a child process to end
     SIGNALS.append(signal.SIGBREAK)
 
 
+# Signal handlers know the process only, so this is state of the process.
 class _State:
     last = float("-inf")
     held = False
@@ -33,12 +34,14 @@ def cancellable() -> Iterator[None]:
     """Inside, SIGINT and SIGTERM raise KeyboardInterrupt. Outside the main thread signals are the caller's matter."""
     _State.last = float("-inf")
     try:
+        # Python sets handlers in the main thread only, and raises ValueError in others.
         before = {number: signal.signal(number, _cancel) for number in SIGNALS}
     except ValueError:
         before = {}
     try:
         yield
     finally:
+        # Whoever set a handler of their own meanwhile keeps it.
         for number, handler in before.items():
             if signal.getsignal(number) is _cancel:
                 signal.signal(number, handler)

@@ -7,15 +7,14 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
 
 from .problem_codes import Code
 
 __all__ = ["Code", "Problem", "Severity", "UsageError", "UserError", "did_you_mean", "nearest", "one_line"]
 
-# Two words of a problem's text, which `Problem.parsed` looks for.
+# The words of a problem's text that `Problem.parsed` looks for.
 _EXPECTED, _FOUND = "expected ", ", found "
-# Control characters, and the line and paragraph separators.
+# Unicode's categories of control characters and of line and paragraph separators.
 _BREAKING = {"Cc", "Zl", "Zp"}
 
 
@@ -42,7 +41,7 @@ class Problem:
     found: str = ""
     hint: str = ""
     severity: Severity = Severity.ERROR
-    data: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    data: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def text(self) -> str:
         """`subject: expected X, found Y; hint`, always in one line: what would break it is escaped."""
@@ -53,6 +52,7 @@ class Problem:
         else:
             statement = self.found
         line = ": ".join(part for part in (self.subject, statement) if part)
+        # A question about a name belongs to the name, what could be done is a clause of its own.
         if self.hint.startswith("did you mean"):
             line += f" ({self.hint})"
         elif self.hint:
@@ -62,23 +62,28 @@ class Problem:
     def __str__(self) -> str:
         return self.text()
 
-    def as_event(self) -> dict[str, Any]:
+    def as_event(self) -> dict[str, object]:
         """What a JSON event carries: the parts beside their text as `message`, and `data` if there is any.
 
         The event's name is the severity.
         """
-        parts = {"message": self.text(), "code": self.code.value, "subject": self.subject, "expected": self.expected,
-                 "found": self.found, "hint": self.hint}
-        return {**parts, "data": dict(self.data)} if self.data else parts
+        event: dict[str, object] = {
+            "message": self.text(), "code": self.code.value, "subject": self.subject, "expected": self.expected,
+            "found": self.found, "hint": self.hint}
+        if self.data:
+            event["data"] = dict(self.data)
+        return event
 
     def within(self, subject: object) -> Problem:
         """The same problem of something that is part of `subject`, which comes first in the text."""
-        return replace(self, subject=f"{subject}: {self.subject}" if self.subject else str(subject))
+        path = f"{subject}: {self.subject}" if self.subject else str(subject)
+        return replace(self, subject=path)
 
-    def with_text(self, text: str, other: str) -> Problem:
-        """The same problem with `other` for `text` in all its parts: the name of a hidden folder, for one."""
-        parts = {name: getattr(self, name).replace(text, other) for name in ("subject", "expected", "found", "hint")}
-        return replace(self, **parts)
+    def with_text(self, text: str, replacement: str) -> Problem:
+        """The same problem with `replacement` for `text` in all its parts: the name of a hidden folder, for one."""
+        return replace(self, subject=self.subject.replace(text, replacement),
+                       expected=self.expected.replace(text, replacement), found=self.found.replace(text, replacement),
+                       hint=self.hint.replace(text, replacement))
 
     @classmethod
     def parsed(cls, text: str, code: Code = Code.GENERAL, severity: Severity = Severity.ERROR) -> Problem:
@@ -86,13 +91,14 @@ class Problem:
 
         A text of another form than ours is all `found`.
         """
-        subject, found_it, statement = text.partition(f": {_EXPECTED}")
+        subject, separator, statement = text.partition(f": {_EXPECTED}")
         if text.startswith(_EXPECTED):
-            subject, found_it, statement = "", _EXPECTED, text[len(_EXPECTED):]
-        expected, _, found = statement.partition(_FOUND)
-        found, _, hint = found.partition("; ")
+            subject, separator, statement = "", _EXPECTED, text[len(_EXPECTED):]
+        expected, _, remainder = statement.partition(_FOUND)
+        found, _, hint = remainder.partition("; ")
         problem = cls(code, subject, expected, found, hint, severity)
-        if not found_it or problem.text() != one_line(text):
+        # Where taking apart and putting together do not give the same line, the text is not one of ours.
+        if not separator or problem.text() != one_line(text):
             return cls(code, found=text, severity=severity)
         return problem
 
@@ -100,21 +106,21 @@ class Problem:
 class UserError(Exception):
     """Bad input or settings: names the file or setting, what was expected and what was found. Exit code 1.
 
-    Made from the parts of a `Problem`, or from a whole text or problem. `str(error)` is the problem's line. The parts
-    may be any objects; their `str` counts.
+    Made from the parts of a `Problem`, or from a problem or its complete text. `str(error)` is the problem's line. The
+    parts may be any objects; their `str` counts.
     """
 
     CODE = Code.GENERAL
 
-    def __init__(self, whole: str | Problem = "", *, code: Code | None = None, subject: object = "",
+    def __init__(self, problem: str | Problem = "", *, code: Code | None = None, subject: object = "",
                  expected: object = "", found: object = "", hint: object = "") -> None:
-        if isinstance(whole, Problem):
-            self.problem = whole
-        elif whole:
-            self.problem = Problem.parsed(str(whole), code or self.CODE)
+        if isinstance(problem, Problem):
+            self.problem = problem
+        elif problem:
+            self.problem = Problem.parsed(str(problem), code or self.CODE)
         else:
             self.problem = Problem(code or self.CODE, str(subject), str(expected), str(found), str(hint))
-        super().__init__(self.problem)  # the only argument, so that a copy from another process is whole
+        super().__init__(self.problem)  # the only argument, so that a copy from another process is complete
 
     def __str__(self) -> str:
         return self.problem.text()

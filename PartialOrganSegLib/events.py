@@ -1,12 +1,13 @@
-"""What a long command tells while it works: to a person as a progress bar, to a program as JSON lines."""
+"""What a long command reports while it works: to a person as a progress bar, to a program as JSON lines."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TextIO
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -16,19 +17,19 @@ from .errors import Problem, Severity
 class Reporter:
     """Says nothing: the default for library use and the interface of the others."""
 
-    def started(self, **facts: Any) -> None:
+    def started(self, **facts: object) -> None:
         """A command began, with its settings."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` units of a named stage are finished."""
 
-    def metric(self, **values: Any) -> None:
+    def metric(self, **values: object) -> None:
         """A measured figure, e.g. loss or Dice."""
 
     def warning(self, message: str | Problem) -> None:
         """Something a user should know that does not stop the work, as data or as a text."""
 
-    def result(self, **facts: Any) -> None:
+    def result(self, **facts: object) -> None:
         """Something finished: written files, volumes, checks."""
 
     def error(self, message: str | Problem) -> None:
@@ -48,28 +49,29 @@ class JsonReporter(Reporter):
         self._stream = stream or sys.stdout
         self._stage, self._since, self._first = "", 0.0, 0
 
-    def _write(self, event: str, facts: dict[str, Any]) -> None:
+    def _write(self, event: str, facts: Mapping[str, object]) -> None:
         print(json.dumps({"event": event, **facts}, ensure_ascii=True, default=str), file=self._stream, flush=True)
 
-    def started(self, **facts: Any) -> None:
+    def started(self, **facts: object) -> None:
         self._write("started", facts)
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
+        seconds = time.monotonic()
         if stage != self._stage:
-            self._stage, self._since, self._first = stage, now, max(0, done - 1)  # a resumed run begins in the middle
-        begun = now > self._since and done > self._first
-        eta = (now - self._since) / (done - self._first) * (total - done) if begun else None
-        self._write("progress", {"stage": stage, "done": done, "total": total,
-                                 "eta_s": None if eta is None else round(eta, 1)})
+            # A resumed run begins in the middle: what was done before says nothing of the time to come.
+            self._stage, self._since, self._first = stage, seconds, max(0, done - 1)
+        eta_s = None
+        if seconds > self._since and done > self._first:
+            eta_s = round((seconds - self._since) / (done - self._first) * (total - done), 1)
+        self._write("progress", {"stage": stage, "done": done, "total": total, "eta_s": eta_s})
 
-    def metric(self, **values: Any) -> None:
+    def metric(self, **values: object) -> None:
         self._write("metric", values)
 
     def warning(self, message: str | Problem) -> None:
         self._write("warning", as_problem(message, Severity.WARNING).as_event())
 
-    def result(self, **facts: Any) -> None:
+    def result(self, **facts: object) -> None:
         self._write("result", facts)
 
     def error(self, message: str | Problem) -> None:
@@ -84,22 +86,25 @@ class ConsoleReporter(Reporter):
         self._stage = ""
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        if not sys.stderr.isatty():
+        if not sys.stderr.isatty():  # in a log file a bar would be thousands of lines
             return
         if self._bar is None or stage != self._stage or self._bar.total != total:
             self.close()
             self._bar, self._stage = tqdm(total=total, desc=stage, leave=False, file=sys.stderr), stage
         self._bar.update(done - self._bar.n)
 
-    def metric(self, **values: Any) -> None:
-        self._say("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-                            for key, value in values.items()))
+    def metric(self, **values: object) -> None:
+        texts = []
+        for key, value in values.items():
+            number = f"{value:.4g}" if isinstance(value, float) else str(value)
+            texts.append(f"{key} {number}")
+        self._print("  ".join(texts))
 
     def warning(self, message: str | Problem) -> None:
-        self._say(f"warning: {as_problem(message, Severity.WARNING).text()}")
+        self._print(f"warning: {as_problem(message, Severity.WARNING).text()}")
 
     def error(self, message: str | Problem) -> None:
-        self._say(f"error: {as_problem(message).text()}")
+        self._print(f"error: {as_problem(message).text()}")
 
     def close(self) -> None:
         if self._bar is not None:
@@ -107,12 +112,13 @@ class ConsoleReporter(Reporter):
             self._bar = None
 
     @staticmethod
-    def _say(line: str) -> None:
+    def _print(line: str) -> None:
+        # tqdm moves an open bar out of the way.
         tqdm.write(line, file=sys.stderr)
 
 
 def as_problem(message: str | Problem, severity: Severity = Severity.ERROR) -> Problem:
-    """The problem itself, or the one that a text tells of."""
+    """The problem itself, or the one that a text describes."""
     if isinstance(message, Problem):
         return replace(message, severity=severity)
     return Problem.parsed(str(message), severity=severity)

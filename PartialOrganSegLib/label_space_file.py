@@ -56,6 +56,7 @@ class LabelSpaceEntry(_Strict):
 
         organs = []
         for o in self.organs:
+            # The file does not say the category; an organ that no record knows gets the general one.
             record = organ_record(o.name)
             category = CATEGORY if record is None else record.category
             organs.append(Organ(o.index, o.name, Code(o.code.value, o.code.meaning), o.colour, code(o.modifier),

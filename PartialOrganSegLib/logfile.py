@@ -30,12 +30,13 @@ def record(error: BaseException, log: Path) -> Path | None:
     """Appends an error's traceback to `log`, else to one in the temporary folder. None if neither can be written."""
     text = "".join(traceback.format_exception(error))
     entry = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S} partialorganseg {__version__}: {' '.join(sys.argv)}\n{text}\n"
+    # A full or read-only output folder may be the very error; the temporary folder is often on another disk.
     for path in (log, Path(tempfile.gettempdir()) / NAME):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "a", encoding="utf-8", errors="backslashreplace") as handle:
                 handle.write(entry)
-        except OSError:
+        except OSError:  # a log that cannot be written must not hide the error itself
             continue
         return path
     return None
@@ -44,8 +45,8 @@ def record(error: BaseException, log: Path) -> Path | None:
 def explain(error: BaseException, log: Path) -> str:
     """One line for an error nobody foresaw; its traceback is recorded in the log that the line names."""
     place = record(error, log)
-    said = " ".join(str(error).split())[:300] or "no further word"
-    return f"{type(error).__name__}: {said}; details: {place or 'could not be written'}"
+    reason = " ".join(str(error).split())[:300] or "no further word"
+    return f"{type(error).__name__}: {reason}; details: {place or 'could not be written'}"
 
 
 def explain_case(error: Exception, case: Path, log: Path) -> Problem:

@@ -47,8 +47,8 @@ class Names:
     abbreviations: tuple[str, ...] = ()
     other: tuple[str, ...] = ()
 
-    def every(self) -> tuple[str, ...]:
-        """All of them."""
+    def all_names(self) -> tuple[str, ...]:
+        """All of them, in any order."""
         single = tuple(name for name in (self.tg263, self.rtog) if name is not None)
         return single + self.totalsegmentator + self.abbreviations + self.other
 
@@ -142,6 +142,7 @@ def organ_record(name: str) -> OrganRecord | None:
 
 @functools.lru_cache(maxsize=8)
 def _known(folders: tuple[Path, ...]) -> Organs:
+    # A folder may hold label spaces alone.
     shipped = resource(FILE)
     files = [shipped] + [folder / FILE for folder in folders if (folder / FILE).is_file()]
     records: dict[str, OrganRecord] = {}
@@ -154,7 +155,10 @@ def _known(folders: tuple[Path, ...]) -> Organs:
                                 expected=f"a name that {FILE} of the library has not", found="it there too")
             records[name] = record
         groups += content.groups
-    problems = [line for record in records.values() for line in _unknown_references(record, records)]
+    # References are looked up last, because a user's record may name one of another file.
+    problems: list[str] = []
+    for record in records.values():
+        problems += _unknown_references(record, records)
     if problems:
         raise UserError(code=ProblemCode.WRONG_FORMAT, subject=files[-1], found="; ".join(problems))
     return Organs(MappingProxyType(records), tuple(groups))
@@ -211,6 +215,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
+    # JSON's true is Python's True, which counts as the number 1.
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
         raise ValueError("a number from 0 on")
     return float(value)
@@ -247,8 +252,9 @@ def _region(value: Any) -> str:
 
 
 def _colour(value: Any) -> tuple[int, int, int]:
-    whole = isinstance(value, list) and all(isinstance(channel, int) and 0 <= channel <= 255 for channel in value)
-    if not whole or len(value) != 3:
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError("three numbers of 0-255")
+    if not all(isinstance(channel, int) and 0 <= channel <= 255 for channel in value):
         raise ValueError("three numbers of 0-255")
     return value[0], value[1], value[2]
 
@@ -275,27 +281,30 @@ def _typed(kind: type, content: Any, place: str, problems: _Problems) -> Any:
         return None
     readers = _READERS[kind]
     values: dict[str, Any] = {}
-    whole = True
+    is_valid = True
     for key, value in content.items():
         reader = readers.get(key)
         if reader is None:
             problems.add(f"{place}: unknown field '{key}'{nearest(key, readers)}; known: {', '.join(readers)}")
-            whole = False
+            is_valid = False
         elif value is None:
             continue  # null is a field that is left out
         elif isinstance(reader, type):
             values[key] = _typed(reader, value, f"{place}: {key}", problems)
-            whole = whole and values[key] is not None
+            is_valid = is_valid and values[key] is not None
         else:
             try:
                 values[key] = reader(value)
             except ValueError as error:
                 problems.add(f"{place}: {key}: expected {error}, found {json.dumps(value)}")
-                whole = False
+                is_valid = False
+    # A field that is there but wrong has its line already.
     missing = [name for name in _required(kind) if name not in values and name not in content]
     for name in missing:
         problems.add(f"{place}: expected the field '{name}', found none")
-    return kind(**values) if whole and not missing else None
+    if missing or not is_valid:
+        return None
+    return kind(**values)
 
 
 def _required(kind: type) -> list[str]:

@@ -18,7 +18,7 @@ __all__ = ["BACKGROUND", "BTCV13", "CATEGORY", "LABEL_SPACES", "SHI5", "WORD16",
            "label_space_of_names", "organ_of"]
 
 BACKGROUND = "background"
-MOST_ORGANS = 254
+MOST_ORGANS = 254  # of 256 values of a byte, 0 is the background and 255 "not drawn"
 LEFT, RIGHT = "7771000", "24028007"  # SNOMED's lateralities
 FOLDER = "label_spaces"
 _LEFT_AND_RIGHT = ("left", "right")
@@ -58,9 +58,10 @@ class Organ:
         record = organ_record(self.name)
         if record is not None:
             return record.twin
-        for side, other in (_LEFT_AND_RIGHT, _LEFT_AND_RIGHT[::-1]):
+        # "left_gonad" and "gonad_left" alike.
+        for side, opposite in (_LEFT_AND_RIGHT, _LEFT_AND_RIGHT[::-1]):
             if side in self.name:
-                return self.name.replace(side, other)
+                return self.name.replace(side, opposite)
         return None
 
     @property
@@ -104,7 +105,9 @@ class LabelSpace:
 
     def index(self, name: str) -> int:
         """Label value of an organ name or of "background" (0). Raises UserError with the nearest name."""
-        return 0 if str(name).strip().lower() == BACKGROUND else self.organ(name).index
+        if str(name).strip().lower() == BACKGROUND:
+            return 0
+        return self.organ(name).index
 
     def indices(self, names: Iterable[str]) -> tuple[int, ...]:
         """Label values of several names, in their order."""
@@ -124,8 +127,8 @@ class LabelSpace:
     def mirror_permutation(self) -> list[int]:
         """`permutation[c]` is the class that class `c` becomes when left and right are swapped, for all classes."""
         permutation = list(range(self.class_count))
-        for left, right in self.mirrored:
-            permutation[left], permutation[right] = right, left
+        for index, twin in self.mirrored:
+            permutation[index], permutation[twin] = twin, index
         return permutation
 
 
@@ -158,6 +161,7 @@ class LabelSpaces(Mapping[str, LabelSpace]):
     @staticmethod
     def _files() -> dict[str, Path]:
         """A shipped space is never hidden by a user's, and WORD's sixteen come first."""
+        # Dictionaries keep their order, and lists of label spaces show this one.
         files = {"word16": resource(FOLDER, "word16.json")}
         for folder in [resource(FOLDER), *(folder / FOLDER for folder in own_folders())]:
             for file in sorted(folder.glob("*.json")):
@@ -172,7 +176,9 @@ def read_label_space(file: Path) -> LabelSpace:
 
 def _names_in(file: Path) -> list[str]:
     content = _json(file)
-    names = content.get("organs") if isinstance(content, dict) else content
+    names = content
+    if isinstance(content, dict):
+        names = content.get("organs")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(code=ProblemCode.WRONG_FORMAT, subject=file, expected="a list of organ names",
                         found=type(names).__name__)
@@ -193,6 +199,7 @@ def organ_of(index: int, name: str) -> Organ:
     that could not be written into a file name or a table.
     """
     key = str(name).strip().lower().replace(" ", "_").replace("-", "_")
+    # Names become parts of file names and columns of tables.
     if not key.replace("_", "").isalnum() or key == BACKGROUND:
         raise UserError(code=ProblemCode.NAME_UNFIT, subject=f"organ {index}",
                         expected="a name of letters and digits other than 'background'", found=f"'{name}'")
@@ -211,10 +218,13 @@ def label_space_of_names(name: str, names: Sequence[str]) -> LabelSpace:
         raise UserError(code=ProblemCode.VALUE_OUT_OF_RANGE, subject=f"label space {name}",
                         expected=f"at most {MOST_ORGANS} organs", found=len(names))
     space = LabelSpace(name, tuple(organ_of(index, organ) for index, organ in enumerate(names, 1)))
-    twice = next((organ for organ in space.names if space.names.count(organ) > 1), None)
-    if twice or not names:
+    if not names:
         raise UserError(code=ProblemCode.NAME_TAKEN, subject=f"label space {name}", expected="different organ names",
-                        found=f"{twice!r} twice" if twice else "none")
+                        found="none")
+    for organ_name in space.names:
+        if space.names.count(organ_name) > 1:
+            raise UserError(code=ProblemCode.NAME_TAKEN, subject=f"label space {name}",
+                            expected="different organ names", found=f"{organ_name!r} twice")
     return space
 
 

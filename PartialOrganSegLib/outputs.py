@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from .cancelling import uninterrupted
 from .errors import Code, Problem, UserError
 
 _PROBE_BYTES = 1 << 20  # more than a file system keeps aside for small files when its disk is full
+_LONGEST_NAME = 120  # bytes
 
 
 def writable_folder(path: Path) -> Path:
@@ -26,9 +28,9 @@ def writable_folder(path: Path) -> Path:
             probe.write(bytes(_PROBE_BYTES))
             probe.flush()
     except OSError as error:
-        found = "a file" if path.is_file() else (error.strerror or str(error)).lower()
+        obstacle = "a file" if path.is_file() else (error.strerror or str(error)).lower()
         raise UserError(code=Code.NOT_WRITABLE, subject=path, expected="a folder that can be written",
-                        found=found) from error
+                        found=obstacle) from error
     return path
 
 
@@ -41,8 +43,9 @@ def all_at_once(folder: Path, name: str = "") -> Iterator[Path]:
     """
     scratch: Path | None = None
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=f".partial-{name}-", dir=folder))
+        scratch = Path(tempfile.mkdtemp(prefix=f".partial-{_short(name)}-", dir=folder))
         yield scratch
+        # Between the first rename and the last the folder holds results of two runs.
         with uninterrupted():
             _move_up(scratch, folder)
     except (OSError, UserError) as error:
@@ -53,6 +56,14 @@ def all_at_once(folder: Path, name: str = "") -> Iterator[Path]:
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for more in a file's name: one that is long, or cannot be part of it, by its checksum."""
+    encoded = name.encode("utf-8", "surrogatepass")
+    if len(encoded) <= _LONGEST_NAME:
+        return name
+    return hashlib.sha256(encoded).hexdigest()[:16]
 
 
 def _move_up(scratch: Path, folder: Path) -> None:
@@ -87,7 +98,7 @@ def _move_up(scratch: Path, folder: Path) -> None:
 def remove_leftovers(folder: Path, name: str) -> None:
     """Removes what a killed process left of `all_at_once(folder, name)`. Only for whoever is alone with that name."""
     for path in folder.glob(".partial-*"):
-        if re.fullmatch(rf"\.partial-{re.escape(name)}-[a-z0-9_]+", path.name):
+        if re.fullmatch(rf"\.partial-{re.escape(_short(name))}-[a-z0-9_]+", path.name):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from .text_enum import TextEnum
 
 
-class Code(str, Enum):
+class Code(TextEnum):
     """A kind of problem; the member's value is what JSON events carry.
 
     `arises` says when the problem comes up and `remedy` what a person can do. The page docs/reference/problems.md is
     written from them by scripts/write_problem_page.py.
     """
 
-    arises: str
-    remedy: str
-
-    def __new__(cls, value: str, arises: str, remedy: str) -> Code:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.arises, member.remedy = arises, remedy
-        return member
-
-    def __str__(self) -> str:
-        return self.value
+    def __init__(self, value: str, arises: str, remedy: str) -> None:
+        self.arises, self.remedy = arises, remedy
 
     # What any command can run into.
     GENERAL = ("general", "A problem that belongs to none of the kinds below.", "Read its text.")
@@ -111,6 +102,8 @@ class Code(str, Enum):
     CASE_SKIPPED = ("case-skipped", "A case is left out.", "Read why in the text.")
     CASE_RENAMED = ("case-renamed", "Two inputs have the same name.", "Nothing; the text says what the results are "
                     "called.")
+    CASES_JOINED = ("cases-joined", "Cases of a manifest are of one image or one patient under different groups.",
+                    "Nothing: they are held out together; give them one `group`.")
     LABELS_UNDERSTOOD = ("labels-understood", "The labels of a data set's folder were understood in a certain way.",
                          "Write a manifest with a `label_map` if that is wrong.")
     LABELS_IGNORED = ("labels-ignored", "A manifest says that some values of a label are not to be trusted.",

@@ -51,11 +51,11 @@ class Registry(Mapping[str, T], Generic[T]):
 
         Raises ValueError for a name that is taken by something else.
         """
-        def keep(entry: C) -> C:
+        def add(entry: C) -> C:
             self.add(name, entry, source)
             return entry
 
-        return keep
+        return add
 
     def add(self, name: str, entry: Any, source: str = "") -> None:
         """Registers `entry` as `name`. Raises ValueError for a name that is taken by something else."""
@@ -63,6 +63,7 @@ class Registry(Mapping[str, T], Generic[T]):
             raise ValueError(f"{self.kind}: expected a name without ':', found '{name}'")
         if self._registered.setdefault(name, entry) is not entry:
             raise ValueError(f"{self.kind} {name}: registered twice")
+        # The same class twice is no mistake: its module registers it, and an entry point may name it as well.
         if name not in self._entries:
             if self.instances and isinstance(entry, type):
                 entry = entry()
@@ -80,6 +81,7 @@ class Registry(Mapping[str, T], Generic[T]):
         unknown name, with the nearest one, and for a class that cannot be imported or is not derived from `base`.
         """
         subject = self.kind if setting is None else setting
+        # Registered names have no colon, so it tells the two apart.
         if self.base is not None and _REFERENCE.fullmatch(str(name)):
             entry = _imported(name, subject)
             if not isinstance(entry, type) or not issubclass(entry, self.base):
@@ -88,9 +90,11 @@ class Registry(Mapping[str, T], Generic[T]):
                                 found=name)
             return cast(T, entry)
         if name not in self:
-            others = " or package.module:Class" if self.base is not None else ""
-            raise UserError(code=Code.UNKNOWN_NAME, subject=subject, expected=f"one of {', '.join(self)}{others}",
-                            found=f"'{name}'", hint=did_you_mean(name, self))
+            expected = f"one of {', '.join(self)}"
+            if self.base is not None:
+                expected += " or package.module:Class"
+            raise UserError(code=Code.UNKNOWN_NAME, subject=subject, expected=expected, found=f"'{name}'",
+                            hint=did_you_mean(name, self))
         return self[name]
 
     def source(self, name: str) -> str:
@@ -116,6 +120,7 @@ class Registry(Mapping[str, T], Generic[T]):
             importlib.import_module(self._waiting.pop(0))
         if self._installed:
             return
+        # Set before the loop: what is loaded there may look names up itself.
         self._installed = True
         for entry in entry_points(group=self.group):
             if entry.name not in self._entries:  # it may have registered itself when another one was imported
@@ -161,29 +166,34 @@ class Argument(NamedTuple):
         return self.name if self.required else f"{self.name}={self.default!r}"
 
 
-def arguments_of(entry: Callable[..., Any], given: Collection[str] = ()) -> list[Argument]:
-    """The arguments by name that `entry` takes, without those that the library gives it itself."""
-    return [Argument(parameter.name, parameter.default) for parameter in _parameters(entry)
-            if parameter.name not in given
-            and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)]
+def arguments_of(entry: Callable[..., Any], supplied: Collection[str] = ()) -> list[Argument]:
+    """The arguments by name that `entry` takes, without those that the library supplies."""
+    arguments = []
+    for parameter in _parameters(entry):
+        by_name = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if by_name and parameter.name not in supplied:
+            arguments.append(Argument(parameter.name, parameter.default))
+    return arguments
 
 
 def check_arguments(entry: Callable[..., Any], arguments: Mapping[str, object], setting: str,
-                    given: Collection[str] = (), complete: bool = True) -> None:
-    """Compares `arguments` with the signature of `entry`; `given` are those that the library gives itself.
+                    supplied: Collection[str] = (), complete: bool = True) -> None:
+    """Compares `arguments` with the signature of `entry`; `supplied` are those that the library adds itself.
 
     Raises UserError that begins with `setting` ("": it is left to the caller) for an argument that it does not take,
     with the nearest name, and, if they are to be `complete`, for one that is missing.
     """
-    known = arguments_of(entry, given)
-    names = [argument.name for argument in known]
+    signature = arguments_of(entry, supplied)
+    names = [argument.name for argument in signature]
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in _parameters(entry))
     for name in arguments:
-        if name not in names and not (takes_any and name not in given):
+        if name not in names and not (takes_any and name not in supplied):
             raise UserError(code=Code.UNKNOWN_NAME, subject=setting,
                             found=f"unknown argument '{name}'{nearest(name, names)}",
                             hint=f"known: {', '.join(names) or 'none'}")
-    for argument in known if complete else ():
+    if not complete:
+        return
+    for argument in signature:
         if argument.required and argument.name not in arguments:
             raise UserError(code=Code.SETTING_MISSING, subject=setting, expected=f"the argument '{argument.name}'",
                             found="none")

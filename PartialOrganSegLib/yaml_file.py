@@ -12,6 +12,7 @@ from .errors import Code, UserError
 def read_yaml(path: Path, noun: str) -> object:
     """The file's content. Raises UserError naming the file and, as `noun`, what was expected there."""
     try:
+        # Never `yaml.load`, which can run code that a file from elsewhere holds.
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(code=Code.FILE_MISSING, subject=path, found=f"{noun} expected, none found") from None

@@ -35,8 +35,8 @@ def test_options_are_made_without_anything_heavy():
 
 
 def test_every_public_name_is_there_and_seen_by_completion():
-    names = ["LabelSpace", "SegmentOptions", "SegmentResult", "Segmenter", "UserError", "__version__", "evaluate",
-             "finetune", "load_model", "read_ct", "segment", "train"]
+    names = ["LabelSpace", "RefineSession", "SegmentOptions", "SegmentResult", "Segmenter", "UserError", "__version__",
+             "evaluate", "finetune", "load_model", "read_ct", "refine", "segment", "train"]
     assert pos.__all__ == names
     assert set(names) <= set(dir(pos))
     for name in names:

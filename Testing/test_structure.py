@@ -11,7 +11,7 @@ from Testing.helpers.repository import ROOT
 FLOORS = """
     __main__  inference
     cli  api
-    batch  finetuning
+    batch  finetuning  refining
     training
     losses  segmenting
     loading  evaluation  models
@@ -24,6 +24,7 @@ FLOORS = """
     events
     errors  atomic  cancelling  resources
     problem_codes
+    text_enum
 """
 FRONT_DOOR = "PartialOrganSegLib"  # offers what the rooms have; rooms take nothing from it but the version
 WITH_TORCH = {"linear", "resampling", "upsampling", "working_grid"}  # of imaging, which is numpy otherwise

@@ -1,6 +1,7 @@
 """Makes the project's own `.venv` and installs the package into it, once; later runs only check a stamp.
 
-Runs on the standard library of any Python 3, so that a Python which is too old or too new is told in one clear line.
+Runs on the standard library of any Python 3 (so it has no annotations), for a Python which is too old or too new must
+be reported in one clear line.
 """
 
 import contextlib
@@ -72,9 +73,11 @@ def check_python():
     """Raises SetupError unless this Python is one that the package and its dependencies are made for."""
     version = sys.version_info[:2]
     if not OLDEST <= version <= NEWEST:
-        others = [f"python3.{minor}" for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
-        found = [name for name in others if shutil.which(name)]
-        hint = f"run: {found[0]} {' '.join(sys.argv)}" if found else "install one from https://www.python.org/downloads"
+        fitting = [f"python3.{minor}" for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
+        installed = [name for name in fitting if shutil.which(name)]
+        hint = "install one from https://www.python.org/downloads"
+        if installed:
+            hint = f"run: {installed[0]} {' '.join(sys.argv)}"
         raise SetupError(f"Python 3.{OLDEST[1]} to 3.{NEWEST[1]} is needed, this is {platform.python_version()} "
                          f"({sys.executable}); {hint}")
     try:
@@ -87,10 +90,12 @@ def check_python():
 
 def python_path():
     """Path of the environment's Python."""
-    return FOLDER / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if os.name == "nt":
+        return FOLDER / "Scripts" / "python.exe"
+    return FOLDER / "bin" / "python"
 
 
-def wanted():
+def fingerprint():
     """Fingerprint of all that the environment depends on; another one means a new set-up."""
     text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "constraints.txt"))
     facts = f"{text}\n{sys.version_info[:2]}\n{platform.machine()}\n{ROOT}"
@@ -107,7 +112,7 @@ def stamp():
 
 def is_ready(extras):
     """Whether a finished set-up of just this package definition and at least these extras is there."""
-    return (not UNFINISHED.exists() and python_path().exists() and stamp().get("fingerprint") == wanted()
+    return (not UNFINISHED.exists() and python_path().exists() and stamp().get("fingerprint") == fingerprint()
             and set(extras) <= set(stamp().get("extras", [])))
 
 
@@ -115,6 +120,7 @@ def is_ready(extras):
 def one_at_a_time():
     """Holds a lock so that two scripts started together do not set up the same folder twice."""
     LOG.parent.mkdir(exist_ok=True)
+    # The system lets go of the lock when the process ends, however it ends; a file that must be deleted would stay.
     with open(LOG.with_name("setup.lock"), "w") as handle:
         if os.name == "nt":
             import msvcrt
@@ -131,13 +137,14 @@ def one_at_a_time():
 def set_up(extras):
     """Makes or completes the environment. One that was cut off half-way is made anew by the next run."""
     LOG.write_text("", encoding="utf-8")
+    # A half-made environment cannot be told from a whole one by looking at it: a file says that this one is unfinished.
     fresh = UNFINISHED.exists() or not same_python()
     UNFINISHED.touch()
     try:
         if STAMP.exists():
             STAMP.unlink()
         install(extras, fresh)
-        STAMP.write_text(json.dumps({"fingerprint": wanted(), "extras": extras}), encoding="utf-8")
+        STAMP.write_text(json.dumps({"fingerprint": fingerprint(), "extras": extras}), encoding="utf-8")
     except SetupError:
         UNFINISHED.unlink()  # the tool ended by itself and tidied up: the next run may build on what is there
         raise
@@ -155,13 +162,16 @@ def install(extras, fresh):
         # Alone and first: with the index among the others, pip would ask it for every package.
         step("installing PyTorch for the CPU (about 200 MB the first time)",
              [*pip, "install", "--no-deps", "--retries", "1", "--extra-index-url", CPU_WHEELS, *constraints, "torch"])
-    package = f".[{','.join(extras)}]" if extras else "."
+    package = "."
+    if extras:
+        package = f".[{','.join(extras)}]"
     step("installing the package and what it needs (minutes the first time)",
          [*pip, "install", *constraints, "--editable", package])
 
 
 def same_python():
     """Whether a working environment of this Python version is there, from an earlier set-up or made by hand."""
+    # Asked of itself: a venv whose base Python was removed or updated still has its files.
     probe = f"import sys, pip; print(sys.version_info[:2] == {sys.version_info[:2]})"
     if not python_path().exists():
         return False
@@ -187,16 +197,17 @@ def step(text, command):
         code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                               cwd=str(ROOT), check=False).returncode
     if code:
-        said = LOG.read_text(encoding="utf-8", errors="replace")
-        raise SetupError(f"{text} failed: {explain(said)}; details: {LOG}")
+        output = LOG.read_text(encoding="utf-8", errors="replace")
+        raise SetupError(f"{text} failed: {explain(output)}; details: {LOG}")
 
 
-def explain(said):
-    """The line of a tool's output which tells best why it failed."""
-    if "No space left on device" in said:
+def explain(output):
+    """The line of a tool's output which says best why it failed."""
+    if "No space left on device" in output:
         return "the disk is full"
-    if any(sign in said for sign in ("NameResolutionError", "NewConnectionError", "ConnectTimeout", "ProxyError")):
+    if any(sign in output for sign in ("NameResolutionError", "NewConnectionError", "ConnectTimeout", "ProxyError")):
         return "the package index cannot be reached; is this computer online?"
-    errors = [line.strip() for line in said.splitlines() if line.lower().startswith(("error", "fatal"))]
-    lines = errors or [line.strip() for line in said.splitlines() if line.strip()] or ["no reason given"]
+    # pip's own verdict comes last; without one the last line that is not empty has to do.
+    errors = [line.strip() for line in output.splitlines() if line.lower().startswith(("error", "fatal"))]
+    lines = errors or [line.strip() for line in output.splitlines() if line.strip()] or ["no reason given"]
     return lines[-1]

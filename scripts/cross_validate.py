@@ -98,6 +98,7 @@ def score_run(run: Path, manifest: Manifest, strokes: Path) -> dict[str, Figures
                         found=", ".join(absent))
     if not held_out:
         raise UserError(code=Code.NO_CASES, subject=recipe, expected="CTs under 'hold_out'", found="none")
+    # The recipe's own list, not an argument: nobody can score a model on what it was trained on by mistake.
     predictor = Predictor(load_bundle(run / "model"))
     figures = {}
     for name in held_out:

@@ -24,8 +24,10 @@ def main():
     if options[:1] in (["-h"], ["--help"]):
         print(__doc__)
         return 0
-    ct = Path(options.pop(0)).resolve() if options and not options[0].startswith("-") else None
-    if ct and not ct.exists():  # told before minutes of set-up
+    ct = None
+    if options and not options[0].startswith("-"):
+        ct = Path(options.pop(0)).resolve()
+    if ct and not ct.exists():  # reported before minutes of set-up
         raise SetupError(f"{ct}: expected a CT file or a DICOM folder, found nothing there")
     command = [str(ready_environment()), "-m", "PartialOrganSegLib"]
     if ct is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+# The script also works where the package is not installed, as in a checkout for Slicer alone.
 sys.path.insert(0, str(ROOT))
 
 from PartialOrganSegLib.organ_records import Code, OrganRecord, shipped_organs  # noqa: E402

@@ -125,16 +125,17 @@ def carry_out_table(table: Table, plan: Plan, setting: Setting, folder: Path, ar
         write_report(folder, table, plan.rows, results, setting)
     commands = []
     for run in waiting:
+        # argparse takes the last --table, so that a child works on this one alone.
         commands.append([sys.executable, str(Path(__file__).resolve()), *argv, "--table", table.key,
                          "--one-run", f"{run.row}:{run.seed}"])
     failed = []
     for number, code in run_commands(commands, jobs):
         run = waiting[number]
-        if code == CANCELLED:
+        if code == CANCELLED:  # Ctrl-C reaches the children first: they share the terminal
             raise KeyboardInterrupt
         result = run.result()
         if code or result is None:
-            failed.append(run)
+            failed.append(run)  # the other runs are worth having all the same
             continue
         results[run.row][run.seed] = result
         print(f"{table.key}  seed {run.seed}  {run.row}: Dice {result.mean():.3f} "

@@ -12,6 +12,7 @@ def main():
     python = str(ready_environment("test", "train"))
     os.chdir(str(ROOT))
     style = call([python, "-m", "ruff", "check"])
+    # Tests run whatever ruff says, so that one run shows everything that is wrong.
     tests = call([python, "-m", "pytest", *(sys.argv[1:] or everything())])
     return tests or style
 

@@ -57,8 +57,11 @@ def page() -> str:
 
 
 def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    cells = [titles, tuple("---" for _ in titles), *rows]
-    return [f"| {' | '.join(text.replace('|', ' or ') for text in row)} |" for row in cells]
+    lines = []
+    for row in (titles, tuple("---" for _ in titles), *rows):
+        line = " | ".join(text.replace("|", " or ") for text in row)  # a bar in a text would begin another column
+        lines.append(f"| {line} |")
+    return lines
 
 
 if __name__ == "__main__":

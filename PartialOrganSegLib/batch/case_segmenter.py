@@ -33,6 +33,7 @@ class CaseSegmenter:
         before they appear. `exclusive`: no other process can be working on this case, so what a killed run left of it
         is removed.
         """
+        # Without that, what looks left over may be what another process is writing.
         if exclusive:
             remove_leftovers(folder, case.name)
         result = self._segmenter(case.path, series=case.series, reporter=reporter)

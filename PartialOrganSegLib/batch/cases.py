@@ -18,6 +18,7 @@ from .fingerprint import dicom_files, is_result
 
 COLUMNS = ("image", "output", "series")
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
+LONGEST_PART = 200  # bytes of a name or folder under `output`: file systems take 255, and results have endings
 # Letters that Windows forbids in file names: a run must be able to move there.
 FORBIDDEN_LETTERS = ':*?"<>|\0'
 
@@ -77,6 +78,10 @@ def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[li
             paths = _cts_of(source, output)
         except UserError as error:
             failures.append((source, error.problem))
+            continue
+        except OSError as error:  # a folder that cannot be listed, or a name that no file can have
+            failures.append((source, Problem(Code.NOT_READABLE, str(source), "a CT file or a folder",
+                                             error.strerror or str(error))))
             continue
         entries += map(Entry, paths)
         if not paths:
@@ -219,6 +224,7 @@ def _inside(entry: Entry) -> PurePosixPath:
     output = PurePosixPath((entry.output or "").replace("\\", "/"))
     hidden = any(part.startswith(".") for part in output.parts)  # "..", and names that a run takes for leftovers
     unfit = any(letter in FORBIDDEN_LETTERS for letter in str(output))
+    unfit = unfit or any(len(part.encode("utf-8", "surrogatepass")) > LONGEST_PART for part in output.parts)
     if not output.name or output.is_absolute() or hidden or unfit:
         raise UserError(code=Code.NAME_UNFIT, subject=f"{entry.path}: output",
                         expected="a name, or folders and a name, inside the output folder", found=f"'{entry.output}'")

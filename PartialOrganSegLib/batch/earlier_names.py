@@ -30,6 +30,7 @@ class EarlierNames:
         usual = case_name(path)
         folder = Path(os.path.abspath(path)).parent.name
         automatic = re.compile(rf"({re.escape(folder)}_)?{re.escape(usual)}(_\d+)?")
+        # A name that the user gave as `output` is no name that a CT gets by itself, so it is not taken up again.
         titles = [record.case for record in self._records.values()
                   if automatic.fullmatch(record.case) and _is_of(record, path, series)]
         return min(titles, key=len, default=None)
@@ -39,6 +40,7 @@ class EarlierNames:
 
         A CT that was moved or copied is known by its content, which is read only when the name was another path's.
         """
+        # A record without results, of a case that failed, keeps a name from nobody.
         record = self._records.get(name.casefold())
         if record is None or not record.our_checksums or _is_of(record, path, series):
             return True

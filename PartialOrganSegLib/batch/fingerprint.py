@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import Code, UserError
+from ..formats.detached import files_of_image
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
 from ..models.checksums import sha256
 from ..segmenting.result_files import ENDINGS
@@ -28,11 +30,11 @@ def dicom_files(folder: Path) -> Iterator[Path]:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a CT's content: of a file, of a header and the voxels beside it, or of a folder's DICOM files.
+    """SHA-256 of a CT's content: of a file, of a header and the voxels that it names, or of a folder's DICOM files.
 
     Names and times do not count, nor do our results in the folder. Raises UserError when it cannot be read.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # False as well for a name that no file can have; Path.exists raises for some
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="a CT file or a DICOM folder",
                         found="nothing there")
     try:
@@ -47,9 +49,4 @@ def fingerprint(path: Path) -> str:
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         return list(dicom_files(path))
-    if path.suffix.lower() not in (".mhd", ".nhdr"):
-        return [path]
-    # A header names its voxels' files, or gives a pattern for them: then everything beside it counts.
-    header = path.read_bytes()
-    beside = [file for file in path.parent.iterdir() if file.is_file() and file != path]
-    return [path, *([file for file in beside if file.name.encode() in header] or beside)]
+    return files_of_image(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from .locks import CaseLock, case_lock
 from .measuring import Usage, measuring
 from .records import DONE, FAILED, OrganRow, Record, read_record, record_file, write_record
 from .run_table import checks_of
+
+LONGEST_FILE_NAME = 255  # bytes, of nearly every file system
 
 
 class OnFilesWritten(Protocol):
@@ -112,6 +115,10 @@ class _CaseWork:
     def run(self, segment: Segment, reporter: Reporter, exclusive: bool) -> Outcome:
         """Skips, refuses or segments the case."""
         try:
+            self._refuse_unfit_names()
+        except UserError as error:
+            return self._failed(error)
+        try:
             self._refuse_earlier()
         except UserError as error:
             problem = self._explain(error, self._case)
@@ -154,6 +161,15 @@ class _CaseWork:
         record = self._record(FAILED, error=problem.text())
         write_record(self._batch.output, record)
         return Outcome(self._case, record, problem=problem)
+
+    def _refuse_unfit_names(self) -> None:
+        """Raises UserError for results that no file can be called after, before anything is computed."""
+        for file in self._files:
+            length = len(os.fsencode(file.name))
+            if length > LONGEST_FILE_NAME or "\0" in file.name:
+                raise UserError(code=Code.NAME_UNFIT, subject=self._case.path,
+                                expected=f"a name whose results' file names have at most {LONGEST_FILE_NAME} bytes",
+                                found=f"{length}", hint="give it another one in the column output of a CSV")
 
     def _refuse_earlier(self) -> None:
         """Raises UserError for any earlier result, where the run neither resumes nor overwrites."""

@@ -8,6 +8,7 @@ recorded; however a run ends, half a case never counts.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,9 @@ from ..models.checksums import sha256
 
 FOLDER = "records"
 DONE, FAILED = "done", "failed"
+
+_LONGEST_NAME = 200  # bytes; file systems take 255, and a record's file has an ending
+_NAME_START = 30  # letters of a longer name that its record's file still has
 
 OrganRow = dict[str, object]  # an organ's row as a JSON event has it
 
@@ -59,8 +63,13 @@ class Record:
 
 
 def record_file(output: Path, case: str) -> Path:
-    """Where the record of a case is kept."""
-    return output / FOLDER / f"{case}.json"
+    """Where the record of a case is kept: under its title, or a checksum of a name that no file can have."""
+    # Cut short, so that it can be found by eye, and with a checksum, so that it is like no other's.
+    place, slash, name = case.rpartition("/")
+    encoded = name.encode("utf-8", "surrogateescape")
+    if len(encoded) > _LONGEST_NAME or "\0" in name:
+        name = f"{name[:_NAME_START]}-{hashlib.sha256(encoded).hexdigest()[:16]}".replace("\0", "")
+    return output / FOLDER / f"{place}{slash}{name}.json"
 
 
 def write_record(output: Path, record: Record) -> None:
@@ -69,7 +78,7 @@ def write_record(output: Path, record: Record) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
-            temporary.write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.write_text(_text_of(record) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=path,
                         found=f"could not be written: {error.strerror or error}") from error
@@ -78,6 +87,33 @@ def write_record(output: Path, record: Record) -> None:
 def read_record(path: Path) -> Record | None:
     """The record in a file; None if there is no file or it cannot be understood, so that its case is made anew."""
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        record = Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    return record if _has_right_types(record) else None
+
+
+def _text_of(record: Record) -> str:
+    """JSON in which names can be read, unless one has bytes that are no UTF-8: then all of it is ASCII."""
+    text = json.dumps(asdict(record), indent=1, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(asdict(record), indent=1)
+    return text
+
+
+def _has_right_types(record: Record) -> bool:
+    """Whether every field of a record from a file is of its type: files may be damaged, or somebody's own work."""
+    texts = (record.case, record.input, record.state, record.checks, record.error, record.host, record.written,
+             record.version)
+    if not all(isinstance(text, str) for text in texts):
+        return False
+    if not isinstance(record.made_from, dict) or not isinstance(record.outputs, dict):
+        return False
+    if not isinstance(record.replaced, list):
+        return False
+    checksums = (*record.outputs.values(), *record.replaced)
+    numbers = (record.seconds, record.peak_mib)
+    return all(isinstance(checksum, str) for checksum in checksums) and all(
+        isinstance(number, (int, float)) for number in numbers)

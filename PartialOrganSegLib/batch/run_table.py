@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..atomic import whole_file
-from ..errors import Code, UserError
-from .records import FOLDER, OrganRow, read_record
+from ..errors import Code, UserError, one_line
+from .records import FOLDER, OrganRow, Record, read_record
 
 NAME = "run_table.csv"
+_FORMULAS = ("=", "+", "-", "@")  # how a cell begins that spreadsheets calculate
 COLUMNS = ("case", "input", "state", "seconds", "peak_mib", "checks", "error", "host", "written")
 
 
@@ -26,14 +27,28 @@ def write_run_table(output: Path) -> Path:
         while previous != (current := _modification_times(output)):
             previous = current
             records = [record for file in sorted(current) if (record := read_record(file))]
-            with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
+            with whole_file(path) as temporary, open(
+                    temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
                 writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore")
                 writer.writeheader()
-                writer.writerows(vars(record) for record in records)
+                writer.writerows(_row(record) for record in records)
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=path,
                         found=f"could not be written: {error.strerror or error}") from error
     return path
+
+
+def _row(record: Record) -> dict[str, object]:
+    """A record's cells: each on one line, and none that a spreadsheet takes for a formula."""
+    # Names of files and patients come from others: a line break in one could forge a row.
+    row = {}
+    for column, value in vars(record).items():
+        if isinstance(value, str):
+            value = one_line(value)
+            if value.startswith(_FORMULAS):
+                value = f"'{value}"
+        row[column] = value
+    return row
 
 
 def checks_of(rows: Iterable[OrganRow]) -> str:

@@ -19,12 +19,12 @@ from .. import __version__, logfile
 from ..cancelling import cancellable, ignore_signals
 from ..errors import Code, Problem, UsageError, UserError
 from ..events import ConsoleReporter, JsonReporter, Reporter
-from . import check, doctor, evaluate, export, finetune, listing, models, phantom, scribble, segment, train
+from . import check, doctor, evaluate, export, finetune, listing, models, phantom, refine, scribble, segment, train
 from .options import JSON_EVENTS
 
 COMMANDS: dict[str, ModuleType] = {
-    "segment": segment, "models": models, "phantom": phantom, "scribble": scribble, "doctor": doctor, "train": train,
-    "finetune": finetune, "evaluate": evaluate, "check": check, "export": export, "list": listing}
+    "segment": segment, "refine": refine, "models": models, "phantom": phantom, "scribble": scribble, "doctor": doctor,
+    "train": train, "finetune": finetune, "evaluate": evaluate, "check": check, "export": export, "list": listing}
 DONE, FAILED, WRONG_USE, CANCELLED = 0, 1, 2, 130
 
 

@@ -144,7 +144,7 @@ def _organs() -> list[Row]:
             usual = f"{record.usual_ml.p5:.0f}-{record.usual_ml.p95:.0f}"
         rows.append({"name": record.name, "snomed_ct": concept,
                      "region": record.region, "usual_ml": usual, "tg263": record.names.tg263 or "",
-                     "other_names": list(dict.fromkeys(record.names.every()))})
+                     "other_names": list(dict.fromkeys(record.names.all_names()))})
     return rows
 
 

@@ -84,6 +84,7 @@ def _list(arguments: argparse.Namespace, reporter: Reporter) -> int:
         reporter.warning(Problem(Code.NO_MODEL, found="no model is installed",
                                  hint="see: partialorganseg models install --help"))
     installed = {bundle.name for bundle in bundles}
+    # Below the installed ones, with all that a user must know before a download: where from, and under which terms.
     for download in downloads().values():
         if download.name not in installed:
             reporter.result(download=download.name, **download.model_dump(exclude={"name"}))

@@ -45,6 +45,7 @@ def whole_number(text: str) -> int:
 
 
 def _device(text: str) -> str:
+    # Checked here as well as in the options, so that every command refuses a wrong one in the same way.
     try:
         return check_device(text)
     except UsageError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .. import logfile
 from ..batch.cases import Case, expand, is_list, named_cases
 from ..batch.options import BatchOptions
-from ..errors import Code, UsageError
+from ..errors import Code, UsageError, one_line
 from ..events import Reporter
 from ..formats.dicom_export import ENDINGS
 from ..outputs import refuse_existing, writable_folder
@@ -105,6 +105,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 def _options(arguments: argparse.Namespace, kind: str | None) -> SegmentOptions:
     """The options of the segmentation. Raises UsageError, also for what does not go with a single file of `kind`."""
     dicom = arguments.dicom
+    # A single file has no room for records, nor for files of other kinds.
     if kind is not None:
         for name in ("dicom", "resume", "shard", "ray"):
             if getattr(arguments, name):
@@ -138,5 +139,5 @@ def _report(case: Case, files: Mapping[str, Path], result: SegmentResult, second
     reporter.close()
     reporter.result(input=case.path, name=case.name, files=files, organs=result.organ_events,
                     seconds=round(seconds, 2))
-    print(f"{case.path} ({seconds:.1f} s)\n{format_table(result.rows)}")
-    print("\n".join(f"{kind:<13}{path}" for kind, path in files.items()), flush=True)
+    print(one_line(f"{case.path} ({seconds:.1f} s)"), format_table(result.rows), sep="\n")
+    print("\n".join(one_line(f"{kind:<13}{path}") for kind, path in files.items()), flush=True)

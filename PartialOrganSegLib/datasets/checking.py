@@ -12,6 +12,7 @@ from ..events import Reporter
 from ..formats.reading import read_ct, read_labelmap
 from ..organs import LabelSpace
 from .case import Case, Manifest
+from .patients import one_image_in_two_groups
 from .soft_targets import read_soft_targets
 
 
@@ -32,6 +33,10 @@ def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list
             except UserError as error:
                 problems.append(error.problem.within(case.name))
         reporter.progress("checking", number, len(manifest.cases))
+    for first, case in one_image_in_two_groups(manifest.cases):
+        reporter.warning(Problem(Code.CASES_JOINED, f"{case.name} and {first.name}",
+                                 found=f"one image in the groups {case.group} and {first.group}, so it may be trained "
+                                       "and validated on at once"))
     return problems
 
 

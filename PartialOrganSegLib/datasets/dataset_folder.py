@@ -1,6 +1,6 @@
-"""nnU-Net raw datasets (v2) and Medical Segmentation Decathlon folders, read as they are.
+"""nnU-Net raw datasets (versions 1 and 2) and Medical Segmentation Decathlon folders, read as they are.
 
-Both have a `dataset.json` beside `imagesTr` and `labelsTr`. What its labels mean in our label space follows from their
+All have a `dataset.json` beside `imagesTr` and `labelsTr`. What its labels mean in our label space follows from their
 names (`structure_names`), and which organs the data set annotates follows from that.
 """
 
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..annotation import Kind
 from ..errors import Code, UserError
+from ..formats.registry import stem_of
 from ..organs import LabelSpace
 from .manifest_file import CaseEntry, DatasetEntry
 from .structure_names import meanings
@@ -59,8 +60,9 @@ def read_dataset_folder(path: Path, label_space: LabelSpace, name: str | None = 
 
 def _read(description: Path) -> dict[str, object]:
     try:
-        content = json.loads(description.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        # With a byte order mark or without: Windows' editors write one.
+        content = json.loads(description.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, a number of many digits
         raise UserError(code=Code.WRONG_FORMAT, subject=description, expected="a readable JSON file",
                         found=error) from None
     if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):
@@ -94,13 +96,15 @@ def _labels(description: Path, content: object) -> dict[int, str]:
 
 
 def _check_modality(description: Path, key: str, channels: object) -> None:
-    """Raises UserError unless `channels`, such as {"0": "CT"}, is one channel of CT."""
+    """Raises UserError unless `channels`, such as {"0": "CT"} or ["CT"], is one channel of CT."""
     names = []
     if isinstance(channels, dict):
         names = [str(name) for name in channels.values()]
-    if len(names) != 1 or names[0].lower() != "ct":
+    elif isinstance(channels, list):
+        names = [str(name) for name in channels]
+    if len(names) != 1 or names[0].strip().lower() != "ct":
         raise UserError(code=Code.WRONG_MODALITY, subject=f"{description}: {key}", expected="one channel, 'CT'",
-                        found=", ".join(names) or channels)
+                        found=", ".join(f"'{name}'" for name in names) or f"{channels!r}")
 
 
 def _nnunet_cases(folder: Path, description: Path, content: Mapping[str, object]) -> Iterator[CaseEntry]:
@@ -132,7 +136,32 @@ def _decathlon_cases(description: Path, training: Sequence[object]) -> Iterator[
         key = f"training.{number}"
         if not isinstance(files, dict):
             raise _no_pair(description, key, files)
-        yield _case(description, key, files.get("image"), files.get("label"), files)
+        image = files.get("image")
+        if isinstance(image, str):
+            image = _with_channel(description.parent, image)
+        yield _case(description, key, image, files.get("label"), files, _name_of_channel(image))
+
+
+def _with_channel(folder: Path, image: str) -> str:
+    """A listed image, or the file of its channel 0: nnU-Net 1 lists `case.nii.gz` where `case_0000.nii.gz` lies."""
+    path = PurePosixPath(image)
+    if not path.name or (folder / image).exists():
+        return image
+    stem = stem_of(Path(image))
+    numbered = str(path.with_name(stem + _CHANNEL + path.name[len(stem):]))
+    if (folder / numbered).exists():
+        return numbered
+    return image
+
+
+def _name_of_channel(image: object) -> str | None:
+    """The case's name where its file is numbered as a channel; None where it has no number."""
+    if not isinstance(image, str):
+        return None
+    stem = stem_of(Path(image))
+    if not stem.endswith(_CHANNEL):
+        return None
+    return stem[:-len(_CHANNEL)] or None
 
 
 def _case(description: Path, key: str, image: object, label: object, entry: object,

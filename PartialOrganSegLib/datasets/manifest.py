@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ..annotation import Kind
 from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
+from ..formats.registry import stem_of
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LABEL_SPACES, WORD16, LabelSpace, label_space_of_names
 from ..yaml_file import read_yaml
@@ -18,6 +19,7 @@ from .checking import check_manifest
 from .dataset_folder import DESCRIPTION, is_dataset_folder, read_dataset_folder
 from .manifest_file import CaseEntry, DatasetEntry, Splits, expand, parse_manifest
 from .meaning import LabelMeaning, meaning_of
+from .patients import with_patients_together
 
 __all__ = ["Case", "Manifest", "check_manifest", "load_label_space", "load_manifest"]
 
@@ -37,7 +39,7 @@ def load_manifest(path: Path | str, reporter: Reporter = _SILENT) -> Manifest:
         if path.name != DESCRIPTION:
             path = path / DESCRIPTION
         dataset = _folder(DatasetEntry(name=path.resolve().parent.name, folder="."), path, WORD16, reporter)
-        return _manifest(path, WORD16, [dataset], Splits())
+        return _manifest(path, WORD16, [dataset], Splits(), reporter)
     if path.is_dir():
         raise UserError(code=Code.FILE_MISSING, subject=path,
                         expected=f"a manifest file, or a folder with a {DESCRIPTION} (nnU-Net raw, Decathlon)",
@@ -49,7 +51,7 @@ def load_manifest(path: Path | str, reporter: Reporter = _SILENT) -> Manifest:
         raise error.within(f"{path}: label_space") from None
     datasets = [_folder(dataset, path, label_space, reporter) if dataset.folder else dataset
                 for dataset in content.datasets]
-    return _manifest(path, label_space, datasets, content.splits)
+    return _manifest(path, label_space, datasets, content.splits, reporter)
 
 
 def load_label_space(setting: str | Sequence[str], folder: Path) -> LabelSpace:
@@ -104,7 +106,8 @@ def _folder(dataset: DatasetEntry, path: Path, label_space: LabelSpace, reporter
         "label_map": label_map | dataset.label_map, "split_left_right": split | dataset.split_left_right})
 
 
-def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEntry], splits: Splits) -> Manifest:
+def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEntry], splits: Splits,
+              reporter: Reporter) -> Manifest:
     entries = []
     for dataset in datasets:
         root = (path.parent / dataset.root).resolve()
@@ -118,12 +121,14 @@ def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEnt
             raise UserError(code=Code.NAME_TAKEN, subject=path, found=f"two cases are called '{case.name}'",
                             hint="give them different names with 'name'")
         names.add(case.name)
-    return Manifest(path, label_space, tuple(cases), splits.validation, splits.seed)
+    explicit = {case.name for case, (_, entry) in zip(cases, entries, strict=True) if entry.group is not None}
+    together = with_patients_together(cases, explicit, reporter)
+    return Manifest(path, label_space, together, splits.validation, splits.seed)
 
 
 def _name_by_folder(entries: Sequence[CaseEntry]) -> None:
     """Names a case after its file, and after its folder too where several files have that name (patient/ct.nii.gz)."""
-    stems = [Path(entry.image).name.split(".")[0] for entry in entries]
+    stems = [stem_of(Path(entry.image)) for entry in entries]
     for entry, stem in zip(entries, stems, strict=True):
         if entry.name is None:
             entry.name = stem
@@ -141,9 +146,10 @@ def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: Labe
     if not entry.name or any(letter in entry.name for letter in '/\\:*?"<>|\0'):
         raise UserError(code=Code.NAME_UNFIT, subject=f"{where}: name", expected="one that can be part of a file name",
                         found=f"'{entry.name}'")
-    if len(entry.name.encode()) > LONGEST_NAME:
+    length = len(entry.name.encode("utf-8", "surrogatepass"))  # JSON and old disks have letters that are no UTF-8
+    if length > LONGEST_NAME:
         raise UserError(code=Code.NAME_UNFIT, subject=f"{where}: name", expected=f"at most {LONGEST_NAME} bytes",
-                        found=len(entry.name.encode()))
+                        found=length)
 
     def file(name: str | None) -> Path | None:
         return None if name is None else root / name

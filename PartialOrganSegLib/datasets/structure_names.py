@@ -112,7 +112,7 @@ def _synonyms(records: Mapping[str, OrganRecord], bases: Mapping[str, tuple[str,
     synonyms: dict[str, Structure] = {}
     for name, record in records.items():
         base, side = bases[name]
-        for synonym in record.names.every():
+        for synonym in record.names.all_names():
             synonym_base, synonym_side = _base_and_side([lexicon.singular(word) for word in _words(synonym)])
             if synonym_base in organ_bases:
                 continue

@@ -117,6 +117,7 @@ class _PredictedCase:
         if highest >= space.class_count:
             raise UserError(code=Code.UNKNOWN_LABEL, subject=file,
                             expected=f"labels 0..{space.class_count - 1} of {space.name}", found=highest)
+        # Formats round origin and direction: far less than a voxel is no other grid.
         fits = labels.grid.same_as(image.grid, GRID_TOLERANCE_MM)
         if not fits:
             if not options.resample:

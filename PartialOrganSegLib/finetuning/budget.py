@@ -13,13 +13,18 @@ from ..segmenting.windows import plan
 from ..training.recipe import Recipe
 from .speed import Speed
 
-CPU_MINUTES, GPU_MINUTES = 12.0, 1.5  # so that 15 and 2 are kept where the machine slows down
-LEAST_STEPS, MOST_STEPS = 40, 2000  # fewer teach nothing
+# So that 15 and 2 are kept where the machine slows down.
+CPU_MINUTES, GPU_MINUTES = 12.0, 1.5
+# Fewer teach nothing.
+LEAST_STEPS, MOST_STEPS = 40, 2000
 # 600 steps on three cases brought the next patient no more than 200 did; for more cases it is a guess.
 ENOUGH_STEPS, ENOUGH_FOR_A_CASE = 300, 100
-MEASUREMENTS = 4  # of the Dice on the way, the last at the end; and one before the first step
-LARGEST_SHARE = 0.3  # of the time for them
-BESIDE = 15.0  # seconds on two slow cores: reading the cases once more, starting loaders, writing the model
+# Of the Dice on the way, the last at the end; and one before the first step.
+MEASUREMENTS = 4
+# Of the time for them.
+LARGEST_SHARE = 0.3
+# Seconds on two slow cores: reading the cases once more, starting loaders, writing the model.
+BESIDE = 15.0
 MOST_LOADERS = 8
 
 
@@ -28,7 +33,7 @@ class Budget:
     """What fits: steps, after how many of them Dice is measured, loader processes, and the whole time in seconds."""
 
     steps: int
-    every: int
+    measure_every: int
     workers: int
     seconds: float
 
@@ -48,9 +53,11 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
     """
     cores = os.cpu_count() or 1
     loading = recipe.batch_size * speed.patch
-    if device.type == "cpu":  # loaders and steps share the cores
+    # Loaders and steps share the cores.
+    if device.type == "cpu":
         workers, step_seconds = 1, speed.step + loading / cores
     else:
+        # Loaders work beside the GPU: whichever is slower decides.
         workers = max(1, min(MOST_LOADERS, cores - 1))
         step_seconds = max(speed.step, loading / workers)
     measurement = sum(_network_voxels(shape, recipe, multiple) for shape in measured_shapes) * speed.voxel
@@ -62,8 +69,9 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
     if steps is None:
         fitting = int((60 * minutes - BESIDE - measuring) / step_seconds)
         steps = min(max(fitting, LEAST_STEPS), max(ENOUGH_STEPS, ENOUGH_FOR_A_CASE * cases), MOST_STEPS)
-    every = -(-steps // measurements)
-    return Budget(steps, every, workers, steps * step_seconds + measuring + BESIDE)
+    # Rounded up, so that the last measurement is that at the end.
+    measure_every = -(-steps // measurements)
+    return Budget(steps, measure_every, workers, steps * step_seconds + measuring + BESIDE)
 
 
 def _network_voxels(shape: tuple[int, int, int], recipe: Recipe, multiple: tuple[int, int, int]) -> int:

@@ -23,7 +23,8 @@ from ..imaging.volume import Volume
 from ..organs import LabelSpace
 from .cases import PreparedCase, files_sha256
 
-LONGEST_IN_FILE = 60  # letters of a case's name
+# Letters of a case's name in a file's.
+LONGEST_IN_FILE = 60
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def prepare_cases(cases: Sequence[Case], translation: Translation, spacing_zyx: 
     prepared = []
     for number, case in enumerate(cases):
         try:
-            target = folder / f"{number}-{case.name[:LONGEST_IN_FILE]}.codes.nii.gz"  # CASE and case may be one file
+            # Numbered: on some systems CASE and case are one file.
+            target = folder / f"{number}-{case.name[:LONGEST_IN_FILE]}.codes.nii.gz"
             prepared.append(_prepare(case, translation, spacing_zyx, target, reporter, force))
         except UserError as error:
             problem = error.problem
@@ -92,6 +94,7 @@ def _prepare(case: Case, translation: Translation, spacing_zyx: Sequence[float],
     table = CandidateTable(translation.target.class_count)
     candidate_map = Volume(_translated(source_codes, source_table, table, translation), image.grid)
     write_labelmap(target, candidate_map)
+    # Slices are counted from below, whatever the file's axes are.
     canonical = candidate_map.canonical()
     slices, voxels = {}, {}
     for code, label in table.singletons().items():

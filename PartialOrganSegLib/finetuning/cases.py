@@ -23,11 +23,11 @@ TRAINED, MEASURED = "trained", "measured"  # the groups of a run's own manifest
 class PreparedCase:
     """A case in the run's label space.
 
-    `candidate_sets[k]` are the classes that value k of the label file `candidate_map` allows (`UNKNOWN` and
-    `OUTSIDE`: any), in `set_voxels[k]` voxels. `slices[c]` are the axial slices, from below, in which some voxel
-    certainly is class c, `voxels[c]` how many voxels are. `shape` (z, y, x) is the CT's at the working spacing,
-    `measured_shape` that of the part which a network sees when the case is measured on, None for all. `sha256` is of
-    image and annotation.
+    `candidate_sets[k]` are the classes that value k of the label file `candidate_map` allows (`UNKNOWN` and `OUTSIDE`:
+    any), in `set_voxels[k]` voxels. `slices[c]` are the axial slices, from below, in which some voxel certainly is
+    class c, `voxels[c]` how many voxels are. `shape` (z, y, x) is the CT's at the working spacing, `measured_shape`
+    that of the part which a network sees when the case is measured on, None for all. `sha256` is of image and
+    annotation.
     """
 
     name: str
@@ -79,7 +79,8 @@ class PreparedCase:
             names = (BACKGROUND, *space.names)
             label_map = {}
             for value, classes in enumerate(self.candidate_sets):
-                if value == OUTSIDE:  # no voxel of a file is
+                # No voxel of a file lies outside of it.
+                if value == OUTSIDE:
                     continue
                 label_map[value] = [names[label] for label in sorted(classes)]
             kind = Kind.SCRIBBLE if self.kind is Kind.SCRIBBLE else Kind.PARTIAL

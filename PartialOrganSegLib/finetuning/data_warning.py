@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from enum import Enum
 
-from ..datasets.case import NOT_DRAWN
 from ..errors import Code, Problem, Severity
+from ..formats.strokes import NOT_DRAWN
+from ..text_enum import Occurrence
 
 
-class DataWarningKind(str, Enum):
+class DataWarningKind(Occurrence):
     """A kind of data warning; the member's value is what JSON events carry, `arises` says when it comes up."""
-
-    arises: str
-
-    def __new__(cls, value: str, arises: str) -> DataWarningKind:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.arises = arises
-        return member
-
-    def __str__(self) -> str:
-        return self.value
 
     NOTHING_LABELLED = ("nothing_labelled", "No voxel of the case is labelled as an organ; `organs` are those that it "
                         "teaches not to be there, if they are few.")

@@ -15,8 +15,10 @@ from ..organs import BACKGROUND, LabelSpace
 from .cases import PreparedCase
 from .data_warning import DataWarning, DataWarningKind
 
-MOSTLY_DRAWN_SHARE = 0.5  # of a CT's voxels; strokes are some per cent
-LONGEST_LIST = 3  # of organs that a case denies; more of them would say little
+# Of a CT's voxels; strokes are some per cent.
+MOSTLY_DRAWN_SHARE = 0.5
+# Of organs that a case denies; more of them would say little.
+LONGEST_LIST = 3
 
 
 def data_warnings(cases: Sequence[PreparedCase], space: LabelSpace) -> Iterator[DataWarning]:
@@ -76,16 +78,18 @@ def _contradictions(first: PreparedCase, second: PreparedCase, names: Sequence[s
     first_map, second_map = read_labelmap(first.candidate_map).array, read_labelmap(second.candidate_map).array
     if first_map.shape != second_map.shape:
         return
+    # Voxels by their candidate sets in both.
     counts = joint_counts(second_map, first_map, (len(first.candidate_sets), len(second.candidate_sets)))
-    total, most = 0, 0
+    total, largest = 0, 0
     classes: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
     for i, j in np.argwhere(counts):
+        # Classes that both allow leave it open who is right.
         pair = (first.candidate_sets[i], second.candidate_sets[j])
         if pair[0] & pair[1]:
             continue
         total += int(counts[i, j])
-        if counts[i, j] > most:
-            most, classes = int(counts[i, j]), pair
+        if counts[i, j] > largest:
+            largest, classes = int(counts[i, j]), pair
     if total:
         yield DataWarning(DataWarningKind.CONTRADICTION, first.name, _short_names(classes[0], names), (total,),
                           second.name, _short_names(classes[1], names))

@@ -21,10 +21,11 @@ from .budget import Budget
 from .cases import MEASURED, PreparedCase
 from .holdout import HeldOut
 from .measured_on import MeasuredOn
-from .outcome import LOSS_TOLERATED
 from .run_folder import MANIFEST_FILE
+from .verdict import LOSS_TOLERATED
 
-ALPHAS = (1.0, 0.75, 0.5, 0.25)  # of the weight-space ensemble with the start model, that are tried
+# Of the weight-space ensemble with the start model, that are tried.
+ALPHAS = (1.0, 0.75, 0.5, 0.25)
 # Of four CTs whose organs the start model had found at a Dice of about 0.6 the next one gained most from half of its
 # weights, of three at about 0.3 from none of them; both forgot little.
 NONE_BELOW, HALF_FROM = 0.3, 0.6
@@ -34,7 +35,8 @@ DECIDED = {"steps": "; see --steps", "stages": "; see --steps", "manifest": "; s
            "hold_out": "; see --validate", "validation.groups": "; see --validate",
            "validation.share": "; see --validate", "start_from": "; see --model", "bundle.name": "; see --name",
            "network": " by the start model", "takes_over": " by the cases"}
-BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA's GPUs; older ones compute bfloat16 very slowly or not at all
+# Of NVIDIA's GPUs; older ones compute bfloat16 very slowly or not at all.
+BFLOAT16_CAPABILITY = (8, 0)
 
 SettingValues = dict[str, object]  # by dotted keys
 
@@ -172,6 +174,6 @@ def budget_settings(budget: Budget, measured: Sequence[PreparedCase], changed: S
     are the best; those that would not be selected come last."""
     return {"steps": budget.steps, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
             "checkpoint_every": max(10, min(100, budget.steps // 10)), "workers": budget.workers,
-            "validation.groups": [MEASURED] if measured else [], "validation.every": budget.every,
+            "validation.groups": [MEASURED] if measured else [], "validation.every": budget.measure_every,
             "validation.patience": 2, "validation.half": list(changed), "validation.tolerated_loss": LOSS_TOLERATED,
             "validation.alphas": list(alphas)}

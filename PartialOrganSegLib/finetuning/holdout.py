@@ -15,10 +15,12 @@ from .cases import PreparedCase
 from .measured_on import MeasuredOn
 from .slabs import choose_slabs, measurable_slabs, split_by_slabs
 
-ENOUGH_GROUPS = 4  # with fewer, leaving one out would take a third of what there is to learn
+# With fewer, leaving one out would take a third of what there is to learn.
+ENOUGH_GROUPS = 4
 SHARE = 0.25  # of the groups that is left out
 
-NOTHING = "none"  # as a name to leave out: everything is trained on and nothing measured
+# As a name to leave out: everything is trained on and nothing measured.
+NOTHING = "none"
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,7 @@ def hold_out(cases: Sequence[PreparedCase], names: Sequence[str], folder: Path) 
                             found=f"'{name}'", hint=did_you_mean(name, sorted(group_of_name)))
     left_out = {group_of_name[name] for name in names}
     if not left_out:
-        measurable = [case for case in cases
-                      if case.weight > 0 and any(case.absent(label) for label in case.organs)]
-        left_out = _spare_groups(measurable)
+        left_out = _spare_groups([case for case in cases if _measurable(case)])
     if left_out == {case.group for case in cases}:
         raise UserError(code=Code.NO_CASES, subject="--validate", expected="a case left to train on", found="none")
     if not left_out:
@@ -66,6 +66,11 @@ def hold_out(cases: Sequence[PreparedCase], names: Sequence[str], folder: Path) 
             if case.absent(label):
                 measured_on[label] = MeasuredOn.CASES
     return HeldOut([case for case in cases if case.group not in left_out], measured, measured_on)
+
+
+def _measurable(case: PreparedCase) -> bool:
+    """Whether some organ can be measured on the case: it shows it, and says of some voxels that they are not it."""
+    return case.weight > 0 and any(case.absent(label) for label in case.organs)
 
 
 def _joined_groups(cases: Sequence[PreparedCase]) -> dict[str, str]:
@@ -85,6 +90,8 @@ def _joined_groups(cases: Sequence[PreparedCase]) -> dict[str, str]:
 
 def _spare_groups(cases: Sequence[PreparedCase]) -> set[str]:
     """A quarter of the groups, none of which is the only one to show an organ. The same cases give the same ones."""
+    # In an order that depends on no other group, so that a new case changes little.
+    # A random one would measure each run on other cases.
     groups = sorted({case.group for case in cases}, key=lambda group: hashlib.sha256(group.encode()).digest())
     if len(groups) < ENOUGH_GROUPS:
         return set()
@@ -113,7 +120,10 @@ def _slabs(cases: Sequence[PreparedCase], folder: Path) -> HeldOut:
     for number, of_image in enumerate(images.values()):
         slabs = choose_slabs(_labelled_slices(of_image), (number + 1) / (len(images) + 1))
         slabs = measurable_slabs(of_image, slabs)
-        left_out = frozenset().union(*(slab.organs for slab in slabs))
+        # Of all slabs of the image: a case that does not show an organ has nothing to measure it by.
+        left_out: set[int] = set()
+        for slab in slabs:
+            left_out |= slab.organs
         for case in of_image:
             if not slabs or not case.labelled:
                 training.append(case)

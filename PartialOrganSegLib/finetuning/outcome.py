@@ -12,8 +12,10 @@ from .measured_on import MeasuredOn
 from .plan import Plan
 from .verdict import LOSS_TOLERATED, Verdict, VerdictKind
 
-START, TUNED = "start", "finetuned"  # what is selected
-CHANGED, KEPT = "changed", "kept"  # groups of organs: those that the cases show, and all others
+# What is selected.
+START, TUNED = "start", "finetuned"
+# Groups of organs: those that the cases show, and all others.
+CHANGED, KEPT = "changed", "kept"
 
 
 class NotTakenOver(TypedDict):

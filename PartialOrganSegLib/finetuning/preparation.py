@@ -16,6 +16,7 @@ from ..events import Reporter, as_problem
 from ..models.bundle import Bundle
 from ..networks import build_network
 from ..organs import LabelSpace
+from ..training.network_sizes import size_multiple_of
 from ..training.recipe import load_recipe
 from ..training.run_files import RunFiles
 from ..training.start import check_patch
@@ -45,7 +46,8 @@ from .speed import CaseGroup, Speed, fitting_speed, frozen_seconds
 from .start_predictions import StartPredictions
 from .strokes import draw_rates
 
-LOOKING_SHARE = 0.1  # of the minutes, to see how well the start model knows what is to be learnt
+# Of the minutes, to see how well the start model knows what is to be learnt.
+LOOKING_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def check_settings(preparation: Preparation) -> None:
     request = preparation.request
     check_overrides(request.options.overrides)
     request.start.learner.check_trainable()
+    # A user's recipe need not name a manifest: the run writes one.
     recipe = load_recipe(request.recipe_file, ["manifest=m.yaml", *request.options.overrides])
     if recipe.hold_out or (recipe.validation is not None and recipe.validation.share):
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=request.recipe_file,
@@ -162,7 +165,10 @@ def leave_out(preparation: Preparation) -> None:
     if not any(case.labelled for case in preparation.trained):
         raise UserError(code=Code.NO_LABELS, expected="a labelled case to train on",
                         found="all of them left out by --validate or of weight 0")
-    preparation.changed = sorted({label for case in preparation.trained for label in case.organs})
+    changed: set[int] = set()
+    for case in preparation.trained:
+        changed.update(case.organs)
+    preparation.changed = sorted(changed)
     unmeasured = [label for label in preparation.changed if label not in preparation.held.measured_on]
     if unmeasured and preparation.measures:
         organs = ", ".join(preparation.organ_names(unmeasured))
@@ -201,12 +207,14 @@ def measure_speed(preparation: Preparation) -> None:
     enough for. Raises UserError where there is none, and for a patch that the network cannot take."""
     request, draft = preparation.request, preparation.draft
     learner = request.start.learner
+    # With its first weights: the trial needs another one anyway, and only its sizes are asked for here.
     network = build_network(learner.network_name, 1, preparation.space.class_count,
                             **moved_arguments(learner.network_arguments, preparation.classes))
     recipe = draft.read()
     check_patch(recipe.preprocessing.patch_zyx, network)
-    preparation.size_multiple = network.size_multiple
+    preparation.size_multiple = size_multiple_of(network)
     preparation.reporter.progress("measuring the speed", 0, 1)
+    # Of two patches a step the GPU may have too little memory.
     drafts = [draft]
     if recipe.batch_size > 1:
         drafts.append(draft.with_settings({"batch_size": 1}))
@@ -221,6 +229,7 @@ def plan_time(preparation: Preparation) -> None:
     request, held, measured = preparation.request, preparation.held, preparation.measured
     recipe = preparation.draft.read()
     alphas = alphas_to_try(recipe.alpha, preparation.alpha_set, held) if measured else []
+    # Beside the network that learns, each of a joined model's other members segments the measured CTs once.
     asking = frozen_seconds(request.start, [case.shape for case in measured], request.device)
     spent = time.monotonic() - preparation.began
     budget = make_budget(preparation.minutes - (spent + asking) / 60, preparation.speed, recipe,
@@ -230,6 +239,7 @@ def plan_time(preparation: Preparation) -> None:
     changed = preparation.organ_names(preparation.changed)
     preparation.draft = preparation.draft.with_settings(budget_settings(budget, measured, changed, alphas))
     measured_on = {}
+    # Of an organ that both measure, the user's own cases have the last word.
     for label, kind in {**preparation.replay.measured_on, **held.measured_on}.items():
         measured_on[preparation.space.names[label - 1]] = kind
     images = [*preparation.trained, *held.measured, *preparation.replay.training, *preparation.replay.measured]
@@ -238,7 +248,7 @@ def plan_time(preparation: Preparation) -> None:
         lineage=lineage_of(request.start, preparation.cases, preparation.trained, preparation.space), changed=changed,
         kept=[name for name in preparation.space.names if name not in changed], measured_on=measured_on,
         steps=budget.steps, minutes=round((budget.seconds + asking) / 60, 1),
-        warnings=[dict(event) for event in preparation.reporter.events],
+        said=[dict(event) for event in preparation.reporter.events],
         images={case.image: case.image_sha256 for case in images})
 
 
@@ -247,6 +257,7 @@ def write_files(preparation: Preparation) -> None:
     run = preparation.request.run
     write_manifest(run, preparation.space, preparation.trained, preparation.replay, preparation.held.measured)
     RunFiles(run).write_recipe(preparation.draft.read())
+    # Last: with a plan a run counts as prepared, and can be resumed.
     write_plan(run, preparation.plan)
 
 

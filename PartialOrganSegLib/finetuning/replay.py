@@ -23,7 +23,8 @@ from .holdout import NOTHING, hold_out
 from .measured_on import MeasuredOn
 
 PHANTOMS_TRAINED, PHANTOMS_MEASURED = 2, 2
-FIELD_MM = (470.0, 265.0, 420.0)  # z, y, x: the whole of a phantom's body
+# z, y, x: the whole of a phantom's body.
+FIELD_MM = (470.0, 265.0, 420.0)
 
 
 @dataclass(frozen=True)

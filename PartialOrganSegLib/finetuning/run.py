@@ -50,8 +50,10 @@ def finetune(model: str | Path, data: Path, run: Path, device: str = "auto",
     start = find_model(model)
     check_new(run, start, Path(data))
     with working_in(run), _room_on_disk(run):
-        check_new(run, start, Path(data))  # once more: another process may have begun and ended meanwhile
-        (run / PLAN_FILE).unlink(missing_ok=True)  # of an earlier try; what it planned with is written over from here
+        # Once more: another process may have begun and ended meanwhile.
+        check_new(run, start, Path(data))
+        # That of an earlier try; what it planned with is written over from here.
+        (run / PLAN_FILE).unlink(missing_ok=True)
         with nothing_half_prepared(run):
             plan = prepare(Request(start, Path(data), run, recipe or resource("recipes", "finetune.yaml"),
                                    choose_device(device), options or FinetuneOptions()), reporter)
@@ -129,12 +131,12 @@ def _rewritten(trained: Bundle, start: Bundle, plan: Plan, figures: Mapping[str,
         learnt = write_bundle(
             folder, learner.load_network(), learner.network_name, learner.network_arguments, learner.label_space,
             learner.preprocessing, name=learner.name, version=learner.metadata.version, licences=licences,
-            training_data=start.learner.metadata.partialorganseg.training_data, metrics=figures,
+            training_data=start.learner.metadata.partialorganseg.training_data, metrics=dict(figures),
             description=learner.metadata.description, half=True, lineage=plan.lineage, card=text)
         if not trained.members:
             return learnt
         frozen = trained.members[:-1]
         return join_bundles(
             trained.folder, [*(member.bundle for member in frozen), learnt], trained.name, trained.metadata.version,
-            organs=[member.organs for member in trained.members], metrics=figures, card=text,
+            organs=[member.organs for member in trained.members], metrics=dict(figures), card=text,
             label_space=trained.label_space, lineage=plan.lineage)

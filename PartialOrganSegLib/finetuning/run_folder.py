@@ -44,7 +44,8 @@ def check_new(run: Path, start: Bundle, data: Path) -> None:
             content, hint = "a run", "add --resume or another -o"
         raise UserError(code=Code.FILE_EXISTS, subject=run, expected="a new run folder", found=content, hint=hint)
     names = RESULTS
-    if not (run / LOCK_FILE).exists():  # no run of this program began here
+    # No run of this program began here, so all of it is someone's.
+    if not (run / LOCK_FILE).exists():
         names = (*RESULTS, *WRITTEN)
     existing = [name for name in names if (run / name).exists()]
     if existing:
@@ -73,7 +74,8 @@ def working_in(run: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if sys.platform == "win32":  # open files stay there; elsewhere it goes while it is held
+            # Open files stay there; elsewhere the lock goes while it is held.
+            if sys.platform == "win32":
                 held.close()
             _remove_unused(run, folder_is_new)
 

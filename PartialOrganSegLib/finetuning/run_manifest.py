@@ -17,7 +17,8 @@ from .plan import write_json
 from .replay import Replay
 from .run_folder import LABEL_SPACE_FILE, MANIFEST_FILE
 
-REPLAY_SHARE = 0.25  # of the patches
+# Of the patches.
+REPLAY_SHARE = 0.25
 
 
 def write_manifest(run: Path, space: LabelSpace, training: Sequence[PreparedCase], replay: Replay,
@@ -26,7 +27,8 @@ def write_manifest(run: Path, space: LabelSpace, training: Sequence[PreparedCase
     anywhere."""
     write_json(run / LABEL_SPACE_FILE, LabelSpaceEntry.of(space).model_dump(mode="json"))
     names = _Names()
-    weights: dict[str, float] = {}  # the user's, which share what is not replayed
+    # The user's, which share what is not replayed.
+    weights: dict[str, float] = {}
     for case in training:
         weights.setdefault(case.dataset, case.weight)
     datasets = []

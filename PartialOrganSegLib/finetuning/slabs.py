@@ -18,9 +18,12 @@ from ..training.evaluator import CONTEXT_SLICES
 from .case_preparation import sets_of
 from .cases import PreparedCase
 
-SHARE, LEAST_SLICES = 0.2, 5  # of an organ's labelled slices; organs with fewer slices are not measured
-NEAR_ENOUGH = (0.1, 0.3)  # share of an organ's slices in another organ's slab, with which that is its slab too
-MOST_SLABS = 6  # of a case; each means candidate sets of its own, of which a run can tell 256 apart
+# Of an organ's labelled slices; organs with fewer slices are not measured.
+SHARE, LEAST_SLICES = 0.2, 5
+# Share of an organ's slices in another organ's slab, with which that is its slab too.
+NEAR_ENOUGH = (0.1, 0.3)
+# Of a case; each means candidate sets of its own, of which a run can tell 256 apart.
+MOST_SLABS = 6
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ def measurable_slabs(cases: Sequence[PreparedCase], slabs: Sequence[Slab]) -> li
             slab_sets |= {case.candidate_sets[code] for code in np.unique(axial[slab.first:slab.end])}
     measurable = []
     for slab_sets, slab in zip(sets_in_slab, slabs, strict=True):
-        organs = frozenset(label for label in slab.organs if any(label not in classes for classes in slab_sets))
+        # A class that all sets of the slab allow is denied nowhere in it.
+        allowed_everywhere = frozenset.intersection(*slab_sets)
+        organs = slab.organs - allowed_everywhere
         if organs:
             measurable.append(replace(slab, organs=organs))
     return measurable
@@ -99,7 +104,8 @@ def split_by_slabs(case: PreparedCase, slabs: Sequence[Slab], folder: Path) -> t
         outside_map[z] = _codes_for(case, outside, outside_organs)[plane]
         inside_map[z] = _codes_for(case, inside, hidden)[plane]
     extent = max((slab.end for slab in slabs), default=0) - min((slab.first for slab in slabs), default=0)
-    measured_slices = -(-extent * case.shape[0] // len(axial)) + 2 * CONTEXT_SLICES  # at the working spacing
+    # In slices of the working spacing, with what the network sees around them.
+    measured_slices = -(-extent * case.shape[0] // len(axial)) + 2 * CONTEXT_SLICES
     measured_shape = (min(case.shape[0], measured_slices), case.shape[1], case.shape[2])
     training = _written(case, outside, order.from_canonical(outside_map), labels.grid, folder, "rest")
     measured = _written(case, inside, order.from_canonical(inside_map), labels.grid, folder, "slab")

@@ -24,15 +24,16 @@ from ..organs import LabelSpace
 from ..segmenting.backend import choose_precision
 from ..segmenting.windows import plan
 from ..training.distributed import Processes
-from ..training.learner import Learner, NotFiniteError
 from ..training.memory import is_out_of_memory
 from ..training.objective import Objective
 from ..training.recipe import Recipe
+from ..training.training_step import NotFiniteError, TrainingStep
 from ..training.transfer import ClassMap, moved_arguments
 from ..training.working_prediction import predicted_classes
 from .cases import PreparedCase
 
-MOST_SAMPLES = 2  # patches of cases, and as many of replay, that a step is timed on
+# Patches of cases, and as many of replay, that a step is timed on.
+MOST_SAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def measure_speed(recipe: Recipe, learner: Bundle, space: LabelSpace, device: to
         if group.cases:
             patches = [_patch_in_table(case, preprocessing.patch_zyx, table) for case in group.cases[:MOST_SAMPLES]]
             samples.append((group.share, patches))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # of no other GPU there may be
+    # The run's random numbers must not depend on the trial. Of no other GPU there may be.
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         training_step, image = _trial(recipe, learner, space, table, device)
         seconds = 0.0
         for share, patches in samples:
@@ -96,6 +98,7 @@ def measure_speed(recipe: Recipe, learner: Bundle, space: LabelSpace, device: to
                                   torch.from_numpy(table.table), image)
                 seconds += share / len(patches) * _quickest(partial(training_step.step, 1, 0, targets), device)
         measuring = _quickest(partial(_measure, recipe, training_step, image, space.class_count), device)
+    # Larger than the patch, as augmentation looks around it.
     hu = np.zeros([size * 5 // 4 for size in preprocessing.patch_zyx], np.int16)
     cut = Augmentation(preprocessing.patch_zyx, preprocessing.spacing_zyx, preprocessing.clip_hu,
                        preprocessing.subtract, preprocessing.divide)
@@ -105,7 +108,7 @@ def measure_speed(recipe: Recipe, learner: Bundle, space: LabelSpace, device: to
     return Speed(seconds / sum(share for share, _ in samples), measuring / image[0].numel(), loading)
 
 
-def _measure(recipe: Recipe, training_step: Learner, image: torch.Tensor, classes: int) -> None:
+def _measure(recipe: Recipe, training_step: TrainingStep, image: torch.Tensor, classes: int) -> None:
     """What validation does with one window, of `image` (B, 1, z, y, x)."""
     assert training_step.teacher is not None
     labels = predicted_classes(training_step.teacher, image[0, 0].numpy(), recipe.preprocessing.for_bundle(), classes,
@@ -114,13 +117,13 @@ def _measure(recipe: Recipe, training_step: Learner, image: torch.Tensor, classe
 
 
 def _trial(recipe: Recipe, learner: Bundle, space: LabelSpace, table: CandidateTable,
-           device: torch.device) -> tuple[Learner, torch.Tensor]:
+           device: torch.device) -> tuple[TrainingStep, torch.Tensor]:
     """A training step to be thrown away, and an image (B, 1, z, y, x) for it."""
     arguments = moved_arguments(learner.network_arguments, ClassMap.between(learner.label_space, space))
     network, teacher = (channels_last(build_network(learner.network_name, 1, space.class_count, **arguments).to(device))
                         for _ in range(2))
     stage = recipe.resolved_stages()[0]
-    training_step = Learner(network, teacher.eval(), torch.from_numpy(table.table).to(device), device,
+    training_step = TrainingStep(network, teacher.eval(), torch.from_numpy(table.table).to(device), device,
                             recipe.half_precision, Processes())
     training_step.begin(stage, Objective(stage, space, [1.0] * space.class_count, teacher=True))
     return training_step, torch.randn(recipe.batch_size, 1, *recipe.preprocessing.patch_zyx)

@@ -23,8 +23,10 @@ from ..training.memory import is_out_of_memory
 from .cases import PreparedCase
 from .data_warning import DataWarning, DataWarningKind
 
-REPORTED_ML = 10.0  # of an organ, that the start model finds where the label says there is none
-ENOUGH_CASES = 4  # that are segmented to say how well the start model knows what they show
+# Of an organ, that the start model finds where the label says there is none.
+REPORTED_ML = 10.0
+# That are segmented to say how well the start model knows what they show.
+ENOUGH_CASES = 4
 
 
 class StartPredictions:
@@ -43,7 +45,8 @@ class StartPredictions:
         self._run_label_of = np.zeros(start.label_space.class_count, np.uint8)
         self._run_label_of[list(start_labels.values())] = list(start_labels)
         self._start, self._device = start, device
-        self._predictor: Predictor | None = None  # only made where a case is segmented
+        # Only made where a case is segmented: it takes the device's memory.
+        self._predictor: Predictor | None = None
 
     def labels(self, case: PreparedCase) -> npt.NDArray[np.uint8]:
         """(z, y, x) on the CT's own grid, an organ that the run lacks as background."""

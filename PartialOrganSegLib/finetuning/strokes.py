@@ -18,8 +18,10 @@ from .start_predictions import StartPredictions
 # Strokes are no random sample of a class: the background's lie near organs, those of organs in their middle. With the
 # whole correction organs came out too small, without it too large; half of it (of the logarithm) is in between.
 TEMPER = 0.5
-USUAL_RATE = 0.03  # of an organ's voxels, where none can be compared with the start model's
-LEAST_OF_BACKGROUND = 1 / 400  # of the organs' rate, so that an organ's stroke also counts where no background is drawn
+# Of an organ's voxels, where none can be compared with the start model's.
+USUAL_RATE = 0.03
+# Of the organs' rate, so that an organ's stroke also counts where no background is drawn.
+LEAST_OF_BACKGROUND = 1 / 400
 
 
 def draw_rates(cases: Sequence[PreparedCase], predictions: StartPredictions, reporter: Reporter) -> list[float]:

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from enum import Enum
 
 from ..errors import Code, Problem, Severity
+from ..text_enum import Occurrence
 
-LOSS_TOLERATED = 0.02  # of a kept organ's Dice
+# Of a kept organ's Dice.
+LOSS_TOLERATED = 0.02
 
 
-class VerdictKind(str, Enum):
+class VerdictKind(Occurrence):
     """The member's value is what JSON carries; `arises` says when it comes up."""
-
-    arises: str
-
-    def __new__(cls, value: str, arises: str) -> VerdictKind:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.arises = arises
-        return member
-
-    def __str__(self) -> str:
-        return self.value
 
     KEPT_ORGAN_LOST = ("kept_organ_lost", "`organ` lost more than is tolerated (`before`, `after`: Dice), and `more` "
                        "other organs did. The start model stays selected.")

@@ -48,8 +48,8 @@ def check_grid(path: Path | str, grid: Grid, reporter: Reporter) -> Grid:
     reporter.warning(Problem(Code.GRID_ADJUSTED, str(path), hint="the nearest right angles are used",
                              found=f"its voxel axes are not quite at right angles (cosine {shear:.1e})"))
     # The nearest rotation to a matrix is what is left of its singular value decomposition without the values.
-    left, _, right = np.linalg.svd(cosines)
-    return dataclasses.replace(grid, direction=tuple((left @ right).ravel().tolist()))
+    u, _, v_transposed = np.linalg.svd(cosines)
+    return dataclasses.replace(grid, direction=tuple((u @ v_transposed).ravel().tolist()))
 
 
 def to_hu(path: Path | str, array: VoxelArray, reporter: Reporter) -> VoxelArray:

@@ -125,6 +125,7 @@ def _without_straight(points: Coordinates) -> Coordinates:
     """Drops the vertices between which a polygon runs straight on; turning points of keyholes stay."""
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     cross = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
-    turns: npt.NDArray[np.bool_] = np.abs(cross) > 1e-9
+    turns = np.abs(cross) > 1e-9
     turns_back = (before * after).sum(axis=1) < 0
-    return points[turns | turns_back]
+    vertices: Coordinates = points[turns | turns_back]
+    return vertices

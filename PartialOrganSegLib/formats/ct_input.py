@@ -41,6 +41,7 @@ def as_ct(ct: object, *, spacing: Sequence[float] | None = None, origin: Sequenc
         raise UserError(code=Code.SETTINGS_CONFLICT, subject="ct",
                         expected=f"{', '.join(arguments)} beside an array alone",
                         found=f"{type(ct).__name__}, which has its own")
+    # From here on only arrays need a grid from outside; everything else brings its own.
     if isinstance(ct, (str, os.PathLike)):
         return read_ct(Path(ct), series, reporter, force)
     if isinstance(ct, Volume):
@@ -54,6 +55,7 @@ def as_ct(ct: object, *, spacing: Sequence[float] | None = None, origin: Sequenc
     else:
         raise UserError(code=Code.VALUE_UNFIT, subject="ct",
                         expected="a path, a SimpleITK image, a Volume or an array (z, y, x)", found=type(ct).__name__)
+    # Booleans are masks, and complex numbers no HU.
     if array.dtype.kind not in "iuf":
         raise UserError(code=Code.WRONG_FORMAT, subject=name, expected="integer or float voxels", found=array.dtype)
     return checked_ct(name, Volume(array, check_grid(name, ct_grid, reporter)), reporter, force)
@@ -76,6 +78,7 @@ def _grid_of(array: VoxelArray, spacing: Sequence[float] | None, origin: Sequenc
     if spacing is None:
         raise UserError(code=Code.SETTING_MISSING, subject="array",
                         expected="spacing=(x, y, z) in mm or grid=Grid(...)", found="neither")
+    # Arrays are indexed (z, y, x), grids are described (x, y, z).
     depth, height, width = array.shape
     dx, dy, dz = _numbers("spacing", spacing, 3)
     placed = Grid((width, height, depth), (dx, dy, dz))

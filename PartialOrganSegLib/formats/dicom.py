@@ -33,6 +33,7 @@ def read_dicom(path: Path, choice: str | None, reporter: Reporter) -> Volume:
     series = choose_series(path, choice, reporter)
     if series.tag(MODALITY) != "CT":
         reporter.warning(Problem(Code.WRONG_MODALITY, str(path), "modality CT", series.tag(MODALITY) or "none"))
+    # One "slice" with several frames: a file whose frames have no places of their own.
     if len(series.slices) == 1:
         return _single_file(path, series, reporter)
     slices = distinct_slices(path, series, reporter)
@@ -80,6 +81,7 @@ def distinct_slices(path: Path, series: Series, reporter: Reporter) -> list[Slic
 
     def order(ct_slice: Slice) -> tuple[float, int, str]:
         number = ct_slice.tag(INSTANCE_NUMBER)
+        # Of several images of one place the first by number is taken, so that as a rule all are of the same pass.
         return round(float(ct_slice.position @ normal), 2), int(number) if number.isdigit() else 0, ct_slice.file.name
 
     slices: list[Slice] = []
@@ -127,6 +129,7 @@ def _voxels(slices: list[Slice], reporter: Reporter) -> VoxelArray:
             plane = plane * slope + intercept
         whole_numbers = plane.dtype.kind in "iu" or np.array_equal(plane, np.rint(plane))
         fits = whole_numbers and plane.min() >= limits.min and plane.max() <= limits.max
+        # Once a slice needs float32, the ones before are converted and all that follow are stored so.
         if voxels.dtype == np.int16 and not fits:
             voxels = voxels.astype(np.float32)
         voxels[index] = plane

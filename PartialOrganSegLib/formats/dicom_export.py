@@ -16,6 +16,7 @@ ENDINGS = {"seg": ".seg.dcm", "labelmap-seg": ".labelmap-seg.dcm", "rtstruct": "
 
 def check_writers(kinds: Collection[str]) -> None:
     """Raises UserError when a package is missing that one of `kinds` needs: before hours of work, not after."""
+    # RT structure sets are written with pydicom, which is always there.
     if any(kind.endswith("seg") for kind in kinds):
         from .dicom_seg import require_highdicom
 
@@ -31,6 +32,7 @@ def write_dicom(files: Mapping[str, Path], labels: Volume, source: DicomSource, 
     dicom_files = {kind: path for kind, path in files.items() if kind in ENDINGS}
     if not dicom_files:
         return
+    # The registry imports the formats, which need this module's endings.
     from .registry import FORMATS, Segmentation, SegmentationWriter
 
     segmentation = Segmentation(labels, organs, source, maker, resample)

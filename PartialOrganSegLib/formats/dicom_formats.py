@@ -69,6 +69,7 @@ class RTStruct(_OfSeries):
 
     def write_segmentation(self, path: Path, segmentation: Segmentation) -> None:
         """See `rtstruct.write_rtstruct`."""
+        # Imported here: most runs write no structure set, and reading must not wait for it.
         from .rtstruct import write_rtstruct
 
         assert segmentation.source is not None

@@ -38,9 +38,9 @@ class Frame:
 class _Groups:
     """The functional groups of one frame: its own, and where it has none, those of all frames."""
 
-    def __init__(self, file: Path, number: int, own: Dataset, shared: Dataset | None) -> None:
+    def __init__(self, file: Path, number: int, of_frame: Dataset, shared: Dataset | None) -> None:
         self._file, self._number = file, number
-        self._groups = [own] if shared is None else [own, shared]
+        self._groups = [of_frame] if shared is None else [of_frame, shared]
 
     def macro(self, name: str) -> Dataset | None:
         """The one item of a functional group, None where the file has no such group."""

@@ -88,6 +88,7 @@ def _description(highdicom: ModuleType, number: int, organ: Organ, maker: Maker)
         concept: Dataset = highdicom.sr.CodedConcept(code.value, "SCT", code.meaning)
         return concept
 
+    # An algorithm must be named unless a person drew everything (type 1C).
     algorithm = None
     if maker.kind != "MANUAL":
         algorithm = highdicom.AlgorithmIdentificationSequence(maker.name, codes.DCM.ArtificialIntelligence,
@@ -113,6 +114,7 @@ def _source_images(source: DicomSource) -> list[Dataset]:
         raise UserError(code=ProblemCode.WRONG_FORMAT, subject=source.path,
                         expected="one multi-frame file or slices in files of their own",
                         found=f"{len(files)} multi-frame files ({', '.join(sorted(files))})")
+    # highdicom takes all frames of a file for those of the series; a copy, because the header is used again.
     image = copy.deepcopy(source.headers[0])
     frames = image.PerFrameFunctionalGroupsSequence
     image.PerFrameFunctionalGroupsSequence = [frames[ct_slice.frame] for ct_slice in source.slices]

@@ -106,6 +106,7 @@ def choose_series(path: Path, choice: str | None, reporter: Reporter) -> Series:
     """
     listed = list_series(path, reporter)
     series = _choose(path, listed, choice)
+    # Somebody who chose knows of the others.
     left_out = [candidate for candidate in listed if candidate is not series]
     if left_out and choice is None:
         reporter.warning(Problem(Code.SERIES_UNCLEAR, str(path), found=f"reading series {series.line()}",
@@ -158,6 +159,7 @@ def _scans(slices: list[Slice]) -> list[Series]:
     scans: list[Series] = []
     for candidate in series:
         folders = _split(candidate.slices, lambda ct_slice: ct_slice.file.parent)
+        # Archives spread one scan over folders, so folders count only where its slices cannot be one scan's.
         if candidate.uid or len(folders) < 2 or not mixes_scans(candidate):
             scans.append(candidate)
             continue
@@ -214,6 +216,7 @@ def mixes_scans(series: Series) -> bool:
 def _choose(path: Path, listed: list[Series], choice: str | None) -> Series:
     if choice is None:
         return _only_volume(path, listed)
+    # A plain number is a place in the list, never a UID: those have dots.
     key = choice.strip()
     if key.isdigit() and 1 <= int(key) <= len(listed):
         return listed[int(key) - 1]
@@ -222,13 +225,13 @@ def _choose(path: Path, listed: list[Series], choice: str | None) -> Series:
     for matches in (same_uid, same_name):
         if len(matches) == 1:
             return matches[0]
-    found = "none of that number, UID or description"
+    reason = "none of that number, UID or description"
     if same_uid:
-        found = "several of that UID"
+        reason = "several of that UID"
     elif same_name:
-        found = "several of that description"
+        reason = "several of that description"
     raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="--series to name one series",
-                    found=f"{found} ('{choice}'): {_table(path, listed)}")
+                    found=f"{reason} ('{choice}'): {_table(path, listed)}")
 
 
 def _only_volume(path: Path, listed: list[Series]) -> Series:
@@ -236,13 +239,13 @@ def _only_volume(path: Path, listed: list[Series]) -> Series:
     volumes = [series for series in listed if series.is_volume] or listed
     if len(volumes) == 1:
         return volumes[0]
-    found = str(len(volumes))
+    candidates = str(len(volumes))
     patients = _patients(volumes)
     if patients > 1:
-        found += f" of {patients} patients"
+        candidates += f" of {patients} patients"
     elif len({series.uid for series in volumes}) == 1 and not any(series.part for series in volumes):
-        found += " under one UID, of different study, size, spacing or orientation"
-    raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="one CT series", found=found,
+        candidates += " under one UID, of different study, size, spacing or orientation"
+    raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="one CT series", found=candidates,
                     hint=f"choose with --series: {_table(path, listed)}")
 
 

@@ -114,6 +114,7 @@ def read_slices(file: Path) -> list[Slice]:
                                 hint="replace it, or remove it to go on without that slice") from error
         return []
     tags = {key: str(reader.GetMetaData(key)).strip(" \0") for key in reader.GetMetaDataKeys() if key in _TAGS}
+    # A file of one slice may have two axes only.
     columns, rows, frame_count = (*reader.GetSize(), 1)[:3]
     if reader.GetNumberOfComponents() != 1 or min(columns, rows, frame_count) < 1:
         return []

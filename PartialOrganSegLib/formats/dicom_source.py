@@ -149,6 +149,7 @@ def _add_missing_identifiers(path: Path, headers: Sequence[Dataset], reporter: R
     """Adds to the headers what anonymising took away but every object must have."""
     for header in headers:
         meta = getattr(header, "file_meta", {})
+        # Some anonymisers keep them in the file's meta information only.
         header.SOPClassUID = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID", "")
         header.SOPInstanceUID = header.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID", "")
         if not header.SOPInstanceUID or not header.SOPClassUID:

@@ -47,6 +47,7 @@ class MetaImage:
 
     def read(self, path: Path, reporter: Reporter) -> Volume:
         """Values as stored; damage of compressed voxels, which ITK reads as noise, is looked for."""
+        # First, because afterwards noise looks like any image.
         check_metaimage(path)
         return read_with_itk(path)
 

@@ -44,6 +44,7 @@ def scalar_voxels(path: Path | str, image: sitk.Image) -> tuple[VoxelArray, Grid
     if array.dtype.kind not in "iuf":
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="integer or float voxels",
                         found=image.GetPixelIDTypeAsString())
+    # A fourth axis of one volume is dropped.
     return array.reshape(array.shape[-3:]), grid_of(image)
 
 

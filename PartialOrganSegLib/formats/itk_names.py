@@ -77,6 +77,7 @@ def _has_data_beside(path: Path) -> bool:
 
 
 def _understood(name: str) -> bool:
+    # Elsewhere file names are bytes, which ITK hands on as they are.
     if sys.platform != "win32" or name.isascii():
         return True
     import ctypes
@@ -106,6 +107,7 @@ def _plain_suffixes(path: Path) -> str:
 @contextlib.contextmanager
 def _plain_folder() -> Iterator[Path]:
     """A new folder whose name ITK understands, gone on leaving. Raises UserError where none can be made."""
+    # A user's own temporary folder bears the user's name; ProgramData and Public lie outside of it.
     places = [tempfile.gettempdir(), _short_name(Path(tempfile.gettempdir())), os.environ.get("PROGRAMDATA", ""),
               os.environ.get("PUBLIC", "")]
     for place in places:

@@ -21,6 +21,7 @@ def check_metaimage(path: Path) -> None:
             key, _, value = line.partition("=")
             fields[key.strip()] = value.strip()
         start = stream.tell()
+    # "%" and LIST stand for a file a slice; those are left to ITK.
     data = fields.get("ElementDataFile", "")
     if fields.get("CompressedData", "").lower() != "true" or not data or "%" in data or data == "LIST":
         return
@@ -33,6 +34,7 @@ def check_metaimage(path: Path) -> None:
     try:
         with open(file, "rb") as stream:
             stream.seek(start if local else 0)
+            # The unpacked megabytes are thrown away: only the checksum at the end counts.
             while not unpack.eof and (packed := stream.read(1 << 20)):
                 unpack.decompress(packed)
     except zlib.error as error:

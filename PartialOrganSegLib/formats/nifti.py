@@ -96,6 +96,7 @@ def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
 
 
 def _read_header(path: Path, stream: gzip.GzipFile | io.BufferedReader) -> NiftiHeader:
+    # The longer header of NIfTI-2; of a NIfTI-1 file these are its 348 bytes and some more.
     raw = stream.read(540)
     start = raw[:4].ljust(4, b"\0")
     for order in "<>":
@@ -186,6 +187,7 @@ def _scaled(voxels: VoxelArray, header: NiftiHeader) -> VoxelArray:
     slope, intercept = header.slope, header.intercept
     if slope == 0 or not np.isfinite([slope, intercept]).all() or (slope, intercept) == (1.0, 0.0):
         return voxels  # a slope of 0 means "not scaled" (NIfTI-1 standard)
+    # int64 because a whole slope may lead out of the stored type; `to_hu` finds the smallest one later.
     if voxels.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():
         return voxels.astype(np.int64) * int(slope) + int(intercept)
     if voxels.dtype == np.float64:

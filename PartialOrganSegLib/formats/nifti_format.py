@@ -53,6 +53,7 @@ def nifti_grid(path: Path, header: NiftiHeader, reporter: Reporter) -> Grid:
         except ValueError as error:
             raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="a position for every voxel",
                             found=error) from error
+    # The header alone; the voxels are read already.
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NiftiImageIO")
     try:
@@ -65,6 +66,7 @@ def nifti_grid(path: Path, header: NiftiHeader, reporter: Reporter) -> Grid:
                             found=itk_reason(error)) from error
         return sform  # ITK refuses axes that are not quite at right angles; check_grid mends or refuses them
     grid = grid_of(reader)
+    # Half a millimetre is what nobody sees and what rounding in headers can make.
     if sform is not None and not grid.same_as(sform, tolerance_mm=0.5):
         reporter.warning(Problem(Code.GRID_ADJUSTED, str(path), hint="the qform is used",
                                  found="the header gives two different positions (sform and qform)"))

@@ -61,6 +61,7 @@ def preview_picture(ct: Volume, labels: Volume, label_space: LabelSpace) -> Imag
     counts = np.bincount(labels.array.ravel(), minlength=label_space.class_count)
     volumes_ml = [(organ, float(counts[organ.index]) * labels.grid.voxel_ml) for organ in label_space.organs
                   if counts[organ.index]]
+    # Patient axes, so that the letters at the edges are right for every orientation of the file.
     planes = _planes(ct.canonical(), labels.canonical())
     across = sum(plane.size_mm[1] for plane in planes)
     scale = min(_PANELS_WIDTH / across, _LARGEST_SCALE)
@@ -143,6 +144,7 @@ def _picture(plane: _Plane, label_space: LabelSpace, scale: float) -> Image.Imag
     low, high = _WINDOW_HU
     grey = np.clip((plane.ct.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     image = Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC).convert("RGB")
+    # Organs are drawn after the CT is enlarged, or their lines would be as coarse as its voxels.
     colours, opacity = _outlines(plane.labels, label_space, (width * _FINE, height * _FINE))
     image = Image.composite(colours.resize((width, height), Image.Resampling.BOX), image,
                             opacity.resize((width, height), Image.Resampling.BOX))

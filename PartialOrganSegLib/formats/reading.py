@@ -62,8 +62,9 @@ def read_labelmap(path: Path | str, reporter: Reporter = _SILENT) -> Volume:
     path = Path(path)
     kind = format_of(path) if path.exists() else None
     if not path.is_file() and not isinstance(kind, ImageFormat):
-        found = "a folder" if path.is_dir() else "nothing there"
-        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a labelmap file", found=found)
+        obstacle = "a folder" if path.is_dir() else "nothing there"
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a labelmap file", found=obstacle)
+    # A name that says nothing may still be an image that ITK knows by its content.
     image_kind = kind if isinstance(kind, ImageFormat) else FORMATS.find(_ANY_IMAGE)
     volume = _read_file(path, image_kind, reporter)
     array = volume.array
@@ -92,6 +93,7 @@ def list_inputs(paths: Sequence[Path | str], leave_out: Callable[[Path], bool] =
 
 def _inside(folder: Path, leave_out: Callable[[Path], bool]) -> list[Path]:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and not leave_out(entry))
+    # Volume files come first: a folder of NIfTI files may have a DICOMDIR or a report beside them.
     volumes = [entry for entry in entries if is_volume_name(entry) and isinstance(format_of(entry), ImageFormat)]
     if volumes:
         return volumes

@@ -129,6 +129,7 @@ F = TypeVar("F", bound=Format)
 
 def register_format(format_class: type[F]) -> type[F]:
     """Class decorator that adds a format. Raises ValueError for a name that is taken."""
+    # An object, because a name may be a property.
     FORMATS.add(format_class().name, format_class)
     return format_class
 
@@ -139,6 +140,7 @@ def format_of(path: Path) -> ImageFormat | SeriesFormat | None:
     longest = -1
     for candidate in FORMATS.values():
         if isinstance(candidate, (ImageFormat, SeriesFormat)) and candidate.reads(path):
+            # ".nii.gz" beats ".gz"; "not shorter" lets what was registered later replace one of ours.
             length = len(_suffix_of(path, candidate.suffixes))
             if length >= longest:
                 best, longest = candidate, length
@@ -194,7 +196,7 @@ def stem_of(path: Path, also: Collection[str] = ()) -> str:
     for known_format in FORMATS.values():
         if isinstance(known_format, SeriesFormat):
             suffixes += known_format.suffixes
-    return path.name.removesuffix(path.name[len(path.name) - len(_suffix_of(path, suffixes)):])
+    return path.name[:len(path.name) - len(_suffix_of(path, suffixes))]
 
 
 def _written(writer: ImageWriter) -> tuple[str, ...]:

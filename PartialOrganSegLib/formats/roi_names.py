@@ -17,6 +17,7 @@ def tg263_name(organ: Organ) -> str:
     record = organ_record(organ.name)
     if record is not None and record.names.tg263 is not None:
         return record.names.tg263
+    # As TG-263 writes names: words with capitals, joined by underscores.
     return "_".join(word.capitalize() for word in organ.name.split("_"))
 
 

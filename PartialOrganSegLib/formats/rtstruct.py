@@ -68,6 +68,7 @@ def write_rtstruct(path: Path | str, placed: LabelMap, source: DicomSource, orga
     images = [_image(header, ct_slice) for header, ct_slice in zip(source.headers, source.slices, strict=True)]
     rtss.ReferencedFrameOfReferenceSequence = [_frame_of_reference(first, images)]
     rtss.StructureSetROISequence, rtss.ROIContourSequence, rtss.RTROIObservationsSequence = [], [], []
+    # One pass finds every organ's box, so that only slices with the organ are traced.
     boxes = ndimage.find_objects(placed, max_label=max(organ.index for organ in organs))
     for number, organ in enumerate(organs, 1):
         rtss.StructureSetROISequence.append(_roi(number, organ, first.FrameOfReferenceUID, maker))

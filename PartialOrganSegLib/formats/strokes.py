@@ -3,39 +3,63 @@
 The file says who drew them and on which image. Each stroke lies in one slice of the image:
 `{"organ": "colon", "width_mm": 4.0, "closed": false, "points": [[x, y, z], ...]}` with points in LPS millimetres. An
 open stroke paints a band of `width_mm`; a closed one paints the area inside its outline. "background" is a legal organ.
+With `"plane": "coronal"` (or "axial", "sagittal", or a plane's normal [x, y, z] in LPS) a stroke lies in any plane of
+the patient, and covers the voxels that this plane goes through.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates, Mask
 from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
+from .stroke_planes import VoxelIndices, distance_to_line, half_thickness, plane_voxels
 
 NOT_DRAWN = 255
 FORMAT_NAME = "partialorganseg-strokes"
+NORMALS = {"axial": (0.0, 0.0, 1.0), "coronal": (0.0, 1.0, 0.0), "sagittal": (1.0, 0.0, 0.0)}  # LPS
 
 
 class Stroke(BaseModel):
-    """One stroke: points (x, y, z) in LPS mm, all in one slice."""
+    """One stroke: points (x, y, z) in LPS mm, all in one plane: a slice of the image, or one of the patient's."""
 
     model_config = ConfigDict(extra="forbid")
     organ: str
     points: list[tuple[float, float, float]] = Field(min_length=1)
     width_mm: float = Field(default=3.0, gt=0, le=50)
     closed: bool = False
+    plane: Literal["slice", "axial", "coronal", "sagittal"] | tuple[float, float, float] = "slice"
+
+    @field_validator("plane")
+    @classmethod
+    def _check_plane(cls, plane: str | tuple[float, float, float]) -> str | tuple[float, float, float]:
+        if not isinstance(plane, str) and not 1e-3 < float(np.linalg.norm(plane)) < 1e3:
+            raise ValueError("a plane's normal must have a length")
+        return plane
+
+    @property
+    def normal(self) -> Coordinates | None:
+        """(3,) the unit normal of its plane in LPS; None for a slice of the image."""
+        if self.plane == "slice":
+            return None
+        direction = NORMALS[self.plane] if isinstance(self.plane, str) else self.plane
+        return np.asarray(np.asarray(direction) / np.linalg.norm(direction))
 
 
 class Strokes(BaseModel):
-    """All strokes of one image, with their origin."""
+    """All strokes of one image, with their origin.
+
+    `size` (x, y, z), `spacing` mm and `series_uid` say which image that is, where the file knows; `image` is its name.
+    """
 
     model_config = ConfigDict(extra="forbid")
     format: str = Field(default=FORMAT_NAME, pattern=f"^{FORMAT_NAME}$")
@@ -44,6 +68,9 @@ class Strokes(BaseModel):
     drawn_by: str
     licence: str
     label_space: str = "word16"
+    size: tuple[int, int, int] | None = None
+    spacing: tuple[float, float, float] | None = None
+    series_uid: str | None = None
     coordinates: str = Field(default="LPS", pattern="^LPS$")
     unit: str = Field(default="mm", pattern="^mm$")
     strokes: list[Stroke] = []
@@ -67,7 +94,12 @@ def read_strokes(path: Path | str) -> Strokes:
 def write_strokes(path: Path | str, strokes: Strokes) -> None:
     """Writes a stroke file whole, points rounded to 0.01 mm."""
     content = strokes.model_dump()
+    for name in ("size", "spacing", "series_uid"):
+        if content[name] is None:
+            del content[name]
     for stroke in content["strokes"]:
+        if stroke["plane"] == "slice":  # files of strokes in slices stay readable for earlier versions
+            del stroke["plane"]
         stroke["points"] = [[round(c, 2) for c in point] for point in stroke["points"]]
     lines = ",\n".join("  " + json.dumps(stroke, ensure_ascii=False) for stroke in content.pop("strokes"))
     head = json.dumps(content, ensure_ascii=False)[:-1]
@@ -78,43 +110,66 @@ def write_strokes(path: Path | str, strokes: Strokes) -> None:
 def paint_strokes(strokes: Strokes, grid: Grid, label_space: LabelSpace) -> Volume:
     """Scribble map (z, y, x) uint8 on `grid`: organ indices, 0 for background strokes, 255 where nothing is drawn.
 
-    A stroke belongs to the slice nearest to its points along the grid's slowest axis; later strokes win.
-    Raises UserError for an unknown organ or a stroke outside the grid or across its slices.
+    Later strokes win. Raises UserError for an unknown organ or a stroke outside the grid or out of its plane.
     """
     painted = np.full(grid.shape, NOT_DRAWN, np.uint8)
-    to_voxel = np.linalg.inv(grid.matrix)
+    # In the order of the file, so that what was drawn last is on top.
     for number, stroke in enumerate(strokes.strokes):
-        points = np.c_[np.asarray(stroke.points), np.ones(len(stroke.points))] @ to_voxel.T
+        painted[stroke_voxels(strokes, number, grid)] = label_space.index(stroke.organ)
+    return Volume(painted, grid)
+
+
+def stroke_voxels(strokes: Strokes, number: int, grid: Grid) -> VoxelIndices:
+    """The voxels that one of the strokes covers, an index to an array on `grid`.
+
+    A stroke in the image's slices belongs to the slice nearest to its points. Raises UserError for a stroke outside the
+    grid or out of its plane.
+    """
+    stroke = strokes.strokes[number]
+    normal = stroke.normal
+    points = np.c_[np.asarray(stroke.points), np.ones(len(stroke.points))] @ np.linalg.inv(grid.matrix).T
+    inside = (points[:, :3] > -0.5) & (points[:, :3] < np.asarray(grid.size) - 0.5)
+    if normal is None:
         k = round(float(points[:, 2].mean()))
         if not 0 <= k < grid.size[2]:
-            raise UserError(code=Code.GEOMETRY_DIFFERS, subject=f"strokes of {strokes.image}",
-                            found=f"stroke {number} ({stroke.organ}) lies outside the image")
+            raise _outside(strokes, number)
+        # Points were rounded to 0.01 mm, and a viewer may place them anywhere within the slice's thickness.
         if np.ptp(points[:, 2]) > 1:
-            raise UserError(code=Code.VALUE_UNFIT,
-                            subject=f"strokes of {strokes.image}: stroke {number} ({stroke.organ})",
-                            expected="all points in one slice of the image",
-                            found=f"them across {np.ptp(points[:, 2]):.1f} slices")
-        painted[k][_area(points[:, :2], stroke, grid)] = label_space.index(stroke.organ)
-    return Volume(painted, grid)
+            raise _uneven(strokes, number, "all points in one slice of the image",
+                          f"them across {np.ptp(points[:, 2]):.1f} slices")
+        y, x = _area(points[:, :2], stroke, grid).nonzero()
+        return np.full(len(y), k), y, x
+    if not inside.all(axis=1).any():
+        raise _outside(strokes, number)
+    off = float(np.ptp(np.asarray(stroke.points) @ normal))
+    if off > max(1.0, 2 * half_thickness(normal, grid)):
+        raise _uneven(strokes, number, f"all points in one {stroke.plane} plane", f"them across {off:.1f} mm")
+    return plane_voxels(np.asarray(stroke.points), normal, stroke.width_mm, stroke.closed, grid)
+
+
+def _outside(strokes: Strokes, number: int) -> UserError:
+    return UserError(code=Code.GEOMETRY_DIFFERS, subject=f"strokes of {strokes.image}",
+                     found=f"stroke {number} ({strokes.strokes[number].organ}) lies outside the image")
+
+
+def _uneven(strokes: Strokes, number: int, expected: str, found: str) -> UserError:
+    return UserError(code=Code.VALUE_UNFIT, expected=expected, found=found,
+                     subject=f"strokes of {strokes.image}: stroke {number} ({strokes.strokes[number].organ})")
 
 
 def _area(points: Coordinates, stroke: Stroke, grid: Grid) -> Mask:
     """(y, x) bool: pixels whose centre a stroke covers; `points` are (n, 2) pixel coordinates (x, y)."""
-    canvas = Image.new("1", grid.size[:2])
     if stroke.closed and len(points) >= 3:
+        canvas = Image.new("1", grid.size[:2])
         ImageDraw.Draw(canvas).polygon([(x, y) for x, y in points.tolist()], fill=1)
         return np.asarray(canvas)
-    columns, rows = np.meshgrid(np.arange(grid.size[0]), np.arange(grid.size[1]))
     scale = np.asarray(grid.spacing[:2])
-    pixels = np.stack([columns, rows], -1) * scale
-    distance = np.full(grid.shape[1:], np.inf)
-    ends = points * scale
-    # The last point is followed by itself, which paints a stroke of one point as a disc.
-    for start, end in zip(ends, np.r_[ends[1:], ends[-1:]], strict=True):
-        along = end - start
-        squared_length = float(along @ along)
-        share = np.zeros(distance.shape)  # of the way from start to end, where a pixel is nearest to the line
-        if squared_length:
-            share = np.clip(((pixels - start) @ along) / squared_length, 0, 1)
-        distance = np.minimum(distance, np.linalg.norm(pixels - start - share[..., None] * along, axis=-1))
-    return distance <= stroke.width_mm / 2
+    # Only the pixels around the stroke are measured: a panel waits for this.
+    margin = stroke.width_mm / scale + 1
+    low = np.floor(points.min(0) - margin).astype(int).clip(0, grid.size[:2])
+    high = np.ceil(points.max(0) + margin).astype(int).clip(0, grid.size[:2])
+    columns, rows = np.meshgrid(np.arange(low[0], high[0]), np.arange(low[1], high[1]))
+    distance = distance_to_line(np.stack([columns, rows], -1) * scale, points * scale)
+    area = np.zeros(grid.shape[1:], bool)
+    area[low[1]:high[1], low[0]:high[0]] = distance <= stroke.width_mm / 2
+    return area

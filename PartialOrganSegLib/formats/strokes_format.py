@@ -19,6 +19,7 @@ class StrokeFile:
         """By what stands at its beginning: many things are JSON."""
         if path.suffix.lower() not in self.suffixes or not path.is_file():
             return False
+        # A folder may hold large JSON files of other programs, so only the beginning is looked at.
         with open(path, encoding="utf-8", errors="replace") as stream:
             return FORMAT_NAME in stream.read(200)
 

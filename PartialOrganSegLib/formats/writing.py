@@ -102,6 +102,7 @@ def written_whole(path: Path | str) -> Iterator[Path]:
         try:
             yield temporary
         except (RuntimeError, UserError) as error:
+            # ITK does not pass on why a write failed; a full disk is by far the most common reason.
             full = shutil.disk_usage(temporary.parent).free < _NEARLY_FULL
             reason = "the disk is full" if full else itk_reason(error)
             raise UserError(code=Code.NOT_WRITABLE, subject=path, found=f"could not be written: {reason}") from error
@@ -126,6 +127,7 @@ def format_table(rows: Sequence[Mapping[str, object]]) -> str:
         values = [row.get(name) for row in rows]
         texts = [name, *map(_text, values)]
         width = max(map(len, texts))
+        # A line between the titles and the rows.
         texts.insert(1, "-" * width)
         are_numbers = all(isinstance(value, (int, float, type(None))) for value in values)
         columns.append([text.rjust(width) if are_numbers else text.ljust(width) for text in texts])

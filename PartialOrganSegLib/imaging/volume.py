@@ -87,8 +87,8 @@ class Grid:
             score = float(np.abs(cosines[[0, 1, 2], permutation]).sum())
             if score > best_score + _CLEARLY_BETTER:
                 best, best_score = permutation, score
-        left, back, head = (cosines[[0, 1, 2], best] < 0).tolist()
-        return AxisOrder(best, (left, back, head))
+        flip_x, flip_y, flip_z = (cosines[[0, 1, 2], best] < 0).tolist()
+        return AxisOrder(best, (flip_x, flip_y, flip_z))
 
     def tilt_degrees(self) -> float:
         """Largest angle between a voxel axis and the patient axis it is nearest to; 0 for an unrotated scan."""

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from monai.transforms import (
-    Compose,
-    RandAdjustContrast,
-    RandBiasField,
-    RandGaussianNoise,
-    RandGaussianSmooth,
-    RandSimulateLowResolution,
-)
-from monai.utils import convert_to_tensor
+from monai.transforms.compose import Compose
+from monai.transforms.intensity.array import RandAdjustContrast, RandBiasField, RandGaussianNoise, RandGaussianSmooth
+from monai.transforms.spatial.array import RandSimulateLowResolution
+from monai.utils.type_conversion import convert_to_tensor
 
 from ..annotation import OUTSIDE
+from ..imaging.shapes import Shape3, Spacing3, VoxelArray
 
+Floats: TypeAlias = npt.NDArray[np.float64]
 AIR_HU = -1024.0
-SOFT_STRIDE = 2  # a teacher's probabilities are smooth: an eighth of the voxels says as much at an eighth of the work
+# A teacher's probabilities are smooth: an eighth of the voxels says as much at an eighth of the work.
+SOFT_STRIDE = 2
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Augmentation:
     random displacement, `hu_scale` and `hu_shift` (HU) of a random linear change; `strength` 0 only cuts.
     """
 
-    patch_zyx: tuple[int, int, int]
-    spacing_zyx: tuple[float, float, float]
+    patch_zyx: Shape3
+    spacing_zyx: Spacing3
     clip_hu: tuple[float, float]
     subtract: float
     divide: float
@@ -44,9 +44,11 @@ class Augmentation:
     hu_shift: float = 25.0
     strength: float = 1.0
 
-    def __call__(self, image: np.ndarray, codes: np.ndarray, centre: Sequence[int], generator: np.random.Generator,
-                 soft: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """`image` (z, y, x) HU and `codes` to a patch: (1, z, y, x) float32 normalised, (z, y, x) uint8.
+    def __call__(self, image: VoxelArray, candidate_map: npt.NDArray[np.uint8],
+                 centre: Sequence[int] | npt.NDArray[np.int64], generator: np.random.Generator,
+                 soft: npt.NDArray[np.uint8] | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """`image` (z, y, x) HU and `candidate_map` (z, y, x) to a patch around `centre` (z, y, x): (1, z, y, x) float32
+        normalised, (z, y, x) uint8.
 
         Outside the image lies air, of the code `OUTSIDE`. `soft` (k, z, y, x) uint8, quantised probabilities,
         becomes (k, z, y, x) uint8 at every `SOFT_STRIDE`-th voxel of each axis, beginning anywhere, and 0 elsewhere
@@ -55,31 +57,38 @@ class Augmentation:
         grid = self._grid(self._inside(np.asarray(centre, float), image.shape, generator), generator)
         low = np.floor(grid.reshape(-1, 3).min(0)).astype(int).clip(0, np.array(image.shape) - 1)
         high = np.ceil(grid.reshape(-1, 3).max(0)).astype(int).clip(0, np.array(image.shape) - 1) + 1
-        window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        # Only the part that the patch is from: an augmentation of the whole CT would take a hundred times as long.
+        window = tuple(slice(first, end) for first, end in zip(low, high, strict=True))
         size = np.maximum(high - low, 1)
         unit = torch.from_numpy(((grid - low + 0.5) / size * 2 - 1)[..., ::-1].astype(np.float32))[None]
+        # grid_sample puts zeros outside, so what should lie there is subtracted first and added afterwards.
         pixels = torch.from_numpy(np.asarray(image[window], np.float32))[None, None] - AIR_HU
         patch = F.grid_sample(pixels, unit, mode="bilinear", padding_mode="zeros", align_corners=False)[0] + AIR_HU
-        marks = torch.from_numpy(np.asarray(codes[window], np.float32))[None, None] - OUTSIDE
-        target = F.grid_sample(marks, unit, mode="nearest", padding_mode="zeros", align_corners=False)[0, 0]
+        codes = torch.from_numpy(np.asarray(candidate_map[window], np.float32))[None, None] - OUTSIDE
+        target = F.grid_sample(codes, unit, mode="nearest", padding_mode="zeros", align_corners=False)[0, 0]
         patch = self._intensities(patch, generator)
-        soft_patch = None if soft is None else _sampled_soft(soft[(slice(None), *window)], unit, generator)
+        soft_patch = None
+        if soft is not None:
+            soft_patch = _sampled_soft(soft[(slice(None), *window)], unit, generator)
         return patch, (target + OUTSIDE).to(torch.uint8), soft_patch
 
-    def _inside(self, centre: np.ndarray, shape: Sequence[int], generator: np.random.Generator) -> np.ndarray:
+    def _inside(self, centre: Floats, shape: Sequence[int], generator: np.random.Generator) -> Floats:
         """The centre (z, y, x), moved at random but so that little of the patch lies outside the image."""
         patch, size = np.asarray(self.patch_zyx), np.asarray(shape)
         moved = centre + generator.uniform(-0.3, 0.3, 3) * patch * self.strength
         beyond = 0.08 * patch * self.strength
+        # Along an axis where the patch is longer than the image it stays in the middle.
         low, high = patch // 2 - beyond, size - (patch + 1) // 2 + beyond
         middle = (size - patch) // 2 + patch // 2
-        return np.where(low < high, np.clip(moved, np.minimum(low, middle), np.maximum(high, middle)),
-                        np.clip(moved, middle - beyond, middle + beyond))
+        fitting = np.clip(moved, np.minimum(low, middle), np.maximum(high, middle))
+        inside: Floats = np.where(low < high, fitting, np.clip(moved, middle - beyond, middle + beyond))
+        return inside
 
-    def _grid(self, centre: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    def _grid(self, centre: Floats, generator: np.random.Generator) -> npt.NDArray[np.float32]:
         """(z, y, x, 3) voxel coordinates (z, y, x) to sample at."""
         spacing, patch = np.asarray(self.spacing_zyx), np.asarray(self.patch_zyx)
-        axes = [np.arange(n) - n // 2 for n in patch]  # whole voxels: without changes nothing is interpolated
+        # Whole voxels: without changes nothing is interpolated.
+        axes = [np.arange(length) - length // 2 for length in patch]
         angles = np.radians(generator.uniform(-1, 1, 3) * self.rotation) * self.strength
         overall = generator.uniform(-1, 1) * self.scale * self.strength
         scales = 1 + overall + generator.uniform(-0.05, 0.05, 3) * self.strength
@@ -91,7 +100,8 @@ class Augmentation:
                                                       (1, 3, 4, 6, 7)).astype(np.float32))
             field = F.interpolate(knots, size=tuple(self.patch_zyx), mode="trilinear", align_corners=True)
             points += field[0].movedim(0, -1).numpy()
-        return points / spacing.astype(np.float32) + centre.astype(np.float32)
+        # Millimetres from the centre until here: voxels are seldom cubes, and turned ones must not be sheared.
+        return (points / spacing.astype(np.float32) + centre.astype(np.float32)).astype(np.float32, copy=False)
 
     def _intensities(self, patch: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
         low, high = self.clip_hu
@@ -107,7 +117,7 @@ class Augmentation:
         return (unit * (high - low) + low - self.subtract) / self.divide
 
 
-def _sampled_soft(soft: np.ndarray, unit: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
+def _sampled_soft(soft: npt.NDArray[np.uint8], unit: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
     """(k, z, y, x) uint8: `soft` (k, ...) interpolated linearly at every `SOFT_STRIDE`-th point of `unit`
     (1, z, y, x, 3)."""
     lattice = tuple(slice(int(first), None, SOFT_STRIDE) for first in generator.integers(0, SOFT_STRIDE, 3))
@@ -129,13 +139,13 @@ def _monai_changes() -> Compose:
     ])
 
 
-def _rotation(angles: np.ndarray) -> np.ndarray:
+def _rotation(angles: Floats) -> Floats:
     """(3, 3) rotation in (z, y, x) order about z, y and x by `angles` radians."""
     matrix = np.eye(3)
     for axis, angle in enumerate(angles):
-        a, b = [i for i in range(3) if i != axis]
+        first, second = [number for number in range(3) if number != axis]
         turn = np.eye(3)
-        turn[a, a] = turn[b, b] = np.cos(angle)
-        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
         matrix = turn @ matrix
     return matrix

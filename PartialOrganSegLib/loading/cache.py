@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..annotation import UNKNOWN, CandidateTable, Kind
 from ..atomic import whole_file
 from ..datasets.case import Case
-from ..errors import Code, UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.body import find_body
 from ..imaging.resampling import resample_box, working_shape
+from ..imaging.shapes import Mask, Spacing3, VoxelArray
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
+from .contents import Contents, digest, stamps
 from .locking import locked
 
-CACHE_VERSION = 4  # raised when the same files would be cached as other arrays
+# Raised when the same files would be cached as other images. The names of candidate maps' files end in what says that
+# their codes have one for outside; so images cached before, by whose names checkpoints know their cases, stay.
+CACHE_VERSION = 4
+_ENDINGS = (".image.npy", ".candidates.npy", ".candidates.json")
 TISSUE_HU = -300  # air teaches nothing as the middle of a patch
+CandidateMap: TypeAlias = npt.NDArray[np.uint8]
+Places: TypeAlias = npt.NDArray[np.int64]
 POSITIONS = 400  # remembered per class and case; enough to draw patch centres from
 
 
@@ -43,21 +51,25 @@ class CachedSoftTargets:
             row[list(chosen)] = True
         return members
 
-    def probabilities(self) -> np.ndarray:
+    def probabilities(self) -> npt.NDArray[np.uint8]:
         """(k, z, y, x) uint8, canonical axes; 255 is certain."""
-        return np.load(self.file, mmap_mode="r")
+        probabilities: npt.NDArray[np.uint8] = np.load(self.file, mmap_mode="r")
+        return probabilities
 
 
 @dataclass(frozen=True)
 class CachedCase:
-    """A case at working spacing. `positions[c]` are up to `POSITIONS` voxels (z, y, x) that certainly are class c."""
+    """A case at working spacing. `positions[c]` are up to `POSITIONS` voxels (z, y, x) that certainly are class c,
+    `table` has the candidate sets of the whole run.
+    """
 
     case: Case
     image_file: Path
     codes_file: Path
-    translation: np.ndarray  # uint8: the case's own codes, as kept on disk, to those of the run's candidate table
-    positions: dict[int, np.ndarray]
-    table: CandidateTable  # the run's
+    # From the codes on disk, which number the sets of this case alone, to those of the run.
+    translation: npt.NDArray[np.uint8]
+    positions: dict[int, Places]
+    table: CandidateTable
     soft_targets: CachedSoftTargets | None = None
 
     @property
@@ -65,24 +77,28 @@ class CachedCase:
         """Whether its annotation says of every voxel what it is: a fact of the case, whatever a patch of it shows."""
         return self.case.kind is Kind.FULL
 
-    def image(self) -> np.ndarray:
+    def image(self) -> npt.NDArray[np.int16]:
         """(z, y, x) int16 HU, canonical axes."""
-        return np.load(self.image_file, mmap_mode="r")
+        image: npt.NDArray[np.int16] = np.load(self.image_file, mmap_mode="r")
+        return image
 
-    def own_codes(self) -> np.ndarray:
-        """(z, y, x) uint8 codes of the case's own table; `translation` turns them into the run's. UNKNOWN and
-        OUTSIDE are the same in both."""
-        return np.load(self.codes_file, mmap_mode="r")
+    def case_map(self) -> CandidateMap:
+        """(z, y, x) uint8 codes of the case's own table, as on disk; `translation` turns them into the run's."""
+        case_map: CandidateMap = np.load(self.codes_file, mmap_mode="r")
+        return case_map
 
-    def codes(self) -> np.ndarray:
+    def codes(self) -> CandidateMap:
         """(z, y, x) uint8 codes of the run's candidate table."""
-        return self.translation[self.own_codes()]
+        codes: CandidateMap = self.translation[self.case_map()]
+        return codes
 
 
 def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: CandidateTable,
-                spacing_zyx: Sequence[float], folder: Path, reporter: Reporter,
+                spacing_zyx: Spacing3, folder: Path, reporter: Reporter,
                 air_is_background: bool = False) -> list[CachedCase]:
-    """Resamples each case once; a changed file, spacing or annotation makes it anew. Fills `table` on the way.
+    """Resamples each case once; changed content, spacing or annotation makes it anew. Fills `table` on the way.
+
+    A cached file that is damaged is reported and made anew too: the cache is only a copy.
 
     `air_is_background`: what lies outside the body is background whatever the masks of a case leave open. Not so in
     scribbles: among some hundred drawn voxels, half a million of air would be all that a mean speaks of.
@@ -93,37 +109,85 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=folder,
                         expected="a folder for cached cases that can be written", found=error.strerror) from None
+    contents = Contents(folder)
     cached = []
-    for done, case in enumerate(cases):
+    for number, case in enumerate(cases, 1):
         for path in case.files():
             if not path.exists():
                 raise UserError(code=Code.FILE_MISSING, subject=case.name, expected=f"the file {path}", found="none")
         air = air_is_background and case.kind in (Kind.FULL, Kind.PARTIAL)
-        key = _key(case, label_space, spacing_zyx, air)
-        image_file, codes_file, sets_file = (folder / f"{case.name}-{key}{end}"
-                                              for end in (".image.npy", ".candidates.npy", ".candidates.json"))
-        files = (image_file, codes_file, sets_file)
-        if not _exist(files):
+        image_file, codes_file, sets_file = files = _files(case, label_space, spacing_zyx, air, folder, contents)
+        if not _usable(*files):
+            _report_damage(files, reporter)
             _fill(case, label_space, spacing_zyx, air, files, reporter)
-        own = json.loads(sets_file.read_text())
-        translation = table.translation(own)
+            contents.save()  # an interrupted run does not read what it has read again
+        # Only now: which numbers the run's table gives depends on the cases before, which are other ones next time.
+        translation = table.translation(json.loads(sets_file.read_text(encoding="utf-8")))
         positions = _positions(translation[np.load(codes_file)], np.load(image_file, mmap_mode="r"), table)
         cached.append(CachedCase(case, image_file, codes_file, translation, positions, table))
-        reporter.progress("reading cases", done + 1, len(cases))
+        reporter.progress("reading cases", number, len(cases))
+    contents.save()
     return cached
 
 
-def _exist(files: Sequence[Path]) -> bool:
-    return all(file.exists() for file in files)
+def _files(case: Case, label_space: LabelSpace, spacing_zyx: Spacing3, air_is_background: bool, folder: Path,
+           contents: Contents) -> tuple[Path, Path, Path]:
+    """A case's cached image, candidate map and candidate sets, called after the content of what they are made from.
+
+    Up to 0.4.0 they were called after the place and time of that; where such a file is, a run that began with it can
+    still be resumed.
+    """
+    settings = [list(spacing_zyx), case.kind.value, case.annotated, case.label_map, case.split_left_right,
+                case.only_mapped, air_is_background]
+    if case.ignored:
+        settings.append(case.ignored)
+    sources = [path for path in case.files() if path != case.soft_targets]
+    try:
+        former = digest([CACHE_VERSION, label_space.names, [stamps(path) for path in sources], *settings])
+        key = former
+        if not (folder / f"{case.name}-{former}{_ENDINGS[0]}").exists():
+            key = digest([CACHE_VERSION, label_space.names, [contents.of(path) for path in sources], *settings])
+    except OSError as error:
+        raise UserError(code=Code.NOT_READABLE, subject=case.name, expected="files that can be read",
+                        found=error.strerror or error) from None
+    image_file, codes_file, sets_file = (folder / f"{case.name}-{key}{ending}" for ending in _ENDINGS)
+    return image_file, codes_file, sets_file
 
 
-def _fill(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool,
+def _usable(image_file: Path, codes_file: Path, sets_file: Path) -> bool:
+    """Whether all three are there, whole and fit together."""
+    try:
+        # Not np.load, which takes other formats as well; a file that is cut short cannot be mapped.
+        image, codes = (np.lib.format.open_memmap(file, mode="r") for file in (image_file, codes_file))
+        sets = json.loads(sets_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, EOFError, RecursionError):
+        return False
+    if image.ndim != 3 or image.dtype != np.int16 or codes.shape != image.shape or codes.dtype != np.uint8:
+        return False
+    return is_list_of_sets(sets) and int(codes.max(initial=0)) < len(sets)
+
+
+def is_list_of_sets(content: object) -> bool:
+    """Whether a file's content is a list of lists of classes."""
+    if not isinstance(content, list):
+        return False
+    return all(isinstance(classes, list) and all(isinstance(number, int) for number in classes) for classes in content)
+
+
+def _report_damage(files: Sequence[Path], reporter: Reporter) -> None:
+    """Warns when all files of a case are there and still cannot be used; some missing are those of an ended run."""
+    if all(file.exists() for file in files):
+        reporter.warning(Problem(Code.FILE_DAMAGED, str(files[0]), "a whole cached case", "a damaged one",
+                                 hint="it is made anew"))
+
+
+def _fill(case: Case, label_space: LabelSpace, spacing_zyx: Spacing3, air_is_background: bool,
           files: tuple[Path, Path, Path], reporter: Reporter) -> None:
     """Writes a case's arrays, unless another process has done so while we waited for it."""
     folder = files[0].parent
     try:
         with locked(files[0].with_suffix(".lock")):
-            if not _exist(files):
+            if not _usable(*files):
                 _write(case, label_space, spacing_zyx, air_is_background, *files, reporter)
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=folder,
@@ -132,87 +196,81 @@ def _fill(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air
         raise error.within(case.name) from None
 
 
-def digest(value: object) -> str:
-    """A short name for what an array was made from."""
-    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:12]
-
-
-def _key(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool) -> str:
-    files = [stamps(path) for path in case.files() if path != case.soft_targets]
-    return digest([CACHE_VERSION, label_space.names, files, list(spacing_zyx), case.kind.value, case.annotated,
-                   case.label_map, case.split_left_right, case.only_mapped, air_is_background,
-                   *([case.ignored] if case.ignored else [])])
-
-
-def stamps(path: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of a file, or of every file in a DICOM folder."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-
-
-def _write(case: Case, label_space: LabelSpace, spacing_zyx: Sequence[float], air_is_background: bool,
+def _write(case: Case, label_space: LabelSpace, spacing_zyx: Spacing3, air_is_background: bool,
            image_file: Path, codes_file: Path, sets_file: Path, reporter: Reporter) -> None:
     image = case.read_image()
-    own = CandidateTable(label_space.class_count)
-    codes = Volume(case.read_codes(image, label_space, own, reporter), image.grid).canonical()
+    table = CandidateTable(label_space.class_count)
+    codes = Volume(case.read_codes(image, label_space, table, reporter), image.grid).canonical()
     canonical = image.canonical()
     shape = canonical.array.shape
     target = working_shape(shape, canonical.grid.spacing[::-1], spacing_zyx)
-    whole = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
-    pixels = resample_box(canonical.array, whole, target).round().clamp(-1024, 32767).to(torch.int16).numpy()
+    everywhere = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
+    pixels = resample_box(canonical.array, everywhere, target).round().clamp(-1024, 32767).to(torch.int16).numpy()
     nearest = codes_at(codes.array, target)
     if air_is_background:
         box = (slice(0, target[0]), slice(0, target[1]), slice(0, target[2]))
-        body = replace(find_body(pixels, (spacing_zyx[0], spacing_zyx[1], spacing_zyx[2])), box=box)
-        nearest = _with_air(nearest, body.outside(pixels.shape), own)
+        body = replace(find_body(pixels, spacing_zyx), box=box)
+        nearest = _with_air(nearest, body.outside(pixels.shape), table)
     with whole_file(image_file) as temporary:
         np.save(temporary, pixels)
     with whole_file(codes_file) as temporary:
         np.save(temporary, nearest)
     with whole_file(sets_file) as temporary:
-        temporary.write_text(json.dumps([np.flatnonzero(row).tolist() for row in own.table]))
+        temporary.write_text(json.dumps([np.flatnonzero(row).tolist() for row in table.table]))
 
 
-def codes_at(codes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+def codes_at(codes: CandidateMap, shape: Sequence[int]) -> CandidateMap:
     """(z, y, x) codes on a grid of `shape` in the same box: of the voxel at the middle, or, where that is unknown, of
     the nearest known one (along one axis after the other) whose own middle the new voxel holds.
 
     Strokes in single slices of a thin-sliced CT would mostly lie between the new middles and be lost.
     """
-    for axis, (target, own) in enumerate(zip(shape, codes.shape, strict=True)):
-        middle = np.minimum(((np.arange(target) + 0.5) * own / target).astype(int), own - 1)
-        found = codes.take(middle, axis)
-        if codes.any() and not found.all():
-            holder = np.minimum(((np.arange(own) + 0.5) * target / own).astype(int), target - 1)
-            distance = np.abs(np.arange(own) - middle[holder])
-            for step in range(1, int(distance.max()) + 1):
-                for side in (-1, 1):
-                    place = middle + side * step
-                    held = np.flatnonzero((place >= 0) & (place < own))
-                    held = held[holder[place[held]] == held]
-                    rows = found.take(held, axis)
-                    rows = np.where(rows == UNKNOWN, codes.take(place[held], axis), rows)
-                    found[(slice(None),) * axis + (held,)] = rows
-        codes = found
+    for axis, target in enumerate(shape):
+        codes = _codes_along(codes, axis, target)
     return codes
 
 
-def _with_air(codes: np.ndarray, air: np.ndarray, table: CandidateTable) -> np.ndarray:
+def _codes_along(codes: CandidateMap, axis: int, target: int) -> CandidateMap:
+    """As `codes_at`, with `target` voxels along one axis."""
+    size = codes.shape[axis]
+    middle = np.minimum(((np.arange(target) + 0.5) * size / target).astype(int), size - 1)
+    nearest: CandidateMap = codes.take(middle, axis)
+    if not codes.any() or nearest.all():
+        return nearest
+    # Outwards from the middles, a voxel further on either side with each step, while the new voxel still holds it.
+    holder = np.minimum(((np.arange(size) + 0.5) * target / size).astype(int), target - 1)
+    distance = np.abs(np.arange(size) - middle[holder])
+    for step in range(1, int(distance.max()) + 1):
+        for side in (-1, 1):
+            place = middle + side * step
+            held = np.flatnonzero((place >= 0) & (place < size))
+            held = held[holder[place[held]] == held]
+            rows = nearest.take(held, axis)
+            rows = np.where(rows == UNKNOWN, codes.take(place[held], axis), rows)
+            nearest[(slice(None),) * axis + (held,)] = rows
+    return nearest
+
+
+def _with_air(codes: CandidateMap, air: Mask, table: CandidateTable) -> CandidateMap:
     """`codes` with background wherever there is `air` and the annotation allows background."""
     allowed = table.table[:, 0]
     return np.where(air & allowed[codes], np.uint8(table.code({0})), codes)
 
 
-def _positions(codes: np.ndarray, image: np.ndarray, table: CandidateTable) -> dict[int, np.ndarray]:
+def _positions(codes: CandidateMap, image: VoxelArray, table: CandidateTable) -> dict[int, Places]:
     """Class -> (n, 3) voxels. The background counts only where it was drawn or fully labelled, not where merged."""
     generator = np.random.default_rng(0)
-    positions = {}
+    positions: dict[int, Places] = {}
     present = np.unique(codes)
     for code, label in table.singletons().items():
-        if code != UNKNOWN and code in present:
-            voxels = codes == code
-            tissue = voxels & (np.asarray(image) > TISSUE_HU) if label == 0 else voxels
-            flat = np.flatnonzero(tissue if tissue.any() else voxels)
-            chosen = generator.choice(flat, min(POSITIONS, len(flat)), replace=False)
-            positions[label] = np.stack(np.unravel_index(chosen, codes.shape), 1)
+        if code == UNKNOWN or code not in present:
+            continue
+        voxels = codes == code
+        if label == 0:
+            # Patches of air teach nothing, unless there is nothing else.
+            tissue = voxels & (np.asarray(image) > TISSUE_HU)
+            voxels = tissue if tissue.any() else voxels
+        flat = np.flatnonzero(voxels)
+        chosen = generator.choice(flat, min(POSITIONS, len(flat)), replace=False)
+        positions[label] = np.stack(np.unravel_index(chosen, codes.shape), 1)
     return positions

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
@@ -45,15 +46,16 @@ class PatchSampler(Dataset[tuple[Targets, int]]):
         self.cases, self.augmentation = list(cases), augmentation
         self.seed, self.length, self.anywhere = seed, length, anywhere
         self.datasets, self.full_share, self.foreground, self.batch = datasets, full_share, foreground, batch
-        used = [number for number, cached in enumerate(self.cases) if cached.case.weight > 0]
-        self._every = self._by_dataset(used)
+        drawable = [number for number, cached in enumerate(self.cases) if cached.case.weight > 0]
+        self._datasets = self._by_dataset(drawable)
         if full_share is not None:
-            self._full = self._by_dataset([n for n in used if self.cases[n].case.kind is Kind.FULL])
-            self._rest = self._by_dataset([n for n in used if self.cases[n].case.kind is not Kind.FULL])
-            if not self._full or not self._rest:
-                raise UserError(code=Code.NO_CASES, subject="sampling.full_share",
-                                expected="fully labelled cases and others to draw from",
-                                found=f"only {'others' if not self._full else 'fully labelled ones'}")
+            self._full = self._by_dataset([number for number in drawable if self.cases[number].fully_labelled])
+            self._partial = self._by_dataset([number for number in drawable if not self.cases[number].fully_labelled])
+            lacking = {"others": self._full, "fully labelled ones": self._partial}
+            for only, groups in lacking.items():
+                if not groups:
+                    raise UserError(code=Code.NO_CASES, subject="sampling.full_share",
+                                    expected="fully labelled cases and others to draw from", found=f"only {only}")
 
     def _by_dataset(self, numbers: Sequence[int]) -> list[list[int]]:
         groups: dict[str, list[int]] = {}
@@ -64,49 +66,57 @@ class PatchSampler(Dataset[tuple[Targets, int]]):
     def __len__(self) -> int:
         return self.length
 
-    def draw(self, number: int) -> tuple[int, np.ndarray, np.random.Generator]:
+    def draw(self, number: int) -> tuple[int, npt.NDArray[np.int64], np.random.Generator]:
         """Case number, patch centre (z, y, x) and the generator to augment with."""
         generator = np.random.default_rng([self.seed, number])
         members = self._members(number, generator)
-        labels = sorted({label for member in members for label in self.cases[member].positions})
+        certain: set[int] = set()
+        for member in members:
+            certain.update(self.cases[member].positions)
+        labels = sorted(certain)
         anywhere = not labels or generator.random() < self.anywhere
         if number % self.batch < self.foreground and any(labels):
             anywhere, labels = False, [label for label in labels if label]
         if anywhere:
             case = int(generator.choice(members))
             return case, generator.integers(0, self.cases[case].image().shape), generator
+        # An organ first, then a case: small and rare organs come as often as large and common ones.
         label = int(generator.choice(labels))
         case = int(generator.choice([member for member in members if label in self.cases[member].positions]))
         positions = self.cases[case].positions[label]
-        return case, positions[generator.integers(len(positions))], generator
+        place: npt.NDArray[np.int64] = positions[generator.integers(len(positions))]
+        return case, place, generator
 
     def _members(self, number: int, generator: np.random.Generator) -> list[int]:
         """The cases of the dataset that draw `number` is from."""
-        groups = self._every
-        if self.full_share is not None:  # evenly spread: one more full draw whenever their due number grows by one
+        groups = self._datasets
+        if self.full_share is not None:
+            # Evenly spread: one more full draw whenever the number that is due grows by one.
             due = math.floor((number + 1) * self.full_share + 1e-9) - math.floor(number * self.full_share + 1e-9)
-            groups = self._full if due else self._rest
+            groups = self._full if due else self._partial
         if self.datasets == "alternate":
             return groups[number // self.batch % len(groups)]
-        weights = np.array([self.cases[members[0]].case.weight if self.datasets == "weight" else 1.0
-                            for members in groups])
+        weights = np.ones(len(groups))
+        if self.datasets == "weight":
+            weights = np.array([self.cases[members[0]].case.weight for members in groups])
         return groups[generator.choice(len(groups), p=weights / weights.sum())]
 
     def __getitem__(self, number: int) -> tuple[Targets, int]:
         case, centre, generator = self.draw(number)
         cached = self.cases[case]
-        known = cached.soft_targets
-        image, codes, soft = self.augmentation(cached.image(), cached.own_codes(), centre, generator,
-                                               None if known is None else known.probabilities())
         candidate_sets = torch.from_numpy(cached.table.table)
+        targets = cached.soft_targets
+        probabilities = None if targets is None else targets.probabilities()
+        image, codes, soft = self.augmentation(cached.image(), cached.case_map(), centre, generator, probabilities)
         soft_map = None
-        if known is not None and soft is not None:
-            probabilities = torch.zeros((1, len(known.sets), *soft.shape[1:]), dtype=soft.dtype)
-            probabilities[0, list(known.rows)] = soft
-            soft_map = SoftMap(probabilities, known.members(candidate_sets.shape[1]))
+        if targets is not None and soft is not None:
+            # Every case of the run gets room for all sets, so that patches of several make a batch.
+            room = torch.zeros((1, len(targets.sets), *soft.shape[1:]), dtype=soft.dtype)
+            room[0, list(targets.rows)] = soft
+            soft_map = SoftMap(room, targets.members(candidate_sets.shape[1]))
         candidate_map = torch.from_numpy(cached.translation[codes.numpy()])[None]
-        return Targets(candidate_map, candidate_sets, image[None], soft=soft_map,
-                       fully_labelled=torch.tensor([cached.fully_labelled])), number
+        fully_labelled = torch.tensor([cached.fully_labelled])
+        return Targets(candidate_map, candidate_sets, image[None], soft=soft_map, fully_labelled=fully_labelled), number
 
     def describe(self, number: int) -> str:
         """The case and patch centre (z, y, x) of a draw, to be told to a person."""

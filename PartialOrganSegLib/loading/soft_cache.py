@@ -11,10 +11,11 @@ import numpy as np
 
 from ..atomic import whole_file
 from ..datasets.soft_targets import read_soft_targets
-from ..errors import Code, UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..organs import LabelSpace
-from .cache import CACHE_VERSION, CachedCase, CachedSoftTargets, digest, stamps
+from .cache import CACHE_VERSION, CachedCase, CachedSoftTargets, is_list_of_sets
+from .contents import Contents, digest, stamps
 from .locking import locked
 
 ClassSets = tuple[tuple[int, ...], ...]
@@ -25,33 +26,48 @@ def with_soft_targets(cached: Sequence[CachedCase], label_space: LabelSpace,
     """The cases, those that have a teacher's soft targets with them, and the sets of classes that the teachers' classes
     stand for, numbered in the order of the cases.
 
-    Each file is resampled once, onto the voxels of its case's cached image; a changed one anew. Raises UserError for a
-    file that does not fit its image or the label space.
+    Each file is resampled once, onto the voxels of its case's cached image; a changed one anew, and so is a cached one
+    that is damaged. Raises UserError for a file that does not fit its image or the label space.
     """
+    contents: Contents | None = None
     numbers: dict[tuple[int, ...], int] = {}
-    found: list[tuple[Path, ClassSets] | None] = []
-    for done, one in enumerate(cached):
-        found.append(None if one.case.soft_targets is None else _resampled(one, one.case.soft_targets, label_space))
-        if found[-1] is not None:
-            for classes in found[-1][1]:
-                numbers.setdefault(classes, len(numbers))
-            reporter.progress("reading soft targets", done + 1, len(cached))
-    cases = [one if known is None else replace(one, soft_targets=CachedSoftTargets(
-        known[0], tuple(numbers[classes] for classes in known[1]), tuple(numbers)))
-        for one, known in zip(cached, found, strict=True)]
+    resampled: dict[int, tuple[Path, ClassSets]] = {}
+    for position, case in enumerate(cached):
+        if case.case.soft_targets is None:
+            continue
+        contents = contents or Contents(case.image_file.parent)
+        resampled[position] = _resampled(case, case.case.soft_targets, label_space, contents, reporter)
+        for classes in resampled[position][1]:
+            numbers.setdefault(classes, len(numbers))
+        reporter.progress("reading soft targets", position + 1, len(cached))
+    if contents is not None:
+        contents.save()
+    # Only now all sets of the run are known, which every case must have room for.
+    cases = list(cached)
+    for position, (file, sets) in resampled.items():
+        rows = tuple(numbers[classes] for classes in sets)
+        cases[position] = replace(cases[position], soft_targets=CachedSoftTargets(file, rows, tuple(numbers)))
     return cases, tuple(numbers)
 
 
-def _resampled(cached: CachedCase, source: Path, label_space: LabelSpace) -> tuple[Path, ClassSets]:
+def _resampled(cached: CachedCase, source: Path, label_space: LabelSpace, contents: Contents,
+               reporter: Reporter) -> tuple[Path, ClassSets]:
     """The file of probabilities at working spacing, made where it is missing, and the sets of its classes."""
     case, folder, shape = cached.case, cached.image_file.parent, cached.image().shape
     if not source.exists():
         raise UserError(code=Code.FILE_MISSING, subject=case.name, expected=f"the file {source}", found="none")
-    key = digest([CACHE_VERSION, label_space.names, stamps(source), stamps(case.image), shape])
-    file, sets_file = (folder / f"{case.name}-{key}{end}" for end in (".soft.npy", ".soft.json"))
     try:
+        # The name of the image's own file is not enough: it does not say where the soft targets are from. Up to 0.4.0
+        # they were called after place and time, see `cache`.
+        key = digest([CACHE_VERSION, label_space.names, stamps(source), stamps(case.image), shape])
+        if not (folder / f"{case.name}-{key}.soft.npy").exists():
+            key = digest([CACHE_VERSION, label_space.names, contents.of(source), contents.of(case.image), shape])
+        file, sets_file = (folder / f"{case.name}-{key}{ending}" for ending in (".soft.npy", ".soft.json"))
         with locked(file.with_suffix(".lock")):
-            if not file.exists() or not sets_file.exists():
+            if not _usable(file, sets_file, shape):
+                if file.exists() and sets_file.exists():
+                    reporter.warning(Problem(Code.FILE_DAMAGED, str(file), "whole cached soft targets", "damaged ones",
+                                             hint="they are made anew"))
                 targets = read_soft_targets(source)
                 sets = targets.sets(label_space)
                 probabilities = targets.resampled(case.read_image().grid, shape)
@@ -64,4 +80,15 @@ def _resampled(cached: CachedCase, source: Path, label_space: LabelSpace) -> tup
                         found=f"soft targets of {case.name} could not be cached ({error.strerror or error})") from None
     except UserError as error:
         raise error.within(case.name) from None
-    return file, tuple(tuple(classes) for classes in json.loads(sets_file.read_text()))
+    return file, tuple(tuple(classes) for classes in json.loads(sets_file.read_text(encoding="utf-8")))
+
+
+def _usable(file: Path, sets_file: Path, shape: tuple[int, ...]) -> bool:
+    """Whether both are there, whole and fit the case's image of `shape`."""
+    try:
+        probabilities = np.lib.format.open_memmap(file, mode="r")
+        sets = json.loads(sets_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, EOFError, RecursionError):
+        return False
+    fitting = probabilities.dtype == np.uint8 and probabilities.shape[1:] == shape
+    return fitting and is_list_of_sets(sets) and len(sets) == len(probabilities)

@@ -79,6 +79,7 @@ class Targets:
         then unknown of all. Image and teacher must be in all or in none.
         """
         first = parts[0]
+        # Of some patches alone nobody could say it: then it is read off all of them.
         flags = [part.fully_labelled for part in parts if part.fully_labelled is not None]
         return replace(
             first,
@@ -114,23 +115,29 @@ class Targets:
         def coarse(tensor: torch.Tensor) -> torch.Tensor:
             return at_centres(tensor, size)
 
-        image = None if self.image is None else mean_pooled(self.image, size)
-        finer_map = self.candidate_map if by_share else None
-        return replace(replace(self, image=None)._replaced(coarse), image=image, finer_map=finer_map)
+        # A coarse voxel's brightness is the mean of what it covers, not that of a single voxel with its noise.
+        pooled = replace(self, image=None)._replaced(coarse)
+        if self.image is not None:
+            pooled = replace(pooled, image=mean_pooled(self.image, size))
+        if by_share:
+            pooled = replace(pooled, finer_map=self.candidate_map)
+        return pooled
 
     def _replaced(self, spatial: Callable[[torch.Tensor], torch.Tensor],
                   per_patch: Callable[[torch.Tensor], torch.Tensor] | None = None) -> Targets:
         """With `spatial` done to what has values for each voxel, `per_patch` to what has one for each patch."""
-        def done(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else spatial(tensor)
+        def changed(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            if tensor is None:
+                return None
+            return spatial(tensor)
 
         soft, flags = self.soft, self.fully_labelled
         if soft is not None:
             soft = SoftMap(spatial(soft.probabilities), soft.sets)
         if flags is not None and per_patch is not None:
             flags = per_patch(flags)
-        return replace(self, candidate_map=spatial(self.candidate_map), image=done(self.image),
-                       teacher=done(self.teacher), soft=soft, fully_labelled=flags)
+        return replace(self, candidate_map=spatial(self.candidate_map), image=changed(self.image),
+                       teacher=changed(self.teacher), soft=soft, fully_labelled=flags)
 
 
 def central(tensor: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
@@ -152,27 +159,28 @@ def at_centres(tensor: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 def mean_pooled(tensor: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """(B, C, *spatial) averaged to (B, C, *size) float32, in two or three dimensions."""
     if len(size) == 2:
-        return F.adaptive_avg_pool2d(tensor.float(), tuple(size))
-    return F.adaptive_avg_pool3d(tensor.float(), tuple(size))
+        return F.adaptive_avg_pool2d(tensor.float(), (size[0], size[1]))
+    return F.adaptive_avg_pool3d(tensor.float(), (size[0], size[1], size[2]))
 
 
 def _cat(tensors: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     present = [tensor for tensor in tensors if tensor is not None]
-    return torch.cat(present) if present else None
+    if not present:
+        return None
+    return torch.cat(present)
 
 
 def _joined_soft(parts: Sequence[Targets]) -> SoftMap | None:
     """Zeros, which say that there is no soft target, beside those of parts that have some."""
-    sets = [part.soft.sets for part in parts if part.soft is not None]
-    if not sets:
+    maps = [part.soft for part in parts if part.soft is not None]
+    if not maps:
         return None
-    kinds = {part.soft.probabilities.dtype for part in parts if part.soft is not None}
+    sets, kind = maps[0].sets, maps[0].probabilities.dtype
     probabilities = []
     for part in parts:
         if part.soft is not None:
             probabilities.append(part.soft.probabilities)
         else:
             batch, *spatial = part.candidate_map.shape
-            probabilities.append(torch.zeros(batch, len(sets[0]), *spatial, dtype=next(iter(kinds)),
-                                             device=part.candidate_map.device))
-    return SoftMap(torch.cat(probabilities), sets[0])
+            probabilities.append(torch.zeros(batch, len(sets), *spatial, dtype=kind, device=part.candidate_map.device))
+    return SoftMap(torch.cat(probabilities), sets)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import product
+from types import EllipsisType
+from typing import TypeAlias
 
 import torch
 from torch import nn
 
-from ..annotation import OUTSIDE
 from ..loading.targets import Targets
 from .registry import LOSSES
 from .supervision import Supervision
+
+Index: TypeAlias = tuple[EllipsisType | slice, ...]
 
 
 @LOSSES.register("crf", source="Tang 2018, windowed")
@@ -22,7 +25,8 @@ class WindowedCRF(nn.Module):
     This is Tang's relaxed Potts energy `sum_c p_c' W (1 - p_c)` with the bilateral kernel
     `w_ij = exp(-|x_i - x_j|^2 / 2 position_sigma^2 - (I_i - I_j)^2 / 2 intensity_sigma^2)`, cut off beyond `radius`
     voxels of each axis (Obukhov 2019), so plain shifts of the arrays replace the high-dimensional filter; N is the
-    number of voxels. `gated` counts only pairs with an unknown voxel in them; otherwise all do (dense).
+    number of voxels inside the image, and pairs with one outside do not count. `gated` counts only pairs with an
+    unknown voxel in them; otherwise all do (dense).
 
     `radius` and `position_sigma` in voxels, one number or one for each axis; window and position width 5 and 6 are
     Obukhov's. `intensity_sigma` is in units of the network's input: Tang's 15 of 255 grey values is 0.16 for a window
@@ -41,24 +45,28 @@ class WindowedCRF(nn.Module):
         batch = Supervision.of(logits, targets)
         image, probability, unknown = batch.intensity, batch.probability_map, batch.unknown_map
         sizes = tuple(image.shape[1:])
-        counted = batch.inside_map if (targets.candidate_map == OUTSIDE).any() else None
+        # Most patches lie inside altogether; then nothing has to be left out of any pair.
+        counted = None if batch.inside_map.all() else batch.inside_map
         energies = []
         sigmas = _per_axis(self.position_sigma, len(sizes))
         for offset in _half_window(_per_axis(self.radius, len(sizes))):
             if any(abs(step) >= size for step, size in zip(offset, sizes, strict=True)):
                 continue
-            here, there = _overlap(offset)
+            voxel, partner = _overlap(offset)
             near = math.exp(-sum((step / sigma) ** 2 for step, sigma in zip(offset, sigmas, strict=True)) / 2)
-            difference = (image[(..., *here)] - image[(..., *there)]) / self.intensity_sigma
+            difference = (image[voxel] - image[partner]) / self.intensity_sigma
             weight = near * torch.exp(-difference.square() / 2)
             if self.gated:
-                weight = weight * (unknown[(..., *here)] | unknown[(..., *there)])
+                weight = weight * (unknown[voxel] | unknown[partner])
             if counted is not None:
-                weight = weight * (counted[(..., *here)] & counted[(..., *there)])
-            same = (probability[(..., *here)] * probability[(..., *there)]).sum(1)
-            energies.append(2 * (weight * (1 - same)).sum())  # both orders of the pair
-        count = image.numel() if counted is None else counted.sum().clamp_min(1)
-        return torch.stack(energies).sum() / count if energies else batch.zero
+                weight = weight * (counted[voxel] & counted[partner])
+            agreement = (probability[voxel] * probability[partner]).sum(1)
+            # Each pair occurs in the window of either of its voxels.
+            energies.append(2 * (weight * (1 - agreement)).sum())
+        if not energies:
+            return batch.zero
+        count = torch.tensor(image.numel()) if counted is None else counted.sum().clamp_min(1)
+        return torch.stack(energies).sum() / count.to(image.device)
 
 
 def _per_axis(value: float | Sequence[float], axes: int) -> tuple[float, ...]:
@@ -70,13 +78,20 @@ def _per_axis(value: float | Sequence[float], axes: int) -> tuple[float, ...]:
 
 def _half_window(radius: Sequence[float]) -> Iterator[tuple[int, ...]]:
     """One of each pair of opposite offsets, without the centre."""
+    # Of two opposite offsets one is above 0 in the order of tuples.
     for offset in product(*(range(-int(r), int(r) + 1) for r in radius)):
         if offset > (0,) * len(offset):
             yield offset
 
 
-def _overlap(offset: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """The voxels that have a partner at `offset`, and these partners."""
-    here = tuple(slice(max(0, -step), -step if step > 0 else None) for step in offset)
-    there = tuple(slice(max(0, step), step if step < 0 else None) for step in offset)
-    return here, there
+def _overlap(offset: Sequence[int]) -> tuple[Index, Index]:
+    """Indices to the voxels that have a partner at `offset`, and to these partners; both of the last axes."""
+    voxels = []
+    partners = []
+    for step in offset:
+        first, second = slice(0, -abs(step) or None), slice(abs(step), None)
+        if step < 0:
+            first, second = second, first
+        voxels.append(first)
+        partners.append(second)
+    return (..., *voxels), (..., *partners)

@@ -34,21 +34,27 @@ class DeepSupervision(nn.Module):
         `outputs` (B, C, *spatial) each; `targets` in the finest output's size. Raises ValueError when the number of
         outputs is not that of the weights.
         """
-        outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+        if isinstance(outputs, torch.Tensor):
+            outputs = [outputs]
         total = outputs[0].new_zeros((), dtype=torch.float32)
         values: dict[str, float] = {}
         for level, (logits, weight) in enumerate(zip(outputs, self._shares(len(outputs)), strict=True)):
+            # The finest is looked at in any case: the log shows its terms.
             if level and not weight:
                 continue
             size = logits.shape[2:]
-            fitting = targets if size == targets.candidate_map.shape[1:] else targets.pooled(size, self.pooled)
+            fitting = targets
+            if size != targets.candidate_map.shape[1:]:
+                fitting = targets.pooled(size, self.pooled)
             loss, terms = self.losses(logits, fitting)
             total = total + weight * loss
             values = values or terms
         return total, values
 
     def _shares(self, count: int) -> list[float]:
-        weights = [0.5 ** level for level in range(count)] if self.weights is None else list(self.weights)
+        weights = self.weights
+        if weights is None:
+            weights = [0.5 ** level for level in range(count)]
         if len(weights) != count:
             raise ValueError(f"deep supervision: {len(weights)} weights for {count} outputs")
         return [weight / sum(weights) for weight in weights]

@@ -44,16 +44,18 @@ class Distillation(nn.Module):
         """Scalar float32, at least 0. Exactly 0, with a graph, when every voxel is known. Raises UserError for a batch
         without teacher."""
         batch = Supervision.of(logits, targets)
-        voxels = batch.every
+        voxels = batch.all_voxels
         teacher, allowed = voxels.teacher_logits / self.temperature, voxels.allowed
         weights = voxels.weights * batch.open[voxels.codes]
         total = weights.sum()
         if not total:
             return batch.zero
-        student = (voxels.log_probabilities if self.temperature == 1
-                   else torch.log_softmax(voxels.logits / self.temperature, dim=1))
+        student = voxels.log_probabilities
+        if self.temperature != 1:
+            student = torch.log_softmax(voxels.logits / self.temperature, dim=1)
         if self.new_classes:
             teacher, student, allowed = self._as_the_teacher_sees(teacher, student, allowed)
+        # Both restricted to the candidate set: -inf takes a class out of softmax and logsumexp.
         target = torch.softmax(teacher.masked_fill(~allowed, float("-inf")), dim=1)
         inside = torch.logsumexp(student.masked_fill(~allowed, float("-inf")), dim=1)
         values = inside - (target * student).sum(1)
@@ -67,9 +69,10 @@ class Distillation(nn.Module):
                              allowed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits, log probabilities and candidates (N, C - new) with the new classes joined to the background."""
         joined = [0, *self.new_classes]
-        known = [label for label in range(teacher.shape[1]) if label not in joined]
-        some = allowed[:, joined].any(1, keepdim=True)
-        members = allowed[:, joined] | ~some  # where none may be, nothing is asked, but nothing may become infinite
+        separate = [label for label in range(teacher.shape[1]) if label not in joined]
+        possible = allowed[:, joined].any(1, keepdim=True)
+        # Where the voxel may be none of them, all take part: no term uses the sum then, but it must stay finite.
+        members = allowed[:, joined] | ~possible
         background = torch.logsumexp(student[:, joined].masked_fill(~members, float("-inf")), 1, keepdim=True)
-        return (torch.cat([torch.logsumexp(teacher[:, joined], 1, keepdim=True), teacher[:, known]], 1),
-                torch.cat([background, student[:, known]], 1), torch.cat([some, allowed[:, known]], 1))
+        return (torch.cat([torch.logsumexp(teacher[:, joined], 1, keepdim=True), teacher[:, separate]], 1),
+                torch.cat([background, student[:, separate]], 1), torch.cat([possible, allowed[:, separate]], 1))

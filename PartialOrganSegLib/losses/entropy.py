@@ -26,11 +26,14 @@ class Entropy(nn.Module):
     def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Scalar float32 in 0..log C. Exactly 0, with a graph, when every voxel is known."""
         batch = Supervision.of(logits, targets)
-        voxels = batch.every
+        # A mean over the batch's unknown voxels: a patch with few of them counts less than one of an unlabelled case.
+        voxels = batch.all_voxels
         weights = voxels.weights * batch.open[voxels.codes]
         total = weights.sum()
         if not total:
             return batch.zero
         values = -(voxels.probabilities * voxels.log_probabilities).sum(1)
         mean = (values * weights).sum() / total
-        return mean / math.log(targets.candidate_sets.shape[1]) if self.normalised else mean
+        if self.normalised:
+            mean = mean / math.log(targets.candidate_sets.shape[1])
+        return mean

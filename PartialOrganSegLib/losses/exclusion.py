@@ -41,13 +41,16 @@ class ExclusionDice(nn.Module):
         if not len(voxels):
             return batch.zero
         mask = excluded(targets.candidate_sets)
-        mass = voxels.probability_sums.sum(0)
+        # e_n and the candidate set go together, so sums over voxels are sums over codes.
+        probability_sums = voxels.probability_sums.sum(0)
         forbidden = voxels.counts.sum(0) @ mask  # sum e_n
-        used = forbidden > 0
-        if not used.any():
+        present = forbidden > 0
+        if not present.any():
             return batch.zero
-        overlap = 2 * (mass * mask).sum(0)[used] / (forbidden + mass.sum(0))[used]
-        return overlap.mean() if self.average else overlap.sum()
+        overlap = 2 * (probability_sums * mask).sum(0)[present] / (forbidden + probability_sums.sum(0))[present]
+        if self.average:
+            return overlap.mean()
+        return overlap.sum()
 
 
 @LOSSES.register("exclusion_cross_entropy", source="Shi 2021 (11), eps = 1")
@@ -66,9 +69,13 @@ class ExclusionCrossEntropy(nn.Module):
         batch = Supervision.of(logits, targets)
         voxels = batch.labelled
         mask = excluded(targets.candidate_sets)
-        here = torch.nonzero(mask.any(1)[voxels.codes]).squeeze(1)  # elsewhere every e_n is 0
-        if not len(here):
+        # At all other voxels every e_n is 0, and those are the most.
+        organ = torch.nonzero(mask.any(1)[voxels.codes]).squeeze(1)
+        if not len(organ):
             return batch.zero
-        logs = torch.log(voxels.probabilities[here] + self.epsilon)
-        values = (logs * mask[voxels.codes[here]]).sum(1) * voxels.weights[here]
-        return values.sum() / voxels.weights.sum() / (targets.candidate_sets.shape[1] - 1 if self.average else 1)
+        logs = torch.log(voxels.probabilities[organ] + self.epsilon)
+        values = (logs * mask[voxels.codes[organ]]).sum(1) * voxels.weights[organ]
+        mean = values.sum() / voxels.weights.sum()
+        if self.average:
+            mean = mean / (targets.candidate_sets.shape[1] - 1)
+        return mean

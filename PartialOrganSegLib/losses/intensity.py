@@ -40,10 +40,12 @@ class IntensityVariance(nn.Module):
     def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Scalar float32, at least 0. Raises ValueError for a batch without image."""
         batch = Supervision.of(logits, targets)
-        voxels = batch.every
+        voxels = batch.all_voxels
         if not len(voxels):
             return batch.zero
-        weights = voxels.weights * batch.open[voxels.codes] if self.unknown_only else voxels.weights
+        weights = voxels.weights
+        if self.unknown_only:
+            weights = weights * batch.open[voxels.codes]
         return FORMS[self.form](voxels, weights)
 
 
@@ -66,7 +68,8 @@ def _image_sizes(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
 def _printed(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
     product = voxels.probabilities * voxels.intensity[:, None]
     size = _image_sizes(voxels, weights)
-    mean = _over_images(voxels, product.detach(), weights) / size.clamp_min(1)  # the variance has no slope in it
+    # Around its mean the variance has no slope in the mean, so that one needs no graph.
+    mean = _over_images(voxels, product.detach(), weights) / size.clamp_min(1)
     squares = _over_images(voxels, (product - mean[voxels.images]).square(), weights)
     variance = squares / (size - 1).clamp_min(1)
     return torch.where(variance > SMALLEST_VARIANCE, variance.clamp_min(SMALLEST_VARIANCE).sqrt(), 0.0).mean()
@@ -74,9 +77,10 @@ def _printed(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
 
 def _class_means(voxels: Voxels, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """u_c and sum p_c, both (B, C)."""
-    mass = _over_images(voxels, voxels.probabilities, weights)
-    bright = _over_images(voxels, voxels.probabilities * voxels.intensity[:, None], weights)
-    return bright / mass.clamp_min(1e-6), mass
+    sizes = _over_images(voxels, voxels.probabilities, weights)
+    brightness = _over_images(voxels, voxels.probabilities * voxels.intensity[:, None], weights)
+    # A class that nobody predicts has no mean; its terms are 0 with any.
+    return brightness / sizes.clamp_min(1e-6), sizes
 
 
 def _formula(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
@@ -86,9 +90,9 @@ def _formula(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
 
 
 def _weighted(voxels: Voxels, weights: torch.Tensor) -> torch.Tensor:
-    means, mass = _class_means(voxels, weights)
+    means, sizes = _class_means(voxels, weights)
     distance = (voxels.intensity[:, None] - _at_voxels(voxels, means)).square() * voxels.probabilities
-    return (_over_images(voxels, distance, weights) / mass.clamp_min(1e-6)).sum(1).mean()
+    return (_over_images(voxels, distance, weights) / sizes.clamp_min(1e-6)).sum(1).mean()
 
 
 FORMS: dict[str, Callable[[Voxels, torch.Tensor], torch.Tensor]] = {

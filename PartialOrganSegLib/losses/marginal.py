@@ -32,12 +32,15 @@ class MarginalCrossEntropy(nn.Module):
     come out too large.
     """
 
+    log_rates: torch.Tensor
+
     def __init__(self, balanced: bool = False, draw_rates: Sequence[float] = ()) -> None:
         super().__init__()
         if not all(rate > 0 for rate in draw_rates):
             raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject="loss_arguments: marginal_cross_entropy.draw_rates",
                             expected="more than 0 for every class", found=list(draw_rates))
         self.balanced = balanced
+        # Not part of the state: they come with the recipe, and checkpoints from before they existed load.
         self.register_buffer("log_rates", torch.tensor(list(draw_rates)).log(), persistent=False)
 
     def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
@@ -46,16 +49,21 @@ class MarginalCrossEntropy(nn.Module):
         voxels = batch.labelled
         if not len(voxels):
             return batch.zero
-        found = voxels.log_probabilities
+        log_probabilities = voxels.log_probabilities
         if len(self.log_rates):
-            if len(self.log_rates) != found.shape[1]:
+            classes = log_probabilities.shape[1]
+            if len(self.log_rates) != classes:
                 raise UserError(code=Code.VALUE_UNFIT, subject="loss_arguments: marginal_cross_entropy.draw_rates",
-                                expected=f"{found.shape[1]}, one for each class", found=len(self.log_rates))
-            among_drawn = torch.log_softmax(found + self.log_rates, dim=1)
-            found = torch.where(batch.sparsely_labelled[voxels.images][:, None], among_drawn, found)
-        inside = found.masked_fill(~voxels.allowed, float("-inf"))
+                                expected=f"{classes}, one for each class", found=len(self.log_rates))
+            among_drawn = torch.log_softmax(log_probabilities + self.log_rates, dim=1)
+            drawn = batch.sparsely_labelled[voxels.images][:, None]
+            log_probabilities = torch.where(drawn, among_drawn, log_probabilities)
+        # Classes outside the set take no part in its sum.
+        inside = log_probabilities.masked_fill(~voxels.allowed, float("-inf"))
         values = -torch.logsumexp(inside, dim=1)
-        return values.mean() if self.balanced else (values * voxels.weights).sum() / voxels.weights.sum()
+        if self.balanced:
+            return values.mean()
+        return (values * voxels.weights).sum() / voxels.weights.sum()
 
 
 @LOSSES.register("marginal_dice", source="Shi 2021 (6)")
@@ -84,16 +92,18 @@ class MarginalDice(nn.Module):
         if not len(voxels):
             return batch.zero
         # Everything the formula sums over voxels, it sums over voxels of one code.
-        mass, counts = voxels.probability_sums, voxels.counts
+        probability_sums, counts = voxels.probability_sums, voxels.counts
         if self.masks_only:
             if batch.sparsely_labelled.all():
                 return batch.zero
-            mass, counts = mass[~batch.sparsely_labelled], counts[~batch.sparsely_labelled]
+            masks = ~batch.sparsely_labelled
+            probability_sums, counts = probability_sums[masks], counts[masks]
         if not self.per_image:
-            mass, counts = mass.sum(0, keepdim=True), counts.sum(0, keepdim=True)
+            probability_sums, counts = probability_sums.sum(0, keepdim=True), counts.sum(0, keepdim=True)
         member = targets.candidate_sets.float()
-        merged = mass @ member.T  # (images, code, m): sum of q_m over the voxels of each code
+        merged = probability_sums @ member.T  # (images, code, m): sum of q_m over the voxels of each code
         size = member.sum(1)
+        # Of two sets: how many classes they share. All of the code's: it lies in m. None: it lies outside.
         shared = member @ member.T
         inside = (shared == size[:, None]) & batch.informative[:, None]  # [code, m]: the code's set lies in m
         decided = inside | (shared == 0)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -21,20 +22,23 @@ from .supervision import Supervision
 SMALLEST_SHARE = 1e-30  # keeps logarithm and slope finite in float32
 
 
-def prior_distribution(code_maps: Iterable[np.ndarray], table: np.ndarray) -> np.ndarray:
-    """q (C,) float64: the share of each class among the voxels of `code_maps` whose class is known.
+def prior_distribution(candidate_maps: Iterable[npt.NDArray[np.uint8]],
+                       candidate_sets: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """q (C,) float64: the share of each class among the voxels of `candidate_maps` whose class is certain.
 
-    `code_maps` are those of the fully labelled cases, `table` (K, C) bool. Raises UserError when no class is known.
+    The maps are those of the fully labelled cases, `candidate_sets` (K, C) bool. Raises UserError when no class is.
     """
-    counts = np.zeros(len(table))
-    for codes in code_maps:
-        counts += np.bincount(codes.ravel(), minlength=len(table))
-    known = table.sum(1) == 1
-    classes = counts[known] @ table[known]
+    counts = np.zeros(len(candidate_sets))
+    for candidate_map in candidate_maps:
+        counts += np.bincount(candidate_map.ravel(), minlength=len(candidate_sets))
+    # What a voxel is must be certain: of a coarse label's voxels nobody knows how to share them out.
+    certain = candidate_sets.sum(1) == 1
+    classes: npt.NDArray[np.float64] = counts[certain] @ candidate_sets[certain]
     if not classes.sum():
         raise UserError(code=Code.NO_CASES, subject="losses",
                         found="the prior needs fully labelled cases, found no voxel of one certain class")
-    return classes / classes.sum()
+    shares: npt.NDArray[np.float64] = classes / classes.sum()
+    return shares
 
 
 class _Prior(nn.Module):
@@ -42,6 +46,11 @@ class _Prior(nn.Module):
 
     `q` (C,) is normalised to 1. Classes with q = 0 are left out, with a warning that names them by `names`.
     """
+
+    q: torch.Tensor
+    # 1 - q, and which classes take part (C,) bool. Checkpoints have them under these names.
+    rest: torch.Tensor
+    kept: torch.Tensor
 
     def __init__(self, q: Sequence[float], names: Sequence[str] | None = None) -> None:
         super().__init__()
@@ -52,8 +61,10 @@ class _Prior(nn.Module):
         values = values / values.sum()
         missing = torch.nonzero(values == 0).flatten().tolist()
         if missing:
-            told = ", ".join(names[i] if names is not None else f"class {i}" for i in missing)
-            warnings.warn(f"prior: left out, absent from the fully labelled cases: {told}", stacklevel=3)
+            if names is None:
+                names = [f"class {label}" for label in range(len(values))]
+            absent = ", ".join(names[label] for label in missing)
+            warnings.warn(f"prior: left out, absent from the fully labelled cases: {absent}", stacklevel=3)
         self.register_buffer("q", values.float())
         self.register_buffer("rest", (1 - values).float())
         self.register_buffer("kept", values > 0)
@@ -64,7 +75,8 @@ class _Prior(nn.Module):
         if len(self.q) != classes:
             raise UserError(code=Code.VALUE_UNFIT, subject="loss_arguments: prior.q",
                             expected=f"{classes} shares, background included", found=len(self.q))
-        voxels = batch.every
+        voxels = batch.all_voxels
+        # A full case's patch says nothing about the others, whatever padding it has; a patch alone may look full.
         if batch.targets.fully_labelled is None:
             partial = voxels.counts[:, batch.open].sum(1) > 0
         else:
@@ -84,8 +96,12 @@ class Prior(_Prior):
     0 (default) uses the batch's own mean.
     """
 
+    running: torch.Tensor
+    batches: torch.Tensor
+
     def __init__(self, q: Sequence[float], names: Sequence[str] | None = None, momentum: float = 0.0) -> None:
         super().__init__(q, names)
+        # The running mean is part of the state: resumed, it goes on where it was.
         if not 0 <= momentum < 1:
             raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject="loss_arguments: prior.momentum",
                             expected="0 or more and less than 1", found=momentum)
@@ -100,6 +116,7 @@ class Prior(_Prior):
         if mean is None:
             return batch.zero
         if self.momentum:
+            # At first the plain mean of all batches, which a fixed momentum would leave at 0 for long.
             keep = min(self.momentum, float(self.batches / (self.batches + 1)))
             self.running.lerp_(mean.detach(), 1 - keep)
             self.batches += 1
@@ -141,7 +158,9 @@ class PriorPrimalDual(_Prior):
         """Scalar float32. Exactly 0, with a graph, when every image is labelled in full."""
         batch = Supervision.of(logits, targets)
         mean = self.mean_probabilities(batch)
-        return batch.zero if mean is None else self.objective(mean)
+        if mean is None:
+            return batch.zero
+        return self.objective(mean)
 
     def objective(self, mean: torch.Tensor) -> torch.Tensor:
         """Equation 9 with its constant, for mean probabilities (C,)."""

@@ -36,10 +36,11 @@ class SoftTargets(nn.Module):
         agreed = (voxels.allowed & sets[target.argmax(1)]).any(1)
         if not agreed.any():
             return batch.zero
+        # The teacher's numbers may be of any scale, such as 0 to 255.
         target = target / target.sum(1, keepdim=True)
         values = -(target * set_log_probabilities(voxels.log_probabilities, sets)).sum(1)
-        values = (values - torch.special.entr(target).sum(1)).clamp_min(0)
-        return values[agreed].mean()
+        entropy: torch.Tensor = torch.special.entr(target).sum(1)
+        return (values - entropy).clamp_min(0)[agreed].mean()
 
 
 def set_log_probabilities(log_probabilities: torch.Tensor, sets: torch.Tensor) -> torch.Tensor:
@@ -47,6 +48,8 @@ def set_log_probabilities(log_probabilities: torch.Tensor, sets: torch.Tensor) -
     alone = sets.sum(1) == 1
     merged = [torch.logsumexp(log_probabilities.masked_fill(~members, float("-inf")), 1, keepdim=True)
               for members in sets[~alone]]
+    # Sets of one class need no sum; afterwards all go back to their places.
     order = torch.argsort(torch.cat([alone.nonzero(), (~alone).nonzero()]).squeeze(1))
     single = log_probabilities.index_select(1, sets[alone].int().argmax(1))
-    return torch.cat([single, *merged], 1).index_select(1, order)
+    joined: torch.Tensor = torch.cat([single, *merged], 1).index_select(1, order)
+    return joined

@@ -8,11 +8,12 @@ from contextvars import ContextVar
 from functools import cached_property
 
 import torch
+from torch.autograd.function import FunctionCtx
 
 from ..annotation import OUTSIDE
 from ..errors import Code, UserError
 from ..loading.targets import Targets, mean_pooled
-from .voxels import JoinedVoxels, RepeatedVoxels, Voxels
+from .voxels import BackwardContext, JoinedVoxels, RepeatedVoxels, Voxels
 
 SPARSE_SHARE = 0.1  # masks label all of a patch that lies inside the image; strokes some per mille
 
@@ -41,7 +42,9 @@ class Supervision:
         present = _SHARED.get()
         if present is not None and present.logits is logits and present.targets is targets:
             return present
-        return cls(logits, targets) if targets.finer_map is None else PooledSupervision(logits, targets)
+        if targets.finer_map is not None:
+            return PooledSupervision(logits, targets)
+        return cls(logits, targets)
 
     @property
     def voxels_per_image(self) -> int:
@@ -91,9 +94,11 @@ class Supervision:
         return self._voxels(self.inside & ~self.informative)
 
     @cached_property
-    def every(self) -> Voxels:
+    def all_voxels(self) -> Voxels:
         """All voxels used, labelled or not."""
-        return JoinedVoxels(self.labelled, self.unlabelled) if len(self.unlabelled) else self.labelled
+        if not len(self.unlabelled):
+            return self.labelled  # what is already computed of them need not be copied
+        return JoinedVoxels(self.labelled, self.unlabelled)
 
     @cached_property
     def with_soft_target(self) -> Voxels:
@@ -137,7 +142,8 @@ class Supervision:
     @cached_property
     def zero(self) -> torch.Tensor:
         """0 with a valid graph, for batches in which a loss has nothing to say."""
-        return _Zero.apply(self.logits)
+        zero: torch.Tensor = _Zero.apply(self.logits)  # type: ignore[no-untyped-call]  # torch has no types for it
+        return zero
 
     @cached_property
     def _flat_codes(self) -> torch.Tensor:
@@ -153,6 +159,7 @@ class Supervision:
 
     def _voxels(self, selected: torch.Tensor) -> Voxels:
         """The voxels used of the codes marked in `selected` (K,)."""
+        # The same chances for every selection: disjoint selections make up the same sample of the batch.
         chosen = selected[self._flat_codes]
         if self.targets.voxels_per_set:
             chosen &= self._chance < self._voxel_shares
@@ -205,11 +212,11 @@ class _Zero(torch.autograd.Function):
     """0 whose slope is 0 everywhere, at no cost."""
 
     @staticmethod
-    def forward(context, source: torch.Tensor) -> torch.Tensor:
+    def forward(context: FunctionCtx, source: torch.Tensor) -> torch.Tensor:
         context.save_for_backward(source)
         return source.new_zeros((), dtype=torch.float32)
 
     @staticmethod
-    def backward(context, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(context: BackwardContext, gradient: torch.Tensor) -> torch.Tensor:
         (source,) = context.saved_tensors
         return source.new_zeros(()).expand_as(source)

@@ -6,8 +6,16 @@ from functools import cached_property
 from typing import Protocol
 
 import torch
+from torch.autograd.function import FunctionCtx
 
 from ..loading.targets import Targets
+
+
+class BackwardContext(Protocol):
+    """What `torch.autograd.Function` gives its `backward`."""
+
+    @property
+    def saved_tensors(self) -> tuple[torch.Tensor, ...]: ...
 
 
 class Batch(Protocol):
@@ -45,7 +53,9 @@ class Voxels:
     @cached_property
     def logits(self) -> torch.Tensor:
         """(N, C) float32 logits."""
-        return _Rows.apply(_by_voxel(self.batch.logits), self.index).float()
+        voxels = _by_voxel(self.batch.logits)
+        selected: torch.Tensor = _Rows.apply(voxels, self.index)  # type: ignore[no-untyped-call]  # torch has no types
+        return selected.float()
 
     @cached_property
     def log_probabilities(self) -> torch.Tensor:
@@ -88,6 +98,7 @@ class Voxels:
     def counts(self) -> torch.Tensor:
         """(B, K) float32: how many voxels of each image have each code, by weight."""
         batches, codes = len(self.batch.logits), len(self.batch.targets.candidate_sets)
+        # One number for image and code, so that one pass counts both.
         group = self.images * codes + self.codes
         return torch.bincount(group, self.weights, minlength=batches * codes).view(batches, codes).float()
 
@@ -129,7 +140,8 @@ class RepeatedVoxels(Voxels):
 
 
 def group_sum(values: torch.Tensor, group: torch.Tensor, weights: torch.Tensor, groups: int) -> torch.Tensor:
-    """(groups, D) sums of `weights * values` (N, D) over the rows of each group; a row at a time would be slower."""
+    """(groups, D) sums of `weights * values` (N, D) over the rows of each group."""
+    # A product with a matrix of weights: adding row by row would be slower, and on a GPU in no fixed order.
     selector = torch.zeros(len(group), groups, device=group.device).scatter_(1, group[:, None], weights[:, None])
     return selector.T @ values
 
@@ -143,12 +155,11 @@ class _Rows(torch.autograd.Function):
     """`source[index]` for an index without repetitions: the gradient is copied, which is far cheaper than adding."""
 
     @staticmethod
-    def forward(context, source: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        context.save_for_backward(index)
-        context.length = len(source)
+    def forward(context: FunctionCtx, source: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        context.save_for_backward(index, torch.empty(len(source), 0))  # of the second, the length is all that counts
         return source.index_select(0, index)
 
     @staticmethod
-    def backward(context, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (index,) = context.saved_tensors
-        return gradient.new_zeros(context.length, gradient.shape[1]).index_copy_(0, index, gradient), None
+    def backward(context: BackwardContext, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        index, source = context.saved_tensors
+        return gradient.new_zeros(len(source), gradient.shape[1]).index_copy_(0, index, gradient), None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 
 import torch
@@ -35,6 +36,7 @@ class WeightedLosses(nn.Module):
 
     def forward(self, logits: torch.Tensor, targets: Targets) -> tuple[torch.Tensor, dict[str, float]]:
         """The sum, and each term's unweighted value for the log."""
+        # Softmax and sums over voxels are most of the cost, and most losses need the same ones.
         with shared(logits, targets):
             values = {name: self.terms[_module_name(name)](logits, targets) for name in self.weights}
         total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
@@ -42,8 +44,12 @@ class WeightedLosses(nn.Module):
 
     def dual_parameters(self) -> list[nn.Parameter]:
         """The dual variables of all terms: they ascend, with their own learning rate."""
-        return [parameter for term in self.terms.values() if getattr(term, "dual", False)
-                for parameter in term.parameters()]
+        # A loss of another package need only say `dual = True`.
+        parameters: list[nn.Parameter] = []
+        for term in self.terms.values():
+            if getattr(term, "dual", False):
+                parameters += term.parameters()
+        return parameters
 
 
 def _module_name(name: str) -> str:
@@ -55,6 +61,14 @@ def _build(name: str, arguments: Mapping[str, object]) -> nn.Module:
     entry = LOSSES.find(name, "losses")
     check_arguments(entry, arguments, f"loss_arguments: {name}")
     try:
-        return entry(**arguments)
+        loss = entry(**arguments)
     except TypeError as error:
         raise UserError(code=Code.VALUE_UNFIT, subject=f"loss_arguments: {name}", found=error) from None
+    signature = inspect.signature(loss.forward)
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        # Up to 0.4.0 losses were called with one object for both.
+        raise UserError(code=Code.VALUE_UNFIT, subject=f"losses: {name}", expected="forward(logits, targets)",
+                        found=f"forward({', '.join(signature.parameters)})") from None
+    return loss

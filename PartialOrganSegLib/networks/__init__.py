@@ -1,12 +1,14 @@
 """Networks by name. A new architecture of ours is a file here and a line below; anybody's is `my_package.module:Class`.
 
-A network is an `nn.Module` built with `in_channels` and `classes`, see `build_network`.
+A network is an `nn.Module` built with `in_channels` and `classes`, ours are derived from `SegmentationNetwork`; see
+`build_network`.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import nn
@@ -14,6 +16,7 @@ from torch import nn
 from ..errors import Code, UserError, did_you_mean
 from ..registry import Registry, check_arguments
 from .attention_unet import AttentionUNet, attention_unet_2d
+from .base import Logits, SegmentationNetwork, size_multiple_of, slices_of
 from .deeplabv3plus import deeplabv3plus_resnet50, deeplabv3plus_resnet101
 from .light_unet import LightUNet
 from .nnunet import nnunet_2d, nnunet_3d, resunet_2d
@@ -30,14 +33,18 @@ def _slicewise(network_2d: Callable[..., nn.Module], default_slices: int = 1) ->
         return SliceWise(network_2d(in_channels * slices, classes, **arguments), slices)
 
     # Its own arguments and those of the 2D network, for who asks what it takes.
-    taken = inspect.signature(build).parameters
-    theirs = [parameter for name, parameter in inspect.signature(network_2d).parameters.items() if name not in taken]
-    parameters = [*list(taken.values())[:-1], *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-                                                for parameter in theirs)]
-    build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    present = inspect.signature(build).parameters
+    parameters = list(present.values())[:-1]  # without **arguments
+    for name, parameter in inspect.signature(network_2d).parameters.items():
+        if name not in present:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    build.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect reads it, types do not have it
     build.__doc__ = network_2d.__doc__
     return build
 
+
+__all__ = ["GIVEN", "NETWORKS", "Logits", "SegmentationNetwork", "build_network", "channels_last", "set_phase",
+           "size_multiple_of", "slices_of"]
 
 NETWORKS: Registry[Callable[..., nn.Module]] = Registry("network", group="partialorganseg.networks", base=nn.Module)
 NETWORKS.add("light_unet", LightUNet)
@@ -87,7 +94,9 @@ def set_phase(network: nn.Module, phase: str) -> None:
 
     Raises UserError for a network without phases or an unknown phase.
     """
-    phased = [module for module in network.modules() if hasattr(module, "PHASES")]
+    # A network of another package need not be derived from ours to have phases.
+    # A network of another package need not be derived from ours to have phases.
+    phased = [cast(SegmentationNetwork, module) for module in network.modules() if getattr(module, "PHASES", ())]
     if not phased:
         raise UserError(code=Code.MODEL_UNFIT, subject="phase", expected="a network that trains in phases",
                         found=type(network).__name__)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .base import SegmentationNetwork
 from .sizes import check_sizes
 
 LAYERS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -41,10 +42,11 @@ class ASPP(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, inputs, y, x) to (B, outputs, y, x)."""
         mean = self.mean(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[2:])
-        return self.project(torch.cat([*(branch(x) for branch in self.branches), mean], dim=1))
+        features: torch.Tensor = self.project(torch.cat([*(branch(x) for branch in self.branches), mean], dim=1))
+        return features
 
 
-class DeepLabV3Plus(nn.Module):
+class DeepLabV3Plus(SegmentationNetwork):
     """Encoder-decoder with atrous convolution (Chen et al., ECCV 2018) on MONAI's ResNet of `depth` 50 or 101.
 
     Input (B, in_channels, y, x), logits (B, classes, y, x), enlarged bilinearly from a quarter of the size. The
@@ -55,9 +57,10 @@ class DeepLabV3Plus(nn.Module):
     size_multiple = (16, 16)
 
     def __init__(self, in_channels: int, classes: int, depth: int, width: int = 64, features: int = 256) -> None:
-        from monai.networks.nets import ResNet  # takes seconds: only who uses it pays
+        from monai.networks.nets.resnet import ResNet  # takes seconds: only who uses it pays
 
         super().__init__()
+        # Deeper ResNets have a bias in no convolution; MONAI's would have one where the channels change.
         resnet = ResNet("bottleneck", list(LAYERS[depth]), [width * 2**stage for stage in range(4)], spatial_dims=2,
                         n_input_channels=in_channels, conv1_t_stride=2, feed_forward=False, bias_downsample=False)
         self.stem = nn.Sequential(resnet.conv1, resnet.bn1, resnet.act, resnet.maxpool)
@@ -71,6 +74,7 @@ class DeepLabV3Plus(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits (B, classes, y, x). Raises ValueError as `check_sizes`."""
         check_sizes(image, self.size_multiple, batch_norm=self.training)
+        # Borders come from the first stage, at a quarter of the size; what the deeper stages know is too coarse for it.
         fine = x = self.stages[0](self.stem(image))
         for stage in self.stages[1:]:
             x = stage(x)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..imaging.shapes import Shape3
+from .base import SegmentationNetwork
 from .norms import InstanceNorm
 from .sizes import check_sizes
 
@@ -22,10 +24,10 @@ NORMS = {"batch": nn.BatchNorm3d, "instance": InstanceNorm}
 class _ConvNorm(nn.Sequential):
     """Convolution, norm, leaky ReLU; `kernel` and `stride` are z, y, x."""
 
-    def __init__(self, inputs: int, outputs: int, norm: str, kernel: Sequence[int] = (3, 3, 3),
-                 stride: Sequence[int] = (1, 1, 1), padding: Sequence[int] = (1, 1, 1)) -> None:
+    def __init__(self, inputs: int, outputs: int, norm: str, kernel: Shape3 = (3, 3, 3),
+                 stride: Shape3 = (1, 1, 1), padding: Shape3 = (1, 1, 1)) -> None:
         super().__init__(
-            nn.Conv3d(inputs, outputs, tuple(kernel), tuple(stride), tuple(padding), bias=False),
+            nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False),
             NORMS[norm](outputs),
             nn.LeakyReLU(0.01, inplace=True),
         )
@@ -40,10 +42,11 @@ class _Residual(nn.Module):
         self.second = _ConvNorm(channels, channels, norm)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.second(self.first(x))
+        change: torch.Tensor = self.second(self.first(x))
+        return x + change
 
 
-class LightUNet(nn.Module):
+class LightUNet(SegmentationNetwork):
     """Residual U-Net with an early in-plane stride.
 
     Input (B, in_channels, z, y, x), output logits (B, classes, z, y, x). Sizes must be multiples of `size_multiple`.
@@ -58,6 +61,7 @@ class LightUNet(nn.Module):
         if norm not in NORMS:
             raise TypeError(f"norm must be one of {', '.join(NORMS)}, not '{norm}'")
         first = channels[0]
+        # The kernel is three strides wide in-plane, so that a pixel's neighbours on either side reach the first level.
         self.stem = _ConvNorm(in_channels, first, norm, (3, 6, 6), (1, 2, 2), (1, 2, 2))
         self.encoder = nn.ModuleList([_Residual(first, norm)])
         for finer, coarser in pairwise(channels):
@@ -80,6 +84,8 @@ class LightUNet(nn.Module):
             x = level(x)
             skips.append(x)
         for reduce, decode, skip in zip(self.reduce, self.decoder, skips[-2::-1], strict=True):
+            # Fewer channels first: then there is less to enlarge.
             x = F.interpolate(reduce(x), scale_factor=2.0, mode="trilinear", align_corners=False)
             x = decode(x + skip)
-        return self.head(x)
+        logits: torch.Tensor = self.head(x)
+        return logits

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .norms import own_instance_norms
+from .base import Logits, SegmentationNetwork
+from .norms import replace_instance_norms
 from .sizes import check_sizes, every_axis, total_stride
 
 
-class NNUNet(nn.Module):
+class NNUNet(SegmentationNetwork):
     """U-Net with strided convolutions, instance norm, leaky ReLU and deep supervision.
 
     Isensee et al., nnU-Net (Nature Methods 2021). `channels` of the levels from fine to coarse; `strides` between them,
@@ -27,7 +28,7 @@ class NNUNet(nn.Module):
                  kernels: Sequence[int | Sequence[int]] | None = None, residual: bool = False,
                  deep_supervision: bool = True, axes: int = 3) -> None:
         """`axes` is 2 or 3. Raises ValueError for lists whose lengths do not fit."""
-        from monai.networks.nets import DynUNet  # takes seconds: only who uses it pays
+        from monai.networks.nets.dynunet import DynUNet  # takes seconds: only who uses it pays
 
         super().__init__()
         if len(channels) < 3:
@@ -35,18 +36,24 @@ class NNUNet(nn.Module):
         if len(strides) != len(channels) - 1 or (kernels is not None and len(kernels) != len(channels)):
             raise ValueError(f"expected {len(channels) - 1} strides and {len(channels)} kernels for "
                              f"{len(channels)} channels")
+        # MONAI counts the first level, which keeps the size, among the strides.
         steps = every_axis(strides, axes)
         coarser = max(1, len(channels) - 3)  # nnU-Net gives the coarsest prediction no weight, so it is not made
         parts = DynUNet(
             axes, in_channels, classes, every_axis(kernels or [3] * len(channels), axes), [(1,) * axes, *steps], steps,
             filters=list(channels), deep_supervision=deep_supervision, deep_supr_num=coarser, res_block=residual,
             trans_bias=True)
-        self.encoder = own_instance_norms(nn.ModuleList([parts.input_block, *parts.downsamples, parts.bottleneck]))
-        self.decoder = own_instance_norms(nn.ModuleList(parts.upsamples))
+        self.encoder = replace_instance_norms(nn.ModuleList([parts.input_block, *parts.downsamples, parts.bottleneck]))
+        self.decoder = replace_instance_norms(nn.ModuleList(parts.upsamples))
         self.heads = nn.ModuleList([parts.output_block, *(parts.deep_supervision_heads if deep_supervision else ())])
         self.size_multiple = total_stride(steps)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+    @property
+    def outputs(self) -> int:
+        """One for each head: with deep supervision all but the two coarsest levels, and at least the finest."""
+        return min(len(self.heads), len(self.decoder))
+
+    def forward(self, image: torch.Tensor) -> Logits:
         """Logits, see the class. Raises ValueError when a size is no multiple of `size_multiple`."""
         check_sizes(image, self.size_multiple)
         skips = []
@@ -54,12 +61,14 @@ class NNUNet(nn.Module):
         for level in self.encoder:
             x = level(x)
             skips.append(x)
-        features = []
+        features: list[torch.Tensor] = []
         for level, skip in zip(self.decoder, skips[-2::-1], strict=True):
             x = level(x, skip)
             features.insert(0, x)
         if not self.training or len(self.heads) == 1:
-            return self.heads[0](x)
+            logits: torch.Tensor = self.heads[0](x)
+            return logits
+        # The coarsest decoder levels may have no head.
         return [head(scale) for head, scale in zip(self.heads, features, strict=False)]
 
 

@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .base import Logits, SegmentationNetwork
 from .norms import InstanceNorm
 from .sizes import check_sizes, every_axis, total_stride
 from .slicewise import SliceWise
 
 SLOPE = 0.01  # of the leaky ReLU
-CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+# Called with as many numbers for kernel, stride and padding as there are axes.
+CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: dict[int, Callable[..., nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+POOLS: dict[int, Callable[..., nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 Axes = tuple[int, ...]
 
 
@@ -33,7 +36,9 @@ class _Layer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm(self.conv(x))
-        return x if self.linear else F.leaky_relu(x, SLOPE, inplace=True)
+        if self.linear:
+            return x
+        return F.leaky_relu(x, SLOPE, inplace=True)
 
 
 class _Stack(nn.Module):
@@ -41,12 +46,13 @@ class _Stack(nn.Module):
 
     def __init__(self, count: int, inputs: int, outputs: int, kernel: Axes, stride: Axes, bias: bool) -> None:
         super().__init__()
-        self.convs = nn.Sequential(*(
-            _Layer(inputs if n == 0 else outputs, outputs, kernel, stride if n == 0 else (1,) * len(kernel), bias)
-            for n in range(count)))
+        layers = [_Layer(inputs, outputs, kernel, stride, bias)]
+        layers += [_Layer(outputs, outputs, kernel, (1,) * len(kernel), bias) for _ in range(count - 1)]
+        self.convs = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.convs(x)
+        features: torch.Tensor = self.convs(x)
+        return features
 
 
 class _Residual(nn.Module):
@@ -54,12 +60,16 @@ class _Residual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: Axes, stride: Axes, bias: bool) -> None:
         super().__init__()
-        ones = (1,) * len(kernel)
+        unit = (1,) * len(kernel)
         self.conv1 = _Layer(inputs, outputs, kernel, stride, bias)
-        self.conv2 = _Layer(outputs, outputs, kernel, ones, bias, linear=True)
-        pool = {2: nn.AvgPool2d, 3: nn.AvgPool3d}[len(kernel)]
-        self.skip = nn.Sequential(*([] if stride == ones else [pool(stride, stride)]),
-                                  *([] if inputs == outputs else [_Layer(inputs, outputs, ones, ones, False, True)]))
+        self.conv2 = _Layer(outputs, outputs, kernel, unit, bias, linear=True)
+        # Only what is needed: nnU-Net numbers the parameters of the skip by their place in it.
+        skip: list[nn.Module] = []
+        if stride != unit:
+            skip.append(POOLS[len(kernel)](stride, stride))
+        if inputs != outputs:
+            skip.append(_Layer(inputs, outputs, unit, unit, False, True))
+        self.skip = nn.Sequential(*skip)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.leaky_relu(self.conv2(self.conv1(x)) + self.skip(x), SLOPE, inplace=True)
@@ -70,12 +80,13 @@ class _ResidualStack(nn.Module):
 
     def __init__(self, count: int, inputs: int, outputs: int, kernel: Axes, stride: Axes, bias: bool) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(*(
-            _Residual(inputs if n == 0 else outputs, outputs, kernel, stride if n == 0 else (1,) * len(kernel), bias)
-            for n in range(count)))
+        blocks = [_Residual(inputs, outputs, kernel, stride, bias)]
+        blocks += [_Residual(outputs, outputs, kernel, (1,) * len(kernel), bias) for _ in range(count - 1)]
+        self.blocks = nn.Sequential(*blocks)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.blocks(x)
+        features: torch.Tensor = self.blocks(x)
+        return features
 
 
 class _Encoder(nn.Module):
@@ -97,7 +108,8 @@ class _Encoder(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """The features of all stages, fine to coarse."""
-        x = x if self.stem is None else self.stem(x)
+        if self.stem is not None:
+            x = self.stem(x)
         features = []
         for stage in self.stages:
             x = stage(x)
@@ -109,9 +121,9 @@ class _Decoder(nn.Module):
     """Stages are numbered from the coarsest. nnU-Net gives the coarsest prediction no weight, so it is not made."""
 
     def __init__(self, classes: int, features: Sequence[int], kernels: list[Axes], strides: list[Axes],
-                 blocks: Sequence[int], bias: bool, more: Sequence[int]) -> None:
+                 blocks: Sequence[int], bias: bool, counted_as: Sequence[int]) -> None:
         super().__init__()
-        self.more = tuple(more)
+        self.counted_as = tuple(counted_as)
         axes = len(kernels[0])
         stages, transposed = [], []
         self.seg_layers, self.more_layers = nn.ModuleDict(), nn.ModuleDict()
@@ -122,48 +134,56 @@ class _Decoder(nn.Module):
             stages.append(_Stack(count, 2 * outputs, outputs, kernels[level], (1,) * axes, bias))
             if number or len(features) == 2:
                 self.seg_layers[str(number)] = CONVOLUTIONS[axes](outputs, classes, 1)
-                if more:
-                    self.more_layers[str(number)] = CONVOLUTIONS[axes](outputs, len(more), 1)
+                if counted_as:
+                    self.more_layers[str(number)] = CONVOLUTIONS[axes](outputs, len(counted_as), 1)
         self.transpconvs, self.stages = nn.ModuleList(transposed), nn.ModuleList(stages)
 
     def forward(self, skips: list[torch.Tensor]) -> list[torch.Tensor]:
         """Logits of all stages but the coarsest, finest first; in eval mode of the finest alone."""
-        x, logits = skips[-1], []
+        x = skips[-1]
+        logits: list[torch.Tensor] = []
         for number, (enlarge, stage) in enumerate(zip(self.transpconvs, self.stages, strict=True)):
             x = stage(torch.cat([enlarge(x), skips[-2 - number]], 1))
+            # Coarse predictions are for deep supervision only; in use they would be computed for nothing.
             if str(number) in self.seg_layers and (self.training or number == len(self.stages) - 1):
                 logits.insert(0, self._logits(str(number), x))
         return logits
 
     def _logits(self, level: str, x: torch.Tensor) -> torch.Tensor:
         """(B, classes, *spatial): of each class the highest of its own logit and those that count as it."""
-        logits = self.seg_layers[level](x)
-        if not self.more:
+        logits: torch.Tensor = self.seg_layers[level](x)
+        if not self.counted_as:
             return logits
         classes = list(logits.unbind(1))
-        for target, other in zip(self.more, self.more_layers[level](x).unbind(1), strict=True):
-            classes[target] = torch.maximum(classes[target], other)
+        for target, extra in zip(self.counted_as, self.more_layers[level](x).unbind(1), strict=True):
+            classes[target] = torch.maximum(classes[target], extra)
         return torch.stack(classes, 1)
 
 
-class _UNet(nn.Module):
+class _UNet(SegmentationNetwork):
     """On the axes of its kernels, two or three; sizes must be multiples of `size_multiple`."""
 
     def __init__(self, inputs: int, classes: int, features: Sequence[int], kernels: list[Axes], strides: list[Axes],
                  encoder: Sequence[int], decoder: Sequence[int], bias: bool, residual: bool,
-                 more: Sequence[int]) -> None:
+                 counted_as: Sequence[int]) -> None:
         super().__init__()
         self.encoder = _Encoder(inputs, features, kernels, strides, encoder, bias, residual)
-        self.decoder = _Decoder(classes, features, kernels, strides, decoder, bias, more)
+        self.decoder = _Decoder(classes, features, kernels, strides, decoder, bias, counted_as)
         self.size_multiple = total_stride(strides)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+    @property
+    def outputs(self) -> int:
+        return len(self.decoder.seg_layers)
+
+    def forward(self, image: torch.Tensor) -> Logits:
         check_sizes(image, self.size_multiple)
-        logits = self.decoder(self.encoder(image))
-        return logits if self.training and len(logits) > 1 else logits[0]
+        logits: list[torch.Tensor] = self.decoder(self.encoder(image))
+        if self.training and len(logits) > 1:
+            return logits
+        return logits[0]
 
 
-class NNUNetV2(nn.Module):
+class NNUNetV2(SegmentationNetwork):
     """nnU-Net v2's PlainConvUNet or, `residual`, ResidualEncoderUNet (Isensee et al., Nature Methods 2021; 2024).
 
     Input (B, in_channels, z, y, x) on axes to superior, posterior and left, logits (B, classes, z, y, x); in train mode
@@ -197,19 +217,25 @@ class NNUNetV2(nn.Module):
             raise ValueError(f"expected kernels of 2 or 3 axes and an order of 0, 1, 2, found {axes}, {transpose}")
         unet = _UNet(in_channels, classes, features, every_axis(kernels, axes), every_axis(strides, axes), encoder,
                      decoder, bias, residual, more)
-        self.own_axes = unet if axes == 3 else SliceWise(unet)
+        self.own_axes: SegmentationNetwork = unet if axes == 3 else SliceWise(unet)
         self._order = [2 + axis for axis in transpose]
         self._back = [2 + list(transpose).index(axis) for axis in range(3)]
         self._flips = [2 + axis for axis, flip in enumerate(flips) if flip]
-        own = self.own_axes.size_multiple
-        self.size_multiple = tuple(own[axis - 2] for axis in self._back)
+        inner = self.own_axes.size_multiple
+        self.size_multiple = tuple(inner[axis - 2] for axis in self._back)
+        # Where nnU-Net's slices are not axial, windows are planned as for any network of volumes.
         if axes == 2 and transpose[0] == 0:
             self.slices = 1
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+    @property
+    def outputs(self) -> int:
+        """One for each stage of the decoder but the coarsest."""
+        return self.own_axes.outputs
+
+    def forward(self, image: torch.Tensor) -> Logits:
         """Logits, see the class. Raises ValueError when a size is no multiple of `size_multiple`."""
         check_sizes(image, self.size_multiple)
-        logits = self.own_axes(image.flip(self._flips).permute(0, 1, *self._order))
+        logits: Logits = self.own_axes(image.flip(self._flips).permute(0, 1, *self._order))
         if isinstance(logits, torch.Tensor):
             return self._turned_back(logits)
         return [self._turned_back(scale) for scale in logits]

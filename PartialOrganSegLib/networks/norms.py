@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class InstanceNorm(nn.Module):
@@ -19,15 +23,18 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, channels, *spatial) to the same shape, mean 0 and variance 1 per image and channel before the weights."""
-        if x[0, 0].numel() == 1:  # one voxel has no variance; its norm is 0
+        # One voxel has no variance; its norm is 0. The product keeps the graph.
+        if x[0, 0].numel() == 1:
             return x * 0 + self.bias.view(1, -1, *[1] * (x.ndim - 2))
         if x.ndim == 4:
             return F.instance_norm(x, weight=self.weight, bias=self.bias)
         images = [F.batch_norm(image, None, None, self.weight, self.bias, training=True) for image in x.split(1)]
-        return images[0] if len(images) == 1 else torch.cat(images)
+        if len(images) == 1:
+            return images[0]  # torch.cat of one would copy it
+        return torch.cat(images)
 
 
-def own_instance_norms(network: nn.Module) -> nn.Module:
+def replace_instance_norms(network: Network) -> Network:
     """`network` with PyTorch's weighted instance norms replaced by ours, in place; parameter names stay.
 
     A bottleneck of one voxel, which a small window has, is an error to PyTorch's.

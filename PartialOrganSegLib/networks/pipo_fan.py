@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .base import Logits, SegmentationNetwork
 from .sizes import check_sizes
-
-PHASES = ("deep_supervision", "fusion")
 
 
 class ConvBlock(nn.Sequential):
@@ -31,7 +30,9 @@ class ResBlock(nn.Module):
         self.bridge = nn.Identity() if inputs == outputs else _NormReLUConv(inputs, outputs, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.bridge(x) + self.body(x)
+        shortcut: torch.Tensor = self.bridge(x)
+        change: torch.Tensor = self.body(x)
+        return shortcut + change
 
 
 class _NormReLUConv(nn.Sequential):
@@ -53,14 +54,17 @@ class AdaptiveFusion(nn.Module):
     def forward(self, scales: Sequence[torch.Tensor]) -> torch.Tensor:
         """Logits (B, classes, y, x) of each scale, finest first, to those of the finest size."""
         maps = [self.attention(logits) for logits in scales]
-        certainty = torch.cat([each.mean((2, 3)) + each.amax((2, 3)) for each in maps], dim=1)
+        certainty = torch.cat([scale.mean((2, 3)) + scale.amax((2, 3)) for scale in maps], dim=1)
         weights = certainty.softmax(1)[:, :, None, None, None]
         size = scales[0].shape[2:]
-        return sum(weights[:, s] * F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-                   for s, logits in enumerate(scales))
+        fused = weights[:, 0] * scales[0]
+        for scale, logits in enumerate(scales[1:], 1):
+            enlarged = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+            fused = fused + weights[:, scale] * enlarged
+        return fused
 
 
-class PIPOFAN(nn.Module):
+class PIPOFAN(SegmentationNetwork):
     """Pyramid input and pyramid output feature abstraction network (Fang et al., IEEE TMI 2020, Fig. 3, Table I).
 
     Input (B, in_channels, y, x), three consecutive slices in the paper; logits (B, classes, y, x). Sizes must be
@@ -91,7 +95,7 @@ class PIPOFAN(nn.Module):
     The pooling between levels, which the paper leaves open, is by maximum.
     """
 
-    PHASES = PHASES
+    PHASES = ("deep_supervision", "fusion")
 
     def __init__(self, in_channels: int = 3, classes: int = 2, input_scales: int = 5, output_scales: int = 5,
                  channels: Sequence[int] = (64, 128, 256, 512, 512), residual: bool = True,
@@ -101,11 +105,19 @@ class PIPOFAN(nn.Module):
         for name, scales in (("input_scales", input_scales), ("output_scales", output_scales)):
             if not 1 <= scales <= len(channels):
                 raise ValueError(f"{name} must be from 1 to {len(channels)}, the number of channels, not {scales}")
-        block = ResBlock if residual else ConvBlock
+        block: type[nn.Module] = ConvBlock
+        score: type[nn.Module] = nn.Conv2d
+        if residual:
+            # Residual blocks end with a convolution: norm and ReLU stand before the score map's.
+            block, score = ResBlock, _NormReLUConv
         self.input_scales = input_scales
         self.phase = phase
-        self.first = ConvBlock(in_channels, channels[0]) if not residual else nn.Sequential(
-            nn.Conv2d(in_channels, channels[0], 3, padding=1), _NormReLUConv(channels[0], channels[0], 3))
+        self.first: nn.Module
+        if residual:  # without the block's first batch norm and ReLU, which would be of the image itself
+            self.first = nn.Sequential(nn.Conv2d(in_channels, channels[0], 3, padding=1),
+                                       _NormReLUConv(channels[0], channels[0], 3))
+        else:
+            self.first = ConvBlock(in_channels, channels[0])
         self.chains = nn.ModuleList(_chain(block, channels[:scale]) for scale in range(1, input_scales))
         self.downs = nn.ModuleList(block(finer * 2 if scale < input_scales else finer, coarser)
                                    for scale, (finer, coarser) in enumerate(pairwise(channels), 1))
@@ -113,32 +125,32 @@ class PIPOFAN(nn.Module):
         decoded = [channels[0], *channels[:-2], channels[-1]] if len(channels) > 1 else list(channels)
         self.ups = nn.ModuleList(block(decoded[level + 1] + channels[level], decoded[level])
                                  for level in range(len(channels) - 1))
-        score = _NormReLUConv if residual else nn.Conv2d
         self.heads = nn.ModuleList(nn.Sequential(_chain(block, decoded[scale::-1]), score(channels[0], classes, 1))
                                    for scale in range(output_scales))
         self.fusion = AdaptiveFusion(classes) if output_scales > 1 else None
         self.size_multiple = (2 ** (len(channels) - 1),) * 2
 
     @property
-    def phase(self) -> str:
-        """"deep_supervision" or "fusion"; setting another raises ValueError."""
-        return self._phase
+    def outputs(self) -> int:
+        """Each output scale's, or the fused one."""
+        return 1 if self._fuses else len(self.heads)
 
-    @phase.setter
-    def phase(self, phase: str) -> None:
-        if phase not in PHASES:
-            raise ValueError(f"phase must be one of {', '.join(PHASES)}, not '{phase}'")
-        self._phase = phase
+    @property
+    def _fuses(self) -> bool:
+        return self.phase == "fusion" and self.fusion is not None
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+    def forward(self, image: torch.Tensor) -> Logits:
         """Logits, see the class. Raises ValueError as `check_sizes`."""
         check_sizes(image, self.size_multiple, batch_norm=self.training)
         decoded = self._decode(self._encode(image))
-        fusing = self.phase == "fusion" and self.fusion is not None
-        if not fusing and not self.training:
-            return self.heads[0](decoded[0])
+        if not self._fuses and not self.training:
+            finest: torch.Tensor = self.heads[0](decoded[0])
+            return finest
         scales = [head(features) for head, features in zip(self.heads, decoded, strict=False)]
-        return self.fusion(scales) if fusing else scales
+        if self.fusion is not None and self._fuses:
+            fused: torch.Tensor = self.fusion(scales)
+            return fused
+        return scales
 
     def _encode(self, image: torch.Tensor) -> list[torch.Tensor]:
         """Features of each level, finest first, the input scales fused at equal depth (Table I, encoding)."""
@@ -146,6 +158,7 @@ class PIPOFAN(nn.Module):
         levels = [x]
         for scale, down in enumerate(self.downs, 1):
             x = F.max_pool2d(x, 2)
+            # Both were through equally many convolutions when they meet: the paper's equal convolutional depth.
             if scale < self.input_scales:
                 image = F.avg_pool2d(image, 2)
                 x = torch.cat([x, self.chains[scale - 1](self.first(image))], dim=1)

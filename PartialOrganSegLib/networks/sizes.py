@@ -19,6 +19,7 @@ def check_sizes(image: torch.Tensor, multiple: Sequence[int], batch_norm: bool =
     axes = ", ".join(AXES[-len(multiple):])
     if len(sizes) != len(multiple) or any(size % unit for size, unit in zip(sizes, multiple, strict=True)):
         raise ValueError(f"sizes ({axes}) {sizes} must be multiples of {tuple(multiple)}")
+    # The variance of a single value is 0, and PyTorch refuses to divide by it.
     if batch_norm and image.shape[0] == 1 and sizes == tuple(multiple):
         raise ValueError(f"sizes ({axes}) {sizes} leave one voxel at the coarsest level, too few to train a batch "
                          "norm: expected a larger patch or a batch of two or more")
@@ -26,10 +27,12 @@ def check_sizes(image: torch.Tensor, multiple: Sequence[int], batch_norm: bool =
 
 def every_axis(strides: Sequence[int | Sequence[int]], axes: int) -> list[tuple[int, ...]]:
     """Strides with one number for every axis, however short they were written. Raises ValueError for other lengths."""
-    full = [(stride,) * axes if isinstance(stride, int) else tuple(stride) for stride in strides]
-    for stride in full:
-        if len(stride) != axes:
-            raise ValueError(f"expected {axes} numbers for each level, found {list(stride)}")
+    full = []
+    for stride in strides:
+        numbers = (stride,) * axes if isinstance(stride, int) else tuple(stride)
+        if len(numbers) != axes:
+            raise ValueError(f"expected {axes} numbers for each level, found {list(numbers)}")
+        full.append(numbers)
     return full
 
 

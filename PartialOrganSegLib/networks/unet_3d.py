@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .base import SegmentationNetwork
 from .sizes import check_sizes
 
 
@@ -21,7 +22,7 @@ class _Convolutions(nn.Sequential):
             nn.Conv3d(between, outputs, 3, padding=1, bias=False), nn.BatchNorm3d(outputs), nn.ReLU(inplace=True))
 
 
-class UNet3D(nn.Module):
+class UNet3D(SegmentationNetwork):
     """3D U-Net with batch norm, maximum pooling and transposed convolutions.
 
     Cicek et al., MICCAI 2016, Fig. 2: `channels` leave each level from fine to coarse, an encoder level's first
@@ -34,6 +35,7 @@ class UNet3D(nn.Module):
         super().__init__()
         self.encoder = nn.ModuleList(_Convolutions(inputs, max(1, outputs // 2), outputs)
                                      for inputs, outputs in pairwise([in_channels, *channels]))
+        # A transposed convolution keeps the channels; those of the finer level are joined to them.
         backwards = channels[::-1]
         self.enlarge = nn.ModuleList(nn.ConvTranspose3d(coarse, coarse, 2, 2) for coarse in backwards[:-1])
         self.decoder = nn.ModuleList(_Convolutions(coarse + fine, fine, fine) for coarse, fine in pairwise(backwards))
@@ -50,4 +52,5 @@ class UNet3D(nn.Module):
             x = level(F.max_pool3d(x, 2))
         for enlarge, level, skip in zip(self.enlarge, self.decoder, skips[::-1], strict=True):
             x = level(torch.cat([enlarge(x), skip], dim=1))
-        return self.head(x)
+        logits: torch.Tensor = self.head(x)
+        return logits

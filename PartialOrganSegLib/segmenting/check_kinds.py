@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from enum import Enum
 from typing import Any
 
+from ..text_enum import Occurrence, TextEnum
 
-class CheckKind(str, Enum):
+
+class CheckKind(Occurrence):
     """A kind of check; the member's value is what JSON events carry, `arises` says when it comes up."""
-
-    arises: str
-
-    def __new__(cls, value: str, arises: str) -> CheckKind:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.arises = arises
-        return member
-
-    def __str__(self) -> str:
-        return self.value
 
     NOT_FOUND = ("not_found", "No voxel is this organ.")
     TOUCHES_BORDER = ("touches_border", "The organ reaches a face of the image, so part of it may lie outside.")
@@ -35,19 +25,11 @@ class CheckKind(str, Enum):
     UNCERTAIN = ("uncertain", "The model is unsure of the organ's voxels: mean entropy `value` above `high` nats.")
 
 
-class Place(str, Enum):
+class Place(TextEnum):
     """Where a stray component lies: the `detail` of such a check, with its words in a sentence."""
 
-    words: str
-
-    def __new__(cls, value: str, words: str) -> Place:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.words = words
-        return member
-
-    def __str__(self) -> str:
-        return self.value
+    def __init__(self, value: str, words: str) -> None:
+        self.words = words
 
     OUTSIDE_BODY = ("outside_body", "outside the body")
     IN_LUNG = ("in_lung", "in the lung")

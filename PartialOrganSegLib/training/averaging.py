@@ -1,4 +1,5 @@
-"""The moving average of a network's weights: smoother than the weights of any one step, and what is shipped."""
+"""The exponential moving average of a network's weights: smoother than the weights of any one step, and what is
+shipped."""
 
 from __future__ import annotations
 
@@ -7,23 +8,24 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-YOUNG_STEPS = 10  # early on the average forgets faster, or it would remember the random start
+YOUNG_STEPS = 10
 
 
 class MovingAverage:
-    """`keep` times the average plus `1 - keep` times the weights, every step; counters are copied."""
+    """`decay` times the average plus `1 - decay` times the weights, every step; counters (batch norm's) are copied."""
 
-    def __init__(self, network: nn.Module, keep: float) -> None:
-        self.keep = keep
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
         self.values = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
         """Takes in the weights after `step` steps."""
-        keep = min(self.keep, step / (step + YOUNG_STEPS))
+        # Early on the average forgets faster, or it would remember the random start.
+        decay = min(self.decay, step / (step + YOUNG_STEPS))
         for name, value in network.state_dict().items():
             if value.is_floating_point():
-                self.values[name].lerp_(value, 1 - keep)
+                self.values[name].lerp_(value, 1 - decay)
             else:
                 self.values[name].copy_(value)
 

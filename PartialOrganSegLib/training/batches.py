@@ -20,7 +20,9 @@ from .interrupts import ignore_in_worker
 from .recipe import Recipe
 from .settings import Stage, uses_soft_targets
 
-PREFETCH = 4  # mini-batches that each loader process is ahead
+# Mini-batches that each loader process is ahead.
+PREFETCH = 4
+# Enough for shares of large organs to a per cent; small ones are rarer than that in any case.
 DISTRIBUTION_PATCHES = 200
 
 
@@ -30,17 +32,21 @@ def stage_cases(cases: Sequence[CachedCase], stage: Stage) -> list[CachedCase]:
 
     Raises UserError when none is left.
     """
-    used = [as_unlabelled(cached) if cached.case.kind in stage.treat_as_unlabelled else cached
-            for cached in cases if stage.use is None or cached.case.kind in stage.use]
-    if not uses_soft_targets(stage):
-        used = [replace(cached, soft_targets=None) for cached in used]
-    if not any(cached.case.weight > 0 for cached in used):
-        found = sorted({cached.case.kind.value for cached in cases if cached.case.weight > 0})
+    selected = []
+    for cached in cases:
+        if stage.use is not None and cached.case.kind not in stage.use:
+            continue
+        if cached.case.kind in stage.treat_as_unlabelled:
+            cached = as_unlabelled(cached)
+        if not uses_soft_targets(stage):
+            cached = replace(cached, soft_targets=None)
+        selected.append(cached)
+    if not any(cached.case.weight > 0 for cached in selected):
+        expected = ", ".join(kind.value for kind in stage.use or []) or "of any sort"
+        available = sorted({cached.case.kind.value for cached in cases if cached.case.weight > 0})
         raise UserError(code=Code.NO_CASES, subject=f"stage {stage.name}", found="no case left to train on",
-                        hint="expected kinds "
-                             f"{', '.join(kind.value for kind in stage.use or []) or 'of any sort'}, found "
-                             f"{', '.join(found) or 'none'}")
-    return used
+                        hint=f"expected kinds {expected}, found {', '.join(available) or 'none'}")
+    return selected
 
 
 def patches(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, batch: int, length: int) -> PatchSampler:
@@ -65,9 +71,11 @@ def batches(sampler: PatchSampler, first_step: int, last_step: int, batch_size: 
             processes: Processes) -> Iterator[Targets]:
     """This process's part of the mini-batches of steps `first_step` to `last_step` - 1, with the images in them."""
     start = processes.rank * batch_size
-    parts = [batch_numbers(step, sampler.batch)[start:start + batch_size] for step in range(first_step, last_step)]
+    draws = []
+    for step in range(first_step, last_step):
+        draws.append(list(batch_numbers(step, sampler.batch)[start:start + batch_size]))
     # A generator of its own: making the iterator draws from it, and the global one must not depend on resuming.
-    return iter(DataLoader(sampler, batch_sampler=parts, num_workers=workers, worker_init_fn=_quiet_worker,
+    return iter(DataLoader(sampler, batch_sampler=draws, num_workers=workers, worker_init_fn=_quiet_worker,
                            collate_fn=_joined, generator=torch.Generator(),
                            prefetch_factor=PREFETCH if workers else None))
 
@@ -89,10 +97,13 @@ def label_distribution(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage
     Counted over patches drawn as the stage draws them, not over whole volumes: predictions are compared with it patch
     by patch, and patches centred on organs hold more of them.
     """
+    # Soft targets would cost loading and say nothing of the shares.
     full = [replace(cached, soft_targets=None) for cached in cases if cached.case.kind is Kind.FULL]
     if not any(cached.case.weight > 0 for cached in full):
         return None
+    # `full_share` deals patches to full and partial cases, and of these there are only full ones here.
     alone = stage.model_copy(update={"sampling": stage.sampling.model_copy(update={"full_share": None})})
     sampler = patches(recipe, full, alone, 1, DISTRIBUTION_PATCHES)
     drawn = (sampler[number][0].candidate_map.numpy() for number in range(DISTRIBUTION_PATCHES))
-    return prior_distribution(drawn, table.cpu().numpy()).tolist()
+    distribution: list[float] = prior_distribution(drawn, table.cpu().numpy()).tolist()
+    return distribution

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-MEAN = "mean"  # beside the organs' names in figures
+# Beside the organs' names in figures.
+MEAN = "mean"
 
 
 class BestFiguresState(TypedDict):
@@ -49,6 +50,7 @@ class BestFigures:
                 taught_changes.append(change)
             elif change < -self.tolerated_loss:
                 lost = True
+        # Organs that were not measured neither gained nor lost.
         gained = not taught_changes or sum(taught_changes) > 0
         return not lost and gained, not lost, self.score(figures)
 

@@ -31,8 +31,10 @@ class Cases:
     def essence(self) -> dict[str, object]:
         """What must be the same when the run is resumed, as JSON has it."""
         names = [cached.image_file.name for cached in self.training]
+        # Names of cached files end in a digest of what they were made from, so other files have other names.
         soft = [None if cached.soft_targets is None else cached.soft_targets.file.name for cached in self.training]
-        sets = np.delete(self.table.table, OUTSIDE, axis=0)  # as checkpoints of 0.4.0 have them
+        # As checkpoints of 0.4.0 have them, which knew no code for outside.
+        sets = np.delete(self.table.table, OUTSIDE, axis=0)
         return {"cases": names, "candidate_sets": sets.astype(int).tolist(),
                 "soft_targets": soft if any(soft) else None}
 
@@ -78,7 +80,8 @@ def _report_unlabelled_classes(cases: Sequence[CachedCase], label_space: LabelSp
     for stage in stages:
         if stage.losses.get("distillation"):
             new_classes = stage.loss_arguments.get("distillation", {}).get("new_classes", [])
-            assert isinstance(new_classes, list)  # `build_start` compared it with the start model's
+            # `build_start` compared it with the start model's.
+            assert isinstance(new_classes, list)
             taught |= set(range(label_space.class_count)) - set(new_classes)
     missing = [organ.name for organ in label_space.organs if organ.index not in taught]
     if missing:

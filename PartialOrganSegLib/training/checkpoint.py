@@ -40,7 +40,8 @@ class Checkpoint(_NewParts):
     network: Weights
     average: Weights
     snapshot: Weights | None
-    optimiser: dict[str, Any]  # PyTorch's own layout, here and in the next three
+    # PyTorch's own layout, here and in the next three.
+    optimiser: dict[str, Any]
     schedule: dict[str, Any]
     scaler: dict[str, Any]
     losses: dict[str, Any]
@@ -72,7 +73,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except FileNotFoundError:
         raise UserError(code=Code.NO_CHECKPOINT, subject=path, expected="a checkpoint to resume from",
                         found="none") from None
-    except Exception as error:  # whatever a damaged file makes PyTorch raise
+    # Whatever a damaged file makes PyTorch raise.
+    except Exception as error:
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a checkpoint of this program",
                         found=type(error).__name__) from error
     parts = set(content) if isinstance(content, dict) else set()
@@ -92,5 +94,6 @@ def random_states() -> RandomStates:
 def set_random_states(states: RandomStates) -> None:
     """Goes back to random states."""
     torch.set_rng_state(states["cpu"])
+    # On a machine with other GPUs a run goes on, though not to the same numbers.
     if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])

@@ -12,12 +12,14 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-PATIENCE = timedelta(hours=6)  # processes wait while one resamples the cases
+# Processes wait while one resamples the cases.
+PATIENCE = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,21 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and tells progress."""
+        """Whether this process writes files and reports progress."""
         return self.rank == 0
 
     def gather(self, part: torch.Tensor) -> torch.Tensor:
         """(B, ...) of every process, in rank order, as (size * B, ...); differentiable in this process's own part."""
-        return part if self.size == 1 else _Gather.apply(part, self.rank, self.size)
+        if self.size == 1:
+            return part
+        gathered: torch.Tensor = _Gather.apply(part, self.rank, self.size)  # type: ignore[no-untyped-call]  # PyTorch's
+        return gathered
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Every parameter's gradient becomes the sum over processes."""
         if self.size > 1:
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            # One message for all of them: each costs a round trip.
             flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
             dist.all_reduce(flat)
             for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
@@ -51,9 +57,11 @@ class Processes:
             dist.all_reduce(values)
         return values
 
-    def any(self, here: bool, device: torch.device) -> bool:
-        """Whether it is so in any process."""
-        return here if self.size == 1 else bool(self.sum(torch.tensor(int(here), device=device)))
+    def any(self, value: bool, device: torch.device) -> bool:
+        """Whether `value` is true in any process. Every process has to ask."""
+        if self.size == 1:
+            return value
+        return bool(self.sum(torch.tensor(int(value), device=device)))
 
     def wait(self) -> None:
         """Until every process has come this far."""
@@ -68,8 +76,10 @@ class Processes:
 
 
 class _Gather(torch.autograd.Function):
+    """Concatenates the parts of all processes; the gradient of each is what lies at its own place."""
+
     @staticmethod
-    def forward(context, part: torch.Tensor, rank: int, size: int) -> torch.Tensor:  # type: ignore[override]
+    def forward(context: Any, part: torch.Tensor, rank: int, size: int) -> torch.Tensor:
         context.rank, context.count = rank, len(part)
         part = part.contiguous()
         parts = [torch.empty_like(part) for _ in range(size)]
@@ -77,7 +87,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    def backward(context, gradient: torch.Tensor):  # type: ignore[override]
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         start = context.rank * context.count
         return gradient[start:start + context.count], None, None
 

@@ -23,7 +23,8 @@ from .distributed import Processes
 from .frozen_members import Division, FrozenMembers
 from .working_prediction import predicted_logits
 
-CONTEXT_SLICES = 12  # that the network sees beyond those that are evaluated
+# That the network sees beyond those that are evaluated.
+CONTEXT_SLICES = 12
 
 
 class Evaluator:
@@ -52,6 +53,7 @@ class Evaluator:
         `division`: of which organs it and the frozen members of a joined model have the say; what is measured is then
         what all of them say together. Without any organ to measure the figures are empty.
         """
+        # The network goes on training with its own weights, in train mode.
         network = copy.deepcopy(network).eval()
         network.load_state_dict(weights)
         # Sums, as every process measures its part of the cases.
@@ -84,7 +86,8 @@ class Evaluator:
             predicted = best_classes(logits)
         else:
             predicted = self._members.combine(cached, slices, logits, division)
-        del logits  # of a whole CT, and the next case's are as large
+        # They are those of a whole CT, and the next case's are as large.
+        del logits
         counts = joint_counts(predicted, codes[slices], self._table.shape)
         dice = {}
         for organ in self._organs_of_case[number]:
@@ -111,6 +114,7 @@ class Evaluator:
             annotated = set(range(1, self._space.class_count))
         else:
             annotated = set(self._space.indices(case.annotated))
+        # Candidate sets of more than one class: there the label does not say which of them a voxel is.
         coarse = present[present.sum(1) > 1]
         ambiguous = {organ for organ in annotated if coarse[:, organ].any()}
         return shown | (annotated - ambiguous)

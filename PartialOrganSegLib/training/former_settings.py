@@ -50,14 +50,16 @@ def with_current_names(content: Mapping[str, object]) -> dict[str, object]:
 
     Raises ValueError for a setting that is there under both names.
     """
-    settings = copy.deepcopy(dict(content))  # the caller's groups stay as they are
+    # The caller's groups of settings stay as they are.
+    settings = copy.deepcopy(dict(content))
     renamed = {}
     for former, setting in FORMER_SETTINGS.items():
         holder, key = _place(settings, former)
         if holder is None or key not in holder:
             continue
         target, name = _place(settings, setting.today)
-        if target is None:  # no group of settings, which validation says
+        # It is no group of settings at all, which validation reports.
+        if target is None:
             continue
         if name in target:
             raise ValueError(f"{former}: expected {setting.today} alone, found both")

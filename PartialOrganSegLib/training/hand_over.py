@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -41,9 +40,9 @@ class HandOver:
         self.members.check(recipe.takes_over or ())
         organs = recipe.takes_over
         if organs is None:
-            shown = {label for cached in training if cached.case.weight > 0 for label in cached.positions}
-            organs = [space.names[label - 1] for label in sorted(shown) if label]
-        self.taken_over = [organ for organ in organs if organ in self.members.owners]
+            organs = _shown_organs(training, space)
+        owners = self.members.owners
+        self.taken_over = [organ for organ in organs if organ in owners]
 
     @property
     def before(self) -> Division | None:
@@ -57,41 +56,59 @@ class HandOver:
 
     def give_back(self, before: Mapping[str, float], figures: dict[str, float],
                   measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """Gives back what is found no better than before, until nothing is; the Dice of the division that results.
+        """Gives back what is measured no better than before, until nothing is; the Dice of the division that results.
 
         `figures`: the Dice of the present division; `measure` measures that of a changed one.
         """
         while True:
-            no_better = {organ: figures[organ] for organ in self.taken_over
-                         if organ in figures and organ in before and figures[organ] <= before[organ]}
+            no_better = {}
+            for organ in self.taken_over:
+                if organ in figures and organ in before and figures[organ] <= before[organ]:
+                    no_better[organ] = figures[organ]
             if not no_better:
                 return figures
+            # A new division changes the Dice of other organs too, so it is measured and compared again.
             self.not_taken_over |= no_better
             self.taken_over = [organ for organ in self.taken_over if organ not in no_better]
             figures = measure()
 
-    def write(self, folder: Path, recipe: Recipe, start: Start, space: LabelSpace, metrics: dict[str, Any]) -> None:
+    def write(self, folder: Path, recipe: Recipe, start: Start, space: LabelSpace,
+              metrics: Mapping[str, object]) -> None:
         """Writes the trained network of `start` into `folder`, joined with the frozen members that keep an organ."""
         division = self.division
         if self.members is None or division is None or not self.members.keeping(division):
             _write_network(folder, recipe, start, space, metrics)
             return
         if self.not_taken_over:
-            metrics = metrics | {"not_taken_over": {
-                organ: {"member": self.members.owners[organ], "dice": dice}
-                for organ, dice in self.not_taken_over.items()}}
+            owners = self.members.owners
+            not_taken_over = {}
+            for organ, dice in self.not_taken_over.items():
+                not_taken_over[organ] = {"member": owners[organ], "dice": dice}
+            metrics = {**metrics, "not_taken_over": not_taken_over}
         keeping = self.members.keeping(division)
+        # Beside the model's folder, so that what is joined moves there at once.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".member-") as scratch:
             trained = _write_network(Path(scratch) / "trained", recipe, start, space, metrics)
             join_bundles(folder, [*(member.bundle for member in keeping), trained], recipe.bundle.name,
-                         recipe.bundle.version, metrics=metrics, label_space=space,
+                         recipe.bundle.version, metrics=dict(metrics), label_space=space,
                          organs=[*(member.organs for member in keeping), division.trained])
 
 
-def _write_network(folder: Path, recipe: Recipe, start: Start, space: LabelSpace, metrics: dict[str, Any]) -> Bundle:
+def _shown_organs(cases: Sequence[CachedCase], space: LabelSpace) -> list[str]:
+    """The organs of which a voxel of some case that is trained on is certain."""
+    shown: set[int] = set()
+    for cached in cases:
+        if cached.case.weight > 0:
+            shown.update(cached.positions)
+    return [space.names[label - 1] for label in sorted(shown) if label]
+
+
+def _write_network(folder: Path, recipe: Recipe, start: Start, space: LabelSpace,
+                   metrics: Mapping[str, object]) -> Bundle:
     """The trained network as a bundle of its own."""
-    own = recipe.bundle
+    settings = recipe.bundle
     return write_bundle(
         folder, start.network.eval().cpu(), start.settings.name, start.settings.arguments, space,
-        recipe.preprocessing.for_bundle(), name=own.name, version=own.version, licences=own.licences, metrics=metrics,
-        training_data=own.training_data, description=own.description, half=True)
+        recipe.preprocessing.for_bundle(), name=settings.name, version=settings.version,
+        licences=settings.licences, metrics=dict(metrics), training_data=settings.training_data,
+        description=settings.description, half=True)

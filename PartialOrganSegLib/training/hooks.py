@@ -5,12 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
+
+import torch
+from torch import nn
 
 from ..registry import Registry
+from .distributed import Processes
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
+
+class RunView(Protocol):
+    """What a hook is promised of the trainer that calls it. The object itself is the `training.trainer.Trainer`, which
+    has more: recipe, cases, state."""
+
+    folder: Path
+    device: torch.device
+    processes: Processes
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is trained."""
+
+    @property
+    def step(self) -> int:
+        """How many steps of the run are done."""
+
+    @property
+    def stage_count(self) -> int:
+        """How many stages the recipe has."""
+
+    def stop(self) -> None:
+        """Ends the run after this step: the checkpoint is written, then KeyboardInterrupt raised."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +57,17 @@ class Hook:
     """Override what you need; a recipe names it under `hooks` as `my_package.module:MyHook` with its arguments, or pass
     an object to `training.trainer.Trainer(hooks=[...])`.
 
-    A hook may read all of the trainer (`trainer.network`, `trainer.state`, `trainer.folder`) and call `trainer.stop()`.
+    A hook may read all of the trainer (`trainer.network`, `trainer.step`, `trainer.folder`) and call `trainer.stop()`.
     It runs in every process; with several, only the one with `trainer.processes.first` should write files.
     """
 
-    def on_step(self, trainer: Trainer, report: StepReport) -> None:
+    def on_step(self, trainer: RunView, report: StepReport) -> None:
         """After a step, before validation and checkpoint."""
 
-    def on_validation(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
+    def on_validation(self, trainer: RunView, figures: Mapping[str, float]) -> None:
         """After a measurement: Dice per organ, and "mean". Before the first step those of the start model."""
 
-    def on_checkpoint(self, trainer: Trainer, path: Path) -> None:
+    def on_checkpoint(self, trainer: RunView, path: Path) -> None:
         """After a checkpoint was written to `path` (last.pt or best.pt), in the process that wrote it."""
 
     def state_dict(self) -> dict[str, object]:

@@ -16,7 +16,8 @@ def stop_asked(signals: list[int]) -> Iterator[None]:
     try:
         before = {number: signal.signal(number, lambda received, _frame: signals.append(received))
                   for number in SIGNALS}
-    except ValueError:  # only the main thread may
+    # Only the main thread may set handlers.
+    except ValueError:
         before = {}
     try:
         yield

@@ -6,19 +6,17 @@ import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..atomic import whole_file
 from ..errors import Code, Problem, UserError
 from ..events import JsonReporter, Reporter
-from .hooks import Hook, StepReport
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .hooks import Hook, RunView, StepReport
 
 LOG_EVERY = 10  # steps
-LONG_WAIT_SHARE = 0.2  # of the time; above it more loader processes would pay
-LONG_WAIT_SECONDS = 10.0  # a shorter wait is nobody's concern
+# Of the time; above it more loader processes would pay.
+LONG_WAIT_SHARE = 0.2
+# A shorter wait is nobody's concern.
+LONG_WAIT_SECONDS = 10.0
 
 
 class Logbook(Hook):
@@ -43,21 +41,21 @@ class Logbook(Hook):
         else:
             self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)
 
-    def on_step(self, trainer: Trainer, report: StepReport) -> None:
+    def on_step(self, trainer: RunView, report: StepReport) -> None:
         """Every `LOG_EVERY` steps a line, with the stage where there are several."""
         self.time(report.seconds, report.waiting_seconds)
         if report.step % LOG_EVERY:
             return
         values: dict[str, object] = {"step": report.step}
-        if len(trainer.stages) > 1:
+        if trainer.stage_count > 1:
             values["stage"] = report.stage
         self.write({**values, **report.figures, "seconds": round(report.seconds, 3),
                     "waited": round(report.waiting_seconds, 3)})
 
-    def on_validation(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
+    def on_validation(self, trainer: RunView, figures: Mapping[str, float]) -> None:
         """A line."""
         dice = {f"dice_{name}": round(value, 4) for name, value in figures.items()}
-        self.write({"step": trainer.state.step, **dice})
+        self.write({"step": trainer.step, **dice})
 
     def write(self, values: dict[str, object]) -> None:
         """One line; `values` has a "step". Raises UserError on a full disk."""
@@ -84,7 +82,8 @@ class Logbook(Hook):
     def close(self) -> None:
         """Reports the share of time spent waiting; where it is large, what helps."""
         if self._events is not None:
-            with contextlib.suppress(OSError):  # a full disk was reported when it was met
+            # A full disk was reported when it was met.
+            with contextlib.suppress(OSError):
                 self._events.close()
         share = self._waited / self._seconds if self._seconds else 0.0
         self._reporter.metric(step=self._step, total_seconds=round(self._seconds, 1), waited_share=round(share, 3))

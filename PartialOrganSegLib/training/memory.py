@@ -1,4 +1,4 @@
-"""Out of memory in training: which patch would fit, found by trying."""
+"""Out of memory in training: which patch would fit, by trying."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-SMALLER = 0.8  # each trial's longest side, of the one before
+from .network_sizes import size_multiple_of
+
+# Each trial's longest side, as a part of the one before.
+SMALLER = 0.8
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -19,17 +22,20 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def fitting_patch(network: nn.Module, patch: Sequence[int], batch: int, device: torch.device,
-                  autocast: contextlib.AbstractContextManager) -> tuple[int, ...] | None:
+                  autocast: contextlib.AbstractContextManager[object]) -> tuple[int, ...] | None:
     """The largest of ever smaller patches (z, y, x) that one step's forward and backward pass fit for; None: none does.
 
     The network's gradients are lost.
     """
-    multiple, size = network.size_multiple, list(patch)
-    while any(side > unit for side, unit in zip(size, multiple, strict=True)):
-        reach = [side / unit if side > unit else 0 for side, unit in zip(size, multiple, strict=True)]
-        axis = max(range(3), key=lambda i: (bool(reach[i]), size[i]))
+    multiple, size = size_multiple_of(network), list(patch)
+    while True:
+        shrinkable = [axis for axis in range(3) if size[axis] > multiple[axis]]
+        if not shrinkable:
+            return None
+        axis = max(shrinkable, key=lambda axis: size[axis])
         size[axis] = max(multiple[axis], int(size[axis] * SMALLER) // multiple[axis] * multiple[axis])
         network.zero_grad(set_to_none=True)
+        # Tensors in reference cycles would count as used.
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
@@ -37,12 +43,12 @@ def fitting_patch(network: nn.Module, patch: Sequence[int], batch: int, device: 
             with autocast:
                 outputs = network(torch.zeros(batch, 1, *size, device=device))
             outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
-            sum(torch.log_softmax(output.float(), 1).mean() for output in outputs).backward()
+            torch.stack([torch.log_softmax(output.float(), 1).mean() for output in outputs]).sum().backward()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+            # The next smaller patch is tried.
             continue
         finally:
             network.zero_grad(set_to_none=True)
         return tuple(size)
-    return None

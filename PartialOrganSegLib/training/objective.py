@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -24,6 +25,7 @@ from ..losses import (
 from ..organs import LabelSpace
 from .settings import Stage
 
+T = TypeVar("T")
 PRIORS = (Prior, PriorPrimalDual)
 
 
@@ -39,53 +41,33 @@ def _is_a(name: str, losses: tuple[type, ...]) -> bool:
 
 class Objective(nn.Module):
     """The weighted losses of a stage. `distribution` (C,) is the prior's q, None without a fully labelled case;
-    `teacher`: whether there is a start model; `soft_sets`: the sets of classes that the soft targets of cases speak of,
-    None without any. Terms that lack what they need are left out, and that told.
+    `teacher`: whether there is a start model; `soft_sets`: the sets of classes that the soft targets of cases stand
+    for, None without any. Terms that lack what they need are left out, with a warning.
 
-    With pseudo-labels, the terms named there see them and the others the annotation.
+    With pseudo-labels, the terms that the stage names for them see them and all other terms the annotation.
     Raises UserError for unknown losses or arguments.
     """
+
+    soft_sets: torch.Tensor
 
     def __init__(self, stage: Stage, label_space: LabelSpace, distribution: Sequence[float] | None = None,
                  teacher: bool = False, reporter: Reporter | None = None,
                  soft_sets: Sequence[Sequence[int]] | None = None) -> None:
         super().__init__()
         reporter = reporter or Reporter()
-        arguments: dict[str, Mapping[str, object]] = dict(stage.loss_arguments)
-        losses = dict(stage.losses)
-        for kinds, there, lacking in ((PRIORS, distribution is not None, "fully labelled case to take the shares from"),
-                                      ((Distillation,), teacher, "start model (start_from) to learn from"),
-                                      ((SoftTargets,), bool(soft_sets), "case with soft_targets in the manifest")):
-            for name in [name for name, weight in losses.items() if weight and _is_a(name, kinds) and not there]:
-                reporter.warning(Problem(Code.SETTING_IGNORED, f"losses.{name}",
-                                         found=f"left out, there is no {lacking}"))
-                losses[name] = 0.0
-        if distribution is not None:
-            for name in stage.losses:
-                if _is_a(name, PRIORS):
-                    arguments[name] = {"q": list(distribution), "names": ["background", *label_space.names],
-                                       **arguments.get(name, {})}
-        pseudo = [] if stage.pseudo_labels is None else stage.pseudo_labels.losses
-        unknown = [name for name in pseudo if name not in stage.losses]
-        if unknown:
-            raise UserError(code=Code.UNKNOWN_NAME, subject="pseudo_labels.losses",
-                            expected=f"names among losses ({', '.join(stage.losses)})", found=f"'{unknown[0]}'",
-                            hint=did_you_mean(unknown[0], stage.losses))
-
-        def part(wanted: Callable[[str], bool]) -> DeepSupervision | None:
-            terms = {name: weight for name, weight in losses.items() if wanted(name)}
-            if pseudo and not any(terms.values()):
-                return None
-            weighted = WeightedLosses(terms, {name: value for name, value in arguments.items() if wanted(name)})
-            return DeepSupervision(weighted, stage.deep_supervision.weights, stage.deep_supervision.pooled)
-
-        with warnings.catch_warnings(record=True) as told:
+        pseudo_names = _pseudo_label_losses(stage)
+        weights = _usable_weights(stage, distribution is not None, teacher, bool(soft_sets), reporter)
+        arguments = _loss_arguments(stage, label_space, distribution)
+        # A loss warns of arguments without effect when it is made.
+        with warnings.catch_warnings(record=True) as raised:
             warnings.simplefilter("always")
-            self.on_annotation = part(lambda name: name not in pseudo)
-            self.on_pseudo_labels = part(lambda name: name in pseudo) if pseudo else None
-        for warning in told:
+            on_pseudo_labels, on_annotation = _divided(weights, pseudo_names)
+            pseudo_arguments, annotation_arguments = _divided(arguments, pseudo_names)
+            self.on_annotation = _supervision(stage, on_annotation, annotation_arguments)
+            self.on_pseudo_labels = _supervision(stage, on_pseudo_labels, pseudo_arguments)
+        for warning in raised:
             reporter.warning(Problem(Code.SETTING_IGNORED, found=str(warning.message)))
-        self.parts = [made for made in (self.on_annotation, self.on_pseudo_labels) if made is not None]
+        self.parts = [part for part in (self.on_annotation, self.on_pseudo_labels) if part is not None]
         if not self.parts:
             raise UserError(code=Code.SETTING_MISSING, subject="losses", expected="at least one with a weight above 0",
                             found="none")
@@ -94,6 +76,7 @@ class Objective(nn.Module):
         sets = torch.zeros(len(soft_sets or ()), label_space.class_count, dtype=torch.bool)
         for row, classes in zip(sets, soft_sets or (), strict=True):
             row[list(classes)] = True
+        # Not in checkpoints: the cases say it anew.
         self.register_buffer("soft_sets", sets, persistent=False)
 
     def forward(self, outputs: Sequence[torch.Tensor], targets: Targets,
@@ -103,17 +86,82 @@ class Objective(nn.Module):
 
         Raises UserError for a wrong number of outputs.
         """
-        total, terms = outputs[0].new_zeros((), dtype=torch.float32), {}
-        pseudo = targets if pseudo_map is None else replace(targets, candidate_map=pseudo_map)
-        for part, compared in ((self.on_annotation, targets), (self.on_pseudo_labels, pseudo)):
-            if part is not None:
-                try:
-                    value, figures = part(outputs, compared)
-                except ValueError as error:
-                    raise UserError(code=Code.VALUE_UNFIT, subject="deep_supervision", found=error) from None
-                total, terms = total + value, terms | figures
+        pseudo_targets = targets
+        if pseudo_map is not None:
+            pseudo_targets = replace(targets, candidate_map=pseudo_map)
+        total = outputs[0].new_zeros((), dtype=torch.float32)
+        terms: dict[str, float] = {}
+        for part, part_targets in ((self.on_annotation, targets), (self.on_pseudo_labels, pseudo_targets)):
+            if part is None:
+                continue
+            try:
+                value, figures = part(outputs, part_targets)
+            except ValueError as error:
+                raise UserError(code=Code.VALUE_UNFIT, subject="deep_supervision", found=error) from None
+            total, terms = total + value, terms | figures
         return total, terms
 
     def dual_parameters(self) -> list[nn.Parameter]:
         """The dual variables of all terms."""
-        return [parameter for part in self.parts for parameter in part.losses.dual_parameters()]
+        parameters = []
+        for part in self.parts:
+            parameters += part.losses.dual_parameters()
+        return parameters
+
+
+def _pseudo_label_losses(stage: Stage) -> list[str]:
+    """The losses that see pseudo-labels. Raises UserError for one that the stage does not have."""
+    if stage.pseudo_labels is None:
+        return []
+    for name in stage.pseudo_labels.losses:
+        if name not in stage.losses:
+            raise UserError(code=Code.UNKNOWN_NAME, subject="pseudo_labels.losses",
+                            expected=f"names among losses ({', '.join(stage.losses)})", found=f"'{name}'",
+                            hint=did_you_mean(name, stage.losses))
+    return list(stage.pseudo_labels.losses)
+
+
+def _usable_weights(stage: Stage, distribution: bool, teacher: bool, soft_targets: bool,
+                    reporter: Reporter) -> dict[str, float]:
+    """The losses' weights, 0 for those that lack what they need, which is warned of."""
+    needs: tuple[tuple[tuple[type, ...], bool, str], ...] = (
+        (PRIORS, distribution, "fully labelled case to take the shares from"),
+        ((Distillation,), teacher, "start model (start_from) to learn from"),
+        ((SoftTargets,), soft_targets, "case with soft_targets in the manifest"))
+    weights = dict(stage.losses)
+    for kinds, available, lacking in needs:
+        for name, weight in stage.losses.items():
+            if weight and not available and _is_a(name, kinds):
+                reporter.warning(Problem(Code.SETTING_IGNORED, f"losses.{name}",
+                                         found=f"left out, there is no {lacking}"))
+                weights[name] = 0.0
+    return weights
+
+
+def _loss_arguments(stage: Stage, label_space: LabelSpace,
+                    distribution: Sequence[float] | None) -> dict[str, Mapping[str, object]]:
+    """The losses' arguments of the recipe, and for priors what the cases decide; the recipe has the last word."""
+    arguments: dict[str, Mapping[str, object]] = dict(stage.loss_arguments)
+    if distribution is None:
+        return arguments
+    for name in stage.losses:
+        if _is_a(name, PRIORS):
+            from_cases = {"q": list(distribution), "names": ["background", *label_space.names]}
+            arguments[name] = {**from_cases, **arguments.get(name, {})}
+    return arguments
+
+
+def _divided(values: Mapping[str, T], names: Collection[str]) -> tuple[dict[str, T], dict[str, T]]:
+    """The values of these `names`, and all others."""
+    inside = {name: value for name, value in values.items() if name in names}
+    outside = {name: value for name, value in values.items() if name not in names}
+    return inside, outside
+
+
+def _supervision(stage: Stage, weights: Mapping[str, float],
+                 arguments: Mapping[str, Mapping[str, object]]) -> DeepSupervision | None:
+    """The losses with these `weights` over all outputs; None where none has any."""
+    if not any(weights.values()):
+        return None
+    losses = WeightedLosses(weights, arguments)
+    return DeepSupervision(losses, stage.deep_supervision.weights, stage.deep_supervision.pooled)

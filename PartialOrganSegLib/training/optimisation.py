@@ -17,7 +17,7 @@ from .settings import OptimiserSettings, ScheduleSettings
 
 
 def train_only(network: nn.Module, pattern: str | None) -> list[nn.Parameter]:
-    """Freezes every parameter whose name `pattern` is not found in, and gives the others; None: all are trained.
+    """Freezes every parameter whose name does not contain `pattern`, and gives the trained ones; None: all are.
 
     Layers of which nothing is trained keep their statistics too (batch norm in eval mode).
     Raises UserError when no name fits.
@@ -32,8 +32,9 @@ def train_only(network: nn.Module, pattern: str | None) -> list[nn.Parameter]:
                         expected=f"a pattern found in names such as {', '.join(prefixes[:5])}", found=f"'{pattern}'",
                         hint=did_you_mean(str(pattern), prefixes))
     for layer in network.modules():
-        own = list(layer.parameters(recurse=False))
-        if own and not any(parameter.requires_grad for parameter in own):
+        parameters = list(layer.parameters(recurse=False))
+        # Their running statistics would drift away from frozen weights.
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
             layer.training = False
     return trained
 
@@ -52,6 +53,7 @@ def build_optimiser(settings: OptimiserSettings, trained: Iterable[nn.Parameter]
             raise UserError(code=Code.VALUE_UNFIT, subject="optimiser.name",
                             expected="one that can maximise (the argument maximize), for the dual variables of the "
                                      "losses", found=settings.name)
+        # The losses are maximised over them (Zhou 2019, Algorithm 1).
         groups.append({"params": duals, "base_lr": settings.dual_learning_rate, "maximize": True, "weight_decay": 0.0})
     values = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "momentum": settings.momentum}
     optimiser = entry(groups, **(accepted(entry, values) | settings.arguments))

@@ -10,7 +10,8 @@ import yaml
 from ..errors import Code, UserError
 from .former_settings import current_override
 
-PATHS = ("manifest", "start_from")  # relative to the current folder, unlike those in the recipe's file
+# Relative to the current folder, unlike those in the recipe's file.
+PATHS = ("manifest", "start_from")
 
 
 def apply_override(content: dict[str, Any], override: str) -> None:

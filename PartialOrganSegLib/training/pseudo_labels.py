@@ -16,24 +16,25 @@ from ..annotation import OUTSIDE
 
 
 class Snapshot:
-    """A frozen copy of `network`, renewed every `every` steps.
+    """A frozen copy of `network`, renewed every `interval` steps.
 
     `table` (K, C) bool must hold a singleton for every class.
     """
 
-    def __init__(self, network: nn.Module, table: torch.Tensor, every: int) -> None:
+    def __init__(self, network: nn.Module, table: torch.Tensor, interval: int) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self.every = every
+        self.interval = interval
         self._table = table
         self._decided = table.sum(1) == 1
         code, label = torch.nonzero(table & self._decided[:, None], as_tuple=True)
-        self._decided[OUTSIDE] = True  # what no image has gets no label
+        # A voxel outside every image gets no label.
+        self._decided[OUTSIDE] = True
         self._code_of_class = torch.empty(table.shape[1], dtype=torch.uint8, device=table.device)
         self._code_of_class[label] = code.to(torch.uint8)
 
     def due(self, step: int) -> bool:
         """Whether it is renewed before `step` of the stage, from 0."""
-        return step % self.every == 0
+        return step % self.interval == 0
 
     def renew(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Takes over a network's weights."""
@@ -41,8 +42,8 @@ class Snapshot:
 
     @torch.no_grad()
     def fill(self, image: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Codes (B, z, y, x) of singletons: what is certain, or outside the image, stays, the rest becomes the most
-        likely candidate.
+        """Codes (B, z, y, x) of singletons: what is certain, or outside the image, stays; all other voxels get the most
+        likely of their candidates.
 
         `image` (B, 1, z, y, x) is the network's input. Images without an open voxel cost nothing.
         """
@@ -55,7 +56,8 @@ class Snapshot:
         open_voxels = ~decided[ambiguous]
         allowed = self._table[codes[ambiguous][open_voxels].long()]
         best = logits[open_voxels].float().masked_fill(~allowed, float("-inf")).argmax(1)
-        part = filled[ambiguous]
-        part[open_voxels] = self._code_of_class[best]
-        filled[ambiguous] = part
+        # Indexing with a mask copies, so the images have to be put back.
+        images = filled[ambiguous]
+        images[open_voxels] = self._code_of_class[best]
+        filled[ambiguous] = images
         return filled

@@ -28,7 +28,8 @@ from .settings import (
 )
 
 RECIPE_FILE, MODEL_FOLDER = "recipe.yaml", "model"  # in a run's folder
-MERGED = ("optimiser", "schedule", "sampling")  # of these a stage changes single keys; other settings it replaces whole
+# Of these groups a stage changes single keys; other settings it replaces whole.
+MERGED = ("optimiser", "schedule", "sampling")
 
 
 class Recipe(StageSettings):

@@ -47,17 +47,17 @@ def registered_losses(weights: dict[str, float]) -> dict[str, float]:
 
 def network_arguments(name: str | None, arguments: Arguments) -> Arguments:
     """Those of a network. `name` None: it was refused already."""
-    return _known(NETWORKS, name, arguments, GIVEN_TO_NETWORKS)
+    return _checked(NETWORKS, name, arguments, GIVEN_TO_NETWORKS)
 
 
 def optimiser_arguments(name: str | None, arguments: Arguments) -> Arguments:
     """Those of an optimiser; see `network_arguments`."""
-    return _known(OPTIMISERS, name, arguments, GIVEN_TO_OPTIMISERS)
+    return _checked(OPTIMISERS, name, arguments, GIVEN_TO_OPTIMISERS)
 
 
 def schedule_arguments(name: str | None, arguments: Arguments) -> Arguments:
     """Those of a schedule; see `network_arguments`."""
-    return _known(SCHEDULES, name, arguments, GIVEN_TO_SCHEDULES)
+    return _checked(SCHEDULES, name, arguments, GIVEN_TO_SCHEDULES)
 
 
 def known_loss_arguments(arguments: dict[str, Arguments]) -> dict[str, Arguments]:
@@ -82,10 +82,11 @@ def _registered(registry: Registry[Any], name: str) -> str:
     return name
 
 
-def _known(registry: Registry[Any], name: str | None, arguments: Arguments, given: Collection[str]) -> Arguments:
+def _checked(registry: Registry[Any], name: str | None, arguments: Arguments,
+             library_arguments: Collection[str]) -> Arguments:
     if name is not None:
         with _as_value_error():
-            check_arguments(registry.find(name), arguments, "", given, complete=False)
+            check_arguments(registry.find(name), arguments, "", library_arguments, complete=False)
     return arguments
 
 

@@ -14,7 +14,8 @@ from .hand_over import HandOver
 from .recipe import Recipe
 from .start import Start
 
-Measure = Callable[[Mapping[str, torch.Tensor]], dict[str, float]]  # of weights the Dice per organ and "mean"
+# Of weights the Dice per organ and "mean".
+Measure = Callable[[Mapping[str, torch.Tensor]], dict[str, float]]
 Log = Callable[[dict[str, object]], None]
 
 

@@ -22,13 +22,13 @@ def deciding_settings(recipe: Recipe) -> dict[str, object]:
     return settings
 
 
-def check_same(before: Mapping[str, object], now: Mapping[str, object]) -> None:
+def check_same(before: Mapping[str, object], current: Mapping[str, object]) -> None:
     """Compares what decides a run's numbers, the recipe's settings and others, with what a checkpoint says of it.
 
     A setting that did not exist when the run began had its default then. Raises UserError for one that has changed.
     """
     before = _completed(before)
-    for key, value in now.items():
+    for key, value in current.items():
         if before.get(key) == value:
             continue
         if key == "cases":
@@ -44,19 +44,21 @@ def check_same(before: Mapping[str, object], now: Mapping[str, object]) -> None:
 def _completed(settings: Mapping[str, object]) -> dict[str, object]:
     """Settings of an earlier version as this one has them."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # nobody can rename what a checkpoint holds
+        # Nobody can rename what a checkpoint holds.
+        warnings.simplefilter("ignore", FutureWarning)
         current = with_current_names(settings)
         try:
             recipe = Recipe.model_validate({key: value for key, value in current.items() if key in Recipe.model_fields})
-        except ValidationError:  # of a version with other settings: compared as they are
+        # Of a version with other settings: compared as they are.
+        except ValidationError:
             return current
     return current | deciding_settings(recipe)
 
 
-def _differing_cases(before: object, now: object) -> str:
+def _differing_cases(before: object, current: object) -> str:
     """Names of cases from names of cached arrays, which end in a digest of what these were made from."""
     files: set[str] = set()
-    for names in (before, now):
+    for names in (before, current):
         if isinstance(names, list):
             files ^= set(names)
     return ", ".join(sorted({file.rpartition("-")[0] for file in files})) or "the cases"

@@ -9,7 +9,7 @@ from pathlib import Path
 from .best_figures import BestFigures
 from .checkpoint import Checkpoint, random_states, save_checkpoint, set_random_states
 from .hooks import Hook
-from .learner import Learner
+from .training_step import TrainingStep
 
 
 @dataclass
@@ -21,7 +21,7 @@ class RunState:
     run's numbers. `hooks` are those with a state of their own, by name.
     """
 
-    training_step: Learner
+    training_step: TrainingStep
     best: BestFigures
     settings: Mapping[str, object]
     hooks: Mapping[str, Hook]

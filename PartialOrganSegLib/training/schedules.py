@@ -48,7 +48,7 @@ class Poly(Schedule):
         self.decay_power = decay_power
 
     def decay(self, step: int) -> float:
-        return (1 - step / self.steps) ** self.decay_power
+        return float((1 - step / self.steps) ** self.decay_power)
 
 
 @SCHEDULES.register("step")
@@ -75,7 +75,8 @@ class Plateau(Schedule):
         super().__init__(steps, warmup_steps)
         self.cut, self.epoch_steps, self.patience, self.least_gain = factor, epoch_steps, patience, least_gain
         self._factor, self._sum, self._count = 1.0, 0.0, 0
-        self._means: list[float] = []  # of the epochs since the last cut
+        # Of the epochs since the last cut.
+        self._means: list[float] = []
 
     def decay(self, step: int) -> float:
         return self._factor

@@ -49,6 +49,7 @@ Voxels = Annotated[int, Field(ge=1)]
 Alpha = Annotated[float, Field(gt=0, le=1)]
 
 
+# A recipe's file has one key for each field below, so their names and defaults are a promise to users.
 class Settings(BaseModel):
     """A group of settings; a key that it does not know is an error."""
 

@@ -14,12 +14,14 @@ from ..models.bundle import Bundle, load_bundle
 from ..networks import build_network, channels_last
 from ..organs import LabelSpace
 from .distributed import Processes
+from .network_sizes import size_multiple_of
 from .recipe import Recipe
 from .settings import NetworkSettings
 from .transfer import ClassMap, MappedTeacher, class_axes, moved_arguments, moved_weights
 from .weight_ensemble import WeightEnsemble
 
-COMPARED = ("spacing_zyx", "clip_hu", "subtract", "divide")  # of the preprocessing; another patch is no other input
+# Of the preprocessing; with another patch the network gets the same input.
+COMPARED = ("spacing_zyx", "clip_hu", "subtract", "divide")
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,17 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
 def _seeded_network(recipe: Recipe, settings: NetworkSettings, label_space: LabelSpace) -> nn.Module:
     """The network with weights drawn from the recipe's seed. Raises UserError for a patch that it cannot take."""
     torch.manual_seed(recipe.seed)
-    network: nn.Module = build_network(settings.name, 1, label_space.class_count, **settings.arguments)
+    network = build_network(settings.name, 1, label_space.class_count, **settings.arguments)
     check_patch(recipe.preprocessing.patch_zyx, network)
     return network
 
 
 def check_patch(patch_zyx: Sequence[int], network: nn.Module) -> None:
     """Raises UserError for a patch (z, y, x) that the network cannot take."""
-    if any(size % multiple for size, multiple in zip(patch_zyx, network.size_multiple, strict=True)):
+    multiples = size_multiple_of(network)
+    if any(size % multiple for size, multiple in zip(patch_zyx, multiples, strict=True)):
         raise UserError(code=Code.VALUE_UNFIT, subject="preprocessing.patch_zyx",
-                        expected=f"multiples of {network.size_multiple}", found=patch_zyx)
+                        expected=f"multiples of {multiples}", found=patch_zyx)
 
 
 def _placed(network: nn.Module, device: torch.device, processes: Processes, reporter: Reporter) -> nn.Module:
@@ -97,7 +100,7 @@ def _load_start_model(bundle: Bundle, classes: ClassMap, network: nn.Module, lab
     """Loads the start model's weights into `network`; gives the start model itself, in the run's label space."""
     teacher = bundle.load_network("cpu")
     weights = teacher.state_dict()
-    if not classes.same:
+    if not classes.identical:
         _report_changed_classes(bundle, label_space, classes, recipe, reporter)
         weights = moved_weights(weights, bundle.network_name, bundle.network_arguments,
                                 bundle.label_space.class_count, classes)

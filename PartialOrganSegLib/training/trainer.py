@@ -25,7 +25,6 @@ from .frozen_members import Division
 from .hand_over import HandOver
 from .hooks import HOOKS, Hook, StepReport
 from .interrupts import InterruptibleReporter, stop_asked
-from .learner import Learner, NotFiniteError
 from .logbook import Logbook
 from .memory import fitting_patch, is_out_of_memory
 from .objective import Objective, needs_prior
@@ -36,6 +35,7 @@ from .run_files import RunFiles
 from .run_state import RunState
 from .settings import ValidationSettings
 from .start import build_start
+from .training_step import NotFiniteError, TrainingStep
 
 
 def train(recipe: Recipe, run_folder: Path, resume: bool, device: str = "auto",
@@ -85,12 +85,13 @@ class Trainer:
         self.hooks = list(named_hooks.values())
         manifest = load_manifest(recipe.manifest, self.reporter)
         self.space = manifest.label_space
+        # Wrong settings are reported before a network is built or a case is read.
         self._check_stages()
         self.start = build_start(recipe, self.space, self.device, self.processes, self.reporter)
         self.cases = read_cases(recipe, manifest, self.reporter)
         self._table = torch.from_numpy(self.cases.table.table)
-        self.training_step = Learner(self.start.network, self.start.teacher, self._table.to(self.device), self.device,
-                                     recipe.half_precision, self.processes)
+        self.training_step = TrainingStep(self.start.network, self.start.teacher, self._table.to(self.device),
+                                          self.device, recipe.half_precision, self.processes)
         self._hand_over = HandOver(recipe, self.start, self.space, self.cases.training, self.device)
         self._result = ResultModel(recipe, self.start, self._hand_over, self.space)
         self.evaluator: Evaluator | None = None
@@ -114,6 +115,16 @@ class Trainer:
     def network(self) -> nn.Module:
         """The network that is trained."""
         return self.training_step.network
+
+    @property
+    def step(self) -> int:
+        """How many steps of the run are done."""
+        return self.state.step
+
+    @property
+    def stage_count(self) -> int:
+        """How many stages the recipe has."""
+        return len(self.stages)
 
     def stop(self) -> None:
         """Ends the run after this step as a signal would: the checkpoint is written, then KeyboardInterrupt raised."""
@@ -160,6 +171,7 @@ class Trainer:
         end = state.stage_start + stage.steps
         if state.measurement_due and self._after_step(end):
             return
+        # Progress is that of the whole run, whose stages may end early.
         total = end + sum(later.steps for later in self.stages[state.stage + 1:])
         sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self._batch, end * self._batch)
         clock = time.monotonic()
@@ -181,19 +193,20 @@ class Trainer:
         state = self.state
         try:
             state.measurement_due = False
-            done = self._stage_done(end)
-        except KeyboardInterrupt:  # out of the measurement
+            stage_done = self._stage_done(end)
+        # Out of the measurement, which may take minutes and is not waited for.
+        except KeyboardInterrupt:
             state.measurement_due = True
             self._save(self.files.last)
             raise
-        if done:
+        if stage_done:
             self._begin_stage(state.stage + 1)
         stop = self._stop_asked()
         if stop or state.step % self.recipe.checkpoint_every == 0 or state.stage == len(self.stages):
             self._save(self.files.last)
         if stop:
             raise KeyboardInterrupt
-        return done
+        return stage_done
 
     def _learn(self, sampler: PatchSampler, targets: Targets) -> dict[str, float]:
         """One step, with its errors in the user's terms."""
@@ -226,7 +239,8 @@ class Trainer:
         if self.evaluator is not None and due:
             if state.best.update(self._validate(self._hand_over.division)):
                 self._save(self.files.best)
-                if state.step < end:  # on a GPU, repeated steps need not come to the same best weights
+                # On a GPU, repeated steps need not come to the same best weights.
+                if state.step < end:
                     self._save(self.files.last)
             if settings.patience and state.best.stale >= settings.patience:
                 return True
@@ -242,7 +256,8 @@ class Trainer:
     def _measure(self, weights: Mapping[str, torch.Tensor], division: Division | None) -> dict[str, float]:
         assert self.evaluator is not None
         reporter = self.reporter
-        if self.processes.size == 1:  # of several none may leave the others waiting
+        # Of several processes none may leave the others waiting.
+        if self.processes.size == 1:
             reporter = InterruptibleReporter(reporter, self._stop_signals)
         return self.evaluator.evaluate(self.network, weights, reporter, division)
 
@@ -295,6 +310,7 @@ class Trainer:
 
     def _restore(self) -> None:
         """Goes back to the last checkpoint. Raises UserError when what decides the numbers has changed since."""
+        # The stage is begun first: it makes the optimiser and the losses whose states are loaded.
         checkpoint = load_checkpoint(self.files.last)
         check_same(checkpoint["settings"], self.state.settings)
         self._begin_stage(min(checkpoint["stage"], len(self.stages) - 1))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from ..networks import build_network
 from ..organs import LabelSpace
 
 # Of the background's probability, what each new class starts with. Cermelli 2020 (equation 10) splits it evenly, which
-# at once lets known organs win every voxel on their outline; with this share no decision changes.
+# at once lets shared organs win every voxel on their outline; with this share no decision changes.
 NEW_SHARE = 0.01
 
 
@@ -32,35 +32,36 @@ class ClassMap:
     @classmethod
     def between(cls, start: LabelSpace, run: LabelSpace) -> ClassMap:
         """The map from `start` to `run`."""
-        known = {organ.name: organ.index for organ in start.organs}
+        start_labels = {organ.name: organ.index for organ in start.organs}
         dropped = tuple(organ.index for organ in start.organs if organ.name not in run.names)
-        return cls((0, *(known.get(name) for name in run.names)), dropped)
+        return cls((0, *(start_labels.get(name) for name in run.names)), dropped)
 
     @property
     def new(self) -> tuple[int, ...]:
-        """The run's classes that the start model does not know."""
-        return tuple(label for label, old in enumerate(self.source) if old is None)
+        """The run's classes that the start model does not have."""
+        return tuple(label for label, start_label in enumerate(self.source) if start_label is None)
 
     @property
-    def same(self) -> bool:
+    def identical(self) -> bool:
         """Whether both have the same classes in the same order."""
         return not self.dropped and self.source == tuple(range(len(self.source)))
 
 
-def moved_weights(weights: Mapping[str, torch.Tensor], network_name: str, arguments: Mapping[str, Any],
+def moved_weights(weights: Mapping[str, torch.Tensor], network_name: str, arguments: Mapping[str, object],
                   start_classes: int, classes: ClassMap) -> dict[str, torch.Tensor]:
     """The start model's weights for a network of the run's classes.
 
-    A new class begins with the background's weights and `NEW_SHARE` of its probability. What a dropped class knew is
-    lost; its voxels go to whatever the model held next likely.
+    A new class begins with the background's weights and `NEW_SHARE` of its probability. What the model knew of a
+    dropped class is lost; its voxels go to whatever it held next likely.
     """
     axes = class_axes(network_name, arguments, start_classes)
-    rows = torch.tensor([0 if old is None else old for old in classes.source])
+    sources = torch.tensor([0 if label is None else label for label in classes.source])
     moved = {}
     for name, value in weights.items():
         value = value.clone()
         for axis in axes[name]:
-            value = value.index_select(axis, rows)
+            value = value.index_select(axis, sources)
+        # The bias of the layer that gives the logits: that of a norm, whose weight has one axis, is none of these.
         weight = weights.get(name.removesuffix("bias") + "weight")
         if axes[name] and name.endswith("bias") and weight is not None and weight.ndim > 1:
             value[list(classes.new)] += math.log(NEW_SHARE)
@@ -69,7 +70,7 @@ def moved_weights(weights: Mapping[str, torch.Tensor], network_name: str, argume
     return moved
 
 
-def moved_arguments(arguments: Mapping[str, Any], classes: ClassMap) -> dict[str, Any]:
+def moved_arguments(arguments: Mapping[str, object], classes: ClassMap) -> dict[str, object]:
     """The start model's network arguments for the run's classes.
 
     Of an imported model, classes that count as one of the start model's count as the same organ in the run, or as
@@ -77,17 +78,22 @@ def moved_arguments(arguments: Mapping[str, Any], classes: ClassMap) -> dict[str
     """
     if "more" not in arguments:
         return dict(arguments)
-    labels = {old: label for label, old in enumerate(classes.source) if old is not None}
-    return {**arguments, "more": [labels.get(target, 0) for target in arguments["more"]]}
+    run_labels = {start_label: label for label, start_label in enumerate(classes.source) if start_label is not None}
+    counted_as = cast(Sequence[int], arguments["more"])
+    return {**arguments, "more": [run_labels.get(label, 0) for label in counted_as]}
 
 
-def class_axes(network_name: str, arguments: Mapping[str, Any], classes: int) -> dict[str, list[int]]:
+def class_axes(network_name: str, arguments: Mapping[str, object], classes: int) -> dict[str, list[int]]:
     """The axes of each tensor of a network's state that grow with the number of classes."""
+    # Networks on the device "meta" have shapes and no memory.
     with torch.device("meta"):
-        one, other = (build_network(network_name, 1, count, **arguments).state_dict() for count in
-                      (classes, classes + 1))
-    return {name: [axis for axis, (size, more) in enumerate(zip(value.shape, other[name].shape, strict=True))
-                   if size != more] for name, value in one.items()}
+        state = build_network(network_name, 1, classes, **arguments).state_dict()
+        grown = build_network(network_name, 1, classes + 1, **arguments).state_dict()
+    axes = {}
+    for name, value in state.items():
+        sizes = zip(value.shape, grown[name].shape, strict=True)
+        axes[name] = [axis for axis, (size, grown_size) in enumerate(sizes) if size != grown_size]
+    return axes
 
 
 class MappedTeacher(nn.Module):
@@ -103,8 +109,12 @@ class MappedTeacher(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         logits, classes = self.network(image), self.classes
+        # The logarithm of the sum of probabilities, up to a constant that no softmax sees.
         background = torch.logsumexp(logits[:, [0, *classes.dropped]].float(), 1, keepdim=True).to(logits.dtype)
-        shares = {label: math.log(NEW_SHARE) for label in classes.new}
-        shares[0] = math.log1p(-NEW_SHARE * len(classes.new))
-        return torch.cat([background + shares[label] if label in shares else logits[:, old:old + 1]
-                          for label, old in enumerate(classes.source)], 1)
+        of_classes = [background + math.log1p(-NEW_SHARE * len(classes.new))]
+        for start_label in classes.source[1:]:
+            if start_label is None:
+                of_classes.append(background + math.log(NEW_SHARE))
+            else:
+                of_classes.append(logits[:, start_label:start_label + 1])
+        return torch.cat(of_classes, 1)

@@ -11,6 +11,7 @@ from ..events import Reporter
 from ..models.bundle import Preprocessing
 from ..segmenting.scores import best_classes
 from ..segmenting.windows import plan, window_scores
+from .network_sizes import size_multiple_of, slices_of
 
 
 def predicted_classes(network: nn.Module, image: npt.NDArray[np.int16 | np.float32], preprocessing: Preprocessing,
@@ -31,5 +32,6 @@ def predicted_logits(network: nn.Module, image: npt.NDArray[np.int16 | np.float3
         return logits[0].permute(1, 2, 3, 0).cpu()
 
     volume = preprocessing.normalise(torch.from_numpy(np.array(image, np.float32)))
-    layout = plan(tuple(volume.shape), preprocessing.patch_zyx, network.size_multiple, getattr(network, "slices", None))
+    depth, height, width = volume.shape
+    layout = plan((depth, height, width), preprocessing.patch_zyx, size_multiple_of(network), slices_of(network))
     return window_scores(volume, preprocessing.padding, layout, classes, forward, Reporter())

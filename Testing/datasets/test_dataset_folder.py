@@ -197,10 +197,10 @@ def test_a_folder_is_a_dataset_of_a_manifest(tmp_path: Path):
     (nnunet, {"labels": {"background": 0}}, "labels besides the background"),
     (nnunet, {"labels": ["liver"]}, "description with 'labels'"),
     (nnunet, {"labels": {"background": 0, "a": "x"}}, "expected a name and a number"),
-    (nnunet, {"channel_names": {"0": "T1"}}, "channel_names: expected one channel, 'CT', found T1"),
-    (nnunet, {"channel_names": {"0": "CT", "1": "PET"}}, "found CT, PET"),
+    (nnunet, {"channel_names": {"0": "T1"}}, "channel_names: expected one channel, 'CT', found 'T1'"),
+    (nnunet, {"channel_names": {"0": "CT", "1": "PET"}}, "found 'CT', 'PET'"),
     (nnunet, {"file_ending": None}, "file_ending"), (nnunet, {"file_ending": ".mha"}, "training cases, found none"),
-    (decathlon, {"modality": {"0": "MRI"}}, "modality: expected one channel, 'CT', found MRI"),
+    (decathlon, {"modality": {"0": "MRI"}}, "modality: expected one channel, 'CT', found 'MRI'"),
     (nnunet, {"dataset": {"a": {"images": [], "label": "x"}}}, r"dataset\.a: expected an image and a label"),
     (decathlon, {"training": None}, "found neither"), (decathlon, {"training": ["a.nii.gz"]}, r"training\.0"),
     (decathlon, {"training": [{"image": "a.nii.gz", "label": 3}]}, r"training\.0: expected an image and a label"),
@@ -217,3 +217,28 @@ def test_check_tells_what_a_folder_annotates(tmp_path: Path, capsys):
     captured = capsys.readouterr()
     assert "Task03_Liver: 2 partial: liver" in captured.out
     assert "merged into liver" in captured.err
+
+
+def test_nnunet_1_lists_images_without_their_channel(tmp_path: Path):
+    decathlon(tmp_path)
+    for image in (tmp_path / "imagesTr").glob("liver_?.nii.gz"):
+        image.rename(image.with_name(image.name.replace(".nii.gz", "_0000.nii.gz")))
+    manifest = load_manifest(tmp_path)
+    assert [(case.name, case.image.name) for case in manifest.cases] == [
+        ("liver_0", "liver_0_0000.nii.gz"), ("liver_1", "liver_1_0000.nii.gz")]
+    assert check_manifest(manifest) == []
+
+
+@pytest.mark.parametrize("modality", [{"0": "CT "}, ["CT"]])
+def test_a_byte_order_mark_and_other_spellings_of_ct_are_read(tmp_path: Path, modality):
+    description = decathlon(tmp_path, modality=modality) / "dataset.json"
+    description.write_bytes(b"\xef\xbb\xbf" + description.read_bytes())
+    assert [case.name for case in load_manifest(tmp_path).cases] == ["liver_0", "liver_1"]
+
+
+def test_dots_in_names_stay(tmp_path: Path):
+    images(tmp_path, ["1.3.6.1", "1.3.6.2"], "labelsTr/{}.nii.gz", "imagesTr/{}.nii.gz")
+    files = [{"image": f"./imagesTr/1.3.6.{n}.nii.gz", "label": f"./labelsTr/1.3.6.{n}.nii.gz"} for n in (1, 2)]
+    content = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver"}, "training": files}
+    (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    assert [case.name for case in load_manifest(tmp_path).cases] == ["1.3.6.1", "1.3.6.2"]

@@ -18,9 +18,9 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.lineage import run_space
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
-from PartialOrganSegLib.finetuning.outcome import LOSS_TOLERATED
 from PartialOrganSegLib.finetuning.preparation import Request, prepare
 from PartialOrganSegLib.finetuning.run import Result, finetune, resume
+from PartialOrganSegLib.finetuning.verdict import LOSS_TOLERATED
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle
 from PartialOrganSegLib.models.checksums import MANIFEST, sha256, verify_bundle
 from PartialOrganSegLib.organs import label_space_of_names

@@ -255,7 +255,7 @@ def test_what_is_not_taken_over_is_not_learnt(not_taken, colon, selected, said):
 
 def test_the_time_of_the_frozen_networks_is_counted(start, monkeypatch):
     """A second for a patch of 8 x 16 x 16; at 2 mm, 16 slices of 3 mm are 24."""
-    monkeypatch.setattr("PartialOrganSegLib.finetuning.budget._quickest", lambda work, device: 1.0)
+    monkeypatch.setattr("PartialOrganSegLib.finetuning.speed._quickest", lambda work, device: 1.0)
     device = torch.device("cpu")
     assert frozen_seconds(start, [(16, 16, 16)], device) == 5  # windows of 8 slices that share half of their length
     assert frozen_seconds(start, [(16, 16, 16)] * 3, device) == 15

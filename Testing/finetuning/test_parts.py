@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from PartialOrganSegLib.annotation import CandidateTable
+from PartialOrganSegLib.annotation import OUTSIDE, CandidateTable
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.events import Reporter
@@ -107,7 +107,7 @@ def test_phantoms_are_asked_about_kept_organs_only(tmp_path, monkeypatch):
     assert [len(replay.training), len(replay.measured)] == [2, 2]
     assert all(case.organs == [2] for case in replay.training)
     rest = frozenset(range(WORD16.class_count)) - {2}
-    assert all(set(case.candidate_sets[1:]) == {frozenset({2}), rest} for case in replay.training)
+    assert all(set(case.candidate_sets[OUTSIDE + 1:]) == {frozenset({2}), rest} for case in replay.training)
     assert [(case.image, case.labelled) for case in replay.anywhere] == [
         (case.image, False) for case in replay.training]
     assert all(case.organs == [3] for case in replay.measured)
@@ -126,7 +126,7 @@ def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel,
     budget = make_budget(minutes, Speed(step, voxel, patch), RECIPE, shapes, (2, 4, 4), torch.device(device), cases,
                          trials=trials)
     assert LEAST_STEPS <= budget.steps <= MOST_STEPS
-    assert 1 <= budget.every <= budget.steps
+    assert 1 <= budget.measure_every <= budget.steps
     if budget.steps > LEAST_STEPS:
         assert budget.seconds <= 60 * minutes + 1e-6
 
@@ -238,9 +238,9 @@ def test_a_labelled_patch_holds_a_case_as_it_is_at_the_working_spacing(taken):
     larger = [size + 6 for size in taken[0].shape]
     patch = labelled_patch(taken[0], larger)
     assert patch.shape == tuple(larger)
-    assert not patch[taken[0].shape[0]:].any()
+    assert (patch[taken[0].shape[0]:] == OUTSIDE).all()
     volume = whole.size / np.prod(taken[0].shape)  # of a voxel at the working spacing in the CT's own voxels
-    for code in range(1, len(taken[0].candidate_sets)):
+    for code in range(OUTSIDE + 1, len(taken[0].candidate_sets)):
         assert (patch == code).sum() * volume == pytest.approx((whole == code).sum(), rel=0.1)
 
 
@@ -248,7 +248,7 @@ def test_a_labelled_patch_lies_where_the_labels_are(taken, tmp_path):
     case = taken[0]
     top = max(slices[-1] for slices in case.slices.values())
     _, high = split_by_slabs(case, [Slab(top, top + 1, frozenset(case.organs))], tmp_path)
-    assert labelled_patch(high, (3, 16, 16)).any()
+    assert (labelled_patch(high, (3, 16, 16)) > OUTSIDE).any()
     _, nothing = split_by_slabs(case, [], tmp_path)
     assert labelled_patch(nothing, (3, 16, 16)).shape == (3, 16, 16)
-    assert not labelled_patch(nothing, (3, 16, 16)).any()
+    assert not (labelled_patch(nothing, (3, 16, 16)) > OUTSIDE).any()

@@ -87,7 +87,7 @@ def test_distillation_joins_new_classes_to_the_background(sets, new):
     logits, teacher = (generator.normal(0, 2, (2, 5, 3, 4)) for _ in range(2))
     codes = generator.integers(0, len(table), (2, 3, 4))
     supervision = batch(logits, codes, table, grad=True, teacher=teacher)
-    loss = Distillation(new_classes=new)(supervision)
+    loss = Distillation(new_classes=new)(*supervision)
     assert loss.item() == pytest.approx(expected(logits, teacher, codes, table, new), rel=1e-4)
     loss.backward()
     assert torch.isfinite(supervision.logits.grad).all()
@@ -102,8 +102,8 @@ def test_a_new_class_may_take_all_of_the_background_for_nothing():
     student[0, 0, 0, 0], student[0, 2, 0, 0] = teacher[0, 2, 0, 0], teacher[0, 0, 0, 0]
     codes = np.zeros((1, 1, 2), int)
     supervision = batch(student, codes, table, teacher=teacher)
-    assert float(Distillation(new_classes=[2])(supervision)) == pytest.approx(0, abs=1e-5)
-    assert float(Distillation()(supervision)) > 1
+    assert float(Distillation(new_classes=[2])(*supervision)) == pytest.approx(0, abs=1e-5)
+    assert float(Distillation()(*supervision)) > 1
 
 
 def test_training_from_a_model_of_other_organs_tells_which(tmp_path):

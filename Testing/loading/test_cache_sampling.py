@@ -311,7 +311,8 @@ def test_those_who_fill_one_cache_at_once_do_the_work_once(tmp_path: Path, monke
         found = list(pool.map(lambda _: cached(tmp_path, case_of(tmp_path, "a"), case_of(tmp_path, "b")), range(3)))
     assert sorted(reads) == ["a", "b"]
     assert all(np.array_equal(one.codes(), found[0][n].codes()) for many in found for n, one in enumerate(many))
-    assert len(list((tmp_path / "cache").iterdir())) == 6  # no lock and nothing half-written stays
+    # Three files a case and contents.json: no lock and nothing half-written stays.
+    assert len(list((tmp_path / "cache").iterdir())) == 7
 
 
 _HOLD = """

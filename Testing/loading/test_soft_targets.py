@@ -24,11 +24,11 @@ from PartialOrganSegLib.loading.targets import Targets
 from PartialOrganSegLib.networks.light_unet import LightUNet
 from PartialOrganSegLib.organs import BTCV13, WORD16, label_space_of_names
 from PartialOrganSegLib.training.distributed import Processes
-from PartialOrganSegLib.training.learner import Learner
 from PartialOrganSegLib.training.objective import Objective
 from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.settings import Stage
 from PartialOrganSegLib.training.trainer import train
+from PartialOrganSegLib.training.training_step import TrainingStep
 from Testing.helpers.training_data import SPACING_ZYX, blocks, write_case, write_image, write_recipe, write_yaml
 
 SHAPE = (12, 24, 24)
@@ -286,7 +286,8 @@ def test_a_process_without_soft_targets_gives_zeros_to_the_others():
     """All processes must gather arrays of one shape, or they would wait for each other for ever."""
     processes, shape = _Others(), (16, 32, 32)
     stage = Stage(losses={"soft_targets": 1.0})
-    learner = Learner(LightUNet(1, 4, [4, 4]), None, torch.ones(2, 4, dtype=torch.bool), torch.device("cpu"), False,
+    learner = TrainingStep(LightUNet(1, 4, [4, 4]), None, torch.ones(2, 4, dtype=torch.bool), torch.device("cpu"),
+                           False,
                       processes)
     learner.begin(stage, Objective(stage, label_space_of_names("three", ["liver", "spleen", "pancreas"]),
                                    soft_sets=[(0, 2, 3), (1,)]))

@@ -10,7 +10,16 @@ import pytest
 import torch
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.networks import NETWORKS, SliceWise, build_network, channels_last
+from PartialOrganSegLib.networks import (
+    NETWORKS,
+    SegmentationNetwork,
+    SliceWise,
+    build_network,
+    channels_last,
+    set_phase,
+    size_multiple_of,
+    slices_of,
+)
 from PartialOrganSegLib.networks.unet_3d import UNet3D
 
 # Arguments of a tiny one, its size_multiple and, where train mode gives a list, the z, y, x divisors of its scales.
@@ -76,7 +85,7 @@ def test_training_reaches_every_parameter(name):
     else:
         assert isinstance(logits, list)
         scales = logits
-    depth = data.shape[2] - getattr(network, "slices", 1) + 1
+    depth = data.shape[2] - (network.slices or 1) + 1
     assert [tuple(scale.shape) for scale in scales] == [
         (2, 3, depth // dz, data.shape[3] // dy, data.shape[4] // dx) for dz, dy, dx in divisors]
     sum((scale * torch.randn_like(scale)).mean() for scale in scales).backward()
@@ -137,7 +146,7 @@ def test_wrong_size_is_told(name):
                                   "pipo_fan"])
 def test_one_voxel_cannot_train_a_batch_norm(name):
     network = small(name).train()
-    data = torch.randn(2, 1, getattr(network, "slices", network.size_multiple[0]), *network.size_multiple[1:])
+    data = torch.randn(2, 1, network.slices or network.size_multiple[0], *network.size_multiple[1:])
     assert len(network(data)) == 2
     with pytest.raises(ValueError, match="one voxel at the coarsest level"):
         network(data[:1])
@@ -260,3 +269,44 @@ def test_missing_monai_is_told(monkeypatch):
     told = r"network nnunet_3d: expected the package monai \(pip install monai tensorboard\), found none"
     with pytest.raises(UserError, match=told):
         small("nnunet_3d")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_outputs_is_their_number_in_train_mode(name):
+    network = small(name)
+    assert isinstance(network, SegmentationNetwork)
+    logits = network.train()(image(name))
+    assert network.outputs == (1 if isinstance(logits, torch.Tensor) else len(logits))
+
+
+def test_phases_are_checked_and_change_the_outputs():
+    plane = small("pipo_fan")
+    network = plane.network
+    assert network.outputs == plane.outputs == 2
+    set_phase(plane, "fusion")
+    assert (network.phase, plane.outputs) == ("fusion", 1)
+    with pytest.raises(ValueError, match="phase must be one of deep_supervision, fusion, not 'other'"):
+        network.phase = "other"
+    with pytest.raises(UserError, match="a network that trains in phases"):
+        set_phase(small("light_unet"), "fusion")
+
+
+class FromOutside(torch.nn.Module):
+    """Knows nothing of `SegmentationNetwork`."""
+
+    PHASES = ("first", "second")
+    size_multiple = (1, 2, 2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image
+
+
+def test_a_network_that_is_not_derived_from_ours_works():
+    network = FromOutside()
+    assert size_multiple_of(network) == (1, 2, 2)
+    assert slices_of(network) is None
+    assert slices_of(small("pipo_fan")) == 3
+    set_phase(network, "second")
+    assert network.phase == "second"
+    with pytest.raises(UserError, match="one of first, second"):
+        set_phase(network, "third")

@@ -1,8 +1,8 @@
 """The embedded model's training set: what its script writes is a manifest that `check` accepts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,9 +20,11 @@ GRID = Grid((60, 50, 20), (1.5, 1.5, 5.0), (40.0, 30.0, 400.0), (-1, 0, 0, 0, -1
 LIVER, SPLEEN, COLON, FEMUR = WORD16.indices(["liver", "spleen", "colon", "head_of_left_femur"])
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    return import_script("build_embedded_data", "embedded")
+FILES = import_script("case_files", "embedded")
+GRIDS = import_script("ct_grids", "embedded")
+MANIFEST = import_script("training_manifest", "embedded")
+SOURCES = import_script("source_cases", "embedded")
+SCRIPT = import_script("build_embedded_data", "embedded")
 
 
 def body_with_four_organs() -> tuple[Volume, Volume]:
@@ -43,9 +45,13 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_spacing_changes_and_the_box_stays(script: ModuleType) -> None:
+def source_case(source: Path, annotated: list[str], **facts: object) -> object:
+    return SOURCES.SourceCase("first", "hk13", source / "image.nii.gz", source / "label.nii.gz", annotated, **facts)
+
+
+def test_spacing_changes_and_the_box_stays() -> None:
     ct, _ = body_with_four_organs()
-    new = script.at_spacing(ct, (3.0, 2.0, 2.0))
+    new = GRIDS.at_spacing(ct, (3.0, 2.0, 2.0))
     assert new.grid.size == (45, 38, 33)
     before, after = ct.canonical().grid, new.grid
     extent = np.multiply(before.size, before.spacing)
@@ -56,9 +62,8 @@ def test_spacing_changes_and_the_box_stays(script: ModuleType) -> None:
     assert abs(float(new.array.mean()) - float(ct.array.mean())) < 10
 
 
-def test_only_what_a_case_vouches_for_is_written(script: ModuleType, source: Path) -> None:
-    script.make_real(source / "image.nii.gz", source / "label.nii.gz", ["liver"], {COLON: ["colon", "rectum"]},
-                     source / "a")
+def test_only_what_a_case_vouches_for_is_written(source: Path) -> None:
+    FILES.make_real(source_case(source, ["liver"], label_map={COLON: ["colon", "rectum"]}), source / "a")
     image, labels = read_ct(source / "a_image.nii.gz"), read_labelmap(source / "a_label.nii.gz")
     assert np.unique(labels.array).tolist() == [0, LIVER, COLON]
     assert image.grid.same_as(labels.grid)
@@ -67,13 +72,13 @@ def test_only_what_a_case_vouches_for_is_written(script: ModuleType, source: Pat
     assert float((labels.array == LIVER).sum()) * labels.grid.voxel_ml == pytest.approx(voxels, rel=0.1)
 
 
-def test_other_numbers_become_ours(script: ModuleType, source: Path) -> None:
-    script.make_real(source / "image.nii.gz", source / "label.nii.gz", ["stomach"], {}, source / "a",
-                     convert={LIVER: WORD16.index("stomach"), SPLEEN: LIVER})
+def test_other_numbers_become_ours(source: Path) -> None:
+    FILES.make_real(source_case(source, ["stomach"], convert={LIVER: WORD16.index("stomach"), SPLEEN: LIVER}),
+                    source / "a")
     assert np.unique(read_labelmap(source / "a_label.nii.gz").array).tolist() == [0, WORD16.index("stomach")]
 
 
-def test_check_accepts_the_manifest(script: ModuleType, source: Path) -> None:
+def test_check_accepts_the_manifest(source: Path) -> None:
     out, strokes = source / "out", source / "Striche ü"
     for folder in (out / "real", out / "warped", out / "synthetic", strokes):
         folder.mkdir(parents=True)
@@ -81,14 +86,13 @@ def test_check_accepts_the_manifest(script: ModuleType, source: Path) -> None:
     (strokes / "first.json").write_text(json.dumps({
         "image": "first", "drawn_by": "test", "licence": "none",
         "strokes": [{"organ": "intestine", "points": [inside], "width_mm": 5}]}))
-    facts = {"dataset": "hk13", "annotated": ["liver", "spleen"],
-             "label_map": {FEMUR: ["head_of_left_femur", "background"]}}
+    case = source_case(source, ["liver", "spleen"], label_map={FEMUR: ["head_of_left_femur", "background"]})
     for stem in (out / "real" / "first", out / "warped" / "first__word_1", out / "synthetic" / "word_1_0"):
-        script.make_real(source / "image.nii.gz", source / "label.nii.gz", facts["annotated"], facts["label_map"], stem)
-    script.write_manifest(out, [{"name": "first", **facts}, {"name": "not made yet", **facts}], strokes)
+        FILES.make_real(case, stem)
+    MANIFEST.write_manifest(out, [case, replace(case, name="not made yet")], strokes)
     written = yaml.safe_load((out / "manifest.yaml").read_text(encoding="utf-8"))["datasets"]
     assert {dataset["name"]: dataset["weight"] for dataset in written} == {
-        name: script.WEIGHTS[name] for name in ("hk13", "warped_hk13", "synthetic")}
+        name: MANIFEST.WEIGHTS[name] for name in ("hk13", "warped_hk13", "synthetic")}
     assert [case.get("strokes") for dataset in written for case in dataset["cases"]] == [
         "../Striche ü/first.json", None, None]
     manifest = load_manifest(out / "manifest.yaml")
@@ -96,7 +100,28 @@ def test_check_accepts_the_manifest(script: ModuleType, source: Path) -> None:
     assert [case.group for case in manifest.cases] == ["first", "first", "word_1"]
 
 
-def test_every_real_case_has_a_weight(script: ModuleType) -> None:
-    cases = script.labelled_cases(real_data_path("manifest.yaml").parent)
-    assert {case["dataset"] for case in cases} | {f"warped_{case['dataset']}" for case in cases} <= set(script.WEIGHTS)
-    assert all(case["image"].exists() and case["label"].exists() for case in cases)
+def test_every_real_case_has_a_weight() -> None:
+    data = real_data_path("manifest.yaml").parent
+    cases = SOURCES.labelled_cases(data)
+    datasets = {case.dataset for case in [*cases, SOURCES.dicom_case(data), *SOURCES.chest_cases(data)]}
+    assert datasets | {f"warped_{case.dataset}" for case in cases} <= set(MANIFEST.WEIGHTS)
+    assert all(case.image.exists() and case.label.exists() for case in cases)
+
+
+def test_more_warps_leave_the_first_ones_as_they_are(tmp_path: Path) -> None:
+    anatomies = [tmp_path / f"word_{number}.nii.gz" for number in range(5)]
+    drawn = [SCRIPT.anatomy_for("first", anatomies, number, 0) for number in range(5)]
+    assert len({anatomy for anatomy, _ in drawn}) == 5
+    assert all(0.6 <= strength <= 1.0 for _, strength in drawn)
+    assert drawn[0] != SCRIPT.anatomy_for("second", anatomies, 0, 0)
+    assert [SCRIPT.anatomy_for("first", anatomies, number, 0) for number in range(2)] == drawn[:2]
+
+
+def test_jobs_make_what_is_missing_alone(tmp_path: Path) -> None:
+    jobs = import_script("parallel_jobs", "embedded")
+    here, missing = tmp_path / "here", tmp_path / "missing"
+    here.write_text("as it was")
+    jobs.run_jobs([jobs.Job(path, Path.touch, (path,)) for path in (missing,)], 1)
+    jobs.run_jobs([jobs.Job(path, Path.unlink, (path,)) for path in (here, missing)], 1)
+    assert here.read_text() == "as it was"
+    assert missing.exists()

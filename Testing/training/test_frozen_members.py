@@ -83,7 +83,7 @@ def test_labels_are_the_likeliest_of_the_stated_probabilities(joined, seed, take
     said[silent] = 0
     logits = generator.normal(0, 2, (24, 6)).astype(np.float32)
     places = np.flatnonzero(~silent)
-    members._said_of = lambda cached, seen: (places, said[places])
+    members._predictions = lambda cached, slices: (places, said[places])
     labels = members.combine(None, slice(0, 3), torch.from_numpy(logits).reshape(*shape, 6), division).ravel()
     for voxel in range(24):
         rest, probabilities = 1.0, {}
@@ -115,7 +115,7 @@ def test_a_case_is_asked_once_by_the_engine(joined, tmp_path, flipped):
     cached = cache_cases([case], RUN, CandidateTable(6), (3.0, 2.0, 2.0), tmp_path / "cache", Reporter())[0]
     members = members_of(joined, tmp_path / "cache")
     whole = slice(0, cached.image().shape[0])
-    places, values = members._said_of(cached, whole)
+    places, values = members._predictions(cached, whole)
     assert len(list((tmp_path / "cache").glob("*.members.npz"))) == 1
     dense = np.zeros((cached.image().size, 4), np.float16)
     dense[places] = values
@@ -133,8 +133,8 @@ def test_a_case_is_asked_once_by_the_engine(joined, tmp_path, flipped):
         for member in joined.members[:-1]], -1).reshape(-1, 4)
     np.testing.assert_allclose(dense, expected, atol=6e-3)
     assert dense.max() > 0.5
-    members._ask = None  # a second time it is read
-    assert np.array_equal(members._said_of(cached, whole)[1], values)
+    members._predict = None  # a second time it is read
+    assert np.array_equal(members._predictions(cached, whole)[1], values)
 
 
 class ReadsTheCT:
@@ -161,7 +161,7 @@ def test_a_part_is_asked_about_its_part(joined, tmp_path, monkeypatch, seen, dep
     case = Case("a", "a", "set", paths[0], Kind.PARTIAL, paths[1], annotated=("liver",))
     cached = cache_cases([case], RUN, CandidateTable(6), (3.0, 2.0, 2.0), tmp_path / "cache", Reporter())[0]
     monkeypatch.setattr("PartialOrganSegLib.training.frozen_members.MemberPredictor", ReadsTheCT)
-    places, values = members_of(joined, tmp_path / "cache")._said_of(cached, seen)
+    places, values = members_of(joined, tmp_path / "cache")._predictions(cached, seen)
     expected = cached.image()[seen].astype(float)
     assert len(places) == expected.size
     hu = (values[:, 0].astype(float) * 3000 - 1100).reshape(expected.shape)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from PartialOrganSegLib.training.checkpoint import load_checkpoint
-from PartialOrganSegLib.training.hooks import Hook, StepReport
+from PartialOrganSegLib.training.hooks import Hook, RunView, StepReport
 from PartialOrganSegLib.training.recipe import Recipe, load_recipe
 from PartialOrganSegLib.training.trainer import Trainer
 from Testing.helpers.training_data import write_manifest, write_recipe
@@ -22,20 +22,20 @@ class Recorder(Hook):
     def __init__(self, last: int = -1) -> None:
         self.last, self.calls, self.steps = last, [], 0
 
-    def on_step(self, trainer: Trainer, report: StepReport) -> None:
-        assert trainer.state.step == report.step
+    def on_step(self, trainer: RunView, report: StepReport) -> None:
+        assert trainer.step == report.step
         assert report.seconds >= report.waiting_seconds >= 0
         self.calls.append(("step", report.step, report.stage, sorted(report.figures)))
         self.steps += 1
         if report.step == self.last:
             trainer.stop()
 
-    def on_validation(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
-        self.calls.append(("validation", trainer.state.step, sorted(figures)))
+    def on_validation(self, trainer: RunView, figures: Mapping[str, float]) -> None:
+        self.calls.append(("validation", trainer.step, sorted(figures)))
 
-    def on_checkpoint(self, trainer: Trainer, path: Path) -> None:
-        assert load_checkpoint(path)["step"] == trainer.state.step
-        self.calls.append(("checkpoint", trainer.state.step, path.name))
+    def on_checkpoint(self, trainer: RunView, path: Path) -> None:
+        assert load_checkpoint(path)["step"] == trainer.step
+        self.calls.append(("checkpoint", trainer.step, path.name))
 
     def state_dict(self) -> dict[str, object]:
         return {"steps": self.steps}

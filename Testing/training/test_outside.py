@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.losses import WeightedLosses
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.training.recipe import load_recipe
 from Testing.helpers.training_data import write_manifest, write_recipe
@@ -32,6 +33,11 @@ class Focal(nn.Module):
             return batch.zero
         inside = voxels.log_probabilities.masked_fill(~voxels.allowed, float("-inf")).logsumexp(1)
         return (-(1 - inside.exp()) ** self.power * inside).mean()
+
+class Former(nn.Module):
+    """Written for 0.4.0."""
+    def forward(self, batch):
+        return batch.zero
 
 class OurPrior(Prior):
     """The prior under a name of ours."""
@@ -128,3 +134,9 @@ def test_dual_variables_need_an_optimiser_that_ascends(folder: Path):
                           optimiser={"name": "torch.optim:LBFGS"}, steps=1)
     with pytest.raises(UserError, match=r"expected one that can maximise .*, found torch\.optim:LBFGS"):
         run(recipe, folder / "other")
+
+
+def test_a_loss_of_an_earlier_version_is_refused_with_what_it_should_take(folder: Path):
+    with pytest.raises(UserError, match=r"losses: their_parts:Former: expected forward\(logits, targets\), "
+                                        r"found forward\(batch\)"):
+        WeightedLosses({"their_parts:Former": 1.0})

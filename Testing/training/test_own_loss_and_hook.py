@@ -13,7 +13,7 @@ from PartialOrganSegLib.loading.targets import Targets
 from PartialOrganSegLib.losses import Supervision
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.synthesis.phantom import make_phantom
-from PartialOrganSegLib.training.hooks import Hook, StepReport
+from PartialOrganSegLib.training.hooks import Hook, RunView, StepReport
 from PartialOrganSegLib.training.recipe import Recipe
 from PartialOrganSegLib.training.trainer import Trainer
 from Testing.helpers.training_data import write_yaml
@@ -41,15 +41,15 @@ class LossCurve(Hook):
     def __init__(self, loss: str, enough: float = 1.0) -> None:
         self.loss, self.enough, self.values, self.dice = loss, enough, [], []
 
-    def on_step(self, trainer: Trainer, report: StepReport) -> None:
+    def on_step(self, trainer: RunView, report: StepReport) -> None:
         self.values.append(report.figures[self.loss])
 
-    def on_validation(self, trainer: Trainer, figures: Mapping[str, float]) -> None:
+    def on_validation(self, trainer: RunView, figures: Mapping[str, float]) -> None:
         self.dice.append(figures["mean"])
         if figures["mean"] > self.enough:
             trainer.stop()
 
-    def on_checkpoint(self, trainer: Trainer, path: Path) -> None:
+    def on_checkpoint(self, trainer: RunView, path: Path) -> None:
         lines = [f"{step},{value}\n" for step, value in enumerate(self.values, start=1)]
         (trainer.folder / "curve.csv").write_text("".join(lines), encoding="utf-8")
 

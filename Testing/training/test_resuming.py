@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.training.cases import Cases
 from PartialOrganSegLib.training.recipe import Recipe
 from PartialOrganSegLib.training.resuming import check_same, deciding_settings
 
@@ -66,3 +68,11 @@ def test_changed_files_are_told_by_their_case():
     with pytest.raises(UserError, match="--resume: the files of Müller-1 are not as they were") as error:
         check_same(before, now)
     assert "same" not in str(error.value).replace("same recipe", "")
+
+
+def test_checkpoints_of_0_4_0_know_the_same_candidate_sets():
+    """They had no code for what lies outside the image: without its row, the sets are those they wrote down."""
+    table = CandidateTable(3)
+    for classes in ([1], [0, 2]):
+        table.code(classes)
+    assert Cases([], [], table).essence()["candidate_sets"] == [[1, 1, 1], [0, 1, 0], [1, 0, 1]]

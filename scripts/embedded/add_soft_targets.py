@@ -17,8 +17,11 @@ from typing import Any
 import numpy as np
 import teacher
 import yaml
-from build_embedded_data import REPOSITORY, TEACHER_CASES, at_spacing, body_box, crop, run
+from build_embedded_data import REPOSITORY
+from ct_grids import at_spacing, body_box, crop
+from parallel_jobs import Job, run_jobs
 from scipy import ndimage
+from source_cases import TEACHER_CASES
 
 from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.datasets.soft_targets import REST, SoftTargets, quantised, write_soft_targets
@@ -35,11 +38,12 @@ def make_soft_targets(image: Path, model: Path, case_image: Path, organs: list[s
     """
     ct = at_spacing(read_ct(image), teacher.SPACING_ZYX)
     ct = crop(ct, body_box(ct))
-    found, grid = teacher.probabilities(model, ct.array, organs), read_ct(case_image).canonical().grid
+    channels, grid = teacher.probabilities(model, ct.array, organs), read_ct(case_image).canonical().grid
+    # Voxels of the case's grid to voxels of the teacher's: both run along the patient's axes, so a scale and a shift.
     step = np.linalg.inv(ct.grid.matrix) @ grid.matrix
     scale, offset = np.diag(step)[2::-1], step[2::-1, 3]
     placed = np.stack([ndimage.affine_transform(channel, scale, offset, grid.shape, order=1, mode="nearest")
-                       for channel in found])
+                       for channel in channels])
     write_soft_targets(target, SoftTargets(quantised(placed), grid, ((REST,), *((organ,) for organ in organs))))
 
 
@@ -48,7 +52,9 @@ def trusted_organs(case: dict[str, Any]) -> list[str]:
 
     What it says of the others counts as "all else", so that a tumour which it takes for a gallbladder teaches nothing.
     """
-    annotated = TEACHER_CASES[case["group"]][0] if case["group"] in TEACHER_CASES else case["annotated"]
+    annotated = case["annotated"]
+    if case["group"] in TEACHER_CASES:
+        annotated, _ = TEACHER_CASES[case["group"]]
     return [organ for organ in dict.fromkeys(teacher.CLASSES.values()) if organ in annotated]
 
 
@@ -63,18 +69,22 @@ def main() -> None:
     data, out = settings.data, settings.out
     (out / "soft").mkdir(exist_ok=True)
     manifest = yaml.safe_load((out / "manifest.yaml").read_text(encoding="utf-8"))
-    cases = [case for dataset in manifest["datasets"] if dataset["name"] not in WITHOUT
-             for case in dataset["cases"] if trusted_organs(case)]
+    cases: list[dict[str, Any]] = []
+    for dataset in manifest["datasets"]:
+        if dataset["name"] not in WITHOUT:
+            cases += [case for case in dataset["cases"] if trusted_organs(case)]
     cases.sort(key=lambda case: not case["image"].startswith("real/"))  # the real ones matter most
     jobs = []
     for case in cases:
-        image = out / case["image"]
-        source = data / "ct" / case["group"] / "image.nii.gz" if case["image"].startswith("real/") else image
+        image = source = out / case["image"]
+        if case["image"].startswith("real/"):  # there is a better resolution of it than the training set's
+            source = data / "ct" / case["group"] / "image.nii.gz"
         case["soft_targets"] = f"soft/{image.name.removesuffix('_image.nii.gz')}.npz"
-        jobs.append((out / case["soft_targets"], make_soft_targets,
-                     (source, data / "teacher" / "hk13.onnx", image, trusted_organs(case), out / case["soft_targets"])))
+        target = out / case["soft_targets"]
+        jobs.append(Job(target, make_soft_targets,
+                        (source, data / "teacher" / "hk13.onnx", image, trusted_organs(case), target)))
     try:
-        run(jobs, settings.workers)
+        run_jobs(jobs, settings.workers)
     finally:
         write_manifest(out, manifest)
 

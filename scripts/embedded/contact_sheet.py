@@ -42,7 +42,10 @@ def main() -> None:
     predictor = Predictor(bundle, "cpu")
     rows = []
     for ct_file in arguments.cts:
-        name = ct_file.parent.name if ct_file.name.startswith("image") else ct_file.name.partition(".")[0]
+        # Where all CTs are called image.nii.gz, their folders tell them apart.
+        name = ct_file.name.partition(".")[0]
+        if name == "image":
+            name = ct_file.parent.name
         ct = read_ct(ct_file)
         labels = predictor.predict(ct).labels
         write_labelmap(arguments.out / f"{name}.labels.nii.gz", labels)
@@ -50,6 +53,7 @@ def main() -> None:
         write_preview(picture, ct, labels, bundle.label_space)
         rows.append(sheet_row(picture, name))
         print(name, flush=True)
+    # Few CTs a page: outlines must be large enough to judge.
     for page, first in enumerate(range(0, len(rows), CTS_A_PAGE), 1):
         shown = rows[first:first + CTS_A_PAGE]
         sheet = Image.new("RGB", (WIDTH, sum(row.height for row in shown)))

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, write_bundle
 from PartialOrganSegLib.models.checksums import sha256
 from PartialOrganSegLib.networks import build_network
@@ -54,15 +54,17 @@ def dense_weights(onnx_file: Path) -> dict[str, torch.Tensor]:
     from onnx import numpy_helper
 
     graph = onnx.load(onnx_file).graph
-    tensors = {one.name: torch.from_numpy(numpy_helper.to_array(one).copy()) for one in graph.initializer}
+    tensors = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
     dense: dict[str, torch.Tensor] = {}
     merged: set[str] = set()
     nodes = list(graph.node)
+    # Nothing lies between the two convolutions of a pair, so they are neighbours in the graph's order, too.
     for first, second in pairwise(nodes):
         if first.op_type != "Conv" or "depthwise" not in first.input[1]:
             continue
         if second.op_type != "Conv" or list(second.input[:1]) != list(first.output):
-            raise UserError(f"{onnx_file}: expected a pointwise convolution after {first.input[1]}, found another node")
+            raise UserError(code=Code.MODEL_UNFIT, subject=onnx_file,
+                            expected=f"a pointwise convolution after {first.input[1]}", found=f"'{second.op_type}'")
         depthwise, pointwise = tensors[first.input[1]], tensors[second.input[1]][:, :, 0, 0, 0]
         bias = torch.zeros(len(pointwise))
         if len(second.input) > 2:
@@ -80,9 +82,11 @@ def dense_network(onnx_file: Path) -> torch.nn.Module:
     """The network of ten organs, in eval mode. Raises UserError for another file than hk13.onnx."""
     checksum = sha256(onnx_file)
     if checksum != SHA256:
-        raise UserError(f"{onnx_file}: expected hk13.onnx with SHA-256 {SHA256}, found {checksum}")
+        raise UserError(code=Code.CHECKSUM_DIFFERS, subject=onnx_file, expected=f"hk13.onnx with SHA-256 {SHA256}",
+                        found=checksum)
     network = build_network("nnunet_v2", 1, len(ORGANS) + 1, **ARGUMENTS)
-    state = network.own_axes.state_dict()  # its coarser heads, which only deep supervision looks at, stay untrained
+    inner = network.get_submodule("own_axes")
+    state = inner.state_dict()  # its coarser heads, which only deep supervision looks at, stay untrained
     finest = f"decoder.seg_layers.{len(ARGUMENTS['decoder']) - 1}"
     for name, value in dense_weights(onnx_file).items():
         if name.startswith(finest):
@@ -91,8 +95,8 @@ def dense_network(onnx_file: Path) -> torch.nn.Module:
         elif name in state:
             state[name] = value
         else:
-            raise UserError(f"{onnx_file}: expected nnU-Net's names, found {name}")
-    network.own_axes.load_state_dict(state)
+            raise UserError(code=Code.MODEL_UNFIT, subject=onnx_file, expected="nnU-Net's names", found=name)
+    inner.load_state_dict(state)
     return network.eval()
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from build_embedded_data import STROKES
+from ct_grids import at_spacing, body_box
 
 from PartialOrganSegLib.annotation import CandidateTable
 from PartialOrganSegLib.atomic import whole_file
@@ -39,35 +40,35 @@ TOLERANCE_MM = 2.0
 
 @dataclass(frozen=True)
 class Reference:
-    """What a CT is held against: `kind` human, strokes or agreement, and whose labels these are.
+    """What a CT is held against: `kind` human, strokes or agreement, and `author`, whose labels these are.
 
     `organs`: the only ones that are measured; none for all that the reference speaks of.
     """
 
     kind: str
-    whose: str
+    author: str
     case: Case
     organs: tuple[str, ...] = ()
 
 
 def references(data: Path, held_out: list[str]) -> list[Reference]:
     """Every reference, CT by CT."""
-    found = [Reference("human", "clinicians (CORT)", replace(case, group=case.image.parent.name))
-             for case in load_manifest(data / "manifest_test.yaml").cases]
+    listed = [Reference("human", "clinicians (CORT)", replace(case, group=case.image.parent.name))
+              for case in load_manifest(data / "manifest_test.yaml").cases]
     cases = {case.image.parent.name: case for case in load_manifest(data / "manifest.yaml").cases}
     liver = cases["waw2144_eq"]
-    found.append(Reference("human", "radiologists (WAW-TACE)", replace(
+    listed.append(Reference("human", "radiologists (WAW-TACE)", replace(
         liver, group="waw2144_eq", label=liver.image.parent / "human.nii.gz", annotated=("liver",), label_map=())))
     for text in held_out:
-        name, _, listed = text.partition("=")
-        organs = tuple(organ for organ in listed.split(",") if organ)
-        if not organs:
-            found.append(Reference("agreement", "another model", replace(cases[name], group=name)))
+        name, _, words = text.partition("=")
+        organs = tuple(organ for organ in words.split(",") if organ)
+        if not organs:  # the whole network left the CT out, so all its labels can be held against another model's
+            listed.append(Reference("agreement", "another model", replace(cases[name], group=name)))
         drawn = STROKES / f"{name}.json"
         if drawn.is_file():
             case = replace(cases[name], group=name, label=None, strokes=drawn)
-            found.append(Reference("strokes", "this project, no physician", case, organs))
-    return found
+            listed.append(Reference("strokes", "this project, no physician", case, organs))
+    return listed
 
 
 def scores(reference: Reference, predicted: np.ndarray, ct: Volume) -> list[dict[str, Any]]:
@@ -82,25 +83,29 @@ def scores(reference: Reference, predicted: np.ndarray, ct: Volume) -> list[dict
         invented = reference.kind == "strokes" and row.found == NO_REFERENCE
         if row.dice is None or invented or row.structure not in (reference.organs or (row.structure,)):
             continue
-        hd95 = None if row.hd95_mm is None else round(row.hd95_mm, 2)
-        figures.append({"kind": reference.kind, "whose": reference.whose, "ct": reference.case.group,
+        hd95 = row.hd95_mm
+        if hd95 is not None:
+            hd95 = round(hd95, 2)
+        figures.append({"kind": reference.kind, "whose": reference.author, "ct": reference.case.group,
                         "organ": row.structure, "dice": round(row.dice, 4), "hd95_mm": hd95})
     return figures
 
 
 def teachers_labels(model: Path, ct: Volume) -> np.ndarray:
     """(z, y, x) uint8 on the CT's grid, by hk13 in its own way: half overlap, Gaussian weights, nearest neighbour."""
-    import build_embedded_data as building
     import teacher
 
-    coarse = building.at_spacing(ct, teacher.SPACING_ZYX)
-    box = building.body_box(coarse)
+    coarse = at_spacing(ct, teacher.SPACING_ZYX)
+    box = body_box(coarse)
     labels = np.zeros(coarse.array.shape, np.uint8)
     labels[box] = teacher.segment(model, coarse.array[box])
     order = ct.grid.axis_order()
     native = order.to_canonical(np.zeros(ct.grid.shape, np.uint8))
-    index = [np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1)
-             for n, m in zip(native.shape, labels.shape, strict=True)]
+    # The coarse voxel that the middle of each native one lies in, axis by axis.
+    index: list[np.ndarray] = []
+    for voxels, coarse_voxels in zip(native.shape, labels.shape, strict=True):
+        middle = (np.arange(voxels) + 0.5) * coarse_voxels / voxels
+        index.append(np.minimum(middle.astype(int), coarse_voxels - 1))
     return order.from_canonical(labels[np.ix_(*index)])
 
 
@@ -120,7 +125,9 @@ def main() -> None:
         name = reference.case.group
         if name not in labels:
             ct = read_ct(reference.case.image)
-            beside = teachers_labels(arguments.teacher, ct) if arguments.teacher else None
+            beside = None
+            if arguments.teacher is not None:
+                beside = teachers_labels(arguments.teacher, ct)
             labels[name] = ct, predictor.predict(ct).labels.array, beside
         ct, predicted, beside = labels[name]
         measured = scores(reference, predicted, ct)
@@ -140,7 +147,9 @@ def load_organs(model: Path | None) -> set[str]:
     """The organs that hk13 knows; none without it."""
     import teacher
 
-    return set() if model is None else set(teacher.CLASSES.values())
+    if model is None:
+        return set()
+    return set(teacher.CLASSES.values())
 
 
 if __name__ == "__main__":

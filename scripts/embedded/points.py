@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 
 AIR_HU = -1024.0
@@ -20,6 +20,7 @@ AIR_HU = -1024.0
 
 def pull_ct(ct: Volume, where: torch.Tensor, step: np.ndarray) -> np.ndarray:
     """int16 HU at `where` (z, y, x, 3) mm; linear, smoothed first where the output `step` (mm) is the coarser one."""
+    # Thinning out without smoothing would keep the noise and lose thin walls.
     sigma = np.maximum(0.0, step / grid_spacing(ct.grid) - 1.0) / 2.0
     image = np.maximum(ct.array, AIR_HU).astype(np.float32)
     if sigma.max() > 0:
@@ -31,7 +32,7 @@ def pull_ct(ct: Volume, where: torch.Tensor, step: np.ndarray) -> np.ndarray:
 def pull_labels(labels: Volume, where: torch.Tensor) -> np.ndarray:
     """uint8 labels at `where`: the class whose linearly interpolated membership is greatest, background included."""
     voxels = to_voxels(where, labels.grid)
-    best, rest = torch.zeros(voxels.shape[:3]), torch.ones(voxels.shape[:3])
+    best, background = torch.zeros(voxels.shape[:3]), torch.ones(voxels.shape[:3])
     result = torch.zeros(voxels.shape[:3], dtype=torch.uint8)
     for value in np.unique(labels.array):
         if value == 0:
@@ -40,8 +41,8 @@ def pull_labels(labels: Volume, where: torch.Tensor) -> np.ndarray:
         score = sample(member, voxels)[0, 0]
         wins = score > best
         best[wins], result[wins] = score[wins], int(value)
-        rest -= score
-    result[best < rest] = 0
+        background -= score
+    result[best < background] = 0
     return result.numpy()
 
 
@@ -54,7 +55,8 @@ def axis_aligned(volume: Volume) -> Volume:
     """The volume with its axes along z, y, x. Raises UserError when they are oblique."""
     tilt = volume.grid.tilt_degrees()
     if tilt > 1.0:
-        raise UserError(f"grid: expected axes along the patient's, found a tilt of {tilt:.1f} degrees")
+        raise UserError(code=Code.GRID_UNUSABLE, subject="grid", expected="axes along the patient's",
+                        found=f"a tilt of {tilt:.1f} degrees")
     return volume.canonical()
 
 
@@ -71,8 +73,10 @@ def end_voxels(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 def make_grid(first: np.ndarray, shape: Sequence[int], spacing: np.ndarray) -> Grid:
     """The axis-aligned grid of `shape` voxels whose first centre lies at `first` (z, y, x mm)."""
-    return Grid(tuple(int(n) for n in shape[::-1]), tuple(float(s) for s in spacing[::-1]),
-                tuple(float(o) for o in first[::-1]))
+    depth, height, width = (int(size) for size in shape)
+    step_z, step_y, step_x = (float(step) for step in spacing)
+    z, y, x = (float(place) for place in first)
+    return Grid((width, height, depth), (step_x, step_y, step_z), (x, y, z))
 
 
 def grid_axes(grid: Grid) -> list[np.ndarray]:

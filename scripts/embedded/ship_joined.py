@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle
 from PartialOrganSegLib.models.joined import join_bundles
 
@@ -80,15 +80,17 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def _mean(rows: list[dict[str, Any]], key: str, digits: int) -> str:
     values = [row[key] for row in rows if row.get(key) is not None]
-    return f"{np.mean(values):.{digits}f}" if values else ""
+    if not values:
+        return ""
+    return f"{np.mean(values):.{digits}f}"
 
 
 def by_reference(rows: list[dict[str, Any]]) -> str:
     """A table for each whose labels and CT."""
     parts = []
-    for whose, ct in dict.fromkeys((row["whose"], row["ct"]) for row in rows):
-        chosen = [row for row in rows if (row["whose"], row["ct"]) == (whose, ct)]
-        parts.append(f"{ct}, drawn by {whose}:\n\n{table(chosen)}")
+    for author, ct in dict.fromkeys((row["whose"], row["ct"]) for row in rows):
+        chosen = [row for row in rows if (row["whose"], row["ct"]) == (author, ct)]
+        parts.append(f"{ct}, drawn by {author}:\n\n{table(chosen)}")
     return "\n\n".join(parts) or "None."
 
 
@@ -104,7 +106,7 @@ def member(text: str) -> tuple[Bundle, list[str]]:
     """Bundle and organs of `MODEL=organ,organ`. Raises UserError for an organ that it does not know."""
     model, separator, names = text.rpartition("=")
     if not separator:
-        raise UserError(f"{text}: expected MODEL=organ,organ or MODEL=, found no '='")
+        raise UserError(code=Code.VALUE_UNFIT, subject=text, expected="MODEL=organ,organ or MODEL=", found="no '='")
     bundle = load_bundle(model)
     organs = [bundle.label_space.organ(name).name for name in names.split(",") if name]
     return bundle, organs or list(bundle.label_space.names)
@@ -119,14 +121,17 @@ def main() -> None:
     parser.add_argument("--remarks", default="", help="a paragraph for the card, after the figures")
     parser.add_argument("-o", "--out", type=Path, required=True)
     arguments = parser.parse_args()
+    # The order matters: what one network calls background is shared out by the next.
     members = [member(text) for text in arguments.networks]
     rows = json.loads(arguments.figures.read_text(encoding="utf-8"))
-    kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in ("human", "strokes", "agreement")}
+    kinds: dict[str, list[dict[str, Any]]] = {"human": [], "strokes": [], "agreement": []}
+    for row in rows:
+        kinds[row["kind"]].append(row)
     terms = [bundle.metadata.partialorganseg.licences for bundle, _ in members]
     card = CARD.format(
         version=arguments.version, networks="\n".join(network_line(bundle, organs) for bundle, organs in members),
-        weights=" ".join(dict.fromkeys(one.weights.rstrip(".") + "." for one in terms)),
-        data="; ".join(dict.fromkeys(one.data for one in terms)), human=by_reference(kinds["human"]),
+        weights=" ".join(dict.fromkeys(licences.weights.rstrip(".") + "." for licences in terms)),
+        data="; ".join(dict.fromkeys(licences.data for licences in terms)), human=by_reference(kinds["human"]),
         strokes=table(kinds["strokes"]), agreement=table(kinds["agreement"]), notes=arguments.notes,
         remarks=arguments.remarks)
     joined = join_bundles(

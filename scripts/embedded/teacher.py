@@ -45,13 +45,16 @@ def probabilities(model: Path, hu: np.ndarray, organs: Sequence[str]) -> np.ndar
     joined = np.zeros((1 + len(organs), *hu.shape), np.float32)
     for value, probability in enumerate(logits):
         organ = CLASSES.get(value)
-        joined[1 + organs.index(organ) if organ in organs else 0] += probability
+        place = 0  # all else
+        if organ in organs:
+            place = 1 + organs.index(organ)
+        joined[place] += probability
     return joined
 
 
 def session_of(model: Path) -> Any:
     """An onnxruntime session of one thread; the scripts run several processes."""
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]  # has no types; needed by this one script
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -66,11 +69,14 @@ def scores(session: Any, hu: np.ndarray) -> np.ndarray:
     outside = (CLIP[0] - SUBTRACT) / DIVIDE
     wide = np.pad(image, padding, constant_values=outside)
     axes = [np.exp(-0.5 * ((np.arange(w) - (w - 1) / 2) / (w / 8)) ** 2) for w in WINDOW]
+    # Gaussian weights: a window's own border is where its network saw least.
     weight = np.maximum(axes[0][:, None, None] * axes[1][:, None] * axes[2], 1e-4).astype(np.float32)
     total_scores = np.zeros((CLASS_COUNT, *wide.shape), np.float32)
     total = np.zeros(wide.shape, np.float32)
-    starts = [np.unique(np.linspace(0, n - w, 1 + int(np.ceil((n - w) / (w / 2)))).round().astype(int))
-              for n, w in zip(wide.shape, WINDOW, strict=True)]
+    starts = []
+    for size, window in zip(wide.shape, WINDOW, strict=True):
+        count = 1 + int(np.ceil((size - window) / (window / 2)))
+        starts.append(np.unique(np.linspace(0, size - window, count).round().astype(int)))
     name = session.get_inputs()[0].name
     for corner in np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 3):
         box = tuple(slice(c, c + w) for c, w in zip(corner, WINDOW, strict=True))

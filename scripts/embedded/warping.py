@@ -31,7 +31,7 @@ from points import (
 )
 from scipy import ndimage
 
-from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 
 FIELD_SPACING_MM = 8.0  # of the velocity field; its Gaussian makes anything finer pointless
@@ -70,7 +70,7 @@ class Warp:
     def target(self, fixed: Volume, grid: Grid) -> Volume:
         """The fixed label map on `grid`, a grid that `apply` returned for strength 1: what the warped labels aim at."""
         origin = np.asarray(grid.origin) + (self.fixed_centre - self.centre)[::-1]
-        shifted = Grid(grid.size, grid.spacing, tuple(float(o) for o in origin))
+        shifted = Grid(grid.size, grid.spacing, (float(origin[0]), float(origin[1]), float(origin[2])))
         return resample_labels(fixed, shifted, placed_on=grid)
 
     def apply(self, ct: Volume, labels: Volume, spacing_zyx: Sequence[float] = (3.0, 2.0, 2.0),
@@ -81,7 +81,7 @@ class Warp:
         Raises UserError for a strength outside 0..1 or an oblique volume.
         """
         if not 0.0 <= strength <= 1.0:
-            raise UserError(f"strength: expected 0..1, found {strength}")
+            raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject="strength", expected="0..1", found=strength)
         ct, labels = axis_aligned(ct), axis_aligned(labels)
         spacing, scale = np.asarray(spacing_zyx, float), self.scale**strength
         first, last = end_voxels(ct.grid)
@@ -92,8 +92,10 @@ class Warp:
         where = points + sample(self.displacement(strength)[None], to_voxels(points, self.grid))[0].movedim(0, -1)
         # A slice is worth keeping while most of it was seen by the scanner; the little that was not repeats the edge.
         unseen = ((where[..., 0] < first[0] - 5.0) | (where[..., 0] > last[0] + 5.0)).float().mean(dim=(1, 2)).numpy()
-        kept = np.flatnonzero(unseen <= 0.1)
-        start, stop = (kept[0], kept[-1] + 1) if len(kept) else (0, len(unseen))
+        visible = np.flatnonzero(unseen <= 0.1)
+        start, stop = 0, len(unseen)
+        if len(visible):
+            start, stop = visible[0], visible[-1] + 1
         image = pull_ct(ct, where[start:stop], spacing * scale)
         mask = pull_labels(labels, where[start:stop])
         grid = make_grid(low + np.array([start * spacing[0], 0, 0]), image.shape, spacing)
@@ -110,7 +112,9 @@ def register(moving: Volume, fixed: Volume, organs: Sequence[int],
     moving, fixed = axis_aligned(moving), axis_aligned(fixed)
     shared = [o for o in organs if np.count_nonzero(moving.array == o) > 20 and np.count_nonzero(fixed.array == o) > 20]
     if not shared:
-        raise UserError(f"organs to register: expected one of {list(organs)} in both label maps, found none")
+        raise UserError(code=Code.NO_LABELS, subject="organs to register",
+                        expected=f"one of {list(organs)} in both label maps", found="none")
+    # The linear part first: the velocity field is for what is left, which is small enough for its smoothness.
     scale, centre, fixed_centre = _fit_scale(moving, fixed, shared)
     box = _organ_box(moving, fixed, shared, scale, centre, fixed_centre)
     grid = _grid_over(box, FIELD_SPACING_MM)
@@ -118,6 +122,7 @@ def register(moving: Volume, fixed: Volume, organs: Sequence[int],
     for spacing, steps in levels:
         velocity = _optimise(velocity, grid, moving, fixed, shared, (scale, centre, fixed_centre), box, spacing, steps)
     velocity = _smooth(velocity).detach()
+    # Folded somewhere, the warp is weakened as a whole until it can be inverted.
     while _jacobian(_exponential(velocity, grid)[0], grid).min() < LOWEST_JACOBIAN:
         velocity = velocity * 0.8
     return Warp(centre, fixed_centre, scale, velocity[0], grid)
@@ -132,7 +137,8 @@ def _optimise(velocity: torch.Tensor, grid: Grid, moving: Volume, fixed: Volume,
     points = mesh(grid_axes(level))
     in_fixed = (points - vector(centre)) / vector(scale) + vector(fixed_centre)
     maps, target = _soft_maps(moving, organs, points, spacing), _soft_maps(fixed, organs, in_fixed, spacing)
-    seen_fixed = is_inside(in_fixed, fixed.grid)
+    # An organ that one scan cuts off cannot be matched there, so only what both scans show is compared.
+    in_fixed_view = is_inside(in_fixed, fixed.grid)
     velocity = velocity.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([velocity], lr=STEP_MM)
     h = vector(grid_spacing(grid)).view(1, 3, 1, 1, 1)
@@ -142,9 +148,9 @@ def _optimise(velocity: torch.Tensor, grid: Grid, moving: Volume, fixed: Volume,
         shift = F.interpolate(_exponential(smooth, grid), size=level.shape, mode="trilinear", align_corners=True)
         where = points + shift[0].movedim(0, -1)
         warped = sample(maps, to_voxels(where, level))
-        seen = (seen_fixed & is_inside(where.detach(), moving.grid)).float()
-        overlap = (warped * target * seen).sum(dim=(0, 2, 3, 4))
-        total = ((warped + target) * seen).sum(dim=(0, 2, 3, 4))
+        in_both = (in_fixed_view & is_inside(where.detach(), moving.grid)).float()
+        overlap = (warped * target * in_both).sum(dim=(0, 2, 3, 4))
+        total = ((warped + target) * in_both).sum(dim=(0, 2, 3, 4))
         dice = 1 - (2 * overlap + 1) / (total + 1)
         rough = sum((torch.diff(smooth, dim=d) / h.flatten()[d - 2]).square().mean() for d in (2, 3, 4))
         (dice.mean() + STIFFNESS * rough).backward()
@@ -157,11 +163,12 @@ def _fit_scale(moving: Volume, fixed: Volume, organs: Sequence[int]) -> tuple[np
 
     Organs cut by the top or bottom of either map are left out while three others remain: their middle is not theirs.
     """
-    whole = [o for o in organs if not _is_cut(moving.array, o) and not _is_cut(fixed.array, o)]
-    used = whole if len(whole) >= 3 else list(organs)
+    fitted = [organ for organ in organs if not _is_cut(moving.array, organ) and not _is_cut(fixed.array, organ)]
+    if len(fitted) < 3:
+        fitted = list(organs)
     quantiles = (0.1, 0.5, 0.9)
-    ours = np.array([_quantiles(moving, o, quantiles) for o in used])
-    theirs = np.array([_quantiles(fixed, o, quantiles) for o in used])
+    ours = np.array([_quantiles(moving, organ, quantiles) for organ in fitted])
+    theirs = np.array([_quantiles(fixed, organ, quantiles) for organ in fitted])
     scale, centre, fixed_centre = np.ones(3), np.zeros(3), np.zeros(3)
     for axis in range(3):
         m, f = ours[:, axis].ravel(), theirs[:, axis].ravel()
@@ -195,7 +202,10 @@ def _organ_box(moving: Volume, fixed: Volume, organs: Sequence[int], scale: np.n
         voxels = np.argwhere(np.isin(labels.array, organs))
         low = end_voxels(labels.grid)[0]
         box = np.array([voxels.min(0), voxels.max(0)]) * grid_spacing(labels.grid) + low
-        corners.append(box if labels is moving else centre + scale * (box - fixed_centre))
+        if labels is fixed:
+            box = centre + scale * (box - fixed_centre)
+        corners.append(box)
+    # No farther than the moving CT shows, or the field would be fitted to nothing.
     box = np.array([np.min([c[0] for c in corners], 0) - MARGIN_MM, np.max([c[1] for c in corners], 0) + MARGIN_MM])
     first, last = end_voxels(moving.grid)
     return np.array([np.maximum(box[0], first - 20.0), np.minimum(box[1], last + 20.0)])
@@ -219,7 +229,7 @@ def _soft_maps(labels: Volume, organs: Sequence[int], points: torch.Tensor, spac
 def _exponential(velocity: torch.Tensor, grid: Grid) -> torch.Tensor:
     """Displacement (1, 3, z, y, x) mm of the flow along `velocity` (mm) for unit time, by scaling and squaring."""
     points = mesh(grid_axes(grid))
-    shift = velocity / 2**SQUARINGS
+    shift: torch.Tensor = velocity / 2**SQUARINGS
     for _ in range(SQUARINGS):
         shift = shift + sample(shift, to_voxels(points + shift[0].movedim(0, -1), grid))
     return shift
@@ -232,7 +242,8 @@ def _jacobian(displacement: torch.Tensor, grid: Grid) -> torch.Tensor:
         step = torch.diff(displacement, dim=axis + 1) / grid_spacing(grid)[axis]
         columns.append(step[:, : displacement.shape[1] - 1, : displacement.shape[2] - 1, : displacement.shape[3] - 1])
     matrix = torch.stack(columns, dim=-1).movedim(0, -2) + torch.eye(3)
-    return torch.linalg.det(matrix)
+    determinant: torch.Tensor = torch.linalg.det(matrix)
+    return determinant
 
 
 def _smooth(velocity: torch.Tensor) -> torch.Tensor:

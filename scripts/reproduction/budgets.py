@@ -95,15 +95,18 @@ def _stage_changes(recipe: Recipe, shipped: Recipe, steps: int, budget: Budget) 
     total, recipe_steps, dealt, changes = total_steps(recipe), 0, 0, []
     smaller = math.prod(recipe.preprocessing.patch_zyx) / math.prod(shipped.preprocessing.patch_zyx)
     for number, stage in enumerate(stages):
-        place = f"stages.{number}." if recipe.stages else ""
+        # A recipe without stages has the settings of its only one at the top.
+        place = ""
+        if recipe.stages:
+            place = f"stages.{number}."
         # Rounded at the stages' ends, so that what rounding takes from one stage the next one gets.
         recipe_steps += stage.steps
         stage_steps = max(1, round(steps * recipe_steps / total) - dealt)
         dealt += stage_steps
         changes.append(f"{place}steps={stage_steps}")
         if stage.pseudo_labels is not None:
-            every = max(1, round(stage.pseudo_labels.every * stage_steps / stage.steps))
-            changes.append(f"{place}pseudo_labels.every={every}")
+            interval = max(1, round(stage.pseudo_labels.every * stage_steps / stage.steps))
+            changes.append(f"{place}pseudo_labels.every={interval}")
         if stage.voxels_per_set:
             changes.append(f"{place}voxels_per_set={max(1, round(stage.voxels_per_set * smaller))}")
         if budget.is_small:

@@ -31,6 +31,7 @@ def draw_chart(path: Path, title: str, bars: Sequence[Bar]) -> None:
         values += bar.seeds
         if bar.published is not None:
             values.append(bar.published)
+    # From tenth to tenth, so that the axis has round numbers and no dot sits on its border.
     low = math.floor(min(values) * 10) / 10
     high = min(1.0, math.ceil(max(values) * 10) / 10)
     width, height = LEFT + PLOT + RIGHT, TOP + LINE * len(bars) + BOTTOM

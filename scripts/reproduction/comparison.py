@@ -34,6 +34,8 @@ class Verdict:
     @property
     def verdict(self) -> str:
         """One of HOLDS, OPPOSITE, NOT_DECIDED: decided is only a difference that could have been detected."""
+        # Larger than detectable is more than "the interval leaves zero out": a difference at the interval's edge would
+        # be found in every other repetition only.
         difference = self.over_seeds.mean
         if abs(difference) <= self.detectable:
             return NOT_DECIDED
@@ -67,8 +69,16 @@ def _over_seeds(pairs: list[tuple[Result, Result]]) -> PairedDifference:
 
 def _over_cases(pairs: list[tuple[Result, Result]]) -> PairedDifference:
     """A pair is a test case: each value is the mean over the seeds, so that their noise is not counted again."""
-    better = [first.case_means() for first, _ in pairs]
-    worse = [second.case_means() for _, second in pairs]
-    names = [name for name in better[0] if name in worse[0]]
-    return paired_difference([float(np.mean([means[name] for means in better])) for name in names],
-                             [float(np.mean([means[name] for means in worse])) for name in names])
+    better = _means_over_seeds([first for first, _ in pairs])
+    worse = _means_over_seeds([second for _, second in pairs])
+    names = [name for name in better if name in worse]
+    return paired_difference([better[name] for name in names], [worse[name] for name in names])
+
+
+def _means_over_seeds(results: list[Result]) -> dict[str, float]:
+    """Mean over the seeds of each test case's mean Dice."""
+    values: dict[str, list[float]] = {}
+    for result in results:
+        for name, mean in result.case_means().items():
+            values.setdefault(name, []).append(mean)
+    return {name: float(np.mean(means)) for name, means in values.items()}

@@ -51,6 +51,7 @@ def make_patients(folder: Path, count: int, reporter: Reporter) -> list[tuple[Pa
 
 def _bent(labels: Volume, generator: np.random.Generator) -> Volume:
     """The label map displaced by a smooth random field: phantoms alone are straighter than patients."""
+    # One displacement field for each axis, added to where every voxel is read.
     places = np.indices(labels.array.shape, np.float32)
     for axis in places:
         field = ndimage.gaussian_filter(generator.standard_normal(axis.shape, np.float32),

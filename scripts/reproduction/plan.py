@@ -66,6 +66,7 @@ def make_plan(table: Table, budget: Budget, choice: Choice, reporter: Reporter) 
     rows and organs, and for too few cases.
     """
     rows, organs = _rows(table, choice.rows), _organs(table, budget, choice)
+    # All data is made here and now: runs are processes, two of which would make the same file.
     references = _references(choice, budget, organs, reporter)
     places = [situation(references, organs, table.datasets, seed) for seed in range(choice.seeds)]
     possible = []
@@ -74,6 +75,7 @@ def make_plan(table: Table, budget: Budget, choice: Choice, reporter: Reporter) 
             possible.append(row)
         else:
             reporter.warning(f"{row.title}: left out, a set it is trained on has none of the organs")
+    # Seed by seed, so that every row has a figure early and all of them are compared on equal terms throughout.
     runs = []
     for seed, place in enumerate(places):
         runs += [_run(table, row, place, budget, seed, choice.work) for row in possible]

@@ -28,6 +28,7 @@ def run_commands(commands: Sequence[Sequence[str]], at_once: int) -> Iterator[tu
             if not ended:
                 time.sleep(POLL_SECONDS)
     finally:
+        # Also where the caller's loop was left by an exception: a generator is closed then.
         _stop(list(running.values()))
 
 

@@ -95,6 +95,7 @@ def manifest_references(work: Path, path: Path, organs: Sequence[str], reporter:
 
 def _dense(codes: np.ndarray, table: np.ndarray, members: np.ndarray) -> np.ndarray | None:
     """Class indices, 0 where it is none of the `members` (C,); None where some voxel may or may not be one of them."""
+    # A voxel that may be an organ of the benchmark or something else makes the case useless as a reference.
     sizes = table.sum(1)
     open_codes = (table & members).any(1) & (sizes > 1)
     if open_codes[np.unique(codes)].any():

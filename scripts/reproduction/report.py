@@ -88,7 +88,9 @@ def _claim_content(verdict: Verdict) -> dict[str, object]:
 def _difference_content(difference: PairedDifference) -> dict[str, float | None]:
     content: dict[str, float | None] = {}
     for name, value in asdict(difference).items():
-        content[name] = round(value, 5) if math.isfinite(value) else None  # JSON has no infinity
+        content[name] = None  # JSON has no infinity, which a single pair gives
+        if math.isfinite(value):
+            content[name] = round(value, 5)
     return content
 
 
@@ -120,10 +122,11 @@ def _row_lines(rows: Sequence[Row], results: Mapping[str, Mapping[int, Result]])
 
 
 def _organ_lines(rows: Sequence[Row], results: Mapping[str, Mapping[int, Result]]) -> list[str]:
-    by_row = {row.key: [result.organs() for result in results[row.key].values()] for row in rows}
+    by_row: dict[str, list[dict[str, float]]] = {}
     names: dict[str, None] = {}  # in the order in which they first come up
-    for seeds in by_row.values():
-        for figures in seeds:
+    for row in rows:
+        by_row[row.key] = [result.organs() for result in results[row.key].values()]
+        for figures in by_row[row.key]:
             names.update(dict.fromkeys(figures))
     lines = [f"| row | {' | '.join(name.replace('_', ' ') for name in names)} |", f"|---|{'---|' * len(names)}"]
     for row in rows:

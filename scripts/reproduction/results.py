@@ -42,6 +42,7 @@ class Result:
 
     def mean(self) -> float:
         """Mean Dice: over the organs of their means over the cases."""
+        # By organ first: an organ that few cases show counts as much as one that all of them show.
         return float(np.mean(list(self.organs().values())))
 
     def mean_distance(self, figures: Figures) -> float | None:
@@ -53,7 +54,7 @@ class Result:
 
     def missed(self) -> int:
         """In how many cases an organ was missed or made up altogether, which the distances do not say."""
-        return sum(figures.count(0.0) for figures in (list(case.values()) for case in self.dice.values()))
+        return sum(list(organs.values()).count(0.0) for organs in self.dice.values())
 
     def case_means(self) -> dict[str, float]:
         """Mean Dice over the organs, per test case; cases without any organ are left out."""

@@ -42,6 +42,7 @@ class Run:
     def in_folder(cls, runs: Path, row: str, seed: int, recipe: Recipe, organs: Sequence[str],
                   all_organs: Sequence[str], test: Sequence[Reference]) -> Run:
         """The run with its own folder in `runs`, named by every setting, the manifest's content and the test cases."""
+        # What changes no figure is left out; the manifest's name is a digest of its content.
         settings = recipe.model_dump(mode="json", exclude={"manifest", "checkpoint_every", "workers"})
         essence = [VERSION, settings, recipe.manifest.name, list(organs), [case.labels.name for case in test]]
         digest = hashlib.sha256(json.dumps(essence).encode()).hexdigest()[:8]
@@ -59,6 +60,7 @@ class Run:
         finished = self.result()
         if finished is not None:
             return finished
+        # The result is written last, so that a run stopped while it was measured is measured anew, not trained.
         last = self.folder / "checkpoints" / "last.pt"
         train(self.recipe, self.folder, last.exists(), device, reporter)
         result = self._measured(device)

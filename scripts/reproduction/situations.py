@@ -45,6 +45,7 @@ def situation(references: Sequence[Reference], organs: Sequence[str], datasets: 
     patients: dict[str, list[Reference]] = {}
     for case in references:
         patients.setdefault(case.group, []).append(case)
+    # By a digest of the name: one patient more or less moves few others from one side to the other.
     ordered = sorted(patients, key=lambda name: hashlib.sha256(name.encode()).digest())
     tested = max(1, round(TEST_SHARE * len(ordered)))
     pool = [ordered[tested:][number] for number in np.random.default_rng(seed).permutation(len(ordered) - tested)]

@@ -19,7 +19,8 @@ LOSS, DICE = "loss", "dice"
 STEP = "step"
 _PREFIX = "dice_"  # of an organ's Dice among the figures of a step
 _NOT_LOSSES = {STEP, "stage", "gradient", "learning_rate", "seconds", "waited"}
-_OF_NO_STEP = {"total_seconds", "start_share"}  # in figures of the whole run, and of shares tried after the last step
+# In figures of the whole run, and of alphas tried after the last step ("start_share" up to 0.4).
+_OF_NO_STEP = {"total_seconds", "alpha", "start_share"}
 _ROLE = "PartialOrganSeg.FineTunePlot"  # attribute: LOSS, DICE, or those with a curve's name
 
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 
+import numpy as np
 import slicer
 
 from ..scene.organ_rows import ABSENT, ACCEPTED, DECIDED, EDITED, PREDICTED, OrganRow, rows, set_state
 from ..scene.review_record import ReviewRecord, read_record, read_times, write_record, write_times
-from ..scene.voxel_counts import EMPTY, Count, labelmap, layer_counts, overlap
+from ..scene.voxel_counts import (
+    EMPTY,
+    Count,
+    LayerScan,
+    count_in,
+    finished,
+    have_same_voxels,
+    labelmap,
+    overlap,
+    scan_layer,
+    voxel_array,
+)
 from .clock import ActiveTime
 from .prediction import keep_prediction, predicted_segment, restore_prediction
 
@@ -23,7 +35,7 @@ class Review:
         self._id = segmentation.GetID()
         self._save_undo = save_undo
         self.clock = clock or ActiveTime()
-        self._layers: dict[int, dict[int, Count]] = {}  # by the time of a layer's last change
+        self._layers: dict[int, LayerScan] = {}  # by the time of a layer's last change
         self._seconds = read_times(segmentation)
 
     @property
@@ -54,15 +66,44 @@ class Review:
 
         The first look keeps the predictions. An organ whose voxels are again those of the prediction is predicted.
         """
-        node = self.segmentation
-        if node is None:
-            return False
-        counts = self._counts()
-        changed = [self._look_at(row, counts[row.segment_id]) for row in rows(node)]
-        return any(changed)
+        return finished(self.look_steps())
 
-    def _look_at(self, row: OrganRow, count: Count) -> bool:
+    def look_steps(self) -> Generator[None, None, bool]:
+        """As `look`, in pieces of a few milliseconds. A piece that is dropped is made up for by the next look."""
+        yield from self._scan()
+        changed = False
+        for row in self._rows():
+            # The user may have removed the segment, or drawn in it, since the piece before: the next look counts that.
+            if self.segment(row.segment_id) is not None and self._scan_of(row.segment_id) is not None:
+                changed |= self._look_at(row)
+                yield
+        return changed
+
+    def _rows(self) -> list[OrganRow]:
+        return rows(self.segmentation) if self.segmentation else []
+
+    def _scan(self) -> Generator[None, None, None]:
+        """Looks at the layers that were modified since the last look."""
+        layers = {}
+        for row in self._rows():
+            segment = self.segment(row.segment_id)
+            image = labelmap(segment) if segment else None
+            if image is None:
+                continue
+            modified = image.GetMTime()
+            if modified not in layers:
+                layers[modified] = self._layers.get(modified) or (yield from scan_layer(image))
+        self._layers = layers
+
+    def _scan_of(self, segment_id: str) -> LayerScan | None:
+        """The latest look at a segment's layer, an empty one without a layer, None when it has changed since."""
+        image = labelmap(self.segment(segment_id))
+        return LayerScan() if image is None else self._layers.get(image.GetMTime())
+
+    def _look_at(self, row: OrganRow) -> bool:
         node, segment = self.segmentation, self.segment(row.segment_id)
+        scan, value = self._scan_of(row.segment_id), segment.GetLabelValue()
+        count = scan.counts.get(value, EMPTY)
         before = read_record(segment)
         same = before is not None and (before.voxels, before.place) == (count.voxels, count.place)
         if before is None:
@@ -70,7 +111,7 @@ class Review:
             write_times(node, self._seconds)
         fresh = row.state == PREDICTED and (before is None or (same and before.added == before.removed == 0))
         if fresh and (before is None or predicted_segment(node, row.segment_id) is None):
-            keep_prediction(node, row.segment_id)
+            keep_prediction(node, row.segment_id, scan.boxes.get(value))
         if same:
             return False
         now = self._compared(row.segment_id, count, before)
@@ -87,24 +128,10 @@ class Review:
             return ReviewRecord(count.voxels, count.place, before.predicted if before else None, seconds=seconds)
         common = overlap(self.segment(segment_id), predicted)
         image = labelmap(predicted)
-        size = layer_counts(image).get(predicted.GetLabelValue(), EMPTY).voxels if image else 0
+        size = 0
+        if image is not None:
+            size = int(np.count_nonzero(voxel_array(image) == predicted.GetLabelValue()))
         return ReviewRecord(count.voxels, count.place, size, count.voxels - common, size - common, seconds)
-
-    def _counts(self) -> dict[str, Count]:
-        """Of all organs; only layers that were modified are counted anew."""
-        counts, layers = {}, {}
-        for row in rows(self.segmentation):
-            segment = self.segment(row.segment_id)
-            image = labelmap(segment)
-            if image is None:
-                counts[row.segment_id] = EMPTY
-                continue
-            changed = image.GetMTime()
-            if changed not in layers:
-                layers[changed] = self._layers.get(changed) or layer_counts(image)
-            counts[row.segment_id] = layers[changed].get(segment.GetLabelValue(), EMPTY)
-        self._layers = layers
-        return counts
 
     # --- what the user decides
 
@@ -125,7 +152,7 @@ class Review:
         self.look()
         self._save_undo()
         slicer.vtkSlicerSegmentationsModuleLogic.ClearSegment(self.segmentation, segment_id)
-        self.look()
+        self._record_now(segment_id, EMPTY)
         set_state(self.segmentation, segment_id, ABSENT)
         self.write_times()
 
@@ -137,10 +164,22 @@ class Review:
             raise LookupError(segment_id)
         self._save_undo()
         held = restore_prediction(self.segmentation, segment_id)
-        self.look()
+        image = labelmap(predicted_segment(self.segmentation, segment_id))
+        now = labelmap(self.segment(segment_id))
+        if image is None or now is None:
+            self._record_now(segment_id, EMPTY)
+        elif have_same_voxels(image, now):
+            self._record_now(segment_id, count_in(self.segment(segment_id), image.GetExtent()))
+        else:  # the geometry was changed since: the box of the prediction says nothing of it
+            self.look()
         set_state(self.segmentation, segment_id, EDITED if held else PREDICTED)
         self.write_times()
         return held
+
+    def _record_now(self, segment_id: str, count: Count) -> None:
+        """Records a change that was made here, whose count is known without looking at the layer."""
+        segment = self.segment(segment_id)
+        write_record(segment, self._compared(segment_id, count, read_record(segment)))
 
     def next_to_check(self, segment_id: str) -> str | None:
         """The organ after this one, in a circle, that is neither accepted nor absent; None when all are."""

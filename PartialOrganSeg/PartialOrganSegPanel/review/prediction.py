@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk
 
 from ..scene.organ_rows import OrganRow, rows
-from ..scene.voxel_counts import BINARY, SCALARS, labelmap, mask_in, on_grid_of
+from ..scene.voxel_counts import BINARY, SCALARS, Box, labelmap, mask_in, on_grid_of
 
 ROLE = "PartialOrganSeg.prediction"  # of the node reference; also the attribute that marks the hidden node
 
@@ -28,8 +28,12 @@ def predicted_segment(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: 
     return predictions.GetSegmentation().GetSegment(segment_id) if predictions else None
 
 
-def keep_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> None:
-    """Keeps a copy of the segment as the prediction; a copy of an earlier run is replaced."""
+def keep_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, box: Box | None) -> None:
+    """Keeps a copy of the segment as the prediction; a copy of an earlier run is replaced.
+
+    `box` of the segment's layer holds all its voxels, None for a segment without one. Only the box is copied: sixteen
+    copies of the whole layer would be gigabytes.
+    """
     predictions = prediction_node(segmentation) or _new_node(segmentation)
     if predictions.GetSegmentation().GetSegment(segment_id) is not None:
         predictions.GetSegmentation().RemoveSegment(segment_id)
@@ -39,8 +43,8 @@ def keep_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: st
     copy.SetColor(source.GetColor())
     copy.SetLabelValue(source.GetLabelValue())
     image = labelmap(source)
-    if image is not None:
-        copy.AddRepresentation(BINARY, _image_of(mask_in(source, image.GetExtent()), image))
+    if image is not None and box is not None:
+        copy.AddRepresentation(BINARY, _image_of(mask_in(source, box), image, box))
         copy.SetLabelValue(1)
     predictions.GetSegmentation().AddSegment(copy, segment_id)
 
@@ -70,7 +74,8 @@ def restore_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id:
         if overlap.any():
             held[row.organ] = int(np.count_nonzero(overlap))
             mask &= ~overlap
-    logic.SetBinaryLabelmapToSegment(_image_of(mask, image), segmentation, segment_id, logic.MODE_REPLACE)
+    restored = _image_of(mask, image, image.GetExtent())
+    logic.SetBinaryLabelmapToSegment(restored, segmentation, segment_id, logic.MODE_REPLACE)
     return held
 
 
@@ -93,14 +98,14 @@ def _new_node(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSeg
     return node
 
 
-def _image_of(mask: np.ndarray, like: slicer.vtkOrientedImageData) -> slicer.vtkOrientedImageData:
-    """The mask (z, y, x) as an image with label value 1, in the extent and geometry of `like`."""
+def _image_of(mask: np.ndarray, like: slicer.vtkOrientedImageData, box: Box) -> slicer.vtkOrientedImageData:
+    """The mask (z, y, x) as an image with label value 1, in a box of indices of `like` and its geometry."""
     image = slicer.vtkOrientedImageData()
     image.CopyDirections(like)
     image.SetOrigin(like.GetOrigin())
     image.SetSpacing(like.GetSpacing())
-    image.SetExtent(like.GetExtent())
-    scalars = numpy_to_vtk(mask.ravel().astype(np.uint8), deep=True)
+    image.SetExtent(box)
+    scalars = numpy_to_vtk(mask.ravel().view(np.uint8), deep=True)
     scalars.SetName(SCALARS)
     image.GetPointData().SetScalars(scalars)
     return image

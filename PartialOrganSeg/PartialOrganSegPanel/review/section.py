@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PartialOrganSegLib.errors import UserError
 from ..scene.ct_identity import ct_file_name
 from ..scene.ct_tag import link_to_ct
 from ..scene.organ_rows import OrganRow, rows
-from ..scene.voxel_counts import voxel_ml
+from ..scene.voxel_counts import is_small, labelmap, voxel_ml
 from ..shell import organ_table
 from ..shell.saving import free_name, name_to_save
 from ..shell.section import Section, offer
@@ -29,6 +30,7 @@ from .prediction import forget_predictions
 from .study_table import write_table
 from .texts import organ_text, progress_text, reasons
 
+LOOK_S = 0.04  # of a piece of looking for edits
 SETTLE_MS = 500  # after the last of a series of edits, before they are counted
 SAVE_S = 5.0  # of active time that may be lost when the scene is saved in the midst of work
 TABLE_NAME = "review"  # .csv, of the user study
@@ -50,6 +52,11 @@ class ReviewSection(Section, VTKObservationMixin):
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
         self._settle.connect("timeout()", self._look)
+        self._looking: Generator[None, None, bool] | None = None  # what is left of a look
+        self._idle = qt.QTimer(self.widget)
+        self._idle.setSingleShot(True)
+        self._idle.setInterval(0)
+        self._idle.connect("timeout()", self._look_on)
         self.editor = slicer.qMRMLSegmentEditorWidget()
         self.editor.setMRMLScene(slicer.mrmlScene)
         self.editor.segmentationNodeSelectorVisible = False
@@ -168,16 +175,18 @@ class ReviewSection(Section, VTKObservationMixin):
         self.addObserver(node, events.SourceRepresentationModified, self._drawn)
         for event in (events.SegmentAdded, events.SegmentRemoved, events.SegmentModified):
             self.addObserver(node, event, self._changed)
-        self._review.look()
         if not self._unfolded:
             self._unfolded, self.ui.reviewCollapsible.collapsed = True, False
         self.editor.setSegmentationNode(node)
         self.editor.setSourceVolumeNode(link_to_ct(node) or self.panel.parameters.inputVolume)
         self._select(rows(node)[0].segment_id, jump=False)
+        self._look()
 
     def _unwatch(self) -> None:
         """Records the times of the segmentation at hand and lets go of it."""
         self._settle.stop()
+        self._idle.stop()
+        self._looking = None
         self.removeObservers(self._drawn)
         self.removeObservers(self._changed)
         review, self._review = self._review, None
@@ -234,11 +243,40 @@ class ReviewSection(Section, VTKObservationMixin):
         self._settle.start()
 
     def _look(self) -> None:
-        """Counts what was edited, and shows it."""
+        """Counts what was edited, and shows it: of a small CT at once, of a large one in pieces while nothing else is
+        to be done."""
         self._settle.stop()
         if self._review is None or self._review.segmentation is None:
             return
-        if self._review.look():
+        self._looking = self._review.look_steps()
+        self._look_on()
+
+    def _look_on(self) -> None:
+        if self._review is None or self._review.segmentation is None:  # it went between two pieces
+            self._looking = None
+            return
+        end = time.monotonic() + LOOK_S
+        small = self._is_small()
+        going_on = True
+        while self._looking is not None and going_on:
+            try:
+                next(self._looking)
+            except StopIteration as look:
+                self._looking = None
+                self._looked(look.value)
+            going_on = small or time.monotonic() < end
+        if self._looking is not None:
+            self._idle.start()
+
+    def _is_small(self) -> bool:
+        segments = self._review.segmentation.GetSegmentation()
+        images = [labelmap(segments.GetSegment(row.segment_id)) for row in rows(self._review.segmentation)]
+        return all(image is None or is_small(image) for image in images)
+
+    def _looked(self, changed: bool) -> None:
+        if self._review.segmentation is None:
+            return
+        if changed:
             self._review.write_times()
         if not self._current:
             self._resume_clock()
@@ -307,7 +345,7 @@ class ReviewSection(Section, VTKObservationMixin):
         self._select(self._review.next_to_check(self._current))
 
     def _undo(self) -> None:
-        self._look()
+        self._review.look()
         self.editor.undo()
         self._look()
         self._say("")
@@ -317,7 +355,7 @@ class ReviewSection(Section, VTKObservationMixin):
         folder = self.panel.services.dialogs.choose_folder(_("Folder for the table"))
         if folder is None:
             return
-        self._look()
+        self._review.look()
         self._review.write_times()
         with self._show_failure():
             path, add = self._table_to_write(Path(folder))
@@ -346,7 +384,7 @@ class ReviewSection(Section, VTKObservationMixin):
         folder = dialogs.choose_folder(_("Folder for the case"))
         if folder is None:
             return
-        self._look()
+        self._review.look()
         node = self._review.segmentation
         volume = reference_volume(node)
         with self._show_failure():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import slicer
@@ -10,8 +12,12 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+SMALL = 1 << 24  # voxels
 BINARY = "Binary labelmap"  # vtkSegmentationConverter's name of the representation
 SCALARS = "ImageScalars"  # VTK's name of an image's voxels; a segment with others is empty to the DICOM SEG export
+Box = tuple[int, int, int, int, int, int]
+Result = TypeVar("Result")
+
 # Weights of a voxel's indices j and k in `Count.place`; i has weight 1. Primes, so that shifts do not cancel.
 WEIGHT_J, WEIGHT_K = 1009.0, 100003.0
 
@@ -33,25 +39,79 @@ def labelmap(segment: slicer.vtkSegment) -> slicer.vtkOrientedImageData | None:
     return None if image is None or image.IsEmpty() else image
 
 
+def is_small(volume: slicer.vtkOrientedImageData) -> bool:
+    """Whether all voxels can be looked at within one step of the window."""
+    return int(np.prod(volume.GetDimensions())) <= SMALL
+
+
 def voxel_array(image: slicer.vtkOrientedImageData) -> np.ndarray:
     """A view (z, y, x) of the image's label values."""
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
 
 
-def layer_counts(image: slicer.vtkOrientedImageData) -> dict[int, Count]:
-    """The count of every label value of a layer, slice by slice, so that no large array is made."""
+@dataclass
+class LayerScan:
+    """What a look at a layer finds of each label value: its count, and its box of indices (i0, i1, j0, j1, k0, k1)."""
+
+    counts: dict[int, Count] = field(default_factory=dict)
+    boxes: dict[int, Box] = field(default_factory=dict)
+
+
+def scan_layer(image: slicer.vtkOrientedImageData) -> Generator[None, None, LayerScan]:
+    """Looks at a layer slice by slice and yields after each, so that a window can go on working meanwhile.
+
+    Nearly all voxels of a CT are in no organ: only the others are counted. Whoever changes the layer between two slices
+    must begin anew.
+    """
     array, (i0, _, j0, _, k0, _) = voxel_array(image), image.GetExtent()
-    size = int(array.max()) + 1
-    depth, height, width = array.shape
-    weights = (np.arange(i0, i0 + width) + WEIGHT_J * np.arange(j0, j0 + height)[:, None]).ravel()
+    width = array.shape[2]
+    size = 256 if array.dtype == np.uint8 else int(array.max()) + 1
     voxels, place = np.zeros(size, np.int64), np.zeros(size)
-    for k in range(depth):
-        values = array[k].ravel().astype(np.intp)
-        if values.any():
+    low, high = np.full((size, 3), np.iinfo(np.int32).max), np.full((size, 3), -1)
+    for k, page in enumerate(array):
+        at = np.flatnonzero(page != 0)
+        if at.size:
+            values = page.reshape(-1)[at].astype(np.intp)
+            rows, columns = np.divmod(at, width)
+            weights = (columns + i0) + WEIGHT_J * (rows + j0)
             counts = np.bincount(values, minlength=size)
             voxels += counts
-            place += np.bincount(values, weights, minlength=size) + WEIGHT_K * (k0 + k) * counts
-    return {value: Count(int(voxels[value]), float(place[value])) for value in np.flatnonzero(voxels) if value}
+            place += np.bincount(values, weights, size) + WEIGHT_K * (k0 + k) * counts
+            for value in np.flatnonzero(counts):
+                of_value = values == value
+                across, down = columns[of_value], rows[of_value]  # rows come in their order
+                low[value] = np.minimum(low[value], (across.min(), down[0], k))
+                high[value] = np.maximum(high[value], (across.max(), down[-1], k))
+        yield
+    scan = LayerScan()
+    start = np.array((i0, j0, k0))
+    for value in np.flatnonzero(voxels).tolist():
+        scan.counts[value] = Count(int(voxels[value]), float(place[value]))
+        (i_low, j_low, k_low), (i_high, j_high, k_high) = (low[value] + start).tolist(), (high[value] + start).tolist()
+        scan.boxes[value] = (i_low, i_high, j_low, j_high, k_low, k_high)
+    return scan
+
+
+def layer_counts(image: slicer.vtkOrientedImageData) -> dict[int, Count]:
+    """The count of every label value of a layer."""
+    return finished(scan_layer(image)).counts
+
+
+def count_in(segment: slicer.vtkSegment, box: Box) -> Count:
+    """The count of a segment that has no voxel outside of a box of its layer."""
+    mask = mask_in(segment, box)
+    k, j, i = np.nonzero(mask)
+    weights = (i + box[0]) + WEIGHT_J * (j + box[2]) + WEIGHT_K * (k + box[4])
+    return Count(int(i.size), float(weights.sum()))
+
+
+def finished(work: Generator[None, None, Result]) -> Result:
+    """Does work that comes in pieces at once; gives what it returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
 
 
 def mask_in(segment: slicer.vtkSegment, extent: tuple[int, ...]) -> np.ndarray:
@@ -88,7 +148,7 @@ def on_grid_of(segment: slicer.vtkSegment, like: slicer.vtkOrientedImageData) ->
 def layer_on_grid_of(image: slicer.vtkOrientedImageData,
                      like: slicer.vtkOrientedImageData) -> slicer.vtkOrientedImageData:
     """A layer, resampled to the voxels of `like` where these are others; else itself."""
-    if _same_voxels(image, like):
+    if have_same_voxels(image, like):
         return image
     resampled = slicer.vtkOrientedImageData()
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(image, like, resampled, False,
@@ -96,7 +156,8 @@ def layer_on_grid_of(image: slicer.vtkOrientedImageData,
     return resampled
 
 
-def _same_voxels(one: slicer.vtkOrientedImageData, other: slicer.vtkOrientedImageData) -> bool:
+def have_same_voxels(one: slicer.vtkOrientedImageData, other: slicer.vtkOrientedImageData) -> bool:
+    """Whether equal indices are equal places, whatever the extents."""
     matrices = [vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()]
     one.GetImageToWorldMatrix(matrices[0])
     other.GetImageToWorldMatrix(matrices[1])

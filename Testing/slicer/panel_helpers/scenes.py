@@ -71,6 +71,11 @@ def reports(organs, array):
 def end_segment(process, array=None, organs=None):
     """The command `segment` that a FakeProcess was asked for ends well: with the labels `array` (default: the
     phantom's) of `organs` (default: all)."""
+    write_segment_result(process, array, organs)()
+
+
+def write_segment_result(process, array=None, organs=None):
+    """Writes the files of `end_segment`; what it returns, called, is the command's end."""
     from PartialOrganSegLib.organs import WORD16
 
     array = phantom()[1] if array is None else array
@@ -79,10 +84,14 @@ def end_segment(process, array=None, organs=None):
     folder.mkdir()
     array = np.where(np.isin(array, [organ.index for organ in chosen]), array, 0).astype(np.uint8)
     write_result(folder / "ct.seg.nrrd", array)
-    process.say("result", files={"segmentation": str(folder / "ct.seg.nrrd")}, seconds=2.0,
-                organs=reports(chosen, array))
-    process.say("result", segmented=1, failed=[])
-    process.end(0)
+    facts = reports(chosen, array)
+
+    def end():
+        process.say("result", files={"segmentation": str(folder / "ct.seg.nrrd")}, seconds=2.0, organs=facts)
+        process.say("result", segmented=1, failed=[])
+        process.end(0)
+
+    return end
 
 
 def add_result(volume, organs=None, array=None):

@@ -293,3 +293,27 @@ def test_reads_well_in_a_narrow_panel(make_panel, until, tmp_path, folder):
     assert window.width == 400
     assert (tmp_path / "review.csv").is_file()
     assert "16 organs" in desk.ui.messageLabel.text
+
+
+def test_a_large_ct_is_looked_at_in_pieces(make_panel, until, monkeypatch):
+    """What is counted, kept and shown in the end is the same as of a small one, which is looked at at once."""
+    from PartialOrganSegPanel.review import section
+    from PartialOrganSegPanel.review.prediction import predicted_segment
+    from PartialOrganSegPanel.scene import voxel_counts
+
+    monkeypatch.setattr(voxel_counts, "SMALL", 0)
+    monkeypatch.setattr(section, "LOOK_S", 0.0)
+    desk = Desk(make_panel, until)
+    assert desk.record("stomach") is None
+    until(lambda: desk.section._looking is None, 20)
+    for organ in ("liver", "spleen", "stomach"):
+        assert desk.record(organ).voxels == np.count_nonzero(truth(organ))
+        kept = voxel_counts.labelmap(predicted_segment(desk.node, desk.row(organ).segment_id))
+        where = np.nonzero(truth(organ))
+        assert kept.GetDimensions()[::-1] == tuple(np.ptp(axis) + 1 for axis in where)  # no more than the organ's box
+    desk.edit("liver")
+    until(lambda: desk.section._looking is None, 20)
+    assert (desk.row("liver").state, desk.record("liver").added) == (EDITED, 64)
+    desk.ui.backButton.click()
+    assert np.array_equal(desk.array("liver"), truth("liver"))
+    assert desk.row("liver").state == PREDICTED

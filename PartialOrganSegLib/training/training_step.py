@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -14,18 +14,31 @@ from ..errors import Code, UserError
 from ..loading.targets import SoftMap, Targets, central
 from ..networks import set_phase
 from .averaging import MovingAverage
+from .checkpoint import Checkpoint, Weights
 from .distributed import Processes
 from .objective import Objective
 from .optimisation import build_optimiser, build_schedule, set_rates, train_only
 from .pseudo_labels import Snapshot
-from .settings import Stage
+from .settings import PseudoLabelSettings, Stage
 
 
 class NotFiniteError(Exception):
     """The loss or the gradient of a step is no number."""
 
 
-class Learner:
+class TrainingStepState(TypedDict):
+    """The parts of a checkpoint that `TrainingStep` needs to go on; see `checkpoint.Checkpoint`."""
+
+    network: Weights
+    average: Weights
+    snapshot: Weights | None
+    optimiser: dict[str, Any]
+    schedule: dict[str, Any]
+    scaler: dict[str, Any]
+    losses: dict[str, Any]
+
+
+class TrainingStep:
     """Learns step by step; `begin` starts a stage. `teacher` is a frozen network in eval mode, or None.
 
     `table` (K, C) bool is the candidate table. All tensors lie on `device`.
@@ -50,11 +63,12 @@ class Learner:
         self.trained = train_only(self.network, stage.train_parameters)
         self.optimiser = build_optimiser(stage.optimiser, self.trained, objective.dual_parameters())
         self.schedule = build_schedule(stage.schedule, stage.optimiser, stage.steps)
-        self.average.keep = stage.optimiser.ema
-        self.snapshot = None if stage.pseudo_labels is None else Snapshot(self.network, self.table,
-                                                                         stage.pseudo_labels.every)
+        self.average.decay = stage.optimiser.ema
+        self.snapshot = None
+        if stage.pseudo_labels is not None:
+            self.snapshot = Snapshot(self.network, self.table, stage.pseudo_labels.every)
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Reduced precision where the recipe wants it."""
         kind = torch.float16 if self.half_precision == "float16" else torch.bfloat16
         return torch.autocast(self.device.type, kind, enabled=bool(self.half_precision))
@@ -73,11 +87,13 @@ class Learner:
             raise NotFiniteError(f"the loss is {value}")
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        # Every process has the loss of the whole mini-batch, but gradients through its own part alone.
         self.processes.sum_gradients(self.trained)
         self.scaler.unscale_(self.optimiser)
         bound = self.stage.optimiser.clip_gradient
         norm = float(nn.utils.clip_grad_norm_(self.trained, math.inf if bound is None else bound))
-        if not math.isfinite(norm) and not self.scaler.is_enabled():  # the scaler skips such a step and scales less
+        # With float16 large gradients are expected: the scaler skips such a step and scales less from then on.
+        if not math.isfinite(norm) and not self.scaler.is_enabled():
             raise NotFiniteError("the gradient is not finite")
         self.scaler.step(self.optimiser)
         self.scaler.update()
@@ -87,50 +103,61 @@ class Learner:
                 "learning_rate": self.stage.optimiser.learning_rate * factor}
 
     def _loss(self, stage_step: int, targets: Targets) -> tuple[torch.Tensor, dict[str, float]]:
+        """The loss of the whole mini-batch, of all processes, and its terms."""
         assert targets.image is not None
         gather, pseudo_map = self.processes.gather, None
         image = targets.image.contiguous(memory_format=torch.channels_last_3d)
         targets = replace(targets, image=image, voxels_per_set=self.stage.voxels_per_set,
                           soft=self._soft_of_every_process(targets))
         with self.autocast():
-            if self.snapshot is not None:
-                if self.snapshot.due(stage_step):
-                    averaged = self.stage.pseudo_labels.weights == "average"
-                    self.snapshot.renew(self.average.values if averaged else self.network.state_dict())
+            if self.snapshot is not None and self.stage.pseudo_labels is not None:
+                self._renew_snapshot(self.snapshot, self.stage.pseudo_labels, stage_step)
                 pseudo_map = self.snapshot.fill(image, targets.candidate_map)
             if self.objective.needs_teacher and self.teacher is not None:
                 with torch.no_grad():
                     targets = replace(targets, teacher=self.teacher(image))
             outputs = self.network(image)
+        # Several outputs are those of deep supervision, the finest first.
         outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
         size = outputs[0].shape[2:]
         targets = targets.central(size).changed(gather)
         if pseudo_map is not None:
             pseudo_map = gather(central(pseudo_map, size))
-        return self.objective([gather(output) for output in outputs], targets, pseudo_map)
+        loss, terms = self.objective([gather(output) for output in outputs], targets, pseudo_map)
+        return loss, terms
+
+    def _renew_snapshot(self, snapshot: Snapshot, settings: PseudoLabelSettings, stage_step: int) -> None:
+        if not snapshot.due(stage_step):
+            return
+        if settings.weights == "average":
+            snapshot.renew(self.average.values)
+        else:
+            snapshot.renew(self.network.state_dict())
 
     def _soft_of_every_process(self, targets: Targets) -> SoftMap | None:
         """This process's soft targets; where only others have some, zeros to gather with theirs."""
         if not self.objective.needs_soft_targets:
             return None
-        if targets.soft is not None or not self.processes.any(targets.soft is not None, self.device):
+        # Every process has to come here, with soft targets or without: the answer is gathered from all.
+        in_any_process = self.processes.any(targets.soft is not None, self.device)
+        if targets.soft is not None or not in_any_process:
             return targets.soft
         batch, *spatial = targets.candidate_map.shape
         shape = (batch, len(self.objective.soft_sets), *spatial)
         return SoftMap(torch.zeros(shape, dtype=torch.uint8, device=self.device), self.objective.soft_sets)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> TrainingStepState:
         """What `load` needs to go on, beside the stage."""
         return {"network": self.network.state_dict(), "average": self.average.values,
                 "snapshot": None if self.snapshot is None else self.snapshot.network.state_dict(),
-                "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict(),
+                "optimiser": self.optimiser.state_dict(), "schedule": dict(self.schedule.state_dict()),
                 "scaler": self.scaler.state_dict(), "losses": self.objective.state_dict()}
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, state: Checkpoint) -> None:
         """Goes back to a state of the stage that was begun."""
         self.network.load_state_dict(state["network"])
         self.average.load(state["average"])
-        if self.snapshot is not None:
+        if self.snapshot is not None and state["snapshot"] is not None:
             self.snapshot.renew(state["snapshot"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])

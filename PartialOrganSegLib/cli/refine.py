@@ -1,0 +1,101 @@
+"""`partialorganseg refine`: strokes correct the labels of one CT, in seconds; the model stays as it is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import Code, UsageError
+from ..events import Reporter
+from ..segmenting.options import SegmentOptions, check_organ_names
+from ..segmenting.result_files import case_name, single_kind, target_files
+from .options import add_common_options
+
+if TYPE_CHECKING:
+    from ..refining.result import RefineResult
+
+HELP = ("Correct the labels of one CT with strokes: what was drawn is obeyed and spreads to what looks alike around "
+        "it. The model learns nothing; see finetune.")
+EXAMPLE = """partialorganseg refine scan.nii.gz --strokes strokes.json --labels results/scan.labels.nii.gz -o corrected
+  partialorganseg refine scan.nii.gz --undo -o corrected"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ct", type=Path, metavar="CT", help="a NIfTI, NRRD or MetaImage file, or a DICOM folder")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--strokes", type=Path, metavar="FILE",
+                      help="a stroke file (.json), or a label map with 0 for background strokes and 255 where nothing "
+                           "is drawn")
+    what.add_argument("--undo", action="store_true", help="put the labels back that the latest correction in OUT "
+                                                          "replaced")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT",
+                        help="folder for the results, or a file .nii.gz, .nrrd or .seg.nrrd")
+    parser.add_argument("--labels", type=Path, metavar="FILE",
+                        help="the label map to correct (default: segment the CT first)")
+    parser.add_argument("--accepted", metavar="A,B", help="organs that nothing but a stroke on them may change")
+    parser.add_argument("--model", default="embedded",
+                        help="the model that segments, and whose organs the label values are")
+    parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
+    parser.add_argument("--force", action="store_true", help="correct what does not look like a CT in HU")
+    parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
+    parser.add_argument("--no-preview", action="store_true", help="make no picture")
+    add_common_options(parser)
+
+
+def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    """Corrects and writes, or takes a correction back. Prints what each organ gained and lost."""
+    kind = single_kind(arguments.output)
+    if kind not in (None, "labelmap", "segmentation"):
+        raise UsageError(code=Code.NAME_UNFIT, subject=arguments.output,
+                         expected="a folder or a file ending in .nii.gz, .nrrd or .seg.nrrd", found=f"one for {kind}")
+    options = SegmentOptions(model=arguments.model, device=arguments.device, series=arguments.series,
+                             force=arguments.force, preview=not arguments.no_preview, overwrite=arguments.overwrite)
+    accepted = check_organ_names(arguments.accepted) or ()
+    name = case_name(arguments.ct)
+    # What is in the way shows before the work.
+    target_files(arguments.output, name, options.preview, (), arguments.ct)
+    reporter.started(command="refine", ct=arguments.ct, strokes=arguments.strokes, labels=arguments.labels,
+                     output=arguments.output, undo=arguments.undo)
+    if arguments.undo:
+        return _undo(arguments, options, name, reporter)
+
+    from ..refining.refiner import refine
+
+    result = refine(arguments.ct, arguments.strokes, labels=arguments.labels, accepted=accepted, options=options,
+                    reporter=reporter)
+    files = result.save(arguments.output, name=name)
+    _report(result, files, reporter)
+    return 0
+
+
+def _report(result: RefineResult, files: dict[str, Path], reporter: Reporter) -> None:
+    seconds = result.segmented.seconds["refine"]
+    reporter.close()
+    reporter.result(files=files, changes=[change.as_row() for change in result.changes],
+                    organs=result.segmented.organ_events, seconds=round(seconds, 2))
+    print(f"corrected in {seconds:.1f} s")
+    for change in result.changes:
+        print(f"  {change.text()}")
+    if not result.changes:
+        print("  no voxel changed: the labels said the same as the strokes")
+    print("\n".join(f"{kind:<13}{path}" for kind, path in files.items()), flush=True)
+
+
+def _undo(arguments: argparse.Namespace, options: SegmentOptions, name: str, reporter: Reporter) -> int:
+    """Puts the kept labels in the place of the corrected ones, with the files that are made of them."""
+    if single_kind(arguments.output) is not None or arguments.labels is not None:
+        raise UsageError(code=Code.SETTINGS_CONFLICT, subject="--undo", expected="the folder of a correction alone",
+                         found="--labels" if arguments.labels is not None else f"the file {arguments.output}")
+
+    from ..refining.refiner import restored
+    from ..refining.result import forget_correction
+
+    result = restored(arguments.ct, arguments.output, name, options, reporter)
+    files = result.save(arguments.output, name=name, overwrite=True)
+    forget_correction(arguments.output, name)
+    reporter.close()
+    reporter.result(files=files, organs=result.organ_events)
+    print("the latest correction is taken back")
+    print("\n".join(f"{kind:<13}{path}" for kind, path in files.items()), flush=True)
+    return 0

@@ -1,0 +1,1 @@
+"""A segmented CT corrected by strokes, in seconds: what is drawn spreads to what looks alike around it."""

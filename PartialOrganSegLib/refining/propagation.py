@@ -1,0 +1,126 @@
+"""How far a stroke reaches: from what was drawn to the voxels around it that share the error it points at.
+
+A stroke says "this is L, not what the labels say". Near it the labels lose their trust, the more the longer the stroke,
+for people draw through the middle of what is wrong; what a voxel looks like counts there instead (`appearance`).
+A random walk (`random_walk`) joins both to one probability of L that jumps where the CT has an edge. Voxels that were
+drawn are held. Every number below was chosen by Testing/benchmarks/refine.py on CTs that no figure is reported of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ..imaging.components import NEIGHBOURS
+from ..imaging.shapes import LabelMap, Mask, Shape3, Spacing3, VoxelArray
+from .appearance import HIGHEST_HU, LOWEST_HU, Appearance
+from .coarse import Values, block_means, block_sizes, interpolated
+from .random_walk import edge_weights, random_walk
+
+NOT_DRAWN = 255
+WORKING_MM = 1.6  # a finer CT is averaged in blocks of about this
+CONTRAST_HU = 18.0  # a difference between neighbours that begins to count as an edge
+PRIOR_WEIGHT = 0.1
+SHORTEST_REACH_MM, LONGEST_REACH_MM = 8.0, 40.0
+REACH_OF_EXTENT = 0.5  # of the stroke's extent
+REACH_OF_THICKNESS = 1.5  # of the half thickness of the organ that gains or loses
+LEAST_REACH_MM = 5.0  # of a thin organ
+LEAST_ORGAN_MM3 = 500.0  # less of an organ says nothing of its thickness
+ORGAN_SHARE = 0.5  # of the organ's own look, beside that of the stroke
+MARGIN_MM = 45.0  # around a stroke: nothing beyond is looked at or changed
+
+
+@dataclass(frozen=True)
+class Region:
+    """The part of a CT around a stroke, all (z, y, x): `hu`, `labels`, `drawn` (`NOT_DRAWN` where nothing is).
+
+    `changeable`: voxels whose label may change. `spacing` (z, y, x) mm.
+    """
+
+    hu: VoxelArray
+    labels: LabelMap
+    drawn: LabelMap
+    changeable: Mask
+    spacing: Spacing3
+
+
+def spread(region: Region, stroke: Mask, value: int, keep_on: Callable[[], None] = lambda: None) -> Mask:
+    """(z, y, x) voxels that become `value` because of a stroke of that label; connected with it, the stroke included.
+
+    `stroke`: its voxels whose label is another one; there is at least one. `keep_on` is called now and then and may
+    raise to end the work.
+    """
+    block = block_sizes(region.spacing, WORKING_MM)
+    z, y, x = (mm * length for mm, length in zip(region.spacing, block, strict=True))
+    coarse = _Coarse(region, stroke, value, block, (z, y, x))
+    keep_on()
+    probability = coarse.probability(keep_on)
+    fine = interpolated(probability, block, _shape(region.labels))
+    gained = (fine > 0.5) & (region.labels != value) & region.changeable
+    gained &= (region.drawn == NOT_DRAWN) | (region.drawn == value)
+    gained |= stroke
+    parts, _ = ndimage.label(gained, NEIGHBOURS)
+    return np.isin(parts, np.unique(parts[stroke]))
+
+
+class _Coarse:
+    """A region at working spacing, where the probability is computed."""
+
+    def __init__(self, region: Region, stroke: Mask, value: int, block: Shape3, spacing: Spacing3) -> None:
+        self.spacing = spacing
+        self.hu = block_means(region.hu.clip(LOWEST_HU, HIGHEST_HU), block)
+        self.share = block_means(region.labels == value, block)  # of a block that has the label already
+        self.drawn = block_means(region.drawn == value, block) > 0
+        self.excluded = block_means((region.drawn != NOT_DRAWN) & (region.drawn != value), block) > 0
+        # A block none of which may change stays as it is.
+        self.excluded |= (block_means(region.changeable, block) == 0) & (self.share < 0.5)
+        self.excluded &= ~self.drawn
+        self.stroke = block_means(stroke, block) > 0
+        self.has_organ = value > 0
+        wrong = int(np.bincount(region.labels[stroke]).argmax())
+        self.thickest = self.share if value else block_means(region.labels == wrong, block)
+
+    def probability(self, keep_on: Callable[[], None]) -> Values:
+        """Of the stroke's label."""
+        reach = self._reach()
+        distance = ndimage.distance_transform_edt(~self.stroke, sampling=self.spacing).astype(np.float32)
+        trust = 1 - np.exp(-np.square(distance / reach))
+        prior = trust * self.share + (1 - trust) * self._likeness(distance, trust, reach)
+        prior[self.drawn] = 1
+        prior[self.excluded] = 0
+        weights = edge_weights(self.hu, self.spacing, CONTRAST_HU)
+        return random_walk(weights, prior, PRIOR_WEIGHT, self.drawn | self.excluded, keep_on)
+
+    def _reach(self) -> float:
+        """Millimetres at which the labels have two thirds of their trust back."""
+        places = np.argwhere(self.stroke) * self.spacing
+        extent = float(np.linalg.norm(np.ptp(places, axis=0)))
+        reach = min(max(REACH_OF_EXTENT * extent, SHORTEST_REACH_MM), LONGEST_REACH_MM)
+        # A thin organ's errors are thin: without this a stroke on an adrenal gland leaks into the muscle beside it.
+        organ = self.thickest > 0.5
+        if int(organ.sum()) * float(np.prod(self.spacing)) < LEAST_ORGAN_MM3:
+            return reach
+        half_thickness = float(ndimage.distance_transform_edt(organ, sampling=self.spacing).max())
+        return min(reach, max(REACH_OF_THICKNESS * half_thickness, LEAST_REACH_MM))
+
+    def _likeness(self, distance: Values, trust: Values, reach: float) -> Values:
+        """What the looks say: the stroke's, and those of the same organ, against all other labels away from it."""
+        appearance = Appearance(self.hu, self.spacing)
+        drawn = appearance.density(_float(self.drawn & (distance < 2 * reach)))
+        organ = self.share > 0.5
+        if self.has_organ and int(organ.sum()) > 50:
+            drawn = (1 - ORGAN_SHARE) * drawn + ORGAN_SHARE * appearance.density(_float(organ))
+        around = appearance.density(trust * _float((self.share < 0.5) & (distance > reach / 2)))
+        return appearance.likeness(drawn, around)
+
+
+def _float(mask: Mask) -> Values:
+    return mask.astype(np.float32)
+
+
+def _shape(array: VoxelArray) -> Shape3:
+    depth, height, width = array.shape
+    return depth, height, width

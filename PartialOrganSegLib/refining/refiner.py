@@ -1,0 +1,109 @@
+"""A CT and strokes into corrected labels: reads what was given, segments where no labels are, corrects once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UserError
+from ..events import Reporter
+from ..formats.ct_input import as_ct
+from ..formats.reading import read_labelmap
+from ..formats.strokes import Strokes, read_strokes
+from ..imaging.volume import Volume
+from ..models.bundle import load_bundle
+from ..segmenting.options import SegmentOptions, in_label_order
+from ..segmenting.result import CTSource, SegmentResult
+from .result import RefineResult, kept_labels
+from .session import RefineSession
+from .stroke_input import StrokeSource
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+
+def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
+           labels: Path | str | Volume | SegmentResult | None = None, accepted: Sequence[str] = (),
+           options: SegmentOptions | None = None, reporter: Reporter | None = None) -> RefineResult:
+    """Corrects the labels of one CT where strokes contradict them; see `RefineSession`.
+
+    `labels`: those to correct, None to segment the CT first with the `options`. `options.model` says what label values
+    mean; its organs are the ones that may be drawn. `accepted`: organs that nothing but a stroke may change.
+
+    Raises UserError for what is not one CT in HU, for labels or strokes that do not fit it, and an unknown organ.
+    """
+    options = options or SegmentOptions()
+    reporter = reporter or Reporter()
+    bundle = load_bundle(options.model)
+    try:
+        organs = in_label_order(accepted, bundle.label_space)
+    except UserError as error:
+        raise error.within("accepted") from None
+    path = Path(ct) if isinstance(ct, (str, os.PathLike)) else None
+    source = CTSource(path, None if options.series is None else str(options.series))
+    since = time.perf_counter()
+    volume = as_ct(ct, series=source.series, force=options.force, reporter=reporter)
+    seconds = {"read": time.perf_counter() - since}
+    start = _start(volume, labels, options, seconds, reporter)
+    session = RefineSession(volume, start.labels, bundle.label_space, organs, _series_uid(source, strokes, reporter))
+    since = time.perf_counter()
+    correction = session.add(strokes)
+    seconds["refine"] = time.perf_counter() - since
+    result = SegmentResult(correction.labels, volume, bundle, options, start.entropy, seconds, start.precision, source)
+    return RefineResult(result, start.labels, session.strokes, correction)
+
+
+def restored(ct: Path | str | Volume | sitk.Image, folder: Path, name: str, options: SegmentOptions,
+             reporter: Reporter) -> SegmentResult:
+    """The CT with the labels that its latest correction, called `name` in `folder`, replaced. Raises UserError where
+    none were kept, and for those of another CT."""
+    labels = kept_labels(folder, name)
+    volume = as_ct(ct, series=None if options.series is None else str(options.series), force=options.force,
+                   reporter=reporter)
+    bundle = load_bundle(options.model)
+    session = RefineSession(volume, labels, bundle.label_space)
+    path = Path(ct) if isinstance(ct, (str, os.PathLike)) else None
+    return SegmentResult(session.labels, volume, bundle, options, {}, {}, "", CTSource(path))
+
+
+class _Start:
+    """The labels to correct, and what the model said of them."""
+
+    def __init__(self, labels: Volume, entropy: dict[str, float], precision: str) -> None:
+        self.labels, self.entropy, self.precision = labels, entropy, precision
+
+
+def _start(ct: Volume, labels: Path | str | Volume | SegmentResult | None, options: SegmentOptions,
+           seconds: dict[str, float], reporter: Reporter) -> _Start:
+    if isinstance(labels, SegmentResult):
+        return _Start(labels.labels, dict(labels.entropy), labels.precision)
+    if isinstance(labels, Volume):
+        return _Start(labels, {}, "")
+    if labels is not None:
+        try:
+            return _Start(read_labelmap(labels, reporter), {}, "")
+        except UserError as error:
+            raise error.within("labels") from None
+    from ..segmenting.segmenter import Segmenter
+
+    segmented = Segmenter(options)(ct, reporter=reporter)
+    seconds |= {name: value for name, value in segmented.seconds.items() if name != "read"}
+    return _Start(segmented.labels, dict(segmented.entropy), segmented.precision)
+
+
+def _series_uid(source: CTSource, strokes: StrokeSource, reporter: Reporter) -> str | None:
+    """The CT's Series Instance UID, where it is DICOM and the strokes say which one they belong to."""
+    drawn = strokes
+    if isinstance(drawn, (str, os.PathLike)) and str(drawn).lower().endswith(".json"):
+        drawn = read_strokes(drawn)
+    if not isinstance(drawn, Strokes) or drawn.series_uid is None or source.path is None:
+        return None
+    from ..formats.dicom_series import holds_dicom, looks_like_dicom
+
+    is_dicom = holds_dicom(source.path) if source.path.is_dir() else looks_like_dicom(source.path)
+    if not is_dicom:
+        return None
+    return str(source.dicom(reporter).headers[0].SeriesInstanceUID)

@@ -1,0 +1,87 @@
+"""What became of a corrected CT: labels, what changed of each organ, and the files that keep the labels of before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import Code, UserError
+from ..formats.reading import read_labelmap
+from ..formats.writing import write_labelmap, write_table
+from ..imaging.shapes import LabelMap
+from ..imaging.volume import Volume
+from ..outputs import all_at_once, refuse_existing, writable_folder
+from ..segmenting.result import SegmentResult
+from ..segmenting.result_files import single_kind, target_files
+from .changes import OrganChange
+from .session import Correction
+
+# Beside the files of `segment`. A scribble map teaches a model: the manifest's kind "scribble".
+ENDINGS = {"before": ".before.labels.nii.gz", "changes": ".changes.csv", "strokes": ".scribble.nii.gz"}
+
+
+@dataclass(frozen=True, eq=False)
+class RefineResult:
+    """A corrected CT. `segmented`: labels, volumes and checks after the correction; `before`: the labels as they were;
+    `strokes`: what was drawn, as a scribble map."""
+
+    segmented: SegmentResult
+    before: Volume
+    strokes: Volume
+    correction: Correction
+
+    @property
+    def labels(self) -> Volume:
+        """The corrected labels, on the CT's grid."""
+        return self.segmented.labels
+
+    @property
+    def array(self) -> LabelMap:
+        """The corrected labels, (z, y, x) uint8."""
+        return self.segmented.labels.array
+
+    @property
+    def changes(self) -> tuple[OrganChange, ...]:
+        """What each organ gained and lost; an organ that did not change is not among them."""
+        return self.correction.organs
+
+    def save(self, target: Path | str, *, name: str | None = None, overwrite: bool | None = None) -> dict[str, Path]:
+        """Writes one file, or into a folder the files of `segment` and three more: the labels of before, a table of
+        what changed, and the strokes as a scribble map; kind to file. See `SegmentResult.save`.
+
+        Raises UserError for what cannot be written, and for an earlier result unless `overwrite`.
+        """
+        name = name or self.segmented.source.name
+        if single_kind(target) is not None:
+            return self.segmented.save(target, name=name, overwrite=overwrite)
+        options = self.segmented.options
+        files = target_files(target, name, options.preview, options.dicom, self.segmented.source.path)
+        more = {kind: Path(target) / (name + ending) for kind, ending in ENDINGS.items()}
+        folder = writable_folder(Path(target))
+        allowed = options.overwrite if overwrite is None else overwrite
+        refuse_existing([*files.values(), *more.values()], allowed)
+        with all_at_once(folder, name) as scratch:
+            self.segmented.write({kind: scratch / path.name for kind, path in files.items()})
+            self._write({kind: scratch / path.name for kind, path in more.items()})
+        return files | more
+
+    def _write(self, files: Mapping[str, Path]) -> None:
+        write_labelmap(files["before"], self.before)
+        write_labelmap(files["strokes"], self.strokes)
+        write_table(files["changes"], [change.as_row() for change in self.changes])
+
+
+def kept_labels(folder: Path, name: str) -> Volume:
+    """The labels that a correction called `name` in `folder` kept. Raises UserError where there are none."""
+    file = folder / (name + ENDINGS["before"])
+    if not file.is_file():
+        raise UserError(code=Code.FILE_MISSING, subject=file, expected="the labels of before a correction",
+                        found="none", hint="--undo takes the latest correction back, once")
+    return read_labelmap(file)
+
+
+def forget_correction(folder: Path, name: str) -> None:
+    """Removes what a correction keeps beside the labels, once it was taken back."""
+    for ending in ENDINGS.values():
+        (folder / (name + ending)).unlink(missing_ok=True)

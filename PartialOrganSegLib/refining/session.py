@@ -1,0 +1,217 @@
+"""Corrections of one CT, one after the other: strokes in, the changed region and labels out, each can be taken back.
+
+Only the region around new strokes is computed, so the time depends on what was drawn and not on the CT's size.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ..errors import Code, UserError
+from ..imaging.components import NEIGHBOURS, voxel_counts
+from ..imaging.shapes import Box3, LabelMap, Mask, Spacing3
+from ..imaging.volume import Volume
+from ..organs import LabelSpace
+from .changes import OrganChange, organ_changes
+from .propagation import MARGIN_MM, NOT_DRAWN, Region, spread
+from .stroke_input import StrokeSource, painted_strokes
+
+TOGETHER_MM = 10.0  # strokes of one label up to this far apart point at the same error
+
+
+class RefineCancelled(Exception):
+    """The work on strokes was ended by `RefineSession.cancel`; the labels are as they were before."""
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """What a call of `RefineSession.add` did.
+
+    `labels`: of the whole CT, as they are now. `region`: (z, y, x) the box of them that holds every changed voxel,
+    None where nothing changed. `organs`: what each organ gained and lost, those alone that changed.
+    """
+
+    labels: Volume
+    region: Box3 | None
+    organs: tuple[OrganChange, ...]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What `undo` puts back: the labels and the drawn map of a box, as they were."""
+
+    box: Box3
+    labels: LabelMap
+    drawn: LabelMap
+
+
+class RefineSession:
+    """One CT, its labels, and the strokes that correct them.
+
+    Strokes are obeyed exactly. Around them labels change where the CT gives reason, connected with a stroke and at most
+    `propagation.MARGIN_MM` from it; `accepted` organs neither gain nor lose a voxel except where a stroke was drawn.
+
+    >>> from PartialOrganSegLib.organs import WORD16
+    >>> from PartialOrganSegLib.synthesis.phantom import make_phantom
+    >>> ct, labels = make_phantom((40, 40, 40), (8.0, 8.0, 8.0))
+    >>> drawn = Volume(np.full(labels.array.shape, 255, np.uint8), labels.grid)
+    >>> drawn.array[20, 20, 20] = 1
+    >>> session = RefineSession(ct, labels, WORD16)
+    >>> correction = session.add(drawn)
+    >>> int(correction.labels.array[20, 20, 20])
+    1
+    >>> np.array_equal(session.undo().labels.array, labels.array)
+    True
+    """
+
+    def __init__(self, ct: Volume, labels: Volume, label_space: LabelSpace, accepted: Sequence[str] = (),
+                 series_uid: str | None = None) -> None:
+        """`ct` in HU; `labels` on its grid, values of `label_space`; both stay as given. `series_uid`: of a DICOM CT;
+        stroke files may name it.
+
+        Raises UserError for labels of another grid, a value without a meaning and an unknown organ.
+        """
+        _check_labels(ct, labels, label_space)
+        self.label_space = label_space
+        self._ct = ct
+        self._series_uid = series_uid
+        self._labels = labels.array.astype(np.uint8)
+        self._drawn = np.full(ct.array.shape, NOT_DRAWN, np.uint8)
+        self._accepted = np.isin(np.arange(256), label_space.indices(accepted))
+        z, y, x = ct.grid.spacing[::-1]
+        self._spacing: Spacing3 = (z, y, x)
+        self._steps: list[_Step] = []
+        self._cancelled = threading.Event()
+
+    @property
+    def labels(self) -> Volume:
+        """The labels as they are now, a copy."""
+        return Volume(self._labels.copy(), self._ct.grid)
+
+    @property
+    def strokes(self) -> Volume:
+        """All that was drawn, 255 where nothing is, a copy: a scribble map that a model can be taught with."""
+        return Volume(self._drawn.copy(), self._ct.grid)
+
+    def add(self, strokes: StrokeSource) -> Correction:
+        """Corrects the labels by strokes: `Strokes`, their JSON file, or a map (file or `Volume`) of label values, 0
+        where background was drawn and 255 where nothing was.
+
+        Raises UserError for strokes of another CT, outside of it, of an organ that the label space lacks, that
+        contradict one another, and for none at all; RefineCancelled after `cancel`. The labels are then unchanged.
+        """
+        self._cancelled.clear()
+        drawn = painted_strokes(strokes, self._ct.grid, self.label_space, self._series_uid).array
+        new = drawn != NOT_DRAWN
+        box = padded_box(_box_of(new), MARGIN_MM, self._spacing, self._labels.shape)
+        before = _Step(box, self._labels[box].copy(), self._drawn[box].copy())
+        try:
+            self._drawn[new] = drawn[new]
+            for part, value in self._errors_pointed_at(drawn, box):
+                self._correct(part, value)
+            self._labels[new] = drawn[new]
+        except BaseException:
+            self._put_back(before)
+            raise
+        self._steps.append(before)
+        return self._changed_since(before)
+
+    def undo(self) -> Correction:
+        """Takes the last call of `add` back. Raises UserError where there is none."""
+        if not self._steps:
+            raise UserError(code=Code.SETTING_MISSING, subject="undo", expected="a correction to take back",
+                            found="none")
+        step = self._steps.pop()
+        now = _Step(step.box, self._labels[step.box].copy(), step.drawn)
+        self._put_back(step)
+        return self._changed_since(now)
+
+    def cancel(self) -> None:
+        """Ends an `add` that another thread is in, within a fraction of a second."""
+        self._cancelled.set()
+
+    def _keep_on(self) -> None:
+        if self._cancelled.is_set():
+            raise RefineCancelled("cancelled")
+
+    def _put_back(self, step: _Step) -> None:
+        self._labels[step.box] = step.labels
+        self._drawn[step.box] = step.drawn
+
+    def _errors_pointed_at(self, drawn: LabelMap, box: Box3) -> Iterator[tuple[tuple[Box3, Mask], int]]:
+        """The places of new strokes that lie close together, each as its box and its mask in it, and their label."""
+        for value in np.flatnonzero(voxel_counts(drawn[box], 256)).tolist():
+            if value == NOT_DRAWN:
+                continue
+            here = drawn[box] == value
+            gap = ndimage.distance_transform_edt(~here, sampling=self._spacing)
+            parts, _ = ndimage.label(gap <= TOGETHER_MM / 2, NEIGHBOURS)
+            parts[~here] = 0
+            for number, place in enumerate(ndimage.find_objects(parts), 1):
+                if place is not None:
+                    z, y, x = (slice(outer.start + inner.start, outer.start + inner.stop)
+                               for outer, inner in zip(box, place, strict=True))
+                    yield ((z, y, x), parts[place] == number), value
+
+    def _correct(self, part: tuple[Box3, Mask], value: int) -> None:
+        """Spreads one group of strokes, unless the labels say the same there already."""
+        self._keep_on()
+        inner, mask = part
+        outer = padded_box(inner, MARGIN_MM, self._spacing, self._labels.shape)
+        labels, drawn = self._labels[outer], self._drawn[outer]
+        stroke = np.zeros(labels.shape, bool)
+        z, y, x = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
+        stroke[z, y, x] = mask
+        stroke &= labels != value
+        if not stroke.any():
+            return
+        # Labels that no stroke contradicts are not in question, nor are accepted organs.
+        contradicted = np.isin(np.arange(256), labels[stroke]) & ~self._accepted
+        if self._accepted[value]:
+            contradicted[:] = False
+        changeable = contradicted[labels]
+        region = Region(self._ct.array[outer], labels, drawn, changeable, self._spacing)
+        labels[spread(region, stroke, value, self._keep_on)] = value
+
+    def _changed_since(self, step: _Step) -> Correction:
+        now = self._labels[step.box]
+        changed = now != step.labels
+        region = None
+        if changed.any():
+            inner = _box_of(changed)
+            z, y, x = (slice(o.start + i.start, o.start + i.stop) for i, o in zip(inner, step.box, strict=True))
+            region = (z, y, x)
+        organs = organ_changes(step.labels, now, self.label_space, self._spacing)
+        return Correction(self.labels, region, organs)
+
+
+def padded_box(box: Box3, margin_mm: float, spacing: Spacing3, shape: tuple[int, ...]) -> Box3:
+    """The box with a margin, as far as the array of `shape` goes."""
+    z, y, x = (slice(max(0, part.start - int(np.ceil(margin_mm / mm))),
+                     min(size, part.stop + int(np.ceil(margin_mm / mm))))
+               for part, mm, size in zip(box, spacing, shape, strict=True))
+    return z, y, x
+
+
+def _box_of(mask: Mask) -> Box3:
+    """Around all voxels of a mask that has some; one axis after the other, as `find_objects` copies the mask."""
+    parts = []
+    for axis in range(3):
+        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        parts.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    return parts[0], parts[1], parts[2]
+
+
+def _check_labels(ct: Volume, labels: Volume, label_space: LabelSpace) -> None:
+    if not labels.grid.same_as(ct.grid, tolerance_mm=0.1):
+        raise UserError(code=Code.GEOMETRY_DIFFERS, subject="labels",
+                        expected=f"the CT's grid, {ct.grid.differing_from(labels.grid)}")
+    highest = int(labels.array.max(initial=0))
+    if highest >= label_space.class_count:
+        raise UserError(code=Code.UNKNOWN_LABEL, subject=f"labels: value {highest}",
+                        expected=f"0..{label_space.class_count - 1} ({label_space.name})")
