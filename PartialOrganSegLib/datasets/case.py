@@ -14,7 +14,7 @@ from ..annotation import CandidateTable, Kind, encode_labels, encode_scribble, l
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.reading import read_ct
-from ..formats.strokes import NOT_DRAWN, paint_strokes, read_strokes
+from ..formats.strokes import NOT_DRAWN, drawn_on, paint_strokes, read_strokes
 from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
@@ -86,7 +86,12 @@ class Case:
                 codes = self._label_codes(labels.array, grid_of, label_space, table, reporter)
         # Strokes are corrections of a label, so they are put over it.
         if self.strokes is not None:
-            strokes = paint_strokes(read_strokes(self.strokes), grid_of.grid, label_space)
+            stroke_file = read_strokes(self.strokes)
+            if not drawn_on(stroke_file, self.image):
+                reporter.warning(Problem(Code.GEOMETRY_DIFFERS, f"{self.name}: {self.strokes}",
+                                         f"strokes drawn on {self.image.name}", f"'{stroke_file.image}' as their image",
+                                         "look whether they belong to this case"))
+            strokes = paint_strokes(stroke_file, grid_of.grid, label_space)
             stroke_codes = encode_scribble(strokes.array, table)
             codes = np.where(stroke_codes > 0, stroke_codes, codes)
         return codes

@@ -108,5 +108,7 @@ def _check_against(path: Path, segment: Segment, label_map: Mapping[int, Sequenc
         raise UserError(code=Code.UNKNOWN_LABEL, subject=subject, expected="a value of label_map", found="none",
                         hint="without a label_map the segments' names count")
     if organs and not set(organs) & set(label_map[segment.value]):
-        raise UserError(code=Code.UNKNOWN_LABEL, subject=subject, expected=f"{' or '.join(organs)} for it in label_map",
-                        found=" or ".join(label_map[segment.value]), hint="without a label_map the segments' names count")
+        raise UserError(code=Code.UNKNOWN_LABEL, subject=subject,
+                        expected=f"{' or '.join(organs)} for it in label_map",
+                        found=" or ".join(label_map[segment.value]),
+                        hint="without a label_map the segments' names count")

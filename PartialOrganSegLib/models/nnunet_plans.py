@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import Code, UserError
+from ..errors import Code, UserError, brief
 from .bundle import Preprocessing
 from .metadata import NNUNetEntry
 from .nnunet_folder import Results
@@ -56,7 +56,7 @@ def planned(results: Results, orientation: str | None = None) -> Planned:
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: {'.'.join(map(str, first['loc']))}",
-                        found=f"{first['msg']}, found {first['input']!r}") from None
+                        found=f"{first['msg']}, found {brief(first['input'])}") from None
 
 
 def model_labels(results: Results) -> dict[str, int]:
@@ -68,7 +68,7 @@ def model_labels(results: Results) -> dict[str, int]:
     labels = results.dataset.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: labels", expected="names and values",
-                        found=f"{labels!r}")
+                        found=brief(labels))
     if "regions_class_order" in results.dataset or any(isinstance(value, list) for value in labels.values()):
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: labels", expected="one value for each label",
                         found="regions (labels that overlap)", hint="models trained on regions are not supported")
@@ -178,4 +178,4 @@ def _expect(source: Path, setting: str, found: Any, known: tuple[Any, ...], why:
     if found not in known:
         options = " or ".join(str(value) for value in known) or "a setting known here"
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: {setting}", expected=options,
-                        found=f"{found!r}", hint=why)
+                        found=brief(found), hint=why)

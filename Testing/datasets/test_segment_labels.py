@@ -28,7 +28,8 @@ def segmentation(path: Path, names: Mapping[int, str], ids: Mapping[int, str] | 
         array[value, 2:8, 2:8] = value
     image = sitk.GetImageFromArray(array)
     for number, (value, name) in enumerate(names.items()):
-        fields = {"ID": (ids or {}).get(value, f"Segment_{value}"), "Name": name, "LabelValue": str(value), "Layer": "0"}
+        segment_id = (ids or {}).get(value, f"Segment_{value}")
+        fields = {"ID": segment_id, "Name": name, "LabelValue": str(value), "Layer": "0"}
         for field, text in fields.items():
             image.SetMetaData(f"Segment{number}_{field}", text)
     sitk.WriteImage(image, str(path), True)
