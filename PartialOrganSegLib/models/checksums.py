@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
+from ..json_file import read_json
 
 MANIFEST = "configs/checksums.json"
 # What a bundle may hold: weights without code, settings and texts. Pickles (.pt, .pth, .pkl, .ckpt) can run code.
@@ -49,10 +50,10 @@ def verify_bundle(folder: Path | str) -> None:
     folder = Path(folder)
     manifest = folder / MANIFEST
     try:
-        expected = json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        expected = read_json(manifest, "the bundle's SHA-256 list", Code.BUNDLE_BROKEN)
+    except FileNotFoundError:
         raise UserError(code=Code.BUNDLE_BROKEN, subject=manifest, expected="the bundle's SHA-256 list",
-                        found=error) from None
+                        found="no such file") from None
     if not isinstance(expected, dict):
         raise UserError(code=Code.BUNDLE_BROKEN, subject=manifest, expected="file names and their SHA-256",
                         found=type(expected).__name__)

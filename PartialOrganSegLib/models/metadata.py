@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import Code, UserError
+from ..json_file import read_json
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LabelSpace
 
@@ -187,12 +187,10 @@ def monai_fields(label_space: LabelSpace, preprocessing: PreprocessingEntry, met
 def read_metadata(path: Path) -> Metadata:
     """Reads and validates a bundle's metadata.json. Raises UserError naming the file and the first wrong field."""
     try:
-        return Metadata.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Metadata.model_validate(read_json(path, "a readable JSON file", Code.BUNDLE_BROKEN))
     except FileNotFoundError:
         raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a model bundle's metadata",
                         found="no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a readable JSON file", found=error) from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "file"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 import pickle
 import re
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from ..errors import Code, UserError
+from ..json_file import read_json
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 LAYOUT = "plans.json, dataset.json and fold_X/checkpoint_final.pth"
@@ -97,11 +97,7 @@ def _model_folder(folder: Path) -> Path:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="nnU-Net's settings as JSON",
-                        found=error) from None
+    content = read_json(path, "nnU-Net's settings as JSON")
     if not isinstance(content, dict):
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="nnU-Net's settings",
                         found=type(content).__name__)

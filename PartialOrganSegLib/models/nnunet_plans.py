@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import Code, UserError
+from ..errors import Code, UserError, brief
 from .bundle import Preprocessing
 from .metadata import NNUNetEntry, Orientation
 from .nnunet_folder import Results
@@ -58,7 +58,7 @@ def planned(results: Results, orientation: Orientation | None = None) -> Planned
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: {'.'.join(map(str, first['loc']))}",
-                        found=f"{first['msg']}, found {first['input']!r}") from None
+                        found=f"{first['msg']}, found {brief(first['input'])}") from None
 
 
 def model_labels(results: Results) -> dict[str, int]:
@@ -70,7 +70,7 @@ def model_labels(results: Results) -> dict[str, int]:
     labels = results.dataset.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: labels", expected="names and values",
-                        found=f"{labels!r}")
+                        found=brief(labels))
     if "regions_class_order" in results.dataset or any(isinstance(value, list) for value in labels.values()):
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: labels", expected="one value for each label",
                         found="regions (labels that overlap)", hint="models trained on regions are not supported")
@@ -186,4 +186,4 @@ def _expect(source: Path, setting: str, value: object, supported: tuple[object, 
     if value not in supported:
         options = " or ".join(map(str, supported)) or "a setting known here"
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: {setting}", expected=options,
-                        found=f"{value!r}", hint=why)
+                        found=brief(value), hint=why)
