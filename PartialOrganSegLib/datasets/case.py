@@ -14,7 +14,8 @@ from ..annotation import CandidateTable, Kind, encode_labels, encode_scribble, l
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.reading import read_ct
-from ..formats.strokes import NOT_DRAWN, drawn_on, paint_strokes, read_strokes
+from ..formats.strokes import NOT_DRAWN, paint_strokes, read_strokes
+from ..formats.strokes_image import drawn_on
 from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
 from ..organs import LabelSpace

@@ -14,6 +14,9 @@ from ..imaging.volume import Grid
 
 AIR_HU = -1024
 _THICK_MM = 20.0
+_THIN_MM, _HUGE_MM = 0.01, 100.0  # micro CT, and far more than any slice distance: beyond, the unit is another one
+_FAR_MM = 1e5  # a hundred metres from the scanner's centre
+_PADDING_BYTES = 512  # a block of tapes and old disks
 _SHEAR_IGNORED = 1e-4  # rounding of a header: the grid stays as it is
 _SHEAR_MENDED = 1e-2  # more than that moves voxels visibly
 _UNUSABLE_SHARE = 0.01  # of the voxels: so many without a number are no single faults
@@ -31,6 +34,12 @@ def check_grid(path: Path | str, grid: Grid, reporter: Reporter) -> Grid:
     if not np.isfinite(grid.matrix).all():
         raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="a finite origin and direction",
                         found=f"{grid.origin} and {grid.direction}")
+    if min(grid.spacing) < _THIN_MM or max(grid.spacing) > _HUGE_MM:
+        raise UserError(code=Code.GRID_UNUSABLE, subject=path,
+                        expected=f"voxels of {_THIN_MM:g} to {_HUGE_MM:g} mm", found=f"{spacing} mm")
+    if max(map(abs, grid.origin)) > _FAR_MM:
+        raise UserError(code=Code.GRID_UNUSABLE, subject=path,
+                        expected=f"an origin within {_FAR_MM / 1000:g} m", found=f"{grid.origin} mm")
     if min(grid.size) < 2:
         raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="a volume of several slices",
                         found=f"{' x '.join(map(str, grid.size))} voxels")
@@ -50,6 +59,23 @@ def check_grid(path: Path | str, grid: Grid, reporter: Reporter) -> Grid:
     # The nearest rotation to a matrix is what is left of its singular value decomposition without the values.
     u, _, v_transposed = np.linalg.svd(cosines)
     return dataclasses.replace(grid, direction=tuple((u @ v_transposed).ravel().tolist()))
+
+
+def no_orientation(path: Path | str, found: str) -> Problem:
+    """What is said of a file that does not tell how the patient lies in it."""
+    return Problem(Code.GRID_ADJUSTED, str(path), "the directions of the voxel axes", found,
+                   "they are taken as left, posterior, superior: left and right may be swapped")
+
+
+def surplus_bytes(path: Path | str, surplus: int, reporter: Reporter) -> None:
+    """Warns of some bytes after the voxels, as programs that write whole blocks leave them. Raises UserError for more:
+    then the header and the voxels do not belong together."""
+    if surplus > _PADDING_BYTES:
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="voxels to the end of the file",
+                        found=f"{surplus} bytes more than its header says")
+    if surplus > 0:
+        reporter.warning(Problem(Code.FILE_DAMAGED, str(path), hint="they are left out",
+                                 found=f"{surplus} bytes after the voxels that its header describes"))
 
 
 def to_hu(path: Path | str, array: VoxelArray, reporter: Reporter) -> VoxelArray:
