@@ -61,10 +61,12 @@ def spread(region: Region, stroke: Mask, value: int, keep_on: Callable[[], None]
     coarse = _Coarse(region, stroke, value, block, (z, y, x))
     keep_on()
     probability = coarse.probability(keep_on)
+    # Labels are not interpolated, the probability is: borders keep the CT's own resolution.
     fine = interpolated(probability, block, _shape(region.labels))
     gained = (fine > 0.5) & (region.labels != value) & region.changeable
     gained &= (region.drawn == NOT_DRAWN) | (region.drawn == value)
     gained |= stroke
+    # What looks alike beyond a gap is another structure.
     parts, _ = ndimage.label(gained, NEIGHBOURS)
     return np.isin(parts, np.unique(parts[stroke]))
 
@@ -84,8 +86,10 @@ class _Coarse:
         self.excluded &= ~self.drawn
         self.stroke = block_means(stroke, block) > 0
         self.has_organ = value > 0
-        wrong = int(np.bincount(region.labels[stroke]).argmax())
-        self.thickest = self.share if value else block_means(region.labels == wrong, block)
+        self.thickest = self.share
+        if not self.has_organ:  # background has no thickness: the organ that loses has
+            wrong = int(np.bincount(region.labels[stroke]).argmax())
+            self.thickest = block_means(region.labels == wrong, block)
 
     def probability(self, keep_on: Callable[[], None]) -> Values:
         """Of the stroke's label."""
@@ -122,6 +126,7 @@ class _Coarse:
         Labels that no stroke contradicts do not compete here: a spleen that was missed looks like the liver beside it.
         """
         appearance = Appearance(self.hu, self.spacing)
+        # Earlier strokes of the label count too, unless they are far away: contrast differs within an organ.
         drawn = appearance.density(_float(self.drawn & (distance < 2 * reach)))
         organ = self.share > 0.5
         if self.has_organ and int(organ.sum()) > 50:
