@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 import PartialOrganSegLib as pos
 from PartialOrganSegLib.cli import main
@@ -15,6 +16,7 @@ from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
+from Testing.helpers.dicom_cases import make_case
 from Testing.helpers.stroke_scenes import FIRST_MIDDLE, GRID, SPLEEN, scene
 
 
@@ -99,3 +101,19 @@ def test_strokes_of_another_ct(folder: Path, capsys: pytest.CaptureFixture) -> N
     assert "s.json: expected strokes of this CT (56 x 48 x 24 voxels), found those of another (9 x" in (
         capsys.readouterr().err)
     assert not (folder / "out").exists() or not any((folder / "out").iterdir())
+
+
+def test_strokes_of_another_series(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    _, labels = make_case(tmp_path / "ct")
+    write_labelmap(tmp_path / "labels.nii.gz", labels)
+    points = [(labels.grid.matrix @ [column, 5, 5, 1])[:3].tolist() for column in (5, 9)]
+    strokes = Strokes(image="ct", drawn_by="a test", licence="CC0-1.0", series_uid="1.2.3",
+                      strokes=[Stroke(organ="spleen", points=points, width_mm=6.0)])
+    write_strokes(tmp_path / "s.json", strokes)
+    arguments = ["refine", str(tmp_path / "ct"), "--strokes", str(tmp_path / "s.json"), "--labels",
+                 str(tmp_path / "labels.nii.gz"), "-o", str(tmp_path / "after.nii.gz")]
+    assert main(arguments) == 1
+    assert "found those of another (series 1.2.3)" in capsys.readouterr().err
+    uid = dcmread(next((tmp_path / "ct").iterdir())).SeriesInstanceUID
+    write_strokes(tmp_path / "s.json", strokes.model_copy(update={"series_uid": str(uid)}))
+    assert main(arguments) == 0
