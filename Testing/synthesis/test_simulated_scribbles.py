@@ -87,7 +87,8 @@ def test_slices_are_the_patients_axial_ones_in_any_orientation(phantom, directio
     order = [int(np.flatnonzero(row)[0]) for row in direction]
     turned = sitk.Flip(sitk.PermuteAxes(image, order), [min(row) < 0 for row in direction])
     grid = Grid(turned.GetSize(), turned.GetSpacing(), turned.GetOrigin(), turned.GetDirection())
-    scribble = simulate_scribble(Volume(sitk.GetArrayFromImage(turned), grid), WORD16, slices_per_organ=2, seed=4).labels
+    turned_labels = Volume(sitk.GetArrayFromImage(turned), grid)
+    scribble = simulate_scribble(turned_labels, WORD16, slices_per_organ=2, seed=4).labels
     straight = simulate_scribble(phantom, WORD16, slices_per_organ=2, seed=4).labels
     assert np.array_equal(scribble.canonical().array, straight.array)
 

@@ -1,5 +1,7 @@
 """CTs synthesised from label maps: exact grid, the same at the same seed, tissues in plausible ranges."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,12 @@ from Testing.helpers.real_data import real_data_path
 @pytest.fixture(scope="module")
 def labels() -> Volume:
     return make_phantom((110, 70, 90), (4.0, 4.0, 4.0), seed=3)[1]
+
+
+@pytest.fixture(scope="module")
+def coarse_labels() -> Volume:
+    """Enough for tests that look at large regions of many scans."""
+    return make_phantom((55, 35, 45), (8.0, 8.0, 8.0), seed=3)[1]
 
 
 def organ_hu(ct: Volume, labels: Volume, name: str) -> np.ndarray:
@@ -58,27 +66,28 @@ def test_contrast_brightens_kidneys_together():
     assert all(abs(palette.aorta - palette.veins) < 1e-9 for palette in draws["plain"])
 
 
-def test_gas_lies_in_front_of_fluid(labels):
+def test_gas_lies_in_front_of_fluid(coarse_labels):
     """In stomachs that hold both, the gas is nearer to the front (smaller y)."""
+    labels = coarse_labels
     y = np.broadcast_to(np.arange(labels.array.shape[1])[None, :, None], labels.array.shape)
     stomach = labels.array == WORD16.index("stomach")
     stomachs_with_both = 0
     for seed in range(12):  # not every patient has both gas and fluid
         ct = synthesise_ct(labels, np.random.default_rng(seed)).array
         gas, fluid = stomach & (ct < -700), stomach & (ct > -50)
-        if gas.sum() > 100 and fluid.sum() > 100:
+        if gas.sum() > 12 and fluid.sum() > 12:  # 6 ml
             stomachs_with_both += 1
             assert y[gas].mean() < y[fluid].mean()
     assert stomachs_with_both > 0
 
 
-def test_padding_lies_outside_a_circle(labels):
+def test_padding_lies_outside_a_circle(coarse_labels):
     values = set()
     for seed in range(12):
-        ct = synthesise_ct(labels, np.random.default_rng(seed), padding=True).array
+        ct = synthesise_ct(coarse_labels, np.random.default_rng(seed), padding=True).array
         corners = ct[:, [0, 0, -1, -1], [0, -1, 0, -1]]
         values |= set(np.unique(corners).tolist())
-        assert (ct[:, 35, 45] > -1100).all()
+        assert (ct[:, 17, 22] > -1100).all()
     assert values <= {-1024, -2048, -3024}
     assert values & {-2048, -3024}
 
@@ -105,18 +114,24 @@ def test_another_label_space(labels):
     assert ct.array.shape == array.shape
 
 
+@functools.cache
+def upright() -> tuple[Volume, np.ndarray]:
+    """Labels of which every axis order is tried, and the CT of them."""
+    labels = make_phantom((44, 32, 38), (9.0, 9.0, 9.0), seed=1)[1]
+    return labels, synthesise_ct(labels, np.random.default_rng(7)).array
+
+
 @settings(max_examples=8)
 @given(permutation=st.permutations(range(3)), signs=st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3))
 def test_axis_orders_do_not_matter(permutation, signs):
     """A re-oriented label map gives the re-oriented CT, bit for bit."""
-    labels = make_phantom((44, 32, 38), (9.0, 9.0, 9.0), seed=1)[1]
+    labels, expected = upright()
     direction = np.zeros((3, 3))
     for voxel, world in enumerate(permutation):
         direction[world, voxel] = signs[voxel]
     order = Grid((1, 1, 1), (9.0,) * 3, direction=tuple(direction.ravel())).axis_order()
     array = np.ascontiguousarray(order.from_canonical(labels.array))
     turned = Volume(array, Grid(array.shape[::-1], (9.0,) * 3, direction=tuple(direction.ravel())))
-    expected = synthesise_ct(labels, np.random.default_rng(7)).array
     ct = synthesise_ct(turned, np.random.default_rng(7))
     assert np.array_equal(order.to_canonical(ct.array), expected)
 
