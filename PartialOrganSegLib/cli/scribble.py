@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Draws a scribble for each label map and prints how much of each organ was drawn."""
     from ..datasets.manifest import load_label_space
-    from ..formats.reading import list_inputs, read_labelmap
+    from ..datasets.segment_labels import read_organ_labels
+    from ..formats.reading import list_inputs
     from ..formats.writing import format_table, write_labelmap
     from ..synthesis.simulated_scribbles import SLICES_PER_ORGAN, simulate_scribble
 
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     refuse_existing([folder / (case.name + SUFFIX) for case in cases], arguments.overwrite)
     reporter.started(command="scribble", labels=[case.path for case in cases], output=folder)
     for number, case in enumerate(cases, 1):
-        labels = read_labelmap(case.path, reporter)
+        labels = read_organ_labels(case.path, label_space, reporter)
         try:
             scribble = simulate_scribble(
                 labels, label_space, organs=organs, slices_per_organ=arguments.slices_per_organ or SLICES_PER_ORGAN,

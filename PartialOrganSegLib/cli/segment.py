@@ -128,7 +128,7 @@ def _segment_one(segmenter: Segmenter, case: Case, output: Path, reporter: Repor
     refuse_existing(list(files.values()), options.overwrite)
     start = time.monotonic()
     result = segmenter(case.path, series=case.series, reporter=reporter)
-    files = result.save(output, name=case.name)
+    files = result.save(output, name=case.name, reporter=reporter)
     _report(case, files, result, time.monotonic() - start, reporter)
 
 

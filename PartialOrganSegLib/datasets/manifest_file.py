@@ -9,10 +9,9 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ..annotation import Kind
-from ..errors import Code, Problem, UserError, did_you_mean
+from ..errors import Code, Problem, UserError, brief, did_you_mean
 
 WILDCARD = "*"
-LONGEST_VALUE = 200  # of what is shown of a wrong value, which may be a whole list
 
 
 def _as_list(value: object) -> object:
@@ -118,8 +117,7 @@ def _problem(error: ValidationError) -> Problem:
                        hint=did_you_mean(location[-1], within.model_fields))
     if first["type"] == "value_error":
         return Problem(Code.VALUE_UNFIT, key, found=str(first["ctx"]["error"]))
-    value = f"{first['input']!r}"[:LONGEST_VALUE]
-    return Problem(Code.VALUE_UNFIT, key or "manifest", found=f"{first['msg']}, found {value}")
+    return Problem(Code.VALUE_UNFIT, key or "manifest", found=f"{first['msg']}, found {brief(first['input'])}")
 
 
 def expand(entries: list[CaseEntry], root: Path, where: str) -> Iterator[CaseEntry]:

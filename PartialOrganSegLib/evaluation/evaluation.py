@@ -13,10 +13,10 @@ import SimpleITK as sitk
 
 from ..annotation import CandidateTable, Kind
 from ..datasets.case import Case
+from ..datasets.segment_labels import read_organ_labels
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.itk import grid_of, image_of
-from ..formats.reading import read_labelmap
 from ..imaging.shapes import LabelMap, Mask
 from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
@@ -109,10 +109,10 @@ class _PredictedCase:
     def read(cls, case: Case, file: Path, space: LabelSpace, options: Options, reporter: Reporter) -> _PredictedCase:
         """Raises UserError for a file that cannot be read, a label beyond `space` and another grid."""
         # Without a CT of its own a case has its label in the CT's place, whose values are no HU.
-        image = read_labelmap(case.image) if case.image == case.label else case.read_image()
+        image = case.read_label(space) if case.image == case.label else case.read_image()
         table = CandidateTable(space.class_count)
         codes = case.read_codes(image, space, table, reporter)
-        labels = read_labelmap(file)
+        labels = read_organ_labels(file, space, reporter)
         highest = int(labels.array.max(initial=0))
         if highest >= space.class_count:
             raise UserError(code=Code.UNKNOWN_LABEL, subject=file,

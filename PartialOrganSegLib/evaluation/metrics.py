@@ -42,6 +42,7 @@ def candidate_dice(counts: npt.NDArray[np.int64], table: Mask, classes: Sequence
     outside: Mask = np.logical_not((table & in_merged).any(1))
     reference = int(counts[inside].sum())
     predicted = int(counts[inside | outside][:, in_merged].sum())
+    # 0 would count an organ that is rightly absent as missed, 1 would reward models for small fields of view.
     if reference + predicted == 0:
         return None, 0
     return 2 * int(counts[inside][:, in_merged].sum()) / (reference + predicted), reference

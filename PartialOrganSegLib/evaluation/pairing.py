@@ -69,6 +69,7 @@ def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[s
                         expected=f"predictions named like the references ({cases[0].name}, ...)", found=f"'{name}'",
                         hint=did_you_mean(name, names))
     unused = [file.name for name, file in files.items() if name not in names]
+    # Neither is an error: a study in progress has both.
     if unused:
         reporter.warning(Problem(Code.CASE_UNPAIRED, str(path), found=f"no reference for {_some(unused)}"))
     missing = [case.name for case in cases if case.name not in paired]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..organs import Organ
     from .dicom_source import DicomSource, Maker
 
+MANUFACTURER = "PartialOrganSeg"
 ENDINGS = {"seg": ".seg.dcm", "labelmap-seg": ".labelmap-seg.dcm", "rtstruct": ".rtstruct.dcm"}
 
 

@@ -41,6 +41,7 @@ from .metadata import (
 if TYPE_CHECKING:
     import torch
 
+# Where MONAI's bundles have them.
 WEIGHTS = "models/model.safetensors"
 METADATA = "configs/metadata.json"
 MEMBERS = "members"  # folder of a joined model's bundles
@@ -158,6 +159,7 @@ class Bundle:
             weights = load_file(path)
         except (OSError, SafetensorError) as error:
             raise UserError(code=Code.MODEL_UNFIT, subject=path, expected="safetensors weights", found=error) from None
+        # Stored as float16 in part, to be half as large.
         weights = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
         broken = [key for key, value in weights.items() if not torch.isfinite(value).all()]
         if broken:
@@ -181,18 +183,21 @@ def load_bundle(name_or_path: str | Path, verify: bool = True) -> Bundle:
     if verify:
         verify_bundle(folder)
     metadata = read_metadata(folder / METADATA)
-    own = metadata.partialorganseg
-    space = own.label_space.label_space()
-    members = tuple(_member(folder / MEMBERS / entry.folder, entry.organs, space) for entry in own.members)
-    unspoken = set(space.names) - {organ for member in members for organ in member.organs}
+    section = metadata.partialorganseg
+    space = section.label_space.label_space()
+    members = tuple(_member(folder / MEMBERS / entry.folder, entry.organs, space) for entry in section.members)
+    unspoken = set(space.names)
+    for member in members:
+        unspoken -= set(member.organs)
     if members and unspoken:
         raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected="a member for every organ",
                         found=f"none for {', '.join(sorted(unspoken))}")
-    precision = own.precision
+    precision = section.precision
+    # Computed as they were measured: our networks in bfloat16, imported ones in float32.
     if precision is None:
-        precision = "bfloat16" if own.nnunet is None else "float32"
-    return Bundle(folder, metadata.name, metadata, space, Preprocessing(**own.preprocessing.model_dump()),
-                  own.network.name, dict(own.network.arguments), own.nnunet, members, precision)
+        precision = "bfloat16" if section.nnunet is None else "float32"
+    return Bundle(folder, metadata.name, metadata, space, Preprocessing(**section.preprocessing.model_dump()),
+                  section.network.name, dict(section.network.arguments), section.nnunet, members, precision)
 
 
 def _member(folder: Path, organs: list[str], space: LabelSpace) -> Member:
@@ -220,12 +225,12 @@ def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str
     Raises UserError for invalid fields or when `folder` holds something that is no bundle.
     """
     try:
-        own = OwnSection(label_space=LabelSpaceEntry.of(label_space), licences=Licences(**licences),
-                         preprocessing=PreprocessingEntry(**asdict(preprocessing)),
-                         network=NetworkEntry(name=network_name, arguments=network_arguments),
-                         training_data=training_data, metrics=metrics, lineage=lineage, nnunet=nnunet,
-                         precision=precision)
-        metadata = metadata_of(own, name, version, description)
+        section = OwnSection(
+            label_space=LabelSpaceEntry.of(label_space), licences=Licences(**licences),
+            preprocessing=PreprocessingEntry(**asdict(preprocessing)),
+            network=NetworkEntry(name=network_name, arguments=network_arguments), training_data=training_data,
+            metrics=metrics, lineage=lineage, nnunet=nnunet, precision=precision)
+        metadata = metadata_of(section, name, version, description)
     except ValidationError as error:
         raise _invalid(name, error) from None
 
@@ -236,13 +241,13 @@ def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str
     return write_folder(Path(folder), metadata, card, write_network)
 
 
-def metadata_of(own: OwnSection, name: str, version: str, description: str) -> Metadata:
-    """The whole metadata of a bundle: MONAI's fields say what `own` says. Raises UserError for an invalid field."""
-    fields = monai_fields(own.label_space.label_space(), own.preprocessing, own.metrics, own.licences)
+def metadata_of(section: OwnSection, name: str, version: str, description: str) -> Metadata:
+    """The metadata of a bundle: MONAI's fields say what our `section` does. Raises UserError for an invalid one."""
+    fields = monai_fields(section.label_space.label_space(), section.preprocessing, section.metrics, section.licences)
     try:
         return Metadata.model_validate({**fields, "name": name, "version": version, "description": description,
                                         "changelog": {version: description},
-                                        "partialorganseg": own.model_dump(mode="json")})
+                                        "partialorganseg": section.model_dump(mode="json")})
     except ValidationError as error:
         raise _invalid(name, error) from None
 
@@ -269,6 +274,7 @@ def write_folder(folder: Path, metadata: Metadata, card: str | None, write_netwo
         write_networks(new)
         _write_json(new / METADATA, metadata.model_dump(mode="json"))
         _write_json(new / "configs/inference.json", INFERENCE_CONFIG)
+        # A folder with a card opens as a page of its own where models are shared.
         text = card or f"# {metadata.name}\n\n{metadata.description}\n"
         (new / "README.md").write_text(text, encoding="utf-8")
         write_checksums(new)

@@ -28,13 +28,14 @@ def user_models() -> Path:
 
 def model_folders() -> dict[str, Path]:
     """Name to folder of every model found; a shipped name is never hidden by the user's."""
-    found: dict[str, Path] = {}
+    models: dict[str, Path] = {}
+    # Shipped models first: no model of another's may pass for one of them.
     for root in (resource("models"), user_models()):
         if root.is_dir():
             for folder in sorted(root.iterdir()):
                 if (folder / METADATA_FILE).is_file() and not folder.name.startswith("."):
-                    found.setdefault(folder.name, folder)
-    return found
+                    models.setdefault(folder.name, folder)
+    return models
 
 
 def find_folder(name_or_path: str | Path) -> Path:

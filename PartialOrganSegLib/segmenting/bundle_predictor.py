@@ -1,14 +1,16 @@
-"""Our own way to segment a CT: localise the patient, resample, windows over the body, clean, back to the CT's grid."""
+"""Our own way to segment a CT: localise, resample, slide windows over the body, clean up, back to its grid."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
 from ..events import Reporter
+from ..imaging.shapes import LabelMap, Shape3, Spacing3
 from ..imaging.volume import Volume
 from ..imaging.working_grid import WorkingGrid
 from ..models.bundle import Bundle
@@ -30,44 +32,47 @@ class BundlePredictor:
         self.threads = 1  # windows that are computed at a time, on a CPU
         self.precision = choose_precision(precision, device, bundle.precision)
         network = bundle.load_network(device)
-        self._multiple = getattr(network, "size_multiple", (1, 1, 1))
-        self._slices = getattr(network, "slices", None)
-        network = fold_batch_norm(network, tuple(2 * unit for unit in self._multiple))
-        self.network = channels_last(network)
+        self._multiple: Shape3 = getattr(network, "size_multiple", (1, 1, 1))
+        self._slices: int | None = getattr(network, "slices", None)
+        z, y, x = self._multiple
+        self.network = channels_last(fold_batch_norm(network, (2 * z, 2 * y, 2 * x)))
         self._permutation = bundle.label_space.mirror_permutation()
 
-    def segment(self, ct: Volume, written: np.ndarray, seconds: dict[str, float],
-                reporter: Reporter) -> tuple[np.ndarray, dict[str, float]]:
-        """uint8 labels on the CT's grid and the mean entropy of each organ found.
+    def segment(self, ct: Volume, written: npt.NDArray[np.uint8], seconds: dict[str, float],
+                reporter: Reporter) -> tuple[LabelMap, dict[str, float]]:
+        """uint8 labels on the CT's grid and the mean entropy of each organ that is there.
 
         `written` (class count,): the value written for each class. `seconds` receives the stages' times.
         """
         patient = locate(ct, seconds)
-        frame = patient.frame(self.spacing_zyx)
-        scores = self.scores(patient, frame, seconds, reporter)
-        return finish(scores, patient, frame, self._space, written, seconds)
+        grid = patient.working_grid(self.spacing_zyx)
+        scores = self.scores(patient, grid, seconds, reporter)
+        return finish(scores, patient, grid, self._space, written, seconds)
 
     @property
-    def spacing_zyx(self) -> tuple[float, float, float]:
+    def spacing_zyx(self) -> Spacing3:
         """The working spacing in mm."""
         return self._preprocessing.spacing_zyx
 
-    def scores(self, patient: Patient, frame: WorkingGrid, seconds: dict[str, float],
+    def scores(self, patient: Patient, grid: WorkingGrid, seconds: dict[str, float],
                reporter: Reporter) -> torch.Tensor:
-        """float16 logits (z, y, x, class) on the working grid `frame`."""
+        """float16 logits (z, y, x, class) on the working grid `grid`."""
+        settings = self._preprocessing
         with timed(seconds, "resample"):
-            volume = self._preprocessing.normalise(frame.read(patient.canonical.array))
+            volume = settings.normalise(grid.read(patient.canonical.array))
         with timed(seconds, "windows"):
-            settings = self._preprocessing
-            layout = plan(tuple(volume.shape), settings.patch_zyx, self._multiple, self._slices, settings.overlap,
+            layout = plan(grid.shape, settings.patch_zyx, self._multiple, self._slices, settings.overlap,
                           settings.fitted)
             before = seconds.get("forward", 0.0)
 
             def waited(elapsed: float) -> None:
                 seconds["forward"] = seconds.get("forward", 0.0) + elapsed
 
-            scores = window_scores(volume, self._preprocessing.padding, layout, self._space.class_count, self._logits,
-                                   reporter, self.threads if self._device.type == "cpu" else 1, waited)
+            # An accelerator is kept busy by one thread.
+            workers = self.threads if self._device.type == "cpu" else 1
+            scores = window_scores(volume, settings.padding, layout, self._space.class_count, self._logits, reporter,
+                                   workers, waited)
+        # The time of the windows is what the network did not take.
         seconds["windows"] -= seconds.get("forward", 0.0) - before
         return scores
 
@@ -79,19 +84,23 @@ class BundlePredictor:
             logits = self._at_scale(data, self._scales[0])
             for scale in self._scales[1:]:
                 logits = logits + self._at_scale(data, scale)
-        return (logits / len(self._scales) if len(self._scales) > 1 else logits)[0].permute(1, 2, 3, 0).cpu()
+        if len(self._scales) > 1:
+            logits = logits / len(self._scales)
+        return logits[0].permute(1, 2, 3, 0).cpu()
 
     def _at_scale(self, data: torch.Tensor, scale: float) -> torch.Tensor:
         """Logits (1, class, z, y, x) of a window that the network sees enlarged `scale` times in plane."""
         size = tuple(data.shape[2:])
-        scaled = (size[0], *(round_up(round(n * scale), unit) for n, unit in zip(size[1:], self._multiple[1:],
-                                                                                 strict=True)))
+        _, y_unit, x_unit = self._multiple
+        scaled = (size[0], round_up(round(size[1] * scale), y_unit), round_up(round(size[2] * scale), x_unit))
         if scaled != size:
             data = F.interpolate(data, scaled, mode="trilinear", align_corners=False)
         data = data.contiguous(memory_format=torch.channels_last_3d)
-        logits = self.network(data)
+        logits: torch.Tensor = self.network(data)
         if self._mirror:
+            # The mirrored CT's left organs are right ones.
             flipped = self.network(data.flip(-1)).flip(-1)
             logits = (logits + flipped[:, self._permutation]) / 2
-        return logits if scaled == size else F.interpolate(logits, size, mode="trilinear", align_corners=False)
-
+        if scaled != size:
+            logits = F.interpolate(logits, size, mode="trilinear", align_corners=False)
+        return logits

@@ -51,7 +51,7 @@ class JoinedPredictor:
                 reporter: Reporter) -> tuple[LabelMap, dict[str, float]]:
         """uint8 labels on the CT's grid and the mean entropy of each organ found; see `BundlePredictor.segment`."""
         patient = locate(ct, seconds)
-        grid = patient.frame(self._spacing_zyx)
+        grid = patient.working_grid(self._spacing_zyx)
         joined = JoinedScores(grid.shape, self._space.class_count)
         for member in self._members:
             shares = member.shares(patient, grid.to_patient(patient.canonical.grid), grid.shape, seconds, reporter)

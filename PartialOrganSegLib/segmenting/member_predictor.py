@@ -54,9 +54,9 @@ class MemberPredictor:
         if isinstance(self.method, NNUNetPredictor):
             scores, scores_to_patient = self.method.scores(patient.ct, seconds, reporter)
         else:
-            frame = patient.frame(self.method.spacing_zyx)
-            scores = self.method.scores(patient, frame, seconds, reporter)
-            scores_to_patient = frame.to_patient(patient.canonical.grid)
+            grid = patient.working_grid(self.method.spacing_zyx)
+            scores = self.method.scores(patient, grid, seconds, reporter)
+            scores_to_patient = grid.to_patient(patient.canonical.grid)
         with timed(seconds, "join"):
             to_scores = np.linalg.inv(scores_to_patient) @ to_patient
             audible = self._audible(scores)

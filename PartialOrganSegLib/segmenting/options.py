@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..organs import LabelSpace
 
 LEAST_SCALE, LARGEST_SCALE = 0.25, 4.0
+# Of the network's convolutions; sums, softmax and interpolation are float32.
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -64,6 +65,7 @@ class SegmentOptions:
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise UsageError(code=Code.VALUE_UNFIT, subject=name, expected="True or False", found=f"{value!r}")
+        # The class is frozen for everybody else.
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

@@ -49,7 +49,8 @@ class Predictor:
         self.device = choose_device(device)
         self._load = Load()
         scales = check_scales(scales)
-        imported = [one for one in (bundle, *(member.bundle for member in bundle.members)) if one.nnunet is not None]
+        networks = [member.bundle for member in bundle.members] or [bundle]
+        imported = [network for network in networks if network.nnunet is not None]
         if imported and scales != (1.0,):
             raise UserError(code=Code.SETTINGS_CONFLICT, subject="scales",
                             expected=f"none for {imported[0].name}, a model imported from nnU-Net", found=scales)
@@ -69,6 +70,7 @@ class Predictor:
         Raises UserError for an unknown organ and for a CT that does not fit into memory.
         """
         space = self.bundle.label_space
+        # From a class to the value that is written for it.
         written = np.arange(space.class_count, dtype=np.uint8)
         if organs is not None:
             written[~np.isin(written, space.indices(organs))] = 0
@@ -76,8 +78,10 @@ class Predictor:
         check_memory(ct.grid, self.bundle, reporter)
         seconds: dict[str, float] = {}
         self._method.threads = network_threads(self._load, torch.get_num_threads())
+        # See `threads`: short operations lose more to waiting for each other than several threads gain.
         with threads(1):
             native, entropy = self._method.segment(ct, written, seconds, reporter)
-        asked = {space.names[index - 1] for index in np.unique(written[written > 0])}
-        return Prediction(Volume(native, ct.grid), {k: v for k, v in entropy.items() if k in asked}, seconds,
+        chosen = {space.names[index - 1] for index in np.unique(written[written > 0])}
+        entropy = {organ: nats for organ, nats in entropy.items() if organ in chosen}
+        return Prediction(Volume(native, ct.grid), entropy, seconds,
                           str(self._method.precision).removeprefix("torch."))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import Code, UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.volume import Volume
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import SegmentOptions
 from .organ_checks import OrganReport, check_organs
-from .result_files import case_name, target_files
+from .result_files import case_name, earlier_of_other_kinds, single_kind, target_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -82,10 +82,10 @@ class SegmentResult:
         empty when nothing is to be noticed), `components`, `entropy`. An absent organ has 0 ml."""
         space = self.bundle.label_space
         reports = {report.organ: report for report in check_organs(self.labels, space, self.entropy, self.ct)}
-        asked = self.options.organs_of(space)
-        if asked is None:
+        chosen = self.options.organs_of(space)
+        if chosen is None:
             return reports
-        return {name: reports[name] for name in asked}
+        return {name: reports[name] for name in chosen}
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -97,12 +97,15 @@ class SegmentResult:
         """The organs as a JSON event has them: the rows, and the checks as data under `checks_data`."""
         return [report.as_event() for report in self.organs.values()]
 
-    def save(self, target: Path | str, *, name: str | None = None, overwrite: bool | None = None) -> dict[str, Path]:
+    def save(self, target: Path | str, *, name: str | None = None, overwrite: bool | None = None,
+             reporter: Reporter | None = None) -> dict[str, Path]:
         """Writes one file, or all files of the command `segment` into a folder, which is made; kind to file.
 
         A `target` that ends in .nii.gz, .nii, .nrrd or .mha becomes a label map, in .seg.nrrd a segmentation of 3D
         Slicer, in .dcm (or .labelmap-seg.dcm, .rtstruct.dcm) DICOM, for CTs that are DICOM; another is a folder. There
-        the files are called `name` (default: as the CT's file) and appear together or not at all.
+        the files are called `name` (default: as the CT's file) and appear together or not at all. What an earlier
+        result has there of kinds that are not written now goes with it, as it shows another segmentation; a file that
+        was changed since, or is somebody else's, stays, with a warning to `reporter`.
 
         Raises UserError for what cannot be written, and for an earlier result unless `overwrite` (default: as in the
         options).
@@ -111,9 +114,19 @@ class SegmentResult:
         files = target_files(target, name, self.options.preview, self.options.dicom, self.source.path)
         folder = next(iter(files.values())).parent
         writable_folder(folder)
+        earlier = []
+        if single_kind(target) is None:
+            earlier = earlier_of_other_kinds(files, folder, name)
         refuse_existing(list(files.values()), self.options.overwrite if overwrite is None else overwrite)
+        # Nobody shall find one file of a CT without the others.
         with all_at_once(folder, name) as scratch:
             self.write({kind: scratch / path.name for kind, path in files.items()})
+        for file, was_changed in earlier:
+            if not was_changed:
+                file.unlink(missing_ok=True)
+            elif reporter is not None:
+                reporter.warning(Problem(Code.FILE_EXISTS, str(file), hint="it stays, and shows another segmentation",
+                                         found="a file of an earlier result that was changed since, or is not ours"))
         return files
 
     def write(self, files: Mapping[str, Path]) -> None:

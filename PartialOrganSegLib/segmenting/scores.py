@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..imaging.shapes import Mask
+from ..imaging.shapes import LabelMap, Mask
 
 
 def best_classes(scores: torch.Tensor, decided: Mask | None = None) -> npt.NDArray[np.uint8]:
@@ -26,15 +26,16 @@ def best_classes(scores: torch.Tensor, decided: Mask | None = None) -> npt.NDArr
     return labels
 
 
-def mean_entropy(scores: torch.Tensor, labels: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+def mean_entropy(scores: torch.Tensor, labels: LabelMap, names: Sequence[str]) -> dict[str, float]:
     """Mean entropy in nats of the softmax over each found organ's voxels at working spacing."""
+    # A slice at a time: float32 of a whole CT would be twice the scores.
     total, count = np.zeros(len(names) + 1), np.zeros(len(names) + 1)
     for z in range(len(labels)):
-        found = labels[z] > 0
-        if not found.any():
+        in_organ = labels[z] > 0
+        if not in_organ.any():
             continue
-        logarithm = torch.log_softmax(scores[z][torch.from_numpy(found)].float(), dim=-1)
+        logarithm = torch.log_softmax(scores[z][torch.from_numpy(in_organ)].float(), dim=-1)
         entropy = -(logarithm.exp() * logarithm).sum(-1).numpy()
-        total += np.bincount(labels[z][found], entropy, minlength=len(total))
-        count += np.bincount(labels[z][found], minlength=len(total))
+        total += np.bincount(labels[z][in_organ], entropy, minlength=len(total))
+        count += np.bincount(labels[z][in_organ], minlength=len(total))
     return {name: float(total[i] / count[i]) for i, name in enumerate(names, 1) if count[i]}

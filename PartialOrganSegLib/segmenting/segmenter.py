@@ -64,15 +64,16 @@ class Segmenter:
         """Segments one CT: a path (file or DICOM folder), a SimpleITK image, a `Volume`, or an array (z, y, x) in HU
         with `spacing` (x, y, z) in mm, `origin` and `direction` in LPS, or with `grid`; see `formats.ct_input.as_ct`.
 
-        `series`: instead of the one of the options. `reporter` is told of progress and warnings.
+        `series`: instead of the one of the options. `reporter` receives progress and warnings.
         Raises UserError for what is not one CT, or not one in HU, and for one that does not fit into memory.
         """
         from ..formats.ct_input import as_ct
         from .result import CTSource, SegmentResult
 
         reporter = reporter or Reporter()
-        wanted = self.options.series if series is None else series
-        chosen = None if wanted is None else str(wanted)
+        if series is None:
+            series = self.options.series
+        chosen = None if series is None else str(series)
         path = Path(ct) if isinstance(ct, (str, os.PathLike)) else None
         source = CTSource(path, chosen)
         start = time.perf_counter()

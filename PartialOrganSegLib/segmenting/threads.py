@@ -31,27 +31,28 @@ class Load:
         self._look()
 
     def _look(self) -> None:
-        self._clock, self._others = time.monotonic(), _others_s()
+        self._clock, self._busy_s = time.monotonic(), _busy_with_others_s()
 
-    def others(self) -> float:
+    def cores_of_others(self) -> float:
         """Cores that other programs kept busy since the last look, on average."""
         elapsed = time.monotonic() - self._clock
-        if elapsed > LONGEST_S:
+        if elapsed > LONGEST_S:  # since then a CT was segmented, or a person was elsewhere
             self._look()
             elapsed = 0.0
         if elapsed < SHORTEST_S:
             time.sleep(SHORTEST_S - elapsed)
-        elapsed, busy = time.monotonic() - self._clock, _others_s() - self._others
+        elapsed, busy = time.monotonic() - self._clock, _busy_with_others_s() - self._busy_s
         self._look()
         return max(0.0, busy / elapsed)
 
 
-def _others_s() -> float:
+def _busy_with_others_s() -> float:
     """Seconds of all cores that other programs have used since the machine started; what gives way does not count."""
     times = psutil.cpu_times()
-    busy = times.user + times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0)
-    own = time.process_time()
-    return busy - own
+    busy: float = times.user + times.system
+    for name in ("irq", "softirq"):  # Linux alone has these
+        busy += getattr(times, name, 0.0)
+    return busy - time.process_time()
 
 
 def usable_cores() -> int:
@@ -74,10 +75,11 @@ def _quota() -> float | None:
     return None
 
 
-def network_threads(load: Load, most: int) -> int:
-    """Threads for the network: free cores, rounded, from 1 to `most`."""
-    free = (os.cpu_count() or 1) - load.others()
-    return max(1, min(most, usable_cores(), round(free)))
+def network_threads(load: Load, limit: int) -> int:
+    """Threads for the network: free cores, rounded, from 1 to `limit`."""
+    # Of all cores, as the load is that of all: which cores others use is not known.
+    free = (os.cpu_count() or 1) - load.cores_of_others()
+    return max(1, min(limit, usable_cores(), round(free)))
 
 
 @contextlib.contextmanager

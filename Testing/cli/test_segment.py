@@ -130,7 +130,7 @@ def test_two_cts_of_one_name_are_kept_apart_and_reported(tmp_path, capsys):
     assert main(["segment", *map(str, paths), "-o", str(out), "--no-preview"]) == 0
     labelmaps = [name for name in names(out) if name.endswith(".labels.nii.gz")]
     assert labelmaps == ["first_CT.labels.nii.gz", "second_ct.labels.nii.gz", "second_ct_2.labels.nii.gz"]
-    assert capsys.readouterr().err.count("another input has the same name") == 3
+    assert capsys.readouterr().err.count("another CT has the same name") == 3
 
 
 def test_earlier_results_are_kept_unless_asked(tmp_path, capsys):

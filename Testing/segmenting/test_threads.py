@@ -24,7 +24,7 @@ class Others:
     def __init__(self, cores: float) -> None:
         self.cores = cores
 
-    def others(self) -> float:
+    def cores_of_others(self) -> float:
         return self.cores
 
 
@@ -49,7 +49,7 @@ def test_load_is_that_of_others(monkeypatch):
     monkeypatch.setattr(module.psutil, "cpu_times", times)
     monkeypatch.setattr(module.time, "process_time", lambda: next(own))
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
-    assert module.Load().others() == pytest.approx((3.5 - 1.0) / 2.0)
+    assert module.Load().cores_of_others() == pytest.approx((3.5 - 1.0) / 2.0)
 
 
 @pytest.mark.parametrize(("version", "text", "expected"), [

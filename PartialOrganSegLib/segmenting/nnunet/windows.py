@@ -45,6 +45,7 @@ def window_scores(volume: torch.Tensor, patch: tuple[int, ...], step: float, cla
     """
     flat = len(patch) == 2
     window = (min(SLICES, volume.shape[0]), *patch) if flat else patch
+    # As nnU-Net pads: evenly on both sides, with zeros of the normalised input.
     missing = [max(0, side - size) for side, size in zip(window, volume.shape, strict=True)]
     below = [pad // 2 for pad in missing]
     padding = [edge for pad, first in zip(missing[::-1], below[::-1], strict=True) for edge in (first, pad - first)]
@@ -56,17 +57,18 @@ def window_scores(volume: torch.Tensor, patch: tuple[int, ...], step: float, cla
     scores = torch.zeros(*volume.shape, classes, dtype=torch.float16)
     total = torch.zeros(volume.shape, dtype=torch.float16)
     corners = list(product(*starts))
-    for done, corner in enumerate(corners):
-        reporter.progress("segment", done, len(corners))
+    for number, corner in enumerate(corners):
+        reporter.progress("segment", number, len(corners))
         place = tuple(slice(start, start + side) for start, side in zip(corner, window, strict=True))
         scores[place] += forward(volume[place][None, None]).float() * weights[..., None]
         total[place] += weights
     reporter.progress("segment", len(corners), len(corners))
     for plane, weight in zip(scores, total, strict=True):
         plane /= weight[..., None]
+        # Labels of what is no number would be background without a word.
         if not torch.isfinite(plane).all():
             raise UserError(code=Code.MODEL_UNFIT, found="the network's scores are no numbers or beyond half precision",
                             hint="expected a sound model")
-    kept = tuple(slice(first, first + size - pad) for first, size, pad in
-                 zip(below, volume.shape, missing, strict=True))
-    return scores[kept]
+    unpadded = tuple(slice(first, first + size - pad) for first, size, pad in
+                     zip(below, volume.shape, missing, strict=True))
+    return scores[unpadded]

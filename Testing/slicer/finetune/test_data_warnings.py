@@ -36,7 +36,7 @@ def test_doubts_are_told_at_once_and_after_the_run(course, end, said):
     else:
         course.process.say("error", message="no room")
         course.process.end(end)
-    assert course.said == said
+    assert course.said_of_run == said
     assert DOUBT not in course.ui.runLabel.text
 
 
@@ -54,7 +54,7 @@ def test_doubts_are_told_again_by_a_run_that_goes_on(course, said):
     assert course.ui.runLabel.text == DOUBT
     course.process.warn(WARNING)
     course.finish()
-    assert course.said == f"Done.\n{DOUBT}"
+    assert course.said_of_run == f"Done.\n{DOUBT}"
     course.start()
     assert course.ui.runLabel.text == ""
 
@@ -100,7 +100,7 @@ def test_a_run_that_was_started_elsewhere(course, manifest):
     (course.run / "data" / "manifest.yaml").write_text(manifest)
     course.process.warn(WARNING)
     course.finish()
-    assert course.said == f"Done.\n{DOUBT}"
+    assert course.said_of_run == f"Done.\n{DOUBT}"
 
 
 @pytest.mark.parametrize("plan", ["", "[]", '{"said": 3}'])
@@ -127,4 +127,4 @@ def test_what_only_helps_at_a_terminal_is_not_told(course, tmp_path, monkeypatch
     for line in lines.getvalue().splitlines():
         course.process.on_line(line)
     course.finish()
-    assert course.said == "Done."
+    assert course.said_of_run == "Done."

@@ -95,7 +95,7 @@ def test_a_run_is_shown_and_ends_well(course):
     course.process.say("progress", stage="training", done=3, total=40, eta_s=75.2)
     assert course.said == "training: 3 of 40, 1 min 15 s left"
     course.finish()
-    assert course.said == "Done."
+    assert course.said_of_run == "Done."
     table = course.ui.diceTable
     cells = [[table.item(line, at).text() for at in range(4)] for line in range(2)]
     assert cells == [["spleen", "0.500", "0.600", "+0.100"], ["liver", "0.900", "0.890", "-0.010"]]
@@ -258,7 +258,7 @@ def test_cancel_and_resume(course):
     course.process.say("metric", step=20, loss=1.0)
     course.start()
     course.process.end(130)
-    assert course.said == "Cancelled.\nResume goes on from the last checkpoint."
+    assert course.said_of_run == "Cancelled.\nResume goes on from the last checkpoint."
     run = course.run
     (run / "log.jsonl").write_text('{"step": 10, "loss": 2.0}\n{"step": 20, "loss": 1.0}\n{"st')
     course.ui.resumeButton.click()
