@@ -25,7 +25,7 @@ svg .grid { stroke: #dde3e8 } svg .median { stroke-width: 2.5 } figure { margin:
 @media print { body { margin: 0; max-width: none } }
 """
 # Columns of words, which are aligned to the left.
-_TEXT = ("structure", "measured on", "paper", "task", "method", "distances", "case")
+_TEXT = ("structure", "measured on", "paper", "task", "method", "case")
 # A report holds names of files that others chose: nothing in it may run or load.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 

@@ -16,6 +16,7 @@ from PIL import Image
 from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.evaluation.published import PUBLISHED, ZHOU
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.formats.writing import write_labelmap
@@ -119,10 +120,28 @@ def test_a_small_budget_keeps_the_essentials_of_the_method(tmp_path):
     assert union.sampling.full_share == 0.75
     assert (full.steps, union.steps) == (889, 1111)  # 80 and 100 thousand of 180
     assert union.pseudo_labels.every == 111  # ten times a stage, as there
-    assert stages("pann", "semi_a")[1].treat_as_unlabelled == [Kind.PARTIAL, Kind.SCRIBBLE]
+    assert stages("pann", "semi_abc")[1].treat_as_unlabelled == [Kind.PARTIAL, Kind.SCRIBBLE]
     assert stages("marginal", "exclusion")[1].losses["exclusion_dice"] == 2.0
     assert stages("word", "em_ivm")[0].losses == {"marginal_cross_entropy": 1.0, "entropy": 0.1, "intensity": 0.1}
     assert [stage.phase for stage in stages("pipo", "scales_3_1")] == ["deep_supervision"]
+
+
+def test_every_row_of_zhous_table_1_is_there():
+    """13 rows of each 2D backbone and four of the 3D U-Net; up to 0.4 the 3D rows stood beside ResNet-50's figures."""
+    flat = [row for row in TABLES["pann_2d"].rows if row.published is not None]
+    deep = [row for row in TABLES["pann"].rows if row.published is not None]
+    assert (len(flat), len(deep)) == (26, 4)
+    assert [row.published for row in deep] == [.7066, .7193, .7163, .7208]
+    for row in flat:
+        recipe = row_recipe(TABLES["pann_2d"], row, FULL, Path("m.yaml"), 0)
+        depth = row.key.split("_")[0].removeprefix("r")
+        assert recipe.network.name == f"deeplabv3plus_resnet{depth}"
+    theirs = {row.method: row.dice for row in PUBLISHED if row.source == ZHOU and "5 folds" in row.task}
+    names = {"r50": "ResNet-50", "r101": "ResNet-101"}
+    for row in flat:
+        backbone, method, *sets = row.key.split("_")
+        title = {"full": "full", "pann": "PaNN"}.get(method, method)
+        assert theirs[f"{' '.join([title, *(part.upper() for part in sets)])}, {names[backbone]}"] == row.published
 
 
 def test_cases_are_dealt_once_and_tested_ones_stay():
