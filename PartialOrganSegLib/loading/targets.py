@@ -97,6 +97,13 @@ class Targets:
             soft = SoftMap(soft.probabilities, soft.sets.to(device))
         return replace(moved, candidate_sets=self.candidate_sets.to(device), soft=soft)
 
+    def shared(self) -> Targets:
+        """With all tensors in memory that other processes can share. Raises RuntimeError where there is no room."""
+        for tensor in (self.candidate_sets, None if self.soft is None else self.soft.sets):
+            if tensor is not None:
+                tensor.share_memory_()
+        return self.changed(lambda tensor: tensor.share_memory_())
+
     def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Targets:
         """With `change` done to every tensor that has something for each patch: all but the sets of classes."""
         return self._replaced(change, change)
