@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
@@ -13,6 +14,7 @@ from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid
 
 AIR_HU = -1024
+_BELOW_AIR_HU = -1200  # sharp kernels blur air by some hundred HU at most; below, it is padding
 _THICK_MM = 20.0
 _THIN_MM, _HUGE_MM = 0.01, 100.0  # micro CT, and far more than any slice distance: beyond, the unit is another one
 _FAR_MM = 1e5  # a hundred metres from the scanner's centre
@@ -130,11 +132,17 @@ def doubtful_ct(array: VoxelArray) -> str | None:
     extent = f"values from {low:g} to {high:g}"
     if low == high:
         return f"the same value {low:g} everywhere"
+    # What lies outside of the scanner's field is no air; whatever it is filled with must not pass for some.
+    is_padded = low < _BELOW_AIR_HU
+    sample = sample[sample >= _BELOW_AIR_HU] if is_padded else sample
+    if not sample.size:
+        return f"{extent}, padding alone"
+    if is_padded:
+        low = float(sample.min())
+    with_offset = _tissue_near_1000(sample)
+    if with_offset is not None:
+        return f"{extent}, tissue near {with_offset:.0f}: a CT stored with 1024 added (subtract 1024 first)"
     if low >= 0:
-        tissue = sample[sample > 400]
-        air = np.mean(sample < 300)
-        if high > 1000 and tissue.size and air > 0.02 and 900 < np.median(tissue) < 1200:
-            return f"{extent}, tissue near {np.median(tissue):.0f}: a CT stored with 1024 added (subtract 1024 first)"
         if high <= 1:
             return f"{extent}: an image scaled to 0..1"
         return f"{extent}, none negative: MR, PET or a labelmap"
@@ -143,3 +151,24 @@ def doubtful_ct(array: VoxelArray) -> str | None:
     if np.mean((sample > -200) & (sample < 300)) < 5e-3:
         return f"{extent}, no soft tissue (-200 to 300 HU)"
     return None
+
+
+def _tissue_near_1000(sample: npt.NDArray[np.float32]) -> float | None:
+    """The middle value of the body where a CT was stored with 1024 added; None for another image.
+
+    Then air lies near 0, the body near 1024, and below air there is nothing, or one value that fills what the scanner
+    did not see.
+    """
+    below = sample[sample < -200]
+    if below.size and not np.all(below == below[0]):
+        return None
+    inside = sample[sample >= -200]
+    tissue = inside[inside > 400]
+    near_1000 = (inside > 900) & (inside < 1200)
+    # Bones and metal may be near 1000 too, but most of a body is not.
+    if not tissue.size or inside.max() <= 1000 or np.mean(inside < 300) < 0.02:
+        return None
+    if below.size and np.mean(near_1000) < 0.2:
+        return None
+    middle = float(np.median(tissue))
+    return middle if 900 < middle < 1200 else None
