@@ -44,9 +44,9 @@ def train(recipe: Recipe, run_folder: Path, resume: bool, device: str = "auto",
     """Runs a recipe into `run_folder`: recipe.yaml, log.jsonl, events, checkpoints/last.pt (and best.pt with a
     validation), and model/ when it is done. `hooks` look on beside those of the recipe.
 
-    SIGINT, SIGTERM and SIGHUP finish the step, or break off a measurement after the case it is at, write the checkpoint and
-    raise KeyboardInterrupt. `resume` goes on from checkpoints/last.pt to the numbers an uninterrupted run would have
-    reached (bit for bit on the CPU).
+    SIGINT, SIGTERM and SIGHUP finish the step, or break off a measurement after the case it is at, write the checkpoint
+    and raise KeyboardInterrupt. `resume` goes on from checkpoints/last.pt to the numbers an uninterrupted run would
+    have reached (bit for bit on the CPU).
     Started by `torchrun`, all processes train one network on mini-batches of `batch_size` patches each.
     Raises UserError for bad settings, data or a run folder already used.
     """

@@ -73,7 +73,7 @@ def test_a_cached_file_that_goes_meanwhile_is_named(tmp_path, workers):
             file.unlink()
 
     recipe = write_recipe(tmp_path, write_manifest(tmp_path, 1), steps=60)
-    with pytest.raises(UserError, match="case0: expected cached files that can be read, found .*image.npy"):
+    with pytest.raises(UserError, match=r"case0: expected cached files that can be read, found .*image.npy"):
         run(recipe, tmp_path / "run", f"workers={workers}", reporter=AtStep(1, remove))
 
 

@@ -156,7 +156,7 @@ def test_groups_that_were_joined_are_known_by_their_former_names(tmp_path):
     cases = read_cases(held_out, joined, Reporter())
     assert [cached.case.name for cached in cases.training] == ["case0"]
     for setting in ({"hold_out": ["twins"]}, {"validation": {"groups": ["twins"]}}):
-        with pytest.raises(UserError, match="no case of group .*twins.*did you mean 'twin'"):
+        with pytest.raises(UserError, match=r"no case of group .*twins.*did you mean 'twin'"):
             read_cases(Recipe.model_validate({"manifest": manifest, **setting}), joined, Reporter())
     both = Recipe.model_validate({"manifest": manifest, "hold_out": ["case1"], "validation": {"groups": ["twin"]}})
     with pytest.raises(UserError, match="no case of group 'twin'"):
