@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
+from ..safe_text import csv_cell
 from .records import FOLDER, OrganRow, read_record
 
 NAME = "run_table.csv"
@@ -29,7 +30,10 @@ def write_run_table(output: Path) -> Path:
             with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
                 writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore")
                 writer.writeheader()
-                writer.writerows(vars(record) for record in records)
+                for record in records:
+                    cells = {name: csv_cell(cell) if isinstance(cell, str) else cell
+                             for name, cell in vars(record).items()}
+                    writer.writerow(cells)
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=path,
                         found=f"could not be written: {error.strerror or error}") from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .. import logfile
 from ..batch.cases import Case, expand, is_list, named_cases
 from ..batch.options import BatchOptions
-from ..errors import Code, UsageError
+from ..errors import Code, UsageError, one_line
 from ..events import Reporter
 from ..formats.dicom_export import ENDINGS
 from ..outputs import refuse_existing, writable_folder
@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
     parser.add_argument("--dicom", default=(), metavar="A,B",
                         help="for CTs in DICOM, also write DICOM files: seg, labelmap-seg, rtstruct")
+    parser.add_argument("--absent-organs", action="store_true",
+                        help="DICOM files also name organs without a voxel (default: they are left out)")
     parser.add_argument("--mirror", action="store_true",
                         help="test-time augmentation: average with the prediction of the mirrored CT. Takes twice the "
                              "time; only for models trained on mirrored patches, which the embedded one was not")
@@ -116,7 +118,8 @@ def _options(arguments: argparse.Namespace, kind: str | None) -> SegmentOptions:
     return SegmentOptions(model=arguments.model, organs=arguments.organs, device=arguments.device,
                           precision=arguments.precision, mirror=arguments.mirror, scales=arguments.scales,
                           series=arguments.series, force=arguments.force, dicom=dicom,
-                          preview=not arguments.no_preview, overwrite=arguments.overwrite)
+                          absent_organs=arguments.absent_organs, preview=not arguments.no_preview,
+                          overwrite=arguments.overwrite)
 
 
 def _segment_one(segmenter: Segmenter, case: Case, output: Path, reporter: Reporter) -> None:
@@ -138,5 +141,5 @@ def _report(case: Case, files: Mapping[str, Path], result: SegmentResult, second
     reporter.close()
     reporter.result(input=case.path, name=case.name, files=files, organs=result.organ_events,
                     seconds=round(seconds, 2))
-    print(f"{case.path} ({seconds:.1f} s)\n{format_table(result.rows)}")
-    print("\n".join(f"{kind:<13}{path}" for kind, path in files.items()), flush=True)
+    print(one_line(f"{case.path} ({seconds:.1f} s)"), format_table(result.rows), sep="\n")
+    print("\n".join(one_line(f"{kind:<13}{path}") for kind, path in files.items()), flush=True)

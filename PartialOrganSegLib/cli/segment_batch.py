@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..batch.cases import Case
 from ..batch.options import BatchOptions
 from ..batch.sharding import Shard
-from ..errors import Problem
+from ..errors import Problem, one_line
 from ..events import Reporter
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def run(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case], fail
     summary = f"{segmented} segmented, {skipped} finished before, {len(failed)} failed"
     if failed:
         summary += f": {', '.join(str(path) for path, _ in failed)}"
-    print(f"{summary}; {table}")
+    print(one_line(f"{summary}; {table}"))
     return int(bool(failed))
 
 
@@ -86,4 +86,4 @@ def _report(outcome: Outcome, files: dict[str, Path], count: str, reporter: Repo
     line = f"{count} {case.title}: {record.seconds:.1f} s, {record.peak_mib} MiB"
     if outcome.skipped:
         line = f"{count} {case.title}: finished before"
-    print(line, flush=True)
+    print(one_line(line), flush=True)
