@@ -33,7 +33,8 @@ def segment(ct: object, *, spacing: Sequence[float] | None = None, origin: Seque
             model: str | Path = "embedded", organs: Sequence[str] | str | None = None, device: str = "auto",
             precision: str = "auto", mirror: bool = False, scales: Sequence[float] | float | str = (1.0,),
             series: str | int | None = None, force: bool = False, dicom: Sequence[str] | str = (),
-            preview: bool = True, overwrite: bool = False, reporter: Reporter | None = None) -> SegmentResult:
+            absent_organs: bool = False, preview: bool = True, overwrite: bool = False,
+            reporter: Reporter | None = None) -> SegmentResult:
     """Segments one CT. For several, make one `Segmenter`: it loads the model once.
 
     `ct`: a path (NIfTI, NRRD or MetaImage file, DICOM folder), a SimpleITK image, a `Volume`, or an array (z, y, x) in
@@ -49,8 +50,8 @@ def segment(ct: object, *, spacing: Sequence[float] | None = None, origin: Seque
     'liver_and_spleen.nii.gz'
     """
     options = SegmentOptions(model=model, organs=organs, device=device, precision=precision, mirror=mirror,
-                             scales=scales, series=series, force=force, dicom=dicom, preview=preview,
-                             overwrite=overwrite)
+                             scales=scales, series=series, force=force, dicom=dicom,
+                             absent_organs=absent_organs, preview=preview, overwrite=overwrite)
     return Segmenter(options)(ct, spacing=spacing, origin=origin, direction=direction, grid=grid, reporter=reporter)
 
 

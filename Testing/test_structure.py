@@ -21,7 +21,7 @@ FLOORS = """
     annotation  label_space_file
     organs
     organ_records  yaml_file  registry  logfile  outputs
-    events  json_file  memory_claims
+    events  json_file  memory_claims  safe_text  streams
     errors  atomic  cancelling  resources
     problem_codes
     text_enum

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..errors import Code, UsageError, UserError
+from ..errors import Code, UsageError, UserError, one_line
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import add_common_options, chosen_organs, positive
@@ -88,10 +88,10 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     with all_at_once(output) as scratch:
         report.write({kind: scratch / name for kind, name in FILES.items()})
     for name, rows in report.rows.items():
-        print(name, format_table(figure_table(rows)), sep="\n")
+        print(one_line(name), format_table(figure_table(rows)), sep="\n")
     failed = {name: result.failures for name, result in results.items() if result.failures}
     reporter.result(files={kind: output / name for kind, name in FILES.items()}, failed=failed)
-    print("\n".join(f"{kind:<10}{output / name}" for kind, name in FILES.items()), flush=True)
+    print("\n".join(one_line(f"{kind:<10}{output / name}") for kind, name in FILES.items()), flush=True)
     return int(bool(failed))
 
 

@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
     parser.add_argument("--dicom", default=(), metavar="A,B",
                         help="for CTs in DICOM, also write DICOM files: seg, labelmap-seg, rtstruct")
+    parser.add_argument("--absent-organs", action="store_true",
+                        help="DICOM files also name organs without a voxel (default: they are left out)")
     parser.add_argument("--mirror", action="store_true",
                         help="test-time augmentation: average with the prediction of the mirrored CT. Takes twice the "
                              "time; only for models trained on mirrored patches, which the embedded one was not")
@@ -117,7 +119,8 @@ def _options(arguments: argparse.Namespace, kind: str | None) -> SegmentOptions:
     return SegmentOptions(model=arguments.model, organs=arguments.organs, device=arguments.device,
                           precision=arguments.precision, mirror=arguments.mirror, scales=arguments.scales,
                           series=arguments.series, force=arguments.force, dicom=dicom,
-                          preview=not arguments.no_preview, overwrite=arguments.overwrite)
+                          absent_organs=arguments.absent_organs, preview=not arguments.no_preview,
+                          overwrite=arguments.overwrite)
 
 
 def _segment_one(segmenter: Segmenter, case: Case, output: Path, reporter: Reporter) -> None:

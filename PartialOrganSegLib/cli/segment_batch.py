@@ -87,4 +87,4 @@ def _report(outcome: Outcome, files: dict[str, Path], count: str, reporter: Repo
     line = f"{count} {title}: {record.seconds:.1f} s, {record.peak_mib} MiB"
     if outcome.skipped:
         line = f"{count} {title}: finished before"
-    print(line, flush=True)
+    print(one_line(line), flush=True)

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ..errors import Code, UserError
+from ..errors import Code, UserError, one_line
 from ..events import Reporter
 from .options import add_common_options
 
@@ -52,5 +52,5 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                      device=arguments.device)
     train(recipe, run_folder, arguments.resume, arguments.device, reporter)
     reporter.result(run=run_folder)
-    print(f"run folder: {run_folder}")
+    print(one_line(f"run folder: {run_folder}"))
     return 0

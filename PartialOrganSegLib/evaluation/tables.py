@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..formats.writing import output_file, write_table
+from ..safe_text import markdown_text
 from .published import Beside
 from .scoring import Score
 from .summary import Difference, Row, Statistic
@@ -47,9 +48,10 @@ def write_text(path: Path, text: str) -> None:
 def markdown(title: str, notes: Sequence[str], models: Mapping[str, Sequence[Row]], differences: Sequence[Difference],
              published: Sequence[Beside]) -> str:
     """The tables of a report without its pictures."""
-    lines = [f"# {title}", "", *(f"- {note}" for note in notes)]
+    # Names of cases, files and models may hold anything.
+    lines = [f"# {title}", "", *(f"- {markdown_text(note)}" for note in notes)]
     for name, rows in models.items():
-        lines += ["", f"## {name}", "", *_markdown_table(figure_table(rows))]
+        lines += ["", f"## {markdown_text(name)}", "", *_markdown_table(figure_table(rows))]
     if differences:
         lines += ["", "## Comparison", "", *_markdown_table(difference_table(differences, list(models)))]
     lines += ["", "## Published figures", "", *_markdown_table(published_table(published))]
@@ -119,9 +121,8 @@ def _p(value: float | None) -> str:
 def _markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
     if not rows:
         return ["nothing"]
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    lines = ["| " + " | ".join(map(markdown_text, rows[0])) + " |", "|" + "---|" * len(rows[0])]
     for row in rows:
-        # A bar within a text would end its cell.
-        cells = [text.replace("|", "\\|") for text in row.values()]
+        cells = [markdown_text(text) for text in row.values()]
         lines.append("| " + " | ".join(cells) + " |")
     return lines

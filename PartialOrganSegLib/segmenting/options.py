@@ -30,7 +30,8 @@ class SegmentOptions:
     `scales`: predict it at these sizes in plane, and average; for models that were trained so.
     `series`: which DICOM series, its number in the list, UID or description. `force`: segment what does not look like a
     CT in HU. `dicom`: DICOM files to write besides, "seg", "labelmap-seg" and "rtstruct", of CTs that are DICOM.
-    `preview`: make a picture. `overwrite`: replace earlier results.
+    `absent_organs`: DICOM files also name organs that were looked for and have no voxel. `preview`: make a picture.
+    `overwrite`: replace earlier results.
 
     Raises UsageError for a value that cannot be; the model's organs and the device's precisions are known later.
 
@@ -51,6 +52,7 @@ class SegmentOptions:
     series: str | int | None = None
     force: bool = False
     dicom: Sequence[str] | str = ()
+    absent_organs: bool = False
     preview: bool = True
     overwrite: bool = False
 
@@ -61,7 +63,7 @@ class SegmentOptions:
             "scales": check_scales(self.scales), "dicom": check_dicom(self.dicom),
             "series": None if self.series is None else str(self.series),
         }
-        for name in ("mirror", "force", "preview", "overwrite"):
+        for name in ("mirror", "force", "absent_organs", "preview", "overwrite"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise UsageError(code=Code.VALUE_UNFIT, subject=name, expected="True or False", found=f"{value!r}")
@@ -76,8 +78,12 @@ class SegmentOptions:
 
     def deciding_settings(self, label_space: LabelSpace) -> dict[str, Any]:
         """What has a say in the voxels of a result besides CT and model, as JSON: equal for equal results."""
-        return {"force": self.force, "mirror": self.mirror, "organs": self.organs_of(label_space),
-                "precision": self.precision, "scales": list(check_scales(self.scales)), "series": self.series}
+        settings: dict[str, Any] = {
+            "force": self.force, "mirror": self.mirror, "organs": self.organs_of(label_space),
+            "precision": self.precision, "scales": list(check_scales(self.scales)), "series": self.series}
+        if self.absent_organs:  # only then, so that records of earlier versions stay valid
+            settings["absent_organs"] = True
+        return settings
 
 
 def in_label_order(names: Sequence[str], label_space: LabelSpace) -> list[str]:
