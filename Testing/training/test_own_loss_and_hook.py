@@ -80,7 +80,7 @@ def test_a_training_with_a_loss_and_a_hook_from_outside(tmp_path: Path):
         losses={focal_loss: 1.0, "marginal_dice": 1.0}, loss_arguments={focal_loss: {"power": 1.0}},
         validation={"groups": ["patient1"], "every": 15}, augmentation={"strength": 0},
         optimiser={"learning_rate": 0.01, "warmup_steps": 2, "ema": 0.5})
-    curve = LossCurve(f"{this_module}:FocalLoss")
+    curve = LossCurve(focal_loss)
     trainer = Trainer(recipe, tmp_path / "run", hooks=[curve])
     trainer.train()
     trainer.write_model()
