@@ -42,8 +42,8 @@ def write_cases(folder: Path) -> Path:
     folder.mkdir()
     generator = np.random.default_rng(0)
     for name in NAMES:
-        hu = np.full((36, 36, 36), -1000, np.int16)
-        hu[4:-4, 4:-4, 4:-4] = generator.integers(-50, 150, (28, 28, 28))
+        hu = np.full((28, 28, 28), -1000, np.int16)
+        hu[4:-4, 4:-4, 4:-4] = generator.integers(-50, 150, (20, 20, 20))
         image = sitk.GetImageFromArray(hu)
         image.SetSpacing((3.0, 3.0, 3.0))
         sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
@@ -117,10 +117,14 @@ def test_killed_worker_loses_no_case(tmp_path, model):
     assert states == dict.fromkeys(NAMES, "done") | {"missing": "failed"}
     assert not [path for path in out.rglob("*") if path.name.startswith(".")]
 
-    again = subprocess.run(command_line(cases, out, model), check=False, **settings)
-    last = json.loads(again.stdout.splitlines()[-1])
-    assert (last["segmented"], last["skipped"]) == (0, len(NAMES))  # settings, model and CTs are the same for both
-    subprocess.run(command_line(cases, tmp_path / "serial", model), check=False, **settings)
+    # One process for both: into the same folder and into an empty one.
+    words = [command_line(cases, folder, model)[3:] for folder in (out, tmp_path / "serial")]
+    code = f"from PartialOrganSegLib.cli import main\nfor words in {words!r}: main(words)"
+    serial = subprocess.run([sys.executable, "-c", code], check=False, **settings)
+    events = [json.loads(line) for line in serial.stdout.splitlines()]
+    again, anew = (event for event in events if "skipped" in event and "segmented" in event)
+    assert (again["segmented"], again["skipped"]) == (0, len(NAMES))  # settings, model and CTs are the same for both
+    assert (anew["segmented"], anew["skipped"]) == (len(NAMES), 0)
     for name in NAMES:
         expected = read_labelmap(tmp_path / "serial" / f"{name}.labels.nii.gz").array
         assert expected.any()
