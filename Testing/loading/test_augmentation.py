@@ -82,9 +82,9 @@ def test_the_generator_decides_everything():
     first = patch_of(FULL, image, codes, (10, 20, 20), 5)
     torch.manual_seed(2)
     np.random.seed(2)  # noqa: NPY002
-    again, other = (patch_of(FULL, image, codes, (10, 20, 20), seed) for seed in (5, 6))
+    again, another = (patch_of(FULL, image, codes, (10, 20, 20), seed) for seed in (5, 6))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not np.array_equal(first[0], other[0])
+    assert not np.array_equal(first[0], another[0])
 
 
 def test_nothing_is_written_into_the_cached_arrays():
@@ -107,8 +107,8 @@ def test_image_and_codes_move_together():
     shares = []
     for seed in range(8):
         pixels, marks = patch_of(augmentation, image, codes, (15, 25, 25), seed)
-        known = marks != OUTSIDE
-        middle = (pixels[known].max() + pixels[known].min()) / 2
+        in_image = marks != OUTSIDE
+        middle = (pixels[in_image].max() + pixels[in_image].min()) / 2
         bright = pixels > middle
         assert 2 * (bright & (marks == 2)).sum() / (bright.sum() + (marks == 2).sum()) > 0.9
         shares.append((marks == 2).sum())

@@ -14,6 +14,7 @@ from PartialOrganSegLib.errors import Problem, UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.formats.writing import write_ct
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.segmenting import backend
 from PartialOrganSegLib.segmenting.predictor import Predictor
@@ -26,19 +27,19 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 SHARE_THAT_MAY_DIFFER = 1e-4
 
 
-@pytest.mark.parametrize(("wish", "device", "own", "computes", "expected"), [
+@pytest.mark.parametrize(("wish", "device", "of_model", "computes", "expected"), [
     ("auto", CPU, "bfloat16", True, torch.bfloat16), ("auto", CPU, "bfloat16", False, torch.float32),
     ("auto", CPU, "float32", True, torch.float32), ("auto", GPU, "float32", False, torch.float16),
     ("float32", CPU, "bfloat16", True, torch.float32), ("bfloat16", CPU, "float32", False, torch.bfloat16),
     ("float32", GPU, "bfloat16", True, torch.float32), ("float16", GPU, "bfloat16", True, torch.float16)])
-def test_the_model_the_processor_and_the_wish_decide(monkeypatch, wish, device, own, computes, expected):
+def test_the_model_the_processor_and_the_wish_decide(monkeypatch, wish, device, of_model, computes, expected):
     monkeypatch.setattr(backend, "computes_bfloat16", lambda: computes)
     monkeypatch.setattr(time, "perf_counter", lambda: pytest.fail("a clock was asked"))
-    assert backend.choose_precision(wish, device, own) == expected
+    assert backend.choose_precision(wish, device, of_model) == expected
 
 
 @pytest.mark.parametrize("wish", ["float16", "int8"])
-def test_what_a_cpu_has_not_is_refused(wish):
+def test_a_precision_that_a_cpu_lacks_is_refused(wish):
     with pytest.raises(UserError, match=f"precision: expected auto, float32, bfloat16 on cpu, found '{wish}'"):
         backend.choose_precision(wish, CPU, "bfloat16")
 
@@ -88,9 +89,11 @@ def test_threads_and_load_change_nothing(ct, tmp_path):
 
 
 def test_the_result_says_its_precision(ct):
+    phantom = read_ct(ct)
+    small = Volume(phantom.array[:8, :16, :16], Grid((16, 16, 8), phantom.grid.spacing))
     bundle = load_bundle("embedded")
     for wish in ("float32", "bfloat16"):
-        assert Predictor(bundle, "cpu", precision=wish).predict(read_ct(ct)).precision == wish
+        assert Predictor(bundle, "cpu", precision=wish).predict(small).precision == wish
 
 
 class Warnings(Reporter):
@@ -103,7 +106,7 @@ class Warnings(Reporter):
 
 @pytest.mark.parametrize(("half", "computes", "warned"), [(True, False, True), (True, True, False),
                                                           (False, False, False)])
-def test_training_in_the_slower_precision_is_told(monkeypatch, tmp_path, half, computes, warned):
+def test_training_in_the_slower_precision_is_reported(monkeypatch, tmp_path, half, computes, warned):
     monkeypatch.setattr(trainer, "computes_bfloat16", lambda: computes)
     recipe = load_recipe(write_recipe(tmp_path, write_manifest(tmp_path), steps=1, half_precision=half))
     reporter = Warnings()

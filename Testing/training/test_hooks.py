@@ -71,11 +71,11 @@ def test_a_hook_that_stops_the_run_goes_on_with_its_state(recipe, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         Trainer(recipe, tmp_path / "run", hooks=[Recorder(last=3)]).train()
     assert state_of(tmp_path / "run")["step"] == 3
-    resumed, whole = Recorder(), Recorder()
+    resumed, uninterrupted = Recorder(), Recorder()
     Trainer(recipe, tmp_path / "run", resume=True, hooks=[resumed]).train()
-    Trainer(recipe, tmp_path / "whole", hooks=[whole]).train()
+    Trainer(recipe, tmp_path / "whole", hooks=[uninterrupted]).train()
     assert [call[1] for call in resumed.calls if call[0] == "step"] == [4]
-    assert (resumed.steps, whole.steps) == (4, 4)
+    assert (resumed.steps, uninterrupted.steps) == (4, 4)
     assert equal_weights(state_of(tmp_path / "run")["average"], state_of(tmp_path / "whole")["average"])
 
 

@@ -26,7 +26,7 @@ def segment(panel, until, volume):
 @pytest.mark.timeout(600)
 def test_embedded_model_through_the_button(make_panel, until):
     panel = make_panel(Doubles(real_process=True))
-    hu, labels = upper_abdomen()
+    hu, labels = upper_abdomen(slices=16)
     volume = add_ct(array=hu)
     result, line = segment(panel, until, volume)
     assert result is not None, line
@@ -88,7 +88,7 @@ def test_oblique_ct_under_a_transform(make_panel, until):
     """The patient stands straight only with the transform applied: without it the liver would not be found."""
     turned = rotation(0, 0, 180) @ rotation(20, 10, 0)
     panel = make_panel(Doubles(real_process=True))
-    hu, labels = upper_abdomen()
+    hu, labels = upper_abdomen(slices=16)
     volume = add_ct(array=hu, axes=turned)
     volume.SetAndObserveTransformNodeID(add_transform(turned.T, (0, 0, 0)).GetID())
     panel.parameters.segment.someOrgans = True
