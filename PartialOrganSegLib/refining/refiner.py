@@ -101,7 +101,7 @@ def _series_uid(source: CTSource, strokes: StrokeSource, reporter: Reporter) -> 
         drawn = read_strokes(drawn)
     if not isinstance(drawn, Strokes) or drawn.series_uid is None or source.path is None:
         return None
-    from ..formats.dicom_series import holds_dicom, looks_like_dicom
+    from ..formats.dicom_slices import holds_dicom, looks_like_dicom
 
     is_dicom = holds_dicom(source.path) if source.path.is_dir() else looks_like_dicom(source.path)
     if not is_dicom:
