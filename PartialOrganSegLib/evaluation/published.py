@@ -88,6 +88,8 @@ def beside(rows: Sequence[Row]) -> list[Beside]:
     table = []
     for published in PUBLISHED:
         measured = [means[organ] for organ in published.organs if organ in means]
-        mean = sum(measured) / len(measured) if measured else None
+        mean = None
+        if measured:
+            mean = sum(measured) / len(measured)
         table.append(Beside(published, mean, len(measured)))
     return table
