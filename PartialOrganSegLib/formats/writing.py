@@ -115,7 +115,8 @@ def write_table(path: Path | str, rows: Sequence[Mapping[str, object]]) -> None:
             return
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
         writer.writeheader()
-        writer.writerows({key: _text(value) for key, value in row.items()} for row in rows)
+        for row in rows:
+            writer.writerow({key: _text(value) for key, value in row.items()})
 
 
 def format_table(rows: Sequence[Mapping[str, object]]) -> str:
