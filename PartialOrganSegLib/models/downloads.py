@@ -81,6 +81,7 @@ def fetch(download: Download, replace: bool = False, reporter: Reporter | None =
 def _load(url: str, target: Path, reporter: Reporter) -> None:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, open(target, "wb") as handle:
+            # Some servers do not say how much comes: then progress grows with what has arrived.
             size = int(response.headers.get("Content-Length") or 0)
             received = 0
             while chunk := response.read(1 << 20):
