@@ -152,12 +152,12 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/evaluation/box_plot.py
   PartialOrganSegLib/evaluation/evaluation.py
   PartialOrganSegLib/evaluation/html_page.py
-  PartialOrganSegLib/evaluation/judging.py
   PartialOrganSegLib/evaluation/metrics.py
   PartialOrganSegLib/evaluation/overlay.py
   PartialOrganSegLib/evaluation/pairing.py
   PartialOrganSegLib/evaluation/published.py
   PartialOrganSegLib/evaluation/report.py
+  PartialOrganSegLib/evaluation/scoring.py
   PartialOrganSegLib/evaluation/structures.py
   PartialOrganSegLib/evaluation/summary.py
   PartialOrganSegLib/evaluation/tables.py
@@ -266,6 +266,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/store.py
   PartialOrganSegLib/networks/__init__.py
   PartialOrganSegLib/networks/attention_unet.py
+  PartialOrganSegLib/networks/base.py
   PartialOrganSegLib/networks/deeplabv3plus.py
   PartialOrganSegLib/networks/light_unet.py
   PartialOrganSegLib/networks/nnunet.py
@@ -399,8 +400,10 @@ set(LIBRARY_RESOURCES
   PartialOrganSegLib/resources/recipes/pann_2d.yaml
   PartialOrganSegLib/resources/recipes/pann_3d.yaml
   PartialOrganSegLib/resources/recipes/partial.yaml
+  PartialOrganSegLib/resources/recipes/partial_2d.yaml
   PartialOrganSegLib/resources/recipes/partialorganseg.yaml
   PartialOrganSegLib/resources/recipes/pipo_fan.yaml
+  PartialOrganSegLib/resources/recipes/pipo_fan_single.yaml
   PartialOrganSegLib/resources/recipes/scribble_crf.yaml
   PartialOrganSegLib/resources/recipes/scribble_dense.yaml
   PartialOrganSegLib/resources/recipes/scribble_em.yaml
@@ -408,5 +411,6 @@ set(LIBRARY_RESOURCES
   PartialOrganSegLib/resources/recipes/scribble_ivm.yaml
   PartialOrganSegLib/resources/recipes/scribble_pce.yaml
   PartialOrganSegLib/resources/recipes/semi.yaml
+  PartialOrganSegLib/resources/recipes/semi_2d.yaml
   PartialOrganSegLib/resources/word_statistics.json
   )

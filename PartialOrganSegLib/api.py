@@ -44,7 +44,7 @@ def segment(ct: object, *, spacing: Sequence[float] | None = None, origin: Seque
 
     >>> result = segment("ct.nii.gz", organs=["liver", "spleen"], device="cpu")
     >>> list(result.organs), result.array.shape
-    (['liver', 'spleen'], (40, 40, 40))
+    (['liver', 'spleen'], (20, 20, 20))
     >>> result.save("liver_and_spleen.nii.gz")["labelmap"].name
     'liver_and_spleen.nii.gz'
     """
@@ -73,7 +73,7 @@ def refine(ct: Any, strokes: StrokeSource, *, labels: Path | str | Volume | Segm
     >>> drawn = Strokes(image="ct.nii.gz", drawn_by="me", licence="CC0-1.0", strokes=[
     ...     Stroke(organ="spleen", points=[(4.0, 4.0, 4.0), (20.0, 4.0, 4.0)], width_mm=10)])
     >>> result = refine("ct.nii.gz", drawn, labels="label.nii.gz")
-    >>> int(result.array[20, 20, 20]), [change.organ for change in result.changes]
+    >>> int(result.array[10, 10, 10]), [change.organ for change in result.changes]
     (2, ['spleen', 'intestine'])
     """
     from .refining.refiner import refine as corrected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from ..annotation import CandidateTable, Kind, encode_labels, encode_scribble, l
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.reading import read_ct
-from ..formats.strokes import NOT_DRAWN, drawn_on, paint_strokes, read_strokes
+from ..formats.strokes import NOT_DRAWN, paint_strokes, read_strokes
+from ..formats.strokes_image import drawn_on
 from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
@@ -178,13 +179,28 @@ class Case:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All cases of a training run, in the manifest's order. `validation` is the share of groups to validate on."""
+    """All cases of a training run, in the manifest's order. `validation` is the share of groups to validate on.
+
+    `joined`: a group that the manifest names, or that is called after its case, to the one that it was joined with
+    because both are of one image or patient.
+    """
 
     path: Path
     label_space: LabelSpace
     cases: tuple[Case, ...]
     validation: float = 0.0
     seed: int = 0
+    joined: Mapping[str, str] = field(default_factory=dict)
+
+    def group_called(self, name: str) -> str | None:
+        """The group of that name, or the one that it was joined with; None where no case is of it."""
+        group = self.joined.get(name, name)
+        return group if any(case.group == group for case in self.cases) else None
+
+    def group_names(self) -> set[str]:
+        """Every name by which `group_called` knows a group."""
+        names = {case.group for case in self.cases}
+        return names | {name for name, group in self.joined.items() if group in names}
 
     def without(self, groups: Sequence[str]) -> list[Case]:
         """The cases whose group is not held out."""

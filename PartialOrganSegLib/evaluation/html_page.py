@@ -25,7 +25,7 @@ svg .grid { stroke: #dde3e8 } svg .median { stroke-width: 2.5 } figure { margin:
 @media print { body { margin: 0; max-width: none } }
 """
 # Columns of words, which are aligned to the left.
-_TEXT = ("structure", "measured on", "paper", "task", "method", "distances", "case")
+_TEXT = ("structure", "measured on", "paper", "task", "method", "case")
 # Behind a figure that is not of a mask, so that nobody takes it for one that is.
 _MARKS = {MASK: "", STROKES: " s", DECIDED: " d"}
 # A report holds names of files that others chose: nothing in it may run or load.

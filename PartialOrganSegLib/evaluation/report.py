@@ -55,8 +55,8 @@ class Report:
             "one. On strokes, and where a reference leaves voxels open, Dice is over the decided voxels only; drawn "
             "voxels are the easy ones, so that is agreement, not accuracy.",
             "HD95 as in MedPy: the percentile of both directions' distances together; hd95_directed_mm (in the CSV) as "
-            "in MONAI: the larger of the directions' percentiles. ASSD (average symmetric surface distance) as in "
-            "both.",
+            "in MONAI: the larger of the directions' percentiles. Hausdorff: the largest distance of both "
+            "directions, which a single voxel decides. ASSD (average symmetric surface distance) as in both.",
             f"Surface Dice: share of surface voxels within {self.options.tolerance_mm:g} mm of the other surface.",
             "Published figures were measured on other cases with other references: a scale, not a ranking.",
         ]

@@ -36,6 +36,7 @@ class Score:
     surface_dice: float | None = None
     assd_mm: float | None = None
     hd95_directed_mm: float | None = None
+    hausdorff_mm: float | None = None
     predicted_ml: float | None = None
     reference_ml: float | None = None
     volume_error_ml: float | None = None
@@ -139,4 +140,4 @@ def _score_masks(case: str, name: str, predicted: Mask, reference: Mask, spacing
     overlap = int((predicted & reference).sum())
     return replace(score, dice=2 * overlap / (predicted_voxels + reference_voxels), hd95_mm=distances.hd95,
                    surface_dice=distances.surface_dice(tolerance_mm), assd_mm=distances.assd,
-                   hd95_directed_mm=distances.hd95_directed)
+                   hd95_directed_mm=distances.hd95_directed, hausdorff_mm=distances.hausdorff)

@@ -14,8 +14,8 @@ from .scoring import Score
 from .summary import Difference, Row, Statistic
 
 # Figures that fit on a page; the CSV has all of them.
-HEADINGS = {"dice": "Dice (%)", "hd95_mm": "HD95 (mm)", "surface_dice": "surface Dice (%)", "assd_mm": "ASSD (mm)",
-            "volume_error_percent": "volume error (%)"}
+HEADINGS = {"dice": "Dice (%)", "hd95_mm": "HD95 (mm)", "hausdorff_mm": "Hausdorff (mm)",
+            "surface_dice": "surface Dice (%)", "assd_mm": "ASSD (mm)", "volume_error_percent": "volume error (%)"}
 PERCENT = ("dice", "surface_dice")
 
 
@@ -78,15 +78,28 @@ def difference_table(rows: Sequence[Difference], names: Sequence[str]) -> list[d
 
 
 def published_table(rows: Sequence[Beside]) -> list[dict[str, str]]:
-    """The papers' rows with ours over the same organs, as far as they were measured."""
+    """The papers' rows with ours over the same organs, as far as they were measured. A distance of ours stands beside
+    the one that the paper prints."""
     table = []
     for beside in rows:
         published = beside.row
-        table.append({"paper": published.source, "task": published.task, "method": published.method,
-                      "Dice (%)": f"{100 * published.dice:.2f}", "distances": published.distance,
-                      "ours (%)": "" if beside.ours is None else f"{100 * beside.ours:.2f}",
-                      "of its organs": f"{beside.organs} of {len(published.organs)}"})
+        texts = {"paper": published.source, "task": published.task, "method": published.method,
+                 "Dice (%)": f"{100 * published.dice:.2f}", "ours (%)": _mean(beside.ours, 100, 2)}
+        for heading, value, ours in (("HD95 (mm)", published.hd95, beside.ours_hd95),
+                                     ("Hausdorff (mm)", published.hausdorff, beside.ours_hausdorff)):
+            texts[heading] = _mean(value, 1, 2)
+            texts[f"our {heading}"] = ""
+            if value is not None:
+                texts[f"our {heading}"] = _mean(ours, 1, 2)
+        texts["of its organs"] = f"{beside.organs} of {len(published.organs)}"
+        table.append(texts)
     return table
+
+
+def _mean(value: float | None, factor: float, digits: int) -> str:
+    if value is None:
+        return ""
+    return f"{factor * value:.{digits}f}"
 
 
 def shown(statistic: Statistic | None, factor: float = 1.0) -> str:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from ..organs import Organ
     from .dicom_source import DicomSource, Maker
 
-MANUFACTURER = "PartialOrganSeg"
 ENDINGS = {"seg": ".seg.dcm", "labelmap-seg": ".labelmap-seg.dcm", "rtstruct": ".rtstruct.dcm"}
 
 

@@ -23,6 +23,7 @@ from .dicom_slices import Slice, holds_dicom, looks_like_dicom
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+MANUFACTURER = "PartialOrganSeg"  # of what we write
 _SAME_PLACE = 0.1  # of a voxel
 _STAYS = 1e-3  # voxels: an axis that moves less across a whole slice stays at one voxel
 # What every object must have, with a value or at least empty (PS3.3 C.7.1.1, C.7.2.1, C.7.3.1, C.7.4.1).

@@ -42,8 +42,7 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
         organs = in_label_order(accepted, bundle.label_space)
     except UserError as error:
         raise error.within("accepted") from None
-    path = Path(ct) if isinstance(ct, (str, os.PathLike)) else None
-    source = CTSource(path, None if options.series is None else str(options.series))
+    source = _source_of(ct, options)
     since = time.perf_counter()
     volume = as_ct(ct, series=source.series, force=options.force, reporter=reporter)
     seconds = {"read": time.perf_counter() - since}
@@ -61,12 +60,19 @@ def restored(ct: Path | str | Volume | sitk.Image, folder: Path, name: str, opti
     """The CT with the labels that its latest correction, called `name` in `folder`, replaced. Raises UserError where
     none were kept, and for those of another CT."""
     labels = kept_labels(folder, name)
-    volume = as_ct(ct, series=None if options.series is None else str(options.series), force=options.force,
-                   reporter=reporter)
+    source = _source_of(ct, options)
+    volume = as_ct(ct, series=source.series, force=options.force, reporter=reporter)
     bundle = load_bundle(options.model)
+    # The session checks that these are labels of this CT.
     session = RefineSession(volume, labels, bundle.label_space)
-    path = Path(ct) if isinstance(ct, (str, os.PathLike)) else None
-    return SegmentResult(session.labels, volume, bundle, options, {}, {}, "", CTSource(path))
+    return SegmentResult(session.labels, volume, bundle, options, {}, {}, "", source)
+
+
+def _source_of(ct: Path | str | Volume | sitk.Image, options: SegmentOptions) -> CTSource:
+    series = None if options.series is None else str(options.series)
+    if isinstance(ct, (str, os.PathLike)):
+        return CTSource(Path(ct), series)
+    return CTSource(None, series)
 
 
 class _Start:

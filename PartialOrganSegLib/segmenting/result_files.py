@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ..errors import Code, UsageError, UserError
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
-from ..formats.dicom_export import MANUFACTURER
 from ..formats.registry import stem_of, written_suffixes
 
 ENDINGS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
@@ -49,6 +48,8 @@ def _is_ours(path: Path) -> bool:
         return True
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
+
+    from ..formats.dicom_source import MANUFACTURER
 
     try:
         header = dcmread(path, stop_before_pixels=True, specific_tags=["Manufacturer"])

@@ -26,7 +26,7 @@ class Segmenter:
     Raises UserError for an unknown or damaged model, an organ that it does not know and a missing package.
 
     >>> from PartialOrganSegLib.synthesis.phantom import make_phantom
-    >>> ct, _ = make_phantom(shape_zyx=(40, 40, 40), spacing_zyx=(8, 8, 8))
+    >>> ct, _ = make_phantom(shape_zyx=(20, 20, 20), spacing_zyx=(8, 8, 8))
     >>> segmenter = Segmenter(SegmentOptions(organs=["liver", "spleen"], device="cpu"))
     >>> result = segmenter(ct)
     >>> result.labels.grid == ct.grid, list(result.organs)

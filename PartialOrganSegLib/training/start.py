@@ -11,6 +11,7 @@ from torch import nn
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..models.bundle import Bundle, load_bundle
+from ..models.checksums import MANIFEST, sha256
 from ..networks import build_network, channels_last
 from ..organs import LabelSpace
 from .distributed import Processes
@@ -36,6 +37,10 @@ class Start:
     teacher: nn.Module | None = None
     ensemble: WeightEnsemble | None = None
     bundle: Bundle | None = None
+
+    def essence(self) -> dict[str, object]:
+        """What must be the same when the run is resumed, as JSON has it: the start model's content."""
+        return {"start_model": None if self.bundle is None else sha256(self.bundle.folder / MANIFEST)}
 
 
 def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, processes: Processes,

@@ -110,7 +110,7 @@ def test_sound_cases_have_no_problems(tmp_path: Path):
     names = ["Liver", "spleen", "left kidney"]
     assert check_manifest(manifest(tmp_path, dataset(kind="partial", annotated=names, cases=cases)), listener) == []
     assert listener.warnings == []
-    assert listener.done == [(1, 2), (2, 2)]
+    assert listener.steps == [(1, 2), (2, 2)]
 
 
 def test_full_case_without_an_organ_is_only_warned_of(tmp_path: Path):

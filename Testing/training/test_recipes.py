@@ -185,7 +185,7 @@ def test_2d_and_25d_and_3d_models_segment_a_volume(name, finished, manifest, tmp
 
 
 def test_what_a_method_consists_of_was_at_work(finished):
-    """The prior's dual variables moved, the snapshot is older than the network, fusion trained fusion alone."""
+    """The prior's dual variables moved, the snapshot is older than the network, the best validation is kept."""
     pann = state_of(finished("pann_3d"))
     duals = [value for key, value in pann["losses"].items() if "log_minus_nu" in key]
     shares = [value for key, value in pann["losses"].items() if key.endswith(".q")]

@@ -21,7 +21,7 @@ from PartialOrganSegLib.models.checksums import verify_bundle
 from PartialOrganSegLib.training.recipe import load_recipe
 from Testing.helpers.repository import ROOT
 from Testing.helpers.training_data import blocks, write_case, write_image, write_manifest, write_recipe, write_yaml
-from Testing.helpers.training_runs import log_of, run, same, state_of
+from Testing.helpers.training_runs import equal_weights, log_of, run, state_of
 
 
 class Stopper(Reporter):
@@ -57,8 +57,8 @@ def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def assert_as_uninterrupted(folder: Path, finished: Path) -> None:
     found, expected = state_of(folder), state_of(finished)
     assert found["step"] == expected["step"] == 20
-    assert same(found["network"], expected["network"])
-    assert same(found["average"], expected["average"])
+    assert equal_weights(found["network"], expected["network"])
+    assert equal_weights(found["average"], expected["average"])
     assert log_of(folder) == log_of(finished)
     assert all((folder / "model" / part).read_bytes() == (finished / "model" / part).read_bytes()
                for part in ("models/model.safetensors", "configs/checksums.json"))
@@ -181,7 +181,7 @@ def test_the_weight_ensemble_with_the_start_model(recipe, finished, tmp_path):
     settings = [f"start_from='{finished / 'model'}'", "steps=3", "validation={groups: [case1]}"]
     folder = run(recipe, tmp_path / "run", *settings, "alpha=0.75")
     plain = run(recipe, tmp_path / "plain", *settings)
-    assert same(state_of(folder)["average"], state_of(plain)["average"])
+    assert equal_weights(state_of(folder)["average"], state_of(plain)["average"])
     start = load_bundle(finished / "model").load_network().state_dict()
     written = load_bundle(folder / "model").load_network().state_dict()
     trained = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["average"]
@@ -191,7 +191,7 @@ def test_the_weight_ensemble_with_the_start_model(recipe, finished, tmp_path):
     away = run(recipe, tmp_path / "away", *settings, "optimiser.learning_rate=0.3", "alpha=0.000001")
     metrics = load_bundle(away / "model").metadata.partialorganseg.metrics
     assert metrics["validation_dice"] == pytest.approx(metrics["validation_dice_before"], abs=1e-3)
-    assert not same(state_of(away)["average"], state_of(folder)["average"])
+    assert not equal_weights(state_of(away)["average"], state_of(folder)["average"])
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(recipe, finished, tmp_path, monkeypatch):

@@ -11,12 +11,23 @@ import slicer.util
 
 
 @functools.cache
-def phantom():
-    """(HU, labels) as int16 and uint8 arrays (z, y, x) and the spacing in mm: a trunk, coarse enough to be quick."""
+def phantom(seed=3):
+    """(HU, labels) as int16 and uint8 arrays (z, y, x) and the spacing in mm: a trunk, coarse enough to be quick.
+    `seed` chooses the patient."""
     from PartialOrganSegLib.synthesis.phantom import make_phantom
 
-    ct, labels = make_phantom(shape_zyx=(80, 64, 80), spacing_zyx=(5.0, 5.0, 5.0), seed=3)
+    ct, labels = make_phantom(shape_zyx=(80, 64, 80), spacing_zyx=(5.0, 5.0, 5.0), seed=seed)
     return ct.array, labels.array, 5.0
+
+
+@functools.cache
+def upper_abdomen(seed=3, slices=26):
+    """(HU, labels) of the slices of `phantom(seed)` around the spleen: one window in height, so that the embedded model
+    is quick."""
+    hu, labels, _ = phantom(seed)
+    spleen = np.flatnonzero((labels == 2).any((1, 2)))
+    start = max(0, (spleen[0] + spleen[-1] - slices) // 2)
+    return hu[start:start + slices], labels[start:start + slices]
 
 
 def rotation(*degrees: float) -> np.ndarray:
