@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         space = load_label_space(arguments.label_space, Path())
     except UserError as error:
         raise error.within("--label-space") from None
+    # A manifest states its own label space, which then counts in place of --label-space.
     annotated = [name for name in arguments.annotated.split(",") if name.strip()]
     cases, space = references(arguments.references, space, annotated, arguments.scribble, arguments.images, reporter)
     names = _names(arguments)
@@ -105,6 +106,7 @@ def _names(arguments: argparse.Namespace) -> list[str]:
             raise UsageError(code=Code.VALUE_UNFIT, subject="--names", expected=len(paths), found=len(names))
     else:
         names = [path.resolve().name for path in paths]
+        # Results of two models often lie in folders of one name, such as a/results and b/results.
         if len(set(names)) < len(names):
             names = [str(path) for path in paths]
     if len(set(names)) < len(names):  # of one folder evaluated twice, or as the user asked

@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                 seed=arguments.seed)
         except UserError as error:
             raise error.within(case.path) from None
+        # An organ that was asked for and is not in this label map is no error: not every CT shows every organ.
         drawn_organs = {count.name for count in scribble.counts}
         absent = [name for name in organs or () if name not in drawn_organs]
         if absent:

@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.started(command="segment", inputs=arguments.inputs, output=output, model=segmenter.bundle.name,
                      organs=segmenter.organs or space.names, device=options.device)
     entries, failures = expand(arguments.inputs, output, reporter)
+    # Each case carries its kinds of DICOM files: with --resume it is finished only when all of these lie there.
     cases = [replace(case, dicom=check_dicom(options.dicom)) for case in named_cases(entries, reporter, output)]
     count = len(cases) + len(failures)
     if kind is not None and count > 1:

@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=run_folder,
                         expected="a run folder apart from the recipe, which the run would write over",
                         hint="choose another -o")
+    # Packages that training alone needs may be missing where CTs are only segmented.
     try:
         from ..training.trainer import train
     except ModuleNotFoundError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from .evaluation import Evaluation, Options
 from .html_page import html_page
 from .published import beside
-from .summary import compare, summarise
+from .summary import Difference, compare, summarise
 from .tables import markdown, write_json, write_scores, write_text
 
 TITLE = "Evaluation"
@@ -24,8 +24,9 @@ class Report:
         self.references, self.results, self.missing, self.options = references, dict(results), missing, options
         self.scores = {name: result.scores for name, result in self.results.items()}
         self.rows = {name: summarise(scores) for name, scores in self.scores.items()}
-        models = list(self.scores.values())
-        self.differences = compare(*models) if len(models) == 2 else []
+        self.differences: list[Difference] = []
+        if len(self.scores) == 2:
+            self.differences = compare(*self.scores.values())
         self.published = beside(next(iter(self.rows.values())))
 
     def write(self, files: Mapping[str, Path]) -> None:

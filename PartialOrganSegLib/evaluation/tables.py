@@ -109,13 +109,17 @@ def shown(statistic: Statistic | None, factor: float = 1.0) -> str:
     if statistic is None:
         return "-"
     text = f"{factor * statistic.mean:.1f}"
-    return text if statistic.std is None else f"{text} ± {factor * statistic.std:.1f}"
+    if statistic.std is None:
+        return text
+    return f"{text} ± {factor * statistic.std:.1f}"
 
 
 def _p(value: float | None) -> str:
     if value is None:
         return "-"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    if value < 0.001:
+        return "< 0.001"
+    return f"{value:.3f}"
 
 
 def _markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:

@@ -104,7 +104,10 @@ def write_strokes(path: Path | str, strokes: Strokes) -> None:
     for stroke in content["strokes"]:
         if stroke["plane"] == "slice":  # files of strokes in slices stay readable for earlier versions
             del stroke["plane"]
-        stroke["points"] = [[round(c, 2) for c in point] for point in stroke["points"]]
+        rounded = []
+        for point in stroke["points"]:
+            rounded.append([round(coordinate, 2) for coordinate in point])
+        stroke["points"] = rounded
     lines = ",\n".join("  " + json.dumps(stroke, ensure_ascii=False) for stroke in content.pop("strokes"))
     head = json.dumps(content, ensure_ascii=False)[:-1]
     with whole_file(path) as temporary:

@@ -39,6 +39,7 @@ def import_nnunet(folder: Path | str, label_map: str | Path | None = None, fold:
     results = read_results(folder, fold)
     plan, mapped = planned(results, orientation), _mapped(results, label_map)
     name = name or _name(results)
+    # Before a network is built and filled: a name that is taken costs no work.
     target = free_folder(name, replace)
     notes = [*mapped.notes, *_warnings(results, plan.nnunet.orientation, orientation)]
     merged, order = _order(mapped.targets, mapped.label_space.class_count)
@@ -70,6 +71,7 @@ def free_folder(name: str, replace: bool) -> Path:
     if (resource("models") / name).exists():
         raise UserError(code=Code.NAME_TAKEN, subject=f"model name '{name}'",
                         expected="another name than a shipped model's", hint="choose one with --name")
+    # Even when asked to, no folder is replaced that is not a model: it may be a user's own.
     if target.exists() and not (replace and (target / METADATA).is_file()):
         raise UserError(code=Code.MODEL_INSTALLED, found=f"model '{name}' is already installed in {target}",
                         hint="ask to replace it, or choose another name")
@@ -80,6 +82,7 @@ def _mapped(results: Results, label_map: str | Path | None) -> Mapped:
     labels = model_labels(results)
     if label_map is not None:
         return map_labels(labels, read_label_map(label_map), Path(label_map).stem)
+    # Names of organs are words of a command line and keys of files, so blanks and signs become underscores.
     names = [re.sub(r"\W+", "_", name).strip("_") for name in sorted(labels, key=lambda label: labels[label])]
     return Mapped(label_space_of_names("imported", names), list(range(len(names) + 1)), [])
 

@@ -68,8 +68,9 @@ class BundlePredictor:
             def waited(elapsed: float) -> None:
                 seconds["forward"] = seconds.get("forward", 0.0) + elapsed
 
-            # An accelerator is kept busy by one thread.
-            workers = self.threads if self._device.type == "cpu" else 1
+            workers = 1  # keeps an accelerator busy
+            if self._device.type == "cpu":
+                workers = self.threads
             scores = window_scores(volume, settings.padding, layout, self._space.class_count, self._logits, reporter,
                                    workers, waited)
         # The time of the windows is what the network did not take.

@@ -45,7 +45,9 @@ def _network_bytes(grid: Grid, bundle: Bundle) -> tuple[int, int]:
         patch = slices * int(np.prod(bundle.nnunet.patch))
     channels, merged_classes = bundle.network_arguments["features"], bundle.network_arguments.get("more", [])
     classes = bundle.label_space.class_count + len(merged_classes)
-    window = patch if bundle.nnunet is not None else _largest_window(bundle.preprocessing)
+    window = patch
+    if bundle.nnunet is None:  # windows are planned as for networks of our own
+        window = _largest_window(bundle.preprocessing)
     return merged, window * (channels[0] * NNUNET_CHANNEL_BYTES + classes * NNUNET_CLASS_BYTES)
 
 

@@ -74,7 +74,9 @@ class SegmentOptions:
     def organs_of(self, label_space: LabelSpace) -> list[str] | None:
         """The organs to write, in label order; None for all. Raises UserError for an unknown one, with the nearest."""
         names = check_organ_names(self.organs)
-        return None if names is None else in_label_order(names, label_space)
+        if names is None:
+            return None
+        return in_label_order(names, label_space)
 
     def deciding_settings(self, label_space: LabelSpace) -> dict[str, Any]:
         """What has a say in the voxels of a result besides CT and model, as JSON: equal for equal results."""
@@ -97,7 +99,9 @@ def check_model(value: object) -> str | Path:
     if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise UsageError(code=Code.VALUE_UNFIT, subject="model",
                          expected="an installed model's name or a bundle's folder", found=f"{value!r}")
-    return value if isinstance(value, str) else Path(value)
+    if isinstance(value, str):
+        return value
+    return Path(value)
 
 
 def check_organ_names(value: object) -> tuple[str, ...] | None:
@@ -106,9 +110,8 @@ def check_organ_names(value: object) -> tuple[str, ...] | None:
         return None
     names = _items(value)
     if not names or not all(isinstance(name, str) for name in names):
-        found = "none" if not names else repr(value)
         raise UsageError(code=Code.VALUE_UNFIT, subject="organs", expected="organ names separated by commas",
-                         found=found)
+                         found=repr(value) if names else "none")
     return tuple(str(name) for name in names)
 
 
@@ -148,6 +151,7 @@ def check_scales(value: object) -> tuple[float, ...]:
 
 def check_dicom(value: object) -> tuple[str, ...]:
     """Kinds of DICOM files in their usual order. Raises UsageError for an unknown one, with the nearest."""
+    # Files are written in one order however they were asked for, so that equal results look equal.
     kinds = [str(item).lower() for item in _items(value)]
     for kind in kinds:
         if kind not in ENDINGS:
@@ -162,4 +166,6 @@ def _items(value: Any) -> list[Any]:
     """The items of a sequence or of a text with commas; any other value alone."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
-    return list(value) if hasattr(value, "__iter__") else [value]
+    if hasattr(value, "__iter__"):
+        return list(value)
+    return [value]

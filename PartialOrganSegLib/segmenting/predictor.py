@@ -81,6 +81,7 @@ class Predictor:
         # See `threads`: short operations lose more to waiting for each other than several threads gain.
         with threads(1):
             native, entropy = self._method.segment(ct, written, seconds, reporter)
+        # Organs that are not written competed all the same, but nobody asked for their entropy.
         chosen = {space.names[index - 1] for index in np.unique(written[written > 0])}
         entropy = {organ: nats for organ, nats in entropy.items() if organ in chosen}
         return Prediction(Volume(native, ct.grid), entropy, seconds,

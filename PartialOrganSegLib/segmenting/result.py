@@ -118,7 +118,9 @@ class SegmentResult:
         earlier = []
         if single_kind(target) is None:
             earlier = earlier_of_other_kinds(files, folder, name)
-        refuse_existing(list(files.values()), self.options.overwrite if overwrite is None else overwrite)
+        if overwrite is None:
+            overwrite = self.options.overwrite
+        refuse_existing(list(files.values()), overwrite)
         not_written: DicomNotWrittenError | None = None
         # Nobody shall find one file of a CT without the others.
         with all_at_once(folder, name) as scratch:

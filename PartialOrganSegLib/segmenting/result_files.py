@@ -29,6 +29,7 @@ def result_files(folder: Path, name: str, preview: bool, dicom: Collection[str] 
 def earlier_of_other_kinds(files: Mapping[str, Path], folder: Path, name: str) -> list[tuple[Path, bool]]:
     """Files of an earlier result of that name whose kinds are not among those that will be written, each with whether
     it is somebody else's or was changed later than all that will be replaced. Empty where nothing will be replaced."""
+    # Where nothing is replaced, other files of that name are of no earlier result of ours.
     replaced = [path.stat().st_mtime for path in files.values() if path.is_file()]
     if not replaced:
         return []

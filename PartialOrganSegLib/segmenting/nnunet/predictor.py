@@ -6,6 +6,7 @@ of all classes exist at working spacing only, in half precision; native labels a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -41,10 +42,9 @@ class NNUNetPredictor:
         self._network = network.own_axes  # on nnU-Net's axes, as the CT is put to it
         self.threads = torch.get_num_threads()  # of the network alone
         self.precision = choose_precision(precision, device, bundle.precision)
-        axes = self._settings.mirror_axes if mirror else ()
-        first = 5 - len(self._settings.patch)
-        self._mirrorings = [[first + axis for axis in chosen] for count in range(len(axes) + 1)
-                            for chosen in combinations(axes, count)]
+        self._mirrorings: list[list[int]] = [[]]  # the axes of the network's input that each flips; the first none
+        if mirror:
+            self._mirrorings = _subsets(self._settings.mirror_axes, 5 - len(self._settings.patch))
 
     def segment(self, ct: Volume, written: npt.NDArray[np.uint8], seconds: dict[str, float],
                 reporter: Reporter) -> tuple[LabelMap, dict[str, float]]:
@@ -81,7 +81,9 @@ class NNUNetPredictor:
     def _working(self, spacing: Spacing3) -> Spacing3:
         """Working spacing in mm on nnU-Net's axes: slices of a 2D network stay as far apart as they are."""
         *through, row, column = self._settings.spacing
-        return through[0] if through else spacing[0], row, column
+        if not through:
+            return spacing[0], row, column
+        return through[0], row, column
 
     def _scores(self, hu: VoxelArray, spacing: Spacing3, seconds: dict[str, float],
                 reporter: Reporter) -> torch.Tensor:
@@ -106,9 +108,18 @@ class NNUNetPredictor:
         reduced = self.precision != torch.float32
         with threads(self.threads), torch.autocast(self._device.type, self.precision, enabled=reduced):
             total: torch.Tensor = self._network(data)
-            for axes in self._mirrorings[1:]:  # the first is none
+            for axes in self._mirrorings[1:]:
                 total = total + self._network(data.flip(axes)).flip(axes)
         return (total / len(self._mirrorings))[0].permute(1, 2, 3, 0).cpu()
+
+
+def _subsets(axes: Sequence[int], first: int) -> list[list[int]]:
+    """Every choice of none, some or all of the `axes`, each counted from dimension `first` of a network's input."""
+    subsets = []
+    for count in range(len(axes) + 1):
+        for chosen in combinations(axes, count):
+            subsets.append([first + axis for axis in chosen])
+    return subsets
 
 
 def _on_nnunet_axes(volume: Volume, settings: NNUNetEntry) -> tuple[VoxelArray, Spacing3]:
@@ -124,7 +135,9 @@ def _on_nnunet_axes(volume: Volume, settings: NNUNetEntry) -> tuple[VoxelArray, 
 
 def _nnunet_axes_to_patient(ct: Volume, settings: NNUNetEntry) -> Affine:
     """(4, 4): index along nnU-Net's three axes (and 1) to LPS millimetres (x, y, z, 1)."""
-    grid = ct.grid if settings.orientation == "stored" else ct.canonical().grid
+    grid = ct.grid
+    if settings.orientation != "stored":
+        grid = ct.canonical().grid
     matrix = grid.matrix[:, [2, 1, 0, 3]]  # of an index (z, y, x, 1)
     if settings.orientation == "RAS":
         for axis in (1, 2):
