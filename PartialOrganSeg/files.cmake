@@ -256,6 +256,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/bundle.py
   PartialOrganSegLib/models/checksums.py
   PartialOrganSegLib/models/downloads.py
+  PartialOrganSegLib/models/ensemble.py
   PartialOrganSegLib/models/folders.py
   PartialOrganSegLib/models/joined.py
   PartialOrganSegLib/models/label_map.py
@@ -309,6 +310,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/segmenter.py
   PartialOrganSegLib/segmenting/threads.py
   PartialOrganSegLib/segmenting/timing.py
+  PartialOrganSegLib/segmenting/voting.py
   PartialOrganSegLib/segmenting/windows.py
   PartialOrganSegLib/synthesis/__init__.py
   PartialOrganSegLib/synthesis/anatomy.py
@@ -331,6 +333,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/checkpoint.py
   PartialOrganSegLib/training/distributed.py
   PartialOrganSegLib/training/evaluator.py
+  PartialOrganSegLib/training/folds.py
   PartialOrganSegLib/training/former_settings.py
   PartialOrganSegLib/training/frozen_members.py
   PartialOrganSegLib/training/hand_over.py

@@ -41,6 +41,31 @@ class Results:
     other_folds: list[str]
 
 
+def named_folds(folder: Path | str, fold: str | None = None) -> list[str]:
+    """The folds that `fold` names: one, several ("0,1,2") or "each" of those with a number; None as `read_results`.
+
+    Raises UserError for a folder without a fold of that sort.
+    """
+    available = _folds(_model_folder(Path(folder)))
+    if fold is None:
+        return [next(iter(available))]
+    if fold != "each":
+        return [name.strip() for name in str(fold).split(",")]
+    numbered = [name for name in available if name != "all"]
+    if not numbered:
+        raise UserError(code=Code.UNKNOWN_NAME, subject=folder, expected="folds with a number", found="all alone")
+    return numbered
+
+
+def _folds(folder: Path) -> dict[str, Path]:
+    """Trained folds and their checkpoints, "all" first. Raises UserError where there is none."""
+    found = {path.parent.name.removeprefix("fold_"): path for name in reversed(CHECKPOINTS)
+             for path in folder.glob(f"fold_*/{name}")}
+    if not found:
+        raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"a trained fold ({LAYOUT})", found="none")
+    return {name: found[name] for name in sorted(found, key=lambda name: (name != "all", len(name), name))}
+
+
 def read_results(folder: Path | str, fold: str | None = None) -> Results:
     """The trained model in `folder`, or in its one subfolder that holds one; `fold` is a number or "all".
 
@@ -49,11 +74,8 @@ def read_results(folder: Path | str, fold: str | None = None) -> Results:
     """
     folder = _model_folder(Path(folder))
     plans, dataset = (_read_json(folder / name) for name in ("plans.json", "dataset.json"))
-    found = {path.parent.name.removeprefix("fold_"): path for name in reversed(CHECKPOINTS)
-             for path in folder.glob(f"fold_*/{name}")}
-    if not found:
-        raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"a trained fold ({LAYOUT})", found="none")
-    folds = sorted(found, key=lambda name: (name != "all", len(name), name))
+    found = _folds(folder)
+    folds = list(found)
     fold = folds[0] if fold is None else str(fold)
     if fold not in found:
         raise UserError(code=Code.UNKNOWN_NAME, subject=folder, expected=f"fold {' or '.join(folds)}",

@@ -16,12 +16,13 @@ from ..networks import channels_last
 from .backend import choose_precision
 from .folding import fold_batch_norm
 from .patient import Patient, finish, locate
+from .scores import mean_probabilities
 from .timing import timed
 from .windows import plan, round_up, window_scores
 
 
 class BundlePredictor:
-    """Prediction with a network of our own; see `Predictor`."""
+    """Prediction with a network of our own, or with the mean probabilities of an ensemble's; see `Predictor`."""
 
     def __init__(self, bundle: Bundle, device: torch.device, mirror: bool, scales: Sequence[float],
                  precision: str = "auto") -> None:
@@ -29,11 +30,8 @@ class BundlePredictor:
         self._mirror, self._scales = mirror, tuple(scales)
         self.threads = 1  # windows that are computed at a time, on a CPU
         self.precision = choose_precision(precision, device, bundle.precision)
-        network = bundle.load_network(device)
-        self._multiple = getattr(network, "size_multiple", (1, 1, 1))
-        self._slices = getattr(network, "slices", None)
-        network = fold_batch_norm(network, tuple(2 * unit for unit in self._multiple))
-        self.network = channels_last(network)
+        self._networks = [_Network(one, device) for one in bundle.one_network_each]
+        self.network = self._networks[0].module
         self._permutation = bundle.label_space.mirror_permutation()
 
     def segment(self, ct: Volume, written: np.ndarray, seconds: dict[str, float],
@@ -57,41 +55,74 @@ class BundlePredictor:
         """float16 logits (z, y, x, class) on the working grid `frame`."""
         with timed(seconds, "resample"):
             volume = self._preprocessing.normalise(frame.read(patient.canonical.array))
+        scores = (self._scores_of(network, volume, seconds, reporter) for network in self._networks)
+        if len(self._networks) == 1:
+            return next(scores)
+        return mean_probabilities(scores, len(self._networks))
+
+    def _scores_of(self, network: _Network, volume: torch.Tensor, seconds: dict[str, float],
+                   reporter: Reporter) -> torch.Tensor:
+        """float16 logits (z, y, x, class) of one network on the whole volume."""
         with timed(seconds, "windows"):
             settings = self._preprocessing
-            layout = plan(tuple(volume.shape), settings.patch_zyx, self._multiple, self._slices, settings.overlap,
+            layout = plan(tuple(volume.shape), settings.patch_zyx, network.multiple, network.slices, settings.overlap,
                           settings.fitted)
             before = seconds.get("forward", 0.0)
 
             def waited(elapsed: float) -> None:
                 seconds["forward"] = seconds.get("forward", 0.0) + elapsed
 
-            scores = window_scores(volume, self._preprocessing.padding, layout, self._space.class_count, self._logits,
+            def logits(window: torch.Tensor) -> torch.Tensor:
+                return self._logits(network, window)
+
+            scores = window_scores(volume, self._preprocessing.padding, layout, self._space.class_count, logits,
                                    reporter, self.threads if self._device.type == "cpu" else 1, waited)
         seconds["windows"] -= seconds.get("forward", 0.0) - before
         return scores
 
-    def _logits(self, window: torch.Tensor) -> torch.Tensor:
+    def _logits(self, network: _Network, window: torch.Tensor) -> torch.Tensor:
         """(1, 1, z, y, x) network input to logits (z, y, x, class) on the CPU."""
         data = window.to(self._device)
         reduced = self.precision != torch.float32
         with torch.autocast(self._device.type, self.precision, enabled=reduced):
-            logits = self._at_scale(data, self._scales[0])
+            logits = self._at_scale(network, data, self._scales[0])
             for scale in self._scales[1:]:
-                logits = logits + self._at_scale(data, scale)
+                logits = logits + self._at_scale(network, data, scale)
         return (logits / len(self._scales) if len(self._scales) > 1 else logits)[0].permute(1, 2, 3, 0).cpu()
 
-    def _at_scale(self, data: torch.Tensor, scale: float) -> torch.Tensor:
+    def _at_scale(self, network: _Network, data: torch.Tensor, scale: float) -> torch.Tensor:
         """Logits (1, class, z, y, x) of a window that the network sees enlarged `scale` times in plane."""
-        size = tuple(data.shape[2:])
-        scaled = (size[0], *(round_up(round(n * scale), unit) for n, unit in zip(size[1:], self._multiple[1:],
-                                                                                 strict=True)))
-        if scaled != size:
-            data = F.interpolate(data, scaled, mode="trilinear", align_corners=False)
-        data = data.contiguous(memory_format=torch.channels_last_3d)
-        logits = self.network(data)
+        logits = at_scale(network.module, data, scale, network.multiple)
         if self._mirror:
-            flipped = self.network(data.flip(-1)).flip(-1)
+            flipped = at_scale(network.module, data.flip(-1), scale, network.multiple).flip(-1)
             logits = (logits + flipped[:, self._permutation]) / 2
-        return logits if scaled == size else F.interpolate(logits, size, mode="trilinear", align_corners=False)
+        return logits
+
+
+class _Network:
+    """A network ready to predict, and what sizes it takes."""
+
+    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+        network = bundle.load_network(device)
+        self.multiple: tuple[int, ...] = getattr(network, "size_multiple", (1, 1, 1))
+        self.slices: int | None = getattr(network, "slices", None)
+        self.module = channels_last(fold_batch_norm(network, tuple(2 * unit for unit in self.multiple)))
+
+
+def at_scale(network: torch.nn.Module, data: torch.Tensor, scale: float, multiple: Sequence[int]) -> torch.Tensor:
+    """Logits (1, class, z, y, x) of `data` (1, 1, z, y, x) that the network sees enlarged `scale` times in plane.
+
+    `multiple` (z, y, x): what sizes the network takes.
+    """
+    size = tuple(data.shape[2:])
+    scaled = [size[0]]
+    for length, unit in zip(size[1:], multiple[1:], strict=True):
+        scaled.append(round_up(round(length * scale), unit))
+    if tuple(scaled) != size:
+        data = F.interpolate(data, scaled, mode="trilinear", align_corners=False)
+    data = data.contiguous(memory_format=torch.channels_last_3d)
+    logits: torch.Tensor = network(data)
+    if tuple(scaled) == size:
+        return logits
+    return F.interpolate(logits, size, mode="trilinear", align_corners=False)
 

@@ -36,11 +36,14 @@ class Segmenter:
     def __init__(self, options: SegmentOptions | None = None, predictor: Predictor | None = None) -> None:
         """`predictor`: one that is loaded already; its model and settings count instead of those of the options."""
         from ..formats.dicom_export import check_writers
-        from ..models.bundle import load_bundle
+        from ..models.ensemble import load_models
 
         self.options = options or SegmentOptions()
         check_writers(self.options.dicom)
-        self.bundle = load_bundle(self.options.model) if predictor is None else predictor.bundle
+        if predictor is None:
+            self.bundle = load_models(self.options.model, self.options.combine)
+        else:
+            self.bundle = predictor.bundle
         self.organs = self.options.organs_of(self.bundle.label_space)
         if predictor is not None:
             self.predictor = predictor
@@ -52,7 +55,7 @@ class Segmenter:
 
         options = self.options
         return Predictor(self.bundle, device=options.device, mirror=options.mirror, scales=check_scales(options.scales),
-                         precision=options.precision)
+                         precision=options.precision, combine=options.combine)
 
     def prepare(self) -> None:
         """Loads the network, unless that is done."""
