@@ -267,6 +267,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/store.py
   PartialOrganSegLib/networks/__init__.py
   PartialOrganSegLib/networks/attention_unet.py
+  PartialOrganSegLib/networks/backbones.py
   PartialOrganSegLib/networks/base.py
   PartialOrganSegLib/networks/deeplabv3plus.py
   PartialOrganSegLib/networks/light_unet.py
@@ -407,11 +408,14 @@ set(LIBRARY_RESOURCES
   PartialOrganSegLib/resources/recipes/partialorganseg.yaml
   PartialOrganSegLib/resources/recipes/pipo_fan.yaml
   PartialOrganSegLib/resources/recipes/pipo_fan_single.yaml
+  PartialOrganSegLib/resources/recipes/residual_encoder_l.yaml
+  PartialOrganSegLib/resources/recipes/residual_encoder_m.yaml
   PartialOrganSegLib/resources/recipes/scribble_crf.yaml
   PartialOrganSegLib/resources/recipes/scribble_dense.yaml
   PartialOrganSegLib/resources/recipes/scribble_em.yaml
   PartialOrganSegLib/resources/recipes/scribble_em_ivm.yaml
   PartialOrganSegLib/resources/recipes/scribble_ivm.yaml
+  PartialOrganSegLib/resources/recipes/scribble_nnunet.yaml
   PartialOrganSegLib/resources/recipes/scribble_pce.yaml
   PartialOrganSegLib/resources/recipes/semi.yaml
   PartialOrganSegLib/resources/recipes/semi_2d.yaml

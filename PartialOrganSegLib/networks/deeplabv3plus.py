@@ -11,6 +11,8 @@ from torch import nn
 from .base import SegmentationNetwork
 from .sizes import check_sizes
 
+BACKBONE_NAMES = {"conv1.": "stem.0.", "bn1.": "stem.1.", "layer1.": "stages.0.", "layer2.": "stages.1.",
+                  "layer3.": "stages.2.", "layer4.": "stages.3."}
 LAYERS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 # Of Chen 2018 for an encoder that ends at a sixteenth of the size: sections 3.1 (rates) and 4.1 (48 of 256 channels).
 RATES = (6, 12, 18)
@@ -70,6 +72,11 @@ class DeepLabV3Plus(SegmentationNetwork):
         self.low_level = ConvNorm(width * 4, low_level, 1)
         self.decoder = nn.Sequential(ConvNorm(features + low_level, features, 3), ConvNorm(features, features, 3))
         self.head = nn.Conv2d(features, classes, 1)
+
+    @property
+    def backbone_names(self) -> dict[str, str]:
+        """Of torchvision's names of a ResNet's parts, where each is here; see `networks.backbones`."""
+        return BACKBONE_NAMES
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits (B, classes, y, x). Raises ValueError as `check_sizes`."""

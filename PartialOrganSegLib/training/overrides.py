@@ -11,7 +11,7 @@ from ..errors import Code, UserError
 from .former_settings import current_override
 
 # Relative to the current folder, unlike those in the recipe's file.
-PATHS = ("manifest", "start_from")
+PATHS = ("manifest", "start_from", "network.backbone_weights")
 
 
 def apply_override(content: dict[str, Any], override: str) -> None:
