@@ -103,3 +103,13 @@ def test_unfit_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
         load_backbone(network, tmp_path / "wide.pth")
     with pytest.raises(UserError, match=r"expected a network with a ResNet encoder .*, found LightUNet"):
         load_backbone(build_network("light_unet", 1, 6), tmp_path / "few.pth")
+
+
+@pytest.mark.parametrize(("name", "parameters"), [
+    ("deeplabv3_resnet18", 11_176_512), ("deeplabv3plus_resnet50", 23_508_032),
+    ("deeplabv3plus_resnet101", 42_500_160)])
+def test_the_encoders_have_as_many_parameters_as_torchvisions(name, parameters):
+    """torchvision's resnet18, resnet50 and resnet101 without their classifiers of 1000 classes."""
+    network = build_network(name, 1, 6, slices=3).network
+    encoder = sum(value.numel() for key, value in network.named_parameters() if key.startswith(("stem.", "stages.")))
+    assert encoder == parameters
