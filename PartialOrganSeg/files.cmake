@@ -256,6 +256,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/bundle.py
   PartialOrganSegLib/models/checksums.py
   PartialOrganSegLib/models/downloads.py
+  PartialOrganSegLib/models/ensemble.py
   PartialOrganSegLib/models/folders.py
   PartialOrganSegLib/models/joined.py
   PartialOrganSegLib/models/label_map.py
@@ -266,6 +267,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/store.py
   PartialOrganSegLib/networks/__init__.py
   PartialOrganSegLib/networks/attention_unet.py
+  PartialOrganSegLib/networks/backbones.py
   PartialOrganSegLib/networks/base.py
   PartialOrganSegLib/networks/deeplabv3plus.py
   PartialOrganSegLib/networks/light_unet.py
@@ -309,6 +311,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/segmenter.py
   PartialOrganSegLib/segmenting/threads.py
   PartialOrganSegLib/segmenting/timing.py
+  PartialOrganSegLib/segmenting/voting.py
   PartialOrganSegLib/segmenting/windows.py
   PartialOrganSegLib/synthesis/__init__.py
   PartialOrganSegLib/synthesis/anatomy.py
@@ -331,6 +334,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/checkpoint.py
   PartialOrganSegLib/training/distributed.py
   PartialOrganSegLib/training/evaluator.py
+  PartialOrganSegLib/training/folds.py
   PartialOrganSegLib/training/former_settings.py
   PartialOrganSegLib/training/frozen_members.py
   PartialOrganSegLib/training/hand_over.py
@@ -404,11 +408,14 @@ set(LIBRARY_RESOURCES
   PartialOrganSegLib/resources/recipes/partialorganseg.yaml
   PartialOrganSegLib/resources/recipes/pipo_fan.yaml
   PartialOrganSegLib/resources/recipes/pipo_fan_single.yaml
+  PartialOrganSegLib/resources/recipes/residual_encoder_l.yaml
+  PartialOrganSegLib/resources/recipes/residual_encoder_m.yaml
   PartialOrganSegLib/resources/recipes/scribble_crf.yaml
   PartialOrganSegLib/resources/recipes/scribble_dense.yaml
   PartialOrganSegLib/resources/recipes/scribble_em.yaml
   PartialOrganSegLib/resources/recipes/scribble_em_ivm.yaml
   PartialOrganSegLib/resources/recipes/scribble_ivm.yaml
+  PartialOrganSegLib/resources/recipes/scribble_nnunet.yaml
   PartialOrganSegLib/resources/recipes/scribble_pce.yaml
   PartialOrganSegLib/resources/recipes/semi.yaml
   PartialOrganSegLib/resources/recipes/semi_2d.yaml

@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importing.add_argument("folder", type=Path, help="its results folder, with plans.json, dataset.json and fold_X")
     importing.add_argument("--map", metavar="NAME|FILE", help="a shipped or written map from its "
                            "labels to ours (default: the model's labels as they are)")
-    importing.add_argument("--fold", metavar="N|all", help="which of several folds (default: all, else the lowest)")
+    importing.add_argument("--fold", metavar="N|each|all",
+                           help="which of several folds: a number, several as 0,1,2, or each, which are averaged; all "
+                                "is the one trained on all cases (default: all, else the lowest)")
     importing.add_argument("--orientation", choices=["stored", "RAS", "LPS"],
                            help="the orientation of the arrays it was trained on (default: as the plans say)")
     importing.add_argument("--name", help="the name to install the model under")

@@ -39,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "(DICOM SEG)")
     parser.add_argument("--organs", metavar="A,B", help="only these organs, e.g. liver,left_kidney (default: all)")
     parser.add_argument("--model", default="embedded",
-                        help="an installed model's name or a bundle's folder (default: embedded)")
+                        help="an installed model's name or a bundle's folder (default: embedded); several, as A,B,C, "
+                             "are asked together, which takes as many times as long")
+    parser.add_argument("--combine", default="mean", metavar="mean|vote",
+                        help="how several models are: by the mean of their probabilities (default), or by the vote of "
+                             "the majority")
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
     parser.add_argument("--dicom", default=(), metavar="A,B",
                         help="for CTs in DICOM, also write DICOM files: seg, labelmap-seg, rtstruct")
@@ -117,9 +121,9 @@ def _options(arguments: argparse.Namespace, kind: str | None) -> SegmentOptions:
         dicom = []
         if kind in ENDINGS:
             dicom = [kind]
-    return SegmentOptions(model=arguments.model, organs=arguments.organs, device=arguments.device,
-                          precision=arguments.precision, mirror=arguments.mirror, scales=arguments.scales,
-                          series=arguments.series, force=arguments.force, dicom=dicom,
+    return SegmentOptions(model=arguments.model, combine=arguments.combine, organs=arguments.organs,
+                          device=arguments.device, precision=arguments.precision, mirror=arguments.mirror,
+                          scales=arguments.scales, series=arguments.series, force=arguments.force, dicom=dicom,
                           absent_organs=arguments.absent_organs, preview=not arguments.no_preview,
                           overwrite=arguments.overwrite)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from .options import add_common_options
 HELP = "Train a network by a recipe."
 EXAMPLE = """partialorganseg train partialorganseg -o runs/first --set manifest=my/manifest.yaml
   partialorganseg train partialorganseg -o runs/first --set manifest=my/manifest.yaml --resume
+  partialorganseg train full -o runs/folds --folds 5 --set manifest=my/manifest.yaml
   torchrun --nproc-per-node 4 -m PartialOrganSegLib train full -o runs/full"""
 
 
@@ -21,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="a recipe's YAML file, or the name of a shipped recipe")
     parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="run folder (default: runs/NAME-OF-RECIPE)")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the run folder")
+    parser.add_argument("--folds", type=int, default=None, metavar="N",
+                        help="train N networks, each without one N-th of the patients, which it is validated on, and "
+                             "make an ensemble of them; takes N times as long")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
                         help="change one setting of the recipe; may be repeated")
     add_common_options(parser)
@@ -46,6 +51,10 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
             raise
         raise UserError(code=Code.PACKAGE_MISSING, subject="train", expected=f"the package {error.name}",
                         found="none", hint="pip install monai tensorboard") from error
+    if arguments.folds is not None:
+        from ..training.folds import train_folds
+
+        train = functools.partial(train_folds, count=arguments.folds)
     if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun) only the first reports
         train(recipe, run_folder, arguments.resume, arguments.device)
         return 0

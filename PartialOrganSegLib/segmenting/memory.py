@@ -25,6 +25,12 @@ MIB = 1 << 20
 def estimate_memory(grid: Grid, bundle: Bundle) -> int:
     """Peak bytes of the process that segments a 16-bit CT on `grid` on the CPU, if the body fills the whole volume."""
     native = int(np.prod(grid.size))
+    if bundle.folds:
+        # The models' scores come one after the other, beside their mean; votes are label maps.
+        each = [_network_bytes(grid, fold) for fold in bundle.folds if not fold.members]
+        joined = [estimate_memory(grid, fold) for fold in bundle.folds if fold.members]
+        largest = max([2 * merged + activations for merged, activations in each] + joined)
+        return BASE_BYTES + native * (3 + len(bundle.folds)) + largest
     if not bundle.members:
         return BASE_BYTES + native * 3 + sum(_network_bytes(grid, bundle))
     # One network after the other, beside the scores that they are joined in, on the finest of their grids.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Code, UsageError, did_you_mean
 from ..formats.dicom_export import ENDINGS
+from ..models.ensemble import COMBINATIONS, MEAN
 
 if TYPE_CHECKING:
     from ..organs import LabelSpace
@@ -24,10 +25,12 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 class SegmentOptions:
     """What to segment with, and what to write. Lists may also be given as one text, "liver,spleen".
 
-    `model`: an installed model's name or a bundle's folder. `organs`: only these are written (None: all).
-    `device`: "auto", "cpu", "cuda", "cuda:1", "mps". `precision` of the network's convolutions: "auto" (the model's own
-    where the processor computes it), "float32", "bfloat16", "float16". `mirror`: also predict the mirrored CT, and
-    `scales`: predict it at these sizes in plane, and average; for models that were trained so.
+    `model`: an installed model's name or a bundle's folder, or several ("a,b,c"), which are asked together: `combine`
+    is "mean" (of their probabilities) or "vote" (by the majority; the models may differ in all but their organs).
+    `organs`: only these are written (None: all). `device`: "auto", "cpu", "cuda", "cuda:1", "mps". `precision` of the
+    network's convolutions: "auto" (the model's own where the processor computes it), "float32", "bfloat16", "float16".
+    `mirror`: also predict the mirrored CT, and `scales`: predict it at these sizes in plane, and average; for models
+    that were trained so.
     `series`: which DICOM series, its number in the list, UID or description. `force`: segment what does not look like a
     CT in HU. `dicom`: DICOM files to write besides, "seg", "labelmap-seg" and "rtstruct", of CTs that are DICOM.
     `absent_organs`: DICOM files also name organs that were looked for and have no voxel. `preview`: make a picture.
@@ -43,7 +46,8 @@ class SegmentOptions:
 (did you mean 'float32'?)
     """
 
-    model: str | Path = "embedded"
+    model: str | Path | Sequence[str | Path] = "embedded"
+    combine: str = MEAN
     organs: Sequence[str] | str | None = None
     device: str = "auto"
     precision: str = "auto"
@@ -58,8 +62,9 @@ class SegmentOptions:
 
     def __post_init__(self) -> None:
         checked = {
-            "model": check_model(self.model), "organs": check_organ_names(self.organs),
-            "device": check_device(self.device), "precision": check_precision(self.precision),
+            "model": check_model(self.model), "combine": check_combine(self.combine),
+            "organs": check_organ_names(self.organs), "device": check_device(self.device),
+            "precision": check_precision(self.precision),
             "scales": check_scales(self.scales), "dicom": check_dicom(self.dicom),
             "series": None if self.series is None else str(self.series),
         }
@@ -83,8 +88,11 @@ class SegmentOptions:
         settings: dict[str, Any] = {
             "force": self.force, "mirror": self.mirror, "organs": self.organs_of(label_space),
             "precision": self.precision, "scales": list(check_scales(self.scales)), "series": self.series}
-        if self.absent_organs:  # only then, so that records of earlier versions stay valid
+        # Not written where they are the usual ones: records from before they existed stay good.
+        if self.absent_organs:
             settings["absent_organs"] = True
+        if self.combine != MEAN:
+            settings["combine"] = self.combine
         return settings
 
 
@@ -94,14 +102,33 @@ def in_label_order(names: Sequence[str], label_space: LabelSpace) -> list[str]:
     return [organ.name for organ in label_space.organs if organ.index in indices]
 
 
-def check_model(value: object) -> str | Path:
-    """A name or a folder. Raises UsageError."""
+def check_model(value: object) -> str | Path | tuple[str | Path, ...]:
+    """A name or a folder, or several of them, as a list or a text with commas. Raises UsageError."""
+    if isinstance(value, str) and "," in value and not Path(value).exists():
+        value = [part.strip() for part in value.split(",")]
+    if isinstance(value, list | tuple) and value:
+        models: list[str | Path] = []
+        for part in value:
+            models.append(_one_model(part))
+        return tuple(models)
+    return _one_model(value)
+
+
+def _one_model(value: object) -> str | Path:
     if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise UsageError(code=Code.VALUE_UNFIT, subject="model",
                          expected="an installed model's name or a bundle's folder", found=f"{value!r}")
     if isinstance(value, str):
         return value
     return Path(value)
+
+
+def check_combine(value: object) -> str:
+    """How several models are combined. Raises UsageError."""
+    if value not in COMBINATIONS:
+        raise UsageError(code=Code.UNKNOWN_NAME, subject="combine", expected=" or ".join(COMBINATIONS),
+                         found=f"'{value}'", hint=did_you_mean(str(value), COMBINATIONS))
+    return str(value)
 
 
 def check_organ_names(value: object) -> tuple[str, ...] | None:

@@ -36,13 +36,13 @@ class Segmenter:
     def __init__(self, options: SegmentOptions | None = None, predictor: Predictor | None = None) -> None:
         """`predictor`: one that is loaded already; its model and settings count instead of those of the options."""
         from ..formats.dicom_export import check_writers
-        from ..models.bundle import load_bundle
+        from ..models.ensemble import load_models
 
         self.options = options or SegmentOptions()
         # A package that writing needs is missed here, not after the first CT was segmented.
         check_writers(self.options.dicom)
         if predictor is None:
-            self.bundle = load_bundle(self.options.model)
+            self.bundle = load_models(self.options.model, self.options.combine)
         else:
             self.bundle, self.predictor = predictor.bundle, predictor
         self.organs = self.options.organs_of(self.bundle.label_space)
@@ -54,7 +54,7 @@ class Segmenter:
 
         options = self.options
         return Predictor(self.bundle, device=options.device, mirror=options.mirror, scales=check_scales(options.scales),
-                         precision=options.precision)
+                         precision=options.precision, combine=options.combine)
 
     def prepare(self) -> None:
         """Loads the network, unless that is done."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from ..annotation import Kind
 from ..models.bundle import Preprocessing
 from ..models.metadata import NAME_PATTERN, Licences
+from ..segmenting.options import LARGEST_SCALE, LEAST_SCALE
 from .registered import (
     known_loss_arguments,
     network_arguments,
@@ -76,10 +78,15 @@ class PreprocessingSettings(Settings):
 
 
 class NetworkSettings(Settings):
-    """A network's registered name or `package.module:Class`, and its arguments."""
+    """A network's registered name or `package.module:Class`, and its arguments.
+
+    `backbone_weights`: a file of pre-trained weights for the ResNet of a DeepLab network (torchvision's names), read
+    without running anything in it; see `networks.backbones`.
+    """
 
     name: Annotated[str, AfterValidator(registered_network)] = "light_unet"
     arguments: dict[str, object] = {}
+    backbone_weights: Path | None = None
 
     @field_validator("arguments")
     @classmethod
@@ -173,6 +180,8 @@ class ValidationSettings(Settings):
     as all others together. With `tolerated_loss`, weights with which one of these others has lost more Dice than that
     since the start model, or these have gained nothing, are worse than any without.
     The best weights are measured with each of `alphas` too, beside the recipe's `alpha`, and the best alpha is taken.
+    `test_scales`: sizes in plane at which the network sees a case, whose logits are averaged, as `segment --scales`
+    does (Zhou 2019, section 4.1); none: its own size alone.
     """
 
     groups: list[str] = []
@@ -183,6 +192,7 @@ class ValidationSettings(Settings):
     every: Steps = 500
     patience: int = Field(default=0, ge=0)
     alphas: list[Alpha] = []
+    test_scales: list[Annotated[float, Field(ge=LEAST_SCALE, le=LARGEST_SCALE)]] = []
 
 
 class AugmentationSettings(Settings):

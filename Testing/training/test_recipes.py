@@ -28,6 +28,8 @@ RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.stem.st
 TINY = {"light_unet": {"channels": [4, 8]},
         "nnunet_3d": {"channels": [4, 8, 8], "strides": [[1, 2, 2], 2]}, "resunet_2d": {"channels": [4, 8, 8]},
         "unet_3d": {"channels": [4, 8, 8]}, "deeplabv3plus_resnet50": {"width": 4, "features": 8},
+        "nnunet_v2": {"features": [4, 8, 8], "kernels": [[1, 3, 3], [3, 3, 3], [3, 3, 3]], "residual": True,
+                      "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]], "encoder": [1, 1, 1], "decoder": [1, 1]},
         "pipo_fan": {"channels": [4, 8, 8], "input_scales": 3, "output_scales": 3}}
 STEPS = 3  # of each stage
 
