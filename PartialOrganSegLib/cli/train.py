@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import Code, UserError, one_line
@@ -54,13 +55,15 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if arguments.folds is not None:
         from ..training.folds import train_folds
 
-        train = functools.partial(train_folds, count=arguments.folds)
+        run: Callable[..., object] = functools.partial(train_folds, count=arguments.folds)
+    else:
+        run = train
     if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun) only the first reports
-        train(recipe, run_folder, arguments.resume, arguments.device)
+        run(recipe, run_folder, arguments.resume, arguments.device)
         return 0
     reporter.started(command="train", recipe=arguments.recipe, run=run_folder, resume=arguments.resume,
                      device=arguments.device)
-    train(recipe, run_folder, arguments.resume, arguments.device, reporter)
+    run(recipe, run_folder, arguments.resume, arguments.device, reporter)
     reporter.result(run=run_folder)
     print(one_line(f"run folder: {run_folder}"))
     return 0

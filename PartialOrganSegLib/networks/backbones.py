@@ -10,6 +10,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -31,7 +32,8 @@ def load_backbone(network: nn.Module, path: Path) -> int:
     if encoder is None:
         raise UserError(code=Code.SETTINGS_CONFLICT, subject="network.backbone_weights",
                         expected="a network with a ResNet encoder (deeplabv3...)", found=type(network).__name__)
-    names: Mapping[str, str] = encoder.backbone_names
+    # As far as types say, a module's attribute may be a tensor or a module.
+    names = cast("Mapping[str, str]", encoder.backbone_names)
     weights: dict[str, torch.Tensor] = {}
     own = encoder.state_dict()
     for name, value in _read(path).items():

@@ -14,7 +14,7 @@ from ..formats.ct_input import as_ct
 from ..formats.reading import read_labelmap
 from ..formats.strokes import Strokes, read_strokes
 from ..imaging.volume import Volume
-from ..models.bundle import load_bundle
+from ..models.ensemble import load_models
 from ..segmenting.options import SegmentOptions, in_label_order
 from ..segmenting.result import CTSource, SegmentResult
 from .result import RefineResult, kept_labels
@@ -37,7 +37,7 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
     """
     options = options or SegmentOptions()
     reporter = reporter or Reporter()
-    bundle = load_bundle(options.model)
+    bundle = load_models(options.model, options.combine)
     try:
         organs = in_label_order(accepted, bundle.label_space)
     except UserError as error:
@@ -62,7 +62,7 @@ def restored(ct: Path | str | Volume | sitk.Image, folder: Path, name: str, opti
     labels = kept_labels(folder, name)
     source = _source_of(ct, options)
     volume = as_ct(ct, series=source.series, force=options.force, reporter=reporter)
-    bundle = load_bundle(options.model)
+    bundle = load_models(options.model, options.combine)
     # The session checks that these are labels of this CT.
     session = RefineSession(volume, labels, bundle.label_space)
     return SegmentResult(session.labels, volume, bundle, options, {}, {}, "", source)

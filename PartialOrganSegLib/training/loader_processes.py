@@ -4,7 +4,7 @@ stays behind."""
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,9 +32,9 @@ def loaded_batches(sampler: PatchSampler, draws: Sequence[Sequence[int]],
     processes: set[multiprocessing.process.BaseProcess] = set()
     try:
         # A generator of its own: making the iterator draws from it, and the global one must not depend on resuming.
-        loader = DataLoader(_Patches(sampler), batch_sampler=draws, num_workers=workers, worker_init_fn=_quiet_worker,
-                            collate_fn=_shared if workers else _joined, generator=torch.Generator(),
-                            prefetch_factor=PREFETCH if workers else None)
+        loader = DataLoader(_Patches(sampler), batch_sampler=[list(draw) for draw in draws], num_workers=workers,
+                            worker_init_fn=_quiet_worker, collate_fn=_shared if workers else _joined,
+                            generator=torch.Generator(), prefetch_factor=PREFETCH if workers else None)
         iterator = iter(loader)
         processes = set(multiprocessing.active_children()) - earlier
         for batch in _ending_in_one_line(iterator):
@@ -101,7 +101,7 @@ def _shared(loaded: Sequence[_Loaded]) -> _Loaded:
                                 f"none left ({reason})", _HELP))
 
 
-def _ending_in_one_line(batches: Generator[_Loaded, None, None]) -> Generator[_Loaded, None, None]:
+def _ending_in_one_line(batches: Iterator[_Loaded]) -> Generator[_Loaded, None, None]:
     """The same mini-batches; raises UserError where a loader process died."""
     try:
         yield from batches
