@@ -4,7 +4,7 @@ stays behind."""
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ _END_S = 5.0  # for a process that was killed to be gone
 _HELP = "give the system more shared memory (of a container: --shm-size), or set fewer workers or workers=0"
 
 
-def loaded_batches(sampler: PatchSampler, draws: Sequence[Sequence[int]],
+def loaded_batches(sampler: PatchSampler, draws: Sequence[list[int]],
                    workers: int) -> Generator[Targets, None, None]:
     """The mini-batches of the draws, each a list of patch numbers, loaded by `workers` processes (0: by this one).
 
@@ -101,7 +101,7 @@ def _shared(loaded: Sequence[_Loaded]) -> _Loaded:
                                 f"none left ({reason})", _HELP))
 
 
-def _ending_in_one_line(batches: Iterator[_Loaded]) -> Generator[_Loaded, None, None]:
+def _ending_in_one_line(batches: Iterable[_Loaded]) -> Generator[_Loaded, None, None]:
     """The same mini-batches; raises UserError where a loader process died."""
     try:
         yield from batches
