@@ -78,10 +78,7 @@ def _coloured(codes: npt.NDArray[np.uint8], sets: npt.NDArray[np.bool_]) -> npt.
         if len(classes) == 1:
             picture[here] = _colour(int(classes[0]))
             continue
-        if len(classes) == WORD16.class_count:
-            base = ANYTHING
-        else:
-            base = EXCLUDED
+        base = ANYTHING if len(classes) == WORD16.class_count else EXCLUDED
         picture[here] = base
         if len(classes) < 4:  # few are left: in their colours
             picture[here & stripe] = _colour(int(classes[-1]))

@@ -67,7 +67,7 @@ class DatasetEntry(_Strict):
     unlabelled. `annotated`: the organs that partial labels vouch for; everything else is unknown there. `ignored`:
     organs whose values lie in the labels and are not to be trusted. `label_map`: what values mean, where not those of
     the label space: an organ, a list of organs for "one of these", "background" or "unknown". `split_left_right`: the
-    left and the right organ of a value that is both. `weight`: how often the data set is drawn from beside the others.
+    left and the right organ of a value that is both. `weight`: how often it is drawn from beside other data sets.
     """
 
     name: str

@@ -18,10 +18,10 @@ KINDS = {"human": "Drawn by clinicians or radiologists", "strokes": "Strokes of 
          "agreement": "Agreement with another model"}
 ABOUT = {
     "human": "Outlines that people drew.",
-    "strokes": "Drawn by eye for this project, not by a physician: the organ against all else that was drawn. Dice over "
-               "strokes is easier than over an outline.",
-    "agreement": "Labels of another model: how far two models agree, not which of them is right. hk13's own labels are "
-                 "among these references.",
+    "strokes": "Drawn by eye for this project, not by a physician: the organ against all else that was drawn. Dice "
+               "over strokes is easier than over an outline.",
+    "agreement": "Labels of another model: how far two models agree, not which of them is right. hk13's own labels "
+                 "are among these references.",
 }
 HEAD = """# Figures of the embedded model {version}
 
@@ -79,9 +79,8 @@ def page() -> str:
             of_organ = _of(scores, kind, organ)
             if of_organ:
                 rows.append(_long(organ, of_organ))
-        lines += [f"## {title}", "", ABOUT[kind], "",
-                  *table(("organ", "whose labels", "CTs", "mean Dice", "worst", "mean HD95 mm", "hk13's own way"), rows),
-                  ""]
+        titles = ("organ", "whose labels", "CTs", "mean Dice", "worst", "mean HD95 mm", "hk13's own way")
+        lines += [f"## {title}", "", ABOUT[kind], "", *table(titles, rows), ""]
     lines += ["## Every CT", ""]
     cases = [(score["ct"], _title(score["organ"]), score["whose"], f"{score['dice']:.3f}", _number(score, "hd95_mm", 1),
               _number(score, "hk13_dice", 3)) for score in scores]
@@ -115,11 +114,12 @@ def _long(organ: str, scores: Sequence[Score]) -> tuple[str, ...]:
     dice = [score["dice"] for score in scores]
     authors = dict.fromkeys(score["whose"] for score in scores)
     return (_title(organ), "; ".join(authors), str(len(scores)), f"{sum(dice) / len(dice):.3f}", f"{min(dice):.3f}",
-            _mean(scores, lambda score: score.get("hd95_mm"), 1), _mean(scores, lambda score: score.get("hk13_dice"), 3))
+            _mean(scores, lambda score: score.get("hd95_mm"), 1),
+            _mean(scores, lambda score: score.get("hk13_dice"), 3))
 
 
 def _mean(scores: Sequence[Score], figure: Callable[[Score], float | None], digits: int) -> str:
-    """The mean over all CTs; empty where one lacks the figure, for the mean would be of other CTs than its neighbours'."""
+    """The mean over all CTs; empty where one lacks the figure: it would be of fewer CTs than stands beside it."""
     values = [figure(score) for score in scores]
     numbers = [value for value in values if value is not None]
     if not numbers or len(numbers) < len(values):

@@ -16,8 +16,8 @@ from .markdown import NOTE, code, table
 HEAD = """# Events
 
 {note}
-With `--json-events`, stdout holds one JSON object a line and nothing else; each has the key `event`. What a person would
-read goes to stderr.
+With `--json-events`, stdout holds one JSON object a line and nothing else; each has the key `event`. What a person
+would read goes to stderr.
 
 ```json
 {{"event": "progress", "stage": "predict", "done": 3, "total": 27, "eta_s": 41.0}}
@@ -36,7 +36,8 @@ EVENTS = ("started", "progress", "metric", "warning", "result", "error")
 def page() -> str:
     rows = [(code(name), inspect.getdoc(getattr(Reporter, name)) or "") for name in EVENTS]
     lines = [HEAD.format(note=NOTE), *table(("event", "when"), rows), PARTS]
-    lines += ["## Keys of each command", "", "Where a command sends several kinds of `result`, a line is one of them.", ""]
+    lines += ["## Keys of each command", ""]
+    lines += ["Where a command sends several kinds of `result`, each has a line.", ""]
     keys = []
     for command, module in COMMANDS.items():
         for event, words in _calls(Path(module.__file__ or "")):

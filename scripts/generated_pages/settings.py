@@ -23,9 +23,10 @@ Section = tuple[str, type[BaseModel]]
 MANIFEST = """# The manifest
 
 {note}
-A YAML file that lists images and says what their annotations vouch for. [How-to: partial labels](../how-to/partial-labels.md)
-has examples, [candidate sets](../concepts/candidate-sets.md) the idea. `partialorganseg check manifest.yaml` reads it
-all and says what it understood. An unknown key is an error that names the nearest one.
+A YAML file that lists images and says what their annotations vouch for.
+[Partial labels](../how-to/partial-labels.md) has examples, [candidate sets](../concepts/candidate-sets.md) the idea.
+`partialorganseg check manifest.yaml` reads it all and says what it understood. An unknown key is an error that names
+the nearest one.
 """
 RECIPE = """# The recipe
 
