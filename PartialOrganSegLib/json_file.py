@@ -27,7 +27,10 @@ def read_json(path: Path, noun: str, code: Code = Code.WRONG_FORMAT) -> object:
         raise
     except OSError as error:
         raise UserError(code=code, subject=path, expected=noun, found=error.strerror or error) from None
-    except ValueError as error:  # no UTF-8, or a name with a NUL
+    except UnicodeDecodeError as error:
+        raise UserError(code=code, subject=path, expected=noun,
+                        found=f"bytes that are no UTF-8 (at {error.start})") from None
+    except ValueError as error:  # a name with a NUL
         raise UserError(code=code, subject=path, expected=noun, found=error) from None
     return parse_json(text, str(path), noun, code)
 

@@ -52,7 +52,10 @@ def read_yaml(path: Path, noun: str) -> object:
         raise UserError(code=Code.FILE_MISSING, subject=path, found=f"{noun} expected, none found") from None
     except OSError as error:
         raise UserError(code=Code.NOT_READABLE, subject=path, expected=f"a {noun} file", found=error.strerror) from None
-    except ValueError as error:  # no UTF-8, or a name with a NUL
+    except UnicodeDecodeError as error:
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="YAML in UTF-8",
+                        found=f"bytes that are none (at {error.start})") from None
+    except ValueError as error:  # a name with a NUL
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="YAML", found=error) from None
     return parse_yaml(text, str(path))
 

@@ -15,10 +15,12 @@ import SimpleITK as sitk
 
 from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates, Shape3
+from ..memory_claims import check_claim
 from . import dicom_attributes
 from .dicom_attributes import BadAttribute
 from .dicom_frames import frames_of
-from .dicom_syntax import refuse_syntax
+from .dicom_lengths import claims_too_much
+from .dicom_syntax import is_packed, refuse_syntax
 from .itk import quiet_itk
 from .itk_names import itk_input
 
@@ -26,7 +28,7 @@ IMAGE_TYPE, SOP_INSTANCE_UID, MODALITY, SERIES_DESCRIPTION = "0008|0008", "0008|
 PATIENT_NAME, PATIENT_ID = "0010|0010", "0010|0020"
 STUDY_UID, SERIES_UID, SERIES_NUMBER = "0020|000d", "0020|000e", "0020|0011"
 ACQUISITION_NUMBER, INSTANCE_NUMBER, FRAME_OF_REFERENCE_UID = "0020|0012", "0020|0013", "0020|0052"
-SOP_CLASS_UID = "0008|0016"
+SOP_CLASS_UID, BITS_ALLOCATED = "0008|0016", "0028|0100"
 ACQUISITION_TIME, CONTENT_TIME, SERIES_TIME = "0008|0032", "0008|0033", "0008|0031"
 SCAN_OPTIONS, SLICE_THICKNESS, KVP, TRIGGER_TIME = "0018|0022", "0018|0050", "0018|0060", "0018|1060"
 RECONSTRUCTION_DIAMETER, KERNEL = "0018|1100", "0018|1210"
@@ -40,7 +42,7 @@ TELLING = {"acquisition": ACQUISITION_NUMBER, "temporal position": TEMPORAL_POSI
 _CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 _TAGS = {IMAGE_TYPE, SOP_INSTANCE_UID, MODALITY, SERIES_DESCRIPTION, PATIENT_NAME, PATIENT_ID, STUDY_UID, SERIES_UID,
          SERIES_NUMBER, ACQUISITION_NUMBER, INSTANCE_NUMBER, FRAME_OF_REFERENCE_UID, SOP_CLASS_UID,
-         *TELLING.values(), *dicom_attributes.TAGS}
+         BITS_ALLOCATED, *TELLING.values(), *dicom_attributes.TAGS}
 # The modality as it stands in the file, with explicit and implicit value representation.
 _SAYS_CT = re.compile(rb"\x08\x00\x60\x00(CS\x02\x00|\x02\x00\x00\x00)CT")
 _NO_IMAGE_SUFFIXES = (".json", ".xml", ".txt", ".csv", ".md", ".html", ".zip", ".gz", ".pdf", ".png", ".jpg", ".py")
@@ -134,6 +136,8 @@ def read_slices(file: Path) -> list[Slice]:
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     try:
+        if claims_too_much(file):
+            raise RuntimeError("an element is longer than the file")
         with itk_input(file) as name, quiet_itk():
             reader.SetFileName(name)
             reader.ReadImageInformation()
@@ -150,6 +154,8 @@ def read_slices(file: Path) -> list[Slice]:
     columns, rows, frame_count = (*reader.GetSize(), 1)[:3]
     if reader.GetNumberOfComponents() != 1 or min(columns, rows, frame_count) < 1:
         return []
+    bits = int(tags[BITS_ALLOCATED]) if tags.get(BITS_ALLOCATED, "").isdecimal() else 16
+    check_claim(file, columns * rows * frame_count * bits // 8, file.stat().st_size, is_packed(file))
     frames = None
     if frame_count > 1 and tags.get(MODALITY) == "CT":
         frames = frames_of(file, frame_count)
