@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import Code, UserError
@@ -50,16 +51,17 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
             raise
         raise UserError(code=Code.PACKAGE_MISSING, subject="train", expected=f"the package {error.name}",
                         found="none", hint="pip install monai tensorboard") from error
+    carry_out: Callable[..., object] = train
     if arguments.folds is not None:
         from ..training.folds import train_folds
 
-        train = functools.partial(train_folds, count=arguments.folds)
+        carry_out = functools.partial(train_folds, count=arguments.folds)
     if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun) only the first reports
-        train(recipe, run_folder, arguments.resume, arguments.device)
+        carry_out(recipe, run_folder, arguments.resume, arguments.device)
         return 0
     reporter.started(command="train", recipe=arguments.recipe, run=run_folder, resume=arguments.resume,
                      device=arguments.device)
-    train(recipe, run_folder, arguments.resume, arguments.device, reporter)
+    carry_out(recipe, run_folder, arguments.resume, arguments.device, reporter)
     reporter.result(run=run_folder)
     print(f"run folder: {run_folder}")
     return 0

@@ -30,8 +30,7 @@ class BundlePredictor:
         self._mirror, self._scales = mirror, tuple(scales)
         self.threads = 1  # windows that are computed at a time, on a CPU
         self.precision = choose_precision(precision, device, bundle.precision)
-        self._networks = [_Network(one, device) for one in bundle.one_network_each]
-        self.network = self._networks[0].module
+        self.networks = [_Network(one, device) for one in bundle.one_network_each]
         self._permutation = bundle.label_space.mirror_permutation()
 
     def segment(self, ct: Volume, written: np.ndarray, seconds: dict[str, float],
@@ -46,6 +45,11 @@ class BundlePredictor:
         return finish(scores, patient, frame, self._space, written, seconds)
 
     @property
+    def network(self) -> torch.nn.Module:
+        """The network, of an ensemble the first."""
+        return self.networks[0].module
+
+    @property
     def spacing_zyx(self) -> tuple[float, float, float]:
         """The working spacing in mm."""
         return self._preprocessing.spacing_zyx
@@ -55,10 +59,10 @@ class BundlePredictor:
         """float16 logits (z, y, x, class) on the working grid `frame`."""
         with timed(seconds, "resample"):
             volume = self._preprocessing.normalise(frame.read(patient.canonical.array))
-        scores = (self._scores_of(network, volume, seconds, reporter) for network in self._networks)
-        if len(self._networks) == 1:
+        scores = (self._scores_of(network, volume, seconds, reporter) for network in self.networks)
+        if len(self.networks) == 1:
             return next(scores)
-        return mean_probabilities(scores, len(self._networks))
+        return mean_probabilities(scores, len(self.networks))
 
     def _scores_of(self, network: _Network, volume: torch.Tensor, seconds: dict[str, float],
                    reporter: Reporter) -> torch.Tensor:
