@@ -52,18 +52,17 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
             raise
         raise UserError(code=Code.PACKAGE_MISSING, subject="train", expected=f"the package {error.name}",
                         found="none", hint="pip install monai tensorboard") from error
+    carry_out: Callable[..., object] = train
     if arguments.folds is not None:
         from ..training.folds import train_folds
 
-        run: Callable[..., object] = functools.partial(train_folds, count=arguments.folds)
-    else:
-        run = train
+        carry_out = functools.partial(train_folds, count=arguments.folds)
     if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun) only the first reports
-        run(recipe, run_folder, arguments.resume, arguments.device)
+        carry_out(recipe, run_folder, arguments.resume, arguments.device)
         return 0
     reporter.started(command="train", recipe=arguments.recipe, run=run_folder, resume=arguments.resume,
                      device=arguments.device)
-    run(recipe, run_folder, arguments.resume, arguments.device, reporter)
+    carry_out(recipe, run_folder, arguments.resume, arguments.device, reporter)
     reporter.result(run=run_folder)
     print(one_line(f"run folder: {run_folder}"))
     return 0

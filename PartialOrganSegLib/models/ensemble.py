@@ -16,26 +16,26 @@ from pathlib import Path
 
 from ..errors import Code, UserError
 from ..label_space_file import LabelSpaceEntry
-from .bundle import MEMBERS, Bundle, load_bundle, metadata_of, write_folder
+from .bundle import MEMBERS, Bundle, metadata_of, write_folder
 from .checksums import MANIFEST, bundle_files, sha256, verify_bundle
+from .combining import MEAN, VOTE
 from .metadata import NetworkEntry, OwnSection, PreprocessingEntry
-
-MEAN, VOTE = "mean", "vote"
-COMBINATIONS = (MEAN, VOTE)
 
 
 def load_models(models: str | Path | Sequence[str | Path], combine: str = MEAN) -> Bundle:
     """The bundle of a model, or the ensemble of several. Raises UserError for an unknown model and for models that
     cannot be combined so."""
-    if isinstance(models, str | Path):
-        bundle = load_bundle(models)
-    elif len(models) == 1:
-        bundle = load_bundle(models[0])
+    from .bundle import load_bundle
+
+    paths = [models] if isinstance(models, str | Path) else list(models)
+    bundles = [load_bundle(path) for path in paths]
+    if len(bundles) == 1:
+        bundle = bundles[0]
     else:
-        bundle = ensemble_of([load_bundle(model) for model in models])
-    if combine == MEAN:
-        check_mean(bundle)
-    elif not bundle.folds:
+        bundle = ensemble_of(bundles)
+        if combine == MEAN:
+            check_mean(bundle)
+    if combine == VOTE and not bundle.folds:
         raise UserError(code=Code.SETTINGS_CONFLICT, subject="combine", expected="several models to vote",
                         found=f"{bundle.name} alone")
     return bundle

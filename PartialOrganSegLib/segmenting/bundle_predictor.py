@@ -32,8 +32,7 @@ class BundlePredictor:
         self._mirror, self._scales = mirror, tuple(scales)
         self.threads = 1  # windows that are computed at a time, on a CPU
         self.precision = choose_precision(precision, device, bundle.precision)
-        self._networks = [_Network(one, device) for one in bundle.one_network_each]
-        self.network = self._networks[0].module
+        self.networks = [_Network(one, device) for one in bundle.one_network_each]
         self._permutation = bundle.label_space.mirror_permutation()
 
     def segment(self, ct: Volume, written: npt.NDArray[np.uint8], seconds: dict[str, float],
@@ -48,6 +47,11 @@ class BundlePredictor:
         return finish(scores, patient, grid, self._space, written, seconds)
 
     @property
+    def network(self) -> torch.nn.Module:
+        """The network, of an ensemble the first."""
+        return self.networks[0].module
+
+    @property
     def spacing_zyx(self) -> Spacing3:
         """The working spacing in mm."""
         return self._preprocessing.spacing_zyx
@@ -58,10 +62,10 @@ class BundlePredictor:
         settings = self._preprocessing
         with timed(seconds, "resample"):
             volume = settings.normalise(grid.read(patient.canonical.array))
-        scores = (self._scores_of(network, volume, seconds, reporter) for network in self._networks)
-        if len(self._networks) == 1:
+        scores = (self._scores_of(network, volume, seconds, reporter) for network in self.networks)
+        if len(self.networks) == 1:
             return next(scores)
-        return mean_probabilities(scores, len(self._networks))
+        return mean_probabilities(scores, len(self.networks))
 
     def _scores_of(self, network: _Network, volume: torch.Tensor, seconds: dict[str, float],
                    reporter: Reporter) -> torch.Tensor:

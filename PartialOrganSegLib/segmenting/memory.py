@@ -27,9 +27,13 @@ def estimate_memory(grid: Grid, bundle: Bundle) -> int:
     native = int(np.prod(grid.size))
     if bundle.folds:
         # The models' scores come one after the other, beside their mean; votes are label maps.
-        each = [_network_bytes(grid, fold) for fold in bundle.folds if not fold.members]
-        of_joined = [estimate_memory(grid, fold) for fold in bundle.folds if fold.members]
-        largest = max([2 * merged + activations for merged, activations in each] + of_joined)
+        largest = 0
+        for fold in bundle.folds:
+            needed = estimate_memory(grid, fold)
+            if not fold.members:
+                merged, activations = _network_bytes(grid, fold)
+                needed = 2 * merged + activations
+            largest = max(largest, needed)
         return BASE_BYTES + native * (3 + len(bundle.folds)) + largest
     if not bundle.members:
         return BASE_BYTES + native * 3 + sum(_network_bytes(grid, bundle))

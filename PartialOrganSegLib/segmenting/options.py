@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Code, UsageError, did_you_mean
 from ..formats.dicom_export import ENDINGS
-from ..models.ensemble import COMBINATIONS, MEAN
+from ..models.combining import COMBINATIONS, MEAN
 
 if TYPE_CHECKING:
     from ..organs import LabelSpace

@@ -13,7 +13,8 @@ from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.volume import Volume
 from ..models.bundle import Bundle
-from ..models.ensemble import MEAN, VOTE, check_mean
+from ..models.combining import MEAN, VOTE
+from ..models.ensemble import check_mean
 from .backend import choose_device
 from .bundle_predictor import BundlePredictor
 from .joined import JoinedPredictor
@@ -73,7 +74,8 @@ class Predictor:
         if bundle.folds and combine == VOTE:
             self._method = VotingPredictor([method(fold) for fold in bundle.folds], bundle.label_space)
         else:
-            check_mean(bundle)
+            if bundle.folds:
+                check_mean(bundle)
             self._method = method(bundle)
 
     @torch.inference_mode()

@@ -57,7 +57,8 @@ def write_model(folder: Path) -> Path:
 def light_predictor(monkeypatch, tmp_path):
     monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.Predictor", SoftTissueIsLiver)
     monkeypatch.setattr("PartialOrganSegLib.models.bundle.load_bundle",
-                        lambda name: SimpleNamespace(name=name, label_space=WORD16, folder=write_model(tmp_path)))
+                        lambda name: SimpleNamespace(name=name, label_space=WORD16, folder=write_model(tmp_path),
+                                                     folds=()))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     SoftTissueIsLiver.built = 0
 
@@ -245,7 +246,8 @@ def slow_preview(path, *_):
         time.sleep(60)
 
 predictor.Predictor = stand_ins.SoftTissueIsLiver
-bundle.load_bundle = lambda name: SimpleNamespace(name=name, label_space=stand_ins.WORD16, folder=Path({model!r}))
+bundle.load_bundle = lambda name: SimpleNamespace(name=name, label_space=stand_ins.WORD16, folder=Path({model!r}),
+                                                  folds=())
 preview.write_preview = slow_preview
 sys.exit(main())
 """
