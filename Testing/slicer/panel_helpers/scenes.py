@@ -120,8 +120,8 @@ def add_result(volume, organs=None, array=None):
         path = Path(folder) / "ct.seg.nrrd"
         write_result(path, np.where(np.isin(array, [organ.index for organ in chosen]), array, 0).astype(np.uint8))
         ct = write_ct(volume, Path(folder) / "ct.nrrd")
-        said = {report["organ"]: report for report in reports(chosen, array)}
-        node = import_result(path, volume, ct, WORD16.organs, said)
+        facts = {report["organ"]: report for report in reports(chosen, array)}
+        node = import_result(path, volume, ct, WORD16.organs, facts)
     assert node.GetSegmentation().GetNumberOfLayers() == 1
     return node
 
