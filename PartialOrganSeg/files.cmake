@@ -149,6 +149,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/datasets/manifest_file.py
   PartialOrganSegLib/datasets/meaning.py
   PartialOrganSegLib/datasets/patients.py
+  PartialOrganSegLib/datasets/segment_labels.py
   PartialOrganSegLib/datasets/soft_targets.py
   PartialOrganSegLib/datasets/structure_names.py
   PartialOrganSegLib/errors.py
@@ -196,15 +197,21 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/contours.py
   PartialOrganSegLib/formats/ct_input.py
   PartialOrganSegLib/formats/detached.py
+  PartialOrganSegLib/formats/detached_files.py
   PartialOrganSegLib/formats/dicom.py
+  PartialOrganSegLib/formats/dicom_attributes.py
   PartialOrganSegLib/formats/dicom_export.py
   PartialOrganSegLib/formats/dicom_formats.py
   PartialOrganSegLib/formats/dicom_frames.py
   PartialOrganSegLib/formats/dicom_grid.py
+  PartialOrganSegLib/formats/dicom_headers.py
+  PartialOrganSegLib/formats/dicom_lengths.py
   PartialOrganSegLib/formats/dicom_seg.py
   PartialOrganSegLib/formats/dicom_series.py
   PartialOrganSegLib/formats/dicom_slices.py
   PartialOrganSegLib/formats/dicom_source.py
+  PartialOrganSegLib/formats/dicom_syntax.py
+  PartialOrganSegLib/formats/header_lines.py
   PartialOrganSegLib/formats/itk.py
   PartialOrganSegLib/formats/itk_formats.py
   PartialOrganSegLib/formats/itk_image.py
@@ -212,6 +219,8 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/metaimage.py
   PartialOrganSegLib/formats/nifti.py
   PartialOrganSegLib/formats/nifti_format.py
+  PartialOrganSegLib/formats/nrrd.py
+  PartialOrganSegLib/formats/nrrd_header.py
   PartialOrganSegLib/formats/preview.py
   PartialOrganSegLib/formats/reading.py
   PartialOrganSegLib/formats/registry.py
@@ -221,6 +230,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/stroke_planes.py
   PartialOrganSegLib/formats/strokes.py
   PartialOrganSegLib/formats/strokes_format.py
+  PartialOrganSegLib/formats/strokes_image.py
   PartialOrganSegLib/formats/writing.py
   PartialOrganSegLib/imaging/__init__.py
   PartialOrganSegLib/imaging/body.py
@@ -234,6 +244,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/imaging/volume.py
   PartialOrganSegLib/imaging/working_grid.py
   PartialOrganSegLib/inference/__init__.py
+  PartialOrganSegLib/json_file.py
   PartialOrganSegLib/label_space_file.py
   PartialOrganSegLib/loading/__init__.py
   PartialOrganSegLib/loading/augmentation.py
@@ -259,11 +270,15 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/losses/target_adaptive.py
   PartialOrganSegLib/losses/voxels.py
   PartialOrganSegLib/losses/weighted.py
+  PartialOrganSegLib/memory_claims.py
   PartialOrganSegLib/models/__init__.py
   PartialOrganSegLib/models/bundle.py
   PartialOrganSegLib/models/checksums.py
+  PartialOrganSegLib/models/combining.py
   PartialOrganSegLib/models/downloads.py
+  PartialOrganSegLib/models/ensemble.py
   PartialOrganSegLib/models/folders.py
+  PartialOrganSegLib/models/http_file.py
   PartialOrganSegLib/models/joined.py
   PartialOrganSegLib/models/label_map.py
   PartialOrganSegLib/models/metadata.py
@@ -273,6 +288,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/store.py
   PartialOrganSegLib/networks/__init__.py
   PartialOrganSegLib/networks/attention_unet.py
+  PartialOrganSegLib/networks/backbones.py
   PartialOrganSegLib/networks/base.py
   PartialOrganSegLib/networks/deeplabv3plus.py
   PartialOrganSegLib/networks/light_unet.py
@@ -300,6 +316,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/stroke_input.py
   PartialOrganSegLib/registry.py
   PartialOrganSegLib/resources/__init__.py
+  PartialOrganSegLib/safe_text.py
   PartialOrganSegLib/scratch.py
   PartialOrganSegLib/segmenting/__init__.py
   PartialOrganSegLib/segmenting/backend.py
@@ -327,7 +344,9 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/segmenter.py
   PartialOrganSegLib/segmenting/threads.py
   PartialOrganSegLib/segmenting/timing.py
+  PartialOrganSegLib/segmenting/voting.py
   PartialOrganSegLib/segmenting/windows.py
+  PartialOrganSegLib/streams.py
   PartialOrganSegLib/synthesis/__init__.py
   PartialOrganSegLib/synthesis/anatomy.py
   PartialOrganSegLib/synthesis/bones.py
@@ -349,6 +368,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/checkpoint.py
   PartialOrganSegLib/training/distributed.py
   PartialOrganSegLib/training/evaluator.py
+  PartialOrganSegLib/training/folds.py
   PartialOrganSegLib/training/former_settings.py
   PartialOrganSegLib/training/frozen_members.py
   PartialOrganSegLib/training/hand_over.py
@@ -419,14 +439,20 @@ set(LIBRARY_RESOURCES
   PartialOrganSegLib/resources/recipes/pann_2d.yaml
   PartialOrganSegLib/resources/recipes/pann_3d.yaml
   PartialOrganSegLib/resources/recipes/partial.yaml
+  PartialOrganSegLib/resources/recipes/partial_2d.yaml
   PartialOrganSegLib/resources/recipes/partialorganseg.yaml
   PartialOrganSegLib/resources/recipes/pipo_fan.yaml
+  PartialOrganSegLib/resources/recipes/pipo_fan_single.yaml
+  PartialOrganSegLib/resources/recipes/residual_encoder_l.yaml
+  PartialOrganSegLib/resources/recipes/residual_encoder_m.yaml
   PartialOrganSegLib/resources/recipes/scribble_crf.yaml
   PartialOrganSegLib/resources/recipes/scribble_dense.yaml
   PartialOrganSegLib/resources/recipes/scribble_em.yaml
   PartialOrganSegLib/resources/recipes/scribble_em_ivm.yaml
   PartialOrganSegLib/resources/recipes/scribble_ivm.yaml
+  PartialOrganSegLib/resources/recipes/scribble_nnunet.yaml
   PartialOrganSegLib/resources/recipes/scribble_pce.yaml
   PartialOrganSegLib/resources/recipes/semi.yaml
+  PartialOrganSegLib/resources/recipes/semi_2d.yaml
   PartialOrganSegLib/resources/word_statistics.json
   )

@@ -35,8 +35,10 @@ def _cancel(_signal: int, _frame: object) -> None:
 
 @contextlib.contextmanager
 def cancellable() -> Iterator[None]:
-    """Inside, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt. Outside the main thread signals are the caller's
-    matter."""
+    """Inside, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt.
+
+    Outside the main thread signals are the caller's matter.
+    """
     _State.last = float("-inf")
     try:
         # Python sets handlers in the main thread only, and raises ValueError in others.

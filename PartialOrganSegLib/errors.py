@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,10 +11,15 @@ from enum import Enum
 
 from .problem_codes import Code
 
-__all__ = ["Code", "Problem", "Severity", "UsageError", "UserError", "did_you_mean", "nearest", "one_line"]
+__all__ = ["Code", "Problem", "Severity", "UsageError", "UserError", "brief", "did_you_mean", "nearest", "one_line"]
 
 # The words of a problem's text that `Problem.parsed` looks for.
 _EXPECTED, _FOUND = "expected ", ", found "
+# Shows the beginning of a long or deep value, and never takes long about it.
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 120
+_BRIEF.maxlong = 40
+_BRIEF.maxlevel = 3
 # Unicode's categories of control characters and of line and paragraph separators.
 _BREAKING = {"Cc", "Zl", "Zp"}
 
@@ -172,6 +178,11 @@ def did_you_mean(name: object, allowed: Iterable[str]) -> str:
     spellings = {str(option).lower(): option for option in allowed}
     matches = difflib.get_close_matches(str(name).lower(), list(spellings), n=1, cutoff=0.5)
     return f"did you mean '{spellings[matches[0]]}'?" if matches else ""
+
+
+def brief(value: object) -> str:
+    """A value as Python writes it, in at most some hundred letters, whatever it holds."""
+    return _BRIEF.repr(value)
 
 
 def one_line(text: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 from .errors import Code as ProblemCode
 from .errors import UserError, nearest
+from .json_file import read_json
 from .resources import resource
 
 FILE = "organs.json"
@@ -167,8 +168,8 @@ def _known(folders: tuple[Path, ...]) -> Organs:
 def read_organs(file: Path) -> Organs:
     """The records of one file. Raises UserError that names everything that is wrong in it, in one line."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = read_json(file, "JSON")
+    except OSError as error:
         raise UserError(code=ProblemCode.WRONG_FORMAT, subject=file, expected="JSON", found=error) from None
     problems = _Problems(file)
     if not isinstance(content, dict) or not isinstance(content.get("organs"), list):

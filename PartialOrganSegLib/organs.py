@@ -4,13 +4,13 @@ a label space is a list of names in a file of its own; the default is WORD's six
 from __future__ import annotations
 
 import colorsys
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import Code as ProblemCode
 from .errors import UserError, nearest
+from .json_file import read_json
 from .organ_records import CATEGORY, Code, OrganRecord, organ_record, own_folders, shipped_organs
 from .resources import resource
 
@@ -187,8 +187,8 @@ def _names_in(file: Path) -> list[str]:
 
 def _json(file: Path) -> object:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        return read_json(file, "JSON")
+    except OSError as error:
         raise UserError(code=ProblemCode.WRONG_FORMAT, subject=file, expected="JSON", found=error) from None
 
 

@@ -18,6 +18,7 @@ from ..cancelling import ignore_signals
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..segmenting.segmenter import Segmenter
+from .case_segmenter import write_all_but_dicom
 from .messages import Answer, Failed, Progress, Ready, Start, Task, Warned, Written
 
 
@@ -60,8 +61,8 @@ def main() -> None:
 def _segment(segmenter: Segmenter, task: Task, start: Start, answers: _Answers) -> None:
     try:
         result = segmenter(task.case.path, series=task.case.series, reporter=answers)
-        result.write(task.files)
-        answers.send(Written(result.organ_events))
+        not_written = write_all_but_dicom(result, task.files)
+        answers.send(Written(result.organ_events, not_written))
     except Exception as error:
         answers.send(Failed(logfile.explain_case(error, task.case.path, start.log)))
 

@@ -20,6 +20,7 @@ from ..errors import Code, UserError
 from ..events import Reporter
 from ..outputs import all_at_once
 from ..segmenting.options import SegmentOptions
+from .case_segmenter import existing
 from .cases import Case
 from .messages import ENDED, Answer, Failed, Progress, Ready, Start, Task, Warned, Written
 from .options import BatchOptions
@@ -71,12 +72,14 @@ class LimitedCaseSegmenter:
         # Here, not in the process: whatever ends that, the folder goes.
         with all_at_once(folder, case.name) as scratch:
             files = case.outputs(scratch, self._preview)
-            rows = self._rows(case, files, reporter)
+            answer = self._written(case, files, reporter)
             if on_files_written is not None:
-                on_files_written(files, rows)
-        return rows
+                on_files_written(existing(files), answer.rows)
+        if answer.not_written is not None:
+            raise UserError(answer.not_written.with_text(str(scratch), str(folder)))
+        return answer.rows
 
-    def _rows(self, case: Case, files: Mapping[str, Path], reporter: Reporter) -> list[OrganRow]:
+    def _written(self, case: Case, files: Mapping[str, Path], reporter: Reporter) -> Written:
         self.prepare()
         process = self._process
         assert process is not None
@@ -86,7 +89,7 @@ class LimitedCaseSegmenter:
             while True:
                 answer = process.next_answer(POLL_S)
                 if isinstance(answer, Written):
-                    return answer.rows
+                    return answer
                 if isinstance(answer, Failed):
                     raise UserError(answer.problem)
                 if answer is ENDED:

@@ -50,9 +50,10 @@ class Warned:
 
 @dataclass(frozen=True)
 class Written:
-    """The case's files are there; a row for each organ."""
+    """The case's files are there, but for DICOM files that `not_written` is about; a row for each organ."""
 
     rows: list[OrganRow]
+    not_written: Problem | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..batch.cases import Entry, named_cases
-from ..errors import Code, Problem, UserError
+from ..errors import Code, Problem, UserError, one_line
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import add_common_options, chosen_organs, positive, whole_number
@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Draws a scribble for each label map and prints how much of each organ was drawn."""
     from ..datasets.manifest import load_label_space
-    from ..formats.reading import list_inputs, read_labelmap
+    from ..datasets.segment_labels import read_organ_labels
+    from ..formats.reading import list_inputs
     from ..formats.writing import format_table, write_labelmap
     from ..synthesis.simulated_scribbles import SLICES_PER_ORGAN, simulate_scribble
 
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     refuse_existing([folder / (case.name + SUFFIX) for case in cases], arguments.overwrite)
     reporter.started(command="scribble", labels=[case.path for case in cases], output=folder)
     for number, case in enumerate(cases, 1):
-        labels = read_labelmap(case.path, reporter)
+        labels = read_organ_labels(case.path, label_space, reporter)
         try:
             scribble = simulate_scribble(
                 labels, label_space, organs=organs, slices_per_organ=arguments.slices_per_organ or SLICES_PER_ORGAN,
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                 seed=arguments.seed)
         except UserError as error:
             raise error.within(case.path) from None
+        # An organ that was asked for and is not in this label map is no error: not every CT shows every organ.
         drawn_organs = {count.name for count in scribble.counts}
         absent = [name for name in organs or () if name not in drawn_organs]
         if absent:
@@ -80,8 +82,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         reporter.close()
         reporter.result(labels=case.path, scribble=target, share=scribble.share,
                         organs=[asdict(count) for count in scribble.counts])
-        print(f"{target}: {scribble.share:.2%} of the organs' voxels drawn", format_table(_rows(scribble)), sep="\n",
-              flush=True)
+        drawn = f"{target}: {scribble.share:.2%} of the organs' voxels drawn"
+        print(one_line(drawn), format_table(_rows(scribble)), sep="\n", flush=True)
     return 0
 
 

@@ -13,12 +13,14 @@ import numpy.typing as npt
 from ..annotation import CandidateTable, Kind, encode_labels, encode_scribble, label_candidates
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
-from ..formats.reading import read_ct, read_labelmap
+from ..formats.reading import read_ct
 from ..formats.strokes import NOT_DRAWN, paint_strokes, read_strokes
+from ..formats.strokes_image import drawn_on
 from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
 from .harmonise import EITHER, LEFT, RIGHT, patient_midline, split_left_right
+from .segment_labels import read_organ_labels
 
 _SILENT = Reporter()
 
@@ -57,6 +59,13 @@ class Case:
         """The image in HU. What `check` has accepted is not checked again."""
         return read_ct(self.image, force=True)
 
+    def read_label(self, label_space: LabelSpace, reporter: Reporter = _SILENT) -> Volume:
+        """The label as it is stored; the segments of a segmentation of 3D Slicer by their names. Raises UserError."""
+        assert self.label is not None
+        label_map: dict[int, Sequence[str]] = {**dict(self.label_map), **dict(self.split_left_right)}
+        return read_organ_labels(self.label, label_space, reporter, label_map=label_map,
+                                 strokes=self.kind is Kind.SCRIBBLE)
+
     def read_codes(self, grid_of: Volume, label_space: LabelSpace, table: CandidateTable,
                    reporter: Reporter = _SILENT) -> npt.NDArray[np.uint8]:
         """uint8 code map (z, y, x) on the grid of the image `grid_of`; strokes win over the label they are drawn on.
@@ -66,7 +75,7 @@ class Case:
         """
         codes = np.zeros(grid_of.array.shape, np.uint8)
         if self.label is not None:
-            labels = read_labelmap(self.label)
+            labels = self.read_label(label_space, reporter)
             # Headers round: tenths of a millimetre are no other geometry.
             if not labels.grid.same_as(grid_of.grid, tolerance_mm=0.1):
                 raise UserError(code=Code.GEOMETRY_DIFFERS, subject=self.label,
@@ -78,8 +87,14 @@ class Case:
                 codes = self._label_codes(labels.array, grid_of, label_space, table, reporter)
         # Strokes are corrections of a label, so they are put over it.
         if self.strokes is not None:
-            strokes = paint_strokes(read_strokes(self.strokes), grid_of.grid, label_space)
+            stroke_file = read_strokes(self.strokes)
+            if not drawn_on(stroke_file, self.image):
+                reporter.warning(Problem(Code.GEOMETRY_DIFFERS, f"{self.name}: {self.strokes}",
+                                         f"strokes drawn on {self.image.name}", f"'{stroke_file.image}' as their image",
+                                         "look whether they belong to this case"))
+            strokes = paint_strokes(stroke_file, grid_of.grid, label_space)
             stroke_codes = encode_scribble(strokes.array, table)
+            # Code 0 is where nothing was drawn, and the label below still counts.
             codes = np.where(stroke_codes > 0, stroke_codes, codes)
         return codes
 
@@ -135,7 +150,7 @@ class Case:
             return {}
         meaning: dict[int, tuple[str, ...]] = {label_space.index(organ): (organ,) for organ in self.ignored}
         meaning |= dict(self.label_map) | dict(self.split_left_right)
-        values, counts = np.unique(read_labelmap(self.label).array, return_counts=True)
+        values, counts = np.unique(self.read_label(label_space).array, return_counts=True)
         voxels = dict.fromkeys(self.ignored, 0)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             classes = {label_space.index(name) for name in meaning.get(value, ())}

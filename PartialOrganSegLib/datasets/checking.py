@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from ..annotation import CandidateTable, Kind
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
-from ..formats.reading import read_ct, read_labelmap
+from ..formats.reading import read_ct
 from ..organs import LabelSpace
 from .case import Case, Manifest
 from .patients import one_image_in_two_groups
@@ -24,6 +22,7 @@ def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list
     reporter = reporter or Reporter()
     problems: list[Problem] = []
     for number, case in enumerate(manifest.cases, 1):
+        # The first fault of a case is enough: what follows from a missing file would only hide it.
         missing = [str(path) for path in case.files() if not path.exists()]
         if missing:
             problems.append(Problem(Code.FILE_MISSING, case.name, f"the file {missing[0]}", "none"))
@@ -60,12 +59,12 @@ def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> li
         if absent:
             reporter.warning(Problem(Code.ORGAN_ABSENT, case.name, found=f"full label without {', '.join(absent)}"))
         return []
-    return _undeclared_organs(case, case.label, label_space)
+    return _undeclared_organs(case, label_space)
 
 
-def _undeclared_organs(case: Case, label: Path, label_space: LabelSpace) -> list[Problem]:
+def _undeclared_organs(case: Case, label_space: LabelSpace) -> list[Problem]:
     """A problem for each organ that a partial label holds, but does not annotate."""
-    values, counts = np.unique(read_labelmap(label).array, return_counts=True)
+    values, counts = np.unique(case.read_label(label_space).array, return_counts=True)
     mapped = dict(case.label_map) | dict(case.split_left_right)
     problems = []
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
@@ -73,7 +72,7 @@ def _undeclared_organs(case: Case, label: Path, label_space: LabelSpace) -> list
             continue
         organ = label_space.names[value - 1]
         if organ not in (*case.annotated, *case.ignored):
-            problems.append(Problem(Code.UNKNOWN_LABEL, f"{case.name}: {label}",
+            problems.append(Problem(Code.UNKNOWN_LABEL, f"{case.name}: {case.label}",
                                     found=f"partial label holds {count} voxels of {organ} (value {value}), which is "
                                           "not among its annotated organs"))
     return problems

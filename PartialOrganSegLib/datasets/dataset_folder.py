@@ -6,13 +6,13 @@ names (`structure_names`), and which organs the data set annotates follows from 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from ..annotation import Kind
-from ..errors import Code, UserError
+from ..errors import Code, UserError, brief
 from ..formats.registry import stem_of
+from ..json_file import read_json
 from ..organs import LabelSpace
 from .manifest_file import CaseEntry, DatasetEntry
 from .structure_names import meanings
@@ -59,12 +59,7 @@ def read_dataset_folder(path: Path, label_space: LabelSpace, name: str | None = 
 
 
 def _read(description: Path) -> dict[str, object]:
-    try:
-        # With a byte order mark or without: Windows' editors write one.
-        content = json.loads(description.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, a number of many digits
-        raise UserError(code=Code.WRONG_FORMAT, subject=description, expected="a readable JSON file",
-                        found=error) from None
+    content = read_json(description, "a readable JSON file")
     if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):
         raise UserError(code=Code.WRONG_FORMAT, subject=description, expected="a data set's description with 'labels'",
                         found="none")
@@ -76,6 +71,7 @@ def _labels(description: Path, content: object) -> dict[int, str]:
     assert isinstance(content, dict)
     labels: dict[int, str] = {}
     for key, value in content.items():
+        # Regions of nnU-Net overlap (tumour within organ), which one label map cannot say.
         if isinstance(value, list):
             raise UserError(code=Code.VALUE_UNFIT, subject=f"{description}: labels", expected="one value a label",
                             found=f"the region list '{key}': {value} (write a manifest with a label_map instead)")
@@ -104,7 +100,7 @@ def _check_modality(description: Path, key: str, channels: object) -> None:
         names = [str(name) for name in channels]
     if len(names) != 1 or names[0].strip().lower() != "ct":
         raise UserError(code=Code.WRONG_MODALITY, subject=f"{description}: {key}", expected="one channel, 'CT'",
-                        found=", ".join(f"'{name}'" for name in names) or f"{channels!r}")
+                        found=", ".join(f"'{name}'" for name in names) or brief(channels))
 
 
 def _nnunet_cases(folder: Path, description: Path, content: Mapping[str, object]) -> Iterator[CaseEntry]:
@@ -112,7 +108,7 @@ def _nnunet_cases(folder: Path, description: Path, content: Mapping[str, object]
     ending = content.get("file_ending")
     if not isinstance(ending, str) or not ending.startswith("."):
         raise UserError(code=Code.WRONG_FORMAT, subject=f"{description}: file_ending",
-                        expected="an ending such as .nii.gz", found=f"{ending!r}")
+                        expected="an ending such as .nii.gz", found=brief(ending))
     listed = content.get("dataset")  # images in other folders: {case: {images: [...], label: ...}}
     if isinstance(listed, dict):
         for name, files in sorted(listed.items()):
@@ -174,4 +170,4 @@ def _case(description: Path, key: str, image: object, label: object, entry: obje
 
 def _no_pair(description: Path, key: str, entry: object) -> UserError:
     return UserError(code=Code.WRONG_FORMAT, subject=f"{description}: {key}", expected="an image and a label",
-                     found=f"{entry!r}")
+                     found=brief(entry))

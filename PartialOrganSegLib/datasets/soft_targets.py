@@ -29,6 +29,8 @@ from ..errors import Code, UserError
 from ..imaging.resampling import resample_box
 from ..imaging.shapes import Shape3
 from ..imaging.volume import Grid
+from ..json_file import parse_json
+from ..memory_claims import check_claim
 from ..organs import LabelSpace
 
 CERTAIN = 255
@@ -143,11 +145,17 @@ def read_soft_targets(path: Path) -> SoftTargets:
             if missing:
                 raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=f"arrays {', '.join(_ARRAYS)}",
                                 found=f"no {missing[0]}")
+            # Members may unpack to a thousand times the file.
+            assert content.zip is not None
+            for member in content.zip.infolist():
+                check_claim(f"{path}: {member.filename}", member.file_size, member.compress_size,
+                            member.compress_type != zipfile.ZIP_STORED)
             arrays = {name: content[name] for name in _ARRAYS}
     except FileNotFoundError:
         raise UserError(code=Code.FILE_MISSING, subject=path, found="soft targets expected, none found") from None
     # What numpy and its zip and zlib raise for a file that is cut short, empty or no archive.
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
+    except (OSError, EOFError, MemoryError, NotImplementedError, OverflowError, ValueError, TypeError, AttributeError,
+            zipfile.BadZipFile, zlib.error):
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="soft targets (.npz without pickles)",
                         found="something else") from None
     return _parsed(path, arrays)
@@ -159,10 +167,7 @@ def _parsed(path: Path, arrays: _Arrays) -> SoftTargets:
         raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: probabilities",
                         expected="uint8 in four axes (class, z, y, x)",
                         found=f"{probabilities.dtype} {probabilities.shape}")
-    try:
-        classes = json.loads(str(arrays["classes"][()]))
-    except json.JSONDecodeError:
-        classes = None
+    classes = parse_json(str(arrays["classes"][()]), f"{path}: classes", "a JSON list of lists of names")
     if not isinstance(classes, list) or not all(map(_are_names, classes)):
         raise UserError(code=Code.VALUE_UNFIT, subject=f"{path}: classes", expected="a JSON list of lists of names",
                         found=f"{arrays['classes'][()]!s:.60}")

@@ -64,6 +64,28 @@ def parse_structure(name: str) -> Structure:
     return Structure(base, side, any(word in _LESIONS for word in words))
 
 
+def organs_named(name: str, label_space: LabelSpace) -> tuple[str, ...] | None:
+    """The organs of a label space that a name may mean: several for "kidney", none for an organ that the space does not
+    have. None where the name is no organ's at all.
+
+    >>> from PartialOrganSegLib.organs import WORD16
+    >>> organs_named("Left Kidney", WORD16), organs_named("kidney", WORD16)
+    (('left_kidney',), ('left_kidney', 'right_kidney'))
+    >>> organs_named("aorta", WORD16), organs_named("Segment_1", WORD16)
+    ((), None)
+    """
+    for organ in label_space.organs:
+        if name.strip().lower().replace(" ", "_") == organ.name:
+            return (organ.name,)
+    structure = parse_structure(name)
+    match = _match(structure, _by_base(label_space)) if structure.base else None
+    if match is not None:
+        return tuple(match.one_of)
+    if any(parse_structure(organ).base == structure.base for organ in known_organs().records):
+        return ()
+    return None
+
+
 @dataclass(frozen=True)
 class _Lexicon:
     """The words of the organ records.

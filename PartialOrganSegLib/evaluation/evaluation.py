@@ -13,10 +13,10 @@ import SimpleITK as sitk
 
 from ..annotation import CandidateTable, Kind
 from ..datasets.case import Case
+from ..datasets.segment_labels import read_organ_labels
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.itk import grid_of, image_of
-from ..formats.reading import read_labelmap
 from ..imaging.shapes import LabelMap, Mask
 from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
@@ -108,11 +108,10 @@ class _PredictedCase:
     @classmethod
     def read(cls, case: Case, file: Path, space: LabelSpace, options: Options, reporter: Reporter) -> _PredictedCase:
         """Raises UserError for a file that cannot be read, a label beyond `space` and another grid."""
-        # Without a CT of its own a case has its label in the CT's place, whose values are no HU.
-        image = read_labelmap(case.image) if case.image == case.label else case.read_image()
+        image = case.read_image() if _has_ct(case) else case.read_label(space)
         table = CandidateTable(space.class_count)
         codes = case.read_codes(image, space, table, reporter)
-        labels = read_labelmap(file)
+        labels = read_organ_labels(file, space, reporter)
         highest = int(labels.array.max(initial=0))
         if highest >= space.class_count:
             raise UserError(code=Code.UNKNOWN_LABEL, subject=file,
@@ -143,8 +142,15 @@ class _PredictedCase:
         in_structure = np.zeros(self.table.shape[1], bool)
         in_structure[list(structure.classes)] = True
         inside: Mask = np.logical_not((self.table & ~in_structure).any(1))
-        ct = None if self.case.image == self.case.label else self.image
+        ct: Volume | None = None
+        if _has_ct(self.case):
+            ct = self.image
         return structure.name, overlay_png(ct, in_structure[self.predicted], inside[self.codes], self.image.grid)
+
+
+def _has_ct(case: Case) -> bool:
+    """Without a CT of its own a case has its label in the CT's place, whose values are no HU."""
+    return case.image != case.label
 
 
 def resample_labels(labels: Volume, grid: Grid) -> Volume:

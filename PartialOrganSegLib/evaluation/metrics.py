@@ -13,7 +13,9 @@ from ..imaging.shapes import LabelMap, Mask
 def dice(predicted: Mask, reference: Mask) -> float | None:
     """`2 |A and B| / (|A| + |B|)` of two bool arrays; None when both are empty: then there is nothing to count."""
     total = int(predicted.sum()) + int(reference.sum())
-    return None if total == 0 else 2 * int(np.logical_and(predicted, reference).sum()) / total
+    if total == 0:
+        return None
+    return 2 * int(np.logical_and(predicted, reference).sum()) / total
 
 
 def joint_counts(predicted: LabelMap, codes: LabelMap, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
@@ -42,6 +44,7 @@ def candidate_dice(counts: npt.NDArray[np.int64], table: Mask, classes: Sequence
     outside: Mask = np.logical_not((table & in_merged).any(1))
     reference = int(counts[inside].sum())
     predicted = int(counts[inside | outside][:, in_merged].sum())
+    # 0 would count an organ that is rightly absent as missed, 1 would reward models for small fields of view.
     if reference + predicted == 0:
         return None, 0
     return 2 * int(counts[inside][:, in_merged].sum()) / (reference + predicted), reference

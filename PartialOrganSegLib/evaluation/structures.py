@@ -40,6 +40,7 @@ def scored_structures(case: Case, codes: LabelMap, table: Mask, space: LabelSpac
     if case.kind is Kind.FULL:
         annotated = set(range(1, space.class_count))
     annotated |= set(np.flatnonzero(certain).tolist()) - {0}  # strokes beside a label
+    # A set with background in it says that a voxel may be no organ at all: that is no class to score.
     merged = {tuple(np.flatnonzero(row).tolist()) for row in present if row.sum() > 1 and not row[0]}
     classes = {group for group in merged if annotated.issuperset(group)}
     # An organ that some voxels only may be has no mask of its own.

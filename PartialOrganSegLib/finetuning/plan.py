@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
+from ..json_file import read_json
 from ..models.metadata import Lineage
 from .measured_on import MeasuredOn
 
@@ -49,7 +50,7 @@ def read_plan(run: Path) -> Plan:
     """The plan of a run folder. Raises UserError when there is no sound one."""
     path = run / PLAN_FILE
     try:
-        return Plan.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Plan.model_validate(read_json(path, "the plan of a run"))
     except FileNotFoundError:
         raise UserError(code=Code.NO_CHECKPOINT, subject=path, expected="the plan of a run to resume",
                         found="none", hint="start without --resume") from None

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from ..errors import Code, UserError
+from ..errors import Code, UserError, brief
 from ..events import Reporter
 from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid, Volume
@@ -97,5 +97,5 @@ def _numbers(name: str, value: npt.ArrayLike, count: int) -> tuple[float, ...]:
         numbers = ()
     if len(numbers) != count:
         raise UserError(code=Code.VALUE_UNFIT, subject=f"array: {name}", expected=f"{count} numbers",
-                        found=f"{value!r}")
+                        found=brief(value))
     return numbers

@@ -18,7 +18,7 @@ from ..errors import Code as ProblemCode
 from ..errors import UserError
 from ..imaging.shapes import LabelMap
 from ..organs import Code, Organ
-from .dicom_source import DicomSource, Maker
+from .dicom_source import MANUFACTURER, DicomSource, Maker
 from .writing import output_file
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def write_dicom_seg(path: Path | str, placed: LabelMap, source: DicomSource, org
         segmentation_type="LABELMAP" if labelmap else "BINARY",
         segment_descriptions=[_description(highdicom, *pair, maker) for pair in zip(numbers, organs, strict=True)],
         series_instance_uid=highdicom.UID(), series_number=SERIES_NUMBER, sop_instance_uid=highdicom.UID(),
-        instance_number=1, manufacturer="PartialOrganSeg", manufacturer_model_name=maker.name,
+        instance_number=1, manufacturer=MANUFACTURER, manufacturer_model_name=maker.name,
         software_versions=__version__, device_serial_number="0",
         series_description=f"Organs by {maker.name}"[:64], specific_character_set="ISO_IR 192", content_label="ORGANS",
         content_description="Abdominal organs", omit_empty_frames=positions is None,

@@ -12,9 +12,12 @@ from ..events import Reporter
 from ..imaging.volume import Volume
 from . import dicom_slices
 from .checks import check_grid, doubtful_ct, to_hu
+from .nifti import pair_refused
 from .registry import FORMATS, Format, ImageFormat, SeriesFormat, format_of, is_volume_name, volume_suffixes
+from .slicer_segmentation import is_segmentation
 
 _SERIES, _ANY_IMAGE = "dicom", "nrrd"  # formats that try files whose names say nothing
+_PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")  # NIfTI and Analyze in two files
 _SILENT = Reporter()
 
 
@@ -30,6 +33,10 @@ def read_ct(path: Path | str, series: str | None = None, reporter: Reporter = _S
     if not path.exists():
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="a CT file or a DICOM folder",
                         found="nothing there")
+    if path.name.lower().endswith(_PAIRS):
+        raise pair_refused(path)
+    if is_segmentation(path):
+        raise UserError(code=Code.NOT_A_CT, subject=path, expected="a CT", found="a segmentation of 3D Slicer")
     kind = format_of(path) or FORMATS.find(_SERIES)  # which says what is wrong with a file that nobody reads
     if isinstance(kind, SeriesFormat):
         volume = kind.read_series(path, series, reporter)
@@ -54,12 +61,20 @@ def checked_ct(name: Path | str, volume: Volume, reporter: Reporter, force: bool
     return volume
 
 
-def read_labelmap(path: Path | str, reporter: Reporter = _SILENT) -> Volume:
+def read_labelmap(path: Path | str, reporter: Reporter = _SILENT, segmentations: bool = False) -> Volume:
     """A labelmap from a file, uint8 where its values allow it, else the smallest integer type that holds them.
 
-    Raises UserError for anything that is not one 3-D image of whole, non-negative numbers.
+    Raises UserError for anything that is not one 3-D image of whole, non-negative numbers, and for a segmentation of 3D
+    Slicer, whose numbers are no organs (`datasets.segment_labels.read_organ_labels` goes by its names), unless
+    `segmentations` asks for its numbers as they are.
     """
     path = Path(path)
+    if path.is_file() and path.name.lower().endswith(_PAIRS):
+        raise pair_refused(path)
+    if path.is_file() and not segmentations and is_segmentation(path):
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a label map",
+                        found="a segmentation of 3D Slicer, which numbers its segments itself",
+                        hint="in Slicer, export it to a label map")
     kind = format_of(path) if path.exists() else None
     if not path.is_file() and not isinstance(kind, ImageFormat):
         obstacle = "a folder" if path.is_dir() else "nothing there"

@@ -15,7 +15,7 @@ from ..imaging.shapes import LabelMap
 from ..organs import Code, Organ
 from .contours import plane_contours
 from .dicom_slices import Slice
-from .dicom_source import DicomSource, Maker
+from .dicom_source import MANUFACTURER, DicomSource, Maker
 from .roi_names import rtog_name, tg263_name
 from .writing import output_file
 
@@ -61,7 +61,7 @@ def write_rtstruct(path: Path | str, placed: LabelMap, source: DicomSource, orga
     rtss.InstanceCreationDate, rtss.InstanceCreationTime = created.strftime("%Y%m%d"), created.strftime("%H%M%S")
     rtss.Modality, rtss.SeriesInstanceUID, rtss.SeriesNumber = "RTSTRUCT", generate_uid(), SERIES_NUMBER
     rtss.SeriesDescription, rtss.OperatorsName, rtss.InstanceNumber = f"Organs by {maker.name}"[:64], "", 1
-    rtss.Manufacturer, rtss.ManufacturerModelName, rtss.SoftwareVersions = "PartialOrganSeg", maker.name, __version__
+    rtss.Manufacturer, rtss.ManufacturerModelName, rtss.SoftwareVersions = MANUFACTURER, maker.name, __version__
     rtss.StructureSetLabel, rtss.StructureSetName = "PartialOrganSeg", f"Organs by {maker.name}"[:64]
     rtss.StructureSetDate, rtss.StructureSetTime = rtss.InstanceCreationDate, rtss.InstanceCreationTime
     rtss.ApprovalStatus = "UNAPPROVED"

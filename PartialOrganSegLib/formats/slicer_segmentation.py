@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -9,17 +11,53 @@ from scipy import ndimage
 
 from ..imaging.volume import Volume
 from ..organs import Code, Organ
+from .header_lines import whole_numbers
 from .itk import image_of
 from .itk_image import read_back, write_image
+from .nrrd_header import read_nrrd_header
 from .registry import Segmentation, register_format
 from .writing import smallest_type, written_whole
 
+_LABEL_FIELD = re.compile(r"Segment(\d+)_LabelValue")
 _CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What a header says of one segment: the `value` of its voxels, its `name` on the screen and its `segment_id`."""
+
+    value: int
+    name: str
+    segment_id: str
+
+
+def segments_of(path: Path) -> list[Segment]:
+    """The segments that a NRRD file names, in the header's order; none for a file of another kind.
+
+    Raises UserError for a NRRD header that cannot be read, and for a segment whose value is no number.
+    """
+    if not path.is_file() or not path.name.lower().endswith(".nrrd"):
+        return []
+    keys = read_nrrd_header(path).keys
+    segments = []
+    for key, text in keys.items():
+        match = _LABEL_FIELD.fullmatch(key)
+        if match is None:
+            continue
+        prefix = f"Segment{match[1]}_"
+        value = whole_numbers(path, key, text, 1, least=0)[0]
+        segments.append(Segment(value, keys.get(prefix + "Name", ""), keys.get(prefix + "ID", "")))
+    return segments
+
+
+def is_segmentation(path: Path) -> bool:
+    """Whether a file is a segmentation of 3D Slicer, by its name or by the segments that its header names."""
+    return path.name.lower().endswith(SlicerSegmentation.suffixes) or bool(segments_of(path))
 
 
 @register_format
 class SlicerSegmentation:
-    """3D Slicer's segmentation, one layer. As a label map it is read as the NRRD file that it is."""
+    """3D Slicer's segmentation, one layer. Its numbers mean what its header names, see `segments_of`."""
 
     name = "seg.nrrd"
     suffixes = (".seg.nrrd",)

@@ -21,20 +21,26 @@ from ..atomic import whole_file
 from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates, Mask
 from ..imaging.volume import Grid, Volume
+from ..json_file import read_json
 from ..organs import LabelSpace
-from .stroke_planes import VoxelIndices, distance_to_line, half_thickness, plane_voxels
+from .stroke_planes import VoxelIndices, half_thickness, plane_voxels
 
 NOT_DRAWN = 255
 FORMAT_NAME = "partialorganseg-strokes"
 NORMALS = {"axial": (0.0, 0.0, 1.0), "coronal": (0.0, 1.0, 0.0), "sagittal": (1.0, 0.0, 0.0)}  # LPS
 
 
+_MOST_POINTS = 20_000  # of one stroke: a mouse that is drawn around all organs of a slice leaves some hundred
+_MOST_STROKES = 100_000
+_OVERHANG = 1.0  # of the width of the image: an outline may run over its rim, but not to another place
+
+
 class Stroke(BaseModel):
     """One stroke: points (x, y, z) in LPS mm, all in one plane: a slice of the image, or one of the patient's."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     organ: str
-    points: list[tuple[float, float, float]] = Field(min_length=1)
+    points: list[tuple[float, float, float]] = Field(min_length=1, max_length=_MOST_POINTS)
     width_mm: float = Field(default=3.0, gt=0, le=50)
     closed: bool = False
     plane: Literal["slice", "axial", "coronal", "sagittal"] | tuple[float, float, float] = "slice"
@@ -73,18 +79,16 @@ class Strokes(BaseModel):
     series_uid: str | None = None
     coordinates: str = Field(default="LPS", pattern="^LPS$")
     unit: str = Field(default="mm", pattern="^mm$")
-    strokes: list[Stroke] = []
+    strokes: list[Stroke] = Field(default=[], max_length=_MOST_STROKES)
 
 
 def read_strokes(path: Path | str) -> Strokes:
     """Reads a stroke file. Raises UserError naming the file and the first bad field."""
     path = Path(path)
     try:
-        return Strokes.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Strokes.model_validate(read_json(path, "JSON"))
     except FileNotFoundError:
         raise UserError(code=Code.FILE_MISSING, subject=path, found="stroke file expected, none found") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="JSON", found=error) from None
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: {'.'.join(map(str, first['loc']))}",
@@ -100,7 +104,10 @@ def write_strokes(path: Path | str, strokes: Strokes) -> None:
     for stroke in content["strokes"]:
         if stroke["plane"] == "slice":  # files of strokes in slices stay readable for earlier versions
             del stroke["plane"]
-        stroke["points"] = [[round(c, 2) for c in point] for point in stroke["points"]]
+        rounded = []
+        for point in stroke["points"]:
+            rounded.append([round(coordinate, 2) for coordinate in point])
+        stroke["points"] = rounded
     lines = ",\n".join("  " + json.dumps(stroke, ensure_ascii=False) for stroke in content.pop("strokes"))
     head = json.dumps(content, ensure_ascii=False)[:-1]
     with whole_file(path) as temporary:
@@ -130,8 +137,10 @@ def stroke_voxels(strokes: Strokes, number: int, grid: Grid) -> VoxelIndices:
     points = np.c_[np.asarray(stroke.points), np.ones(len(stroke.points))] @ np.linalg.inv(grid.matrix).T
     inside = (points[:, :3] > -0.5) & (points[:, :3] < np.asarray(grid.size) - 0.5)
     if normal is None:
-        k = round(float(points[:, 2].mean()))
-        if not 0 <= k < grid.size[2]:
+        k = round(float(points[:, 2].clip(-1, grid.size[2]).mean()))
+        overhang = _OVERHANG * np.asarray(grid.size[:2])
+        near = (points[:, :2] >= -overhang) & (points[:, :2] <= np.asarray(grid.size[:2]) - 1 + overhang)
+        if not 0 <= k < grid.size[2] or not near.all():
             raise _outside(strokes, number)
         # Points were rounded to 0.01 mm, and a viewer may place them anywhere within the slice's thickness.
         if np.ptp(points[:, 2]) > 1:
@@ -164,12 +173,23 @@ def _area(points: Coordinates, stroke: Stroke, grid: Grid) -> Mask:
         ImageDraw.Draw(canvas).polygon([(x, y) for x, y in points.tolist()], fill=1)
         return np.asarray(canvas)
     scale = np.asarray(grid.spacing[:2])
-    # Only the pixels around the stroke are measured: a panel waits for this.
-    margin = stroke.width_mm / scale + 1
-    low = np.floor(points.min(0) - margin).astype(int).clip(0, grid.size[:2])
-    high = np.ceil(points.max(0) + margin).astype(int).clip(0, grid.size[:2])
-    columns, rows = np.meshgrid(np.arange(low[0], high[0]), np.arange(low[1], high[1]))
-    distance = distance_to_line(np.stack([columns, rows], -1) * scale, points * scale)
-    area = np.zeros(grid.shape[1:], bool)
-    area[low[1]:high[1], low[0]:high[0]] = distance <= stroke.width_mm / 2
-    return area
+    radius = stroke.width_mm / 2
+    columns, rows = np.meshgrid(np.arange(grid.size[0]), np.arange(grid.size[1]))
+    centres = np.stack([columns, rows], -1) * scale
+    covered = np.zeros(grid.shape[1:], np.bool_)
+    ends = points * scale
+    # The last point is followed by itself, which paints a stroke of one point as a disc.
+    for start, end in zip(ends, np.r_[ends[1:], ends[-1:]], strict=True):
+        # Only pixels near to the line are looked at, so that many points of one stroke do not take minutes.
+        low = np.maximum(np.floor((np.minimum(start, end) - radius) / scale).astype(int), 0)
+        high = np.ceil((np.maximum(start, end) + radius) / scale).astype(int) + 1
+        box = np.s_[low[1]:max(high[1], low[1]), low[0]:max(high[0], low[0])]
+        pixels = centres[box]
+        along = end - start
+        squared_length = float(along @ along)
+        share = np.zeros(pixels.shape[:2])  # of the way from start to end, where a pixel is nearest to the line
+        if squared_length:
+            share = np.clip(((pixels - start) @ along) / squared_length, 0, 1)
+        distance = np.linalg.norm(pixels - start - share[..., None] * along, axis=-1)
+        covered[box] |= distance <= radius
+    return covered

@@ -4,7 +4,8 @@
     NAME/configs/inference.json       `python -m monai.bundle run --config_file .../inference.json --image CT`
     NAME/configs/checksums.json       SHA-256 of every other file
     NAME/models/model.safetensors     weights, never a pickle
-    NAME/members/MEMBER/...           instead of weights, in a joined model: a bundle each (see joined.py)
+    NAME/members/MEMBER/...           instead of weights, in a joined model or an ensemble: a bundle each (see joined.py
+                                      and ensemble.py)
     NAME/README.md                    the model card
 """
 
@@ -42,6 +43,7 @@ from .metadata import (
 if TYPE_CHECKING:
     import torch
 
+# Where MONAI's bundles have them.
 WEIGHTS = "models/model.safetensors"
 METADATA = "configs/metadata.json"
 MEMBERS = "members"  # folder of a joined model's bundles
@@ -113,7 +115,7 @@ class Bundle:
     """A model bundle on disk whose metadata is valid. Weights are read by `load_network` only.
 
     `nnunet` is how nnU-Net predicts with an imported model; a model of our own has None. A joined model has `members`
-    and no network of its own (`models.joined`).
+    and no network of its own (`models.joined`); nor has an ensemble, which has `folds` (`models.ensemble`).
     """
 
     folder: Path
@@ -126,11 +128,20 @@ class Bundle:
     nnunet: NNUNetEntry | None = None
     members: tuple[Member, ...] = ()
     precision: Precision = "bfloat16"
+    folds: tuple[Bundle, ...] = ()
 
     @property
     def learner(self) -> Bundle:
-        """The bundle whose network training goes on from: of a joined model the last member, else this one."""
+        """The bundle whose network training goes on from: of a joined model the last member, of an ensemble the first,
+        else this one."""
+        if self.folds:
+            return self.folds[0]
         return self.members[-1].bundle if self.members else self
+
+    @property
+    def one_network_each(self) -> tuple[Bundle, ...]:
+        """The bundles of an ensemble, or this one alone."""
+        return self.folds or (self,)
 
     def check_trainable(self) -> None:
         """Raises UserError for an imported model whose input depends on the whole CT: training cuts patches first."""
@@ -142,8 +153,12 @@ class Bundle:
     def load_network(self, device: str | torch.device = "cpu") -> torch.nn.Module:
         """The network with its weights in float32, in eval mode on `device`.
 
-        Raises UserError for weights that do not fit, for ones that are no numbers and for a joined model.
+        Raises UserError for weights that do not fit, for ones that are no numbers, and for a joined model or an
+        ensemble.
         """
+        if self.folds:
+            raise UserError(code=Code.MODEL_UNFIT, subject=self.name, expected="a model of one network",
+                            found=f"an ensemble of {len(self.folds)}")
         if self.members:
             raise UserError(code=Code.MODEL_UNFIT, subject=self.name, expected="a model of one network",
                             found=f"one joined of {', '.join(member.bundle.name for member in self.members)}")
@@ -159,6 +174,7 @@ class Bundle:
             weights = load_file(path)
         except (OSError, SafetensorError) as error:
             raise UserError(code=Code.MODEL_UNFIT, subject=path, expected="safetensors weights", found=error) from None
+        # Stored as float16 in part, to be half as large.
         weights = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
         broken = [key for key, value in weights.items() if not torch.isfinite(value).all()]
         if broken:
@@ -182,26 +198,39 @@ def load_bundle(name_or_path: str | Path, verify: bool = True) -> Bundle:
     if verify:
         verify_bundle(folder)
     metadata = read_metadata(folder / METADATA)
-    own = metadata.partialorganseg
-    space = own.label_space.label_space()
-    members = tuple(_member(folder / MEMBERS / entry.folder, entry.organs, space) for entry in own.members)
-    unspoken = set(space.names) - {organ for member in members for organ in member.organs}
+    section = metadata.partialorganseg
+    space = section.label_space.label_space()
+    members = tuple(_member(folder / MEMBERS / entry.folder, entry.organs, space) for entry in section.members)
+    unspoken = set(space.names)
+    for member in members:
+        unspoken -= set(member.organs)
     if members and unspoken:
         raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected="a member for every organ",
                         found=f"none for {', '.join(sorted(unspoken))}")
-    precision = own.precision
+    precision = section.precision
+    # Computed as they were measured: our networks in bfloat16, imported ones in float32.
     if precision is None:
-        precision = "bfloat16" if own.nnunet is None else "float32"
-    return Bundle(folder, metadata.name, metadata, space, Preprocessing(**own.preprocessing.model_dump()),
-                  own.network.name, dict(own.network.arguments), own.nnunet, members, precision)
+        precision = "bfloat16" if section.nnunet is None else "float32"
+    folds = tuple(_fold(folder / MEMBERS / place, space) for place in section.folds)
+    return Bundle(folder, metadata.name, metadata, space, Preprocessing(**section.preprocessing.model_dump()),
+                  section.network.name, dict(section.network.arguments), section.nnunet, members, precision, folds)
+
+
+def _fold(folder: Path, space: LabelSpace) -> Bundle:
+    """A model of an ensemble with label space `space`."""
+    bundle = load_bundle(folder, verify=False)
+    if bundle.members or bundle.folds or bundle.label_space.names != space.names:
+        raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected=f"one network of {', '.join(space.names)}",
+                        found=f"{bundle.name} of {', '.join(bundle.label_space.names)}")
+    return bundle
 
 
 def _member(folder: Path, organs: list[str], space: LabelSpace) -> Member:
     """A member of the joined model with label space `space`; the whole model's checksums cover its files."""
     bundle = load_bundle(folder, verify=False)
-    if bundle.members:
+    if bundle.members or bundle.folds:
         raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected="a member of one network",
-                        found="a joined model")
+                        found="a joined model or an ensemble")
     for organ in organs:
         if organ not in bundle.label_space.names or organ not in space.names:
             raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected=f"a model that knows '{organ}'",
@@ -221,12 +250,12 @@ def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str
     Raises UserError for invalid fields or when `folder` holds something that is no bundle.
     """
     try:
-        own = OwnSection(label_space=LabelSpaceEntry.of(label_space), licences=Licences(**licences),
-                         preprocessing=PreprocessingEntry(**asdict(preprocessing)),
-                         network=NetworkEntry(name=network_name, arguments=network_arguments),
-                         training_data=training_data, metrics=metrics, lineage=lineage, nnunet=nnunet,
-                         precision=precision)
-        metadata = metadata_of(own, name, version, description)
+        section = OwnSection(
+            label_space=LabelSpaceEntry.of(label_space), licences=Licences(**licences),
+            preprocessing=PreprocessingEntry(**asdict(preprocessing)),
+            network=NetworkEntry(name=network_name, arguments=network_arguments), training_data=training_data,
+            metrics=metrics, lineage=lineage, nnunet=nnunet, precision=precision)
+        metadata = metadata_of(section, name, version, description)
     except ValidationError as error:
         raise _invalid(name, error) from None
 
@@ -237,13 +266,13 @@ def write_bundle(folder: Path | str, network: torch.nn.Module, network_name: str
     return write_folder(Path(folder), metadata, card, write_network)
 
 
-def metadata_of(own: OwnSection, name: str, version: str, description: str) -> Metadata:
-    """The whole metadata of a bundle: MONAI's fields say what `own` says. Raises UserError for an invalid field."""
-    fields = monai_fields(own.label_space.label_space(), own.preprocessing, own.metrics, own.licences)
+def metadata_of(section: OwnSection, name: str, version: str, description: str) -> Metadata:
+    """The metadata of a bundle: MONAI's fields say what our `section` does. Raises UserError for an invalid one."""
+    fields = monai_fields(section.label_space.label_space(), section.preprocessing, section.metrics, section.licences)
     try:
         return Metadata.model_validate({**fields, "name": name, "version": version, "description": description,
                                         "changelog": {version: description},
-                                        "partialorganseg": own.model_dump(mode="json")})
+                                        "partialorganseg": section.model_dump(mode="json")})
     except ValidationError as error:
         raise _invalid(name, error) from None
 
@@ -270,6 +299,7 @@ def write_folder(folder: Path, metadata: Metadata, card: str | None, write_netwo
         write_networks(new)
         _write_json(new / METADATA, metadata.model_dump(mode="json"))
         _write_json(new / "configs/inference.json", INFERENCE_CONFIG)
+        # A folder with a card opens as a page of its own where models are shared.
         text = card or f"# {metadata.name}\n\n{metadata.description}\n"
         (new / "README.md").write_text(text, encoding="utf-8")
         write_checksums(new)

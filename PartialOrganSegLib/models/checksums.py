@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
+from ..json_file import read_json
 
 MANIFEST = "configs/checksums.json"
 # What a bundle may hold: weights without code, settings and texts. Pickles (.pt, .pth, .pkl, .ckpt) can run code.
@@ -49,21 +50,22 @@ def verify_bundle(folder: Path | str) -> None:
     folder = Path(folder)
     manifest = folder / MANIFEST
     try:
-        expected = json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        expected = read_json(manifest, "the bundle's SHA-256 list", Code.BUNDLE_BROKEN)
+    except FileNotFoundError:
         raise UserError(code=Code.BUNDLE_BROKEN, subject=manifest, expected="the bundle's SHA-256 list",
-                        found=error) from None
+                        found="no such file") from None
     if not isinstance(expected, dict):
         raise UserError(code=Code.BUNDLE_BROKEN, subject=manifest, expected="file names and their SHA-256",
                         found=type(expected).__name__)
-    found = bundle_files(folder)
-    for name in found:
+    # A file that is not listed could have been added by anybody, so it is as wrong as one that was changed.
+    names = bundle_files(folder)
+    for name in names:
         check_suffix(name, str(folder))
         if name not in expected:
             raise UserError(code=Code.BUNDLE_BROKEN, subject=folder / name, expected=f"only files listed in {MANIFEST}",
                             found="this one beside them")
     for name, digest in expected.items():
-        if name not in found:
+        if name not in names:
             raise UserError(code=Code.BUNDLE_BROKEN, subject=folder / name, expected=f"by {MANIFEST}",
                             found="no such file")
         actual = sha256(folder / name)

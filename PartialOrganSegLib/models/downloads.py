@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -19,11 +17,10 @@ from ..resources import resource
 from ..yaml_file import read_yaml
 from .bundle import Bundle
 from .checksums import sha256
+from .http_file import LARGEST_BYTES, fetch_file
 from .metadata import NAME_PATTERN
 from .nnunet_import import free_folder, import_nnunet
 
-TIMEOUT_S = 30
-LARGEST_BYTES = 4 << 30
 # Of an nnU-Net results folder; the rest of a zip (logs, pictures, pickles) is left where it is.
 NEEDED = (".json", ".pth")
 
@@ -61,46 +58,27 @@ def fetch(download: Download, replace: bool = False, reporter: Reporter | None =
     wrong checksum and for an unsafe or unfitting zip.
     """
     reporter = reporter or Reporter()
-    free_folder(download.name, replace)
+    free_folder(download.name, replace)  # before hundreds of megabytes are downloaded in vain
     with tempfile.TemporaryDirectory(prefix="partialorganseg-") as scratch:
         archive = Path(scratch) / "download.zip"
-        _load(download.url, archive, reporter)
-        found = sha256(archive)
+        fetch_file(download.url, archive, lambda done, size: reporter.progress("download", done >> 20,
+                                                                                max(size, done) >> 20))
+        checksum = sha256(archive)
         if download.sha256 is None:
             reporter.warning(Problem(Code.NO_CHECKSUM, download.url, found="no checksum is known to compare with",
-                                     hint=f"it has SHA-256 {found}"))
-        elif found != download.sha256:
+                                     hint=f"it has SHA-256 {checksum}"))
+        elif checksum != download.sha256:
             raise UserError(code=Code.CHECKSUM_DIFFERS, subject=f"{download.url}: wrong checksum",
-                            expected=f"SHA-256 {download.sha256}", found=found)
+                            expected=f"SHA-256 {download.sha256}", found=checksum)
         folder = Path(scratch) / "model"
         _unzip(archive, folder, download.url)
         return import_nnunet(folder, download.label_map, name=download.name, licence=download.licence,
                              replace=replace, reporter=reporter)
 
 
-def _load(url: str, target: Path, reporter: Reporter) -> None:
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, open(target, "wb") as handle:
-            size = int(response.headers.get("Content-Length") or 0)
-            done = 0
-            while chunk := response.read(1 << 20):
-                done += len(chunk)
-                if done > LARGEST_BYTES:
-                    raise UserError(code=Code.TOO_LARGE, subject=url, expected=f"at most {LARGEST_BYTES >> 30} GiB",
-                                    found="more")
-                handle.write(chunk)
-                reporter.progress("download", done >> 20, max(size, done) >> 20)
-            if done < size:
-                raise UserError(code=Code.DOWNLOAD_FAILED, subject=url, expected=f"{size} bytes",
-                                found=f"the connection ended after {done}")
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
-        raise UserError(code=Code.DOWNLOAD_FAILED, subject=url,
-                        found=f"could not be downloaded: {getattr(error, 'reason', error)}") from None
-
-
 def _unzip(archive: Path, folder: Path, source: str) -> None:
     """Extracts the files that an import needs, none of them outside of `folder`."""
-    left = LARGEST_BYTES
+    allowed = LARGEST_BYTES  # a zip may claim to be small
     try:
         with zipfile.ZipFile(archive) as packed:
             for entry in packed.infolist():
@@ -110,8 +88,8 @@ def _unzip(archive: Path, folder: Path, source: str) -> None:
                 if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename:
                     raise UserError(code=Code.UNSAFE_FILE, subject=source,
                                     found=f"entry '{entry.filename}' points outside of the model", hint="refused")
-                left -= entry.file_size
-                if left < 0:
+                allowed -= entry.file_size
+                if allowed < 0:
                     raise UserError(code=Code.TOO_LARGE, subject=source,
                                     expected=f"at most {LARGEST_BYTES >> 30} GiB of files", found="more")
                 place = folder / path

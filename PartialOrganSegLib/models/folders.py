@@ -34,13 +34,14 @@ def model_folders() -> dict[str, Path]:
     A model that a killed process was about to replace is put back before.
     """
     clear_abandoned(user_models(), INSTALLING)
-    found: dict[str, Path] = {}
+    models: dict[str, Path] = {}
+    # Shipped models first: no model of another's may pass for one of them.
     for root in (resource("models"), user_models()):
         if root.is_dir():
             for folder in sorted(root.iterdir()):
                 if (folder / METADATA_FILE).is_file() and not folder.name.startswith("."):
-                    found.setdefault(folder.name, folder)
-    return found
+                    models.setdefault(folder.name, folder)
+    return models
 
 
 def find_folder(name_or_path: str | Path) -> Path:

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from ..errors import Code, UserError, did_you_mean
 from ..label_space_file import LabelSpaceEntry
@@ -27,12 +28,12 @@ from .checksums import MANIFEST, bundle_files, verify_bundle
 from .metadata import Licences, Lineage, MemberEntry, NetworkEntry, OwnSection, PreprocessingEntry
 
 
-def divided(bundles: Sequence[Bundle], wishes: Mapping[str, Sequence[str]] = MappingProxyType({})
+def divided(bundles: Sequence[Bundle], chosen: Mapping[str, Sequence[str]] = MappingProxyType({})
             ) -> list[tuple[str, ...]]:
-    """The organs of which each bundle has the say: those of `wishes` (by the bundle's name), else what it knows.
+    """The organs of which each bundle has the say: those `chosen` (by the bundle's name), else what it knows.
 
-    An organ that several know is that of the bundle it was wished for, else the first's. Raises UserError for fewer
-    than two bundles, for two of one name, for a wish that cannot be met and for a bundle that is left without an organ.
+    An organ that several know is that of the bundle it was chosen for, else the first's. Raises UserError for fewer
+    than two bundles, for two of one name, for a choice that cannot be met and for a bundle that gets no organ.
     """
     names = [bundle.name for bundle in bundles]
     if len(bundles) < 2:
@@ -43,32 +44,35 @@ def divided(bundles: Sequence[Bundle], wishes: Mapping[str, Sequence[str]] = Map
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=twice, expected="models of different names to join",
                         found="two of this one")
     owners: dict[str, str] = {}  # organ -> name of the bundle that has the say
-    for name, organs in wishes.items():
+    for name, organs in chosen.items():
         if name not in names:
             raise UserError(code=Code.UNKNOWN_NAME, subject=f"organs of '{name}'",
                             expected=f"one of {', '.join(names)}", hint=did_you_mean(name, names))
         space = bundles[names.index(name)].label_space
-        for title in (space.organ(organ).name for organ in organs):
+        for organ in organs:
+            title = space.organ(organ).name  # it may be called by another name of it
             if owners.setdefault(title, name) != name:
                 raise UserError(code=Code.SETTINGS_CONFLICT, subject=title, expected="one model to have the say",
                                 found=f"{owners[title]} and {name}")
     for bundle in bundles:
-        if bundle.name not in wishes:
+        if bundle.name not in chosen:
             for organ in bundle.label_space.names:
                 owners.setdefault(organ, bundle.name)
     division = []
     for bundle in bundles:
-        own = tuple(organ for organ in bundle.label_space.names if owners.get(organ) == bundle.name)
-        if not own:
+        owned = tuple(organ for organ in bundle.label_space.names if owners.get(organ) == bundle.name)
+        if not owned:
             raise UserError(code=Code.SETTINGS_CONFLICT, subject=bundle.name,
                             expected="an organ of which no other model has the say", found="none")
-        division.append(own)
+        division.append(owned)
     return division
 
 
 def joined_label_space(name: str, organs: Sequence[Sequence[str]]) -> LabelSpace:
     """All organs of the members: WORD's sixteen in their own order where these they are, else in the members' order."""
-    names = [organ for member in organs for organ in member]
+    names: list[str] = []
+    for of_member in organs:
+        names += of_member
     if set(names) == set(WORD16.names):
         return WORD16
     return label_space_of_names(name, names)
@@ -87,28 +91,33 @@ def join_bundles(folder: Path | str, bundles: Sequence[Bundle], name: str, versi
         organs = divided(bundles)
     parts = []
     for bundle, names in zip(bundles, organs, strict=True):
+        # The copies keep the checksums of the originals: a damaged one would only fail once it is used.
         verify_bundle(bundle.folder)
         for member in bundle.members:
             parts.append((member.bundle, [organ for organ in member.organs if organ in names]))
         if not bundle.members:
             parts.append((bundle, list(names)))
+    # A joined model's member that keeps no organ would only take time.
     parts = [(bundle, names) for bundle, names in parts if names]
     folders = _folder_names([bundle.name for bundle, _ in parts])
     space = label_space or joined_label_space(name, [names for _, names in parts])
-    learner = parts[-1][0]
+    learner = parts[-1][0]  # training goes on from the last
     sections = [bundle.metadata.partialorganseg for bundle, _ in parts]
-    own = OwnSection(
+    training_data: list[Any] = []
+    for section in sections:
+        training_data += section.training_data
+    joined_section = OwnSection(
         label_space=LabelSpaceEntry.of(space),
         network=NetworkEntry(name=learner.network_name, arguments=learner.network_arguments),
         preprocessing=PreprocessingEntry(**asdict(learner.preprocessing)),
         members=[MemberEntry(folder=place, organs=names) for place, (_, names) in zip(folders, parts, strict=True)],
-        licences=Licences(code=_terms(parts, [one.licences.code for one in sections]),
-                          weights=_terms(parts, [one.licences.weights for one in sections]),
-                          data=_terms(parts, [one.licences.data for one in sections])),
-        training_data=[data for one in sections for data in one.training_data], metrics=dict(metrics or {}),
-        lineage=lineage)
-    what = description or "Joined of " + " and ".join(
-        f"{bundle.name} {bundle.metadata.version} ({', '.join(names)})" for bundle, names in parts)
+        licences=Licences(code=_terms(parts, [section.licences.code for section in sections]),
+                          weights=_terms(parts, [section.licences.weights for section in sections]),
+                          data=_terms(parts, [section.licences.data for section in sections])),
+        training_data=training_data, metrics=dict(metrics or {}), lineage=lineage)
+    if not description:
+        members = [f"{bundle.name} {bundle.metadata.version} ({', '.join(names)})" for bundle, names in parts]
+        description = "Joined of " + " and ".join(members)
 
     def write_members(new: Path) -> None:
         for place, (bundle, _) in zip(folders, parts, strict=True):
@@ -117,18 +126,19 @@ def join_bundles(folder: Path | str, bundles: Sequence[Bundle], name: str, versi
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(bundle.folder / file, target)
 
-    return write_folder(Path(folder), metadata_of(own, name, version, what), card, write_members)
+    return write_folder(Path(folder), metadata_of(joined_section, name, version, description), card, write_members)
 
 
 def _folder_names(names: Sequence[str]) -> list[str]:
     """Names of the members' folders: the bundles' own, numbered where two have one name in any spelling."""
     folders: list[str] = []
     for name in names:
-        place, number = name, 1
-        while place.lower() in (taken.lower() for taken in folders):
+        folder, number = name, 1
+        # Some file systems take upper and lower case for the same.
+        while folder.lower() in [earlier.lower() for earlier in folders]:
             number += 1
-            place = f"{name[:60]}-{number}"
-        folders.append(place)
+            folder = f"{name[:60]}-{number}"
+        folders.append(folder)
     return folders
 
 

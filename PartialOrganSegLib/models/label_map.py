@@ -30,12 +30,12 @@ class LabelMap(BaseModel):
 class Mapped:
     """`targets[value]` is the class that label `value` of the other model counts as; 0 is background.
 
-    `said`: one line for everything that a user should know of it.
+    `notes`: one line for everything that a user should know of it.
     """
 
     label_space: LabelSpace
     targets: list[int]
-    said: list[str]
+    notes: list[str]
 
 
 def read_label_map(name_or_path: str | Path) -> LabelMap:
@@ -63,20 +63,21 @@ def map_labels(labels: Mapping[str, int], label_map: LabelMap, name: str) -> Map
     """
     organs = [ours for theirs, ours in label_map.labels.items() if theirs in labels and ours is not None]
     if not organs:
-        known = list(label_map.labels)
         raise UserError(code=Code.UNKNOWN_NAME, subject="label map",
                         expected=f"names of the model's labels ({', '.join(labels)})", found="none of them",
-                        hint=did_you_mean(next(iter(labels), ""), known))
+                        hint=did_you_mean(next(iter(labels), ""), label_map.labels))
+    # Several labels may be one organ, such as the lobes of a lung; it stands where the first of them does.
     space = label_space_of_names(name, list(dict.fromkeys(organs)))
     targets = [0] * (max(labels.values()) + 1)
     for theirs, value in labels.items():
         ours = label_map.labels.get(theirs)
         targets[value] = 0 if ours is None else space.index(ours)
-    said = [f"no counterpart for {organ}: {why}" for organ, why in label_map.without_counterpart.items()]
+    notes = [f"no counterpart for {organ}: {why}" for organ, why in label_map.without_counterpart.items()]
     dropped = [theirs for theirs in labels if label_map.labels.get(theirs) is None]
     if dropped:
-        said.append(f"dropped, they count as background: {', '.join(dropped)}")
+        notes.append(f"dropped, they count as background: {', '.join(dropped)}")
+    # Perhaps a label of another version of the model, whose name has changed: then an organ is missing.
     absent = [theirs for theirs, ours in label_map.labels.items() if ours is not None and theirs not in labels]
     if absent:
-        said.append(f"in the label map, but not in the model: {', '.join(absent)}")
-    return Mapped(space, targets, said)
+        notes.append(f"in the label map, but not in the model: {', '.join(absent)}")
+    return Mapped(space, targets, notes)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import Code, UserError
+from ..json_file import read_json
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LabelSpace
 
+# A model's name is a folder's, on every system.
 LONGEST_NAME = 64
 NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}$"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# How nnU-Net listed the voxels of the files that a model was trained on.
+Orientation = Literal["stored", "RAS", "LPS"]
 Precision = Literal["bfloat16", "float32"]
 Axis = Annotated[int, Field(ge=0, le=2)]
 
 
 class _Strict(BaseModel):
+    # A misspelt setting would otherwise be its default.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -58,7 +62,7 @@ class NNUNetEntry(_Strict):
     says) with `order_z` along that axis. Windows advance by `step` of the patch.
     """
 
-    orientation: Literal["stored", "RAS", "LPS"] = "stored"
+    orientation: Orientation = "stored"
     transpose: tuple[Axis, Axis, Axis] = (0, 1, 2)
     spacing: Annotated[list[Positive], Field(min_length=2, max_length=3)]
     patch: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=3)]
@@ -126,13 +130,15 @@ class OwnSection(_Strict):
 
     `precision`: the type that the network's convolutions run in on a CPU that computes it; null: float32 for a model
     imported from nnU-Net, else bfloat16. A joined model has `members` instead of a network of its own; `network` and
-    `preprocessing` are then those of the last member, which goes on learning (see `models.joined`).
+    `preprocessing` are then those of the last member, which goes on learning (see `models.joined`). `folds`: folders in
+    `members/` of the bundles that an ensemble consists of, which are asked together (see `models.ensemble`).
     """
 
     label_space: LabelSpaceEntry
     network: NetworkEntry
     preprocessing: PreprocessingEntry
     members: list[MemberEntry] = []
+    folds: list[Annotated[str, Field(pattern=NAME_PATTERN)]] = []
     precision: Precision | None = None
     nnunet: NNUNetEntry | None = None
     licences: Licences
@@ -183,12 +189,10 @@ def monai_fields(label_space: LabelSpace, preprocessing: PreprocessingEntry, met
 def read_metadata(path: Path) -> Metadata:
     """Reads and validates a bundle's metadata.json. Raises UserError naming the file and the first wrong field."""
     try:
-        return Metadata.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Metadata.model_validate(read_json(path, "a readable JSON file", Code.BUNDLE_BROKEN))
     except FileNotFoundError:
         raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a model bundle's metadata",
                         found="no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a readable JSON file", found=error) from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "file"

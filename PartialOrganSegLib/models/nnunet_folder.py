@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import codecs
-import json
 import pickle
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,16 @@ import numpy as np
 import torch
 
 from ..errors import Code, UserError
+from ..json_file import read_json
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 LAYOUT = "plans.json, dataset.json and fold_X/checkpoint_final.pth"
 # nnU-Net's log keeps NumPy numbers. `scalar` and `dtype` make a number of given bytes and run nothing; up to NumPy 1
 # `scalar` had another path, and bytes were pickled as text.
-_SCALAR = np.float64(0).__reduce__()[0]
-HARMLESS = [np.dtype, _SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar"),
-            codecs.encode,
-            *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "u1", "?"))]
+_SCALAR: Any = np.float64(0).__reduce__()[0]  # a function, for which NumPy states no type
+HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    np.dtype, _SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), (_SCALAR, "numpy._core.multiarray.scalar"),
+    codecs.encode, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "u1", "?"))]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,35 @@ class Results:
     other_folds: list[str]
 
 
+def named_folds(folder: Path | str, fold: str | None = None) -> list[str]:
+    """The folds that `fold` names: one, several ("0,1,2") or "each" of those with a number; None as `read_results`.
+
+    Raises UserError for a folder without a fold of that sort.
+    """
+    available = _folds(_model_folder(Path(folder)))
+    if fold is None:
+        return [next(iter(available))]
+    if fold != "each":
+        return [name.strip() for name in str(fold).split(",")]
+    numbered = [name for name in available if name != "all"]
+    if not numbered:
+        raise UserError(code=Code.UNKNOWN_NAME, subject=folder, expected="folds with a number", found="all alone")
+    return numbered
+
+
+def _folds(folder: Path) -> dict[str, Path]:
+    """Trained folds and their checkpoints, "all" first. Raises UserError where there is none."""
+    checkpoints: dict[str, Path] = {}
+    for name in reversed(CHECKPOINTS):  # the first is the best: it takes the place of the others
+        for path in folder.glob(f"fold_*/{name}"):
+            checkpoints[path.parent.name.removeprefix("fold_")] = path
+    if not checkpoints:
+        raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"a trained fold ({LAYOUT})", found="none")
+    # "all" saw every case, and fold 10 comes after fold 9.
+    order = sorted(checkpoints, key=lambda name: (name != "all", len(name), name))
+    return {name: checkpoints[name] for name in order}
+
+
 def read_results(folder: Path | str, fold: str | None = None) -> Results:
     """The trained model in `folder`, or in its one subfolder that holds one; `fold` is a number or "all".
 
@@ -49,23 +79,21 @@ def read_results(folder: Path | str, fold: str | None = None) -> Results:
     """
     folder = _model_folder(Path(folder))
     plans, dataset = (_read_json(folder / name) for name in ("plans.json", "dataset.json"))
-    found = {path.parent.name.removeprefix("fold_"): path for name in reversed(CHECKPOINTS)
-             for path in folder.glob(f"fold_*/{name}")}
-    if not found:
-        raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"a trained fold ({LAYOUT})", found="none")
-    folds = sorted(found, key=lambda name: (name != "all", len(name), name))
+    checkpoints = _folds(folder)
+    folds = list(checkpoints)
     fold = folds[0] if fold is None else str(fold)
-    if fold not in found:
+    if fold not in checkpoints:
         raise UserError(code=Code.UNKNOWN_NAME, subject=folder, expected=f"fold {' or '.join(folds)}",
                         found=f"'{fold}'")
-    content = _read_checkpoint(found[fold])
+    checkpoint = checkpoints[fold]
+    content = _read_checkpoint(checkpoint)
     try:
         axes = content.get("inference_allowed_mirroring_axes")
-        return Results(folder, plans, dataset, fold, found[fold], str(content["init_args"]["configuration"]),
+        return Results(folder, plans, dataset, fold, checkpoint, str(content["init_args"]["configuration"]),
                        str(content["trainer_name"]), tuple(int(axis) for axis in axes or ()),
                        _plain_names(content["network_weights"]), [name for name in folds if name != fold])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(code=Code.WRONG_FORMAT, subject=found[fold],
+        raise UserError(code=Code.WRONG_FORMAT, subject=checkpoint,
                         expected="a checkpoint of nnU-Net version 2", found=f"one without {error}") from None
 
 
@@ -92,11 +120,7 @@ def _model_folder(folder: Path) -> Path:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="nnU-Net's settings as JSON",
-                        found=error) from None
+    content = read_json(path, "nnU-Net's settings as JSON")
     if not isinstance(content, dict):
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="nnU-Net's settings",
                         found=type(content).__name__)
@@ -111,10 +135,10 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(HARMLESS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"one that asks for {asked[1]}" if asked else "one that has to be unpickled"
+        name = re.search(r"GLOBAL ([\w.]+)", str(error))
+        content_found = f"one that asks for {name[1]}" if name else "one that has to be unpickled"
         raise UserError(code=Code.UNSAFE_FILE, subject=f"{path}: refused",
-                        expected="a checkpoint of tensors, texts and numbers only", found=what,
+                        expected="a checkpoint of tensors, texts and numbers only", found=content_found,
                         hint="unpickling anything else can run code") from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a readable checkpoint",

@@ -11,15 +11,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import Code, UserError
+from ..errors import Code, UserError, brief
 from .bundle import Preprocessing
-from .metadata import NNUNetEntry
+from .metadata import NNUNetEntry, Orientation
 from .nnunet_folder import Results
 
-ORIENTATIONS = {"SimpleITKIO": "stored", "NibabelIO": "stored", "NibabelIOWithReorient": "RAS",
+ORIENTATIONS: dict[str, Orientation] = {"SimpleITKIO": "stored", "NibabelIO": "stored", "NibabelIOWithReorient": "RAS",
                 "SimpleITKIOWithReorient": "RAS"}
+# nnU-Net's networks, and what each calls the number of convolutions or blocks of a stage.
 NETWORKS = {"PlainConvUNet": "n_conv_per_stage", "ResidualEncoderUNet": "n_blocks_per_stage"}
 RESAMPLING = "resample_data_or_seg_to_shape"
+# Other schemes than CTNormalization do not clip.
 ANY_HU = (-32768.0, 32767.0)
 # Settings of the architecture that our networks are built with, whether the plans name them or not.
 BUILT_IN: dict[str, tuple[Any, ...]] = {
@@ -41,7 +43,7 @@ class Planned:
     nnunet: NNUNetEntry
 
 
-def planned(results: Results, orientation: str | None = None) -> Planned:
+def planned(results: Results, orientation: Orientation | None = None) -> Planned:
     """The settings of a results folder; `orientation` overrides what the file reader of the plans says.
 
     Raises UserError, naming the setting, for plans that we cannot follow exactly.
@@ -56,7 +58,7 @@ def planned(results: Results, orientation: str | None = None) -> Planned:
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: {'.'.join(map(str, first['loc']))}",
-                        found=f"{first['msg']}, found {first['input']!r}") from None
+                        found=f"{first['msg']}, found {brief(first['input'])}") from None
 
 
 def model_labels(results: Results) -> dict[str, int]:
@@ -68,34 +70,37 @@ def model_labels(results: Results) -> dict[str, int]:
     labels = results.dataset.get("labels")
     if not isinstance(labels, dict) or not labels:
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: labels", expected="names and values",
-                        found=f"{labels!r}")
+                        found=brief(labels))
     if "regions_class_order" in results.dataset or any(isinstance(value, list) for value in labels.values()):
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: labels", expected="one value for each label",
                         found="regions (labels that overlap)", hint="models trained on regions are not supported")
     try:
-        found = {str(name): int(value) for name, value in labels.items() if str(name) != "ignore" and int(value) != 0}
+        values = {str(name): int(value) for name, value in labels.items() if str(name) != "ignore"}
     except (TypeError, ValueError):
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: labels", expected="whole numbers",
                         found=list(labels.values())) from None
-    if sorted(found.values()) != list(range(1, len(found) + 1)):
+    organs = {name: value for name, value in values.items() if value != 0}
+    if sorted(organs.values()) != list(range(1, len(organs) + 1)):
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: labels", expected="values 1..n",
-                        found=sorted(found.values()))
-    return found
+                        found=sorted(organs.values()))
+    return organs
 
 
-def _configuration(plans: dict[str, Any], name: str, source: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+def _configuration(plans: dict[str, Any], name: str, source: Path, heirs: tuple[str, ...] = ()) -> dict[str, Any]:
     """A configuration with what it inherits."""
     configurations = plans["configurations"]
-    if name not in configurations or name in seen:
+    if name not in configurations or name in heirs:  # a configuration that inherits from itself has no end
         raise UserError(code=Code.UNKNOWN_NAME, subject=source, expected=f"configuration '{name}'",
                         found=", ".join(configurations))
-    own = dict(configurations[name])
-    parent = own.pop("inherits_from", None)
-    return own if parent is None else _configuration(plans, parent, source, (*seen, name)) | own
+    settings = dict(configurations[name])
+    parent = settings.pop("inherits_from", None)
+    if parent is not None:
+        settings = _configuration(plans, parent, source, (*heirs, name)) | settings
+    return settings
 
 
 def _planned(results: Results, plans: dict[str, Any], settings: dict[str, Any], source: Path,
-             orientation: str | None) -> Planned:
+             orientation: Orientation | None) -> Planned:
     _expect(source, "previous_stage", settings.get("previous_stage"), (None,), "cascades are not supported")
     _expect(source, "preprocessor_name", settings["preprocessor_name"], ("DefaultPreprocessor",))
     _expect(source, "image_reader_writer", plans["image_reader_writer"], tuple(ORIENTATIONS))
@@ -118,21 +123,21 @@ def _planned(results: Results, plans: dict[str, Any], settings: dict[str, Any], 
         patch=patch, normalisation=scheme, masked_normalisation=bool(settings["use_mask_for_norm"][0]),
         order=data.get("order", 3), order_z=data.get("order_z", 0), separate_z=separate,
         mirror_axes=results.mirror_axes)
-    whole_spacing, whole_patch = list(spacing), list(patch)
+    spacing_3d, patch_3d = list(spacing), list(patch)
     if len(patch) == 2:  # slices: for training, as many of them as nnU-Net took for a step, at their usual distance
-        whole_spacing.insert(0, plans["original_median_spacing_after_transp"][0])
-        whole_patch.insert(0, settings["batch_size"])
+        spacing_3d.insert(0, plans["original_median_spacing_after_transp"][0])
+        patch_3d.insert(0, settings["batch_size"])
     clip, subtract, divide = ANY_HU, 0.0, 1.0
     if scheme == "CTNormalization":
         key = "foreground_intensity_properties_"
-        found = plans.get(f"{key}per_channel") or plans[f"{key}by_modality"]
-        foreground = found["0"]
+        channels = plans.get(f"{key}per_channel") or plans[f"{key}by_modality"]  # the latter up to version 2.0
+        foreground = channels["0"]
         clip = float(foreground["percentile_00_5"]), float(foreground["percentile_99_5"])
         subtract, divide = float(foreground["mean"]), max(float(foreground["std"]), 1e-8)
     flips = (False, True, True) if nnunet.orientation == "RAS" else (False, False, False)
     arguments = _architecture(settings, len(patch), source) | {"transpose": list(transpose), "flips": list(flips)}
-    return Planned(arguments, Preprocessing(_patient_order(whole_spacing, transpose), clip, subtract, divide,
-                                            _patient_order(whole_patch, transpose)), nnunet)
+    return Planned(arguments, Preprocessing(_patient_order(spacing_3d, transpose), clip, subtract, divide,
+                                            _patient_order(patch_3d, transpose)), nnunet)
 
 
 def _patient_order(values: list[Any], transpose: list[int]) -> tuple[Any, Any, Any]:
@@ -145,37 +150,40 @@ def _architecture(settings: dict[str, Any], axes: int, source: Path) -> dict[str
     """Arguments of our network."""
     if "architecture" in settings:
         name = settings["architecture"]["network_class_name"].rpartition(".")[2]
-        given = settings["architecture"]["arch_kwargs"]
+        planned_net = settings["architecture"]["arch_kwargs"]
     else:  # plans of version 2.0 to 2.3
         name, stages = settings["UNet_class_name"], len(settings["n_conv_per_stage_encoder"])
-        most = settings["unet_max_num_features"]
-        given = {"n_stages": stages, "features_per_stage": [min(settings["UNet_base_num_features"] * 2**level, most)
-                                                            for level in range(stages)],
-                 "kernel_sizes": settings["conv_kernel_sizes"], "strides": settings["pool_op_kernel_sizes"],
-                 NETWORKS.get(name, ""): settings["n_conv_per_stage_encoder"],
-                 "n_conv_per_stage_decoder": settings["n_conv_per_stage_decoder"], "conv_bias": True}
+        first, limit = settings["UNet_base_num_features"], settings["unet_max_num_features"]
+        features = [min(first * 2**level, limit) for level in range(stages)]
+        planned_net = {
+            "n_stages": stages, "features_per_stage": features, "kernel_sizes": settings["conv_kernel_sizes"],
+            "strides": settings["pool_op_kernel_sizes"], NETWORKS.get(name, ""): settings["n_conv_per_stage_encoder"],
+            "n_conv_per_stage_decoder": settings["n_conv_per_stage_decoder"], "conv_bias": True}
     _expect(source, "network", name, tuple(NETWORKS))
     for key, ends in (("conv_op", f"Conv{axes}d"), ("norm_op", f"InstanceNorm{axes}d"), ("nonlin", "LeakyReLU")):
-        _expect(source, f"architecture.{key}", str(given.get(key, ends)).rpartition(".")[2], (ends,))
-    for key, value in given.items():
+        _expect(source, f"architecture.{key}", str(planned_net.get(key, ends)).rpartition(".")[2], (ends,))
+    for key, value in planned_net.items():
         if key not in TAKEN:
             _expect(source, f"architecture.{key}", value, BUILT_IN.get(key, ()))
-    stages = given["n_stages"]
+    stages = planned_net["n_stages"]
 
-    def every_stage(value: Any, count: int) -> list[Any]:
+    # A number counts for every stage, and for every axis.
+    def each_stage(value: Any, count: int) -> list[Any]:
         return [value] * count if isinstance(value, int) else list(value)
 
     def sizes(value: Any) -> list[list[int]]:
-        return [[size] * axes if isinstance(size, int) else list(size) for size in every_stage(value, stages)]
+        return [each_stage(size, axes) for size in each_stage(value, stages)]
 
-    return {"features": every_stage(given["features_per_stage"], stages), "kernels": sizes(given["kernel_sizes"]),
-            "strides": sizes(given["strides"]), "encoder": every_stage(given[NETWORKS[name]], stages),
-            "decoder": every_stage(given["n_conv_per_stage_decoder"], stages - 1), "bias": bool(given["conv_bias"]),
-            "residual": name == "ResidualEncoderUNet"}
+    return {"features": each_stage(planned_net["features_per_stage"], stages),
+            "kernels": sizes(planned_net["kernel_sizes"]), "strides": sizes(planned_net["strides"]),
+            "encoder": each_stage(planned_net[NETWORKS[name]], stages),
+            "decoder": each_stage(planned_net["n_conv_per_stage_decoder"], stages - 1),
+            "bias": bool(planned_net["conv_bias"]), "residual": name == "ResidualEncoderUNet"}
 
 
-def _expect(source: Path, setting: str, found: Any, known: tuple[Any, ...], why: str = "") -> None:
-    if found not in known:
-        options = " or ".join(str(value) for value in known) or "a setting known here"
+def _expect(source: Path, setting: str, value: object, supported: tuple[object, ...], why: str = "") -> None:
+    """Raises UserError for a value of a setting that is not among those `supported`."""
+    if value not in supported:
+        options = " or ".join(map(str, supported)) or "a setting known here"
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=f"{source}: {setting}", expected=options,
-                        found=f"{found!r}", hint=why)
+                        found=brief(value), hint=why)

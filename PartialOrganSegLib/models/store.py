@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import urllib.error
-import urllib.parse
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,10 +16,8 @@ from ..scratch import scratch_folder
 from .bundle import MEMBERS, METADATA, Bundle, load_bundle, replace_folder
 from .checksums import bundle_files, check_suffix, sha256
 from .folders import INSTALLING, find_folder, model_folders, user_models
+from .http_file import LARGEST_BYTES, fetch_file
 from .joined import join_bundles
-
-LARGEST_BYTES = 4 << 30
-TIMEOUT_S = 30
 
 
 def list_models() -> list[Bundle]:
@@ -48,6 +43,7 @@ def install_model(source: str | Path, checksum: str | None = None, replace: bool
     root = user_models()
     try:
         root.mkdir(parents=True, exist_ok=True)
+        # On the same file system as its place, where a rename is all or nothing.
         with scratch_folder(root, INSTALLING) as scratch:
             with _local(source, scratch) as local:
                 if checksum is not None:
@@ -77,6 +73,7 @@ def install_joined(bundles: Sequence[Bundle], organs: Sequence[Sequence[str]], n
 
 
 def _put_in_place(scratch: Path, root: Path, replace: bool, source: str) -> Bundle:
+    # Read and verified where nobody uses it yet.
     name = load_bundle(scratch / "new").name
     if (resource("models") / name).exists():
         raise UserError(code=Code.NAME_TAKEN, subject=source, found=f"model name '{name}' is that of a shipped model",
@@ -91,28 +88,19 @@ def _put_in_place(scratch: Path, root: Path, replace: bool, source: str) -> Bund
 @contextlib.contextmanager
 def _local(source: str | Path, scratch: Path) -> Iterator[Path]:
     """`source` as a path; a URL is downloaded first."""
-    parts = urllib.parse.urlsplit(str(source))
     if "://" not in str(source):
         yield Path(source)
         return
-    if parts.scheme not in ("http", "https"):
-        raise UserError(code=Code.VALUE_UNFIT, subject=source, expected="a folder, a zip file or an http(s) URL",
-                        found=f"scheme '{parts.scheme}'")
     target = scratch / "download.zip"
-    try:
-        with urllib.request.urlopen(str(source), timeout=TIMEOUT_S) as response, open(target, "wb") as handle:
-            _copy_limited(response, handle, LARGEST_BYTES, str(source))
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        raise UserError(code=Code.DOWNLOAD_FAILED, subject=source,
-                        found=f"could not be downloaded: {getattr(error, 'reason', error)}") from None
+    fetch_file(str(source), target)
     yield target
 
 
 def _check_sum(path: Path, expected: str, source: str) -> None:
-    found = sha256(path) if path.is_file() else "no file"
-    if found.lower() != expected.strip().lower():
+    checksum = sha256(path) if path.is_file() else "no file"
+    if checksum.lower() != expected.strip().lower():
         raise UserError(code=Code.CHECKSUM_DIFFERS, subject=f"{source}: wrong checksum", expected=f"SHA-256 {expected}",
-                        found=found)
+                        found=checksum)
 
 
 def _unpack(local: Path, target: Path, source: str) -> None:
@@ -134,24 +122,25 @@ def _unpack(local: Path, target: Path, source: str) -> None:
             raise UserError(code=Code.WRONG_FORMAT, subject=source,
                             expected="a readable zip of a model bundle", found=error) from None
     else:
-        what = "another kind of file" if local.exists() else "no such file"
         raise UserError(code=Code.WRONG_FORMAT, subject=source, expected="a model bundle's folder, zip or URL",
-                        found=what)
+                        found="another kind of file" if local.exists() else "no such file")
 
 
 def _unzip(archive: zipfile.ZipFile, target: Path, source: str) -> None:
     """Extracts the bundle's own files only; no entry may point outside of `target`, be a link or be oversized."""
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-    metadata = [PurePosixPath(entry.filename) for entry in entries
-                if entry.filename == METADATA or entry.filename.endswith("/" + METADATA)]
+    roots = []
+    for entry in entries:
+        path = PurePosixPath(entry.filename)
+        if path.parts[-2:] == PurePosixPath(METADATA).parts:
+            roots.append(path.parent.parent)
     # The members of a joined model are bundles themselves: the one that they lie in counts.
-    roots = [path.parent.parent for path in metadata]
-    outer = [root for root in roots if not any(root.is_relative_to(other / MEMBERS) for other in roots)]
+    outer = [root for root in roots if not _is_member(root, roots)]
     if len(outer) != 1:
         raise UserError(code=Code.BUNDLE_BROKEN, subject=source, expected=f"one {METADATA} in the zip",
                         found=len(outer))
     root = outer[0]
-    left = LARGEST_BYTES
+    allowed = LARGEST_BYTES
     for entry in entries:
         path = PurePosixPath(entry.filename)
         if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename:
@@ -164,7 +153,12 @@ def _unzip(archive: zipfile.ZipFile, target: Path, source: str) -> None:
         place = target / path.relative_to(root)
         place.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(entry) as packed, open(place, "wb") as handle:
-            left -= _copy_limited(packed, handle, left, source)
+            allowed -= _copy_limited(packed, handle, allowed, source)
+
+
+def _is_member(root: PurePosixPath, roots: Sequence[PurePosixPath]) -> bool:
+    """Whether a bundle in a zip is a member of another one of the `roots`."""
+    return any(root.is_relative_to(bundle / MEMBERS) for bundle in roots)
 
 
 def _copy_limited(stream: IO[bytes], handle: IO[bytes], limit: int, source: str) -> int:

@@ -8,19 +8,21 @@ from ..errors import Code, UserError
 
 
 def choose_device(wish: str) -> torch.device:
-    """The device for "auto", "cpu", "cuda", "cuda:1" or "mps". Raises UserError when it is not there."""
+    """The device for "auto", "cpu", "cuda", "cuda:1" or "mps". Raises UserError for an absent one."""
     if wish == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
     try:
         device = torch.device(wish)
     except RuntimeError:
         raise UserError(code=Code.VALUE_UNFIT, subject=f"device '{wish}'",
                         expected="auto, cpu, cuda, cuda:NUMBER or mps") from None
-    there = {"cpu": True, "mps": torch.backends.mps.is_available(),
-             "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()}
-    if not there.get(device.type, False):
+    has_gpu = torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    available = {"cpu": True, "mps": torch.backends.mps.is_available(), "cuda": has_gpu}
+    if not available.get(device.type, False):
         raise UserError(code=Code.NO_DEVICE, subject=f"device '{wish}'", expected="a device of this machine",
                         found="none such")
     return device
@@ -28,21 +30,24 @@ def choose_device(wish: str) -> torch.device:
 
 def computes_bfloat16() -> bool:
     """Whether this computer's processor has instructions for bfloat16; without them it is slower than float32."""
+    # Private in PyTorch, and absent from some versions: then nothing is known of the processor.
     checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
     return any(check() for check in checks if check is not None)
 
 
-def choose_precision(wish: str, device: torch.device, own: str) -> torch.dtype:
+def choose_precision(wish: str, device: torch.device, preferred: str) -> torch.dtype:
     """The type that convolutions run in for "auto", "float32", "bfloat16" or "float16".
 
-    "auto" is the model's `own` on a CPU that computes it, else float32; float16 on an accelerator. Neither load nor
-    the number of threads has a say: the same CT must give the same segmentation. Raises UserError for anything else,
-    and for float16 on a CPU.
+    "auto" is what the model has as `preferred` on a CPU that computes it, else float32; float16 on an accelerator.
+    Neither load nor the number of threads has a say: the same CT must give the same segmentation. Raises UserError for
+    anything else, and for float16 on a CPU.
     """
     if wish == "auto":
         if device.type != "cpu":
             return torch.float16
-        return torch.bfloat16 if own == "bfloat16" and computes_bfloat16() else torch.float32
+        if preferred == "bfloat16" and computes_bfloat16():
+            return torch.bfloat16
+        return torch.float32
     kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if device.type != "cpu":
         kinds["float16"] = torch.float16

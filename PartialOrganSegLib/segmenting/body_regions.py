@@ -6,24 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from ..imaging.body import find_body
 from ..imaging.components import Component
+from ..imaging.shapes import Mask, Spacing3, VoxelArray
 from ..imaging.volume import Volume
 from ..organ_records import organ_record
 from .check_kinds import Place
 
-# Who can be where. Heights are of landmarks in the same CT, see `bounds`.
 STRAY_ML = 1.0  # smaller parts are not worth a person's time
 # Organs differ from patient to patient by this much; a hernia or a full bladder by more, and is worth a look.
 MARGIN_MM = 30.0
 LUNG_HU = -500.0
-LEAST_LUNG_ML = 200.0  # more gas than a loop of bowel holds
-MOST_LABELLED = 0.2  # of a lung: gas inside an organ is bowel
-MOST_AROUND = 0.1  # of a lung outside of the body's mask, which is coarse
+MIN_LUNG_ML = 200.0  # more gas than a loop of bowel holds
+MAX_LABELLED = 0.2  # of a lung: gas inside an organ is bowel
+MAX_AROUND = 0.1  # of a lung outside of the body's mask, which is coarse
 
+# Which organs can be where. Heights are of landmarks in the same CT, see `bounds`.
 THROUGH_THE_DIAPHRAGM = frozenset({"aorta", "inferior_vena_cava"})
+# Organs that are landmarks: they are large, or hard to confuse with any other.
 DOME, KIDNEYS = ("liver",), ("left_kidney", "right_kidney")
 HIPS = ("head_of_left_femur", "head_of_right_femur")
 
@@ -45,22 +48,19 @@ class Landmarks:
 
 def find_landmarks(main: Mapping[str, Component], step_mm: float, slices: int) -> Landmarks:
     """The landmarks of a label map of `slices` slices, `step_mm` apart; `main` is each organ's largest component."""
-    def ends(names: Sequence[str], upper: bool) -> list[int]:
-        found = []
-        for name in names:
-            if name in main:
-                span = main[name].box[0]
-                cut = span.stop == slices if upper else span.start == 0
-                if cut:
-                    return []
-                found.append(span.stop if upper else span.start)
-        return found
+    def top(names: Sequence[str]) -> float | None:
+        ends = [main[name].box[0].stop for name in names if name in main]
+        if not ends or max(ends) == slices:  # absent, or cut off by the image's end
+            return None
+        return step_mm * float(max(ends))
 
-    domes, poles = ends(DOME, upper=True), ends(KIDNEYS, upper=False)
-    tops, bottoms = ends(HIPS, upper=True), ends(HIPS, upper=False)
-    return Landmarks(max(domes) * step_mm if domes else None,
-                     min(poles) * step_mm if poles else None,
-                     max(tops) * step_mm if tops else None, min(bottoms) * step_mm if bottoms else None)
+    def bottom(names: Sequence[str]) -> float | None:
+        ends = [main[name].box[0].start for name in names if name in main]
+        if not ends or min(ends) == 0:
+            return None
+        return step_mm * float(min(ends))
+
+    return Landmarks(top(DOME), bottom(KIDNEYS), top(HIPS), bottom(HIPS))
 
 
 def bounds(organ: str, landmarks: Landmarks) -> list[tuple[Place, float, bool]]:
@@ -93,16 +93,18 @@ def below_the_chest(organ: str) -> bool:
 
 
 class Surroundings:
-    """What the CT itself says of a place: whether it is in the patient at all, and whether lung is around it."""
+    """What the CT itself says of a place: whether it is in the patient at all, and whether lung lies around it."""
 
-    def __init__(self, ct: Volume, labelled: np.ndarray, steps: Sequence[int]) -> None:
+    def __init__(self, ct: Volume, labelled: Mask, steps: Sequence[int]) -> None:
         """`ct` in canonical order; `labelled` (z, y, x) bool, organs on every `steps`-th of its voxels."""
-        every = tuple(slice(None, None, step) for step in steps)
-        coarse = np.ascontiguousarray(ct.array[every])
-        spacing = [mm * step for mm, step in zip(ct.grid.spacing[::-1], steps, strict=True)]
-        body = find_body(coarse, (spacing[0], spacing[1], spacing[2]))
+        z, y, x = steps
+        coarse = np.ascontiguousarray(ct.array[::z, ::y, ::x])
+        x_mm, y_mm, z_mm = ct.grid.spacing
+        spacing = (z_mm * z, y_mm * y, x_mm * x)
+        body = find_body(coarse, spacing)
         self.outside = np.ones(coarse.shape, bool)
-        self.outside[body.box] = body.outside(tuple(part.stop - part.start for part in body.box))
+        height, depth, width = (part.stop - part.start for part in body.box)
+        self.outside[body.box] = body.outside((height, depth, width))
         self.lung = _lungs(coarse, self.outside, labelled, spacing)
 
     def place(self, component: Component, in_no_lung: bool) -> Place | None:
@@ -112,25 +114,31 @@ class Surroundings:
             return Place.OUTSIDE_BODY
         if not in_no_lung:
             return None
-        wider = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in component.box)
-        lung = self.lung[wider]
-        before = [part.start - wide.start for part, wide in zip(component.box, wider, strict=True)]
-        mask = np.pad(component.mask, [(first, size - first - length) for first, size, length
-                                       in zip(before, lung.shape, component.mask.shape, strict=True)])
+        # The component's box and a voxel around, which is not there at the volume's ends.
+        around = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in component.box)
+        lung = self.lung[around]
+        mask = np.zeros(lung.shape, bool)
+        within = tuple(slice(part.start - outer.start, part.stop - outer.start)
+                       for part, outer in zip(component.box, around, strict=True))
+        mask[within] = component.mask
         shell = ndimage.binary_dilation(mask, np.ones((3, 3, 3), bool)) & ~mask
-        return Place.IN_LUNG if np.count_nonzero(lung & shell) > np.count_nonzero(shell) / 2 else None
+        if np.count_nonzero(lung & shell) > np.count_nonzero(shell) / 2:
+            return Place.IN_LUNG
+        return None
 
 
-def _lungs(ct: np.ndarray, outside: np.ndarray, labelled: np.ndarray, spacing_zyx: Sequence[float]) -> np.ndarray:
+def _lungs(ct: VoxelArray, outside: Mask, labelled: Mask, spacing_zyx: Spacing3) -> Mask:
     """(z, y, x) bool: large parts of air that are neither around the patient nor an organ's."""
     parts, _ = ndimage.label(ct < LUNG_HU)
     sizes = np.bincount(parts.ravel())
     around = np.bincount(parts[outside], minlength=len(sizes))
     organs = np.bincount(parts[labelled], minlength=len(sizes))
-    least = LEAST_LUNG_ML * 1000 / float(np.prod(spacing_zyx))
-    lung = (sizes >= least) & (around <= MOST_AROUND * sizes) & (organs <= MOST_LABELLED * sizes)
-    lung[0] = False
-    return lung[parts]
+    min_voxels = MIN_LUNG_ML * 1000 / float(np.prod(spacing_zyx))
+    is_lung: npt.NDArray[np.bool_] = (sizes >= min_voxels) & (around <= MAX_AROUND * sizes)
+    is_lung &= organs <= MAX_LABELLED * sizes
+    is_lung[0] = False  # what is no part
+    lungs: Mask = is_lung[parts]
+    return lungs
 
 
 def stray(organ: str, components: Sequence[Component], voxel_ml: float, step_mm: float, landmarks: Landmarks,
@@ -147,10 +155,11 @@ def stray(organ: str, components: Sequence[Component], voxel_ml: float, step_mm:
         if component.voxels * voxel_ml <= STRAY_ML:
             break
         heights = (np.arange(component.box[0].start, component.box[0].stop) + 0.5) * step_mm
+        # By slice, as regions end at heights.
         counts = component.mask.sum(axis=(1, 2))
         place = None
-        for candidate, limit, above in places:
-            beyond = heights > limit if above else heights < limit
+        for candidate, limit, is_above in places:
+            beyond = heights > limit if is_above else heights < limit
             if counts[beyond].sum() > component.voxels / 2:
                 place = candidate
                 break
@@ -159,4 +168,6 @@ def stray(organ: str, components: Sequence[Component], voxel_ml: float, step_mm:
         if place is not None:
             total += component.voxels * voxel_ml
             first = first or place
-    return None if first is None else (total, first)
+    if first is None:
+        return None
+    return total, first

@@ -18,10 +18,8 @@ from ..imaging.volume import Volume
 from ..models.bundle import Bundle
 from .member_predictor import MemberPredictor, SliceShares
 from .patient import finish, locate
+from .scores import LEAST_PROBABILITY
 from .timing import timed
-
-# Below this probability a class is as good as impossible; its logarithm still fits into half precision.
-LEAST_PROBABILITY = 1e-6
 
 
 class JoinedPredictor:
@@ -51,7 +49,7 @@ class JoinedPredictor:
                 reporter: Reporter) -> tuple[LabelMap, dict[str, float]]:
         """uint8 labels on the CT's grid and the mean entropy of each organ found; see `BundlePredictor.segment`."""
         patient = locate(ct, seconds)
-        grid = patient.frame(self._spacing_zyx)
+        grid = patient.working_grid(self._spacing_zyx)
         joined = JoinedScores(grid.shape, self._space.class_count)
         for member in self._members:
             shares = member.shares(patient, grid.to_patient(patient.canonical.grid), grid.shape, seconds, reporter)

@@ -24,7 +24,8 @@ from .patient import Patient
 from .timing import timed
 
 # The likeliest of C classes has a probability of at least 1 / C. Where every organ has less than this part of that, the
-# voxel is none of theirs.
+# voxel counts as none of theirs. Together they have less than a tenth of it, which goes to the background and the
+# members after: it decides a label only between classes whose probabilities are within a tenth of each other.
 FAINT = 0.1
 
 SliceShares: TypeAlias = tuple[torch.Tensor, torch.Tensor]
@@ -54,9 +55,9 @@ class MemberPredictor:
         if isinstance(self.method, NNUNetPredictor):
             scores, scores_to_patient = self.method.scores(patient.ct, seconds, reporter)
         else:
-            frame = patient.frame(self.method.spacing_zyx)
-            scores = self.method.scores(patient, frame, seconds, reporter)
-            scores_to_patient = frame.to_patient(patient.canonical.grid)
+            grid = patient.working_grid(self.method.spacing_zyx)
+            scores = self.method.scores(patient, grid, seconds, reporter)
+            scores_to_patient = grid.to_patient(patient.canonical.grid)
         with timed(seconds, "join"):
             to_scores = np.linalg.inv(scores_to_patient) @ to_patient
             audible = self._audible(scores)

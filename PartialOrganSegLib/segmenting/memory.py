@@ -25,6 +25,16 @@ MIB = 1 << 20
 def estimate_memory(grid: Grid, bundle: Bundle) -> int:
     """Peak bytes of the process that segments a 16-bit CT on `grid` on the CPU, if the body fills the whole volume."""
     native = int(np.prod(grid.size))
+    if bundle.folds:
+        # The models' scores come one after the other, beside their mean; votes are label maps.
+        largest = 0
+        for fold in bundle.folds:
+            needed = estimate_memory(grid, fold)
+            if not fold.members:
+                merged, activations = _network_bytes(grid, fold)
+                needed = 2 * merged + activations
+            largest = max(largest, needed)
+        return BASE_BYTES + native * (3 + len(bundle.folds)) + largest
     if not bundle.members:
         return BASE_BYTES + native * 3 + sum(_network_bytes(grid, bundle))
     # One network after the other, beside the scores that they are joined in, on the finest of their grids.
@@ -43,9 +53,11 @@ def _network_bytes(grid: Grid, bundle: Bundle) -> tuple[int, int]:
     if bundle.nnunet is not None and len(bundle.nnunet.spacing) == 2:
         slices = min(SLICES, _read_grid(grid, bundle).shape[bundle.nnunet.transpose[0]])
         patch = slices * int(np.prod(bundle.nnunet.patch))
-    channels, more = bundle.network_arguments["features"], bundle.network_arguments.get("more", [])
-    classes = bundle.label_space.class_count + len(more)
-    window = patch if bundle.nnunet is not None else _largest_window(bundle.preprocessing)
+    channels, merged_classes = bundle.network_arguments["features"], bundle.network_arguments.get("more", [])
+    classes = bundle.label_space.class_count + len(merged_classes)
+    window = patch
+    if bundle.nnunet is None:  # windows are planned as for networks of our own
+        window = _largest_window(bundle.preprocessing)
     return merged, window * (channels[0] * NNUNET_CHANNEL_BYTES + classes * NNUNET_CLASS_BYTES)
 
 
@@ -66,10 +78,10 @@ def _read_grid(grid: Grid, bundle: Bundle) -> Grid:
 
 def _working_voxels(grid: Grid, bundle: Bundle) -> int:
     """Voxels at working spacing, if the body fills the whole volume."""
-    read, target = _read_grid(grid, bundle), bundle.preprocessing.spacing_zyx
+    read, target = _read_grid(grid, bundle), list(bundle.preprocessing.spacing_zyx)
     if bundle.nnunet is not None and len(bundle.nnunet.spacing) == 2:
-        across = bundle.nnunet.transpose[0]  # slices stay as far apart as they are
-        target = tuple(read.spacing[::-1][axis] if axis == across else target[axis] for axis in range(3))
+        across = bundle.nnunet.transpose[0]
+        target[across] = read.spacing[::-1][across]  # slices stay as far apart as they are
     return int(np.prod(working_shape(read.shape, read.spacing[::-1], target)))
 
 
@@ -78,6 +90,7 @@ def check_memory(grid: Grid, bundle: Bundle, reporter: Reporter) -> None:
 
     The CT itself is in memory already, so are the libraries.
     """
+    # Both count already as memory that is not free.
     needed = estimate_memory(grid, bundle) - BASE_BYTES - int(np.prod(grid.size)) * 2
     memory = psutil.virtual_memory()
     size = " x ".join(map(str, grid.size))

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..imaging.components import components, voxel_counts
+from ..imaging.shapes import Box3, LabelMap
 from ..imaging.volume import Volume
 from ..organ_records import Volumes, known_organs, organ_record
 from ..organs import LabelSpace
@@ -20,6 +21,7 @@ from .check_kinds import CheckKind, OrganCheck, checks_text
 # Components are counted at about this spacing, those above this share of the organ.
 COUNT_MM = 2.0
 COUNT_SHARE = 0.02
+# About what a coin has whose sides are equally likely.
 UNCERTAIN_NATS = 0.7
 
 
@@ -51,7 +53,9 @@ def usual_volumes() -> dict[str, Volumes]:
 def expected_parts(organ: str) -> int:
     """How many components of an organ raise no question."""
     record = organ_record(organ)
-    return 1 if record is None or record.components is None else record.components.most
+    if record is None or record.components is None:
+        return 1
+    return record.components.most
 
 
 def check_organs(labels: Volume, label_space: LabelSpace, entropy: Mapping[str, float] | None = None,
@@ -67,10 +71,14 @@ def check_organs(labels: Volume, label_space: LabelSpace, entropy: Mapping[str, 
     steps = [max(1, round(COUNT_MM / mm)) for mm in canonical.grid.spacing[::-1]]
     coarse = np.ascontiguousarray(canonical.array[tuple(slice(None, None, step) for step in steps)])
     boxes = ndimage.find_objects(coarse, label_space.class_count - 1)
-    parts = {organ.name: components(coarse, organ.index, boxes[organ.index - 1])
-             for organ in label_space.organs if boxes[organ.index - 1] is not None}
+    parts = {}
+    for organ in label_space.organs:
+        box = boxes[organ.index - 1]
+        if box is not None:
+            parts[organ.name] = components(coarse, organ.index, box)
     step_mm, voxel_ml = canonical.grid.spacing[2] * steps[0], labels.grid.voxel_ml * math.prod(steps)
-    landmarks = find_landmarks({name: found[0] for name, found in parts.items()}, step_mm, len(coarse))
+    largest = {name: organ_parts[0] for name, organ_parts in parts.items()}
+    landmarks = find_landmarks(largest, step_mm, len(coarse))
     surroundings = None if ct is None else Surroundings(ct.canonical(), coarse > 0, steps)
     borders = _border_labels(canonical.array)
     swapped = _swapped(label_space, boxes)
@@ -82,8 +90,9 @@ def check_organs(labels: Volume, label_space: LabelSpace, entropy: Mapping[str, 
             reports.append(OrganReport(organ.name, 0.0, 0, [OrganCheck(CheckKind.NOT_FOUND, organ.name)], None))
             continue
         organ_parts = parts.get(organ.name, [])
-        least = COUNT_SHARE * sum(part.voxels for part in organ_parts)
-        number = max(1, sum(part.voxels >= least for part in organ_parts))
+        # Crumbs are left out; a thin organ may have no voxel at the spacing that is counted at.
+        min_voxels = COUNT_SHARE * sum(part.voxels for part in organ_parts)
+        number = max(1, sum(part.voxels >= min_voxels for part in organ_parts))
         checks = _volume_checks(organ.name, volume, organ.index in borders)
         expected = expected_parts(organ.name)
         if number > expected:
@@ -99,24 +108,27 @@ def check_organs(labels: Volume, label_space: LabelSpace, entropy: Mapping[str, 
     return reports
 
 
-def _swapped(label_space: LabelSpace, boxes: Sequence[Any]) -> dict[str, str]:
+def _swapped(label_space: LabelSpace, boxes: Sequence[Box3 | None]) -> dict[str, str]:
     """Organs that lie on the side of their twin, each with the twin's name. `boxes` are in canonical order."""
-    centres = {index: (box[2].start + box[2].stop) / 2 for index, box in enumerate(boxes, 1) if box is not None}
-    twins = {}
+    centres = {}
+    for index, box in enumerate(boxes, 1):
+        if box is not None:
+            centres[index] = (box[2].start + box[2].stop) / 2
+    twins: dict[str, str] = {}
     for left, right in label_space.mirrored:
         if left in centres and right in centres and centres[left] <= centres[right]:
-            one, other = label_space.organs[left - 1].name, label_space.organs[right - 1].name
-            twins |= {one: other, other: one}
+            left_name, right_name = label_space.organs[left - 1].name, label_space.organs[right - 1].name
+            twins |= {left_name: right_name, right_name: left_name}
     return twins
 
 
-def _border_labels(array: np.ndarray) -> set[int]:
+def _border_labels(array: LabelMap) -> set[int]:
     """Labels on any of the six faces."""
-    found: set[int] = set()
+    labels: set[int] = set()
     for axis in range(3):
         for edge in (0, -1):
-            found.update(np.unique(np.take(array, edge, axis=axis)).tolist())
-    return found - {0}
+            labels.update(np.unique(np.take(array, edge, axis=axis)).tolist())
+    return labels - {0}
 
 
 def _volume_checks(name: str, volume: float, at_border: bool) -> list[OrganCheck]:
@@ -125,10 +137,15 @@ def _volume_checks(name: str, volume: float, at_border: bool) -> list[OrganCheck
     if usual is None:
         return checks
     kind = None
-    if volume > usual.p95:
-        kind = CheckKind.LARGE if volume <= usual.max else CheckKind.VERY_LARGE
+    if volume > usual.max:
+        kind = CheckKind.VERY_LARGE
+    elif volume > usual.p95:
+        kind = CheckKind.LARGE
+    # An organ that is cut off is small for that reason.
+    elif volume < usual.min and not at_border:
+        kind = CheckKind.VERY_SMALL
     elif volume < usual.p5 and not at_border:
-        kind = CheckKind.SMALL if volume >= usual.min else CheckKind.VERY_SMALL
+        kind = CheckKind.SMALL
     if kind is not None:
         checks.append(OrganCheck(kind, name, volume, usual.p5, usual.p95))
     return checks

@@ -10,7 +10,7 @@ import torch
 
 from ..imaging.body import Body, find_body
 from ..imaging.masks import widened
-from ..imaging.shapes import LabelMap, Mask
+from ..imaging.shapes import LabelMap, Mask, Spacing3
 from ..imaging.upsampling import NativeLabels
 from ..imaging.volume import Volume
 from ..imaging.working_grid import WorkingGrid
@@ -30,7 +30,7 @@ class Patient:
     canonical: Volume
     body: Body
 
-    def frame(self, spacing_zyx: tuple[float, float, float]) -> WorkingGrid:
+    def working_grid(self, spacing_zyx: Spacing3) -> WorkingGrid:
         """The working grid of about `spacing_zyx` mm around the body."""
         return WorkingGrid.of(self.canonical.grid, self.body.box, self.body.midline, spacing_zyx)
 
@@ -42,24 +42,24 @@ def locate(ct: Volume, seconds: dict[str, float]) -> Patient:
         return Patient(ct, canonical, find_body(canonical.array, canonical.grid.spacing[::-1]))
 
 
-def finish(scores: torch.Tensor, patient: Patient, frame: WorkingGrid, label_space: LabelSpace,
+def finish(scores: torch.Tensor, patient: Patient, grid: WorkingGrid, label_space: LabelSpace,
            written: npt.NDArray[np.uint8], seconds: dict[str, float], decided: Mask | None = None
            ) -> tuple[LabelMap, dict[str, float]]:
     """uint8 labels on the CT's grid and the mean entropy (nats) of each organ found.
 
-    `scores`: float16 logits (z, y, x, class) on `frame`, changed in place. `written` (class count,): the value written
+    `scores`: float16 logits (z, y, x, class) on `grid`, changed in place. `written` (class count,): the value written
     for each class. `seconds` receives the times. `decided`: bool (z, y, x), beyond which all is background.
     """
     with timed(seconds, "clean"):
         labels = best_classes(scores, decided)
-        if not frame.is_turned:  # a network may call the air around the patient anything
+        if not grid.is_turned:  # a network may call the air around the patient anything
             _clear_outside(scores, labels, patient.body)
-        remove_stray_components(scores, labels, frame.spacing_zyx, label_space, frame.midline)
+        remove_stray_components(scores, labels, grid.spacing_zyx, label_space, grid.midline)
         entropy = mean_entropy(scores, labels, label_space.names)
     with timed(seconds, "upsample"):
         native = np.zeros(patient.ct.grid.shape, np.uint8)
         out = patient.ct.grid.axis_order().to_canonical(native)[patient.body.box]
-        frame.write(NativeLabels(scores, labels, written), out)
+        grid.write(NativeLabels(scores, labels, written), out)
     return native, entropy
 
 

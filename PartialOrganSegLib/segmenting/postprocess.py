@@ -12,19 +12,17 @@ import torch
 from scipy import ndimage
 
 from ..imaging.components import Component, components
-from ..imaging.shapes import Box3, LabelMap
+from ..imaging.shapes import Box3, LabelMap, Spacing3
 from ..organ_records import Components, organ_record
 from ..organs import LabelSpace
 
 # A component lies on the wrong side when all of it is this far beyond the mid-sagittal plane.
 WRONG_SIDE_MM = 15.0
+USUAL_RULE = Components(8)  # for an organ whose record says nothing of its components
 
 
-OTHER = Components(8)  # of an organ whose record says nothing of its components
-
-
-def remove_stray_components(scores: torch.Tensor, labels: np.ndarray, spacing_zyx: tuple[float, float, float],
-                            label_space: LabelSpace, midline: float | None) -> None:
+def remove_stray_components(scores: torch.Tensor, labels: LabelMap, spacing_zyx: Spacing3, label_space: LabelSpace,
+                            midline: float | None) -> None:
     """Applies both steps to `scores` (z, y, x, class) and `labels` (uint8 argmax) in place.
 
     `midline`: x index of the mid-sagittal plane; the patient's left lies at larger x. None skips the side check.
@@ -40,18 +38,27 @@ def remove_stray_components(scores: torch.Tensor, labels: np.ndarray, spacing_zy
         _to_background(scores, labels, component)
 
 
-def _strays(scores: torch.Tensor, labels: np.ndarray, label_space: LabelSpace,
+def _strays(scores: torch.Tensor, labels: LabelMap, label_space: LabelSpace,
             voxel_ml: float) -> Iterator[tuple[int, Component]]:
     """(organ, component) of every component that its organ's rule does not keep."""
     for index, box in _boxes(labels, label_space.class_count - 1):
-        record = organ_record(label_space.organs[index - 1].name)
-        rule = OTHER if record is None or record.components is None else record.components
-        found = components(labels, index, box)
-        if len(found) > 1:
-            found.sort(key=lambda component: -_evidence(scores, index, component))
-        least = max(rule.share * found[0].voxels, rule.least_ml / voxel_ml)
-        yield from ((index, component) for rank, component in enumerate(found)
-                    if rank >= rule.most or component.voxels < least)
+        rule = _rule(label_space.organs[index - 1].name)
+        ranked = components(labels, index, box)
+        if len(ranked) > 1:
+            ranked.sort(key=lambda component: -_evidence(scores, index, component))
+        # The surest component is the organ's, whatever its size; small ones beside it are not.
+        min_voxels = max(rule.share * ranked[0].voxels, rule.least_ml / voxel_ml)
+        for rank, component in enumerate(ranked):
+            if rank >= rule.most or component.voxels < min_voxels:
+                yield index, component
+
+
+def _rule(organ: str) -> Components:
+    """Which components of an organ are kept."""
+    record = organ_record(organ)
+    if record is None or record.components is None:
+        return USUAL_RULE
+    return record.components
 
 
 def _evidence(scores: torch.Tensor, index: int, component: Component) -> float:
@@ -59,51 +66,56 @@ def _evidence(scores: torch.Tensor, index: int, component: Component) -> float:
 
     An elbow may be larger than the head of the femur that it is taken for, but not as sure.
     """
-    rows = scores[component.box][torch.from_numpy(component.mask)].float()
-    own = rows[:, index].clone()
-    rows[:, index] = float("-inf")
-    return float((own - rows.max(dim=1).values).sum())
+    logits = scores[component.box][torch.from_numpy(component.mask)].float()
+    organ_logits = logits[:, index].clone()
+    logits[:, index] = float("-inf")
+    return float((organ_logits - logits.max(dim=1).values).sum())
 
 
 def _boxes(labels: LabelMap, highest: int) -> Iterator[tuple[int, Box3]]:
     """(class, box around all of its voxels) of the classes from 1 to `highest` that are there."""
-    boxes = ndimage.find_objects(labels, highest)
-    return ((index, box) for index, box in enumerate(boxes, 1) if box is not None)
+    for index, box in enumerate(ndimage.find_objects(labels, highest), 1):
+        if box is not None:
+            yield index, box
 
 
-def _to_next_best(scores: torch.Tensor, labels: np.ndarray, index: int, component: Component) -> None:
+def _to_next_best(scores: torch.Tensor, labels: LabelMap, index: int, component: Component) -> None:
     """Gives a component's voxels to their next best class."""
     mask = torch.from_numpy(component.mask)
     region = scores[component.box]
-    rows = region[mask]
-    rows[:, index] = rows.min(dim=1).values
-    region[mask] = rows
-    labels[component.box][component.mask] = rows.float().argmax(1).numpy()
+    logits = region[mask]
+    logits[:, index] = logits.min(dim=1).values
+    region[mask] = logits
+    labels[component.box][component.mask] = logits.float().argmax(1).numpy()
 
 
-def _to_background(scores: torch.Tensor, labels: np.ndarray, component: Component) -> None:
+def _to_background(scores: torch.Tensor, labels: LabelMap, component: Component) -> None:
     mask = torch.from_numpy(component.mask)
     region = scores[component.box]
-    rows = region[mask]
-    rows[:, 0] = rows.max(dim=1).values + 1
-    region[mask] = rows
+    logits = region[mask]
+    logits[:, 0] = logits.max(dim=1).values + 1
+    region[mask] = logits
     labels[component.box][component.mask] = 0
 
 
 def _swap_wrong_sides(scores: torch.Tensor, labels: LabelMap, left: int, right: int, midline: float,
-                      beyond: float) -> None:
-    boxes = dict(_boxes(labels, max(left, right)))
+                      margin: float) -> None:
+    """Gives components that lie `margin` voxels or more beyond the midline to the organ's twin."""
     moves = []
-    for index in (left, right):
-        if index in boxes:
-            moves += [(component, index) for component in components(labels, index, boxes[index])]
+    for index, box in _boxes(labels, max(left, right)):
+        if index in (left, right):
+            moves += [(component, index) for component in components(labels, index, box)]
     for component, index in moves:
         first, last = component.box[2].start, component.box[2].stop - 1
-        wrong = last < midline - beyond if index == left else first > midline + beyond
-        if wrong:
+        if index == left:
+            is_wrong, twin = last < midline - margin, right
+        else:
+            is_wrong, twin = first > midline + margin, left
+        if is_wrong:
             mask = torch.from_numpy(component.mask)
             region = scores[component.box]
-            rows = region[mask]
-            rows[:, [left, right]] = rows[:, [right, left]]
-            region[mask] = rows
-            labels[component.box][component.mask] = right if index == left else left
+            logits = region[mask]
+            # Their scores change places too, so that the border between organs runs where it did.
+            logits[:, [left, right]] = logits[:, [right, left]]
+            region[mask] = logits
+            labels[component.box][component.mask] = twin

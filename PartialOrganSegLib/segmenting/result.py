@@ -12,11 +12,12 @@ import numpy as np
 
 from ..errors import Code, UserError
 from ..events import Reporter
+from ..formats.dicom_export import DicomNotWrittenError
 from ..imaging.volume import Volume
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import SegmentOptions
 from .organ_checks import OrganReport, check_organs
-from .result_files import case_name, target_files
+from .result_files import case_name, earlier_of_other_kinds, remove_earlier, single_kind, target_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -82,10 +83,10 @@ class SegmentResult:
         empty when nothing is to be noticed), `components`, `entropy`. An absent organ has 0 ml."""
         space = self.bundle.label_space
         reports = {report.organ: report for report in check_organs(self.labels, space, self.entropy, self.ct)}
-        asked = self.options.organs_of(space)
-        if asked is None:
+        chosen = self.options.organs_of(space)
+        if chosen is None:
             return reports
-        return {name: reports[name] for name in asked}
+        return {name: reports[name] for name in chosen}
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -97,23 +98,40 @@ class SegmentResult:
         """The organs as a JSON event has them: the rows, and the checks as data under `checks_data`."""
         return [report.as_event() for report in self.organs.values()]
 
-    def save(self, target: Path | str, *, name: str | None = None, overwrite: bool | None = None) -> dict[str, Path]:
+    def save(self, target: Path | str, *, name: str | None = None, overwrite: bool | None = None,
+             reporter: Reporter | None = None) -> dict[str, Path]:
         """Writes one file, or all files of the command `segment` into a folder, which is made; kind to file.
 
         A `target` that ends in .nii.gz, .nii, .nrrd or .mha becomes a label map, in .seg.nrrd a segmentation of 3D
         Slicer, in .dcm (or .labelmap-seg.dcm, .rtstruct.dcm) DICOM, for CTs that are DICOM; another is a folder. There
-        the files are called `name` (default: as the CT's file) and appear together or not at all.
+        the files are called `name` (default: as the CT's file) and appear together or not at all. What an earlier
+        result has there of kinds that are not written now goes with it, as it shows another segmentation; a file that
+        was changed since, or is somebody else's, stays, with a warning to `reporter`.
 
-        Raises UserError for what cannot be written, and for an earlier result unless `overwrite` (default: as in the
-        options).
+        Raises UserError for what cannot be written (for DICOM after everything else was), and for an earlier result
+        unless `overwrite` (default: as in the options).
         """
         name = name or self.source.name
         files = target_files(target, name, self.options.preview, self.options.dicom, self.source.path)
         folder = next(iter(files.values())).parent
         writable_folder(folder)
-        refuse_existing(list(files.values()), self.options.overwrite if overwrite is None else overwrite)
+        earlier = []
+        if single_kind(target) is None:
+            earlier = earlier_of_other_kinds(files, folder, name)
+        if overwrite is None:
+            overwrite = self.options.overwrite
+        refuse_existing(list(files.values()), overwrite)
+        not_written: DicomNotWrittenError | None = None
+        # Nobody shall find one file of a CT without the others.
         with all_at_once(folder, name) as scratch:
-            self.write({kind: scratch / path.name for kind, path in files.items()})
+            try:
+                self.write({kind: scratch / path.name for kind, path in files.items()})
+            except DicomNotWrittenError as error:
+                # The labels took minutes; a header that DICOM does not allow must not cost them.
+                not_written = DicomNotWrittenError(error.problem.with_text(str(scratch), str(folder)))
+        remove_earlier(earlier, reporter)
+        if not_written is not None:
+            raise not_written
         return files
 
     def write(self, files: Mapping[str, Path]) -> None:
@@ -131,14 +149,16 @@ class SegmentResult:
             write_segmentation(files["segmentation"], self.labels, space)
         if "table" in files:
             write_table(files["table"], self.rows)
+        if "preview" in files:
+            write_preview(files["preview"], self.ct, self.labels, space)
+        # Last, because the other files are whole whatever becomes of these.
         if any(kind in ENDINGS for kind in files):
             check_writers([kind for kind in files if kind in ENDINGS])
             organs = self.options.organs_of(space)
             write_dicom(files, self.labels, self.dicom_source or self.source.dicom(),
                         [organ for organ in space.organs if organs is None or organ.name in organs],
-                        Maker(self.bundle.name, self.bundle.metadata.version))
-        if "preview" in files:
-            write_preview(files["preview"], self.ct, self.labels, space)
+                        Maker(self.bundle.name, self.bundle.metadata.version),
+                        absent_organs=self.options.absent_organs)
 
     def show(self, path: Path | str | None = None) -> Image:
         """A picture of three planes with the organs' outlines and volumes (PIL, RGB); with `path`, also its PNG."""

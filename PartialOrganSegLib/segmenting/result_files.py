@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import Code, UsageError, UserError
+from ..errors import Code, Problem, UsageError, UserError
+from ..events import Reporter
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
 from ..formats.registry import stem_of, written_suffixes
 
@@ -15,6 +16,7 @@ ENDINGS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": "
            "preview": ".preview.png"}
 # Of one file: the first that fits counts, and after these every format of label maps. A plain `.dcm` is a DICOM SEG.
 _KINDS = {".seg.nrrd": "segmentation", **{ending: kind for kind, ending in DICOM_ENDINGS.items()}, ".dcm": "seg"}
+_ONE_RUN_S = 60.0  # seconds that one run may take to write all files of a result
 # What looks like the ending of a file: letters alone, so that `results.v2` and `run.2024` are folders.
 _ENDING = re.compile(r"\.[A-Za-z]{2,5}(\.gz)?$")
 
@@ -23,6 +25,48 @@ def result_files(folder: Path, name: str, preview: bool, dicom: Collection[str] 
     """Kind of result to its file in `folder`, for a CT called `name`."""
     files = {kind: folder / (name + ending) for kind, ending in ENDINGS.items() if preview or kind != "preview"}
     return files | {kind: folder / (name + DICOM_ENDINGS[kind]) for kind in dicom}
+
+
+def earlier_of_other_kinds(files: Mapping[str, Path], folder: Path, name: str) -> list[tuple[Path, bool]]:
+    """Files of an earlier result of that name whose kinds are not among those that will be written, each with whether
+    it is somebody else's or was changed later than all that will be replaced. Empty where nothing will be replaced."""
+    # Where nothing is replaced, other files of that name are of no earlier result of ours.
+    replaced = [path.stat().st_mtime for path in files.values() if path.is_file()]
+    if not replaced:
+        return []
+    candidates = result_files(folder, name, preview=True, dicom=tuple(DICOM_ENDINGS))
+    others = [path for kind, path in candidates.items() if kind not in files and path.is_file()]
+    earlier = []
+    for path in others:
+        changed_later = path.stat().st_mtime > max(replaced) + _ONE_RUN_S
+        earlier.append((path, changed_later or not _is_ours(path)))
+    return earlier
+
+
+def remove_earlier(earlier: Sequence[tuple[Path, bool]], reporter: Reporter | None) -> None:
+    """Removes what `earlier_of_other_kinds` gave; what is not ours stays, with a warning."""
+    for file, is_not_ours in earlier:
+        if not is_not_ours:
+            file.unlink(missing_ok=True)
+        elif reporter is not None and file.exists():
+            reporter.warning(Problem(Code.FILE_EXISTS, str(file), hint="it stays, and shows another segmentation",
+                                     found="a file of an earlier result that was changed since, or is not ours"))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is a result of this library: a clinic's own structure set may bear the same name."""
+    if path.suffix.lower() != ".dcm":
+        return True
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    from ..formats.dicom_source import MANUFACTURER
+
+    try:
+        header = dcmread(path, stop_before_pixels=True, specific_tags=["Manufacturer"])
+    except (OSError, InvalidDicomError):
+        return False
+    return bool(header.get("Manufacturer") == MANUFACTURER)
 
 
 def single_kind(output: Path | str) -> str | None:

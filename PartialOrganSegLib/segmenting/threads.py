@@ -31,32 +31,35 @@ class Load:
         self._look()
 
     def _look(self) -> None:
-        self._clock, self._others = time.monotonic(), _others_s()
+        self._clock, self._busy_s = time.monotonic(), _busy_with_others_s()
 
-    def others(self) -> float:
+    def cores_of_others(self) -> float:
         """Cores that other programs kept busy since the last look, on average."""
         elapsed = time.monotonic() - self._clock
-        if elapsed > LONGEST_S:
+        if elapsed > LONGEST_S:  # since then a CT was segmented, or a person was elsewhere
             self._look()
             elapsed = 0.0
         if elapsed < SHORTEST_S:
             time.sleep(SHORTEST_S - elapsed)
-        elapsed, busy = time.monotonic() - self._clock, _others_s() - self._others
+        elapsed, busy = time.monotonic() - self._clock, _busy_with_others_s() - self._busy_s
         self._look()
         return max(0.0, busy / elapsed)
 
 
-def _others_s() -> float:
+def _busy_with_others_s() -> float:
     """Seconds of all cores that other programs have used since the machine started; what gives way does not count."""
     times = psutil.cpu_times()
-    busy = times.user + times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0)
-    own = time.process_time()
-    return busy - own
+    busy: float = times.user + times.system
+    for name in ("irq", "softirq"):  # Linux alone has these
+        busy += getattr(times, name, 0.0)
+    return busy - time.process_time()
 
 
 def usable_cores() -> int:
     """Cores that this process may use: those of its affinity, within the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # neither on macOS nor on Windows
+        cores = len(os.sched_getaffinity(0))
     quota = _quota()
     if quota is not None:
         cores = min(cores, max(1, int(quota + 0.5)))
@@ -67,17 +70,22 @@ def _quota() -> float | None:
     """Cores' worth of time that a container allows, of control groups version 2 or 1; None without a limit."""
     with contextlib.suppress(OSError, ValueError):
         limit, period = QUOTAS[0].read_text(encoding="ascii").split()
-        return None if limit == "max" else int(limit) / int(period)
+        if limit == "max":
+            return None
+        return int(limit) / int(period)
     with contextlib.suppress(OSError, ValueError):
         limit_us = int(QUOTAS[1].read_text(encoding="ascii"))
-        return None if limit_us <= 0 else limit_us / int(PERIOD.read_text(encoding="ascii"))
+        if limit_us <= 0:
+            return None
+        return limit_us / int(PERIOD.read_text(encoding="ascii"))
     return None
 
 
-def network_threads(load: Load, most: int) -> int:
-    """Threads for the network: free cores, rounded, from 1 to `most`."""
-    free = (os.cpu_count() or 1) - load.others()
-    return max(1, min(most, usable_cores(), round(free)))
+def network_threads(load: Load, limit: int) -> int:
+    """Threads for the network: free cores, rounded, from 1 to `limit`."""
+    # Of all cores, as the load is that of all: which cores others use is not known.
+    free = (os.cpu_count() or 1) - load.cores_of_others()
+    return max(1, min(limit, usable_cores(), round(free)))
 
 
 @contextlib.contextmanager

@@ -13,11 +13,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
+from typing import TypeAlias
 
 import torch
 
 from ..events import Reporter
+from ..imaging.shapes import Box3, Shape3
+
+Forward: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+"""A window's network input to its logits."""
 
 # A plane up to this many times the training patch is seen whole; larger ones are split.
 PLANE_LIMIT = 1.5
@@ -37,8 +42,8 @@ class Layout:
     `slices`: how many a 2D (1) or 2.5D network sees at once, None for one of volumes.
     """
 
-    padded: tuple[int, int, int]
-    window: tuple[int, int, int]
+    padded: Shape3
+    window: Shape3
     starts: tuple[list[int], list[int], list[int]]
     slices: int | None = None
 
@@ -59,7 +64,7 @@ class Layout:
         return weights
 
 
-def plan(shape: tuple[int, int, int], patch: tuple[int, int, int], multiple: tuple[int, int, int],
+def plan(shape: Shape3, patch: Shape3, multiple: Shape3,
          slices: int | None = None, overlap: float = 0.5, fitted: float | None = None) -> Layout:
     """Windows for a volume of `shape`, which share `overlap` of their length.
 
@@ -68,30 +73,32 @@ def plan(shape: tuple[int, int, int], patch: tuple[int, int, int], multiple: tup
     Windows of a network of `slices` are `SLICE_WINDOW` deep or more, and share only as many slices as it takes for each
     to have its neighbours.
     """
-    padded, window, starts = [], [], []
     if slices is not None:
         patch = (max(patch[0], SLICE_WINDOW, 2 * slices), *patch[1:])
+    axes = []
     for axis, (size, side, unit) in enumerate(zip(shape, patch, multiple, strict=True)):
         if fitted is not None and slices is None:
             length, shared = fitted_length(size, round(side * fitted), unit, overlap)
         else:
-            limit = round_up(side if axis == 0 else round(side * PLANE_LIMIT), unit)
-            length = min(round_up(size, unit), limit)
-            shared = slices - 1 if slices and axis == 0 else length - int(length * (1 - overlap))
-        window.append(length)
-        padded.append(max(size, length))
-        starts.append(axis_starts(padded[-1], length, shared))
-    return Layout(tuple(padded), tuple(window), tuple(starts), slices)
+            limit = side if axis == 0 else round(side * PLANE_LIMIT)
+            length = min(round_up(size, unit), round_up(limit, unit))
+            shared = length - int(length * (1 - overlap))
+            if slices is not None and axis == 0:
+                shared = slices - 1
+        padded = max(size, length)
+        axes.append((padded, length, axis_starts(padded, length, shared)))
+    z, y, x = axes
+    return Layout((z[0], y[0], x[0]), (z[1], y[1], x[1]), (z[2], y[2], x[2]), slices)
 
 
-def fitted_length(size: int, most: int, unit: int, overlap: float) -> tuple[int, int]:
-    """Length and shared voxels of the fewest equal windows, multiples of `unit` up to `most`, that cover `size`."""
-    most = max(unit, most // unit * unit)
+def fitted_length(size: int, limit: int, unit: int, overlap: float) -> tuple[int, int]:
+    """Length and shared voxels of the fewest equal windows, multiples of `unit` up to `limit`, that cover `size`."""
+    limit = max(unit, limit // unit * unit)
     count = 1
     while True:
         # n windows of length w that share a part o of it cover w * (n - (n - 1) * o).
         length = round_up(math.ceil(size / (count - (count - 1) * overlap)), unit)
-        if length <= most:
+        if length <= limit:
             return length, int(length * overlap)
         count += 1
 
@@ -117,9 +124,9 @@ def gaussian(size: int, window_count: int) -> torch.Tensor:
     return torch.exp(-offset**2 / 2).clamp_min(LEAST_WEIGHT)
 
 
-def window_scores(volume: torch.Tensor, padding: float, layout: Layout, classes: int,
-                  forward: Callable[[torch.Tensor], torch.Tensor], reporter: Reporter, workers: int = 1,
-                  waited: Callable[[float], None] = lambda seconds: None) -> torch.Tensor:
+def window_scores(volume: torch.Tensor, padding: float, layout: Layout, classes: int, forward: Forward,
+                  reporter: Reporter, workers: int = 1, waited: Callable[[float], None] = lambda seconds: None
+                  ) -> torch.Tensor:
     """float16 scores (z, y, x, class) of a network input (z, y, x), averaged over windows.
 
     `forward` maps (1, 1, *window) to logits (z, y, x, class) of a window on the CPU; up to `workers` windows are
@@ -127,74 +134,97 @@ def window_scores(volume: torch.Tensor, padding: float, layout: Layout, classes:
     receives the seconds that nothing but the network worked. Classes lie last: a voxel's scores are read together ever
     after.
     """
-    shape = volume.shape
-    scores = torch.zeros(*shape, classes, dtype=torch.float16)
-    y_weights = gaussian(layout.window[1], len(layout.starts[1]))
-    x_weights = gaussian(layout.window[2], len(layout.starts[2]))
-    whole_plane = len(layout.starts[1]) == len(layout.starts[2]) == 1
-    z_total = torch.zeros(shape[0])
-    foreground = torch.zeros(shape[0], dtype=torch.long)
-
-    def box(corner: tuple[int, int, int]) -> tuple[slice, slice, slice]:
-        z, y, x = (slice(start, min(start + length, size))
-                   for start, length, size in zip(corner, layout.window, shape, strict=True))
-        return z, y, x
-
-    def window(corner: tuple[int, int, int]) -> torch.Tensor:
-        part = volume[box(corner)]
-        if part.shape != layout.window:
-            whole = torch.full(layout.window, padding)
-            whole[tuple(slice(n) for n in part.shape)] = part
-            part = whole
-        return part[None, None]
-
-    def add(corner: tuple[int, int, int], logits: torch.Tensor) -> None:
-        z, y, x = box(corner)
-        depth, height, width = z.stop - z.start, y.stop - y.start, x.stop - x.start
-        logits = logits[:depth, :height, :width]
-        sample = logits[:, ::2, ::2]
-        foreground[z] += (sample[..., 1:].amax(-1) > sample[..., 0]).sum((1, 2))
-        z_weights = layout.z_weights(corner[0])
-        # A slice at a time with the z weight as a number: thirty times as fast as a product of arrays.
-        for k in range(depth):
-            plane = logits[k]
-            if not whole_plane:
-                plane = plane.float() * (y_weights[:height, None] * x_weights[:width])[..., None]
-            scores[z.start + k, y, x].add_(plane, alpha=float(z_weights[k]))
-
-    def run(rows: Sequence[int], done: int) -> None:
-        """All windows that begin at the slices `rows`; `done` of these rows are finished before."""
-        corners = [(z, y, x) for z in rows for y in layout.starts[1] for x in layout.starts[2]]
-        plane = len(corners) // max(1, len(rows))
-        for number, logits in enumerate(_in_order(forward, map(window, corners), workers, waited)):
-            if number % plane == 0:
-                reporter.progress("segment", done + number // plane, len(starts))
-            add(corners[number], logits)
-        for z in rows:
-            depth = min(layout.window[0], shape[0] - z)
-            z_total[z:z + depth] += layout.z_weights(z)[:depth]
-
+    z, y, x = volume.shape
+    merged = MergedScores((z, y, x), classes, layout)
     starts = layout.starts[0]
     first = sorted({*starts[::2], starts[-1]})
     if layout.slices is not None or any(b - a > layout.window[0] for a, b in pairwise(first)):
         first = starts  # every other window would not see every slice
-    between = [z for z in starts if z not in first]
+
+    def run(rows: Sequence[int], finished: int) -> None:
+        """All windows that begin at the slices `rows`; `finished` rows are reported before."""
+        corners = list(product(rows, layout.starts[1], layout.starts[2]))
+        per_row = len(layout.starts[1]) * len(layout.starts[2])
+        inputs = (_window(volume, merged.box(corner), layout.window, padding) for corner in corners)
+        for number, logits in enumerate(_in_order(forward, inputs, workers, waited)):
+            if number % per_row == 0:
+                reporter.progress("segment", finished + number // per_row, len(starts))
+            merged.add(corners[number], logits)
+
     reporter.progress("segment", 0, len(starts))
     run(first, 0)
-    # The whole of both neighbours counts: an organ may be faint just where they end.
-    margin = layout.window[0] // 2
-    run([z for z in between
-         if int(foreground[max(0, z - margin):z + layout.window[0] + margin].sum()) >= LEAST_VOXELS], len(first))
+    run([start for start in starts if start not in first and merged.saw_organs_near(start)], len(first))
     reporter.progress("segment", len(starts), len(starts))
-    plane_total = _total(y_weights, layout.starts[1], shape[1])[:, None] * _total(x_weights, layout.starts[2], shape[2])
-    for z in range(shape[0]):
-        scores[z] *= 1 / float(z_total[z])
-        if not whole_plane:
-            scores[z] /= plane_total[..., None]
-    return scores
+    return merged.averaged()
 
 
-def _in_order(function: Callable[[torch.Tensor], torch.Tensor], arguments: Iterable[torch.Tensor], workers: int,
+def _window(volume: torch.Tensor, box: Box3, size: Shape3, padding: float) -> torch.Tensor:
+    """(1, 1, *size): the box of the volume, filled up with `padding` where it ends earlier."""
+    part = volume[box]
+    if part.shape != size:
+        padded = torch.full(size, padding)
+        padded[tuple(slice(length) for length in part.shape)] = part
+        part = padded
+    return part[None, None]
+
+
+class MergedScores:
+    """Weighted sums of the windows' logits, and of their weights."""
+
+    def __init__(self, shape: Shape3, classes: int, layout: Layout) -> None:
+        self._shape, self._layout = shape, layout
+        self._sums = torch.zeros(*shape, classes, dtype=torch.float16)
+        self._y_weights = gaussian(layout.window[1], len(layout.starts[1]))
+        self._x_weights = gaussian(layout.window[2], len(layout.starts[2]))
+        self._is_whole_plane = len(layout.starts[1]) == len(layout.starts[2]) == 1
+        self._z_total = torch.zeros(shape[0])
+        self._organ_voxels = torch.zeros(shape[0], dtype=torch.long)
+
+    def box(self, corner: Shape3) -> Box3:
+        """The part of the volume that the window at `corner` sees."""
+        z, y, x = (slice(start, min(start + length, size))
+                   for start, length, size in zip(corner, self._layout.window, self._shape, strict=True))
+        return z, y, x
+
+    def add(self, corner: Shape3, logits: torch.Tensor) -> None:
+        """Adds the logits (z, y, x, class) of the window at `corner`."""
+        z, y, x = self.box(corner)
+        depth, height, width = z.stop - z.start, y.stop - y.start, x.stop - x.start
+        logits = logits[:depth, :height, :width]
+        sample = logits[:, ::2, ::2]
+        self._organ_voxels[z] += (sample[..., 1:].amax(-1) > sample[..., 0]).sum((1, 2))
+        z_weights = self._layout.z_weights(corner[0])
+        if (corner[1], corner[2]) == (0, 0):  # once for all windows side by side
+            self._z_total[z] += z_weights[:depth]
+        # A slice at a time with the z weight as a number: thirty times as fast as a product of arrays.
+        for k in range(depth):
+            plane = logits[k]
+            if not self._is_whole_plane:
+                plane = plane.float() * (self._y_weights[:height, None] * self._x_weights[:width])[..., None]
+            self._sums[z.start + k, y, x].add_(plane, alpha=float(z_weights[k]))
+
+    def saw_organs_near(self, start: int) -> bool:
+        """Whether the windows on both sides of the one at slice `start` saw organs.
+
+        The whole of both counts: an organ may be faint just where they end.
+        """
+        depth = self._layout.window[0]
+        near = self._organ_voxels[max(0, start - depth // 2):start + depth + depth // 2]
+        return int(near.sum()) >= LEAST_VOXELS
+
+    def averaged(self) -> torch.Tensor:
+        """float16 scores (z, y, x, class), once all windows are added; in place of the sums."""
+        y_total = _total(self._y_weights, self._layout.starts[1], self._shape[1])
+        x_total = _total(self._x_weights, self._layout.starts[2], self._shape[2])
+        plane_total = y_total[:, None] * x_total
+        for z in range(self._shape[0]):
+            self._sums[z] *= 1 / float(self._z_total[z])
+            if not self._is_whole_plane:
+                self._sums[z] /= plane_total[..., None]
+        return self._sums
+
+
+def _in_order(function: Forward, arguments: Iterable[torch.Tensor], workers: int,
               waited: Callable[[float], None]) -> Iterator[torch.Tensor]:
     """The results of a function, one after the other, while up to `workers` threads compute those to come."""
     if workers == 1:

@@ -10,7 +10,7 @@ import torch
 
 from ..annotation import Kind
 from ..errors import Code, UserError
-from ..loading.augmentation import Augmentation
+from ..loading.augmentation import Augmentation, IntensityChances
 from ..loading.cache import CachedCase
 from ..loading.sampling import PatchSampler, as_unlabelled
 from ..loading.targets import Targets
@@ -50,11 +50,12 @@ def stage_cases(cases: Sequence[CachedCase], stage: Stage) -> list[CachedCase]:
 def patches(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, batch: int, length: int) -> PatchSampler:
     """The sampler of a stage; `batch` patches a mini-batch over all processes, `length` patches in the whole run."""
     preprocessing, changes = recipe.preprocessing, recipe.augmentation
+    intensity = IntensityChances(changes.blur, changes.thick_slices, changes.contrast, changes.shading, changes.noise)
     augmentation = Augmentation(
         preprocessing.patch_zyx, preprocessing.spacing_zyx, preprocessing.clip_hu, preprocessing.subtract,
-        preprocessing.divide,
-        rotation=changes.rotation, scale=changes.scale, deformation=changes.deformation,
-        hu_scale=changes.hu_scale, hu_shift=changes.hu_shift, strength=changes.strength)
+        preprocessing.divide, rotation=changes.rotation, scale=changes.scale, deformation=changes.deformation,
+        hu_scale=changes.hu_scale, hu_shift=changes.hu_shift, strength=changes.strength, shift=changes.shift,
+        axis_scale=changes.axis_scale, scale_factors=tuple(changes.scale_factors), intensity=intensity)
     sampling = stage.sampling
     return PatchSampler(cases, augmentation, recipe.seed, length, sampling.anywhere, sampling.datasets,
                         sampling.full_share, sampling.foreground, batch)

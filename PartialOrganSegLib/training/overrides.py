@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import Code, UserError
+from ..yaml_file import parse_yaml
 from .former_settings import current_override
 
 # Relative to the current folder, unlike those in the recipe's file.
-PATHS = ("manifest", "start_from")
+PATHS = ("manifest", "start_from", "network.backbone_weights")
 
 
 def apply_override(content: dict[str, Any], override: str) -> None:
@@ -22,10 +21,7 @@ def apply_override(content: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator:
         raise UserError(code=Code.VALUE_UNFIT, subject=f"--set {override}", expected="KEY=VALUE")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(code=Code.VALUE_UNFIT, subject=f"--set {override}", expected="a YAML value") from None
+    value = parse_yaml(text, f"--set {override}")
     key, value = current_override(key, value)
     *groups, name = key.split(".")
     group = _group(content, groups, override)

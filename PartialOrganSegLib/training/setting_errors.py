@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from ..errors import Code, Problem, did_you_mean, nearest
+from ..errors import Code, Problem, brief, did_you_mean, nearest
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> Problem:
@@ -24,9 +24,9 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> Problem:
         return Problem(Code.VALUE_UNFIT, key, found=str(first["ctx"]["error"]))
     if first["type"] in ("literal_error", "enum"):
         allowed = first["ctx"]["expected"]
-        return Problem(Code.UNKNOWN_NAME, key, allowed, repr(first["input"]),
+        return Problem(Code.UNKNOWN_NAME, key, allowed, brief(first["input"]),
                        did_you_mean(first["input"], re.findall(r"'([^']+)'", allowed)))
-    return Problem(Code.VALUE_UNFIT, key, found=f"{first['msg']}, found {first['input']!r}")
+    return Problem(Code.VALUE_UNFIT, key, found=f"{first['msg']}, found {brief(first['input'])}")
 
 
 def _group(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel]:

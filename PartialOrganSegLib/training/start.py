@@ -13,6 +13,7 @@ from ..events import Reporter
 from ..models.bundle import Bundle, load_bundle
 from ..models.checksums import MANIFEST, sha256
 from ..networks import build_network, channels_last
+from ..networks.backbones import load_backbone
 from ..organs import LabelSpace
 from .distributed import Processes
 from .network_sizes import size_multiple_of
@@ -77,6 +78,8 @@ def _seeded_network(recipe: Recipe, settings: NetworkSettings, label_space: Labe
     torch.manual_seed(recipe.seed)
     network = build_network(settings.name, 1, label_space.class_count, **settings.arguments)
     check_patch(recipe.preprocessing.patch_zyx, network)
+    if settings.backbone_weights is not None:
+        load_backbone(network, settings.backbone_weights)
     return network
 
 

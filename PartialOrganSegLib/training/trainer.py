@@ -94,12 +94,12 @@ class Trainer:
                                           self.device, recipe.half_precision, self.processes)
         self._hand_over = HandOver(recipe, self.start, self.space, self.cases.training, self.device)
         self._result = ResultModel(recipe, self.start, self._hand_over, self.space)
+        self._validation = recipe.validation or ValidationSettings()
         self.evaluator: Evaluator | None = None
         if self.cases.validation:
             self.evaluator = Evaluator(self.cases.validation, self.cases.table.table, self.space,
                                        recipe.preprocessing.for_bundle(), self.device, self.processes,
-                                       self._hand_over.members)
-        self._validation = recipe.validation or ValidationSettings()
+                                       self._hand_over.members, self._validation.test_scales or (1.0,))
         self._batch = recipe.batch_size * self.processes.size
         settings = {**deciding_settings(recipe), "batch": self._batch, **self.start.essence(), **self.cases.essence()}
         self.state = RunState(self.training_step, self._no_best(), settings, named_hooks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,15 @@ import numpy as np
 import pytest
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.formats.strokes import NOT_DRAWN, Stroke, Strokes, paint_strokes, read_strokes, write_strokes
+from PartialOrganSegLib.formats.strokes import (
+    NOT_DRAWN,
+    Stroke,
+    Strokes,
+    paint_strokes,
+    read_strokes,
+    write_strokes,
+)
+from PartialOrganSegLib.formats.strokes_image import drawn_on
 from PartialOrganSegLib.imaging.volume import Grid
 from PartialOrganSegLib.organs import WORD16
 
@@ -181,3 +190,39 @@ def test_no_file_and_no_json(tmp_path: Path):
     (tmp_path / "s.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"s\.json: expected JSON"):
         read_strokes(tmp_path / "s.json")
+
+
+@pytest.mark.parametrize(("stated", "image", "fits"), [
+    ("ct/case_7/image.nii.gz", "other/case_7_image.nii.gz", True), ("scan 1.nii.gz", "in/scan_1.nrrd", True),
+    ("case_7.nii.gz", "case_7/ct.nii.gz", True), ("image.nii.gz", "anything.nii.gz", True),
+    ("C:\\data\\anna.nii.gz", "anna", True), ("ct/anna/image.nii.gz", "ct/otto/image.nii.gz", False),
+    ("anna.nii.gz", "otto.nii.gz", False), ("a.nii.gz", "ct/data.nii.gz", False)])
+def test_strokes_of_another_image_are_noticed(stated: str, image: str, fits: bool):
+    strokes = Strokes(image=stated, drawn_by="a", licence="b")
+    assert drawn_on(strokes, Path(image)) is fits
+
+
+def test_numbers_that_no_mouse_draws_are_refused(tmp_path: Path):
+    head = {"format": "partialorganseg-strokes", "version": 1, "image": "a", "drawn_by": "b", "licence": "c"}
+    for text in ("NaN", "Infinity", "1e999", "-1e999", "9" * 5000):
+        file = tmp_path / "s.json"
+        content = json.dumps({**head, "strokes": [{"organ": "liver", "points": [[0, 0, 12345]]}]})
+        file.write_text(content.replace("12345", text))
+        with pytest.raises(UserError, match=r"s\.json") as caught:
+            read_strokes(file)
+        assert len(str(caught.value)) < 300
+    for points in ([(1e300, 0, 108)], [(0, -1e300, 108)], [(0, 0, 1e300)], [(5000, 10, 108)]):
+        with pytest.raises(UserError, match="outside the image"):
+            paint_strokes(drawn(Stroke(organ="liver", points=points)), STRAIGHT, WORD16)
+    with pytest.raises(ValueError, match="points"):
+        Stroke(organ="liver", points=[(0, 0, 0)] * 1_000_000)
+
+
+def test_many_points_take_no_minutes():
+    angles = np.linspace(0, 50, 20_000)
+    grid = Grid((512, 512, 2), (0.8, 0.8, 4.0))
+    points = np.c_[200 + 150 * np.cos(angles), 200 + 150 * np.sin(angles), np.zeros(len(angles))]
+    began = time.perf_counter()
+    painted = paint_strokes(drawn(Stroke(organ="liver", points=points.tolist())), grid, WORD16).array
+    assert time.perf_counter() - began < 20
+    assert (painted[0] == 1).sum() == pytest.approx(2 * np.pi * 150 * 3 / 0.64, rel=0.05)

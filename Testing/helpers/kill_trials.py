@@ -23,7 +23,7 @@ from Testing.helpers.finetune_data import write_cases as write_finetune_cases
 from Testing.helpers.fork_server import Ended, ForkServer
 from Testing.helpers.moody_network import moody_bundle, write_moody_ct
 from Testing.helpers.training_data import write_manifest, write_recipe
-from Testing.helpers.training_runs import log_of, same
+from Testing.helpers.training_runs import equal_weights, log_of
 
 CASES = 4  # of a batch
 MOST_STARTS = 5  # after the kills, until a command says that it is done
@@ -258,7 +258,7 @@ def _equal(first: object, second: object) -> bool:
         return len(first) == len(second) and all(map(_equal, first, second))
     if isinstance(first, dict) and isinstance(second, dict) and "network" in first:
         rest = [{key: value for key, value in content.items() if key != "network"} for content in (first, second)]
-        return rest[0] == rest[1] and same(first["network"], second["network"])
+        return rest[0] == rest[1] and equal_weights(first["network"], second["network"])
     return first == second
 
 

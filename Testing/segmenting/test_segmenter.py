@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from PIL import Image
@@ -136,6 +139,24 @@ def test_earlier_results_are_kept_unless_asked(tmp_path: Path, ct: Volume) -> No
     result.save(file, overwrite=True)
     assert read_labelmap(file).grid.same_as(ct.grid)
     segmenter(tmp_path, overwrite=True)(ct).save(file)
+
+
+def test_replacing_a_result_leaves_no_other_kinds_of_it(tmp_path: Path) -> None:
+    series = write_slices(tmp_path / "series", ct_of().array, axes=OBLIQUE)
+    listener = Listener()
+    files = segmenter(tmp_path, dicom=("seg", "rtstruct"))(series).save(tmp_path / "out")
+    labels_alone = segmenter(tmp_path, preview=False)(series)
+    # A clinic's own structure set of the same name, and a result that somebody worked on.
+    structure_set = pydicom.dcmread(files["rtstruct"])
+    structure_set.Manufacturer = "Planning Inc."
+    structure_set.save_as(files["rtstruct"])
+    os.utime(files["preview"], (time.time() + 3600,) * 2)
+    labels_alone.save(tmp_path / "out", overwrite=True, reporter=listener)
+    assert not files["seg"].exists()
+    assert files["rtstruct"].is_file()
+    assert files["preview"].is_file()
+    assert len(listener.warnings) == 2
+    assert all("another segmentation" in warning for warning in listener.warnings)
 
 
 def test_the_ct_is_never_written_over(tmp_path: Path, ct: Volume) -> None:

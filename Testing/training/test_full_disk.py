@@ -11,7 +11,7 @@ import pytest
 
 from Testing.helpers.repository import ROOT
 from Testing.helpers.training_data import write_manifest, write_recipe
-from Testing.helpers.training_runs import AtStep, run, same, state_of, terminate
+from Testing.helpers.training_runs import AtStep, equal_weights, run, state_of, terminate
 
 # A limit of a file's size stands for a disk on which there is no room for a larger one.
 LIMITED = """
@@ -51,7 +51,7 @@ def test_a_full_disk_names_the_file_and_what_to_resume_from(tmp_path):
     assert last.read_bytes() == earlier
     assert not [path for path in out.rglob(".*") if path.is_file()]
     run(recipe, out, resume=True)
-    assert same(state_of(whole)["network"], state_of(out)["network"])
+    assert equal_weights(state_of(whole)["network"], state_of(out)["network"])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")

@@ -16,7 +16,7 @@ import pytest
 from PartialOrganSegLib.errors import Code, UserError
 from Testing.helpers.repository import ROOT
 from Testing.helpers.training_data import write_manifest, write_recipe
-from Testing.helpers.training_runs import AtStep, run, same, state_of
+from Testing.helpers.training_runs import AtStep, equal_weights, run, state_of
 
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
 LIMITED = """
@@ -43,7 +43,7 @@ def test_a_loader_that_is_killed_ends_the_run_and_resuming_comes_to_the_same(tmp
     assert time.monotonic() - start < 60
     assert not multiprocessing.active_children()
     run(recipe, tmp_path / "run", resume=True)
-    assert same(state_of(whole)["network"], state_of(tmp_path / "run")["network"])
+    assert equal_weights(state_of(whole)["network"], state_of(tmp_path / "run")["network"])
 
 
 def test_a_stage_that_ends_early_leaves_no_loader(tmp_path):

@@ -38,6 +38,11 @@ class Course(SectionUser):
         return self.panel.parameters.finetune
 
     @property
+    def said_of_run(self):
+        """What the strip says, without its line on the copies of CTs, which test_patient_copies.py is about."""
+        return "\n".join(line for line in self.said.splitlines() if "opies of the CTs" not in line)
+
+    @property
     def run(self):
         return Path(self.settings.run)
 

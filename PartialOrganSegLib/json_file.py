@@ -1,0 +1,54 @@
+"""JSON files from elsewhere, read with one clear line when they cannot be. Needs nothing beside Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .errors import Code, UserError
+
+LARGEST_FILE = 256 << 20  # bytes; strokes of a whole data set take a hundredth of that
+MIB = 1 << 20
+
+
+def read_json(path: Path, noun: str, code: Code = Code.WRONG_FORMAT) -> object:
+    """The file's content, with a byte order mark or without.
+
+    Raises FileNotFoundError, which means something else to every caller, and UserError with `code` that names the file
+    and, as `noun`, what was expected there: for what is no JSON, for numbers and brackets that no program writes.
+    """
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise UserError(code=Code.TOO_LARGE, subject=path, expected=f"{noun} of at most {LARGEST_FILE // MIB} MiB",
+                            found=f"{size // MIB} MiB")
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(code=code, subject=path, expected=noun, found=error.strerror or error) from None
+    except UnicodeDecodeError as error:
+        raise UserError(code=code, subject=path, expected=noun,
+                        found=f"bytes that are no UTF-8 (at {error.start})") from None
+    except ValueError as error:  # a name with a NUL
+        raise UserError(code=code, subject=path, expected=noun, found=error) from None
+    return parse_json(text, str(path), noun, code)
+
+
+def parse_json(text: str, subject: str, noun: str, code: Code = Code.WRONG_FORMAT) -> object:
+    """The content of a text, which messages call `subject`. Raises UserError as `read_json` does."""
+    try:
+        content: object = json.loads(text, parse_constant=_no_number)
+    except RecursionError:
+        raise UserError(code=code, subject=subject, expected=noun, found="brackets nested too deep") from None
+    except ValueError as error:  # JSONDecodeError, and whole numbers of thousands of digits
+        reason = str(error)
+        # Python's own words advise to call a function of the interpreter, which no user can do.
+        if not isinstance(error, json.JSONDecodeError) and "digits" in reason:
+            reason = "a number of thousands of digits"
+        raise UserError(code=code, subject=subject, expected=noun, found=reason) from None
+    return content
+
+
+def _no_number(name: str) -> object:
+    raise ValueError(f"{name}, which is no number in JSON")
