@@ -249,16 +249,17 @@ def _training(out: Path) -> object:
     """The weights, the model and the log of a finished training."""
     state = torch.load(out / "checkpoints" / "last.pt", weights_only=True)
     model = out / "model" / "models" / "model.safetensors"
-    log = [line for line in log_of(out) if "total_seconds" not in line]
-    return {"network": state["network"], "model": model.read_bytes(), "log": log}
+    # What is decided after the last step is decided, and logged, again where the run is resumed in it.
+    log = {json.dumps(line): None for line in log_of(out) if "total_seconds" not in line}
+    return {"network": state["network"], "model": model.read_bytes(), "log": list(log)}
 
 
 def _equal(first: object, second: object) -> bool:
     if isinstance(first, tuple) and isinstance(second, tuple):
         return len(first) == len(second) and all(map(_equal, first, second))
     if isinstance(first, dict) and isinstance(second, dict) and "network" in first:
-        rest = [{key: value for key, value in content.items() if key != "network"} for content in (first, second)]
-        return rest[0] == rest[1] and equal_weights(first["network"], second["network"])
+        others = [(content["model"], content["log"]) for content in (first, second)]
+        return others[0] == others[1] and equal_weights(first["network"], second["network"])
     return first == second
 
 
