@@ -3,8 +3,9 @@ stays behind."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,11 +26,12 @@ def loaded_batches(sampler: PatchSampler, draws: Sequence[list[int]],
                    workers: int) -> Generator[Targets, None, None]:
     """The mini-batches of the draws, each a list of patch numbers, loaded by `workers` processes (0: by this one).
 
-    The processes end with the generator, however it ends: close it. Raises UserError where one of them dies, where
-    shared memory runs out and where a cached file cannot be read.
+    The processes end with the generator, however it ends: close it. To be used within `deaths_in_one_line`. Raises
+    UserError where shared memory runs out and where a cached file cannot be read.
     """
     earlier = set(multiprocessing.active_children())
     processes: set[multiprocessing.process.BaseProcess] = set()
+    iterator = None
     try:
         # A generator of its own: making the iterator draws from it, and the global one must not depend on resuming.
         loader = DataLoader(_Patches(sampler), batch_sampler=[list(draw) for draw in draws], num_workers=workers,
@@ -37,12 +39,15 @@ def loaded_batches(sampler: PatchSampler, draws: Sequence[list[int]],
                             generator=torch.Generator(), prefetch_factor=PREFETCH if workers else None)
         iterator = iter(loader)
         processes = set(multiprocessing.active_children()) - earlier
-        for batch in _ending_in_one_line(iterator):
+        for batch in iterator:
             if isinstance(batch, _Failure):
                 raise UserError(batch.problem)
             yield batch
-        del iterator
     finally:
+        # PyTorch no longer watches processes that it has let go of: to it, one that is killed below would have failed.
+        shut_down = getattr(iterator, "_shutdown_workers", None)
+        if shut_down is not None:
+            shut_down()
         # They leave signals to this process, and so do not end by those that PyTorch sends them.
         for process in processes:
             if process.is_alive():
@@ -101,10 +106,15 @@ def _shared(loaded: Sequence[_Loaded]) -> _Loaded:
                                 f"none left ({reason})", _HELP))
 
 
-def _ending_in_one_line(batches: Iterable[_Loaded]) -> Generator[_Loaded, None, None]:
-    """The same mini-batches; raises UserError where a loader process died."""
+@contextlib.contextmanager
+def deaths_in_one_line() -> Iterator[None]:
+    """Inside, the death of a loader process is a UserError.
+
+    It has to hold all that is done with the mini-batches, not their loading alone: PyTorch notices a death by a signal,
+    which raises its error wherever the main process happens to be.
+    """
     try:
-        yield from batches
+        yield
     except RuntimeError as error:
         # PyTorch's only sign is the text. A bus error is what writing to full shared memory ends in.
         text = str(error)

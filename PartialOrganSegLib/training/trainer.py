@@ -26,6 +26,7 @@ from .frozen_members import Division
 from .hand_over import HandOver
 from .hooks import HOOKS, Hook, StepReport
 from .interrupts import InterruptibleReporter, stop_asked
+from .loader_processes import deaths_in_one_line
 from .logbook import Logbook
 from .memory import fitting_patch, is_out_of_memory
 from .objective import Objective, needs_prior
@@ -178,7 +179,7 @@ class Trainer:
         clock = time.monotonic()
         mini_batches = batches(sampler, state.step, end, recipe.batch_size, recipe.workers, self.processes)
         # Closed here, whatever happens: an error on its way to the user would keep its loader processes alive.
-        with contextlib.closing(mini_batches):
+        with deaths_in_one_line(), contextlib.closing(mini_batches):
             for targets in mini_batches:
                 waited = time.monotonic() - clock
                 figures = self._learn(sampler, targets)

@@ -31,8 +31,13 @@ class SoftTissueIsLiver:
 
     built = 0
 
+<<<<<<< HEAD
     def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto") -> None:
         type(self).built += 1
+=======
+    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto", combine="mean") -> None:
+        type(self).made += 1
+>>>>>>> methods
         self.bundle = bundle
 
     def predict(self, ct, organs=None, reporter=None):
