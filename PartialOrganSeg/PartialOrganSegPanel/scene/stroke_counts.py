@@ -97,7 +97,7 @@ def annotation_cost(counts: StrokeCounts, volume: slicer.vtkMRMLScalarVolumeNode
         return None
     size = volume.GetImageData().GetDimensions()
     voxels = int(np.prod(size))
-    # a person who annotates densely would go through these slices, whatever the size of the CT
+    # all axial slices have the same number of voxels
     of_slices = counts.total / (len(counts.slices) * voxels // size[axial_axis(volume)])
     predicted_ml, of_dense = 0.0, None
     if result is not None:
