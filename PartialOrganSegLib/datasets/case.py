@@ -62,7 +62,7 @@ class Case:
     def read_label(self, label_space: LabelSpace, reporter: Reporter = _SILENT) -> Volume:
         """The label as it is stored; the segments of a segmentation of 3D Slicer by their names. Raises UserError."""
         assert self.label is not None
-        label_map: dict[int, Sequence[str]] = dict(self.label_map) | dict(self.split_left_right)
+        label_map: dict[int, tuple[str, ...]] = dict(self.label_map) | dict(self.split_left_right)
         return read_organ_labels(self.label, label_space, reporter, label_map=label_map,
                                  strokes=self.kind is Kind.SCRIBBLE)
 
