@@ -83,7 +83,7 @@ def _shown(text: str) -> str:
 def forgiving_output() -> Iterator[None]:
     """Inside, stdout and stderr are `ForgivingStream`s."""
     stdout, stderr = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = ForgivingStream(stdout), ForgivingStream(stderr)  # type: ignore[assignment]  # as tqdm's
+    sys.stdout, sys.stderr = ForgivingStream(stdout), ForgivingStream(stderr)
     try:
         yield
         sys.stdout.flush()

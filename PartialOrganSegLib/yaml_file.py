@@ -23,7 +23,7 @@ class _TooMuchError(Exception):
     """What the file holds instead of something reasonable."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """PyYAML's safe one, which stops at brackets that nobody writes: it needs their number squared in time."""
 
     def __init__(self, text: str) -> None:
