@@ -21,9 +21,9 @@ FLOORS = """
     annotation  label_space_file
     organs
     organ_records  yaml_file  registry  logfile  outputs
-    events  json_file  memory_claims  safe_text  streams
+    events  scratch  json_file  memory_claims  safe_text  streams
     errors  atomic  cancelling  resources
-    problem_codes
+    problem_codes  file_locks  exchanging
     text_enum
 """
 FRONT_DOOR = "PartialOrganSegLib"  # offers what the rooms have; rooms take nothing from it but the version

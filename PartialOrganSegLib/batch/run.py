@@ -17,7 +17,7 @@ from .case_segmenter import CaseSegmenter
 from .cases import Case
 from .local import process_all
 from .options import BatchOptions
-from .processing import Batch, Outcome
+from .processing import Batch, Outcome, Segment
 
 if TYPE_CHECKING:
     from ..segmenting.options import SegmentOptions
@@ -29,7 +29,7 @@ def outcomes(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case],
     """Processes every case; outcomes as they come. Raises UserError for what concerns every case."""
     batch = batch_of(segmenter, options)
     if options.ray is None:
-        return process_all(cases, batch, CaseSegmenter(segmenter), explainer(batch), reporter)
+        return process_all(cases, batch, case_segmenter(segmenter, options, batch), explainer(batch), reporter)
     from . import cluster
 
     # What a worker needs is pickled: options, not the loaded model.
@@ -60,14 +60,23 @@ def batch_of(segmenter: Segmenter, options: BatchOptions) -> Batch:
                  segment_options.overwrite, options.resumes)
 
 
+def case_segmenter(segmenter: Segmenter, options: BatchOptions, batch: Batch) -> Segment:
+    """What segments the cases: in this process, or in one apart where a case may take only so much."""
+    if not options.limited:
+        return CaseSegmenter(segmenter)
+    from .limited import LimitedCaseSegmenter
+
+    return LimitedCaseSegmenter(segmenter.options, options, batch.output / logfile.NAME)
+
+
 def worker_parts(segment_options: SegmentOptions,
-                 options: BatchOptions) -> tuple[Batch, CaseSegmenter, functools.partial[Problem]]:
+                 options: BatchOptions) -> tuple[Batch, Segment, functools.partial[Problem]]:
     """What a worker's process works with, made there from options that hold on every computer."""
     from ..segmenting.segmenter import Segmenter
 
     segmenter = Segmenter(segment_options)
     batch = batch_of(segmenter, options)
-    return batch, CaseSegmenter(segmenter), explainer(batch)
+    return batch, case_segmenter(segmenter, options, batch), explainer(batch)
 
 
 def explainer(batch: Batch) -> functools.partial[Problem]:

@@ -34,7 +34,8 @@ def write_run_table(output: Path) -> Path:
                 writer.writerows(_row(record) for record in records)
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=path,
-                        found=f"could not be written: {error.strerror or error}") from error
+                        found=f"could not be written: {error.strerror or error}",
+                        hint="what is finished stays so: go on with --resume") from error
     return path
 
 

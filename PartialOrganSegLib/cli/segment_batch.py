@@ -32,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--workers", metavar="N",
                        help="with --ray: how many CTs to segment at the same time (default: one on each GPU, or one "
                             "for every four cores)")
+    group.add_argument("--time-limit", metavar="MINUTES",
+                       help="a CT that takes longer fails, and the others go on")
+    group.add_argument("--memory-limit", metavar="GIB",
+                       help="a CT that takes more memory fails, and the others go on")
 
 
 def run(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case], failures: Sequence[tuple[Path, Problem]],

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,8 +21,10 @@ from pydantic import ValidationError
 
 from ..atomic import put_in_place
 from ..errors import Code, UserError
+from ..exchanging import exchange
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LabelSpace
+from ..scratch import OLD, scratch_folder
 from .checksums import verify_bundle, write_checksums
 from .folders import find_folder
 from .metadata import (
@@ -292,8 +293,8 @@ def write_folder(folder: Path, metadata: Metadata, card: str | None, write_netwo
         raise UserError(code=Code.FILE_EXISTS, subject=folder, expected="a new folder or an older bundle to replace",
                         found="other files")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as scratch:
-        new = Path(scratch) / "new"
+    with scratch_folder(folder.parent, ".bundle-") as scratch:
+        new = scratch / "new"
         (new / METADATA).parent.mkdir(parents=True)
         write_networks(new)
         _write_json(new / METADATA, metadata.model_dump(mode="json"))
@@ -302,16 +303,21 @@ def write_folder(folder: Path, metadata: Metadata, card: str | None, write_netwo
         text = card or f"# {metadata.name}\n\n{metadata.description}\n"
         (new / "README.md").write_text(text, encoding="utf-8")
         write_checksums(new)
-        replace_folder(new, folder, Path(scratch) / "old")
+        replace_folder(new, folder, scratch)
     return load_bundle(folder)
 
 
-def replace_folder(new: Path, target: Path, old: Path) -> None:
-    """Puts `new` in the place of `target`; what was there ends in `old`. All lie in one file system.
+def replace_folder(new: Path, target: Path, scratch: Path) -> None:
+    """Puts `new` in the place of `target`, beside which the scratch folder lies; what was there ends in that.
 
-    Raises OSError, with what was there in its place.
+    Where the system cannot exchange two folders, a process that is killed between two renames leaves none in place; the
+    next scratch folder beside it puts the old one back. Raises OSError, with what was there in its place.
     """
+    if target.exists() and exchange(new, target):
+        return
+    old = scratch / OLD / target.name
     if target.exists():
+        old.parent.mkdir()
         put_in_place(target, old)
     try:
         put_in_place(new, target)

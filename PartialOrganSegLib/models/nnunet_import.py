@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ..networks import build_network
 from ..networks.nnunet_v2 import NNUNetV2
 from ..organs import label_space_of_names
 from ..resources import resource
+from ..scratch import scratch_folder
 from .bundle import METADATA, Bundle, write_bundle
 from .checksums import sha256
 from .ensemble import write_ensemble
@@ -60,12 +60,12 @@ def _import_each(folder: Path | str, folds: Sequence[str], label_map: str | Path
     target = free_folder(name, replace)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Beside the model's folder, as large as it is.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".folds-") as scratch:
+    with scratch_folder(target.parent, ".folds-") as scratch:
         for number, fold in enumerate(folds):
             results = read_results(folder, fold)
             # What is said of the labels is the same of every fold.
             listener = reporter if number == 0 else Reporter()
-            bundles.append(_import_one(Path(scratch) / fold, f"{name[:LONGEST_NAME - 9]}-fold{fold}", results,
+            bundles.append(_import_one(scratch / fold, f"{name[:LONGEST_NAME - 9]}-fold{fold}", results,
                                        label_map, orientation, licence, listener, False))
         reporter.warning(Problem(Code.SETTING_SLOW, f"model {name}", hint="import one with --fold",
                                  found=f"{len(folds)} folds are averaged, which takes {len(folds)} times as long"))

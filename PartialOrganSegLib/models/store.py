@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,9 +12,10 @@ from typing import IO
 
 from ..errors import Code, UserError
 from ..resources import resource
+from ..scratch import scratch_folder
 from .bundle import MEMBERS, METADATA, Bundle, load_bundle, replace_folder
 from .checksums import bundle_files, check_suffix, sha256
-from .folders import find_folder, model_folders, user_models
+from .folders import INSTALLING, find_folder, model_folders, user_models
 from .http_file import LARGEST_BYTES, fetch_file
 from .joined import join_bundles
 
@@ -44,8 +44,7 @@ def install_model(source: str | Path, checksum: str | None = None, replace: bool
     try:
         root.mkdir(parents=True, exist_ok=True)
         # On the same file system as its place, where a rename is all or nothing.
-        with tempfile.TemporaryDirectory(dir=root, prefix=".install-") as scratch_name:
-            scratch = Path(scratch_name)
+        with scratch_folder(root, INSTALLING) as scratch:
             with _local(source, scratch) as local:
                 if checksum is not None:
                     _check_sum(local, checksum, str(source))
@@ -65,9 +64,9 @@ def install_joined(bundles: Sequence[Bundle], organs: Sequence[Sequence[str]], n
     root = user_models()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".install-") as scratch:
-            join_bundles(Path(scratch) / "new", bundles, name, organs=organs)
-            return _put_in_place(Path(scratch), root, replace, name)
+        with scratch_folder(root, INSTALLING) as scratch:
+            join_bundles(scratch / "new", bundles, name, organs=organs)
+            return _put_in_place(scratch, root, replace, name)
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=name,
                         found=f"could not be installed in {root}: {error}") from None
@@ -82,7 +81,7 @@ def _put_in_place(scratch: Path, root: Path, replace: bool, source: str) -> Bund
     if (root / name).exists() and not replace:
         raise UserError(code=Code.MODEL_INSTALLED, subject=source,
                         found=f"model '{name}' is already installed in {root / name}", hint="ask to replace it")
-    replace_folder(scratch / "new", root / name, scratch / "old")
+    replace_folder(scratch / "new", root / name, scratch)
     return load_bundle(root / name)
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import Code, Problem, UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..formats.dicom_export import DicomNotWrittenError
 from ..imaging.volume import Volume
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import SegmentOptions
 from .organ_checks import OrganReport, check_organs
-from .result_files import case_name, earlier_of_other_kinds, single_kind, target_files
+from .result_files import case_name, earlier_of_other_kinds, remove_earlier, single_kind, target_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -129,12 +129,7 @@ class SegmentResult:
             except DicomNotWrittenError as error:
                 # The labels took minutes; a header that DICOM does not allow must not cost them.
                 not_written = DicomNotWrittenError(error.problem.with_text(str(scratch), str(folder)))
-        for file, was_changed in earlier:
-            if not was_changed:
-                file.unlink(missing_ok=True)
-            elif reporter is not None:
-                reporter.warning(Problem(Code.FILE_EXISTS, str(file), hint="it stays, and shows another segmentation",
-                                         found="a file of an earlier result that was changed since, or is not ours"))
+        remove_earlier(earlier, reporter)
         if not_written is not None:
             raise not_written
         return files

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import Code, UsageError, UserError
+from ..errors import Code, Problem, UsageError, UserError
+from ..events import Reporter
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
 from ..formats.registry import stem_of, written_suffixes
 
@@ -40,6 +41,16 @@ def earlier_of_other_kinds(files: Mapping[str, Path], folder: Path, name: str) -
         changed_later = path.stat().st_mtime > max(replaced) + _ONE_RUN_S
         earlier.append((path, changed_later or not _is_ours(path)))
     return earlier
+
+
+def remove_earlier(earlier: Sequence[tuple[Path, bool]], reporter: Reporter | None) -> None:
+    """Removes what `earlier_of_other_kinds` gave; what is not ours stays, with a warning."""
+    for file, is_not_ours in earlier:
+        if not is_not_ours:
+            file.unlink(missing_ok=True)
+        elif reporter is not None and file.exists():
+            reporter.warning(Problem(Code.FILE_EXISTS, str(file), hint="it stays, and shows another segmentation",
+                                     found="a file of an earlier result that was changed since, or is not ours"))
 
 
 def _is_ours(path: Path) -> bool:

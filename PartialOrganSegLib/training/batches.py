@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import torch
@@ -66,10 +67,9 @@ def batch_numbers(step: int, size: int) -> range:
 
 
 def batches(sampler: PatchSampler, first_step: int, last_step: int, batch_size: int, workers: int,
-            processes: Processes) -> Generator[Targets, None, None]:
-    """This process's part of the mini-batches of steps `first_step` to `last_step` - 1, with the images in them.
-
-    To be closed. Raises UserError as `loaded_batches`.
+            processes: Processes) -> AbstractContextManager[Iterator[Targets]]:
+    """This process's part of the mini-batches of steps `first_step` to `last_step` - 1, with the images in them, as
+    long as a block lasts. Raises UserError as `loaded_batches`.
     """
     start = processes.rank * batch_size
     draws = []

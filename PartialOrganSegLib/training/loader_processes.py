@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,37 +22,34 @@ _END_S = 5.0  # for a process that was killed to be gone
 _HELP = "give the system more shared memory (of a container: --shm-size), or set fewer workers or workers=0"
 
 
-def loaded_batches(sampler: PatchSampler, draws: Sequence[list[int]],
-                   workers: int) -> Generator[Targets, None, None]:
-    """The mini-batches of the draws, each a list of patch numbers, loaded by `workers` processes (0: by this one).
+@contextlib.contextmanager
+def loaded_batches(sampler: PatchSampler, draws: Sequence[list[int]], workers: int) -> Iterator[Iterator[Targets]]:
+    """Yields the mini-batches of the draws, each a list of patch numbers, loaded by `workers` processes (0: by this
+    one), which end with the block.
 
-    The processes end with the generator, however it ends: close it. To be used within `deaths_in_one_line`. Raises
-    UserError where shared memory runs out and where a cached file cannot be read.
+    Raises UserError, anywhere in the block, where one of them dies, where shared memory runs out and where a cached
+    file cannot be read.
     """
     earlier = set(multiprocessing.active_children())
-    processes: set[multiprocessing.process.BaseProcess] = set()
-    iterator = None
+    # A generator of its own: making the iterator draws from it, and the global one must not depend on resuming.
+    loader = DataLoader(_Patches(sampler), batch_sampler=draws, num_workers=workers, worker_init_fn=_quiet_worker,
+                        collate_fn=_shared if workers else _joined, generator=torch.Generator(),
+                        prefetch_factor=PREFETCH if workers else None)
+    iterator = iter(loader)
+    processes = set(multiprocessing.active_children()) - earlier
     try:
-        # A generator of its own: making the iterator draws from it, and the global one must not depend on resuming.
-        loader = DataLoader(_Patches(sampler), batch_sampler=[list(draw) for draw in draws], num_workers=workers,
-                            worker_init_fn=_quiet_worker, collate_fn=_shared if workers else _joined,
-                            generator=torch.Generator(), prefetch_factor=PREFETCH if workers else None)
-        iterator = iter(loader)
-        processes = set(multiprocessing.active_children()) - earlier
-        for batch in iterator:
-            if isinstance(batch, _Failure):
-                raise UserError(batch.problem)
-            yield batch
+        yield map(_whole, iterator)
+    except RuntimeError as error:
+        # Raised in the middle of anything, by a signal handler of PyTorch's. Its only mark is the text.
+        text = str(error)
+        if "DataLoader worker" not in text or "Caught " in text:
+            raise
+        # What writing to shared memory that is full ends in.
+        reason = "shared memory ran out" if "Bus error" in text else "perhaps for lack of memory"
+        raise UserError(code=Code.NO_MEMORY, subject="workers", expected="loader processes that live",
+                        found=f"one that died, {reason}", hint=_HELP) from error
     finally:
-        # PyTorch no longer watches processes that it has let go of: to it, one that is killed below would have failed.
-        shut_down = getattr(iterator, "_shutdown_workers", None)
-        if shut_down is not None:
-            shut_down()
-        # They leave signals to this process, and so do not end by those that PyTorch sends them.
-        for process in processes:
-            if process.is_alive():
-                process.kill()
-                process.join(_END_S)
+        _end(iterator, processes)
 
 
 @dataclass(frozen=True)
@@ -106,23 +103,25 @@ def _shared(loaded: Sequence[_Loaded]) -> _Loaded:
                                 f"none left ({reason})", _HELP))
 
 
-@contextlib.contextmanager
-def deaths_in_one_line() -> Iterator[None]:
-    """Inside, the death of a loader process is a UserError.
+def _whole(loaded: _Loaded) -> Targets:
+    """The mini-batch. Raises UserError for a problem."""
+    if isinstance(loaded, _Failure):
+        raise UserError(loaded.problem)
+    return loaded
 
-    It has to hold all that is done with the mini-batches, not their loading alone: PyTorch notices a death by a signal,
-    which raises its error wherever the main process happens to be.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        # PyTorch's only sign is the text. A bus error is what writing to full shared memory ends in.
-        text = str(error)
-        if "DataLoader worker" not in text or "Caught " in text:
-            raise
-        reason = "shared memory ran out" if "Bus error" in text else "perhaps for lack of memory"
-        raise UserError(code=Code.NO_MEMORY, subject="workers", expected="loader processes that live",
-                        found=f"one that died, {reason}", hint=_HELP) from error
+
+def _end(iterator: object, processes: Collection[multiprocessing.process.BaseProcess]) -> None:
+    """Ends the loader processes, whatever state they are in."""
+    # Else PyTorch does it when the iterator goes, which a traceback may keep; until then it takes a process that ends
+    # for one that has failed.
+    shut_down = getattr(iterator, "_shutdown_workers", None)
+    if shut_down is not None:
+        shut_down()
+    # They leave signals to this process, and so may not have ended by those that PyTorch sent them.
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+            process.join(_END_S)
 
 
 def _quiet_worker(_worker: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,14 +25,13 @@ from .frozen_members import Division
 from .hand_over import HandOver
 from .hooks import HOOKS, Hook, StepReport
 from .interrupts import InterruptibleReporter, stop_asked
-from .loader_processes import deaths_in_one_line
 from .logbook import Logbook
 from .memory import fitting_patch, is_out_of_memory
 from .objective import Objective, needs_prior
 from .recipe import Recipe
 from .result_model import ResultModel
 from .resuming import check_same, deciding_settings
-from .run_files import RunFiles
+from .run_files import RunFiles, room_on_disk
 from .run_state import RunState
 from .settings import ValidationSettings
 from .start import build_start
@@ -52,7 +50,7 @@ def train(recipe: Recipe, run_folder: Path, resume: bool, device: str = "auto",
     Raises UserError for bad settings, data or a run folder already used.
     """
     chosen = choose_device(device)
-    with started(chosen) as processes:
+    with started(chosen) as processes, room_on_disk(run_folder, RunFiles(run_folder).last):
         trainer = Trainer(recipe, run_folder, resume=resume, device=processes.local_device(chosen),
                           processes=processes, reporter=reporter, hooks=hooks)
         trainer.train()
@@ -177,9 +175,7 @@ class Trainer:
         total = end + sum(later.steps for later in self.stages[state.stage + 1:])
         sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self._batch, end * self._batch)
         clock = time.monotonic()
-        mini_batches = batches(sampler, state.step, end, recipe.batch_size, recipe.workers, self.processes)
-        # Closed here, whatever happens: an error on its way to the user would keep its loader processes alive.
-        with deaths_in_one_line(), contextlib.closing(mini_batches):
+        with batches(sampler, state.step, end, recipe.batch_size, recipe.workers, self.processes) as mini_batches:
             for targets in mini_batches:
                 waited = time.monotonic() - clock
                 figures = self._learn(sampler, targets)

@@ -31,13 +31,8 @@ class SoftTissueIsLiver:
 
     built = 0
 
-<<<<<<< HEAD
-    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto") -> None:
-        type(self).built += 1
-=======
     def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto", combine="mean") -> None:
-        type(self).made += 1
->>>>>>> methods
+        type(self).built += 1
         self.bundle = bundle
 
     def predict(self, ct, organs=None, reporter=None):
@@ -197,7 +192,7 @@ def test_result_that_a_program_has_open_leaves_the_others_as_they_were(tmp_path,
 
     ct, out = write_ct(tmp_path / "scan.nii.gz"), tmp_path / "out"
     assert main(["segment", str(ct), "-o", str(out)]) == 0
-    before = {path: path.read_bytes() for path in out.iterdir()}
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
     write_ct(ct, slices=30)
     with monkeypatch.context() as patched:
         patched.setattr("PartialOrganSegLib.outputs.os.replace", replace_unless_open)

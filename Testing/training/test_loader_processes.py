@@ -14,10 +14,9 @@ import psutil
 import pytest
 
 from PartialOrganSegLib.errors import Code, UserError
-from PartialOrganSegLib.events import Reporter
 from Testing.helpers.repository import ROOT
 from Testing.helpers.training_data import write_manifest, write_recipe
-from Testing.helpers.training_runs import equal_weights, run, state_of
+from Testing.helpers.training_runs import AtStep, equal_weights, run, state_of
 
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
 LIMITED = """
@@ -27,17 +26,6 @@ limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 sys.exit(main())
 """
-
-
-class AtStep(Reporter):
-    """Calls `act` when so many steps are done."""
-
-    def __init__(self, step: int, act) -> None:
-        self._step, self._act = step, act
-
-    def progress(self, stage, done, total):
-        if stage == "training" and done == self._step:
-            self._act()
 
 
 def kill_a_loader() -> None:
@@ -73,7 +61,7 @@ def test_a_cached_file_that_goes_meanwhile_is_named(tmp_path, workers):
             file.unlink()
 
     recipe = write_recipe(tmp_path, write_manifest(tmp_path, 1), steps=60)
-    with pytest.raises(UserError, match=r"case0: expected cached files that can be read, found .*image.npy"):
+    with pytest.raises(UserError, match=r"case0: expected cached files that can be read, found .*image\.npy"):
         run(recipe, tmp_path / "run", f"workers={workers}", reporter=AtStep(1, remove))
 
 

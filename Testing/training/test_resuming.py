@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -19,21 +18,10 @@ from PartialOrganSegLib.training.recipe import Recipe
 from PartialOrganSegLib.training.resuming import check_same, deciding_settings
 from PartialOrganSegLib.training.validation import validation_groups
 from Testing.helpers.training_data import SPACING_ZYX, write_case, write_manifest, write_recipe, write_yaml
-from Testing.helpers.training_runs import equal_weights, run, state_of
+from Testing.helpers.training_runs import AtStep, equal_weights, run, state_of, terminate
 
 RECIPE = {"manifest": Path("m.yaml"), "validation": {"groups": ["case1"]},
           "stages": [{"name": "first", "steps": 3}, {"name": "second", "steps": 4, "sampling": {"anywhere": 0.4}}]}
-
-
-class StopsAfter(Reporter):
-    """Sends this process SIGTERM when so many steps are done."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def progress(self, stage, done, total):
-        if stage == "training" and done == self._step:
-            signal.raise_signal(signal.SIGTERM)
 
 
 def settings(**changes) -> dict:
@@ -115,7 +103,7 @@ def test_a_run_goes_on_after_its_project_was_renamed_to_the_same_numbers(tmp_pat
     write_manifest(tmp_path / "project")
     whole = run(tmp_path / "project" / "recipe.yaml", tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "project" / "recipe.yaml", tmp_path / "project" / "run", reporter=StopsAfter(4))
+        run(tmp_path / "project" / "recipe.yaml", tmp_path / "project" / "run", reporter=AtStep(4, terminate))
     project = (tmp_path / "project").rename(tmp_path / "renamed")
     for file in project.glob("*.nii.gz"):
         os.utime(file, (1, 1))  # as a copy on another drive has another time
