@@ -152,12 +152,12 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/evaluation/box_plot.py
   PartialOrganSegLib/evaluation/evaluation.py
   PartialOrganSegLib/evaluation/html_page.py
-  PartialOrganSegLib/evaluation/judging.py
   PartialOrganSegLib/evaluation/metrics.py
   PartialOrganSegLib/evaluation/overlay.py
   PartialOrganSegLib/evaluation/pairing.py
   PartialOrganSegLib/evaluation/published.py
   PartialOrganSegLib/evaluation/report.py
+  PartialOrganSegLib/evaluation/scoring.py
   PartialOrganSegLib/evaluation/structures.py
   PartialOrganSegLib/evaluation/summary.py
   PartialOrganSegLib/evaluation/tables.py
@@ -256,6 +256,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/bundle.py
   PartialOrganSegLib/models/checksums.py
   PartialOrganSegLib/models/downloads.py
+  PartialOrganSegLib/models/ensemble.py
   PartialOrganSegLib/models/folders.py
   PartialOrganSegLib/models/joined.py
   PartialOrganSegLib/models/label_map.py
@@ -266,6 +267,8 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/store.py
   PartialOrganSegLib/networks/__init__.py
   PartialOrganSegLib/networks/attention_unet.py
+  PartialOrganSegLib/networks/backbones.py
+  PartialOrganSegLib/networks/base.py
   PartialOrganSegLib/networks/deeplabv3plus.py
   PartialOrganSegLib/networks/light_unet.py
   PartialOrganSegLib/networks/nnunet.py
@@ -308,6 +311,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/segmenter.py
   PartialOrganSegLib/segmenting/threads.py
   PartialOrganSegLib/segmenting/timing.py
+  PartialOrganSegLib/segmenting/voting.py
   PartialOrganSegLib/segmenting/windows.py
   PartialOrganSegLib/synthesis/__init__.py
   PartialOrganSegLib/synthesis/anatomy.py
@@ -330,6 +334,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/checkpoint.py
   PartialOrganSegLib/training/distributed.py
   PartialOrganSegLib/training/evaluator.py
+  PartialOrganSegLib/training/folds.py
   PartialOrganSegLib/training/former_settings.py
   PartialOrganSegLib/training/frozen_members.py
   PartialOrganSegLib/training/hand_over.py
@@ -399,14 +404,20 @@ set(LIBRARY_RESOURCES
   PartialOrganSegLib/resources/recipes/pann_2d.yaml
   PartialOrganSegLib/resources/recipes/pann_3d.yaml
   PartialOrganSegLib/resources/recipes/partial.yaml
+  PartialOrganSegLib/resources/recipes/partial_2d.yaml
   PartialOrganSegLib/resources/recipes/partialorganseg.yaml
   PartialOrganSegLib/resources/recipes/pipo_fan.yaml
+  PartialOrganSegLib/resources/recipes/pipo_fan_single.yaml
+  PartialOrganSegLib/resources/recipes/residual_encoder_l.yaml
+  PartialOrganSegLib/resources/recipes/residual_encoder_m.yaml
   PartialOrganSegLib/resources/recipes/scribble_crf.yaml
   PartialOrganSegLib/resources/recipes/scribble_dense.yaml
   PartialOrganSegLib/resources/recipes/scribble_em.yaml
   PartialOrganSegLib/resources/recipes/scribble_em_ivm.yaml
   PartialOrganSegLib/resources/recipes/scribble_ivm.yaml
+  PartialOrganSegLib/resources/recipes/scribble_nnunet.yaml
   PartialOrganSegLib/resources/recipes/scribble_pce.yaml
   PartialOrganSegLib/resources/recipes/semi.yaml
+  PartialOrganSegLib/resources/recipes/semi_2d.yaml
   PartialOrganSegLib/resources/word_statistics.json
   )

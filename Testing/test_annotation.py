@@ -24,8 +24,8 @@ LIVER, SPLEEN, COLON, RECTUM = (WORD16.index(name) for name in ("liver", "spleen
 
 
 def candidates(kind: Kind, annotated=(), label_map=None, values=range(17)) -> dict[int, set[int]]:
-    found = label_candidates(kind, annotated, label_map or {}, WORD16, values)
-    return {value: set(classes) for value, classes in found.items()}
+    sets = label_candidates(kind, annotated, label_map or {}, WORD16, values)
+    return {value: set(classes) for value, classes in sets.items()}
 
 
 def test_full_label_leaves_no_choice():
@@ -33,14 +33,14 @@ def test_full_label_leaves_no_choice():
 
 
 def test_partial_label_merges_the_background_with_all_organs_not_annotated():
-    found = candidates(Kind.PARTIAL, ["liver", "spleen"], values=[0, LIVER, SPLEEN])
-    assert found == {0: EVERYTHING - {LIVER, SPLEEN}, LIVER: {LIVER}, SPLEEN: {SPLEEN}}
+    sets = candidates(Kind.PARTIAL, ["liver", "spleen"], values=[0, LIVER, SPLEEN])
+    assert sets == {0: EVERYTHING - {LIVER, SPLEEN}, LIVER: {LIVER}, SPLEEN: {SPLEEN}}
 
 
 def test_organ_a_partial_case_does_not_vouch_for_stays_open():
-    found = candidates(Kind.PARTIAL, ["liver"], values=[0, LIVER, COLON])
-    assert found[COLON] == EVERYTHING - {LIVER}
-    assert COLON in found[0]
+    sets = candidates(Kind.PARTIAL, ["liver"], values=[0, LIVER, COLON])
+    assert sets[COLON] == EVERYTHING - {LIVER}
+    assert COLON in sets[0]
 
 
 def test_partial_label_of_all_organs_is_a_full_label():

@@ -12,13 +12,13 @@ from PartialOrganSegLib.events import JsonReporter
 
 
 def etas(monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, int]], total: int) -> list[float | None]:
-    """The times left told when a second passes between the reports of (stage, done)."""
+    """The times left that are reported when a second passes between the `steps`: (stage, steps done)."""
     clock = iter(range(1000))
     monkeypatch.setattr(events.time, "monotonic", lambda: float(next(clock)))
     stream = io.StringIO()
     reporter = JsonReporter(stream)
-    for stage, done in steps:
-        reporter.progress(stage, done, total)
+    for stage, step in steps:
+        reporter.progress(stage, step, total)
     return [json.loads(line)["eta_s"] for line in stream.getvalue().splitlines()]
 
 
@@ -27,9 +27,9 @@ def test_time_left_counts_what_is_done(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_time_left_of_a_resumed_run_does_not_count_the_steps_before_it(monkeypatch: pytest.MonkeyPatch):
-    told = etas(monkeypatch, [("a", 901), ("a", 902), ("a", 903)], 1000)
-    assert told[0] is None
-    assert told[2] == pytest.approx(2 / 3 * 97, abs=0.1)
+    times_left = etas(monkeypatch, [("a", 901), ("a", 902), ("a", 903)], 1000)
+    assert times_left[0] is None
+    assert times_left[2] == pytest.approx(2 / 3 * 97, abs=0.1)
 
 
 def test_each_stage_has_its_own_clock(monkeypatch: pytest.MonkeyPatch):

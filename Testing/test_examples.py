@@ -21,8 +21,8 @@ WITH_EXAMPLES = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts).re
 
 @pytest.fixture(autouse=True)
 def example_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder that the examples run in, with a phantom of voxels so large that it is segmented in a second."""
-    ct, labels = make_phantom((40, 40, 40), (8.0, 8.0, 8.0))
+    """The folder that the examples run in, with the middle of a phantom: so small that it takes two seconds."""
+    ct, labels = make_phantom((20, 20, 20), (8.0, 8.0, 8.0))
     write_ct(tmp_path / "ct.nii.gz", ct)
     write_labelmap(tmp_path / "label.nii.gz", labels)
     (tmp_path / "manifest.yaml").write_text(MANIFEST, encoding="utf-8")

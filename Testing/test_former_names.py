@@ -33,15 +33,15 @@ def test_a_former_path_of_a_label_map_is_found():
 
 
 def test_a_users_own_file_of_that_path_comes_first(tmp_path):
-    own = tmp_path / "Resources" / "recipes" / "full.yaml"
-    own.parent.mkdir(parents=True)
-    own.write_text("manifest: m.yaml\n")
+    users_recipe = tmp_path / "Resources" / "recipes" / "full.yaml"
+    users_recipe.parent.mkdir(parents=True)
+    users_recipe.write_text("manifest: m.yaml\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert find_recipe(own) == own
+        assert find_recipe(users_recipe) == users_recipe
 
 
-def test_what_never_shipped_is_not_found():
+def test_a_file_that_never_shipped_is_not_found():
     with pytest.raises(UserError, match=r"nothing\.yaml"):
         read_label_map("Resources/label_maps/nothing.yaml")
     assert find_recipe("Resources/recipes/nothing.yaml") == Path("Resources/recipes/nothing.yaml")
@@ -98,10 +98,10 @@ def test_a_setting_under_both_names_is_refused(tmp_path: Path):
 
 def test_a_checkpoint_of_an_earlier_version_has_the_same_settings():
     today = {"manifest": "m.yaml", "preprocessing": FLAT, "alpha": 0.75}
-    now = deciding_settings(Recipe.model_validate(today))
-    before = {key: value for key, value in now.items() if key not in ("preprocessing", "alpha")}
+    current = deciding_settings(Recipe.model_validate(today))
+    before = {key: value for key, value in current.items() if key not in ("preprocessing", "alpha")}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_same({**before, **FLAT, "start_share": 0.25}, now)
+        check_same({**before, **FLAT, "start_share": 0.25}, current)
     with pytest.raises(UserError, match=r"alpha was 0\.8 and is now 0\.75"):
-        check_same({**before, **FLAT, "start_share": 0.2}, now)
+        check_same({**before, **FLAT, "start_share": 0.2}, current)

@@ -21,9 +21,9 @@ HEAVY = ("torch", "numpy", "SimpleITK", "scipy", "pydantic", "PIL", "monai", "py
 
 def modules_after(code: str) -> set[str]:
     """The packages that a fresh Python has loaded after `code`, of the heavy ones."""
-    done = subprocess.run([sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], cwd=ROOT, check=True,
+    completed = subprocess.run([sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], cwd=ROOT, check=True,
                           capture_output=True, text=True)
-    return set(HEAVY) & set(done.stdout.split())
+    return set(HEAVY) & set(completed.stdout.split())
 
 
 def test_importing_loads_nothing_heavy():
@@ -34,7 +34,7 @@ def test_options_are_made_without_anything_heavy():
     assert modules_after("import PartialOrganSegLib as pos; pos.SegmentOptions(organs='liver'); pos.Segmenter") == set()
 
 
-def test_every_public_name_is_there_and_seen_by_completion():
+def test_every_public_name_exists_and_is_completed():
     names = ["LabelSpace", "RefineSession", "SegmentOptions", "SegmentResult", "Segmenter", "UserError", "__version__",
              "evaluate", "finetune", "load_model", "read_ct", "refine", "segment", "train"]
     assert pos.__all__ == names

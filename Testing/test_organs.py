@@ -143,7 +143,7 @@ def test_a_wrong_field_is_a_line(tmp_path: Path, change: dict, line: str):
     assert "\n" not in str(error.value)
 
 
-def test_every_mistake_is_told_at_once(tmp_path: Path):
+def test_all_mistakes_are_reported_at_once(tmp_path: Path):
     file = organs_file(tmp_path, {"name": "uterus", "colour": "red"}, PROSTATE, PROSTATE)
     with pytest.raises(UserError) as error:
         read_organs(file)

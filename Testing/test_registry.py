@@ -108,20 +108,20 @@ def test_installed_packages_add_names(module):
         list(registry)
 
 
-def function(given: int, size: int, shape: str = "round", *, colour: str = "red") -> None:
+def function(classes: int, size: int, shape: str = "round", *, colour: str = "red") -> None:
     """A function."""
 
 
 def test_arguments_are_those_of_the_signature(module):
-    assert [str(argument) for argument in arguments_of(function, ("given",))] == ["size", "shape='round'",
+    assert [str(argument) for argument in arguments_of(function, ("classes",))] == ["size", "shape='round'",
                                                                                   "colour='red'"]
-    check_arguments(function, {"size": 3, "colour": "blue"}, "f", ("given",))
+    check_arguments(function, {"size": 3, "colour": "blue"}, "f", ("classes",))
     assert accepted(function, {"size": 1, "colour": 2, "weight": 3}) == {"size": 1, "colour": 2}
     for arguments, line in (({"size": 3, "color": 1}, "f: unknown argument 'color' (did you mean 'colour'?); known: s"),
-                            ({"size": 3, "given": 1}, "f: unknown argument 'given'; known: size, shape, colour"),
+                            ({"size": 3, "classes": 1}, "f: unknown argument 'classes'; known: size, shape, colour"),
                             ({"shape": "flat"}, "f: expected the argument 'size', found none")):
         with pytest.raises(UserError) as error:
-            check_arguments(function, arguments, "f", ("given",))
+            check_arguments(function, arguments, "f", ("classes",))
         assert str(error.value).startswith(line)
-    check_arguments(function, {"shape": "flat"}, "f", ("given",), complete=False)
+    check_arguments(function, {"shape": "flat"}, "f", ("classes",), complete=False)
     check_arguments(lambda **anything: None, {"colour": 1}, "f")

@@ -30,9 +30,9 @@ MAIN = "from PartialOrganSegLib.cli import main\nsys.exit(main(sys.argv[1:]))"
 
 def succeeded(command: list[object], folder: Path) -> str:
     """What a command printed; it must have ended well."""
-    done = subprocess.run([str(word) for word in command], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return done.stdout
+    completed = subprocess.run([str(word) for word in command], cwd=folder, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, f"{completed.stdout}\n{completed.stderr}"
+    return completed.stdout
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_every_resource_is_in_the_wheel(wheel: Path) -> None:
                if path.is_file() and "__pycache__" not in path.parts}
     assert shipped <= names
     assert "PartialOrganSegLib/py.typed" in names
-    assert not [name for name in names if name.endswith(".pyc") or "Testing" in name]
+    assert not [name for name in names if "Testing" in name or name.endswith(".pyc")]
 
 
 def test_metadata_is_the_projects(wheel: Path) -> None:
@@ -93,9 +93,9 @@ def test_metadata_is_the_projects(wheel: Path) -> None:
 
 
 def test_far_from_the_checkout_it_segments(installed: Path, tmp_path: Path) -> None:
-    said = python(installed, tmp_path, MAIN, "models", "list", "--json-events")
-    assert json.loads(said.splitlines()[0])["name"] == "embedded"
-    python(installed, tmp_path, MAIN, "phantom", "-o", "phantoms", "--shape", "40", "--spacing", "8")
+    events = python(installed, tmp_path, MAIN, "models", "list", "--json-events")
+    assert json.loads(events.splitlines()[0])["name"] == "embedded"
+    python(installed, tmp_path, MAIN, "phantom", "-o", "phantoms", "--shape", "20", "--spacing", "8")
     ct = tmp_path / "phantoms" / "images" / "phantom_0.nii.gz"
     python(installed, tmp_path, MAIN, "segment", ct, "-o", "organs.nii.gz", "--device", "cpu")
     assert read_labelmap(tmp_path / "organs.nii.gz").grid.same_as(read_ct(ct).grid)

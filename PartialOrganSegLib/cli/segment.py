@@ -39,10 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "(DICOM SEG)")
     parser.add_argument("--organs", metavar="A,B", help="only these organs, e.g. liver,left_kidney (default: all)")
     parser.add_argument("--model", default="embedded",
-                        help="an installed model's name or a bundle's folder (default: embedded)")
+                        help="an installed model's name or a bundle's folder (default: embedded); several, as A,B,C, "
+                             "are asked together, which takes as many times as long")
+    parser.add_argument("--combine", default="mean", metavar="mean|vote",
+                        help="how several models are: by the mean of their probabilities (default), or by the vote of "
+                             "the majority")
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
     parser.add_argument("--dicom", default=(), metavar="A,B",
                         help="for CTs in DICOM, also write DICOM files: seg, labelmap-seg, rtstruct")
+    parser.add_argument("--absent-organs", action="store_true",
+                        help="DICOM files also name organs without a voxel (default: they are left out)")
     parser.add_argument("--mirror", action="store_true",
                         help="test-time augmentation: average with the prediction of the mirrored CT. Takes twice the "
                              "time; only for models trained on mirrored patches, which the embedded one was not")
@@ -74,6 +80,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.started(command="segment", inputs=arguments.inputs, output=output, model=segmenter.bundle.name,
                      organs=segmenter.organs or space.names, device=options.device)
     entries, failures = expand(arguments.inputs, output, reporter)
+    # Each case carries its kinds of DICOM files: with --resume it is finished only when all of these lie there.
     cases = [replace(case, dicom=check_dicom(options.dicom)) for case in named_cases(entries, reporter, output)]
     count = len(cases) + len(failures)
     if kind is not None and count > 1:
@@ -114,10 +121,11 @@ def _options(arguments: argparse.Namespace, kind: str | None) -> SegmentOptions:
         dicom = []
         if kind in ENDINGS:
             dicom = [kind]
-    return SegmentOptions(model=arguments.model, organs=arguments.organs, device=arguments.device,
-                          precision=arguments.precision, mirror=arguments.mirror, scales=arguments.scales,
-                          series=arguments.series, force=arguments.force, dicom=dicom,
-                          preview=not arguments.no_preview, overwrite=arguments.overwrite)
+    return SegmentOptions(model=arguments.model, combine=arguments.combine, organs=arguments.organs,
+                          device=arguments.device, precision=arguments.precision, mirror=arguments.mirror,
+                          scales=arguments.scales, series=arguments.series, force=arguments.force, dicom=dicom,
+                          absent_organs=arguments.absent_organs, preview=not arguments.no_preview,
+                          overwrite=arguments.overwrite)
 
 
 def _segment_one(segmenter: Segmenter, case: Case, output: Path, reporter: Reporter) -> None:

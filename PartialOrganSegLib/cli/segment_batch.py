@@ -78,6 +78,7 @@ def _report(outcome: Outcome, files: dict[str, Path], count: str, reporter: Repo
     if record.error:
         reporter.error(outcome.problem or record.error)
         return
+    # Of a case that was finished before, nothing is read again, so no table of its organs is at hand.
     facts: dict[str, object] = {"input": case.path, "name": case.title, "files": files, "seconds": record.seconds,
                                 "peak_mib": record.peak_mib, "skipped": outcome.skipped}
     if not outcome.skipped:
@@ -87,4 +88,4 @@ def _report(outcome: Outcome, files: dict[str, Path], count: str, reporter: Repo
     line = f"{count} {title}: {record.seconds:.1f} s, {record.peak_mib} MiB"
     if outcome.skipped:
         line = f"{count} {title}: finished before"
-    print(line, flush=True)
+    print(one_line(line), flush=True)

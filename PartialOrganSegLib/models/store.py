@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,11 +16,8 @@ from ..resources import resource
 from .bundle import MEMBERS, METADATA, Bundle, load_bundle, replace_folder
 from .checksums import bundle_files, check_suffix, sha256
 from .folders import find_folder, model_folders, user_models
+from .http_file import LARGEST_BYTES, fetch_file
 from .joined import join_bundles
-
-# Far more than the largest network takes: what is larger is a mistake or an attack.
-LARGEST_BYTES = 4 << 30
-TIMEOUT_S = 30
 
 
 def list_models() -> list[Bundle]:
@@ -95,20 +89,11 @@ def _put_in_place(scratch: Path, root: Path, replace: bool, source: str) -> Bund
 @contextlib.contextmanager
 def _local(source: str | Path, scratch: Path) -> Iterator[Path]:
     """`source` as a path; a URL is downloaded first."""
-    parts = urllib.parse.urlsplit(str(source))
     if "://" not in str(source):
         yield Path(source)
         return
-    if parts.scheme not in ("http", "https"):
-        raise UserError(code=Code.VALUE_UNFIT, subject=source, expected="a folder, a zip file or an http(s) URL",
-                        found=f"scheme '{parts.scheme}'")
     target = scratch / "download.zip"
-    try:
-        with urllib.request.urlopen(str(source), timeout=TIMEOUT_S) as response, open(target, "wb") as handle:
-            _copy_limited(response, handle, LARGEST_BYTES, str(source))
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        raise UserError(code=Code.DOWNLOAD_FAILED, subject=source,
-                        found=f"could not be downloaded: {getattr(error, 'reason', error)}") from None
+    fetch_file(str(source), target)
     yield target
 
 

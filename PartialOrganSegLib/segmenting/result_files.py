@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ..errors import Code, UsageError, UserError
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
-from ..formats.dicom_export import MANUFACTURER
 from ..formats.registry import stem_of, written_suffixes
 
 ENDINGS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
@@ -30,6 +29,7 @@ def result_files(folder: Path, name: str, preview: bool, dicom: Collection[str] 
 def earlier_of_other_kinds(files: Mapping[str, Path], folder: Path, name: str) -> list[tuple[Path, bool]]:
     """Files of an earlier result of that name whose kinds are not among those that will be written, each with whether
     it is somebody else's or was changed later than all that will be replaced. Empty where nothing will be replaced."""
+    # Where nothing is replaced, other files of that name are of no earlier result of ours.
     replaced = [path.stat().st_mtime for path in files.values() if path.is_file()]
     if not replaced:
         return []
@@ -48,6 +48,8 @@ def _is_ours(path: Path) -> bool:
         return True
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
+
+    from ..formats.dicom_source import MANUFACTURER
 
     try:
         header = dcmread(path, stop_before_pixels=True, specific_tags=["Manufacturer"])

@@ -111,9 +111,9 @@ def test_changed_voxels_in_a_file_that_a_header_names_are_noticed(tmp_path):
     write_list(tmp_path / "a.nrrd", "NRRD0004", "type: int16", "dimension: 3", "space: left-posterior-superior",
                "sizes: 16 16 16", "space directions: (3,0,0) (0,3,0) (0,0,3)", "endian: little", "encoding: raw",
                "data file: voxels/x 1.raw")
-    other = write_ct(tmp_path / "b.nii.gz")
+    unchanged = write_ct(tmp_path / "b.nii.gz")
     out = tmp_path / "out"
-    assert segmented(tmp_path / "a.nrrd", other, "-o", out, "--force") == 2
-    assert segmented(tmp_path / "a.nrrd", other, "-o", out, "--force", "--resume") == 0
+    assert segmented(tmp_path / "a.nrrd", unchanged, "-o", out, "--force") == 2
+    assert segmented(tmp_path / "a.nrrd", unchanged, "-o", out, "--force", "--resume") == 0
     raw.write_bytes(bytes(16 * 16 * 16 * 2 - 2) + b"\x10\x00")
-    assert segmented(tmp_path / "a.nrrd", other, "-o", out, "--force", "--resume") == 1
+    assert segmented(tmp_path / "a.nrrd", unchanged, "-o", out, "--force", "--resume") == 1

@@ -42,8 +42,8 @@ def write_cases(folder: Path) -> Path:
     folder.mkdir()
     generator = np.random.default_rng(0)
     for name in NAMES:
-        hu = np.full((36, 36, 36), -1000, np.int16)
-        hu[4:-4, 4:-4, 4:-4] = generator.integers(-50, 150, (28, 28, 28))
+        hu = np.full((28, 28, 28), -1000, np.int16)
+        hu[4:-4, 4:-4, 4:-4] = generator.integers(-50, 150, (20, 20, 20))
         image = sitk.GetImageFromArray(hu)
         image.SetSpacing((3.0, 3.0, 3.0))
         sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
@@ -52,9 +52,9 @@ def write_cases(folder: Path) -> Path:
     return path
 
 
-def command_line(cases: Path, output: Path, model: Path, *more: str) -> list[str]:
+def command_line(cases: Path, output: Path, model: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "PartialOrganSegLib", "segment", str(cases), "-o", str(output), "--model", str(model),
-            "--device", "cpu", "--no-preview", "--json-events", *more]
+            "--device", "cpu", "--no-preview", "--json-events", *options]
 
 
 def descendants(process: psutil.Process) -> Iterator[psutil.Process]:
@@ -73,13 +73,14 @@ def title(process: psutil.Process) -> str:
 
 def addresses(process: psutil.Process) -> set[str]:
     """Where a process and those below it listen or are connected to."""
-    found = set()
-    for one in descendants(process):
+    reached = set()
+    for descendant in descendants(process):
         try:
-            found |= {end.ip for link in one.net_connections("inet") for end in (link.laddr, link.raddr) if end}
+            for link in descendant.net_connections("inet"):
+                reached |= {end.ip for end in (link.laddr, link.raddr) if end}
         except psutil.Error:
             continue
-    return found
+    return reached
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
@@ -99,11 +100,11 @@ def test_killed_worker_loses_no_case(tmp_path, model):
                 killed = busy[0].pid
                 os.kill(killed, signal.SIGKILL)
             time.sleep(0.02)
-        said, errors = running.communicate(timeout=300)
+        output, errors = running.communicate(timeout=300)
     assert killed is not None, errors
     assert {address.removeprefix("::ffff:") for address in reached} == {"127.0.0.1"}
 
-    events = [json.loads(line) for line in said.splitlines()]
+    events = [json.loads(line) for line in output.splitlines()]
     results = [event for event in events if event["event"] == "result"]
     assert sorted(result["name"] for result in results[:-1]) == sorted(NAMES)
     assert not any(result["skipped"] for result in results[:-1])
@@ -116,21 +117,25 @@ def test_killed_worker_loses_no_case(tmp_path, model):
     assert states == dict.fromkeys(NAMES, "done") | {"missing": "failed"}
     assert not [path for path in out.rglob("*") if path.name.startswith(".")]
 
-    again = subprocess.run(command_line(cases, out, model), check=False, **settings)
-    last = json.loads(again.stdout.splitlines()[-1])
-    assert (last["segmented"], last["skipped"]) == (0, len(NAMES))  # settings, model and CTs are the same for both
-    subprocess.run(command_line(cases, tmp_path / "serial", model), check=False, **settings)
+    # One process for both: into the same folder and into an empty one.
+    words = [command_line(cases, folder, model)[3:] for folder in (out, tmp_path / "serial")]
+    code = f"from PartialOrganSegLib.cli import main\nfor words in {words!r}: main(words)"
+    serial = subprocess.run([sys.executable, "-c", code], check=False, **settings)
+    events = [json.loads(line) for line in serial.stdout.splitlines()]
+    again, anew = (event for event in events if "skipped" in event and "segmented" in event)
+    assert (again["segmented"], again["skipped"]) == (0, len(NAMES))  # settings, model and CTs are the same for both
+    assert (anew["segmented"], anew["skipped"]) == (len(NAMES), 0)
     for name in NAMES:
         expected = read_labelmap(tmp_path / "serial" / f"{name}.labels.nii.gz").array
         assert expected.any()
         np.testing.assert_array_equal(read_labelmap(out / f"{name}.labels.nii.gz").array, expected)
 
 
-def test_a_cluster_that_is_not_there_is_told_in_a_line(tmp_path, model):
+def test_an_unreachable_cluster_is_reported_in_one_line(tmp_path, model):
     pytest.importorskip("ray")
     words = command_line(write_cases(tmp_path / "cts"), tmp_path / "out", model, "--ray", "127.0.0.1:1")
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [event["event"] for event in told] == ["started", "error"]
-    assert told[1]["message"].startswith("--ray 127.0.0.1:1: expected a Ray cluster, found ")
+    completed = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert completed.returncode == 1
+    events = [json.loads(line) for line in completed.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["started", "error"]
+    assert events[1]["message"].startswith("--ray 127.0.0.1:1: expected a Ray cluster, found ")

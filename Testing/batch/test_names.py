@@ -47,15 +47,15 @@ def test_dots_stay_in_names_and_relative_folders_have_one(tmp_path, monkeypatch)
 def test_a_result_never_changes_its_patient_when_a_ct_is_added(tmp_path):
     """The new CT comes first in the order, and has the same file name in another folder."""
     out = tmp_path / "out"
-    old, other = write_ct(tmp_path / "q" / "ct.nii.gz", slices=20), write_ct(tmp_path / "q" / "b.nii.gz")
-    assert segmented(old, other, "-o", out, "--resume") == 2
+    old, second = write_ct(tmp_path / "q" / "ct.nii.gz", slices=20), write_ct(tmp_path / "q" / "b.nii.gz")
+    assert segmented(old, second, "-o", out, "--resume") == 2
     before = voxels_of(out, "ct")
     new = write_ct(tmp_path / "p" / "ct.nii.gz", slices=30)
-    assert segmented(new, old, other, "-o", out, "--resume") == 1
+    assert segmented(new, old, second, "-o", out, "--resume") == 1
     assert voxels_of(out, "ct") == before
     assert voxels_of(out, "p_ct") > before
-    assert segmented(new, other, "-o", out, "--resume") == 0
-    assert {name: Path(row["input"]) for name, row in table(out).items()} == {"ct": old, "b": other, "p_ct": new}
+    assert segmented(new, second, "-o", out, "--resume") == 0
+    assert {name: Path(row["input"]) for name, row in table(out).items()} == {"ct": old, "b": second, "p_ct": new}
 
 
 def test_another_patients_ct_of_the_same_name_gets_a_name_of_its_own(tmp_path):

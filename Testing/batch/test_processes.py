@@ -45,7 +45,7 @@ def replace_and_die(source, target):
 
 os.replace = replace_and_die
 predictor.Predictor = here.SoftTissueIsLiver
-bundle.load_bundle = lambda name: SimpleNamespace(name=name, label_space=here.WORD16, folder=Path({model!r}))
+bundle.load_bundle = lambda name: SimpleNamespace(name=name, label_space=here.WORD16, folder=Path({model!r}), folds=())
 sys.exit(main())
 """
 

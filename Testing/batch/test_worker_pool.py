@@ -45,9 +45,9 @@ print(figures.peak_mib - before.peak_mib, figures.seconds)
 
 def test_peak_memory_is_of_the_block():
     """In a process of its own: in this one, memory of other tests may be given back meanwhile."""
-    done = subprocess.run([sys.executable, "-c", MEASURE], cwd=ROOT, stdout=subprocess.PIPE,
+    completed = subprocess.run([sys.executable, "-c", MEASURE], cwd=ROOT, stdout=subprocess.PIPE,
                           text=True, check=True)
-    grown, seconds = done.stdout.split()
+    grown, seconds = completed.stdout.split()
     assert int(grown) >= 50
     assert float(seconds) >= 0.2
 
@@ -55,7 +55,7 @@ def test_peak_memory_is_of_the_block():
 @given(st.lists(st.tuples(st.integers(1, 16), st.integers(1, 16)), min_size=1, max_size=4), st.integers(1, 20))
 def test_cores_per_worker_fit_and_no_more_would(nodes, workers):
     def fit(cores: int) -> int:
-        return sum(min(most, has // cores) for has, most in nodes)
+        return sum(min(limit, available // cores) for available, limit in nodes)
 
     cores = cores_per_worker(nodes, workers)
     assert cores == 0 or fit(cores) >= workers
@@ -87,7 +87,7 @@ class InstantRay:
 
     def __init__(self, deadly: str = "", elsewhere: str = "", wrong: str = "", starts: int = 99) -> None:
         self.deadly, self.elsewhere, self.wrong, self.starts, self.begun = deadly, elsewhere, wrong, starts, 0
-        self.asked: list[str] = []
+        self.cases_asked_for: list[str] = []
 
     def nodes(self):
         return [{"Alive": True, "Resources": {"CPU": 2.0}}]
@@ -105,19 +105,19 @@ class InstantRay:
         return references[-1:], references[:-1]
 
     def get(self, reference):
-        what, wait = reference
-        if isinstance(what, int):
-            if what > self.starts:
+        task, wait = reference
+        if isinstance(task, int):
+            if task > self.starts:
                 raise Died("the actor died\nUserError: no such device\n")
             return None
-        self.asked.append(what.name)
-        if what.name in self.deadly or (what.name in self.elsewhere and what.name not in self.asked[:-1]):
+        self.cases_asked_for.append(task.name)
+        if task.name in self.deadly or (task.name in self.elsewhere and task.name not in self.cases_asked_for[:-1]):
             raise Died
-        if what.name in self.wrong:
+        if task.name in self.wrong:
             raise Raised(UserError("the disk is full"))
-        if what.name in self.elsewhere and not wait:
+        if task.name in self.elsewhere and not wait:
             return None
-        return Outcome(what, Record(what.title, str(what.path), DONE, {}))
+        return Outcome(task, Record(task.title, str(task.path), DONE, {}))
 
 
 def worker_pool(ray: InstantRay, output: Path, workers: int | None = 2) -> _WorkerPool:
@@ -141,7 +141,7 @@ def test_case_that_another_run_took_when_its_worker_died_comes_last(tmp_path):
     ray = InstantRay(elsewhere="a")
     outcomes = list(worker_pool(ray, tmp_path, workers=1).process_all(CASES, Reporter()))
     assert [outcome.case.name for outcome in outcomes] == ["b", "c", "d", "a"]
-    assert ray.asked == ["a", "a", "b", "c", "d", "a"]
+    assert ray.cases_asked_for == ["a", "a", "b", "c", "d", "a"]
 
 
 def test_what_concerns_every_case_is_no_traceback(tmp_path):
@@ -149,18 +149,18 @@ def test_what_concerns_every_case_is_no_traceback(tmp_path):
         list(worker_pool(InstantRay(wrong="a"), tmp_path).process_all(CASES, Reporter()))
 
 
-def test_workers_that_never_start_are_told(tmp_path):
+def test_workers_that_never_start_are_reported(tmp_path):
     with pytest.raises(UserError, match="expected workers that start, found UserError: no such device"):
         list(worker_pool(InstantRay(starts=0), tmp_path).process_all(CASES, Reporter()))
 
 
 def test_workers_that_start_do_without_the_others(tmp_path):
-    told: list[str] = []
+    warnings: list[str] = []
     reporter = Reporter()
-    reporter.warning = lambda message: told.append(str(message))
+    reporter.warning = lambda message: warnings.append(str(message))
     outcomes = list(worker_pool(InstantRay(starts=1), tmp_path).process_all(CASES, reporter))
     assert sorted(outcome.case.name for outcome in outcomes) == ["a", "b", "c", "d"]
-    assert [message.rpartition("; ")[2] for message in told] == ["the others go on"]
+    assert [message.rpartition("; ")[2] for message in warnings] == ["the others go on"]
 
 
 def test_more_workers_than_there_is_room_for(tmp_path):

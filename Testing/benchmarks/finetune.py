@@ -92,8 +92,11 @@ def phantom_split(folder: Path) -> Split:
 def real_splits(unseen: Sequence[str], companions: Sequence[str]) -> list[Split]:
     """Each unseen CT tested in turn, fine-tuned on the other ones and the companions."""
     cases = {case.image.parent.name: case for case in load_manifest(REAL).cases}
-    return [Split(f"real, {name} left out", [cases[other] for other in (*unseen, *companions) if other != name],
-                  [cases[name]], "phantoms") for name in unseen]
+    splits = []
+    for tested in unseen:
+        training = [cases[name] for name in (*unseen, *companions) if name != tested]
+        splits.append(Split(f"real, {tested} left out", training, [cases[tested]], "phantoms"))
+    return splits
 
 
 def vouched(case: Case) -> list[str]:
@@ -112,17 +115,19 @@ def write_cases(cases: Sequence[Case], scenario: str, arm: str, names: Sequence[
         labels = read_labelmap(case.label)
         targets = [name for name in TARGETS[scenario] if name in vouched(case)]
         drawn = simulate_scribble(labels, WORD16, organs=targets, seed=1).labels.array if strokes else labels.array
-        found = np.full(drawn.shape, 255 if strokes and arm != "background" else 0, np.uint8)
+        annotation = np.full(drawn.shape, 255 if strokes and arm != "background" else 0, np.uint8)
         for name in targets:
-            found[drawn == WORD16.index(name)] = space.index(name)
+            annotation[drawn == WORD16.index(name)] = space.index(name)
         meaning = {}
         if strokes and arm != "background":
-            found[drawn == 0] = BACKGROUND_STROKE
+            annotation[drawn == 0] = BACKGROUND_STROKE
             open_organs = [name for name in names if name not in vouched(case)]
             meaning = {"label_map": {BACKGROUND_STROKE: ["background", *open_organs]}}
         path = folder / f"{case.name}.nii.gz"
-        write_labelmap(path, Volume(found, labels.grid))
-        kind = "full" if arm == "background" else "scribble" if strokes else "partial"
+        write_labelmap(path, Volume(annotation, labels.grid))
+        kind = "scribble" if strokes else "partial"
+        if arm == "background":
+            kind = "full"
         entries.append({"image": str(case.image), "label": str(path), "name": case.name, "kind": kind,
                         "annotated": targets, **meaning})
     manifest = folder / "manifest.yaml"
@@ -158,7 +163,7 @@ def dice_of(bundle: Bundle, cases: Sequence[Case]) -> dict[str, float]:
             value, _ = candidate_dice(counts, table.table, [WORD16.index(name)])
             if value is not None:
                 values.setdefault(name, []).append(value)
-    return {name: float(np.mean(found)) for name, found in values.items()}
+    return {name: float(np.mean(organ_values)) for name, organ_values in values.items()}
 
 
 def in_word16(labels: np.ndarray, space: LabelSpace) -> np.ndarray:
@@ -191,11 +196,12 @@ def run_arm(scenario: str, arm: str, seed: int, split: Split, start: Bundle, bef
 def changes(result: dict[str, Any]) -> dict[str, float | None]:
     """Mean Dice before and after of targets and of kept organs, and the largest loss of a kept one."""
     figures: dict[str, float | None] = {}
-    for group, wanted in (("target", True), ("kept", False)):
-        names = [name for name in result["before"] if (name in result["targets"]) is wanted and name in result["after"]]
+    for group, is_target in (("target", True), ("kept", False)):
+        names = [name for name in result["before"]
+                 if name in result["after"] and (name in result["targets"]) is is_target]
         for when in ("before", "after"):
             figures[f"{group} {when}"] = float(np.mean([result[when][name] for name in names])) if names else None
-        if not wanted and names:
+        if not is_target and names:
             figures["largest loss"] = max(result["before"][name] - result["after"][name] for name in names)
     return figures
 
@@ -209,8 +215,9 @@ def write_results(results: Sequence[dict[str, Any]], folder: Path) -> None:
         figures = changes(result)
         shown = [figures.get(key) for key in ("target before", "target after", "kept before", "kept after",
                                               "largest loss")]
-        said = [str(result[key]) for key in ("scenario", "data", "arm", "seed", "steps", "seconds")]
-        lines.append(f"| {' | '.join([*said, *('-' if v is None else f'{v:.3f}' for v in shown)])} |")
+        cells = [str(result[key]) for key in ("scenario", "data", "arm", "seed", "steps", "seconds")]
+        cells += ["-" if value is None else f"{value:.3f}" for value in shown]
+        lines.append(f"| {' | '.join(cells)} |")
     (folder / "results.md").write_text("\n".join(lines) + "\n")
 
 

@@ -101,13 +101,14 @@ def compare(arguments: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as scratch_name:
             scratch = Path(scratch_name)
             log = scratch / "log"
-            here = [sys.executable, __file__, str(ct), "--model", arguments.model, "--teacher", str(arguments.teacher)]
+            child = [sys.executable, __file__, str(ct), "--model", arguments.model, "--teacher", str(arguments.teacher),
+                     "--child"]
             ours, theirs = [], []
             for turn in range(arguments.repeats):
                 ours.append(measured([sys.executable, "-m", "PartialOrganSegLib", "segment", str(ct), "--device", "cpu",
                                       "--model", arguments.model, "-o", str(scratch / f"ours{turn}")], log))
-                theirs.append(measured([*here, "--child", "teacher", "--output", str(scratch / "labels.nii.gz")], log))
-            measured([*here, "--child", "stages"], log)
+                theirs.append(measured([*child, "teacher", "--output", str(scratch / "labels.nii.gz")], log))
+            measured([*child, "stages"], log)
             stages = json.loads(log.read_text().splitlines()[-1])
         (our_s, our_mib), (their_s, their_mib) = (np.min(runs, axis=0) for runs in (ours, theirs))
         name = ct.parent.name if ct.name.startswith("image") else ct.name

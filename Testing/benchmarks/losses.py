@@ -113,9 +113,10 @@ def main() -> None:
         for kind in arguments.kinds:
             codes = code_map(kind)
             for name, loss in stacks.items():
-                taken = training_step(network, optimiser, loss, image, codes, table, arguments.voxels_per_set, teacher)
+                step_seconds = training_step(network, optimiser, loss, image, codes, table, arguments.voxels_per_set,
+                                             teacher)
                 if repeat >= 0:
-                    seconds.setdefault((kind, name), []).append(taken)
+                    seconds.setdefault((kind, name), []).append(step_seconds)
     print(f"{'case':<12}" + "".join(f"{name + ' ms':>12}" for name in stacks)
           + "".join(f"{'ours/' + name:>14}{'(wall)':>8}" for name in ("dense", "sampled")))
     ratios: dict[tuple[str, int], list[float]] = {}
@@ -125,10 +126,10 @@ def main() -> None:
             line += f"{1000 * statistics.median(processor for _, processor in seconds[kind, name]):>12.0f}"
         for name in ("dense", "sampled"):
             for clock, width in ((1, 14), (0, 8)):
-                each = [ours[clock] / other[clock]
-                        for ours, other in zip(seconds[kind, "ours"], seconds[kind, name], strict=True)]
-                ratios.setdefault((name, clock), []).extend(each)
-                line += f"{statistics.median(each):>{width}.3f}"
+                quotients = [ours[clock] / others_seconds[clock]
+                        for ours, others_seconds in zip(seconds[kind, "ours"], seconds[kind, name], strict=True)]
+                ratios.setdefault((name, clock), []).extend(quotients)
+                line += f"{statistics.median(quotients):>{width}.3f}"
         print(line)
     overall = {key: statistics.median(values) for key, values in ratios.items()}
     print("median of all: " + ", ".join(f"{overall[name, 1]:.3f} of {name} ({overall[name, 0]:.3f} of its wall time)"

@@ -248,14 +248,16 @@ ARMS: dict[str, Callable[[Scene], Corrector]] = {
 def run_organ(scene: Scene, organ: int, arm: str, strokes: int, seed: int) -> dict[str, Any]:
     """The figures of one organ: `dice` and `hd95` by number of strokes."""
     user, correct = User(scene, organ, seed), ARMS[arm](scene)
-    labels, seconds, done = scene.start, [], False
+    labels, seconds, satisfied = scene.start, [], False
     figures: dict[str, Any] = {"case": scene.name, "organ": WORD16.names[organ - 1], "arm": arm, "dice": {}, "hd95": {}}
-    others = [other for other in scene.organs if other != organ]
-    before = {other: dice(scene.start == other, scene.reference == other) or 0.0 for other in others}
+    before = {}
+    for neighbour in scene.organs:
+        if neighbour != organ:
+            before[neighbour] = dice(scene.start == neighbour, scene.reference == neighbour) or 0.0
     for number in range(strokes + 1):
-        if number > 0 and not done:
+        if number > 0 and not satisfied:
             stroke = user.next_stroke(labels)
-            done = stroke is None
+            satisfied = stroke is None
             if stroke is not None:
                 since = time.perf_counter()
                 labels = correct(stroke)
@@ -264,7 +266,8 @@ def run_organ(scene: Scene, organ: int, arm: str, strokes: int, seed: int) -> di
             predicted, reference = labels == organ, scene.reference == organ
             figures["dice"][number] = dice(predicted, reference)
             figures["hd95"][number] = hd95(predicted, reference, scene.spacing)
-    losses = [(dice(labels == other, scene.reference == other) or 0.0) - value for other, value in before.items()]
+    losses = [(dice(labels == neighbour, scene.reference == neighbour) or 0.0) - value
+              for neighbour, value in before.items()]
     return figures | {"seconds": float(np.mean(seconds)) if seconds else 0.0, "worst_other": min(losses, default=0.0)}
 
 
@@ -288,14 +291,14 @@ def table(results: Sequence[dict[str, Any]], strokes: int) -> Iterator[str]:
             if not chosen:
                 continue
             means = [float(np.mean([result["dice"][number] for result in chosen])) for number in after]
-            both = [result["hd95"] for result in chosen
-                    if result["hd95"][after[0]] is not None and result["hd95"][after[-1]] is not None]
-            distances = [float(np.mean([values[number] for values in both])) for number in (after[0], after[-1])]
+            measured = [result["hd95"] for result in chosen
+                        if None not in (result["hd95"][after[0]], result["hd95"][after[-1]])]
+            distances = [float(np.mean([values[number] for values in measured])) for number in (after[0], after[-1])]
             worst = min(min(result["dice"].values()) - result["dice"][0] for result in chosen)
-            other = min(result["worst_other"] for result in chosen)
+            worst_neighbour = min(result["worst_other"] for result in chosen)
             seconds = float(np.mean([result["seconds"] for result in chosen]))
             cells = [arm, f"{group} {LOW:.2f}", str(len(chosen)), *(f"{mean:.3f}" for mean in means),
-                     *(f"{distance:.1f}" for distance in distances), f"{worst:+.3f}", f"{other:+.3f}",
+                     *(f"{distance:.1f}" for distance in distances), f"{worst:+.3f}", f"{worst_neighbour:+.3f}",
                      f"{seconds:.2f}"]
             yield f"| {' | '.join(cells)} |"
 

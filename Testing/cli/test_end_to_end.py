@@ -36,15 +36,15 @@ def partialorganseg(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_phantom_is_segmented_on_its_grid(tmp_path, untrained):
-    made = partialorganseg("phantom", "-o", tmp_path / "größe", "--shape", "30,40,48", "--spacing", "7,5,5")
-    assert made.returncode == 0, made.stderr
+    phantom = partialorganseg("phantom", "-o", tmp_path / "größe", "--shape", "30,40,48", "--spacing", "7,5,5")
+    assert phantom.returncode == 0, phantom.stderr
     ct = tmp_path / "größe" / "images" / "phantom_0.nii.gz"
-    done = partialorganseg("segment", ct, "-o", tmp_path / "out", "--model", untrained, "--device", "cpu",
+    completed = partialorganseg("segment", ct, "-o", tmp_path / "out", "--model", untrained, "--device", "cpu",
                            "--json-events")
-    assert done.returncode == 0, done.stderr
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert told[0]["event"] == "started"
-    result = next(event for event in told if event["event"] == "result")
+    assert completed.returncode == 0, completed.stderr
+    events = [json.loads(line) for line in completed.stdout.splitlines()]
+    assert events[0]["event"] == "started"
+    result = next(event for event in events if event["event"] == "result")
     assert [row["organ"] for row in result["organs"]] == list(WORD16.names)
     labels = read_labelmap(result["files"]["labelmap"])
     assert labels.grid.same_as(read_ct(ct).grid)
@@ -56,8 +56,8 @@ def test_damaged_model_is_refused_before_anything_is_written(tmp_path, untrained
     damaged = bytearray(weights.read_bytes())
     damaged[-1] ^= 1
     weights.write_bytes(damaged)
-    done = partialorganseg("segment", "ct.nii.gz", "-o", tmp_path / "out", "--model", untrained)
-    assert done.returncode == 1
-    line, = done.stderr.splitlines()
+    completed = partialorganseg("segment", "ct.nii.gz", "-o", tmp_path / "out", "--model", untrained)
+    assert completed.returncode == 1
+    line, = completed.stderr.splitlines()
     assert "wrong checksum" in line
     assert not (tmp_path / "out").exists()

@@ -125,7 +125,8 @@ def oracle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     checksums.write_text("{}")
     monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.Predictor", Oracle)
     monkeypatch.setattr("PartialOrganSegLib.models.bundle.load_bundle", lambda name: SimpleNamespace(
-        name="oracle", label_space=WORD16, metadata=SimpleNamespace(version="2.1"), folder=tmp_path / "model"))
+        name="oracle", label_space=WORD16, metadata=SimpleNamespace(version="2.1"),
+        folder=tmp_path / "model", folds=()))
 
 
 @pytest.mark.usefixtures("oracle")
@@ -138,15 +139,15 @@ def test_segment_writes_dicom_beside_the_others(case: SimpleNamespace) -> None:
 
 
 @pytest.mark.usefixtures("oracle")
-def test_own_results_in_a_cts_folder_are_no_part_of_it(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+def test_results_in_a_cts_folder_are_no_part_of_the_ct(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
     words = ["segment", str(case.ct), "-o", str(case.ct / "results"), "--dicom", "seg", "--no-preview", "--resume"]
-    for told in ("1 segmented, 0 finished before", "0 segmented, 1 finished before"):
+    for summary in ("1 segmented, 0 finished before", "0 segmented, 1 finished before"):
         assert main(words) == 0
-        assert told in capsys.readouterr().out
+        assert summary in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("oracle")
-def test_segment_tells_of_a_ct_that_is_no_dicom(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+def test_segment_reports_a_ct_that_is_no_dicom(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
     from PartialOrganSegLib.formats.writing import write_ct
 
     nifti = case.ct.parent / "scan.nii.gz"

@@ -70,5 +70,6 @@ def test_a_user_s_label_space_is_listed(tmp_path: Path, monkeypatch, capfd):
 
 def test_an_unknown_kind_names_the_nearest(capfd):
     assert main(["list", "loses"]) == 2
-    assert "expected losses, networks, " in (told := capfd.readouterr().err)
-    assert "did you mean 'losses'?" in told
+    error = capfd.readouterr().err
+    assert "expected losses, networks, " in error
+    assert "did you mean 'losses'?" in error

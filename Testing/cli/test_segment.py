@@ -27,12 +27,12 @@ KINDS = (".labels.nii.gz", ".preview.png", ".seg.nrrd", ".volumes.csv")
 
 
 class SoftTissueIsLiver:
-    """Stands in for the predictor; counts how often one was made."""
+    """Stands in for the predictor; counts how often one was built."""
 
-    made = 0
+    built = 0
 
     def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto") -> None:
-        type(self).made += 1
+        type(self).built += 1
         self.bundle = bundle
 
     def predict(self, ct, organs=None, reporter=None):
@@ -57,9 +57,10 @@ def write_model(folder: Path) -> Path:
 def light_predictor(monkeypatch, tmp_path):
     monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.Predictor", SoftTissueIsLiver)
     monkeypatch.setattr("PartialOrganSegLib.models.bundle.load_bundle",
-                        lambda name: SimpleNamespace(name=name, label_space=WORD16, folder=write_model(tmp_path)))
+                        lambda name: SimpleNamespace(name=name, label_space=WORD16, folder=write_model(tmp_path),
+                                                     folds=()))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    SoftTissueIsLiver.made = 0
+    SoftTissueIsLiver.built = 0
 
 
 def write_ct(path: Path, slices: int = 20) -> Path:
@@ -103,12 +104,13 @@ def test_failing_cases_do_not_stop_the_others(tmp_path, capsys):
     missing = tmp_path / "missing.nrrd"
     out = tmp_path / "out"
     assert main(["segment", *map(str, (good[0], unlucky, text, missing, good[1])), "-o", str(out)]) == 1
-    assert SoftTissueIsLiver.made == 1
+    assert SoftTissueIsLiver.built == 1
     captured = capsys.readouterr()
     assert "2 segmented, 0 finished before, 3 failed" in captured.out
     errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 3
-    assert all(any(str(path) in line for line in errors) for path in (unlucky, text, missing))
+    for path in (unlucky, text, missing):
+        assert any(str(path) in line for line in errors)
     log = out / "partialorganseg.log"
     assert str(log) in next(line for line in errors if "unlucky number" in line)
     assert "Traceback" in log.read_text(encoding="utf-8")
@@ -123,7 +125,7 @@ def test_folder_of_cts_and_earlier_results_in_it(tmp_path):
     assert names(tmp_path / "again") == [f"{name}{kind}" for name in "ab" for kind in KINDS]
 
 
-def test_two_cts_of_one_name_are_kept_apart_and_told(tmp_path, capsys):
+def test_two_cts_of_one_name_are_kept_apart_and_reported(tmp_path, capsys):
     paths = [write_ct(tmp_path / part) for part in ("first/CT.nii.gz", "second/ct.mha", "second/ct.nrrd")]
     out = tmp_path / "out"
     assert main(["segment", *map(str, paths), "-o", str(out), "--no-preview"]) == 0
@@ -158,12 +160,12 @@ def test_organs_are_chosen_by_name(tmp_path, capsys):
 
 def test_output_folder_that_is_a_file(tmp_path, capsys):
     ct = write_ct(tmp_path / "scan.nii.gz")
-    taken = tmp_path / "taken"
-    taken.write_text("mine")
-    assert main(["segment", str(ct), "-o", str(taken)]) == 1
-    assert capsys.readouterr().err.splitlines() == [f"error: {taken}: expected a folder that can be written, "
+    file = tmp_path / "taken"
+    file.write_text("mine")
+    assert main(["segment", str(ct), "-o", str(file)]) == 1
+    assert capsys.readouterr().err.splitlines() == [f"error: {file}: expected a folder that can be written, "
                                                     "found a file"]
-    assert taken.read_text() == "mine"
+    assert file.read_text() == "mine"
 
 
 def test_full_disk_while_writing_leaves_nothing(tmp_path, monkeypatch, capsys):
@@ -204,12 +206,12 @@ def test_json_events_are_all_that_stdout_holds(tmp_path, capfd):
     paths = [write_ct(tmp_path / "ä.nii.gz"), write_ct(tmp_path / "b.nii.gz", slices=13)]
     assert main(["segment", *map(str, paths), "-o", str(tmp_path / "out"), "--json-events"]) == 1
     captured = capfd.readouterr()
-    told = events(captured.out)
-    kinds = [event["event"] for event in told if event["event"] != "progress"]
+    reported = events(captured.out)
+    kinds = [event["event"] for event in reported if event["event"] != "progress"]
     assert kinds == ["started", "result", "error", "result"]
-    first = next(event for event in told if event["event"] == "result")
+    first = next(event for event in reported if event["event"] == "result")
     assert Path(first["files"]["labelmap"]).is_file()
-    assert [Path(failure["input"]) for failure in told[-1]["failed"]] == [paths[1]]
+    assert [Path(failure["input"]) for failure in reported[-1]["failed"]] == [paths[1]]
     assert "a C++ library talks" in captured.err
 
 
@@ -232,7 +234,7 @@ import sys, time
 from pathlib import Path
 from types import SimpleNamespace
 sys.path[:0] = [{root!r}]
-import Testing.helpers.batch_data as here
+import Testing.helpers.batch_data as stand_ins
 import PartialOrganSegLib.segmenting.predictor as predictor, PartialOrganSegLib.models.bundle as bundle
 import PartialOrganSegLib.formats.preview as preview
 from PartialOrganSegLib.cli import main
@@ -243,8 +245,9 @@ def slow_preview(path, *_):
         print("writing b", flush=True)
         time.sleep(60)
 
-predictor.Predictor = here.SoftTissueIsLiver
-bundle.load_bundle = lambda name: SimpleNamespace(name=name, label_space=here.WORD16, folder=Path({model!r}))
+predictor.Predictor = stand_ins.SoftTissueIsLiver
+bundle.load_bundle = lambda name: SimpleNamespace(name=name, label_space=stand_ins.WORD16, folder=Path({model!r}),
+                                                  folds=())
 preview.write_preview = slow_preview
 sys.exit(main())
 """
@@ -252,7 +255,7 @@ sys.exit(main())
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_cancelling_keeps_finished_cases_and_leaves_no_half(tmp_path, number):
+def test_cancelling_keeps_finished_cases_and_leaves_no_half_written_one(tmp_path, number):
     paths = [write_ct(tmp_path / f"{name}.nii.gz") for name in "abc"]
     out = tmp_path / "out"
     code = CANCELLED.format(root=str(ROOT), model=str(write_model(tmp_path)))
@@ -265,14 +268,14 @@ def test_cancelling_keeps_finished_cases_and_leaves_no_half(tmp_path, number):
     process.send_signal(number)
     time.sleep(0.05)
     process.send_signal(number)  # an impatient user
-    _, said = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "error: cancelled"
+    assert errors.splitlines()[-1] == "error: cancelled"
     assert names(out) == [f"a{kind}" for kind in KINDS]
 
 
 def test_events_say_what_kind_of_problem_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """What the panel goes by: the codes and parts of errors, the checks of a result as data."""
+    """The panel reads the codes and parts of errors."""
     grey = tmp_path / "grey.nii.gz"
     sitk.WriteImage(sitk.GetImageFromArray(np.arange(20**3, dtype=np.uint8).reshape(20, 20, 20) % 250), str(grey))
     assert main(["segment", str(grey), "-o", str(tmp_path / "out"), "--json-events"]) == 1

@@ -74,19 +74,19 @@ def test_the_ct_itself_is_never_written_over(ct: Path, capsys) -> None:
 
 
 def test_several_cts_are_refused_with_one_line(ct: Path, tmp_path: Path, capsys) -> None:
-    other = write_ct(tmp_path / "cts" / "other.nii.gz")
+    second = write_ct(tmp_path / "cts" / "other.nii.gz")
     out = tmp_path / "organs.nii.gz"
-    for inputs in ([ct, other], [ct.parent], [ct, tmp_path / "missing.nii.gz"]):
+    for inputs in ([ct, second], [ct.parent], [ct, tmp_path / "missing.nii.gz"]):
         assert main(["segment", *map(str, inputs), "-o", str(out)]) == 2
         assert capsys.readouterr().err.splitlines() == [
             f"error: {out}: expected a folder for 2 CTs, found the name of one file"]
     assert not out.exists()
 
 
-@pytest.mark.parametrize("more", [["--resume"], ["--shard", "1/2"], ["--ray", "local"], ["--dicom", "seg"]])
-def test_what_needs_a_folder_is_refused(ct: Path, tmp_path: Path, more: list[str], capsys) -> None:
-    assert main(["segment", str(ct), "-o", str(tmp_path / "organs.nii.gz"), *more]) == 2
-    assert f"{more[0]}: expected a folder as output, found the file" in capsys.readouterr().err
+@pytest.mark.parametrize("options", [["--resume"], ["--shard", "1/2"], ["--ray", "local"], ["--dicom", "seg"]])
+def test_options_that_need_a_folder_are_refused(ct: Path, tmp_path: Path, options: list[str], capsys) -> None:
+    assert main(["segment", str(ct), "-o", str(tmp_path / "organs.nii.gz"), *options]) == 2
+    assert f"{options[0]}: expected a folder as output, found the file" in capsys.readouterr().err
 
 
 def test_an_unknown_ending_is_refused(ct: Path, tmp_path: Path, capsys) -> None:

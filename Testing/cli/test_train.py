@@ -62,7 +62,7 @@ def test_cancelled_training_ends_with_130(training, capsys):
     assert capsys.readouterr().err == "error: cancelled\n"
 
 
-def test_missing_training_package_is_told(training, monkeypatch, capsys):
+def test_a_missing_training_package_is_reported(training, monkeypatch, capsys):
     def missing(name):
         raise ModuleNotFoundError("No module named 'monai'", name="monai")
 
@@ -74,12 +74,12 @@ def test_missing_training_package_is_told(training, monkeypatch, capsys):
     assert "pip install monai tensorboard" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("problems", "code", "said"), [([], 0, "m.yaml: ok"), (["a: b", "c: d"], 1, "2 problems")])
-def test_check_prints_each_problem(problems, code, said, monkeypatch, capsys):
+@pytest.mark.parametrize(("problems", "code", "line"), [([], 0, "m.yaml: ok"), (["a: b", "c: d"], 1, "2 problems")])
+def test_check_prints_each_problem(problems, code, line, monkeypatch, capsys):
     manifest = SimpleNamespace(load_manifest=lambda path, reporter: SimpleNamespace(cases=[]),
                                check_manifest=lambda manifest, reporter: problems)
     monkeypatch.setitem(sys.modules, "PartialOrganSegLib.datasets.manifest", manifest)
     assert main(["check", "m.yaml"]) == code
     captured = capsys.readouterr()
-    assert said in captured.out
+    assert line in captured.out
     assert captured.err.splitlines() == [f"error: {problem}" for problem in problems]

@@ -20,25 +20,25 @@ from Testing.helpers.training_data import write_yaml
 SHAPES = st.tuples(*[st.integers(1, 9)] * 3)
 
 
-def middles(own: int, target: int) -> list[int]:
+def middles(size: int, target: int) -> list[int]:
     """The own voxel at the middle of each of `target` new ones."""
-    return [min(int((k + 0.5) * own / target), own - 1) for k in range(target)]
+    return [min(int((k + 0.5) * size / target), size - 1) for k in range(target)]
 
 
 @given(SHAPES, SHAPES, st.integers(0, 99))
-def test_where_everything_is_known_it_is_point_sampling(own, target, seed):
-    codes = np.random.default_rng(seed).integers(1, 5, own, dtype=np.uint8)
-    assert np.array_equal(codes_at(codes, target), codes[np.ix_(*map(middles, own, target))])
+def test_where_everything_is_known_it_is_point_sampling(shape, target, seed):
+    codes = np.random.default_rng(seed).integers(1, 5, shape, dtype=np.uint8)
+    assert np.array_equal(codes_at(codes, target), codes[np.ix_(*map(middles, shape, target))])
 
 
 @given(SHAPES, SHAPES, st.data())
-def test_a_lone_known_voxel_is_never_lost(own, target, data):
-    place = tuple(data.draw(st.integers(0, size - 1)) for size in own)
-    codes = np.full(own, UNKNOWN, np.uint8)
+def test_a_lone_known_voxel_is_never_lost(shape, target, data):
+    place = tuple(data.draw(st.integers(0, size - 1)) for size in shape)
+    codes = np.full(shape, UNKNOWN, np.uint8)
     codes[place] = 7
     expected = np.full(target, UNKNOWN, np.uint8)
     lines = []
-    for at, size, new in zip(place, own, target, strict=True):
+    for at, size, new in zip(place, shape, target, strict=True):
         holder = min(int((at + 0.5) * new / size), new - 1)
         lines.append(sorted({holder} | {k for k, middle in enumerate(middles(size, new)) if middle == at}))
     expected[np.ix_(*lines)] = 7
@@ -46,12 +46,12 @@ def test_a_lone_known_voxel_is_never_lost(own, target, data):
 
 
 @given(SHAPES, SHAPES, st.integers(0, 99))
-def test_what_is_known_at_the_middle_stays_and_nothing_is_made_up(own, target, seed):
+def test_a_code_at_the_middle_stays_and_none_is_invented(shape, target, seed):
     random = np.random.default_rng(seed)
-    codes = np.where(random.random(own) < 0.3, random.integers(1, 5, own), UNKNOWN).astype(np.uint8)
-    found, sampled = codes_at(codes, target), codes[np.ix_(*map(middles, own, target))]
-    assert np.array_equal(found[sampled != UNKNOWN], sampled[sampled != UNKNOWN])
-    assert set(np.unique(found)) <= set(np.unique(codes)) | {UNKNOWN}
+    codes = np.where(random.random(shape) < 0.3, random.integers(1, 5, shape), UNKNOWN).astype(np.uint8)
+    resampled, sampled = codes_at(codes, target), codes[np.ix_(*map(middles, shape, target))]
+    assert np.array_equal(resampled[sampled != UNKNOWN], sampled[sampled != UNKNOWN])
+    assert set(np.unique(resampled)) <= set(np.unique(codes)) | {UNKNOWN}
 
 
 @pytest.mark.parametrize("drawn_in", range(9))

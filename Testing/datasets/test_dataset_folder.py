@@ -39,27 +39,27 @@ def test_names_are_compared_by_their_words(name, meaning):
 
 @pytest.mark.parametrize("space", [WORD16, BTCV13, SHI5], ids=lambda space: space.name)
 def test_a_space_means_itself(space):
-    found = meanings(dict(enumerate(("background", *space.names))), space)
-    assert found.label_map == {organ.index: [organ.name] for organ in space.organs}
-    assert found.annotated == list(space.names)
-    assert (found.split_left_right, found.notes) == ({}, [])
+    meaning = meanings(dict(enumerate(("background", *space.names))), space)
+    assert meaning.label_map == {organ.index: [organ.name] for organ in space.organs}
+    assert meaning.annotated == list(space.names)
+    assert (meaning.split_left_right, meaning.notes) == ({}, [])
 
 
 def test_btcv_in_words_space_merges_the_adrenals_and_leaves_vessels_out():
-    found = meanings(dict(enumerate(("background", *BTCV13.names))), WORD16)
-    assert found.label_map[12] == found.label_map[13] == ["adrenal"]
-    assert "adrenal" in found.annotated
-    assert {"colon", "rectum", "bladder"}.isdisjoint(found.annotated)
-    rest = [name for name in ALL if name not in found.annotated]
-    assert found.label_map[8] == found.label_map[10] == rest
-    note, = found.notes
+    meaning = meanings(dict(enumerate(("background", *BTCV13.names))), WORD16)
+    assert meaning.label_map[12] == meaning.label_map[13] == ["adrenal"]
+    assert "adrenal" in meaning.annotated
+    assert {"colon", "rectum", "bladder"}.isdisjoint(meaning.annotated)
+    not_annotated = [name for name in ALL if name not in meaning.annotated]
+    assert meaning.label_map[8] == meaning.label_map[10] == not_annotated
+    note, = meaning.notes
     assert "aorta, inferior_vena_cava, portal_and_splenic_vein" in note
 
 
 def test_one_adrenal_does_not_vouch_for_both():
-    found = meanings({1: "left adrenal gland", 2: "spleen"}, WORD16)
-    assert found.label_map[1] == ["adrenal"]
-    assert found.annotated == ["spleen"]
+    meaning = meanings({1: "left adrenal gland", 2: "spleen"}, WORD16)
+    assert meaning.label_map[1] == ["adrenal"]
+    assert meaning.annotated == ["spleen"]
 
 
 def test_unsided_organs_are_split_and_their_tumours_with_them():
@@ -81,12 +81,12 @@ def test_a_tumour_belongs_to_the_only_organ_and_otherwise_is_unknown():
 
 
 def test_coarse_and_inner_structures_and_ignore():
-    found = meanings({1: "large bowel", 2: "femur_left", 3: "hepatic vessels", 4: "ignore", 5: "vertebra"}, WORD16)
-    assert found.label_map[1] == ["colon", "rectum"]
-    assert found.label_map[2] == ["background", "head_of_left_femur"]
-    assert found.label_map[3] == found.label_map[4] == ALL
-    assert found.annotated == ["colon", "head_of_left_femur"]
-    assert found.label_map[5] == [name for name in ALL if name not in found.annotated]
+    meaning = meanings({1: "large bowel", 2: "femur_left", 3: "hepatic vessels", 4: "ignore", 5: "vertebra"}, WORD16)
+    assert meaning.label_map[1] == ["colon", "rectum"]
+    assert meaning.label_map[2] == ["background", "head_of_left_femur"]
+    assert meaning.label_map[3] == meaning.label_map[4] == ALL
+    assert meaning.annotated == ["colon", "head_of_left_femur"]
+    assert meaning.label_map[5] == [name for name in ALL if name not in meaning.annotated]
     assert meanings({1: "large bowel"}, BTCV13).annotated == []
     bowel = meanings({1: "bowel"}, WORD16)
     assert set(bowel.label_map[1]) == {"intestine", "duodenum", "colon", "rectum"}
@@ -99,8 +99,8 @@ def test_a_colon_may_hold_a_rectum_that_nobody_names():
     assert doubtful.annotated == ["liver", "colon"]
     assert "'colon' (value 1)" in doubtful.notes[0]
     assert meanings({1: "colon", 2: "rectum"}, WORD16).label_map[1] == ["colon"]
-    own = label_space_of_names("own", ["colon", "liver"])
-    assert meanings({1: "colon"}, own).label_map[1] == ["colon"]
+    without_rectum = label_space_of_names("own", ["colon", "liver"])
+    assert meanings({1: "colon"}, without_rectum).label_map[1] == ["colon"]
 
 
 def images(folder: Path, names: list[str], label: str, image: str, values: int = 3) -> None:
@@ -135,21 +135,21 @@ def decathlon(folder: Path, **changes: object) -> Path:
 def test_nnunet_folder_is_a_manifest(tmp_path: Path):
     folder = nnunet(tmp_path / "Dataset001_Äbdomen")
     for path in (folder, folder / "dataset.json"):
-        found = load_manifest(path)
-        assert [case.name for case in found.cases] == ["case b", "case_a"]
-        case = found.cases[1]
+        loaded = load_manifest(path)
+        assert [case.name for case in loaded.cases] == ["case b", "case_a"]
+        case = loaded.cases[1]
         assert (case.kind, case.annotated, case.dataset) == (Kind.PARTIAL, ("liver", "spleen"), "Dataset001_Äbdomen")
         assert (case.image.name, case.label.name) == ("case_a_0000.nii.gz", "case_a.nii.gz")
-        assert check_manifest(found) == []
+        assert check_manifest(loaded) == []
 
 
 def test_decathlon_folder_is_a_manifest_with_the_tumour_merged(tmp_path: Path):
     listener = Listener()
-    found = load_manifest(decathlon(tmp_path / "Task03_Liver"), listener)
-    assert [case.name for case in found.cases] == ["liver_0", "liver_1"]
-    assert found.cases[0].annotated == ("liver",)
+    loaded = load_manifest(decathlon(tmp_path / "Task03_Liver"), listener)
+    assert [case.name for case in loaded.cases] == ["liver_0", "liver_1"]
+    assert loaded.cases[0].annotated == ("liver",)
     table = CandidateTable(17)
-    codes = found.cases[0].read_codes(found.cases[0].read_image(), WORD16, table)
+    codes = loaded.cases[0].read_codes(loaded.cases[0].read_image(), WORD16, table)
     allowed = table.table[codes]
     assert (allowed[1, 2, 2:6] == np.eye(17, dtype=bool)[1]).all()
     assert not allowed[0, 0, 0, 1]
@@ -184,14 +184,14 @@ def test_a_folder_is_a_dataset_of_a_manifest(tmp_path: Path):
     path = write_yaml(tmp_path / "m.yaml", {"datasets": [
         {"name": "mine", "folder": "raw", "weight": 2.0, "label_map": {2: ["colon", "rectum"]}, "annotated": ["liver"]},
         {"name": "u", "kind": "unlabelled", "cases": "raw/imagesTr/*_0000.nii.gz"}]})
-    found = load_manifest(path)
-    assert [case.dataset for case in found.cases] == ["mine", "mine", "u", "u"]
-    case = found.cases[0]
+    loaded = load_manifest(path)
+    assert [case.dataset for case in loaded.cases] == ["mine", "mine", "u", "u"]
+    case = loaded.cases[0]
     assert dict(case.label_map) == {1: ("liver",), 2: ("colon", "rectum")}
     assert (case.weight, case.annotated) == (2.0, ("liver",))
 
 
-@pytest.mark.parametrize(("make", "change", "told"), [
+@pytest.mark.parametrize(("make", "change", "message"), [
     (nnunet, {"labels": {"background": 0, "kidney": [1, 2], "tumor": 2}}, "found the region list 'kidney': \\[1, 2\\]"),
     (nnunet, {"labels": {"background": 0, "a": 1, "b": 1}}, "different values, found 1 for 'a' and 'b'"),
     (nnunet, {"labels": {"background": 0}}, "labels besides the background"),
@@ -205,14 +205,14 @@ def test_a_folder_is_a_dataset_of_a_manifest(tmp_path: Path):
     (decathlon, {"training": None}, "found neither"), (decathlon, {"training": ["a.nii.gz"]}, r"training\.0"),
     (decathlon, {"training": [{"image": "a.nii.gz", "label": 3}]}, r"training\.0: expected an image and a label"),
 ])
-def test_what_cannot_be_read_is_one_line(tmp_path: Path, make, change, told):
-    with pytest.raises(UserError, match=told) as error:
+def test_unreadable_folders_are_refused_in_one_line(tmp_path: Path, make, change, message):
+    with pytest.raises(UserError, match=message) as error:
         load_manifest(make(tmp_path, **change))
     assert str(error.value).startswith(f"{tmp_path / 'dataset.json'}: ")
     assert "\n" not in str(error.value)
 
 
-def test_check_tells_what_a_folder_annotates(tmp_path: Path, capsys):
+def test_check_prints_what_a_folder_annotates(tmp_path: Path, capsys):
     assert main(["check", str(decathlon(tmp_path / "Task03_Liver"))]) == 0
     captured = capsys.readouterr()
     assert "Task03_Liver: 2 partial: liver" in captured.out

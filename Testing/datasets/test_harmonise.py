@@ -73,70 +73,71 @@ def test_sides_are_the_patients_in_all_48_axis_orders(permutation, flips):
     ct, mask = store(body(), grid(), permutation, flips), store(KIDNEYS, grid(), permutation, flips)
     midline = patient_midline(ct)
     assert midline == pytest.approx(BODY_CENTRE, abs=MM)
-    found = split_left_right(mask.array, mask.grid, midline)
+    split = split_left_right(mask.array, mask.grid, midline)
     world_x = np.broadcast_to(np.arange(SHAPE[2]) * MM, SHAPE)
     expected = np.where(KIDNEYS, np.where(world_x > BODY_CENTRE, LEFT, RIGHT), 0)
-    assert np.array_equal(found.sides, store(expected, grid(), permutation, flips).array)
-    assert found.notes == ()
+    assert np.array_equal(split.sides, store(expected, grid(), permutation, flips).array)
+    assert split.notes == ()
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("degrees", [-25.0, 20.0])
-def test_sides_of_an_oblique_scan(axis, degrees):
+def test_sides_of_an_oblique_scan_are_the_patients(axis, degrees):
     """The scanner's grid is tilted about a patient who lies straight: sides follow the header's LPS axes."""
     direction = turned(degrees, axis)
     centre = (np.array(SHAPE[::-1]) - 1) / 2 * MM
-    on = grid(direction, centre - direction @ centre)
-    i, j, k = np.meshgrid(*(np.arange(n) for n in on.size), indexing="ij")
-    where = np.stack([i, j, k, np.ones_like(i)], -1) @ on.matrix.T
+    tilted = grid(direction, centre - direction @ centre)
+    i, j, k = np.meshgrid(*(np.arange(n) for n in tilted.size), indexing="ij")
+    where = np.stack([i, j, k, np.ones_like(i)], -1) @ tilted.matrix.T
     x, y, z = (where[..., axis].transpose(2, 1, 0) for axis in range(3))
     inside = (np.abs(x - centre[0]) < 120) & (np.abs(y - centre[1]) < 60)
-    right = np.hypot(np.hypot(x - centre[0] + 60, y - centre[1]), z - centre[2]) < 25
-    left = np.hypot(np.hypot(x - centre[0] - 60, y - centre[1]), z - centre[2]) < 25
-    midline = patient_midline(Volume(np.where(inside, 40, -1000).astype(np.int16), on))  # None where a side is cut off
-    found = split_left_right(left | right, on, midline)
-    assert (found.sides[left] == LEFT).all()
-    assert (found.sides[right] == RIGHT).all()
+    right_kidney = np.hypot(np.hypot(x - centre[0] + 60, y - centre[1]), z - centre[2]) < 25
+    left_kidney = np.hypot(np.hypot(x - centre[0] - 60, y - centre[1]), z - centre[2]) < 25
+    # The midline is None where a side is cut off.
+    midline = patient_midline(Volume(np.where(inside, 40, -1000).astype(np.int16), tilted))
+    split = split_left_right(left_kidney | right_kidney, tilted, midline)
+    assert (split.sides[left_kidney] == LEFT).all()
+    assert (split.sides[right_kidney] == RIGHT).all()
 
 
 def test_a_single_kidney_has_its_side():
     for side, corner in ((RIGHT, 18), (LEFT, 54)):
         mask = box((8, 22, corner, 12, 8, 8))
-        found = split_left_right(mask, grid(), BODY_CENTRE)
-        assert set(np.unique(found.sides[mask])) == {side}
-        assert found.notes == ()
+        split = split_left_right(mask, grid(), BODY_CENTRE)
+        assert set(np.unique(split.sides[mask])) == {side}
+        assert split.notes == ()
 
 
-def test_a_horseshoe_kidney_is_cut_at_the_midline_and_told():
+def test_a_horseshoe_kidney_is_cut_at_the_midline_and_reported():
     mask = KIDNEYS | box((8, 24, 18, 3, 4, 44))
-    found = split_left_right(mask, grid(), BODY_CENTRE)
+    split = split_left_right(mask, grid(), BODY_CENTRE)
     x = np.broadcast_to(np.arange(SHAPE[2]) * MM, SHAPE)
-    assert np.array_equal(found.sides == LEFT, mask & (x > BODY_CENTRE))
-    assert np.array_equal(found.sides == RIGHT, mask & (x < BODY_CENTRE))
-    assert len(found.notes) == 1
-    assert "cut at x = 158 mm" in found.notes[0]
+    assert np.array_equal(split.sides == LEFT, mask & (x > BODY_CENTRE))
+    assert np.array_equal(split.sides == RIGHT, mask & (x < BODY_CENTRE))
+    assert len(split.notes) == 1
+    assert "cut at x = 158 mm" in split.notes[0]
 
 
 def test_fragments_follow_their_own_place_or_the_nearest_component():
     fragment_far, fragment_near = box((2, 24, 20, 1, 2, 2)), box((10, 24, 40, 2, 2, 2))
-    found = split_left_right(box((8, 22, 54, 12, 8, 8)) | fragment_far | fragment_near, grid(), BODY_CENTRE)
-    assert (found.sides[fragment_far] == RIGHT).all()
-    assert (found.sides[fragment_near] == LEFT).all()
-    assert found.notes == ()
+    split = split_left_right(box((8, 22, 54, 12, 8, 8)) | fragment_far | fragment_near, grid(), BODY_CENTRE)
+    assert (split.sides[fragment_far] == RIGHT).all()
+    assert (split.sides[fragment_near] == LEFT).all()
+    assert split.notes == ()
 
 
-def test_what_lies_on_the_midline_stays_either():
+def test_a_component_on_the_midline_stays_either():
     mask = box((20, 22, 38, 6, 6, 4))
-    found = split_left_right(mask, grid(), BODY_CENTRE)
-    assert np.array_equal(found.sides == EITHER, mask)
-    assert f"{mask.sum()} voxels" in found.notes[0]
+    split = split_left_right(mask, grid(), BODY_CENTRE)
+    assert np.array_equal(split.sides == EITHER, mask)
+    assert f"{mask.sum()} voxels" in split.notes[0]
 
 
 def test_without_a_midline_two_components_are_the_two_sides_and_one_stays_either():
-    found = split_left_right(KIDNEYS, grid(), None)
-    assert set(np.unique(found.sides[:, :, :40])) == {0, RIGHT}
-    assert set(np.unique(found.sides[:, :, 40:])) == {0, LEFT}
-    assert "not in the image" in found.notes[0]
+    split = split_left_right(KIDNEYS, grid(), None)
+    assert set(np.unique(split.sides[:, :, :40])) == {0, RIGHT}
+    assert set(np.unique(split.sides[:, :, 40:])) == {0, LEFT}
+    assert "not in the image" in split.notes[0]
     single = split_left_right(box((8, 22, 54, 12, 8, 8)), grid(), None)
     assert set(np.unique(single.sides)) == {0, EITHER}
     assert "could not be decided" in single.notes[0]
@@ -148,9 +149,9 @@ def test_two_kidneys_on_one_side_stay_there():
 
 
 def test_a_midline_through_a_kidney_gives_way_to_the_pair():
-    found = split_left_right(KIDNEYS, grid(), 22 * MM)
-    assert set(np.unique(found.sides[:, :, :40])) == {0, RIGHT}
-    assert "their middle is taken" in found.notes[0]
+    split = split_left_right(KIDNEYS, grid(), 22 * MM)
+    assert set(np.unique(split.sides[:, :, :40])) == {0, RIGHT}
+    assert "their middle is taken" in split.notes[0]
 
 
 @settings(max_examples=15)
@@ -166,10 +167,10 @@ def test_phantoms_get_their_own_sides_back():
     for seed in range(2):
         ct, labels = make_phantom((64, 56, 72), (5.0, 5.0, 5.0), seed)
         for names in (("left_kidney", "right_kidney"), ("head_of_left_femur", "head_of_right_femur")):
-            left, right = (labels.array == WORD16.index(name) for name in names)
-            found = split_left_right(left | right, labels.grid, patient_midline(ct))
-            assert np.array_equal(found.sides == LEFT, left)
-            assert np.array_equal(found.sides == RIGHT, right)
+            left_organ, right_organ = (labels.array == WORD16.index(name) for name in names)
+            split = split_left_right(left_organ | right_organ, labels.grid, patient_midline(ct))
+            assert np.array_equal(split.sides == LEFT, left_organ)
+            assert np.array_equal(split.sides == RIGHT, right_organ)
 
 
 def codes_of(folder: Path, ct: np.ndarray, labels: np.ndarray, **changes) -> tuple[np.ndarray, list[str]]:
@@ -189,11 +190,11 @@ def test_kidneys_and_their_tumours_are_split_together(tmp_path: Path):
     tumour = box((12, 22, 56, 4, 4, 4))
     labels[tumour] = 2
     allowed, warnings = codes_of(tmp_path, body(), labels)
-    left, right = WORD16.indices(["left_kidney", "right_kidney"])
+    left_kidney, right_kidney = WORD16.indices(["left_kidney", "right_kidney"])
     is_left = np.broadcast_to(np.arange(SHAPE[2]) > 40, SHAPE)
-    assert (allowed[KIDNEYS & is_left] == np.eye(17, dtype=bool)[left]).all()
-    assert (allowed[KIDNEYS & ~is_left] == np.eye(17, dtype=bool)[right]).all()
-    assert not allowed[~KIDNEYS][:, [left, right]].any()
+    assert (allowed[KIDNEYS & is_left] == np.eye(17, dtype=bool)[left_kidney]).all()
+    assert (allowed[KIDNEYS & ~is_left] == np.eye(17, dtype=bool)[right_kidney]).all()
+    assert not allowed[~KIDNEYS][:, [left_kidney, right_kidney]].any()
     assert allowed[~KIDNEYS].sum(-1).min() == 15
     assert warnings == []
 
@@ -201,10 +202,10 @@ def test_kidneys_and_their_tumours_are_split_together(tmp_path: Path):
 def test_an_undecided_side_is_a_coarse_label_with_a_warning(tmp_path: Path):
     cut = body()
     cut[:, 5:35, :40] = 40  # the field of view cuts the body on one side only: no midline
-    one = box((8, 22, 54, 12, 8, 8))
-    allowed, warnings = codes_of(tmp_path, cut, np.where(one, 1, 0))
+    kidney = box((8, 22, 54, 12, 8, 8))
+    allowed, warnings = codes_of(tmp_path, cut, np.where(kidney, 1, 0))
     pair = np.zeros(17, bool)
     pair[list(WORD16.indices(["left_kidney", "right_kidney"]))] = True
-    assert (allowed[one] == pair).all()
+    assert (allowed[kidney] == pair).all()
     line, = warnings
-    assert line.startswith(f"a: {tmp_path / 'label.nii.gz'}: left_kidney or right_kidney: the side of {one.sum()} ")
+    assert line.startswith(f"a: {tmp_path / 'label.nii.gz'}: left_kidney or right_kidney: the side of {kidney.sum()} ")

@@ -23,11 +23,11 @@ def space_of(folder: Path, setting: object) -> LabelSpace:
 def test_label_spaces_by_name_list_and_file(tmp_path: Path):
     assert space_of(tmp_path, "btcv13").names[7] == "aorta"
     assert space_of(tmp_path, "shi5").mirrored == ((4, 5),)
-    own = space_of(tmp_path, ["Liver", "left kidney", "prostate"])
-    assert own.names == ("liver", "left_kidney", "prostate")
-    assert own.organ("left_kidney").code == WORD16.organ("left_kidney").code
-    assert own.organ("left_kidney").modifier == WORD16.organ("left_kidney").modifier
-    assert own.organ("prostate").index == 3
+    listed = space_of(tmp_path, ["Liver", "left kidney", "prostate"])
+    assert listed.names == ("liver", "left_kidney", "prostate")
+    assert listed.organ("left_kidney").code == WORD16.organ("left_kidney").code
+    assert listed.organ("left_kidney").modifier == WORD16.organ("left_kidney").modifier
+    assert listed.organ("prostate").index == 3
     write_yaml(tmp_path / "three.yaml", ["spleen", "prostate", "uterus"])
     assert space_of(tmp_path, "three.yaml").names == ("spleen", "prostate", "uterus")
     entry = LabelSpaceEntry.of(WORD16).model_dump()
@@ -35,14 +35,14 @@ def test_label_spaces_by_name_list_and_file(tmp_path: Path):
     assert space_of(tmp_path, "full.yaml") == WORD16
 
 
-@pytest.mark.parametrize(("setting", "told"), [
+@pytest.mark.parametrize(("setting", "message"), [
     (["liver", "Liver"], "'liver' twice"), ([], "found none"), (["liver", "a/b"], "letters and digits"),
     ([f"organ{number}" for number in range(255)], "expected at most 254 organs, found 255"),
     (["background"], "other than 'background'"), ("none.yaml", "label space expected, none found"),
     ("bad.yaml", "bad.yaml: organs: Field required")])
-def test_wrong_label_space_is_one_line(tmp_path: Path, setting, told):
+def test_a_wrong_label_space_is_refused_in_one_line(tmp_path: Path, setting, message):
     write_yaml(tmp_path / "bad.yaml", {"name": "x"})
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=message) as error:
         space_of(tmp_path, setting)
     assert "\n" not in str(error.value)
 

@@ -79,8 +79,8 @@ def test_organs_of_no_interest_are_background_and_reported(tmp_path: Path) -> No
 
 def test_one_side_of_an_undivided_organ_is_reported(tmp_path: Path) -> None:
     listener = Listener()
-    both = segmentation(tmp_path / "a.seg.nrrd", {1: "Left adrenal gland", 2: "adrenal_gland_right"})
-    assert set(np.unique(read_organ_labels(both, WORD16, listener).array)) == {0, WORD16.index("adrenal")}
+    two_sides = segmentation(tmp_path / "a.seg.nrrd", {1: "Left adrenal gland", 2: "adrenal_gland_right"})
+    assert set(np.unique(read_organ_labels(two_sides, WORD16, listener).array)) == {0, WORD16.index("adrenal")}
     assert not listener.warnings
     read_organ_labels(segmentation(tmp_path / "b.seg.nrrd", {1: "Left adrenal gland"}), WORD16, listener)
     assert "only the left side" in listener.warnings[0]

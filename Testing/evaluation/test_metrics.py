@@ -24,9 +24,9 @@ def agreement(predicted, codes, table: np.ndarray, classes: list[int]) -> tuple[
 
 def test_only_decided_voxels_count():
     table = CandidateTable(4)
-    one, either, rest = table.code({1}), table.code({1, 2}), table.code({0, 3})
+    organ, either, outer = table.code({1}), table.code({1, 2}), table.code({0, 3})
     #           correct  missed  may be 1 or 2   decided not 1   anything
-    codes =     [one,    one,    either, either, rest, rest,     0, 0]
+    codes =     [organ,    organ,    either, either, outer, outer,     0, 0]
     predicted = [1,      0,      1,      2,      1,    3,        1, 0]
     assert agreement(predicted, codes, table.table, [1]) == (pytest.approx(2 * 1 / (2 + 2)), 2)
     assert agreement(predicted, codes, table.table, [1, 2]) == (pytest.approx(2 * 3 / (4 + 4)), 4)
@@ -48,7 +48,7 @@ def test_as_the_dice_of_the_masks_that_are_decided(seed, sets, classes):
     predicted = generator.integers(0, 4, codes.shape).astype(np.uint8)
     sure = np.array([allowed <= classes for allowed in sets])[codes]
     decided = sure | np.array([not allowed & classes for allowed in sets])[codes]
-    found = np.isin(predicted, list(classes)) & decided
+    predicted_mask = np.isin(predicted, list(classes)) & decided
     value, voxels = agreement(predicted, codes, table, sorted(classes))
     assert voxels == sure.sum()
-    assert value == (None if dice(found, sure) is None else pytest.approx(dice(found, sure)))
+    assert value == (None if dice(predicted_mask, sure) is None else pytest.approx(dice(predicted_mask, sure)))

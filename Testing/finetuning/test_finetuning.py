@@ -1,4 +1,4 @@
-"""Fine-tuning a small model: what it learns, keeps, tells and refuses, and how it ends when it is stopped."""
+"""Fine-tuning a small model: what it learns, keeps, reports and refuses, and how it ends when it is stopped."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def spleens(tmp_path_factory) -> Path:
 
 
 def tune(start: Bundle, data: Path, run: Path, reporter: Reporter | None = None, steps: int = 4, replay: str = "none",
-         overrides: Sequence[str] = (), **more) -> Result:
-    options = FinetuneOptions(steps=steps, replay=replay, overrides=[*QUICK, *overrides], **more)
+         overrides: Sequence[str] = (), **settings) -> Result:
+    options = FinetuneOptions(steps=steps, replay=replay, overrides=[*QUICK, *overrides], **settings)
     return finetune(start.folder, data, run, "cpu", options, None, reporter)
 
 
@@ -71,21 +71,21 @@ def result_of(run: Path) -> dict:
 
 
 def test_the_new_bundle_says_where_it_comes_from(start, finished):
-    own = load_bundle(finished / "model").metadata.partialorganseg
-    assert own.lineage.parent.sha256 == sha256(start.folder / MANIFEST)
-    assert (own.lineage.parent.name, own.lineage.parent.version) == ("start", "1.2")
-    assert list(own.lineage.learnt) == ["spleen"]
-    learnt = own.lineage.learnt["spleen"]
+    section = load_bundle(finished / "model").metadata.partialorganseg
+    assert section.lineage.parent.sha256 == sha256(start.folder / MANIFEST)
+    assert (section.lineage.parent.name, section.lineage.parent.version) == ("start", "1.2")
+    assert list(section.lineage.learnt) == ["spleen"]
+    learnt = section.lineage.learnt["spleen"]
     assert (learnt.cases, learnt.kinds) == (2, ["partial"])
     assert learnt.voxels == sum((ct_of(seed)[1] == 2).sum() for seed in range(2))
-    assert own.training_data == ["a data set"]
-    assert own.metrics["dice"]["spleen"]["group"] == "changed"
-    assert "slabs" in own.metrics["dice"]["spleen"]["measured_on"]
-    assert result_of(finished)["selected"] == own.metrics["selected"] in ("start", "finetuned")
+    assert section.training_data == ["a data set"]
+    assert section.metrics["dice"]["spleen"]["group"] == "changed"
+    assert "slabs" in section.metrics["dice"]["spleen"]["measured_on"]
+    assert result_of(finished)["selected"] == section.metrics["selected"] in ("start", "finetuned")
     assert "| spleen | changed |" in (finished / "model" / "README.md").read_text("utf-8")
 
 
-def test_the_best_weights_are_looked_for_by_what_the_run_is_judged_by(finished):
+def test_the_best_weights_are_chosen_by_the_figures_of_the_verdict(finished):
     validation = load_recipe(finished / "recipe.yaml").validation
     assert (validation.half, validation.tolerated_loss) == (["spleen"], LOSS_TOLERATED)
 
@@ -102,7 +102,7 @@ def test_alphas_are_tried_where_there_is_something_to_measure_them_on(start, spl
     assert load_recipe(tmp_path / "run" / "recipe.yaml").validation.alphas == tried
 
 
-def test_what_is_only_measured_on_is_not_learnt(start, tmp_path):
+def test_a_case_that_is_only_measured_on_is_not_learnt_from(start, tmp_path):
     """Spleens are accepted in two CTs; a third, with every organ, is measured on: liver and kidney are to be kept."""
     data = write_cases(tmp_path, [only(ct_of(0)[1], 2), only(ct_of(1)[1], 2), ct_of(2)[1]])
     content = yaml.safe_load(data.read_text("utf-8"))
@@ -114,13 +114,13 @@ def test_what_is_only_measured_on_is_not_learnt(start, tmp_path):
     assert list(result.bundle.metadata.partialorganseg.lineage.learnt) == ["spleen"]
 
 
-def test_the_result_says_which_alpha_was_taken(finished):
+def test_the_result_says_which_alpha_was_chosen(finished):
     alpha = result_of(finished)["alpha"]
     assert alpha in (1, 0.75, 0.5, 0.25)
     assert load_bundle(finished / "model").metadata.partialorganseg.metrics["alpha"] == alpha
 
 
-def test_the_time_is_told_before_the_first_step(start, spleens, tmp_path):
+def test_the_expected_time_is_reported_before_the_first_step(start, spleens, tmp_path):
     reporter = RunListener(1, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         tune(start, spleens, tmp_path / "run", reporter)
@@ -128,12 +128,13 @@ def test_the_time_is_told_before_the_first_step(start, spleens, tmp_path):
     assert reporter.figures[0]["expected_minutes"] >= 0
 
 
-@pytest.mark.parametrize(("overrides", "told"), [([], False), (["losses.distillation=0"], True)])
-def test_organs_nobody_shows_are_told_unless_the_start_model_teaches_them(start, spleens, overrides, told, tmp_path):
+@pytest.mark.parametrize(("overrides", "reported"), [([], False), (["losses.distillation=0"], True)])
+def test_organs_that_no_case_shows_are_reported_unless_the_start_model_teaches_them(start, spleens, overrides, reported,
+                                                                                    tmp_path):
     reporter = RunListener(1, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         tune(start, spleens, tmp_path / "run", reporter, overrides=overrides)
-    assert ("no training voxel is certainly liver, left_kidney" in reporter.told) is told
+    assert ("no training voxel is certainly liver, left_kidney" in reporter.warnings) is reported
 
 
 def test_a_killed_run_goes_on_to_the_same_model(start, spleens, finished, tmp_path):
@@ -160,9 +161,9 @@ def test_no_checkpoint_is_of_a_last_step_whose_stage_goes_on(start, spleens, tmp
 
     monkeypatch.setattr("PartialOrganSegLib.training.run_state.save_checkpoint", spy)
     tune(start, spleens, tmp_path / "run", overrides=["checkpoint_every=100"])
-    last = [(step, stage) for name, step, stage in saved if name == "last.pt"]
-    assert last[-1] == (4, 1)
-    assert (4, 0) not in last
+    steps_and_stages = [(step, stage) for name, step, stage in saved if name == "last.pt"]
+    assert steps_and_stages[-1] == (4, 1)
+    assert (4, 0) not in steps_and_stages
 
 
 def test_another_runs_checkpoint_is_not_gone_on_with(start, spleens, finished, tmp_path):
@@ -182,7 +183,7 @@ def test_killed_before_the_first_checkpoint(start, spleens, finished, tmp_path):
         resume(tmp_path / "nothing", "cpu")
 
 
-def test_a_full_disk_is_one_line_and_resumed_from(start, spleens, finished, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_in_one_line_and_resumed_from(start, spleens, finished, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -214,7 +215,7 @@ def test_a_new_organ_is_added_and_the_others_stay(spleens, tmp_path):
     bundle = load_bundle(tmp_path / "run" / "model")
     assert bundle.label_space.names == ("liver", "left_kidney", "spleen")
     assert bundle.metadata.partialorganseg.lineage.new_organs == ["spleen"]
-    assert any(line.startswith("new to the start model start: spleen") for line in reporter.told)
+    assert any(line.startswith("new to the start model start: spleen") for line in reporter.warnings)
 
 
 def test_only_the_listed_organs(spleens, tmp_path):
@@ -224,7 +225,7 @@ def test_only_the_listed_organs(spleens, tmp_path):
     bundle = load_bundle(tmp_path / "run" / "model")
     assert bundle.label_space.names == ("liver", "spleen", "left_kidney")
     assert bundle.metadata.partialorganseg.lineage.dropped_organs == ["aorta"]
-    assert any("leaves out: aorta" in line for line in reporter.told)
+    assert any("leaves out: aorta" in line for line in reporter.warnings)
 
 
 def test_codes_and_colours_survive_a_growing_label_space():
@@ -235,24 +236,25 @@ def test_codes_and_colours_survive_a_growing_label_space():
     assert [organ.index for organ in grown.organs] == [1, 2, 3]
 
 
-def test_it_learns_what_is_new_and_keeps_what_was_known(tmp_path):
+def test_it_learns_a_new_organ_and_keeps_a_known_one(tmp_path):
     """Kidneys are learnt first; then only spleens are shown, and both are found. Without the teacher kidneys go."""
     hard = ["optimiser.learning_rate=0.02", "batch_size=2", "alpha=1"]  # too far for a way between
-    known = write_cases(tmp_path / "known", [only(ct_of(seed)[1], 3) // 3 for seed in (5, 6, 7)], "full",
+    kidneys = write_cases(tmp_path / "known", [only(ct_of(seed)[1], 3) // 3 for seed in (5, 6, 7)], "full",
                         ["left_kidney"], [5, 6, 7], ["left_kidney"])
-    first = tune(write_start(tmp_path / "blank", ["left_kidney"]), known, tmp_path / "first", steps=80,
+    first = tune(write_start(tmp_path / "blank", ["left_kidney"]), kidneys, tmp_path / "first", steps=80,
                  validate=["none"], overrides=["losses.distillation=0", *hard]).bundle
     spleens = write_cases(tmp_path / "new", [only(ct_of(seed)[1], 2) for seed in (8, 9)], seeds=[8, 9])
-    taught, plain = (tune(first, spleens, tmp_path / name, steps=80, validate=["none"], overrides=[*hard, *more]).bundle
-                     for name, more in (("taught", []), ("plain", ["losses.distillation=0"])))
+    taught = tune(first, spleens, tmp_path / "taught", steps=80, validate=["none"], overrides=hard).bundle
+    plain = tune(first, spleens, tmp_path / "plain", steps=80, validate=["none"],
+                 overrides=[*hard, "losses.distillation=0"]).bundle
     assert taught.label_space.names == ("left_kidney", "liver", "spleen")
     image, labels = ct_of(11)
     pixels = torch.from_numpy((np.clip(image.astype(np.float32), -300, 500) - 60) / 150)[None, None]
 
     def dice(bundle: Bundle, organ: str) -> float:
-        found = bundle.load_network()(pixels)[0].argmax(0).numpy() == bundle.label_space.index(organ)
-        there = labels == 1 + ORGANS.index(organ)
-        return 2 * (found & there).sum() / (found.sum() + there.sum())
+        predicted = bundle.load_network()(pixels)[0].argmax(0).numpy() == bundle.label_space.index(organ)
+        truth = labels == 1 + ORGANS.index(organ)
+        return 2 * (predicted & truth).sum() / (predicted.sum() + truth.sum())
 
     assert dice(taught, "spleen") > 0.5
     assert dice(taught, "left_kidney") > max(dice(first, "left_kidney") - 0.1, dice(plain, "left_kidney") + 0.2)
@@ -268,12 +270,13 @@ def test_a_quarter_of_the_patches_is_replayed_half_of_them_from_anywhere(start, 
     assert {case.kind for case in cases if case.dataset == "replay, anywhere"} == {Kind.UNLABELLED}
 
 
-def test_a_recipe_of_ones_own_needs_no_manifest_and_may_set_alpha(start, spleens, tmp_path):
-    own = {key: value for key, value in yaml.safe_load(
+def test_a_users_recipe_needs_no_manifest_and_may_set_alpha(start, spleens, tmp_path):
+    content = {key: value for key, value in yaml.safe_load(
         resource("recipes", "finetune.yaml").read_text(encoding="utf-8")).items() if key != "manifest"}
     for name, alpha in (("without", None), ("with", 0.6)):
         path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(own if alpha is None else own | {"alpha": alpha}), encoding="utf-8")
+        settings = {} if alpha is None else {"alpha": alpha}
+        path.write_text(yaml.safe_dump(content | settings), encoding="utf-8")
         run = tmp_path / name
         run.mkdir()
         options = FinetuneOptions(steps=2, replay="none", validate=["none"], overrides=QUICK)
@@ -281,13 +284,13 @@ def test_a_recipe_of_ones_own_needs_no_manifest_and_may_set_alpha(start, spleens
         assert load_recipe(run / "recipe.yaml").alpha == (alpha or 1)  # random weights know nothing
 
 
-def test_a_single_labelled_slice_is_told_and_learnt(start, tmp_path):
+def test_a_single_labelled_slice_is_reported_and_learnt_from(start, tmp_path):
     labels = only(ct_of(0)[1], 2)
     labels[np.arange(12) != np.flatnonzero(labels.any((1, 2)))[1]] = 0
     scribble = np.where(labels == 2, 2, 255).astype(np.uint8)
     reporter = RunListener()
     result = tune(start, write_cases(tmp_path, [scribble], "scribble"), tmp_path / "run", reporter)
-    assert any("case0: spleen is labelled in a single slice (" in line for line in reporter.told)
-    assert any("not measured" in line and "spleen" in line for line in reporter.told)
+    assert any("case0: spleen is labelled in a single slice (" in line for line in reporter.warnings)
+    assert any("not measured" in line and "spleen" in line for line in reporter.warnings)
     assert result.outcome.selected == "start"
     assert "nothing was left to measure on" in result.outcome.reason

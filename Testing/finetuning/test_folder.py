@@ -66,15 +66,15 @@ def test_the_run_may_not_replace_its_start_model(data, tmp_path):
     verify_bundle(start.folder)
 
 
-@pytest.mark.parametrize("there", ["manifest.yaml", "recipe.yaml", "label_space.json", "result.json", "model/mine.txt",
+@pytest.mark.parametrize("name", ["manifest.yaml", "recipe.yaml", "label_space.json", "result.json", "model/mine.txt",
                                    "plan.json", "cases/mine.nii.gz", "cache/mine.npy"])
-def test_what_lies_in_the_folder_is_not_written_over(start, data, tmp_path, there):
-    file = tmp_path / "mine" / there
+def test_files_in_the_folder_are_not_written_over(start, data, tmp_path, name):
+    file = tmp_path / "mine" / name
     file.parent.mkdir(parents=True)
     file.write_text("mine")
-    with pytest.raises(UserError, match=rf"mine: expected a new run folder, found {there.partition('/')[0]} in it"):
+    with pytest.raises(UserError, match=rf"mine: expected a new run folder, found {name.partition('/')[0]} in it"):
         tune(start, data, tmp_path / "mine")
-    assert content(tmp_path / "mine") == {there: b"mine"}
+    assert content(tmp_path / "mine") == {name: b"mine"}
 
 
 def test_the_folder_of_the_data_is_no_run_folder(start, data):
@@ -84,7 +84,7 @@ def test_the_folder_of_the_data_is_no_run_folder(start, data):
     assert content(data.parent) == before
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(start, data, tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported_in_one_line(start, data, tmp_path):
     (tmp_path / "file").write_text("")
     for run in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UserError, match="expected a run folder that can be made and written into, found"):
@@ -104,9 +104,9 @@ def test_a_run_without_a_checkpoint_may_be_begun_anew(start, data, tmp_path):
 
 
 @pytest.mark.parametrize("at", ["measuring the speed", "reading cases"])
-def test_what_is_refused_or_stopped_before_the_first_step_leaves_nothing(start, data, tmp_path, at):
+def test_a_run_that_ends_before_its_first_step_leaves_nothing(start, data, tmp_path, at):
     class Impatient(RunListener):
-        def progress(self, stage: str, done: int, total: int) -> None:
+        def progress(self, stage: str, step: int, total: int) -> None:
             if stage == at:
                 raise KeyboardInterrupt
 
@@ -121,20 +121,20 @@ def test_what_is_refused_or_stopped_before_the_first_step_leaves_nothing(start, 
     assert content(tmp_path / "mine") == {"notes.txt": b"mine"}
 
 
-def test_a_plan_does_not_outlive_what_it_was_made_for(start, data, tmp_path):
+def test_a_plan_does_not_outlive_the_labels_it_was_made_for(start, data, tmp_path):
     """Begun anew with other labels and stopped before a plan of these: to go on would learn them as the old ones."""
     run = begun(start, data, tmp_path / "run")
-    other = write_cases(tmp_path / "other", [only(ct_of(seed)[1], 3) for seed in range(2)], annotated=["left_kidney"])
+    kidneys = write_cases(tmp_path / "other", [only(ct_of(seed)[1], 3) for seed in range(2)], annotated=["left_kidney"])
 
     class Impatient(RunListener):
-        def progress(self, stage: str, done: int, total: int) -> None:
+        def progress(self, stage: str, step: int, total: int) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tune(start, other, run, Impatient())
+        tune(start, kidneys, run, Impatient())
     with pytest.raises(UserError, match=r"plan\.json: expected the plan of a run to resume, found none"):
         resume(run, "cpu")
-    assert list(tune(start, other, run).bundle.metadata.partialorganseg.lineage.learnt) == ["left_kidney"]
+    assert list(tune(start, kidneys, run).bundle.metadata.partialorganseg.lineage.learnt) == ["left_kidney"]
 
 
 def test_one_process_works_in_a_folder(start, data, tmp_path):
@@ -168,11 +168,11 @@ def test_the_lock_of_a_run_that_has_only_begun_stays(start, data, tmp_path):
 @pytest.mark.parametrize("refusals", [0, 3, 10])
 def test_on_windows_a_lock_that_is_freed_late_is_waited_for(tmp_path, monkeypatch, refusals):
     """Two system calls are not Windows': what locks, and what sleeps."""
-    asked = []
+    calls = []
 
     def locking(handle, mode, size):
-        asked.append((mode, size))
-        if len(asked) <= refusals:
+        calls.append((mode, size))
+        if len(calls) <= refusals:
             raise PermissionError(13, "Permission denied")
 
     monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(LK_NBLCK=2, locking=locking))
@@ -183,7 +183,7 @@ def test_on_windows_a_lock_that_is_freed_late_is_waited_for(tmp_path, monkeypatc
         if refusals == 10:
             stack.enter_context(pytest.raises(BlockingIOError, match="is locked"))
         stack.enter_context(held_alone(tmp_path / "lock"))
-    assert asked == [(2, 1)] * min(refusals + 1, 10)
+    assert calls == [(2, 1)] * min(refusals + 1, 10)
 
 
 def test_a_lock_is_given_back(tmp_path):

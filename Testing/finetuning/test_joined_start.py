@@ -68,11 +68,11 @@ def spleens(tmp_path_factory) -> Path:
 
 
 def tune(start: Bundle, data: Path, run: Path, reporter=None, steps: int = 24, validate=("case2",), overrides=(),
-         **more) -> Result:
-    more = {"replay": "none", **more}
+         **settings) -> Result:
+    settings = {"replay": "none", **settings}
     return finetune(start.folder, data, run, "cpu",
                     FinetuneOptions(steps=steps, validate=list(validate), overrides=[*QUICK, *HARD, *overrides],
-                                    **more),
+                                    **settings),
                     None, reporter)
 
 
@@ -80,11 +80,12 @@ def dice(bundle: Bundle, seed: int, organ: str) -> float:
     """Of an organ in an unknown CT, by the engine that a user segments with."""
     image, labels = ct_of(seed)
     folder = bundle.folder.parent
-    path = folder / f"{seed}_seen.nii.gz"
+    path = folder / f"{seed}_segmented.nii.gz"
     write_image(path, image)
-    found = Predictor(bundle, "cpu").predict(read_ct(path, force=True)).labels.array == bundle.label_space.index(organ)
-    there = labels == 1 + ORGANS.index(organ)
-    return 2 * (found & there).sum() / (found.sum() + there.sum())
+    labels_predicted = Predictor(bundle, "cpu").predict(read_ct(path, force=True)).labels.array
+    predicted = labels_predicted == bundle.label_space.index(organ)
+    truth = labels == 1 + ORGANS.index(organ)
+    return 2 * (predicted & truth).sum() / (predicted.sum() + truth.sum())
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def result_of(run: Path) -> dict:
     return json.loads((run / "result.json").read_text("utf-8"))
 
 
-def test_what_was_annotated_is_taken_over_and_nothing_else(start, finished):
+def test_only_annotated_organs_are_taken_over(start, finished):
     model = load_bundle(finished / "model")
     assert {member.bundle.name: set(member.organs) for member in model.members} == {
         TEACHER: {"liver"}, "both-finetuned": {"spleen", "left_kidney"}}
@@ -124,10 +125,10 @@ def test_the_new_organ_is_better_and_the_frozen_one_is_as_it_was(start, finished
 def test_the_result_names_the_whole_start_model(start, finished):
     model = load_bundle(finished / "model")
     assert model.name == "both-finetuned"
-    for own in (model.metadata.partialorganseg, model.learner.metadata.partialorganseg):
-        assert (own.lineage.parent.name, own.lineage.parent.version) == ("both", "2.0")
-        assert own.lineage.parent.sha256 == sha256(start.folder / MANIFEST)
-        assert own.lineage.new_organs == own.lineage.dropped_organs == []
+    for section in (model.metadata.partialorganseg, model.learner.metadata.partialorganseg):
+        assert (section.lineage.parent.name, section.lineage.parent.version) == ("both", "2.0")
+        assert section.lineage.parent.sha256 == sha256(start.folder / MANIFEST)
+        assert section.lineage.new_organs == section.lineage.dropped_organs == []
     licences = model.metadata.partialorganseg.licences
     assert licences.data.startswith(f"{TEACHER}: ")
     assert "cases fine-tuned on" in licences.data
@@ -139,15 +140,15 @@ def test_the_result_names_the_whole_start_model(start, finished):
     assert Path(plan["start"]) == start.folder.resolve()
 
 
-@pytest.mark.parametrize("which", ["before", "after"])
-def test_validation_measures_what_the_user_will_see(start, finished, which, monkeypatch):
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_validation_measures_the_segmentation_that_the_user_will_see(start, finished, moment, monkeypatch):
     """Against the engine on the CT that was left out; no validation removes stray components, as the engine would."""
     monkeypatch.setattr("PartialOrganSegLib.segmenting.patient.clean", lambda *_: None)
-    model = start if which == "before" else load_bundle(finished / "model")
+    model = start if moment == "before" else load_bundle(finished / "model")
     measured = result_of(finished)["dice"]
     assert set(measured) == {"liver", "spleen"}
     for organ, row in measured.items():
-        assert row[which] == pytest.approx(dice(model, 2, organ), abs=0.06)
+        assert row[moment] == pytest.approx(dice(model, 2, organ), abs=0.06)
 
 
 def test_a_killed_run_goes_on_to_the_same_model(start, spleens, finished, tmp_path):
@@ -163,7 +164,7 @@ def test_a_killed_run_goes_on_to_the_same_model(start, spleens, finished, tmp_pa
     assert not list((tmp_path / "run").glob(".member-*"))
 
 
-def test_what_got_no_better_stays_with_the_frozen_network(start, spleens, tmp_path):
+def test_an_organ_that_got_no_better_stays_with_the_frozen_network(start, spleens, tmp_path):
     """After two timid steps the trained network finds no spleen at all."""
     reporter = RunListener()
     result = tune(start, spleens, tmp_path / "run", reporter, steps=2, overrides=["optimiser.learning_rate=0.00001"])
@@ -171,8 +172,8 @@ def test_what_got_no_better_stays_with_the_frozen_network(start, spleens, tmp_pa
         TEACHER: ("liver", "spleen"), "both-finetuned": ("left_kidney",)}
     assert result.outcome.selected == START
     assert "none of the organs to be learnt got better" in result.outcome.reason
-    kept = result_of(tmp_path / "run")["not_taken_over"]
-    assert kept == {"spleen": {"member": TEACHER, "dice": 0.0}}
+    not_taken_over = result_of(tmp_path / "run")["not_taken_over"]
+    assert not_taken_over == {"spleen": {"member": TEACHER, "dice": 0.0}}
     rows = {row.organ: row for row in result.outcome.rows}
     assert rows["spleen"].after == pytest.approx(rows["spleen"].before, abs=0.02)
     assert rows["spleen"].before > 0.3
@@ -210,7 +211,7 @@ def test_only_the_listed_organs_of_a_joined_model(start, tmp_path):
     assert before == pytest.approx(dice(start, 1, "left_kidney"), abs=0.06)
 
 
-def test_a_recipe_says_what_is_taken_over(start, spleens, tmp_path):
+def test_a_recipe_says_which_organs_are_taken_over(start, spleens, tmp_path):
     recipe = write_recipe(tmp_path, spleens, steps=2, start_from=str(start.folder), network=None,
                           validation={"groups": ["case2"]}, bundle={"name": "again"})
     for number, (overrides, organs) in enumerate([
@@ -233,23 +234,23 @@ PLAN = Plan(start=Path("start"), data=Path("m.yaml"), changed=["spleen", "colon"
             lineage=Lineage(parent=ParentEntry(name="a", version="1", sha256="0"), data_sha256="1", learnt={}))
 
 
-@pytest.mark.parametrize(("not_taken", "colon", "selected", "said"), [
+@pytest.mark.parametrize(("not_taken", "colon", "selected", "reason"), [
     (["spleen"], 0.6, TUNED, "organs to be learnt: mean +0.100"),  # the spleen's own change is not counted
     (["spleen"], 0.4, START, "the organs to be learnt are not better (mean -0.100)"),
     (["spleen", "colon"], 0.501, START, "none of the organs to be learnt got better"),
     ([], 0.6, TUNED, "organs to be learnt: mean +0.050")])
-def test_what_is_not_taken_over_is_not_learnt(not_taken, colon, selected, said):
-    kept = {organ: {"member": "hk", "dice": 0.3} for organ in not_taken}
+def test_an_organ_that_is_not_taken_over_does_not_count_as_learnt(not_taken, colon, selected, reason):
+    not_taken_over = {organ: {"member": "hk", "dice": 0.3} for organ in not_taken}
     outcome = compare(PLAN, {"spleen": 0.9, "colon": 0.5, "liver": 0.9}, {"spleen": 0.9, "colon": colon, "liver": 0.9},
-                    kept)
+                    not_taken_over)
     assert outcome.selected == selected
-    assert said in outcome.reason
+    assert reason in outcome.reason
     assert len(outcome.no_better()) == len(not_taken)
     if not_taken:
         line = outcome.no_better()[0].text()
         assert line == "spleen got no better (0.900 -> 0.300); hk keeps the say of it"
         assert line in card("new", PLAN, outcome)
-        assert outcome.as_metrics()["not_taken_over"] == kept
+        assert outcome.as_metrics()["not_taken_over"] == not_taken_over
     assert ("not_taken_over" in Outcome([], START, Verdict(VerdictKind.NOTHING_MEASURED)).as_metrics()) is False
 
 
@@ -269,7 +270,7 @@ def test_phantoms_end_to_end_by_the_command(tmp_path, capsys):
     settings = [Preprocessing(mm, (-300.0, 500.0), 60.0, 150.0, (16, 16, 16))
                 for mm in ((12.0, 10.0, 10.0), (14.0, 12.0, 12.0))]
     bundles = [level_bundle(tmp_path / name, name, {organ: 30.0 + 10 * number for number, organ in enumerate(organs)},
-                            own) for name, organs, own in (("ten", WORD16.names[:10], settings[0]),
+                            preprocessing) for name, organs, preprocessing in (("ten", WORD16.names[:10], settings[0]),
                                                            ("six", WORD16.names, settings[1]))]
     joined = join_bundles(tmp_path / "joined", bundles, "joined")
     cases = []

@@ -41,52 +41,52 @@ NAMES = st.lists(st.sampled_from(["liver", "spleen", "aorta", "colon"]), min_siz
 
 
 @given(NAMES, NAMES, st.data())
-def test_candidate_sets_keep_their_meaning_in_another_label_space(own_names, run_names, data):
-    own, run = label_space_of_names("own", own_names), label_space_of_names("run", run_names)
-    translate = Translation(own, run)
-    anything = frozenset(range(own.class_count))
-    classes = data.draw(st.frozensets(st.integers(0, len(own_names)), min_size=1))
-    found = translate(classes)
-    lost = any(own.index(name) in classes for name in own_names if name not in run_names)
+def test_candidate_sets_keep_their_meaning_in_another_label_space(old_names, run_names, data):
+    old_space, run_space = label_space_of_names("own", old_names), label_space_of_names("run", run_names)
+    translate = Translation(old_space, run_space)
+    anything = frozenset(range(old_space.class_count))
+    classes = data.draw(st.frozensets(st.integers(0, len(old_names)), min_size=1))
+    translated = translate(classes)
+    lost = any(old_space.index(name) in classes for name in old_names if name not in run_names)
     for name in run_names:
-        possible = own.index(name) in classes if name in own_names else 0 in classes or lost
-        assert (run.index(name) in found) == possible
-    assert (0 in found) == (0 in classes or lost)
-    assert translate(anything) == frozenset(range(run.class_count))
+        possible = old_space.index(name) in classes if name in old_names else 0 in classes or lost
+        assert (run_space.index(name) in translated) == possible
+    assert (0 in translated) == (0 in classes or lost)
+    assert translate(anything) == frozenset(range(run_space.class_count))
 
-    told = data.draw(st.sets(st.sampled_from([run.index(name) for name in run_names])))
-    said = Translation(own, run, annotated=told)(classes)
-    if found & told:
-        assert said == found
+    annotated = data.draw(st.sets(st.sampled_from([run_space.index(name) for name in run_names])))
+    with_annotated = Translation(old_space, run_space, annotated=annotated)(classes)
+    if translated & annotated:
+        assert with_annotated == translated
     else:
-        assert said == frozenset(range(run.class_count)) - told
+        assert with_annotated == frozenset(range(run_space.class_count)) - annotated
 
 
 @pytest.fixture(scope="module")
-def taken(tmp_path_factory) -> list[PreparedCase]:
+def three_cases(tmp_path_factory) -> list[PreparedCase]:
     """Three fully labelled cases."""
     folder = tmp_path_factory.mktemp("cases ü")
     manifest = load_manifest(write_cases(folder, [ct_of(seed)[1] for seed in range(3)], "full"))
-    return prepare_cases(manifest.cases, Translation(SPACE, SPACE), (3.0, 2.0, 2.0), folder / "taken", Reporter())
+    return prepare_cases(manifest.cases, Translation(SPACE, SPACE), (3.0, 2.0, 2.0), folder / "prepared", Reporter())
 
 
-def test_what_is_taken_is_what_was_annotated(taken):
-    for seed, case in enumerate(taken):
+def test_prepared_cases_hold_what_was_annotated(three_cases):
+    for seed, case in enumerate(three_cases):
         codes, labels = read_labelmap(case.candidate_map).array, ct_of(seed)[1]
         meaning = np.array([next(iter(classes)) if len(classes) == 1 else -1 for classes in case.candidate_sets])
         assert (meaning[codes] == labels).all()
         assert case.organs == [1, 2, 3]
         assert case.voxels[2] == (labels == 2).sum()
         assert case.slices[3].tolist() == np.flatnonzero((labels == 3).any((1, 2))).tolist()
-    assert fingerprint(taken) == fingerprint(taken[::-1]) != fingerprint(taken[:2])
+    assert fingerprint(three_cases) == fingerprint(three_cases[::-1]) != fingerprint(three_cases[:2])
 
 
-def test_what_is_not_drawn_is_not_learnt_from_not_even_air(tmp_path):
+def test_voxels_without_strokes_are_not_learnt_from_not_even_air(tmp_path):
     drawn = np.where(ct_of(0)[1] == 2, 2, 255).astype(np.uint8)
     drawn[:, -1] = 0
     manifest = load_manifest(write_cases(tmp_path, [drawn], "scribble", label_space=["liver", "spleen"]))
     case, = prepare_cases(manifest.cases, Translation(manifest.label_space, SPACE), (3.0, 2.0, 2.0),
-                          tmp_path / "taken", Reporter())
+                          tmp_path / "prepared", Reporter())
     write_yaml(tmp_path / "run.yaml", {"label_space": list(ORGANS), "datasets": [
         {"name": "cases", "cases": [case.entry(SPACE)]}]})
     table = CandidateTable(SPACE.class_count)
@@ -98,7 +98,7 @@ def test_what_is_not_drawn_is_not_learnt_from_not_even_air(tmp_path):
     assert (allowed[drawn == 0] == [True, False, False, True]).all()  # the kidney was not in the list drawn from
 
 
-def test_phantoms_are_asked_about_kept_organs_only(tmp_path, monkeypatch):
+def test_phantoms_measure_kept_organs_only(tmp_path, monkeypatch):
     """The spleen was changed, the liver is measured elsewhere: a phantom vouches for neither, but for the kidney. What
     is trained on tells where the spleen is and nothing else, and is seen anywhere without telling even that."""
     monkeypatch.setattr("PartialOrganSegLib.finetuning.replay.make_phantom", small_phantom)
@@ -106,8 +106,8 @@ def test_phantoms_are_asked_about_kept_organs_only(tmp_path, monkeypatch):
     replay = make_replay(request, tmp_path, Reporter())
     assert [len(replay.training), len(replay.measured)] == [2, 2]
     assert all(case.organs == [2] for case in replay.training)
-    rest = frozenset(range(WORD16.class_count)) - {2}
-    assert all(set(case.candidate_sets[OUTSIDE + 1:]) == {frozenset({2}), rest} for case in replay.training)
+    all_but_spleen = frozenset(range(WORD16.class_count)) - {2}
+    assert all(set(case.candidate_sets[OUTSIDE + 1:]) == {frozenset({2}), all_but_spleen} for case in replay.training)
     assert [(case.image, case.labelled) for case in replay.anywhere] == [
         (case.image, False) for case in replay.training]
     assert all(case.organs == [3] for case in replay.measured)
@@ -131,7 +131,7 @@ def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel,
         assert budget.seconds <= 60 * minutes + 1e-6
 
 
-def test_steps_asked_for_are_taken_as_they_are():
+def test_a_number_of_steps_that_the_user_chose_is_not_changed():
     budget = make_budget(1, Speed(2.0, 0, 0), RECIPE, [], (2, 4, 4), torch.device("cpu"), 1, steps=7)
     assert (budget.steps, budget.seconds) == (7, 14.0 + BESIDE)
 
@@ -154,17 +154,17 @@ PLAN = Plan(start=Path("start"), data=Path("m.yaml"), changed=["spleen"], kept=[
             lineage=Lineage(parent=ParentEntry(name="a", version="1", sha256="0"), data_sha256="1", learnt={}))
 
 
-@pytest.mark.parametrize(("before", "after", "selected", "said"), [
+@pytest.mark.parametrize(("before", "after", "selected", "reason"), [
     ({"spleen": 0.5, "liver": 0.9}, {"spleen": 0.6, "liver": 0.881}, TUNED, "no kept organ lost more than 0.02"),
     ({"spleen": 0.5, "liver": 0.9}, {"spleen": 0.9, "liver": 0.87}, START, "liver lost more than 0.02 (0.900 -> 0.87"),
     ({"spleen": 0.5, "liver": 0.9}, {"spleen": 0.5, "liver": 0.95}, START, "are not better"),
     ({"liver": 0.9}, {"liver": 0.9}, TUNED, "not measured"),
     ({}, {}, START, "nothing was left to measure on"),
 ])
-def test_judgement(before, after, selected, said):
+def test_the_start_model_stays_selected_unless_the_new_one_is_better(before, after, selected, reason):
     outcome = compare(PLAN, before | {"mean": 0.5}, after | {"mean": 0.5})
     assert outcome.selected == selected
-    assert said in outcome.reason
+    assert reason in outcome.reason
     assert "\n" not in outcome.reason
     assert {row.organ: row.group for row in outcome.rows} == {
         name: "changed" if name == "spleen" else "kept" for name in before}
@@ -202,7 +202,7 @@ def test_the_command_hands_its_settings_on(library, capfd):
     assert library[1] == ("resume", Path("run"), "auto")
 
 
-@pytest.mark.parametrize(("words", "told"), [
+@pytest.mark.parametrize(("words", "message"), [
     (["-o", "run"], "--data: expected a manifest"),
     (["-o", "run", "--resume", "--data", "m.yaml"], "expected only -o RUN and --device beside it, found --data"),
     (["-o", "run", "--resume", "--name", "a", "--steps", "9", "--set", "seed=1"], "found --steps, --name, --set"),
@@ -212,40 +212,40 @@ def test_the_command_hands_its_settings_on(library, capfd):
     (["-o", "run", "--data", "m.yaml", "--name", "größe"], "--name: expected at most 64 of a-z"),
     (["-o", "run", "--data", "m.yaml", "--replay", "phantom"], "found 'phantom' (did you mean 'phantoms'?)"),
 ])
-def test_wrong_use_is_one_line(library, words, told, capsys):
+def test_wrong_use_ends_with_one_line(library, words, message, capsys):
     assert main(["finetune", *words]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert library == []
 
 
-def test_the_table_names_organs_and_what_they_were_measured_on():
+def test_the_table_says_what_each_organ_was_measured_on():
     rows = table(compare(PLAN, {"spleen": 0.5, "liver": 0.9}, {"spleen": 0.6, "liver": 0.9}))
     assert [(row["organ"], row["change"], row["measured on"]) for row in rows] == [
         ("spleen", "+0.100", "left-out cases"), ("liver", "+0.000", "phantoms")]
 
 
-def test_speed_is_measured_with_the_start_model_on_what_cases_hold(taken, tmp_path):
+def test_speed_is_measured_with_the_start_model_on_what_cases_hold(three_cases, tmp_path):
     start = write_start(tmp_path / "start")
     state = torch.get_rng_state()
     speed = measure_speed(RECIPE.changed(half_precision=False), start, SPACE, torch.device("cpu"),
-                          [CaseGroup(0.75, taken), CaseGroup(0.25, [])])
+                          [CaseGroup(0.75, three_cases), CaseGroup(0.25, [])])
     assert min(speed.step, speed.voxel, speed.patch) > 0
     assert torch.equal(state, torch.get_rng_state())  # the run's own random numbers are untouched
 
 
-def test_a_labelled_patch_holds_a_case_as_it_is_at_the_working_spacing(taken):
-    whole = read_labelmap(taken[0].candidate_map).canonical().array
-    larger = [size + 6 for size in taken[0].shape]
-    patch = labelled_patch(taken[0], larger)
+def test_a_labelled_patch_holds_a_case_as_it_is_at_the_working_spacing(three_cases):
+    original = read_labelmap(three_cases[0].candidate_map).canonical().array
+    larger = [size + 6 for size in three_cases[0].shape]
+    patch = labelled_patch(three_cases[0], larger)
     assert patch.shape == tuple(larger)
-    assert (patch[taken[0].shape[0]:] == OUTSIDE).all()
-    volume = whole.size / np.prod(taken[0].shape)  # of a voxel at the working spacing in the CT's own voxels
-    for code in range(OUTSIDE + 1, len(taken[0].candidate_sets)):
-        assert (patch == code).sum() * volume == pytest.approx((whole == code).sum(), rel=0.1)
+    assert (patch[three_cases[0].shape[0]:] == OUTSIDE).all()
+    volume = original.size / np.prod(three_cases[0].shape)  # of a voxel at the working spacing in the CT's own voxels
+    for code in range(OUTSIDE + 1, len(three_cases[0].candidate_sets)):
+        assert (patch == code).sum() * volume == pytest.approx((original == code).sum(), rel=0.1)
 
 
-def test_a_labelled_patch_lies_where_the_labels_are(taken, tmp_path):
-    case = taken[0]
+def test_a_labelled_patch_lies_where_the_labels_are(three_cases, tmp_path):
+    case = three_cases[0]
     top = max(slices[-1] for slices in case.slices.values())
     _, high = split_by_slabs(case, [Slab(top, top + 1, frozenset(case.organs))], tmp_path)
     assert (labelled_patch(high, (3, 16, 16)) > OUTSIDE).any()

@@ -71,25 +71,25 @@ def preparation(start: Bundle, data: Path, run: Path, **options) -> Preparation:
 
 def after(stage, draft: Preparation) -> Preparation:
     """The preparation after all stages before `stage`, which are the real ones."""
-    for other in STAGES:
-        if other.work is stage:
+    for earlier in STAGES:
+        if earlier.work is stage:
             return draft
-        other.work(draft)
+        earlier.work(draft)
     raise AssertionError(stage)
 
 
-def told(draft: Preparation) -> list[str]:
-    return draft.reporter._reporter.told
+def warnings_of(draft: Preparation) -> list[str]:
+    return draft.reporter._reporter.warnings
 
 
-def test_the_stages_are_all_there_is(start, spleens, tmp_path):
+def test_the_stages_in_turn_are_the_whole_preparation(start, spleens, tmp_path):
     by_stages = preparation(start, spleens, tmp_path / "stages")
     for stage in STAGES:
         stage.work(by_stages)
     (tmp_path / "whole").mkdir()
     plan = prepare(replace(by_stages.request, run=tmp_path / "whole"), RunListener())
-    same = {"start", "data", "lineage", "changed", "kept", "measured_on", "steps", "images"}
-    assert plan.model_dump(include=same) == by_stages.plan.model_dump(include=same)
+    compared = {"start", "data", "lineage", "changed", "kept", "measured_on", "steps", "images"}
+    assert plan.model_dump(include=compared) == by_stages.plan.model_dump(include=compared)
     assert sorted(path.name for path in (tmp_path / "stages").iterdir()) == [
         "cases", "label_space.json", "manifest.yaml", "plan.json", "recipe.yaml"]
     assert len({stage.name for stage in STAGES}) == len(STAGES)
@@ -120,8 +120,8 @@ def test_what_may_be_amiss_is_recorded(start, tmp_path):
     labels[np.arange(12) != np.flatnonzero(labels.any((1, 2)))[1]] = 0
     draft = preparation(start, write_cases(tmp_path, [labels]), tmp_path / "run")
     read_cases(draft)
-    assert any("labelled in a single slice" in line for line in told(draft))
-    assert [event["code"] for event in draft.reporter.events] == ["data-warning"] * len(told(draft))
+    assert any("labelled in a single slice" in line for line in warnings_of(draft))
+    assert [event["code"] for event in draft.reporter.events] == ["data-warning"] * len(warnings_of(draft))
 
 
 def test_slabs_of_few_cases_are_left_out(start, spleens, tmp_path):
@@ -132,7 +132,7 @@ def test_slabs_of_few_cases_are_left_out(start, spleens, tmp_path):
     assert len(draft.held.training) == len(draft.held.measured) == 2
     draft = after(leave_out, preparation(start, spleens, tmp_path / "run", validate=["none"]))
     leave_out(draft)
-    assert (draft.held.measured, draft.measures, told(draft)) == ([], False, [])
+    assert (draft.held.measured, draft.measures, warnings_of(draft)) == ([], False, [])
 
 
 def test_nothing_labelled_left_to_train_on_is_refused(start, tmp_path):

@@ -25,10 +25,10 @@ from Testing.helpers.finetune_data import ORGANS, RunListener, ct_of, only, writ
 SPACE = label_space_of_names("run", ["stomach", "spleen", "left_kidney"])  # the start model's: liver, spleen, kidney
 
 
-def taken(folder: Path, labels, kind: str = "partial", annotated=("spleen",)) -> list[PreparedCase]:
+def prepared_cases(folder: Path, labels, kind: str = "partial", annotated=("spleen",)) -> list[PreparedCase]:
     manifest = load_manifest(write_cases(folder, labels, kind, annotated))
     return prepare_cases(manifest.cases, Translation(manifest.label_space, SPACE), (3.0, 2.0, 2.0),
-                         folder / "taken", Reporter())
+                         folder / "prepared", Reporter())
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -40,52 +40,53 @@ def start(tmp_path_factory):
     return write_start(tmp_path_factory.mktemp("models") / "start", seed=3)
 
 
-def test_dice_of_what_the_cases_show(start, tmp_path):
-    cases = taken(tmp_path, [only(ct_of(0)[1], 2), only(ct_of(1)[1], 2, 3)], annotated=("spleen", "left_kidney"))
+def test_dice_is_of_the_organs_that_the_cases_show(start, tmp_path):
+    cases = prepared_cases(tmp_path, [only(ct_of(0)[1], 2), only(ct_of(1)[1], 2, 3)],
+                           annotated=("spleen", "left_kidney"))
     predictions = StartPredictions(start, SPACE, torch.device("cpu"))
     predictor = Predictor(start, device="cpu")
-    found = [predictor.predict(case.read_image()).labels.array
+    predicted = [predictor.predict(case.read_image()).labels.array
              for case in load_manifest(tmp_path / "manifest.yaml").cases]
-    assert all(len(np.unique(one)) > 1 for one in found)  # random weights that find something
-    for case, one in zip(cases, found, strict=True):
-        seen = predictions.labels(case)
-        assert not (seen == 1).any()  # the start model does not have the stomach
-        assert ((seen == 0) == np.isin(one, (0, 1))).all()  # the run does not have the liver
-        assert ((seen == 2) == (one == 2)).all()
-    spleens = [dice(one == 2, ct_of(seed)[1] == 2) for seed, one in enumerate(found)]
-    kidney = dice(found[1] == 3, ct_of(1)[1] == 3)
+    assert all(len(np.unique(labels)) > 1 for labels in predicted)  # random weights that find something
+    for case, labels in zip(cases, predicted, strict=True):
+        in_run_space = predictions.labels(case)
+        assert not (in_run_space == 1).any()  # the start model does not have the stomach
+        assert ((in_run_space == 0) == np.isin(labels, (0, 1))).all()  # the run does not have the liver
+        assert ((in_run_space == 2) == (labels == 2)).all()
+    spleens = [dice(labels == 2, ct_of(seed)[1] == 2) for seed, labels in enumerate(predicted)]
+    kidney = dice(predicted[1] == 3, ct_of(1)[1] == 3)
     assert predictions.dice(cases, 100, Reporter()) == pytest.approx(np.mean([np.mean(spleens), kidney]))
 
 
-def test_nothing_to_compare_with(start, tmp_path):
+def test_without_an_organ_to_compare_dice_is_none(start, tmp_path):
     predictions = StartPredictions(start, label_space_of_names("new", ["stomach"]), torch.device("cpu"))
-    assert predictions.dice(taken(tmp_path, [None]), 100, Reporter()) is None
-    assert predictions.dice(taken(tmp_path / "2", [only(ct_of(0)[1], 2)]), 100, Reporter()) is None
-    known = StartPredictions(start, SPACE, torch.device("cpu"))
+    assert predictions.dice(prepared_cases(tmp_path, [None]), 100, Reporter()) is None
+    assert predictions.dice(prepared_cases(tmp_path / "2", [only(ct_of(0)[1], 2)]), 100, Reporter()) is None
+    with_spleen = StartPredictions(start, SPACE, torch.device("cpu"))
     drawn = np.where(ct_of(0)[1] == 2, 2, 255).astype(np.uint8)
-    assert known.dice(taken(tmp_path / "3", [drawn], "scribble"), 100, Reporter()) is None
+    assert with_spleen.dice(prepared_cases(tmp_path / "3", [drawn], "scribble"), 100, Reporter()) is None
 
 
-@pytest.mark.parametrize(("kind", "annotated", "told"), [
+@pytest.mark.parametrize(("kind", "annotated", "reported"), [
     ("full", ORGANS, True), ("partial", ["spleen", "left_kidney"], True), ("partial", ["left_kidney"], False)])
-def test_an_organ_that_a_label_denies_and_the_start_model_finds_is_told(start, tmp_path, monkeypatch, kind, annotated,
-                                                                       told):
-    found = Predictor(start, device="cpu").predict(load_manifest(
+def test_an_organ_that_a_label_denies_and_the_start_model_finds_is_reported(start, tmp_path, monkeypatch, kind,
+                                                                            annotated, reported):
+    predicted = Predictor(start, device="cpu").predict(load_manifest(
         write_cases(tmp_path / "both", [None, ct_of(1)[1]])).cases[1].read_image()).labels
-    spleen_ml = (found.array == 2).sum() * found.grid.voxel_ml
+    spleen_ml = (predicted.array == 2).sum() * predicted.grid.voxel_ml
     assert spleen_ml > 0
     monkeypatch.setattr(start_predictions, "REPORTED_ML", spleen_ml)
     reporter = RunListener()
     StartPredictions(start, SPACE, torch.device("cpu")).dice(
-        taken(tmp_path, [None, only(ct_of(1)[1], 3)], kind, annotated), 100, reporter)
+        prepared_cases(tmp_path, [None, only(ct_of(1)[1], 3)], kind, annotated), 100, reporter)
     line = "case1: its label says that there is none of what the start model finds there: "
     line += f"spleen ({spleen_ml:.0f} ml)"
-    assert any(one.startswith(line) for one in reporter.told) is told
+    assert any(warning.startswith(line) for warning in reporter.warnings) is reported
     monkeypatch.setattr(start_predictions, "REPORTED_ML", spleen_ml * 1.01)
     reporter = RunListener()
     StartPredictions(start, SPACE, torch.device("cpu")).dice(
-        taken(tmp_path, [None, only(ct_of(1)[1], 3)], kind, annotated), 100, reporter)
-    assert reporter.told == []
+        prepared_cases(tmp_path, [None, only(ct_of(1)[1], 3)], kind, annotated), 100, reporter)
+    assert reporter.warnings == []
 
 
 def test_a_few_cases_are_enough_and_fewer_where_there_is_no_time(start, tmp_path, monkeypatch):
@@ -97,7 +98,7 @@ def test_a_few_cases_are_enough_and_fewer_where_there_is_no_time(start, tmp_path
             return super().predict(ct, *arguments)
 
     monkeypatch.setattr(start_predictions, "Predictor", Counting)
-    cases = taken(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(ENOUGH_CASES + 1)])
+    cases = prepared_cases(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(ENOUGH_CASES + 1)])
     predictions = StartPredictions(start, SPACE, torch.device("cpu"))
     predictions.dice(cases, 100, Reporter())
     assert len(calls) == ENOUGH_CASES
@@ -105,8 +106,8 @@ def test_a_few_cases_are_enough_and_fewer_where_there_is_no_time(start, tmp_path
     assert len(calls) == ENOUGH_CASES + 1  # no time for a second one
 
 
-def test_a_ct_too_large_to_be_segmented_is_told_and_no_reason_not_to_learn(start, tmp_path, monkeypatch):
-    class Told(Reporter):
+def test_a_ct_too_large_to_be_segmented_is_reported_and_still_learnt_from(start, tmp_path, monkeypatch):
+    class WarningLines(Reporter):
         lines: list[str] = []  # noqa: RUF012
 
         def warning(self, message):
@@ -116,13 +117,13 @@ def test_a_ct_too_large_to_be_segmented_is_told_and_no_reason_not_to_learn(start
         raise UserError("expected 90 GB of memory")
 
     monkeypatch.setattr(Predictor, "predict", full)
-    reporter = Told()
+    reporter = WarningLines()
     predictions = StartPredictions(start, SPACE, torch.device("cpu"))
-    assert predictions.dice(taken(tmp_path, [only(ct_of(0)[1], 2)]), 100, reporter) is None
+    assert predictions.dice(prepared_cases(tmp_path, [only(ct_of(0)[1], 2)]), 100, reporter) is None
     assert reporter.lines == ["case0: the start model could not be looked at: expected 90 GB of memory"]
 
 
-def test_less_of_a_start_model_that_knows_less():
+def test_a_start_model_that_knows_less_keeps_a_smaller_share():
     assert alpha_for(None) == USUAL_ALPHA
     assert [alpha_for(dice) for dice in (0.0, 0.3, 0.45, 0.6, 1.0)] == [1, 1, 0.75, 0.5, 0.5]
 

@@ -37,27 +37,28 @@ def strokes(seed: int) -> np.ndarray:
     return drawn
 
 
-def test_drawn_by_what_is_there(tmp_path: Path):
+def test_rates_are_drawn_voxels_by_predicted_voxels(tmp_path: Path):
     start = write_start(tmp_path / "start")
     space = label_space_of_names("small+1", [*ORGANS, "stomach"])
     drawings = [strokes(seed) for seed in range(2)]
     manifest = load_manifest(write_cases(tmp_path, drawings, "scribble"))
     cases = prepare_cases(manifest.cases, Translation(manifest.label_space, space), (3.0, 2.0, 2.0),
-                          tmp_path / "taken", Reporter())
-    predictor, there = Predictor(start, device="cpu"), np.zeros(5)
+                          tmp_path / "prepared", Reporter())
+    predictor, predicted_count = Predictor(start, device="cpu"), np.zeros(5)
     for case, seed in zip(manifest.cases, range(2), strict=True):
-        found = predictor.predict(case.read_image()).labels.array
-        found = found[(ct_of(seed)[0] > -300) | (found > 0)]
-        there += np.bincount(found, minlength=5)
+        labels = predictor.predict(case.read_image()).labels.array
+        labels = labels[(ct_of(seed)[0] > -300) | (labels > 0)]
+        predicted_count += np.bincount(labels, minlength=5)
     drawn = [sum((drawing == value).sum() for drawing in drawings) for value in (0, 1, 2, 3, 4)]
     assert [number > 0 for number in drawn] == [True, False, True, False, False]
-    assert draw_rates(cases, StartPredictions(start, space, CPU), Reporter()) == tempered(np.array(drawn, float), there)
+    rates = draw_rates(cases, StartPredictions(start, space, CPU), Reporter())
+    assert rates == tempered(np.array(drawn, float), predicted_count)
 
 
 def test_masks_have_no_rates(tmp_path: Path):
     manifest = load_manifest(write_cases(tmp_path, [ct_of(0)[1], None], "full"))
     cases = prepare_cases(manifest.cases, Translation(manifest.label_space, manifest.label_space),
-                          (3.0, 2.0, 2.0), tmp_path / "taken",
+                          (3.0, 2.0, 2.0), tmp_path / "prepared",
                        Reporter())
     view = StartPredictions(write_start(tmp_path / "start"), manifest.label_space, CPU)
     assert draw_rates(cases, view, Reporter()) == []
@@ -68,15 +69,15 @@ def test_organs_without_a_rate_take_the_others_median():
     assert rates == pytest.approx([value ** TEMPER for value in (1e-4, 0.05, 0.035, 0.02, 0.035)], rel=0.01)
 
 
-def test_nothing_to_compare_with():
+def test_without_an_organ_to_compare_the_usual_rate_is_used():
     rates = tempered(np.array([0, 50.0]), np.array([1e6, 0.0]))
     assert rates == pytest.approx([(USUAL_RATE * LEAST_OF_BACKGROUND) ** TEMPER, USUAL_RATE ** TEMPER], rel=0.01)
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_size=2, max_size=17))
-def test_every_rate_is_a_chance(counts):
-    drawn, there = np.array(counts, float).T
-    rates = tempered(drawn, there)
+def test_every_rate_is_a_probability(counts):
+    drawn, present = np.array(counts, float).T
+    rates = tempered(drawn, present)
     assert len(rates) == len(counts)
     assert all(0 < rate <= 1 for rate in rates)
 

@@ -37,7 +37,7 @@ def networks(names: list[str]):
 
 @settings(max_examples=20)
 @given(SPACES)
-def test_what_is_known_stays_known(names):
+def test_known_classes_stay_as_they_were(names):
     start, moved, teacher, classes = networks(names)
     image = torch.randn(1, 1, 4, 8, 8)
     with torch.no_grad():
@@ -57,7 +57,7 @@ def test_what_is_known_stays_known(names):
         np.testing.assert_allclose(after, taught, atol=1e-5)
 
 
-def test_class_axes_are_found_whatever_the_number_of_classes():
+def test_class_axes_are_recognised_for_any_number_of_classes():
     assert {name: axes for name, axes in class_axes("light_unet", NETWORK, 9).items() if axes} == {
         "head.weight": [1], "head.bias": [0]}
     slicewise = class_axes("deeplabv3plus_resnet50", {}, 3)
@@ -68,14 +68,14 @@ def expected(logits, teacher, codes, table, new) -> float:
     """KL per voxel with the new classes counted with the background, as far as the voxel may be either."""
     p, t = (np.moveaxis(softmax(array), 1, -1).reshape(-1, logits.shape[1]) for array in (logits, teacher))
     joined, values = [0, *new], []
-    known = [label for label in range(logits.shape[1]) if label not in joined]
+    unchanged = [label for label in range(logits.shape[1]) if label not in joined]
     for student, target, allowed in zip(p, t, table[codes.ravel()], strict=True):
         if allowed.sum() < 2:
             continue
-        wanted = [target[joined].sum() * allowed[joined].any()] + [target[c] * allowed[c] for c in known]
-        given = [sum(student[c] for c in joined if allowed[c])] + [student[c] * allowed[c] for c in known]
-        wanted, given = (np.array(shares) / sum(shares) for shares in (wanted, given))
-        values.append(sum(w * np.log(w / g) for w, g in zip(wanted, given, strict=True) if w > 0))
+        target_shares = [target[joined].sum() * allowed[joined].any()] + [target[c] * allowed[c] for c in unchanged]
+        student_shares = [sum(student[c] for c in joined if allowed[c])] + [student[c] * allowed[c] for c in unchanged]
+        target_shares, student_shares = (np.array(shares) / sum(shares) for shares in (target_shares, student_shares))
+        values.append(sum(w * np.log(w / g) for w, g in zip(target_shares, student_shares, strict=True) if w > 0))
     return float(np.mean(values))
 
 
@@ -93,7 +93,7 @@ def test_distillation_joins_new_classes_to_the_background(sets, new):
     assert torch.isfinite(supervision.logits.grad).all()
 
 
-def test_a_new_class_may_take_all_of_the_background_for_nothing():
+def test_a_new_class_may_take_the_whole_background_at_no_cost():
     """What the teacher calls background may be the new class: moving it there costs nothing, an organ's voxel does."""
     table = table_of(3, {1})
     teacher = np.zeros((1, 3, 1, 2))
@@ -106,7 +106,7 @@ def test_a_new_class_may_take_all_of_the_background_for_nothing():
     assert float(Distillation()(*supervision)) > 1
 
 
-def test_training_from_a_model_of_other_organs_tells_which(tmp_path):
+def test_training_from_a_model_of_other_organs_reports_them(tmp_path):
     start = write_start(tmp_path / "start", ["spleen", "aorta"])
     manifest = write_manifest(tmp_path, 1)
     recipe = write_recipe(tmp_path, manifest, steps=1, start_from=str(start.folder))

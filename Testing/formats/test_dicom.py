@@ -59,9 +59,9 @@ def places(array: np.ndarray, start: float = 40.0, step: float = 5.0) -> np.ndar
 def without(folder: Path, *numbers: int) -> None:
     """Removes slices by their instance number."""
     for series in list_series(folder):
-        for one in series.slices:
-            if int(one.tags["0020|0013"]) in numbers:
-                one.file.unlink()
+        for dicom_slice in series.slices:
+            if int(dicom_slice.tags["0020|0013"]) in numbers:
+                dicom_slice.file.unlink()
 
 
 @pytest.mark.parametrize("axes", [UPRIGHT, OBLIQUE])

@@ -113,12 +113,12 @@ def test_organs_patient_and_study(tmp_path: Path, labelmap: bool) -> None:
 
 def test_a_chosen_few_organs_are_numbered_from_one(tmp_path: Path) -> None:
     source, labels = make_case(tmp_path / "ct")
-    few = [WORD16.organ("spleen"), WORD16.organ("stomach")]
+    chosen = [WORD16.organ("spleen"), WORD16.organ("stomach")]
     for labelmap, numbers in ((False, [1, 2]), (True, [2, 5])):
-        seg = write(tmp_path / f"{labelmap}.dcm", source, labels, labelmap, few)
+        seg = write(tmp_path / f"{labelmap}.dcm", source, labels, labelmap, chosen)
         assert [s.SegmentNumber for s in seg.SegmentSequence if s.SegmentNumber] == numbers
         read = labels_of(seg, labels.grid)
-        for number, organ in zip(numbers, few, strict=True):
+        for number, organ in zip(numbers, chosen, strict=True):
             np.testing.assert_array_equal(read == number, labels.array == organ.index)
 
 

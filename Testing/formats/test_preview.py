@@ -44,8 +44,8 @@ def where(picture: np.ndarray, colour: np.ndarray, rows: slice = slice(None),
 def axial(picture: np.ndarray) -> np.ndarray:
     """The first panel: what lies left of the first gap in the page's colour."""
     paper = (picture[40:60] == picture[0, 0]).all(axis=(0, 2))
-    left = int(np.argmin(paper))
-    return picture[14:, left:left + int(np.argmax(paper[left:]))]
+    first_column = int(np.argmin(paper))
+    return picture[14:, first_column:first_column + int(np.argmax(paper[first_column:]))]
 
 
 def test_right_is_left_and_nothing_is_squeezed(tmp_path: Path) -> None:

@@ -90,11 +90,11 @@ def test_a_new_format_reads_segments_and_writes(npz: Path, tmp_path: Path):
     assert np.array_equal(read.array, ct.array)
     assert list_inputs([tmp_path]) == [tmp_path / "scan.ct.npz"]
     assert stem_of(tmp_path / "scan.ct.npz") == "scan"
-    found = Predictor(threshold_bundle(tmp_path)).predict(read).labels
-    assert (found.array == WORD16.index("liver")).sum() > 500
+    labels = Predictor(threshold_bundle(tmp_path)).predict(read).labels
+    assert (labels.array == WORD16.index("liver")).sum() > 500
     assert single_kind(tmp_path / "labels.npz") == "labelmap"  # what `segment -o labels.npz` would write
-    write_labelmap(tmp_path / "labels.npz", found)
-    assert np.array_equal(read_labelmap(tmp_path / "labels.npz").array, found.array)
+    write_labelmap(tmp_path / "labels.npz", labels)
+    assert np.array_equal(read_labelmap(tmp_path / "labels.npz").array, labels.array)
     assert {path.name for path in tmp_path.iterdir()} == {"scan.ct.npz", "labels.npz"}
     (tmp_path / "damaged.npz").write_bytes(b"no archive")
     with pytest.raises(UserError, match=r"damaged\.npz: expected a readable image, found a damaged one"):
@@ -112,21 +112,23 @@ def test_an_installed_format_serves_the_command_line(npz: Path, tmp_path: Path):
     for target in ("out", "organs.npz"):
         command = [sys.executable, "-m", "PartialOrganSegLib", "segment", str(tmp_path / "scan.npz"), "-o",
                    str(tmp_path / target), "--no-preview"]
-        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True,
+        completed = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True,
                               check=False)
-        assert done.returncode == 0, done.stderr
+        assert completed.returncode == 0, completed.stderr
     labels = read_labelmap(tmp_path / "out" / "scan.labels.nii.gz")
     assert labels.grid.same_as(GRID)
     assert np.array_equal(read_labelmap(tmp_path / "organs.npz").array, labels.array)
 
 
 def test_every_format_says_what_it_does():
-    can = {name: [kind.__name__ for kind in (ImageFormat, SeriesFormat, ImageWriter, SegmentationWriter, StrokeFormat)
-                  if isinstance(each, kind)] for name, each in FORMATS.items()}
+    kinds = (ImageFormat, SeriesFormat, ImageWriter, SegmentationWriter, StrokeFormat)
+    can = {}
+    for name, file_format in FORMATS.items():
+        can[name] = [kind.__name__ for kind in kinds if isinstance(file_format, kind)]
     image, organs = ["ImageFormat", "ImageWriter"], ["SegmentationWriter"]
     assert can == {"nifti": image, "nrrd": image, "metaimage": image, "dicom": ["SeriesFormat"], "seg": organs,
                    "labelmap-seg": organs, "rtstruct": organs, "seg.nrrd": organs, "strokes": ["StrokeFormat"]}
-    assert all(isinstance(each, Format) and each.name == name for name, each in FORMATS.items())
+    assert all(isinstance(file_format, Format) and file_format.name == name for name, file_format in FORMATS.items())
 
 
 @pytest.mark.parametrize(("name", "reader", "writer"), [

@@ -31,8 +31,8 @@ def write(path: Path, source: DicomSource, labels: Volume) -> Dataset:
     return dcmread(path)
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return 2 * np.sum(one & other) / (one.sum() + other.sum())
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    return 2 * np.sum(first & second) / (first.sum() + second.sum())
 
 
 def masks_of(rtss: Dataset, labels: Volume) -> list[np.ndarray]:
@@ -179,5 +179,5 @@ def test_dciodvfy_finds_no_error(tmp_path: Path, enhanced: bool) -> None:
     write(tmp_path / "rt.dcm", source, labels)
     write_dicom_seg(tmp_path / "seg.dcm", source.on_slices(labels), source, WORD16.organs, MAKER)
     for name, iod in (("rt.dcm", "RTStructureSet"), ("seg.dcm", "Segmentation")):
-        said = subprocess.run(["dciodvfy", tmp_path / name], capture_output=True, text=True, errors="replace").stderr
-        assert said.strip() == iod
+        output = subprocess.run(["dciodvfy", tmp_path / name], capture_output=True, text=True, errors="replace").stderr
+        assert output.strip() == iod

@@ -148,17 +148,17 @@ def write_everything(folder: Path) -> list[tuple[str, object]]:
     ]
 
 
-def check_failures(folder: Path, reason: str, kept: bytes | None = None) -> None:
+def check_failures(folder: Path, reason: str, earlier: bytes | None = None) -> None:
     for name, write in write_everything(folder):
-        if kept is not None:
-            (folder / name).write_bytes(kept)
+        if earlier is not None:
+            (folder / name).write_bytes(earlier)
         with pytest.raises(UserError) as caught:
             write(folder / name)
         assert str(caught.value).startswith(f"{folder / name}: ")
         assert "\n" not in str(caught.value)
         assert reason in str(caught.value)
-        if kept is not None:
-            assert (folder / name).read_bytes() == kept
+        if earlier is not None:
+            assert (folder / name).read_bytes() == earlier
             (folder / name).unlink()
         if folder.is_dir():
             assert os.listdir(folder) == []

@@ -41,7 +41,7 @@ def quick_model(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     checksums.write_text("{}")
     monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.Predictor", SoftTissueIsLiver)
     monkeypatch.setattr("PartialOrganSegLib.models.bundle.load_bundle",
-                        lambda name: SimpleNamespace(name=name, label_space=WORD16, folder=folder))
+                        lambda name: SimpleNamespace(name=name, label_space=WORD16, folder=folder, folds=()))
     SoftTissueIsLiver.segmented = 0
     return checksums
 

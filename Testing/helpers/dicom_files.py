@@ -100,8 +100,8 @@ def _image(hu: np.ndarray, kind: str, tags: dict[str, object]) -> Dataset:
 def inside(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Which pixel centres of an image lie inside a polygon (n, 2) of (column, row), by the even-odd rule."""
     rows, columns = np.mgrid[:shape[0], :shape[1]]
-    found = np.zeros(shape, bool)
+    is_inside = np.zeros(shape, bool)
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         if y0 != y1:
-            found ^= ((y0 > rows) != (y1 > rows)) & (columns < x0 + (rows - y0) * (x1 - x0) / (y1 - y0))
-    return found
+            is_inside ^= ((y0 > rows) != (y1 > rows)) & (columns < x0 + (rows - y0) * (x1 - x0) / (y1 - y0))
+    return is_inside

@@ -28,14 +28,14 @@ class RunListener(Reporter):
     """Remembers warnings; raises `error` after step `at`."""
 
     def __init__(self, at: int = -1, error: BaseException | None = None) -> None:
-        self.at, self.error, self.told, self.figures = at, error, [], []
+        self.at, self.error, self.warnings, self.figures = at, error, [], []
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        if stage == "training" and done == self.at and self.error is not None:
+    def progress(self, stage: str, step: int, total: int) -> None:
+        if stage == "training" and step == self.at and self.error is not None:
             raise self.error
 
     def warning(self, message: str | Problem) -> None:
-        self.told.append(str(message))
+        self.warnings.append(str(message))
 
     def metric(self, **values: object) -> None:
         self.figures.append(values)

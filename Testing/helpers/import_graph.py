@@ -17,28 +17,34 @@ def import_arrows(folder: Path, package: str) -> tuple[Arrows, Arrows]:
     """
     files = {_module_name(path, folder, package): path for path in folder.rglob("*.py")}
     names = {module: _imported_names(module, path) for module, path in files.items()}
-    return {module: {target for name in imported if (target := _nearest(name, files)) and target != module}
-            for module, imported in names.items()}, names
+    arrows = {}
+    for module, imported in names.items():
+        targets = {_nearest(name, files) for name in imported}
+        arrows[module] = {target for target in targets if target is not None} - {module}
+    return arrows, names
 
 
 def circles(arrows: Mapping[str, Iterable[str]]) -> list[list[str]]:
     """The groups of modules that can be reached from each other, sorted; each group once."""
     reach = {module: reachable(arrows, module) for module in arrows}
-    groups = {tuple(sorted(other for other in reach[module] if module in reach[other]))
-              for module in arrows if module in reach[module]}
+    groups = set()
+    for module in arrows:
+        if module in reach[module]:
+            circle = [target for target in reach[module] if module in reach[target]]
+            groups.add(tuple(sorted(circle)))
     return [list(group) for group in sorted(groups)]
 
 
 def reachable(arrows: Mapping[str, Iterable[str]], start: str) -> set[str]:
     """All modules that `start` imports, and what these import in turn."""
-    seen: set[str] = set()
+    reached: set[str] = set()
     waiting = list(arrows.get(start, ()))
     while waiting:
         module = waiting.pop()
-        if module not in seen:
-            seen.add(module)
+        if module not in reached:
+            reached.add(module)
             waiting.extend(arrows.get(module, ()))
-    return seen
+    return reached
 
 
 def _module_name(path: Path, folder: Path, package: str) -> str:
@@ -57,7 +63,7 @@ def _imported_names(module: str, path: Path) -> set[str]:
             if path.name == "__init__.py":
                 parents.append("__init__")
             base = parents[:len(parents) - node.level] if node.level else []
-            stem = [*base, *([node.module] if node.module else [])]
+            stem = base if node.module is None else [*base, node.module]  # `from . import b` has no module
             names.update(".".join([*stem, alias.name]) for alias in node.names)
     return names
 

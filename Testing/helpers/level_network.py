@@ -13,7 +13,7 @@ from PartialOrganSegLib.organs import label_space_of_names
 from Testing.helpers.finetune_data import LICENCES
 from Testing.helpers.training_data import HU
 
-NAME = "Testing.helpers.level_network:Levels"  # as anybody's network is named
+NAME = "Testing.helpers.level_network:Levels"  # a network of another package is named so
 HEIGHT, BIAS = 24.0, -12.0  # of a known organ's logit at its level, the background's being 0
 
 
@@ -35,9 +35,9 @@ class Levels(torch.nn.Module):
 
 def level_bundle(folder: Path, name: str, organs: Mapping[str, float], preprocessing: Preprocessing,
                  width_hu: float = 40.0) -> Bundle:
-    """A bundle that calls what lies near `organs[name]` HU that organ; it sees all levels of `training_data.HU` too."""
-    every = sorted({*organs.values(), *HU.values()})
-    arguments = {"levels": [(hu - preprocessing.subtract) / preprocessing.divide for hu in every],
+    """A bundle that sees an organ where HU lie near `organs[name]`; it can learn all levels of `training_data.HU`."""
+    all_levels = sorted({*organs.values(), *HU.values()})
+    arguments = {"levels": [(hu - preprocessing.subtract) / preprocessing.divide for hu in all_levels],
                  "width": width_hu / preprocessing.divide}
     space = label_space_of_names(name, organs)
     network = build_network(NAME, 1, space.class_count, **arguments)
@@ -46,6 +46,6 @@ def level_bundle(folder: Path, name: str, organs: Mapping[str, float], preproces
         network.head.bias.fill_(BIAS)
         network.head.bias[0] = 0
         for label, hu in enumerate(organs.values(), 1):
-            network.head.weight[label, every.index(hu)] = HEIGHT
+            network.head.weight[label, all_levels.index(hu)] = HEIGHT
     return write_bundle(folder, network, NAME, arguments, space, preprocessing, name, "1.2",
                         LICENCES | {"data": f"data of {name}"}, [f"cases of {name}"], {}, f"Model {name}.")

@@ -1,4 +1,4 @@
-"""A reporter that keeps what it is told."""
+"""A reporter that remembers warnings and progress."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from PartialOrganSegLib.events import Reporter
 
 
 class Listener(Reporter):
-    """`warnings` in their order; `done` of `total` of every progress."""
+    """`warnings` in their order; `steps`: (step, total) of every progress."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
-        self.done: list[tuple[int, int]] = []
+        self.steps: list[tuple[int, int]] = []
 
     def warning(self, message: str | Problem) -> None:
         self.warnings.append(str(message))
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        self.done.append((done, total))
+    def progress(self, stage: str, step: int, total: int) -> None:
+        self.steps.append((step, total))

@@ -33,7 +33,11 @@ def voxel_rows(logits: np.ndarray, codes: np.ndarray, table: np.ndarray) -> tupl
 
 def table_of(classes: int, *sets: set[int]) -> np.ndarray:
     """Row 0 is the whole label space."""
-    return np.array([[True] * classes] + [[c in s for c in range(classes)] for s in sets])
+    table = np.zeros((len(sets) + 1, classes), bool)
+    table[0] = True
+    for row, candidates in enumerate(sets, 1):
+        table[row, list(candidates)] = True
+    return table
 
 
 SOFT_SETS = table_of(5, {1}, {3}, {0, 2, 4})[1:]  # a teacher's classes: two organs, and all else
@@ -46,10 +50,10 @@ class LossBatch(NamedTuple):
     targets: Targets
 
 
-def batch(logits, codes, table, dtype=torch.float32, grad=False, **more) -> LossBatch:
+def batch(logits, codes, table, dtype=torch.float32, grad=False, **further) -> LossBatch:
     """Arrays as a loss takes them; `more` as for `targets_of`."""
     tensor = torch.tensor(np.asarray(logits), dtype=dtype, requires_grad=grad)
-    return LossBatch(tensor, targets_of(codes, table, dtype, **more))
+    return LossBatch(tensor, targets_of(codes, table, dtype, **further))
 
 
 def targets_of(codes, table, dtype=torch.float32, voxels_per_set=0, image=None, teacher=None, soft=None, sets=None,
@@ -64,12 +68,16 @@ def targets_of(codes, table, dtype=torch.float32, voxels_per_set=0, image=None, 
     if outside is not None:
         candidate_map = np.where(outside, OUTSIDE, candidate_map)
     candidate_sets = np.insert(np.asarray(table), OUTSIDE, True, axis=0)
-    image, teacher = (None if array is None else torch.tensor(np.asarray(array), dtype=dtype)
-                      for array in (image, teacher))
+    soft_map = None
+    if soft is not None:
+        soft_map = SoftMap(torch.from_numpy(soft), torch.from_numpy(np.asarray(sets)))
     return Targets(
-        torch.from_numpy(candidate_map.astype(np.uint8)), torch.from_numpy(candidate_sets), image, teacher,
-        None if soft is None else SoftMap(torch.from_numpy(soft), torch.from_numpy(np.asarray(sets))),
-        None if fully_labelled is None else torch.tensor(fully_labelled), voxels_per_set)
+        torch.from_numpy(candidate_map.astype(np.uint8)), torch.from_numpy(candidate_sets), _tensor(image, dtype),
+        _tensor(teacher, dtype), soft_map, _tensor(fully_labelled), voxels_per_set)
+
+
+def _tensor(array, dtype=None) -> torch.Tensor | None:
+    return None if array is None else torch.tensor(np.asarray(array), dtype=dtype)
 
 
 def random_case(seed: int, table: np.ndarray, shape=(2, 3, 4, 5), scale=2.0) -> tuple[np.ndarray, np.ndarray]:

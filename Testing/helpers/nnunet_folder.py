@@ -51,9 +51,9 @@ def plans_of(axes: int = 3, residual: bool = False, transpose: Sequence[int] = (
 def weights_of(plans: dict, classes: int, seed: int = 0) -> dict[str, torch.Tensor]:
     """Random weights under the names that nnU-Net's networks give their parameters, second names included."""
     settings = next(iter(plans["configurations"].values()))
-    given = settings["architecture"]["arch_kwargs"]
-    residual = "n_blocks_per_stage" in given
-    features, kernels, strides = given["features_per_stage"], given["kernel_sizes"], given["strides"]
+    arguments = settings["architecture"]["arch_kwargs"]
+    residual = "n_blocks_per_stage" in arguments
+    features, kernels, strides = arguments["features_per_stage"], arguments["kernel_sizes"], arguments["strides"]
     axes, generator = len(kernels[0]), torch.Generator().manual_seed(seed)
     weights: dict[str, torch.Tensor] = {}
 
@@ -61,10 +61,10 @@ def weights_of(plans: dict, classes: int, seed: int = 0) -> dict[str, torch.Tens
         return torch.randn(shape, generator=generator) * scale
 
     def layer(name: str, inputs: int, outputs: int, kernel: Sequence[int], bias: bool = True) -> None:
-        own = {"conv.weight": random(outputs, inputs, *kernel, scale=0.5),
+        parameters = {"conv.weight": random(outputs, inputs, *kernel, scale=0.5),
                "norm.weight": 1 + random(outputs, scale=0.3), "norm.bias": random(outputs, scale=0.3)}
-        own |= {"conv.bias": random(outputs)} if bias else {}
-        for part, value in own.items():
+        parameters |= {"conv.bias": random(outputs)} if bias else {}
+        for part, value in parameters.items():
             weights[f"{name}.{part}"] = value
             weights[f"{name}.all_modules.{'0' if part.startswith('conv') else '1'}.{part.rpartition('.')[2]}"] = value
 
@@ -73,7 +73,7 @@ def weights_of(plans: dict, classes: int, seed: int = 0) -> dict[str, torch.Tens
         layer("encoder.stem.convs.0", 1, features[0], kernels[0])
         inputs = features[0]
     for stage, (outputs, kernel, stride) in enumerate(zip(features, kernels, strides, strict=True)):
-        for n in range(given["n_blocks_per_stage" if residual else "n_conv_per_stage"][stage]):
+        for n in range(arguments["n_blocks_per_stage" if residual else "n_conv_per_stage"][stage]):
             start = inputs if n == 0 else outputs
             if not residual:
                 layer(f"encoder.stages.{stage}.0.convs.{n}", start, outputs, kernel)
@@ -89,7 +89,7 @@ def weights_of(plans: dict, classes: int, seed: int = 0) -> dict[str, torch.Tens
         weights[f"decoder.transpconvs.{number}.weight"] = random(features[level + 1], features[level],
                                                                  *strides[level + 1])
         weights[f"decoder.transpconvs.{number}.bias"] = random(features[level])
-        for n in range(given["n_conv_per_stage_decoder"][number]):
+        for n in range(arguments["n_conv_per_stage_decoder"][number]):
             layer(f"decoder.stages.{number}.convs.{n}", features[level] * (2 if n == 0 else 1), features[level],
                   kernels[level])
         weights[f"decoder.seg_layers.{number}.weight"] = random(classes, features[level], *[1] * axes)
@@ -99,8 +99,8 @@ def weights_of(plans: dict, classes: int, seed: int = 0) -> dict[str, torch.Tens
 
 def reference_network(plans: dict, weights: dict[str, torch.Tensor], image: torch.Tensor) -> torch.Tensor:
     """nnU-Net's logits (B, classes, *spatial) of `image` (B, 1, *spatial), from the weights by name."""
-    given = next(iter(plans["configurations"].values()))["architecture"]["arch_kwargs"]
-    residual = "n_blocks_per_stage" in given
+    arguments = next(iter(plans["configurations"].values()))["architecture"]["arch_kwargs"]
+    residual = "n_blocks_per_stage" in arguments
     convolution, transposed, pool = ((F.conv2d, F.conv_transpose2d, F.avg_pool2d) if image.ndim == 4 else
                                      (F.conv3d, F.conv_transpose3d, F.avg_pool3d))
 
@@ -113,8 +113,8 @@ def reference_network(plans: dict, weights: dict[str, torch.Tensor], image: torc
     x, skips = image, []
     if residual:
         x = layer(x, "encoder.stem.convs.0")
-    for stage, stride in enumerate(given["strides"]):
-        for n in range(given["n_blocks_per_stage" if residual else "n_conv_per_stage"][stage]):
+    for stage, stride in enumerate(arguments["strides"]):
+        for n in range(arguments["n_blocks_per_stage" if residual else "n_conv_per_stage"][stage]):
             step = stride if n == 0 else [1] * len(stride)
             if not residual:
                 x = layer(x, f"encoder.stages.{stage}.0.convs.{n}", step)
@@ -129,11 +129,11 @@ def reference_network(plans: dict, weights: dict[str, torch.Tensor], image: torc
             x = F.leaky_relu(x + skip)
         skips.append(x)
     for number, skip in enumerate(skips[-2::-1]):
-        stride = given["strides"][-1 - number]
+        stride = arguments["strides"][-1 - number]
         enlarge = f"decoder.transpconvs.{number}"
         x = transposed(x, weights[f"{enlarge}.weight"], weights[f"{enlarge}.bias"], stride)
         x = torch.cat([x, skip], 1)
-        for n in range(given["n_conv_per_stage_decoder"][number]):
+        for n in range(arguments["n_conv_per_stage_decoder"][number]):
             x = layer(x, f"decoder.stages.{number}.convs.{n}")
     last = len(skips) - 2
     return convolution(x, weights[f"decoder.seg_layers.{last}.weight"], weights[f"decoder.seg_layers.{last}.bias"])

@@ -30,15 +30,17 @@ def on_cpu(value: object) -> object:
     if isinstance(value, PretendTensor):
         return value.held
     if isinstance(value, dict):
-        return {key: on_cpu(each) for key, each in value.items()}
-    return type(value)(on_cpu(each) for each in value) if isinstance(value, list | tuple) else value
+        return {key: on_cpu(element) for key, element in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(on_cpu(element) for element in value)
+    return value
 
 
 class Stopper(Reporter):
     """Stops a run after its second step."""
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        if stage == "training" and done == 2:
+    def progress(self, stage: str, step: int, total: int) -> None:
+        if stage == "training" and step == 2:
             raise KeyboardInterrupt
 
 
@@ -66,8 +68,8 @@ def main(device: str, folder: Path) -> None:
         image = data.parent / "0_image.nii.gz"
         predictor = Predictor(bundle, device=device, precision=precision)
         write_labelmap(folder / f"{kind}.nii.gz", predictor.predict(read_ct(image)).labels)
-    there = all(RAN[name] for name in ("aten::convolution", "aten::convolution_backward"))
-    assert there is (device == NAME), f"{device}: {RAN}"
+    ran_convolutions = all(RAN[name] for name in ("aten::convolution", "aten::convolution_backward"))
+    assert ran_convolutions is (device == NAME), f"{device}: {RAN}"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A pretend accelerator, for tests on machines that have none: `register()`, then `torch.device("pretend")`.
 
 Its tensors hold CPU tensors and call the CPU's operations, but say that they lie on another device, and as with CUDA an
-operation on tensors of both devices fails. What it finds is a tensor left behind on, or made on, the wrong device. It
-computes in float32 whatever autocast says, and tells nothing of time or memory.
+operation on tensors of both devices fails. It finds tensors left behind on, or made on, the wrong device. It computes
+in float32 whatever autocast says, and says nothing about time or memory.
 
 PyTorch's way to make a device in Python (`PrivateUse1`) is new and may change. Registering is for the whole process and
 for good, so tests do it in one of their own.
@@ -34,11 +34,11 @@ class PretendTensor(torch.Tensor):
 
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> PretendTensor:
-        made = torch.Tensor._make_wrapper_subclass(
+        wrapper = torch.Tensor._make_wrapper_subclass(
             cls, held.size(), strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype,
             device=torch.device(NAME, 0))
-        made.held = held
-        return made
+        wrapper.held = held
+        return wrapper
 
     def __repr__(self, **_: Any) -> str:
         return f"PretendTensor({self.held})"
@@ -52,33 +52,37 @@ class PretendTensor(torch.Tensor):
 def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """An operation on the held tensors; results are wrapped, those of operations in place are the arguments."""
     schema = func._schema
-    ours = _refuse_mixed(schema.name, args, kwargs)
-    RAN[schema.name] += ours
-    asked = kwargs.get("device")
-    if asked is not None:
-        ours = torch.device(asked).type == NAME
+    on_device = _refuse_mixed(schema.name, args, kwargs)
+    RAN[schema.name] += on_device
+    device = kwargs.get("device")
+    if device is not None:
+        on_device = torch.device(device).type == NAME
         kwargs = {**kwargs, "device": CPU, **({"pin_memory": False} if "pin_memory" in kwargs else {})}
-    found = func(*tree_map(_held, args), **tree_map(_held, dict(kwargs)))
+    results = func(*tree_map(_held, args), **tree_map(_held, dict(kwargs)))
+    # An operation in place returns its own argument, which is wrapped already.
     written = [place for place, argument in enumerate(schema.arguments)
                if argument.alias_info is not None and argument.alias_info.is_write]
-    if written and any(each.alias_info is not None and each.alias_info.is_write for each in schema.returns):
+    if written and any(value.alias_info is not None and value.alias_info.is_write for value in schema.returns):
         changed = [args[place] if place < len(args) else kwargs[schema.arguments[place].name] for place in written]
         return changed[0] if len(schema.returns) == 1 else tuple(changed)
-    return tree_map(lambda each: PretendTensor(each) if isinstance(each, torch.Tensor) else each, found) if ours \
-        else found
+    return tree_map(_wrapped, results) if on_device else results
 
 
 def _refuse_mixed(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Whether tensors of the device are among the arguments. Raises RuntimeError, as CUDA does, where CPU tensors
     other than single numbers are too."""
     checked = args[:1] + args[2:] if name in INDEXING else args
-    tensors = [each for each in tree_leaves((checked, dict(kwargs))) if isinstance(each, torch.Tensor)]
-    on_cpu = [each for each in tensors if not isinstance(each, PretendTensor) and each.dim() > 0]
-    ours = any(isinstance(each, PretendTensor) for each in tree_leaves((args, dict(kwargs))))
-    if ours and on_cpu and name not in MOVES:
+    tensors = [leaf for leaf in tree_leaves((checked, dict(kwargs))) if isinstance(leaf, torch.Tensor)]
+    on_cpu = [leaf for leaf in tensors if not isinstance(leaf, PretendTensor) and leaf.dim() > 0]
+    on_device = any(isinstance(leaf, PretendTensor) for leaf in tree_leaves((args, dict(kwargs))))
+    if on_device and on_cpu and name not in MOVES:
         raise RuntimeError(f"{name}: expected all tensors to be on the same device, found one of "
                            f"{tuple(on_cpu[0].shape)} on the CPU among those on {NAME}")
-    return ours
+    return on_device
+
+
+def _wrapped(value: Any) -> Any:
+    return PretendTensor(value) if isinstance(value, torch.Tensor) else value
 
 
 def _held(value: Any) -> Any:
@@ -132,7 +136,7 @@ def register() -> None:
 
 
 def _makes_tensors(name: str) -> Any:
-    """The operation if it makes a tensor from none (empty, full, arange, ...), which no tensor's class learns of."""
+    """The operation if it makes a tensor from none (empty, full, arange, ...): no tensor's class sees that."""
     composed = torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")  # of other operations
     if not name.startswith("aten::") or composed:
         return None
@@ -142,7 +146,8 @@ def _makes_tensors(name: str) -> Any:
     except (AttributeError, RuntimeError):
         return None
     arguments, returns = operation._schema.arguments, operation._schema.returns
-    if not any(each.name == "device" for each in arguments) or any("Tensor" in str(each.type) for each in arguments):
+    takes_tensors = any("Tensor" in str(argument.type) for argument in arguments)
+    if takes_tensors or not any(argument.name == "device" for argument in arguments):
         return None
     return operation if len(returns) == 1 and "Tensor" in str(returns[0].type) else None
 

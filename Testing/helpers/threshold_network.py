@@ -29,9 +29,9 @@ class Threshold(torch.nn.Module):
 
 def threshold_bundle(tmp_path, patch=(16, 32, 32), spacing=(4.0, 4.0, 4.0)) -> Bundle:
     """A bundle in memory with `Threshold` as its network; `patch` voxels and `spacing` mm are (z, y, x)."""
-    class Made(Bundle):
+    class HandMade(Bundle):
         def load_network(self, device="cpu"):
             return Threshold()
 
-    return Made(tmp_path, "threshold", SimpleNamespace(version="1.0.0"), WORD16,
+    return HandMade(tmp_path, "threshold", SimpleNamespace(version="1.0.0"), WORD16,
                 Preprocessing(spacing, (-1000.0, 1000.0), 0.0, 1000.0, patch), "threshold", {})

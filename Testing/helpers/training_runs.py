@@ -29,6 +29,6 @@ def state_of(folder: Path) -> dict:
     return torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
 
 
-def same(first: dict, second: dict) -> bool:
+def equal_weights(first: dict, second: dict) -> bool:
     """Whether two networks' weights are equal to the last bit."""
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)

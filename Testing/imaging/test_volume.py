@@ -37,17 +37,17 @@ def volume(direction: np.ndarray, size: tuple[int, int, int] = (4, 5, 6)) -> Vol
     return Volume(np.arange(np.prod(size), dtype=np.int32).reshape(grid.shape), grid)
 
 
-def places(one: Volume) -> np.ndarray:
+def places(placed: Volume) -> np.ndarray:
     """(n, 3) LPS mm of each voxel, row v for the voxel of value v."""
-    z, y, x = np.indices(one.array.shape).reshape(3, -1)
-    where = (one.grid.matrix @ np.stack([x, y, z, np.ones_like(x)]))[:3].T
-    return where[np.argsort(one.array.ravel())]
+    z, y, x = np.indices(placed.array.shape).reshape(3, -1)
+    where = (placed.grid.matrix @ np.stack([x, y, z, np.ones_like(x)]))[:3].T
+    return where[np.argsort(placed.array.ravel())]
 
 
-def check(one: Volume) -> None:
-    turned = one.canonical()
-    np.testing.assert_allclose(places(turned), places(one), atol=1e-9)
-    np.testing.assert_array_equal(one.grid.axis_order().from_canonical(turned.array), one.array)
+def check_canonical_and_back(original: Volume) -> None:
+    turned = original.canonical()
+    np.testing.assert_allclose(places(turned), places(original), atol=1e-9)
+    np.testing.assert_array_equal(original.grid.axis_order().from_canonical(turned.array), original.array)
     cosines = np.asarray(turned.grid.direction).reshape(3, 3)
     assert (np.diag(cosines) > 0).all()
     assert turned.grid.axis_order().permutation == (0, 1, 2)
@@ -56,25 +56,25 @@ def check(one: Volume) -> None:
 
 @pytest.mark.parametrize(("order", "signs"), ORDERS)
 def test_every_axis_order_keeps_voxels_in_place(order: tuple[int, ...], signs: tuple[int, ...]) -> None:
-    one = volume(signed_axes(order, signs))
-    check(one)
-    np.testing.assert_array_equal(one.canonical().grid.direction, np.eye(3).ravel())
-    assert one.grid.tilt_degrees() == pytest.approx(0, abs=1e-5)
+    original = volume(signed_axes(order, signs))
+    check_canonical_and_back(original)
+    np.testing.assert_array_equal(original.canonical().grid.direction, np.eye(3).ravel())
+    assert original.grid.tilt_degrees() == pytest.approx(0, abs=1e-5)
 
 
 @settings(max_examples=150)
 @given(st.sampled_from(ORDERS), st.tuples(*[st.floats(-30, 30)] * 3), st.tuples(*[st.integers(1, 5)] * 3))
 def test_oblique_grids_keep_voxels_in_place(axes: tuple, angles: tuple, size: tuple) -> None:
-    check(volume(rotation(*angles) @ signed_axes(*axes), size))
+    check_canonical_and_back(volume(rotation(*angles) @ signed_axes(*axes), size))
 
 
 @settings(max_examples=50)
 @given(st.tuples(*[st.floats(-180, 180)] * 3))
 def test_any_rotation_round_trips(angles: tuple) -> None:
-    one = volume(rotation(*angles))
-    turned = one.canonical()
-    np.testing.assert_allclose(places(turned), places(one), atol=1e-9)
-    np.testing.assert_array_equal(one.grid.axis_order().from_canonical(turned.array), one.array)
+    original = volume(rotation(*angles))
+    turned = original.canonical()
+    np.testing.assert_allclose(places(turned), places(original), atol=1e-9)
+    np.testing.assert_array_equal(original.grid.axis_order().from_canonical(turned.array), original.array)
 
 
 def test_canonical_arrays_run_to_superior_posterior_left() -> None:
@@ -105,7 +105,7 @@ def test_voxel_volume_and_array_shape() -> None:
         Volume(np.zeros((4, 5, 6)), grid)
 
 
-def test_what_differs_is_said_of_both_grids():
+def test_a_difference_is_described_by_both_grids():
     grid = Grid((4, 5, 6), (1.0, 1.0, 3.0))
     assert grid.differing_from(Grid((4, 5, 6), (1.0, 1.0, 3.0), (0.0, 0.0, 7.5))) == (
         "origin (0, 0, 0), found origin (0, 0, 7.5)")

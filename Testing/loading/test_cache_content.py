@@ -68,20 +68,20 @@ def test_changed_voxels_beside_a_header_are_noticed(tmp_path):
 
 @pytest.mark.parametrize("damage", ["half", "empty", "other shape", "text"])
 @pytest.mark.parametrize("ending", [".image.npy", ".candidates.npy", ".candidates.json"])
-def test_a_damaged_cached_file_is_made_anew_and_that_is_said(tmp_path, reads, ending, damage):
+def test_a_damaged_cached_file_is_rebuilt_with_a_warning(tmp_path, reads, ending, damage):
     write_case(tmp_path, "a", 0)
     first = cached(tmp_path)
     image, codes = np.array(first.image()), np.array(first.codes())
     (file,) = (tmp_path / "cache").glob(f"a-*{ending}")
-    whole = file.read_bytes()
+    content = file.read_bytes()
     if damage == "other shape":
         if ending.endswith("npy"):
             with open(file, "wb") as stream:
                 np.save(stream, np.load(file.with_name(file.name))[:-1] if file.stat().st_size else 0)
         else:
-            file.write_text(json.dumps(json.loads(whole)[:2]))
+            file.write_text(json.dumps(json.loads(content)[:2]))
     else:
-        file.write_bytes({"half": whole[:len(whole) // 2], "empty": b"", "text": b"[1, {"}[damage])
+        file.write_bytes({"half": content[:len(content) // 2], "empty": b"", "text": b"[1, {"}[damage])
     listener = Listener()
     again = cached(tmp_path, listener)
     np.testing.assert_array_equal(again.image(), image)
@@ -89,7 +89,7 @@ def test_a_damaged_cached_file_is_made_anew_and_that_is_said(tmp_path, reads, en
     assert reads == ["a", "a"]
     assert len(listener.warnings) == 1
     assert "it is made anew" in listener.warnings[0]
-    assert file.read_bytes() == whole
+    assert file.read_bytes() == content
 
 
 def test_a_run_of_an_earlier_version_finds_its_files(tmp_path, reads):

@@ -41,11 +41,11 @@ def cached(folder: Path, *cases: Case, spacing=SPACING_ZYX, table: CandidateTabl
 def test_same_spacing_keeps_every_voxel(tmp_path: Path):
     write_case(tmp_path, "a", 0)
     table = CandidateTable(17)
-    (found,) = cached(tmp_path, case_of(tmp_path), table=table)
+    (case,) = cached(tmp_path, case_of(tmp_path), table=table)
     image, labels = blocks(0)
-    assert found.image().dtype == np.int16
-    assert np.array_equal(found.image(), image)
-    assert np.array_equal(table.table[found.codes()].argmax(-1), labels)
+    assert case.image().dtype == np.int16
+    assert np.array_equal(case.image(), image)
+    assert np.array_equal(table.table[case.codes()].argmax(-1), labels)
 
 
 def test_other_spacing_keeps_the_place(tmp_path: Path):
@@ -58,19 +58,20 @@ def test_other_spacing_keeps_the_place(tmp_path: Path):
         write_image(tmp_path / f"{name}_image.nii.gz", (20 * ramp).astype(np.int16), grid)
         write_image(tmp_path / f"{name}_label.nii.gz", (ramp % 10).astype(np.uint8), grid)
         table = CandidateTable(17)
-        (found,) = cached(tmp_path, case_of(tmp_path, name), spacing=working, table=table)
+        (case,) = cached(tmp_path, case_of(tmp_path, name), spacing=working, table=table)
         sizes = tuple(round(n * a / b) for n, a, b in zip(shape, native, working, strict=True))
-        assert found.image().shape == found.codes().shape == sizes
+        assert case.image().shape == case.codes().shape == sizes
         place = (np.arange(sizes[axis]) + 0.5) * shape[axis] / sizes[axis] - 0.5
         inner = slice(2, -2)
-        read = np.moveaxis(found.image(), axis, 0).reshape(sizes[axis], -1)
+        read = np.moveaxis(case.image(), axis, 0).reshape(sizes[axis], -1)
         np.testing.assert_allclose(read[inner], np.broadcast_to(20 * place[inner, None], read[inner].shape), atol=1)
-        marks = np.moveaxis(table.table[found.codes()].argmax(-1), axis, 0).reshape(sizes[axis], -1)
+        marks = np.moveaxis(table.table[case.codes()].argmax(-1), axis, 0).reshape(sizes[axis], -1)
         assert (marks == marks[:, :1]).all()
-        numbers = [k for k in range(shape[axis]) for t in range(sizes[axis])
-                   if t == np.argmin(np.abs(place - k)) and abs(place[t] - k) < 0.49]
-        for k in numbers:
-            assert marks[np.argmin(np.abs(place - k)), 0] == k % 10
+        for k in range(shape[axis]):
+            nearest = np.argmin(np.abs(place - k))
+            # At half of a voxel's width either neighbour is right.
+            if abs(place[nearest] - k) < 0.49:
+                assert marks[nearest, 0] == k % 10
 
 
 @pytest.mark.parametrize("flips", [(True, True, False), (True, False, True)])
@@ -88,9 +89,9 @@ def test_a_turned_image_gives_the_same_arrays(tmp_path: Path, flips):
     for end, array in (("image", image), ("label", labels)):
         flipped = np.flip(array, [2 - i for i in along]).transpose(0, 2, 1)
         write_image(tmp_path / f"b_{end}.nii.gz", flipped, turned)
-    straight, other = cached(tmp_path, case_of(tmp_path, "a"), case_of(tmp_path, "b"))
-    assert np.array_equal(straight.image(), other.image())
-    assert np.array_equal(straight.codes(), other.codes())
+    straight, turned_case = cached(tmp_path, case_of(tmp_path, "a"), case_of(tmp_path, "b"))
+    assert np.array_equal(straight.image(), turned_case.image())
+    assert np.array_equal(straight.codes(), turned_case.codes())
 
 
 def test_a_second_run_reads_the_cache_and_a_changed_file_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -114,8 +115,8 @@ def test_a_changed_meaning_is_noticed(tmp_path: Path, change):
     write_case(tmp_path, "a", 0)
     (first,) = cached(tmp_path, case_of(tmp_path))
     spacing = change.pop("spacing", SPACING_ZYX)
-    (other,) = cached(tmp_path, case_of(tmp_path, **change), spacing=spacing)
-    assert other.codes_file != first.codes_file
+    (changed,) = cached(tmp_path, case_of(tmp_path, **change), spacing=spacing)
+    assert changed.codes_file != first.codes_file
 
 
 def test_codes_of_all_cases_share_one_table(tmp_path: Path):
@@ -126,12 +127,14 @@ def test_codes_of_all_cases_share_one_table(tmp_path: Path):
     table = CandidateTable(17)
     for cases in ([partial, case_of(tmp_path, "b")], [case_of(tmp_path, "b"), partial]):
         table = CandidateTable(17)
-        found = {one.case.name: table.table[one.codes()] for one in cached(tmp_path, *cases, table=table)}
-        assert np.array_equal(found["b"].argmax(-1), blocks(1)[1])
+        allowed = {}
+        for cached_case in cached(tmp_path, *cases, table=table):
+            allowed[cached_case.case.name] = table.table[cached_case.codes()]
+        assert np.array_equal(allowed["b"].argmax(-1), blocks(1)[1])
         labels = blocks(0)[1]
-        assert (found["a"][labels == 1].sum(-1) == 1).all()
-        assert not found["a"][labels == 0][:, [1, 2]].any()
-        assert found["a"][labels == 0][:, [0, *range(3, 17)]].all()
+        assert (allowed["a"][labels == 1].sum(-1) == 1).all()
+        assert not allowed["a"][labels == 0][:, [1, 2]].any()
+        assert allowed["a"][labels == 0][:, [0, *range(3, 17)]].all()
 
 
 def test_positions_are_voxels_that_certainly_are_the_class(tmp_path: Path):
@@ -141,8 +144,8 @@ def test_positions_are_voxels_that_certainly_are_the_class(tmp_path: Path):
     assert set(full.positions) == {0, 1, 2, 3}
     (partial,) = cached(tmp_path, case_of(tmp_path, kind=Kind.PARTIAL, annotated=("liver", "left_kidney")))
     assert set(partial.positions) == {1, 3}
-    for found in (full, partial):
-        for label, places in found.positions.items():
+    for case in (full, partial):
+        for label, places in case.positions.items():
             assert 0 < len(places) <= 400
             assert len(np.unique(places, axis=0)) == len(places)
             assert (labels[tuple(places.T)] == label).all()
@@ -151,11 +154,11 @@ def test_positions_are_voxels_that_certainly_are_the_class(tmp_path: Path):
 def test_padding_below_air_is_air(tmp_path: Path):
     write_image(tmp_path / "a_image.nii.gz", np.full((6, 8, 8), -3024, np.int16))
     write_image(tmp_path / "a_label.nii.gz", np.zeros((6, 8, 8), np.uint8))
-    (found,) = cached(tmp_path, case_of(tmp_path))
-    assert (found.image() == -1024).all()
+    (case,) = cached(tmp_path, case_of(tmp_path))
+    assert (case.image() == -1024).all()
 
 
-def test_missing_file_is_told_before_anything_is_read(tmp_path: Path):
+def test_a_missing_file_is_reported_before_anything_is_read(tmp_path: Path):
     with pytest.raises(UserError, match=r"a: expected the file .*a_image\.nii\.gz, found none"):
         cached(tmp_path, case_of(tmp_path))
 
@@ -173,21 +176,24 @@ def essence(patch: tuple[Targets, int]) -> tuple[list, list, int]:
     return targets.image.tolist(), targets.candidate_map.tolist(), number
 
 
-def made_up(folder: Path, name: str, dataset: str, weight: float, voxels: dict[int, int]) -> CachedCase:
+def invented_case(folder: Path, name: str, dataset: str, weight: float, voxels: dict[int, int]) -> CachedCase:
     """A cached case of 10 x 12 x 14 voxels with `voxels[label]` remembered positions each."""
     folder.mkdir(exist_ok=True)
     np.save(folder / f"{name}.npy", np.zeros((10, 12, 14), np.int16))
     case = Case(name, name, dataset, folder / "i", Kind.FULL, weight=weight)
-    positions = {label: np.full((count, 3), label) + [[0, 0, k % 5] for k in range(count)]
-                 for label, count in voxels.items()}
+    positions = {}
+    for label, count in voxels.items():
+        positions[label] = np.full((count, 3), label)
+        positions[label][:, 2] += np.arange(count) % 5
     return CachedCase(case, folder / f"{name}.npy", folder / f"{name}.npy", np.arange(99, dtype=np.uint8), positions,
                       CandidateTable(17))
 
 
 @pytest.fixture
 def cases(tmp_path: Path) -> list[CachedCase]:
-    return [made_up(tmp_path, "big", "one", 3.0, {1: 400, 2: 3}), made_up(tmp_path, "small", "one", 3.0, {2: 9, 4: 1}),
-            made_up(tmp_path, "lone", "two", 1.0, {5: 10}), made_up(tmp_path, "off", "three", 0.0, {6: 10})]
+    return [invented_case(tmp_path, "big", "one", 3.0, {1: 400, 2: 3}),
+            invented_case(tmp_path, "small", "one", 3.0, {2: 9, 4: 1}),
+            invented_case(tmp_path, "lone", "two", 1.0, {5: 10}), invented_case(tmp_path, "off", "three", 0.0, {6: 10})]
 
 
 def test_draws_depend_on_seed_and_number_alone(cases):
@@ -221,14 +227,14 @@ def test_some_patches_lie_anywhere(cases):
 
 
 def test_unlabelled_cases_are_drawn_anywhere(tmp_path: Path):
-    sampler = PatchSampler([made_up(tmp_path, "u", "one", 1.0, {})], _Cut(), 0, 0)
+    sampler = PatchSampler([invented_case(tmp_path, "u", "one", 1.0, {})], _Cut(), 0, 0)
     assert all((sampler.draw(n)[1] < [10, 12, 14]).all() for n in range(20))
 
 
 def test_cases_of_a_manifest_are_cached_in_its_order(tmp_path: Path):
     entries = [write_case(tmp_path, name, seed) for seed, name in enumerate("ba")]
     path = write_yaml(tmp_path / "m.yaml", {"datasets": [{"name": "s", "kind": "full", "cases": entries}]})
-    assert [one.case.name for one in cached(tmp_path, *load_manifest(path).cases)] == ["b", "a"]
+    assert [cached_case.case.name for cached_case in cached(tmp_path, *load_manifest(path).cases)] == ["b", "a"]
 
 
 WORD16_CLASSES = ("background", *WORD16.names)
@@ -295,7 +301,7 @@ def test_a_bad_label_names_its_case(tmp_path: Path):
         cached(tmp_path, case_of(tmp_path))
 
 
-def test_those_who_fill_one_cache_at_once_do_the_work_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_processes_that_fill_one_cache_together_do_the_work_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Threads stand for processes: each opens the lock file for itself, and that is what the system locks by."""
     for name, seed in (("a", 0), ("b", 1)):
         write_case(tmp_path, name, seed)
@@ -308,9 +314,11 @@ def test_those_who_fill_one_cache_at_once_do_the_work_once(tmp_path: Path, monke
 
     monkeypatch.setattr(Case, "read_image", slowly)
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda _: cached(tmp_path, case_of(tmp_path, "a"), case_of(tmp_path, "b")), range(3)))
+        caches = list(pool.map(lambda _: cached(tmp_path, case_of(tmp_path, "a"), case_of(tmp_path, "b")), range(3)))
     assert sorted(reads) == ["a", "b"]
-    assert all(np.array_equal(one.codes(), found[0][n].codes()) for many in found for n, one in enumerate(many))
+    for cache in caches:
+        for cached_case, expected in zip(cache, caches[0], strict=True):
+            assert np.array_equal(cached_case.codes(), expected.codes())
     # Three files a case and contents.json: no lock and nothing half-written stays.
     assert len(list((tmp_path / "cache").iterdir())) == 7
 
@@ -327,19 +335,19 @@ with locked(Path(sys.argv[1])):
 
 
 def test_a_process_waits_for_another_but_not_for_a_dead_one(tmp_path: Path):
-    other = subprocess.Popen([sys.executable, "-c", _HOLD, tmp_path / "lock"], stdout=subprocess.PIPE, text=True)
-    assert other.stdout.readline() == "held\n"
-    got = []
+    holder = subprocess.Popen([sys.executable, "-c", _HOLD, tmp_path / "lock"], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    acquired = []
 
-    def want() -> None:
+    def acquire() -> None:
         with locked(tmp_path / "lock"):
-            got.append(True)
+            acquired.append(True)
 
-    waiting = Thread(target=want)
+    waiting = Thread(target=acquire)
     waiting.start()
     waiting.join(0.5)
-    assert got == []
-    other.kill()
+    assert acquired == []
+    holder.kill()
     waiting.join(60)
-    assert got == [True]
-    other.wait()
+    assert acquired == [True]
+    holder.wait()

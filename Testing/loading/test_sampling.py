@@ -52,10 +52,10 @@ def test_a_mini_batch_holds_its_share_of_full_cases(cases, share, batch):
     assert (full.sum(1) == round(share * batch)).all()
 
 
-@pytest.mark.parametrize("kept", [slice(0, 2), slice(2, 4)])
-def test_a_share_of_nothing_is_told(cases, kept):
+@pytest.mark.parametrize("chosen", [slice(0, 2), slice(2, 4)])
+def test_a_share_of_cases_that_do_not_exist_is_refused(cases, chosen):
     with pytest.raises(UserError, match=r"sampling\.full_share: expected fully labelled cases and others"):
-        PatchSampler(cases[kept], None, 0, 0, full_share=0.75)
+        PatchSampler(cases[chosen], None, 0, 0, full_share=0.75)
 
 
 def test_at_least_one_patch_on_an_organ(cases):

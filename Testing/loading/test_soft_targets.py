@@ -53,8 +53,10 @@ def write_soft(path: Path, grid: Grid = GRID, probabilities: np.ndarray | None =
 
 def manifest_with_soft(folder: Path, *files: str | None) -> Path:
     """Fully labelled cases, each with its own soft targets or none."""
-    entries = [write_case(folder, f"case{number}", number) | ({} if file is None else {"soft_targets": file})
-               for number, file in enumerate(files)]
+    entries = [write_case(folder, f"case{number}", number) for number in range(len(files))]
+    for entry, file in zip(entries, files, strict=True):
+        if file is not None:
+            entry["soft_targets"] = file
     return write_yaml(folder / "manifest.yaml", {"datasets": [{"name": "blocks", "kind": "full", "cases": entries}]})
 
 
@@ -68,23 +70,23 @@ def cached_with_soft(path: Path) -> tuple[list[CachedCase], tuple[tuple[int, ...
 def test_a_file_reads_as_it_was_written(tmp_path: Path):
     grid = Grid((5, 4, 3), (1.5, 2.0, 3.0), (-7.0, 8.0, 9.5), (0, 1, 0, -1, 0, 0, 0, 0, 1))
     probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], (3, 4, 5)).transpose(3, 0, 1, 2)
-    found = read_soft_targets(write_soft(tmp_path / "Ziele ä.npz", grid, probabilities))
-    assert found.grid == grid
-    assert found.classes == CLASSES
-    np.testing.assert_allclose(found.probabilities / 255, probabilities, atol=0.5 / 255 + 1e-9)
+    soft = read_soft_targets(write_soft(tmp_path / "Ziele ä.npz", grid, probabilities))
+    assert soft.grid == grid
+    assert soft.classes == CLASSES
+    np.testing.assert_allclose(soft.probabilities / 255, probabilities, atol=0.5 / 255 + 1e-9)
     assert list(tmp_path.iterdir()) == [tmp_path / "Ziele ä.npz"]
 
 
-def test_rest_is_whatever_no_other_class_names():
+def test_the_class_rest_is_all_that_no_other_class_names():
     soft = SoftTargets(np.zeros((3, 1, 1, 1), np.uint8), Grid((1, 1, 1), (1, 1, 1)), CLASSES)
     for space in (WORD16, BTCV13):
-        rest, liver, pair = soft.sets(space)
+        remaining, liver, pair = soft.sets(space)
         assert liver == (space.index("liver"),)
         assert pair == space.indices(("spleen", "left_kidney"))
-        assert sorted((*rest, *liver, *pair)) == list(range(space.class_count))
+        assert sorted((*remaining, *liver, *pair)) == list(range(space.class_count))
 
 
-@pytest.mark.parametrize(("classes", "told"), [
+@pytest.mark.parametrize(("classes", "message"), [
     ([["rest"], ["livr"], ["spleen"]], r"classes: unknown organ 'livr' \(did you mean 'liver'\?\)"),
     ([["rest"], ["liver"], ["spleen", "liver"]], r"classes: expected each name once, found liver twice"),
     ([["background"], ["liver"], ["spleen"]], r"classes: expected one for left_kidney, .* found none"),
@@ -94,7 +96,7 @@ def test_rest_is_whatever_no_other_class_names():
     ([["rest"], [], ["liver"]], r"classes: expected a JSON list of lists of names, found"),
     ("rest", r"classes: expected a JSON list of lists of names, found"),
 ])
-def test_check_tells_bad_classes_in_a_line(tmp_path: Path, classes, told):
+def test_bad_classes_are_reported_in_one_line(tmp_path: Path, classes, message):
     manifest = load_manifest(manifest_with_soft(tmp_path, "s.npz"))
     write_soft(tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz") as content:
@@ -102,10 +104,10 @@ def test_check_tells_bad_classes_in_a_line(tmp_path: Path, classes, told):
     problem, = map(str, check_manifest(manifest))
     assert problem.startswith(f"case0: {tmp_path / 's.npz'}: ")
     assert "\n" not in problem
-    assert re.search(told, problem)
+    assert re.search(message, problem)
 
 
-@pytest.mark.parametrize(("change", "told"), [
+@pytest.mark.parametrize(("change", "message"), [
     ({"probabilities": np.zeros((3, 12, 24, 24), np.float32)}, "probabilities: expected uint8 in four axes"),
     ({"probabilities": np.zeros((3, 12, 24), np.uint8)}, "probabilities: expected uint8 in four axes"),
     ({"spacing": np.array([2.0, 0.0, 3.0])}, "spacing: expected more than 0 mm"),
@@ -114,26 +116,26 @@ def test_check_tells_bad_classes_in_a_line(tmp_path: Path, classes, told):
     ({"probabilities": np.zeros((3, 11, 24, 24), np.uint8)}, "fill the image's box, found (24, 24, 11)"),
     ({"origin": np.array([0.0, 1.0, 0.0])}, "corners up to 1.0 mm away"),
 ])
-def test_check_tells_bad_arrays_in_a_line(tmp_path: Path, change, told):
+def test_bad_arrays_are_reported_in_one_line(tmp_path: Path, change, message):
     manifest = load_manifest(manifest_with_soft(tmp_path, "s.npz"))
     write_soft(tmp_path / "s.npz")
     with np.load(tmp_path / "s.npz") as content:
         np.savez(tmp_path / "s.npz", **{**content, **change})
     problem, = map(str, check_manifest(manifest))
     assert f"{tmp_path / 's.npz'}: " in problem
-    assert told in problem
+    assert message in problem
 
 
-def test_files_that_are_none_are_told(tmp_path: Path):
+def test_missing_and_unreadable_files_are_reported(tmp_path: Path):
     manifest = load_manifest(manifest_with_soft(tmp_path, "missing.npz", "text.npz", "pickle.npz", "half.npz"))
     (tmp_path / "text.npz").write_text("no zip")
     np.savez(tmp_path / "pickle.npz", **dict.fromkeys(("probabilities", "spacing", "origin", "direction", "classes"),
                                                       np.array([{}], object)))
-    whole = write_soft(tmp_path / "half.npz").read_bytes()
-    (tmp_path / "half.npz").write_bytes(whole[:len(whole) // 2])
-    missing, *others = map(str, check_manifest(manifest))
+    content = write_soft(tmp_path / "half.npz").read_bytes()
+    (tmp_path / "half.npz").write_bytes(content[:len(content) // 2])
+    missing, *unreadable = map(str, check_manifest(manifest))
     assert missing == f"case0: expected the file {tmp_path / 'missing.npz'}, found none"
-    for name, problem in zip(("text", "pickle", "half"), others, strict=True):
+    for name, problem in zip(("text", "pickle", "half"), unreadable, strict=True):
         assert problem.endswith(f"{name}.npz: expected soft targets (.npz without pickles), found something else")
 
 
@@ -149,25 +151,25 @@ def test_probabilities_lie_on_the_cached_image(tmp_path: Path):
     (first, second, third), sets = cached_with_soft(path)
     assert sets == (tuple(sorted({*range(17)} - {1, 2, 3})), (1,), (2, 3))
     np.testing.assert_array_equal(first.soft_targets.probabilities(), quantised(soft_of(labels)))
-    found = second.soft_targets.probabilities()
-    assert found.shape == (3, *SHAPE)
-    wanted = 255 * np.interp(np.arange(24), np.arange(12) * 2 + 0.5, np.linspace(0, 1, 12))
-    np.testing.assert_allclose(found[1, 5, :, 7], wanted, atol=1)
-    np.testing.assert_allclose(found.sum(0, dtype=int), 255, atol=1)
+    probabilities = second.soft_targets.probabilities()
+    assert probabilities.shape == (3, *SHAPE)
+    expected = 255 * np.interp(np.arange(24), np.arange(12) * 2 + 0.5, np.linspace(0, 1, 12))
+    np.testing.assert_allclose(probabilities[1, 5, :, 7], expected, atol=1)
+    np.testing.assert_allclose(probabilities.sum(0, dtype=int), 255, atol=1)
     assert third.soft_targets is None
 
 
 def test_a_file_is_resampled_once_and_anew_when_it_changes(tmp_path: Path):
     path = manifest_with_soft(tmp_path, "a.npz")
     write_soft(tmp_path / "a.npz")
-    (one,), _ = cached_with_soft(path)
-    stamp = one.soft_targets.file.stat().st_mtime_ns
+    (first,), _ = cached_with_soft(path)
+    stamp = first.soft_targets.file.stat().st_mtime_ns
     (again,), _ = cached_with_soft(path)
     assert again.soft_targets.file.stat().st_mtime_ns == stamp
     write_soft(tmp_path / "a.npz", GRID, np.ones((3, *SHAPE)) / 3, (("rest",), ("spleen",), ("pancreas",)))
     (changed,), sets = cached_with_soft(path)
-    assert changed.soft_targets.file != one.soft_targets.file
-    assert changed.image_file == one.image_file  # the CT is not resampled again for it
+    assert changed.soft_targets.file != first.soft_targets.file
+    assert changed.image_file == first.image_file  # the CT is not resampled again for it
     assert sets[1:] == ((2,), (8,))
 
 
@@ -183,7 +185,7 @@ def test_teachers_of_several_label_spaces_share_the_rows_they_agree_on(tmp_path:
     assert len(first.soft_targets.sets) == 4
 
 
-def test_a_file_that_does_not_fit_is_told_before_training(tmp_path: Path):
+def test_a_file_that_does_not_fit_is_reported_before_training(tmp_path: Path):
     path = manifest_with_soft(tmp_path, "a.npz")
     write_soft(tmp_path / "a.npz", replace(GRID, spacing=(2.0, 2.0, 2.9)))
     with pytest.raises(UserError, match=r"^case0: .*a\.npz: expected voxels of any size that fill the image's box"):
@@ -201,28 +203,28 @@ def test_soft_targets_move_with_the_codes(seed):
     image = generator.integers(-200, 300, codes.shape).astype(np.int16)
     soft = np.ascontiguousarray(np.moveaxis(np.eye(3, dtype=np.uint8)[codes] * np.uint8(255), -1, 0))
     centre = (15, 24, 24)
-    pixels, marks, found = FULL(image, codes, centre, np.random.default_rng(seed), soft)
+    pixels, marks, moved = FULL(image, codes, centre, np.random.default_rng(seed), soft)
     alone = FULL(image, codes, centre, np.random.default_rng(seed))
     assert torch.equal(pixels, alone[0])
     assert torch.equal(marks, alone[1])
     assert alone[2] is None
-    assert found.dtype == torch.uint8
-    there = found.sum(0) > 0
-    assert float(there.float().mean()) == pytest.approx(SOFT_STRIDE ** -3, rel=0.35)
-    clear = there & (found.amax(0) > 150)
-    agree = (found.argmax(0) == marks)[clear].float().mean()
+    assert moved.dtype == torch.uint8
+    has_target = moved.sum(0) > 0
+    assert float(has_target.float().mean()) == pytest.approx(SOFT_STRIDE ** -3, rel=0.35)
+    clear = has_target & (moved.amax(0) > 150)
+    agree = (moved.argmax(0) == marks)[clear].float().mean()
     assert float(agree) > 0.97
-    assert float(clear.sum()) > 0.4 * float(there.sum())
+    assert float(clear.sum()) > 0.4 * float(has_target.sum())
 
 
-def test_outside_the_image_there_is_no_soft_target():
+def test_voxels_outside_the_image_have_no_soft_target():
     shape = (6, 8, 10)
-    found = replace(FULL, strength=0.0)(np.zeros(shape, np.int16), np.zeros(shape, np.uint8), (3, 4, 5),
+    moved = replace(FULL, strength=0.0)(np.zeros(shape, np.int16), np.zeros(shape, np.uint8), (3, 4, 5),
                                         np.random.default_rng(0), np.full((2, *shape), 127, np.uint8))[2]
-    inside = np.zeros(found.shape[1:], bool)
+    inside = np.zeros(moved.shape[1:], bool)
     inside[2:8, 6:14, 7:17] = True
-    assert not found.numpy()[:, ~inside].any()
-    assert set(np.unique(found.numpy()[:, inside]).tolist()) == {0, 127}
+    assert not moved.numpy()[:, ~inside].any()
+    assert set(np.unique(moved.numpy()[:, inside]).tolist()) == {0, 127}
 
 
 @pytest.fixture(scope="module")
@@ -242,8 +244,8 @@ class Listener(Reporter):
     def __init__(self, at: int = -1) -> None:
         self.at, self.warnings = at, []
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        if stage == "training" and done == self.at:
+    def progress(self, stage: str, step: int, total: int) -> None:
+        if stage == "training" and step == self.at:
             raise RuntimeError("power cut")
 
     def warning(self, message: str | Problem) -> None:
@@ -257,24 +259,24 @@ def trained(recipe: Path, folder: Path, *overrides: str, resume: bool = False,
 
 
 def test_a_run_with_soft_targets_resumes_bit_for_bit(recipe: Path, tmp_path: Path):
-    whole = trained(recipe, tmp_path / "whole")
+    uninterrupted = trained(recipe, tmp_path / "whole")
     with pytest.raises(RuntimeError, match="power cut"):
         trained(recipe, tmp_path / "cut", reporter=Listener(7))
     resumed = trained(recipe, tmp_path / "cut", resume=True)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert all(torch.equal(uninterrupted[name], resumed[name]) for name in uninterrupted)
     workers = trained(recipe, tmp_path / "workers", "workers=1")
-    assert all(torch.equal(whole[name], workers[name]) for name in whole)
+    assert all(torch.equal(uninterrupted[name], workers[name]) for name in uninterrupted)
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text("utf-8").splitlines()]
     assert log[-1]["soft_targets"] > 0
 
 
 @dataclass(frozen=True)
 class _Others(Processes):
-    """Stands for several processes, of which others have soft targets; keeps what this one gives to them."""
+    """Stands for several processes, of which others have soft targets; `gathered`: what this one gives to them."""
 
-    given: list[torch.Tensor] = field(default_factory=list)
+    gathered: list[torch.Tensor] = field(default_factory=list)
 
-    def any(self, here: bool, device: torch.device) -> bool:
+    def any(self, has_targets: bool, device: torch.device) -> bool:
         return True
 
     def gather(self, part: torch.Tensor) -> torch.Tensor:
@@ -286,14 +288,13 @@ def test_a_process_without_soft_targets_gives_zeros_to_the_others():
     """All processes must gather arrays of one shape, or they would wait for each other for ever."""
     processes, shape = _Others(), (16, 32, 32)
     stage = Stage(losses={"soft_targets": 1.0})
-    learner = TrainingStep(LightUNet(1, 4, [4, 4]), None, torch.ones(2, 4, dtype=torch.bool), torch.device("cpu"),
-                           False,
-                      processes)
-    learner.begin(stage, Objective(stage, label_space_of_names("three", ["liver", "spleen", "pancreas"]),
+    training_step = TrainingStep(LightUNet(1, 4, [4, 4]), None, torch.ones(2, 4, dtype=torch.bool), torch.device("cpu"),
+                                 False, processes)
+    training_step.begin(stage, Objective(stage, label_space_of_names("three", ["liver", "spleen", "pancreas"]),
                                    soft_sets=[(0, 2, 3), (1,)]))
     targets = Targets(torch.zeros(2, *shape, dtype=torch.uint8), torch.ones(2, 4, dtype=torch.bool),
                       torch.zeros(2, 1, *shape))
-    figures = learner.step(1, 0, targets)
+    figures = training_step.step(1, 0, targets)
     assert figures["soft_targets"] == 0
     (soft,) = [part for part in processes.given if part.ndim == 5 and part.shape[1] == 2]
     assert soft.shape == (2, 2, *shape)

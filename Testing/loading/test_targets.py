@@ -50,8 +50,8 @@ def test_pooled_takes_centres_and_averages_the_image():
 @pytest.mark.parametrize("size", [(2, 6, 8), (1, 5, 7), (4, 6, 8)])
 def test_central_is_the_same_part_of_everything(size):
     targets = everything(1)
-    window = (..., *(slice((whole - part) // 2, (whole - part) // 2 + part)
-                     for whole, part in zip((4, 6, 8), size, strict=True)))
+    window = (..., *(slice((full - part) // 2, (full - part) // 2 + part)
+                     for full, part in zip((4, 6, 8), size, strict=True)))
     middle = targets.central(size)
     for name in ("candidate_map", "image", "teacher"):
         assert torch.equal(getattr(middle, name), getattr(targets, name)[window])
@@ -84,15 +84,15 @@ def test_loader_processes_can_send_them():
     assert torch.equal(sent.candidate_map, everything(5).candidate_map)
 
 
-@pytest.mark.parametrize(("change", "told"), [
+@pytest.mark.parametrize(("change", "message"), [
     ({"image": torch.zeros(1, 1, 4, 6, 8)}, "image"), ({"teacher": torch.zeros(2, 2, 4, 6, 8)}, "expected 3 classes"),
     ({"soft": SoftMap(torch.zeros(2, 3, 4, 6, 8), SETS[:2])}, "soft targets"),
     ({"fully_labelled": torch.tensor([True])}, "2 patches"), ({"candidate_sets": SETS[[0, 2, 3, 4, 4]]}, "row 1"),
     ({"candidate_sets": SETS[[2, 1, 2, 3, 4]]}, "row 0"), ({"candidate_sets": SETS[:1]}, "row 1")])
-def test_what_does_not_fit_is_refused(change, told):
-    given = {"candidate_map": torch.zeros(2, 4, 6, 8, dtype=torch.uint8), "candidate_sets": SETS}
-    with pytest.raises(ValueError, match=told):
-        Targets(**{**given, **change})
+def test_tensors_that_do_not_fit_are_refused(change, message):
+    fitting = {"candidate_map": torch.zeros(2, 4, 6, 8, dtype=torch.uint8), "candidate_sets": SETS}
+    with pytest.raises(ValueError, match=message):
+        Targets(**{**fitting, **change})
 
 
 def test_a_sampler_says_what_lies_outside_and_which_cases_are_full(tmp_path: Path):

@@ -28,8 +28,8 @@ def expected(logits, teacher, codes, table, temperature, cross_entropy) -> float
 def test_formula(table, temperature, cross_entropy):
     logits, codes = random_case(0, table)
     teacher, _ = random_case(1, table)
-    found = float(Distillation(temperature, cross_entropy)(*batch(logits, codes, table, teacher=teacher)))
-    assert found == pytest.approx(expected(logits, teacher, codes, table, temperature, cross_entropy), rel=1e-5)
+    value = float(Distillation(temperature, cross_entropy)(*batch(logits, codes, table, teacher=teacher)))
+    assert value == pytest.approx(expected(logits, teacher, codes, table, temperature, cross_entropy), rel=1e-5)
 
 
 def test_slope_is_student_minus_target_on_unknown_voxels():
@@ -43,8 +43,8 @@ def test_slope_is_student_minus_target_on_unknown_voxels():
         unknown = sets.sum(1) > 1
         p = p * sets  # of the candidates alone: nothing is said for or against what a voxel cannot be
         slope = (p / p.sum(1, keepdims=True) - t / t.sum(1, keepdims=True)) * unknown[:, None] / unknown.sum()
-        found = supervision.logits.grad.movedim(1, -1).reshape(-1, 5)
-        np.testing.assert_allclose(found, slope, atol=1e-6)
+        gradient = supervision.logits.grad.movedim(1, -1).reshape(-1, 5)
+        np.testing.assert_allclose(gradient, slope, atol=1e-6)
 
 
 def test_the_teacher_itself_costs_nothing():

@@ -101,8 +101,8 @@ def test_gradient_of_marginal_cross_entropy():
 def test_dice_over_voxels(table, per_image):
     for seed in range(4):
         logits, codes = random_case(seed, table)
-        found = float(MarginalDice(per_image)(*batch(logits, codes, table)))
-        assert found == pytest.approx(expected_dice(logits, codes, table, per_image), rel=1e-5)
+        value = float(MarginalDice(per_image)(*batch(logits, codes, table)))
+        assert value == pytest.approx(expected_dice(logits, codes, table, per_image), rel=1e-5)
 
 
 def test_dice_on_full_labels_is_the_soft_dice():
@@ -206,11 +206,11 @@ def test_the_order_of_classes_does_not_matter(sets, order, seed):
 def test_an_unlabelled_voxel_changes_nothing(sets, seed):
     table = table_of(5, *sets)
     logits, codes = random_case(seed, table)
-    more = np.random.default_rng(seed).normal(0, 5, (*logits.shape[:4], 2)).astype(np.float32)
+    new_logits = np.random.default_rng(seed).normal(0, 5, (*logits.shape[:4], 2)).astype(np.float32)
     longer = np.concatenate([codes, np.zeros((*codes.shape[:3], 2), np.uint8)], -1)
     for loss in (CE, DICE, MarginalDice(True)):
         before = float(loss(*batch(logits, codes, table)))
-        after = float(loss(*batch(np.concatenate([logits, more], -1), longer, table)))
+        after = float(loss(*batch(np.concatenate([logits, new_logits], -1), longer, table)))
         assert after == pytest.approx(before, rel=1e-4, abs=1e-6)
 
 
@@ -243,11 +243,13 @@ def test_a_part_of_the_voxels_stands_for_all():
     draws = [batch(logits, codes, table, voxels_per_set=100) for _ in range(200)]
     voxels = [Supervision(*draw).labelled for draw in draws]
     for code in (1, 2, 3):
-        chosen = [used.codes == code + 1 for used in voxels]  # after the code for what lies outside
-        used = [int(some.sum()) for some in chosen]
-        stands_for = np.mean([float(every.weights[some].sum()) for every, some in zip(voxels, chosen, strict=True)])
-        assert np.mean(used) == pytest.approx(min(100, counts[code]), rel=0.05)
-        assert stands_for == pytest.approx(counts[code], rel=0.05)
+        counts_drawn, stands_for = [], []
+        for drawn in voxels:
+            of_code = drawn.codes == code + 1  # after the code for what lies outside
+            counts_drawn.append(int(of_code.sum()))
+            stands_for.append(float(drawn.weights[of_code].sum()))
+        assert np.mean(counts_drawn) == pytest.approx(min(100, counts[code]), rel=0.05)
+        assert np.mean(stands_for) == pytest.approx(counts[code], rel=0.05)
     for loss, expected in ((CE, expected_ce), (DICE, expected_dice)):
         mean = np.mean([float(loss(*draw)) for draw in draws])
         assert mean == pytest.approx(expected(logits, codes, table), rel=0.02)

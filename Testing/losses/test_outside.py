@@ -42,8 +42,8 @@ def test_whether_a_case_is_full_is_not_read_off_the_patch():
     codes = codes.clip(1)
     mean = softmax(logits[1:]).mean((0, 2, 3, 4))
     expected = -(Q * np.log(mean) + (1 - np.array(Q)) * np.log(1 - mean)).sum()
-    found = Prior(Q)(*batch(logits, codes, SINGLETONS, fully_labelled=[True, False]))
-    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    value = Prior(Q)(*batch(logits, codes, SINGLETONS, fully_labelled=[True, False]))
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_the_mean_is_over_the_voxels_inside():
@@ -51,8 +51,8 @@ def test_the_mean_is_over_the_voxels_inside():
     outside = np.random.default_rng(2).random(codes.shape) < 0.3
     mean = np.moveaxis(softmax(logits), 1, -1)[~outside].mean(0)
     expected = -(Q * np.log(mean) + (1 - np.array(Q)) * np.log(1 - mean)).sum()
-    found = Prior(Q)(*batch(logits, codes, PARTITION, outside=outside, fully_labelled=[False, False]))
-    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    value = Prior(Q)(*batch(logits, codes, PARTITION, outside=outside, fully_labelled=[False, False]))
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_a_patch_wholly_outside_says_nothing():
@@ -78,10 +78,10 @@ def test_logits_outside_change_no_loss(name, shape, limit):
     changed = np.where(outside[:, None], -3 * logits + 1, logits)
     soft = random_soft(4, codes) * ~outside[:, None]  # nor does a teacher say anything of it
     values, slopes = [], []
-    for said in (logits, changed):
-        case = batch(said, codes, OVERLAPPING, grad=True, voxels_per_set=limit, outside=outside, soft=soft,
-                     sets=SOFT_SETS, image=np.where(outside[:, None], said[:, :1], random_image(4, codes)),
-                     teacher=np.roll(said, 1, axis=1))
+    for scores in (logits, changed):
+        case = batch(scores, codes, OVERLAPPING, grad=True, voxels_per_set=limit, outside=outside, soft=soft,
+                     sets=SOFT_SETS, image=np.where(outside[:, None], scores[:, :1], random_image(4, codes)),
+                     teacher=np.roll(scores, 1, axis=1))
         torch.manual_seed(0)
         value = LOSSES[name](**ARGUMENTS.get(name, {}))(*case)
         value.backward()

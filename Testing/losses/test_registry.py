@@ -27,9 +27,9 @@ NEEDS_LABELS = ["marginal_cross_entropy", "marginal_dice", "target_adaptive", "e
 NEEDS_UNKNOWN = ["prior", "prior_primal_dual", "entropy", "distillation"]
 
 
-def batch(logits: np.ndarray, codes: np.ndarray, *arguments, **more) -> LossBatch:
+def batch(logits: np.ndarray, codes: np.ndarray, *arguments, **options) -> LossBatch:
     """A batch with soft targets too."""
-    return hard_batch(logits, codes, *arguments, soft=random_soft(0, codes), sets=SOFT_SETS, **more)
+    return hard_batch(logits, codes, *arguments, soft=random_soft(0, codes), sets=SOFT_SETS, **options)
 
 
 def build(name: str) -> torch.nn.Module:
@@ -112,10 +112,10 @@ def test_a_part_of_the_voxels_stands_for_all(name):
     image, teacher = random_image(4, codes), random_case(5, PARTITION, (2, 8, 10, 10), 1.0)[0]
     loss = build(name)
     torch.manual_seed(0)
-    whole = float(loss(*batch(logits, codes, PARTITION, image=image, teacher=teacher)).detach())
+    of_all_voxels = float(loss(*batch(logits, codes, PARTITION, image=image, teacher=teacher)).detach())
     draws = [float(loss(*batch(logits, codes, PARTITION, voxels_per_set=150, image=image, teacher=teacher)).detach())
              for _ in range(60)]
-    assert np.mean(draws) == pytest.approx(whole, rel=0.02)
+    assert np.mean(draws) == pytest.approx(of_all_voxels, rel=0.02)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -168,6 +168,7 @@ def test_marginals_sum_probabilities_not_logits():
 def test_voxels_without_a_stroke_are_no_background():
     """An ignore value that is never used would make the prediction off the strokes matter."""
     logits, codes = random_case(10, SINGLETONS)
-    other = np.where((codes == 0)[:, None], -logits, logits)
+    changed = np.where((codes == 0)[:, None], -logits, logits)
     for name in NEEDS_LABELS:
-        assert check(name, other, codes, SINGLETONS) == pytest.approx(check(name, logits, codes, SINGLETONS), rel=1e-5)
+        expected = check(name, logits, codes, SINGLETONS)
+        assert check(name, changed, codes, SINGLETONS) == pytest.approx(expected, rel=1e-5)

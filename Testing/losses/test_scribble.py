@@ -94,8 +94,8 @@ def test_intensity_variance_as_the_formulas(form):
             terms.append(((q * intensity - mean) ** 2).mean() if form == "formula"
                          else (q * (intensity - mean) ** 2).sum() / q.sum())
     expected = np.mean(terms) if form == "formula" else np.sum(terms) / len(logits)
-    found = float(IntensityVariance(form)(*batch(logits, codes, PARTITION, image=image)))
-    assert found == pytest.approx(expected, rel=1e-5)
+    value = float(IntensityVariance(form)(*batch(logits, codes, PARTITION, image=image)))
+    assert value == pytest.approx(expected, rel=1e-5)
 
 
 def test_weighted_form_prefers_the_right_mask():
@@ -121,9 +121,9 @@ def test_the_middle_of_several_channels_is_the_image():
     logits, codes = random_case(5, PARTITION)
     stack = random_image(5, codes, channels=3)
     for form in FORMS:
-        found = float(IntensityVariance(form)(*batch(logits, codes, PARTITION, image=stack)))
+        value = float(IntensityVariance(form)(*batch(logits, codes, PARTITION, image=stack)))
         alone = float(IntensityVariance(form)(*batch(logits, codes, PARTITION, image=stack[:, 1:2])))
-        assert found == alone
+        assert value == alone
 
 
 def test_unknown_only_ignores_the_brightness_of_known_voxels():

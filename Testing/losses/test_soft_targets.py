@@ -61,8 +61,8 @@ def test_formula_and_slope_for_any_partition(seed, data):
     supervision = batch(logits, codes, table, grad=True, soft=soft, sets=sets)
     value = LOSS(*supervision)
     value.backward()
-    wanted, slope = expected(logits, codes, table, soft, sets)
-    assert float(value.detach()) == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+    expected_value, slope = expected(logits, codes, table, soft, sets)
+    assert float(value.detach()) == pytest.approx(expected_value, rel=1e-4, abs=1e-6)
     np.testing.assert_allclose(rows(supervision.logits.grad.numpy()), slope, atol=1e-5)
 
 
@@ -70,9 +70,9 @@ def test_certain_targets_of_single_classes_are_cross_entropy():
     logits, codes = random_case(0, OPEN)
     labels = np.random.default_rng(0).integers(0, 5, codes.shape)
     soft = np.moveaxis(EACH[labels] * np.uint8(255), -1, 1)
-    found = LOSS(*batch(logits, codes, OPEN, soft=soft, sets=EACH))
-    wanted = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
-    assert float(found) == pytest.approx(float(wanted), rel=1e-5)
+    value = LOSS(*batch(logits, codes, OPEN, soft=soft, sets=EACH))
+    expected_value = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
+    assert float(value) == pytest.approx(float(expected_value), rel=1e-5)
 
 
 def test_certain_targets_of_merged_classes_are_marginal_cross_entropy():
@@ -104,11 +104,12 @@ def test_the_annotation_wins():
     soft = random_soft(4, codes)
     soft[:, :, 0, 0, 0] = [[100, 110, 45], [200, 30, 25]]  # sets {1}, {3}, rest
     codes[:, 0, 0, 0] = 1
-    other = soft.copy()
-    other[0, :, 0, 0, 0] = [0, 255, 0]
+    contradicting = soft.copy()
+    contradicting[0, :, 0, 0, 0] = [0, 255, 0]
     nothing = soft.copy()
     nothing[0, :, 0, 0, 0] = 0
-    values = [float(LOSS(*batch(logits, codes, table, soft=one, sets=SOFT_SETS))) for one in (soft, other, nothing)]
+    values = [float(LOSS(*batch(logits, codes, table, soft=targets, sets=SOFT_SETS)))
+              for targets in (soft, contradicting, nothing)]
     assert values[0] == values[1] == values[2]
     supervision = batch(logits, codes, table, grad=True, soft=soft, sets=SOFT_SETS)
     LOSS(*supervision).backward()
@@ -150,12 +151,12 @@ def test_coarser_outputs_take_the_targets_at_their_voxels_centres(pooled):
     total, _ = DeepSupervision(WeightedLosses({"soft_targets": 1.0}), [0.0, 1.0], pooled)(
         [torch.from_numpy(logits), torch.from_numpy(coarse)], targets_of(codes, PARTITION, soft=soft, sets=SOFT_SETS))
     sizes = coarse.shape[2:]
-    wanted, _ = expected(coarse, at_centres(torch.from_numpy(codes), sizes).numpy(), PARTITION,
+    expected_value, _ = expected(coarse, at_centres(torch.from_numpy(codes), sizes).numpy(), PARTITION,
                          at_centres(torch.from_numpy(soft), sizes).numpy(), SOFT_SETS)
-    assert float(total) == pytest.approx(wanted, rel=1e-4)
+    assert float(total) == pytest.approx(expected_value, rel=1e-4)
 
 
-def test_shapes_that_do_not_fit_are_told():
+def test_shapes_that_do_not_fit_are_refused():
     logits, codes = random_case(9, PARTITION)
     soft = random_soft(9, codes)
     for bad, sets in ((soft[:, :, 1:], SOFT_SETS), (soft[:, 1:], SOFT_SETS), (soft, SOFT_SETS[:, 1:]),

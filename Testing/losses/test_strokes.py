@@ -42,18 +42,18 @@ def test_cross_entropy_among_drawn_voxels(table):
     sets = table[codes]
     labelled = ~sets.all(-1)
     expected = -np.log((p * sets).sum(-1))[labelled].mean()
-    found = float(MarginalCrossEntropy(draw_rates=RATES)(*batch(logits, codes, table)))
-    assert found == pytest.approx(expected, rel=1e-5)
-    assert found != pytest.approx(float(MarginalCrossEntropy()(*batch(logits, codes, table))), rel=1e-2)
+    value = float(MarginalCrossEntropy(draw_rates=RATES)(*batch(logits, codes, table)))
+    assert value == pytest.approx(expected, rel=1e-5)
+    assert value != pytest.approx(float(MarginalCrossEntropy()(*batch(logits, codes, table))), rel=1e-2)
 
 
 @settings(max_examples=20)
 @given(st.floats(1e-6, 1e3), st.integers(0, 50))
 def test_equal_rates_change_nothing(rate, seed):
     logits, codes = drawn_and_masked(seed, SINGLETONS)
-    plain, same = (float(MarginalCrossEntropy(draw_rates=rates)(*batch(logits, codes, SINGLETONS)))
+    plain, with_equal_rates = (float(MarginalCrossEntropy(draw_rates=rates)(*batch(logits, codes, SINGLETONS)))
                    for rates in ([], [rate] * 5))
-    assert same == pytest.approx(plain, rel=1e-4)
+    assert with_equal_rates == pytest.approx(plain, rel=1e-4)
 
 
 def test_what_is_learnt_is_the_share_of_all_voxels_not_of_drawn_ones():
@@ -106,16 +106,16 @@ def test_the_teacher_counts_more_where_strokes_are():
     logits, codes = drawn_and_masked(4, OVERLAPPING)
     teacher, _ = drawn_and_masked(5, OVERLAPPING)
     unknown = (OVERLAPPING[codes].sum(-1) > 1).sum((1, 2, 3))
-    each = [float(Distillation()(*batch(logits[i:i + 1], codes[i:i + 1], OVERLAPPING, teacher=teacher[i:i + 1])))
+    by_image = [float(Distillation()(*batch(logits[i:i + 1], codes[i:i + 1], OVERLAPPING, teacher=teacher[i:i + 1])))
             for i in range(2)]
-    found = float(Distillation(drawn_weight=5.0)(*batch(logits, codes, OVERLAPPING, teacher=teacher)))
-    assert found == pytest.approx((5 * each[0] * unknown[0] + each[1] * unknown[1]) / unknown.sum(), rel=1e-5)
+    value = float(Distillation(drawn_weight=5.0)(*batch(logits, codes, OVERLAPPING, teacher=teacher)))
+    assert value == pytest.approx((5 * by_image[0] * unknown[0] + by_image[1] * unknown[1]) / unknown.sum(), rel=1e-5)
 
 
 def test_dice_of_masks_only():
     logits, codes = drawn_and_masked(3, SINGLETONS)
-    found = float(MarginalDice(masks_only=True)(*batch(logits, codes, SINGLETONS)))
-    assert found == pytest.approx(float(MarginalDice()(*batch(logits[1:], codes[1:], SINGLETONS))), rel=1e-6)
+    value = float(MarginalDice(masks_only=True)(*batch(logits, codes, SINGLETONS)))
+    assert value == pytest.approx(float(MarginalDice()(*batch(logits[1:], codes[1:], SINGLETONS))), rel=1e-6)
     strokes = batch(logits[:1], codes[:1], SINGLETONS, grad=True)
     loss = MarginalDice(masks_only=True)(*strokes)
     loss.backward()

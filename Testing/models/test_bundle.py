@@ -31,9 +31,9 @@ def test_round_trip(tmp_path: Path, half: bool) -> None:
     loaded = again.load_network()
     assert not loaded.training
     for key, value in network.state_dict().items():
-        found = loaded.state_dict()[key]
-        assert found.dtype == value.dtype
-        assert torch.allclose(found, value, atol=1e-3 if half and value.ndim > 1 else 0), key
+        loaded_value = loaded.state_dict()[key]
+        assert loaded_value.dtype == value.dtype
+        assert torch.allclose(loaded_value, value, atol=1e-3 if half and value.ndim > 1 else 0), key
     assert loaded.state_dict()["1.running_var"].min() > 0
     assert sorted(p.name for p in bundle.folder.parent.iterdir()) == ["bundle"]
 
@@ -70,12 +70,12 @@ def test_normalising() -> None:
 def test_writing_replaces_an_older_bundle_only(tmp_path: Path) -> None:
     folder = written(tmp_path / "b", version="1")[0].folder
     assert written(folder, version="2")[0].metadata.version == "2"
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "thesis.txt").write_text("precious")
+    thesis = tmp_path / "other"
+    thesis.mkdir()
+    (thesis / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="found other files"):
-        written(other)
-    assert (other / "thesis.txt").read_text() == "precious"
+        written(thesis)
+    assert (thesis / "thesis.txt").read_text() == "precious"
 
 
 @pytest.mark.parametrize("name", ["models/model.safetensors", "configs/metadata.json", "README.md"])
@@ -104,17 +104,17 @@ def test_missing_extra_and_unsafe_files(tmp_path: Path) -> None:
         verify_bundle(folder)
 
 
-@pytest.mark.parametrize(("field", "value", "told"), [
+@pytest.mark.parametrize(("field", "value", "message"), [
     ("spacing_zyx", [3, 0, 2], "spacing_zyx"), ("clip_hu", [300, -200], "clip_hu"), ("divide", 0, "divide"),
     ("patch_zyx", [16, 32], "patch_zyx"), ("unheard_of", 1, "unheard_of")])
-def test_wrong_metadata_is_one_line(tmp_path: Path, field: str, value: object, told: str) -> None:
+def test_wrong_metadata_is_refused_in_one_line(tmp_path: Path, field: str, value: object, message: str) -> None:
     folder = written(tmp_path / "b")[0].folder
     path = folder / "configs/metadata.json"
     metadata = json.loads(path.read_text("utf-8"))
     metadata["partialorganseg"]["preprocessing"][field] = value
     path.write_text(json.dumps(metadata), "utf-8")
     write_checksums(folder)
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=message) as error:
         load_bundle(folder)
     assert "\n" not in str(error.value)
     assert "metadata.json" in str(error.value)
@@ -173,9 +173,9 @@ def test_monais_bundle_runner_executes_it(tmp_path: Path) -> None:
     output = tmp_path / "labels.nii.gz"
     code = RUN.format(root=str(ROOT), config=str(folder / "configs/inference.json"),
                       image=str(tmp_path / "ct.nii.gz"), output=str(output), folder=str(folder))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path,
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert completed.returncode == 0, completed.stderr[-2000:]
     labels = sitk.ReadImage(str(output))
     assert labels.GetSize() == image.GetSize()
     assert labels.GetSpacing() == pytest.approx(image.GetSpacing())

@@ -64,23 +64,23 @@ def test_a_listed_model_is_installed_on_request(monkeypatch, capsys, listed) -> 
     entry, content = listed
     serve(monkeypatch, content)
     assert main(["models", "install", entry.name]) == 0
-    told = capsys.readouterr().err
-    assert "no checksum is known" in told
-    assert "no counterpart for rectum" in told
+    warnings = capsys.readouterr().err
+    assert "no checksum is known" in warnings
+    assert "no counterpart for rectum" in warnings
     bundle: Bundle = load_bundle(entry.name)
     assert bundle.label_space.names == ("liver",)
     assert bundle.metadata.partialorganseg.licences.weights == entry.licence
 
 
-@pytest.mark.parametrize(("answer", "arguments", "told"), [
+@pytest.mark.parametrize(("answer", "arguments", "message"), [
     (urllib.error.URLError("no route to host"), [], "could not be downloaded: no route to host"),
     (b"<html>", [], "expected a zip of an nnU-Net results folder"),
     (None, ["--sha256", "0" * 64], "wrong checksum")])
-def test_a_download_that_fails_leaves_nothing(monkeypatch, capsys, models, listed, answer, arguments, told) -> None:
+def test_a_download_that_fails_leaves_nothing(monkeypatch, capsys, models, listed, answer, arguments, message) -> None:
     entry, content = listed
     serve(monkeypatch, content if answer is None else answer)
     assert main(["models", "install", entry.name, *arguments]) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not models.exists() or not any(models.iterdir())
 
 

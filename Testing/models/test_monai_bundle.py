@@ -13,9 +13,11 @@ import pytest
 import torch
 
 from PartialOrganSegLib.formats.reading import read_labelmap
+from PartialOrganSegLib.formats.writing import write_ct
 from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, load_bundle, write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.synthesis.phantom import make_phantom
 
 monai_bundle = pytest.importorskip("monai.bundle")
 # What they say by the way: a config is code, a schema without checksum is not verified, TorchScript ends.
@@ -95,9 +97,12 @@ def test_the_schema_finds_wrong_metadata(bundle, field, tmp_path):
 
 def test_network_takes_and_gives_what_the_metadata_says(bundle):
     monai_bundle.verify_net_in_out("network_def", device="cpu", bundle_root=str(bundle.folder), **files(bundle))
+    # That it notices a wrong number of channels takes no window of the whole size.
     with pytest.raises(ValueError, match="output channel number"):
         monai_bundle.verify_net_in_out("network_def", device="cpu", bundle_root=str(bundle.folder), **files(bundle),
-                                       **{"_meta_#network_data_format#outputs#pred#num_channels": 2})
+                                       **{"_meta_#network_data_format#outputs#pred#num_channels": 2,
+                                          "_meta_#network_data_format#inputs#image#spatial_shape": [16, 32, 32],
+                                          "_meta_#network_data_format#outputs#pred#spatial_shape": [16, 32, 32]})
 
 
 def test_all_that_an_inference_workflow_needs_has_monais_names(bundle):
@@ -120,23 +125,21 @@ def test_network_is_exported_to_torchscript(tmp_path):
     assert torch.allclose(exported(ct), network(ct), atol=1e-4)
 
 
-def partialorganseg(*words: object) -> None:
-    run([sys.executable, "-m", "PartialOrganSegLib", *words])
-
-
 def run(words: list[object], folder: Path | None = None) -> None:
-    done = subprocess.run(list(map(str, words)), capture_output=True, encoding="utf-8", check=False, cwd=folder,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr[-2000:]
+    completed = subprocess.run(list(map(str, words)), capture_output=True, encoding="utf-8", check=False, cwd=folder,
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert completed.returncode == 0, completed.stderr[-2000:]
 
 
 def test_monais_command_gives_what_ours_gives(tmp_path):
-    """Voxel for voxel: both run the same predictor, on the same threads."""
+    """Voxel for voxel: both run the same predictor, on the same threads. The CT is two windows high, and small."""
     pytest.importorskip("fire")
     bundle = load_bundle("embedded").folder
-    partialorganseg("phantom", "-o", tmp_path / "größe 1", "--shape", "40,48,64", "--spacing", "5,4.5,4")
-    ct = tmp_path / "größe 1" / "images" / "phantom_0.nii.gz"
-    partialorganseg("segment", ct, "-o", tmp_path / "ours", "--device", "cpu", "--no-preview")
+    ct = tmp_path / "größe 1" / "phantom_0.nii.gz"
+    ct.parent.mkdir()
+    write_ct(ct, make_phantom((44, 24, 36), (5.0, 4.5, 4.0))[0])
+    run([sys.executable, "-m", "PartialOrganSegLib", "segment", ct, "-o", tmp_path / "ours", "--device", "cpu",
+         "--no-preview"])
     run([sys.executable, "-m", "monai.bundle", "run", "--config_file", bundle / "configs/inference.json",
          "--bundle_root", bundle, "--image", ct, "--output", tmp_path / "theirs.nii.gz", "--device", "cpu"], tmp_path)
     ours, theirs = (read_labelmap(path) for path in (tmp_path / "ours" / "phantom_0.labels.nii.gz",

@@ -80,13 +80,13 @@ def drop_manifest(folder: Path) -> None:
     (folder / "configs/checksums.json").unlink()
 
 
-@pytest.mark.parametrize(("damage", "told"), [(break_weights, "wrong checksum"), (add_pickle, "refused"),
+@pytest.mark.parametrize(("damage", "message"), [(break_weights, "wrong checksum"), (add_pickle, "refused"),
                                               (drop_manifest, "checksums.json")])
 @pytest.mark.parametrize("packed", [False, True])
 def test_damaged_bundles_leave_no_trace(bundle: Path, tmp_path: Path, store: Path, damage: Callable[[Path], None],
-                                        told: str, packed: bool) -> None:
+                                        message: str, packed: bool) -> None:
     damage(bundle)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         install_model(zipped(bundle, tmp_path / "m.zip") if packed else bundle)
     assert list(store.iterdir()) == []
 

@@ -62,9 +62,9 @@ def test_monai_runs_the_bundle_of_a_25d_network(ct, tmp_path):
                      bundle_root=str(written.folder), device="cpu")
     ours = tmp_path / "ours.nii.gz"
     write_labelmap(ours, Predictor(written, device="cpu").predict(ct).labels)
-    found, expected = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (output, ours))
-    assert found.any()
-    np.testing.assert_array_equal(found, expected)
+    labels, expected = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (output, ours))
+    assert labels.any()
+    np.testing.assert_array_equal(labels, expected)
 
 
 def write_ct(path: Path, ct: Volume) -> None:
@@ -91,18 +91,18 @@ def test_slices_see_their_neighbours_across_windows(slices, depth, monkeypatch):
     monkeypatch.setattr(windows, "SLICE_WINDOW", 8)
     network = SliceWise(Mean(), slices).eval()
     volume = torch.rand(depth, 4, 4, generator=torch.Generator().manual_seed(0))
-    seen = []
+    depths = []
 
     def forward(window: torch.Tensor) -> torch.Tensor:
-        seen.append(window.shape[2])
+        depths.append(window.shape[2])
         return network(window)[0].permute(1, 2, 3, 0)
 
     layout = windows.plan((depth, 4, 4), (3, 4, 4), network.size_multiple, slices)
     scores = windows.window_scores(volume, 0.0, layout, 2, forward, Reporter())
-    whole = network(volume[None, None])[0].permute(1, 2, 3, 0)
-    torch.testing.assert_close(scores.float(), whole, rtol=0, atol=1e-3)
+    expected = network(volume[None, None])[0].permute(1, 2, 3, 0)
+    torch.testing.assert_close(scores.float(), expected, rtol=0, atol=1e-3)
     window = max(8, 2 * slices)
-    assert len(seen) == max(1, -(-(depth - window) // (window - slices + 1)) + 1)
+    assert len(depths) == max(1, -(-(depth - window) // (window - slices + 1)) + 1)
 
 
 @pytest.mark.parametrize(("name", "arguments"), [

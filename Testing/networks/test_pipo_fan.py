@@ -108,14 +108,14 @@ def test_features_meet_at_equal_depth():
 def test_the_first_block_sees_a_pyramid_of_averages(image):
     """One first block sees every scale, each the mean of the finer one's two by two pixels."""
     network = tiny().eval()
-    seen = []
-    network.first.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    inputs_of_first = []
+    network.first.register_forward_hook(lambda _, inputs, __: inputs_of_first.append(inputs[0]))
     network(image)
     pooled = image.numpy()
-    for found in seen:
-        np.testing.assert_allclose(found, pooled, rtol=1e-5, atol=1e-6)
+    for scale in inputs_of_first:
+        np.testing.assert_allclose(scale, pooled, rtol=1e-5, atol=1e-6)
         pooled = (pooled[..., ::2, ::2] + pooled[..., 1::2, ::2] + pooled[..., ::2, 1::2] + pooled[..., 1::2, 1::2]) / 4
-    assert len(seen) == 3
+    assert len(inputs_of_first) == 3
 
 
 @given(st.integers(2, 5), st.integers(1, 6), st.integers(0, 10**6))
@@ -126,19 +126,19 @@ def test_fusion_is_the_formula(count_of_scales, classes, seed):
     scales = [torch.randn(2, classes, 32 >> s, 16 >> s) * 3 for s in range(count_of_scales)]
     with torch.no_grad():
         maps = [fusion.attention(s).numpy() for s in scales]
-        found = fusion(scales).numpy()
+        fused = fusion(scales).numpy()
     assert all(m.shape[1] == 1 for m in maps)
     certainty = np.stack([m.mean((1, 2, 3)) + m.max((1, 2, 3)) for m in maps], 1).astype(float)
     weights = np.exp(certainty) / np.exp(certainty).sum(1, keepdims=True)
     large = [F.interpolate(s, size=(32, 16), mode="bilinear", align_corners=False).numpy() for s in scales]
-    expected = sum(weights[:, i, None, None, None] * each for i, each in enumerate(large))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    expected = sum(weights[:, i, None, None, None] * upsampled for i, upsampled in enumerate(large))
+    np.testing.assert_allclose(fused, expected, rtol=1e-4, atol=1e-4)
     assert count(fusion) == 3 * classes + 13
 
 
 def test_fusion_of_one_map_is_the_map():
-    same = torch.randn(1, 3, 8, 8)
-    torch.testing.assert_close(AdaptiveFusion(3).eval()([same, same, same]), same)
+    scores = torch.randn(1, 3, 8, 8)
+    torch.testing.assert_close(AdaptiveFusion(3).eval()([scores, scores, scores]), scores)
 
 
 def test_phases(image):

@@ -23,8 +23,8 @@ from PartialOrganSegLib.networks import (
 from PartialOrganSegLib.networks.unet_3d import UNet3D
 
 # Arguments of a tiny one, its size_multiple and, where train mode gives a list, the z, y, x divisors of its scales.
-PLANE = ["attention_unet_2d", "deeplabv3plus_resnet50", "deeplabv3plus_resnet101", "nnunet_2d", "pipo_fan",
-         "resunet_2d", "unet_plus_plus_2d"]
+PLANE = ["attention_unet_2d", "deeplabv3_resnet18", "deeplabv3plus_resnet50", "deeplabv3plus_resnet101", "nnunet_2d",
+         "pipo_fan", "resunet_2d", "unet_plus_plus_2d"]
 SMALL = {
     "light_unet": ({"channels": [4, 6]}, (2, 4, 4), None),
     "nnunet_3d": ({"channels": [4, 6, 6, 8], "strides": [[1, 2, 2], 2, 2]}, (4, 8, 8), [(1, 1, 1), (1, 2, 2)]),
@@ -37,6 +37,7 @@ SMALL = {
     "attention_unet_3d": ({"channels": [4, 6]}, (2, 2, 2), None),
     "attention_unet_2d": ({"channels": [4, 6, 8]}, (1, 4, 4), None),
     "unet_plus_plus_2d": ({"channels": [4, 4, 4, 6, 6]}, (1, 16, 16), [(1, 1, 1)] * 4),
+    "deeplabv3_resnet18": ({"width": 2, "features": 8}, (1, 16, 16), None),
     "deeplabv3plus_resnet50": ({"width": 2, "features": 8}, (1, 16, 16), None),
     "deeplabv3plus_resnet101": ({"width": 2, "features": 8}, (1, 16, 16), None),
     "unet_3d": ({"channels": [4, 6, 8]}, (4, 4, 4), None),
@@ -114,10 +115,10 @@ def test_deep_supervision_can_be_left_out(name):
 def test_weights_come_back(name):
     network = small(name).eval()
     data = image(name)
-    other = build_network(name, 1, 3, **SMALL[name][0]).eval()
-    assert not torch.equal(other(data), network(data))
-    other.load_state_dict(network.state_dict())
-    assert torch.equal(other(data), network(data))
+    rebuilt = build_network(name, 1, 3, **SMALL[name][0]).eval()
+    assert not torch.equal(rebuilt(data), network(data))
+    rebuilt.load_state_dict(network.state_dict())
+    assert torch.equal(rebuilt(data), network(data))
     storages = [value.data_ptr() for value in network.state_dict().values()]
     assert len(storages) == len(set(storages)), "no weight is stored twice"
 
@@ -127,12 +128,12 @@ def test_channels_last_changes_nothing(name):
     network = small(name).eval()
     data = image(name)
     expected = network(data)
-    found = channels_last(network)(data.contiguous(memory_format=torch.channels_last_3d))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    output = channels_last(network)(data.contiguous(memory_format=torch.channels_last_3d))
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_wrong_size_is_told(name):
+def test_a_wrong_size_is_refused(name):
     network = small(name)
     multiple = SMALL[name][1]
     sizes = [3 * max(multiple), 2 * multiple[1], 2 * multiple[2] + 1]
@@ -215,7 +216,7 @@ def test_exported(name):
     torch.testing.assert_close(exported(another), network(another))
 
 
-@pytest.mark.parametrize(("name", "arguments", "told"), [
+@pytest.mark.parametrize(("name", "arguments", "message"), [
     ("nnunet_3d", {"channels": [4, 6]}, "3 levels or more"),
     ("nnunet_3d", {"strides": [2, 2]}, "expected 5 strides"),
     ("nnunet_3d", {"strides": [[2, 2], 2, 2, 2, 2]}, "expected 3 numbers for each level"),
@@ -229,8 +230,8 @@ def test_exported(name):
     ("pipo_fan", {"output_scales": 0}, "output_scales must be from 1 to 5"),
     ("pipo_fan", {"phase": "both"}, "phase must be one of deep_supervision, fusion"),
 ])
-def test_wrong_arguments_are_told(name, arguments, told):
-    with pytest.raises(UserError, match=f"network {name}: .*{told}"):
+def test_wrong_arguments_are_refused(name, arguments, message):
+    with pytest.raises(UserError, match=f"network {name}: .*{message}"):
         build_network(name, 1, 3, **arguments)
 
 
@@ -258,16 +259,16 @@ build_network("unet_3d", 1, 2, channels=[4, 6])
 build_network("pipo_fan", 1, 2, channels=[4, 6], input_scales=2, output_scales=2)
 print("monai" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert completed.stdout == "False\n"
 
 
-def test_missing_monai_is_told(monkeypatch):
+def test_missing_monai_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "monai", None)
-    for name in [each for each in sys.modules if each.startswith("monai.")]:
+    for name in [module for module in sys.modules if module.startswith("monai.")]:
         monkeypatch.delitem(sys.modules, name)
-    told = r"network nnunet_3d: expected the package monai \(pip install monai tensorboard\), found none"
-    with pytest.raises(UserError, match=told):
+    message = r"network nnunet_3d: expected the package monai \(pip install monai tensorboard\), found none"
+    with pytest.raises(UserError, match=message):
         small("nnunet_3d")
 
 

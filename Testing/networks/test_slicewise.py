@@ -61,13 +61,13 @@ def test_scales_of_deep_supervision():
 def test_in_use_a_few_slices_pass_at_once(monkeypatch):
     image = torch.randn(2, 1, 7, 4, 4)
     network = SliceWise(Same(), 3).eval()
-    whole = network(image)
+    expected = network(image)
     monkeypatch.setattr(slicewise, "CHUNK_PIXELS", 2 * 2 * 4 * 4)
     network.network.calls.clear()
-    assert torch.equal(network(image), whole)
+    assert torch.equal(network(image), expected)
     assert network.network.calls == [(4, 3, 4, 4)] * 3 + [(2, 3, 4, 4)]
     monkeypatch.setattr(slicewise, "CHUNK_PIXELS", 1)
-    assert torch.equal(network(image), whole)
+    assert torch.equal(network(image), expected)
 
 
 def test_gradient_in_eval_mode():
@@ -88,7 +88,7 @@ def test_wrong_number_of_slices(slices):
 
 
 def test_channels_last_suits_both_ranks():
-    both = channels_last(nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Conv3d(2, 3, 3)))
-    assert both[0].weight.is_contiguous(memory_format=torch.channels_last)
-    assert both[2].weight.is_contiguous(memory_format=torch.channels_last_3d)
-    assert isinstance(both[0].weight, nn.Parameter)
+    network = channels_last(nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Conv3d(2, 3, 3)))
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert network[2].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert isinstance(network[0].weight, nn.Parameter)

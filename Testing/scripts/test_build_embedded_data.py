@@ -117,11 +117,11 @@ def test_more_warps_leave_the_first_ones_as_they_are(tmp_path: Path) -> None:
     assert [SCRIPT.anatomy_for("first", anatomies, number, 0) for number in range(2)] == drawn[:2]
 
 
-def test_jobs_make_what_is_missing_alone(tmp_path: Path) -> None:
+def test_jobs_make_missing_files_only(tmp_path: Path) -> None:
     jobs = import_script("parallel_jobs", "embedded")
-    here, missing = tmp_path / "here", tmp_path / "missing"
-    here.write_text("as it was")
+    existing, missing = tmp_path / "here", tmp_path / "missing"
+    existing.write_text("as it was")
     jobs.run_jobs([jobs.Job(path, Path.touch, (path,)) for path in (missing,)], 1)
-    jobs.run_jobs([jobs.Job(path, Path.unlink, (path,)) for path in (here, missing)], 1)
-    assert here.read_text() == "as it was"
+    jobs.run_jobs([jobs.Job(path, Path.unlink, (path,)) for path in (existing, missing)], 1)
+    assert existing.read_text() == "as it was"
     assert missing.exists()

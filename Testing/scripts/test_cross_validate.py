@@ -58,7 +58,8 @@ def runs(manifest, tmp_path_factory) -> list[Path]:
     folders = []
     for group in GROUPS:
         folder = tmp_path_factory.mktemp("runs")
-        recipe = write_recipe(folder, manifest, spacing_zyx=[12.0, 10.0, 12.0], steps=10, hold_out=[group])
+        recipe = write_recipe(folder, manifest, steps=10, hold_out=[group],
+                              preprocessing={"spacing_zyx": [12.0, 10.0, 12.0], "patch_zyx": [8, 16, 16]})
         train(load_recipe(recipe), folder / "run", False, "cpu")
         folders.append(folder / "run")
     return folders

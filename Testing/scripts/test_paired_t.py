@@ -43,20 +43,21 @@ def test_detectable_of_many_pairs_is_the_normal_ones():
 
 
 def test_experiments_with_the_detectable_difference_are_found_in_four_of_five():
-    """Six seeds whose true difference is just detectable: scipy's test finds it as often as was said."""
+    """Six seeds whose true difference is just detectable: scipy's test finds it with the promised power."""
     seeds, spread = 6, 0.02
     true = detectable_noncentrality(seeds - 1) * spread / math.sqrt(seeds)
     differences = np.random.default_rng(0).normal(true, spread, (4000, seeds))
-    found = stats.ttest_1samp(differences, 0.0, axis=1).pvalue < 1 - LEVEL
-    assert found.mean() == pytest.approx(POWER, abs=0.02)
+    significant = stats.ttest_1samp(differences, 0.0, axis=1).pvalue < 1 - LEVEL
+    assert significant.mean() == pytest.approx(POWER, abs=0.02)
 
 
 def test_detectable_scales_with_the_spread():
     first, second = [0.80, 0.82, 0.81, 0.85], [0.70, 0.71, 0.74, 0.72]
-    once = paired_difference(first, second)
-    twice = paired_difference([2 * value for value in first], [2 * value for value in second])
-    assert twice.detectable == pytest.approx(2 * once.detectable)
-    assert once.detectable > once.high - once.mean  # a difference at the interval's edge is found every other time
+    original = paired_difference(first, second)
+    doubled = paired_difference([2 * value for value in first], [2 * value for value in second])
+    assert doubled.detectable == pytest.approx(2 * original.detectable)
+    # A difference at the interval's edge is significant every other time only.
+    assert original.detectable > original.high - original.mean
 
 
 def test_one_pair_shows_nothing():

@@ -118,25 +118,25 @@ def test_offline_pip_is_told_in_one_line(repository):
     assert "\n" not in line
 
 
-@pytest.mark.parametrize(("said", "reason"), [
+@pytest.mark.parametrize(("output", "reason"), [
     ("a\nERROR: Could not install: [Errno 28] No space left on device\n", "the disk is full"),
     ("x\nERROR: No matching distribution\nhint\n", "ERROR: No matching distribution"),
     ("something\nlast word\n\n", "last word"), ("", "no reason given"),
 ])
-def test_the_telling_line_is_found(said, reason):
-    assert environment.explain(said) == reason
+def test_the_line_that_says_why_is_recognised(output, reason):
+    assert environment.explain(output) == reason
 
 
-@pytest.mark.parametrize(("system", "driver", "settings", "wanted"), [
+@pytest.mark.parametrize(("system", "driver", "settings", "expected"), [
     ("Linux", None, "", True), ("Linux", "/usr/bin/nvidia-smi", "", False), ("Windows", None, "", False),
     ("Linux", None, "global.index-url='https://mirror'", False), ("Linux", None, ":env:.find-links='/wheels'", False),
 ])
-def test_cpu_wheels_are_looked_for_only_where_they_help(system, driver, settings, wanted, monkeypatch):
+def test_cpu_wheels_are_looked_for_only_where_they_help(system, driver, settings, expected, monkeypatch):
     monkeypatch.setattr(environment.platform, "system", lambda: system)
     monkeypatch.setattr(environment.shutil, "which", lambda name: driver)
     monkeypatch.setattr(environment.subprocess, "run",
                         lambda *_, **__: subprocess.CompletedProcess([], 0, stdout=settings))
-    assert environment.wants_cpu_wheel(["pip"]) is wanted
+    assert environment.wants_cpu_wheel(["pip"]) is expected
 
 
 @pytest.mark.parametrize(("ct", "folder"), [("a b/scan.nii.gz", "a b/scan_segmentation"),

@@ -77,8 +77,8 @@ def test_small_parts_and_the_oesophagus_are_left_alone() -> None:
 
 
 def test_several_parts_count_together() -> None:
-    found = stray_of(labels_with(("colon", (100, 20, 28)), ("colon", (110, 20, 10))), "colon")
-    assert [check.value for check in found] == [pytest.approx(20.0)]
+    checks = stray_of(labels_with(("colon", (100, 20, 28)), ("colon", (110, 20, 10))), "colon")
+    assert [check.value for check in checks] == [pytest.approx(20.0)]
 
 
 def test_without_landmarks_nothing_is_said() -> None:

@@ -95,15 +95,15 @@ def test_each_network_has_the_say_of_its_organs(tmp_path, spacings, degrees):
                         spacings[1])
     ct, truth = scene(centred((64, 48, 40), (4.0, 4.0, 4.0), degrees))
     bundle = joined_of(tmp_path, (first, ("liver",)), (second, ("left_kidney",)))
-    found = Predictor(bundle, "cpu").predict(ct)
+    prediction = Predictor(bundle, "cpu").predict(ct)
     expected = np.select([truth == 1, truth == 3], [1, 2])
-    assert found.labels.grid is ct.grid
+    assert prediction.labels.grid is ct.grid
     for value in (1, 2):
-        ours, theirs = found.labels.array == value, expected == value
+        ours, theirs = prediction.labels.array == value, expected == value
         assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.72
         centres = [np.mean(np.nonzero(mask), 1) for mask in (ours, theirs)]
         np.testing.assert_allclose(*centres, atol=0.5)
-    assert set(found.entropy) == {"liver", "left_kidney"}
+    assert set(prediction.entropy) == {"liver", "left_kidney"}
 
 
 def test_probabilities_are_shared_out_by_candidate_sets(tmp_path, monkeypatch):
@@ -126,8 +126,9 @@ def test_probabilities_are_shared_out_by_candidate_sets(tmp_path, monkeypatch):
         monkeypatch.setattr(member.method, "scores", scores)
     method.segment(ct, np.arange(5, dtype=np.uint8), {}, Reporter())
     p, q = (np.exp(x.double().numpy()) / np.exp(x.double().numpy()).sum(-1, keepdims=True) for x in logits)
-    rest = p[..., 0]  # {background, colon, bladder} of the first
-    expected = np.stack([rest * (q[..., 0] + q[..., 1]), p[..., 1], p[..., 2], rest * q[..., 2], rest * q[..., 3]], -1)
+    no_organ = p[..., 0]  # {background, colon, bladder} of the first
+    expected = np.stack([no_organ * (q[..., 0] + q[..., 1]), p[..., 1], p[..., 2], no_organ * q[..., 2],
+                         no_organ * q[..., 3]], -1)
     np.testing.assert_allclose(expected.sum(-1), 1)
     np.testing.assert_allclose(np.exp(joined["scores"].double().numpy()), expected, atol=4e-3)
 
@@ -253,10 +254,10 @@ def test_all_of_words_organs_keep_words_order(bundles, tmp_path):
     (["three", "sixteen"], {"threee": ["liver"]}, "did you mean 'three'"),
     (["three", "sixteen"], {"three": ["livre"]}, "did you mean 'liver'"),
     (["sixteen", "three"], {"three": ["aorta"], "sixteen": []}, "sixteen: expected an organ of which no other")])
-def test_what_cannot_be_joined_is_one_line(bundles, names, wishes, line):
-    known = {bundle.name: bundle for bundle in bundles}
+def test_models_that_cannot_be_joined_are_refused_in_one_line(bundles, names, wishes, line):
+    by_name = {bundle.name: bundle for bundle in bundles}
     with pytest.raises(UserError, match=line) as raised:
-        divided([known[name] for name in names], wishes)
+        divided([by_name[name] for name in names], wishes)
     assert "\n" not in str(raised.value)
 
 
@@ -310,6 +311,6 @@ def test_orders_of_every_axis_agree(tmp_path):
         spacing = np.linalg.norm(matrix, axis=0)
         grid = Grid(array.shape[::-1], tuple(spacing[::-1]), tuple(origin),
                     tuple((matrix / spacing)[:, ::-1].ravel()))
-        found = predictor.predict(Volume(np.ascontiguousarray(array), grid)).labels.array
+        labels = predictor.predict(Volume(np.ascontiguousarray(array), grid)).labels.array
         expected_here = expected.array.transpose(axes)[::-1 if flip else 1]
-        assert (found == expected_here).mean() > 0.9999
+        assert (labels == expected_here).mean() > 0.9999

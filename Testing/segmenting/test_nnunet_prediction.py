@@ -49,7 +49,7 @@ def slice_by_slice(array: np.ndarray, target: Sequence[int], order: int, order_z
     """In plane splines slice by slice, then along `axis` with `order_z`."""
     slices = np.moveaxis(array, axis, 0)
     plane = [size for a, size in enumerate(target) if a != axis]
-    slices = np.stack([zoomed(one, plane, order) for one in slices])
+    slices = np.stack([zoomed(plane_array, plane, order) for plane_array in slices])
     place = (np.arange(target[axis]) + 0.5) * len(slices) / target[axis] - 0.5
     if order_z == 0:
         result = slices[np.clip(np.floor(place + 0.5), 0, len(slices) - 1).astype(int)]
@@ -68,8 +68,8 @@ def read_from(array: np.ndarray, axis: int):
 @pytest.mark.parametrize("target", [(50, 9, 24), (20, 30, 11), (37, 14, 17)])
 def test_splines_are_resampled_slab_by_slab(order: int, target: tuple[int, int, int]) -> None:
     array = np.random.default_rng(0).normal(size=(37, 14, 17)).astype(np.float32)
-    found = resample(array.shape, target, read_from(array, 0), order, 0, None).numpy()
-    assert np.allclose(found, zoomed(array, target, order), atol=1e-4)
+    resampled = resample(array.shape, target, read_from(array, 0), order, 0, None).numpy()
+    assert np.allclose(resampled, zoomed(array, target, order), atol=1e-4)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -77,8 +77,8 @@ def test_splines_are_resampled_slab_by_slab(order: int, target: tuple[int, int, 
 def test_thick_slices_are_resampled_one_by_one(axis: int, order_z: int) -> None:
     array = np.random.default_rng(1).normal(size=(21, 14, 17)).astype(np.float32)
     target = (30, 9, 25)
-    found = resample(array.shape, target, read_from(array, axis), 3, order_z, axis).numpy()
-    assert np.allclose(found, slice_by_slice(array, target, 3, order_z, axis), atol=1e-4)
+    resampled = resample(array.shape, target, read_from(array, axis), 3, order_z, axis).numpy()
+    assert np.allclose(resampled, slice_by_slice(array, target, 3, order_z, axis), atol=1e-4)
 
 
 @pytest.mark.parametrize(("first", "second", "separate", "axis"), [
@@ -107,11 +107,11 @@ def test_windows_weigh_their_middle_most(patch: tuple[int, ...]) -> None:
     peak[tuple(size // 2 for size in patch)] = 1
     expected = ndimage.gaussian_filter(peak, [size / 8 for size in patch], mode="constant")
     expected = (expected / expected.max() * 10).astype(np.float16)
-    found = importance(patch).numpy()
-    assert (found > 0).all()
-    seen = expected > 0
-    assert np.allclose(found[seen].astype(float), expected[seen].astype(float), rtol=2e-3, atol=1e-7)
-    assert (found[~seen] == expected[seen].min()).all()
+    weights = importance(patch).numpy()
+    assert (weights > 0).all()
+    positive = expected > 0
+    assert np.allclose(weights[positive].astype(float), expected[positive].astype(float), rtol=2e-3, atol=1e-7)
+    assert (weights[~positive] == expected[positive].min()).all()
 
 
 @pytest.mark.parametrize(("shape", "patch"), [((20, 18, 7), (8, 8, 8)), ((37, 9, 20), (8, 12)), ((3, 4, 5), (4, 4, 8))])
@@ -150,8 +150,8 @@ def test_normalisation_schemes(scheme: str, masked: bool, axis: int) -> None:
         "NoNormalization": image}[scheme]
     settings = NNUNetEntry(spacing=[1, 1, 1], patch=[8, 8, 8], normalisation=scheme, masked_normalisation=masked)
     read = Normalised(hu, settings, Preprocessing((1, 1, 1), (-300.0, 400.0), 40.0, 120.0, (8, 8, 8)), axis).slab
-    found = np.concatenate([read(slice(0, 5)), read(slice(5, hu.shape[axis]))], axis)
-    assert np.allclose(found, expected, atol=1e-3)
+    normalised = np.concatenate([read(slice(0, 5)), read(slice(5, hu.shape[axis]))], axis)
+    assert np.allclose(normalised, expected, atol=1e-3)
 
 
 def statement(plans: dict, weights: dict[str, torch.Tensor], array: np.ndarray, spacing: Sequence[float],
@@ -161,7 +161,7 @@ def statement(plans: dict, weights: dict[str, torch.Tensor], array: np.ndarray, 
     order = plans["transpose_forward"]
     image, mm = array.transpose(order).astype(float), [spacing[axis] for axis in order]
     box = tuple(slice(int(v.min()), int(v.max()) + 1) for v in np.nonzero(image))
-    whole, image = np.zeros(image.shape, np.uint8), image[box]
+    labels, image = np.zeros(image.shape, np.uint8), image[box]
     low, high = FOREGROUND["percentile_00_5"], FOREGROUND["percentile_99_5"]
     image = (image.clip(low, high) - FOREGROUND["mean"]) / FOREGROUND["std"]
     working = settings["spacing"] if len(settings["spacing"]) == 3 else [mm[0], *settings["spacing"]]
@@ -183,9 +183,9 @@ def statement(plans: dict, weights: dict[str, torch.Tensor], array: np.ndarray, 
     logits = sum(reference_network(plans, weights, data.flip(axes)).flip(axes) for axes in mirrorings)
     logits = logits.transpose(0, 1) if len(patch) == 2 else logits[0]
     inner = tuple(slice(first, first + n) for (first, _), n in zip(pads, image.shape, strict=True))
-    native = [resized(one[inner].numpy(), whole[box].shape, (working, mm), 1) for one in logits]
-    whole[box] = np.argmax(native, 0)
-    return whole.transpose(np.argsort(order))
+    native = [resized(class_logits[inner].numpy(), labels[box].shape, (working, mm), 1) for class_logits in logits]
+    labels[box] = np.argmax(native, 0)
+    return labels.transpose(np.argsort(order))
 
 
 def blobs(shape: tuple[int, int, int], seed: int = 3) -> np.ndarray:
@@ -238,8 +238,8 @@ def test_mirrorings_are_the_models(tmp_path: Path) -> None:
     weights = write_results(tmp_path / "r", plans, mirror_axes=(0, 2))
     grid, array = Grid((14, 15, 9), (3.5, 3.2, 4.5)), blobs((9, 15, 14))
     expected = statement(plans, weights, array, (4.5, 3.2, 3.5), ((), (2,), (4,), (2, 4)))
-    found = Predictor(import_nnunet(tmp_path / "r"), device="cpu", mirror=True).predict(Volume(array, grid))
-    assert agreement(found.labels.array, expected) > 0.995
+    prediction = Predictor(import_nnunet(tmp_path / "r"), device="cpu", mirror=True).predict(Volume(array, grid))
+    assert agreement(prediction.labels.array, expected) > 0.995
 
 
 def test_organs_are_chosen_and_scales_refused(tmp_path: Path) -> None:
@@ -247,9 +247,9 @@ def test_organs_are_chosen_and_scales_refused(tmp_path: Path) -> None:
     bundle = import_nnunet(tmp_path / "r")
     ct = Volume(blobs((9, 15, 14)), Grid((14, 15, 9), (3.5, 3.2, 4.5)))
     everything = Predictor(bundle, device="cpu").predict(ct)
-    one = Predictor(bundle, device="cpu").predict(ct, ["lung"])
-    assert np.array_equal(one.labels.array, np.where(everything.labels.array == 3, 3, 0))
-    assert set(one.entropy) == {"lung"}
+    lung_alone = Predictor(bundle, device="cpu").predict(ct, ["lung"])
+    assert np.array_equal(lung_alone.labels.array, np.where(everything.labels.array == 3, 3, 0))
+    assert set(lung_alone.entropy) == {"lung"}
     with pytest.raises(UserError, match="scales: expected none"):
         Predictor(bundle, device="cpu", scales=(1.0, 1.5))
 
@@ -327,7 +327,7 @@ def test_memory_of_slices_is_of_as_many_as_the_ct_has(tmp_path: Path, reader: st
     """The CT has the model's voxels but for the slices, which lie closer than those trained on: nothing gets fewer."""
     write_results(tmp_path / "r", plans_of(axes=2, reader=reader, transpose=transpose, spacing=(4.0, 3.0, 3.0)))
     bundle = import_nnunet(tmp_path / "r")
-    more = replace(bundle, label_space=label_space_of_names("more", [*bundle.label_space.names, "one_more"]))
+    larger = replace(bundle, label_space=label_space_of_names("more", [*bundle.label_space.names, "one_more"]))
     slices = min(SLICES, grid.size[grid.spacing.index(0.5)])
-    assert estimate_memory(grid, more) - estimate_memory(grid, bundle) == (
+    assert estimate_memory(grid, larger) - estimate_memory(grid, bundle) == (
         2 * np.prod(grid.size) + slices * 16 * 16 * NNUNET_CLASS_BYTES)

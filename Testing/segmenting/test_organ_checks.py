@@ -40,23 +40,23 @@ def texts(labels: Volume, organ: str, **entropy: float) -> list[str]:
 
 
 def test_usual_organ_is_silent_and_measured() -> None:
-    found = report(labelled(liver=(10, 10, 10, 20)), "liver", liver=0.1)
-    assert found.checks == []
-    assert found.volume_ml == pytest.approx(20**3 * 12 / 1000)
-    assert (found.components, found.entropy) == (1, 0.1)
+    liver = report(labelled(liver=(10, 10, 10, 20)), "liver", liver=0.1)
+    assert liver.checks == []
+    assert liver.volume_ml == pytest.approx(20**3 * 12 / 1000)
+    assert (liver.components, liver.entropy) == (1, 0.1)
 
 
 def test_absent_organ() -> None:
-    found = report(labelled(), "spleen")
-    assert (found.volume_ml, found.components) == (0.0, 0)
-    assert found.checks == [OrganCheck(CheckKind.NOT_FOUND, "spleen")]
+    spleen = report(labelled(), "spleen")
+    assert (spleen.volume_ml, spleen.components) == (0.0, 0)
+    assert spleen.checks == [OrganCheck(CheckKind.NOT_FOUND, "spleen")]
     assert texts(labelled(), "spleen") == ["not found"]
 
 
-@pytest.mark.parametrize(("side", "told"), [(26, "large: 211 ml, usual 60-200 ml"), (32, "very large"),
+@pytest.mark.parametrize(("side", "text_start"), [(26, "large: 211 ml, usual 60-200 ml"), (32, "very large"),
                                             (17, "small"), (10, "very small")])
-def test_unusual_volume(side: int, told: str) -> None:
-    assert any(text.startswith(told) for text in texts(labelled(liver=(10, 10, 10, side)), "liver"))
+def test_unusual_volume(side: int, text_start: str) -> None:
+    assert any(text.startswith(text_start) for text in texts(labelled(liver=(10, 10, 10, side)), "liver"))
 
 
 @pytest.mark.parametrize("place", [(0, 10, 10), (10, 0, 10), (10, 10, 0), (50, 10, 10)])
@@ -94,13 +94,13 @@ def test_checks_are_data() -> None:
 
 
 def test_an_event_has_the_checks_as_text_and_as_data() -> None:
-    found = report(labelled(liver=(0, 10, 10, 26)), "liver")
-    event = json.loads(json.dumps(found.as_event()))
+    liver = report(labelled(liver=(0, 10, 10, 26)), "liver")
+    event = json.loads(json.dumps(liver.as_event()))
     assert event["checks"] == "touches the image border: may be cut off; large: 211 ml, usual 60-200 ml"
     assert [(check["kind"], check["organ"], check["low"], check["high"]) for check in event["checks_data"]] == [
         ("touches_border", "liver", None, None), ("large", "liver", 60.0, 200.0)]
     assert "; ".join(check["text"] for check in event["checks_data"]) == event["checks"]
-    assert list(found.as_row()) == ["organ", "volume_ml", "components", "checks", "entropy"]
+    assert list(liver.as_row()) == ["organ", "volume_ml", "components", "checks", "entropy"]
 
 
 def test_every_kind_has_a_text() -> None:

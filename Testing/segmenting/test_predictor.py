@@ -56,13 +56,13 @@ def dice(a: np.ndarray, b: np.ndarray, index: int) -> float:
     return 2 * ((a == index) & (b == index)).sum() / max(1, (a == index).sum() + (b == index).sum())
 
 
-def assert_right(found: Volume, truth: Volume, least: float) -> None:
-    assert found.grid == truth.grid
-    assert found.array.dtype == np.uint8
+def assert_right(predicted: Volume, truth: Volume, lowest_dice: float) -> None:
+    assert predicted.grid == truth.grid
+    assert predicted.array.dtype == np.uint8
     for name in ("liver", "spleen", "left_kidney"):
         index = WORD16.index(name)
         if (truth.array == index).sum() > 200:
-            assert dice(found.array, truth.array, index) >= least, name
+            assert dice(predicted.array, truth.array, index) >= lowest_dice, name
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +78,17 @@ def test_reoriented_ct_gives_the_reoriented_labels(engine: Predictor, order: Axi
                      tuple(order.flips[i] for i in np.argsort(order.permutation))).canonical_grid(ct.grid)
     turned = Volume(grid.axis_order().from_canonical(ct.array), grid)
     assert np.array_equal(turned.canonical().array, ct.array)
-    found = engine.predict(turned).labels
-    assert found.grid == grid
-    assert np.array_equal(found.canonical().array, expected)
+    labels = engine.predict(turned).labels
+    assert labels.grid == grid
+    assert np.array_equal(labels.canonical().array, expected)
 
 
-@pytest.mark.parametrize(("size", "spacing", "least"), [
+@pytest.mark.parametrize(("size", "spacing", "lowest_dice"), [
     ((120, 90, 400), (2.5, 2.5, 0.5), 0.93), ((150, 110, 40), (2.0, 2.0, 5.0), 0.93),
     ((100, 72, 25), (3.0, 3.0, 8.0), 0.9), ((70, 50, 50), (4.0, 4.0, 4.0), 0.93)])
-def test_slice_thickness(engine: Predictor, size, spacing, least) -> None:
+def test_slice_thickness(engine: Predictor, size, spacing, lowest_dice) -> None:
     ct, truth = on_grid(centred(size, spacing))
-    assert_right(engine.predict(ct).labels, truth, least)
+    assert_right(engine.predict(ct).labels, truth, lowest_dice)
 
 
 @pytest.mark.parametrize("degrees", [6, 25, 40])
@@ -118,11 +118,11 @@ def test_tiny_and_partial_volumes(engine: Predictor, size) -> None:
 
 
 def test_part_of_the_abdomen(engine: Predictor) -> None:
-    whole, truth = on_grid(centred((140, 100, 60), (2.0, 2.0, 3.0)))
+    abdomen, truth = on_grid(centred((140, 100, 60), (2.0, 2.0, 3.0)))
     cut = (slice(20, 45), slice(10, 90), slice(0, 60))
-    origin = tuple(float(o) for o in (whole.grid.matrix @ [0, 10, 20, 1])[:3])
-    grid = Grid((60, 80, 25), whole.grid.spacing, origin)
-    assert_right(engine.predict(Volume(whole.array[cut], grid)).labels, Volume(truth.array[cut], grid), 0.88)
+    origin = tuple(float(o) for o in (abdomen.grid.matrix @ [0, 10, 20, 1])[:3])
+    grid = Grid((60, 80, 25), abdomen.grid.spacing, origin)
+    assert_right(engine.predict(Volume(abdomen.array[cut], grid)).labels, Volume(truth.array[cut], grid), 0.88)
 
 
 def test_no_body_and_no_organs(engine: Predictor) -> None:
@@ -145,8 +145,8 @@ def test_several_scales_keep_the_place(tmp_path) -> None:
     ct, labels = on_grid(Grid((70, 50, 50), (4.0, 4.0, 4.0), (-140.0, -100.0, -100.0)))
     predicted = Predictor(threshold_bundle(tmp_path), device="cpu", scales=(0.75, 1.0, 1.5)).predict(ct).labels.array
     for value in np.unique(labels.array)[1:]:
-        found, expected = predicted == value, labels.array == value
-        assert 2 * (found & expected).sum() > 0.9 * (found.sum() + expected.sum())
+        mask, expected = predicted == value, labels.array == value
+        assert 2 * (mask & expected).sum() > 0.9 * (mask.sum() + expected.sum())
     with pytest.raises(UserError, match=r"scales: expected numbers from 0\.25 to 4, found '8"):
         Predictor(threshold_bundle(tmp_path), device="cpu", scales=(1.0, 8.0))
 
@@ -160,27 +160,27 @@ def test_mirroring_keeps_sides(tmp_path) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             logits = super().forward(x).clone()
             half = x.shape[-1] // 2
-            left, right = WORD16.indices(["left_kidney", "right_kidney"])
-            logits[:, [left, right], ..., :half] = logits[:, [right, left], ..., :half]
+            sides = WORD16.indices(["left_kidney", "right_kidney"])
+            logits[:, list(sides), ..., :half] = logits[:, list(sides[::-1]), ..., :half]
             return logits
 
     engine = Predictor(threshold_bundle(tmp_path, (48, 64, 72)), device="cpu", mirror=True)
-    engine._method.network = Sided()
+    engine._method.networks[0].module = Sided()
     assert_right(engine.predict(ct).labels, truth, 0.9)
 
 
-def test_stages_and_progress_are_told(engine: Predictor) -> None:
-    told = []
+def test_stages_and_progress_are_reported(engine: Predictor) -> None:
+    steps = []
 
     class Listening(Reporter):
-        def progress(self, stage: str, done: int, total: int) -> None:
-            told.append((done, total))
+        def progress(self, stage: str, step: int, total: int) -> None:
+            steps.append((step, total))
 
     ct, _ = on_grid(centred((70, 54, 36), (4.0, 4.0, 5.0)))
     seconds = engine.predict(ct, reporter=Listening()).seconds
     assert {"localise", "resample", "forward", "windows", "clean", "upsample"} == set(seconds)
-    assert told[0][0] == 0
-    assert told[-1][0] == told[-1][1]
+    assert steps[0][0] == 0
+    assert steps[-1][0] == steps[-1][1]
 
 
 def test_agreeing_shortcut_equals_dense_interpolation() -> None:
@@ -195,8 +195,8 @@ def test_agreeing_shortcut_equals_dense_interpolation() -> None:
     out = np.empty((30, 33, 21), np.uint8)
     native.write_aligned(out)
     dense = torch.nn.functional.interpolate(scores, size=out.shape, mode="trilinear")[0]
-    found = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), 5).movedim(-1, 0)[None].float()
-    near = torch.nn.functional.interpolate(found, size=out.shape, mode="trilinear")[0] > 0
+    one_hot = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), 5).movedim(-1, 0)[None].float()
+    near = torch.nn.functional.interpolate(one_hot, size=out.shape, mode="trilinear")[0] > 0
     expected = dense.masked_fill(~near, -np.inf).argmax(0).numpy()
     assert (out == expected).mean() > 0.998  # half-precision weights move the odd tie
 
@@ -215,15 +215,15 @@ def test_windows_cover_every_voxel() -> None:
     for size in range(1, 200, 7):
         for window in (4, 16, 48):
             starts = windows.axis_starts(size, window, window - window // 2)
-            seen = np.zeros(size, int)
+            covered = np.zeros(size, int)
             for start in starts:
-                seen[start:start + window] += 1
-            assert seen.all()
+                covered[start:start + window] += 1
+            assert covered.all()
             first = sorted({*starts[::2], starts[-1]})
-            seen[:] = 0
+            covered[:] = 0
             for start in first:
-                seen[start:start + window] += 1
-            assert seen.all()
+                covered[start:start + window] += 1
+            assert covered.all()
 
 
 def test_quiet_stretches_are_seen_once() -> None:
@@ -317,6 +317,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platfo
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory is read with the resource module")
 def test_a_large_ct_stays_under_three_gib() -> None:
     code = LARGE.format(root=str(ROOT))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 3 * 1024
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
+    assert int(completed.stdout) < 3 * 1024

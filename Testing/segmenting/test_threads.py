@@ -28,26 +28,26 @@ class Others:
         return self.cores
 
 
-@pytest.mark.parametrize(("cores", "usable", "busy", "most", "expected"), [
+@pytest.mark.parametrize(("cores", "usable", "busy", "limit", "expected"), [
     (8, 8, 0.0, 8, 8), (8, 8, 0.0, 2, 2), (8, 8, 3.0, 8, 5), (2, 2, 1.0, 2, 1), (2, 2, 4.0, 2, 1), (2, 2, 0.3, 2, 2),
     (64, 4, 50.0, 4, 4), (64, 4, 62.4, 4, 2)])
-def test_a_thread_a_free_core(monkeypatch, cores, usable, busy, most, expected):
+def test_a_thread_a_free_core(monkeypatch, cores, usable, busy, limit, expected):
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setattr(module, "usable_cores", lambda: usable)
-    assert module.network_threads(Others(busy), most) == expected
+    assert module.network_threads(Others(busy), limit) == expected
 
 
 def test_load_is_that_of_others(monkeypatch):
     """Of two cores' time, this process had half a core and what gives way (nice) does not count."""
-    clock, own = iter([0.0, 2.0, 2.0, 2.0]), iter([5.0, 6.0, 6.0])
-    used = iter([(100.0, 10.0, 50.0), (103.0, 10.5, 53.0), (103.0, 10.5, 53.0)])
+    clock, own_seconds = iter([0.0, 2.0, 2.0, 2.0]), iter([5.0, 6.0, 6.0])
+    system_times = iter([(100.0, 10.0, 50.0), (103.0, 10.5, 53.0), (103.0, 10.5, 53.0)])
 
     def times() -> SimpleNamespace:
-        user, system, nice = next(used)
+        user, system, nice = next(system_times)
         return SimpleNamespace(user=user, system=system, nice=nice, irq=0.0, softirq=0.0)
 
     monkeypatch.setattr(module.psutil, "cpu_times", times)
-    monkeypatch.setattr(module.time, "process_time", lambda: next(own))
+    monkeypatch.setattr(module.time, "process_time", lambda: next(own_seconds))
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     assert module.Load().cores_of_others() == pytest.approx((3.5 - 1.0) / 2.0)
 
@@ -78,7 +78,7 @@ CT = Volume(np.random.default_rng(0).normal(0, 100, (40, 60, 70)).astype(np.int1
 
 def test_every_window_has_one_thread_and_several_are_computed_at_a_time(monkeypatch, bundle):
     """And afterwards the caller's number of threads is back."""
-    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.network_threads", lambda load, most: 3)
+    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.network_threads", lambda load, limit: 3)
     predictor = Predictor(bundle, "cpu")
     during, running, together = [], [], []
 
@@ -102,15 +102,15 @@ def test_every_window_has_one_thread_and_several_are_computed_at_a_time(monkeypa
 def test_labels_are_the_same_however_many_work(monkeypatch, bundle, precision):
     labels = []
     for workers in (1, 2, 8):
-        monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.network_threads", lambda load, most, n=workers: n)
+        monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.network_threads", lambda load, limit, n=workers: n)
         labels.append(Predictor(bundle, "cpu", precision=precision).predict(CT).labels.array)
     assert len(np.unique(labels[0])) > 2
-    for other in labels[1:]:
-        np.testing.assert_array_equal(other, labels[0])
+    for later in labels[1:]:
+        np.testing.assert_array_equal(later, labels[0])
 
 
 def test_an_error_in_a_window_ends_the_prediction(monkeypatch, bundle):
-    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.network_threads", lambda load, most: 2)
+    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.network_threads", lambda load, limit: 2)
     predictor = Predictor(bundle, "cpu")
     calls = []
 

@@ -70,11 +70,11 @@ def licences_known(tmp_path, monkeypatch):
     from PartialOrganSegPanel.shell import model_cards, model_licence, settings
 
     monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(tmp_path / "own models"))
-    known = {model_licence.setting(card): model_licence.fingerprint(card)
+    accepted = {model_licence.setting(card): model_licence.fingerprint(card)
              for card in model_cards.installed_models().values()}
-    monkeypatch.setattr(settings, "read_setting", known.get)
-    monkeypatch.setattr(settings, "write_setting", known.__setitem__)
-    return known
+    monkeypatch.setattr(settings, "read_setting", accepted.get)
+    monkeypatch.setattr(settings, "write_setting", accepted.__setitem__)
+    return accepted
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def make_panel():
 
     from PartialOrganSeg import PartialOrganSegWidget
 
-    made = []
+    widgets = []
 
     def make(services):
         parent = slicer.qMRMLWidget()
@@ -110,11 +110,11 @@ def make_panel():
         widget.setup()
         parent.resize(PANEL_WIDTH, 700)
         parent.show()
-        made.append(widget)
+        widgets.append(widget)
         return widget.panel
 
     yield make
-    for widget in made:
+    for widget in widgets:
         widget.cleanup()
         widget.parent.close()
 

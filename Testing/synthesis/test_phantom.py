@@ -19,8 +19,8 @@ def test_whole_body_holds_every_organ_at_words_volume(seed):
     assert labels.array.dtype == np.uint8
     for organ in WORD16.organs:
         volume = float((labels.array == organ.index).sum()) * labels.grid.voxel_ml
-        known = organ_record(organ.name).usual_ml
-        assert 0.8 * known.p5 < volume < 1.2 * known.p95, organ.name
+        usual = organ_record(organ.name).usual_ml
+        assert 0.8 * usual.p5 < volume < 1.2 * usual.p95, organ.name
 
 
 def test_the_default_grid_shows_all_sixteen():
@@ -31,27 +31,26 @@ def test_the_default_grid_shows_all_sixteen():
 
 def test_left_is_left_and_up_is_up():
     _, labels = make_phantom((110, 64, 90), (4.0, 4.0, 4.0), seed=2)
-    at = {organ.name: np.argwhere(labels.array == organ.index).mean(axis=0) for organ in WORD16.organs}
+    centre = {organ.name: np.argwhere(labels.array == organ.index).mean(axis=0) for organ in WORD16.organs}
     assert labels.grid.direction == (1, 0, 0, 0, 1, 0, 0, 0, 1)  # LPS: x grows to the patient's left
-    for name in ("kidney", "femur"):
-        left, right = (f"{'head_of_' if name == 'femur' else ''}{side}_{name}" for side in ("left", "right"))
-        assert at[left][2] > at[right][2] + 10
-    assert at["spleen"][2] > at["liver"][2]
-    assert at["esophagus"][0] > at["stomach"][0] > at["intestine"][0] > at["bladder"][0]
-    assert at["rectum"][1] > at["bladder"][1]
+    for left_organ, right_organ in (("left_kidney", "right_kidney"), ("head_of_left_femur", "head_of_right_femur")):
+        assert centre[left_organ][2] > centre[right_organ][2] + 10
+    assert centre["spleen"][2] > centre["liver"][2]
+    assert centre["esophagus"][0] > centre["stomach"][0] > centre["intestine"][0] > centre["bladder"][0]
+    assert centre["rectum"][1] > centre["bladder"][1]
 
 
 def test_seed_decides_everything():
-    first, again, other = (make_phantom((48, 32, 40), (8.0, 8.0, 8.0), seed) for seed in (4, 4, 5))
+    first, again, another_patient = (make_phantom((48, 32, 40), (8.0, 8.0, 8.0), seed) for seed in (4, 4, 5))
     for k in (0, 1):
         assert np.array_equal(first[k].array, again[k].array)
-        assert not np.array_equal(first[k].array, other[k].array)
+        assert not np.array_equal(first[k].array, another_patient[k].array)
 
 
 def test_a_small_grid_shows_a_part_of_the_same_patient():
-    whole = make_phantom((61, 41, 51), (6.0, 6.0, 6.0), seed=1)[1]
+    body = make_phantom((61, 41, 51), (6.0, 6.0, 6.0), seed=1)[1]
     part = make_phantom((21, 21, 21), (6.0, 6.0, 6.0), seed=1, centre_zyx=(60.0, 0.0, 0.0))[1]
-    assert np.array_equal(part.array, whole.array[30:51, 10:31, 15:36])
+    assert np.array_equal(part.array, body.array[30:51, 10:31, 15:36])
     assert np.any(part.array)
 
 

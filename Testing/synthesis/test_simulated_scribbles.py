@@ -50,32 +50,32 @@ def test_scribbles_are_true_complete_sparse_and_repeatable(seed, shape, organs, 
         with pytest.raises(UserError, match="found none"):
             simulate_scribble(labels, WORD16, seed=seed)
         return
-    found = simulate_scribble(labels, WORD16, seed=seed)
-    drawn = found.labels.array != NOT_DRAWN
-    assert found.labels.grid == labels.grid
-    assert (found.labels.array[drawn] == labels.array[drawn]).all()
-    assert set(np.unique(found.labels.array)) - {0, NOT_DRAWN} == present
+    scribble = simulate_scribble(labels, WORD16, seed=seed)
+    drawn = scribble.labels.array != NOT_DRAWN
+    assert scribble.labels.grid == labels.grid
+    assert (scribble.labels.array[drawn] == labels.array[drawn]).all()
+    assert set(np.unique(scribble.labels.array)) - {0, NOT_DRAWN} == present
     # One voxel an organ is the least that can be drawn, however small the organs are.
     assert drawn.sum() <= max(MAXIMUM_SHARE * (labels.array > 0).sum(), len(present))
-    assert found.share == drawn.sum() / (labels.array > 0).sum()
-    assert np.array_equal(found.labels.array, simulate_scribble(labels, WORD16, seed=seed).labels.array)
+    assert scribble.share == drawn.sum() / (labels.array > 0).sum()
+    assert np.array_equal(scribble.labels.array, simulate_scribble(labels, WORD16, seed=seed).labels.array)
 
 
 def test_counts_say_what_is_drawn(phantom):
-    found = simulate_scribble(phantom, WORD16, seed=2)
-    assert found.counts[-1].name == "background"
-    for count in found.counts:
+    scribble = simulate_scribble(phantom, WORD16, seed=2)
+    assert scribble.counts[-1].name == "background"
+    for count in scribble.counts:
         index = WORD16.index(count.name)
-        drawn = found.labels.array == index
+        drawn = scribble.labels.array == index
         assert count.voxels == drawn.sum()
         assert count.slices == drawn.any(axis=(1, 2)).sum() <= count.strokes
         assert count.of_voxels == (0 if index == 0 else (phantom.array == index).sum())
-    assert found.share < MAXIMUM_SHARE
+    assert scribble.share < MAXIMUM_SHARE
 
 
-def test_another_seed_draws_otherwise(phantom):
-    one, other = (simulate_scribble(phantom, WORD16, slices_per_organ=1, seed=seed).labels.array for seed in (0, 1))
-    assert not np.array_equal(one, other)
+def test_another_seed_draws_other_strokes(phantom):
+    first, second = (simulate_scribble(phantom, WORD16, slices_per_organ=1, seed=seed).labels.array for seed in (0, 1))
+    assert not np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("direction", [[(0, 1, 0), (0, 0, 1), (1, 0, 0)], [(-1, 0, 0), (0, 0, -1), (0, 1, 0)]])
@@ -87,40 +87,41 @@ def test_slices_are_the_patients_axial_ones_in_any_orientation(phantom, directio
     order = [int(np.flatnonzero(row)[0]) for row in direction]
     turned = sitk.Flip(sitk.PermuteAxes(image, order), [min(row) < 0 for row in direction])
     grid = Grid(turned.GetSize(), turned.GetSpacing(), turned.GetOrigin(), turned.GetDirection())
-    found, straight = (simulate_scribble(labels, WORD16, slices_per_organ=2, seed=4).labels
-                       for labels in (Volume(sitk.GetArrayFromImage(turned), grid), phantom))
-    assert np.array_equal(found.canonical().array, straight.array)
+    turned_labels = Volume(sitk.GetArrayFromImage(turned), grid)
+    scribble = simulate_scribble(turned_labels, WORD16, slices_per_organ=2, seed=4).labels
+    straight = simulate_scribble(phantom, WORD16, slices_per_organ=2, seed=4).labels
+    assert np.array_equal(scribble.canonical().array, straight.array)
 
 
 def test_strokes_are_sparse_within_and_between_slices(phantom):
-    found = simulate_scribble(phantom, WORD16, slices_per_organ=3, seed=0).labels.array
+    drawn = simulate_scribble(phantom, WORD16, slices_per_organ=3, seed=0).labels.array
     for organ in (1, 5, 11):  # liver, stomach, intestine
         mask = phantom.array == organ
-        slices = np.flatnonzero((found == organ).any(axis=(1, 2)))
+        slices = np.flatnonzero((drawn == organ).any(axis=(1, 2)))
         assert 1 <= len(slices) <= 3
         assert len(slices) < mask.any(axis=(1, 2)).sum() / 2
-        assert all((found[z] == organ).sum() < mask[z].sum() / 2 for z in slices)
+        assert all((drawn[z] == organ).sum() < mask[z].sum() / 2 for z in slices)
 
 
 def test_slices_at_a_distance_are_shared_by_the_organs(phantom):
-    found = simulate_scribble(phantom, WORD16, every_mm=30.0, background=False, seed=0).labels.array
-    used = [set(np.flatnonzero((found == organ).any(axis=(1, 2)))) for organ in (1, 3, 10, 11)]
-    slices = sorted(set().union(*used))
+    drawn = simulate_scribble(phantom, WORD16, every_mm=30.0, background=False, seed=0).labels.array
+    slices_of = [set(np.flatnonzero((drawn == organ).any(axis=(1, 2)))) for organ in (1, 3, 10, 11)]
+    slices = sorted(set().union(*slices_of))
     assert set(np.diff(slices)) == {6}  # 30 mm of 5 mm slices
-    assert any(a & b for number, a in enumerate(used) for b in used[:number])
+    assert any(a & b for number, a in enumerate(slices_of) for b in slices_of[:number])
 
 
-def test_much_asked_for_stays_below_the_limit(phantom):
-    found = simulate_scribble(phantom, WORD16, slices_per_organ=15, brush_mm=12.0)
-    assert 0.9 * MAXIMUM_SHARE < found.share < MAXIMUM_SHARE
-    assert all(count.voxels for count in found.counts)
+def test_many_wide_strokes_stay_below_the_limit(phantom):
+    scribble = simulate_scribble(phantom, WORD16, slices_per_organ=15, brush_mm=12.0)
+    assert 0.9 * MAXIMUM_SHARE < scribble.share < MAXIMUM_SHARE
+    assert all(count.voxels for count in scribble.counts)
 
 
-def test_chosen_organs_alone_are_drawn_and_background_keeps_off_the_others(phantom):
-    found = simulate_scribble(phantom, WORD16, organs=["spleen", "bladder"], slices_per_organ=20, seed=1)
-    values = set(np.unique(found.labels.array))
+def test_only_chosen_organs_are_drawn_and_background_keeps_off_all_organs(phantom):
+    scribble = simulate_scribble(phantom, WORD16, organs=["spleen", "bladder"], slices_per_organ=20, seed=1)
+    values = set(np.unique(scribble.labels.array))
     assert values == {0, 2, 14, NOT_DRAWN} if (phantom.array == 14).any() else {0, 2, NOT_DRAWN}
-    assert not (phantom.array[found.labels.array == 0]).any()
+    assert not (phantom.array[scribble.labels.array == 0]).any()
     without = simulate_scribble(phantom, WORD16, slices_per_organ=1, background=False)
     assert not (without.labels.array == 0).any()
     assert "background" not in [count.name for count in without.counts]
@@ -130,12 +131,11 @@ def test_background_is_drawn_near_the_organs_and_far_from_them():
     labels = np.zeros((5, 200, 200), np.uint8)
     labels[:, 80:120, 80:120] = 1
     grid = Grid(labels.shape[::-1], (1.0, 1.0, 3.0))
-    found = simulate_scribble(Volume(labels, grid), WORD16, slices_per_organ=5, seed=3).labels.array
+    drawn = simulate_scribble(Volume(labels, grid), WORD16, slices_per_organ=5, seed=3).labels.array
     distance = ndimage.distance_transform_edt(labels[0] == 0)
-    far = np.concatenate([distance[plane == 0] for plane in found])
-    assert far.min() < 8
-    assert far.max() > 10
-    assert far.max() < 42
+    of_background = np.concatenate([distance[plane == 0] for plane in drawn])
+    assert of_background.min() < 8
+    assert 10 < of_background.max() < 42
 
 
 def test_strokes_run_along_the_middle_with_the_brushs_width():
@@ -168,7 +168,7 @@ def test_border_strokes_keep_their_depth_and_length(seed, at, length):
     assert 0.4 * length - 8 < walked < 1.5 * length + 8
 
 
-def test_a_depth_that_is_not_there_gives_no_stroke():
+def test_a_depth_that_no_pixel_has_gives_no_stroke():
     region = np.ones((5, 5), bool)
     depth = depth_of(np.pad(region, 1), (1.0, 1.0))[1:-1, 1:-1]
     assert border_path(region, depth, 9.0, 5.0, depth, (1.0, 1.0), np.random.default_rng(0)) is None
@@ -182,7 +182,7 @@ def test_the_smallest_regions_are_drawn(pixels):
     assert len(painted(path, 0.1, region, (1.0, 1.0))) >= 1
 
 
-def test_a_value_that_is_no_organ_is_told():
+def test_a_value_that_is_no_organ_is_refused():
     labels = np.zeros((4, 8, 8), np.uint8)
     labels[1, 2, 3:6] = 9
     with pytest.raises(UserError, match=r"label value 9 \(3 voxels\): expected 0..5 \(shi5\)"):
@@ -212,7 +212,7 @@ def test_the_command_writes_what_a_scribble_case_reads(phantom, tmp_path: Path, 
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_the_command_tells_facts_and_absent_organs(phantom, tmp_path: Path, capfd):
+def test_the_command_reports_figures_and_absent_organs(phantom, tmp_path: Path, capfd):
     write_image(tmp_path / "in" / "a.nii.gz", np.where(phantom.array == 1, 1, 0).astype(np.uint8), phantom.grid)
     assert main(["scribble", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--organs", "liver,spleen",
                  "--every-mm", "40", "--no-background", "--json-events"]) == 0
@@ -223,15 +223,15 @@ def test_the_command_tells_facts_and_absent_organs(phantom, tmp_path: Path, capf
     assert events["result"]["share"] == liver["voxels"] / (phantom.array == 1).sum()
 
 
-@pytest.mark.parametrize(("words", "code", "told"), [
+@pytest.mark.parametrize(("words", "code", "message"), [
     (["--organs", "livre"], 1, "did you mean 'liver'"), (["--label-space", "word"], 1, "--label-space: expected one"),
     (["--label-space", "shi5"], 1, r"a.nii.gz: label value 16"), (["--every-mm", "0"], 2, "above 0"),
     (["--slices-per-organ", "0"], 2, "from 1 on"), (["--every-mm", "5", "--slices-per-organ", "3"], 2, "not allowed"),
 ])
-def test_wrong_use_is_one_line(tmp_path: Path, capsys, words, code, told):
+def test_wrong_use_ends_with_one_line(tmp_path: Path, capsys, words, code, message):
     array = np.zeros((4, 8, 8), np.uint8)
     array[2, 2:4, 2:4] = 16
     write_image(tmp_path / "a.nii.gz", array)
     assert main(["scribble", str(tmp_path / "a.nii.gz"), "-o", str(tmp_path / "out"), *words]) == code
     line, = capsys.readouterr().err.splitlines()
-    assert told in line
+    assert message in line

@@ -1,5 +1,7 @@
 """CTs synthesised from label maps: exact grid, the same at the same seed, tissues in plausible ranges."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,17 +20,23 @@ def labels() -> Volume:
     return make_phantom((110, 70, 90), (4.0, 4.0, 4.0), seed=3)[1]
 
 
+@pytest.fixture(scope="module")
+def coarse_labels() -> Volume:
+    """Enough for tests that look at large regions of many scans."""
+    return make_phantom((55, 35, 45), (8.0, 8.0, 8.0), seed=3)[1]
+
+
 def organ_hu(ct: Volume, labels: Volume, name: str) -> np.ndarray:
     return ct.array[labels.array == WORD16.index(name)]
 
 
-def test_same_generator_state_same_ct(labels):
+def test_the_same_generator_state_gives_the_same_ct(labels):
     first, again = (synthesise_ct(labels, np.random.default_rng(5)) for _ in range(2))
-    other = synthesise_ct(labels, np.random.default_rng(6))
+    another = synthesise_ct(labels, np.random.default_rng(6))
     assert first.array.dtype == np.int16
     assert first.grid == labels.grid
     assert np.array_equal(first.array, again.array)
-    assert not np.array_equal(first.array, other.array)
+    assert not np.array_equal(first.array, another.array)
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -49,34 +57,37 @@ def test_tissues_lie_in_plausible_ranges(labels, phase):
 
 
 def test_contrast_brightens_kidneys_together():
-    draws = {phase: [draw_palette(np.random.default_rng(seed), phase) for seed in range(40)] for phase in PHASES}
-    cortex = {phase: np.median([palette.cortex for palette in some]) for phase, some in draws.items()}
+    draws, cortex = {}, {}
+    for phase in PHASES:
+        draws[phase] = [draw_palette(np.random.default_rng(seed), phase) for seed in range(40)]
+        cortex[phase] = np.median([palette.cortex for palette in draws[phase]])
     assert cortex["plain"] < 50 < 120 < min(cortex["arterial"], cortex["portal"])
     assert all(palette.cortex > palette.medulla for palette in draws["arterial"])
     assert all(abs(palette.aorta - palette.veins) < 1e-9 for palette in draws["plain"])
 
 
-def test_gas_lies_in_front_of_fluid(labels):
+def test_gas_lies_in_front_of_fluid(coarse_labels):
     """In stomachs that hold both, the gas is nearer to the front (smaller y)."""
+    labels = coarse_labels
     y = np.broadcast_to(np.arange(labels.array.shape[1])[None, :, None], labels.array.shape)
     stomach = labels.array == WORD16.index("stomach")
-    seen = 0
-    for seed in range(12):
+    stomachs_with_both = 0
+    for seed in range(12):  # not every patient has both gas and fluid
         ct = synthesise_ct(labels, np.random.default_rng(seed)).array
         gas, fluid = stomach & (ct < -700), stomach & (ct > -50)
-        if gas.sum() > 100 and fluid.sum() > 100:
-            seen += 1
+        if gas.sum() > 12 and fluid.sum() > 12:  # 6 ml
+            stomachs_with_both += 1
             assert y[gas].mean() < y[fluid].mean()
-    assert seen > 0
+    assert stomachs_with_both > 0
 
 
-def test_padding_lies_outside_a_circle(labels):
+def test_padding_lies_outside_a_circle(coarse_labels):
     values = set()
     for seed in range(12):
-        ct = synthesise_ct(labels, np.random.default_rng(seed), padding=True).array
+        ct = synthesise_ct(coarse_labels, np.random.default_rng(seed), padding=True).array
         corners = ct[:, [0, 0, -1, -1], [0, -1, 0, -1]]
         values |= set(np.unique(corners).tolist())
-        assert (ct[:, 35, 45] > -1100).all()
+        assert (ct[:, 17, 22] > -1100).all()
     assert values <= {-1024, -2048, -3024}
     assert values & {-2048, -3024}
 
@@ -103,26 +114,33 @@ def test_another_label_space(labels):
     assert ct.array.shape == array.shape
 
 
+@functools.cache
+def upright() -> tuple[Volume, np.ndarray]:
+    """Labels of which every axis order is tried, and the CT of them."""
+    labels = make_phantom((44, 32, 38), (9.0, 9.0, 9.0), seed=1)[1]
+    return labels, synthesise_ct(labels, np.random.default_rng(7)).array
+
+
 @settings(max_examples=8)
 @given(permutation=st.permutations(range(3)), signs=st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3))
 def test_axis_orders_do_not_matter(permutation, signs):
     """A re-oriented label map gives the re-oriented CT, bit for bit."""
-    labels = make_phantom((44, 32, 38), (9.0, 9.0, 9.0), seed=1)[1]
+    labels, expected = upright()
     direction = np.zeros((3, 3))
     for voxel, world in enumerate(permutation):
         direction[world, voxel] = signs[voxel]
-    wanted = Grid((1, 1, 1), (9.0,) * 3, direction=tuple(direction.ravel())).axis_order()
-    array = np.ascontiguousarray(wanted.from_canonical(labels.array))
+    order = Grid((1, 1, 1), (9.0,) * 3, direction=tuple(direction.ravel())).axis_order()
+    array = np.ascontiguousarray(order.from_canonical(labels.array))
     turned = Volume(array, Grid(array.shape[::-1], (9.0,) * 3, direction=tuple(direction.ravel())))
-    expected = synthesise_ct(labels, np.random.default_rng(7)).array
-    found = synthesise_ct(turned, np.random.default_rng(7))
-    assert np.array_equal(wanted.to_canonical(found.array), expected)
+    ct = synthesise_ct(turned, np.random.default_rng(7))
+    assert np.array_equal(order.to_canonical(ct.array), expected)
 
 
 def test_word_label_map_with_its_bones_round_it():
     """Around a real anatomy: bone beside the femoral heads, fat between organs, the labels' grid."""
     sitk = pytest.importorskip("SimpleITK")
     image = sitk.DICOMOrient(sitk.ReadImage(str(real_data_path("labels_only", "word", "word_0052.nii.gz"))), "LPS")
+    # About 3 mm is fine enough for bones and takes a second.
     step = [max(1, round(3 / s)) for s in image.GetSpacing()]
     image = image[::step[0], ::step[1], ::step[2]]
     array = sitk.GetArrayFromImage(image).astype(np.uint8)

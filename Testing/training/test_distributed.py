@@ -39,14 +39,14 @@ def test_two_processes_compute_what_one_would(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
                "PartialOrganSegLib", "train", str(recipe), "-o", str(tmp_path / "two"), "--device", "cpu",
                "--set", "batch_size=2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500,
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("run folder") == 1  # the first process alone speaks
-    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
-    assert len(one) == 4  # two of steps, two of validation
-    for expected, found in zip(one, two, strict=True):
-        assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.count("run folder") == 1  # the first process alone speaks
+    alone, together = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert len(alone) == 4  # two of steps, two of validation
+    for expected, figures in zip(alone, together, strict=True):
+        assert figures == pytest.approx(expected, rel=1e-3, abs=1e-4)
     states = [torch.load(tmp_path / name / "checkpoints" / "last.pt", weights_only=True) for name in ("one", "two")]
     for name, value in states[0]["network"].items():
         assert torch.allclose(states[1]["network"][name], value, rtol=1e-3, atol=1e-4), name

@@ -13,7 +13,7 @@ from PartialOrganSegLib.training.hooks import Hook, RunView, StepReport
 from PartialOrganSegLib.training.recipe import Recipe, load_recipe
 from PartialOrganSegLib.training.trainer import Trainer
 from Testing.helpers.training_data import write_manifest, write_recipe
-from Testing.helpers.training_runs import same, state_of
+from Testing.helpers.training_runs import equal_weights, state_of
 
 
 class Recorder(Hook):
@@ -71,12 +71,12 @@ def test_a_hook_that_stops_the_run_goes_on_with_its_state(recipe, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         Trainer(recipe, tmp_path / "run", hooks=[Recorder(last=3)]).train()
     assert state_of(tmp_path / "run")["step"] == 3
-    resumed, whole = Recorder(), Recorder()
+    resumed, uninterrupted = Recorder(), Recorder()
     Trainer(recipe, tmp_path / "run", resume=True, hooks=[resumed]).train()
-    Trainer(recipe, tmp_path / "whole", hooks=[whole]).train()
+    Trainer(recipe, tmp_path / "whole", hooks=[uninterrupted]).train()
     assert [call[1] for call in resumed.calls if call[0] == "step"] == [4]
-    assert (resumed.steps, whole.steps) == (4, 4)
-    assert same(state_of(tmp_path / "run")["average"], state_of(tmp_path / "whole")["average"])
+    assert (resumed.steps, uninterrupted.steps) == (4, 4)
+    assert equal_weights(state_of(tmp_path / "run")["average"], state_of(tmp_path / "whole")["average"])
 
 
 def test_a_recipes_hooks_look_on_and_decide_no_number(recipe, tmp_path):
@@ -103,4 +103,4 @@ def test_a_checkpoint_of_0_4_resumes(recipe, tmp_path):
     torch.save(checkpoint, path)
     Trainer(recipe, tmp_path / "run", resume=True).train()
     Trainer(recipe, tmp_path / "whole").train()
-    assert same(state_of(tmp_path / "run")["network"], state_of(tmp_path / "whole")["network"])
+    assert equal_weights(state_of(tmp_path / "run")["network"], state_of(tmp_path / "whole")["network"])

@@ -93,7 +93,7 @@ def test_a_recipe_trains_with_parts_from_outside(folder: Path):
     assert network(torch.zeros(1, 1, 4, 4, 4)).shape == (1, 17, 4, 4, 4)
 
 
-@pytest.mark.parametrize(("changes", "told"), [
+@pytest.mark.parametrize(("changes", "message"), [
     ({"losses": {"marginal_dise": 1.0}}, r"losses: expected one of crf, .* \(did you mean 'marginal_d"),
     ({"losses": {"their_parts:Fokal": 1.0}}, r"losses: their_parts:Fokal: .*found no 'Fokal' \(did you mean 'Focal'\?"),
     ({"losses": {"subprocess:run": 1.0}}, "losses: expected a class derived from torch.nn.*, found subprocess:run"),
@@ -113,9 +113,9 @@ def test_a_recipe_trains_with_parts_from_outside(folder: Path):
     ({"schedule": {"arguments": {"steps": 3}}}, r"schedule\.arguments: unknown argument 'steps' \(did you mean 'warm"),
     ({"stages": [{"losses": {"marginal_dise": 1.0}}]}, r"stages\.0\.losses: .*did you mean 'marginal_dice'"),
 ])
-def test_what_is_unknown_is_told_when_the_recipe_is_read(folder: Path, changes: dict, told: str):
+def test_unknown_names_are_refused_when_the_recipe_is_read(folder: Path, changes: dict, message: str):
     path = write_recipe(folder, folder / "manifest.yaml", **changes)
-    with pytest.raises(UserError, match=rf"recipe\.yaml: {told}" if told[0] != "u" else told) as error:
+    with pytest.raises(UserError, match=rf"recipe\.yaml: {message}" if message[0] != "u" else message) as error:
         load_recipe(path)
     assert "\n" not in str(error.value)
 

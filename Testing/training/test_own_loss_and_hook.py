@@ -72,15 +72,15 @@ def phantoms(folder: Path) -> Path:
 
 
 def test_a_training_with_a_loss_and_a_hook_from_outside(tmp_path: Path):
-    here = FocalLoss.__module__
+    focal_loss = f"{FocalLoss.__module__}:FocalLoss"
     recipe = Recipe(
         manifest=phantoms(tmp_path), steps=30, checkpoint_every=15, batch_size=1, workers=0, half_precision=False,
         preprocessing={"spacing_zyx": (9, 8, 9), "patch_zyx": (16, 32, 32)},
         network={"name": "light_unet", "arguments": {"channels": [8, 16]}},
-        losses={f"{here}:FocalLoss": 1.0, "marginal_dice": 1.0}, loss_arguments={f"{here}:FocalLoss": {"power": 1.0}},
+        losses={focal_loss: 1.0, "marginal_dice": 1.0}, loss_arguments={focal_loss: {"power": 1.0}},
         validation={"groups": ["patient1"], "every": 15}, augmentation={"strength": 0},
         optimiser={"learning_rate": 0.01, "warmup_steps": 2, "ema": 0.5})
-    curve = LossCurve(f"{here}:FocalLoss")
+    curve = LossCurve(focal_loss)
     trainer = Trainer(recipe, tmp_path / "run", hooks=[curve])
     trainer.train()
     trainer.write_model()

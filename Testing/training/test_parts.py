@@ -22,7 +22,7 @@ from PartialOrganSegLib.training.pseudo_labels import Snapshot
 from PartialOrganSegLib.training.settings import OptimiserSettings, ScheduleSettings
 
 
-class Told(Reporter):
+class WarningLines(Reporter):
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
@@ -30,20 +30,20 @@ class Told(Reporter):
         self.warnings.append(str(message))
 
 
-def factors(name: str, steps: int, losses=None, **more) -> list[float]:
-    optimiser = OptimiserSettings(warmup_steps=more.pop("warmup", 0), decay_power=0.9)
-    schedule = build_schedule(ScheduleSettings(name=name, **more), optimiser, steps)
-    found = []
+def factors(name: str, steps: int, losses=None, **settings) -> list[float]:
+    optimiser = OptimiserSettings(warmup_steps=settings.pop("warmup", 0), decay_power=0.9)
+    schedule = build_schedule(ScheduleSettings(name=name, **settings), optimiser, steps)
+    values = []
     for step in range(steps):
-        found.append(schedule.factor(step))
+        values.append(schedule.factor(step))
         schedule.observe(losses[step] if losses else 0.0)
-    return found
+    return values
 
 
 def test_poly_warms_up_and_ends_at_zero():
-    found = factors("poly", 100, warmup=4)
-    assert found[0] == pytest.approx(1 / 4)
-    assert found[3:] == pytest.approx([(1 - step / 100) ** 0.9 for step in range(3, 100)])
+    values = factors("poly", 100, warmup=4)
+    assert values[0] == pytest.approx(1 / 4)
+    assert values[3:] == pytest.approx([(1 - step / 100) ** 0.9 for step in range(3, 100)])
 
 
 def test_steps_and_constant():
@@ -55,9 +55,9 @@ def test_plateau_cuts_when_the_loss_stalls():
     """Epochs of 2 steps, 3 epochs of patience: cut after the first epoch that is not 1e-3 below three before it."""
     means = [1.0, 0.9, 0.8, 0.7, 0.6, 0.6, 0.6, 0.5996, 0.5996, 0.5996, 0.5995, 0.4]
     losses = [mean + sign * 0.1 for mean in means for sign in (1, -1)]
-    found = factors("plateau", len(losses), losses, factor=0.8, epoch_steps=2, patience=3, least_gain=1e-3)
+    values = factors("plateau", len(losses), losses, factor=0.8, epoch_steps=2, patience=3, least_gain=1e-3)
     # 0.5996 (epoch 8) is 0.0004 below 0.6 (epoch 5); then epochs count anew, and 0.4 is far below.
-    assert found == pytest.approx([1.0] * 16 + [0.8] * 8)
+    assert values == pytest.approx([1.0] * 16 + [0.8] * 8)
 
 
 def test_a_plateau_resumes_where_it_was():
@@ -66,16 +66,16 @@ def test_a_plateau_resumes_where_it_was():
     def build():
         return build_schedule(ScheduleSettings(name="plateau", epoch_steps=3, patience=2), OptimiserSettings(), 40)
 
-    whole, first = build(), build()
+    uninterrupted, first = build(), build()
     for loss in losses:
-        whole.observe(loss)
+        uninterrupted.observe(loss)
     for loss in losses[:17]:
         first.observe(loss)
     second = build()
     second.load_state_dict(first.state_dict())
     for loss in losses[17:]:
         second.observe(loss)
-    assert second.state_dict() == whole.state_dict()
+    assert second.state_dict() == uninterrupted.state_dict()
     assert second.factor(99) < 1
 
 
@@ -171,18 +171,19 @@ def test_the_patch_that_fits_is_found_by_trying():
     assert not is_out_of_memory(RuntimeError("shapes differ"))
 
 
-def test_waiting_for_data_is_told(tmp_path):
-    for waited, told in ((50.0, ["50% of the time was spent waiting for data; more 'workers' may help"]), (15.0, [])):
-        reporter = Told()
+def test_waiting_for_data_is_reported(tmp_path):
+    advice = "50% of the time was spent waiting for data; more 'workers' may help"
+    for waited, warnings in ((50.0, [advice]), (15.0, [])):
+        reporter = WarningLines()
         log = Logbook(tmp_path, 0, reporter)
         log.time(100.0, waited)
         log.close()
-        assert reporter.warnings == told
+        assert reporter.warnings == warnings
 
 
 def test_without_tensorboard_the_log_is_written_and_that_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    reporter = Told()
+    reporter = WarningLines()
     log = Logbook(tmp_path, 0, reporter)
     log.write({"step": 1, "loss": 2.0})
     log.close()

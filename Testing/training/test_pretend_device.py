@@ -42,9 +42,9 @@ def registered() -> None:
 
 def python(*arguments: str) -> None:
     """Runs a Python of its own: a device is registered for good."""
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=600,
+    completed = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=600,
                           env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert completed.returncode == 0, completed.stderr[-3000:]
 
 
 def test_the_pretend_device_does_not_mix():
@@ -54,10 +54,10 @@ def test_the_pretend_device_does_not_mix():
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What fine-tuning leaves on either device."""
-    made = {device: tmp_path_factory.mktemp(device) for device in ("cpu", "pretend")}
-    for device, folder in made.items():
+    by_device = {device: tmp_path_factory.mktemp(device) for device in ("cpu", "pretend")}
+    for device, folder in by_device.items():
         python("-m", "Testing.helpers.on_pretend_device", device, str(folder))
-    return made
+    return by_device
 
 
 @pytest.mark.parametrize("kind", ["partial", "scribble"])

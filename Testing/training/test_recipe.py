@@ -19,33 +19,33 @@ def recipe(folder: Path, *overrides: str, **content: object) -> Recipe:
 
 
 def test_defaults_and_nested_settings(tmp_path: Path):
-    found = recipe(tmp_path, optimiser={"learning_rate": 0.5}, preprocessing={"spacing_zyx": [5, 1.5, 1.5]})
-    assert found.optimiser.learning_rate == 0.5
-    assert found.optimiser.ema == Recipe(manifest="m").optimiser.ema
-    assert found.preprocessing.spacing_zyx == (5.0, 1.5, 1.5)
+    loaded = recipe(tmp_path, optimiser={"learning_rate": 0.5}, preprocessing={"spacing_zyx": [5, 1.5, 1.5]})
+    assert loaded.optimiser.learning_rate == 0.5
+    assert loaded.optimiser.ema == Recipe(manifest="m").optimiser.ema
+    assert loaded.preprocessing.spacing_zyx == (5.0, 1.5, 1.5)
 
 
 def test_overrides_are_yaml(tmp_path: Path):
-    found = recipe(tmp_path, "steps=7", "optimiser.learning_rate=1e-4", "hold_out=[a, 'b c']", "seed=3",
+    loaded = recipe(tmp_path, "steps=7", "optimiser.learning_rate=1e-4", "hold_out=[a, 'b c']", "seed=3",
                    "network.arguments.channels=[8, 8]", "augmentation.strength=0", "start_from=null", steps=1)
-    assert (found.steps, found.seed, found.hold_out) == (7, 3, ["a", "b c"])
-    assert found.optimiser.learning_rate == 1e-4
-    assert found.network.arguments == {"channels": [8, 8]}
-    assert found.augmentation.strength == 0
-    assert found.start_from is None
+    assert (loaded.steps, loaded.seed, loaded.hold_out) == (7, 3, ["a", "b c"])
+    assert loaded.optimiser.learning_rate == 1e-4
+    assert loaded.network.arguments == {"channels": [8, 8]}
+    assert loaded.augmentation.strength == 0
+    assert loaded.start_from is None
 
 
 def test_a_stage_changes_what_it_names(tmp_path: Path):
     """Groups of the optimiser, the schedule and the sampling are changed key by key, losses as a whole."""
-    found = recipe(tmp_path, "stages.1.steps=9", "stages.1.optimiser.ema=0.25", steps=5, seed=3,
+    stages = recipe(tmp_path, "stages.1.steps=9", "stages.1.optimiser.ema=0.25", steps=5, seed=3,
                    optimiser={"learning_rate": 0.5, "name": "sgd"}, losses={"marginal_dice": 1.0},
                    stages=[{}, {"use": ["full", "partial"], "losses": {"entropy": 2.0}}]).resolved_stages()
-    assert [stage.steps for stage in found] == [5, 9]
-    assert [stage.losses for stage in found] == [{"marginal_dice": 1.0}, {"entropy": 2.0}]
-    assert [(stage.optimiser.name, stage.optimiser.learning_rate) for stage in found] == [("sgd", 0.5)] * 2
-    assert [stage.optimiser.ema for stage in found] == [0.99, 0.25]
-    assert found[0].use is None
-    assert [kind.value for kind in found[1].use] == ["full", "partial"]
+    assert [stage.steps for stage in stages] == [5, 9]
+    assert [stage.losses for stage in stages] == [{"marginal_dice": 1.0}, {"entropy": 2.0}]
+    assert [(stage.optimiser.name, stage.optimiser.learning_rate) for stage in stages] == [("sgd", 0.5)] * 2
+    assert [stage.optimiser.ema for stage in stages] == [0.99, 0.25]
+    assert stages[0].use is None
+    assert [kind.value for kind in stages[1].use] == ["full", "partial"]
     assert [stage.steps for stage in recipe(tmp_path, steps=5).resolved_stages()] == [5]
     with pytest.raises(UserError, match=r"--set stages\.7\.steps=9: expected a number from 0 to 0, found '7'"):
         recipe(tmp_path, "stages.7.steps=9", stages=[{}])
@@ -58,15 +58,15 @@ def test_paths_of_overrides_are_relative_to_the_current_folder(tmp_path: Path, m
 
 def test_paths_are_relative_to_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "mit Blank ä"
-    found = recipe(folder, start_from="../model")
-    assert found.manifest == folder.resolve() / "data" / "m.yaml"
-    assert found.start_from == tmp_path.resolve() / "model"
+    loaded = recipe(folder, start_from="../model")
+    assert loaded.manifest == folder.resolve() / "data" / "m.yaml"
+    assert loaded.start_from == tmp_path.resolve() / "model"
     monkeypatch.chdir(tmp_path)
-    assert load_recipe(Path(folder.name) / "r.yaml").manifest == found.manifest
+    assert load_recipe(Path(folder.name) / "r.yaml").manifest == loaded.manifest
     assert recipe(folder, manifest="/data/m.yaml").manifest == Path("/data/m.yaml").resolve()
 
 
-@pytest.mark.parametrize(("content", "told"), [
+@pytest.mark.parametrize(("content", "message"), [
     ({"stepz": 3}, r"stepz: unknown setting \(did you mean 'steps'\?\); known: steps, "),
     ({"optimiser": {"learning_rat": 1}}, r"optimiser\.learning_rat: unknown setting .*'learning_rate'\?"),
     ({"bundle": {"nam": "x"}}, r"bundle\.nam: unknown setting \(did you mean 'name'\?\)"),
@@ -101,13 +101,13 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path, monkeypatch: pytest.Mo
     ({"bundle": {"name": "my model"}}, r"bundle\.name: "),
     ({"bundle": {"licences": {"code": "MIT"}}}, r"bundle\.licences: expected the keys code, weights, data, found code"),
 ])
-def test_wrong_setting_is_one_line(tmp_path: Path, content, told):
-    with pytest.raises(UserError, match=rf"r\.yaml: {told}") as error:
+def test_a_wrong_setting_is_refused_in_one_line(tmp_path: Path, content, message):
+    with pytest.raises(UserError, match=rf"r\.yaml: {message}") as error:
         recipe(tmp_path, **content)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("override", "told"), [
+@pytest.mark.parametrize(("override", "message"), [
     ("steps", "--set steps: expected KEY=VALUE"),
     ("steps.more=3", "--set steps.more=3: 'steps' is not a group of settings"),
     ("steps=[3", r"--set steps=\[3: expected a YAML value"),
@@ -116,22 +116,22 @@ def test_wrong_setting_is_one_line(tmp_path: Path, content, told):
     ("optimiser.emma=0.5", r"optimiser\.emma: unknown setting \(did you mean 'ema'\?\)"),
     ("steps=no way", "steps: "),
 ])
-def test_wrong_override_is_one_line(tmp_path: Path, override, told):
-    with pytest.raises(UserError, match=told) as error:
+def test_a_wrong_override_is_refused_in_one_line(tmp_path: Path, override, message):
+    with pytest.raises(UserError, match=message) as error:
         recipe(tmp_path, override, steps=5)
     assert "\n" not in str(error.value)
 
 
-def test_wrong_files_are_one_line(tmp_path: Path):
+def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path):
     path = tmp_path / "r.yaml"
     with pytest.raises(UserError, match=r"r\.yaml: recipe expected, none found"):
         load_recipe(path)
     with pytest.raises(UserError, match="expected a recipe file"):
         load_recipe(tmp_path)
-    for content, told in ((b"steps: [", "expected YAML"), (b"\xff\xfe\x00x", "expected YAML"),
+    for content, message in ((b"steps: [", "expected YAML"), (b"\xff\xfe\x00x", "expected YAML"),
                           (b"", "expected settings"), (b"- a\n", "found list"), (b"steps: 3\n", "manifest: ")):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=told) as error:
+        with pytest.raises(UserError, match=message) as error:
             load_recipe(path)
         assert "\n" not in str(error.value)
 

@@ -24,7 +24,7 @@ def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(recipe, tmp_path_factory.mktemp("runs") / "finished")
 
 
-@pytest.mark.parametrize(("overrides", "told"), [
+@pytest.mark.parametrize(("overrides", "message"), [
     (["hold_out=[nobody]"], "hold_out: no case of group nobody"),
     (["hold_out=[case0, case1]"], "no case left to train on"),
     (["preprocessing.patch_zyx=[8, 16, 15]"],
@@ -41,8 +41,8 @@ def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (["start_from=nowhere"], "nowhere"),
     (["alpha=0.5"], "alpha: expected 1 without start_from, found 0.5"),
     (["optimiser.learning_rate=1e30", "optimiser.warmup_steps=0"], r"step \d+: the loss is nan")])
-def test_what_cannot_be_trained_is_told(recipe, tmp_path, overrides, told):
-    with pytest.raises(UserError, match=told) as error:
+def test_untrainable_settings_are_refused(recipe, tmp_path, overrides, message):
+    with pytest.raises(UserError, match=message) as error:
         run(recipe, tmp_path / "run", *overrides)
     assert "\n" not in str(error.value)
 
@@ -82,11 +82,11 @@ def test_what_a_run_would_replace_is_refused(recipe, tmp_path):
     assert [path.name for path in (tmp_path / "mine").rglob("*")] == ["model", "weights"]
 
 
-@pytest.mark.parametrize(("override", "told"), [("seed=9", "seed was 0 and is now 9"),
+@pytest.mark.parametrize(("override", "message"), [("seed=9", "seed was 0 and is now 9"),
                                                 ("optimiser.ema=0.9", "--resume: optimiser was")])
-def test_resuming_with_a_changed_recipe_is_refused(recipe, finished, override, told):
+def test_resuming_with_a_changed_recipe_is_refused(recipe, finished, override, message):
     before = (finished / "checkpoints" / "last.pt").read_bytes()
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         run(recipe, finished, override, resume=True)
     assert (finished / "checkpoints" / "last.pt").read_bytes() == before
 

@@ -24,12 +24,12 @@ class Signaller(Reporter):
     def __init__(self, before: int) -> None:
         self.before, self.steps, self.measured = before, 0, []
 
-    def progress(self, stage: str, done: int, total: int) -> None:
+    def progress(self, stage: str, case_count: int, total: int) -> None:
         if stage == "training":
-            self.steps = done
+            self.steps = case_count
         if stage == "validation":
-            self.measured.append((self.steps, done))
-            if self.steps == self.before and done == 1:
+            self.measured.append((self.steps, case_count))
+            if self.steps == self.before and case_count == 1:
                 signal.raise_signal(signal.SIGINT)
 
 
@@ -60,7 +60,7 @@ def test_it_goes_on_with_the_measurement_and_to_the_same_model(recipe, finished,
     assert (state["step"], state["unmeasured"]) == (step, True)
     resumed = Signaller(-1)
     train(load_recipe(recipe), tmp_path, True, "cpu", resumed)
-    assert [done for steps, done in resumed.measured[:3]] == [1, 2, 3]
+    assert [count for steps, count in resumed.measured[:3]] == [1, 2, 3]
     assert (tmp_path / MODEL).read_bytes() == (finished / MODEL).read_bytes()
     logs = [[line for line in (folder / "log.jsonl").read_text("utf-8").splitlines() if "dice_mean" in line]
             for folder in (tmp_path, finished)]
@@ -74,9 +74,9 @@ def test_what_is_measured_before_the_first_step_is_made_up_for_too(recipe, finis
     assert stopped.measured == [(0, 1)]
     train(changed, tmp_path / "stopped", True, "cpu")
     train(changed, tmp_path / "whole", False, "cpu")
-    found, expected = (load_bundle(tmp_path / name / "model").metadata.partialorganseg.metrics
+    resumed, expected = (load_bundle(tmp_path / name / "model").metadata.partialorganseg.metrics
                        for name in ("stopped", "whole"))
-    assert found["validation_dice_before"] == expected["validation_dice_before"]
+    assert resumed["validation_dice_before"] == expected["validation_dice_before"]
     assert (tmp_path / "stopped" / MODEL).read_bytes() == (tmp_path / "whole" / MODEL).read_bytes()
 
 

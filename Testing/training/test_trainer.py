@@ -21,7 +21,7 @@ from PartialOrganSegLib.models.checksums import verify_bundle
 from PartialOrganSegLib.training.recipe import load_recipe
 from Testing.helpers.repository import ROOT
 from Testing.helpers.training_data import blocks, write_case, write_image, write_manifest, write_recipe, write_yaml
-from Testing.helpers.training_runs import log_of, run, same, state_of
+from Testing.helpers.training_runs import equal_weights, log_of, run, state_of
 
 
 class Stopper(Reporter):
@@ -30,8 +30,8 @@ class Stopper(Reporter):
     def __init__(self, at: int = -1, action=None) -> None:
         self.at, self.action, self.warnings = at, action, []
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        if stage == "training" and done == self.at:
+    def progress(self, stage: str, step: int, total: int) -> None:
+        if stage == "training" and step == self.at:
             self.action()
 
     def warning(self, message: str | Problem) -> None:
@@ -55,10 +55,10 @@ def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_as_uninterrupted(folder: Path, finished: Path) -> None:
-    found, expected = state_of(folder), state_of(finished)
-    assert found["step"] == expected["step"] == 20
-    assert same(found["network"], expected["network"])
-    assert same(found["average"], expected["average"])
+    state, expected = state_of(folder), state_of(finished)
+    assert state["step"] == expected["step"] == 20
+    assert equal_weights(state["network"], expected["network"])
+    assert equal_weights(state["average"], expected["average"])
     assert log_of(folder) == log_of(finished)
     assert all((folder / "model" / part).read_bytes() == (finished / "model" / part).read_bytes()
                for part in ("models/model.safetensors", "configs/checksums.json"))
@@ -141,8 +141,8 @@ def test_every_kind_of_annotation_in_one_run(tmp_path):
         del cases[name]["label"]
     cases["strokes"]["strokes"] = "strokes.json"
 
-    def dataset(name: str, kind: str, **more: object) -> dict:
-        return {"name": name, "kind": kind, "cases": [cases[name]], **more}
+    def dataset(name: str, kind: str, **settings: object) -> dict:
+        return {"name": name, "kind": kind, "cases": [cases[name]], **settings}
 
     manifest = write_yaml(tmp_path / "manifest.yaml", {"datasets": [
         dataset("full", "full"), dataset("partial", "partial", annotated=["liver"]),
@@ -153,10 +153,10 @@ def test_every_kind_of_annotation_in_one_run(tmp_path):
     recipe = write_recipe(tmp_path, manifest, batch_size=3, half_precision=True, augmentation={"strength": 0.5})
     log = log_of(run(recipe, tmp_path / "run", reporter=reporter))
     assert all(np.isfinite([line["loss"], line["marginal_cross_entropy"], line["marginal_dice"]]).all() for line in log)
-    told = [line for line in reporter.warnings
+    warnings = [line for line in reporter.warnings
             if "waiting for data" not in line and "half_precision" not in line]  # which depend on the machine
-    assert len(told) == 1
-    assert told[0].startswith("no training voxel is certainly right_kidney, stomach")
+    assert len(warnings) == 1
+    assert warnings[0].startswith("no training voxel is certainly right_kidney, stomach")
     verify_bundle(tmp_path / "run" / "model")
 
 
@@ -181,7 +181,7 @@ def test_the_weight_ensemble_with_the_start_model(recipe, finished, tmp_path):
     settings = [f"start_from='{finished / 'model'}'", "steps=3", "validation={groups: [case1]}"]
     folder = run(recipe, tmp_path / "run", *settings, "alpha=0.75")
     plain = run(recipe, tmp_path / "plain", *settings)
-    assert same(state_of(folder)["average"], state_of(plain)["average"])
+    assert equal_weights(state_of(folder)["average"], state_of(plain)["average"])
     start = load_bundle(finished / "model").load_network().state_dict()
     written = load_bundle(folder / "model").load_network().state_dict()
     trained = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["average"]
@@ -191,7 +191,7 @@ def test_the_weight_ensemble_with_the_start_model(recipe, finished, tmp_path):
     away = run(recipe, tmp_path / "away", *settings, "optimiser.learning_rate=0.3", "alpha=0.000001")
     metrics = load_bundle(away / "model").metadata.partialorganseg.metrics
     assert metrics["validation_dice"] == pytest.approx(metrics["validation_dice_before"], abs=1e-3)
-    assert not same(state_of(away)["average"], state_of(folder)["average"])
+    assert not equal_weights(state_of(away)["average"], state_of(folder)["average"])
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(recipe, finished, tmp_path, monkeypatch):
@@ -227,12 +227,12 @@ def test_validation_keeps_the_best_and_ends_early(tmp_path):
     assert all(set(line) == {"step", "dice_liver", "dice_mean"} for line in measured)
     assert [line["step"] for line in measured] == [5, 10, 15]
     assert state_of(folder)["step"] == 15
-    kept = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)
-    assert kept["step"] == 5
+    best_state = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)
+    assert best_state["step"] == 5
     bundle = load_bundle(folder / "model")
     best = bundle.metadata.partialorganseg.metrics["validation_dice"]["liver"]
     assert best == pytest.approx(measured[0]["dice_mean"], abs=1e-4)
-    assert all(torch.allclose(value, kept["average"][name], rtol=1e-3, atol=1e-4)
+    assert all(torch.allclose(value, best_state["average"][name], rtol=1e-3, atol=1e-4)
                for name, value in bundle.load_network().state_dict().items())
     assert sorted((folder / "events").glob("events.out.tfevents*"))
 
@@ -257,11 +257,11 @@ def test_sigterm_leaves_a_checkpoint_and_ends_with_130(tmp_path):
             if json.loads(line)["event"] == "metric":
                 break
         process.send_signal(signal.SIGTERM)
-        rest = process.stdout.read()
+        output = process.stdout.read()
         assert process.wait(60) == 130
     finally:
         process.kill()
-    assert "cancelled" in rest
+    assert "cancelled" in output
     state = state_of(tmp_path / "run")
     assert state["step"] >= 10
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["last.pt"]

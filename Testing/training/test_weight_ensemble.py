@@ -60,7 +60,7 @@ def test_a_run_with_new_organs_keeps_what_it_learnt_of_them(tmp_path):
                           optimiser={"learning_rate": 0.1, "warmup_steps": 0})
     train(load_recipe(recipe), tmp_path / "run", False, "cpu")
     bundle = load_bundle(tmp_path / "run" / "model")
-    found = bundle.load_network().state_dict()["head.bias"]
+    bias = bundle.load_network().state_dict()["head.bias"]
     trained = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)["average"]["head.bias"]
     before = start.load_network().state_dict()["head.bias"]
     names, old = bundle.label_space.names, start.label_space.names
@@ -69,7 +69,7 @@ def test_a_run_with_new_organs_keeps_what_it_learnt_of_them(tmp_path):
         if name in old:
             assert abs(trained[label] - before[start.label_space.index(name)]) > 0.01, name
             expected = 0.1 * trained[label] + 0.9 * before[start.label_space.index(name)]
-        assert found[label].item() == pytest.approx(float(expected), abs=1e-3), name
+        assert bias[label].item() == pytest.approx(float(expected), abs=1e-3), name
     assert 0 < len(set(old) & set(names)) < len(names)
 
 
@@ -79,8 +79,8 @@ class Measurements(Reporter):
     def __init__(self, at: int = 0, action=None) -> None:
         self.count, self.at, self.action = 0, at, action
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        if stage == "validation" and done == total:
+    def progress(self, stage: str, step: int, total: int) -> None:
+        if stage == "validation" and step == total:
             self.count += 1
             if self.count == self.at:
                 self.action()
@@ -108,10 +108,10 @@ def test_the_alpha_that_measures_best_is_taken(harmful, tmp_path):
     tried = {line["alpha"]: line["mean_dice"] for line in lines if "alpha" in line}
     assert tried.keys() == {1.0, 0.001}
     assert tried[0.001] > tried[1.0] + 0.1
-    found = load_bundle(tmp_path / "run" / "model").load_network().state_dict()
+    weights = load_bundle(tmp_path / "run" / "model").load_network().state_dict()
     start = load_bundle(harmful.start_from).load_network().state_dict()
     trained = torch.load(tmp_path / "run" / "checkpoints" / "best.pt", weights_only=True)["average"]
-    for name, value in found.items():
+    for name, value in weights.items():
         expected = 0.999 * start[name].numpy() + 0.001 * trained[name].numpy()
         np.testing.assert_allclose(value.numpy(), expected, rtol=2e-3, atol=1e-3, err_msg=name)
 
@@ -123,7 +123,7 @@ def test_asked_to_stop_while_alphas_are_measured_it_goes_on_to_the_same(harmful,
         train(harmful, tmp_path / "run", False, "cpu", third)
     assert not (tmp_path / "run" / "model").exists()
     train(harmful, tmp_path / "run", True, "cpu")
-    found, expected = (load_bundle(tmp_path / name / "model") for name in ("run", "whole"))
-    assert found.metadata.partialorganseg.metrics == expected.metadata.partialorganseg.metrics
-    ours, theirs = found.load_network().state_dict(), expected.load_network().state_dict()
+    resumed, expected = (load_bundle(tmp_path / name / "model") for name in ("run", "whole"))
+    assert resumed.metadata.partialorganseg.metrics == expected.metadata.partialorganseg.metrics
+    ours, theirs = resumed.load_network().state_dict(), expected.load_network().state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())

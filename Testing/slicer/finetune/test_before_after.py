@@ -78,15 +78,15 @@ def test_outlines_of_the_organs_that_were_learnt(comparison):
     comparison.run()
     shown = overlays()
     assert set(shown) == {BEFORE, AFTER}
-    for which, node in shown.items():
+    for moment, node in shown.items():
         display = node.GetDisplayNode()
         assert not display.GetVisibility2DFill()
         assert display.GetVisibility2DOutline()
         assert [organ for organ in node.GetSegmentation().GetSegmentIDs() if display.GetSegmentVisibility(organ)] == [
             "spleen"]
         assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is comparison.volume
-        assert which in node.GetName()
-    thickness = {which: node.GetDisplayNode().GetSliceIntersectionThickness() for which, node in shown.items()}
+        assert moment in node.GetName()
+    thickness = {moment: node.GetDisplayNode().GetSliceIntersectionThickness() for moment, node in shown.items()}
     assert thickness[BEFORE] < thickness[AFTER]
     assert tuple(shown[BEFORE].GetDisplayNode().GetSegmentColor("spleen")) == (1, 1, 1)
     assert not visible(comparison.result)

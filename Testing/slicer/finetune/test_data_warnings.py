@@ -17,10 +17,10 @@ WARNING = DataWarning(DataWarningKind.SINGLE_SLICE, "CT", ("spleen",), (12,)).pr
 DOUBT = "CT: spleen is labelled in a single slice (12 voxels); expect little of it"
 
 
-@pytest.mark.parametrize(("end", "said"), [
+@pytest.mark.parametrize(("end", "text"), [
     (0, f"Done.\n{DOUBT}"), (1, f"no room\n{DOUBT}\nResume goes on from the last checkpoint."),
     (130, f"Cancelled.\n{DOUBT}\nResume goes on from the last checkpoint.")])
-def test_doubts_are_told_at_once_and_after_the_run(course, end, said):
+def test_doubts_are_told_at_once_and_after_the_run(course, end, text):
     course.add_case()
     course.start()
     course.process.warn(WARNING)
@@ -36,12 +36,12 @@ def test_doubts_are_told_at_once_and_after_the_run(course, end, said):
     else:
         course.process.say("error", message="no room")
         course.process.end(end)
-    assert course.said_of_run == said
+    assert course.said_of_run == text
     assert DOUBT not in course.ui.runLabel.text
 
 
-@pytest.mark.parametrize("said", [[WARNING.as_event()], [DOUBT]], ids=["data", "text of version 0.3"])
-def test_doubts_are_told_again_by_a_run_that_goes_on(course, said):
+@pytest.mark.parametrize("stored", [[WARNING.as_event()], [DOUBT]], ids=["data", "text of version 0.3"])
+def test_doubts_are_told_again_by_a_run_that_goes_on(course, stored):
     course.add_case()
     course.start()
     course.process.warn(WARNING)
@@ -49,7 +49,7 @@ def test_doubts_are_told_again_by_a_run_that_goes_on(course, said):
     course.process.say("warning", message="something of that day")
     course.start()
     course.process.end(130)
-    (course.run / "plan.json").write_text(json.dumps({"said": said}))
+    (course.run / "plan.json").write_text(json.dumps({"said": stored}))
     course.ui.resumeButton.click()
     assert course.ui.runLabel.text == DOUBT
     course.process.warn(WARNING)

@@ -17,8 +17,8 @@ def segments(node):
     return {name: node.GetSegmentation().GetSegment(row(node, name).segment_id) for name in WORD16.names}
 
 
-def numpy_dice(one, other):
-    return 2 * (one & other).sum() / (one.sum() + other.sum()) if (one | other).any() else None
+def numpy_dice(first, second):
+    return 2 * (first & second).sum() / (first.sum() + second.sum()) if (first | second).any() else None
 
 
 @pytest.fixture
@@ -33,10 +33,12 @@ def pair():
 def test_all_pairs_of_organs(pair):
     labels, moved, first, second = pair
     counts = SegmentDice()
-    for index, one in enumerate(WORD16.names, 1):
-        for other_index, other in enumerate(WORD16.names, 1):
-            expected = numpy_dice(labels == index, moved == other_index)
-            assert counts.dice(first[one], second[other]) == (expected if expected is None else pytest.approx(expected))
+    for index, organ in enumerate(WORD16.names, 1):
+        for second_index, second_organ in enumerate(WORD16.names, 1):
+            expected = numpy_dice(labels == index, moved == second_index)
+            if expected is not None:
+                expected = pytest.approx(expected)
+            assert counts.dice(first[organ], second[second_organ]) == expected
 
 
 def test_a_layer_is_looked_at_once(pair, monkeypatch):

@@ -56,11 +56,11 @@ def write_cases(cases, model, run, written=None):
 
 def codes(manifest, number=0):
     """Candidate sets of one case's voxels: bool (z, y, x, class), in RAS-like array order of the CT's file."""
-    found = load_manifest(manifest)
-    table = CandidateTable(found.label_space.class_count)
-    case = found.cases[number]
+    manifest_read = load_manifest(manifest)
+    table = CandidateTable(manifest_read.label_space.class_count)
+    case = manifest_read.cases[number]
     image = case.read_image()
-    return table, case.read_codes(image, found.label_space, table), image, found
+    return table, case.read_codes(image, manifest_read.label_space, table), image, manifest_read
 
 
 def certain(table, array, label):
@@ -182,12 +182,12 @@ def test_partial_scribble_full_and_unlabelled_cases(tmp_path):
 
 
 def test_label_space_is_the_models_and_what_it_lacks(tmp_path):
-    one, two = add_ct("one"), add_ct("two")
-    accept(add_result(one), "liver", "spleen")
-    draw(two, label_space_of_names("mine", ["aorta", "pancreas"]).organs, values=())
+    first, second = add_ct("one"), add_ct("two")
+    accept(add_result(first), "liver", "spleen")
+    draw(second, label_space_of_names("mine", ["aorta", "pancreas"]).organs, values=())
     strokes = np.full(phantom()[1].shape, NOT_DRAWN, np.uint8)
     strokes[40, 30, 30:40], strokes[40, 35, 30:40] = 1, 0
-    draw_labelmap(slicer.util.getNode("two strokes"), two, strokes)
+    draw_labelmap(slicer.util.getNode("two strokes"), second, strokes)
     path = write_cases(look(), ["spleen", "liver"], tmp_path)
     manifest = load_manifest(path)
     assert manifest.label_space.names == ("spleen", "liver", "aorta")
@@ -214,12 +214,12 @@ def test_labels_follow_their_ct_through_transforms(tmp_path, sheared):
     before = slicer.mrmlScene.GetNumberOfNodes()
     table, array, image, _ = codes(write_cases(look(), WORD16.names, tmp_path))
     assert slicer.mrmlScene.GetNumberOfNodes() == before
-    found = certain(table, array, LIVER)
+    liver = certain(table, array, LIVER)
     if not sheared:
-        assert np.array_equal(found, phantom()[1] == LIVER)
+        assert np.array_equal(liver, phantom()[1] == LIVER)
     hu = phantom()[0]
-    assert abs(image.array[found].mean() - hu[phantom()[1] == LIVER].mean()) < 15  # on the liver's own voxels
-    assert abs(found.sum() * np.prod(image.grid.spacing) / 125 / (phantom()[1] == LIVER).sum() - 1) < 0.1
+    assert abs(image.array[liver].mean() - hu[phantom()[1] == LIVER].mean()) < 15  # on the liver's own voxels
+    assert abs(liver.sum() * np.prod(image.grid.spacing) / 125 / (phantom()[1] == LIVER).sum() - 1) < 0.1
 
 
 def test_names_with_blanks_other_letters_and_twice(tmp_path):
@@ -277,8 +277,8 @@ def test_writing_is_cancelled_between_two_cases(tmp_path):
 
 
 def test_unchanged_cts_are_written_once(tmp_path):
-    volume, other = add_ct("CT"), add_ct("other")
-    for node in (volume, other):
+    volume, second = add_ct("CT"), add_ct("other")
+    for node in (volume, second):
         accept(add_result(node), "liver")
     written, images = WrittenCts(), []
     for number, change in enumerate((lambda: None, lambda: volume.SetName("renamed"),
@@ -301,9 +301,9 @@ def test_unchanged_cts_are_written_once(tmp_path):
 @pytest.mark.parametrize("together", [True, False])
 def test_a_path_that_another_ct_took_over_is_not_linked(tmp_path, together):
     """A run that was given up is deleted, and the next one of the same minute has its folder's name."""
-    volume, other = add_ct("CT"), add_ct("CT")
-    slicer.util.updateVolumeFromArray(other, phantom()[0] + 1)
-    for node in (volume, other):
+    volume, another_ct = add_ct("CT"), add_ct("CT")
+    slicer.util.updateVolumeFromArray(another_ct, phantom()[0] + 1)
+    for node in (volume, another_ct):
         accept(add_result(node), "liver")
     first, second = tmp_path / "12.00", tmp_path / "12.01"
     written = WrittenCts()
@@ -316,7 +316,7 @@ def test_a_path_that_another_ct_took_over_is_not_linked(tmp_path, together):
 
     given_up, _ = write(volume, first, written)
     shutil.rmtree(first)
-    assert write(other, first, written if together else WrittenCts()) == (given_up, 1)
+    assert write(another_ct, first, written if together else WrittenCts()) == (given_up, 1)
     assert write(volume, second, written)[1] == 0
 
 

@@ -37,11 +37,11 @@ def test_learn_and_use_the_new_model(panel, until):
     section = panel.section("FineTune")
     section.ui.startButton.click()
     until(lambda: panel.job is None, 500)
-    said = section.strip.text.text
-    assert said.startswith("Done."), said
+    line = section.strip.text.text
+    assert line.startswith("Done."), line
     assert section.ui.diceTable.rowCount >= 1
-    found = json.loads((Path(panel.parameters.finetune.run) / "result.json").read_text("utf-8"))
-    assert set(found["dice"]) >= {"spleen"}
+    outcome = json.loads((Path(panel.parameters.finetune.run) / "result.json").read_text("utf-8"))
+    assert set(outcome["dice"]) >= {"spleen"}
     assert section._curves.of["dice"]
     panel.services.dialogs.answers = ["use"]
     section.ui.useButton.click()

@@ -193,12 +193,12 @@ def imported(scene, folder, **settings):
 @pytest.mark.parametrize("end", ["done", "failed"])
 def test_a_scene_imported_during_a_run_does_not_take_its_place(course, scene, tmp_path, end):
     course.add_case()
-    other = imported(scene, tmp_path, run=str(tmp_path), minutes=7.0)
+    other_scene = imported(scene, tmp_path, run=str(tmp_path), minutes=7.0)
     course.start()
     run = course.run
     course.plan()
     course.process.say("progress", stage="training", done=3, total=40, eta_s=75.2)
-    slicer.util.loadScene(other)
+    slicer.util.loadScene(other_scene)
     assert course.settings.minutes == 7  # it was imported
     assert course.run == run
     assert course.section.strip.bar.visible
@@ -219,9 +219,9 @@ def test_a_scene_imported_during_a_run_does_not_take_its_place(course, scene, tm
 def test_a_scene_imported_while_cts_are_written_changes_no_setting(course, scene, tmp_path):
     course.add_case()
     course.settings.minutes = 2.0
-    other = imported(scene, tmp_path, run=str(tmp_path), minutes=7.0)
+    other_scene = imported(scene, tmp_path, run=str(tmp_path), minutes=7.0)
     course.ui.startButton.click()
-    slicer.util.loadScene(other)
+    slicer.util.loadScene(other_scene)
     course.write()
     assert course.option("--minutes") == "2"
     assert course.option("-o") == str(course.run)

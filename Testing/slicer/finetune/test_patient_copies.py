@@ -47,8 +47,8 @@ def test_an_interrupted_run_keeps_what_resuming_needs(course):
     assert course.ui.resumeButton.enabled
 
 
-@pytest.mark.parametrize(("answer", "left"), [(None, 2), ("finished", 1), ("all", 0)])
-def test_copies_are_deleted_when_the_user_asks(course, answer, left):
+@pytest.mark.parametrize(("answer", "copy_count"), [(None, 2), ("finished", 1), ("all", 0)])
+def test_copies_are_deleted_when_the_user_asks(course, answer, copy_count):
     course.add_case()
     course.settings.keepCopies = True
     course.start()
@@ -65,7 +65,7 @@ def test_copies_are_deleted_when_the_user_asks(course, answer, left):
     assert "2 runs" in question
     assert "1 of them were interrupted" in question
     assert [key for key, _ in choices] == ["finished", "all"]
-    assert len(copies_below(finished.parent)) == left
+    assert len(copies_below(finished.parent)) == copy_count
     assert state(finished) == FINISHED
 
 

@@ -109,19 +109,19 @@ def test_a_run_is_shown_and_ends_well(course):
     assert course.ui.useButton.enabled
 
 
-@pytest.mark.parametrize(("organs", "said"), [
+@pytest.mark.parametrize(("organs", "text"), [
     ({"spleen": ("changed", MeasuredOn.CASES), "liver": ("kept", MeasuredOn.CASES)}, "Measured on left-out cases."),
     ({"spleen": ("changed", MeasuredOn.CASES)}, "Measured on left-out cases."),
     ({"liver": ("kept", MeasuredOn.PHANTOMS), "colon": ("kept", MeasuredOn.REPLAY)},
      "Only kept organs were measured, on phantoms and a left-out part of the replay set."),
     ({}, "learnt: mean +0.100.")])
-def test_what_was_measured_on_is_told(course, organs, said):
+def test_the_panel_says_what_was_measured_on(course, organs, text):
     course.add_case()
     course.start()
     course.finish(dice={
-        organ: {"group": group, "before": 0.5, "after": 0.6, "measured_on": what.text, "measured_on_kind": what.value}
-        for organ, (group, what) in organs.items()})
-    assert course.ui.runLabel.text.endswith(said)
+        organ: {"group": group, "before": 0.5, "after": 0.6, "measured_on": kind.text, "measured_on_kind": kind.value}
+        for organ, (group, kind) in organs.items()})
+    assert course.ui.runLabel.text.endswith(text)
 
 
 @pytest.mark.parametrize("verdict", [
@@ -134,10 +134,10 @@ def test_verdicts_read_as_the_command_prints_them(verdict):
     assert verdict_text(verdict.as_data() | {"kind": "of next year"}) == ""
 
 
-@pytest.mark.parametrize("what", MeasuredOn)
-def test_what_was_measured_on_reads_as_the_command_prints_it(what):
-    assert measured_on_text(what.value, "") == what.text
-    assert measured_on_short(what.value, "") == what.short
+@pytest.mark.parametrize("kind", MeasuredOn)
+def test_what_was_measured_on_reads_as_the_command_prints_it(kind):
+    assert measured_on_text(kind.value, "") == kind.text
+    assert measured_on_short(kind.value, "") == kind.short
     assert measured_on_text("", "of version 0.3") == measured_on_short("", "of version 0.3") == "of version 0.3"
 
 
@@ -192,11 +192,11 @@ def test_the_window_lives_while_cts_are_written(course):
     assert course.ui.startButton.text == "Cancel"
     assert not course.services.processes
     assert "Another run" in course.panel.section("Segment").ui.segmentButton.toolTip
-    said = []
+    lines = []
     while not course.services.processes:
         slicer.app.processEvents()
-        said.append(course.said)
-    assert "writing CTs: 1 of 2" in said
+        lines.append(course.said)
+    assert "writing CTs: 1 of 2" in lines
 
 
 def test_cancel_while_cts_are_written(course):
@@ -291,12 +291,12 @@ def test_what_does_not_look_like_a_ct_is_asked_about(make_panel, tmp_path):
     course = Course(make_panel, tmp_path, "force", None)
     course.add_case("MR")
     course.start()
-    said = "MR: expected a CT in HU, found 8-bit grey values"
+    expected = "MR: expected a CT in HU, found 8-bit grey values"
     for _ in range(2):
         course.process.fail(Problem(Code.NOT_A_CT, "MR", "a CT in HU", "8-bit grey values",
                                     "--force learns from it all the same"))
         course.process.end(1)
-    assert [question for _, question, _ in course.services.dialogs.asked] == [said]
+    assert [question for _, question, _ in course.services.dialogs.asked] == [expected]
     assert len(course.services.processes) == 2
     assert "--force" in course.process.arguments
     assert course.ui.startButton.text == "Start"

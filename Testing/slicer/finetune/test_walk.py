@@ -1,9 +1,12 @@
 """The whole way with the embedded model and the real command: review or scribble two CTs, learn, compare, use, segment.
 
+The embedded model has smaller windows here: a step on one of its usual size takes twenty seconds of a CPU.
+
 Set PARTIALORGANSEG_PICTURES to look at the panel on its way.
 """
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +17,8 @@ import slicer.util
 from panel_helpers.doubles import Doubles
 from panel_helpers.finetune_course import column
 from panel_helpers.pictures import colours, picture_of, slice_picture
-from panel_helpers.scenes import add_ct, label_array
+from panel_helpers.scenes import add_ct, label_array, upper_abdomen
+from panel_helpers.start_models import write_embedded_model
 from PartialOrganSegPanel.finetune.overlays import AFTER, BEFORE, overlays
 from PartialOrganSegPanel.finetune.plots import DICE, LOSS
 from PartialOrganSegPanel.scene.ct_file import write_ct
@@ -26,22 +30,13 @@ from PartialOrganSegPanel.shell.child import slicer_python
 from PartialOrganSegPanel.shell.model_cards import installed_models
 from PartialOrganSegPanel.shell.model_licence import fingerprint, setting
 
+from PartialOrganSegLib.models.folders import user_models
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.synthesis.phantom import make_phantom
 
-ROOT = Path(__file__).resolve().parents[3]  # where the library is found
+ROOT = Path(__file__).resolve().parents[3]  # the folder that the library lies in
 LIVER, SPLEEN = 1, 2
-STEPS = 10  # a loss is told every ten steps
-SLICES = 26
-NAME = "walked"
-
-
-def upper_abdomen(seed):
-    """HU and labels of a phantom's slices around the spleen: one window in height, so that a run is quick."""
-    ct, labels = make_phantom(shape_zyx=(80, 64, 80), spacing_zyx=(5.0, 5.0, 5.0), seed=seed)
-    spleen = np.flatnonzero((labels.array == SPLEEN).any((1, 2)))
-    start = max(0, (spleen[0] + spleen[-1] - SLICES) // 2)
-    return ct.array[start:start + SLICES], labels.array[start:start + SLICES]
+STEPS = 10  # a run reports its loss every ten steps
+START, NAME = "embedded-small", "walked"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +46,13 @@ def phantoms():
 
 
 @pytest.fixture(scope="module")
-def predicted(phantoms, tmp_path_factory):
+def start_model(tmp_path_factory):
+    """The folder of the model that everything starts from."""
+    return write_embedded_model(tmp_path_factory.mktemp("start") / START, START)
+
+
+@pytest.fixture(scope="module")
+def predicted(phantoms, start_model, tmp_path_factory):
     """What the command says of the first two, and where its files are: made once for all tests."""
     path = tmp_path_factory.mktemp("predicted")
     volumes = [add_ct(f"CT {number}", array) for number, (array, _) in enumerate(phantoms[:2], 1)]
@@ -59,9 +60,9 @@ def predicted(phantoms, tmp_path_factory):
     for volume in volumes:
         slicer.mrmlScene.RemoveNode(volume)
     command = [slicer_python(), "-m", "PartialOrganSegLib", "segment", *(str(ct.path) for ct in cts), "-o",
-               str(path / "out"), "--device", "cpu", "--no-preview", "--json-events"]
-    said = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, cwd=ROOT).stdout
-    events = [json.loads(line) for line in said.splitlines()]
+               str(path / "out"), "--model", str(start_model), "--device", "cpu", "--no-preview", "--json-events"]
+    output = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, cwd=ROOT).stdout
+    events = [json.loads(line) for line in output.splitlines()]
     return list(zip(cts, [event for event in events if event["event"] == "result" and "files" in event], strict=True))
 
 
@@ -74,10 +75,11 @@ class Walk:
         self.volumes = [add_ct(f"CT {number}", array) for number, (array, _) in enumerate(phantoms, 1)]
         self.results = [
             import_result(Path(event["files"]["segmentation"]), volume, ct, WORD16.organs,
-                          {report["organ"]: report | {"model": "embedded"} for report in event["organs"]})
+                          {report["organ"]: report | {"model": START} for report in event["organs"]})
             for volume, (ct, event) in zip(self.volumes, predicted, strict=False)]
         settings = panel.parameters.finetune
         settings.folder, settings.device, settings.name = str(tmp_path / "Läufe 1"), "cpu", NAME
+        settings.model = START
         settings.steps, settings.minutes, settings.replay = STEPS, 0.1, "none"  # Dice at the start and at the end
         panel.enter()
 
@@ -89,7 +91,7 @@ class Walk:
             slicer.util.updateSegmentBinaryLabelmapFromArray((labels == SPLEEN).astype(np.uint8), result, "spleen",
                                                              volume)
             for organ in ("liver", "spleen"):
-                place = [one.organ for one in rows(result)].index(organ)
+                place = [listed.organ for listed in rows(result)].index(organ)
                 review.ui.organTable.setCurrentCell(place, 0)
                 review.ui.acceptButton.click()
                 assert row(result, organ).state == ACCEPTED
@@ -107,23 +109,22 @@ class Walk:
             draw_labelmap(new_strokes(volume, WORD16.organs), volume, strokes)
 
     def learn(self):
-        """Presses Start and watches; returns the lines that the panel said."""
+        """Presses Start and watches; returns the lines that the panel showed."""
         self.tune.ui.finetuneCollapsible.collapsed = False
         self.tune.ui.startButton.click()
-        said, seen = [], []
+        lines = [""]
 
         def over():
             text = self.tune.strip.text.text
-            if not said or said[-1] != text:
-                said.append(text)
-            if "training" in text and not seen:
-                seen.append(True)
-                self.picture("working", self.tune)
+            if lines[-1] != text:
+                if "training" in text and not any("training" in line for line in lines):
+                    self.picture("working", self.tune)
+                lines.append(text)
             return self.panel.job is None
 
         self.until(over, 1700)
         self.picture("learnt", self.tune)
-        return said
+        return lines
 
     def compare(self):
         """Presses Show before/after on the CT that the panel proposes; returns what the panel says."""
@@ -150,8 +151,8 @@ class Walk:
         return self.panel.parameters.segmentation
 
     def picture(self, name, section):
-        for one in self.panel.sections:
-            one.widget.setVisible(one is section)
+        for each_section in self.panel.sections:
+            each_section.widget.setVisible(each_section is section)
         path = self.pictures / f"walk_{name}.png"
         picture_of(section.widget, path)
         assert colours(path) > 20
@@ -159,7 +160,10 @@ class Walk:
 
 
 @pytest.fixture
-def walk(make_panel, phantoms, predicted, until, tmp_path, folder, licences_known):
+def walk(make_panel, phantoms, start_model, predicted, until, tmp_path, folder, licences_known):
+    shutil.copytree(start_model, user_models() / START)
+    card = installed_models()[START]
+    licences_known[setting(card)] = fingerprint(card)
     return Walk(make_panel(Doubles(real_process=True)), phantoms, predicted, until, tmp_path, folder)
 
 
@@ -172,49 +176,49 @@ def test_from_two_cts_to_a_better_third(walk, annotation, licences_known):
     else:
         walk.draw_strokes()
 
-    said = walk.learn()
-    assert said[-1].startswith("Done."), said[-1]
-    assert any(text.startswith("writing CTs") for text in said)
-    assert any(text.startswith("training") for text in said)
+    lines = walk.learn()
+    assert lines[-1].startswith("Done."), lines[-1]
+    assert any(text.startswith("writing CTs") for text in lines)
+    assert any(text.startswith("training") for text in lines)
     expected = "partial: liver, spleen" if annotation == "accepted" else "scribble: liver, spleen, background"
     assert [ui.caseTable.item(line, 1).text() for line in range(3)] == [expected, expected, "unlabelled"]
 
-    found = json.loads((walk.tune._latest / "result.json").read_text("utf-8"))
+    outcome = json.loads((walk.tune._latest / "result.json").read_text("utf-8"))
     cells = {ui.diceTable.item(line, 0).text(): [ui.diceTable.item(line, at).text() for at in (1, 2)]
              for line in range(ui.diceTable.rowCount)}
-    assert set(found["lineage"]["learnt"]) == {"liver", "spleen"}
+    assert set(outcome["lineage"]["learnt"]) == {"liver", "spleen"}
     assert {"liver", "spleen"} <= set(cells)
-    assert cells == {organ.replace("_", " "): [f"{one['before']:.3f}", f"{one['after']:.3f}"]
-                     for organ, one in found["dice"].items()}
+    assert cells == {organ.replace("_", " "): [f"{dice['before']:.3f}", f"{dice['after']:.3f}"]
+                     for organ, dice in outcome["dice"].items()}
     if annotation == "accepted":
         # Accepted as the start model predicted it; it is measured at working spacing and before stray parts go.
-        assert found["dice"]["liver"]["before"] > 0.7
+        assert outcome["dice"]["liver"]["before"] > 0.7
     assert np.isfinite(column(LOSS, "loss")).all()
     assert column(LOSS, "step")[-1] == column(DICE, "step")[-1] == STEPS
     assert column(DICE, "step")[0] == 0
     for organ in ("liver", "spleen"):
-        assert round(column(DICE, organ)[0], 4) == found["dice"][organ]["before"]
+        assert round(column(DICE, organ)[0], 4) == outcome["dice"][organ]["before"]
 
     text = walk.compare()
     third, shown = walk.volumes[2], overlays()
     assert set(shown) == {BEFORE, AFTER}
-    masks = {which: slicer.util.arrayFromSegmentBinaryLabelmap(node, "spleen", third) > 0
-             for which, node in shown.items()}
+    masks = {name: slicer.util.arrayFromSegmentBinaryLabelmap(node, "spleen", third) > 0
+             for name, node in shown.items()}
     dice = 2 * (masks[BEFORE] & masks[AFTER]).sum() / (masks[BEFORE].sum() + masks[AFTER].sum())
-    ml = {which: f"{mask.sum() / 8:.1f} ml" for which, mask in masks.items()}
+    ml = {name: f"{mask.sum() / 8:.1f} ml" for name, mask in masks.items()}
     assert f"spleen: {ml[BEFORE]}, then {ml[AFTER]}; Dice of the two {dice:.3f}" in text.splitlines()
 
     walk.use()
     assert panel.parameters.segment.model == NAME, walk.tune.strip.text.text
     card = installed_models()[NAME]
-    assert {organ: one["before"] for organ, one in card.metrics["dice"].items()} == {
-        organ: one["before"] for organ, one in found["dice"].items()}
+    assert {organ: dice["before"] for organ, dice in card.metrics["dice"].items()} == {
+        organ: dice["before"] for organ, dice in outcome["dice"].items()}
     licences_known[setting(card)] = fingerprint(card)
 
     result = walk.segment_third()
     assert result is not None, walk.segment.strip.text.text
     assert NAME in walk.segment.strip.text.text
-    assert {one.model for one in rows(result)} == {NAME}
+    assert {listed.model for listed in rows(result)} == {NAME}
     assert NAME in result.GetDescription()
-    assert {one.model for one in rows(walk.results[0])} == {"embedded"}
+    assert {listed.model for listed in rows(walk.results[0])} == {START}
     assert np.array_equal(label_array(result, third, "spleen"), masks[AFTER])

@@ -12,17 +12,17 @@ from PartialOrganSegLib import atomic
 @pytest.fixture
 def held(monkeypatch):
     """`held(times, error)`: as many renames fail with this error of Windows; lists the pauses that follow."""
-    replace, pauses, left = os.replace, [], []
+    replace, pauses, errors = os.replace, [], []
 
     def busy(source, target):
-        if left:
+        if errors:
             error = PermissionError(13, "in use")
-            error.winerror = left.pop()
+            error.winerror = errors.pop()
             raise error
         replace(source, target)
 
     def hold(times, error=32):
-        left.extend([error] * times)
+        errors.extend([error] * times)
         return pauses
 
     monkeypatch.setattr(os, "replace", busy)
@@ -55,11 +55,11 @@ def test_a_model_replaces_an_older_one_all_the_same(held, tmp_path):
     assert '"newer"' in (tmp_path / "model" / "configs" / "metadata.json").read_text()
 
 
-@pytest.mark.parametrize(("error", "least", "most"), [(32, 2, 3), (3, 0, 0)])
-def test_what_stays_held_is_told(course, held, error, least, most):
+@pytest.mark.parametrize(("error", "fewest", "highest"), [(32, 2, 3), (3, 0, 0)])
+def test_a_file_that_stays_held_is_reported(course, held, error, fewest, highest):
     course.add_case()
     pauses = held(100, error)
     course.start()
     assert "in use" in course.said
     assert not course.services.processes
-    assert least <= sum(pauses) <= most
+    assert fewest <= sum(pauses) <= highest

@@ -9,6 +9,7 @@ PythonQt differs from PySide6 in what a scripted module sees:
 
 import contextlib
 import enum
+import functools
 import inspect
 import pathlib
 import sys
@@ -208,6 +209,15 @@ for _n in ("QDialog", "QMenu", "QMessageBox", "QFileDialog", "QInputDialog", "QP
 custom_widgets = {}
 
 
+@functools.cache
+def _loader_of(classes):
+    """Qt's loader that knows these stand-ins. Registering them takes longer than loading a file: once is enough."""
+    loader = QtUiTools.QUiLoader()
+    for cls in classes:
+        loader.registerCustomWidget(cls)
+    return loader
+
+
 class QUiLoader:
     """Loads .ui files; wires <connections> in Python because their C++ argument types do not exist here."""
 
@@ -225,9 +235,7 @@ class QUiLoader:
         for c in root.findall("connections"):
             root.remove(c)
         self._check_properties(root)
-        loader = QtUiTools.QUiLoader()
-        for cls in custom_widgets.values():
-            loader.registerCustomWidget(cls)
+        loader = _loader_of(tuple(custom_widgets.values()))
         buffer = QtCore.QBuffer()
         buffer.setData(ET.tostring(root))
         buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)

@@ -31,15 +31,17 @@ class Desk:
         return row(node or self.node, organ)
 
     def cell(self, organ, column):
-        index = next(index for index, one in enumerate(rows(self.panel.parameters.segmentation)) if one.organ == organ)
-        return self.ui.organTable.item(index, column).text()
+        return self.ui.organTable.item(self.place(organ), column).text()
+
+    def place(self, organ):
+        """The line of an organ in the table."""
+        return [listed.organ for listed in rows(self.panel.parameters.segmentation)].index(organ)
 
     def record(self, organ):
         return self.section._review.record(self.row(organ, self.panel.parameters.segmentation).segment_id)
 
     def select(self, organ):
-        index = next(index for index, one in enumerate(rows(self.panel.parameters.segmentation)) if one.organ == organ)
-        self.ui.organTable.setCurrentCell(index, 0)
+        self.ui.organTable.setCurrentCell(self.place(organ), 0)
 
     def draw(self, organ, change):
         """Gives the organ the voxels of `change(array)`; undoable, as an effect of the segment editor."""

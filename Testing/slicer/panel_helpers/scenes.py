@@ -11,12 +11,23 @@ import slicer.util
 
 
 @functools.cache
-def phantom():
-    """(HU, labels) as int16 and uint8 arrays (z, y, x) and the spacing in mm: a trunk, coarse enough to be quick."""
+def phantom(seed=3):
+    """(HU, labels) as int16 and uint8 arrays (z, y, x) and the spacing in mm: a trunk, coarse enough to be quick.
+    `seed` chooses the patient."""
     from PartialOrganSegLib.synthesis.phantom import make_phantom
 
-    ct, labels = make_phantom(shape_zyx=(80, 64, 80), spacing_zyx=(5.0, 5.0, 5.0), seed=3)
+    ct, labels = make_phantom(shape_zyx=(80, 64, 80), spacing_zyx=(5.0, 5.0, 5.0), seed=seed)
     return ct.array, labels.array, 5.0
+
+
+@functools.cache
+def upper_abdomen(seed=3, slices=26):
+    """(HU, labels) of the slices of `phantom(seed)` around the spleen: one window in height, so that the embedded model
+    is quick."""
+    hu, labels, _ = phantom(seed)
+    spleen = np.flatnonzero((labels == 2).any((1, 2)))
+    start = max(0, (spleen[0] + spleen[-1] - slices) // 2)
+    return hu[start:start + slices], labels[start:start + slices]
 
 
 def rotation(*degrees: float) -> np.ndarray:
@@ -109,8 +120,8 @@ def add_result(volume, organs=None, array=None):
         path = Path(folder) / "ct.seg.nrrd"
         write_result(path, np.where(np.isin(array, [organ.index for organ in chosen]), array, 0).astype(np.uint8))
         ct = write_ct(volume, Path(folder) / "ct.nrrd")
-        said = {report["organ"]: report for report in reports(chosen, array)}
-        node = import_result(path, volume, ct, WORD16.organs, said)
+        facts = {report["organ"]: report for report in reports(chosen, array)}
+        node = import_result(path, volume, ct, WORD16.organs, facts)
     assert node.GetSegmentation().GetNumberOfLayers() == 1
     return node
 

@@ -52,11 +52,11 @@ def change(node, volume, organ, array):
 
 @given(st.lists(st.floats(0, 3 * PAUSE_S), max_size=20))
 def test_pauses_do_not_count(gaps):
-    now = Clock()
-    time = ActiveTime(now)
+    clock = Clock()
+    time = ActiveTime(clock)
     time.switch("liver")
     for gap in gaps:
-        now.seconds += gap
+        clock.seconds += gap
         time.sign()
     counted = time.take().get("liver", 0.0)
     expected = np.diff(np.cumsum([0.0, *gaps]))
@@ -183,13 +183,13 @@ def test_table_of_the_user_study(reviewed, clock, tmp_path):
     liver = lines["liver"]
     assert tuple(liver) == COLUMNS
     assert (liver["ct"], liver["state"], float(liver["active_seconds"])) == ("CT", ACCEPTED, 12.5)
-    now, then = label_array(node, volume, "liver"), truth == 1
-    dice = 2 * np.count_nonzero(now & then) / (np.count_nonzero(now) + np.count_nonzero(then))
+    edited, predicted = label_array(node, volume, "liver"), truth == 1
+    dice = 2 * np.count_nonzero(edited & predicted) / (np.count_nonzero(edited) + np.count_nonzero(predicted))
     assert 0.5 < dice < 1
     assert liver["dice_prediction_accepted"] == liver["dice_prediction_now"]
     assert float(liver["dice_prediction_accepted"]) == pytest.approx(dice, abs=1e-5)
-    assert int(liver["added_voxels"]) == np.count_nonzero(now & ~then)
-    assert float(liver["ml"]) == pytest.approx(np.count_nonzero(now) / 8)
+    assert int(liver["added_voxels"]) == np.count_nonzero(edited & ~predicted)
+    assert float(liver["ml"]) == pytest.approx(np.count_nonzero(edited) / 8)
     spleen = lines["spleen"]
     assert (spleen["state"], spleen["voxels"], float(spleen["dice_prediction_accepted"])) == (ABSENT, "0", 0.0)
     assert float(spleen["predicted_ml"]) == pytest.approx(np.count_nonzero(truth == 2) / 8)
@@ -230,7 +230,7 @@ def test_case_with_manifest(scene, tmp_path):
     Review(node, lambda: None).accept(row(node, "liver").segment_id)
     manifest = load_manifest(write_case(node, volume, tmp_path, "case"))
     case, = manifest.cases
-    assert [one.state for one in rows(node)] == [ACCEPTED, "predicted"]
+    assert [listed.state for listed in rows(node)] == [ACCEPTED, "predicted"]
     assert case.kind == "partial"
     assert list(case.annotated) == ["liver"]
 

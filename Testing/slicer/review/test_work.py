@@ -55,7 +55,7 @@ def test_selecting_a_row_selects_the_segment_and_jumps(desk):
 
 def test_selecting_in_the_editor_selects_the_row(desk):
     desk.section.editor.setCurrentSegmentID(desk.row("stomach").segment_id)
-    assert desk.ui.organTable.currentRow() == [one.organ for one in rows(desk.node)].index("stomach")
+    assert desk.ui.organTable.currentRow() == [listed.organ for listed in rows(desk.node)].index("stomach")
 
 
 @pytest.mark.parametrize(("check", "short"), [
@@ -92,16 +92,16 @@ def test_a_result_of_an_older_version_shows_what_it_noted(desk):
 def test_edit_makes_edited_and_counts(desk):
     desk.edit("liver")
     desk.edit("liver", remove_half)
-    record, now = desk.record("liver"), desk.array("liver")
+    record, edited = desk.record("liver"), desk.array("liver")
     assert desk.row("liver").state == EDITED
     assert record.predicted == np.count_nonzero(truth("liver"))
-    assert record.voxels == np.count_nonzero(now)
-    assert record.added == np.count_nonzero(now & ~truth("liver"))
-    assert record.removed == np.count_nonzero(~now & truth("liver"))
+    assert record.voxels == np.count_nonzero(edited)
+    assert record.added == np.count_nonzero(edited & ~truth("liver"))
+    assert record.removed == np.count_nonzero(~edited & truth("liver"))
     assert record.removed > 100
-    both = np.count_nonzero(now & truth("liver"))
-    assert record.dice == pytest.approx(2 * both / (np.count_nonzero(now) + np.count_nonzero(truth("liver"))))
-    assert desk.cell("liver", 1) == f"{np.count_nonzero(now) / 8:.0f}"
+    unchanged = np.count_nonzero(edited & truth("liver"))
+    assert record.dice == pytest.approx(2 * unchanged / (np.count_nonzero(edited) + np.count_nonzero(truth("liver"))))
+    assert desk.cell("liver", 1) == f"{np.count_nonzero(edited) / 8:.0f}"
     assert desk.cell("liver", 3) == "edited"
     assert desk.row("spleen").state == desk.row("stomach").state == PREDICTED
 
@@ -308,9 +308,10 @@ def test_a_large_ct_is_looked_at_in_pieces(make_panel, until, monkeypatch):
     until(lambda: desk.section._looking is None, 20)
     for organ in ("liver", "spleen", "stomach"):
         assert desk.record(organ).voxels == np.count_nonzero(truth(organ))
-        kept = voxel_counts.labelmap(predicted_segment(desk.node, desk.row(organ).segment_id))
+        prediction = voxel_counts.labelmap(predicted_segment(desk.node, desk.row(organ).segment_id))
         where = np.nonzero(truth(organ))
-        assert kept.GetDimensions()[::-1] == tuple(np.ptp(axis) + 1 for axis in where)  # no more than the organ's box
+        # No more than the organ's box is kept.
+        assert prediction.GetDimensions()[::-1] == tuple(np.ptp(axis) + 1 for axis in where)
     desk.edit("liver")
     until(lambda: desk.section._looking is None, 20)
     assert (desk.row("liver").state, desk.record("liver").added) == (EDITED, 64)

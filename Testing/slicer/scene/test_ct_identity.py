@@ -82,14 +82,14 @@ def test_cases_of_two_patients_with_one_name_stay_apart(make_panel, until, tmp_p
     desk = Desk(make_panel, until, folder=tmp_path)
     desk.ui.acceptButton.click()
     desk.ui.caseButton.click()
-    other = add_other_patient()
-    result = add_result(other, ("liver",))
+    second_patient = add_other_patient()
+    result = add_result(second_patient, ("liver",))
     desk.panel.parameters.segmentation = result
     desk.ui.acceptButton.click()
     desk.ui.caseButton.click()
     assert desk.services.dialogs.asked == []
     images = {path.name: read_ct(path).array for path in tmp_path.glob("*.nrrd") if "label" not in path.name}
-    assert set(images) == {f"{ct_file_name(volume)}.nrrd" for volume in (desk.volume, other)}
+    assert set(images) == {f"{ct_file_name(volume)}.nrrd" for volume in (desk.volume, second_patient)}
     assert np.array_equal(images[f"{ct_file_name(desk.volume)}.nrrd"], phantom()[0])
     assert [len(load_manifest(path).cases) for path in tmp_path.glob("*.yaml")] == [1, 1]
 
@@ -121,10 +121,10 @@ def test_the_table_of_another_scene_stays_unless_asked(make_panel, until, tmp_pa
     desk.ui.tableButton.click()
     first = ct_identity(desk.volume).text()
     slicer.mrmlScene.Clear(0)
-    other = add_other_patient()
-    desk.panel.parameters.segmentation = add_result(other, ("liver",))
+    second_patient = add_other_patient()
+    desk.panel.parameters.segmentation = add_result(second_patient, ("liver",))
     desk.ui.tableButton.click()
-    second = ct_identity(other).text()
+    second = ct_identity(second_patient).text()
     expected = {"add": [*3 * [first], second], "replace": [second]}.get(answer, 3 * [first])
     assert [line["ct_identity"] for line in table_lines(tmp_path / "review.csv")] == expected
     assert (tmp_path / "review_2.csv").exists() == (answer == "keep")
@@ -149,11 +149,11 @@ def test_another_file_is_no_table(make_panel, until, tmp_path):
 
 
 def test_accepted_organs_of_another_ct_are_refused(tmp_path):
-    volume, other = add_ct(), add_other_patient()
+    volume, second_patient = add_ct(), add_other_patient()
     node = add_result(volume, ("liver",))
     Review(node, lambda: None).accept("liver")
     with pytest.raises(UserError, match="expected a segmentation of CT, found one of another CT"):
-        write_case(node, other, tmp_path, "case")
+        write_case(node, second_patient, tmp_path, "case")
     assert not list(tmp_path.iterdir())
 
 
@@ -203,8 +203,8 @@ def test_strokes_from_a_file_are_not_taken_for_another_patients(tmp_path):
     assert slicer.util.saveNode(strokes_on(volume), str(path))
     slicer.mrmlScene.Clear(0)
     loaded = slicer.util.loadSegmentation(str(path))
-    other, volume = add_other_patient(), add_ct()
-    assert find_strokes(other) is None
+    second_patient, volume = add_other_patient(), add_ct()
+    assert find_strokes(second_patient) is None
     assert find_strokes(volume) is loaded
 
 

@@ -73,11 +73,11 @@ def test_a_cropped_ct_gets_its_part():
 def test_another_grid_is_resampled():
     volume = add_ct()
     result = add_result(volume, ("liver",))
-    other = add_ct("turned", axes=rotation(0, 0, 20))
-    found = segment_array(result, "liver", other)
-    expected = slicer.util.arrayFromSegmentBinaryLabelmap(result, "liver", other) > 0
-    assert np.array_equal(found, expected)
-    assert 0 < found.sum() <= 1.1 * LIVER.sum()
+    turned = add_ct("turned", axes=rotation(0, 0, 20))
+    resampled = segment_array(result, "liver", turned)
+    expected = slicer.util.arrayFromSegmentBinaryLabelmap(result, "liver", turned) > 0
+    assert np.array_equal(resampled, expected)
+    assert 0 < resampled.sum() <= 1.1 * LIVER.sum()
 
 
 def test_an_empty_segment_has_no_voxel():

@@ -53,7 +53,8 @@ def test_a_later_stroke_wins(desk):
     expected = np.full(phantom()[0].shape, NOT_DRAWN, np.uint8)
     expected[LIVER], expected[SPLEEN], expected[TISSUE] = 1, 2, 0
     assert np.array_equal(desk.map, expected)
-    segments = [desk.strokes.GetSegmentation().GetSegment(one) for one in stroke_segments(desk.strokes).values()]
+    segments = [desk.strokes.GetSegmentation().GetSegment(segment_id)
+                for segment_id in stroke_segments(desk.strokes).values()]
     assert len({labelmap(segment) for segment in segments} - {None}) == 1
 
 
@@ -104,12 +105,12 @@ def test_erase_without_a_chosen_organ(desk):
 def test_undo_of_a_stroke_and_of_clearing(desk):
     desk.stroke("liver", LIVER)
     desk.stroke("spleen", SPLEEN)
-    both = desk.map
+    drawn = desk.map
     desk.button("clear").click()
     assert 2 not in desk.map
     assert not desk.button("clear").enabled
     desk.button("undo").click()
-    assert np.array_equal(desk.map, both)
+    assert np.array_equal(desk.map, drawn)
     desk.button("undo").click()
     assert set(np.unique(desk.map)) == {1, NOT_DRAWN}
     assert (desk.map[LIVER] == 1).all()

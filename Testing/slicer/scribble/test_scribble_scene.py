@@ -40,9 +40,9 @@ def test_every_button_says_why_it_cannot(make_panel, scene):
 def test_keys_work_only_in_the_open_section(desk):
     section = desk.section
     assert all(shortcut.enabled for shortcut in section._shortcuts)
-    others = {shortcut.key.toString() for shortcut in desk.panel.section("Review")._shortcuts}
+    keys_of_review = {shortcut.key.toString() for shortcut in desk.panel.section("Review")._shortcuts}
     keys = {shortcut.key.toString(): shortcut for shortcut in section._shortcuts}
-    assert not others & set(keys)
+    assert not keys_of_review & set(keys)
     desk.choose("liver")
     for name, key in (("paint", "Shift+S"), ("erase", "Shift+E"), ("background", "Shift+B"), ("next", "Shift+O"),
                       ("undo", "Shift+U")):
@@ -68,8 +68,8 @@ def test_tool_stops_when_the_module_is_left(desk):
 def test_two_volumes_have_strokes_of_their_own(desk):
     desk.stroke("liver", LIVER)
     first = desk.strokes
-    other = add_ct("second CT", axes=rotation(0, 0, 20))
-    desk.panel.parameters.inputVolume = other
+    second = add_ct("second CT", axes=rotation(0, 0, 20))
+    desk.panel.parameters.inputVolume = second
     assert desk.strokes is None
     assert desk.cells("liver") == ["", "", ""]
     desk.stroke("spleen", SPLEEN)

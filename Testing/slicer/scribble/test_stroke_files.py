@@ -105,8 +105,8 @@ def test_saved_map_lies_on_the_ct(tmp_path, name, axes):
     read = read_labelmap(tmp_path / name)
     voxel = np.argwhere(some_labels() == 5)[0][::-1]
     expected = np.array(matrix.MultiplyPoint((*voxel, 1))[:3]) * (-1, -1, 1)
-    found = read.grid.origin + read.grid.matrix[:3, :3] @ np.argwhere(read.array == 5)[0][::-1]
-    assert np.allclose(found, expected, atol=1e-3)
+    place = read.grid.origin + read.grid.matrix[:3, :3] @ np.argwhere(read.array == 5)[0][::-1]
+    assert np.allclose(place, expected, atol=1e-3)
     assert np.array_equal(read_map(tmp_path / name, volume, 16), some_labels())
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
@@ -173,9 +173,9 @@ def test_case_passes_the_librarys_check(tmp_path, capsys, axes, matrix):
         assert (written.array == 1).sum() * np.prod(written.grid.spacing) == pytest.approx(480 * 125, rel=0.1)
         middle = np.argwhere(written.array == 1).mean(axis=0)[::-1]
         place = (written.grid.origin + written.grid.matrix[:3, :3] @ middle) * (-1, -1, 1)
-        own = vtk.vtkMatrix4x4()
-        volume.GetIJKToRASMatrix(own)
-        expected = matrix @ np.array(own.MultiplyPoint((19.5, 21.5, 32.5, 1))[:3]) + (3, 4, 5)
+        ijk_to_ras = vtk.vtkMatrix4x4()
+        volume.GetIJKToRASMatrix(ijk_to_ras)
+        expected = matrix @ np.array(ijk_to_ras.MultiplyPoint((19.5, 21.5, 32.5, 1))[:3]) + (3, 4, 5)
         assert np.allclose(place, expected, atol=2.5)
 
 
@@ -218,27 +218,27 @@ def test_save_and_load_through_the_panel(make_panel, until, tmp_path):
     assert "strokes.nii.gz" in desk.ui.strokesMessageLabel.text
     desk.stroke("liver", np.s_[40, 20, 10:12])
     desk.stroke("spleen", SPLEEN)
-    now = desk.map
+    drawn = desk.map
     desk.button("load").click()
-    assert np.array_equal(desk.map, now)  # cancelled
+    assert np.array_equal(desk.map, drawn)  # cancelled
     desk.button("load").click()
-    assert np.array_equal(desk.map, np.where(saved == NOT_DRAWN, now, saved))
+    assert np.array_equal(desk.map, np.where(saved == NOT_DRAWN, drawn, saved))
     assert desk.cells("liver")[1] == "80"
     desk.button("load").click()
     assert np.array_equal(desk.map, saved)
     assert desk.cells("spleen")[1] == ""
     desk.button("undo").click()
     desk.button("undo").click()
-    assert np.array_equal(desk.map, now)
+    assert np.array_equal(desk.map, drawn)
 
 
 def test_load_before_anything_is_drawn(make_panel, until, tmp_path):
     desk = Desk(make_panel, until, file=tmp_path / "strokes.nrrd")
     labels = np.full(phantom()[0].shape, NOT_DRAWN, np.uint8)
     labels[LIVER] = 1
-    other = strokes_on(desk.volume, labels)
-    save_map(other, desk.volume, tmp_path / "strokes.nrrd")
-    slicer.mrmlScene.RemoveNode(other)
+    strokes = strokes_on(desk.volume, labels)
+    save_map(strokes, desk.volume, tmp_path / "strokes.nrrd")
+    slicer.mrmlScene.RemoveNode(strokes)
     desk.button("load").click()
     assert np.array_equal(desk.map, labels)
     assert desk.cells("liver")[1] == "80"

@@ -27,7 +27,7 @@ def test_accepted_meanwhile_stays(make_panel):
     liver = label_array(node, volume, "liver")
     assert np.array_equal(liver, (SHIFTED == 1) & (phantom()[1] != 2))  # takes no voxel of what was accepted
     assert row(node, "liver").state == PREDICTED
-    assert [one.organ for one in rows(node)][:2] == ["liver", "spleen"]
+    assert [listed.organ for listed in rows(node)][:2] == ["liver", "spleen"]
     assert "Kept as you changed them meanwhile: spleen." in bench.said
 
 
@@ -56,7 +56,7 @@ def test_only_what_was_changed_since_is_kept(make_panel):
     bench.start(volume)
     set_state(node, row(node, "stomach").segment_id, ACCEPTED)
     bench.finish(SHIFTED)
-    states = {one.organ: one.state for one in rows(node) if one.state != PREDICTED}
+    states = {listed.organ: listed.state for listed in rows(node) if listed.state != PREDICTED}
     assert states == {"stomach": ACCEPTED}
 
 
@@ -65,10 +65,10 @@ def test_everything_accepted_meanwhile(make_panel):
     volume = add_ct()
     node = bench.segment(volume)
     bench.start(volume)
-    for one in rows(node):
-        set_state(node, one.segment_id, ACCEPTED)
+    for listed in rows(node):
+        set_state(node, listed.segment_id, ACCEPTED)
     bench.finish(SHIFTED)
-    assert {one.state for one in rows(node)} == {ACCEPTED}
+    assert {listed.state for listed in rows(node)} == {ACCEPTED}
     assert np.array_equal(label_array(node, volume, "liver"), phantom()[1] == 1)
 
 

@@ -24,7 +24,7 @@ def test_result_has_codes_colours_and_one_layer(bench):
     result = bench.segment(volume)
     assert result.GetName() == "CT Ä segmentation"
     segmentation = result.GetSegmentation()
-    assert [one.organ for one in rows(result)] == list(WORD16.names)
+    assert [listed.organ for listed in rows(result)] == list(WORD16.names)
     assert segmentation.GetNumberOfLayers() == 1
     assert result.GetNodeReferenceID(ROLE) == volume.GetID()
     for organ in WORD16.organs:
@@ -142,12 +142,12 @@ def test_corrections_are_never_replaced_without_asking(make_panel):
 
 
 def test_two_cts_have_their_own_results(bench):
-    one, two = add_ct("one"), add_ct("two", axes=rotation(0, 0, 30))
-    first, second = bench.segment(one), bench.segment(two)
-    assert first.GetNodeReferenceID(ROLE) == one.GetID()
-    assert second.GetNodeReferenceID(ROLE) == two.GetID()
+    upright, turned = add_ct("one"), add_ct("two", axes=rotation(0, 0, 30))
+    first, second = bench.segment(upright), bench.segment(turned)
+    assert first.GetNodeReferenceID(ROLE) == upright.GetID()
+    assert second.GetNodeReferenceID(ROLE) == turned.GetID()
     assert not bench.services.dialogs.asked
-    assert np.array_equal(label_array(second, two, "liver"), phantom()[1] == 1)
+    assert np.array_equal(label_array(second, turned, "liver"), phantom()[1] == 1)
 
 
 # --- geometry
@@ -188,9 +188,9 @@ def test_ct_under_a_shear_is_resampled(bench):
     assert "bends or shears" in bench.said
     assert result.GetParentTransformNode() is None
     # the body's centre, through the grid that was exported, is its centre in the CT, through its transform
-    found = centre(body, matrix_of_export)
+    exported = centre(body, matrix_of_export)
     expected = centre(phantom()[0] > -500, turn(volume.GetParentTransformNode()) @ matrix(volume))
-    assert np.abs(found - expected).max() < 2
+    assert np.abs(exported - expected).max() < 2
 
 
 @pytest.mark.parametrize("axes", [np.eye(3)[:, [2, 0, 1]], np.diag([1, -1, 1]), rotation(15, 25, -10)],

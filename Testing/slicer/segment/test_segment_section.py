@@ -237,5 +237,5 @@ def test_what_does_not_look_like_a_ct_is_asked_about(make_panel):
 
 def test_no_organ_at_all_is_a_result(bench):
     result = bench.segment(add_ct(), array=np.zeros_like(phantom()[1]))
-    assert [one.organ for one in rows(result)] == list(WORD16.names)
+    assert [listed.organ for listed in rows(result)] == list(WORD16.names)
     assert "0 of 16 organs found" in bench.said

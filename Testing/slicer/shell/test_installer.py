@@ -14,18 +14,19 @@ from PartialOrganSegPanel.shell.installer import InstallError, Need, SlicerInsta
 @pytest.fixture
 def lacking(monkeypatch):
     """A Slicer without torch and pydantic; returns what would have been installed."""
-    done = []
+    calls = []
     monkeypatch.setattr(slicer.packaging, "pip_check", lambda text: not text.startswith(("torch", "pydantic")))
-    monkeypatch.setattr(slicer.packaging, "pip_install", lambda what, **kw: done.append(("pip_install", what)))
-    monkeypatch.setattr(slicer.packaging, "pip_ensure", lambda what, **kw: done.append(("pip_ensure", what)))
-    return done
+    for name in ("pip_install", "pip_ensure"):
+        monkeypatch.setattr(slicer.packaging, name,
+                            lambda requirements, name=name, **settings: calls.append((name, requirements)))
+    return calls
 
 
-def with_torch_extension(monkeypatch, done, answer="torch"):
+def with_torch_extension(monkeypatch, calls, answer="torch"):
     """Puts a double of the PyTorch extension in place."""
     class PyTorchUtilsLogic:
         def installTorch(self, askConfirmation, torchVersionRequirement):
-            done.append(("installTorch", torchVersionRequirement))
+            calls.append(("installTorch", torchVersionRequirement))
             return answer
 
     module = types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic)

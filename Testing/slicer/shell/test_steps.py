@@ -18,8 +18,8 @@ class Listener:
 
     def work(self):
         try:
-            for done in range(3):
-                yield Progress("work", done, 3, None)
+            for number in range(3):
+                yield Progress("work", number, 3, None)
             if self.error:
                 raise self.error
             return "value"

@@ -1,5 +1,6 @@
 """Stand-in: context = file name (package.file inside a package), lookup through slicer.app.translate."""
 
+import functools
 import inspect
 import pathlib
 import re
@@ -12,6 +13,7 @@ def translate(context, text):
     return app.translate(context, text) if app is not None else text
 
 
+@functools.cache
 def getContext(sourceFile):
     p = pathlib.Path(sourceFile)
     return f"{p.parent.name}.{p.stem}" if (p.parent / "__init__.py").is_file() else p.stem
