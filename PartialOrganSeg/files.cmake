@@ -132,6 +132,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/models.py
   PartialOrganSegLib/cli/options.py
   PartialOrganSegLib/cli/phantom.py
+  PartialOrganSegLib/cli/refine.py
   PartialOrganSegLib/cli/scribble.py
   PartialOrganSegLib/cli/segment.py
   PartialOrganSegLib/cli/segment_batch.py
@@ -145,6 +146,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/datasets/manifest_file.py
   PartialOrganSegLib/datasets/meaning.py
   PartialOrganSegLib/datasets/patients.py
+  PartialOrganSegLib/datasets/segment_labels.py
   PartialOrganSegLib/datasets/soft_targets.py
   PartialOrganSegLib/datasets/structure_names.py
   PartialOrganSegLib/errors.py
@@ -190,15 +192,21 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/contours.py
   PartialOrganSegLib/formats/ct_input.py
   PartialOrganSegLib/formats/detached.py
+  PartialOrganSegLib/formats/detached_files.py
   PartialOrganSegLib/formats/dicom.py
+  PartialOrganSegLib/formats/dicom_attributes.py
   PartialOrganSegLib/formats/dicom_export.py
   PartialOrganSegLib/formats/dicom_formats.py
   PartialOrganSegLib/formats/dicom_frames.py
   PartialOrganSegLib/formats/dicom_grid.py
+  PartialOrganSegLib/formats/dicom_headers.py
+  PartialOrganSegLib/formats/dicom_lengths.py
   PartialOrganSegLib/formats/dicom_seg.py
   PartialOrganSegLib/formats/dicom_series.py
   PartialOrganSegLib/formats/dicom_slices.py
   PartialOrganSegLib/formats/dicom_source.py
+  PartialOrganSegLib/formats/dicom_syntax.py
+  PartialOrganSegLib/formats/header_lines.py
   PartialOrganSegLib/formats/itk.py
   PartialOrganSegLib/formats/itk_formats.py
   PartialOrganSegLib/formats/itk_image.py
@@ -206,14 +214,18 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/metaimage.py
   PartialOrganSegLib/formats/nifti.py
   PartialOrganSegLib/formats/nifti_format.py
+  PartialOrganSegLib/formats/nrrd.py
+  PartialOrganSegLib/formats/nrrd_header.py
   PartialOrganSegLib/formats/preview.py
   PartialOrganSegLib/formats/reading.py
   PartialOrganSegLib/formats/registry.py
   PartialOrganSegLib/formats/roi_names.py
   PartialOrganSegLib/formats/rtstruct.py
   PartialOrganSegLib/formats/slicer_segmentation.py
+  PartialOrganSegLib/formats/stroke_planes.py
   PartialOrganSegLib/formats/strokes.py
   PartialOrganSegLib/formats/strokes_format.py
+  PartialOrganSegLib/formats/strokes_image.py
   PartialOrganSegLib/formats/writing.py
   PartialOrganSegLib/imaging/__init__.py
   PartialOrganSegLib/imaging/body.py
@@ -227,6 +239,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/imaging/volume.py
   PartialOrganSegLib/imaging/working_grid.py
   PartialOrganSegLib/inference/__init__.py
+  PartialOrganSegLib/json_file.py
   PartialOrganSegLib/label_space_file.py
   PartialOrganSegLib/loading/__init__.py
   PartialOrganSegLib/loading/augmentation.py
@@ -252,12 +265,15 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/losses/target_adaptive.py
   PartialOrganSegLib/losses/voxels.py
   PartialOrganSegLib/losses/weighted.py
+  PartialOrganSegLib/memory_claims.py
   PartialOrganSegLib/models/__init__.py
   PartialOrganSegLib/models/bundle.py
   PartialOrganSegLib/models/checksums.py
+  PartialOrganSegLib/models/combining.py
   PartialOrganSegLib/models/downloads.py
   PartialOrganSegLib/models/ensemble.py
   PartialOrganSegLib/models/folders.py
+  PartialOrganSegLib/models/http_file.py
   PartialOrganSegLib/models/joined.py
   PartialOrganSegLib/models/label_map.py
   PartialOrganSegLib/models/metadata.py
@@ -283,8 +299,19 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/organs.py
   PartialOrganSegLib/outputs.py
   PartialOrganSegLib/problem_codes.py
+  PartialOrganSegLib/refining/__init__.py
+  PartialOrganSegLib/refining/appearance.py
+  PartialOrganSegLib/refining/changes.py
+  PartialOrganSegLib/refining/coarse.py
+  PartialOrganSegLib/refining/propagation.py
+  PartialOrganSegLib/refining/random_walk.py
+  PartialOrganSegLib/refining/refiner.py
+  PartialOrganSegLib/refining/result.py
+  PartialOrganSegLib/refining/session.py
+  PartialOrganSegLib/refining/stroke_input.py
   PartialOrganSegLib/registry.py
   PartialOrganSegLib/resources/__init__.py
+  PartialOrganSegLib/safe_text.py
   PartialOrganSegLib/segmenting/__init__.py
   PartialOrganSegLib/segmenting/backend.py
   PartialOrganSegLib/segmenting/body_regions.py
@@ -313,6 +340,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/timing.py
   PartialOrganSegLib/segmenting/voting.py
   PartialOrganSegLib/segmenting/windows.py
+  PartialOrganSegLib/streams.py
   PartialOrganSegLib/synthesis/__init__.py
   PartialOrganSegLib/synthesis/anatomy.py
   PartialOrganSegLib/synthesis/bones.py
@@ -340,6 +368,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/hand_over.py
   PartialOrganSegLib/training/hooks.py
   PartialOrganSegLib/training/interrupts.py
+  PartialOrganSegLib/training/loader_processes.py
   PartialOrganSegLib/training/logbook.py
   PartialOrganSegLib/training/memory.py
   PartialOrganSegLib/training/network_sizes.py
