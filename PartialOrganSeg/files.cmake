@@ -106,14 +106,17 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/api.py
   PartialOrganSegLib/atomic.py
   PartialOrganSegLib/batch/__init__.py
+  PartialOrganSegLib/batch/case_process.py
   PartialOrganSegLib/batch/case_segmenter.py
   PartialOrganSegLib/batch/cases.py
   PartialOrganSegLib/batch/cluster.py
   PartialOrganSegLib/batch/earlier_names.py
   PartialOrganSegLib/batch/fingerprint.py
+  PartialOrganSegLib/batch/limited.py
   PartialOrganSegLib/batch/local.py
   PartialOrganSegLib/batch/locks.py
   PartialOrganSegLib/batch/measuring.py
+  PartialOrganSegLib/batch/messages.py
   PartialOrganSegLib/batch/options.py
   PartialOrganSegLib/batch/processing.py
   PartialOrganSegLib/batch/records.py
@@ -132,6 +135,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/models.py
   PartialOrganSegLib/cli/options.py
   PartialOrganSegLib/cli/phantom.py
+  PartialOrganSegLib/cli/refine.py
   PartialOrganSegLib/cli/scribble.py
   PartialOrganSegLib/cli/segment.py
   PartialOrganSegLib/cli/segment_batch.py
@@ -145,6 +149,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/datasets/manifest_file.py
   PartialOrganSegLib/datasets/meaning.py
   PartialOrganSegLib/datasets/patients.py
+  PartialOrganSegLib/datasets/segment_labels.py
   PartialOrganSegLib/datasets/soft_targets.py
   PartialOrganSegLib/datasets/structure_names.py
   PartialOrganSegLib/errors.py
@@ -152,16 +157,18 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/evaluation/box_plot.py
   PartialOrganSegLib/evaluation/evaluation.py
   PartialOrganSegLib/evaluation/html_page.py
-  PartialOrganSegLib/evaluation/judging.py
   PartialOrganSegLib/evaluation/metrics.py
   PartialOrganSegLib/evaluation/overlay.py
   PartialOrganSegLib/evaluation/pairing.py
   PartialOrganSegLib/evaluation/published.py
   PartialOrganSegLib/evaluation/report.py
+  PartialOrganSegLib/evaluation/scoring.py
   PartialOrganSegLib/evaluation/structures.py
   PartialOrganSegLib/evaluation/summary.py
   PartialOrganSegLib/evaluation/tables.py
   PartialOrganSegLib/events.py
+  PartialOrganSegLib/exchanging.py
+  PartialOrganSegLib/file_locks.py
   PartialOrganSegLib/finetuning/__init__.py
   PartialOrganSegLib/finetuning/budget.py
   PartialOrganSegLib/finetuning/case_preparation.py
@@ -190,15 +197,21 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/contours.py
   PartialOrganSegLib/formats/ct_input.py
   PartialOrganSegLib/formats/detached.py
+  PartialOrganSegLib/formats/detached_files.py
   PartialOrganSegLib/formats/dicom.py
+  PartialOrganSegLib/formats/dicom_attributes.py
   PartialOrganSegLib/formats/dicom_export.py
   PartialOrganSegLib/formats/dicom_formats.py
   PartialOrganSegLib/formats/dicom_frames.py
   PartialOrganSegLib/formats/dicom_grid.py
+  PartialOrganSegLib/formats/dicom_headers.py
+  PartialOrganSegLib/formats/dicom_lengths.py
   PartialOrganSegLib/formats/dicom_seg.py
   PartialOrganSegLib/formats/dicom_series.py
   PartialOrganSegLib/formats/dicom_slices.py
   PartialOrganSegLib/formats/dicom_source.py
+  PartialOrganSegLib/formats/dicom_syntax.py
+  PartialOrganSegLib/formats/header_lines.py
   PartialOrganSegLib/formats/itk.py
   PartialOrganSegLib/formats/itk_formats.py
   PartialOrganSegLib/formats/itk_image.py
@@ -206,14 +219,18 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/metaimage.py
   PartialOrganSegLib/formats/nifti.py
   PartialOrganSegLib/formats/nifti_format.py
+  PartialOrganSegLib/formats/nrrd.py
+  PartialOrganSegLib/formats/nrrd_header.py
   PartialOrganSegLib/formats/preview.py
   PartialOrganSegLib/formats/reading.py
   PartialOrganSegLib/formats/registry.py
   PartialOrganSegLib/formats/roi_names.py
   PartialOrganSegLib/formats/rtstruct.py
   PartialOrganSegLib/formats/slicer_segmentation.py
+  PartialOrganSegLib/formats/stroke_planes.py
   PartialOrganSegLib/formats/strokes.py
   PartialOrganSegLib/formats/strokes_format.py
+  PartialOrganSegLib/formats/strokes_image.py
   PartialOrganSegLib/formats/writing.py
   PartialOrganSegLib/imaging/__init__.py
   PartialOrganSegLib/imaging/body.py
@@ -227,6 +244,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/imaging/volume.py
   PartialOrganSegLib/imaging/working_grid.py
   PartialOrganSegLib/inference/__init__.py
+  PartialOrganSegLib/json_file.py
   PartialOrganSegLib/label_space_file.py
   PartialOrganSegLib/loading/__init__.py
   PartialOrganSegLib/loading/augmentation.py
@@ -252,11 +270,15 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/losses/target_adaptive.py
   PartialOrganSegLib/losses/voxels.py
   PartialOrganSegLib/losses/weighted.py
+  PartialOrganSegLib/memory_claims.py
   PartialOrganSegLib/models/__init__.py
   PartialOrganSegLib/models/bundle.py
   PartialOrganSegLib/models/checksums.py
+  PartialOrganSegLib/models/combining.py
   PartialOrganSegLib/models/downloads.py
+  PartialOrganSegLib/models/ensemble.py
   PartialOrganSegLib/models/folders.py
+  PartialOrganSegLib/models/http_file.py
   PartialOrganSegLib/models/joined.py
   PartialOrganSegLib/models/label_map.py
   PartialOrganSegLib/models/metadata.py
@@ -266,6 +288,8 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/store.py
   PartialOrganSegLib/networks/__init__.py
   PartialOrganSegLib/networks/attention_unet.py
+  PartialOrganSegLib/networks/backbones.py
+  PartialOrganSegLib/networks/base.py
   PartialOrganSegLib/networks/deeplabv3plus.py
   PartialOrganSegLib/networks/light_unet.py
   PartialOrganSegLib/networks/nnunet.py
@@ -280,8 +304,20 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/organs.py
   PartialOrganSegLib/outputs.py
   PartialOrganSegLib/problem_codes.py
+  PartialOrganSegLib/refining/__init__.py
+  PartialOrganSegLib/refining/appearance.py
+  PartialOrganSegLib/refining/changes.py
+  PartialOrganSegLib/refining/coarse.py
+  PartialOrganSegLib/refining/propagation.py
+  PartialOrganSegLib/refining/random_walk.py
+  PartialOrganSegLib/refining/refiner.py
+  PartialOrganSegLib/refining/result.py
+  PartialOrganSegLib/refining/session.py
+  PartialOrganSegLib/refining/stroke_input.py
   PartialOrganSegLib/registry.py
   PartialOrganSegLib/resources/__init__.py
+  PartialOrganSegLib/safe_text.py
+  PartialOrganSegLib/scratch.py
   PartialOrganSegLib/segmenting/__init__.py
   PartialOrganSegLib/segmenting/backend.py
   PartialOrganSegLib/segmenting/body_regions.py
@@ -308,7 +344,9 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/segmenter.py
   PartialOrganSegLib/segmenting/threads.py
   PartialOrganSegLib/segmenting/timing.py
+  PartialOrganSegLib/segmenting/voting.py
   PartialOrganSegLib/segmenting/windows.py
+  PartialOrganSegLib/streams.py
   PartialOrganSegLib/synthesis/__init__.py
   PartialOrganSegLib/synthesis/anatomy.py
   PartialOrganSegLib/synthesis/bones.py
@@ -330,11 +368,13 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/checkpoint.py
   PartialOrganSegLib/training/distributed.py
   PartialOrganSegLib/training/evaluator.py
+  PartialOrganSegLib/training/folds.py
   PartialOrganSegLib/training/former_settings.py
   PartialOrganSegLib/training/frozen_members.py
   PartialOrganSegLib/training/hand_over.py
   PartialOrganSegLib/training/hooks.py
   PartialOrganSegLib/training/interrupts.py
+  PartialOrganSegLib/training/loader_processes.py
   PartialOrganSegLib/training/logbook.py
   PartialOrganSegLib/training/memory.py
   PartialOrganSegLib/training/network_sizes.py
@@ -399,14 +439,20 @@ set(LIBRARY_RESOURCES
   PartialOrganSegLib/resources/recipes/pann_2d.yaml
   PartialOrganSegLib/resources/recipes/pann_3d.yaml
   PartialOrganSegLib/resources/recipes/partial.yaml
+  PartialOrganSegLib/resources/recipes/partial_2d.yaml
   PartialOrganSegLib/resources/recipes/partialorganseg.yaml
   PartialOrganSegLib/resources/recipes/pipo_fan.yaml
+  PartialOrganSegLib/resources/recipes/pipo_fan_single.yaml
+  PartialOrganSegLib/resources/recipes/residual_encoder_l.yaml
+  PartialOrganSegLib/resources/recipes/residual_encoder_m.yaml
   PartialOrganSegLib/resources/recipes/scribble_crf.yaml
   PartialOrganSegLib/resources/recipes/scribble_dense.yaml
   PartialOrganSegLib/resources/recipes/scribble_em.yaml
   PartialOrganSegLib/resources/recipes/scribble_em_ivm.yaml
   PartialOrganSegLib/resources/recipes/scribble_ivm.yaml
+  PartialOrganSegLib/resources/recipes/scribble_nnunet.yaml
   PartialOrganSegLib/resources/recipes/scribble_pce.yaml
   PartialOrganSegLib/resources/recipes/semi.yaml
+  PartialOrganSegLib/resources/recipes/semi_2d.yaml
   PartialOrganSegLib/resources/word_statistics.json
   )

@@ -21,6 +21,7 @@ from .organs import LabelSpace
 Labels: TypeAlias = npt.NDArray[np.integer[Any]]
 UNKNOWN = 0
 OUTSIDE = 1
+# Candidate maps are uint8, and one of the 256 codes is `OUTSIDE`, which has no set of its own.
 MAXIMUM_SETS = 255
 
 
@@ -103,6 +104,7 @@ def label_candidates(kind: Kind, annotated: Sequence[str], label_map: Mapping[in
             candidates[value] = classes | merged if classes & untrusted else classes
         elif value == 0:
             candidates[value] = merged
+        # An unknown value is refused, not taken as unknown: it is mostly the sign of a wrong label space.
         elif not 0 < value < label_space.class_count:
             raise UserError(code=Code.UNKNOWN_LABEL, subject=f"label value {value}",
                             expected=f"0..{label_space.class_count - 1} or a value of label_map")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import sys
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from .file_locks import is_still, lock, locked
 
 # Windows' errors while a virus scanner or OneDrive looks at what was just written: access denied, file in use (twice).
 _IN_USE = (5, 32, 33)
@@ -33,17 +37,59 @@ def put_in_place(source: Path, target: Path) -> None:
 def whole_file(target: Path | str) -> Iterator[Path]:
     """Yields a temporary path with the target's own suffixes; renames it to `target` on success, removes it otherwise.
 
-    The temporary file lies in the target's folder, so that the rename stays within one file system.
+    The temporary file lies in the target's folder, so that the rename stays within one file system. What killed
+    processes left there of the same target goes.
     """
     target = Path(target)
     # Only the name's end, which has the suffixes: a name of 255 bytes leaves no room for more.
-    temporary = target.with_name(f".{uuid.uuid4().hex[:8]}.partial.{target.name[-_NAME_END:]}")
+    ending = f".partial.{target.name[-_NAME_END:]}"
+    _remove_abandoned(target.parent, ending)
+    temporary = target.with_name(f".{uuid.uuid4().hex[:8]}{ending}")
     try:
-        yield temporary
-        # Without the sync a power cut soon after may leave the new name on an empty file.
-        with open(temporary, "rb+") as handle:
-            os.fsync(handle.fileno())
-        put_in_place(temporary, target)
+        with _held(temporary), _naming(target):
+            yield temporary
+            # Without the sync a power cut soon after may leave the new name on an empty file.
+            with open(temporary, "rb+") as handle:
+                os.fsync(handle.fileno())
+            put_in_place(temporary, target)
     finally:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Errors of the system name the file that was to be written: those of a full disk name none, others a hidden one.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(target)
+        raise
+
+
+@contextlib.contextmanager
+def _held(temporary: Path) -> Iterator[None]:
+    """Makes the file and holds a lock on it meanwhile, by which other processes see that somebody is at work."""
+    # There a lock would keep whoever writes the file by its name from doing so, and an open file from being renamed.
+    if sys.platform == "win32":
+        yield
+        return
+    # Who looks for leftovers may hold and remove a file that is not locked yet.
+    while (handle := locked(temporary)) is None:
+        pass
+    with handle:
+        yield
+
+
+def _remove_abandoned(folder: Path, ending: str) -> None:
+    """Removes half-written files whose process has ended."""
+    for file in folder.glob("." + "[0-9a-f]" * 8 + glob.escape(ending)):
+        with contextlib.suppress(OSError):
+            if sys.platform == "win32":
+                file.unlink()  # which it refuses while the file is open
+                continue
+            with open(file, "rb+") as handle:
+                lock(handle)
+                if is_still(handle, file):
+                    file.unlink()

@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM end a command tidily: as KeyboardInterrupt, but never between the renames of one result."""
+"""Ctrl-C, SIGTERM and SIGHUP end a command tidily: as KeyboardInterrupt, but never between the renames of one result.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +11,9 @@ from collections.abc import Iterator
 IMPATIENT_S = 2.0  # a second signal this soon is the same wish and must not disturb the clean-up
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
+# Of a terminal or connection that was closed. Not under `nohup`, which ignores it so that the work goes on.
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+    SIGNALS.append(signal.SIGHUP)
 if hasattr(signal, "SIGBREAK"):  # Windows' way to ask a child process to end
     SIGNALS.append(signal.SIGBREAK)
 
@@ -31,7 +35,10 @@ def _cancel(_signal: int, _frame: object) -> None:
 
 @contextlib.contextmanager
 def cancellable() -> Iterator[None]:
-    """Inside, SIGINT and SIGTERM raise KeyboardInterrupt. Outside the main thread signals are the caller's matter."""
+    """Inside, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt.
+
+    Outside the main thread signals are the caller's matter.
+    """
     _State.last = float("-inf")
     try:
         # Python sets handlers in the main thread only, and raises ValueError in others.

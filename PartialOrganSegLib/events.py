@@ -48,9 +48,15 @@ class JsonReporter(Reporter):
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
         self._stage, self._since, self._first = "", 0.0, 0
+        self._failed = False
 
     def _write(self, event: str, facts: Mapping[str, object]) -> None:
-        print(json.dumps({"event": event, **facts}, ensure_ascii=True, default=str), file=self._stream, flush=True)
+        if self._failed:
+            return
+        try:
+            print(json.dumps({"event": event, **facts}, ensure_ascii=True, default=str), file=self._stream, flush=True)
+        except OSError:  # nobody reads any more, or the disk is full: the work goes on
+            self._failed = True
 
     def started(self, **facts: object) -> None:
         self._write("started", facts)

@@ -27,7 +27,10 @@ def read_json(path: Path, noun: str, code: Code = Code.WRONG_FORMAT) -> object:
         raise
     except OSError as error:
         raise UserError(code=code, subject=path, expected=noun, found=error.strerror or error) from None
-    except ValueError as error:  # no UTF-8, or a name with a NUL
+    except UnicodeDecodeError as error:
+        raise UserError(code=code, subject=path, expected=noun,
+                        found=f"bytes that are no UTF-8 (at {error.start})") from None
+    except ValueError as error:  # a name with a NUL
         raise UserError(code=code, subject=path, expected=noun, found=error) from None
     return parse_json(text, str(path), noun, code)
 
@@ -39,10 +42,11 @@ def parse_json(text: str, subject: str, noun: str, code: Code = Code.WRONG_FORMA
     except RecursionError:
         raise UserError(code=code, subject=subject, expected=noun, found="brackets nested too deep") from None
     except ValueError as error:  # JSONDecodeError, and whole numbers of thousands of digits
-        found = str(error)
-        if not isinstance(error, json.JSONDecodeError) and "digits" in found:
-            found = "a number of thousands of digits"
-        raise UserError(code=code, subject=subject, expected=noun, found=found) from None
+        reason = str(error)
+        # Python's own words advise to call a function of the interpreter, which no user can do.
+        if not isinstance(error, json.JSONDecodeError) and "digits" in reason:
+            reason = "a number of thousands of digits"
+        raise UserError(code=code, subject=subject, expected=noun, found=reason) from None
     return content
 
 

@@ -18,9 +18,10 @@ def check_claim(path: Path | str, claimed: int, stored: int, packed: bool) -> No
     """Raises UserError when `claimed` bytes of voxels cannot be in `stored` bytes of file, `packed` by deflate or not,
     or do not fit into the free memory.
     """
-    most = stored * GZIP_LIMIT if packed else stored
-    if claimed > most:
-        kind = "packed " if packed else ""
+    largest, kind = stored, ""
+    if packed:
+        largest, kind = stored * GZIP_LIMIT, "packed "
+    if claimed > largest:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"{claimed} bytes of voxels, as its header says",
                         found=f"{stored} {kind}bytes (truncated, or a wrong header)")
     free = psutil.virtual_memory().available + psutil.swap_memory().free

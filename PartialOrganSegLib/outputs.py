@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from .atomic import put_in_place
 from .cancelling import uninterrupted
 from .errors import Code, Problem, UserError
+from .scratch import EARLIER, NEW, finish_and_remove, scratch_folder
 
 _PROBE_BYTES = 1 << 20  # more than a file system keeps aside for small files when its disk is full
 _LONGEST_NAME = 120  # bytes
@@ -38,24 +38,23 @@ def writable_folder(path: Path) -> Path:
 def all_at_once(folder: Path, name: str = "") -> Iterator[Path]:
     """Yields an empty folder inside `folder`; what was written there moves up together on success, else it vanishes.
 
-    `name` is in the hidden folder's name, see `remove_leftovers`. Raises UserError naming the final place when writing
+    `name` is in the hidden folder's name, see `finish_leftovers`. Raises UserError naming the final place when writing
     fails.
     """
-    scratch: Path | None = None
+    new: Path | None = None
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=f".partial-{_short(name)}-", dir=folder))
-        yield scratch
-        # Between the first rename and the last the folder holds results of two runs.
-        with uninterrupted():
-            _move_up(scratch, folder)
+        with scratch_folder(folder, f".partial-{_short(name)}-") as scratch:
+            new = scratch / NEW
+            new.mkdir()
+            yield new
+            # Between the first rename and the last the folder holds results of two runs.
+            with uninterrupted():
+                _move_up(new, scratch / EARLIER, folder)
     except (OSError, UserError) as error:
         problem = Problem(Code.NOT_WRITABLE, str(folder), found=f"could not be written: {error}")
         if isinstance(error, UserError):
             problem = error.problem
-        raise UserError(problem.with_text(str(scratch), str(folder))) from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+        raise UserError(problem.with_text(str(new), str(folder))) from error
 
 
 def _short(name: str) -> str:
@@ -66,26 +65,26 @@ def _short(name: str) -> str:
     return hashlib.sha256(encoded).hexdigest()[:16]
 
 
-def _move_up(scratch: Path, folder: Path) -> None:
-    """Moves the files in `scratch` to `folder`. Earlier ones there give way first: all of them or, on failure, none.
+def _move_up(new: Path, earlier: Path, folder: Path) -> None:
+    """Moves the files in `new` to `folder`, each in one step. Earlier ones there are put back if one cannot be moved.
 
-    Windows neither replaces nor moves a file that a program has open. Raises OSError, and UserError where an earlier
-    file could not even be put back.
+    Windows does not replace a file that a program has open. Raises OSError, and UserError where an earlier file could
+    not even be put back.
     """
-    names = sorted(path.name for path in scratch.iterdir())
-    earlier = scratch / ".earlier"
+    names = sorted(path.name for path in new.iterdir())
+    placed: list[str] = []
     earlier.mkdir()
-    moves = [(folder / name, earlier / name) for name in names if (folder / name).exists()]
-    moves += [(scratch / name, folder / name) for name in names]
-    completed: list[tuple[Path, Path]] = []
     try:
-        for source, target in moves:
-            os.replace(source, target)
-            completed.append((source, target))
+        for name in names:
+            if (folder / name).exists():
+                _keep(folder / name, earlier / name)
+        for name in names:
+            os.replace(new / name, folder / name)
+            placed.append(name)
     except OSError as error:
-        for source, target in reversed(completed):
+        for name in names:
             with contextlib.suppress(OSError):
-                os.replace(target, source)
+                _put_back(earlier / name, folder / name, name in placed)
         if any(earlier.iterdir()):
             # The scratch folder is about to be removed, and somebody's results must not go with it.
             rescued = folder / f"earlier-results-{uuid.uuid4().hex[:8]}"
@@ -95,11 +94,32 @@ def _move_up(scratch: Path, folder: Path) -> None:
         raise
 
 
-def remove_leftovers(folder: Path, name: str) -> None:
-    """Removes what a killed process left of `all_at_once(folder, name)`. Only for whoever is alone with that name."""
+def _keep(file: Path, copy: Path) -> None:
+    """Keeps an earlier file under a second name, so that at no moment there is none; or moves it. Raises OSError."""
+    try:
+        os.link(file, copy)
+    except OSError:  # a folder, or a file system without a second name for a file
+        os.replace(file, copy)
+
+
+def _put_back(earlier: Path, target: Path, replaced: bool) -> None:
+    """Undoes the move of one file. Raises OSError."""
+    if not earlier.exists():
+        if replaced:
+            target.unlink()
+    elif target.exists() and os.path.samefile(earlier, target):  # a rename of two names of one file does nothing
+        earlier.unlink()
+    else:
+        os.replace(earlier, target)
+
+
+def finish_leftovers(folder: Path, name: str) -> None:
+    """Ends what a killed process had begun with `all_at_once(folder, name)`: what it had written whole moves up, all
+    else goes. Only for whoever is alone with that name."""
     for path in folder.glob(".partial-*"):
         if re.fullmatch(rf"\.partial-{re.escape(_short(name))}-[a-z0-9_]+", path.name):
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                finish_and_remove(path)
 
 
 def refuse_existing(paths: list[Path], overwrite: bool) -> None:

@@ -130,6 +130,8 @@ class Code(TextEnum):
     # Machines.
     NO_MEMORY = ("no-memory", "There is not enough memory.", "Close other programs, or take smaller sizes as the text "
                  "says.")
+    TIME_LIMIT = ("time-limit", "A case took longer than `--time-limit` allows, and was ended.",
+                  "Look at the case, or allow more time.")
     MEMORY_TIGHT = ("memory-tight", "The work needs most of the free memory.", "Close other programs.")
     NO_DEVICE = ("no-device", "The device asked for is not in this machine.", "Choose another `--device`.")
     CLUSTER_UNREACHABLE = ("cluster-unreachable", "No Ray cluster answers at the address.",

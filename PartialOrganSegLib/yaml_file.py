@@ -23,7 +23,7 @@ class _TooMuchError(Exception):
     """What the file holds instead of something reasonable."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML comes without types
     """PyYAML's safe one, which stops at brackets that nobody writes: it needs their number squared in time."""
 
     def __init__(self, text: str) -> None:
@@ -52,7 +52,10 @@ def read_yaml(path: Path, noun: str) -> object:
         raise UserError(code=Code.FILE_MISSING, subject=path, found=f"{noun} expected, none found") from None
     except OSError as error:
         raise UserError(code=Code.NOT_READABLE, subject=path, expected=f"a {noun} file", found=error.strerror) from None
-    except ValueError as error:  # no UTF-8, or a name with a NUL
+    except UnicodeDecodeError as error:
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="YAML in UTF-8",
+                        found=f"bytes that are none (at {error.start})") from None
+    except ValueError as error:  # a name with a NUL
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="YAML", found=error) from None
     return parse_yaml(text, str(path))
 

@@ -26,15 +26,25 @@ def test_results_replace_earlier_ones_together(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.parametrize("links", [True, False])
 @pytest.mark.parametrize("can_be_put_back", [True, False])
-def test_a_failure_costs_no_earlier_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                           can_be_put_back: bool) -> None:
-    """As on Windows while another program has a file open: the new b.txt cannot be put in place, nor the old one."""
+def test_a_failure_costs_no_earlier_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_be_put_back: bool,
+                                           links: bool) -> None:
+    """As on Windows while another program has a file open: the new b.txt cannot be put in place, nor the old one.
+
+    Where a file can have two names (`links`), the old one is never away.
+    """
     write_results(tmp_path, "first")
     replace = os.replace
 
+    def no_links(source: Path, target: Path) -> None:
+        raise OSError(1, "this file system has none")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+
     def locked(source: Path, target: Path) -> None:
-        from_earlier = Path(source).parent.name == ".earlier"
+        from_earlier = Path(source).parent.name == "earlier"
         if Path(target) == tmp_path / "b.txt" and not (from_earlier and can_be_put_back):
             raise PermissionError(13, "in use by another program", str(target))
         replace(source, target)
@@ -43,7 +53,7 @@ def test_a_failure_costs_no_earlier_result(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(UserError, match="in use by another program") as caught:
         write_results(tmp_path, "second")
     assert not list(tmp_path.glob(".partial-*"))
-    if can_be_put_back:
+    if can_be_put_back or links:
         assert texts(tmp_path) == {"a.txt": "first", "b.txt": "first"}
         return
     assert texts(tmp_path) == {"a.txt": "first"}

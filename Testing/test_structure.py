@@ -21,15 +21,15 @@ FLOORS = """
     annotation  label_space_file
     organs
     organ_records  yaml_file  registry  logfile  outputs
-    events  json_file  memory_claims
+    events  scratch  json_file  memory_claims  safe_text  streams
     errors  atomic  cancelling  resources
-    problem_codes
+    problem_codes  file_locks  exchanging
     text_enum
 """
 FRONT_DOOR = "PartialOrganSegLib"  # offers what the rooms have; rooms take nothing from it but the version
 WITH_TORCH = {"linear", "resampling", "upsampling", "working_grid"}  # of imaging, which is numpy otherwise
 WINDOW = {"slicer", "qt", "ctk", "vtk", "PythonQt", "PartialOrganSegPanel", "Testing"}  # what runs or tests the library
-BESIDE_ROOMS = {"helpers", "benchmarks", "peers", "scripts", "slicer"}  # folders of Testing that mirror no room
+BESIDE_ROOMS = {"helpers", "benchmarks", "docs", "peers", "scripts", "slicer"}  # folders of Testing that mirror no room
 
 LEVEL = {room: -number for number, floor in enumerate(FLOORS.split("\n")) for room in floor.split()}
 ARROWS, NAMES = import_arrows(ROOT / FRONT_DOOR, FRONT_DOOR)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import itertools
 import os
 from collections import Counter
@@ -105,15 +107,18 @@ def read_list(path: Path, reporter: Reporter) -> list[Entry]:
         from ..datasets.manifest import load_manifest
 
         return [Entry(case.image, case.name) for case in load_manifest(path, reporter).cases]
+    rows = _rows_of(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a CSV in UTF-8", found=error) from None
-    header = text.partition("\n")[0]
-    delimiter = ","
-    if ";" in header and "," not in header:  # what spreadsheets write where the comma is the decimal mark
-        delimiter = ";"
-    rows = csv.DictReader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
+        entries = _entries_of(rows, path)
+    except csv.Error as error:  # of a cell of megabytes
+        raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}", expected="a CSV",
+                        found=error) from None
+    if not entries:
+        raise UserError(code=Code.NO_CASES, subject=path, expected="a CT a line", found="none")
+    return entries
+
+
+def _entries_of(rows: csv.DictReader[str], path: Path) -> list[Entry]:
     columns = [column.strip() for column in rows.fieldnames or []]
     _check_columns(path, columns)
     rows.fieldnames = columns
@@ -123,9 +128,29 @@ def read_list(path: Path, reporter: Reporter) -> list[Entry]:
             raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}",
                             expected=f"{len(columns)} values", found="more")
         entries.append(_entry_of(row, path.parent, f"{path}: line {rows.line_num}"))
-    if not entries:
-        raise UserError(code=Code.NO_CASES, subject=path, expected="a CT a line", found="none")
     return entries
+
+
+def _rows_of(path: Path) -> csv.DictReader[str]:
+    """The rows of a CSV as spreadsheets write it: UTF-8 or UTF-16, with commas, semicolons or tabs between values."""
+    try:
+        content = path.read_bytes()
+        # Excel's "Unicode text" begins with one of these marks, and has tabs.
+        encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        text = content.decode(encoding)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a CSV in UTF-8 or UTF-16", found=error,
+                        hint="in Excel save it as 'CSV UTF-8'") from None
+    first, _, others = text.partition("\n")
+    if first.lower().startswith("sep="):  # Excel's own line, which says what stands between values
+        text, first = others, others.partition("\n")[0]
+    delimiter = ","
+    # Semicolons are what spreadsheets write where the comma is the decimal mark.
+    for other in (";", "\t"):
+        if other in first and "," not in first:
+            delimiter = other
+    # Not by `splitlines`: names may hold letters that it takes for line ends.
+    return csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 from ..events import Reporter
@@ -17,13 +18,14 @@ def process_all(cases: Sequence[Case], batch: Batch, segment: Segment, explain: 
     and they are ours to do.
     """
     locked_elsewhere = []
-    for case in cases:
-        outcome = process_case(case, batch, segment, explain, reporter)
-        if outcome is None:
-            locked_elsewhere.append(case)
-        else:
+    with contextlib.closing(segment):
+        for case in cases:
+            outcome = process_case(case, batch, segment, explain, reporter)
+            if outcome is None:
+                locked_elsewhere.append(case)
+            else:
+                yield outcome
+        for case in locked_elsewhere:
+            outcome = process_case(case, batch, segment, explain, reporter, wait=True)
+            assert outcome is not None
             yield outcome
-    for case in locked_elsewhere:
-        outcome = process_case(case, batch, segment, explain, reporter, wait=True)
-        assert outcome is not None
-        yield outcome

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from ..file_locks import is_still, lock
 
 POLL_S = 0.5
 
@@ -35,10 +35,10 @@ def case_lock(path: Path, wait: bool) -> Iterator[CaseLock]:
             yield CaseLock.HELD_ELSEWHERE
             return
         time.sleep(POLL_S)
-    handle, lock = attempt
+    handle, state = attempt
     with handle:
         try:
-            yield lock
+            yield state
         finally:
             # Removed while it is still locked, so that nobody locks a file that is about to vanish. Windows does not
             # remove an open file; the empty file then stays, which does no harm.
@@ -50,9 +50,9 @@ def _try_lock(path: Path) -> tuple[BinaryIO, CaseLock] | None:
     """The lock file, locked where that is possible; None when another process holds it or has just removed it."""
     handle = open(path, "ab")  # noqa: SIM115 - the caller closes it, which releases the lock
     try:
-        _lock(handle)
+        lock(handle)
         # A file that was removed between our opening and our locking it keeps nobody else out.
-        if os.stat(path).st_ino == os.fstat(handle.fileno()).st_ino:
+        if is_still(handle, path):
             return handle, CaseLock.EXCLUSIVE
     except (BlockingIOError, FileNotFoundError):
         pass
@@ -63,18 +63,3 @@ def _try_lock(path: Path) -> tuple[BinaryIO, CaseLock] | None:
         raise
     handle.close()
     return None
-
-
-def _lock(handle: BinaryIO) -> None:
-    """Raises BlockingIOError when another process holds it, another OSError where files cannot be locked."""
-    if sys.platform != "win32":
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
-    import msvcrt
-
-    try:
-        msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-    except PermissionError as error:
-        raise BlockingIOError from error

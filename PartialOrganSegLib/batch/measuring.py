@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psutil
 
@@ -14,17 +15,21 @@ MIB = 1 << 20
 
 
 class Usage:
-    """What a block has used so far. `peak_mib` is the most that the whole process held at once, libraries included."""
+    """What a block has used so far. `peak_mib` is the most that the whole process held at once, libraries included.
 
-    def __init__(self) -> None:
+    `process_id` says which process does the work; it may be another one later.
+    """
+
+    def __init__(self, process_id: Callable[[], int]) -> None:
         self._start = time.monotonic()
-        self._process = psutil.Process()
+        self._process_id = process_id
         self._peak = 0
         self.sample_memory()
 
     def sample_memory(self) -> None:
         """Notes how much memory is held at this moment."""
-        self._peak = max(self._peak, self._process.memory_info().rss)
+        with contextlib.suppress(psutil.Error):  # of one that has just ended
+            self._peak = max(self._peak, psutil.Process(self._process_id()).memory_info().rss)
 
     @property
     def seconds(self) -> float:
@@ -39,9 +44,9 @@ class Usage:
 
 
 @contextlib.contextmanager
-def measuring() -> Iterator[Usage]:
+def measuring(process_id: Callable[[], int] = os.getpid) -> Iterator[Usage]:
     """Measures the block. Memory is sampled every 20 ms, since no system reports the peak of a part of a process."""
-    usage, finished = Usage(), threading.Event()
+    usage, finished = Usage(process_id), threading.Event()
 
     # In a thread, since the work that is measured runs in native code for seconds at a time.
     def watch() -> None:

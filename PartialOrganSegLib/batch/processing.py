@@ -12,6 +12,7 @@ from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.dicom_export import ENDINGS
 from ..models.checksums import sha256
+from ..outputs import finish_leftovers
 from .cases import Case
 from .fingerprint import fingerprint
 from .locks import CaseLock, case_lock
@@ -29,16 +30,19 @@ class OnFilesWritten(Protocol):
 
 
 class Segment(Protocol):
-    """Segments a case into a folder; returns a row for each organ. May raise anything.
-
-    `exclusive`: no other process can be working on this case.
-    """
+    """Segments a case into a folder; returns a row for each organ. May raise anything."""
 
     def __call__(self, case: Case, folder: Path, reporter: Reporter, on_files_written: OnFilesWritten,
-                 exclusive: bool, /) -> list[OrganRow]: ...
+                 /) -> list[OrganRow]: ...
 
     def prepare(self) -> None:
         """Gets ready, once. What it raises concerns every case."""
+
+    def process_id(self) -> int:
+        """The process that does the work at this moment, whose memory is measured."""
+
+    def close(self) -> None:
+        """Lets go of what `prepare` got."""
 
 
 class Explain(Protocol):
@@ -89,9 +93,11 @@ def process_case(case: Case, batch: Batch, segment: Segment, explain: Explain, r
     with case_lock(record_file(batch.output, case.title).with_suffix(".lock"), wait) as lock:
         if lock is CaseLock.HELD_ELSEWHERE:
             return None
-        with measuring() as usage:
-            work = _CaseWork(case, batch, explain, usage)
-            return work.run(segment, reporter, exclusive=lock is CaseLock.EXCLUSIVE)
+        with measuring(segment.process_id) as usage:
+            # Without a lock, what looks left over may be what another process is writing.
+            if lock is CaseLock.EXCLUSIVE:
+                finish_leftovers(batch.output / case.place, case.name)
+            return _CaseWork(case, batch, explain, usage).run(segment, reporter)
 
 
 class _CaseWork:
@@ -112,7 +118,7 @@ class _CaseWork:
         self._made_from: dict[str, object] = {}
         self._written: Record | None = None
 
-    def run(self, segment: Segment, reporter: Reporter, exclusive: bool) -> Outcome:
+    def run(self, segment: Segment, reporter: Reporter) -> Outcome:
         """Skips, refuses or segments the case."""
         try:
             self._refuse_unfit_names()
@@ -137,7 +143,7 @@ class _CaseWork:
         # Outside of the `try`: what goes wrong here, such as an absent device, goes wrong with every case.
         segment.prepare()
         try:
-            rows = segment(self._case, self._folder, reporter, self._on_files_written, exclusive)
+            rows = segment(self._case, self._folder, reporter, self._on_files_written)
             self._remove_other_kinds()
             assert self._written is not None
             return Outcome(self._case, self._written, rows=rows)
@@ -173,13 +179,23 @@ class _CaseWork:
 
     def _refuse_earlier(self) -> None:
         """Raises UserError for any earlier result, where the run neither resumes nor overwrites."""
-        if self._batch.resume or self._batch.overwrite:
+        if self._batch.resume or self._batch.overwrite or self._was_broken_off():
             return
         for file in self._files:
             if file.exists():
                 raise UserError(code=Code.FILE_EXISTS, subject=file, expected="no such file yet",
                                 found="an earlier result",
                                 hint="--resume keeps what is finished, --overwrite replaces it")
+
+    def _was_broken_off(self) -> bool:
+        """Whether a killed run left only some of its results, all as it wrote them: there is nothing to be kept."""
+        previous = self._previous
+        if previous is None or previous.state != DONE:
+            return False
+        recorded = [self._folder / name for name in previous.outputs]
+        if previous.finished(previous.made_from, recorded):
+            return False
+        return all(sha256(file) in self._our_checksums for file in self._every_kind if file.is_file())
 
     def _remove_other_kinds(self) -> None:
         """Removes our earlier results of kinds that this run does not make: they show another segmentation."""

@@ -81,7 +81,8 @@ def write_record(output: Path, record: Record) -> None:
             temporary.write_text(_text_of(record) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=path,
-                        found=f"could not be written: {error.strerror or error}") from error
+                        found=f"could not be written: {error.strerror or error}",
+                        hint="what is finished stays so: go on with --resume") from error
 
 
 def read_record(path: Path) -> Record | None:

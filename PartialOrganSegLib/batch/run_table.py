@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..atomic import whole_file
-from ..errors import Code, UserError, one_line
+from ..errors import Code, UserError
+from ..safe_text import csv_cell
 from .records import FOLDER, OrganRow, Record, read_record
 
 NAME = "run_table.csv"
-_FORMULAS = ("=", "+", "-", "@")  # how a cell begins that spreadsheets calculate
 COLUMNS = ("case", "input", "state", "seconds", "peak_mib", "checks", "error", "host", "written")
 
 
@@ -34,7 +34,8 @@ def write_run_table(output: Path) -> Path:
                 writer.writerows(_row(record) for record in records)
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=path,
-                        found=f"could not be written: {error.strerror or error}") from error
+                        found=f"could not be written: {error.strerror or error}",
+                        hint="what is finished stays so: go on with --resume") from error
     return path
 
 
@@ -44,9 +45,7 @@ def _row(record: Record) -> dict[str, object]:
     row = {}
     for column, value in vars(record).items():
         if isinstance(value, str):
-            value = one_line(value)
-            if value.startswith(_FORMULAS):
-                value = f"'{value}"
+            value = csv_cell(value)
         row[column] = value
     return row
 

@@ -19,6 +19,7 @@ from .. import __version__, logfile
 from ..cancelling import cancellable, ignore_signals
 from ..errors import Code, Problem, UsageError, UserError
 from ..events import ConsoleReporter, JsonReporter, Reporter
+from ..streams import drop_unwritten, forgiving_output, open_closed_streams
 from . import check, doctor, evaluate, export, finetune, listing, models, phantom, refine, scribble, segment, train
 from .options import JSON_EVENTS
 
@@ -56,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. Without `argv`, the process's command line is meant."""
+    open_closed_streams()
     words = list(argv if argv is not None else sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -69,11 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             reporter: Reporter = JsonReporter(stack.enter_context(_private_stdout()))
         else:
             reporter = ConsoleReporter()
+        stack.enter_context(forgiving_output())
         stack.callback(reporter.close)
         stack.enter_context(_former_names_as_warnings(reporter))
         code = _run_command(words, reporter)
         if code == CANCELLED and argv is None:
             ignore_signals()  # a second Ctrl-C while Python closes would end in a traceback
+    if argv is None:
+        drop_unwritten()
     return code
 
 
@@ -86,6 +91,9 @@ def _former_names_as_warnings(reporter: Reporter) -> Iterator[None]:
                file: TextIO | None = None, line: str | None = None) -> None:
         if category is FutureWarning and "found its former" in str(message):
             reporter.warning(Problem.parsed(str(message), Code.FORMER_NAME))
+        elif "dicom" in filename.lower():
+            # pydicom and highdicom comment on headers of the CT; what matters of that we say ourselves.
+            return
         else:
             show(message, category, filename, lineno, file, line)
 
@@ -109,10 +117,6 @@ def _run_command(argv: Sequence[str], reporter: Reporter) -> int:
         reporter.close()
         reporter.error(error.problem)
         return WRONG_USE if isinstance(error, UsageError) else FAILED
-    except BrokenPipeError:  # e.g. `| head`: nobody reads our output any more
-        # Python flushes stdout once more as it ends, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return FAILED
     except Exception as error:
         reporter.close()
         reporter.error(Problem(Code.INTERNAL, found=logfile.explain(error, logfile.user_log())))
@@ -122,12 +126,17 @@ def _run_command(argv: Sequence[str], reporter: Reporter) -> int:
 @contextlib.contextmanager
 def _private_stdout() -> Iterator[TextIO]:
     """A stream to stdout for the events alone: what the library and its C++ code print goes to stderr meanwhile."""
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
     private = os.dup(1)
     os.dup2(2, 1)
     try:
-        with contextlib.redirect_stdout(sys.stderr), open(private, "w", encoding="utf-8", closefd=False) as stream:
+        with contextlib.redirect_stdout(sys.stderr):
+            stream = open(private, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
             yield stream
+            # Its reader may have gone, its disk may be full: that is no failure of the work.
+            with contextlib.suppress(OSError):
+                stream.close()
     finally:
         os.dup2(private, 1)
         os.close(private)

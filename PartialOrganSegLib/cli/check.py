@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import one_line
 from ..events import Reporter
 from .options import add_common_options
 
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.started(command="check", manifest=arguments.manifest)
     manifest = load_manifest(arguments.manifest, reporter)
     for line in summary(manifest):
-        print(line)
+        print(one_line(line))
     # All problems are collected first, so that they stand together below the summary and the warnings.
     problems = check_manifest(manifest, reporter)
     reporter.close()
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     verdict = "ok"
     if problems:
         verdict = f"{len(problems)} problems"
-    print(f"{arguments.manifest}: {verdict}")
+    print(one_line(f"{arguments.manifest}: {verdict}"))
     return int(bool(problems))
 
 

@@ -65,6 +65,7 @@ def _packages() -> Iterator[Finding]:
     if missing:
         parts.append(f"missing: {', '.join(missing)}")
     yield Finding("packages", not missing, "; ".join(filter(None, parts)))
+    # Nothing is wrong with a machine that only segments, so these may be missing.
     installed, missing = _versions(TRAINING)
     parts = [", ".join(installed)]
     if missing:
@@ -87,6 +88,7 @@ def _memory() -> Iterator[Finding]:
     import psutil
 
     memory = psutil.virtual_memory()
+    # Swap space does not count: a CT that needs it takes many times as long.
     free = memory.available / 2**30
     text = f"{free:.1f} of {memory.total / 2**30:.1f} GiB free"
     if free < MEMORY_GIB:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..errors import Code, UsageError, UserError
+from ..errors import Code, UsageError, UserError, one_line
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import add_common_options, chosen_organs, positive
@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         space = load_label_space(arguments.label_space, Path())
     except UserError as error:
         raise error.within("--label-space") from None
+    # A manifest states its own label space, which then counts in place of --label-space.
     annotated = [name for name in arguments.annotated.split(",") if name.strip()]
     cases, space = references(arguments.references, space, annotated, arguments.scribble, arguments.images, reporter)
     names = _names(arguments)
@@ -88,10 +89,10 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     with all_at_once(output) as scratch:
         report.write({kind: scratch / name for kind, name in FILES.items()})
     for name, rows in report.rows.items():
-        print(name, format_table(figure_table(rows)), sep="\n")
+        print(one_line(name), format_table(figure_table(rows)), sep="\n")
     failed = {name: result.failures for name, result in results.items() if result.failures}
     reporter.result(files={kind: output / name for kind, name in FILES.items()}, failed=failed)
-    print("\n".join(f"{kind:<10}{output / name}" for kind, name in FILES.items()), flush=True)
+    print("\n".join(one_line(f"{kind:<10}{output / name}") for kind, name in FILES.items()), flush=True)
     return int(bool(failed))
 
 
@@ -105,6 +106,7 @@ def _names(arguments: argparse.Namespace) -> list[str]:
             raise UsageError(code=Code.VALUE_UNFIT, subject="--names", expected=len(paths), found=len(names))
     else:
         names = [path.resolve().name for path in paths]
+        # Results of two models often lie in folders of one name, such as a/results and b/results.
         if len(set(names)) < len(names):
             names = [str(path) for path in paths]
     if len(set(names)) < len(names):  # of one folder evaluated twice, or as the user asked

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import __version__
-from ..errors import Code, UserError
+from ..errors import Code, UserError, one_line
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .dicom_kinds import dicom_kinds
@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="how the labels came about (default: automatic)")
     parser.add_argument("--made-by", type=_name, default="PartialOrganSeg", metavar="NAME",
                         help="the model, program or person that made the labels (default: PartialOrganSeg)")
+    parser.add_argument("--absent-organs", action="store_true",
+                        help="also name organs without a voxel (default: they are left out)")
     parser.add_argument("--resample", action="store_true",
                         help="resample labels on another grid to the CT's (nearest voxel)")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
@@ -48,9 +50,9 @@ def _name(text: str) -> str:
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    """Writes all of the files, or none of them."""
+    """Writes all of the files that can be written; what keeps another one from it is raised after that."""
     from ..datasets.manifest import load_label_space
-    from ..formats.dicom_export import ENDINGS, check_writers, write_dicom
+    from ..formats.dicom_export import ENDINGS, DicomNotWrittenError, check_writers, write_dicom
     from ..formats.dicom_source import Maker, read_source
     from ..formats.reading import read_labelmap
     from ..formats.registry import stem_of
@@ -78,11 +80,20 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         raise UserError(code=Code.UNKNOWN_LABEL, subject=arguments.labels,
                         expected=f"values up to {space.class_count - 1} ({space.name})", found=highest)
     source = read_source(arguments.reference, arguments.series, reporter)
+    failure: DicomNotWrittenError | None = None
     with all_at_once(output) as scratch:
-        write_dicom({kind: scratch / path.name for kind, path in files.items()}, labels, source,
-                    [space.organ(organ) for organ in names],
-                    Maker(arguments.made_by, __version__, HOW[arguments.how]), arguments.resample)
+        try:
+            write_dicom({kind: scratch / path.name for kind, path in files.items()}, labels, source,
+                        [space.organ(organ) for organ in names],
+                        Maker(arguments.made_by, __version__, HOW[arguments.how]), arguments.resample,
+                        arguments.absent_organs)
+        except DicomNotWrittenError as error:  # of one kind of file, which takes none of the others with it
+            failure = DicomNotWrittenError(error.problem.with_text(str(scratch), str(output)))
+            files = {kind: path for kind, path in files.items() if (scratch / path.name).is_file()}
     reporter.close()
     reporter.result(input=arguments.labels, files=files)
-    print("\n".join(f"{kind:<13}{path}" for kind, path in files.items()), flush=True)
+    if files:
+        print("\n".join(one_line(f"{kind:<13}{path}") for kind, path in files.items()), flush=True)
+    if failure is not None:
+        raise failure
     return 0

@@ -20,6 +20,7 @@ HELP = ("Fine-tune a model on cases of any annotation (accepted organs, strokes,
 # What these options decide was decided when the run began; --resume takes it from the run folder.
 RUN_OPTIONS = ("model", "data", "minutes", "steps", "replay", "validate", "only_listed_organs", "name", "force",
                "recipe", "overrides")
+# Days of work; more is a slip of the finger.
 STEP_LIMIT = 1_000_000
 EXAMPLE = """partialorganseg finetune --data mine/manifest.yaml -o runs/mine
   partialorganseg finetune --model runs/mine/model --data more/manifest.yaml -o runs/more --minutes 5
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Fine-tunes and prints Dice before and after. 0 also if the start model remains the better one."""
     _check_use(arguments)
+    # Packages that training alone needs may be missing where CTs are only segmented.
     try:
         from ..finetuning.options import FinetuneOptions
         from ..finetuning.run import finetune, resume

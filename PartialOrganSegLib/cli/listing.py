@@ -142,6 +142,7 @@ def _organs() -> list[Row]:
         usual = ""
         if record.usual_ml is not None:
             usual = f"{record.usual_ml.p5:.0f}-{record.usual_ml.p95:.0f}"
+        # Several tools share a name; it stands once.
         rows.append({"name": record.name, "snomed_ct": concept,
                      "region": record.region, "usual_ml": usual, "tg263": record.names.tg263 or "",
                      "other_names": list(dict.fromkeys(record.names.all_names()))})

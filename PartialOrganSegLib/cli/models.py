@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Code, Problem, UserError
+from ..errors import Code, Problem, UserError, one_line
 from ..events import Reporter
 from .options import add_common_options
 
@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importing.add_argument("folder", type=Path, help="its results folder, with plans.json, dataset.json and fold_X")
     importing.add_argument("--map", metavar="NAME|FILE", help="a shipped or written map from its "
                            "labels to ours (default: the model's labels as they are)")
-    importing.add_argument("--fold", metavar="N|all", help="which of several folds (default: all, else the lowest)")
+    importing.add_argument("--fold", metavar="N|each|all",
+                           help="which of several folds: a number, several as 0,1,2, or each, which are averaged; all "
+                                "is the one trained on all cases (default: all, else the lowest)")
     importing.add_argument("--orientation", choices=["stored", "RAS", "LPS"],
                            help="the orientation of the arrays it was trained on (default: as the plans say)")
     importing.add_argument("--name", help="the name to install the model under")
@@ -78,8 +80,8 @@ def _list(arguments: argparse.Namespace, reporter: Reporter) -> int:
     for bundle in bundles:
         reporter.result(name=bundle.name, version=bundle.metadata.version, organs=bundle.label_space.names,
                         folder=bundle.folder)
-        print(f"{bundle.name:<20} {bundle.metadata.version:<10} {len(bundle.label_space.organs):>3} organs  "
-              f"{bundle.folder}")
+        print(one_line(f"{bundle.name:<20} {bundle.metadata.version:<10} {len(bundle.label_space.organs):>3} organs  "
+                       f"{bundle.folder}"))
     if not bundles:
         reporter.warning(Problem(Code.NO_MODEL, found="no model is installed",
                                  hint="see: partialorganseg models install --help"))
@@ -106,10 +108,10 @@ def _info(arguments: argparse.Namespace, reporter: Reporter) -> int:
         "licence of the data": details.licences.data,
     }
     reporter.result(**facts, metrics=details.metrics, training_data=details.training_data)
-    print("\n".join(f"{key:<24}{value}" for key, value in facts.items()))
+    print("\n".join(one_line(f"{key:<24}{value}") for key, value in facts.items()))
     card = bundle.folder / "README.md"
     if card.is_file():
-        print(f"{'model card':<24}{card}")
+        print(one_line(f"{'model card':<24}{card}"))
     return 0
 
 
@@ -144,7 +146,7 @@ def _verify(arguments: argparse.Namespace, reporter: Reporter) -> int:
             reporter.error(error.problem)
             continue
         reporter.result(name=name, verified=True, folder=folder)
-        print(f"{name:<20} ok  {folder}")
+        print(one_line(f"{name:<20} ok  {folder}"))
     return int(damaged > 0)
 
 
@@ -198,5 +200,5 @@ def _installed(bundle: Bundle, reporter: Reporter) -> int:
     """Reports a model that was just installed."""
     reporter.result(name=bundle.name, version=bundle.metadata.version, folder=bundle.folder,
                     organs=bundle.label_space.names)
-    print(f"installed {bundle.name} {bundle.metadata.version} in {bundle.folder}")
+    print(one_line(f"installed {bundle.name} {bundle.metadata.version} in {bundle.folder}"))
     return 0

@@ -23,12 +23,12 @@ EXAMPLE = """partialorganseg refine scan.nii.gz --strokes strokes.json --labels 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ct", type=Path, metavar="CT", help="a NIfTI, NRRD or MetaImage file, or a DICOM folder")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--strokes", type=Path, metavar="FILE",
-                      help="a stroke file (.json), or a label map with 0 for background strokes and 255 where nothing "
-                           "is drawn")
-    what.add_argument("--undo", action="store_true", help="put the labels back that the latest correction in OUT "
-                                                          "replaced")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--strokes", type=Path, metavar="FILE",
+                        help="a stroke file (.json), or a label map with 0 for background strokes and 255 where "
+                             "nothing is drawn")
+    action.add_argument("--undo", action="store_true", help="put the labels back that the latest correction in OUT "
+                                                            "replaced")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT",
                         help="folder for the results, or a file .nii.gz, .nrrd or .seg.nrrd")
     parser.add_argument("--labels", type=Path, metavar="FILE",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..batch.cases import Entry, named_cases
-from ..errors import Code, Problem, UserError
+from ..errors import Code, Problem, UserError, one_line
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import add_common_options, chosen_organs, positive, whole_number
@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                 seed=arguments.seed)
         except UserError as error:
             raise error.within(case.path) from None
+        # An organ that was asked for and is not in this label map is no error: not every CT shows every organ.
         drawn_organs = {count.name for count in scribble.counts}
         absent = [name for name in organs or () if name not in drawn_organs]
         if absent:
@@ -81,8 +82,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         reporter.close()
         reporter.result(labels=case.path, scribble=target, share=scribble.share,
                         organs=[asdict(count) for count in scribble.counts])
-        print(f"{target}: {scribble.share:.2%} of the organs' voxels drawn", format_table(_rows(scribble)), sep="\n",
-              flush=True)
+        drawn = f"{target}: {scribble.share:.2%} of the organs' voxels drawn"
+        print(one_line(drawn), format_table(_rows(scribble)), sep="\n", flush=True)
     return 0
 
 

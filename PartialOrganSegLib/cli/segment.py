@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 from .. import logfile
 from ..batch.cases import Case, expand, is_list, named_cases
 from ..batch.options import BatchOptions
-from ..errors import Code, UsageError, one_line
+from ..errors import Code, Problem, UsageError, one_line
 from ..events import Reporter
 from ..formats.dicom_export import ENDINGS
 from ..outputs import refuse_existing, writable_folder
 from ..segmenting.options import PRECISIONS, SegmentOptions, check_dicom
-from ..segmenting.result_files import single_kind, target_files
+from ..segmenting.result_files import earlier_of_other_kinds, remove_earlier, single_kind, target_files
 from . import segment_batch
 from .options import add_common_options
 
 if TYPE_CHECKING:
-    from ..segmenting.result import SegmentResult
+    from ..batch.records import OrganRow
     from ..segmenting.segmenter import Segmenter
 
 HELP = "Segment the organs of one CT, of several, or of all CTs in a folder."
@@ -39,10 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "(DICOM SEG)")
     parser.add_argument("--organs", metavar="A,B", help="only these organs, e.g. liver,left_kidney (default: all)")
     parser.add_argument("--model", default="embedded",
-                        help="an installed model's name or a bundle's folder (default: embedded)")
+                        help="an installed model's name or a bundle's folder (default: embedded); several, as A,B,C, "
+                             "are asked together, which takes as many times as long")
+    parser.add_argument("--combine", default="mean", metavar="mean|vote",
+                        help="how several models are: by the mean of their probabilities (default), or by the vote of "
+                             "the majority")
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
     parser.add_argument("--dicom", default=(), metavar="A,B",
                         help="for CTs in DICOM, also write DICOM files: seg, labelmap-seg, rtstruct")
+    parser.add_argument("--absent-organs", action="store_true",
+                        help="DICOM files also name organs without a voxel (default: they are left out)")
     parser.add_argument("--mirror", action="store_true",
                         help="test-time augmentation: average with the prediction of the mirrored CT. Takes twice the "
                              "time; only for models trained on mirrored patches, which the embedded one was not")
@@ -67,35 +73,34 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     options = _options(arguments, kind)
     output = Path(arguments.output)
     batch_options = BatchOptions(output=output, resume=arguments.resume or any(map(is_list, arguments.inputs)),
-                                 shard=arguments.shard, ray=arguments.ray, workers=arguments.workers)
+                                 shard=arguments.shard, ray=arguments.ray, workers=arguments.workers,
+                                 time_limit=arguments.time_limit, memory_limit=arguments.memory_limit)
     # Made before the inputs are looked at: a wrong model or organ is found at once, not after a walk over folders.
     segmenter = Segmenter(options)
     space = segmenter.bundle.label_space
     reporter.started(command="segment", inputs=arguments.inputs, output=output, model=segmenter.bundle.name,
                      organs=segmenter.organs or space.names, device=options.device)
     entries, failures = expand(arguments.inputs, output, reporter)
+    # Each case carries its kinds of DICOM files: with --resume it is finished only when all of these lie there.
     cases = [replace(case, dicom=check_dicom(options.dicom)) for case in named_cases(entries, reporter, output)]
     count = len(cases) + len(failures)
     if kind is not None and count > 1:
         raise UsageError(code=Code.SETTINGS_CONFLICT, subject=output, expected=f"a folder for {count} CTs",
                          found="the name of one file")
     writable_folder(output if kind is None else output.parent)
-    if kind is None and batch_options.keeps_records(count):
+    if kind is None and batch_options.keeps_table(count):
         return segment_batch.run(segmenter, batch_options, cases, failures, reporter)
     for _, problem in failures:
         reporter.error(problem)
-    for case in cases:  # one at most: of more, records would be kept
-        segmenter.prepare()
-        try:
-            _segment_one(segmenter, case, output, reporter)
-        except Exception as error:
-            log = logfile.user_log()
-            if kind is None:
-                log = output / logfile.NAME
-            problem = logfile.explain_case(error, case.path, log)
+    for case in cases:  # one at most: of more, there would be a table
+        if kind is None:
+            one_failed = _segment_into_folder(segmenter, case, batch_options, reporter)
+        else:
+            one_failed = _segment_into_file(segmenter, case, output, reporter)
+        if one_failed is not None:
             reporter.close()
-            reporter.error(problem)
-            failures.append((case.path, problem))
+            reporter.error(one_failed)
+            failures.append((case.path, one_failed))
     reporter.close()
     reporter.result(segmented=1 - len(failures),
                     failed=[{"input": path, "error": problem.text()} for path, problem in failures])
@@ -107,37 +112,59 @@ def _options(arguments: argparse.Namespace, kind: str | None) -> SegmentOptions:
     dicom = arguments.dicom
     # A single file has no room for records, nor for files of other kinds.
     if kind is not None:
-        for name in ("dicom", "resume", "shard", "ray"):
-            if getattr(arguments, name):
+        for name in ("dicom", "resume", "shard", "ray", "time-limit", "memory-limit"):
+            if getattr(arguments, name.replace("-", "_")):
                 raise UsageError(code=Code.SETTINGS_CONFLICT, subject=f"--{name}", expected="a folder as output",
                                  found=f"the file {arguments.output}")
         dicom = []
         if kind in ENDINGS:
             dicom = [kind]
-    return SegmentOptions(model=arguments.model, organs=arguments.organs, device=arguments.device,
-                          precision=arguments.precision, mirror=arguments.mirror, scales=arguments.scales,
-                          series=arguments.series, force=arguments.force, dicom=dicom,
-                          preview=not arguments.no_preview, overwrite=arguments.overwrite)
+    return SegmentOptions(model=arguments.model, combine=arguments.combine, organs=arguments.organs,
+                          device=arguments.device, precision=arguments.precision, mirror=arguments.mirror,
+                          scales=arguments.scales, series=arguments.series, force=arguments.force, dicom=dicom,
+                          absent_organs=arguments.absent_organs, preview=not arguments.no_preview,
+                          overwrite=arguments.overwrite)
 
 
-def _segment_one(segmenter: Segmenter, case: Case, output: Path, reporter: Reporter) -> None:
-    """Segments a case into a folder or one file. Raises UserError for an earlier result before it segments."""
+def _segment_into_file(segmenter: Segmenter, case: Case, output: Path, reporter: Reporter) -> Problem | None:
+    """Segments a case into one file; the problem that stopped it. An earlier file is refused before that."""
+    segmenter.prepare()
     options = segmenter.options
-    # The earlier result is looked for before minutes are spent on a new one.
-    files = target_files(output, case.name, options.preview, options.dicom, case.path)
-    refuse_existing(list(files.values()), options.overwrite)
     start = time.monotonic()
-    result = segmenter(case.path, series=case.series, reporter=reporter)
-    files = result.save(output, name=case.name, reporter=reporter)
-    _report(case, files, result, time.monotonic() - start, reporter)
+    try:
+        # The earlier result is looked for before minutes are spent on a new one.
+        files = target_files(output, case.name, options.preview, options.dicom, case.path)
+        refuse_existing(list(files.values()), options.overwrite)
+        result = segmenter(case.path, series=case.series, reporter=reporter)
+        files = result.save(output, name=case.name, reporter=reporter)
+    except Exception as error:
+        return logfile.explain_case(error, case.path, logfile.user_log())
+    _report(case, files, result.organ_events, time.monotonic() - start, reporter)
+    return None
 
 
-def _report(case: Case, files: Mapping[str, Path], result: SegmentResult, seconds: float, reporter: Reporter) -> None:
+def _segment_into_folder(segmenter: Segmenter, case: Case, options: BatchOptions, reporter: Reporter) -> Problem | None:
+    """Segments a case into a folder, with a record as one of many has; the problem that stopped it."""
+    from ..batch.run import outcomes
+
+    files = case.outputs(options.output / case.place, segmenter.options.preview)
+    earlier = earlier_of_other_kinds(files, options.output / case.place, case.name)
+    [outcome] = outcomes(segmenter, options, [case], reporter)
+    if outcome.problem is not None:
+        return outcome.problem
+    remove_earlier(earlier, reporter)
+    _report(case, files, outcome.rows, outcome.record.seconds, reporter)
+    return None
+
+
+def _report(case: Case, files: Mapping[str, Path], organs: Sequence[OrganRow], seconds: float,
+            reporter: Reporter) -> None:
     """Prints a segmented case: the table of its organs and its files."""
     from ..formats.writing import format_table
 
     reporter.close()
-    reporter.result(input=case.path, name=case.name, files=files, organs=result.organ_events,
-                    seconds=round(seconds, 2))
-    print(one_line(f"{case.path} ({seconds:.1f} s)"), format_table(result.rows), sep="\n")
+    reporter.result(input=case.path, name=case.name, files=files, organs=organs, seconds=round(seconds, 2))
+    # The checks stand there as a text as well.
+    rows = [{key: value for key, value in row.items() if key != "checks_data"} for row in organs]
+    print(one_line(f"{case.path} ({seconds:.1f} s)"), format_table(rows), sep="\n")
     print("\n".join(one_line(f"{kind:<13}{path}") for kind, path in files.items()), flush=True)

@@ -32,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--workers", metavar="N",
                        help="with --ray: how many CTs to segment at the same time (default: one on each GPU, or one "
                             "for every four cores)")
+    group.add_argument("--time-limit", metavar="MINUTES",
+                       help="a CT that takes longer fails, and the others go on")
+    group.add_argument("--memory-limit", metavar="GIB",
+                       help="a CT that takes more memory fails, and the others go on")
 
 
 def run(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case], failures: Sequence[tuple[Path, Problem]],
@@ -78,6 +82,7 @@ def _report(outcome: Outcome, files: dict[str, Path], count: str, reporter: Repo
     if record.error:
         reporter.error(outcome.problem or record.error)
         return
+    # Of a case that was finished before, nothing is read again, so no table of its organs is at hand.
     facts: dict[str, object] = {"input": case.path, "name": case.title, "files": files, "seconds": record.seconds,
                                 "peak_mib": record.peak_mib, "skipped": outcome.skipped}
     if not outcome.skipped:
@@ -87,4 +92,4 @@ def _report(outcome: Outcome, files: dict[str, Path], count: str, reporter: Repo
     line = f"{count} {title}: {record.seconds:.1f} s, {record.peak_mib} MiB"
     if outcome.skipped:
         line = f"{count} {title}: finished before"
-    print(line, flush=True)
+    print(one_line(line), flush=True)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import Code, UserError
+from ..errors import Code, UserError, one_line
 from ..events import Reporter
 from .options import add_common_options
 
 HELP = "Train a network by a recipe."
 EXAMPLE = """partialorganseg train partialorganseg -o runs/first --set manifest=my/manifest.yaml
   partialorganseg train partialorganseg -o runs/first --set manifest=my/manifest.yaml --resume
+  partialorganseg train full -o runs/folds --folds 5 --set manifest=my/manifest.yaml
   torchrun --nproc-per-node 4 -m PartialOrganSegLib train full -o runs/full"""
 
 
@@ -21,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="a recipe's YAML file, or the name of a shipped recipe")
     parser.add_argument("-o", "--output", type=Path, metavar="RUN", help="run folder (default: runs/NAME-OF-RECIPE)")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the run folder")
+    parser.add_argument("--folds", type=int, default=None, metavar="N",
+                        help="train N networks, each without one N-th of the patients, which it is validated on, and "
+                             "make an ensemble of them; takes N times as long")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
                         help="change one setting of the recipe; may be repeated")
     add_common_options(parser)
@@ -37,6 +43,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=run_folder,
                         expected="a run folder apart from the recipe, which the run would write over",
                         hint="choose another -o")
+    # Packages that training alone needs may be missing where CTs are only segmented.
     try:
         from ..training.trainer import train
     except ModuleNotFoundError as error:
@@ -45,12 +52,17 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
             raise
         raise UserError(code=Code.PACKAGE_MISSING, subject="train", expected=f"the package {error.name}",
                         found="none", hint="pip install monai tensorboard") from error
+    carry_out: Callable[..., object] = train
+    if arguments.folds is not None:
+        from ..training.folds import train_folds
+
+        carry_out = functools.partial(train_folds, count=arguments.folds)
     if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun) only the first reports
-        train(recipe, run_folder, arguments.resume, arguments.device)
+        carry_out(recipe, run_folder, arguments.resume, arguments.device)
         return 0
     reporter.started(command="train", recipe=arguments.recipe, run=run_folder, resume=arguments.resume,
                      device=arguments.device)
-    train(recipe, run_folder, arguments.resume, arguments.device, reporter)
+    carry_out(recipe, run_folder, arguments.resume, arguments.device, reporter)
     reporter.result(run=run_folder)
-    print(f"run folder: {run_folder}")
+    print(one_line(f"run folder: {run_folder}"))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from ..annotation import CandidateTable, Kind, encode_labels, encode_scribble, l
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.reading import read_ct
-from ..formats.strokes import NOT_DRAWN, drawn_on, paint_strokes, read_strokes
+from ..formats.strokes import NOT_DRAWN, paint_strokes, read_strokes
+from ..formats.strokes_image import drawn_on
 from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
@@ -61,7 +62,7 @@ class Case:
     def read_label(self, label_space: LabelSpace, reporter: Reporter = _SILENT) -> Volume:
         """The label as it is stored; the segments of a segmentation of 3D Slicer by their names. Raises UserError."""
         assert self.label is not None
-        label_map: dict[int, Sequence[str]] = dict(self.label_map) | dict(self.split_left_right)
+        label_map: dict[int, Sequence[str]] = {**dict(self.label_map), **dict(self.split_left_right)}
         return read_organ_labels(self.label, label_space, reporter, label_map=label_map,
                                  strokes=self.kind is Kind.SCRIBBLE)
 
@@ -93,6 +94,7 @@ class Case:
                                          "look whether they belong to this case"))
             strokes = paint_strokes(stroke_file, grid_of.grid, label_space)
             stroke_codes = encode_scribble(strokes.array, table)
+            # Code 0 is where nothing was drawn, and the label below still counts.
             codes = np.where(stroke_codes > 0, stroke_codes, codes)
         return codes
 
@@ -177,13 +179,28 @@ class Case:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All cases of a training run, in the manifest's order. `validation` is the share of groups to validate on."""
+    """All cases of a training run, in the manifest's order. `validation` is the share of groups to validate on.
+
+    `joined`: a group that the manifest names, or that is called after its case, to the one that it was joined with
+    because both are of one image or patient.
+    """
 
     path: Path
     label_space: LabelSpace
     cases: tuple[Case, ...]
     validation: float = 0.0
     seed: int = 0
+    joined: Mapping[str, str] = field(default_factory=dict)
+
+    def group_called(self, name: str) -> str | None:
+        """The group of that name, or the one that it was joined with; None where no case is of it."""
+        group = self.joined.get(name, name)
+        return group if any(case.group == group for case in self.cases) else None
+
+    def group_names(self) -> set[str]:
+        """Every name by which `group_called` knows a group."""
+        names = {case.group for case in self.cases}
+        return names | {name for name, group in self.joined.items() if group in names}
 
     def without(self, groups: Sequence[str]) -> list[Case]:
         """The cases whose group is not held out."""

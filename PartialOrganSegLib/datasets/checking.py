@@ -22,6 +22,7 @@ def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list
     reporter = reporter or Reporter()
     problems: list[Problem] = []
     for number, case in enumerate(manifest.cases, 1):
+        # The first fault of a case is enough: what follows from a missing file would only hide it.
         missing = [str(path) for path in case.files() if not path.exists()]
         if missing:
             problems.append(Problem(Code.FILE_MISSING, case.name, f"the file {missing[0]}", "none"))

@@ -71,6 +71,7 @@ def _labels(description: Path, content: object) -> dict[int, str]:
     assert isinstance(content, dict)
     labels: dict[int, str] = {}
     for key, value in content.items():
+        # Regions of nnU-Net overlap (tumour within organ), which one label map cannot say.
         if isinstance(value, list):
             raise UserError(code=Code.VALUE_UNFIT, subject=f"{description}: labels", expected="one value a label",
                             found=f"the region list '{key}': {value} (write a manifest with a label_map instead)")

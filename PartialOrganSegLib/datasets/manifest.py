@@ -123,7 +123,9 @@ def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEnt
         names.add(case.name)
     explicit = {case.name for case, (_, entry) in zip(cases, entries, strict=True) if entry.group is not None}
     together = with_patients_together(cases, explicit, reporter)
-    return Manifest(path, label_space, together, splits.validation, splits.seed)
+    joined = {before.group: case.group for before, case in zip(cases, together, strict=True)
+              if before.group != case.group}
+    return Manifest(path, label_space, together, splits.validation, splits.seed, joined)
 
 
 def _name_by_folder(entries: Sequence[CaseEntry]) -> None:

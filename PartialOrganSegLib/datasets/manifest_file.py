@@ -41,7 +41,10 @@ class _Strict(BaseModel):
 class CaseEntry(_Strict):
     """One case, or every case that a pattern finds: `*` in `image` stands for the same text in the other fields.
 
-    What an entry says takes precedence over what its data set says.
+    `image`: the CT, a file or a DICOM folder. `label`: its label map, or a segmentation of 3D Slicer. `strokes`: a
+    stroke file in its place. `soft_targets`: what another network says of the CT, as probabilities (.npz), for the loss
+    of that name. `name`: that of results and cached files (default: the image's). `group`: the patient; cases of one
+    are never on both sides of a split. What an entry says takes precedence over what its data set says.
     """
 
     image: str
@@ -58,7 +61,14 @@ class CaseEntry(_Strict):
 
 
 class DatasetEntry(_Strict):
-    """Cases annotated in one way: listed here, or in a `folder` of nnU-Net's or the Decathlon's layout."""
+    """Cases annotated in one way: listed here, or in a `folder` of nnU-Net's or the Decathlon's layout.
+
+    `root`: the folder that paths are relative to, itself relative to the manifest's. `kind`: full, partial, scribble or
+    unlabelled. `annotated`: the organs that partial labels vouch for; everything else is unknown there. `ignored`:
+    organs whose values lie in the labels and are not to be trusted. `label_map`: what values mean, where not those of
+    the label space: an organ, a list of organs for "one of these", "background" or "unknown". `split_left_right`: the
+    left and the right organ of a value that is both. `weight`: how often it is drawn from beside other data sets.
+    """
 
     name: str
     root: str = "."
@@ -88,7 +98,7 @@ class Splits(_Strict):
 
 
 class ManifestFile(_Strict):
-    """The whole file."""
+    """The whole file. `label_space`: a registered name, a list of organs from value 1 on, or a file's name."""
 
     label_space: str | list[str] = "word16"
     datasets: list[DatasetEntry] = Field(min_length=1)

@@ -46,6 +46,7 @@ def meaning_of(dataset: DatasetEntry, entry: CaseEntry, kind: Kind, label_space:
         annotated = tuple(organ for organ in annotated if organ not in conflicting)
     else:
         ignored = tuple(organ for organ in ignored if organ not in conflicting)
+    # Its background is then not to be trusted either: it may hold the ignored organs.
     if kind is Kind.FULL and ignored:
         kind, annotated = Kind.PARTIAL, tuple(organ for organ in label_space.names if organ not in ignored)
     named = {value: _named(value, names, label_space, where) for value, names in label_map.items()}
@@ -96,6 +97,7 @@ def _check_split(split: Mapping[int, tuple[str, str]], label_map: Mapping[int, S
             raise UserError(code=Code.VALUE_UNFIT, subject=f"{where}: split_left_right: {value}",
                             expected="a value that is neither 0 nor in label_map, and two organs, left then right",
                             found=list(split[value]))
+        # Swapped sides would be learnt without any other sign of it.
         if pair[::-1] in label_space.mirrored:
             raise UserError(code=Code.VALUE_UNFIT, subject=f"{where}: split_left_right: {value}",
                             expected="the left organ first", found=list(split[value]))

@@ -41,6 +41,7 @@ def read_organ_labels(path: Path, label_space: LabelSpace, reporter: Reporter = 
             raise UserError(code=Code.UNKNOWN_LABEL, subject=path, expected="a value of its own for each segment",
                             found=f"'{names[segment.value].name}' and '{segment.name}' of value {segment.value}")
         names[segment.value] = segment
+    # A value without a segment has no name, and a guess by its number may be another organ.
     nameless = sorted(present - set(names))
     if nameless:
         raise UserError(code=Code.UNKNOWN_LABEL, subject=path, expected="a segment for every value",
@@ -56,6 +57,7 @@ def read_organ_labels(path: Path, label_space: LabelSpace, reporter: Reporter = 
     for segment in segments:
         organs = _organs_of(segment, label_space)
         if organs is None or len(organs) > 1:
+            # Taken as background, an organ under a misspelt name would be trained on as one that is not there.
             raise UserError(code=Code.UNKNOWN_LABEL, subject=f"{path}: segment '{segment.name}'",
                             expected=f"the name of an organ of {label_space.name} ({', '.join(label_space.names)})",
                             found="none" if organs is None else f"one that may be {' or '.join(organs)}",

@@ -32,7 +32,7 @@ def box_plot(boxes: Sequence[Boxes], unit: str, highest: float | None = None) ->
             numbers += [value for _, value in model_values]
     if not numbers:
         return "<p>nothing was measured</p>"
-    step = _step(max(numbers) if highest is None else highest)
+    step = _step(highest or max(numbers))
     limit = highest or step * max(1, int(np.ceil(max(numbers) / step)))
     models = max(len(box.values) for box in boxes)
     height = _TOP + len(boxes) * models * _ROW + 10

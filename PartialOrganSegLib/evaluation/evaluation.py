@@ -108,8 +108,7 @@ class _PredictedCase:
     @classmethod
     def read(cls, case: Case, file: Path, space: LabelSpace, options: Options, reporter: Reporter) -> _PredictedCase:
         """Raises UserError for a file that cannot be read, a label beyond `space` and another grid."""
-        # Without a CT of its own a case has its label in the CT's place, whose values are no HU.
-        image = case.read_label(space) if case.image == case.label else case.read_image()
+        image = case.read_image() if _has_ct(case) else case.read_label(space)
         table = CandidateTable(space.class_count)
         codes = case.read_codes(image, space, table, reporter)
         labels = read_organ_labels(file, space, reporter)
@@ -143,8 +142,15 @@ class _PredictedCase:
         in_structure = np.zeros(self.table.shape[1], bool)
         in_structure[list(structure.classes)] = True
         inside: Mask = np.logical_not((self.table & ~in_structure).any(1))
-        ct = None if self.case.image == self.case.label else self.image
+        ct: Volume | None = None
+        if _has_ct(self.case):
+            ct = self.image
         return structure.name, overlay_png(ct, in_structure[self.predicted], inside[self.codes], self.image.grid)
+
+
+def _has_ct(case: Case) -> bool:
+    """Without a CT of its own a case has its label in the CT's place, whose values are no HU."""
+    return case.image != case.label
 
 
 def resample_labels(labels: Volume, grid: Grid) -> Volume:

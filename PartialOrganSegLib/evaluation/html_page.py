@@ -8,7 +8,7 @@ from html import escape
 
 from .box_plot import Boxes, box_plot, colour_key
 from .published import Beside
-from .scoring import MASK, Score
+from .scoring import DECIDED, MASK, STROKES, Score
 from .summary import Difference, Row, case_means
 from .tables import difference_table, figure_table, published_table
 
@@ -25,7 +25,9 @@ svg .grid { stroke: #dde3e8 } svg .median { stroke-width: 2.5 } figure { margin:
 @media print { body { margin: 0; max-width: none } }
 """
 # Columns of words, which are aligned to the left.
-_TEXT = ("structure", "measured on", "paper", "task", "method", "distances", "case")
+_TEXT = ("structure", "measured on", "paper", "task", "method", "case")
+# Behind a figure that is not of a mask, so that nobody takes it for one that is.
+_MARKS = {MASK: "", STROKES: " s", DECIDED: " d"}
 # A report holds names of files that others chose: nothing in it may run or load.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -62,7 +64,10 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
         return "<p>nothing to show</p>"
 
     def cell(tag: str, key: str, text: str) -> str:
-        return f"<{tag}{' class=text' if key in _TEXT else ''}>{escape(text)}</{tag}>"
+        start = tag
+        if key in _TEXT:
+            start += " class=text"
+        return f"<{start}>{escape(text)}</{tag}>"
 
     head = "".join(cell("th", key, key) for key in rows[0])
     lines = []
@@ -122,8 +127,7 @@ def _case_table(scores: Sequence[Score]) -> list[dict[str, str]]:
     texts = {}
     for score in scores:
         if score.dice is not None:
-            mark = "" if score.measured_on == MASK else " " + score.measured_on[0]
-            texts[score.case, score.structure] = f"{100 * score.dice:.1f}{mark}"
+            texts[score.case, score.structure] = f"{100 * score.dice:.1f}{_MARKS[score.measured_on]}"
     rows = []
     for case in sorted(means, key=means.__getitem__):
         row = {"case": case, "mean": f"{100 * means[case]:.1f}"}

@@ -13,7 +13,9 @@ from ..imaging.shapes import LabelMap, Mask
 def dice(predicted: Mask, reference: Mask) -> float | None:
     """`2 |A and B| / (|A| + |B|)` of two bool arrays; None when both are empty: then there is nothing to count."""
     total = int(predicted.sum()) + int(reference.sum())
-    return None if total == 0 else 2 * int(np.logical_and(predicted, reference).sum()) / total
+    if total == 0:
+        return None
+    return 2 * int(np.logical_and(predicted, reference).sum()) / total
 
 
 def joint_counts(predicted: LabelMap, codes: LabelMap, shape: tuple[int, int]) -> npt.NDArray[np.int64]:

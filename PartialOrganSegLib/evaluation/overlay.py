@@ -31,7 +31,10 @@ def overlay_png(ct: Volume | None, predicted: Mask, reference: Mask, grid: Grid)
     spacing = order.canonical_grid(grid).spacing[::-1]
     box = _box(predicted | reference, spacing)
     predicted, reference = predicted[box], reference[box]
-    grey = _grey(None if ct is None else order.to_canonical(ct.array)[box], reference)
+    hu = None
+    if ct is not None:
+        hu = order.to_canonical(ct.array)[box]
+    grey = _grey(hu, reference)
     differing = predicted ^ reference
     if not differing.any():  # then the slices that hold most of the organ
         differing = predicted
@@ -65,16 +68,17 @@ def _box(mask: Mask, spacing: Spacing3) -> Box3:
     return sides[0], sides[1], sides[2]
 
 
-def _grey(ct: VoxelArray | None, reference: Mask) -> npt.NDArray[np.uint8]:
-    if ct is None:
+def _grey(hu: VoxelArray | None, reference: Mask) -> npt.NDArray[np.uint8]:
+    if hu is None:
         return np.where(reference, np.uint8(90), np.uint8(30))
     low, high = _WINDOW_HU
-    shades: npt.NDArray[np.uint8] = np.clip((ct.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    shades: npt.NDArray[np.uint8] = np.clip((hu.astype(np.float32) - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     return shades
 
 
 def _panel(grey: npt.NDArray[np.uint8], predicted: Mask, reference: Mask, pixel_mm: tuple[float, float]
            ) -> Image.Image:
+    # Slices are thicker than pixels: drawn in millimetres, an organ has its own shape in all three planes.
     extent = [n * mm for n, mm in zip(grey.shape, pixel_mm, strict=True)]
     height, width = (max(1, round(mm * _PANEL / max(extent))) for mm in extent)
     picture = np.array(Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR).convert("RGB"))

@@ -37,13 +37,18 @@ def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble
         if not cases:
             raise UserError(code=Code.NO_LABELS, subject=path, expected="cases with labels or strokes", found="none")
         return cases, manifest.label_space
-    kind = Kind.PARTIAL if annotated else Kind.FULL
+    kind = Kind.FULL
     if scribble:
         kind = Kind.SCRIBBLE
+    elif annotated:
+        kind = Kind.PARTIAL
     labels = label_files(path)
-    cts = {} if images is None else label_files(images)
-    if len(labels) == len(cts) == 1 and images is not None and images.is_file():
-        cts = dict(zip(labels, cts.values(), strict=True))  # two files that were named are a pair, whatever their names
+    cts: dict[str, Path] = {}
+    if images is not None:
+        cts = label_files(images)
+        # Two files that were named are a pair, whatever their names.
+        if images.is_file() and len(labels) == 1:
+            cts = dict(zip(labels, cts.values(), strict=True))
     organs = tuple(space.names[index - 1] for index in space.indices(annotated))
     return [Case(name=name, group=name, dataset=path.name, image=cts.get(name, file), kind=kind, label=file,
                  annotated=organs) for name, file in labels.items()], space
@@ -57,7 +62,8 @@ def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[s
     files = label_files(path)
     if path.is_file() and len(cases) == 1:
         return {cases[0].name: path}
-    names = {}  # a prediction may be called as the case is, or as its CT
+    # A prediction may be called as the case is, or as its CT, which wins where one case's CT has another case's name.
+    names = {}
     for case in cases:
         names[case.name] = case.name
     for case in cases:
@@ -111,4 +117,6 @@ def case_name(path: Path) -> str:
 
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+    if len(names) <= 5:
+        return shown
+    return f"{shown} and {len(names) - 5} more"

@@ -9,7 +9,7 @@ from pathlib import Path
 from .evaluation import Evaluation, Options
 from .html_page import html_page
 from .published import beside
-from .summary import compare, summarise
+from .summary import Difference, compare, summarise
 from .tables import markdown, write_json, write_scores, write_text
 
 TITLE = "Evaluation"
@@ -24,8 +24,9 @@ class Report:
         self.references, self.results, self.missing, self.options = references, dict(results), missing, options
         self.scores = {name: result.scores for name, result in self.results.items()}
         self.rows = {name: summarise(scores) for name, scores in self.scores.items()}
-        models = list(self.scores.values())
-        self.differences = compare(*models) if len(models) == 2 else []
+        self.differences: list[Difference] = []
+        if len(self.scores) == 2:
+            self.differences = compare(*self.scores.values())
         self.published = beside(next(iter(self.rows.values())))
 
     def write(self, files: Mapping[str, Path]) -> None:
@@ -54,8 +55,8 @@ class Report:
             "one. On strokes, and where a reference leaves voxels open, Dice is over the decided voxels only; drawn "
             "voxels are the easy ones, so that is agreement, not accuracy.",
             "HD95 as in MedPy: the percentile of both directions' distances together; hd95_directed_mm (in the CSV) as "
-            "in MONAI: the larger of the directions' percentiles. ASSD (average symmetric surface distance) as in "
-            "both.",
+            "in MONAI: the larger of the directions' percentiles. Hausdorff: the largest distance of both "
+            "directions, which a single voxel decides. ASSD (average symmetric surface distance) as in both.",
             f"Surface Dice: share of surface voxels within {self.options.tolerance_mm:g} mm of the other surface.",
             "Published figures were measured on other cases with other references: a scale, not a ranking.",
         ]

@@ -36,6 +36,7 @@ class Score:
     surface_dice: float | None = None
     assd_mm: float | None = None
     hd95_directed_mm: float | None = None
+    hausdorff_mm: float | None = None
     predicted_ml: float | None = None
     reference_ml: float | None = None
     volume_error_ml: float | None = None
@@ -74,9 +75,11 @@ def score_structures(case: str, predicted: LabelMap, codes: LabelMap, table: Mas
                                        tolerance_mm))
             continue
         dice, reference_voxels = candidate_dice(counts, table, structure.classes)
-        presence = BOTH if reference_voxels else NO_REFERENCE
+        presence = BOTH
         if dice is None:
             presence = NEITHER
+        elif not reference_voxels:
+            presence = NO_REFERENCE
         score = Score(case, structure.name, measured_on, presence, dice)
         if measured_on == DECIDED and presence == BOTH:
             undecided = np.logical_not(inside | outside)[codes[box]]
@@ -98,7 +101,10 @@ def _boxes_of(boxes: Sequence[Box3 | None], labels: Sequence[int]) -> list[Box3]
     """Boxes of those of the labels that there are; `boxes`: of the labels from 1 on, as SciPy finds them."""
     present = []
     for label in labels:
-        box = boxes[label - 1] if 0 < label <= len(boxes) else None
+        # SciPy's list ends at the largest label of the array, and has nothing for the background.
+        if not 0 < label <= len(boxes):
+            continue
+        box = boxes[label - 1]
         if box is not None:
             present.append(box)
     return present
@@ -108,8 +114,10 @@ def _union(boxes: Sequence[Box3]) -> Box3 | None:
     """The smallest box around all boxes; None of none."""
     if not boxes:
         return None
-    z, y, x = (slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3))
-    return z, y, x
+    sides = []
+    for parts in zip(*boxes, strict=True):
+        sides.append(slice(min(part.start for part in parts), max(part.stop for part in parts)))
+    return sides[0], sides[1], sides[2]
 
 
 def _score_masks(case: str, name: str, predicted: Mask, reference: Mask, spacing: Spacing3,
@@ -117,14 +125,19 @@ def _score_masks(case: str, name: str, predicted: Mask, reference: Mask, spacing
     predicted_voxels, reference_voxels = int(predicted.sum()), int(reference.sum())
     excess = predicted_voxels - reference_voxels
     voxel_ml = float(np.prod(spacing)) / 1000
+    percent = None
+    if reference_voxels:
+        percent = 100 * excess / reference_voxels
     score = Score(case, name, MASK, BOTH, predicted_ml=predicted_voxels * voxel_ml,
                   reference_ml=reference_voxels * voxel_ml, volume_error_ml=excess * voxel_ml,
-                  volume_error_percent=100 * excess / reference_voxels if reference_voxels else None)
-    if not predicted_voxels or not reference_voxels:
-        presence = NO_PREDICTION if reference_voxels else NO_REFERENCE
-        return replace(score, found=presence, dice=0.0, surface_dice=0.0)
+                  volume_error_percent=percent)
+    # A distance to nothing does not exist; nought for the overlaps is what such a case has earned.
+    if not reference_voxels:
+        return replace(score, found=NO_REFERENCE, dice=0.0, surface_dice=0.0)
+    if not predicted_voxels:
+        return replace(score, found=NO_PREDICTION, dice=0.0, surface_dice=0.0)
     distances = surface_distances(predicted, reference, spacing)
     overlap = int((predicted & reference).sum())
     return replace(score, dice=2 * overlap / (predicted_voxels + reference_voxels), hd95_mm=distances.hd95,
                    surface_dice=distances.surface_dice(tolerance_mm), assd_mm=distances.assd,
-                   hd95_directed_mm=distances.hd95_directed)
+                   hd95_directed_mm=distances.hd95_directed, hausdorff_mm=distances.hausdorff)

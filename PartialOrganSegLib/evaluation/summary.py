@@ -13,7 +13,8 @@ from scipy import stats
 from .scoring import NEITHER, NO_PREDICTION, NO_REFERENCE, Score
 
 # The fields of a score that are figures.
-FIGURES = ("dice", "hd95_mm", "surface_dice", "assd_mm", "volume_error_ml", "volume_error_percent", "hd95_directed_mm")
+FIGURES = ("dice", "hd95_mm", "surface_dice", "assd_mm", "volume_error_ml", "volume_error_percent", "hd95_directed_mm",
+           "hausdorff_mm")
 ALL_CASES = "mean over cases"
 
 
@@ -67,7 +68,9 @@ def statistic(values: Sequence[float]) -> Statistic | None:
     if not values:
         return None
     array = np.asarray(values, float)
-    deviation = float(array.std(ddof=1)) if len(values) > 1 else None
+    deviation = None
+    if len(values) > 1:
+        deviation = float(array.std(ddof=1))
     return Statistic(len(values), float(array.mean()), deviation, float(np.median(array)), float(array.min()),
                      float(array.max()))
 
@@ -162,8 +165,9 @@ def _means_by_case(dice: Mapping[_Key, float], keys: Sequence[_Key]) -> list[flo
 def _difference(name: str, measured_on: str, first: Sequence[float], second: Sequence[float]) -> Difference:
     first_array, second_array = np.asarray(first, float), np.asarray(second, float)
     change = first_array - second_array
-    # The test is of the pairs that differ; SciPy refuses to test none.
-    p = float(stats.wilcoxon(first_array, second_array).pvalue) if change.any() else None
+    p = None
+    if change.any():  # the test is of the pairs that differ; SciPy refuses to test none
+        p = float(stats.wilcoxon(first_array, second_array).pvalue)
     return Difference(name, measured_on, len(change), float(first_array.mean()), float(second_array.mean()),
                       float(change.mean()), int((change > 0).sum()), int((change < 0).sum()), p, None)
 

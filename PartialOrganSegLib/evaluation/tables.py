@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..formats.writing import output_file, write_table
+from ..safe_text import markdown_text
 from .published import Beside
 from .scoring import Score
 from .summary import Difference, Row, Statistic
 
 # Figures that fit on a page; the CSV has all of them.
-HEADINGS = {"dice": "Dice (%)", "hd95_mm": "HD95 (mm)", "surface_dice": "surface Dice (%)", "assd_mm": "ASSD (mm)",
-            "volume_error_percent": "volume error (%)"}
+HEADINGS = {"dice": "Dice (%)", "hd95_mm": "HD95 (mm)", "hausdorff_mm": "Hausdorff (mm)",
+            "surface_dice": "surface Dice (%)", "assd_mm": "ASSD (mm)", "volume_error_percent": "volume error (%)"}
 PERCENT = ("dice", "surface_dice")
 
 
@@ -47,9 +48,10 @@ def write_text(path: Path, text: str) -> None:
 def markdown(title: str, notes: Sequence[str], models: Mapping[str, Sequence[Row]], differences: Sequence[Difference],
              published: Sequence[Beside]) -> str:
     """The tables of a report without its pictures."""
-    lines = [f"# {title}", "", *(f"- {note}" for note in notes)]
+    # Names of cases, files and models may hold anything.
+    lines = [f"# {title}", "", *(f"- {markdown_text(note)}" for note in notes)]
     for name, rows in models.items():
-        lines += ["", f"## {name}", "", *_markdown_table(figure_table(rows))]
+        lines += ["", f"## {markdown_text(name)}", "", *_markdown_table(figure_table(rows))]
     if differences:
         lines += ["", "## Comparison", "", *_markdown_table(difference_table(differences, list(models)))]
     lines += ["", "## Published figures", "", *_markdown_table(published_table(published))]
@@ -78,15 +80,28 @@ def difference_table(rows: Sequence[Difference], names: Sequence[str]) -> list[d
 
 
 def published_table(rows: Sequence[Beside]) -> list[dict[str, str]]:
-    """The papers' rows with ours over the same organs, as far as they were measured."""
+    """The papers' rows with ours over the same organs, as far as they were measured. A distance of ours stands beside
+    the one that the paper prints."""
     table = []
     for beside in rows:
         published = beside.row
-        table.append({"paper": published.source, "task": published.task, "method": published.method,
-                      "Dice (%)": f"{100 * published.dice:.2f}", "distances": published.distance,
-                      "ours (%)": "" if beside.ours is None else f"{100 * beside.ours:.2f}",
-                      "of its organs": f"{beside.organs} of {len(published.organs)}"})
+        texts = {"paper": published.source, "task": published.task, "method": published.method,
+                 "Dice (%)": f"{100 * published.dice:.2f}", "ours (%)": _mean(beside.ours, 100, 2)}
+        for heading, value, ours in (("HD95 (mm)", published.hd95, beside.ours_hd95),
+                                     ("Hausdorff (mm)", published.hausdorff, beside.ours_hausdorff)):
+            texts[heading] = _mean(value, 1, 2)
+            texts[f"our {heading}"] = ""
+            if value is not None:
+                texts[f"our {heading}"] = _mean(ours, 1, 2)
+        texts["of its organs"] = f"{beside.organs} of {len(published.organs)}"
+        table.append(texts)
     return table
+
+
+def _mean(value: float | None, factor: float, digits: int) -> str:
+    if value is None:
+        return ""
+    return f"{factor * value:.{digits}f}"
 
 
 def shown(statistic: Statistic | None, factor: float = 1.0) -> str:
@@ -94,21 +109,24 @@ def shown(statistic: Statistic | None, factor: float = 1.0) -> str:
     if statistic is None:
         return "-"
     text = f"{factor * statistic.mean:.1f}"
-    return text if statistic.std is None else f"{text} ± {factor * statistic.std:.1f}"
+    if statistic.std is None:
+        return text
+    return f"{text} ± {factor * statistic.std:.1f}"
 
 
 def _p(value: float | None) -> str:
     if value is None:
         return "-"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    if value < 0.001:
+        return "< 0.001"
+    return f"{value:.3f}"
 
 
 def _markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
     if not rows:
         return ["nothing"]
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    lines = ["| " + " | ".join(map(markdown_text, rows[0])) + " |", "|" + "---|" * len(rows[0])]
     for row in rows:
-        # A bar within a text would end its cell.
-        cells = [text.replace("|", "\\|") for text in row.values()]
+        cells = [markdown_text(text) for text in row.values()]
         lines.append("| " + " | ".join(cells) + " |")
     return lines

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from safetensors import SafetensorError
 
 from ..errors import Code, UserError
 from ..events import Reporter
@@ -17,15 +13,17 @@ from ..models.checksums import MANIFEST, sha256
 from ..models.joined import join_bundles
 from ..models.store import find_model
 from ..resources import resource
+from ..scratch import scratch_folder
 from ..segmenting.backend import choose_device
 from ..training.recipe import MODEL_FOLDER, RECIPE_FILE, load_recipe
+from ..training.run_files import room_on_disk
 from ..training.trainer import train
 from .cases import files_sha256
 from .options import FinetuneOptions
 from .outcome import TUNED, Outcome, card, compare
 from .plan import PLAN_FILE, Plan, read_plan, write_json
 from .preparation import Request, prepare
-from .run_folder import FULL, LAST, RESULT_FILE, check_new, nothing_half_prepared, working_in
+from .run_folder import LAST, RESULT_FILE, check_new, nothing_half_prepared, working_in
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def finetune(model: str | Path, data: Path, run: Path, device: str = "auto",
     reporter, run = reporter or Reporter(), Path(run)
     start = find_model(model)
     check_new(run, start, Path(data))
-    with working_in(run), _room_on_disk(run):
+    with working_in(run), room_on_disk(run, run / PLAN_FILE):
         # Once more: another process may have begun and ended meanwhile.
         check_new(run, start, Path(data))
         # That of an earlier try; what it planned with is written over from here.
@@ -64,23 +62,9 @@ def resume(run: Path, device: str = "auto", reporter: Reporter | None = None) ->
     """Goes on with a run that was stopped or killed, to what it would have come to. Raises as `finetune`."""
     run = Path(run)
     plan = read_plan(run)
-    with working_in(run), _room_on_disk(run):
+    with working_in(run), room_on_disk(run, run / PLAN_FILE):
         _check_as_it_was(plan, run)
         return _train_and_compare(plan, run, device, reporter or Reporter())
-
-
-@contextlib.contextmanager
-def _room_on_disk(run: Path) -> Iterator[None]:
-    """Turns a full disk, at whatever moment, into one line that says how to go on."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        if not isinstance(error, SafetensorError) and error.errno not in FULL:
-            raise
-        raise UserError(code=Code.NOT_WRITABLE, subject=run, expected="room for the run's files",
-                        found=f"none ({error})",
-                        hint=f"make room and go on with --resume (where there is no {PLAN_FILE} yet, "
-                             "without it)") from error
 
 
 def _check_as_it_was(plan: Plan, run: Path) -> None:
@@ -124,9 +108,9 @@ def _train_and_compare(plan: Plan, run: Path, device: str, reporter: Reporter) -
 
 def _rewritten(trained: Bundle, start: Bundle, plan: Plan, figures: Mapping[str, object], text: str) -> Bundle:
     """The trained model in the same folder, with `figures`, where it comes from, what it was trained on and a card."""
-    with tempfile.TemporaryDirectory(dir=trained.folder.parent, prefix=".member-") as scratch:
+    with scratch_folder(trained.folder.parent, ".member-") as scratch:
         learner = trained.learner
-        folder = Path(scratch) / "learner" if trained.members else trained.folder
+        folder = scratch / "learner" if trained.members else trained.folder
         licences = learner.metadata.partialorganseg.licences.model_dump()
         learnt = write_bundle(
             folder, learner.load_network(), learner.network_name, learner.network_arguments, learner.label_space,

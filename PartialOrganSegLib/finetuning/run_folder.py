@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import shutil
 import sys
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ LOCK_FILE = ".lock"
 RESULTS: tuple[str, ...] = (RESULT_FILE, MODEL_FOLDER)
 PREPARED = (PLAN_FILE, MANIFEST_FILE, LABEL_SPACE_FILE, RECIPE_FILE, CASES_FOLDER, REPLAY_FOLDER)
 WRITTEN = (*PREPARED, "cache", "log.jsonl", "events", "checkpoints")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_new(run: Path, start: Bundle, data: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
@@ -13,7 +14,11 @@ from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid
 
 AIR_HU = -1024
+_BELOW_AIR_HU = -1200  # sharp kernels blur air by some hundred HU at most; below, it is padding
 _THICK_MM = 20.0
+_THIN_MM, _HUGE_MM = 0.01, 100.0  # micro CT, and far more than any slice distance: beyond, the unit is another one
+_FAR_MM = 1e5  # a hundred metres from the scanner's centre
+_PADDING_BYTES = 512  # a block of tapes and old disks
 _SHEAR_IGNORED = 1e-4  # rounding of a header: the grid stays as it is
 _SHEAR_MENDED = 1e-2  # more than that moves voxels visibly
 _UNUSABLE_SHARE = 0.01  # of the voxels: so many without a number are no single faults
@@ -31,6 +36,12 @@ def check_grid(path: Path | str, grid: Grid, reporter: Reporter) -> Grid:
     if not np.isfinite(grid.matrix).all():
         raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="a finite origin and direction",
                         found=f"{grid.origin} and {grid.direction}")
+    if min(grid.spacing) < _THIN_MM or max(grid.spacing) > _HUGE_MM:
+        raise UserError(code=Code.GRID_UNUSABLE, subject=path,
+                        expected=f"voxels of {_THIN_MM:g} to {_HUGE_MM:g} mm", found=f"{spacing} mm")
+    if max(map(abs, grid.origin)) > _FAR_MM:
+        raise UserError(code=Code.GRID_UNUSABLE, subject=path,
+                        expected=f"an origin within {_FAR_MM / 1000:g} m", found=f"{grid.origin} mm")
     if min(grid.size) < 2:
         raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="a volume of several slices",
                         found=f"{' x '.join(map(str, grid.size))} voxels")
@@ -50,6 +61,23 @@ def check_grid(path: Path | str, grid: Grid, reporter: Reporter) -> Grid:
     # The nearest rotation to a matrix is what is left of its singular value decomposition without the values.
     u, _, v_transposed = np.linalg.svd(cosines)
     return dataclasses.replace(grid, direction=tuple((u @ v_transposed).ravel().tolist()))
+
+
+def no_orientation(path: Path | str, found: str) -> Problem:
+    """What is said of a file that does not tell how the patient lies in it."""
+    return Problem(Code.GRID_ADJUSTED, str(path), "the directions of the voxel axes", found,
+                   "they are taken as left, posterior, superior: left and right may be swapped")
+
+
+def surplus_bytes(path: Path | str, surplus: int, reporter: Reporter) -> None:
+    """Warns of some bytes after the voxels, as programs that write whole blocks leave them. Raises UserError for more:
+    then the header and the voxels do not belong together."""
+    if surplus > _PADDING_BYTES:
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="voxels to the end of the file",
+                        found=f"{surplus} bytes more than its header says")
+    if surplus > 0:
+        reporter.warning(Problem(Code.FILE_DAMAGED, str(path), hint="they are left out",
+                                 found=f"{surplus} bytes after the voxels that its header describes"))
 
 
 def to_hu(path: Path | str, array: VoxelArray, reporter: Reporter) -> VoxelArray:
@@ -104,11 +132,17 @@ def doubtful_ct(array: VoxelArray) -> str | None:
     extent = f"values from {low:g} to {high:g}"
     if low == high:
         return f"the same value {low:g} everywhere"
+    # What lies outside of the scanner's field is no air; whatever it is filled with must not pass for some.
+    is_padded = low < _BELOW_AIR_HU
+    sample = sample[sample >= _BELOW_AIR_HU] if is_padded else sample
+    if not sample.size:
+        return f"{extent}, padding alone"
+    if is_padded:
+        low = float(sample.min())
+    with_offset = _tissue_near_1000(sample)
+    if with_offset is not None:
+        return f"{extent}, tissue near {with_offset:.0f}: a CT stored with 1024 added (subtract 1024 first)"
     if low >= 0:
-        tissue = sample[sample > 400]
-        air = np.mean(sample < 300)
-        if high > 1000 and tissue.size and air > 0.02 and 900 < np.median(tissue) < 1200:
-            return f"{extent}, tissue near {np.median(tissue):.0f}: a CT stored with 1024 added (subtract 1024 first)"
         if high <= 1:
             return f"{extent}: an image scaled to 0..1"
         return f"{extent}, none negative: MR, PET or a labelmap"
@@ -117,3 +151,24 @@ def doubtful_ct(array: VoxelArray) -> str | None:
     if np.mean((sample > -200) & (sample < 300)) < 5e-3:
         return f"{extent}, no soft tissue (-200 to 300 HU)"
     return None
+
+
+def _tissue_near_1000(sample: npt.NDArray[np.float32]) -> float | None:
+    """The middle value of the body where a CT was stored with 1024 added; None for another image.
+
+    Then air lies near 0, the body near 1024, and below air there is nothing, or one value that fills what the scanner
+    did not see.
+    """
+    below = sample[sample < -200]
+    if below.size and not np.all(below == below[0]):
+        return None
+    inside = sample[sample >= -200]
+    tissue = inside[inside > 400]
+    near_1000 = (inside > 900) & (inside < 1200)
+    # Bones and metal may be near 1000 too, but most of a body is not.
+    if not tissue.size or inside.max() <= 1000 or np.mean(inside < 300) < 0.02:
+        return None
+    if below.size and np.mean(near_1000) < 0.2:
+        return None
+    middle = float(np.median(tissue))
+    return middle if 900 < middle < 1200 else None

@@ -16,12 +16,15 @@ from ..events import Reporter
 from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid, Volume
 from .checks import check_grid
+from .dicom_attributes import bad_stack_attribute, has_rescale
 from .dicom_grid import place_slices
 from .dicom_series import Series, choose_series, mixes_scans
-from .dicom_slices import INSTANCE_NUMBER, MODALITY, Slice
+from .dicom_slices import INSTANCE_NUMBER, MODALITY, SOP_INSTANCE_UID, Slice
+from .dicom_syntax import refuse_syntax
 from .itk import grid_of, itk_reason, quiet_itk
 from .itk_names import itk_input
 
+_MIXED = 0.5  # of the places: with a second image at more, two volumes lie in one series
 _SAME_PLACE_MM = 0.01  # slices nearer to each other are two images of one place
 
 
@@ -37,6 +40,7 @@ def read_dicom(path: Path, choice: str | None, reporter: Reporter) -> Volume:
     if len(series.slices) == 1:
         return _single_file(path, series, reporter)
     slices = distinct_slices(path, series, reporter)
+    _check_rescale(path, slices, reporter)
     unit_grid = grid_of_slices(path, slices, reporter)
     positions = [ct_slice.position for ct_slice in slices]
     return place_slices(path, _voxels(slices, reporter), positions, unit_grid, reporter)
@@ -52,6 +56,19 @@ def grid_of_slices(path: Path, slices: list[Slice], reporter: Reporter) -> Grid:
                                  tuple(direction.ravel().tolist())), reporter)
 
 
+def _check_rescale(path: Path, slices: list[Slice], reporter: Reporter) -> None:
+    """Warns of slices that do not say how their numbers become HU. Raises UserError where only some of them say it."""
+    without = [ct_slice for ct_slice in slices if ct_slice.frame is None and not has_rescale(ct_slice.tags)]
+    if not without:
+        return
+    if len(without) < len(slices):
+        raise UserError(code=Code.DICOM_TAG_MISSING, subject=without[0].file,
+                        expected="Rescale Slope and Intercept (0028,1053 and 0028,1052), as other slices have",
+                        found="none")
+    reporter.warning(Problem(Code.DICOM_TAG_MISSING, str(path), "Rescale Slope and Intercept (0028,1053 and 0028,1052)",
+                             "none", "the stored numbers are taken as HU"))
+
+
 def _single_file(path: Path, series: Series, reporter: Reporter) -> Volume:
     """A multi-frame file; a single slice is refused."""
     if series.slices[0].size[2] < 2:
@@ -59,6 +76,11 @@ def _single_file(path: Path, series: Series, reporter: Reporter) -> Volume:
                         found=f"a single slice ({series.line()})",
                         hint="give the folder that holds all its slices" if path.is_file() else "")
     image = _read(series.slices[0].file)
+    # Without functional groups GDCM stacks the frames every millimetre where the header does not say otherwise.
+    bad = bad_stack_attribute(series.slices[0].tags)
+    if bad is not None:
+        raise UserError(code=Code.DICOM_TAG_MISSING, subject=series.slices[0].file, expected=bad.expected,
+                        found=bad.found)
     return Volume(sitk.GetArrayFromImage(image), check_grid(path, grid_of(image), reporter))
 
 
@@ -91,9 +113,16 @@ def distinct_slices(path: Path, series: Series, reporter: Reporter) -> list[Slic
             duplicates.append(ct_slice)
         else:
             slices.append(ct_slice)
+    used_images = {ct_slice.tag(SOP_INSTANCE_UID) for ct_slice in slices}
     if duplicates:
         reporter.warning(Problem(Code.SLICES_LEFT_OUT, str(path), found=f"{len(duplicates)} slices lie where another "
                                  f"one does and are left out (first: {duplicates[0].file.name})"))
+    # A copy of a file shares its SOP Instance UID; different images at most places are two volumes.
+    others = [ct_slice for ct_slice in duplicates if ct_slice.tag(SOP_INSTANCE_UID) not in used_images]
+    if len(others) > _MIXED * len(slices):
+        raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="one image at each place",
+                        found=f"{len(slices) + len(others)} images at {len(slices)} places, which no attribute tells "
+                              "apart", hint="put each volume into a folder of its own")
     if len(slices) < 2:
         raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="slices at different positions",
                         found=f"{len(series.slices)} at one position")
@@ -108,6 +137,7 @@ def _read(file: Path) -> sitk.Image:
             reader.SetFileName(name)
             image: sitk.Image = reader.Execute()
     except RuntimeError as error:
+        refuse_syntax(file)
         raise UserError(code=Code.FILE_DAMAGED, subject=file, expected="a readable DICOM image",
                         found=itk_reason(error)) from error
     return image

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import Code, UserError
 
 if TYPE_CHECKING:
     from ..imaging.volume import Volume
     from ..organs import Organ
     from .dicom_source import DicomSource, Maker
 
-MANUFACTURER = "PartialOrganSeg"
 ENDINGS = {"seg": ".seg.dcm", "labelmap-seg": ".labelmap-seg.dcm", "rtstruct": ".rtstruct.dcm"}
 
 
@@ -24,11 +28,19 @@ def check_writers(kinds: Collection[str]) -> None:
         require_highdicom()
 
 
+class DicomNotWrittenError(UserError):
+    """Some of the DICOM files could not be written; all others were."""
+
+    CODE = Code.NOT_WRITABLE
+
+
 def write_dicom(files: Mapping[str, Path], labels: Volume, source: DicomSource, organs: Sequence[Organ], maker: Maker,
-                resample: bool = False) -> None:
+                resample: bool = False, absent_organs: bool = False) -> None:
     """Writes those of `files` (kind to path) whose kind is one of `ENDINGS`, and no other.
 
-    `labels` lie on the grid of the series as it is read, see `DicomSource.on_slices`. Raises UserError.
+    `labels` lie on the grid of the series as it is read, see `DicomSource.on_slices`. Those of `organs` that have no
+    voxel are left out unless `absent_organs`, or unless none has any. Raises UserError, and DicomNotWrittenError after
+    all files that can be written are.
     """
     dicom_files = {kind: path for kind, path in files.items() if kind in ENDINGS}
     if not dicom_files:
@@ -37,7 +49,21 @@ def write_dicom(files: Mapping[str, Path], labels: Volume, source: DicomSource, 
     from .registry import FORMATS, Segmentation, SegmentationWriter
 
     segmentation = Segmentation(labels, organs, source, maker, resample)
+    if not absent_organs:
+        counts = np.bincount(segmentation.on_slices.ravel())
+        present = [organ for organ in organs if organ.index < len(counts) and counts[organ.index]]
+        segmentation = replace(segmentation, organs=present or organs)
+    failures: list[UserError] = []
     for kind, path in dicom_files.items():
         writer = FORMATS.find(kind)
         assert isinstance(writer, SegmentationWriter)
-        writer.write_segmentation(path, segmentation)
+        try:
+            writer.write_segmentation(path, segmentation)
+        except UserError as error:
+            failures.append(error)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            # What highdicom and pydicom raise for a header of a kind that nobody foresaw.
+            failures.append(UserError(code=Code.NOT_WRITABLE, subject=path, expected="a CT whose headers DICOM allows",
+                                      found=f"one that {kind} cannot be made of ({error})"))
+    if failures:
+        raise DicomNotWrittenError(failures[0].problem) from failures[0]

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
+# Tag of a slice's header to where a frame says the same.
+_TELLING = {"0020|0100": ("FrameContentSequence", "TemporalPositionIndex"),
+            "0020|9241": ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
+            "0018|1210": ("CTReconstructionSequence", "ConvolutionKernel"),
+            "0018|0060": ("CTXRayDetailsSequence", "KVP"),
+            "0018|1060": ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime")}
+
+
 @dataclass(frozen=True)
 class Frame:
     """One frame: `position` LPS mm, `axes` (2, 3) of rows and columns, `spacing` (x, y) mm.
@@ -33,6 +41,7 @@ class Frame:
     rescale: tuple[float, float]
     acquisition: str
     image_type: str
+    telling: dict[str, str]  # DICOM tag to text, of what tells several volumes in one file apart
 
 
 class _Groups:
@@ -50,13 +59,21 @@ class _Groups:
                 return item
         return None
 
-    def numbers(self, macro: str, attribute: str) -> list[float]:
+    def numbers(self, macro: str, attribute: str, count: int) -> list[float]:
         """The numbers of an attribute that every frame needs. Raises UserError for a frame without."""
         item = self.macro(macro)
         if item is None or item.get(attribute) is None:
             raise UserError(code=Code.DICOM_TAG_MISSING, subject=self._file,
                             expected=f"{attribute} for every frame", found=f"none for frame {self._number}")
-        return [float(value) for value in item[attribute].value]
+        try:
+            numbers = [float(value) for value in np.atleast_1d(item[attribute].value)]
+        except (TypeError, ValueError):
+            numbers = []
+        if len(numbers) != count or not np.isfinite(numbers).all():
+            raise UserError(code=Code.DICOM_TAG_MISSING, subject=self._file,
+                            expected=f"{count} numbers as {attribute} of every frame",
+                            found=f"'{item[attribute].value!s:.60}' for frame {self._number}")
+        return numbers
 
     def text(self, macro: str, attribute: str) -> str:
         """The values of an attribute as DICOM writes them in one line, empty where there is none."""
@@ -71,14 +88,21 @@ class _Groups:
         item = self.macro("PixelValueTransformationSequence")
         if item is None:
             return 1.0, 0.0
-        # A slope of 0 would make all voxels alike; some files write it for "not scaled".
-        return float(item.get("RescaleSlope", 1)) or 1.0, float(item.get("RescaleIntercept", 0))
+        slope = self.numbers("PixelValueTransformationSequence", "RescaleSlope", 1)[0]
+        intercept = self.numbers("PixelValueTransformationSequence", "RescaleIntercept", 1)[0]
+        if slope == 0:  # would make all voxels alike
+            raise UserError(code=Code.DICOM_TAG_MISSING, subject=self._file,
+                            expected="a number other than 0 as RescaleSlope of every frame",
+                            found=f"0 for frame {self._number}")
+        return slope, intercept
 
 
-def frames_of(file: Path) -> list[Frame] | None:
-    """The frames of a multi-frame file in the file's order; None for one whose frames have no places of their own.
+def frames_of(file: Path, count: int) -> list[Frame] | None:
+    """The `count` frames of a multi-frame file in the file's order; None for one whose frames have no places of their
+    own.
 
-    Raises UserError for a frame without position, orientation or pixel spacing.
+    Raises UserError for a frame without position, orientation or pixel spacing, and for more or fewer functional groups
+    than frames: which frame they are of is not known then.
     """
     from pydicom import dcmread
 
@@ -86,19 +110,38 @@ def frames_of(file: Path) -> list[Frame] | None:
     of_frames = header.get("PerFrameFunctionalGroupsSequence")
     if not of_frames:
         return None
+    if len(of_frames) != count:
+        raise UserError(code=Code.FILE_DAMAGED, subject=file,
+                        expected=f"a functional group (5200,9230) for each of {count} frames", found=len(of_frames))
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
     frames = []
+    _check_rescale(file, [_Groups(file, number, of_frame, shared) for number, of_frame in enumerate(of_frames, 1)])
     first_slope, first_intercept = _Groups(file, 1, of_frames[0], shared).rescale()
     for number, of_frame in enumerate(of_frames, 1):
         groups = _Groups(file, number, of_frame, shared)
         slope, intercept = groups.rescale()
         scale = slope / first_slope
-        row_mm, column_mm = groups.numbers("PixelMeasuresSequence", "PixelSpacing")
+        row_mm, column_mm = groups.numbers("PixelMeasuresSequence", "PixelSpacing", 2)
+        if min(row_mm, column_mm) <= 0:
+            raise UserError(code=Code.DICOM_TAG_MISSING, subject=file,
+                            expected="two positive numbers as PixelSpacing of every frame",
+                            found=f"{row_mm:g} x {column_mm:g} mm for frame {number}")
         frames.append(Frame(
-            position=np.array(groups.numbers("PlanePositionSequence", "ImagePositionPatient")),
-            axes=np.array(groups.numbers("PlaneOrientationSequence", "ImageOrientationPatient")).reshape(2, 3),
+            position=np.array(groups.numbers("PlanePositionSequence", "ImagePositionPatient", 3)),
+            axes=np.array(groups.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)).reshape(2, 3),
             spacing=(column_mm, row_mm),
             rescale=(scale, intercept - first_intercept * scale),
             acquisition=groups.text("FrameContentSequence", "FrameAcquisitionNumber"),
-            image_type=groups.text("CTImageFrameTypeSequence", "FrameType")))
+            image_type=groups.text("CTImageFrameTypeSequence", "FrameType"),
+            telling={tag: groups.text(macro, attribute) for tag, (macro, attribute) in _TELLING.items()}))
     return frames
+
+
+def _check_rescale(file: Path, frames: list[_Groups]) -> None:
+    """Raises UserError where only some frames say how their numbers become HU."""
+    without = [number for number, groups in enumerate(frames, 1)
+               if groups.macro("PixelValueTransformationSequence") is None]
+    if without and len(without) < len(frames):
+        raise UserError(code=Code.DICOM_TAG_MISSING, subject=file,
+                        expected="RescaleSlope and RescaleIntercept for every frame",
+                        found=f"none for frame {without[0]}")

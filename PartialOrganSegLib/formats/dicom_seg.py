@@ -18,8 +18,7 @@ from ..errors import Code as ProblemCode
 from ..errors import UserError
 from ..imaging.shapes import LabelMap
 from ..organs import Code, Organ
-from .dicom_export import MANUFACTURER
-from .dicom_source import DicomSource, Maker
+from .dicom_source import MANUFACTURER, DicomSource, Maker
 from .writing import output_file
 
 if TYPE_CHECKING:

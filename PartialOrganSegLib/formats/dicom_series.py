@@ -26,6 +26,7 @@ from .dicom_slices import (
     SERIES_UID,
     SOP_INSTANCE_UID,
     STUDY_UID,
+    TELLING,
     Slice,
     dicom_files,
     read_slices,
@@ -33,6 +34,8 @@ from .dicom_slices import (
 
 K = TypeVar("K", bound=Hashable)
 _SAME_BODY_PART = 0.5  # of the shorter acquisition; successive ones of a single scan overlap less
+_SAME_SPACING, _SAME_COSINE = 1e-3, 1e-3  # relative, and of each component: rounding of headers
+_ACQUISITION = "acquisition"
 _PLANE = 0.9  # cosine between a slice's normal and a patient axis; below it the slice is called oblique
 
 
@@ -64,7 +67,7 @@ class Series:
     def is_volume(self) -> bool:
         """Whether a CT volume can be made of it."""
         several = len(self.slices) > 1 or self.slices[0].size[2] > 1
-        return several and self.tag(MODALITY) == "CT" and not self.slices[0].is_localizer
+        return several and self.slices[0].is_ct_image and not self.slices[0].is_localizer
 
     def line(self) -> str:
         """What the series is, in a few words: description, modality, slices, spacing."""
@@ -106,12 +109,27 @@ def choose_series(path: Path, choice: str | None, reporter: Reporter) -> Series:
     """
     listed = list_series(path, reporter)
     series = _choose(path, listed, choice)
+    _check_attributes(series, listed)
     # Somebody who chose knows of the others.
     left_out = [candidate for candidate in listed if candidate is not series]
     if left_out and choice is None:
         reporter.warning(Problem(Code.SERIES_UNCLEAR, str(path), found=f"reading series {series.line()}",
                                  hint=f"left out: {'; '.join(candidate.line() for candidate in left_out)}"))
     return series
+
+
+def _check_attributes(series: Series, listed: list[Series]) -> None:
+    """Raises UserError for a slice of the series whose place, size or HU would be made up, wherever it was sorted to
+    because of that."""
+    slices = list(series.slices)
+    for candidate in listed:
+        if candidate is not series and candidate.uid and candidate.uid == series.uid:
+            slices += [ct_slice for ct_slice in candidate.slices if ct_slice.bad_attribute is not None
+                       and ct_slice.is_ct_image and not ct_slice.is_localizer]
+    for ct_slice in slices:
+        bad = ct_slice.bad_attribute
+        if bad is not None:
+            raise UserError(code=Code.DICOM_TAG_MISSING, subject=ct_slice.file, expected=bad.expected, found=bad.found)
 
 
 def list_series(path: Path, reporter: Reporter | None = None) -> list[Series]:
@@ -131,7 +149,8 @@ def list_series(path: Path, reporter: Reporter | None = None) -> list[Series]:
                         found="none")
     series = []
     for group in sorted(groups, key=lambda group: (_series_number(groups[group][0]), str(group))):
-        series += _scans(groups[group])
+        for alike in _of_one_grid(groups[group]):
+            series += _scans(alike)
     return series
 
 
@@ -139,10 +158,28 @@ def _group(ct_slice: Slice) -> tuple[Hashable, ...]:
     """What slices of one series have in common."""
     identity = [ct_slice.tag(name) for name in (SERIES_UID, MODALITY, SERIES_DESCRIPTION, STUDY_UID,
                                                 FRAME_OF_REFERENCE_UID)]
-    # Headers of one series may round differently; adding 0.0 makes -0.0 and 0.0 the same.
-    spacing = tuple(round(mm, 4) for mm in ct_slice.spacing)
-    axes = tuple((np.round(ct_slice.axes.ravel(), 3) + 0.0).tolist())
-    return (*identity, ct_slice.patient, _series_number(ct_slice), ct_slice.is_localizer, ct_slice.size, spacing, axes)
+    return (*identity, ct_slice.patient, _series_number(ct_slice), ct_slice.is_localizer, ct_slice.is_ct_image,
+            ct_slice.bad_attribute is not None, ct_slice.size)
+
+
+def _of_one_grid(slices: list[Slice]) -> list[list[Slice]]:
+    """Slices sorted by spacing and orientation, in the order in which these first occur.
+
+    Headers of one series may round differently, so closeness decides: rounding here too would cut between numbers that
+    are nearly equal.
+    """
+    if slices[0].bad_attribute is not None:  # then these are no numbers to compare
+        return [slices]
+    grids: list[list[Slice]] = []
+    for ct_slice in slices:
+        for alike in grids:
+            same_spacing = np.allclose(ct_slice.spacing, alike[0].spacing, rtol=_SAME_SPACING, atol=0)
+            if same_spacing and np.abs(ct_slice.axes - alike[0].axes).max() <= _SAME_COSINE:
+                alike.append(ct_slice)
+                break
+        else:
+            grids.append([ct_slice])
+    return grids
 
 
 def _series_number(ct_slice: Slice) -> int:
@@ -152,10 +189,7 @@ def _series_number(ct_slice: Slice) -> int:
 
 def _scans(slices: list[Slice]) -> list[Series]:
     """Splits a group into scans: phases of one study under one UID, or folders where slices bear no UID at all."""
-    acquisitions = _split(slices, lambda ct_slice: ct_slice.tag(ACQUISITION_NUMBER))
-    series = [Series(tuple(slices))]
-    if len(acquisitions) > 1 and _are_scans(slices, acquisitions):
-        series = [Series(tuple(part), f"acquisition {number}".rstrip()) for number, part in acquisitions.items()]
+    series = _volumes(slices)
     scans: list[Series] = []
     for candidate in series:
         folders = _split(candidate.slices, lambda ct_slice: ct_slice.file.parent)
@@ -166,6 +200,26 @@ def _scans(slices: list[Slice]) -> list[Series]:
         for folder, part in folders.items():
             scans.append(Series(tuple(part), f"{candidate.part} folder {folder.name}".lstrip()))
     return scans
+
+
+def _volumes(slices: list[Slice]) -> list[Series]:
+    """The volumes of one series: the parts by the first attribute whose values each are of one volume.
+
+    Acquisitions may also lie between each other's slices; by any other attribute a series is cut only where several
+    images share their places, because in one scan these may change from slice to slice.
+    """
+    share_places = len(_places(slices)) < len(slices)
+    for name, tag in TELLING.items():
+        parts = _split(slices, _value_of(tag))
+        if len(parts) < 2 or not _are_scans(slices, parts):
+            continue
+        if name == _ACQUISITION or (share_places and min(map(len, parts.values())) > 1):
+            return [Series(tuple(part), f"{name} {value}".rstrip()) for value, part in parts.items()]
+    return [Series(tuple(slices))]
+
+
+def _value_of(tag: str) -> Callable[[Slice], str]:
+    return lambda ct_slice: ct_slice.tag(tag)
 
 
 def _split(slices: Iterable[Slice], key: Callable[[Slice], K]) -> dict[K, list[Slice]]:

@@ -15,7 +15,12 @@ import SimpleITK as sitk
 
 from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates, Shape3
+from ..memory_claims import check_claim
+from . import dicom_attributes
+from .dicom_attributes import BadAttribute
 from .dicom_frames import frames_of
+from .dicom_lengths import claims_too_much
+from .dicom_syntax import is_packed, refuse_syntax
 from .itk import quiet_itk
 from .itk_names import itk_input
 
@@ -23,8 +28,21 @@ IMAGE_TYPE, SOP_INSTANCE_UID, MODALITY, SERIES_DESCRIPTION = "0008|0008", "0008|
 PATIENT_NAME, PATIENT_ID = "0010|0010", "0010|0020"
 STUDY_UID, SERIES_UID, SERIES_NUMBER = "0020|000d", "0020|000e", "0020|0011"
 ACQUISITION_NUMBER, INSTANCE_NUMBER, FRAME_OF_REFERENCE_UID = "0020|0012", "0020|0013", "0020|0052"
+SOP_CLASS_UID, BITS_ALLOCATED = "0008|0016", "0028|0100"
+ACQUISITION_TIME, CONTENT_TIME, SERIES_TIME = "0008|0032", "0008|0033", "0008|0031"
+SCAN_OPTIONS, SLICE_THICKNESS, KVP, TRIGGER_TIME = "0018|0022", "0018|0050", "0018|0060", "0018|1060"
+RECONSTRUCTION_DIAMETER, KERNEL = "0018|1100", "0018|1210"
+TEMPORAL_POSITION, CARDIAC_PHASE = "0020|0100", "0020|9241"
+# What tells several volumes of one series apart, in the order in which it is tried.
+TELLING = {"acquisition": ACQUISITION_NUMBER, "temporal position": TEMPORAL_POSITION, "cardiac phase": CARDIAC_PHASE,
+           "kernel": KERNEL, "image type": IMAGE_TYPE, "kV": KVP, "scan options": SCAN_OPTIONS,
+           "slice thickness": SLICE_THICKNESS, "reconstruction diameter": RECONSTRUCTION_DIAMETER,
+           "trigger time": TRIGGER_TIME, "acquisition time": ACQUISITION_TIME, "content time": CONTENT_TIME,
+           "series time": SERIES_TIME}
+_CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 _TAGS = {IMAGE_TYPE, SOP_INSTANCE_UID, MODALITY, SERIES_DESCRIPTION, PATIENT_NAME, PATIENT_ID, STUDY_UID, SERIES_UID,
-         SERIES_NUMBER, ACQUISITION_NUMBER, INSTANCE_NUMBER, FRAME_OF_REFERENCE_UID}
+         SERIES_NUMBER, ACQUISITION_NUMBER, INSTANCE_NUMBER, FRAME_OF_REFERENCE_UID, SOP_CLASS_UID,
+         BITS_ALLOCATED, *TELLING.values(), *dicom_attributes.TAGS}
 # The modality as it stands in the file, with explicit and implicit value representation.
 _SAYS_CT = re.compile(rb"\x08\x00\x60\x00(CS\x02\x00|\x02\x00\x00\x00)CT")
 _NO_IMAGE_SUFFIXES = (".json", ".xml", ".txt", ".csv", ".md", ".html", ".zip", ".gz", ".pdf", ".png", ".jpg", ".py")
@@ -65,6 +83,21 @@ class Slice:
         return self.tag(PATIENT_NAME), self.tag(PATIENT_ID)
 
     @property
+    def bad_attribute(self) -> BadAttribute | None:
+        """What keeps this slice from being placed or turned into HU. A frame's attributes were looked at as it was
+        read."""
+        if self.frame is not None or self.size[2] > 1:
+            return None
+        return dicom_attributes.bad_attribute(self.tags)
+
+    @property
+    def is_ct_image(self) -> bool:
+        """Whether it is a slice of a scan by its SOP class, not a picture of a screen or a report that calls itself
+        CT. Where the class is missing, it is taken for one."""
+        sop_class = self.tag(SOP_CLASS_UID)
+        return self.tag(MODALITY) == "CT" and (not sop_class or sop_class in _CT_CLASSES)
+
+    @property
     def is_localizer(self) -> bool:
         """Whether it is a scout picture."""
         return "LOCALIZER" in self.tag(IMAGE_TYPE).upper()
@@ -103,12 +136,15 @@ def read_slices(file: Path) -> list[Slice]:
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     try:
+        if claims_too_much(file):
+            raise RuntimeError("an element is longer than the file")
         with itk_input(file) as name, quiet_itk():
             reader.SetFileName(name)
             reader.ReadImageInformation()
     except RuntimeError as error:
         with open(file, "rb") as stream:
             if _SAYS_CT.search(stream.read(4096)):
+                refuse_syntax(file)
                 raise UserError(code=Code.FILE_DAMAGED, subject=file, expected="a whole CT slice",
                                 found="a damaged or truncated file",
                                 hint="replace it, or remove it to go on without that slice") from error
@@ -118,9 +154,11 @@ def read_slices(file: Path) -> list[Slice]:
     columns, rows, frame_count = (*reader.GetSize(), 1)[:3]
     if reader.GetNumberOfComponents() != 1 or min(columns, rows, frame_count) < 1:
         return []
+    bits = int(tags[BITS_ALLOCATED]) if tags.get(BITS_ALLOCATED, "").isdecimal() else 16
+    check_claim(file, columns * rows * frame_count * bits // 8, file.stat().st_size, is_packed(file))
     frames = None
     if frame_count > 1 and tags.get(MODALITY) == "CT":
-        frames = frames_of(file)
+        frames = frames_of(file, frame_count)
     if frames is None:
         direction = np.asarray(reader.GetDirection(), float).reshape(reader.GetDimension(), -1)
         x_mm, y_mm = reader.GetSpacing()[:2]
@@ -129,8 +167,8 @@ def read_slices(file: Path) -> list[Slice]:
     slices = []
     for number, frame in enumerate(frames):
         # What one file holds for all its frames gives way to what each frame says of itself.
-        of_frame = {IMAGE_TYPE: frame.image_type or tags.get(IMAGE_TYPE, ""), ACQUISITION_NUMBER: frame.acquisition,
-                    INSTANCE_NUMBER: str(number)}
+        of_frame = {**frame.telling, IMAGE_TYPE: frame.image_type or tags.get(IMAGE_TYPE, ""),
+                    ACQUISITION_NUMBER: frame.acquisition, INSTANCE_NUMBER: str(number)}
         slices.append(Slice(file, (columns, rows, 1), frame.spacing, frame.position, frame.axes, {**tags, **of_frame},
                             number, frame.rescale))
     return slices

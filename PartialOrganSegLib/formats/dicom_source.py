@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +17,16 @@ from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid, Volume
 from .dicom import distinct_slices, grid_of_slices
 from .dicom_grid import place_slices
+from .dicom_headers import tidy_headers
 from .dicom_series import choose_series
 from .dicom_slices import Slice, holds_dicom, looks_like_dicom
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+MANUFACTURER = "PartialOrganSeg"  # of what we write
 _SAME_PLACE = 0.1  # of a voxel
+_THICKEST_MM = 1000.0
 _STAYS = 1e-3  # voxels: an axis that moves less across a whole slice stays at one voxel
 # What every object must have, with a value or at least empty (PS3.3 C.7.1.1, C.7.2.1, C.7.3.1, C.7.4.1).
 _UIDS = {"StudyInstanceUID": "Study Instance UID", "SeriesInstanceUID": "Series Instance UID",
@@ -131,7 +134,9 @@ def read_source(path: Path | str, choice: str | None, reporter: Reporter, geomet
     of_geometry = Reporter() if geometry_reported else reporter
     slices = distinct_slices(path, choose_series(path, choice, of_geometry), of_geometry)
     headers = {ct_slice.file: dcmread(ct_slice.file, stop_before_pixels=True, force=True) for ct_slice in slices}
+    _refuse_shared_uids(path, headers)
     _add_missing_identifiers(path, list(headers.values()), reporter)
+    tidy_headers(path, list(headers.values()), reporter)
     unit_grid = grid_of_slices(path, slices, of_geometry)
     # The grid that reading arrives at does not depend on what the voxels hold; one zero is all of them.
     no_voxels = np.broadcast_to(np.int16(0), unit_grid.shape)
@@ -141,8 +146,31 @@ def read_source(path: Path | str, choice: str | None, reporter: Reporter, geomet
         if ct_slice.frame is None:  # files of a series may round their orientation differently
             header = headers[ct_slice.file]
             header.ImageOrientationPatient = slices[0].axes.ravel().tolist()
-            header.SliceThickness = header.get("SliceThickness") or grid.spacing[2]
+            header.ImagePositionPatient = [f"{mm:.10g}" for mm in ct_slice.position]
+            header.PixelSpacing = [f"{mm:.10g}" for mm in ct_slice.spacing[::-1]]
+            header.SliceThickness = _thickness(header) or grid.spacing[2]
     return DicomSource(path, tuple(slices), tuple(headers[ct_slice.file] for ct_slice in slices), grid)
+
+
+def _thickness(header: Dataset) -> float | None:
+    """Slice Thickness in mm; None where it is missing or no number."""
+    try:
+        thickness = float(header.get("SliceThickness"))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return thickness if 0 < thickness < _THICKEST_MM else None
+
+
+def _refuse_shared_uids(path: Path, headers: Mapping[Path, Dataset]) -> None:
+    """Raises UserError for two files with one SOP Instance UID: contours and frames would refer to the wrong image."""
+    files: dict[str, Path] = {}
+    for file, header in headers.items():
+        uid = str(header.get("SOPInstanceUID", ""))
+        if uid and files.setdefault(uid, file) != file:
+            raise UserError(code=Code.SERIES_UNCLEAR, subject=path,
+                            expected="a SOP Instance UID of its own for each slice",
+                            found=f"{uid} in {files[uid].name} and {file.name}",
+                            hint="what refers to one of them would refer to both: export the series again")
 
 
 def _add_missing_identifiers(path: Path, headers: Sequence[Dataset], reporter: Reporter) -> None:

@@ -8,6 +8,7 @@ from ..events import Reporter
 from ..imaging.volume import Volume
 from .itk_image import read_back, read_with_itk, write_with_itk
 from .metaimage import check_metaimage
+from .nrrd import check_nrrd
 from .registry import register_format
 
 
@@ -24,8 +25,9 @@ class Nrrd:
         return path.name.lower().endswith(self.suffixes) and not path.is_dir()
 
     def read(self, path: Path, reporter: Reporter) -> Volume:
-        """Values as stored."""
-        return read_with_itk(path)
+        """Values as stored; what ITK would fill in or fail on is looked for first."""
+        check_nrrd(path, reporter)
+        return read_with_itk(path, "NrrdImageIO")
 
     def write(self, path: Path, volume: Volume) -> None:
         """Compressed, with the header in the same file."""
@@ -48,8 +50,8 @@ class MetaImage:
     def read(self, path: Path, reporter: Reporter) -> Volume:
         """Values as stored; damage of compressed voxels, which ITK reads as noise, is looked for."""
         # First, because afterwards noise looks like any image.
-        check_metaimage(path)
-        return read_with_itk(path)
+        check_metaimage(path, reporter)
+        return read_with_itk(path, "MetaImageIO")
 
     def write(self, path: Path, volume: Volume) -> None:
         """Compressed, with the header in the same file."""

@@ -13,11 +13,13 @@ from .itk import grid_of, image_of, itk_reason, quiet_itk
 from .itk_names import itk_input, itk_output
 
 
-def read_with_itk(path: Path) -> Volume:
-    """One scalar 3-D volume, its values as stored. Raises UserError for anything else."""
+def read_with_itk(path: Path, reader: str) -> Volume:
+    """One scalar 3-D volume, its values as stored, by the ITK `reader` of the name. Raises UserError for anything
+    else."""
     try:
+        # The reader is named, so that content which was not checked reaches no other one.
         with itk_input(path) as name, quiet_itk():
-            image = sitk.ReadImage(name)
+            image = sitk.ReadImage(name, imageIO=reader)
     except RuntimeError as error:
         reason = f"damage: {itk_reason(error)}"
         if reason.startswith("damage: Unable to determine ImageIO"):

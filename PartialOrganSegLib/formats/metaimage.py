@@ -1,45 +1,161 @@
-"""Looks for damage in compressed MetaImage files, which ITK reads as noise without a word."""
+"""What a MetaImage header says, checked before ITK sees the file.
+
+ITK's reader faults on some headers, takes a name of files for a printf format, allocates what a header claims, reads
+damaged compressed voxels as noise, and fills in a spacing of 1 mm without a word.
+"""
 
 from __future__ import annotations
 
+import math
 import zlib
 from pathlib import Path
 
 from ..errors import Code, UserError
+from ..events import Reporter
+from ..memory_claims import check_claim
+from .checks import no_orientation, surplus_bytes
+from .detached_files import detached_file, numbered_files
+from .header_lines import check_words, header_lines, shown, whole_numbers
 
-_LONGEST_HEADER = 1 << 16
+_BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_LONG": 4,
+          "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8}
+_ORIENTATIONS = ("transformmatrix", "rotation", "orientation")
+_SPACINGS = ("elementspacing", "elementsize")
+_FREE_TEXT = ("comment", "name", "elementdatafile")
+_MOST_LISTED = 100_000
+_PIECE = 16 << 20  # bytes
 
 
-def check_metaimage(path: Path) -> None:
-    """Raises UserError when the compressed voxels of a .mha or .mhd file are cut short or fail their checksum."""
+def check_metaimage(path: Path, reporter: Reporter) -> None:
+    """Raises UserError for a header that claims more than there is, names files elsewhere or leaves the voxel spacing
+    open, and for compressed voxels that are cut short or fail their checksum; warns of one without orientation."""
     with open(path, "rb") as stream:
         fields: dict[str, str] = {}
-        while stream.tell() < _LONGEST_HEADER and "ElementDataFile" not in fields:
-            line = stream.readline(4096).decode("latin-1")
-            if not line:
-                return
-            key, _, value = line.partition("=")
-            fields[key.strip()] = value.strip()
+        listed: list[str] = []
+        lines = header_lines(path, stream)
+        for line in lines:
+            key, separator, value = line.partition("=")
+            key = key.strip().lower()
+            if not separator or key in fields:
+                raise UserError(code=Code.FILE_DAMAGED, subject=path,
+                                expected="a MetaImage header of 'Field = value' lines",
+                                found=f"{shown(line)}{' a second time' if separator else ''}")
+            fields[key] = value.strip()
+            if key == "elementdatafile":
+                break
         start = stream.tell()
-    # "%" and LIST stand for a file a slice; those are left to ITK.
-    data = fields.get("ElementDataFile", "")
-    if fields.get("CompressedData", "").lower() != "true" or not data or "%" in data or data == "LIST":
+        if fields.get("elementdatafile", "").upper().startswith("LIST"):
+            listed = [line for line in lines if line]
+    for name in ("NDims", "DimSize", "ElementType", "ElementDataFile"):
+        if name.lower() not in fields:
+            raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"a MetaImage header with {name}",
+                            found="none")
+    check_words(path, fields, _FREE_TEXT)
+    dimension = whole_numbers(path, "NDims", fields["ndims"], 1)[0]
+    if dimension > 4:
+        raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="one 3-D volume", found=f"{dimension} axes")
+    sizes = whole_numbers(path, "DimSize", fields["dimsize"], dimension)
+    item_bytes = _BYTES.get(fields["elementtype"].upper().removesuffix("_ARRAY"))
+    if item_bytes is None:
+        raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: ElementType", expected="integers or floats",
+                        found=shown(fields["elementtype"]))
+    channels = whole_numbers(path, "ElementNumberOfChannels", fields.get("elementnumberofchannels", "1"), 1)[0]
+    _check_fields(path, fields, dimension, reporter)
+    files = _data_files(path, fields["elementdatafile"], listed)
+    _check_voxels(path, fields, math.prod(sizes) * channels * item_bytes, files, start, reporter)
+
+
+def _check_fields(path: Path, fields: dict[str, str], dimension: int, reporter: Reporter) -> None:
+    """What ITK leaves out or fills in: the spacing, a unit, a slope, the orientation."""
+    spacing = next((fields[name] for name in _SPACINGS if name in fields), None)
+    if spacing is None:
+        raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="ElementSpacing",
+                        found="none: the size of its voxels is not known")
+    _numbers(path, "ElementSpacing", spacing, dimension, positive=True)
+    unit = fields.get("distanceunits", "mm").lower()
+    if unit not in ("mm", "?", ""):
+        raise UserError(code=Code.GRID_UNUSABLE, subject=f"{path}: DistanceUnits", expected="mm", found=shown(unit))
+    for name, neutral in (("elementtointensityfunctionslope", 1.0), ("elementtointensityfunctionoffset", 0.0)):
+        if name in fields and _numbers(path, name, fields[name], 1)[0] != neutral:
+            raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: {name}", expected="voxels in HU as they are",
+                            found=shown(fields[name]))
+    matrix = next((fields[name] for name in _ORIENTATIONS if name in fields), None)
+    if matrix is None:
+        reporter.warning(no_orientation(path, "no TransformMatrix"))
+    else:
+        _numbers(path, "TransformMatrix", matrix, dimension * dimension)
+
+
+def _numbers(path: Path, field: str, text: str, count: int, positive: bool = False) -> list[float]:
+    numbers: list[float] = []
+    try:
+        numbers = [float(word) for word in text.split()]
+    except ValueError:
+        numbers = []
+    wrong = [number for number in numbers if not math.isfinite(number) or (positive and number <= 0)]
+    if len(numbers) != count or wrong:
+        kind = "positive numbers" if positive else "numbers"
+        raise UserError(code=Code.GRID_UNUSABLE, subject=f"{path}: {field}", expected=f"{count} {kind}",
+                        found=shown(text))
+    return numbers
+
+
+def _data_files(path: Path, data: str, listed: list[str]) -> list[Path]:
+    """The files of voxels; none where they follow the header. Raises UserError for one that is elsewhere."""
+    if data.upper() == "LOCAL":
+        return []
+    if data.upper().startswith("LIST"):
+        if not 0 < len(listed) <= _MOST_LISTED:
+            raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="the names of its files of voxels",
+                            found=len(listed))
+        return [detached_file(path, name.strip()) for name in listed]
+    if "%" in data:
+        return numbered_files(path, data)
+    return [detached_file(path, data)]
+
+
+def _check_voxels(path: Path, fields: dict[str, str], claimed: int, files: list[Path], start: int,
+                  reporter: Reporter) -> None:
+    """Compares the voxels with what the header claims. Raises UserError."""
+    is_packed = fields.get("compresseddata", "false").lower() == "true"
+    stored = sum(file.stat().st_size for file in files)
+    if not files:
+        stored = path.stat().st_size - start
+    header_size = fields.get("headersize", "0")
+    skipped = whole_numbers(path, "HeaderSize", header_size, 1, least=-1)[0]
+    check_claim(path, claimed, stored - max(skipped, 0) * max(len(files), 1), is_packed)
+    if "compresseddatasize" in fields:
+        whole_numbers(path, "CompressedDataSize", fields["compresseddatasize"], 1)
+    if not is_packed:
+        # HeaderSize -1: the voxels are the last bytes of the file, whatever lies before.
+        if header_size == "0" and fields.get("binarydata", "true").lower() == "true":
+            surplus_bytes(path, stored - claimed, reporter)
         return
-    local = data.upper() == "LOCAL"
-    file = path if local else path.parent / data
-    if not file.is_file():
-        raise UserError(code=Code.FILE_MISSING, subject=path, expected=f"its voxels in {file.name} beside it",
-                        found="no such file")
+    for file in files or [path]:
+        _unpack(path, file, 0 if files else start, claimed)
+
+
+def _unpack(path: Path, file: Path, start: int, claimed: int) -> None:
+    """Unpacks the voxels once, for their checksum. Raises UserError."""
     unpack = zlib.decompressobj(wbits=47)  # zlib or gzip
+    total = 0
     try:
         with open(file, "rb") as stream:
-            stream.seek(start if local else 0)
-            # The unpacked megabytes are thrown away: only the checksum at the end counts.
+            stream.seek(start)
+            # The unpacked megabytes are thrown away: their number and the checksum at the end count.
             while not unpack.eof and (packed := stream.read(1 << 20)):
-                unpack.decompress(packed)
+                # In pieces, because a megabyte may unpack to a thousand.
+                while packed and total <= claimed:
+                    total += len(unpack.decompress(packed, _PIECE))
+                    packed = unpack.unconsumed_tail
+                if total > claimed:
+                    break
     except zlib.error as error:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="whole compressed voxels",
                         found=f"damaged data ({error})") from error
+    if total > claimed:
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"{claimed} bytes of voxels, as its header says",
+                        found="more")
     if not unpack.eof:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="whole compressed voxels",
                         found="data that end too early (truncated)")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -17,13 +18,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import Code, UserError
+from ..errors import Code, Problem, UserError
+from ..events import Reporter
 from ..imaging.shapes import Spacing3, VoxelArray
 from ..imaging.volume import Grid
+from ..memory_claims import check_claim
+from .checks import surplus_bytes
 
 _DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _COLOUR_OR_COMPLEX = {32: "complex numbers", 1792: "complex numbers", 128: "RGB colours", 2304: "RGBA colours"}
-_UNIT_MM = {1: 1000.0, 3: 0.001}
+# Name and millimetres of a unit; many programs leave it open and mean millimetres, as everybody reads them.
+_UNITS = {0: ("no unit", 1.0), 1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 0.001)}
+_PIECE = 16 << 20  # bytes that are read at once
+_MOST_SURPLUS = 1 << 12  # bytes after the voxels; more are not looked at
+_SILENT = Reporter()
 _LPS = np.diag([-1.0, -1.0, 1.0])  # NIfTI's coordinates are RAS
 _GZIP = b"\x1f\x8b"
 
@@ -59,19 +67,26 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
-def read_nifti(path: Path) -> tuple[NiftiHeader, VoxelArray]:
+def read_nifti(path: Path, reporter: Reporter = _SILENT) -> tuple[NiftiHeader, VoxelArray]:
     """Header and voxels (z, y, x) of a 3-D scalar NIfTI file, scaled by its slope and intercept.
 
-    Raises UserError for what is no NIfTI file, is truncated or corrupt, or holds anything but one scalar volume.
+    What is odd and can be mended is warned of. Raises UserError for what is no NIfTI file, is truncated or corrupt, or
+    holds anything but one scalar volume.
     """
     try:
         with _open(path) as stream:
-            header = _read_header(path, stream)
+            header = _read_header(path, stream, reporter)
+            is_packed = isinstance(stream, gzip.GzipFile)
+            claimed = math.prod(header.size[:3]) * header.dtype.itemsize
+            stored = path.stat().st_size - (0 if is_packed else header.offset)
+            check_claim(path, claimed, max(stored, 0), is_packed)
             voxels = np.empty(header.size[2::-1], header.dtype)
             stream.seek(header.offset)
-            bytes_read = stream.readinto(voxels.data.cast("B"))
-            while stream.read(1 << 20):  # to the end, where gzip's checksum is compared
-                pass
+            bytes_read = _fill(voxels, stream)
+            surplus = 0
+            # To the end, where gzip's checksum is compared; a member after the other may be there without end.
+            while surplus <= _MOST_SURPLUS and (more := stream.read(_PIECE)):
+                surplus += len(more)
     except EOFError as error:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a whole gzip file",
                         found="one that ends too early (truncated)") from error
@@ -81,7 +96,20 @@ def read_nifti(path: Path) -> tuple[NiftiHeader, VoxelArray]:
     if bytes_read != voxels.nbytes:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"{voxels.nbytes} bytes of voxels",
                         found=f"{bytes_read} (truncated)")
+    surplus_bytes(path, surplus, reporter)
     return header, _scaled(voxels, header)
+
+
+def _fill(voxels: VoxelArray, stream: gzip.GzipFile | io.BufferedReader) -> int:
+    """Reads voxels piece by piece, because gzip copies each piece once; the number of bytes that there were."""
+    target = voxels.data.cast("B")
+    filled = 0
+    while filled < len(target):
+        count = stream.readinto(target[filled:filled + _PIECE])
+        if not count:
+            break
+        filled += count
+    return filled
 
 
 def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
@@ -95,16 +123,19 @@ def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
     return open(path, "rb")
 
 
-def _read_header(path: Path, stream: gzip.GzipFile | io.BufferedReader) -> NiftiHeader:
+def _read_header(path: Path, stream: gzip.GzipFile | io.BufferedReader, reporter: Reporter) -> NiftiHeader:
     # The longer header of NIfTI-2; of a NIfTI-1 file these are its 348 bytes and some more.
     raw = stream.read(540)
     start = raw[:4].ljust(4, b"\0")
     for order in "<>":
         length = struct.unpack(order + "i", start)[0]
-        if length == 348 and raw[344:346] in (b"n+", b"ni") and len(raw) >= 348:
-            return _header(path, order, _nifti1(raw, order))
-        if length == 540 and raw[4:6] in (b"n+", b"ni") and len(raw) >= 540:
-            return _header(path, order, _nifti2(raw, order))
+        magic = {348: raw[344:347], 540: raw[4:7]}.get(length, b"")
+        if magic in (b"ni1", b"ni2"):
+            raise pair_refused(path)
+        if length == 348 and magic == b"n+1" and len(raw) >= 348:
+            return _header(path, order, _nifti1(raw, order), reporter)
+        if length == 540 and magic == b"n+2" and len(raw) >= 540:
+            return _header(path, order, _nifti2(raw, order), reporter)
     raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a NIfTI file",
                     found=f"other content (it starts with {raw[:12]!r})")
 
@@ -122,6 +153,8 @@ class _Fields(NamedTuple):
     sform: int
     sform_rows: tuple[float, ...]
     units: int
+    least_offset: int
+    extended: bool
 
 
 def _nifti1(raw: bytes, order: str) -> _Fields:
@@ -131,7 +164,7 @@ def _nifti1(raw: bytes, order: str) -> _Fields:
     slope, intercept = at(112, "2f")
     qform, sform = at(252, "2h")
     return _Fields(at(40, "8h"), at(70, "h")[0], at(76, "8f"), at(108, "f")[0], slope, intercept, qform, sform,
-                   at(280, "12f"), raw[123])
+                   at(280, "12f"), raw[123], 352, raw[348:349] not in (b"", b"\0"))
 
 
 def _nifti2(raw: bytes, order: str) -> _Fields:
@@ -141,10 +174,10 @@ def _nifti2(raw: bytes, order: str) -> _Fields:
     slope, intercept = at(176, "2d")
     qform, sform = at(344, "2i")
     return _Fields(at(16, "8q"), at(12, "h")[0], at(104, "8d"), at(168, "q")[0], slope, intercept, qform, sform,
-                   at(400, "12d"), at(500, "i")[0])
+                   at(400, "12d"), at(500, "i")[0], 544, True)
 
 
-def _header(path: Path, order: str, fields: _Fields) -> NiftiHeader:
+def _header(path: Path, order: str, fields: _Fields, reporter: Reporter) -> NiftiHeader:
     """Checks the fields. Raises UserError for anything but one scalar volume."""
     count = fields.dim[0]
     if not 1 <= count <= 7 or any(n < 1 for n in fields.dim[1:count + 1]):
@@ -167,13 +200,49 @@ def _header(path: Path, order: str, fields: _Fields) -> NiftiHeader:
     if len(size) > 3 and size[3] > 1:
         raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="one 3-D volume",
                         found=f"{size[3]} volumes (4-D image of {_times(size)})")
-    millimetres = _UNIT_MM.get(fields.units & 7, 1.0)  # the upper bits are the unit of time
+    millimetres = _millimetres(path, fields.units & 7, reporter)  # the upper bits are the unit of time
+    if not np.isfinite([fields.slope, fields.intercept]).all():
+        raise UserError(code=Code.VOXELS_UNUSABLE, subject=path, expected="a finite scl_slope and scl_inter",
+                        found=f"{fields.slope:g} and {fields.intercept:g}")
     sform = None
     if fields.sform > 0:
         sform = _LPS @ np.asarray(fields.sform_rows, float).reshape(3, 4) * millimetres
     x_mm, y_mm, z_mm = (float(pixel) * millimetres for pixel in fields.pixdim[1:4])
-    return NiftiHeader(size, np.dtype(order + _DTYPES[datatype]), (x_mm, y_mm, z_mm), int(fields.offset),
+    return NiftiHeader(size, np.dtype(order + _DTYPES[datatype]), (x_mm, y_mm, z_mm), _offset(path, fields, reporter),
                        float(fields.slope), float(fields.intercept), fields.qform > 0, sform)
+
+
+def _offset(path: Path, fields: _Fields, reporter: Reporter) -> int:
+    """Where the voxels begin: after the header at the earliest."""
+    offset, least = fields.offset, fields.least_offset
+    # Some programs write 0 and mean "right behind the header", where extensions would be in the way.
+    if offset == 0 and not fields.extended:
+        reporter.warning(Problem(Code.FILE_DAMAGED, str(path), f"a vox_offset of {least} or more", "0",
+                                 f"the voxels are read from byte {least} on"))
+        return least
+    if not (math.isfinite(offset) and offset >= least and offset == int(offset)):
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"a vox_offset of {least} or more",
+                        found=f"{offset:g}")
+    return int(offset)
+
+
+def _millimetres(path: Path, unit: int, reporter: Reporter) -> float:
+    """Millimetres in the header's unit of length. Raises UserError for a unit that NIfTI does not have."""
+    if unit not in _UNITS:
+        raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="a unit of length (xyzt_units 0 to 3)",
+                        found=unit)
+    name, millimetres = _UNITS[unit]
+    if millimetres != 1:
+        reporter.warning(Problem(Code.GRID_ADJUSTED, str(path), "a grid in millimetres", name,
+                                 "lengths are turned into millimetres"))
+    return millimetres
+
+
+def pair_refused(path: Path) -> UserError:
+    """The error for a header whose voxels are in an .img beside it."""
+    return UserError(code=Code.WRONG_FORMAT, subject=path, expected="a NIfTI in one file (.nii or .nii.gz)",
+                     found="one half of a pair of header and voxels (.hdr and .img)",
+                     hint="convert the pair: open it in 3D Slicer and save it as .nii.gz")
 
 
 def _times(size: tuple[int, ...]) -> str:
@@ -185,7 +254,7 @@ def _scaled(voxels: VoxelArray, header: NiftiHeader) -> VoxelArray:
     if not voxels.dtype.isnative:
         voxels = voxels.astype(voxels.dtype.newbyteorder("="))
     slope, intercept = header.slope, header.intercept
-    if slope == 0 or not np.isfinite([slope, intercept]).all() or (slope, intercept) == (1.0, 0.0):
+    if slope == 0 or (slope, intercept) == (1.0, 0.0):
         return voxels  # a slope of 0 means "not scaled" (NIfTI-1 standard)
     # int64 because a whole slope may lead out of the stored type; `to_hu` finds the smallest one later.
     if voxels.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.volume import Grid, Volume
+from .checks import no_orientation
 from .itk import grid_of, itk_reason, quiet_itk
 from .itk_image import write_with_itk
 from .itk_names import itk_input
@@ -30,7 +31,7 @@ class NIfTI:
 
     def read(self, path: Path, reporter: Reporter) -> Volume:
         """Values scaled by slope and intercept; faults of the header that ITK hides are warned of."""
-        header, array = read_nifti(path)
+        header, array = read_nifti(path, reporter)
         return Volume(array, nifti_grid(path, header, reporter))
 
     def write(self, path: Path, volume: Volume) -> None:
@@ -46,6 +47,8 @@ def nifti_grid(path: Path, header: NiftiHeader, reporter: Reporter) -> Grid:
         spacing = " x ".join(f"{p:g}" for p in header.pixdim)
         raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="a positive voxel spacing",
                         found=f"{spacing} mm")
+    if header.sform is None and not header.has_qform:
+        reporter.warning(no_orientation(path, "none (qform_code and sform_code are 0)"))
     sform = None
     if header.sform is not None:
         try:

@@ -12,10 +12,12 @@ from ..events import Reporter
 from ..imaging.volume import Volume
 from . import dicom_slices
 from .checks import check_grid, doubtful_ct, to_hu
+from .nifti import pair_refused
 from .registry import FORMATS, Format, ImageFormat, SeriesFormat, format_of, is_volume_name, volume_suffixes
 from .slicer_segmentation import is_segmentation
 
 _SERIES, _ANY_IMAGE = "dicom", "nrrd"  # formats that try files whose names say nothing
+_PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")  # NIfTI and Analyze in two files
 _SILENT = Reporter()
 
 
@@ -31,6 +33,8 @@ def read_ct(path: Path | str, series: str | None = None, reporter: Reporter = _S
     if not path.exists():
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="a CT file or a DICOM folder",
                         found="nothing there")
+    if path.name.lower().endswith(_PAIRS):
+        raise pair_refused(path)
     if is_segmentation(path):
         raise UserError(code=Code.NOT_A_CT, subject=path, expected="a CT", found="a segmentation of 3D Slicer")
     kind = format_of(path) or FORMATS.find(_SERIES)  # which says what is wrong with a file that nobody reads
@@ -65,6 +69,8 @@ def read_labelmap(path: Path | str, reporter: Reporter = _SILENT, segmentations:
     `segmentations` asks for its numbers as they are.
     """
     path = Path(path)
+    if path.is_file() and path.name.lower().endswith(_PAIRS):
+        raise pair_refused(path)
     if path.is_file() and not segmentations and is_segmentation(path):
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a label map",
                         found="a segmentation of 3D Slicer, which numbers its segments itself",

@@ -14,9 +14,8 @@ from .. import __version__
 from ..imaging.shapes import LabelMap
 from ..organs import Code, Organ
 from .contours import plane_contours
-from .dicom_export import MANUFACTURER
 from .dicom_slices import Slice
-from .dicom_source import DicomSource, Maker
+from .dicom_source import MANUFACTURER, DicomSource, Maker
 from .roi_names import rtog_name, tg263_name
 from .writing import output_file
 

@@ -10,8 +10,7 @@ the patient, and covers the voxels that this plane goes through.
 from __future__ import annotations
 
 import json
-import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -24,11 +23,9 @@ from ..imaging.shapes import Coordinates, Mask
 from ..imaging.volume import Grid, Volume
 from ..json_file import read_json
 from ..organs import LabelSpace
-from .registry import stem_of
 from .stroke_planes import VoxelIndices, half_thickness, plane_voxels
 
 NOT_DRAWN = 255
-_SAYS_NOTHING = {"image", "images", "img", "ct", "cts", "scan", "volume", "data", "case"}  # names of many files
 FORMAT_NAME = "partialorganseg-strokes"
 NORMALS = {"axial": (0.0, 0.0, 1.0), "coronal": (0.0, 1.0, 0.0), "sagittal": (1.0, 0.0, 0.0)}  # LPS
 
@@ -107,35 +104,14 @@ def write_strokes(path: Path | str, strokes: Strokes) -> None:
     for stroke in content["strokes"]:
         if stroke["plane"] == "slice":  # files of strokes in slices stay readable for earlier versions
             del stroke["plane"]
-        stroke["points"] = [[round(c, 2) for c in point] for point in stroke["points"]]
+        rounded = []
+        for point in stroke["points"]:
+            rounded.append([round(coordinate, 2) for coordinate in point])
+        stroke["points"] = rounded
     lines = ",\n".join("  " + json.dumps(stroke, ensure_ascii=False) for stroke in content.pop("strokes"))
     head = json.dumps(content, ensure_ascii=False)[:-1]
     with whole_file(path) as temporary:
         temporary.write_text(f'{head}, "strokes": [\n{lines}\n]}}\n', encoding="utf-8")
-
-
-def drawn_on(strokes: Strokes, image: Path) -> bool:
-    """Whether `image` may be the one that the strokes were drawn on, by what the file of strokes calls it.
-
-    Files are renamed and moved, so what tells a case apart must be in the other's name or folder: strokes on
-    "ct/case_7/image.nii.gz" fit "case_7_image.nii.gz".
-    """
-    # A path may have been written on Windows.
-    stated = PurePosixPath(strokes.image.replace("\\", "/"))
-    stated_names = [_letters(stem_of(Path(stated.name))), _letters(stated.parent.name)]
-    actual_names = [_letters(stem_of(image)), _letters(image.absolute().parent.name)]
-    telling = [name for name in stated_names if name and name not in _SAYS_NOTHING]
-    return not telling or any(_alike(telling[0], name) for name in actual_names)
-
-
-def _alike(first: str, second: str) -> bool:
-    """Whether two names are equal, or one holds the other; letters alone ("a") are in too many words."""
-    shorter, longer = sorted((first, second), key=len)
-    return first == second or (len(shorter) > 2 and shorter in longer and shorter not in _SAYS_NOTHING)
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.lower())
 
 
 def paint_strokes(strokes: Strokes, grid: Grid, label_space: LabelSpace) -> Volume:

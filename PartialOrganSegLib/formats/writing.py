@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..atomic import whole_file
-from ..errors import Code, UserError
+from ..errors import Code, UserError, one_line
 from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
+from ..safe_text import csv_cell
 from .itk import itk_reason
 from .registry import FORMATS, Segmentation, SegmentationWriter, writer_of, written_suffixes
 
@@ -115,7 +116,12 @@ def write_table(path: Path | str, rows: Sequence[Mapping[str, object]]) -> None:
             return
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
         writer.writeheader()
-        writer.writerows({key: _text(value) for key, value in row.items()} for row in rows)
+        for row in rows:
+            cells = {}
+            for key, value in row.items():
+                # Numbers may be negative; texts that begin like a formula must not become one.
+                cells[key] = _text(value) if isinstance(value, (int, float)) else csv_cell(_text(value))
+            writer.writerow(cells)
 
 
 def format_table(rows: Sequence[Mapping[str, object]]) -> str:
@@ -125,7 +131,7 @@ def format_table(rows: Sequence[Mapping[str, object]]) -> str:
     columns = []
     for name in rows[0]:
         values = [row.get(name) for row in rows]
-        texts = [name, *map(_text, values)]
+        texts = [name, *(one_line(_text(value)) for value in values)]
         width = max(map(len, texts))
         # A line between the titles and the rows.
         texts.insert(1, "-" * width)

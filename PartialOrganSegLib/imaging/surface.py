@@ -33,6 +33,11 @@ class SurfaceDistances:
         return float(max(np.percentile(self.from_prediction, 95), np.percentile(self.from_reference, 95)))
 
     @property
+    def hausdorff(self) -> float:
+        """The Hausdorff distance: the largest distance of both directions, as Zhou 2019 and Shi 2021 print it."""
+        return float(max(self.from_prediction.max(), self.from_reference.max()))
+
+    @property
     def assd(self) -> float:
         """Average symmetric surface distance: the mean of the distances of both directions together (Heimann 2009)."""
         return float(np.concatenate([self.from_prediction, self.from_reference]).mean())

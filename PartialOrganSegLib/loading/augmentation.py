@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,31 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 AIR_HU = -1024.0
 # A teacher's probabilities are smooth: an eighth of the voxels says as much at an eighth of the work.
 SOFT_STRIDE = 2
+MOST_OUTSIDE = 0.08  # share of a patch that a shift may bring outside the image, along each axis
+DEFORMED_SHARE = 0.7
+
+
+class IntensityChances(NamedTuple):
+    """How likely each change of intensity is: smoothing, slices made thick, another contrast, shading, noise."""
+
+    blur: float = 0.15
+    thick_slices: float = 0.15
+    contrast: float = 0.25
+    shading: float = 0.1
+    noise: float = 0.35
+
+
+USUAL_CHANCES = IntensityChances()
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """Cuts a patch of `patch_zyx` voxels around a centre and changes it at random.
 
-    `rotation` degrees about each axis (z, y, x), `scale` largest relative change of size, `deformation` mm of a smooth
-    random displacement, `hu_scale` and `hu_shift` (HU) of a random linear change; `strength` 0 only cuts.
+    `shift` of the centre, as a share of the patch, `rotation` degrees about each axis (z, y, x), `scale` largest
+    relative change of size and `axis_scale` of each axis's beside it, `scale_factors` one of which enlarges each patch
+    (none: all 1), `deformation` mm of a smooth random displacement, `hu_scale` and `hu_shift` (HU) of a random linear
+    change, `intensity` the chances of further ones. 0 switches a part off; `strength` 0 only cuts.
     """
 
     patch_zyx: Shape3
@@ -43,6 +60,10 @@ class Augmentation:
     hu_scale: float = 0.12
     hu_shift: float = 25.0
     strength: float = 1.0
+    shift: float = 0.3
+    axis_scale: float = 0.05
+    scale_factors: tuple[float, ...] = ()
+    intensity: IntensityChances = USUAL_CHANCES
 
     def __call__(self, image: VoxelArray, candidate_map: npt.NDArray[np.uint8],
                  centre: Sequence[int] | npt.NDArray[np.int64], generator: np.random.Generator,
@@ -75,8 +96,8 @@ class Augmentation:
     def _inside(self, centre: Floats, shape: Sequence[int], generator: np.random.Generator) -> Floats:
         """The centre (z, y, x), moved at random but so that little of the patch lies outside the image."""
         patch, size = np.asarray(self.patch_zyx), np.asarray(shape)
-        moved = centre + generator.uniform(-0.3, 0.3, 3) * patch * self.strength
-        beyond = 0.08 * patch * self.strength
+        moved = centre + generator.uniform(-self.shift, self.shift, 3) * patch * self.strength
+        beyond = min(MOST_OUTSIDE, self.shift) * patch * self.strength
         # Along an axis where the patch is longer than the image it stays in the middle.
         low, high = patch // 2 - beyond, size - (patch + 1) // 2 + beyond
         middle = (size - patch) // 2 + patch // 2
@@ -91,11 +112,14 @@ class Augmentation:
         axes = [np.arange(length) - length // 2 for length in patch]
         angles = np.radians(generator.uniform(-1, 1, 3) * self.rotation) * self.strength
         overall = generator.uniform(-1, 1) * self.scale * self.strength
-        scales = 1 + overall + generator.uniform(-0.05, 0.05, 3) * self.strength
+        scales = 1 + overall + generator.uniform(-self.axis_scale, self.axis_scale, 3) * self.strength
+        if self.scale_factors and self.strength:
+            # The image enlarged by a factor is read in steps smaller by it.
+            scales /= generator.choice(self.scale_factors)
         matrix = _rotation(angles) * scales
         points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).astype(np.float32) * spacing.astype(np.float32)
         points = points @ matrix.T.astype(np.float32)
-        if self.strength and generator.random() < 0.7:
+        if self.strength and self.deformation and generator.random() < DEFORMED_SHARE:
             knots = torch.from_numpy(generator.normal(0, self.deformation * self.strength * 0.6,
                                                       (1, 3, 4, 6, 7)).astype(np.float32))
             field = F.interpolate(knots, size=tuple(self.patch_zyx), mode="trilinear", align_corners=True)
@@ -109,8 +133,8 @@ class Augmentation:
             gain, shift = generator.uniform(-1, 1, 2) * self.strength
             patch = patch * (1 + gain * self.hu_scale) + shift * self.hu_shift
         unit = (patch.clamp(low, high) - low) / (high - low)
-        if self.strength:
-            changes = _monai_changes()
+        if self.strength and any(self.intensity):
+            changes = _monai_changes(self.intensity)
             changes.set_random_state(int(generator.integers(2**31)))
             # MONAI's own kind of tensor would follow the patch through network and losses, at a cost each time.
             unit = convert_to_tensor(changes(unit), track_meta=False).clamp(0, 1).float()
@@ -128,14 +152,14 @@ def _sampled_soft(soft: npt.NDArray[np.uint8], unit: torch.Tensor, generator: np
     return patch
 
 
-def _monai_changes() -> Compose:
+def _monai_changes(chances: IntensityChances) -> Compose:
     """Noise, blur, thick slices, contrast and shading on intensities in 0..1."""
     return Compose([
-        RandGaussianSmooth((0.3, 0.8), (0.3, 0.9), (0.3, 0.9), prob=0.15),
-        RandSimulateLowResolution(prob=0.15, zoom_range=(0.5, 1.0)),
-        RandAdjustContrast(prob=0.25, gamma=(0.85, 1.2)),
-        RandBiasField(degree=2, coeff_range=(0.0, 0.06), prob=0.1),
-        RandGaussianNoise(prob=0.35, std=0.05),
+        RandGaussianSmooth((0.3, 0.8), (0.3, 0.9), (0.3, 0.9), prob=chances.blur),
+        RandSimulateLowResolution(prob=chances.thick_slices, zoom_range=(0.5, 1.0)),
+        RandAdjustContrast(prob=chances.contrast, gamma=(0.85, 1.2)),
+        RandBiasField(degree=2, coeff_range=(0.0, 0.06), prob=chances.shading),
+        RandGaussianNoise(prob=chances.noise, std=0.05),
     ])
 
 

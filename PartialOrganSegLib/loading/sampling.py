@@ -118,6 +118,10 @@ class PatchSampler(Dataset[tuple[Targets, int]]):
         fully_labelled = torch.tensor([cached.fully_labelled])
         return Targets(candidate_map, candidate_sets, image[None], soft=soft_map, fully_labelled=fully_labelled), number
 
+    def describe_case(self, number: int) -> str:
+        """The case of a draw."""
+        return self.cases[self.draw(number)[0]].case.name
+
     def describe(self, number: int) -> str:
         """The case and patch centre (z, y, x) of a draw, to be told to a person."""
         case, centre, _ = self.draw(number)

@@ -97,6 +97,13 @@ class Targets:
             soft = SoftMap(soft.probabilities, soft.sets.to(device))
         return replace(moved, candidate_sets=self.candidate_sets.to(device), soft=soft)
 
+    def shared(self) -> Targets:
+        """With all tensors in memory that other processes can share. Raises RuntimeError where there is no room."""
+        for tensor in (self.candidate_sets, None if self.soft is None else self.soft.sets):
+            if tensor is not None:
+                tensor.share_memory_()
+        return self.changed(lambda tensor: tensor.share_memory_())
+
     def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Targets:
         """With `change` done to every tensor that has something for each patch: all but the sets of classes."""
         return self._replaced(change, change)
@@ -104,6 +111,27 @@ class Targets:
     def central(self, size: Sequence[int]) -> Targets:
         """Of the central `size` voxels: what a 2.5D network in training predicts of its patch."""
         return self._replaced(lambda tensor: central(tensor, size))
+
+    def of_partial_cases(self) -> Targets:
+        """Without the patches of fully labelled cases, whose voxels become `OUTSIDE`: they count in no loss.
+
+        Where `fully_labelled` is missing, a patch is one where no voxel inside the image leaves a choice.
+        """
+        full = self.fully_labelled
+        if full is None:
+            leaves_choice = self.candidate_sets.sum(1) > 1
+            leaves_choice[OUTSIDE] = False
+            full = ~leaves_choice[self.candidate_map.int()].flatten(1).any(1)
+        if not full.any():
+            return self
+        candidate_map = self.candidate_map.clone()
+        candidate_map[full] = OUTSIDE
+        soft = self.soft
+        if soft is not None:
+            probabilities = soft.probabilities.clone()
+            probabilities[full] = 0
+            soft = SoftMap(probabilities, soft.sets)
+        return replace(self, candidate_map=candidate_map, soft=soft)
 
     def pooled(self, size: Sequence[int], by_share: bool = False) -> Targets:
         """For a coarser output of `size` voxels, in the same box (deep supervision).

@@ -19,6 +19,7 @@ from ..loading.targets import Targets
 from .registry import LOSSES
 from .supervision import Supervision
 
+LOG_MOMENTUM = 0.98  # of the mean that is logged: of about the last 50 batches
 SMALLEST_SHARE = 1e-30  # keeps logarithm and slope finite in float32
 
 
@@ -45,15 +46,20 @@ class _Prior(nn.Module):
     """What both forms share: q, and the batch's mean probabilities.
 
     `q` (C,) is normalised to 1. Classes with q = 0 are left out, with a warning that names them by `names`.
+    `figures` for the log: `kl` is KL(q, pbar) = sum_l q_l log(q_l / pbar_l) with pbar's running mean over batches, and
+    `pbar_0`, ... the batch's own pbar. The term works when kl falls.
     """
 
     q: torch.Tensor
     # 1 - q, and which classes take part (C,) bool. Checkpoints have them under these names.
     rest: torch.Tensor
     kept: torch.Tensor
+    logged: torch.Tensor
+    logged_batches: torch.Tensor
 
     def __init__(self, q: Sequence[float], names: Sequence[str] | None = None) -> None:
         super().__init__()
+        self.figures: dict[str, float] = {}
         values = torch.as_tensor(np.asarray(q), dtype=torch.float64)
         if values.ndim != 1 or not torch.isfinite(values).all() or (values < 0).any() or not values.sum() > 0:
             raise UserError(code=Code.VALUE_UNFIT, subject="loss_arguments: prior.q", expected="shares of the classes",
@@ -68,6 +74,9 @@ class _Prior(nn.Module):
         self.register_buffer("q", values.float())
         self.register_buffer("rest", (1 - values).float())
         self.register_buffer("kept", values > 0)
+        # Of the log alone, not of the state: after resuming the mean begins anew.
+        self.register_buffer("logged", torch.zeros(len(values)), persistent=False)
+        self.register_buffer("logged_batches", torch.zeros(()), persistent=False)
 
     def mean_probabilities(self, batch: Supervision) -> torch.Tensor | None:
         """pbar (C,), or None when every image is labelled in full. Raises UserError for another number of classes."""
@@ -84,7 +93,22 @@ class _Prior(nn.Module):
         count = voxels.counts[partial].sum()
         if not count:
             return None
-        return voxels.probability_sums[partial].sum((0, 1)) / count
+        mean = voxels.probability_sums[partial].sum((0, 1)) / count
+        if self.training:
+            self._log(mean.detach())
+        return mean
+
+    def _log(self, mean: torch.Tensor) -> None:
+        """Takes the batch's pbar (C,) into the figures."""
+        before = self.logged_batches / (self.logged_batches + 1)
+        self.logged.lerp_(mean, 1 - before.clamp_max(LOG_MOMENTUM))
+        self.logged_batches += 1
+        q, running = self.q[self.kept], self.logged[self.kept].clamp_min(SMALLEST_SHARE)
+        divergence = (q * (q / running).log()).sum()
+        kl, *shares = torch.cat([divergence[None], mean]).tolist()
+        self.figures = {"kl": kl}
+        for label, share in enumerate(shares):
+            self.figures[f"pbar_{label}"] = share
 
 
 @LOSSES.register("prior", source="Zhou 2019 (2)")

@@ -35,12 +35,18 @@ class WeightedLosses(nn.Module):
             self.terms[_module_name(name)] = _build(name, (arguments or {}).get(name, {}))
 
     def forward(self, logits: torch.Tensor, targets: Targets) -> tuple[torch.Tensor, dict[str, float]]:
-        """The sum, and each term's unweighted value for the log."""
+        """The sum, and for the log each term's unweighted value and further `figures` that a term has of itself, as
+        NAME_FIGURE."""
         # Softmax and sums over voxels are most of the cost, and most losses need the same ones.
         with shared(logits, targets):
             values = {name: self.terms[_module_name(name)](logits, targets) for name in self.weights}
         total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
-        return total, {name: float(value.detach()) for name, value in values.items()}
+        figures: dict[str, float] = {}
+        for name, value in values.items():
+            figures[name] = float(value.detach())
+            for key, figure in getattr(self.terms[_module_name(name)], "figures", {}).items():
+                figures[f"{name}_{key}"] = figure
+        return total, figures
 
     def dual_parameters(self) -> list[nn.Parameter]:
         """The dual variables of all terms: they ascend, with their own learning rate."""

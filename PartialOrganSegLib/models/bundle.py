@@ -4,14 +4,14 @@
     NAME/configs/inference.json       `python -m monai.bundle run --config_file .../inference.json --image CT`
     NAME/configs/checksums.json       SHA-256 of every other file
     NAME/models/model.safetensors     weights, never a pickle
-    NAME/members/MEMBER/...           instead of weights, in a joined model: a bundle each (see joined.py)
+    NAME/members/MEMBER/...           instead of weights, in a joined model or an ensemble: a bundle each (see joined.py
+                                      and ensemble.py)
     NAME/README.md                    the model card
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +21,10 @@ from pydantic import ValidationError
 
 from ..atomic import put_in_place
 from ..errors import Code, UserError
+from ..exchanging import exchange
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LabelSpace
+from ..scratch import OLD, scratch_folder
 from .checksums import verify_bundle, write_checksums
 from .folders import find_folder
 from .metadata import (
@@ -113,7 +115,7 @@ class Bundle:
     """A model bundle on disk whose metadata is valid. Weights are read by `load_network` only.
 
     `nnunet` is how nnU-Net predicts with an imported model; a model of our own has None. A joined model has `members`
-    and no network of its own (`models.joined`).
+    and no network of its own (`models.joined`); nor has an ensemble, which has `folds` (`models.ensemble`).
     """
 
     folder: Path
@@ -126,11 +128,20 @@ class Bundle:
     nnunet: NNUNetEntry | None = None
     members: tuple[Member, ...] = ()
     precision: Precision = "bfloat16"
+    folds: tuple[Bundle, ...] = ()
 
     @property
     def learner(self) -> Bundle:
-        """The bundle whose network training goes on from: of a joined model the last member, else this one."""
+        """The bundle whose network training goes on from: of a joined model the last member, of an ensemble the first,
+        else this one."""
+        if self.folds:
+            return self.folds[0]
         return self.members[-1].bundle if self.members else self
+
+    @property
+    def one_network_each(self) -> tuple[Bundle, ...]:
+        """The bundles of an ensemble, or this one alone."""
+        return self.folds or (self,)
 
     def check_trainable(self) -> None:
         """Raises UserError for an imported model whose input depends on the whole CT: training cuts patches first."""
@@ -142,8 +153,12 @@ class Bundle:
     def load_network(self, device: str | torch.device = "cpu") -> torch.nn.Module:
         """The network with its weights in float32, in eval mode on `device`.
 
-        Raises UserError for weights that do not fit, for ones that are no numbers and for a joined model.
+        Raises UserError for weights that do not fit, for ones that are no numbers, and for a joined model or an
+        ensemble.
         """
+        if self.folds:
+            raise UserError(code=Code.MODEL_UNFIT, subject=self.name, expected="a model of one network",
+                            found=f"an ensemble of {len(self.folds)}")
         if self.members:
             raise UserError(code=Code.MODEL_UNFIT, subject=self.name, expected="a model of one network",
                             found=f"one joined of {', '.join(member.bundle.name for member in self.members)}")
@@ -196,16 +211,26 @@ def load_bundle(name_or_path: str | Path, verify: bool = True) -> Bundle:
     # Computed as they were measured: our networks in bfloat16, imported ones in float32.
     if precision is None:
         precision = "bfloat16" if section.nnunet is None else "float32"
+    folds = tuple(_fold(folder / MEMBERS / place, space) for place in section.folds)
     return Bundle(folder, metadata.name, metadata, space, Preprocessing(**section.preprocessing.model_dump()),
-                  section.network.name, dict(section.network.arguments), section.nnunet, members, precision)
+                  section.network.name, dict(section.network.arguments), section.nnunet, members, precision, folds)
+
+
+def _fold(folder: Path, space: LabelSpace) -> Bundle:
+    """A model of an ensemble with label space `space`."""
+    bundle = load_bundle(folder, verify=False)
+    if bundle.members or bundle.folds or bundle.label_space.names != space.names:
+        raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected=f"one network of {', '.join(space.names)}",
+                        found=f"{bundle.name} of {', '.join(bundle.label_space.names)}")
+    return bundle
 
 
 def _member(folder: Path, organs: list[str], space: LabelSpace) -> Member:
     """A member of the joined model with label space `space`; the whole model's checksums cover its files."""
     bundle = load_bundle(folder, verify=False)
-    if bundle.members:
+    if bundle.members or bundle.folds:
         raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected="a member of one network",
-                        found="a joined model")
+                        found="a joined model or an ensemble")
     for organ in organs:
         if organ not in bundle.label_space.names or organ not in space.names:
             raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected=f"a model that knows '{organ}'",
@@ -268,8 +293,8 @@ def write_folder(folder: Path, metadata: Metadata, card: str | None, write_netwo
         raise UserError(code=Code.FILE_EXISTS, subject=folder, expected="a new folder or an older bundle to replace",
                         found="other files")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as scratch:
-        new = Path(scratch) / "new"
+    with scratch_folder(folder.parent, ".bundle-") as scratch:
+        new = scratch / "new"
         (new / METADATA).parent.mkdir(parents=True)
         write_networks(new)
         _write_json(new / METADATA, metadata.model_dump(mode="json"))
@@ -278,16 +303,21 @@ def write_folder(folder: Path, metadata: Metadata, card: str | None, write_netwo
         text = card or f"# {metadata.name}\n\n{metadata.description}\n"
         (new / "README.md").write_text(text, encoding="utf-8")
         write_checksums(new)
-        replace_folder(new, folder, Path(scratch) / "old")
+        replace_folder(new, folder, scratch)
     return load_bundle(folder)
 
 
-def replace_folder(new: Path, target: Path, old: Path) -> None:
-    """Puts `new` in the place of `target`; what was there ends in `old`. All lie in one file system.
+def replace_folder(new: Path, target: Path, scratch: Path) -> None:
+    """Puts `new` in the place of `target`, beside which the scratch folder lies; what was there ends in that.
 
-    Raises OSError, with what was there in its place.
+    Where the system cannot exchange two folders, a process that is killed between two renames leaves none in place; the
+    next scratch folder beside it puts the old one back. Raises OSError, with what was there in its place.
     """
+    if target.exists() and exchange(new, target):
+        return
+    old = scratch / OLD / target.name
     if target.exists():
+        old.parent.mkdir()
         put_in_place(target, old)
     try:
         put_in_place(new, target)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -19,11 +17,10 @@ from ..resources import resource
 from ..yaml_file import read_yaml
 from .bundle import Bundle
 from .checksums import sha256
+from .http_file import LARGEST_BYTES, fetch_file
 from .metadata import NAME_PATTERN
 from .nnunet_import import free_folder, import_nnunet
 
-TIMEOUT_S = 30
-LARGEST_BYTES = 4 << 30
 # Of an nnU-Net results folder; the rest of a zip (logs, pictures, pickles) is left where it is.
 NEEDED = (".json", ".pth")
 
@@ -64,7 +61,8 @@ def fetch(download: Download, replace: bool = False, reporter: Reporter | None =
     free_folder(download.name, replace)  # before hundreds of megabytes are downloaded in vain
     with tempfile.TemporaryDirectory(prefix="partialorganseg-") as scratch:
         archive = Path(scratch) / "download.zip"
-        _load(download.url, archive, reporter)
+        fetch_file(download.url, archive, lambda done, size: reporter.progress("download", done >> 20,
+                                                                                max(size, done) >> 20))
         checksum = sha256(archive)
         if download.sha256 is None:
             reporter.warning(Problem(Code.NO_CHECKSUM, download.url, found="no checksum is known to compare with",
@@ -76,27 +74,6 @@ def fetch(download: Download, replace: bool = False, reporter: Reporter | None =
         _unzip(archive, folder, download.url)
         return import_nnunet(folder, download.label_map, name=download.name, licence=download.licence,
                              replace=replace, reporter=reporter)
-
-
-def _load(url: str, target: Path, reporter: Reporter) -> None:
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, open(target, "wb") as handle:
-            size = int(response.headers.get("Content-Length") or 0)
-            received = 0
-            while chunk := response.read(1 << 20):
-                received += len(chunk)
-                if received > LARGEST_BYTES:
-                    raise UserError(code=Code.TOO_LARGE, subject=url, expected=f"at most {LARGEST_BYTES >> 30} GiB",
-                                    found="more")
-                handle.write(chunk)
-                reporter.progress("download", received >> 20, max(size, received) >> 20)
-            # A connection that breaks off looks like the end of the file.
-            if received < size:
-                raise UserError(code=Code.DOWNLOAD_FAILED, subject=url, expected=f"{size} bytes",
-                                found=f"the connection ended after {received}")
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
-        raise UserError(code=Code.DOWNLOAD_FAILED, subject=url,
-                        found=f"could not be downloaded: {getattr(error, 'reason', error)}") from None
 
 
 def _unzip(archive: Path, folder: Path, source: str) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from ..errors import Code, UserError, nearest
 from ..resources import moved, resource
+from ..scratch import clear_abandoned
 
+INSTALLING = ".install-"  # how the names of folders begin in which models are put together
 METADATA_FILE = Path("configs") / "metadata.json"
 
 
@@ -27,7 +29,11 @@ def user_models() -> Path:
 
 
 def model_folders() -> dict[str, Path]:
-    """Name to folder of every model found; a shipped name is never hidden by the user's."""
+    """Name to folder of every model found; a shipped name is never hidden by the user's.
+
+    A model that a killed process was about to replace is put back before.
+    """
+    clear_abandoned(user_models(), INSTALLING)
     models: dict[str, Path] = {}
     # Shipped models first: no model of another's may pass for one of them.
     for root in (resource("models"), user_models()):

@@ -91,6 +91,7 @@ def join_bundles(folder: Path | str, bundles: Sequence[Bundle], name: str, versi
         organs = divided(bundles)
     parts = []
     for bundle, names in zip(bundles, organs, strict=True):
+        # The copies keep the checksums of the originals: a damaged one would only fail once it is used.
         verify_bundle(bundle.folder)
         for member in bundle.members:
             parts.append((member.bundle, [organ for organ in member.organs if organ in names]))

@@ -66,6 +66,7 @@ def map_labels(labels: Mapping[str, int], label_map: LabelMap, name: str) -> Map
         raise UserError(code=Code.UNKNOWN_NAME, subject="label map",
                         expected=f"names of the model's labels ({', '.join(labels)})", found="none of them",
                         hint=did_you_mean(next(iter(labels), ""), label_map.labels))
+    # Several labels may be one organ, such as the lobes of a lung; it stands where the first of them does.
     space = label_space_of_names(name, list(dict.fromkeys(organs)))
     targets = [0] * (max(labels.values()) + 1)
     for theirs, value in labels.items():
@@ -75,6 +76,7 @@ def map_labels(labels: Mapping[str, int], label_map: LabelMap, name: str) -> Map
     dropped = [theirs for theirs in labels if label_map.labels.get(theirs) is None]
     if dropped:
         notes.append(f"dropped, they count as background: {', '.join(dropped)}")
+    # Perhaps a label of another version of the model, whose name has changed: then an organ is missing.
     absent = [theirs for theirs, ours in label_map.labels.items() if ours is not None and theirs not in labels]
     if absent:
         notes.append(f"in the label map, but not in the model: {', '.join(absent)}")

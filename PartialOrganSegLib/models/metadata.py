@@ -130,13 +130,15 @@ class OwnSection(_Strict):
 
     `precision`: the type that the network's convolutions run in on a CPU that computes it; null: float32 for a model
     imported from nnU-Net, else bfloat16. A joined model has `members` instead of a network of its own; `network` and
-    `preprocessing` are then those of the last member, which goes on learning (see `models.joined`).
+    `preprocessing` are then those of the last member, which goes on learning (see `models.joined`). `folds`: folders in
+    `members/` of the bundles that an ensemble consists of, which are asked together (see `models.ensemble`).
     """
 
     label_space: LabelSpaceEntry
     network: NetworkEntry
     preprocessing: PreprocessingEntry
     members: list[MemberEntry] = []
+    folds: list[Annotated[str, Field(pattern=NAME_PATTERN)]] = []
     precision: Precision | None = None
     nnunet: NNUNetEntry | None = None
     licences: Licences

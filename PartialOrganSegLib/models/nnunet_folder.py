@@ -42,6 +42,35 @@ class Results:
     other_folds: list[str]
 
 
+def named_folds(folder: Path | str, fold: str | None = None) -> list[str]:
+    """The folds that `fold` names: one, several ("0,1,2") or "each" of those with a number; None as `read_results`.
+
+    Raises UserError for a folder without a fold of that sort.
+    """
+    available = _folds(_model_folder(Path(folder)))
+    if fold is None:
+        return [next(iter(available))]
+    if fold != "each":
+        return [name.strip() for name in str(fold).split(",")]
+    numbered = [name for name in available if name != "all"]
+    if not numbered:
+        raise UserError(code=Code.UNKNOWN_NAME, subject=folder, expected="folds with a number", found="all alone")
+    return numbered
+
+
+def _folds(folder: Path) -> dict[str, Path]:
+    """Trained folds and their checkpoints, "all" first. Raises UserError where there is none."""
+    checkpoints: dict[str, Path] = {}
+    for name in reversed(CHECKPOINTS):  # the first is the best: it takes the place of the others
+        for path in folder.glob(f"fold_*/{name}"):
+            checkpoints[path.parent.name.removeprefix("fold_")] = path
+    if not checkpoints:
+        raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"a trained fold ({LAYOUT})", found="none")
+    # "all" saw every case, and fold 10 comes after fold 9.
+    order = sorted(checkpoints, key=lambda name: (name != "all", len(name), name))
+    return {name: checkpoints[name] for name in order}
+
+
 def read_results(folder: Path | str, fold: str | None = None) -> Results:
     """The trained model in `folder`, or in its one subfolder that holds one; `fold` is a number or "all".
 
@@ -50,14 +79,8 @@ def read_results(folder: Path | str, fold: str | None = None) -> Results:
     """
     folder = _model_folder(Path(folder))
     plans, dataset = (_read_json(folder / name) for name in ("plans.json", "dataset.json"))
-    checkpoints: dict[str, Path] = {}  # of each fold
-    for name in reversed(CHECKPOINTS):  # the first is the best: it takes the place of the others
-        for path in folder.glob(f"fold_*/{name}"):
-            checkpoints[path.parent.name.removeprefix("fold_")] = path
-    if not checkpoints:
-        raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"a trained fold ({LAYOUT})", found="none")
-    # "all" saw every case, and fold 10 comes after fold 9.
-    folds = sorted(checkpoints, key=lambda name: (name != "all", len(name), name))
+    checkpoints = _folds(folder)
+    folds = list(checkpoints)
     fold = folds[0] if fold is None else str(fold)
     if fold not in checkpoints:
         raise UserError(code=Code.UNKNOWN_NAME, subject=folder, expected=f"fold {' or '.join(folds)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,12 +14,14 @@ from ..networks import build_network
 from ..networks.nnunet_v2 import NNUNetV2
 from ..organs import label_space_of_names
 from ..resources import resource
+from ..scratch import scratch_folder
 from .bundle import METADATA, Bundle, write_bundle
 from .checksums import sha256
+from .ensemble import write_ensemble
 from .folders import user_models
 from .label_map import Mapped, map_labels, read_label_map
 from .metadata import LONGEST_NAME, Orientation
-from .nnunet_folder import Results, read_results
+from .nnunet_folder import Results, named_folds, read_results
 from .nnunet_plans import model_labels, planned
 
 NETWORK = "nnunet_v2"
@@ -31,16 +34,51 @@ def import_nnunet(folder: Path | str, label_map: str | Path | None = None, fold:
                   replace: bool = False, reporter: Reporter | None = None) -> Bundle:
     """Installs the model of an nnU-Net v2 results folder as a bundle and reports what became of its labels.
 
-    `label_map`: a file or a shipped map; without one the model's labels are its organs. `orientation` ("stored", "RAS",
+    `fold`: a number or "all" (the one trained on all cases), or several, "0,1,2", or "each": these become an ensemble,
+    averaged as nnU-Net does. `label_map`: a file or a shipped map; without one the model's labels are its organs.
+    `orientation` ("stored", "RAS",
     "LPS"): how the voxels of all training files were listed, where the plans do not say. `licence` of the weights.
     Raises UserError for a folder that cannot be read safely or followed exactly, and a name that is taken.
     """
     reporter = reporter or Reporter()
-    results = read_results(folder, fold)
-    plan, mapped = planned(results, orientation), _mapped(results, label_map)
+    folds = named_folds(folder, fold)
+    if len(folds) > 1:
+        return _import_each(folder, folds, label_map, orientation, name, licence, replace, reporter)
+    results = read_results(folder, folds[0])
     name = name or _name(results)
+    # Before a network is built and filled: a name that is taken costs no work.
     target = free_folder(name, replace)
-    notes = [*mapped.notes, *_warnings(results, plan.nnunet.orientation, orientation)]
+    return _import_one(target, name, results, label_map, orientation, licence, reporter, bool(results.other_folds))
+
+
+def _import_each(folder: Path | str, folds: Sequence[str], label_map: str | Path | None,
+                 orientation: Orientation | None, name: str | None, licence: str | None, replace: bool,
+                 reporter: Reporter) -> Bundle:
+    """Installs an ensemble of the folds."""
+    bundles = []
+    name = name or _name(read_results(folder, folds[0]))
+    target = free_folder(name, replace)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the model's folder, as large as it is.
+    with scratch_folder(target.parent, ".folds-") as scratch:
+        for number, fold in enumerate(folds):
+            results = read_results(folder, fold)
+            # What is said of the labels is the same of every fold.
+            listener = reporter if number == 0 else Reporter()
+            bundles.append(_import_one(scratch / fold, f"{name[:LONGEST_NAME - 9]}-fold{fold}", results,
+                                       label_map, orientation, licence, listener, False))
+        reporter.warning(Problem(Code.SETTING_SLOW, f"model {name}", hint="import one with --fold",
+                                 found=f"{len(folds)} folds are averaged, which takes {len(folds)} times as long"))
+        first = bundles[0].metadata
+        return write_ensemble(target, bundles, name, description=f"{first.description} Folds {', '.join(folds)}.")
+
+
+def _import_one(target: Path, name: str, results: Results, label_map: str | Path | None,
+                orientation: Orientation | None, licence: str | None, reporter: Reporter,
+                other_folds: bool) -> Bundle:
+    """Writes the bundle of one fold; `other_folds`: whether to say that there are more."""
+    plan, mapped = planned(results, orientation), _mapped(results, label_map)
+    notes = [*mapped.notes, *_warnings(results, plan.nnunet.orientation, orientation, other_folds)]
     merged, order = _order(mapped.targets, mapped.label_space.class_count)
     arguments = dict(plan.arguments)
     if merged:
@@ -70,6 +108,7 @@ def free_folder(name: str, replace: bool) -> Path:
     if (resource("models") / name).exists():
         raise UserError(code=Code.NAME_TAKEN, subject=f"model name '{name}'",
                         expected="another name than a shipped model's", hint="choose one with --name")
+    # Even when asked to, no folder is replaced that is not a model: it may be a user's own.
     if target.exists() and not (replace and (target / METADATA).is_file()):
         raise UserError(code=Code.MODEL_INSTALLED, found=f"model '{name}' is already installed in {target}",
                         hint="ask to replace it, or choose another name")
@@ -80,6 +119,7 @@ def _mapped(results: Results, label_map: str | Path | None) -> Mapped:
     labels = model_labels(results)
     if label_map is not None:
         return map_labels(labels, read_label_map(label_map), Path(label_map).stem)
+    # Names of organs are words of a command line and keys of files, so blanks and signs become underscores.
     names = [re.sub(r"\W+", "_", name).strip("_") for name in sorted(labels, key=lambda label: labels[label])]
     return Mapped(label_space_of_names("imported", names), list(range(len(names) + 1)), [])
 
@@ -89,12 +129,13 @@ def _name(results: Results) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:LONGEST_NAME]
 
 
-def _warnings(results: Results, orientation: str, chosen: str | None) -> list[str]:
-    """What may make the imported model segment worse than nnU-Net does."""
+def _warnings(results: Results, orientation: str, chosen: str | None, other_folds: bool) -> list[str]:
+    """What may make the imported model segment worse than nnU-Net does; `other_folds`: that others were left out."""
     warnings = []
-    if results.other_folds:
+    if other_folds:
         warnings.append(f"fold {results.fold} is taken of {len(results.other_folds) + 1} (others: "
-                        f"{', '.join(results.other_folds)}); nnU-Net averages all, which takes as many times as long")
+                        f"{', '.join(results.other_folds)}); nnU-Net averages all, which takes as many times as long: "
+                        "--fold each")
     if orientation == "stored" and chosen is None:
         warnings.append("nnU-Net read this model's files as they are stored, without turning them: CTs must be stored "
                         "as the training files were. If those were all listed as RAS or LPS, say so with --orientation")

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,14 +12,12 @@ from typing import IO
 
 from ..errors import Code, UserError
 from ..resources import resource
+from ..scratch import scratch_folder
 from .bundle import MEMBERS, METADATA, Bundle, load_bundle, replace_folder
 from .checksums import bundle_files, check_suffix, sha256
-from .folders import find_folder, model_folders, user_models
+from .folders import INSTALLING, find_folder, model_folders, user_models
+from .http_file import LARGEST_BYTES, fetch_file
 from .joined import join_bundles
-
-# Far more than the largest network takes: what is larger is a mistake or an attack.
-LARGEST_BYTES = 4 << 30
-TIMEOUT_S = 30
 
 
 def list_models() -> list[Bundle]:
@@ -50,8 +44,7 @@ def install_model(source: str | Path, checksum: str | None = None, replace: bool
     try:
         root.mkdir(parents=True, exist_ok=True)
         # On the same file system as its place, where a rename is all or nothing.
-        with tempfile.TemporaryDirectory(dir=root, prefix=".install-") as scratch_name:
-            scratch = Path(scratch_name)
+        with scratch_folder(root, INSTALLING) as scratch:
             with _local(source, scratch) as local:
                 if checksum is not None:
                     _check_sum(local, checksum, str(source))
@@ -71,9 +64,9 @@ def install_joined(bundles: Sequence[Bundle], organs: Sequence[Sequence[str]], n
     root = user_models()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".install-") as scratch:
-            join_bundles(Path(scratch) / "new", bundles, name, organs=organs)
-            return _put_in_place(Path(scratch), root, replace, name)
+        with scratch_folder(root, INSTALLING) as scratch:
+            join_bundles(scratch / "new", bundles, name, organs=organs)
+            return _put_in_place(scratch, root, replace, name)
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=name,
                         found=f"could not be installed in {root}: {error}") from None
@@ -88,27 +81,18 @@ def _put_in_place(scratch: Path, root: Path, replace: bool, source: str) -> Bund
     if (root / name).exists() and not replace:
         raise UserError(code=Code.MODEL_INSTALLED, subject=source,
                         found=f"model '{name}' is already installed in {root / name}", hint="ask to replace it")
-    replace_folder(scratch / "new", root / name, scratch / "old")
+    replace_folder(scratch / "new", root / name, scratch)
     return load_bundle(root / name)
 
 
 @contextlib.contextmanager
 def _local(source: str | Path, scratch: Path) -> Iterator[Path]:
     """`source` as a path; a URL is downloaded first."""
-    parts = urllib.parse.urlsplit(str(source))
     if "://" not in str(source):
         yield Path(source)
         return
-    if parts.scheme not in ("http", "https"):
-        raise UserError(code=Code.VALUE_UNFIT, subject=source, expected="a folder, a zip file or an http(s) URL",
-                        found=f"scheme '{parts.scheme}'")
     target = scratch / "download.zip"
-    try:
-        with urllib.request.urlopen(str(source), timeout=TIMEOUT_S) as response, open(target, "wb") as handle:
-            _copy_limited(response, handle, LARGEST_BYTES, str(source))
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        raise UserError(code=Code.DOWNLOAD_FAILED, subject=source,
-                        found=f"could not be downloaded: {getattr(error, 'reason', error)}") from None
+    fetch_file(str(source), target)
     yield target
 
 

@@ -13,11 +13,11 @@ from typing import cast
 import torch
 from torch import nn
 
-from ..errors import Code, UserError, did_you_mean
+from ..errors import Code, UserError, brief, did_you_mean
 from ..registry import Registry, check_arguments
 from .attention_unet import AttentionUNet, attention_unet_2d
 from .base import Logits, SegmentationNetwork, size_multiple_of, slices_of
-from .deeplabv3plus import deeplabv3plus_resnet50, deeplabv3plus_resnet101
+from .deeplabv3plus import deeplabv3_resnet18, deeplabv3plus_resnet50, deeplabv3plus_resnet101
 from .light_unet import LightUNet
 from .nnunet import nnunet_2d, nnunet_3d, resunet_2d
 from .nnunet_v2 import NNUNetV2
@@ -55,10 +55,13 @@ NETWORKS.add("resunet_2d", _slicewise(resunet_2d), "Luo 2021, section 4")
 NETWORKS.add("attention_unet_3d", AttentionUNet, "Oktay 2018")
 NETWORKS.add("attention_unet_2d", _slicewise(attention_unet_2d), "Oktay 2018")
 NETWORKS.add("unet_plus_plus_2d", _slicewise(UNetPlusPlus2D), "Zhou, IEEE TMI 2020")
+NETWORKS.add("deeplabv3_resnet18", _slicewise(deeplabv3_resnet18), "Chen 2017; Fang 2020, table III")
 NETWORKS.add("deeplabv3plus_resnet50", _slicewise(deeplabv3plus_resnet50), "Chen 2018")
 NETWORKS.add("deeplabv3plus_resnet101", _slicewise(deeplabv3plus_resnet101), "Chen 2018")
 NETWORKS.add("unet_3d", UNet3D, "Cicek 2016")
 NETWORKS.add("pipo_fan", _slicewise(PIPOFAN, default_slices=3), "Fang 2020")
+MOST_WEIGHTS = 1 << 30  # nnU-Net's largest network has a tenth of that
+_UNFIT = (RuntimeError, IndexError, KeyError, AttributeError, ArithmeticError, AssertionError, MemoryError)
 GIVEN = ("in_channels", "classes")  # arguments that no recipe gives
 
 
@@ -74,9 +77,13 @@ def build_network(name: str, in_channels: int, classes: int, **arguments: object
     entry = NETWORKS.find(name)
     check_arguments(entry, arguments, f"network {name}", GIVEN)
     try:
+        _check_size(name, lambda: entry(in_channels=in_channels, classes=classes, **arguments))
         network = entry(in_channels=in_channels, classes=classes, **arguments)
     except (TypeError, ValueError) as error:
         raise UserError(code=Code.VALUE_UNFIT, subject=f"network {name}", found=error) from None
+    except _UNFIT as error:  # of PyTorch, for lists that are empty and numbers that are negative or too large
+        raise UserError(code=Code.VALUE_UNFIT, subject=f"network {name}",
+                        expected="arguments that a network can be made of", found=brief(arguments)) from error
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "monai":
             raise
@@ -87,6 +94,19 @@ def build_network(name: str, in_channels: int, classes: int, **arguments: object
                         expected="an attribute size_multiple (z, y, x), of which input sizes must be multiples",
                         found="none")
     return network
+
+
+def _check_size(name: str, make: Callable[[], nn.Module]) -> None:
+    """Makes a network without memory for its weights, to count them. Raises UserError for more than any has."""
+    try:
+        # The seeds of a training stay where they are.
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            weights = sum(parameter.numel() for parameter in make().parameters())
+    except (NotImplementedError, ModuleNotFoundError):  # of a network that computes while it is made
+        return
+    if weights > MOST_WEIGHTS:
+        raise UserError(code=Code.TOO_LARGE, subject=f"network {name}", expected=f"at most {MOST_WEIGHTS} weights",
+                        found=weights)
 
 
 def set_phase(network: nn.Module, phase: str) -> None:

@@ -45,7 +45,10 @@ class NNUNet(SegmentationNetwork):
             trans_bias=True)
         self.encoder = replace_instance_norms(nn.ModuleList([parts.input_block, *parts.downsamples, parts.bottleneck]))
         self.decoder = replace_instance_norms(nn.ModuleList(parts.upsamples))
-        self.heads = nn.ModuleList([parts.output_block, *(parts.deep_supervision_heads if deep_supervision else ())])
+        heads: list[nn.Module] = [parts.output_block]
+        if deep_supervision:
+            heads += parts.deep_supervision_heads
+        self.heads = nn.ModuleList(heads)
         self.size_multiple = total_stride(steps)
 
     @property

@@ -217,7 +217,9 @@ class NNUNetV2(SegmentationNetwork):
             raise ValueError(f"expected kernels of 2 or 3 axes and an order of 0, 1, 2, found {axes}, {transpose}")
         unet = _UNet(in_channels, classes, features, every_axis(kernels, axes), every_axis(strides, axes), encoder,
                      decoder, bias, residual, more)
-        self.own_axes: SegmentationNetwork = unet if axes == 3 else SliceWise(unet)
+        self.own_axes: SegmentationNetwork = unet
+        if axes == 2:
+            self.own_axes = SliceWise(unet)
         self._order = [2 + axis for axis in transpose]
         self._back = [2 + list(transpose).index(axis) for axis in range(3)]
         self._flips = [2 + axis for axis, flip in enumerate(flips) if flip]

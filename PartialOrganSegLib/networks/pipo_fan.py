@@ -119,10 +119,16 @@ class PIPOFAN(SegmentationNetwork):
         else:
             self.first = ConvBlock(in_channels, channels[0])
         self.chains = nn.ModuleList(_chain(block, channels[:scale]) for scale in range(1, input_scales))
-        self.downs = nn.ModuleList(block(finer * 2 if scale < input_scales else finer, coarser)
-                                   for scale, (finer, coarser) in enumerate(pairwise(channels), 1))
+        self.downs = nn.ModuleList()
+        for scale, (finer, coarser) in enumerate(pairwise(channels), 1):
+            inputs = finer
+            if scale < input_scales:  # the features of that input scale stand beside
+                inputs = 2 * finer
+            self.downs.append(block(inputs, coarser))
         # What each level gives the finer one: as many channels as the finer one's encoder has.
-        decoded = [channels[0], *channels[:-2], channels[-1]] if len(channels) > 1 else list(channels)
+        decoded = list(channels)
+        if len(channels) > 1:
+            decoded = [channels[0], *channels[:-2], channels[-1]]
         self.ups = nn.ModuleList(block(decoded[level + 1] + channels[level], decoded[level])
                                  for level in range(len(channels) - 1))
         self.heads = nn.ModuleList(nn.Sequential(_chain(block, decoded[scale::-1]), score(channels[0], classes, 1))

@@ -32,10 +32,12 @@ class OrganChange:
     def text(self) -> str:
         """A phrase for a person: `spleen: +3.1 ml, -0.4 ml, at most 7 mm`."""
         parts = []
-        if self.gained_ml:
-            parts.append(f"+{self.gained_ml:.2g} ml" if self.gained_ml < 10 else f"+{self.gained_ml:.0f} ml")
-        if self.lost_ml:
-            parts.append(f"-{self.lost_ml:.2g} ml" if self.lost_ml < 10 else f"-{self.lost_ml:.0f} ml")
+        for sign, millilitres in (("+", self.gained_ml), ("-", self.lost_ml)):
+            # Two digits are enough, but 123 ml shall not read 1.2e+02.
+            if millilitres >= 10:
+                parts.append(f"{sign}{millilitres:.0f} ml")
+            elif millilitres > 0:
+                parts.append(f"{sign}{millilitres:.2g} ml")
         if self.farthest_mm is not None:
             parts.append(f"at most {self.farthest_mm:.0f} mm")
         return f"{self.organ}: {', '.join(parts)}"

@@ -44,7 +44,9 @@ def interpolated(coarse: Values, block: Shape3, shape: Shape3) -> Values:
         last = values.shape[axis] - 1
         place = ((np.arange(size) + 0.5) / length - 0.5).clip(0, last)
         below = place.astype(np.intp)
-        share = (place - below).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        along_axis = [1, 1, 1]
+        along_axis[axis] = size
+        share = (place - below).astype(np.float32).reshape(along_axis)
         lower = values.take(below, axis)
         values = lower + share * (values.take(np.minimum(below + 1, last), axis) - lower)
     return values

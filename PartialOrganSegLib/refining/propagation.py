@@ -26,11 +26,14 @@ CONTRAST_HU = 18.0  # a difference between neighbours that begins to count as an
 PRIOR_WEIGHT = 0.1
 SHORTEST_REACH_MM, LONGEST_REACH_MM = 8.0, 40.0
 REACH_OF_EXTENT = 0.5  # of the stroke's extent
+REACH_OF_EXTENT_MISSING = 1.0  # of the extent of a stroke in an organ that the labels lack: nothing else says its size
+LONGEST_REACH_MISSING_MM = 60.0
+AWAY = 0.5  # reaches from a stroke: nearer, labels in question are no sample of what they say
 REACH_OF_THICKNESS = 1.5  # of the half thickness of the organ that gains or loses
 LEAST_REACH_MM = 5.0  # of a thin organ
 LEAST_ORGAN_MM3 = 500.0  # less of an organ says nothing of its thickness
 ORGAN_SHARE = 0.5  # of the organ's own look, beside that of the stroke
-MARGIN_MM = 45.0  # around a stroke: nothing beyond is looked at or changed
+MARGIN_MM = 60.0  # around a stroke: nothing beyond is looked at or changed
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,12 @@ def spread(region: Region, stroke: Mask, value: int, keep_on: Callable[[], None]
     coarse = _Coarse(region, stroke, value, block, (z, y, x))
     keep_on()
     probability = coarse.probability(keep_on)
+    # Labels are not interpolated, the probability is: borders keep the CT's own resolution.
     fine = interpolated(probability, block, _shape(region.labels))
     gained = (fine > 0.5) & (region.labels != value) & region.changeable
     gained &= (region.drawn == NOT_DRAWN) | (region.drawn == value)
     gained |= stroke
+    # What looks alike beyond a gap is another structure.
     parts, _ = ndimage.label(gained, NEIGHBOURS)
     return np.isin(parts, np.unique(parts[stroke]))
 
@@ -76,12 +81,15 @@ class _Coarse:
         self.drawn = block_means(region.drawn == value, block) > 0
         self.excluded = block_means((region.drawn != NOT_DRAWN) & (region.drawn != value), block) > 0
         # A block none of which may change stays as it is.
-        self.excluded |= (block_means(region.changeable, block) == 0) & (self.share < 0.5)
+        self.in_question = block_means(region.changeable, block)
+        self.excluded |= (self.in_question == 0) & (self.share < 0.5)
         self.excluded &= ~self.drawn
         self.stroke = block_means(stroke, block) > 0
         self.has_organ = value > 0
-        wrong = int(np.bincount(region.labels[stroke]).argmax())
-        self.thickest = self.share if value else block_means(region.labels == wrong, block)
+        self.thickest = self.share
+        if not self.has_organ:  # background has no thickness: the organ that loses has
+            wrong = int(np.bincount(region.labels[stroke]).argmax())
+            self.thickest = block_means(region.labels == wrong, block)
 
     def probability(self, keep_on: Callable[[], None]) -> Values:
         """Of the stroke's label."""
@@ -98,22 +106,33 @@ class _Coarse:
         """Millimetres at which the labels have two thirds of their trust back."""
         places = np.argwhere(self.stroke) * self.spacing
         extent = float(np.linalg.norm(np.ptp(places, axis=0)))
+        if self.has_organ and self._is_small(self.share > 0.5):
+            return min(max(REACH_OF_EXTENT_MISSING * extent, SHORTEST_REACH_MM), LONGEST_REACH_MISSING_MM)
         reach = min(max(REACH_OF_EXTENT * extent, SHORTEST_REACH_MM), LONGEST_REACH_MM)
         # A thin organ's errors are thin: without this a stroke on an adrenal gland leaks into the muscle beside it.
         organ = self.thickest > 0.5
-        if int(organ.sum()) * float(np.prod(self.spacing)) < LEAST_ORGAN_MM3:
+        if self._is_small(organ):
             return reach
         half_thickness = float(ndimage.distance_transform_edt(organ, sampling=self.spacing).max())
         return min(reach, max(REACH_OF_THICKNESS * half_thickness, LEAST_REACH_MM))
 
+    def _is_small(self, organ: Mask) -> bool:
+        """Whether there is too little of an organ in the region to go by."""
+        return int(organ.sum()) * float(np.prod(self.spacing)) < LEAST_ORGAN_MM3
+
     def _likeness(self, distance: Values, trust: Values, reach: float) -> Values:
-        """What the looks say: the stroke's, and those of the same organ, against all other labels away from it."""
+        """What the looks say: the stroke's, and those of the same organ, against the labels in question away from it.
+
+        Labels that no stroke contradicts do not compete here: a spleen that was missed looks like the liver beside it.
+        """
         appearance = Appearance(self.hu, self.spacing)
+        # Earlier strokes of the label count too, unless they are far away: contrast differs within an organ.
         drawn = appearance.density(_float(self.drawn & (distance < 2 * reach)))
         organ = self.share > 0.5
         if self.has_organ and int(organ.sum()) > 50:
             drawn = (1 - ORGAN_SHARE) * drawn + ORGAN_SHARE * appearance.density(_float(organ))
-        around = appearance.density(trust * _float((self.share < 0.5) & (distance > reach / 2)))
+        away = _float((self.share < 0.5) & (distance > reach * AWAY))
+        around = appearance.density(trust * self.in_question * away)
         return appearance.likeness(drawn, around)
 
 

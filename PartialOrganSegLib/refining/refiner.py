@@ -14,7 +14,7 @@ from ..formats.ct_input import as_ct
 from ..formats.reading import read_labelmap
 from ..formats.strokes import Strokes, read_strokes
 from ..imaging.volume import Volume
-from ..models.bundle import load_bundle
+from ..models.ensemble import load_models
 from ..segmenting.options import SegmentOptions, in_label_order
 from ..segmenting.result import CTSource, SegmentResult
 from .result import RefineResult, kept_labels
@@ -37,13 +37,12 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
     """
     options = options or SegmentOptions()
     reporter = reporter or Reporter()
-    bundle = load_bundle(options.model)
+    bundle = load_models(options.model, options.combine)
     try:
         organs = in_label_order(accepted, bundle.label_space)
     except UserError as error:
         raise error.within("accepted") from None
-    path = Path(ct) if isinstance(ct, (str, os.PathLike)) else None
-    source = CTSource(path, None if options.series is None else str(options.series))
+    source = _source_of(ct, options)
     since = time.perf_counter()
     volume = as_ct(ct, series=source.series, force=options.force, reporter=reporter)
     seconds = {"read": time.perf_counter() - since}
@@ -61,12 +60,19 @@ def restored(ct: Path | str | Volume | sitk.Image, folder: Path, name: str, opti
     """The CT with the labels that its latest correction, called `name` in `folder`, replaced. Raises UserError where
     none were kept, and for those of another CT."""
     labels = kept_labels(folder, name)
-    volume = as_ct(ct, series=None if options.series is None else str(options.series), force=options.force,
-                   reporter=reporter)
-    bundle = load_bundle(options.model)
+    source = _source_of(ct, options)
+    volume = as_ct(ct, series=source.series, force=options.force, reporter=reporter)
+    bundle = load_models(options.model, options.combine)
+    # The session checks that these are labels of this CT.
     session = RefineSession(volume, labels, bundle.label_space)
-    path = Path(ct) if isinstance(ct, (str, os.PathLike)) else None
-    return SegmentResult(session.labels, volume, bundle, options, {}, {}, "", CTSource(path))
+    return SegmentResult(session.labels, volume, bundle, options, {}, {}, "", source)
+
+
+def _source_of(ct: Path | str | Volume | sitk.Image, options: SegmentOptions) -> CTSource:
+    series = None if options.series is None else str(options.series)
+    if isinstance(ct, (str, os.PathLike)):
+        return CTSource(Path(ct), series)
+    return CTSource(None, series)
 
 
 class _Start:
@@ -101,7 +107,7 @@ def _series_uid(source: CTSource, strokes: StrokeSource, reporter: Reporter) -> 
         drawn = read_strokes(drawn)
     if not isinstance(drawn, Strokes) or drawn.series_uid is None or source.path is None:
         return None
-    from ..formats.dicom_series import holds_dicom, looks_like_dicom
+    from ..formats.dicom_slices import holds_dicom, looks_like_dicom
 
     is_dicom = holds_dicom(source.path) if source.path.is_dir() else looks_like_dicom(source.path)
     if not is_dicom:

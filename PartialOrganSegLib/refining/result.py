@@ -57,14 +57,14 @@ class RefineResult:
             return self.segmented.save(target, name=name, overwrite=overwrite)
         options = self.segmented.options
         files = target_files(target, name, options.preview, options.dicom, self.segmented.source.path)
-        more = {kind: Path(target) / (name + ending) for kind, ending in ENDINGS.items()}
+        own_files = {kind: Path(target) / (name + ending) for kind, ending in ENDINGS.items()}
         folder = writable_folder(Path(target))
         allowed = options.overwrite if overwrite is None else overwrite
-        refuse_existing([*files.values(), *more.values()], allowed)
+        refuse_existing([*files.values(), *own_files.values()], allowed)
         with all_at_once(folder, name) as scratch:
             self.segmented.write({kind: scratch / path.name for kind, path in files.items()})
-            self._write({kind: scratch / path.name for kind, path in more.items()})
-        return files | more
+            self._write({kind: scratch / path.name for kind, path in own_files.items()})
+        return files | own_files
 
     def _write(self, files: Mapping[str, Path]) -> None:
         write_labelmap(files["before"], self.before)

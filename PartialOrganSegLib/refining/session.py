@@ -114,8 +114,9 @@ class RefineSession:
             self._drawn[new] = drawn[new]
             for part, value in self._errors_pointed_at(drawn, box):
                 self._correct(part, value)
+            # One group's spread may have covered another group's stroke.
             self._labels[new] = drawn[new]
-        except BaseException:
+        except BaseException:  # also a cancellation and Ctrl-C: half a correction would look like a whole one
             self._put_back(before)
             raise
         self._steps.append(before)
@@ -127,9 +128,9 @@ class RefineSession:
             raise UserError(code=Code.SETTING_MISSING, subject="undo", expected="a correction to take back",
                             found="none")
         step = self._steps.pop()
-        now = _Step(step.box, self._labels[step.box].copy(), step.drawn)
+        corrected = _Step(step.box, self._labels[step.box].copy(), step.drawn)
         self._put_back(step)
-        return self._changed_since(now)
+        return self._changed_since(corrected)
 
     def cancel(self) -> None:
         """Ends an `add` that another thread is in, within a fraction of a second."""
@@ -148,10 +149,11 @@ class RefineSession:
         for value in np.flatnonzero(voxel_counts(drawn[box], 256)).tolist():
             if value == NOT_DRAWN:
                 continue
-            here = drawn[box] == value
-            gap = ndimage.distance_transform_edt(~here, sampling=self._spacing)
+            strokes = drawn[box] == value
+            # Strokes on neighbouring slices have voxels between them that are not drawn.
+            gap = ndimage.distance_transform_edt(~strokes, sampling=self._spacing)
             parts, _ = ndimage.label(gap <= TOGETHER_MM / 2, NEIGHBOURS)
-            parts[~here] = 0
+            parts[~strokes] = 0
             for number, place in enumerate(ndimage.find_objects(parts), 1):
                 if place is not None:
                     z, y, x = (slice(outer.start + inner.start, outer.start + inner.stop)
@@ -179,14 +181,14 @@ class RefineSession:
         labels[spread(region, stroke, value, self._keep_on)] = value
 
     def _changed_since(self, step: _Step) -> Correction:
-        now = self._labels[step.box]
-        changed = now != step.labels
+        current = self._labels[step.box]
+        changed = current != step.labels
         region = None
         if changed.any():
             inner = _box_of(changed)
             z, y, x = (slice(o.start + i.start, o.start + i.stop) for i, o in zip(inner, step.box, strict=True))
             region = (z, y, x)
-        organs = organ_changes(step.labels, now, self.label_space, self._spacing)
+        organs = organ_changes(step.labels, current, self.label_space, self._spacing)
         return Correction(self.labels, region, organs)
 
 
@@ -202,7 +204,8 @@ def _box_of(mask: Mask) -> Box3:
     """Around all voxels of a mask that has some; one axis after the other, as `find_objects` copies the mask."""
     parts = []
     for axis in range(3):
-        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        across = ((1, 2), (0, 2), (0, 1))[axis]
+        filled = np.flatnonzero(mask.any(axis=across))
         parts.append(slice(int(filled[0]), int(filled[-1]) + 1))
     return parts[0], parts[1], parts[2]
 

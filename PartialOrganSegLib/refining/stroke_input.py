@@ -11,11 +11,9 @@ import numpy.typing as npt
 
 from ..errors import Code, UserError
 from ..formats.reading import read_labelmap
-from ..formats.registry import format_of
 from ..formats.strokes import NOT_DRAWN, Strokes, read_strokes, stroke_voxels
-from ..formats.strokes_format import StrokeFile
 from ..imaging.volume import Grid, Volume
-from ..organs import LabelSpace
+from ..organs import BACKGROUND, LabelSpace
 
 StrokeSource: TypeAlias = Strokes | Volume | Path | str
 """Strokes, their JSON file, or a scribble map (255 where nothing is drawn) as a volume or its file."""
@@ -49,7 +47,8 @@ def _read(source: StrokeSource) -> tuple[str, Strokes | Volume]:
         raise UserError(code=Code.VALUE_UNFIT, subject="strokes", expected="a file, Strokes or a Volume",
                         found=type(source).__name__)
     path = Path(source)
-    if path.suffix.lower() == ".json" or isinstance(format_of(path) if path.exists() else None, StrokeFile):
+    # A .json that is no stroke file, or missing, is best complained of by the reader of stroke files.
+    if path.suffix.lower() == ".json":
         return str(path), read_strokes(path)
     return str(path), read_labelmap(path)
 
@@ -64,9 +63,9 @@ def _check_image(name: str, strokes: Strokes, grid: Grid, series_uid: str | None
         raise _of_another_ct(name, _times(grid.spacing, "mm"), _times(strokes.spacing, "mm"))
 
 
-def _of_another_ct(name: str, expected: str, found: str) -> UserError:
-    return UserError(code=Code.GEOMETRY_DIFFERS, subject=name, expected=f"strokes of this CT ({expected})",
-                     found=f"those of another ({found})")
+def _of_another_ct(name: str, of_ct: str, of_strokes: str) -> UserError:
+    return UserError(code=Code.GEOMETRY_DIFFERS, subject=name, expected=f"strokes of this CT ({of_ct})",
+                     found=f"those of another ({of_strokes})")
 
 
 def _none(name: str) -> UserError:
@@ -92,10 +91,10 @@ def _painted(name: str, strokes: Strokes, grid: Grid, label_space: LabelSpace) -
         overdrawn = painted[voxels] != value
         if len(overdrawn) and overdrawn.mean() > CONTRADICTED_SHARE:
             label = int(np.bincount(painted[voxels][overdrawn]).argmax())
-            other = "background" if label == 0 else label_space.names[label - 1]
+            names = (BACKGROUND, *label_space.names)
             organ = strokes.strokes[number].organ
             raise UserError(code=Code.SETTINGS_CONFLICT, subject=f"{name}: stroke {number} ({organ})",
-                            expected="one organ for a place", found=f"{other} drawn over most of it")
+                            expected="one organ for a place", found=f"{names[label]} drawn over most of it")
     if (painted == NOT_DRAWN).all():  # thinner than the voxels
         raise UserError(code=Code.NO_LABELS, subject=name, expected="strokes that cover a voxel's centre", found="none")
     return painted

@@ -12,7 +12,9 @@ def choose_device(wish: str) -> torch.device:
     if wish == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
     try:
         device = torch.device(wish)
     except RuntimeError:
@@ -28,6 +30,7 @@ def choose_device(wish: str) -> torch.device:
 
 def computes_bfloat16() -> bool:
     """Whether this computer's processor has instructions for bfloat16; without them it is slower than float32."""
+    # Private in PyTorch, and absent from some versions: then nothing is known of the processor.
     checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
     return any(check() for check in checks if check is not None)
 
@@ -42,7 +45,9 @@ def choose_precision(wish: str, device: torch.device, preferred: str) -> torch.d
     if wish == "auto":
         if device.type != "cpu":
             return torch.float16
-        return torch.bfloat16 if preferred == "bfloat16" and computes_bfloat16() else torch.float32
+        if preferred == "bfloat16" and computes_bfloat16():
+            return torch.bfloat16
+        return torch.float32
     kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if device.type != "cpu":
         kinds["float16"] = torch.float16

@@ -168,4 +168,6 @@ def stray(organ: str, components: Sequence[Component], voxel_ml: float, step_mm:
         if place is not None:
             total += component.voxels * voxel_ml
             first = first or place
-    return None if first is None else (total, first)
+    if first is None:
+        return None
+    return total, first

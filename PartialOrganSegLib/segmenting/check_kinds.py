@@ -61,7 +61,7 @@ class OrganCheck:
         if self.kind is CheckKind.SEPARATE_PARTS:
             return f"{value:.0f} separate parts"
         if self.kind is CheckKind.STRAY_COMPONENT:
-            return f"stray component of {value:.1f} ml {Place(self.detail).words}"
+            return f"stray component of {value:.1f} ml {_WORDS_OF_PLACE[self.detail]}"
         if self.kind is CheckKind.SIDE_SWAPPED:
             return f"left and right look swapped with the {self.detail.replace('_', ' ')}"
         if self.kind is CheckKind.UNCERTAIN:
@@ -74,6 +74,8 @@ class OrganCheck:
 
 
 VOLUMES = (CheckKind.VERY_SMALL, CheckKind.SMALL, CheckKind.LARGE, CheckKind.VERY_LARGE)
+_WORDS_OF_PLACE = {place.value: place.words for place in Place}
+# Checks whose sentence needs no figures.
 _PLAIN = {CheckKind.NOT_FOUND: "not found",
           CheckKind.TOUCHES_BORDER: "touches the image border: may be cut off"}
 

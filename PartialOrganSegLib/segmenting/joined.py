@@ -18,10 +18,8 @@ from ..imaging.volume import Volume
 from ..models.bundle import Bundle
 from .member_predictor import MemberPredictor, SliceShares
 from .patient import finish, locate
+from .scores import LEAST_PROBABILITY
 from .timing import timed
-
-# Below this probability a class is as good as impossible; its logarithm still fits into half precision.
-LEAST_PROBABILITY = 1e-6
 
 
 class JoinedPredictor:

@@ -24,7 +24,8 @@ from .patient import Patient
 from .timing import timed
 
 # The likeliest of C classes has a probability of at least 1 / C. Where every organ has less than this part of that, the
-# voxel is none of theirs.
+# voxel counts as none of theirs. Together they have less than a tenth of it, which goes to the background and the
+# members after: it decides a label only between classes whose probabilities are within a tenth of each other.
 FAINT = 0.1
 
 SliceShares: TypeAlias = tuple[torch.Tensor, torch.Tensor]

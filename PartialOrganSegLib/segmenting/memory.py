@@ -25,6 +25,16 @@ MIB = 1 << 20
 def estimate_memory(grid: Grid, bundle: Bundle) -> int:
     """Peak bytes of the process that segments a 16-bit CT on `grid` on the CPU, if the body fills the whole volume."""
     native = int(np.prod(grid.size))
+    if bundle.folds:
+        # The models' scores come one after the other, beside their mean; votes are label maps.
+        largest = 0
+        for fold in bundle.folds:
+            needed = estimate_memory(grid, fold)
+            if not fold.members:
+                merged, activations = _network_bytes(grid, fold)
+                needed = 2 * merged + activations
+            largest = max(largest, needed)
+        return BASE_BYTES + native * (3 + len(bundle.folds)) + largest
     if not bundle.members:
         return BASE_BYTES + native * 3 + sum(_network_bytes(grid, bundle))
     # One network after the other, beside the scores that they are joined in, on the finest of their grids.
@@ -45,7 +55,9 @@ def _network_bytes(grid: Grid, bundle: Bundle) -> tuple[int, int]:
         patch = slices * int(np.prod(bundle.nnunet.patch))
     channels, merged_classes = bundle.network_arguments["features"], bundle.network_arguments.get("more", [])
     classes = bundle.label_space.class_count + len(merged_classes)
-    window = patch if bundle.nnunet is not None else _largest_window(bundle.preprocessing)
+    window = patch
+    if bundle.nnunet is None:  # windows are planned as for networks of our own
+        window = _largest_window(bundle.preprocessing)
     return merged, window * (channels[0] * NNUNET_CHANNEL_BYTES + classes * NNUNET_CLASS_BYTES)
 
 

@@ -53,7 +53,9 @@ def usual_volumes() -> dict[str, Volumes]:
 def expected_parts(organ: str) -> int:
     """How many components of an organ raise no question."""
     record = organ_record(organ)
-    return 1 if record is None or record.components is None else record.components.most
+    if record is None or record.components is None:
+        return 1
+    return record.components.most
 
 
 def check_organs(labels: Volume, label_space: LabelSpace, entropy: Mapping[str, float] | None = None,
@@ -135,10 +137,15 @@ def _volume_checks(name: str, volume: float, at_border: bool) -> list[OrganCheck
     if usual is None:
         return checks
     kind = None
-    if volume > usual.p95:
-        kind = CheckKind.LARGE if volume <= usual.max else CheckKind.VERY_LARGE
-    elif volume < usual.p5 and not at_border:  # an organ that is cut off is small for that reason
-        kind = CheckKind.SMALL if volume >= usual.min else CheckKind.VERY_SMALL
+    if volume > usual.max:
+        kind = CheckKind.VERY_LARGE
+    elif volume > usual.p95:
+        kind = CheckKind.LARGE
+    # An organ that is cut off is small for that reason.
+    elif volume < usual.min and not at_border:
+        kind = CheckKind.VERY_SMALL
+    elif volume < usual.p5 and not at_border:
+        kind = CheckKind.SMALL
     if kind is not None:
         checks.append(OrganCheck(kind, name, volume, usual.p5, usual.p95))
     return checks

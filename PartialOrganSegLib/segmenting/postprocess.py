@@ -42,8 +42,7 @@ def _strays(scores: torch.Tensor, labels: LabelMap, label_space: LabelSpace,
             voxel_ml: float) -> Iterator[tuple[int, Component]]:
     """(organ, component) of every component that its organ's rule does not keep."""
     for index, box in _boxes(labels, label_space.class_count - 1):
-        record = organ_record(label_space.organs[index - 1].name)
-        rule = USUAL_RULE if record is None or record.components is None else record.components
+        rule = _rule(label_space.organs[index - 1].name)
         ranked = components(labels, index, box)
         if len(ranked) > 1:
             ranked.sort(key=lambda component: -_evidence(scores, index, component))
@@ -52,6 +51,14 @@ def _strays(scores: torch.Tensor, labels: LabelMap, label_space: LabelSpace,
         for rank, component in enumerate(ranked):
             if rank >= rule.most or component.voxels < min_voxels:
                 yield index, component
+
+
+def _rule(organ: str) -> Components:
+    """Which components of an organ are kept."""
+    record = organ_record(organ)
+    if record is None or record.components is None:
+        return USUAL_RULE
+    return record.components
 
 
 def _evidence(scores: torch.Tensor, index: int, component: Component) -> float:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
-from ..errors import Code, UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.volume import Volume
 from ..models.bundle import Bundle
+from ..models.combining import MEAN, VOTE
+from ..models.ensemble import check_mean
 from .backend import choose_device
 from .bundle_predictor import BundlePredictor
 from .joined import JoinedPredictor
@@ -19,6 +22,9 @@ from .memory import check_memory
 from .nnunet.predictor import NNUNetPredictor
 from .options import check_scales
 from .threads import Load, network_threads, threads
+from .voting import VotingPredictor
+
+Method: TypeAlias = BundlePredictor | NNUNetPredictor | JoinedPredictor
 
 
 @dataclass(frozen=True)
@@ -39,28 +45,38 @@ class Predictor:
     """
 
     def __init__(self, bundle: Bundle, device: str = "auto", mirror: bool = False,
-                 scales: Sequence[float] = (1.0,), precision: str = "auto") -> None:
+                 scales: Sequence[float] = (1.0,), precision: str = "auto", combine: str = MEAN) -> None:
         """`mirror` also predicts the mirrored CT; `scales` predict it enlarged or reduced in plane (Zhou 2019, section
         4.1: 0.75 to 2). Their scores are averaged. A model imported from nnU-Net has mirrorings of its own and no
         scales. `precision`: "auto", "float32", "bfloat16" or, on an accelerator, "float16" (see `choose_precision`).
+        `combine`: how an ensemble's models are, "mean" or "vote".
         Raises UserError for an absent device, a scale beyond 0.25 to 4 or a precision that the device does not have.
         """
         self.bundle = bundle
         self.device = choose_device(device)
         self._load = Load()
+        self._cost_reported = not bundle.folds
         scales = check_scales(scales)
-        networks = [member.bundle for member in bundle.members] or [bundle]
-        imported = [network for network in networks if network.nnunet is not None]
+        parts = (bundle, *(member.bundle for member in bundle.members), *bundle.folds)
+        imported = [network for network in parts if network.nnunet is not None]
         if imported and scales != (1.0,):
             raise UserError(code=Code.SETTINGS_CONFLICT, subject="scales",
                             expected=f"none for {imported[0].name}, a model imported from nnU-Net", found=scales)
-        self._method: BundlePredictor | NNUNetPredictor | JoinedPredictor
-        if bundle.members:
-            self._method = JoinedPredictor(bundle, self.device, mirror, scales, precision)
-        elif bundle.nnunet is None:
-            self._method = BundlePredictor(bundle, self.device, mirror, scales, precision)
+
+        def method(one: Bundle) -> Method:
+            if one.members:
+                return JoinedPredictor(one, self.device, mirror, scales, precision)
+            if one.nnunet is None:
+                return BundlePredictor(one, self.device, mirror, scales, precision)
+            return NNUNetPredictor(one, self.device, mirror, precision)
+
+        self._method: Method | VotingPredictor
+        if bundle.folds and combine == VOTE:
+            self._method = VotingPredictor([method(fold) for fold in bundle.folds], bundle.label_space)
         else:
-            self._method = NNUNetPredictor(bundle, self.device, mirror, precision)
+            if bundle.folds:
+                check_mean(bundle)
+            self._method = method(bundle)
 
     @torch.inference_mode()
     def predict(self, ct: Volume, organs: Sequence[str] | None = None, reporter: Reporter | None = None) -> Prediction:
@@ -76,11 +92,17 @@ class Predictor:
             written[~np.isin(written, space.indices(organs))] = 0
         reporter = reporter or Reporter()
         check_memory(ct.grid, self.bundle, reporter)
+        if not self._cost_reported:
+            self._cost_reported = True
+            count = len(self.bundle.folds)
+            reporter.warning(Problem(Code.SETTING_SLOW, f"model {self.bundle.name}", hint="one of them alone is faster",
+                                     found=f"{count} networks: a CT takes about {count} times as long as with one"))
         seconds: dict[str, float] = {}
         self._method.threads = network_threads(self._load, torch.get_num_threads())
         # See `threads`: short operations lose more to waiting for each other than several threads gain.
         with threads(1):
             native, entropy = self._method.segment(ct, written, seconds, reporter)
+        # Organs that are not written competed all the same, but nobody asked for their entropy.
         chosen = {space.names[index - 1] for index in np.unique(written[written > 0])}
         entropy = {organ: nats for organ, nats in entropy.items() if organ in chosen}
         return Prediction(Volume(native, ct.grid), entropy, seconds,

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import Code, Problem, UserError
+from ..errors import Code, UserError
 from ..events import Reporter
+from ..formats.dicom_export import DicomNotWrittenError
 from ..imaging.volume import Volume
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import SegmentOptions
 from .organ_checks import OrganReport, check_organs
-from .result_files import case_name, earlier_of_other_kinds, single_kind, target_files
+from .result_files import case_name, earlier_of_other_kinds, remove_earlier, single_kind, target_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -107,8 +108,8 @@ class SegmentResult:
         result has there of kinds that are not written now goes with it, as it shows another segmentation; a file that
         was changed since, or is somebody else's, stays, with a warning to `reporter`.
 
-        Raises UserError for what cannot be written, and for an earlier result unless `overwrite` (default: as in the
-        options).
+        Raises UserError for what cannot be written (for DICOM after everything else was), and for an earlier result
+        unless `overwrite` (default: as in the options).
         """
         name = name or self.source.name
         files = target_files(target, name, self.options.preview, self.options.dicom, self.source.path)
@@ -117,16 +118,20 @@ class SegmentResult:
         earlier = []
         if single_kind(target) is None:
             earlier = earlier_of_other_kinds(files, folder, name)
-        refuse_existing(list(files.values()), self.options.overwrite if overwrite is None else overwrite)
+        if overwrite is None:
+            overwrite = self.options.overwrite
+        refuse_existing(list(files.values()), overwrite)
+        not_written: DicomNotWrittenError | None = None
         # Nobody shall find one file of a CT without the others.
         with all_at_once(folder, name) as scratch:
-            self.write({kind: scratch / path.name for kind, path in files.items()})
-        for file, was_changed in earlier:
-            if not was_changed:
-                file.unlink(missing_ok=True)
-            elif reporter is not None:
-                reporter.warning(Problem(Code.FILE_EXISTS, str(file), hint="it stays, and shows another segmentation",
-                                         found="a file of an earlier result that was changed since, or is not ours"))
+            try:
+                self.write({kind: scratch / path.name for kind, path in files.items()})
+            except DicomNotWrittenError as error:
+                # The labels took minutes; a header that DICOM does not allow must not cost them.
+                not_written = DicomNotWrittenError(error.problem.with_text(str(scratch), str(folder)))
+        remove_earlier(earlier, reporter)
+        if not_written is not None:
+            raise not_written
         return files
 
     def write(self, files: Mapping[str, Path]) -> None:
@@ -144,14 +149,16 @@ class SegmentResult:
             write_segmentation(files["segmentation"], self.labels, space)
         if "table" in files:
             write_table(files["table"], self.rows)
+        if "preview" in files:
+            write_preview(files["preview"], self.ct, self.labels, space)
+        # Last, because the other files are whole whatever becomes of these.
         if any(kind in ENDINGS for kind in files):
             check_writers([kind for kind in files if kind in ENDINGS])
             organs = self.options.organs_of(space)
             write_dicom(files, self.labels, self.dicom_source or self.source.dicom(),
                         [organ for organ in space.organs if organs is None or organ.name in organs],
-                        Maker(self.bundle.name, self.bundle.metadata.version))
-        if "preview" in files:
-            write_preview(files["preview"], self.ct, self.labels, space)
+                        Maker(self.bundle.name, self.bundle.metadata.version),
+                        absent_organs=self.options.absent_organs)
 
     def show(self, path: Path | str | None = None) -> Image:
         """A picture of three planes with the organs' outlines and volumes (PIL, RGB); with `path`, also its PNG."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import Code, UsageError, UserError
+from ..errors import Code, Problem, UsageError, UserError
+from ..events import Reporter
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
-from ..formats.dicom_export import MANUFACTURER
 from ..formats.registry import stem_of, written_suffixes
 
 ENDINGS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
@@ -30,6 +30,7 @@ def result_files(folder: Path, name: str, preview: bool, dicom: Collection[str] 
 def earlier_of_other_kinds(files: Mapping[str, Path], folder: Path, name: str) -> list[tuple[Path, bool]]:
     """Files of an earlier result of that name whose kinds are not among those that will be written, each with whether
     it is somebody else's or was changed later than all that will be replaced. Empty where nothing will be replaced."""
+    # Where nothing is replaced, other files of that name are of no earlier result of ours.
     replaced = [path.stat().st_mtime for path in files.values() if path.is_file()]
     if not replaced:
         return []
@@ -42,12 +43,24 @@ def earlier_of_other_kinds(files: Mapping[str, Path], folder: Path, name: str) -
     return earlier
 
 
+def remove_earlier(earlier: Sequence[tuple[Path, bool]], reporter: Reporter | None) -> None:
+    """Removes what `earlier_of_other_kinds` gave; what is not ours stays, with a warning."""
+    for file, is_not_ours in earlier:
+        if not is_not_ours:
+            file.unlink(missing_ok=True)
+        elif reporter is not None and file.exists():
+            reporter.warning(Problem(Code.FILE_EXISTS, str(file), hint="it stays, and shows another segmentation",
+                                     found="a file of an earlier result that was changed since, or is not ours"))
+
+
 def _is_ours(path: Path) -> bool:
     """Whether a file is a result of this library: a clinic's own structure set may bear the same name."""
     if path.suffix.lower() != ".dcm":
         return True
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
+
+    from ..formats.dicom_source import MANUFACTURER
 
     try:
         header = dcmread(path, stop_before_pixels=True, specific_tags=["Manufacturer"])

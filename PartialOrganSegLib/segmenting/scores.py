@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from ..imaging.shapes import LabelMap, Mask
+
+# Below this probability a class is as good as impossible; its logarithm still fits into half precision.
+LEAST_PROBABILITY = 1e-6
 
 
 def best_classes(scores: torch.Tensor, decided: Mask | None = None) -> npt.NDArray[np.uint8]:
@@ -24,6 +27,32 @@ def best_classes(scores: torch.Tensor, decided: Mask | None = None) -> npt.NDArr
         elif decided[z].any():
             labels[z][decided[z]] = plane[torch.from_numpy(decided[z])].float().max(1).indices
     return labels
+
+
+def mean_probabilities(scores: Iterable[torch.Tensor], count: int) -> torch.Tensor:
+    """float16 logarithms of `mean_k softmax(scores_k)`, of `count` float16 logits (z, y, x, class) one by one."""
+    mean: torch.Tensor | None = None
+    for logits in scores:
+        if mean is None:
+            mean = torch.zeros_like(logits)
+        # Slice by slice: in float32 all of a CT at once would take as much memory as four of these.
+        for total, plane in zip(mean, logits, strict=True):
+            total += (torch.softmax(plane.float(), dim=-1) / count).half()
+    assert mean is not None
+    for plane in mean:
+        plane.copy_(plane.float().clamp_min(LEAST_PROBABILITY).log_())
+    return mean
+
+
+def mean_logits(scores: Iterable[torch.Tensor], count: int) -> torch.Tensor:
+    """float16 mean of `count` float16 logits one by one, as nnU-Net averages its folds."""
+    mean: torch.Tensor | None = None
+    for logits in scores:
+        if mean is None:
+            mean = torch.zeros_like(logits)
+        mean += logits / count
+    assert mean is not None
+    return mean
 
 
 def mean_entropy(scores: torch.Tensor, labels: LabelMap, names: Sequence[str]) -> dict[str, float]:

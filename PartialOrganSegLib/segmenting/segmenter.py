@@ -36,14 +36,16 @@ class Segmenter:
     def __init__(self, options: SegmentOptions | None = None, predictor: Predictor | None = None) -> None:
         """`predictor`: one that is loaded already; its model and settings count instead of those of the options."""
         from ..formats.dicom_export import check_writers
-        from ..models.bundle import load_bundle
+        from ..models.ensemble import load_models
 
         self.options = options or SegmentOptions()
+        # A package that writing needs is missed here, not after the first CT was segmented.
         check_writers(self.options.dicom)
-        self.bundle = load_bundle(self.options.model) if predictor is None else predictor.bundle
+        if predictor is None:
+            self.bundle = load_models(self.options.model, self.options.combine)
+        else:
+            self.bundle, self.predictor = predictor.bundle, predictor
         self.organs = self.options.organs_of(self.bundle.label_space)
-        if predictor is not None:
-            self.predictor = predictor
 
     @functools.cached_property
     def predictor(self) -> Predictor:
@@ -52,7 +54,7 @@ class Segmenter:
 
         options = self.options
         return Predictor(self.bundle, device=options.device, mirror=options.mirror, scales=check_scales(options.scales),
-                         precision=options.precision)
+                         precision=options.precision, combine=options.combine)
 
     def prepare(self) -> None:
         """Loads the network, unless that is done."""
@@ -79,7 +81,9 @@ class Segmenter:
         start = time.perf_counter()
         volume = as_ct(ct, spacing=spacing, origin=origin, direction=direction, grid=grid, series=chosen,
                        force=self.options.force, reporter=reporter)
-        dicom = source.dicom(reporter) if self.options.dicom else None  # what is amiss shows before the work
+        dicom = None
+        if self.options.dicom:  # read now, so that what is amiss with the series shows before the work
+            dicom = source.dicom(reporter)
         seconds = {"read": time.perf_counter() - start}
         prediction = self.predictor.predict(volume, organs=self.organs, reporter=reporter)
         return SegmentResult(prediction.labels, volume, self.bundle, self.options, prediction.entropy,

@@ -57,7 +57,9 @@ def _busy_with_others_s() -> float:
 
 def usable_cores() -> int:
     """Cores that this process may use: those of its affinity, within the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # neither on macOS nor on Windows
+        cores = len(os.sched_getaffinity(0))
     quota = _quota()
     if quota is not None:
         cores = min(cores, max(1, int(quota + 0.5)))
@@ -68,10 +70,14 @@ def _quota() -> float | None:
     """Cores' worth of time that a container allows, of control groups version 2 or 1; None without a limit."""
     with contextlib.suppress(OSError, ValueError):
         limit, period = QUOTAS[0].read_text(encoding="ascii").split()
-        return None if limit == "max" else int(limit) / int(period)
+        if limit == "max":
+            return None
+        return int(limit) / int(period)
     with contextlib.suppress(OSError, ValueError):
         limit_us = int(QUOTAS[1].read_text(encoding="ascii"))
-        return None if limit_us <= 0 else limit_us / int(PERIOD.read_text(encoding="ascii"))
+        if limit_us <= 0:
+            return None
+        return limit_us / int(PERIOD.read_text(encoding="ascii"))
     return None
 
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import torch
-from torch.utils.data import DataLoader
 
 from ..annotation import Kind
 from ..errors import Code, UserError
-from ..loading.augmentation import Augmentation
+from ..loading.augmentation import Augmentation, IntensityChances
 from ..loading.cache import CachedCase
 from ..loading.sampling import PatchSampler, as_unlabelled
 from ..loading.targets import Targets
 from ..losses import prior_distribution
 from .distributed import Processes
-from .interrupts import ignore_in_worker
+from .loader_processes import loaded_batches
 from .recipe import Recipe
 from .settings import Stage, uses_soft_targets
 
-# Mini-batches that each loader process is ahead.
-PREFETCH = 4
 # Enough for shares of large organs to a per cent; small ones are rarer than that in any case.
 DISTRIBUTION_PATCHES = 200
 
@@ -52,11 +50,12 @@ def stage_cases(cases: Sequence[CachedCase], stage: Stage) -> list[CachedCase]:
 def patches(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, batch: int, length: int) -> PatchSampler:
     """The sampler of a stage; `batch` patches a mini-batch over all processes, `length` patches in the whole run."""
     preprocessing, changes = recipe.preprocessing, recipe.augmentation
+    intensity = IntensityChances(changes.blur, changes.thick_slices, changes.contrast, changes.shading, changes.noise)
     augmentation = Augmentation(
         preprocessing.patch_zyx, preprocessing.spacing_zyx, preprocessing.clip_hu, preprocessing.subtract,
-        preprocessing.divide,
-        rotation=changes.rotation, scale=changes.scale, deformation=changes.deformation,
-        hu_scale=changes.hu_scale, hu_shift=changes.hu_shift, strength=changes.strength)
+        preprocessing.divide, rotation=changes.rotation, scale=changes.scale, deformation=changes.deformation,
+        hu_scale=changes.hu_scale, hu_shift=changes.hu_shift, strength=changes.strength, shift=changes.shift,
+        axis_scale=changes.axis_scale, scale_factors=tuple(changes.scale_factors), intensity=intensity)
     sampling = stage.sampling
     return PatchSampler(cases, augmentation, recipe.seed, length, sampling.anywhere, sampling.datasets,
                         sampling.full_share, sampling.foreground, batch)
@@ -68,26 +67,15 @@ def batch_numbers(step: int, size: int) -> range:
 
 
 def batches(sampler: PatchSampler, first_step: int, last_step: int, batch_size: int, workers: int,
-            processes: Processes) -> Iterator[Targets]:
-    """This process's part of the mini-batches of steps `first_step` to `last_step` - 1, with the images in them."""
+            processes: Processes) -> AbstractContextManager[Iterator[Targets]]:
+    """This process's part of the mini-batches of steps `first_step` to `last_step` - 1, with the images in them, as
+    long as a block lasts. Raises UserError as `loaded_batches`.
+    """
     start = processes.rank * batch_size
     draws = []
     for step in range(first_step, last_step):
         draws.append(list(batch_numbers(step, sampler.batch)[start:start + batch_size]))
-    # A generator of its own: making the iterator draws from it, and the global one must not depend on resuming.
-    return iter(DataLoader(sampler, batch_sampler=draws, num_workers=workers, worker_init_fn=_quiet_worker,
-                           collate_fn=_joined, generator=torch.Generator(),
-                           prefetch_factor=PREFETCH if workers else None))
-
-
-def _joined(drawn: Sequence[tuple[Targets, int]]) -> Targets:
-    return Targets.joined([targets for targets, _ in drawn])
-
-
-def _quiet_worker(_worker: int) -> None:
-    """Loader processes leave signals to the main one and compute with one thread."""
-    ignore_in_worker()
-    torch.set_num_threads(1)
+    return loaded_batches(sampler, draws, workers)
 
 
 def label_distribution(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage,

@@ -35,8 +35,12 @@ class Cases:
         soft = [None if cached.soft_targets is None else cached.soft_targets.file.name for cached in self.training]
         # As checkpoints of 0.4.0 have them, which knew no code for outside.
         sets = np.delete(self.table.table, OUTSIDE, axis=0)
+        # By number: a data set may be called after its folder, which may have been renamed.
+        datasets = list(dict.fromkeys(cached.case.dataset for cached in self.training))
+        drawing = [[datasets.index(cached.case.dataset), cached.case.weight] for cached in self.training]
         return {"cases": names, "candidate_sets": sets.astype(int).tolist(),
-                "soft_targets": soft if any(soft) else None}
+                "soft_targets": soft if any(soft) else None, "drawing": drawing,
+                "measured": [cached.image_file.name for cached in self.validation]}
 
 
 def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
@@ -46,14 +50,17 @@ def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
     left.
     """
     space, stages = manifest.label_space, recipe.resolved_stages()
-    groups = {case.group for case in manifest.cases}
-    for group in recipe.hold_out:
-        if group not in groups:
+    held_out = []
+    for name in recipe.hold_out:
+        group = manifest.group_called(name)
+        if group is None:
             raise UserError(code=Code.UNKNOWN_NAME, subject="hold_out",
-                            found=f"no case of group {group} in {manifest.path}", hint=did_you_mean(group, groups))
+                            found=f"no case of group {name} in {manifest.path}",
+                            hint=did_you_mean(name, manifest.group_names()))
+        held_out.append(group)
     validated = set(validation_groups(recipe, manifest))
     table = CandidateTable(space.class_count)
-    cached_cases = cache_cases(manifest.without(recipe.hold_out), space, table, recipe.preprocessing.spacing_zyx,
+    cached_cases = cache_cases(manifest.without(held_out), space, table, recipe.preprocessing.spacing_zyx,
                                recipe.manifest.parent / "cache", reporter, recipe.air_is_background)
     if any(stage.pseudo_labels is not None for stage in stages):
         # A pseudo-label is one class, so each needs a candidate set of its own, used by a case or not.

@@ -11,6 +11,7 @@ from ..atomic import whole_file
 from ..errors import Code, UserError
 from .best_figures import BestFiguresState
 
+LAST_FILE = "last.pt"  # what a run is resumed from
 Weights = dict[str, torch.Tensor]
 
 
@@ -61,9 +62,12 @@ def save_checkpoint(path: Path, content: Checkpoint) -> None:
         with whole_file(path) as temporary:
             torch.save(content, temporary)
     except (OSError, RuntimeError) as error:
+        hint = "make room and start anew, there is no earlier one to resume from"
+        if (path.parent / LAST_FILE).exists():
+            hint = "make room and go on with --resume from the one before"
+        reason = getattr(error, "strerror", None) or error
         raise UserError(code=Code.NOT_WRITABLE, subject=path,
-                        found=f"the checkpoint could not be written ({error})",
-                        hint="make room and go on with --resume from the one before") from None
+                        found=f"the checkpoint could not be written ({reason})", hint=hint) from None
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

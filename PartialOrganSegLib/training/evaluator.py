@@ -32,12 +32,13 @@ class Evaluator:
 
     def __init__(self, cases: Sequence[CachedCase], table: npt.NDArray[np.bool_], label_space: LabelSpace,
                  preprocessing: Preprocessing, device: torch.device, processes: Processes,
-                 members: FrozenMembers | None = None) -> None:
+                 members: FrozenMembers | None = None, scales: Sequence[float] = (1.0,)) -> None:
         """`table` (K, C): the candidate sets. `members`: those of a joined model beside the network that is measured.
+        `scales`: the sizes in plane at which the network sees a case.
 
         Raises UserError where no case is sure of any organ.
         """
-        self._members = members
+        self._members, self._scales = members, tuple(scales)
         self._cases, self._table, self._space = list(cases), table, label_space
         self._preprocessing, self._device, self._processes = preprocessing, device, processes
         self._background_codes = {code for code, allowed in enumerate(table) if allowed[0] and allowed.sum() == 1}
@@ -81,7 +82,7 @@ class Evaluator:
         codes = cached.codes()
         slices = slices_to_predict(codes, self._background_codes)
         logits = predicted_logits(network, cached.image()[slices], self._preprocessing, self._space.class_count,
-                                  self._device)
+                                  self._device, self._scales)
         if self._members is None or division is None:
             predicted = best_classes(logits)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ..loading.cache import CachedCase
 from ..models.bundle import Bundle, write_bundle
 from ..models.joined import join_bundles
 from ..organs import LabelSpace
+from ..scratch import scratch_folder
 from .frozen_members import Division, FrozenMembers
 from .recipe import Recipe
 from .start import Start
@@ -87,8 +87,8 @@ class HandOver:
             metrics = {**metrics, "not_taken_over": not_taken_over}
         keeping = self.members.keeping(division)
         # Beside the model's folder, so that what is joined moves there at once.
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".member-") as scratch:
-            trained = _write_network(Path(scratch) / "trained", recipe, start, space, metrics)
+        with scratch_folder(folder.parent, ".member-") as scratch:
+            trained = _write_network(scratch / "trained", recipe, start, space, metrics)
             join_bundles(folder, [*(member.bundle for member in keeping), trained], recipe.bundle.name,
                          recipe.bundle.version, metrics=dict(metrics), label_space=space,
                          organs=[*(member.organs for member in keeping), division.trained])

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during training: asked to stop, the loop finishes its step first."""
+"""SIGINT, SIGTERM and SIGHUP during training: asked to stop, the loop finishes its step first."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from ..losses import (
     Targets,
     WeightedLosses,
 )
+from ..losses.supervision import shared
 from ..organs import LabelSpace
 from .settings import Stage
 
@@ -44,8 +46,8 @@ class Objective(nn.Module):
     `teacher`: whether there is a start model; `soft_sets`: the sets of classes that the soft targets of cases stand
     for, None without any. Terms that lack what they need are left out, with a warning.
 
-    With pseudo-labels, the terms that the stage names for them see them and all other terms the annotation.
-    Raises UserError for unknown losses or arguments.
+    With pseudo-labels, the terms that the stage names for them see them and all other terms the annotation; the terms
+    of `partial_only` see that of cases without a full label alone. Raises UserError for unknown losses or arguments.
     """
 
     soft_sets: torch.Tensor
@@ -55,7 +57,7 @@ class Objective(nn.Module):
                  soft_sets: Sequence[Sequence[int]] | None = None) -> None:
         super().__init__()
         reporter = reporter or Reporter()
-        pseudo_names = _pseudo_label_losses(stage)
+        pseudo_names, partial_names = _pseudo_label_losses(stage), _partial_only_losses(stage)
         weights = _usable_weights(stage, distribution is not None, teacher, bool(soft_sets), reporter)
         arguments = _loss_arguments(stage, label_space, distribution)
         # A loss warns of arguments without effect when it is made.
@@ -63,11 +65,15 @@ class Objective(nn.Module):
             warnings.simplefilter("always")
             on_pseudo_labels, on_annotation = _divided(weights, pseudo_names)
             pseudo_arguments, annotation_arguments = _divided(arguments, pseudo_names)
+            on_partial_cases, on_annotation = _divided(on_annotation, partial_names)
+            partial_arguments, annotation_arguments = _divided(annotation_arguments, partial_names)
             self.on_annotation = _supervision(stage, on_annotation, annotation_arguments)
             self.on_pseudo_labels = _supervision(stage, on_pseudo_labels, pseudo_arguments)
+            self.on_partial_cases = _supervision(stage, on_partial_cases, partial_arguments)
         for warning in raised:
             reporter.warning(Problem(Code.SETTING_IGNORED, found=str(warning.message)))
-        self.parts = [part for part in (self.on_annotation, self.on_pseudo_labels) if part is not None]
+        parts = (self.on_annotation, self.on_pseudo_labels, self.on_partial_cases)
+        self.parts = [part for part in parts if part is not None]
         if not self.parts:
             raise UserError(code=Code.SETTING_MISSING, subject="losses", expected="at least one with a weight above 0",
                             found="none")
@@ -86,19 +92,27 @@ class Objective(nn.Module):
 
         Raises UserError for a wrong number of outputs.
         """
-        pseudo_targets = targets
+        pseudo_targets = partial_targets = targets
         if pseudo_map is not None:
             pseudo_targets = replace(targets, candidate_map=pseudo_map)
+        if self.on_partial_cases is not None:
+            partial_targets = targets.of_partial_cases()
         total = outputs[0].new_zeros((), dtype=torch.float32)
         terms: dict[str, float] = {}
-        for part, part_targets in ((self.on_annotation, targets), (self.on_pseudo_labels, pseudo_targets)):
-            if part is None:
-                continue
-            try:
-                value, figures = part(outputs, part_targets)
-            except ValueError as error:
-                raise UserError(code=Code.VALUE_UNFIT, subject="deep_supervision", found=error) from None
-            total, terms = total + value, terms | figures
+        sharing: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if self.on_partial_cases is not None and partial_targets is targets:
+            # A mini-batch without a full case is the same for losses on all cases and on partial ones: one softmax.
+            sharing = shared(outputs[0], targets)
+        with sharing:
+            for part, part_targets in ((self.on_annotation, targets), (self.on_pseudo_labels, pseudo_targets),
+                                       (self.on_partial_cases, partial_targets)):
+                if part is None:
+                    continue
+                try:
+                    value, figures = part(outputs, part_targets)
+                except ValueError as error:
+                    raise UserError(code=Code.VALUE_UNFIT, subject="deep_supervision", found=error) from None
+                total, terms = total + value, terms | figures
         return total, terms
 
     def dual_parameters(self) -> list[nn.Parameter]:
@@ -113,12 +127,27 @@ def _pseudo_label_losses(stage: Stage) -> list[str]:
     """The losses that see pseudo-labels. Raises UserError for one that the stage does not have."""
     if stage.pseudo_labels is None:
         return []
-    for name in stage.pseudo_labels.losses:
+    return _names_of_losses(stage, "pseudo_labels.losses", stage.pseudo_labels.losses)
+
+
+def _partial_only_losses(stage: Stage) -> list[str]:
+    """The losses on partial cases alone. Raises UserError for one that the stage lacks or that sees pseudo-labels."""
+    names = _names_of_losses(stage, "partial_only", stage.partial_only)
+    if stage.pseudo_labels is not None:
+        for name in names:
+            if name in stage.pseudo_labels.losses:
+                raise UserError(code=Code.SETTINGS_CONFLICT, subject="partial_only",
+                                expected="losses that see no pseudo-labels", found=f"'{name}'")
+    return names
+
+
+def _names_of_losses(stage: Stage, setting: str, names: Sequence[str]) -> list[str]:
+    for name in names:
         if name not in stage.losses:
-            raise UserError(code=Code.UNKNOWN_NAME, subject="pseudo_labels.losses",
+            raise UserError(code=Code.UNKNOWN_NAME, subject=setting,
                             expected=f"names among losses ({', '.join(stage.losses)})", found=f"'{name}'",
                             hint=did_you_mean(name, stage.losses))
-    return list(stage.pseudo_labels.losses)
+    return list(names)
 
 
 def _usable_weights(stage: Stage, distribution: bool, teacher: bool, soft_targets: bool,
@@ -131,7 +160,9 @@ def _usable_weights(stage: Stage, distribution: bool, teacher: bool, soft_target
     weights = dict(stage.losses)
     for kinds, available, lacking in needs:
         for name, weight in stage.losses.items():
-            if weight and not available and _is_a(name, kinds):
+            # Shares that the recipe gives need no case to take them from.
+            given = kinds is PRIORS and "q" in stage.loss_arguments.get(name, {})
+            if weight and not available and not given and _is_a(name, kinds):
                 reporter.warning(Problem(Code.SETTING_IGNORED, f"losses.{name}",
                                          found=f"left out, there is no {lacking}"))
                 weights[name] = 0.0

@@ -10,7 +10,7 @@ from ..yaml_file import parse_yaml
 from .former_settings import current_override
 
 # Relative to the current folder, unlike those in the recipe's file.
-PATHS = ("manifest", "start_from")
+PATHS = ("manifest", "start_from", "network.backbone_weights")
 
 
 def apply_override(content: dict[str, Any], override: str) -> None:

@@ -174,4 +174,6 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     recipe.manifest = (folder / recipe.manifest.expanduser()).resolve()
     if recipe.start_from is not None:
         recipe.start_from = (folder / recipe.start_from.expanduser()).resolve()
+    if recipe.network is not None and recipe.network.backbone_weights is not None:
+        recipe.network.backbone_weights = (folder / recipe.network.backbone_weights.expanduser()).resolve()
     return recipe

@@ -12,8 +12,11 @@ from ..errors import Code, UserError
 from .former_settings import with_current_names
 from .recipe import Recipe
 
-# `batch_size` too: what counts is `batch`, over all processes.
-_WITHOUT_EFFECT = {"checkpoint_every", "workers", "bundle", "batch_size", "hooks"}
+# `batch_size` too: what counts is `batch`, over all processes. Of manifest and start model the content counts (`cases`,
+# `start_model` and others), wherever they lie: a project may be renamed, moved or mounted in another place.
+_WITHOUT_EFFECT = {"checkpoint_every", "workers", "bundle", "batch_size", "hooks", "manifest", "start_from"}
+# What checkpoints up to 0.4.0 do not say.
+_UNKNOWN_BEFORE = ("start_model", "drawing", "measured")
 
 
 def deciding_settings(recipe: Recipe) -> dict[str, object]:
@@ -29,16 +32,24 @@ def check_same(before: Mapping[str, object], current: Mapping[str, object]) -> N
     """
     before = _completed(before)
     for key, value in current.items():
-        if before.get(key) == value:
+        if before.get(key) == value or _unknown_then(key, value, before):
             continue
         if key == "cases":
             raise UserError(code=Code.RESUME_DIFFERS, subject="--resume",
                             found=f"the files of {_differing_cases(before.get(key), value)} are not as they were when "
-                                  "the run began (size, time, place or order)",
+                                  "the run began (content or order)",
                             hint="put them back or start a new run")
         raise UserError(code=Code.RESUME_DIFFERS, subject="--resume",
                         found=f"{key} was {before.get(key)} and is now {value}",
                         hint="resume with the same recipe or start a new run")
+
+
+def _unknown_then(key: str, value: object, before: Mapping[str, object]) -> bool:
+    """Whether a checkpoint of an earlier version says too little to compare: of a start model only that there was one.
+    """
+    if key not in _UNKNOWN_BEFORE or key in before:
+        return False
+    return key != "start_model" or (before.get("start_from") is None) == (value is None)
 
 
 def _completed(settings: Mapping[str, object]) -> dict[str, object]:
@@ -48,7 +59,12 @@ def _completed(settings: Mapping[str, object]) -> dict[str, object]:
         warnings.simplefilter("ignore", FutureWarning)
         current = with_current_names(settings)
         try:
-            recipe = Recipe.model_validate({key: value for key, value in current.items() if key in Recipe.model_fields})
+            chosen = {key: value for key, value in current.items() if key in Recipe.model_fields}
+            # Where they lay is not kept, and which paths stand here decides nothing.
+            chosen.setdefault("manifest", "manifest.yaml")
+            if current.get("start_model") is not None:
+                chosen.setdefault("start_from", "model")
+            recipe = Recipe.model_validate(chosen)
         # Of a version with other settings: compared as they are.
         except ValidationError:
             return current

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from safetensors import SafetensorError
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
+from .checkpoint import LAST_FILE
 from .recipe import MODEL_FOLDER, RECIPE_FILE, Recipe
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def room_on_disk(folder: Path, resumable: Path) -> Iterator[None]:
+    """Turns a full disk, at whatever moment, into one line that names the file and says how to go on.
+
+    `resumable`: the file from which the run in `folder` can be resumed, once there is one.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno not in FULL:
+            raise
+        subject = getattr(error, "filename", None) or folder
+        reason = getattr(error, "strerror", None) or error
+        hint = "make room and start again, there is nothing yet to resume from"
+        if resumable.exists():
+            hint = f"make room and go on with --resume from {resumable}"
+        raise UserError(code=Code.NOT_WRITABLE, subject=subject, expected="room for the run's files",
+                        found=f"none ({reason})", hint=hint) from error
 
 
 class RunFiles:
@@ -16,7 +43,7 @@ class RunFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.last = folder / "checkpoints" / "last.pt"
+        self.last = folder / "checkpoints" / LAST_FILE
         self.best = folder / "checkpoints" / "best.pt"
         self.model = folder / MODEL_FOLDER
 

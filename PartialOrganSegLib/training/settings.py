@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from ..annotation import Kind
 from ..models.bundle import Preprocessing
 from ..models.metadata import NAME_PATTERN, Licences
+from ..segmenting.options import LARGEST_SCALE, LEAST_SCALE
 from .registered import (
     known_loss_arguments,
     network_arguments,
@@ -47,6 +49,7 @@ Steps = Annotated[int, Field(ge=1)]
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Voxels = Annotated[int, Field(ge=1)]
 Alpha = Annotated[float, Field(gt=0, le=1)]
+Chance = Annotated[float, Field(ge=0, le=1)]
 
 
 # A recipe's file has one key for each field below, so their names and defaults are a promise to users.
@@ -75,10 +78,15 @@ class PreprocessingSettings(Settings):
 
 
 class NetworkSettings(Settings):
-    """A network's registered name or `package.module:Class`, and its arguments."""
+    """A network's registered name or `package.module:Class`, and its arguments.
+
+    `backbone_weights`: a file of pre-trained weights for the ResNet of a DeepLab network (torchvision's names), read
+    without running anything in it; see `networks.backbones`.
+    """
 
     name: Annotated[str, AfterValidator(registered_network)] = "light_unet"
     arguments: dict[str, object] = {}
+    backbone_weights: Path | None = None
 
     @field_validator("arguments")
     @classmethod
@@ -172,6 +180,8 @@ class ValidationSettings(Settings):
     as all others together. With `tolerated_loss`, weights with which one of these others has lost more Dice than that
     since the start model, or these have gained nothing, are worse than any without.
     The best weights are measured with each of `alphas` too, beside the recipe's `alpha`, and the best alpha is taken.
+    `test_scales`: sizes in plane at which the network sees a case, whose logits are averaged, as `segment --scales`
+    does (Zhou 2019, section 4.1); none: its own size alone.
     """
 
     groups: list[str] = []
@@ -182,17 +192,30 @@ class ValidationSettings(Settings):
     every: Steps = 500
     patience: int = Field(default=0, ge=0)
     alphas: list[Alpha] = []
+    test_scales: list[Annotated[float, Field(ge=LEAST_SCALE, le=LARGEST_SCALE)]] = []
 
 
 class AugmentationSettings(Settings):
-    """See `loading.augmentation.Augmentation`. `strength` 0 switches all of it off."""
+    """See `loading.augmentation.Augmentation`. `strength` 0 switches all of it off; each part alone is off at 0.
+
+    `blur` to `noise` are the chances of changes of intensity: of a patch to be smoothed, made of thick slices, of
+    another contrast, shaded and noisy.
+    """
 
     strength: float = Field(default=1.0, ge=0, le=1.5)
+    shift: float = Field(default=0.3, ge=0, le=0.5)
     rotation: tuple[float, float, float] = (12.0, 8.0, 8.0)
     scale: float = Field(default=0.2, ge=0, le=0.5)
+    axis_scale: float = Field(default=0.05, ge=0, le=0.5)
+    scale_factors: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = []
     deformation: float = Field(default=8.0, ge=0)
     hu_scale: float = Field(default=0.12, ge=0, lt=1)
     hu_shift: float = Field(default=25.0, ge=0)
+    blur: Chance = 0.15
+    thick_slices: Chance = 0.15
+    contrast: Chance = 0.25
+    shading: Chance = 0.1
+    noise: Chance = 0.35
 
 
 class BundleSettings(Settings):
@@ -210,8 +233,9 @@ class StageSettings(Settings):
     """What may differ from stage to stage: how long, on which cases, towards what and with which optimiser.
 
     `use`: the kinds of cases trained on (null: all). `treat_as_unlabelled`: the kinds whose annotation is not looked
-    at. `train_parameters`: a regular expression; only parameters whose name it is found in are trained. `phase`: that
-    of a network which has several (PIPO-FAN: deep_supervision, fusion).
+    at. `partial_only`: the losses that are taken on patches of cases without a full label alone (Shi 2021, section 4.4:
+    the exclusion losses). `train_parameters`: a regular expression; only parameters whose name it is found in are
+    trained. `phase`: that of a network which has several (PIPO-FAN: deep_supervision, fusion).
     """
 
     steps: Steps = 1000
@@ -220,6 +244,7 @@ class StageSettings(Settings):
     losses: Annotated[dict[str, NotNegative], AfterValidator(registered_losses)] = {
         "marginal_cross_entropy": 1.0, "marginal_dice": 1.0}
     loss_arguments: Annotated[dict[str, dict[str, object]], AfterValidator(known_loss_arguments)] = {}
+    partial_only: list[str] = []
     voxels_per_set: int = Field(default=150_000, ge=0)
     deep_supervision: DeepSupervisionSettings = DeepSupervisionSettings()
     optimiser: OptimiserSettings = OptimiserSettings()

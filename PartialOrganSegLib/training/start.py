@@ -11,7 +11,9 @@ from torch import nn
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..models.bundle import Bundle, load_bundle
+from ..models.checksums import MANIFEST, sha256
 from ..networks import build_network, channels_last
+from ..networks.backbones import load_backbone
 from ..organs import LabelSpace
 from .distributed import Processes
 from .network_sizes import size_multiple_of
@@ -36,6 +38,10 @@ class Start:
     teacher: nn.Module | None = None
     ensemble: WeightEnsemble | None = None
     bundle: Bundle | None = None
+
+    def essence(self) -> dict[str, object]:
+        """What must be the same when the run is resumed, as JSON has it: the start model's content."""
+        return {"start_model": None if self.bundle is None else sha256(self.bundle.folder / MANIFEST)}
 
 
 def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, processes: Processes,
@@ -72,6 +78,8 @@ def _seeded_network(recipe: Recipe, settings: NetworkSettings, label_space: Labe
     torch.manual_seed(recipe.seed)
     network = build_network(settings.name, 1, label_space.class_count, **settings.arguments)
     check_patch(recipe.preprocessing.patch_zyx, network)
+    if settings.backbone_weights is not None:
+        load_backbone(network, settings.backbone_weights)
     return network
 
 

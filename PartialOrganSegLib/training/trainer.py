@@ -31,7 +31,7 @@ from .objective import Objective, needs_prior
 from .recipe import Recipe
 from .result_model import ResultModel
 from .resuming import check_same, deciding_settings
-from .run_files import RunFiles
+from .run_files import RunFiles, room_on_disk
 from .run_state import RunState
 from .settings import ValidationSettings
 from .start import build_start
@@ -43,14 +43,14 @@ def train(recipe: Recipe, run_folder: Path, resume: bool, device: str = "auto",
     """Runs a recipe into `run_folder`: recipe.yaml, log.jsonl, events, checkpoints/last.pt (and best.pt with a
     validation), and model/ when it is done. `hooks` look on beside those of the recipe.
 
-    SIGINT and SIGTERM finish the step, or break off a measurement after the case it is at, write the checkpoint and
-    raise KeyboardInterrupt. `resume` goes on from checkpoints/last.pt to the numbers an uninterrupted run would have
-    reached (bit for bit on the CPU).
+    SIGINT, SIGTERM and SIGHUP finish the step, or break off a measurement after the case it is at, write the checkpoint
+    and raise KeyboardInterrupt. `resume` goes on from checkpoints/last.pt to the numbers an uninterrupted run would
+    have reached (bit for bit on the CPU).
     Started by `torchrun`, all processes train one network on mini-batches of `batch_size` patches each.
     Raises UserError for bad settings, data or a run folder already used.
     """
     chosen = choose_device(device)
-    with started(chosen) as processes:
+    with started(chosen) as processes, room_on_disk(run_folder, RunFiles(run_folder).last):
         trainer = Trainer(recipe, run_folder, resume=resume, device=processes.local_device(chosen),
                           processes=processes, reporter=reporter, hooks=hooks)
         trainer.train()
@@ -94,14 +94,14 @@ class Trainer:
                                           self.device, recipe.half_precision, self.processes)
         self._hand_over = HandOver(recipe, self.start, self.space, self.cases.training, self.device)
         self._result = ResultModel(recipe, self.start, self._hand_over, self.space)
+        self._validation = recipe.validation or ValidationSettings()
         self.evaluator: Evaluator | None = None
         if self.cases.validation:
             self.evaluator = Evaluator(self.cases.validation, self.cases.table.table, self.space,
                                        recipe.preprocessing.for_bundle(), self.device, self.processes,
-                                       self._hand_over.members)
-        self._validation = recipe.validation or ValidationSettings()
+                                       self._hand_over.members, self._validation.test_scales or (1.0,))
         self._batch = recipe.batch_size * self.processes.size
-        settings = {**deciding_settings(recipe), "batch": self._batch, **self.cases.essence()}
+        settings = {**deciding_settings(recipe), "batch": self._batch, **self.start.essence(), **self.cases.essence()}
         self.state = RunState(self.training_step, self._no_best(), settings, named_hooks)
         self._stop_signals: list[int] = []
         if resume:
@@ -175,17 +175,18 @@ class Trainer:
         total = end + sum(later.steps for later in self.stages[state.stage + 1:])
         sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self._batch, end * self._batch)
         clock = time.monotonic()
-        for targets in batches(sampler, state.step, end, recipe.batch_size, recipe.workers, self.processes):
-            waited = time.monotonic() - clock
-            figures = self._learn(sampler, targets)
-            state.step += 1
-            report = StepReport(state.step, stage.name, figures, time.monotonic() - clock, waited)
-            for hook in self.hooks:
-                hook.on_step(self, report)
-            self.reporter.progress("training", state.step, total)
-            if self._after_step(end):
-                return
-            clock = time.monotonic()
+        with batches(sampler, state.step, end, recipe.batch_size, recipe.workers, self.processes) as mini_batches:
+            for targets in mini_batches:
+                waited = time.monotonic() - clock
+                figures = self._learn(sampler, targets)
+                state.step += 1
+                report = StepReport(state.step, stage.name, figures, time.monotonic() - clock, waited)
+                for hook in self.hooks:
+                    hook.on_step(self, report)
+                self.reporter.progress("training", state.step, total)
+                if self._after_step(end):
+                    return
+                clock = time.monotonic()
 
     def _after_step(self, end: int) -> bool:
         """Measures where it is due, begins the next stage where this one is done, and writes the checkpoint where that

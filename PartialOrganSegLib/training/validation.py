@@ -15,13 +15,17 @@ def validation_groups(recipe: Recipe, manifest: Manifest) -> list[str]:
     Raises UserError for a group that the manifest does not have.
     """
     settings = recipe.validation
+    held_out = {manifest.group_called(name) for name in recipe.hold_out}
     if settings is None:
-        return [group for group in manifest.validation_groups() if group not in recipe.hold_out]
-    cases = tuple(case for case in manifest.cases if case.group not in recipe.hold_out)
-    groups = {case.group for case in cases}
-    for group in settings.groups:
-        if group not in groups:
+        return [group for group in manifest.validation_groups() if group not in held_out]
+    remaining = replace(manifest, cases=tuple(case for case in manifest.cases if case.group not in held_out))
+    chosen = set()
+    for name in settings.groups:
+        group = remaining.group_called(name)
+        if group is None:
             raise UserError(code=Code.UNKNOWN_NAME, subject="validation.groups",
-                            found=f"no case of group '{group}' in {manifest.path}", hint=did_you_mean(group, groups))
-    split = replace(manifest, cases=cases, validation=settings.share, seed=settings.seed).validation_groups()
-    return sorted({*settings.groups, *split})
+                            found=f"no case of group '{name}' in {manifest.path}",
+                            hint=did_you_mean(name, remaining.group_names()))
+        chosen.add(group)
+    split = replace(remaining, validation=settings.share, seed=settings.seed).validation_groups()
+    return sorted({*chosen, *split})

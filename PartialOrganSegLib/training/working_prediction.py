@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 
 from ..events import Reporter
 from ..models.bundle import Preprocessing
+from ..segmenting.bundle_predictor import at_scale
 from ..segmenting.scores import best_classes
 from ..segmenting.windows import plan, window_scores
 from .network_sizes import size_multiple_of, slices_of
@@ -22,16 +25,21 @@ def predicted_classes(network: nn.Module, image: npt.NDArray[np.int16 | np.float
 
 @torch.inference_mode()
 def predicted_logits(network: nn.Module, image: npt.NDArray[np.int16 | np.float32], preprocessing: Preprocessing,
-                     classes: int, device: torch.device) -> torch.Tensor:
+                     classes: int, device: torch.device, scales: Sequence[float] = (1.0,)) -> torch.Tensor:
     """(z, y, x, class) float16 logits of an `image` (z, y, x) in HU at working spacing, by a network in eval mode.
 
-    In full precision: figures are compared from step to step.
+    In full precision: figures are compared from step to step. `scales`: sizes in plane whose logits are averaged.
     """
+    multiple = size_multiple_of(network)
+
     def forward(window: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = network(window.to(device))
-        return logits[0].permute(1, 2, 3, 0).cpu()
+        data = window.to(device)
+        logits = at_scale(network, data, scales[0], multiple)
+        for scale in scales[1:]:
+            logits = logits + at_scale(network, data, scale, multiple)
+        return (logits / len(scales))[0].permute(1, 2, 3, 0).cpu()
 
     volume = preprocessing.normalise(torch.from_numpy(np.array(image, np.float32)))
     depth, height, width = volume.shape
-    layout = plan((depth, height, width), preprocessing.patch_zyx, size_multiple_of(network), slices_of(network))
+    layout = plan((depth, height, width), preprocessing.patch_zyx, multiple, slices_of(network))
     return window_scores(volume, preprocessing.padding, layout, classes, forward, Reporter())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,7 @@ def test_plain_run_over_many_can_be_resumed(tmp_path, capsys):
 def test_results_without_a_record_are_not_replaced(tmp_path, capsys):
     ct, out = write_ct(tmp_path / "a.nii.gz"), tmp_path / "out"
     assert main(["segment", str(ct), "-o", str(out), "--no-preview"]) == 0
+    shutil.rmtree(out / "records")
     assert main(["segment", str(ct), "-o", str(out), "--no-preview", "--resume"]) == 1
     assert "a result that is not recorded" in capsys.readouterr().err
 

@@ -42,11 +42,11 @@ def test_shards_and_clusters_always_resume(tmp_path):
                                                                        {"ray": "local"})] == [False, True, True, True]
 
 
-def test_records_are_kept_of_many_and_where_there_are_some(tmp_path):
+def test_a_table_is_kept_of_many_and_where_there_is_one(tmp_path):
     options = BatchOptions(output=tmp_path)
-    assert [options.keeps_records(count) for count in (1, 2)] == [False, True]
-    (tmp_path / "records").mkdir()
-    assert options.keeps_records(1)
+    assert [options.keeps_table(count) for count in (1, 2)] == [False, True]
+    (tmp_path / "run_table.csv").touch()
+    assert options.keeps_table(1)
 
 
 def test_a_worker_makes_the_same_of_the_same_options(tmp_path):

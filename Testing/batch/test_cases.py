@@ -35,6 +35,31 @@ def test_csv_as_german_spreadsheets_write_it(tmp_path):
     assert read_list(path, Reporter()) == [Entry(tmp_path / "büro 1.nii.gz")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "sep=;"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_csv_as_spreadsheets_write_it(tmp_path, encoding, separator, line_end):
+    """With and without a mark at its beginning, which UTF-16 always has; names hold what `splitlines` splits at."""
+    path, between = tmp_path / "cases.csv", separator[-1]
+    lines = [between.join(["image", "output", "series"]), between.join(["büro 1.nii.gz", "é\u2028x", ""]),
+             between.join(["b", "", "2"])]
+    if len(separator) > 1:
+        lines.insert(0, separator)
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    path.write_bytes((mark + line_end.join(lines) + line_end).encode(encoding))
+    assert read_list(path, Reporter()) == [
+        Entry(tmp_path / "büro 1.nii.gz", "é\u2028x"), Entry(tmp_path / "b", None, "2")]
+
+
+@pytest.mark.parametrize("content", ["image\nmüller.nii.gz\n".encode("latin-1"), b"image\n" + b"x" * 200_000])
+def test_a_csv_that_cannot_be_read_is_one_line(tmp_path, content):
+    path = tmp_path / "cases.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"cases\.csv.*expected a CSV") as error:
+        read_list(path, Reporter())
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(("lines", "message"), [
     (["image,ouput", "a,b"], r"found 'ouput' \(did you mean 'output'\?\)"),
     (["output", "a"], "expected a column 'image', found output"),

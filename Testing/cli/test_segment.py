@@ -31,7 +31,7 @@ class SoftTissueIsLiver:
 
     built = 0
 
-    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto") -> None:
+    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto", combine="mean") -> None:
         type(self).built += 1
         self.bundle = bundle
 
@@ -57,7 +57,8 @@ def write_model(folder: Path) -> Path:
 def light_predictor(monkeypatch, tmp_path):
     monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.Predictor", SoftTissueIsLiver)
     monkeypatch.setattr("PartialOrganSegLib.models.bundle.load_bundle",
-                        lambda name: SimpleNamespace(name=name, label_space=WORD16, folder=write_model(tmp_path)))
+                        lambda name: SimpleNamespace(name=name, label_space=WORD16, folder=write_model(tmp_path),
+                                                     folds=()))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     SoftTissueIsLiver.built = 0
 
@@ -191,7 +192,7 @@ def test_result_that_a_program_has_open_leaves_the_others_as_they_were(tmp_path,
 
     ct, out = write_ct(tmp_path / "scan.nii.gz"), tmp_path / "out"
     assert main(["segment", str(ct), "-o", str(out)]) == 0
-    before = {path: path.read_bytes() for path in out.iterdir()}
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
     write_ct(ct, slices=30)
     with monkeypatch.context() as patched:
         patched.setattr("PartialOrganSegLib.outputs.os.replace", replace_unless_open)
@@ -245,7 +246,8 @@ def slow_preview(path, *_):
         time.sleep(60)
 
 predictor.Predictor = stand_ins.SoftTissueIsLiver
-bundle.load_bundle = lambda name: SimpleNamespace(name=name, label_space=stand_ins.WORD16, folder=Path({model!r}))
+bundle.load_bundle = lambda name: SimpleNamespace(name=name, label_space=stand_ins.WORD16, folder=Path({model!r}),
+                                                  folds=())
 preview.write_preview = slow_preview
 sys.exit(main())
 """

@@ -62,7 +62,9 @@ def test_distances_are_those_of_all_pairs(seed):
     assert np.sort(found.from_prediction) == pytest.approx(np.sort(brute_force(ours, theirs)))
     assert np.sort(found.from_reference) == pytest.approx(np.sort(brute_force(theirs, ours)))
     swapped = surface_distances(theirs, ours, SPACING)
-    for figure in ("hd95", "hd95_directed", "assd"):
+    both = np.concatenate([brute_force(ours, theirs), brute_force(theirs, ours)])
+    assert found.hausdorff == pytest.approx(both.max())
+    for figure in ("hd95", "hd95_directed", "hausdorff", "assd"):
         assert getattr(swapped, figure) == pytest.approx(getattr(found, figure))
 
 
@@ -72,6 +74,8 @@ def test_equal_to_medpy(seed):
     ours, theirs = masks(seed)
     found = surface_distances(ours, theirs, SPACING)
     assert found.hd95 == pytest.approx(medpy.hd95(ours, theirs, SPACING))
+    assert found.hausdorff == pytest.approx(medpy.hd(ours, theirs, SPACING))
+    assert score_of(ours, theirs).hausdorff_mm == pytest.approx(found.hausdorff)
     assert found.assd == pytest.approx(medpy.assd(ours, theirs, SPACING))
     assert found.from_prediction.mean() == pytest.approx(medpy.asd(ours, theirs, SPACING))
     assert score_of(ours, theirs).dice == pytest.approx(medpy.dc(ours, theirs))

@@ -189,7 +189,7 @@ def test_a_full_disk_is_reported_in_one_line_and_resumed_from(start, spleens, fi
 
     with monkeypatch.context() as patch:
         patch.setattr("PartialOrganSegLib.finetuning.run.write_bundle", full)
-        with pytest.raises(UserError, match=r"run: expected room for the run's files, found none .*No space left"):
+        with pytest.raises(UserError, match=r"run: expected room for the run's files, found none \(No space left"):
             tune(start, spleens, tmp_path / "run")
     resume(tmp_path / "run", "cpu")
     assert result_of(tmp_path / "run")["dice"] == result_of(finished)["dice"]

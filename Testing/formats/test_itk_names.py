@@ -36,7 +36,7 @@ def plain_itk(monkeypatch, tmp_path) -> Path:
         assert name.isascii(), name
         return name
 
-    monkeypatch.setattr(sitk, "ReadImage", lambda name: reads(plain(name)))
+    monkeypatch.setattr(sitk, "ReadImage", lambda name, **settings: reads(plain(name), **settings))
     monkeypatch.setattr(sitk, "WriteImage", lambda image, name, packed: writes(image, plain(name), packed))
     monkeypatch.setattr(sitk.ImageFileReader, "SetFileName", lambda self, name: opens(self, plain(name)))
     return detours

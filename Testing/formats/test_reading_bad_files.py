@@ -187,6 +187,17 @@ def test_doubtful_intensities_are_told_and_read_on_request(tmp_path: Path) -> No
     assert doubtful_ct(body()) is None
 
 
+@pytest.mark.parametrize("padding", [-1024, -2000, -3024, -32768])
+def test_padding_does_not_pass_for_air(tmp_path: Path, padding: int) -> None:
+    """Offset by 1024, air is near 0 and would be soft tissue; the padding would be the air."""
+    array = body(shape=(12, 40, 44))
+    array[:, :3] = padding
+    assert read_ct(save(tmp_path / "right.nii.gz", array)).array.min() == min(padding, -1020)
+    array = (body(shape=(12, 40, 44)) + 1024).astype(np.int16)
+    array[:, :3] = padding
+    refused(save(tmp_path / "wrong.nii.gz", array), "1024 added")
+
+
 def test_unreadable_file(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii.gz", body())
     path.chmod(0)

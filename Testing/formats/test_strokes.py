@@ -15,11 +15,11 @@ from PartialOrganSegLib.formats.strokes import (
     NOT_DRAWN,
     Stroke,
     Strokes,
-    drawn_on,
     paint_strokes,
     read_strokes,
     write_strokes,
 )
+from PartialOrganSegLib.formats.strokes_image import drawn_on
 from PartialOrganSegLib.imaging.volume import Grid
 from PartialOrganSegLib.organs import WORD16
 

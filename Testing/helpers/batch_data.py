@@ -23,7 +23,7 @@ class SoftTissueIsLiver:
 
     segmented = 0
 
-    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto") -> None:
+    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto", combine="mean") -> None:
         self.bundle = bundle
 
     def predict(self, ct, organs=None, reporter=None):
@@ -41,7 +41,7 @@ def quick_model(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     checksums.write_text("{}")
     monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.Predictor", SoftTissueIsLiver)
     monkeypatch.setattr("PartialOrganSegLib.models.bundle.load_bundle",
-                        lambda name: SimpleNamespace(name=name, label_space=WORD16, folder=folder))
+                        lambda name: SimpleNamespace(name=name, label_space=WORD16, folder=folder, folds=()))
     SoftTissueIsLiver.segmented = 0
     return checksums
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -10,6 +12,22 @@ import torch
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.trainer import train
+
+
+class AtStep(Reporter):
+    """Calls `act` when so many steps of training are done."""
+
+    def __init__(self, step: int, act: Callable[[], object]) -> None:
+        self._step, self._act = step, act
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if stage == "training" and done == self._step:
+            self._act()
+
+
+def terminate() -> None:
+    """Asks this process to end, as a scheduler does."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def run(recipe: Path, folder: Path, *overrides: str, resume: bool = False, reporter: Reporter | None = None) -> Path:

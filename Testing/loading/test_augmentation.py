@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from PartialOrganSegLib.annotation import OUTSIDE
-from PartialOrganSegLib.loading.augmentation import Augmentation
+from PartialOrganSegLib.loading.augmentation import Augmentation, IntensityChances
 
 CUT = Augmentation((5, 9, 11), (3.0, 2.0, 2.0), (-300.0, 500.0), 60.0, 150.0, strength=0.0)
 FULL = replace(CUT, patch_zyx=(12, 20, 24), strength=1.0)
+NOTHING = IntensityChances(0.0, 0.0, 0.0, 0.0, 0.0)
 PADDING = (-300.0 - 60.0) / 150.0
 
 
@@ -124,23 +125,59 @@ def test_rotation_and_scale_keep_millimetres():
         assert spread.max() / spread.min() < 1.2
 
 
-def test_hu_change_is_linear_and_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("PartialOrganSegLib.loading.augmentation._monai_changes", lambda: _Nothing())
+def test_hu_change_is_linear_and_bounded():
     image = np.full((40, 60, 60), 100, np.int16)
     codes = np.ones(image.shape, np.uint8)
-    still = replace(FULL, patch_zyx=(5, 9, 11), rotation=(0.0, 0.0, 0.0), scale=0.0, deformation=0.0)
+    still = replace(FULL, patch_zyx=(5, 9, 11), rotation=(0.0, 0.0, 0.0), scale=0.0, deformation=0.0,
+                    intensity=NOTHING)
     values = [patch_of(still, image, codes, (20, 30, 30), seed)[0] for seed in range(40)]
     hu = np.array([value.mean() * 150 + 60 for value in values])
     assert all(np.ptp(value) < 1e-3 for value in values)
     assert np.abs(hu - 100).max() <= 100 * 0.12 + 25 + 0.01
     assert hu.std() > 5
 
+OFF = {"shift": 0.0, "rotation": (0.0, 0.0, 0.0), "scale": 0.0, "axis_scale": 0.0, "deformation": 0.0, "hu_scale": 0.0,
+       "hu_shift": 0.0, "intensity": NOTHING}
 
-class _Nothing:
-    """Stands for MONAI's changes of intensity."""
 
-    def set_random_state(self, seed: int) -> None:
-        assert 0 <= seed < 2**31
+def test_with_every_part_off_voxels_are_cut_as_they_are():
+    """Up to 0.4 only `strength` could switch all off: rotation alone, as of Zhou 2019, was not to be had."""
+    image, codes = volume()
+    for seed in range(5):
+        pixels, marks = patch_of(replace(CUT, strength=1.0, **OFF), image, codes, (10, 20, 22), seed)
+        expected, cut = patch_of(CUT, image, codes, (10, 20, 22))
+        np.testing.assert_array_equal(pixels, expected)
+        assert np.array_equal(marks, cut)
 
-    def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        return image
+
+@pytest.mark.parametrize(("part", "value", "moves"), [
+    ("shift", 0.3, True), ("rotation", (15.0, 0.0, 0.0), True), ("scale", 0.5, True), ("axis_scale", 0.3, True),
+    ("scale_factors", (0.5, 2.0), True), ("deformation", 8.0, True), ("hu_scale", 0.3, False),
+    ("hu_shift", 40.0, False), *((number, 1.0, False) for number in range(5))])
+def test_each_part_alone_can_be_on(part, value, moves):
+    """Parts that move voxels change the marks, those of intensities leave them as they are."""
+    generator = np.random.default_rng(3)
+    image = generator.integers(-100, 300, (20, 40, 44)).astype(np.int16)
+    codes = generator.choice([2, 3, 7], image.shape).astype(np.uint8)
+    changes = {part: value}
+    if isinstance(part, int):
+        changes = {"intensity": NOTHING._replace(**{NOTHING._fields[part]: value})}
+    alone = replace(CUT, strength=1.0, **(OFF | changes))
+    expected, cut = patch_of(CUT, image, codes, (10, 20, 22))
+    changed = []
+    for seed in range(4):  # a part may have its chance
+        pixels, marks = patch_of(alone, image, codes, (10, 20, 22), seed)
+        if np.abs(pixels - expected).max() > 1e-3:
+            changed.append(np.array_equal(marks, cut))
+    assert changed
+    assert all(changed) != moves
+
+
+@pytest.mark.parametrize("factor", [0.75, 1.25, 2.0])
+def test_a_scale_factor_enlarges_the_image(factor):
+    """Zhou 2019, section 4.1: of a linear ramp the step from voxel to voxel is divided by the factor."""
+    ramp = np.broadcast_to((np.arange(60) * 8 - 240)[None, None], (20, 60, 60)).astype(np.int16)
+    enlarged = replace(CUT, strength=1.0, **(OFF | {"scale_factors": (factor,)}))
+    pixels, _ = patch_of(enlarged, ramp, np.full(ramp.shape, 2, np.uint8), (10, 30, 30))
+    np.testing.assert_allclose(np.diff(pixels, axis=2) * 150, 8 / factor, atol=1e-2)
+

@@ -10,7 +10,7 @@ import torch
 
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.losses import Prior, PriorPrimalDual, WeightedLosses, prior_distribution
-from Testing.helpers.loss_batches import OVERLAPPING, PARTITION, SINGLETONS, all_rows, batch, random_case
+from Testing.helpers.loss_batches import OVERLAPPING, PARTITION, SINGLETONS, all_rows, batch, random_case, softmax
 
 Q = (0.7, 0.1, 0.1, 0.05, 0.05)
 
@@ -209,3 +209,23 @@ def test_dual_parameters_are_found_among_the_terms():
     losses = WeightedLosses({"marginal_dice": 1.0, "prior_primal_dual": 0.1}, {"prior_primal_dual": {"q": Q}})
     assert [len(parameter) for parameter in losses.dual_parameters()] == [5, 5]
     assert WeightedLosses({"prior": 0.1}, {"prior": {"q": Q}}).dual_parameters() == []
+
+
+@pytest.mark.parametrize("form", [Prior, PriorPrimalDual])
+def test_the_log_has_the_divergence_from_the_running_mean(form):
+    """KL(q, pbar) in numpy over three batches, and the batch's own pbar."""
+    q = np.array([0.6, 0.1, 0.1, 0.1, 0.1])
+    losses = WeightedLosses({"prior": 0.5}, {"prior": {"q": q.tolist()}})
+    if form is PriorPrimalDual:
+        losses = WeightedLosses({"prior_primal_dual": 0.5}, {"prior_primal_dual": {"q": q.tolist()}})
+    (name,) = losses.weights
+    means = []
+    for seed in range(3):
+        logits, codes = random_case(seed, PARTITION)
+        case = batch(logits, codes, PARTITION, fully_labelled=[False, True])
+        _, figures = losses(case.logits, case.targets)
+        means.append(softmax(logits[:1]).mean((0, 2, 3, 4)))
+        pbar = np.mean(means, axis=0)
+        assert figures[f"{name}_kl"] == pytest.approx((q * np.log(q / pbar)).sum(), rel=1e-4)
+        assert [figures[f"{name}_pbar_{c}"] for c in range(5)] == pytest.approx(means[-1], rel=1e-4)
+    assert all(not key.endswith(("logged", "logged_batches")) for key in losses.state_dict())

@@ -12,11 +12,14 @@ import yaml
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.models.checksums import sha256
 from PartialOrganSegLib.models.label_map import LabelMap, map_labels, read_label_map
 from PartialOrganSegLib.models.nnunet_import import import_nnunet
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.segmenting.nnunet.predictor import NNUNetPredictor
 from Testing.helpers.listener import Listener
 from Testing.helpers.nnunet_folder import LABELS, plans_of, reference_network, weights_of, write_results
 
@@ -41,6 +44,39 @@ def test_the_network_is_the_same(tmp_path: Path, residual: bool, prefix: str) ->
     assert bundle.label_space.names == ("liver", "kidney_left", "lung", "kidney_right")
     image = image_of((8, 16, 16))
     assert torch.allclose(bundle.load_network()(image), reference_network(plans, weights, image), atol=1e-4)
+
+
+def test_all_folds_become_an_ensemble(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """nnU-Net averages the logits of its folds; up to 0.4 one fold was taken and the others were left."""
+    plans = plans_of()
+    folds = {"all": write_results(tmp_path / "r", plans, fold="all")}
+    for number in range(3):
+        write_results(tmp_path / f"other{number}", plans, fold=str(number))
+        weights = weights_of(plans, len(LABELS), seed=number + 1)
+        content = torch.load(tmp_path / f"other{number}" / f"fold_{number}" / "checkpoint_final.pth",
+                             weights_only=False)
+        (tmp_path / "r" / f"fold_{number}").mkdir()
+        torch.save(content | {"network_weights": weights}, tmp_path / "r" / f"fold_{number}" / "checkpoint_final.pth")
+        folds[str(number)] = weights
+    assert main(["models", "import", "nnunet", str(tmp_path / "r"), "--fold", "each", "--name", "whole"]) == 0
+    assert "3 folds are averaged, which takes 3 times as long" in capsys.readouterr().err
+    bundle = load_bundle("whole")
+    assert len(bundle.folds) == 3
+    image = image_of((8, 16, 16))
+    for number, fold in enumerate(bundle.folds):
+        expected = reference_network(plans, folds[str(number)], image)
+        assert torch.allclose(fold.load_network()(image), expected, atol=1e-4)
+    method = NNUNetPredictor(bundle, torch.device("cpu"), mirror=False)
+    volume = Volume(np.random.default_rng(0).integers(-200, 300, (8, 16, 16)).astype(np.int16),
+                    Grid((16, 16, 8), (3.0, 3.0, 4.0)))
+    found, _ = method.scores(volume, {}, Reporter())
+    each = [NNUNetPredictor(fold, torch.device("cpu"), mirror=False).scores(volume, {}, Reporter())[0].float()
+            for fold in bundle.folds]
+    assert torch.allclose(found.float(), torch.stack(each).mean(0), atol=3e-2)
+    assert [len(import_nnunet(tmp_path / "r", fold=fold, name=f"m{count}").folds)
+            for fold, count in (("0,2", 2), ("1", 0), (None, 1))] == [2, 0, 0]
+    with pytest.raises(UserError, match="found '7'"):
+        import_nnunet(tmp_path / "r", fold="0,7", name="bad")
 
 
 def test_axes_are_turned_inside_the_network(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
@@ -11,16 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import yaml
 from PIL import Image
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.evaluation.published import PUBLISHED, ZHOU
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.formats.writing import write_labelmap
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import label_space_of_names
+from PartialOrganSegLib.training.recipe import load_recipe
 from Testing.helpers.repository import SCRIPTS
 from Testing.helpers.training_data import write_manifest as write_blocks
 from Testing.helpers.training_data import write_yaml
@@ -33,6 +37,7 @@ from reproduction.comparison import HOLDS, NOT_DECIDED, OPPOSITE, judge_claims
 from reproduction.processes import run_commands
 from reproduction.references import Reference, manifest_references
 from reproduction.results import Result, learning_curve, organ_figures
+from reproduction.runs import LATER_SETTINGS, VERSION, Run
 from reproduction.situations import situation, write_manifest
 from reproduction.tables import TABLES, Claim
 
@@ -88,6 +93,31 @@ def test_two_rows_end_to_end(blocks, tmp_path, capsys):
     assert "found 'pcee' (did you mean 'pce'?)" in capsys.readouterr().err
 
 
+def test_the_full_budget_starts_and_takes_a_step(blocks, tmp_path, capsys):
+    """A recipe as shipped, network, patch and batch and all; of the rest there is a command for a GPU."""
+    command = ["--table", "pann_2d", "--budget", "full", "--data", str(blocks), "--rows", "r50_full", "--steps", "1",
+               "--seeds", "1", "--organs", ",".join(ORGANS), "--work", str(tmp_path / "work"), "-o",
+               str(tmp_path / "out"), "--device", "cpu"]
+    assert reproduce.main(command) == 0
+    report = json.loads((tmp_path / "out" / "pann_2d.json").read_text(encoding="utf-8"))
+    (row,) = report["rows"]
+    assert (row["row"], row["seeds"]["0"]["steps"]) == ("r50_full", 1)
+    recipe = yaml.safe_load(next((tmp_path / "work" / "runs").rglob("recipe.yaml")).read_text(encoding="utf-8"))
+    assert recipe["network"] == {"name": "deeplabv3plus_resnet50", "arguments": {}, "backbone_weights": None}
+    assert recipe["preprocessing"]["patch_zyx"] == [1, 448, 448]
+    assert (recipe["batch_size"], recipe["augmentation"]["rotation"]) == (4, [15.0, 0.0, 0.0])
+    assert "the recipes as shipped" in report["budget"]
+
+
+@pytest.mark.parametrize(("table", "row"), EVERY_ROW, ids=NAMES)
+def test_every_row_has_the_shipped_network_with_the_full_budget(table, row, tmp_path):
+    recipe = row_recipe(table, row, FULL, tmp_path / "manifest.yaml", 0)
+    shipped = load_recipe(row.recipe)
+    assert recipe.preprocessing == shipped.preprocessing
+    assert recipe.batch_size == shipped.batch_size
+    assert recipe.augmentation == shipped.augmentation
+
+
 @pytest.mark.parametrize(("table", "row"), EVERY_ROW, ids=NAMES)
 def test_every_row_is_a_shipped_recipe_with_equal_steps(table, row, tmp_path):
     recipe = row_recipe(table, row, replace(SMALL, steps=97), tmp_path / "manifest.yaml", 3)
@@ -119,10 +149,28 @@ def test_a_small_budget_keeps_the_essentials_of_the_method(tmp_path):
     assert union.sampling.full_share == 0.75
     assert (full.steps, union.steps) == (889, 1111)  # 80 and 100 thousand of 180
     assert union.pseudo_labels.every == 111  # ten times a stage, as there
-    assert stages("pann", "semi_a")[1].treat_as_unlabelled == [Kind.PARTIAL, Kind.SCRIBBLE]
+    assert stages("pann", "semi_abc")[1].treat_as_unlabelled == [Kind.PARTIAL, Kind.SCRIBBLE]
     assert stages("marginal", "exclusion")[1].losses["exclusion_dice"] == 2.0
     assert stages("word", "em_ivm")[0].losses == {"marginal_cross_entropy": 1.0, "entropy": 0.1, "intensity": 0.1}
     assert [stage.phase for stage in stages("pipo", "scales_3_1")] == ["deep_supervision"]
+
+
+def test_every_row_of_zhous_table_1_is_there():
+    """13 rows of each 2D backbone and four of the 3D U-Net; up to 0.4 the 3D rows stood beside ResNet-50's figures."""
+    flat = [row for row in TABLES["pann_2d"].rows if row.published is not None]
+    deep = [row for row in TABLES["pann"].rows if row.published is not None]
+    assert (len(flat), len(deep)) == (26, 4)
+    assert [row.published for row in deep] == [.7066, .7193, .7163, .7208]
+    for row in flat:
+        recipe = row_recipe(TABLES["pann_2d"], row, FULL, Path("m.yaml"), 0)
+        depth = row.key.split("_")[0].removeprefix("r")
+        assert recipe.network.name == f"deeplabv3plus_resnet{depth}"
+    theirs = {row.method: row.dice for row in PUBLISHED if row.source == ZHOU and "5 folds" in row.task}
+    names = {"r50": "ResNet-50", "r101": "ResNet-101"}
+    for row in flat:
+        backbone, method, *sets = row.key.split("_")
+        title = {"full": "full", "pann": "PaNN"}.get(method, method)
+        assert theirs[f"{' '.join([title, *(part.upper() for part in sets)])}, {names[backbone]}"] == row.published
 
 
 def test_cases_are_dealt_once_and_tested_ones_stay():
@@ -276,6 +324,27 @@ def test_the_learning_curve_and_its_slope(tmp_path):
     assert curve[-1] == (1000, pytest.approx(1.005))
     assert Result({}, seconds, steps=1000, curve=curve).slope() == pytest.approx(-1.0)
     assert Result({}, seconds, steps=10, curve=[(10, 1.0)]).slope() is None
+
+
+def test_settings_that_came_later_move_no_finished_run(tmp_path):
+    """A row without them keeps its folder; one that has them gets another."""
+    table = TABLES["word"]
+    recipe = row_recipe(table, table.rows[0], SMALL, tmp_path / "m.yaml", 0)
+
+    def folder(one) -> str:
+        return Run.in_folder(tmp_path, "pce", 0, one, ORGANS, ORGANS, []).folder.name
+
+    assert {name for name in LATER_SETTINGS if name not in ("partial_only", "test_scales", "backbone_weights")} \
+        <= set(recipe.model_dump()["augmentation"])
+    before = recipe.model_dump(mode="json", exclude={"manifest", "checkpoint_every", "workers"})
+    del before["partial_only"], before["network"]["backbone_weights"]
+    for name in LATER_SETTINGS:
+        before["augmentation"].pop(name, None)
+    essence = [VERSION, before, recipe.manifest.name, list(ORGANS), []]
+    digest = hashlib.sha256(json.dumps(essence).encode()).hexdigest()[:8]
+    assert folder(recipe) == f"pce-seed0-{digest}"
+    assert folder(recipe.changed(partial_only=["marginal_cross_entropy"])) != folder(recipe)
+    assert folder(recipe.changed(augmentation={"noise": 0.0})) != folder(recipe)
 
 
 def test_label_maps_of_people_get_a_ct(tmp_path):

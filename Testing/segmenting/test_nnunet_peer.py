@@ -1,4 +1,4 @@
-"""An imported model gives the segmentation that nnU-Net itself gives. Needs nnU-Net: see the README for how to run it.
+"""An imported model gives the segmentation that nnU-Net itself gives. Needs nnU-Net; see docs/results/nnunet.md.
 
     NNUNET_PYTHON=/path/to/python-with-nnunetv2 pytest Testing/segmenting/test_nnunet_peer.py -s
 """

@@ -165,7 +165,7 @@ def test_mirroring_keeps_sides(tmp_path) -> None:
             return logits
 
     engine = Predictor(threshold_bundle(tmp_path, (48, 64, 72)), device="cpu", mirror=True)
-    engine._method.network = Sided()
+    engine._method.networks[0].module = Sided()
     assert_right(engine.predict(ct).labels, truth, 0.9)
 
 

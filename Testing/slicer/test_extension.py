@@ -1,6 +1,5 @@
-"""The extension as the Extensions Index and CMake see it, and as the README tells of it."""
+"""The extension as the Extensions Index and CMake see it."""
 
-import ast
 import json
 import re
 import subprocess
@@ -88,21 +87,6 @@ def test_texts_of_the_forms_are_complete():
         assert len(names) == len(set(names)), path
         for connection in root.iter("connection"):
             assert connection.findtext("receiver") in names
-
-
-def test_readme_quotes_what_the_module_says():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme[readme.index("## In 3D Slicer"):readme.index("\n## The command")]
-    quoted = re.findall(r"^\| `(.+?)` \|", section, re.M)
-    texts = [node.value for path in (ROOT / "PartialOrganSeg" / "PartialOrganSegPanel").rglob("*.py")
-             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-             if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    assert quoted
-    for quote in quoted:
-        parts = [part.strip() for part in quote.split("…") if part.strip()]
-        assert any(all(part in text for part in parts) for text in texts), quote
-    for name in re.findall(r'"(Resources/screenshots/[^"]+)"', section):
-        assert (ROOT / name).is_file(), name
 
 
 def test_module_loads_without_the_packages_it_installs():

@@ -1,4 +1,4 @@
-"""The README's screenshots: each section alone in a narrow panel, and a real CT in the views.
+"""The screenshots of the pages on 3D Slicer: each section alone in a narrow panel, and a real CT in the views.
 
     PARTIALORGANSEG_PICTURES=Resources/screenshots python -m pytest Testing/slicer/test_screenshots.py
 """

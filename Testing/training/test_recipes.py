@@ -28,6 +28,8 @@ RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml") if not path.stem.st
 TINY = {"light_unet": {"channels": [4, 8]},
         "nnunet_3d": {"channels": [4, 8, 8], "strides": [[1, 2, 2], 2]}, "resunet_2d": {"channels": [4, 8, 8]},
         "unet_3d": {"channels": [4, 8, 8]}, "deeplabv3plus_resnet50": {"width": 4, "features": 8},
+        "nnunet_v2": {"features": [4, 8, 8], "kernels": [[1, 3, 3], [3, 3, 3], [3, 3, 3]], "residual": True,
+                      "strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]], "encoder": [1, 1, 1], "decoder": [1, 1]},
         "pipo_fan": {"channels": [4, 8, 8], "input_scales": 3, "output_scales": 3}}
 STEPS = 3  # of each stage
 
@@ -185,7 +187,7 @@ def test_2d_and_25d_and_3d_models_segment_a_volume(name, finished, manifest, tmp
 
 
 def test_what_a_method_consists_of_was_at_work(finished):
-    """The prior's dual variables moved, the snapshot is older than the network, fusion trained fusion alone."""
+    """The prior's dual variables moved, the snapshot is older than the network, the best validation is kept."""
     pann = state_of(finished("pann_3d"))
     duals = [value for key, value in pann["losses"].items() if "log_minus_nu" in key]
     shares = [value for key, value in pann["losses"].items() if key.endswith(".q")]

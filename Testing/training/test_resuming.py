@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from PartialOrganSegLib.annotation import CandidateTable
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.training.cases import Cases
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.training.cases import Cases, read_cases
 from PartialOrganSegLib.training.recipe import Recipe
 from PartialOrganSegLib.training.resuming import check_same, deciding_settings
+from PartialOrganSegLib.training.validation import validation_groups
+from Testing.helpers.training_data import SPACING_ZYX, write_case, write_manifest, write_recipe, write_yaml
+from Testing.helpers.training_runs import AtStep, equal_weights, run, state_of, terminate
 
 RECIPE = {"manifest": Path("m.yaml"), "validation": {"groups": ["case1"]},
           "stages": [{"name": "first", "steps": 3}, {"name": "second", "steps": 4, "sampling": {"anywhere": 0.4}}]}
@@ -76,3 +83,69 @@ def test_checkpoints_of_0_4_0_know_the_same_candidate_sets():
     for classes in ([1], [0, 2]):
         table.code(classes)
     assert Cases([], [], table).essence()["candidate_sets"] == [[1, 1, 1], [0, 1, 0], [1, 0, 1]]
+
+
+def test_where_manifest_and_start_model_lie_decides_nothing():
+    check_same(settings(), settings(manifest=Path("elsewhere") / "m.yaml", start_from=Path("model")))
+
+
+def test_another_start_model_is_refused_and_one_of_an_earlier_version_is_not_compared():
+    now = settings() | {"start_model": "a" * 64}
+    check_same(now, now)
+    check_same(settings() | {"start_from": "/old/place/model"}, now)
+    for before in (now | {"start_model": "b" * 64}, settings() | {"start_from": None}):
+        with pytest.raises(UserError, match="--resume: start_model was "):
+            check_same(before, now)
+
+
+def test_a_run_goes_on_after_its_project_was_renamed_to_the_same_numbers(tmp_path):
+    write_recipe(tmp_path / "project", Path("manifest.yaml"), steps=6, checkpoint_every=3)
+    write_manifest(tmp_path / "project")
+    whole = run(tmp_path / "project" / "recipe.yaml", tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "project" / "recipe.yaml", tmp_path / "project" / "run", reporter=AtStep(4, terminate))
+    project = (tmp_path / "project").rename(tmp_path / "renamed")
+    for file in project.glob("*.nii.gz"):
+        os.utime(file, (1, 1))  # as a copy on another drive has another time
+    resumed = run(project / "recipe.yaml", project / "run", resume=True)
+    assert state_of(resumed)["step"] == 6
+    assert equal_weights(state_of(whole)["network"], state_of(resumed)["network"])
+
+
+@pytest.mark.parametrize("change", ["image", "weight", "validation"])
+def test_a_manifest_whose_content_changed_is_refused(tmp_path, change):
+    manifest = write_manifest(tmp_path, 3)
+    recipe = write_recipe(tmp_path, manifest, steps=1)
+    run(recipe, tmp_path / "run")
+    content = yaml.safe_load(manifest.read_text("utf-8"))
+    if change == "image":
+        write_case(tmp_path, "case0", 9)
+    elif change == "weight":
+        content["datasets"][0]["weight"] = 2.0
+    else:
+        content["splits"] = {"validation": 0.34}
+    write_yaml(manifest, content)
+    with pytest.raises(UserError, match="--resume: "):
+        run(recipe, tmp_path / "run", resume=True)
+
+
+def test_groups_that_were_joined_are_known_by_their_former_names(tmp_path):
+    """Two data sets annotate one CT, so the second one's group is the first one's; a recipe may still name it."""
+    manifest = write_manifest(tmp_path, 2)
+    content = yaml.safe_load(manifest.read_text("utf-8"))
+    content["datasets"].append({"name": "again", "kind": "full", "cases": [
+        {**content["datasets"][0]["cases"][1], "name": "twin"}]})
+    joined = load_manifest(write_yaml(manifest, content))
+    assert [case.group for case in joined.cases] == ["case0", "case1", "case1"]
+    recipe = Recipe.model_validate({"manifest": manifest, "validation": {"groups": ["twin"]}})
+    assert validation_groups(recipe, joined) == ["case1"]
+    held_out = Recipe.model_validate({"manifest": manifest, "hold_out": ["twin"], "preprocessing": {
+        "spacing_zyx": SPACING_ZYX, "patch_zyx": (8, 16, 16)}})
+    cases = read_cases(held_out, joined, Reporter())
+    assert [cached.case.name for cached in cases.training] == ["case0"]
+    for setting in ({"hold_out": ["twins"]}, {"validation": {"groups": ["twins"]}}):
+        with pytest.raises(UserError, match=r"no case of group .*twins.*did you mean 'twin'"):
+            read_cases(Recipe.model_validate({"manifest": manifest, **setting}), joined, Reporter())
+    both = Recipe.model_validate({"manifest": manifest, "hold_out": ["case1"], "validation": {"groups": ["twin"]}})
+    with pytest.raises(UserError, match="no case of group 'twin'"):
+        read_cases(both, joined, Reporter())

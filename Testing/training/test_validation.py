@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
@@ -16,13 +17,16 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.loading.cache import cache_cases
 from PartialOrganSegLib.models.bundle import Preprocessing
+from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.training.best_figures import BestFigures
 from PartialOrganSegLib.training.distributed import Processes
 from PartialOrganSegLib.training.evaluator import CONTEXT_SLICES, Evaluator, slices_to_predict
-from PartialOrganSegLib.training.recipe import Recipe
+from PartialOrganSegLib.training.recipe import Recipe, load_recipe
+from PartialOrganSegLib.training.trainer import Trainer
 from PartialOrganSegLib.training.validation import validation_groups
-from Testing.helpers.training_data import HU, SPACING_ZYX, blocks, write_image
+from PartialOrganSegLib.training.working_prediction import predicted_logits
+from Testing.helpers.training_data import HU, SPACING_ZYX, blocks, write_image, write_manifest, write_recipe
 
 LIVER, SPLEEN, KIDNEY = 1, 2, 3
 
@@ -158,3 +162,26 @@ def test_of_a_left_out_slab_only_its_slices_and_some_around_are_looked_at():
     assert slices_to_predict(codes, air) == slice(0, 60)
     codes[:] = 2
     assert slices_to_predict(codes, air) == slice(0, 60)
+
+
+def test_several_scales_are_averaged_as_in_use(tmp_path):
+    """Zhou 2019, section 4.1: the sizes of testing, in validation too; the mean of the logits at each size."""
+    torch.manual_seed(0)
+    network = build_network("light_unet", 1, 4, channels=[4, 8]).eval()
+    preprocessing = Preprocessing((3.0, 2.0, 2.0), (-300.0, 500.0), 60.0, 150.0, (8, 16, 16))
+    image = np.random.default_rng(0).integers(-200, 300, (8, 16, 16)).astype(np.int16)
+    device = torch.device("cpu")
+    each = []
+    for scale in (0.5, 1.0, 2.0):
+        each.append(predicted_logits(network, image, preprocessing, 4, device, (scale,)).float())
+    together = predicted_logits(network, image, preprocessing, 4, device, (0.5, 1.0, 2.0)).float()
+    torch.testing.assert_close(together, torch.stack(each).mean(0), atol=2e-2, rtol=0)
+    data = preprocessing.normalise(torch.from_numpy(image.astype(np.float32)))[None, None]
+    enlarged = F.interpolate(data, (8, 32, 32), mode="trilinear", align_corners=False)
+    with torch.no_grad():
+        expected = F.interpolate(network(enlarged), (8, 16, 16), mode="trilinear", align_corners=False)
+    torch.testing.assert_close(each[2], expected[0].permute(1, 2, 3, 0), atol=2e-2, rtol=0)
+    recipe = load_recipe(write_recipe(tmp_path, write_manifest(tmp_path), steps=1,
+                                      validation={"groups": ["case1"], "test_scales": [0.5, 1, 2]}))
+    trainer = Trainer(recipe, tmp_path / "run")
+    assert trainer.evaluator._scales == (0.5, 1.0, 2.0)

@@ -30,6 +30,11 @@ have the organ. Missed: organs of test cases of which only one of the two has a 
 per 1000 steps over the last fifth of the run; a row whose loss still falls steeply was stopped too early to decide
 anything."""
 
+PRIOR = """\
+KL(q, pbar), in nats: how far the predictions' shares of the classes on partially labelled cases are from those of the
+fully labelled ones, with the running mean of pbar over mini-batches. The prior works when it falls. The whole curves
+are in the JSON file."""
+
 CLAIMS = """\
 The difference is the mean over seeds of the first row's mean Dice minus the second's, with the 95 % interval of the
 paired t-test over seeds. Detectable is the smallest true difference that these seeds, and these test cases, would show
@@ -103,6 +108,7 @@ def _markdown(table: Table, rows: Sequence[Row], results: Mapping[str, Mapping[i
              "| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in facts), ""]
     lines += ["## Rows", "", ROWS, "", *_row_lines(rows, results), ""]
     lines += ["## Organs", "", *_organ_lines(rows, results), ""]
+    lines += _divergence_lines(rows, results)
     lines += ["## Claims", "", CLAIMS, "", *_claim_lines(table, verdicts)]
     return "\n".join(lines) + "\n"
 
@@ -135,6 +141,20 @@ def _organ_lines(rows: Sequence[Row], results: Mapping[str, Mapping[int, Result]
             cells.append(_spread([figures[name] for figures in by_row[row.key] if name in figures], 3))
         lines.append(f"| {row.title} | {' | '.join(cells)} |")
     return lines
+
+
+def _divergence_lines(rows: Sequence[Row], results: Mapping[str, Mapping[int, Result]]) -> list[str]:
+    """The start and the end of KL(q, pbar), of rows that have a prior; nothing where none has."""
+    lines = []
+    for row in rows:
+        curves = [result.kl for result in results[row.key].values() if result.kl]
+        if curves:
+            cells = [row.title, _spread([curve[0][1] for curve in curves], 3),
+                     _spread([curve[-1][1] for curve in curves], 3)]
+            lines.append(f"| {' | '.join(cells)} |")
+    if not lines:
+        return []
+    return ["## Prior", "", PRIOR, "", "| row | KL at first | KL at last |", "|---|---|---|", *lines, ""]
 
 
 def _claim_lines(table: Table, verdicts: Sequence[Verdict]) -> list[str]:

@@ -26,7 +26,7 @@ class Result:
 
     Dice is None where neither the reference nor the prediction has the organ; the distances are None where only one
     of them has it, too. `step_seconds`: mean time of a training step. `curve`: (step, loss), a mean over what was
-    logged since the point before.
+    logged since the point before; `kl`: (step, KL(q, pbar)) of a row with a prior, likewise.
     """
 
     dice: Figures
@@ -35,6 +35,7 @@ class Result:
     hausdorff: Figures = field(default_factory=dict)
     steps: int = 0
     curve: list[tuple[int, float]] = field(default_factory=list)
+    kl: list[tuple[int, float]] = field(default_factory=list)
 
     def organs(self) -> dict[str, float]:
         """Mean Dice over the test cases, per organ."""
@@ -82,7 +83,8 @@ class Result:
 def read_result(file: Path) -> Result:
     """What `Result.write` wrote."""
     content = json.loads(file.read_text(encoding="utf-8"))
-    content["curve"] = [(int(step), float(loss)) for step, loss in content["curve"]]
+    for name in ("curve", "kl"):  # results from before there was a KL are good without
+        content[name] = [(int(step), float(value)) for step, value in content.get(name, [])]
     return Result(**content)
 
 
@@ -95,8 +97,7 @@ def organ_figures(predicted: np.ndarray, reference: np.ndarray,
     if not predicted.any() or not reference.any():
         return 0.0, None, None  # METHODS' rule: no made-up distance in a mean
     distances = surface_distances(predicted, reference, spacing)
-    farthest = max(float(distances.from_prediction.max()), float(distances.from_reference.max()))
-    return round(overlap, 4), round(distances.hd95, 2), round(farthest, 2)
+    return round(overlap, 4), round(distances.hd95, 2), round(distances.hausdorff, 2)
 
 
 def learning_curve(log: Path) -> tuple[list[tuple[int, float]], float]:
@@ -104,13 +105,33 @@ def learning_curve(log: Path) -> tuple[list[tuple[int, float]], float]:
     steps: list[int] = []
     losses: list[float] = []
     seconds: list[float] = []
-    for line in log.read_text(encoding="utf-8").splitlines():
+    for line in _log_lines(log):
         values = json.loads(line)
         if "loss" in values and "seconds" in values:
             steps.append(int(values["step"]))
             losses.append(float(values["loss"]))
             seconds.append(float(values["seconds"]))
     return _thinned(steps, losses), float(np.mean(seconds or [0.0]))
+
+
+def divergence_curve(log: Path) -> list[tuple[int, float]]:
+    """At most CURVE_POINTS (step, KL(q, pbar)) of a run with a prior; none of another."""
+    steps: list[int] = []
+    values: list[float] = []
+    for line in _log_lines(log):
+        figures = json.loads(line)
+        for name in ("prior_kl", "prior_primal_dual_kl"):
+            if name in figures:
+                steps.append(int(figures["step"]))
+                values.append(float(figures[name]))
+    return _thinned(steps, values)
+
+
+def _log_lines(log: Path) -> list[str]:
+    """None of a run of fewer steps than are logged at a time, which has no log."""
+    if not log.exists():
+        return []
+    return log.read_text(encoding="utf-8").splitlines()
 
 
 def _thinned(steps: Sequence[int], losses: Sequence[float]) -> list[tuple[int, float]]:

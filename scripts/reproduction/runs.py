@@ -17,10 +17,15 @@ from PartialOrganSegLib.training.trainer import train
 
 from .budgets import total_steps
 from .references import Reference
-from .results import Result, learning_curve, organ_figures, read_result
+from .results import Result, divergence_curve, learning_curve, organ_figures, read_result
 
 RESULT = "result.json"
 VERSION = 2  # raised when the same recipe and data would give another result
+
+# Settings that recipes did not have when the first tables were made, with what is the same as none.
+LATER_SETTINGS: dict[str, object] = {
+    "partial_only": [], "shift": 0.3, "axis_scale": 0.05, "scale_factors": [], "blur": 0.15, "thick_slices": 0.15,
+    "contrast": 0.25, "shading": 0.1, "noise": 0.35, "test_scales": [], "backbone_weights": None}
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Run:
         """The run with its own folder in `runs`, named by every setting, the manifest's content and the test cases."""
         # What changes no figure is left out; the manifest's name is a digest of its content.
         settings = recipe.model_dump(mode="json", exclude={"manifest", "checkpoint_every", "workers"})
-        essence = [VERSION, settings, recipe.manifest.name, list(organs), [case.labels.name for case in test]]
+        essence = [VERSION, _without_later(settings), recipe.manifest.name, list(organs),
+                   [case.labels.name for case in test]]
         digest = hashlib.sha256(json.dumps(essence).encode()).hexdigest()[:8]
         return cls(row, seed, recipe, organs, all_organs, test, runs / f"{row}-seed{seed}-{digest}")
 
@@ -66,6 +72,7 @@ class Run:
         result = self._measured(device)
         result.steps = total_steps(self.recipe)
         result.curve, result.step_seconds = learning_curve(self.folder / "log.jsonl")
+        result.kl = divergence_curve(self.folder / "log.jsonl")
         result.write(self.folder / RESULT)
         return result
 
@@ -87,3 +94,16 @@ class Run:
                 result.hd95[case.name][name] = hd95
                 result.hausdorff[case.name][name] = farthest
         return result
+
+
+def _without_later(settings: object) -> object:
+    """Without `LATER_SETTINGS` that have no effect, so that runs from before they existed keep their folders."""
+    if isinstance(settings, list):
+        return [_without_later(value) for value in settings]
+    if not isinstance(settings, dict):
+        return settings
+    essence = {}
+    for name, value in settings.items():
+        if name not in LATER_SETTINGS or value != LATER_SETTINGS[name]:
+            essence[name] = _without_later(value)
+    return essence

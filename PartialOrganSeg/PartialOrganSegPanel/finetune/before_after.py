@@ -22,7 +22,7 @@ class BeforeAfter:
     def __init__(self, panel: SharedPanel, ui: Any, strip: ProgressStrip) -> None:
         self._panel, self._ui, self._strip = panel, ui, strip
         self._comparison: Comparison | None = None
-        self._which = BEFORE
+        self._model = BEFORE  # whose run works
         self._run: Path | None = None  # folder of the latest fine-tuning run
         ui.compareButton.connect("clicked()", self._compare_or_cancel)
         ui.overlaysButton.connect("clicked()", self._remove)
@@ -31,12 +31,18 @@ class BeforeAfter:
         """`run`: folder of the latest run."""
         self._run = run
         working = self._comparison is not None
-        self._ui.compareButton.text = _("Cancel") if working else _("Show before/after")
-        offer(self._ui.compareButton, "" if working else self._why_not(),
-              _("Ends it; nothing is shown") if working else
-              _("Segments the CT with the start model and with the new one, and shows the organs that were learnt as "
-                "outlines: thin and white before, thick and coloured after"))
-        offer(self._ui.overlaysButton, "" if overlays() else _("No before and after is shown."),
+        if working:
+            self._ui.compareButton.text = _("Cancel")
+            offer(self._ui.compareButton, "", _("Ends it; nothing is shown"))
+        else:
+            self._ui.compareButton.text = _("Show before/after")
+            offer(self._ui.compareButton, self._why_not(),
+                  _("Segments the CT with the start model and with the new one, and shows the organs that were learnt "
+                    "as outlines: thin and white before, thick and coloured after"))
+        nothing_shown = ""
+        if not overlays():
+            nothing_shown = _("No before and after is shown.")
+        offer(self._ui.overlaysButton, nothing_shown,
               _("Removes the outlines and shows the other segmentations again"))
         self._ui.compareSelector.enabled = not working
 
@@ -79,23 +85,25 @@ class BeforeAfter:
             return
         self._launch(BEFORE)
 
-    def _launch(self, which: str) -> None:
-        self._which = which
-        run = self._comparison.runs[which]
+    def _launch(self, model: str) -> None:
+        """`model`: BEFORE or AFTER. One after the other: the panel has one run at a time."""
+        self._model = model
+        run = self._comparison.runs[model]
         self._strip.started(_("Starting ..."))
         self._panel.run(run.arguments, self._progress, run.on_result, self._ended)
 
     def _progress(self, progress: Progress) -> None:
         self._strip.progress(progress)
-        which = _("start model") if self._which == BEFORE else _("new model")
-        self._strip.say(f"{which}: {progress.text()}")
+        titles = {BEFORE: _("start model"), AFTER: _("new model")}
+        self._strip.say(f"{titles[self._model]}: {progress.text()}")
 
     def _ended(self, outcome: Outcome) -> None:
-        if outcome.state == "done" and self._which == BEFORE:
+        # the second run follows the first; the comparison is shown when both are there
+        if outcome.state == "done" and self._model == BEFORE:
             self._launch(AFTER)
             return
         comparison, self._comparison = self._comparison, None
-        text = comparison.runs[self._which].with_ct_name(outcome.message)
+        text = comparison.runs[self._model].with_ct_name(outcome.message)
         try:
             if outcome.state == "done":
                 text = comparison.show(self._panel.parameters.segmentation)

@@ -51,14 +51,21 @@ class SceneCase:
 
     def kind(self, space: Sequence[str]) -> str:
         """The kind of supervision, in a label space of these organs."""
+        if self.accepted and set(space) <= set(self.accepted):
+            return FULL
         if self.accepted:
-            return FULL if set(space) <= set(self.accepted) else PARTIAL
-        return SCRIBBLE if self.drawn else UNLABELLED
+            return PARTIAL
+        if self.drawn:
+            return SCRIBBLE
+        return UNLABELLED
 
 
 def label_space_names(model: Iterable[str], cases: Iterable[SceneCase]) -> list[str]:
     """The start model's organs, and after them those that cases show and it lacks."""
-    return list(dict.fromkeys([*model, *(organ for case in cases for organ in case.organs)]))
+    names = dict.fromkeys(model)
+    for case in cases:
+        names |= dict.fromkeys(case.organs)
+    return list(names)
 
 
 def labels_of(volume: slicer.vtkMRMLScalarVolumeNode,
@@ -77,7 +84,11 @@ def _labelled_results(volume: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtk
 
 def _that_counts(labelled: Sequence[slicer.vtkMRMLSegmentationNode],
                  chosen: slicer.vtkMRMLSegmentationNode | None) -> slicer.vtkMRMLSegmentationNode | None:
-    return chosen if chosen in labelled else labelled[-1] if labelled else None
+    if chosen in labelled:
+        return chosen
+    if labelled:
+        return labelled[-1]
+    return None
 
 
 class CaseList:
@@ -88,30 +99,54 @@ class CaseList:
 
     def look(self, chosen: slicer.vtkMRMLSegmentationNode | None) -> list[SceneCase]:
         """All CTs of the scene. `chosen`: of several segmentations of its CT, the one that counts."""
-        return [self._case(volume, chosen) for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-                if volume.GetClassName() == "vtkMRMLScalarVolumeNode" and not volume.GetHideFromEditors()
-                and volume.GetImageData() is not None and min(volume.GetImageData().GetDimensions()) > 1]
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        return [self._case(volume, chosen) for volume in volumes if _is_ct(volume)]
 
     def _case(self, volume: slicer.vtkMRMLScalarVolumeNode, chosen: slicer.vtkMRMLSegmentationNode | None) -> SceneCase:
         labelled, strokes = _labelled_results(volume), find_strokes(volume)
         result = _that_counts(labelled, chosen)
-        accepted = tuple(accepted_organs(result)) if result else ()
-        drawn = self._strokes_drawn(strokes, volume) if strokes else ()
-        decided = volume.GetAttribute(_INCLUDED)
-        return SceneCase(volume.GetID(), volume.GetName(), result.GetID() if result else "", accepted,
-                         strokes.GetID() if drawn else "", drawn,
-                         decided == "yes" if decided else bool(accepted or drawn),
-                         volume.GetAttribute(_MEASURED) == "yes",
-                         result.GetName() if len(labelled) > 1 else "")
+        segmentation_id, accepted, accepted_in = "", (), ""
+        if result is not None:
+            segmentation_id, accepted = result.GetID(), tuple(accepted_organs(result))
+        if len(labelled) > 1:
+            accepted_in = result.GetName()
+        strokes_id, drawn = "", ()
+        if strokes is not None:
+            drawn = self._strokes_drawn(strokes, volume)
+        if drawn:
+            strokes_id = strokes.GetID()
+        # until the user decides, a CT takes part as soon as there is something to learn from
+        included = bool(accepted or drawn)
+        if volume.GetAttribute(_INCLUDED):
+            included = volume.GetAttribute(_INCLUDED) == "yes"
+        return SceneCase(volume.GetID(), volume.GetName(), segmentation_id, accepted, strokes_id, drawn, included,
+                         volume.GetAttribute(_MEASURED) == "yes", accepted_in)
 
     def _strokes_drawn(self, strokes: slicer.vtkMRMLSegmentationNode,
                        volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, ...]:
         segments = strokes.GetSegmentation()
-        images = (labelmap(segments.GetSegment(segment_id)) for segment_id in stroke_segments(strokes).values())
-        state = tuple(image.GetMTime() if image else 0 for image in images)
+        segment_ids = stroke_segments(strokes).values()
+        state = tuple(_time_of_change(segments.GetSegment(segment_id)) for segment_id in segment_ids)
         if self._drawn.get(strokes.GetID(), ((), ()))[0] != state:
             self._drawn[strokes.GetID()] = state, tuple(count_strokes(strokes, volume).drawn)
         return self._drawn[strokes.GetID()][1]
+
+
+def _is_ct(volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether a node has voxels in three dimensions to segment, and is meant for users. A label map is a scalar volume,
+    too, by its class."""
+    image = volume.GetImageData()
+    if volume.GetClassName() != "vtkMRMLScalarVolumeNode" or volume.GetHideFromEditors() or image is None:
+        return False
+    return min(image.GetDimensions()) > 1
+
+
+def _time_of_change(segment: slicer.vtkSegment) -> int:
+    """Of a segment's voxels; 0 while it has none."""
+    image = labelmap(segment)
+    if image is None:
+        return 0
+    return image.GetMTime()
 
 
 def include(volume_id: str, included: bool) -> None:

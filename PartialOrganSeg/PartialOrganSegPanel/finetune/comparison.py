@@ -27,8 +27,9 @@ class Comparison:
 
     def __init__(self, volume: slicer.vtkMRMLScalarVolumeNode, models: Mapping[str, Path], device: str,
                  organs: Sequence[str]) -> None:
-        cards = {which: _card(models[which]) for which in (BEFORE, AFTER)}
+        cards = {moment: _card(models[moment]) for moment in (BEFORE, AFTER)}
         first = SegmentRun.prepare(volume, str(models[BEFORE]), device, cards[BEFORE].organs)
+        # the second run reads the CT that the first one has written, and writes beside it
         arguments = list(first.arguments)
         arguments[arguments.index("--model") + 1] = str(models[AFTER])
         arguments[arguments.index("-o") + 1] = str(first.folder / AFTER)
@@ -49,32 +50,34 @@ class Comparison:
         volume = self.volume
         if volume is None:
             raise ResultError(_("The CT was deleted; its result was dropped."))
+        # both are read before anything is shown: an error leaves the scene as it was
         segmentations = {}
-        for which, run in self.runs.items():
+        for moment, run in self.runs.items():
             reports = {report["organ"]: report for report in run.result.get("organs", ())}
             if not reports:
                 raise ResultError(_("The run gave no result."))
             path = Path(run.result["files"]["segmentation"])
-            segmentations[which] = read_result(path, volume, run.ct, run.organs, reports)
+            segmentations[moment] = read_result(path, volume, run.ct, run.organs, reports)
         remove_overlays()
-        for which, segmentation in segmentations.items():
-            add_overlay(which, volume, self.runs[which].ct, segmentation, self.organs)
+        for moment, segmentation in segmentations.items():
+            add_overlay(moment, volume, self.runs[moment].ct, segmentation, self.organs)
         bring_to_front(volume, self.organs)
         lines = [_("{ct}: before in thin white lines, after in thick coloured ones.").format(ct=volume.GetName())]
-        labels = labels_of(volume, chosen) if self.runs[BEFORE].ct.follows_volume else None
+        # a CT that was resampled to be written has other voxels than what the user accepted
+        labels = None
+        if self.runs[BEFORE].ct.follows_volume:
+            labels = labels_of(volume, chosen)
         counts = SegmentDice()
-        return "\n".join(lines + [self._figures(organ, segmentations, _accepted(labels, organ), counts)
-                                  for organ in self.organs])
+        lines += [self._figures(organ, segmentations, _accepted(labels, organ), counts) for organ in self.organs]
+        return "\n".join(lines)
 
     def _figures(self, organ: str, segmentations: Mapping[str, slicer.vtkSegmentation], label: slicer.vtkSegment | None,
                  counts: SegmentDice) -> str:
         """`spleen: 182 ml, then 214 ml; Dice with the accepted one 0.812, then 0.901` of what is known."""
-        ml = {which: next((report["volume_ml"] for report in run.result["organs"] if report["organ"] == organ), None)
-              for which, run in self.runs.items()}
-        texts = {which: _("unknown to it") if value is None else f"{value:.1f} ml" for which, value in ml.items()}
-        text = _("{organ}: {before}, then {after}").format(organ=organ.replace("_", " "), before=texts[BEFORE],
-                                                           after=texts[AFTER])
-        before, after = (segmentations[which].GetSegment(organ) for which in (BEFORE, AFTER))
+        text = _("{organ}: {before}, then {after}").format(
+            organ=organ.replace("_", " "), before=_volume_text(self.runs[BEFORE], organ),
+            after=_volume_text(self.runs[AFTER], organ))
+        before, after = segmentations[BEFORE].GetSegment(organ), segmentations[AFTER].GetSegment(organ)
         if label and before and after:
             return text + _("; Dice with the accepted one {before}, then {after}").format(
                 before=_dice_text(counts.dice(label, before)), after=_dice_text(counts.dice(label, after)))
@@ -96,11 +99,23 @@ def _card(folder: Path) -> ModelCard:
 
 def _accepted(labels: slicer.vtkMRMLSegmentationNode | None, organ: str) -> slicer.vtkSegment | None:
     """What the user accepted of an organ."""
-    organ_row = row(labels, organ) if labels else None
+    if labels is None:
+        return None
+    organ_row = row(labels, organ)
     if organ_row is None or organ_row.state != ACCEPTED:
         return None
     return labels.GetSegmentation().GetSegment(organ_row.segment_id)
 
 
+def _volume_text(run: SegmentRun, organ: str) -> str:
+    """`182.0 ml`, or that the run's model has no such organ."""
+    for report in run.result["organs"]:
+        if report["organ"] == organ and report["volume_ml"] is not None:
+            return f"{report['volume_ml']:.1f} ml"
+    return _("unknown to it")
+
+
 def _dice_text(value: float | None) -> str:
-    return _("undefined") if value is None else f"{value:.3f}"
+    if value is None:
+        return _("undefined")
+    return f"{value:.3f}"

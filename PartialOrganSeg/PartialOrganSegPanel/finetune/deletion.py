@@ -35,29 +35,30 @@ class Deletion:
 
     def _ask(self) -> None:
         settings = self._panel.parameters.finetune
-        folder = Path(settings.folder) if settings.folder else runs.default_folder()
+        folder = runs.folder_of_runs(settings)
         copies = copies_below(folder)
         if not copies:
             self._strip.say(_("No run in {folder} holds copies of CTs.").format(folder=folder))
             return
-        finished = [one for one in copies if not one.resumable]
+        finished = [run_copies for run_copies in copies if not run_copies.resumable]
         question = _("{count} runs in {folder} hold copies of CTs and labels: {size}.").format(
             count=len(copies), folder=folder, size=size_text(copies))
         choices = [("all", _("Delete all, {size}").format(size=size_text(copies)))]
         if len(finished) < len(copies):
             question += " " + _("{count} of them were interrupted and cannot be resumed without.").format(
                 count=len(copies) - len(finished))
+        # a choice of its own only where it differs from "all"
         if finished and len(finished) < len(copies):
             choices.insert(0, ("finished", _("Delete those of finished runs, {size}").format(size=size_text(finished))))
         answer = self._panel.services.dialogs.ask(_("Delete copies"), question, choices)
         if answer is not None:
-            self._strip.say(self._delete(finished if answer == "finished" else copies))
+            self._strip.say(self._delete({"finished": finished, "all": copies}[answer]))
             self._panel.refresh()
 
     def _delete(self, copies: list[PatientCopies]) -> str:
         try:
-            for one in copies:
-                one.delete()
+            for run_copies in copies:
+                run_copies.delete()
         except OSError as error:
             return _("Copies of CTs could not be deleted: {reason}").format(reason=error)
         return _("Copies of the CTs deleted: {size}.").format(size=size_text(copies))

@@ -47,14 +47,21 @@ def write_cases(cases: Sequence[SceneCase], model: Sequence[str], run: Path,
         for number, (case, name) in enumerate(zip(cases, case_names(cases), strict=True), 1):
             yield Progress(_("writing CTs"), len(entries), len(cases), None)
             entries.append({"name": name} | _write_case(case, f"case_{number}", space, run, written))
-        known = next((one.name for one in LABEL_SPACES.values() if list(one.names) == space), space)
-        manifest = {"label_space": known, "datasets": [{"name": "scene", "cases": entries}]}
+        manifest = {"label_space": _space_entry(space), "datasets": [{"name": "scene", "cases": entries}]}
         text = json.dumps(manifest, indent=2, ensure_ascii=False)  # JSON is YAML, and Slicer has no YAML writer
         (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
         put_in_place(staging, run / DATA)
     finally:  # also when the work is cancelled between two steps
         shutil.rmtree(staging, ignore_errors=True)
     return manifest_of(run)
+
+
+def _space_entry(organs: list[str]) -> str | list[str]:
+    """A label space as a manifest has it: the name of a built-in one that has these organs in this order, or them."""
+    for space in LABEL_SPACES.values():
+        if list(space.names) == organs:
+            return space.name
+    return organs
 
 
 def manifest_of(run: Path) -> Path:
@@ -70,6 +77,7 @@ def with_names(message: str, run: Path) -> str:
         names = {run / DATA / case["image"]: case["name"] for case in cases}
     except (OSError, ValueError, LookupError, TypeError):
         return message
+    # the command may name a file as it was given or with links resolved, and with the case's name before it
     for path, name in names.items():
         for text in (str(path), str(path.resolve())):
             message = message.replace(f"{name}: {text}", name).replace(text, name)
@@ -86,6 +94,7 @@ def file_names(names: Sequence[str]) -> list[str]:
     stay."""
     unique: list[str] = []
     for name in names:
+        # a colon, a backslash or a final dot is refused by Windows, and names that differ by case are one name there
         base = re.sub(r'[\x00-\x1f/\\:*?"<>|.,]+', "_", name)[:LONGEST_NAME].strip(" _") or "case"
         number, free = 1, base
         while free.casefold() in map(str.casefold, unique):
@@ -106,12 +115,14 @@ def _write_case(case: SceneCase, stem: str, space: Sequence[str], run: Path, wri
     for labels_id in filter(None, (case.segmentation_id, case.strokes_id)):
         refuse_another_ct(slicer.mrmlScene.GetNodeByID(labels_id), volume)
     folder = run / STAGING
-    image, label, kind = f"{stem}.nrrd", f"{stem}_labels.nrrd", case.kind(space)
+    image, label, kind, outside = f"{stem}.nrrd", f"{stem}_labels.nrrd", case.kind(space), 0
+    if kind == SCRIBBLE:  # what no stroke covers is unknown, not background
+        outside = NOT_DRAWN
     ct = written.write(volume, folder / image, run / DATA / image)
     entry: dict[str, Any] = {"image": image, "kind": kind}
     if kind == UNLABELLED:
         return entry
-    labels = np.full(ct.size[::-1], NOT_DRAWN if kind == SCRIBBLE else 0, np.uint8)
+    labels = np.full(ct.size[::-1], outside, np.uint8)
     node = slicer.util.addVolumeFromArray(labels, ijkToRAS=slicer.util.arrayFromVTKMatrix(ct.ijk_to_ras),
                                           name=label, nodeClassName="vtkMRMLLabelMapVolumeNode")
     try:
@@ -135,14 +146,17 @@ def _label(case: SceneCase, kind: str, space: Sequence[str], node: slicer.vtkMRM
     value = {organ: index for index, organ in enumerate(space, 1)}
     if kind == SCRIBBLE:
         _draw(labels, case, node, value | {BACKGROUND: 0})
-    segmentation = slicer.mrmlScene.GetNodeByID(case.segmentation_id) if case.accepted else None
     for organ in case.accepted:
+        segmentation = slicer.mrmlScene.GetNodeByID(case.segmentation_id)
         labels[segment_array(segmentation, row(segmentation, organ).segment_id, node)] = value[organ]
     meaning: dict[str, Any] = {}
     if kind == "partial":
         meaning["annotated"] = list(case.organs)
     if kind == "partial" and case.drawn:
-        drawn = {name: at for name, at in (value | {BACKGROUND: len(space) + 1}).items() if name not in case.accepted}
+        # 0 is "anything but the accepted organs" here, so strokes of background get a value of their own
+        drawn = value | {BACKGROUND: len(space) + 1}
+        for organ in case.accepted:
+            del drawn[organ]
         strokes = np.full(labels.shape, NOT_DRAWN, np.uint8)
         _draw(strokes, case, node, drawn)
         free = (labels == 0) & (strokes != NOT_DRAWN)

@@ -1,6 +1,6 @@
 """Two segmentations over a CT, before and after fine-tuning, as outlines; other segmentations stand back.
 
-Overlays are no results: nothing in them is reviewed or learnt from. Attributes tell them, also in a loaded scene.
+Overlays are no results: nothing in them is reviewed or learnt from. Attributes mark them, also in a loaded scene.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ def overlays() -> dict[str, slicer.vtkMRMLSegmentationNode]:
     return {node.GetAttribute(_OVERLAY): node for node in nodes if node.GetAttribute(_OVERLAY)}
 
 
-def add_overlay(which: str, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, segmentation: slicer.vtkSegmentation,
+def add_overlay(moment: str, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, segmentation: slicer.vtkSegmentation,
                 shown: Collection[str]) -> slicer.vtkMRMLSegmentationNode:
     """Shows a segmentation as `BEFORE` or `AFTER`; organs that are not `shown` are there, but invisible."""
-    title = _("{ct} before fine-tuning") if which == BEFORE else _("{ct} after fine-tuning")
-    node = new_node(volume, ct, segmentation, title.format(ct=volume.GetName()))
-    node.SetAttribute(_OVERLAY, which)
+    titles = {BEFORE: _("{ct} before fine-tuning"), AFTER: _("{ct} after fine-tuning")}
+    node = new_node(volume, ct, segmentation, titles[moment].format(ct=volume.GetName()))
+    node.SetAttribute(_OVERLAY, moment)
     display = node.GetDisplayNode()
     display.SetVisibility2DFill(False)
     display.SetVisibility2DOutline(True)
-    display.SetSliceIntersectionThickness(_LINES[which])
+    display.SetSliceIntersectionThickness(_LINES[moment])
     for organ in segmentation.GetSegmentIDs():
         display.SetSegmentVisibility(organ, organ in shown)
-        if which == BEFORE:
+        if moment == BEFORE:
             display.SetSegmentOverrideColor(organ, *WHITE)
     return node
 
@@ -55,9 +55,10 @@ def bring_to_front(volume: slicer.vtkMRMLScalarVolumeNode, organs: Collection[st
             display.SetAttribute(_HIDDEN, "yes")
     for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         node.SetBackgroundVolumeID(volume.GetID())
-    for which in (AFTER, BEFORE):
+    # the new model's first: an organ that it has learnt may be missing before
+    for node in (shown[moment] for moment in (AFTER, BEFORE) if moment in shown):
         for organ in organs:
-            centre = shown[which].GetSegmentCenterRAS(organ) if which in shown else None
+            centre = node.GetSegmentCenterRAS(organ)
             if centre is not None:
                 slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *centre)
                 return

@@ -39,13 +39,16 @@ class PatientCopies:
 
 def copies_in(run: Path) -> PatientCopies | None:
     """Of one run; None where it holds none, and for a run that was not started here."""
+    # without a manifest of ours the images may be the user's only ones
     if not manifest_of(run).is_file():
         return None
     paths = [*(run / DATA).glob(IMAGES), *(run / name for name in WORKING_COPIES if (run / name).is_dir())]
     files = [path for path in paths if path.is_file()]
     for folder in paths:
         files += [path for path in folder.rglob("*") if path.is_file()]
-    return PatientCopies(run, tuple(paths), sum(path.stat().st_size for path in files)) if paths else None
+    if not paths:
+        return None
+    return PatientCopies(run, tuple(paths), sum(path.stat().st_size for path in files))
 
 
 def copies_below(folder: Path) -> list[PatientCopies]:
@@ -54,11 +57,13 @@ def copies_below(folder: Path) -> list[PatientCopies]:
         candidates = sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError:
         return []
-    copies = [copies_in(run) for run in candidates]
-    return [one for one in copies if one is not None]
+    copies = map(copies_in, candidates)
+    return [run_copies for run_copies in copies if run_copies is not None]
 
 
 def size_text(copies: list[PatientCopies]) -> str:
     """`284 MB`."""
-    megabytes = sum(one.size for one in copies) / 1e6
-    return _("{size:.0f} MB").format(size=megabytes) if megabytes >= 1 else _("less than 1 MB")
+    megabytes = sum(run_copies.size for run_copies in copies) / 1e6
+    if megabytes < 1:
+        return _("less than 1 MB")
+    return _("{size:.0f} MB").format(size=megabytes)

@@ -21,7 +21,7 @@ _PREFIX = "dice_"  # of an organ's Dice among the figures of a step
 _NOT_LOSSES = {STEP, "stage", "gradient", "learning_rate", "seconds", "waited"}
 # In figures of the whole run, and of alphas tried after the last step ("start_share" up to 0.4).
 _OF_NO_STEP = {"total_seconds", "alpha", "start_share"}
-_ROLE = "PartialOrganSeg.FineTunePlot"  # attribute: LOSS, DICE, or those with a curve's name
+_ROLE = "PartialOrganSeg.FineTunePlot"  # attribute: LOSS, DICE, or one of them with a curve's name
 
 
 class Curves:
@@ -30,8 +30,8 @@ class Curves:
 
     def __init__(self, figures: Iterable[Mapping[str, Any]] = ()) -> None:
         self.of: dict[str, dict[int, dict[str, float]]] = {LOSS: {}, DICE: {}}
-        for one in figures:
-            self.add(one)
+        for step_figures in figures:
+            self.add(step_figures)
 
     def add(self, figures: Mapping[str, Any]) -> bool:
         """Takes the figures of one step; whether there was one to plot."""
@@ -40,8 +40,9 @@ class Curves:
             return False
         numbers = {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
         dice = {name.removeprefix(_PREFIX): value for name, value in numbers.items() if name.startswith(_PREFIX)}
-        losses = {name: value for name, value in numbers.items() if name not in _NOT_LOSSES and not dice}
-        chart, values = (DICE, dice) if dice else (LOSS, losses)
+        chart, values = DICE, dice
+        if not dice:  # figures of a validation have Dice, those of a training step losses
+            chart, values = LOSS, {name: value for name, value in numbers.items() if name not in _NOT_LOSSES}
         for steps in self.of.values():
             for later in [at for at in steps if at > step]:
                 del steps[later]
@@ -52,25 +53,28 @@ class Curves:
     def columns(self, chart: str) -> dict[str, np.ndarray]:
         """Step and every curve as arrays of one length; NaN where a step has no figure."""
         steps = sorted(self.of[chart])
-        names = dict.fromkeys(name for step in steps for name in self.of[chart][step])
-        return {STEP: np.array(steps, float)} | {
-            name: np.array([self.of[chart][step].get(name, math.nan) for step in steps]) for name in names}
+        columns = {STEP: np.array(steps, float)}
+        for row, step in enumerate(steps):
+            for name, value in self.of[chart][step].items():
+                columns.setdefault(name, np.full(len(steps), math.nan))[row] = value
+        return columns
 
 
 def draw(curves: Curves, colours: Mapping[str, tuple[int, int, int]]) -> None:
     """Brings tables, series and charts up to date. `colours`: RGB in 0-255 of the organs' curves."""
-    for chart, title in ((LOSS, _("Fine-tuning: loss")), (DICE, _("Fine-tuning: Dice"))):
+    for chart, title, axis in ((LOSS, _("Fine-tuning: loss"), _("loss")), (DICE, _("Fine-tuning: Dice"), _("Dice"))):
         columns = curves.columns(chart)
         table = _node("vtkMRMLTableNode", chart, title)
         slicer.util.updateTableFromArray(table, list(columns.values()), list(columns))
         plot = _node("vtkMRMLPlotChartNode", chart, title)
         plot.SetTitle(title)
         plot.SetXAxisTitle(_("step"))
-        plot.SetYAxisTitle(_("Dice") if chart == DICE else _("loss"))
+        plot.SetYAxisTitle(axis)
         if chart == DICE:
             plot.SetYAxisRangeAuto(False)
             plot.SetYAxisRange(0.0, 1.0)
         series_ids = {_series(chart, name, table, colours).GetID() for name in columns if name != STEP}
+        # series of the run before that this one does not have
         for node in slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode"):
             if (node.GetAttribute(_ROLE) or "").startswith(f"{chart}.") and node.GetID() not in series_ids:
                 slicer.mrmlScene.RemoveNode(node)
@@ -82,15 +86,16 @@ def draw(curves: Curves, colours: Mapping[str, tuple[int, int, int]]) -> None:
 def _series(chart: str, name: str, table: slicer.vtkMRMLTableNode,
             colours: Mapping[str, tuple[int, int, int]]) -> slicer.vtkMRMLPlotSeriesNode:
     role = f"{chart}.{name}"
-    known = _find("vtkMRMLPlotSeriesNode", role)
-    series = known or _node("vtkMRMLPlotSeriesNode", role, name.replace("_", " "))
-    if known is None:
+    series = _find("vtkMRMLPlotSeriesNode", role)
+    if series is None:  # an older one keeps the look that the user may have given it
+        series = _node("vtkMRMLPlotSeriesNode", role, name.replace("_", " "))
         if name in colours:
             series.SetColor(*(value / 255 for value in colours[name]))
         else:
             series.SetUniqueColor()
         series.SetPlotType(series.PlotTypeScatter)
-        series.SetMarkerStyle(series.MarkerStyleCircle if chart == DICE else series.MarkerStyleNone)
+        # Dice is measured at few steps: without markers a single one would not be seen
+        series.SetMarkerStyle({LOSS: series.MarkerStyleNone, DICE: series.MarkerStyleCircle}[chart])
     series.SetAndObserveTableNodeID(table.GetID())
     series.SetXColumnName(STEP)
     series.SetYColumnName(name)

@@ -59,17 +59,22 @@ class RunResult:
         if not self.start.is_dir():
             return _("The start model of this run is no longer there.")
         try:
-            same = sha256(self.start / CHECKSUMS) == self.start_sha256
+            unchanged = sha256(self.start / CHECKSUMS) == self.start_sha256
         except OSError:
-            same = False
-        return "" if same else _("The start model of this run was replaced by another one since.")
+            unchanged = False
+        if not unchanged:
+            return _("The start model of this run was replaced by another one since.")
+        return ""
 
 
 def state(run: Path | None) -> str:
     """`NEW` (nothing to resume), `STARTED` or `FINISHED`."""
     if run is None or not (run / PLAN).is_file():
         return NEW
-    return FINISHED if (run / RESULT).is_file() and (run / MODEL).is_dir() else STARTED
+    # the new model is there before it is compared with the start model, and the result is written last
+    if (run / RESULT).is_file() and (run / MODEL).is_dir():
+        return FINISHED
+    return STARTED
 
 
 def read_result(run: Path | None) -> RunResult | None:
@@ -78,23 +83,37 @@ def read_result(run: Path | None) -> RunResult | None:
         return None
     try:
         facts = json.loads((run / RESULT).read_text(encoding="utf-8"))
-        rows = tuple(DiceRow(organ, one["group"] == "changed", one["before"], one["after"], one["measured_on"],
-                             one.get("measured_on_kind", ""))
-                     for organ, one in facts["dice"].items())
-        reason = verdict_text(facts["verdict"]) if "verdict" in facts else ""
+        rows = tuple(_dice_row(organ, measurement) for organ, measurement in facts["dice"].items())
+        # version 0.3 wrote a reason, but no verdict as data; a newer library may have kinds that have no text here
+        reason = ""
+        if "verdict" in facts:
+            reason = verdict_text(facts["verdict"])
         return RunResult(rows, facts["selected"] != "start", reason or facts["reason"], Path(facts["start"]),
                          facts["lineage"]["parent"]["sha256"], tuple(facts["lineage"]["learnt"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
+def _dice_row(organ: str, measurement: dict[str, Any]) -> DiceRow:
+    """An organ's entry of a result file. Raises KeyError where a figure is missing."""
+    return DiceRow(organ, measurement["group"] == "changed", measurement["before"], measurement["after"],
+                   measurement["measured_on"], measurement.get("measured_on_kind", ""))
+
+
 def read_warnings(run: Path) -> list[str]:
     """Warnings about the cases, given before a run began to learn; a run that goes on does not repeat them."""
     try:
-        said = json.loads((run / PLAN).read_text(encoding="utf-8")).get("said", [])
-        return [problem_text(problem_of(one)) if isinstance(one, dict) else str(one) for one in said]
+        warnings = json.loads((run / PLAN).read_text(encoding="utf-8")).get("said", [])
+        return [_warning_text(warning) for warning in warnings]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
+
+
+def _warning_text(warning: object) -> str:
+    """Of a warning as data, or as the sentence that version 0.3 wrote."""
+    if isinstance(warning, dict):
+        return problem_text(problem_of(warning))
+    return str(warning)
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
@@ -108,6 +127,7 @@ def read_log(run: Path) -> list[dict[str, Any]]:
         try:
             figures.append(json.loads(line))
         except ValueError:
+            # the computer went off while the line was being written
             continue
     return figures
 
@@ -118,12 +138,20 @@ def default_folder() -> Path:
     return Path(documents or Path.home()) / "PartialOrganSeg"
 
 
+def folder_of_runs(settings: FineTuneParameters) -> Path:
+    """The folder that the user chose, else the default one."""
+    if settings.folder:
+        return Path(settings.folder)
+    return default_folder()
+
+
 def new_run_folder(parent: Path) -> Path:
     """Makes an empty folder for a run. Raises OSError when that fails."""
     parent.mkdir(parents=True, exist_ok=True)
     base = parent / time.strftime("finetune %Y-%m-%d %H.%M")
     number, folder = 1, base
     while True:
+        # mkdir instead of a look whether the folder exists: a second Slicer may make it in between
         try:
             folder.mkdir()
             return folder
@@ -134,7 +162,8 @@ def new_run_folder(parent: Path) -> Path:
 
 def forget_unplanned(run: Path) -> None:
     """Removes a run that ended before it began to learn: there is nothing to resume, only copies of CTs."""
-    tries = 5  # a killed process may hold a file open a moment longer on Windows
+    # on Windows a killed process may hold a file open a moment longer
+    tries = 5
     while state(run) == NEW and run.exists() and tries:
         shutil.rmtree(run, ignore_errors=True)
         tries -= 1
@@ -149,7 +178,8 @@ def name_reason(name: str, start: str) -> str:
         return _("New model: letters a-z, digits, dot, dash and underscore make a name, at most 64.")
     if name and (resource("models") / name).exists():
         return _("New model: {name} is the name of a shipped model.").format(name=name)
-    if name and name.casefold() == start.casefold():  # file systems that know no case would replace it, too
+    # a file system that ignores case would replace the start model, too
+    if name and name.casefold() == start.casefold():
         return _("New model: {name} is the name of the start model, which would be replaced.").format(name=name)
     return ""
 

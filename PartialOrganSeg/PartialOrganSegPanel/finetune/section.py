@@ -110,12 +110,17 @@ class FineTuneSection(Section):
     def _latest(self) -> Path | None:
         """Folder of the run that works, or of the latest one; None when there is none on this computer."""
         folder = self.panel.parameters.finetune.run
-        return Path(folder) if folder and Path(folder).is_dir() else None
+        # a scene may come from another computer
+        if not folder or not Path(folder).is_dir():
+            return None
+        return Path(folder)
 
     def _organs(self) -> list[str]:
         """Of the start model."""
         card = self._models.get(self.panel.parameters.finetune.model)
-        return [organ.name for organ in card.organs] if card else []
+        if card is None:
+            return []
+        return [organ.name for organ in card.organs]
 
     def _list_models(self) -> None:
         settings = self.panel.parameters.finetune
@@ -131,24 +136,32 @@ class FineTuneSection(Section):
     # --- what is shown
 
     def _show_result(self) -> None:
-        result = runs.read_result(self._latest) if self._run is None else None
-        fill_dice(self.ui.diceTable, result.rows if result else ())
-        self.ui.diceTable.setVisible(bool(result and result.rows))
-        self.ui.runLabel.text = result_text(result) if result else self._running_text()
+        result, rows, text = None, (), self._running_text()
+        if self._run is None:
+            result = runs.read_result(self._latest)
+        if result is not None:
+            rows, text = result.rows, result_text(result)
+        fill_dice(self.ui.diceTable, rows)
+        self.ui.diceTable.setVisible(bool(rows))
+        self.ui.runLabel.text = text
         self.ui.runLabel.setVisible(bool(self.ui.runLabel.text))
 
     def _running_text(self) -> str:
-        """What is known of the run that works: once it has ended, the strip tells the warnings."""
-        return "\n".join(filter(None, [self._expected, *self._warned])) if self._run is not None else ""
+        """What is known of the run that works. Once it has ended, the warnings are in the strip."""
+        if self._run is None:
+            return ""
+        return "\n".join(filter(None, [self._expected, *self._warned]))
 
     def _offer_buttons(self) -> None:
-        working = self._run is not None
-        self.ui.startButton.text = _("Cancel") if working else _("Start")
-        offer(self.ui.startButton, "" if working else self.panel.busy or why_not_start(
-                  self._cases, self.panel.parameters.finetune, self._models),
-              _("Ends the run; what it has learnt up to its last checkpoint is kept, and Resume goes on from there")
-              if working else _("Writes the ticked CTs with their labels into a new run folder and learns from them in "
-                                "the background"))
+        if self._run is not None:
+            self.ui.startButton.text = _("Cancel")
+            offer(self.ui.startButton, "", _("Ends the run; what it has learnt up to its last checkpoint is kept, and "
+                                             "Resume goes on from there"))
+        else:
+            self.ui.startButton.text = _("Start")
+            reason = self.panel.busy or why_not_start(self._cases, self.panel.parameters.finetune, self._models)
+            offer(self.ui.startButton, reason, _("Writes the ticked CTs with their labels into a new run folder and "
+                                                 "learns from them in the background"))
         offer(self.ui.resumeButton, self._why_not_resume(), _("Goes on with the run in the run folder"))
         offer(self.ui.useButton, self._why_not_use(),
               _("Installs the new model and chooses it in section Segment, also in new scenes, and to start the next "
@@ -164,7 +177,9 @@ class FineTuneSection(Section):
     def _why_not_use(self) -> str:
         if self.panel.busy:
             return self.panel.busy
-        return "" if runs.read_result(self._latest) else _("There is no finished run yet.")
+        if runs.read_result(self._latest) is None:
+            return _("There is no finished run yet.")
+        return ""
 
     # --- what the user chooses
 
@@ -173,10 +188,14 @@ class FineTuneSection(Section):
 
     def _ticked(self, item: qt.QTableWidgetItem) -> None:
         tick = ticked(item)
-        if tick is not None:
-            volume_id, column, checked = tick
-            (include if column == CT else measure)(volume_id, checked)
-            self.panel.refresh()
+        if tick is None:
+            return
+        volume_id, column, checked = tick
+        if column == CT:
+            include(volume_id, checked)
+        else:
+            measure(volume_id, checked)
+        self.panel.refresh()
 
     def _model_chosen(self, index: int) -> None:
         self.panel.parameters.finetune.model = self.ui.startModelBox.itemText(index)
@@ -202,7 +221,7 @@ class FineTuneSection(Section):
         if not may_use(self._models[settings.model], self.panel.services.dialogs):
             return
         try:
-            self._run = runs.new_run_folder(Path(settings.folder) if settings.folder else runs.default_folder())
+            self._run = runs.new_run_folder(runs.folder_of_runs(settings))
         except OSError as error:
             self.strip.say(str(error))
             return
@@ -248,14 +267,17 @@ class FineTuneSection(Section):
             self._show_result()
 
     def _draw(self) -> None:
-        card = self._models.get(self.panel.parameters.finetune.model)
-        organs = card.organs if card else WORD16.organs
+        # the model of a run that is resumed may not be installed here; the curves need colours all the same
+        card, organs = self._models.get(self.panel.parameters.finetune.model), WORD16.organs
+        if card is not None:
+            organs = card.organs
         draw(self._curves, {organ.name: organ.colour for organ in organs})
 
     def _ended(self, outcome: Outcome) -> None:
         run, self._run = self._run, None
         self.panel.parameters.finetune.run = str(run)  # whatever took its place meanwhile
         problem, message = outcome.problem, with_names(outcome.message, run)
+        # refused because a file does not look like a CT: the user may know better
         if problem is not None and problem.code is Code.NOT_A_CT and FORCE not in self._arguments:
             question = with_names(without_hint(problem), run)
             choices = [("force", _("Learn from it all the same"))]
@@ -270,6 +292,7 @@ class FineTuneSection(Section):
         else:
             runs.forget_unplanned(run)
             self.panel.parameters.finetune.run = ""
+        # the CT to compare on is best one that was not learnt from
         if outcome.state == "done" and self.panel.parameters.compareVolume is None:
             candidates = [case for case in self._cases if not case.included or case.measured] or self._cases
             if candidates:
@@ -288,9 +311,10 @@ class FineTuneSection(Section):
             choices = [("use", _("Use the new model"))]
             if self.panel.services.dialogs.ask(_("Use this model"), question, choices) != "use":
                 return
-        Installation(self.panel, self.strip, self._used).start(str(run / runs.MODEL))
+        Installation(self.panel, self.strip, self._installed).start(str(run / runs.MODEL))
 
-    def _used(self, name: str) -> None:
+    def _installed(self, name: str) -> None:
+        """`name` is empty when it failed; then the strip says why."""
         settings = self.panel.parameters.finetune
         if name:
             choose_model(self.panel.parameters, name)

@@ -27,7 +27,8 @@ def prepare_cases(table: qt.QTableWidget) -> None:
 
 
 def fill_cases(table: qt.QTableWidget, cases: Sequence[SceneCase], space: Sequence[str], fixed: bool) -> None:
-    """Shows the cases with their tick boxes, `fixed` while a run works, without telling anyone."""
+    """Shows the cases with their tick boxes, `fixed` while a run works, without a signal."""
+    # a tick set here is not the user's: it must not be written into the scene
     table.blockSignals(True)
     table.setRowCount(len(cases))
     for index, case in enumerate(cases):
@@ -36,8 +37,9 @@ def fill_cases(table: qt.QTableWidget, cases: Sequence[SceneCase], space: Sequen
         text = kind_text(case, space)
         put(table, index, KIND, Cell(text, text))
         can = case.included and case.labelled
-        tip = _("Measure Dice on this CT instead of learning from it") if can else \
-            _("Dice can be measured on ticked CTs with accepted organs or strokes")
+        tip = _("Dice can be measured on ticked CTs with accepted organs or strokes")
+        if can:
+            tip = _("Measure Dice on this CT instead of learning from it")
         _tick(put(table, index, MEASURE, Cell("", tip)), case.volume_id, can and case.measured, can and not fixed)
     table.resizeRowsToContents()
     table.blockSignals(False)
@@ -45,27 +47,37 @@ def fill_cases(table: qt.QTableWidget, cases: Sequence[SceneCase], space: Sequen
 
 def _tick(item: qt.QTableWidgetItem, volume_id: str, checked: bool, enabled: bool) -> None:
     item.setData(qt.Qt.UserRole, volume_id)
-    item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled if enabled else qt.Qt.ItemIsUserCheckable)
+    flags = qt.Qt.ItemIsUserCheckable
+    if enabled:
+        flags |= qt.Qt.ItemIsEnabled
+    item.setFlags(flags)
     item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
 
 
 def ticked(item: qt.QTableWidgetItem) -> tuple[str, int, bool] | None:
     """The CT (node ID) and column of a tick box and whether it is ticked, None for a cell without one."""
     volume_id = item.data(qt.Qt.UserRole)
-    return (volume_id, item.column(), item.checkState() == qt.Qt.Checked) if volume_id else None
+    if not volume_id:
+        return None
+    return volume_id, item.column(), item.checkState() == qt.Qt.Checked
 
 
 def kind_text(case: SceneCase, space: Sequence[str]) -> str:
     """The kind of supervision and what it is of: `partial: liver, spleen; strokes: pancreas`, and where it was accepted
     if that is not plain."""
     names = ", ".join(organ.replace("_", " ") for organ in case.accepted)
-    drawn = ", ".join(_("background") if organ == BACKGROUND else organ.replace("_", " ") for organ in case.drawn)
+    drawn_names = [organ.replace("_", " ") for organ in case.drawn if organ != BACKGROUND]
+    if BACKGROUND in case.drawn:
+        drawn_names.insert(0, _("background"))
+    drawn = ", ".join(drawn_names)
     kind = case.kind(space)
     text = {FULL: _("full: all organs accepted"), PARTIAL: _("partial: {organs}").format(organs=names),
             SCRIBBLE: _("scribble: {organs}").format(organs=drawn), UNLABELLED: _("unlabelled")}[kind]
     if kind == PARTIAL and drawn:
         text += _("; strokes: {organs}").format(organs=drawn)
-    return text + (_("; accepted in {segmentation}").format(segmentation=case.accepted_in) if case.accepted_in else "")
+    if case.accepted_in:
+        text += _("; accepted in {segmentation}").format(segmentation=case.accepted_in)
+    return text
 
 
 def prepare_dice(table: qt.QTableWidget) -> None:
@@ -77,7 +89,9 @@ def fill_dice(table: qt.QTableWidget, rows: Sequence[DiceRow]) -> None:
     """Shows Dice before and after; organs that were to be learnt come first and bold."""
     table.setRowCount(len(rows))
     for index, row in enumerate(sorted(rows, key=lambda row: not row.changed)):
-        group = _("shown by the cases") if row.changed else _("to be kept")
+        group = _("to be kept")
+        if row.changed:
+            group = _("shown by the cases")
         tip = _("{organ}: {group}; measured on {what}").format(
             organ=row.organ.replace("_", " "), group=group,
             what=measured_on_text(row.measured_on_kind, row.measured_on))

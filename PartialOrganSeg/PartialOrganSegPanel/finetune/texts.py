@@ -9,7 +9,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..shell.parameters import FineTuneParameters
-from .cases import SceneCase
+from .cases import SceneCase, label_space_names
 from .run import RunResult, name_reason, replay_reason
 from .verdict_text import measured_on_short
 
@@ -17,12 +17,12 @@ from .verdict_text import measured_on_short
 def summary(cases: Sequence[SceneCase]) -> str:
     """How many of the CTs are used, and which organs they show."""
     included = [case for case in cases if case.included]
-    organs = dict.fromkeys(organ.replace("_", " ") for case in included for organ in case.organs)
+    organs = ", ".join(label_space_names((), included)).replace("_", " ")
     measured = [case for case in included if case.labelled and case.measured]
     text = _("{used} of {all} CTs are learnt from.").format(used=len(included) - len(measured), all=len(cases))
     if measured:
         text += " " + _("Dice is measured on {count}.").format(count=len(measured))
-    return f"{text} " + _("Organs: {organs}.").format(organs=", ".join(organs) or _("none"))
+    return f"{text} " + _("Organs: {organs}.").format(organs=organs or _("none"))
 
 
 def expected_text(event: Mapping[str, Any]) -> str:
@@ -34,6 +34,7 @@ def expected_text(event: Mapping[str, Any]) -> str:
 
 def why_not_start(cases: Sequence[SceneCase], settings: FineTuneParameters, models: Collection[str]) -> str:
     """Why no run can be started with these cases and settings; empty when one can."""
+    # in the order in which a user would mend it: CTs, labels, then settings
     included = [case for case in cases if case.included]
     labelled = [case for case in included if case.labelled]
     if not cases:
@@ -53,7 +54,9 @@ def why_not_start(cases: Sequence[SceneCase], settings: FineTuneParameters, mode
 
 def result_text(result: RunResult) -> str:
     """Which model to go on with, and what that was measured on."""
-    head = _("The new model is the better one") if result.better else _("The start model is the better one")
+    head = _("The start model is the better one")
+    if result.better:
+        head = _("The new model is the better one")
     return " ".join(filter(None, [f"{head}: {result.reason}.", _measured_text(result)]))
 
 
@@ -64,6 +67,7 @@ def _measured_text(result: RunResult) -> str:
         return ""
     if not learnt:
         return _("Only kept organs were measured, on {what}.").format(what=unchanged)
+    # kept organs are named apart only where they were measured on something else
     if unchanged in ("", learnt):
         return _("Measured on {what}.").format(what=learnt)
     return _("Measured on {what}; kept organs on {other}.").format(what=learnt, other=unchanged)

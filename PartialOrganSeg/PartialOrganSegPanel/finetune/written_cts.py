@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import slicer
+import slicer.util
 import vtk
 
 from ..scene.ct_file import CtFile, write_ct
@@ -23,15 +24,16 @@ class WrittenCts:
         """As `write_ct`; `final` is where the file will lie. A hard link costs neither time nor room, and outlives the
         run that it was taken from."""
         state = _state(volume)
-        known, identity = self._of.get(state, (None, ()))
+        earlier, identity = self._of.get(state, (None, ()))
         try:
-            if known is None or _identity(known.path) != identity:
+            if earlier is None or _identity(earlier.path) != identity:
                 raise FileNotFoundError(path)
-            os.link(known.path, path)
-            written = replace(known, path=path)
+            os.link(earlier.path, path)
+            written = replace(earlier, path=path)
         except OSError:  # nothing known, gone, another file, or another disk
             written = write_ct(volume, path)
-        self._of = {other: entry for other, entry in self._of.items() if entry[0].path != final}
+        # the file that lay there before, of whatever CT, is replaced
+        self._of = {volume_state: entry for volume_state, entry in self._of.items() if entry[0].path != final}
         self._of[state] = replace(written, path=final), _identity(path)
         return written
 
@@ -46,6 +48,8 @@ def _state(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[object, ...]:
     """Changes with the voxels, the geometry and the transforms of a CT. Times of change are never given twice."""
     matrix, transform = vtk.vtkMatrix4x4(), volume.GetParentTransformNode()
     volume.GetIJKToRASMatrix(matrix)
-    geometry = tuple(matrix.GetElement(row, column) for row in range(3) for column in range(4))
-    moved = (transform.GetID(), transform.GetTransformToWorldMTime()) if transform else ()
+    geometry = slicer.util.arrayFromVTKMatrix(matrix)[:3].ravel().tolist()
+    moved = ()
+    if transform is not None:
+        moved = (transform.GetID(), transform.GetTransformToWorldMTime())
     return (volume.GetID(), volume.GetImageData().GetMTime(), *geometry, *moved)

@@ -36,14 +36,16 @@ class Normalised:
             "RescaleTo01Normalization": self._rescaled, "NoNormalization": lambda: lambda slab: slab}
         self._scheme = schemes[settings.normalisation]()
         # Every other scheme normalises voxels outside of the mask too.
-        self._kept_outside = self._mask if settings.normalisation == "ZScoreNormalization" else None
+        self._normalised_only: Mask | None = None
+        if settings.normalisation == "ZScoreNormalization":
+            self._normalised_only = self._mask
 
     def slab(self, part: slice) -> Slab:
         """float32 input of the voxels in `part` of the axis, on the CT's axes."""
         slab = self._hu[part].astype(np.float32)
         result = self._scheme(slab)
-        if self._kept_outside is not None:
-            result = np.where(self._kept_outside[part], result, slab)
+        if self._normalised_only is not None:
+            result = np.where(self._normalised_only[part], result, slab)
         return np.moveaxis(result, 0, self._axis)
 
     def _clipped(self, slab: Slab) -> Slab:

@@ -6,11 +6,14 @@ of all classes exist at working spacing only, in half precision; native labels a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from ...events import Reporter
 from ...imaging.shapes import Affine, Box3, LabelMap, Spacing3, VoxelArray
@@ -20,7 +23,7 @@ from ...models.bundle import Bundle
 from ...models.metadata import NNUNetEntry
 from ...networks.nnunet_v2 import NNUNetV2
 from ..backend import choose_precision
-from ..scores import best_classes, mean_entropy
+from ..scores import best_classes, mean_entropy, mean_logits
 from ..threads import threads
 from ..timing import Stopwatch, timed
 from .normalisation import Normalised
@@ -29,22 +32,19 @@ from .windows import window_scores
 
 
 class NNUNetPredictor:
-    """nnU-Net's prediction with a bundle's network; see `Predictor`."""
+    """nnU-Net's prediction with a bundle's network, or with the mean logits of an ensemble's; see `Predictor`."""
 
     def __init__(self, bundle: Bundle, device: torch.device, mirror: bool, precision: str = "auto") -> None:
         """`mirror` averages over the mirrorings that the model was trained with, up to eight times the work."""
         assert bundle.nnunet is not None
         self._settings, self._preprocessing = bundle.nnunet, bundle.preprocessing
         self._space, self._device = bundle.label_space, device
-        network = bundle.load_network(device)
-        assert isinstance(network, NNUNetV2)
-        self._network = network.own_axes  # on nnU-Net's axes, as the CT is put to it
+        self._networks = [cast(NNUNetV2, one.load_network(device)).own_axes for one in bundle.one_network_each]
         self.threads = torch.get_num_threads()  # of the network alone
         self.precision = choose_precision(precision, device, bundle.precision)
-        axes = self._settings.mirror_axes if mirror else ()
-        first = 5 - len(self._settings.patch)
-        self._mirrorings = [[first + axis for axis in chosen] for count in range(len(axes) + 1)
-                            for chosen in combinations(axes, count)]
+        self._mirrorings: list[list[int]] = [[]]  # the axes of the network's input that each flips; the first none
+        if mirror:
+            self._mirrorings = _subsets(self._settings.mirror_axes, 5 - len(self._settings.patch))
 
     def segment(self, ct: Volume, written: npt.NDArray[np.uint8], seconds: dict[str, float],
                 reporter: Reporter) -> tuple[LabelMap, dict[str, float]]:
@@ -81,7 +81,9 @@ class NNUNetPredictor:
     def _working(self, spacing: Spacing3) -> Spacing3:
         """Working spacing in mm on nnU-Net's axes: slices of a 2D network stay as far apart as they are."""
         *through, row, column = self._settings.spacing
-        return through[0] if through else spacing[0], row, column
+        if not through:
+            return spacing[0], row, column
+        return through[0], row, column
 
     def _scores(self, hu: VoxelArray, spacing: Spacing3, seconds: dict[str, float],
                 reporter: Reporter) -> torch.Tensor:
@@ -92,23 +94,41 @@ class NNUNetPredictor:
             volume = resample(hu.shape, target_shape(hu.shape, spacing, working),
                               Normalised(hu, settings, self._preprocessing, thick or 0).slab,
                               settings.order, settings.order_z, thick)
+        scores = (self._scores_of(network, volume, seconds, reporter) for network in self._networks)
+        if len(self._networks) == 1:
+            return next(scores)
+        return mean_logits(scores, len(self._networks))
+
+    def _scores_of(self, network: nn.Module, volume: torch.Tensor, seconds: dict[str, float],
+                   reporter: Reporter) -> torch.Tensor:
+        """float16 logits (three axes, class) of one network on the whole volume."""
+        settings = self._settings
         with timed(seconds, "windows"):
-            forward = Stopwatch(self._logits)
+            forward = Stopwatch(lambda window: self._logits(network, window))
             scores = window_scores(volume, tuple(settings.patch), settings.step, self._space.class_count, forward,
                                    reporter)
         seconds["forward"] = seconds.get("forward", 0.0) + forward.seconds
         seconds["windows"] -= forward.seconds
         return scores
 
-    def _logits(self, window: torch.Tensor) -> torch.Tensor:
+    def _logits(self, network: nn.Module, window: torch.Tensor) -> torch.Tensor:
         """(1, 1, *window) network input to logits (*window, class) on the CPU."""
         data = window.to(self._device)
         reduced = self.precision != torch.float32
         with threads(self.threads), torch.autocast(self._device.type, self.precision, enabled=reduced):
-            total: torch.Tensor = self._network(data)
-            for axes in self._mirrorings[1:]:  # the first is none
-                total = total + self._network(data.flip(axes)).flip(axes)
+            total: torch.Tensor = network(data)
+            for axes in self._mirrorings[1:]:
+                total = total + network(data.flip(axes)).flip(axes)
         return (total / len(self._mirrorings))[0].permute(1, 2, 3, 0).cpu()
+
+
+def _subsets(axes: Sequence[int], first: int) -> list[list[int]]:
+    """Every choice of none, some or all of the `axes`, each counted from dimension `first` of a network's input."""
+    subsets = []
+    for count in range(len(axes) + 1):
+        for chosen in combinations(axes, count):
+            subsets.append([first + axis for axis in chosen])
+    return subsets
 
 
 def _on_nnunet_axes(volume: Volume, settings: NNUNetEntry) -> tuple[VoxelArray, Spacing3]:
@@ -124,7 +144,9 @@ def _on_nnunet_axes(volume: Volume, settings: NNUNetEntry) -> tuple[VoxelArray, 
 
 def _nnunet_axes_to_patient(ct: Volume, settings: NNUNetEntry) -> Affine:
     """(4, 4): index along nnU-Net's three axes (and 1) to LPS millimetres (x, y, z, 1)."""
-    grid = ct.grid if settings.orientation == "stored" else ct.canonical().grid
+    grid = ct.grid
+    if settings.orientation != "stored":
+        grid = ct.canonical().grid
     matrix = grid.matrix[:, [2, 1, 0, 3]]  # of an index (z, y, x, 1)
     if settings.orientation == "RAS":
         for axis in (1, 2):

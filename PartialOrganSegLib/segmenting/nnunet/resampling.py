@@ -34,7 +34,9 @@ def thick_axis(first: Spacing3, second: Spacing3, separate: bool | None = None) 
         if max(second) / min(second) <= ANISOTROPY:
             return None
     axes = [axis for axis, mm in enumerate(spacing) if mm == max(spacing)]
-    return axes[0] if len(axes) == 1 else None
+    if len(axes) > 1:
+        return None
+    return axes[0]
 
 
 def target_shape(shape: Shape3, spacing: Spacing3, target: Spacing3) -> Shape3:
@@ -72,7 +74,7 @@ def resample(shape: Shape3, target: Shape3, read: Callable[[slice], npt.NDArray[
 
     Splines overshoot; values stay within those of the volume, with a thick axis within those of each slice.
     """
-    front = 0 if thick is None else thick
+    front = thick or 0
     order_of_axes = [front, *(axis for axis in range(3) if axis != front)]
     native, working = [shape[axis] for axis in order_of_axes], [target[axis] for axis in order_of_axes]
     rows, columns = (torch.from_numpy(spline_weights(native[axis], working[axis], order)) for axis in (1, 2))

@@ -31,7 +31,10 @@ def importance(patch: tuple[int, ...]) -> torch.Tensor:
         peak = np.zeros(size)
         peak[size // 2] = 1
         peak = ndimage.gaussian_filter1d(peak, size * SIGMA, mode="constant")
-        weights = weights * (peak / peak.max()).reshape([-1 if a == axis else 1 for a in range(len(patch))])
+        along_axis = [1] * len(patch)
+        along_axis[axis] = size
+        weights = weights * (peak / peak.max()).reshape(along_axis)
+    # The smallest weights of a large patch are 0 in half precision, and every voxel's sum is divided by its weights.
     half = torch.from_numpy(weights).half()
     return half.clamp_min(half[half > 0].min())
 
@@ -44,16 +47,19 @@ def window_scores(volume: torch.Tensor, patch: tuple[int, ...], step: float, cla
     along the first axis. A volume smaller than the patch is padded evenly with zeros.
     """
     flat = len(patch) == 2
-    window = (min(SLICES, volume.shape[0]), *patch) if flat else patch
+    window, weights = patch, importance(patch)
+    if flat:
+        window, weights = (min(SLICES, volume.shape[0]), *patch), weights[None]
     # As nnU-Net pads: evenly on both sides, with zeros of the normalised input.
     missing = [max(0, side - size) for side, size in zip(window, volume.shape, strict=True)]
     below = [pad // 2 for pad in missing]
-    padding = [edge for pad, first in zip(missing[::-1], below[::-1], strict=True) for edge in (first, pad - first)]
+    padding: list[int] = []
+    for pad, first in zip(missing[::-1], below[::-1], strict=True):  # PyTorch counts from the last axis
+        padding += [first, pad - first]
     volume = torch.nn.functional.pad(volume, padding)
     starts = [axis_starts(size, side, step) for size, side in zip(volume.shape, window, strict=True)]
     if flat:
         starts[0] = list(range(0, volume.shape[0], SLICES))
-    weights = importance(patch)[None] if flat else importance(patch)
     scores = torch.zeros(*volume.shape, classes, dtype=torch.float16)
     total = torch.zeros(volume.shape, dtype=torch.float16)
     corners = list(product(*starts))

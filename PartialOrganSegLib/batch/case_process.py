@@ -1,0 +1,86 @@
+"""The process in which `LimitedCaseSegmenter` has cases segmented: `python -m PartialOrganSegLib.batch.case_process`.
+
+Tasks come pickled through stdin, answers go through stdout; whatever libraries print goes to stderr. It ends with the
+process that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import sys
+import threading
+from typing import BinaryIO
+
+from .. import logfile
+from ..cancelling import ignore_signals
+from ..errors import Code, Problem, UserError
+from ..events import Reporter
+from ..segmenting.segmenter import Segmenter
+from .case_segmenter import write_all_but_dicom
+from .messages import Answer, Failed, Progress, Ready, Start, Task, Warned, Written
+
+
+class _Answers(Reporter):
+    """Sends answers; as a reporter, progress and warnings."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+
+    def send(self, answer: Answer) -> None:
+        pickle.dump(answer, self._pipe)
+        self._pipe.flush()
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self.send(Progress(stage, done, total))
+
+    def warning(self, message: str | Problem) -> None:
+        self.send(Warned(message))
+
+
+def main() -> None:
+    """Segments what comes until nobody asks any more."""
+    ignore_signals()  # a cancelled run ends this process itself
+    answers = _Answers(os.fdopen(os.dup(1), "wb"))
+    os.dup2(2, 1)
+    start: Start = pickle.load(sys.stdin.buffer)
+    tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(sys.stdin.buffer, tasks), daemon=True).start()
+    try:
+        segmenter = Segmenter(start.options)
+        segmenter.prepare()
+    except Exception as error:
+        answers.send(Failed(_problem_of_start(error, start)))
+        return
+    answers.send(Ready())
+    while True:
+        _segment(segmenter, tasks.get(), start, answers)
+
+
+def _segment(segmenter: Segmenter, task: Task, start: Start, answers: _Answers) -> None:
+    try:
+        result = segmenter(task.case.path, series=task.case.series, reporter=answers)
+        not_written = write_all_but_dicom(result, task.files)
+        answers.send(Written(result.organ_events, not_written))
+    except Exception as error:
+        answers.send(Failed(logfile.explain_case(error, task.case.path, start.log)))
+
+
+def _problem_of_start(error: Exception, start: Start) -> Problem:
+    if isinstance(error, UserError):
+        return error.problem
+    return Problem(Code.INTERNAL, found=logfile.explain(error, start.log))
+
+
+def _receive(pipe: BinaryIO, tasks: queue.SimpleQueue[Task]) -> None:
+    """Fetches tasks; the process ends when the other side has, whatever it is doing."""
+    try:
+        while True:
+            tasks.put(pickle.load(pipe))
+    except (EOFError, OSError, pickle.UnpicklingError):
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Kills commands at random moments, starts them again and compares with an uninterrupted run.
+
+    python Testing/benchmarks/kills.py --kills 100 --seed 1
+
+For segment (one CT), segment over several CTs, train, finetune and `models install --replace`. A process is killed
+(SIGKILL) right before a random change of the disk, or after a random time; up to three times in one folder. Afterwards
+the command is started as a user would start it again. Wrong is: a result that differs from the uninterrupted one, a
+command that does not come to its end, a model that is neither the old nor the new one at any moment, a file left
+behind. The exit code is 1 where anything was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from Testing.helpers.kill_trials import COMMANDS, kill_trials
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=100, help="of each command (default: 100)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commands", default="", help="some of them, with commas between (default: all)")
+    arguments = parser.parse_args()
+    chosen = tuple(arguments.commands.split(",")) if arguments.commands else tuple(make.name for make in COMMANDS)
+    wrong: list[str] = []
+    kills = 0
+    print("| command | starts | kills | wrong | seconds |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for number, name in enumerate(chosen):
+            start = time.monotonic()
+            (Path(folder) / str(number)).mkdir()
+            for command, tally in kill_trials(Path(folder) / str(number), arguments.seed, arguments.kills, (name,)):
+                print(f"| {command} | {tally.starts} | {tally.kills} | {len(tally.wrong)} | "
+                      f"{time.monotonic() - start:.0f} |", flush=True)
+                wrong += tally.wrong
+                kills += tally.kills
+    print(f"\n{kills} kills, {len(wrong)} wrong", *wrong, sep="\n")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""`partialorganseg refine`: files, what changed, taking it back, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+import PartialOrganSegLib as pos
+from PartialOrganSegLib.cli import main
+from PartialOrganSegLib.formats.reading import read_labelmap
+from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
+from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
+from PartialOrganSegLib.imaging.volume import Volume
+from Testing.helpers.dicom_cases import make_case
+from Testing.helpers.stroke_scenes import FIRST_MIDDLE, GRID, SPLEEN, scene
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A CT, labels without its spleen, and a stroke through it."""
+    ct, truth = scene()
+    write_ct(tmp_path / "scan.nii.gz", ct)
+    write_labelmap(tmp_path / "start.nii.gz", Volume(np.where(truth == SPLEEN, 0, truth).astype(np.uint8), GRID))
+    z, y, x = FIRST_MIDDLE
+    points = [(GRID.matrix @ [column, y, z, 1])[:3].tolist() for column in (x - 5, x + 5)]
+    write_strokes(tmp_path / "s.json", Strokes(
+        image="scan.nii.gz", drawn_by="a test", licence="CC0-1.0", size=GRID.size, spacing=GRID.spacing,
+        strokes=[Stroke(organ="spleen", points=points, width_mm=4.0)]))
+    return tmp_path
+
+
+def refine(folder: Path, *options: str) -> int:
+    return main(["refine", str(folder / "scan.nii.gz"), "--strokes", str(folder / "s.json"), "--labels",
+                 str(folder / "start.nii.gz"), "-o", str(folder / "out"), *options])
+
+
+def test_files_changes_and_undo(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert refine(folder) == 0
+    said = capsys.readouterr().out
+    assert "spleen: +" in said
+    out = folder / "out"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "scan.before.labels.nii.gz", "scan.changes.csv", "scan.labels.nii.gz", "scan.preview.png",
+        "scan.scribble.nii.gz", "scan.seg.nrrd", "scan.volumes.csv"]
+    start, after = (read_labelmap(path).array for path in (folder / "start.nii.gz", out / "scan.labels.nii.gz"))
+    assert (after == SPLEEN).sum() > 800
+    with open(out / "scan.changes.csv", newline="") as stream:
+        [row] = list(csv.DictReader(stream))
+    assert row["organ"] == "spleen"
+    assert float(row["gained_ml"]) == pytest.approx((after == SPLEEN).sum() * 0.016, rel=0.01)
+    assert refine(folder) == 1  # an earlier result is in the way
+    assert main(["refine", str(folder / "scan.nii.gz"), "--undo", "-o", str(out)]) == 0
+    assert np.array_equal(read_labelmap(out / "scan.labels.nii.gz").array, start)
+    assert not (out / "scan.before.labels.nii.gz").exists()
+    assert main(["refine", str(folder / "scan.nii.gz"), "--undo", "-o", str(out)]) == 1
+    assert "--undo takes the latest correction back, once" in capsys.readouterr().err
+
+
+def test_one_file(folder: Path) -> None:
+    arguments = ["refine", str(folder / "scan.nii.gz"), "--strokes", str(folder / "s.json"), "--labels",
+                 str(folder / "start.nii.gz"), "-o", str(folder / "after.nii.gz")]
+    assert main(arguments) == 0
+    assert (read_labelmap(folder / "after.nii.gz").array == SPLEEN).sum() > 800
+
+
+def test_events_carry_the_changes(folder: Path, capfd: pytest.CaptureFixture) -> None:
+    assert refine(folder, "--json-events") == 0
+    events = [json.loads(text) for text in capfd.readouterr().out.splitlines()]
+    [result] = [event for event in events if event["event"] == "result"]
+    assert [change["organ"] for change in result["changes"]] == ["spleen"]
+    assert result["files"]["before"].endswith("scan.before.labels.nii.gz")
+
+
+def test_without_labels_the_ct_is_segmented_first(folder: Path) -> None:
+    result = pos.refine(folder / "scan.nii.gz", folder / "s.json", device="cpu")
+    assert "windows" in result.segmented.seconds
+    z, y, x = FIRST_MIDDLE
+    assert result.array[z, y, x] == SPLEEN
+
+
+@pytest.mark.parametrize(("options", "line"), [
+    (["--accepted", "splen"], "accepted: unknown organ 'splen' (did you mean 'spleen'?)"),
+    (["--labels", "nowhere.nii.gz"], "labels: nowhere.nii.gz: expected a labelmap file, found nothing there"),
+    (["--undo"], "not allowed with argument"),
+])
+def test_what_is_refused(folder: Path, options: list[str], line: str, capsys: pytest.CaptureFixture) -> None:
+    assert refine(folder, *options) > 0
+    [error] = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error: ")]
+    assert line in error
+
+
+def test_strokes_of_another_ct(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    content = json.loads((folder / "s.json").read_text())
+    (folder / "s.json").write_text(json.dumps(content | {"size": [9, 9, 9]}))
+    assert refine(folder) == 1
+    assert "s.json: expected strokes of this CT (56 x 48 x 24 voxels), found those of another (9 x" in (
+        capsys.readouterr().err)
+    assert not (folder / "out").exists() or not any((folder / "out").iterdir())
+
+
+def test_strokes_of_another_series(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    _, labels = make_case(tmp_path / "ct")
+    write_labelmap(tmp_path / "labels.nii.gz", labels)
+    points = [(labels.grid.matrix @ [column, 5, 5, 1])[:3].tolist() for column in (5, 9)]
+    strokes = Strokes(image="ct", drawn_by="a test", licence="CC0-1.0", series_uid="1.2.3",
+                      strokes=[Stroke(organ="spleen", points=points, width_mm=6.0)])
+    write_strokes(tmp_path / "s.json", strokes)
+    arguments = ["refine", str(tmp_path / "ct"), "--strokes", str(tmp_path / "s.json"), "--labels",
+                 str(tmp_path / "labels.nii.gz"), "-o", str(tmp_path / "after.nii.gz")]
+    assert main(arguments) == 1
+    assert "found those of another (series 1.2.3)" in capsys.readouterr().err
+    uid = dcmread(next((tmp_path / "ct").iterdir())).SeriesInstanceUID
+    write_strokes(tmp_path / "s.json", strokes.model_copy(update={"series_uid": str(uid)}))
+    assert main(arguments) == 0

@@ -1,0 +1,64 @@
+"""The generator builds all pages without a warning, and what it builds needs nothing from elsewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from Testing.helpers.pages import DOCS
+from Testing.helpers.repository import ROOT
+
+NEEDED = ("sphinx", "furo", "myst_parser")
+pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in NEEDED),
+                                reason="no generator of pages: pip install '.[docs]'")
+LOADED = re.compile(r'<(?:script|img|iframe)[^>]*\ssrc="(?:https?:)?//|<link[^>]*stylesheet[^>]*href="(?:https?:)?//|'
+                    r'url\(["\']?(?:https?:)?//|@import\s+["\'](?:https?:)?//')
+
+
+def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", str(target.parent / "doctrees")]
+    command += [str(source), str(target)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("built") / "html"
+    done = build(DOCS, target)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def test_every_page_is_built_with_a_search_that_needs_no_server(built: Path) -> None:
+    for page in DOCS.rglob("*.md"):
+        assert (built / page.relative_to(DOCS).with_suffix(".html")).is_file(), page
+    assert "refine" in (built / "searchindex.js").read_text(encoding="utf-8")
+
+
+def test_pages_load_nothing_from_elsewhere(built: Path) -> None:
+    files = [*built.rglob("*.html"), *built.rglob("*.css")]
+    assert [file.name for file in files if LOADED.search(file.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize("bad", ["[gone](gone.md)", "[no such heading](troubleshooting.md#gone)", "![gone](gone.png)"])
+def test_a_broken_reference_is_an_error(tmp_path: Path, bad: str) -> None:
+    """In a small site with the settings of ours."""
+    source = tmp_path / "site" / "docs"
+    source.mkdir(parents=True)
+    shutil.copy(DOCS / "conf.py", source)
+    package = source.parent / "PartialOrganSegLib"
+    package.mkdir()
+    shutil.copy(ROOT / "PartialOrganSegLib" / "__init__.py", package)
+    (source / "index.md").write_text("# A\n\n```{toctree}\ntroubleshooting\n```\n", encoding="utf-8")
+    (source / "troubleshooting.md").write_text("# B\n\n[A](index.md)\n", encoding="utf-8")
+    assert build(source, tmp_path / "good" / "html").returncode == 0
+    (source / "index.md").write_text(f"# A\n\n{bad}\n\n```{{toctree}}\ntroubleshooting\n```\n", encoding="utf-8")
+    done = build(source, tmp_path / "bad" / "html")
+    assert done.returncode != 0
+    assert "gone" in done.stderr

@@ -1,0 +1,87 @@
+"""What pages tell a reader to type does what they say: blocks of get-started, how-to and extending are run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from PartialOrganSegLib.datasets.manifest_file import ManifestFile
+from PartialOrganSegLib.formats.registry import FORMATS
+from PartialOrganSegLib.yaml_file import read_yaml
+from Testing.helpers.pages import DOCS, Block, blocks
+from Testing.helpers.repository import ROOT
+
+FOLDERS = ("get-started", "how-to", "extending")
+RUN = ("sh", "python")
+DATA = ("yaml", "toml", "text", "{toctree}", "{include}")  # not for a shell
+PAGES = [page for folder in FOLDERS for page in sorted((DOCS / folder).glob("*.md"))
+         if any(block.language in RUN and block.reason is None for block in blocks(page))]
+
+
+def _name(page: Path) -> str:
+    return page.relative_to(DOCS).as_posix()
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> dict[str, str]:
+    """An environment in which `partialorganseg` and `python` are those of the tests."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    command = folder / "partialorganseg"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m PartialOrganSegLib "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    path = os.pathsep.join([str(folder), os.environ.get("PATH", "")])
+    python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PATH": path, "PYTHONPATH": python_path}
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="no sh on this system")
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_a_page_followed_word_by_word(page: Path, tmp_path: Path, shell: dict[str, str]) -> None:
+    """In an empty folder, block after block; the Python blocks of a page are one program."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    for command in _commands([block for block in blocks(page) if block.language in RUN and block.reason is None]):
+        done = subprocess.run(command, cwd=folder, env=shell, capture_output=True, text=True, check=False, timeout=550)
+        assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
+
+
+def _commands(listed: list[Block]) -> Iterator[list[str]]:
+    program = ""
+    for block in listed:
+        if block.language == "sh":
+            yield ["sh", "-e", "-c", block.text]
+        else:
+            program += block.text + "\n"
+    if program:
+        yield [sys.executable, "-c", program]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_block_is_of_a_kind_that_somebody_checks(folder: str) -> None:
+    for page in (DOCS / folder).glob("*.md"):
+        for block in blocks(page):
+            assert block.language in RUN + DATA, f"{page}: {block.text}"
+
+
+def test_manifests_on_pages_are_manifests(tmp_path: Path) -> None:
+    checked = 0
+    for page in DOCS.rglob("*.md"):
+        for block in blocks(page):
+            if block.language == "yaml" and "datasets:" in block.text:
+                file = tmp_path / "manifest.yaml"
+                file.write_text(block.text, encoding="utf-8")
+                ManifestFile.model_validate(read_yaml(file, "manifest"))
+                checked += 1
+    assert checked >= 3
+
+
+def test_no_page_leaves_a_format_behind() -> None:
+    """The page on formats registers one; it must have done so in a process of its own."""
+    assert "npz" not in FORMATS

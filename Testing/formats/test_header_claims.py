@@ -1,0 +1,197 @@
+"""Headers that claim too much, name files elsewhere or would crash a reader end in one line, and nothing is read."""
+
+import gzip
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
+from Testing.helpers.listener import Listener
+from Testing.helpers.repository import ROOT
+from Testing.helpers.volume_files import body, patched, refused, save
+
+NRRD = {"type": "int16", "dimension": "3", "space": "left-posterior-superior", "sizes": "24 20 12",
+        "space directions": "(1,0,0) (0,1,0) (0,0,2)", "endian": "little", "encoding": "raw"}
+MHA = {"ObjectType": "Image", "NDims": "3", "BinaryData": "True", "BinaryDataByteOrderMSB": "False",
+       "CompressedData": "False", "TransformMatrix": "1 0 0 0 1 0 0 0 1", "Offset": "0 0 0",
+       "ElementSpacing": "1 1 2", "DimSize": "24 20 12", "ElementType": "MET_SHORT", "ElementDataFile": "LOCAL"}
+VOXELS = body().astype("<i2").tobytes()
+
+
+def nrrd(path: Path, voxels: bytes = VOXELS, **changes: str | None) -> Path:
+    """A NRRD file with fields changed, added ("data_file") or, with None, left out."""
+    fields = {**NRRD, **{name.replace("_", " "): text for name, text in changes.items()}}
+    lines = [f"{name}: {text}" for name, text in fields.items() if text is not None]
+    path.write_bytes("\n".join(["NRRD0004", *lines, "", ""]).encode() + voxels)
+    return path
+
+
+def mha(path: Path, voxels: bytes = VOXELS, **changes: str | None) -> Path:
+    """A MetaImage file likewise; ElementDataFile stays the last field."""
+    fields = {**MHA, **changes}
+    data = fields.pop("ElementDataFile")
+    lines = [f"{name} = {text}" for name, text in fields.items() if text is not None]
+    path.write_bytes("\n".join([*lines, f"ElementDataFile = {data}", ""]).encode() + voxels)
+    return path
+
+
+def nifti(path: Path, offset: int = 0, kinds: str = "", *values: float) -> Path:
+    """A .nii with numbers of its header replaced."""
+    return patched(save(path, body()), offset, kinds, *values)
+
+
+def test_unchanged_files_are_read(tmp_path: Path) -> None:
+    listener = Listener()
+    for path in (nrrd(tmp_path / "a.nrrd"), mha(tmp_path / "a.mha"), save(tmp_path / "a.nii", body())):
+        np.testing.assert_array_equal(read_ct(path, reporter=listener).array, body())
+    assert not listener.warnings
+
+
+BAD_NRRD = {
+    "claims 16 GB": ({"sizes": "2000 2000 2000"}, "header"), "claims more packed": (
+        {"sizes": "9000 9000 9000", "encoding": "gzip"}, "header"), "no size": ({"sizes": "24 0 12"}, "sizes"),
+    "negative": ({"sizes": "24 -20 12"}, "sizes"), "digits": ({"sizes": f"{'9' * 5000} 1 1"}, "sizes"),
+    "two sizes": ({"sizes": "24 20"}, "sizes"), "many axes": ({"dimension": "16"}, "3-D"),
+    "no dimension": ({"dimension": None}, "dimension"), "long line": ({"content": "A" * 5_000_000}, "lines"),
+    "no direction of an axis": ({"space directions": "(1,0,0) (0,1,0) none"}, "space directions"),
+    "no spacing": ({"space directions": None, "space": None}, "size of its voxels"),
+    "spacing nan": ({"space directions": None, "space": None, "spacings": "1 nan 1"}, "spacings"),
+    "metres": ({"space units": '"m" "m" "m"'}, "millimetres"), "type": ({"type": "block"}, "type"),
+    "encoding": ({"encoding": "zrl"}, "encoding"), "outside": ({"data file": "../../etc/passwd"}, "own folder"),
+    "absolute": ({"data file": "/etc/passwd"}, "own folder"), "pattern": ({"data file": "%n%n%s 1 3 1"}, "FIRST LAST"),
+    "device": ({"data file": "/dev/zero"}, "own folder"), "missing": ({"data file": "x.raw"}, "no such file"),
+    "a year of files": ({"data file": "a%d.raw 1 999999999 1"}, "files of voxels"),
+    "surplus": ({"sizes": "24 20 9"}, "more than its header says"), "twice": ({"kinds": "a\nkinds: b"}, "second time"),
+    "long number": ({"space origin": f"({'9' * 5000},0,0)"}, "letters"),
+    "tiny": ({"space directions": "(1e-30,0,0) (0,1,0) (0,0,2)"}, "mm"),
+    "huge": ({"space directions": "(1e9,0,0) (0,1,0) (0,0,2)"}, "mm"),
+    "far": ({"space origin": "(1e30,0,0)"}, "origin"),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD_NRRD))
+def test_nrrd_is_refused(tmp_path: Path, name: str) -> None:
+    changes, reason = BAD_NRRD[name]
+    path = nrrd(tmp_path / "a.nrrd", **changes)
+    assert len(refused(path, reason, force=True)) < 400
+
+
+BAD_MHA = {
+    "axes": ({"NDims": "-3"}, "NDims"), "a million axes": ({"NDims": "1000000"}, "3-D"),
+    "claims": ({"DimSize": "2000 2000 2000"}, "header"), "format": ({"ElementDataFile": "%n%n%s 1 3 1"}, "FIRST LAST"),
+    "two formats": ({"ElementDataFile": "%d%s.raw 1 3 1"}, "FIRST LAST"), "no spacing": (
+        {"ElementSpacing": None}, "size of its voxels"), "negative spacing": ({"ElementSpacing": "1 -1 2"}, "positive"),
+    "nan": ({"ElementSpacing": "1 nan 2"}, "positive"), "words": ({"ElementSpacing": "1 x 2"}, "positive"),
+    "type": ({"ElementType": "MET_STRING"}, "ElementType"), "outside": ({"ElementDataFile": "../x.raw"}, "own folder"),
+    "absolute": ({"ElementDataFile": "/dev/zero"}, "own folder"), "missing": ({"ElementDataFile": "x.raw"}, "no such"),
+    "unit": ({"DistanceUnits": "m"}, "DistanceUnits"), "slope": ({"ElementToIntensityFunctionSlope": "2"}, "HU"),
+    "no size": ({"DimSize": None}, "DimSize"), "surplus": ({"DimSize": "24 20 9"}, "more than its header says"),
+    "list": ({"ElementDataFile": "LIST"}, "files of voxels"),
+    "matrix": ({"TransformMatrix": "1 0 0"}, "TransformMatrix"),
+    "channels": ({"ElementNumberOfChannels": "100000"}, "header"), "long": ({"Comment": "A" * 5_000_000}, "lines"),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD_MHA))
+def test_metaimage_is_refused(tmp_path: Path, name: str) -> None:
+    changes, reason = BAD_MHA[name]
+    voxels = b"" if name == "list" else VOXELS
+    assert len(refused(mha(tmp_path / "a.mha", voxels, **changes), reason, force=True)) < 400
+
+
+BAD_NIFTI = {
+    "header as voxels": ((108, "f", 100.0), "vox_offset"), "offset nan": ((108, "f", float("nan")), "vox_offset"),
+    "offset beyond": ((108, "f", 1e9), "bytes of voxels"), "claims 16 GB": ((42, "3h", 2000, 2000, 2000), "header"),
+    "slope nan": ((112, "f", float("nan")), "scl_slope"), "intercept": ((116, "f", float("inf")), "scl_slope"),
+    "unit": ((123, "B", 5), "unit of length"), "metres": ((123, "B", 1), "mm"), "tiny": ((80, "f", 1e-30), "mm"),
+    "surplus": ((46, "h", 9), "more than its header says"), "pair": ((344, "B3s", 110, b"i1\0"), ".img"),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD_NIFTI))
+def test_nifti_is_refused(tmp_path: Path, name: str) -> None:
+    change, reason = BAD_NIFTI[name]
+    refused(nifti(tmp_path / "a.nii", *change), reason, force=True)
+
+
+def test_packed_nifti_of_nothing_but_zeros_is_refused(tmp_path: Path) -> None:
+    header = save(tmp_path / "a.nii", body()).read_bytes()[:352]
+    small, claims = tmp_path / "trailing.nii.gz", tmp_path / "claims.nii.gz"
+    # A gigabyte after the voxels in a megabyte of file: the end is never looked for.
+    small.write_bytes(gzip.compress(header + VOXELS) + gzip.compress(bytes(16 << 20), 1) * 64)
+    refused(small, "more than its header says")
+    huge = bytearray(header)
+    struct.pack_into("<3h", huge, 42, 20_000, 20_000, 20_000)
+    claims.write_bytes(gzip.compress(bytes(huge)) + gzip.compress(bytes(1 << 20)))
+    refused(claims, "header")
+
+
+def test_offset_of_zero_means_behind_the_header(tmp_path: Path) -> None:
+    listener = Listener()
+    np.testing.assert_array_equal(read_ct(nifti(tmp_path / "a.nii", 108, "f", 0.0), reporter=listener).array, body())
+    assert "vox_offset" in listener.warnings[0]
+
+
+def test_files_without_orientation_are_reported(tmp_path: Path) -> None:
+    files = {"no 'space directions'": nrrd(tmp_path / "a.nrrd", **{"space directions": None, "space": None,
+                                                                  "spacings": "1 1 2"}),
+             "no 'space'": nrrd(tmp_path / "b.nrrd", space=None, dimension="3\nspace dimension: 3"),
+             "TransformMatrix": mha(tmp_path / "a.mha", TransformMatrix=None),
+             "qform_code and sform_code": nifti(tmp_path / "a.nii", 252, "2h", 0, 0)}
+    for reason, path in files.items():
+        listener = Listener()
+        np.testing.assert_array_equal(read_ct(path, reporter=listener).array, body())
+        assert reason in listener.warnings[0]
+        assert "left and right may be swapped" in listener.warnings[0]
+
+
+def test_pairs_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(body())
+    sitk.WriteImage(image, str(tmp_path / "ct.hdr"))
+    for name in ("ct.hdr", "ct.img"):
+        refused(tmp_path / name, ".nii.gz")
+        refused(tmp_path / name, ".nii.gz", call=read_labelmap)
+
+
+def test_voxels_beside_the_header_are_read(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "v 1.raw").write_bytes(VOXELS)
+    plane = len(VOXELS) // 12
+    for number in range(12):
+        (tmp_path / f"s{number + 1:02d}.raw").write_bytes(VOXELS[number * plane:(number + 1) * plane])
+    names = "\n".join(f"s{number:02d}.raw" for number in range(1, 13))
+    files = [nrrd(tmp_path / "a.nhdr", b"", data_file="sub/v 1.raw"), mha(tmp_path / "a.mhd", b"",
+                                                                         ElementDataFile="sub/v 1.raw"),
+             nrrd(tmp_path / "b.nhdr", b"", data_file="s%02d.raw 1 12 1"),
+             mha(tmp_path / "b.mhd", b"", ElementDataFile="s%02d.raw 1 12 1"),
+             mha(tmp_path / "c.mhd", names.encode(), ElementDataFile="LIST")]
+    for path in files:
+        np.testing.assert_array_equal(read_ct(path).array, body())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX's")
+@pytest.mark.parametrize("make", [nrrd, mha])
+def test_nothing_is_allocated_for_a_claim(tmp_path: Path, make: Callable[..., Path]) -> None:
+    """2 GiB of address space are enough to refuse 16 GB."""
+    size = {"sizes": "2000 2000 2000"} if make is nrrd else {"DimSize": "2000 2000 2000"}
+    path = make(tmp_path / ("a.nrrd" if make is nrrd else "a.mha"), **size)
+    code = ("import resource, sys; from PartialOrganSegLib.formats.reading import read_ct\n"
+            "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
+            "try: read_ct(sys.argv[1])\nexcept Exception as error: print(type(error).__name__)")
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, cwd=ROOT,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.stdout.strip() == "UserError"
+
+
+def test_pipe_as_voxels_is_not_waited_for(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes in this system's folders")
+    os.mkfifo(tmp_path / "v.raw")
+    refused(nrrd(tmp_path / "a.nhdr", b"", data_file="v.raw"), "no regular file")

@@ -1,0 +1,189 @@
+"""What a user relies on in a correction: strokes are obeyed, the error goes, all else stays, it can be taken back."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.evaluation.metrics import dice
+from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
+from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.refining import session as session_module
+from PartialOrganSegLib.refining.propagation import MARGIN_MM
+from PartialOrganSegLib.refining.session import RefineCancelled, RefineSession
+from Testing.helpers.real_data import real_data_path
+from Testing.helpers.stroke_scenes import (
+    FIRST_MIDDLE,
+    GRID,
+    KIDNEY,
+    SECOND_MIDDLE,
+    SHAPE,
+    SPACING,
+    SPLEEN,
+    ball,
+    scene,
+    stroke_at,
+)
+
+
+def start_without(truth: np.ndarray, organ: int) -> np.ndarray:
+    return np.where(truth == organ, 0, truth).astype(np.uint8)
+
+
+def test_a_missed_organ_comes_back_from_one_stroke():
+    ct, truth = scene()
+    session = RefineSession(ct, Volume(start_without(truth, SPLEEN), GRID), WORD16)
+    drawn = stroke_at(FIRST_MIDDLE, SPLEEN)
+    correction = session.add(drawn)
+    after = correction.labels.array
+    assert (after[drawn.array == SPLEEN] == SPLEEN).all()
+    assert dice(after == SPLEEN, truth == SPLEEN) > 0.9
+    assert np.array_equal(after == KIDNEY, truth == KIDNEY)
+    [change] = correction.organs
+    assert change.organ == "spleen"
+    assert change.gained_ml == pytest.approx((after == SPLEEN).sum() * 4 * 2 * 2 / 1000)
+    assert change.lost_ml == 0
+    assert change.farthest_mm is None  # there was no spleen to measure from
+
+
+def test_a_background_stroke_removes_the_surplus_and_leaves_the_organ():
+    ct, truth = scene()
+    start = truth.copy()
+    surplus = np.zeros(SHAPE, bool)
+    surplus[8:16, 30:44, 8:24] = True
+    surplus &= truth == 0
+    start[surplus] = SPLEEN
+    after = RefineSession(ct, Volume(start, GRID), WORD16).add(stroke_at((12, 38, 16), 0, 7)).labels.array
+    assert dice(after == SPLEEN, truth == SPLEEN) > dice(start == SPLEEN, truth == SPLEEN) + 0.1
+    assert ((after == 0) & surplus).sum() > 0.8 * surplus.sum()
+    assert ((after == SPLEEN) & (truth == SPLEEN)).sum() > 0.97 * (truth == SPLEEN).sum()
+
+
+def test_changes_are_connected_with_the_stroke_and_near_it():
+    ct, truth = scene()
+    start = start_without(start_without(truth, SPLEEN), KIDNEY)  # two organs missed, a stroke in one
+    drawn = stroke_at(FIRST_MIDDLE, SPLEEN)
+    correction = RefineSession(ct, Volume(start, GRID), WORD16).add(drawn)
+    changed = correction.labels.array != start
+    parts, _ = ndimage.label(changed, np.ones((3, 3, 3)))
+    assert set(np.unique(parts[changed])) == set(np.unique(parts[drawn.array == SPLEEN]))
+    away = ndimage.distance_transform_edt(drawn.array == 255, sampling=SPACING)
+    assert away[changed].max() <= MARGIN_MM
+    assert dice(correction.labels.array == SPLEEN, truth == KIDNEY) < 0.05
+    outside = changed.copy()
+    outside[correction.region] = False
+    assert not outside.any()
+
+
+def test_organs_that_no_stroke_contradicts_keep_their_voxels():
+    ct, truth = scene()
+    start = start_without(truth, SPLEEN)
+    start[ball((12, 24, 22), 8.0)] = KIDNEY  # a part of the missed spleen is called kidney
+    after = RefineSession(ct, Volume(start, GRID), WORD16).add(stroke_at((12, 24, 10), SPLEEN, 2)).labels.array
+    assert np.array_equal(after == KIDNEY, start == KIDNEY)
+
+
+def test_accepted_organs_change_under_strokes_alone():
+    ct, truth = scene()
+    start = truth.copy()
+    start[ball(FIRST_MIDDLE)] = KIDNEY
+    drawn = stroke_at(FIRST_MIDDLE, SPLEEN)
+    free = RefineSession(ct, Volume(start, GRID), WORD16).add(drawn).labels.array
+    accepted = RefineSession(ct, Volume(start, GRID), WORD16, accepted=["left_kidney"]).add(drawn).labels.array
+    assert (free == SPLEEN).sum() > 5 * (drawn.array == SPLEEN).sum()
+    assert np.array_equal(accepted != start, drawn.array == SPLEEN)
+
+
+def test_strokes_that_agree_change_nothing():
+    ct, truth = scene()
+    correction = RefineSession(ct, Volume(truth, GRID), WORD16).add(stroke_at(FIRST_MIDDLE, SPLEEN))
+    assert correction.region is None
+    assert correction.organs == ()
+    assert np.array_equal(correction.labels.array, truth)
+
+
+def test_earlier_strokes_hold_against_later_ones():
+    ct, truth = scene()
+    session = RefineSession(ct, Volume(start_without(truth, SPLEEN), GRID), WORD16)
+    outside = stroke_at((12, 24, 16), 0, 1)
+    session.add(outside)
+    after = session.add(stroke_at((12, 30, 16), SPLEEN, 4)).labels.array
+    assert (after[outside.array == 0] == 0).all()
+    assert (after == SPLEEN).sum() > 300
+
+
+def test_each_correction_can_be_taken_back():
+    ct, truth = scene()
+    start = start_without(start_without(truth, SPLEEN), KIDNEY)
+    session = RefineSession(ct, Volume(start, GRID), WORD16)
+    first = session.add(stroke_at(FIRST_MIDDLE, SPLEEN)).labels.array
+    session.add(stroke_at(SECOND_MIDDLE, KIDNEY))
+    undone = session.undo()
+    assert np.array_equal(undone.labels.array, first)
+    assert [change.organ for change in undone.organs] == ["left_kidney"]
+    assert np.array_equal(session.strokes.array, stroke_at(FIRST_MIDDLE, SPLEEN).array)
+    assert np.array_equal(session.undo().labels.array, start)
+    assert (session.strokes.array == 255).all()
+    with pytest.raises(UserError, match="expected a correction to take back, found none"):
+        session.undo()
+
+
+def test_cancel_from_another_thread_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch):
+    ct, truth = scene()
+    start = start_without(truth, SPLEEN)
+    session = RefineSession(ct, Volume(start, GRID), WORD16)
+    spread = session_module.spread
+
+    def cancelled_meanwhile(*arguments: object) -> np.ndarray:
+        other = threading.Thread(target=session.cancel)
+        other.start()
+        other.join()
+        return spread(*arguments)
+
+    monkeypatch.setattr(session_module, "spread", cancelled_meanwhile)
+    with pytest.raises(RefineCancelled):
+        session.add(stroke_at(FIRST_MIDDLE, SPLEEN))
+    assert np.array_equal(session.labels.array, start)
+    assert (session.strokes.array == 255).all()
+    monkeypatch.undo()
+    assert session.add(stroke_at(FIRST_MIDDLE, SPLEEN)).region is not None
+
+
+def test_the_order_of_axes_makes_no_difference():
+    ct, truth = scene()
+    start, drawn = start_without(truth, SPLEEN), stroke_at(FIRST_MIDDLE, SPLEEN)
+    after = RefineSession(ct, Volume(start, GRID), WORD16).add(drawn).labels.array
+    turned = Grid((SHAPE[0], SHAPE[1], SHAPE[2]), SPACING, GRID.origin, (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0))
+    ct_turned, start_turned, drawn_turned = (Volume(np.ascontiguousarray(array.transpose(2, 1, 0)), turned)
+                                             for array in (ct.array, start, drawn.array))
+    other = RefineSession(ct_turned, start_turned, WORD16).add(drawn_turned).labels.array.transpose(2, 1, 0)
+    assert (after != other).mean() < 1e-3
+
+
+def test_labels_of_another_grid_or_with_unknown_values_are_refused():
+    ct, truth = scene()
+    moved = Grid(GRID.size, GRID.spacing, (0.0, 0.0, 0.0))
+    with pytest.raises(UserError, match="labels: expected the CT's grid, origin"):
+        RefineSession(ct, Volume(truth, moved), WORD16)
+    with pytest.raises(UserError, match=r"labels: value 99: expected 0\.\.16"):
+        RefineSession(ct, Volume(np.where(truth > 0, 99, 0).astype(np.uint8), GRID), WORD16)
+
+
+def test_a_missed_spleen_of_a_real_ct_comes_back():
+    folder = real_data_path("ct", "waw2144_eq")
+    ct, reference = read_ct(folder / "image.nii.gz"), read_labelmap(folder / "label.nii.gz")
+    truth = reference.array == SPLEEN
+    z, y, _ = (round(float(places.mean())) for places in truth.nonzero())
+    drawn = np.full(truth.shape, 255, np.uint8)
+    drawn[z, y][truth[z, y]] = SPLEEN  # from one border to the other
+    start = np.where(truth, 0, reference.array)
+    session = RefineSession(ct, Volume(start, reference.grid), WORD16)
+    after = session.add(Volume(drawn, reference.grid)).labels.array
+    assert dice(after == SPLEEN, truth) > 0.6
+    kept = (start > 0) & (after != start)
+    assert not kept.any()

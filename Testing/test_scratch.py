@@ -1,0 +1,106 @@
+"""What killed processes left half made is finished or goes at the next run, and never what a living one makes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from PartialOrganSegLib.atomic import whole_file
+from PartialOrganSegLib.exchanging import exchange
+from PartialOrganSegLib.outputs import all_at_once
+from PartialOrganSegLib.scratch import scratch_folder
+from Testing.helpers.repository import ROOT
+
+needs_posix = pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+HOLDS = """
+import sys
+from pathlib import Path
+from PartialOrganSegLib.atomic import whole_file
+from PartialOrganSegLib.scratch import scratch_folder
+with scratch_folder(Path(sys.argv[1]), ".made-") as scratch, whole_file(Path(sys.argv[1]) / "x.json") as temporary:
+    temporary.write_text("half")
+    print(scratch, temporary, sep="\\n", flush=True)
+    sys.stdin.read()
+"""
+
+
+@needs_posix
+def test_leftovers_go_once_their_process_is_gone(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+    held = [Path(process.stdout.readline().strip()) for _ in range(2)]
+
+    def work() -> None:
+        with scratch_folder(tmp_path, ".made-"), whole_file(tmp_path / "x.json") as temporary:
+            temporary.write_text("whole")
+
+    work()
+    assert all(path.exists() for path in held)
+    process.kill()
+    process.wait()
+    work()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert (tmp_path / "x.json").read_text() == "whole"
+
+
+def test_a_folder_without_a_lock_goes_when_it_is_old(tmp_path):
+    for name, age_s in (("new", 0), ("old", 2 * 86400)):
+        folder = tmp_path / f".made-{name}"
+        folder.mkdir()
+        os.utime(folder, (time.time() - age_s,) * 2)
+    with scratch_folder(tmp_path, ".made-"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [".made-new"]
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_results_that_had_begun_to_appear_all_appear(tmp_path, moved):
+    """As a process leaves them that is killed after `moved` of two renames; b is another's file since then."""
+    scratch = tmp_path / ".partial--abc"
+    (scratch / "new").mkdir(parents=True)
+    (scratch / "earlier").mkdir()
+    (scratch / ".lock").touch()
+    for number, name in enumerate(["a.txt", "c.txt"]):
+        (tmp_path / name).write_text("old")
+        os.link(tmp_path / name, scratch / "earlier" / name)
+        (scratch / "new" / name).write_text("new")
+        if number < moved:
+            os.replace(scratch / "new" / name, tmp_path / name)
+    (scratch / "new" / "b.txt").write_text("new")
+    (tmp_path / "b.txt").write_text("somebody's")
+    with all_at_once(tmp_path) as folder:
+        (folder / "d.txt").write_text("mine")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "a.txt": "new", "b.txt": "somebody's", "c.txt": "new", "d.txt": "mine"}
+
+
+def test_results_that_were_not_all_written_do_not_appear(tmp_path):
+    (tmp_path / ".partial--abc" / "new").mkdir(parents=True)
+    (tmp_path / ".partial--abc" / ".lock").touch()
+    (tmp_path / ".partial--abc" / "new" / "a.txt").write_text("half")
+    with all_at_once(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="needs a system that can")
+def test_two_folders_change_places(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    assert exchange(tmp_path / "first", tmp_path / "second")
+    assert [path.name for path in (tmp_path / "first").iterdir()] == ["second"]
+    assert not exchange(tmp_path / "first", tmp_path / "missing")
+    assert (tmp_path / "first" / "second").exists()
+
+
+def test_a_full_disk_names_the_file_that_was_to_be(tmp_path):
+    with pytest.raises(OSError, match="No space left") as error, whole_file(tmp_path / "x.json"):
+        raise OSError(28, "No space left on device")
+    assert error.value.filename == str(tmp_path / "x.json")
+    assert not list(tmp_path.iterdir())

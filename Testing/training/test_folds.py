@@ -1,0 +1,90 @@
+"""Folds: patients dealt once and never divided, a run for each, and the ensemble of all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from PartialOrganSegLib.annotation import Kind
+from PartialOrganSegLib.cli import main
+from PartialOrganSegLib.datasets.case import Case
+from PartialOrganSegLib.datasets.manifest import Manifest
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.models.bundle import load_bundle
+from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.training.folds import deal_folds
+from Testing.helpers.training_data import write_manifest, write_recipe
+
+
+def cases_of(numbers: list[tuple[int, Kind]]) -> tuple[Case, ...]:
+    """Of each data set so many patients of two CTs each."""
+    cases = []
+    for dataset, (patients, kind) in enumerate(numbers):
+        for patient in range(patients):
+            for scan in range(2):
+                name = f"d{dataset}-p{patient}-s{scan}"
+                cases.append(Case(name, f"d{dataset}-p{patient}", f"d{dataset}", Path("i"), kind))
+    return tuple(cases)
+
+
+@given(st.integers(2, 6), st.integers(0, 2**31), st.lists(st.integers(0, 9), min_size=1, max_size=4))
+def test_every_patient_is_validated_on_once(count, seed, patients):
+    cases = cases_of([(number, Kind.FULL) for number in patients] + [(3, Kind.UNLABELLED)])
+    manifest = Manifest(Path("m.yaml"), WORD16, cases)
+    annotated = {case.group for case in cases if case.kind is Kind.FULL}
+    if len(annotated) < count:
+        with pytest.raises(UserError, match=f"folds: expected at least {count} annotated patients"):
+            deal_folds(manifest, count, seed)
+        return
+    folds = deal_folds(manifest, count, seed)
+    assert sorted(group for fold in folds for group in fold) == sorted(annotated)
+    for dataset in range(len(patients)):  # dealt evenly
+        sizes = [sum(group.startswith(f"d{dataset}-") for group in fold) for fold in folds]
+        assert max(sizes) - min(sizes) <= 1
+    assert folds == deal_folds(manifest, count, seed)
+    left_out = next(iter(annotated))
+    if len(annotated) > count:
+        assert left_out not in {group for fold in deal_folds(manifest, count, seed, [left_out]) for group in fold}
+
+
+def test_folds_are_trained_resumed_and_joined(tmp_path, capsys):
+    recipe = write_recipe(tmp_path, write_manifest(tmp_path, cases=3), steps=4, checkpoint_every=2,
+                          validation={"every": 2}, bundle={"name": "folded"})
+    run = tmp_path / "run"
+    command = ["train", str(recipe), "-o", str(run), "--folds", "3", "--device", "cpu"]
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    assert "3 folds: 3 runs of 4 steps each, one after the other, and a model that takes 3 times as long" in told
+    folds = json.loads((run / "folds.json").read_text(encoding="utf-8"))
+    assert sorted(folds) == [["case0"], ["case1"], ["case2"]]
+    bundle = load_bundle(run / "model")
+    assert (bundle.name, len(bundle.folds)) == ("folded", 3)
+    dice = []
+    for number, groups in enumerate(folds):
+        fold = load_bundle(run / f"fold_{number}" / "model")
+        dice.append(fold.metadata.partialorganseg.metrics["validation_dice"]["mean"])
+        text = (run / f"fold_{number}" / "recipe.yaml").read_text(encoding="utf-8")
+        assert f"- {groups[0]}" in text.partition("validation:")[2]
+        weights = (run / f"fold_{number}" / "model" / "models" / "model.safetensors").read_bytes()
+        assert (run / "model" / "members" / f"fold_{number}" / "models" / "model.safetensors").read_bytes() == weights
+    assert bundle.metadata.partialorganseg.metrics["validation_dice"]["mean"] == pytest.approx(np.mean(dice))
+    assert main(command) == 1
+    assert "expected a new run folder, found folds.json" in capsys.readouterr().err
+    # A fold that is missing is trained again, the others stay.
+    kept = (run / "fold_0" / "model" / "models" / "model.safetensors").stat().st_mtime_ns
+    for file in sorted((run / "fold_2").rglob("*"), reverse=True):
+        if file.is_file():
+            file.unlink()
+    (run / "fold_2" / "model").rename(run / "old")
+    assert main([*command, "--resume"]) == 0
+    assert "1 runs of 4 steps" in capsys.readouterr().err
+    assert (run / "fold_0" / "model" / "models" / "model.safetensors").stat().st_mtime_ns == kept
+    assert main([*command[:-3], "2", "--device", "cpu", "--resume"]) == 1
+    assert "the patients were dealt otherwise" in capsys.readouterr().err
+    assert main(["train", str(recipe), "-o", str(tmp_path / "b"), "--folds", "1", "--device", "cpu"]) == 1
+    assert "folds: expected 2 or more, found 1" in capsys.readouterr().err

@@ -1,0 +1,66 @@
+"""A full disk names the file that did not fit and what there is to resume from."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from Testing.helpers.repository import ROOT
+from Testing.helpers.training_data import write_manifest, write_recipe
+from Testing.helpers.training_runs import AtStep, equal_weights, run, state_of, terminate
+
+# A limit of a file's size stands for a disk on which there is no room for a larger one.
+LIMITED = """
+import resource, sys
+from PartialOrganSegLib.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+sys.argv.pop(1)
+sys.exit(main())
+"""
+
+
+def train(limit: int, recipe: Path, folder: Path, *more: str) -> str:
+    """The error line of a training that may write no file above `limit` bytes."""
+    words = ["train", str(recipe), "-o", str(folder), "--device", "cpu", *more]
+    ended = subprocess.run([sys.executable, "-c", LIMITED, str(limit), *words], cwd=ROOT, capture_output=True,
+                           text=True, check=False)
+    assert ended.returncode == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+    return ended.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
+def test_a_full_disk_names_the_file_and_what_to_resume_from(tmp_path):
+    recipe = write_recipe(tmp_path, write_manifest(tmp_path), steps=4, checkpoint_every=2)
+    whole, out = run(recipe, tmp_path / "whole"), tmp_path / "run"
+    last = out / "checkpoints" / "last.pt"
+    too_little = (whole / "checkpoints" / "last.pt").stat().st_size // 2
+    line = train(too_little, recipe, out)
+    assert line.startswith(f"error: {last}: the checkpoint could not be written")
+    assert line.endswith("make room and start anew, there is no earlier one to resume from")
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, out, reporter=AtStep(2, terminate))
+    earlier = last.read_bytes()
+    line = train(too_little, recipe, out, "--resume")
+    assert line.startswith(f"error: {last}: the checkpoint could not be written")
+    assert line.endswith("make room and go on with --resume from the one before")
+    assert last.read_bytes() == earlier
+    assert not [path for path in out.rglob(".*") if path.is_file()]
+    run(recipe, out, resume=True)
+    assert equal_weights(state_of(whole)["network"], state_of(out)["network"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
+@pytest.mark.parametrize("limit", [10, 800])
+def test_where_the_first_files_do_not_fit_it_says_so_in_a_line(tmp_path, limit):
+    """The cache and the recipe come before any checkpoint."""
+    recipe = write_recipe(tmp_path, write_manifest(tmp_path), steps=4)
+    if limit > 10:
+        run(recipe, tmp_path / "whole")  # fills the cache
+    line = train(limit, recipe, tmp_path / "run")
+    assert "could not be cached" in line if limit == 10 else "recipe.yaml: expected room" in line
+    assert str(tmp_path) in line
