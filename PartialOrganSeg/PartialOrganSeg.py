@@ -39,6 +39,7 @@ class PartialOrganSeg(ScriptedLoadableModule):
         parent.helpText = _("Segments 16 abdominal organs on CT, and learns from what was checked, corrected or "
                             "scribbled. For research only.")
         parent.acknowledgementText = _("The methods' papers are listed in the extension's README.")
+        # the terminologies module may not be loaded yet
         slicer.app.connect("startupCompleted()", _load_terminology)
 
 
@@ -57,6 +58,7 @@ class PartialOrganSegWidget(ScriptedLoadableModuleWidget):
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self):
+        # not before the module is opened: Slicer imports this file when it starts
         from PartialOrganSegPanel.panel import SECTIONS, Panel
 
         ScriptedLoadableModuleWidget.setup(self)

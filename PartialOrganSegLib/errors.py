@@ -21,7 +21,7 @@ _BRIEF.maxstring = _BRIEF.maxother = 120
 _BRIEF.maxlong = 40
 _BRIEF.maxlevel = 3
 # Unicode's categories of control characters and of line and paragraph separators.
-_BREAKING = {"Cc", "Zl", "Zp"}
+_BREAKING = {"Cc", "Zl", "Zp", "Cs"}  # and bytes of names that are no text
 
 
 class Severity(str, Enum):

@@ -83,6 +83,7 @@ class Panel(VTKObservationMixin):
 
     def refresh(self) -> None:
         """Lets every section bring its widgets up to date."""
+        # a refresh from within a refresh is done by the loop of the outer one, not by recursion
         self._stale = True
         if self.parameters is None or self._refreshing:
             return
@@ -131,6 +132,7 @@ class Panel(VTKObservationMixin):
             on_warning: Callable[[str], None] = lambda message: None) -> Job:
         """Starts the library's command `arguments` as the panel's one run. Callbacks as in `Job`."""
         def end(outcome: Outcome) -> None:
+            # free before the section hears of the end: it may start the next run at once
             self.job = None
             on_end(outcome)
             self.refresh()
@@ -171,6 +173,7 @@ class Panel(VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _node_added(self, _caller: Any, _event: Any, _node: Any) -> None:
+        # while a scene is loaded or closed nodes come and go by the hundred: its end refreshes once
         if not slicer.mrmlScene.IsBatchProcessing():
             self.refresh()
 

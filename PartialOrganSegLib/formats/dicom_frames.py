@@ -115,6 +115,7 @@ def frames_of(file: Path, count: int) -> list[Frame] | None:
                         expected=f"a functional group (5200,9230) for each of {count} frames", found=len(of_frames))
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
     frames = []
+    _check_rescale(file, [_Groups(file, number, of_frame, shared) for number, of_frame in enumerate(of_frames, 1)])
     first_slope, first_intercept = _Groups(file, 1, of_frames[0], shared).rescale()
     for number, of_frame in enumerate(of_frames, 1):
         groups = _Groups(file, number, of_frame, shared)
@@ -134,3 +135,13 @@ def frames_of(file: Path, count: int) -> list[Frame] | None:
             image_type=groups.text("CTImageFrameTypeSequence", "FrameType"),
             telling={tag: groups.text(macro, attribute) for tag, (macro, attribute) in _TELLING.items()}))
     return frames
+
+
+def _check_rescale(file: Path, frames: list[_Groups]) -> None:
+    """Raises UserError where only some frames say how their numbers become HU."""
+    without = [number for number, groups in enumerate(frames, 1)
+               if groups.macro("PixelValueTransformationSequence") is None]
+    if without and len(without) < len(frames):
+        raise UserError(code=Code.DICOM_TAG_MISSING, subject=file,
+                        expected="RescaleSlope and RescaleIntercept for every frame",
+                        found=f"none for frame {without[0]}")

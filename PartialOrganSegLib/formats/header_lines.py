@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,6 +11,7 @@ from ..errors import Code, UserError
 
 LONGEST_LINE = 1 << 16  # bytes; NRRD's own reader faults on lines of megabytes
 LONGEST_HEADER = 8 << 20  # a segmentation of 3D Slicer with some hundred segments has a tenth of that
+LONGEST_WORD = 128
 _SHOWN = 60  # letters of a value that a message repeats
 
 
@@ -33,6 +35,16 @@ def shown(value: str) -> str:
     if len(value) > _SHOWN:
         value = value[:_SHOWN] + "..."
     return f"'{value}'"
+
+
+def check_words(path: Path, fields: Mapping[str, str], free: Collection[str]) -> None:
+    """Raises UserError for a word of a field that no number or name is as long as: readers have buffers of fixed size
+    for them. `free`: fields of free text."""
+    for name, value in fields.items():
+        longest = max(map(len, re.split(r"[\s,()]+", value)), default=0)
+        if name not in free and longest > LONGEST_WORD:
+            raise UserError(code=Code.FILE_DAMAGED, subject=f"{path}: {name:.60}",
+                            expected=f"numbers and names of at most {LONGEST_WORD} letters", found=shown(value))
 
 
 def whole_numbers(path: Path, field: str, value: str, count: int, least: int = 1) -> list[int]:

@@ -15,12 +15,13 @@ from ..events import Reporter
 from ..memory_claims import check_claim
 from .checks import no_orientation, surplus_bytes
 from .detached_files import detached_file, numbered_files
-from .header_lines import header_lines, shown, whole_numbers
+from .header_lines import check_words, header_lines, shown, whole_numbers
 
 _BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_LONG": 4,
           "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8}
 _ORIENTATIONS = ("transformmatrix", "rotation", "orientation")
 _SPACINGS = ("elementspacing", "elementsize")
+_FREE_TEXT = ("comment", "name", "elementdatafile")
 _MOST_LISTED = 100_000
 _PIECE = 16 << 20  # bytes
 
@@ -49,6 +50,7 @@ def check_metaimage(path: Path, reporter: Reporter) -> None:
         if name.lower() not in fields:
             raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"a MetaImage header with {name}",
                             found="none")
+    check_words(path, fields, _FREE_TEXT)
     dimension = whole_numbers(path, "NDims", fields["ndims"], 1)[0]
     if dimension > 4:
         raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="one 3-D volume", found=f"{dimension} axes")

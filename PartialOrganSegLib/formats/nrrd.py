@@ -15,7 +15,7 @@ from ..events import Reporter
 from ..memory_claims import check_claim
 from .checks import no_orientation, surplus_bytes
 from .detached_files import detached_file, numbered_files
-from .header_lines import shown, whole_numbers
+from .header_lines import check_words, shown, whole_numbers
 from .nrrd_header import NrrdHeader, read_nrrd_header
 
 _BYTES = {
@@ -26,6 +26,7 @@ _BYTES = {
     8: "longlong|long long|long long int|signed long long|signed long long int|int64|int64_t|ulonglong|"
        "unsigned long long|unsigned long long int|uint64|uint64_t|double"}
 _PACKED = ("gzip", "gz", "bzip2", "bz2")
+_FREE_TEXT = ("content", "data file")
 _PLAIN = ("raw",)
 _TEXT = ("ascii", "text", "txt", "hex")
 # The patient's axes in any order of words, with or without time.
@@ -38,6 +39,7 @@ def check_nrrd(path: Path, reporter: Reporter) -> None:
     open; warns of one without orientation."""
     header = read_nrrd_header(path)
     fields = header.fields
+    check_words(path, fields, _FREE_TEXT)
     for name in ("type", "dimension", "sizes", "encoding"):
         if name not in fields:
             raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"a NRRD header with '{name}'", found="none")

@@ -125,8 +125,8 @@ def oracle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     checksums.write_text("{}")
     monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.Predictor", Oracle)
     monkeypatch.setattr("PartialOrganSegLib.models.bundle.load_bundle", lambda name: SimpleNamespace(
-        name="oracle", label_space=WORD16, metadata=SimpleNamespace(version="2.1"),
-        folder=tmp_path / "model", folds=()))
+        name="oracle", label_space=WORD16, metadata=SimpleNamespace(version="2.1"), folds=(),
+        folder=tmp_path / "model"))
 
 
 @pytest.mark.usefixtures("oracle")

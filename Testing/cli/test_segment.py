@@ -31,7 +31,7 @@ class SoftTissueIsLiver:
 
     built = 0
 
-    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto") -> None:
+    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto", combine="mean") -> None:
         type(self).built += 1
         self.bundle = bundle
 

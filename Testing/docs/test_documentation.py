@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import PartialOrganSegLib
+from PartialOrganSegLib.refining.propagation import MARGIN_MM
 from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.yaml_file import read_yaml
 from Testing.helpers.pages import DOCS, anchors, links, pages
@@ -82,6 +83,10 @@ def test_the_version_is_in_the_changelog_and_the_citation() -> None:
     assert citation["version"] == version
     assert citation["cff-version"] == "1.2.0"
     assert {"message", "title", "authors", "license"} <= set(citation)
+
+
+def test_the_page_on_refining_states_its_reach() -> None:
+    assert f"nothing farther than {MARGIN_MM:.0f} mm" in (DOCS / "how-to" / "refine.md").read_text(encoding="utf-8")
 
 
 def test_notices_name_every_network_and_data_set_that_ships() -> None:

@@ -158,6 +158,14 @@ def test_frame_attributes(tmp_path: Path, macro: str, attribute: str, value: str
     refused(file, attribute, "frame 4")
 
 
+def test_frame_without_rescale_beside_others_is_refused(tmp_path: Path) -> None:
+    file = write_enhanced(tmp_path / "ct.dcm", body())
+    ct = dcmread(file)
+    del ct.PerFrameFunctionalGroupsSequence[3].PixelValueTransformationSequence
+    ct.save_as(file)
+    refused(file, "RescaleSlope", "frame 4")
+
+
 def test_frames_of_two_volumes_in_one_file_are_listed(tmp_path: Path) -> None:
     array = np.concatenate([body(), body() + 7])
     positions = np.array([[-100.0, -90.0, 40.0 + 5 * (number % 12)] for number in range(24)])

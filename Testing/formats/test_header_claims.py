@@ -69,6 +69,7 @@ BAD_NRRD = {
     "device": ({"data file": "/dev/zero"}, "own folder"), "missing": ({"data file": "x.raw"}, "no such file"),
     "a year of files": ({"data file": "a%d.raw 1 999999999 1"}, "files of voxels"),
     "surplus": ({"sizes": "24 20 9"}, "more than its header says"), "twice": ({"kinds": "a\nkinds: b"}, "second time"),
+    "long number": ({"space origin": f"({'9' * 5000},0,0)"}, "letters"),
     "tiny": ({"space directions": "(1e-30,0,0) (0,1,0) (0,0,2)"}, "mm"),
     "huge": ({"space directions": "(1e9,0,0) (0,1,0) (0,0,2)"}, "mm"),
     "far": ({"space origin": "(1e30,0,0)"}, "origin"),

@@ -176,7 +176,7 @@ def small_files() -> Iterator[None]:
 
 @pytest.mark.usefixtures("small_files")
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    check_failures(tmp_path, "could not be written", kept=b"the file that was there before")
+    check_failures(tmp_path, "could not be written", earlier=b"the file that was there before")
 
 
 def test_missing_folder_and_folder_as_name(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class SoftTissueIsLiver:
 
     segmented = 0
 
-    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto") -> None:
+    def __init__(self, bundle, device="auto", mirror=False, scales=(1.0,), precision="auto", combine="mean") -> None:
         self.bundle = bundle
 
     def predict(self, ct, organs=None, reporter=None):

@@ -280,7 +280,7 @@ class _Others(Processes):
         return True
 
     def gather(self, part: torch.Tensor) -> torch.Tensor:
-        self.given.append(part)
+        self.gathered.append(part)
         return part
 
 
@@ -296,7 +296,7 @@ def test_a_process_without_soft_targets_gives_zeros_to_the_others():
                       torch.zeros(2, 1, *shape))
     figures = training_step.step(1, 0, targets)
     assert figures["soft_targets"] == 0
-    (soft,) = [part for part in processes.given if part.ndim == 5 and part.shape[1] == 2]
+    (soft,) = [part for part in processes.gathered if part.ndim == 5 and part.shape[1] == 2]
     assert soft.shape == (2, 2, *shape)
     assert not soft.any()
 

@@ -98,6 +98,7 @@ class BeforeAfter:
         self._strip.say(f"{titles[self._model]}: {progress.text()}")
 
     def _ended(self, outcome: Outcome) -> None:
+        # the second run follows the first; the comparison is shown when both are there
         if outcome.state == "done" and self._model == BEFORE:
             self._launch(AFTER)
             return

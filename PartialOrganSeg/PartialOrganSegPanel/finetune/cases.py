@@ -19,7 +19,6 @@ from ..scene.voxel_counts import labelmap
 FULL, PARTIAL, SCRIBBLE, UNLABELLED = "full", "partial", "scribble", "unlabelled"  # as in a manifest
 # attributes of a CT: "yes" or "no" once the user has decided
 _INCLUDED, _MEASURED = "PartialOrganSeg.FineTune", "PartialOrganSeg.FineTuneMeasure"
-YES_NO = {True: "yes", False: "no"}
 
 
 @dataclass(frozen=True)
@@ -152,9 +151,9 @@ def _time_of_change(segment: slicer.vtkSegment) -> int:
 
 def include(volume_id: str, included: bool) -> None:
     """Remembers with the CT whether it takes part."""
-    slicer.mrmlScene.GetNodeByID(volume_id).SetAttribute(_INCLUDED, YES_NO[included])
+    slicer.mrmlScene.GetNodeByID(volume_id).SetAttribute(_INCLUDED, "yes" if included else "no")
 
 
 def measure(volume_id: str, measured: bool) -> None:
     """Remembers with the CT whether it is kept for measuring."""
-    slicer.mrmlScene.GetNodeByID(volume_id).SetAttribute(_MEASURED, YES_NO[measured])
+    slicer.mrmlScene.GetNodeByID(volume_id).SetAttribute(_MEASURED, "yes" if measured else "no")

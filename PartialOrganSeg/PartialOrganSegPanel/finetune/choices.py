@@ -40,6 +40,7 @@ class Choices:
         folder = self._panel.services.dialogs.choose_folder(_("Folder for runs, or a run"))
         if folder is None:
             return
+        # a user may point at one of the runs, to resume it, as well as at the folder of them all
         settings = self._panel.parameters.finetune
         if runs.state(folder) == runs.NEW:
             settings.folder, settings.run = str(folder), ""

@@ -51,7 +51,7 @@ def _tick(item: qt.QTableWidgetItem, volume_id: str, checked: bool, enabled: boo
     if enabled:
         flags |= qt.Qt.ItemIsEnabled
     item.setFlags(flags)
-    item.setCheckState({True: qt.Qt.Checked, False: qt.Qt.Unchecked}[checked])
+    item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
 
 
 def ticked(item: qt.QTableWidgetItem) -> tuple[str, int, bool] | None:

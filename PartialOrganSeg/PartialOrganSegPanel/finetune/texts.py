@@ -67,6 +67,7 @@ def _measured_text(result: RunResult) -> str:
         return ""
     if not learnt:
         return _("Only kept organs were measured, on {what}.").format(what=unchanged)
+    # kept organs are named apart only where they were measured on something else
     if unchanged in ("", learnt):
         return _("Measured on {what}.").format(what=learnt)
     return _("Measured on {what}; kept organs on {other}.").format(what=learnt, other=unchanged)

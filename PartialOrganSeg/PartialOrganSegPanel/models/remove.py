@@ -22,6 +22,7 @@ def why_not_remove(card: ModelCard) -> str:
 def remove_model(card: ModelCard) -> None:
     """Removes the model's folder. It is renamed first, so that no half of a model is left in the list. Raises OSError
     with the model as it was, or out of the list and partly deleted."""
+    # a name with a dot in front is no model for the list, and a random one is free
     renamed = card.folder.with_name(f".removed-{uuid.uuid4().hex[:8]}")
     card.folder.rename(renamed)
     shutil.rmtree(renamed)

@@ -47,13 +47,17 @@ class ModelsSection(Section):
 
     def refresh(self) -> None:
         self._list()
-        installing = self._running == "install"
-        self.ui.installModelButton.text = _("Cancel") if installing else _("Install")
-        offer(self.ui.installModelButton, "" if installing else self._why_not_install(),
-              _("Ends the installation; nothing is changed") if installing else
-              _("Checks every file and copies the model to your own models"))
+        if self._running == "install":
+            self.ui.installModelButton.text = _("Cancel")
+            offer(self.ui.installModelButton, "", _("Ends the installation; nothing is changed"))
+        else:
+            self.ui.installModelButton.text = _("Install")
+            offer(self.ui.installModelButton, self._why_not_install(),
+                  _("Checks every file and copies the model to your own models"))
         offer(self.ui.fileButton, self.panel.busy, _("Chooses the zip file of a model"))
-        why = self.panel.busy or ("" if self._selected else _("Select a model first."))
+        why = self.panel.busy
+        if not why and not self._selected:
+            why = _("Select a model first.")
         offer(self.ui.verifyButton, why, _("Compares every file of the selected model with its checksum"))
         offer(self.ui.removeButton, why or why_not_remove(self._models[self._selected]),
               _("Deletes the selected model, after a question"))
@@ -67,7 +71,9 @@ class ModelsSection(Section):
     def _selected(self) -> str:
         """Name of the selected model, empty when there is none."""
         item = self.ui.modelTable.item(self.ui.modelTable.currentRow(), NAME)
-        return item.text() if item else ""
+        if item is None:
+            return ""
+        return item.text()
 
     def _list(self) -> None:
         """Reads the models anew: they may have been installed elsewhere."""
@@ -75,6 +81,7 @@ class ModelsSection(Section):
         table = self.ui.modelTable
         if self._models == before and table.rowCount == len(before):
             return
+        # while the table changes its rows, the selected one means nothing
         selected = self._selected
         table.blockSignals(True)
         table.setRowCount(len(self._models))
@@ -83,16 +90,22 @@ class ModelsSection(Section):
                                  (LICENCE, card.licence)):
                 put(table, row, column, Cell(text, text))
         table.blockSignals(False)
-        self._select(selected if selected in self._models else next(iter(self._models), ""))
+        if selected not in self._models:
+            selected = next(iter(self._models), "")
+        self._select(selected)
 
     def _select(self, name: str) -> None:
-        row = list(self._models).index(name) if name in self._models else -1
+        row = -1
+        if name in self._models:
+            row = list(self._models).index(name)
         self.ui.modelTable.setCurrentCell(row, NAME)
         self._show_card()
 
     def _show_card(self) -> None:
-        card = self._models.get(self._selected)
-        self.ui.cardView.setHtml(card_html(card) if card else _("No model is installed."))
+        card, text = self._models.get(self._selected), _("No model is installed.")
+        if card is not None:
+            text = card_html(card)
+        self.ui.cardView.setHtml(text)
         if self.panel.parameters is not None:
             self.panel.refresh()
 
@@ -144,8 +157,10 @@ class ModelsSection(Section):
 
     def _verify_ended(self, outcome: Outcome) -> None:
         self._running = ""
-        text = _("{names}: every file is as its checksum says.").format(names=", ".join(self._verified))
-        self.strip.ended(outcome, text if outcome.state == "done" else short_digests(outcome.message))
+        text = short_digests(outcome.message)
+        if outcome.state == "done":
+            text = _("{names}: every file is as its checksum says.").format(names=", ".join(self._verified))
+        self.strip.ended(outcome, text)
 
     # --- remove
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -35,21 +35,40 @@ def _section(title: str, content: str) -> str:
 
 def _figures(metrics: Mapping[str, Any]) -> str:
     """Bundles differ in what they measured: a table for figures per organ, a line for anything else."""
-    return "".join(_table(key, value) if isinstance(value, Mapping) else
-                   f"{escape(_words(key))}: {escape(_figure(value))}<br>" for key, value in metrics.items())
+    parts = []
+    for key, value in metrics.items():
+        if isinstance(value, Mapping):
+            parts.append(_table(key, value))
+        else:
+            parts.append(f"{escape(_words(key))}: {escape(_figure(value))}<br>")
+    return "".join(parts)
 
 
 def _table(title: str, lines: Mapping[str, Any]) -> str:
     """A row for each of the lines, a column for each figure they have: {organ: figure} or {organ: {name: figure}}."""
     if not lines:
         return ""
-    cells = {name: value if isinstance(value, Mapping) else {"": value} for name, value in lines.items()}
-    columns = list(dict.fromkeys(column for row in cells.values() for column in row))
-    head = "".join(f"<td><i>{escape(_words(column))}</i>&nbsp;</td>" for column in ["", *columns])
-    body = "".join(f"<tr><td>{escape(_words(name))}&nbsp;</td>" + "".join(
-        f"<td>{escape(_figure(row.get(column)))}&nbsp;</td>" for column in columns) + "</tr>"
-        for name, row in cells.items())
-    return f"{escape(_words(title))}<table><tr>{head}</tr>{body}</table>"
+    figures = {name: _named_figures(value) for name, value in lines.items()}
+    # organs may have different figures, of which one table shows all
+    columns: dict[str, None] = {}
+    for row in figures.values():
+        columns |= dict.fromkeys(row)
+    table = [_table_row([f"<i>{escape(_words(column))}</i>" for column in ("", *columns)])]
+    for name, row in figures.items():
+        table.append(_table_row([escape(_words(name)), *(escape(_figure(row.get(column))) for column in columns)]))
+    return f"{escape(_words(title))}<table>{''.join(table)}</table>"
+
+
+def _named_figures(value: Any) -> Mapping[str, Any]:
+    """Figures by their names; a single one has none."""
+    if isinstance(value, Mapping):
+        return value
+    return {"": value}
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    """Of cells in HTML; a space at the end of each keeps the columns apart."""
+    return "<tr>" + "".join(f"<td>{cell}&nbsp;</td>" for cell in cells) + "</tr>"
 
 
 def _words(key: str) -> str:
@@ -59,4 +78,6 @@ def _words(key: str) -> str:
 def _figure(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(value)

@@ -11,29 +11,33 @@ PAUSE_S = 60.0  # somebody who did nothing for longer was away; looking at a sli
 class ActiveTime:
     """Adds up seconds under a key (an organ) between signs of work. A gap above `PAUSE_S` does not count.
 
-    `now` gives seconds of any monotonic clock.
+    `seconds` reads any monotonic clock.
     """
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
+    def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
         self._key = ""
         self._last: float | None = None
         self._pending: dict[str, float] = {}
 
     def switch(self, key: str) -> None:
         """Work goes on with another organ; an empty key stops the clock."""
+        # the time until now is of the organ before
         self.sign()
         self._key = key
-        self._last = self._now() if key else None
+        self._last = None
+        if key:
+            self._last = self._seconds()
 
     def sign(self) -> None:
         """The user did something."""
         if self._last is None:
             return
-        now = self._now()
-        if now - self._last <= PAUSE_S:
-            self._pending[self._key] = self._pending.get(self._key, 0.0) + now - self._last
-        self._last = now
+        moment = self._seconds()
+        gap = moment - self._last
+        if gap <= PAUSE_S:
+            self._pending[self._key] = self._pending.get(self._key, 0.0) + gap
+        self._last = moment
 
     @property
     def pending(self) -> float:
@@ -42,5 +46,5 @@ class ActiveTime:
 
     def take(self) -> dict[str, float]:
         """Seconds per key since the last call, to be recorded."""
-        taken, self._pending = self._pending, {}
-        return taken
+        seconds, self._pending = self._pending, {}
+        return seconds

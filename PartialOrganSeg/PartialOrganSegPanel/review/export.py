@@ -65,9 +65,13 @@ def write_case(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkM
     """
     refuse_another_ct(segmentation, volume)
     image, label, manifest_name = (name + ending for ending in CASE_ENDINGS)
+    # both or none: labels beside an earlier CT of the same name would be wrong
     with whole_file(folder / image) as new_image, whole_file(folder / label) as new_label:
         annotated = write_accepted(segmentation, volume, write_ct(volume, new_image), new_label, space)
-    space_entry = space.name if space.name in LABEL_SPACES else list(space.names)
+    # the name of a built-in label space, the organs of any other
+    space_entry: str | list[str] = list(space.names)
+    if space.name in LABEL_SPACES:
+        space_entry = space.name
     manifest = {"label_space": space_entry, "datasets": [{
         "name": name, "root": ".", "kind": "partial", "annotated": annotated,
         "cases": [{"image": image, "label": label}]}]}

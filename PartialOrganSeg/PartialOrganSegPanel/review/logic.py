@@ -46,18 +46,23 @@ class Review:
     def segment(self, segment_id: str) -> slicer.vtkSegment | None:
         """A segment by its ID, None when it was removed."""
         node = self.segmentation
-        return node.GetSegmentation().GetSegment(segment_id) if node and segment_id else None
+        if node is None or not segment_id:
+            return None
+        return node.GetSegmentation().GetSegment(segment_id)
 
     def row(self, segment_id: str) -> OrganRow | None:
         """The organ of a segment, None when it is none of ours."""
-        node = self.segmentation
-        return next((row for row in rows(node) if row.segment_id == segment_id), None) if node else None
+        return next((row for row in self._rows() if row.segment_id == segment_id), None)
 
     def record(self, segment_id: str) -> ReviewRecord | None:
         """What was recorded of a segment, with the seconds that are not written yet."""
         segment = self.segment(segment_id)
-        record = read_record(segment) if segment else None
-        return replace(record, seconds=self._seconds_of(segment_id, record)) if record else None
+        if segment is None:
+            return None
+        record = read_record(segment)
+        if record is None:
+            return None
+        return replace(record, seconds=self._seconds_of(segment_id, record))
 
     # --- looking for edits
 
@@ -80,16 +85,19 @@ class Review:
         return changed
 
     def _rows(self) -> list[OrganRow]:
-        return rows(self.segmentation) if self.segmentation else []
+        node = self.segmentation
+        if node is None:
+            return []
+        return rows(node)
 
     def _scan(self) -> Generator[None, None, None]:
         """Looks at the layers that were modified since the last look."""
         layers = {}
         for row in self._rows():
             segment = self.segment(row.segment_id)
-            image = labelmap(segment) if segment else None
-            if image is None:
+            if segment is None or labelmap(segment) is None:
                 continue
+            image = labelmap(segment)
             modified = image.GetMTime()
             if modified not in layers:
                 layers[modified] = self._layers.get(modified) or (yield from scan_layer(image))
@@ -98,26 +106,28 @@ class Review:
     def _scan_of(self, segment_id: str) -> LayerScan | None:
         """The latest look at a segment's layer, an empty one without a layer, None when it has changed since."""
         image = labelmap(self.segment(segment_id))
-        return LayerScan() if image is None else self._layers.get(image.GetMTime())
+        if image is None:
+            return LayerScan()
+        return self._layers.get(image.GetMTime())
 
     def _look_at(self, row: OrganRow) -> bool:
         node, segment = self.segmentation, self.segment(row.segment_id)
         scan, value = self._scan_of(row.segment_id), segment.GetLabelValue()
         count = scan.counts.get(value, EMPTY)
         before = read_record(segment)
-        same = before is not None and (before.voxels, before.place) == (count.voxels, count.place)
+        unchanged = before is not None and (before.voxels, before.place) == (count.voxels, count.place)
         if before is None:
             self._seconds.pop(row.segment_id, None)  # a new prediction under the ID of an earlier one
             write_times(node, self._seconds)
-        fresh = row.state == PREDICTED and (before is None or (same and before.added == before.removed == 0))
+        fresh = row.state == PREDICTED and (before is None or (unchanged and before.added == before.removed == 0))
         if fresh and (before is None or predicted_segment(node, row.segment_id) is None):
             keep_prediction(node, row.segment_id, scan.boxes.get(value))
-        if same:
+        if unchanged:
             return False
-        now = self._compared(row.segment_id, count, before)
+        record = self._compared(row.segment_id, count, before)
         if before is not None:
-            set_state(node, row.segment_id, PREDICTED if now.added == now.removed == 0 else EDITED)
-        write_record(segment, now)
+            set_state(node, row.segment_id, _state_of(record))
+        write_record(segment, record)
         return True
 
     def _compared(self, segment_id: str, count: Count, before: ReviewRecord | None) -> ReviewRecord:
@@ -125,7 +135,10 @@ class Review:
         seconds = self._seconds_of(segment_id, before)
         predicted = predicted_segment(self.segmentation, segment_id)
         if predicted is None:
-            return ReviewRecord(count.voxels, count.place, before.predicted if before else None, seconds=seconds)
+            predicted_voxels = None
+            if before is not None:
+                predicted_voxels = before.predicted
+            return ReviewRecord(count.voxels, count.place, predicted_voxels, seconds=seconds)
         common = overlap(self.segment(segment_id), predicted)
         image = labelmap(predicted)
         size = 0
@@ -142,6 +155,7 @@ class Review:
 
     def accept(self, segment_id: str) -> None:
         """The organ is a label as it is."""
+        # an edit that is not counted yet would be counted later, and end the acceptance
         self.look()
         self._save_undo()
         set_state(self.segmentation, segment_id, ACCEPTED)
@@ -150,6 +164,7 @@ class Review:
     def absent(self, segment_id: str) -> None:
         """The organ is not in this CT: its segment is emptied."""
         self.look()
+        # before the segment is emptied, so that undo brings voxels and state back together
         self._save_undo()
         slicer.vtkSlicerSegmentationsModuleLogic.ClearSegment(self.segmentation, segment_id)
         self._record_now(segment_id, EMPTY)
@@ -165,14 +180,17 @@ class Review:
         self._save_undo()
         held = restore_prediction(self.segmentation, segment_id)
         image = labelmap(predicted_segment(self.segmentation, segment_id))
-        now = labelmap(self.segment(segment_id))
-        if image is None or now is None:
+        layer = labelmap(self.segment(segment_id))
+        if image is None or layer is None:
             self._record_now(segment_id, EMPTY)
-        elif have_same_voxels(image, now):
+        elif have_same_voxels(image, layer):
             self._record_now(segment_id, count_in(self.segment(segment_id), image.GetExtent()))
         else:  # the geometry was changed since: the box of the prediction says nothing of it
             self.look()
-        set_state(self.segmentation, segment_id, EDITED if held else PREDICTED)
+        state = PREDICTED
+        if held:
+            state = EDITED
+        set_state(self.segmentation, segment_id, state)
         self.write_times()
         return held
 
@@ -192,7 +210,10 @@ class Review:
 
     def _seconds_of(self, segment_id: str, record: ReviewRecord | None) -> float:
         """Undo brings back old tags, but no time: the larger of what segment and node remember."""
-        return max(self._seconds.get(segment_id, 0.0), record.seconds if record else 0.0)
+        seconds = self._seconds.get(segment_id, 0.0)
+        if record is None:
+            return seconds
+        return max(seconds, record.seconds)
 
     def save_times(self) -> None:
         """Keeps active times with the node; often, and cheap."""
@@ -211,3 +232,10 @@ class Review:
             record = self.record(segment_id)
             if record is not None:
                 write_record(self.segment(segment_id), record)
+
+
+def _state_of(record: ReviewRecord) -> str:
+    """Predicted while its voxels are those of the prediction. Where no prediction was kept a change is an edit."""
+    if record.added == record.removed == 0:
+        return PREDICTED
+    return EDITED

@@ -25,7 +25,9 @@ def prediction_node(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkM
 def predicted_segment(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> slicer.vtkSegment | None:
     """A segment as it was predicted, None when that was not kept."""
     predictions = prediction_node(segmentation)
-    return predictions.GetSegmentation().GetSegment(segment_id) if predictions else None
+    if predictions is None:
+        return None
+    return predictions.GetSegmentation().GetSegment(segment_id)
 
 
 def keep_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, box: Box | None) -> None:
@@ -61,6 +63,7 @@ def restore_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id:
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     other_organs: list[tuple[OrganRow, slicer.vtkSegment]] = [
         (row, segments.GetSegment(row.segment_id)) for row in rows(segmentation) if row.segment_id != segment_id]
+    # the prediction is on the grid of its run; the organs may lie on another one by now
     like = next((labelmap(segment) for _row, segment in other_organs if labelmap(segment) is not None), None)
     if like is not None:
         predicted = on_grid_of(predicted, like)
@@ -69,6 +72,7 @@ def restore_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id:
         logic.ClearSegment(segmentation, segment_id)
         return {}
     mask, held = mask_in(predicted, image.GetExtent()), {}
+    # what the user has given to another organ since stays with it
     for row, segment in other_organs:
         overlap = mask_in(segment, image.GetExtent()) & mask
         if overlap.any():

@@ -73,6 +73,7 @@ class ReviewSection(Section, VTKObservationMixin):
                                   ("undoButton", "Shift+Z", self._undo)):
             button = getattr(self.ui, name)
             button.connect("clicked()", action)
+            # the key clicks the button, so that it does nothing while the button is disabled
             shortcut = qt.QShortcut(qt.QKeySequence(key), self.widget)
             shortcut.connect("activated()", button.click)
             shortcut.setEnabled(False)
@@ -105,6 +106,7 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def left(self) -> None:
         self._open = False
+        # an effect that stays active would draw in the views of the next module
         self.editor.setActiveEffect(None)
         self.editor.removeViewObservations()
         self._set_keys()
@@ -201,8 +203,12 @@ class ReviewSection(Section, VTKObservationMixin):
     @property
     def _current(self) -> str:
         """ID of the selected segment, empty when none of ours is."""
-        segment_id = self.editor.currentSegmentID() if self._review else ""
-        return segment_id if segment_id and self._review.row(segment_id) else ""
+        if self._review is None:
+            return ""
+        segment_id = self.editor.currentSegmentID()
+        if not segment_id or self._review.row(segment_id) is None:
+            return ""
+        return segment_id
 
     def _select(self, segment_id: str, jump: bool = True) -> None:
         self.editor.setCurrentSegmentID(segment_id)
@@ -225,8 +231,12 @@ class ReviewSection(Section, VTKObservationMixin):
     # --- time and edits
 
     def _resume_clock(self) -> None:
-        if self._review is not None:
-            self._review.clock.switch(self._current if self._open else "")
+        if self._review is None:
+            return
+        segment_id = ""
+        if self._open:
+            segment_id = self._current
+        self._review.clock.switch(segment_id)
 
     def _working(self, _caller: Any, _event: Any) -> None:
         if self._review is None or self._review.segmentation is None:
@@ -286,16 +296,22 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def _show(self) -> None:
         review, node = self._review, self.panel.parameters.segmentation
-        lines = [self._line(row) for row in rows(node)] if review else []
+        lines, text = [], ""
+        if review is not None:
+            lines = [self._line(row) for row in rows(node)]
+        if self._current:
+            text = organ_text(review, self._current)
         review_table.fill(self.ui.organTable, lines, self._current)
         self.ui.organTable.enabled = bool(lines)
-        self.ui.organLabel.text = organ_text(review, self._current) if self._current else ""
+        self.ui.organLabel.text = text
         self.ui.progressLabel.text = progress_text(node, review)
         self._offer_buttons()
 
     def _line(self, row: OrganRow) -> organ_table.OrganLine:
         segment, record = self._review.segment(row.segment_id), self._review.record(row.segment_id)
-        ml = record.voxels * voxel_ml(self._review.segmentation, segment) if record else None
+        ml = None
+        if record is not None:
+            ml = record.voxels * voxel_ml(self._review.segmentation, segment)
         return review_table.review_line(row.segment_id, segment.GetName(), segment.GetColor(), ml, row.checks,
                                         row.state, row.noted)
 
@@ -337,14 +353,18 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def _back(self) -> None:
         held = self._review.back_to_predicted(self._current)
-        self._say(_("Voxels that other organs have by now stayed with them: {organs}.").format(
-            organs=", ".join(f"{organ} {voxels}" for organ, voxels in held.items())) if held else "")
+        text = ""
+        if held:
+            text = _("Voxels that other organs have by now stayed with them: {organs}.").format(
+                organs=", ".join(f"{organ} {voxels}" for organ, voxels in held.items()))
+        self._say(text)
         self.panel.refresh()
 
     def _next(self) -> None:
         self._select(self._review.next_to_check(self._current))
 
     def _undo(self) -> None:
+        # what was drawn a moment ago is recorded first: it may be what is undone
         self._review.look()
         self.editor.undo()
         self._look()

@@ -17,7 +17,7 @@ from ..scene.organ_rows import DECIDED, OrganRow, rows
 from ..scene.review_record import ReviewRecord, read_record
 from ..scene.voxel_counts import voxel_ml
 from .export import reference_volume
-from .prediction import prediction_node
+from .prediction import predicted_segment
 
 COLUMNS = ("ct", "ct_identity", "segmentation", "organ", "state", "active_seconds", "predicted_voxels", "voxels",
            "added_voxels", "removed_voxels", "predicted_ml", "ml", "dice_prediction_now", "dice_prediction_accepted")
@@ -33,10 +33,12 @@ def write_table(path: Path, segmentations: Sequence[slicer.vtkMRMLSegmentationNo
     other segmentations of these CTs. Raises OSError when the file cannot be written, and with `add` UserError when it
     is no such table.
     """
-    new = [line for node in segmentations for line in _lines(node)]
+    new: list[Line] = []
+    for node in segmentations:
+        new += _lines(node)
     earlier: list[Line] = []
     if add:
-        earlier = [line for line in read_table(path) if not any(_replaces(one, line) for one in new)]
+        earlier = [line for line in read_table(path) if not _is_replaced(line, new)]
     with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -52,13 +54,23 @@ def read_table(path: Path) -> list[Line]:
         if columns not in (COLUMNS, FORMER_COLUMNS):
             raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=_("the table of a review"),
                             found=_("other columns"))
-        return [{name: line.get(name) or "" for name in COLUMNS} for line in reader]
+        return [_complete(line) for line in reader]
+
+
+def _complete(line: dict[str, str | None]) -> Line:
+    """All columns of a line; those that its file lacks, and fields that were cut off, are empty."""
+    return {name: line.get(name) or "" for name in COLUMNS}
+
+
+def _is_replaced(earlier: Line, new: Sequence[Line]) -> bool:
+    return any(_replaces(line, earlier) for line in new)
 
 
 def _replaces(new: Line, earlier: Line) -> bool:
     """Whether a line is of the same segmentation of the same CT, so that it takes the place of an earlier one."""
     if new["segmentation"] != earlier["segmentation"]:
         return False
+    # a line of version 0.4 does not say of which CT it is: it stays
     identities = [CtIdentity.parsed(line["ct_identity"]) for line in (new, earlier)]
     if None in identities:
         return False
@@ -83,22 +95,27 @@ def _lines(node: slicer.vtkMRMLSegmentationNode) -> list[Line]:
 
 def _figures(node: slicer.vtkMRMLSegmentationNode, organ: OrganRow, record: ReviewRecord) -> Line:
     """What was recorded of an organ, ready to be written."""
-    predictions = prediction_node(node)
-    predicted = predictions.GetSegmentation().GetSegment(organ.segment_id) if predictions else None
+    predicted = predicted_segment(node, organ.segment_id)
     ml = voxel_ml(node, node.GetSegmentation().GetSegment(organ.segment_id))
     if not ml and predicted is not None:  # an emptied segment has no voxel to measure
         ml = voxel_ml(node, predicted)
-    dice = _known(record.dice, 5)
-    predicted_ml = None if record.predicted is None else record.predicted * ml
+    dice, accepted_dice = _text(record.dice, 5), ""
+    if organ.state in DECIDED:
+        accepted_dice = dice
+    predicted_ml = None
+    if record.predicted is not None:
+        predicted_ml = record.predicted * ml
     return {"organ": organ.organ, "state": organ.state, "active_seconds": str(record.seconds),
-            "predicted_voxels": _known(record.predicted), "voxels": str(record.voxels),
-            "added_voxels": _known(record.added), "removed_voxels": _known(record.removed),
-            "predicted_ml": _known(predicted_ml, 3), "ml": _known(record.voxels * ml, 3),
-            "dice_prediction_now": dice, "dice_prediction_accepted": dice if organ.state in DECIDED else ""}
+            "predicted_voxels": _text(record.predicted), "voxels": str(record.voxels),
+            "added_voxels": _text(record.added), "removed_voxels": _text(record.removed),
+            "predicted_ml": _text(predicted_ml, 3), "ml": _text(record.voxels * ml, 3),
+            "dice_prediction_now": dice, "dice_prediction_accepted": accepted_dice}
 
 
-def _known(value: float | None, decimals: int | None = None) -> str:
+def _text(value: float | None, decimals: int | None = None) -> str:
     """A figure as text, empty where it is not known."""
     if value is None:
         return ""
-    return str(value if decimals is None else round(value, decimals))
+    if decimals is not None:
+        value = round(value, decimals)
+    return str(value)

@@ -34,6 +34,7 @@ def review_line(segment_id: str, name: str, colour: tuple[float, float, float], 
 
     `noted` is shown as it is, where there are no checks.
     """
+    # results of older versions hold a text instead of checks
     short_checks = ", ".join(map(short_check, checks)) or noted
     in_full = "\n".join(map(check_text, checks)) or noted or _("Nothing conspicuous")
     return OrganLine(segment_id, tuple(round(255 * part) for part in colour), (
@@ -44,7 +45,9 @@ def review_line(segment_id: str, name: str, colour: tuple[float, float, float], 
 def _volume_text(ml: float | None) -> str:
     if ml is None:
         return ""
-    return f"{ml:.0f}" if ml >= 100 else f"{ml:.1f}"
+    if ml >= 100:  # a tenth of that is noise, and the column is narrow
+        return f"{ml:.0f}"
+    return f"{ml:.1f}"
 
 
 def state_text(state: str) -> str:

@@ -32,8 +32,10 @@ def organ_text(review: Review, segment_id: str) -> str:
     parts = [_("{organ}: {minutes}:{seconds:02d} min").format(
         organ=review.segment(segment_id).GetName(), minutes=minutes, seconds=seconds)]
     if row.predicted_ml is not None:
-        parts.append(_("predicted {ml:.1f} ml by {model}").format(ml=row.predicted_ml, model=row.model) if row.model
-                     else _("predicted {ml:.1f} ml").format(ml=row.predicted_ml))
+        text = _("predicted {ml:.1f} ml")
+        if row.model:
+            text = _("predicted {ml:.1f} ml by {model}")
+        parts.append(text.format(ml=row.predicted_ml, model=row.model))
     if record.added is None:
         parts.append(_("changes unknown: the prediction was not saved with it"))
     elif record.added == record.removed == 0:
@@ -53,8 +55,9 @@ def reasons(review: Review | None, segment_id: str) -> dict[str, str]:
     if review is None:
         return dict.fromkeys(("accept", "absent", "back", "undo", "next", "table", "case"),
                              _("There is nothing to review."))
-    why = {"undo": "", "table": "", "case": _why_no_case(review.segmentation),
-           "next": "" if review.next_to_check(segment_id) else _("All organs are accepted or absent.")}
+    why = {"undo": "", "table": "", "case": _why_no_case(review.segmentation), "next": ""}
+    if review.next_to_check(segment_id) is None:
+        why["next"] = _("All organs are accepted or absent.")
     if not segment_id:
         return why | dict.fromkeys(("accept", "absent", "back"), _("Select an organ in the table."))
     state = review.row(segment_id).state
@@ -65,6 +68,7 @@ def reasons(review: Review | None, segment_id: str) -> dict[str, str]:
         why["accept"] = _("The organ has no voxel: draw it, or mark it as absent.")
     if state == ABSENT:
         why["absent"] = _("The organ is marked as absent.")
+    # the prediction is in the scene's hidden node, which a .seg.nrrd lacks
     if state == PREDICTED:
         why["back"] = _("The organ is as it was predicted.")
     elif predicted_segment(review.segmentation, segment_id) is None:
@@ -75,4 +79,6 @@ def reasons(review: Review | None, segment_id: str) -> dict[str, str]:
 def _why_no_case(node: slicer.vtkMRMLSegmentationNode) -> str:
     if reference_volume(node) is None:
         return _("The CT of this segmentation is not in the scene.")
-    return "" if accepted_organs(node) else _("Accept an organ first.")
+    if not accepted_organs(node):
+        return _("Accept an organ first.")
+    return ""

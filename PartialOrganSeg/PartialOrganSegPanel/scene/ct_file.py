@@ -20,7 +20,7 @@ class CtFile:
     """A written CT. `size` is its voxels (i, j, k); a result on them lies where `ijk_to_ras` says.
 
     `follows_volume`: the result belongs under the volume's transform (and `ijk_to_ras` is the volume's own). False for
-    a CT that had to be resampled: its result is in world coordinates. `note` tells the user what was done, or is empty.
+    a CT that had to be resampled: its result is in world coordinates. `note`: what was done, for the user, or empty.
     """
 
     path: Path
@@ -35,18 +35,30 @@ def write_ct(volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> CtFile:
     ijk_to_ras = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(ijk_to_ras)
     world = _ijk_to_world(volume, ijk_to_ras)
-    transform = volume.GetParentTransformNode()
-    name = transform.GetName() if transform else ""
     if world is not None:
-        note = _("The CT was segmented as displayed, with its transform {name} applied; the result is under the same "
-                 "transform.").format(name=name) if transform else ""
         _write(volume.GetImageData(), world, path)
-        return CtFile(path, tuple(volume.GetImageData().GetDimensions()), ijk_to_ras, True, note)
+        return CtFile(path, tuple(volume.GetImageData().GetDimensions()), ijk_to_ras, True, _note_unchanged(volume))
     image, grid = _resampled(volume)
-    note = (_("The transform {name} bends or shears the CT: it was resampled as displayed.").format(name=name)
-            if transform else _("The CT's voxel axes are not at right angles: it was resampled."))
     _write(image, grid, path)
-    return CtFile(path, tuple(image.GetDimensions()), grid, False, note)
+    return CtFile(path, tuple(image.GetDimensions()), grid, False, _note_resampled(volume))
+
+
+def _note_unchanged(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """What a user should know of a CT that was written on its own voxels."""
+    transform = volume.GetParentTransformNode()
+    if transform is None:
+        return ""
+    return _("The CT was segmented as displayed, with its transform {name} applied; the result is under the same "
+             "transform.").format(name=transform.GetName())
+
+
+def _note_resampled(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """Why a CT was resampled."""
+    transform = volume.GetParentTransformNode()
+    if transform is None:
+        return _("The CT's voxel axes are not at right angles: it was resampled.")
+    return _("The transform {name} bends or shears the CT: it was resampled as displayed.").format(
+        name=transform.GetName())
 
 
 def _ijk_to_world(volume: slicer.vtkMRMLScalarVolumeNode, ijk_to_ras: vtk.vtkMatrix4x4) -> vtk.vtkMatrix4x4 | None:
@@ -59,8 +71,11 @@ def _ijk_to_world(volume: slicer.vtkMRMLScalarVolumeNode, ijk_to_ras: vtk.vtkMat
         transform.GetMatrixTransformToWorld(matrix)
     vtk.vtkMatrix4x4.Multiply4x4(matrix, ijk_to_ras, matrix)
     axes = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
+    # the grids of the library have perpendicular axes
     cosines = axes / np.linalg.norm(axes, axis=0)
-    return matrix if np.abs(cosines.T @ cosines - np.eye(3)).max() < RIGHT_ANGLE else None
+    if np.abs(cosines.T @ cosines - np.eye(3)).max() >= RIGHT_ANGLE:
+        return None
+    return matrix
 
 
 def _resampled(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[vtk.vtkImageData, vtk.vtkMatrix4x4]:
@@ -71,8 +86,10 @@ def _resampled(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[vtk.vtkImageData
     ijk_to_ras = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(ijk_to_ras)
     axes = slicer.util.arrayFromVTKMatrix(ijk_to_ras)[:3, :3]
+    # each axis of the world takes the spacing of the voxel axis that is nearest to it
     spacing = np.linalg.norm(axes, axis=0)[np.abs(axes).argmax(axis=1)]
     size = np.maximum(1, np.ceil((high - low) / spacing)).astype(int)
+    # LPS: left and posterior are the negative directions of RAS, so i and j run downwards; voxels are at their centres
     grid = vtk.vtkMatrix4x4()
     for axis, (step, start) in enumerate(zip(spacing * (-1, -1, 1), (high[0], high[1], low[2]), strict=True)):
         grid.SetElement(axis, axis, step)
@@ -86,6 +103,7 @@ def _resampled(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[vtk.vtkImageData
     chain.Concatenate(grid)
     chain.Concatenate(from_world)
     chain.Concatenate(to_ijk)
+    # a plain image, of spacing 1: all geometry is in the chain from the grid's indices to the volume's
     reslice = vtk.vtkImageReslice()
     reslice.SetInputData(volume.GetImageData())
     reslice.SetResliceTransform(chain)
@@ -104,6 +122,7 @@ def _write(image: vtk.vtkImageData, ijk_to_ras: vtk.vtkMatrix4x4, path: Path) ->
     node.SetIJKToRASMatrix(ijk_to_ras)
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
     storage.SetFileName(str(path))
+    # to compress a CT takes seconds, during which the window would stand still
     storage.SetUseCompression(False)
     if not storage.WriteData(node):
         raise OSError(_("{folder}: the CT could not be written; is the disk full?").format(folder=path.parent))

@@ -25,10 +25,10 @@ class CtIdentity:
     dicom: str
     voxels: str
 
-    def same_as(self, other: CtIdentity) -> bool:
+    def same_as(self, identity: CtIdentity) -> bool:
         """Whether the two are one CT: a series that was saved as a file and loaded again has only its voxels left."""
-        same_slices = bool(self.dicom) and self.dicom == other.dicom
-        return same_slices or self.voxels == other.voxels
+        same_slices = bool(self.dicom) and self.dicom == identity.dicom
+        return same_slices or self.voxels == identity.voxels
 
     @property
     def short(self) -> str:
@@ -43,7 +43,9 @@ class CtIdentity:
     def parsed(cls, text: str) -> CtIdentity | None:
         """The identity in a text, None where there is none."""
         match = _TEXT.search(text)
-        return cls(*match.groups()) if match else None
+        if match is None:
+            return None
+        return cls(*match.groups())
 
 
 def ct_identity(volume: slicer.vtkMRMLScalarVolumeNode) -> CtIdentity:
@@ -51,12 +53,16 @@ def ct_identity(volume: slicer.vtkMRMLScalarVolumeNode) -> CtIdentity:
 
     The voxels' digest is noted with the node at first, so that a CT stays the same one when it is edited afterwards.
     """
+    # sorted: the order of the slices in the attribute depends on how the series was loaded
     uids = sorted((volume.GetAttribute("DICOM.instanceUIDs") or "").split())
+    dicom = ""
+    if uids:
+        dicom = _digest(" ".join(uids).encode())
     voxels = volume.GetAttribute(_VOXELS)
     if not voxels:
         voxels = _voxel_digest(volume)
         volume.SetAttribute(_VOXELS, voxels)
-    return CtIdentity(_digest(" ".join(uids).encode()) if uids else "", voxels)
+    return CtIdentity(dicom, voxels)
 
 
 def _voxel_digest(volume: slicer.vtkMRMLScalarVolumeNode) -> str:

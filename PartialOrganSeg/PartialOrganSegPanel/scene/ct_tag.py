@@ -42,6 +42,7 @@ def link_to_ct(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolu
     noted = _noted(node)
     if referenced is not None or not noted:
         return referenced
+    # all segments must agree: a user may have copied one from another patient's segmentation
     for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
         if volume.GetImageData() is not None and all(identity.same_as(ct_identity(volume)) for identity in noted):
             node.SetReferenceImageGeometryParameterFromVolumeNode(volume)

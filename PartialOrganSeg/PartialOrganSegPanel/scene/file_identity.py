@@ -20,6 +20,7 @@ def write_identity(path: Path, identity: CtIdentity) -> None:
     if zipped:
         content = gzip.decompress(content)
     text = identity.text().encode()
+    # the header of an NRRD file ends at its first empty line
     if content.startswith(b"NRRD"):
         head, _, voxels = content.partition(b"\n\n")
         content = head + b"\n" + _NRRD_KEY + text + b"\n\n" + voxels
@@ -28,7 +29,9 @@ def write_identity(path: Path, identity: CtIdentity) -> None:
         content = content[:start] + text.ljust(end - start, b"\0") + content[end:]
     else:
         return
-    path.write_bytes(gzip.compress(content, 1) if zipped else content)
+    if zipped:  # at the quickest level: a label map is small at any
+        content = gzip.compress(content, 1)
+    path.write_bytes(content)
 
 
 def read_identity(path: Path) -> CtIdentity | None:

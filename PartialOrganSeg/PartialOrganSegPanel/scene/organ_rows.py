@@ -56,17 +56,21 @@ def rows(segmentation: slicer.vtkMRMLSegmentationNode) -> list[OrganRow]:
         if not organ:
             continue
         state = tag(segment, _STATE)
+        if state not in STATES:  # of a newer version: nothing is lost if it is reviewed again
+            state = PREDICTED
         facts = json.loads(unquote(tag(segment, _REPORT)) or "{}")
-        noted = "" if "checks_data" in facts else facts.get("checks", "")
-        organs.append(OrganRow(segment_id, organ, state if state in STATES else PREDICTED,
-                               read_checks(facts.get("checks_data", ())), facts.get("entropy"), facts.get("volume_ml"),
-                               facts, noted))
+        noted = ""
+        if "checks_data" not in facts:
+            noted = facts.get("checks", "")
+        checks = read_checks(facts.get("checks_data", ()))
+        organs.append(OrganRow(segment_id, organ, state, checks, facts.get("entropy"), facts.get("volume_ml"), facts,
+                               noted))
     return organs
 
 
 def row(segmentation: slicer.vtkMRMLSegmentationNode, organ: str) -> OrganRow | None:
     """The row of one organ, None when the segmentation has no such segment."""
-    return next((one for one in rows(segmentation) if one.organ == organ), None)
+    return next((organ_row for organ_row in rows(segmentation) if organ_row.organ == organ), None)
 
 
 def accepted_organs(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
@@ -97,4 +101,6 @@ def set_state(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, sta
 def tag(segment: slicer.vtkSegment, name: str) -> str:
     """A segment's tag, empty when it has none of that name."""
     value = vtk.reference("")
-    return str(value) if segment.GetTag(name, value) else ""
+    if not segment.GetTag(name, value):
+        return ""
+    return str(value)

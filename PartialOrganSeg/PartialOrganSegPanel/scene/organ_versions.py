@@ -12,7 +12,7 @@ from .voxel_counts import EMPTY, Count, labelmap, layer_counts
 
 @dataclass(frozen=True)
 class OrganVersion:
-    """An organ as it is at a moment: its state, and the count of its voxels, which tells every edit."""
+    """An organ as it is at a moment: its state, and the count of its voxels, which changes with every edit."""
 
     state: str
     count: Count
@@ -27,6 +27,7 @@ def organ_versions(node: slicer.vtkMRMLSegmentationNode) -> dict[str, OrganVersi
         image = labelmap(segment)
         count = EMPTY
         if image is not None:
+            # organs share layers: each is counted once
             if image not in layers:
                 layers[image] = layer_counts(image)
             count = layers[image].get(segment.GetLabelValue(), EMPTY)
@@ -36,5 +37,5 @@ def organ_versions(node: slicer.vtkMRMLSegmentationNode) -> dict[str, OrganVersi
 
 def changed_since(node: slicer.vtkMRMLSegmentationNode, before: dict[str, OrganVersion]) -> list[str]:
     """Organs that were there before and have been edited, accepted or otherwise decided since."""
-    now = organ_versions(node)
-    return [organ for organ, version in now.items() if organ in before and before[organ] != version]
+    current = organ_versions(node)
+    return [organ for organ, version in current.items() if organ in before and before[organ] != version]

@@ -36,17 +36,20 @@ class ReviewRecord:
         """Dice of the prediction and the segment as it is; None when unknown, or when both are empty."""
         if self.predicted is None or self.added is None or self.removed is None or not self.predicted + self.voxels:
             return None
+        # |A and B| = predicted - removed, |A| + |B| = predicted + voxels
         return 2 * (self.predicted - self.removed) / (self.predicted + self.voxels)
 
 
 def read_record(segment: slicer.vtkSegment) -> ReviewRecord | None:
     """The segment's record, None before its first look."""
     text = tag(segment, _REVIEW)
-    return ReviewRecord(**json.loads(unquote(text))) if text else None
+    if not text:
+        return None
+    return ReviewRecord(**json.loads(unquote(text)))
 
 
 def write_record(segment: slicer.vtkSegment, record: ReviewRecord) -> None:
-    """Keeps the record, and leaves the segment alone when it says so already: a change of a tag ends redo."""
+    """Writes the record, and leaves the segment alone when it says so already: a change of a tag ends redo."""
     text = quote(json.dumps(asdict(record)))
     if text != tag(segment, _REVIEW):
         segment.SetTag(_REVIEW, text)

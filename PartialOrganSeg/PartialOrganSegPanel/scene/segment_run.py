@@ -26,7 +26,7 @@ class SegmentRun:
 
     `model` and `organs` are the model's; `chosen` names some of these, empty for all. `target_id`: the segmentation
     whose organs are replaced, None for a new one. Make it with `prepare`, give `arguments` to the command and events to
-    `on_result`; then `finish`. `kept` are then the organs that the user has changed in the target since `prepare`,
+    `on_result`; then `finish`. `changed_organs` are then those that the user has changed in the target since `prepare`,
     when they were `target_before`: they are not replaced.
     """
 
@@ -38,7 +38,7 @@ class SegmentRun:
     arguments: list[str]
     target_id: str | None = None
     target_before: dict[str, OrganVersion] = field(default_factory=dict)
-    kept: list[str] = field(default_factory=list)
+    changed_organs: list[str] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -51,6 +51,7 @@ class SegmentRun:
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        # no preview image: the panel shows the result itself
         arguments = ["segment", str(ct.path), "-o", str(folder / "result"), "--model", model, "--device", device,
                      "--no-preview"]
         if chosen:
@@ -61,7 +62,7 @@ class SegmentRun:
         return run
 
     def on_result(self, event: dict[str, Any]) -> None:
-        """Keeps the event that lists the files; the last one of a run only counts."""
+        """Takes the event that lists the files; of several the last one counts."""
         if "files" in event:
             self.result = event
 
@@ -72,27 +73,32 @@ class SegmentRun:
             raise ResultError(_("The CT was deleted; its result was dropped."))
         if not self.result:
             raise ResultError(_("The run gave no result."))
-        target = slicer.mrmlScene.GetNodeByID(self.target_id) if self.target_id else None
+        # a target that was deleted meanwhile is no loss: the result gets a new segmentation
+        target = None
+        if self.target_id:
+            target = slicer.mrmlScene.GetNodeByID(self.target_id)
         reports = {report["organ"]: report | {"model": self.model} for report in self.result["organs"]}
         if target is not None:
-            self.kept = [organ for organ in changed_since(target, self.target_before) if organ in reports]
+            self.changed_organs = [organ for organ in changed_since(target, self.target_before) if organ in reports]
         return import_result(Path(self.result["files"]["segmentation"]), volume, self.ct, self.organs, reports, target,
-                             self.kept)
+                             self.changed_organs)
 
     def summary(self, outcome: Outcome) -> str:
         """What a user reads after a good run."""
         with_voxels = [report["organ"] for report in self.result["organs"] if report["volume_ml"]]
         lines = [_("{count} of {all} organs found by {model} in {seconds:.0f} s.").format(
             count=len(with_voxels), all=len(self.result["organs"]), model=self.model, seconds=self.result["seconds"])]
-        if self.kept:
+        if self.changed_organs:
             lines.append(_("Kept as you changed them meanwhile: {organs}.").format(
-                organs=", ".join(organ.replace("_", " ") for organ in self.kept)))
+                organs=", ".join(organ.replace("_", " ") for organ in self.changed_organs)))
         return "\n".join([*lines, *filter(None, [self.ct.note]), *map(self.with_ct_name, outcome.warnings)])
 
     def with_ct_name(self, message: str) -> str:
         """A message of the command with the CT's name in place of the scratch file's path."""
-        volume = slicer.mrmlScene.GetNodeByID(self.volume_id)
-        return message.replace(str(self.ct.path), volume.GetName() if volume else self.ct.path.name)
+        volume, name = slicer.mrmlScene.GetNodeByID(self.volume_id), self.ct.path.name
+        if volume is not None:
+            name = volume.GetName()
+        return message.replace(str(self.ct.path), name)
 
     def clean_up(self) -> None:
         """Removes the scratch folder."""

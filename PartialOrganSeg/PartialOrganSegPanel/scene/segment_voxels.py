@@ -22,7 +22,11 @@ def segment_array(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str,
     shift = grid_shift(image, segmentation, volume)
     if shift is None:
         return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, volume) > 0
-    return mask_in(segment, tuple(end for axis in range(3) for end in (-shift[axis], size[axis] - 1 - shift[axis])))
+    # the volume's first and last voxel of each axis, in the indices of the layer
+    box = []
+    for length, offset in zip(size, shift, strict=True):
+        box += [-offset, length - 1 - offset]
+    return mask_in(segment, tuple(box))
 
 
 def grid_shift(image: slicer.vtkOrientedImageData, segmentation: slicer.vtkMRMLSegmentationNode,
@@ -42,9 +46,12 @@ def grid_shift(image: slicer.vtkOrientedImageData, segmentation: slicer.vtkMRMLS
         matrices = [transform @ matrix for transform, matrix in zip(transforms, matrices, strict=True)]
     change = np.linalg.solve(matrices[1], matrices[0])
     shift = np.rint(change[:3, 3])
+    # an error of the axes is largest at the corner farthest from the first voxel
     corner = np.array(image.GetDimensions(), float)
     moved = np.abs(change[:3, :3] - np.eye(3)) @ corner + np.abs(change[:3, 3] - shift)
-    return tuple(map(int, shift)) if moved.max() < _MOVED else None
+    if moved.max() >= _MOVED:
+        return None
+    return tuple(map(int, shift))
 
 
 def _to_world(node: slicer.vtkMRMLTransformableNode) -> np.ndarray | None:

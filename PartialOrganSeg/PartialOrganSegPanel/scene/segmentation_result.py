@@ -26,7 +26,9 @@ class ResultError(Exception):
 def find_result(volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode | None:
     """The latest segmentation of ours that refers to this CT."""
     results = find_results(volume)
-    return results[-1] if results else None
+    if not results:
+        return None
+    return results[-1]
 
 
 def find_results(volume: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLSegmentationNode]:
@@ -40,16 +42,16 @@ def find_results(volume: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLS
 def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, organs: Sequence[Organ],
                   reports: Mapping[str, Mapping[str, Any]],
                   target: slicer.vtkMRMLSegmentationNode | None = None,
-                  keep: Collection[str] = ()) -> slicer.vtkMRMLSegmentationNode:
+                  spared: Collection[str] = ()) -> slicer.vtkMRMLSegmentationNode:
     """The segmentation node that holds the result for `organs`: `target`, whose segments of these organs are replaced,
-    or a new one. `reports`: what the run said of each organ. Its description names the models that predicted.
+    or a new one. `reports`: the run's entry of each organ. Its description names the models that predicted.
 
-    Organs of the target to `keep` stay as they are, and no new organ takes a voxel from them. Raises ResultError before
-    anything in the scene has changed.
+    The `spared` organs of the target stay as they are, and no new organ takes a voxel from them. Raises ResultError
+    before anything in the scene has changed.
     """
     staged = read_result(path, volume, ct, organs, reports)
     if target is not None:
-        _spare(staged, target, keep)
+        _spare(staged, target, spared)
     for organ in staged.GetSegmentIDs():
         mark_predicted(staged.GetSegment(organ), organ, dict(reports[organ]))
     note_ct(staged, volume)
@@ -57,11 +59,14 @@ def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile
     if target is None:
         node = new_node(volume, ct, staged, _("{ct} segmentation").format(ct=volume.GetName()))
     else:
-        _replace(target.GetSegmentation(), staged, {one.organ: one.segment_id for one in rows(target)})
+        _replace(target.GetSegmentation(), staged, {row.organ: row.segment_id for row in rows(target)})
         del staged  # its end takes its segments out of the layer they share with the target's ...
         target.GetSegmentation().CollapseBinaryLabelmaps(False)  # ... and this puts them into one again
-    models = dict.fromkeys(one.model for one in rows(node) if one.model)
-    node.SetDescription(_("Predicted by {models}").format(models=", ".join(models)) if models else "")
+    description = ""
+    models = dict.fromkeys(row.model for row in rows(node) if row.model)
+    if models:
+        description = _("Predicted by {models}").format(models=", ".join(models))
+    node.SetDescription(description)
     return node
 
 
@@ -69,9 +74,12 @@ def read_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, 
                 reports: Mapping[str, Mapping[str, Any]]) -> slicer.vtkSegmentation:
     """The segments of the organs in `reports`, with codes and in the order of `organs`. Organs without a voxel become
     empty segments, so that they can be drawn or marked as absent. Raises ResultError."""
+    # the CT's voxels may have been cropped or resampled while the run worked
     if ct.follows_volume and tuple(volume.GetImageData().GetDimensions()) != ct.size:
         raise ResultError(_("The CT was changed during the run; its result was dropped."))
-    staged = _read(path, ct) if any(report["volume_ml"] for report in reports.values()) else _nothing()
+    staged = _nothing()
+    if any(report["volume_ml"] for report in reports.values()):
+        staged = _read(path, ct)
     for number, organ in enumerate(organ for organ in organs if organ.name in reports):
         if staged.GetSegment(organ.name) is None:
             staged.AddEmptySegment(organ.name, organ.title, [c / 255 for c in organ.colour])
@@ -80,16 +88,17 @@ def read_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, 
     return staged
 
 
-def _spare(staged: slicer.vtkSegmentation, target: slicer.vtkMRMLSegmentationNode, keep: Collection[str]) -> None:
-    """Takes the organs to keep, and their voxels in the target, out of the staged segments."""
-    for organ in keep:
+def _spare(staged: slicer.vtkSegmentation, target: slicer.vtkMRMLSegmentationNode, spared: Collection[str]) -> None:
+    """Takes the spared organs, and their voxels in the target, out of the staged segments."""
+    for organ in spared:
         staged.RemoveSegment(organ)
-    kept = [target.GetSegmentation().GetSegment(row.segment_id) for row in rows(target) if row.organ in keep]
+    segments = [target.GetSegmentation().GetSegment(row.segment_id) for row in rows(target) if row.organ in spared]
+    # erased in the layers themselves, which several segments share
     layers = {labelmap(staged.GetSegment(organ)) for organ in staged.GetSegmentIDs()} - {None}
     for image in layers:
-        for segment in kept:
-            taken = mask_in(on_grid_of(segment, image), image.GetExtent())
-            voxel_array(image)[taken] = 0
+        for segment in segments:
+            mask = mask_in(on_grid_of(segment, image), image.GetExtent())
+            voxel_array(image)[mask] = 0
         image.Modified()
 
 
@@ -114,6 +123,7 @@ def _nothing() -> slicer.vtkSegmentation:
 
 def _read(path: Path, ct: CtFile) -> slicer.vtkSegmentation:
     """The file's segments, read in a scene of their own, on the CT's very matrix instead of the file's rounded one."""
+    # the user's scene gets no node before all is read
     scene = slicer.vtkMRMLScene()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     storage = slicer.vtkMRMLSegmentationStorageNode()

@@ -8,12 +8,15 @@ import slicer.util
 
 def shown_ct() -> slicer.vtkMRMLScalarVolumeNode | None:
     """None where the views show none or several, and the scene holds several."""
+    # the background of a slice view is what a user calls "the image"; all three views may show different ones
     candidates = possible_cts()
     shown = {node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
     shown &= set(candidates)
     if len(shown) == 1:
         return candidates[shown.pop()]
-    return next(iter(candidates.values())) if len(candidates) == 1 else None
+    if len(candidates) == 1:
+        return next(iter(candidates.values()))
+    return None
 
 
 def possible_cts() -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
@@ -23,7 +26,7 @@ def possible_cts() -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
 
 
 def _may_be_ct(volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
-    """Whether it is a visible volume of one number a voxel; a label map is none, though its class is derived."""
+    """Whether it is a visible volume of one number a voxel; a label map is not one, though its class is derived."""
     if volume.GetClassName() != "vtkMRMLScalarVolumeNode" or volume.GetHideFromEditors():
         return False
     image = volume.GetImageData()

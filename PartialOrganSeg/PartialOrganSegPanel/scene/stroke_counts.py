@@ -38,7 +38,7 @@ class StrokeCounts:
     @property
     def slices(self) -> list[int]:
         """Axial slices with a stroke."""
-        return sorted({at for slices in self.of.values() for at in slices})
+        return sorted(set().union(*self.of.values()))
 
 
 def axial_axis(volume: slicer.vtkMRMLScalarVolumeNode) -> int:
@@ -70,6 +70,7 @@ def count_strokes(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRM
 def _by_slice(image: slicer.vtkOrientedImageData, axis: int) -> dict[int, Counter[int]]:
     """Slice number to label value to voxels; slices without a stroke, nearly all, are only looked at."""
     first = image.GetExtent()[2 * axis]
+    # the array's axes are (k, j, i), the reverse of the volume's
     pages = np.moveaxis(voxel_array(image), 2 - axis, 0)
     by_slice = {}
     for at, page in enumerate(pages, first):
@@ -96,10 +97,15 @@ def annotation_cost(counts: StrokeCounts, volume: slicer.vtkMRMLScalarVolumeNode
         return None
     size = volume.GetImageData().GetDimensions()
     voxels = int(np.prod(size))
+    # all axial slices have the same number of voxels
     of_slices = counts.total / (len(counts.slices) * voxels // size[axial_axis(volume)])
-    predicted_ml = sum(row.predicted_ml or 0 for row in rows(result)) if result else 0
-    drawn_ml = counts.total * float(np.prod(volume.GetSpacing())) / 1000
-    return Cost(of_slices, counts.total / voxels, drawn_ml / predicted_ml if predicted_ml else None)
+    predicted_ml, of_dense = 0.0, None
+    if result is not None:
+        predicted_ml = sum(row.predicted_ml or 0 for row in rows(result))
+    if predicted_ml:
+        drawn_ml = counts.total * float(np.prod(volume.GetSpacing())) / 1000
+        of_dense = drawn_ml / predicted_ml
+    return Cost(of_slices, counts.total / voxels, of_dense)
 
 
 def slice_at_hand(volume: slicer.vtkMRMLScalarVolumeNode) -> int | None:
@@ -116,7 +122,10 @@ def slice_at_hand(volume: slicer.vtkMRMLScalarVolumeNode) -> int | None:
         plane = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())
         origin = plane[:3, 3]
         step = np.subtract(to_ijk.TransformPoint(origin + plane[:3, 2]), to_ijk.TransformPoint(origin))
+        # of several views the one that looks most along the axis; the first of equal ones, whatever the rounding
         share = abs(step[axis]) / np.linalg.norm(step)
         if share > along + 1e-6:
             best, along = round(to_ijk.TransformPoint(origin)[axis]), share
-    return best if best is not None and 0 <= best < volume.GetImageData().GetDimensions()[axis] else None
+    if best is None or not 0 <= best < volume.GetImageData().GetDimensions()[axis]:
+        return None
+    return best

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import slicer
@@ -29,14 +29,21 @@ def scribble_labelmap(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vt
     else:
         image = _merged_on(volume, strokes, [segments[name] for name in drawn])
         values = range(1, len(drawn) + 1)
+    label_values = _label_values(organs)
     meaning = np.full(NOT_DRAWN + 1, NOT_DRAWN, np.uint8)
     for name, value in zip(drawn, values, strict=True):
-        meaning[value] = 0 if name == BACKGROUND else organs.index(name) + 1
+        meaning[value] = label_values[name]
+    # the layer covers only the part of the CT that has strokes
     array = np.full(volume.GetImageData().GetDimensions()[::-1], NOT_DRAWN, np.uint8)
     if not image.IsEmpty():
         i0, i1, j0, j1, k0, k1 = image.GetExtent()
         array[k0:k1 + 1, j0:j1 + 1, i0:i1 + 1] = meaning[voxel_array(image)]
     return array
+
+
+def _label_values(organs: Sequence[str]) -> dict[str, int]:
+    """Of strokes in a scribble label map, by what they are of."""
+    return {BACKGROUND: 0} | {organ: value for value, organ in enumerate(organs, 1)}
 
 
 def _layer_on(volume: slicer.vtkMRMLScalarVolumeNode, strokes: slicer.vtkMRMLSegmentationNode,
@@ -46,8 +53,11 @@ def _layer_on(volume: slicer.vtkMRMLScalarVolumeNode, strokes: slicer.vtkMRMLSeg
     if len(images) != 1 or grid_shift(images[0], strokes, volume) != (0, 0, 0):
         return None
     size, extent = volume.GetImageData().GetDimensions(), images[0].GetExtent()
-    inside = all(low >= 0 and high < length for low, high, length in zip(extent[::2], extent[1::2], size, strict=True))
-    return images[0] if inside else None
+    # strokes may reach beyond the CT: the merged label map is cut off at its sides
+    for low, high, length in zip(extent[::2], extent[1::2], size, strict=True):
+        if low < 0 or high >= length:
+            return None
+    return images[0]
 
 
 def _merged_on(volume: slicer.vtkMRMLScalarVolumeNode, strokes: slicer.vtkMRMLSegmentationNode,
@@ -65,9 +75,10 @@ def draw_labelmap(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRM
                   labels: np.ndarray) -> None:
     """Replaces all strokes by those of a scribble label map on the voxels of `volume`, in one shared layer."""
     segments, organs = stroke_segments(strokes), stroke_organs(strokes)
+    label_values = _label_values(organs)
     values = np.zeros(NOT_DRAWN + 1, np.uint8)
     for place, name in enumerate(segments, 1):
-        values[0 if name == BACKGROUND else organs.index(name) + 1] = place
+        values[label_values[name]] = place
     image = slicer.vtkOrientedImageData()
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)

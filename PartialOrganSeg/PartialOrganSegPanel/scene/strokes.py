@@ -30,6 +30,7 @@ _ORGANS = "PartialOrganSeg.StrokeOrgans"  # the label space: all organs in the o
 def stroke_organs(strokes: slicer.vtkMRMLSegmentationNode) -> tuple[str, ...]:
     """The organs' names in the order of their label values 1, 2, ...; empty when the node holds no strokes of ours."""
     segmentation = strokes.GetSegmentation()
+    # in every segment, since the user may delete any
     for segment_id in segmentation.GetSegmentIDs():
         text = tag(segmentation.GetSegment(segment_id), _ORGANS)
         if text:
@@ -52,11 +53,14 @@ def find_strokes(volume: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRM
         return None
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if stroke_organs(node)]
+    # a .seg.nrrd holds no reference to a node, so loaded strokes are linked here
     for node in nodes:
         if node.GetNodeReferenceID(role) is None and _lies_on(node, volume) and not is_of_another_ct(node, volume):
             node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     on_this_ct = [node for node in nodes if node.GetNodeReferenceID(role) == volume.GetID()]
-    return on_this_ct[-1] if on_this_ct else None
+    if not on_this_ct:
+        return None
+    return on_this_ct[-1]
 
 
 def _lies_on(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
@@ -80,6 +84,7 @@ def new_strokes(volume: slicer.vtkMRMLScalarVolumeNode, organs: Sequence[Organ])
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.GetSegmentation().SetSourceRepresentationName(BINARY)
     node.CreateDefaultDisplayNodes()
+    # a stroke is thin: more opaque than a segmentation, so that it is seen on bright tissue
     node.GetDisplayNode().SetOpacity2DFill(0.8)
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     follow_transform(node, volume)
@@ -107,7 +112,9 @@ def stroke_segment(strokes: slicer.vtkMRMLSegmentationNode, name: str, colour: t
 def _add_segment(strokes: slicer.vtkMRMLSegmentationNode, name: str, colour: Sequence[int],
                  organs: Sequence[str]) -> str:
     segmentation = strokes.GetSegmentation()
-    title = _("background") if name == BACKGROUND else name.replace("_", " ")
+    title = name.replace("_", " ")
+    if name == BACKGROUND:
+        title = _("background")
     segment_id = segmentation.AddEmptySegment(segmentation.GenerateUniqueSegmentID(name), title,
                                               [value / 255 for value in colour])
     segment = segmentation.GetSegment(segment_id)

@@ -10,6 +10,7 @@ def stand_beside(node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLScalarVolumeNod
     that the node's series is known to refer to them even when the CT is not in the scene."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     beside, item = hierarchy.GetItemByDataNode(volume), hierarchy.GetItemByDataNode(node)
+    # a node that is hidden from users has no item
     if not (beside and item):
         return
     hierarchy.SetItemParent(item, hierarchy.GetItemParent(beside))

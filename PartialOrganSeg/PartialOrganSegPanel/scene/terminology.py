@@ -17,9 +17,11 @@ OWN_LIST = "PartialOrganSeg organs"
 def terminology_tag(organ: Organ) -> str:
     """Serialised terminology entry of an organ, for the segment tag of vtkSegment::GetTerminologyEntryTagName."""
     entry = slicer.vtkSlicerTerminologyEntry()
-    record = organ_record(organ.name)
-    in_slicer_list = record is None or record.in_slicer_list
-    entry.SetTerminologyContextName(SLICER_LIST if in_slicer_list else OWN_LIST)
+    # Slicer shows an entry under its own name only if the list that is named has it
+    record, context = organ_record(organ.name), SLICER_LIST
+    if record is not None and not record.in_slicer_list:
+        context = OWN_LIST
+    entry.SetTerminologyContextName(context)
     for code, item in ((organ.category, entry.GetCategoryObject()), (organ.code, entry.GetTypeObject()),
                        (organ.modifier, entry.GetTypeModifierObject())):
         if code is not None:

@@ -36,7 +36,9 @@ EMPTY = Count(0, 0.0)
 def labelmap(segment: slicer.vtkSegment) -> slicer.vtkOrientedImageData | None:
     """The layer that holds the segment, None for a segment without a voxel."""
     image = segment.GetRepresentation(BINARY)
-    return None if image is None or image.IsEmpty() else image
+    if image is None or image.IsEmpty():
+        return None
+    return image
 
 
 def is_small(volume: slicer.vtkOrientedImageData) -> bool:
@@ -51,7 +53,7 @@ def voxel_array(image: slicer.vtkOrientedImageData) -> np.ndarray:
 
 @dataclass
 class LayerScan:
-    """What a look at a layer finds of each label value: its count, and its box of indices (i0, i1, j0, j1, k0, k1)."""
+    """The count of each label value of a layer, and its box of indices (i0, i1, j0, j1, k0, k1)."""
 
     counts: dict[int, Count] = field(default_factory=dict)
     boxes: dict[int, Box] = field(default_factory=dict)
@@ -60,12 +62,15 @@ class LayerScan:
 def scan_layer(image: slicer.vtkOrientedImageData) -> Generator[None, None, LayerScan]:
     """Looks at a layer slice by slice and yields after each, so that a window can go on working meanwhile.
 
-    Nearly all voxels of a CT are in no organ: only the others are counted. Whoever changes the layer between two slices
+    Nearly all voxels of a CT are in no organ and are not counted. Whoever changes the layer between two slices
     must begin anew.
     """
     array, (i0, _, j0, _, k0, _) = voxel_array(image), image.GetExtent()
     width = array.shape[2]
-    size = 256 if array.dtype == np.uint8 else int(array.max()) + 1
+    # for the usual type the largest value is not looked for, which would cost as much as to count
+    size = 256
+    if array.dtype != np.uint8:
+        size = int(array.max()) + 1
     voxels, place = np.zeros(size, np.int64), np.zeros(size)
     low, high = np.full((size, 3), np.iinfo(np.int32).max), np.full((size, 3), -1)
     for k, page in enumerate(array):
@@ -120,6 +125,7 @@ def mask_in(segment: slicer.vtkSegment, extent: tuple[int, ...]) -> np.ndarray:
     image = labelmap(segment)
     if image is None:
         return mask
+    # both boxes overlap in a part of either: only that part is compared and copied
     layer_extent = image.GetExtent()
     in_mask, in_layer = [], []
     for axis in (2, 1, 0):
@@ -136,7 +142,9 @@ def mask_in(segment: slicer.vtkSegment, extent: tuple[int, ...]) -> np.ndarray:
 def on_grid_of(segment: slicer.vtkSegment, like: slicer.vtkOrientedImageData) -> slicer.vtkSegment:
     """`segment`, resampled to the voxels of `like` where the user has changed the geometry; else itself."""
     image = labelmap(segment)
-    resampled = layer_on_grid_of(image, like) if image is not None else None
+    if image is None:
+        return segment
+    resampled = layer_on_grid_of(image, like)
     if resampled is image:
         return segment
     copy = slicer.vtkSegment()
@@ -156,24 +164,25 @@ def layer_on_grid_of(image: slicer.vtkOrientedImageData,
     return resampled
 
 
-def have_same_voxels(one: slicer.vtkOrientedImageData, other: slicer.vtkOrientedImageData) -> bool:
+def have_same_voxels(first: slicer.vtkOrientedImageData, second: slicer.vtkOrientedImageData) -> bool:
     """Whether equal indices are equal places, whatever the extents."""
     matrices = [vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()]
-    one.GetImageToWorldMatrix(matrices[0])
-    other.GetImageToWorldMatrix(matrices[1])
+    first.GetImageToWorldMatrix(matrices[0])
+    second.GetImageToWorldMatrix(matrices[1])
     return np.allclose(*map(slicer.util.arrayFromVTKMatrix, matrices), atol=1e-4)
 
 
-def overlap(segment: slicer.vtkSegment, other: slicer.vtkSegment) -> int:
+def overlap(segment: slicer.vtkSegment, compared: slicer.vtkSegment) -> int:
     """Number of voxels that both segments have, on the voxels of `segment`."""
     image = labelmap(segment)
     if image is None:
         return 0
-    other = on_grid_of(other, image)
-    if labelmap(other) is None:
+    compared = on_grid_of(compared, image)
+    compared_image = labelmap(compared)
+    if compared_image is None:
         return 0
-    extent = labelmap(other).GetExtent()
-    return int(np.count_nonzero(mask_in(segment, extent) & mask_in(other, extent)))
+    extent = compared_image.GetExtent()
+    return int(np.count_nonzero(mask_in(segment, extent) & mask_in(compared, extent)))
 
 
 def voxel_ml(segmentation: slicer.vtkMRMLSegmentationNode, segment: slicer.vtkSegment) -> float:
@@ -181,6 +190,7 @@ def voxel_ml(segmentation: slicer.vtkMRMLSegmentationNode, segment: slicer.vtkSe
     image = labelmap(segment)
     if image is None:
         return 0.0
+    # a determinant is the volume of a voxel, in mm3, or the factor by which a transform changes it
     matrix, transform = vtk.vtkMatrix4x4(), segmentation.GetParentTransformNode()
     image.GetImageToWorldMatrix(matrix)
     volume = abs(matrix.Determinant()) / 1000

@@ -11,7 +11,7 @@ from ..shell.model_cards import installed_models
 from ..shell.section import SharedPanel
 from .states import result_of
 
-OTHER_COLOUR = (128, 128, 128)  # of an organ that the model does not know
+UNKNOWN_COLOUR = (128, 128, 128)  # of an organ that the model does not know
 
 
 class AtHand:
@@ -40,15 +40,20 @@ class AtHand:
     def colours(self) -> dict[str, tuple[int, int, int]]:
         """Organs of the strokes' label space, or else the model's, and the background, with their colours (0-255)."""
         strokes = self.strokes
-        names = stroke_organs(strokes) if strokes else tuple(organ.name for organ in self._model_organs())
-        known = {organ.name: organ.colour for organ in (*WORD16.organs, *self._model_organs())}
-        return {name: known.get(name, OTHER_COLOUR) for name in names} | {BACKGROUND: BACKGROUND_COLOUR}
+        # strokes keep the label space that they were begun in, whatever model is chosen later
+        names = tuple(organ.name for organ in self._model_organs())
+        if strokes is not None:
+            names = stroke_organs(strokes)
+        colours = {organ.name: organ.colour for organ in (*WORD16.organs, *self._model_organs())}
+        return {name: colours.get(name, UNKNOWN_COLOUR) for name in names} | {BACKGROUND: BACKGROUND_COLOUR}
 
     @property
     def name(self) -> str:
         """What is selected, empty when nothing is or when the label space lacks it."""
         name = self._panel.parameters.scribble.organ
-        return name if name in self.colours else ""
+        if name not in self.colours:
+            return ""
+        return name
 
     def make_strokes(self) -> slicer.vtkMRMLSegmentationNode:
         """The strokes on the CT with all their segments; made where there are none."""
@@ -58,8 +63,11 @@ class AtHand:
         return strokes
 
     def _model_organs(self) -> tuple[Organ, ...]:
+        # kept: to read all installed models from disk at every refresh would be slow
         model = self._panel.parameters.segment.model
         if self._organs_of[0] != model:
-            card = installed_models().get(model)
-            self._organs_of = model, card.organs if card else WORD16.organs
+            card, organs = installed_models().get(model), WORD16.organs
+            if card is not None:
+                organs = card.organs
+            self._organs_of = model, organs
         return self._organs_of[1]

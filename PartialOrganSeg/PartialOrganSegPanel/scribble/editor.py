@@ -12,6 +12,7 @@ from slicer.util import VTKObservationMixin
 PAINT, ERASE = "Paint", "Erase"
 _TAG = "PartialOrganSegScribble"  # singleton tag of the editor's parameter node
 _DIAMETER = "BrushAbsoluteDiameter"
+# a brush in mm, flat and in slice views only: strokes are counted by axial slice; the eraser is of all organs
 _SETTINGS = {"BrushDiameterIsRelative": "0", "BrushSphere": "0", "BrushPixelMode": "0", "EditIn3DViews": "0",
              "Paint.ColorSmudge": "0", "Erase.EraseAllSegments": "1"}
 
@@ -42,6 +43,7 @@ class StrokeEditor(VTKObservationMixin):
             node = scene.AddNode(node)
         self._node = node
         self.widget.setMRMLSegmentEditorNode(node)
+        # the settings of the stroke convention, whatever the scene was saved with
         node.SetOverwriteMode(node.OverwriteAllSegments)
         node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
         node.SetSourceVolumeIntensityMask(False)
@@ -59,12 +61,16 @@ class StrokeEditor(VTKObservationMixin):
     @property
     def tool(self) -> str:
         """The active effect, empty when there is none."""
-        return (self._node.GetActiveEffectName() or "") if self._node else ""
+        if self._node is None:
+            return ""
+        return self._node.GetActiveEffectName() or ""
 
     @property
     def brush_mm(self) -> float:
         """Diameter of the brush, 0 while unknown."""
-        return float(self._node.GetAttribute(_DIAMETER) or 0) if self._node else 0.0
+        if self._node is None:
+            return 0.0
+        return float(self._node.GetAttribute(_DIAMETER) or 0)
 
     def set_brush(self, diameter: float) -> None:
         """Changes the diameter in mm."""
@@ -87,11 +93,12 @@ class StrokeEditor(VTKObservationMixin):
 
     def start(self, tool: str) -> None:
         """Activates PAINT or ERASE and stops the other editors."""
-        for other in slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode"):
-            if other is not self._node:
-                other.SetActiveEffectName("")
-                if not self.hasObserver(other, vtk.vtkCommand.ModifiedEvent, self._other_modified):
-                    self.addObserver(other, vtk.vtkCommand.ModifiedEvent, self._other_modified)
+        # two editors at once would both draw with every press of the mouse
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode"):
+            if node is not self._node:
+                node.SetActiveEffectName("")
+                if not self.hasObserver(node, vtk.vtkCommand.ModifiedEvent, self._another_modified):
+                    self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._another_modified)
         self.widget.setActiveEffectByName(tool)
 
     def stop(self) -> None:
@@ -102,6 +109,6 @@ class StrokeEditor(VTKObservationMixin):
     def _modified(self, _caller: object, _event: object) -> None:
         self._changed()
 
-    def _other_modified(self, other: slicer.vtkMRMLSegmentEditorNode, _event: object) -> None:
-        if other.GetActiveEffectName():
+    def _another_modified(self, node: slicer.vtkMRMLSegmentEditorNode, _event: object) -> None:
+        if node.GetActiveEffectName():
             self.stop()

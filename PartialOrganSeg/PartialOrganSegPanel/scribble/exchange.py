@@ -22,7 +22,7 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 class StrokeExchange:
-    """`say(text, tooltip)` tells the user what was written or read, or why it was not."""
+    """`say(text, tooltip)` shows the user what was written or read, or why it was not."""
 
     def __init__(self, dialogs: Dialogs, say: Callable[[str, str], None]) -> None:
         self._dialogs = dialogs
@@ -42,6 +42,7 @@ class StrokeExchange:
                                            [("replace", _("Replace them")), ("merge", _("Draw over them"))])
                 if answer is None:
                     return None
+                # where both have a stroke the loaded one counts, as a later stroke does
                 if answer == "merge":
                     labels = np.where(labels == NOT_DRAWN, scribble_labelmap(drawn, volume), labels)
             self._say(_("{name} loaded.").format(name=path.name), str(path))

@@ -68,6 +68,7 @@ def read_map(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, organs: int) ->
             expected = _("0..{last} or {not_drawn} (not drawn)").format(last=organs, not_drawn=NOT_DRAWN)
             raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=expected,
                             found=_("{value} ({count} voxels)").format(value=value, count=count))
+    # a dense label map would make strokes of every voxel, and background of all that is no organ
     if NOT_DRAWN not in values:
         expected = _("{not_drawn} where nothing is drawn").format(not_drawn=NOT_DRAWN)
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=expected,
@@ -89,8 +90,9 @@ def _oriented_as(volume: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLLab
     permuted = sorted(source) == [0, 1, 2] and np.abs(turn).sum() == 3
     corners = np.stack(np.meshgrid(*([0, length - 1] for length in size), indexing="ij")).reshape(3, -1)
     moved = np.abs((matrix[:3, :3] - turn) @ corners + (matrix[:3, 3] - start)[:, None]).max()
-    same = permuted and tuple(size[axis] for axis in source) == tuple(volume_size) and moved < _SHIFT
-    if not same or any(start != np.where(sides < 0, np.array(volume_size) - 1, 0)):
+    same_grid = permuted and tuple(size[axis] for axis in source) == tuple(volume_size) and moved < _SHIFT
+    # a flipped axis starts at the CT's last voxel, any other at its first
+    if not same_grid or any(start != np.where(sides < 0, np.array(volume_size) - 1, 0)):
         expected = _("the geometry of {ct} ({grid})").format(ct=volume.GetName(), grid=_grid_text(volume))
         raise UserError(code=Code.GEOMETRY_DIFFERS, subject=path, expected=expected, found=_grid_text(node))
     array = slicer.util.arrayFromVolume(node).T.transpose(source)

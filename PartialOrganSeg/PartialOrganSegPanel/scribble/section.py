@@ -87,8 +87,10 @@ class ScribbleSection(Section, VTKObservationMixin):
         self.refresh()
 
     def refresh(self) -> None:
-        strokes = self.at_hand.strokes
-        if (strokes.GetID() if strokes else "") != self._strokes_id:
+        strokes, strokes_id = self.at_hand.strokes, ""
+        if strokes is not None:
+            strokes_id = strokes.GetID()
+        if strokes_id != self._strokes_id:
             self._watch(strokes)
         result = self.at_hand.result
         if result is not None and mark_scribbled(result, self._counts.drawn):  # a new prediction
@@ -108,6 +110,7 @@ class ScribbleSection(Section, VTKObservationMixin):
     # --- watching the strokes
 
     def _watch(self, strokes: slicer.vtkMRMLSegmentationNode | None) -> None:
+        # organs of strokes that were deleted with their node become what they were
         deleted = bool(self._strokes_id) and slicer.mrmlScene.GetNodeByID(self._strokes_id) is None
         if deleted and self.at_hand.result is not None:
             mark_scribbled(self.at_hand.result, (), self._counts.drawn)
@@ -138,7 +141,7 @@ class ScribbleSection(Section, VTKObservationMixin):
         self._settle.start()
 
     def _look(self) -> None:
-        """Counts what is drawn and tells the organ table."""
+        """Counts what is drawn, and marks the organs whose first stroke was drawn or whose last one was erased."""
         self._settle.stop()
         strokes, before = self.at_hand.strokes, self._counts.drawn
         if strokes is None or strokes.GetID() != self._strokes_id:
@@ -169,6 +172,7 @@ class ScribbleSection(Section, VTKObservationMixin):
             self._tool = self.editor.tool
             self.panel.refresh()
         if self.editor.brush_mm:
+            # the wheel in a view goes beyond what the spin box has
             settings.scribble.brushMm = min(max(self.editor.brush_mm, 0.5), 50.0)
             self._show()
 
@@ -180,20 +184,24 @@ class ScribbleSection(Section, VTKObservationMixin):
 
     def _show(self) -> None:
         volume, strokes, name = self.at_hand.volume, self.at_hand.strokes, self.at_hand.name
-        readable = volume is not None and volume.GetImageData() is not None
         if not self._active:
             self.editor.stop()
         for shortcut in self._shortcuts:
             shortcut.setEnabled(self._active)
-        show_dimly(self.at_hand.result if self._active and self.panel.parameters.scribble.dim else None)
+        dimmed = None
+        if self._active and self.panel.parameters.scribble.dim:
+            dimmed = self.at_hand.result
+        show_dimly(dimmed)
         if strokes is not None:
             follow_transform(strokes, volume)
             self.editor.select(stroke_segments(strokes).get(name or BACKGROUND, ""))
         self.editor.set_brush(self.panel.parameters.scribble.brushMm)
-        self._slice = slice_at_hand(volume) if readable else None
-        lines = [self._line(one, colour) for one, colour in self.at_hand.colours.items()]
+        self._slice, cost = None, None
+        if volume is not None and volume.GetImageData() is not None:
+            self._slice = slice_at_hand(volume)
+            cost = annotation_cost(self._counts, volume, self.at_hand.result)
+        lines = [self._line(organ, colour) for organ, colour in self.at_hand.colours.items()]
         organ_table.fill(self.ui.strokeTable, lines, name)
-        cost = annotation_cost(self._counts, volume, self.at_hand.result) if readable else None
         self.ui.drawnLabel.text = drawn_text(self._counts, len(lines) - 1)
         self.ui.costLabel.text = cost_text(cost)
         self.ui.costLabel.setVisible(cost is not None)
@@ -201,7 +209,9 @@ class ScribbleSection(Section, VTKObservationMixin):
 
     def _line(self, name: str, colour: tuple[int, int, int]) -> organ_table.OrganLine:
         slices = self._counts.of.get(name, {})
-        title = _("background") if name == BACKGROUND else name.replace("_", " ")
+        title = name.replace("_", " ")
+        if name == BACKGROUND:
+            title = _("background")
         return scribble_table.stroke_line(name, title, colour, sorted(slices), self._counts.voxels(name),
                                           slices.get(self._slice, 0))
 
@@ -265,12 +275,19 @@ class ScribbleSection(Section, VTKObservationMixin):
     def _next(self) -> None:
         name = self._following(self.at_hand.name)
         self._choose(name)
+        self._jump_to_prediction(name)
+
+    def _jump_to_prediction(self, name: str) -> None:
+        """Shows where an organ was predicted; an organ without a voxel leaves the views as they are."""
         result = self.at_hand.result
-        predicted = row(result, name) if result is not None else None
-        if predicted is not None:
-            centre = result.GetSegmentCenterRAS(predicted.segment_id)
-            if centre is not None:
-                slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *centre)
+        if result is None:
+            return
+        predicted = row(result, name)
+        if predicted is None:
+            return
+        centre = result.GetSegmentCenterRAS(predicted.segment_id)
+        if centre is not None:
+            slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *centre)
 
     def _clear(self) -> None:
         self.editor.widget.saveStateForUndo()
@@ -285,10 +302,13 @@ class ScribbleSection(Section, VTKObservationMixin):
     # --- files
 
     def _load(self) -> None:
-        drawn = self.at_hand.strokes if self._counts.total else None
+        drawn = None
+        if self._counts.total:
+            drawn = self.at_hand.strokes
         labels = self._exchange.load(self.at_hand.volume, len(self.at_hand.colours) - 1, drawn)
         if labels is None:
             return
+        # saved before drawing, so that undo takes the loaded strokes away
         strokes = self._ensure()
         self.editor.widget.saveStateForUndo()
         draw_labelmap(strokes, self.at_hand.volume, labels)

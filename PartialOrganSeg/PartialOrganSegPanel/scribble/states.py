@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import slicer
 
-from ..scene.organ_rows import ABSENT, ACCEPTED, EDITED, PREDICTED, SCRIBBLED, rows, set_state
+from ..scene.organ_rows import EDITED, PREDICTED, SCRIBBLED, accepted_organs, rows, set_state
 from ..scene.review_record import read_record
 from ..scene.segmentation_result import find_result
 
@@ -14,6 +14,7 @@ from ..scene.segmentation_result import find_result
 def result_of(volume: slicer.vtkMRMLScalarVolumeNode | None,
               chosen: slicer.vtkMRMLSegmentationNode | None) -> slicer.vtkMRMLSegmentationNode | None:
     """The segmentation that the strokes on a CT belong to: the `chosen` one if it is of this CT, or the latest."""
+    # the segmentation of the panel may be of another CT than the one that is drawn on
     if volume is None:
         return None
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
@@ -33,8 +34,7 @@ def mark_scribbled(result: slicer.vtkMRMLSegmentationNode, drawn: Collection[str
         if row.organ in drawn and row.state in (PREDICTED, EDITED):
             state = SCRIBBLED
         elif row.organ in erased and row.state == SCRIBBLED:
-            record = read_record(result.GetSegmentation().GetSegment(row.segment_id))
-            state = EDITED if record and (record.added or record.removed) else PREDICTED
+            state = _state_before(result.GetSegmentation().GetSegment(row.segment_id))
         else:
             continue
         set_state(result, row.segment_id, state)
@@ -42,10 +42,23 @@ def mark_scribbled(result: slicer.vtkMRMLSegmentationNode, drawn: Collection[str
     return changed
 
 
+def _state_before(segment: slicer.vtkSegment) -> str:
+    """Of an organ whose strokes are gone: edited if the review has counted changed voxels, else predicted."""
+    record = read_record(segment)
+    if record is not None and (record.added or record.removed):
+        return EDITED
+    return PREDICTED
+
+
 def next_to_draw(names: Sequence[str], current: str, drawn: Collection[str],
                  result: slicer.vtkMRMLSegmentationNode | None) -> str | None:
     """The one of `names` after `current`, in a circle, that has no stroke and needs one; None when there is none."""
-    labelled = {row.organ for row in rows(result) if row.state in (ACCEPTED, ABSENT)} if result else set()
-    at = names.index(current) + 1 if current in names else 0
+    labelled: list[str] = []
+    if result is not None:
+        labelled = accepted_organs(result)
+    at = 0
+    if current in names:
+        at = names.index(current) + 1
+    # an organ that is a label already needs no stroke
     following = [*names[at:], *names[:at]]
     return next((name for name in following if name not in drawn and name not in labelled), None)

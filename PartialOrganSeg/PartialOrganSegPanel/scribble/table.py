@@ -18,13 +18,17 @@ def prepare(table: qt.QTableWidget) -> None:
 
 def stroke_line(key: str, title: str, colour: tuple[int, int, int], slices: Sequence[int], voxels: int,
                 in_view: int) -> OrganLine:
-    """An organ or the background: `slices` are numbers of axial slices, `here` voxels on the one in view."""
-    numbers = ", ".join(map(str, slices))
-    tip = _("Slices with a stroke: {numbers}").format(numbers=numbers) if numbers else _("No stroke yet")
+    """An organ or the background: `slices` are numbers of axial slices, `in_view` voxels on the one in view."""
+    tip = _("No stroke yet")
+    if slices:
+        tip = _("Slices with a stroke: {numbers}").format(numbers=", ".join(map(str, slices)))
     return OrganLine(key, colour, (
         Cell(title, title), _count(len(slices), tip), _count(voxels, _("Voxels drawn")),
         _count(in_view, _("Voxels drawn on the axial slice in view"))))
 
 
 def _count(number: int, tip: str) -> Cell:
-    return Cell(str(number) if number else "", tip, number=True)
+    text = ""
+    if number:  # a column of zeros would hide what is drawn
+        text = str(number)
+    return Cell(text, tip, number=True)

@@ -30,7 +30,9 @@ def cost_text(cost: Cost | None) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+    if share < 0.1:
+        return f"{100 * share:.2g} %"
+    return f"{100 * share:.0f} %"
 
 
 def reasons(volume: slicer.vtkMRMLScalarVolumeNode | None, strokes: slicer.vtkMRMLSegmentationNode | None,
@@ -43,7 +45,10 @@ def reasons(volume: slicer.vtkMRMLScalarVolumeNode | None, strokes: slicer.vtkMR
     if volume.GetImageData() is None or min(volume.GetImageData().GetDimensions()) < 2:
         return dict.fromkeys(names, _("The chosen volume has no voxels, or only one slice."))
     why = dict.fromkeys(names, "")
-    nothing = "" if counts.total else _("Nothing is drawn yet.")
+    nothing = ""
+    if not counts.total:
+        nothing = _("Nothing is drawn yet.")
+    # strokes that are all erased can be undone, so only a missing node disables it
     if strokes is None:
         why["undo"] = nothing
     if not organ:

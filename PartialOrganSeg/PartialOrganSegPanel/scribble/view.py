@@ -15,11 +15,14 @@ _KEPT = "PartialOrganSeg.opacity"  # "fill outline" as they were
 
 def show_dimly(only: slicer.vtkMRMLSegmentationNode | None) -> None:
     """Dims this segmentation's display on slices and brings every other one back; None: all."""
-    dimmed = only.GetDisplayNode() if only else None
+    dimmed = None
+    if only is not None:
+        dimmed = only.GetDisplayNode()
     for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
         earlier = display.GetAttribute(_KEPT)
         if display is dimmed and earlier is None:
             fill, outline = display.GetOpacity2DFill(), display.GetOpacity2DOutline()
+            # !r: every digit, so that the very opacity comes back
             display.SetAttribute(_KEPT, f"{fill!r} {outline!r}")
             display.SetOpacity2DFill(fill * SHARE)
             display.SetOpacity2DOutline(outline * SHARE)

@@ -69,7 +69,9 @@ class SegmentSection(Section):
         working = self._run is not None
         self.ui.modelBox.setCurrentText(settings.model)
         card = self._models.get(settings.model)
-        self.ui.modelBox.toolTip = f"{card.description}\n{card.licence}" if card else _("No model is installed")
+        self.ui.modelBox.toolTip = _("No model is installed")
+        if card is not None:
+            self.ui.modelBox.toolTip = f"{card.description}\n{card.licence}"
         self._list_organs()
         self.ui.organList.setVisible(settings.someOrgans)
         for name in ("inputSelector", "modelBox", "deviceBox", "someOrgansBox", "organList", "earlierBox"):
@@ -80,12 +82,20 @@ class SegmentSection(Section):
         else:
             self.ui.segmentButton.text = _("Segment")
             offer(self.ui.segmentButton, self._why_not(), _("Segments the CT in the background"))
-        result = parameters.segmentation
-        offer(self.ui.show3dButton, "" if result else _("There is no segmentation yet."),
-              _("Shows the organs as surfaces in the 3D views"))
-        display = result.GetDisplayNode() if result else None
-        self.ui.show3dButton.checked = bool(display and display.GetVisibility3D()
-                                            and result.GetSegmentation().ContainsRepresentation("Closed surface"))
+        self._offer_3d()
+
+    def _offer_3d(self) -> None:
+        result = self.panel.parameters.segmentation
+        reason, surfaces = "", False
+        if result is None:
+            reason = _("There is no segmentation yet.")
+        else:
+            # a segmentation is visible in 3D by default, which shows nothing until there are surfaces
+            display = result.GetDisplayNode()
+            surfaces = (display is not None and bool(display.GetVisibility3D())
+                        and result.GetSegmentation().ContainsRepresentation("Closed surface"))
+        offer(self.ui.show3dButton, reason, _("Shows the organs as surfaces in the 3D views"))
+        self.ui.show3dButton.checked = surfaces
 
     def _why_not(self) -> str:
         """Why nothing can be segmented now; empty when it can."""
@@ -116,9 +126,11 @@ class SegmentSection(Section):
 
     def _list_organs(self) -> None:
         """Fills the list with the model's organs, ticked as the parameters say."""
-        card = self._models.get(self.panel.parameters.segment.model)
-        organs = card.organs if card else ()
+        card, organs = self._models.get(self.panel.parameters.segment.model), ()
+        if card is not None:
+            organs = card.organs
         listing = self.ui.organList
+        # a tick set here is not the user's
         listing.blockSignals(True)
         if self._listed != tuple(organ.name for organ in organs):
             self._listed = tuple(organ.name for organ in organs)
@@ -141,7 +153,9 @@ class SegmentSection(Section):
     def _chosen(self) -> list[str]:
         """Names of the organs to segment; empty for all of them, or for none ticked."""
         settings = self.panel.parameters.segment
-        return [name for name in self._listed if name in settings.organs] if settings.someOrgans else []
+        if not settings.someOrgans:
+            return []
+        return [name for name in self._listed if name in settings.organs]
 
     def _model_chosen(self, index: int) -> None:
         choose_model(self.panel.parameters, self.ui.modelBox.itemText(index))
@@ -157,7 +171,7 @@ class SegmentSection(Section):
             return
         volume = self.panel.parameters.inputVolume
         go, target = self._target(volume)
-        if go:
+        if go:  # else the user has cancelled the question
             self._start(volume, target)
 
     def _start(self, volume: slicer.vtkMRMLScalarVolumeNode, target: slicer.vtkMRMLSegmentationNode | None) -> None:
@@ -192,8 +206,8 @@ class SegmentSection(Section):
         if earlier is None:
             return True, None
         chosen = self._chosen()
-        corrected = [row.organ for row in rows(earlier)
-                     if row.state != PREDICTED and (not chosen or row.organ in chosen)]
+        replaced = [row for row in rows(earlier) if not chosen or row.organ in chosen]
+        corrected = [row.organ for row in replaced if row.state != PREDICTED]
         if settings.earlier == EarlierResult.ASK or (settings.earlier == EarlierResult.REPLACE and corrected):
             text = _("{ct} has been segmented before: {name}.").format(ct=volume.GetName(), name=earlier.GetName())
             if corrected:
@@ -204,7 +218,9 @@ class SegmentSection(Section):
             if answer is None:
                 return False, None
             settings.earlier = EarlierResult(answer)
-        return True, earlier if settings.earlier == EarlierResult.REPLACE else None
+        if settings.earlier == EarlierResult.REPLACE:
+            return True, earlier
+        return True, None
 
     def _ended(self, outcome: Outcome) -> None:
         run, self._run = self._run, None
@@ -212,6 +228,7 @@ class SegmentSection(Section):
             run.arguments.append(FORCE)
             self._launch(run)
             return
+        # the scratch folder holds a copy of the CT: it goes, however the run ended
         try:
             if outcome.state != "done":
                 self.strip.ended(outcome, run.with_ct_name(outcome.message))

@@ -14,6 +14,7 @@ from PartialOrganSegLib.segmenting.check_kinds import CheckKind, OrganCheck, Pla
 def read_checks(facts: Iterable[Mapping[str, Any]]) -> tuple[OrganCheck, ...]:
     """The checks that an organ's report in a result event holds as data; kinds of a newer library are left out."""
     checks = []
+    # a scene may hold results of a newer library, which must not keep it from loading
     for fact in facts:
         with contextlib.suppress(ValueError):
             checks.append(OrganCheck(CheckKind(fact["kind"]), fact["organ"], fact["value"], fact["low"], fact["high"],
@@ -48,7 +49,10 @@ def short_check(check: OrganCheck) -> str:
 
 
 def _place(check: OrganCheck) -> str:
+    """Where a stray component is; empty for other checks, whose detail is no place."""
+    if check.kind is not CheckKind.STRAY_COMPONENT:
+        return ""
     places = {Place.OUTSIDE_BODY: _("outside the body"), Place.IN_LUNG: _("in the lung"),
               Place.ABOVE_DIAPHRAGM: _("above the diaphragm"), Place.ABOVE_PELVIS: _("above the pelvis"),
               Place.BELOW_ABDOMEN: _("below the abdomen"), Place.BELOW_PELVIS: _("below the pelvis")}
-    return places[Place(check.detail)] if check.kind is CheckKind.STRAY_COMPONENT else ""
+    return places[Place(check.detail)]

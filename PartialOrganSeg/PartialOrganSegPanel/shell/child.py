@@ -54,6 +54,7 @@ class ChildProcess:
         return int(self._process.processId())
 
     def cancel(self) -> None:
+        # the leash ends the command, tidily if it can, when its standard input is closed; else it is killed
         self._process.closeWriteChannel()
         qt.QTimer.singleShot(int(1000 * self._grace_s) + 300, self.kill)
 
@@ -62,6 +63,7 @@ class ChildProcess:
         if self._finished or not pid:
             return
         self._process.closeWriteChannel()  # a leash that has not said its process id yet ends when it looks
+        # the launcher's children do not end with it: the whole tree, or the leash's process group, is killed
         if os.name == "nt":
             subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], check=False, capture_output=True,
                            creationflags=subprocess.CREATE_NO_WINDOW)
@@ -105,9 +107,11 @@ def _leash_pid(line: str) -> int:
     """The process id in the leash's first line, 0 in any other."""
     try:
         event = json.loads(line)
-        return int(event["pid"]) if event["event"] == "leash" else 0
-    except (ValueError, KeyError, TypeError):
-        return 0
+        if event["event"] == "leash":
+            return int(event["pid"])
+    except (ValueError, KeyError, TypeError):  # no JSON, or not an object with these fields
+        pass
+    return 0
 
 
 class _Lines:
@@ -117,12 +121,15 @@ class _Lines:
         self._pending = b""
 
     def add(self, data: bytes) -> list[str]:
-        *whole, self._pending = (self._pending + data).split(b"\n")
-        return [line.decode("utf-8", "replace").rstrip("\r") for line in whole]
+        # decoded line by line: a piece may end in the midst of a letter of several bytes
+        *lines, self._pending = (self._pending + data).split(b"\n")
+        return [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
 
     def last_line(self) -> list[str]:
         """The last line, if it has no end."""
-        return self.add(b"\n") if self._pending else []
+        if not self._pending:
+            return []
+        return self.add(b"\n")
 
 
 def _bytes(array: object) -> bytes:

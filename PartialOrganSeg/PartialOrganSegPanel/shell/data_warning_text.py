@@ -28,12 +28,16 @@ def data_warning_text(data: Mapping[str, Any]) -> str:
     text = texts.get(data["kind"], "")
     if data["kind"] == "nothing_labelled" and organs:
         text = _("{case}: no voxel is labelled as an organ, which teaches that there is no {absent}")
+    # of those organs that have a volume: there may be fewer figures than organs
     volumes = ", ".join(_("{organ} ({ml:.0f} ml)").format(organ=organ, ml=ml)
                         for organ, ml in zip(organs, values, strict=False))
-    mend = _("make the case partial") if data["full"] else _("leave it out of 'annotated'")
+    mend, count = _("leave it out of 'annotated'"), 0
+    if data["full"]:
+        mend = _("make the case partial")
+    if values:
+        count = values[0]
     return text.format(case=data["case"], other=data["other"], organ=_alternatives(organs), mend=mend, volumes=volumes,
-                       against=_alternatives(list(data["against"])), count=values[0] if values else 0,
-                       absent=_(" and no ").join(organs))
+                       against=_alternatives(list(data["against"])), count=count, absent=_(" and no ").join(organs))
 
 
 def _alternatives(organs: list[str]) -> str:

@@ -19,6 +19,7 @@ class SlicerDialogs:
         if slicer.app.testingEnabled():
             logging.info("testing mode: %s -> %s", title, choices[0][0])
             return choices[0][0]
+        # buttons are compared, not their roles: all choices have the same one
         box = qt.QMessageBox(slicer.util.mainWindow())
         box.setIcon(qt.QMessageBox.Question)
         box.setWindowTitle(title)
@@ -46,11 +47,19 @@ class SlicerDialogs:
         if slicer.app.testingEnabled():
             return None
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title)
-        return Path(folder) if folder else None
+        return _path(folder)
 
     def choose_file(self, title: str, pattern: str, new_name: str = "") -> Path | None:
         if slicer.app.testingEnabled():
             return None
-        ask = qt.QFileDialog.getSaveFileName if new_name else qt.QFileDialog.getOpenFileName
-        name = ask(slicer.util.mainWindow(), title, new_name, pattern)
-        return Path(name) if name else None
+        ask = qt.QFileDialog.getOpenFileName
+        if new_name:
+            ask = qt.QFileDialog.getSaveFileName
+        return _path(ask(slicer.util.mainWindow(), title, new_name, pattern))
+
+
+def _path(text: str) -> Path | None:
+    """What a file dialog returns: an empty text for Cancel."""
+    if not text:
+        return None
+    return Path(text)

@@ -21,8 +21,6 @@ SIZES_MB = {"torch": 250, "scipy": 40, "SimpleITK": 60, "safetensors": 1, "pydan
             "Pillow": 7, "psutil": 1, "numpy": 20, "pydicom": 3}
 TORCH_CUDA_MB = 3000
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-
-
 TORCH_EXTENSION = "PyTorch"
 
 
@@ -66,6 +64,7 @@ class SlicerInstaller:
                 slicer.packaging.pip_install(["--no-index", "--find-links", str(wheels),
                                               *(need.requirement for need in needs)], requester="PartialOrganSeg")
             else:
+                # through its extension, which picks the build for the computer's GPU and driver
                 for torch in (need for need in needs if need.name == "torch"):
                     _install_torch(torch.requirement.removeprefix("torch"))
                 from_pypi = [need.requirement for need in needs if need.name != "torch"]

@@ -17,7 +17,7 @@ from .problem_text import problem_of, problem_text
 if TYPE_CHECKING:
     from .services import Process
 
-MAX_LOG_LINES = 2000
+MAX_LOG_LINES = 2000  # a run of hours must not fill the memory
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,15 @@ class Progress:
         if self.eta_s is None or self.done >= self.total:
             return text
         minutes, seconds = divmod(round(self.eta_s), 60)
-        left = _("{minutes} min {seconds} s left") if minutes else _("{seconds} s left")
-        return f"{text}, {left.format(minutes=minutes, seconds=seconds)}"
+        duration = _("{seconds} s left")
+        if minutes:
+            duration = _("{minutes} min {seconds} s left")
+        return f"{text}, {duration.format(minutes=minutes, seconds=seconds)}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `done`, `failed` or `cancelled`, with one line for the user and everything it said."""
+    """How a run ended: `done`, `failed` or `cancelled`, with one line for the user and all its output."""
 
     state: str
     message: str
@@ -52,7 +54,7 @@ class Outcome:
 
 class Job:
     """Starts a process and follows it. `on_result(event)` sees `result` and `metric` events as they come, and
-    `on_warning(message)` what a user should know, which the outcome of a run that is done tells too."""
+    `on_warning(message)` what a user should know, which the outcome of a run that is done holds, too."""
 
     def __init__(self, process: Process, on_progress: Callable[[Progress], None],
                  on_result: Callable[[dict[str, Any]], None], on_end: Callable[[Outcome], None],
@@ -86,12 +88,14 @@ class Job:
             self._process.kill()
 
     def _line(self, line: str) -> None:
+        # a library may print to standard output: what is no event belongs into the log
         try:
             event = json.loads(line)
             kind = event["event"]
         except (ValueError, KeyError, TypeError):
             self._log_line(line)
             return
+        # after `kill` there may still be lines on their way, for sections that are closing
         if not self.running:
             return
         if kind == "progress":

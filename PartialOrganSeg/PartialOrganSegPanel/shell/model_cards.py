@@ -30,8 +30,9 @@ class ModelCard:
 
 
 def installed_models() -> dict[str, ModelCard]:
-    """Name to card; one whose metadata cannot be read is left out (`models verify` tells why)."""
+    """Name to card; one whose metadata cannot be read is left out (`models verify` says why)."""
     cards = {}
+    # one damaged model must not hide the others
     for name, folder in model_folders().items():
         try:
             cards[name] = read_card(name, folder)
@@ -51,6 +52,7 @@ def read_card(name: str, folder: Path) -> ModelCard:
 
 
 def _organ(facts: dict) -> Organ:
-    modifier = facts.get("modifier")
-    return Organ(facts["index"], facts["name"], Code(**facts["code"]), tuple(facts["colour"]),
-                 Code(**modifier) if modifier else None)
+    modifier = None
+    if facts.get("modifier"):
+        modifier = Code(**facts["modifier"])
+    return Organ(facts["index"], facts["name"], Code(**facts["code"]), tuple(facts["colour"]), modifier)

@@ -17,14 +17,14 @@ from .section import SharedPanel
 
 
 def short_digests(text: str) -> str:
-    """The text with checksums cut to twelve digits: a line cannot be broken in them. The log has them whole."""
+    """The text with checksums cut to twelve digits: a line cannot be broken in them. The log has all digits."""
     return re.sub(r"\b([0-9a-fA-F]{12})[0-9a-fA-F]{20,}\b", r"\1...", text)
 
 
 class Installation:
     """Runs `models install SOURCE`; asks before an installed model of that name is replaced.
 
-    `on_end(name)` gets the installed model's name, or an empty text when none was installed; the strip tells why.
+    `on_end(name)` gets the installed model's name, or an empty text when none was installed; the strip says why.
     """
 
     def __init__(self, panel: SharedPanel, strip: ProgressStrip, on_end: Callable[[str], None]) -> None:
@@ -34,7 +34,9 @@ class Installation:
 
     def start(self, source: str, sha256: str = "") -> None:
         """`source`: folder, zip or URL; `sha256`: what the zip must have, empty for anything."""
-        self._arguments = ["models", "install", source, *(["--sha256", sha256] if sha256 else [])]
+        self._arguments = ["models", "install", source]
+        if sha256:
+            self._arguments += ["--sha256", sha256]
         self._launch()
 
     def _launch(self) -> None:
@@ -52,6 +54,7 @@ class Installation:
                 self._arguments.append("--replace")
                 self._launch()
                 return
+            # the command has failed, but the user has decided: no log is offered for that
             outcome = Outcome("cancelled", _("Not installed: {reason}.").format(reason=question), outcome.log)
         if outcome.state != "done":
             self._strip.ended(outcome, short_digests(outcome.message))

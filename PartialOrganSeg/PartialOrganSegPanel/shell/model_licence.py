@@ -33,6 +33,7 @@ def setting(card: ModelCard) -> str:
 
 def may_use(card: ModelCard, dialogs: Dialogs) -> bool:
     """Shows the licences at the first use of a model; whether the user goes on with it."""
+    # a newer version of the model may come with other licences: then the user is asked again
     if settings.read_setting(setting(card)) == fingerprint(card):
         return True
     text = _("Licences of the model {name}:").format(name=card.name) + "\n\n" + licence_text(card)

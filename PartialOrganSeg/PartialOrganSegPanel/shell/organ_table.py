@@ -1,4 +1,4 @@
-"""Tables of the panel: headers, cells that know why, and organ tables with a coloured name and a key in each row."""
+"""Tables of the panel: headers, cells with tooltips, and organ tables with a coloured name and a key in each row."""
 
 from __future__ import annotations
 
@@ -35,14 +35,17 @@ def prepare(table: qt.QTableWidget, titles: Sequence[str], stretched: Sequence[i
     table.setHorizontalHeaderLabels(list(titles))
     header = table.horizontalHeader()
     for column in range(len(titles)):
-        fits = qt.QHeaderView.Stretch if column in stretched else qt.QHeaderView.ResizeToContents
-        header.setSectionResizeMode(column, fits)
+        mode = qt.QHeaderView.ResizeToContents
+        if column in stretched:
+            mode = qt.QHeaderView.Stretch
+        header.setSectionResizeMode(column, mode)
     table.verticalHeader().setVisible(False)
     table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
 
 
 def put(table: qt.QTableWidget, row: int, column: int, cell: Cell) -> qt.QTableWidgetItem:
     """Shows a cell, in the item that is there already if there is one."""
+    # a new item would lose the selection and the place of the scroll bar
     item = table.item(row, column)
     if item is None:
         item = qt.QTableWidgetItem()
@@ -55,7 +58,8 @@ def put(table: qt.QTableWidget, row: int, column: int, cell: Cell) -> qt.QTableW
 
 
 def fill(table: qt.QTableWidget, lines: Sequence[OrganLine], selected: str) -> None:
-    """Shows the lines and selects the row with the key `selected`, without telling anyone."""
+    """Shows the lines and selects the row with the key `selected`, without a signal."""
+    # else a section would take the change for the user's and refresh the panel, which fills the table
     table.blockSignals(True)
     table.setRowCount(len(lines))
     for row, line in enumerate(lines):
@@ -73,4 +77,6 @@ def fill(table: qt.QTableWidget, lines: Sequence[OrganLine], selected: str) -> N
 def chosen(table: qt.QTableWidget) -> str:
     """Key of the current row, empty when there is none."""
     item = table.item(table.currentRow(), NAME)
-    return item.data(qt.Qt.UserRole) if item else ""
+    if item is None:
+        return ""
+    return item.data(qt.Qt.UserRole)

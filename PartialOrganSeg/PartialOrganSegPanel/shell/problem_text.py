@@ -34,6 +34,7 @@ def problem_text(problem: Problem) -> str:
     elif problem.expected:
         line = _("expected {expected}").format(expected=problem.expected)
     line = ": ".join(part for part in (problem.subject, line) if part)
+    # a name that may be meant belongs to what was found; other hints are advice
     if problem.hint.startswith("did you mean"):
         line = f"{line} ({problem.hint})"
     elif problem.hint:

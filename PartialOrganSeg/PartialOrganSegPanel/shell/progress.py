@@ -27,14 +27,14 @@ class ProgressStrip:
         self.text = qt.QLabel()
         self.text.wordWrap = True
         self.log_button = qt.QPushButton(_("Show log"))
-        self.log_button.toolTip = _("Everything the run said")
+        self.log_button.toolTip = _("All output of the run")
         for widget in (self.bar, self.text, self.log_button):
             layout.addWidget(widget)
         self.log_button.connect("clicked()", self._show_log)
         self.clear()
 
     def clear(self) -> None:
-        """Nothing runs and nothing is to be told."""
+        """Nothing runs and there is nothing to say."""
         self.bar.hide()
         self.log_button.hide()
         self.say("")
@@ -42,13 +42,17 @@ class ProgressStrip:
     def started(self, text: str) -> None:
         """A run began; its length is not known yet."""
         self.log_button.hide()
+        # Qt shows a range of nothing as a bar that moves to and fro
         self.bar.setRange(0, 0)
         self.bar.show()
         self.say(text)
 
     def progress(self, progress: Progress) -> None:
+        # a bar counts in whole numbers, so a share of a stage becomes thousandths
         self.bar.setRange(0, FULL)
-        self.bar.value = round(FULL * progress.done / progress.total) if progress.total else 0
+        self.bar.value = 0
+        if progress.total:
+            self.bar.value = round(FULL * progress.done / progress.total)
         self.say(progress.text())
 
     def ended(self, outcome: Outcome, text: str) -> None:

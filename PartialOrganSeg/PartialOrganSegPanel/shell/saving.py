@@ -14,6 +14,7 @@ def name_to_save(dialogs: Dialogs, folder: Path, name: str, endings: Sequence[st
     """The name, without an ending, under which files with these endings may be written into the folder: `name`, or
     where such files exist what the user chooses: `name` again, to replace them, or one with a number. None: cancelled.
     """
+    # all endings together: a case's CT, labels and manifest must get one name
     existing = [name + ending for ending in endings if (folder / (name + ending)).exists()]
     if not existing:
         return name
@@ -21,7 +22,9 @@ def name_to_save(dialogs: Dialogs, folder: Path, name: str, endings: Sequence[st
     answer = dialogs.ask(_("Save"), question, [("keep", _("Keep it, save beside it")), ("replace", _("Replace it"))])
     if answer == "keep":
         return free_name(folder, name, endings)
-    return name if answer == "replace" else None
+    if answer == "replace":
+        return name
+    return None
 
 
 def free_name(folder: Path, name: str, endings: Sequence[str]) -> str:

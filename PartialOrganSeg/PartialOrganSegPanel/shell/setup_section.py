@@ -1,4 +1,4 @@
-"""First use: tells which Python packages are missing and installs them, after asking. Else hidden."""
+"""First use: says which Python packages are missing and installs them, after asking. Else hidden."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class SetupSection(Section):
         """Why nothing can be installed now; empty when it can. A run would have its packages replaced below it."""
         if self._installing:
             return _("The packages are being installed.")
-        return _("A run is going on: wait for it or cancel it.") if self.panel.job is not None else ""
+        if self.panel.job is not None:
+            return _("A run is going on: wait for it or cancel it.")
+        return ""
 
     def _install(self) -> None:
         question = _("Download and install these packages into Slicer's Python?\n\n{sizes}").format(
@@ -63,6 +65,7 @@ class SetupSection(Section):
                 self._offer_extension(error.extension)
         finally:
             self._installing = False
+        # pip may end without an error and a package be missing all the same
         self.panel.check_packages()
         if self.panel.missing and not self._message:
             self._message = _("They are still missing; Slicer's Python console says why.")

@@ -27,6 +27,7 @@ class Steps:
         self._work, self._on_progress, self._on_end = work, on_progress, on_end
         self.value: Any = None
         self._timer = qt.QTimer()
+        # an interval of 0 is a step whenever no event waits
         self._timer.setInterval(0)
         self._timer.connect("timeout()", self._step)
 
@@ -43,6 +44,7 @@ class Steps:
     def kill(self) -> None:
         """Ends the work without an outcome: the scene or Slicer is closing."""
         self._timer.stop()
+        # the generator's `finally` parts run now
         self._work.close()
 
     def _step(self) -> None:
