@@ -36,7 +36,7 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
         with handle:
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
 def _held_folder(parent: Path, prefix: str) -> tuple[Path, BinaryIO]:
@@ -64,12 +64,14 @@ def _clear_if_abandoned(folder: Path) -> None:
     if not (folder / LOCK).is_file():
         if time.time() - folder.stat().st_mtime > _UNKNOWN_AGE_S:
             finish_and_remove(folder)
+        else:
+            folder.rmdir()  # where it is empty: removing it was broken off, or whoever makes it makes another one
         return
     with open(folder / LOCK, "rb+") as handle:
         lock(handle)
         finish_and_remove(folder)
     # Windows removes no file that is open.
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
 
 
 def finish_and_remove(folder: Path) -> None:
@@ -82,7 +84,19 @@ def finish_and_remove(folder: Path) -> None:
         for old in (folder / OLD).iterdir():
             if not (parent / old.name).exists():
                 put_in_place(old, parent / old.name)
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a scratch folder as far as possible, its lock file last: without it nobody knows whose it is."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != LOCK:
+                path.unlink()
+        (folder / LOCK).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _finish_move(new: Path, earlier: Path, target: Path) -> None:

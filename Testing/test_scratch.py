@@ -52,10 +52,19 @@ def test_a_folder_without_a_lock_goes_when_it_is_old(tmp_path):
     for name, age_s in (("new", 0), ("old", 2 * 86400)):
         folder = tmp_path / f".made-{name}"
         folder.mkdir()
+        (folder / "file").touch()
         os.utime(folder, (time.time() - age_s,) * 2)
     with scratch_folder(tmp_path, ".made-"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [".made-new"]
+
+
+def test_an_empty_folder_goes_at_once(tmp_path):
+    """Removing one was broken off after its last file."""
+    (tmp_path / ".made-empty").mkdir()
+    with scratch_folder(tmp_path, ".made-"):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("moved", [0, 1, 2])

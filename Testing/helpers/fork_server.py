@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import signal
@@ -67,9 +69,11 @@ class ForkServer:
 
 def serve() -> None:
     """The server: a request, its process, "wait", its end; and again."""
-    import PartialOrganSegLib.finetuning.run
-    import PartialOrganSegLib.segmenting.segmenter  # noqa: F401 - what commands import when they run
-
+    # What commands import when they run.
+    for name in ("PartialOrganSegLib.finetuning.run", "PartialOrganSegLib.segmenting.segmenter",
+                 "PartialOrganSegLib.batch.run", "PartialOrganSegLib.formats.writing", "torch.utils.tensorboard"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     print("{}", flush=True)
     while line := sys.stdin.readline():
         request = json.loads(line)
