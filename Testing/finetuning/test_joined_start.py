@@ -143,7 +143,7 @@ def test_the_result_names_the_whole_start_model(start, finished):
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_validation_measures_the_segmentation_that_the_user_will_see(start, finished, moment, monkeypatch):
     """Against the engine on the CT that was left out; no validation removes stray components, as the engine would."""
-    monkeypatch.setattr("PartialOrganSegLib.segmenting.patient.clean", lambda *_: None)
+    monkeypatch.setattr("PartialOrganSegLib.segmenting.patient.remove_stray_components", lambda *_: None)
     model = start if moment == "before" else load_bundle(finished / "model")
     measured = result_of(finished)["dice"]
     assert set(measured) == {"liver", "spleen"}
