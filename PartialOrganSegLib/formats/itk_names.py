@@ -1,5 +1,7 @@
 """Paths that ITK can open. On Windows it takes a name's UTF-8 bytes for the system's code page and finds no "Müller".
 
+Elsewhere it takes names in UTF-8 alone: one with other bytes, of an old archive, ends the process (SIGABRT).
+
 Python, Slicer and ITK's own programs say that they speak UTF-8; `python.exe`, which runs our commands, does not (ITK
 issue 6739). There a folder is called by its short name (MLLER~1) where Windows keeps one, else the file takes a detour
 over a folder with a plain name.
@@ -36,7 +38,7 @@ def itk_input(path: Path) -> Iterator[str]:
         return
     if _has_data_beside(path):
         raise UserError(code=Code.PATH_UNFIT, subject=path,
-                        expected="a path of English letters and digits for this kind of file on Windows",
+                        expected="a path of English letters and digits for this kind of file",
                         hint="rename the folder or move the files")
     with _plain_folder() as folder:
         copy = folder / f"copy{_plain_suffixes(path)}"
@@ -77,8 +79,13 @@ def _has_data_beside(path: Path) -> bool:
 
 
 def _understood(name: str) -> bool:
-    # Elsewhere file names are bytes, which ITK hands on as they are.
-    if sys.platform != "win32" or name.isascii():
+    if name.isascii():
+        return True
+    if sys.platform != "win32":
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # Python's stand-ins for bytes that are no UTF-8
+            return False
         return True
     import ctypes
 
@@ -120,4 +127,4 @@ def _plain_folder() -> Iterator[Path]:
                 yield Path(name)
             return
     raise UserError(code=Code.PATH_UNFIT, subject="TEMP",
-                    expected="a folder of English letters and digits, as ITK needs on Windows", found=places[0])
+                    expected="a folder of English letters and digits, as ITK needs it", found=places[0])
