@@ -64,7 +64,9 @@ def _naming(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = str(target)
+        # An error that is only a text would lose it.
+        if error.errno is not None:
+            error.filename = str(target)
         raise
 
 

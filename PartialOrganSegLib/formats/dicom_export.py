@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..errors import Code, UserError
 
 if TYPE_CHECKING:
@@ -50,6 +48,8 @@ def write_dicom(files: Mapping[str, Path], labels: Volume, source: DicomSource, 
 
     segmentation = Segmentation(labels, organs, source, maker, resample)
     if not absent_organs:
+        import numpy as np  # here, since options are made without it
+
         counts = np.bincount(segmentation.on_slices.ravel())
         present = [organ for organ in organs if organ.index < len(counts) and counts[organ.index]]
         segmentation = replace(segmentation, organs=present or organs)

@@ -44,7 +44,7 @@ def test_a_label_map_becomes_seg_and_rtstruct(case: SimpleNamespace, capsys: pyt
     assert sorted(path.name for path in case.out.iterdir()) == ["scan.rtstruct.dcm", "scan.seg.dcm"]
     assert str(case.out / "scan.seg.dcm") in capsys.readouterr().out
     seg, rtss = dcmread(case.out / "scan.seg.dcm"), dcmread(case.out / "scan.rtstruct.dcm")
-    assert len(seg.SegmentSequence) == len(rtss.StructureSetROISequence) == 16
+    assert len(seg.SegmentSequence) == len(rtss.StructureSetROISequence) == 15  # one has no voxel
     ct = dcmread(next(case.ct.iterdir()))
     assert seg.StudyInstanceUID == rtss.StudyInstanceUID == ct.StudyInstanceUID
 
@@ -133,7 +133,7 @@ def oracle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_segment_writes_dicom_beside_the_others(case: SimpleNamespace) -> None:
     assert main(["segment", str(case.ct), "-o", str(case.out), "--dicom", "seg,rtstruct", "--no-preview"]) == 0
     assert sorted(path.name for path in case.out.iterdir()) == [
-        "ct.labels.nii.gz", "ct.rtstruct.dcm", "ct.seg.dcm", "ct.seg.nrrd", "ct.volumes.csv"]
+        "ct.labels.nii.gz", "ct.rtstruct.dcm", "ct.seg.dcm", "ct.seg.nrrd", "ct.volumes.csv", "records"]
     [algorithm] = dcmread(case.out / "ct.seg.dcm").SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("oracle", "2.1")
 

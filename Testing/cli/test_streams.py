@@ -16,8 +16,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="file descriptor
 
 
 def run(shell: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """A shell's line in which $P is the command."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "P": f"{sys.executable} -m PartialOrganSegLib"}
+    """A shell's line in which `p` is the command."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable}
+    shell = f'p() {{ "$PYTHON" -m PartialOrganSegLib "$@"; }}\n{shell}'
     return subprocess.run(["bash", "-c", shell], cwd=folder, env=environment, capture_output=True, text=True,
                           timeout=300, check=False)
 
@@ -25,7 +26,7 @@ def run(shell: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "> /dev/full", "2> /dev/full",
                                      "--json-events >&-", "--json-events > /dev/full", "--json-events 2>&-"])
 def test_missing_and_full_streams(tmp_path: Path, streams: str) -> None:
-    done = run(f"$P phantom -o ph --shape 16 --spacing 20 {streams}", tmp_path)
+    done = run(f"p phantom -o ph --shape 16 --spacing 20 {streams}", tmp_path)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
@@ -36,14 +37,14 @@ def test_missing_and_full_streams(tmp_path: Path, streams: str) -> None:
 
 @pytest.mark.parametrize("options", ["", "--json-events"])
 def test_reader_that_went_away(tmp_path: Path, options: str) -> None:
-    done = run(f"($P models list {options}; echo code $? >&2) | true", tmp_path)
+    done = run(f"(p models list {options}; echo code $? >&2) | true", tmp_path)
     assert done.stderr.strip().endswith("code 0")
     assert "Traceback" not in done.stderr
 
 
 def test_errors_keep_their_code_without_a_stream(tmp_path: Path) -> None:
-    assert run("$P segment nothing.nii.gz -o out 2>&-", tmp_path).returncode == 1
-    assert run("$P segment --nonsense 2>&-", tmp_path).returncode == 2
+    assert run("p segment nothing.nii.gz -o out 2>&-", tmp_path).returncode == 1
+    assert run("p segment --nonsense 2>&-", tmp_path).returncode == 2
 
 
 def test_names_forge_no_lines_and_send_no_commands(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

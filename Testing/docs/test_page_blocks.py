@@ -48,7 +48,8 @@ def test_a_page_followed_word_by_word(page: Path, tmp_path: Path, shell: dict[st
     folder = tmp_path / "here"
     folder.mkdir()
     for command in _commands([block for block in blocks(page) if block.language in RUN and block.reason is None]):
-        done = subprocess.run(command, cwd=folder, env=shell, capture_output=True, text=True, check=False, timeout=550)
+        done = subprocess.run(command, cwd=folder, env=shell, capture_output=True, check=False, timeout=550,
+                              encoding="utf-8", errors="replace")
         assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
 
 

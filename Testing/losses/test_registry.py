@@ -150,8 +150,9 @@ def test_all_losses_in_one_run():
     supervision = batch(logits, codes, OVERLAPPING, grad=True, image=random_image(9, codes), teacher=logits)
     total, values = losses(*supervision)
     total.backward()
-    assert float(total.detach()) == pytest.approx(sum(values.values()), rel=1e-5)
-    assert set(values) == set(LOSSES)
+    # The log also has figures that some losses have of themselves.
+    assert float(total.detach()) == pytest.approx(sum(values[name] for name in LOSSES), rel=1e-5)
+    assert set(values) >= set(LOSSES)
 
 
 def test_marginals_sum_probabilities_not_logits():

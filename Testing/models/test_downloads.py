@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from PartialOrganSegLib.cli import main
-from PartialOrganSegLib.models import downloads
+from PartialOrganSegLib.models import downloads, http_file
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle
 from Testing.helpers.nnunet_folder import plans_of, write_results
 
@@ -46,7 +46,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
             raise answer
         return Answer(answer)
 
-    monkeypatch.setattr(downloads.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(http_file, "_opened", lambda url: urlopen(url, 0.0))
 
 
 def test_downloads_are_listed_not_fetched(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
@@ -73,7 +73,7 @@ def test_a_listed_model_is_installed_on_request(monkeypatch, capsys, listed) -> 
 
 
 @pytest.mark.parametrize(("answer", "arguments", "message"), [
-    (urllib.error.URLError("no route to host"), [], "could not be downloaded: no route to host"),
+    (urllib.error.URLError("no route to host"), [], "could not be downloaded: 'no route to host'"),
     (b"<html>", [], "expected a zip of an nnU-Net results folder"),
     (None, ["--sha256", "0" * 64], "wrong checksum")])
 def test_a_download_that_fails_leaves_nothing(monkeypatch, capsys, models, listed, answer, arguments, message) -> None:

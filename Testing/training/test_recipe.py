@@ -110,7 +110,7 @@ def test_a_wrong_setting_is_refused_in_one_line(tmp_path: Path, content, message
 @pytest.mark.parametrize(("override", "message"), [
     ("steps", "--set steps: expected KEY=VALUE"),
     ("steps.more=3", "--set steps.more=3: 'steps' is not a group of settings"),
-    ("steps=[3", r"--set steps=\[3: expected a YAML value"),
+    ("steps=[3", r"--set steps=\[3: expected YAML"),
     ("stepz=3", r"stepz: unknown setting \(did you mean 'steps'\?\)"),
     ("optimizer.ema=0.5", r"optimizer: unknown setting \(did you mean 'optimiser'\?\)"),
     ("optimiser.emma=0.5", r"optimiser\.emma: unknown setting \(did you mean 'ema'\?\)"),
