@@ -120,7 +120,7 @@ def _formats() -> list[Row]:
     can_write = ((formats.ImageWriter, "CT, label map"), (formats.SegmentationWriter, "segmentation"),
                  (formats.StrokeFormat, "strokes"))
     rows: list[Row] = []
-    for name, entry in formats.FORMATS.items():
+    for name, entry in sorted(formats.FORMATS.items()):
         rows.append({"name": name, "what": summary(type(entry)), "suffixes": list(entry.suffixes),
                      "reads": _first_of(entry, can_read), "writes": _first_of(entry, can_write)})
     return rows

@@ -185,6 +185,8 @@ def test_a_model_that_cannot_be_replaced_stays_where_it_was(tmp_path: Path, monk
     for name in ("new", "model"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "which").write_text(name)
+    scratch = tmp_path / "old"
+    scratch.mkdir()
     rename = bundles.put_in_place
 
     def refused(source: Path, target: Path) -> None:
@@ -195,5 +197,5 @@ def test_a_model_that_cannot_be_replaced_stays_where_it_was(tmp_path: Path, monk
     monkeypatch.setattr(bundles, "put_in_place", refused)
     monkeypatch.setattr(bundles, "exchange", lambda *_: False)  # as where the system cannot
     with pytest.raises(PermissionError):
-        replace_folder(tmp_path / "new", tmp_path / "model", tmp_path / "old")
+        replace_folder(tmp_path / "new", tmp_path / "model", scratch)
     assert (tmp_path / "model" / "which").read_text() == "model"

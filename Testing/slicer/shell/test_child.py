@@ -136,8 +136,11 @@ def launcher(tmp_path, monkeypatch):
     """Slicer's Python is a program that starts the real one as its child, gives it its input and output, and makes
     exit code 1 of whatever becomes of it."""
     path = tmp_path / "PythonSlicer"
-    # In sh, since a #! line takes no path with blanks.
-    path.write_text(f'#!/bin/sh\n"{sys.executable}" "$@" || exit 1\n', encoding="utf-8")
+    # By sh, since a #! line takes no path with blanks.
+    program = tmp_path / "launcher.py"
+    program.write_text("import subprocess, sys\n"
+                       "sys.exit(min(1, abs(subprocess.call([sys.executable, *sys.argv[1:]]))))\n", encoding="utf-8")
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n', encoding="utf-8")
     path.chmod(0o755)
     monkeypatch.setattr(child, "slicer_python", lambda: str(path))
 
