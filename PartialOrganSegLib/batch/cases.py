@@ -138,9 +138,12 @@ def _rows_of(path: Path) -> csv.DictReader[str]:
         # Excel's "Unicode text" begins with one of these marks, and has tabs.
         encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         text = content.decode(encoding)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a CSV in UTF-8 or UTF-16", found=error,
-                        hint="in Excel save it as 'CSV UTF-8'") from None
+    except UnicodeDecodeError as error:
+        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a CSV in UTF-8 or UTF-16",
+                        found=f"other letters (byte {error.start})", hint="in Excel save it as 'CSV UTF-8'") from None
+    except OSError as error:
+        raise UserError(code=Code.NOT_READABLE, subject=path, expected="a CSV that can be read",
+                        found=error.strerror or error) from None
     first, _, others = text.partition("\n")
     if first.lower().startswith("sep="):  # Excel's own line, which says what stands between values
         text, first = others, others.partition("\n")[0]

@@ -80,8 +80,12 @@ class StrokeExchange:
     def _show_failure(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, UserError) as error:
+        except UserError as error:
             self._say(str(error), "")
+        except OSError as error:
+            # Of writing: what cannot be read is a UserError.
+            self._say(_("{file} could not be written: {reason}").format(
+                file=error.filename or _("The file"), reason=error.strerror or error), "")
 
 
 def _pattern() -> str:
