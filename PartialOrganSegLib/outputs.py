@@ -113,13 +113,15 @@ def _put_back(earlier: Path, target: Path, replaced: bool) -> None:
         os.replace(earlier, target)
 
 
-def finish_leftovers(folder: Path, name: str) -> None:
+def finish_leftovers(folder: Path, name: str) -> bool:
     """Ends what a killed process had begun with `all_at_once(folder, name)`: what it had written whole moves up, all
-    else goes. Only for whoever is alone with that name."""
+    else goes. Says whether anything had begun to move. Only for whoever is alone with that name."""
+    begun = False
     for path in folder.glob(".partial-*"):
         if re.fullmatch(rf"\.partial-{re.escape(_short(name))}-[a-z0-9_]+", path.name):
             with contextlib.suppress(OSError):
-                finish_and_remove(path)
+                begun = finish_and_remove(path) or begun
+    return begun
 
 
 def refuse_existing(paths: list[Path], overwrite: bool) -> None:

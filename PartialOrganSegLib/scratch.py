@@ -74,10 +74,14 @@ def _clear_if_abandoned(folder: Path) -> None:
     _remove(folder)
 
 
-def finish_and_remove(folder: Path) -> None:
-    """Ends the moves that a killed process had begun from a scratch folder into its parent; then the folder goes."""
+def finish_and_remove(folder: Path) -> bool:
+    """Ends the moves that a killed process had begun from a scratch folder into its parent; then the folder goes.
+
+    Says whether files had begun to move.
+    """
     parent = folder.parent
-    if (folder / EARLIER).is_dir():
+    begun = (folder / EARLIER).is_dir()
+    if begun and (folder / NEW).is_dir():
         for file in sorted((folder / NEW).iterdir()):
             _finish_move(file, folder / EARLIER / file.name, parent / file.name)
     if (folder / OLD).is_dir():
@@ -85,6 +89,7 @@ def finish_and_remove(folder: Path) -> None:
             if not (parent / old.name).exists():
                 put_in_place(old, parent / old.name)
     _remove(folder)
+    return begun
 
 
 def _remove(folder: Path) -> None:

@@ -23,9 +23,9 @@ FILES = ["a.labels.nii.gz", "a.seg.nrrd", "a.volumes.csv"]
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
 @pytest.mark.parametrize("name", [command.name for command in COMMANDS])
 def test_killed_at_random_moments_nothing_is_lost(tmp_path, name):
-    [(_, tally)] = kill_trials(tmp_path, seed=19, kills=8, names=(name,))
+    [(_, tally)] = kill_trials(tmp_path, seed=19, kills=4, names=(name,))
     assert tally.wrong == []
-    assert tally.kills >= 8
+    assert tally.kills >= 4
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
@@ -49,9 +49,10 @@ def test_killed_before_every_change_of_the_disk_it_is_simply_run_again(tmp_path,
             if again:  # each file is the old one or the new one, and never away
                 assert contents(out).keys() == set(FILES)
                 assert all(content in (old[name], new[name]) for name, content in contents(out).items())
+            at_work = bool(list(out.glob(".partial-*/earlier")))
             ended = server.run("segment", ct, "-o", out, *words)
-            # Refused is what had appeared as a whole.
-            assert ended.code == 0 or not again, (tmp_path / "log.txt").read_text("utf-8")
+            # Refused is only what had come to its very end.
+            assert ended.code == 0 or not (again or at_work), (tmp_path / "log.txt").read_text("utf-8")
             record = read_record(record_file(out, "a"))
             assert record is not None
             assert record.finished(record.made_from, [out / name for name in FILES])

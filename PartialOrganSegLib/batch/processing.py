@@ -95,16 +95,17 @@ def process_case(case: Case, batch: Batch, segment: Segment, explain: Explain, r
             return None
         with measuring(segment.process_id) as usage:
             # Without a lock, what looks left over may be what another process is writing.
-            if lock is CaseLock.EXCLUSIVE:
-                finish_leftovers(batch.output / case.place, case.name)
-            return _CaseWork(case, batch, explain, usage).run(segment, reporter)
+            broken_off = lock is CaseLock.EXCLUSIVE and finish_leftovers(batch.output / case.place, case.name)
+            return _CaseWork(case, batch, explain, usage, broken_off).run(segment, reporter)
 
 
 class _CaseWork:
     """One locked case: what earlier runs left of it, and what this run makes of it."""
 
-    def __init__(self, case: Case, batch: Batch, explain: Explain, usage: Usage) -> None:
+    def __init__(self, case: Case, batch: Batch, explain: Explain, usage: Usage, broken_off: bool) -> None:
+        """`broken_off`: the run before was killed while its results appeared, or right after."""
         self._case, self._batch, self._explain, self._usage = case, batch, explain, usage
+        self._broken_off = broken_off
         self._folder = batch.output / case.place
         self._files = list(case.outputs(self._folder, batch.preview).values())
         # Every kind that any run can make of the case: an earlier run may have made more kinds than this one.
@@ -188,12 +189,12 @@ class _CaseWork:
                                 hint="--resume keeps what is finished, --overwrite replaces it")
 
     def _was_broken_off(self) -> bool:
-        """Whether a killed run left only some of its results, all as it wrote them: there is nothing to be kept."""
+        """Whether a killed run left its results, or some of them, all as it wrote them: nobody has seen them yet."""
         previous = self._previous
         if previous is None or previous.state != DONE:
             return False
         recorded = [self._folder / name for name in previous.outputs]
-        if previous.finished(previous.made_from, recorded):
+        if not self._broken_off and previous.finished(previous.made_from, recorded):
             return False
         return all(sha256(file) in self._our_checksums for file in self._every_kind if file.is_file())
 

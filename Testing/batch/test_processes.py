@@ -111,7 +111,7 @@ def test_where_nothing_can_be_locked_nobody_is_alone(tmp_path, monkeypatch):
 
     cases, out = write_cts(tmp_path / "cts", "a"), tmp_path / "out"
     twin, leftover = out / ".partial-a-twin", out / ".partial-a-left"
-    twin.mkdir(parents=True)
+    (twin / "new").mkdir(parents=True)
     with monkeypatch.context() as patched:
         patched.setattr("PartialOrganSegLib.batch.locks.lock", no_locks)
         assert segmented(cases, "-o", out) == 1

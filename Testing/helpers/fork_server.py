@@ -58,7 +58,10 @@ class ForkServer:
 
     def _answer(self) -> dict[str, int]:
         assert self._server.stdout is not None
-        answer: dict[str, int] = json.loads(self._server.stdout.readline())
+        line = self._server.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the server of forks itself ended with {self._server.wait()}")
+        answer: dict[str, int] = json.loads(line)
         return answer
 
     def close(self) -> None:
