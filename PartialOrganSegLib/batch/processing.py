@@ -172,8 +172,11 @@ class _CaseWork:
     def _refuse_unfit_names(self) -> None:
         """Raises UserError for results that no file can be called after, before anything is computed."""
         for file in self._files:
+            if "\0" in file.name:
+                raise UserError(code=Code.NAME_UNFIT, subject=self._case.path, expected="a name that a file can have",
+                                found="one with NUL in it")
             length = len(os.fsencode(file.name))
-            if length > LONGEST_FILE_NAME or "\0" in file.name:
+            if length > LONGEST_FILE_NAME:
                 raise UserError(code=Code.NAME_UNFIT, subject=self._case.path,
                                 expected=f"a name whose results' file names have at most {LONGEST_FILE_NAME} bytes",
                                 found=f"{length}", hint="give it another one in the column output of a CSV")

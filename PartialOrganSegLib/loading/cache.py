@@ -23,7 +23,7 @@ from ..imaging.shapes import Mask, Spacing3, VoxelArray
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
 from .contents import Contents, digest, stamps
-from .locking import locked
+from .locking import locked, remove_unheld
 
 # Raised when the same files would be cached as other images. The names of candidate maps' files end in what says that
 # their codes have one for outside; so images cached before, by whose names checkpoints know their cases, stay.
@@ -121,6 +121,7 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
             _report_damage(files, reporter)
             _fill(case, label_space, spacing_zyx, air, files, reporter)
             contents.save()  # an interrupted run does not read what it has read again
+        remove_unheld(_lock_of(image_file))
         # Only now: which numbers the run's table gives depends on the cases before, which are other ones next time.
         translation = table.translation(json.loads(sets_file.read_text(encoding="utf-8")))
         positions = _positions(translation[np.load(codes_file)], np.load(image_file, mmap_mode="r"), table)
@@ -186,7 +187,7 @@ def _fill(case: Case, label_space: LabelSpace, spacing_zyx: Spacing3, air_is_bac
     """Writes a case's arrays, unless another process has done so while we waited for it."""
     folder = files[0].parent
     try:
-        with locked(files[0].with_suffix(".lock")):
+        with locked(_lock_of(files[0])):
             if not _usable(*files):
                 _write(case, label_space, spacing_zyx, air_is_background, *files, reporter)
     except OSError as error:
@@ -194,6 +195,11 @@ def _fill(case: Case, label_space: LabelSpace, spacing_zyx: Spacing3, air_is_bac
                         found=f"{case.name} could not be cached ({error.strerror or error})") from None
     except UserError as error:
         raise error.within(case.name) from None
+
+
+def _lock_of(image_file: Path) -> Path:
+    """Held by the process that writes a case's files."""
+    return image_file.with_suffix(".lock")
 
 
 def _write(case: Case, label_space: LabelSpace, spacing_zyx: Spacing3, air_is_background: bool,

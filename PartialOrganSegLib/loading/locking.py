@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ..file_locks import lock
+
 TRIES = 10 if sys.platform == "win32" else 1  # Windows may free a killed process's locks late
 
 
@@ -27,6 +29,14 @@ def locked(path: Path) -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):  # Windows keeps a file that another process has open
                 path.unlink()
+
+
+def remove_unheld(path: Path) -> None:
+    """Removes the lock file `path` of a process that was killed, unless another process holds it."""
+    with contextlib.suppress(OSError), open(path, "rb+") as handle:
+        lock(handle)
+        if sys.platform != "win32":  # which removes no file that is open; an empty file does no harm
+            path.unlink()
 
 
 @contextlib.contextmanager

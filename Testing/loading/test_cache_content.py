@@ -14,6 +14,7 @@ from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.loading.cache import CACHE_VERSION, CachedCase, cache_cases
 from PartialOrganSegLib.loading.contents import FILE, Contents, digest, stamps
+from PartialOrganSegLib.loading.locking import locked
 from PartialOrganSegLib.organs import WORD16
 from Testing.helpers.listener import Listener
 from Testing.helpers.training_data import SPACING_ZYX, write_case, write_image
@@ -48,6 +49,18 @@ def test_a_renamed_or_copied_project_keeps_its_cache(tmp_path, reads):
     for folder in (renamed, copy):
         assert cached(folder).image_file.name == first.image_file.name
     assert reads == ["a"]
+
+
+def test_the_lock_of_a_killed_process_goes_and_a_living_ones_stays(tmp_path):
+    write_case(tmp_path, "a", 0)
+    lock = cached(tmp_path).image_file.with_suffix(".lock")
+    assert not lock.exists()
+    with locked(lock):
+        cached(tmp_path)
+        assert os.name == "nt" or lock.exists()
+    lock.touch()
+    cached(tmp_path)
+    assert os.name == "nt" or not lock.exists()
 
 
 def test_changed_voxels_beside_a_header_are_noticed(tmp_path):

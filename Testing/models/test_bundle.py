@@ -16,6 +16,7 @@ from PartialOrganSegLib.models import bundle as bundles
 from PartialOrganSegLib.models.bundle import load_bundle, replace_folder
 from PartialOrganSegLib.models.checksums import verify_bundle, write_checksums
 from PartialOrganSegLib.organs import WORD16, Code, LabelSpace, Organ
+from PartialOrganSegLib.scratch import clear_abandoned
 from Testing.helpers.repository import ROOT
 from Testing.helpers.small_bundle import PREPROCESSING, registered, small_network, written  # noqa: F401
 
@@ -198,4 +199,32 @@ def test_a_model_that_cannot_be_replaced_stays_where_it_was(tmp_path: Path, monk
     monkeypatch.setattr(bundles, "exchange", lambda *_: False)  # as where the system cannot
     with pytest.raises(PermissionError):
         replace_folder(tmp_path / "new", tmp_path / "model", scratch)
+    assert (tmp_path / "model" / "which").read_text() == "model"
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_model_that_is_replaced_goes_to_the_scratch_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                            exchanges: bool) -> None:
+    if not exchanges:
+        monkeypatch.setattr(bundles, "exchange", lambda *_: False)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    for folder in (scratch / "new", tmp_path / "model"):
+        folder.mkdir()
+        (folder / "which").write_text(folder.name)
+    replace_folder(scratch / "new", tmp_path / "model", scratch)
+    assert (tmp_path / "model" / "which").read_text() == "new"
+    [old] = scratch.rglob("which")
+    assert old.read_text() == "model"
+
+
+def test_a_model_whose_replacing_was_broken_off_is_put_back(tmp_path: Path) -> None:
+    """As a process leaves it that is killed between two renames, where two folders cannot be exchanged."""
+    scratch = tmp_path / ".bundle-abc"
+    for part, content in (("new", "new"), ("old/model", "model")):
+        (scratch / part).mkdir(parents=True)
+        (scratch / part / "which").write_text(content)
+    (scratch / ".lock").touch()
+    clear_abandoned(tmp_path, ".bundle-")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "which").read_text() == "model"
