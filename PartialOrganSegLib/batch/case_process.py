@@ -1,13 +1,12 @@
 """The process in which `LimitedCaseSegmenter` has cases segmented: `python -m PartialOrganSegLib.batch.case_process`.
 
-Tasks come pickled through stdin, answers go through stdout; whatever libraries print goes to stderr. It ends with the
+Tasks come through stdin, answers go through stdout; whatever libraries print goes to stderr. It ends with the
 process that started it.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import queue
 import sys
 import threading
@@ -19,7 +18,7 @@ from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..segmenting.segmenter import Segmenter
 from .case_segmenter import write_all_but_dicom
-from .messages import Answer, Failed, Progress, Ready, Start, Task, Warned, Written
+from .messages import Answer, Failed, Progress, Ready, Start, Task, Warned, Written, read_message, write_message
 
 
 class _Answers(Reporter):
@@ -29,8 +28,7 @@ class _Answers(Reporter):
         self._pipe = pipe
 
     def send(self, answer: Answer) -> None:
-        pickle.dump(answer, self._pipe)
-        self._pipe.flush()
+        write_message(answer, self._pipe)
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self.send(Progress(stage, done, total))
@@ -44,7 +42,7 @@ def main() -> None:
     ignore_signals()  # a cancelled run ends this process itself
     answers = _Answers(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)
-    start: Start = pickle.load(sys.stdin.buffer)
+    start: Start = read_message(sys.stdin.buffer)
     tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(sys.stdin.buffer, tasks), daemon=True).start()
     try:
@@ -77,8 +75,8 @@ def _receive(pipe: BinaryIO, tasks: queue.SimpleQueue[Task]) -> None:
     """Fetches tasks; the process ends when the other side has, whatever it is doing."""
     try:
         while True:
-            tasks.put(pickle.load(pipe))
-    except (EOFError, OSError, pickle.UnpicklingError):
+            tasks.put(read_message(pipe))
+    except (EOFError, OSError):
         os._exit(1)
 
 

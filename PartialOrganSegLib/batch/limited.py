@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import queue
 import subprocess
 import sys
@@ -22,7 +21,19 @@ from ..outputs import all_at_once
 from ..segmenting.options import SegmentOptions
 from .case_segmenter import existing
 from .cases import Case
-from .messages import ENDED, Answer, Failed, Progress, Ready, Start, Task, Warned, Written
+from .messages import (
+    ENDED,
+    Answer,
+    Failed,
+    Progress,
+    Ready,
+    Start,
+    Task,
+    Warned,
+    Written,
+    read_message,
+    write_message,
+)
 from .options import BatchOptions
 from .processing import OnFilesWritten
 from .records import OrganRow
@@ -149,8 +160,7 @@ class _Process:
         assert self._child.stdin is not None
         self._working = True
         with contextlib.suppress(OSError):  # of one that has died: its end is the answer
-            pickle.dump(message, self._child.stdin)
-            self._child.stdin.flush()
+            write_message(message, self._child.stdin)
 
     def next_answer(self, timeout_s: float | None) -> Answer | None:
         """The next one, or None after `timeout_s`."""
@@ -191,7 +201,7 @@ class _Process:
 def _receive(pipe: BinaryIO, answers: queue.SimpleQueue[Answer]) -> None:
     """Puts what comes through the pipe into the queue, at last `ENDED`."""
     # The pipe may end in the middle of an answer, and is closed while it is read when the process is killed.
-    with contextlib.suppress(EOFError, OSError, ValueError, pickle.UnpicklingError):
+    with contextlib.suppress(EOFError, OSError, ValueError):
         while True:
-            answers.put(pickle.load(pipe))
+            answers.put(read_message(pipe))
     answers.put(ENDED)
