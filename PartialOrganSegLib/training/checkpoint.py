@@ -22,20 +22,11 @@ class RandomStates(TypedDict):
     cuda: list[torch.Tensor]
 
 
-class _NewParts(TypedDict, total=False):
-    """Parts that are missing where the run began with an earlier version."""
-
-    unmeasured: bool
-    hooks: dict[str, dict[str, object]]
-
-
-class Checkpoint(_NewParts):
-    """The parts of a checkpoint.
+class TrainingStepState(TypedDict):
+    """The parts that `TrainingStep` needs to go on.
 
     `network`, `average`, `snapshot`: the current weights, their moving average and the copy that makes pseudo-labels
-    (None without). `losses` holds dual variables and running means. `step` counts those done; `stage` is the number of
-    the stage it is in, which began at `stage_start`. `settings` decide the run's numbers and are compared on resuming.
-    `unmeasured`: the last step's measurement was due and broken off. `hooks`: their states, by name.
+    (None without). `losses` holds dual variables and running means.
     """
 
     network: Weights
@@ -46,6 +37,23 @@ class Checkpoint(_NewParts):
     schedule: dict[str, Any]
     scaler: dict[str, Any]
     losses: dict[str, Any]
+
+
+class _NewParts(TypedDict, total=False):
+    """Parts that are missing where the run began with an earlier version."""
+
+    unmeasured: bool
+    hooks: dict[str, dict[str, object]]
+
+
+class Checkpoint(TrainingStepState, _NewParts):
+    """The parts of a checkpoint.
+
+    `step` counts the steps done; `stage` is the number of the stage it is in, which began at `stage_start`. `settings`
+    decide the run's numbers and are compared on resuming. `unmeasured`: the last step's measurement was due and broken
+    off. `hooks`: their states, by name.
+    """
+
     step: int
     stage: int
     stage_start: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import replace
-from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -14,7 +13,7 @@ from ..errors import Code, UserError
 from ..loading.targets import SoftMap, Targets, central
 from ..networks import set_phase
 from .averaging import MovingAverage
-from .checkpoint import Checkpoint, Weights
+from .checkpoint import Checkpoint, TrainingStepState
 from .distributed import Processes
 from .objective import Objective
 from .optimisation import build_optimiser, build_schedule, set_rates, train_only
@@ -24,18 +23,6 @@ from .settings import PseudoLabelSettings, Stage
 
 class NotFiniteError(Exception):
     """The loss or the gradient of a step is no number."""
-
-
-class TrainingStepState(TypedDict):
-    """The parts of a checkpoint that `TrainingStep` needs to go on; see `checkpoint.Checkpoint`."""
-
-    network: Weights
-    average: Weights
-    snapshot: Weights | None
-    optimiser: dict[str, Any]
-    schedule: dict[str, Any]
-    scaler: dict[str, Any]
-    losses: dict[str, Any]
 
 
 class TrainingStep:
