@@ -35,7 +35,10 @@ def test_every_kind_has_a_table_and_events(kind: str, capfd):
     rows = rows_of(kind, capfd)
     names = [row["name"] for row in rows]
     assert names
-    if kind in NAMES:
+    if kind == "formats":
+        # Which format registers first depends on what was imported first.
+        assert names == sorted(FORMATS)
+    elif kind in NAMES:
         assert names == list(NAMES[kind])
     assert all(row.get("what", "an organ") for row in rows)
     assert main(["list", kind]) == 0

@@ -68,7 +68,7 @@ def kind_text(case: SceneCase, space: Sequence[str]) -> str:
     names = ", ".join(organ.replace("_", " ") for organ in case.accepted)
     drawn_names = [organ.replace("_", " ") for organ in case.drawn if organ != BACKGROUND]
     if BACKGROUND in case.drawn:
-        drawn_names.insert(0, _("background"))
+        drawn_names.append(_("background"))
     drawn = ", ".join(drawn_names)
     kind = case.kind(space)
     text = {FULL: _("full: all organs accepted"), PARTIAL: _("partial: {organs}").format(organs=names),
