@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -46,7 +47,7 @@ def loaded_batches(sampler: PatchSampler, draws: Sequence[list[int]], workers: i
             one_died = "DataLoader worker" in text and "Caught " not in text
         else:
             # A mini-batch is asked of the process that loaded it, which may have died since.
-            one_died = any(not process.is_alive() for process in processes)
+            one_died = _one_has_died(processes)
         if not one_died:
             raise
         # What writing to shared memory that is full ends in.
@@ -113,6 +114,14 @@ def _whole(loaded: _Loaded) -> Targets:
     if isinstance(loaded, _Failure):
         raise UserError(loaded.problem)
     return loaded
+
+
+def _one_has_died(processes: Collection[multiprocessing.process.BaseProcess]) -> bool:
+    """Whether one has ended. Its connections close a moment before it does, so a moment is waited."""
+    try:
+        return bool(processes) and bool(wait([process.sentinel for process in processes], _END_S))
+    except RuntimeError:  # of PyTorch's signal handler, which says so itself
+        return True
 
 
 def _end(iterator: object, processes: Collection[multiprocessing.process.BaseProcess]) -> None:

@@ -19,8 +19,9 @@ def run(shell: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """A shell's line in which `p` is the command."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable}
     shell = f'p() {{ "$PYTHON" -m PartialOrganSegLib "$@"; }}\n{shell}'
-    return subprocess.run(["bash", "-c", shell], cwd=folder, env=environment, capture_output=True, text=True,
-                          timeout=300, check=False)
+    # Paths are told as UTF-8 whatever the locale of the tests is.
+    return subprocess.run(["bash", "-c", shell], cwd=folder, env=environment, capture_output=True, encoding="utf-8",
+                          errors="replace", timeout=300, check=False)
 
 
 @pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "> /dev/full", "2> /dev/full",
