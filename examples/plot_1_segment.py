@@ -18,6 +18,7 @@ for name, organ in result.organs.items():
         print(f"{name:14s} {organ.volume_ml:7.0f} ml  {', '.join(check.text() for check in organ.checks)}")
 
 # %%
-# The picture has three planes, with an outline for each organ. ``result.save("organs.nii.gz")`` writes the labels.
+# The picture has three planes, with an outline for each organ. ``result.save("organs.nii.gz")`` writes the labels,
+# ``result.show("picture.png")`` the picture.
 
-result.show("segment.png")
+picture = result.show()

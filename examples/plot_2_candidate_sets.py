@@ -2,8 +2,8 @@
 What a partial label says
 =========================
 
-A label on which only the spleen was drawn says nothing about the liver. Cross entropy that takes the rest for background
-punishes a network that finds the liver there; the marginal loss (Shi 2021, equation 5) does not.
+A label on which only the spleen was drawn says nothing about the liver. Cross entropy that takes the rest for
+background punishes a network that finds the liver there; the marginal loss (Shi 2021, equation 5) does not.
 """
 
 import matplotlib.pyplot as plt

@@ -41,18 +41,19 @@ datasets:
 """)
 
 # %%
-# A recipe says what is learnt and how. ``partialorganseg list recipes`` names the shipped ones.
+# A recipe says what is learnt and how. In its first stage organs count as much as the background, so that they appear;
+# in the second they get their size. ``partialorganseg list recipes`` names the shipped recipes.
 
 (folder / "recipe.yaml").write_text(f"""
 manifest: manifest.yaml
 preprocessing: {{patch_zyx: [24, 24, 32], spacing_zyx: [{SPACING}, {SPACING}, {SPACING}]}}
 network: {{name: light_unet, arguments: {{channels: [8, 16, 32]}}}}
 losses: {{marginal_cross_entropy: 1.0, marginal_dice: 1.0}}
-loss_arguments: {{marginal_cross_entropy: {{balanced: true}}}}
-voxels_per_set: 300
 batch_size: 2
-steps: 300
 optimiser: {{learning_rate: 0.01}}
+stages:
+  - {{name: appear, steps: 120, voxels_per_set: 300, loss_arguments: {{marginal_cross_entropy: {{balanced: true}}}}}}
+  - {{name: outline, steps: 180}}
 """)
 
 
@@ -83,4 +84,4 @@ result = pos.segment(ct, model=folder / "run" / "model", device="cpu")
 for value, organ in enumerate(("liver", "spleen"), start=1):
     predicted, true = result.array == value, labels.array == value
     print(f"{organ}: Dice {2 * (predicted & true).sum() / (predicted.sum() + true.sum()):.2f}")
-result.show(folder / "both.png")
+picture = result.show()

@@ -6,9 +6,6 @@ A segmentation misses the left kidney. One stroke along it brings the kidney bac
 and nothing changes where no stroke gives a reason.
 """
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
 
@@ -44,7 +41,6 @@ for change in result.changes:
 # Before, and after.
 
 pictures = [preview_picture(ct, labels, WORD16) for labels in (start, result.labels)]
-both = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)))
-both.paste(pictures[0], (0, 0))
-both.paste(pictures[1], (0, pictures[0].height))
-both.save(Path(tempfile.mkdtemp()) / "before-and-after.png")
+picture = Image.new("RGB", (pictures[0].width, pictures[0].height + pictures[1].height))
+picture.paste(pictures[0], (0, 0))
+picture.paste(pictures[1], (0, pictures[0].height))
