@@ -14,7 +14,7 @@ import pytest
 from Testing.helpers.pages import DOCS
 from Testing.helpers.repository import ROOT
 
-NEEDED = ("sphinx", "furo", "myst_parser")
+NEEDED = ("sphinx", "furo", "myst_parser", "sphinx_gallery", "matplotlib")
 pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in NEEDED),
                                 reason="no generator of pages: pip install '.[docs]'")
 LOADED = re.compile(r'<(?:script|img|iframe)[^>]*\ssrc="(?:https?:)?//|<link[^>]*stylesheet[^>]*href="(?:https?:)?//|'
@@ -39,6 +39,14 @@ def test_every_page_is_built_with_a_search_that_needs_no_server(built: Path) -> 
     for page in DOCS.rglob("*.md"):
         assert (built / page.relative_to(DOCS).with_suffix(".html")).is_file(), page
     assert "refine" in (built / "searchindex.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("plot_*.py")), ids=lambda example: example.stem)
+def test_an_example_ran_and_shows_a_picture(built: Path, example: Path) -> None:
+    """The build runs them all and ends at the first error."""
+    page = (built / "gallery" / f"{example.stem}.html").read_text(encoding="utf-8")
+    assert f"_images/sphx_glr_{example.stem}_001.png" in page
+    assert "Total running time of the script" in page
 
 
 def test_pages_load_nothing_from_elsewhere(built: Path) -> None:
