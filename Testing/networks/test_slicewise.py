@@ -32,6 +32,7 @@ def neighbours(volume: np.ndarray, slices: int, repeat: bool) -> np.ndarray:
     """(B, C, z, y, x) to (B, C * slices, z or less, y, x): the definition, voxel by voxel along z."""
     margin = slices // 2
     depth = volume.shape[2]
+    # In use the outermost slice stands for those beyond it; in training such slices have no answer.
     centres = range(depth) if repeat else range(margin, depth - margin)
     return np.stack([np.concatenate([volume[:, c:c + 1, min(max(z + k, 0), depth - 1)]
                                      for c in range(volume.shape[1]) for k in range(-margin, margin + 1)], axis=1)
@@ -65,6 +66,7 @@ def test_in_use_a_few_slices_pass_at_once(monkeypatch):
     monkeypatch.setattr(slicewise, "CHUNK_PIXELS", 2 * 2 * 4 * 4)
     network.network.calls.clear()
     assert torch.equal(network(image), expected)
+    # 14 slices in fours: three full passes and a last one of two.
     assert network.network.calls == [(4, 3, 4, 4)] * 3 + [(2, 3, 4, 4)]
     monkeypatch.setattr(slicewise, "CHUNK_PIXELS", 1)
     assert torch.equal(network(image), expected)
