@@ -165,7 +165,7 @@ def test_half_precision_and_copies(name):
     scales = logits if isinstance(logits, list) else [logits]
     sum(scale.float().square().mean() for scale in scales).backward()
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
-    # The exponential moving average is a deep copy of the network.
+    # The evaluator works on a deep copy of the network.
     copied = copy.deepcopy(network).eval()
     data = image(name)
     assert torch.equal(copied(data), network.eval()(data))
