@@ -69,7 +69,8 @@ def sound_nifti(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @settings(max_examples=150)
 @given(st.lists(st.tuples(st.integers(0, 351), st.integers(0, 255)), min_size=1, max_size=6))
 def test_any_damage_to_a_header_ends_in_a_volume_or_in_one_line(tmp_path_factory: pytest.TempPathFactory,
-                                                                sound_nifti: bytes, changes: list[tuple[int, int]]) -> None:
+                                                                sound_nifti: bytes,
+                                                                changes: list[tuple[int, int]]) -> None:
     raw = bytearray(sound_nifti)
     for place, value in changes:
         raw[place] = value

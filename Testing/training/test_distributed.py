@@ -31,10 +31,12 @@ def test_two_processes_compute_what_one_would(tmp_path):
         {"name": "full", "kind": "full", "cases": entries[:2]},
         {"name": "part", "kind": "partial", "annotated": ["liver"], "cases": entries[2:3]},
         {"name": "held", "kind": "full", "cases": entries[3:]}]})
+    # The partial case gives the prior something to say, in one of the two processes only.
     changes = {"losses": {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0, "prior_primal_dual": 0.1},
                "voxels_per_set": 300, "validation": {"groups": ["case3"], "every": 10},
                "optimiser": {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9, "ema": 0.5, "warmup_steps": 0}}
     recipe = write_recipe(tmp_path, manifest, **changes)
+    # Two processes of two patches each see the same four as one process.
     train(load_recipe(recipe, ["batch_size=4"]), tmp_path / "one", False, "cpu")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
                "PartialOrganSegLib", "train", str(recipe), "-o", str(tmp_path / "two"), "--device", "cpu",

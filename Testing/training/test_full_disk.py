@@ -23,9 +23,9 @@ sys.exit(main())
 """
 
 
-def train(limit: int, recipe: Path, folder: Path, *more: str) -> str:
+def train(limit: int, recipe: Path, folder: Path, *options: str) -> str:
     """The error line of a training that may write no file above `limit` bytes."""
-    words = ["train", str(recipe), "-o", str(folder), "--device", "cpu", *more]
+    words = ["train", str(recipe), "-o", str(folder), "--device", "cpu", *options]
     ended = subprocess.run([sys.executable, "-c", LIMITED, str(limit), *words], cwd=ROOT, capture_output=True,
                            text=True, check=False)
     assert ended.returncode == 1, ended.stderr
@@ -36,9 +36,10 @@ def train(limit: int, recipe: Path, folder: Path, *more: str) -> str:
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
 def test_a_full_disk_names_the_file_and_what_to_resume_from(tmp_path):
     recipe = write_recipe(tmp_path, write_manifest(tmp_path), steps=4, checkpoint_every=2)
-    whole, out = run(recipe, tmp_path / "whole"), tmp_path / "run"
+    finished, out = run(recipe, tmp_path / "whole"), tmp_path / "run"
     last = out / "checkpoints" / "last.pt"
-    too_little = (whole / "checkpoints" / "last.pt").stat().st_size // 2
+    # Room for the recipe and the cache, not for a checkpoint.
+    too_little = (finished / "checkpoints" / "last.pt").stat().st_size // 2
     line = train(too_little, recipe, out)
     assert line.startswith(f"error: {last}: the checkpoint could not be written")
     assert line.endswith("make room and start anew, there is no earlier one to resume from")
@@ -49,9 +50,10 @@ def test_a_full_disk_names_the_file_and_what_to_resume_from(tmp_path):
     assert line.startswith(f"error: {last}: the checkpoint could not be written")
     assert line.endswith("make room and go on with --resume from the one before")
     assert last.read_bytes() == earlier
+    # A half-written file has a hidden name until it is whole.
     assert not [path for path in out.rglob(".*") if path.is_file()]
     run(recipe, out, resume=True)
-    assert equal_weights(state_of(whole)["network"], state_of(out)["network"])
+    assert equal_weights(state_of(finished)["network"], state_of(out)["network"])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")

@@ -29,13 +29,14 @@ sys.exit(main())
 
 
 def kill_a_loader() -> None:
+    # As the kernel does where memory runs out.
     multiprocessing.active_children()[0].kill()
 
 
 @needs_posix
 def test_a_loader_that_is_killed_ends_the_run_and_resuming_comes_to_the_same(tmp_path):
     recipe = write_recipe(tmp_path, write_manifest(tmp_path), steps=60, checkpoint_every=2)
-    whole = run(recipe, tmp_path / "whole")
+    uninterrupted = run(recipe, tmp_path / "whole")
     start = time.monotonic()
     with pytest.raises(UserError, match="workers: expected loader processes that live, found one that died") as error:
         run(recipe, tmp_path / "run", "workers=2", reporter=AtStep(2, kill_a_loader))
@@ -43,7 +44,7 @@ def test_a_loader_that_is_killed_ends_the_run_and_resuming_comes_to_the_same(tmp
     assert time.monotonic() - start < 60
     assert not multiprocessing.active_children()
     run(recipe, tmp_path / "run", resume=True)
-    assert equal_weights(state_of(whole)["network"], state_of(tmp_path / "run")["network"])
+    assert equal_weights(state_of(uninterrupted)["network"], state_of(tmp_path / "run")["network"])
 
 
 def test_a_stage_that_ends_early_leaves_no_loader(tmp_path):
@@ -90,6 +91,7 @@ def test_a_closed_terminal_or_sigterm_ends_it_with_its_loaders_and_the_checkpoin
     deadline = time.monotonic() + 240
     while not logged(tmp_path / "run" / "log.jsonl") and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
+    # The loaders, noted while they live: a killed parent would leave them without one.
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 2
     os.killpg(process.pid, number)
