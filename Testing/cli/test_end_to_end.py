@@ -54,6 +54,7 @@ def test_phantom_is_segmented_on_its_grid(tmp_path, untrained):
 def test_damaged_model_is_refused_before_anything_is_written(tmp_path, untrained):
     weights = untrained / "models" / "model.safetensors"
     damaged = bytearray(weights.read_bytes())
+    # One bit: the file can be read as well as before.
     damaged[-1] ^= 1
     weights.write_bytes(damaged)
     completed = partialorganseg("segment", "ct.nii.gz", "-o", tmp_path / "out", "--model", untrained)
