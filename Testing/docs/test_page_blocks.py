@@ -34,6 +34,7 @@ def shell(tmp_path: Path) -> dict[str, str]:
     folder = tmp_path / "bin"
     folder.mkdir()
     command = folder / "partialorganseg"
+    # A page says `partialorganseg`; an installed one would be another version.
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m PartialOrganSegLib "$@"\n', encoding="utf-8")
     command.chmod(0o755)
     path = os.pathsep.join([str(folder), os.environ.get("PATH", "")])
@@ -48,9 +49,9 @@ def test_a_page_followed_word_by_word(page: Path, tmp_path: Path, shell: dict[st
     folder = tmp_path / "here"
     folder.mkdir()
     for command in _commands([block for block in blocks(page) if block.language in RUN and block.reason is None]):
-        done = subprocess.run(command, cwd=folder, env=shell, capture_output=True, check=False, timeout=550,
+        completed = subprocess.run(command, cwd=folder, env=shell, capture_output=True, check=False, timeout=550,
                               encoding="utf-8", errors="replace")
-        assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
+        assert completed.returncode == 0, f"{command[-1]}\n{completed.stdout}\n{completed.stderr}"
 
 
 def _commands(listed: list[Block]) -> Iterator[list[str]]:
@@ -80,6 +81,7 @@ def test_manifests_on_pages_are_manifests(tmp_path: Path) -> None:
                 file.write_text(block.text, encoding="utf-8")
                 ManifestFile.model_validate(read_yaml(file, "manifest"))
                 checked += 1
+    # A loop that finds nothing would pass.
     assert checked >= 3
 
 
