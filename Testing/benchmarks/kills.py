@@ -33,6 +33,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for number, name in enumerate(chosen):
             start = time.monotonic()
+            # Folders apart, so that each command's leftovers can be told.
             (Path(folder) / str(number)).mkdir()
             for command, tally in kill_trials(Path(folder) / str(number), arguments.seed, arguments.kills, (name,)):
                 print(f"| {command} | {tally.starts} | {tally.kills} | {len(tally.wrong)} | "

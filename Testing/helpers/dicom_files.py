@@ -37,6 +37,7 @@ def write_slices(folder: Path, array: np.ndarray, axes: tuple = UPRIGHT, positio
     for number, (plane, position) in enumerate(zip(array, positions, strict=True), 1):
         ct = _image(plane, CTImageStorage, common)
         ct.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        # Numbers and names count downwards: only the position says where a slice lies.
         ct.InstanceNumber = len(array) + 1 - number
         ct.KVP, ct.AcquisitionNumber, ct.SliceThickness, ct.PositionReferenceIndicator = 120, 1, 5, ""
         ct.ImagePositionPatient = [f"{p:.6f}" for p in position]
@@ -55,6 +56,7 @@ def write_enhanced(file: Path, array: np.ndarray, axes: tuple = UPRIGHT, positio
     positions = positions_of(len(array), axes, step) if positions is None else positions
     order = list(range(len(array))) if order is None else list(order)
     slope = np.array([slopes[place % len(slopes)] for place in range(len(order))])
+    # Stored = (HU + 1024) / slope, as a scanner stores it; `_image` adds the 1024.
     stored = (array[order] + 1024) // slope[:, None, None]
     ct = _image(stored - 1024, EnhancedCTImageStorage, {
         "StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid(),
@@ -103,5 +105,6 @@ def inside(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     is_inside = np.zeros(shape, bool)
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         if y0 != y1:
+            # An edge that a ray to the left crosses turns inside to outside and back.
             is_inside ^= ((y0 > rows) != (y1 > rows)) & (columns < x0 + (rows - y0) * (x1 - x0) / (y1 - y0))
     return is_inside

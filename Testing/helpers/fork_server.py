@@ -98,6 +98,7 @@ def _child(request: dict, writing: int) -> None:
     from PartialOrganSegLib.cli import main
 
     output = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    # The server's own streams carry its protocol.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for stream in (1, 2):
         os.dup2(output, stream)

@@ -20,8 +20,8 @@ class AtStep(Reporter):
     def __init__(self, step: int, act: Callable[[], object]) -> None:
         self._step, self._act = step, act
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        if stage == "training" and done == self._step:
+    def progress(self, stage: str, step: int, total: int) -> None:
+        if stage == "training" and step == self._step:
             self._act()
 
 
