@@ -13,6 +13,7 @@ settings.load_profile("any machine")
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any connection outside this machine fails the test that tries it."""
+    # Connections are guarded where all of them pass, whichever library makes them.
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: object) -> None:

@@ -23,6 +23,7 @@ def main() -> int:
         print("pytest is missing, so only the self-test of the module runs. For all tests: PythonSlicer -m pip install "
               "pytest pytest-timeout psutil Pillow", file=sys.stderr)
         return self_test()
+    # Tests import the library and `Testing.helpers` from the checkout.
     sys.path.insert(0, str(HERE.parent))
     return int(pytest.main([str(HERE / "slicer"), "-ra", "--timeout=600", *sys.argv[1:]]))
 

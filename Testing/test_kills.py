@@ -34,14 +34,15 @@ def test_killed_before_every_change_of_the_disk_it_is_simply_run_again(tmp_path,
     """Before every file that is made, moved or removed; with `again` over the results of another CT."""
     server, model = ForkServer(tmp_path / "log.txt"), moody_bundle(tmp_path / "moody").folder
     words = ["--model", model, "--device", "cpu", "--no-preview", *(["--overwrite"] if again else [])]
-    ct, other = write_moody_ct(tmp_path / "in" / "a.nii.gz"), write_moody_ct(tmp_path / "before" / "a.nii.gz", 100)
+    ct = write_moody_ct(tmp_path / "in" / "a.nii.gz")
+    earlier_ct = write_moody_ct(tmp_path / "before" / "a.nii.gz", 100)
     try:
-        whole = server.run("segment", ct, "-o", tmp_path / "whole", *words)
+        uninterrupted = server.run("segment", ct, "-o", tmp_path / "whole", *words)
         earlier = tmp_path / "earlier"
-        assert server.run("segment", other, "-o", earlier, *words).code == whole.code == 0
+        assert server.run("segment", earlier_ct, "-o", earlier, *words).code == uninterrupted.code == 0
         new, old = contents(tmp_path / "whole"), contents(earlier)
         assert new.keys() == old.keys() == set(FILES)
-        for change in range(1, whole.changes + 1):
+        for change in range(1, uninterrupted.changes + 1):
             out = tmp_path / f"out{change}"
             if again:
                 shutil.copytree(earlier, out)

@@ -42,6 +42,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = folder / "tree"
     shutil.copytree(ROOT / "PartialOrganSegLib", copy / "PartialOrganSegLib",
                     ignore=shutil.ignore_patterns("__pycache__"))
+    # All that a build may read: what else it needs would be missing for others.
     for name in ("pyproject.toml", "README.md", "LICENSE.txt"):
         shutil.copyfile(ROOT / name, copy / name)
     build = f"from setuptools.build_meta import build_sdist; print(build_sdist({str(folder)!r}))"
