@@ -77,7 +77,7 @@ def test_the_library_knows_nothing_of_slicer_and_of_tests() -> None:
 
 
 def test_the_ground_floor_works_without_torch_but_for_resampling() -> None:
-    with_torch = {module for module, names in NAMES.items() if any(name.split(".")[0] == "torch" for name in names)}
+    with_torch = {module for module, names in NAMES.items() if "torch" in {name.split(".")[0] for name in names}}
     imaging = {module for module in ARROWS if room_of(module) == "imaging"}
     needing = {module for module in imaging if ({module} | reachable(ARROWS, module)) & with_torch}
     assert {module.rpartition(".")[2] for module in needing} == WITH_TORCH

@@ -284,6 +284,14 @@ def hd95(predicted: np.ndarray, reference: np.ndarray, spacing: tuple[float, flo
     return surface_distances(predicted, reference, spacing).hd95
 
 
+def mean_by_strokes(figures: Sequence[dict[int, float]], numbers: Sequence[int]) -> list[float]:
+    """The means of a figure after each of these numbers of strokes."""
+    means = []
+    for number in numbers:
+        means.append(float(np.mean([values[number] for values in figures])))
+    return means
+
+
 def table(results: Sequence[dict[str, Any]], strokes: int) -> Iterator[str]:
     """Markdown: an arm and a group of organs a line."""
     after = [number for number in AFTER if number <= strokes]
@@ -296,10 +304,10 @@ def table(results: Sequence[dict[str, Any]], strokes: int) -> Iterator[str]:
                       if result["arm"] == arm and (result["dice"][0] < LOW) == (group == "below")]
             if not chosen:
                 continue
-            means = [float(np.mean([result["dice"][number] for result in chosen])) for number in after]
+            means = mean_by_strokes([result["dice"] for result in chosen], after)
             measured = [result["hd95"] for result in chosen
                         if None not in (result["hd95"][after[0]], result["hd95"][after[-1]])]
-            distances = [float(np.mean([values[number] for values in measured])) for number in (after[0], after[-1])]
+            distances = mean_by_strokes(measured, (after[0], after[-1]))
             worst = min(min(result["dice"].values()) - result["dice"][0] for result in chosen)
             worst_neighbour = min(result["worst_other"] for result in chosen)
             seconds = float(np.mean([result["seconds"] for result in chosen]))

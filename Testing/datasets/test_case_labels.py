@@ -29,7 +29,8 @@ def codes_of(folder: Path, **changes: object) -> tuple[np.ndarray, np.ndarray, n
 
 
 def sets_of(allowed: np.ndarray, where: np.ndarray) -> set[frozenset[int]]:
-    return {frozenset(int(c) for c in np.flatnonzero(row)) for row in np.unique(allowed[where], axis=0)}
+    rows = np.unique(allowed[where], axis=0)
+    return {frozenset(np.flatnonzero(row).tolist()) for row in rows}
 
 
 def test_codes_of_a_partial_case_with_a_coarse_value(tmp_path: Path):

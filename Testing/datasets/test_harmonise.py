@@ -21,7 +21,7 @@ from Testing.helpers.training_data import write_image
 
 SHAPE, MM = (30, 40, 80), 4.0
 BODY_CENTRE = 39.5 * MM  # LPS x of the middle of the box body below
-ORDERS = [(p, f) for p in itertools.permutations(range(3)) for f in itertools.product((False, True), repeat=3)]
+ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.product((False, True), repeat=3)))
 
 
 def grid(direction: np.ndarray | None = None, origin=(0.0, 0.0, 0.0)) -> Grid:

@@ -20,8 +20,19 @@ from Testing.helpers.repository import ROOT
 FOLDERS = ("get-started", "how-to", "extending")
 RUN = ("sh", "python")
 DATA = ("yaml", "toml", "text", "{toctree}", "{include}")  # not for a shell
-PAGES = [page for folder in FOLDERS for page in sorted((DOCS / folder).glob("*.md"))
-         if any(block.language in RUN and block.reason is None for block in blocks(page))]
+
+
+def _run_on(page: Path) -> list[Block]:
+    """The blocks of a page that are run."""
+    return [block for block in blocks(page) if block.language in RUN and block.reason is None]
+
+
+def _pages() -> list[Path]:
+    """The pages that hold such a block."""
+    listed: list[Path] = []
+    for folder in FOLDERS:
+        listed += [page for page in sorted((DOCS / folder).glob("*.md")) if _run_on(page)]
+    return listed
 
 
 def _name(page: Path) -> str:
@@ -43,12 +54,12 @@ def shell(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="no sh on this system")
-@pytest.mark.parametrize("page", PAGES, ids=_name)
+@pytest.mark.parametrize("page", _pages(), ids=_name)
 def test_a_page_followed_word_by_word(page: Path, tmp_path: Path, shell: dict[str, str]) -> None:
     """In an empty folder, block after block; the Python blocks of a page are one program."""
     folder = tmp_path / "here"
     folder.mkdir()
-    for command in _commands([block for block in blocks(page) if block.language in RUN and block.reason is None]):
+    for command in _commands(_run_on(page)):
         completed = subprocess.run(command, cwd=folder, env=shell, capture_output=True, check=False, timeout=550,
                               encoding="utf-8", errors="replace")
         assert completed.returncode == 0, f"{command[-1]}\n{completed.stdout}\n{completed.stderr}"

@@ -188,8 +188,12 @@ def test_strokes_beside_a_partial_label_give_a_dice_over_decided_voxels():
 
 def scores_of(dice: dict[str, list[float | None]]) -> list[Score]:
     """Scores of structures over cases 0, 1, ...; None is a structure in neither mask."""
-    return [Score(str(case), name, MASK, NEITHER if value is None else BOTH, value, hd95_mm=value and 10 * value)
-            for name, values in dice.items() for case, value in enumerate(values)]
+    scores = []
+    for name, values in dice.items():
+        for case, value in enumerate(values):
+            found = NEITHER if value is None else BOTH
+            scores.append(Score(str(case), name, MASK, found, value, hd95_mm=value and 10 * value))
+    return scores
 
 
 def test_mean_and_deviation_leave_out_what_was_not_counted():
@@ -217,8 +221,8 @@ def test_models_are_compared_on_the_pairs_that_both_have():
 def test_several_tests_are_corrected_after_holm():
     rng = np.random.default_rng(5)
     first = {name: list(rng.uniform(0.5, 1, 8)) for name in "abc"}
-    second = {name: [value - shift for value in first[name]] for name, shift in zip("abc", (0.1, 0, 0.02), strict=True)}
-    second["b"] = list(rng.uniform(0.5, 1, 8))
+    second = {"a": [value - 0.1 for value in first["a"]], "b": list(rng.uniform(0.5, 1, 8)),
+              "c": [value - 0.02 for value in first["c"]]}
     rows = {row.structure: row for row in compare(scores_of(first), scores_of(second))}
     ordered = sorted((rows[name].p, rows[name].p_holm) for name in "abc")
     expected, highest = [], 0.0

@@ -187,8 +187,9 @@ def test_a_case_may_have_any_name_and_is_still_trained_on(start, tmp_path):
     data.write_text(yaml.safe_dump(content), "utf-8")
     prepared(start, data, tmp_path / "run")
     # Endings are added to names, so that a long one is cut first.
-    groups = {entry["name"]: entry["group"] for dataset in yaml.safe_load(
-        (tmp_path / "run" / "manifest.yaml").read_text("utf-8"))["datasets"] for entry in dataset["cases"]}
+    groups = {}
+    for dataset in yaml.safe_load((tmp_path / "run" / "manifest.yaml").read_text("utf-8"))["datasets"]:
+        groups |= {entry["name"]: entry["group"] for entry in dataset["cases"]}
     assert [groups[name[:54] if "ü" in name else name] for name in names] == ["trained"] * 3
     load_manifest(tmp_path / "run" / "manifest.yaml")  # names with endings are no longer than is allowed
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text("utf-8"))["validation"]["groups"] == ["measured"]

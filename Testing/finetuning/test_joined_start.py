@@ -274,9 +274,10 @@ def test_phantoms_end_to_end_by_the_command(tmp_path, capsys):
     is segmented with the model that results."""
     settings = [Preprocessing(mm, (-300.0, 500.0), 60.0, 150.0, (16, 16, 16))
                 for mm in ((12.0, 10.0, 10.0), (14.0, 12.0, 12.0))]
-    bundles = [level_bundle(tmp_path / name, name, {organ: 30.0 + 10 * number for number, organ in enumerate(organs)},
-                            preprocessing) for name, organs, preprocessing in (("ten", WORD16.names[:10], settings[0]),
-                                                           ("six", WORD16.names, settings[1]))]
+    bundles = []
+    for name, organs, preprocessing in (("ten", WORD16.names[:10], settings[0]), ("six", WORD16.names, settings[1])):
+        levels = {organ: 30.0 + 10 * number for number, organ in enumerate(organs)}
+        bundles.append(level_bundle(tmp_path / name, name, levels, preprocessing))
     joined = join_bundles(tmp_path / "joined", bundles, "joined")
     cases = []
     for seed in (3, 4):

@@ -50,7 +50,7 @@ def test_rates_are_drawn_voxels_by_predicted_voxels(tmp_path: Path):
         # Air outside the body is no place where anybody would draw: it does not count as background left undrawn.
         labels = labels[(ct_of(seed)[0] > -300) | (labels > 0)]
         predicted_count += np.bincount(labels, minlength=5)
-    drawn = [sum((drawing == value).sum() for drawing in drawings) for value in (0, 1, 2, 3, 4)]
+    drawn = [(np.stack(drawings) == value).sum() for value in (0, 1, 2, 3, 4)]
     assert [number > 0 for number in drawn] == [True, False, True, False, False]
     rates = draw_rates(cases, StartPredictions(start, space, CPU), Reporter())
     assert rates == tempered(np.array(drawn, float), predicted_count)

@@ -44,7 +44,7 @@ GRIDS = [STRAIGHT, oblique_grid(), flipped_grid()]
 
 def world(grid: Grid, *voxels: tuple[float, float, float]) -> list[tuple[float, float, float]]:
     """LPS mm of voxel coordinates (x, y, z)."""
-    return [tuple(float(c) for c in (grid.matrix @ [*voxel, 1])[:3]) for voxel in voxels]
+    return [tuple((grid.matrix @ [*voxel, 1])[:3].tolist()) for voxel in voxels]
 
 
 def drawn(*strokes: Stroke) -> Strokes:

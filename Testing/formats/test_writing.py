@@ -127,7 +127,8 @@ def test_tables(tmp_path: Path) -> None:
     assert read[0] == {"organ": "liver", "volume_ml": "1523", "parts": "1",
                        "checks": "touches border; größer, als üblich"}
     assert read[1] == {"organ": "adrenal", "volume_ml": "7.25", "checks": "", "parts": ""}
-    lines = format_table([{key: row[key] for key in ("organ", "volume_ml")} for row in rows]).splitlines()
+    two_columns = [{"organ": row["organ"], "volume_ml": row["volume_ml"]} for row in rows]
+    lines = format_table(two_columns).splitlines()
     assert lines == ["organ    volume_ml", "-------  ---------", "liver         1523", "adrenal       7.25"]
     write_table(tmp_path / "none.csv", [])
     assert format_table([]) == ""

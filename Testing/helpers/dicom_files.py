@@ -41,7 +41,7 @@ def write_slices(folder: Path, array: np.ndarray, axes: tuple = UPRIGHT, positio
         ct.InstanceNumber = len(array) + 1 - number
         ct.KVP, ct.AcquisitionNumber, ct.SliceThickness, ct.PositionReferenceIndicator = 120, 1, 5, ""
         ct.ImagePositionPatient = [f"{p:.6f}" for p in position]
-        ct.ImageOrientationPatient = [f"{c:.10f}" for axis in axes for c in axis]
+        ct.ImageOrientationPatient = _cosines(axes)
         ct.PixelSpacing = list(pixel_mm)
         ct.RescaleIntercept, ct.RescaleSlope, ct.RescaleType = -1024, 1, "HU"
         ct.save_as(folder / f"im{len(array) - number:03d}.dcm", enforce_file_format=True)
@@ -64,7 +64,7 @@ def write_enhanced(file: Path, array: np.ndarray, axes: tuple = UPRIGHT, positio
     ct.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
     ct.InstanceNumber, ct.NumberOfFrames = 1, len(order)
     orientation, measures = Dataset(), Dataset()
-    orientation.ImageOrientationPatient = [f"{c:.10f}" for axis in axes for c in axis]
+    orientation.ImageOrientationPatient = _cosines(axes)
     measures.PixelSpacing, measures.SliceThickness = list(pixel_mm), 5
     shared = Dataset()
     shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = Items([orientation]), Items([measures])
@@ -82,6 +82,12 @@ def write_enhanced(file: Path, array: np.ndarray, axes: tuple = UPRIGHT, positio
     ct.PerFrameFunctionalGroupsSequence = Items(frames)
     ct.save_as(file, enforce_file_format=True)
     return file
+
+
+def _cosines(axes: tuple) -> list[str]:
+    """Six direction cosines as DICOM writes them."""
+    row, column = axes
+    return [f"{cosine:.10f}" for cosine in (*row, *column)]
 
 
 def _image(hu: np.ndarray, kind: str, tags: dict[str, object]) -> Dataset:

@@ -39,7 +39,10 @@ def run(recipe: Path, folder: Path, *overrides: str, resume: bool = False, repor
 def log_of(folder: Path) -> list[dict]:
     """The log without its clocks."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
-    return [{key: value for key, value in line.items() if key not in ("seconds", "waited")} for line in lines]
+    for line in lines:
+        line.pop("seconds", None)
+        line.pop("waited", None)
+    return lines
 
 
 def state_of(folder: Path) -> dict:

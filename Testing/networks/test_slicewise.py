@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -34,9 +36,13 @@ def neighbours(volume: np.ndarray, slices: int, repeat: bool) -> np.ndarray:
     depth = volume.shape[2]
     # In use the outermost slice stands for those beyond it; in training such slices have no answer.
     centres = range(depth) if repeat else range(margin, depth - margin)
-    return np.stack([np.concatenate([volume[:, c:c + 1, min(max(z + k, 0), depth - 1)]
-                                     for c in range(volume.shape[1]) for k in range(-margin, margin + 1)], axis=1)
-                     for z in centres], axis=2)
+    stacked = []
+    for z in centres:
+        channels = []
+        for channel, step in itertools.product(range(volume.shape[1]), range(-margin, margin + 1)):
+            channels.append(volume[:, channel:channel + 1, min(max(z + step, 0), depth - 1)])
+        stacked.append(np.concatenate(channels, axis=1))
+    return np.stack(stacked, axis=2)
 
 
 @given(st.integers(1, 3), st.integers(1, 2), st.integers(1, 7), st.sampled_from([1, 3, 5]), st.booleans())

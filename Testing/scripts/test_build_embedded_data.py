@@ -1,5 +1,6 @@
 """The embedded model's training set: what its script writes is a manifest that `check` accepts."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -98,8 +99,8 @@ def test_check_accepts_the_manifest(source: Path) -> None:
     written = yaml.safe_load((out / "manifest.yaml").read_text(encoding="utf-8"))["datasets"]
     assert {dataset["name"]: dataset["weight"] for dataset in written} == {
         name: MANIFEST.WEIGHTS[name] for name in ("hk13", "warped_hk13", "synthetic")}
-    assert [case.get("strokes") for dataset in written for case in dataset["cases"]] == [
-        "../Striche ü/first.json", None, None]
+    cases = itertools.chain.from_iterable(dataset["cases"] for dataset in written)
+    assert [case.get("strokes") for case in cases] == ["../Striche ü/first.json", None, None]
     manifest = load_manifest(out / "manifest.yaml")
     assert check_manifest(manifest) == []
     # A warp shows the patient it was warped from: in another group it would be scored as unseen.

@@ -128,8 +128,10 @@ def test_cases_of_a_patient_stay_together():
         groups = [deal.test, *deal.training.values()]
         assert sum(map(len, groups)) == 24
         # No patient lies in two groups, or there would be more than the twelve.
-        patients = [{case.patient for case in group} for group in groups]
-        assert sum(map(len, patients)) == 12
+        patients_of_groups = 0
+        for group in groups:
+            patients_of_groups += len({case.patient for case in group})
+        assert patients_of_groups == 12
     assert len(deal.test) == 6
     thirty = situation(references(30), TABLES["marginal"].organs, TABLES["marginal"].datasets, 0)
     assert len(thirty.test) == 8

@@ -22,8 +22,8 @@ from Testing.helpers.repository import ROOT
 from Testing.helpers.threshold_network import LEVELS, Threshold, threshold_bundle
 
 # Six orders of the axes and eight directions: all ways in which a CT without tilt may be stored.
-ALL_ORDERS = [AxisOrder(p, f) for p in itertools.permutations((0, 1, 2)) for f in itertools.product((False, True),
-                                                                                                   repeat=3)]
+ALL_ORDERS = list(itertools.starmap(AxisOrder, itertools.product(
+    itertools.permutations((0, 1, 2)), itertools.product((False, True), repeat=3))))
 
 
 def body(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,11 +14,15 @@ from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.trainer import train
 from Testing.helpers.repository import ROOT
 from Testing.helpers.training_data import write_case, write_recipe, write_yaml
+from Testing.helpers.training_runs import log_of
 
 
 def curve(folder: Path) -> list[list[float]]:
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
-    return [[value for key, value in line.items() if key not in ("seconds", "waited", "gradient")] for line in lines]
+    curve = []
+    for line in log_of(folder):
+        line.pop("gradient", None)
+        curve.append(list(line.values()))
+    return curve
 
 
 @pytest.mark.skipif(not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),

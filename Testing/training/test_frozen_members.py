@@ -131,10 +131,12 @@ def test_a_case_is_asked_once_by_the_engine(joined, tmp_path, flipped):
     native = ((0 + 0.5) * sizes / shape - 0.5)[::-1]
     to_patient[:, 3] = canonical.grid.matrix @ [*native, 1]
     patient = locate(canonical, {})
-    expected = np.concatenate([np.stack([plane.float().numpy() for plane in MemberPredictor(
-        member, torch.device("cpu")).probabilities(patient, to_patient, tuple(shape), {}, Reporter())])
-        for member in joined.members[:-1]], -1).reshape(-1, 4)
-    np.testing.assert_allclose(dense, expected, atol=6e-3)
+    expected = []
+    for member in joined.members[:-1]:
+        predictor = MemberPredictor(member, torch.device("cpu"))
+        planes = predictor.probabilities(patient, to_patient, tuple(shape), {}, Reporter())
+        expected.append(np.stack([plane.float().numpy() for plane in planes]))
+    np.testing.assert_allclose(dense, np.concatenate(expected, -1).reshape(-1, 4), atol=6e-3)
     assert dense.max() > 0.5
     members._predict = None  # a second time it is read
     assert np.array_equal(members._predictions(cached, all_slices)[1], values)

@@ -124,7 +124,9 @@ def finished(manifest: Path, start: Path, tmp_path_factory: pytest.TempPathFacto
     def run(name: str) -> Path:
         if name not in runs:
             runs[name] = tmp_path_factory.mktemp("runs") / name
-            sets = [word for change in tiny(name, manifest, start) for word in ("--set", change)]
+            sets = []
+            for change in tiny(name, manifest, start):
+                sets += ["--set", change]
             assert main(["train", str(FOLDER / f"{name}.yaml"), "-o", str(runs[name]), "--device", "cpu", *sets]) == 0
         return runs[name]
     return run
