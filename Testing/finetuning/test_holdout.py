@@ -138,10 +138,7 @@ def test_a_quarter_of_many_cases_is_left_out_but_never_the_only_one_to_show_an_o
 
 def _spare(organs: list[set[int]]) -> bool:
     """Whether some case can be left out without losing an organ."""
-    for number, shown in enumerate(organs):
-        if shown <= set().union(*organs[:number], *organs[number + 1:]):
-            return True
-    return False
+    return any(shown <= set().union(*organs[:number], *organs[number + 1:]) for number, shown in enumerate(organs))
 
 
 def test_chosen_groups_are_left_out():
