@@ -22,8 +22,8 @@ def untrained(tmp_path: Path) -> Path:
     network = build_network("light_unet", 1, WORD16.class_count)
     bundle = write_bundle(
         tmp_path / "untrained", network, "light_unet", {}, WORD16,
-        Preprocessing(spacing_zyx=(6.0, 6.0, 6.0), clip_hu=(-200.0, 300.0), subtract=0.0, divide=100.0,
-                      patch_zyx=(32, 32, 32)),
+        Preprocessing(spacing_zyx=(12.0, 12.0, 12.0), clip_hu=(-200.0, 300.0), subtract=0.0, divide=100.0,
+                      patch_zyx=(16, 16, 16)),
         name="untrained", version="0", licences={"code": "Apache-2.0", "weights": "none", "data": "none"},
         training_data=[], metrics={}, description="random weights")
     return bundle.folder

@@ -54,10 +54,9 @@ def test_the_pretend_device_does_not_mix():
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What fine-tuning leaves on either device."""
-    by_device = {device: tmp_path_factory.mktemp(device) for device in ("cpu", "pretend")}
-    for device, folder in by_device.items():
-        python("-m", "Testing.helpers.on_pretend_device", device, str(folder))
-    return by_device
+    folder = tmp_path_factory.mktemp("devices")
+    python("-m", "Testing.helpers.on_pretend_device", str(folder))
+    return {device: folder / device for device in ("cpu", "pretend")}
 
 
 @pytest.mark.parametrize("kind", ["partial", "scribble"])

@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from PartialOrganSegLib.events import Reporter
@@ -28,9 +28,17 @@ def weights(seed: int, classes: int = 5) -> dict[str, torch.Tensor]:
             for name, value in build_network("light_unet", 1, classes, **NETWORK, norm="batch").state_dict().items()}
 
 
+@pytest.fixture(scope="module")
+def states() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The weights of a start model and of what was trained from it."""
+    return weights(1), weights(2)
+
+
+# Fewer than usual: an alpha and four organs vary, no shapes.
+@settings(max_examples=40)
 @given(alpha=st.floats(0.01, 1), new=st.lists(st.integers(1, 4), unique=True))
-def test_the_mixture_is_the_stated_one(alpha, new):
-    start, trained = weights(1), weights(2)
+def test_the_mixture_is_the_stated_one(states, alpha, new):
+    start, trained = states
     axes = class_axes("light_unet", {**NETWORK, "norm": "batch"}, 5)
     mixed = WeightEnsemble.from_start(start, alpha, axes, new).weights(trained)
     assert mixed.keys() == trained.keys()
