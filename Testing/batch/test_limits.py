@@ -18,8 +18,8 @@ from Testing.helpers.moody_network import CRASHES_HU, EATS_HU, ENDLESS_HU, moody
 from Testing.helpers.repository import ROOT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-# Half a minute, and less memory than the greedy case takes.
-LIMITS = ("--time-limit", "0.5", "--memory-limit", "0.9")
+# A quarter of a minute, of which a usual case takes a second, and less memory than the greedy case takes.
+LIMITS = ("--time-limit", "0.25", "--memory-limit", "0.9")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_cts_that_take_too_much_fail_alone(model, tmp_path, cluster_options):
     assert set(errors) == {"crashes", "eats", "endless"}, ended.stderr
     assert "its process died (signal 11)" in errors["crashes"]
     assert "expected at most 0.9 GiB of memory, found more; see --memory-limit" in errors["eats"]
-    assert "expected at most 0.5 minutes, found more; see --time-limit" in errors["endless"]
+    assert "expected at most 0.25 minutes, found more; see --time-limit" in errors["endless"]
     assert {name: row["state"] for name, row in rows.items() if name in "az"} == {"a": "done", "z": "done"}
     assert 50 < int(rows["a"]["peak_mib"]) < 922  # of the process that did the work
     assert ended.stderr.count("error:") == 3
