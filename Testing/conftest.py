@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from Testing.helpers.longest_files import start_of
+
 settings.register_profile("any machine", deadline=None)  # a slow or busy one fails no test
 settings.load_profile("any machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: start_of(item.nodeid))  # the others as they were, file by file
 
 
 @pytest.fixture(autouse=True)

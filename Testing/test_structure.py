@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from Testing.helpers.import_graph import circles, import_arrows, reachable
+from Testing.helpers.longest_files import LONGEST_FIRST
 from Testing.helpers.repository import ROOT
 
 # Top to bottom. A room uses rooms of lower floors only, so rooms of one floor know nothing of each other.
@@ -94,6 +95,11 @@ def test_tests_lie_in_the_rooms_that_they_test() -> None:
 ])
 def test_circles_are_noticed(arrows: dict[str, list[str]], expected: list[list[str]]) -> None:
     assert circles(arrows) == expected
+
+
+def test_the_longest_files_are_there() -> None:
+    # A file of another name would begin last again, without anybody noticing.
+    assert [name for name in LONGEST_FIRST if not (ROOT / "Testing" / name).is_file()] == []
 
 
 def test_imports_are_read_in_every_spelling(tmp_path) -> None:
