@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import Code, UserError
@@ -74,6 +75,19 @@ def test_a_mini_batch_that_is_asked_of_a_dead_process_says_so(tmp_path):
         load(kill_a_loader)
     with pytest.raises(ConnectionResetError):
         load(lambda: None)
+
+
+@needs_posix
+def test_a_loader_that_dies_while_a_checkpoint_is_written_is_not_a_full_disk(tmp_path, monkeypatch):
+    def die(*_arguments: object) -> None:
+        kill_a_loader()
+        # PyTorch's signal handler raises meanwhile.
+        time.sleep(30)
+
+    recipe = write_recipe(tmp_path, write_manifest(tmp_path), steps=60, checkpoint_every=2)
+    monkeypatch.setattr(torch, "save", die)
+    with pytest.raises(UserError, match="workers: expected loader processes that live, found one that died"):
+        run(recipe, tmp_path / "run", "workers=2")
 
 
 def test_a_stage_that_ends_early_leaves_no_loader(tmp_path):
