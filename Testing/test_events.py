@@ -27,6 +27,7 @@ def test_time_left_counts_what_is_done(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_time_left_of_a_resumed_run_does_not_count_the_steps_before_it(monkeypatch: pytest.MonkeyPatch):
+    # Two steps in two seconds, whatever 901 before them took on another day.
     times_left = etas(monkeypatch, [("a", 901), ("a", 902), ("a", 903)], 1000)
     assert times_left[0] is None
     assert times_left[2] == pytest.approx(2 / 3 * 97, abs=0.1)

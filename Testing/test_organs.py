@@ -49,6 +49,7 @@ def test_a_new_organ_is_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """One file outside the package, and everything that speaks of organs knows it."""
     organs_file(tmp_path, PROSTATE)
     monkeypatch.setenv(FOLDERS_VARIABLE, str(tmp_path))
+    # One file is all that a new organ takes.
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
     space = label_space_of_names("two", ["bladder", "prostate"])
     organ = space.organ("prostate")
@@ -62,6 +63,7 @@ def test_a_new_organ_is_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     grid = Grid((40, 40, 20), (10.0, 10.0, 10.0))
     report = check_organs(Volume(labels, grid), space)[1]
     assert report.volume_ml == 450
+    # Scores that are sure of the labels: what goes must go by the record's rule.
     scores = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), 3).float()
     remove_stray_components(scores, labels, (10.0, 10.0, 10.0), space, None)
     assert (labels == 2).sum() == 400  # the record's share of 0.5 leaves out the smaller part
@@ -112,6 +114,7 @@ def test_every_record_is_whole():
 
 
 def test_the_shipped_label_map_agrees_with_the_records():
+    # Stated in two places for two readers; here they are held against each other.
     mapping = {theirs: ours for theirs, ours in read_label_map("total_to_word.yaml").labels.items() if ours}
     assert mapping == {theirs: name for name in WORD16.names for theirs in organ_record(name).names.totalsegmentator}
 

@@ -10,6 +10,7 @@ import torch
 from ..atomic import whole_file
 from ..errors import Code, UserError
 from .best_figures import BestFiguresState
+from .loader_processes import tells_of_dead_loader
 
 LAST_FILE = "last.pt"  # what a run is resumed from
 Weights = dict[str, torch.Tensor]
@@ -70,6 +71,8 @@ def save_checkpoint(path: Path, content: Checkpoint) -> None:
         with whole_file(path) as temporary:
             torch.save(content, temporary)
     except (OSError, RuntimeError) as error:
+        if tells_of_dead_loader(error):  # by chance while the file was written, which is not at fault
+            raise
         hint = "make room and start anew, there is no earlier one to resume from"
         if (path.parent / LAST_FILE).exists():
             hint = "make room and go on with --resume from the one before"

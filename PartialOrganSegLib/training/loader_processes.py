@@ -43,8 +43,7 @@ def loaded_batches(sampler: PatchSampler, draws: Sequence[list[int]], workers: i
     except (RuntimeError, ConnectionError, EOFError) as error:
         text = str(error)
         if isinstance(error, RuntimeError):
-            # Raised in the middle of anything, by a signal handler of PyTorch's. Its only mark is the text.
-            one_died = "DataLoader worker" in text and "Caught " not in text
+            one_died = tells_of_dead_loader(error)
         else:
             # A mini-batch is asked of the process that loaded it, which may have died since.
             one_died = _one_has_died(processes)
@@ -56,6 +55,14 @@ def loaded_batches(sampler: PatchSampler, draws: Sequence[list[int]], workers: i
                         found=f"one that died, {reason}", hint=_HELP) from error
     finally:
         _end(iterator, processes)
+
+
+def tells_of_dead_loader(error: Exception) -> bool:
+    """Whether PyTorch's signal handler raised it, which it may in the middle of anything: where a loader process dies.
+    """
+    # Its only mark is the text; "Caught" is what a living one sends of an error of its own.
+    text = str(error)
+    return isinstance(error, RuntimeError) and "DataLoader worker" in text and "Caught " not in text
 
 
 @dataclass(frozen=True)

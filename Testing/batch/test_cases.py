@@ -45,6 +45,7 @@ def test_csv_as_spreadsheets_write_it(tmp_path, encoding, separator, line_end):
              between.join(["b", "", "2"])]
     if len(separator) > 1:
         lines.insert(0, separator)
+    # Python's own encoding "utf-16" writes the mark itself.
     mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
     path.write_bytes((mark + line_end.join(lines) + line_end).encode(encoding))
     assert read_list(path, Reporter()) == [
@@ -89,9 +90,9 @@ def test_two_cts_with_one_output_are_refused():
 
 @given(st.lists(st.tuples(st.sampled_from(["a.nii.gz", "p/a.nii.gz", "q/A.mha", "b.nrrd"]),
                           st.sampled_from([None, "1", "2"])), max_size=12, unique=True))
-def test_every_ct_has_a_name_of_its_own(asked):
-    cases = named_cases([Entry(Path(path), None, series) for path, series in asked], Reporter())
-    assert [str(case.path) for case in cases] == [path for path, _ in asked]
+def test_every_ct_has_a_name_of_its_own(inputs):
+    cases = named_cases([Entry(Path(path), None, series) for path, series in inputs], Reporter())
+    assert [str(case.path) for case in cases] == [path for path, _ in inputs]
     assert len({case.title.casefold() for case in cases}) == len(cases)
 
 

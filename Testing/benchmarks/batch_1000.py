@@ -47,6 +47,7 @@ TEXT = "text"  # a CT that is no image
 MEMORY_GIB = 1.8  # for a CT
 FULL_BYTES = 100
 SAMPLE = 10  # label maps that are compared
+# Python's memory goes up and down by tens of MiB; what leaks with every CT is far above after a thousand.
 TOLERATED_MIB = 64
 WORKER = "ray::_Worker"  # how Ray calls the processes of workers
 MIB = 1 << 20
@@ -108,8 +109,8 @@ def until_finished(words: list[str], out: Path, count: int, kills: int, moments:
     """Starts the run, kills it whenever so many phantoms more are finished, and starts it again to its end."""
     tally, begin = Tally(), time.monotonic()
     for number in range(kills):
-        least = count * (number + 1) // (kills + 1)
-        start(words, out, tally, least, worker_alone="--ray" in words and moments.random() < 0.5)
+        due = count * (number + 1) // (kills + 1)
+        start(words, out, tally, due, worker_alone="--ray" in words and moments.random() < 0.5)
         if number == kills // 2:
             full_disk(words, tally)
     code = start(words, out, tally)
@@ -119,12 +120,13 @@ def until_finished(words: list[str], out: Path, count: int, kills: int, moments:
     return tally
 
 
-def start(words: list[str], out: Path, tally: Tally, least: int | None = None,
+def start(words: list[str], out: Path, tally: Tally, due: int | None = None,
           worker_alone: bool = False) -> int | None:
-    """Runs until `least` phantoms are finished and kills it then; or to its end, whose exit code it gives."""
+    """Runs until `due` phantoms are finished and kills it then; or to its end, whose exit code it gives."""
     tally.starts += 1
     process = subprocess.Popen([sys.executable, "-m", "PartialOrganSegLib", *words], stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL, text=True)
+    # A full pipe would stop the run.
     reader = threading.Thread(target=read_events, args=(process, tally.segmented))
     reader.start()
     memory: list[tuple[int, float]] = []
@@ -132,10 +134,10 @@ def start(words: list[str], out: Path, tally: Tally, least: int | None = None,
         finished = len(list(out.glob("*.labels.nii.gz")))
         with contextlib.suppress(psutil.Error):
             memory.append((finished, psutil.Process(process.pid).memory_info().rss / MIB))
-        if least is not None and finished >= least:
+        if due is not None and finished >= due:
             tally.kills += 1
             if kill(process.pid, worker_alone):
-                least = None  # the run goes on with another worker
+                due = None  # the run goes on with another worker
         time.sleep(0.2)
     reader.join()
     if len(memory) > len(tally.memory):
@@ -191,12 +193,12 @@ def report(run: str, folder: Path, model: Path, count: int, tally: Tally) -> lis
     twice = [name for name in phantoms if tally.segmented[name] > 1]
     differing = compare(folder, out, model, phantoms)
     rows = wrong_rows(out, records, phantoms)
-    left = [path.name for path in hidden(out)]
+    leftovers = [path.name for path in hidden(out)]
     growth = grown(tally.memory), grown_records(list(records.values()))
     print(f"| {run} | {count} | {tally.starts} | {tally.kills} | {len(lost)} | {len(twice)} | {len(differing)} | "
-          f"{len(rows)} | {len(left)} | {growth[0]:+.0f}, {growth[1]:+.0f} | {tally.seconds:.0f} |", flush=True)
+          f"{len(rows)} | {len(leftovers)} | {growth[0]:+.0f}, {growth[1]:+.0f} | {tally.seconds:.0f} |", flush=True)
     wrong = []
-    kinds = {"lost": lost, "twice": twice, "differing": differing, "table": rows, "left": left}
+    kinds = {"lost": lost, "twice": twice, "differing": differing, "table": rows, "left": leftovers}
     for kind, names in kinds.items():
         if names:
             wrong.append(f"{run}: {kind}: {', '.join(names[:5])}")
@@ -243,6 +245,7 @@ def compare(folder: Path, out: Path, model: Path, phantoms: list[str]) -> list[s
 
 def grown(memory: list[tuple[int, float]]) -> float:
     """MiB by which the most of the last third is above the most of the second, of one process."""
+    # The first third fills caches and pools, which is no leak.
     third = len(memory) // 3
     if not third:
         return 0.0
@@ -251,8 +254,8 @@ def grown(memory: list[tuple[int, float]]) -> float:
 
 def grown_records(records: list[Record]) -> float:
     """The same of the processes in which the phantoms were segmented, by when their records were written."""
-    done = sorted((record for record in records if record.state == DONE), key=lambda record: record.written)
-    return grown([(number, float(record.peak_mib)) for number, record in enumerate(done)])
+    finished = sorted((record for record in records if record.state == DONE), key=lambda record: record.written)
+    return grown([(number, float(record.peak_mib)) for number, record in enumerate(finished)])
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ def main() -> int:
             sound.mkdir()
             original = sound_result(seed, sound)
             for number in range(arguments.mutants):
+                # A folder for each: what a mutant leaves behind must not help the next.
                 place = Path(folder) / str(number)
                 place.mkdir()
                 verdict = verdict_of(seed, place, arguments.seed * 1_000_000 + number, original)

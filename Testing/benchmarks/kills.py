@@ -12,11 +12,13 @@ behind. The exit code is 1 where anything was wrong.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from Testing.helpers.fork_server import ForkServer
 from Testing.helpers.kill_trials import COMMANDS, kill_trials
 
 
@@ -26,19 +28,21 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--commands", default="", help="some of them, with commas between (default: all)")
     arguments = parser.parse_args()
-    chosen = tuple(arguments.commands.split(",")) if arguments.commands else tuple(make.name for make in COMMANDS)
+    chosen = arguments.commands.split(",") if arguments.commands else [make.name for make in COMMANDS]
+    commands = {make.name: make for make in COMMANDS}
     wrong: list[str] = []
     kills = 0
     print("| command | starts | kills | wrong | seconds |\n|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, \
+            contextlib.closing(ForkServer(Path(folder) / "log.txt")) as server:
         for number, name in enumerate(chosen):
             start = time.monotonic()
-            (Path(folder) / str(number)).mkdir()
-            for command, tally in kill_trials(Path(folder) / str(number), arguments.seed, arguments.kills, (name,)):
-                print(f"| {command} | {tally.starts} | {tally.kills} | {len(tally.wrong)} | "
-                      f"{time.monotonic() - start:.0f} |", flush=True)
-                wrong += tally.wrong
-                kills += tally.kills
+            # Folders apart, so that each command's leftovers can be told.
+            tally = kill_trials(commands[name], Path(folder) / str(number), server, arguments.seed, arguments.kills)
+            print(f"| {name} | {tally.starts} | {tally.kills} | {len(tally.wrong)} | {time.monotonic() - start:.0f} |",
+                  flush=True)
+            wrong += tally.wrong
+            kills += tally.kills
     print(f"\n{kills} kills, {len(wrong)} wrong", *wrong, sep="\n")
     return int(bool(wrong))
 

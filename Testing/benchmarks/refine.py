@@ -47,6 +47,7 @@ from PartialOrganSegLib.synthesis.scribble_paths import medial_path, painted
 
 MANIFEST = Path(__file__).resolve().parents[3] / "shared" / "data" / "manifest.yaml"
 NOT_DRAWN = 255
+# A brush as people use it, and the rim of partial voxels that nobody would correct.
 BRUSH_MM, RIM_MM = 3.0, 1.5
 CORE_MM, FREE_MM, MARGIN_MM = 2.5, 25.0, 40.0  # of the rivals' markers, and of the box they work in
 AFTER = (0, 1, 3, 5, 10)
@@ -112,6 +113,7 @@ class User:
         reference = self.scene.reference
         missing = (reference == self.organ) & (labels != self.organ)
         surplus = (labels == self.organ) & (reference != self.organ)
+        # The larger of what is missing and what is too much is what a user sees first.
         errors = [error for error in (self._largest(missing), self._largest(surplus)) if error is not None]
         if not errors:
             return None
@@ -123,6 +125,7 @@ class User:
         path = medial_path(section, spacing, self._generator)
         y, x = painted(path, BRUSH_MM, section, spacing).T
         voxels = (np.full(len(y), z + box[0].start), y + box[1].start, x + box[2].start)
+        # A stroke says one thing: where it crosses several, the voxels of the most frequent stay.
         values = reference[voxels]
         value = int(np.bincount(values).argmax())
         z_kept, y_kept, x_kept = (index[values == value] for index in voxels)
@@ -138,6 +141,7 @@ class User:
         spacing = self.scene.spacing[1:]
         depth = np.stack([ndimage.distance_transform_edt(np.pad(plane, 1), sampling=spacing)[1:-1, 1:-1]
                           for plane in inside])
+        # Where everything wrong is thin, the thin part is what there is to draw in.
         core = depth > RIM_MM * max(spacing[0], 1.0)
         if not core.any():
             core = inside
@@ -189,6 +193,7 @@ def from_markers(grow: Callable[[np.ndarray, np.ndarray, Grid], np.ndarray]) -> 
             grown = grow(scene.ct.array[box], markers, Grid(size, scene.ct.grid.spacing))
             labels = scene.start.copy()
             labels[box] = np.where(grown > 0, grown - 1, start)
+            # Whatever the rival grows, strokes are obeyed, as in ours.
             labels[drawn != NOT_DRAWN] = drawn[drawn != NOT_DRAWN]
             return labels
 
@@ -259,6 +264,7 @@ def run_organ(scene: Scene, organ: int, arm: str, strokes: int, seed: int) -> di
             stroke = user.next_stroke(labels)
             satisfied = stroke is None
             if stroke is not None:
+                # The simulated user's own time is not counted.
                 since = time.perf_counter()
                 labels = correct(stroke)
                 seconds.append(time.perf_counter() - since)
@@ -278,6 +284,14 @@ def hd95(predicted: np.ndarray, reference: np.ndarray, spacing: tuple[float, flo
     return surface_distances(predicted, reference, spacing).hd95
 
 
+def mean_by_strokes(figures: Sequence[dict[int, float]], numbers: Sequence[int]) -> list[float]:
+    """The means of a figure after each of these numbers of strokes."""
+    means = []
+    for number in numbers:
+        means.append(float(np.mean([values[number] for values in figures])))
+    return means
+
+
 def table(results: Sequence[dict[str, Any]], strokes: int) -> Iterator[str]:
     """Markdown: an arm and a group of organs a line."""
     after = [number for number in AFTER if number <= strokes]
@@ -290,10 +304,10 @@ def table(results: Sequence[dict[str, Any]], strokes: int) -> Iterator[str]:
                       if result["arm"] == arm and (result["dice"][0] < LOW) == (group == "below")]
             if not chosen:
                 continue
-            means = [float(np.mean([result["dice"][number] for result in chosen])) for number in after]
+            means = mean_by_strokes([result["dice"] for result in chosen], after)
             measured = [result["hd95"] for result in chosen
                         if None not in (result["hd95"][after[0]], result["hd95"][after[-1]])]
-            distances = [float(np.mean([values[number] for values in measured])) for number in (after[0], after[-1])]
+            distances = mean_by_strokes(measured, (after[0], after[-1]))
             worst = min(min(result["dice"].values()) - result["dice"][0] for result in chosen)
             worst_neighbour = min(result["worst_other"] for result in chosen)
             seconds = float(np.mean([result["seconds"] for result in chosen]))
@@ -324,6 +338,7 @@ def main() -> None:
         for organ in scene.organs:
             if organ in organs:
                 results += [run_organ(scene, organ, arm, arguments.strokes, arguments.seed) for arm in arguments.arms]
+        # After every CT: hours of work are not lost with the last.
         (arguments.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         (arguments.output / "results.md").write_text("\n".join(table(results, arguments.strokes)) + "\n")
         print(f"{name} done", flush=True)

@@ -75,6 +75,7 @@ def test_what_cannot_be_exported_is_told(case: SimpleNamespace, capsys: pytest.C
     line(capsys, "scan.seg.dcm", "--overwrite")
     assert export(case, "--overwrite", "--label-space", "shi5") == 1
     line(capsys, "expected values up to 5 (shi5), found 16")
+    # A NIfTI file as the reference.
     case.ct = case.labels
     assert export(case, "--overwrite") == 1
     line(capsys, "found no DICOM file", "the patient, the study and each image")
@@ -86,6 +87,7 @@ def test_labels_of_another_grid_need_resample(case: SimpleNamespace, capsys: pyt
     write_labelmap(case.labels, coarse)
     assert export(case) == 1
     line(capsys, "on the grid of the series", "--resample")
+    # Nothing of the kind that could have been written is there, either.
     assert not list(case.out.iterdir())
     assert export(case, "--resample") == 0
 
@@ -141,6 +143,7 @@ def test_segment_writes_dicom_beside_the_others(case: SimpleNamespace) -> None:
 @pytest.mark.usefixtures("oracle")
 def test_results_in_a_cts_folder_are_no_part_of_the_ct(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
     words = ["segment", str(case.ct), "-o", str(case.ct / "results"), "--dicom", "seg", "--no-preview", "--resume"]
+    # Second time: the SEG in the CT's folder must not change what the CT is recognised by.
     for summary in ("1 segmented, 0 finished before", "0 segmented, 1 finished before"):
         assert main(words) == 0
         assert summary in capsys.readouterr().out

@@ -17,6 +17,7 @@ from Testing.helpers.repository import ROOT
 NEEDED = ("sphinx", "furo", "myst_parser", "sphinx_gallery", "matplotlib")
 pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in NEEDED),
                                 reason="no generator of pages: pip install '.[docs]'")
+# Pages are read offline, in hospitals too: nothing may be fetched when one is opened.
 LOADED = re.compile(r'<(?:script|img|iframe)[^>]*\ssrc="(?:https?:)?//|<link[^>]*stylesheet[^>]*href="(?:https?:)?//|'
                     r'url\(["\']?(?:https?:)?//|@import\s+["\'](?:https?:)?//')
 
@@ -30,8 +31,8 @@ def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("built") / "html"
-    done = build(DOCS, target)
-    assert done.returncode == 0, done.stderr
+    completed = build(DOCS, target)
+    assert completed.returncode == 0, completed.stderr
     return target
 
 
@@ -67,6 +68,6 @@ def test_a_broken_reference_is_an_error(tmp_path: Path, bad: str) -> None:
     (source / "troubleshooting.md").write_text("# B\n\n[A](index.md)\n", encoding="utf-8")
     assert build(source, tmp_path / "good" / "html").returncode == 0
     (source / "index.md").write_text(f"# A\n\n{bad}\n\n```{{toctree}}\ntroubleshooting\n```\n", encoding="utf-8")
-    done = build(source, tmp_path / "bad" / "html")
-    assert done.returncode != 0
-    assert "gone" in done.stderr
+    completed = build(source, tmp_path / "bad" / "html")
+    assert completed.returncode != 0
+    assert "gone" in completed.stderr

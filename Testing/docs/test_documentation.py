@@ -38,6 +38,7 @@ def _name(page: Path) -> str:
 def test_links_lead_somewhere(page: Path) -> None:
     broken = []
     for link in links(page):
+        # Links to the world outside are not tried: tests have no network.
         if re.match(r"https?:|mailto:", link):
             continue
         name, _, anchor = link.partition("#")
@@ -54,6 +55,7 @@ def test_every_page_can_be_reached() -> None:
         page = waiting.pop()
         reached.add(page)
         for contents in re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            # Options of the directive begin with a colon; one of them has a number behind it.
             for line in contents.split():
                 below = page.parent / f"{line}.md"
                 if not line.startswith(":") and not line.isdigit() and below not in reached:

@@ -27,6 +27,7 @@ GRID = Grid((12, 10, 8), (1.5, 1.5, 4.0), (-5.0, 7.0, -30.0))
 
 @pytest.fixture(autouse=True)
 def own_folders(monkeypatch, tmp_path):
+    # Logs of the user who runs the tests stay as they are.
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
@@ -126,18 +127,21 @@ def test_the_report_is_one_whole_file_without_addresses(study):
     assert page.open == []
     assert not page.tags & {"script", "link", "iframe", "object", "b"}
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    # A page that loads anything would tell a server whose patient is looked at.
     assert "http" not in text.replace("http-equiv", "")
     assert "url(" not in text
     assert "<b>mine</b>" in page.text
     assert "svg" in page.tags
     captions = re.findall(r"<figcaption>(.*?):", text)
     assert captions[0] == "é"
+    # Two pictures were asked for: the worst first.
     assert len(captions) == 2
     for source in page.sources:
         assert Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).size[0] > 100
 
 
 def test_another_grid_is_told_and_resampled_on_request(study, capsys):
+    # The same box with voxels half as wide: the first centre lies a quarter of a voxel further out.
     finer = Grid((24, 20, 8), (0.75, 0.75, 4.0), (-5.375, 6.625, -30.0))
     write_labelmap(study / "good" / "a.labels.nii.gz", resample_labels(labels(), finer))
     command = ["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out")]
@@ -192,20 +196,20 @@ def test_what_has_no_partner_is_told(study, capsys):
     assert "no prediction, counted nowhere: é" in (study / "out" / "report.md").read_text("utf-8")
     assert main(["evaluate", str(study / "poor"), str(study / "good" / "a.labels.nii.gz"), "-o",
                  str(study / "one")]) == 0
-    (study / "other").mkdir()
-    write_labelmap(study / "other" / "x.nii.gz", labels())
-    assert main(["evaluate", str(study / "other"), str(study / "ref"), "-o", str(study / "none")]) == 1
+    (study / "stranger").mkdir()
+    write_labelmap(study / "stranger" / "x.nii.gz", labels())
+    assert main(["evaluate", str(study / "stranger"), str(study / "ref"), "-o", str(study / "none")]) == 1
     assert "expected predictions named like the references (a, ...), found 'x'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("change", "told"), [
+@pytest.mark.parametrize(("change", "message"), [
     (["--organs", "lever"], "did you mean 'liver'"), (["--label-space", "word17"], "did you mean 'word16'"),
     (["--names", "a,b"], "--names: expected 1, found 2"), (["--worst", "-1"], "--worst"),
     (["--against", "nowhere"], "nowhere: expected a file or a folder")])
-def test_wrong_settings_are_one_line(change, told, study, capsys):
+def test_wrong_settings_are_one_line(change, message, study, capsys):
     assert main(["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out"), *change]) in (1, 2)
     (line,) = capsys.readouterr().err.splitlines()
-    assert told in line
+    assert message in line
     assert not (study / "out" / "scores.csv").exists()
 
 
@@ -233,6 +237,7 @@ def test_the_picture_shows_both_outlines_whatever_the_axes():
 
 
 def test_boxes_have_quartiles_and_no_whisker_inwards():
+    # The interpolated quartile lies beyond the last value within a whisker's reach, so the whisker would turn inwards.
     values = (0.0, 20.0, 25.0, 100.0)
     drawing = box_plot([Boxes("liver", (tuple((str(v), v) for v in values),))], "Dice", 100.0)
     box = re.search(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', drawing)

@@ -41,6 +41,7 @@ from Testing.helpers.finetune_data import (
 from Testing.helpers.level_network import level_bundle
 from Testing.helpers.training_data import HU, write_image, write_recipe, write_yaml
 
+# Steps far larger than usual: 24 of them must make a new organ measurable.
 HARD = ["optimiser.learning_rate=0.5", "alpha=1"]
 TEACHER = "teacher"
 
@@ -62,6 +63,7 @@ def spleens(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("Milzen")
     data = write_cases(folder, [only(ct_of(seed)[1], 2) for seed in (0, 1)] + [ct_of(2)[1]])
     text = data.read_text("utf-8")
+    # The last case annotates the liver as well; the first two the spleen alone.
     place = text.rindex("- spleen")
     data.write_text(f"{text[:place]}- liver\n    {text[place:]}", "utf-8")
     return data
@@ -80,6 +82,7 @@ def dice(bundle: Bundle, seed: int, organ: str) -> float:
     """Of an organ in an unknown CT, by the engine that a user segments with."""
     image, labels = ct_of(seed)
     folder = bundle.folder.parent
+    # Through a file and the engine, as a user does, not through the training's own evaluation.
     path = folder / f"{seed}_segmented.nii.gz"
     write_image(path, image)
     labels_predicted = Predictor(bundle, "cpu").predict(read_ct(path, force=True)).labels.array
@@ -161,6 +164,7 @@ def test_a_killed_run_goes_on_to_the_same_model(start, spleens, finished, tmp_pa
     assert result_of(tmp_path / "run")["dice"] == result_of(finished)["dice"]
     resume(tmp_path / "run", "cpu")
     assert result_of(tmp_path / "run")["dice"] == result_of(finished)["dice"]
+    # Members are copied under a hidden name first.
     assert not list((tmp_path / "run").glob(".member-*"))
 
 
@@ -214,6 +218,7 @@ def test_only_the_listed_organs_of_a_joined_model(start, tmp_path):
 def test_a_recipe_says_which_organs_are_taken_over(start, spleens, tmp_path):
     recipe = write_recipe(tmp_path, spleens, steps=2, start_from=str(start.folder), network=None,
                           validation={"groups": ["case2"]}, bundle={"name": "again"})
+    # Named none, named one, and not named: then those that training cases annotate.
     for number, (overrides, organs) in enumerate([
             (["takes_over=[]"], [("liver", "spleen"), ("left_kidney",)]),
             (["takes_over=[spleen]", "validation=null"], [("liver",), ("spleen", "left_kidney")]),
@@ -269,9 +274,10 @@ def test_phantoms_end_to_end_by_the_command(tmp_path, capsys):
     is segmented with the model that results."""
     settings = [Preprocessing(mm, (-300.0, 500.0), 60.0, 150.0, (16, 16, 16))
                 for mm in ((12.0, 10.0, 10.0), (14.0, 12.0, 12.0))]
-    bundles = [level_bundle(tmp_path / name, name, {organ: 30.0 + 10 * number for number, organ in enumerate(organs)},
-                            preprocessing) for name, organs, preprocessing in (("ten", WORD16.names[:10], settings[0]),
-                                                           ("six", WORD16.names, settings[1]))]
+    bundles = []
+    for name, organs, preprocessing in (("ten", WORD16.names[:10], settings[0]), ("six", WORD16.names, settings[1])):
+        levels = {organ: 30.0 + 10 * number for number, organ in enumerate(organs)}
+        bundles.append(level_bundle(tmp_path / name, name, levels, preprocessing))
     joined = join_bundles(tmp_path / "joined", bundles, "joined")
     cases = []
     for seed in (3, 4):

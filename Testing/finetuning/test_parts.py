@@ -49,6 +49,7 @@ def test_candidate_sets_keep_their_meaning_in_another_label_space(old_names, run
     translated = translate(classes)
     lost = any(old_space.index(name) in classes for name in old_names if name not in run_names)
     for name in run_names:
+        # An organ that the case's label space lacks was background in it, or one of those that are now left out.
         possible = old_space.index(name) in classes if name in old_names else 0 in classes or lost
         assert (run_space.index(name) in translated) == possible
     assert (0 in translated) == (0 in classes or lost)
@@ -83,6 +84,7 @@ def test_prepared_cases_hold_what_was_annotated(three_cases):
 
 def test_voxels_without_strokes_are_not_learnt_from_not_even_air(tmp_path):
     drawn = np.where(ct_of(0)[1] == 2, 2, 255).astype(np.uint8)
+    # A row of background strokes, in air: what is drawn counts, what is air without a stroke does not.
     drawn[:, -1] = 0
     manifest = load_manifest(write_cases(tmp_path, [drawn], "scribble", label_space=["liver", "spleen"]))
     case, = prepare_cases(manifest.cases, Translation(manifest.label_space, SPACE), (3.0, 2.0, 2.0),
@@ -106,6 +108,7 @@ def test_phantoms_measure_kept_organs_only(tmp_path, monkeypatch):
     replay = make_replay(request, tmp_path, Reporter())
     assert [len(replay.training), len(replay.measured)] == [2, 2]
     assert all(case.organs == [2] for case in replay.training)
+    # A phantom is no patient: it may teach where the spleen is, not how other organs look.
     all_but_spleen = frozenset(range(WORD16.class_count)) - {2}
     assert all(set(case.candidate_sets[OUTSIDE + 1:]) == {frozenset({2}), all_but_spleen} for case in replay.training)
     assert [(case.image, case.labelled) for case in replay.anywhere] == [
@@ -127,6 +130,7 @@ def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel,
                          trials=trials)
     assert LEAST_STEPS <= budget.steps <= MOST_STEPS
     assert 1 <= budget.measure_every <= budget.steps
+    # Fewer than the least number of steps teach nothing, whatever the minutes.
     if budget.steps > LEAST_STEPS:
         assert budget.seconds <= 60 * minutes + 1e-6
 
@@ -226,6 +230,7 @@ def test_the_table_says_what_each_organ_was_measured_on():
 
 def test_speed_is_measured_with_the_start_model_on_what_cases_hold(three_cases, tmp_path):
     start = write_start(tmp_path / "start")
+    # Measuring draws random patches.
     state = torch.get_rng_state()
     speed = measure_speed(RECIPE.changed(half_precision=False), start, SPACE, torch.device("cpu"),
                           [CaseGroup(0.75, three_cases), CaseGroup(0.25, [])])

@@ -20,6 +20,7 @@ ORGANS = ("liver", "spleen", "left_kidney")  # what `blocks` shows, in its numbe
 NETWORK = {"channels": [8, 8]}
 PREPROCESSING = Preprocessing(SPACING_ZYX, (-300.0, 500.0), 60.0, 150.0, (8, 16, 16))
 LICENCES = {"code": "Apache-2.0", "weights": "CC0-1.0", "data": "CC0-1.0"}
+# Few steps must change something, and every one may be the one that a test stops at.
 QUICK = ("optimiser.learning_rate=0.01", "optimiser.ema=0.5", "augmentation.strength=0.0", "half_precision=false",
          "checkpoint_every=1", "workers=0")
 
@@ -53,6 +54,7 @@ def write_start(folder: Path, names: Sequence[str] = ORGANS, seed: int = 0) -> B
 def ct_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """CT and labels of `blocks`, with air before the patient."""
     image, labels = blocks(seed)
+    # Fine-tuning looks for the body: without air round it there would be none.
     image[:, :1] = -1000
     labels[:, :1] = 0
     return image, labels

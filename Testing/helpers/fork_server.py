@@ -32,7 +32,7 @@ class ForkServer:
     """`run` runs a command to its end or kills it; what it prints goes to `log`."""
 
     def __init__(self, log: Path) -> None:
-        self._log = log
+        self.log = log
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
                        "OMP_NUM_THREADS": "1"}
         self._server = subprocess.Popen([sys.executable, "-m", "Testing.helpers.fork_server"], cwd=ROOT, text=True,
@@ -41,7 +41,7 @@ class ForkServer:
 
     def run(self, *words: object, after_s: float | None = None, at_change: int = 0, **environment: object) -> Ended:
         """Runs `partialorganseg words`. It is killed after so many seconds, or right before that change of the disk."""
-        request = {"words": [*map(str, words)], "at_change": at_change, "log": str(self._log),
+        request = {"words": [*map(str, words)], "at_change": at_change, "log": str(self.log),
                    "environment": {name: str(value) for name, value in environment.items()}}
         assert self._server.stdin is not None
         start = time.monotonic()
@@ -72,9 +72,10 @@ class ForkServer:
 
 def serve() -> None:
     """The server: a request, its process, "wait", its end; and again."""
-    # What commands import when they run.
+    # What commands import when they run: a second or two that each fork would spend on it, and be killed in.
     for name in ("PartialOrganSegLib.finetuning.run", "PartialOrganSegLib.segmenting.segmenter",
-                 "PartialOrganSegLib.batch.run", "PartialOrganSegLib.formats.writing", "torch.utils.tensorboard"):
+                 "PartialOrganSegLib.batch.run", "PartialOrganSegLib.formats.writing", "monai.transforms",
+                 "torch._dynamo", "torch.utils.tensorboard"):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     print("{}", flush=True)
@@ -98,6 +99,7 @@ def _child(request: dict, writing: int) -> None:
     from PartialOrganSegLib.cli import main
 
     output = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    # The server's own streams carry its protocol.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for stream in (1, 2):
         os.dup2(output, stream)

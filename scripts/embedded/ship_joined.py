@@ -127,6 +127,7 @@ def main() -> None:
     kinds: dict[str, list[dict[str, Any]]] = {"human": [], "strokes": [], "agreement": []}
     for row in rows:
         kinds[row["kind"]].append(row)
+    # Each network keeps its own terms: the joined model is under all of them.
     terms = [bundle.metadata.partialorganseg.licences for bundle, _ in members]
     card = CARD.format(
         version=arguments.version, networks="\n".join(network_line(bundle, organs) for bundle, organs in members),
