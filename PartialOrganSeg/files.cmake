@@ -106,6 +106,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/api.py
   PartialOrganSegLib/atomic.py
   PartialOrganSegLib/batch/__init__.py
+  PartialOrganSegLib/batch/case_list.py
   PartialOrganSegLib/batch/case_process.py
   PartialOrganSegLib/batch/case_segmenter.py
   PartialOrganSegLib/batch/cases.py
@@ -211,6 +212,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/dicom_slices.py
   PartialOrganSegLib/formats/dicom_source.py
   PartialOrganSegLib/formats/dicom_syntax.py
+  PartialOrganSegLib/formats/folder_files.py
   PartialOrganSegLib/formats/header_lines.py
   PartialOrganSegLib/formats/itk.py
   PartialOrganSegLib/formats/itk_formats.py

@@ -135,7 +135,13 @@ def _check_attributes(series: Series, listed: list[Series]) -> None:
 def list_series(path: Path, reporter: Reporter | None = None) -> list[Series]:
     """The series of a folder and all folders below it, or the one of a file. Raises UserError when there is none."""
     reporter = reporter or Reporter()
-    files = list(dicom_files(path)) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        try:
+            files = list(dicom_files(path))
+        except OSError as error:  # slices in that folder would be missing
+            raise UserError(code=Code.NOT_READABLE, subject=error.filename, expected="a folder that can be listed",
+                            found=error.strerror or error) from error
     groups: dict[tuple[Hashable, ...], list[Slice]] = {}
     for number, file in enumerate(files, 1):
         for ct_slice in read_slices(file):
