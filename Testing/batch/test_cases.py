@@ -53,7 +53,8 @@ def test_csv_as_spreadsheets_write_it(tmp_path, encoding, separator, line_end):
 
 
 @pytest.mark.parametrize("content", [
-    "image;output;;\r\na b.nii;p1;;\r\n;;;\r\n", "image;output\ra b.nii;p1\r", "sep=|\nimage|output|\na b.nii|p1\n\n||\n",
+    "image;output;;\r\na b.nii;p1;;\r\n;;;\r\n", "image;output\ra b.nii;p1\r",
+    "sep=|\nimage|output|\na b.nii|p1\n\n||\n",
     "image;output\na b.nii;p1;;\n", "image\toutput\t\n\t\t\na b.nii\tp1\n"])
 def test_empty_columns_and_lines_of_spreadsheets_do_not_count(tmp_path, content):
     path = tmp_path / "cases.csv"
