@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from Testing.helpers.figure_rows import keep_rows
+from Testing.helpers.fork_server import ForkServer
 from Testing.helpers.kill_trials import COMMANDS, kill_trials
 
 
@@ -33,16 +34,17 @@ def main() -> int:
     rows, kills = [], 0
     print("| command | starts | kills | wrong | seconds |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
+        server = ForkServer(Path(folder) / "log.txt")
         for number, name in enumerate(chosen):
             start = time.monotonic()
-            (Path(folder) / str(number)).mkdir()
-            for command, tally in kill_trials(Path(folder) / str(number), arguments.seed, arguments.kills, (name,)):
-                print(f"| {command} | {tally.starts} | {tally.kills} | {len(tally.wrong)} | "
-                      f"{time.monotonic() - start:.0f} |", flush=True)
-                rows.append({"seed": arguments.seed, "command": command, "starts": tally.starts, "kills": tally.kills,
-                             "wrong": len(tally.wrong), "seconds": round(time.monotonic() - start)})
-                wrong += tally.wrong
-                kills += tally.kills
+            tally = kill_trials(Path(folder) / str(number), server, arguments.seed, arguments.kills, name)
+            seconds = round(time.monotonic() - start)
+            print(f"| {name} | {tally.starts} | {tally.kills} | {len(tally.wrong)} | {seconds} |", flush=True)
+            rows.append({"seed": arguments.seed, "command": name, "starts": tally.starts, "kills": tally.kills,
+                         "wrong": len(tally.wrong), "seconds": seconds})
+            wrong += tally.wrong
+            kills += tally.kills
+        server.close()
     print(f"\n{kills} kills, {len(wrong)} wrong", *wrong, sep="\n")
     if arguments.json:
         keep_rows(arguments.json, rows, ("seed", "command"))

@@ -263,24 +263,16 @@ def _equal(first: object, second: object) -> bool:
     return first == second
 
 
-def kill_trials(folder: Path, seed: int, kills: int, names: tuple[str, ...] = ()) -> list[tuple[str, Tally]]:
-    """About so many kills of each command, by up to three in a trial; a tally for each."""
-    server = ForkServer(folder / "log.txt")
-    try:
-        tallies = []
-        for number, make in enumerate(COMMANDS):
-            if names and make.name not in names:
-                continue
-            trials = Trials(make, folder / str(number), server, seed)
-            # Those that came to their end before their moment are made up for, within reason.
-            for trial in range(3 * kills):
-                if trials.tally.kills >= kills:
-                    break
-                trials.trial(1 + trial % 3)
-            tallies.append((make.name, trials.tally))
-        return tallies
-    finally:
-        server.close()
+def kill_trials(folder: Path, server: ForkServer, seed: int, kills: int, name: str) -> Tally:
+    """About so many kills of a command, by up to three in a trial."""
+    [make] = [command for command in COMMANDS if command.name == name]
+    trials = Trials(make, folder, server, seed)
+    # Those that came to their end before their moment are made up for, within reason.
+    for trial in range(3 * kills):
+        if trials.tally.kills >= kills:
+            break
+        trials.trial(1 + trial % 3)
+    return trials.tally
 
 
 if os.name == "nt":
