@@ -202,6 +202,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/detached_files.py
   PartialOrganSegLib/formats/dicom.py
   PartialOrganSegLib/formats/dicom_attributes.py
+  PartialOrganSegLib/formats/dicom_choice.py
   PartialOrganSegLib/formats/dicom_export.py
   PartialOrganSegLib/formats/dicom_formats.py
   PartialOrganSegLib/formats/dicom_frames.py

@@ -16,9 +16,9 @@ from ..events import Reporter
 from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid, Volume
 from .dicom import distinct_slices, grid_of_slices
+from .dicom_choice import choose_series
 from .dicom_grid import place_slices
 from .dicom_headers import tidy_headers
-from .dicom_series import choose_series
 from .dicom_slices import Slice, holds_dicom, looks_like_dicom
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ def read_source(path: Path | str, choice: str | None, reporter: Reporter, geomet
     of_geometry = Reporter() if geometry_reported else reporter
     slices = distinct_slices(path, choose_series(path, choice, of_geometry), of_geometry)
     headers = {ct_slice.file: dcmread(ct_slice.file, stop_before_pixels=True, force=True) for ct_slice in slices}
-    _refuse_shared_uids(path, headers)
     _add_missing_identifiers(path, list(headers.values()), reporter)
+    _refuse_shared_uids(path, headers)
     tidy_headers(path, list(headers.values()), reporter)
     unit_grid = grid_of_slices(path, slices, of_geometry)
     # The grid that reading arrives at does not depend on what the voxels hold; one zero is all of them.
