@@ -26,7 +26,9 @@ def relocate(run: Path) -> None:
         return
     move = _Move(began_in, run.resolve())
     # The recipe last: it says where the run began until all the others are rewritten.
-    write_json(run / PLAN_FILE, move.applied(read_json(run / PLAN_FILE, "the plan of a run")))
+    plan = move.applied(read_json(run / PLAN_FILE, "the plan of a run"))
+    assert isinstance(plan, dict), "read_plan has read it"
+    write_json(run / PLAN_FILE, plan)
     for name in (MANIFEST_FILE, RECIPE_FILE):
         content = move.applied(read_yaml(run / name, "file of the run"))
         with whole_file(run / name) as temporary:
