@@ -427,11 +427,6 @@ set(LIBRARY_RESOURCES
   PartialOrganSegLib/resources/models/embedded/members/hk13-dense/configs/inference.json
   PartialOrganSegLib/resources/models/embedded/members/hk13-dense/configs/metadata.json
   PartialOrganSegLib/resources/models/embedded/members/hk13-dense/models/model.safetensors
-  PartialOrganSegLib/resources/models/embedded/members/light-0.3.0/README.md
-  PartialOrganSegLib/resources/models/embedded/members/light-0.3.0/configs/checksums.json
-  PartialOrganSegLib/resources/models/embedded/members/light-0.3.0/configs/inference.json
-  PartialOrganSegLib/resources/models/embedded/members/light-0.3.0/configs/metadata.json
-  PartialOrganSegLib/resources/models/embedded/members/light-0.3.0/models/model.safetensors
   PartialOrganSegLib/resources/organs.json
   PartialOrganSegLib/resources/recipes/embedded.yaml
   PartialOrganSegLib/resources/recipes/embedded_bowel.yaml
