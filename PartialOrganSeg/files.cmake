@@ -209,6 +209,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/dicom_grid.py
   PartialOrganSegLib/formats/dicom_headers.py
   PartialOrganSegLib/formats/dicom_lengths.py
+  PartialOrganSegLib/formats/dicom_reading.py
   PartialOrganSegLib/formats/dicom_seg.py
   PartialOrganSegLib/formats/dicom_series.py
   PartialOrganSegLib/formats/dicom_slices.py
