@@ -106,6 +106,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/api.py
   PartialOrganSegLib/atomic.py
   PartialOrganSegLib/batch/__init__.py
+  PartialOrganSegLib/batch/case_list.py
   PartialOrganSegLib/batch/case_process.py
   PartialOrganSegLib/batch/case_segmenter.py
   PartialOrganSegLib/batch/cases.py
@@ -183,6 +184,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/outcome.py
   PartialOrganSegLib/finetuning/plan.py
   PartialOrganSegLib/finetuning/preparation.py
+  PartialOrganSegLib/finetuning/relocating.py
   PartialOrganSegLib/finetuning/replay.py
   PartialOrganSegLib/finetuning/run.py
   PartialOrganSegLib/finetuning/run_folder.py
@@ -200,17 +202,20 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/detached_files.py
   PartialOrganSegLib/formats/dicom.py
   PartialOrganSegLib/formats/dicom_attributes.py
+  PartialOrganSegLib/formats/dicom_choice.py
   PartialOrganSegLib/formats/dicom_export.py
   PartialOrganSegLib/formats/dicom_formats.py
   PartialOrganSegLib/formats/dicom_frames.py
   PartialOrganSegLib/formats/dicom_grid.py
   PartialOrganSegLib/formats/dicom_headers.py
   PartialOrganSegLib/formats/dicom_lengths.py
+  PartialOrganSegLib/formats/dicom_reading.py
   PartialOrganSegLib/formats/dicom_seg.py
   PartialOrganSegLib/formats/dicom_series.py
   PartialOrganSegLib/formats/dicom_slices.py
   PartialOrganSegLib/formats/dicom_source.py
   PartialOrganSegLib/formats/dicom_syntax.py
+  PartialOrganSegLib/formats/folder_files.py
   PartialOrganSegLib/formats/header_lines.py
   PartialOrganSegLib/formats/itk.py
   PartialOrganSegLib/formats/itk_formats.py

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import Code as ProblemCode
-from .errors import UserError, nearest
+from .errors import UserError, kind_of, nearest
 from .json_file import read_json
 from .resources import resource
 
@@ -278,7 +278,7 @@ def _typed(kind: type, content: Any, place: str, problems: _Problems) -> Any:
     """An object of the class `kind` with the fields in `content`; None, with the reasons in `problems`, if some are
     wrong."""
     if not isinstance(content, dict):
-        problems.add(f"{place}: expected fields as \"key\": value, found {type(content).__name__}")
+        problems.add(f"{place}: expected fields as \"key\": value, found {kind_of(content)}")
         return None
     readers = _READERS[kind]
     values: dict[str, Any] = {}

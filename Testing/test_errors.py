@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from PartialOrganSegLib.errors import Code, Problem, Severity, UsageError, UserError, did_you_mean, nearest, one_line
+from PartialOrganSegLib.errors import (
+    Code,
+    Problem,
+    Severity,
+    UsageError,
+    UserError,
+    did_you_mean,
+    kind_of,
+    nearest,
+    one_line,
+)
 from PartialOrganSegLib.events import ConsoleReporter, JsonReporter
 from PartialOrganSegLib.organs import WORD16
 
@@ -127,3 +137,10 @@ def test_codes_are_short_and_explained() -> None:
         assert code.arises.endswith(".")
         assert code.remedy.endswith(".")
         assert str(code) == f"{code}" == code.value
+
+
+@pytest.mark.parametrize(("value", "words"), [
+    (None, "nothing"), (False, "true or false"), (3, "a number"), (0.5, "a number"), ("x", "text"), ([], "a list"),
+    ({}, "fields (key: value)")])
+def test_kinds_of_values_have_words_of_their_own(value: object, words: str) -> None:
+    assert kind_of(value) == words

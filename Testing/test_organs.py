@@ -83,7 +83,7 @@ def test_a_new_label_space_is_one_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert LABEL_SPACES.about("pelvis3") == "ours"
     assert load_label_space("pelvis3.json", folder) == space  # as a path in a manifest
     (folder / "wrong.json").write_text('{"organs": 3}')
-    with pytest.raises(UserError, match=r"wrong\.json: expected a list of organ names, found int"):
+    with pytest.raises(UserError, match=r"wrong\.json: expected a list of organ names, found a number"):
         load_label_space("wrong", Path())
 
 
@@ -130,7 +130,7 @@ def test_the_volumes_are_stated_once():
                            "'pelvis'?), found \"pelvic\""),
     ({"shows_in": ["leg"]}, "organ prostate: shows_in: expected a list of head, chest, abdomen, pelvis"),
     ({"code": {"value": 41216001, "meaning": "Prostate"}}, "organ prostate: code: value: expected a text, found 41216"),
-    ({"code": "41216001"}, 'organ prostate: code: expected fields as "key": value, found str'),
+    ({"code": "41216001"}, 'organ prostate: code: expected fields as "key": value, found text'),
     ({"names": {"tg263": "A_Name_Of_Seventeen"}}, "names: tg263: expected at most 16 characters, found 'A_Name_Of_S"),
     ({"usual_ml": {**PROSTATE["usual_ml"], "p5": 70}}, "usual_ml: expected min <= p5 <= mean <= p95 <= max, found 10"),
     ({"components": {"most": 0}}, "organ prostate: components: most: expected a whole number from 1 on, found 0"),

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..batch.cases import Entry, named_cases
+from ..batch.case_list import Entry
+from ..batch.cases import named_cases
 from ..errors import Code, Problem, UserError, one_line
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder

@@ -23,6 +23,7 @@ from .options import FinetuneOptions
 from .outcome import TUNED, Outcome, card, compare
 from .plan import PLAN_FILE, Plan, read_plan, write_json
 from .preparation import Request, prepare
+from .relocating import relocate
 from .run_folder import LAST, RESULT_FILE, check_new, nothing_half_prepared, working_in
 
 
@@ -59,21 +60,21 @@ def finetune(model: str | Path, data: Path, run: Path, device: str = "auto",
 
 
 def resume(run: Path, device: str = "auto", reporter: Reporter | None = None) -> Result:
-    """Goes on with a run that was stopped or killed, to what it would have come to. Raises as `finetune`."""
+    """Goes on with a run that was stopped or killed, to what it would have come to. Raises as `finetune`.
+
+    Its project may have been renamed, moved or copied meanwhile.
+    """
     run = Path(run)
-    plan = read_plan(run)
+    read_plan(run)  # refused before anything is made there
     with working_in(run), room_on_disk(run, run / PLAN_FILE):
-        _check_as_it_was(plan, run)
+        relocate(run)
+        plan = read_plan(run)
+        _check_as_it_was(plan)
         return _train_and_compare(plan, run, device, reporter or Reporter())
 
 
-def _check_as_it_was(plan: Plan, run: Path) -> None:
-    """Raises UserError where the run folder was moved, or an image changed since the run began."""
-    began_in = load_recipe(run / RECIPE_FILE).manifest.parent
-    if not (began_in.exists() and began_in.samefile(run)):
-        raise UserError(code=Code.RESUME_DIFFERS, subject=run,
-                        expected=f"the run folder where the run began, {began_in}",
-                        hint="move it back, or start a new run")
+def _check_as_it_was(plan: Plan) -> None:
+    """Raises UserError where an image is gone or changed since the run began."""
     for path, checksum in plan.images.items():
         if not path.exists():
             raise UserError(code=Code.FILE_MISSING, subject=path, expected="this image of the run", found="none")

@@ -91,7 +91,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     # Whatever a damaged file makes PyTorch raise.
     except Exception as error:
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a checkpoint of this program",
-                        found=type(error).__name__) from error
+                        found="a damaged file, or one of another kind") from error
     parts = set(content) if isinstance(content, dict) else set()
     missing = sorted(Checkpoint.__required_keys__ - parts)
     if missing:

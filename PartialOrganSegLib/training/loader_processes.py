@@ -42,11 +42,8 @@ def loaded_batches(sampler: PatchSampler, draws: Sequence[list[int]], workers: i
         yield map(_whole, iterator)
     except (RuntimeError, ConnectionError, EOFError) as error:
         text = str(error)
-        if isinstance(error, RuntimeError):
-            one_died = tells_of_dead_loader(error)
-        else:
-            # A mini-batch is asked of the process that loaded it, which may have died since.
-            one_died = _one_has_died(processes)
+        # A mini-batch is asked of the process that loaded it, which may have died since.
+        one_died = tells_of_dead_loader(error) if isinstance(error, RuntimeError) else _one_has_died(processes)
         if not one_died:
             raise
         # What writing to shared memory that is full ends in.

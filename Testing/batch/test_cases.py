@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from PartialOrganSegLib.batch.cases import Entry, expand, named_cases, read_list
+from PartialOrganSegLib.batch.case_list import Entry, read_list
+from PartialOrganSegLib.batch.cases import expand, named_cases
 from PartialOrganSegLib.batch.fingerprint import fingerprint
 from PartialOrganSegLib.batch.sharding import Shard
 from PartialOrganSegLib.errors import UserError
@@ -52,6 +53,16 @@ def test_csv_as_spreadsheets_write_it(tmp_path, encoding, separator, line_end):
         Entry(tmp_path / "büro 1.nii.gz", "é\u2028x"), Entry(tmp_path / "b", None, "2")]
 
 
+@pytest.mark.parametrize("content", [
+    "image;output;;\r\na b.nii;p1;;\r\n;;;\r\n", "image;output\ra b.nii;p1\r",
+    "sep=|\nimage|output|\na b.nii|p1\n\n||\n",
+    "image;output\na b.nii;p1;;\n", "image\toutput\t\n\t\t\na b.nii\tp1\n"])
+def test_empty_columns_and_lines_of_spreadsheets_do_not_count(tmp_path, content):
+    path = tmp_path / "cases.csv"
+    path.write_bytes(content.encode())
+    assert read_list(path, Reporter()) == [Entry(tmp_path / "a b.nii", "p1")]
+
+
 @pytest.mark.parametrize("content", ["image\nmüller.nii.gz\n".encode("latin-1"), b"image\n" + b"x" * 200_000])
 def test_a_csv_that_cannot_be_read_is_one_line(tmp_path, content):
     path = tmp_path / "cases.csv"
@@ -68,6 +79,9 @@ def test_a_csv_that_cannot_be_read_is_one_line(tmp_path, content):
     (["image"], "expected a CT a line, found none"),
     (["image,output", ",b"], "line 2: expected an image, found none"),
     (["image", "a,b"], "line 2: expected 1 values, found more"),
+    (["image,,output", "a,,b"], "expected the columns image, output, series, found ''"),
+    (["image,output,image", "a,,b"], "expected columns of different names, found 'image' twice"),
+    (["image,output,,", "a,b,,x"], "line 2: expected 2 values, found more"),
 ])
 def test_wrong_csv_is_told_in_a_line(tmp_path, lines, message):
     with pytest.raises(UserError, match=message):

@@ -1,6 +1,6 @@
 """A run over many CTs that everything happens to: nothing lost, nothing done twice, a true table, flat memory.
 
-    python Testing/benchmarks/batch_1000.py --count 1000 --kills 10
+    python Testing/benchmarks/batch_1000.py --count 1000 --kills 10 --json Resources/figures/batch_1000.json
 
 Small phantoms, with one CT among them from which the network never comes back, one for which it takes memory without
 end, one that crashes it and one that is no image; once on one machine and once on a cluster of two workers (Ray, on
@@ -39,6 +39,7 @@ from PartialOrganSegLib.batch.records import DONE, FAILED, Record, read_record
 from PartialOrganSegLib.formats.writing import write_ct
 from PartialOrganSegLib.synthesis.phantom import make_phantom
 from Testing.helpers.batch_data import hidden, table
+from Testing.helpers.figure_rows import keep_rows
 from Testing.helpers.moody_network import CRASHES_HU, EATS_HU, ENDLESS_HU, moody_bundle, write_moody_ct
 
 SHAPE, SPACING_MM = (32, 32, 32), 10.0
@@ -49,6 +50,7 @@ FULL_BYTES = 100
 SAMPLE = 10  # label maps that are compared
 # Python's memory goes up and down by tens of MiB; what leaks with every CT is far above after a thousand.
 TOLERATED_MIB = 64
+CURVE_POINTS = 20
 WORKER = "ray::_Worker"  # how Ray calls the processes of workers
 MIB = 1 << 20
 
@@ -72,6 +74,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=0.5, help="time limit of a CT (default: 0.5)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", default="here,cluster")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep the table as well")
     arguments = parser.parse_args()
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as name:
@@ -88,7 +91,7 @@ def main() -> int:
                 words += ["--ray", "local", "--workers", "2"]
             tally = until_finished(words, folder / run, arguments.count, arguments.kills,
                                    random.Random(f"{run} {arguments.seed}"))
-            wrong += report(run, folder, model, arguments.count, tally)
+            wrong += report(run, folder, model, arguments.count, tally, arguments.json)
     print("", *(wrong or ["nothing wrong"]), sep="\n")
     return int(bool(wrong))
 
@@ -184,8 +187,8 @@ def full_disk(words: list[str], tally: Tally) -> None:
         raise SystemExit(f"full disk: exit code {ended.returncode}, {ended.stderr[-500:]}")
 
 
-def report(run: str, folder: Path, model: Path, count: int, tally: Tally) -> list[str]:
-    """Prints the run's row; what was wrong."""
+def report(run: str, folder: Path, model: Path, count: int, tally: Tally, kept: Path | None) -> list[str]:
+    """Prints the run's row, and keeps it in the file `kept`; what was wrong."""
     out = folder / run
     records = {record.case: record for record in records_of(out)}
     phantoms = [f"phantom{number:04}" for number in range(count)]
@@ -199,6 +202,11 @@ def report(run: str, folder: Path, model: Path, count: int, tally: Tally) -> lis
           f"{len(rows)} | {len(leftovers)} | {growth[0]:+.0f}, {growth[1]:+.0f} | {tally.seconds:.0f} |", flush=True)
     wrong = []
     kinds = {"lost": lost, "twice": twice, "differing": differing, "table": rows, "left": leftovers}
+    if kept is not None:
+        row = {"run": run, "phantoms": count, "starts": tally.starts, "kills": tally.kills}
+        row |= {kind: len(names) for kind, names in kinds.items()}
+        row |= {"memory_mib": round(max(growth)), "seconds": round(tally.seconds), "held_mib": curve(tally.memory)}
+        keep_rows(kept, [row], ("run",))
     for kind, names in kinds.items():
         if names:
             wrong.append(f"{run}: {kind}: {', '.join(names[:5])}")
@@ -250,6 +258,16 @@ def grown(memory: list[tuple[int, float]]) -> float:
     if not third:
         return 0.0
     return max(held for _, held in memory[2 * third:]) - max(held for _, held in memory[third:2 * third])
+
+
+def curve(memory: list[tuple[int, float]]) -> list[tuple[int, int]]:
+    """Finished phantoms and the most MiB that the run's process held meanwhile, at some twenty points."""
+    most: dict[int, float] = {}
+    step = max(1, max((finished for finished, _ in memory), default=0) // CURVE_POINTS)
+    for finished, held in memory:
+        place = finished // step * step
+        most[place] = max(most.get(place, 0.0), held)
+    return [(place, round(held)) for place, held in sorted(most.items())]
 
 
 def grown_records(records: list[Record]) -> float:

@@ -1,6 +1,6 @@
 """Kills commands at random moments, starts them again and compares with an uninterrupted run.
 
-    python Testing/benchmarks/kills.py --kills 100 --seed 1
+    python Testing/benchmarks/kills.py --kills 100 --seed 1 --json Resources/figures/kills.json
 
 For segment (one CT), segment over several CTs, train, finetune and `models install --replace`. A process is killed
 (SIGKILL) right before a random change of the disk, or after a random time; up to three times in one folder. Afterwards
@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from Testing.helpers.figure_rows import keep_rows
 from Testing.helpers.fork_server import ForkServer
 from Testing.helpers.kill_trials import COMMANDS, kill_trials
 
@@ -26,12 +27,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=100, help="of each command (default: 100)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep the table as well")
     parser.add_argument("--commands", default="", help="some of them, with commas between (default: all)")
     arguments = parser.parse_args()
     chosen = arguments.commands.split(",") if arguments.commands else [make.name for make in COMMANDS]
     commands = {make.name: make for make in COMMANDS}
     wrong: list[str] = []
-    kills = 0
+    rows, kills = [], 0
     print("| command | starts | kills | wrong | seconds |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, \
             contextlib.closing(ForkServer(Path(folder) / "log.txt")) as server:
@@ -39,11 +41,15 @@ def main() -> int:
             start = time.monotonic()
             # Folders apart, so that each command's leftovers can be told.
             tally = kill_trials(commands[name], Path(folder) / str(number), server, arguments.seed, arguments.kills)
-            print(f"| {name} | {tally.starts} | {tally.kills} | {len(tally.wrong)} | {time.monotonic() - start:.0f} |",
-                  flush=True)
+            seconds = round(time.monotonic() - start)
+            print(f"| {name} | {tally.starts} | {tally.kills} | {len(tally.wrong)} | {seconds} |", flush=True)
+            rows.append({"seed": arguments.seed, "command": name, "starts": tally.starts, "kills": tally.kills,
+                         "wrong": len(tally.wrong), "seconds": seconds})
             wrong += tally.wrong
             kills += tally.kills
     print(f"\n{kills} kills, {len(wrong)} wrong", *wrong, sep="\n")
+    if arguments.json:
+        keep_rows(arguments.json, rows, ("seed", "command"))
     return int(bool(wrong))
 
 

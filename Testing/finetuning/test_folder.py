@@ -206,10 +206,3 @@ def test_a_changed_or_missing_image_is_noticed_on_resuming(start, data, tmp_path
         resume(run, "cpu")
     image.write_bytes(old)
     resume(run, "cpu")
-
-
-def test_a_moved_run_says_where_it_was(start, data, tmp_path):
-    run = begun(start, data, tmp_path / "run")
-    shutil.move(run, tmp_path / "elsewhere")
-    with pytest.raises(UserError, match=r"elsewhere: expected the run folder where the run began, .*run; move it back"):
-        resume(tmp_path / "elsewhere", "cpu")

@@ -16,7 +16,7 @@ import yaml
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from PartialOrganSegLib.batch.cases import read_list
+from PartialOrganSegLib.batch.case_list import read_list
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.datasets.segment_labels import read_organ_labels
 from PartialOrganSegLib.datasets.soft_targets import SoftTargets, read_soft_targets, write_soft_targets

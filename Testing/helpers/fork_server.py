@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import PartialOrganSegLib
 from Testing.helpers.repository import ROOT
 
 # What changes the disk: a process is killed right before the n-th of these.
@@ -72,12 +74,13 @@ class ForkServer:
 
 def serve() -> None:
     """The server: a request, its process, "wait", its end; and again."""
-    # What commands import when they run: a second or two that each fork would spend on it, and be killed in.
-    for name in ("PartialOrganSegLib.finetuning.run", "PartialOrganSegLib.segmenting.segmenter",
-                 "PartialOrganSegLib.batch.run", "PartialOrganSegLib.formats.writing", "monai.transforms",
-                 "torch._dynamo", "torch.utils.tensorboard"):
+    # What commands import when they run: the whole library, and what torch imports for an optimiser, for seconds.
+    names = [module.name for module in pkgutil.walk_packages(PartialOrganSegLib.__path__, "PartialOrganSegLib.")]
+    for name in (*names, "torch.utils.tensorboard", "torch._dynamo"):
+        # Some need a package that is not there, and so would the command.
         with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+            if not name.endswith("__main__"):
+                importlib.import_module(name)
     print("{}", flush=True)
     while line := sys.stdin.readline():
         request = json.loads(line)

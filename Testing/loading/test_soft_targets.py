@@ -181,6 +181,20 @@ def test_a_file_is_resampled_once_and_anew_when_it_changes(tmp_path: Path):
     assert sets[1:] == ((2,), (8,))
 
 
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"[[0], [", b"null"])
+@pytest.mark.parametrize("ending", [".soft.npy", ".soft.json"])
+def test_a_damaged_cached_file_is_made_anew(tmp_path: Path, ending: str, damage: bytes):
+    path = manifest_with_soft(tmp_path, "a.npz")
+    write_soft(tmp_path / "a.npz")
+    (first,), sets = cached_with_soft(path)
+    probabilities = np.array(np.load(first.soft_targets.file))
+    [file] = (tmp_path / "cache").glob(f"*{ending}")
+    file.write_bytes(damage)
+    (again,), sets_again = cached_with_soft(path)
+    np.testing.assert_array_equal(np.load(again.soft_targets.file), probabilities)
+    assert sets_again == sets
+
+
 def test_teachers_of_several_label_spaces_share_the_rows_they_agree_on(tmp_path: Path):
     path = manifest_with_soft(tmp_path, "a.npz", "b.npz")
     write_soft(tmp_path / "a.npz")
