@@ -2,6 +2,10 @@
 
 set(PANEL_SCRIPTS
   PartialOrganSegPanel/__init__.py
+  PartialOrganSegPanel/export/__init__.py
+  PartialOrganSegPanel/export/dicom_files.py
+  PartialOrganSegPanel/export/run.py
+  PartialOrganSegPanel/export/section.py
   PartialOrganSegPanel/finetune/__init__.py
   PartialOrganSegPanel/finetune/before_after.py
   PartialOrganSegPanel/finetune/cases.py
@@ -27,6 +31,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/__init__.py
   PartialOrganSegPanel/review/clock.py
   PartialOrganSegPanel/review/export.py
+  PartialOrganSegPanel/review/files.py
   PartialOrganSegPanel/review/logic.py
   PartialOrganSegPanel/review/prediction.py
   PartialOrganSegPanel/review/section.py
@@ -38,6 +43,8 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/ct_identity.py
   PartialOrganSegPanel/scene/ct_tag.py
   PartialOrganSegPanel/scene/file_identity.py
+  PartialOrganSegPanel/scene/label_file.py
+  PartialOrganSegPanel/scene/nrrd_pieces.py
   PartialOrganSegPanel/scene/organ_rows.py
   PartialOrganSegPanel/scene/organ_versions.py
   PartialOrganSegPanel/scene/review_record.py
@@ -90,6 +97,7 @@ set(PANEL_SCRIPTS
 set(PANEL_RESOURCES
   Resources/Icons/PartialOrganSeg.png
   Resources/PartialOrganSeg.term.json
+  Resources/UI/Export.ui
   Resources/UI/FineTune.ui
   Resources/UI/Models.ui
   Resources/UI/Review.ui
@@ -216,6 +224,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/itk_formats.py
   PartialOrganSegLib/formats/itk_image.py
   PartialOrganSegLib/formats/itk_names.py
+  PartialOrganSegLib/formats/label_table.py
   PartialOrganSegLib/formats/metaimage.py
   PartialOrganSegLib/formats/nifti.py
   PartialOrganSegLib/formats/nifti_format.py
@@ -226,6 +235,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/registry.py
   PartialOrganSegLib/formats/roi_names.py
   PartialOrganSegLib/formats/rtstruct.py
+  PartialOrganSegLib/formats/same_ct.py
   PartialOrganSegLib/formats/slicer_segmentation.py
   PartialOrganSegLib/formats/stroke_planes.py
   PartialOrganSegLib/formats/strokes.py

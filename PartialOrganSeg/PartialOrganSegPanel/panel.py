@@ -11,6 +11,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from .export.section import ExportSection
 from .finetune.section import FineTuneSection
 from .models.section import ModelsSection
 from .review.section import ReviewSection
@@ -25,8 +26,8 @@ from .shell.setup_section import SetupSection
 from .shell.steps import Steps, Work
 
 # In the order of the work. A new section is one line here.
-SECTIONS: tuple[type[Section], ...] = (SetupSection, SegmentSection, ReviewSection, ScribbleSection, FineTuneSection,
-                                       ModelsSection)
+SECTIONS: tuple[type[Section], ...] = (SetupSection, SegmentSection, ReviewSection, ScribbleSection, ExportSection,
+                                       FineTuneSection, ModelsSection)
 RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
 
 

@@ -34,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", type=Path, metavar="DICOM",
                         help="the CT: a DICOM folder, or a multi-frame file (not needed for NIfTI alone)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
+    parser.add_argument("--name", type=_file_name, metavar="NAME",
+                        help="what the files are called (default: as LABELS)")
     parser.add_argument("--dicom", type=dicom_kinds, metavar="A,B",
                         help="what to write: seg, labelmap-seg, rtstruct (default: seg,rtstruct, or none with --nifti)")
     parser.add_argument("--nifti", action="store_true",
@@ -65,6 +67,12 @@ def _name(text: str) -> str:
     return text
 
 
+def _file_name(text: str) -> str:
+    if not text.strip(" .") or any(letter in text for letter in '/\\:*?"<>|') or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"expected a file's name without a folder, found '{text}'")
+    return text
+
+
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Writes all of the files that can be written; what keeps another one from it is raised after that."""
     from ..datasets.manifest import load_label_space
@@ -87,7 +95,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         raise UserError(code=Code.WRONG_FORMAT, subject=arguments.labels, expected="a label map",
                         found="a segmentation of 3D Slicer, which numbers its segments itself",
                         hint="in Slicer, export it to a label map or to DICOM")
-    name = stem_of(arguments.labels, also=_LABEL_SUFFIXES)
+    name = arguments.name or stem_of(arguments.labels, also=_LABEL_SUFFIXES)
     endings = {kind: ENDINGS[kind] for kind in kinds}
     if arguments.nifti:
         endings |= NIFTI_ENDINGS

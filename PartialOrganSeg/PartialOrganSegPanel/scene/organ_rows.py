@@ -98,6 +98,11 @@ def set_state(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, sta
         segment.SetTag(_ALGORITHM_TYPE, _BY[state])
 
 
+def algorithm_type(segment: slicer.vtkSegment) -> str:
+    """How DICOM says the segment came about: AUTOMATIC, SEMIAUTOMATIC, or empty."""
+    return tag(segment, _ALGORITHM_TYPE)
+
+
 def tag(segment: slicer.vtkSegment, name: str) -> str:
     """A segment's tag, empty when it has none of that name."""
     value = vtk.reference("")

@@ -24,6 +24,7 @@ def counted(pieces: Generator[None, None, Value], progress: Progress) -> Generat
     try:
         while True:
             end = time.monotonic() + STEP_S
+            next(pieces)
             while time.monotonic() < end:
                 next(pieces)
             yield progress
