@@ -43,6 +43,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/ct_identity.py
   PartialOrganSegPanel/scene/ct_tag.py
   PartialOrganSegPanel/scene/file_identity.py
+  PartialOrganSegPanel/scene/label_box.py
   PartialOrganSegPanel/scene/label_file.py
   PartialOrganSegPanel/scene/nrrd_pieces.py
   PartialOrganSegPanel/scene/organ_rows.py
@@ -54,15 +55,20 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/shown_ct.py
   PartialOrganSegPanel/scene/stroke_counts.py
   PartialOrganSegPanel/scene/stroke_labelmap.py
+  PartialOrganSegPanel/scene/stroke_voxels.py
   PartialOrganSegPanel/scene/strokes.py
   PartialOrganSegPanel/scene/subject_hierarchy.py
   PartialOrganSegPanel/scene/terminology.py
   PartialOrganSegPanel/scene/voxel_counts.py
   PartialOrganSegPanel/scribble/__init__.py
   PartialOrganSegPanel/scribble/at_hand.py
+  PartialOrganSegPanel/scribble/correcting.py
+  PartialOrganSegPanel/scribble/correction_child.py
+  PartialOrganSegPanel/scribble/correction_text.py
   PartialOrganSegPanel/scribble/editor.py
   PartialOrganSegPanel/scribble/exchange.py
   PartialOrganSegPanel/scribble/files.py
+  PartialOrganSegPanel/scribble/live_part.py
   PartialOrganSegPanel/scribble/section.py
   PartialOrganSegPanel/scribble/states.py
   PartialOrganSegPanel/scribble/table.py
@@ -322,6 +328,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/random_walk.py
   PartialOrganSegLib/refining/refiner.py
   PartialOrganSegLib/refining/result.py
+  PartialOrganSegLib/refining/serving.py
   PartialOrganSegLib/refining/session.py
   PartialOrganSegLib/refining/stroke_input.py
   PartialOrganSegLib/registry.py

@@ -44,7 +44,7 @@ class Panel(VTKObservationMixin):
         self.parameters: Parameters | None = None
         self.job: Job | Steps | None = None
         self._gui_tags: list[Any] = []
-        self._refreshing = self._stale = False
+        self._refreshing = self._stale = self._closing = False
         self.missing: list[Need] = []
         self.check_packages()
         self.sections = [section(self) for section in sections]
@@ -86,7 +86,7 @@ class Panel(VTKObservationMixin):
         """Lets every section bring its widgets up to date."""
         # a refresh from within a refresh is done by the loop of the outer one, not by recursion
         self._stale = True
-        if self.parameters is None or self._refreshing:
+        if self.parameters is None or self._refreshing or self._closing:
             return
         self._refreshing = True
         try:
@@ -116,6 +116,11 @@ class Panel(VTKObservationMixin):
         """Tells every section that a model was installed or removed."""
         for section in self.sections:
             section.models_changed()
+
+    def about_to_edit(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        """Tells every section that voxels of a segmentation are about to be changed."""
+        for section in self.sections:
+            section.about_to_edit(segmentation)
 
     # --- the one run
 
@@ -148,8 +153,13 @@ class Panel(VTKObservationMixin):
         if self.job is not None:
             self.job.kill()
             self.job = None
-        for section in self.sections:
-            section.closing()
+        # a section that lets go of its tools must not make another one take up its work again
+        self._closing = True
+        try:
+            for section in self.sections:
+                section.closing()
+        finally:
+            self._closing = False
 
     def run_steps(self, work: Work, on_progress: Callable[[Progress], None],
                   on_end: Callable[[Any, Outcome], None]) -> None:

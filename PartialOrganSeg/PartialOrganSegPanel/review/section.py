@@ -119,6 +119,12 @@ class ReviewSection(Section, VTKObservationMixin):
         if node.IsA("vtkMRMLSegmentationNode"):
             forget_predictions()
 
+    def about_to_edit(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        if self._review is not None and self._review.segmentation is segmentation:
+            # what was drawn a moment ago is recorded first, so that undo does not bring back its old record
+            self._review.look()
+            self.editor.saveStateForUndo()
+
     def closing(self) -> None:
         self._files.stop()
         self._unfolded = False
