@@ -122,6 +122,26 @@ class Panel(VTKObservationMixin):
         for section in self.sections:
             section.about_to_edit(segmentation)
 
+    def correct_with_strokes(self, organ: str) -> None:
+        """Lets the user correct an organ of the CT at hand by drawing."""
+        self._strokes.correct(organ)
+
+    def draw_strokes(self) -> None:
+        """Lets the user draw strokes on the CT at hand, which need no segmentation."""
+        self._strokes.draw()
+
+    @property
+    def _strokes(self) -> ScribbleSection:
+        section = self.section(ScribbleSection.NAME)
+        assert isinstance(section, ScribbleSection)
+        return section
+
+    def teach(self) -> None:
+        """Begins to teach the model what was accepted and drawn."""
+        section = self.section(FineTuneSection.NAME)
+        assert isinstance(section, FineTuneSection)
+        section.teach()
+
     # --- the one run
 
     @property

@@ -18,6 +18,7 @@ from ..scene.voxel_counts import is_small, labelmap, voxel_ml
 from ..shell import organ_table
 from ..shell.section import Section, offer
 from . import table as review_table
+from .export import reference_volume
 from .files import ReviewFiles
 from .logic import Review
 from .prediction import forget_predictions
@@ -70,6 +71,8 @@ class ReviewSection(Section, VTKObservationMixin):
             shortcut.connect("activated()", button.click)
             shortcut.setEnabled(False)
             self._shortcuts.append(shortcut)
+        self.ui.acceptAllButton.connect("clicked()", self._accept_all)
+        self.ui.strokesButton.connect("clicked()", self._correct)
         self._files = ReviewFiles(self.panel, self._say)
         self.ui.tableButton.connect("clicked()", self._save_table)
         self.ui.caseButton.connect("clicked()", self._save_case)
@@ -320,6 +323,8 @@ class ReviewSection(Section, VTKObservationMixin):
         why["case"] = why["case"] or self._files.why_not
         tips = {
             "accept": _("The organ is right as it is and becomes a label (Shift+A)"),
+            "acceptAll": _("All organs with voxels that are neither accepted nor absent become labels as they are"),
+            "strokes": _("Draw where this organ is wrong, in any plane: the CT is corrected after each stroke"),
             "absent": _("The organ is not in this CT; its segment is emptied (Shift+X)"),
             "back": _("Drops the corrections of this organ (Shift+P)"),
             "undo": _("Takes back the last edit, acceptance or other change (Shift+Z)"),
@@ -344,6 +349,15 @@ class ReviewSection(Section, VTKObservationMixin):
     def _absent(self) -> None:
         self._review.absent(self._current)
         self._decided()
+
+    def _accept_all(self) -> None:
+        self._say(_("{count} organs accepted.").format(count=self._review.accept_all()))
+        self.panel.refresh()
+
+    def _correct(self) -> None:
+        # strokes go to the CT of this segmentation, whichever was chosen to be segmented next
+        self.panel.parameters.inputVolume = reference_volume(self._review.segmentation)
+        self.panel.correct_with_strokes(self._review.row(self._current).organ)
 
     def _decided(self) -> None:
         self._say("")

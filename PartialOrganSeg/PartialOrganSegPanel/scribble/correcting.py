@@ -104,6 +104,8 @@ class LiveCorrection:
 
     def stop(self, text: str = "") -> None:
         """Strokes do not correct any more. What was corrected stays."""
+        if not self.on and not text:
+            return
         child, self._child, self._asked, self._volume_id = self._child, None, None, ""
         if child is not None:
             child.stop()

@@ -50,8 +50,9 @@ class ScribbleSection(Section, VTKObservationMixin):
         self._settle.setInterval(SETTLE_MS)
         self._settle.connect("timeout()", self._look)
         self.editor = StrokeEditor(slicer.qMRMLSegmentEditorWidget(self.widget), self._editor_changed)
-        self._live = LivePart(self.panel, self.ui, self.at_hand, self._draw_first)
+        self._live = LivePart(self.panel, self.ui, self.at_hand, self.draw)
         self._exchange = StrokeExchange(self.panel.services.dialogs, self._say)
+        self.ui.teachButton.connect("clicked()", self.panel.teach)
         scribble_table.prepare(self.ui.strokeTable)
         self.ui.strokeTable.connect("itemSelectionChanged()", self._selected)
         self.ui.scribbleCollapsible.connect("contentsCollapsed(bool)", self._folded)
@@ -226,6 +227,12 @@ class ScribbleSection(Section, VTKObservationMixin):
         why = reasons(self.at_hand.volume, self.at_hand.strokes, self._counts, name, self._following(name))
         for key, tip in tips().items():
             offer(getattr(self.ui, f"{key}StrokesButton"), why[key], tip)
+        teach = self.panel.busy
+        if not self._counts.total:
+            teach = teach or _("Nothing is drawn yet.")
+        offer(self.ui.teachButton, teach,
+              _("For all further CTs: learns from strokes and accepted organs of the CTs that are ticked below; takes "
+                "minutes"))
         self.ui.paintStrokesButton.checked = self.editor.tool == PAINT
         self.ui.eraseStrokesButton.checked = self.editor.tool == ERASE
         self.ui.backgroundStrokesButton.checked = name == BACKGROUND
@@ -315,11 +322,13 @@ class ScribbleSection(Section, VTKObservationMixin):
             self.panel.parameters.scribble.organ = organ
         self._live.start()
 
-    def _draw_first(self) -> None:
-        """Starts the brush, with the first organ where none is selected."""
+    def draw(self) -> None:
+        """Unfolds the section and starts the brush, with the first organ where none is selected."""
+        self.ui.scribbleCollapsible.collapsed = False
         if not self.at_hand.name:
             self._choose(next(iter(self.at_hand.colours)))
         self._start(PAINT)
+        self.panel.refresh()
 
     # --- files
 

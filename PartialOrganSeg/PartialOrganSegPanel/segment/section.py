@@ -37,6 +37,7 @@ class SegmentSection(Section):
         self._listed: tuple[str, ...] = ()
         self.strip = ProgressStrip(self.ui.progressWidget, self.panel.services.dialogs)
         self.ui.segmentButton.connect("clicked()", self._segment_or_cancel)
+        self.ui.drawButton.connect("clicked()", self.panel.draw_strokes)
         self.ui.show3dButton.connect("clicked(bool)", self._show_3d)
         self.ui.organList.connect("itemChanged(QListWidgetItem*)", self._organs_ticked)
         self.ui.modelBox.connect("activated(int)", self._model_chosen)
@@ -82,6 +83,8 @@ class SegmentSection(Section):
         else:
             self.ui.segmentButton.text = _("Segment")
             offer(self.ui.segmentButton, self._why_not(), _("Segments the CT in the background"))
+        offer(self.ui.drawButton, self._why_no_ct(),
+              _("Begins to draw what the model shall learn; no segmentation is needed"))
         self._offer_3d()
 
     def _offer_3d(self) -> None:
@@ -100,17 +103,22 @@ class SegmentSection(Section):
     def _why_not(self) -> str:
         """Why nothing can be segmented now; empty when it can."""
         parameters = self.panel.parameters
-        volume = parameters.inputVolume
-        if self.panel.busy:
-            return self.panel.busy
-        if volume is None:
-            return _("Choose a CT first.")
-        if volume.GetImageData() is None or min(volume.GetImageData().GetDimensions()) < 2:
-            return _("The chosen volume has no voxels, or only one slice.")
+        why = self.panel.busy or self._why_no_ct()
+        if why:
+            return why
         if parameters.segment.model not in self._models:
             return _("No model is installed.")
         if parameters.segment.someOrgans and not self._chosen():
             return _("Tick at least one organ.")
+        return ""
+
+    def _why_no_ct(self) -> str:
+        """Why there is no CT to work on; empty when there is one."""
+        volume = self.panel.parameters.inputVolume
+        if volume is None:
+            return _("Choose a CT first.")
+        if volume.GetImageData() is None or min(volume.GetImageData().GetDimensions()) < 2:
+            return _("The chosen volume has no voxels, or only one slice.")
         return ""
 
     def _choose_shown_ct(self) -> None:
