@@ -49,6 +49,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/organ_rows.py
   PartialOrganSegPanel/scene/organ_versions.py
   PartialOrganSegPanel/scene/review_record.py
+  PartialOrganSegPanel/scene/seg_nrrd.py
   PartialOrganSegPanel/scene/segment_run.py
   PartialOrganSegPanel/scene/segment_voxels.py
   PartialOrganSegPanel/scene/segmentation_result.py

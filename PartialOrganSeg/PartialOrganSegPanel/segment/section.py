@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from PartialOrganSegLib.errors import Code
+from PartialOrganSegLib.errors import Code, UserError
 
 from ..scene.organ_rows import PREDICTED, rows
 from ..scene.segment_run import SegmentRun
 from ..scene.segmentation_result import ResultError, find_result, show_3d
 from ..scene.shown_ct import possible_cts, shown_ct
+from ..scene.voxel_counts import finished
 from ..shell.chosen_model import choose_model
-from ..shell.job import Outcome
+from ..shell.job import Outcome, Progress
 from ..shell.model_cards import installed_models
 from ..shell.model_licence import may_use
 from ..shell.parameters import EarlierResult
 from ..shell.problem_text import without_hint
 from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
+from ..shell.steps import counted
 
 FORCE = "--force"  # the command's option that helps where it refuses what is `Code.NOT_A_CT`
+
+
+def _told(work: Generator[None, None, slicer.vtkMRMLSegmentationNode],
+          ) -> Generator[None, None, slicer.vtkMRMLSegmentationNode]:
+    """The work with errors of the kind that steps tell the user."""
+    try:
+        return (yield from work)
+    except ResultError as error:
+        raise UserError(str(error)) from error
 
 
 class SegmentSection(Section):
@@ -236,18 +249,37 @@ class SegmentSection(Section):
             run.arguments.append(FORCE)
             self._launch(run)
             return
-        # the scratch folder holds a copy of the CT: it goes, however the run ended
-        try:
-            if outcome.state != "done":
-                self.strip.ended(outcome, run.with_ct_name(outcome.message))
-                return
-            node = run.finish()
+        if outcome.state != "done":
+            self._conclude(run, None, outcome, run.with_ct_name(outcome.message))
+            return
+        if run.is_small:
+            node, text = None, ""
+            try:
+                node = finished(run.finish())
+            except ResultError as error:
+                text = str(error)
+            self._conclude(run, node, outcome, text)
+            return
+        self._run = run
+        self.strip.started(_("Reading the result ..."))
+        work = counted(_told(run.finish()), Progress(_("reading the result"), 0, 1, None))
+        self.panel.run_steps(work, lambda _progress: None,
+                             lambda node, steps_outcome: self._read(run, node, outcome, steps_outcome))
+
+    def _read(self, run: SegmentRun, node: slicer.vtkMRMLSegmentationNode | None, outcome: Outcome,
+              steps_outcome: Outcome) -> None:
+        self._run = None
+        self._conclude(run, node, outcome, steps_outcome.message)
+
+    def _conclude(self, run: SegmentRun, node: slicer.vtkMRMLSegmentationNode | None, outcome: Outcome,
+                  text: str) -> None:
+        """Shows the result, or the text that says why there is none. The scratch folder holds a copy of the CT: it
+        goes, however the run ended."""
+        run.clean_up()
+        if node is not None:
             self.panel.parameters.segmentation = node
-            self.strip.ended(outcome, run.summary(outcome))
-        except ResultError as error:
-            self.strip.ended(outcome, str(error))
-        finally:
-            run.clean_up()
+            text = run.summary(outcome)
+        self.strip.ended(outcome, text)
 
     def node_removed(self, node: slicer.vtkMRMLNode) -> None:
         if self._run is not None and node.GetID() == self._run.volume_id:
