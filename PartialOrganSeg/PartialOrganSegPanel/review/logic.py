@@ -17,6 +17,7 @@ from ..scene.voxel_counts import (
     count_in,
     finished,
     have_same_voxels,
+    is_small,
     labelmap,
     overlap,
     scan_layer,
@@ -199,6 +200,8 @@ class Review:
         layer = labelmap(self.segment(segment_id))
         if image is None or layer is None:
             self._record_now(segment_id, EMPTY)
+        elif not is_small(layer):
+            pass  # the next look counts it, in pieces
         elif have_same_voxels(image, layer):
             self._record_now(segment_id, count_in(self.segment(segment_id), image.GetExtent()))
         else:  # the geometry was changed since: the box of the prediction says nothing of it

@@ -372,6 +372,7 @@ class ReviewSection(Section, VTKObservationMixin):
         if held:
             text = _("Voxels that other organs have by now stayed with them: {organs}.").format(
                 organs=", ".join(f"{organ} {voxels}" for organ, voxels in held.items()))
+        self._look()
         self._say(text)
         self.panel.refresh()
 
