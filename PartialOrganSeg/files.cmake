@@ -2,6 +2,10 @@
 
 set(PANEL_SCRIPTS
   PartialOrganSegPanel/__init__.py
+  PartialOrganSegPanel/export/__init__.py
+  PartialOrganSegPanel/export/dicom_files.py
+  PartialOrganSegPanel/export/run.py
+  PartialOrganSegPanel/export/section.py
   PartialOrganSegPanel/finetune/__init__.py
   PartialOrganSegPanel/finetune/before_after.py
   PartialOrganSegPanel/finetune/cases.py
@@ -27,6 +31,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/__init__.py
   PartialOrganSegPanel/review/clock.py
   PartialOrganSegPanel/review/export.py
+  PartialOrganSegPanel/review/files.py
   PartialOrganSegPanel/review/logic.py
   PartialOrganSegPanel/review/prediction.py
   PartialOrganSegPanel/review/section.py
@@ -38,24 +43,33 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/ct_identity.py
   PartialOrganSegPanel/scene/ct_tag.py
   PartialOrganSegPanel/scene/file_identity.py
+  PartialOrganSegPanel/scene/label_box.py
+  PartialOrganSegPanel/scene/label_file.py
+  PartialOrganSegPanel/scene/nrrd_pieces.py
   PartialOrganSegPanel/scene/organ_rows.py
   PartialOrganSegPanel/scene/organ_versions.py
   PartialOrganSegPanel/scene/review_record.py
+  PartialOrganSegPanel/scene/seg_nrrd.py
   PartialOrganSegPanel/scene/segment_run.py
   PartialOrganSegPanel/scene/segment_voxels.py
   PartialOrganSegPanel/scene/segmentation_result.py
   PartialOrganSegPanel/scene/shown_ct.py
   PartialOrganSegPanel/scene/stroke_counts.py
   PartialOrganSegPanel/scene/stroke_labelmap.py
+  PartialOrganSegPanel/scene/stroke_voxels.py
   PartialOrganSegPanel/scene/strokes.py
   PartialOrganSegPanel/scene/subject_hierarchy.py
   PartialOrganSegPanel/scene/terminology.py
   PartialOrganSegPanel/scene/voxel_counts.py
   PartialOrganSegPanel/scribble/__init__.py
   PartialOrganSegPanel/scribble/at_hand.py
+  PartialOrganSegPanel/scribble/correcting.py
+  PartialOrganSegPanel/scribble/correction_child.py
+  PartialOrganSegPanel/scribble/correction_text.py
   PartialOrganSegPanel/scribble/editor.py
   PartialOrganSegPanel/scribble/exchange.py
   PartialOrganSegPanel/scribble/files.py
+  PartialOrganSegPanel/scribble/live_part.py
   PartialOrganSegPanel/scribble/section.py
   PartialOrganSegPanel/scribble/states.py
   PartialOrganSegPanel/scribble/table.py
@@ -90,6 +104,7 @@ set(PANEL_SCRIPTS
 set(PANEL_RESOURCES
   Resources/Icons/PartialOrganSeg.png
   Resources/PartialOrganSeg.term.json
+  Resources/UI/Export.ui
   Resources/UI/FineTune.ui
   Resources/UI/Models.ui
   Resources/UI/Review.ui
@@ -221,6 +236,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/itk_formats.py
   PartialOrganSegLib/formats/itk_image.py
   PartialOrganSegLib/formats/itk_names.py
+  PartialOrganSegLib/formats/label_table.py
   PartialOrganSegLib/formats/metaimage.py
   PartialOrganSegLib/formats/nifti.py
   PartialOrganSegLib/formats/nifti_format.py
@@ -231,6 +247,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/registry.py
   PartialOrganSegLib/formats/roi_names.py
   PartialOrganSegLib/formats/rtstruct.py
+  PartialOrganSegLib/formats/same_ct.py
   PartialOrganSegLib/formats/slicer_segmentation.py
   PartialOrganSegLib/formats/stroke_planes.py
   PartialOrganSegLib/formats/strokes.py
@@ -317,6 +334,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/random_walk.py
   PartialOrganSegLib/refining/refiner.py
   PartialOrganSegLib/refining/result.py
+  PartialOrganSegLib/refining/serving.py
   PartialOrganSegLib/refining/session.py
   PartialOrganSegLib/refining/stroke_input.py
   PartialOrganSegLib/registry.py

@@ -15,7 +15,7 @@ from scipy import ndimage
 from ..errors import Code, UserError
 from ..imaging.components import NEIGHBOURS, voxel_counts
 from ..imaging.shapes import Box3, LabelMap, Mask, Spacing3
-from ..imaging.volume import Volume
+from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
 from .changes import OrganChange, organ_changes
 from .propagation import MARGIN_MM, NOT_DRAWN, Region, spread
@@ -89,6 +89,11 @@ class RefineSession:
         self._cancelled = threading.Event()
 
     @property
+    def grid(self) -> Grid:
+        """The CT's."""
+        return self._ct.grid
+
+    @property
     def labels(self) -> Volume:
         """The labels as they are now, a copy."""
         return Volume(self._labels.copy(), self._ct.grid)
@@ -121,6 +126,22 @@ class RefineSession:
             raise
         self._steps.append(before)
         return self._changed_since(before)
+
+    def take_over(self, box: Box3, labels: LabelMap, drawn: LabelMap, accepted: Sequence[str] = ()) -> None:
+        """What somebody edited elsewhere: labels and all strokes of a box (z, y, x) as they are now, and which organs
+        are accepted. Corrections of before cannot be taken back any more.
+
+        Raises UserError for a box beyond the CT, arrays of another shape, a value without a meaning, an unknown organ.
+        """
+        inside = all(0 <= part.start < part.stop <= size for part, size in zip(box, self._labels.shape, strict=True))
+        shape = tuple(part.stop - part.start for part in box)
+        if not inside or labels.shape != shape or drawn.shape != shape:
+            raise UserError(code=Code.GEOMETRY_DIFFERS, subject="labels", expected=f"a box within {self._labels.shape}",
+                            found=f"{box} with arrays of {labels.shape} and {drawn.shape}")
+        _check_values(labels, self.label_space)
+        self._accepted = np.isin(np.arange(256), self.label_space.indices(accepted))
+        self._labels[box], self._drawn[box] = labels, drawn
+        self._steps.clear()
 
     def undo(self) -> Correction:
         """Takes the last call of `add` back. Raises UserError where there is none."""
@@ -214,7 +235,11 @@ def _check_labels(ct: Volume, labels: Volume, label_space: LabelSpace) -> None:
     if not labels.grid.same_as(ct.grid, tolerance_mm=0.1):
         raise UserError(code=Code.GEOMETRY_DIFFERS, subject="labels",
                         expected=f"the CT's grid, {ct.grid.differing_from(labels.grid)}")
-    highest = int(labels.array.max(initial=0))
+    _check_values(labels.array, label_space)
+
+
+def _check_values(labels: LabelMap, label_space: LabelSpace) -> None:
+    highest = int(labels.max(initial=0))
     if highest >= label_space.class_count:
         raise UserError(code=Code.UNKNOWN_LABEL, subject=f"labels: value {highest}",
                         expected=f"0..{label_space.class_count - 1} ({label_space.name})")

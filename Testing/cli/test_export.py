@@ -11,8 +11,8 @@ import pytest
 from pydicom import dcmread
 
 from PartialOrganSegLib.cli import main
-from PartialOrganSegLib.formats.reading import read_ct
-from PartialOrganSegLib.formats.writing import write_labelmap
+from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
+from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.predictor import Prediction
@@ -168,3 +168,37 @@ def test_highdicom_is_missed_before_the_work_starts(case: SimpleNamespace, monke
         assert main([*command, "-o", str(case.out), "--dicom", "seg"]) == 1
         line(capsys, "highdicom", "pip install")
     assert export(case, "--dicom", "rtstruct") == 0
+
+
+def test_nifti_needs_no_series_and_says_what_its_values_mean(case: SimpleNamespace) -> None:
+    assert main(["export", str(case.labels), "--nifti", "--organs", "liver,left_kidney", "--name", "Plan 1", "-o",
+                 str(case.out)]) == 0
+    assert sorted(path.name for path in case.out.iterdir()) == ["Plan 1.labels.csv", "Plan 1.labels.nii.gz"]
+    written = read_labelmap(case.out / "Plan 1.labels.nii.gz").array
+    np.testing.assert_array_equal(written, np.where(np.isin(case.volume.array, [1, 3]), case.volume.array, 0))
+    table = (case.out / "Plan 1.labels.csv").read_text().splitlines()
+    assert [row.split(",")[:4] for row in table[1:]] == [["1", "Liver", "liver", "10200004"],
+                                                         ["3", "Kidney_L", "left_kidney", "64033007"]]
+
+
+def test_segments_can_bear_tg263_names(case: SimpleNamespace) -> None:
+    assert export(case, "--dicom", "seg", "--organs", "left_kidney", "--names", "tg263") == 0
+    assert dcmread(case.out / "scan.seg.dcm").SegmentSequence[0].SegmentLabel == "Kidney_L"
+
+
+def test_the_series_of_another_ct_is_refused(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+    """Same size and spacing, another patient: the labels would lie in the wrong file."""
+    ct = read_ct(case.ct)
+    write_ct(case.out.parent / "same.nrrd", ct)
+    write_ct(case.out.parent / "mirrored.nrrd", Volume(ct.array[:, :, ::-1].copy(), ct.grid))
+    assert export(case, "--of", str(case.out.parent / "mirrored.nrrd")) == 1
+    line(capsys, "expected the DICOM series of mirrored.nrrd", "another CT")
+    assert not list(case.out.iterdir())
+    assert export(case, "--of", str(case.out.parent / "same.nrrd")) == 0
+
+
+def test_what_needs_a_series_says_so(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+    assert main(["export", str(case.labels), "-o", str(case.out)]) == 2
+    line(capsys, "--reference", "seg and rtstruct refer to", "--nifti")
+    assert main(["export", str(case.labels), "--nifti", "--name", "a/b", "-o", str(case.out)]) == 2
+    line(capsys, "a file's name without a folder")
