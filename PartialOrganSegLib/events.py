@@ -15,7 +15,12 @@ from .errors import Problem, Severity
 
 
 class Reporter:
-    """Says nothing: the default for library use and the interface of the others."""
+    """Says nothing: the default for library use and the interface of the others.
+
+    `position`: the stage of the latest progress and how much of it was done, where a reporter remembers that.
+    """
+
+    position: tuple[str, int, int] | None = None
 
     def started(self, **facts: object) -> None:
         """A command began, with its settings."""
@@ -62,6 +67,7 @@ class JsonReporter(Reporter):
         self._write("started", facts)
 
     def progress(self, stage: str, done: int, total: int) -> None:
+        self.position = stage, done, total
         seconds = time.monotonic()
         if stage != self._stage:
             # A resumed run begins in the middle: what was done before says nothing of the time to come.
@@ -92,6 +98,7 @@ class ConsoleReporter(Reporter):
         self._stage = ""
 
     def progress(self, stage: str, done: int, total: int) -> None:
+        self.position = stage, done, total
         if not sys.stderr.isatty():  # in a log file a bar would be thousands of lines
             return
         if self._bar is None or stage != self._stage or self._bar.total != total:

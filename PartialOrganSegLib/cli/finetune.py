@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,15 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     return 0
 
 
+def resume_line(arguments: argparse.Namespace) -> str:
+    """What goes on with a run that was ended; empty before its first checkpoint."""
+    from ..finetuning.run_folder import LAST
+
+    if not (arguments.output / LAST).is_file():
+        return ""
+    return shlex.join(["partialorganseg", "finetune", "-o", str(arguments.output), "--resume"])
+
+
 def _check_use(arguments: argparse.Namespace) -> None:
     """Raises UsageError for options that do not go together and for values that cannot be."""
     if arguments.resume:
@@ -91,7 +101,7 @@ def _check_use(arguments: argparse.Namespace) -> None:
         raise UsageError(code=Code.VALUE_OUT_OF_RANGE, subject="--steps", expected=f"a number from 1 to {STEP_LIMIT}",
                          found=arguments.steps)
     if arguments.name is not None:
-        _check_name(arguments.name)
+        check_name(arguments.name)
     if arguments.replay not in (None, *REPLAY_WORDS) and not Path(arguments.replay).exists():
         raise UsageError(code=Code.UNKNOWN_NAME, subject="--replay",
                          expected=f"{', '.join(REPLAY_WORDS)} or a manifest", found=f"'{arguments.replay}'",
@@ -109,7 +119,7 @@ def _check_resume(arguments: argparse.Namespace) -> None:
                          found=f"{', '.join(options)} (decided when the run began)")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     """Raises UsageError for what cannot be a model's name."""
     from ..models.metadata import LONGEST_NAME, NAME_PATTERN  # takes pydantic to import
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from ..training.recipe import RECIPE_FILE, load_recipe
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
-    run_folder = arguments.output or Path("runs") / arguments.recipe.stem
+    run_folder = _run_folder(arguments)
     copy = run_folder / RECIPE_FILE  # with every setting resolved, but without the user's comments
     if not arguments.resume and copy.exists() and arguments.recipe.exists() and copy.samefile(arguments.recipe):
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=run_folder,
@@ -66,3 +67,22 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.result(run=run_folder)
     print(one_line(f"run folder: {run_folder}"))
     return 0
+
+
+def _run_folder(arguments: argparse.Namespace) -> Path:
+    folder: Path = arguments.output or Path("runs") / arguments.recipe.stem
+    return folder
+
+
+def resume_line(arguments: argparse.Namespace) -> str:
+    """What goes on with a run that was ended; empty before its first checkpoint."""
+    run_folder = _run_folder(arguments)
+    # Of an ensemble each fold is a run of its own.
+    if not run_folder.is_dir() or not any(run_folder.rglob("last.pt")):
+        return ""
+    words = ["partialorganseg", "train", str(arguments.recipe), "-o", str(run_folder)]
+    if arguments.folds is not None:
+        words += ["--folds", str(arguments.folds)]
+    for setting in arguments.overrides:
+        words += ["--set", setting]
+    return shlex.join([*words, "--resume"])
