@@ -108,9 +108,11 @@ class _PredictedCase:
     @classmethod
     def read(cls, case: Case, file: Path, space: LabelSpace, options: Options, reporter: Reporter) -> _PredictedCase:
         """Raises UserError for a file that cannot be read, a label beyond `space` and another grid."""
+        case.require_files()
         image = case.read_image() if _has_ct(case) else case.read_label(space)
         table = CandidateTable(space.class_count)
         codes = case.read_codes(image, space, table, reporter)
+        case.check_declared(space)
         labels = read_organ_labels(file, space, reporter)
         highest = int(labels.array.max(initial=0))
         if highest >= space.class_count:

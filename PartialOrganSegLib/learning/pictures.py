@@ -20,7 +20,8 @@ _PANEL, _GAP = 460, 8  # pixels: the width of each half, and between them
 _BODY_HU = -300
 
 
-def before_after_png(ct: Volume, before: LabelMap, after: LabelMap, drawn: Mask | None, organs: Sequence[Organ]) -> bytes:
+def before_after_png(ct: Volume, before: LabelMap, after: LabelMap, drawn: Mask | None,
+                     organs: Sequence[Organ]) -> bytes:
     """PNG of the axial slice in which the models differ most; see `before_after`."""
     stream = io.BytesIO()
     before_after(ct, before, after, drawn, organs).save(stream, format="PNG", optimize=True)

@@ -185,11 +185,10 @@ def _write(plan: Plan, label_space: str | list[str]) -> None:
         datasets.append({"name": "others", "weight": OTHERS_WEIGHT, "cases": others})
     datasets += [_listed_dataset(path, manifest, plan) for path, manifest in plan.listed.items()]
     plan.output.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump({"label_space": label_space, "datasets": datasets}, sort_keys=False, allow_unicode=True,
-                          width=120,
-                          default_flow_style=None)
-    heading = "# Written by `partialorganseg learn`. Change what is wrong and run `learn` with --resume, or use it with\n" \
-              "# `check`, `finetune`, `train` and `evaluate`.\n"
+    content = {"label_space": label_space, "datasets": datasets}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    heading = "# Written by `partialorganseg learn`. Change what is wrong and run `learn` with --resume, or use it\n" \
+              "# with `check`, `finetune`, `train` and `evaluate`.\n"
     with whole_file(plan.manifest) as temporary:
         temporary.write_text(heading + text, encoding="utf-8")
 

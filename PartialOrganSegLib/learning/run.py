@@ -87,7 +87,7 @@ def check(output: Path, reporter: Reporter | None = None) -> list[Problem]:
 
 def carry_out(output: Path, device: str = "auto", reporter: Reporter | None = None,
               left_out: list[Problem] | None = None) -> LearnResult:
-    """Trains, segments the folder's CTs with both models, measures and writes the page; what was done is not done again.
+    """Trains, segments the folder's CTs with both models, measures and writes the page. What was done stays done.
 
     `left_out`: of the plan, for the page. Raises UserError for cases that nothing can be learnt from and a missing
     package; KeyboardInterrupt when asked to stop, the checkpoint written.

@@ -86,7 +86,7 @@ class Page(HTMLParser):
 def test_two_models_on_a_folder(study, capsys):
     out = study / "out"
     command = ["evaluate", str(study / "good"), str(study / "ref"), "--against", str(study / "poor"), "-o", str(out),
-               "--images", str(study / "ct"), "--worst", "2"]
+               "--images", str(study / "ct"), "--worst", "2", "--annotated", "all"]
     assert main(command) == 0
     table = scores(out)
     assert len(table) == 2 * 3 * 16
@@ -142,7 +142,7 @@ def test_another_grid_is_told_and_resampled_on_request(study, capsys):
     write_labelmap(study / "good" / "a.labels.nii.gz", resample_labels(labels(), finer))
     command = ["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out")]
     assert main(command) == 1
-    line = next(line for line in capsys.readouterr().err.splitlines() if "grid" in line)
+    line = next(line for line in capsys.readouterr().err.splitlines() if "grid 1" in line)
     assert "expected the reference's grid 12 x 10 x 8 voxels" in line
     assert "found 24 x 20 x 8 voxels" in line
     assert "--resample" in line
@@ -204,7 +204,8 @@ def test_what_has_no_partner_is_told(study, capsys):
     (["--against", "nowhere"], "nowhere: expected a file or a folder")])
 def test_wrong_settings_are_one_line(change, told, study, capsys):
     assert main(["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out"), *change]) in (1, 2)
-    (line,) = capsys.readouterr().err.splitlines()
+    *warnings, line = capsys.readouterr().err.splitlines()
+    assert all("only liver, spleen in the references" in warning for warning in warnings)
     assert told in line
     assert not (study / "out" / "scores.csv").exists()
 
