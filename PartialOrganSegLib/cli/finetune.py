@@ -61,6 +61,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     try:
         from ..finetuning.options import FinetuneOptions
         from ..finetuning.run import finetune, resume
+        from ..training.curve import write_curve
     except ModuleNotFoundError as error:
         # A module of ours that is missing is a fault of the installation, not a package that the user could add.
         if error.name and error.name.startswith("PartialOrganSegLib"):
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                           arguments.recipe, reporter)
     reporter.close()
     _report(result, arguments.output, reporter)
+    write_curve(arguments.output, [row.organ for row in result.outcome.rows])
     return 0
 
 

@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                         hint="choose another -o")
     # Packages that training alone needs may be missing where CTs are only segmented.
     try:
+        from ..training.curve import write_curve
         from ..training.trainer import train
     except ModuleNotFoundError as error:
         # A module of ours that is missing is a fault of the installation, not a package that the user could add.
@@ -64,6 +65,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.started(command="train", recipe=arguments.recipe, run=run_folder, resume=arguments.resume,
                      device=arguments.device)
     carry_out(recipe, run_folder, arguments.resume, arguments.device, reporter)
+    # An ensemble's folder has no log of its own, its folds have.
+    write_curve(run_folder)
     reporter.result(run=run_folder)
     print(one_line(f"run folder: {run_folder}"))
     return 0

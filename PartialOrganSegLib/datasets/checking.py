@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..annotation import CandidateTable, Kind
@@ -35,22 +37,36 @@ def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list
 
 
 class CaseFaults:
-    """Faults of several cases, each said in one line as `check` says it, before the work that needs them all ends."""
+    """The first fault of each of `cases`, said as `check` says it before work that needs all of them ends."""
 
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
+    def __init__(self, cases: Iterable[Case]) -> None:
+        self._faults: dict[str, Problem | None] = {case.name: None for case in cases}
 
-    def add(self, case: str, error: UserError) -> None:
-        """A fault of the case of that name."""
-        self.problems.append(error.problem.within(case))
+    def __contains__(self, case: Case) -> bool:
+        return self._faults.get(case.name) is not None
+
+    def add(self, case: Case, error: UserError) -> None:
+        """A fault of a case; those after its first follow from it."""
+        if case not in self:
+            self._faults[case.name] = error.problem.within(case.name)
+
+    def look(self, case: Case, label_space: LabelSpace) -> None:
+        """Adds a missing file, or an organ that a partial label holds and does not annotate."""
+        try:
+            case.require_files()
+            case.check_declared(label_space)
+        except UserError as error:
+            self.add(case, error)
 
     def raise_any(self, reporter: Reporter) -> None:
-        """Reports all faults but the last, and raises that as UserError; does nothing where there is none."""
-        if not self.problems:
+        """Reports all faults but the last, in the order of the cases, and raises that as UserError; does nothing where
+        there is none."""
+        problems = [problem for problem in self._faults.values() if problem is not None]
+        if not problems:
             return
-        for problem in self.problems[:-1]:
+        for problem in problems[:-1]:
             reporter.error(problem)
-        raise UserError(self.problems[-1])
+        raise UserError(problems[-1])
 
 
 def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> None:

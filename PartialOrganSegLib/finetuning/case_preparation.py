@@ -71,7 +71,7 @@ def prepare_cases(cases: Sequence[Case], translation: Translation, spacing_zyx: 
     """
     folder.mkdir(parents=True, exist_ok=True)
     prepared = []
-    faults = CaseFaults()
+    faults = CaseFaults(cases)
     for number, case in enumerate(cases):
         try:
             # Numbered: on some systems CASE and case are one file.
@@ -81,7 +81,7 @@ def prepare_cases(cases: Sequence[Case], translation: Translation, spacing_zyx: 
             problem = error.problem
             if problem.code is Code.NOT_A_CT:
                 problem = replace(problem, hint="--force learns from it all the same")
-            faults.add(case.name, UserError(problem))
+            faults.add(case, UserError(problem))
         reporter.progress("reading cases", number + 1, len(cases))
     faults.raise_any(reporter)
     return prepared

@@ -85,7 +85,7 @@ def start_settings(start: Bundle, classes: ClassMap, run: Path, name: str | None
                           "divide": preprocessing.divide},
         "half_precision": training_precision(device), "batch_size": 2 if device.type == "cuda" else 1,
         "bundle.name": name or next_name(start.name),
-        "bundle.description": f"{learner.metadata.description} Fine-tuned.",
+        "bundle.description": _description(start, classes),
         "bundle.licences": {"code": licences.code, "weights": licences.weights,
                             "data": f"{licences.data}; and the cases fine-tuned on, whose terms are their owner's"}}
     if classes.new:
@@ -93,6 +93,14 @@ def start_settings(start: Bundle, classes: ClassMap, run: Path, name: str | None
         # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
         settings["loss_arguments.marginal_cross_entropy.balanced"] = True
     return settings
+
+
+def _description(start: Bundle, classes: ClassMap) -> str:
+    """Of the new model, in one line: what its start model says of itself holds no more where organs come or go."""
+    if not classes.new and not classes.dropped:
+        return f"{start.learner.metadata.description} Fine-tuned."
+    count = len(classes.source) - 1  # without the background
+    return f"Fine-tuned from {start.name} {start.metadata.version}: {count} organs on CT. Research only."
 
 
 def next_name(start: str) -> str:

@@ -73,6 +73,9 @@ class WarningRecorder(Reporter):
     def progress(self, stage: str, done: int, total: int) -> None:
         self._reporter.progress(stage, done, total)
 
+    def error(self, message: str | Problem) -> None:
+        self._reporter.error(message)
+
     def warning(self, message: str | Problem) -> None:
         self.events.append(as_problem(message).as_event())
         self._reporter.warning(message)

@@ -14,6 +14,7 @@ from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates, Mask
 from ..imaging.volume import Grid
 from ..memory_claims import check_claim
+from .dicom_references import first_series
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -43,8 +44,6 @@ class DicomSegmentation:
     @classmethod
     def of(cls, path: Path, dataset: Dataset) -> DicomSegmentation:
         """What a segmentation draws. Raises UserError for probabilities, which say of no voxel what it is."""
-        from .drawn_structures import first_series
-
         kind = str(dataset.get("SegmentationType", "BINARY"))
         if kind not in ("BINARY", "LABELMAP"):
             raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a segmentation of type BINARY or LABELMAP",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..errors import Code, UserError
 from ..imaging.shapes import Mask
@@ -12,17 +12,16 @@ from ..imaging.volume import Grid
 from .dicom_lengths import claims_too_much
 from .dicom_slices import looks_like_dicom
 
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
 RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # bit planes, and a label map
 
 
 class DrawnStructures(Protocol):
-    """A file of named structures. `series_uid` is that of the CT they were drawn on, empty where the file is silent."""
+    """A file of named structures."""
 
-    series_uid: str
+    @property
+    def series_uid(self) -> str:
+        """Of the CT that they were drawn on, empty where the file does not say it."""
 
     @property
     def names(self) -> list[str]:
@@ -61,11 +60,3 @@ def read_structures(path: Path) -> DrawnStructures | None:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a readable structure set or segmentation",
                         found=error) from error
     return None
-
-
-def first_series(dataset: Dataset) -> str:
-    """The UID of the first series that a dataset refers to, empty where it refers to none."""
-    for element in dataset.iterall():
-        if element.keyword == "SeriesInstanceUID" and element.value != dataset.get("SeriesInstanceUID"):
-            return str(element.value)
-    return ""

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates, Mask, Shape3
 from ..imaging.volume import Grid
+from .dicom_references import first_series
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -30,8 +31,6 @@ class StructureSet:
     @classmethod
     def of(cls, path: Path, dataset: Dataset) -> StructureSet:
         """What a structure set draws. Points and open lines are left out: they enclose nothing."""
-        from .drawn_structures import first_series
-
         names = {int(roi.ROINumber): str(roi.get("ROIName", "")) for roi in dataset.get("StructureSetROISequence", [])}
         contours: dict[str, list[Coordinates]] = {}
         for roi in dataset.get("ROIContourSequence", []):

@@ -82,10 +82,10 @@ class Plan:
                          "kind": case.labelling.kind.value, "drawn in": files, "by": ", ".join(dict.fromkeys(case.how)),
                          "organs": organs})
         for path, manifest in self.listed.items():
-            for case in manifest.cases:
-                files = ", ".join(_relative(file, self.folder) for file in case.files() if file != case.image)
-                rows.append({"case": case.name, "CT": _relative(case.image, self.folder), "kind": case.kind.value,
-                             "drawn in": files, "by": path.name, "organs": ", ".join(case.annotated)})
+            for listed in manifest.cases:
+                files = ", ".join(_relative(file, self.folder) for file in listed.files() if file != listed.image)
+                rows.append({"case": listed.name, "CT": _relative(listed.image, self.folder), "kind": listed.kind.value,
+                             "drawn in": files, "by": path.name, "organs": ", ".join(listed.annotated)})
         return rows
 
 

@@ -96,14 +96,15 @@ class CachedCase:
 
 def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: CandidateTable,
                 spacing_zyx: Spacing3, folder: Path, reporter: Reporter,
-                air_is_background: bool = False) -> list[CachedCase]:
+                air_is_background: bool = False, faults: CaseFaults | None = None) -> list[CachedCase]:
     """Resamples each case once; changed content, spacing or annotation makes it anew. Fills `table` on the way.
 
     A cached file that is damaged is reported and made anew too: the cache is only a copy.
 
     `air_is_background`: what lies outside the body is background whatever the masks of a case leave open. Not so in
     scribbles: among some hundred drawn voxels, half a million of air would be all that a mean speaks of.
-    Candidate codes are assigned in the order of the cases, so the same manifest gives the same table.
+    Candidate codes are assigned in the order of the cases, so the same manifest gives the same table. `faults`: those
+    that are known before; with them all are reported, and the last is raised as UserError once every case was read.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,14 +113,15 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
                         expected="a folder for cached cases that can be written", found=error.strerror) from None
     contents = Contents(folder)
     cached = []
-    faults = CaseFaults()
-    for case in cases:
+    if faults is None:
+        faults = CaseFaults(cases)
+    for number, case in enumerate(cases, 1):
         try:
             case.require_files()
         except UserError as error:
-            faults.add(case.name, error)
-    faults.raise_any(reporter)
-    for number, case in enumerate(cases, 1):
+            faults.add(case, error)
+        if case in faults:
+            continue
         air = air_is_background and case.kind in (Kind.FULL, Kind.PARTIAL)
         image_file, codes_file, sets_file = files = _files(case, label_space, spacing_zyx, air, folder, contents)
         if not _usable(*files):
@@ -130,7 +132,7 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
                 # A disk that is full is no fault of the case.
                 if error.code is Code.NOT_WRITABLE:
                     raise error.within(case.name) from None
-                faults.add(case.name, error)
+                faults.add(case, error)
                 continue
             contents.save()  # an interrupted run does not read what it has read again
         remove_unheld(_lock_of(image_file))

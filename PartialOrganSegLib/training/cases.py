@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..annotation import OUTSIDE, CandidateTable
-from ..datasets.case import Case
 from ..datasets.checking import CaseFaults
 from ..datasets.manifest import Manifest
 from ..errors import Code, Problem, UserError, did_you_mean
@@ -62,9 +61,12 @@ def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
         held_out.append(group)
     validated = set(validation_groups(recipe, manifest))
     table = CandidateTable(space.class_count)
-    _check_declared(manifest.without(held_out), space, reporter)
-    cached_cases = cache_cases(manifest.without(held_out), space, table, recipe.preprocessing.spacing_zyx,
-                               recipe.manifest.parent / "cache", reporter, recipe.air_is_background)
+    cases = manifest.without(held_out)
+    faults = CaseFaults(cases)
+    for case in cases:
+        faults.look(case, space)
+    cached_cases = cache_cases(cases, space, table, recipe.preprocessing.spacing_zyx, recipe.manifest.parent / "cache",
+                               reporter, recipe.air_is_background, faults)
     if any(stage.pseudo_labels is not None for stage in stages):
         # A pseudo-label is one class, so each needs a candidate set of its own, used by a case or not.
         for label in range(space.class_count):
@@ -78,19 +80,6 @@ def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
     _report_unlabelled_classes(training, space, recipe, reporter)
     validation = [cached for cached in cached_cases if cached.case.group in validated]
     return Cases(training, validation, table, soft_sets)
-
-
-def _check_declared(cases: Sequence[Case], space: LabelSpace, reporter: Reporter) -> None:
-    """Raises UserError for partial labels that hold more than they annotate; what cannot be read is said later."""
-    faults = CaseFaults()
-    for case in cases:
-        if any(not path.exists() for path in case.files()):
-            continue
-        try:
-            case.check_declared(space)
-        except UserError as error:
-            faults.add(case.name, error)
-    faults.raise_any(reporter)
 
 
 def _report_unlabelled_classes(cases: Sequence[CachedCase], label_space: LabelSpace, recipe: Recipe,

@@ -40,7 +40,7 @@ def write_segments(path: Path, labels: np.ndarray, states: dict[str, str] | None
         content = path.read_bytes()
         header, separator, voxels = content.partition(b"\n\n")
         lines = header.decode().split("\n")
-        for place, line in enumerate(lines):
+        for line in list(lines):
             number = line.partition("_Name:=")[0]
             organ = line.partition(":=")[2].replace(" ", "_")
             if "_Name:=" in line and organ in states:
