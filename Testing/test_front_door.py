@@ -36,7 +36,7 @@ def test_options_are_made_without_anything_heavy():
 
 def test_every_public_name_exists_and_is_completed():
     names = ["LabelSpace", "RefineSession", "SegmentOptions", "SegmentResult", "Segmenter", "UserError", "__version__",
-             "evaluate", "finetune", "load_model", "read_ct", "refine", "segment", "train"]
+             "evaluate", "finetune", "learn", "load_model", "read_ct", "refine", "segment", "train"]
     assert pos.__all__ == names
     assert set(names) <= set(dir(pos))
     for name in names:
