@@ -182,6 +182,7 @@ def _look_for_packages(missing: list[str], ask: object, may_install: bool) -> No
                            ).lower() in _YES
     if not may_install:
         require(missing)
+    print(f"installing {', '.join(missing)}, which takes a minute", file=sys.stderr, flush=True)
     install(missing)
 
 

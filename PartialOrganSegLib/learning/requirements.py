@@ -21,7 +21,7 @@ def missing_packages() -> list[str]:
 
 def pip_command(packages: list[str]) -> list[str]:
     """The command that installs packages into this Python."""
-    return [sys.executable, "-m", "pip", "install", *packages]
+    return [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
 
 
 def pip_line(packages: list[str]) -> str:
@@ -37,7 +37,7 @@ def require(packages: list[str]) -> None:
 
 
 def install(packages: list[str]) -> None:
-    """Installs packages with pip, which prints what it does on stderr. Raises UserError where it fails."""
+    """Installs packages with pip, which prints on stderr what goes wrong. Raises UserError where it fails."""
     try:
         end = subprocess.run(pip_command(packages), stdout=sys.stderr, check=False, timeout=_TAKES_S).returncode
     except (OSError, subprocess.TimeoutExpired) as error:
