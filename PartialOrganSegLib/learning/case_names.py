@@ -27,7 +27,10 @@ def case_name(ct: Path) -> str:
     >>> case_name(Path("data/imagesTr/liver_12_0000.nii.gz"))
     'liver_12'
     """
-    stem = _CHANNEL.sub("", ct.resolve().name if ct.is_dir() else stem_of(ct))
+    # A DICOM series is a folder, whose name has no ending.
+    stem = ct.resolve().name
+    if not ct.is_dir():
+        stem = _CHANNEL.sub("", stem_of(ct))
     if stem.lower() in SAYS_NOTHING:
         stem = ct.resolve().parent.name
     return _UNFIT.sub("_", stem).strip(" .") or "case"
@@ -40,13 +43,13 @@ def unique_names(names: Sequence[str]) -> list[str]:
     ['a', 'A 2', 'a 3']
     """
     result: list[str] = []
-    taken: set[str] = set()
+    used_names: set[str] = set()
     for name in names:
         free, number = name, 1
-        while free.casefold() in taken:
+        while free.casefold() in used_names:
             number += 1
             free = f"{name} {number}"
-        taken.add(free.casefold())
+        used_names.add(free.casefold())
         result.append(free)
     return result
 

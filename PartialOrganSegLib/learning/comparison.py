@@ -44,10 +44,10 @@ class Comparison:
 
 def chosen_cases(manifest: Manifest) -> list[Case]:
     """All CTs without drawings, and of those with some the first few, strokes before masks."""
-    others = [case for case in manifest.cases if case.kind is Kind.UNLABELLED]
+    undrawn = [case for case in manifest.cases if case.kind is Kind.UNLABELLED]
     annotated = [case for case in manifest.cases if case.kind is not Kind.UNLABELLED]
     annotated.sort(key=lambda case: case.kind is not Kind.SCRIBBLE)
-    return [*others, *annotated[:_MOST_ANNOTATED]]
+    return [*undrawn, *annotated[:_MOST_ANNOTATED]]
 
 
 def compare_models(manifest: Manifest, models: dict[str, Bundle], folder: Path, device: str,
@@ -129,9 +129,10 @@ def _in_space(comparison: Comparison, moment: str, bundle: Bundle, space: LabelS
     return paths
 
 
-def _renumbered(path: Path, own: LabelSpace, space: LabelSpace, target: Path) -> Path:
-    value_of = np.zeros(own.class_count, np.uint8)
-    for organ in own.organs:
+def _renumbered(path: Path, source: LabelSpace, space: LabelSpace, target: Path) -> Path:
+    """The label map with the numbers of `source`, written into `target` with those of `space`."""
+    value_of = np.zeros(source.class_count, np.uint8)
+    for organ in source.organs:
         if organ.name in space.names:
             value_of[organ.index] = space.index(organ.name)
     labels = read_labelmap(path)

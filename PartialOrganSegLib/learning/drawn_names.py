@@ -58,6 +58,7 @@ def _named_segments(drawing: Drawing) -> NamedDrawing:
     names: ValueNames = {}
     undecided, absent = [], []
     for segment in segments:
+        # What a model predicted and nobody looked at is no label.
         is_label = not reviewed or segment.state in _DECIDED
         if segment.value not in drawing.values:
             if segment.state == "absent":
@@ -88,7 +89,7 @@ def _names_of_values(drawing: Drawing, case: PairedCase, folder: Path, wishes: W
     if not table and drawing.form is Form.SCRIBBLES:
         table = {organ.index: organ.name for organ in organs.space.organs}
     if not table and ask is not None:
-        table = _asked(drawing, ask)
+        table = _answer(drawing, ask)
     if not table:
         raise _nameless(drawing)
     missing = [value for value in drawing.values if value not in table]
@@ -98,12 +99,14 @@ def _names_of_values(drawing: Drawing, case: PairedCase, folder: Path, wishes: W
     return {value: table[value] for value in drawing.values}
 
 
-def _asked(drawing: Drawing, ask: Ask) -> ValueNames:
+def _answer(drawing: Drawing, ask: Ask) -> ValueNames:
     """The names that the user gives; empty where they give none."""
     values = ", ".join(map(str, drawing.values[:12]))
     answer = ask(f"{drawing.path}: what do the values {values} mean? (1=liver,2=spleen, a table's file, or a known "
                  "list such as word16; Enter leaves the file out) ").strip()
-    return value_names(answer) if answer else {}
+    if not answer:
+        return {}
+    return value_names(answer)
 
 
 def _nameless(drawing: Drawing) -> UserError:

@@ -95,7 +95,9 @@ def _add_masks(dense: Sequence[NamedDrawing], organs: OrganList, result: Labelli
         alone = len(dense) == 1 and named.drawing.structures is None
         values = [*named.names, *named.undecided]
         # Files that are put together get values of their own, in the order of the files.
-        new_values = {value: value if alone else offset + place for place, value in enumerate(values, 1)}
+        new_values = dict(zip(values, range(offset + 1, offset + len(values) + 1), strict=True))
+        if alone:
+            new_values = {value: value for value in values}
         for value, name in named.names.items():
             if organs.organs(name):
                 names[new_values[value]] = organs.meant_by(name)
@@ -109,7 +111,10 @@ def _add_masks(dense: Sequence[NamedDrawing], organs: OrganList, result: Labelli
     _refuse_two_of_one_organ(dense, organs)
     understood = meanings(names, organs.space)
     result.notes += understood.notes
-    absent = [organ for named in dense for name in named.absent for organ in organs.organs(name)]
+    absent: set[str] = set()
+    for named in dense:
+        for name in named.absent:
+            absent.update(organs.organs(name))
     result.annotated = [name for name in organs.space.names if name in understood.annotated or name in absent]
     result.label_map, result.split_left_right = dict(understood.label_map), dict(understood.split_left_right)
     # What is there and not to be learnt is something other than the organs that are.
@@ -145,14 +150,17 @@ def _refuse_two_of_one_organ(dense: Sequence[NamedDrawing], organs: OrganList) -
     first: dict[str, Path] = {}
     for named in dense:
         for name in named.names.values():
-            structure, meant = parse_structure(name), organs.organs(name)
+            structure, organs_of_name = parse_structure(name), organs.organs(name)
             # A tumour is part of its organ, and a left adrenal half of the adrenals.
-            if structure.lesion or len(meant) != 1 or structure.side != parse_structure(meant[0]).side:
+            if structure.lesion or len(organs_of_name) != 1:
                 continue
-            path = first.setdefault(meant[0], named.drawing.path)
+            organ = organs_of_name[0]
+            if structure.side != parse_structure(organ).side:
+                continue
+            path = first.setdefault(organ, named.drawing.path)
             if path != named.drawing.path:
                 raise UserError(code=Code.SETTINGS_CONFLICT, subject=named.drawing.path,
-                                expected=f"one file with the {meant[0]} of a CT", found=f"{path.name} too",
+                                expected=f"one file with the {organ} of a CT", found=f"{path.name} too",
                                 hint="--leave-out NAME leaves one out")
 
 

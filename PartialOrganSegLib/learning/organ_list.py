@@ -28,19 +28,20 @@ class OrganList:
         self._answers: dict[str, str] = {}
         for name in new:
             self._add(label_space_of_names("new", [name]).names[0])
-        self._annotated = None
+        # While the names of `annotated` are looked up, nothing is left out yet.
+        self._annotated: set[str] | None = None
         if annotated is not None:
             self._annotated = {self._named(name) for name in annotated}
 
     def _named(self, name: str) -> str:
         """The organ of `--annotated`, added where it is known and the start model lacks it."""
-        self.take(name, wanted=True)
+        self.take(name, is_chosen=True)
         organs = self.organs(name)
         if len(organs) != 1:
-            known = [*self.space.names, *known_organs().records]
+            all_names = [*self.space.names, *known_organs().records]
             raise UserError(code=Code.UNKNOWN_NAME, subject="--annotated", found=f"'{name}'",
                             expected="an organ that the model or the library knows",
-                            hint=did_you_mean(name, known) or f"--new-organ {name} adds it")
+                            hint=did_you_mean(name, all_names) or f"--new-organ {name} adds it")
         return organs[0]
 
     @property
@@ -56,9 +57,11 @@ class OrganList:
     def setting(self) -> str | list[str]:
         """The space as a manifest writes it."""
         space = self.space
-        return space.name if space.name in LABEL_SPACES else list(space.names)
+        if space.name in LABEL_SPACES:
+            return space.name
+        return list(space.names)
 
-    def take(self, name: str, wanted: bool = False) -> None:
+    def take(self, name: str, is_chosen: bool = False) -> None:
         """Looks at the name of something drawn. An organ that the library knows and the start model lacks is added,
         unless only others are `annotated`; one that nobody knows is asked about, or becomes `unknown`."""
         organs = organs_named(name, self.space)
@@ -67,8 +70,9 @@ class OrganList:
         if organs is None:
             self._ask_about(name)
             return
+        # Where the user lists organs, an organ beside them is not to be learnt.
         record = self._record(name)
-        if record is not None and (wanted or self._annotated is None):
+        if record is not None and (is_chosen or self._annotated is None):
             self._add(record)
 
     def declare(self, names: Sequence[str]) -> None:
@@ -80,8 +84,7 @@ class OrganList:
         """The organs that a name may mean, of those that are to be learnt; empty where it means none of them."""
         name = self._answers.get(name, name)
         organs = organs_named(name, self.space) or ()
-        annotated = getattr(self, "_annotated", None)
-        if annotated is not None and not set(organs) & annotated:
+        if self._annotated is not None and not set(organs) & self._annotated:
             return ()
         return organs
 
@@ -92,9 +95,11 @@ class OrganList:
     @staticmethod
     def _record(name: str) -> str | None:
         """The one organ of the library that a name means."""
-        every = label_space_of_names("known", list(known_organs().records))
-        organs = organs_named(name, every) or ()
-        return organs[0] if len(organs) == 1 else None
+        library = label_space_of_names("library", list(known_organs().records))
+        organs = organs_named(name, library) or ()
+        if len(organs) != 1:
+            return None
+        return organs[0]
 
     def _ask_about(self, name: str) -> None:
         if name in self._answers or name in self.unknown:

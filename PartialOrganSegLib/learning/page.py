@@ -88,10 +88,11 @@ def _verdict(result: Mapping[str, Any], model: str) -> list[str]:
     """The verdict with its reason, and the model to go on with."""
     selected = str(result.get("selected", "start"))
     is_new = selected != "start"
-    heading = "The new model is the better one." if is_new else "The start model stays the one to use."
+    kind, heading = "start", "The start model stays the one to use."
+    if is_new:
+        kind, heading = "new", "The new model is the better one."
     reason = str(result.get("reason", ""))
     reason = reason[:1].upper() + reason[1:]
-    kind = "new" if is_new else "start"
     return [f'<div class="verdict {kind}"><b>{heading}</b><br>{_text(reason)}.</div>',
             f"<p>Go on with: <code>{_text(model)}</code></p>"]
 
@@ -100,8 +101,12 @@ def _dice_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
     rows = []
     for organ, figures in dict(result.get("dice", {})).items():
         before, after = figures.get("before"), figures.get("after")
-        change = "" if before is None or after is None else f"{after - before:+.3f}"
-        group = "learnt" if figures.get("group") == "changed" else "kept"
+        # A new organ has no figure before.
+        change, group = "", "kept"
+        if before is not None and after is not None:
+            change = f"{after - before:+.3f}"
+        if figures.get("group") == "changed":
+            group = "learnt"
         rows.append({"organ": organ.replace("_", " "), "": group, "before": _number(before), "after": _number(after),
                      "change": change, "measured on": str(figures.get("measured_on", ""))})
     return rows

@@ -51,6 +51,7 @@ def _owner(drawing: Drawing, cases: Sequence[PairedCase], folder: Path) -> tuple
         same_series = [case for case in cases if case.ct.series_uid == drawing.structures.series_uid]
         if len(same_series) == 1:
             return same_series[0], "series"
+    # A stroke file says little of the voxels, structures nothing: they fit wherever nothing speaks against it.
     fitting = [case for case in cases if _fits(drawing, case.ct)]
     named = _named(drawing, cases, folder)
     for candidates, how in ((named, "name"), (_nearest(drawing.path, cases, folder), "folder")):
@@ -80,12 +81,12 @@ def _fits(drawing: Drawing, ct: CtImage) -> bool:
 
 
 def _another_grid(drawing: Drawing, case: PairedCase) -> Problem:
-    expected, found = f"the geometry of {case.ct.path.name}", ""
+    expected, actual = f"the geometry of {case.ct.path.name}", ""
     if drawing.grid is not None:
         expected += f", {case.ct.grid.differing_from(drawing.grid)}"
     elif drawing.strokes is not None:
-        expected, found = f"strokes on {case.ct.grid.size} voxels", str(drawing.strokes.size)
-    return Problem(Code.GEOMETRY_DIFFERS, str(drawing.path), expected, found)
+        expected, actual = f"strokes on {case.ct.grid.size} voxels", str(drawing.strokes.size)
+    return Problem(Code.GEOMETRY_DIFFERS, str(drawing.path), expected, actual)
 
 
 def _named(drawing: Drawing, cases: Sequence[PairedCase], folder: Path) -> list[PairedCase]:
@@ -97,6 +98,7 @@ def _named(drawing: Drawing, cases: Sequence[PairedCase], folder: Path) -> list[
         stated = [case for case in cases if drawing.strokes.image and _states(drawing, case)]
         if len(stated) == 1:
             return stated
+    # The file's own name says more than its folder's: in "masks/liver_2.nii.gz" it is the CT "liver_2".
     places = [stem_of(drawing.path)]
     if drawing.path.parent != folder:
         places.append(drawing.path.parent.name)

@@ -18,6 +18,7 @@ DRAWN = (255, 255, 255)
 _WINDOW_HU = (-160.0, 240.0)  # soft tissue
 _PANEL, _GAP = 460, 8  # pixels: the width of each half, and between them
 _BODY_HU = -300
+_THIN, _THICK = 1, 2  # pixels of an outline
 
 
 def before_after_png(ct: Volume, before: LabelMap, after: LabelMap, drawn: Mask | None,
@@ -46,7 +47,9 @@ def before_after(ct: Volume, before: LabelMap, after: LabelMap, drawn: Mask | No
     column_mm, row_mm, _ = canonical.grid.spacing
     panels = []
     for labels, title in ((before, "before"), (after, "after")):
-        outline = None if drawn is None else drawn[level][box]
+        outline = None
+        if drawn is not None:
+            outline = drawn[level][box]
         panels.append(_panel(canonical.array[level][box], labels[level][box], outline, organs, (row_mm, column_mm),
                              title))
     page = Image.new("RGB", (sum(panel.width for panel in panels) + _GAP, panels[0].height), "white")
@@ -61,7 +64,9 @@ def _level(before: Mask, after: Mask, different: Mask) -> int:
     differing = (different & either).sum(axis=(1, 2))
     if differing.any():
         return int(differing.argmax())
-    return int(either.sum(axis=(1, 2)).argmax()) if either.any() else len(before) // 2
+    if not either.any():
+        return len(before) // 2
+    return int(either.sum(axis=(1, 2)).argmax())
 
 
 def _box(hu: VoxelArray) -> tuple[slice, slice]:
@@ -81,19 +86,20 @@ def _panel(hu: VoxelArray, labels: LabelMap, drawn: Mask | None, organs: Sequenc
     size = (_PANEL, max(1, round(grey.shape[0] * pixel_mm[0] * _PANEL / width_mm)))
     picture = np.array(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR).convert("RGB"))
     for organ in organs:
-        picture[_outline(labels == organ.index, size)] = organ.colour
+        picture[_outline(labels == organ.index, size, _THICK)] = organ.colour
+    # On top and thin: where a model is right, its colour still shows beside it.
     if drawn is not None:
-        picture[_outline(drawn, size, thin=True)] = DRAWN
+        picture[_outline(drawn, size, _THIN)] = DRAWN
     image = Image.fromarray(picture)
     ImageDraw.Draw(image).text((8, 6), title, fill=(235, 235, 235), font=ImageFont.load_default(16), stroke_width=2,
                                stroke_fill=(0, 0, 0))
     return image
 
 
-def _outline(mask: npt.NDArray[np.bool_], size: tuple[int, int], thin: bool = False) -> npt.NDArray[np.bool_]:
-    """(y, x) bool of `size` (width, height): the rim of a mask."""
+def _outline(mask: npt.NDArray[np.bool_], size: tuple[int, int], thickness: int) -> npt.NDArray[np.bool_]:
+    """(y, x) bool of `size` (width, height): the rim of a mask, `thickness` pixels."""
     large = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    rim: npt.NDArray[np.bool_] = large & ~ndimage.binary_erosion(large, iterations=1 if thin else 2, border_value=1)
+    rim: npt.NDArray[np.bool_] = large & ~ndimage.binary_erosion(large, iterations=thickness, border_value=1)
     return rim
 
 

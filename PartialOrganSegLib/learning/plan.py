@@ -24,7 +24,7 @@ from .survey import Survey, survey
 
 MANIFEST, LABELS = "manifest.yaml", "labels"
 # How often a patch is of a CT on which nothing is drawn, beside 1 for the others: there the start model is the teacher.
-OTHERS_WEIGHT = 0.25
+UNDRAWN_WEIGHT = 0.25
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,9 @@ def _named(cases: Sequence[PairedCase], content: Survey, options: FolderOptions,
                 problems.append(error.problem)
                 continue
             named[case.name].append(with_names)
-            strokes = [] if drawing.strokes is None else [stroke.organ for stroke in drawing.strokes.strokes]
+            strokes = []
+            if drawing.strokes is not None:
+                strokes = [stroke.organ for stroke in drawing.strokes.strokes]
             for name in dict.fromkeys([*with_names.names.values(), *with_names.absent, *strokes]):
                 organs.take(name)
     return named
@@ -146,7 +148,10 @@ def _planned(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganLi
     except UserError as error:
         plan.left_out.append(error.problem)
         labelling = Labelling()
-    how = case.how if labelling.kind is not Kind.UNLABELLED else []
+    # What was drawn and cannot be used is listed as left out, not in the table.
+    how = []
+    if labelling.kind is not Kind.UNLABELLED:
+        how = case.how
     return PlannedCase(case.name, case.ct.path, labelling, how)
 
 
@@ -178,11 +183,11 @@ def _write(plan: Plan, label_space: str | list[str]) -> None:
     """The manifest, with paths relative to it wherever both lie on one disk."""
     datasets: list[dict[str, object]] = []
     drawn_on = [_entry(case, plan.output) for case in plan.cases if case.is_annotated]
-    others = [_entry(case, plan.output) for case in plan.cases if not case.is_annotated]
+    undrawn = [_entry(case, plan.output) for case in plan.cases if not case.is_annotated]
     if drawn_on:
         datasets.append({"name": "drawn on", "cases": drawn_on})
-    if others:
-        datasets.append({"name": "others", "weight": OTHERS_WEIGHT, "cases": others})
+    if undrawn:
+        datasets.append({"name": "nothing drawn", "weight": UNDRAWN_WEIGHT, "cases": undrawn})
     datasets += [_listed_dataset(path, manifest, plan) for path, manifest in plan.listed.items()]
     plan.output.mkdir(parents=True, exist_ok=True)
     content = {"label_space": label_space, "datasets": datasets}
@@ -233,7 +238,10 @@ def _listed_dataset(path: Path, manifest: Manifest, plan: Plan) -> dict[str, obj
                 entry[key] = {value: names for value, names in mapping.items() if key != "label_map"
                               or value not in split}
         entries.append(entry)
-    name = path.name if path.is_dir() else path.parent.name
+    # A manifest is called after its folder; all of them have one name.
+    name = path.parent.name
+    if path.is_dir():
+        name = path.name
     return {"name": f"{name} (listed)", "cases": entries}
 
 

@@ -49,11 +49,13 @@ def write_report(request: ReportRequest, device: str, reporter: Reporter) -> Pat
     measure(comparison, manifest, models, output / EVALUATION, reporter)
     save_volumes(comparison, output / EVALUATION)
     learnt = _learnt(request)
-    curve = write_curve(output / RUN, learnt)
+    curve = None
+    if write_curve(output / RUN, learnt) is not None:
+        curve = (output / RUN / CURVE_FILE).read_bytes()
     content = PageContent(
         title=f"Learnt from {_folder_name(output)}", result=request.figures, cases=_case_rows(manifest),
         left_out=[problem.text() for problem in request.left_out],
-        curve=None if curve is None else (output / RUN / CURVE_FILE).read_bytes(),
+        curve=curve,
         pictures=_pictures(comparison, manifest, learnt, reporter),
         colours={organ.name: organ.colour for organ in shown_organs(comparison.space, learnt)},
         learnt_dice=_learnt_rows(comparison, learnt), volumes=_volume_rows(comparison, learnt),
@@ -68,8 +70,9 @@ def write_report(request: ReportRequest, device: str, reporter: Reporter) -> Pat
 def _learnt(request: ReportRequest) -> list[str]:
     """The organs that the run learnt, in label order."""
     lineage = request.new.metadata.partialorganseg.lineage
-    learnt = [] if lineage is None else list(lineage.learnt)
-    return [name for name in request.new.label_space.names if name in learnt]
+    if lineage is None:
+        return []
+    return [name for name in request.new.label_space.names if name in lineage.learnt]
 
 
 def _folder_name(output: Path) -> str:
@@ -79,8 +82,10 @@ def _folder_name(output: Path) -> str:
 def _case_rows(manifest: Manifest) -> list[dict[str, str]]:
     rows = []
     for case in manifest.cases:
-        organs = ", ".join(name.replace("_", " ") for name in case.annotated) if case.kind is Kind.PARTIAL else ""
-        if case.kind is Kind.FULL:
+        organs = ""
+        if case.kind is Kind.PARTIAL:
+            organs = ", ".join(name.replace("_", " ") for name in case.annotated)
+        elif case.kind is Kind.FULL:
             organs = "all"
         drawn_in = ", ".join(path.name for path in (case.label, case.strokes) if path is not None)
         rows.append({"case": case.name, "kind": case.kind.value, "organs": organs, "drawn in": drawn_in})
@@ -152,5 +157,9 @@ def _warnings(figures: Mapping[str, Any]) -> list[str]:
     """Those of the run, which are texts or events."""
     texts = []
     for warning in figures.get("said", []):
-        texts.append(str(warning.get("message", "")) if isinstance(warning, dict) else str(warning))
+        # Runs of version 0.3 have texts, later ones events.
+        text = warning
+        if isinstance(warning, dict):
+            text = warning.get("message", "")
+        texts.append(str(text))
     return texts

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from ..errors import Code, UserError
 from ..finetuning.options import FinetuneOptions
@@ -51,9 +49,10 @@ def read_state(output: Path) -> LearnState:
 
 def _finetuning(content: object) -> FinetuneOptions:
     """The options that this version knows; those of a later one are left out."""
-    known = {option.name for option in fields(FinetuneOptions)}
-    settings: Mapping[str, Any] = content if isinstance(content, dict) else {}
-    return FinetuneOptions(**{name: value for name, value in settings.items() if name in known})
+    if not isinstance(content, dict):
+        return FinetuneOptions()
+    names = {option.name for option in fields(FinetuneOptions)}
+    return FinetuneOptions(**{name: value for name, value in content.items() if name in names})
 
 
 def refuse_other_work(output: Path, manifest: Path) -> None:

@@ -173,8 +173,9 @@ def _look_at_volume(file: Path, result: Survey) -> None:
     if _is_untouched_result(file):
         result.left_out.append(Problem(Code.CASE_SKIPPED, str(file), found="a result of a model, not drawn"))
         return
-    drawn_everywhere = int(present[-1]) < NOT_DRAWN
-    form = Form.LABELS if drawn_everywhere else Form.SCRIBBLES
+    form = Form.LABELS
+    if int(present[-1]) == NOT_DRAWN:
+        form = Form.SCRIBBLES
     result.drawings.append(Drawing(file, form, labels.grid, _values(labels)))
 
 
@@ -210,6 +211,8 @@ def _look_at_series(place: Path, slices: Sequence[Path], result: Survey) -> None
     except UserError as error:
         result.left_out.append(error.problem)
         return
-    headers = read_slices(slices[0])
-    uid = headers[0].tag(SERIES_UID) if headers else ""
+    # Any slice will do: a folder with several series was refused.
+    uid = ""
+    for header in read_slices(slices[0]):
+        uid = header.tag(SERIES_UID)
     result.cts.append(CtImage(place, ct.grid, uid))
