@@ -19,7 +19,7 @@ HELP = ("Fine-tune a model on cases of any annotation (accepted organs, strokes,
         "forgetting its organs.")
 # What these options decide was decided when the run began; --resume takes it from the run folder.
 RUN_OPTIONS = ("model", "data", "minutes", "steps", "replay", "validate", "only_listed_organs", "name", "force",
-               "recipe", "overrides")
+               "take_new", "recipe", "overrides")
 # Days of work; more is a slip of the finger.
 STEP_LIMIT = 1_000_000
 EXAMPLE = """partialorganseg finetune --data mine/manifest.yaml -o runs/mine
@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "few cases, some slabs)")
     parser.add_argument("--only-listed-organs", action="store_true",
                         help="the new model segments only the manifest's organs (default: they are added)")
+    parser.add_argument("--take-new", action="store_true",
+                        help="select the new model also where it is not found to be better")
     parser.add_argument("--name",
                         help="the new model's name (default: the start model's, with -finetuned or -finetuned-2)")
     parser.add_argument("--force", action="store_true", help="also learn from images that do not look like a CT in HU")
@@ -73,7 +75,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     else:
         validate = [name.strip() for name in arguments.validate.split(",") if name.strip()]
         options = FinetuneOptions(arguments.minutes, arguments.steps, arguments.replay or PHANTOMS, validate,
-                                  arguments.only_listed_organs, arguments.force, arguments.name, arguments.overrides)
+                                  arguments.only_listed_organs, arguments.force, arguments.name, arguments.overrides,
+                                  arguments.take_new)
         result = finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, options,
                           arguments.recipe, reporter)
     reporter.close()
@@ -121,7 +124,8 @@ def _check_name(name: str) -> None:
 
 def _report(result: Result, run: Path, reporter: Reporter) -> None:
     """Prints the figures before and after, why the start model was kept if it was, and the selected model."""
-    from ..finetuning.outcome import START, table
+    from ..finetuning.outcome import table
+    from ..finetuning.verdict import VerdictKind
     from ..formats.writing import format_table
 
     outcome = result.outcome
@@ -130,8 +134,10 @@ def _report(result: Result, run: Path, reporter: Reporter) -> None:
     if outcome.rows:
         print(format_table(table(outcome)))
     # Keeping the start model is no error, but the user must learn why.
-    if outcome.selected == START:
+    if outcome.verdict.kind is not VerdictKind.BETTER:
         reporter.warning(outcome.verdict.problem())
-    for warning in outcome.no_better():
+    else:
+        print(f"the new model is the better one: {outcome.reason}")
+    for warning in (*outcome.no_better(), *outcome.drift_warnings()):
         reporter.warning(warning)
     print(f"selected: {result.selected}")

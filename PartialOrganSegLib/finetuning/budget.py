@@ -60,7 +60,7 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
         # Loaders work beside the GPU: whichever is slower decides.
         workers = max(1, min(MOST_LOADERS, cores - 1))
         step_seconds = max(speed.step, loading / workers)
-    measurement = sum(_network_voxels(shape, recipe, multiple) for shape in measured_shapes) * speed.voxel
+    measurement = sum(network_voxels(shape, recipe, multiple) for shape in measured_shapes) * speed.voxel
     measurements = MEASUREMENTS
     if measurement:
         affordable = LARGEST_SHARE * 60 * minutes // measurement - 1 - trials
@@ -74,7 +74,7 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
     return Budget(steps, measure_every, workers, steps * step_seconds + measuring + BESIDE)
 
 
-def _network_voxels(shape: tuple[int, int, int], recipe: Recipe, multiple: tuple[int, int, int]) -> int:
+def network_voxels(shape: tuple[int, int, int], recipe: Recipe, multiple: tuple[int, int, int]) -> int:
     """Voxels that the network sees in all windows of a CT."""
     layout = plan(shape, recipe.preprocessing.patch_zyx, multiple)
     return int(np.prod(layout.window)) * int(np.prod([len(starts) for starts in layout.starts]))

@@ -24,7 +24,9 @@ class Plan(BaseModel):
     `start` is the start model's folder and `data` the manifest; `measured_on` says for each organ whose Dice is
     measured on what; `minutes` is how long it is expected to take. `warnings`: those about the cases, as in JSON events
     (texts in plans of version 0.3); the file has them as "said". `images`: the checksum of every one that is trained or
-    measured on.
+    measured on. `patients`: of the real CTs that are measured on, the image file to its patient. `looked_at`: CTs that
+    both models segment in the end, with their checksums, for what no mask shows. `take_new`: the new model is selected
+    whatever the verdict.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -39,6 +41,9 @@ class Plan(BaseModel):
     minutes: float
     warnings: list[dict[str, Any] | str] = Field(default=[], alias="said")
     images: dict[Path, str] = {}
+    patients: dict[Path, str] = {}
+    looked_at: dict[Path, str] = {}
+    take_new: bool = False
 
 
 def write_plan(run: Path, plan: Plan) -> None:

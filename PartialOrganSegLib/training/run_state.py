@@ -48,8 +48,7 @@ class RunState:
         self.step, self.stage, self.stage_start = checkpoint["step"], checkpoint["stage"], checkpoint["stage_start"]
         self.measurement_due = checkpoint.get("unmeasured", False)
         self.training_step.load(checkpoint)
-        best = checkpoint["validation"]
-        self.best.figures, self.best.stale, self.best.before = best["figures"], best["stale"], best["before"]
+        self.best.restore(checkpoint["validation"])
         states = checkpoint.get("hooks", {})
         for name, hook in self.hooks.items():
             if name in states:

@@ -28,6 +28,7 @@ from .interrupts import InterruptibleReporter, stop_asked
 from .logbook import Logbook
 from .memory import fitting_patch, is_out_of_memory
 from .objective import Objective, needs_prior
+from .overlaps import Measurement, write_overlaps
 from .recipe import Recipe
 from .result_model import ResultModel
 from .resuming import check_same, deciding_settings
@@ -148,7 +149,11 @@ class Trainer:
     def write_model(self) -> None:
         """Writes the bundle of the best weights, or of the last where nothing was validated."""
         if self.processes.first:
-            self._result.write(self.files.model, self._best_average(), self.state.best, len(self.cases.validation))
+            best = self.state.best
+            # Before the model, with which a run counts as done.
+            if best.overlaps:
+                write_overlaps(self.files.overlaps, best.overlaps_before, best.overlaps)
+            self._result.write(self.files.model, self._best_average(), best, len(self.cases.validation))
 
     def _check_stages(self) -> None:
         """Raises UserError for wrong settings of losses before any case is read, which may take minutes."""
@@ -159,7 +164,7 @@ class Trainer:
     def _measure_start(self) -> None:
         """Dice before the first step. Broken off, it is made up for on resuming."""
         try:
-            self.state.best.before = self._validate(self._hand_over.before)
+            self.state.best.set_before(self._validate(self._hand_over.before))
         except KeyboardInterrupt:
             self._save(self.files.last)
             raise
@@ -238,7 +243,8 @@ class Trainer:
         state, settings = self.state, self._validation
         due = state.step == end or state.stage_step % settings.every == 0
         if self.evaluator is not None and due:
-            if state.best.update(self._validate(self._hand_over.division)):
+            measurement = self._validate(self._hand_over.division)
+            if state.best.update(measurement.dice, measurement.overlaps):
                 self._save(self.files.best)
                 # On a GPU, repeated steps need not come to the same best weights.
                 if state.step < end:
@@ -247,20 +253,20 @@ class Trainer:
                 return True
         return state.step == end
 
-    def _validate(self, division: Division | None) -> dict[str, float]:
+    def _validate(self, division: Division | None) -> Measurement:
         """Dice per organ and mean of the weights as they would be written; hooks get them."""
-        figures = self._measure(self._result.weights(self.training_step.average.values), division)
+        measurement = self._measure(self._result.weights(self.training_step.average.values), division)
         for hook in self.hooks:
-            hook.on_validation(self, figures)
-        return figures
+            hook.on_validation(self, measurement.dice)
+        return measurement
 
-    def _measure(self, weights: Mapping[str, torch.Tensor], division: Division | None) -> dict[str, float]:
+    def _measure(self, weights: Mapping[str, torch.Tensor], division: Division | None) -> Measurement:
         assert self.evaluator is not None
         reporter = self.reporter
         # Of several processes none may leave the others waiting.
         if self.processes.size == 1:
             reporter = InterruptibleReporter(reporter, self._stop_signals)
-        return self.evaluator.evaluate(self.network, weights, reporter, division)
+        return self.evaluator.measure(self.network, weights, reporter, division)
 
     def _decide_result(self, log: Logbook) -> None:
         """What is left open when all stages are done. It is done again where the run is stopped in it and resumed."""
@@ -268,7 +274,7 @@ class Trainer:
         if self.evaluator is None or not best.figures:
             return
 
-        def measure(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        def measure(weights: Mapping[str, torch.Tensor]) -> Measurement:
             return self._measure(weights, self._hand_over.division)
 
         def write(values: dict[str, object]) -> None:
@@ -294,7 +300,7 @@ class Trainer:
     def _no_best(self, before: dict[str, float] | None = None) -> BestFigures:
         settings = self.recipe.validation or ValidationSettings()
         return BestFigures(before=before or {}, half=tuple(settings.half), tolerated_loss=settings.tolerated_loss,
-                           retained=tuple(self._hand_over.taken_over))
+                           retained=tuple(self._hand_over.taken_over), ignored=tuple(settings.ignored))
 
     def _begin_stage(self, number: int) -> None:
         """Begins a stage; after the last one there is nothing to begin."""
@@ -307,7 +313,9 @@ class Trainer:
             distribution = label_distribution(self.recipe, self.cases.training, stage, self._table)
         self.training_step.begin(stage, Objective(stage, self.space, distribution, self.start.teacher is not None,
                                                   self.reporter, self.cases.soft_sets))
-        self.state.best = self._no_best(self.state.best.before)
+        best = self._no_best(self.state.best.before)
+        best.overlaps_before = self.state.best.overlaps_before
+        self.state.best = best
 
     def _restore(self) -> None:
         """Goes back to the last checkpoint. Raises UserError when what decides the numbers has changed since."""
