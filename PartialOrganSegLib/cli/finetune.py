@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from ..errors import Code, UsageError, UserError, did_you_mean
 from ..events import Reporter
 from ..finetuning import PHANTOMS, REPLAY_WORDS
 from .options import add_common_options, positive
+from .resume_line import ending_with_resume_line
 
 if TYPE_CHECKING:
     from ..finetuning.run import Result
@@ -60,8 +62,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     _check_use(arguments)
     # Packages that training alone needs may be missing where CTs are only segmented.
     try:
-        from ..finetuning.options import FinetuneOptions
-        from ..finetuning.run import finetune, resume
+        importlib.import_module("..finetuning.run", __package__)
     except ModuleNotFoundError as error:
         # A module of ours that is missing is a fault of the installation, not a package that the user could add.
         if error.name and error.name.startswith("PartialOrganSegLib"):
@@ -70,18 +71,24 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                         found="none", hint="pip install monai tensorboard") from error
     reporter.started(command="finetune", model=arguments.model, data=arguments.data, run=arguments.output,
                      resume=arguments.resume, device=arguments.device)
-    if arguments.resume:
-        result = resume(arguments.output, arguments.device, reporter)
-    else:
-        validate = [name.strip() for name in arguments.validate.split(",") if name.strip()]
-        options = FinetuneOptions(arguments.minutes, arguments.steps, arguments.replay or PHANTOMS, validate,
-                                  arguments.only_listed_organs, arguments.force, arguments.name, arguments.overrides,
-                                  arguments.take_new)
-        result = finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, options,
-                          arguments.recipe, reporter)
+    with ending_with_resume_line("finetune", arguments.output):
+        result = _result(arguments, reporter)
     reporter.close()
     _report(result, arguments.output, reporter)
     return 0
+
+def _result(arguments: argparse.Namespace, reporter: Reporter) -> Result:
+    from ..finetuning.options import FinetuneOptions
+    from ..finetuning.run import finetune, resume
+
+    if arguments.resume:
+        return resume(arguments.output, arguments.device, reporter)
+    validate = [name.strip() for name in arguments.validate.split(",") if name.strip()]
+    options = FinetuneOptions(arguments.minutes, arguments.steps, arguments.replay or PHANTOMS, validate,
+                              arguments.only_listed_organs, arguments.force, arguments.name, arguments.overrides,
+                              arguments.take_new)
+    return finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, options,
+                    arguments.recipe, reporter)
 
 
 def _check_use(arguments: argparse.Namespace) -> None:

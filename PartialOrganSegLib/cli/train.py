@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import Code, UserError, one_line
 from ..events import Reporter
 from .options import add_common_options
+from .resume_line import ending_with_resume_line
 
 HELP = "Train a network by a recipe."
 EXAMPLE = """partialorganseg train partialorganseg -o runs/first --set manifest=my/manifest.yaml
@@ -62,7 +63,13 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         return 0
     reporter.started(command="train", recipe=arguments.recipe, run=run_folder, resume=arguments.resume,
                      device=arguments.device)
-    carry_out(recipe, run_folder, arguments.resume, arguments.device, reporter)
+    words = [str(arguments.recipe)]
+    if arguments.folds is not None:
+        words += ["--folds", str(arguments.folds)]
+    for override in arguments.overrides:
+        words += ["--set", override]
+    with ending_with_resume_line("train", run_folder, *words):
+        carry_out(recipe, run_folder, arguments.resume, arguments.device, reporter)
     reporter.result(run=run_folder)
     print(one_line(f"run folder: {run_folder}"))
     return 0

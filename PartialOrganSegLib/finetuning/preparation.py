@@ -22,7 +22,7 @@ from ..training.run_files import RunFiles
 from ..training.start import check_patch
 from ..training.transfer import ClassMap, moved_arguments
 from . import PHANTOMS
-from .budget import default_minutes, make_budget, network_voxels
+from .budget import FEW_STEPS, default_minutes, make_budget, network_voxels
 from .case_preparation import Translation, prepare_cases
 from .cases import PreparedCase
 from .data_warnings import data_warnings
@@ -36,11 +36,12 @@ from .decisions import (
     start_settings,
     stroke_settings,
 )
+from .free_cores import FreeCores
 from .holdout import NOTHING, HeldOut, hold_out
 from .lineage import lineage_of, run_space
 from .measured_on import MeasuredOn
 from .options import FinetuneOptions
-from .plan import Plan, write_plan
+from .plan import Plan, TimePlan, write_plan
 from .replay import Replay, ReplayRequest, make_replay
 from .run_folder import CASES_FOLDER, LOOKS_FOLDER, REPLAY_FOLDER
 from .run_manifest import REPLAY_SHARE, write_manifest
@@ -91,6 +92,7 @@ class Preparation:
     request: Request
     reporter: WarningRecorder
     began: float = field(default_factory=time.monotonic)
+    cores: FreeCores = field(init=False)
     manifest: Manifest = field(init=False)
     space: LabelSpace = field(init=False)  # the run's
     classes: ClassMap = field(init=False)  # from the classes of the network that learns to the run's
@@ -104,6 +106,9 @@ class Preparation:
     size_multiple: tuple[int, int, int] = field(init=False)  # of the network
     speed: Speed = field(init=False)
     plan: Plan = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cores = FreeCores(self.request.device)
 
     @property
     def trained(self) -> list[PreparedCase]:
@@ -243,12 +248,19 @@ def plan_time(preparation: Preparation) -> None:
     for label, kind in {**preparation.replay.measured_on, **held.measured_on}.items():
         measured_on[preparation.space.names[label - 1]] = kind
     looks = _looks(preparation, measured_on)
-    asking += looks.seconds
     spent = time.monotonic() - preparation.began
-    budget = make_budget(preparation.minutes - (spent + asking) / 60, preparation.speed, recipe,
+    budget = make_budget(preparation.minutes - (spent + asking + looks.seconds) / 60, preparation.speed, recipe,
                          [case.measured_shape or case.shape for case in measured], preparation.size_multiple,
                          request.device, sum(case.labelled for case in preparation.trained), request.options.steps,
                          len(alphas))
+    if request.options.steps is None and budget.steps < FEW_STEPS:
+        preparation.reporter.warning(Problem(
+            Code.FEW_STEPS, "--minutes", expected=f"time for {FEW_STEPS} steps or more",
+            found=f"{preparation.minutes:g} minutes, enough for {budget.steps}", hint="little can be learnt"))
+    time_plan = None
+    if request.options.steps is None:
+        time_plan = TimePlan(seconds=budget.seconds + asking, steps=budget.steps, measurements=budget.measurements,
+                             measurement_seconds=budget.measurement_seconds, trials=len(alphas))
     changed = preparation.organ_names(preparation.changed)
     synthetic = [name for name, kind in measured_on.items() if kind is MeasuredOn.PHANTOMS]
     preparation.draft = preparation.draft.with_settings(
@@ -258,7 +270,7 @@ def plan_time(preparation: Preparation) -> None:
         start=request.start.folder.resolve(), data=request.data.resolve(),
         lineage=lineage_of(request.start, preparation.cases, preparation.trained, preparation.space), changed=changed,
         kept=[name for name in preparation.space.names if name not in changed], measured_on=measured_on,
-        steps=budget.steps, minutes=round((budget.seconds + asking) / 60, 1),
+        steps=budget.steps, minutes=round((budget.seconds + asking + looks.seconds) / 60, 1), time=time_plan,
         said=[dict(event) for event in preparation.reporter.events],
         images={case.image: case.image_sha256 for case in images}, patients=_patients(preparation),
         looked_at=looks.images, take_new=request.options.take_new)
@@ -341,6 +353,8 @@ def prepare(request: Request, reporter: Reporter) -> Plan:
     Raises UserError for cases that nothing can be learnt from or that are no CTs.
     """
     preparation = Preparation(request, WarningRecorder(reporter))
-    for stage in STAGES:
+    for number, stage in enumerate(STAGES):
+        reporter.progress(f"preparing: {stage.name}", number, len(STAGES))
+        preparation.cores.use()
         stage.work(preparation)
     return preparation.plan

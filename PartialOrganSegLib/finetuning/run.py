@@ -15,18 +15,21 @@ from ..models.store import find_model
 from ..resources import resource
 from ..scratch import scratch_folder
 from ..segmenting.backend import choose_device
+from ..training.hooks import Hook
 from ..training.recipe import MODEL_FOLDER, RECIPE_FILE, load_recipe
 from ..training.run_files import OVERLAPS_FILE, room_on_disk
 from ..training.trainer import train
 from .cases import files_sha256
 from .drift import CaseLook, drifts
 from .evidence import gather_evidence, read_overlaps
+from .free_cores import FreeCores
 from .looking import NEW_KIND, START_KIND, StoredLabels, compare_looks
 from .options import FinetuneOptions
 from .outcome import TUNED, Findings, Outcome, card, compare
 from .plan import PLAN_FILE, Plan, read_plan, write_json
 from .preparation import Request, prepare
 from .run_folder import LAST, LOOKS_FOLDER, RESULT_FILE, check_new, nothing_half_prepared, working_in
+from .time_keeping import TimeKeeper
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,11 @@ def _train_and_compare(plan: Plan, run: Path, device: str, reporter: Reporter) -
                         expected="the start model as it was when the run began", found="another one")
     reporter.metric(steps=plan.steps, expected_minutes=plan.minutes, changed=", ".join(plan.changed))
     recipe = load_recipe(run / RECIPE_FILE)
-    train(recipe, run, (run / LAST).exists(), device, reporter)
+    with FreeCores(choose_device(device)).following() as cores:
+        hooks: list[Hook] = []
+        if plan.time is not None:
+            hooks.append(TimeKeeper(plan.time, cores.use))
+        train(recipe, run, (run / LAST).exists(), device, reporter, hooks)
     trained = load_bundle(run / MODEL_FOLDER)
     metrics = trained.metadata.partialorganseg.metrics
     overlaps = read_overlaps(run / OVERLAPS_FILE)

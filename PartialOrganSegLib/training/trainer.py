@@ -137,6 +137,8 @@ class Trainer:
         self.hooks.insert(0, log)
         try:
             with stop_asked(self._stop_signals):
+                for hook in self.hooks:
+                    hook.on_start(self)
                 if self.state.step == 0 and self.evaluator is not None and self.start.teacher is not None:
                     self._measure_start()
                 while self.state.stage < len(self.stages):
@@ -173,14 +175,13 @@ class Trainer:
         """Trains to the end of the stage, and begins the next."""
         state, recipe = self.state, self.recipe
         stage = self.stages[state.stage]
-        end = state.stage_start + stage.steps
-        if state.measurement_due and self._after_step(end):
+        if state.measurement_due and self._after_step():
             return
-        # Progress is that of the whole run, whose stages may end early.
-        total = end + sum(later.steps for later in self.stages[state.stage + 1:])
-        sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self._batch, end * self._batch)
+        # The last one there may be: a hook can make the stage end earlier.
+        last = state.stage_start + stage.steps
+        sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self._batch, last * self._batch)
         clock = time.monotonic()
-        with batches(sampler, state.step, end, recipe.batch_size, recipe.workers, self.processes) as mini_batches:
+        with batches(sampler, state.step, last, recipe.batch_size, recipe.workers, self.processes) as mini_batches:
             for targets in mini_batches:
                 waited = time.monotonic() - clock
                 figures = self._learn(sampler, targets)
@@ -188,18 +189,35 @@ class Trainer:
                 report = StepReport(state.step, stage.name, figures, time.monotonic() - clock, waited)
                 for hook in self.hooks:
                     hook.on_step(self, report)
+                # Of the whole run, whose stages may end early.
+                total = self._stage_end + sum(later.steps for later in self.stages[state.stage + 1:])
                 self.reporter.progress("training", state.step, total)
-                if self._after_step(end):
+                if self._after_step():
                     return
                 clock = time.monotonic()
 
-    def _after_step(self, end: int) -> bool:
+    def plan_stage(self, steps: int, next_measurement: int) -> None:
+        """The stage is to have so many steps, at most the recipe's and at least those that are done; Dice is
+        measured after step `next_measurement` of it and after the last."""
+        steps = max(self.state.stage_step, min(steps, self.stages[self.state.stage].steps))
+        self.state.stage_plan = steps, next_measurement
+        self.training_step.schedule.steps = max(1, steps)
+
+    @property
+    def _stage_end(self) -> int:
+        """The step, of the whole run, after which the stage is done."""
+        steps = self.stages[self.state.stage].steps
+        if self.state.stage_plan is not None:
+            steps, _ = self.state.stage_plan
+        return self.state.stage_start + steps
+
+    def _after_step(self) -> bool:
         """Measures where it is due, begins the next stage where this one is done, and writes the checkpoint where that
         is due. Whether the stage is done. Raises KeyboardInterrupt when asked to stop."""
         state = self.state
         try:
             state.measurement_due = False
-            stage_done = self._stage_done(end)
+            stage_done = self._stage_done()
         # Out of the measurement, which may take minutes and is not waited for.
         except KeyboardInterrupt:
             state.measurement_due = True
@@ -238,10 +256,13 @@ class Trainer:
         raise UserError(code=Code.NO_MEMORY, subject="preprocessing.patch_zyx", hint=hint,
                         found=f"out of memory with {batch_size} patches of {patch}")
 
-    def _stage_done(self, end: int) -> bool:
+    def _stage_done(self) -> bool:
         """Whether the stage has had its steps, or validation, measured where it is due, no longer gets better."""
-        state, settings = self.state, self._validation
-        due = state.step == end or state.stage_step % settings.every == 0
+        state, settings, end = self.state, self._validation, self._stage_end
+        due = state.stage_step % settings.every == 0
+        if state.stage_plan is not None:
+            due = state.stage_step == state.stage_plan[1]
+        due = due or state.step >= end
         if self.evaluator is not None and due:
             measurement = self._validate(self._hand_over.division)
             if state.best.update(measurement.dice, measurement.overlaps):
@@ -251,7 +272,7 @@ class Trainer:
                     self._save(self.files.last)
             if settings.patience and state.best.stale >= settings.patience:
                 return True
-        return state.step == end
+        return state.step >= end
 
     def _validate(self, division: Division | None) -> Measurement:
         """Dice per organ and mean of the weights as they would be written; hooks get them."""
@@ -305,6 +326,7 @@ class Trainer:
     def _begin_stage(self, number: int) -> None:
         """Begins a stage; after the last one there is nothing to begin."""
         self.state.stage, self.state.stage_start = number, self.state.step
+        self.state.stage_plan = None
         if number == len(self.stages):
             return
         stage = self.stages[number]
@@ -324,6 +346,8 @@ class Trainer:
         check_same(checkpoint["settings"], self.state.settings)
         self._begin_stage(min(checkpoint["stage"], len(self.stages) - 1))
         self.state.restore(checkpoint)
+        if self.state.stage_plan is not None and self.state.stage < len(self.stages):
+            self.plan_stage(*self.state.stage_plan)
 
     def _save(self, path: Path) -> None:
         if self.processes.first:
