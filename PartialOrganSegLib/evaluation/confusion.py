@@ -30,8 +30,7 @@ class Confusion:
 
 def case_confusions(case: str, counts: npt.NDArray[np.int64], table: Mask, structures: Sequence[Structure],
                     space: LabelSpace, voxel_ml: float) -> list[Confusion]:
-    """Of each structure what its missed voxels were called, the most first. `counts` (K, C) are those of `joint_counts`.
-    """
+    """Of each structure what its missed voxels were called, the most first. `counts` (K, C): see `joint_counts`."""
     names = (BACKGROUND, *space.names)
     confusions = []
     for structure in structures:
