@@ -172,7 +172,7 @@ def train(recipe: str | Path, out: str | Path, *, overrides: Sequence[str] = (),
 
 def finetune(model: str | Path, data: str | Path, out: str | Path, *, minutes: float | None = None,
              steps: int | None = None, replay: str | Path = "phantoms", validate: Sequence[str] = (),
-             only_listed_organs: bool = False, name: str | None = None, force: bool = False,
+             only_listed_organs: bool = False, name: str | None = None, force: bool = False, take_new: bool = False,
              recipe: str | Path | None = None, overrides: Sequence[str] = (), resume: bool = False,
              device: str = "auto", reporter: Reporter | None = None) -> Result:
     """Fine-tunes `model` on cases of any annotation into the run folder `out`, keeping what it knew.
@@ -181,8 +181,9 @@ def finetune(model: str | Path, data: str | Path, out: str | Path, *, minutes: f
     `replay`: "phantoms", "none" or a manifest of cases that hold what the model knew. `validate`: cases to measure on
     instead of training on them, or ["none"] (default: a quarter, of few cases slabs). `only_listed_organs`: the new
     model knows the manifest's organs only. `name`: the new model's. `force`: learn also from what does not look like a
-    CT in HU. `recipe` and `overrides` as in `train`. `resume`: go on with the run in `out` as it was planned; all
-    but `device` and `reporter` is known then.
+    CT in HU. `take_new`: the new model is selected also where it is not found to be better. `recipe` and `overrides`
+    as in `train`. `resume`: go on with the run in `out` as it was planned; all but `device` and `reporter` is known
+    then.
 
     The result's `bundle` is the new model, `outcome` has Dice before and after, `selected` is the folder of the better
     of both. Raises UserError for cases that nothing can be learnt from, a used folder, a full disk and a missing
@@ -199,7 +200,7 @@ def finetune(model: str | Path, data: str | Path, out: str | Path, *, minutes: f
     if resume:
         return finetuning.resume(Path(out), device, reporter)
     options = FinetuneOptions(minutes, steps, str(replay), list(validate), only_listed_organs, force, name,
-                              list(overrides))
+                              list(overrides), take_new)
     return finetuning.finetune(model, Path(data), Path(out), device, options, None if recipe is None else Path(recipe),
                                reporter)
 

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, NoReturn, TextIO
 
 from .. import __version__, logfile
-from ..cancelling import cancellable, ignore_signals
+from ..cancelling import Resumable, cancellable, ignore_signals
 from ..errors import Code, Problem, UsageError, UserError
 from ..events import ConsoleReporter, JsonReporter, Reporter
 from ..streams import drop_unwritten, forgiving_output, open_closed_streams
@@ -126,6 +126,10 @@ def _run_command(argv: Sequence[str], reporter: Reporter) -> int:
         arguments = build_parser().parse_args(argv)
         code: int = COMMANDS[arguments.command].run(arguments, reporter)
         return code
+    except Resumable as interrupt:
+        reporter.close()
+        reporter.error(Problem(Code.CANCELLED, found=f"cancelled {interrupt.where}", hint=interrupt.how))
+        return CANCELLED
     except KeyboardInterrupt:
         reporter.close()
         reporter.error(_cancelled(arguments, reporter))

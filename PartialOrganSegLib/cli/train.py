@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import Code, UserError, one_line
 from ..events import Reporter
 from .options import add_common_options
+from .resume_line import ending_with_resume_line
 
 HELP = "Train a network by a recipe."
 EXAMPLE = """partialorganseg train partialorganseg -o runs/first --set manifest=my/manifest.yaml
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from ..training.recipe import RECIPE_FILE, load_recipe
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
-    run_folder = _run_folder(arguments)
+    run_folder = arguments.output or Path("runs") / arguments.recipe.stem
     copy = run_folder / RECIPE_FILE  # with every setting resolved, but without the user's comments
     if not arguments.resume and copy.exists() and arguments.recipe.exists() and copy.samefile(arguments.recipe):
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=run_folder,
@@ -64,28 +64,15 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         return 0
     reporter.started(command="train", recipe=arguments.recipe, run=run_folder, resume=arguments.resume,
                      device=arguments.device)
-    carry_out(recipe, run_folder, arguments.resume, arguments.device, reporter)
+    words = [str(arguments.recipe)]
+    if arguments.folds is not None:
+        words += ["--folds", str(arguments.folds)]
+    for override in arguments.overrides:
+        words += ["--set", override]
+    with ending_with_resume_line("train", run_folder, *words):
+        carry_out(recipe, run_folder, arguments.resume, arguments.device, reporter)
     # An ensemble's folder has no log of its own, its folds have.
     write_curve(run_folder)
     reporter.result(run=run_folder)
     print(one_line(f"run folder: {run_folder}"))
     return 0
-
-
-def _run_folder(arguments: argparse.Namespace) -> Path:
-    folder: Path = arguments.output or Path("runs") / arguments.recipe.stem
-    return folder
-
-
-def resume_line(arguments: argparse.Namespace) -> str:
-    """What goes on with a run that was ended; empty before its first checkpoint."""
-    run_folder = _run_folder(arguments)
-    # Of an ensemble each fold is a run of its own.
-    if not run_folder.is_dir() or not any(run_folder.rglob("last.pt")):
-        return ""
-    words = ["partialorganseg", "train", str(arguments.recipe), "-o", str(run_folder)]
-    if arguments.folds is not None:
-        words += ["--folds", str(arguments.folds)]
-    for setting in arguments.overrides:
-        words += ["--set", setting]
-    return shlex.join([*words, "--resume"])

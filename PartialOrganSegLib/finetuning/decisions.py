@@ -177,11 +177,16 @@ def alphas_to_try(alpha: float, set_by_user: bool, held: HeldOut) -> list[float]
 
 
 def budget_settings(budget: Budget, measured: Sequence[PreparedCase], changed: Sequence[str],
-                    alphas: Sequence[float]) -> SettingValues:
+                    alphas: Sequence[float], synthetic: Sequence[str] = ()) -> SettingValues:
     """What the budget decides of a recipe. Organs learnt and organs kept decide half each on which weights
-    are the best; those that would not be selected come last."""
-    return {"steps": budget.steps, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
+    are the best; those that would not be selected come last. `synthetic`: organs that only phantoms measure, which
+    decide nothing."""
+    # Where the time decides, an early end would be no gain: the best weights are taken in any case.
+    patience = 2 if budget.most == budget.steps else 0
+    # The most there may be, of which the time decides.
+    return {"steps": budget.most, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
             "checkpoint_every": max(10, min(100, budget.steps // 10)), "workers": budget.workers,
             "validation.groups": [MEASURED] if measured else [], "validation.every": budget.measure_every,
-            "validation.patience": 2, "validation.half": list(changed), "validation.tolerated_loss": LOSS_TOLERATED,
-            "validation.alphas": list(alphas)}
+            "validation.patience": patience, "validation.half": list(changed),
+            "validation.tolerated_loss": LOSS_TOLERATED, "validation.alphas": list(alphas),
+            "validation.ignored": list(synthetic)}

@@ -148,7 +148,7 @@ def test_a_fine_tuning_that_is_ended_says_where_and_how_to_go_on(start, tmp_path
                "--replay", "none", *settings]
     assert main(command) == 130
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line == f"error: cancelled while training (2 of 4); go on with: partialorganseg finetune -o '{run}' --resume"
+    assert line == f"error: cancelled after step 1; go on with: partialorganseg finetune -o '{run}' --resume"
     monkeypatch.undo()
     assert main(["finetune", "-o", str(run), "--resume"]) == 0
     assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")

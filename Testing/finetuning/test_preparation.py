@@ -88,10 +88,11 @@ def test_the_stages_in_turn_are_the_whole_preparation(start, spleens, tmp_path):
         stage.work(by_stages)
     (tmp_path / "whole").mkdir()
     plan = prepare(replace(by_stages.request, run=tmp_path / "whole"), RunListener())
-    compared = {"start", "data", "lineage", "changed", "kept", "measured_on", "steps", "images"}
+    compared = {"start", "data", "lineage", "changed", "kept", "measured_on", "steps", "images", "patients",
+                    "looked_at"}
     assert plan.model_dump(include=compared) == by_stages.plan.model_dump(include=compared)
     assert sorted(path.name for path in (tmp_path / "stages").iterdir()) == [
-        "cases", "label_space.json", "manifest.yaml", "plan.json", "recipe.yaml"]
+        "cases", "label_space.json", "looks", "manifest.yaml", "plan.json", "recipe.yaml"]
     assert len({stage.name for stage in STAGES}) == len(STAGES)
 
 
