@@ -195,9 +195,12 @@ def _report(result: LearnResult, reporter: Reporter) -> None:
                     selected_model=result.selected, reason=figures.get("reason"), dice=figures.get("dice"))
     rows = []
     for organ, values in dict(figures.get("dice", {})).items():
+        interval = ""
+        if values.get("low") is not None:
+            interval = f"{values['low']:+.3f} to {values['high']:+.3f}"
         rows.append({"organ": organ, "": values["group"], "before": f"{values['before']:.3f}",
                      "after": f"{values['after']:.3f}", "change": f"{values['after'] - values['before']:+.3f}",
-                     "measured on": values["measured_on"]})
+                     "95 % interval": interval, "measured on": values["measured_on"]})
     if rows:
         print(format_table(rows))
     print(one_line(f"verdict: {figures.get('reason', '')}"))

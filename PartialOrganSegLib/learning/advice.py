@@ -41,7 +41,8 @@ def _figures(result: Mapping[str, Any], group: str) -> Iterator[tuple[str, Mappi
 def _unmeasured(result: Mapping[str, Any], learnt: Sequence[str]) -> Iterator[str]:
     missing = [_title(organ) for organ in learnt if organ not in result.get("dice", {})]
     if missing:
-        yield f"{_listed(missing)}: draw it completely in one more CT. So far nothing could be left out to measure it."
+        yield (f"{_listed(missing)}: draw {_it(missing)} completely in one more CT. So far nothing could be left out "
+               "to measure by.")
 
 
 def _weak(result: Mapping[str, Any], cases: Sequence[Case]) -> Iterator[str]:
@@ -60,9 +61,9 @@ def _lost(result: Mapping[str, Any]) -> Iterator[str]:
               if figures.get("before") is not None and figures.get("after") is not None
               and figures["before"] - figures["after"] > 0.02]
     if losses:
-        names = _listed([_title(organ) for _, organ in sorted(losses, reverse=True)[:MOST_CTS]])
-        yield (f"{names} got worse beside what was learnt: accept or correct it in the CTs that you drew on, so that "
-               "it is a label there too.")
+        names = [_title(organ) for _, organ in sorted(losses, reverse=True)[:MOST_CTS]]
+        yield (f"{_listed(names)} got worse beside what was learnt: accept or correct {_it(names)} in the CTs that you "
+               "drew on, so that they hold labels of that too.")
 
 
 def _changed(comparison: Comparison, learnt: Sequence[str]) -> Iterator[str]:
@@ -85,8 +86,12 @@ def _good(result: Mapping[str, Any]) -> Iterator[str]:
     good = [_title(organ) for organ, figures in _figures(result, "changed")
             if figures.get("before") is not None and figures["before"] >= GOOD]
     if good:
-        yield (f"{_listed(good)}: the start model had it at {GOOD:.2f} or better already. More masks of it teach "
-               "little; draw another organ.")
+        yield (f"{_listed(good)}: the start model had {_it(good)} at {GOOD:.2f} or better already. More masks of "
+               f"{_it(good)} teach little; draw another organ.")
+
+
+def _it(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"
 
 
 def _title(organ: str) -> str:

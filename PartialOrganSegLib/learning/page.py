@@ -59,6 +59,7 @@ def learn_page(content: PageContent) -> str:
     parts += ["<h2>Before and after</h2>", _table(_dice_rows(content.result)),
               '<p class="small">Dice from 0 to 1, 1 is equal. "measured on" says how far a figure can be trusted: '
               "slabs of the CTs that were learnt from look better than a new patient will.</p>"]
+    parts += _drift(content.result)
     parts += _pictures(content)
     if content.volumes:
         parts += ["<h2>The other CTs of the folder</h2>", _table(content.volumes)]
@@ -99,6 +100,7 @@ def _verdict(result: Mapping[str, Any], model: str) -> list[str]:
 
 def _dice_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
     rows = []
+    has_intervals = any("low" in figures for figures in dict(result.get("dice", {})).values())
     for organ, figures in dict(result.get("dice", {})).items():
         before, after = figures.get("before"), figures.get("after")
         # A new organ has no figure before.
@@ -107,9 +109,36 @@ def _dice_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
             change = f"{after - before:+.3f}"
         if figures.get("group") == "changed":
             group = "learnt"
-        rows.append({"organ": organ.replace("_", " "), "": group, "before": _number(before), "after": _number(after),
-                     "change": change, "measured on": str(figures.get("measured_on", ""))})
+        row = {"organ": organ.replace("_", " "), "": group, "before": _number(before), "after": _number(after),
+               "change": change}
+        if has_intervals:
+            row["95 % interval"] = _interval(figures)
+        rows.append(row | {"measured on": str(figures.get("measured_on", ""))})
     return rows
+
+
+def _interval(figures: Mapping[str, Any]) -> str:
+    """Of the change, over patients or slabs; empty where a figure has none, as on phantoms."""
+    low, high = figures.get("low"), figures.get("high")
+    if low is None or high is None:
+        return ""
+    return f"{low:+.3f} to {high:+.3f}"
+
+
+def _drift(result: Mapping[str, Any]) -> list[str]:
+    """Organs that no mask shows: how much of each the two models find on the same CTs, and how far they agree."""
+    rows = []
+    for organ, figures in dict(result.get("drift", {})).items():
+        rows.append({"organ": organ.replace("_", " "), "CTs": str(figures.get("cases", "")),
+                     "before": _millilitres(figures.get("before_ml")), "after": _millilitres(figures.get("after_ml")),
+                     "Dice of the two": _number(figures.get("agreement"))})
+    if not rows:
+        return []
+    return ["<h2>Organs that nobody drew</h2>", _table(rows)]
+
+
+def _millilitres(value: object) -> str:
+    return f"{value:.0f} ml" if isinstance(value, (int, float)) else ""
 
 
 def _number(value: object) -> str:

@@ -71,11 +71,13 @@ def _level(before: Mask, after: Mask, different: Mask) -> int:
 
 def _box(hu: VoxelArray) -> tuple[slice, slice]:
     """Rows and columns of the body."""
-    body = hu > _BODY_HU
-    if not body.any():
+    parts, count = ndimage.label(hu > _BODY_HU)
+    if not count:
         return slice(None), slice(None)
-    rows, columns = np.flatnonzero(body.any(axis=1)), np.flatnonzero(body.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    # The largest part: the table below the patient would make the picture small.
+    largest = int(np.argmax(np.bincount(parts.ravel())[1:]))
+    rows, columns = ndimage.find_objects(parts)[largest]
+    return rows, columns
 
 
 def _panel(hu: VoxelArray, labels: LabelMap, drawn: Mask | None, organs: Sequence[Organ],

@@ -205,7 +205,8 @@ def _entry(case: PlannedCase, output: Path) -> dict[str, object]:
     for key, path in (("label", labelling.label), ("strokes", labelling.strokes)):
         if path is not None:
             entry[key] = _relative(path, output)
-    if labelling.kind is Kind.PARTIAL:
+    # Of strokes it is for the reader alone.
+    if labelling.kind in (Kind.PARTIAL, Kind.SCRIBBLE) and labelling.annotated:
         entry["annotated"] = list(labelling.annotated)
     if labelling.label_map:
         entry["label_map"] = {value: list(names) for value, names in sorted(labelling.label_map.items())}

@@ -27,6 +27,8 @@ from .pictures import before_after_png, shown_organs
 from .state import EVALUATION, PAGE, RUN, SEGMENTED
 
 _MOST_PICTURES = 8
+_CAPTIONS = {Kind.UNLABELLED: "nothing was drawn on it", Kind.SCRIBBLE: "strokes", Kind.PARTIAL: "masks of some organs",
+             Kind.FULL: "masks of all organs"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def _case_rows(manifest: Manifest) -> list[dict[str, str]]:
     rows = []
     for case in manifest.cases:
         organs = ""
-        if case.kind is Kind.PARTIAL:
+        if case.kind in (Kind.PARTIAL, Kind.SCRIBBLE):
             organs = ", ".join(name.replace("_", " ") for name in case.annotated)
         elif case.kind is Kind.FULL:
             organs = "all"
@@ -100,9 +102,7 @@ def _pictures(comparison: Comparison, manifest: Manifest, learnt: Sequence[str],
         ct = case.read_image()
         before, after = (_labels(comparison, moment, case) for moment in (START, NEW))
         drawn = _drawn(case, ct, manifest, reporter)
-        caption = case.name
-        if case.kind is Kind.UNLABELLED:
-            caption += ", nothing was drawn on it"
+        caption = f"{case.name}, {_CAPTIONS[case.kind]}"
         pictures.append((caption, before_after_png(ct, before, after, drawn, organs)))
     return pictures
 
