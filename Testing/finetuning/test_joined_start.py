@@ -61,7 +61,7 @@ def start(tmp_path_factory) -> Bundle:
 def spleens(tmp_path_factory) -> Path:
     """Three cases with whole spleens; the last is for measuring, and shows all organs."""
     folder = tmp_path_factory.mktemp("Milzen")
-    data = write_cases(folder, [only(ct_of(seed)[1], 2) for seed in (0, 1)] + [ct_of(2)[1]])
+    data = write_cases(folder, [only(ct_of(seed)[1], 2) for seed in (0, 1)] + [only(ct_of(2)[1], 1, 2)])
     text = data.read_text("utf-8")
     place = text.rindex("- spleen")
     data.write_text(f"{text[:place]}- liver\n    {text[place:]}", "utf-8")
