@@ -36,7 +36,7 @@ def test_options_are_made_without_anything_heavy():
 
 def test_every_public_name_exists_and_is_completed():
     names = ["LabelSpace", "RefineSession", "SegmentOptions", "SegmentResult", "Segmenter", "UserError", "__version__",
-             "evaluate", "finetune", "load_model", "read_ct", "refine", "segment", "train"]
+             "evaluate", "finetune", "learn", "load_model", "read_ct", "refine", "segment", "train"]
     assert pos.__all__ == names
     assert set(names) <= set(dir(pos))
     for name in names:
@@ -81,8 +81,8 @@ def test_evaluation_writes_its_tables(tmp_path):
     write_labelmap(tmp_path / "a.nii.gz", labels)
     result = pos.evaluate(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", organs="spleen, liver", out=tmp_path / "out")
     assert [(score.structure, score.dice) for score in result.scores] == [("liver", 1.0), ("spleen", 1.0)]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"scores.csv", "summary.json", "report.md",
-                                                                    "report.html"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"scores.csv", "confusion.csv", "summary.json",
+                                                                    "report.md", "report.html"}
     with pytest.raises(pos.UserError, match="found an earlier result"):
         pos.evaluate(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", out=tmp_path / "out")
 

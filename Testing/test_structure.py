@@ -12,6 +12,7 @@ from Testing.helpers.repository import ROOT
 FLOORS = """
     __main__  inference
     cli  api
+    learning
     batch  finetuning  refining
     training
     losses  segmenting

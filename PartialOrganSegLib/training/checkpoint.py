@@ -45,6 +45,7 @@ class _NewParts(TypedDict, total=False):
 
     unmeasured: bool
     hooks: dict[str, dict[str, object]]
+    stage_plan: tuple[int, int] | None
 
 
 class Checkpoint(TrainingStepState, _NewParts):
@@ -52,7 +53,7 @@ class Checkpoint(TrainingStepState, _NewParts):
 
     `step` counts the steps done; `stage` is the number of the stage it is in, which began at `stage_start`. `settings`
     decide the run's numbers and are compared on resuming. `unmeasured`: the last step's measurement was due and broken
-    off. `hooks`: their states, by name.
+    off. `hooks`: their states, by name. `stage_plan`: see `RunState`.
     """
 
     step: int

@@ -119,7 +119,8 @@ def test_every_problem_is_listed_with_its_case(tmp_path: Path):
     kidney = int((blocks(0)[1] == 3).sum())
     assert len(lines) == 5
     assert lines[0] == (f"undeclared: {tmp_path.resolve() / 'undeclared_label.nii.gz'}: partial label holds {kidney} "
-                        "voxels of left_kidney (value 3), which is not among its annotated organs")
+                        "voxels of left_kidney (value 3), which is not among its annotated organs; add it to "
+                        "'annotated', or to 'ignored'")
     assert "moved_label.nii.gz: expected the geometry of moved_image.nii.gz" in lines[1]
     assert "unknown_label.nii.gz: label value 40 (6912 voxels): expected 0..16 or a value of label_map" in lines[2]
     assert lines[3] == f"absent: expected the file {tmp_path.resolve() / 'absent.nii.gz'}, found none"

@@ -13,7 +13,7 @@ import torch
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
-from PartialOrganSegLib.finetuning.outcome import START, TUNED, Outcome, card, compare
+from PartialOrganSegLib.finetuning.outcome import START, TUNED, Findings, Outcome, card, compare
 from PartialOrganSegLib.finetuning.plan import Plan
 from PartialOrganSegLib.finetuning.run import Result, finetune, resume
 from PartialOrganSegLib.finetuning.speed import frozen_seconds
@@ -36,6 +36,7 @@ from Testing.helpers.finetune_data import (
     RunListener,
     ct_of,
     only,
+    three_patients,
     write_cases,
 )
 from Testing.helpers.level_network import level_bundle
@@ -61,7 +62,7 @@ def start(tmp_path_factory) -> Bundle:
 def spleens(tmp_path_factory) -> Path:
     """Three cases with whole spleens; the last is for measuring, and shows all organs."""
     folder = tmp_path_factory.mktemp("Milzen")
-    data = write_cases(folder, [only(ct_of(seed)[1], 2) for seed in (0, 1)] + [ct_of(2)[1]])
+    data = write_cases(folder, [only(ct_of(seed)[1], 2) for seed in (0, 1)] + [only(ct_of(2)[1], 1, 2)])
     text = data.read_text("utf-8")
     # The last case annotates the liver as well; the first two the spleen alone.
     place = text.rindex("- spleen")
@@ -241,13 +242,13 @@ PLAN = Plan(start=Path("start"), data=Path("m.yaml"), changed=["spleen", "colon"
 
 @pytest.mark.parametrize(("not_taken", "colon", "selected", "reason"), [
     (["spleen"], 0.6, TUNED, "organs to be learnt: mean +0.100"),  # the spleen's own change is not counted
-    (["spleen"], 0.4, START, "the organs to be learnt are not better (mean -0.100)"),
+    (["spleen"], 0.4, START, "the organs to be learnt got worse (mean -0.100, 95 % interval"),
     (["spleen", "colon"], 0.501, START, "none of the organs to be learnt got better"),
     ([], 0.6, TUNED, "organs to be learnt: mean +0.050")])
 def test_an_organ_that_is_not_taken_over_does_not_count_as_learnt(not_taken, colon, selected, reason):
     not_taken_over = {organ: {"member": "hk", "dice": 0.3} for organ in not_taken}
-    outcome = compare(PLAN, {"spleen": 0.9, "colon": 0.5, "liver": 0.9}, {"spleen": 0.9, "colon": colon, "liver": 0.9},
-                    not_taken_over)
+    before, after = {"spleen": 0.9, "colon": 0.5, "liver": 0.9}, {"spleen": 0.9, "colon": colon, "liver": 0.9}
+    outcome = compare(PLAN, Findings(before, after, three_patients(before, after), not_taken_over=not_taken_over))
     assert outcome.selected == selected
     assert reason in outcome.reason
     assert len(outcome.no_better()) == len(not_taken)

@@ -89,10 +89,11 @@ def test_the_stages_in_turn_are_the_whole_preparation(start, spleens, tmp_path):
     (tmp_path / "whole").mkdir()
     plan = prepare(replace(by_stages.request, run=tmp_path / "whole"), RunListener())
     # The time that was measured differs from run to run.
-    compared = {"start", "data", "lineage", "changed", "kept", "measured_on", "steps", "images"}
+    compared = {"start", "data", "lineage", "changed", "kept", "measured_on", "steps", "images", "patients",
+                "looked_at"}
     assert plan.model_dump(include=compared) == by_stages.plan.model_dump(include=compared)
     assert sorted(path.name for path in (tmp_path / "stages").iterdir()) == [
-        "cases", "label_space.json", "manifest.yaml", "plan.json", "recipe.yaml"]
+        "cases", "label_space.json", "looks", "manifest.yaml", "plan.json", "recipe.yaml"]
     assert len({stage.name for stage in STAGES}) == len(STAGES)
 
 
@@ -191,7 +192,8 @@ def test_the_plan_says_what_fits_into_the_time(start, spleens, tmp_path):
     plan_time(draft)
     assert draft.plan.steps == 300  # a few cases do not take all the minutes there are
     recipe = draft.draft.read()
-    assert recipe.steps == 300
+    # Where steps take less than expected, up to twice as many are made in the same time.
+    assert recipe.steps == 600
     assert recipe.validation.groups == ["measured"]
     assert recipe.validation.half == draft.plan.changed == ["spleen"]
     assert draft.plan.kept == ["liver", "left_kidney"]

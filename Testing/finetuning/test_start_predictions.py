@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.finetuning import start_predictions
+from PartialOrganSegLib.finetuning import looking, start_predictions
 from PartialOrganSegLib.finetuning.case_preparation import Translation, prepare_cases
 from PartialOrganSegLib.finetuning.cases import PreparedCase
 from PartialOrganSegLib.finetuning.decisions import USUAL_ALPHA, alpha_for
@@ -99,7 +99,7 @@ def test_a_few_cases_are_enough_and_fewer_where_there_is_no_time(start, tmp_path
             calls.append(ct)
             return super().predict(ct, *arguments)
 
-    monkeypatch.setattr(start_predictions, "Predictor", Counting)
+    monkeypatch.setattr(looking, "Predictor", Counting)
     cases = prepared_cases(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(ENOUGH_CASES + 1)])
     predictions = StartPredictions(start, SPACE, torch.device("cpu"))
     predictions.dice(cases, 100, Reporter())

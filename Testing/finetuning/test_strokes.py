@@ -22,7 +22,7 @@ from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.training.recipe import load_recipe
-from Testing.helpers.finetune_data import ORGANS, QUICK, ct_of, write_cases, write_start
+from Testing.helpers.finetune_data import ORGANS, QUICK, ct_of, only, write_cases, write_start
 
 CPU = torch.device("cpu")
 
@@ -88,7 +88,7 @@ def test_a_run_on_strokes_knows_the_rates(tmp_path: Path):
     start = write_start(tmp_path / "start")
     recipe = resource("recipes", "finetune.yaml")
     written = {}
-    for kind, labels in (("scribble", strokes(0)), ("partial", ct_of(0)[1])):
+    for kind, labels in (("scribble", strokes(0)), ("partial", only(ct_of(0)[1], 2))):
         data = write_cases(tmp_path / kind, [labels], kind)
         options = FinetuneOptions(steps=2, replay="none", validate=["none"], overrides=QUICK)
         prepare(Request(start, data, tmp_path / f"run-{kind}", recipe, CPU, options), Reporter())

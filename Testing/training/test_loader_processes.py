@@ -140,7 +140,9 @@ def test_a_closed_terminal_or_sigterm_ends_it_with_its_loaders_and_the_checkpoin
     os.killpg(process.pid, number)
     _, text = process.communicate(timeout=120)
     assert process.returncode == 130, text
-    assert text.splitlines()[-1] == "error: cancelled"
+    line = text.splitlines()[-1]
+    assert line.startswith("error: cancelled after step")
+    assert line.endswith("--resume")
     assert not [child for child in children if child.is_running()]
     assert (tmp_path / "run" / "checkpoints" / "last.pt").is_file()
 

@@ -148,7 +148,7 @@ def test_every_kind_of_annotation_in_one_run(tmp_path):
         return {"name": name, "kind": kind, "cases": [cases[name]], **settings}
 
     manifest = write_yaml(tmp_path / "manifest.yaml", {"datasets": [
-        dataset("full", "full"), dataset("partial", "partial", annotated=["liver"]),
+        dataset("full", "full"), dataset("partial", "partial", annotated=["liver"], ignored=["spleen", "left_kidney"]),
         dataset("coarse", "partial", annotated=["liver", "spleen", "left_kidney"],
                 label_map={2: ["spleen", "left_kidney"], 3: ["spleen", "left_kidney"]}),
         dataset("drawn", "scribble"), dataset("strokes", "scribble"), dataset("unlabelled", "unlabelled")]})
