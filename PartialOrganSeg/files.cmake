@@ -147,11 +147,13 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/evaluate.py
   PartialOrganSegLib/cli/export.py
   PartialOrganSegLib/cli/finetune.py
+  PartialOrganSegLib/cli/learn.py
   PartialOrganSegLib/cli/listing.py
   PartialOrganSegLib/cli/models.py
   PartialOrganSegLib/cli/options.py
   PartialOrganSegLib/cli/phantom.py
   PartialOrganSegLib/cli/refine.py
+  PartialOrganSegLib/cli/resume_line.py
   PartialOrganSegLib/cli/scribble.py
   PartialOrganSegLib/cli/segment.py
   PartialOrganSegLib/cli/segment_batch.py
@@ -171,6 +173,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/errors.py
   PartialOrganSegLib/evaluation/__init__.py
   PartialOrganSegLib/evaluation/box_plot.py
+  PartialOrganSegLib/evaluation/confusion.py
   PartialOrganSegLib/evaluation/evaluation.py
   PartialOrganSegLib/evaluation/html_page.py
   PartialOrganSegLib/evaluation/metrics.py
@@ -192,9 +195,14 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/data_warning.py
   PartialOrganSegLib/finetuning/data_warnings.py
   PartialOrganSegLib/finetuning/decisions.py
+  PartialOrganSegLib/finetuning/drift.py
+  PartialOrganSegLib/finetuning/evidence.py
+  PartialOrganSegLib/finetuning/free_cores.py
   PartialOrganSegLib/finetuning/holdout.py
   PartialOrganSegLib/finetuning/lineage.py
+  PartialOrganSegLib/finetuning/looking.py
   PartialOrganSegLib/finetuning/measured_on.py
+  PartialOrganSegLib/finetuning/noise.py
   PartialOrganSegLib/finetuning/options.py
   PartialOrganSegLib/finetuning/outcome.py
   PartialOrganSegLib/finetuning/plan.py
@@ -208,6 +216,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/speed.py
   PartialOrganSegLib/finetuning/start_predictions.py
   PartialOrganSegLib/finetuning/strokes.py
+  PartialOrganSegLib/finetuning/time_keeping.py
   PartialOrganSegLib/finetuning/verdict.py
   PartialOrganSegLib/formats/__init__.py
   PartialOrganSegLib/formats/checks.py
@@ -225,11 +234,14 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/dicom_headers.py
   PartialOrganSegLib/formats/dicom_lengths.py
   PartialOrganSegLib/formats/dicom_reading.py
+  PartialOrganSegLib/formats/dicom_references.py
   PartialOrganSegLib/formats/dicom_seg.py
+  PartialOrganSegLib/formats/dicom_seg_reading.py
   PartialOrganSegLib/formats/dicom_series.py
   PartialOrganSegLib/formats/dicom_slices.py
   PartialOrganSegLib/formats/dicom_source.py
   PartialOrganSegLib/formats/dicom_syntax.py
+  PartialOrganSegLib/formats/drawn_structures.py
   PartialOrganSegLib/formats/folder_files.py
   PartialOrganSegLib/formats/header_lines.py
   PartialOrganSegLib/formats/itk.py
@@ -247,6 +259,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/registry.py
   PartialOrganSegLib/formats/roi_names.py
   PartialOrganSegLib/formats/rtstruct.py
+  PartialOrganSegLib/formats/rtstruct_reading.py
   PartialOrganSegLib/formats/same_ct.py
   PartialOrganSegLib/formats/slicer_segmentation.py
   PartialOrganSegLib/formats/stroke_planes.py
@@ -268,6 +281,24 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/inference/__init__.py
   PartialOrganSegLib/json_file.py
   PartialOrganSegLib/label_space_file.py
+  PartialOrganSegLib/learning/__init__.py
+  PartialOrganSegLib/learning/advice.py
+  PartialOrganSegLib/learning/case_names.py
+  PartialOrganSegLib/learning/comparison.py
+  PartialOrganSegLib/learning/drawn_names.py
+  PartialOrganSegLib/learning/label_maps.py
+  PartialOrganSegLib/learning/labelling.py
+  PartialOrganSegLib/learning/organ_list.py
+  PartialOrganSegLib/learning/page.py
+  PartialOrganSegLib/learning/pairing.py
+  PartialOrganSegLib/learning/pictures.py
+  PartialOrganSegLib/learning/plan.py
+  PartialOrganSegLib/learning/report.py
+  PartialOrganSegLib/learning/requirements.py
+  PartialOrganSegLib/learning/run.py
+  PartialOrganSegLib/learning/state.py
+  PartialOrganSegLib/learning/survey.py
+  PartialOrganSegLib/learning/value_names.py
   PartialOrganSegLib/loading/__init__.py
   PartialOrganSegLib/loading/augmentation.py
   PartialOrganSegLib/loading/cache.py
@@ -389,6 +420,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/best_figures.py
   PartialOrganSegLib/training/cases.py
   PartialOrganSegLib/training/checkpoint.py
+  PartialOrganSegLib/training/curve.py
   PartialOrganSegLib/training/distributed.py
   PartialOrganSegLib/training/evaluator.py
   PartialOrganSegLib/training/folds.py
@@ -404,6 +436,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/objective.py
   PartialOrganSegLib/training/optimisation.py
   PartialOrganSegLib/training/optimisers.py
+  PartialOrganSegLib/training/overlaps.py
   PartialOrganSegLib/training/overrides.py
   PartialOrganSegLib/training/pseudo_labels.py
   PartialOrganSegLib/training/recipe.py
