@@ -34,7 +34,8 @@ if not (IN_SLICER or NO_HOST):
     sys.path[:] = [str(HERE / "host"), str(HERE), *everything]
     import slicer_host
 
-    slicer_host.useSlicerPython(HERE / "host" / "standins")
+    # a real Slicer's Base/Python takes the place of the stand-ins for whoever has one
+    slicer_host.useSlicerPython(os.environ.get("PARTIALORGANSEG_SLICER_PYTHON") or HERE / "host" / "standins")
     slicer_host.loadScriptedModule(MODULE)
 else:
     sys.path.insert(0, str(HERE))

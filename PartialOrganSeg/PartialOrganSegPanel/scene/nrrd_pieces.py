@@ -30,7 +30,10 @@ def write_nrrd(path: Path, size: tuple[int, int, int], dtype: np.dtype, ijk_to_r
 
     Uncompressed: to compress a CT takes seconds. Raises OSError; what was written until then is the caller's to remove.
     """
-    with open(path, "wb") as file:
+    mode = "wb"
+    if path.is_file() and not path.stat().st_size:
+        mode = "rb+"  # what has been truncated, be it empty, ext4 writes to the disk before it closes it
+    with open(path, mode) as file:
         file.write(_header(size, dtype, ijk_to_ras))
         for slab in slabs:
             file.write(np.ascontiguousarray(slab, dtype).data)
