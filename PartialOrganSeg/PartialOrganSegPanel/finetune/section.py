@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.errors import Code
 from PartialOrganSegLib.organs import WORD16
 
+from ..scene.scene_cases import CaseList, SceneCase, include, label_space_names, measure
 from ..shell.chosen_model import choose_model
 from ..shell.job import Outcome
 from ..shell.model_cards import ModelCard, installed_models
@@ -23,7 +24,6 @@ from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
 from . import run as runs
 from .before_after import BeforeAfter
-from .cases import CaseList, SceneCase, include, label_space_names, measure
 from .choices import Choices
 from .deletion import Deletion
 from .export import case_names, manifest_of, with_names, write_cases

@@ -8,8 +8,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from ..scene.scene_cases import SceneCase, label_space_names
 from ..shell.parameters import FineTuneParameters
-from .cases import SceneCase, label_space_names
 from .run import RunResult, name_reason, replay_reason
 from .verdict_text import measured_on_short
 
