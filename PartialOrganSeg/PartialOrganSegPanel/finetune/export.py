@@ -15,9 +15,10 @@ from PartialOrganSegLib.organs import LABEL_SPACES
 
 from ..scene.case_writing import write_scene_case
 from ..scene.scene_cases import SceneCase, label_space_names
+from ..scene.written_cts import WrittenCts
 from ..shell.job import Progress
 from ..shell.steps import counted
-from .written_cts import WrittenCts
+from .listed_cases import is_listed, link_listed_case
 
 DATA, STAGING, MANIFEST = "data", ".data.partial", "manifest.yaml"
 LONGEST_NAME = 60
@@ -38,9 +39,14 @@ def write_cases(cases: Sequence[SceneCase], model: Sequence[str], run: Path,
         entries = []
         for number, (case, name) in enumerate(zip(cases, case_names(cases), strict=True), 1):
             path = run / DATA / f"case_{number}.nrrd"
-            work = write_scene_case(case, path.stem, space, staging,
-                                    lambda volume, new, final=path: written.write(volume, new, final))
-            entry = yield from counted(work, Progress(_("writing CTs"), number - 1, len(cases), None))
+            progress = Progress(_("writing CTs"), number - 1, len(cases), None)
+            if is_listed(case.volume_id):
+                yield progress
+                entry = link_listed_case(case, path.stem, space, staging)
+            else:
+                work = write_scene_case(case, path.stem, space, staging,
+                                        lambda volume, new, final=path: written.write(volume, new, final))
+                entry = yield from counted(work, progress)
             entries.append({"name": name} | entry)
         manifest = {"label_space": _space_entry(space), "datasets": [{"name": "scene", "cases": entries}]}
         text = json.dumps(manifest, indent=2, ensure_ascii=False)  # JSON is YAML, and Slicer has no YAML writer

@@ -11,7 +11,7 @@ import slicer
 import slicer.util
 import vtk
 
-from ..scene.ct_file import CtFile, write_ct_steps
+from .ct_file import CtFile, write_ct_steps
 
 
 @dataclass
