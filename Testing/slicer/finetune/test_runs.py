@@ -315,7 +315,7 @@ def test_a_full_disk_is_told(course, monkeypatch):
     def full(*_):
         raise OSError("ct.nrrd: the CT could not be written; is the disk full?")
 
-    monkeypatch.setattr("PartialOrganSegPanel.finetune.written_cts.write_ct", full)
+    monkeypatch.setattr("PartialOrganSegPanel.scene.written_cts.write_ct_steps", full)
     course.start()
     assert "disk full" in course.said
     assert not course.services.processes
