@@ -43,8 +43,8 @@ TELLING = {"acquisition": ACQUISITION_NUMBER, "temporal position": TEMPORAL_POSI
            "series time": SERIES_TIME}
 _CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 _TAGS = {IMAGE_TYPE, SOP_INSTANCE_UID, MODALITY, SERIES_DESCRIPTION, PATIENT_NAME, PATIENT_ID, BIRTH_DATE, SEX,
-         STUDY_UID, SERIES_UID, SERIES_NUMBER, ACQUISITION_NUMBER, INSTANCE_NUMBER, FRAME_OF_REFERENCE_UID, SOP_CLASS_UID,
-         *TELLING.values(), *dicom_attributes.TAGS, *dicom_pixels.TAGS}
+         STUDY_UID, SERIES_UID, SERIES_NUMBER, ACQUISITION_NUMBER, INSTANCE_NUMBER, FRAME_OF_REFERENCE_UID,
+         SOP_CLASS_UID, *TELLING.values(), *dicom_attributes.TAGS, *dicom_pixels.TAGS}
 # The modality as it stands in the file, with explicit and implicit value representation.
 _SAYS_CT = re.compile(rb"\x08\x00\x60\x00(CS\x02\x00|\x02\x00\x00\x00)CT")
 _NO_IMAGE_SUFFIXES = (".json", ".xml", ".txt", ".csv", ".md", ".html", ".zip", ".gz", ".pdf", ".png", ".jpg", ".py")
