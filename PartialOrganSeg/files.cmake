@@ -242,6 +242,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/dicom_grid.py
   PartialOrganSegLib/formats/dicom_headers.py
   PartialOrganSegLib/formats/dicom_lengths.py
+  PartialOrganSegLib/formats/dicom_pixels.py
   PartialOrganSegLib/formats/dicom_reading.py
   PartialOrganSegLib/formats/dicom_references.py
   PartialOrganSegLib/formats/dicom_seg.py
