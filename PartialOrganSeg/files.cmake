@@ -348,6 +348,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/nnunet_folder.py
   PartialOrganSegLib/models/nnunet_import.py
   PartialOrganSegLib/models/nnunet_plans.py
+  PartialOrganSegLib/models/onnx_export.py
   PartialOrganSegLib/models/store.py
   PartialOrganSegLib/networks/__init__.py
   PartialOrganSegLib/networks/attention_unet.py
