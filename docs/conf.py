@@ -30,11 +30,14 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": 0,
+    # Its pages load scripts from the network.
+    "write_computation_times": False,
     "remove_config_comments": True,
     "within_subsection_order": "FileNameSortKey",
 }
 root_doc = "index"
-exclude_patterns = ["build", "gallery/*.ipynb", "gallery/*.py"]
+# Pages of run times are what former builds left in the folder.
+exclude_patterns = ["build", "gallery/*.ipynb", "gallery/*.py", "**sg_execution_times.rst"]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
 nitpicky = True  # a reference to nothing is a warning, and -W makes it an error
