@@ -23,8 +23,9 @@ from PartialOrganSegLib.synthesis.phantom import make_phantom
 
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "figures" / "checks.png"
 # The whole phantom, body and all.
-SHAPE, MM = (110, 64, 96), 5.0
-SCALE, GAP, TITLE = 4, 10, 52
+SHAPE, MM = (88, 64, 96), 5.0
+# Two in a row, so that the sentences can be read on a phone.
+SCALE, GAP, TITLE, COLUMNS = 4, 10, 54, 2
 PAPER, OTHERS = (255, 255, 255), (215, 215, 215)
 Labels = npt.NDArray[np.uint8]
 
@@ -32,15 +33,15 @@ Labels = npt.NDArray[np.uint8]
 def draw() -> Image.Image:
     """The picture: six faults, each from the front, the organ in question in its colour."""
     ct, labels = make_phantom(SHAPE, (MM, MM, MM))
-    font = ImageFont.load_default(size=16)
+    font = ImageFont.load_default(size=17)
     width, height = SHAPE[2] * SCALE, SHAPE[0] * SCALE
-    picture = Image.new("RGB", (3 * width + 2 * GAP, 2 * (height + TITLE)), PAPER)
+    picture = Image.new("RGB", (COLUMNS * (width + GAP) - GAP, len(FAULTS) // COLUMNS * (height + TITLE)), PAPER)
     pen = ImageDraw.Draw(picture)
     for number, (kind, (organ, fault)) in enumerate(FAULTS.items()):
         faulty = labels.array.copy()
         fault(faulty, WORD16.index(organ))
         title = f"{organ.replace('_', ' ')}:\n{_finding(Volume(faulty, labels.grid), ct, organ, kind)}"
-        left, top = number % 3 * (width + GAP), number // 3 * (height + TITLE)
+        left, top = number % COLUMNS * (width + GAP), number // COLUMNS * (height + TITLE)
         pen.text((left, top + 4), title, (20, 20, 20), font)
         front = Image.fromarray(_from_the_front(faulty, WORD16.index(organ)))
         picture.paste(front.resize((width, height), Image.Resampling.NEAREST), (left, top + TITLE - 2))
