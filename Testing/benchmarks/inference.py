@@ -1,6 +1,6 @@
 """Wall time and peak memory of `partialorganseg segment` against the teacher network in onnxruntime, on the same CTs.
 
-    python Testing/benchmarks/inference.py ../shared/data/ct/*/image.nii.gz --teacher ../shared/data/teacher/hk13.onnx \
+    python Testing/benchmarks/inference.py ../shared/data/ct/*/image.nii.gz --teacher ../shared/data/teacher/hk13.onnx \\
         --repeats 3 --json Resources/figures/speed_peer.json
 
 Every measurement is a fresh process, from the interpreter's start to the written files. Both take turns, so that other
@@ -103,8 +103,8 @@ def print_stages(model: str, ct: Path) -> None:
 
 def compare(arguments: argparse.Namespace) -> None:
     """Measures each CT and prints a table."""
-    print(f"{'CT':<22}{'ours s':>8}{'teacher s':>11}{'ratio (range)':>20}{'ours MiB':>10}{'teacher MiB':>13}{'ratio':>7}"
-          f"{'forward/predict':>17}")
+    print(f"{'CT':<22}{'ours s':>8}{'teacher s':>11}{'ratio (range)':>20}{'ours MiB':>10}{'teacher MiB':>13}"
+          f"{'ratio':>7}{'forward/predict':>17}")
     rows = []
     for ct in arguments.cts:
         row = measure(ct, arguments)
