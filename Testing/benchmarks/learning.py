@@ -17,7 +17,8 @@ seen the CT that is tested on, nor the first two that are learnt from. Labels ar
 waw2144_eq, which radiologists drew; the aorta's are those of a class that the embedded model's first network tells
 apart and does not show. The start model grew out of that network, so its features know of an aorta.
 
-A finished arm is not run again: OUT/SCENARIO-ARM-CT.json. OUT/results.json holds all of them.
+A finished arm is not run again (OUT/SCENARIO-ARM-CT.json), and one that was ended goes on from its checkpoint, its
+seconds those since then. OUT/results.json holds all of them.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from PartialOrganSegLib.evaluation.metrics import dice
 from PartialOrganSegLib.events import ConsoleReporter
 from PartialOrganSegLib.finetuning.decisions import alpha_for
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
-from PartialOrganSegLib.finetuning.run import finetune
+from PartialOrganSegLib.finetuning.run import finetune, resume
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
@@ -186,12 +187,15 @@ def run_arm(scenario: str, arm: str, tested: str, steps: int, start: Bundle, out
                                               *(name for name in organs if name not in start.label_space.names)])
     undrawn = [cases[name] for name in UNDRAWN] if ARMS[arm].predictions else []
     folder = out / f"{scenario}-{arm}-{tested}"
-    manifest = write_cases(trained, undrawn, organs, space, aortas, folder / "labels")
     replay = "none" if ARMS[arm].predictions else "phantoms"
     options = FinetuneOptions(steps=steps, replay=replay, validate=["none"],
                               overrides=["alpha=1", *ARMS[arm].overrides])
     clock = time.monotonic()
-    result = finetune(start.folder, manifest, folder / "run", "auto", options, None, ConsoleReporter())
+    if (folder / "run" / "checkpoints" / "last.pt").exists():
+        result = resume(folder / "run", reporter=ConsoleReporter())
+    else:
+        manifest = write_cases(trained, undrawn, organs, space, aortas, folder / "labels")
+        result = finetune(start.folder, manifest, folder / "run", "auto", options, None, ConsoleReporter())
     seconds = time.monotonic() - clock
     after = {}
     for alpha in ALPHAS:
