@@ -469,7 +469,7 @@ set(LIBRARY_SCRIPTS
 
 set(LIBRARY_RESOURCES
   PartialOrganSegLib/py.typed
-  PartialOrganSegLib/resources/downloads.yaml
+  PartialOrganSegLib/resources/downloads.json
   PartialOrganSegLib/resources/label_maps/total_to_word.yaml
   PartialOrganSegLib/resources/label_spaces/btcv13.json
   PartialOrganSegLib/resources/label_spaces/shi5.json

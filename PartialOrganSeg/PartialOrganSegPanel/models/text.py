@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..shell.model_cards import ModelCard
+from ..shell.model_cards import DownloadCard, ModelCard
 from ..shell.model_licence import licence_text
 
 SWATCH = "&#9632;"
@@ -26,6 +26,14 @@ def card_html(card: ModelCard) -> str:
     if card.training_data:
         parts.append(_section(_("Trained on"), "<br>".join(map(escape, card.training_data))))
     parts.append(_section(_("Folder"), escape(str(card.folder))))
+    return "".join(f"<p>{part}</p>" for part in parts)
+
+
+def download_html(card: DownloadCard) -> str:
+    """What is known of a model before it is downloaded."""
+    parts = [f"<b>{escape(card.name)}</b>", escape(card.title),
+             _section(_("Download"), _("about {megabytes} MB").format(megabytes=card.megabytes)),
+             _section(_("Licence"), escape(card.licence)), _section(_("From"), escape(card.url))]
     return "".join(f"<p>{part}</p>" for part in parts)
 
 
