@@ -25,7 +25,7 @@ class ModelCard:
     organs: tuple[Organ, ...]
     licence: str
     licences: Mapping[str, str] = field(default_factory=dict)
-    training_data: tuple[str, ...] = ()
+    training_data: tuple[Any, ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = Path()
 

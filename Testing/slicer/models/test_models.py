@@ -358,3 +358,4 @@ def test_a_real_nnunet_folder_is_imported(make_panel, until, tmp_path):
     assert "Installed: " in shelf.said
     name = next(name for name in shelf.names if name != "embedded")
     assert [organ.name for organ in installed_models()[name].organs] == ["liver"]
+    assert "cases: 2" in shelf.ui.cardView.toPlainText()
