@@ -242,6 +242,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/dicom_grid.py
   PartialOrganSegLib/formats/dicom_headers.py
   PartialOrganSegLib/formats/dicom_lengths.py
+  PartialOrganSegLib/formats/dicom_pixels.py
   PartialOrganSegLib/formats/dicom_reading.py
   PartialOrganSegLib/formats/dicom_references.py
   PartialOrganSegLib/formats/dicom_seg.py
@@ -347,7 +348,9 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/nnunet_folder.py
   PartialOrganSegLib/models/nnunet_import.py
   PartialOrganSegLib/models/nnunet_plans.py
+  PartialOrganSegLib/models/onnx_export.py
   PartialOrganSegLib/models/store.py
+  PartialOrganSegLib/models/zip_entries.py
   PartialOrganSegLib/networks/__init__.py
   PartialOrganSegLib/networks/attention_unet.py
   PartialOrganSegLib/networks/backbones.py

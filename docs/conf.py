@@ -30,6 +30,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": 0,
+    "write_computation_times": False,  # its page loads a table script from elsewhere
     "remove_config_comments": True,
     "within_subsection_order": "FileNameSortKey",
 }
@@ -38,7 +39,8 @@ exclude_patterns = ["build", "gallery/*.ipynb", "gallery/*.py"]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
 nitpicky = True  # a reference to nothing is a warning, and -W makes it an error
-suppress_warnings: list[str] = []
+# The project may lie in a folder whose name has blanks; no example's name has one.
+suppress_warnings = ["sphinx_gallery.space_in_filename"]
 
 html_theme = "furo"
 html_title = f"PartialOrganSeg {release}"

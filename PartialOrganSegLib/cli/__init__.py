@@ -149,7 +149,7 @@ def _cancelled(arguments: argparse.Namespace | None, reporter: Reporter) -> Prob
     text = "cancelled"
     if reporter.position is not None:
         stage, done, total = reporter.position
-        text += f" while {stage} ({done} of {total})"
+        text += f" ({stage}: {done} of {total})"
     line = ""
     if arguments is not None and hasattr(COMMANDS[arguments.command], "resume_line"):
         line = COMMANDS[arguments.command].resume_line(arguments)

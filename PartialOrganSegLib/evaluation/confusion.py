@@ -57,7 +57,7 @@ class Missed:
 
     def text(self) -> str:
         """`background 62 %, stomach 30 %`."""
-        parts = []
+        parts: list[str] = []
         for name, ml in self.called_ml.items():
             share = ml / self.ml
             if share >= LEAST_SHARE and len(parts) < MOST_NAMED:

@@ -19,6 +19,7 @@ from .checks import check_grid
 from .dicom_attributes import bad_stack_attribute, has_rescale
 from .dicom_choice import choose_series
 from .dicom_grid import place_slices
+from .dicom_pixels import for_gdcm
 from .dicom_series import Series, mixes_scans
 from .dicom_slices import INSTANCE_NUMBER, MODALITY, SOP_INSTANCE_UID, Slice
 from .dicom_syntax import refuse_syntax
@@ -76,7 +77,7 @@ def _single_file(path: Path, series: Series, reporter: Reporter) -> Volume:
         raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="a CT volume",
                         found=f"a single slice ({series.line()})",
                         hint="give the folder that holds all its slices" if path.is_file() else "")
-    image = _read(series.slices[0].file)
+    image = _read(series.slices[0])
     # Without functional groups GDCM stacks the frames every millimetre where the header does not say otherwise.
     bad = bad_stack_attribute(series.slices[0].tags)
     if bad is not None:
@@ -130,11 +131,12 @@ def distinct_slices(path: Path, series: Series, reporter: Reporter) -> list[Slic
     return slices
 
 
-def _read(file: Path) -> sitk.Image:
+def _read(ct_slice: Slice) -> sitk.Image:
+    file = ct_slice.file
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     try:
-        with itk_input(file) as name, quiet_itk():
+        with for_gdcm(file, ct_slice.tags) as readable, itk_input(readable) as name, quiet_itk():
             reader.SetFileName(name)
             image: sitk.Image = reader.Execute()
     except RuntimeError as error:
@@ -171,4 +173,4 @@ def _voxels(slices: list[Slice], reporter: Reporter) -> VoxelArray:
 def _planes(ct_slice: Slice) -> VoxelArray:
     """All frames (frames, rows, columns) of a slice's file, with the first frame's rescale slope and intercept."""
     columns, rows, _ = ct_slice.size
-    return sitk.GetArrayFromImage(_read(ct_slice.file)).reshape(-1, rows, columns)
+    return sitk.GetArrayFromImage(_read(ct_slice)).reshape(-1, rows, columns)

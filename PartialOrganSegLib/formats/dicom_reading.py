@@ -19,7 +19,7 @@ def read_header(file: Path, only: Sequence[str] | None = None) -> Dataset:
     """
     from pydicom import dcmread
 
-    tags: list[int | str | tuple[int, int]] | None = None if only is None else list(only)
+    tags = None if only is None else list(only)
     try:
         return dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
     # A damaged file makes pydicom raise whatever its parser ran into: struct.error, KeyError, NotImplementedError...

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-import zipfile
-import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,9 +17,11 @@ from .checksums import sha256
 from .http_file import LARGEST_BYTES, fetch_file
 from .metadata import NAME_PATTERN
 from .nnunet_import import free_folder, import_nnunet
+from .zip_entries import entries_of, inner_path, pieces_of
 
 # Of an nnU-Net results folder; the rest of a zip (logs, pictures, pickles) is left where it is.
 NEEDED = (".json", ".pth")
+_EXPECTED = "a zip of an nnU-Net results folder"
 
 
 class Download(BaseModel):
@@ -82,23 +81,16 @@ def fetch(download: Download, replace: bool = False, reporter: Reporter | None =
 def _unzip(archive: Path, folder: Path, source: str) -> None:
     """Extracts the files that an import needs, none of them outside of `folder`."""
     allowed = LARGEST_BYTES  # a zip may claim to be small
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            for entry in packed.infolist():
-                path = PurePosixPath(entry.filename)
-                if entry.is_dir() or path.suffix not in NEEDED:
-                    continue
-                if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename:
-                    raise UserError(code=Code.UNSAFE_FILE, subject=source,
-                                    found=f"entry '{entry.filename}' points outside of the model", hint="refused")
-                allowed -= entry.file_size
+    for entry in entries_of(archive, source, _EXPECTED):
+        path = inner_path(entry, source)
+        if path.suffix not in NEEDED:
+            continue
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with open(place, "wb") as handle:
+            for piece in pieces_of(archive, entry, source, _EXPECTED):
+                allowed -= len(piece)
                 if allowed < 0:
                     raise UserError(code=Code.TOO_LARGE, subject=source,
                                     expected=f"at most {LARGEST_BYTES >> 30} GiB of files", found="more")
-                place = folder / path
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with packed.open(entry) as stream, open(place, "wb") as handle:
-                    shutil.copyfileobj(stream, handle, 1 << 20)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-        raise UserError(code=Code.WRONG_FORMAT, subject=source, expected="a zip of an nnU-Net results folder",
-                        found=error) from None
+                handle.write(piece)

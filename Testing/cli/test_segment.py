@@ -275,7 +275,7 @@ def test_cancelling_keeps_finished_cases_and_leaves_no_half_written_one(tmp_path
     process.send_signal(number)  # an impatient user
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors.splitlines()[-1] == "error: cancelled"
+    assert errors.splitlines()[-1] == "error: cancelled (cases: 1 of 3)"
     assert names(out) == [f"a{kind}" for kind in KINDS]
 
 

@@ -43,6 +43,9 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         name, _, anchor = link.partition("#")
         target = (page.parent / name) if name else page
+        # Made by the build, which has a test of its own.
+        if target.parent == DOCS / "gallery":
+            continue
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert broken == []
@@ -58,7 +61,8 @@ def test_every_page_can_be_reached() -> None:
             # Options of the directive begin with a colon; one of them has a number behind it.
             for line in contents.split():
                 below = page.parent / f"{line}.md"
-                if not line.startswith(":") and not line.isdigit() and below not in reached:
+                is_option = line.startswith(":") or line.isdigit()
+                if not is_option and below.parent != DOCS / "gallery" and below not in reached:
                     waiting.append(below)
     assert reached == set(DOCS.rglob("*.md"))
 

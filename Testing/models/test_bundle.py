@@ -179,8 +179,8 @@ def test_monais_bundle_runner_executes_it(tmp_path: Path) -> None:
     output = tmp_path / "labels.nii.gz"
     code = RUN.format(root=str(ROOT), config=str(folder / "configs/inference.json"),
                       image=str(tmp_path / "ct.nii.gz"), output=str(output), folder=str(folder))
-    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8",
+                               check=False, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert completed.returncode == 0, completed.stderr[-2000:]
     labels = sitk.ReadImage(str(output))
     assert labels.GetSize() == image.GetSize()

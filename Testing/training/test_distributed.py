@@ -32,7 +32,8 @@ def test_two_processes_compute_what_one_would(tmp_path):
     entries = [write_case(tmp_path, f"case{number}", number) for number in range(4)]
     manifest = write_yaml(tmp_path / "manifest.yaml", {"datasets": [
         {"name": "full", "kind": "full", "cases": entries[:2]},
-        {"name": "part", "kind": "partial", "annotated": ["liver"], "cases": entries[2:3]},
+        {"name": "part", "kind": "partial", "annotated": ["liver"], "ignored": ["spleen", "left_kidney"],
+         "cases": entries[2:3]},
         {"name": "held", "kind": "full", "cases": entries[3:]}]})
     # The partial case gives the prior something to say, in one of the two processes only.
     changes = {"losses": {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0, "prior_primal_dual": 0.1},

@@ -58,9 +58,9 @@ class LiveCorrection:
         self._child: CorrectionChild | None = None
         self._volume_id = ""
         self._names: list[str] = []  # of the label values 1, 2, ...
-        self._asked: _Correction | None = None
-        self._done: list[_Correction] = []
-        self._seen = self._wanted = StrokeVoxels.none((1, 1, 1))
+        self._pending: _Correction | None = None
+        self._applied: list[_Correction] = []
+        self._drawn = self._uncorrected = StrokeVoxels.none((1, 1, 1))
         self.text = ""
 
     @property
@@ -71,7 +71,7 @@ class LiveCorrection:
     @property
     def working(self) -> bool:
         """Whether an answer is waited for."""
-        return self._asked is not None
+        return self._pending is not None
 
     def why_not(self) -> str:
         """Why strokes cannot correct the CT at hand; empty when they can."""
@@ -97,19 +97,19 @@ class LiveCorrection:
             self._say(str(error))
             return
         self._child, self._volume_id = child, volume.GetID()
-        self._asked, self._done = None, []
-        self._seen = self._drawn_now()
-        self._wanted = StrokeVoxels.none(self._seen.shape)
+        self._pending, self._applied = None, []
+        self._drawn = self._drawn_now()
+        self._uncorrected = StrokeVoxels.none(self._drawn.shape)
         self._say(_("Preparing the CT; you can draw already."))
 
     def stop(self, text: str = "") -> None:
         """Strokes do not correct any more. What was corrected stays."""
         if not self.on and not text:
             return
-        child, self._child, self._asked, self._volume_id = self._child, None, None, ""
+        child, self._child, self._pending, self._volume_id = self._child, None, None, ""
         if child is not None:
             child.stop()
-        self._done = []
+        self._applied = []
         self._say(text)
 
     def check(self) -> None:
@@ -120,9 +120,9 @@ class LiveCorrection:
 
     def cancel(self) -> None:
         """Ends the work on the strokes drawn last; they stay drawn."""
-        if self._asked is not None:
-            self._child.cancel(self._asked.number)
-            self._asked = replace(self._asked, dropped=True)
+        if self._pending is not None:
+            self._child.cancel(self._pending.number)
+            self._pending = replace(self._pending, dropped=True)
 
     # --- strokes
 
@@ -131,12 +131,12 @@ class LiveCorrection:
         self.check()
         if not self.on:
             return
-        before, self._seen = self._seen, self._drawn_now()
-        new, erased = self._seen.without(before), before.without(self._seen)
+        before, self._drawn = self._drawn, self._drawn_now()
+        new, erased = self._drawn.without(before), before.without(self._drawn)
         if undone:
             # what lay under the stroke is no new stroke; a correction may be of several strokes, of which one is gone
             new = self._take_back(erased)
-        self._wanted = self._joined(self._wanted.without(erased), new)
+        self._uncorrected = self._joined(self._uncorrected.without(erased), new)
         self._ask()
 
     def _drawn_now(self) -> StrokeVoxels:
@@ -159,8 +159,8 @@ class LiveCorrection:
     @staticmethod
     def _joined(first: StrokeVoxels, second: StrokeVoxels) -> StrokeVoxels:
         """Both; where both are drawn the second counts."""
-        kept = first.only(~np.isin(first.at, second.at))
-        return StrokeVoxels(np.concatenate([kept.at, second.at]), np.concatenate([kept.values, second.values]),
+        of_first = first.only(~np.isin(first.at, second.at))
+        return StrokeVoxels(np.concatenate([of_first.at, second.at]), np.concatenate([of_first.values, second.values]),
                             second.shape)
 
     # --- asking
@@ -171,62 +171,62 @@ class LiveCorrection:
 
     def _ask(self) -> None:
         """Sends what is drawn and not corrected yet, unless an answer is waited for."""
-        if not self._child.ready or self._asked is not None or not len(self._wanted):
+        if not self._child.ready or self._pending is not None or not len(self._uncorrected):
             return
         volume, result = self._at_hand.volume, self._at_hand.result
-        wanted, self._wanted = self._wanted, StrokeVoxels.none(self._wanted.shape)
+        strokes, self._uncorrected = self._uncorrected, StrokeVoxels.none(self._uncorrected.shape)
         i_mm, j_mm, k_mm = volume.GetSpacing()
-        box = wanted.box((math.ceil(MARGIN_MM / k_mm), math.ceil(MARGIN_MM / j_mm), math.ceil(MARGIN_MM / i_mm)))
+        box = strokes.box((math.ceil(MARGIN_MM / k_mm), math.ceil(MARGIN_MM / j_mm), math.ceil(MARGIN_MM / i_mm)))
         try:
             labels = read_box(result, self._segments(result), volume, box)
         except UserError as error:
             self._say(str(error))
             return
-        values, drawn_of = self._values(), set(wanted.values.tolist())
+        values, drawn_of = self._values(), set(strokes.values.tolist())
         accepted = [row.organ for row in rows(result) if row.state in DECIDED and row.organ in values
                     and values[row.organ] not in drawn_of]
-        new = wanted.map_of(box)
+        new = strokes.map_of(box)
         on_accepted = (new != NOT_DRAWN) & np.isin(labels, [values[organ] for organ in accepted])
         new[on_accepted] = NOT_DRAWN
         if (new == NOT_DRAWN).all():
             self._say(_("Accepted organs stay as they are. To correct one, choose it and draw."))
             return
         try:
-            number = self._child.ask(box, labels, self._seen.map_of(box), new, accepted)
+            number = self._child.ask(box, labels, self._drawn.map_of(box), new, accepted)
         except OSError as error:
             self._say(str(error))
             return
-        self._asked = _Correction(number, result.GetID(), wanted, box, labels, labels)
+        self._pending = _Correction(number, result.GetID(), strokes, box, labels, labels)
         self._say(_("Correcting ..."))
 
     # --- answers
 
     def _answered(self, event: dict[str, Any]) -> None:
-        asked = self._asked
-        if asked is None or event.get("id") != asked.number:
+        pending = self._pending
+        if pending is None or event.get("id") != pending.number:
             return
-        self._asked = None
-        if asked.dropped or event.get("cancelled"):
+        self._pending = None
+        if pending.dropped or event.get("cancelled"):
             self._say(_("Cancelled: the stroke changes nothing."))
         elif "problem" in event:
             self._say(problem_text(problem_of(event["problem"])))
         elif event["box"] is None:
             self._say(_("Nothing to correct: the segmentation says the same as the stroke."))
         else:
-            self._apply(asked, event)
+            self._apply(pending, event)
         if self._child is not None:
-            self._child.forget(asked.number)
+            self._child.forget(pending.number)
             self._ask()
 
-    def _apply(self, asked: _Correction, event: dict[str, Any]) -> None:
+    def _apply(self, pending: _Correction, event: dict[str, Any]) -> None:
         result = self._at_hand.result
-        if result is None or result.GetID() != asked.segmentation_id:
+        if result is None or result.GetID() != pending.segmentation_id:
             self._say(_("The segmentation was replaced meanwhile: the correction was dropped."))
             return
         box: Box = tuple(event["box"])
         z, y, x = (slice(part.start - start, part.stop - start)
-                   for part, start in zip(slices_of(box), asked.box[::2], strict=True))
-        before = asked.before[z, y, x]
+                   for part, start in zip(slices_of(box), pending.box[::2], strict=True))
+        before = pending.before[z, y, x]
         accepted = [row.organ for row in rows(result) if row.state in DECIDED]
         try:
             after = self._child.labels(event)
@@ -235,21 +235,21 @@ class LiveCorrection:
         except (OSError, ValueError, UserError) as error:
             self._say(str(error))
             return
-        done = replace(asked, box=box, before=before, after=np.where(changed, after, before))
-        self._done = [*self._done, done][-MOST_UNDONE:]
-        kept = int(np.count_nonzero((after != before) & ~changed))
-        self._say(change_text(event["changes"], event["seconds"], accepted, kept))
+        correction = replace(pending, box=box, before=before, after=np.where(changed, after, before))
+        self._applied = [*self._applied, correction][-MOST_UNDONE:]
+        unchanged = int(np.count_nonzero((after != before) & ~changed))
+        self._say(change_text(event["changes"], event["seconds"], accepted, unchanged))
 
     def _take_back(self, erased: StrokeVoxels) -> StrokeVoxels:
         """Takes the last correction back if its stroke is among the `erased`; gives its strokes that are still there,
         which are to be obeyed anew."""
-        asked = self._asked
-        if asked is not None and len(asked.new.without(erased)) < len(asked.new):
+        pending = self._pending
+        if pending is not None and len(pending.new.without(erased)) < len(pending.new):
             self.cancel()
-            return asked.new.without(erased)
-        if not self._done or len(self._done[-1].new.without(erased)) == len(self._done[-1].new):
+            return pending.new.without(erased)
+        if not self._applied or len(self._applied[-1].new.without(erased)) == len(self._applied[-1].new):
             return StrokeVoxels.none(erased.shape)
-        last, result = self._done.pop(), self._at_hand.result
+        last, result = self._applied.pop(), self._at_hand.result
         if result.GetID() == last.segmentation_id:
             self._about_to_edit(result)
             change_box(result, self._segments(result), self._at_hand.volume, last.box, last.after, last.before)

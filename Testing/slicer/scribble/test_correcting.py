@@ -58,7 +58,7 @@ class Corrector(Desk):
         """Until the last stroke was answered."""
         self.until(lambda: not self.section._settle.active, 10)
         live = self.section._live.correction
-        self.until(lambda: not live.on or (live._child.ready and not live.working and not len(live._wanted)), 60)
+        self.until(lambda: not live.on or (live._child.ready and not live.working and not len(live._uncorrected)), 60)
 
     def labels(self, organ="liver"):
         return label_array(self.result, self.volume, organ)
