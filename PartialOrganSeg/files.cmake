@@ -31,13 +31,17 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/clock.py
   PartialOrganSegPanel/review/export.py
   PartialOrganSegPanel/review/files.py
+  PartialOrganSegPanel/review/keys.py
   PartialOrganSegPanel/review/logic.py
+  PartialOrganSegPanel/review/looking.py
+  PartialOrganSegPanel/review/only_organ.py
   PartialOrganSegPanel/review/prediction.py
   PartialOrganSegPanel/review/section.py
   PartialOrganSegPanel/review/study_table.py
   PartialOrganSegPanel/review/table.py
   PartialOrganSegPanel/review/texts.py
   PartialOrganSegPanel/scene/__init__.py
+  PartialOrganSegPanel/scene/abdomen_window.py
   PartialOrganSegPanel/scene/case_writing.py
   PartialOrganSegPanel/scene/ct_file.py
   PartialOrganSegPanel/scene/ct_identity.py
