@@ -1,7 +1,7 @@
 """Wall time and peak memory of `partialorganseg segment` against the teacher network in onnxruntime, on the same CTs.
 
-    python Testing/benchmarks/inference.py ../shared/data/ct/*/image.nii.gz --teacher ../shared/data/teacher/hk13.onnx \\
-        --repeats 3 --json Resources/figures/speed_peer.json
+    python Testing/benchmarks/inference.py ../shared/data/ct/*/image.nii.gz \\
+        --teacher ../shared/data/teacher/hk13.onnx --repeats 3 --json Resources/figures/speed_peer.json
 
 Every measurement is a fresh process, from the interpreter's start to the written files. Both take turns, so that other
 load falls on both. The teacher gets the benefit of the doubt: its labels go to the native grid by nearest neighbour
