@@ -41,10 +41,10 @@ def draw() -> Image.Image:
         faulty = labels.array.copy()
         fault(faulty, WORD16.index(organ))
         title = f"{organ.replace('_', ' ')}:\n{_finding(Volume(faulty, labels.grid), ct, organ, kind)}"
-        left, top = number % COLUMNS * (width + GAP), number // COLUMNS * (height + TITLE)
-        pen.text((left, top + 4), title, (20, 20, 20), font)
+        x, y = number % COLUMNS * (width + GAP), number // COLUMNS * (height + TITLE)
+        pen.text((x, y + 4), title, (20, 20, 20), font)
         front = Image.fromarray(_from_the_front(faulty, WORD16.index(organ)))
-        picture.paste(front.resize((width, height), Image.Resampling.NEAREST), (left, top + TITLE - 2))
+        picture.paste(front.resize((width, height), Image.Resampling.NEAREST), (x, y + TITLE - 2))
     return picture
 
 
@@ -99,8 +99,8 @@ def _strayed(labels: Labels, index: int) -> None:
 
 def _mirrored(labels: Labels, index: int) -> None:
     twin = index + 1
-    left, right = labels == index, labels == twin
-    labels[left], labels[right] = twin, index
+    of_one, of_twin = labels == index, labels == twin
+    labels[of_one], labels[of_twin] = twin, index
 
 
 FAULTS: dict[CheckKind, tuple[str, Callable[[Labels, int], None]]] = {

@@ -50,7 +50,7 @@ def draw() -> Image.Image:
 
 def _one_hot(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """(class, rows, columns)."""
-    return (labels == np.arange(WORD16.class_count)[:, None, None]).astype(np.float32)
+    return np.asarray(labels == np.arange(WORD16.class_count)[:, None, None], np.float32)
 
 
 def _undecided(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -78,7 +78,7 @@ def _descended(losses: list[torch.nn.Module], start: npt.NDArray[np.float32],
 def _mixture(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """(rows, columns, 3)."""
     colours = np.array([BACKGROUND_COLOUR, *(organ.colour for organ in WORD16.organs)], np.float32)
-    return np.einsum("chw,cd->hwd", probabilities, colours).round().astype(np.uint8)
+    return np.asarray(np.einsum("chw,cd->hwd", probabilities, colours).round(), np.uint8)
 
 
 if __name__ == "__main__":
