@@ -340,6 +340,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/nnunet_import.py
   PartialOrganSegLib/models/nnunet_plans.py
   PartialOrganSegLib/models/store.py
+  PartialOrganSegLib/models/zip_entries.py
   PartialOrganSegLib/networks/__init__.py
   PartialOrganSegLib/networks/attention_unet.py
   PartialOrganSegLib/networks/backbones.py
