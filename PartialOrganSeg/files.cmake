@@ -8,12 +8,12 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/export/section.py
   PartialOrganSegPanel/finetune/__init__.py
   PartialOrganSegPanel/finetune/before_after.py
-  PartialOrganSegPanel/finetune/cases.py
   PartialOrganSegPanel/finetune/choices.py
   PartialOrganSegPanel/finetune/comparison.py
   PartialOrganSegPanel/finetune/deletion.py
   PartialOrganSegPanel/finetune/dice.py
   PartialOrganSegPanel/finetune/export.py
+  PartialOrganSegPanel/finetune/listed_cases.py
   PartialOrganSegPanel/finetune/overlays.py
   PartialOrganSegPanel/finetune/patient_copies.py
   PartialOrganSegPanel/finetune/plots.py
@@ -22,7 +22,6 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/finetune/tables.py
   PartialOrganSegPanel/finetune/texts.py
   PartialOrganSegPanel/finetune/verdict_text.py
-  PartialOrganSegPanel/finetune/written_cts.py
   PartialOrganSegPanel/models/__init__.py
   PartialOrganSegPanel/models/remove.py
   PartialOrganSegPanel/models/section.py
@@ -39,6 +38,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/table.py
   PartialOrganSegPanel/review/texts.py
   PartialOrganSegPanel/scene/__init__.py
+  PartialOrganSegPanel/scene/case_writing.py
   PartialOrganSegPanel/scene/ct_file.py
   PartialOrganSegPanel/scene/ct_identity.py
   PartialOrganSegPanel/scene/ct_tag.py
@@ -49,6 +49,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/organ_rows.py
   PartialOrganSegPanel/scene/organ_versions.py
   PartialOrganSegPanel/scene/review_record.py
+  PartialOrganSegPanel/scene/scene_cases.py
   PartialOrganSegPanel/scene/seg_nrrd.py
   PartialOrganSegPanel/scene/segment_run.py
   PartialOrganSegPanel/scene/segment_voxels.py
@@ -61,6 +62,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/subject_hierarchy.py
   PartialOrganSegPanel/scene/terminology.py
   PartialOrganSegPanel/scene/voxel_counts.py
+  PartialOrganSegPanel/scene/written_cts.py
   PartialOrganSegPanel/scribble/__init__.py
   PartialOrganSegPanel/scribble/at_hand.py
   PartialOrganSegPanel/scribble/correcting.py
@@ -99,6 +101,12 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/settings.py
   PartialOrganSegPanel/shell/setup_section.py
   PartialOrganSegPanel/shell/steps.py
+  PartialOrganSegPanel/shell/work_list.py
+  PartialOrganSegPanel/worklist/__init__.py
+  PartialOrganSegPanel/worklist/case_files.py
+  PartialOrganSegPanel/worklist/dicom_series.py
+  PartialOrganSegPanel/worklist/section.py
+  PartialOrganSegPanel/worklist/texts.py
   )
 
 set(PANEL_RESOURCES
@@ -111,6 +119,7 @@ set(PANEL_RESOURCES
   Resources/UI/Scribble.ui
   Resources/UI/Segment.ui
   Resources/UI/Setup.ui
+  Resources/UI/WorkList.ui
   Resources/requirements.txt
   )
 
@@ -339,6 +348,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/nnunet_folder.py
   PartialOrganSegLib/models/nnunet_import.py
   PartialOrganSegLib/models/nnunet_plans.py
+  PartialOrganSegLib/models/onnx_export.py
   PartialOrganSegLib/models/store.py
   PartialOrganSegLib/models/zip_entries.py
   PartialOrganSegLib/networks/__init__.py

@@ -86,7 +86,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, http.client.IncompleteRead):
         return f"the answer breaks off after {len(error.partial)} bytes"
     if isinstance(error, http.client.BadStatusLine):
-        return f"the server's answer is not HTTP: {_quoted(error.line)}"
+        return f"the server's answer is not HTTP: {_quoted(str(error.args[0]))}"
     if isinstance(error, (http.client.InvalidURL, UnicodeError)):
         return "this is no address"
     if isinstance(error, http.client.HTTPException):

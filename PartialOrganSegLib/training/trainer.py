@@ -302,14 +302,17 @@ class Trainer:
         def write(values: dict[str, object]) -> None:
             log.write({"step": self.state.step, **values})
 
-        def check_stop() -> None:
+        def may_go_on() -> bool:
             if self._stop_asked():
                 raise KeyboardInterrupt
+            refused = not all(hook.allows_trial(self) for hook in self.hooks)
+            # All processes measure together, so that one that refuses decides.
+            return not self.processes.any(refused, self.device)
 
         if not self._validation.alphas and not self._hand_over.taken_over:
             return
         average = self._best_average()
-        self._result.choose_alpha(self._validation.alphas, best, average, measure, write, check_stop)
+        self._result.choose_alpha(self._validation.alphas, best, average, measure, write, may_go_on)
         if self._hand_over.taken_over:
             self._result.give_back(best, average, measure, write)
 

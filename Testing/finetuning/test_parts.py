@@ -162,8 +162,8 @@ PLAN = Plan(start=Path("start"), data=Path("m.yaml"), changed=["spleen"], kept=[
     ({"spleen": 0.5, "liver": 0.9}, {"spleen": 0.9, "liver": 0.86}, START, "liver lost more than 0.02 (0.900 -> 0.86"),
     ({"spleen": 0.5, "liver": 0.9}, {"spleen": 0.5, "liver": 0.95}, START, "no difference found (mean +0.000, 95 %"),
     ({"spleen": 0.5, "liver": 0.9}, {"spleen": 0.3, "liver": 0.95}, START, "got worse (mean -0.200, 95 % interval -"),
-    ({"liver": 0.9}, {"liver": 0.9}, START, "what was learnt could not be measured"),
-    ({}, {}, START, "nothing was left to measure on"),
+    ({"liver": 0.9}, {"liver": 0.9}, START, "spleen could not be measured on a real CT"),
+    ({}, {}, START, "spleen could not be measured on a real CT; the start model stays selected, judge"),
 ])
 def test_the_start_model_stays_selected_unless_the_new_one_is_better(before, after, selected, reason):
     plan = PLAN.model_copy(update={"measured_on": dict.fromkeys(["spleen", "liver"], MeasuredOn.CASES)})

@@ -159,16 +159,16 @@ def test_damaged_zips_are_one_line_however_they_are_packed(bundle: Path, tmp_pat
             if file.is_file():
                 packed.write(file, file.relative_to(bundle))
     sound = archive.read_bytes()
+    refusals = []
     # Wherever the damage is, it must not come out as words of Python's unpackers.
-    lines = []
     for place in range(60, len(sound) - 200, max(1, len(sound) // 40)):
         archive.write_bytes(sound[:place] + bytes(8) + sound[place + 8:])
         try:
             install_model(archive, replace=True)
         except UserError as error:
-            lines.append(str(error))
-    assert lines
-    assert all(line.isprintable() for line in lines)
+            refusals.append(str(error))
+    assert refusals
+    assert all(refusal.isprintable() for refusal in refusals)
     assert not list(models.glob(".install*"))
 
 

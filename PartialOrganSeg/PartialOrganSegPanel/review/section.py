@@ -262,7 +262,10 @@ class ReviewSection(Section, VTKObservationMixin):
         if self._review is None or self._review.segmentation is None:
             return
         self._looking = self._review.look_steps()
-        self._look_on()
+        if self._is_small():
+            self._look_on()
+        else:  # what led here, a result or an undo, has taken its part of the time already
+            self._idle.start()
 
     def _look_on(self) -> None:
         if self._review is None or self._review.segmentation is None:  # it went between two pieces

@@ -14,7 +14,7 @@ from ..scene.organ_rows import PREDICTED, rows
 from ..scene.segment_run import SegmentRun
 from ..scene.segmentation_result import ResultError, find_result, show_3d
 from ..scene.shown_ct import possible_cts, shown_ct
-from ..scene.voxel_counts import finished
+from ..scene.voxel_counts import finished, is_small
 from ..shell.chosen_model import choose_model
 from ..shell.job import Outcome, Progress
 from ..shell.model_cards import installed_models
@@ -44,6 +44,7 @@ class SegmentSection(Section):
 
     def setup(self) -> None:
         self._run: SegmentRun | None = None
+        self._preparing = False  # the CT is being copied for a run
         self._open = False
         self._volumes: set[str] = set()  # IDs of the CTs from which one was chosen for the user, or could have been
         self._models = installed_models()
@@ -56,7 +57,7 @@ class SegmentSection(Section):
         self.ui.modelBox.connect("activated(int)", self._model_chosen)
 
     def bound(self) -> None:
-        if self._run is None:  # a run outlives the import of a scene
+        if not self._working:  # a run outlives the import of a scene
             self.strip.clear()
         self.models_changed()
 
@@ -80,7 +81,7 @@ class SegmentSection(Section):
         self._choose_shown_ct()
         parameters = self.panel.parameters
         settings = parameters.segment
-        working = self._run is not None
+        working = self._working
         self.ui.modelBox.setCurrentText(settings.model)
         card = self._models.get(settings.model)
         self.ui.modelBox.toolTip = _("No model is installed")
@@ -99,6 +100,10 @@ class SegmentSection(Section):
         offer(self.ui.drawButton, self._why_no_ct(),
               _("Begins to draw what the model shall learn; no segmentation is needed"))
         self._offer_3d()
+
+    @property
+    def _working(self) -> bool:
+        return self._preparing or self._run is not None
 
     def _offer_3d(self) -> None:
         result = self.panel.parameters.segmentation
@@ -184,7 +189,7 @@ class SegmentSection(Section):
     # --- the run
 
     def _segment_or_cancel(self) -> None:
-        if self._run is not None:
+        if self._working:
             self.strip.say(_("Cancelling ..."))
             self.panel.job.cancel()
             return
@@ -198,12 +203,29 @@ class SegmentSection(Section):
     def _start(self, volume: slicer.vtkMRMLScalarVolumeNode, target: slicer.vtkMRMLSegmentationNode | None) -> None:
         settings = self.panel.parameters.segment
         card = self._models[settings.model]
+        work = SegmentRun.prepare_steps(volume, card.name, settings.device, card.organs, self._chosen(), target)
+        if not is_small(volume.GetImageData()):
+            self._preparing = True
+            self.strip.started(_("Copying the CT ..."))
+            self.panel.run_steps(counted(work, Progress(_("copying the CT"), 0, 1, None)), lambda _progress: None,
+                                 self._prepared)
+            return
         try:
-            run = SegmentRun.prepare(volume, card.name, settings.device, card.organs, self._chosen(), target)
+            run = finished(work)
         except OSError as error:
             self.strip.say(str(error))
             return
         self._launch(run)
+
+    def _prepared(self, run: SegmentRun | None, outcome: Outcome) -> None:
+        self._preparing = False
+        if run is None:
+            self.strip.ended(outcome, outcome.message)
+        elif slicer.mrmlScene.GetNodeByID(run.volume_id) is None:
+            run.clean_up()
+            self.strip.ended(outcome, _("The CT was deleted; its run was cancelled."))
+        else:
+            self._launch(run)
 
     def _launch(self, run: SegmentRun) -> None:
         self._run = run
@@ -287,6 +309,7 @@ class SegmentSection(Section):
 
     def closing(self) -> None:
         run, self._run = self._run, None
+        self._preparing = False
         if run is not None:
             run.clean_up()
 

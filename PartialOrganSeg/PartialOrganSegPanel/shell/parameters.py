@@ -96,6 +96,13 @@ class ExportParameters:
 
 
 @parameterPack
+class WorkListParameters:
+    """Section Work list. `source`: of the case that was opened last."""
+
+    source: str = ""
+
+
+@parameterPack
 class FineTuneParameters:
     """Section Fine-tune. `minutes` 0: as long as the library thinks right; `steps` above 0 instead. `name`: the new
     model's, `recipe`: a file, `replay`: phantoms, none or a manifest; all may be empty. `measure`: Dice before and
@@ -128,4 +135,5 @@ class Parameters:
     review: ReviewParameters
     scribble: ScribbleParameters
     export: ExportParameters
+    worklist: WorkListParameters
     finetune: FineTuneParameters

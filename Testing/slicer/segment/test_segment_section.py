@@ -7,8 +7,9 @@ import qt
 import slicer
 import slicer.util
 from panel_helpers.doubles import Doubles, FakeInstaller
-from panel_helpers.scenes import add_ct, phantom
+from panel_helpers.scenes import add_ct, label_array, phantom
 from panel_helpers.segment_bench import Bench, content
+from PartialOrganSegPanel.scene import segment_run, voxel_counts
 from PartialOrganSegPanel.scene.organ_rows import rows
 from PartialOrganSegPanel.shell.parameters import EarlierResult
 
@@ -239,3 +240,22 @@ def test_no_organ_at_all_is_a_result(bench):
     result = bench.segment(add_ct(), array=np.zeros_like(phantom()[1]))
     assert [listed.organ for listed in rows(result)] == list(WORD16.names)
     assert "0 of 16 organs found" in bench.said
+
+
+def test_large_ct_is_copied_in_pieces_and_can_be_cancelled(make_panel, until, monkeypatch):
+    monkeypatch.setattr(voxel_counts, "SMALL", 0)
+    monkeypatch.setattr(segment_run, "SMALL", 0)
+    bench = Bench(make_panel)
+    volume = add_ct()
+    bench.start(volume)
+    assert bench.ui.segmentButton.text == "Cancel"
+    assert not bench.services.processes
+    bench.ui.segmentButton.click()
+    assert bench.ui.segmentButton.text == "Segment"
+    assert bench.said == "Cancelled."
+    assert not list(Path(slicer.app.temporaryPath).glob("partialorganseg-*"))
+    bench.start(volume)
+    until(lambda: bench.services.processes)
+    bench.finish()
+    until(lambda: bench.panel.parameters.segmentation is not None)
+    assert np.array_equal(label_array(bench.panel.parameters.segmentation, volume, "liver"), phantom()[1] == 1)
