@@ -6,7 +6,8 @@
 Every measurement is a fresh process, from the interpreter's start to the written files. Both take turns, so that other
 load falls on both. The teacher gets the benefit of the doubt: its labels go to the native grid by nearest neighbour
 and only a labelmap is written; ours writes all its files. Of several repeats the median of the pairs' ratios counts,
-and their range is printed. Processor time, of all cores, is what neighbours change least. Needs onnxruntime, and os.wait4 (Linux, macOS).
+and their range is printed. Processor time, of all cores, is what neighbours change least.
+Needs onnxruntime, and os.wait4 (Linux, macOS).
 """
 
 from __future__ import annotations
@@ -120,7 +121,8 @@ def compare(arguments: argparse.Namespace) -> None:
             keep_rows(arguments.json, [row], ("model", "ct"))
     columns = ("time_ratio", "cpu_ratio", "memory_ratio")
     time_ratio, cpu_ratio, memory_ratio = np.exp(np.log([[row[name] for name in columns] for row in rows]).mean(0))
-    print(f"geometric mean: time {time_ratio:.2f}, processor time {cpu_ratio:.2f}, memory {memory_ratio:.2f} of the teacher's")
+    print(f"geometric mean of the teacher's: time {time_ratio:.2f}, processor time {cpu_ratio:.2f}, memory "
+          f"{memory_ratio:.2f}")
 
 
 def measure(ct: Path, arguments: argparse.Namespace) -> Row:
@@ -146,7 +148,8 @@ def measure(ct: Path, arguments: argparse.Namespace) -> Row:
             "repeats": arguments.repeats, "ours_s": round(our_s, 1), "teacher_s": round(their_s, 1),
             "time_ratios": np.round(ratios[:, 0], 3).tolist(), "time_ratio": round(float(np.median(ratios[:, 0])), 3),
             "ours_cpu_s": round(our_cpu, 1), "teacher_cpu_s": round(their_cpu, 1),
-            "cpu_ratio": round(float(np.median(ratios[:, 1])), 3), "ours_mib": round(our_mib), "teacher_mib": round(their_mib),
+            "cpu_ratio": round(float(np.median(ratios[:, 1])), 3), "ours_mib": round(our_mib),
+            "teacher_mib": round(their_mib),
             "memory_ratio": round(float(np.median(ratios[:, 2])), 3),
             "forward_of_predict": round(stages["forward"] / sum(stages.values()), 3),
             "stages": {stage: round(seconds, 2) for stage, seconds in stages.items()}}
