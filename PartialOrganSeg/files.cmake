@@ -31,13 +31,17 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/clock.py
   PartialOrganSegPanel/review/export.py
   PartialOrganSegPanel/review/files.py
+  PartialOrganSegPanel/review/keys.py
   PartialOrganSegPanel/review/logic.py
+  PartialOrganSegPanel/review/looking.py
+  PartialOrganSegPanel/review/only_organ.py
   PartialOrganSegPanel/review/prediction.py
   PartialOrganSegPanel/review/section.py
   PartialOrganSegPanel/review/study_table.py
   PartialOrganSegPanel/review/table.py
   PartialOrganSegPanel/review/texts.py
   PartialOrganSegPanel/scene/__init__.py
+  PartialOrganSegPanel/scene/abdomen_window.py
   PartialOrganSegPanel/scene/case_writing.py
   PartialOrganSegPanel/scene/ct_file.py
   PartialOrganSegPanel/scene/ct_identity.py
@@ -472,7 +476,7 @@ set(LIBRARY_SCRIPTS
 
 set(LIBRARY_RESOURCES
   PartialOrganSegLib/py.typed
-  PartialOrganSegLib/resources/downloads.yaml
+  PartialOrganSegLib/resources/downloads.json
   PartialOrganSegLib/resources/label_maps/total_to_word.yaml
   PartialOrganSegLib/resources/label_spaces/btcv13.json
   PartialOrganSegLib/resources/label_spaces/shi5.json

@@ -154,10 +154,16 @@ class _Decoder(nn.Module):
         logits: torch.Tensor = self.seg_layers[level](x)
         if not self.counted_as:
             return logits
-        classes = list(logits.unbind(1))
-        for target, extra in zip(self.counted_as, self.more_layers[level](x).unbind(1), strict=True):
-            classes[target] = torch.maximum(classes[target], extra)
-        return torch.stack(classes, 1)
+        extras = self.more_layers[level](x).unbind(1)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            classes = list(logits.unbind(1))
+            for target, extra in zip(self.counted_as, extras, strict=True):
+                classes[target] = torch.maximum(classes[target], extra)
+            return torch.stack(classes, 1)
+        # In use in place: logits at full resolution are large, and stay in the convolution's order of memory.
+        for target, extra in zip(self.counted_as, extras, strict=True):
+            torch.maximum(logits[:, target], extra, out=logits[:, target])
+        return logits
 
 
 class _UNet(SegmentationNetwork):

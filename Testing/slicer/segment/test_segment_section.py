@@ -259,3 +259,29 @@ def test_large_ct_is_copied_in_pieces_and_can_be_cancelled(make_panel, until, mo
     bench.finish()
     until(lambda: bench.panel.parameters.segmentation is not None)
     assert np.array_equal(label_array(bench.panel.parameters.segmentation, volume, "liver"), phantom()[1] == 1)
+
+
+# --- the window of abdominal organs
+
+def test_a_ct_is_shown_in_the_window_of_abdominal_organs_unless_one_was_chosen(bench, until):
+    bench.panel.enter()
+    bench.panel.parameters.inputVolume = volume = add_ct()
+    display = volume.GetDisplayNode()
+    until(lambda: (display.GetWindow(), display.GetLevel()) == (400, 40), 5)
+    display.SetWindowLevel(1500, -500)
+    bench.panel.refresh()
+    slicer.app.processEvents()
+    assert display.GetWindow() == 1500
+    second = add_ct("lungs")
+    second.GetDisplayNode().SetAutoWindowLevel(False)
+    second.GetDisplayNode().SetWindowLevel(1400, -600)
+    bench.panel.parameters.inputVolume = second
+    until(lambda: second.GetAttribute("PartialOrganSeg.Window"), 5)
+    assert second.GetDisplayNode().GetWindow() == 1400
+
+
+def test_what_has_no_air_is_no_ct_and_keeps_its_window(bench, until):
+    bench.panel.enter()
+    bench.panel.parameters.inputVolume = volume = add_ct("MR", np.full((20, 20, 20), 300, np.int16))
+    until(lambda: volume.GetAttribute("PartialOrganSeg.Window"), 5)
+    assert volume.GetDisplayNode().GetAutoWindowLevel()
