@@ -82,6 +82,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scribble/texts.py
   PartialOrganSegPanel/scribble/view.py
   PartialOrganSegPanel/segment/__init__.py
+  PartialOrganSegPanel/segment/computing.py
   PartialOrganSegPanel/segment/section.py
   PartialOrganSegPanel/shell/__init__.py
   PartialOrganSegPanel/shell/check_text.py
@@ -170,6 +171,8 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/scribble.py
   PartialOrganSegLib/cli/segment.py
   PartialOrganSegLib/cli/segment_batch.py
+  PartialOrganSegLib/cli/segment_remote.py
+  PartialOrganSegLib/cli/serve.py
   PartialOrganSegLib/cli/train.py
   PartialOrganSegLib/datasets/__init__.py
   PartialOrganSegLib/datasets/case.py
@@ -416,6 +419,14 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/timing.py
   PartialOrganSegLib/segmenting/voting.py
   PartialOrganSegLib/segmenting/windows.py
+  PartialOrganSegLib/serving/__init__.py
+  PartialOrganSegLib/serving/connection.py
+  PartialOrganSegLib/serving/framing.py
+  PartialOrganSegLib/serving/http_server.py
+  PartialOrganSegLib/serving/remote.py
+  PartialOrganSegLib/serving/service.py
+  PartialOrganSegLib/serving/token.py
+  PartialOrganSegLib/serving/upload.py
   PartialOrganSegLib/streams.py
   PartialOrganSegLib/synthesis/__init__.py
   PartialOrganSegLib/synthesis/anatomy.py

@@ -1,12 +1,13 @@
-"""Wall time and peak memory of `partialorganseg segment` against the teacher network in onnxruntime, on the same CTs.
+"""Wall time, processor time and peak memory of `partialorganseg segment` against the teacher network in onnxruntime.
 
-    python Testing/benchmarks/inference.py ../shared/data/ct/*/image.nii.gz \\
-        --teacher ../shared/data/teacher/hk13.onnx --repeats 3 --json Resources/figures/speed_peer.json
+    python Testing/benchmarks/inference.py ../shared/data/ct/*/image.nii.gz --repeats 3 \\
+        --teacher ../shared/data/teacher/hk13.onnx --json Resources/figures/speed_peer.json
 
 Every measurement is a fresh process, from the interpreter's start to the written files. Both take turns, so that other
 load falls on both. The teacher gets the benefit of the doubt: its labels go to the native grid by nearest neighbour
 and only a labelmap is written; ours writes all its files. Of several repeats the median of the pairs' ratios counts,
-and their range is printed. Needs onnxruntime, and os.wait4 (Linux, macOS).
+and their range is printed. Processor time, of all cores, is what neighbours change least.
+Needs onnxruntime, and os.wait4 (Linux, macOS).
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ PATCH = (96, 160, 160)
 CLIP, SUBTRACT, DIVIDE = (-971.0, 291.0), 83.77856, 144.83893
 
 
-def measured(command: list[str], log: Path) -> tuple[float, float]:
-    """Seconds and peak MiB of a child process. Raises SystemExit with its output when it fails."""
+def measured(command: list[str], log: Path) -> tuple[float, float, float]:
+    """Seconds, processor seconds and peak MiB of a child process. Raises SystemExit with its output when it fails."""
     start = time.perf_counter()
     with open(log, "w") as handle:
         child = subprocess.Popen(command, stdout=handle, stderr=subprocess.STDOUT)
@@ -42,7 +43,8 @@ def measured(command: list[str], log: Path) -> tuple[float, float]:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{' '.join(command)}\n{log.read_text()}")
-    return seconds, usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    mib = usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return seconds, usage.ru_utime + usage.ru_stime, mib
 
 
 def starts(size: int, window: int) -> list[int]:
@@ -104,20 +106,23 @@ def print_stages(model: str, ct: Path) -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Measures each CT and prints a table."""
     print(f"{'CT':<22}{'ours s':>8}{'teacher s':>11}{'ratio (range)':>20}{'ours MiB':>10}{'teacher MiB':>13}"
-          f"{'ratio':>7}{'forward/predict':>17}")
+          f"{'ratio':>7}{'cpu ratio':>11}{'forward/predict':>17}")
     rows = []
     for ct in arguments.cts:
         row = measure(ct, arguments)
         rows.append(row)
         spread = f"{row['time_ratio']:.2f} ({min(row['time_ratios']):.2f}-{max(row['time_ratios']):.2f})"
         print(f"{row['ct']:<22}{row['ours_s']:>8.1f}{row['teacher_s']:>11.1f}{spread:>20}{row['ours_mib']:>10.0f}"
-              f"{row['teacher_mib']:>13.0f}{row['memory_ratio']:>7.2f}{row['forward_of_predict']:>17.0%}")
+              f"{row['teacher_mib']:>13.0f}{row['memory_ratio']:>7.2f}{row['cpu_ratio']:>11.2f}"
+              f"{row['forward_of_predict']:>17.0%}")
         print("    " + "  ".join(f"{stage} {seconds:.2f} s" for stage, seconds in row["stages"].items()), flush=True)
         # After every CT: whoever stops early keeps what there is.
         if arguments.json:
             keep_rows(arguments.json, [row], ("model", "ct"))
-    time_ratio, memory_ratio = np.exp(np.log([[row["time_ratio"], row["memory_ratio"]] for row in rows]).mean(0))
-    print(f"geometric mean: time {time_ratio:.2f}, memory {memory_ratio:.2f} of the teacher's")
+    columns = ("time_ratio", "cpu_ratio", "memory_ratio")
+    time_ratio, cpu_ratio, memory_ratio = np.exp(np.log([[row[name] for name in columns] for row in rows]).mean(0))
+    print(f"geometric mean of the teacher's: time {time_ratio:.2f}, processor time {cpu_ratio:.2f}, memory "
+          f"{memory_ratio:.2f}")
 
 
 def measure(ct: Path, arguments: argparse.Namespace) -> Row:
@@ -136,14 +141,16 @@ def measure(ct: Path, arguments: argparse.Namespace) -> Row:
         measured([*child, "stages"], log)
         details = json.loads(log.read_text().splitlines()[-1])
     ratios = np.array(ours) / np.array(theirs)
-    (our_s, our_mib), (their_s, their_mib) = (np.median(runs, axis=0) for runs in (ours, theirs))
+    (our_s, our_cpu, our_mib), (their_s, their_cpu, their_mib) = (np.median(runs, axis=0) for runs in (ours, theirs))
     stages = details["seconds"]
     return {"model": details["model"], "ct": ct.parent.name if ct.name.startswith("image") else ct.name,
             "size": details["size"], "mm": details["mm"], "date": datetime.date.today().isoformat(),
             "repeats": arguments.repeats, "ours_s": round(our_s, 1), "teacher_s": round(their_s, 1),
             "time_ratios": np.round(ratios[:, 0], 3).tolist(), "time_ratio": round(float(np.median(ratios[:, 0])), 3),
-            "ours_mib": round(our_mib), "teacher_mib": round(their_mib),
-            "memory_ratio": round(float(np.median(ratios[:, 1])), 3),
+            "ours_cpu_s": round(our_cpu, 1), "teacher_cpu_s": round(their_cpu, 1),
+            "cpu_ratio": round(float(np.median(ratios[:, 1])), 3), "ours_mib": round(our_mib),
+            "teacher_mib": round(their_mib),
+            "memory_ratio": round(float(np.median(ratios[:, 2])), 3),
             "forward_of_predict": round(stages["forward"] / sum(stages.values()), 3),
             "stages": {stage: round(seconds, 2) for stage, seconds in stages.items()}}
 

@@ -65,10 +65,11 @@ def _peer(rows: Sequence[dict[str, Any]]) -> list[str]:
         least, most = min(row["time_ratios"]), max(row["time_ratios"])
         cells.append([row["model"], f"{row['size']}, {row['mm']:g} mm", f"{row['repeats']}, {row['date']}",
                       f"{row['ours_s']} : {row['teacher_s']} s = {row['time_ratio']:.2f} ({least:.2f} to {most:.2f})",
+                      f"{row['ours_cpu_s']} : {row['teacher_cpu_s']} s = {row['cpu_ratio']:.2f}",
                       f"{row['ours_mib']} : {row['teacher_mib']} MiB = {row['memory_ratio']:.2f}",
                       f"{row['forward_of_predict']:.0%}"])
-    return table(("model", "CT", "repeats, date", "time, ours : hk13 (range)", "memory, ours : hk13",
-                  "forward pass of our `predict`"), cells)
+    return table(("model", "CT", "repeats, date", "time, ours : hk13 (range)", "processor time",
+                  "memory", "forward pass of our `predict`"), cells)
 
 
 def _neighbours(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -25,6 +25,7 @@ from ..shell.problem_text import without_hint
 from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
 from ..shell.steps import counted
+from .computing import Computing, model_text, server_arguments
 
 FORCE = "--force"  # the command's option that helps where it refuses what is `Code.NOT_A_CT`
 
@@ -50,6 +51,7 @@ class SegmentSection(Section):
         self._volumes: set[str] = set()  # IDs of the CTs from which one was chosen for the user, or could have been
         self._models = installed_models()
         self._listed: tuple[str, ...] = ()
+        self._computing = Computing(self.panel, self.ui)
         # a moment later: who loads a CT gives it its voxels and its window after it has joined the scene
         self._window_timer = qt.QTimer(self.widget)
         self._window_timer.setSingleShot(True)
@@ -95,8 +97,9 @@ class SegmentSection(Section):
             self.ui.modelBox.toolTip = f"{card.description}\n{card.licence}"
         self._list_organs()
         self.ui.organList.setVisible(settings.someOrgans)
-        for name in ("inputSelector", "modelBox", "deviceBox", "someOrgansBox", "organList", "earlierBox"):
+        for name in ("inputSelector", "someOrgansBox", "organList", "earlierBox"):
             getattr(self.ui, name).enabled = not working
+        self._computing.refresh(working)
         if working:
             self.ui.segmentButton.text = _("Cancel")
             offer(self.ui.segmentButton, "", _("Ends the run and leaves the scene as it was"))
@@ -215,7 +218,8 @@ class SegmentSection(Section):
     def _start(self, volume: slicer.vtkMRMLScalarVolumeNode, target: slicer.vtkMRMLSegmentationNode | None) -> None:
         settings = self.panel.parameters.segment
         card = self._models[settings.model]
-        work = SegmentRun.prepare_steps(volume, card.name, settings.device, card.organs, self._chosen(), target)
+        work = SegmentRun.prepare_steps(volume, model_text(settings), settings.device, card.organs, self._chosen(),
+                                        target, server_arguments(settings))
         if not is_small(volume.GetImageData()):
             self._preparing = True
             self.strip.started(_("Copying the CT ..."))
