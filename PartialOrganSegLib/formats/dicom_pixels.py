@@ -12,16 +12,18 @@ from pathlib import Path
 
 from ..errors import Code, UserError
 from ..imaging.shapes import Shape3
-from .dicom_attributes import BadAttribute
+from .dicom_attributes import RESCALE_INTERCEPT, RESCALE_SLOPE, BadAttribute
 from .itk_names import plain_folder
 
 SAMPLES, PHOTOMETRIC = "0028|0002", "0028|0004"
 BITS_ALLOCATED, BITS_STORED, HIGH_BIT, PIXEL_REPRESENTATION = "0028|0100", "0028|0101", "0028|0102", "0028|0103"
-TAGS = (SAMPLES, PHOTOMETRIC, BITS_ALLOCATED, BITS_STORED, HIGH_BIT, PIXEL_REPRESENTATION)
+PADDING_VALUE = "0028|0120"
+TAGS = (SAMPLES, PHOTOMETRIC, BITS_ALLOCATED, BITS_STORED, HIGH_BIT, PIXEL_REPRESENTATION, PADDING_VALUE)
 _INVERTED = "MONOCHROME1"  # low numbers shown bright; the numbers themselves mean the same
 _GREY = ("MONOCHROME2", _INVERTED)
 _ALLOCATED = (8, 16, 32)
 _SHOWN = 60
+_DENSEST_HU = 4000  # scanners end at 3071; wider scales go further for metal alone, whose values vary
 
 
 def bad_pixels(tags: Mapping[str, str], size: Shape3, stored_bytes: int | None) -> BadAttribute | None:
@@ -51,6 +53,23 @@ def bad_pixels(tags: Mapping[str, str], size: Shape3, stored_bytes: int | None) 
         return BadAttribute(f"{claimed} bytes of pixels for {columns} x {rows} x {frames} of {allocated} bits, "
                             "as the header says", str(stored_bytes))
     return None
+
+
+def padding_hu(tags: Mapping[str, str]) -> float | None:
+    """The HU that Pixel Padding Value comes to where it is above all that a patient holds: read as it is, what lies
+    outside the scanner's field would be metal. None where there is none, or it lies below air, which is left as it is.
+    """
+    try:
+        stored = int(tags.get(PADDING_VALUE, ""))
+        slope, intercept = float(tags.get(RESCALE_SLOPE) or 1), float(tags.get(RESCALE_INTERCEPT) or 0)
+    except ValueError:
+        return None
+    bits = _number(tags, BITS_ALLOCATED) or 0
+    # A signed image's padding may be written unsigned: 63536 for -2000.
+    if _number(tags, PIXEL_REPRESENTATION) == 1 and stored >= 1 << (bits - 1):
+        stored -= 1 << bits
+    value = slope * stored + intercept
+    return value if value > _DENSEST_HU else None
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ from ..errors import Code, UserError
 
 MOST_ENTRIES = 10_000
 _PIECE = 1 << 20
-# What Python's zip and its four ways of unpacking raise: bz2 an OSError, for a password a RuntimeError.
-_FAILURES = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, lzma.LZMAError,
-             zlib.error)
+# What Python's zip and its four ways of unpacking raise: bz2 an OSError, for a password a RuntimeError, for an entry
+# without a name an IndexError.
+_FAILURES = (zipfile.BadZipFile, EOFError, LookupError, NotImplementedError, OSError, OverflowError, RuntimeError,
+             ValueError, lzma.LZMAError, struct.error, zlib.error)
 
 
 def entries_of(archive: Path, source: str, expected: str) -> list[zipfile.ZipInfo]:
@@ -51,4 +53,8 @@ def pieces_of(archive: Path, entry: zipfile.ZipInfo, source: str, expected: str)
 
 
 def _damaged(source: str, expected: str, error: BaseException) -> UserError:
-    return UserError(code=Code.WRONG_FORMAT, subject=source, expected=expected, found=f"a damaged one ({error!s:.200})")
+    found = "a damaged one"
+    # These are written for readers: what is wrong, or that a password is needed.
+    if isinstance(error, (zipfile.BadZipFile, NotImplementedError, RuntimeError)):
+        found = f"{found} ({error!s:.200})"
+    return UserError(code=Code.WRONG_FORMAT, subject=source, expected=expected, found=found)

@@ -81,3 +81,35 @@ def test_an_icon_is_not_taken_for_the_pixels(tmp_path: Path) -> None:
         icon.HighBit, icon.PixelRepresentation, icon.PixelData = 7, 0, bytes(16)
         altered(file, IconImageSequence=Sequence([icon]))
     np.testing.assert_array_equal(read_ct(tmp_path).array, body())
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_padding_above_all_tissue_is_air(tmp_path: Path, signed: int) -> None:
+    highest = (1 << (16 - signed)) - 1
+    outside = np.zeros(body().shape[1:], bool)
+    outside[:2] = True
+    for file in write_slices(tmp_path, body()).glob("*.dcm"):
+        stored = dcmread(file).pixel_array.astype(np.int32)
+        stored[outside] = highest
+        altered(file, PixelRepresentation=signed, PixelData=stored.astype("<u2").tobytes())
+        ct = dcmread(file)
+        ct.add_new(0x00280120, "US", highest)
+        ct.save_as(file)
+    array = read_ct(tmp_path).array
+    assert array.dtype == np.int16
+    assert (array[:, outside] == -1024).all()
+    np.testing.assert_array_equal(array[:, ~outside], body()[:, ~outside])
+
+
+def test_another_unit_than_hu_is_reported(tmp_path: Path) -> None:
+    files = sorted(write_slices(tmp_path / "slices", body()).glob("*.dcm"))
+    for file in files[:3]:
+        altered(file, RescaleType="EDW")
+    enhanced = write_enhanced(tmp_path / "ct.dcm", body())
+    ct = dcmread(enhanced)
+    ct.PerFrameFunctionalGroupsSequence[2].PixelValueTransformationSequence[0].RescaleType = "EDW"
+    ct.save_as(enhanced)
+    for path in (tmp_path / "slices", enhanced):
+        listener = Listener()
+        read_ct(path, reporter=listener)
+        assert "expected HU as Rescale Type (0028,1054), found 'EDW' in some slices" in listener.warnings[0]

@@ -178,3 +178,17 @@ def test_a_zip_of_very_many_files_is_refused(tmp_path: Path, models: Path) -> No
             packed.writestr(f"configs/{number}.json", b"")
     with pytest.raises(UserError, match="expected at most 10000 files in the zip, found 10001"):
         install_model(tmp_path / "model.zip")
+
+
+def test_an_entry_without_a_name_is_one_line(tmp_path: Path, models: Path) -> None:
+    archive = tmp_path / "model.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("a", b"1")
+    raw = bytearray(archive.read_bytes())
+    listed, end = raw.index(b"PK\1\2"), raw.index(b"PK\5\6")
+    raw[listed + 28] = 0  # the length of its name in the list of entries
+    raw[end + 12] -= 1  # the length of that list
+    del raw[listed + 46]
+    archive.write_bytes(raw)
+    with pytest.raises(UserError, match=r"model\.zip: expected a readable zip of a model bundle, found a damaged one$"):
+        install_model(archive)
