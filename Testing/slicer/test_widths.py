@@ -75,7 +75,7 @@ def test_section_fits(make_panel, monkeypatch, folder, theme, language, name):
         other.widget.setVisible(other is section)
     getattr(section.ui, FOLDED[name]).collapsed = False
     panel.enter()
-    section.widget.window().resize(WIDTH, 100)
+    section.widget.window().resize(WIDTH, section.widget.sizeHint().height())
     path = folder / f"{name}_{language}_{theme}.png"
     picture_of(section.widget.window(), path)
     assert colours(path) > 20
