@@ -31,13 +31,17 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/clock.py
   PartialOrganSegPanel/review/export.py
   PartialOrganSegPanel/review/files.py
+  PartialOrganSegPanel/review/keys.py
   PartialOrganSegPanel/review/logic.py
+  PartialOrganSegPanel/review/looking.py
+  PartialOrganSegPanel/review/only_organ.py
   PartialOrganSegPanel/review/prediction.py
   PartialOrganSegPanel/review/section.py
   PartialOrganSegPanel/review/study_table.py
   PartialOrganSegPanel/review/table.py
   PartialOrganSegPanel/review/texts.py
   PartialOrganSegPanel/scene/__init__.py
+  PartialOrganSegPanel/scene/abdomen_window.py
   PartialOrganSegPanel/scene/case_writing.py
   PartialOrganSegPanel/scene/ct_file.py
   PartialOrganSegPanel/scene/ct_identity.py
@@ -78,6 +82,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scribble/texts.py
   PartialOrganSegPanel/scribble/view.py
   PartialOrganSegPanel/segment/__init__.py
+  PartialOrganSegPanel/segment/computing.py
   PartialOrganSegPanel/segment/section.py
   PartialOrganSegPanel/shell/__init__.py
   PartialOrganSegPanel/shell/check_text.py
@@ -167,6 +172,8 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/scribble.py
   PartialOrganSegLib/cli/segment.py
   PartialOrganSegLib/cli/segment_batch.py
+  PartialOrganSegLib/cli/segment_remote.py
+  PartialOrganSegLib/cli/serve.py
   PartialOrganSegLib/cli/train.py
   PartialOrganSegLib/datasets/__init__.py
   PartialOrganSegLib/datasets/case.py
@@ -413,6 +420,14 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/timing.py
   PartialOrganSegLib/segmenting/voting.py
   PartialOrganSegLib/segmenting/windows.py
+  PartialOrganSegLib/serving/__init__.py
+  PartialOrganSegLib/serving/connection.py
+  PartialOrganSegLib/serving/framing.py
+  PartialOrganSegLib/serving/http_server.py
+  PartialOrganSegLib/serving/remote.py
+  PartialOrganSegLib/serving/service.py
+  PartialOrganSegLib/serving/token.py
+  PartialOrganSegLib/serving/upload.py
   PartialOrganSegLib/streams.py
   PartialOrganSegLib/synthesis/__init__.py
   PartialOrganSegLib/synthesis/anatomy.py
@@ -473,7 +488,7 @@ set(LIBRARY_SCRIPTS
 
 set(LIBRARY_RESOURCES
   PartialOrganSegLib/py.typed
-  PartialOrganSegLib/resources/downloads.yaml
+  PartialOrganSegLib/resources/downloads.json
   PartialOrganSegLib/resources/label_maps/total_to_word.yaml
   PartialOrganSegLib/resources/label_spaces/btcv13.json
   PartialOrganSegLib/resources/label_spaces/shi5.json

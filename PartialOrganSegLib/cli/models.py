@@ -100,7 +100,8 @@ def _list(arguments: argparse.Namespace, reporter: Reporter) -> int:
             reporter.result(download=download.name, **download.model_dump(exclude={"name"}))
             print(f"{download.name:<20} not installed: {download.title}\n{'':<20} "
                   f"partialorganseg models install {download.name}\n{'':<20} {download.url}\n{'':<20} "
-                  f"licence: {download.licence}\n{'':<20} SHA-256: {download.sha256 or 'not known'}")
+                  f"{download.megabytes} MB, licence: {download.licence}\n{'':<20} "
+                  f"SHA-256: {download.sha256 or 'not known'}")
     return 0
 
 

@@ -267,7 +267,7 @@ def plan_time(preparation: Preparation) -> None:
     time_plan = None
     if request.options.steps is None:
         time_plan = TimePlan(seconds=budget.seconds + asking, steps=budget.steps, measurements=budget.measurements,
-                             measurement_seconds=budget.measurement_seconds, trials=trials)
+                             measurement_seconds=budget.measurement_seconds, trials=budget.trials)
     changed = preparation.organ_names(preparation.changed)
     synthetic = [name for name, kind in measured_on.items() if kind is MeasuredOn.PHANTOMS]
     preparation.draft = preparation.draft.with_settings(

@@ -1,4 +1,4 @@
-"""Models of others that can be fetched on request: `resources/downloads.yaml` says from where and on which terms."""
+"""Models of others that can be fetched on request: `resources/downloads.json` says from where and on which terms."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
+from ..json_file import read_json
 from ..resources import resource
-from ..yaml_file import read_yaml
 from .bundle import Bundle
 from .checksums import sha256
 from .http_file import LARGEST_BYTES, fetch_file
@@ -25,7 +25,8 @@ _EXPECTED = "a zip of an nnU-Net results folder"
 
 
 class Download(BaseModel):
-    """An nnU-Net v2 results folder as a zip at `url`. `sha256` None: nobody stated it and it is not compared."""
+    """An nnU-Net v2 results folder as a zip of about `megabytes` at `url`. `sha256` None: nobody stated it and it is
+    not compared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,16 +34,18 @@ class Download(BaseModel):
     title: str
     url: Annotated[str, Field(pattern=r"^https://")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    megabytes: int
     licence: str
     label_map: str
 
 
 def downloads() -> dict[str, Download]:
     """All that can be fetched, by name. Raises UserError for a broken list."""
-    path = resource("downloads.yaml")
-    content = read_yaml(path, "list of downloads")
+    path = resource("downloads.json")
+    content = read_json(path, "list of downloads")
+    listed = content["models"] if isinstance(content, dict) else []
     try:
-        entries = [Download.model_validate(entry) for entry in content] if isinstance(content, list) else []
+        entries = [Download.model_validate(entry) for entry in listed]
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: {'.'.join(map(str, first['loc']))}",

@@ -138,5 +138,8 @@ def channels_last(network: nn.Module) -> nn.Module:
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.ndim in formats:
-            tensor.data = tensor.data.contiguous(memory_format=formats[tensor.ndim])
+            # A new tensor: with one input channel both formats are the same to `contiguous`, which would leave the
+            # weights as they are, and the first convolution would give all after it the other format.
+            restrided = torch.empty_like(tensor, memory_format=formats[tensor.ndim])
+            tensor.data = restrided.copy_(tensor)
     return network

@@ -17,7 +17,8 @@ seen the CT that is tested on, nor the first two that are learnt from. Labels ar
 waw2144_eq, which radiologists drew; the aorta's are those of a class that the embedded model's first network tells
 apart and does not show. The start model grew out of that network, so its features know of an aorta.
 
-A finished arm is not run again: OUT/SCENARIO-ARM-CT.json. OUT/results.json holds all of them.
+A finished arm is not run again (OUT/SCENARIO-ARM-CT.json), and one that was ended goes on from its checkpoint, its
+seconds those since then. OUT/results.json holds all of them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from PartialOrganSegLib.evaluation.metrics import dice
 from PartialOrganSegLib.events import ConsoleReporter
 from PartialOrganSegLib.finetuning.decisions import alpha_for
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
-from PartialOrganSegLib.finetuning.run import finetune
+from PartialOrganSegLib.finetuning.run import finetune, resume
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
@@ -59,7 +60,8 @@ SCENARIOS = {"new": [AORTA], "weak": ["pancreas", "duodenum", "adrenal"], "good"
 UNSEEN = ("crlm_1006", "hcc_011", "tcga_bc_a10w")
 COMPANION = "waw2144_eq"  # the third that is learnt from
 UNDRAWN = ("pancreas_cb_001", "crlm_1004")
-ALPHAS = (1.0, 0.75, 0.5, 0.25)
+ALPHAS = (1.0, 0.75, 0.5)
+AORTA_SPACING = (3.0, 2.0, 2.0)  # mm (z, y, x): coarser than the network's own, and exact enough for a vessel so wide
 REPLAYED = 0.25  # of the patches, whatever is replayed
 
 
@@ -93,8 +95,8 @@ def aorta_model(folder: Path) -> Bundle:
             state[name], state[classes] = value[1:], torch.cat([known[classes], value[:1]])
     network.load_state_dict(state)
     return write_bundle(folder, network, source.network_name, arguments, label_space_of_names("with_aorta", names),
-                        source.preprocessing, "with-aorta", "1", source.metadata.partialorganseg.licences.model_dump(),
-                        [], {}, "The aorta as an organ")
+                        replace(source.preprocessing, spacing_zyx=AORTA_SPACING), "with-aorta", "1",
+                        source.metadata.partialorganseg.licences.model_dump(), [], {}, "The aorta as an organ")
 
 
 def aorta_labels(cases: Sequence[Case], folder: Path) -> dict[str, Path]:
@@ -116,7 +118,7 @@ def masks_of(case: Case, organs: Sequence[str], aortas: Mapping[str, Path]) -> d
     labels = read_labelmap(case.label).array
     masks = {}
     for organ in organs:
-        if organ == AORTA:
+        if organ == AORTA and aortas:
             masks[organ] = read_labelmap(aortas[case.image.parent.name]).array > 0
         elif organ in case.annotated:
             masks[organ] = labels == WORD16.index(organ)
@@ -180,17 +182,20 @@ def run_arm(scenario: str, arm: str, tested: str, steps: int, start: Bundle, out
     cases = {case.image.parent.name: case for case in load_manifest(MANIFEST).cases}
     trained = [cases[name] for name in (*(name for name in UNSEEN if name != tested), COMPANION)]
     organs = SCENARIOS[scenario]
-    aortas = aorta_labels([cases[tested], *trained], out / "aorta")
+    aortas = aorta_labels([cases[tested], *trained], out / "aorta") if AORTA in organs else {}
     space = label_space_of_names("learning", [*start.label_space.names,
                                               *(name for name in organs if name not in start.label_space.names)])
     undrawn = [cases[name] for name in UNDRAWN] if ARMS[arm].predictions else []
     folder = out / f"{scenario}-{arm}-{tested}"
-    manifest = write_cases(trained, undrawn, organs, space, aortas, folder / "labels")
     replay = "none" if ARMS[arm].predictions else "phantoms"
     options = FinetuneOptions(steps=steps, replay=replay, validate=["none"],
                               overrides=["alpha=1", *ARMS[arm].overrides])
     clock = time.monotonic()
-    result = finetune(start.folder, manifest, folder / "run", "auto", options, None, ConsoleReporter())
+    if (folder / "run" / "checkpoints" / "last.pt").exists():
+        result = resume(folder / "run", reporter=ConsoleReporter())
+    else:
+        manifest = write_cases(trained, undrawn, organs, space, aortas, folder / "labels")
+        result = finetune(start.folder, manifest, folder / "run", "auto", options, None, ConsoleReporter())
     seconds = time.monotonic() - clock
     after = {}
     for alpha in ALPHAS:

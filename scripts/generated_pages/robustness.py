@@ -42,18 +42,18 @@ and locks. Memory is how much more a process held in the last third of the run t
 
 def page() -> str:
     lines = [HEAD]
-    faults = _rows("faults")
+    faults = rows_of("faults")
     for seed in dict.fromkeys(row["seed"] for row in faults):
         of_seed = [row for row in faults if row["seed"] == seed]
         lines += [f"Seed {seed}:", "", *_faults(of_seed), ""]
-    lines += [KILLS, *_kills(_rows("kills"))]
-    batch = _rows("batch_1000")
+    lines += [KILLS, *_kills(rows_of("kills"))]
+    batch = rows_of("batch_1000")
     if batch:
         lines += ["", BATCH, *_batch(batch)]
     return "\n".join(lines) + "\n"
 
 
-def _rows(name: str) -> list[dict[str, Any]]:
+def rows_of(name: str) -> list[dict[str, Any]]:
     """What a benchmark kept; nothing where it was not run to its end for this version."""
     file = ROOT / "Resources" / "figures" / f"{name}.json"
     rows: list[dict[str, Any]] = []

@@ -44,15 +44,16 @@ class SegmentRun:
 
     @classmethod
     def prepare(cls, volume: slicer.vtkMRMLScalarVolumeNode, model: str, device: str, organs: tuple[Organ, ...],
-                chosen: Sequence[str] = (), target: slicer.vtkMRMLSegmentationNode | None = None) -> SegmentRun:
+                chosen: Sequence[str] = (), target: slicer.vtkMRMLSegmentationNode | None = None,
+                server: Sequence[str] = ()) -> SegmentRun:
         """Writes the CT. Raises OSError when that fails; the scene is left as it is."""
-        return finished(cls.prepare_steps(volume, model, device, organs, chosen, target))
+        return finished(cls.prepare_steps(volume, model, device, organs, chosen, target, server))
 
     @classmethod
     def prepare_steps(cls, volume: slicer.vtkMRMLScalarVolumeNode, model: str, device: str, organs: tuple[Organ, ...],
                       chosen: Sequence[str] = (), target: slicer.vtkMRMLSegmentationNode | None = None,
-                      ) -> Generator[None, None, SegmentRun]:
-        """As `prepare`, in pieces of some milliseconds."""
+                      server: Sequence[str] = ()) -> Generator[None, None, SegmentRun]:
+        """As `prepare`, in pieces of some milliseconds. `server`: options that name another computer."""
         folder = Path(tempfile.mkdtemp(prefix="partialorganseg-", dir=slicer.app.temporaryPath))
         try:
             ct = yield from write_ct_steps(volume, folder / "ct.nrrd")
@@ -63,8 +64,11 @@ class SegmentRun:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         # no preview image: the panel shows the result itself
-        arguments = ["segment", str(ct.path), "-o", str(folder / "result"), "--model", model, "--device", device,
-                     "--no-preview"]
+        arguments = ["segment", str(ct.path), "-o", str(folder / "result"), "--no-preview"]
+        if server:  # which has a model and a device of its own
+            arguments += server
+        else:
+            arguments += ["--model", model, "--device", device]
         if chosen:
             arguments += ["--organs", ",".join(chosen)]
         run = cls(volume.GetID(), folder, ct, model, organs, arguments)

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.errors import Code, UserError
 
+from ..scene.abdomen_window import set_abdomen_window
 from ..scene.organ_rows import PREDICTED, rows
 from ..scene.segment_run import SegmentRun
 from ..scene.segmentation_result import ResultError, find_result, show_3d
@@ -24,6 +25,7 @@ from ..shell.problem_text import without_hint
 from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
 from ..shell.steps import counted
+from .computing import Computing, model_text, server_arguments
 
 FORCE = "--force"  # the command's option that helps where it refuses what is `Code.NOT_A_CT`
 
@@ -49,6 +51,12 @@ class SegmentSection(Section):
         self._volumes: set[str] = set()  # IDs of the CTs from which one was chosen for the user, or could have been
         self._models = installed_models()
         self._listed: tuple[str, ...] = ()
+        self._computing = Computing(self.panel, self.ui)
+        # a moment later: who loads a CT gives it its voxels and its window after it has joined the scene
+        self._window_timer = qt.QTimer(self.widget)
+        self._window_timer.setSingleShot(True)
+        self._window_timer.setInterval(0)
+        self._window_timer.connect("timeout()", self._set_window)
         self.strip = ProgressStrip(self.ui.progressWidget, self.panel.services.dialogs)
         self.ui.segmentButton.connect("clicked()", self._segment_or_cancel)
         self.ui.drawButton.connect("clicked()", self.panel.draw_strokes)
@@ -89,8 +97,9 @@ class SegmentSection(Section):
             self.ui.modelBox.toolTip = f"{card.description}\n{card.licence}"
         self._list_organs()
         self.ui.organList.setVisible(settings.someOrgans)
-        for name in ("inputSelector", "modelBox", "deviceBox", "someOrgansBox", "organList", "earlierBox"):
+        for name in ("inputSelector", "someOrgansBox", "organList", "earlierBox"):
             getattr(self.ui, name).enabled = not working
+        self._computing.refresh(working)
         if working:
             self.ui.segmentButton.text = _("Cancel")
             offer(self.ui.segmentButton, "", _("Ends the run and leaves the scene as it was"))
@@ -147,6 +156,12 @@ class SegmentSection(Section):
         parameters = self.panel.parameters
         if self._open and new and parameters.inputVolume is None:
             parameters.inputVolume = shown_ct()
+        if self._open and parameters.inputVolume is not None:
+            self._window_timer.start()
+
+    def _set_window(self) -> None:
+        if self.panel.parameters is not None and self.panel.parameters.inputVolume is not None:
+            set_abdomen_window(self.panel.parameters.inputVolume)
 
     # --- organs and models
 
@@ -203,7 +218,8 @@ class SegmentSection(Section):
     def _start(self, volume: slicer.vtkMRMLScalarVolumeNode, target: slicer.vtkMRMLSegmentationNode | None) -> None:
         settings = self.panel.parameters.segment
         card = self._models[settings.model]
-        work = SegmentRun.prepare_steps(volume, card.name, settings.device, card.organs, self._chosen(), target)
+        work = SegmentRun.prepare_steps(volume, model_text(settings), settings.device, card.organs, self._chosen(),
+                                        target, server_arguments(settings))
         if not is_small(volume.GetImageData()):
             self._preparing = True
             self.strip.started(_("Copying the CT ..."))
@@ -314,8 +330,11 @@ class SegmentSection(Section):
             run.clean_up()
 
     def _show_3d(self, on: bool) -> None:
+        slicer.app.setOverrideCursor(qt.Qt.WaitCursor)  # Slicer makes all surfaces in one go
         try:
             show_3d(self.panel.parameters.segmentation, on)
         except ResultError as error:
             self.strip.say(str(error))
+        finally:
+            slicer.app.restoreOverrideCursor()
         self.panel.refresh()
