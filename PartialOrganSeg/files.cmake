@@ -153,6 +153,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/batch/run.py
   PartialOrganSegLib/batch/run_table.py
   PartialOrganSegLib/batch/sharding.py
+  PartialOrganSegLib/bounded_file.py
   PartialOrganSegLib/cancelling.py
   PartialOrganSegLib/cli/__init__.py
   PartialOrganSegLib/cli/check.py
