@@ -63,9 +63,10 @@ def page() -> str:
 def _peer(rows: Sequence[dict[str, Any]]) -> list[str]:
     cells = []
     for row in rows:
-        least, most = min(row["time_ratios"]), max(row["time_ratios"])
+        lowest, highest = min(row["time_ratios"]), max(row["time_ratios"])
         cells.append([row["model"], f"{row['size']}, {row['mm']:g} mm", f"{row['repeats']}, {row['date']}",
-                      f"{row['ours_s']} : {row['teacher_s']} s = {row['time_ratio']:.2f} ({least:.2f} to {most:.2f})",
+                      f"{row['ours_s']} : {row['teacher_s']} s = {row['time_ratio']:.2f} "
+                      f"({lowest:.2f} to {highest:.2f})",
                       f"{row['ours_cpu_s']} : {row['teacher_cpu_s']} s = {row['cpu_ratio']:.2f}",
                       f"{row['ours_mib']} : {row['teacher_mib']} MiB = {row['memory_ratio']:.2f}",
                       f"{row['forward_of_predict']:.0%}"])
