@@ -54,7 +54,9 @@ class JsonReporter(Reporter):
         if self._failed:
             return
         try:
-            print(json.dumps({"event": event, **facts}, ensure_ascii=True, default=str), file=self._stream, flush=True)
+            # In one piece, as more than one thread may report.
+            self._stream.write(json.dumps({"event": event, **facts}, ensure_ascii=True, default=str) + "\n")
+            self._stream.flush()
         except OSError:  # nobody reads any more, or the disk is full: the work goes on
             self._failed = True
 

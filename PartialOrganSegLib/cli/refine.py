@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 HELP = ("Correct the labels of one CT with strokes: what was drawn is obeyed and spreads to what looks alike around "
         "it. The model learns nothing; see finetune.")
 EXAMPLE = """partialorganseg refine scan.nii.gz --strokes strokes.json --labels results/scan.labels.nii.gz -o corrected
-  partialorganseg refine scan.nii.gz --undo -o corrected"""
+  partialorganseg refine scan.nii.gz --undo -o corrected
+  partialorganseg refine scan.nii.gz --serve --json-events --labels results/scan.labels.nii.gz -o corrected"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "nothing is drawn")
     action.add_argument("--undo", action="store_true", help="put the labels back that the latest correction in OUT "
                                                             "replaced")
+    action.add_argument("--serve", action="store_true",
+                        help="for programs: keep the CT in memory and take messages on stdin, one JSON object a line, "
+                             "until it is closed; needs --json-events and a folder as OUT")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT",
                         help="folder for the results, or a file .nii.gz, .nrrd or .seg.nrrd")
     parser.add_argument("--labels", type=Path, metavar="FILE",
@@ -56,9 +61,11 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     # What is in the way shows before the work.
     target_files(arguments.output, name, options.preview, (), arguments.ct)
     reporter.started(command="refine", ct=arguments.ct, strokes=arguments.strokes, labels=arguments.labels,
-                     output=arguments.output, undo=arguments.undo)
+                     output=arguments.output, undo=arguments.undo, serve=arguments.serve)
     if arguments.undo:
         return _undo(arguments, options, name, reporter)
+    if arguments.serve:
+        return _serve(arguments, options, accepted, name, reporter)
 
     from ..refining.refiner import refine
 
@@ -80,6 +87,24 @@ def _report(result: RefineResult, files: dict[str, Path], reporter: Reporter) ->
     if not result.changes:
         print("  no voxel changed: the labels said the same as the strokes")
     print("\n".join(f"{kind:<13}{path}" for kind, path in files.items()), flush=True)
+
+
+def _serve(arguments: argparse.Namespace, options: SegmentOptions, accepted: Sequence[str], name: str,
+           reporter: Reporter) -> int:
+    """Answers messages until stdin is closed."""
+    if not arguments.json_events:
+        raise UsageError(code=Code.SETTINGS_CONFLICT, subject="--serve", expected="--json-events beside it",
+                         found="none")
+    if single_kind(arguments.output) is not None:
+        raise UsageError(code=Code.SETTINGS_CONFLICT, subject="--serve", expected="a folder as OUT",
+                         found=f"the file {arguments.output}")
+
+    from ..refining.refiner import OpenedCT
+    from ..refining.server import RefineServer
+
+    opened = OpenedCT(arguments.ct, arguments.labels, accepted, options, reporter)
+    RefineServer(opened, arguments.output, name, reporter).run()
+    return 0
 
 
 def _undo(arguments: argparse.Namespace, options: SegmentOptions, name: str, reporter: Reporter) -> int:

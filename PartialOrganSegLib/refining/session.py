@@ -80,13 +80,14 @@ class RefineSession:
         self.label_space = label_space
         self._ct = ct
         self._series_uid = series_uid
-        self._labels = labels.array.astype(np.uint8)
+        self._start = labels.array.astype(np.uint8, copy=False)
+        self._labels = self._start.copy()
         self._drawn = np.full(ct.array.shape, NOT_DRAWN, np.uint8)
         self._accepted = np.isin(np.arange(256), label_space.indices(accepted))
         z, y, x = ct.grid.spacing[::-1]
         self._spacing: Spacing3 = (z, y, x)
         self._steps: list[_Step] = []
-        self._cancelled = threading.Event()
+        self._stop = threading.Event()
 
     @property
     def labels(self) -> Volume:
@@ -98,14 +99,26 @@ class RefineSession:
         """All that was drawn, 255 where nothing is, a copy: a scribble map that a model can be taught with."""
         return Volume(self._drawn.copy(), self._ct.grid)
 
-    def add(self, strokes: StrokeSource) -> Correction:
+    @property
+    def corrections(self) -> int:
+        """How many calls of `add` can be taken back."""
+        return len(self._steps)
+
+    def accept(self, organs: Sequence[str]) -> None:
+        """Sets the organs that nothing but a stroke may change from now on. Raises UserError for an unknown one."""
+        self._accepted = np.isin(np.arange(256), self.label_space.indices(organs))
+
+    def add(self, strokes: StrokeSource, stop: threading.Event | None = None) -> Correction:
         """Corrects the labels by strokes: `Strokes`, their JSON file, or a map (file or `Volume`) of label values, 0
         where background was drawn and 255 where nothing was.
 
+        `stop`: another thread may set it, before or meanwhile, to end the work as `cancel` does.
+
         Raises UserError for strokes of another CT, outside of it, of an organ that the label space lacks, that
-        contradict one another, and for none at all; RefineCancelled after `cancel`. The labels are then unchanged.
+        contradict one another, and for none at all; RefineCancelled when stopped. The labels are then unchanged.
         """
-        self._cancelled.clear()
+        # A new one each time, or a cancellation that came late would end the next correction.
+        self._stop = stop or threading.Event()
         drawn = painted_strokes(strokes, self._ct.grid, self.label_space, self._series_uid).array
         new = drawn != NOT_DRAWN
         box = padded_box(_box_of(new), MARGIN_MM, self._spacing, self._labels.shape)
@@ -132,12 +145,20 @@ class RefineSession:
         self._put_back(step)
         return self._changed_since(corrected)
 
+    def change_since_start(self) -> Correction:
+        """What all corrections together came to."""
+        differing = self._labels != self._start
+        if not differing.any():
+            return Correction(self.labels, None, ())
+        box = padded_box(_box_of(differing), MARGIN_MM, self._spacing, self._labels.shape)
+        return self._changed_since(_Step(box, self._start[box], self._drawn[box]))
+
     def cancel(self) -> None:
         """Ends an `add` that another thread is in, within a fraction of a second."""
-        self._cancelled.set()
+        self._stop.set()
 
     def _keep_on(self) -> None:
-        if self._cancelled.is_set():
+        if self._stop.is_set():
             raise RefineCancelled("cancelled")
 
     def _put_back(self, step: _Step) -> None:
