@@ -39,10 +39,15 @@ def loaded_batches(sampler: PatchSampler, draws: Sequence[list[int]], workers: i
     processes = set(multiprocessing.active_children()) - earlier
     try:
         yield map(_whole, iterator)
-    except RuntimeError as error:
-        # Raised in the middle of anything, by a signal handler of PyTorch's. Its only mark is the text.
+    except (RuntimeError, ConnectionError, EOFError) as error:
         text = str(error)
-        if "DataLoader worker" not in text or "Caught " in text:
+        if isinstance(error, RuntimeError):
+            # Raised in the middle of anything, by a signal handler of PyTorch's. Its only mark is the text.
+            one_died = "DataLoader worker" in text and "Caught " not in text
+        else:
+            # A mini-batch is asked of the process that loaded it, which may have died since.
+            one_died = any(not process.is_alive() for process in processes)
+        if not one_died:
             raise
         # What writing to shared memory that is full ends in.
         reason = "shared memory ran out" if "Bus error" in text else "perhaps for lack of memory"
@@ -116,7 +121,10 @@ def _end(iterator: object, processes: Collection[multiprocessing.process.BasePro
     # for one that has failed.
     shut_down = getattr(iterator, "_shutdown_workers", None)
     if shut_down is not None:
-        shut_down()
+        # The signal handler that tells of a dead process may strike here again. It is told already, or the block has
+        # all that it wanted.
+        with contextlib.suppress(RuntimeError):
+            shut_down()
     # They leave signals to this process, and so may not have ended by those that PyTorch sent them.
     for process in processes:
         if process.is_alive():

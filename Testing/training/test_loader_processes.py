@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import Code, UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.training.batches import patches
+from PartialOrganSegLib.training.cases import read_cases
+from PartialOrganSegLib.training.loader_processes import loaded_batches
+from PartialOrganSegLib.training.recipe import load_recipe
 from Testing.helpers.repository import ROOT
 from Testing.helpers.training_data import write_manifest, write_recipe
 from Testing.helpers.training_runs import AtStep, equal_weights, run, state_of
@@ -44,6 +52,27 @@ def test_a_loader_that_is_killed_ends_the_run_and_resuming_comes_to_the_same(tmp
     assert not multiprocessing.active_children()
     run(recipe, tmp_path / "run", resume=True)
     assert equal_weights(state_of(whole)["network"], state_of(tmp_path / "run")["network"])
+
+
+@needs_posix
+def test_a_mini_batch_that_is_asked_of_a_dead_process_says_so(tmp_path):
+    """Shared memory is handed over by the process that made it. What Python says of a closed connection is no line."""
+    recipe = load_recipe(write_recipe(tmp_path, write_manifest(tmp_path)), [])
+    cases = read_cases(recipe, load_manifest(tmp_path / "manifest.yaml"), Reporter())
+    sampler = patches(recipe, cases.training, recipe.resolved_stages()[0], 1, 8)
+
+    def load(before: Callable[[], object]) -> None:
+        with loaded_batches(sampler, [[number] for number in range(8)], 1) as mini_batches:
+            next(mini_batches)
+            with contextlib.suppress(RuntimeError):  # of PyTorch's signal handler, which may strike first
+                before()
+                time.sleep(3)
+            raise ConnectionResetError
+
+    with pytest.raises(UserError, match="workers: expected loader processes that live"):
+        load(kill_a_loader)
+    with pytest.raises(ConnectionResetError):
+        load(lambda: None)
 
 
 def test_a_stage_that_ends_early_leaves_no_loader(tmp_path):
