@@ -13,9 +13,11 @@ from ..events import Reporter
 from ..formats.ct_input import as_ct
 from ..formats.reading import read_labelmap
 from ..imaging.volume import Volume
+from ..models.bundle import Bundle
 from ..models.ensemble import load_models
 from ..segmenting.options import SegmentOptions, in_label_order
 from ..segmenting.result import CTSource, SegmentResult
+from .network_scores import NetworkScores, scoring_network
 from .result import RefineResult, kept_labels
 from .session import Correction, RefineSession
 from .stroke_input import StrokeSource
@@ -61,7 +63,7 @@ class OpenedCT:
         self.seconds = {"read": time.perf_counter() - since}
         self._start = _start(self.ct, labels, options, self.seconds, reporter)
         self.session = RefineSession(self.ct, self._start.labels, self.bundle.label_space, organs,
-                                     _series_uid(self._source, reporter))
+                                     _series_uid(self._source, reporter), _scores(self.bundle, self.ct, options))
 
     def result(self, correction: Correction) -> RefineResult:
         """What the session came to, `correction` being the change since the start."""
@@ -81,6 +83,13 @@ def restored(ct: Path | str | Volume | sitk.Image, folder: Path, name: str, opti
     # The session checks that these are labels of this CT.
     session = RefineSession(volume, labels, bundle.label_space)
     return SegmentResult(session.labels, volume, bundle, options, {}, {}, "", source)
+
+
+def _scores(bundle: Bundle, ct: Volume, options: SegmentOptions) -> NetworkScores | None:
+    network = scoring_network(bundle)
+    if network is None:
+        return None
+    return NetworkScores(network, ct, options.device)
 
 
 def _source_of(ct: Path | str | Volume | sitk.Image, options: SegmentOptions) -> CTSource:

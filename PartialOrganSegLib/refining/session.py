@@ -8,20 +8,31 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
 
 from ..errors import Code, UserError
 from ..imaging.components import NEIGHBOURS, voxel_counts
-from ..imaging.shapes import Box3, LabelMap, Mask, Spacing3
+from ..imaging.shapes import Box3, LabelMap, Mask, Shape3, Spacing3
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
 from .changes import OrganChange, organ_changes
+from .coarse import Values
 from .propagation import MARGIN_MM, NOT_DRAWN, Region, spread
+from .regions import box_of, padded_box
 from .stroke_input import StrokeSource, painted_strokes
 
 TOGETHER_MM = 10.0  # strokes of one label up to this far apart point at the same error
+
+
+class RegionScores(Protocol):
+    """Says of a region how sure a network is of a class."""
+
+    def margin(self, box: Box3, block: Shape3, value: int) -> Values:
+        """See `network_scores.NetworkScores.margin`."""
 
 
 class RefineCancelled(Exception):
@@ -70,9 +81,10 @@ class RefineSession:
     """
 
     def __init__(self, ct: Volume, labels: Volume, label_space: LabelSpace, accepted: Sequence[str] = (),
-                 series_uid: str | None = None) -> None:
+                 series_uid: str | None = None, scores: RegionScores | None = None) -> None:
         """`ct` in HU; `labels` on its grid, values of `label_space`; both stay as given. `series_uid`: of a DICOM CT;
-        stroke files may name it.
+        stroke files may name it. `scores`: what a network says of the CT (`network_scores.NetworkScores`); without,
+        the CT's looks alone decide, in half the time, and a little more is lost here and there.
 
         Raises UserError for labels of another grid, a value without a meaning and an unknown organ.
         """
@@ -80,6 +92,7 @@ class RefineSession:
         self.label_space = label_space
         self._ct = ct
         self._series_uid = series_uid
+        self._scores = scores
         self._start = labels.array.astype(np.uint8, copy=False)
         self._labels = self._start.copy()
         self._drawn = np.full(ct.array.shape, NOT_DRAWN, np.uint8)
@@ -121,7 +134,7 @@ class RefineSession:
         self._stop = stop or threading.Event()
         drawn = painted_strokes(strokes, self._ct.grid, self.label_space, self._series_uid).array
         new = drawn != NOT_DRAWN
-        box = padded_box(_box_of(new), MARGIN_MM, self._spacing, self._labels.shape)
+        box = padded_box(box_of(new), MARGIN_MM, self._spacing, self._labels.shape)
         before = _Step(box, self._labels[box].copy(), self._drawn[box].copy())
         try:
             self._drawn[new] = drawn[new]
@@ -150,7 +163,7 @@ class RefineSession:
         differing = self._labels != self._start
         if not differing.any():
             return Correction(self.labels, None, ())
-        box = padded_box(_box_of(differing), MARGIN_MM, self._spacing, self._labels.shape)
+        box = padded_box(box_of(differing), MARGIN_MM, self._spacing, self._labels.shape)
         return self._changed_since(_Step(box, self._start[box], self._drawn[box]))
 
     def cancel(self) -> None:
@@ -198,37 +211,27 @@ class RefineSession:
         if self._accepted[value]:
             contradicted[:] = False
         changeable = contradicted[labels]
-        region = Region(self._ct.array[outer], labels, drawn, changeable, self._spacing)
+        earlier = (drawn == value) & (self._start[outer] != value) & ~stroke
+        margin = None
+        if self._scores is not None:
+            margin = partial(self._margin, self._scores, outer, value)
+        region = Region(self._ct.array[outer], labels, drawn, changeable, self._spacing, earlier, margin)
         labels[spread(region, stroke, value, self._keep_on)] = value
+
+    @staticmethod
+    def _margin(scores: RegionScores, box: Box3, value: int, block: Shape3) -> Values:
+        return scores.margin(box, block, value)
 
     def _changed_since(self, step: _Step) -> Correction:
         current = self._labels[step.box]
         changed = current != step.labels
         region = None
         if changed.any():
-            inner = _box_of(changed)
+            inner = box_of(changed)
             z, y, x = (slice(o.start + i.start, o.start + i.stop) for i, o in zip(inner, step.box, strict=True))
             region = (z, y, x)
         organs = organ_changes(step.labels, current, self.label_space, self._spacing)
         return Correction(self.labels, region, organs)
-
-
-def padded_box(box: Box3, margin_mm: float, spacing: Spacing3, shape: tuple[int, ...]) -> Box3:
-    """The box with a margin, as far as the array of `shape` goes."""
-    z, y, x = (slice(max(0, part.start - int(np.ceil(margin_mm / mm))),
-                     min(size, part.stop + int(np.ceil(margin_mm / mm))))
-               for part, mm, size in zip(box, spacing, shape, strict=True))
-    return z, y, x
-
-
-def _box_of(mask: Mask) -> Box3:
-    """Around all voxels of a mask that has some; one axis after the other, as `find_objects` copies the mask."""
-    parts = []
-    for axis in range(3):
-        across = ((1, 2), (0, 2), (0, 1))[axis]
-        filled = np.flatnonzero(mask.any(axis=across))
-        parts.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return parts[0], parts[1], parts[2]
 
 
 def _check_labels(ct: Volume, labels: Volume, label_space: LabelSpace) -> None:
