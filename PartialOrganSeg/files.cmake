@@ -2,6 +2,10 @@
 
 set(PANEL_SCRIPTS
   PartialOrganSegPanel/__init__.py
+  PartialOrganSegPanel/export/__init__.py
+  PartialOrganSegPanel/export/dicom_files.py
+  PartialOrganSegPanel/export/run.py
+  PartialOrganSegPanel/export/section.py
   PartialOrganSegPanel/finetune/__init__.py
   PartialOrganSegPanel/finetune/before_after.py
   PartialOrganSegPanel/finetune/cases.py
@@ -27,6 +31,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/__init__.py
   PartialOrganSegPanel/review/clock.py
   PartialOrganSegPanel/review/export.py
+  PartialOrganSegPanel/review/files.py
   PartialOrganSegPanel/review/logic.py
   PartialOrganSegPanel/review/prediction.py
   PartialOrganSegPanel/review/section.py
@@ -38,24 +43,33 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/ct_identity.py
   PartialOrganSegPanel/scene/ct_tag.py
   PartialOrganSegPanel/scene/file_identity.py
+  PartialOrganSegPanel/scene/label_box.py
+  PartialOrganSegPanel/scene/label_file.py
+  PartialOrganSegPanel/scene/nrrd_pieces.py
   PartialOrganSegPanel/scene/organ_rows.py
   PartialOrganSegPanel/scene/organ_versions.py
   PartialOrganSegPanel/scene/review_record.py
+  PartialOrganSegPanel/scene/seg_nrrd.py
   PartialOrganSegPanel/scene/segment_run.py
   PartialOrganSegPanel/scene/segment_voxels.py
   PartialOrganSegPanel/scene/segmentation_result.py
   PartialOrganSegPanel/scene/shown_ct.py
   PartialOrganSegPanel/scene/stroke_counts.py
   PartialOrganSegPanel/scene/stroke_labelmap.py
+  PartialOrganSegPanel/scene/stroke_voxels.py
   PartialOrganSegPanel/scene/strokes.py
   PartialOrganSegPanel/scene/subject_hierarchy.py
   PartialOrganSegPanel/scene/terminology.py
   PartialOrganSegPanel/scene/voxel_counts.py
   PartialOrganSegPanel/scribble/__init__.py
   PartialOrganSegPanel/scribble/at_hand.py
+  PartialOrganSegPanel/scribble/correcting.py
+  PartialOrganSegPanel/scribble/correction_child.py
+  PartialOrganSegPanel/scribble/correction_text.py
   PartialOrganSegPanel/scribble/editor.py
   PartialOrganSegPanel/scribble/exchange.py
   PartialOrganSegPanel/scribble/files.py
+  PartialOrganSegPanel/scribble/live_part.py
   PartialOrganSegPanel/scribble/section.py
   PartialOrganSegPanel/scribble/states.py
   PartialOrganSegPanel/scribble/table.py
@@ -90,6 +104,7 @@ set(PANEL_SCRIPTS
 set(PANEL_RESOURCES
   Resources/Icons/PartialOrganSeg.png
   Resources/PartialOrganSeg.term.json
+  Resources/UI/Export.ui
   Resources/UI/FineTune.ui
   Resources/UI/Models.ui
   Resources/UI/Review.ui
@@ -106,6 +121,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/api.py
   PartialOrganSegLib/atomic.py
   PartialOrganSegLib/batch/__init__.py
+  PartialOrganSegLib/batch/case_list.py
   PartialOrganSegLib/batch/case_process.py
   PartialOrganSegLib/batch/case_segmenter.py
   PartialOrganSegLib/batch/cases.py
@@ -131,11 +147,13 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/evaluate.py
   PartialOrganSegLib/cli/export.py
   PartialOrganSegLib/cli/finetune.py
+  PartialOrganSegLib/cli/learn.py
   PartialOrganSegLib/cli/listing.py
   PartialOrganSegLib/cli/models.py
   PartialOrganSegLib/cli/options.py
   PartialOrganSegLib/cli/phantom.py
   PartialOrganSegLib/cli/refine.py
+  PartialOrganSegLib/cli/resume_line.py
   PartialOrganSegLib/cli/scribble.py
   PartialOrganSegLib/cli/segment.py
   PartialOrganSegLib/cli/segment_batch.py
@@ -155,6 +173,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/errors.py
   PartialOrganSegLib/evaluation/__init__.py
   PartialOrganSegLib/evaluation/box_plot.py
+  PartialOrganSegLib/evaluation/confusion.py
   PartialOrganSegLib/evaluation/evaluation.py
   PartialOrganSegLib/evaluation/html_page.py
   PartialOrganSegLib/evaluation/metrics.py
@@ -176,13 +195,19 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/data_warning.py
   PartialOrganSegLib/finetuning/data_warnings.py
   PartialOrganSegLib/finetuning/decisions.py
+  PartialOrganSegLib/finetuning/drift.py
+  PartialOrganSegLib/finetuning/evidence.py
+  PartialOrganSegLib/finetuning/free_cores.py
   PartialOrganSegLib/finetuning/holdout.py
   PartialOrganSegLib/finetuning/lineage.py
+  PartialOrganSegLib/finetuning/looking.py
   PartialOrganSegLib/finetuning/measured_on.py
+  PartialOrganSegLib/finetuning/noise.py
   PartialOrganSegLib/finetuning/options.py
   PartialOrganSegLib/finetuning/outcome.py
   PartialOrganSegLib/finetuning/plan.py
   PartialOrganSegLib/finetuning/preparation.py
+  PartialOrganSegLib/finetuning/relocating.py
   PartialOrganSegLib/finetuning/replay.py
   PartialOrganSegLib/finetuning/run.py
   PartialOrganSegLib/finetuning/run_folder.py
@@ -191,6 +216,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/speed.py
   PartialOrganSegLib/finetuning/start_predictions.py
   PartialOrganSegLib/finetuning/strokes.py
+  PartialOrganSegLib/finetuning/time_keeping.py
   PartialOrganSegLib/finetuning/verdict.py
   PartialOrganSegLib/formats/__init__.py
   PartialOrganSegLib/formats/checks.py
@@ -200,22 +226,29 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/detached_files.py
   PartialOrganSegLib/formats/dicom.py
   PartialOrganSegLib/formats/dicom_attributes.py
+  PartialOrganSegLib/formats/dicom_choice.py
   PartialOrganSegLib/formats/dicom_export.py
   PartialOrganSegLib/formats/dicom_formats.py
   PartialOrganSegLib/formats/dicom_frames.py
   PartialOrganSegLib/formats/dicom_grid.py
   PartialOrganSegLib/formats/dicom_headers.py
   PartialOrganSegLib/formats/dicom_lengths.py
+  PartialOrganSegLib/formats/dicom_reading.py
+  PartialOrganSegLib/formats/dicom_references.py
   PartialOrganSegLib/formats/dicom_seg.py
+  PartialOrganSegLib/formats/dicom_seg_reading.py
   PartialOrganSegLib/formats/dicom_series.py
   PartialOrganSegLib/formats/dicom_slices.py
   PartialOrganSegLib/formats/dicom_source.py
   PartialOrganSegLib/formats/dicom_syntax.py
+  PartialOrganSegLib/formats/drawn_structures.py
+  PartialOrganSegLib/formats/folder_files.py
   PartialOrganSegLib/formats/header_lines.py
   PartialOrganSegLib/formats/itk.py
   PartialOrganSegLib/formats/itk_formats.py
   PartialOrganSegLib/formats/itk_image.py
   PartialOrganSegLib/formats/itk_names.py
+  PartialOrganSegLib/formats/label_table.py
   PartialOrganSegLib/formats/metaimage.py
   PartialOrganSegLib/formats/nifti.py
   PartialOrganSegLib/formats/nifti_format.py
@@ -226,6 +259,8 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/registry.py
   PartialOrganSegLib/formats/roi_names.py
   PartialOrganSegLib/formats/rtstruct.py
+  PartialOrganSegLib/formats/rtstruct_reading.py
+  PartialOrganSegLib/formats/same_ct.py
   PartialOrganSegLib/formats/slicer_segmentation.py
   PartialOrganSegLib/formats/stroke_planes.py
   PartialOrganSegLib/formats/strokes.py
@@ -246,6 +281,24 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/inference/__init__.py
   PartialOrganSegLib/json_file.py
   PartialOrganSegLib/label_space_file.py
+  PartialOrganSegLib/learning/__init__.py
+  PartialOrganSegLib/learning/advice.py
+  PartialOrganSegLib/learning/case_names.py
+  PartialOrganSegLib/learning/comparison.py
+  PartialOrganSegLib/learning/drawn_names.py
+  PartialOrganSegLib/learning/label_maps.py
+  PartialOrganSegLib/learning/labelling.py
+  PartialOrganSegLib/learning/organ_list.py
+  PartialOrganSegLib/learning/page.py
+  PartialOrganSegLib/learning/pairing.py
+  PartialOrganSegLib/learning/pictures.py
+  PartialOrganSegLib/learning/plan.py
+  PartialOrganSegLib/learning/report.py
+  PartialOrganSegLib/learning/requirements.py
+  PartialOrganSegLib/learning/run.py
+  PartialOrganSegLib/learning/state.py
+  PartialOrganSegLib/learning/survey.py
+  PartialOrganSegLib/learning/value_names.py
   PartialOrganSegLib/loading/__init__.py
   PartialOrganSegLib/loading/augmentation.py
   PartialOrganSegLib/loading/cache.py
@@ -312,6 +365,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/random_walk.py
   PartialOrganSegLib/refining/refiner.py
   PartialOrganSegLib/refining/result.py
+  PartialOrganSegLib/refining/serving.py
   PartialOrganSegLib/refining/session.py
   PartialOrganSegLib/refining/stroke_input.py
   PartialOrganSegLib/registry.py
@@ -366,6 +420,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/best_figures.py
   PartialOrganSegLib/training/cases.py
   PartialOrganSegLib/training/checkpoint.py
+  PartialOrganSegLib/training/curve.py
   PartialOrganSegLib/training/distributed.py
   PartialOrganSegLib/training/evaluator.py
   PartialOrganSegLib/training/folds.py
@@ -381,6 +436,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/objective.py
   PartialOrganSegLib/training/optimisation.py
   PartialOrganSegLib/training/optimisers.py
+  PartialOrganSegLib/training/overlaps.py
   PartialOrganSegLib/training/overrides.py
   PartialOrganSegLib/training/pseudo_labels.py
   PartialOrganSegLib/training/recipe.py
@@ -423,11 +479,6 @@ set(LIBRARY_RESOURCES
   PartialOrganSegLib/resources/models/embedded/members/hk13-dense/configs/inference.json
   PartialOrganSegLib/resources/models/embedded/members/hk13-dense/configs/metadata.json
   PartialOrganSegLib/resources/models/embedded/members/hk13-dense/models/model.safetensors
-  PartialOrganSegLib/resources/models/embedded/members/light-0.3.0/README.md
-  PartialOrganSegLib/resources/models/embedded/members/light-0.3.0/configs/checksums.json
-  PartialOrganSegLib/resources/models/embedded/members/light-0.3.0/configs/inference.json
-  PartialOrganSegLib/resources/models/embedded/members/light-0.3.0/configs/metadata.json
-  PartialOrganSegLib/resources/models/embedded/members/light-0.3.0/models/model.safetensors
   PartialOrganSegLib/resources/organs.json
   PartialOrganSegLib/resources/recipes/embedded.yaml
   PartialOrganSegLib/resources/recipes/embedded_bowel.yaml

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import evaluate, finetune, load_model, refine, segment, train
+    from .api import evaluate, finetune, learn, load_model, refine, segment, train
     from .errors import UserError
     from .formats.reading import read_ct
     from .organs import LabelSpace
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from .segmenting.result import SegmentResult
     from .segmenting.segmenter import Segmenter
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 __all__ = ["LabelSpace", "RefineSession", "SegmentOptions", "SegmentResult", "Segmenter", "UserError", "__version__",
-           "evaluate", "finetune", "load_model", "read_ct", "refine", "segment", "train"]
+           "evaluate", "finetune", "learn", "load_model", "read_ct", "refine", "segment", "train"]
 
 _MODULES = {
-    "segment": "api", "refine": "api", "train": "api", "finetune": "api", "evaluate": "api", "load_model": "api",
+    "segment": "api", "refine": "api", "learn": "api", "train": "api", "finetune": "api", "evaluate": "api",
+    "load_model": "api",
     "read_ct": "formats.reading", "LabelSpace": "organs", "UserError": "errors",
     "SegmentOptions": "segmenting.options", "Segmenter": "segmenting.segmenter", "SegmentResult": "segmenting.result",
     "RefineSession": "refining.session",

@@ -18,6 +18,15 @@ if hasattr(signal, "SIGBREAK"):  # Windows' way to ask a child process to end
     SIGNALS.append(signal.SIGBREAK)
 
 
+class Resumable(KeyboardInterrupt):
+    """Work was ended by the user and can go on; `where` says at which point it was, `how` by which command it goes on.
+    """
+
+    def __init__(self, where: str, how: str) -> None:
+        super().__init__(f"{where}; {how}")
+        self.where, self.how = where, how
+
+
 # Signal handlers know the process only, so this is state of the process.
 class _State:
     last = float("-inf")

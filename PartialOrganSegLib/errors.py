@@ -11,7 +11,8 @@ from enum import Enum
 
 from .problem_codes import Code
 
-__all__ = ["Code", "Problem", "Severity", "UsageError", "UserError", "brief", "did_you_mean", "nearest", "one_line"]
+__all__ = ["Code", "Problem", "Severity", "UsageError", "UserError", "brief", "did_you_mean", "kind_of", "nearest",
+           "one_line"]
 
 # The words of a problem's text that `Problem.parsed` looks for.
 _EXPECTED, _FOUND = "expected ", ", found "
@@ -20,6 +21,10 @@ _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 120
 _BRIEF.maxlong = 40
 _BRIEF.maxlevel = 3
+# Boolean first, which Python takes for a number.
+_KINDS: dict[type | tuple[type, ...], str] = {
+    type(None): "nothing", bool: "true or false", (int, float): "a number", str: "text", dict: "fields (key: value)",
+    (list, tuple): "a list"}
 # Unicode's categories of control characters and of line and paragraph separators.
 _BREAKING = {"Cc", "Zl", "Zp", "Cs"}  # and bytes of names that are no text
 
@@ -183,6 +188,14 @@ def did_you_mean(name: object, allowed: Iterable[str]) -> str:
 def brief(value: object) -> str:
     """A value as Python writes it, in at most some hundred letters, whatever it holds."""
     return _BRIEF.repr(value)
+
+
+def kind_of(value: object) -> str:
+    """What a value of a YAML or JSON file is, in words: "a list", "text", "nothing"."""
+    for types, words in _KINDS.items():
+        if isinstance(value, types):
+            return words
+    return type(value).__name__
 
 
 def one_line(text: str) -> str:

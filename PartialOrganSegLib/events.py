@@ -15,7 +15,12 @@ from .errors import Problem, Severity
 
 
 class Reporter:
-    """Says nothing: the default for library use and the interface of the others."""
+    """Says nothing: the default for library use and the interface of the others.
+
+    `position`: the stage of the latest progress and how much of it was done, where a reporter remembers that.
+    """
+
+    position: tuple[str, int, int] | None = None
 
     def started(self, **facts: object) -> None:
         """A command began, with its settings."""
@@ -54,9 +59,7 @@ class JsonReporter(Reporter):
         if self._failed:
             return
         try:
-            # In one piece, as more than one thread may report.
-            self._stream.write(json.dumps({"event": event, **facts}, ensure_ascii=True, default=str) + "\n")
-            self._stream.flush()
+            print(json.dumps({"event": event, **facts}, ensure_ascii=True, default=str), file=self._stream, flush=True)
         except OSError:  # nobody reads any more, or the disk is full: the work goes on
             self._failed = True
 
@@ -64,6 +67,7 @@ class JsonReporter(Reporter):
         self._write("started", facts)
 
     def progress(self, stage: str, done: int, total: int) -> None:
+        self.position = stage, done, total
         seconds = time.monotonic()
         if stage != self._stage:
             # A resumed run begins in the middle: what was done before says nothing of the time to come.
@@ -86,20 +90,37 @@ class JsonReporter(Reporter):
         self._write("error", as_problem(message).as_event())
 
 
+# Between two lines of progress where there is no terminal: the first ones come soon, later ones seldom.
+FIRST_LINE_S, LINES_APART_S = 10.0, 60.0
+
+
 class ConsoleReporter(Reporter):
-    """A progress bar on stderr where that is a terminal, plain lines otherwise."""
+    """A progress bar on stderr where that is a terminal; otherwise a line once in a while, so that who looks into a log
+    knows what the work is at."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
         self._stage = ""
+        self._began = self._last_line = time.monotonic()
 
     def progress(self, stage: str, done: int, total: int) -> None:
+        self.position = stage, done, total
         if not sys.stderr.isatty():  # in a log file a bar would be thousands of lines
+            self._line_of_progress(stage, done, total)
             return
         if self._bar is None or stage != self._stage or self._bar.total != total:
             self.close()
             self._bar, self._stage = tqdm(total=total, desc=stage, leave=False, file=sys.stderr), stage
         self._bar.update(done - self._bar.n)
+
+    def _line_of_progress(self, stage: str, done: int, total: int) -> None:
+        """Prints where the work is, if nothing was printed of it for long enough. Quick work prints nothing."""
+        now = time.monotonic()
+        apart = LINES_APART_S if stage == self._stage else FIRST_LINE_S
+        if now - self._last_line < apart:
+            return
+        self._stage, self._last_line = stage, now
+        self._print(f"{stage}: {done} of {total} ({(now - self._began) / 60:.1f} min since the start)")
 
     def metric(self, **values: object) -> None:
         texts = []

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import Code as ProblemCode
-from .errors import UserError, nearest
+from .errors import UserError, kind_of, nearest
 from .json_file import read_json
 from .resources import resource
 
@@ -128,12 +128,12 @@ def known_organs() -> Organs:
 
     Raises UserError that names everything that is wrong in a file, and for a name that occurs twice.
     """
-    return _known(tuple(own_folders()))
+    return _organs_of(tuple(own_folders()))
 
 
 def shipped_organs() -> Organs:
     """The library's own organs alone."""
-    return _known(())
+    return _organs_of(())
 
 
 def organ_record(name: str) -> OrganRecord | None:
@@ -142,7 +142,7 @@ def organ_record(name: str) -> OrganRecord | None:
 
 
 @functools.lru_cache(maxsize=8)
-def _known(folders: tuple[Path, ...]) -> Organs:
+def _organs_of(folders: tuple[Path, ...]) -> Organs:
     # A folder may hold label spaces alone.
     shipped = resource(FILE)
     files = [shipped] + [folder / FILE for folder in folders if (folder / FILE).is_file()]
@@ -278,7 +278,7 @@ def _typed(kind: type, content: Any, place: str, problems: _Problems) -> Any:
     """An object of the class `kind` with the fields in `content`; None, with the reasons in `problems`, if some are
     wrong."""
     if not isinstance(content, dict):
-        problems.add(f"{place}: expected fields as \"key\": value, found {type(content).__name__}")
+        problems.add(f"{place}: expected fields as \"key\": value, found {kind_of(content)}")
         return None
     readers = _READERS[kind]
     values: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import Code as ProblemCode
-from .errors import UserError, nearest
+from .errors import UserError, kind_of, nearest
 from .json_file import read_json
 from .organ_records import CATEGORY, Code, OrganRecord, organ_record, own_folders, shipped_organs
 from .resources import resource
@@ -181,7 +181,7 @@ def _names_in(file: Path) -> list[str]:
         names = content.get("organs")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(code=ProblemCode.WRONG_FORMAT, subject=file, expected="a list of organ names",
-                        found=type(names).__name__)
+                        found=kind_of(names))
     return names
 
 

@@ -154,4 +154,10 @@ class Code(TextEnum):
                     "Label more of them.")
     NOT_BETTER = ("not-better", "A fine-tuned model is not better than its start model.",
                   "Go on with the start model, or judge the new one by eye.")
+    DRIFTED = ("drifted", "An organ that was not to be learnt changed on phantoms or on CTs without masks.",
+               "Look at it in a CT.")
+    LITTLE_TO_LEARN = ("little-to-learn", "The start model finds what is to be learnt as well as people agree.",
+                       "Nothing, or correct single CTs with strokes.")
+    FEW_STEPS = ("few-steps", "So few steps fit into a fine-tuning's time that little can be learnt.",
+                 "Allow more minutes, or leave less to be measured on.")
     DATA_WARNING = ("data-warning", "The cases of a fine-tuning look as if something were amiss.", "Read the text.")

@@ -3,8 +3,11 @@
     Slicer --testing --no-splash --no-main-window --additional-module-paths PartialOrganSeg \\
         --python-script Testing/run_in_slicer.py
 
-They need packages that Slicer does not ship: `PythonSlicer -m pip install pytest pytest-timeout psutil Pillow`. Without
-them, as on the machines that build extensions, only the module's self-test runs, and that is said.
+They need packages that Slicer does not ship:
+
+    PythonSlicer -m pip install pytest pytest-timeout hypothesis psutil Pillow
+
+Without them, as on the machines that build extensions, only the module's self-test runs, and that is said.
 """
 
 import sys
@@ -21,8 +24,9 @@ def main() -> int:
         import pytest
     except ModuleNotFoundError:
         print("pytest is missing, so only the self-test of the module runs. For all tests: PythonSlicer -m pip install "
-              "pytest pytest-timeout psutil Pillow", file=sys.stderr)
+              "pytest pytest-timeout hypothesis psutil Pillow", file=sys.stderr)
         return self_test()
+    # Tests import the library and `Testing.helpers` from the checkout.
     sys.path.insert(0, str(HERE.parent))
     return int(pytest.main([str(HERE / "slicer"), "-ra", "--timeout=600", *sys.argv[1:]]))
 

@@ -96,6 +96,7 @@ def test_a_set_keeps_its_code():
 
 
 def test_another_tables_codes_keep_their_meaning():
+    # The same sets under other codes: what is saved with one table must not be read with another.
     theirs, ours = CandidateTable(4), CandidateTable(4)
     for classes in ([2], [0, 1]):
         theirs.code(classes)
@@ -114,6 +115,7 @@ def test_empty_and_unknown_sets_are_refused(wrong):
 
 def test_codes_fit_a_byte():
     table = CandidateTable(17)
+    # 299 different sets, as the bits of 1 to 299.
     sets = [{c for c in range(9) if number >> c & 1} for number in range(1, 300)]
     assert [table.code(classes) for classes in sets[:254]] == list(range(2, 256))
     with pytest.raises(UserError, match="more than 255"):

@@ -11,10 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from PartialOrganSegLib.errors import Code, Problem, Severity, UsageError, UserError, did_you_mean, nearest, one_line
+from PartialOrganSegLib.errors import (
+    Code,
+    Problem,
+    Severity,
+    UsageError,
+    UserError,
+    did_you_mean,
+    kind_of,
+    nearest,
+    one_line,
+)
 from PartialOrganSegLib.events import ConsoleReporter, JsonReporter
 from PartialOrganSegLib.organs import WORD16
 
+# Names of files and values come from users: line breaks, escape codes and all of Unicode.
 ANY_TEXT = st.text(st.characters(), max_size=30)
 PARTS = st.fixed_dictionaries({name: ANY_TEXT for name in ("subject", "expected", "found", "hint")})
 
@@ -83,6 +94,7 @@ def test_an_error_of_a_part_names_the_whole_first() -> None:
 
 def test_an_error_comes_whole_from_another_process() -> None:
     for error in (UserError("a: expected b, found c"), UsageError(code=Code.NO_DEVICE, subject="a", found="b")):
+        # Exceptions with arguments of their own are often lost on the way from a worker.
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), str(copy), copy.problem) == (type(error), str(error), error.problem)
 
@@ -120,7 +132,15 @@ def test_the_nearest_name() -> None:
 def test_codes_are_short_and_explained() -> None:
     for code in Code:
         assert code.value == code.name.lower().replace("_", "-")
+        # A column of a table and a word in a log.
         assert len(code.value) <= 20
         assert code.arises.endswith(".")
         assert code.remedy.endswith(".")
         assert str(code) == f"{code}" == code.value
+
+
+@pytest.mark.parametrize(("value", "words"), [
+    (None, "nothing"), (False, "true or false"), (3, "a number"), (0.5, "a number"), ("x", "text"), ([], "a list"),
+    ({}, "fields (key: value)")])
+def test_kinds_of_values_have_words_of_their_own(value: object, words: str) -> None:
+    assert kind_of(value) == words

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from PartialOrganSegLib import events
-from PartialOrganSegLib.events import JsonReporter
+from PartialOrganSegLib.events import ConsoleReporter, JsonReporter
 
 
 def etas(monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, int]], total: int) -> list[float | None]:
@@ -27,6 +27,7 @@ def test_time_left_counts_what_is_done(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_time_left_of_a_resumed_run_does_not_count_the_steps_before_it(monkeypatch: pytest.MonkeyPatch):
+    # Two steps in two seconds, whatever 901 before them took on another day.
     times_left = etas(monkeypatch, [("a", 901), ("a", 902), ("a", 903)], 1000)
     assert times_left[0] is None
     assert times_left[2] == pytest.approx(2 / 3 * 97, abs=0.1)
@@ -34,3 +35,23 @@ def test_time_left_of_a_resumed_run_does_not_count_the_steps_before_it(monkeypat
 
 def test_each_stage_has_its_own_clock(monkeypatch: pytest.MonkeyPatch):
     assert etas(monkeypatch, [("a", 0), ("a", 1), ("b", 0), ("b", 2)], 4) == [None, 3.0, None, 1.0]
+
+
+def test_without_a_terminal_long_work_prints_a_line_once_in_a_while(monkeypatch: pytest.MonkeyPatch,
+                                                                    capsys: pytest.CaptureFixture[str]):
+    seconds = 0.0
+    monkeypatch.setattr(events.time, "monotonic", lambda: seconds)
+    reporter = ConsoleReporter()
+    for step in range(200):
+        seconds += 1.0
+        reporter.progress("reading cases" if step < 20 else "training", step, 200)
+    assert capsys.readouterr().err.splitlines() == [
+        "reading cases: 9 of 200 (0.2 min since the start)", "training: 20 of 200 (0.3 min since the start)",
+        "training: 80 of 200 (1.4 min since the start)", "training: 140 of 200 (2.4 min since the start)"]
+
+
+def test_without_a_terminal_quick_work_prints_nothing(capsys: pytest.CaptureFixture[str]):
+    reporter = ConsoleReporter()
+    for step in range(200):
+        reporter.progress("training", step, 200)
+    assert capsys.readouterr().err == ""

@@ -14,6 +14,7 @@ from Testing.helpers.repository import ROOT
 
 MANIFEST = "datasets: [{name: phantoms, kind: full, cases: [{image: ct.nii.gz, label: label.nii.gz}]}]\n"
 
+# Found by their text: a new example is run without being listed.
 WITH_EXAMPLES = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
                        for path in (ROOT / "PartialOrganSegLib").rglob("*.py")
                        if ">>> " in path.read_text(encoding="utf-8"))

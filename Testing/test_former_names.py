@@ -57,6 +57,7 @@ def test_the_command_warns_in_one_line_and_as_data(capfd):
 
 @pytest.mark.parametrize(("module", "name"), [("engine", "Engine"), ("predictor", "Predictor")])
 def test_bundles_of_0_3_0_name_modules_that_are_still_there(module, name):
+    # MONAI's runner looks the class up by the path in the bundle's own configuration.
     former = importlib.import_module(f"PartialOrganSegLib.inference.{module}")
     today = importlib.import_module(f"PartialOrganSegLib.segmenting.{module}")
     assert getattr(former, name) is getattr(today, name)
@@ -102,6 +103,7 @@ def test_a_checkpoint_of_an_earlier_version_has_the_same_settings():
     before = {key: value for key, value in current.items() if key not in ("preprocessing", "alpha")}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # The run goes on: what decides its numbers is the same under both names.
         check_same({**before, **FLAT, "start_share": 0.25}, current)
     with pytest.raises(UserError, match=r"alpha was 0\.8 and is now 0\.75"):
         check_same({**before, **FLAT, "start_share": 0.2}, current)

@@ -36,7 +36,7 @@ def test_options_are_made_without_anything_heavy():
 
 def test_every_public_name_exists_and_is_completed():
     names = ["LabelSpace", "RefineSession", "SegmentOptions", "SegmentResult", "Segmenter", "UserError", "__version__",
-             "evaluate", "finetune", "load_model", "read_ct", "refine", "segment", "train"]
+             "evaluate", "finetune", "learn", "load_model", "read_ct", "refine", "segment", "train"]
     assert pos.__all__ == names
     assert set(names) <= set(dir(pos))
     for name in names:
@@ -48,6 +48,7 @@ def test_every_public_name_exists_and_is_completed():
 
 def test_type_checkers_see_the_names_where_they_come_from():
     source = (Path(pos.__file__)).read_text(encoding="utf-8")
+    # The front door loads names when they are used; editors read them from here.
     typed = source[source.index("if TYPE_CHECKING"):source.index("__version__ =")]
     for name, module in pos._MODULES.items():
         lines = [line for line in typed.splitlines() if line.strip().startswith(f"from .{module} import ")]
@@ -80,8 +81,8 @@ def test_evaluation_writes_its_tables(tmp_path):
     write_labelmap(tmp_path / "a.nii.gz", labels)
     result = pos.evaluate(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", organs="spleen, liver", out=tmp_path / "out")
     assert [(score.structure, score.dice) for score in result.scores] == [("liver", 1.0), ("spleen", 1.0)]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"scores.csv", "summary.json", "report.md",
-                                                                    "report.html"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"scores.csv", "confusion.csv", "summary.json",
+                                                                    "report.md", "report.html"}
     with pytest.raises(pos.UserError, match="found an earlier result"):
         pos.evaluate(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", out=tmp_path / "out")
 
@@ -95,6 +96,7 @@ def test_a_finetuned_model_comes_back_to_segment_with(tmp_path):
     small = ["manifest=" + str(manifest), "steps=1",
              "preprocessing={patch_zyx: [16, 16, 16], spacing_zyx: [10, 10, 10]}", "workers=0",
              "network={name: light_unet, arguments: {channels: [4, 8]}}"]
+    # One step: what comes out knows nothing, and everything about it can be loaded.
     start = pos.train("full", tmp_path / "start", overrides=small, device="cpu")
     result = pos.finetune(start.folder, manifest, tmp_path / "run", steps=1, replay="none", validate=["none"],
                           name="tuned", device="cpu")

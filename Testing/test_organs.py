@@ -49,6 +49,7 @@ def test_a_new_organ_is_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """One file outside the package, and everything that speaks of organs knows it."""
     organs_file(tmp_path, PROSTATE)
     monkeypatch.setenv(FOLDERS_VARIABLE, str(tmp_path))
+    # One file is all that a new organ takes.
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
     space = label_space_of_names("two", ["bladder", "prostate"])
     organ = space.organ("prostate")
@@ -62,6 +63,7 @@ def test_a_new_organ_is_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     grid = Grid((40, 40, 20), (10.0, 10.0, 10.0))
     report = check_organs(Volume(labels, grid), space)[1]
     assert report.volume_ml == 450
+    # Scores that are sure of the labels: what goes must go by the record's rule.
     scores = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), 3).float()
     remove_stray_components(scores, labels, (10.0, 10.0, 10.0), space, None)
     assert (labels == 2).sum() == 400  # the record's share of 0.5 leaves out the smaller part
@@ -81,7 +83,7 @@ def test_a_new_label_space_is_one_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert LABEL_SPACES.about("pelvis3") == "ours"
     assert load_label_space("pelvis3.json", folder) == space  # as a path in a manifest
     (folder / "wrong.json").write_text('{"organs": 3}')
-    with pytest.raises(UserError, match=r"wrong\.json: expected a list of organ names, found int"):
+    with pytest.raises(UserError, match=r"wrong\.json: expected a list of organ names, found a number"):
         load_label_space("wrong", Path())
 
 
@@ -112,6 +114,7 @@ def test_every_record_is_whole():
 
 
 def test_the_shipped_label_map_agrees_with_the_records():
+    # Stated in two places for two readers; here they are held against each other.
     mapping = {theirs: ours for theirs, ours in read_label_map("total_to_word.yaml").labels.items() if ours}
     assert mapping == {theirs: name for name in WORD16.names for theirs in organ_record(name).names.totalsegmentator}
 
@@ -127,7 +130,7 @@ def test_the_volumes_are_stated_once():
                            "'pelvis'?), found \"pelvic\""),
     ({"shows_in": ["leg"]}, "organ prostate: shows_in: expected a list of head, chest, abdomen, pelvis"),
     ({"code": {"value": 41216001, "meaning": "Prostate"}}, "organ prostate: code: value: expected a text, found 41216"),
-    ({"code": "41216001"}, 'organ prostate: code: expected fields as "key": value, found str'),
+    ({"code": "41216001"}, 'organ prostate: code: expected fields as "key": value, found text'),
     ({"names": {"tg263": "A_Name_Of_Seventeen"}}, "names: tg263: expected at most 16 characters, found 'A_Name_Of_S"),
     ({"usual_ml": {**PROSTATE["usual_ml"], "p5": 70}}, "usual_ml: expected min <= p5 <= mean <= p95 <= max, found 10"),
     ({"components": {"most": 0}}, "organ prostate: components: most: expected a whole number from 1 on, found 0"),

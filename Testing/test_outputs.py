@@ -44,6 +44,7 @@ def test_a_failure_costs_no_earlier_result(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setattr(os, "link", no_links)
 
     def locked(source: Path, target: Path) -> None:
+        # Where the old results wait while the new ones are put in place.
         from_earlier = Path(source).parent.name == "earlier"
         if Path(target) == tmp_path / "b.txt" and not (from_earlier and can_be_put_back):
             raise PermissionError(13, "in use by another program", str(target))

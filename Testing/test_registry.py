@@ -44,6 +44,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "broken_tools.py").write_text("import nothing_of_that_name", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_tools", raising=False)
+    # In `importlib` mode pytest may not register this module under a name that others can import.
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__, sys.modules[Tool.__module__]))
     return tmp_path
 
@@ -83,6 +84,7 @@ def test_unknown_names_are_one_line(tools, module, name, line):
 
 def test_modules_are_imported_when_a_name_is_looked_up(module):
     (module / "late_tools.py").write_text("from my_tools import Saw\nimport my_tools\nmy_tools.register('saw')(Saw)\n")
+    # Its name is only there when something asks for it: modules register when they are imported.
     import my_tools
 
     registry: Registry[type[Tool]] = Registry("tool", "partialorganseg.test_tools", ["late_tools"])

@@ -33,6 +33,7 @@ with scratch_folder(Path(sys.argv[1]), ".made-") as scratch, whole_file(Path(sys
 def test_leftovers_go_once_their_process_is_gone(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, text=True)
+    # Both are in use by a living process, whose locks the next run can see.
     held = [Path(process.stdout.readline().strip()) for _ in range(2)]
 
     def work() -> None:
@@ -49,6 +50,7 @@ def test_leftovers_go_once_their_process_is_gone(tmp_path):
 
 
 def test_a_folder_without_a_lock_goes_when_it_is_old(tmp_path):
+    # Without locks, as on some network drives, only age tells an abandoned folder.
     for name, age_s in (("new", 0), ("old", 2 * 86400)):
         folder = tmp_path / f".made-{name}"
         folder.mkdir()

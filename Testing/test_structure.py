@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from Testing.helpers.import_graph import circles, import_arrows, reachable
+from Testing.helpers.longest_files import LONGEST_FIRST
 from Testing.helpers.repository import ROOT
 
 # Top to bottom. A room uses rooms of lower floors only, so rooms of one floor know nothing of each other.
 FLOORS = """
     __main__  inference
     cli  api
+    learning
     batch  finetuning  refining
     training
     losses  segmenting
@@ -69,6 +71,7 @@ def test_no_module_is_imported_by_what_it_imports() -> None:
 def test_the_library_knows_nothing_of_slicer_and_of_tests() -> None:
     wrong = {}
     for module, imported in NAMES.items():
+        # Late imports count too: a library that needs a window somewhere needs it.
         names = {name for name in imported if name.split(".")[0] in WINDOW}
         if names:
             wrong[module] = names
@@ -76,7 +79,7 @@ def test_the_library_knows_nothing_of_slicer_and_of_tests() -> None:
 
 
 def test_the_ground_floor_works_without_torch_but_for_resampling() -> None:
-    with_torch = {module for module, names in NAMES.items() if any(name.split(".")[0] == "torch" for name in names)}
+    with_torch = {module for module, names in NAMES.items() if "torch" in {name.split(".")[0] for name in names}}
     imaging = {module for module in ARROWS if room_of(module) == "imaging"}
     needing = {module for module in imaging if ({module} | reachable(ARROWS, module)) & with_torch}
     assert {module.rpartition(".")[2] for module in needing} == WITH_TORCH
@@ -95,11 +98,17 @@ def test_circles_are_noticed(arrows: dict[str, list[str]], expected: list[list[s
     assert circles(arrows) == expected
 
 
+def test_the_longest_files_are_there() -> None:
+    # A file of another name would begin last again, without anybody noticing.
+    assert [name for name in LONGEST_FIRST if not (ROOT / "Testing" / name).is_file()] == []
+
+
 def test_imports_are_read_in_every_spelling(tmp_path) -> None:
     (tmp_path / "room").mkdir()
     (tmp_path / "__init__.py").write_text("version = 1\n")
     (tmp_path / "low.py").write_text("import os.path\n")
     (tmp_path / "room" / "__init__.py").write_text("from ..low import x\nfrom . import file\n")
+    # An import in a function, and one of a name that is no module.
     (tmp_path / "room" / "file.py").write_text("from .. import low, version\ndef f():\n    import p.room.other\n")
     (tmp_path / "room" / "other.py").write_text("from p.low import y\n")
     arrows, names = import_arrows(tmp_path, "p")

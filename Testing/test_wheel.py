@@ -25,7 +25,17 @@ sys.path[:0] = {folders!r}
 import PartialOrganSegLib
 assert PartialOrganSegLib.__file__.startswith({installed!r}), PartialOrganSegLib.__file__
 """
-MAIN = "from PartialOrganSegLib.cli import main\nsys.exit(main(sys.argv[1:]))"
+# Commands one after the other, apart by "then": each in a process of its own would import PyTorch again.
+MAIN = """
+from PartialOrganSegLib.cli import main
+words = [*sys.argv[1:], "then"]
+while words:
+    end = words.index("then")
+    code = main(words[:end])
+    if code:
+        sys.exit(code)
+    del words[:end + 1]
+"""
 
 
 def succeeded(command: list[object], folder: Path) -> str:
@@ -42,6 +52,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = folder / "tree"
     shutil.copytree(ROOT / "PartialOrganSegLib", copy / "PartialOrganSegLib",
                     ignore=shutil.ignore_patterns("__pycache__"))
+    # All that a build may read: what else it needs would be missing for others.
     for name in ("pyproject.toml", "README.md", "LICENSE.txt"):
         shutil.copyfile(ROOT / name, copy / name)
     build = f"from setuptools.build_meta import build_sdist; print(build_sdist({str(folder)!r}))"
@@ -93,11 +104,10 @@ def test_metadata_is_the_projects(wheel: Path) -> None:
 
 
 def test_far_from_the_checkout_it_segments(installed: Path, tmp_path: Path) -> None:
-    events = python(installed, tmp_path, MAIN, "models", "list", "--json-events")
-    assert json.loads(events.splitlines()[0])["name"] == "embedded"
-    python(installed, tmp_path, MAIN, "phantom", "-o", "phantoms", "--shape", "20", "--spacing", "8")
     ct = tmp_path / "phantoms" / "images" / "phantom_0.nii.gz"
-    python(installed, tmp_path, MAIN, "segment", ct, "-o", "organs.nii.gz", "--device", "cpu")
+    printed = python(installed, tmp_path, MAIN, "models", "list", "--json-events", "then", "phantom", "-o", "phantoms",
+                     "--shape", "20", "--spacing", "8", "then", "segment", ct, "-o", "organs.nii.gz", "--device", "cpu")
+    assert json.loads(printed.splitlines()[0])["name"] == "embedded"
     assert read_labelmap(tmp_path / "organs.nii.gz").grid.same_as(read_ct(ct).grid)
 
 

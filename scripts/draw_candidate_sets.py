@@ -43,6 +43,7 @@ def draw() -> Image.Image:
     ct, labels = make_phantom(SHAPE, SPACING, centre_zyx=CENTRE)
     scribble = simulate_scribble(labels, WORD16, every_mm=SPACING[0], brush_mm=6.0)
     middle = SHAPE[0] // 2
+    # The window of soft tissue, -160 to 240 HU.
     grey = np.clip((ct.array[middle].astype(float) + 160) / 400 * 255, 0, 255).astype(np.uint8)
     panels = [("the CT", np.repeat(grey[..., None], 3, axis=2))]
     with tempfile.TemporaryDirectory() as name:
@@ -60,6 +61,7 @@ def draw() -> Image.Image:
 
 
 def _dataset(title: str, content: dict[str, object]) -> dict[str, object]:
+    # A case's name becomes that of files, where some systems allow no colon.
     case: dict[str, object] = {"image": "ct.nii.gz", "name": title.replace(":", " -")}
     settings = dict(content)
     if "label" in settings:
@@ -73,18 +75,18 @@ def _coloured(codes: npt.NDArray[np.uint8], sets: npt.NDArray[np.bool_]) -> npt.
     stripe = (rows + columns) // 3 % 2 == 1
     picture = np.empty((*codes.shape, 3), np.uint8)
     for code in np.unique(codes):
-        here = codes == code
+        of_code = codes == code
         classes = np.flatnonzero(sets[code])
         if len(classes) == 1:
-            picture[here] = _colour(int(classes[0]))
+            picture[of_code] = _colour(int(classes[0]))
             continue
         base = ANYTHING if len(classes) == WORD16.class_count else EXCLUDED
-        picture[here] = base
+        picture[of_code] = base
         if len(classes) < 4:  # few are left: in their colours
-            picture[here & stripe] = _colour(int(classes[-1]))
-            picture[here & ~stripe] = _colour(int(classes[0]))
+            picture[of_code & stripe] = _colour(int(classes[-1]))
+            picture[of_code & ~stripe] = _colour(int(classes[0]))
         else:
-            picture[here & stripe] = tuple(level + 30 for level in base)
+            picture[of_code & stripe] = tuple(level + 30 for level in base)
     return picture
 
 

@@ -23,7 +23,8 @@ def everything():
     if processes == 1:
         return []
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return ["-n", str(processes), "--dist", "loadfile"]
+    # In the order of Testing/conftest.py: xdist's own puts files of few tests last, which are the longest.
+    return ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 if __name__ == "__main__":

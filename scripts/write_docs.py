@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import write_problem_page
-from generated_pages import commands, embedded_figures, events, names, reproduction, settings
+from generated_pages import commands, embedded_figures, events, names, reproduction, robustness, settings
 from generated_pages.embedded_figures import ROOT
 
 README = ROOT / "README.md"
@@ -27,14 +27,16 @@ PAGES: dict[str, Callable[[], str]] = {
     "results/embedded-figures.md": embedded_figures.page,
     "results/model-card.md": embedded_figures.card,
     "results/reproduction-tables.md": reproduction.page,
+    "results/robustness.md": robustness.page,
 }
 
 
 def readme() -> str:
     """What the README must be for the figures as they are. Raises ValueError where it has no place for them."""
     text = README.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, figures_and_after = text.partition(BEGIN)
+    _, end, after = figures_and_after.partition(END)
+    # A README that lost a line of the two would lose its table without anybody noticing.
     if not begin or not end:
         raise ValueError(f"{README.name}: expected the lines {BEGIN.strip()} and {END}")
     return before + BEGIN + "\n" + embedded_figures.readme_table() + "\n" + END + after

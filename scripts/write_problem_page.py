@@ -41,7 +41,8 @@ VERDICTS = """
 ## Verdicts of a fine-tuning
 
 The `result` event of `finetune`, and `result.json` of its run, have `verdict`: `kind`, `organ`, `before`, `after`,
-`more`, `gain` and `kept_measured`; `reason` is its text.
+`more`, `gain`, `kept_measured`, `low`, `high`, `units`, `unit`, `change`, `agreement`, `already_good` and `asked`;
+`reason` is its text. Unless it is `better` or the new model was `asked` for, the start model stays selected.
 """
 
 

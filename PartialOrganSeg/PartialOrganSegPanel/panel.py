@@ -11,6 +11,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from .export.section import ExportSection
 from .finetune.section import FineTuneSection
 from .models.section import ModelsSection
 from .review.section import ReviewSection
@@ -25,8 +26,8 @@ from .shell.setup_section import SetupSection
 from .shell.steps import Steps, Work
 
 # In the order of the work. A new section is one line here.
-SECTIONS: tuple[type[Section], ...] = (SetupSection, SegmentSection, ReviewSection, ScribbleSection, FineTuneSection,
-                                       ModelsSection)
+SECTIONS: tuple[type[Section], ...] = (SetupSection, SegmentSection, ReviewSection, ScribbleSection, ExportSection,
+                                       FineTuneSection, ModelsSection)
 RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
 
 
@@ -43,7 +44,7 @@ class Panel(VTKObservationMixin):
         self.parameters: Parameters | None = None
         self.job: Job | Steps | None = None
         self._gui_tags: list[Any] = []
-        self._refreshing = self._stale = False
+        self._refreshing = self._stale = self._closing = False
         self.missing: list[Need] = []
         self.check_packages()
         self.sections = [section(self) for section in sections]
@@ -85,7 +86,7 @@ class Panel(VTKObservationMixin):
         """Lets every section bring its widgets up to date."""
         # a refresh from within a refresh is done by the loop of the outer one, not by recursion
         self._stale = True
-        if self.parameters is None or self._refreshing:
+        if self.parameters is None or self._refreshing or self._closing:
             return
         self._refreshing = True
         try:
@@ -115,6 +116,31 @@ class Panel(VTKObservationMixin):
         """Tells every section that a model was installed or removed."""
         for section in self.sections:
             section.models_changed()
+
+    def about_to_edit(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        """Tells every section that voxels of a segmentation are about to be changed."""
+        for section in self.sections:
+            section.about_to_edit(segmentation)
+
+    def correct_with_strokes(self, organ: str) -> None:
+        """Lets the user correct an organ of the CT at hand by drawing."""
+        self._strokes.correct(organ)
+
+    def draw_strokes(self) -> None:
+        """Lets the user draw strokes on the CT at hand, which need no segmentation."""
+        self._strokes.draw()
+
+    @property
+    def _strokes(self) -> ScribbleSection:
+        section = self.section(ScribbleSection.NAME)
+        assert isinstance(section, ScribbleSection)
+        return section
+
+    def teach(self) -> None:
+        """Begins to teach the model what was accepted and drawn."""
+        section = self.section(FineTuneSection.NAME)
+        assert isinstance(section, FineTuneSection)
+        section.teach()
 
     # --- the one run
 
@@ -147,8 +173,13 @@ class Panel(VTKObservationMixin):
         if self.job is not None:
             self.job.kill()
             self.job = None
-        for section in self.sections:
-            section.closing()
+        # a section that lets go of its tools must not make another one take up its work again
+        self._closing = True
+        try:
+            for section in self.sections:
+                section.closing()
+        finally:
+            self._closing = False
 
     def run_steps(self, work: Work, on_progress: Callable[[Progress], None],
                   on_end: Callable[[Any, Outcome], None]) -> None:

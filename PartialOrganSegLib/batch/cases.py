@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import itertools
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..errors import Code, Problem, UserError, did_you_mean
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..segmenting.result_files import case_name, result_files
+from .case_list import Entry, is_list, read_list
 from .earlier_names import EarlierNames
 from .fingerprint import dicom_files, is_result
 
-COLUMNS = ("image", "output", "series")
-MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 LONGEST_PART = 200  # bytes of a name or folder under `output`: file systems take 255, and results have endings
 # Letters that Windows forbids in file names: a run must be able to move there.
 FORBIDDEN_LETTERS = ':*?"<>|\0'
@@ -48,20 +44,6 @@ class Case:
         return result_files(folder, self.name, preview, self.dicom)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A CT as the user named it; `output` is where its results go, where the user said so."""
-
-    path: Path
-    output: str | None = None
-    series: str | None = None
-
-
-def is_list(path: Path) -> bool:
-    """Whether an input is a CSV or a manifest, by its name."""
-    return path.suffix.lower() in (".csv", *MANIFEST_SUFFIXES) and not path.is_dir()
-
-
 def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[list[Entry], list[tuple[Path, Problem]]]:
     """The CTs that the inputs stand for, and the inputs that hold no CT, with the reason.
 
@@ -86,6 +68,7 @@ def expand(inputs: Sequence[Path], output: Path, reporter: Reporter) -> tuple[li
                                              error.strerror or str(error))))
             continue
         entries += map(Entry, paths)
+        _warn_of_several_kinds(source, paths, output, reporter)
         if not paths:
             failures.append((source, Problem(Code.NO_CASES, str(source), "CTs", "only results of this program")))
     # A CT that is named twice, or is in two of the inputs, is segmented once.
@@ -101,79 +84,23 @@ def _cts_of(source: Path, output: Path) -> list[Path]:
     return [path for path in paths if path == source or path.is_file() or any(dicom_files(path))]
 
 
-def read_list(path: Path, reporter: Reporter) -> list[Entry]:
-    """The rows of a CSV (columns image, output, series; relative to its folder) or the images of a manifest's cases."""
-    if path.suffix.lower() in MANIFEST_SUFFIXES:
-        from ..datasets.manifest import load_manifest
+def _warn_of_several_kinds(source: Path, paths: Sequence[Path], output: Path, reporter: Reporter) -> None:
+    """Says what is done with a folder that holds CTs in files and CTs in DICOM: they may be the same."""
+    from ..formats.dicom_slices import holds_dicom
 
-        return [Entry(case.image, case.name) for case in load_manifest(path, reporter).cases]
-    rows = _rows_of(path)
-    try:
-        entries = _entries_of(rows, path)
-    except csv.Error as error:  # of a cell of megabytes
-        raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}", expected="a CSV",
-                        found=error) from None
-    if not entries:
-        raise UserError(code=Code.NO_CASES, subject=path, expected="a CT a line", found="none")
-    return entries
-
-
-def _entries_of(rows: csv.DictReader[str], path: Path) -> list[Entry]:
-    columns = [column.strip() for column in rows.fieldnames or []]
-    _check_columns(path, columns)
-    rows.fieldnames = columns
-    entries = []
-    for row in rows:
-        if None in row:  # where csv puts the values for which there is no column
-            raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: line {rows.line_num}",
-                            expected=f"{len(columns)} values", found="more")
-        entries.append(_entry_of(row, path.parent, f"{path}: line {rows.line_num}"))
-    return entries
-
-
-def _rows_of(path: Path) -> csv.DictReader[str]:
-    """The rows of a CSV as spreadsheets write it: UTF-8 or UTF-16, with commas, semicolons or tabs between values."""
-    try:
-        content = path.read_bytes()
-        # Excel's "Unicode text" begins with one of these marks, and has tabs.
-        encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a CSV in UTF-8 or UTF-16",
-                        found=f"other letters (byte {error.start})", hint="in Excel save it as 'CSV UTF-8'") from None
-    except OSError as error:
-        raise UserError(code=Code.NOT_READABLE, subject=path, expected="a CSV that can be read",
-                        found=error.strerror or error) from None
-    first, _, others = text.partition("\n")
-    if first.lower().startswith("sep="):  # Excel's own line, which says what stands between values
-        text, first = others, others.partition("\n")[0]
-    delimiter = ","
-    # Semicolons are what spreadsheets write where the comma is the decimal mark.
-    for other in (";", "\t"):
-        if other in first and "," not in first:
-            delimiter = other
-    # Not by `splitlines`: names may hold letters that it takes for line ends.
-    return csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-
-
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    """Raises UserError for an unknown column, with the nearest known one, and where `image` is missing."""
-    for column in columns:
-        if column not in COLUMNS:
-            raise UserError(code=Code.UNKNOWN_NAME, subject=path, expected=f"the columns {', '.join(COLUMNS)}",
-                            found=f"'{column}'", hint=did_you_mean(column, COLUMNS))
-    if "image" not in columns:
-        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a column 'image'",
-                        found=", ".join(columns) or "an empty file")
-
-
-def _entry_of(row: Mapping[str, str | None], folder: Path, where: str) -> Entry:
-    """The CT of a CSV's row. Raises UserError, beginning with `where`, for a row without an image."""
-    values = {column: (value or "").strip() or None for column, value in row.items()}
-    image = values["image"]
-    if image is None:
-        raise UserError(code=Code.WRONG_FORMAT, subject=where, expected="an image", found="none")
-    return Entry(folder / image, values.get("output"), values.get("series"))
+    volumes = [path for path in paths if path.parent == source and path.is_file()]
+    if not volumes:
+        return
+    if source in paths:
+        reporter.warning(Problem(Code.SERIES_UNCLEAR, str(source), found=f"holds DICOM slices and {volumes[0].name}: "
+                                 "both are taken as CTs"))
+        return
+    folders = [entry for entry in sorted(source.iterdir()) if entry.is_dir() and not entry.name.startswith(".")
+               and entry.resolve() != output.resolve() and holds_dicom(entry)]
+    if folders:
+        reporter.warning(Problem(Code.SERIES_UNCLEAR, str(source), found=f"holds CTs in files, so its folders with "
+                                 f"DICOM files are left out (first: {folders[0].name})",
+                                 hint="name them as inputs to take them as well"))
 
 
 def named_cases(entries: Sequence[Entry], reporter: Reporter, output: Path | None = None) -> list[Case]:

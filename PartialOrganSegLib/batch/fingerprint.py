@@ -21,11 +21,10 @@ def is_result(path: Path) -> bool:
 
 def dicom_files(folder: Path) -> Iterator[Path]:
     """The DICOM files in a CT's folder and below it, without our results and what is hidden there."""
-    from ..formats.dicom_slices import looks_like_dicom
+    from ..formats import dicom_slices
 
-    for file in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if not hidden and not is_result(file) and file.is_file() and looks_like_dicom(file):
+    for file in dicom_slices.dicom_files(folder):
+        if not is_result(file):
             yield file
 
 

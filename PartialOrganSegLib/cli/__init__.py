@@ -1,7 +1,8 @@
 """The command `partialorganseg`: reads the command line, runs one command, turns every end into one line and a code.
 
 Exit codes: 0 done, 1 failed, 2 wrong use, 130 cancelled. Each command is a module in this folder with `HELP`,
-`EXAMPLE`, `add_arguments(parser)` and `run(arguments, reporter) -> int`; they import what is heavy when they run.
+`EXAMPLE`, `add_arguments(parser)` and `run(arguments, reporter) -> int`; they import what is heavy when they run. One
+whose work can be gone on with has `resume_line(arguments) -> str` too.
 """
 
 from __future__ import annotations
@@ -16,16 +17,31 @@ from types import ModuleType
 from typing import Any, NoReturn, TextIO
 
 from .. import __version__, logfile
-from ..cancelling import cancellable, ignore_signals
+from ..cancelling import Resumable, cancellable, ignore_signals
 from ..errors import Code, Problem, UsageError, UserError
 from ..events import ConsoleReporter, JsonReporter, Reporter
 from ..streams import drop_unwritten, forgiving_output, open_closed_streams
-from . import check, doctor, evaluate, export, finetune, listing, models, phantom, refine, scribble, segment, train
+from . import (
+    check,
+    doctor,
+    evaluate,
+    export,
+    finetune,
+    learn,
+    listing,
+    models,
+    phantom,
+    refine,
+    scribble,
+    segment,
+    train,
+)
 from .options import JSON_EVENTS
 
 COMMANDS: dict[str, ModuleType] = {
     "segment": segment, "refine": refine, "models": models, "phantom": phantom, "scribble": scribble, "doctor": doctor,
-    "train": train, "finetune": finetune, "evaluate": evaluate, "check": check, "export": export, "list": listing}
+    "learn": learn, "train": train, "finetune": finetune, "evaluate": evaluate, "check": check, "export": export,
+    "list": listing}
 DONE, FAILED, WRONG_USE, CANCELLED = 0, 1, 2, 130
 
 
@@ -105,13 +121,18 @@ def _former_names_as_warnings(reporter: Reporter) -> Iterator[None]:
 
 def _run_command(argv: Sequence[str], reporter: Reporter) -> int:
     """Runs the command and turns every exception into one line and an exit code."""
+    arguments: argparse.Namespace | None = None
     try:
         arguments = build_parser().parse_args(argv)
         code: int = COMMANDS[arguments.command].run(arguments, reporter)
         return code
+    except Resumable as interrupt:
+        reporter.close()
+        reporter.error(Problem(Code.CANCELLED, found=f"cancelled {interrupt.where}", hint=interrupt.how))
+        return CANCELLED
     except KeyboardInterrupt:
         reporter.close()
-        reporter.error(Problem(Code.CANCELLED, found="cancelled"))
+        reporter.error(_cancelled(arguments, reporter))
         return CANCELLED
     except UserError as error:
         reporter.close()
@@ -121,6 +142,18 @@ def _run_command(argv: Sequence[str], reporter: Reporter) -> int:
         reporter.close()
         reporter.error(Problem(Code.INTERNAL, found=logfile.explain(error, logfile.user_log())))
         return FAILED
+
+
+def _cancelled(arguments: argparse.Namespace | None, reporter: Reporter) -> Problem:
+    """Where the work was ended, and the line that goes on with it: of a command that has a `resume_line(arguments)`."""
+    text = "cancelled"
+    if reporter.position is not None:
+        stage, done, total = reporter.position
+        text += f" ({stage}: {done} of {total})"
+    line = ""
+    if arguments is not None and hasattr(COMMANDS[arguments.command], "resume_line"):
+        line = COMMANDS[arguments.command].resume_line(arguments)
+    return Problem(Code.CANCELLED, found=text, hint=f"go on with: {line}" if line else "")
 
 
 @contextlib.contextmanager

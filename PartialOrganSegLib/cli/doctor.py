@@ -69,7 +69,8 @@ def _packages() -> Iterator[Finding]:
     installed, missing = _versions(TRAINING)
     parts = [", ".join(installed)]
     if missing:
-        parts.append(f"missing: {', '.join(missing)} (only `train` needs them)")
+        parts.append(f"missing: {', '.join(missing)} (`learn`, `finetune` and `train` need monai; tensorboard shows "
+                     f"curves; pip install {' '.join(missing)})")
     yield Finding("for training", True, "; ".join(filter(None, parts)))
 
 

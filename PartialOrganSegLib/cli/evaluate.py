@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--organs", metavar="A,B",
                         help="score only these organs (default: all that the references annotate)")
     partial = parser.add_mutually_exclusive_group()
-    partial.add_argument("--annotated", default="", metavar="A,B", help="the references annotate only these organs")
+    partial.add_argument("--annotated", default="", metavar="A,B|all",
+                         help="the references annotate only these organs, or all (default: all, unless they show fewer "
+                              "than half of them)")
     partial.add_argument("--scribble", action="store_true",
                          help="the references are scribbles: 255 where nothing was drawn")
     parser.add_argument("--images", type=Path, metavar="CT",

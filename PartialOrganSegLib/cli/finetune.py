@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from ..errors import Code, UsageError, UserError, did_you_mean
 from ..events import Reporter
 from ..finetuning import PHANTOMS, REPLAY_WORDS
 from .options import add_common_options, positive
+from .resume_line import ending_with_resume_line
 
 if TYPE_CHECKING:
     from ..finetuning.run import Result
@@ -19,7 +21,7 @@ HELP = ("Fine-tune a model on cases of any annotation (accepted organs, strokes,
         "forgetting its organs.")
 # What these options decide was decided when the run began; --resume takes it from the run folder.
 RUN_OPTIONS = ("model", "data", "minutes", "steps", "replay", "validate", "only_listed_organs", "name", "force",
-               "recipe", "overrides")
+               "take_new", "recipe", "overrides")
 # Days of work; more is a slip of the finger.
 STEP_LIMIT = 1_000_000
 EXAMPLE = """partialorganseg finetune --data mine/manifest.yaml -o runs/mine
@@ -43,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "few cases, some slabs)")
     parser.add_argument("--only-listed-organs", action="store_true",
                         help="the new model segments only the manifest's organs (default: they are added)")
+    parser.add_argument("--take-new", action="store_true",
+                        help="select the new model also where it is not found to be better")
     parser.add_argument("--name",
                         help="the new model's name (default: the start model's, with -finetuned or -finetuned-2)")
     parser.add_argument("--force", action="store_true", help="also learn from images that do not look like a CT in HU")
@@ -58,8 +62,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     _check_use(arguments)
     # Packages that training alone needs may be missing where CTs are only segmented.
     try:
-        from ..finetuning.options import FinetuneOptions
-        from ..finetuning.run import finetune, resume
+        importlib.import_module("..finetuning.run", __package__)
     except ModuleNotFoundError as error:
         # A module of ours that is missing is a fault of the installation, not a package that the user could add.
         if error.name and error.name.startswith("PartialOrganSegLib"):
@@ -68,17 +71,31 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                         found="none", hint="pip install monai tensorboard") from error
     reporter.started(command="finetune", model=arguments.model, data=arguments.data, run=arguments.output,
                      resume=arguments.resume, device=arguments.device)
-    if arguments.resume:
-        result = resume(arguments.output, arguments.device, reporter)
-    else:
-        validate = [name.strip() for name in arguments.validate.split(",") if name.strip()]
-        options = FinetuneOptions(arguments.minutes, arguments.steps, arguments.replay or PHANTOMS, validate,
-                                  arguments.only_listed_organs, arguments.force, arguments.name, arguments.overrides)
-        result = finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, options,
-                          arguments.recipe, reporter)
+    with ending_with_resume_line("finetune", arguments.output):
+        result = _result(arguments, reporter)
     reporter.close()
     _report(result, arguments.output, reporter)
+    _write_curve(arguments.output, result)
     return 0
+
+
+def _write_curve(run: Path, result: Result) -> None:
+    from ..training.curve import write_curve
+
+    write_curve(run, [row.organ for row in result.outcome.rows])
+
+def _result(arguments: argparse.Namespace, reporter: Reporter) -> Result:
+    from ..finetuning.options import FinetuneOptions
+    from ..finetuning.run import finetune, resume
+
+    if arguments.resume:
+        return resume(arguments.output, arguments.device, reporter)
+    validate = [name.strip() for name in arguments.validate.split(",") if name.strip()]
+    options = FinetuneOptions(arguments.minutes, arguments.steps, arguments.replay or PHANTOMS, validate,
+                              arguments.only_listed_organs, arguments.force, arguments.name, arguments.overrides,
+                              arguments.take_new)
+    return finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, options,
+                    arguments.recipe, reporter)
 
 
 def _check_use(arguments: argparse.Namespace) -> None:
@@ -91,7 +108,7 @@ def _check_use(arguments: argparse.Namespace) -> None:
         raise UsageError(code=Code.VALUE_OUT_OF_RANGE, subject="--steps", expected=f"a number from 1 to {STEP_LIMIT}",
                          found=arguments.steps)
     if arguments.name is not None:
-        _check_name(arguments.name)
+        check_name(arguments.name)
     if arguments.replay not in (None, *REPLAY_WORDS) and not Path(arguments.replay).exists():
         raise UsageError(code=Code.UNKNOWN_NAME, subject="--replay",
                          expected=f"{', '.join(REPLAY_WORDS)} or a manifest", found=f"'{arguments.replay}'",
@@ -109,7 +126,7 @@ def _check_resume(arguments: argparse.Namespace) -> None:
                          found=f"{', '.join(options)} (decided when the run began)")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     """Raises UsageError for what cannot be a model's name."""
     from ..models.metadata import LONGEST_NAME, NAME_PATTERN  # takes pydantic to import
 
@@ -121,7 +138,8 @@ def _check_name(name: str) -> None:
 
 def _report(result: Result, run: Path, reporter: Reporter) -> None:
     """Prints the figures before and after, why the start model was kept if it was, and the selected model."""
-    from ..finetuning.outcome import START, table
+    from ..finetuning.outcome import table
+    from ..finetuning.verdict import VerdictKind
     from ..formats.writing import format_table
 
     outcome = result.outcome
@@ -130,8 +148,10 @@ def _report(result: Result, run: Path, reporter: Reporter) -> None:
     if outcome.rows:
         print(format_table(table(outcome)))
     # Keeping the start model is no error, but the user must learn why.
-    if outcome.selected == START:
+    if outcome.verdict.kind is not VerdictKind.BETTER:
         reporter.warning(outcome.verdict.problem())
-    for warning in outcome.no_better():
+    else:
+        print(f"the new model is the better one: {outcome.reason}")
+    for warning in (*outcome.no_better(), *outcome.drift_warnings()):
         reporter.warning(warning)
     print(f"selected: {result.selected}")

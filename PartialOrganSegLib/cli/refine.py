@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Code, UsageError
 from ..events import Reporter
+from ..outputs import writable_folder
 from ..segmenting.options import SegmentOptions, check_organ_names
 from ..segmenting.result_files import case_name, single_kind, target_files
 from .options import add_common_options
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 HELP = ("Correct the labels of one CT with strokes: what was drawn is obeyed and spreads to what looks alike around "
         "it. The model learns nothing; see finetune.")
 EXAMPLE = """partialorganseg refine scan.nii.gz --strokes strokes.json --labels results/scan.labels.nii.gz -o corrected
-  partialorganseg refine scan.nii.gz --undo -o corrected
-  partialorganseg refine scan.nii.gz --serve --json-events --labels results/scan.labels.nii.gz -o corrected"""
+  partialorganseg refine scan.nii.gz --undo -o corrected"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action.add_argument("--undo", action="store_true", help="put the labels back that the latest correction in OUT "
                                                             "replaced")
     action.add_argument("--serve", action="store_true",
-                        help="for programs: keep the CT in memory and take messages on stdin, one JSON object a line, "
-                             "until it is closed; needs --json-events and a folder as OUT")
+                        help="correct on request: a program writes requests to standard input, one a line, with files "
+                             "in OUT (see PartialOrganSegLib/refining/serving.py)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT",
                         help="folder for the results, or a file .nii.gz, .nrrd or .seg.nrrd")
     parser.add_argument("--labels", type=Path, metavar="FILE",
@@ -41,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accepted", metavar="A,B", help="organs that nothing but a stroke on them may change")
     parser.add_argument("--model", default="embedded",
                         help="the model that segments, and whose organs the label values are")
+    parser.add_argument("--label-space", metavar="NAME|FILE",
+                        help="with --serve: the organs that the label values mean (default: those of the model)")
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
     parser.add_argument("--force", action="store_true", help="correct what does not look like a CT in HU")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
@@ -50,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Corrects and writes, or takes a correction back. Prints what each organ gained and lost."""
+    if arguments.serve:
+        return _serve(arguments, reporter)
     kind = single_kind(arguments.output)
     if kind not in (None, "labelmap", "segmentation"):
         raise UsageError(code=Code.NAME_UNFIT, subject=arguments.output,
@@ -61,11 +64,9 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     # What is in the way shows before the work.
     target_files(arguments.output, name, options.preview, (), arguments.ct)
     reporter.started(command="refine", ct=arguments.ct, strokes=arguments.strokes, labels=arguments.labels,
-                     output=arguments.output, undo=arguments.undo, serve=arguments.serve)
+                     output=arguments.output, undo=arguments.undo)
     if arguments.undo:
         return _undo(arguments, options, name, reporter)
-    if arguments.serve:
-        return _serve(arguments, options, accepted, name, reporter)
 
     from ..refining.refiner import refine
 
@@ -89,24 +90,6 @@ def _report(result: RefineResult, files: dict[str, Path], reporter: Reporter) ->
     print("\n".join(f"{kind:<13}{path}" for kind, path in files.items()), flush=True)
 
 
-def _serve(arguments: argparse.Namespace, options: SegmentOptions, accepted: Sequence[str], name: str,
-           reporter: Reporter) -> int:
-    """Answers messages until stdin is closed."""
-    if not arguments.json_events:
-        raise UsageError(code=Code.SETTINGS_CONFLICT, subject="--serve", expected="--json-events beside it",
-                         found="none")
-    if single_kind(arguments.output) is not None:
-        raise UsageError(code=Code.SETTINGS_CONFLICT, subject="--serve", expected="a folder as OUT",
-                         found=f"the file {arguments.output}")
-
-    from ..refining.refiner import OpenedCT
-    from ..refining.server import RefineServer
-
-    opened = OpenedCT(arguments.ct, arguments.labels, accepted, options, reporter)
-    RefineServer(opened, arguments.output, name, reporter).run()
-    return 0
-
-
 def _undo(arguments: argparse.Namespace, options: SegmentOptions, name: str, reporter: Reporter) -> int:
     """Puts the kept labels in the place of the corrected ones, with the files that are made of them."""
     if single_kind(arguments.output) is not None or arguments.labels is not None:
@@ -123,4 +106,28 @@ def _undo(arguments: argparse.Namespace, options: SegmentOptions, name: str, rep
     reporter.result(files=files, organs=result.organ_events)
     print("the latest correction is taken back")
     print("\n".join(f"{kind:<13}{path}" for kind, path in files.items()), flush=True)
+    return 0
+
+
+def _serve(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    """Reads the CT, says that it is ready, and answers until standard input ends."""
+    import numpy as np
+
+    from ..datasets.manifest import load_label_space
+    from ..formats.reading import read_ct
+    from ..imaging.volume import Volume
+    from ..models.ensemble import load_models
+    from ..refining.serving import Server, raw_lines
+    from ..refining.session import RefineSession
+
+    reporter.started(command="refine", ct=arguments.ct, output=arguments.output, serve=True)
+    if arguments.label_space is None:
+        space = load_models(arguments.model).label_space
+    else:
+        space = load_label_space(arguments.label_space, Path())
+    folder = writable_folder(arguments.output)
+    ct = read_ct(arguments.ct, arguments.series, reporter, arguments.force)
+    session = RefineSession(ct, Volume(np.zeros(ct.grid.shape, np.uint8), ct.grid), space)
+    reporter.result(ready=True, size=list(ct.grid.size))
+    Server(session, folder, reporter).run(raw_lines(0))
     return 0

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..batch.cases import Entry, named_cases
+from ..batch.case_list import Entry
+from ..batch.cases import named_cases
 from ..errors import Code, Problem, UserError, one_line
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
@@ -37,9 +38,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="width of the strokes in mm (default: 3)")
     parser.add_argument("--no-background", action="store_true",
                         help="draw no background strokes: right if the label maps leave organs out")
+    parser.add_argument("--undecided", type=_values, default=(), metavar="VALUE,VALUE",
+                        help="values of the label maps of which nobody knows what they are, such as 254: nothing is "
+                             "drawn there")
     parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same strokes (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace scribbles of an earlier run")
     add_common_options(parser)
+
+
+def _values(text: str) -> tuple[int, ...]:
+    """Label values from a text like `254,255`."""
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        values = (-1,)
+    if min(values) < 1:
+        raise argparse.ArgumentTypeError(f"expected label values from 1 on, such as 254, found '{text}'")
+    return values
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
@@ -67,7 +82,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
             scribble = simulate_scribble(
                 labels, label_space, organs=organs, slices_per_organ=arguments.slices_per_organ or SLICES_PER_ORGAN,
                 every_mm=arguments.every_mm, brush_mm=arguments.brush_mm, background=not arguments.no_background,
-                seed=arguments.seed)
+                seed=arguments.seed, undecided=arguments.undecided)
         except UserError as error:
             raise error.within(case.path) from None
         # An organ that was asked for and is not in this label map is no error: not every CT shows every organ.

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import logfile
-from ..batch.cases import Case, expand, is_list, named_cases
+from ..batch.case_list import is_list
+from ..batch.cases import Case, expand, named_cases
 from ..batch.options import BatchOptions
 from ..errors import Code, Problem, UsageError, one_line
 from ..events import Reporter

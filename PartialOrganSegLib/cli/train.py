@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import Code, UserError, one_line
 from ..events import Reporter
 from .options import add_common_options
+from .resume_line import ending_with_resume_line
 
 HELP = "Train a network by a recipe."
 EXAMPLE = """partialorganseg train partialorganseg -o runs/first --set manifest=my/manifest.yaml
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                         hint="choose another -o")
     # Packages that training alone needs may be missing where CTs are only segmented.
     try:
+        from ..training.curve import write_curve
         from ..training.trainer import train
     except ModuleNotFoundError as error:
         # A module of ours that is missing is a fault of the installation, not a package that the user could add.
@@ -62,7 +64,15 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         return 0
     reporter.started(command="train", recipe=arguments.recipe, run=run_folder, resume=arguments.resume,
                      device=arguments.device)
-    carry_out(recipe, run_folder, arguments.resume, arguments.device, reporter)
+    words = [str(arguments.recipe)]
+    if arguments.folds is not None:
+        words += ["--folds", str(arguments.folds)]
+    for override in arguments.overrides:
+        words += ["--set", override]
+    with ending_with_resume_line("train", run_folder, *words):
+        carry_out(recipe, run_folder, arguments.resume, arguments.device, reporter)
+    # An ensemble's folder has no log of its own, its folds have.
+    write_curve(run_folder)
     reporter.result(run=run_folder)
     print(one_line(f"run folder: {run_folder}"))
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +18,14 @@ from ..formats.strokes import NOT_DRAWN, paint_strokes, read_strokes
 from ..formats.strokes_image import drawn_on
 from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
-from ..organs import LabelSpace
+from ..organs import BACKGROUND, LabelSpace
 from .harmonise import EITHER, LEFT, RIGHT, patient_midline, split_left_right
 from .segment_labels import read_organ_labels
 
 _SILENT = Reporter()
+# What `other_values` of a manifest can be, and the classes that such a voxel may be.
+_OTHER_VALUES: dict[str, Callable[[LabelSpace], tuple[str, ...]]] = {
+    "unknown": lambda space: (BACKGROUND, *space.names), "background": lambda space: (BACKGROUND,)}
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Case:
     """One annotated image. `group` names the patient or source CT: cases of one group are held out together.
 
     `label_map`: label value -> organs it may be. `ignored`: organs whose values occur in the label but are not to be
-    trusted: such a voxel is none of the annotated organs. `split_left_right`: label value of an organ without a side
+    trusted: such a voxel is none of the annotated organs. `other_values`: what a value means that nothing names:
+    "unknown" or "background"; empty where it is an error. `split_left_right`: label value of an organ without a side
     -> (left, right). `only_mapped`: a value that neither of the two names is an error, not the organ of that number.
     `soft_targets`: a teacher network's class probabilities of the image, see `datasets.soft_targets`. `weight`: of the
     case's data set, relative to 1, when cases are drawn.
@@ -50,13 +54,21 @@ class Case:
     only_mapped: bool = False
     soft_targets: Path | None = None
     ignored: tuple[str, ...] = ()
+    other_values: str = ""
 
     def files(self) -> list[Path]:
         """Every file (or DICOM folder) the case is read from."""
         return [path for path in (self.image, self.label, self.strokes, self.soft_targets) if path is not None]
 
+    def require_files(self) -> None:
+        """Raises UserError for the first file that is not there."""
+        for path in self.files():
+            if not path.exists():
+                raise UserError(code=Code.FILE_MISSING, expected=f"the file {path}", found="none")
+
     def read_image(self) -> Volume:
         """The image in HU. What `check` has accepted is not checked again."""
+        self.require_files()
         return read_ct(self.image, force=True)
 
     def read_label(self, label_space: LabelSpace, reporter: Reporter = _SILENT) -> Volume:
@@ -66,6 +78,27 @@ class Case:
         return read_organ_labels(self.label, label_space, reporter, label_map=label_map,
                                  strokes=self.kind is Kind.SCRIBBLE)
 
+    def check_declared(self, label_space: LabelSpace) -> None:
+        """Raises UserError for organs that a partial label holds and does not annotate: they were drawn here, so in
+        other cases of the data set they may lie where there is background, or the manifest says too little."""
+        if self.kind is not Kind.PARTIAL or self.label is None or self.other_values:
+            return
+        values, counts = np.unique(self.read_label(label_space).array, return_counts=True)
+        mapped = {0, *dict(self.label_map), *dict(self.split_left_right)}
+        undeclared = []
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            # What is beyond the label space is another fault.
+            if value in mapped or value >= label_space.class_count:
+                continue
+            organ = label_space.names[value - 1]
+            if organ not in (*self.annotated, *self.ignored):
+                undeclared.append(f"{count} voxels of {organ} (value {value})")
+        if undeclared:
+            verb, them = ("is", "it") if len(undeclared) == 1 else ("are", "them")
+            raise UserError(code=Code.UNKNOWN_LABEL, subject=self.label,
+                            found=f"partial label holds {', '.join(undeclared)}, which {verb} not among its annotated "
+                                  "organs", hint=f"add {them} to 'annotated', or to 'ignored'")
+
     def read_codes(self, grid_of: Volume, label_space: LabelSpace, table: CandidateTable,
                    reporter: Reporter = _SILENT) -> npt.NDArray[np.uint8]:
         """uint8 code map (z, y, x) on the grid of the image `grid_of`; strokes win over the label they are drawn on.
@@ -73,6 +106,7 @@ class Case:
         Voxels whose side could not be decided are reported as a warning. Raises UserError when label and image differ
         in geometry or the label holds an unknown value.
         """
+        self.require_files()
         codes = np.zeros(grid_of.array.shape, np.uint8)
         if self.label is not None:
             labels = self.read_label(label_space, reporter)
@@ -103,6 +137,9 @@ class Case:
         """The code map of a dense label, with the organs of `split_left_right` split at the patient's midline."""
         meaning: dict[int, tuple[str, ...]] = dict(self.label_map) | dict(self.split_left_right)
         values, counts = np.unique(labels, return_counts=True)
+        for value in values.tolist():
+            if self.other_values and self._is_other(value, meaning, label_space):
+                meaning[value] = _OTHER_VALUES[self.other_values](label_space)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             self._check_value(value, count, meaning, label_space)
         candidates = label_candidates(self.kind, self.annotated, meaning, label_space, values.tolist(), self.ignored)
@@ -121,6 +158,11 @@ class Case:
                 reporter.warning(Problem(Code.SIDE_UNDECIDED, f"{self.name}: {self.label}",
                                          found=f"{' or '.join(pair)}: {note}"))
         return codes
+
+    @staticmethod
+    def _is_other(value: int, meaning: Mapping[int, tuple[str, ...]], label_space: LabelSpace) -> bool:
+        """Whether nothing names a value. Where a label map does, the numbers of the label space mean nothing."""
+        return value not in meaning and value != 0 and (bool(meaning) or value >= label_space.class_count)
 
     def _check_value(self, value: int, count: int, meaning: Mapping[int, tuple[str, ...]],
                      label_space: LabelSpace) -> None:

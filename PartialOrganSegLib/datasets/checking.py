@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..annotation import CandidateTable, Kind
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
-from ..formats.reading import read_ct
 from ..organs import LabelSpace
 from .case import Case, Manifest
 from .patients import one_image_in_two_groups
@@ -23,14 +24,10 @@ def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list
     problems: list[Problem] = []
     for number, case in enumerate(manifest.cases, 1):
         # The first fault of a case is enough: what follows from a missing file would only hide it.
-        missing = [str(path) for path in case.files() if not path.exists()]
-        if missing:
-            problems.append(Problem(Code.FILE_MISSING, case.name, f"the file {missing[0]}", "none"))
-        else:
-            try:
-                problems += _check_labels(case, manifest.label_space, reporter)
-            except UserError as error:
-                problems.append(error.problem.within(case.name))
+        try:
+            _check_labels(case, manifest.label_space, reporter)
+        except UserError as error:
+            problems.append(error.problem.within(case.name))
         reporter.progress("checking", number, len(manifest.cases))
     for first, case in one_image_in_two_groups(manifest.cases):
         reporter.warning(Problem(Code.CASES_JOINED, f"{case.name} and {first.name}",
@@ -39,15 +36,49 @@ def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list
     return problems
 
 
-def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> list[Problem]:
-    """Problems of a case whose files exist. Raises UserError for the first that stops its being read."""
+class CaseFaults:
+    """The first fault of each of `cases`, said as `check` says it before work that needs all of them ends."""
+
+    def __init__(self, cases: Iterable[Case]) -> None:
+        self._faults: dict[str, Problem | None] = {case.name: None for case in cases}
+
+    def __contains__(self, case: Case) -> bool:
+        return self._faults.get(case.name) is not None
+
+    def add(self, case: Case, error: UserError) -> None:
+        """A fault of a case; those after its first follow from it."""
+        if case not in self:
+            self._faults[case.name] = error.problem.within(case.name)
+
+    def look(self, case: Case, label_space: LabelSpace) -> None:
+        """Adds a missing file, or an organ that a partial label holds and does not annotate."""
+        try:
+            case.require_files()
+            case.check_declared(label_space)
+        except UserError as error:
+            self.add(case, error)
+
+    def raise_any(self, reporter: Reporter) -> None:
+        """Reports all faults but the last, in the order of the cases, and raises that as UserError; does nothing where
+        there is none."""
+        problems = [problem for problem in self._faults.values() if problem is not None]
+        if not problems:
+            return
+        for problem in problems[:-1]:
+            reporter.error(problem)
+        raise UserError(problems[-1])
+
+
+def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> None:
+    """Reads a case and warns of what may be amiss. Raises UserError for the first fault."""
     table = CandidateTable(label_space.class_count)
-    image = read_ct(case.image, force=True)
+    image = case.read_image()
     codes = case.read_codes(image, label_space, table, reporter)
+    case.check_declared(label_space)
     if case.soft_targets is not None:
         read_soft_targets(case.soft_targets).check(image.grid, label_space)
     if case.label is None or case.kind not in (Kind.FULL, Kind.PARTIAL):
-        return []
+        return
     ignored = case.ignored_voxels(label_space)
     if ignored:
         listed = ", ".join(f"{organ} ({count} voxels)" for organ, count in ignored.items())
@@ -58,21 +89,3 @@ def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> li
         absent = [organ.name for organ in label_space.organs if organ.index not in possible]
         if absent:
             reporter.warning(Problem(Code.ORGAN_ABSENT, case.name, found=f"full label without {', '.join(absent)}"))
-        return []
-    return _undeclared_organs(case, label_space)
-
-
-def _undeclared_organs(case: Case, label_space: LabelSpace) -> list[Problem]:
-    """A problem for each organ that a partial label holds, but does not annotate."""
-    values, counts = np.unique(case.read_label(label_space).array, return_counts=True)
-    mapped = dict(case.label_map) | dict(case.split_left_right)
-    problems = []
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-        if value == 0 or value in mapped:
-            continue
-        organ = label_space.names[value - 1]
-        if organ not in (*case.annotated, *case.ignored):
-            problems.append(Problem(Code.UNKNOWN_LABEL, f"{case.name}: {case.label}",
-                                    found=f"partial label holds {count} voxels of {organ} (value {value}), which is "
-                                          "not among its annotated organs"))
-    return problems

@@ -11,6 +11,7 @@ from ..annotation import Kind
 from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
 from ..formats.registry import stem_of
+from ..formats.strokes_image import SAYS_NOTHING
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LABEL_SPACES, WORD16, LabelSpace, label_space_of_names
 from ..yaml_file import read_yaml
@@ -47,6 +48,9 @@ def load_manifest(path: Path | str, reporter: Reporter = _SILENT) -> Manifest:
     content = parse_manifest(path, read_yaml(path, "manifest"))
     try:
         label_space = load_label_space(content.label_space, path.parent)
+        if content.new_organs:
+            label_space = label_space_of_names(f"{label_space.name}+{len(content.new_organs)}",
+                                               [*label_space.names, *content.new_organs])
     except UserError as error:
         raise error.within(f"{path}: label_space") from None
     datasets = [_folder(dataset, path, label_space, reporter) if dataset.folder else dataset
@@ -129,13 +133,14 @@ def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEnt
 
 
 def _name_by_folder(entries: Sequence[CaseEntry]) -> None:
-    """Names a case after its file, and after its folder too where several files have that name (patient/ct.nii.gz)."""
+    """Names a case after its file, and after its folder too where several files have that name, or one that says
+    nothing (patient/ct.nii.gz)."""
     stems = [stem_of(Path(entry.image)) for entry in entries]
     for entry, stem in zip(entries, stems, strict=True):
         if entry.name is None:
             entry.name = stem
-            if stems.count(stem) > 1:
-                entry.name = f"{Path(entry.image).parent.name}_{stem}".lstrip("_")
+            if stems.count(stem) > 1 or stem.lower() in SAYS_NOTHING:
+                entry.name = f"{Path(entry.image).parent.name}_{stem}".lstrip("_.")
 
 
 def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: LabelSpace) -> Case:
@@ -161,6 +166,7 @@ def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: Labe
         kind=meaning.kind, label=file(entry.label), strokes=file(entry.strokes), soft_targets=file(entry.soft_targets),
         annotated=meaning.annotated, weight=dataset.weight, label_map=meaning.label_map,
         split_left_right=meaning.split_left_right, only_mapped=derived, ignored=meaning.ignored,
+        other_values=entry.other_values or dataset.other_values or "",
     )
 
 

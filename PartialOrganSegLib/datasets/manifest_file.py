@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -57,6 +57,7 @@ class CaseEntry(_Strict):
     annotated: Names | None = None
     ignored: Annotated[list[str], BeforeValidator(_as_list)] | None = None
     label_map: dict[int, Names] | None = None
+    other_values: Literal["unknown", "background"] | None = None
     split_left_right: dict[int, tuple[str, str]] | None = None
 
 
@@ -66,8 +67,10 @@ class DatasetEntry(_Strict):
     `root`: the folder that paths are relative to, itself relative to the manifest's. `kind`: full, partial, scribble or
     unlabelled. `annotated`: the organs that partial labels vouch for; everything else is unknown there. `ignored`:
     organs whose values lie in the labels and are not to be trusted. `label_map`: what values mean, where not those of
-    the label space: an organ, a list of organs for "one of these", "background" or "unknown". `split_left_right`: the
-    left and the right organ of a value that is both. `weight`: how often it is drawn from beside other data sets.
+    the label space: an organ, a list of organs for "one of these", "background" or "unknown". `other_values`: what all
+    values mean that are not listed, "unknown" or "background" (default: an error; with it and a `label_map`, the
+    numbers of the label space mean nothing). `split_left_right`: the left and the right organ of a value that is both.
+    `weight`: how often it is drawn from beside other data sets.
     """
 
     name: str
@@ -76,6 +79,7 @@ class DatasetEntry(_Strict):
     annotated: list[str] | None = None
     ignored: Annotated[list[str], BeforeValidator(_as_list)] = []
     label_map: dict[int, Names] = {}
+    other_values: Literal["unknown", "background"] | None = None
     split_left_right: dict[int, tuple[str, str]] = {}
     weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     folder: str | None = None
@@ -98,9 +102,11 @@ class Splits(_Strict):
 
 
 class ManifestFile(_Strict):
-    """The whole file. `label_space`: a registered name, a list of organs from value 1 on, or a file's name."""
+    """The whole file. `label_space`: a registered name, a list of organs from value 1 on, or a file's name.
+    `new_organs`: organs that it lacks, with the values after its own."""
 
     label_space: str | list[str] = "word16"
+    new_organs: Annotated[list[str], BeforeValidator(_as_list)] = []
     datasets: list[DatasetEntry] = Field(min_length=1)
     splits: Splits = Splits()
 

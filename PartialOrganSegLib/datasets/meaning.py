@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..annotation import Kind
@@ -60,10 +60,13 @@ def _first(setting: T | None, default: T) -> T:
 
 def _organs(names: Sequence[str], key: str, label_space: LabelSpace, where: str) -> tuple[str, ...]:
     """The organs' names as the label space writes them. Raises UserError for an unknown one and for the background."""
-    try:
-        organs = [label_space.index(name) for name in names]
-    except UserError as error:
-        raise error.within(where) from None
+    organs = []
+    for name in names:
+        try:
+            organs.append(label_space.index(name))
+        except UserError as error:
+            hint = f"{error.hint}; a new organ is added by a line of the manifest, new_organs: [{name}]"
+            raise UserError(replace(error.problem, hint=hint)).within(where) from None
     if 0 in organs:
         raise UserError(code=Code.VALUE_UNFIT, subject=f"{where}: {key}", expected="organs",
                         found=f"'{names[organs.index(0)]}'")

@@ -146,7 +146,7 @@ def _dicom_keys(cases: Sequence[Case]) -> list[tuple[str, list[Hashable]]]:
         patients.append(None)
         file = None
         if case.image.is_dir():
-            file = next(dicom_files(case.image), None)
+            file = next(dicom_files(case.image, lambda error: None), None)
         elif case.image.is_file() and looks_like_dicom(case.image):
             file = case.image
         if file is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
 from ..annotation import CandidateTable, Kind
@@ -20,6 +22,8 @@ from ..formats.itk import grid_of, image_of
 from ..imaging.shapes import LabelMap, Mask
 from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
+from .confusion import Confusion, case_confusions
+from .metrics import joint_counts
 from .overlay import overlay_png
 from .scoring import Score, score_structures
 from .structures import Structure, scored_structures
@@ -41,12 +45,14 @@ class Options:
 
 @dataclass
 class Evaluation:
-    """What came of it. `pictures`: a PNG of the worst structure of each of the worst cases, worst first."""
+    """What came of it. `pictures`: a PNG of the worst structure of each of the worst cases, worst first.
+    `confusions`: what missed voxels were called."""
 
     scores: list[Score] = field(default_factory=list)
     resampled: list[str] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     pictures: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    confusions: list[Confusion] = field(default_factory=list)
 
 
 def evaluate(cases: Sequence[Case], predictions: Mapping[str, Path], space: LabelSpace, options: Options,
@@ -67,6 +73,7 @@ def evaluate(cases: Sequence[Case], predictions: Mapping[str, Path], space: Labe
             result.resampled.append(case.name)
         scores = predicted_case.scores(options.tolerance_mm)
         result.scores += scores
+        result.confusions += predicted_case.confusions(space)
         dice = [score.dice for score in scores if score.dice is not None]
         if not dice:
             reporter.warning(Problem(Code.CASE_SKIPPED, case.name, found="nothing to score: none of its structures is "
@@ -108,9 +115,11 @@ class _PredictedCase:
     @classmethod
     def read(cls, case: Case, file: Path, space: LabelSpace, options: Options, reporter: Reporter) -> _PredictedCase:
         """Raises UserError for a file that cannot be read, a label beyond `space` and another grid."""
+        case.require_files()
         image = case.read_image() if _has_ct(case) else case.read_label(space)
         table = CandidateTable(space.class_count)
         codes = case.read_codes(image, space, table, reporter)
+        case.check_declared(space)
         labels = read_organ_labels(file, space, reporter)
         highest = int(labels.array.max(initial=0))
         if highest >= space.class_count:
@@ -133,7 +142,18 @@ class _PredictedCase:
     def scores(self, tolerance_mm: float) -> list[Score]:
         """The figures of each of the structures, in their order."""
         return score_structures(self.case.name, self.predicted, self.codes, self.table, self.structures,
-                                self.image.grid.spacing[::-1], tolerance_mm, self.case.kind is Kind.SCRIBBLE)
+                                self.image.grid.spacing[::-1], tolerance_mm, self.case.kind is Kind.SCRIBBLE,
+                                self.counts)
+
+    @functools.cached_property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """(K, C) voxels by the reference's candidate set and the predicted class."""
+        return joint_counts(self.predicted, self.codes, (self.table.shape[0], self.table.shape[1]))
+
+    def confusions(self, space: LabelSpace) -> list[Confusion]:
+        """What the missed voxels of each of the structures were called."""
+        return case_confusions(self.case.name, self.counts, self.table, self.structures, space,
+                               self.image.grid.voxel_ml)
 
     def picture(self, scores: Sequence[Score]) -> tuple[str, bytes]:
         """The structure with the lowest Dice, the first of several, and a PNG of it."""

@@ -23,11 +23,24 @@ def joint_counts(predicted: LabelMap, codes: LabelMap, shape: tuple[int, int]) -
 
     `predicted` (z, y, x) class indices; `codes` (z, y, x) rows of a candidate table.
     """
-    counts = np.zeros(shape[0] * shape[1], np.int64)
-    for plane, marks in zip(predicted, codes, strict=True):  # indices are eight bytes a voxel: never of a whole CT
-        pairs = np.ravel(marks).astype(np.intp) * shape[1] + np.ravel(plane)
-        counts += np.bincount(pairs, minlength=len(counts))
-    return counts.reshape(shape)
+    counts = np.zeros(shape, np.int64)
+    for plane, marks in zip(predicted, codes, strict=True):
+        counts += _plane_counts(plane, marks, shape)
+    return counts
+
+
+def joint_counts_by_slice(predicted: LabelMap, codes: LabelMap, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """(Z, K, C) int64: `joint_counts` of each of the Z axial slices."""
+    counts = np.zeros((len(codes), *shape), np.int64)
+    for of_plane, plane, marks in zip(counts, predicted, codes, strict=True):
+        of_plane[:] = _plane_counts(plane, marks, shape)
+    return counts
+
+
+def _plane_counts(predicted: LabelMap, codes: LabelMap, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
+    # Indices are eight bytes a voxel: never of a whole CT.
+    pairs = np.ravel(codes).astype(np.intp) * shape[1] + np.ravel(predicted)
+    return np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape)
 
 
 def candidate_dice(counts: npt.NDArray[np.int64], table: Mask, classes: Sequence[int]) -> tuple[float | None, int]:

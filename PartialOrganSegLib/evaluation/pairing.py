@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from ..annotation import Kind
 from ..datasets.case import Case
 from ..datasets.dataset_folder import is_dataset_folder
 from ..datasets.manifest import load_manifest
+from ..datasets.segment_labels import read_organ_labels
 from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
 from ..formats.registry import is_volume_name, stem_of, volume_suffixes
 from ..organs import LabelSpace
 
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
+ALL = "all"  # as `annotated`: the references are complete, however few organs they show
 # What tools and people put behind a case's name.
 LABEL_ENDINGS = (".labels", ".scribble", "_labels", "_label", "_scribble", "_segmentation", "_seg", "_gt")
 
@@ -23,9 +27,9 @@ def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble
                reporter: Reporter) -> tuple[list[Case], LabelSpace]:
     """The reference cases that `path` stands for, and what their values mean.
 
-    A manifest says itself what its cases vouch for; label files are full, partial with `annotated` organs, or scribbles
-    (255 not drawn). `images`: the CT of a reference file, or a folder of CTs of the same names; without one the
-    reference stands in for the CT. Raises UserError.
+    A manifest says itself what its cases vouch for; label files are full, partial with `annotated` organs (also where
+    they show less than half of them), or scribbles (255 not drawn). `images`: the CT of a reference file, or a folder
+    of CTs of the same names; without one the reference stands in for the CT. Raises UserError.
     """
     if path.suffix.lower() in MANIFEST_SUFFIXES or is_dataset_folder(path):
         if annotated or scribble or images is not None:
@@ -49,9 +53,39 @@ def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble
         # Two files that were named are a pair, whatever their names.
         if images.is_file() and len(labels) == 1:
             cts = dict(zip(labels, cts.values(), strict=True))
-    organs = tuple(space.names[index - 1] for index in space.indices(annotated))
+    everything = list(annotated) == [ALL]
+    organs: tuple[str, ...] = ()
+    if everything:
+        kind = Kind.FULL
+    else:
+        organs = tuple(space.names[index - 1] for index in space.indices(annotated))
+    if kind is Kind.FULL and not everything:
+        organs = _few_organs(labels.values(), space)
+    if organs:
+        kind = Kind.PARTIAL
+    # The user has decided; only where nobody did, what the files show has to.
+    if organs and not annotated:
+        reporter.warning(Problem(Code.ORGAN_ABSENT, str(path), found=f"only {', '.join(organs)} in the references, so "
+                                 "only that is scored", hint=f"--annotated {ALL} if the references are complete"))
+    # Values of other organs in such a file are nothing that it vouches for.
+    others = tuple(name for name in space.names if organs and name not in organs)
     return [Case(name=name, group=name, dataset=path.name, image=cts.get(name, file), kind=kind, label=file,
-                 annotated=organs) for name, file in labels.items()], space
+                 annotated=organs, ignored=others) for name, file in labels.items()], space
+
+
+def _few_organs(files: Iterable[Path], space: LabelSpace) -> tuple[str, ...]:
+    """The organs that label files show, where these are fewer than half of the label space: then the others were hardly
+    looked for. Empty where the files show more."""
+    values: set[int] = set()
+    for file in files:
+        try:
+            values.update(np.unique(read_organ_labels(file, space).array).tolist())
+        except UserError:  # it is reported when the case is scored
+            continue
+        shown = tuple(organ.name for organ in space.organs if organ.index in values)
+        if 2 * len(shown) >= len(space.organs):
+            return ()
+    return tuple(organ.name for organ in space.organs if organ.index in values)
 
 
 def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[str, Path]:

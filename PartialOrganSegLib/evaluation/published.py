@@ -81,18 +81,18 @@ PUBLISHED = tuple(_published())
 
 @dataclass(frozen=True)
 class Beside:
-    """A published row and our mean Dice, HD95 and Hausdorff distance over those of its organs that were measured; None
-    where none was."""
+    """A published row and our mean Dice, HD95 and Hausdorff distance over its organs; a distance is None where an organ
+    has none."""
 
     row: Published
-    ours: float | None
-    organs: int
+    ours: float
     ours_hd95: float | None = None
     ours_hausdorff: float | None = None
 
 
 def beside(rows: Sequence[Row]) -> list[Beside]:
-    """Every published row with ours: the mean over organs of the organs' means, on masks only."""
+    """The published rows of whose organs every one was measured, with ours: the mean over organs of the organs' means,
+    on masks only. Over some of a row's organs a mean says more of which these are than of the model."""
     means: dict[str, dict[str, float]] = {"dice": {}, "hd95_mm": {}, "hausdorff_mm": {}}
     for row in rows:
         if row.measured_on != MASK:
@@ -103,15 +103,15 @@ def beside(rows: Sequence[Row]) -> list[Beside]:
                 of_organ[row.structure] = statistic.mean
     table = []
     for published in PUBLISHED:
-        measured = [organ for organ in published.organs if organ in means["dice"]]
-        table.append(Beside(published, _mean(means["dice"], published.organs), len(measured),
-                            _mean(means["hd95_mm"], published.organs), _mean(means["hausdorff_mm"], published.organs)))
+        ours = _mean(means["dice"], published.organs)
+        if ours is not None:
+            table.append(Beside(published, ours, _mean(means["hd95_mm"], published.organs),
+                                _mean(means["hausdorff_mm"], published.organs)))
     return table
 
 
 def _mean(means: Mapping[str, float], organs: Sequence[str]) -> float | None:
-    """The mean over those of the organs that have one."""
-    values = [means[organ] for organ in organs if organ in means]
-    if not values:
+    """The mean over the organs; None where one of them has none."""
+    if not all(organ in means for organ in organs):
         return None
-    return sum(values) / len(values)
+    return sum(means[organ] for organ in organs) / len(organs)

@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from .confusion import missed_over_cases
 from .evaluation import Evaluation, Options
 from .html_page import html_page
 from .published import beside
 from .summary import Difference, compare, summarise
-from .tables import markdown, write_json, write_scores, write_text
+from .tables import markdown, write_confusions, write_json, write_scores, write_text
 
 TITLE = "Evaluation"
-FILES = {"scores": "scores.csv", "summary": "summary.json", "markdown": "report.md", "report": "report.html"}
+FILES = {"scores": "scores.csv", "summary": "summary.json", "confusion": "confusion.csv", "markdown": "report.md",
+         "report": "report.html"}
 
 
 class Report:
@@ -27,23 +29,27 @@ class Report:
         self.differences: list[Difference] = []
         if len(self.scores) == 2:
             self.differences = compare(*self.scores.values())
+        self.missed = {name: missed_over_cases(result.confusions) for name, result in self.results.items()}
         self.published = beside(next(iter(self.rows.values())))
 
     def write(self, files: Mapping[str, Path]) -> None:
-        """Writes "scores" (CSV), "summary" (JSON), "markdown" and "report" (HTML). Raises UserError."""
+        """Writes "scores" and "confusion" (CSV), "summary" (JSON), "markdown" and "report" (HTML). Raises UserError."""
         notes = self.notes()
         write_scores(files["scores"], self.scores)
+        write_confusions(files["confusion"], {name: result.confusions for name, result in self.results.items()})
         models = {}
         for name, result in self.results.items():
             models[name] = {"structures": [asdict(row) for row in self.rows[name]], "resampled": result.resampled,
-                            "failures": result.failures, "without_prediction": list(self.missing[name])}
+                            "missed": [asdict(row) for row in self.missed[name]], "failures": result.failures,
+                            "without_prediction": list(self.missing[name])}
         write_json(files["summary"], {
             "references": self.references, "tolerance_mm": self.options.tolerance_mm, "notes": notes, "models": models,
             "comparison": [asdict(row) for row in self.differences],
             "published": [asdict(row) for row in self.published]})
-        write_text(files["markdown"], markdown(TITLE, notes, self.rows, self.differences, self.published))
+        write_text(files["markdown"], markdown(TITLE, notes, self.rows, self.differences, self.published,
+                                              self.missed))
         write_text(files["report"], html_page(TITLE, notes, self.scores, self.rows, self.differences, self.published,
-                                              next(iter(self.results.values())).pictures))
+                                              self.missed, next(iter(self.results.values()))))
 
     def notes(self) -> list[str]:
         """What a reader must know before believing a figure."""
@@ -58,8 +64,11 @@ class Report:
             "in MONAI: the larger of the directions' percentiles. Hausdorff: the largest distance of both "
             "directions, which a single voxel decides. ASSD (average symmetric surface distance) as in both.",
             f"Surface Dice: share of surface voxels within {self.options.tolerance_mm:g} mm of the other surface.",
-            "Published figures were measured on other cases with other references: a scale, not a ranking.",
+            "Precision: share of the prediction that is right; recall: share of the reference that was found.",
         ]
+        if self.published:
+            notes.append("Published figures were measured on other cases with other references: a scale, not a "
+                         "ranking. Rows stand here whose organs were all measured.")
         if self.differences:
             notes.append("Comparison: first minus second model, Dice of the same cases; two-sided Wilcoxon signed-rank "
                          "test, corrected after Holm over the structures.")

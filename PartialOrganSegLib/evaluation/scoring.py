@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from ..imaging.shapes import Box3, LabelMap, Mask, Spacing3
@@ -23,8 +24,10 @@ class Score:
     """The figures of one structure of one case; None is a figure that does not exist, never nought.
 
     `found`: where the structure is. In neither mask: no figure at all. In one of them: Dice and surface Dice are 0,
-    distances are missing (METHODS.md 4). `measured_on`: "mask", or, where the reference leaves voxels open, "strokes",
-    which only have a Dice, or "decided voxels": Dice and HD95 over the voxels that the reference decides.
+    distances are missing (METHODS.md 4). `precision`: the share of the prediction that is right, None without one;
+    `recall`: the share of the reference that was found, None without one. `measured_on`: "mask", or, where the
+    reference leaves voxels open, "strokes", which only have overlaps, or "decided voxels": overlaps and HD95 over the
+    voxels that the reference decides.
     """
 
     case: str
@@ -41,16 +44,21 @@ class Score:
     reference_ml: float | None = None
     volume_error_ml: float | None = None
     volume_error_percent: float | None = None
+    precision: float | None = None
+    recall: float | None = None
 
 
 def score_structures(case: str, predicted: LabelMap, codes: LabelMap, table: Mask, structures: Sequence[Structure],
-                     spacing: Spacing3, tolerance_mm: float, strokes: bool = False) -> list[Score]:
+                     spacing: Spacing3, tolerance_mm: float, strokes: bool = False,
+                     counts: npt.NDArray[np.int64] | None = None) -> list[Score]:
     """The figures of each of `structures`.
 
     `predicted` (z, y, x) class indices, `codes` (z, y, x) into `table` (K, C) bool, `spacing` (z, y, x) mm. `strokes`
-    says that the reference was drawn, so that what it leaves open is most of the volume.
+    says that the reference was drawn, so that what it leaves open is most of the volume. `counts`: those of
+    `joint_counts`, where they are known.
     """
-    counts = joint_counts(predicted, codes, (table.shape[0], table.shape[1]))
+    if counts is None:
+        counts = joint_counts(predicted, codes, (table.shape[0], table.shape[1]))
     present = counts.any(1)
     class_boxes, code_boxes = ndimage.find_objects(predicted), ndimage.find_objects(codes)
     scores = []
@@ -75,18 +83,31 @@ def score_structures(case: str, predicted: LabelMap, codes: LabelMap, table: Mas
                                        tolerance_mm))
             continue
         dice, reference_voxels = candidate_dice(counts, table, structure.classes)
+        predicted_voxels = int(counts[inside | outside][:, in_structure].sum())
         presence = BOTH
         if dice is None:
             presence = NEITHER
         elif not reference_voxels:
             presence = NO_REFERENCE
+        elif not predicted_voxels:
+            presence = NO_PREDICTION
         score = Score(case, structure.name, measured_on, presence, dice)
+        score = _with_shares(score, int(counts[inside][:, in_structure].sum()), predicted_voxels, reference_voxels)
         if measured_on == DECIDED and presence == BOTH:
             undecided = np.logical_not(inside | outside)[codes[box]]
             score = replace(score, hd95_mm=_decided_hd95(in_structure[predicted[box]], inside[codes[box]], undecided,
                                                          spacing))
         scores.append(score)
     return scores
+
+
+def _with_shares(score: Score, overlap: int, predicted: int, reference: int) -> Score:
+    """The score with precision and recall, of voxel counts."""
+    if predicted:
+        score = replace(score, precision=overlap / predicted)
+    if reference:
+        score = replace(score, recall=overlap / reference)
+    return score
 
 
 def _decided_hd95(predicted: Mask, reference: Mask, undecided: Mask, spacing: Spacing3) -> float | None:
@@ -131,13 +152,14 @@ def _score_masks(case: str, name: str, predicted: Mask, reference: Mask, spacing
     score = Score(case, name, MASK, BOTH, predicted_ml=predicted_voxels * voxel_ml,
                   reference_ml=reference_voxels * voxel_ml, volume_error_ml=excess * voxel_ml,
                   volume_error_percent=percent)
+    overlap = int((predicted & reference).sum())
+    score = _with_shares(score, overlap, predicted_voxels, reference_voxels)
     # A distance to nothing does not exist; nought for the overlaps is what such a case has earned.
     if not reference_voxels:
         return replace(score, found=NO_REFERENCE, dice=0.0, surface_dice=0.0)
     if not predicted_voxels:
         return replace(score, found=NO_PREDICTION, dice=0.0, surface_dice=0.0)
     distances = surface_distances(predicted, reference, spacing)
-    overlap = int((predicted & reference).sum())
     return replace(score, dice=2 * overlap / (predicted_voxels + reference_voxels), hd95_mm=distances.hd95,
                    surface_dice=distances.surface_dice(tolerance_mm), assd_mm=distances.assd,
                    hd95_directed_mm=distances.hd95_directed, hausdorff_mm=distances.hausdorff)

@@ -14,7 +14,7 @@ from .scoring import NEITHER, NO_PREDICTION, NO_REFERENCE, Score
 
 # The fields of a score that are figures.
 FIGURES = ("dice", "hd95_mm", "surface_dice", "assd_mm", "volume_error_ml", "volume_error_percent", "hd95_directed_mm",
-           "hausdorff_mm")
+           "hausdorff_mm", "precision", "recall")
 ALL_CASES = "mean over cases"
 
 

@@ -10,14 +10,16 @@ from typing import Any
 
 from ..formats.writing import output_file, write_table
 from ..safe_text import markdown_text
+from .confusion import Confusion, Missed
 from .published import Beside
 from .scoring import Score
 from .summary import Difference, Row, Statistic
 
 # Figures that fit on a page; the CSV has all of them.
-HEADINGS = {"dice": "Dice (%)", "hd95_mm": "HD95 (mm)", "hausdorff_mm": "Hausdorff (mm)",
-            "surface_dice": "surface Dice (%)", "assd_mm": "ASSD (mm)", "volume_error_percent": "volume error (%)"}
-PERCENT = ("dice", "surface_dice")
+HEADINGS = {"dice": "Dice (%)", "precision": "precision (%)", "recall": "recall (%)", "hd95_mm": "HD95 (mm)",
+            "hausdorff_mm": "Hausdorff (mm)", "surface_dice": "surface Dice (%)", "assd_mm": "ASSD (mm)",
+            "volume_error_percent": "volume error (%)"}
+PERCENT = ("dice", "surface_dice", "precision", "recall")
 
 
 def write_scores(path: Path, models: Mapping[str, Sequence[Score]]) -> None:
@@ -46,15 +48,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def markdown(title: str, notes: Sequence[str], models: Mapping[str, Sequence[Row]], differences: Sequence[Difference],
-             published: Sequence[Beside]) -> str:
-    """The tables of a report without its pictures."""
+             published: Sequence[Beside], missed: Mapping[str, Sequence[Missed]]) -> str:
+    """The tables of a report without its pictures. `missed`: by model."""
     # Names of cases, files and models may hold anything.
     lines = [f"# {title}", "", *(f"- {markdown_text(note)}" for note in notes)]
     for name, rows in models.items():
         lines += ["", f"## {markdown_text(name)}", "", *_markdown_table(figure_table(rows))]
+        if missed[name]:
+            lines += ["", "Missed voxels, and what they were called:", "", *_markdown_table(missed_table(missed[name]))]
     if differences:
         lines += ["", "## Comparison", "", *_markdown_table(difference_table(differences, list(models)))]
-    lines += ["", "## Published figures", "", *_markdown_table(published_table(published))]
+    if published:
+        lines += ["", "## Published figures", "", *_markdown_table(published_table(published))]
     return "\n".join(lines) + "\n"
 
 
@@ -71,6 +76,27 @@ def figure_table(rows: Sequence[Row]) -> list[dict[str, str]]:
     return table
 
 
+def missed_table(rows: Sequence[Missed]) -> list[dict[str, str]]:
+    """What each structure's missed voxels were called."""
+    return [{"structure": row.structure.replace("_", " "), "missed (ml)": f"{row.ml:.1f}", "called": row.text()}
+            for row in rows]
+
+
+def write_confusions(path: Path, models: Mapping[str, Sequence[Confusion]]) -> None:
+    """CSV: a row for each model, case, structure and what missed voxels of it were called."""
+    rows = []
+    for name, confusions in models.items():
+        for confusion in confusions:
+            row = {"model": name, **asdict(confusion)}
+            row |= {"ml": f"{confusion.ml:.6g}", "share": f"{confusion.share:.6g}"}
+            rows.append(row)
+    if not rows:
+        # Nothing was missed: a file with its heading says so.
+        write_text(path, "model,case,structure,called,ml,share\n")
+        return
+    write_table(path, rows)
+
+
 def difference_table(rows: Sequence[Difference], names: Sequence[str]) -> list[dict[str, str]]:
     """Two models' Dice, their difference and its test."""
     return [{"structure": row.structure.replace("_", " "), "measured on": row.measured_on, "pairs": str(row.pairs),
@@ -80,8 +106,8 @@ def difference_table(rows: Sequence[Difference], names: Sequence[str]) -> list[d
 
 
 def published_table(rows: Sequence[Beside]) -> list[dict[str, str]]:
-    """The papers' rows with ours over the same organs, as far as they were measured. A distance of ours stands beside
-    the one that the paper prints."""
+    """The papers' rows with ours over the same organs. A distance of ours stands beside the one that the paper prints.
+    """
     table = []
     for beside in rows:
         published = beside.row
@@ -93,7 +119,6 @@ def published_table(rows: Sequence[Beside]) -> list[dict[str, str]]:
             texts[f"our {heading}"] = ""
             if value is not None:
                 texts[f"our {heading}"] = _mean(ours, 1, 2)
-        texts["of its organs"] = f"{beside.organs} of {len(published.organs)}"
         table.append(texts)
     return table
 

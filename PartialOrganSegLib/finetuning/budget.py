@@ -15,8 +15,8 @@ from .speed import Speed
 
 # So that 15 and 2 are kept where the machine slows down.
 CPU_MINUTES, GPU_MINUTES = 12.0, 1.5
-# Fewer teach nothing.
-LEAST_STEPS, MOST_STEPS = 40, 2000
+# With fewer there is little to expect, which is said; the time is kept all the same.
+FEW_STEPS, MOST_STEPS = 40, 2000
 # 600 steps on three cases brought the next patient no more than 200 did; for more cases it is a guess.
 ENOUGH_STEPS, ENOUGH_FOR_A_CASE = 300, 100
 # Of the Dice on the way, the last at the end; and one before the first step.
@@ -30,10 +30,14 @@ MOST_LOADERS = 8
 
 @dataclass(frozen=True)
 class Budget:
-    """What fits: steps, after how many of them Dice is measured, loader processes, and the whole time in seconds."""
+    """What fits: steps, after how many of them Dice is measured and how long that takes, loader processes, and the
+    whole time in seconds. `most`: steps that are made where they are quicker than expected."""
 
     steps: int
+    most: int
     measure_every: int
+    measurements: int
+    measurement_seconds: float
     workers: int
     seconds: float
 
@@ -60,7 +64,7 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
         # Loaders work beside the GPU: whichever is slower decides.
         workers = max(1, min(MOST_LOADERS, cores - 1))
         step_seconds = max(speed.step, loading / workers)
-    measurement = sum(_network_voxels(shape, recipe, multiple) for shape in measured_shapes) * speed.voxel
+    measurement = sum(network_voxels(shape, recipe, multiple) for shape in measured_shapes) * speed.voxel
     measurements = MEASUREMENTS
     if measurement:
         affordable = LARGEST_SHARE * 60 * minutes // measurement - 1 - trials
@@ -68,13 +72,18 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
     measuring = measurement * (measurements + 1 + trials)
     if steps is None:
         fitting = int((60 * minutes - BESIDE - measuring) / step_seconds)
-        steps = min(max(fitting, LEAST_STEPS), max(ENOUGH_STEPS, ENOUGH_FOR_A_CASE * cases), MOST_STEPS)
+        steps = max(1, min(fitting, max(ENOUGH_STEPS, ENOUGH_FOR_A_CASE * cases), MOST_STEPS))
+        # The machine may get quicker, but no number of steps is worth more than twice as many as are enough.
+        most = min(2 * max(ENOUGH_STEPS, ENOUGH_FOR_A_CASE * cases), MOST_STEPS)
+    else:
+        most = steps
     # Rounded up, so that the last measurement is that at the end.
     measure_every = -(-steps // measurements)
-    return Budget(steps, measure_every, workers, steps * step_seconds + measuring + BESIDE)
+    return Budget(steps, most, measure_every, measurements, measurement, workers,
+                  steps * step_seconds + measuring + BESIDE)
 
 
-def _network_voxels(shape: tuple[int, int, int], recipe: Recipe, multiple: tuple[int, int, int]) -> int:
+def network_voxels(shape: tuple[int, int, int], recipe: Recipe, multiple: tuple[int, int, int]) -> int:
     """Voxels that the network sees in all windows of a CT."""
     layout = plan(shape, recipe.preprocessing.patch_zyx, multiple)
     return int(np.prod(layout.window)) * int(np.prod([len(starts) for starts in layout.starts]))

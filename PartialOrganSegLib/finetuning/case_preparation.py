@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..annotation import UNKNOWN, CandidateTable
 from ..datasets.case import Case
+from ..datasets.checking import CaseFaults
 from ..errors import Code, UserError
 from ..events import Reporter
 from ..formats.reading import read_ct
@@ -65,10 +66,12 @@ def prepare_cases(cases: Sequence[Case], translation: Translation, spacing_zyx: 
     """Reads cases of a manifest with the label space `translation.source` and writes their candidate maps into
     `folder`. `spacing_zyx` mm is the working spacing.
 
-    Raises UserError, naming the case, for one that is no CT (unless `force`) or whose label does not fit.
+    Raises UserError, naming the case, for one that is no CT (unless `force`) or whose label does not fit; of several,
+    for the last, the others being reported as errors.
     """
     folder.mkdir(parents=True, exist_ok=True)
     prepared = []
+    faults = CaseFaults(cases)
     for number, case in enumerate(cases):
         try:
             # Numbered: on some systems CASE and case are one file.
@@ -78,17 +81,17 @@ def prepare_cases(cases: Sequence[Case], translation: Translation, spacing_zyx: 
             problem = error.problem
             if problem.code is Code.NOT_A_CT:
                 problem = replace(problem, hint="--force learns from it all the same")
-            raise UserError(problem.within(case.name)) from None
+            faults.add(case, UserError(problem))
         reporter.progress("reading cases", number + 1, len(cases))
+    faults.raise_any(reporter)
     return prepared
 
 
 def _prepare(case: Case, translation: Translation, spacing_zyx: Sequence[float], target: Path, reporter: Reporter,
              force: bool) -> PreparedCase:
-    for path in case.files():
-        if not path.exists():
-            raise UserError(code=Code.FILE_MISSING, expected=f"the file {path}", found="none")
+    case.require_files()
     image = read_ct(case.image, reporter=reporter, force=force)
+    case.check_declared(translation.source)
     source_table = CandidateTable(translation.source.class_count)
     source_codes = case.read_codes(image, translation.source, source_table, reporter)
     table = CandidateTable(translation.target.class_count)
@@ -130,5 +133,7 @@ def _case_sha256(case: Case, space: LabelSpace, image_sha256: str) -> str:
     meaning = [case.kind.value, case.annotated, case.label_map, case.split_left_right, space.names]
     if case.ignored:
         meaning.append(case.ignored)
+    if case.other_values:
+        meaning.append((case.other_values,))
     annotation = files_sha256([path for path in case.files() if path != case.image])
     return hashlib.sha256(json.dumps([image_sha256, annotation, meaning]).encode()).hexdigest()

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..annotation import OUTSIDE, Kind
+from ..formats.folder_files import files_below
 from ..models.checksums import sha256
 from ..organs import BACKGROUND, LabelSpace
 
@@ -97,7 +98,7 @@ def files_sha256(paths: Sequence[Path]) -> str:
         if path.is_file():
             files.append(path)
         else:
-            files += [file for file in sorted(path.rglob("*")) if file.is_file()]
+            files += sorted(files_below(path))
     return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
 
 

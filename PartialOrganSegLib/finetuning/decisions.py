@@ -85,7 +85,7 @@ def start_settings(start: Bundle, classes: ClassMap, run: Path, name: str | None
                           "divide": preprocessing.divide},
         "half_precision": training_precision(device), "batch_size": 2 if device.type == "cuda" else 1,
         "bundle.name": name or next_name(start.name),
-        "bundle.description": f"{learner.metadata.description} Fine-tuned.",
+        "bundle.description": _description(start, classes),
         "bundle.licences": {"code": licences.code, "weights": licences.weights,
                             "data": f"{licences.data}; and the cases fine-tuned on, whose terms are their owner's"}}
     if classes.new:
@@ -93,6 +93,14 @@ def start_settings(start: Bundle, classes: ClassMap, run: Path, name: str | None
         # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
         settings["loss_arguments.marginal_cross_entropy.balanced"] = True
     return settings
+
+
+def _description(start: Bundle, classes: ClassMap) -> str:
+    """Of the new model, in one line: what its start model says of itself holds no more where organs come or go."""
+    if not classes.new and not classes.dropped:
+        return f"{start.learner.metadata.description} Fine-tuned."
+    count = len(classes.source) - 1  # without the background
+    return f"Fine-tuned from {start.name} {start.metadata.version}: {count} organs on CT. Research only."
 
 
 def next_name(start: str) -> str:
@@ -169,11 +177,16 @@ def alphas_to_try(alpha: float, set_by_user: bool, held: HeldOut) -> list[float]
 
 
 def budget_settings(budget: Budget, measured: Sequence[PreparedCase], changed: Sequence[str],
-                    alphas: Sequence[float]) -> SettingValues:
+                    alphas: Sequence[float], synthetic: Sequence[str] = ()) -> SettingValues:
     """What the budget decides of a recipe. Organs learnt and organs kept decide half each on which weights
-    are the best; those that would not be selected come last."""
-    return {"steps": budget.steps, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
+    are the best; those that would not be selected come last. `synthetic`: organs that only phantoms measure, which
+    decide nothing."""
+    # Where the time decides, an early end would be no gain: the best weights are taken in any case.
+    patience = 2 if budget.most == budget.steps else 0
+    # The most there may be, of which the time decides.
+    return {"steps": budget.most, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
             "checkpoint_every": max(10, min(100, budget.steps // 10)), "workers": budget.workers,
             "validation.groups": [MEASURED] if measured else [], "validation.every": budget.measure_every,
-            "validation.patience": 2, "validation.half": list(changed), "validation.tolerated_loss": LOSS_TOLERATED,
-            "validation.alphas": list(alphas)}
+            "validation.patience": patience, "validation.half": list(changed),
+            "validation.tolerated_loss": LOSS_TOLERATED, "validation.alphas": list(alphas),
+            "validation.ignored": list(synthetic)}

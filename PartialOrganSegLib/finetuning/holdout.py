@@ -47,8 +47,10 @@ def hold_out(cases: Sequence[PreparedCase], names: Sequence[str], folder: Path) 
     cases = [replace(case, group=joined[case.group]) for case in cases]
     for name in names:
         if name not in group_of_name:
-            raise UserError(code=Code.UNKNOWN_NAME, subject="--validate", expected="names of cases or their groups",
-                            found=f"'{name}'", hint=did_you_mean(name, sorted(group_of_name)))
+            listed = ", ".join([NOTHING, *dict.fromkeys(case.name for case in cases)])
+            raise UserError(code=Code.UNKNOWN_NAME, subject="--validate",
+                            expected=f"names of cases or their groups ({listed})", found=f"'{name}'",
+                            hint=did_you_mean(name, sorted(group_of_name)))
     left_out = {group_of_name[name] for name in names}
     if not left_out:
         left_out = _spare_groups([case for case in cases if _measurable(case)])

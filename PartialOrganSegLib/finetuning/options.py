@@ -15,7 +15,8 @@ class FinetuneOptions:
     `minutes` or `steps` limit it. `replay`: "phantoms", "none" or a manifest's path. `validate`: cases or groups of
     them to measure on, or "none". `only_listed`: the model's organs become the manifest's, instead of the start model's
     and the manifest's new ones. `force`: images that do not look like a CT are learnt from all the same. `name`: the
-    new model's. `overrides`: "key=value" changes of the recipe.
+    new model's. `overrides`: "key=value" changes of the recipe. `take_new`: the new model is selected also where it is
+    not found to be better.
     """
 
     minutes: float | None = None
@@ -26,3 +27,4 @@ class FinetuneOptions:
     force: bool = False
     name: str | None = None
     overrides: Sequence[str] = ()
+    take_new: bool = False

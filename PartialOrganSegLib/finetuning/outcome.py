@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from ..errors import Code, Problem, Severity
 from ..models.bundle import Member
+from .drift import Drift
+from .evidence import PATIENTS, SLABS, OrganEvidence, joint_interval
 from .measured_on import MeasuredOn
+from .noise import Interval, corrected
 from .plan import Plan
-from .verdict import LOSS_TOLERATED, Verdict, VerdictKind
+from .verdict import ALREADY_GOOD, LOSS_TOLERATED, Verdict, VerdictKind
 
 # What is selected.
 START, TUNED = "start", "finetuned"
 # Groups of organs: those that the cases show, and all others.
 CHANGED, KEPT = "changed", "kept"
+# That an organ seems to have lost by chance.
+CHANCE = 0.05
 
 
 class NotTakenOver(TypedDict):
@@ -27,13 +32,16 @@ class NotTakenOver(TypedDict):
 
 @dataclass(frozen=True)
 class Row:
-    """An organ's Dice before and after; `group` is changed (the cases show it) or kept."""
+    """An organ's Dice before and after; `group` is changed (the cases show it) or kept. `interval`: of the change, over
+    patients or slabs (`unit`); None on phantoms."""
 
     organ: str
     group: str
     before: float
     after: float
     measured_on: MeasuredOn
+    interval: Interval | None = None
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,13 +49,15 @@ class Outcome:
     """The rows of all measured organs, and which model to go on with: `START` or `TUNED`, and the verdict, why so.
 
     `not_taken_over`: of a joined model, organs that the cases show and the trained network finds no better than the
-    member that has the say of them, which keeps it: organ -> that "member" and the trained network's "dice".
+    member that has the say of them, which keeps it: organ -> that "member" and the trained network's "dice". `drifts`:
+    of organs that no mask of a real CT shows.
     """
 
     rows: list[Row]
     selected: str
     verdict: Verdict
     not_taken_over: Mapping[str, NotTakenOver] = field(default_factory=dict)
+    drifts: Sequence[Drift] = ()
 
     @property
     def reason(self) -> str:
@@ -65,10 +75,9 @@ class Outcome:
                                       "verdict": self.verdict.as_data()}
         if self.not_taken_over:
             metrics["not_taken_over"] = {organ: dict(entry) for organ, entry in self.not_taken_over.items()}
-        metrics["dice"] = {
-            row.organ: {"group": row.group, "before": round(row.before, 4), "after": round(row.after, 4),
-                        "measured_on": row.measured_on.text, "measured_on_kind": row.measured_on.value}
-            for row in self.rows}
+        metrics["dice"] = {row.organ: _row_data(row) for row in self.rows}
+        if self.drifts:
+            metrics["drift"] = {drift.organ: drift.as_data() for drift in self.drifts}
         mean_change = {}
         for group in (CHANGED, KEPT):
             change = self.mean_change(group)
@@ -85,49 +94,126 @@ class Outcome:
                               "member": entry["member"]})
                 for organ, entry in self.not_taken_over.items() if organ in before]
 
+    def drift_warnings(self) -> list[Problem]:
+        """A warning for each organ that phantoms or CTs without masks show to have changed; a verdict may name one."""
+        warnings = []
+        for row in self.rows:
+            if row.measured_on is MeasuredOn.PHANTOMS and row.before - row.after > LOSS_TOLERATED:
+                warnings.append(Problem(
+                    Code.DRIFTED, row.organ, severity=Severity.WARNING,
+                    found=f"{row.before:.3f} -> {row.after:.3f} on phantoms", hint="they are synthetic and decide "
+                    "nothing; look at it on a CT"))
+        for drift in self.drifts:
+            if drift.drifted:
+                warnings.append(Problem(
+                    Code.DRIFTED, drift.organ, severity=Severity.WARNING, data=drift.as_data(),
+                    found=f"{drift.before_ml:.0f} -> {drift.after_ml:.0f} ml on {drift.cases} CTs, both models agree "
+                          f"to {drift.agreement:.2f}", hint="look at it"))
+        return warnings
 
-def compare(plan: Plan, before: Mapping[str, float], after: Mapping[str, float],
-            not_taken_over: Mapping[str, NotTakenOver] | None = None) -> Outcome:
-    """Compares the Dice of the start model and of the new one.
 
-    The start model stays selected when a kept organ loses more than 0.02, when the organs that were to be learnt are no
-    better on average, and when nothing was measured. Organs that were `not_taken_over` (see `Outcome`) are as they were
-    and do not count as learnt.
+def _row_data(row: Row) -> dict[str, object]:
+    data: dict[str, object] = {
+        "group": row.group, "before": round(row.before, 4), "after": round(row.after, 4),
+        "measured_on": row.measured_on.text, "measured_on_kind": row.measured_on.value}
+    if row.interval is not None:
+        data |= {"low": round(row.interval.low, 4), "high": round(row.interval.high, 4), "units": row.interval.units,
+                 "unit": row.unit}
+    return data
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of a run's model: Dice `before` and `after`, as validation has them, the `evidence` on real CTs and
+    the `drifts` of organs without masks. For `not_taken_over` see `Outcome`."""
+
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    evidence: Mapping[str, OrganEvidence] = field(default_factory=dict)
+    drifts: Sequence[Drift] = ()
+    not_taken_over: Mapping[str, NotTakenOver] = field(default_factory=dict)
+
+
+def compare(plan: Plan, findings: Findings) -> Outcome:
+    """Whether the new model is the better one.
+
+    The start model stays selected, unless the plan has `take_new`, when a kept organ lost more than 0.02 Dice and more
+    than noise, when one that no mask shows changed its volume or place, and when the organs that were to be learnt
+    gained no more than noise. Phantoms decide nothing. Organs that were `not_taken_over` are as they were and do not
+    count as learnt.
     """
-    not_taken_over = not_taken_over or {}
     rows = []
     for group, organs in ((CHANGED, plan.changed), (KEPT, plan.kept)):
         for organ in organs:
-            if organ in plan.measured_on and organ in before and organ in after:
-                rows.append(Row(organ, group, before[organ], after[organ], plan.measured_on[organ]))
-    gains = [row.after - row.before for row in rows if row.group == CHANGED and row.organ not in not_taken_over]
-    gain = sum(gains) / len(gains) if gains else None
-    verdict = _verdict(rows, gain, bool(not_taken_over) and all(organ in not_taken_over for organ in plan.changed))
-    selected = TUNED if verdict.kind is VerdictKind.BETTER else START
-    return Outcome(rows, selected, verdict, not_taken_over)
+            if organ in plan.measured_on and organ in findings.before and organ in findings.after:
+                rows.append(_row(organ, group, plan.measured_on[organ], findings))
+    masks = {row.organ for row in rows if row.interval is not None}
+    drifts = [drift for drift in findings.drifts if drift.organ in plan.kept and drift.organ not in masks]
+    verdict = replace(_verdict(plan, rows, drifts, findings), asked=plan.take_new)
+    if verdict.kind is VerdictKind.BETTER:
+        verdict = replace(verdict, asked=False)
+    selected = TUNED if verdict.takes_new else START
+    return Outcome(rows, selected, verdict, findings.not_taken_over, drifts)
 
 
-def _verdict(rows: Sequence[Row], gain: float | None, none_better: bool) -> Verdict:
-    """`gain`: the mean change of what was learnt; `none_better`: every such organ stays with another network."""
-    kept_rows = [row for row in rows if row.group == KEPT]
-    lost = [row for row in kept_rows if row.before - row.after > LOSS_TOLERATED]
+def _row(organ: str, group: str, measured_on: MeasuredOn, findings: Findings) -> Row:
+    interval, unit = None, ""
+    if organ in findings.evidence and measured_on is not MeasuredOn.PHANTOMS:
+        interval, unit = findings.evidence[organ].interval, findings.evidence[organ].units
+    return Row(organ, group, findings.before[organ], findings.after[organ], measured_on, interval, unit)
+
+
+def _verdict(plan: Plan, rows: Sequence[Row], drifts: Sequence[Drift], findings: Findings) -> Verdict:
+    kept_rows = [row for row in rows if row.group == KEPT and row.interval is not None]
+    lost = _lost(kept_rows)
     if lost:
-        worst = max(lost, key=lambda row: row.before - row.after)
-        return Verdict(VerdictKind.KEPT_ORGAN_LOST, worst.organ, worst.before, worst.after, len(lost) - 1)
-    if not rows:
-        return Verdict(VerdictKind.NOTHING_MEASURED)
-    if none_better:
+        worst = lost[0]
+        verdict = Verdict(VerdictKind.KEPT_ORGAN_LOST, worst.organ, worst.before, worst.after, len(lost) - 1)
+        assert worst.interval is not None
+        return verdict.with_interval(worst.interval, worst.unit)
+    if findings.not_taken_over and all(organ in findings.not_taken_over for organ in plan.changed):
         return Verdict(VerdictKind.NONE_BETTER)
-    if gain is not None and gain <= 0:
-        return Verdict(VerdictKind.NOT_BETTER, gain=gain)
-    return Verdict(VerdictKind.BETTER, gain=gain, kept_measured=bool(kept_rows))
+    learnt = [row for row in rows
+              if row.group == CHANGED and row.interval is not None and row.organ not in findings.not_taken_over]
+    interval = joint_interval([findings.evidence[row.organ] for row in learnt])
+    if interval is None:
+        return Verdict(VerdictKind.NOTHING_MEASURED, kept_measured=bool(kept_rows))
+    drifted = sorted((drift for drift in drifts if drift.drifted), key=lambda drift: drift.agreement)
+    # Where nothing was gained, that is what there is to say, and the drift is a warning.
+    if interval.higher and drifted:
+        return Verdict.of_drift(drifted)
+    kind = VerdictKind.NO_DIFFERENCE
+    if interval.higher:
+        kind = VerdictKind.BETTER
+    elif interval.lower:
+        kind = VerdictKind.NOT_BETTER
+    already_good: tuple[str, ...] = ()
+    if kind is VerdictKind.NO_DIFFERENCE:
+        already_good = tuple(f"{row.before:.2f} of {row.organ}" for row in learnt if row.before >= ALREADY_GOOD)
+    unit = PATIENTS if all(row.unit == PATIENTS for row in learnt) else SLABS
+    return Verdict(kind, gain=interval.mean, kept_measured=bool(kept_rows),
+                   already_good=already_good).with_interval(interval, unit)
+
+
+def _lost(rows: Sequence[Row]) -> list[Row]:
+    """The rows whose loss is beyond what is tolerated and beyond noise, the worst first."""
+    # Of many organs one seems to lose by chance, so that the chance is that of any.
+    chances = corrected({row.organ: row.interval.p_lower for row in rows if row.interval is not None})
+    lost = [row for row in rows if row.before - row.after > LOSS_TOLERATED and chances[row.organ] < CHANCE]
+    return sorted(lost, key=lambda row: row.after - row.before)
 
 
 def table(outcome: Outcome) -> list[dict[str, str]]:
     """A row of the printed table for each measured organ."""
-    return [{"organ": row.organ, "": row.group, "before": f"{row.before:.3f}", "after": f"{row.after:.3f}",
-             "change": f"{row.after - row.before:+.3f}", "measured on": row.measured_on.short}
-            for row in outcome.rows]
+    rows = []
+    for row in outcome.rows:
+        interval = ""
+        if row.interval is not None:
+            interval = f"{row.interval.low:+.3f} to {row.interval.high:+.3f}"
+        rows.append({"organ": row.organ, "": row.group, "before": f"{row.before:.3f}", "after": f"{row.after:.3f}",
+                     "change": f"{row.after - row.before:+.3f}", "95 % interval": interval,
+                     "measured on": row.measured_on.short})
+    return rows
 
 
 def card(name: str, plan: Plan, outcome: Outcome, members: Sequence[Member] = ()) -> str:

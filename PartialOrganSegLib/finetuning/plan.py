@@ -18,13 +18,28 @@ from .measured_on import MeasuredOn
 PLAN_FILE = "plan.json"
 
 
+class TimePlan(BaseModel):
+    """The time of a run that has a limit: seconds for the whole training, `steps`, measurements of Dice on the way with
+    the last, how long one takes, and how many `trials` of alpha, a measurement each, follow."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seconds: float
+    steps: int
+    measurements: int
+    measurement_seconds: float
+    trials: int
+
+
 class Plan(BaseModel):
     """A run's plan.
 
     `start` is the start model's folder and `data` the manifest; `measured_on` says for each organ whose Dice is
     measured on what; `minutes` is how long it is expected to take. `warnings`: those about the cases, as in JSON events
     (texts in plans of version 0.3); the file has them as "said". `images`: the checksum of every one that is trained or
-    measured on.
+    measured on. `patients`: of the real CTs that are measured on, the image file to its patient. `looked_at`: CTs that
+    both models segment in the end, with their checksums, for what no mask shows. `take_new`: the new model is selected
+    whatever the verdict. `time`: None where the user set the number of steps.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -39,6 +54,10 @@ class Plan(BaseModel):
     minutes: float
     warnings: list[dict[str, Any] | str] = Field(default=[], alias="said")
     images: dict[Path, str] = {}
+    patients: dict[Path, str] = {}
+    looked_at: dict[Path, str] = {}
+    take_new: bool = False
+    time: TimePlan | None = None
 
 
 def write_plan(run: Path, plan: Plan) -> None:

@@ -21,7 +21,8 @@ from ..training.recipe import load_recipe
 from ..training.run_files import RunFiles
 from ..training.start import check_patch
 from ..training.transfer import ClassMap, moved_arguments
-from .budget import default_minutes, make_budget
+from . import PHANTOMS
+from .budget import FEW_STEPS, default_minutes, make_budget, network_voxels
 from .case_preparation import Translation, prepare_cases
 from .cases import PreparedCase
 from .data_warnings import data_warnings
@@ -35,19 +36,24 @@ from .decisions import (
     start_settings,
     stroke_settings,
 )
+from .free_cores import FreeCores
 from .holdout import NOTHING, HeldOut, hold_out
 from .lineage import lineage_of, run_space
+from .measured_on import MeasuredOn
 from .options import FinetuneOptions
-from .plan import Plan, write_plan
+from .plan import Plan, TimePlan, write_plan
 from .replay import Replay, ReplayRequest, make_replay
-from .run_folder import CASES_FOLDER, REPLAY_FOLDER
+from .run_folder import CASES_FOLDER, LOOKS_FOLDER, REPLAY_FOLDER
 from .run_manifest import REPLAY_SHARE, write_manifest
 from .speed import CaseGroup, Speed, fitting_speed, frozen_seconds
 from .start_predictions import StartPredictions
 from .strokes import draw_rates
 
-# Of the minutes, to see how well the start model knows what is to be learnt.
+# Of the minutes, to see how well the start model knows what is to be learnt; and again, to see what has become of what
+# was not.
 LOOKING_SHARE = 0.1
+# CTs in which that is looked at.
+MOST_LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,9 @@ class WarningRecorder(Reporter):
     def progress(self, stage: str, done: int, total: int) -> None:
         self._reporter.progress(stage, done, total)
 
+    def error(self, message: str | Problem) -> None:
+        self._reporter.error(message)
+
     def warning(self, message: str | Problem) -> None:
         self.events.append(as_problem(message).as_event())
         self._reporter.warning(message)
@@ -86,6 +95,7 @@ class Preparation:
     request: Request
     reporter: WarningRecorder
     began: float = field(default_factory=time.monotonic)
+    cores: FreeCores = field(init=False)
     manifest: Manifest = field(init=False)
     space: LabelSpace = field(init=False)  # the run's
     classes: ClassMap = field(init=False)  # from the classes of the network that learns to the run's
@@ -95,9 +105,13 @@ class Preparation:
     replay: Replay = field(init=False)
     alpha_set: bool = field(init=False)  # by the recipe's file or the user
     draft: RecipeDraft = field(init=False)
+    start_predictions: StartPredictions = field(init=False)
     size_multiple: tuple[int, int, int] = field(init=False)  # of the network
     speed: Speed = field(init=False)
     plan: Plan = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cores = FreeCores(self.request.device)
 
     @property
     def trained(self) -> list[PreparedCase]:
@@ -189,9 +203,10 @@ def replay_known(preparation: Preparation) -> None:
 
 def look_at_start_model(preparation: Preparation) -> None:
     """Segments cases with the start model: by how well it knows what is to be learnt and by strokes, what the recipe
-    has to be. Sets `draft`."""
+    has to be. Sets `draft` and `start_predictions`."""
     request = preparation.request
-    predictions = StartPredictions(request.start, preparation.space, request.device)
+    predictions = StartPredictions(request.start, preparation.space, request.device, request.run / LOOKS_FOLDER)
+    preparation.start_predictions = predictions
     dice = predictions.dice(preparation.trained, LOOKING_SHARE * 60 * preparation.minutes, preparation.reporter,
                             {case.name: case for case in preparation.cases})
     settings = start_settings(request.start, preparation.classes, request.run, request.options.name, request.device)
@@ -231,25 +246,80 @@ def plan_time(preparation: Preparation) -> None:
     alphas = alphas_to_try(recipe.alpha, preparation.alpha_set, held) if measured else []
     # Beside the network that learns, each of a joined model's other members segments the measured CTs once.
     asking = frozen_seconds(request.start, [case.shape for case in measured], request.device)
-    spent = time.monotonic() - preparation.began
-    budget = make_budget(preparation.minutes - (spent + asking) / 60, preparation.speed, recipe,
-                         [case.measured_shape or case.shape for case in measured], preparation.size_multiple,
-                         request.device, sum(case.labelled for case in preparation.trained), request.options.steps,
-                         len(alphas))
-    changed = preparation.organ_names(preparation.changed)
-    preparation.draft = preparation.draft.with_settings(budget_settings(budget, measured, changed, alphas))
     measured_on = {}
     # Of an organ that both measure, the user's own cases have the last word.
     for label, kind in {**preparation.replay.measured_on, **held.measured_on}.items():
         measured_on[preparation.space.names[label - 1]] = kind
+    looks = _looks(preparation, measured_on)
+    spent = time.monotonic() - preparation.began
+    budget = make_budget(preparation.minutes - (spent + asking + looks.seconds) / 60, preparation.speed, recipe,
+                         [case.measured_shape or case.shape for case in measured], preparation.size_multiple,
+                         request.device, sum(case.labelled for case in preparation.trained), request.options.steps,
+                         len(alphas))
+    if request.options.steps is None and budget.steps < FEW_STEPS:
+        preparation.reporter.warning(Problem(
+            Code.FEW_STEPS, "--minutes", expected=f"time for {FEW_STEPS} steps or more",
+            found=f"{preparation.minutes:g} minutes, enough for {budget.steps}", hint="little can be learnt"))
+    time_plan = None
+    if request.options.steps is None:
+        time_plan = TimePlan(seconds=budget.seconds + asking, steps=budget.steps, measurements=budget.measurements,
+                             measurement_seconds=budget.measurement_seconds, trials=len(alphas))
+    changed = preparation.organ_names(preparation.changed)
+    synthetic = [name for name, kind in measured_on.items() if kind is MeasuredOn.PHANTOMS]
+    preparation.draft = preparation.draft.with_settings(
+        budget_settings(budget, measured, changed, alphas, synthetic))
     images = [*preparation.trained, *held.measured, *preparation.replay.training, *preparation.replay.measured]
     preparation.plan = Plan(
         start=request.start.folder.resolve(), data=request.data.resolve(),
         lineage=lineage_of(request.start, preparation.cases, preparation.trained, preparation.space), changed=changed,
         kept=[name for name in preparation.space.names if name not in changed], measured_on=measured_on,
-        steps=budget.steps, minutes=round((budget.seconds + asking) / 60, 1),
+        steps=budget.steps, minutes=round((budget.seconds + asking + looks.seconds) / 60, 1), time=time_plan,
         said=[dict(event) for event in preparation.reporter.events],
-        images={case.image: case.image_sha256 for case in images})
+        images={case.image: case.image_sha256 for case in images}, patients=_patients(preparation),
+        looked_at=looks.images, take_new=request.options.take_new)
+
+
+def _patients(preparation: Preparation) -> dict[Path, str]:
+    """Of the real CTs that are measured on, the image file to its patient."""
+    cases = list(preparation.held.measured)
+    if preparation.request.options.replay != PHANTOMS:
+        cases += preparation.replay.measured
+    return {case.image: case.group for case in cases}
+
+
+class Looks(NamedTuple):
+    """CTs that both models are to segment, with their checksums, and how long that takes."""
+
+    images: dict[Path, str]
+    seconds: float
+
+
+def _looks(preparation: Preparation, measured_on: Mapping[str, MeasuredOn]) -> Looks:
+    """The CTs in which organs are looked at that no real mask measures: those left out first, then those without
+    labels, as the network learns from neither; as many as the time allows."""
+    request, predictions = preparation.request, preparation.start_predictions
+    known = {name for name, kind in measured_on.items() if kind is not MeasuredOn.PHANTOMS}
+    known.update(preparation.organ_names(preparation.changed))
+    if known.issuperset(preparation.space.names):
+        return Looks({}, 0.0)
+    unlabelled = [case for case in preparation.cases if not case.labelled]
+    images: dict[Path, str] = {}
+    seconds, allowed = 0.0, LOOKING_SHARE * 60 * preparation.minutes
+    for case in (*preparation.held.measured, *unlabelled, *preparation.trained):
+        if len(images) == MOST_LOOKS or case.image_sha256 in images.values():
+            continue
+        if predictions.seconds:
+            for_one = sum(predictions.seconds) / len(predictions.seconds)
+        else:
+            for_one = frozen_seconds(request.start, [case.shape], request.device)
+            for_one += preparation.speed.voxel * network_voxels(case.shape, preparation.draft.read(),
+                                                                preparation.size_multiple)
+        # By the new model, and by the start model where that was not done yet.
+        cost = for_one if predictions.exist(case) else 2 * for_one
+        if seconds + cost <= allowed:
+            images[case.image] = case.image_sha256
+            seconds += cost
+    return Looks(images, seconds)
 
 
 def write_files(preparation: Preparation) -> None:
@@ -286,6 +356,8 @@ def prepare(request: Request, reporter: Reporter) -> Plan:
     Raises UserError for cases that nothing can be learnt from or that are no CTs.
     """
     preparation = Preparation(request, WarningRecorder(reporter))
-    for stage in STAGES:
+    for number, stage in enumerate(STAGES):
+        reporter.progress(f"preparing: {stage.name}", number, len(STAGES))
+        preparation.cores.use()
         stage.work(preparation)
     return preparation.plan

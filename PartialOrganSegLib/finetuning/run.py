@@ -15,15 +15,22 @@ from ..models.store import find_model
 from ..resources import resource
 from ..scratch import scratch_folder
 from ..segmenting.backend import choose_device
+from ..training.hooks import Hook
 from ..training.recipe import MODEL_FOLDER, RECIPE_FILE, load_recipe
-from ..training.run_files import room_on_disk
+from ..training.run_files import OVERLAPS_FILE, room_on_disk
 from ..training.trainer import train
 from .cases import files_sha256
+from .drift import CaseLook, drifts
+from .evidence import gather_evidence, read_overlaps
+from .free_cores import FreeCores
+from .looking import NEW_KIND, START_KIND, StoredLabels, compare_looks
 from .options import FinetuneOptions
-from .outcome import TUNED, Outcome, card, compare
+from .outcome import TUNED, Findings, Outcome, card, compare
 from .plan import PLAN_FILE, Plan, read_plan, write_json
 from .preparation import Request, prepare
-from .run_folder import LAST, RESULT_FILE, check_new, nothing_half_prepared, working_in
+from .relocating import relocate
+from .run_folder import LAST, LOOKS_FOLDER, RESULT_FILE, check_new, nothing_half_prepared, working_in
+from .time_keeping import TimeKeeper
 
 
 @dataclass(frozen=True)
@@ -59,21 +66,21 @@ def finetune(model: str | Path, data: Path, run: Path, device: str = "auto",
 
 
 def resume(run: Path, device: str = "auto", reporter: Reporter | None = None) -> Result:
-    """Goes on with a run that was stopped or killed, to what it would have come to. Raises as `finetune`."""
+    """Goes on with a run that was stopped or killed, to what it would have come to. Raises as `finetune`.
+
+    Its project may have been renamed, moved or copied meanwhile.
+    """
     run = Path(run)
-    plan = read_plan(run)
+    read_plan(run)  # refused before anything is made there
     with working_in(run), room_on_disk(run, run / PLAN_FILE):
-        _check_as_it_was(plan, run)
+        relocate(run)
+        plan = read_plan(run)
+        _check_as_it_was(plan)
         return _train_and_compare(plan, run, device, reporter or Reporter())
 
 
-def _check_as_it_was(plan: Plan, run: Path) -> None:
-    """Raises UserError where the run folder was moved, or an image changed since the run began."""
-    began_in = load_recipe(run / RECIPE_FILE).manifest.parent
-    if not (began_in.exists() and began_in.samefile(run)):
-        raise UserError(code=Code.RESUME_DIFFERS, subject=run,
-                        expected=f"the run folder where the run began, {began_in}",
-                        hint="move it back, or start a new run")
+def _check_as_it_was(plan: Plan) -> None:
+    """Raises UserError where an image is gone or changed since the run began."""
     for path, checksum in plan.images.items():
         if not path.exists():
             raise UserError(code=Code.FILE_MISSING, subject=path, expected="this image of the run", found="none")
@@ -89,11 +96,19 @@ def _train_and_compare(plan: Plan, run: Path, device: str, reporter: Reporter) -
                         expected="the start model as it was when the run began", found="another one")
     reporter.metric(steps=plan.steps, expected_minutes=plan.minutes, changed=", ".join(plan.changed))
     recipe = load_recipe(run / RECIPE_FILE)
-    train(recipe, run, (run / LAST).exists(), device, reporter)
+    with FreeCores(choose_device(device)).following() as cores:
+        hooks: list[Hook] = []
+        if plan.time is not None:
+            hooks.append(TimeKeeper(plan.time, cores.use))
+        train(recipe, run, (run / LAST).exists(), device, reporter, hooks)
     trained = load_bundle(run / MODEL_FOLDER)
     metrics = trained.metadata.partialorganseg.metrics
-    outcome = compare(plan, metrics.get("validation_dice_before", {}), metrics.get("validation_dice", {}),
-                    metrics.get("not_taken_over"))
+    overlaps = read_overlaps(run / OVERLAPS_FILE)
+    findings = Findings(
+        metrics.get("validation_dice_before", {}), metrics.get("validation_dice", {}),
+        gather_evidence(*overlaps, {str(image): patient for image, patient in plan.patients.items()}),
+        drifts(_looks(plan, start, trained, run, device, reporter), plan.kept), metrics.get("not_taken_over", {}))
+    outcome = compare(plan, findings)
     figures = outcome.as_metrics() | {"alpha": metrics.get("alpha", 1.0)}
     if trained.members:
         figures["members"] = {member.bundle.name: list(member.organs) for member in trained.members}
@@ -104,6 +119,14 @@ def _train_and_compare(plan: Plan, run: Path, device: str, reporter: Reporter) -
         **figures, "selected_model": str(selected), "model": str(bundle.folder.resolve()),
         "start": str(plan.start), "lineage": plan.lineage.model_dump(mode="json"), "said": plan.warnings})
     return Result(outcome, bundle, selected)
+
+
+def _looks(plan: Plan, start: Bundle, trained: Bundle, run: Path, device: str, reporter: Reporter) -> list[CaseLook]:
+    """What both models find in the CTs that the plan names; a resumed run reads what it has."""
+    space, chosen = trained.label_space, choose_device(device)
+    before = StoredLabels(run / LOOKS_FOLDER, start, space, START_KIND, chosen)
+    after = StoredLabels(run / LOOKS_FOLDER, trained, space, NEW_KIND, chosen)
+    return compare_looks(plan.looked_at, before, after, space, reporter)
 
 
 def _rewritten(trained: Bundle, start: Bundle, plan: Plan, figures: Mapping[str, object], text: str) -> Bundle:

@@ -12,15 +12,17 @@ from ..errors import Code, UserError
 from ..loading.locking import held_alone
 from ..models.bundle import Bundle
 from ..training.recipe import MODEL_FOLDER, RECIPE_FILE
+from ..training.run_files import OVERLAPS_FILE
 from .plan import PLAN_FILE
 
 RESULT_FILE, LAST = "result.json", Path("checkpoints", "last.pt")
 MANIFEST_FILE, LABEL_SPACE_FILE = "manifest.yaml", "label_space.json"
 CASES_FOLDER, REPLAY_FOLDER = "cases", "replay"
+LOOKS_FOLDER = "looks"  # what the start model and the new one find in CTs
 LOCK_FILE = ".lock"
 RESULTS: tuple[str, ...] = (RESULT_FILE, MODEL_FOLDER)
-PREPARED = (PLAN_FILE, MANIFEST_FILE, LABEL_SPACE_FILE, RECIPE_FILE, CASES_FOLDER, REPLAY_FOLDER)
-WRITTEN = (*PREPARED, "cache", "log.jsonl", "events", "checkpoints")
+PREPARED = (PLAN_FILE, MANIFEST_FILE, LABEL_SPACE_FILE, RECIPE_FILE, CASES_FOLDER, REPLAY_FOLDER, LOOKS_FOLDER)
+WRITTEN = (*PREPARED, "cache", "log.jsonl", "events", "checkpoints", OVERLAPS_FILE)
 
 
 def check_new(run: Path, start: Bundle, data: Path) -> None:

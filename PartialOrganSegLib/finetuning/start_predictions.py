@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +14,16 @@ from ..annotation import Kind
 from ..errors import Code, Problem, UserError
 from ..evaluation.metrics import candidate_dice, joint_counts
 from ..events import Reporter
-from ..formats.reading import read_ct, read_labelmap
+from ..formats.reading import read_labelmap
 from ..imaging.components import voxel_counts
 from ..imaging.volume import Volume
 from ..models.bundle import Bundle
 from ..organs import LabelSpace
-from ..segmenting.predictor import Predictor
 from ..training.memory import is_out_of_memory
 from .cases import PreparedCase
 from .data_warning import DataWarning, DataWarningKind
+from .looking import START_KIND, StoredLabels
+from .verdict import ALREADY_GOOD
 
 # Of an organ, that the start model finds where the label says there is none.
 REPORTED_ML = 10.0
@@ -35,29 +37,30 @@ class StartPredictions:
     `shared_labels` are the run's labels that the start model has, the background among them; it finds no others.
     """
 
-    def __init__(self, start: Bundle, space: LabelSpace, device: torch.device) -> None:
+    def __init__(self, start: Bundle, space: LabelSpace, device: torch.device, folder: Path | None = None) -> None:
+        """`folder`: of the run, where they are kept; None: nowhere."""
         self.space = space
-        start_labels = {}
-        for organ in space.organs:
-            if organ.name in start.label_space.names:
-                start_labels[organ.index] = start.label_space.index(organ.name)
-        self.shared_labels = [0, *start_labels]
-        self._run_label_of = np.zeros(start.label_space.class_count, np.uint8)
-        self._run_label_of[list(start_labels.values())] = list(start_labels)
-        self._start, self._device = start, device
-        # Only made where a case is segmented: it takes the device's memory.
-        self._predictor: Predictor | None = None
+        names = start.label_space.names
+        self.shared_labels = [0, *(organ.index for organ in space.organs if organ.name in names)]
+        self._stored = StoredLabels(folder, start, space, START_KIND, device)
+        # Of each CT that was segmented, for the plan.
+        self.seconds: list[float] = []
 
     def labels(self, case: PreparedCase) -> npt.NDArray[np.uint8]:
         """(z, y, x) on the CT's own grid, an organ that the run lacks as background."""
         labels: npt.NDArray[np.uint8] = self._segment(case).array
         return labels
 
+    def exist(self, case: PreparedCase) -> bool:
+        """Whether the case was segmented, and its labels are kept."""
+        return self._stored.exist(case.image_sha256)
+
     def _segment(self, case: PreparedCase) -> Volume:
-        if self._predictor is None:
-            self._predictor = Predictor(self._start, device=str(self._device))
-        labels = self._predictor.predict(read_ct(case.image, force=True)).labels
-        return Volume(self._run_label_of[labels.array], labels.grid)
+        known, clock = self.exist(case), time.monotonic()
+        labels, _ = self._stored.labels(case.image, case.image_sha256)
+        if not known:
+            self.seconds.append(time.monotonic() - clock)
+        return labels
 
     def dice(self, cases: Sequence[PreparedCase], seconds: float, reporter: Reporter,
              undivided: Mapping[str, PreparedCase] | None = None) -> float | None:
@@ -88,6 +91,7 @@ class StartPredictions:
                 break
         if not values:
             return None
+        self._report_known(values, reporter)
         return float(np.mean([np.mean(of_organ) for of_organ in values.values()]))
 
     def _shows_shared_organ(self, case: PreparedCase) -> bool:
@@ -103,6 +107,16 @@ class StartPredictions:
             if value is not None:
                 dice[organ] = value
         return dice
+
+    def _report_known(self, values: Mapping[int, Sequence[float]], reporter: Reporter) -> None:
+        """Warns where the start model finds what is to be learnt as it is drawn."""
+        known = []
+        for organ, of_organ in sorted(values.items()):
+            if np.mean(of_organ) >= ALREADY_GOOD:
+                known.append(f"{np.mean(of_organ):.2f} of {self.space.names[organ - 1]}")
+        if known:
+            reporter.warning(Problem(Code.LITTLE_TO_LEARN, found=f"the start model already has {', '.join(known)}",
+                                     hint="there is little to learn"))
 
     def _report_denied(self, case: PreparedCase, labels: Volume, reporter: Reporter) -> None:
         """Warns of organs that the label denies: one that was only not drawn would be unlearnt."""

@@ -17,8 +17,9 @@ from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid, Volume
 from .checks import check_grid
 from .dicom_attributes import bad_stack_attribute, has_rescale
+from .dicom_choice import choose_series
 from .dicom_grid import place_slices
-from .dicom_series import Series, choose_series, mixes_scans
+from .dicom_series import Series, mixes_scans
 from .dicom_slices import INSTANCE_NUMBER, MODALITY, SOP_INSTANCE_UID, Slice
 from .dicom_syntax import refuse_syntax
 from .itk import grid_of, itk_reason, quiet_itk

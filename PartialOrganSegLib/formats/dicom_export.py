@@ -33,11 +33,12 @@ class DicomNotWrittenError(UserError):
 
 
 def write_dicom(files: Mapping[str, Path], labels: Volume, source: DicomSource, organs: Sequence[Organ], maker: Maker,
-                resample: bool = False, absent_organs: bool = False) -> None:
+                resample: bool = False, absent_organs: bool = False, tg263: bool = False) -> None:
     """Writes those of `files` (kind to path) whose kind is one of `ENDINGS`, and no other.
 
     `labels` lie on the grid of the series as it is read, see `DicomSource.on_slices`. Those of `organs` that have no
-    voxel are left out unless `absent_organs`, or unless none has any. Raises UserError, and DicomNotWrittenError after
+    voxel are left out unless `absent_organs`, or unless none has any. `tg263`: segments are called as TG-263 has it, as
+    ROIs always are. Raises UserError, and DicomNotWrittenError after
     all files that can be written are.
     """
     dicom_files = {kind: path for kind, path in files.items() if kind in ENDINGS}
@@ -46,7 +47,7 @@ def write_dicom(files: Mapping[str, Path], labels: Volume, source: DicomSource, 
     # The registry imports the formats, which need this module's endings.
     from .registry import FORMATS, Segmentation, SegmentationWriter
 
-    segmentation = Segmentation(labels, organs, source, maker, resample)
+    segmentation = Segmentation(labels, organs, source, maker, resample, tg263)
     if not absent_organs:
         import numpy as np  # here, since options are made without it
 

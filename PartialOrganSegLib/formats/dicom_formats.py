@@ -83,4 +83,4 @@ def _write_seg(path: Path, segmentation: Segmentation, labelmap: bool) -> None:
     assert segmentation.source is not None
     assert segmentation.maker is not None
     write_dicom_seg(path, segmentation.on_slices, segmentation.source, segmentation.organs, segmentation.maker,
-                    labelmap=labelmap)
+                    labelmap=labelmap, tg263=segmentation.tg263)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates
+from .dicom_reading import read_header
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -104,9 +105,7 @@ def frames_of(file: Path, count: int) -> list[Frame] | None:
     Raises UserError for a frame without position, orientation or pixel spacing, and for more or fewer functional groups
     than frames: which frame they are of is not known then.
     """
-    from pydicom import dcmread
-
-    header = dcmread(file, stop_before_pixels=True, force=True)
+    header = read_header(file)
     of_frames = header.get("PerFrameFunctionalGroupsSequence")
     if not of_frames:
         return None

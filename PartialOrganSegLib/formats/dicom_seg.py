@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..imaging.shapes import LabelMap
 from ..organs import Code, Organ
 from .dicom_source import MANUFACTURER, DicomSource, Maker
+from .roi_names import tg263_name
 from .writing import output_file
 
 if TYPE_CHECKING:
@@ -34,17 +35,18 @@ def require_highdicom() -> ModuleType:
     except ImportError as error:
         raise UserError(code=ProblemCode.PACKAGE_MISSING, subject="DICOM SEG",
                         expected="the Python package highdicom", found="it not installed",
-                        hint="pip install 'highdicom>=0.28'") from error
+                        hint="pip install 'highdicom>=0.27'") from error
     return highdicom
 
 
 def write_dicom_seg(path: Path | str, placed: LabelMap, source: DicomSource, organs: Sequence[Organ], maker: Maker,
-                    labelmap: bool = False) -> None:
+                    labelmap: bool = False, tg263: bool = False) -> None:
     """Labels (slices, rows, columns) on the slices of `source`, as `DicomSource.on_slices` gives them, as one SEG.
 
     Every one of `organs` becomes a segment with SNOMED codes, laterality, colour and algorithm, also one without a
     voxel: it was looked for, and a segment without frames says so. Segments are numbered from 1 without gaps, as
     BINARY demands (C.8.20.2); a label map keeps the labels' own values. Slices without any label have no frames.
+    A segment is called by the organ's title, or with `tg263` as AAPM's TG-263 has it.
     Patient and study are the source's; a frame names the slice it belongs to. Labels of no organ are left out.
 
     Raises UserError without highdicom, for slices spread over several multi-frame files, and when writing fails.
@@ -63,24 +65,26 @@ def write_dicom_seg(path: Path | str, placed: LabelMap, source: DicomSource, org
         first = source.slices[0].position
         positions = [highdicom.PlanePositionSequence("PATIENT", [float(p) for p in first])]
         segments = segments[:1]
+    descriptions = [_description(highdicom, *pair, maker, tg263) for pair in zip(numbers, organs, strict=True)]
     seg = highdicom.seg.Segmentation(
         source_images=images, pixel_array=segments, plane_positions=positions,
         segmentation_type="LABELMAP" if labelmap else "BINARY",
-        segment_descriptions=[_description(highdicom, *pair, maker) for pair in zip(numbers, organs, strict=True)],
+        segment_descriptions=descriptions,
         series_instance_uid=highdicom.UID(), series_number=SERIES_NUMBER, sop_instance_uid=highdicom.UID(),
         instance_number=1, manufacturer=MANUFACTURER, manufacturer_model_name=maker.name,
         software_versions=__version__, device_serial_number="0",
-        series_description=f"Organs by {maker.name}"[:64], specific_character_set="ISO_IR 192", content_label="ORGANS",
+        series_description=f"Organs by {maker.name}"[:64], content_label="ORGANS",
         content_description="Abdominal organs", omit_empty_frames=positions is None,
         # Bits cannot be compressed; runs of equal bytes can, and every DICOM library reads them.
         transfer_syntax_uid=RLELossless if labelmap else ExplicitVRLittleEndian)
+    seg.SpecificCharacterSet = "ISO_IR 192"  # not an argument, which highdicom 0.27 does not have
     seg.ContentCreatorName = None  # nobody; it must be there (type 2, PS3.3 10.9)
     _name_source_frames(seg, source)
     with output_file(path) as temporary:
         seg.save_as(temporary, enforce_file_format=True)
 
 
-def _description(highdicom: ModuleType, number: int, organ: Organ, maker: Maker) -> Dataset:
+def _description(highdicom: ModuleType, number: int, organ: Organ, maker: Maker, tg263: bool) -> Dataset:
     """An item of the Segment Sequence (C.8.20.2, table C.8.20-4)."""
     from pydicom.sr.codedict import codes
 
@@ -93,8 +97,11 @@ def _description(highdicom: ModuleType, number: int, organ: Organ, maker: Maker)
     if maker.kind != "MANUAL":
         algorithm = highdicom.AlgorithmIdentificationSequence(maker.name, codes.DCM.ArtificialIntelligence,
                                                               maker.version, source="PartialOrganSeg")
+    label = organ.title
+    if tg263:
+        label = tg263_name(organ)
     segment: Dataset = highdicom.seg.SegmentDescription(
-        number, organ.title, coded(organ.category), coded(organ.code), maker.kind, algorithm,
+        number, label, coded(organ.category), coded(organ.code), maker.kind, algorithm,
         display_color=highdicom.color.CIELabColor.from_rgb(*organ.colour))
     if organ.modifier:
         property_type = segment.SegmentedPropertyTypeCodeSequence[0]

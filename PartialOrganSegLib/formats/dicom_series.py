@@ -1,4 +1,4 @@
-"""Which DICOM series a folder holds: its slices sorted into series, and the one that is to be read.
+"""Which DICOM series a folder holds: its slices sorted into series and scans, of which `dicom_choice` chooses one.
 
 Slices of two patients, studies or scans must never end up in one volume. Series Instance UIDs should rule that out, but
 anonymising may have removed them or replaced all by one, so everything else that tells scans apart is looked at too.
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..errors import Code, Problem, UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from .dicom_slices import (
     ACQUISITION_NUMBER,
@@ -101,41 +101,16 @@ def _heights(slices: Iterable[Slice]) -> list[float]:
     return [float(ct_slice.position @ ct_slice.normal) for ct_slice in slices]
 
 
-def choose_series(path: Path, choice: str | None, reporter: Reporter) -> Series:
-    """The series to read from a folder or file; those left out are reported unless `choice` named one.
-
-    Raises UserError when there is no series, or several and `choice` (number in the list, UID or description) does not
-    choose among them.
-    """
-    listed = list_series(path, reporter)
-    series = _choose(path, listed, choice)
-    _check_attributes(series, listed)
-    # Somebody who chose knows of the others.
-    left_out = [candidate for candidate in listed if candidate is not series]
-    if left_out and choice is None:
-        reporter.warning(Problem(Code.SERIES_UNCLEAR, str(path), found=f"reading series {series.line()}",
-                                 hint=f"left out: {'; '.join(candidate.line() for candidate in left_out)}"))
-    return series
-
-
-def _check_attributes(series: Series, listed: list[Series]) -> None:
-    """Raises UserError for a slice of the series whose place, size or HU would be made up, wherever it was sorted to
-    because of that."""
-    slices = list(series.slices)
-    for candidate in listed:
-        if candidate is not series and candidate.uid and candidate.uid == series.uid:
-            slices += [ct_slice for ct_slice in candidate.slices if ct_slice.bad_attribute is not None
-                       and ct_slice.is_ct_image and not ct_slice.is_localizer]
-    for ct_slice in slices:
-        bad = ct_slice.bad_attribute
-        if bad is not None:
-            raise UserError(code=Code.DICOM_TAG_MISSING, subject=ct_slice.file, expected=bad.expected, found=bad.found)
-
-
 def list_series(path: Path, reporter: Reporter | None = None) -> list[Series]:
     """The series of a folder and all folders below it, or the one of a file. Raises UserError when there is none."""
     reporter = reporter or Reporter()
-    files = list(dicom_files(path)) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        try:
+            files = list(dicom_files(path))
+        except OSError as error:  # slices in that folder would be missing
+            raise UserError(code=Code.NOT_READABLE, subject=error.filename, expected="a folder that can be listed",
+                            found=error.strerror or error) from error
     groups: dict[tuple[Hashable, ...], list[Slice]] = {}
     for number, file in enumerate(files, 1):
         for ct_slice in read_slices(file):
@@ -265,55 +240,3 @@ def mixes_scans(series: Series) -> bool:
         if any(images.setdefault(feature, image) != image for feature in features):
             return True
     return False
-
-
-def _choose(path: Path, listed: list[Series], choice: str | None) -> Series:
-    if choice is None:
-        return _only_volume(path, listed)
-    # A plain number is a place in the list, never a UID: those have dots.
-    key = choice.strip()
-    if key.isdigit() and 1 <= int(key) <= len(listed):
-        return listed[int(key) - 1]
-    same_uid = [series for series in listed if series.uid == key]
-    same_name = [series for series in listed if series.description.lower() == key.lower()]
-    for matches in (same_uid, same_name):
-        if len(matches) == 1:
-            return matches[0]
-    reason = "none of that number, UID or description"
-    if same_uid:
-        reason = "several of that UID"
-    elif same_name:
-        reason = "several of that description"
-    raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="--series to name one series",
-                    found=f"{reason} ('{choice}'): {_table(path, listed)}")
-
-
-def _only_volume(path: Path, listed: list[Series]) -> Series:
-    """The one series that is a CT volume. Raises UserError for several."""
-    volumes = [series for series in listed if series.is_volume] or listed
-    if len(volumes) == 1:
-        return volumes[0]
-    candidates = str(len(volumes))
-    patients = _patients(volumes)
-    if patients > 1:
-        candidates += f" of {patients} patients"
-    elif len({series.uid for series in volumes}) == 1 and not any(series.part for series in volumes):
-        candidates += " under one UID, of different study, size, spacing or orientation"
-    raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="one CT series", found=candidates,
-                    hint=f"choose with --series: {_table(path, listed)}")
-
-
-def _patients(listed: list[Series]) -> int:
-    return len({series.slices[0].patient for series in listed})
-
-
-def _table(path: Path, listed: list[Series]) -> str:
-    """Every series with its number. Where patients differ, a file tells whose it is; their names stay private."""
-    lines = []
-    several_patients = _patients(listed) > 1
-    for number, series in enumerate(listed, 1):
-        line = f"{number}: {series.line()}"
-        if several_patients:
-            line += f", first file {series.slices[0].file.relative_to(path)}"
-        lines.append(line)
-    return "; ".join(lines)

@@ -6,7 +6,7 @@ GDCM (inside SimpleITK) reads the tags; frames of enhanced multi-frame files are
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from .dicom_attributes import BadAttribute
 from .dicom_frames import frames_of
 from .dicom_lengths import claims_too_much
 from .dicom_syntax import is_packed, refuse_syntax
+from .folder_files import files_below
 from .itk import quiet_itk
 from .itk_names import itk_input
 
@@ -116,16 +117,28 @@ def looks_like_dicom(path: Path) -> bool:
 
 
 def holds_dicom(folder: Path) -> bool:
-    """Whether a folder or one below it holds a DICOM file."""
-    return next(dicom_files(folder), None) is not None
+    """Whether a folder or one below it holds a DICOM file; folders that cannot be listed do not count."""
+    return next(dicom_files(folder, lambda error: None), None) is not None
 
 
-def dicom_files(folder: Path) -> Iterator[Path]:
-    """The DICOM files of a folder and all below it, by name; hidden ones and directories of media do not count."""
-    for file in sorted(folder.rglob("*")):
-        hidden = file.name.startswith(".") or file.name.upper() == "DICOMDIR"
-        if not hidden and file.is_file() and looks_like_dicom(file):
+def dicom_files(folder: Path, unlistable: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """The DICOM files of a folder and all below it; hidden ones and directories of media do not count.
+
+    Raises OSError for a folder that cannot be listed, unless `unlistable` takes it, see `files_below`.
+    """
+    for file in files_below(folder, unlistable):
+        if file.name.upper() != "DICOMDIR" and looks_like_dicom(file):
             yield file
+
+
+def holds_ct_slice(file: Path) -> bool:
+    """Whether a file is DICOM with a CT's slice in it, a damaged one as well; no reports and no segmentations."""
+    if file.name.upper() == "DICOMDIR" or not looks_like_dicom(file):
+        return False
+    try:
+        return any(ct_slice.is_ct_image for ct_slice in read_slices(file))
+    except UserError:
+        return True
 
 
 def read_slices(file: Path) -> list[Slice]:

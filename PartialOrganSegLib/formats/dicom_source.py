@@ -16,9 +16,10 @@ from ..events import Reporter
 from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid, Volume
 from .dicom import distinct_slices, grid_of_slices
+from .dicom_choice import choose_series
 from .dicom_grid import place_slices
 from .dicom_headers import tidy_headers
-from .dicom_series import choose_series
+from .dicom_reading import read_header
 from .dicom_slices import Slice, holds_dicom, looks_like_dicom
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ class DicomSource:
     `headers` has one data set a slice, the same one for all frames of a multi-frame file. `grid` is the one that
     `read_ct` puts the series on.
     """
-
     path: Path
     slices: tuple[Slice, ...]
     headers: tuple[Dataset, ...]
@@ -121,8 +121,6 @@ def read_source(path: Path | str, choice: str | None, reporter: Reporter, geomet
     Identifiers that the series lacks are made up, always the same ones for a series, and that is reported. Raises
     UserError for what is no DICOM series of a CT.
     """
-    from pydicom import dcmread
-
     path = Path(path)
     if not path.exists():
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="the DICOM series of the CT",
@@ -133,9 +131,9 @@ def read_source(path: Path | str, choice: str | None, reporter: Reporter, geomet
                               "image, which other formats do not keep")
     of_geometry = Reporter() if geometry_reported else reporter
     slices = distinct_slices(path, choose_series(path, choice, of_geometry), of_geometry)
-    headers = {ct_slice.file: dcmread(ct_slice.file, stop_before_pixels=True, force=True) for ct_slice in slices}
-    _refuse_shared_uids(path, headers)
+    headers = {ct_slice.file: read_header(ct_slice.file) for ct_slice in slices}
     _add_missing_identifiers(path, list(headers.values()), reporter)
+    _refuse_shared_uids(path, headers)
     tidy_headers(path, list(headers.values()), reporter)
     unit_grid = grid_of_slices(path, slices, of_geometry)
     # The grid that reading arrives at does not depend on what the voxels hold; one zero is all of them.

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ..errors import Code, UserError
+from .dicom_reading import read_header
 
 # Uncompressed, deflated, RLE, JPEG, JPEG-LS and JPEG 2000 (PS3.5 A.4); the last digits of 1.2.840.10008.1.2.
 _DECODED = {"", ".1", ".2", ".1.99", ".5", ".4.50", ".4.51", ".4.57", ".4.70", ".4.80", ".4.81", ".4.90", ".4.91"}
@@ -31,13 +32,11 @@ def is_packed(file: Path) -> bool:
 
 def refuse_syntax(file: Path) -> None:
     """Raises UserError for a file whose transfer syntax GDCM cannot decode; returns for any other file."""
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
     from pydicom.uid import UID
 
     try:
-        meta = dcmread(file, stop_before_pixels=True, specific_tags=[]).file_meta
-    except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, NotImplementedError, EOFError):
+        meta = read_header(file, only=[]).file_meta
+    except UserError:
         return  # damaged in another way, which the caller reports
     syntax = UID(str(meta.get("TransferSyntaxUID", "")))
     ending = syntax.removeprefix(_ROOT)

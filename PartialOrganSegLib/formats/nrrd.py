@@ -27,6 +27,7 @@ _BYTES = {
        "unsigned long long|unsigned long long int|uint64|uint64_t|double"}
 _PACKED = ("gzip", "gz", "bzip2", "bz2")
 _FREE_TEXT = ("content", "data file")
+_LONGEST_FIELD = 800  # of a field; teem's reader writes what it cannot parse into a buffer of 1024
 _PLAIN = ("raw",)
 _TEXT = ("ascii", "text", "txt", "hex")
 # The patient's axes in any order of words, with or without time.
@@ -40,6 +41,10 @@ def check_nrrd(path: Path, reporter: Reporter) -> None:
     header = read_nrrd_header(path)
     fields = header.fields
     check_words(path, fields, _FREE_TEXT)
+    for name, value in fields.items():
+        if name != "content" and len(name) + len(value.encode("utf-8", "replace")) > _LONGEST_FIELD:
+            raise UserError(code=Code.FILE_DAMAGED, subject=f"{path}: {name}",
+                            expected=f"at most {_LONGEST_FIELD} letters", found=shown(value))
     for name in ("type", "dimension", "sizes", "encoding"):
         if name not in fields:
             raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"a NRRD header with '{name}'", found="none")

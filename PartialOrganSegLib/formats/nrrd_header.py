@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import Code, UserError
+from ..errors import Code, UserError, did_you_mean
 from .header_lines import header_lines, shown
 
 _MAGIC = "NRRD"
+_FIELDS = frozenset({
+    "content", "number", "type", "block size", "blocksize", "dimension", "space", "space dimension", "sizes",
+    "spacings", "thicknesses", "axis mins", "axismins", "axis maxs", "axismaxs", "space directions", "centers",
+    "centerings", "kinds", "labels", "units", "min", "max", "old min", "oldmin", "old max", "oldmax", "endian",
+    "encoding", "line skip", "lineskip", "byte skip", "byteskip", "sample units", "sampleunits", "space units",
+    "space origin", "measurement frame", "data file", "datafile"})
+_LONGEST_FIELD = 40
 _MOST_FILES = 100_000  # of voxels that a header may list
 
 
@@ -53,6 +60,9 @@ def _parsed(path: Path, stream: BinaryIO) -> NrrdHeader:
             keys[key] = value
             continue
         name = name.strip().lower()
+        if is_field and name not in _FIELDS:  # teem's reader faults on long ones
+            raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="the fields of a NRRD header",
+                            found=shown(name), hint=did_you_mean(name[:_LONGEST_FIELD], _FIELDS))
         if not is_field or name in fields:
             raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a NRRD header of 'field: value' lines",
                             found=f"{shown(line)}{' a second time' if is_field else ''}")

@@ -92,7 +92,7 @@ def read_labelmap(path: Path | str, reporter: Reporter = _SILENT, segmentations:
 
 
 def list_inputs(paths: Sequence[Path | str], leave_out: Callable[[Path], bool] = lambda path: False) -> list[Path]:
-    """The CTs that files and folders stand for: a folder's volume files, or itself when it holds DICOM files.
+    """The CTs that files and folders stand for: a folder's volume files, and itself when it holds a CT's DICOM slices.
 
     A folder without either stands for each of its own folders that holds DICOM files. What lies in a given folder and
     `leave_out` says does not count. Raises UserError for one that holds no image, and for a path that does not exist.
@@ -108,11 +108,13 @@ def list_inputs(paths: Sequence[Path | str], leave_out: Callable[[Path], bool] =
 
 def _inside(folder: Path, leave_out: Callable[[Path], bool]) -> list[Path]:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and not leave_out(entry))
-    # Volume files come first: a folder of NIfTI files may have a DICOMDIR or a report beside them.
     volumes = [entry for entry in entries if is_volume_name(entry) and isinstance(format_of(entry), ImageFormat)]
+    files = [entry for entry in entries if entry.is_file()]
     if volumes:
-        return volumes
-    if any(entry.is_file() and dicom_slices.looks_like_dicom(entry) for entry in entries):
+        # Beside NIfTI files may lie a DICOMDIR or a report, which is no CT, and the slices of one, which are.
+        slices = any(dicom_slices.holds_ct_slice(file) for file in files if file not in volumes)
+        return [folder, *volumes] if slices else volumes
+    if any(dicom_slices.looks_like_dicom(file) for file in files):
         return [folder]
     folders = [entry for entry in entries if entry.is_dir() and dicom_slices.holds_dicom(entry)]
     if not folders:

@@ -103,7 +103,7 @@ class Segmentation:
     """Labels (z, y, x) and all that a format may want of them.
 
     `organs`: those that were looked for, also without a voxel. DICOM needs the series behind it, `source`, and the
-    `maker`; `resample`: labels on another grid than the series' are taken to it.
+    `maker`; `resample`: labels on another grid than the series' are taken to it; `tg263`: names of AAPM's TG-263.
     """
 
     labels: Volume
@@ -111,6 +111,7 @@ class Segmentation:
     source: DicomSource | None = None
     maker: Maker | None = None
     resample: bool = False
+    tg263: bool = False
 
     @cached_property
     def on_slices(self) -> LabelMap:

@@ -19,16 +19,21 @@ from .registry import Segmentation, register_format
 from .writing import smallest_type, written_whole
 
 _LABEL_FIELD = re.compile(r"Segment(\d+)_LabelValue")
+_STATE_TAG = re.compile(r"PartialOrganSeg\.State:(\w+)")  # among tags that bars part
 _CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
 
 
 @dataclass(frozen=True)
 class Segment:
-    """What a header says of one segment: the `value` of its voxels, its `name` on the screen and its `segment_id`."""
+    """What a header says of one segment: the `value` of its voxels, its `name` on the screen and its `segment_id`.
+
+    `state`: what a person decided in the panel's review, such as "accepted"; empty where nobody did.
+    """
 
     value: int
     name: str
     segment_id: str
+    state: str = ""
 
 
 def segments_of(path: Path) -> list[Segment]:
@@ -46,7 +51,9 @@ def segments_of(path: Path) -> list[Segment]:
             continue
         prefix = f"Segment{match[1]}_"
         value = whole_numbers(path, key, text, 1, least=0)[0]
-        segments.append(Segment(value, keys.get(prefix + "Name", ""), keys.get(prefix + "ID", "")))
+        state = _STATE_TAG.search(keys.get(prefix + "Tags", ""))
+        segments.append(Segment(value, keys.get(prefix + "Name", ""), keys.get(prefix + "ID", ""),
+                                state[1] if state else ""))
     return segments
 
 

@@ -86,20 +86,13 @@ def read_strokes(path: Path | str) -> Strokes:
     """Reads a stroke file. Raises UserError naming the file and the first bad field."""
     path = Path(path)
     try:
-        content = read_json(path, "JSON")
+        return Strokes.model_validate(read_json(path, "JSON"))
     except FileNotFoundError:
         raise UserError(code=Code.FILE_MISSING, subject=path, found="stroke file expected, none found") from None
-    return strokes_of(content, str(path))
-
-
-def strokes_of(content: object, subject: str) -> Strokes:
-    """The strokes of parsed JSON, which messages call `subject`. Raises UserError naming the first bad field."""
-    try:
-        return Strokes.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ": ".join(part for part in (subject, ".".join(map(str, first["loc"]))) if part)
-        raise UserError(code=Code.WRONG_FORMAT, subject=place, found=first["msg"]) from None
+        raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: {'.'.join(map(str, first['loc']))}",
+                        found=first["msg"]) from None
 
 
 def write_strokes(path: Path | str, strokes: Strokes) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from .registry import stem_of
 from .strokes import Strokes
 
-_SAYS_NOTHING = {"image", "images", "img", "ct", "cts", "scan", "volume", "data", "case"}  # names of many files
+# Names that files of many cases have.
+SAYS_NOTHING = frozenset({"image", "images", "img", "ct", "cts", "scan", "volume", "data", "case"})
 
 
 def drawn_on(strokes: Strokes, image: Path) -> bool:
@@ -21,14 +22,14 @@ def drawn_on(strokes: Strokes, image: Path) -> bool:
     stated = PurePosixPath(strokes.image.replace("\\", "/"))
     stated_names = [_letters(stem_of(Path(stated.name))), _letters(stated.parent.name)]
     actual_names = [_letters(stem_of(image)), _letters(image.absolute().parent.name)]
-    telling = [name for name in stated_names if name and name not in _SAYS_NOTHING]
+    telling = [name for name in stated_names if name and name not in SAYS_NOTHING]
     return not telling or any(_alike(telling[0], name) for name in actual_names)
 
 
 def _alike(first: str, second: str) -> bool:
     """Whether two names are equal, or one holds the other; letters alone ("a") are in too many words."""
     shorter, longer = sorted((first, second), key=len)
-    return first == second or (len(shorter) > 2 and shorter in longer and shorter not in _SAYS_NOTHING)
+    return first == second or (len(shorter) > 2 and shorter in longer and shorter not in SAYS_NOTHING)
 
 
 def _letters(name: str) -> str:

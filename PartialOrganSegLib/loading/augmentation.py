@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from monai.transforms.compose import Compose
-from monai.transforms.intensity.array import RandAdjustContrast, RandBiasField, RandGaussianNoise, RandGaussianSmooth
-from monai.transforms.spatial.array import RandSimulateLowResolution
-from monai.utils.type_conversion import convert_to_tensor
 
 from ..annotation import OUTSIDE
 from ..imaging.shapes import Shape3, Spacing3, VoxelArray
+
+if TYPE_CHECKING:
+    from monai.transforms.compose import Compose
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 AIR_HU = -1024.0
@@ -64,6 +63,14 @@ class Augmentation:
     axis_scale: float = 0.05
     scale_factors: tuple[float, ...] = ()
     intensity: IntensityChances = USUAL_CHANCES
+
+    def __post_init__(self) -> None:
+        # MONAI takes seconds to import: once here, and not in each of the processes that load patches.
+        if self._changes_intensity():
+            _monai_changes(self.intensity)
+
+    def _changes_intensity(self) -> bool:
+        return self.strength > 0 and any(self.intensity)
 
     def __call__(self, image: VoxelArray, candidate_map: npt.NDArray[np.uint8],
                  centre: Sequence[int] | npt.NDArray[np.int64], generator: np.random.Generator,
@@ -133,7 +140,9 @@ class Augmentation:
             gain, shift = generator.uniform(-1, 1, 2) * self.strength
             patch = patch * (1 + gain * self.hu_scale) + shift * self.hu_shift
         unit = (patch.clamp(low, high) - low) / (high - low)
-        if self.strength and any(self.intensity):
+        if self._changes_intensity():
+            from monai.utils.type_conversion import convert_to_tensor
+
             changes = _monai_changes(self.intensity)
             changes.set_random_state(int(generator.integers(2**31)))
             # MONAI's own kind of tensor would follow the patch through network and losses, at a cost each time.
@@ -154,6 +163,16 @@ def _sampled_soft(soft: npt.NDArray[np.uint8], unit: torch.Tensor, generator: np
 
 def _monai_changes(chances: IntensityChances) -> Compose:
     """Noise, blur, thick slices, contrast and shading on intensities in 0..1."""
+    # Here, as in the networks made of MONAI's parts: only who changes intensities waits for it.
+    from monai.transforms.compose import Compose
+    from monai.transforms.intensity.array import (
+        RandAdjustContrast,
+        RandBiasField,
+        RandGaussianNoise,
+        RandGaussianSmooth,
+    )
+    from monai.transforms.spatial.array import RandSimulateLowResolution
+
     return Compose([
         RandGaussianSmooth((0.3, 0.8), (0.3, 0.9), (0.3, 0.9), prob=chances.blur),
         RandSimulateLowResolution(prob=chances.thick_slices, zoom_range=(0.5, 1.0)),

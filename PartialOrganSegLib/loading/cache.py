@@ -15,6 +15,7 @@ import torch
 from ..annotation import UNKNOWN, CandidateTable, Kind
 from ..atomic import whole_file
 from ..datasets.case import Case
+from ..datasets.checking import CaseFaults
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.body import find_body
@@ -95,14 +96,15 @@ class CachedCase:
 
 def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: CandidateTable,
                 spacing_zyx: Spacing3, folder: Path, reporter: Reporter,
-                air_is_background: bool = False) -> list[CachedCase]:
+                air_is_background: bool = False, faults: CaseFaults | None = None) -> list[CachedCase]:
     """Resamples each case once; changed content, spacing or annotation makes it anew. Fills `table` on the way.
 
     A cached file that is damaged is reported and made anew too: the cache is only a copy.
 
     `air_is_background`: what lies outside the body is background whatever the masks of a case leave open. Not so in
     scribbles: among some hundred drawn voxels, half a million of air would be all that a mean speaks of.
-    Candidate codes are assigned in the order of the cases, so the same manifest gives the same table.
+    Candidate codes are assigned in the order of the cases, so the same manifest gives the same table. `faults`: those
+    that are known before; with them all are reported, and the last is raised as UserError once every case was read.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,15 +113,27 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
                         expected="a folder for cached cases that can be written", found=error.strerror) from None
     contents = Contents(folder)
     cached = []
+    if faults is None:
+        faults = CaseFaults(cases)
     for number, case in enumerate(cases, 1):
-        for path in case.files():
-            if not path.exists():
-                raise UserError(code=Code.FILE_MISSING, subject=case.name, expected=f"the file {path}", found="none")
+        try:
+            case.require_files()
+        except UserError as error:
+            faults.add(case, error)
+        if case in faults:
+            continue
         air = air_is_background and case.kind in (Kind.FULL, Kind.PARTIAL)
         image_file, codes_file, sets_file = files = _files(case, label_space, spacing_zyx, air, folder, contents)
         if not _usable(*files):
             _report_damage(files, reporter)
-            _fill(case, label_space, spacing_zyx, air, files, reporter)
+            try:
+                _fill(case, label_space, spacing_zyx, air, files, reporter)
+            except UserError as error:
+                # A disk that is full is no fault of the case.
+                if error.code is Code.NOT_WRITABLE:
+                    raise error.within(case.name) from None
+                faults.add(case, error)
+                continue
             contents.save()  # an interrupted run does not read what it has read again
         remove_unheld(_lock_of(image_file))
         # Only now: which numbers the run's table gives depends on the cases before, which are other ones next time.
@@ -128,6 +142,7 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
         cached.append(CachedCase(case, image_file, codes_file, translation, positions, table))
         reporter.progress("reading cases", number, len(cases))
     contents.save()
+    faults.raise_any(reporter)
     return cached
 
 
@@ -142,6 +157,8 @@ def _files(case: Case, label_space: LabelSpace, spacing_zyx: Spacing3, air_is_ba
                 case.only_mapped, air_is_background]
     if case.ignored:
         settings.append(case.ignored)
+    if case.other_values:
+        settings.append(case.other_values)
     sources = [path for path in case.files() if path != case.soft_targets]
     try:
         former = digest([CACHE_VERSION, label_space.names, [stamps(path) for path in sources], *settings])
@@ -193,8 +210,6 @@ def _fill(case: Case, label_space: LabelSpace, spacing_zyx: Spacing3, air_is_bac
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=folder,
                         found=f"{case.name} could not be cached ({error.strerror or error})") from None
-    except UserError as error:
-        raise error.within(case.name) from None
 
 
 def _lock_of(image_file: Path) -> Path:

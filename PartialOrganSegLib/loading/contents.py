@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..atomic import whole_file
 from ..formats.detached import files_of_image
+from ..formats.folder_files import files_below
 
 FILE = "contents.json"
 
@@ -37,7 +38,7 @@ class Contents:
 
         Raises OSError for a file that cannot be read.
         """
-        files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else files_of_image(path)
+        files = list(files_below(path)) if path.is_dir() else files_of_image(path)
         look = digest([stamps(file) for file in sorted(files)])
         known = self._known.get(str(path))
         if known is not None and known[0] == look:
@@ -65,7 +66,7 @@ def stamps(path: Path) -> list[tuple[str, int, int]]:
     """Name, size and time of a file, or of every file in a DICOM folder."""
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        files = sorted(files_below(path))
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 

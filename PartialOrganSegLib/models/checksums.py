@@ -7,7 +7,7 @@ import json
 from pathlib import Path, PurePosixPath
 
 from ..atomic import whole_file
-from ..errors import Code, UserError
+from ..errors import Code, UserError, kind_of
 from ..json_file import read_json
 
 MANIFEST = "configs/checksums.json"
@@ -56,7 +56,7 @@ def verify_bundle(folder: Path | str) -> None:
                         found="no such file") from None
     if not isinstance(expected, dict):
         raise UserError(code=Code.BUNDLE_BROKEN, subject=manifest, expected="file names and their SHA-256",
-                        found=type(expected).__name__)
+                        found=kind_of(expected))
     # A file that is not listed could have been added by anybody, so it is as wrong as one that was changed.
     names = bundle_files(folder)
     for name in names:

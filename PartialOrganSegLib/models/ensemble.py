@@ -45,11 +45,11 @@ def ensemble_of(bundles: Sequence[Bundle]) -> Bundle:
     """An ensemble in memory; ensembles among the bundles count as their folds. Raises UserError for models of different
     organs."""
     first = bundles[0]
-    for other in bundles[1:]:
-        if other.label_space.names != first.label_space.names:
-            raise UserError(code=Code.MODEL_UNFIT, subject=other.name,
+    for bundle in bundles[1:]:
+        if bundle.label_space.names != first.label_space.names:
+            raise UserError(code=Code.MODEL_UNFIT, subject=bundle.name,
                             expected=f"the organs of {first.name} in its order ({', '.join(first.label_space.names)})",
-                            found=", ".join(other.label_space.names))
+                            found=", ".join(bundle.label_space.names))
     folds: list[Bundle] = []
     for bundle in bundles:
         folds += bundle.one_network_each
@@ -59,17 +59,17 @@ def ensemble_of(bundles: Sequence[Bundle]) -> Bundle:
 def check_mean(bundle: Bundle) -> None:
     """Raises UserError for an ensemble whose models have no voxels in common to average on."""
     first = bundle.one_network_each[0]
-    for other in bundle.folds:
-        differs = [name for name, value in asdict(other.preprocessing).items()
+    for fold in bundle.folds:
+        differs = [name for name, value in asdict(fold.preprocessing).items()
                    if value != getattr(first.preprocessing, name)]
-        if other.nnunet != first.nnunet:
+        if fold.nnunet != first.nnunet:
             differs.append("way to predict")
-        if other.members:
+        if fold.members:
             differs.append("joined networks")
         if differs:
             raise UserError(code=Code.SETTINGS_CONFLICT, subject="combine",
                             expected="models of one preprocessing to average", hint="let them vote: combine=vote",
-                            found=f"{first.name} and {other.name} with different {', '.join(differs)}")
+                            found=f"{first.name} and {fold.name} with different {', '.join(differs)}")
 
 
 def write_ensemble(folder: Path | str, bundles: Sequence[Bundle], name: str, version: str = "1.0.0",
@@ -85,12 +85,12 @@ def write_ensemble(folder: Path | str, bundles: Sequence[Bundle], name: str, ver
     for bundle in bundles:
         verify_bundle(bundle.folder)
     places = [f"fold_{number}" for number in range(len(ensemble.folds))]
-    section = first.metadata.partialorganseg
-    own = OwnSection(
+    section_of_first = first.metadata.partialorganseg
+    section = OwnSection(
         label_space=LabelSpaceEntry.of(first.label_space),
         network=NetworkEntry(name=first.network_name, arguments=first.network_arguments),
         preprocessing=PreprocessingEntry(**asdict(first.preprocessing)), folds=places, nnunet=first.nnunet,
-        precision=section.precision, licences=section.licences,
+        precision=section_of_first.precision, licences=section_of_first.licences,
         training_data=[data for fold in ensemble.folds for data in fold.metadata.partialorganseg.training_data],
         metrics=dict(metrics or {}))
 
@@ -101,15 +101,15 @@ def write_ensemble(folder: Path | str, bundles: Sequence[Bundle], name: str, ver
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(fold.folder / file, target)
 
-    what = description or f"Ensemble of {len(places)} networks: {first.metadata.description}"
-    return write_folder(Path(folder), metadata_of(own, name, version, what), card, write_folds)
+    description = description or f"Ensemble of {len(places)} networks: {first.metadata.description}"
+    return write_folder(Path(folder), metadata_of(section, name, version, description), card, write_folds)
 
 
 def model_checksum(bundle: Bundle) -> str:
     """SHA-256 over all files of a model, of an ensemble in memory over those of all its models."""
     outside = [fold.folder for fold in bundle.folds if not fold.folder.is_relative_to(bundle.folder)]
-    own = sha256(bundle.folder / MANIFEST)
+    checksum = sha256(bundle.folder / MANIFEST)
     if not outside:
-        return own
-    sums = [own, *(sha256(folder / MANIFEST) for folder in outside)]
+        return checksum
+    sums = [checksum, *(sha256(folder / MANIFEST) for folder in outside)]
     return hashlib.sha256("".join(sums).encode()).hexdigest()

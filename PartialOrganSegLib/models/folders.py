@@ -28,6 +28,10 @@ def user_models() -> Path:
     return base / "partialorganseg" / "models"
 
 
+# What a run of training or fine-tuning has in its folder: the model at its end, and what shows that it began.
+_RUNS_MODEL, _CHECKPOINTS, _PLAN = "model", "checkpoints", "plan.json"
+
+
 def model_folders() -> dict[str, Path]:
     """Name to folder of every model found; a shipped name is never hidden by the user's.
 
@@ -52,6 +56,13 @@ def find_folder(name_or_path: str | Path) -> Path:
     path = moved(Path(name_or_path))
     if (path / METADATA_FILE).is_file():
         return path
+    if (path / _RUNS_MODEL / METADATA_FILE).is_file():
+        raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a model bundle's folder",
+                        found="the run that made one", hint=f"it is {path / _RUNS_MODEL}")
+    if (path / _CHECKPOINTS).is_dir() or (path / _PLAN).is_file():
+        raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a model bundle's folder",
+                        found="a run that is not finished", hint="go on with it by --resume; it makes the model at its "
+                        "end")
     if path.exists():
         raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a model bundle's folder",
                         found=f"no {METADATA_FILE.as_posix()}")

@@ -35,8 +35,8 @@ class _SaferRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def fetch_file(url: str, target: Path, on_progress: Callable[[int, int], None] = lambda done, size: None) -> None:
-    """Writes what `url` holds to `target`; `on_progress` gets bytes done and, where it is known, the size, else 0.
+def fetch_file(url: str, target: Path, on_progress: Callable[[int, int], None] = lambda received, size: None) -> None:
+    """Writes what `url` holds to `target`; `on_progress` gets bytes received and, where it is known, the size, else 0.
 
     Raises UserError with one line for an address that is none, for any failure of the connection or server, for a
     stall, for more than `LARGEST_BYTES` and for another number of bytes than the server announced. The caller removes
@@ -49,23 +49,23 @@ def fetch_file(url: str, target: Path, on_progress: Callable[[int, int], None] =
                             found=f"scheme '{scheme}'")
         with _opened(url) as response, open(target, "wb") as handle:
             size = _announced(url, response)
-            done, since, at_since = 0, time.monotonic(), 0
+            received, since, at_since = 0, time.monotonic(), 0
             while piece := response.read1(_PIECE):
-                done += len(piece)
-                if done > LARGEST_BYTES:
+                received += len(piece)
+                if received > LARGEST_BYTES:
                     raise _too_large(url)
                 handle.write(piece)
                 seconds = time.monotonic() - since
                 if seconds > WITHIN_S:
-                    if done - at_since < LEAST_BYTES:
+                    if received - at_since < LEAST_BYTES:
                         raise UserError(code=Code.DOWNLOAD_FAILED, subject=url,
                                         expected=f"at least {LEAST_BYTES >> 10} KiB in {WITHIN_S:g} s",
-                                        found=f"{done - at_since} bytes in {seconds:.0f} s")
-                    since, at_since = time.monotonic(), done
-                on_progress(done, size)
-            if size and done != size:
+                                        found=f"{received - at_since} bytes in {seconds:.0f} s")
+                    since, at_since = time.monotonic(), received
+                on_progress(received, size)
+            if size and received != size:
                 raise UserError(code=Code.DOWNLOAD_FAILED, subject=url, expected=f"{size} bytes",
-                                found=f"the connection ended after {done}")
+                                found=f"the connection ended after {received}")
     except _FAILURES as error:
         # What a server says is shown as Python writes it, never as it is.
         reason = getattr(error, "reason", None) or error

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import Code, UserError
+from ..errors import Code, UserError, kind_of
 from ..json_file import read_json
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
@@ -123,7 +123,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     content = read_json(path, "nnU-Net's settings as JSON")
     if not isinstance(content, dict):
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="nnU-Net's settings",
-                        found=type(content).__name__)
+                        found=kind_of(content))
     return content
 
 
@@ -145,7 +145,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
                         found=" ".join(str(error).split())[:200]) from None
     if not isinstance(content, dict):
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a checkpoint of nnU-Net version 2",
-                        found=type(content).__name__)
+                        found=kind_of(content))
     return content
 
 

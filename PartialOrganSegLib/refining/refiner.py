@@ -12,14 +12,13 @@ from ..errors import UserError
 from ..events import Reporter
 from ..formats.ct_input import as_ct
 from ..formats.reading import read_labelmap
+from ..formats.strokes import Strokes, read_strokes
 from ..imaging.volume import Volume
-from ..models.bundle import Bundle
 from ..models.ensemble import load_models
 from ..segmenting.options import SegmentOptions, in_label_order
 from ..segmenting.result import CTSource, SegmentResult
-from .network_scores import NetworkScores, scoring_network
 from .result import RefineResult, kept_labels
-from .session import Correction, RefineSession
+from .session import RefineSession
 from .stroke_input import StrokeSource
 
 if TYPE_CHECKING:
@@ -36,40 +35,24 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
 
     Raises UserError for what is not one CT in HU, for labels or strokes that do not fit it, and an unknown organ.
     """
-    opened = OpenedCT(ct, labels, accepted, options or SegmentOptions(), reporter or Reporter())
+    options = options or SegmentOptions()
+    reporter = reporter or Reporter()
+    bundle = load_models(options.model, options.combine)
+    try:
+        organs = in_label_order(accepted, bundle.label_space)
+    except UserError as error:
+        raise error.within("accepted") from None
+    source = _source_of(ct, options)
     since = time.perf_counter()
-    correction = opened.session.add(strokes)
-    opened.seconds["refine"] = time.perf_counter() - since
-    return opened.result(correction)
-
-
-class OpenedCT:
-    """A CT that was read, with its labels to correct (segmented where there were none) in a `session`.
-
-    Raises what `refine` does, strokes apart.
-    """
-
-    def __init__(self, ct: Path | str | Volume | sitk.Image, labels: Path | str | Volume | SegmentResult | None,
-                 accepted: Sequence[str], options: SegmentOptions, reporter: Reporter) -> None:
-        self._options = options
-        self.bundle = load_models(options.model, options.combine)
-        try:
-            organs = in_label_order(accepted, self.bundle.label_space)
-        except UserError as error:
-            raise error.within("accepted") from None
-        self._source = _source_of(ct, options)
-        since = time.perf_counter()
-        self.ct = as_ct(ct, series=self._source.series, force=options.force, reporter=reporter)
-        self.seconds = {"read": time.perf_counter() - since}
-        self._start = _start(self.ct, labels, options, self.seconds, reporter)
-        self.session = RefineSession(self.ct, self._start.labels, self.bundle.label_space, organs,
-                                     _series_uid(self._source, reporter), _scores(self.bundle, self.ct, options))
-
-    def result(self, correction: Correction) -> RefineResult:
-        """What the session came to, `correction` being the change since the start."""
-        segmented = SegmentResult(correction.labels, self.ct, self.bundle, self._options, self._start.entropy,
-                                  self.seconds, self._start.precision, self._source)
-        return RefineResult(segmented, self._start.labels, self.session.strokes, correction)
+    volume = as_ct(ct, series=source.series, force=options.force, reporter=reporter)
+    seconds = {"read": time.perf_counter() - since}
+    start = _start(volume, labels, options, seconds, reporter)
+    session = RefineSession(volume, start.labels, bundle.label_space, organs, _series_uid(source, strokes, reporter))
+    since = time.perf_counter()
+    correction = session.add(strokes)
+    seconds["refine"] = time.perf_counter() - since
+    result = SegmentResult(correction.labels, volume, bundle, options, start.entropy, seconds, start.precision, source)
+    return RefineResult(result, start.labels, session.strokes, correction)
 
 
 def restored(ct: Path | str | Volume | sitk.Image, folder: Path, name: str, options: SegmentOptions,
@@ -83,13 +66,6 @@ def restored(ct: Path | str | Volume | sitk.Image, folder: Path, name: str, opti
     # The session checks that these are labels of this CT.
     session = RefineSession(volume, labels, bundle.label_space)
     return SegmentResult(session.labels, volume, bundle, options, {}, {}, "", source)
-
-
-def _scores(bundle: Bundle, ct: Volume, options: SegmentOptions) -> NetworkScores | None:
-    network = scoring_network(bundle)
-    if network is None:
-        return None
-    return NetworkScores(network, ct, options.device)
 
 
 def _source_of(ct: Path | str | Volume | sitk.Image, options: SegmentOptions) -> CTSource:
@@ -124,16 +100,16 @@ def _start(ct: Volume, labels: Path | str | Volume | SegmentResult | None, optio
     return _Start(segmented.labels, dict(segmented.entropy), segmented.precision)
 
 
-def _series_uid(source: CTSource, reporter: Reporter) -> str | None:
-    """The CT's Series Instance UID, where it is DICOM: stroke files may name it."""
-    if source.path is None:
+def _series_uid(source: CTSource, strokes: StrokeSource, reporter: Reporter) -> str | None:
+    """The CT's Series Instance UID, where it is DICOM and the strokes say which one they belong to."""
+    drawn = strokes
+    if isinstance(drawn, (str, os.PathLike)) and str(drawn).lower().endswith(".json"):
+        drawn = read_strokes(drawn)
+    if not isinstance(drawn, Strokes) or drawn.series_uid is None or source.path is None:
         return None
     from ..formats.dicom_slices import holds_dicom, looks_like_dicom
 
     is_dicom = holds_dicom(source.path) if source.path.is_dir() else looks_like_dicom(source.path)
     if not is_dicom:
         return None
-    try:
-        return str(source.dicom(reporter).headers[0].SeriesInstanceUID)
-    except UserError:  # it could be read as a CT: strokes that name a series are then taken at their word
-        return None
+    return str(source.dicom(reporter).headers[0].SeriesInstanceUID)

@@ -8,31 +8,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
 
 from ..errors import Code, UserError
 from ..imaging.components import NEIGHBOURS, voxel_counts
-from ..imaging.shapes import Box3, LabelMap, Mask, Shape3, Spacing3
-from ..imaging.volume import Volume
+from ..imaging.shapes import Box3, LabelMap, Mask, Spacing3
+from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
 from .changes import OrganChange, organ_changes
-from .coarse import Values
 from .propagation import MARGIN_MM, NOT_DRAWN, Region, spread
 from .regions import box_of, padded_box
 from .stroke_input import StrokeSource, painted_strokes
 
 TOGETHER_MM = 10.0  # strokes of one label up to this far apart point at the same error
-
-
-class RegionScores(Protocol):
-    """Says of a region how sure a network is of a class."""
-
-    def margin(self, box: Box3, block: Shape3, value: int) -> Values:
-        """See `network_scores.NetworkScores.margin`."""
 
 
 class RefineCancelled(Exception):
@@ -54,11 +44,12 @@ class Correction:
 
 @dataclass(frozen=True)
 class _Step:
-    """What `undo` puts back: the labels and the drawn map of a box, as they were."""
+    """What `undo` puts back: the labels, the drawn map and the corrective strokes of a box, as they were."""
 
     box: Box3
     labels: LabelMap
     drawn: LabelMap
+    corrective: Mask
 
 
 class RefineSession:
@@ -81,10 +72,9 @@ class RefineSession:
     """
 
     def __init__(self, ct: Volume, labels: Volume, label_space: LabelSpace, accepted: Sequence[str] = (),
-                 series_uid: str | None = None, scores: RegionScores | None = None) -> None:
+                 series_uid: str | None = None) -> None:
         """`ct` in HU; `labels` on its grid, values of `label_space`; both stay as given. `series_uid`: of a DICOM CT;
-        stroke files may name it. `scores`: what a network says of the CT (`network_scores.NetworkScores`); without,
-        the CT's looks alone decide, in half the time, and a little more is lost here and there.
+        stroke files may name it.
 
         Raises UserError for labels of another grid, a value without a meaning and an unknown organ.
         """
@@ -92,15 +82,19 @@ class RefineSession:
         self.label_space = label_space
         self._ct = ct
         self._series_uid = series_uid
-        self._scores = scores
-        self._start = labels.array.astype(np.uint8, copy=False)
-        self._labels = self._start.copy()
+        self._labels = labels.array.astype(np.uint8)
         self._drawn = np.full(ct.array.shape, NOT_DRAWN, np.uint8)
+        self._corrective = np.zeros(ct.array.shape, bool)  # drawn where the labels said something else
         self._accepted = np.isin(np.arange(256), label_space.indices(accepted))
         z, y, x = ct.grid.spacing[::-1]
         self._spacing: Spacing3 = (z, y, x)
         self._steps: list[_Step] = []
-        self._stop = threading.Event()
+        self._cancelled = threading.Event()
+
+    @property
+    def grid(self) -> Grid:
+        """The CT's."""
+        return self._ct.grid
 
     @property
     def labels(self) -> Volume:
@@ -112,32 +106,21 @@ class RefineSession:
         """All that was drawn, 255 where nothing is, a copy: a scribble map that a model can be taught with."""
         return Volume(self._drawn.copy(), self._ct.grid)
 
-    @property
-    def corrections(self) -> int:
-        """How many calls of `add` can be taken back."""
-        return len(self._steps)
-
-    def accept(self, organs: Sequence[str]) -> None:
-        """Sets the organs that nothing but a stroke may change from now on. Raises UserError for an unknown one."""
-        self._accepted = np.isin(np.arange(256), self.label_space.indices(organs))
-
-    def add(self, strokes: StrokeSource, stop: threading.Event | None = None) -> Correction:
+    def add(self, strokes: StrokeSource) -> Correction:
         """Corrects the labels by strokes: `Strokes`, their JSON file, or a map (file or `Volume`) of label values, 0
         where background was drawn and 255 where nothing was.
 
-        `stop`: another thread may set it, before or meanwhile, to end the work as `cancel` does.
-
         Raises UserError for strokes of another CT, outside of it, of an organ that the label space lacks, that
-        contradict one another, and for none at all; RefineCancelled when stopped. The labels are then unchanged.
+        contradict one another, and for none at all; RefineCancelled after `cancel`. The labels are then unchanged.
         """
-        # A new one each time, or a cancellation that came late would end the next correction.
-        self._stop = stop or threading.Event()
+        self._cancelled.clear()
         drawn = painted_strokes(strokes, self._ct.grid, self.label_space, self._series_uid).array
         new = drawn != NOT_DRAWN
         box = padded_box(box_of(new), MARGIN_MM, self._spacing, self._labels.shape)
-        before = _Step(box, self._labels[box].copy(), self._drawn[box].copy())
+        before = self._step(box)
         try:
             self._drawn[new] = drawn[new]
+            self._corrective[new] = self._labels[new] != drawn[new]
             for part, value in self._errors_pointed_at(drawn, box):
                 self._correct(part, value)
             # One group's spread may have covered another group's stroke.
@@ -148,35 +131,48 @@ class RefineSession:
         self._steps.append(before)
         return self._changed_since(before)
 
+    def take_over(self, box: Box3, labels: LabelMap, drawn: LabelMap, accepted: Sequence[str] = ()) -> None:
+        """What somebody edited elsewhere: labels and all strokes of a box (z, y, x) as they are now, and which organs
+        are accepted. Corrections of before cannot be taken back any more.
+
+        Raises UserError for a box beyond the CT, arrays of another shape, a value without a meaning, an unknown organ.
+        """
+        inside = all(0 <= part.start < part.stop <= size for part, size in zip(box, self._labels.shape, strict=True))
+        shape = tuple(part.stop - part.start for part in box)
+        if not inside or labels.shape != shape or drawn.shape != shape:
+            raise UserError(code=Code.GEOMETRY_DIFFERS, subject="labels", expected=f"a box within {self._labels.shape}",
+                            found=f"{box} with arrays of {labels.shape} and {drawn.shape}")
+        _check_values(labels, self.label_space)
+        self._accepted = np.isin(np.arange(256), self.label_space.indices(accepted))
+        self._labels[box], self._drawn[box] = labels, drawn
+        self._corrective[box] &= drawn != NOT_DRAWN
+        self._steps.clear()
+
     def undo(self) -> Correction:
         """Takes the last call of `add` back. Raises UserError where there is none."""
         if not self._steps:
             raise UserError(code=Code.SETTING_MISSING, subject="undo", expected="a correction to take back",
                             found="none")
         step = self._steps.pop()
-        corrected = _Step(step.box, self._labels[step.box].copy(), step.drawn)
+        corrected = self._step(step.box)
         self._put_back(step)
         return self._changed_since(corrected)
 
-    def change_since_start(self) -> Correction:
-        """What all corrections together came to."""
-        differing = self._labels != self._start
-        if not differing.any():
-            return Correction(self.labels, None, ())
-        box = padded_box(box_of(differing), MARGIN_MM, self._spacing, self._labels.shape)
-        return self._changed_since(_Step(box, self._start[box], self._drawn[box]))
-
     def cancel(self) -> None:
         """Ends an `add` that another thread is in, within a fraction of a second."""
-        self._stop.set()
+        self._cancelled.set()
 
     def _keep_on(self) -> None:
-        if self._stop.is_set():
+        if self._cancelled.is_set():
             raise RefineCancelled("cancelled")
+
+    def _step(self, box: Box3) -> _Step:
+        return _Step(box, self._labels[box].copy(), self._drawn[box].copy(), self._corrective[box].copy())
 
     def _put_back(self, step: _Step) -> None:
         self._labels[step.box] = step.labels
         self._drawn[step.box] = step.drawn
+        self._corrective[step.box] = step.corrective
 
     def _errors_pointed_at(self, drawn: LabelMap, box: Box3) -> Iterator[tuple[tuple[Box3, Mask], int]]:
         """The places of new strokes that lie close together, each as its box and its mask in it, and their label."""
@@ -211,16 +207,9 @@ class RefineSession:
         if self._accepted[value]:
             contradicted[:] = False
         changeable = contradicted[labels]
-        earlier = (drawn == value) & (self._start[outer] != value) & ~stroke
-        margin = None
-        if self._scores is not None:
-            margin = partial(self._margin, self._scores, outer, value)
-        region = Region(self._ct.array[outer], labels, drawn, changeable, self._spacing, earlier, margin)
+        earlier = (drawn == value) & self._corrective[outer] & ~stroke
+        region = Region(self._ct.array[outer], labels, drawn, changeable, self._spacing, earlier)
         labels[spread(region, stroke, value, self._keep_on)] = value
-
-    @staticmethod
-    def _margin(scores: RegionScores, box: Box3, value: int, block: Shape3) -> Values:
-        return scores.margin(box, block, value)
 
     def _changed_since(self, step: _Step) -> Correction:
         current = self._labels[step.box]
@@ -238,7 +227,11 @@ def _check_labels(ct: Volume, labels: Volume, label_space: LabelSpace) -> None:
     if not labels.grid.same_as(ct.grid, tolerance_mm=0.1):
         raise UserError(code=Code.GEOMETRY_DIFFERS, subject="labels",
                         expected=f"the CT's grid, {ct.grid.differing_from(labels.grid)}")
-    highest = int(labels.array.max(initial=0))
+    _check_values(labels.array, label_space)
+
+
+def _check_values(labels: LabelMap, label_space: LabelSpace) -> None:
+    highest = int(labels.max(initial=0))
     if highest >= label_space.class_count:
         raise UserError(code=Code.UNKNOWN_LABEL, subject=f"labels: value {highest}",
                         expected=f"0..{label_space.class_count - 1} ({label_space.name})")

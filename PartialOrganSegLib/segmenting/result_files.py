@@ -57,14 +57,12 @@ def _is_ours(path: Path) -> bool:
     """Whether a file is a result of this library: a clinic's own structure set may bear the same name."""
     if path.suffix.lower() != ".dcm":
         return True
-    from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
-
+    from ..formats.dicom_reading import read_header
     from ..formats.dicom_source import MANUFACTURER
 
     try:
-        header = dcmread(path, stop_before_pixels=True, specific_tags=["Manufacturer"])
-    except (OSError, InvalidDicomError):
+        header = read_header(path, only=["Manufacturer"])
+    except UserError:
         return False
     return bool(header.get("Manufacturer") == MANUFACTURER)
 

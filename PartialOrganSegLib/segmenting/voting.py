@@ -72,8 +72,8 @@ def majority(votes: Sequence[LabelMap]) -> LabelMap:
     most = np.zeros(labels.shape, np.uint8)
     for vote in votes:
         count = np.zeros(labels.shape, np.uint8)
-        for other in votes:
-            count += other == vote
+        for compared in votes:
+            count += compared == vote
         better = count > most
         labels[better] = vote[better]
         most[better] = count[better]

@@ -86,21 +86,26 @@ class _Page:
 
 def simulate_scribble(labels: Volume, label_space: LabelSpace, *, organs: Sequence[str] | None = None,
                       slices_per_organ: int = SLICES_PER_ORGAN, every_mm: float | None = None,
-                      brush_mm: float = BRUSH_MM, background: bool = True, seed: int = 0) -> Scribble:
+                      brush_mm: float = BRUSH_MM, background: bool = True, seed: int = 0,
+                      undecided: Sequence[int] = ()) -> Scribble:
     """Sparse strokes for the dense masks `labels` (z, y, x), values of `label_space`, in any orientation.
 
     Slices are chosen evenly over each organ, `slices_per_organ` of them, or with `every_mm` the same for all organs at
     that distance. `organs` are drawn (default: all that are there). Strokes are left out, never an organ's first, where
-    more than 4 % of the organs' voxels would be drawn. The same `seed` draws the same.
+    more than 4 % of the organs' voxels would be drawn. The same `seed` draws the same. Nothing is drawn on voxels of
+    the values `undecided`, of which nobody knows what they are.
     Raises UserError for a label that `label_space` does not know, or where nothing is to be drawn.
     """
     axial = labels.canonical()
     array: npt.NDArray[np.integer] = np.ascontiguousarray(axial.array)
-    highest = int(array.max())
+    unknown = np.isin(array, list(undecided))
+    highest = int(array[~unknown].max(initial=0))
     if highest >= label_space.class_count:
         raise UserError(code=Code.UNKNOWN_LABEL, subject=f"label value {highest} ({(array == highest).sum()} voxels)",
                         expected=f"0..{label_space.class_count - 1} ({label_space.name})")
-    sizes = voxel_counts(array, label_space.class_count)
+    # Neither an organ nor the background, so that no stroke of either goes there.
+    array = np.where(unknown, label_space.class_count, array)
+    sizes = voxel_counts(array, label_space.class_count + 1)[:-1]
     selected: Sequence[int] = range(1, label_space.class_count)
     if organs is not None:
         selected = label_space.indices(organs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..annotation import OUTSIDE, CandidateTable
+from ..datasets.checking import CaseFaults
 from ..datasets.manifest import Manifest
 from ..errors import Code, Problem, UserError, did_you_mean
 from ..events import Reporter
@@ -60,8 +61,12 @@ def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
         held_out.append(group)
     validated = set(validation_groups(recipe, manifest))
     table = CandidateTable(space.class_count)
-    cached_cases = cache_cases(manifest.without(held_out), space, table, recipe.preprocessing.spacing_zyx,
-                               recipe.manifest.parent / "cache", reporter, recipe.air_is_background)
+    cases = manifest.without(held_out)
+    faults = CaseFaults(cases)
+    for case in cases:
+        faults.look(case, space)
+    cached_cases = cache_cases(cases, space, table, recipe.preprocessing.spacing_zyx, recipe.manifest.parent / "cache",
+                               reporter, recipe.air_is_background, faults)
     if any(stage.pseudo_labels is not None for stage in stages):
         # A pseudo-label is one class, so each needs a candidate set of its own, used by a case or not.
         for label in range(space.class_count):

@@ -10,6 +10,7 @@ import torch
 from ..atomic import whole_file
 from ..errors import Code, UserError
 from .best_figures import BestFiguresState
+from .loader_processes import tells_of_dead_loader
 
 LAST_FILE = "last.pt"  # what a run is resumed from
 Weights = dict[str, torch.Tensor]
@@ -44,6 +45,7 @@ class _NewParts(TypedDict, total=False):
 
     unmeasured: bool
     hooks: dict[str, dict[str, object]]
+    stage_plan: tuple[int, int] | None
 
 
 class Checkpoint(TrainingStepState, _NewParts):
@@ -51,7 +53,7 @@ class Checkpoint(TrainingStepState, _NewParts):
 
     `step` counts the steps done; `stage` is the number of the stage it is in, which began at `stage_start`. `settings`
     decide the run's numbers and are compared on resuming. `unmeasured`: the last step's measurement was due and broken
-    off. `hooks`: their states, by name.
+    off. `hooks`: their states, by name. `stage_plan`: see `RunState`.
     """
 
     step: int
@@ -70,6 +72,8 @@ def save_checkpoint(path: Path, content: Checkpoint) -> None:
         with whole_file(path) as temporary:
             torch.save(content, temporary)
     except (OSError, RuntimeError) as error:
+        if tells_of_dead_loader(error):  # by chance while the file was written, which is not at fault
+            raise
         hint = "make room and start anew, there is no earlier one to resume from"
         if (path.parent / LAST_FILE).exists():
             hint = "make room and go on with --resume from the one before"
@@ -88,7 +92,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     # Whatever a damaged file makes PyTorch raise.
     except Exception as error:
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a checkpoint of this program",
-                        found=type(error).__name__) from error
+                        found="a damaged file, or one of another kind") from error
     parts = set(content) if isinstance(content, dict) else set()
     missing = sorted(Checkpoint.__required_keys__ - parts)
     if missing:

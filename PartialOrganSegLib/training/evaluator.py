@@ -12,7 +12,7 @@ from torch import nn
 
 from ..annotation import UNKNOWN, Kind
 from ..errors import Code, UserError
-from ..evaluation.metrics import candidate_dice, joint_counts
+from ..evaluation.metrics import candidate_dice
 from ..events import Reporter
 from ..loading.cache import CachedCase
 from ..models.bundle import Preprocessing
@@ -21,6 +21,7 @@ from ..segmenting.scores import best_classes
 from .best_figures import MEAN
 from .distributed import Processes
 from .frozen_members import Division, FrozenMembers
+from .overlaps import CaseOverlaps, Measurement, Overlap
 from .working_prediction import predicted_logits
 
 # That the network sees beyond those that are evaluated.
@@ -49,10 +50,15 @@ class Evaluator:
 
     def evaluate(self, network: nn.Module, weights: Mapping[str, torch.Tensor], reporter: Reporter,
                  division: Division | None = None) -> dict[str, float]:
+        """The Dice of `measure` alone."""
+        return self.measure(network, weights, reporter, division).dice
+
+    def measure(self, network: nn.Module, weights: Mapping[str, torch.Tensor], reporter: Reporter,
+                division: Division | None = None) -> Measurement:
         """Dice of each organ, mean over its cases, and "mean" over the organs, with `weights` in a copy of `network`.
 
         `division`: of which organs it and the frozen members of a joined model have the say; what is measured is then
-        what all of them say together. Without any organ to measure the figures are empty.
+        what all of them say together. Without any organ to measure there are no figures.
         """
         # The network goes on training with its own weights, in train mode.
         network = copy.deepcopy(network).eval()
@@ -60,9 +66,18 @@ class Evaluator:
         # Sums, as every process measures its part of the cases.
         dice = torch.zeros(len(self._cases), self._space.class_count)
         measured = torch.zeros_like(dice)
+        overlaps: list[Overlap] = []
         for number in range(self._processes.rank, len(self._cases), self._processes.size):
-            for organ, value in self._dice_of_case(number, network, division).items():
+            case_overlaps = self._measure_case(number, network, division)
+            for organ in self._organs_of_case[number]:
+                value, _ = candidate_dice(case_overlaps.counts, self._table, [organ])
+                # An organ that neither the case nor the network shows has none.
+                if value is None:
+                    continue
                 dice[number, organ], measured[number, organ] = value, 1
+                case = self._cases[number].case
+                overlaps.append({"image": str(case.image), "case": case.name, "organ": self._space.names[organ - 1],
+                                 "slabs": case_overlaps.slabs(organ)})
             reporter.progress("validation", number + 1, len(self._cases))
         if self._members is not None:
             self._members.release()
@@ -74,10 +89,12 @@ class Evaluator:
                 figures[self._space.names[organ - 1]] = float(dice[:, organ].sum() / counts[organ])
         if figures:
             figures[MEAN] = sum(figures.values()) / len(figures)
-        return figures
+        if self._processes.size > 1:
+            overlaps = []
+        return Measurement(figures, overlaps)
 
-    def _dice_of_case(self, number: int, network: nn.Module, division: Division | None) -> dict[int, float]:
-        """Dice of the organs that the case is sure of; those that neither it nor the network shows have none."""
+    def _measure_case(self, number: int, network: nn.Module, division: Division | None) -> CaseOverlaps:
+        """How what is predicted of a case overlaps with what its annotation is sure of."""
         cached = self._cases[number]
         codes = cached.codes()
         slices = slices_to_predict(codes, self._background_codes)
@@ -89,13 +106,7 @@ class Evaluator:
             predicted = self._members.combine(cached, slices, logits, division)
         # They are those of a whole CT, and the next case's are as large.
         del logits
-        counts = joint_counts(predicted, codes[slices], self._table.shape)
-        dice = {}
-        for organ in self._organs_of_case[number]:
-            value, _ = candidate_dice(counts, self._table, [organ])
-            if value is not None:
-                dice[organ] = value
-        return dice
+        return CaseOverlaps(predicted, codes[slices], self._table)
 
     def _sure_organs(self, cached: CachedCase) -> list[int]:
         """All organs of a full label, the annotated ones of a partial one, what strokes show.

@@ -76,17 +76,17 @@ def train_folds(recipe: Recipe, folder: Path, resume: bool, device: str = "auto"
     files = [RunFiles(folder / f"fold_{number}") for number in range(count)]
     _check_folder(folder, folds, resume)
     steps = sum(stage.steps for stage in recipe.resolved_stages())
-    unfinished = [one for one in files if not one.model.exists()]
+    unfinished = [run for run in files if not run.model.exists()]
     reporter.warning(Problem(Code.SETTING_SLOW, f"{count} folds", hint="one network alone: leave --folds out",
                              found=f"{len(unfinished)} runs of {steps} steps each, one after the other, and a model "
                                    f"that takes {count} times as long for every CT"))
     first = os.environ.get("RANK", "0") == "0"
     if first:
         _write_folds(folder, folds)
-    for one, groups in zip(files, folds, strict=True):
-        if not one.model.exists():
-            train(fold_recipe(recipe, groups), one.folder, one.last.exists(), device, reporter)
-    bundles = [load_bundle(one.model) for one in files]
+    for run, groups in zip(files, folds, strict=True):
+        if not run.model.exists():
+            train(fold_recipe(recipe, groups), run.folder, run.last.exists(), device, reporter)
+    bundles = [load_bundle(run.model) for run in files]
     if not first:
         return bundles[0]
     return write_ensemble(folder / MODEL_FOLDER, bundles, recipe.bundle.name, recipe.bundle.version,

@@ -37,6 +37,10 @@ class RunView(Protocol):
     def stop(self) -> None:
         """Ends the run after this step: the checkpoint is written, then KeyboardInterrupt raised."""
 
+    def plan_stage(self, steps: int, next_measurement: int) -> None:
+        """The stage is to have so many steps, at most the recipe's, and Dice is measured after this one of them and
+        after the last. Later calls change it; it lies in the checkpoint."""
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -60,6 +64,9 @@ class Hook:
     A hook may read all of the trainer (`trainer.network`, `trainer.step`, `trainer.folder`) and call `trainer.stop()`.
     It runs in every process; with several, only the one with `trainer.processes.first` should write files.
     """
+
+    def on_start(self, trainer: RunView) -> None:
+        """Before anything else of the run, or of what is left of a resumed one."""
 
     def on_step(self, trainer: RunView, report: StepReport) -> None:
         """After a step, before validation and checkpoint."""

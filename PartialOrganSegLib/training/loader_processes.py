@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -41,12 +42,8 @@ def loaded_batches(sampler: PatchSampler, draws: Sequence[list[int]], workers: i
         yield map(_whole, iterator)
     except (RuntimeError, ConnectionError, EOFError) as error:
         text = str(error)
-        if isinstance(error, RuntimeError):
-            # Raised in the middle of anything, by a signal handler of PyTorch's. Its only mark is the text.
-            one_died = "DataLoader worker" in text and "Caught " not in text
-        else:
-            # A mini-batch is asked of the process that loaded it, which may have died since.
-            one_died = any(not process.is_alive() for process in processes)
+        # A mini-batch is asked of the process that loaded it, which may have died since.
+        one_died = tells_of_dead_loader(error) if isinstance(error, RuntimeError) else _one_has_died(processes)
         if not one_died:
             raise
         # What writing to shared memory that is full ends in.
@@ -55,6 +52,14 @@ def loaded_batches(sampler: PatchSampler, draws: Sequence[list[int]], workers: i
                         found=f"one that died, {reason}", hint=_HELP) from error
     finally:
         _end(iterator, processes)
+
+
+def tells_of_dead_loader(error: Exception) -> bool:
+    """Whether PyTorch's signal handler raised it, which it may in the middle of anything: where a loader process dies.
+    """
+    # Its only mark is the text; "Caught" is what a living one sends of an error of its own.
+    text = str(error)
+    return isinstance(error, RuntimeError) and "DataLoader worker" in text and "Caught " not in text
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,14 @@ def _whole(loaded: _Loaded) -> Targets:
     if isinstance(loaded, _Failure):
         raise UserError(loaded.problem)
     return loaded
+
+
+def _one_has_died(processes: Collection[multiprocessing.process.BaseProcess]) -> bool:
+    """Whether one has ended. Its connections close a moment before it does, so a moment is waited."""
+    try:
+        return bool(processes) and bool(wait([process.sentinel for process in processes], _END_S))
+    except RuntimeError:  # of PyTorch's signal handler, which says so itself
+        return True
 
 
 def _end(iterator: object, processes: Collection[multiprocessing.process.BaseProcess]) -> None:

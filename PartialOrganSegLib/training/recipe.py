@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from ..errors import Code, UserError, did_you_mean
+from ..errors import Code, UserError, did_you_mean, kind_of
 from ..resources import moved, resource
 from ..yaml_file import read_yaml
 from .former_settings import with_current_names
@@ -158,7 +158,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     content = read_yaml(path, "recipe")
     if not isinstance(content, dict):
         raise UserError(code=Code.VALUE_UNFIT, subject=path, expected="settings as 'key: value'",
-                        found=type(content).__name__)
+                        found=kind_of(content))
     try:
         # Before the overrides: these may name by its present name what the file calls by its former one.
         content = with_current_names(content)

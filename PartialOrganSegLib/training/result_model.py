@@ -11,11 +11,12 @@ from ..organs import LabelSpace
 from .best_figures import MEAN, BestFigures
 from .checkpoint import Weights
 from .hand_over import HandOver
+from .overlaps import Measurement
 from .recipe import Recipe
 from .start import Start
 
-# Of weights the Dice per organ and "mean".
-Measure = Callable[[Mapping[str, torch.Tensor]], dict[str, float]]
+# Of weights the Dice per organ and "mean", and what they are made of.
+Measure = Callable[[Mapping[str, torch.Tensor]], Measurement]
 Log = Callable[[dict[str, object]], None]
 
 
@@ -40,9 +41,9 @@ class ResultModel:
             return
         for alpha in alphas:
             ensemble = self.ensemble.with_alpha(alpha)
-            figures = measure(ensemble.weights(average))
-            log({"alpha": alpha, "mean_dice": round(figures.get(MEAN, 0.0), 4)})
-            if best.update(figures):
+            measurement = measure(ensemble.weights(average))
+            log({"alpha": alpha, "mean_dice": round(measurement.dice.get(MEAN, 0.0), 4)})
+            if best.update(measurement.dice, measurement.overlaps):
                 self.ensemble = ensemble
             check_stop()
 
@@ -51,10 +52,11 @@ class ResultModel:
         weights = self.weights(average)
 
         def measure_division() -> dict[str, float]:
-            figures = measure(weights)
+            measurement = measure(weights)
+            best.overlaps = measurement.overlaps
             log({"not_taken_over": ", ".join(self._hand_over.not_taken_over),
-                 "mean_dice": round(figures.get(MEAN, 0.0), 4)})
-            return figures
+                 "mean_dice": round(measurement.dice.get(MEAN, 0.0), 4)})
+            return measurement.dice
 
         best.figures = self._hand_over.give_back(best.before, best.figures, measure_division)
 

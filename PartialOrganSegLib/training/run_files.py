@@ -15,6 +15,7 @@ from ..errors import Code, UserError
 from .checkpoint import LAST_FILE
 from .recipe import MODEL_FOLDER, RECIPE_FILE, Recipe
 
+OVERLAPS_FILE = "overlaps.json"  # of validation
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -39,13 +40,15 @@ def room_on_disk(folder: Path, resumable: Path) -> Iterator[None]:
 
 
 class RunFiles:
-    """The paths of a run in `folder`: `last` and `best` are checkpoints, `model` is the bundle's folder."""
+    """The paths of a run in `folder`: `last` and `best` are checkpoints, `model` is the bundle's folder, `overlaps`
+    says what its figures are made of."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.last = folder / "checkpoints" / LAST_FILE
         self.best = folder / "checkpoints" / "best.pt"
         self.model = folder / MODEL_FOLDER
+        self.overlaps = folder / OVERLAPS_FILE
 
     def check(self, resume: bool) -> None:
         """Raises UserError where a new run would write over another, and where there is none to resume."""

@@ -15,7 +15,8 @@ from .training_step import TrainingStep
 @dataclass
 class RunState:
     """`step` counts the steps done. `stage` is the number of the stage the run is in, one too high when it is done;
-    the stage began at `stage_start`. `best`: the best figures of the stage so far.
+    the stage began at `stage_start`. `stage_plan`: how many steps it has and after which one of them Dice is measured
+    next, where a hook has decided that. `best`: the best figures of the stage so far.
 
     `measurement_due`: the last step's measurement was broken off and is made up for on resuming. `settings` decide the
     run's numbers. `hooks` are those with a state of their own, by name.
@@ -29,6 +30,7 @@ class RunState:
     stage: int = 0
     stage_start: int = 0
     measurement_due: bool = False
+    stage_plan: tuple[int, int] | None = None
 
     @property
     def stage_step(self) -> int:
@@ -41,15 +43,15 @@ class RunState:
         save_checkpoint(path, {
             **self.training_step.state(), "step": self.step, "stage": self.stage, "stage_start": self.stage_start,
             "validation": self.best.state_dict(), "random": random_states(), "settings": dict(self.settings),
-            "unmeasured": self.measurement_due, "hooks": hooks})
+            "unmeasured": self.measurement_due, "hooks": hooks, "stage_plan": self.stage_plan})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Goes back to a checkpoint's state, whose stage was begun. Hooks that it does not know begin anew."""
         self.step, self.stage, self.stage_start = checkpoint["step"], checkpoint["stage"], checkpoint["stage_start"]
         self.measurement_due = checkpoint.get("unmeasured", False)
+        self.stage_plan = checkpoint.get("stage_plan")
         self.training_step.load(checkpoint)
-        best = checkpoint["validation"]
-        self.best.figures, self.best.stale, self.best.before = best["figures"], best["stale"], best["before"]
+        self.best.restore(checkpoint["validation"])
         states = checkpoint.get("hooks", {})
         for name, hook in self.hooks.items():
             if name in states:

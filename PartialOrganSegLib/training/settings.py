@@ -178,7 +178,8 @@ class ValidationSettings(Settings):
     Their Dice is measured every `every` steps. After `patience` measurements without a better one the stage ends;
     0: never. The best has the highest mean Dice over the organs; where `half` names some, these together count as much
     as all others together. With `tolerated_loss`, weights with which one of these others has lost more Dice than that
-    since the start model, or these have gained nothing, are worse than any without.
+    since the start model, or these have gained nothing, are worse than any without. `ignored` organs are measured and
+    decide nothing.
     The best weights are measured with each of `alphas` too, beside the recipe's `alpha`, and the best alpha is taken.
     `test_scales`: sizes in plane at which the network sees a case, whose logits are averaged, as `segment --scales`
     does (Zhou 2019, section 4.1); none: its own size alone.
@@ -186,6 +187,7 @@ class ValidationSettings(Settings):
 
     groups: list[str] = []
     half: list[str] = []
+    ignored: list[str] = []
     tolerated_loss: float | None = Field(default=None, ge=0, le=1)
     share: float = Field(default=0.0, ge=0, lt=1)
     seed: int = Field(default=0, ge=0, lt=2**63)

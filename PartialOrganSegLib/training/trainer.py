@@ -28,6 +28,7 @@ from .interrupts import InterruptibleReporter, stop_asked
 from .logbook import Logbook
 from .memory import fitting_patch, is_out_of_memory
 from .objective import Objective, needs_prior
+from .overlaps import Measurement, write_overlaps
 from .recipe import Recipe
 from .result_model import ResultModel
 from .resuming import check_same, deciding_settings
@@ -136,6 +137,8 @@ class Trainer:
         self.hooks.insert(0, log)
         try:
             with stop_asked(self._stop_signals):
+                for hook in self.hooks:
+                    hook.on_start(self)
                 if self.state.step == 0 and self.evaluator is not None and self.start.teacher is not None:
                     self._measure_start()
                 while self.state.stage < len(self.stages):
@@ -148,7 +151,11 @@ class Trainer:
     def write_model(self) -> None:
         """Writes the bundle of the best weights, or of the last where nothing was validated."""
         if self.processes.first:
-            self._result.write(self.files.model, self._best_average(), self.state.best, len(self.cases.validation))
+            best = self.state.best
+            # Before the model, with which a run counts as done.
+            if best.overlaps:
+                write_overlaps(self.files.overlaps, best.overlaps_before, best.overlaps)
+            self._result.write(self.files.model, self._best_average(), best, len(self.cases.validation))
 
     def _check_stages(self) -> None:
         """Raises UserError for wrong settings of losses before any case is read, which may take minutes."""
@@ -159,7 +166,7 @@ class Trainer:
     def _measure_start(self) -> None:
         """Dice before the first step. Broken off, it is made up for on resuming."""
         try:
-            self.state.best.before = self._validate(self._hand_over.before)
+            self.state.best.set_before(self._validate(self._hand_over.before))
         except KeyboardInterrupt:
             self._save(self.files.last)
             raise
@@ -168,14 +175,13 @@ class Trainer:
         """Trains to the end of the stage, and begins the next."""
         state, recipe = self.state, self.recipe
         stage = self.stages[state.stage]
-        end = state.stage_start + stage.steps
-        if state.measurement_due and self._after_step(end):
+        if state.measurement_due and self._after_step():
             return
-        # Progress is that of the whole run, whose stages may end early.
-        total = end + sum(later.steps for later in self.stages[state.stage + 1:])
-        sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self._batch, end * self._batch)
+        # The last one there may be: a hook can make the stage end earlier.
+        last = state.stage_start + stage.steps
+        sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self._batch, last * self._batch)
         clock = time.monotonic()
-        with batches(sampler, state.step, end, recipe.batch_size, recipe.workers, self.processes) as mini_batches:
+        with batches(sampler, state.step, last, recipe.batch_size, recipe.workers, self.processes) as mini_batches:
             for targets in mini_batches:
                 waited = time.monotonic() - clock
                 figures = self._learn(sampler, targets)
@@ -183,18 +189,35 @@ class Trainer:
                 report = StepReport(state.step, stage.name, figures, time.monotonic() - clock, waited)
                 for hook in self.hooks:
                     hook.on_step(self, report)
+                # Of the whole run, whose stages may end early.
+                total = self._stage_end + sum(later.steps for later in self.stages[state.stage + 1:])
                 self.reporter.progress("training", state.step, total)
-                if self._after_step(end):
+                if self._after_step():
                     return
                 clock = time.monotonic()
 
-    def _after_step(self, end: int) -> bool:
+    def plan_stage(self, steps: int, next_measurement: int) -> None:
+        """The stage is to have so many steps, at most the recipe's and at least those that are done; Dice is
+        measured after step `next_measurement` of it and after the last."""
+        steps = max(self.state.stage_step, min(steps, self.stages[self.state.stage].steps))
+        self.state.stage_plan = steps, next_measurement
+        self.training_step.schedule.steps = max(1, steps)
+
+    @property
+    def _stage_end(self) -> int:
+        """The step, of the whole run, after which the stage is done."""
+        steps = self.stages[self.state.stage].steps
+        if self.state.stage_plan is not None:
+            steps, _ = self.state.stage_plan
+        return self.state.stage_start + steps
+
+    def _after_step(self) -> bool:
         """Measures where it is due, begins the next stage where this one is done, and writes the checkpoint where that
         is due. Whether the stage is done. Raises KeyboardInterrupt when asked to stop."""
         state = self.state
         try:
             state.measurement_due = False
-            stage_done = self._stage_done(end)
+            stage_done = self._stage_done()
         # Out of the measurement, which may take minutes and is not waited for.
         except KeyboardInterrupt:
             state.measurement_due = True
@@ -233,34 +256,38 @@ class Trainer:
         raise UserError(code=Code.NO_MEMORY, subject="preprocessing.patch_zyx", hint=hint,
                         found=f"out of memory with {batch_size} patches of {patch}")
 
-    def _stage_done(self, end: int) -> bool:
+    def _stage_done(self) -> bool:
         """Whether the stage has had its steps, or validation, measured where it is due, no longer gets better."""
-        state, settings = self.state, self._validation
-        due = state.step == end or state.stage_step % settings.every == 0
+        state, settings, end = self.state, self._validation, self._stage_end
+        due = state.stage_step % settings.every == 0
+        if state.stage_plan is not None:
+            due = state.stage_step == state.stage_plan[1]
+        due = due or state.step >= end
         if self.evaluator is not None and due:
-            if state.best.update(self._validate(self._hand_over.division)):
+            measurement = self._validate(self._hand_over.division)
+            if state.best.update(measurement.dice, measurement.overlaps):
                 self._save(self.files.best)
                 # On a GPU, repeated steps need not come to the same best weights.
                 if state.step < end:
                     self._save(self.files.last)
             if settings.patience and state.best.stale >= settings.patience:
                 return True
-        return state.step == end
+        return state.step >= end
 
-    def _validate(self, division: Division | None) -> dict[str, float]:
+    def _validate(self, division: Division | None) -> Measurement:
         """Dice per organ and mean of the weights as they would be written; hooks get them."""
-        figures = self._measure(self._result.weights(self.training_step.average.values), division)
+        measurement = self._measure(self._result.weights(self.training_step.average.values), division)
         for hook in self.hooks:
-            hook.on_validation(self, figures)
-        return figures
+            hook.on_validation(self, measurement.dice)
+        return measurement
 
-    def _measure(self, weights: Mapping[str, torch.Tensor], division: Division | None) -> dict[str, float]:
+    def _measure(self, weights: Mapping[str, torch.Tensor], division: Division | None) -> Measurement:
         assert self.evaluator is not None
         reporter = self.reporter
         # Of several processes none may leave the others waiting.
         if self.processes.size == 1:
             reporter = InterruptibleReporter(reporter, self._stop_signals)
-        return self.evaluator.evaluate(self.network, weights, reporter, division)
+        return self.evaluator.measure(self.network, weights, reporter, division)
 
     def _decide_result(self, log: Logbook) -> None:
         """What is left open when all stages are done. It is done again where the run is stopped in it and resumed."""
@@ -268,7 +295,7 @@ class Trainer:
         if self.evaluator is None or not best.figures:
             return
 
-        def measure(weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        def measure(weights: Mapping[str, torch.Tensor]) -> Measurement:
             return self._measure(weights, self._hand_over.division)
 
         def write(values: dict[str, object]) -> None:
@@ -294,11 +321,12 @@ class Trainer:
     def _no_best(self, before: dict[str, float] | None = None) -> BestFigures:
         settings = self.recipe.validation or ValidationSettings()
         return BestFigures(before=before or {}, half=tuple(settings.half), tolerated_loss=settings.tolerated_loss,
-                           retained=tuple(self._hand_over.taken_over))
+                           retained=tuple(self._hand_over.taken_over), ignored=tuple(settings.ignored))
 
     def _begin_stage(self, number: int) -> None:
         """Begins a stage; after the last one there is nothing to begin."""
         self.state.stage, self.state.stage_start = number, self.state.step
+        self.state.stage_plan = None
         if number == len(self.stages):
             return
         stage = self.stages[number]
@@ -307,7 +335,9 @@ class Trainer:
             distribution = label_distribution(self.recipe, self.cases.training, stage, self._table)
         self.training_step.begin(stage, Objective(stage, self.space, distribution, self.start.teacher is not None,
                                                   self.reporter, self.cases.soft_sets))
-        self.state.best = self._no_best(self.state.best.before)
+        best = self._no_best(self.state.best.before)
+        best.overlaps_before = self.state.best.overlaps_before
+        self.state.best = best
 
     def _restore(self) -> None:
         """Goes back to the last checkpoint. Raises UserError when what decides the numbers has changed since."""
@@ -316,6 +346,8 @@ class Trainer:
         check_same(checkpoint["settings"], self.state.settings)
         self._begin_stage(min(checkpoint["stage"], len(self.stages) - 1))
         self.state.restore(checkpoint)
+        if self.state.stage_plan is not None and self.state.stage < len(self.stages):
+            self.plan_stage(*self.state.stage_plan)
 
     def _save(self, path: Path) -> None:
         if self.processes.first:

@@ -29,6 +29,7 @@ def test_long_names_work_or_fail_alone(tmp_path, capsys):
     folder, out = tmp_path / "cts", tmp_path / "out"
     write_cts(folder, "az")
     (folder / "cases.csv").unlink()
+    # A name may have 255 bytes; with ".labels.nii.gz" behind it the first fits and the second does not.
     fitting, longest = "m" * 235, "n" * 245
     write_ct(folder / f"{fitting}.nii.gz", hu=70)
     write_ct(folder / f"{longest}.nii.gz", hu=71)
@@ -100,6 +101,7 @@ def test_names_are_neither_commands_of_a_terminal_nor_formulas(tmp_path, capsys)
     shown = capsys.readouterr()
     assert "\x1b" not in shown.out + shown.err
     assert not any(line.startswith("error") for line in (shown.out + shown.err).splitlines())
+    # A spreadsheet takes a cell that begins with = or @ for a formula: a quotation mark makes it text.
     assert set(table(tmp_path / "out")) == {"\\x1b[31mred\\x07", "line1\\nerror: forged", "'=1+1", "'@x"}
 
 
@@ -111,6 +113,7 @@ def test_changed_voxels_in_a_file_that_a_header_names_are_noticed(tmp_path):
     write_list(tmp_path / "a.nrrd", "NRRD0004", "type: int16", "dimension: 3", "space: left-posterior-superior",
                "sizes: 16 16 16", "space directions: (3,0,0) (0,3,0) (0,0,3)", "endian: little", "encoding: raw",
                "data file: voxels/x 1.raw")
+    # A second CT makes it a run over many, which keeps records.
     unchanged = write_ct(tmp_path / "b.nii.gz")
     out = tmp_path / "out"
     assert segmented(tmp_path / "a.nrrd", unchanged, "-o", out, "--force") == 2

@@ -62,6 +62,7 @@ def test_moved_and_touched_cts_are_still_finished(tmp_path):
 def test_changed_ct_of_the_same_size_and_time_is_made_anew(tmp_path):
     cases, out = write_cts(tmp_path / "cts"), tmp_path / "out"
     ct = tmp_path / "cts" / "a.nii"
+    # Without compression, so that other voxels make no other size.
     write_list(cases, "image", "a.nii", "b.nii.gz")
     write_ct(ct, hu=50)
     assert segmented(cases, "-o", out) == 2
@@ -100,8 +101,8 @@ def test_half_or_corrected_result_neither_counts_nor_is_lost(tmp_path, capsys):
     (out / "c.seg.nrrd").write_text("corrected by hand")
     capsys.readouterr()
     assert main(["segment", str(cases), "-o", str(out), "--no-preview"]) == 1
-    said = capsys.readouterr().err
-    assert said.count("changed since it was written; --overwrite replaces it") == 2
+    errors = capsys.readouterr().err
+    assert errors.count("changed since it was written; --overwrite replaces it") == 2
     assert (out / "c.seg.nrrd").read_text() == "corrected by hand"
     assert table(out)["b"]["state"] == table(out)["c"]["state"] == "failed"
     assert segmented(cases, "-o", out, "--overwrite") == 2
@@ -114,6 +115,7 @@ def test_result_changed_after_a_record_that_cannot_be_read_is_kept(tmp_path):
     record, result = out / "records" / "a.json", out / "a.seg.nrrd"
     record.write_text("damaged")
     result.write_text("corrected by hand")
+    # A second younger than its record: it was changed after it was written.
     os.utime(result, ns=(0, record.stat().st_mtime_ns + 1_000_000_000))
     assert main(["segment", str(cases), "-o", str(out), "--no-preview"]) == 1
     assert result.read_text() == "corrected by hand"
@@ -139,6 +141,7 @@ def test_plain_run_over_many_can_be_resumed(tmp_path, capsys):
     write_ct(tmp_path / "cts" / "b.nii.gz", hu=99)
     assert segmented(*words, "--resume") == 1
     assert segmented(*words, "--overwrite") == 3
+    # One case alone with other organs, in the folder of the many.
     assert segmented(tmp_path / "cts" / "b.nii.gz", "-o", out, "--overwrite", "--organs", "liver") == 1
     assert segmented(*words, "--resume") == 1  # the record of b says that it is of other organs
 

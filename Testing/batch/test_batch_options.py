@@ -38,8 +38,9 @@ def test_what_cannot_be_is_one_line_here_and_on_the_command_line(wrong, line, tm
 
 def test_shards_and_clusters_always_resume(tmp_path):
     assert BatchOptions(output=tmp_path, shard="3/16").shard == Shard(3, 16)
-    assert [BatchOptions(output=tmp_path, **what).resumes for what in ({}, {"resume": True}, {"shard": "1/2"},
-                                                                       {"ray": "local"})] == [False, True, True, True]
+    settings = ({}, {"resume": True}, {"shard": "1/2"}, {"ray": "local"})
+    resumes = [BatchOptions(output=tmp_path, **changes).resumes for changes in settings]
+    assert resumes == [False, True, True, True]
 
 
 def test_a_table_is_kept_of_many_and_where_there_is_one(tmp_path):
@@ -50,9 +51,10 @@ def test_a_table_is_kept_of_many_and_where_there_is_one(tmp_path):
 
 
 def test_a_worker_makes_the_same_of_the_same_options(tmp_path):
-    wanted = SegmentOptions(organs="spleen,liver", scales="1,0.75", preview=False)
-    many = BatchOptions(output=tmp_path / "out", resume=True)
-    here = batch_of(Segmenter(wanted), many)
-    there, _, _ = worker_parts(*pickle.loads(pickle.dumps((wanted, many))))
-    assert there == here
-    assert here.settings["organs"] == ["liver", "spleen"]
+    options = SegmentOptions(organs="spleen,liver", scales="1,0.75", preview=False)
+    batch_options = BatchOptions(output=tmp_path / "out", resume=True)
+    batch = batch_of(Segmenter(options), batch_options)
+    # Options travel to a worker as pickles; records must not tell who wrote them.
+    of_worker, _, _ = worker_parts(*pickle.loads(pickle.dumps((options, batch_options))))
+    assert of_worker == batch
+    assert batch.settings["organs"] == ["liver", "spleen"]

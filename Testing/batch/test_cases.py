@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from PartialOrganSegLib.batch.cases import Entry, expand, named_cases, read_list
+from PartialOrganSegLib.batch.case_list import Entry, read_list
+from PartialOrganSegLib.batch.cases import expand, named_cases
 from PartialOrganSegLib.batch.fingerprint import fingerprint
 from PartialOrganSegLib.batch.sharding import Shard
 from PartialOrganSegLib.errors import UserError
@@ -45,10 +46,21 @@ def test_csv_as_spreadsheets_write_it(tmp_path, encoding, separator, line_end):
              between.join(["b", "", "2"])]
     if len(separator) > 1:
         lines.insert(0, separator)
+    # Python's own encoding "utf-16" writes the mark itself.
     mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
     path.write_bytes((mark + line_end.join(lines) + line_end).encode(encoding))
     assert read_list(path, Reporter()) == [
         Entry(tmp_path / "büro 1.nii.gz", "é\u2028x"), Entry(tmp_path / "b", None, "2")]
+
+
+@pytest.mark.parametrize("content", [
+    "image;output;;\r\na b.nii;p1;;\r\n;;;\r\n", "image;output\ra b.nii;p1\r",
+    "sep=|\nimage|output|\na b.nii|p1\n\n||\n",
+    "image;output\na b.nii;p1;;\n", "image\toutput\t\n\t\t\na b.nii\tp1\n"])
+def test_empty_columns_and_lines_of_spreadsheets_do_not_count(tmp_path, content):
+    path = tmp_path / "cases.csv"
+    path.write_bytes(content.encode())
+    assert read_list(path, Reporter()) == [Entry(tmp_path / "a b.nii", "p1")]
 
 
 @pytest.mark.parametrize("content", ["image\nmüller.nii.gz\n".encode("latin-1"), b"image\n" + b"x" * 200_000])
@@ -67,6 +79,9 @@ def test_a_csv_that_cannot_be_read_is_one_line(tmp_path, content):
     (["image"], "expected a CT a line, found none"),
     (["image,output", ",b"], "line 2: expected an image, found none"),
     (["image", "a,b"], "line 2: expected 1 values, found more"),
+    (["image,,output", "a,,b"], "expected the columns image, output, series, found ''"),
+    (["image,output,image", "a,,b"], "expected columns of different names, found 'image' twice"),
+    (["image,output,,", "a,b,,x"], "line 2: expected 2 values, found more"),
 ])
 def test_wrong_csv_is_told_in_a_line(tmp_path, lines, message):
     with pytest.raises(UserError, match=message):
@@ -89,9 +104,9 @@ def test_two_cts_with_one_output_are_refused():
 
 @given(st.lists(st.tuples(st.sampled_from(["a.nii.gz", "p/a.nii.gz", "q/A.mha", "b.nrrd"]),
                           st.sampled_from([None, "1", "2"])), max_size=12, unique=True))
-def test_every_ct_has_a_name_of_its_own(asked):
-    cases = named_cases([Entry(Path(path), None, series) for path, series in asked], Reporter())
-    assert [str(case.path) for case in cases] == [path for path, _ in asked]
+def test_every_ct_has_a_name_of_its_own(inputs):
+    cases = named_cases([Entry(Path(path), None, series) for path, series in inputs], Reporter())
+    assert [str(case.path) for case in cases] == [path for path, _ in inputs]
     assert len({case.title.casefold() for case in cases}) == len(cases)
 
 

@@ -95,13 +95,16 @@ def test_killed_worker_loses_no_case(tmp_path, model):
         while running.poll() is None and killed is None:
             finished = len(list(out.glob("*.labels.nii.gz")))
             busy = [worker for worker in descendants(driver) if title(worker).startswith(BUSY)]
+            # At a case, and after another was finished: both what is done and what is lost must be right.
             if busy and finished:
                 reached = addresses(driver)
                 killed = busy[0].pid
                 os.kill(killed, signal.SIGKILL)
+            # A case takes a few tenths of a second.
             time.sleep(0.02)
         output, errors = running.communicate(timeout=300)
     assert killed is not None, errors
+    # Nothing listens where other computers could connect: data of patients stay on this one.
     assert {address.removeprefix("::ffff:") for address in reached} == {"127.0.0.1"}
 
     events = [json.loads(line) for line in output.splitlines()]

@@ -38,6 +38,7 @@ MESSAGES = [
 def test_a_message_arrives_as_it_was_sent(message: object) -> None:
     pipe = io.BytesIO()
     write_message(message, pipe)
+    # A second message behind it: the first must end where it ends.
     write_message(Ready(), pipe)
     pipe.seek(0)
     assert read_message(pipe) == message

@@ -25,6 +25,7 @@ def voxels_of(out: Path, name: str) -> int:
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 def test_results_are_called_after_a_link_not_after_its_target(tmp_path):
+    # As datalad and git-annex store files: the name that people know is a link.
     key = write_ct(tmp_path / "store" / "MD5E-s123--0123456789abcdef.nii.gz")
     link = tmp_path / "in" / "patient1.nii.gz"
     link.parent.mkdir()

@@ -39,6 +39,7 @@ replace, count = os.replace, 0
 def replace_and_die(source, target):
     global count
     replace(source, target)
+    # The table is moved into place too, but is no file of a case.
     count += Path(target).parent.name == "out" and Path(target).name != "run_table.csv"
     if count == {renames}:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -76,13 +77,13 @@ def test_a_case_in_other_hands_comes_last_and_is_then_finished(tmp_path):
     cases, out = write_cts(tmp_path / "cts"), tmp_path / "out"
     lock, held, release = out / "records" / "a.lock", threading.Event(), threading.Event()
 
-    def other() -> None:
+    def another_run() -> None:
         with case_lock(lock, wait=False) as mine:
             assert mine
             held.set()
             release.wait()
 
-    thread = threading.Thread(target=other)
+    thread = threading.Thread(target=another_run)
     thread.start()
     held.wait()
     order: list[str] = []
@@ -90,6 +91,7 @@ def test_a_case_in_other_hands_comes_last_and_is_then_finished(tmp_path):
     class Order(Reporter):
         def result(self, **facts) -> None:
             order.append(facts.get("name", ""))
+            # Only when all others are done is the case in other hands waited for.
             if order == ["b", "c"]:
                 release.set()
 
@@ -116,20 +118,22 @@ def test_where_nothing_can_be_locked_nobody_is_alone(tmp_path, monkeypatch):
         patched.setattr("PartialOrganSegLib.batch.locks.lock", no_locks)
         assert segmented(cases, "-o", out) == 1
     assert twin.is_dir()
+    # With locks that work, what nobody holds is cleared away.
     twin.rename(leftover)
     assert segmented(cases, "-o", out, "--organs", "liver") == 1
     assert not leftover.exists()
 
 
 def test_locks_are_exclusive(tmp_path):
-    inside, most, together = [0], [0], threading.Lock()
+    inside, highest, together = [0], [0], threading.Lock()
 
     def work() -> None:
         for _ in range(5):
             with case_lock(tmp_path / "x.lock", wait=True):
                 with together:
                     inside[0] += 1
-                    most[0] = max(most[0], inside[0])
+                    highest[0] = max(highest[0], inside[0])
+                # So that another thread would come in, if the lock let it.
                 time.sleep(0.001)
                 with together:
                     inside[0] -= 1
@@ -139,7 +143,7 @@ def test_locks_are_exclusive(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert most == [1]
+    assert highest == [1]
 
 
 def test_run_table_written_while_records_appear_has_them_all(tmp_path):

@@ -25,6 +25,7 @@ def test_it_has_a_record_but_no_table(tmp_path, capsys):
     record = read_record(record_file(out, "a"))
     assert record is not None
     assert (record.state, sorted(record.outputs)) == (DONE, FILES)
+    # A table of one line would only be in the way.
     assert not (out / "run_table.csv").exists()
     assert "liver" in capsys.readouterr().out
     assert main(["segment", str(ct), "-o", str(out), "--no-preview"]) == 1

@@ -36,6 +36,7 @@ from PartialOrganSegLib.batch.measuring import measuring
 with measuring() as before:
     pass
 with measuring() as figures:
+    # Written to, or the system would not give the pages.
     block = np.ones(60 << 20, np.uint8)
     time.sleep(0.2)
     del block
@@ -132,6 +133,7 @@ def test_case_that_kills_its_workers_fails_in_the_end(tmp_path):
     outcomes = list(worker_pool(ray, tmp_path).process_all(CASES, Reporter()))
     assert sorted(outcome.case.name for outcome in outcomes) == ["a", "b", "c", "d"]
     assert [outcome.record.error for outcome in outcomes if outcome.record.error] == ["b: 3 workers died of it"]
+    # Two to begin with, and one for each that died.
     assert ray.begun == 2 + 3
     assert write_run_table(tmp_path)
     assert table(tmp_path)["b"]["state"] == "failed"

@@ -1,6 +1,6 @@
 """A run over many CTs that everything happens to: nothing lost, nothing done twice, a true table, flat memory.
 
-    python Testing/benchmarks/batch_1000.py --count 1000 --kills 10
+    python Testing/benchmarks/batch_1000.py --count 1000 --kills 10 --json Resources/figures/batch_1000.json
 
 Small phantoms, with one CT among them from which the network never comes back, one for which it takes memory without
 end, one that crashes it and one that is no image; once on one machine and once on a cluster of two workers (Ray, on
@@ -39,6 +39,7 @@ from PartialOrganSegLib.batch.records import DONE, FAILED, Record, read_record
 from PartialOrganSegLib.formats.writing import write_ct
 from PartialOrganSegLib.synthesis.phantom import make_phantom
 from Testing.helpers.batch_data import hidden, table
+from Testing.helpers.figure_rows import keep_rows
 from Testing.helpers.moody_network import CRASHES_HU, EATS_HU, ENDLESS_HU, moody_bundle, write_moody_ct
 
 SHAPE, SPACING_MM = (32, 32, 32), 10.0
@@ -47,7 +48,9 @@ TEXT = "text"  # a CT that is no image
 MEMORY_GIB = 1.8  # for a CT
 FULL_BYTES = 100
 SAMPLE = 10  # label maps that are compared
+# Python's memory goes up and down by tens of MiB; what leaks with every CT is far above after a thousand.
 TOLERATED_MIB = 64
+CURVE_POINTS = 20
 WORKER = "ray::_Worker"  # how Ray calls the processes of workers
 MIB = 1 << 20
 
@@ -71,6 +74,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=0.5, help="time limit of a CT (default: 0.5)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", default="here,cluster")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep the table as well")
     arguments = parser.parse_args()
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as name:
@@ -87,7 +91,7 @@ def main() -> int:
                 words += ["--ray", "local", "--workers", "2"]
             tally = until_finished(words, folder / run, arguments.count, arguments.kills,
                                    random.Random(f"{run} {arguments.seed}"))
-            wrong += report(run, folder, model, arguments.count, tally)
+            wrong += report(run, folder, model, arguments.count, tally, arguments.json)
     print("", *(wrong or ["nothing wrong"]), sep="\n")
     return int(bool(wrong))
 
@@ -108,8 +112,8 @@ def until_finished(words: list[str], out: Path, count: int, kills: int, moments:
     """Starts the run, kills it whenever so many phantoms more are finished, and starts it again to its end."""
     tally, begin = Tally(), time.monotonic()
     for number in range(kills):
-        least = count * (number + 1) // (kills + 1)
-        start(words, out, tally, least, worker_alone="--ray" in words and moments.random() < 0.5)
+        due = count * (number + 1) // (kills + 1)
+        start(words, out, tally, due, worker_alone="--ray" in words and moments.random() < 0.5)
         if number == kills // 2:
             full_disk(words, tally)
     code = start(words, out, tally)
@@ -119,12 +123,13 @@ def until_finished(words: list[str], out: Path, count: int, kills: int, moments:
     return tally
 
 
-def start(words: list[str], out: Path, tally: Tally, least: int | None = None,
+def start(words: list[str], out: Path, tally: Tally, due: int | None = None,
           worker_alone: bool = False) -> int | None:
-    """Runs until `least` phantoms are finished and kills it then; or to its end, whose exit code it gives."""
+    """Runs until `due` phantoms are finished and kills it then; or to its end, whose exit code it gives."""
     tally.starts += 1
     process = subprocess.Popen([sys.executable, "-m", "PartialOrganSegLib", *words], stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL, text=True)
+    # A full pipe would stop the run.
     reader = threading.Thread(target=read_events, args=(process, tally.segmented))
     reader.start()
     memory: list[tuple[int, float]] = []
@@ -132,10 +137,10 @@ def start(words: list[str], out: Path, tally: Tally, least: int | None = None,
         finished = len(list(out.glob("*.labels.nii.gz")))
         with contextlib.suppress(psutil.Error):
             memory.append((finished, psutil.Process(process.pid).memory_info().rss / MIB))
-        if least is not None and finished >= least:
+        if due is not None and finished >= due:
             tally.kills += 1
             if kill(process.pid, worker_alone):
-                least = None  # the run goes on with another worker
+                due = None  # the run goes on with another worker
         time.sleep(0.2)
     reader.join()
     if len(memory) > len(tally.memory):
@@ -182,8 +187,8 @@ def full_disk(words: list[str], tally: Tally) -> None:
         raise SystemExit(f"full disk: exit code {ended.returncode}, {ended.stderr[-500:]}")
 
 
-def report(run: str, folder: Path, model: Path, count: int, tally: Tally) -> list[str]:
-    """Prints the run's row; what was wrong."""
+def report(run: str, folder: Path, model: Path, count: int, tally: Tally, kept: Path | None) -> list[str]:
+    """Prints the run's row, and keeps it in the file `kept`; what was wrong."""
     out = folder / run
     records = {record.case: record for record in records_of(out)}
     phantoms = [f"phantom{number:04}" for number in range(count)]
@@ -191,12 +196,17 @@ def report(run: str, folder: Path, model: Path, count: int, tally: Tally) -> lis
     twice = [name for name in phantoms if tally.segmented[name] > 1]
     differing = compare(folder, out, model, phantoms)
     rows = wrong_rows(out, records, phantoms)
-    left = [path.name for path in hidden(out)]
+    leftovers = [path.name for path in hidden(out)]
     growth = grown(tally.memory), grown_records(list(records.values()))
     print(f"| {run} | {count} | {tally.starts} | {tally.kills} | {len(lost)} | {len(twice)} | {len(differing)} | "
-          f"{len(rows)} | {len(left)} | {growth[0]:+.0f}, {growth[1]:+.0f} | {tally.seconds:.0f} |", flush=True)
+          f"{len(rows)} | {len(leftovers)} | {growth[0]:+.0f}, {growth[1]:+.0f} | {tally.seconds:.0f} |", flush=True)
     wrong = []
-    kinds = {"lost": lost, "twice": twice, "differing": differing, "table": rows, "left": left}
+    kinds = {"lost": lost, "twice": twice, "differing": differing, "table": rows, "left": leftovers}
+    if kept is not None:
+        row = {"run": run, "phantoms": count, "starts": tally.starts, "kills": tally.kills}
+        row |= {kind: len(names) for kind, names in kinds.items()}
+        row |= {"memory_mib": round(max(growth)), "seconds": round(tally.seconds), "held_mib": curve(tally.memory)}
+        keep_rows(kept, [row], ("run",))
     for kind, names in kinds.items():
         if names:
             wrong.append(f"{run}: {kind}: {', '.join(names[:5])}")
@@ -243,16 +253,27 @@ def compare(folder: Path, out: Path, model: Path, phantoms: list[str]) -> list[s
 
 def grown(memory: list[tuple[int, float]]) -> float:
     """MiB by which the most of the last third is above the most of the second, of one process."""
+    # The first third fills caches and pools, which is no leak.
     third = len(memory) // 3
     if not third:
         return 0.0
     return max(held for _, held in memory[2 * third:]) - max(held for _, held in memory[third:2 * third])
 
 
+def curve(memory: list[tuple[int, float]]) -> list[tuple[int, int]]:
+    """Finished phantoms and the most MiB that the run's process held meanwhile, at some twenty points."""
+    most: dict[int, float] = {}
+    step = max(1, max((finished for finished, _ in memory), default=0) // CURVE_POINTS)
+    for finished, held in memory:
+        place = finished // step * step
+        most[place] = max(most.get(place, 0.0), held)
+    return [(place, round(held)) for place, held in sorted(most.items())]
+
+
 def grown_records(records: list[Record]) -> float:
     """The same of the processes in which the phantoms were segmented, by when their records were written."""
-    done = sorted((record for record in records if record.state == DONE), key=lambda record: record.written)
-    return grown([(number, float(record.peak_mib)) for number, record in enumerate(done)])
+    finished = sorted((record for record in records if record.state == DONE), key=lambda record: record.written)
+    return grown([(number, float(record.peak_mib)) for number, record in enumerate(finished)])
 
 
 if __name__ == "__main__":

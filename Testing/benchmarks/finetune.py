@@ -51,6 +51,7 @@ from PartialOrganSegLib.synthesis.simulated_scribbles import simulate_scribble
 from PartialOrganSegLib.training.transfer import ClassMap, moved_weights
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "manifest.yaml"
+# Organs that the embedded model is weakest in: there is something to correct.
 TARGETS = {"correct": ["pancreas", "duodenum"], "scribble": ["stomach", "pancreas", "duodenum", "esophagus"],
            "add": ["spleen"]}
 UNSEEN = ["acrin_flt_001_b", "tcga_bc_a10w", "cptac_c3l_00189", "cort_liver"]  # of one fold of the embedded model's
@@ -59,6 +60,7 @@ BASELINES = {
     "pce": ["losses={marginal_cross_entropy: 1.0, marginal_dice: 0.0, distillation: 0.0}", "alpha=1",
             "loss_arguments.marginal_cross_entropy.draw_rates=[]"]}
 ARMS = ("ours", *BASELINES, "masks")
+# 47 x 27 x 42 cm: a whole trunk.
 PHANTOM_SHAPE, PHANTOM_SPACING = (157, 106, 168), (3.0, 2.5, 2.5)
 TRAINED, TESTED = 3, 2  # phantoms
 BACKGROUND_STROKE = 254  # in a scribble file; "none of the organs that the case's label can be compared with"
@@ -81,6 +83,7 @@ def phantom_split(folder: Path) -> Split:
     cases = []
     for seed in range(FIRST_SEED, FIRST_SEED + TRAINED + TESTED):
         image, label = folder / f"{seed}.nii.gz", folder / f"{seed}_label.nii.gz"
+        # Made once: a phantom depends on its seed alone.
         if not label.exists():
             ct, labels = make_phantom(PHANTOM_SHAPE, PHANTOM_SPACING, seed)
             write_ct(image, ct)
@@ -138,6 +141,7 @@ def write_cases(cases: Sequence[Case], scenario: str, arm: str, names: Sequence[
 def without(start: Bundle, organs: Sequence[str], folder: Path) -> Bundle:
     """The start model with some of its classes cut off."""
     space = label_space_of_names("rest", [name for name in start.label_space.names if name not in organs])
+    # The class goes; the features that learnt it stay, as the docstring above says.
     network = start.load_network()
     weights = moved_weights(network.state_dict(), start.network_name, start.network_arguments,
                             start.label_space.class_count, ClassMap.between(start.label_space, space))
@@ -183,6 +187,7 @@ def run_arm(scenario: str, arm: str, seed: int, split: Split, start: Bundle, bef
             folder: Path, device: str) -> dict[str, Any]:
     """One run's figures."""
     names = [*start.label_space.names, *(name for name in TARGETS[scenario] if name not in start.label_space.names)]
+    # Baselines see the same cases with another meaning of what is not labelled.
     manifest = write_cases(split.training, scenario, arm, names, folder / "labels")
     clock = time.monotonic()
     result = finetune(start.folder, manifest, folder / "run", device, options_of(arm, split.replay, steps, seed),

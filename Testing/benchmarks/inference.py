@@ -31,6 +31,7 @@ def measured(command: list[str], log: Path) -> tuple[float, float]:
     start = time.perf_counter()
     with open(log, "w") as handle:
         child = subprocess.Popen(command, stdout=handle, stderr=subprocess.STDOUT)
+        # Peak memory of this child alone; `resource` gives the largest of all children.
         _, status, usage = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - start
     child.returncode = os.waitstatus_to_exitcode(status)
@@ -103,6 +104,7 @@ def compare(arguments: argparse.Namespace) -> None:
             log = scratch / "log"
             child = [sys.executable, __file__, str(ct), "--model", arguments.model, "--teacher", str(arguments.teacher),
                      "--child"]
+            # In turns, so that a neighbour's load falls on both.
             ours, theirs = [], []
             for turn in range(arguments.repeats):
                 ours.append(measured([sys.executable, "-m", "PartialOrganSegLib", "segment", str(ct), "--device", "cpu",

@@ -31,6 +31,7 @@ CLASSES = 17
 FIRST = OUTSIDE + 1  # the code of class 0
 KINDS = ("full", "partial", "scribble", "unlabelled")
 PAIR = {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0}
+# The losses of our own recipe; their weights change nothing of what they cost.
 STACK = {**PAIR, "exclusion_dice": 1.0, "exclusion_cross_entropy": 1.0, "entropy": 0.1, "intensity": 0.1, "prior": 0.1,
          "distillation": 1.0}
 
@@ -82,6 +83,7 @@ def training_step(network: nn.Module, optimiser: torch.optim.Optimizer,
     value = loss(logits, Targets(codes, table, image, teacher, voxels_per_set=voxels_per_set))
     optimiser.zero_grad(set_to_none=True)
     value.backward()
+    # Part of every real step, so that the ratio is one of steps and not of losses alone.
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)
     optimiser.step()
     return time.perf_counter() - wall, time.process_time() - processor
@@ -112,6 +114,7 @@ def main() -> None:
     for repeat in range(-1, arguments.repeats):  # the first is warm-up
         for kind in arguments.kinds:
             codes = code_map(kind)
+            # The stacks alternate within a repeat: what else the machine does meanwhile falls on all.
             for name, loss in stacks.items():
                 step_seconds = training_step(network, optimiser, loss, image, codes, table, arguments.voxels_per_set,
                                              teacher)

@@ -94,6 +94,7 @@ def run_organ(scene: Scene, organ: int, arm: str, correct: Corrector, strokes: i
             stroke = user.next_stroke(labels)
             satisfied = stroke is None
             if stroke is not None:
+                # The simulated user's own time is not counted.
                 since = time.perf_counter()
                 labels = correct(stroke)
                 seconds.append(time.perf_counter() - since)

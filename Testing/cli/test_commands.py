@@ -15,6 +15,7 @@ from PartialOrganSegLib.cli import COMMANDS, main
 
 @pytest.fixture(autouse=True)
 def own_folders(monkeypatch, tmp_path):
+    # Logs of the user who runs the tests stay as they are.
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(tmp_path / "models"))
 
@@ -67,6 +68,7 @@ def test_unforeseen_error_names_its_log(monkeypatch, capsys):
 
 
 def test_log_that_cannot_be_written_goes_to_the_temporary_folder(tmp_path, monkeypatch):
+    # A file where a folder should be: nothing can be written below it, by root either.
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert logfile.record(ValueError("x"), tmp_path / "file" / "log") == tmp_path / logfile.NAME

@@ -22,8 +22,8 @@ def untrained(tmp_path: Path) -> Path:
     network = build_network("light_unet", 1, WORD16.class_count)
     bundle = write_bundle(
         tmp_path / "untrained", network, "light_unet", {}, WORD16,
-        Preprocessing(spacing_zyx=(6.0, 6.0, 6.0), clip_hu=(-200.0, 300.0), subtract=0.0, divide=100.0,
-                      patch_zyx=(32, 32, 32)),
+        Preprocessing(spacing_zyx=(12.0, 12.0, 12.0), clip_hu=(-200.0, 300.0), subtract=0.0, divide=100.0,
+                      patch_zyx=(16, 16, 16)),
         name="untrained", version="0", licences={"code": "Apache-2.0", "weights": "none", "data": "none"},
         training_data=[], metrics={}, description="random weights")
     return bundle.folder
@@ -54,6 +54,7 @@ def test_phantom_is_segmented_on_its_grid(tmp_path, untrained):
 def test_damaged_model_is_refused_before_anything_is_written(tmp_path, untrained):
     weights = untrained / "models" / "model.safetensors"
     damaged = bytearray(weights.read_bytes())
+    # One bit: the file can be read as well as before.
     damaged[-1] ^= 1
     weights.write_bytes(damaged)
     completed = partialorganseg("segment", "ct.nii.gz", "-o", tmp_path / "out", "--model", untrained)

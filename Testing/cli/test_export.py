@@ -11,8 +11,8 @@ import pytest
 from pydicom import dcmread
 
 from PartialOrganSegLib.cli import main
-from PartialOrganSegLib.formats.reading import read_ct
-from PartialOrganSegLib.formats.writing import write_labelmap
+from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
+from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.predictor import Prediction
@@ -75,6 +75,7 @@ def test_what_cannot_be_exported_is_told(case: SimpleNamespace, capsys: pytest.C
     line(capsys, "scan.seg.dcm", "--overwrite")
     assert export(case, "--overwrite", "--label-space", "shi5") == 1
     line(capsys, "expected values up to 5 (shi5), found 16")
+    # A NIfTI file as the reference.
     case.ct = case.labels
     assert export(case, "--overwrite") == 1
     line(capsys, "found no DICOM file", "the patient, the study and each image")
@@ -86,6 +87,7 @@ def test_labels_of_another_grid_need_resample(case: SimpleNamespace, capsys: pyt
     write_labelmap(case.labels, coarse)
     assert export(case) == 1
     line(capsys, "on the grid of the series", "--resample")
+    # Nothing of the kind that could have been written is there, either.
     assert not list(case.out.iterdir())
     assert export(case, "--resample") == 0
 
@@ -141,6 +143,7 @@ def test_segment_writes_dicom_beside_the_others(case: SimpleNamespace) -> None:
 @pytest.mark.usefixtures("oracle")
 def test_results_in_a_cts_folder_are_no_part_of_the_ct(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
     words = ["segment", str(case.ct), "-o", str(case.ct / "results"), "--dicom", "seg", "--no-preview", "--resume"]
+    # Second time: the SEG in the CT's folder must not change what the CT is recognised by.
     for summary in ("1 segmented, 0 finished before", "0 segmented, 1 finished before"):
         assert main(words) == 0
         assert summary in capsys.readouterr().out
@@ -165,3 +168,37 @@ def test_highdicom_is_missed_before_the_work_starts(case: SimpleNamespace, monke
         assert main([*command, "-o", str(case.out), "--dicom", "seg"]) == 1
         line(capsys, "highdicom", "pip install")
     assert export(case, "--dicom", "rtstruct") == 0
+
+
+def test_nifti_needs_no_series_and_says_what_its_values_mean(case: SimpleNamespace) -> None:
+    assert main(["export", str(case.labels), "--nifti", "--organs", "liver,left_kidney", "--name", "Plan 1", "-o",
+                 str(case.out)]) == 0
+    assert sorted(path.name for path in case.out.iterdir()) == ["Plan 1.labels.csv", "Plan 1.labels.nii.gz"]
+    written = read_labelmap(case.out / "Plan 1.labels.nii.gz").array
+    np.testing.assert_array_equal(written, np.where(np.isin(case.volume.array, [1, 3]), case.volume.array, 0))
+    table = (case.out / "Plan 1.labels.csv").read_text().splitlines()
+    assert [row.split(",")[:4] for row in table[1:]] == [["1", "Liver", "liver", "10200004"],
+                                                         ["3", "Kidney_L", "left_kidney", "64033007"]]
+
+
+def test_segments_can_bear_tg263_names(case: SimpleNamespace) -> None:
+    assert export(case, "--dicom", "seg", "--organs", "left_kidney", "--names", "tg263") == 0
+    assert dcmread(case.out / "scan.seg.dcm").SegmentSequence[0].SegmentLabel == "Kidney_L"
+
+
+def test_the_series_of_another_ct_is_refused(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+    """Same size and spacing, another patient: the labels would lie in the wrong file."""
+    ct = read_ct(case.ct)
+    write_ct(case.out.parent / "same.nrrd", ct)
+    write_ct(case.out.parent / "mirrored.nrrd", Volume(ct.array[:, :, ::-1].copy(), ct.grid))
+    assert export(case, "--of", str(case.out.parent / "mirrored.nrrd")) == 1
+    line(capsys, "expected the DICOM series of mirrored.nrrd", "another CT")
+    assert not list(case.out.iterdir())
+    assert export(case, "--of", str(case.out.parent / "same.nrrd")) == 0
+
+
+def test_what_needs_a_series_says_so(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:
+    assert main(["export", str(case.labels), "-o", str(case.out)]) == 2
+    line(capsys, "--reference", "seg and rtstruct refer to", "--nifti")
+    assert main(["export", str(case.labels), "--nifti", "--name", "a/b", "-o", str(case.out)]) == 2
+    line(capsys, "a file's name without a folder")

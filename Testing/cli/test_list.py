@@ -40,6 +40,7 @@ def test_every_kind_has_a_table_and_events(kind: str, capfd):
         assert names == sorted(FORMATS)
     elif kind in NAMES:
         assert names == list(NAMES[kind])
+    # An organ's record has no line of description.
     assert all(row.get("what", "an organ") for row in rows)
     assert main(["list", kind]) == 0
     heading, rule, *lines = capfd.readouterr().out.splitlines()

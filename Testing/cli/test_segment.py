@@ -37,7 +37,9 @@ class SoftTissueIsLiver:
 
     def predict(self, ct, organs=None, reporter=None):
         print("a library talks")
+        # Past Python's stdout, as libraries in C++ print.
         os.write(1, b"a C++ library talks\n")
+        # A CT of 13 slices stands for one that something unforeseen happens with.
         if ct.array.shape[0] == 13:
             raise RuntimeError("unlucky\nnumber")
         labels = ((ct.array > 0) & (ct.array < 200)).astype(np.uint8)
@@ -104,6 +106,7 @@ def test_failing_cases_do_not_stop_the_others(tmp_path, capsys):
     missing = tmp_path / "missing.nrrd"
     out = tmp_path / "out"
     assert main(["segment", *map(str, (good[0], unlucky, text, missing, good[1])), "-o", str(out)]) == 1
+    # Loading a network takes seconds: once for all CTs.
     assert SoftTissueIsLiver.built == 1
     captured = capsys.readouterr()
     assert "2 segmented, 0 finished before, 3 failed" in captured.out
@@ -121,6 +124,7 @@ def test_folder_of_cts_and_earlier_results_in_it(tmp_path):
     for name in "ab":
         write_ct(tmp_path / f"{name}.nii.gz")
     assert main(["segment", str(tmp_path), "-o", str(tmp_path)]) == 0
+    # The first run's label maps lie beside the CTs and are not segmented in turn.
     assert main(["segment", str(tmp_path), "-o", str(tmp_path / "again")]) == 0
     assert names(tmp_path / "again") == [f"{name}{kind}" for name in "ab" for kind in KINDS]
 
@@ -266,17 +270,19 @@ def test_cancelling_keeps_finished_cases_and_leaves_no_half_written_one(tmp_path
         if line == "writing b\n":
             break
     process.send_signal(number)
+    # The second signal comes while the first is being answered.
     time.sleep(0.05)
     process.send_signal(number)  # an impatient user
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors.splitlines()[-1] == "error: cancelled"
+    assert errors.splitlines()[-1] == "error: cancelled (cases: 1 of 3)"
     assert names(out) == [f"a{kind}" for kind in KINDS]
 
 
 def test_events_say_what_kind_of_problem_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The panel reads the codes and parts of errors."""
     grey = tmp_path / "grey.nii.gz"
+    # Grey values from 0 to 249, which is no CT.
     sitk.WriteImage(sitk.GetImageFromArray(np.arange(20**3, dtype=np.uint8).reshape(20, 20, 20) % 250), str(grey))
     assert main(["segment", str(grey), "-o", str(tmp_path / "out"), "--json-events"]) == 1
     error = next(event for event in map(json.loads, capfd.readouterr().out.splitlines()) if event["event"] == "error")

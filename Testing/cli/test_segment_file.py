@@ -93,6 +93,7 @@ def test_an_unknown_ending_is_refused(ct: Path, tmp_path: Path, capsys) -> None:
     assert main(["segment", str(ct), "-o", str(tmp_path / "organs.tiff")]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "expected a folder or a file ending in .nii.gz, .nrrd, .seg.nrrd or .dcm, found '.tiff'" in line
+    # With a slash at its end it is a folder, whatever it is called.
     assert main(["segment", str(ct), "-o", str(tmp_path / "results.tiff") + "/"]) == 0
     assert (tmp_path / "results.tiff" / "scan.labels.nii.gz").is_file()
 

@@ -19,17 +19,19 @@ def run(shell: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """A shell's line in which `p` is the command."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable}
     shell = f'p() {{ "$PYTHON" -m PartialOrganSegLib "$@"; }}\n{shell}'
-    return subprocess.run(["bash", "-c", shell], cwd=folder, env=environment, capture_output=True, text=True,
-                          timeout=300, check=False)
+    # Paths are told as UTF-8 whatever the locale of the tests is.
+    return subprocess.run(["bash", "-c", shell], cwd=folder, env=environment, capture_output=True, encoding="utf-8",
+                          errors="replace", timeout=300, check=False)
 
 
 @pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "> /dev/full", "2> /dev/full",
                                      "--json-events >&-", "--json-events > /dev/full", "--json-events 2>&-"])
 def test_missing_and_full_streams(tmp_path: Path, streams: str) -> None:
-    done = run(f"p phantom -o ph --shape 16 --spacing 20 {streams}", tmp_path)
-    assert done.returncode == 0
-    assert "Traceback" not in done.stderr
-    assert "Exception" not in done.stderr
+    # A closed stdout leaves the number 1 free for the next file that is opened: the CT.
+    completed = run(f"p phantom -o ph --shape 16 --spacing 20 {streams}", tmp_path)
+    assert completed.returncode == 0
+    assert "Traceback" not in completed.stderr
+    assert "Exception" not in completed.stderr
     assert (tmp_path / "ph" / "images" / "phantom_0.nii.gz").stat().st_size > 100
     # Nothing that was printed went into a file that took the stream's number.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ph"]
@@ -37,9 +39,9 @@ def test_missing_and_full_streams(tmp_path: Path, streams: str) -> None:
 
 @pytest.mark.parametrize("options", ["", "--json-events"])
 def test_reader_that_went_away(tmp_path: Path, options: str) -> None:
-    done = run(f"(p models list {options}; echo code $? >&2) | true", tmp_path)
-    assert done.stderr.strip().endswith("code 0")
-    assert "Traceback" not in done.stderr
+    completed = run(f"(p models list {options}; echo code $? >&2) | true", tmp_path)
+    assert completed.stderr.strip().endswith("code 0")
+    assert "Traceback" not in completed.stderr
 
 
 def test_errors_keep_their_code_without_a_stream(tmp_path: Path) -> None:
@@ -63,6 +65,7 @@ def test_names_forge_no_lines_and_send_no_commands(tmp_path: Path, capfd: pytest
 def test_cells_are_no_formulas_and_pages_hold_no_markup() -> None:
     for text in ("=1+1", "+cmd|' /C calc'!A0", "@SUM(1)", "-2+3", " =1"):
         assert csv_cell(text).startswith("'")
+    # Numbers with a sign are no formulas.
     for text in ("liver", "-3.5", "+2", "a=b", "1e-5"):
         assert csv_cell(text) == text
     assert csv_cell("a\nb") == "a\\nb"

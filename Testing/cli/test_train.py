@@ -48,6 +48,7 @@ def test_a_recipe_is_not_written_over(training, tmp_path, capsys):
     recipe.write_text("steps: 3  # few")
     assert main(["train", str(recipe), "-o", str(tmp_path)]) == 1
     assert "expected a run folder apart from the recipe" in capsys.readouterr().err
+    # To resume, the run folder's own recipe may be named.
     assert main(["train", str(recipe), "-o", str(tmp_path), "--resume"]) == 0
     assert main(["train", str(recipe), "-o", str(tmp_path / "run")]) == 0
     assert len(training.calls) == 2

@@ -39,6 +39,7 @@ def test_a_lone_known_voxel_is_never_lost(shape, target, data):
     expected = np.full(target, UNKNOWN, np.uint8)
     lines = []
     for at, size, new in zip(place, shape, target, strict=True):
+        # The new voxel that contains it keeps it, even where another voxel is nearer to the middle.
         holder = min(int((at + 0.5) * new / size), new - 1)
         lines.append(sorted({holder} | {k for k, middle in enumerate(middles(size, new)) if middle == at}))
     expected[np.ix_(*lines)] = 7
@@ -51,6 +52,7 @@ def test_a_code_at_the_middle_stays_and_none_is_invented(shape, target, seed):
     codes = np.where(random.random(shape) < 0.3, random.integers(1, 5, shape), UNKNOWN).astype(np.uint8)
     resampled, sampled = codes_at(codes, target), codes[np.ix_(*map(middles, shape, target))]
     assert np.array_equal(resampled[sampled != UNKNOWN], sampled[sampled != UNKNOWN])
+    # No mean of two codes: 2 and 4 never become 3.
     assert set(np.unique(resampled)) <= set(np.unique(codes)) | {UNKNOWN}
 
 

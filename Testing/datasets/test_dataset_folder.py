@@ -48,6 +48,7 @@ def test_a_space_means_itself(space):
 def test_btcv_in_words_space_merges_the_adrenals_and_leaves_vessels_out():
     meaning = meanings(dict(enumerate(("background", *BTCV13.names))), WORD16)
     assert meaning.label_map[12] == meaning.label_map[13] == ["adrenal"]
+    # Both sides are there, so the organ of both is annotated in full.
     assert "adrenal" in meaning.annotated
     assert {"colon", "rectum", "bladder"}.isdisjoint(meaning.annotated)
     not_annotated = [name for name in ALL if name not in meaning.annotated]
@@ -94,6 +95,7 @@ def test_coarse_and_inner_structures_and_ignore():
 
 
 def test_a_colon_may_hold_a_rectum_that_nobody_names():
+    # Public sets often draw the rectum as the end of the colon: only a set that names both divides them.
     doubtful = meanings({1: "colon", 2: "liver"}, WORD16)
     assert doubtful.label_map[1] == ["colon", "rectum"]
     assert doubtful.annotated == ["liver", "colon"]
@@ -124,6 +126,7 @@ def nnunet(folder: Path, **changes: object) -> Path:
 def decathlon(folder: Path, **changes: object) -> Path:
     """A Decathlon folder of two cases; macOS' own files lie between them as in the real ones."""
     images(folder, ["liver_0", "liver_1"], "labelsTr/{}.nii.gz", "imagesTr/{}.nii.gz")
+    # Whoever counts files by their ending would take it for a third case.
     (folder / "imagesTr" / "._liver_0.nii.gz").write_bytes(b"x")
     files = [{"image": f"./imagesTr/liver_{n}.nii.gz", "label": f"./labelsTr/liver_{n}.nii.gz"} for n in (0, 1)]
     content = {"name": "Liver", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver", "2": "cancer"},
@@ -172,6 +175,7 @@ def test_a_value_the_dataset_does_not_name_is_no_organ_of_ours(tmp_path: Path):
 
 
 def test_nnunet_files_may_lie_elsewhere(tmp_path: Path):
+    # nnU-Net 2 lets dataset.json name files anywhere.
     files = {"b": {"images": ["../x/b.nii.gz"], "label": "y/b.nii.gz"}, "a": {"images": ["/a.nii.gz"], "label": "a"}}
     cases = load_manifest(nnunet(tmp_path / "raw", dataset=files)).cases
     assert [case.name for case in cases] == ["a", "b"]

@@ -21,7 +21,7 @@ from Testing.helpers.training_data import write_image
 
 SHAPE, MM = (30, 40, 80), 4.0
 BODY_CENTRE = 39.5 * MM  # LPS x of the middle of the box body below
-ORDERS = [(p, f) for p in itertools.permutations(range(3)) for f in itertools.product((False, True), repeat=3)]
+ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.product((False, True), repeat=3)))
 
 
 def grid(direction: np.ndarray | None = None, origin=(0.0, 0.0, 0.0)) -> Grid:
@@ -56,6 +56,7 @@ def store(array: np.ndarray, on: Grid, permutation, flips) -> Volume:
         direction.append(column / spacing[-1] * (-1 if flips[axis] else 1))
         if flips[axis]:
             origin += column * (on.size[source] - 1)
+    # Axes of the array are z, y, x, those of the grid x, y, z.
     stored = array.transpose([2 - permutation[2 - a] for a in range(3)])
     stored = stored[tuple(slice(None, None, -1) if flips[2 - a] else slice(None) for a in range(3))]
     return Volume(stored, Grid(tuple(size), tuple(spacing), tuple(origin), tuple(np.stack(direction, 1).ravel())))
@@ -87,6 +88,7 @@ def test_sides_of_an_oblique_scan_are_the_patients(axis, degrees):
     direction = turned(degrees, axis)
     centre = (np.array(SHAPE[::-1]) - 1) / 2 * MM
     tilted = grid(direction, centre - direction @ centre)
+    # Body and kidneys are drawn at the voxels' places in the patient, not by their numbers.
     i, j, k = np.meshgrid(*(np.arange(n) for n in tilted.size), indexing="ij")
     where = np.stack([i, j, k, np.ones_like(i)], -1) @ tilted.matrix.T
     x, y, z = (where[..., axis].transpose(2, 1, 0) for axis in range(3))
@@ -144,6 +146,7 @@ def test_without_a_midline_two_components_are_the_two_sides_and_one_stays_either
 
 
 def test_two_kidneys_on_one_side_stay_there():
+    # A transplant, or a crossed kidney: two components are no left and right by themselves.
     mask = box((2, 22, 54, 8, 8, 6), (18, 22, 65, 8, 8, 5))
     assert set(np.unique(split_left_right(mask, grid(), BODY_CENTRE).sides)) == {0, LEFT}
 
@@ -157,6 +160,7 @@ def test_a_midline_through_a_kidney_gives_way_to_the_pair():
 @settings(max_examples=15)
 @given(st.integers(0, 10 ** 6), st.one_of(st.none(), st.floats(0, 320)))
 def test_exactly_the_mask_is_divided(seed, midline):
+    # Some two thousand single voxels.
     mask = np.random.default_rng(seed).random(SHAPE) > 0.98
     sides = split_left_right(mask, grid(), midline).sides
     assert np.array_equal(sides > 0, mask)

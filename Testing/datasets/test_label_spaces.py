@@ -30,6 +30,7 @@ def test_label_spaces_by_name_list_and_file(tmp_path: Path):
     assert listed.organ("prostate").index == 3
     write_yaml(tmp_path / "three.yaml", ["spleen", "prostate", "uterus"])
     assert space_of(tmp_path, "three.yaml").names == ("spleen", "prostate", "uterus")
+    # As the label space of a bundle is written.
     entry = LabelSpaceEntry.of(WORD16).model_dump()
     write_yaml(tmp_path / "full.yaml", entry | {"organs": [o | {"colour": list(o["colour"])} for o in entry["organs"]]})
     assert space_of(tmp_path, "full.yaml") == WORD16

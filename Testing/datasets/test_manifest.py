@@ -106,6 +106,7 @@ def test_full_case_without_an_organ_is_only_warned_of(tmp_path: Path):
 def test_every_problem_is_listed_with_its_case(tmp_path: Path):
     undeclared = write_case(tmp_path, "undeclared", 0)
     moved = write_case(tmp_path, "moved", 1)
+    # A millimetre along z: one third of a slice, which no eye sees and every border voxel feels.
     image, labels = blocks(1)
     write_image(tmp_path / moved["label"], labels, Grid(labels.shape[::-1], (2.0, 2.0, 3.0), (0.0, 0.0, 1.0)))
     unknown = write_case(tmp_path, "unknown", 2)
@@ -118,7 +119,8 @@ def test_every_problem_is_listed_with_its_case(tmp_path: Path):
     kidney = int((blocks(0)[1] == 3).sum())
     assert len(lines) == 5
     assert lines[0] == (f"undeclared: {tmp_path.resolve() / 'undeclared_label.nii.gz'}: partial label holds {kidney} "
-                        "voxels of left_kidney (value 3), which is not among its annotated organs")
+                        "voxels of left_kidney (value 3), which is not among its annotated organs; add it to "
+                        "'annotated', or to 'ignored'")
     assert "moved_label.nii.gz: expected the geometry of moved_image.nii.gz" in lines[1]
     assert "unknown_label.nii.gz: label value 40 (6912 voxels): expected 0..16 or a value of label_map" in lines[2]
     assert lines[3] == f"absent: expected the file {tmp_path.resolve() / 'absent.nii.gz'}, found none"
@@ -184,6 +186,7 @@ def test_a_name_that_is_no_file_name_is_refused(tmp_path: Path, name):
 def many_files(tmp_path: Path) -> Path:
     for name in ("b", "a", ".hidden", "c [1]"):
         for end in ("", "_seg"):
+            # Brackets are a pattern of their own to `glob`; hidden files are no cases.
             (tmp_path / "scans ö").mkdir(exist_ok=True)
             (tmp_path / "scans ö" / f"{name}{end}.nii.gz").touch()
         (tmp_path / "folders" / name).mkdir(parents=True)
@@ -227,11 +230,14 @@ def test_validation_takes_whole_groups_and_depends_on_the_seed_alone(tmp_path: P
     names = "abcdefghijklmnopqrst"
     chosen = groups(tmp_path, names, 0.25)
     assert len(chosen) == 5
+    # Order and number of a patient's cases do not matter.
     assert chosen == groups(tmp_path, names[::-1] + "abc", 0.25)
     assert chosen != groups(tmp_path, names, 0.25, seed=1)
+    # A larger share takes the same patients and more.
     assert set(chosen) < set(groups(tmp_path, names, 0.5))
     assert len(set(chosen) & set(groups(tmp_path, names + "u", 0.25))) >= 4  # one more patient moves few others
     assert groups(tmp_path, names, 0.0) == []
+    # However small or large the share, both sides have a patient.
     assert len(groups(tmp_path, "ab", 0.01)) == len(groups(tmp_path, "ab", 0.99)) == 1
     assert groups(tmp_path, "a", 0.5) == []
 

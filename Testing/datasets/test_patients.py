@@ -41,6 +41,7 @@ def test_one_image_in_two_data_sets_is_one_group_and_that_is_said(tmp_path):
     listener = Listener()
     manifest = loaded(tmp_path, listener,
                       a=[{"image": f"ct{seed}.nii", "name": f"a{seed}"} for seed in range(3)],
+                      # The same files, spelled in another way.
                       b=[{"image": f"../{tmp_path.name}/ct{seed}.nii", "name": f"b{seed}"} for seed in (1, 2)])
     assert groups(manifest) == {"a0": "a0", "a1": "a1", "a2": "a2", "b1": "a1", "b2": "a2"}
     assert listener.warnings == ["cases: of one image or patient, so they are trained or validated on together: "
@@ -64,6 +65,7 @@ def test_images_that_differ_between_the_samples_alone_are_two(tmp_path):
     content = bytearray(np.random.default_rng(0).bytes(4 << 20))
     for name in "ab":
         (tmp_path / f"{name}.nii").write_bytes(content)
+        # Far from the beginning, the middle and the end, where samples are taken.
         content[100_000] ^= 1
     manifest = loaded(tmp_path, a=[{"image": "a.nii"}, {"image": "b.nii"}])
     assert groups(manifest) == {"a": "a", "b": "b"}
@@ -91,6 +93,7 @@ def test_phases_of_one_study_and_patient_are_one_group(tmp_path):
                       b=[{"image": "venous"}, {"image": "follow-up"}])
     assert groups(manifest) == {"arterial": "arterial", "other": "other", "venous": "arterial", "follow-up": "arterial"}
     assert "venous and arterial (one study), follow-up and arterial (one patient)" in listener.warnings[0]
+    # Groups that the manifest states are the user's word.
     stated = loaded(tmp_path, listener, a=[{"image": "arterial", "group": "p"}, {"image": "follow-up", "group": "q"}])
     assert groups(stated) == {"arterial": "p", "follow-up": "q"}
     assert len(listener.warnings) == 1
@@ -121,6 +124,7 @@ def test_no_image_is_on_both_sides_of_any_split(tmp_path_factory, seeds, seed):
     folder = tmp_path_factory.mktemp("split")
     for number in {*seeds}:
         ct(folder / f"ct{number}.nii", number)
+        # All labels alike: they are not what cases are recognised by.
         ct(folder / f"seg{number}.nii", 99)
     cases = [{"image": f"ct{number}.nii", "label": f"seg{number}.nii", "name": f"case{place}"}
              for place, number in enumerate(seeds)]
@@ -128,6 +132,7 @@ def test_no_image_is_on_both_sides_of_any_split(tmp_path_factory, seeds, seed):
                "splits": {"validation": 0.5, "seed": seed}}
     manifest = load_manifest(write_yaml(folder / "m.yaml", content))
     validated = set(manifest.validation_groups())
-    sides = [{case.image for case in manifest.cases if (case.group in validated) is side} for side in (True, False)]
-    assert not sides[0] & sides[1]
+    validation = {case.image for case in manifest.cases if case.group in validated}
+    training = {case.image for case in manifest.cases if case.group not in validated}
+    assert not validation & training
     assert bool(validated) is (len({*seeds}) > 1)

@@ -38,6 +38,7 @@ def segmentation(path: Path, names: Mapping[int, str], ids: Mapping[int, str] | 
 
 def test_names_count_whatever_the_numbers_are(tmp_path: Path) -> None:
     path = segmentation(tmp_path / "a.seg.nrrd", {1: "Spleen", 2: "liver", 5: "Left Kidney"})
+    # Slice v holds value v, so a voxel of slice v tells what became of it.
     array = read_organ_labels(path, WORD16).array
     expected = {1: SPLEEN, 2: LIVER, 5: WORD16.index("left_kidney")}
     assert {value: int(array[value, 4, 4]) for value in expected} == expected
@@ -59,6 +60,7 @@ def test_own_segmentation_comes_back(tmp_path: Path) -> None:
 def test_renamed_segment_keeps_no_organ_of_its_id(tmp_path: Path) -> None:
     path = segmentation(tmp_path / "a.seg.nrrd", {1: "spleen"}, ids={1: "liver"})
     assert read_organ_labels(path, WORD16).array.max() == SPLEEN
+    # A name that Slicer made up says nothing: then the ID counts.
     path = segmentation(tmp_path / "b.seg.nrrd", {1: "Segment_1"}, ids={1: "liver"})
     assert read_organ_labels(path, WORD16).array.max() == LIVER
 

@@ -14,9 +14,10 @@ import pytest
 from Testing.helpers.pages import DOCS
 from Testing.helpers.repository import ROOT
 
-NEEDED = ("sphinx", "furo", "myst_parser")
+NEEDED = ("sphinx", "furo", "myst_parser", "sphinx_gallery", "matplotlib")
 pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in NEEDED),
                                 reason="no generator of pages: pip install '.[docs]'")
+# Pages are read offline, in hospitals too: nothing may be fetched when one is opened.
 LOADED = re.compile(r'<(?:script|img|iframe)[^>]*\ssrc="(?:https?:)?//|<link[^>]*stylesheet[^>]*href="(?:https?:)?//|'
                     r'url\(["\']?(?:https?:)?//|@import\s+["\'](?:https?:)?//')
 
@@ -30,8 +31,8 @@ def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("built") / "html"
-    done = build(DOCS, target)
-    assert done.returncode == 0, done.stderr
+    completed = build(DOCS, target)
+    assert completed.returncode == 0, completed.stderr
     return target
 
 
@@ -39,6 +40,14 @@ def test_every_page_is_built_with_a_search_that_needs_no_server(built: Path) -> 
     for page in DOCS.rglob("*.md"):
         assert (built / page.relative_to(DOCS).with_suffix(".html")).is_file(), page
     assert "refine" in (built / "searchindex.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("plot_*.py")), ids=lambda example: example.stem)
+def test_an_example_ran_and_shows_a_picture(built: Path, example: Path) -> None:
+    """The build runs them all and ends at the first error."""
+    page = (built / "gallery" / f"{example.stem}.html").read_text(encoding="utf-8")
+    assert f"_images/sphx_glr_{example.stem}_001.png" in page
+    assert "Total running time of the script" in page
 
 
 def test_pages_load_nothing_from_elsewhere(built: Path) -> None:
@@ -59,6 +68,6 @@ def test_a_broken_reference_is_an_error(tmp_path: Path, bad: str) -> None:
     (source / "troubleshooting.md").write_text("# B\n\n[A](index.md)\n", encoding="utf-8")
     assert build(source, tmp_path / "good" / "html").returncode == 0
     (source / "index.md").write_text(f"# A\n\n{bad}\n\n```{{toctree}}\ntroubleshooting\n```\n", encoding="utf-8")
-    done = build(source, tmp_path / "bad" / "html")
-    assert done.returncode != 0
-    assert "gone" in done.stderr
+    completed = build(source, tmp_path / "bad" / "html")
+    assert completed.returncode != 0
+    assert "gone" in completed.stderr

@@ -20,8 +20,19 @@ from Testing.helpers.repository import ROOT
 FOLDERS = ("get-started", "how-to", "extending")
 RUN = ("sh", "python")
 DATA = ("yaml", "toml", "text", "{toctree}", "{include}")  # not for a shell
-PAGES = [page for folder in FOLDERS for page in sorted((DOCS / folder).glob("*.md"))
-         if any(block.language in RUN and block.reason is None for block in blocks(page))]
+
+
+def _run_on(page: Path) -> list[Block]:
+    """The blocks of a page that are run."""
+    return [block for block in blocks(page) if block.language in RUN and block.reason is None]
+
+
+def _pages() -> list[Path]:
+    """The pages that hold such a block."""
+    listed: list[Path] = []
+    for folder in FOLDERS:
+        listed += [page for page in sorted((DOCS / folder).glob("*.md")) if _run_on(page)]
+    return listed
 
 
 def _name(page: Path) -> str:
@@ -34,6 +45,7 @@ def shell(tmp_path: Path) -> dict[str, str]:
     folder = tmp_path / "bin"
     folder.mkdir()
     command = folder / "partialorganseg"
+    # A page says `partialorganseg`; an installed one would be another version.
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m PartialOrganSegLib "$@"\n', encoding="utf-8")
     command.chmod(0o755)
     path = os.pathsep.join([str(folder), os.environ.get("PATH", "")])
@@ -42,15 +54,15 @@ def shell(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="no sh on this system")
-@pytest.mark.parametrize("page", PAGES, ids=_name)
+@pytest.mark.parametrize("page", _pages(), ids=_name)
 def test_a_page_followed_word_by_word(page: Path, tmp_path: Path, shell: dict[str, str]) -> None:
     """In an empty folder, block after block; the Python blocks of a page are one program."""
     folder = tmp_path / "here"
     folder.mkdir()
-    for command in _commands([block for block in blocks(page) if block.language in RUN and block.reason is None]):
-        done = subprocess.run(command, cwd=folder, env=shell, capture_output=True, check=False, timeout=550,
+    for command in _commands(_run_on(page)):
+        completed = subprocess.run(command, cwd=folder, env=shell, capture_output=True, check=False, timeout=550,
                               encoding="utf-8", errors="replace")
-        assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
+        assert completed.returncode == 0, f"{command[-1]}\n{completed.stdout}\n{completed.stderr}"
 
 
 def _commands(listed: list[Block]) -> Iterator[list[str]]:
@@ -80,6 +92,7 @@ def test_manifests_on_pages_are_manifests(tmp_path: Path) -> None:
                 file.write_text(block.text, encoding="utf-8")
                 ManifestFile.model_validate(read_yaml(file, "manifest"))
                 checked += 1
+    # A loop that finds nothing would pass.
     assert checked >= 3
 
 

@@ -37,6 +37,7 @@ def masks(seed: int, shape: tuple[int, int, int] = (6, 9, 8)) -> tuple[np.ndarra
     """Two ragged masks that touch the array's edges now and then, neither empty."""
     rng = np.random.default_rng(seed)
     first, second = (rng.random(shape) < rng.uniform(0.05, 0.6) for _ in range(2))
+    # Neither is ever empty, and the two never need to overlap.
     first[2, 3, 4] = second[4, 1, 6] = True
     return first, second
 
@@ -48,6 +49,7 @@ def brute_force(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         inner = padded.copy()
         for axis in range(3):
             for step in (-1, 1):
+                # A voxel of the surface has a face without a neighbour of the mask; the array's edge counts as outside.
                 inner &= np.roll(padded, step, axis)
         return np.argwhere(padded & ~inner) * SPACING
 
@@ -58,26 +60,26 @@ def brute_force(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 @settings(max_examples=25)
 def test_distances_are_those_of_all_pairs(seed):
     ours, theirs = masks(seed)
-    found = surface_distances(ours, theirs, SPACING)
-    assert np.sort(found.from_prediction) == pytest.approx(np.sort(brute_force(ours, theirs)))
-    assert np.sort(found.from_reference) == pytest.approx(np.sort(brute_force(theirs, ours)))
+    distances = surface_distances(ours, theirs, SPACING)
+    assert np.sort(distances.from_prediction) == pytest.approx(np.sort(brute_force(ours, theirs)))
+    assert np.sort(distances.from_reference) == pytest.approx(np.sort(brute_force(theirs, ours)))
     swapped = surface_distances(theirs, ours, SPACING)
-    both = np.concatenate([brute_force(ours, theirs), brute_force(theirs, ours)])
-    assert found.hausdorff == pytest.approx(both.max())
+    all_distances = np.concatenate([brute_force(ours, theirs), brute_force(theirs, ours)])
+    assert distances.hausdorff == pytest.approx(all_distances.max())
     for figure in ("hd95", "hd95_directed", "hausdorff", "assd"):
-        assert getattr(swapped, figure) == pytest.approx(getattr(found, figure))
+        assert getattr(swapped, figure) == pytest.approx(getattr(distances, figure))
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_equal_to_medpy(seed):
     medpy = pytest.importorskip("medpy.metric.binary")
     ours, theirs = masks(seed)
-    found = surface_distances(ours, theirs, SPACING)
-    assert found.hd95 == pytest.approx(medpy.hd95(ours, theirs, SPACING))
-    assert found.hausdorff == pytest.approx(medpy.hd(ours, theirs, SPACING))
-    assert score_of(ours, theirs).hausdorff_mm == pytest.approx(found.hausdorff)
-    assert found.assd == pytest.approx(medpy.assd(ours, theirs, SPACING))
-    assert found.from_prediction.mean() == pytest.approx(medpy.asd(ours, theirs, SPACING))
+    distances = surface_distances(ours, theirs, SPACING)
+    assert distances.hd95 == pytest.approx(medpy.hd95(ours, theirs, SPACING))
+    assert distances.hausdorff == pytest.approx(medpy.hd(ours, theirs, SPACING))
+    assert score_of(ours, theirs).hausdorff_mm == pytest.approx(distances.hausdorff)
+    assert distances.assd == pytest.approx(medpy.assd(ours, theirs, SPACING))
+    assert distances.from_prediction.mean() == pytest.approx(medpy.asd(ours, theirs, SPACING))
     assert score_of(ours, theirs).dice == pytest.approx(medpy.dc(ours, theirs))
 
 
@@ -85,14 +87,15 @@ def test_equal_to_medpy(seed):
 def test_equal_to_monai(seed):
     metrics = pytest.importorskip("monai.metrics")
     ours, theirs = masks(seed)
+    # MONAI takes (batch, class, z, y, x).
     batch = [torch.from_numpy(mask)[None, None].float() for mask in (ours, theirs)]
-    found = surface_distances(ours, theirs, SPACING)
+    distances = surface_distances(ours, theirs, SPACING)
     common = {"include_background": True, "spacing": SPACING}
-    assert found.hd95_directed == pytest.approx(
+    assert distances.hd95_directed == pytest.approx(
         float(metrics.compute_hausdorff_distance(*batch, percentile=95, **common)), rel=1e-5)
-    assert found.assd == pytest.approx(
+    assert distances.assd == pytest.approx(
         float(metrics.compute_average_surface_distance(*batch, symmetric=True, **common)), rel=1e-5)
-    assert found.surface_dice(TOLERANCE) == pytest.approx(
+    assert distances.surface_dice(TOLERANCE) == pytest.approx(
         float(metrics.compute_surface_dice(*batch, class_thresholds=[TOLERANCE], **common)), rel=1e-5)
     assert score_of(ours, theirs).dice == pytest.approx(float(metrics.compute_dice(*batch)), rel=1e-5)
 
@@ -152,11 +155,11 @@ def test_organs_that_a_label_does_not_tell_apart_are_judged_as_one():
     labels, predicted = np.zeros((2, 3, 4, 4), np.uint8)
     labels[1] = 10
     predicted[1, :2], predicted[1, 2:] = 10, 13
-    both = {10: ["colon", "rectum"]}
-    scores = judged(predicted, *encoded(Kind.PARTIAL, labels, ("colon", "rectum"), both))
+    merged = {10: ["colon", "rectum"]}
+    scores = judged(predicted, *encoded(Kind.PARTIAL, labels, ("colon", "rectum"), merged))
     assert set(scores) == {"colon_or_rectum"}
     assert scores["colon_or_rectum"].dice == 1
-    assert judged(predicted, *encoded(Kind.PARTIAL, labels, ("colon",), both)) == {}
+    assert judged(predicted, *encoded(Kind.PARTIAL, labels, ("colon",), merged)) == {}
 
 
 def test_strokes_are_agreed_with_where_they_are_drawn():
@@ -183,14 +186,18 @@ def test_strokes_beside_a_partial_label_give_a_dice_over_decided_voxels():
         "liver": (DECIDED, 1.0), "spleen": (MASK, 1.0)}
 
 
-def made(dice: dict[str, list[float | None]]) -> list[Score]:
+def scores_of(dice: dict[str, list[float | None]]) -> list[Score]:
     """Scores of structures over cases 0, 1, ...; None is a structure in neither mask."""
-    return [Score(str(case), name, MASK, NEITHER if value is None else BOTH, value, hd95_mm=value and 10 * value)
-            for name, values in dice.items() for case, value in enumerate(values)]
+    scores = []
+    for name, values in dice.items():
+        for case, value in enumerate(values):
+            found = NEITHER if value is None else BOTH
+            scores.append(Score(str(case), name, MASK, found, value, hd95_mm=value and 10 * value))
+    return scores
 
 
 def test_mean_and_deviation_leave_out_what_was_not_counted():
-    liver, spleen, overall = summarise(made({"liver": [0.9, 0.7, None], "spleen": [0.5, None, None]}))
+    liver, spleen, overall = summarise(scores_of({"liver": [0.9, 0.7, None], "spleen": [0.5, None, None]}))
     assert (liver.cases, liver.in_neither, liver.figures["dice"].count) == (3, 1, 2)
     assert liver.figures["dice"].mean == pytest.approx(0.8)
     assert liver.figures["dice"].std == pytest.approx(np.std([0.9, 0.7], ddof=1))
@@ -202,7 +209,7 @@ def test_mean_and_deviation_leave_out_what_was_not_counted():
 def test_models_are_compared_on_the_pairs_that_both_have():
     first = {"liver": [0.9, 0.8, 0.85, 0.7, 0.95, 0.6], "spleen": [0.5, None, 0.6, 0.7, 0.8, 0.9]}
     second = {"liver": [0.8, 0.82, 0.7, 0.5, 0.9, 0.55], "spleen": [0.5, 0.0, 0.6, 0.7, 0.8, 0.9]}
-    liver, spleen, overall = compare(made(first), made(second))
+    liver, spleen, overall = compare(scores_of(first), scores_of(second))
     p = stats.wilcoxon(first["liver"], second["liver"]).pvalue
     assert (liver.p, liver.p_holm) == (pytest.approx(p), pytest.approx(p))
     assert (liver.pairs, liver.better, liver.worse) == (6, 5, 1)
@@ -214,11 +221,12 @@ def test_models_are_compared_on_the_pairs_that_both_have():
 def test_several_tests_are_corrected_after_holm():
     rng = np.random.default_rng(5)
     first = {name: list(rng.uniform(0.5, 1, 8)) for name in "abc"}
-    second = {name: [value - shift for value in first[name]] for name, shift in zip("abc", (0.1, 0, 0.02), strict=True)}
-    second["b"] = list(rng.uniform(0.5, 1, 8))
-    rows = {row.structure: row for row in compare(made(first), made(second))}
+    second = {"a": [value - 0.1 for value in first["a"]], "b": list(rng.uniform(0.5, 1, 8)),
+              "c": [value - 0.02 for value in first["c"]]}
+    rows = {row.structure: row for row in compare(scores_of(first), scores_of(second))}
     ordered = sorted((rows[name].p, rows[name].p_holm) for name in "abc")
     expected, highest = [], 0.0
+    # Holm 1979: the smallest p times the number of tests, the next times one less; a later one never falls below.
     for factor, (p, _) in zip((3, 2, 1), ordered, strict=True):
         highest = max(highest, min(1, factor * p))
         expected.append(highest)
@@ -233,6 +241,7 @@ def test_distances_leave_out_where_the_reference_decides_nothing():
     distances = surface_distances(predicted, reference, (5.0, 2.0, 1.0), undecided)
     assert distances.from_prediction.max() == pytest.approx(4.0)
     assert 0 < distances.from_reference.max() <= 4.0  # to the nearest side, which may be another one
+    # Without the mask the slab that nobody decided would be an error of more than 30 mm.
     everywhere = surface_distances(predicted, reference, (5.0, 2.0, 1.0))
     assert everywhere.from_prediction.max() > 30
     with pytest.raises(ValueError, match="that the reference decides"):
@@ -246,9 +255,9 @@ def test_hd95_of_decided_voxels_is_reported():
     codes[2:6, 4:12, 4:12], codes[6:] = 1, 2
     predicted = np.zeros(codes.shape, np.uint8)
     predicted[2:9, 4:12, 4:14] = 1
-    score, other = score_structures("a", predicted, codes, table, [Structure("one", (1,)), Structure("two", (2,))],
-                         (3.0, 1.0, 1.5), 2.0)
+    structures = [Structure("one", (1,)), Structure("two", (2,))]
+    score, undecided_organ = score_structures("a", predicted, codes, table, structures, (3.0, 1.0, 1.5), 2.0)
     assert score.measured_on == "decided voxels"
     assert score.dice == pytest.approx(2 * 4 * 64 / (4 * 64 + 4 * 80))
     assert score.hd95_mm == pytest.approx(3.0)
-    assert (other.dice, other.hd95_mm) == (None, None)
+    assert (undecided_organ.dice, undecided_organ.hd95_mm) == (None, None)

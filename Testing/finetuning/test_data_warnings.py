@@ -38,6 +38,7 @@ def strokes(seed: int, *values: int) -> np.ndarray:
     """Strokes of these values in every third row."""
     labels = ct_of(seed)[1]
     drawn = np.where(np.isin(labels, values), labels, 255).astype(np.uint8)
+    # Whole rows would be a mask, which is reported; people draw lines with room between them.
     drawn[:, np.arange(drawn.shape[1]) % 3 > 0] = 255
     return drawn
 
@@ -61,6 +62,7 @@ def test_an_image_that_is_no_ct_is_refused_with_its_case(start, tmp_path):
 
 def test_contradictory_labels_are_reported_with_the_number_of_their_voxels(start, tmp_path):
     labels = ct_of(0)[1]
+    # The same voxels as the other case's spleen, called liver.
     contradicting = np.where(labels == 2, 1, 0).astype(np.uint8)
     data = write_cases(tmp_path, [only(labels, 2), contradicting], annotated=["liver", "spleen"], seeds=[0, 0])
     reporter = RunListener()
@@ -133,6 +135,7 @@ def test_a_recipe_may_not_leave_cases_out_itself(start, tmp_path):
 
 def test_an_organ_that_was_perhaps_left_out_is_reported_in_the_usual_run(start, tmp_path, monkeypatch):
     """Two cases, of which slabs are left out: there the parts that are trained on deny nothing."""
+    # The CTs of these tests are far smaller than a patient: any volume counts.
     monkeypatch.setattr("PartialOrganSegLib.finetuning.start_predictions.REPORTED_ML", 0.0)
     reporter = RunListener()
     prepared(start, write_cases(tmp_path, [only(ct_of(seed)[1], 2) for seed in range(2)], "full"), tmp_path / "run",
@@ -154,6 +157,7 @@ def test_soft_targets_are_reported_as_ignored(start, tmp_path):
 
 
 def test_two_cases_of_one_image_are_reported(start, tmp_path):
+    # One CT annotated twice: to hold out one of the two would measure on what was trained on.
     labels = [only(ct_of(0)[1], 2), only(ct_of(0)[1], 1)]
     reporter = RunListener()
     prepared(start, write_cases(tmp_path, labels, "full", seeds=[0, 0]), tmp_path / "run", reporter)
@@ -168,6 +172,7 @@ def test_datasets_keep_their_weights_beside_each_other(start, tmp_path):
     data.write_text(yaml.safe_dump(content), "utf-8")
     prepared(start, data, tmp_path / "run", validate=["none"])
     written = yaml.safe_load((tmp_path / "run" / "manifest.yaml").read_text("utf-8"))["datasets"]
+    # Three quarters of the patches are the user's, shared out as the user's weights say.
     assert {entry["name"]: (entry["weight"], len(entry["cases"])) for entry in written} == {
         "cases of mine": (pytest.approx(0.75 / 4), 2), "cases of dear": (pytest.approx(0.75 * 3 / 4), 1)}
 
@@ -181,8 +186,10 @@ def test_a_case_may_have_any_name_and_is_still_trained_on(start, tmp_path):
         entry["name"] = name
     data.write_text(yaml.safe_dump(content), "utf-8")
     prepared(start, data, tmp_path / "run")
-    groups = {entry["name"]: entry["group"] for dataset in yaml.safe_load(
-        (tmp_path / "run" / "manifest.yaml").read_text("utf-8"))["datasets"] for entry in dataset["cases"]}
+    # Endings are added to names, so that a long one is cut first.
+    groups = {}
+    for dataset in yaml.safe_load((tmp_path / "run" / "manifest.yaml").read_text("utf-8"))["datasets"]:
+        groups |= {entry["name"]: entry["group"] for entry in dataset["cases"]}
     assert [groups[name[:54] if "ü" in name else name] for name in names] == ["trained"] * 3
     load_manifest(tmp_path / "run" / "manifest.yaml")  # names with endings are no longer than is allowed
     assert yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text("utf-8"))["validation"]["groups"] == ["measured"]

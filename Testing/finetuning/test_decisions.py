@@ -39,6 +39,7 @@ def test_generations_of_models_have_names_of_their_own(start):
 @pytest.mark.parametrize(("device", "capability", "precision"), [
     ("cuda", (8, 6), True), ("cuda", (7, 5), "float16"), ("mps", None, False)])
 def test_a_device_trains_in_the_precision_that_it_is_made_for(device, capability, precision, monkeypatch):
+    # From 8.0 on bfloat16 is made in hardware; older cards have float16 alone, Apple's GPUs gain by neither.
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert training_precision(torch.device(device)) == precision
 
@@ -49,6 +50,7 @@ def test_strokes_have_a_mini_batch_of_their_own():
 
 
 def test_too_little_memory_for_two_patches_is_enough_for_one(monkeypatch):
+    # How many patches fit, as a card of that size would have it.
     fitting = 2
 
     def measure(recipe, *_):

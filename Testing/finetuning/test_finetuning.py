@@ -97,6 +97,7 @@ def test_the_best_weights_are_chosen_by_the_figures_of_the_verdict(finished):
 def test_alphas_are_tried_where_there_is_something_to_measure_them_on(start, spleens, validate, overrides, tried,
                                                                     tmp_path):
     with pytest.raises(KeyboardInterrupt):
+        # The recipe is written before the first step, so the run may end there.
         tune(start, spleens, tmp_path / "run", RunListener(1, KeyboardInterrupt()), validate=validate,
              overrides=overrides)
     assert load_recipe(tmp_path / "run" / "recipe.yaml").validation.alphas == tried
@@ -153,6 +154,7 @@ def test_a_killed_run_goes_on_to_the_same_model(start, spleens, finished, tmp_pa
 
 def test_no_checkpoint_is_of_a_last_step_whose_stage_goes_on(start, spleens, tmp_path, monkeypatch):
     """Killed right after it, a resumed run would have no step left and never end."""
+    # Only steps after which something is saved can be gone on from.
     saved, save = [], checkpoint.save_checkpoint
 
     def spy(path, state):
@@ -203,6 +205,7 @@ def test_a_changed_start_model_is_noticed_on_resuming(spleens, tmp_path):
     start = write_start(tmp_path / "start")
     with pytest.raises(KeyboardInterrupt):
         tune(start, spleens, tmp_path / "run", RunListener(1, KeyboardInterrupt()))
+    # Another model at the same place, as after an update of it.
     write_start(tmp_path / "start", seed=5)
     with pytest.raises(UserError, match="expected the start model as it was"):
         resume(tmp_path / "run", "cpu")
@@ -239,6 +242,7 @@ def test_codes_and_colours_survive_a_growing_label_space():
 def test_it_learns_a_new_organ_and_keeps_a_known_one(tmp_path):
     """Kidneys are learnt first; then only spleens are shown, and both are found. Without the teacher kidneys go."""
     hard = ["optimiser.learning_rate=0.02", "batch_size=2", "alpha=1"]  # too far for a way between
+    # Values become 1, the only organ of the label space.
     kidneys = write_cases(tmp_path / "known", [only(ct_of(seed)[1], 3) // 3 for seed in (5, 6, 7)], "full",
                         ["left_kidney"], [5, 6, 7], ["left_kidney"])
     first = tune(write_start(tmp_path / "blank", ["left_kidney"]), kidneys, tmp_path / "first", steps=80,
@@ -257,6 +261,7 @@ def test_it_learns_a_new_organ_and_keeps_a_known_one(tmp_path):
         return 2 * (predicted & truth).sum() / (predicted.sum() + truth.sum())
 
     assert dice(taught, "spleen") > 0.5
+    # The teacher keeps what is known to within 0.1; without it most of it is lost, so the test has something to see.
     assert dice(taught, "left_kidney") > max(dice(first, "left_kidney") - 0.1, dice(plain, "left_kidney") + 0.2)
 
 
@@ -286,6 +291,7 @@ def test_a_users_recipe_needs_no_manifest_and_may_set_alpha(start, spleens, tmp_
 
 def test_a_single_labelled_slice_is_reported_and_learnt_from(start, tmp_path):
     labels = only(ct_of(0)[1], 2)
+    # The second slice of the spleen is left, so that slabs have nothing to leave out.
     labels[np.arange(12) != np.flatnonzero(labels.any((1, 2)))[1]] = 0
     scribble = np.where(labels == 2, 2, 255).astype(np.uint8)
     reporter = RunListener()

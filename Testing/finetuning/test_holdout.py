@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def test_of_few_cases_each_organ_is_left_out_in_a_slab_and_nothing_else_is_lost(
     assert len(held.training) == len(held.measured) == 3
     assert not {case.name for case in held.training} & {case.name for case in held.measured}
     for original, training, measured in zip(three_cases, held.training, held.measured, strict=True):
+        # What a voxel may be by the original, in training and in the slab that is measured on.
         truth, trained, in_slab = map(possible_classes, (original, training, measured))
         assert (trained | ~truth).all()  # nothing untrue is said
         assert (in_slab | ~truth).all()
@@ -58,6 +60,7 @@ def test_of_few_cases_each_organ_is_left_out_in_a_slab_and_nothing_else_is_lost(
             measured_slices = (surely_inside | surely_outside).any((1, 2))
             left_out = np.flatnonzero(measured_slices)
             assert left_out.tolist() == list(range(left_out[0], left_out[-1] + 1))
+            # A fifth of the organ's slices, as far as whole slices allow.
             assert 0.1 <= inside.any((1, 2))[measured_slices].sum() / inside.any((1, 2)).sum() <= 0.3
             # Slices that are measured were not trained on: neither where the organ is ...
             assert not sure[measured_slices].any()
@@ -75,13 +78,14 @@ def test_slabs_take_about_a_fifth_of_each_organ(extents, place):
     slices = {label: np.arange(first, first + count) for label, (first, count) in extents.items()}
     slabs = choose_slabs(slices, place)
     assert len(slabs) <= 6
-    left_out = [label for slab in slabs for label in slab.organs]
+    left_out = list(itertools.chain.from_iterable(slab.organs for slab in slabs))
     assert len(left_out) == len(set(left_out))
     assert all(label and len(slices[label]) >= 5 for label in left_out)
     for slab in slabs:
         for label in slab.organs:
             share = np.isin(slices[label], range(slab.first, slab.end)).mean()
             assert 0.1 <= share <= 0.3
+    # Where slabs are left over, every organ of five slices or more has one.
     if len(slabs) < 6:
         assert set(left_out) == {label for label, organ_slices in slices.items() if label and len(organ_slices) >= 5}
 
@@ -99,6 +103,7 @@ def test_full_labels_of_a_hundred_organs_need_no_more_than_256_candidate_sets(tm
     """Full labels of a large imported model's organs: a run has 256 candidate sets, whatever slabs are left out."""
     space = label_space_of_names("many", [f"organ_{number}" for number in range(1, 101)])
     labels = np.zeros((120, 10, 10), np.uint8)
+    # Organs that begin at different heights and end at different ones: every slab cuts others.
     for organ in range(100):
         labels[organ // 5:organ // 5 + 5 + organ, organ // 10, organ % 10] = organ + 1
     table = CandidateTable(101)
@@ -123,6 +128,7 @@ def named(name: str, *organs: int) -> PreparedCase:
 @given(st.lists(st.sets(st.integers(1, 3), min_size=1), min_size=4, max_size=12))
 def test_a_quarter_of_many_cases_is_left_out_but_never_the_only_one_to_show_an_organ(organs):
     cases = [named(f"case{number}", *shown) for number, shown in enumerate(organs)]
+    # Without such a case slabs are cut from files, which these cases do not have.
     held = hold_out(cases, [], Path("nowhere")) if _spare(organs) else None
     if held is not None:
         assert 1 <= len(held.measured) <= round(len(cases) / 4)
@@ -132,8 +138,7 @@ def test_a_quarter_of_many_cases_is_left_out_but_never_the_only_one_to_show_an_o
 
 def _spare(organs: list[set[int]]) -> bool:
     """Whether some case can be left out without losing an organ."""
-    return any(shown <= set().union(*(shown_elsewhere for o, shown_elsewhere in enumerate(organs) if o != number))
-               for number, shown in enumerate(organs))
+    return any(shown <= set().union(*organs[:number], *organs[number + 1:]) for number, shown in enumerate(organs))
 
 
 def test_chosen_groups_are_left_out():
@@ -186,6 +191,7 @@ def test_no_image_and_no_group_is_on_both_sides(pairs, by_name):
 def test_an_image_of_the_run_is_not_replayed(tmp_path):
     data = write_cases(tmp_path, [ct_of(seed)[1] for seed in range(4)], "full")
     content = yaml.safe_load(data.read_text("utf-8"))
+    # A weight of 0 in the replayed manifest: the case is not drawn from there either.
     content["datasets"].append({"name": "rest", "weight": 0.0, "cases": [content["datasets"][0]["cases"].pop()]})
     data.write_text(yaml.safe_dump(content), "utf-8")
     manifest = load_manifest(write_cases(tmp_path / "own", [ct_of(1)[1]], "full", seeds=[1]))

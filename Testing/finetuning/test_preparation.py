@@ -88,10 +88,12 @@ def test_the_stages_in_turn_are_the_whole_preparation(start, spleens, tmp_path):
         stage.work(by_stages)
     (tmp_path / "whole").mkdir()
     plan = prepare(replace(by_stages.request, run=tmp_path / "whole"), RunListener())
-    compared = {"start", "data", "lineage", "changed", "kept", "measured_on", "steps", "images"}
+    # The time that was measured differs from run to run.
+    compared = {"start", "data", "lineage", "changed", "kept", "measured_on", "steps", "images", "patients",
+                "looked_at"}
     assert plan.model_dump(include=compared) == by_stages.plan.model_dump(include=compared)
     assert sorted(path.name for path in (tmp_path / "stages").iterdir()) == [
-        "cases", "label_space.json", "manifest.yaml", "plan.json", "recipe.yaml"]
+        "cases", "label_space.json", "looks", "manifest.yaml", "plan.json", "recipe.yaml"]
     assert len({stage.name for stage in STAGES}) == len(STAGES)
 
 
@@ -117,6 +119,7 @@ def test_cases_are_read_into_the_runs_label_space(start, tmp_path):
 
 def test_what_may_be_amiss_is_recorded(start, tmp_path):
     labels = only(ct_of(0)[1], 2)
+    # A single slice of the spleen stays.
     labels[np.arange(12) != np.flatnonzero(labels.any((1, 2)))[1]] = 0
     draft = preparation(start, write_cases(tmp_path, [labels]), tmp_path / "run")
     read_cases(draft)
@@ -184,11 +187,13 @@ def test_speed_and_batch_size_are_measured(start, spleens, tmp_path):
 def test_the_plan_says_what_fits_into_the_time(start, spleens, tmp_path):
     draft = preparation(start, spleens, tmp_path / "run", steps=None, minutes=60, overrides=())
     after(measure_speed, draft)
+    # A speed that does not depend on this computer.
     draft.speed, draft.size_multiple = Speed(step=0.5, voxel=1e-6, patch=0.01), (2, 4, 4)
     plan_time(draft)
     assert draft.plan.steps == 300  # a few cases do not take all the minutes there are
     recipe = draft.draft.read()
-    assert recipe.steps == 300
+    # Where steps take less than expected, up to twice as many are made in the same time.
+    assert recipe.steps == 600
     assert recipe.validation.groups == ["measured"]
     assert recipe.validation.half == draft.plan.changed == ["spleen"]
     assert draft.plan.kept == ["liver", "left_kidney"]
@@ -212,6 +217,7 @@ def test_user_weights_share_what_is_not_replayed(start, spleens, tmp_path):
     data = tmp_path / "weights.yaml"
     data.write_text(yaml.safe_dump(content), "utf-8")
     draft = after(write_files, preparation(start, data, tmp_path / "run", validate=["none"]))
+    # Nothing replayed: the user's cases share all patches.
     draft.replay = Replay()
     write_files(draft)
     weights = {case.dataset: case.weight for case in load_manifest(tmp_path / "run" / "manifest.yaml").cases}

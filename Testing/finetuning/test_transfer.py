@@ -46,6 +46,7 @@ def test_known_classes_stay_as_they_were(names):
     background = before[[0, *classes.dropped]].sum(0)
     for label, name in enumerate(["background", *names]):
         old = classes.source[label]
+        # A known class keeps its logit; a new one gets a small share of the background's probability.
         if old:
             np.testing.assert_allclose(taught[label], before[START.index(name)], atol=1e-5)
             np.testing.assert_allclose(raw_after[label], raw[old], atol=1e-4)
@@ -67,6 +68,7 @@ def test_class_axes_are_recognised_for_any_number_of_classes():
 def expected(logits, teacher, codes, table, new) -> float:
     """KL per voxel with the new classes counted with the background, as far as the voxel may be either."""
     p, t = (np.moveaxis(softmax(array), 1, -1).reshape(-1, logits.shape[1]) for array in (logits, teacher))
+    # To the teacher a new organ is background: only the sum of both can be compared.
     joined, values = [0, *new], []
     unchanged = [label for label in range(logits.shape[1]) if label not in joined]
     for student, target, allowed in zip(p, t, table[codes.ravel()], strict=True):

@@ -10,6 +10,7 @@ from scipy import ndimage
 from PartialOrganSegLib.formats.contours import plane_contours
 from Testing.helpers.dicom_files import inside
 
+# Pixels that touch at a corner belong to one part, as for the fill rules of most readers.
 TOUCHING = np.ones((3, 3))
 
 
@@ -43,6 +44,7 @@ def test_a_hole_is_joined_by_a_channel_through_the_mask() -> None:
     [ring] = plane_contours(mask)
     passes = [tuple(point) for point in np.round(ring, 6).tolist()]
     twice = sorted({point for point in passes if passes.count(point) == 2})
+    # Entered and left at the same two points: a reader that fills by even-odd sees the channel with no width.
     assert len(twice) == 2
     assert twice[0][1] == twice[1][1]  # along one row
     assert area(ring) == pytest.approx(mask.sum(), rel=0.02)
@@ -51,6 +53,7 @@ def test_a_hole_is_joined_by_a_channel_through_the_mask() -> None:
 def test_holes_beside_and_behind_each_other_and_an_island_in_a_hole() -> None:
     mask = np.zeros((20, 30), bool)
     mask[1:19, 1:29] = True
+    # Holes of different size in one row, and one that the others hide from the border.
     mask[3:8, 3:9] = False
     mask[5, 11:16] = False
     mask[10:17, 3:20] = False

@@ -43,6 +43,7 @@ def test_an_image_keeps_its_place() -> None:
     (body() > 0, {"grid": GRID}, "array: expected integer or float voxels, found bool"),
     (np.abs(body()), {"grid": GRID}, "array: expected a CT in HU, found values from"),
     (Volume(np.abs(body()), GRID), {}, "volume: expected a CT in HU"),
+    # A Volume already has its grid: which of the two counts would be a guess.
     (Volume(body(), GRID), {"spacing": (1, 1, 1)}, "ct: expected spacing beside an array alone, found Volume"),
     ([[1]], {}, "ct: expected a path, a SimpleITK image, a Volume or an array .* found list"),
     (sitk.Image(4, 4, sitk.sitkInt16), {}, "image: expected a 3-D volume, found a 2-D image"),
@@ -62,4 +63,5 @@ def test_what_can_be_mended_is_told() -> None:
     volume = as_ct(array, spacing=(1, 1, 1), reporter=listener)
     assert volume.array[0, 0, 0] == -1024
     assert any("NaN" in str(warning) for warning in listener.warnings)
+    # What looks like no CT is taken when the user insists.
     assert as_ct(np.abs(body()), grid=GRID, force=True).array.min() >= 0

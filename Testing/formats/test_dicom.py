@@ -32,6 +32,7 @@ def write_series(folder: Path, array: np.ndarray, positions: np.ndarray | None =
     if compressor:
         writer.UseCompressionOn()
         writer.SetCompressor(compressor)
+    # Names say nothing about the order of slices; whoever sorts by name gets another volume.
     order = np.random.default_rng(3).permutation(len(array))
     for number, (plane, position) in enumerate(zip(array, positions, strict=True)):
         slope = slopes[number % len(slopes)]
@@ -84,6 +85,7 @@ def test_compressed_slices(tmp_path: Path, compressor: str) -> None:
 
 
 def test_every_slice_has_its_own_rescale_slope(tmp_path: Path) -> None:
+    # Even values alone can be stored with a slope of 2.
     array = (body() // 2 * 2).astype(np.int16)
     write_series(tmp_path, array, slopes=(1, 2))
     np.testing.assert_array_equal(read_ct(tmp_path).array, array)
@@ -92,6 +94,7 @@ def test_every_slice_has_its_own_rescale_slope(tmp_path: Path) -> None:
 def test_real_series_with_an_empty_uid() -> None:
     folder, listener = real_data_path("dicom", "ct_20slices"), Listener()
     volume = read_ct(folder, reporter=listener)
+    # ITK's own reader of series, which has no checks, gives the voxels to compare with.
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
     image = reader.Execute()
@@ -203,6 +206,7 @@ def test_phases_between_each_others_slices_are_listed(tmp_path: Path) -> None:
 
 def test_acquisitions_that_follow_each_other_are_one_scan(tmp_path: Path) -> None:
     array = body()
+    # Scanners begin a new acquisition in the middle of one breath-hold.
     for number, (start, stop) in enumerate([(0, 5), (5, 6), (6, 12)], 1):
         write_series(tmp_path / f"{number}", array[start:stop], places(array)[start:stop], d0020_0012=str(number))
     np.testing.assert_array_equal(read_ct(tmp_path).array, array)
@@ -218,6 +222,7 @@ def test_duplicated_slices_are_left_out_and_told(tmp_path: Path) -> None:
 
 def test_missing_slices_are_told_and_filled(tmp_path: Path) -> None:
     ramp = body().astype(np.float64)
+    # Values that grow evenly with the height: what is filled in can be told exactly.
     ramp = (ramp[:1] + 0 * ramp + 2.0 * np.arange(12)[:, None, None]).astype(np.int16)
     ramp[:, 5:15, 5:15] += 1000
     listener = Listener()
@@ -241,6 +246,7 @@ def test_uneven_distances_come_onto_a_regular_grid(tmp_path: Path) -> None:
     assert volume.grid.spacing[2] == pytest.approx(2)
     height = np.arange(len(volume.array)) * 2.0
     np.testing.assert_allclose(volume.array[:-1, 12, 12], 10 * height[:-1], atol=0.51)
+    # The last height need not fall on the grid of 2 mm.
     assert abs(height[-1] - 29) <= 1
     assert "from 2.00 to 5.00 mm" in listener.warnings[0]
 
@@ -267,6 +273,7 @@ def test_gantry_tilt_is_told_and_put_upright(tmp_path: Path) -> None:
     volume = read_ct(write_series(tmp_path, array, positions), reporter=listener)
     assert "gantry tilt of 17.7 degrees" in listener.warnings[0]
     rod = volume.array == 40
+    # No voxel was interpolated: the tilt is a whole number of pixels a slice.
     assert rod.sum() == 12 * 4 * 8
     assert (rod == rod[0]).all()
     row = int(np.argmax(rod[0].any(axis=1)))
@@ -313,6 +320,7 @@ def test_one_file_with_all_slices(tmp_path: Path) -> None:
 
 def test_damaged_slice_is_named(tmp_path: Path) -> None:
     write_series(tmp_path, body())
+    # Cut within the pixels: the header is whole, and a lenient reader would fill up with zeros.
     victim = tmp_path / "im004.dcm"
     victim.write_bytes(victim.read_bytes()[:-300])
     with pytest.raises(UserError, match=r"im004\.dcm: expected a whole CT slice, found a damaged"):

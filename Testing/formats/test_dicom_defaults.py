@@ -37,6 +37,7 @@ def with_raw(tag: int, value: bytes | None) -> Callable[[Dataset, int], None]:
         if value is None:
             del ct[tag]
         else:
+            # Past pydicom's own checks, which would not let such a value be set.
             ct._dict[Tag(tag)] = RawDataElement(Tag(tag), "DS", len(value), value, 0, False, True)
     return change
 
@@ -71,6 +72,7 @@ def test_slices_without_rescale_are_hu_and_reported(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.array, body())
     assert "(0028,1053" in listener.warnings[0]
 
+    # With rescale in some slices only, the others' values may be HU or not: no guess is made.
     def some(ct: Dataset, number: int) -> None:
         if number % 2:
             del ct.RescaleSlope, ct.RescaleIntercept
@@ -81,6 +83,7 @@ def test_slices_without_rescale_are_hu_and_reported(tmp_path: Path) -> None:
 def test_slices_whose_headers_round_differently_are_one_series(tmp_path: Path) -> None:
     def change(ct: Dataset, number: int) -> None:
         ct.PixelSpacing = ["0.78125", "0.78125"] if number % 2 else ["0.781251", "0.78125"]
+        # Two roundings of the same orientation, on both sides of the fourth decimal.
         turn = "0.0005001" if number % 2 else "0.0004999"
         ct.ImageOrientationPatient = ["1", turn, "0", f"-{turn}", "1", "0"]
 
@@ -95,6 +98,7 @@ def test_two_volumes_in_one_series_are_told_apart(tmp_path: Path, attribute: str
               "ContentTime": ("101010", "101110")}[attribute]
     first, second = body(), body() + 7
     common = {"SeriesInstanceUID": "1.2.3", "StudyInstanceUID": "1.2", "FrameOfReferenceUID": "1.3"}
+    # Kernel, phase, energy or time: any of them makes a second reconstruction of the same slices.
     for name, array, value in (("a", first, values[0]), ("b", second, values[1])):
         def change(ct: Dataset, _number: int, value: object = value) -> None:
             setattr(ct, attribute, value)
@@ -118,6 +122,7 @@ def test_two_volumes_that_nothing_tells_apart_are_refused(tmp_path: Path) -> Non
 
 def test_acquisition_times_that_change_in_a_scan_do_not_cut_it(tmp_path: Path) -> None:
     def change(ct: Dataset, number: int) -> None:
+        # Bolus tracking and dose modulation change such values within one scan.
         ct.AcquisitionTime = ct.ContentTime = f"1010{number // 2:02d}"
         ct.ConvolutionKernel = "Br36" if number % 3 else "Br40"
 
@@ -186,6 +191,7 @@ def test_compression_that_cannot_be_decoded_is_named(tmp_path: Path, syntax: str
         ct.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.201"
         ct.PixelData = encapsulate([b"\xff\x4f\xff\x51" + bytes(200)])
         ct["PixelData"].VR = "OB"
+        # As DICOM stores encapsulated pixels.
         ct["PixelData"].is_undefined_length = True
         ct.save_as(file)
         file.write_bytes(file.read_bytes().replace(b"1.2.840.10008.1.2.4.201", syntax.encode()))
@@ -197,5 +203,6 @@ def test_compression_that_cannot_be_decoded_is_named(tmp_path: Path, syntax: str
 
 def test_files_without_preamble_are_read(tmp_path: Path) -> None:
     for file in write_slices(tmp_path, body()).glob("*.dcm"):
+        # Old archives leave out the preamble and its "DICM".
         file.write_bytes(file.read_bytes()[132:])
     np.testing.assert_array_equal(read_ct(tmp_path).array, body())

@@ -65,6 +65,7 @@ def test_what_is_not_allowed_is_mended_or_left_empty(tmp_path: Path, name: str, 
         validate_value(TAGS[name][1], text, pydicom.config.RAISE)
         if written is not None:
             assert text == written or name not in file, kind
+    # One line for the series, not one a slice.
     assert len(warnings) == 1
     assert "DICOM allows" in warnings[0]
 
@@ -90,15 +91,16 @@ def test_organs_without_a_voxel_are_left_out_unless_asked(tmp_path: Path) -> Non
     labels = np.zeros(volume.array.shape, np.uint8)
     labels[3:6, 5:10, 5:10] = WORD16.index("colon")
     source = read_source(series, None, Listener())
-    for kept, count in ((False, 1), (True, 16)):
-        files = {kind: tmp_path / f"{kept}{ending}" for kind, ending in ENDINGS.items()}
-        write_dicom(files, Volume(labels, volume.grid), source, WORD16.organs, MAKER, absent_organs=kept)
+    for absent_organs, count in ((False, 1), (True, 16)):
+        files = {kind: tmp_path / f"{absent_organs}{ending}" for kind, ending in ENDINGS.items()}
+        write_dicom(files, Volume(labels, volume.grid), source, WORD16.organs, MAKER, absent_organs=absent_organs)
         assert len(dcmread(files["rtstruct"]).StructureSetROISequence) == count
         assert len(dcmread(files["rtstruct"]).ROIContourSequence) == count
         for kind in ("seg", "labelmap-seg"):
             named = [segment.SegmentLabel for segment in dcmread(files[kind]).SegmentSequence]
             assert sum(label.lower() != "background" for label in named) == count
             assert "colon" in named
+    # Files without any organ would not be valid DICOM: then all are listed, empty.
     nothing = {"rtstruct": tmp_path / "nothing.dcm", "seg": tmp_path / "nothing.seg.dcm"}
     write_dicom(nothing, Volume(labels * 0, volume.grid), source, WORD16.organs, MAKER)
     assert len(dcmread(nothing["rtstruct"]).StructureSetROISequence) == 16

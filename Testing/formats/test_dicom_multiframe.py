@@ -40,6 +40,7 @@ def test_compressed_frames_that_share_their_slope(tmp_path: Path) -> None:
     file = write_enhanced(tmp_path / "ct.dcm", array, slopes=(2,))
     ct = dcmread(file)
     frames = ct.PerFrameFunctionalGroupsSequence
+    # What all frames have in common may stand once for all of them.
     ct.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence = frames[0].PixelValueTransformationSequence
     for frame in frames:
         del frame.PixelValueTransformationSequence
@@ -70,6 +71,7 @@ def test_tilted_frames_are_told_and_put_upright(tmp_path: Path) -> None:
     positions[:, 1] += 0.8 * np.arange(len(array))
     volume = read_ct(write_enhanced(tmp_path / "ct", array, positions=positions), reporter=listener)
     assert "gantry tilt of 9.1 degrees" in listener.warnings[0]
+    # Eleven pixels more: each slice starts one further down.
     assert volume.grid.size == (24, 20 + 11, 12)
     np.testing.assert_array_equal(volume.array[5, 5:25], array[5])
 

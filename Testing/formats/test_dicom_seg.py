@@ -46,8 +46,10 @@ def labels_of(seg: Dataset, grid: Grid) -> np.ndarray:
     for frame, group in zip(frames, seg.PerFrameFunctionalGroupsSequence, strict=True):
         position = [*group.PlanePositionSequence[0].ImagePositionPatient, 1]
         voxel = np.linalg.inv(grid.matrix) @ np.array(position, float)
+        # Frames have the columns and rows of the CT, so each begins at its first voxel.
         np.testing.assert_allclose(voxel[:2], 0, atol=1e-3)
         segment = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber if seg.BitsAllocated == 1 else 1
+        # A sum, so that two segments in one voxel would show.
         labels[round(voxel[2])] += frame.astype(int) * segment
     return labels
 
@@ -114,6 +116,7 @@ def test_organs_patient_and_study(tmp_path: Path, labelmap: bool) -> None:
 def test_a_chosen_few_organs_are_numbered_from_one(tmp_path: Path) -> None:
     source, labels = make_case(tmp_path / "ct")
     chosen = [WORD16.organ("spleen"), WORD16.organ("stomach")]
+    # Segments of a bitmap are numbered without gaps by the standard; a label map keeps its own values.
     for labelmap, numbers in ((False, [1, 2]), (True, [2, 5])):
         seg = write(tmp_path / f"{labelmap}.dcm", source, labels, labelmap, chosen)
         assert [s.SegmentNumber for s in seg.SegmentSequence if s.SegmentNumber] == numbers
@@ -126,6 +129,7 @@ def test_a_chosen_few_organs_are_numbered_from_one(tmp_path: Path) -> None:
 def test_a_ct_without_any_organ(tmp_path: Path, labelmap: bool) -> None:
     source, labels = make_case(tmp_path / "ct")
     seg = write(tmp_path / "seg.dcm", source, Volume(np.zeros_like(labels.array), labels.grid), labelmap)
+    # No frame at all is not allowed: an empty one stands for each segment.
     assert seg.NumberOfFrames == (1 if labelmap else 16)
     assert not labels_of(seg, labels.grid).any()
 
@@ -145,6 +149,7 @@ def test_tilted_and_uneven_series_get_labels_on_their_own_slices(tmp_path: Path)
     assert "gantry tilt" in listener.warnings[0]
     assert "1 slices are missing" in listener.warnings[1]
     assert source.grid.same_as(upright.grid)
+    # The segmentation as it is made: on the upright grid, with the missing slice filled in.
     rod = Volume((upright.array > 0).astype(np.uint8), upright.grid)
     assert rod.array.shape[0] == 13
     np.testing.assert_array_equal(source.on_slices(rod), array == 40)
@@ -214,6 +219,7 @@ def test_segmenting_imports_neither_highdicom_nor_pydicom() -> None:
 def test_frames_that_each_say_their_orientation(tmp_path: Path) -> None:
     """An enhanced file without shared functional groups, of which one phase of two is segmented."""
     hu = phantom()[0]
+    # Both phases lie at the same places; the frames' acquisition numbers tell them apart.
     places = np.concatenate([positions_of(len(hu), OBLIQUE, SPACING[0])] * 2)
     file = write_enhanced(tmp_path / "ct.dcm", np.concatenate([hu, hu + 1]), OBLIQUE, places, pixel_mm=SPACING[1:])
     ct = dcmread(file)
@@ -236,6 +242,7 @@ def test_slices_that_round_their_orientation_differently(tmp_path: Path) -> None
     make_case(tmp_path / "ct", OBLIQUE)
     for number, file in enumerate((tmp_path / "ct").iterdir()):
         ct = dcmread(file)
+        # Steps of 1e-7: as different software writes the same cosines.
         ct.ImageOrientationPatient = [f"{c + (number % 3 - 1) * 1e-7:.7f}" for c in ct.ImageOrientationPatient]
         ct.SliceThickness = None
         ct.save_as(file)

@@ -12,6 +12,7 @@ import pytest
 from Testing.helpers.fault_seeds import SEEDS
 from Testing.helpers.faults import BAD, Seed, sound_result, verdict_of
 
+# Enough to notice a reader that lost its checks, few enough for every run of the tests.
 MUTANTS = 12
 
 

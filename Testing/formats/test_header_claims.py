@@ -22,6 +22,7 @@ NRRD = {"type": "int16", "dimension": "3", "space": "left-posterior-superior", "
 MHA = {"ObjectType": "Image", "NDims": "3", "BinaryData": "True", "BinaryDataByteOrderMSB": "False",
        "CompressedData": "False", "TransformMatrix": "1 0 0 0 1 0 0 0 1", "Offset": "0 0 0",
        "ElementSpacing": "1 1 2", "DimSize": "24 20 12", "ElementType": "MET_SHORT", "ElementDataFile": "LOCAL"}
+# Both headers are written by hand: no library would write what follows.
 VOXELS = body().astype("<i2").tobytes()
 
 
@@ -70,6 +71,9 @@ BAD_NRRD = {
     "a year of files": ({"data file": "a%d.raw 1 999999999 1"}, "files of voxels"),
     "surplus": ({"sizes": "24 20 9"}, "more than its header says"), "twice": ({"kinds": "a\nkinds: b"}, "second time"),
     "long number": ({"space origin": f"({'9' * 5000},0,0)"}, "letters"),
+    "many words": ({"centers": "cell " * 400}, "at most 800 letters"),
+    "many vectors": ({"measurement frame": "(1,0,0) " * 300}, "at most 800 letters"),
+    "unknown field": ({"[" * 2000: "domain"}, "fields of a NRRD header"),
     "tiny": ({"space directions": "(1e-30,0,0) (0,1,0) (0,0,2)"}, "mm"),
     "huge": ({"space directions": "(1e9,0,0) (0,1,0) (0,0,2)"}, "mm"),
     "far": ({"space origin": "(1e30,0,0)"}, "origin"),
@@ -79,6 +83,7 @@ BAD_NRRD = {
 @pytest.mark.parametrize("name", list(BAD_NRRD))
 def test_nrrd_is_refused(tmp_path: Path, name: str) -> None:
     changes, reason = BAD_NRRD[name]
+    # Not even `force` lets it pass; and a header's own text never floods the line.
     path = nrrd(tmp_path / "a.nrrd", **changes)
     assert len(refused(path, reason, force=True)) < 400
 
@@ -102,6 +107,7 @@ BAD_MHA = {
 @pytest.mark.parametrize("name", list(BAD_MHA))
 def test_metaimage_is_refused(tmp_path: Path, name: str) -> None:
     changes, reason = BAD_MHA[name]
+    # For LIST the names of files stand where the voxels would.
     voxels = b"" if name == "list" else VOXELS
     assert len(refused(mha(tmp_path / "a.mha", voxels, **changes), reason, force=True)) < 400
 
@@ -182,12 +188,13 @@ def test_nothing_is_allocated_for_a_claim(tmp_path: Path, make: Callable[..., Pa
     """2 GiB of address space are enough to refuse 16 GB."""
     size = {"sizes": "2000 2000 2000"} if make is nrrd else {"DimSize": "2000 2000 2000"}
     path = make(tmp_path / ("a.nrrd" if make is nrrd else "a.mha"), **size)
+    # In a process apart: the limit would stay for every later test of this one.
     code = ("import resource, sys; from PartialOrganSegLib.formats.reading import read_ct\n"
             "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
             "try: read_ct(sys.argv[1])\nexcept Exception as error: print(type(error).__name__)")
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, cwd=ROOT,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert done.stdout.strip() == "UserError"
+    completed = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True,
+                               cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert completed.stdout.strip() == "UserError"
 
 
 def test_pipe_as_voxels_is_not_waited_for(tmp_path: Path) -> None:

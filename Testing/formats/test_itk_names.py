@@ -27,6 +27,7 @@ def plain_itk(monkeypatch, tmp_path) -> Path:
     """An ITK that knows ASCII only; the folder for detours, which is to be left empty."""
     detours = tmp_path / "detours"
     detours.mkdir()
+    # Stands for a Windows with an old code page; on this system ITK opens any name.
     monkeypatch.setattr(itk_names, "_understood", str.isascii)
     monkeypatch.setattr(itk_names, "_short_name", str)
     monkeypatch.setattr(itk_names.tempfile, "gettempdir", lambda: str(detours))
@@ -51,12 +52,13 @@ def test_a_ct_and_labels_are_written_and_read(tmp_path, plain_itk, name):
     folder = tmp_path / FOLDER
     folder.mkdir()
     write_ct(folder / name, Volume(hu(), GRID))
-    found = read_ct(folder / name)
-    assert np.array_equal(found.array, hu())
-    assert found.grid.same_as(GRID)
+    volume = read_ct(folder / name)
+    assert np.array_equal(volume.array, hu())
+    assert volume.grid.same_as(GRID)
     labels = (hu() > 500).astype(np.uint8)
     write_labelmap(folder / f"labels {name}", Volume(labels, GRID))
     assert np.array_equal(read_labelmap(folder / f"labels {name}").array, labels)
+    # Nothing but the CT and its labels, and no detour's copy.
     assert len(list(folder.iterdir())) == 2
     assert not list(plain_itk.iterdir())
 
@@ -78,7 +80,7 @@ def test_windows_own_short_name_saves_the_detour(tmp_path, plain_itk, monkeypatc
     folder, short = tmp_path / FOLDER, tmp_path / "BCHER~1"
     folder.mkdir()
     short.symlink_to(folder, target_is_directory=True)
-    monkeypatch.setattr(itk_names, "_short_name", lambda given: str(short) if given == folder else str(given))
+    monkeypatch.setattr(itk_names, "_short_name", lambda path: str(short) if path == folder else str(path))
     monkeypatch.setattr(itk_names, "_plain_folder", None)  # would fail if it were asked for
     write_ct(folder / "plain.nii.gz", Volume(hu(), GRID))
     assert np.array_equal(read_ct(folder / "plain.nii.gz").array, hu())
@@ -126,7 +128,7 @@ def test_no_room_for_a_copy_is_not_called_a_damaged_image(tmp_path, plain_itk, m
 def test_what_windows_is_asked(monkeypatch):
     """The calls themselves, with a Windows that answers as the real one is documented to."""
     monkeypatch.undo()
-    asked = []
+    requests = []
 
     class Kernel:
         page = 1252
@@ -135,12 +137,13 @@ def test_what_windows_is_asked(monkeypatch):
             return self.page
 
         def GetShortPathNameW(self, name, buffer, size):
-            asked.append((name, size))
-            found = {"Müller": "C:\\MLLER~1", "long": "x" * 2000}.get(Path(name).name, "")
-            if len(found) < size:
-                buffer.value = found
-                return len(found)
-            return len(found) + 1
+            requests.append((name, size))
+            # Windows returns the length that is needed where the name does not fit, and 0 where there is none.
+            short = {"Müller": "C:\\MLLER~1", "long": "x" * 2000}.get(Path(name).name, "")
+            if len(short) < size:
+                buffer.value = short
+                return len(short)
+            return len(short) + 1
 
     kernel = Kernel()
     monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
@@ -150,7 +153,8 @@ def test_what_windows_is_asked(monkeypatch):
     assert itk_names._short_name(Path("/Müller")) == "C:\\MLLER~1"
     assert itk_names._short_name(Path("/long")) == str(Path("/long"))  # more than fits
     assert itk_names._short_name(Path("/none")) == str(Path("/none"))  # Windows keeps no short names there
-    assert [size for _, size in asked] == [1024, 1024, 1024]
+    assert [size for _, size in requests] == [1024, 1024, 1024]
+    # UTF-8 as the code page: every name can be spelled.
     kernel.page = 65001
     assert itk_names._understood("C:/Müller")
 

@@ -43,6 +43,7 @@ def where(picture: np.ndarray, colour: np.ndarray, rows: slice = slice(None),
 
 def axial(picture: np.ndarray) -> np.ndarray:
     """The first panel: what lies left of the first gap in the page's colour."""
+    # Rows 40 to 60 cross all panels below their titles.
     paper = (picture[40:60] == picture[0, 0]).all(axis=(0, 2))
     first_column = int(np.argmin(paper))
     return picture[14:, first_column:first_column + int(np.argmax(paper[first_column:]))]
@@ -51,10 +52,12 @@ def axial(picture: np.ndarray) -> np.ndarray:
 def test_right_is_left_and_nothing_is_squeezed(tmp_path: Path) -> None:
     panel = axial(draw(tmp_path / "Übersicht 1.png", *patient()))
     top = panel[:int(0.75 * panel.shape[1])]
+    # Radiologists look from the feet: the patient's right is on the picture's left.
     liver, spleen = where(top, LIVER), where(top, SPLEEN)
     assert liver[:, 1].max() < top.shape[1] / 2 < spleen[:, 1].min()
     height, width = np.ptp(liver, axis=0)
     assert height == pytest.approx(width, rel=0.06)
+    # Discs of 50 and 25 mm radius.
     assert np.ptp(spleen, axis=0)[1] == pytest.approx(width / 2, rel=0.12)
 
 
@@ -119,6 +122,7 @@ def test_whole_body_scan_shows_the_part_with_organs(tmp_path: Path) -> None:
     organs = np.concatenate([np.zeros((400, *labels.array.shape[1:]), np.uint8), labels.array])
     grid = Grid((*ct.grid.size[:2], len(tall)), ct.grid.spacing)
     picture = draw(tmp_path / "a.png", Volume(tall, grid), Volume(organs, grid))
+    # 400 slices of legs would make the abdomen a stripe.
     assert picture.shape[0] < 1400
     assert len(where(picture, LIVER)) > 500
 

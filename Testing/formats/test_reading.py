@@ -61,10 +61,12 @@ def test_big_endian_nifti(tmp_path: Path) -> None:
     header = bytearray(352)
     struct.pack_into(">i", header, 0, 348)
     struct.pack_into(">8h", header, 40, 3, *array.shape[::-1], 1, 1, 1, 1)
+    # Data type 4 is int16 of 16 bits.
     struct.pack_into(">hh", header, 70, 4, 16)
     struct.pack_into(">8f", header, 76, 1, 2, 2, 3, 0, 0, 0, 0)
     struct.pack_into(">3f", header, 108, 352, 1, 0)
     struct.pack_into(">hh", header, 252, 0, 1)
+    # NIfTI's x and y run against those of LPS: both change their sign.
     struct.pack_into(">12f", header, 280, -2, 0, 0, 7, 0, -2, 0, 8, 0, 0, 3, 9)
     header[344:348] = b"n+1\0"
     path = tmp_path / "big.nii"
@@ -102,6 +104,7 @@ def test_labelmaps(tmp_path: Path) -> None:
     assert read_labelmap(save(tmp_path / "b.nii.gz", labels.astype(np.float32))).array.dtype == np.uint8
     labels[0] = 1000
     assert read_labelmap(save(tmp_path / "c.nii.gz", labels)).array.dtype == np.uint16
+    # A negative label is a mask with another meaning, or a CT by mistake.
     refused(save(tmp_path / "d.nii.gz", labels - 1), "labels from 0", call=read_labelmap)
     refused(save(tmp_path / "e.nii.gz", labels + 0.5), "whole numbers", call=read_labelmap)
     refused(tmp_path / "none.nii.gz", "nothing there", call=read_labelmap)

@@ -35,13 +35,14 @@ def test_text_named_nifti_or_nrrd(tmp_path: Path, capfd: pytest.CaptureFixture) 
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
-@pytest.mark.parametrize("kept", [-1, -9, 0.98, 0.5, 0.1])
-def test_truncated_files_are_never_filled_up(tmp_path: Path, suffix: str, kept: float,
+@pytest.mark.parametrize("length", [-1, -9, 0.98, 0.5, 0.1])
+def test_truncated_files_are_never_filled_up(tmp_path: Path, suffix: str, length: float,
                                              capfd: pytest.CaptureFixture) -> None:
     path = save(tmp_path / f"a{suffix}", body())
     raw = path.read_bytes()
-    path.write_bytes(raw[:kept if kept < 0 else int(kept * len(raw))])
-    if suffix == ".nrrd" and kept < 0:  # only gzip's own checksum is cut, which NRRD's reader does not look at
+    # Negative: so many bytes less; else a share of the file.
+    path.write_bytes(raw[:length if length < 0 else int(length * len(raw))])
+    if suffix == ".nrrd" and length < 0:  # only gzip's own checksum is cut, which NRRD's reader does not look at
         np.testing.assert_array_equal(read_ct(path).array, body())
     else:
         refused(path)
@@ -54,21 +55,23 @@ def test_damaged_compressed_voxels_are_noticed(tmp_path: Path, suffix: str, plac
     path = tmp_path / f"a{suffix}"
     sitk.WriteImage(sitk.GetImageFromArray(body(shape=(30, 60, 60))), str(path), True)
     raw = bytearray(path.read_bytes())
+    # Early and near the end, where only a checksum tells.
     raw[int(place * len(raw))] ^= 0x55
     path.write_bytes(raw)
     refused(path, "" if suffix == ".nrrd" else "damaged")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def sound_nifti(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return save(tmp_path_factory.mktemp("whole") / "a.nii", body()).read_bytes()
 
 
 @settings(max_examples=150)
 @given(st.lists(st.tuples(st.integers(0, 351), st.integers(0, 255)), min_size=1, max_size=6))
-def test_any_damage_to_a_header_ends_in_a_volume_or_in_one_line(tmp_path_factory: pytest.TempPathFactory, whole: bytes,
+def test_any_damage_to_a_header_ends_in_a_volume_or_in_one_line(tmp_path_factory: pytest.TempPathFactory,
+                                                                sound_nifti: bytes,
                                                                 changes: list[tuple[int, int]]) -> None:
-    raw = bytearray(whole)
+    raw = bytearray(sound_nifti)
     for place, value in changes:
         raw[place] = value
     path = tmp_path_factory.getbasetemp() / "damaged.nii"
@@ -96,7 +99,7 @@ def test_dimensions_other_than_three(tmp_path: Path) -> None:
     plane, series = body()[0], np.stack([body()] * 4)
     for suffix in (".nii.gz", ".nrrd"):
         refused(save(tmp_path / f"flat{suffix}", plane), "2-D")
-        image = sitk.JoinSeries([sitk.GetImageFromArray(one) for one in series])
+        image = sitk.JoinSeries([sitk.GetImageFromArray(volume) for volume in series])
         sitk.WriteImage(image, str(tmp_path / f"four{suffix}"))
         refused(tmp_path / f"four{suffix}", "4 volumes" if suffix == ".nii.gz" else "volumes")
         refused(save(tmp_path / f"one{suffix}", body()[:1]), "24 x 20 x 1")
@@ -148,6 +151,7 @@ def test_very_thick_slices_are_told(tmp_path: Path) -> None:
 def sheared(path: Path, shear: float, qform: bool = False) -> Path:
     """A .nii whose sform has axes not at right angles."""
     save(path, body(), spacing=(1.0, 1.0, 1.0), direction=(1, 0, 0, 0, 1, 0, 0, 0, 1))
+    # The sform's second number of its first row.
     patched(path, 280 + 4, "f", shear)
     return path if qform else patched(path, 252, "h", 0)
 
@@ -184,6 +188,7 @@ def test_doubtful_intensities_are_told_and_read_on_request(tmp_path: Path) -> No
         listener = Listener()
         read_ct(path, reporter=listener, force=True)
         assert reason in listener.warnings[-1]
+    # And a sound CT is none of these.
     assert doubtful_ct(body()) is None
 
 

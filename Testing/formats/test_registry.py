@@ -68,6 +68,7 @@ def npz(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
     folder = tmp_path_factory.mktemp("their_format")
     (folder / "npz_format.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.syspath_prepend(folder)
+    # Importing the file is all that registers it.
     assert len(FORMATS) == 9
     import npz_format  # noqa: F401
     yield folder
@@ -108,6 +109,7 @@ def test_an_installed_format_serves_the_command_line(npz: Path, tmp_path: Path):
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: npz-format\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[partialorganseg.formats]\nnpz = npz_format:NumPyArchive\n")
     write_ct(tmp_path / "scan.npz", ct_with_liver())
+    # A process of its own: entry points are looked up when the package starts.
     paths = os.pathsep.join([str(npz), str(ROOT), os.environ.get("PYTHONPATH", "")])
     for target in ("out", "organs.npz"):
         command = [sys.executable, "-m", "PartialOrganSegLib", "segment", str(tmp_path / "scan.npz"), "-o",
@@ -151,6 +153,7 @@ def test_content_chooses_where_names_say_nothing(tmp_path: Path):
     assert format_of(first).name == "dicom"
     assert format_of(first.rename(first.with_name("IM0001"))).name == "dicom"
     strokes = tmp_path / "drawn.json"
+    # Other JSON files lie beside CTs, too: what makes one a stroke file is its content.
     content = Strokes(image="a", drawn_by="b", licence="c", strokes=[Stroke(organ="liver", points=[(0, 0, 0)])])
     FORMATS["strokes"].write_strokes(strokes, content)
     assert FORMATS["strokes"].reads(strokes)

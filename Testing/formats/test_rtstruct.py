@@ -48,6 +48,7 @@ def masks_of(rtss: Dataset, labels: Volume) -> list[np.ndarray]:
             z = np.rint(voxels[:, 2])
             np.testing.assert_allclose(voxels[:, 2], z[0], atol=1e-4)
             filled[int(z[0])] += inside(voxels[:, :2], labels.grid.shape[1:])
+        # Two contours over one pixel would cancel out in a reader that fills by even-odd.
         assert filled.max(initial=0) <= 1
         masks.append(filled > 0)
     return masks
@@ -76,6 +77,7 @@ def test_dcmrtstruct2nii_reads_the_masks_back(tmp_path: Path, axes: tuple, monke
             read = sitk.Resample(read, image_of(labels), sitk.Transform(), sitk.sitkNearestNeighbor)
             assert dice(sitk.GetArrayFromImage(read) > 0, labels.array == organ.index) >= 0.99
             compared += 1
+    # A loop over nothing would pass.
     assert compared >= 12
 
 
@@ -156,6 +158,7 @@ def test_patient_study_and_images(tmp_path: Path, enhanced: bool) -> None:
             assert contour.ContourGeometricType == "CLOSED_PLANAR"
             [image] = contour.ContourImageSequence
             place = places[image.ReferencedSOPInstanceUID, image.get("ReferencedFrameNumber")]
+            # Distance from the plane of the image that the contour says it lies on.
             heights = (np.reshape(contour.ContourData, (-1, 3)).astype(float) - place) @ normal
             np.testing.assert_allclose(heights, 0, atol=1e-3)
 
@@ -179,5 +182,6 @@ def test_dciodvfy_finds_no_error(tmp_path: Path, enhanced: bool) -> None:
     write(tmp_path / "rt.dcm", source, labels)
     write_dicom_seg(tmp_path / "seg.dcm", source.on_slices(labels), source, WORD16.organs, MAKER)
     for name, iod in (("rt.dcm", "RTStructureSet"), ("seg.dcm", "Segmentation")):
+        # It prints the kind of object and then one line for each error.
         output = subprocess.run(["dciodvfy", tmp_path / name], capture_output=True, text=True, errors="replace").stderr
         assert output.strip() == iod

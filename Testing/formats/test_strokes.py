@@ -38,12 +38,13 @@ def flipped_grid() -> Grid:
     return Grid((24, 20, 5), (1.5, 2.0, 4.0), (40.0, 30.0, 7.0), (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0))
 
 
+# Straight, tilted about two axes, and with both axes backwards.
 GRIDS = [STRAIGHT, oblique_grid(), flipped_grid()]
 
 
 def world(grid: Grid, *voxels: tuple[float, float, float]) -> list[tuple[float, float, float]]:
     """LPS mm of voxel coordinates (x, y, z)."""
-    return [tuple(float(c) for c in (grid.matrix @ [*voxel, 1])[:3]) for voxel in voxels]
+    return [tuple((grid.matrix @ [*voxel, 1])[:3].tolist()) for voxel in voxels]
 
 
 def drawn(*strokes: Stroke) -> Strokes:
@@ -73,6 +74,7 @@ def test_open_stroke_is_a_band_of_its_width(grid):
     slices = np.flatnonzero((painted.array != NOT_DRAWN).any((1, 2)))
     assert slices.tolist() == [2]
     on = painted.array[2] == WORD16.index("colon")
+    # Half the width of 5 mm, less what 400 steps along a side leave open.
     assert on[far[2] < 2.49].all()
     assert not on[far[2] > 2.51].any()
 
@@ -94,9 +96,9 @@ def test_closed_stroke_is_the_area_inside(grid):
 
 def test_closed_stroke_of_two_points_is_a_band():
     points = world(STRAIGHT, (3, 4, 2), (15, 6, 2))
-    both = [paint_strokes(drawn(Stroke(organ="colon", points=points, closed=closed)), STRAIGHT, WORD16).array
+    painted = [paint_strokes(drawn(Stroke(organ="colon", points=points, closed=closed)), STRAIGHT, WORD16).array
             for closed in (False, True)]
-    assert np.array_equal(*both)
+    assert np.array_equal(*painted)
 
 
 def test_single_point_is_a_disc():
@@ -112,6 +114,7 @@ def test_background_is_drawn_as_zero_and_later_strokes_win():
     painted = paint_strokes(drawn(first, second), STRAIGHT, WORD16).array
     assert painted[2, 4, 9] == 0
     assert painted[2, 3, 9] == 0
+    # Two voxels (4 mm) from the middle: in the first stroke, beside the second.
     assert painted[2, 2, 9] == 1
 
 
@@ -167,16 +170,16 @@ GOOD = {"image": "a", "drawn_by": "b", "licence": "c",
         "strokes": [{"organ": "liver", "points": [[0, 0, 0]]}]}
 
 
-@pytest.mark.parametrize(("change", "told"), [
+@pytest.mark.parametrize(("change", "field"), [
     ({"format": "other"}, "format"), ({"version": 2}, "version"), ({"coordinates": "RAS"}, "coordinates"),
     ({"unit": "cm"}, "unit"), ({"colour": "red"}, "colour"), ({"drawn_by": None}, "drawn_by"),
     ({"strokes": [{"organ": "liver", "points": []}]}, r"strokes\.0\.points"),
     ({"strokes": [{"organ": "liver", "points": [[0, 0]]}]}, r"strokes\.0\.points\.0"),
     ({"strokes": [{"organ": "liver", "points": [[0, 0, 0]], "width_mm": 0}]}, r"strokes\.0\.width_mm")])
-def test_bad_field_is_named_in_one_line(tmp_path: Path, change, told):
+def test_bad_field_is_named_in_one_line(tmp_path: Path, change, field):
     path = tmp_path / "s.json"
     path.write_text(json.dumps(GOOD | change))
-    with pytest.raises(UserError, match=rf"s\.json: {told}") as error:
+    with pytest.raises(UserError, match=rf"s\.json: {field}") as error:
         read_strokes(path)
     assert "\n" not in str(error.value)
 
@@ -224,5 +227,6 @@ def test_many_points_take_no_minutes():
     points = np.c_[200 + 150 * np.cos(angles), 200 + 150 * np.sin(angles), np.zeros(len(angles))]
     began = time.perf_counter()
     painted = paint_strokes(drawn(Stroke(organ="liver", points=points.tolist())), grid, WORD16).array
+    # 20,000 points on 512 x 512 pixels: distances of all pairs would take minutes.
     assert time.perf_counter() - began < 20
     assert (painted[0] == 1).sum() == pytest.approx(2 * np.pi * 150 * 3 / 0.64, rel=0.05)

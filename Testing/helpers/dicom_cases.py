@@ -23,6 +23,7 @@ def phantom() -> tuple[np.ndarray, np.ndarray]:
     ct, labels = make_phantom((28, 48, 64), SPACING, seed=3)
     array = labels.array.copy()
     liver = array == 1
+    # The phantom's liver is replaced by a block whose holes and parts are known.
     array[liver] = 0
     array[14:20, 4:22, 4:24] = 1
     array[15:19, 7:17, 8:20] = 0
@@ -39,6 +40,7 @@ def make_case(folder: Path, axes: tuple = UPRIGHT, enhanced: bool = False, repor
     """The phantom as a series in `folder`, read as a source, and its labels on the grid of the CT as it is read."""
     hu, labels = phantom()
     if enhanced:
+        # Frames may lie in any order in a file.
         order = np.random.default_rng(1).permutation(len(hu))
         write_enhanced(folder / "ct.dcm", hu, axes, order=order, pixel_mm=SPACING[1:], step=SPACING[0], **tags)
     else:

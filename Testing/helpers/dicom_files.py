@@ -37,10 +37,11 @@ def write_slices(folder: Path, array: np.ndarray, axes: tuple = UPRIGHT, positio
     for number, (plane, position) in enumerate(zip(array, positions, strict=True), 1):
         ct = _image(plane, CTImageStorage, common)
         ct.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        # Numbers and names count downwards: only the position says where a slice lies.
         ct.InstanceNumber = len(array) + 1 - number
         ct.KVP, ct.AcquisitionNumber, ct.SliceThickness, ct.PositionReferenceIndicator = 120, 1, 5, ""
         ct.ImagePositionPatient = [f"{p:.6f}" for p in position]
-        ct.ImageOrientationPatient = [f"{c:.10f}" for axis in axes for c in axis]
+        ct.ImageOrientationPatient = _cosines(axes)
         ct.PixelSpacing = list(pixel_mm)
         ct.RescaleIntercept, ct.RescaleSlope, ct.RescaleType = -1024, 1, "HU"
         ct.save_as(folder / f"im{len(array) - number:03d}.dcm", enforce_file_format=True)
@@ -55,6 +56,7 @@ def write_enhanced(file: Path, array: np.ndarray, axes: tuple = UPRIGHT, positio
     positions = positions_of(len(array), axes, step) if positions is None else positions
     order = list(range(len(array))) if order is None else list(order)
     slope = np.array([slopes[place % len(slopes)] for place in range(len(order))])
+    # Stored = (HU + 1024) / slope, as a scanner stores it; `_image` adds the 1024.
     stored = (array[order] + 1024) // slope[:, None, None]
     ct = _image(stored - 1024, EnhancedCTImageStorage, {
         "StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid(),
@@ -62,7 +64,7 @@ def write_enhanced(file: Path, array: np.ndarray, axes: tuple = UPRIGHT, positio
     ct.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
     ct.InstanceNumber, ct.NumberOfFrames = 1, len(order)
     orientation, measures = Dataset(), Dataset()
-    orientation.ImageOrientationPatient = [f"{c:.10f}" for axis in axes for c in axis]
+    orientation.ImageOrientationPatient = _cosines(axes)
     measures.PixelSpacing, measures.SliceThickness = list(pixel_mm), 5
     shared = Dataset()
     shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = Items([orientation]), Items([measures])
@@ -80,6 +82,12 @@ def write_enhanced(file: Path, array: np.ndarray, axes: tuple = UPRIGHT, positio
     ct.PerFrameFunctionalGroupsSequence = Items(frames)
     ct.save_as(file, enforce_file_format=True)
     return file
+
+
+def _cosines(axes: tuple) -> list[str]:
+    """Six direction cosines as DICOM writes them."""
+    row, column = axes
+    return [f"{cosine:.10f}" for cosine in (*row, *column)]
 
 
 def _image(hu: np.ndarray, kind: str, tags: dict[str, object]) -> Dataset:
@@ -103,5 +111,6 @@ def inside(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     is_inside = np.zeros(shape, bool)
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         if y0 != y1:
+            # An edge that a ray to the left crosses turns inside to outside and back.
             is_inside ^= ((y0 > rows) != (y1 > rows)) & (columns < x0 + (rows - y0) * (x1 - x0) / (y1 - y0))
     return is_inside

@@ -16,7 +16,7 @@ import yaml
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from PartialOrganSegLib.batch.cases import read_list
+from PartialOrganSegLib.batch.case_list import read_list
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.datasets.segment_labels import read_organ_labels
 from PartialOrganSegLib.datasets.soft_targets import SoftTargets, read_soft_targets, write_soft_targets
@@ -60,6 +60,7 @@ def _by_itk(file: Path) -> object:
     except RuntimeError:
         return None
     array = sitk.GetArrayFromImage(image)
+    # One volume of a time series is a volume, as our reader takes it.
     if array.ndim == 4 and len(array) == 1:
         array = array[0]
     direction = np.array(image.GetDirection()).reshape(image.GetDimension(), -1)[:3, :3].ravel().tolist()
@@ -74,12 +75,12 @@ def _by_pydicom(file: Path) -> object:
             slices += _frames(dcmread(path))
         axes = np.array(slices[0][2], float).reshape(2, 3)
         normal = np.cross(*axes)
-        slices.sort(key=lambda one: float(np.array(one[1], float) @ normal))
-        positions = np.array([one[1] for one in slices], float)
+        slices.sort(key=lambda frame: float(np.array(frame[1], float) @ normal))
+        positions = np.array([position for _, position, _, _ in slices], float)
         step = float((positions[-1] - positions[0]) @ normal) / (len(slices) - 1)
         row_mm, column_mm = map(float, slices[0][3])
         direction = np.stack([*axes, normal], axis=1).ravel().tolist()
-        return (np.stack([one[0] for one in slices]), column_mm, row_mm, step, *positions[0].tolist(), *direction)
+        return (np.stack([hu for hu, _, _, _ in slices]), column_mm, row_mm, step, *positions[0].tolist(), *direction)
     except Exception:  # whatever pydicom raises: what it cannot read agrees with nothing
         return None
 
@@ -139,10 +140,12 @@ def _dicom_object(sop_class: str, modality: str, folder: Path) -> Path:
 
 
 def _mutated_dicom(raw: bytes, rng: np.random.Generator) -> bytes:
+    # Mostly in the header, where a byte means something; pixels are seldom wrong in an interesting way.
     return mutate_bytes(raw, rng, None if rng.random() < 0.2 else DICOM_HEADER)
 
 
 def _mutated_nifti(raw: bytes, rng: np.random.Generator) -> bytes:
+    # A NIfTI header's bytes, and the four that follow it.
     return mutate_bytes(raw, rng, 352)
 
 
@@ -155,6 +158,7 @@ def _mutated_packed(raw: bytes, rng: np.random.Generator) -> bytes:
 
 def _text(name: str, content: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
+        # Files that a manifest or list may name; nothing opens them.
         for case in ("a", "b"):
             (folder / f"{case}.nii.gz").write_bytes(b"")
             (folder / f"{case}_label.nii.gz").write_bytes(b"")
@@ -195,6 +199,7 @@ def _bundle(folder: Path) -> Path:
     shutil.copytree(member, folder / "model", copy_function=_linked)
     file = folder / "model" / "configs" / "metadata.json"
     content = file.read_bytes()
+    # The link would lead to the package's own file.
     file.unlink()
     file.write_bytes(content)
     return file

@@ -56,6 +56,7 @@ class Verdict:
     seconds: float
 
 
+# Values that have broken readers: signs, zeros, overflow of 32 bits, what Python takes for a number and YAML for text.
 NUMBERS = (b"-1", b"0", b"1e300", b"nan", b"inf", b"99999999999", b"", b"-0.0", b"1e-30", b"9" * 5000, b"2147483648",
            b"0x10", b"1,5", b"65536")
 WORDS = (b"", b"\0", b"\x1b[31m", b"../../etc/passwd", b"/dev/zero", b"%n%s", b"A" * 70_000, b"\xff\xfe", b"null",
@@ -136,6 +137,7 @@ def sound_result(seed: Seed, folder: Path) -> object:
 def verdict_of(seed: Seed, folder: Path, number: int, original: object) -> Verdict:
     """Makes mutant `number` of a seed in `folder` and reads it in a child; `original`: what the sound input gives."""
     file = seed.make(folder)
+    # The number alone makes the same mutant again, on any machine.
     rng = np.random.default_rng([number, *seed.name.encode()])
     file.write_bytes(seed.mutate(file.read_bytes(), rng))
     reading, writing = os.pipe()
@@ -147,14 +149,14 @@ def verdict_of(seed: Seed, folder: Path, number: int, original: object) -> Verdi
     answer = b""
     hung = False
     with os.fdopen(reading, "rb") as stream:
-        left = SECONDS
-        while left > 0:
-            if select.select([stream], [], [], left)[0]:
+        remaining = SECONDS
+        while remaining > 0:
+            if select.select([stream], [], [], remaining)[0]:
                 piece = os.read(stream.fileno(), 1 << 16)
                 if not piece:
                     break
                 answer += piece
-            left = SECONDS - (time.monotonic() - began)
+            remaining = SECONDS - (time.monotonic() - began)
         else:
             hung = True
             os.kill(child, signal.SIGKILL)
@@ -175,6 +177,7 @@ def _in_child(seed: Seed, file: Path, original: object, reading: int, writing: i
     os.close(reading)
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    # Crashes are expected: no core file for each.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         outcome, text = _outcome(seed, file, original)
@@ -197,18 +200,19 @@ def _outcome(seed: Seed, file: Path, original: object) -> tuple[str, str]:
         return CLEAR, line
     except BaseException as error:
         return OWN_WORDS, "".join(traceback.format_exception(error))[-1500:]
-    if listener.warnings or _same(result, original):
+    # Read with a warning, or as the sound file: nobody is misled.
+    if listener.warnings or _equal(result, original):
         return RIGHT, "; ".join(listener.warnings)
-    if seed.independent is None or _same(result, seed.independent(file)):
+    if seed.independent is None or _equal(result, seed.independent(file)):
         return RIGHT, ""
     return WRONG, str(result)[:300]
 
 
-def _same(first: object, second: object) -> bool:
+def _equal(first: object, second: object) -> bool:
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
         return first.shape == second.shape and bool(np.array_equal(first, second, equal_nan=True))
     if isinstance(first, tuple) and isinstance(second, tuple) and len(first) == len(second):
-        return all(_same(one, other) for one, other in zip(first, second, strict=True))
+        return all(map(_equal, first, second))
     if isinstance(first, float) and isinstance(second, float):
         return bool(np.isclose(first, second, rtol=1e-4, atol=1e-3, equal_nan=True))
     return type(first) is type(second) and bool(first == second)

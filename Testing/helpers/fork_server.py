@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import PartialOrganSegLib
 from Testing.helpers.repository import ROOT
 
 # What changes the disk: a process is killed right before the n-th of these.
@@ -32,7 +34,7 @@ class ForkServer:
     """`run` runs a command to its end or kills it; what it prints goes to `log`."""
 
     def __init__(self, log: Path) -> None:
-        self._log = log
+        self.log = log
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
                        "OMP_NUM_THREADS": "1"}
         self._server = subprocess.Popen([sys.executable, "-m", "Testing.helpers.fork_server"], cwd=ROOT, text=True,
@@ -41,7 +43,7 @@ class ForkServer:
 
     def run(self, *words: object, after_s: float | None = None, at_change: int = 0, **environment: object) -> Ended:
         """Runs `partialorganseg words`. It is killed after so many seconds, or right before that change of the disk."""
-        request = {"words": [*map(str, words)], "at_change": at_change, "log": str(self._log),
+        request = {"words": [*map(str, words)], "at_change": at_change, "log": str(self.log),
                    "environment": {name: str(value) for name, value in environment.items()}}
         assert self._server.stdin is not None
         start = time.monotonic()
@@ -72,11 +74,13 @@ class ForkServer:
 
 def serve() -> None:
     """The server: a request, its process, "wait", its end; and again."""
-    # What commands import when they run.
-    for name in ("PartialOrganSegLib.finetuning.run", "PartialOrganSegLib.segmenting.segmenter",
-                 "PartialOrganSegLib.batch.run", "PartialOrganSegLib.formats.writing", "torch.utils.tensorboard"):
+    # What commands import when they run: the whole library, and what torch imports for an optimiser, for seconds.
+    names = [module.name for module in pkgutil.walk_packages(PartialOrganSegLib.__path__, "PartialOrganSegLib.")]
+    for name in (*names, "torch.utils.tensorboard", "torch._dynamo"):
+        # Some need a package that is not there, and so would the command.
         with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+            if not name.endswith("__main__"):
+                importlib.import_module(name)
     print("{}", flush=True)
     while line := sys.stdin.readline():
         request = json.loads(line)
@@ -98,6 +102,7 @@ def _child(request: dict, writing: int) -> None:
     from PartialOrganSegLib.cli import main
 
     output = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    # The server's own streams carry its protocol.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for stream in (1, 2):
         os.dup2(output, stream)

@@ -60,6 +60,7 @@ def _imported_names(module: str, path: Path) -> set[str]:
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parents = module.split(".")
+            # The package itself is what one dot means in it.
             if path.name == "__init__.py":
                 parents.append("__init__")
             base = parents[:len(parents) - node.level] if node.level else []

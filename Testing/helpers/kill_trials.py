@@ -115,8 +115,8 @@ class Train(Command):
             "strength": 1.0}, validation={"groups": ["case1"], "every": 3})
 
     def words(self, out: Path) -> list[object]:
-        more = ["--resume"] if (out / "checkpoints" / "last.pt").exists() else []
-        return ["train", self.recipe, "-o", out, "--device", "cpu", *more]
+        resume = ["--resume"] if (out / "checkpoints" / "last.pt").exists() else []
+        return ["train", self.recipe, "-o", out, "--device", "cpu", *resume]
 
     def contents(self, out: Path) -> object:
         return _training(out)
@@ -201,8 +201,9 @@ class Trials:
         self._random = random.Random(f"{self.command.name} {seed}")
         self.tally = Tally()
         out = self._new_folder()
-        self._whole = self._start(out)
-        assert self._whole.code == 0, f"{self.command.name}: the uninterrupted run ended with {self._whole.code}"
+        self._uninterrupted = self._start(out)
+        code = self._uninterrupted.code
+        assert code == 0, f"{self.command.name}: the uninterrupted run ended with {code}"
         self._expected = self.command.contents(out)
 
     def trial(self, kills: int) -> None:
@@ -212,9 +213,9 @@ class Trials:
         for _ in range(kills):
             # Before a random change of the disk, as of a moment that matters, or after a random time.
             if self._random.random() < 0.6:
-                moment = {"at_change": self._random.randint(1, max(1, self._whole.changes))}
+                moment = {"at_change": self._random.randint(1, max(1, self._uninterrupted.changes))}
             else:
-                moment = {"after_s": self._random.uniform(0, 1.1 * self._whole.seconds)}
+                moment = {"after_s": self._random.uniform(0, 1.1 * self._uninterrupted.seconds)}
             ended = self._start(out, **moment)
             seconds.append(str(moment))
             tally.kills += ended.code == -9
@@ -258,29 +259,20 @@ def _equal(first: object, second: object) -> bool:
     if isinstance(first, tuple) and isinstance(second, tuple):
         return len(first) == len(second) and all(map(_equal, first, second))
     if isinstance(first, dict) and isinstance(second, dict) and "network" in first:
-        others = [(content["model"], content["log"]) for content in (first, second)]
-        return others[0] == others[1] and equal_weights(first["network"], second["network"])
+        files = [(content["model"], content["log"]) for content in (first, second)]
+        return files[0] == files[1] and equal_weights(first["network"], second["network"])
     return first == second
 
 
-def kill_trials(folder: Path, seed: int, kills: int, names: tuple[str, ...] = ()) -> list[tuple[str, Tally]]:
-    """About so many kills of each command, by up to three in a trial; a tally for each."""
-    server = ForkServer(folder / "log.txt")
-    try:
-        tallies = []
-        for number, make in enumerate(COMMANDS):
-            if names and make.name not in names:
-                continue
-            trials = Trials(make, folder / str(number), server, seed)
-            # Those that came to their end before their moment are made up for, within reason.
-            for trial in range(3 * kills):
-                if trials.tally.kills >= kills:
-                    break
-                trials.trial(1 + trial % 3)
-            tallies.append((make.name, trials.tally))
-        return tallies
-    finally:
-        server.close()
+def kill_trials(make: type[Command], folder: Path, server: ForkServer, seed: int, kills: int) -> Tally:
+    """About so many kills of a command, by up to three in a trial."""
+    trials = Trials(make, folder, server, seed)
+    # Those that came to their end before their moment are made up for, within reason.
+    for trial in range(3 * kills):
+        if trials.tally.kills >= kills:
+            break
+        trials.trial(1 + trial % 3)
+    return trials.tally
 
 
 if os.name == "nt":

@@ -14,6 +14,7 @@ from Testing.helpers.finetune_data import LICENCES
 from Testing.helpers.training_data import HU
 
 NAME = "Testing.helpers.level_network:Levels"  # a network of another package is named so
+# At its level an organ's logit is 12, far from it -12: sure either way, and not so sure that nothing can be learnt.
 HEIGHT, BIAS = 24.0, -12.0  # of a known organ's logit at its level, the background's being 0
 
 

@@ -14,6 +14,7 @@ from PartialOrganSegLib.losses import SoftMap, Targets
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Over axis 1, float64."""
     logits = np.asarray(logits, np.float64)
+    # Without the largest logit exp(1e4) would be infinite.
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)
 
@@ -51,7 +52,7 @@ class LossBatch(NamedTuple):
 
 
 def batch(logits, codes, table, dtype=torch.float32, grad=False, **further) -> LossBatch:
-    """Arrays as a loss takes them; `more` as for `targets_of`."""
+    """Arrays as a loss takes them; `further` as for `targets_of`."""
     tensor = torch.tensor(np.asarray(logits), dtype=dtype, requires_grad=grad)
     return LossBatch(tensor, targets_of(codes, table, dtype, **further))
 
@@ -85,6 +86,7 @@ def random_case(seed: int, table: np.ndarray, shape=(2, 3, 4, 5), scale=2.0) -> 
     generator = np.random.default_rng(seed)
     logits = generator.normal(0, scale, (shape[0], table.shape[1], *shape[1:]))
     codes = generator.integers(0, len(table), shape).astype(np.uint8)
+    # A small random array may lack a code, and its part of a formula would not be tested.
     codes.flat[:len(table)] = np.arange(len(table))
     return logits.astype(np.float32), codes
 

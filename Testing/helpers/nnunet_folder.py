@@ -66,6 +66,7 @@ def weights_of(plans: dict, classes: int, seed: int = 0) -> dict[str, torch.Tens
         parameters |= {"conv.bias": random(outputs)} if bias else {}
         for part, value in parameters.items():
             weights[f"{name}.{part}"] = value
+            # nnU-Net's blocks hold each layer a second time in a list, and so do its checkpoints.
             weights[f"{name}.all_modules.{'0' if part.startswith('conv') else '1'}.{part.rpartition('.')[2]}"] = value
 
     inputs = 1
@@ -81,6 +82,7 @@ def weights_of(plans: dict, classes: int, seed: int = 0) -> dict[str, torch.Tens
             block = f"encoder.stages.{stage}.blocks.{n}"
             layer(f"{block}.conv1", start, outputs, kernel)
             layer(f"{block}.conv2", outputs, outputs, kernel)
+            # A skip of another width has a convolution of its own, behind the pooling where there is one.
             if start != outputs:
                 pooled = int(n == 0 and max(stride) > 1)
                 layer(f"{block}.skip.{pooled}", start, outputs, [1] * axes, bias=False)
@@ -94,6 +96,7 @@ def weights_of(plans: dict, classes: int, seed: int = 0) -> dict[str, torch.Tens
                   kernels[level])
         weights[f"decoder.seg_layers.{number}.weight"] = random(classes, features[level], *[1] * axes)
         weights[f"decoder.seg_layers.{number}.bias"] = random(classes)
+    # The decoder keeps its encoder, so that checkpoints have all of it twice.
     return weights | {f"decoder.{name}": value for name, value in weights.items() if name.startswith("encoder.")}
 
 

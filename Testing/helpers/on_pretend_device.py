@@ -1,6 +1,6 @@
-"""`python -m Testing.helpers.on_pretend_device DEVICE FOLDER`: fine-tunes the small start model on masks or strokes,
-one organ more and phantoms beside, stopped and gone on with, and segments with what came out, on the CPU or on the
-pretend device."""
+"""`python -m Testing.helpers.on_pretend_device FOLDER`: fine-tunes the small start model on masks or strokes, one organ
+more and phantoms beside, stopped and gone on with, and segments with what came out, on the CPU and then on the pretend
+device; what each leaves lies in a folder of its name."""
 
 from __future__ import annotations
 
@@ -44,12 +44,18 @@ class Stopper(Reporter):
             raise KeyboardInterrupt
 
 
-def main(device: str, folder: Path) -> None:
-    """Leaves the runs and the segmentations of both kinds of annotation in `folder`."""
+def main(folder: Path) -> None:
     register()
     save = torch.save
     torch.save = lambda value, *args, **kwargs: save(on_cpu(value), *args, **kwargs)
     replay.make_phantom = small_phantom
+    # The CPU first: whatever runs on the pretend device there is there by mistake.
+    for device in ("cpu", NAME):
+        run_on(device, folder / device)
+
+
+def run_on(device: str, folder: Path) -> None:
+    """Leaves the runs and the segmentations of both kinds of annotation in `folder`."""
     start = write_start(folder / "start")
     # The pretend device computes in float32 whatever is asked for; so does the CPU that it is compared with.
     overrides = [*QUICK, "half_precision=true" if device == NAME else "half_precision=false"]
@@ -73,4 +79,4 @@ def main(device: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]))

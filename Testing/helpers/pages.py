@@ -48,6 +48,7 @@ def anchors(page: Path) -> set[str]:
     for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
         slug = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
         number, name = 0, slug
+        # Headings of the same text get a number, as both generators give it.
         while name in names:
             number += 1
             name = f"{slug}-{number}"

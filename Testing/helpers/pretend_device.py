@@ -71,6 +71,7 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 def _refuse_mixed(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Whether tensors of the device are among the arguments. Raises RuntimeError, as CUDA does, where CPU tensors
     other than single numbers are too."""
+    # As with CUDA, indices may lie on the CPU.
     checked = args[:1] + args[2:] if name in INDEXING else args
     tensors = [leaf for leaf in tree_leaves((checked, dict(kwargs))) if isinstance(leaf, torch.Tensor)]
     on_cpu = [leaf for leaf in tensors if not isinstance(leaf, PretendTensor) and leaf.dim() > 0]
@@ -129,6 +130,7 @@ def register() -> None:
         operation = _makes_tensors(name)
         if operation is not None:
             library.impl(name.removeprefix("aten::"), _kernel(operation), "PrivateUse1")
+    # Autocast has nothing to cast here: operations pass through it.
     library.impl("_copy_from", _copy_from, "PrivateUse1")
     anything = torch.library.Library("_", "IMPL")
     anything.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")

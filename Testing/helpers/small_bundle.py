@@ -38,5 +38,6 @@ def written(folder: Path, space: LabelSpace = WORD16, **changes) -> tuple[Bundle
                 "card": "# Card ä\n"} | changes
     network = small_network("small", 1, space.class_count, 6)
     with torch.no_grad():
+        # Below half precision's smallest number: statistics that are rounded would become 0.
         network[1].running_var.fill_(1e-9)
     return write_bundle(folder, network, **settings), network

@@ -46,6 +46,7 @@ def from_markers(grow: Callable[[np.ndarray, np.ndarray, Grid], np.ndarray]) -> 
             grown = grow(scene.ct.array[box], markers, Grid(size, scene.ct.grid.spacing))
             labels = scene.start.copy()
             labels[box] = np.where(grown > 0, grown - 1, start)
+            # Whatever the rival grows, strokes are obeyed, as in ours.
             labels[drawn != NOT_DRAWN] = drawn[drawn != NOT_DRAWN]
             return labels
 

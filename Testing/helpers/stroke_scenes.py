@@ -28,6 +28,7 @@ def scene() -> tuple[Volume, np.ndarray]:
     """A CT of two balls of 130 HU in tissue of 40 HU and air, with noise; and its true labels, spleen and kidney."""
     truth = np.zeros(SHAPE, np.uint8)
     truth[ball(FIRST_MIDDLE)], truth[ball(SECOND_MIDDLE)] = SPLEEN, KIDNEY
+    # Contrast of 90 HU and noise of 12, as of a portal venous CT of usual dose.
     hu = np.where(truth > 0, 130.0, 40.0) + np.random.default_rng(0).normal(0, 12, SHAPE)
     hu[:, :3] = -1000
     return Volume(hu.round().astype(np.int16), GRID), truth

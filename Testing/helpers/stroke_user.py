@@ -16,6 +16,7 @@ from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.segmenter import Segmenter
 from PartialOrganSegLib.synthesis.scribble_paths import medial_path, painted
 
+# A brush as people use it, and the rim of partial voxels that nobody would correct.
 BRUSH_MM, RIM_MM = 3.0, 1.5
 NEIGHBOURS = np.ones((3, 3, 3))
 
@@ -90,6 +91,7 @@ class User:
         reference = self.scene.reference
         missing = (reference == self.organ) & (labels != self.organ) & ~self.scene.undecided
         surplus = (labels == self.organ) & (reference != self.organ) & ~self.scene.undecided
+        # The larger of what is missing and what is too much is what a user sees first.
         errors = [error for error in (self._largest(missing), self._largest(surplus)) if error is not None]
         if not errors:
             return None
@@ -101,6 +103,7 @@ class User:
         path = medial_path(section, spacing, self._generator)
         y, x = painted(path, BRUSH_MM, section, spacing).T
         voxels = (np.full(len(y), z + box[0].start), y + box[1].start, x + box[2].start)
+        # A stroke says one thing: where it crosses several, the voxels of the most frequent stay.
         values = reference[voxels]
         value = int(np.bincount(values).argmax())
         z_kept, y_kept, x_kept = (index[values == value] for index in voxels)
@@ -116,6 +119,7 @@ class User:
         spacing = self.scene.spacing[1:]
         depth = np.stack([ndimage.distance_transform_edt(np.pad(plane, 1), sampling=spacing)[1:-1, 1:-1]
                           for plane in inside])
+        # Where everything wrong is thin, the thin part is what there is to draw in.
         core = depth > RIM_MM * max(spacing[0], 1.0)
         if not core.any():
             core = inside

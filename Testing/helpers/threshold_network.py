@@ -20,6 +20,7 @@ class Threshold(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Input is HU / 1000; logits (B, 17, z, y, x)."""
         assert all(n % m == 0 for n, m in zip(x.shape[2:], self.size_multiple, strict=True))
+        # Far from every HU: organs without a level are never the nearest.
         levels = torch.full((17,), 99.0)
         levels[0] = 0.0
         for name in ("liver", "spleen", "left_kidney"):

@@ -20,8 +20,8 @@ class AtStep(Reporter):
     def __init__(self, step: int, act: Callable[[], object]) -> None:
         self._step, self._act = step, act
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        if stage == "training" and done == self._step:
+    def progress(self, stage: str, step: int, total: int) -> None:
+        if stage == "training" and step == self._step:
             self._act()
 
 
@@ -39,7 +39,10 @@ def run(recipe: Path, folder: Path, *overrides: str, resume: bool = False, repor
 def log_of(folder: Path) -> list[dict]:
     """The log without its clocks."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
-    return [{key: value for key, value in line.items() if key not in ("seconds", "waited")} for line in lines]
+    for line in lines:
+        line.pop("seconds", None)
+        line.pop("waited", None)
+    return lines
 
 
 def state_of(folder: Path) -> dict:

@@ -25,6 +25,7 @@ def save(path: Path, array: np.ndarray, spacing: tuple = (0.8, 0.9, 5.0), direct
          vector: bool = False) -> Path:
     """An array (z, y, x) written by ITK, tilted unless another `direction` is given; the path."""
     image = sitk.GetImageFromArray(array, isVector=vector)
+    # ITK refuses three numbers for images of two or four axes.
     if image.GetDimension() == 3:
         image.SetSpacing(spacing)
         image.SetOrigin((-10.0, 20.0, 300.5))

@@ -9,6 +9,7 @@ def body_in_air() -> np.ndarray:
     """(40, 96, 120) HU at 3 x 2 x 2 mm: a soft trunk with a gas-filled cavity and a table behind it."""
     ct = np.full((40, 96, 120), -1000, np.int16)
     ct[:, 20:70, 20:100] = 40
+    # Gas inside the patient: air by its HU, but not outside.
     ct[10:30, 35:55, 45:75] = -900
     ct[:, 88:90, 10:110] = 200
     return ct
@@ -20,6 +21,7 @@ def test_outside_is_the_air_around_and_the_table_only():
     outside = np.zeros(ct.shape, bool)
     outside[body.box] = body.outside(tuple(part.stop - part.start for part in body.box))
     assert not outside[:, 20:70, 20:100].any()
+    # The last row of the box, below the table.
     far = body.box[1].stop - 1
     assert outside[:, far, body.box[2]].all()
     assert outside[body.box].mean() > 0.05

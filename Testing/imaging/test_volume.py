@@ -34,6 +34,7 @@ def rotation(x: float, y: float, z: float) -> np.ndarray:
 
 def volume(direction: np.ndarray, size: tuple[int, int, int] = (4, 5, 6)) -> Volume:
     grid = Grid(size, (0.7, 1.3, 5.0), (-120.5, 33.25, 801.0), tuple(direction.ravel()))
+    # Every voxel has a number of its own: none can be mistaken for another.
     return Volume(np.arange(np.prod(size), dtype=np.int32).reshape(grid.shape), grid)
 
 
@@ -91,6 +92,7 @@ def test_tilt_is_the_angle_to_the_nearest_axis() -> None:
 
 def test_same_as_compares_places_not_numbers() -> None:
     grid = volume(np.eye(3)).grid
+    # Headers round places to a hundredth of a millimetre.
     assert grid.same_as(Grid(grid.size, grid.spacing, (grid.origin[0] + 0.005, *grid.origin[1:])))
     assert not grid.same_as(Grid(grid.size, grid.spacing, (grid.origin[0] + 0.05, *grid.origin[1:])))
     assert not grid.same_as(Grid((4, 5, 7), grid.spacing, grid.origin))

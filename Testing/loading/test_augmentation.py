@@ -11,6 +11,7 @@ import torch
 from PartialOrganSegLib.annotation import OUTSIDE
 from PartialOrganSegLib.loading.augmentation import Augmentation, IntensityChances
 
+# Odd sizes: the centre voxel is the middle of the patch.
 CUT = Augmentation((5, 9, 11), (3.0, 2.0, 2.0), (-300.0, 500.0), 60.0, 150.0, strength=0.0)
 FULL = replace(CUT, patch_zyx=(12, 20, 24), strength=1.0)
 NOTHING = IntensityChances(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -47,6 +48,7 @@ def test_strength_zero_cuts_the_voxels_as_they_are(centre):
 
 
 def test_image_of_the_patch_s_size_comes_whole():
+    # Odd and even sizes, and a centre that would cut off a part: the patch moves to hold the whole image.
     for shape in ((5, 9, 11), (4, 8, 16)):
         image, codes = volume(shape)
         pixels, marks = patch_of(replace(CUT, patch_zyx=shape), image, codes, (1, 6, 3))
@@ -108,10 +110,12 @@ def test_image_and_codes_move_together():
     for seed in range(8):
         pixels, marks = patch_of(augmentation, image, codes, (15, 25, 25), seed)
         in_image = marks != OUTSIDE
+        # Gamma and contrast move the brightness; half way between darkest and brightest still divides the two.
         middle = (pixels[in_image].max() + pixels[in_image].min()) / 2
         bright = pixels > middle
         assert 2 * (bright & (marks == 2)).sum() / (bright.sum() + (marks == 2).sum()) > 0.9
         shares.append((marks == 2).sum())
+    # Eight patches of the same size would mean that nothing was scaled or cut.
     assert len(set(shares)) > 4
 
 
@@ -121,6 +125,7 @@ def test_rotation_and_scale_keep_millimetres():
     augmentation = replace(FULL, patch_zyx=(30, 50, 50), rotation=(90.0, 90.0, 90.0), scale=0.0, deformation=0.0)
     for seed in range(4):
         _, marks = patch_of(augmentation, image, codes, (15, 25, 25), seed)
+        # Axes of the ball in mm: equal, unless the turn was made in voxels of 3 x 2 x 2 mm.
         spread = np.sqrt(np.linalg.eigvalsh(np.cov((np.argwhere(marks == 2) * [3.0, 2.0, 2.0]).T)))
         assert spread.max() / spread.min() < 1.2
 
@@ -133,6 +138,7 @@ def test_hu_change_is_linear_and_bounded():
     values = [patch_of(still, image, codes, (20, 30, 30), seed)[0] for seed in range(40)]
     hu = np.array([value.mean() * 150 + 60 for value in values])
     assert all(np.ptp(value) < 1e-3 for value in values)
+    # At full strength at most 12% of the value and 25 HU.
     assert np.abs(hu - 100).max() <= 100 * 0.12 + 25 + 0.01
     assert hu.std() > 5
 

@@ -45,6 +45,7 @@ def test_a_renamed_or_copied_project_keeps_its_cache(tmp_path, reads):
     renamed = project.rename(tmp_path / "renamed")
     copy = tmp_path / "copy"
     shutil.copytree(renamed, copy, copy_function=shutil.copyfile)  # with other times
+    # Copying tools set other times: files are recognised by what is in them.
     os.utime(copy / "a_image.nii.gz", (1, 1))
     for folder in (renamed, copy):
         assert cached(folder).image_file.name == first.image_file.name
@@ -58,6 +59,7 @@ def test_the_lock_of_a_killed_process_goes_and_a_living_ones_stays(tmp_path):
     with locked(lock):
         cached(tmp_path)
         assert os.name == "nt" or lock.exists()
+    # As a killed process leaves it: a file that nobody holds.
     lock.touch()
     cached(tmp_path)
     assert os.name == "nt" or not lock.exists()
@@ -73,6 +75,7 @@ def test_changed_voxels_beside_a_header_are_noticed(tmp_path):
         shutil.copyfile(tmp_path / name, copy / name)
     assert contents.of(copy / "ct.mhd") == before
     voxels = bytearray((copy / "ct.raw").read_bytes())
+    # Header, size and name stay as they were; only the voxels in the .raw file change.
     voxels[0] ^= 1
     (copy / "ct.raw").write_bytes(voxels)
     os.utime(copy / "ct.raw", (5, 5))
@@ -112,6 +115,7 @@ def test_a_run_of_an_earlier_version_finds_its_files(tmp_path, reads):
     former = digest([CACHE_VERSION, WORD16.names, [stamps(path) for path in case.files()], list(SPACING_ZYX), "full",
                      (), (), (), False, False])
     for file in (tmp_path / "cache").glob("a-*"):
+        # As the earlier version would have called them.
         file.rename(file.with_name(f"a-{former}.{file.name.partition('.')[2]}"))
     assert cached(tmp_path).image_file.name == f"a-{former}.image.npy" != first.image_file.name
     assert reads == ["a"]

@@ -61,7 +61,9 @@ def test_other_spacing_keeps_the_place(tmp_path: Path):
         (case,) = cached(tmp_path, case_of(tmp_path, name), spacing=working, table=table)
         sizes = tuple(round(n * a / b) for n, a, b in zip(shape, native, working, strict=True))
         assert case.image().shape == case.codes().shape == sizes
+        # Voxel k's centre in native voxels: boxes of both grids have the same faces, not the same first centre.
         place = (np.arange(sizes[axis]) + 0.5) * shape[axis] / sizes[axis] - 0.5
+        # At the rim the spline has no neighbours beyond the image.
         inner = slice(2, -2)
         read = np.moveaxis(case.image(), axis, 0).reshape(sizes[axis], -1)
         np.testing.assert_allclose(read[inner], np.broadcast_to(20 * place[inner, None], read[inner].shape), atol=1)
@@ -101,6 +103,7 @@ def test_a_second_run_reads_the_cache_and_a_changed_file_is_noticed(tmp_path: Pa
     original = Case.read_image
     monkeypatch.setattr(Case, "read_image", lambda self: reads.append(self.name) or original(self))
     (again,) = cached(tmp_path, case_of(tmp_path))
+    # Nothing was read: on a training set of hundreds of CTs that is minutes to hours.
     assert (again.image_file, again.codes_file, reads) == (first.image_file, first.codes_file, [])
     assert {k: v.tolist() for k, v in again.positions.items()} == {k: v.tolist() for k, v in first.positions.items()}
     write_image(tmp_path / "a_label.nii.gz", np.full((12, 24, 24), 7, np.uint8))
@@ -115,6 +118,7 @@ def test_a_changed_meaning_is_noticed(tmp_path: Path, change):
     write_case(tmp_path, "a", 0)
     (first,) = cached(tmp_path, case_of(tmp_path))
     spacing = change.pop("spacing", SPACING_ZYX)
+    # The same files read with another meaning must not find the arrays of the first.
     (changed,) = cached(tmp_path, case_of(tmp_path, **change), spacing=spacing)
     assert changed.codes_file != first.codes_file
 
@@ -143,6 +147,7 @@ def test_positions_are_voxels_that_certainly_are_the_class(tmp_path: Path):
     (full,) = cached(tmp_path, case_of(tmp_path))
     assert set(full.positions) == {0, 1, 2, 3}
     (partial,) = cached(tmp_path, case_of(tmp_path, kind=Kind.PARTIAL, annotated=("liver", "left_kidney")))
+    # Value 0 of a partial label is background or any organ that was not annotated: no certain place of anything.
     assert set(partial.positions) == {1, 3}
     for case in (full, partial):
         for label, places in case.positions.items():
@@ -152,6 +157,7 @@ def test_positions_are_voxels_that_certainly_are_the_class(tmp_path: Path):
 
 
 def test_padding_below_air_is_air(tmp_path: Path):
+    # Scanners pad round the field of view with values below any material's.
     write_image(tmp_path / "a_image.nii.gz", np.full((6, 8, 8), -3024, np.int16))
     write_image(tmp_path / "a_label.nii.gz", np.zeros((6, 8, 8), np.uint8))
     (case,) = cached(tmp_path, case_of(tmp_path))
@@ -201,6 +207,7 @@ def test_draws_depend_on_seed_and_number_alone(cases):
     backwards = PatchSampler(cases, _Cut(), 3, 9999)
     in_order = [essence(forwards[n]) for n in range(50)]
     assert [essence(backwards[n]) for n in reversed(range(50))][::-1] == in_order
+    # Fifty equal draws would pass the comparison above too.
     assert len({str(draw) for draw in in_order}) > 40
     assert [essence(PatchSampler(cases, _Cut(), 4, 50)[n]) for n in range(50)] != in_order
     assert len(forwards) == 50
@@ -209,6 +216,7 @@ def test_draws_depend_on_seed_and_number_alone(cases):
 def test_datasets_by_weight_and_organs_evenly(cases):
     sampler = PatchSampler(cases, _Cut(), 0, 0, anywhere=0.0)
     draws = [sampler.draw(n) for n in range(4000)]
+    # Weights 3 and 1 and 0 for the datasets: a quarter of the draws for "lone", whatever their number of cases.
     names = [cases[case].case.name for case, *_ in draws]
     assert names.count("off") == 0
     assert names.count("lone") / 4000 == pytest.approx(0.25, abs=0.03)
@@ -252,6 +260,7 @@ def test_air_around_the_body_is_background_where_the_annotation_leaves_it_open(t
     case = Case("a", "a", "clinic", tmp_path / "a.nii.gz", Kind.PARTIAL, tmp_path / "a_label.nii.gz",
                 annotated=("spleen",))
     sets = {}
+    # One cache folder for both: the setting must be part of what a cached case is recognised by.
     for air in (False, True):
         table = CandidateTable(WORD16.class_count)
         cached, = cache_cases([case], WORD16, table, (3.0, 3.0, 3.0), tmp_path / "cache", Reporter(), air)
@@ -278,6 +287,7 @@ def test_a_changed_slice_of_a_dicom_folder_is_noticed(tmp_path: Path, monkeypatc
     dicom = case_of(tmp_path, image=tmp_path / "series")
     (first,), (again,) = cached(tmp_path, dicom), cached(tmp_path, dicom)
     assert again.image_file == first.image_file
+    # A folder's own time stamp does not change when a file in it does.
     (series / "1.dcm").write_bytes(b"SLICE and more")
     (changed,) = cached(tmp_path, dicom)
     (series / "3.dcm").write_bytes(b"slice")
@@ -309,6 +319,7 @@ def test_processes_that_fill_one_cache_together_do_the_work_once(tmp_path: Path,
 
     def slowly(case: Case) -> Volume:
         reads.append(case.name)
+        # Long enough that the other threads arrive while the first still works.
         time.sleep(0.2)
         return read(case)
 
@@ -345,8 +356,10 @@ def test_a_process_waits_for_another_but_not_for_a_dead_one(tmp_path: Path):
 
     waiting = Thread(target=acquire)
     waiting.start()
+    # The lock is held by a living process: half a second later the thread still waits.
     waiting.join(0.5)
     assert acquired == []
+    # The system frees a dead process's lock: nobody must delete a file by hand after a crash.
     holder.kill()
     waiting.join(60)
     assert acquired == [True]

@@ -41,6 +41,7 @@ def test_datasets_equally_often(cases):
 def test_whole_mini_batches_of_one_dataset_after_the_other(cases):
     drawn = names(PatchSampler(cases, None, 0, 0, datasets="alternate", batch=3), 90)
     datasets = [{"a": "many", "b": "many", "c": "livers", "d": "spleens"}[name] for name in drawn]
+    # Each mini-batch of three is of one dataset: statistics of a batch norm never mix them.
     assert datasets == (["many"] * 3 + ["livers"] * 3 + ["spleens"] * 3) * 10
 
 
@@ -63,6 +64,7 @@ def test_at_least_one_patch_on_an_organ(cases):
     sampler = PatchSampler(cases, None, 0, 0, anywhere=1.0, foreground=1, batch=2)
     centres = [tuple(sampler.draw(n)[1]) for n in range(200)]
     assert set(centres[::2]) == {(1, 1, 1)}
+    # The second of each pair lies anywhere.
     assert len(set(centres[1::2])) > 50
 
 

@@ -33,6 +33,7 @@ from Testing.helpers.training_data import SPACING_ZYX, blocks, write_case, write
 
 SHAPE = (12, 24, 24)
 GRID = Grid(SHAPE[::-1], SPACING_ZYX[::-1])
+# A teacher may know fewer organs than the student, and some only together.
 CLASSES = (("rest",), ("liver",), ("spleen", "left_kidney"))
 
 
@@ -68,12 +69,14 @@ def cached_with_soft(path: Path) -> tuple[list[CachedCase], tuple[tuple[int, ...
 
 
 def test_a_file_reads_as_it_was_written(tmp_path: Path):
+    # Turned about z: a grid whose direction is not the identity must survive the file.
     grid = Grid((5, 4, 3), (1.5, 2.0, 3.0), (-7.0, 8.0, 9.5), (0, 1, 0, -1, 0, 0, 0, 0, 1))
     probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], (3, 4, 5)).transpose(3, 0, 1, 2)
     soft = read_soft_targets(write_soft(tmp_path / "Ziele ä.npz", grid, probabilities))
     assert soft.grid == grid
     assert soft.classes == CLASSES
     np.testing.assert_allclose(soft.probabilities / 255, probabilities, atol=0.5 / 255 + 1e-9)
+    # Written beside and renamed: no temporary file stays.
     assert list(tmp_path.iterdir()) == [tmp_path / "Ziele ä.npz"]
 
 
@@ -89,6 +92,7 @@ def test_the_class_rest_is_all_that_no_other_class_names():
 @pytest.mark.parametrize(("classes", "message"), [
     ([["rest"], ["livr"], ["spleen"]], r"classes: unknown organ 'livr' \(did you mean 'liver'\?\)"),
     ([["rest"], ["liver"], ["spleen", "liver"]], r"classes: expected each name once, found liver twice"),
+    # "left_kidney" is the first organ that no class names.
     ([["background"], ["liver"], ["spleen"]], r"classes: expected one for left_kidney, .* found none"),
     ([["rest"], ["rest"], ["spleen"]], r"classes: expected one for background, .*, or one that is 'rest'"),
     ([["rest"], ["background", *WORD16.names[1:]], ["liver"]], r"classes: .* nothing is left for 'rest'$"),
@@ -129,6 +133,7 @@ def test_bad_arrays_are_reported_in_one_line(tmp_path: Path, change, message):
 def test_missing_and_unreadable_files_are_reported(tmp_path: Path):
     manifest = load_manifest(manifest_with_soft(tmp_path, "missing.npz", "text.npz", "pickle.npz", "half.npz"))
     (tmp_path / "text.npz").write_text("no zip")
+    # Arrays of objects are pickles, which can run code when they are read.
     np.savez(tmp_path / "pickle.npz", **dict.fromkeys(("probabilities", "spacing", "origin", "direction", "classes"),
                                                       np.array([{}], object)))
     content = write_soft(tmp_path / "half.npz").read_bytes()
@@ -141,10 +146,13 @@ def test_missing_and_unreadable_files_are_reported(tmp_path: Path):
 
 def test_probabilities_lie_on_the_cached_image(tmp_path: Path):
     """The same voxels, listed in another axis order and direction; and a grid half as fine in the same box."""
+    # Both files cover the image's box, so that each is expected on exactly the image's voxels.
     _, labels = blocks(0)
+    # The origin lies at the far end of x, since that axis runs backwards.
     turned = Grid((24, 12, 24), (2.0, 3.0, 2.0), (46.0, 0.0, 0.0), (-1, 0, 0, 0, 0, 1, 0, 1, 0))
     path = manifest_with_soft(tmp_path, "a.npz", "b.npz", None)
     write_soft(tmp_path / "a.npz", turned, soft_of(labels)[..., ::-1].transpose(0, 2, 1, 3))
+    # Half as many voxels of twice the size: the first centre lies half a fine voxel further in.
     coarse = Grid((12, 12, 6), (4.0, 4.0, 6.0), (1.0, 1.0, 1.5))
     ramp = np.linspace(0, 1, 12)[None, None, :, None] * np.ones(coarse.shape)[None]
     write_soft(tmp_path / "b.npz", coarse, np.concatenate([1 - ramp, ramp, 0 * ramp]))
@@ -173,6 +181,20 @@ def test_a_file_is_resampled_once_and_anew_when_it_changes(tmp_path: Path):
     assert sets[1:] == ((2,), (8,))
 
 
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"[[0], [", b"null"])
+@pytest.mark.parametrize("ending", [".soft.npy", ".soft.json"])
+def test_a_damaged_cached_file_is_made_anew(tmp_path: Path, ending: str, damage: bytes):
+    path = manifest_with_soft(tmp_path, "a.npz")
+    write_soft(tmp_path / "a.npz")
+    (first,), sets = cached_with_soft(path)
+    probabilities = np.array(np.load(first.soft_targets.file))
+    [file] = (tmp_path / "cache").glob(f"*{ending}")
+    file.write_bytes(damage)
+    (again,), sets_again = cached_with_soft(path)
+    np.testing.assert_array_equal(np.load(again.soft_targets.file), probabilities)
+    assert sets_again == sets
+
+
 def test_teachers_of_several_label_spaces_share_the_rows_they_agree_on(tmp_path: Path):
     path = manifest_with_soft(tmp_path, "a.npz", "b.npz")
     write_soft(tmp_path / "a.npz")
@@ -187,11 +209,13 @@ def test_teachers_of_several_label_spaces_share_the_rows_they_agree_on(tmp_path:
 
 def test_a_file_that_does_not_fit_is_reported_before_training(tmp_path: Path):
     path = manifest_with_soft(tmp_path, "a.npz")
+    # The last slice would lie 1.2 mm short of the image's.
     write_soft(tmp_path / "a.npz", replace(GRID, spacing=(2.0, 2.0, 2.9)))
     with pytest.raises(UserError, match=r"^case0: .*a\.npz: expected voxels of any size that fill the image's box"):
         cached_with_soft(path)
 
 
+# A patch of other size than the image in every axis, with all random changes at full strength.
 FULL = Augmentation((10, 20, 24), (3.0, 2.0, 2.0), (-300.0, 500.0), 60.0, 150.0)
 
 
@@ -199,6 +223,7 @@ FULL = Augmentation((10, 20, 24), (3.0, 2.0, 2.0), (-300.0, 500.0), 60.0, 150.0)
 def test_soft_targets_move_with_the_codes(seed):
     """Of certain targets the largest is the code nearly everywhere; image and codes are those without soft targets."""
     generator = np.random.default_rng(seed)
+    # Blocks of several voxels: at their faces interpolation may name either neighbour, inside it may not.
     codes = np.repeat(np.repeat(np.repeat(generator.integers(0, 3, (6, 8, 8)), 5, 0), 6, 1), 6, 2).astype(np.uint8)
     image = generator.integers(-200, 300, codes.shape).astype(np.int16)
     soft = np.ascontiguousarray(np.moveaxis(np.eye(3, dtype=np.uint8)[codes] * np.uint8(255), -1, 0))
@@ -210,6 +235,7 @@ def test_soft_targets_move_with_the_codes(seed):
     assert alone[2] is None
     assert moved.dtype == torch.uint8
     has_target = moved.sum(0) > 0
+    # Every SOFT_STRIDEth voxel along each axis carries a target: the rest would cost memory and say the same.
     assert float(has_target.float().mean()) == pytest.approx(SOFT_STRIDE ** -3, rel=0.35)
     clear = has_target & (moved.amax(0) > 150)
     agree = (moved.argmax(0) == marks)[clear].float().mean()
@@ -264,6 +290,7 @@ def test_a_run_with_soft_targets_resumes_bit_for_bit(recipe: Path, tmp_path: Pat
         trained(recipe, tmp_path / "cut", reporter=Listener(7))
     resumed = trained(recipe, tmp_path / "cut", resume=True)
     assert all(torch.equal(uninterrupted[name], resumed[name]) for name in uninterrupted)
+    # Worker processes read ahead; the draw of a patch must depend on its number alone.
     workers = trained(recipe, tmp_path / "workers", "workers=1")
     assert all(torch.equal(uninterrupted[name], workers[name]) for name in uninterrupted)
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text("utf-8").splitlines()]
@@ -296,6 +323,7 @@ def test_a_process_without_soft_targets_gives_zeros_to_the_others():
                       torch.zeros(2, 1, *shape))
     figures = training_step.step(1, 0, targets)
     assert figures["soft_targets"] == 0
+    # Of all that was gathered, the array of two soft classes at full size.
     (soft,) = [part for part in processes.gathered if part.ndim == 5 and part.shape[1] == 2]
     assert soft.shape == (2, 2, *shape)
     assert not soft.any()
@@ -310,6 +338,7 @@ def test_weight_zero_and_no_soft_targets_change_nothing(recipe: Path, tmp_path: 
     reporter = Listener()
     left_out = trained(recipe, tmp_path / "left out", f"manifest={folder / 'manifest.yaml'}", reporter=reporter)
     write_soft(tmp_path / "gone" / "missing.npz").write_text("not looked at")
+    # With a weight of 0 the file is not opened, so that it may well be unreadable.
     zero = trained(recipe, tmp_path / "zero", hard, f"manifest={missing}")
     assert all(torch.equal(bare[name], zero[name]) and torch.equal(bare[name], left_out[name]) for name in bare)
     assert "losses.soft_targets: left out, there is no case with soft_targets in the manifest" in reporter.warnings
@@ -326,4 +355,5 @@ def test_a_network_learns_from_soft_targets_alone(tmp_path: Path):
     trained(recipe, tmp_path / "run")
     lines = (tmp_path / "run" / "log.jsonl").read_text("utf-8").splitlines()
     values = [json.loads(line)["soft_targets"] for line in lines]
+    # 60 steps of a small network: well below half, far from converged.
     assert values[-1] < 0.5 * values[0]

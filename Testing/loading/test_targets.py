@@ -19,6 +19,7 @@ from PartialOrganSegLib.loading.targets import SoftMap, Targets
 from PartialOrganSegLib.organs import WORD16
 from Testing.helpers.training_data import SPACING_ZYX, write_case
 
+# Rows 0 and 1 are unknown and outside; then two classes alone and a pair.
 SETS = torch.tensor([[True] * 3, [True] * 3, [True, False, False], [False, True, False], [True, False, True]])
 
 
@@ -67,6 +68,7 @@ def test_to_moves_every_tensor():
 
 def test_joined_is_one_batch_and_lacking_soft_targets_are_zeros():
     first, second = everything(3), everything(4)
+    # Cases with and without a teacher's file are mixed in one batch.
     bare = Targets(second.candidate_map, SETS, second.image, second.teacher, fully_labelled=second.fully_labelled)
     joined = Targets.joined([first, bare, second])
     for name in ("candidate_map", "image", "teacher", "fully_labelled"):
@@ -80,6 +82,7 @@ def test_joined_is_one_batch_and_lacking_soft_targets_are_zeros():
 
 
 def test_loader_processes_can_send_them():
+    # Worker processes of PyTorch's loader pickle what they send.
     sent = pickle.loads(pickle.dumps(everything(5)))
     assert torch.equal(sent.candidate_map, everything(5).candidate_map)
 

@@ -36,6 +36,7 @@ def test_weighted_sum_over_outputs(shape):
     total, values = DeepSupervision(CE, [4.0, 3.0, 1.0])(outputs, targets_of(codes, PARTITION))
     alone = []
     for level, logits in enumerate(outputs):
+        # A coarse voxel takes the code at its own centre, not the majority of the fine ones it covers.
         step = 2 ** level
         middle = (slice(None), *(slice(step // 2, None, step) for _ in shape))
         alone.append(float(CE(*batch(logits.detach().numpy(), codes[middle], PARTITION))[0]))
@@ -57,6 +58,7 @@ def test_weights_halve_and_sum_to_one_by_default():
 def test_one_output_is_the_plain_loss():
     logits, codes = random_case(1, OVERLAPPING)
     plain = float(CE(*batch(logits, codes, OVERLAPPING))[0])
+    # Bare and as a list of one: networks without deep supervision must not need another loss.
     for outputs in (torch.from_numpy(logits), [torch.from_numpy(logits)]):
         for pooled in (False, True):
             deep = DeepSupervision(CE, pooled=pooled)
@@ -65,6 +67,7 @@ def test_one_output_is_the_plain_loss():
 
 def test_an_output_of_weight_zero_is_not_looked_at():
     outputs = pyramid(2, (4, 4), 2)
+    # nnU-Net gives its coarsest output weight 0: multiplied, a NaN there would still be a NaN.
     outputs[1] = torch.full_like(outputs[1], float("nan"))
     total, _ = DeepSupervision(CE, [1.0, 0.0])(outputs, targets_of(np.ones((2, 4, 4)), PARTITION))
     assert torch.isfinite(total)
@@ -84,6 +87,7 @@ def test_pooled_targets_are_fangs_equation_1():
     for level, logits in enumerate(outputs):
         step = 2 ** level
         pooled = one_hot.reshape(2, 5, 8 // step, step, 12 // step, step).mean((3, 5))
+        # All S = 3 outputs weigh the same in the paper.
         expected -= (pooled * np.log(softmax(logits.detach().numpy()))).sum(1).mean() / 3
     deep = DeepSupervision(CE, [1.0, 1.0, 1.0], pooled=True)
     total, _ = deep(outputs, targets_of(labels + 1, SINGLETONS))

@@ -16,9 +16,11 @@ def expected(logits, teacher, codes, table, temperature, cross_entropy) -> float
     values = []
     for student, target, candidates in zip(p, t, sets, strict=True):
         if candidates.sum() > 1:
+            # Both sides are renormalised over the candidates: what a voxel cannot be is the label's business.
             target = target[candidates] / target[candidates].sum()
             value = -(target * np.log(student[candidates] / student[candidates].sum())).sum()
             values.append(value if cross_entropy else value + (target * np.log(target)).sum())
+    # Hinton 2015: the slope falls with the square of the temperature, so the value is multiplied by it.
     return temperature ** 2 * float(np.mean(values))
 
 
@@ -55,6 +57,7 @@ def test_the_teacher_itself_costs_nothing():
 def test_no_slope_reaches_the_teacher():
     logits, codes = random_case(5, PARTITION)
     supervision = batch(logits, codes, PARTITION, grad=True, teacher=logits)
+    # A mean teacher shares its architecture with the student; a slope into it would train both.
     supervision.targets.teacher.requires_grad_()
     Distillation()(*supervision).backward()
     assert supervision.targets.teacher.grad is None

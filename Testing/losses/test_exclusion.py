@@ -49,6 +49,7 @@ def test_cases_with_different_organs_exclude_different_things():
     """Case 0 knows organ 1, case 1 organ 2: each keeps the other organs, the other case's too, out of its own organ."""
     table = table_of(4, {1}, {0, 2, 3}, {2}, {0, 1, 3})
     codes = np.array([[1, 1, 2, 2], [3, 3, 4, 4]], np.uint8).reshape(2, 1, 4)
+    # The right class of each code; the codes of merged background are right as background.
     organ = {1: 1, 2: 0, 3: 2, 4: 0}
     logits = np.full((2, 4, 1, 4), -20.0)
     for b in range(2):
@@ -56,6 +57,7 @@ def test_cases_with_different_organs_exclude_different_things():
             logits[b, organ[int(codes[b, 0, x])], 0, x] = 20.0
     for loss in (ExclusionDice(), ExclusionCrossEntropy()):
         assert float(loss(*batch(logits, codes, table))) == pytest.approx(0, abs=1e-6)
+        # In turn an organ that neither case knows, and the one that only the other case knows.
         for case, wrong in ((0, 2), (0, 3), (1, 1), (1, 3)):
             intruding = logits.copy()
             intruding[case, :, 0, 0] = -20.0
@@ -67,6 +69,7 @@ def test_an_organ_outside_every_labelled_one_costs_nothing():
     """In the merged background of a partial label any organ may lie; only labelled organs exclude."""
     table = PARTITION
     codes = np.array([1, 2, 3, 3], np.uint8).reshape(1, 1, 1, 4)
+    # Logits of 30: probabilities are 0 or 1 in float32.
     right = 30.0 * np.eye(5)[[1, 3, 0, 0]].T.reshape(1, 5, 1, 1, 4)
     organ_in_background = 30.0 * np.eye(5)[[1, 3, 2, 4]].T.reshape(1, 5, 1, 1, 4)
     for loss in (ExclusionDice(), ExclusionCrossEntropy()):
@@ -90,6 +93,7 @@ def test_the_slope_pushes_the_intruder_down(loss):
     gradient = supervision.logits.grad[0, :, 0, 0, 0]
     assert (gradient[2:] > 0).all()
     assert gradient[1] < 0
+    # Softmax does not change when all logits move together.
     assert torch.isclose(gradient.sum(), torch.tensor(0.0), atol=1e-6)
 
 
@@ -112,6 +116,7 @@ def test_target_adaptive_loss_is_equation_8(organs):
     total = 0.0
     for voxel, candidates in zip(p, sets, strict=True):
         y = [candidates.sum() == 1 and candidates[c] for c in organs]
+        # On a labelled organ its cross entropy, elsewhere that of "none of the organs" (1 - sum of p_c).
         if any(y):
             total += sum(np.log(voxel[c]) for c, is_c in zip(organs, y, strict=True) if is_c)
         else:

@@ -37,6 +37,7 @@ def expected_dice(logits, codes, table, per_image=False) -> float:
         mine = np.ones(len(images), bool) if image is None else images == image
         p, s = probabilities[mine], sets[mine]
         for merged in np.unique(s, axis=0):
+            # Voxels whose set is neither inside nor outside say nothing about the merged class and are left out.
             inside, outside = ~(s & ~merged).any(1), ~(s & merged).any(1)
             q = p[:, merged].sum(1)
             overlap = 2 * q[inside].sum() / (inside.sum() + q[inside | outside].sum())
@@ -47,6 +48,7 @@ def expected_dice(logits, codes, table, per_image=False) -> float:
 def test_uniform_logits_with_one_labelled_organ_of_sixteen():
     table = table_of(17, set(range(17)) - {1})
     value = CE(*batch(np.zeros((1, 17, 2, 2, 2)), np.ones((1, 2, 2, 2)), table))
+    # 16 of 17 classes are allowed, each with probability 1/17.
     assert float(torch.exp(-value)) == pytest.approx(0.9412, abs=5e-5)
 
 
@@ -75,6 +77,7 @@ def test_merged_background_is_the_target_adaptive_loss():
     logits, codes = random_case(3, PARTITION)
     codes = codes.clip(1)
     p = np.moveaxis(softmax(logits.astype(np.float64)), 1, -1)
+    # Code 0 was clipped to 1: every voxel is labelled, as in the paper.
     loss = np.where(codes == 1, -np.log(p[..., 1]),
                     np.where(codes == 2, -np.log(p[..., 3]), -np.log(1 - p[..., 1] - p[..., 3])))
     assert float(CE(*batch(logits, codes, PARTITION))) == pytest.approx(loss.mean(), rel=1e-5)
@@ -129,6 +132,7 @@ def test_voxels_that_may_be_either_do_not_touch_the_dice_of_one():
     codes = np.array([1, 1, 2, 3], np.uint8).reshape(1, 1, 1, 4)
     logits = np.random.default_rng(0).normal(0, 1, (1, 4, 1, 1, 4)).astype(np.float32)
     moved = logits.copy()
+    # Class 1 and 2 exchange their logits in the voxel that may be either.
     moved[0, [1, 2], 0, 0, 3] = logits[0, [2, 1], 0, 0, 3]
     before, after = (float(DICE(*batch(values, codes, table))) for values in (logits, moved))
     assert after == pytest.approx(before, rel=1e-5)
@@ -140,6 +144,7 @@ def test_right_prediction_costs_nothing_and_a_wrong_one_everything():
     wrong = 60.0 * np.moveaxis(np.eye(5)[codes % 5], -1, 1)
     assert float(CE(*batch(right, codes, SINGLETONS))) == pytest.approx(0, abs=1e-6)
     assert float(DICE(*batch(right, codes, SINGLETONS))) == pytest.approx(0, abs=1e-6)
+    # The loss of a wrong voxel is the difference of the logits: it grows linearly and never saturates.
     assert float(CE(*batch(wrong, codes, SINGLETONS))) == pytest.approx(60, rel=1e-4)
     assert float(DICE(*batch(wrong, codes, SINGLETONS))) == pytest.approx(1, abs=1e-6)
 
@@ -218,6 +223,7 @@ def test_an_unlabelled_voxel_changes_nothing(sets, seed):
 @given(SETS, st.integers(0, 4), st.integers(0, 1000))
 def test_a_larger_candidate_set_never_costs_more(smaller, extra, seed):
     larger = smaller | {extra}
+    # All five classes are the set of an unlabelled voxel, which is not in the mean at all.
     if len(larger) == 5:
         return
     logits, _ = random_case(seed, table_of(5, smaller), (1, 2, 2, 2))
@@ -242,6 +248,7 @@ def test_a_part_of_the_voxels_stands_for_all():
     counts = np.bincount(codes.ravel(), minlength=4)
     draws = [batch(logits, codes, table, voxels_per_set=100) for _ in range(200)]
     voxels = [Supervision(*draw).labelled for draw in draws]
+    # Each set gives at most 100 voxels, weighted so that together they stand for all of the set.
     for code in (1, 2, 3):
         counts_drawn, stands_for = [], []
         for drawn in voxels:
@@ -299,6 +306,7 @@ def test_balanced_counts_every_used_voxel_once():
     organ, background = 8 + np.log1p(np.exp(-8)), np.log1p(np.exp(-8))
     assert np.mean(logged) == pytest.approx((4 * organ + 100 * background) / 104, rel=0.1)
     plain = float(MarginalCrossEntropy()(*batch(logits, codes, table)))
+    # Plainly averaged, the four voxels of the organ are lost among the background's.
     assert plain == pytest.approx((4 * organ + 996 * background) / 1000, rel=1e-4)
 
 

@@ -28,6 +28,7 @@ def test_a_padded_voxel_makes_no_partial_patch_of_a_full_one(form):
     """The former code took padding for an unknown voxel: every padded patch of a full case was counted in pbar."""
     logits, codes = random_case(0, SINGLETONS)
     outside = np.zeros(codes.shape, bool)
+    # Codes are clipped to labelled ones: only the padding could make these patches look partial.
     outside[:, 0] = True
     case = batch(logits, codes.clip(1), SINGLETONS, grad=True, outside=outside, fully_labelled=[True, True])
     value = form(Q)(*case)
@@ -64,6 +65,7 @@ def test_a_patch_wholly_outside_says_nothing():
 
 def test_shares_of_classes_do_not_count_it():
     codes = [np.array([[1, 1, 2, 0], [3, 1, 1, 1]], np.uint8)]
+    # Row 1 is "outside the image": any class, as row 0, but counted nowhere.
     table = np.insert(SINGLETONS, 1, True, axis=0)
     np.testing.assert_allclose(prior_distribution(codes, table), [0.5, 0.5, 0, 0, 0])
 
@@ -75,6 +77,7 @@ def test_logits_outside_change_no_loss(name, shape, limit):
     """Whatever the network says of padding, value and slope inside are the same, and the slope outside is 0."""
     logits, codes = random_case(4, OVERLAPPING, shape)
     outside = np.random.default_rng(4).random(codes.shape) < 0.4
+    # Other values in the padding, of no special kind.
     changed = np.where(outside[:, None], -3 * logits + 1, logits)
     soft = random_soft(4, codes) * ~outside[:, None]  # nor does a teacher say anything of it
     values, slopes = [], []
@@ -82,11 +85,13 @@ def test_logits_outside_change_no_loss(name, shape, limit):
         case = batch(scores, codes, OVERLAPPING, grad=True, voxels_per_set=limit, outside=outside, soft=soft,
                      sets=SOFT_SETS, image=np.where(outside[:, None], scores[:, :1], random_image(4, codes)),
                      teacher=np.roll(scores, 1, axis=1))
+        # Losses that draw voxels must draw the same ones in both runs.
         torch.manual_seed(0)
         value = LOSSES[name](**ARGUMENTS.get(name, {}))(*case)
         value.backward()
         values.append(float(value.detach()))
         slopes.append(np.moveaxis(case.logits.grad.numpy(), 1, -1))
+    # A loss that is 0 everywhere would pass all that follows.
     assert values[0] != 0.0
     assert values[1] == pytest.approx(values[0], rel=1e-5)
     np.testing.assert_allclose(slopes[1][~outside], slopes[0][~outside], atol=1e-6)

@@ -46,8 +46,10 @@ def test_primal_dual_form_is_equation_9_and_its_constant(table):
     logits, codes = random_case(1, table)
     loss = PriorPrimalDual(Q)
     with torch.no_grad():
+        # Away from the start, where some terms of equation 9 cancel.
         loss.log_minus_nu.add_(torch.linspace(-1, 1, 5))
         loss.log_minus_mu.add_(torch.linspace(0.5, -0.5, 5))
+    # The paper leaves out a constant of 1 a class; with it the maximum over the duals is equation 2.
     expected = equation_9(Q, mean_softmax(logits, codes, table), loss.nu.detach(), loss.mu.detach()) + len(Q)
     assert float(loss(*batch(logits, codes, table)).detach()) == pytest.approx(expected, rel=1e-5)
 
@@ -56,6 +58,7 @@ def test_dual_variables_start_where_the_text_says_and_are_negative():
     loss = PriorPrimalDual(Q)
     np.testing.assert_allclose(loss.nu.detach(), -1 / np.array(Q), rtol=1e-5)
     np.testing.assert_allclose(loss.mu.detach(), -1 / (1 - np.array(Q)), rtol=1e-5)
+    # Steps far larger than in training: the duals are stored as logarithms and cannot change their sign.
     optimiser = torch.optim.SGD(loss.parameters(), lr=2.0, maximize=True)
     for _ in range(20):
         optimiser.zero_grad()
@@ -72,6 +75,7 @@ def test_at_the_dual_optimum_value_and_slope_are_those_of_equation_2():
     (slope,) = torch.autograd.grad(direct, mean)
     loss = PriorPrimalDual(Q).double()
     with torch.no_grad():
+        # nu = -1 / pbar and mu = -1 / (1 - pbar), where the slope in both vanishes.
         loss.log_minus_nu.copy_(-mean.log())
         loss.log_minus_mu.copy_(-(1 - mean).log())
     value = loss.objective(mean)
@@ -111,6 +115,7 @@ def test_slope_on_logits_is_autograd_of_equation_2():
 
 def test_only_images_that_are_not_labelled_in_full_count():
     logits, codes = random_case(3, SINGLETONS)
+    # The first image is labelled in full, the second not at all.
     codes[0] = codes[0].clip(1)
     codes[1] = 0
     alone = float(Prior(Q)(*batch(logits[1:], codes[1:], SINGLETONS)))
@@ -134,6 +139,7 @@ def test_running_mean():
     assert float(value.detach()) == pytest.approx(equation_2(Q, running), rel=1e-5)
     value.backward()
     raw = torch.tensor(third[0], dtype=torch.float64, requires_grad=True)
+    # The slope at the running mean goes through the batch's own mean in full, not through its share of the running one.
     at, q = torch.tensor(running), torch.tensor(Q, dtype=torch.float64)
     slope = -(q / at - (1 - q) / (1 - at))
     (slope * torch.softmax(raw, 1).mean((0, 2, 3, 4))).sum().backward()
@@ -143,10 +149,10 @@ def test_running_mean():
 def test_running_mean_is_part_of_the_state():
     loss = Prior(Q, momentum=0.9)
     loss(*batch(*random_case(7, PARTITION), PARTITION))
-    other = Prior(Q, momentum=0.9)
-    other.load_state_dict(loss.state_dict())
+    restored = Prior(Q, momentum=0.9)
+    restored.load_state_dict(loss.state_dict())
     case = random_case(8, PARTITION)
-    assert float(other(*batch(*case, PARTITION))) == float(loss(*batch(*case, PARTITION)))
+    assert float(restored(*batch(*case, PARTITION))) == float(loss(*batch(*case, PARTITION)))
 
 
 @pytest.mark.parametrize("form", [Prior, PriorPrimalDual])
@@ -155,8 +161,8 @@ def test_a_class_the_full_cases_lack_is_left_out_by_name(form):
         loss = form([0.7, 0.2, 0.0, 0.05, 0.05], names=["background", "liver", "spleen", "colon", "bladder"])
     logits, codes = random_case(9, PARTITION)
     mean, q = mean_softmax(logits, codes, PARTITION), np.array([0.7, 0.2, 0.05, 0.05])
-    kept = mean[[0, 1, 3, 4]]
-    expected = equation_2(q, kept) if form is Prior else equation_9(q, kept, -1 / q, -1 / (1 - q)) + 4
+    remaining = mean[[0, 1, 3, 4]]
+    expected = equation_2(q, remaining) if form is Prior else equation_9(q, remaining, -1 / q, -1 / (1 - q)) + 4
     assert float(loss(*batch(logits, codes, PARTITION)).detach()) == pytest.approx(expected, rel=1e-5)
 
 
@@ -180,6 +186,7 @@ def test_collapsed_predictions_stay_finite(form):
 
 def test_distribution_of_the_full_cases():
     codes = [np.array([[1, 1, 2], [5, 0, 1]], np.uint8), np.array([[[3]]], np.uint8)]
+    # Code 6 is a merged class, which says nothing of the shares of its two.
     table = np.vstack([SINGLETONS, [[True, True, False, False, False]]])
     np.testing.assert_allclose(prior_distribution(codes, table), np.array([3, 1, 1, 0, 1]) / 6)
     np.testing.assert_allclose(prior_distribution([np.array([6, 1], np.uint8)], table), [1, 0, 0, 0, 0])
@@ -228,4 +235,5 @@ def test_the_log_has_the_divergence_from_the_running_mean(form):
         pbar = np.mean(means, axis=0)
         assert figures[f"{name}_kl"] == pytest.approx((q * np.log(q / pbar)).sum(), rel=1e-4)
         assert [figures[f"{name}_pbar_{c}"] for c in range(5)] == pytest.approx(means[-1], rel=1e-4)
+    # Sums for the log would make checkpoints of a run differ by when it was last logged.
     assert all(not key.endswith(("logged", "logged_batches")) for key in losses.state_dict())

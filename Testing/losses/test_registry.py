@@ -24,6 +24,7 @@ ARGUMENTS = {"prior": {"q": [0.7, 0.1, 0.1, 0.05, 0.05]}, "prior_primal_dual": {
              "crf": {"radius": 1}}
 NEEDS_LABELS = ["marginal_cross_entropy", "marginal_dice", "target_adaptive", "exclusion_dice",
                 "exclusion_cross_entropy"]
+# These speak of voxels that are not decided; with a full label they have nothing to say.
 NEEDS_UNKNOWN = ["prior", "prior_primal_dual", "entropy", "distillation"]
 
 
@@ -58,6 +59,7 @@ def test_logits_up_to_ten_thousand(name, dtype):
     for table in (PARTITION, OVERLAPPING, SINGLETONS):
         for shape in ((2, 4, 4), (2, 2, 3, 3)):
             logits, codes = random_case(0, table, shape)
+            # Half precision ends at 65504: differences of such logits overflow unless they are taken in float32.
             check(name, 1e4 * generator.choice([-1.0, 0.0, 1.0], logits.shape), codes, table, dtype)
             check(name, np.full(logits.shape, -1e4), codes, table, dtype)
             check(name, 1e4 * np.sign(logits), codes, table, dtype, voxels_per_set=3)
@@ -133,6 +135,7 @@ def test_two_and_three_dimensions_agree(name):
 def test_slopes_are_those_of_finite_differences(name):
     logits, codes = random_case(7, PARTITION, (2, 3, 4), 1.0)
     image, teacher = random_image(7, codes), random_case(8, PARTITION, (2, 3, 4), 1.0)[0]
+    # One random direction instead of every coordinate: a wrong slope shows in nearly all of them.
     direction = np.random.default_rng(7).normal(0, 1, logits.shape).astype(np.float32)
     supervision = batch(logits, codes, PARTITION, grad=True, image=image, teacher=teacher)
     loss = build(name)
@@ -162,6 +165,7 @@ def test_marginals_sum_probabilities_not_logits():
     zeros = np.zeros((1, 17, 2, 2))
     background = float(build("marginal_cross_entropy")(*hard_batch(zeros, np.ones((1, 2, 2)), table)))
     assert np.exp(-background) == pytest.approx(16 / 17, rel=1e-5)
+    # 2 |overlap| / (|p| + |z|) for the merged class and for the organ, by hand.
     dice = (2 * 3 * 16 / (3 * 17 + 4 * 16) + 2 / (17 + 4)) / 2
     assert float(build("marginal_dice")(*hard_batch(zeros, codes, table))) == pytest.approx(1 - dice, rel=1e-5)
 

@@ -45,6 +45,7 @@ def test_entropy_of_an_undecided_network_is_log_classes():
 def test_entropy_slope():
     """d/da_j of -sum p log p is -p_j (log p_j + H)."""
     logits, codes = random_case(1, PARTITION)
+    # Every voxel open, so that every voxel counts.
     codes[:] = 0
     supervision = batch(logits, codes, PARTITION, grad=True)
     Entropy()(*supervision).backward()
@@ -54,6 +55,7 @@ def test_entropy_slope():
 
 
 def test_entropy_is_never_negative():
+    # Rounding of p log p near 0 and 1 must not make the sum negative.
     for scale in (1, 30, 1e4):
         logits = scale * np.random.default_rng(0).normal(0, 1, (1, 5, 4, 4, 4))
         assert float(Entropy()(*batch(logits, np.zeros((1, 4, 4, 4)), PARTITION))) >= 0
@@ -91,6 +93,7 @@ def test_intensity_variance_as_the_formulas(form):
     for p, intensity in zip(softmax(logits), image[:, 0].astype(np.float64), strict=True):
         for q in p:
             mean = (intensity * q).sum() / q.sum()
+            # Luo's equation leaves q inside the square; the weighted form is the variance that was meant.
             terms.append(((q * intensity - mean) ** 2).mean() if form == "formula"
                          else (q * (intensity - mean) ** 2).sum() / q.sum())
     expected = np.mean(terms) if form == "formula" else np.sum(terms) / len(logits)
@@ -119,6 +122,7 @@ def test_weighted_form_prefers_the_right_mask():
 
 def test_the_middle_of_several_channels_is_the_image():
     logits, codes = random_case(5, PARTITION)
+    # A 2.5D network gets neighbours as channels; the labels are those of the middle slice.
     stack = random_image(5, codes, channels=3)
     for form in FORMS:
         value = float(IntensityVariance(form)(*batch(logits, codes, PARTITION, image=stack)))
@@ -150,6 +154,7 @@ def crf_energy(p, image, unknown, radius, position, brightness, gated) -> float:
         voxels = list(itertools.product(*(range(n) for n in image.shape[1:])))
         for i, j in itertools.permutations(voxels, 2):
             steps = np.subtract(i, j)
+            # Gated: a pair counts where at least one of the two voxels is not labelled.
             if (np.abs(steps) > radius).any() or (gated and not (unknown[b][i] or unknown[b][j])):
                 continue
             weight = np.exp(-((steps / np.asarray(position)) ** 2).sum() / 2
@@ -179,6 +184,7 @@ def test_crf_wants_borders_where_brightness_changes():
         logits = 20.0 * np.moveaxis(np.eye(2)[mask], -1, 0)[None]
         return float(WindowedCRF()(*batch(logits, np.zeros((1, 10, 10)), np.array([[True, True]]), image=image)))
 
+    # The image changes at column 5: a border there cuts only pairs that look different.
     assert energy(5) < min(energy(3), energy(4), energy(6), energy(7)) / 10
 
 

@@ -37,6 +37,7 @@ def expected(logits, codes, table, soft, sets) -> tuple[float, np.ndarray]:
     p, values, slope = rows(softmax(logits)), [], np.zeros((codes.size, logits.shape[1]))
     targets, allowed = rows(soft), table[codes.ravel()]
     for voxel, (target, student) in enumerate(zip(targets, p, strict=True)):
+        # No target, or the annotation rules out what the teacher thinks most likely: the annotation wins.
         if target.sum() == 0 or not (allowed[voxel] & sets[target.argmax()]).any():
             continue
         t = target / target.sum()
@@ -51,6 +52,7 @@ def expected(logits, codes, table, soft, sets) -> tuple[float, np.ndarray]:
 @given(seed=st.integers(0, 2**31), data=st.data())
 def test_formula_and_slope_for_any_partition(seed, data):
     """The teacher's classes are any partition of ours, the candidate sets whatever they are."""
+    # Each of the five classes goes to one of up to five classes of the teacher.
     part = np.array(data.draw(st.lists(st.integers(0, 4), min_size=5, max_size=5)))
     sets = np.array([part == number for number in np.unique(part)])
     table = data.draw(st.sampled_from([PARTITION, OVERLAPPING, SINGLETONS, OPEN]))
@@ -86,6 +88,7 @@ def test_certain_targets_of_merged_classes_are_marginal_cross_entropy():
 def test_the_scale_of_the_targets_does_not_matter():
     logits, codes = random_case(2, PARTITION)
     soft = random_soft(2, codes)
+    # Files hold 0 to 255; a teacher that runs along gives probabilities.
     values = [float(LOSS(*batch(logits, codes, PARTITION, soft=scaled, sets=SOFT_SETS)))
               for scaled in (soft, (soft / 255).astype(np.float32))]
     assert values[0] == pytest.approx(values[1], rel=1e-5)
@@ -104,6 +107,7 @@ def test_the_annotation_wins():
     soft = random_soft(4, codes)
     soft[:, :, 0, 0, 0] = [[100, 110, 45], [200, 30, 25]]  # sets {1}, {3}, rest
     codes[:, 0, 0, 0] = 1
+    # Surer, or silent: neither changes what is learnt at a voxel where the annotation wins.
     contradicting = soft.copy()
     contradicting[0, :, 0, 0, 0] = [0, 255, 0]
     nothing = soft.copy()

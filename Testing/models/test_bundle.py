@@ -31,17 +31,20 @@ def test_round_trip(tmp_path: Path, half: bool) -> None:
     assert again.network_arguments == {"width": 6}
     loaded = again.load_network()
     assert not loaded.training
+    # Half precision is for weights; statistics and biases of norms are vectors and stay exact.
     for key, value in network.state_dict().items():
         loaded_value = loaded.state_dict()[key]
         assert loaded_value.dtype == value.dtype
         assert torch.allclose(loaded_value, value, atol=1e-3 if half and value.ndim > 1 else 0), key
     assert loaded.state_dict()["1.running_var"].min() > 0
+    # Written beside and moved into place: no temporary folder stays.
     assert sorted(p.name for p in bundle.folder.parent.iterdir()) == ["bundle"]
 
 
 def test_half_is_half(tmp_path: Path) -> None:
     sizes = [(written(tmp_path / str(half), half=half)[0].folder / "models/model.safetensors").stat().st_size
              for half in (False, True)]
+    # Not a half: norms stay in float32, and a small network has many of them.
     assert sizes[1] < 0.8 * sizes[0]
 
 
@@ -98,6 +101,7 @@ def test_missing_extra_and_unsafe_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model.pt' is refused"):
         verify_bundle(folder)
     (folder / "models/model.pt").unlink()
+    # What a file browser leaves is no part of the model.
     (folder / ".DS_Store").write_text("the system's")
     verify_bundle(folder)
     (folder / "README.md").unlink()
@@ -114,6 +118,7 @@ def test_wrong_metadata_is_refused_in_one_line(tmp_path: Path, field: str, value
     metadata = json.loads(path.read_text("utf-8"))
     metadata["partialorganseg"]["preprocessing"][field] = value
     path.write_text(json.dumps(metadata), "utf-8")
+    # With fitting checksums: metadata are checked for what they say, too.
     write_checksums(folder)
     with pytest.raises(UserError, match=message) as error:
         load_bundle(folder)
@@ -174,8 +179,8 @@ def test_monais_bundle_runner_executes_it(tmp_path: Path) -> None:
     output = tmp_path / "labels.nii.gz"
     code = RUN.format(root=str(ROOT), config=str(folder / "configs/inference.json"),
                       image=str(tmp_path / "ct.nii.gz"), output=str(output), folder=str(folder))
-    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8",
+                               check=False, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert completed.returncode == 0, completed.stderr[-2000:]
     labels = sitk.ReadImage(str(output))
     assert labels.GetSize() == image.GetSize()
@@ -188,6 +193,7 @@ def test_a_model_that_cannot_be_replaced_stays_where_it_was(tmp_path: Path, monk
         (tmp_path / name / "which").write_text(name)
     scratch = tmp_path / "old"
     scratch.mkdir()
+    # Windows refuses to move a folder in which a file is open.
     rename = bundles.put_in_place
 
     def refused(source: Path, target: Path) -> None:

@@ -21,6 +21,7 @@ def archive_of(folder: Path) -> bytes:
         for path in folder.rglob("*"):
             if path.is_file():
                 packed.write(path, path.relative_to(folder))
+        # A results folder holds more than a model; only what is needed is read.
         packed.writestr("fold_0/progress.png", b"left where it is")
     return content.getvalue()
 
@@ -46,6 +47,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
             raise answer
         return Answer(answer)
 
+    # The one place where the package opens an address.
     monkeypatch.setattr(http_file, "_opened", lambda url: urlopen(url, 0.0))
 
 
@@ -81,6 +83,7 @@ def test_a_download_that_fails_leaves_nothing(monkeypatch, capsys, models, liste
     serve(monkeypatch, content if answer is None else answer)
     assert main(["models", "install", entry.name, *arguments]) == 1
     assert message in capsys.readouterr().err
+    # A half-downloaded model must not be listed as installed.
     assert not models.exists() or not any(models.iterdir())
 
 

@@ -41,6 +41,7 @@ def sends(*pieces: bytes) -> Handler:
 
 def drips(connection: socket.socket, head: bytes) -> None:
     connection.sendall(head)
+    # A byte at a time never reaches a timeout of the socket, which starts anew with each.
     for _ in range(100):
         connection.sendall(b"x")
         time.sleep(0.2)
@@ -67,6 +68,7 @@ def test_bad_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str)
     line = str(caught.value)
     assert line.startswith(url)
     assert "Error:" not in line
+    # Bytes that a server sends could be commands to the terminal that shows the message.
     assert line.isprintable()
     assert len(line) < 400
     assert list((tmp_path / "models").iterdir()) == []

@@ -137,6 +137,7 @@ def test_monais_command_gives_what_ours_gives(tmp_path):
     bundle = load_bundle("embedded").folder
     ct = tmp_path / "größe 1" / "phantom_0.nii.gz"
     ct.parent.mkdir()
+    # A name with a space and an umlaut: both commands get it as a user would type it.
     write_ct(ct, make_phantom((44, 24, 36), (5.0, 4.5, 4.0))[0])
     run([sys.executable, "-m", "PartialOrganSegLib", "segment", ct, "-o", tmp_path / "ours", "--device", "cpu",
          "--no-preview"])

@@ -26,8 +26,8 @@ from Testing.helpers.nnunet_folder import LABELS, plans_of, reference_network, w
 pytestmark = pytest.mark.usefixtures("models")
 
 
-def write_map(path: Path, labels: dict[str, str | None], **more: object) -> Path:
-    path.write_text(yaml.safe_dump({"labels": labels, **more}, sort_keys=False), encoding="utf-8")
+def write_map(path: Path, labels: dict[str, str | None], **settings: object) -> Path:
+    path.write_text(yaml.safe_dump({"labels": labels, **settings}, sort_keys=False), encoding="utf-8")
     return path
 
 
@@ -52,6 +52,7 @@ def test_all_folds_become_an_ensemble(tmp_path: Path, capsys: pytest.CaptureFixt
     folds = {"all": write_results(tmp_path / "r", plans, fold="all")}
     for number in range(3):
         write_results(tmp_path / f"other{number}", plans, fold=str(number))
+        # Other weights for each fold: equal ones would pass as a mean whatever was averaged.
         weights = weights_of(plans, len(LABELS), seed=number + 1)
         content = torch.load(tmp_path / f"other{number}" / f"fold_{number}" / "checkpoint_final.pth",
                              weights_only=False)
@@ -69,10 +70,10 @@ def test_all_folds_become_an_ensemble(tmp_path: Path, capsys: pytest.CaptureFixt
     method = NNUNetPredictor(bundle, torch.device("cpu"), mirror=False)
     volume = Volume(np.random.default_rng(0).integers(-200, 300, (8, 16, 16)).astype(np.int16),
                     Grid((16, 16, 8), (3.0, 3.0, 4.0)))
-    found, _ = method.scores(volume, {}, Reporter())
-    each = [NNUNetPredictor(fold, torch.device("cpu"), mirror=False).scores(volume, {}, Reporter())[0].float()
+    averaged, _ = method.scores(volume, {}, Reporter())
+    separate = [NNUNetPredictor(fold, torch.device("cpu"), mirror=False).scores(volume, {}, Reporter())[0].float()
             for fold in bundle.folds]
-    assert torch.allclose(found.float(), torch.stack(each).mean(0), atol=3e-2)
+    assert torch.allclose(averaged.float(), torch.stack(separate).mean(0), atol=3e-2)
     assert [len(import_nnunet(tmp_path / "r", fold=fold, name=f"m{count}").folds)
             for fold, count in (("0,2", 2), ("1", 0), (None, 1))] == [2, 0, 0]
     with pytest.raises(UserError, match="found '7'"):
@@ -89,8 +90,8 @@ def test_axes_are_turned_inside_the_network(tmp_path: Path) -> None:
     assert bundle.preprocessing.spacing_zyx == (3.0, 4.0, 3.0)
     assert bundle.preprocessing.patch_zyx == (16, 8, 16)
     image = image_of((16, 8, 12))
-    own = image.flip(3, 4).transpose(2, 3)
-    expected = reference_network(plans, weights, own).transpose(2, 3).flip(3, 4)
+    as_nnunet = image.flip(3, 4).transpose(2, 3)
+    expected = reference_network(plans, weights, as_nnunet).transpose(2, 3).flip(3, 4)
     assert torch.allclose(network(image), expected, atol=1e-4)
 
 
@@ -108,11 +109,13 @@ def test_plans_of_the_first_versions(tmp_path: Path) -> None:
     plans = plans_of()
     weights = write_results(tmp_path / "r", plans)
     settings = plans["configurations"]["3d_fullres"]
-    given = settings.pop("architecture")["arch_kwargs"]
+    arguments = settings.pop("architecture")["arch_kwargs"]
+    # Plans of early versions listed the layers here, and a configuration could inherit from another.
     settings |= {"UNet_class_name": "PlainConvUNet", "UNet_base_num_features": 4, "unet_max_num_features": 6,
-                 "n_conv_per_stage_encoder": given["n_conv_per_stage"], "conv_kernel_sizes": given["kernel_sizes"],
-                 "n_conv_per_stage_decoder": given["n_conv_per_stage_decoder"],
-                 "pool_op_kernel_sizes": given["strides"]}
+                 "n_conv_per_stage_encoder": arguments["n_conv_per_stage"],
+                 "conv_kernel_sizes": arguments["kernel_sizes"],
+                 "n_conv_per_stage_decoder": arguments["n_conv_per_stage_decoder"],
+                 "pool_op_kernel_sizes": arguments["strides"]}
     plans["configurations"] = {"base": settings, "3d_fullres": {"inherits_from": "base"}}
     (tmp_path / "r/plans.json").write_text(json.dumps(plans))
     image = image_of((8, 16, 16))
@@ -134,6 +137,7 @@ def test_labels_are_merged_and_dropped(tmp_path: Path) -> None:
     renamed = torch.tensor([0, 2, 1, 0, 1])[theirs.argmax(1)]
     ours = bundle.load_network()(image)
     assert torch.equal(ours.argmax(1), renamed)
+    # A merged class has the larger logit of its two, so that the best class stays the best after merging.
     assert torch.allclose(ours[:, 1], theirs[:, [2, 4]].amax(1), atol=1e-4)
     for part in ("rectum: why", "background: lung", "not in the model: spleen"):
         assert any(part in line for line in listener.warnings), listener.warnings
@@ -156,9 +160,9 @@ def test_terms_and_origin_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["models", "import", "nnunet", str(tmp_path / "r"), "--name", "mine", "--licence", "CC0-1.0"]) == 0
     assert "installed mine 1.0.0" in capsys.readouterr().out
     bundle = load_bundle("mine")
-    own = bundle.metadata.partialorganseg
-    assert own.licences.weights == "CC0-1.0"
-    assert own.training_data[0]["checkpoint_sha256"] == sha256(tmp_path / "r/fold_0/checkpoint_final.pth")
+    facts = bundle.metadata.partialorganseg
+    assert facts.licences.weights == "CC0-1.0"
+    assert facts.training_data[0]["checkpoint_sha256"] == sha256(tmp_path / "r/fold_0/checkpoint_final.pth")
     assert bundle.preprocessing.clip_hu == (-300.0, 400.0)
     assert (bundle.preprocessing.subtract, bundle.preprocessing.divide) == (40.0, 120.0)
     assert bundle.nnunet is not None
@@ -166,6 +170,7 @@ def test_terms_and_origin_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["models", "import", "nnunet", str(tmp_path / "r"), "--name", "mine"]) == 1
     assert "already installed" in capsys.readouterr().err
     assert main(["models", "import", "nnunet", str(tmp_path / "r"), "--name", "mine", "--replace"]) == 0
+    # The model that comes with the package is not in the folder of models and cannot be replaced.
     assert main(["models", "import", "nnunet", str(tmp_path / "r"), "--name", "embedded", "--replace"]) == 1
 
 
@@ -174,6 +179,7 @@ def test_one_of_several_folds(tmp_path: Path) -> None:
     weights = weights_of(plans_of(), 5, seed=7)
     write_results(tmp_path / "other", plans_of(), fold="3", network_weights=weights)
     (tmp_path / "other/fold_3").rename(tmp_path / "r/fold_3")
+    # A training that was stopped early has only its best checkpoint.
     (tmp_path / "r/fold_3/checkpoint_final.pth").rename(tmp_path / "r/fold_3/checkpoint_best.pth")
     shutil.rmtree(tmp_path / "other")
     listener = Listener()
@@ -223,51 +229,51 @@ CONFIGURATION = {
 
 @pytest.mark.parametrize("setting", CONFIGURATION)
 def test_settings_that_are_not_followed_are_refused(tmp_path: Path, setting: str) -> None:
-    value, told = CONFIGURATION[setting]
+    value, message = CONFIGURATION[setting]
     write_results(tmp_path / "r", plans_of(**{setting: value}))
-    with pytest.raises(UserError, match=rf"plans.json: .*{told}"):
+    with pytest.raises(UserError, match=rf"plans.json: .*{message}"):
         import_nnunet(tmp_path / "r")
 
 
-@pytest.mark.parametrize(("key", "value", "told"), [
+@pytest.mark.parametrize(("key", "value", "message"), [
     ("dropout_op", "torch.nn.Dropout3d", "dropout_op: expected None"),
     ("norm_op", "torch.nn.BatchNorm3d", "norm_op: expected InstanceNorm3d"),
     ("dilation", 2, "dilation: expected a setting known here"),
     ("nonlin_kwargs", {"negative_slope": 0.2}, "nonlin_kwargs: expected")])
-def test_unknown_architectures_are_refused(tmp_path: Path, key: str, value: object, told: str) -> None:
+def test_unknown_architectures_are_refused(tmp_path: Path, key: str, value: object, message: str) -> None:
     plans = plans_of()
     write_results(tmp_path / "r", plans)
     plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"][key] = value
     (tmp_path / "r/plans.json").write_text(json.dumps(plans))
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         import_nnunet(tmp_path / "r")
 
 
-@pytest.mark.parametrize(("change", "told"), [
+@pytest.mark.parametrize(("change", "message"), [
     ({"labels": {"background": 0, "kidney": [1, 2], "tumour": 2}}, "regions .labels that overlap"),
     ({"labels": {"background": 0, "liver": 1, "spleen": 3}}, r"expected values 1..n, found \[1, 3\]"),
     ({"channel_names": {"0": "CT", "1": "PET"}}, "channel_names: expected 1, found 2"),
     ({"labels": LABELS | {"stomach": 5}}, "expected 6 classes as in dataset.json, found 5"),
     ({"labels": None}, "labels: expected names and values")])
-def test_data_sets_that_do_not_fit_are_refused(tmp_path: Path, models: Path, change: dict, told: str) -> None:
+def test_data_sets_that_do_not_fit_are_refused(tmp_path: Path, models: Path, change: dict, message: str) -> None:
     write_results(tmp_path / "r", plans_of())
     dataset = json.loads((tmp_path / "r/dataset.json").read_text())
     (tmp_path / "r/dataset.json").write_text(json.dumps(dataset | change))
-    with pytest.raises(UserError, match=rf"{told}"):
+    with pytest.raises(UserError, match=rf"{message}"):
         import_nnunet(tmp_path / "r")
     assert not models.exists()
 
 
-@pytest.mark.parametrize(("make", "told"), [
+@pytest.mark.parametrize(("make", "message"), [
     (lambda r: (r / "fold_0/checkpoint_final.pth").unlink(), "expected a trained fold"),
     (lambda r: (r / "fold_0/checkpoint_final.pth").write_bytes(b"PK"), "checkpoint"),
     (lambda r: (r / "plans.json").write_text("{"), "expected nnU-Net's settings as JSON"),
     (lambda r: (r / "plans.json").write_text('{"configurations": {}}'), "expected configuration '3d_fullres'"),
     (lambda r: torch.save({"state_dict": {}}, r / "fold_0/checkpoint_final.pth"), "checkpoint of nnU-Net version 2")])
-def test_incomplete_folders_are_told(tmp_path: Path, make, told: str) -> None:
+def test_incomplete_folders_are_told(tmp_path: Path, make, message: str) -> None:
     write_results(tmp_path / "r", plans_of())
     make(tmp_path / "r")
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         import_nnunet(tmp_path / "r")
 
 
@@ -288,6 +294,7 @@ def test_the_ignore_label_is_no_class(tmp_path: Path) -> None:
 def test_the_map_of_totalsegmentator() -> None:
     total = read_label_map("total_to_word.yaml")
     assert len(total.labels) == 117
+    # Every organ of WORD is either mapped to or listed as one that TotalSegmentator does not have.
     ours = {name for name in total.labels.values() if name is not None}
     assert ours | set(total.without_counterpart) == set(WORD16.names)
     assert set(total.without_counterpart) == {"rectum", "head_of_left_femur", "head_of_right_femur"}
@@ -316,6 +323,7 @@ def test_numbers_of_numpy_are_read(tmp_path: Path) -> None:
     path = tmp_path / "r/fold_0/checkpoint_final.pth"
     import_nnunet(tmp_path / "r", name="new")
     with zipfile.ZipFile(path) as packed:
+        # NumPy 2 moved its core: pickles of either version name another module for the same scalars.
         parts = {entry: packed.read(entry) for entry in packed.namelist()}
     with zipfile.ZipFile(path, "w") as packed:
         for entry, content in parts.items():

@@ -63,6 +63,7 @@ def test_zip_entries_never_leave_the_store(bundle: Path, tmp_path: Path, store: 
         handle.writestr(entry, "{}")
     with pytest.raises(UserError, match=r"points outside|refused|listed"):
         install_model(archive)
+    # On Windows a drive or a backslash leaves the folder, elsewhere they are parts of a name: refused everywhere.
     assert not list(tmp_path.rglob("evil.json"))
     assert list(store.iterdir()) == []
 
@@ -124,6 +125,7 @@ def test_install_from_a_url(bundle: Path, tmp_path: Path) -> None:
     served.mkdir()
     archive = zipped(bundle, served / "model.zip")
 
+    # A real server on this computer: redirects, lengths and errors are Python's own.
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *arguments: object) -> None:
             """Keeps the test's output clean."""

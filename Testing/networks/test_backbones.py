@@ -33,6 +33,7 @@ def torchvision_weights(channels: int = 3) -> dict[str, torch.Tensor]:
     def convolution(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator) * 0.1
 
+    # Written from torchvision's published layout, so that a wrong name here and in the package cannot agree.
     weights = {"conv1.weight": convolution(4, channels, 7, 7), **norm("bn1", 4)}
     inputs = 4
     for layer, (blocks, width) in enumerate(zip((3, 4, 6, 3), (4, 8, 16, 32), strict=True), 1):
@@ -54,6 +55,7 @@ def test_every_weight_goes_to_its_place(tmp_path: Path, ending: str):
     weights = torchvision_weights()
     file = tmp_path / f"resnet.{ending}"
     if ending == "pth":
+        # As DataParallel and many training scripts save.
         torch.save({"state_dict": {f"module.{name}": value for name, value in weights.items()}}, file)
     else:
         save_file(weights, file)
@@ -92,6 +94,7 @@ def test_unfit_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(UserError, match="expected tensors only, found a file that has to be unpickled"):
         load_backbone(network, tmp_path / "harmful.pth")
     assert "run" not in capsys.readouterr().out
+    # A pickle that torch did not write.
     (tmp_path / "plain.pth").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(UserError, match=r"plain\.pth"):
         load_backbone(network, tmp_path / "plain.pth")

@@ -21,6 +21,7 @@ from PartialOrganSegLib.segmenting.folding import fold_batch_norm
 from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.synthesis.phantom import make_phantom
 
+# Coarse voxels: with random weights only the way through the engine is tested, in seconds.
 PREPROCESSING = Preprocessing((12.0, 9.0, 9.0), (-200.0, 300.0), 50.0, 100.0, (8, 32, 32))
 LICENCES = {"code": "Apache-2.0", "weights": "none, random", "data": "none"}
 NETWORKS = {
@@ -57,6 +58,7 @@ def test_monai_runs_the_bundle_of_a_25d_network(ct, tmp_path):
     monai_bundle = pytest.importorskip("monai.bundle")
     written = bundle(tmp_path / "model", "2.5d")
     image, output = tmp_path / "ct.nii.gz", tmp_path / "labels.nii.gz"
+    # Written with SimpleITK alone: the CT must not depend on our own writer.
     write_ct(image, ct)
     monai_bundle.run(config_file=str(written.folder / "configs/inference.json"), image=str(image), output=str(output),
                      bundle_root=str(written.folder), device="cpu")
@@ -101,6 +103,7 @@ def test_slices_see_their_neighbours_across_windows(slices, depth, monkeypatch):
     scores = windows.window_scores(volume, 0.0, layout, 2, forward, Reporter())
     expected = network(volume[None, None])[0].permute(1, 2, 3, 0)
     torch.testing.assert_close(scores.float(), expected, rtol=0, atol=1e-3)
+    # The window is at least twice as deep as the neighbourhood; each shares `slices - 1` slices with the next.
     window = max(8, 2 * slices)
     assert len(depths) == max(1, -(-(depth - window) // (window - slices + 1)) + 1)
 
@@ -114,6 +117,7 @@ def test_batch_norms_fold_into_2d_and_3d_convolutions(name, arguments):
     network = build_network(name, 1, 3, **arguments)
     for module in network.modules():
         if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
+            # Fresh norms change nothing, and folding them wrongly would not show.
             nn.init.uniform_(module.weight, 0.5, 2)
             nn.init.uniform_(module.running_mean, -0.2, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 2)

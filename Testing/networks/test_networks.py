@@ -15,6 +15,7 @@ from PartialOrganSegLib.networks.norms import InstanceNorm
 def test_logits_have_the_input_s_size(norm, channels, multiple):
     network = build_network("light_unet", 1, 3, channels=channels, norm=norm)
     assert network.size_multiple == multiple
+    # A different number of multiples along each axis: swapped axes would not fit.
     sizes = [multiple[0] * 3, multiple[1] * 2, multiple[2] * 4]
     assert network(torch.zeros(2, 1, *sizes)).shape == (2, 3, *sizes)
 
@@ -37,6 +38,7 @@ def test_every_input_voxel_reaches_its_own_logits():
     torch.manual_seed(0)
     network = build_network("light_unet", 1, 2, channels=[4, 6]).eval()
     image = torch.randn(1, 1, 4, 8, 8, requires_grad=True)
+    # Two corners and a voxel inside: strides and padding go wrong at the border first.
     for place in ((0, 0, 0), (3, 7, 7), (1, 4, 3)):
         (gradient,) = torch.autograd.grad(network(image)[0, 1][place], image)
         assert float(gradient[0, 0][place].abs()) > 0
@@ -75,6 +77,7 @@ def test_instance_norm_is_pytorch_s(images):
         ours.weight.uniform_(0.5, 2)
         ours.bias.uniform_(-1, 1)
     theirs.load_state_dict(ours.state_dict())
+    # A mean far from 0, where a variance as the difference of squares loses digits.
     x = 3 + 2 * torch.randn(images, 5, 4, 6, 7).contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
     assert ours(x).is_contiguous(memory_format=torch.channels_last_3d)

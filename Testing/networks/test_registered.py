@@ -69,7 +69,9 @@ def test_use(name):
     logits = network(data)
     assert logits.shape == (2, 5, *data.shape[2:])
     assert logits.isfinite().all()
+    # In eval mode a patch's answer does not depend on what else is in the batch.
     torch.testing.assert_close(network(data[1:]), logits[1:], rtol=1e-3, atol=1e-4)
+    # One multiple along each axis: a single voxel at the coarsest level.
     smallest = torch.randn(1, 2, *SMALL[name][1])
     assert network(smallest).shape == (1, 5, *SMALL[name][1])
 
@@ -86,6 +88,7 @@ def test_training_reaches_every_parameter(name):
     else:
         assert isinstance(logits, list)
         scales = logits
+    # In training a 2.5D network has no answer for the outermost slices, whose neighbours are missing.
     depth = data.shape[2] - (network.slices or 1) + 1
     assert [tuple(scale.shape) for scale in scales] == [
         (2, 3, depth // dz, data.shape[3] // dy, data.shape[4] // dx) for dz, dy, dx in divisors]
@@ -119,6 +122,7 @@ def test_weights_come_back(name):
     assert not torch.equal(rebuilt(data), network(data))
     rebuilt.load_state_dict(network.state_dict())
     assert torch.equal(rebuilt(data), network(data))
+    # safetensors refuses tensors that share memory.
     storages = [value.data_ptr() for value in network.state_dict().values()]
     assert len(storages) == len(set(storages)), "no weight is stored twice"
 
@@ -161,6 +165,7 @@ def test_half_precision_and_copies(name):
     scales = logits if isinstance(logits, list) else [logits]
     sum(scale.float().square().mean() for scale in scales).backward()
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+    # The evaluator works on a deep copy of the network.
     copied = copy.deepcopy(network).eval()
     data = image(name)
     assert torch.equal(copied(data), network.eval()(data))
@@ -204,6 +209,7 @@ def test_traced(name):
     network = small(name).eval().requires_grad_(False)
     data = image(name)
     traced = torch.jit.trace(network, data, check_trace=False)
+    # Other data than that it was traced with: a branch on values would be frozen in the trace.
     another = torch.randn_like(data)
     torch.testing.assert_close(traced(another), network(another))
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 FEATURES = (8, 16, 32, 32, 32, 32, 32, 32)
+# Adam's usual rate for networks as small as these.
 RATE = 5e-3
 
 
@@ -63,6 +64,7 @@ def _train(arguments: argparse.Namespace) -> None:
     for name in arguments.configurations:
         trainer = get_trainer_from_args(str(arguments.dataset), name, "all", plans_identifier=identifier,
                                         device=torch.device("cpu"))
+        # One short epoch: what matters is that both sides use the same weights, not how good they are.
         trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = \
             1, arguments.steps, 1
 

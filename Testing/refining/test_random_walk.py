@@ -19,14 +19,15 @@ def dense_solution(hu: np.ndarray, prior: np.ndarray, weight: float, held: np.nd
     matrix, right = weight * np.eye(hu.size), weight * prior.ravel().astype(float)
     for place in itertools.product(*(range(n) for n in hu.shape)):
         for axis in range(3):
-            other = tuple(p + (a == axis) for a, p in enumerate(place))
-            if other[axis] == hu.shape[axis]:
+            neighbour = tuple(p + (a == axis) for a, p in enumerate(place))
+            if neighbour[axis] == hu.shape[axis]:
                 continue
-            alike = np.exp(-((hu[place] - hu[other]) / contrast) ** 2) + LEAST_WEIGHT
+            alike = np.exp(-((hu[place] - hu[neighbour]) / contrast) ** 2) + LEAST_WEIGHT
             value = alike * (SPACING[2] / SPACING[axis]) ** 2
-            i, j = number[place], number[other]
+            i, j = number[place], number[neighbour]
             matrix[[i, j], [i, j]] += value
             matrix[[i, j], [j, i]] -= value
+    # Voxels that are held have their value; only the others are unknowns.
     free = ~held.ravel()
     solution = prior.ravel().astype(float)
     right = right[free] - matrix[np.ix_(free, ~free)] @ solution[~free]

@@ -56,11 +56,13 @@ def test_a_background_stroke_removes_the_surplus_and_leaves_the_organ():
     start = truth.copy()
     surplus = np.zeros(SHAPE, bool)
     surplus[8:16, 30:44, 8:24] = True
+    # Beside the spleen, touching it: what leaks into a neighbour of the same brightness.
     surplus &= truth == 0
     start[surplus] = SPLEEN
     after = RefineSession(ct, Volume(start, GRID), WORD16).add(stroke_at((12, 38, 16), 0, 7)).labels.array
     assert dice(after == SPLEEN, truth == SPLEEN) > dice(start == SPLEEN, truth == SPLEEN) + 0.1
     assert ((after == 0) & surplus).sum() > 0.8 * surplus.sum()
+    # One stroke of background may cost the organ next to it some voxels, not a part.
     assert ((after == SPLEEN) & (truth == SPLEEN)).sum() > 0.97 * (truth == SPLEEN).sum()
 
 
@@ -71,10 +73,12 @@ def test_changes_are_connected_with_the_stroke_and_near_it():
     correction = RefineSession(ct, Volume(start, GRID), WORD16).add(drawn)
     changed = correction.labels.array != start
     parts, _ = ndimage.label(changed, np.ones((3, 3, 3)))
+    # Every part that changed holds a voxel of the stroke: nothing jumps to another place.
     assert set(np.unique(parts[changed])) == set(np.unique(parts[drawn.array == SPLEEN]))
     away = ndimage.distance_transform_edt(drawn.array == 255, sampling=SPACING)
     assert away[changed].max() <= MARGIN_MM
     assert dice(correction.labels.array == SPLEEN, truth == KIDNEY) < 0.05
+    # The region is what the panel writes back to its segmentation.
     outside = changed.copy()
     outside[correction.region] = False
     assert not outside.any()
@@ -140,9 +144,9 @@ def test_cancel_from_another_thread_leaves_all_as_it_was(monkeypatch: pytest.Mon
     spread = session_module.spread
 
     def cancelled_meanwhile(*arguments: object) -> np.ndarray:
-        other = threading.Thread(target=session.cancel)
-        other.start()
-        other.join()
+        canceller = threading.Thread(target=session.cancel)
+        canceller.start()
+        canceller.join()
         return spread(*arguments)
 
     monkeypatch.setattr(session_module, "spread", cancelled_meanwhile)
@@ -161,8 +165,8 @@ def test_the_order_of_axes_makes_no_difference():
     turned = Grid((SHAPE[0], SHAPE[1], SHAPE[2]), SPACING, GRID.origin, (0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0))
     ct_turned, start_turned, drawn_turned = (Volume(np.ascontiguousarray(array.transpose(2, 1, 0)), turned)
                                              for array in (ct.array, start, drawn.array))
-    other = RefineSession(ct_turned, start_turned, WORD16).add(drawn_turned).labels.array.transpose(2, 1, 0)
-    assert (after != other).mean() < 1e-3
+    after_turned = RefineSession(ct_turned, start_turned, WORD16).add(drawn_turned).labels.array.transpose(2, 1, 0)
+    assert (after != after_turned).mean() < 1e-3
 
 
 def test_labels_of_another_grid_or_with_unknown_values_are_refused():
@@ -178,6 +182,7 @@ def test_a_missed_spleen_of_a_real_ct_comes_back():
     folder = real_data_path("ct", "waw2144_eq")
     ct, reference = read_ct(folder / "image.nii.gz"), read_labelmap(folder / "label.nii.gz")
     truth = reference.array == SPLEEN
+    # One line through the middle of the organ, as a hurried user draws it.
     z, y, _ = (round(float(places.mean())) for places in truth.nonzero())
     drawn = np.full(truth.shape, 255, np.uint8)
     drawn[z, y][truth[z, y]] = SPLEEN  # from one border to the other
@@ -185,5 +190,5 @@ def test_a_missed_spleen_of_a_real_ct_comes_back():
     session = RefineSession(ct, Volume(start, reference.grid), WORD16)
     after = session.add(Volume(drawn, reference.grid)).labels.array
     assert dice(after == SPLEEN, truth) > 0.6
-    kept = (start > 0) & (after != start)
-    assert not kept.any()
+    lost = (start > 0) & (after != start)
+    assert not lost.any()

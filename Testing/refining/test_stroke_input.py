@@ -41,6 +41,7 @@ def test_all_forms_of_strokes_say_the_same(tmp_path: Path):
     (strokes_of(LIVER, spacing=(2, 2, 5)), "strokes of this CT (2 x 2 x 4 mm), found those of another (2 x 2 x 5 mm)"),
     (strokes_of(LIVER, series_uid="1.9"), "strokes of this CT (series 1.2), found those of another (series 1.9)"),
     (strokes_of(Stroke(organ="liver", points=[(10, 10, 900)])), "stroke 0 (liver) lies outside the image"),
+    # The wider one, drawn later, hides the first: a slip that would otherwise go unnoticed.
     (strokes_of(LIVER, Stroke(organ="spleen", points=LINE, width_mm=6)),
      "stroke 0 (liver): expected one organ for a place, found spleen drawn over most of it"),
     (strokes_of(LIVER, Stroke(organ="hart", points=LINE)), "stroke 1: unknown organ 'hart'"),

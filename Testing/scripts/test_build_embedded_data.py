@@ -1,5 +1,6 @@
 """The embedded model's training set: what its script writes is a manifest that `check` accepts."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from PartialOrganSegLib.organs import WORD16
 from Testing.helpers.real_data import real_data_path
 from Testing.helpers.repository import import_script
 
+# Axes that run to the right and the front, and thick slices: what most CTs of hospitals are like.
 GRID = Grid((60, 50, 20), (1.5, 1.5, 5.0), (40.0, 30.0, 400.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
 LIVER, SPLEEN, COLON, FEMUR = WORD16.indices(["liver", "spleen", "colon", "head_of_left_femur"])
 
@@ -32,6 +34,7 @@ def body_with_four_organs() -> tuple[Volume, Volume]:
     hu = np.full(GRID.shape, -1000, np.int16)
     hu[:, 10:40, 10:50] = 40
     labels = np.zeros(GRID.shape, np.uint8)
+    # Boxes side by side along x that touch nothing, so that a volume after resampling has one reason only.
     for number, organ in enumerate((LIVER, SPLEEN, COLON, FEMUR)):
         labels[4:14, 15:30, 12 + 8 * number:18 + 8 * number] = organ
     return Volume(hu, GRID), Volume(labels, GRID)
@@ -54,6 +57,7 @@ def test_spacing_changes_and_the_box_stays() -> None:
     new = GRIDS.at_spacing(ct, (3.0, 2.0, 2.0))
     assert new.grid.size == (45, 38, 33)
     before, after = ct.canonical().grid, new.grid
+    # Voxel centres may move; the outer faces may not, or organs would shift by half a voxel.
     extent = np.multiply(before.size, before.spacing)
     np.testing.assert_allclose(np.multiply(after.size, after.spacing), extent)
     np.testing.assert_allclose(np.subtract(after.origin, np.divide(after.spacing, 2)),
@@ -67,6 +71,7 @@ def test_only_what_a_case_vouches_for_is_written(source: Path) -> None:
     image, labels = read_ct(source / "a_image.nii.gz"), read_labelmap(source / "a_label.nii.gz")
     assert np.unique(labels.array).tolist() == [0, LIVER, COLON]
     assert image.grid.same_as(labels.grid)
+    # The organs were cut at the same places as the image: no voxel of the liver shows air.
     assert image.array[labels.array == LIVER].min() == 40
     voxels = 10 * 15 * 6 * GRID.voxel_ml
     assert float((labels.array == LIVER).sum()) * labels.grid.voxel_ml == pytest.approx(voxels, rel=0.1)
@@ -90,13 +95,15 @@ def test_check_accepts_the_manifest(source: Path) -> None:
     for stem in (out / "real" / "first", out / "warped" / "first__word_1", out / "synthetic" / "word_1_0"):
         FILES.make_real(case, stem)
     MANIFEST.write_manifest(out, [case, replace(case, name="not made yet")], strokes)
+    # The case that has no files yet is left out, so that a training can start before every warp is made.
     written = yaml.safe_load((out / "manifest.yaml").read_text(encoding="utf-8"))["datasets"]
     assert {dataset["name"]: dataset["weight"] for dataset in written} == {
         name: MANIFEST.WEIGHTS[name] for name in ("hk13", "warped_hk13", "synthetic")}
-    assert [case.get("strokes") for dataset in written for case in dataset["cases"]] == [
-        "../Striche ü/first.json", None, None]
+    cases = itertools.chain.from_iterable(dataset["cases"] for dataset in written)
+    assert [case.get("strokes") for case in cases] == ["../Striche ü/first.json", None, None]
     manifest = load_manifest(out / "manifest.yaml")
     assert check_manifest(manifest) == []
+    # A warp shows the patient it was warped from: in another group it would be scored as unseen.
     assert [case.group for case in manifest.cases] == ["first", "first", "word_1"]
 
 
@@ -113,6 +120,7 @@ def test_more_warps_leave_the_first_ones_as_they_are(tmp_path: Path) -> None:
     drawn = [SCRIPT.anatomy_for("first", anatomies, number, 0) for number in range(5)]
     assert len({anatomy for anatomy, _ in drawn}) == 5
     assert all(0.6 <= strength <= 1.0 for _, strength in drawn)
+    # Asking for more warps later must not remake those that a model was already trained on.
     assert drawn[0] != SCRIPT.anatomy_for("second", anatomies, 0, 0)
     assert [SCRIPT.anatomy_for("first", anatomies, number, 0) for number in range(2)] == drawn[:2]
 

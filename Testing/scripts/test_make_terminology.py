@@ -17,6 +17,7 @@ def test_the_file_is_what_the_script_writes():
     entries = {entry["CodeValue"]: entry for entry in category["Type"]}
     for record in shipped_organs().records.values():
         entry = entries[record.code.value]
+        # A side is listed below its organ: left and right kidney share one code.
         if record.modifier is not None:
             [entry] = [side for side in entry["Modifier"] if side["CodeValue"] == record.modifier.value]
         assert entry["recommendedDisplayRGBValue"] == list(record.colour)

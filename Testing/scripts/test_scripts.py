@@ -29,6 +29,7 @@ def repository(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "UNFINISHED", root / "build" / "unfinished")
     setups = []
 
+    # The real one downloads hundreds of megabytes.
     def install(extras, fresh):
         setups.append((extras, fresh))
         environment.python_path().parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +71,7 @@ def test_interrupted_setup_is_not_believed(repository, monkeypatch):
     monkeypatch.setattr(environment, "install", interrupted)
     with pytest.raises(KeyboardInterrupt):
         environment.ready_environment("test")
+    # Half-installed packages import until the first missing one: the stamp must go before pip starts.
     assert not environment.is_ready(())
     monkeypatch.setattr(environment, "install", good)
     environment.ready_environment("test")
@@ -108,6 +110,7 @@ def test_missing_venv_module_is_told(monkeypatch):
 
 def test_offline_pip_is_told_in_one_line(repository):
     environment.LOG.parent.mkdir()
+    # Nothing listens on port 9 of this computer, so pip fails as it does without a network.
     command = [sys.executable, "-m", "pip", "install", "--isolated", "--retries", "1", "--index-url",
                "http://127.0.0.1:9/simple", "partialorganseg-not-there"]
     with pytest.raises(environment.SetupError) as error:
@@ -129,6 +132,7 @@ def test_the_line_that_says_why_is_recognised(output, reason):
 
 @pytest.mark.parametrize(("system", "driver", "settings", "expected"), [
     ("Linux", None, "", True), ("Linux", "/usr/bin/nvidia-smi", "", False), ("Windows", None, "", False),
+    # Who has set a mirror or a folder of wheels knows why: the CPU wheels' index would go past it.
     ("Linux", None, "global.index-url='https://mirror'", False), ("Linux", None, ":env:.find-links='/wheels'", False),
 ])
 def test_cpu_wheels_are_looked_for_only_where_they_help(system, driver, settings, expected, monkeypatch):
@@ -150,6 +154,7 @@ def test_demo_without_a_ct_makes_one(monkeypatch, tmp_path):
     commands = []
     monkeypatch.setattr(demo, "ROOT", tmp_path)
     monkeypatch.setattr(demo, "ready_environment", lambda: Path("python"))
+    # `call` returns an exit code; the interpreter and `-m PartialOrganSegLib` in front are left out.
     monkeypatch.setattr(demo, "call", lambda command: commands.append(command[3:]) or 0)
     monkeypatch.setattr(sys, "argv", ["demo.py", "--organs", "liver"])
     assert demo.main() == 0

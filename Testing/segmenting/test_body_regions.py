@@ -35,6 +35,7 @@ def ct() -> np.ndarray:
     array = np.full(GRID.shape, -1000, np.int16)
     array[:, 2:48, 2:58] = 40
     array[85:120, 10:40, 10:26] = -850
+    # Behind the liver a lung reaches further down than its dome: height alone is no landmark.
     array[66:120, 31:40, 10:26] = -850
     array[85:120, 10:28, 34:52] = -850
     return array
@@ -115,10 +116,11 @@ def test_the_ct_tells_what_is_outside_of_the_patient() -> None:
     array[50:56, 0:2, 0:60] = WORD16.index("colon")
     image = ct()
     image[:, 0:5] = -1000
+    # Room in front of the patient, as for the table and the air of a wide field of view.
     wide = np.pad(array, ((0, 0), (20, 0), (0, 0)))
     grid = Grid((60, 70, 120), GRID.spacing)
-    report = check_organs(Volume(wide, grid), WORD16)
-    assert not [c for r in report for c in r.checks if c.kind is CheckKind.STRAY_COMPONENT]
+    for report in check_organs(Volume(wide, grid), WORD16):
+        assert CheckKind.STRAY_COMPONENT not in [check.kind for check in report.checks]
     wide[50:56, 0:5, 20:40] = WORD16.index("colon")
     padded = Volume(np.pad(image, ((0, 0), (20, 0), (0, 0)), constant_values=-1000), grid)
     report = next(r for r in check_organs(Volume(wide, grid), WORD16, ct=padded) if r.organ == "colon")

@@ -50,11 +50,12 @@ class Threshold(torch.nn.Module):
 
 def network_of(folder: Path, name: str, organs: dict[str, float], spacing: tuple[float, float, float]) -> Bundle:
     """A bundle whose network calls what lies near `organs[name]` HU that organ."""
-    class Made(Bundle):
+    # A bundle of this test has no file of weights: its network is the function above.
+    class HandMadeBundle(Bundle):
         def load_network(self, device="cpu"):
             return Threshold([0.0, *(hu / 1000 for hu in organs.values())])
 
-    return Made(folder, name, SimpleNamespace(), label_space_of_names(name, list(organs)),
+    return HandMadeBundle(folder, name, SimpleNamespace(), label_space_of_names(name, list(organs)),
                 Preprocessing(spacing, (-1000.0, 1000.0), 0.0, 1000.0, (16, 32, 32)), "threshold", {})
 
 
@@ -96,12 +97,14 @@ def test_each_network_has_the_say_of_its_organs(tmp_path, spacings, degrees):
     ct, truth = scene(centred((64, 48, 40), (4.0, 4.0, 4.0), degrees))
     bundle = joined_of(tmp_path, (first, ("liver",)), (second, ("left_kidney",)))
     prediction = Predictor(bundle, "cpu").predict(ct)
+    # Of the three boxes, the first network's liver and the second's kidney; the spleen is no organ of either.
     expected = np.select([truth == 1, truth == 3], [1, 2])
     assert prediction.labels.grid is ct.grid
     for value in (1, 2):
         ours, theirs = prediction.labels.array == value, expected == value
         assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.72
         centres = [np.mean(np.nonzero(mask), 1) for mask in (ours, theirs)]
+        # Half a voxel: an origin that is off by one of either grid's voxels would show.
         np.testing.assert_allclose(*centres, atol=0.5)
     assert set(prediction.entropy) == {"liver", "left_kidney"}
 
@@ -125,6 +128,7 @@ def test_probabilities_are_shared_out_by_candidate_sets(tmp_path, monkeypatch):
 
         monkeypatch.setattr(member.method, "scores", scores)
     method.segment(ct, np.arange(5, dtype=np.uint8), {}, Reporter())
+    # Softmax in float64 of the scores that the two networks gave, in the order asked.
     p, q = (np.exp(x.double().numpy()) / np.exp(x.double().numpy()).sum(-1, keepdims=True) for x in logits)
     no_organ = p[..., 0]  # {background, colon, bladder} of the first
     expected = np.stack([no_organ * (q[..., 0] + q[..., 1]), p[..., 1], p[..., 2], no_organ * q[..., 2],
@@ -151,6 +155,7 @@ def test_what_is_far_from_a_mask_is_not_read():
     mask[4:6, 4:6, 4:6] = True
     near = read_near(mask, np.diag([0.5, 0.5, 0.5, 1.0]), (40, 40, 40))
     assert near.any()
+    # Two voxels of the mask are four here, and each side may add the reach of the interpolation.
     assert near.sum() <= 12**3
     assert not read_near(np.zeros((20, 20, 20), bool), np.eye(4), (20, 20, 20)).any()
 
@@ -171,9 +176,11 @@ def _compare(values: np.ndarray, matrix: np.ndarray) -> None:
                          for c in range(values.shape[3])], -1)
     row_of = np.arange(values[..., 0].size, dtype=np.int32).reshape(values.shape[:3])
     reader = LinearReader(torch.from_numpy(values).flatten(0, 2), row_of, matrix)
+    # The reader goes slice by slice, as segmenting does, so that no whole class volume is held.
     y, x = (axis.ravel() for axis in np.indices(shape[1:]))
     read = torch.stack([reader.read(z, y, x) for z in range(shape[0])]).reshape(*shape, -1).numpy()
     np.testing.assert_allclose(read, expected, atol=2e-4)
+    # A sparse mask: `read_near` must name every voxel beside one that reads from it.
     chosen = values[..., :1] > np.quantile(values[..., 0], 0.97)
     reader = LinearReader(torch.from_numpy(chosen.astype(np.float32)).flatten(0, 2), row_of, matrix)
     touched = torch.stack([reader.read(z, y, x) for z in range(shape[0])]).reshape(shape).numpy() > 1e-5
@@ -190,6 +197,7 @@ def test_a_frame_knows_where_its_voxels_lie(degrees):
     assert mm == pytest.approx(np.linalg.norm(frame.spacing_zyx), rel=1e-6)
     centre = frame.to_patient(grid) @ [*((n - 1) / 2 for n in frame.shape), 1]
     expected = grid.matrix @ [(5 + 32) / 2, 35 / 2, (2 + 29) / 2, 1]
+    # On a tilted grid the working grid is the box of the tilted one, so its centre lies elsewhere by up to a voxel.
     assert np.abs(centre - expected).max() < (1e-6 if degrees == 0 else 4)
 
 
@@ -197,6 +205,7 @@ def test_a_frame_knows_where_its_voxels_lie(degrees):
 def bundles(tmp_path) -> list[Bundle]:
     """Two small models on disk: one of three organs, one of WORD's sixteen."""
     def written(name: str, space, spacing) -> Bundle:
+        # Names of different length: the two networks must not have the same weights.
         torch.manual_seed(len(name))
         arguments = {"channels": [4, 8], "norm": "batch"}
         network = build_network("light_unet", 1, space.class_count, **arguments)
@@ -225,6 +234,7 @@ def test_a_joined_bundle_is_whole_and_comes_back(bundles, tmp_path):
     ct, _ = scene(centred((40, 36, 30), (5.0, 5.0, 5.0)))
     assert Predictor(joined, "cpu").predict(ct, ["aorta"]).labels.array.max() in (0, 3)
     weights = joined.folder / MEMBERS / "three" / "models" / "model.safetensors"
+    # One damaged byte in one member is enough to refuse the whole.
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0\0")
     with pytest.raises(UserError, match=r"members/three/models/model.safetensors"):
         verify_bundle(joined.folder)
@@ -290,6 +300,7 @@ def test_memory_of_a_joined_model_is_that_of_its_largest_network(bundles, tmp_pa
     joined = join_bundles(tmp_path / "joined", bundles, "joined")
     grid = Grid((512, 512, 300), (0.8, 0.8, 1.5))
     single = [memory.estimate_memory(grid, bundle) for bundle in bundles]
+    # Members run one after the other; what is held of all is scores of its own organs only.
     assert max(single) < memory.estimate_memory(grid, joined) < sum(single)
 
 
@@ -300,6 +311,7 @@ def test_orders_of_every_axis_agree(tmp_path):
     predictor = Predictor(joined_of(tmp_path, (first, ("liver",)), (second, ("left_kidney",))), "cpu")
     ct, _ = scene(centred((64, 48, 40), (4.0, 4.0, 4.0)))
     expected = predictor.predict(ct).labels
+    # Each voxel order, once as stored and once with its first axis running backwards.
     for axes, flip in itertools.product(((0, 2, 1), (2, 1, 0), (1, 2, 0)), (False, True)):
         array = ct.array.transpose(axes)
         matrix = ct.grid.matrix[:3, :3][:, ::-1][:, list(axes)]
@@ -312,5 +324,5 @@ def test_orders_of_every_axis_agree(tmp_path):
         grid = Grid(array.shape[::-1], tuple(spacing[::-1]), tuple(origin),
                     tuple((matrix / spacing)[:, ::-1].ravel()))
         labels = predictor.predict(Volume(np.ascontiguousarray(array), grid)).labels.array
-        expected_here = expected.array.transpose(axes)[::-1 if flip else 1]
-        assert (labels == expected_here).mean() > 0.9999
+        expected_labels = expected.array.transpose(axes)[::-1 if flip else 1]
+        assert (labels == expected_labels).mean() > 0.9999

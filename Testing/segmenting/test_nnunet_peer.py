@@ -27,6 +27,7 @@ THICK, RESIDUAL = 901, 902
 INPUTS = {"as_trained": ((16.0, 4.0, 4.0), (0, 1, 2), (True, True, False)),
           "thinner": ((11.0, 3.5, 3.5), (0, 1, 2), (True, True, False)),
           "turned": ((6.0, 5.0, 5.0), (2, 0, 1), (False, True, True))}
+# Both sum in half precision, in another order: a voxel here and there may go either way.
 LEAST_DICE = 0.995
 LEAST_VOXELS = 50  # of a class that is compared by Dice; fewer count among all that may differ
 

@@ -97,6 +97,7 @@ def test_windows_cover_an_axis_evenly(size: int, patch: int) -> None:
     assert starts[-1] == size - patch
     assert len(starts) == -(-(size - patch) // (patch * 0.5)) + 1  # no more than half a patch asks for
     gaps = np.diff(starts)
+    # Gaps as even as whole voxels allow: no stretch is seen by more windows than its neighbours.
     assert (gaps <= -(-patch // 2)).all()
     assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1
 
@@ -106,11 +107,13 @@ def test_windows_weigh_their_middle_most(patch: tuple[int, ...]) -> None:
     peak = np.zeros(patch)
     peak[tuple(size // 2 for size in patch)] = 1
     expected = ndimage.gaussian_filter(peak, [size / 8 for size in patch], mode="constant")
+    # nnU-Net scales the Gaussian to 10 before half precision, so that few weights underflow to zero.
     expected = (expected / expected.max() * 10).astype(np.float16)
     weights = importance(patch).numpy()
     assert (weights > 0).all()
     positive = expected > 0
     assert np.allclose(weights[positive].astype(float), expected[positive].astype(float), rtol=2e-3, atol=1e-7)
+    # Where a weight underflows, nnU-Net gives it the smallest one: every voxel must count in some window.
     assert (weights[~positive] == expected[positive].min()).all()
 
 
@@ -139,6 +142,7 @@ def test_scores_that_are_no_numbers_are_told() -> None:
 @pytest.mark.parametrize("axis", [0, 2])
 def test_normalisation_schemes(scheme: str, masked: bool, axis: int) -> None:
     hu = np.random.default_rng(2).integers(-1000, 1500, (20, 6, 18)).astype(np.int16)
+    # Nothing at the border, and a hole inside that a mask must not leave out.
     hu[:2], hu[5:9, 2:4, 5:9] = 0, 0
     mask = ndimage.binary_fill_holes(hu != 0) if masked else np.ones(hu.shape, bool)
     image = hu.astype(float)
@@ -150,6 +154,7 @@ def test_normalisation_schemes(scheme: str, masked: bool, axis: int) -> None:
         "NoNormalization": image}[scheme]
     settings = NNUNetEntry(spacing=[1, 1, 1], patch=[8, 8, 8], normalisation=scheme, masked_normalisation=masked)
     read = Normalised(hu, settings, Preprocessing((1, 1, 1), (-300.0, 400.0), 40.0, 120.0, (8, 8, 8)), axis).slab
+    # Read in two slabs: statistics must be those of the whole image, not of each slab.
     normalised = np.concatenate([read(slice(0, 5)), read(slice(5, hu.shape[axis]))], axis)
     assert np.allclose(normalised, expected, atol=1e-3)
 
@@ -169,6 +174,7 @@ def statement(plans: dict, weights: dict[str, torch.Tensor], array: np.ndarray, 
 
     def resized(values: np.ndarray, shape: Sequence[int], spacings: Sequence[Sequence[float]],
                 order: int) -> np.ndarray:
+        # nnU-Net's own order: first the spacing of the array that it has, then the one that it goes to.
         for lengths in spacings:
             if max(lengths) / min(lengths) > 3:
                 return slice_by_slice(values, shape, order, 0, int(np.argmax(lengths)))
@@ -179,6 +185,7 @@ def statement(plans: dict, weights: dict[str, torch.Tensor], array: np.ndarray, 
     side = [image.shape[0], *patch] if len(patch) == 2 else patch
     pads = [((s - n) // 2, s - n - (s - n) // 2) for s, n in zip(side, image.shape, strict=True)]
     padded = torch.from_numpy(np.pad(image, pads)).float()
+    # A 2D network takes the slices as its batch, a 3D one the volume as one sample.
     data = padded[:, None] if len(patch) == 2 else padded[None, None]
     logits = sum(reference_network(plans, weights, data.flip(axes)).flip(axes) for axes in mirrorings)
     logits = logits.transpose(0, 1) if len(patch) == 2 else logits[0]
@@ -192,12 +199,14 @@ def blobs(shape: tuple[int, int, int], seed: int = 3) -> np.ndarray:
     """Smooth HU between -500 and 500, and nothing at all (0) in the outer slices."""
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 1.5)
     array = (noise / np.abs(noise).max() * 500).astype(np.int16)
+    # Zeros inside would count as "nothing at all" and move the box that nnU-Net crops to.
     array[array == 0] = 1
     array[:1], array[-2:], array[:, :, :1] = 0, 0, 0
     return array
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> float:
+    # An answer of one class would agree with anything that is nearly empty.
     assert len(np.unique(b)) > 2
     return float((a == b).mean())
 
@@ -312,6 +321,7 @@ def test_memory_grows_with_the_networks_channels(tmp_path: Path) -> None:
     plans = plans_of()
     write_results(tmp_path / "r", plans)
     bundle, grid = import_nnunet(tmp_path / "r"), Grid((14, 15, 9), (3.5, 3.2, 4.5))
+    # Four channels more on the finest level, where every one of them is as large as the patch.
     wide = replace(bundle, network_arguments=bundle.network_arguments | {"features": [8, 6, 6]})
     assert estimate_memory(grid, wide) - estimate_memory(grid, bundle) == 4 * NNUNET_CHANNEL_BYTES * 8 * 16 * 16
 

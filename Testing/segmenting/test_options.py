@@ -38,6 +38,7 @@ def test_what_cannot_be_is_one_line(wrong: dict, line: str) -> None:
 @pytest.mark.parametrize(("wrong", "line"), [(wrong, line) for wrong, line in WRONG
                                              if isinstance(next(iter(wrong.values())), str) and "mirror" not in wrong])
 def test_the_command_line_gives_the_same_line(wrong: dict, line: str, tmp_path: Path, capsys) -> None:
+    # Every option of the command line is text; only those of the wrong options that are text can be typed.
     [(name, value)] = wrong.items()
     assert main(["segment", "ct.nii.gz", "-o", str(tmp_path / "out"), f"--{name}", value]) == 2
     shown = capsys.readouterr().err.strip()
@@ -58,6 +59,7 @@ def test_options_cannot_be_changed_and_may_be_keys() -> None:
     assert (options.scales, options.dicom, options.series) == ((1.0, 0.75), ("seg", "rtstruct"), "2")
     with pytest.raises(AttributeError):
         options.mirror = True
+    # Lists and text mean the same: a segmenter with equal options is used again.
     assert options in {SegmentOptions(scales="1,0.75", dicom="seg,rtstruct", series="2")}
 
 

@@ -105,6 +105,7 @@ def test_an_event_has_the_checks_as_text_and_as_data() -> None:
 
 def test_every_kind_has_a_text() -> None:
     for kind in CheckKind:
+        # Tables join the texts of several checks by "; ", so that no text may hold one.
         for detail in Place if kind is CheckKind.STRAY_COMPONENT else ["left_kidney"]:
             text = OrganCheck(kind, "liver", 2.0, 1.0, 3.0, str(detail)).text()
             assert text

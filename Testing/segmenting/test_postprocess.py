@@ -30,12 +30,14 @@ def test_stray_components_lose_to_the_next_best_class() -> None:
     scores, labels = scored({("liver", 0): block(2, 5, 5, 15), ("spleen", 0): block(2, 30, 50, 10),
                              ("liver", 1): block(20, 50, 70, 6)})
     inside = (slice(21, 25), slice(51, 55), slice(71, 75))
+    # Below the liver's 5, above the background's 1: what the voxels become when the liver loses them.
     scores[(*inside, WORD16.index("stomach"))] = 4
     remove_stray_components(scores, labels, SPACING, WORD16, None)
     assert len(components(labels, WORD16.index("liver"))) == 1
     assert (labels == WORD16.index("liver")).sum() == 15**3
     assert (labels[inside] == WORD16.index("stomach")).all()
     assert labels[20, 50, 70] == 0
+    # Scores follow the labels: what is interpolated from them later must not bring the component back.
     assert np.array_equal(scores.float().argmax(-1).numpy(), labels)
 
 
@@ -99,6 +101,7 @@ def phantom(shape: tuple[int, int, int] = (40, 128, 160), x: int = 80) -> np.nda
 
 def test_the_body_is_found_without_the_table() -> None:
     ct = phantom()
+    # A table of two voxels' thickness below the patient.
     ct[:, 120:122] = 100
     body = find_body(ct, (5.0, 3.0, 3.0))
     assert body.box[0] == slice(0, 40)

@@ -21,8 +21,9 @@ from PartialOrganSegLib.segmenting.predictor import Predictor
 from Testing.helpers.repository import ROOT
 from Testing.helpers.threshold_network import LEVELS, Threshold, threshold_bundle
 
-ALL_ORDERS = [AxisOrder(p, f) for p in itertools.permutations((0, 1, 2)) for f in itertools.product((False, True),
-                                                                                                   repeat=3)]
+# Six orders of the axes and eight directions: all ways in which a CT without tilt may be stored.
+ALL_ORDERS = list(itertools.starmap(AxisOrder, itertools.product(
+    itertools.permutations((0, 1, 2)), itertools.product((False, True), repeat=3))))
 
 
 def body(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -61,6 +62,7 @@ def assert_right(predicted: Volume, truth: Volume, lowest_dice: float) -> None:
     assert predicted.array.dtype == np.uint8
     for name in ("liver", "spleen", "left_kidney"):
         index = WORD16.index(name)
+        # Of a few voxels one at the rim moves Dice by a per cent or more.
         if (truth.array == index).sum() > 200:
             assert dice(predicted.array, truth.array, index) >= lowest_dice, name
 
@@ -103,6 +105,7 @@ def test_oblique_directions(engine: Predictor, degrees: int) -> None:
 def test_voxel_types_and_padding(engine: Predictor, dtype) -> None:
     ct, truth = on_grid(centred((70, 54, 36), (4.0, 4.0, 5.0)), np.int16)
     array = ct.array.copy()
+    # Values that scanners write round the field of view; unsigned types cannot hold them.
     if np.issubdtype(dtype, np.signedinteger) or np.issubdtype(dtype, np.floating):
         array[:, :, :4] = -3024
         array[:, :4] = -2048
@@ -165,6 +168,7 @@ def test_mirroring_keeps_sides(tmp_path) -> None:
             return logits
 
     engine = Predictor(threshold_bundle(tmp_path, (48, 64, 72)), device="cpu", mirror=True)
+    # Without exchanging left and right in the flipped pass, each kidney would be named after the other side there.
     engine._method.networks[0].module = Sided()
     assert_right(engine.predict(ct).labels, truth, 0.9)
 
@@ -188,6 +192,7 @@ def test_agreeing_shortcut_equals_dense_interpolation() -> None:
     rng = np.random.default_rng(0)
     coarse = torch.from_numpy(rng.normal(size=(1, 5, 4, 5, 6)).astype(np.float32))
     scores = torch.nn.functional.interpolate(coarse, size=(12, 14, 15), mode="trilinear")
+    # The engine holds scores in half precision: both statements must start from the same numbers.
     scores = scores.half().float()
     labels = scores[0].argmax(0).numpy().astype(np.uint8)
     native = upsampling.NativeLabels(scores[0].permute(1, 2, 3, 0).half().contiguous(), labels,
@@ -196,6 +201,7 @@ def test_agreeing_shortcut_equals_dense_interpolation() -> None:
     native.write_aligned(out)
     dense = torch.nn.functional.interpolate(scores, size=out.shape, mode="trilinear")[0]
     one_hot = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), 5).movedim(-1, 0)[None].float()
+    # A class may only be where one of the eight neighbours has it.
     near = torch.nn.functional.interpolate(one_hot, size=out.shape, mode="trilinear")[0] > 0
     expected = dense.masked_fill(~near, -np.inf).argmax(0).numpy()
     assert (out == expected).mean() > 0.998  # half-precision weights move the odd tie
@@ -219,6 +225,7 @@ def test_windows_cover_every_voxel() -> None:
             for start in starts:
                 covered[start:start + window] += 1
             assert covered.all()
+            # Every other window and the last: what is run first, before quiet stretches between them are left out.
             first = sorted({*starts[::2], starts[-1]})
             covered[:] = 0
             for start in first:
@@ -250,6 +257,7 @@ def test_thin_slices_are_averaged_not_skipped() -> None:
     rng = np.random.default_rng(0)
     ct = rng.normal(0, 100, (90, 20, 20)).astype(np.float32)
     out = resample_box(ct, (slice(0, 90), slice(0, 20), slice(0, 20)), (15, 20, 20))
+    # Six slices of noise with deviation 100 averaged give 41, picked ones 100.
     assert float(out.std()) < 60
     assert torch.allclose(axis_weights(90, 15).sum(1), torch.ones(15))
     assert torch.allclose(axis_weights(7, 7), torch.eye(7))
@@ -257,6 +265,7 @@ def test_thin_slices_are_averaged_not_skipped() -> None:
 
 def test_memory_is_estimated_and_told(engine: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     large = memory.estimate_memory(Grid((512, 512, 600), (0.8, 0.8, 1.0)), engine.bundle)
+    # A usual abdomen of 600 slices must fit a computer with 8 GiB beside everything else that runs.
     assert memory.estimate_memory(Grid((512, 512, 100), (0.8, 0.8, 1.0)), engine.bundle) < large < 3 << 30
     ct, _ = on_grid(centred((40, 40, 20), (4.0, 4.0, 4.0)))
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
@@ -303,6 +312,7 @@ sys.path.insert(0, {root!r})
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.segmenting.predictor import Predictor
 from Testing.helpers.threshold_network import threshold_bundle
+# A process apart: peak memory of this one includes every test before.
 ct = np.full((600, 512, 512), -1000, np.int16)
 ct[:, 100:400, 60:450] = 0
 ct[200:400, 150:300, 100:220] = 200

@@ -58,6 +58,7 @@ def test_every_kind_of_input_gives_the_same_labels(tmp_path: Path, ct: Volume) -
     assert (expected.array == WORD16.index("liver")).sum() > 0.9 * 12 * 22 * 12
     results = [
         run(tmp_path / "ct.nrrd"), run(str(tmp_path / "ct.nrrd")), run(image_of(ct)), run(ct.array, grid=grid),
+        # Voxels and geometry apart, as tuples, lists or NumPy arrays: what other libraries hand over.
         run(ct.array.astype(np.float64), spacing=grid.spacing, origin=grid.origin, direction=grid.direction),
         run(ct.array, spacing=list(grid.spacing), origin=np.array(grid.origin),
             direction=np.array(grid.direction).reshape(3, 3)),
@@ -90,6 +91,7 @@ def test_reports_have_volumes_checks_and_seconds(tmp_path: Path, ct: Volume) -> 
     liver = result.organs["liver"]
     assert liver.volume_ml == pytest.approx((result.array == 1).sum() * 3 * 4 * 5 / 1000)
     assert result.organs["pancreas"].volume_ml == 0
+    # An organ without a voxel is not silently absent: its check says so.
     assert result.organs["pancreas"].checks
     assert set(result.entropy) >= {"liver", "spleen"}
     assert set(result.seconds) >= {"read", "resample", "forward"}
@@ -125,6 +127,7 @@ def test_a_folder_holds_the_files_of_the_command(tmp_path: Path, ct: Volume) -> 
         "labelmap": "scan 1.labels.nii.gz", "segmentation": "scan 1.seg.nrrd", "table": "scan 1.volumes.csv",
         "preview": "scan 1.preview.png"}
     assert all(path.is_file() for path in files.values())
+    # No hidden or temporary file beside the four.
     assert len(list((tmp_path / "out").iterdir())) == 4
     assert (tmp_path / "out" / "ours.labels.nii.gz") in segmenter(tmp_path, preview=False)(ct).save(
         tmp_path / "out", name="ours").values()
@@ -150,6 +153,7 @@ def test_replacing_a_result_leaves_no_other_kinds_of_it(tmp_path: Path) -> None:
     structure_set = pydicom.dcmread(files["rtstruct"])
     structure_set.Manufacturer = "Planning Inc."
     structure_set.save_as(files["rtstruct"])
+    # Changed an hour after it was written: somebody's work now.
     os.utime(files["preview"], (time.time() + 3600,) * 2)
     labels_alone.save(tmp_path / "out", overwrite=True, reporter=listener)
     assert not files["seg"].exists()
@@ -184,6 +188,7 @@ def test_the_picture_is_shown_and_written(tmp_path: Path, ct: Volume) -> None:
     assert picture.mode == "RGB"
     with Image.open(tmp_path / "a.png") as written:
         np.testing.assert_array_equal(np.asarray(written), np.asarray(picture))
+    # An outline is drawn in the organ's own colour, not blended with the CT.
     colour = np.array(WORD16.organ("liver").colour)
     assert (np.asarray(picture) == colour).all(-1).any()
 
@@ -201,4 +206,5 @@ def test_rows_are_plain_values(tmp_path: Path, ct: Volume) -> None:
     rows = segmenter(tmp_path)(ct).rows
     assert rows[0]["organ"] == "liver"
     assert isinstance(rows[0]["checks"], str)
+    # Fails on NumPy scalars, which look like numbers until somebody writes them.
     json.dumps(rows)

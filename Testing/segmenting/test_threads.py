@@ -18,7 +18,7 @@ from PartialOrganSegLib.segmenting import threads as module
 from PartialOrganSegLib.segmenting.predictor import Predictor
 
 
-class Others:
+class OtherPrograms:
     """A machine on which other programs keep so many cores busy."""
 
     def __init__(self, cores: float) -> None:
@@ -34,11 +34,12 @@ class Others:
 def test_a_thread_a_free_core(monkeypatch, cores, usable, busy, limit, expected):
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setattr(module, "usable_cores", lambda: usable)
-    assert module.network_threads(Others(busy), limit) == expected
+    assert module.network_threads(OtherPrograms(busy), limit) == expected
 
 
 def test_load_is_that_of_others(monkeypatch):
     """Of two cores' time, this process had half a core and what gives way (nice) does not count."""
+    # The two readings are 2 s apart: user 3.0, system 0.5 and nice 3.0 s went by, of which 1.0 s were this process's.
     clock, own_seconds = iter([0.0, 2.0, 2.0, 2.0]), iter([5.0, 6.0, 6.0])
     system_times = iter([(100.0, 10.0, 50.0), (103.0, 10.5, 53.0), (103.0, 10.5, 53.0)])
 
@@ -57,6 +58,7 @@ def test_load_is_that_of_others(monkeypatch):
 def test_a_containers_quota_counts(monkeypatch, tmp_path, version, text, expected):
     files = [tmp_path / "cpu.max", tmp_path / "quota"]
     if version:
+        # Version 2 of control groups writes quota and period into one file, version 1 into two.
         files[2 - version].write_text(text)
     (tmp_path / "period").write_text("100000\n")
     monkeypatch.setattr(module, "QUOTAS", tuple(files))
@@ -86,6 +88,7 @@ def test_every_window_has_one_thread_and_several_are_computed_at_a_time(monkeypa
         running.append(1)
         during.append(torch.get_num_threads())
         together.append(len(running))
+        # Long enough that windows which may run together do.
         time.sleep(0.01)
 
     predictor._method.network.register_forward_pre_hook(begins)
@@ -122,4 +125,5 @@ def test_an_error_in_a_window_ends_the_prediction(monkeypatch, bundle):
     predictor._method.network.register_forward_pre_hook(fails)
     with pytest.raises(RuntimeError, match="no memory"):
         predictor.predict(CT)
+    # The other windows of the CT are not begun.
     assert len(calls) < 8

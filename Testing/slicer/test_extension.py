@@ -16,11 +16,12 @@ ROOT = list_files.ROOT
 
 
 def test_cmake_lists_every_file():
-    found = list_files.LIST.read_text(encoding="utf-8")
-    assert found == list_files.cmake_text(), "run: python Testing/slicer/list_files.py"
+    listed = list_files.LIST.read_text(encoding="utf-8")
+    assert listed == list_files.cmake_text(), "run: python Testing/slicer/list_files.py"
+    # A list that no CMake file names would leave its files out of the package.
+    cmake = (ROOT / "CMakeLists.txt").read_text() + (ROOT / "PartialOrganSeg" / "CMakeLists.txt").read_text()
     for name in ("PANEL_SCRIPTS", "PANEL_RESOURCES", "LIBRARY_SCRIPTS", "LIBRARY_RESOURCES"):
-        used = (ROOT / "CMakeLists.txt").read_text() + (ROOT / "PartialOrganSeg" / "CMakeLists.txt").read_text()
-        assert f"${{{name}}}" in used
+        assert f"${{{name}}}" in cmake
 
 
 def test_entry_of_the_index():
@@ -32,6 +33,7 @@ def test_entry_of_the_index():
              "build_dependencies": list, "build_subdirectory": str, "enabled": bool, "tier": int}
     assert {"$schema", "category", "scm_url"} <= set(entry) <= set(kinds)
     for key, value in entry.items():
+        # Not isinstance: for a JSON schema true is no integer.
         assert type(value) is kinds[key], key
     assert all(type(name) is str for name in entry["build_dependencies"])
     assert 1 <= entry["tier"] <= 5
@@ -41,28 +43,29 @@ def test_entry_of_the_index():
 def test_entry_of_the_index_says_what_cmake_says():
     entry = json.loads((ROOT / "PartialOrganSeg.json").read_text(encoding="utf-8"))
     cmake = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
-    said = dict(re.findall(r'^set\(EXTENSION_(\w+) "([^"]*)"\)', cmake, re.M))
+    settings = dict(re.findall(r'^set\(EXTENSION_(\w+) "([^"]*)"\)', cmake, re.M))
     assert "project(PartialOrganSeg)" in cmake  # the name of the entry's file, and of the extension
     assert entry["scm_url"].rsplit("/", 1)[-1].startswith("Slicer")  # as the index wants repositories to be called
-    assert said["CATEGORY"] == entry["category"]
-    assert said["DEPENDS"].split() == entry["build_dependencies"]
-    assert said["HOMEPAGE"] == entry["scm_url"].removesuffix(".git")
-    raw = said["HOMEPAGE"].replace("github.com", "raw.githubusercontent.com") + f"/{entry['scm_revision']}/"
-    for url in (said["ICONURL"], *said["SCREENSHOTURLS"].split()):
+    assert settings["CATEGORY"] == entry["category"]
+    assert settings["DEPENDS"].split() == entry["build_dependencies"]
+    assert settings["HOMEPAGE"] == entry["scm_url"].removesuffix(".git")
+    raw = settings["HOMEPAGE"].replace("github.com", "raw.githubusercontent.com") + f"/{entry['scm_revision']}/"
+    for url in (settings["ICONURL"], *settings["SCREENSHOTURLS"].split()):
         assert url.startswith(raw)
         assert (ROOT / url.removeprefix(raw)).read_bytes().startswith(b"\x89PNG"), url
-    assert said["DESCRIPTION"]
-    assert said["CONTRIBUTORS"]
+    assert settings["DESCRIPTION"]
+    assert settings["CONTRIBUTORS"]
     assert "Apache License" in (ROOT / "LICENSE.txt").read_text(encoding="utf-8")
 
 
 def test_requirements_are_the_librarys():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = re.search(r"^dependencies = \[(.*?)^\]", project, re.S | re.M).group(1)
-    wanted = {str(Requirement(text)) for text in re.findall(r'"([^"]+)"', re.sub(r"#.*", "", block))}
+    required = {str(Requirement(text)) for text in re.findall(r'"([^"]+)"', re.sub(r"#.*", "", block))}
     lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
     listed = {str(Requirement(line)) for line in lines if not line.startswith("#")}
-    assert listed == wanted
+    assert listed == required
+    # The panel says how large a download is before it begins one.
     assert {Requirement(line).name for line in listed} == set(SIZES_MB)
 
 
@@ -107,5 +110,5 @@ for info in pkgutil.walk_packages(PartialOrganSegPanel.__path__, "PartialOrganSe
     if info.name != "PartialOrganSegPanel.shell.leash":
         importlib.import_module(info.name)
 """.format(host=ROOT / "Testing" / "slicer" / "host", module=ROOT / "PartialOrganSeg", root=ROOT)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr

@@ -20,6 +20,7 @@ def test_whole_body_holds_every_organ_at_words_volume(seed):
     for organ in WORD16.organs:
         volume = float((labels.array == organ.index).sum()) * labels.grid.voxel_ml
         usual = organ_record(organ.name).usual_ml
+        # Coarse voxels and smooth shapes: a fifth beyond the range of 90% of patients is allowed.
         assert 0.8 * usual.p5 < volume < 1.2 * usual.p95, organ.name
 
 
@@ -49,6 +50,7 @@ def test_seed_decides_everything():
 
 def test_a_small_grid_shows_a_part_of_the_same_patient():
     body = make_phantom((61, 41, 51), (6.0, 6.0, 6.0), seed=1)[1]
+    # 60 mm up: ten slices of 6 mm above the middle of the large grid.
     part = make_phantom((21, 21, 21), (6.0, 6.0, 6.0), seed=1, centre_zyx=(60.0, 0.0, 0.0))[1]
     assert np.array_equal(part.array, body.array[30:51, 10:31, 15:36])
     assert np.any(part.array)

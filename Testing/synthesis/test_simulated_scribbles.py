@@ -58,6 +58,7 @@ def test_scribbles_are_true_complete_sparse_and_repeatable(seed, shape, organs, 
     # One voxel an organ is the least that can be drawn, however small the organs are.
     assert drawn.sum() <= max(MAXIMUM_SHARE * (labels.array > 0).sum(), len(present))
     assert scribble.share == drawn.sum() / (labels.array > 0).sum()
+    # The seed decides: a study can be repeated by others.
     assert np.array_equal(scribble.labels.array, simulate_scribble(labels, WORD16, seed=seed).labels.array)
 
 
@@ -84,6 +85,7 @@ def test_slices_are_the_patients_axial_ones_in_any_orientation(phantom, directio
     image = sitk.GetImageFromArray(phantom.array)
     image.SetSpacing(phantom.grid.spacing)
     image.SetOrigin(phantom.grid.origin)
+    # SimpleITK re-orders the axes, so that the test does not rest on our own code for it.
     order = [int(np.flatnonzero(row)[0]) for row in direction]
     turned = sitk.Flip(sitk.PermuteAxes(image, order), [min(row) < 0 for row in direction])
     grid = Grid(turned.GetSize(), turned.GetSpacing(), turned.GetOrigin(), turned.GetDirection())
@@ -100,6 +102,7 @@ def test_strokes_are_sparse_within_and_between_slices(phantom):
         slices = np.flatnonzero((drawn == organ).any(axis=(1, 2)))
         assert 1 <= len(slices) <= 3
         assert len(slices) < mask.any(axis=(1, 2)).sum() / 2
+        # A stroke that filled half of a slice would be a mask.
         assert all((drawn[z] == organ).sum() < mask[z].sum() / 2 for z in slices)
 
 
@@ -146,6 +149,7 @@ def test_strokes_run_along_the_middle_with_the_brushs_width():
     path = medial_path(labels[0] > 0, (1.0, 1.0), generator)
     middle = path[(path[:, 1] > 35) & (path[:, 1] < 205)]
     assert np.abs(middle[:, 0] - 59.5).max() < 4
+    # People stop short of both ends of an organ.
     assert 0.4 * 200 < np.ptp(path[:, 1]) < 200
     for width in (4.0, 8.0):
         pixels = painted(path, width, labels[0] > 0, grid.spacing[:2])
@@ -205,6 +209,7 @@ def test_the_command_writes_what_a_scribble_case_reads(phantom, tmp_path: Path, 
         case = Case("a", "a", "set", tmp_path / "ct.nii.gz", Kind.SCRIBBLE, file)
         table = CandidateTable(17)
         codes = case.read_codes(case.read_image(), WORD16, table)
+        # A voxel is either drawn, and certain, or may be anything.
         sizes = table.table[codes].sum(-1)
         assert set(np.unique(sizes)) == {1, 17}
         assert (table.table[codes].argmax(-1)[sizes == 1] == phantom.array[sizes == 1]).all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,11 +14,15 @@ from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.trainer import train
 from Testing.helpers.repository import ROOT
 from Testing.helpers.training_data import write_case, write_recipe, write_yaml
+from Testing.helpers.training_runs import log_of
 
 
 def curve(folder: Path) -> list[list[float]]:
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
-    return [[value for key, value in line.items() if key not in ("seconds", "waited", "gradient")] for line in lines]
+    curve = []
+    for line in log_of(folder):
+        line.pop("gradient", None)
+        curve.append(list(line.values()))
+    return curve
 
 
 @pytest.mark.skipif(not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
@@ -29,12 +32,15 @@ def test_two_processes_compute_what_one_would(tmp_path):
     entries = [write_case(tmp_path, f"case{number}", number) for number in range(4)]
     manifest = write_yaml(tmp_path / "manifest.yaml", {"datasets": [
         {"name": "full", "kind": "full", "cases": entries[:2]},
-        {"name": "part", "kind": "partial", "annotated": ["liver"], "cases": entries[2:3]},
+        {"name": "part", "kind": "partial", "annotated": ["liver"], "ignored": ["spleen", "left_kidney"],
+         "cases": entries[2:3]},
         {"name": "held", "kind": "full", "cases": entries[3:]}]})
+    # The partial case gives the prior something to say, in one of the two processes only.
     changes = {"losses": {"marginal_cross_entropy": 1.0, "marginal_dice": 1.0, "prior_primal_dual": 0.1},
                "voxels_per_set": 300, "validation": {"groups": ["case3"], "every": 10},
                "optimiser": {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9, "ema": 0.5, "warmup_steps": 0}}
     recipe = write_recipe(tmp_path, manifest, **changes)
+    # Two processes of two patches each see the same four as one process.
     train(load_recipe(recipe, ["batch_size=4"]), tmp_path / "one", False, "cpu")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
                "PartialOrganSegLib", "train", str(recipe), "-o", str(tmp_path / "two"), "--device", "cpu",

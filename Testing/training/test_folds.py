@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def cases_of(numbers: list[tuple[int, Kind]]) -> tuple[Case, ...]:
 
 @given(st.integers(2, 6), st.integers(0, 2**31), st.lists(st.integers(0, 9), min_size=1, max_size=4))
 def test_every_patient_is_validated_on_once(count, seed, patients):
+    # Patients without an annotation cannot be validated on: they are in no fold.
     cases = cases_of([(number, Kind.FULL) for number in patients] + [(3, Kind.UNLABELLED)])
     manifest = Manifest(Path("m.yaml"), WORD16, cases)
     annotated = {case.group for case in cases if case.kind is Kind.FULL}
@@ -42,14 +44,14 @@ def test_every_patient_is_validated_on_once(count, seed, patients):
             deal_folds(manifest, count, seed)
         return
     folds = deal_folds(manifest, count, seed)
-    assert sorted(group for fold in folds for group in fold) == sorted(annotated)
+    assert sorted(itertools.chain.from_iterable(folds)) == sorted(annotated)
     for dataset in range(len(patients)):  # dealt evenly
-        sizes = [sum(group.startswith(f"d{dataset}-") for group in fold) for fold in folds]
+        sizes = [len([group for group in fold if group.startswith(f"d{dataset}-")]) for fold in folds]
         assert max(sizes) - min(sizes) <= 1
     assert folds == deal_folds(manifest, count, seed)
     left_out = next(iter(annotated))
     if len(annotated) > count:
-        assert left_out not in {group for fold in deal_folds(manifest, count, seed, [left_out]) for group in fold}
+        assert left_out not in itertools.chain.from_iterable(deal_folds(manifest, count, seed, [left_out]))
 
 
 def test_folds_are_trained_resumed_and_joined(tmp_path, capsys):
@@ -58,8 +60,8 @@ def test_folds_are_trained_resumed_and_joined(tmp_path, capsys):
     run = tmp_path / "run"
     command = ["train", str(recipe), "-o", str(run), "--folds", "3", "--device", "cpu"]
     assert main(command) == 0
-    told = capsys.readouterr().err
-    assert "3 folds: 3 runs of 4 steps each, one after the other, and a model that takes 3 times as long" in told
+    printed = capsys.readouterr().err
+    assert "3 folds: 3 runs of 4 steps each, one after the other, and a model that takes 3 times as long" in printed
     folds = json.loads((run / "folds.json").read_text(encoding="utf-8"))
     assert sorted(folds) == [["case0"], ["case1"], ["case2"]]
     bundle = load_bundle(run / "model")
@@ -76,14 +78,15 @@ def test_folds_are_trained_resumed_and_joined(tmp_path, capsys):
     assert main(command) == 1
     assert "expected a new run folder, found folds.json" in capsys.readouterr().err
     # A fold that is missing is trained again, the others stay.
-    kept = (run / "fold_0" / "model" / "models" / "model.safetensors").stat().st_mtime_ns
+    modified = (run / "fold_0" / "model" / "models" / "model.safetensors").stat().st_mtime_ns
     for file in sorted((run / "fold_2").rglob("*"), reverse=True):
         if file.is_file():
             file.unlink()
     (run / "fold_2" / "model").rename(run / "old")
     assert main([*command, "--resume"]) == 0
     assert "1 runs of 4 steps" in capsys.readouterr().err
-    assert (run / "fold_0" / "model" / "models" / "model.safetensors").stat().st_mtime_ns == kept
+    assert (run / "fold_0" / "model" / "models" / "model.safetensors").stat().st_mtime_ns == modified
+    # With another number of folds, patients would be validated on that an earlier fold was trained on.
     assert main([*command[:-3], "2", "--device", "cpu", "--resume"]) == 1
     assert "the patients were dealt otherwise" in capsys.readouterr().err
     assert main(["train", str(recipe), "-o", str(tmp_path / "b"), "--folds", "1", "--device", "cpu"]) == 1

@@ -2,65 +2,73 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from Testing.helpers.repository import ROOT
+from PartialOrganSegLib.cli import main
 from Testing.helpers.training_data import write_manifest, write_recipe
 from Testing.helpers.training_runs import AtStep, equal_weights, run, state_of, terminate
 
-# A limit of a file's size stands for a disk on which there is no room for a larger one.
-LIMITED = """
-import resource, sys
-from PartialOrganSegLib.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-sys.argv.pop(1)
-sys.exit(main())
-"""
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
 
 
-def train(limit: int, recipe: Path, folder: Path, *more: str) -> str:
+@contextlib.contextmanager
+def most_bytes(limit: int) -> Iterator[None]:
+    """A limit of a file's size stands for a disk on which there is no room for a larger one."""
+    import resource
+
+    usual, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        # The soft limit alone was lowered, which may be raised again.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (usual, hard))
+
+
+def train(capsys: pytest.CaptureFixture[str], limit: int, recipe: Path, folder: Path, *options: str) -> str:
     """The error line of a training that may write no file above `limit` bytes."""
-    words = ["train", str(recipe), "-o", str(folder), "--device", "cpu", *more]
-    ended = subprocess.run([sys.executable, "-c", LIMITED, str(limit), *words], cwd=ROOT, capture_output=True,
-                           text=True, check=False)
-    assert ended.returncode == 1, ended.stderr
-    assert "Traceback" not in ended.stderr
-    return ended.stderr.splitlines()[-1]
+    capsys.readouterr()
+    with most_bytes(limit):
+        code = main(["train", str(recipe), "-o", str(folder), "--device", "cpu", *options])
+    errors = capsys.readouterr().err
+    assert code == 1, errors
+    assert "Traceback" not in errors
+    return errors.splitlines()[-1]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
-def test_a_full_disk_names_the_file_and_what_to_resume_from(tmp_path):
+def test_a_full_disk_names_the_file_and_what_to_resume_from(tmp_path, capsys):
     recipe = write_recipe(tmp_path, write_manifest(tmp_path), steps=4, checkpoint_every=2)
-    whole, out = run(recipe, tmp_path / "whole"), tmp_path / "run"
+    finished, out = run(recipe, tmp_path / "whole"), tmp_path / "run"
     last = out / "checkpoints" / "last.pt"
-    too_little = (whole / "checkpoints" / "last.pt").stat().st_size // 2
-    line = train(too_little, recipe, out)
+    # Room for the recipe and the cache, not for a checkpoint.
+    too_little = (finished / "checkpoints" / "last.pt").stat().st_size // 2
+    line = train(capsys, too_little, recipe, out)
     assert line.startswith(f"error: {last}: the checkpoint could not be written")
     assert line.endswith("make room and start anew, there is no earlier one to resume from")
     with pytest.raises(KeyboardInterrupt):
         run(recipe, out, reporter=AtStep(2, terminate))
     earlier = last.read_bytes()
-    line = train(too_little, recipe, out, "--resume")
+    line = train(capsys, too_little, recipe, out, "--resume")
     assert line.startswith(f"error: {last}: the checkpoint could not be written")
     assert line.endswith("make room and go on with --resume from the one before")
     assert last.read_bytes() == earlier
+    # A half-written file has a hidden name until it is whole.
     assert not [path for path in out.rglob(".*") if path.is_file()]
     run(recipe, out, resume=True)
-    assert equal_weights(state_of(whole)["network"], state_of(out)["network"])
+    assert equal_weights(state_of(finished)["network"], state_of(out)["network"])
 
 
-@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
 @pytest.mark.parametrize("limit", [10, 800])
-def test_where_the_first_files_do_not_fit_it_says_so_in_a_line(tmp_path, limit):
+def test_where_the_first_files_do_not_fit_it_says_so_in_a_line(tmp_path, capsys, limit):
     """The cache and the recipe come before any checkpoint."""
     recipe = write_recipe(tmp_path, write_manifest(tmp_path), steps=4)
     if limit > 10:
         run(recipe, tmp_path / "whole")  # fills the cache
-    line = train(limit, recipe, tmp_path / "run")
+    line = train(capsys, limit, recipe, tmp_path / "run")
     assert "could not be cached" in line if limit == 10 else "recipe.yaml: expected room" in line
     assert str(tmp_path) in line

@@ -34,6 +34,7 @@ class Recorder(Hook):
         self.calls.append(("validation", trainer.step, sorted(figures)))
 
     def on_checkpoint(self, trainer: RunView, path: Path) -> None:
+        # The file is whole when the hook is told of it.
         assert load_checkpoint(path)["step"] == trainer.step
         self.calls.append(("checkpoint", trainer.step, path.name))
 
@@ -97,6 +98,7 @@ def test_a_checkpoint_of_0_4_resumes(recipe, tmp_path):
     checkpoint = load_checkpoint(path)
     del checkpoint["hooks"]
     settings = checkpoint["settings"]
+    # 0.4 had these settings at the top, and alpha as the share of the start model.
     settings |= settings.pop("preprocessing") | {"start_share": round(1 - settings.pop("alpha"), 12)}
     validation = settings["validation"]
     validation["start_shares"] = [1 - alpha for alpha in validation.pop("alphas")]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import Code, UserError
@@ -37,13 +38,14 @@ sys.exit(main())
 
 
 def kill_a_loader() -> None:
+    # As the kernel does where memory runs out.
     multiprocessing.active_children()[0].kill()
 
 
 @needs_posix
 def test_a_loader_that_is_killed_ends_the_run_and_resuming_comes_to_the_same(tmp_path):
     recipe = write_recipe(tmp_path, write_manifest(tmp_path), steps=60, checkpoint_every=2)
-    whole = run(recipe, tmp_path / "whole")
+    uninterrupted = run(recipe, tmp_path / "whole")
     start = time.monotonic()
     with pytest.raises(UserError, match="workers: expected loader processes that live, found one that died") as error:
         run(recipe, tmp_path / "run", "workers=2", reporter=AtStep(2, kill_a_loader))
@@ -51,7 +53,7 @@ def test_a_loader_that_is_killed_ends_the_run_and_resuming_comes_to_the_same(tmp
     assert time.monotonic() - start < 60
     assert not multiprocessing.active_children()
     run(recipe, tmp_path / "run", resume=True)
-    assert equal_weights(state_of(whole)["network"], state_of(tmp_path / "run")["network"])
+    assert equal_weights(state_of(uninterrupted)["network"], state_of(tmp_path / "run")["network"])
 
 
 @needs_posix
@@ -73,6 +75,19 @@ def test_a_mini_batch_that_is_asked_of_a_dead_process_says_so(tmp_path):
         load(kill_a_loader)
     with pytest.raises(ConnectionResetError):
         load(lambda: None)
+
+
+@needs_posix
+def test_a_loader_that_dies_while_a_checkpoint_is_written_is_not_a_full_disk(tmp_path, monkeypatch):
+    def die(*_arguments: object) -> None:
+        kill_a_loader()
+        # PyTorch's signal handler raises meanwhile.
+        time.sleep(30)
+
+    recipe = write_recipe(tmp_path, write_manifest(tmp_path), steps=60, checkpoint_every=2)
+    monkeypatch.setattr(torch, "save", die)
+    with pytest.raises(UserError, match="workers: expected loader processes that live, found one that died"):
+        run(recipe, tmp_path / "run", "workers=2")
 
 
 def test_a_stage_that_ends_early_leaves_no_loader(tmp_path):
@@ -119,12 +134,15 @@ def test_a_closed_terminal_or_sigterm_ends_it_with_its_loaders_and_the_checkpoin
     deadline = time.monotonic() + 240
     while not logged(tmp_path / "run" / "log.jsonl") and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
+    # The loaders, noted while they live: a killed parent would leave them without one.
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 2
     os.killpg(process.pid, number)
     _, text = process.communicate(timeout=120)
     assert process.returncode == 130, text
-    assert text.splitlines()[-1] == "error: cancelled"
+    line = text.splitlines()[-1]
+    assert line.startswith("error: cancelled after step")
+    assert line.endswith("--resume")
     assert not [child for child in children if child.is_running()]
     assert (tmp_path / "run" / "checkpoints" / "last.pt").is_file()
 

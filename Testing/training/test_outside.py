@@ -68,6 +68,7 @@ class Halving(Schedule):
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "their_parts.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
+    # Each test writes the module to a folder of its own.
     monkeypatch.delitem(sys.modules, "their_parts", raising=False)
     return tmp_path
 
@@ -96,6 +97,7 @@ def test_a_recipe_trains_with_parts_from_outside(folder: Path):
 @pytest.mark.parametrize(("changes", "message"), [
     ({"losses": {"marginal_dise": 1.0}}, r"losses: expected one of crf, .* \(did you mean 'marginal_d"),
     ({"losses": {"their_parts:Fokal": 1.0}}, r"losses: their_parts:Fokal: .*found no 'Fokal' \(did you mean 'Focal'\?"),
+    # A recipe may come from somebody else: it names classes, it does not call functions.
     ({"losses": {"subprocess:run": 1.0}}, "losses: expected a class derived from torch.nn.*, found subprocess:run"),
     ({"loss_arguments": {"marginal_dice": {"per_imag": True}}},
      r"loss_arguments: marginal_dice: unknown argument 'per_imag' \(did you mean 'per_image'\?\); known: per_image"),

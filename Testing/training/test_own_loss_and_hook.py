@@ -50,6 +50,7 @@ class LossCurve(Hook):
             trainer.stop()
 
     def on_checkpoint(self, trainer: RunView, path: Path) -> None:
+        # Written with each checkpoint: after a power cut, curve and weights belong together.
         lines = [f"{step},{value}\n" for step, value in enumerate(self.values, start=1)]
         (trainer.folder / "curve.csv").write_text("".join(lines), encoding="utf-8")
 
@@ -86,6 +87,7 @@ def test_a_training_with_a_loss_and_a_hook_from_outside(tmp_path: Path):
     trainer.write_model()
 
     assert len(curve.values) == 30
+    # Means of five steps: single steps of one patch jump about.
     assert sum(curve.values[-5:]) < 0.7 * sum(curve.values[:5])
     assert len(curve.dice) == 2  # after 15 and 30 steps
     assert (tmp_path / "run" / "curve.csv").read_text("utf-8").count("\n") == 30

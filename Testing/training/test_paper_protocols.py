@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.losses import ExclusionCrossEntropy, ExclusionDice, MarginalCrossEntropy, TargetAdaptive
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import SHI5
@@ -16,20 +15,11 @@ from PartialOrganSegLib.training.objective import Objective
 from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.settings import Stage
 from PartialOrganSegLib.training.training_step import TrainingStep
+from Testing.helpers.listener import Listener
 from Testing.helpers.loss_batches import batch, random_case, table_of
 
 # The candidate sets of Shi's sets: singletons of the full one; of P1 and P2 one organ and the merged background.
 SETS = table_of(6, *({c} for c in range(6)), {0, 2, 3, 4, 5}, {0, 1, 3, 4, 5})
-
-
-class Warnings(Reporter):
-    """Keeps what it is warned of."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def warning(self, message: object) -> None:
-        self.texts.append(str(message))
 
 
 def mixed_batch(seed: int, grad: bool = False):
@@ -97,10 +87,10 @@ def test_exclusion_cross_entropy_can_be_left_out():
 def test_losses_of_partial_cases_alone_must_be_there():
     with pytest.raises(UserError, match=r"partial_only: .*found 'exclusion_dise'.*did you mean 'exclusion_dice'"):
         Objective(Stage(losses={"exclusion_dice": 1.0}, partial_only=["exclusion_dise"]), SHI5)
-    both = Stage(losses={"marginal_cross_entropy": 1.0}, partial_only=["marginal_cross_entropy"],
+    contradicting = Stage(losses={"marginal_cross_entropy": 1.0}, partial_only=["marginal_cross_entropy"],
                  pseudo_labels={"losses": ["marginal_cross_entropy"]})
     with pytest.raises(UserError, match="partial_only: expected losses that see no pseudo-labels"):
-        Objective(both, SHI5)
+        Objective(contradicting, SHI5)
 
 
 # --- Fang 2020 ------------------------------------------------------------------------------------------------------
@@ -124,8 +114,8 @@ def test_in_fangs_second_phase_the_loss_changes_and_all_parameters_train(name):
         assert all(group["momentum"] == 0.9 for group in step.optimiser.param_groups)
         assert type(step.optimiser).__name__ == "RMSprop"
         image = torch.from_numpy(generator.normal(0, 1, (2, 1, 3, 16, 16)).astype(np.float32))
-        given = step.network.train()(image)
-        assert len(given if isinstance(given, list) else [given]) == outputs
+        outputs_of_network = step.network.train()(image)
+        assert len(outputs_of_network if isinstance(outputs_of_network, list) else [outputs_of_network]) == outputs
         before = {name: value.clone() for name, value in step.network.named_parameters()}
         codes = generator.integers(1, 7, (2, 3, 16, 16)).astype(np.uint8)
         case = batch(np.zeros((2, 6, 3, 16, 16), np.float32), codes, SETS, image=image.numpy())
@@ -151,7 +141,7 @@ def test_the_settings_of_a_single_organ():
 
 def test_shares_that_the_recipe_gives_need_no_full_case():
     """Up to 0.4 `loss_arguments.prior.q` was thrown away where no case is labelled in full."""
-    reporter = Warnings()
+    reporter = Listener()
     q = [0.7, 0.1, 0.05, 0.05, 0.05, 0.05]
     case, _, _ = mixed_batch(3)
     for name in ("prior", "prior_primal_dual"):
@@ -161,7 +151,7 @@ def test_shares_that_the_recipe_gives_need_no_full_case():
         without = Stage(losses={"marginal_cross_entropy": 1.0, name: 0.1})
         _, terms = Objective(without, SHI5, None, reporter=reporter)([case.logits], case.targets)
         assert set(terms) == {"marginal_cross_entropy"}
-    assert len(reporter.texts) == 2  # of the two stages without shares
+    assert len(reporter.warnings) == 2  # of the two stages without shares
 
 
 @pytest.mark.parametrize("name", ["pann_2d", "pann_3d", "partial", "partial_2d", "semi", "semi_2d"])

@@ -12,22 +12,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from PartialOrganSegLib.annotation import OUTSIDE
-from PartialOrganSegLib.errors import Problem, UserError
-from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.training.logbook import Logbook
 from PartialOrganSegLib.training.memory import fitting_patch, is_out_of_memory
 from PartialOrganSegLib.training.optimisation import build_optimiser, build_schedule, train_only
 from PartialOrganSegLib.training.optimisers import OPTIMISERS
 from PartialOrganSegLib.training.pseudo_labels import Snapshot
 from PartialOrganSegLib.training.settings import OptimiserSettings, ScheduleSettings
-
-
-class WarningLines(Reporter):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warning(self, message: str | Problem) -> None:
-        self.warnings.append(str(message))
+from Testing.helpers.listener import Listener
 
 
 def factors(name: str, steps: int, losses=None, **settings) -> list[float]:
@@ -55,6 +47,7 @@ def test_plateau_cuts_when_the_loss_stalls():
     """Epochs of 2 steps, 3 epochs of patience: cut after the first epoch that is not 1e-3 below three before it."""
     means = [1.0, 0.9, 0.8, 0.7, 0.6, 0.6, 0.6, 0.5996, 0.5996, 0.5996, 0.5995, 0.4]
     losses = [mean + sign * 0.1 for mean in means for sign in (1, -1)]
+    # Within an epoch the loss goes up and down by 0.1: only means of epochs may decide.
     values = factors("plateau", len(losses), losses, factor=0.8, epoch_steps=2, patience=3, least_gain=1e-3)
     # 0.5996 (epoch 8) is 0.0004 below 0.6 (epoch 5); then epochs count anew, and 0.4 is far below.
     assert values == pytest.approx([1.0] * 16 + [0.8] * 8)
@@ -99,6 +92,7 @@ def test_only_the_named_parameters_are_trained():
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network(torch.randn(2, 1, 3, 3, 3)).sum().backward()
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    # Statistics of a frozen norm stay, or the frozen part would drift without being trained.
     assert changed == {"fusion.1.running_mean", "fusion.1.running_var", "fusion.1.num_batches_tracked"}
     assert len(train_only(network, None)) == 8
     with pytest.raises(UserError, match=r"train_parameters: .*found 'fusionn'.*did you mean 'fusion\.[01]'"):
@@ -124,6 +118,7 @@ def test_pseudo_labels_stay_within_candidate_sets(seed):
     generator = torch.Generator().manual_seed(seed)
     table = torch.cat([torch.ones(2, 4), torch.eye(4)[torch.randperm(4, generator=generator)],
                        (torch.rand(3, 4, generator=generator) < 0.5).float()]).bool()
+    # A set must not be empty.
     table[6:, 0] = True
     logits = torch.randn(2, 4, 2, 3, 3, generator=generator)
     codes = torch.randint(0, 9, (2, 2, 3, 3), generator=generator).to(torch.uint8)
@@ -140,6 +135,7 @@ def test_pseudo_labels_stay_within_candidate_sets(seed):
 
 def test_certain_images_cost_no_prediction():
     snapshot = Snapshot(nn.Identity(), torch.cat([torch.ones(2, 2), torch.eye(2)]).bool(), 3)
+    # Calling the network would fail.
     snapshot.network.forward = None
     codes = torch.full((2, 2, 2, 2), 2, dtype=torch.uint8)
     codes[0, 0] = OUTSIDE
@@ -164,6 +160,7 @@ class Greedy(nn.Module):
 
 def test_the_patch_that_fits_is_found_by_trying():
     fits = fitting_patch(Greedy(), (8, 16, 32), 1, torch.device("cpu"), contextlib.nullcontext())
+    # At least half of the room is used: a patch that is too small costs accuracy.
     assert 300 < fits[0] * fits[1] * fits[2] <= 600
     assert all(side % unit == 0 for side, unit in zip(fits, Greedy.size_multiple, strict=True))
     assert fitting_patch(Greedy(), (8, 16, 32), 100, torch.device("cpu"), contextlib.nullcontext()) is None
@@ -174,7 +171,7 @@ def test_the_patch_that_fits_is_found_by_trying():
 def test_waiting_for_data_is_reported(tmp_path):
     advice = "50% of the time was spent waiting for data; more 'workers' may help"
     for waited, warnings in ((50.0, [advice]), (15.0, [])):
-        reporter = WarningLines()
+        reporter = Listener()
         log = Logbook(tmp_path, 0, reporter)
         log.time(100.0, waited)
         log.close()
@@ -183,7 +180,7 @@ def test_waiting_for_data_is_reported(tmp_path):
 
 def test_without_tensorboard_the_log_is_written_and_that_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    reporter = WarningLines()
+    reporter = Listener()
     log = Logbook(tmp_path, 0, reporter)
     log.write({"step": 1, "loss": 2.0})
     log.close()

@@ -26,6 +26,7 @@ def test_defaults_and_nested_settings(tmp_path: Path):
 
 
 def test_overrides_are_yaml(tmp_path: Path):
+    # Numbers, lists and null as YAML reads them; a learning rate without a point, which YAML 1.1 takes for text.
     loaded = recipe(tmp_path, "steps=7", "optimiser.learning_rate=1e-4", "hold_out=[a, 'b c']", "seed=3",
                    "network.arguments.channels=[8, 8]", "augmentation.strength=0", "start_from=null", steps=1)
     assert (loaded.steps, loaded.seed, loaded.hold_out) == (7, 3, ["a", "b c"])
@@ -53,6 +54,7 @@ def test_a_stage_changes_what_it_names(tmp_path: Path):
 
 def test_paths_of_overrides_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
+    # Somebody types it in a terminal, whose folder counts; in a file the file's folder does.
     assert recipe(tmp_path / "recipes", "manifest=data/m.yaml").manifest == tmp_path.resolve() / "data" / "m.yaml"
 
 
@@ -129,7 +131,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path):
     with pytest.raises(UserError, match="expected a recipe file"):
         load_recipe(tmp_path)
     for content, message in ((b"steps: [", "expected YAML"), (b"\xff\xfe\x00x", "expected YAML"),
-                          (b"", "expected settings"), (b"- a\n", "found list"), (b"steps: 3\n", "manifest: ")):
+                          (b"", "expected settings"), (b"- a\n", "found a list"), (b"steps: 3\n", "manifest: ")):
         path.write_bytes(content)
         with pytest.raises(UserError, match=message) as error:
             load_recipe(path)
@@ -139,6 +141,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path):
 def test_the_shipped_recipes_are_valid_and_use_no_former_name():
     for path in (ROOT / "PartialOrganSegLib" / "resources" / "recipes").glob("*.yaml"):
         with warnings.catch_warnings():
+            # A former name is read with a warning: users may have it, what we ship may not.
             warnings.simplefilter("error", FutureWarning)
             assert load_recipe(path).manifest.is_absolute()
 

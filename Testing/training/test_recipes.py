@@ -40,14 +40,15 @@ class Signal(Reporter):
     def __init__(self, after: int) -> None:
         self.after = after
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        if stage == "training" and done == self.after:
+    def progress(self, stage: str, step: int, total: int) -> None:
+        if stage == "training" and step == self.after:
             signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _fewer_patches_for_the_prior():
     with pytest.MonkeyPatch.context() as patch:
+        # The prior's shares come from hundreds of patches, which would be most of a tiny training.
         patch.setattr(batches, "DISTRIBUTION_PATCHES", 8)
         yield
 
@@ -61,6 +62,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ct, labels = make_phantom((32, 32, 32), (12.0, 12.0, 12.0), seed)
         entry = {"image": f"{seed}.nii.gz", "label": f"{seed}_label.nii.gz", "name": f"case{seed}"}
         array = labels.array.copy()
+        # What a partial label leaves out is 0 in its file, as in published sets.
         if seed in (2, 3):
             array[array != (1 if seed == 2 else 2)] = 0
         elif seed == 4:
@@ -92,6 +94,7 @@ def start(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(name: str, manifest: Path, start: Path) -> list[str]:
     """Settings that make a recipe train in a second, its methods untouched."""
     recipe = load_recipe(FOLDER / f"{name}.yaml")
+    # 2D and 2.5D recipes keep their one or three slices.
     depth = recipe.preprocessing.patch_zyx[0] if recipe.preprocessing.patch_zyx[0] <= 3 else 16
     changes = {"manifest": str(manifest), "preprocessing.spacing_zyx": [12, 12, 12],
                "preprocessing.patch_zyx": [depth, 32, 32], "workers": 0,
@@ -106,6 +109,7 @@ def tiny(name: str, manifest: Path, start: Path) -> list[str]:
         if stage.pseudo_labels is not None:
             changes[f"stages.{number}.pseudo_labels.every"] = 2
         if stage.deep_supervision.weights is not None:
+            # The tiny networks have three outputs.
             changes[f"stages.{number}.deep_supervision.weights"] = [1, 1, 1]
     if recipe.validation is not None:
         changes["validation.every"] = 2
@@ -120,21 +124,23 @@ def finished(manifest: Path, start: Path, tmp_path_factory: pytest.TempPathFacto
     def run(name: str) -> Path:
         if name not in runs:
             runs[name] = tmp_path_factory.mktemp("runs") / name
-            sets = [word for change in tiny(name, manifest, start) for word in ("--set", change)]
+            sets = []
+            for change in tiny(name, manifest, start):
+                sets += ["--set", change]
             assert main(["train", str(FOLDER / f"{name}.yaml"), "-o", str(runs[name]), "--device", "cpu", *sets]) == 0
         return runs[name]
     return run
 
 
-def same(found: object, expected: object) -> bool:
+def identical(state: object, expected: object) -> bool:
     """Whether two checkpoints' contents are the same, bit for bit."""
     if isinstance(expected, torch.Tensor):
-        return isinstance(found, torch.Tensor) and torch.equal(found, expected)
+        return isinstance(state, torch.Tensor) and torch.equal(state, expected)
     if isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in expected)
+        return state.keys() == expected.keys() and all(identical(state[key], expected[key]) for key in expected)
     if isinstance(expected, list | tuple):
-        return len(found) == len(expected) and all(map(same, found, expected))
-    return found == expected
+        return len(state) == len(expected) and all(map(identical, state, expected))
+    return state == expected
 
 
 def state_of(folder: Path) -> dict:
@@ -163,8 +169,8 @@ def test_every_recipe_resumes_bit_for_bit(name, finished, manifest, start, tmp_p
         train(recipe, tmp_path / "run", False, "cpu", Signal(stop))
     assert state_of(tmp_path / "run")["step"] == stop
     train(recipe, tmp_path / "run", True, "cpu")
-    found, expected = state_of(tmp_path / "run"), state_of(finished(name))
-    assert [part for part in expected if not same(found[part], expected[part])] == []
+    resumed, expected = state_of(tmp_path / "run"), state_of(finished(name))
+    assert [part for part in expected if not identical(resumed[part], expected[part])] == []
     weights = "model/models/model.safetensors"
     assert (tmp_path / "run" / weights).read_bytes() == (finished(name) / weights).read_bytes()
 
@@ -175,7 +181,7 @@ def test_a_run_stopped_between_stages_resumes_bit_for_bit(finished, manifest, st
         train(recipe, tmp_path / "run", False, "cpu", Signal(STEPS))
     assert state_of(tmp_path / "run")["stage"] == 1
     train(recipe, tmp_path / "run", True, "cpu")
-    assert same(state_of(tmp_path / "run"), state_of(finished("pann_3d")))
+    assert identical(state_of(tmp_path / "run"), state_of(finished("pann_3d")))
 
 
 @pytest.mark.parametrize("name", ["pann_2d", "pipo_fan", "full"])
@@ -193,7 +199,7 @@ def test_what_a_method_consists_of_was_at_work(finished):
     shares = [value for key, value in pann["losses"].items() if key.endswith(".q")]
     assert len(duals) == 1
     assert not torch.allclose(duals[0], -shares[0].clamp_min(1e-30).log(), rtol=0, atol=1e-7)
-    assert not same(pann["snapshot"], pann["network"])
+    assert not identical(pann["snapshot"], pann["network"])
     assert pann["optimiser"]["param_groups"][1]["maximize"]
     best = state_of(finished("marginal"))["validation"]["figures"]
     assert 0 <= best["mean"] <= 1

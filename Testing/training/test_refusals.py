@@ -56,6 +56,7 @@ def test_out_of_memory_names_a_patch_that_fits(recipe, tmp_path, monkeypatch):
     forward = LightUNet.forward
 
     def greedy(self, image):
+        # Room for two patches of 8 x 12 x 16, so that the next smaller one fits.
         if image.numel() > 2 * 8 * 12 * 16:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(self, image)
@@ -94,6 +95,7 @@ def test_resuming_with_a_changed_recipe_is_refused(recipe, finished, override, m
 def test_foreign_and_damaged_checkpoints_are_told(recipe, tmp_path):
     checkpoint = tmp_path / "run" / "checkpoints" / "last.pt"
     checkpoint.parent.mkdir(parents=True)
+    # No archive of PyTorch, one with too little in it, and one of something else.
     for write in (lambda: checkpoint.write_bytes(b"not torch"), lambda: torch.save({"network": {}}, checkpoint),
                   lambda: torch.save([1], checkpoint)):
         write()

@@ -31,9 +31,9 @@ def settings(**changes) -> dict:
 @pytest.fixture
 def earlier() -> dict:
     """Of a version without some settings."""
-    found = copy.deepcopy(settings())
-    del found["air_is_background"], found["sampling"]["foreground"], found["validation"]["alphas"]
-    return found
+    saved = copy.deepcopy(settings())
+    del saved["air_is_background"], saved["sampling"]["foreground"], saved["validation"]["alphas"]
+    return saved
 
 
 def test_an_update_that_brought_settings_is_no_hindrance(earlier):
@@ -51,6 +51,7 @@ def test_a_changed_setting_is_told(earlier, key, value):
 
 
 def test_a_loss_that_the_run_did_not_have_is_no_default(earlier):
+    # A loss that is absent has the weight 0, which is not what the recipe now says.
     del earlier["losses"]["marginal_dice"]
     with pytest.raises(UserError, match="--resume: losses was"):
         check_same(earlier, settings())
@@ -63,17 +64,18 @@ def test_what_is_not_the_recipes_has_no_default(earlier):
 
 
 def test_settings_that_no_longer_exist_are_compared_as_they_are():
-    now = settings()
-    check_same({**now, "sampling": now["sampling"]}, now)
+    current = settings()
+    check_same({**current, "sampling": current["sampling"]}, current)
     with pytest.raises(UserError, match="--resume: sampling was"):
-        check_same({**now, "sampling": {**now["sampling"], "gone": 1}}, now)
+        check_same({**current, "sampling": {**current["sampling"], "gone": 1}}, current)
 
 
 def test_changed_files_are_told_by_their_case():
+    # Names of cached files end in a digest of their content.
     before = settings() | {"cases": ["Müller-1-0123456789ab.image.npy", "same-aaaaaaaaaaaa.image.npy"]}
-    now = settings() | {"cases": ["Müller-1-ba9876543210.image.npy", "same-aaaaaaaaaaaa.image.npy"]}
+    current = settings() | {"cases": ["Müller-1-ba9876543210.image.npy", "same-aaaaaaaaaaaa.image.npy"]}
     with pytest.raises(UserError, match="--resume: the files of Müller-1 are not as they were") as error:
-        check_same(before, now)
+        check_same(before, current)
     assert "same" not in str(error.value).replace("same recipe", "")
 
 
@@ -90,18 +92,19 @@ def test_where_manifest_and_start_model_lie_decides_nothing():
 
 
 def test_another_start_model_is_refused_and_one_of_an_earlier_version_is_not_compared():
-    now = settings() | {"start_model": "a" * 64}
-    check_same(now, now)
-    check_same(settings() | {"start_from": "/old/place/model"}, now)
-    for before in (now | {"start_model": "b" * 64}, settings() | {"start_from": None}):
+    current = settings() | {"start_model": "a" * 64}
+    check_same(current, current)
+    # Earlier versions wrote down where the start model lay, not what it was.
+    check_same(settings() | {"start_from": "/old/place/model"}, current)
+    for before in (current | {"start_model": "b" * 64}, settings() | {"start_from": None}):
         with pytest.raises(UserError, match="--resume: start_model was "):
-            check_same(before, now)
+            check_same(before, current)
 
 
 def test_a_run_goes_on_after_its_project_was_renamed_to_the_same_numbers(tmp_path):
     write_recipe(tmp_path / "project", Path("manifest.yaml"), steps=6, checkpoint_every=3)
     write_manifest(tmp_path / "project")
-    whole = run(tmp_path / "project" / "recipe.yaml", tmp_path / "whole")
+    uninterrupted = run(tmp_path / "project" / "recipe.yaml", tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "project" / "recipe.yaml", tmp_path / "project" / "run", reporter=AtStep(4, terminate))
     project = (tmp_path / "project").rename(tmp_path / "renamed")
@@ -109,7 +112,7 @@ def test_a_run_goes_on_after_its_project_was_renamed_to_the_same_numbers(tmp_pat
         os.utime(file, (1, 1))  # as a copy on another drive has another time
     resumed = run(project / "recipe.yaml", project / "run", resume=True)
     assert state_of(resumed)["step"] == 6
-    assert equal_weights(state_of(whole)["network"], state_of(resumed)["network"])
+    assert equal_weights(state_of(uninterrupted)["network"], state_of(resumed)["network"])
 
 
 @pytest.mark.parametrize("change", ["image", "weight", "validation"])
@@ -146,6 +149,7 @@ def test_groups_that_were_joined_are_known_by_their_former_names(tmp_path):
     for setting in ({"hold_out": ["twins"]}, {"validation": {"groups": ["twins"]}}):
         with pytest.raises(UserError, match=r"no case of group .*twins.*did you mean 'twin'"):
             read_cases(Recipe.model_validate({"manifest": manifest, **setting}), joined, Reporter())
-    both = Recipe.model_validate({"manifest": manifest, "hold_out": ["case1"], "validation": {"groups": ["twin"]}})
+    held_out_and_validated = Recipe.model_validate({"manifest": manifest, "hold_out": ["case1"],
+                                                    "validation": {"groups": ["twin"]}})
     with pytest.raises(UserError, match="no case of group 'twin'"):
-        read_cases(both, joined, Reporter())
+        read_cases(held_out_and_validated, joined, Reporter())

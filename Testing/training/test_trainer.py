@@ -59,6 +59,7 @@ def assert_as_uninterrupted(folder: Path, finished: Path) -> None:
     assert state["step"] == expected["step"] == 20
     assert equal_weights(state["network"], expected["network"])
     assert equal_weights(state["average"], expected["average"])
+    # Lines that were logged after the last checkpoint are not there twice.
     assert log_of(folder) == log_of(finished)
     assert all((folder / "model" / part).read_bytes() == (finished / "model" / part).read_bytes()
                for part in ("models/model.safetensors", "configs/checksums.json"))
@@ -80,6 +81,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(recipe, finished, tmp_pat
     with pytest.raises(RuntimeError, match="power cut"):
         run(recipe, tmp_path / "run", "checkpoint_every=4", reporter=Stopper(11, crash))
     assert state_of(tmp_path / "run")["step"] == 8
+    # How often checkpoints are written decides no number and may differ.
     assert_as_uninterrupted(run(recipe, tmp_path / "run", "checkpoint_every=3", resume=True), finished)
 
 
@@ -121,6 +123,7 @@ def test_the_run_folder_says_how_it_was_made(recipe, finished):
 def test_the_loss_falls_on_an_easy_task(tmp_path):
     recipe = write_recipe(tmp_path, write_manifest(tmp_path), steps=60)
     losses = [line["loss"] for line in log_of(run(recipe, tmp_path / "run"))]
+    # Three blocks of their own HU each: a network that learns at all learns this in 60 steps.
     assert losses[-1] < 0.35 * losses[0]
     network = load_bundle(tmp_path / "run" / "model").load_network()
     image, labels = blocks(0)
@@ -145,7 +148,7 @@ def test_every_kind_of_annotation_in_one_run(tmp_path):
         return {"name": name, "kind": kind, "cases": [cases[name]], **settings}
 
     manifest = write_yaml(tmp_path / "manifest.yaml", {"datasets": [
-        dataset("full", "full"), dataset("partial", "partial", annotated=["liver"]),
+        dataset("full", "full"), dataset("partial", "partial", annotated=["liver"], ignored=["spleen", "left_kidney"]),
         dataset("coarse", "partial", annotated=["liver", "spleen", "left_kidney"],
                 label_map={2: ["spleen", "left_kidney"], 3: ["spleen", "left_kidney"]}),
         dataset("drawn", "scribble"), dataset("strokes", "scribble"), dataset("unlabelled", "unlabelled")]})
@@ -198,6 +201,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(recipe, finished, tmp_path, mon
     save, saved = torch.save, []
 
     def full(state, path):
+        # The first checkpoint fits, the second one fills the disk half way.
         saved.append(path)
         if len(saved) > 1:
             path.write_bytes(b"half a checkpoint")
@@ -254,6 +258,7 @@ def test_sigterm_leaves_a_checkpoint_and_ends_with_130(tmp_path):
     try:
         assert process.stdout is not None
         for line in process.stdout:
+            # The first line of the log: training has begun.
             if json.loads(line)["event"] == "metric":
                 break
         process.send_signal(signal.SIGTERM)

@@ -41,6 +41,7 @@ class Nearest(nn.Module):
         self.register_buffer("bright", torch.tensor(bright))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        # Preprocessing of these tests leaves HU as they are.
         logits = torch.full((image.shape[0], 17, *image.shape[2:]), -1e4)
         for label, hu in HU.items():
             logits[:, label] = -(image[:, 0] - hu).abs()
@@ -86,6 +87,7 @@ def test_scribbles_judge_the_drawn_organs_over_drawn_voxels(tmp_path, case):
     drawn = measured(tmp_path, replace(case, kind=Kind.SCRIBBLE), labels)
     liver, spleen = (truth[4] == LIVER).sum(), (truth[4] == SPLEEN).sum()
     assert drawn["liver"] == pytest.approx(2 * liver / (2 * liver + spleen))
+    # Slice 4 may not show the kidney; where it does, it is right.
     assert "left_kidney" not in drawn or drawn["left_kidney"] == 1
 
 
@@ -104,6 +106,7 @@ def test_groups_are_the_recipes_or_else_the_manifests():
     manifest = Manifest(Path("m.yaml"), WORD16, cases, validation=0.2, seed=1)
     assert len(validation_groups(Recipe(manifest="m"), manifest)) == 2
     assert validation_groups(Recipe(manifest="m", validation={"groups": ["g3"]}), manifest) == ["g3"]
+    # Groups that are held out cannot be validated on: of the two that are left, half.
     held = [f"g{n}" for n in range(8)]
     drawn = validation_groups(Recipe(manifest="m", hold_out=held, validation={"share": 0.5}), manifest)
     assert len(drawn) == 1
@@ -134,6 +137,7 @@ def test_figures_with_too_much_lost_come_last():
     best = BestFigures(before={"liver": 0.9, "spleen": 0.9}, half=("liver",), tolerated_loss=0.02)
     assert best.update({"liver": 0.8, "spleen": 0.85, "mean": 0.825})  # there is no other yet
     assert best.update({"liver": 0.6, "spleen": 0.89, "mean": 0.745})  # what is to be learnt may have lost
+    # The spleen lost 0.03, more than is tolerated, whatever the liver gained.
     assert not best.update({"liver": 0.9, "spleen": 0.87, "mean": 0.885})
     assert best.update({"liver": 0.61, "spleen": 0.89, "mean": 0.75})
 
@@ -171,16 +175,16 @@ def test_several_scales_are_averaged_as_in_use(tmp_path):
     preprocessing = Preprocessing((3.0, 2.0, 2.0), (-300.0, 500.0), 60.0, 150.0, (8, 16, 16))
     image = np.random.default_rng(0).integers(-200, 300, (8, 16, 16)).astype(np.int16)
     device = torch.device("cpu")
-    each = []
+    single = []
     for scale in (0.5, 1.0, 2.0):
-        each.append(predicted_logits(network, image, preprocessing, 4, device, (scale,)).float())
+        single.append(predicted_logits(network, image, preprocessing, 4, device, (scale,)).float())
     together = predicted_logits(network, image, preprocessing, 4, device, (0.5, 1.0, 2.0)).float()
-    torch.testing.assert_close(together, torch.stack(each).mean(0), atol=2e-2, rtol=0)
+    torch.testing.assert_close(together, torch.stack(single).mean(0), atol=2e-2, rtol=0)
     data = preprocessing.normalise(torch.from_numpy(image.astype(np.float32)))[None, None]
     enlarged = F.interpolate(data, (8, 32, 32), mode="trilinear", align_corners=False)
     with torch.no_grad():
         expected = F.interpolate(network(enlarged), (8, 16, 16), mode="trilinear", align_corners=False)
-    torch.testing.assert_close(each[2], expected[0].permute(1, 2, 3, 0), atol=2e-2, rtol=0)
+    torch.testing.assert_close(single[2], expected[0].permute(1, 2, 3, 0), atol=2e-2, rtol=0)
     recipe = load_recipe(write_recipe(tmp_path, write_manifest(tmp_path), steps=1,
                                       validation={"groups": ["case1"], "test_scales": [0.5, 1, 2]}))
     trainer = Trainer(recipe, tmp_path / "run")

@@ -72,6 +72,7 @@ def make_teacher_labels(image: Path, model: Path, real: Path, trusted: list[str]
     """The teacher's labels of the `trusted` organs on the grid of the resampled image `real`."""
     ct = at_spacing(read_ct(image), teacher.SPACING_ZYX)
     ct = crop(ct, body_box(ct))
+    # At the spacing that the teacher was trained at, and only then on the grid of ours.
     labels = teacher.segment(model, ct.array)
     labels[~np.isin(labels, WORD16.indices(trusted))] = 0
     write_labelmap(target, resample_labels(Volume(labels, ct.grid), read_ct(real).grid))

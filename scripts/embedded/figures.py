@@ -74,6 +74,7 @@ def references(data: Path, held_out: list[str]) -> list[Reference]:
 def scores(reference: Reference, predicted: np.ndarray, ct: Volume) -> list[dict[str, Any]]:
     """Dice and HD95 (mm) of each organ that the reference speaks of."""
     table = CandidateTable(WORD16.class_count)
+    # As training reads them: what a reference leaves open is held against nobody.
     codes = reference.case.read_codes(ct, WORD16, table)
     structures = scored_structures(reference.case, codes, table.table, WORD16)
     rows = score_structures(reference.case.group, predicted, codes, table.table, structures, ct.grid.spacing[::-1],
@@ -120,6 +121,7 @@ def main() -> None:
     arguments = parser.parse_args()
     predictor = Predictor(load_bundle(arguments.model), "cpu")
     rows: list[dict[str, Any]] = []
+    # Several references may be of one CT, which is segmented once.
     labels: dict[str, tuple[Volume, np.ndarray, np.ndarray | None]] = {}
     for reference in references(arguments.data, arguments.held_out):
         name = reference.case.group

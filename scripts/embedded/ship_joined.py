@@ -1,7 +1,7 @@
 """Joins the embedded model of its networks and writes its card from measured figures.
 
-    python scripts/embedded/ship_joined.py hk13-dense= bowel=colon,intestine,bladder light-0.3.0=rectum,... \
-        --figures figures.json --version 0.4.0 -o PartialOrganSegLib/resources/models/embedded
+    python scripts/embedded/ship_joined.py hk13-dense= bowel=colon,intestine,rectum,bladder,... \
+        --figures figures.json --version 0.5.0 -o PartialOrganSegLib/resources/models/embedded
 
 Each network is a bundle's folder (or an installed name), then `=` and the organs of which it has the say: all that it
 knows where nothing follows. The last one goes on learning when a user fine-tunes. `figures.json` is written by
@@ -127,6 +127,7 @@ def main() -> None:
     kinds: dict[str, list[dict[str, Any]]] = {"human": [], "strokes": [], "agreement": []}
     for row in rows:
         kinds[row["kind"]].append(row)
+    # Each network keeps its own terms: the joined model is under all of them.
     terms = [bundle.metadata.partialorganseg.licences for bundle, _ in members]
     card = CARD.format(
         version=arguments.version, networks="\n".join(network_line(bundle, organs) for bundle, organs in members),

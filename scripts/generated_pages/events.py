@@ -39,6 +39,7 @@ def page() -> str:
     lines += ["## Keys of each command", ""]
     lines += ["Where a command sends several kinds of `result`, each has a line.", ""]
     keys = []
+    # Read off the calls: a list of their keys beside the code would fall behind it.
     for command, module in COMMANDS.items():
         for event, words in _calls(Path(module.__file__ or "")):
             if event in ("started", "result") and words:

@@ -123,6 +123,7 @@ def _renumbered(labels: np.ndarray, space: LabelSpace, organs: Sequence[str]) ->
 
 
 def _folder(work: Path, parts: Sequence[str]) -> Path:
+    # The same data under other organs, or another path, are other labels: a folder for each.
     folder = work / "labels" / _digest(parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

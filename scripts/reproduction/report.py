@@ -58,10 +58,12 @@ class Setting:
 def write_report(folder: Path, table: Table, rows: Sequence[Row], results: Mapping[str, Mapping[int, Result]],
                  setting: Setting) -> list[Path]:
     """TABLE.md, TABLE.json and TABLE.png in `folder`, of the rows that have at least one seed's result."""
+    # The report is renewed after every run: rows that none has finished yet are left out, not shown as empty.
     rows = [row for row in rows if results.get(row.key)]
     verdicts = judge_claims(table, results)
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{table.key}{end}" for end in (".md", ".json", ".png")]
+    # Whole files, each in a moment: the report of an earlier run stays readable while this one is written.
     with whole_file(files[0]) as temporary:
         temporary.write_text(_markdown(table, rows, results, verdicts, setting), encoding="utf-8")
     content = {"table": table.key, "source": table.source, **asdict(setting),
@@ -163,6 +165,7 @@ def _claim_lines(table: Table, verdicts: Sequence[Verdict]) -> list[str]:
     for verdict in verdicts:
         ours = verdict.over_seeds
         interval, detectable = "", ""
+        # A single seed has no interval, and nothing that it could detect.
         if math.isfinite(ours.high):
             interval = f"{ours.low:+.3f} to {ours.high:+.3f}"
         if math.isfinite(verdict.detectable):

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from ..scene.organ_rows import ACCEPTED, row
 from ..scene.segment_run import SegmentRun
 from ..scene.segmentation_result import ResultError, read_result
+from ..scene.voxel_counts import finished
 from ..shell.model_cards import UNREADABLE, ModelCard, read_card
 from .cases import labels_of
 from .dice import SegmentDice
@@ -57,7 +58,7 @@ class Comparison:
             if not reports:
                 raise ResultError(_("The run gave no result."))
             path = Path(run.result["files"]["segmentation"])
-            segmentations[moment] = read_result(path, volume, run.ct, run.organs, reports)
+            segmentations[moment] = finished(read_result(path, volume, run.ct, run.organs, reports))
         remove_overlays()
         for moment, segmentation in segmentations.items():
             add_overlay(moment, volume, self.runs[moment].ct, segmentation, self.organs)

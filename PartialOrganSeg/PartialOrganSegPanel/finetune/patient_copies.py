@@ -12,7 +12,7 @@ from . import run as runs
 from .export import DATA, manifest_of
 
 IMAGES = "*.nrrd"  # in DATA: the CTs and their label maps; the manifest with the cases' names stays
-WORKING_COPIES = ("cache", "cases", "replay")  # that the command makes in the run's folder
+WORKING_COPIES = ("cache", "cases", "replay", "looks")  # that the command makes in the run's folder
 
 
 @dataclass(frozen=True)

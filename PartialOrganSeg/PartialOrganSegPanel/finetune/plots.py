@@ -62,7 +62,7 @@ class Curves:
 
 def draw(curves: Curves, colours: Mapping[str, tuple[int, int, int]]) -> None:
     """Brings tables, series and charts up to date. `colours`: RGB in 0-255 of the organs' curves."""
-    for chart, title, axis in ((LOSS, _("Fine-tuning: loss"), _("loss")), (DICE, _("Fine-tuning: Dice"), _("Dice"))):
+    for chart, title, axis in ((LOSS, _("Teaching: loss"), _("loss")), (DICE, _("Teaching: Dice"), _("Dice"))):
         columns = curves.columns(chart)
         table = _node("vtkMRMLTableNode", chart, title)
         slicer.util.updateTableFromArray(table, list(columns.values()), list(columns))

@@ -212,6 +212,15 @@ class FineTuneSection(Section):
 
     # --- the run
 
+    def teach(self) -> None:
+        """Unfolds the section and starts, or says why it cannot."""
+        self.ui.finetuneCollapsible.collapsed = False
+        self.panel.refresh()
+        if self._run is None and self.ui.startButton.enabled:
+            self._start_or_cancel()
+        elif self._run is None:
+            self.strip.say(self.ui.startButton.toolTip)
+
     def _start_or_cancel(self) -> None:
         if self._run is not None:
             self.strip.say(_("Cancelling ..."))

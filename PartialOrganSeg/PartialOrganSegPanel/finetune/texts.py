@@ -42,7 +42,7 @@ def why_not_start(cases: Sequence[SceneCase], settings: FineTuneParameters, mode
     if not included:
         return _("Tick at least one CT.")
     if not labelled:
-        return _("Nothing to learn from: accept an organ in section Review or draw a stroke in section Scribble.")
+        return _("Nothing to learn from: accept an organ in section Review or draw a stroke in section Strokes.")
     if settings.measure and all(case.measured for case in labelled):
         return _("All annotated CTs are ticked under Measure: leave one to learn from.")
     if settings.model not in models:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from pathlib import Path
 
-import numpy as np
 import slicer
 import slicer.util
+from slicer.i18n import tr as _
 
 from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.organs import LABEL_SPACES, WORD16, LabelSpace
 
-from ..scene.ct_file import CtFile, write_ct
+from ..scene.ct_file import CtFile, write_ct_steps
 from ..scene.ct_tag import refuse_another_ct
+from ..scene.label_file import grid_of, write_labels
 from ..scene.organ_rows import accepted_organs, row, rows
-from ..scene.segment_voxels import segment_array
+from ..shell.job import Progress
+from ..shell.steps import counted
 
 
 def reference_volume(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -29,27 +32,18 @@ def reviewed_segmentations() -> list[slicer.vtkMRMLSegmentationNode]:
 
 
 def write_accepted(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile,
-                   path: Path, space: LabelSpace = WORD16) -> list[str]:
-    """Writes the accepted organs as a labelmap on the very voxels of a written CT; returns the annotated organs.
+                   path: Path, space: LabelSpace = WORD16) -> Generator[None, None, list[str]]:
+    """Writes the accepted organs as a labelmap on the very voxels of a written CT; gives the annotated organs.
 
-    `space` gives the label values. The scene is left as it is. Raises OSError when the file cannot be written and
-    UserError for an organ that the label space does not know.
+    `space` gives the label values. A step is a slab of slices. The scene is left as it is. Raises OSError when the file
+    cannot be written, UserError for an organ that the label space does not know and when an organ is edited meanwhile.
     """
     annotated = accepted_organs(segmentation)
-    values = space.indices(annotated)
-    labels = np.zeros(ct.size[::-1], np.uint8)
-    node = slicer.util.addVolumeFromArray(labels, ijkToRAS=slicer.util.arrayFromVTKMatrix(ct.ijk_to_ras),
-                                          name="labels", nodeClassName="vtkMRMLLabelMapVolumeNode")
-    try:
-        if ct.follows_volume:
-            node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-        array = slicer.util.arrayFromVolume(node)
-        for organ, value in zip(annotated, values, strict=True):
-            array[segment_array(segmentation, row(segmentation, organ).segment_id, node)] = value
-        slicer.util.arrayFromVolumeModified(node)
-        write_ct(node, path)
-    finally:
-        slicer.mrmlScene.RemoveNode(node)
+    values = {}
+    for organ, value in zip(annotated, space.indices(annotated), strict=True):
+        values[row(segmentation, organ).segment_id] = value
+    with grid_of(volume, ct) as reference:
+        yield from write_labels(segmentation, values, reference, ct.ijk_to_file, path)
     return annotated
 
 
@@ -57,17 +51,19 @@ CASE_ENDINGS = (".nrrd", "_label.nrrd", ".yaml")  # of a case's CT, labels and m
 
 
 def write_case(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode,
-               folder: Path, name: str, space: LabelSpace = WORD16) -> Path:
-    """Writes CT, accepted labels and a manifest of this one partial case into `folder`; returns the manifest.
+               folder: Path, name: str, space: LabelSpace = WORD16) -> Generator[Progress, None, Path]:
+    """Writes CT, accepted labels and a manifest of this one partial case into `folder`; gives the manifest.
 
-    The files are `name` with `CASE_ENDINGS`, and replace others of that name. Raises OSError and UserError as
-    `write_accepted`, and UserError for a segmentation of another CT.
+    The files are `name` with `CASE_ENDINGS`, and replace others of that name. A step takes some milliseconds. Raises
+    OSError and UserError as `write_accepted`, and UserError for a segmentation of another CT.
     """
     refuse_another_ct(segmentation, volume)
     image, label, manifest_name = (name + ending for ending in CASE_ENDINGS)
     # both or none: labels beside an earlier CT of the same name would be wrong
     with whole_file(folder / image) as new_image, whole_file(folder / label) as new_label:
-        annotated = write_accepted(segmentation, volume, write_ct(volume, new_image), new_label, space)
+        ct = yield from counted(write_ct_steps(volume, new_image), Progress(_("writing the CT"), 0, 2, None))
+        annotated = yield from counted(write_accepted(segmentation, volume, ct, new_label, space),
+                                       Progress(_("writing the organs"), 1, 2, None))
     # the name of a built-in label space, the organs of any other
     space_entry: str | list[str] = list(space.names)
     if space.name in LABEL_SPACES:

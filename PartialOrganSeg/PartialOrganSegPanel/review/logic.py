@@ -17,6 +17,7 @@ from ..scene.voxel_counts import (
     count_in,
     finished,
     have_same_voxels,
+    is_small,
     labelmap,
     overlap,
     scan_layer,
@@ -161,6 +162,22 @@ class Review:
         set_state(self.segmentation, segment_id, ACCEPTED)
         self.write_times()
 
+    def acceptable(self) -> list[str]:
+        """Segments that are not decided yet and have a voxel."""
+        undecided = [row.segment_id for row in self._rows() if row.state not in DECIDED]
+        return [segment_id for segment_id in undecided if not self.is_empty(segment_id)]
+
+    def accept_all(self) -> int:
+        """All organs that are not decided yet are labels as they are; undone together. Those without a voxel are left:
+        whether they are absent is for somebody to say. Returns how many were accepted."""
+        self.look()
+        segment_ids = self.acceptable()
+        self._save_undo()
+        for segment_id in segment_ids:
+            set_state(self.segmentation, segment_id, ACCEPTED)
+        self.write_times()
+        return len(segment_ids)
+
     def absent(self, segment_id: str) -> None:
         """The organ is not in this CT: its segment is emptied."""
         self.look()
@@ -183,6 +200,8 @@ class Review:
         layer = labelmap(self.segment(segment_id))
         if image is None or layer is None:
             self._record_now(segment_id, EMPTY)
+        elif not is_small(layer):
+            pass  # the next look counts it, in pieces
         elif have_same_voxels(image, layer):
             self._record_now(segment_id, count_in(self.segment(segment_id), image.GetExtent()))
         else:  # the geometry was changed since: the box of the prediction says nothing of it

@@ -11,8 +11,9 @@ import slicer.util
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk
 
+from ..scene.nrrd_pieces import slab_bounds
 from ..scene.organ_rows import OrganRow, rows
-from ..scene.voxel_counts import BINARY, SCALARS, Box, labelmap, mask_in, on_grid_of
+from ..scene.voxel_counts import BINARY, SCALARS, Box, labelmap, mask_in, on_grid_of, values_in
 
 ROLE = "PartialOrganSeg.prediction"  # of the node reference; also the attribute that marks the hidden node
 
@@ -72,14 +73,30 @@ def restore_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id:
         logic.ClearSegment(segmentation, segment_id)
         return {}
     mask, held = mask_in(predicted, image.GetExtent()), {}
-    # what the user has given to another organ since stays with it
+    # what the user has given to another organ since stays with it; organs share layers, of which each is read once
+    layers: dict[slicer.vtkOrientedImageData, dict[int, str]] = {}
     for row, segment in other_organs:
-        overlap = mask_in(segment, image.GetExtent()) & mask
-        if overlap.any():
-            held[row.organ] = int(np.count_nonzero(overlap))
-            mask &= ~overlap
+        if labelmap(segment) is not None:
+            layers.setdefault(labelmap(segment), {})[segment.GetLabelValue()] = row.organ
+    for layer, organs in layers.items():
+        held |= _held(mask, layer, image.GetExtent(), organs)
     restored = _image_of(mask, image, image.GetExtent())
     logic.SetBinaryLabelmapToSegment(restored, segmentation, segment_id, logic.MODE_REPLACE)
+    return held
+
+
+def _held(mask: np.ndarray, layer: slicer.vtkOrientedImageData, extent: Box, organs: dict[int, str]) -> dict[str, int]:
+    """Takes the voxels that the `organs` (by label value) of a layer have out of the mask of an extent; says how many
+    each organ has of them."""
+    held = {}
+    for at in slab_bounds(mask.shape, mask.itemsize):
+        box = (*extent[:4], extent[4] + at[0], extent[4] + at[1] - 1)
+        values = values_in(layer, box)
+        taken = mask[at[0]:at[1]] & np.isin(values, list(organs))
+        numbers = np.bincount(values[taken])
+        for value in np.flatnonzero(numbers).tolist():
+            held[organs[value]] = held.get(organs[value], 0) + int(numbers[value])
+        mask[at[0]:at[1]] &= ~taken
     return held
 
 

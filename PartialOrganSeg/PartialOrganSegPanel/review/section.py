@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Generator, Iterator
-from pathlib import Path
+from collections.abc import Generator
 from typing import Any
 
 import qt
@@ -14,26 +12,21 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from PartialOrganSegLib.errors import UserError
-
-from ..scene.ct_identity import ct_file_name
 from ..scene.ct_tag import link_to_ct
 from ..scene.organ_rows import OrganRow, rows
 from ..scene.voxel_counts import is_small, labelmap, voxel_ml
 from ..shell import organ_table
-from ..shell.saving import free_name, name_to_save
 from ..shell.section import Section, offer
 from . import table as review_table
-from .export import CASE_ENDINGS, reference_volume, reviewed_segmentations, write_case
+from .export import reference_volume
+from .files import ReviewFiles
 from .logic import Review
 from .prediction import forget_predictions
-from .study_table import write_table
 from .texts import organ_text, progress_text, reasons
 
 LOOK_S = 0.04  # of a piece of looking for edits
 SETTLE_MS = 500  # after the last of a series of edits, before they are counted
 SAVE_S = 5.0  # of active time that may be lost when the scene is saved in the midst of work
-TABLE_NAME = "review"  # .csv, of the user study
 EDITOR_TAG = "PartialOrganSegReview"  # singleton tag of the segment editor's parameter node
 
 
@@ -78,8 +71,11 @@ class ReviewSection(Section, VTKObservationMixin):
             shortcut.connect("activated()", button.click)
             shortcut.setEnabled(False)
             self._shortcuts.append(shortcut)
-        self.ui.tableButton.connect("clicked()", self._export_table)
-        self.ui.caseButton.connect("clicked()", self._export_case)
+        self.ui.acceptAllButton.connect("clicked()", self._accept_all)
+        self.ui.strokesButton.connect("clicked()", self._correct)
+        self._files = ReviewFiles(self.panel, self._say)
+        self.ui.tableButton.connect("clicked()", self._save_table)
+        self.ui.caseButton.connect("clicked()", self._save_case)
 
     # --- moments of the section
 
@@ -126,7 +122,14 @@ class ReviewSection(Section, VTKObservationMixin):
         if node.IsA("vtkMRMLSegmentationNode"):
             forget_predictions()
 
+    def about_to_edit(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        if self._review is not None and self._review.segmentation is segmentation:
+            # what was drawn a moment ago is recorded first, so that undo does not bring back its old record
+            self._review.look()
+            self.editor.saveStateForUndo()
+
     def closing(self) -> None:
+        self._files.stop()
         self._unfolded = False
         self._unwatch()
         self.removeObservers()
@@ -317,8 +320,11 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def _offer_buttons(self) -> None:
         why = reasons(self._review, self._current)
+        why["case"] = why["case"] or self._files.why_not
         tips = {
             "accept": _("The organ is right as it is and becomes a label (Shift+A)"),
+            "acceptAll": _("All organs with voxels that are neither accepted nor absent become labels as they are"),
+            "strokes": _("Draw where this organ is wrong, in any plane: the CT is corrected after each stroke"),
             "absent": _("The organ is not in this CT; its segment is emptied (Shift+X)"),
             "back": _("Drops the corrections of this organ (Shift+P)"),
             "undo": _("Takes back the last edit, acceptance or other change (Shift+Z)"),
@@ -344,6 +350,15 @@ class ReviewSection(Section, VTKObservationMixin):
         self._review.absent(self._current)
         self._decided()
 
+    def _accept_all(self) -> None:
+        self._say(_("{count} organs accepted.").format(count=self._review.accept_all()))
+        self.panel.refresh()
+
+    def _correct(self) -> None:
+        # strokes go to the CT of this segmentation, whichever was chosen to be segmented next
+        self.panel.parameters.inputVolume = reference_volume(self._review.segmentation)
+        self.panel.correct_with_strokes(self._review.row(self._current).organ)
+
     def _decided(self) -> None:
         self._say("")
         following = self._review.next_to_check(self._current)
@@ -357,6 +372,7 @@ class ReviewSection(Section, VTKObservationMixin):
         if held:
             text = _("Voxels that other organs have by now stayed with them: {organs}.").format(
                 organs=", ".join(f"{organ} {voxels}" for organ, voxels in held.items()))
+        self._look()
         self._say(text)
         self.panel.refresh()
 
@@ -371,52 +387,8 @@ class ReviewSection(Section, VTKObservationMixin):
         self._say("")
         self.panel.refresh()
 
-    def _export_table(self) -> None:
-        folder = self.panel.services.dialogs.choose_folder(_("Folder for the table"))
-        if folder is None:
-            return
-        self._review.look()
-        self._review.write_times()
-        with self._show_failure():
-            path, add = self._table_to_write(Path(folder))
-            if path is None:
-                return
-            lines = write_table(path, reviewed_segmentations(), add)
-            self._say(_("{lines} organs written to {name}.").format(lines=lines, name=path.name), str(path))
+    def _save_table(self) -> None:
+        self._files.save_table(self._review)
 
-    def _table_to_write(self, folder: Path) -> tuple[Path | None, bool]:
-        """The table's file, None when the user does not want one, and whether an earlier one is added to."""
-        path = folder / f"{TABLE_NAME}.csv"
-        if not path.exists():
-            return path, False
-        question = _("There is already a table in {folder}. When it is added to, lines of other CTs stay, and lines of "
-                     "the same segmentations are brought up to date.").format(folder=folder)
-        choices = [("add", _("Add to it")), ("keep", _("Keep it, save beside it")), ("replace", _("Replace it"))]
-        answer = self.panel.services.dialogs.ask(_("Save the table"), question, choices)
-        if answer is None:
-            return None, False
-        if answer == "keep":
-            path = folder / f"{free_name(folder, TABLE_NAME, ['.csv'])}.csv"
-        return path, answer == "add"
-
-    def _export_case(self) -> None:
-        dialogs = self.panel.services.dialogs
-        folder = dialogs.choose_folder(_("Folder for the case"))
-        if folder is None:
-            return
-        self._review.look()
-        node = self._review.segmentation
-        volume = reference_volume(node)
-        with self._show_failure():
-            name = name_to_save(dialogs, Path(folder), ct_file_name(volume), CASE_ENDINGS)
-            if name is None:
-                return
-            path = write_case(node, volume, Path(folder), name)
-            self._say(_("Accepted organs written, with the manifest {name}.").format(name=path.name), str(path))
-
-    @contextlib.contextmanager
-    def _show_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, UserError) as error:
-            self._say(str(error))
+    def _save_case(self) -> None:
+        self._files.save_case(self._review)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import slicer
 import slicer.util
 import vtk
 from slicer.i18n import tr as _
+from vtk.util.numpy_support import vtk_to_numpy
+
+from .nrrd_pieces import slab_bounds, write_nrrd
+from .voxel_counts import finished
 
 RIGHT_ANGLE = 1e-3  # cosine between two voxel axes up to which they count as perpendicular
 AIR_HU = -1024
@@ -17,7 +22,8 @@ AIR_HU = -1024
 
 @dataclass(frozen=True)
 class CtFile:
-    """A written CT. `size` is its voxels (i, j, k); a result on them lies where `ijk_to_ras` says.
+    """A written CT. `size` is its voxels (i, j, k); a result on them lies where `ijk_to_ras` says, in the file it is
+    where `ijk_to_file` says: as displayed.
 
     `follows_volume`: the result belongs under the volume's transform (and `ijk_to_ras` is the volume's own). False for
     a CT that had to be resampled: its result is in world coordinates. `note`: what was done, for the user, or empty.
@@ -28,19 +34,36 @@ class CtFile:
     ijk_to_ras: vtk.vtkMatrix4x4
     follows_volume: bool
     note: str
+    ijk_to_file: vtk.vtkMatrix4x4
 
 
 def write_ct(volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> CtFile:
-    """Writes `volume` to `path` (.nrrd). Raises OSError when that fails. The scene is left as it is."""
+    """Writes `volume` to `path` (.nrrd) at once. Raises OSError when that fails. The scene is left as it is."""
+    return finished(write_ct_steps(volume, path))
+
+
+def write_ct_steps(volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> Generator[None, None, CtFile]:
+    """As `write_ct`, in pieces of some milliseconds. Raises OSError also when the CT is changed between two pieces."""
     ijk_to_ras = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(ijk_to_ras)
     world = _ijk_to_world(volume, ijk_to_ras)
     if world is not None:
-        _write(volume.GetImageData(), world, path)
-        return CtFile(path, tuple(volume.GetImageData().GetDimensions()), ijk_to_ras, True, _note_unchanged(volume))
-    image, grid = _resampled(volume)
-    _write(image, grid, path)
-    return CtFile(path, tuple(image.GetDimensions()), grid, False, _note_resampled(volume))
+        image = volume.GetImageData()
+        yield from _write(_slabs_of(volume), image, tuple(image.GetDimensions()), world, path)
+        return CtFile(path, tuple(image.GetDimensions()), ijk_to_ras, True, _note_unchanged(volume),
+                      world)
+    reslice, grid, size = _resampling(volume)
+    yield from _write(_resampled_slabs(reslice, size), volume.GetImageData(), size, grid, path)
+    return CtFile(path, size, grid, False, _note_resampled(volume), grid)
+
+
+def _slabs_of(volume: slicer.vtkMRMLScalarVolumeNode) -> Iterator[np.ndarray]:
+    image = volume.GetImageData()
+    modified, array = image.GetMTime(), slicer.util.arrayFromVolume(volume)
+    for start, end in slab_bounds(array.shape, array.dtype.itemsize):
+        if volume.GetImageData() is not image or image.GetMTime() != modified:
+            raise OSError(_("{ct}: the CT was changed while it was written.").format(ct=volume.GetName()))
+        yield array[start:end]
 
 
 def _note_unchanged(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
@@ -78,8 +101,10 @@ def _ijk_to_world(volume: slicer.vtkMRMLScalarVolumeNode, ijk_to_ras: vtk.vtkMat
     return matrix
 
 
-def _resampled(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[vtk.vtkImageData, vtk.vtkMatrix4x4]:
-    """The volume in world coordinates on an LPS grid of its own spacing, with the grid's matrix to RAS."""
+def _resampling(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[vtk.vtkImageReslice, vtk.vtkMatrix4x4,
+                                                                tuple[int, int, int]]:
+    """What makes the volume in world coordinates on an LPS grid of its own spacing, the grid's matrix to RAS and size.
+    """
     bounds = np.zeros(6)
     volume.GetRASBounds(bounds)
     low, high = bounds[0::2], bounds[1::2]
@@ -111,18 +136,26 @@ def _resampled(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[vtk.vtkImageData
     reslice.SetBackgroundLevel(AIR_HU)
     reslice.SetOutputSpacing(1, 1, 1)
     reslice.SetOutputOrigin(0, 0, 0)
-    reslice.SetOutputExtent(0, int(size[0]) - 1, 0, int(size[1]) - 1, 0, int(size[2]) - 1)
-    reslice.Update()
-    return reslice.GetOutput(), grid
+    return reslice, grid, (int(size[0]), int(size[1]), int(size[2]))
 
 
-def _write(image: vtk.vtkImageData, ijk_to_ras: vtk.vtkMatrix4x4, path: Path) -> None:
-    node = slicer.vtkMRMLScalarVolumeNode()  # outside the scene
-    node.SetAndObserveImageData(image)
-    node.SetIJKToRASMatrix(ijk_to_ras)
-    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-    storage.SetFileName(str(path))
-    # to compress a CT takes seconds, during which the window would stand still
-    storage.SetUseCompression(False)
-    if not storage.WriteData(node):
-        raise OSError(_("{folder}: the CT could not be written; is the disk full?").format(folder=path.parent))
+def _resampled_slabs(reslice: vtk.vtkImageReslice, size: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    itemsize = reslice.GetInput().GetScalarSize()
+    for start, end in slab_bounds(size[::-1], itemsize):
+        reslice.SetOutputExtent(0, size[0] - 1, 0, size[1] - 1, start, end - 1)
+        reslice.Update()
+        voxels = vtk_to_numpy(reslice.GetOutput().GetPointData().GetScalars())
+        yield voxels.reshape(end - start, size[1], size[0])
+
+
+def _write(slabs: Iterator[np.ndarray], image: vtk.vtkImageData, size: tuple[int, int, int],
+           ijk_to_ras: vtk.vtkMatrix4x4, path: Path) -> Generator[None, None, None]:
+    """`image` says of which type the voxels are."""
+    dtype = vtk_to_numpy(image.GetPointData().GetScalars()).dtype
+    try:
+        yield from write_nrrd(path, size, dtype, ijk_to_ras, slabs)
+    except OSError as error:
+        if error.errno is None:  # a text of ours
+            raise
+        raise OSError(_("{folder}: the CT could not be written; is the disk full?").format(
+            folder=path.parent)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,14 +59,20 @@ def rows(segmentation: slicer.vtkMRMLSegmentationNode) -> list[OrganRow]:
         state = tag(segment, _STATE)
         if state not in STATES:  # of a newer version: nothing is lost if it is reviewed again
             state = PREDICTED
-        facts = json.loads(unquote(tag(segment, _REPORT)) or "{}")
-        noted = ""
-        if "checks_data" not in facts:
-            noted = facts.get("checks", "")
-        checks = read_checks(facts.get("checks_data", ()))
+        facts, checks, noted = _report_in(tag(segment, _REPORT))
         organs.append(OrganRow(segment_id, organ, state, checks, facts.get("entropy"), facts.get("volume_ml"), facts,
                                noted))
     return organs
+
+
+@functools.lru_cache(maxsize=512)  # the organs are asked for at every change of the panel, and reports never change
+def _report_in(text: str) -> tuple[dict[str, Any], tuple[OrganCheck, ...], str]:
+    """What a tag says of the run that predicted an organ, its checks, and what an older version noted as text."""
+    facts = json.loads(unquote(text) or "{}")
+    noted = ""
+    if "checks_data" not in facts:
+        noted = facts.get("checks", "")
+    return facts, read_checks(facts.get("checks_data", ())), noted
 
 
 def row(segmentation: slicer.vtkMRMLSegmentationNode, organ: str) -> OrganRow | None:
@@ -96,6 +103,11 @@ def set_state(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, sta
     segment.SetTag(_STATE, state)
     if state in _BY:
         segment.SetTag(_ALGORITHM_TYPE, _BY[state])
+
+
+def algorithm_type(segment: slicer.vtkSegment) -> str:
+    """How DICOM says the segment came about: AUTOMATIC, SEMIAUTOMATIC, or empty."""
+    return tag(segment, _ALGORITHM_TYPE)
 
 
 def tag(segment: slicer.vtkSegment, name: str) -> str:

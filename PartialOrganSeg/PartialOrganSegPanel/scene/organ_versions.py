@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import slicer
 
 from .organ_rows import rows
-from .voxel_counts import EMPTY, Count, labelmap, layer_counts
+from .voxel_counts import EMPTY, Count, labelmap, scan_layer
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class OrganVersion:
     count: Count
 
 
-def organ_versions(node: slicer.vtkMRMLSegmentationNode) -> dict[str, OrganVersion]:
-    """Of all organs of a segmentation, by their names."""
+def organ_versions(node: slicer.vtkMRMLSegmentationNode) -> Generator[None, None, dict[str, OrganVersion]]:
+    """Of all organs of a segmentation, by their names; a piece takes milliseconds."""
     versions = {}
     layers: dict[slicer.vtkOrientedImageData, dict[int, Count]] = {}
     for row in rows(node):
@@ -29,13 +30,29 @@ def organ_versions(node: slicer.vtkMRMLSegmentationNode) -> dict[str, OrganVersi
         if image is not None:
             # organs share layers: each is counted once
             if image not in layers:
-                layers[image] = layer_counts(image)
+                layers[image] = (yield from scan_layer(image)).counts
             count = layers[image].get(segment.GetLabelValue(), EMPTY)
         versions[row.organ] = OrganVersion(row.state, count)
     return versions
 
 
-def changed_since(node: slicer.vtkMRMLSegmentationNode, before: dict[str, OrganVersion]) -> list[str]:
+def changed_since(node: slicer.vtkMRMLSegmentationNode,
+                  before: dict[str, OrganVersion]) -> Generator[None, None, list[str]]:
     """Organs that were there before and have been edited, accepted or otherwise decided since."""
-    current = organ_versions(node)
+    moment = None
+    while moment != _moment(node):  # an edit between two pieces: look again
+        moment = _moment(node)
+        current = yield from organ_versions(node)
     return [organ for organ, version in current.items() if organ in before and before[organ] != version]
+
+
+def _moment(node: slicer.vtkMRMLSegmentationNode) -> tuple[object, ...]:
+    """Changes with every edit and decision."""
+    moment: list[object] = []
+    for row in rows(node):
+        image = labelmap(node.GetSegmentation().GetSegment(row.segment_id))
+        time = 0
+        if image is not None:
+            time = image.GetMTime()
+        moment += [row.segment_id, row.state, time]
+    return tuple(moment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from PartialOrganSegLib.organs import Organ
 from ..shell.job import Outcome
 from .ct_file import CtFile, write_ct
 from .organ_versions import OrganVersion, changed_since, organ_versions
-from .segmentation_result import ResultError, import_result
+from .segmentation_result import ResultError, put_result, read_result
+from .voxel_counts import SMALL, finished
 
 
 @dataclass
@@ -58,16 +59,22 @@ class SegmentRun:
             arguments += ["--organs", ",".join(chosen)]
         run = cls(volume.GetID(), folder, ct, model, organs, arguments)
         if target is not None:
-            run.target_id, run.target_before = target.GetID(), organ_versions(target)
+            run.target_id, run.target_before = target.GetID(), finished(organ_versions(target))
         return run
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the result can be read within one step of the window."""
+        return self.ct.size[0] * self.ct.size[1] * self.ct.size[2] <= SMALL
 
     def on_result(self, event: dict[str, Any]) -> None:
         """Takes the event that lists the files; of several the last one counts."""
         if "files" in event:
             self.result = event
 
-    def finish(self) -> slicer.vtkMRMLSegmentationNode:
-        """Brings the result into the scene. Raises ResultError, with the scene as it was."""
+    def finish(self) -> Generator[None, None, slicer.vtkMRMLSegmentationNode]:
+        """Brings the result into the scene, in pieces of milliseconds; the last one is the one that changes it. Raises
+        ResultError, with the scene as it was."""
         volume = slicer.mrmlScene.GetNodeByID(self.volume_id)
         if volume is None:
             raise ResultError(_("The CT was deleted; its result was dropped."))
@@ -77,11 +84,16 @@ class SegmentRun:
         target = None
         if self.target_id:
             target = slicer.mrmlScene.GetNodeByID(self.target_id)
+        path = Path(self.result["files"]["segmentation"])
         reports = {report["organ"]: report | {"model": self.model} for report in self.result["organs"]}
+        staged = yield from read_result(path, volume, self.ct, self.organs, reports)
+        if slicer.mrmlScene.GetNodeByID(self.volume_id) is not volume:
+            raise ResultError(_("The CT was deleted; its result was dropped."))
         if target is not None:
-            self.changed_organs = [organ for organ in changed_since(target, self.target_before) if organ in reports]
-        return import_result(Path(self.result["files"]["segmentation"]), volume, self.ct, self.organs, reports, target,
-                             self.changed_organs)
+            changed = yield from changed_since(target, self.target_before)
+            self.changed_organs = [organ for organ in changed if organ in reports]
+            target = slicer.mrmlScene.GetNodeByID(self.target_id)
+        return put_result(staged, volume, self.ct, reports, target, self.changed_organs)
 
     def summary(self, outcome: Outcome) -> str:
         """What a user reads after a good run."""

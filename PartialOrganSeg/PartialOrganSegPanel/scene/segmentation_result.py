@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from PartialOrganSegLib.organs import Organ
 from .ct_file import CtFile
 from .ct_tag import note_ct
 from .organ_rows import mark_predicted, rows
+from .seg_nrrd import UnreadableSegments, read_segments
 from .subject_hierarchy import stand_beside
 from .terminology import terminology_tag
-from .voxel_counts import BINARY, SCALARS, labelmap, mask_in, on_grid_of, voxel_array
+from .voxel_counts import BINARY, finished, labelmap, mask_in, on_grid_of, voxel_array
 
 
 class ResultError(Exception):
@@ -43,13 +44,19 @@ def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile
                   reports: Mapping[str, Mapping[str, Any]],
                   target: slicer.vtkMRMLSegmentationNode | None = None,
                   spared: Collection[str] = ()) -> slicer.vtkMRMLSegmentationNode:
-    """The segmentation node that holds the result for `organs`: `target`, whose segments of these organs are replaced,
+    """A result in the scene, read at once and put by `put_result`, which see. Raises ResultError."""
+    staged = finished(read_result(path, volume, ct, organs, reports))
+    return put_result(staged, volume, ct, reports, target, spared)
+
+
+def put_result(staged: slicer.vtkSegmentation, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile,
+               reports: Mapping[str, Mapping[str, Any]], target: slicer.vtkMRMLSegmentationNode | None = None,
+               spared: Collection[str] = ()) -> slicer.vtkMRMLSegmentationNode:
+    """The segmentation node that holds the `staged` result: `target`, whose segments of these organs are replaced,
     or a new one. `reports`: the run's entry of each organ. Its description names the models that predicted.
 
-    The `spared` organs of the target stay as they are, and no new organ takes a voxel from them. Raises ResultError
-    before anything in the scene has changed.
+    The `spared` organs of the target stay as they are, and no new organ takes a voxel from them.
     """
-    staged = read_result(path, volume, ct, organs, reports)
     if target is not None:
         _spare(staged, target, spared)
     for organ in staged.GetSegmentIDs():
@@ -71,15 +78,20 @@ def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile
 
 
 def read_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, organs: Sequence[Organ],
-                reports: Mapping[str, Mapping[str, Any]]) -> slicer.vtkSegmentation:
-    """The segments of the organs in `reports`, with codes and in the order of `organs`. Organs without a voxel become
-    empty segments, so that they can be drawn or marked as absent. Raises ResultError."""
+                reports: Mapping[str, Mapping[str, Any]]) -> Generator[None, None, slicer.vtkSegmentation]:
+    """The segments of the organs in `reports`, with codes and in the order of `organs`; a piece takes milliseconds.
+
+    Organs without a voxel become empty segments, so that they can be drawn or marked as absent. Raises ResultError.
+    """
     # the CT's voxels may have been cropped or resampled while the run worked
     if ct.follows_volume and tuple(volume.GetImageData().GetDimensions()) != ct.size:
         raise ResultError(_("The CT was changed during the run; its result was dropped."))
     staged = _nothing()
     if any(report["volume_ml"] for report in reports.values()):
-        staged = _read(path, ct)
+        try:
+            staged = yield from read_segments(path, ct.size, ct.ijk_to_ras)
+        except (OSError, UnreadableSegments) as error:
+            raise ResultError(_("{path}: the result could not be read.").format(path=path)) from error
     for number, organ in enumerate(organ for organ in organs if organ.name in reports):
         if staged.GetSegment(organ.name) is None:
             staged.AddEmptySegment(organ.name, organ.title, [c / 255 for c in organ.colour])
@@ -118,23 +130,6 @@ def _nothing() -> slicer.vtkSegmentation:
     """The segmentation of a CT without any organ; Slicer cannot read a file without segments."""
     segmentation = slicer.vtkSegmentation()
     segmentation.SetSourceRepresentationName(BINARY)
-    return segmentation
-
-
-def _read(path: Path, ct: CtFile) -> slicer.vtkSegmentation:
-    """The file's segments, read in a scene of their own, on the CT's very matrix instead of the file's rounded one."""
-    # the user's scene gets no node before all is read
-    scene = slicer.vtkMRMLScene()
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
-    storage = slicer.vtkMRMLSegmentationStorageNode()
-    storage.SetFileName(str(path))
-    if not storage.ReadData(node):
-        raise ResultError(_("{path}: the result could not be read.").format(path=path))
-    segmentation = node.GetSegmentation()
-    for segment_id in segmentation.GetSegmentIDs():
-        image = segmentation.GetSegment(segment_id).GetRepresentation(BINARY)
-        image.SetGeometryFromImageToWorldMatrix(ct.ijk_to_ras)
-        image.GetPointData().GetScalars().SetName(SCALARS)
     return segmentation
 
 

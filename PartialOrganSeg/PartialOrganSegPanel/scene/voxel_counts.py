@@ -121,22 +121,35 @@ def finished(work: Generator[None, None, Result]) -> Result:
 
 def mask_in(segment: slicer.vtkSegment, extent: tuple[int, ...]) -> np.ndarray:
     """bool (z, y, x): the segment's voxels in a box of voxel indices (i0, i1, j0, j1, k0, k1) of its own layer."""
-    mask = np.zeros([max(0, extent[end] - extent[end - 1] + 1) for end in (5, 3, 1)], bool)
     image = labelmap(segment)
     if image is None:
-        return mask
-    # both boxes overlap in a part of either: only that part is compared and copied
+        return np.zeros(_shape(extent), bool)
+    return values_in(image, extent) == segment.GetLabelValue()
+
+
+def values_in(image: slicer.vtkOrientedImageData, extent: tuple[int, ...]) -> np.ndarray:
+    """The label values (z, y, x) of a layer in a box of its voxel indices; 0 beyond the layer. Not to be written to."""
+    # both boxes overlap in a part of either: only that part is copied
     layer_extent = image.GetExtent()
-    in_mask, in_layer = [], []
+    in_box, in_layer = [], []
     for axis in (2, 1, 0):
         low = max(extent[2 * axis], layer_extent[2 * axis])
         high = min(extent[2 * axis + 1], layer_extent[2 * axis + 1]) + 1
-        if high <= low:
-            return mask
-        in_mask.append(slice(low - extent[2 * axis], high - extent[2 * axis]))
-        in_layer.append(slice(low - layer_extent[2 * axis], high - layer_extent[2 * axis]))
-    mask[tuple(in_mask)] = voxel_array(image)[tuple(in_layer)] == segment.GetLabelValue()
-    return mask
+        in_box.append(slice(low - extent[2 * axis], max(low, high) - extent[2 * axis]))
+        in_layer.append(slice(low - layer_extent[2 * axis], max(low, high) - layer_extent[2 * axis]))
+    array, shape = voxel_array(image), _shape(extent)
+    part = array[tuple(in_layer)]
+    if part.shape == shape:
+        return part
+    values = np.zeros(shape, array.dtype)
+    if part.size:
+        values[tuple(in_box)] = part
+    return values
+
+
+def _shape(extent: tuple[int, ...]) -> tuple[int, int, int]:
+    depth, height, width = (max(0, extent[end] - extent[end - 1] + 1) for end in (5, 3, 1))
+    return depth, height, width
 
 
 def on_grid_of(segment: slicer.vtkSegment, like: slicer.vtkOrientedImageData) -> slicer.vtkSegment:

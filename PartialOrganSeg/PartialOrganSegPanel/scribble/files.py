@@ -38,7 +38,7 @@ def save_map(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScal
                         found=_("a sheared grid"),
                         hint=_("save it as a case, which resamples the CT with its strokes"))
     with _label_node(scribble_labelmap(strokes, volume), matrix) as node, whole_file(path) as temporary:
-        write_ct(node, temporary)
+        _store(node, temporary)
         write_identity(temporary, ct_identity(volume))
 
 
@@ -105,6 +105,16 @@ def _grid_text(node: slicer.vtkMRMLVolumeNode) -> str:
         size=" x ".join(map(str, node.GetImageData().GetDimensions())),
         spacing=" x ".join(f"{length:.4g}" for length in node.GetSpacing()),
         origin=", ".join(f"{place:.4g}" for place in node.GetOrigin()))
+
+
+def _store(node: slicer.vtkMRMLLabelMapVolumeNode, path: Path) -> None:
+    """Writes a label map in the format of the file's name. Raises OSError."""
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    # to compress takes seconds, during which the window would stand still
+    storage.SetUseCompression(False)
+    if not storage.WriteData(node):
+        raise OSError(_("{file}: could not be written; is the disk full?").format(file=path))
 
 
 @contextlib.contextmanager

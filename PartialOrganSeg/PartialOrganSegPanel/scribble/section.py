@@ -23,6 +23,7 @@ from . import table as scribble_table
 from .at_hand import AtHand
 from .editor import ERASE, PAINT, StrokeEditor
 from .exchange import StrokeExchange
+from .live_part import LivePart
 from .states import mark_scribbled, next_to_draw
 from .texts import cost_text, drawn_text, reasons, tips
 from .view import show_dimly
@@ -49,7 +50,9 @@ class ScribbleSection(Section, VTKObservationMixin):
         self._settle.setInterval(SETTLE_MS)
         self._settle.connect("timeout()", self._look)
         self.editor = StrokeEditor(slicer.qMRMLSegmentEditorWidget(self.widget), self._editor_changed)
+        self._live = LivePart(self.panel, self.ui, self.at_hand, self.draw)
         self._exchange = StrokeExchange(self.panel.services.dialogs, self._say)
+        self.ui.teachButton.connect("clicked()", self.panel.teach)
         scribble_table.prepare(self.ui.strokeTable)
         self.ui.strokeTable.connect("itemSelectionChanged()", self._selected)
         self.ui.scribbleCollapsible.connect("contentsCollapsed(bool)", self._folded)
@@ -98,6 +101,7 @@ class ScribbleSection(Section, VTKObservationMixin):
         self._show()
 
     def closing(self) -> None:
+        self._live.correction.stop()
         self._unwatch()
         self.removeObservers()
         self.editor.unbind()
@@ -140,8 +144,9 @@ class ScribbleSection(Section, VTKObservationMixin):
     def _edited(self, _caller: Any, _event: Any) -> None:
         self._settle.start()
 
-    def _look(self) -> None:
-        """Counts what is drawn, and marks the organs whose first stroke was drawn or whose last one was erased."""
+    def _look(self, undone: bool = False) -> None:
+        """Counts what is drawn, marks the organs whose first stroke was drawn or whose last one was erased, and lets
+        new strokes correct. `undone`: the user has taken the last stroke back."""
         self._settle.stop()
         strokes, before = self.at_hand.strokes, self._counts.drawn
         if strokes is None or strokes.GetID() != self._strokes_id:
@@ -152,6 +157,7 @@ class ScribbleSection(Section, VTKObservationMixin):
         if self.at_hand.result is not None:
             drawn = self._counts.drawn
             mark_scribbled(self.at_hand.result, drawn, set(before) - set(drawn))
+        self._live.correction.look(undone)
         self.panel.refresh()
 
     def _observe_slices(self) -> None:
@@ -188,6 +194,8 @@ class ScribbleSection(Section, VTKObservationMixin):
             self.editor.stop()
         for shortcut in self._shortcuts:
             shortcut.setEnabled(self._active)
+        self._live.correction.check()
+        self._live.show()
         dimmed = None
         if self._active and self.panel.parameters.scribble.dim:
             dimmed = self.at_hand.result
@@ -219,6 +227,12 @@ class ScribbleSection(Section, VTKObservationMixin):
         why = reasons(self.at_hand.volume, self.at_hand.strokes, self._counts, name, self._following(name))
         for key, tip in tips().items():
             offer(getattr(self.ui, f"{key}StrokesButton"), why[key], tip)
+        teach = self.panel.busy
+        if not self._counts.total:
+            teach = teach or _("Nothing is drawn yet.")
+        offer(self.ui.teachButton, teach,
+              _("For all further CTs: learns from strokes and accepted organs of the CTs that are ticked below; takes "
+                "minutes"))
         self.ui.paintStrokesButton.checked = self.editor.tool == PAINT
         self.ui.eraseStrokesButton.checked = self.editor.tool == ERASE
         self.ui.backgroundStrokesButton.checked = name == BACKGROUND
@@ -297,7 +311,24 @@ class ScribbleSection(Section, VTKObservationMixin):
 
     def _undo(self) -> None:
         self.editor.widget.undo()
-        self._look()
+        self._look(undone=True)
+
+    # --- correcting and teaching
+
+    def correct(self, organ: str) -> None:
+        """Unfolds the section and lets strokes of the organ correct the CT."""
+        self.ui.scribbleCollapsible.collapsed = False
+        if organ in self.at_hand.colours:
+            self.panel.parameters.scribble.organ = organ
+        self._live.start()
+
+    def draw(self) -> None:
+        """Unfolds the section and starts the brush, with the first organ where none is selected."""
+        self.ui.scribbleCollapsible.collapsed = False
+        if not self.at_hand.name:
+            self._choose(next(iter(self.at_hand.colours)))
+        self._start(PAINT)
+        self.panel.refresh()
 
     # --- files
 

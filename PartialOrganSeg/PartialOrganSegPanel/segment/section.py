@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from PartialOrganSegLib.errors import Code
+from PartialOrganSegLib.errors import Code, UserError
 
 from ..scene.organ_rows import PREDICTED, rows
 from ..scene.segment_run import SegmentRun
 from ..scene.segmentation_result import ResultError, find_result, show_3d
 from ..scene.shown_ct import possible_cts, shown_ct
+from ..scene.voxel_counts import finished
 from ..shell.chosen_model import choose_model
-from ..shell.job import Outcome
+from ..shell.job import Outcome, Progress
 from ..shell.model_cards import installed_models
 from ..shell.model_licence import may_use
 from ..shell.parameters import EarlierResult
 from ..shell.problem_text import without_hint
 from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
+from ..shell.steps import counted
 
 FORCE = "--force"  # the command's option that helps where it refuses what is `Code.NOT_A_CT`
+
+
+def _told(work: Generator[None, None, slicer.vtkMRMLSegmentationNode],
+          ) -> Generator[None, None, slicer.vtkMRMLSegmentationNode]:
+    """The work with errors of the kind that steps tell the user."""
+    try:
+        return (yield from work)
+    except ResultError as error:
+        raise UserError(str(error)) from error
 
 
 class SegmentSection(Section):
@@ -37,6 +50,7 @@ class SegmentSection(Section):
         self._listed: tuple[str, ...] = ()
         self.strip = ProgressStrip(self.ui.progressWidget, self.panel.services.dialogs)
         self.ui.segmentButton.connect("clicked()", self._segment_or_cancel)
+        self.ui.drawButton.connect("clicked()", self.panel.draw_strokes)
         self.ui.show3dButton.connect("clicked(bool)", self._show_3d)
         self.ui.organList.connect("itemChanged(QListWidgetItem*)", self._organs_ticked)
         self.ui.modelBox.connect("activated(int)", self._model_chosen)
@@ -82,6 +96,8 @@ class SegmentSection(Section):
         else:
             self.ui.segmentButton.text = _("Segment")
             offer(self.ui.segmentButton, self._why_not(), _("Segments the CT in the background"))
+        offer(self.ui.drawButton, self._why_no_ct(),
+              _("Begins to draw what the model shall learn; no segmentation is needed"))
         self._offer_3d()
 
     def _offer_3d(self) -> None:
@@ -100,17 +116,22 @@ class SegmentSection(Section):
     def _why_not(self) -> str:
         """Why nothing can be segmented now; empty when it can."""
         parameters = self.panel.parameters
-        volume = parameters.inputVolume
-        if self.panel.busy:
-            return self.panel.busy
-        if volume is None:
-            return _("Choose a CT first.")
-        if volume.GetImageData() is None or min(volume.GetImageData().GetDimensions()) < 2:
-            return _("The chosen volume has no voxels, or only one slice.")
+        why = self.panel.busy or self._why_no_ct()
+        if why:
+            return why
         if parameters.segment.model not in self._models:
             return _("No model is installed.")
         if parameters.segment.someOrgans and not self._chosen():
             return _("Tick at least one organ.")
+        return ""
+
+    def _why_no_ct(self) -> str:
+        """Why there is no CT to work on; empty when there is one."""
+        volume = self.panel.parameters.inputVolume
+        if volume is None:
+            return _("Choose a CT first.")
+        if volume.GetImageData() is None or min(volume.GetImageData().GetDimensions()) < 2:
+            return _("The chosen volume has no voxels, or only one slice.")
         return ""
 
     def _choose_shown_ct(self) -> None:
@@ -228,18 +249,37 @@ class SegmentSection(Section):
             run.arguments.append(FORCE)
             self._launch(run)
             return
-        # the scratch folder holds a copy of the CT: it goes, however the run ended
-        try:
-            if outcome.state != "done":
-                self.strip.ended(outcome, run.with_ct_name(outcome.message))
-                return
-            node = run.finish()
+        if outcome.state != "done":
+            self._conclude(run, None, outcome, run.with_ct_name(outcome.message))
+            return
+        if run.is_small:
+            node, text = None, ""
+            try:
+                node = finished(run.finish())
+            except ResultError as error:
+                text = str(error)
+            self._conclude(run, node, outcome, text)
+            return
+        self._run = run
+        self.strip.started(_("Reading the result ..."))
+        work = counted(_told(run.finish()), Progress(_("reading the result"), 0, 1, None))
+        self.panel.run_steps(work, lambda _progress: None,
+                             lambda node, steps_outcome: self._read(run, node, outcome, steps_outcome))
+
+    def _read(self, run: SegmentRun, node: slicer.vtkMRMLSegmentationNode | None, outcome: Outcome,
+              steps_outcome: Outcome) -> None:
+        self._run = None
+        self._conclude(run, node, outcome, steps_outcome.message)
+
+    def _conclude(self, run: SegmentRun, node: slicer.vtkMRMLSegmentationNode | None, outcome: Outcome,
+                  text: str) -> None:
+        """Shows the result, or the text that says why there is none. The scratch folder holds a copy of the CT: it
+        goes, however the run ended."""
+        run.clean_up()
+        if node is not None:
             self.panel.parameters.segmentation = node
-            self.strip.ended(outcome, run.summary(outcome))
-        except ResultError as error:
-            self.strip.ended(outcome, str(error))
-        finally:
-            run.clean_up()
+            text = run.summary(outcome)
+        self.strip.ended(outcome, text)
 
     def node_removed(self, node: slicer.vtkMRMLNode) -> None:
         if self._run is not None and node.GetID() == self._run.volume_id:

@@ -48,6 +48,10 @@ class ChildProcess:
         _running.add(self)
         self._process.start(slicer_python(), ["-u", str(LEASH), str(self._grace_s), *map(str, arguments)])
 
+    def send(self, line: str) -> None:
+        if not self._finished:
+            self._process.write(f"{line}\n".encode())
+
     @property
     def pid(self) -> int:
         """Process id of what was started, 0 when none runs: Slicer's launcher where there is one."""

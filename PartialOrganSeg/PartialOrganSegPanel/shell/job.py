@@ -75,6 +75,11 @@ class Job:
         self.running = True
         self._process.start([*arguments, "--json-events"])
 
+    def send(self, line: str) -> None:
+        """Writes a line to the standard input of a command that asks for more than its arguments."""
+        if self.running:
+            self._process.send(line)
+
     def cancel(self, reason: str = "") -> None:
         """Ends the run within two seconds; `reason` is what the outcome says."""
         if self.running and not self._cancelled:

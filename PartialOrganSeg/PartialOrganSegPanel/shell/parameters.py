@@ -36,6 +36,30 @@ class Plot(enum.Enum):
         return {Plot.LOSS: _("loss"), Plot.DICE: _("Dice per organ"), Plot.NONE: _("nothing")}[self]
 
 
+class ExportFormat(enum.Enum):
+    """What an export writes, in the command's words."""
+
+    RTSTRUCT = "rtstruct"
+    SEG = "seg"
+    NIFTI = "nifti"
+
+    def label(self) -> str:
+        """Text in the combo box."""
+        return {ExportFormat.RTSTRUCT: _("RT structure set (DICOM)"), ExportFormat.SEG: _("DICOM SEG"),
+                ExportFormat.NIFTI: _("NIfTI label map")}[self]
+
+
+class ExportOrgans(enum.Enum):
+    """Which organs an export writes."""
+
+    ACCEPTED = "accepted"
+    ALL = "all"
+
+    def label(self) -> str:
+        """Text in the combo box."""
+        return {ExportOrgans.ACCEPTED: _("accepted organs"), ExportOrgans.ALL: _("all organs")}[self]
+
+
 @parameterPack
 class SegmentParameters:
     """Section Segment. `organs`: names, used when `someOrgans`."""
@@ -61,6 +85,14 @@ class ScribbleParameters:
     organ: str = ""
     brushMm: Annotated[float, WithinRange(0.5, 50.0)] = 4.0
     dim: bool = True
+
+
+@parameterPack
+class ExportParameters:
+    """Section Export."""
+
+    format: ExportFormat = ExportFormat.RTSTRUCT
+    organs: ExportOrgans = ExportOrgans.ACCEPTED
 
 
 @parameterPack
@@ -95,4 +127,5 @@ class Parameters:
     segment: SegmentParameters
     review: ReviewParameters
     scribble: ScribbleParameters
+    export: ExportParameters
     finetune: FineTuneParameters

@@ -44,6 +44,18 @@ class SharedPanel(Protocol):
     def models_changed(self) -> None:
         """Tells every section that a model was installed or removed."""
 
+    def about_to_edit(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        """Tells every section that voxels of a segmentation are about to be changed: a correction can be undone."""
+
+    def correct_with_strokes(self, organ: str) -> None:
+        """Lets the user correct an organ of the CT at hand by drawing."""
+
+    def draw_strokes(self) -> None:
+        """Lets the user draw strokes on the CT at hand, which need no segmentation."""
+
+    def teach(self) -> None:
+        """Begins to teach the model what was accepted and drawn."""
+
     def run(self, arguments: Sequence[str], on_progress: Callable[[Progress], None],
             on_result: Callable[[dict[str, Any]], None], on_end: Callable[[Outcome], None],
             on_warning: Callable[[str], None] = ...) -> Job:
@@ -81,6 +93,9 @@ class Section:
 
     def models_changed(self) -> None:
         """A model was installed or removed."""
+
+    def about_to_edit(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        """Another section is about to change voxels of a segmentation: save what undo brings back."""
 
     def entered(self) -> None:
         """The module was opened: install keyboard shortcuts and what listens to the views."""

@@ -22,6 +22,9 @@ class Process(Protocol):
     def start(self, arguments: Sequence[str]) -> None:
         """Starts `python -m PartialOrganSegLib ARGUMENTS`; returns at once."""
 
+    def send(self, line: str) -> None:
+        """Writes a line to the command's standard input."""
+
     def cancel(self) -> None:
         """Asks the command to end; after a moment its whole process tree is killed."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, TypeVar
 
 import qt
 from slicer.i18n import tr as _
@@ -14,6 +15,23 @@ from .job import Outcome, Progress
 from .problem_text import problem_text
 
 Work = Generator[Progress, None, Any]
+Value = TypeVar("Value")
+STEP_S = 0.03  # pieces shorter than this are done together: the window looks for events after each step
+
+
+def counted(pieces: Generator[None, None, Value], progress: Progress) -> Generator[Progress, None, Value]:
+    """Does work in pieces, several a step, and shows `progress` meanwhile; gives what the work returns."""
+    try:
+        while True:
+            end = time.monotonic() + STEP_S
+            next(pieces)
+            while time.monotonic() < end:
+                next(pieces)
+            yield progress
+    except StopIteration as done:
+        return done.value
+    finally:
+        pieces.close()
 
 
 class Steps:

@@ -27,7 +27,7 @@ class Comparison:
 
     def __init__(self, course):
         self.course, self.panel, self.ui = course, course.panel, course.ui
-        self.other = course.add_case("first")[1]
+        self.first_case = course.add_case("first")[1]
         course.start()
         course.finish()
         self.volume = add_ct("third")
@@ -90,7 +90,7 @@ def test_outlines_of_the_organs_that_were_learnt(comparison):
     assert thickness[BEFORE] < thickness[AFTER]
     assert tuple(shown[BEFORE].GetDisplayNode().GetSegmentColor("spleen")) == (1, 1, 1)
     assert not visible(comparison.result)
-    assert not visible(comparison.other)
+    assert not visible(comparison.first_case)
     for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         assert node.GetBackgroundVolumeID() == comparison.volume.GetID()
 
@@ -135,7 +135,7 @@ def test_a_second_time_replaces_and_remove_brings_back(comparison):
     comparison.ui.overlaysButton.click()
     assert not overlays()
     assert visible(comparison.result)
-    assert visible(comparison.other)
+    assert visible(comparison.first_case)
     assert not comparison.ui.overlaysButton.enabled
 
 

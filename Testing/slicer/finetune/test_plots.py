@@ -36,15 +36,15 @@ def test_plots_show_loss_and_dice_live(course):
     charts = {node.GetTitle(): node for node in slicer.util.getNodesByClass("vtkMRMLPlotChartNode")}
     curves = {title: {chart.GetNthPlotSeriesNode(at).GetYColumnName()
                       for at in range(chart.GetNumberOfPlotSeriesNodes())} for title, chart in charts.items()}
-    assert curves == {"Fine-tuning: loss": {"loss", "marginal_dice"}, "Fine-tuning: Dice": {"liver", "mean", "spleen"}}
+    assert curves == {"Teaching: loss": {"loss", "marginal_dice"}, "Teaching: Dice": {"liver", "mean", "spleen"}}
     liver = next(node for node in slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode") if node.GetName() == "liver")
     assert np.allclose(liver.GetColor(), np.array([190, 90, 60]) / 255, atol=0.01)
     selection = slicer.app.applicationLogic().GetSelectionNode()
-    assert selection.GetActivePlotChartID() == charts["Fine-tuning: loss"].GetID()
+    assert selection.GetActivePlotChartID() == charts["Teaching: loss"].GetID()
     assert layout.GetViewArrangement() != before
     course.settings.plot = Plot.DICE
     course.section._plot_chosen(1)
-    assert selection.GetActivePlotChartID() == charts["Fine-tuning: Dice"].GetID()
+    assert selection.GetActivePlotChartID() == charts["Teaching: Dice"].GetID()
     course.settings.plot = Plot.NONE
     course.section._plot_chosen(2)
     assert layout.GetViewArrangement() == before

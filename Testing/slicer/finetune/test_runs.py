@@ -127,7 +127,14 @@ def test_the_panel_says_what_was_measured_on(course, organs, text):
 @pytest.mark.parametrize("verdict", [
     Verdict(VerdictKind.KEPT_ORGAN_LOST, "liver", 0.9, 0.87),
     Verdict(VerdictKind.KEPT_ORGAN_LOST, "liver", 0.9, 0.87, 2),
-    Verdict(VerdictKind.NOTHING_MEASURED), Verdict(VerdictKind.NONE_BETTER), Verdict(VerdictKind.NOT_BETTER, gain=-0.1),
+    Verdict(VerdictKind.NOTHING_MEASURED), Verdict(VerdictKind.NOTHING_MEASURED, kept_measured=True, asked=True),
+    Verdict(VerdictKind.NONE_BETTER), Verdict(VerdictKind.NOT_BETTER, gain=-0.1),
+    Verdict(VerdictKind.NO_DIFFERENCE, gain=0.001, low=-0.01, high=0.012, units=5, unit="slabs"),
+    Verdict(VerdictKind.NO_DIFFERENCE, gain=0.001, low=-0.01, high=0.012, units=3, unit="patients",
+            already_good=("0.95 of liver", "0.96 of spleen"), asked=True),
+    Verdict(VerdictKind.KEPT_ORGAN_DRIFTED, "esophagus", more=1, change=0.55, agreement=0.75, low=0.3, high=0.8,
+            units=3, unit="CTs"),
+    Verdict(VerdictKind.KEPT_ORGAN_DRIFTED, "spleen", change=0.05, agreement=0.2, units=1, unit="CTs"),
     Verdict(VerdictKind.BETTER, gain=0.1, kept_measured=True), Verdict(VerdictKind.BETTER)])
 def test_verdicts_read_as_the_command_prints_them(verdict):
     assert verdict_text(json.loads(json.dumps(verdict.as_data()))) == verdict.text()

@@ -18,12 +18,12 @@ import xml.etree.ElementTree as ET
 
 from PySide6 import QtCore, QtGui, QtNetwork, QtTest, QtUiTools, QtWidgets
 
-_here = sys.modules[__name__]
+_this_module = sys.modules[__name__]
 _MODULES = (QtCore, QtGui, QtWidgets, QtNetwork, QtTest)
 for _m in _MODULES:
     for _n in dir(_m):
         if _n.startswith("Q"):
-            setattr(_here, _n, getattr(_m, _n))
+            setattr(_this_module, _n, getattr(_m, _n))
 Qt = QtCore.Qt
 Signal, Slot, Property = QtCore.Signal, QtCore.Slot, QtCore.Property
 
@@ -39,7 +39,9 @@ _VIRTUAL = {
 
 def _make_property(cls, name):
     cap = name[0].upper() + name[1:]
-    getter = next((g for g in (getattr(cls, n, None) for n in (name, "is" + cap, "has" + cap)) if callable(g)), None)
+    # Qt's own ways to name a getter: text(), isEnabled(), hasFocus().
+    getters = (getattr(cls, getter_name, None) for getter_name in (name, "is" + cap, "has" + cap))
+    getter = next(filter(callable, getters), None)
     setter = getattr(cls, "set" + cap, None)
 
     def fget(self):
@@ -50,6 +52,7 @@ def _make_property(cls, name):
             try:
                 return setter(self, value)
             except TypeError:
+                # PySide6 is stricter about types than the meta object, which is what PythonQt asks.
                 pass
         if not self.setProperty(name, value):
             raise TypeError(f"cannot set {cls.__name__}.{name} to {value!r}")
@@ -69,19 +72,19 @@ def expose_properties(cls):
     return cls
 
 
-_done = set()
+_patched = set()
 
 
 def _patch(cls):
     for base in reversed(cls.__mro__):
-        if base in _done or not isinstance(base, type) or not issubclass(base, QtCore.QObject):
+        if base in _patched or not isinstance(base, type) or not issubclass(base, QtCore.QObject):
             continue
-        _done.add(base)
+        _patched.add(base)
         expose_properties(base)
 
 
-for _n in list(vars(_here)):
-    _c = getattr(_here, _n)
+for _n in list(vars(_this_module)):
+    _c = getattr(_this_module, _n)
     if isinstance(_c, type) and issubclass(_c, QtCore.QObject):
         _patch(_c)
 
@@ -96,8 +99,10 @@ def _int_enums(container):
 
 
 for _m in _MODULES:
-    for _c in (Qt, *(c for c in vars(_m).values() if isinstance(c, type))):
-        _int_enums(_c)
+    _int_enums(Qt)
+    for _c in vars(_m).values():
+        if isinstance(_c, type):
+            _int_enums(_c)
 
 QtCore.QObject.name = property(lambda s: s.objectName, lambda s, v: s.setObjectName(v))
 QtCore.QObject.className = lambda s: s.metaObject().className()
@@ -117,36 +122,36 @@ def _signal(obj, spec):
     if bound is None or not hasattr(bound, "connect"):
         raise ValueError(f"{type(obj).__name__} has no signal {spec}")
     mo = obj.metaObject()
-    known = {
+    signatures = {
         bytes(mo.method(i).methodSignature()).decode()
         for i in range(mo.methodCount())
         if mo.method(i).methodType() == QtCore.QMetaMethod.MethodType.Signal
     }
-    if f"{name}({args})" in known:
+    if f"{name}({args})" in signatures:
         try:
-            return _overload(bound, known, name, args)
+            return _overload(bound, signatures, name, args)
         except (KeyError, IndexError):
             return bound
     declared = getattr(type(obj), "_extra_signals", {})
     if any(k.split("(")[0] == name and k == f"{name}({args})" for k in declared):
         return bound
-    others = sorted(k for k in known | set(declared) if k.startswith(name + "("))
-    raise ValueError(f"{type(obj).__name__} has no signal {spec}; has {others}")
+    similar = sorted(k for k in signatures | set(declared) if k.startswith(name + "("))
+    raise ValueError(f"{type(obj).__name__} has no signal {spec}; has {similar}")
 
 
-def _overload(bound, known, name, args):
+def _overload(bound, signatures, name, args):
     types = {"int": int, "bool": bool, "double": float, "QString": str, "": None}
-    if sum(k.startswith(name + "(") for k in known) <= 1 or args not in types:
+    if sum(k.startswith(name + "(") for k in signatures) <= 1 or args not in types:
         return bound
     return bound if types[args] is None else bound[types[args]]
 
 
-def _own(self, a):
+def _is_string_connection(self, a):
     return len(a) == 2 and isinstance(a[0], str) and not isinstance(a[1], str) and callable(a[1])
 
 
 def _connect(self, *a):
-    if _own(self, a):
+    if _is_string_connection(self, a):
         try:
             signal = _signal(self, a[0])
         except ValueError as e:  # PythonQt prints and returns False: nobody notices, so be loud here
@@ -160,7 +165,7 @@ def _connect(self, *a):
 
 
 def _disconnect(self, *a):
-    if _own(self, a):
+    if _is_string_connection(self, a):
         links = self.__dict__.get("_links", [])
         if (a[0], a[1]) not in links:
             return False
@@ -184,24 +189,25 @@ def _take_over(cls, original):
 
 
 for _c in sorted(
-    (c for c in _done if "__getattribute__" in vars(c)), key=lambda c: -len(c.__mro__)
+    (c for c in _patched if "__getattribute__" in vars(c)), key=lambda c: -len(c.__mro__)
 ):  # QObject, QProcess, QMenu, QFile ...
     _take_over(_c, _c.__getattribute__)
 
 
 def stray_attributes(root):
     """attributes that Python code put on plain Qt objects below root: real PythonQt raises AttributeError for those"""
-    return {
-        f"{w.objectName or type(w).__name__}.{k}"
-        for w in [root, *root.findChildren(QtCore.QObject)]
-        if type(w).__module__.startswith("PySide6.")
-        for k, v in w.__dict__.items()
-        if k not in ("_links", "_keep") and not isinstance(v, QtCore.SignalInstance)
-    }
+    strays = set()
+    for w in [root, *root.findChildren(QtCore.QObject)]:
+        if not type(w).__module__.startswith("PySide6."):
+            continue
+        for k, v in w.__dict__.items():
+            if k not in ("_links", "_keep") and not isinstance(v, QtCore.SignalInstance):
+                strays.add(f"{w.objectName or type(w).__name__}.{k}")
+    return strays
 
 
 for _n in ("QDialog", "QMenu", "QMessageBox", "QFileDialog", "QInputDialog", "QProgressDialog", "QApplication"):
-    _c = getattr(_here, _n)
+    _c = getattr(_this_module, _n)
     if not hasattr(_c, "exec_"):
         _c.exec_ = _c.exec
 
@@ -227,9 +233,8 @@ class QUiLoader:
         connections = [
             tuple(c.findtext(t) for t in ("sender", "signal", "receiver", "slot")) for c in root.iter("connection")
         ]
-        used = {w.get("class") for w in root.iter("widget")}
-        {c.findtext("class") for c in root.iter("customwidget")}
-        unknown = sorted(n for n in used if not n.startswith("Q") and n != "Line" and n not in custom_widgets)
+        classes = {w.get("class") for w in root.iter("widget")}
+        unknown = sorted(n for n in classes if not n.startswith("Q") and n != "Line" and n not in custom_widgets)
         if unknown:
             raise RuntimeError(f".ui uses widget classes this host has no stand-in for: {unknown}")
         for c in root.findall("connections"):

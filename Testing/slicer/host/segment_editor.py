@@ -177,15 +177,15 @@ class qSlicerSegmentEditorScriptedEffect(qSlicerSegmentEditorAbstractEffect):
 
 
 class qSlicerSegmentEditorEffectFactory:
-    _one = None
+    _factory = None
 
     def __init__(self):
         self.effects = {}
 
     @classmethod
     def instance(cls):
-        cls._one = cls._one or cls()
-        return cls._one
+        cls._factory = cls._factory or cls()
+        return cls._factory
 
     def registerEffect(self, e):
         self.effects[e.name] = e

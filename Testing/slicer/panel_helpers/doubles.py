@@ -15,9 +15,13 @@ class FakeProcess:
     def __init__(self):
         self.arguments = None
         self.cancelled = self.killed = False
+        self.sent = []
 
     def start(self, arguments):
         self.arguments = list(arguments)
+
+    def send(self, line):
+        self.sent.append(json.loads(line))
 
     def cancel(self):
         self.cancelled = True

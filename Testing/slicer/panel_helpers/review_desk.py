@@ -43,6 +43,11 @@ class Desk:
     def select(self, organ):
         self.ui.organTable.setCurrentCell(self.place(organ), 0)
 
+    def save_case(self):
+        """Presses *Save accepted* and waits until the files are written."""
+        self.ui.caseButton.click()
+        self.until(lambda: self.ui.caseButton.enabled, 20)
+
     def draw(self, organ, change):
         """Gives the organ the voxels of `change(array)`; undoable, as an effect of the segment editor."""
         array = label_array(self.node, self.volume, organ).astype(np.uint8)

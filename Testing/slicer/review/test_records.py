@@ -17,7 +17,7 @@ from PartialOrganSegPanel.review.study_table import COLUMNS, write_table
 from PartialOrganSegPanel.scene.ct_file import write_ct
 from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, accepted_organs, row, rows
 from PartialOrganSegPanel.scene.review_record import ReviewRecord
-from PartialOrganSegPanel.scene.voxel_counts import overlap, voxel_ml
+from PartialOrganSegPanel.scene.voxel_counts import finished, overlap, voxel_ml
 
 
 class Clock:
@@ -214,7 +214,8 @@ def test_accepted_labels_lie_on_the_ct(scene, tmp_path, turned):
     review.absent(row(node, "spleen").segment_id)
     nodes = scene.GetNumberOfNodes()
     ct = write_ct(volume, tmp_path / "ct.nrrd")
-    assert write_accepted(node, volume, ct, tmp_path / "label.nrrd") == accepted_organs(node) == ["spleen", "stomach"]
+    written = finished(write_accepted(node, volume, ct, tmp_path / "label.nrrd"))
+    assert written == accepted_organs(node) == ["spleen", "stomach"]
     assert scene.GetNumberOfNodes() == nodes
     image, labels = read_ct(tmp_path / "ct.nrrd"), read_labelmap(tmp_path / "label.nrrd")
     assert image.grid.same_as(labels.grid)
@@ -228,7 +229,7 @@ def test_case_with_manifest(scene, tmp_path):
     volume = add_ct("CT: 3/4, Stra\N{LATIN SMALL LETTER SHARP S}e")
     node = add_result(volume, ("liver", "spleen"))
     Review(node, lambda: None).accept(row(node, "liver").segment_id)
-    manifest = load_manifest(write_case(node, volume, tmp_path, "case"))
+    manifest = load_manifest(finished(write_case(node, volume, tmp_path, "case")))
     case, = manifest.cases
     assert [listed.state for listed in rows(node)] == [ACCEPTED, "predicted"]
     assert case.kind == "partial"
@@ -242,13 +243,13 @@ def test_a_case_that_fails_leaves_no_file_and_an_earlier_one_whole(tmp_path, mon
     for folder, earlier in ((tmp_path / "new", False), (tmp_path / "again", True)):
         folder.mkdir()
         if earlier:
-            write_case(node, volume, folder, "case")
+            finished(write_case(node, volume, folder, "case"))
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
         slicer.util.updateVolumeFromArray(volume, phantom()[0] + 1)
         with monkeypatch.context() as patch:
             patch.setattr("PartialOrganSegPanel.review.export.write_accepted", _full)
             with pytest.raises(OSError, match="disk full"):
-                write_case(node, volume, folder, "case")
+                finished(write_case(node, volume, folder, "case"))
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

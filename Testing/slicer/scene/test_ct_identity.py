@@ -18,6 +18,7 @@ from PartialOrganSegPanel.scene.ct_identity import CtIdentity, ct_file_name, ct_
 from PartialOrganSegPanel.scene.file_identity import read_identity, write_identity
 from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN, draw_labelmap, scribble_labelmap
 from PartialOrganSegPanel.scene.strokes import find_strokes, new_strokes
+from PartialOrganSegPanel.scene.voxel_counts import finished
 from PartialOrganSegPanel.scribble.files import read_map, save_map
 
 from PartialOrganSegLib.datasets.manifest import load_manifest
@@ -81,12 +82,12 @@ def test_identity_in_a_file_leaves_the_image_as_it_is(tmp_path, name):
 def test_cases_of_two_patients_with_one_name_stay_apart(make_panel, until, tmp_path):
     desk = Desk(make_panel, until, folder=tmp_path)
     desk.ui.acceptButton.click()
-    desk.ui.caseButton.click()
+    desk.save_case()
     second_patient = add_other_patient()
     result = add_result(second_patient, ("liver",))
     desk.panel.parameters.segmentation = result
     desk.ui.acceptButton.click()
-    desk.ui.caseButton.click()
+    desk.save_case()
     assert desk.services.dialogs.asked == []
     images = {path.name: read_ct(path).array for path in tmp_path.glob("*.nrrd") if "label" not in path.name}
     assert set(images) == {f"{ct_file_name(volume)}.nrrd" for volume in (desk.volume, second_patient)}
@@ -99,11 +100,11 @@ def test_a_case_that_was_saved_is_replaced_only_when_asked(make_panel, until, tm
     desk = Desk(make_panel, until, folder=tmp_path)
     desk.services.dialogs.answers = [answer]
     desk.ui.acceptButton.click()
-    desk.ui.caseButton.click()
+    desk.save_case()
     manifest = tmp_path / f"{ct_file_name(desk.volume)}.yaml"
     before = manifest.read_bytes()
     desk.ui.acceptButton.click()
-    desk.ui.caseButton.click()
+    desk.save_case()
     assert manifest.name in desk.services.dialogs.asked[0][1]
     assert (manifest.read_bytes() == before) == (answer != "replace")
     assert len(list(tmp_path.glob("*.yaml"))) == (2 if answer == "keep" else 1)
@@ -153,7 +154,7 @@ def test_accepted_organs_of_another_ct_are_refused(tmp_path):
     node = add_result(volume, ("liver",))
     Review(node, lambda: None).accept("liver")
     with pytest.raises(UserError, match="expected a segmentation of CT, found one of another CT"):
-        write_case(node, second_patient, tmp_path, "case")
+        finished(write_case(node, second_patient, tmp_path, "case"))
     assert not list(tmp_path.iterdir())
 
 

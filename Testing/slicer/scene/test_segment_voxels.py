@@ -12,6 +12,7 @@ from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, set_state
 from PartialOrganSegPanel.scene.segment_voxels import segment_array
 from PartialOrganSegPanel.scene.stroke_labelmap import draw_labelmap, scribble_labelmap
 from PartialOrganSegPanel.scene.strokes import new_strokes
+from PartialOrganSegPanel.scene.voxel_counts import finished
 
 from PartialOrganSegLib.organs import WORD16
 
@@ -37,7 +38,8 @@ def test_equal_transforms_lose_no_voxel(twins):
 def test_a_case_under_equal_transforms_loses_no_voxel(twins, tmp_path):
     volume, result = twins
     set_state(result, "liver", ACCEPTED)
-    assert write_accepted(result, volume, write_ct(volume, tmp_path / "ct.nrrd"), tmp_path / "labels.nrrd") == ["liver"]
+    ct = write_ct(volume, tmp_path / "ct.nrrd")
+    assert finished(write_accepted(result, volume, ct, tmp_path / "labels.nrrd")) == ["liver"]
     written = slicer.util.loadLabelVolume(str(tmp_path / "labels.nrrd"))
     assert np.array_equal(slicer.util.arrayFromVolume(written) == 1, LIVER)
 

@@ -51,13 +51,13 @@ class ScriptedLoadableModuleWidget:
         name = type(self).__name__
         self.moduleName = name[:-6] if name.endswith("Widget") else name
         self.developerMode = False
-        own = parent is None
-        if own:
+        top_level = parent is None
+        if top_level:
             parent = slicer.qMRMLWidget()
             parent.setLayout(qt.QVBoxLayout())
             parent.setMRMLScene(slicer.mrmlScene)
         self.parent, self.layout = parent, parent.layout()
-        if own:
+        if top_level:
             self.setup()
         slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._unloading)
 

@@ -41,8 +41,8 @@ def _split(t):
     if typing.get_origin(t) in (typing.Union, types.UnionType):
         args = typing.get_args(t)
         optional = type(None) in args
-        rest = [a for a in args if a is not type(None)]
-        t = rest[0] if len(rest) == 1 else tuple(rest)
+        kinds = [a for a in args if a is not type(None)]
+        t = kinds[0] if len(kinds) == 1 else tuple(kinds)
     return t, tuple(notes), optional
 
 

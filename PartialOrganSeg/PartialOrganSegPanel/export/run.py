@@ -1,0 +1,134 @@
+"""Exports organs of a segmentation: writes them to a scratch folder in pieces, names the command to run. No widgets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from ..scene.ct_file import write_ct_steps
+from ..scene.ct_tag import refuse_another_ct
+from ..scene.label_file import grid_of, write_labels
+from ..scene.organ_rows import ABSENT, ACCEPTED, OrganRow, algorithm_type, rows
+from ..scene.voxel_counts import labelmap
+from ..shell.job import Progress
+from ..shell.parameters import ExportFormat
+from ..shell.steps import counted
+from .dicom_files import gather, series_files
+
+ENDINGS = {ExportFormat.RTSTRUCT: (".rtstruct.dcm",), ExportFormat.SEG: (".seg.dcm",),
+           ExportFormat.NIFTI: (".labels.nii.gz", ".labels.csv")}  # of the command's files
+LONGEST_MAKER = 64  # letters of a name in DICOM
+
+
+def exported_rows(segmentation: slicer.vtkMRMLSegmentationNode, all_organs: bool) -> list[OrganRow]:
+    """The organs to export: the accepted ones, or `all_organs` that are not marked as absent."""
+    segments = segmentation.GetSegmentation()
+    return [row for row in rows(segmentation) if (row.state == ACCEPTED or (all_organs and row.state != ABSENT))
+            and labelmap(segments.GetSegment(row.segment_id)) is not None]
+
+
+@dataclass
+class ExportRun:
+    """One export into `target`. `name` is what the files are called; `reference`: a folder of the CT's DICOM series
+    that the user chose, None for the files that Slicer knows. Make it with `begin`; `clean_up` at the end."""
+
+    folder: Path
+    segmentation: slicer.vtkMRMLSegmentationNode
+    volume: slicer.vtkMRMLScalarVolumeNode
+    organs: Sequence[OrganRow]
+    format: ExportFormat
+    target: Path
+    name: str
+    overwrite: bool
+    reference: Path | None = None
+    arguments: list[str] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode,
+              organs: Sequence[OrganRow], kind: ExportFormat, target: Path, name: str, overwrite: bool,
+              reference: Path | None = None) -> ExportRun:
+        """Makes the scratch folder. Raises OSError, and UserError for a segmentation of another CT."""
+        refuse_another_ct(segmentation, volume)
+        folder = Path(tempfile.mkdtemp(prefix="partialorganseg-", dir=slicer.app.temporaryPath))
+        return cls(folder, segmentation, volume, organs, kind, target, name, overwrite, reference)
+
+    def prepare(self) -> Generator[Progress, None, list[str]]:
+        """Writes the organs and what names the series; gives the arguments of the command. Raises OSError and
+        UserError."""
+        # plain letters: SimpleITK on Windows opens no file with others
+        space, labels = self.folder / "organs.yaml", self.folder / "labels.nrrd"
+        names = [row.organ for row in self.organs]
+        space.write_text(json.dumps(names), encoding="utf-8")  # JSON is YAML
+        self.arguments = ["export", str(labels), "-o", str(self.target), "--name", self.name, "--names", "tg263",
+                          "--label-space", str(space), "--how", self._how(), "--made-by", self._maker()]
+        if self.overwrite:
+            self.arguments.append("--overwrite")
+        yield from self._write_labels(labels)
+        if self.format is ExportFormat.NIFTI:
+            self.arguments.append("--nifti")
+        else:
+            self.arguments += ["--dicom", self.format.value]
+            yield from self._write_reference()
+        return self.arguments
+
+    def _write_labels(self, path: Path) -> Generator[Progress, None, None]:
+        """NIfTI shows the organs where the scene does. DICOM has the patient's coordinates, where the slices are
+        whatever transform the CT is under in the scene; a transform that bends makes up for uneven slices."""
+        values = {row.segment_id: number for number, row in enumerate(self.organs, 1)}
+        progress = Progress(_("writing the organs"), 0, 3, None)
+        own, transform = vtk.vtkMatrix4x4(), self.volume.GetParentTransformNode()
+        self.volume.GetIJKToRASMatrix(own)
+        straight = transform is None or transform.IsTransformToWorldLinear()
+        if self.format is not ExportFormat.NIFTI and straight:
+            yield from counted(write_labels(self.segmentation, values, self.volume, own, path), progress)
+            return
+        if self.format is not ExportFormat.NIFTI:
+            self.arguments.append("--resample")
+        ct = yield from counted(write_ct_steps(self.volume, self.folder / "grid.nrrd"), progress)
+        with grid_of(self.volume, ct) as reference:
+            yield from counted(write_labels(self.segmentation, values, reference, ct.ijk_to_file, path), progress)
+
+    def _write_reference(self) -> Generator[Progress, None, None]:
+        progress = Progress(_("finding the DICOM series"), 1, 3, None)
+        if self.reference is None:
+            folder = self.folder / "series"
+            yield from counted(gather(series_files(self.volume), folder), progress)
+            self.arguments += ["--reference", str(folder)]
+            return
+        # a folder that somebody chose may hold another patient: the command compares the voxels
+        ct = self.folder / "ct.nrrd"
+        yield from counted(write_ct_steps(self.volume, ct), progress)
+        self.arguments += ["--reference", str(self.reference), "--of", str(ct)]
+
+    def _how(self) -> str:
+        """How the organs came about, in the command's words."""
+        segments = self.segmentation.GetSegmentation()
+        kinds = {algorithm_type(segments.GetSegment(row.segment_id)) for row in self.organs}
+        if kinds == {"AUTOMATIC"}:
+            return "automatic"
+        return "corrected"
+
+    def _maker(self) -> str:
+        models = dict.fromkeys(row.model for row in self.organs if row.model)
+        return " ".join(["PartialOrganSeg", *models])[:LONGEST_MAKER].strip()
+
+    def with_names(self, message: str) -> str:
+        """A message of the command with names in place of the scratch files' paths."""
+        ct = self.volume.GetName()
+        names = {self.folder / "labels.nrrd": self.segmentation.GetName(), self.folder / "series": ct,
+                 self.folder / "ct.nrrd": ct}
+        for path, name in names.items():
+            message = message.replace(str(path), name)
+        return message
+
+    def clean_up(self) -> None:
+        """Removes the scratch folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,153 @@
+"""Section Export: choose a format, press the button."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from PartialOrganSegLib.errors import UserError
+
+from ..scene.ct_identity import ct_file_name
+from ..scene.ct_tag import link_to_ct
+from ..shell.job import Job, Outcome
+from ..shell.parameters import ExportFormat, ExportOrgans
+from ..shell.progress import ProgressStrip
+from ..shell.saving import name_to_save
+from ..shell.section import Section, offer
+from ..shell.steps import Steps
+from .dicom_files import series_files
+from .run import ENDINGS, ExportRun, exported_rows
+
+
+class ExportSection(Section):
+    """The button *Export* turns into *Cancel* while it works. Goes on beside the panel's one run: teaching a model
+    takes long, and a plan that waits for contours must not."""
+
+    NAME = "Export"
+
+    def setup(self) -> None:
+        self._run: ExportRun | None = None
+        self._work: Steps | Job | None = None
+        self._files: dict[str, str] = {}
+        self.strip = ProgressStrip(self.ui.exportProgress, self.panel.services.dialogs)
+        self.ui.exportButton.connect("clicked()", self._export_or_cancel)
+
+    def bound(self) -> None:
+        if self._work is None:
+            self.strip.clear()
+
+    def refresh(self) -> None:
+        working = self._work is not None
+        for name in ("formatBox", "exportOrgansBox"):
+            getattr(self.ui, name).enabled = not working
+        if working:
+            self.ui.exportButton.text = _("Cancel")
+            offer(self.ui.exportButton, "", _("Ends the export; no half a file stays"))
+            return
+        self.ui.exportButton.text = _("Export ...")
+        offer(self.ui.exportButton, self._why_not(),
+              _("Writes the organs into a folder, named as radiotherapy names them (TG-263)"))
+
+    def closing(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            work.kill()
+        self._clean_up()
+
+    # --- what is at hand
+
+    @property
+    def _all(self) -> bool:
+        return self.panel.parameters.export.organs is ExportOrgans.ALL
+
+    def _why_not(self) -> str:
+        """Why nothing can be exported now; empty when something can."""
+        node = self.panel.parameters.segmentation
+        if self.panel.missing:
+            return _("Python packages are missing: install them above.")
+        if node is None:
+            return _("There is no segmentation yet.")
+        if link_to_ct(node) is None:
+            return _("The CT of this segmentation is not in the scene.")
+        if exported_rows(node, self._all):
+            return ""
+        if self._all:
+            return _("No organ has a voxel.")
+        return _("Accept an organ first, or export all organs.")
+
+    # --- the work
+
+    def _export_or_cancel(self) -> None:
+        if self._work is not None:
+            self.strip.say(_("Cancelling ..."))
+            self._work.cancel()
+            return
+        node = self.panel.parameters.segmentation
+        volume, kind = link_to_ct(node), self.panel.parameters.export.format
+        dialogs = self.panel.services.dialogs
+        target = dialogs.choose_folder(_("Folder for the export"))
+        if target is None:
+            return
+        name = name_to_save(dialogs, Path(target), ct_file_name(volume), ENDINGS[kind])
+        if name is None:
+            return
+        overwrite = any((Path(target) / (name + ending)).exists() for ending in ENDINGS[kind])
+        go, reference = self._series(volume, kind)
+        if not go:
+            return
+        try:
+            self._run = run = ExportRun.begin(node, volume, exported_rows(node, self._all), kind, Path(target), name,
+                                              overwrite, reference)
+        except (OSError, UserError) as error:
+            self.strip.say(str(error))
+            return
+        self._work = steps = Steps(run.prepare(), self.strip.progress,
+                                   lambda outcome: self._prepared(steps.value, outcome))
+        self.strip.started(_("Starting ..."))
+        steps.start()
+        self.panel.refresh()
+
+    def _series(self, volume: slicer.vtkMRMLScalarVolumeNode, kind: ExportFormat) -> tuple[bool, Path | None]:
+        """Whether to go on, and the folder of the DICOM series where Slicer's database does not know its files."""
+        if kind is ExportFormat.NIFTI or series_files(volume):
+            return True, None
+        question = _("DICOM names the patient and the study, which {ct} does not know: it was not loaded from Slicer's "
+                     "DICOM database. Choose the folder of its DICOM slices; they are compared with the CT, and "
+                     "refused if they are of another one.").format(ct=volume.GetName())
+        choices = [("choose", _("Choose the folder"))]
+        if self.panel.services.dialogs.ask(_("Export"), question, choices) != "choose":
+            return False, None
+        folder = self.panel.services.dialogs.choose_folder(_("Folder of the DICOM slices"))
+        return folder is not None, folder
+
+    def _prepared(self, arguments: list[str] | None, outcome: Outcome) -> None:
+        if arguments is None:
+            self._ended(outcome)
+            return
+        self._files = {}
+        self._work = job = Job(self.panel.services.new_process(), self.strip.progress, self._written, self._ended)
+        self.strip.started(_("Exporting ..."))
+        job.start(arguments)
+
+    def _written(self, event: dict[str, Any]) -> None:
+        self._files = event.get("files", {})
+
+    def _ended(self, outcome: Outcome) -> None:
+        run, self._work = self._run, None
+        text = run.with_names(outcome.message)
+        if outcome.state == "done":
+            names = ", ".join(Path(path).name for path in self._files.values())
+            lines = [_("{count} organs written to {folder}: {names}").format(
+                count=len(run.organs), folder=run.target, names=names)]
+            text = "\n".join([*lines, *map(run.with_names, outcome.warnings)])
+        self.strip.ended(outcome, text)
+        self._clean_up()
+        self.panel.refresh()
+
+    def _clean_up(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            run.clean_up()

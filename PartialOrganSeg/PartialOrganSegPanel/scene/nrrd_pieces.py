@@ -1,0 +1,50 @@
+"""Writes a NRRD file slab by slab, so that the window goes on working while a large image is written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterable
+from pathlib import Path
+
+import numpy as np
+import slicer.util
+import vtk
+
+SLAB_BYTES = 8 << 20  # are written in some milliseconds, even to a slow disk's cache
+_TYPES = {"int8": "int8", "uint8": "uint8", "int16": "int16", "uint16": "uint16", "int32": "int32",
+          "uint32": "uint32", "int64": "int64", "uint64": "uint64", "float32": "float", "float64": "double"}
+
+
+def slab_bounds(shape: tuple[int, ...], itemsize: int) -> list[tuple[int, int]]:
+    """First and last but one slice of each slab of an array (z, y, x)."""
+    thickness = max(1, SLAB_BYTES // max(1, itemsize * shape[1] * shape[2]))
+    return [(start, min(start + thickness, shape[0])) for start in range(0, shape[0], thickness)]
+
+
+def write_nrrd(path: Path, size: tuple[int, int, int], dtype: np.dtype, ijk_to_ras: vtk.vtkMatrix4x4,
+               slabs: Iterable[np.ndarray]) -> Generator[None, None, None]:
+    """Writes an image of `size` (i, j, k) from its `slabs` (z, y, x), the lowest first; a step is a slab.
+
+    Uncompressed: to compress a CT takes seconds. Raises OSError; what was written until then is the caller's to remove.
+    """
+    with open(path, "wb") as file:
+        file.write(_header(size, dtype, ijk_to_ras))
+        for slab in slabs:
+            file.write(np.ascontiguousarray(slab, dtype).data)
+            yield
+
+
+def _header(size: tuple[int, int, int], dtype: np.dtype, ijk_to_ras: vtk.vtkMatrix4x4) -> bytes:
+    matrix = slicer.util.arrayFromVTKMatrix(ijk_to_ras)
+    to_lps = np.diag([-1.0, -1.0, 1.0]) @ matrix[:3]
+    axes = [_vector(to_lps[:, axis]) for axis in range(3)]
+    lines = ["NRRD0004", f"type: {_TYPES[dtype.name]}", "dimension: 3", "space: left-posterior-superior",
+             f"sizes: {' '.join(map(str, size))}", f"space directions: {' '.join(axes)}",
+             "kinds: domain domain domain", f"endian: {sys.byteorder}", "encoding: raw",
+             f"space origin: {_vector(to_lps[:, 3])}"]
+    return ("\n".join(lines) + "\n\n").encode()
+
+
+def _vector(numbers: np.ndarray) -> str:
+    # every digit: a rounded header would move the far corner of a large CT
+    return f"({','.join(repr(float(number)) for number in numbers)})"

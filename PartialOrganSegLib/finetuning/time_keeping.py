@@ -1,0 +1,80 @@
+"""Keeps the time that was promised: the number of steps follows from how long steps really take, on an idle machine and
+beside others."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from ..training.hooks import Hook, RunView, StepReport
+from .plan import TimePlan
+
+# Steps whose mean says how long the next ones take, and after how many the plan is made anew.
+RECENT, REPLAN_EVERY = 20, 5
+# For the last checkpoint and the model's files.
+WRITING_S = 5.0
+
+
+class TimeKeeper(Hook):
+    """Plans the stage anew every few steps, so that training with its measurements ends in time. A resumed run has what
+    time was left; what passed between its last checkpoint and its end does not count."""
+
+    def __init__(self, plan: TimePlan, follow_load: Callable[[], None] = lambda: None,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """`follow_load` is called at every step, and may set how many threads compute."""
+        self._plan, self._follow_load, self._clock = plan, follow_load, clock
+        self._began, self._before = clock(), 0.0
+        self._measured = 0
+        self._measurement_s = plan.measurement_seconds
+        self._steps: deque[float] = deque(maxlen=RECENT)
+        # None where the time since then is not that of one step.
+        self._last_step: float | None = None
+
+    @property
+    def spent(self) -> float:
+        """Seconds of the training so far, those before it was resumed included."""
+        return self._before + self._clock() - self._began
+
+    def on_start(self, trainer: RunView) -> None:
+        if trainer.step == 0:
+            trainer.plan_stage(self._plan.steps, self._next_measurement(self._plan.steps, 0))
+
+    def on_step(self, trainer: RunView, report: StepReport) -> None:
+        now = self._clock()
+        self._steps.append(report.seconds if self._last_step is None else now - self._last_step)
+        self._last_step = now
+        self._follow_load()
+        if trainer.step % REPLAN_EVERY == 0 or self.spent > self._plan.seconds:
+            steps = trainer.step + self._steps_left()
+            trainer.plan_stage(steps, self._next_measurement(steps, trainer.step))
+
+    def on_validation(self, trainer: RunView, figures: Mapping[str, float]) -> None:
+        # The one before the first step reads the cases too, and takes longer than those after it.
+        if self._last_step is not None:
+            self._measurement_s = self._clock() - self._last_step
+            self._measured += 1
+            self._last_step = None
+
+    def _steps_left(self) -> int:
+        """How many more steps there is time for."""
+        # The last measurement and the trials are due however little time is left.
+        measurements = max(1, self._plan.measurements - self._measured) + self._plan.trials
+        left = self._plan.seconds - self.spent - WRITING_S - measurements * self._measurement_s
+        mean = sum(self._steps) / len(self._steps)
+        return max(0, int(left / max(mean, 1e-6)))
+
+    def _next_measurement(self, steps: int, done: int) -> int:
+        """At equal parts of the stage, as it is planned now."""
+        number = self._measured + 1
+        return max(done + 1, round(steps * number / self._plan.measurements))
+
+    def state_dict(self) -> dict[str, object]:
+        return {"spent": self.spent, "measured": self._measured, "measurement_seconds": self._measurement_s}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        spent, measured, seconds = (state[name] for name in ("spent", "measured", "measurement_seconds"))
+        assert isinstance(spent, float)
+        assert isinstance(measured, int)
+        assert isinstance(seconds, float)
+        self._before, self._measured, self._measurement_s = spent, measured, seconds

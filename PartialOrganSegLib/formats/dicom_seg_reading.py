@@ -1,0 +1,122 @@
+"""Reads DICOM SEG (PS3.3 A.51): a bit plane a segment and slice, or one label map, put onto the CT's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import Code, UserError
+from ..imaging.shapes import Coordinates, Mask
+from ..imaging.volume import Grid
+from ..memory_claims import check_claim
+from .dicom_references import first_series
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_OFF_GRID = 0.1  # voxels that a frame's pixels may lie beside those of the CT
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A plane of pixels (rows, columns); `matrix` (4, 3) takes (column, row, 1) to LPS mm. `number`: the segment's, 0
+    for a label map, whose pixels are such numbers."""
+
+    pixels: npt.NDArray[np.unsignedinteger]
+    matrix: Coordinates
+    number: int
+
+
+@dataclass(frozen=True)
+class DicomSegmentation:
+    """`segments`: number to name."""
+
+    path: Path
+    series_uid: str
+    segments: Mapping[int, str]
+    frames: list[_Frame]
+
+    @classmethod
+    def of(cls, path: Path, dataset: Dataset) -> DicomSegmentation:
+        """What a segmentation draws. Raises UserError for probabilities, which say of no voxel what it is."""
+        kind = str(dataset.get("SegmentationType", "BINARY"))
+        if kind not in ("BINARY", "LABELMAP"):
+            raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a segmentation of type BINARY or LABELMAP",
+                            found=kind)
+        count = int(dataset.get("NumberOfFrames", 1))
+        check_claim(path, count * int(dataset.Rows) * int(dataset.Columns), path.stat().st_size, packed=True)
+        names = {int(segment.SegmentNumber): str(segment.get("SegmentLabel", ""))
+                 for segment in dataset.SegmentSequence}
+        pixels = np.asarray(dataset.pixel_array).reshape(count, int(dataset.Rows), int(dataset.Columns))
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        frames = []
+        for plane, group in zip(pixels, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+            number = 0
+            if kind == "BINARY":
+                identification = _macro(group, shared, "SegmentIdentificationSequence")
+                number = int(identification.ReferencedSegmentNumber)
+            frames.append(_Frame(plane, _matrix(group, shared), number))
+        return cls(path, first_series(dataset), names, frames)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the segments that have a voxel."""
+        return [self.segments[number] for number in self._drawn()]
+
+    def _drawn(self) -> list[int]:
+        numbers: set[int] = set()
+        for frame in self.frames:
+            present = set(np.unique(frame.pixels).tolist()) - {0}
+            if frame.number:
+                present = {frame.number} if present else set()
+            numbers |= present
+        return sorted(numbers & set(self.segments))
+
+    def masks(self, grid: Grid) -> Iterator[tuple[str, Mask]]:
+        """See `DrawnStructures.masks`."""
+        for number in self._drawn():
+            mask: Mask = np.zeros(grid.shape, np.bool_)
+            for frame in self.frames:
+                if frame.number in (0, number):
+                    self._place(frame, frame.pixels == (1 if frame.number else number), grid, mask)
+            yield self.segments[number], mask
+
+    def _place(self, frame: _Frame, drawn: npt.NDArray[np.bool_], grid: Grid, mask: Mask) -> None:
+        """Sets the voxels of `mask` on which the `drawn` pixels of a frame lie."""
+        rows, columns = drawn.nonzero()
+        if not len(rows):
+            return
+        points = np.stack([columns, rows, np.ones(len(rows))], axis=1) @ frame.matrix.T
+        voxels = (points @ np.linalg.inv(grid.matrix).T)[:, :3]
+        nearest = np.rint(voxels).astype(int)
+        outside = (nearest < 0).any() or (nearest >= np.asarray(grid.size)).any()
+        if outside or np.abs(voxels - nearest).max() > _OFF_GRID:
+            raise UserError(code=Code.GEOMETRY_DIFFERS, subject=self.path, expected="segments on the voxels of the CT",
+                            found="some beside them", hint="export it on the CT's own grid")
+        x, y, z = nearest.T
+        mask[z, y, x] = True
+
+
+def _macro(group: Dataset, shared: Dataset, keyword: str) -> Dataset:
+    """A functional group macro, which stands with each frame or once for all."""
+    sequence = group.get(keyword) or shared.get(keyword)
+    if not sequence:
+        raise KeyError(f"no {keyword}")
+    macro: Dataset = sequence[0]
+    return macro
+
+
+def _matrix(group: Dataset, shared: Dataset) -> Coordinates:
+    """(4, 3): (column, row, 1) to (x, y, z, 1) in LPS mm."""
+    position = np.asarray(_macro(group, shared, "PlanePositionSequence").ImagePositionPatient, float)
+    axes = np.asarray(_macro(group, shared, "PlaneOrientationSequence").ImageOrientationPatient, float).reshape(2, 3)
+    row_mm, column_mm = map(float, _macro(group, shared, "PixelMeasuresSequence").PixelSpacing)
+    matrix = np.zeros((4, 3))
+    matrix[:3, 0], matrix[:3, 1], matrix[:3, 2] = axes[0] * column_mm, axes[1] * row_mm, position
+    matrix[3, 2] = 1
+    return matrix

@@ -1,0 +1,254 @@
+"""What a run of `learn` sets out to do: the folder's cases, written as a manifest that the user can read and change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from ..annotation import Kind
+from ..atomic import whole_file
+from ..datasets.manifest import Manifest, load_manifest
+from ..errors import Code, Problem, UserError
+from ..events import Reporter
+from ..organs import LabelSpace
+from .drawn_names import NamedDrawing, Wishes, name_drawing
+from .label_maps import join_masks
+from .labelling import Labelling, label_case
+from .organ_list import Ask, OrganList
+from .pairing import PairedCase, pair
+from .survey import Survey, survey
+
+MANIFEST, LABELS = "manifest.yaml", "labels"
+# How often a patch is of a CT on which nothing is drawn, beside 1 for the others: there the start model is the teacher.
+UNDRAWN_WEIGHT = 0.25
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """How a folder is to be understood. `annotated`: the only organs to be learnt. `new_organs`: names of organs that
+    nobody knows yet. `label_map`: what the values of label maps mean, see `value_names`. `leave_out`: patterns of files
+    and folders that do not count."""
+
+    annotated: Sequence[str] | None = None
+    new_organs: Sequence[str] = ()
+    label_map: str | None = None
+    leave_out: Sequence[str] = ()
+
+
+@dataclass
+class PlannedCase:
+    """A CT of the folder, and what is known of it."""
+
+    name: str
+    image: Path
+    labelling: Labelling
+    how: list[str] = field(default_factory=list)
+
+    @property
+    def is_annotated(self) -> bool:
+        """Whether there is anything to learn from, beside the image."""
+        return self.labelling.kind is not Kind.UNLABELLED
+
+
+@dataclass
+class Plan:
+    """The cases of a folder and where the results go. `listed`: manifests in the folder, which are taken as they are.
+    `left_out`: what does not count, and why."""
+
+    folder: Path
+    output: Path
+    space: LabelSpace
+    new_organs: list[str]
+    cases: list[PlannedCase] = field(default_factory=list)
+    listed: dict[Path, Manifest] = field(default_factory=dict)
+    left_out: list[Problem] = field(default_factory=list)
+
+    @property
+    def manifest(self) -> Path:
+        """The file that is written."""
+        return self.output / MANIFEST
+
+    def rows(self) -> list[dict[str, str]]:
+        """The table that a user confirms: a CT a row."""
+        rows = []
+        for case in self.cases:
+            files = ", ".join(_relative(path, self.folder) for path in case.labelling.files)
+            organs = ", ".join(case.labelling.annotated)
+            rows.append({"case": case.name, "CT": _relative(case.image, self.folder),
+                         "kind": case.labelling.kind.value, "drawn in": files, "by": ", ".join(dict.fromkeys(case.how)),
+                         "organs": organs})
+        for path, manifest in self.listed.items():
+            for listed in manifest.cases:
+                files = ", ".join(_relative(file, self.folder) for file in listed.files() if file != listed.image)
+                rows.append({"case": listed.name, "CT": _relative(listed.image, self.folder), "kind": listed.kind.value,
+                             "drawn in": files, "by": path.name, "organs": ", ".join(listed.annotated)})
+        return rows
+
+
+def make_plan(folder: Path, output: Path, start: LabelSpace, options: FolderOptions, ask: Ask | None = None,
+              reporter: Reporter | None = None) -> Plan:
+    """Looks at a folder and pairs, names and puts together what lies there; writes OUTPUT/manifest.yaml with relative
+    paths, and label maps that had to be put together into OUTPUT/labels.
+
+    `start`: the organs of the start model. Raises UserError for a folder without a CT or without anything to learn
+    from, and for names that nobody knows.
+    """
+    reporter = reporter or Reporter()
+    content = survey(folder, options.leave_out, output, reporter)
+    cases, problems = pair(content)
+    organs = OrganList(start.names, options.new_organs, options.annotated, ask)
+    named = _named(cases, content, options, organs, ask, problems)
+    listed = {path: load_manifest(path, reporter) for path in content.manifests}
+    for manifest in listed.values():
+        organs.declare(manifest.label_space.names)
+    plan = Plan(folder, output, organs.space, organs.added, listed=listed, left_out=[*content.left_out, *problems])
+    for name in organs.unknown:
+        plan.left_out.append(Problem(Code.UNKNOWN_NAME, name, found="no organ that the model or the library knows",
+                                     hint=f"--new-organ {name} adds it"))
+    for case in cases:
+        plan.cases.append(_planned(case, named[case.name], organs, plan))
+    plan.space, plan.new_organs = organs.space, organs.added
+    _check_something_to_learn(plan)
+    _write(plan, organs.setting)
+    return plan
+
+
+def _named(cases: Sequence[PairedCase], content: Survey, options: FolderOptions, organs: OrganList, ask: Ask | None,
+           problems: list[Problem]) -> dict[str, list[NamedDrawing]]:
+    """Case to its drawings with their names. All are looked at before any is labelled: each may add an organ."""
+    wishes = Wishes(options.label_map, options.annotated)
+    named: dict[str, list[NamedDrawing]] = {}
+    for case in cases:
+        named[case.name] = []
+        for drawing in case.drawings:
+            try:
+                with_names = name_drawing(drawing, case, content.folder, wishes, organs, ask)
+            except UserError as error:
+                problems.append(error.problem)
+                continue
+            named[case.name].append(with_names)
+            strokes = []
+            if drawing.strokes is not None:
+                strokes = [stroke.organ for stroke in drawing.strokes.strokes]
+            for name in dict.fromkeys([*with_names.names.values(), *with_names.absent, *strokes]):
+                organs.take(name)
+    return named
+
+
+def _planned(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganList, plan: Plan) -> PlannedCase:
+    """The case with its labelling, put together into one label map where several files say it."""
+    try:
+        labelling = label_case(drawings, organs)
+        if labelling.sources:
+            _join(case, labelling, plan)
+    except UserError as error:
+        plan.left_out.append(error.problem)
+        labelling = Labelling()
+    # What was drawn and cannot be used is listed as left out, not in the table.
+    how = []
+    if labelling.kind is not Kind.UNLABELLED:
+        how = case.how
+    return PlannedCase(case.name, case.ct.path, labelling, how)
+
+
+def _join(case: PairedCase, labelling: Labelling, plan: Plan) -> None:
+    target = plan.output / LABELS / f"{case.name}.nii.gz"
+    for overlap in join_masks(labelling.sources, case.ct.grid, target):
+        candidates: dict[str, None] = {}
+        for value in overlap.of:
+            pair_of_value = labelling.split_left_right.get(value, ())
+            candidates |= dict.fromkeys([*labelling.label_map.get(value, []), *pair_of_value])
+        labelling.label_map[overlap.value] = list(candidates)
+    labelling.label = target
+
+
+def _check_something_to_learn(plan: Plan) -> None:
+    """Raises UserError for a folder without CTs, or without anything drawn; the first reason is told with it."""
+    reason = ""
+    if plan.left_out:
+        reason = plan.left_out[0].text()
+    if not plan.cases and not plan.listed:
+        raise UserError(code=Code.NO_CASES, subject=plan.folder, expected="CTs (NIfTI, NRRD, MetaImage or DICOM)",
+                        found="none", hint=reason)
+    if not plan.listed and not any(case.is_annotated for case in plan.cases):
+        raise UserError(code=Code.NO_LABELS, subject=plan.folder, expected="something drawn on one of the CTs (a mask, "
+                        "strokes, structures)", found=f"none on {len(plan.cases)} CTs", hint=reason)
+
+
+def _write(plan: Plan, label_space: str | list[str]) -> None:
+    """The manifest, with paths relative to it wherever both lie on one disk."""
+    datasets: list[dict[str, object]] = []
+    drawn_on = [_entry(case, plan.output) for case in plan.cases if case.is_annotated]
+    undrawn = [_entry(case, plan.output) for case in plan.cases if not case.is_annotated]
+    if drawn_on:
+        datasets.append({"name": "drawn on", "cases": drawn_on})
+    if undrawn:
+        datasets.append({"name": "nothing drawn", "weight": UNDRAWN_WEIGHT, "cases": undrawn})
+    datasets += [_listed_dataset(path, manifest, plan) for path, manifest in plan.listed.items()]
+    plan.output.mkdir(parents=True, exist_ok=True)
+    content = {"label_space": label_space, "datasets": datasets}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    heading = "# Written by `partialorganseg learn`. Change what is wrong and run `learn` with --resume, or use it\n" \
+              "# with `check`, `finetune`, `train` and `evaluate`.\n"
+    with whole_file(plan.manifest) as temporary:
+        temporary.write_text(heading + text, encoding="utf-8")
+
+
+def _entry(case: PlannedCase, output: Path) -> dict[str, object]:
+    labelling = case.labelling
+    entry: dict[str, object] = {"image": _relative(case.image, output), "name": case.name,
+                                "kind": labelling.kind.value}
+    for key, path in (("label", labelling.label), ("strokes", labelling.strokes)):
+        if path is not None:
+            entry[key] = _relative(path, output)
+    # Of strokes it is for the reader alone.
+    if labelling.kind in (Kind.PARTIAL, Kind.SCRIBBLE) and labelling.annotated:
+        entry["annotated"] = list(labelling.annotated)
+    if labelling.label_map:
+        entry["label_map"] = {value: list(names) for value, names in sorted(labelling.label_map.items())}
+    if labelling.split_left_right:
+        entry["split_left_right"] = {value: list(pair_) for value, pair_ in labelling.split_left_right.items()}
+    return entry
+
+
+def _listed_dataset(path: Path, manifest: Manifest, plan: Plan) -> dict[str, object]:
+    """The cases of a manifest or data set folder that lies in the folder, in the plan's organs."""
+    entries: list[dict[str, object]] = []
+    for case in manifest.cases:
+        entry: dict[str, object] = {"image": _relative(case.image, plan.output), "name": case.name,
+                                    "kind": case.kind.value, "group": case.group}
+        for key, file in (("label", case.label), ("strokes", case.strokes)):
+            if file is not None:
+                entry[key] = _relative(file, plan.output)
+        if case.annotated:
+            entry["annotated"] = list(case.annotated)
+        if case.ignored:
+            entry["ignored"] = list(case.ignored)
+        # Another order of organs numbers them otherwise.
+        label_map: dict[int, list[str]] = {}
+        if manifest.label_space.names != plan.space.names and case.label is not None:
+            label_map = {organ.index: [organ.name] for organ in manifest.label_space.organs}
+        label_map |= {value: list(names) for value, names in case.label_map}
+        split = {value: list(pair_) for value, pair_ in case.split_left_right}
+        for key, mapping in (("label_map", label_map), ("split_left_right", split)):
+            if mapping:
+                entry[key] = {value: names for value, names in mapping.items() if key != "label_map"
+                              or value not in split}
+        entries.append(entry)
+    # A manifest is called after its folder; all of them have one name.
+    name = path.parent.name
+    if path.is_dir():
+        name = path.name
+    return {"name": f"{name} (listed)", "cases": entries}
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """A path relative to a folder, with slashes; the whole path where no relative one leads there (other disks)."""
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError:
+        return path.resolve().as_posix()

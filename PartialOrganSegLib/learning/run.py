@@ -1,0 +1,130 @@
+"""A run of `learn` from a folder to one page. Every part that is done stays done, so that a run can be ended at any
+moment and gone on with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..datasets.manifest import check_manifest, load_manifest
+from ..errors import Code, Problem, UserError
+from ..events import Reporter
+from ..finetuning.options import FinetuneOptions
+from ..json_file import read_json
+from ..models.bundle import load_bundle
+from ..models.store import find_model
+from ..outputs import writable_folder
+from .organ_list import Ask
+from .plan import MANIFEST, FolderOptions, Plan, make_plan
+from .report import ReportRequest, write_report
+from .requirements import missing_packages, require
+from .state import RUN, LearnState, read_state, refuse_other_work, sha256_of
+
+DEFAULT_OUTPUT = "learnt"  # in the user's folder
+
+
+@dataclass(frozen=True)
+class LearnOptions:
+    """`model`: the start model. `folder`: how the user's folder is to be understood. `finetuning`: as in `finetune`."""
+
+    model: str = "embedded"
+    folder: FolderOptions = field(default_factory=FolderOptions)
+    finetuning: FinetuneOptions = field(default_factory=FinetuneOptions)
+
+
+@dataclass(frozen=True)
+class LearnResult:
+    """A finished run. `figures`: as result.json of the fine-tuning has them. `selected`: the model to go on with;
+    `model`: the new one. `page`: the HTML page."""
+
+    selected: Path
+    model: Path
+    page: Path
+    manifest: Path
+    figures: Mapping[str, Any]
+
+
+def default_output(folder: Path) -> Path:
+    """Where the results of a folder go."""
+    return folder / DEFAULT_OUTPUT
+
+
+def prepare(folder: Path, output: Path, options: LearnOptions, ask: Ask | None = None,
+            reporter: Reporter | None = None) -> Plan:
+    """Understands the folder and writes OUTPUT/manifest.yaml and OUTPUT/learn.json; nothing is trained.
+
+    Raises UserError for a folder that cannot be understood, and for an `output` with other work in it.
+    """
+    reporter = reporter or Reporter()
+    refuse_other_work(output, output / MANIFEST)
+    start = find_model(options.model)
+    # Before the folder is looked at, which may take minutes.
+    is_new = not output.exists()
+    writable_folder(output)
+    try:
+        plan = make_plan(folder, output, start.label_space, options.folder, ask, reporter)
+    except UserError:
+        if is_new and not any(output.iterdir()):
+            output.rmdir()
+        raise
+    # A name is looked up anew when the run goes on; a folder must be found from anywhere.
+    model = options.model
+    if Path(model).exists():
+        model = str(Path(model).resolve())
+    LearnState(os.path.relpath(folder.resolve(), output.resolve()), model, options.finetuning,
+               sha256_of(plan.manifest), tuple(plan.new_organs)).write(output)
+    return plan
+
+
+def check(output: Path, reporter: Reporter | None = None) -> list[Problem]:
+    """What is wrong with the cases, as `check` says it; empty where nothing is."""
+    reporter = reporter or Reporter()
+    return check_manifest(load_manifest(output / MANIFEST, reporter), reporter)
+
+
+def carry_out(output: Path, device: str = "auto", reporter: Reporter | None = None,
+              left_out: list[Problem] | None = None) -> LearnResult:
+    """Trains, segments the folder's CTs with both models, measures and writes the page. What was done stays done.
+
+    `left_out`: of the plan, for the page. Raises UserError for cases that nothing can be learnt from and a missing
+    package; KeyboardInterrupt when asked to stop, the checkpoint written.
+    """
+    reporter = reporter or Reporter()
+    state = read_state(output)
+    require(missing_packages())
+    _train(output, state, device, reporter)
+    figures = _result_of(output / RUN)
+    manifest = load_manifest(output / MANIFEST)
+    new, start = load_bundle(output / RUN / "model"), load_bundle(str(figures["start"]))
+    page = write_report(ReportRequest(output, manifest, start, new, figures, left_out or []), device, reporter)
+    return LearnResult(Path(str(figures["selected_model"])), new.folder, page, output / MANIFEST, figures)
+
+
+def _train(output: Path, state: LearnState, device: str, reporter: Reporter) -> None:
+    """Fine-tunes, or goes on with it. The packages were looked for before."""
+    from ..finetuning.plan import PLAN_FILE
+    from ..finetuning.run import finetune, resume
+    from ..finetuning.run_folder import LAST, RESULT_FILE
+
+    run = output / RUN
+    if (run / RESULT_FILE).is_file():
+        return
+    if (run / PLAN_FILE).is_file() and (run / LAST).is_file():
+        resume(run, device, reporter)
+        return
+    finetune(state.model, output / MANIFEST, run, device, state.finetuning, None, reporter)
+
+
+def _result_of(run: Path) -> dict[str, Any]:
+    """The run's result.json. Raises UserError where it is not one of ours."""
+    from ..finetuning.run_folder import RESULT_FILE
+
+    content = read_json(run / RESULT_FILE, "the result of a run")
+    if not isinstance(content, dict) or "selected_model" not in content or "start" not in content:
+        raise UserError(code=Code.WRONG_FORMAT, subject=run / RESULT_FILE, expected="the result of a run",
+                        found="something else")
+    return content
+

@@ -1,0 +1,218 @@
+"""What lies in a folder: CTs, label maps, strokes, structures in DICOM, manifests. Files are known by their content."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+
+from ..datasets.dataset_folder import DESCRIPTION
+from ..errors import Code, Problem, UserError
+from ..events import Reporter
+from ..formats.checks import doubtful_ct
+from ..formats.dicom_slices import SERIES_UID, looks_like_dicom, read_slices
+from ..formats.drawn_structures import DrawnStructures, read_structures
+from ..formats.reading import read_ct, read_labelmap
+from ..formats.registry import ImageFormat, format_of, is_volume_name, stem_of
+from ..formats.slicer_segmentation import is_segmentation, segments_of
+from ..formats.strokes import FORMAT_NAME, NOT_DRAWN, Strokes, read_strokes
+from ..imaging.volume import Grid, Volume
+
+STATE_FILE = "learn.json"  # of an earlier `learn`: its folder holds results, nothing that was drawn
+# What shows that a folder is somebody's work of another kind: a fine-tuning run, a model.
+_OF_PROGRAMS = ("plan.json", os.path.join("configs", "metadata.json"), STATE_FILE)
+_MANIFESTS = ("manifest.yaml", "manifest.yml")
+_ONE_RUN_S = 60.0  # seconds between the files of one result of `segment`
+_SILENT = Reporter()
+
+
+class Form(str, Enum):
+    """How something was drawn."""
+
+    LABELS = "label map"
+    SCRIBBLES = "scribble map"
+    SEGMENTS = "segmentation of Slicer"
+    STROKES = "strokes"
+    STRUCTURES = "structures in DICOM"
+
+
+@dataclass(frozen=True)
+class CtImage:
+    """A CT: a file or a DICOM folder, and where its voxels lie. `series_uid` of DICOM, else empty."""
+
+    path: Path
+    grid: Grid
+    series_uid: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A file in which something is drawn. `values`: those that occur in a label map, without 0 and "not drawn"."""
+
+    path: Path
+    form: Form
+    grid: Grid | None = None
+    values: tuple[int, ...] = ()
+    strokes: Strokes | None = None
+    structures: DrawnStructures | None = None
+
+
+@dataclass
+class Survey:
+    """All that was noticed in `folder`, sorted by path. `left_out`: files that count as nothing, and why.
+
+    `manifests`: manifests, and folders with a dataset.json, which say themselves what belongs together.
+    """
+
+    folder: Path
+    cts: list[CtImage] = field(default_factory=list)
+    drawings: list[Drawing] = field(default_factory=list)
+    manifests: list[Path] = field(default_factory=list)
+    left_out: list[Problem] = field(default_factory=list)
+
+
+def survey(folder: Path, leave_out: Sequence[str] = (), output: Path | None = None,
+           reporter: Reporter = _SILENT) -> Survey:
+    """Looks at every file in a folder and below it, but not at `output`, where results go. `leave_out`: patterns of
+    names or relative paths.
+
+    Hidden files, runs, models and results of this program do not count. Raises UserError for what is no folder.
+    """
+    if not folder.is_dir():
+        obstacle = "a file" if folder.exists() else "nothing there"
+        raise UserError(code=Code.FILE_MISSING, subject=folder, expected="a folder with CTs", found=obstacle)
+    result = Survey(folder)
+    folders = list(_folders(folder, leave_out, output))
+    for number, (place, files) in enumerate(folders, 1):
+        if (place / DESCRIPTION).is_file() and (place / "imagesTr").is_dir():
+            result.manifests.append(place)
+            continue
+        manifests = [file for file in files if file.name in _MANIFESTS]
+        # A manifest speaks for its folder, the panel's for one: what it lists need not be guessed again.
+        if manifests:
+            result.manifests += manifests
+            continue
+        _look_into(place, files, result)
+        reporter.progress("looking at the folder", number, len(folders))
+    return result
+
+
+def _folders(folder: Path, leave_out: Sequence[str], output: Path | None) -> Iterator[tuple[Path, list[Path]]]:
+    """Every folder with its files, top first; below a manifest or data set nothing is looked at."""
+    for place, names, files in os.walk(folder):
+        path = Path(place)
+        names[:] = sorted(name for name in names if not name.startswith(".") and not _is_work(path / name, output)
+                          and not _matches(path / name, folder, leave_out))
+        if any(file in _MANIFESTS for file in files) or (path / DESCRIPTION).is_file():
+            names.clear()
+        listed = [path / file for file in sorted(files) if not file.startswith(".")]
+        yield path, [file for file in listed if not _matches(file, folder, leave_out)]
+
+
+def _is_work(path: Path, output: Path | None) -> bool:
+    if output is not None and output.exists() and path.samefile(output):
+        return True
+    return any((path / name).exists() for name in _OF_PROGRAMS)
+
+
+def _matches(path: Path, folder: Path, patterns: Sequence[str]) -> bool:
+    relative = path.relative_to(folder).as_posix()
+    return any(fnmatch(path.name, pattern) or fnmatch(relative, pattern) for pattern in patterns)
+
+
+def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:
+    """Adds what the files of one folder are; slices of DICOM are one CT together."""
+    slices: list[Path] = []
+    for file in files:
+        try:
+            if is_volume_name(file) or is_segmentation(file):
+                _look_at_volume(file, result)
+            elif file.suffix.lower() == ".json":
+                _look_at_json(file, result)
+            elif looks_like_dicom(file):
+                structures = read_structures(file)
+                if structures is None:
+                    slices.append(file)
+                else:
+                    result.drawings.append(Drawing(file, Form.STRUCTURES, structures=structures))
+        except UserError as error:
+            result.left_out.append(error.problem)
+    if slices:
+        _look_at_series(place, slices, result)
+
+
+def _look_at_volume(file: Path, result: Survey) -> None:
+    if is_segmentation(file):
+        if _is_untouched_result(file):
+            result.left_out.append(Problem(Code.CASE_SKIPPED, str(file), found="a result of a model, not drawn"))
+            return
+        labels = read_labelmap(file, segmentations=True)
+        result.drawings.append(Drawing(file, Form.SEGMENTS, labels.grid, _values(labels)))
+        return
+    if not isinstance(format_of(file), ImageFormat):
+        return
+    try:
+        labels = read_labelmap(file)
+        present = np.unique(labels.array)
+        # A CT that was stored with 1024 added has no negative number either, but thousands of different ones.
+        is_label_map = int(present[-1]) <= NOT_DRAWN and len(present) <= NOT_DRAWN
+    except UserError:
+        is_label_map = False
+    if not is_label_map:
+        ct = read_ct(file, force=True)
+        reason = doubtful_ct(ct.array)
+        if reason is not None:
+            raise UserError(code=Code.NOT_A_CT, subject=file, expected="a CT in HU or a label map", found=reason)
+        result.cts.append(CtImage(file, ct.grid))
+        return
+    if _is_untouched_result(file):
+        result.left_out.append(Problem(Code.CASE_SKIPPED, str(file), found="a result of a model, not drawn"))
+        return
+    form = Form.LABELS
+    if int(present[-1]) == NOT_DRAWN:
+        form = Form.SCRIBBLES
+    result.drawings.append(Drawing(file, form, labels.grid, _values(labels)))
+
+
+def _values(labels: Volume) -> tuple[int, ...]:
+    present = np.unique(labels.array).tolist()
+    return tuple(int(value) for value in present if value not in (0, NOT_DRAWN))
+
+
+def _is_untouched_result(file: Path) -> bool:
+    """Whether `segment` wrote the file and nobody changed it since: to learn from that teaches a model its own faults.
+    """
+    # What a person accepted in the panel is a label, whoever wrote the file first.
+    if any(segment.state for segment in segments_of(file)):
+        return False
+    name = stem_of(file)
+    table = file.with_name(name.removesuffix(".labels").removesuffix(".seg") + ".volumes.csv")
+    return table.is_file() and file.stat().st_mtime <= table.stat().st_mtime + _ONE_RUN_S
+
+
+def _look_at_json(file: Path, result: Survey) -> None:
+    with open(file, encoding="utf-8", errors="replace") as stream:
+        beginning = stream.read(4096)
+    # Tables and notes are JSON too, and no business of ours.
+    if FORMAT_NAME not in beginning:
+        return
+    result.drawings.append(Drawing(file, Form.STROKES, strokes=read_strokes(file)))
+
+
+def _look_at_series(place: Path, slices: Sequence[Path], result: Survey) -> None:
+    """The CT of a folder with DICOM files."""
+    try:
+        ct = read_ct(place)
+    except UserError as error:
+        result.left_out.append(error.problem)
+        return
+    # Any slice will do: a folder with several series was refused.
+    uid = ""
+    for header in read_slices(slices[0]):
+        uid = header.tag(SERIES_UID)
+    result.cts.append(CtImage(place, ct.grid, uid))

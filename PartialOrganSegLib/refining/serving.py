@@ -1,0 +1,165 @@
+"""Corrections on request, as long as a program keeps on asking: `refine --serve`, by which the panel in Slicer draws.
+
+A request is a line of JSON, `{"id": 1, "file": "1.npz", "box": [z0, z1, y0, y1, x0, x1], "accepted": ["liver"]}`. The
+file lies in the served folder and holds three uint8 arrays (z, y, x) of the box: `labels` as the program has them now,
+`drawn`, all strokes, and `new`, those to be obeyed, both 255 where nothing is drawn. `{"cancel": 1}` ends request 1.
+
+The answer is a `result` event: `id`; the changed `box` and the `file` with its new `labels`, both null where no voxel
+changed; `changes` of each organ; `seconds`. Or `id` and `cancelled`, or `id` and the `problem` of a bad request.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import Code, UserError
+from ..events import Reporter
+from ..imaging.shapes import Box3, LabelMap
+from ..imaging.volume import Volume
+from .propagation import NOT_DRAWN
+from .session import Correction, RefineCancelled, RefineSession
+
+
+class _Request(BaseModel):
+    """A line of a program: a correction, or the cancellation of one."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: int = 0
+    file: str = Field(default="", pattern=r"^[\w.-]*$")
+    box: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0)
+    accepted: tuple[str, ...] = ()
+    cancel: int | None = None
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What the file of a request holds, each (z, y, x) of its box."""
+
+    labels: LabelMap
+    drawn: LabelMap
+    new: LabelMap
+
+
+class Server:
+    """Answers the requests for one session, one after the other, in the order in which they come."""
+
+    def __init__(self, session: RefineSession, folder: Path, reporter: Reporter) -> None:
+        self._session, self._folder, self._reporter = session, folder, reporter
+        self._waiting: queue.Queue[_Request | UserError | None] = queue.Queue()
+        self._lock = threading.Lock()
+        self._working_on: int | None = None
+        self._cancelled: set[int] = set()
+
+    def run(self, lines: Iterable[str]) -> None:
+        """Returns when `lines` end. They are read by another thread, so that a cancellation comes at once."""
+        threading.Thread(target=self._read, args=(lines,), daemon=True).start()
+        while True:
+            request = self._waiting.get()
+            if request is None:
+                return
+            if isinstance(request, UserError):
+                self._reporter.result(id=0, problem=request.problem.as_event())
+            else:
+                self._answer(request)
+
+    def _read(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            try:
+                request = _Request.model_validate(json.loads(line))
+            except (ValueError, ValidationError) as error:
+                self._waiting.put(UserError(code=Code.WRONG_FORMAT, subject="request", expected="a line of JSON",
+                                            found=str(error).splitlines()[0]))
+                continue
+            if request.cancel is None:
+                self._waiting.put(request)
+                continue
+            with self._lock:
+                self._cancelled.add(request.cancel)
+                if self._working_on == request.cancel:
+                    self._session.cancel()
+        self._waiting.put(None)
+
+    def _answer(self, request: _Request) -> None:
+        since = time.perf_counter()
+        with self._lock:
+            self._working_on = request.id
+            cancelled = request.id in self._cancelled
+        try:
+            if not cancelled:
+                correction = self._correct(request)
+        except RefineCancelled:
+            cancelled = True
+        except UserError as error:
+            self._reporter.result(id=request.id, problem=error.problem.as_event())
+            return
+        finally:
+            with self._lock:
+                self._working_on = None
+                # Also one that came before the work had begun to look for it, or when it was just done.
+                cancelled = cancelled or request.id in self._cancelled
+        if cancelled:
+            self._reporter.result(id=request.id, cancelled=True)
+            return
+        self._report(request.id, correction, time.perf_counter() - since)
+
+    def _correct(self, request: _Request) -> Correction:
+        z0, z1, y0, y1, x0, x1 = request.box
+        box = (slice(z0, z1), slice(y0, y1), slice(x0, x1))
+        drawn = self._load(request)
+        grid = self._session.grid
+        self._session.take_over(box, drawn.labels, drawn.drawn, request.accepted)
+        strokes = np.full(grid.shape, NOT_DRAWN, np.uint8)
+        strokes[box] = drawn.new
+        return self._session.add(Volume(strokes, grid))
+
+    def _load(self, request: _Request) -> _Drawn:
+        path = self._folder / request.file
+        z0, z1, y0, y1, x0, x1 = request.box
+        expected = (z1 - z0, y1 - y0, x1 - x0)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                drawn = _Drawn(arrays["labels"], arrays["drawn"], arrays["new"])
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="arrays labels, drawn and new",
+                            found=error) from None
+        for array in (drawn.labels, drawn.drawn, drawn.new):
+            if array.shape != expected or array.dtype != np.uint8:
+                raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=f"uint8 of {expected}",
+                                found=f"{array.dtype} of {array.shape}")
+        return drawn
+
+    def _report(self, number: int, correction: Correction, seconds: float) -> None:
+        file: str | None = None
+        box: list[int] | None = None
+        if correction.region is not None:
+            file, box = f"{number}.answer.npz", _bounds(correction.region)
+            np.savez(self._folder / file, labels=correction.labels.array[correction.region])
+        self._reporter.result(id=number, box=box, file=file, seconds=round(seconds, 2),
+                              changes=[change.as_row() for change in correction.organs])
+
+
+def raw_lines(descriptor: int) -> Iterator[str]:
+    """The lines of a file descriptor, as they come. Without a buffered stream, which a thread that waits in it locks:
+    Python would abort on its way out."""
+    pending = b""
+    while data := os.read(descriptor, 1 << 16):
+        *lines, pending = (pending + data).split(b"\n")
+        for line in lines:
+            yield line.decode("utf-8", "replace")
+
+
+def _bounds(box: Box3) -> list[int]:
+    bounds: list[int] = []
+    for part in box:
+        bounds += [part.start, part.stop]
+    return bounds

@@ -1,0 +1,35 @@
+"""Which files of tests take longest: begun first, since a process takes a whole file at a time."""
+
+from __future__ import annotations
+
+# Twenty seconds and more of a processor each, the longest first. One of them begun last would run alone at the end,
+# the other processes idle: two minutes of a run on two processors.
+LONGEST_FIRST = (
+    "batch/test_cluster.py",
+    "batch/test_limits.py",
+    "test_kills.py",
+    "slicer/finetune/test_finetune_real.py",
+    "slicer/finetune/test_walk.py",
+    "slicer/segment/test_segment_real.py",
+    "segmenting/test_precision.py",
+    "training/test_recipes.py",
+    "training/test_loader_processes.py",
+    "slicer/test_screenshots.py",
+    "models/test_monai_bundle.py",
+    "docs/test_page_blocks.py",
+    "training/test_trainer.py",
+    "scripts/test_reproduce.py",
+    "batch/test_processes.py",
+    "training/test_parts.py",
+    "training/test_pretend_device.py",
+    "training/test_distributed.py",
+    "test_wheel.py",
+)
+
+
+def start_of(test: str) -> int:
+    """When the file of a test, `Testing/FILE::NAME`, is to begin: its place among the longest, or after them all."""
+    file = test.partition("::")[0].removeprefix("Testing/")
+    if file in LONGEST_FIRST:
+        return LONGEST_FIRST.index(file)
+    return len(LONGEST_FIRST)

@@ -1,0 +1,284 @@
+"""What `learn` makes of a folder: whose each drawing is, what it shows, and the manifest that says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from PartialOrganSegLib.annotation import CandidateTable
+from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
+from PartialOrganSegLib.errors import Code, UserError
+from PartialOrganSegLib.formats.dicom_source import Maker
+from PartialOrganSegLib.formats.rtstruct import write_rtstruct
+from PartialOrganSegLib.learning.plan import FolderOptions, Plan, make_plan
+from PartialOrganSegLib.organs import WORD16
+from Testing.helpers.dicom_cases import make_case
+from Testing.helpers.finetune_data import ct_of
+from Testing.helpers.learn_folder import (
+    SPACE,
+    write_folder,
+    write_mask,
+    write_patient,
+    write_segments,
+    write_stroke_file,
+)
+from Testing.helpers.training_data import write_image
+
+
+def plan_of(folder: Path, ask=None, space=SPACE, **options) -> Plan:
+    return make_plan(folder, folder / "learnt", space, FolderOptions(**options), ask)
+
+
+def said(plan: Plan) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Case to its kind and its organs."""
+    return {case.name: (case.labelling.kind.value, tuple(case.labelling.annotated)) for case in plan.cases}
+
+
+def known_voxels(plan: Plan, name: str) -> dict[str, np.ndarray]:
+    """Where a case of the written manifest is certainly each organ."""
+    manifest = load_manifest(plan.manifest)
+    case = next(case for case in manifest.cases if case.name == name)
+    table = CandidateTable(manifest.label_space.class_count)
+    codes = case.read_codes(case.read_image(), manifest.label_space, table)
+    singles = {label: code for code, label in table.singletons().items()}
+    return {organ.name: codes == singles[organ.index] for organ in manifest.label_space.organs
+            if organ.index in singles}
+
+
+def problems_of(plan: Plan) -> list[str]:
+    return [problem.text() for problem in plan.left_out]
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory) -> Plan:
+    return plan_of(write_folder(tmp_path_factory.mktemp("meine Fälle ü")))
+
+
+def test_each_way_of_drawing_is_understood(planned):
+    assert said(planned) == {
+        "Müller 1": ("partial", ("liver",)), "b": ("partial", ("spleen", "left_kidney")),
+        "c": ("scribble", ("spleen",)), "d": ("partial", ("liver",)), "nobody": ("unlabelled", ())}
+    assert planned.left_out == []
+    assert planned.new_organs == []
+
+
+def test_the_manifest_says_voxel_by_voxel_what_was_drawn(planned):
+    for name, seed, organs in (("Müller 1", 0, {"liver": 1}), ("b", 1, {"spleen": 2, "left_kidney": 3}),
+                               ("d", 3, {"liver": 1})):
+        known = known_voxels(planned, name)
+        for organ, value in organs.items():
+            np.testing.assert_array_equal(known[organ], ct_of(seed)[1] == value)
+        # An organ that was not accepted, or not drawn, is nowhere certain.
+        assert {organ for organ, voxels in known.items() if voxels.any()} == set(organs)
+
+
+def test_the_manifest_is_sound_and_its_paths_are_relative(planned):
+    assert check_manifest(load_manifest(planned.manifest)) == []
+    text = planned.manifest.read_text("utf-8")
+    assert str(planned.folder) not in text
+    assert "../Müller 1/image.nii.gz" in text
+
+
+def test_a_second_look_leaves_our_own_results_out(planned):
+    again = plan_of(planned.folder)
+    assert said(again) == said(planned)
+
+
+def test_the_table_shows_a_ct_a_row(planned):
+    rows = {row["case"]: row for row in planned.rows()}
+    assert rows["b"]["organs"] == "spleen, left_kidney"
+    assert rows["b"]["drawn in"] == "learnt/labels/b.nii.gz, b/segmentations/kidney_left.nii.gz, " \
+                                    "b/segmentations/spleen.nii.gz"
+    assert rows["nobody"]["drawn in"] == ""
+
+
+def test_masks_in_a_tree_of_their_own_are_paired_by_name_or_geometry(tmp_path):
+    first = write_patient(tmp_path / "imagesTr", 0, "liver_1_0000.nii.gz")
+    second = write_patient(tmp_path / "imagesTr", 1, "liver_12_0000.nii.gz")
+    write_mask(tmp_path / "labelsTr" / "liver_1.nii.gz", first, 1)
+    write_mask(tmp_path / "labelsTr" / "liver_12.nii.gz", second, 1)
+    # A third CT has a grid of its own, so that a mask without a telling name can only be its.
+    image, labels = ct_of(3)
+    write_image(tmp_path / "imagesTr" / "x.nii.gz", image[:-2])
+    write_mask(tmp_path / "more" / "spleen.nii.gz", labels[:-2], 2)
+    plan = plan_of(tmp_path, annotated=["liver", "spleen"])
+    paired = {case.name: ([path.name for path in case.labelling.files], case.how) for case in plan.cases}
+    assert paired == {"liver_1": ([], []), "liver_12": ([], []), "x": (["spleen.nii.gz"], ["geometry"])}
+    plan = plan_of(tmp_path, label_map="1=liver")
+    assert {case.name: (case.labelling.annotated, case.how) for case in plan.cases} == {
+        "liver_1": (["liver"], ["name"]), "liver_12": (["liver"], ["name"]), "x": (["spleen"], ["geometry"])}
+
+
+def test_a_mask_of_another_geometry_and_one_of_two_cts_are_refused(tmp_path):
+    labels = write_patient(tmp_path / "a", 0)
+    write_mask(tmp_path / "a" / "liver.nii.gz", labels[:-1], 1)
+    write_mask(tmp_path / "a" / "spleen.nii.gz", labels, 2)
+    write_patient(tmp_path / "b", 1)
+    write_mask(tmp_path / "elsewhere" / "left_kidney.nii.gz", labels, 3)
+    plan = plan_of(tmp_path)
+    assert said(plan) == {"a": ("partial", ("spleen",)), "b": ("unlabelled", ())}
+    geometry, unclear = plan.left_out
+    assert (geometry.code, unclear.code) == (Code.GEOMETRY_DIFFERS, Code.CASE_UNPAIRED)
+    assert "liver.nii.gz" in geometry.text()
+    assert "left_kidney.nii.gz" in unclear.text()
+
+
+def test_a_label_map_needs_a_table_a_known_list_or_an_answer(tmp_path):
+    labels = write_patient(tmp_path / "a", 0)
+    write_image(tmp_path / "a" / "label.nii.gz", labels)
+    with pytest.raises(UserError, match=r"label\.nii\.gz.*1, 2, 3.*--label-map"):
+        plan_of(tmp_path)
+    everything = ("partial", ("liver", "spleen", "left_kidney"))
+    assert said(plan_of(tmp_path, label_map="1=liver,2=spleen,3=Left Kidney")) == {"a": everything}
+    assert said(plan_of(tmp_path, label_map="word16")) == {"a": everything}
+    assert said(plan_of(tmp_path, ask=lambda question: "word16")) == {"a": everything}
+    assert said(plan_of(tmp_path, label_map="word16", annotated=["spleen"])) == {"a": ("partial", ("spleen",))}
+    with pytest.raises(UserError, match="none for 3"):
+        plan_of(tmp_path, label_map="1=liver,2=spleen")
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("labels.json", '{"labels": {"background": 0, "liver": 1, "spleen": 2, "left_kidney": 3}}'),
+    ("label.json", '{"0": "background", "1": "liver", "2": "spleen", "3": "left kidney"}'),
+    ("label.csv", "value,name\n1,liver\n2,spleen\n3,LeftKidney\n"),
+    ("labels.txt", '# ITK-SNAP\n    0     0    0    0        0  0  0    "Clear Label"\n'
+                   '    1   255    0    0        1  1  1    "liver"\n    2     0  255    0        1  1  1    "spleen"\n'
+                   '    3     0    0  255        1  1  1    "kidney left"\n'),
+    ("label.ctbl", "# Color table\n0 Background 0 0 0 0\n1 liver 255 0 0 255\n2 spleen 0 255 0 255\n"
+                   "3 left_kidney 0 0 255 255\n")])
+def test_tables_beside_a_label_map_name_its_values(name, text, tmp_path):
+    labels = write_patient(tmp_path / "a", 0)
+    write_image(tmp_path / "a" / "label.nii.gz", labels)
+    (tmp_path / "a" / name).write_text(text, "utf-8")
+    assert said(plan_of(tmp_path)) == {"a": ("partial", ("liver", "spleen", "left_kidney"))}
+
+
+def test_only_annotated_organs_count_and_others_are_unknown(tmp_path):
+    labels = write_patient(tmp_path / "a", 0)
+    write_image(tmp_path / "a" / "label.nii.gz", labels)
+    plan = plan_of(tmp_path, label_map="word16", annotated=["spleen"])
+    known = known_voxels(plan, "a")
+    np.testing.assert_array_equal(known["spleen"], labels == 2)
+    assert not known["liver"].any() if "liver" in known else True
+    manifest = load_manifest(plan.manifest)
+    table = CandidateTable(4)
+    codes = manifest.cases[0].read_codes(manifest.cases[0].read_image(), manifest.label_space, table)
+    # Where the file says liver, it is anything but the spleen.
+    allowed = {tuple(np.flatnonzero(table.table[code])) for code in np.unique(codes[labels == 1])}
+    assert allowed == {(0, 1, 3)}
+
+
+def test_known_organs_are_added_and_others_are_asked_about(tmp_path):
+    labels = write_patient(tmp_path / "a", 0)
+    write_mask(tmp_path / "a" / "aorta.nii.gz", labels, 1)
+    write_mask(tmp_path / "a" / "Prostata_mask.nii.gz", labels, 2)
+    plan = plan_of(tmp_path)
+    assert plan.new_organs == ["aorta"]
+    assert said(plan) == {"a": ("partial", ("aorta",))}
+    assert "--new-organ prostata adds it" in problems_of(plan)[0]
+    plan = plan_of(tmp_path, new_organs=["prostata"])
+    assert said(plan) == {"a": ("partial", ("prostata", "aorta"))}
+    questions = []
+
+    def answer(question: str) -> str:
+        questions.append(question)
+        return "prostate"
+
+    plan = plan_of(tmp_path, ask=answer)
+    assert len(questions) == 1
+    assert "'prostata'" in questions[0]
+    assert set(said(plan)["a"][1]) == {"aorta", "prostate"}
+    assert yaml.safe_load(plan.manifest.read_text("utf-8"))["label_space"] == [*SPACE.names, *plan.new_organs]
+    with pytest.raises(UserError, match=r"--annotated: .*'milt'"):
+        plan_of(tmp_path, annotated=["milt"])
+
+
+def test_masks_that_overlap_leave_open_which_of_both_it_is(tmp_path):
+    labels = write_patient(tmp_path / "a", 0)
+    wide = labels.copy()
+    wide[(labels == 0) & (np.roll(labels, 1, axis=2) == 1)] = 1
+    both = np.roll(labels == 1, 1, axis=2) & (labels == 1)
+    write_mask(tmp_path / "a" / "liver.nii.gz", labels, 1)
+    write_image(tmp_path / "a" / "spleen.nii.gz", ((labels == 2) | both).astype(np.uint8))
+    plan = plan_of(tmp_path)
+    known = known_voxels(plan, "a")
+    np.testing.assert_array_equal(known["liver"], (labels == 1) & ~both)
+    np.testing.assert_array_equal(known["spleen"], labels == 2)
+
+
+def test_two_files_with_one_organ_are_refused_unless_one_is_left_out(tmp_path):
+    labels = write_patient(tmp_path / "a", 0)
+    write_mask(tmp_path / "a" / "liver.nii.gz", labels, 1)
+    write_mask(tmp_path / "a" / "earlier" / "liver_manual.nii.gz", labels, 1)
+    with pytest.raises(UserError, match="one file with the liver"):
+        plan_of(tmp_path)
+    for pattern in ("*_manual*", "a/earlier", "earlier"):
+        assert said(plan_of(tmp_path, leave_out=[pattern])) == {"a": ("partial", ("liver",))}
+
+
+def test_strokes_beside_accepted_masks_are_one_case(tmp_path):
+    labels = write_patient(tmp_path / "a", 0)
+    write_segments(tmp_path / "a" / "a.seg.nrrd", labels, {"liver": "accepted"})
+    write_stroke_file(tmp_path / "a" / "strokes.json", labels, "image.nii.gz", {"spleen": 2})
+    plan = plan_of(tmp_path)
+    assert said(plan) == {"a": ("partial", ("liver",))}
+    known = known_voxels(plan, "a")
+    assert (known["spleen"] & (labels == 2)).any()
+    assert check_manifest(load_manifest(plan.manifest)) == []
+
+
+def test_structures_in_dicom_belong_to_their_series(tmp_path):
+    source, labels = make_case(tmp_path / "patient" / "ct")
+    write_rtstruct(tmp_path / "patient" / "rs.dcm", source.on_slices(labels), source, WORD16.organs, Maker("t", "1"))
+    plan = plan_of(tmp_path, space=WORD16)
+    present = set(np.unique(labels.array).tolist()) - {0}
+    names = [organ.name for organ in WORD16.organs if organ.index in present]
+    (kind, organs), = said(plan).values()
+    assert kind == "partial"
+    assert set(organs) == set(names)
+    known = known_voxels(plan, plan.cases[0].name)
+    np.testing.assert_array_equal(known["spleen"], labels.array == 2)
+
+
+def test_a_manifest_in_the_folder_is_taken_as_it_is(tmp_path):
+    labels = write_patient(tmp_path / "run" / "data", 0, "case_1.nrrd")
+    write_image(tmp_path / "run" / "data" / "case_1_labels.nrrd", np.where(labels == 2, 1, 0).astype(np.uint8))
+    content = {"label_space": ["spleen", "prostate"], "datasets": [{"name": "scene", "cases": [
+        {"name": "Frau ü", "image": "case_1.nrrd", "label": "case_1_labels.nrrd", "kind": "partial",
+         "annotated": ["spleen"]}]}]}
+    (tmp_path / "run" / "data" / "manifest.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
+    plan = plan_of(tmp_path)
+    assert plan.new_organs == ["prostate"]
+    np.testing.assert_array_equal(known_voxels(plan, "Frau ü")["spleen"], labels == 2)
+    assert plan.rows()[0]["organs"] == "spleen"
+
+
+def test_results_of_segment_are_nothing_that_was_drawn(tmp_path):
+    labels = write_patient(tmp_path, 0, "p7.nii.gz")
+    write_image(tmp_path / "p7.labels.nii.gz", labels)
+    (tmp_path / "p7.volumes.csv").write_text("organ,volume_ml\n")
+    write_mask(tmp_path / "p7_liver.nii.gz", labels, 1)
+    plan = plan_of(tmp_path)
+    assert said(plan) == {"p7": ("partial", ("liver",))}
+    assert "a result of a model" in problems_of(plan)[0]
+
+
+def test_a_folder_without_cts_or_without_drawings_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"expected CTs"):
+        plan_of(tmp_path)
+    write_patient(tmp_path, 0)
+    with pytest.raises(UserError, match="something drawn"):
+        plan_of(tmp_path)
+    with pytest.raises(UserError, match="nothing there"):
+        plan_of(tmp_path / "missing")
+
+
+def test_strokes_of_an_unknown_organ_name_the_way_to_add_it(tmp_path):
+    labels = write_patient(tmp_path / "a", 0)
+    write_stroke_file(tmp_path / "a" / "s.json", labels, "a/image.nii.gz", {"prostate": 2})
+    with pytest.raises(UserError, match="--new-organ prostate"):
+        plan_of(tmp_path)
+    assert said(plan_of(tmp_path, new_organs=["prostate"])) == {"a": ("scribble", ("prostate",))}

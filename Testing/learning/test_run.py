@@ -1,0 +1,198 @@
+"""A whole run of `learn` with a small model: trained, ended, gone on with, compared, and shown on one page."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+
+from PartialOrganSegLib.cli import main
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.finetuning.options import FinetuneOptions
+from PartialOrganSegLib.learning.run import LearnOptions, carry_out, prepare
+from PartialOrganSegLib.models.bundle import Bundle, load_bundle
+from Testing.helpers.finetune_data import QUICK, RunListener, write_start
+from Testing.helpers.learn_folder import write_folder
+
+
+class Interrupter(Reporter):
+    """Ends the work when a stage begins."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if stage.startswith(self.stage):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Bundle:
+    return write_start(tmp_path_factory.mktemp("models") / "start")
+
+
+def quick(start: Bundle, **settings) -> LearnOptions:
+    finetuning = FinetuneOptions(steps=4, replay="none", overrides=list(QUICK), **settings)
+    return LearnOptions(model=str(start.folder), finetuning=finetuning)
+
+
+@pytest.fixture(scope="module")
+def finished(start, tmp_path_factory) -> Path:
+    """The output of a run that was ended twice on its way: while it trained, and while it segmented."""
+    folder = write_folder(tmp_path_factory.mktemp("meine Fälle ü") / "<b>x & y")
+    output = folder / "learnt"
+    prepare(folder, output, quick(start))
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(output, "cpu", RunListener(2, KeyboardInterrupt()))
+    assert (output / "run" / "checkpoints" / "last.pt").is_file()
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(output, "cpu", Interrupter("segmenting with the new"))
+    assert (output / "run" / "result.json").is_file()
+    times = {path: path.stat().st_mtime_ns for path in (output / "segmented" / "start").iterdir()}
+    assert times
+    carry_out(output, "cpu")
+    # What was done was not done again.
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    return output
+
+
+def test_every_ct_is_segmented_with_both_models(finished):
+    for moment in ("start", "new"):
+        names = {path.name for path in (finished / "segmented" / moment).glob("*.labels.nii.gz")}
+        assert names == {f"{name}.labels.nii.gz" for name in ("Müller 1", "b", "c", "d", "nobody")}
+    volumes = json.loads((finished / "evaluation" / "volumes.json").read_text("utf-8"))
+    assert set(volumes["new"]["nobody"]) == {"liver", "spleen", "left_kidney"}
+    dice = json.loads((finished / "evaluation" / "dice.json").read_text("utf-8"))
+    assert "optimistic" in dice["measured_on"]
+    assert {"Müller 1", "b", "d"} <= set(dice["new"])
+
+
+def test_the_page_is_whole_and_loads_nothing(finished):
+    page = (finished / "report.html").read_text("utf-8")
+    # Nothing is fetched and nothing runs, whatever a browser is allowed.
+    assert re.findall(r'(?:src|href|action)="(?!data:)', page) == []
+    assert "<script" not in page
+    assert "default-src 'none'" in page
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    # One for each CT, and the curve.
+    assert len(re.findall(r'src="data:image/png;base64,', page)) == 6
+    text = "".join(reader.texts)
+    result = json.loads((finished / "run" / "result.json").read_text("utf-8"))
+    for part in ("What to draw next", "Müller 1", result["selected_model"], result["reason"][1:], "nobody"):
+        assert part in text
+    assert "<b>x & y" in text
+    assert "<b>x" not in page
+
+
+class Reader(HTMLParser):
+    """The text of a page, and the elements that were not closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_the_run_learnt_what_was_drawn(finished):
+    bundle = load_bundle(finished / "run" / "model")
+    assert set(bundle.metadata.partialorganseg.lineage.learnt) == {"liver", "spleen", "left_kidney"}
+    assert (finished / "run" / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_run_in_the_same_place_is_refused(finished, start):
+    with pytest.raises(UserError, match="--resume or another -o"):
+        prepare(finished.parent, finished, quick(start))
+
+
+def test_a_changed_manifest_is_kept_and_a_plan_alone_is_made_anew(start, tmp_path):
+    folder = write_folder(tmp_path / "cts")
+    output = folder / "learnt"
+    prepare(folder, output, quick(start))
+    prepare(folder, output, quick(start))
+    manifest = output / "manifest.yaml"
+    content = yaml.safe_load(manifest.read_text("utf-8"))
+    content["datasets"][0]["cases"].pop()
+    manifest.write_text(yaml.safe_dump(content), "utf-8")
+    with pytest.raises(UserError, match="changed"):
+        prepare(folder, output, quick(start))
+
+
+def test_a_folder_with_other_files_is_no_place_for_results(start, tmp_path):
+    folder = write_folder(tmp_path / "cts")
+    with pytest.raises(UserError, match="something else"):
+        prepare(folder, folder, quick(start))
+    with pytest.raises(UserError, match="nothing there"):
+        prepare(tmp_path / "missing", tmp_path / "out", quick(start))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_goes_on_with_a_run_and_says_what_came_of_it(start, tmp_path, capsys):
+    folder = write_folder(tmp_path / "meine Fälle ü")
+    prepare(folder, tmp_path / "out", quick(start))
+    assert main(["learn", str(folder), "-o", str(tmp_path / "out"), "--resume", "--device", "cpu"]) == 0
+    shown = capsys.readouterr().out
+    assert "verdict:" in shown
+    assert f"page: {tmp_path / 'out' / 'report.html'}" in shown
+
+
+def test_the_command_asks_for_yes_where_nobody_can_answer(start, tmp_path, capsys):
+    folder = write_folder(tmp_path / "meine Fälle ü")
+    assert main(["learn", str(folder), "--model", str(start.folder)]) == 2
+    captured = capsys.readouterr()
+    assert "Müller 1" in captured.out
+    assert "spleen, left_kidney" in captured.out
+    error = captured.err.splitlines()[-1]
+    assert error.startswith("error: --yes:")
+    assert error.endswith(f"partialorganseg learn '{folder}' --resume")
+    assert not (folder / "learnt" / "run").exists()
+
+
+def test_the_command_shows_every_problem_of_the_cases(start, tmp_path, capsys):
+    folder = write_folder(tmp_path / "cts")
+    prepare(folder, folder / "learnt", quick(start))
+    (folder / "b" / "ct.nii.gz").unlink()
+    (folder / "nobody" / "image.nii.gz").unlink()
+    assert main(["learn", str(folder), "--resume"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1].strip() for line in lines if line.startswith("error:")] == ["b", "nobody"]
+    main(["check", str(folder / "learnt" / "manifest.yaml")])
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")] == [
+        line for line in lines if line.startswith("error:")]
+
+
+def test_ending_the_command_names_the_line_that_goes_on(start, tmp_path, capsys, monkeypatch):
+    folder = write_folder(tmp_path / "meine Fälle ü")
+    prepare(folder, folder / "learnt", quick(start))
+
+    def ended(*arguments: object, **settings: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("PartialOrganSegLib.finetuning.run.finetune", ended)
+    assert main(["learn", str(folder), "--resume"]) == 130
+    assert capsys.readouterr().err.splitlines()[-1].endswith(
+        f"; go on with: partialorganseg learn '{folder}' --resume")
+
+
+def test_what_is_missing_is_named_with_the_line_that_installs_it(start, tmp_path, capsys, monkeypatch):
+    folder = write_folder(tmp_path / "cts")
+    monkeypatch.setattr("PartialOrganSegLib.learning.requirements.NEEDED", {"no_such_package_xyz": "a test"})
+    assert main(["learn", str(folder), "--model", str(start.folder), "--yes"]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == "error: learn: expected the package no_such_package_xyz, found none; pip install no_such_package_xyz"

@@ -1,0 +1,117 @@
+"""Corrections on request: the answers are those of a session, cancelling and bad requests leave the next one whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.formats.writing import write_ct
+from PartialOrganSegLib.imaging.volume import Volume
+from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.refining.serving import Server
+from PartialOrganSegLib.refining.session import RefineSession
+from PartialOrganSegLib.synthesis.phantom import make_phantom
+
+CT, LABELS = make_phantom((48, 48, 48), (7.0, 7.0, 7.0), seed=3)
+WHOLE = [0, 48, 0, 48, 0, 48]
+LIVER = 1
+
+
+class Answers(Reporter):
+    """Keeps what is answered."""
+
+    def __init__(self) -> None:
+        self.given: list[dict] = []
+
+    def result(self, **facts: object) -> None:
+        self.given.append(facts)
+
+
+def stroke() -> np.ndarray:
+    """A stroke of the liver where the labels lack a piece of it."""
+    k, j, i = np.argwhere(LABELS.array == LIVER).mean(0).astype(int)
+    new = np.full(LABELS.array.shape, 255, np.uint8)
+    new[k, j - 2:j + 3, i] = LIVER
+    return new
+
+
+def without_half() -> np.ndarray:
+    labels = LABELS.array.copy()
+    k = int(np.argwhere(labels == LIVER).mean(0)[0])
+    labels[k - 3:k + 4][labels[k - 3:k + 4] == LIVER] = 0
+    return labels
+
+
+def ask(folder: Path, number: int, labels: np.ndarray, new: np.ndarray, accepted: tuple[str, ...] = ()) -> str:
+    np.savez(folder / f"{number}.npz", labels=labels, drawn=new, new=new)
+    return json.dumps({"id": number, "file": f"{number}.npz", "box": WHOLE, "accepted": accepted})
+
+
+def session() -> RefineSession:
+    return RefineSession(CT, Volume(np.zeros_like(LABELS.array), LABELS.grid), WORD16)
+
+
+def test_an_answer_is_what_a_session_gives(tmp_path: Path) -> None:
+    labels = without_half()
+    expected = RefineSession(CT, Volume(labels, LABELS.grid), WORD16).add(Volume(stroke(), LABELS.grid)).labels.array
+    answers = Answers()
+    # the same twice: what was corrected first must not be remembered, as the program may have taken it back
+    Server(session(), tmp_path, answers).run([ask(tmp_path, 1, labels, stroke()), ask(tmp_path, 2, labels, stroke())])
+    assert len(answers.given) == 2
+    for answer in answers.given:
+        z0, z1, y0, y1, x0, x1 = answer["box"]
+        after = labels.copy()
+        after[z0:z1, y0:y1, x0:x1] = np.load(tmp_path / answer["file"])["labels"]
+        np.testing.assert_array_equal(after, expected)
+        assert answer["changes"][0]["organ"] == "liver"
+        assert answer["changes"][0]["gained_ml"] > 10
+
+
+def test_accepted_organs_keep_every_voxel_that_no_stroke_is_on(tmp_path: Path) -> None:
+    labels = without_half()
+    answers = Answers()
+    Server(session(), tmp_path, answers).run([ask(tmp_path, 1, labels, stroke(), ("liver",))])
+    changed, = answers.given
+    assert changed["changes"][0]["gained_ml"] <= 5 * LABELS.grid.voxel_ml + 0.01
+
+
+def test_a_cancelled_request_changes_nothing_and_the_next_one_works(tmp_path: Path) -> None:
+    labels, answers = without_half(), Answers()
+    lines = [json.dumps({"cancel": 1}), ask(tmp_path, 1, labels, stroke()), ask(tmp_path, 2, labels, stroke())]
+    Server(session(), tmp_path, answers).run(lines)
+    assert answers.given[0] == {"id": 1, "cancelled": True}
+    assert answers.given[1]["box"] is not None
+
+
+@pytest.mark.parametrize(("line", "word"), [
+    ("{", "a line of JSON"), ('{"id": 1, "file": "../1.npz"}', "a line of JSON"),
+    ('{"id": 1, "file": "none.npz", "box": [0, 1, 0, 1, 0, 1]}', "arrays labels, drawn and new"),
+    ('{"id": 1, "file": "1.npz", "box": [0, 99, 0, 48, 0, 48]}', "uint8 of (99, 48, 48)"),
+])
+def test_a_bad_request_is_answered_and_the_next_one_works(tmp_path: Path, line: str, word: str) -> None:
+    answers = Answers()
+    good = ask(tmp_path, 1, without_half(), stroke())
+    Server(session(), tmp_path, answers).run([line, good])
+    assert word in answers.given[0]["problem"]["message"]
+    assert answers.given[1]["box"] is not None
+
+
+def test_the_command_answers_until_its_input_ends(tmp_path: Path) -> None:
+    write_ct(tmp_path / "ct.nrrd", CT)
+    command = [sys.executable, "-m", "PartialOrganSegLib", "refine", str(tmp_path / "ct.nrrd"), "--serve", "-o",
+               str(tmp_path / "served"), "--label-space", "word16", "--force", "--json-events"]
+    (tmp_path / "served").mkdir()
+    lines = ask(tmp_path / "served", 1, without_half(), stroke()) + "\n"
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=120, check=True,
+                          env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["started", "result", "result"]
+    assert events[1]["size"] == [48, 48, 48]
+    assert (tmp_path / "served" / events[2]["file"]).is_file()

@@ -1,0 +1,92 @@
+"""docs/results/robustness.md: damaged inputs, kills and a run over many CTs, from the rows in Resources/figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from .embedded_figures import ROOT
+from .markdown import NOTE, table
+
+OUTCOMES = ("clear", "accepted rightly", "accepted wrongly", "own words", "several lines", "hang", "memory", "crash")
+TROUBLES = ("lost", "twice", "differing", "table", "left")
+HEAD = f"""# Damaged inputs, kills and many CTs
+
+{NOTE}
+From `Resources/figures`, where `faults.py`, `kills.py` and `batch_1000.py` of `Testing/benchmarks` kept their tables.
+Inputs are small and made by the benchmarks themselves.
+
+## Damaged and hostile inputs
+
+Sound files with bits, bytes, numbers, words and lines changed at random, each read by itself. *Clear*: one line that
+names the file, what was expected and what was found. *Accepted rightly*: read with a warning, or as an independent
+reader reads it. All other columns should be zero: read otherwise without a word; a sentence of Python; more than one
+line; over 60 s; over 1500 MiB; the process ended.
+"""
+KILLS = """## Commands killed and started again
+
+Killed (SIGKILL) right before a random change of the disk or after a random time, up to three times in one folder, and
+started again as a user would. *Wrong* is a result that differs from the uninterrupted run's, a command that does not
+come to its end, a model that is neither the old nor the new one, or a file left behind.
+"""
+BATCH = """## A run over many CTs
+
+Phantoms, and among them a CT from which the network never comes back, one for which it takes memory without end, one
+that crashes it and a file that is no image, on one machine and on two workers of a cluster. Each run was killed
+several times, as a whole or one worker alone, started on a full disk once, and simply started again. *Differing* are
+label maps of a sample, against an uninterrupted run; *table* are wrong rows of the run table; *left* are hidden files
+and locks. Memory is how much more a process held in the last third of the run than in the second.
+"""
+
+
+def page() -> str:
+    lines = [HEAD]
+    faults = _rows("faults")
+    for seed in dict.fromkeys(row["seed"] for row in faults):
+        of_seed = [row for row in faults if row["seed"] == seed]
+        lines += [f"Seed {seed}:", "", *_faults(of_seed), ""]
+    lines += [KILLS, *_kills(_rows("kills"))]
+    batch = _rows("batch_1000")
+    if batch:
+        lines += ["", BATCH, *_batch(batch)]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    """What a benchmark kept; nothing where it was not run to its end for this version."""
+    file = ROOT / "Resources" / "figures" / f"{name}.json"
+    rows: list[dict[str, Any]] = []
+    if file.exists():
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    return rows
+
+
+def _faults(rows: Sequence[dict[str, Any]]) -> list[str]:
+    columns = ("mutants", *OUTCOMES)
+    cells = [[row["format"], *(str(row[column]) for column in columns), str(row["slowest_s"])] for row in rows]
+    cells.append(["all", *(str(sum(row[column] for row in rows)) for column in columns),
+                  str(max(row["slowest_s"] for row in rows))])
+    return table(("format", *columns, "slowest, s"), cells)
+
+
+def _kills(rows: Sequence[dict[str, Any]]) -> list[str]:
+    columns = ("starts", "kills", "wrong")
+    cells = []
+    for command in dict.fromkeys(row["command"] for row in rows):
+        of_command = [row for row in rows if row["command"] == command]
+        cells.append([command, *(str(sum(row[column] for row in of_command)) for column in columns)])
+    cells.append(["all", *(str(sum(row[column] for row in rows)) for column in columns)])
+    return table(("command", *columns), cells)
+
+
+def _batch(rows: Sequence[dict[str, Any]]) -> list[str]:
+    columns = ("phantoms", "starts", "kills", *TROUBLES)
+    titles = {"here": "one machine", "cluster": "two workers"}
+    lines = table(("run", *columns, "memory, MiB"), [
+        [titles[row["run"]], *(str(row[column]) for column in columns), f"{row['memory_mib']:+}"] for row in rows])
+    for row in rows:
+        held = ", ".join(f"{mib} ({finished})" for finished, mib in row["held_mib"])
+        lines += ["", f"MiB that the run's process held in its longest start, {titles[row['run']]} (after so many "
+                      f"phantoms): {held}."]
+    return lines
