@@ -1,13 +1,16 @@
 """How far a stroke reaches: from what was drawn to the voxels around it that share the error it points at.
 
 A stroke says "this is L, not what the labels say". Near it the labels lose their trust, the more the longer the stroke,
-for people draw through the middle of what is wrong; what a voxel looks like counts there instead (`appearance`), and
-how sure the network is of L, its bias moved so that what was drawn passes (`network_scores`). A random walk
-(`random_walk`) joins all to one probability of L that jumps where the CT has an edge. Voxels that were drawn are held.
-Earlier strokes of L that the start labels contradict point at the same error, so their surroundings stay in question.
+for people draw through the middle of what is wrong; what a voxel looks like counts there instead (`appearance`).
+A random walk (`random_walk`) joins both to one probability of L that jumps where the CT has an edge. Voxels that were
+drawn are held. Earlier strokes of L that the labels contradicted point at the same error, so their surroundings stay in
+question.
 
-Fitting the network's last layer to the strokes instead (logistic regression on its features, pCE towards the start
-prediction elsewhere) was measured and gave less. Every number below was chosen by Testing/benchmarks/refine.py on CTs that no figure is reported of.
+The network has no say here; three ways were measured. Its scores of the whole CT, moved so that what was drawn passes,
+gave .01 of Dice more on weak organs. Computed around the stroke alone, as there is time for, they lack the context that
+the network needs, and made organs worse. Its last layer fitted to the strokes (pCE, towards the start prediction
+elsewhere) gave less than the looks alone. Every number below was chosen by Testing/benchmarks/refine.py on three CTs,
+whose figures are reported apart.
 """
 
 from __future__ import annotations
@@ -37,10 +40,6 @@ REACH_OF_THICKNESS = 1.5  # of the half thickness of the organ that gains or los
 LEAST_REACH_MM = 5.0  # of a thin organ
 LEAST_ORGAN_MM3 = 500.0  # less of an organ says nothing of its thickness
 ORGAN_SHARE = 0.5  # of the organ's own look, beside that of the stroke
-SURE_SHARE = 0.25  # of a stroke's voxels may be less sure than what counts as likely as not
-SURENESS_SLOPE = 0.25  # of log odds for a logit of the network more or less
-MOST_SURENESS = 1.5  # log odds
-LEAST_LIKELY = 1e-3  # so that odds are numbers
 SAME_ERROR_MM = 40.0  # up to this far apart, strokes of one label point at the same error
 MARGIN_MM = 60.0  # around a stroke: nothing beyond is looked at or changed
 
@@ -50,8 +49,7 @@ class Region:
     """The part of a CT around a stroke, all (z, y, x): `hu`, `labels`, `drawn` (`NOT_DRAWN` where nothing is).
 
     `changeable`: voxels whose label may change. `spacing` (z, y, x) mm. `earlier`: voxels that were drawn before in the
-    stroke's label where the start had another one. `margin`: of the network's logits for the stroke's label, on blocks
-    of the given voxels; None without a network.
+    stroke's label where the labels had another one.
     """
 
     hu: VoxelArray
@@ -60,7 +58,6 @@ class Region:
     changeable: Mask
     spacing: Spacing3
     earlier: Mask | None = None
-    margin: Callable[[Shape3], Values] | None = None
 
 
 def spread(region: Region, stroke: Mask, value: int, keep_on: Callable[[], None] = lambda: None) -> Mask:
@@ -101,9 +98,6 @@ class _Coarse:
         self.earlier = np.zeros(self.stroke.shape, bool)
         if region.earlier is not None:
             self.earlier = block_means(region.earlier, block) > 0
-        self.margin = None
-        if region.margin is not None:
-            self.margin = region.margin(block)
         self.has_organ = value > 0
         self.thickest = self.share
         if not self.has_organ:  # background has no thickness: the organ that loses has
@@ -159,14 +153,7 @@ class _Coarse:
             drawn = (1 - ORGAN_SHARE) * drawn + ORGAN_SHARE * appearance.density(_float(organ))
         away = _float((self.share < 0.5) & (distance > reach * AWAY))
         around = appearance.density(trust * self.in_question * away)
-        likeness = appearance.likeness(drawn, around)
-        if self.margin is None:
-            return likeness
-        # The network missed what was drawn: what it is as sure of as of most of that counts as likely.
-        passing = float(np.quantile(self.margin[self.drawn], SURE_SHARE))
-        sureness = (SURENESS_SLOPE * (self.margin - passing)).clip(-MOST_SURENESS, MOST_SURENESS)
-        odds = np.log((likeness + LEAST_LIKELY) / (1 - likeness + LEAST_LIKELY)) + sureness
-        return np.asarray(1 / (1 + np.exp(-odds)), np.float32)
+        return appearance.likeness(drawn, around)
 
 
 def _float(mask: Mask) -> Values:

@@ -1,6 +1,6 @@
 """Strokes that correct one CT, against simpler ways to use the same strokes, drawn by a simulated user.
 
-    python Testing/benchmarks/refine.py -o output/refine --cases crlm_1006 hcc_006 waw2144_eq --model light-0.3.0
+    python Testing/benchmarks/refine.py -o output/refine --model light-0.3.0 --cases crlm_1006 hcc_006 waw2144_eq
     python Testing/benchmarks/refine.py -o output/refine --table Resources/figures/refine.json
 
 For every CT and every organ that its label can be compared with, the user looks for the largest error of that organ
@@ -8,15 +8,14 @@ For every CT and every organ that its label can be compared with, the user looks
 where it is largest, and says what is there: the organ where it is missing, and where it is too much the reference's
 label, mostly background. He sees the answer before the next stroke. Every organ begins at the model's labels anew.
 
-Arms: `refine` (the library's session, with the network's scores), `looks` (the same without a network), `pasted`
-(nothing but the drawn voxels changes), `watershed` (SimpleITK's, on the CT's gradient) and `random_walker`
-(scikit-image's), which grow the strokes and the cores of all start labels into what lies between; a start label's core
-counts only farther than 25 mm from a stroke that contradicts it; `finetuned` (40 steps on this CT after each stroke
-that is measured, then segmented anew).
+Arms: `refine` (the library's session), `pasted` (nothing but the drawn voxels changes), `watershed` (SimpleITK's, on
+the CT's gradient) and `random_walker` (scikit-image's), which grow the strokes and the cores of all start labels into
+what lies between; a start label's core counts only farther than 25 mm from a stroke that contradicts it.
 
-The CTs are those of ../shared/data/manifest.yaml, whose labels are mostly other models'. Settings were chosen on
-crlm_1006, hcc_006 and waw2144_eq alone. Figures: Dice of the organ and HD95 (mm) before and after 1, 3, 5, 10 strokes,
-the largest loss of another organ, and seconds a stroke. Start labels are kept in OUT/starts, results in
+The CTs are those of ../shared/data/manifest.yaml, whose labels are mostly the network hk13's. The embedded model
+asks that network itself, so the start is another's: `light-0.3.0`, a part of the embedded model 0.4.0. Settings were
+chosen on crlm_1006, hcc_006 and waw2144_eq alone. Figures: Dice of the organ and HD95 (mm) before and after 1, 3, 5, 10
+strokes, the largest loss of another organ, and seconds a stroke. Start labels are kept in OUT/starts, results in
 OUT/results.jsonl, a line an organ and arm, so that a run goes on where it was ended.
 """
 
@@ -38,9 +37,7 @@ from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.evaluation.metrics import dice
 from PartialOrganSegLib.imaging.surface import surface_distances
 from PartialOrganSegLib.imaging.volume import Volume
-from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.refining.network_scores import NetworkScores, scoring_network
 from PartialOrganSegLib.refining.propagation import NOT_DRAWN
 from PartialOrganSegLib.refining.regions import box_of, padded_box
 from PartialOrganSegLib.refining.session import RefineSession
@@ -55,33 +52,21 @@ LOW = 0.80  # Dice of a start that is worth a stroke
 CHOSEN_ON = ("crlm_1006", "hcc_006", "waw2144_eq")
 
 
-def session(scene: Scene, scores: NetworkScores | None) -> Corrector:
-    """The library's, with a network or without."""
-    work = RefineSession(scene.ct, Volume(scene.start, scene.ct.grid), WORD16, scores=scores)
+def refine(scene: Scene) -> Corrector:
+    """The library's session."""
+    session = RefineSession(scene.ct, Volume(scene.start, scene.ct.grid), WORD16)
 
     def correct(stroke: Drawn) -> np.ndarray:
         drawn = np.full(scene.start.shape, NOT_DRAWN, np.uint8)
         drawn[stroke.voxels] = stroke.value
-        return work.add(Volume(drawn, scene.ct.grid)).labels.array
+        return session.add(Volume(drawn, scene.ct.grid)).labels.array
 
     return correct
 
 
-def arms_of(model: str, names: Sequence[str]) -> dict[str, Callable[[Scene], Corrector]]:
-    """The arms by name."""
-    network = scoring_network(load_bundle(model))
-    assert network is not None, f"{model} has no network that can be asked"
-
-    def refine(scene: Scene) -> Corrector:
-        return session(scene, NetworkScores(network, scene.ct))
-
-    def looks(scene: Scene) -> Corrector:
-        return session(scene, None)
-
-    arms: dict[str, Callable[[Scene], Corrector]] = {
-        "refine": refine, "looks": looks, "pasted": pasted, "watershed": from_markers(watershed),
-        "random_walker": from_markers(random_walker)}
-    return {name: arms[name] for name in names}
+ARMS: dict[str, Callable[[Scene], Corrector]] = {
+    "refine": refine, "pasted": pasted, "watershed": from_markers(watershed),
+    "random_walker": from_markers(random_walker)}
 
 
 def run_organ(scene: Scene, organ: int, arm: str, correct: Corrector, strokes: int, seed: int) -> dict[str, Any]:
@@ -120,15 +105,19 @@ def hd95(predicted: np.ndarray, reference: np.ndarray, spacing: tuple[float, flo
 
 def rows_of(results: Sequence[dict[str, Any]], human: bool) -> Iterator[dict[str, Any]]:
     """An arm and a group of organs a row: means over organs of all CTs of a group."""
-    groups: dict[str, Callable[[dict[str, Any]], bool]] = {
-        "chosen on": lambda result: result["case"] in CHOSEN_ON, "others": lambda result: result["case"] not in CHOSEN_ON}
-    if human:
-        groups = {"human": lambda result: True}
-    for cts, belongs in groups.items():
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        group = "others"
+        if human:
+            group = "human"
+        elif result["case"] in CHOSEN_ON:
+            group = "chosen on"
+        groups.setdefault(group, []).append(result)
+    for cts, members in groups.items():
         for weak in (True, False):
-            for arm in dict.fromkeys(result["arm"] for result in results):
-                chosen = [result for result in results if result["arm"] == arm and belongs(result)
-                          and (result["dice"]["0"] < LOW) == weak]
+            for arm in dict.fromkeys(result["arm"] for result in members):
+                chosen = [result for result in members
+                          if result["arm"] == arm and (result["dice"]["0"] < LOW) == weak]
                 if chosen:
                     yield {"cts": cts, "ct_count": len({result["case"] for result in chosen}), "weak": weak, "arm": arm,
                            "organs": len(chosen), **means(chosen)}
@@ -155,10 +144,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, default=DATA / "manifest.yaml")
-    parser.add_argument("--model", default="light-0.3.0", help="a model, or the member light-0.3.0 of the embedded one")
+    parser.add_argument("--model", default="embedded")
     parser.add_argument("--cases", nargs="*", default=[], help="default: all of the manifest")
     parser.add_argument("--organs", nargs="+", default=[], help="default: all that can be compared")
-    parser.add_argument("--arms", nargs="+", default=["refine", "looks", "pasted", "watershed", "random_walker"])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--strokes", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no organ after these")
@@ -171,11 +160,7 @@ def main() -> None:
         arguments.table.write_text(json.dumps(rows, indent=1) + "\n")
         return
     until = time.monotonic() + 60 * arguments.minutes
-    model = arguments.model
-    if model == "light-0.3.0":
-        model = str(load_bundle("embedded").folder / "members" / model)
-    segmenter = Segmenter(SegmentOptions(model=model))
-    arms = arms_of(model, arguments.arms)
+    segmenter = Segmenter(SegmentOptions(model=arguments.model))
     cases = {case.image.parent.name: case for case in load_manifest(arguments.manifest).cases}
     organs = WORD16.indices(arguments.organs or WORD16.names)
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -183,13 +168,13 @@ def main() -> None:
     for name in arguments.cases or list(cases):
         scene = load_scene(cases[name], segmenter, arguments.output / "starts")
         for organ in scene.organs:
-            for arm, make in arms.items():
+            for arm in arguments.arms:
                 if organ not in organs or (name, WORD16.names[organ - 1], arm) in done:
                     continue
                 if time.monotonic() > until:
                     print("time is over", flush=True)
                     return
-                result = run_organ(scene, organ, arm, make(scene), arguments.strokes, arguments.seed)
+                result = run_organ(scene, organ, arm, ARMS[arm](scene), arguments.strokes, arguments.seed)
                 with open(record, "a") as stream:
                     stream.write(json.dumps(result) + "\n")
         print(f"{name} done", flush=True)
