@@ -48,6 +48,7 @@ from Testing.helpers.stroke_user import Drawn, Scene, User, load_scene
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 AFTER = (0, 1, 3, 5, 10)
+AROUND_MM = 80.0  # more than a correction reaches
 LOW = 0.80  # Dice of a start that is worth a stroke
 CHOSEN_ON = ("crlm_1006", "hcc_006", "waw2144_eq")
 
@@ -69,9 +70,10 @@ ARMS: dict[str, Callable[[Scene], Corrector]] = {
     "random_walker": from_markers(random_walker)}
 
 
-def run_organ(scene: Scene, organ: int, arm: str, correct: Corrector, strokes: int, seed: int) -> dict[str, Any]:
+def run_organ(whole: Scene, organ: int, arm: str, strokes: int, seed: int) -> dict[str, Any]:
     """The figures of one organ: `dice` and `hd95` by number of strokes."""
-    user = User(scene, organ, seed)
+    scene = whole.around(organ, AROUND_MM)
+    user, correct = User(scene, organ, seed), ARMS[arm](scene)
     labels, seconds, satisfied = scene.start, [], False
     figures: dict[str, Any] = {"case": scene.name, "organ": WORD16.names[organ - 1], "arm": arm, "dice": {}, "hd95": {}}
     for number in range(strokes + 1):
@@ -89,10 +91,22 @@ def run_organ(scene: Scene, organ: int, arm: str, correct: Corrector, strokes: i
             figures["hd95"][number] = hd95(predicted, reference, scene.spacing)
     losses = [0.0]
     for neighbour in scene.organs:
-        if neighbour != organ:
-            before, after = (dice(*scene.masks(some, neighbour)) or 0.0 for some in (scene.start, labels))
-            losses.append(after - before)
+        changed = ((labels == neighbour) != (scene.start == neighbour)).any()
+        if neighbour != organ and changed and (whole.reference == neighbour).any():
+            losses.append(loss_of(neighbour, whole, scene, labels))
     return figures | {"seconds": [round(value, 3) for value in seconds], "worst_other": min(losses)}
+
+
+def loss_of(organ: int, whole: Scene, part: Scene, labels: np.ndarray) -> float:
+    """How much Dice an organ of the whole CT gains where the labels of a part of it become `labels`."""
+    reference = int((whole.reference == organ).sum())
+    before, right = (int(mask.sum()) for mask in (whole.masks(whole.start, organ)[0],
+                                                  whole.masks(whole.start, organ)[0] & (whole.reference == organ)))
+    old, new = (part.masks(some, organ)[0] for some in (part.start, labels))
+    true = part.reference == organ
+    after = before + int(new.sum()) - int(old.sum())
+    right_after = right + int((new & true).sum()) - int((old & true).sum())
+    return 2 * right_after / max(after + reference, 1) - 2 * right / max(before + reference, 1)
 
 
 def hd95(predicted: np.ndarray, reference: np.ndarray, spacing: tuple[float, float, float]) -> float | None:
@@ -174,7 +188,7 @@ def main() -> None:
                 if time.monotonic() > until:
                     print("time is over", flush=True)
                     return
-                result = run_organ(scene, organ, arm, ARMS[arm](scene), arguments.strokes, arguments.seed)
+                result = run_organ(scene, organ, arm, arguments.strokes, arguments.seed)
                 with open(record, "a") as stream:
                     stream.write(json.dumps(result) + "\n")
         print(f"{name} done", flush=True)

@@ -11,8 +11,9 @@ from scipy import ndimage
 from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.formats.writing import write_labelmap
-from PartialOrganSegLib.imaging.volume import Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.refining.regions import box_of, padded_box
 from PartialOrganSegLib.segmenting.segmenter import Segmenter
 from PartialOrganSegLib.synthesis.scribble_paths import medial_path, painted
 
@@ -38,6 +39,15 @@ class Scene:
     def masks(self, labels: np.ndarray, organ: int) -> tuple[np.ndarray, np.ndarray]:
         """An organ in some labels and in the reference, undecided voxels apart."""
         return (labels == organ) & ~self.undecided, self.reference == organ
+
+    def around(self, organ: int, margin_mm: float) -> Scene:
+        """The part that holds an organ in both labels, with a margin: where its strokes and what they change lie."""
+        box = padded_box(box_of((self.start == organ) | (self.reference == organ)), margin_mm, self.spacing,
+                         self.start.shape)
+        ct, start, reference, undecided = (np.ascontiguousarray(array[box]) for array in (
+            self.ct.array, self.start, self.reference, self.undecided))
+        grid = Grid(start.shape[::-1], self.ct.grid.spacing)
+        return Scene(self.name, Volume(ct, grid), start, reference, self.organs, undecided)
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -86,11 +96,14 @@ class User:
         self.scene, self.organ = scene, organ
         self._generator = np.random.default_rng(seed)
 
-    def next_stroke(self, labels: np.ndarray) -> Drawn | None:
-        """Into the labels as they are; None where nothing is wrong."""
+    def next_stroke(self, labels: np.ndarray, number: int | None = None) -> Drawn | None:
+        """Into the labels as they are, on the slice of that number if one is given; None where nothing is wrong."""
         reference = self.scene.reference
         missing = (reference == self.organ) & (labels != self.organ) & ~self.scene.undecided
         surplus = (labels == self.organ) & (reference != self.organ) & ~self.scene.undecided
+        if number is not None:
+            for wrong in (missing, surplus):
+                wrong[:number], wrong[number + 1:] = False, False
         # The larger of what is missing and what is too much is what a user sees first.
         errors = [error for error in (self._largest(missing), self._largest(surplus)) if error is not None]
         if not errors:
