@@ -1,9 +1,9 @@
-"""Where a stroke is worth most: the organs a model is least sure of, on the slice with most border to get wrong.
+"""Where a stroke is worth most: the organs that a model is least sure of, and in each the least sure slice.
 
 Measured on 115 organs of 13 CTs: the mean entropy of an organ goes with the Dice that it lacks (Spearman's rho .95).
 Disagreement with the mirrored CT (.29) and the number of failed checks (.14) do so less, and make it worse when they
-are added. The slice with the longest outline has 1.6 times the wrong voxels of a slice at random; the one with the
-largest area, and the one where the mirrored CT's labels differ most, have 1.4 times.
+are added. On 17 organs of two CTs a stroke on the slice where the voxels' entropies add up to the most gave .022 of
+Dice, on a slice of the organ at random .014, and on the one where the organ is largest .009.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from scipy import ndimage
-
-from ..imaging.shapes import Mask
+from ..imaging.volume import Volume
 from ..segmenting.check_kinds import checks_text
+from ..segmenting.scores import OrganEntropy
 
 if TYPE_CHECKING:
     from ..segmenting.result import SegmentResult
@@ -53,7 +51,7 @@ def rank_organs(result: SegmentResult, name: str = "") -> list[OrganWorth]:
     for organ, report in result.organs.items():
         if report.entropy is None:
             continue
-        number = slice_to_draw(labels.array == result.bundle.label_space.index(organ))
+        number = _slice_to_draw(result, labels, organ)
         z_mm = float((labels.grid.matrix @ [0, 0, number, 1])[2])
         worths.append(OrganWorth(name or result.source.name, organ, report.entropy, number, z_mm,
                                  checks_text(report.checks)))
@@ -65,9 +63,12 @@ def in_order(worths: Sequence[OrganWorth]) -> list[OrganWorth]:
     return sorted(worths, key=lambda worth: -worth.worth)
 
 
-def slice_to_draw(organ: Mask) -> int:
-    """The number of the slice (z of z, y, x) with the longest outline; 0 where the organ is absent."""
-    lengths = np.zeros(len(organ), np.intp)
-    for z in np.flatnonzero(organ.any(axis=(1, 2))).tolist():
-        lengths[z] = int((organ[z] & ~ndimage.binary_erosion(organ[z])).sum())
-    return int(lengths.argmax())
+def _slice_to_draw(result: SegmentResult, labels: Volume, organ: str) -> int:
+    """The number of the slice of `labels`, which lie on LPS axes: the least sure one, or where nobody knows, the one
+    where the organ is largest."""
+    if isinstance(result.entropy, OrganEntropy) and organ in result.entropy.unsurest:
+        lowest_mm = labels.grid.origin[2]
+        number = round((result.entropy.unsurest[organ] - lowest_mm) / labels.grid.spacing[2])
+        return min(max(number, 0), len(labels.array) - 1)
+    voxels = labels.array == result.bundle.label_space.index(organ)
+    return int(voxels.sum(axis=(1, 2)).argmax())

@@ -4,8 +4,9 @@
     python Testing/benchmarks/rank.py -o output/rank --table Resources/figures/rank.json
 
 Every organ that a CT's label can be compared with gets one stroke of the simulated user (see `refine.py` here) on the
-slice that the ranking names, and one on a slice drawn at random among those with the organ; each begins at the model's
-labels. The gain is the organ's Dice after `RefineSession.add` less that before; a slice without an error has no
+slice that the ranking names, and one on a slice drawn at random among those where the model has the organ; each begins
+at the model's labels.
+The gain is the organ's Dice after `RefineSession.add` less that before; a slice without an error has no
 stroke and no gain. What is drawn first by the ranking is compared with the mean over all organs, which is what choosing
 at random comes to. The weights of the ranking were set before and not chosen on these figures.
 """
@@ -57,7 +58,7 @@ def run_case(scene: Scene, segmenter: Segmenter, image: Path, seed: int) -> list
     rows = []
     for worth in rank_organs(segmenter(image), scene.name):
         organ = WORD16.index(worth.organ)
-        present = np.flatnonzero(((scene.start == organ) | (scene.reference == organ)).any(axis=(1, 2)))
+        present = np.flatnonzero((scene.start == organ).any(axis=(1, 2)))
         if organ not in scene.organs or not len(present):
             continue
         start = dice(*scene.masks(scene.start, organ)) or 0.0
