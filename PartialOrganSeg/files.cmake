@@ -8,12 +8,12 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/export/section.py
   PartialOrganSegPanel/finetune/__init__.py
   PartialOrganSegPanel/finetune/before_after.py
-  PartialOrganSegPanel/finetune/cases.py
   PartialOrganSegPanel/finetune/choices.py
   PartialOrganSegPanel/finetune/comparison.py
   PartialOrganSegPanel/finetune/deletion.py
   PartialOrganSegPanel/finetune/dice.py
   PartialOrganSegPanel/finetune/export.py
+  PartialOrganSegPanel/finetune/listed_cases.py
   PartialOrganSegPanel/finetune/overlays.py
   PartialOrganSegPanel/finetune/patient_copies.py
   PartialOrganSegPanel/finetune/plots.py
@@ -22,7 +22,6 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/finetune/tables.py
   PartialOrganSegPanel/finetune/texts.py
   PartialOrganSegPanel/finetune/verdict_text.py
-  PartialOrganSegPanel/finetune/written_cts.py
   PartialOrganSegPanel/models/__init__.py
   PartialOrganSegPanel/models/remove.py
   PartialOrganSegPanel/models/section.py
@@ -32,13 +31,18 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/clock.py
   PartialOrganSegPanel/review/export.py
   PartialOrganSegPanel/review/files.py
+  PartialOrganSegPanel/review/keys.py
   PartialOrganSegPanel/review/logic.py
+  PartialOrganSegPanel/review/looking.py
+  PartialOrganSegPanel/review/only_organ.py
   PartialOrganSegPanel/review/prediction.py
   PartialOrganSegPanel/review/section.py
   PartialOrganSegPanel/review/study_table.py
   PartialOrganSegPanel/review/table.py
   PartialOrganSegPanel/review/texts.py
   PartialOrganSegPanel/scene/__init__.py
+  PartialOrganSegPanel/scene/abdomen_window.py
+  PartialOrganSegPanel/scene/case_writing.py
   PartialOrganSegPanel/scene/ct_file.py
   PartialOrganSegPanel/scene/ct_identity.py
   PartialOrganSegPanel/scene/ct_tag.py
@@ -49,6 +53,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/organ_rows.py
   PartialOrganSegPanel/scene/organ_versions.py
   PartialOrganSegPanel/scene/review_record.py
+  PartialOrganSegPanel/scene/scene_cases.py
   PartialOrganSegPanel/scene/seg_nrrd.py
   PartialOrganSegPanel/scene/segment_run.py
   PartialOrganSegPanel/scene/segment_voxels.py
@@ -61,6 +66,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/subject_hierarchy.py
   PartialOrganSegPanel/scene/terminology.py
   PartialOrganSegPanel/scene/voxel_counts.py
+  PartialOrganSegPanel/scene/written_cts.py
   PartialOrganSegPanel/scribble/__init__.py
   PartialOrganSegPanel/scribble/at_hand.py
   PartialOrganSegPanel/scribble/correcting.py
@@ -76,6 +82,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scribble/texts.py
   PartialOrganSegPanel/scribble/view.py
   PartialOrganSegPanel/segment/__init__.py
+  PartialOrganSegPanel/segment/computing.py
   PartialOrganSegPanel/segment/section.py
   PartialOrganSegPanel/shell/__init__.py
   PartialOrganSegPanel/shell/check_text.py
@@ -99,6 +106,12 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/settings.py
   PartialOrganSegPanel/shell/setup_section.py
   PartialOrganSegPanel/shell/steps.py
+  PartialOrganSegPanel/shell/work_list.py
+  PartialOrganSegPanel/worklist/__init__.py
+  PartialOrganSegPanel/worklist/case_files.py
+  PartialOrganSegPanel/worklist/dicom_series.py
+  PartialOrganSegPanel/worklist/section.py
+  PartialOrganSegPanel/worklist/texts.py
   )
 
 set(PANEL_RESOURCES
@@ -111,6 +124,7 @@ set(PANEL_RESOURCES
   Resources/UI/Scribble.ui
   Resources/UI/Segment.ui
   Resources/UI/Setup.ui
+  Resources/UI/WorkList.ui
   Resources/requirements.txt
   )
 
@@ -158,6 +172,8 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/scribble.py
   PartialOrganSegLib/cli/segment.py
   PartialOrganSegLib/cli/segment_batch.py
+  PartialOrganSegLib/cli/segment_remote.py
+  PartialOrganSegLib/cli/serve.py
   PartialOrganSegLib/cli/train.py
   PartialOrganSegLib/datasets/__init__.py
   PartialOrganSegLib/datasets/case.py
@@ -234,6 +250,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/dicom_grid.py
   PartialOrganSegLib/formats/dicom_headers.py
   PartialOrganSegLib/formats/dicom_lengths.py
+  PartialOrganSegLib/formats/dicom_pixels.py
   PartialOrganSegLib/formats/dicom_reading.py
   PartialOrganSegLib/formats/dicom_references.py
   PartialOrganSegLib/formats/dicom_seg.py
@@ -339,7 +356,9 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/nnunet_folder.py
   PartialOrganSegLib/models/nnunet_import.py
   PartialOrganSegLib/models/nnunet_plans.py
+  PartialOrganSegLib/models/onnx_export.py
   PartialOrganSegLib/models/store.py
+  PartialOrganSegLib/models/zip_entries.py
   PartialOrganSegLib/networks/__init__.py
   PartialOrganSegLib/networks/attention_unet.py
   PartialOrganSegLib/networks/backbones.py
@@ -403,6 +422,14 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/timing.py
   PartialOrganSegLib/segmenting/voting.py
   PartialOrganSegLib/segmenting/windows.py
+  PartialOrganSegLib/serving/__init__.py
+  PartialOrganSegLib/serving/connection.py
+  PartialOrganSegLib/serving/framing.py
+  PartialOrganSegLib/serving/http_server.py
+  PartialOrganSegLib/serving/remote.py
+  PartialOrganSegLib/serving/service.py
+  PartialOrganSegLib/serving/token.py
+  PartialOrganSegLib/serving/upload.py
   PartialOrganSegLib/streams.py
   PartialOrganSegLib/synthesis/__init__.py
   PartialOrganSegLib/synthesis/anatomy.py
@@ -463,7 +490,7 @@ set(LIBRARY_SCRIPTS
 
 set(LIBRARY_RESOURCES
   PartialOrganSegLib/py.typed
-  PartialOrganSegLib/resources/downloads.yaml
+  PartialOrganSegLib/resources/downloads.json
   PartialOrganSegLib/resources/label_maps/total_to_word.yaml
   PartialOrganSegLib/resources/label_spaces/btcv13.json
   PartialOrganSegLib/resources/label_spaces/shi5.json

@@ -48,6 +48,9 @@ class Code(TextEnum):
     DOWNLOAD_FAILED = ("download-failed", "An address could not be reached, or the connection broke.",
                        "Check the address and the network, and try again.")
 
+    SERVER_REFUSED = ("server-refused", "A server that segments for others does not take the request: the token is "
+                      "wrong, the CT too large, or too many wait.", "Read why in the text; ask whoever runs it.")
+
     # Images and label maps.
     NOT_A_VOLUME = ("not-a-volume", "An image is not one 3-D volume with one number a voxel.",
                     "Give a single 3-D image.")

@@ -13,6 +13,7 @@ An installed package adds names with an entry point of the register's `group`: `
 
 from __future__ import annotations
 
+import dis
 import importlib
 import inspect
 import re
@@ -20,10 +21,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-from .errors import Code, UserError, did_you_mean, nearest
+from .errors import Code, UserError, brief, did_you_mean, nearest
 
 T = TypeVar("T")
 C = TypeVar("C")
+# What values of the wrong kind or size end in: Python's errors, and PyTorch's for lists that are empty and numbers that
+# are negative or too large.
+_UNFIT = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ArithmeticError, AssertionError,
+          MemoryError)
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -197,6 +202,32 @@ def check_arguments(entry: Callable[..., Any], arguments: Mapping[str, object], 
         if argument.required and argument.name not in arguments:
             raise UserError(code=Code.SETTING_MISSING, subject=setting, expected=f"the argument '{argument.name}'",
                             found="none")
+
+
+def make_entry(entry: Callable[..., T], subject: str, arguments: Mapping[str, object], *supplied: object,
+               **by_name: object) -> T:
+    """`entry(*supplied, **by_name, **arguments)`, where `arguments` are the user's.
+
+    Raises UserError, which begins with `subject`, for values that it does not work with: in the words of whoever wrote
+    a `raise` for them, else with the values themselves, as Python's or PyTorch's words say nothing of a recipe.
+    """
+    try:
+        return entry(*supplied, **by_name, **arguments)
+    except _UNFIT as error:
+        if _was_raised(error):
+            raise UserError(code=Code.VALUE_UNFIT, subject=subject, found=error) from error
+        raise UserError(code=Code.VALUE_UNFIT, subject=subject, expected="arguments that it works with",
+                        found=brief(dict(arguments))) from error
+
+
+def _was_raised(error: BaseException) -> bool:
+    """Whether a `raise` in a module's text brought up an error, and not Python or a library in C."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def accepted(entry: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:

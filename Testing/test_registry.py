@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.registry import Registry, accepted, arguments_of, check_arguments, summary
+from PartialOrganSegLib.registry import Registry, accepted, arguments_of, check_arguments, make_entry, summary
 
 TOOLS = '''
 from Testing.test_registry import Tool
@@ -127,3 +127,18 @@ def test_arguments_are_those_of_the_signature(module):
         assert str(error.value).startswith(line)
     check_arguments(function, {"shape": "flat"}, "f", ("classes",), complete=False)
     check_arguments(lambda **anything: None, {"colour": 1}, "f")
+
+
+def test_values_that_an_entry_cannot_work_with_are_one_line() -> None:
+    """Its own words where it has some, never those of Python."""
+    def careful(size: int) -> int:
+        if size < 1:
+            raise ValueError(f"size: expected 1 or more, found {size}")
+        return size
+
+    assert make_entry(careful, "careful", {"size": 2}) == 2
+    with pytest.raises(UserError, match="careful: size: expected 1 or more, found 0"):
+        make_entry(careful, "careful", {"size": 0})
+    for value in (None, "x", [], {}):
+        with pytest.raises(UserError, match=r"careful: expected arguments that it works with, found .'size': "):
+            make_entry(careful, "careful", {"size": value})

@@ -13,7 +13,7 @@ FLOORS = """
     __main__  inference
     cli  api
     learning
-    batch  finetuning  refining
+    batch  finetuning  refining  serving
     training
     losses  segmenting
     loading  evaluation  models

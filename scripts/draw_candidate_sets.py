@@ -43,9 +43,7 @@ def draw() -> Image.Image:
     ct, labels = make_phantom(SHAPE, SPACING, centre_zyx=CENTRE)
     scribble = simulate_scribble(labels, WORD16, every_mm=SPACING[0], brush_mm=6.0)
     middle = SHAPE[0] // 2
-    # The window of soft tissue, -160 to 240 HU.
-    grey = np.clip((ct.array[middle].astype(float) + 160) / 400 * 255, 0, 255).astype(np.uint8)
-    panels = [("the CT", np.repeat(grey[..., None], 3, axis=2))]
+    panels = [("the CT", soft_tissue(ct.array[middle].astype(np.float32)))]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_ct(folder / "ct.nii.gz", ct)
@@ -57,7 +55,13 @@ def draw() -> Image.Image:
             table = CandidateTable(WORD16.class_count)
             codes = case.read_codes(ct, WORD16, table)
             panels.append((case.name, _coloured(codes[middle], table.table)))
-    return _side_by_side(panels)
+    return side_by_side(panels)
+
+
+def soft_tissue(hounsfield: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """(rows, columns, 3): a slice in the window of soft tissue, -160 to 240 HU."""
+    grey = np.clip((hounsfield + 160) / 400 * 255, 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def _dataset(title: str, content: dict[str, object]) -> dict[str, object]:
@@ -96,7 +100,8 @@ def _colour(value: int) -> tuple[int, int, int]:
     return WORD16.organs[value - 1].colour
 
 
-def _side_by_side(panels: list[tuple[str, npt.NDArray[np.uint8]]]) -> Image.Image:
+def side_by_side(panels: list[tuple[str, npt.NDArray[np.uint8]]]) -> Image.Image:
+    """Titled slices, three in a row."""
     height, width = SHAPE[1] * SCALE, SHAPE[2] * SCALE
     font = ImageFont.load_default(size=18)
     picture = Image.new("RGB", (3 * width + 20, 2 * (height + 34)), (255, 255, 255))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import write_problem_page
-from generated_pages import commands, embedded_figures, events, names, reproduction, robustness, settings
+from generated_pages import commands, embedded_figures, events, names, reproduction, robustness, settings, speed
 from generated_pages.embedded_figures import ROOT
 
 README = ROOT / "README.md"
@@ -28,6 +28,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "results/model-card.md": embedded_figures.card,
     "results/reproduction-tables.md": reproduction.page,
     "results/robustness.md": robustness.page,
+    "results/speed.md": speed.page,
 }
 
 

@@ -24,10 +24,11 @@ from .shell.section import Section
 from .shell.services import Services
 from .shell.setup_section import SetupSection
 from .shell.steps import Steps, Work
+from .worklist.section import WorkListSection
 
 # In the order of the work. A new section is one line here.
-SECTIONS: tuple[type[Section], ...] = (SetupSection, SegmentSection, ReviewSection, ScribbleSection, ExportSection,
-                                       FineTuneSection, ModelsSection)
+SECTIONS: tuple[type[Section], ...] = (SetupSection, WorkListSection, SegmentSection, ReviewSection, ScribbleSection,
+                                       ExportSection, FineTuneSection, ModelsSection)
 RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
 
 

@@ -35,14 +35,15 @@ from . import (
     refine,
     scribble,
     segment,
+    serve,
     train,
 )
 from .options import JSON_EVENTS
 
 COMMANDS: dict[str, ModuleType] = {
-    "segment": segment, "refine": refine, "rank": rank, "models": models, "phantom": phantom, "scribble": scribble,
-    "doctor": doctor, "learn": learn, "train": train, "finetune": finetune, "evaluate": evaluate, "check": check,
-    "export": export, "list": listing}
+    "segment": segment, "serve": serve, "refine": refine, "rank": rank, "models": models, "phantom": phantom,
+    "scribble": scribble, "doctor": doctor, "learn": learn, "train": train, "finetune": finetune, "evaluate": evaluate,
+    "check": check, "export": export, "list": listing}
 DONE, FAILED, WRONG_USE, CANCELLED = 0, 1, 2, 130
 
 

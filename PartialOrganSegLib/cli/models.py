@@ -1,4 +1,4 @@
-"""`partialorganseg models`: lists, describes and verifies models, and installs, imports or joins them."""
+"""`partialorganseg models`: lists, describes and verifies models, and installs, imports, joins or exports them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from .options import add_common_options
 if TYPE_CHECKING:
     from ..models.bundle import Bundle
 
-HELP = "List, describe, verify, install, import or join models."
+HELP = "List, describe, verify, install, import, join or export models."
 EXAMPLE = "partialorganseg models list\n  partialorganseg models info embedded\n  partialorganseg models verify\n" \
           "  partialorganseg models install my-model.zip\n" \
           "  partialorganseg models import nnunet RESULTS_FOLDER --map total_to_word.yaml\n" \
-          "  partialorganseg models join embedded our-own --name embedded-and-ours"
+          "  partialorganseg models join embedded our-own --name embedded-and-ours\n" \
+          "  partialorganseg models export embedded --onnx embedded.onnx"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|info|verify|install|import|join")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|info|verify|install|import|join|export")
     actions.add_parser("list", help="list the installed models and those that can be downloaded",
                        epilog="example: partialorganseg models list")
     info = actions.add_parser("info", help="describe a model: organs, network, licences and its model card",
@@ -60,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                          help="the organs that a model decides on instead (may be repeated)")
     joining.add_argument("--name", help="the name to install the model under (default: the names joined by hyphens)")
     joining.add_argument("--replace", action="store_true", help="replace an installed model of the same name")
+    exporting = actions.add_parser(
+        "export", help="write a model's networks as ONNX files, for other viewers and runtimes",
+        epilog="example: partialorganseg models export embedded --onnx embedded.onnx")
+    exporting.add_argument("name", help="an installed model's name or a bundle's folder")
+    exporting.add_argument("--onnx", type=Path, required=True, metavar="FILE",
+                           help="the file; of a model of several networks, each is written to NAME.MEMBER.onnx")
+    exporting.add_argument("--overwrite", action="store_true", help="replace files of an earlier export")
     for action in actions.choices.values():
         add_common_options(action)
 
@@ -67,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Runs one of the actions; `verify` returns 1 if a model is damaged."""
     action = {"list": _list, "info": _info, "verify": _verify, "install": _install, "import": _import,
-              "join": _join}
+              "join": _join, "export": _export}
     return action[arguments.action](arguments, reporter)
 
 
@@ -92,7 +100,8 @@ def _list(arguments: argparse.Namespace, reporter: Reporter) -> int:
             reporter.result(download=download.name, **download.model_dump(exclude={"name"}))
             print(f"{download.name:<20} not installed: {download.title}\n{'':<20} "
                   f"partialorganseg models install {download.name}\n{'':<20} {download.url}\n{'':<20} "
-                  f"licence: {download.licence}\n{'':<20} SHA-256: {download.sha256 or 'not known'}")
+                  f"{download.megabytes} MB, licence: {download.licence}\n{'':<20} "
+                  f"SHA-256: {download.sha256 or 'not known'}")
     return 0
 
 
@@ -194,6 +203,21 @@ def _division(text: str) -> tuple[str, list[str]]:
     if not separator or not organs:
         raise UserError(code=Code.VALUE_UNFIT, subject="--organs", expected="MODEL=organ,organ", found=f"'{text}'")
     return model.strip(), organs
+
+
+def _export(arguments: argparse.Namespace, reporter: Reporter) -> int:
+    from ..models.onnx_export import export_onnx, onnx_files
+    from ..models.store import find_model
+    from ..outputs import refuse_existing, writable_folder
+
+    bundle = find_model(arguments.name)
+    # Exporting takes a while: what is in the way shows before.
+    refuse_existing(onnx_files(bundle, arguments.onnx), arguments.overwrite)
+    writable_folder(arguments.onnx.parent)
+    for path in export_onnx(bundle, arguments.onnx):
+        reporter.result(name=bundle.name, onnx=path)
+        print(one_line(f"wrote {path}"))
+    return 0
 
 
 def _installed(bundle: Bundle, reporter: Reporter) -> int:

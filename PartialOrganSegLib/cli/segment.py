@@ -19,7 +19,7 @@ from ..formats.dicom_export import ENDINGS
 from ..outputs import refuse_existing, writable_folder
 from ..segmenting.options import PRECISIONS, SegmentOptions, check_dicom
 from ..segmenting.result_files import earlier_of_other_kinds, remove_earlier, single_kind, target_files
-from . import segment_batch
+from . import segment_batch, segment_remote
 from .options import add_common_options
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.add_argument("--no-preview", action="store_true", help="write no preview picture")
     segment_batch.add_arguments(parser)
+    segment_remote.add_arguments(parser)
     add_common_options(parser)
 
 
@@ -72,6 +73,8 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
     kind = single_kind(arguments.output)
     options = _options(arguments, kind)
+    if arguments.on is not None:
+        return segment_remote.run(arguments, options, _usual(), reporter)
     output = Path(arguments.output)
     batch_options = BatchOptions(output=output, resume=arguments.resume or any(map(is_list, arguments.inputs)),
                                  shard=arguments.shard, ray=arguments.ray, workers=arguments.workers,
@@ -106,6 +109,13 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.result(segmented=1 - len(failures),
                     failed=[{"input": path, "error": problem.text()} for path, problem in failures])
     return int(bool(failures))
+
+
+def _usual() -> argparse.Namespace:
+    """The options as they are when none is given."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(["ct", "-o", "out"])
 
 
 def _options(arguments: argparse.Namespace, kind: str | None) -> SegmentOptions:

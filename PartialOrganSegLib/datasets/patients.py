@@ -157,7 +157,7 @@ def _dicom_keys(cases: Sequence[Case]) -> list[tuple[str, list[Hashable]]]:
             continue
         if slices:
             studies[-1] = slices[0].tag(STUDY_UID) or None
-            name, identity = slices[0].patient
+            name, identity, *_ = slices[0].patient
             patients[-1] = None if _NO_ID.fullmatch(identity.strip()) else (name, identity)
     named = [patient for patient in patients if patient is not None]
     if len(named) > 2 and len(set(named)) == 1:  # all alike: more likely a replaced ID than one patient throughout

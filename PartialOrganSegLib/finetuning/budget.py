@@ -31,7 +31,8 @@ MOST_LOADERS = 8
 @dataclass(frozen=True)
 class Budget:
     """What fits: steps, after how many of them Dice is measured and how long that takes, loader processes, and the
-    whole time in seconds. `most`: steps that are made where they are quicker than expected."""
+    whole time in seconds. `most`: steps that are made where they are quicker than expected. `trials` of alpha that
+    there is time for."""
 
     steps: int
     most: int
@@ -40,6 +41,7 @@ class Budget:
     measurement_seconds: float
     workers: int
     seconds: float
+    trials: int
 
 
 def default_minutes(device: torch.device) -> float:
@@ -53,7 +55,8 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
     """Steps and measurements for at most `minutes`, as many as `cases` have to teach; or the time that `steps` take.
 
     `cases`: how many labelled ones are trained on. `measured_shapes` (z, y, x) are those of the CTs that Dice is
-    measured on, `multiple` the network's. `trials`: how many alphas are tried at the end, a measurement each.
+    measured on, `multiple` the network's. `trials`: how many alphas are tried at the end where there is time, a
+    measurement each.
     """
     cores = os.cpu_count() or 1
     loading = recipe.batch_size * speed.patch
@@ -67,8 +70,11 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
     measurement = sum(network_voxels(shape, recipe, multiple) for shape in measured_shapes) * speed.voxel
     measurements = MEASUREMENTS
     if measurement:
-        affordable = LARGEST_SHARE * 60 * minutes // measurement - 1 - trials
-        measurements = int(min(MEASUREMENTS, max(1, affordable)))
+        affordable = int(LARGEST_SHARE * 60 * minutes // measurement)
+        # Those before the first step and after the last are due in any case.
+        if steps is None:
+            trials = max(0, min(trials, affordable - 2))
+        measurements = min(MEASUREMENTS, max(1, affordable - 1 - trials))
     measuring = measurement * (measurements + 1 + trials)
     if steps is None:
         fitting = int((60 * minutes - BESIDE - measuring) / step_seconds)
@@ -80,7 +86,7 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
     # Rounded up, so that the last measurement is that at the end.
     measure_every = -(-steps // measurements)
     return Budget(steps, most, measure_every, measurements, measurement, workers,
-                  steps * step_seconds + measuring + BESIDE)
+                  steps * step_seconds + measuring + BESIDE, trials)
 
 
 def network_voxels(shape: tuple[int, int, int], recipe: Recipe, multiple: tuple[int, int, int]) -> int:

@@ -96,7 +96,7 @@ def compare_looks(images: Mapping[Path, str], start: StoredLabels, new: StoredLa
             before, entropy_before = start.labels(image, checksum)
             after, entropy_after = new.labels(image, checksum)
             counts = joint_counts(after.array, before.array, (space.class_count, space.class_count))
-            organs = _organ_looks(counts, space, before.grid.voxel_ml, entropy_before, entropy_after)
+            organs = organ_looks(counts, space, before.grid.voxel_ml, entropy_before, entropy_after)
             looks.append(CaseLook(case=image.name, organs=organs))
             reporter.progress("comparing with the start model", number + 1, len(images))
     except (UserError, RuntimeError, MemoryError) as error:
@@ -106,7 +106,7 @@ def compare_looks(images: Mapping[Path, str], start: StoredLabels, new: StoredLa
     return looks
 
 
-def _organ_looks(counts: np.ndarray[tuple[int, int], np.dtype[np.int64]], space: LabelSpace, voxel_ml: float,
+def organ_looks(counts: np.ndarray[tuple[int, int], np.dtype[np.int64]], space: LabelSpace, voxel_ml: float,
                  entropy_before: Mapping[str, float], entropy_after: Mapping[str, float]) -> list[OrganLook]:
     """Of the organs that one of both finds. `counts`: voxels by the start model's label and the new model's."""
     looks = []

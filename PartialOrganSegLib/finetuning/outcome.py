@@ -177,7 +177,10 @@ def _verdict(plan: Plan, rows: Sequence[Row], drifts: Sequence[Drift], findings:
               if row.group == CHANGED and row.interval is not None and row.organ not in findings.not_taken_over]
     interval = joint_interval([findings.evidence[row.organ] for row in learnt])
     if interval is None:
-        return Verdict(VerdictKind.NOTHING_MEASURED, kept_measured=bool(kept_rows))
+        no_better = tuple(organ for organ in plan.changed if organ in findings.not_taken_over)
+        unmeasured = tuple(organ for organ in plan.changed if organ not in no_better)
+        return Verdict(VerdictKind.NOTHING_MEASURED, kept_measured=bool(kept_rows), unmeasured=unmeasured,
+                       no_better=no_better)
     drifted = sorted((drift for drift in drifts if drift.drifted), key=lambda drift: drift.agreement)
     # Where nothing was gained, that is what there is to say, and the drift is a warning.
     if interval.higher and drifted:

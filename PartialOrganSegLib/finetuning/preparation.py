@@ -54,6 +54,8 @@ from .strokes import draw_rates
 LOOKING_SHARE = 0.1
 # CTs in which that is looked at.
 MOST_LOOKS = 3
+# Of the minutes, for the first of these CTs: of what no mask shows nothing would be known without one.
+FIRST_LOOK_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,8 @@ def plan_time(preparation: Preparation) -> None:
     request, held, measured = preparation.request, preparation.held, preparation.measured
     recipe = preparation.draft.read()
     alphas = alphas_to_try(recipe.alpha, preparation.alpha_set, held) if measured else []
+    # A joined model is measured once more when it is divided among its members.
+    trials = len(alphas) + bool(measured and request.start.members)
     # Beside the network that learns, each of a joined model's other members segments the measured CTs once.
     asking = frozen_seconds(request.start, [case.shape for case in measured], request.device)
     measured_on = {}
@@ -255,7 +259,7 @@ def plan_time(preparation: Preparation) -> None:
     budget = make_budget(preparation.minutes - (spent + asking + looks.seconds) / 60, preparation.speed, recipe,
                          [case.measured_shape or case.shape for case in measured], preparation.size_multiple,
                          request.device, sum(case.labelled for case in preparation.trained), request.options.steps,
-                         len(alphas))
+                         trials)
     if request.options.steps is None and budget.steps < FEW_STEPS:
         preparation.reporter.warning(Problem(
             Code.FEW_STEPS, "--minutes", expected=f"time for {FEW_STEPS} steps or more",
@@ -263,7 +267,7 @@ def plan_time(preparation: Preparation) -> None:
     time_plan = None
     if request.options.steps is None:
         time_plan = TimePlan(seconds=budget.seconds + asking, steps=budget.steps, measurements=budget.measurements,
-                             measurement_seconds=budget.measurement_seconds, trials=len(alphas))
+                             measurement_seconds=budget.measurement_seconds, trials=budget.trials)
     changed = preparation.organ_names(preparation.changed)
     synthetic = [name for name, kind in measured_on.items() if kind is MeasuredOn.PHANTOMS]
     preparation.draft = preparation.draft.with_settings(
@@ -304,7 +308,7 @@ def _looks(preparation: Preparation, measured_on: Mapping[str, MeasuredOn]) -> L
         return Looks({}, 0.0)
     unlabelled = [case for case in preparation.cases if not case.labelled]
     images: dict[Path, str] = {}
-    seconds, allowed = 0.0, LOOKING_SHARE * 60 * preparation.minutes
+    seconds = 0.0
     for case in (*preparation.held.measured, *unlabelled, *preparation.trained):
         if len(images) == MOST_LOOKS or case.image_sha256 in images.values():
             continue
@@ -316,7 +320,8 @@ def _looks(preparation: Preparation, measured_on: Mapping[str, MeasuredOn]) -> L
                                                                 preparation.size_multiple)
         # By the new model, and by the start model where that was not done yet.
         cost = for_one if predictions.exist(case) else 2 * for_one
-        if seconds + cost <= allowed:
+        share = LOOKING_SHARE if images else FIRST_LOOK_SHARE
+        if seconds + cost <= share * 60 * preparation.minutes:
             images[case.image] = case.image_sha256
             seconds += cost
     return Looks(images, seconds)

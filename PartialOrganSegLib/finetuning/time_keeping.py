@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from ..training.hooks import Hook, RunView, StepReport
+from .budget import LARGEST_SHARE
 from .plan import TimePlan
 
 # Steps whose mean says how long the next ones take, and after how many the plan is made anew.
@@ -26,6 +27,8 @@ class TimeKeeper(Hook):
         self._plan, self._follow_load, self._clock = plan, follow_load, clock
         self._began, self._before = clock(), 0.0
         self._measured = 0
+        # The step of the last measurement.
+        self._measured_at = 0
         self._measurement_s = plan.measurement_seconds
         self._steps: deque[float] = deque(maxlen=RECENT)
         # None where the time since then is not that of one step.
@@ -54,23 +57,35 @@ class TimeKeeper(Hook):
         if self._last_step is not None:
             self._measurement_s = self._clock() - self._last_step
             self._measured += 1
+            self._measured_at = trainer.step
             self._last_step = None
+
+    def allows_trial(self, trainer: RunView) -> bool:
+        return self.spent + self._measurement_s + WRITING_S <= self._plan.seconds
+
+    def _measurements_left(self) -> tuple[int, int]:
+        """How many there is time for before all steps are done, the one after the last of them included, and how many
+        trials: beside a busy neighbour they would leave no time to learn."""
+        measurements, trials = max(1, self._plan.measurements - self._measured), self._plan.trials
+        affordable = int(LARGEST_SHARE * (self._plan.seconds - self.spent) / max(self._measurement_s, 1e-6))
+        # The last one is due however little time is left.
+        measurements = max(1, min(measurements, affordable - trials))
+        return measurements, max(0, min(trials, affordable - 1))
 
     def _steps_left(self) -> int:
         """How many more steps there is time for."""
-        # The last measurement and the trials are due however little time is left.
-        measurements = max(1, self._plan.measurements - self._measured) + self._plan.trials
-        left = self._plan.seconds - self.spent - WRITING_S - measurements * self._measurement_s
+        left = self._plan.seconds - self.spent - WRITING_S - sum(self._measurements_left()) * self._measurement_s
         mean = sum(self._steps) / len(self._steps)
         return max(0, int(left / max(mean, 1e-6)))
 
     def _next_measurement(self, steps: int, done: int) -> int:
-        """At equal parts of the stage, as it is planned now."""
-        number = self._measured + 1
-        return max(done + 1, round(steps * number / self._plan.measurements))
+        """At equal parts of what is left since the last one, as it is planned now."""
+        measurements, _ = self._measurements_left()
+        return max(done + 1, self._measured_at + round((steps - self._measured_at) / measurements))
 
     def state_dict(self) -> dict[str, object]:
-        return {"spent": self.spent, "measured": self._measured, "measurement_seconds": self._measurement_s}
+        return {"spent": self.spent, "measured": self._measured, "measurement_seconds": self._measurement_s,
+                "measured_at": self._measured_at}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         spent, measured, seconds = (state[name] for name in ("spent", "measured", "measurement_seconds"))
@@ -78,3 +93,7 @@ class TimeKeeper(Hook):
         assert isinstance(measured, int)
         assert isinstance(seconds, float)
         self._before, self._measured, self._measurement_s = spent, measured, seconds
+        # Checkpoints of 0.4 have none.
+        measured_at = state.get("measured_at", 0)
+        assert isinstance(measured_at, int)
+        self._measured_at = measured_at

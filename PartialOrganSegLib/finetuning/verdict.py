@@ -14,6 +14,8 @@ from .noise import Interval
 LOSS_TOLERATED = 0.02
 # Of the start model's Dice: people who draw the same organ agree no better.
 ALREADY_GOOD = 0.93
+# Of organs in one line.
+MOST_NAMES = 4
 
 
 class VerdictKind(Occurrence):
@@ -24,7 +26,8 @@ class VerdictKind(Occurrence):
     KEPT_ORGAN_DRIFTED = ("kept_organ_drifted", "Nothing was to be learnt of `organ` and no mask shows it, and the new "
                           "model finds another volume (`change`, a share of it, with `low` and `high`) or place "
                           "(`agreement`: Dice of both models) on `units` CTs; `more` other organs changed too.")
-    NOTHING_MEASURED = ("nothing_measured", "None of the organs to be learnt could be measured on a real CT.")
+    NOTHING_MEASURED = ("nothing_measured", "The organs to be learnt of which the new model has the say (`unmeasured`) "
+                        "could not be measured on a real CT; `no_better`: the others, which got no better.")
     NONE_BETTER = ("none_better", "No organ to be learnt got better than the member of the joined model that has the "
                    "say of it.")
     NOT_BETTER = ("not_better", "The organs to be learnt got worse by more than noise (`gain`, mean change of Dice).")
@@ -56,6 +59,8 @@ class Verdict:
     change: float | None = None
     agreement: float | None = None
     already_good: tuple[str, ...] = ()
+    unmeasured: tuple[str, ...] = ()
+    no_better: tuple[str, ...] = ()
     asked: bool = False
 
     @classmethod
@@ -103,9 +108,10 @@ class Verdict:
             if self.already_good:
                 line += f", the start model already has {', '.join(self.already_good)}: little to learn"
             return line
-        if self.kept_measured:
-            return "what was learnt could not be measured"
-        return "nothing was left to measure on"
+        line = f"{_listed(self.unmeasured) or 'what was learnt'} could not be measured on a real CT"
+        if self.no_better:
+            line += f", {_listed(self.no_better)} got no better"
+        return line
 
     def _selected(self) -> str:
         if self.asked:
@@ -134,9 +140,19 @@ class Verdict:
 
     def as_data(self) -> dict[str, object]:
         """For JSON."""
-        return asdict(self) | {"kind": self.kind.value, "already_good": list(self.already_good)}
+        return asdict(self) | {"kind": self.kind.value, "already_good": list(self.already_good),
+                               "unmeasured": list(self.unmeasured), "no_better": list(self.no_better)}
 
     def problem(self) -> Problem:
         """The verdict as a warning, where the new model is not the better one."""
         finding, _, hint = self.text().partition("; ")
         return Problem(Code.NOT_BETTER, found=finding, hint=hint, severity=Severity.WARNING, data=self.as_data())
+
+
+def _listed(organs: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    if len(organs) < 2:
+        return "".join(organs)
+    if len(organs) > MOST_NAMES:
+        return f"{', '.join(organs[:MOST_NAMES - 1])} and {len(organs) - MOST_NAMES + 1} more"
+    return f"{', '.join(organs[:-1])} and {organs[-1]}"

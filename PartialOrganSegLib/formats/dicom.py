@@ -15,10 +15,11 @@ from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.shapes import VoxelArray
 from ..imaging.volume import Grid, Volume
-from .checks import check_grid
-from .dicom_attributes import bad_stack_attribute, has_rescale
+from .checks import AIR_HU, check_grid
+from .dicom_attributes import RESCALE_TYPE, bad_stack_attribute, has_rescale
 from .dicom_choice import choose_series
 from .dicom_grid import place_slices
+from .dicom_pixels import for_gdcm, padding_hu
 from .dicom_series import Series, mixes_scans
 from .dicom_slices import INSTANCE_NUMBER, MODALITY, SOP_INSTANCE_UID, Slice
 from .dicom_syntax import refuse_syntax
@@ -26,6 +27,8 @@ from .itk import grid_of, itk_reason, quiet_itk
 from .itk_names import itk_input
 
 _MIXED = 0.5  # of the places: with a second image at more, two volumes lie in one series
+_UNITS = ("", "HU", "US")  # US: not specified, which many scanners write for HU
+_SHOWN = 60
 _SAME_PLACE_MM = 0.01  # slices nearer to each other are two images of one place
 
 
@@ -42,6 +45,7 @@ def read_dicom(path: Path, choice: str | None, reporter: Reporter) -> Volume:
         return _single_file(path, series, reporter)
     slices = distinct_slices(path, series, reporter)
     _check_rescale(path, slices, reporter)
+    _check_unit(path, slices, reporter)
     unit_grid = grid_of_slices(path, slices, reporter)
     positions = [ct_slice.position for ct_slice in slices]
     return place_slices(path, _voxels(slices, reporter), positions, unit_grid, reporter)
@@ -70,13 +74,24 @@ def _check_rescale(path: Path, slices: list[Slice], reporter: Reporter) -> None:
                              "none", "the stored numbers are taken as HU"))
 
 
+def _check_unit(path: Path, slices: list[Slice], reporter: Reporter) -> None:
+    """Warns of slices that state another unit than HU, as maps of electron density or iodine do."""
+    units = {ct_slice.tag(RESCALE_TYPE) for ct_slice in slices}
+    others = sorted(units - set(_UNITS))
+    if others:
+        found = f"'{others[0][:_SHOWN]}'"
+        if len(units) > 1:
+            found += " in some slices"
+        reporter.warning(Problem(Code.WRONG_MODALITY, str(path), "HU as Rescale Type (0028,1054)", found))
+
+
 def _single_file(path: Path, series: Series, reporter: Reporter) -> Volume:
     """A multi-frame file; a single slice is refused."""
     if series.slices[0].size[2] < 2:
         raise UserError(code=Code.NOT_A_VOLUME, subject=path, expected="a CT volume",
                         found=f"a single slice ({series.line()})",
                         hint="give the folder that holds all its slices" if path.is_file() else "")
-    image = _read(series.slices[0].file)
+    image = _read(series.slices[0])
     # Without functional groups GDCM stacks the frames every millimetre where the header does not say otherwise.
     bad = bad_stack_attribute(series.slices[0].tags)
     if bad is not None:
@@ -130,11 +145,12 @@ def distinct_slices(path: Path, series: Series, reporter: Reporter) -> list[Slic
     return slices
 
 
-def _read(file: Path) -> sitk.Image:
+def _read(ct_slice: Slice) -> sitk.Image:
+    file = ct_slice.file
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     try:
-        with itk_input(file) as name, quiet_itk():
+        with for_gdcm(file, ct_slice.tags) as readable, itk_input(readable) as name, quiet_itk():
             reader.SetFileName(name)
             image: sitk.Image = reader.Execute()
     except RuntimeError as error:
@@ -155,6 +171,9 @@ def _voxels(slices: list[Slice], reporter: Reporter) -> VoxelArray:
         if ct_slice.file != file:
             file, planes = ct_slice.file, _planes(ct_slice)
         plane = planes[ct_slice.frame or 0]
+        padding = padding_hu(ct_slice.tags) if ct_slice.frame is None else None
+        if padding is not None:
+            plane = np.where(np.abs(plane - padding) < 1, AIR_HU, plane)
         slope, intercept = ct_slice.rescale
         if (slope, intercept) != (1.0, 0.0):
             plane = plane * slope + intercept
@@ -171,4 +190,4 @@ def _voxels(slices: list[Slice], reporter: Reporter) -> VoxelArray:
 def _planes(ct_slice: Slice) -> VoxelArray:
     """All frames (frames, rows, columns) of a slice's file, with the first frame's rescale slope and intercept."""
     columns, rows, _ = ct_slice.size
-    return sitk.GetArrayFromImage(_read(ct_slice.file)).reshape(-1, rows, columns)
+    return sitk.GetArrayFromImage(_read(ct_slice)).reshape(-1, rows, columns)

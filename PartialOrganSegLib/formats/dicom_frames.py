@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates
+from .dicom_attributes import RESCALE_TYPE
 from .dicom_reading import read_header
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _TELLING = {"0020|0100": ("FrameContentSequence", "TemporalPositionIndex"),
             "0020|9241": ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
             "0018|1210": ("CTReconstructionSequence", "ConvolutionKernel"),
             "0018|0060": ("CTXRayDetailsSequence", "KVP"),
+            RESCALE_TYPE: ("PixelValueTransformationSequence", "RescaleType"),
             "0018|1060": ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime")}
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..errors import Code, UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from .dicom_slices import (
     ACQUISITION_NUMBER,
@@ -31,11 +31,15 @@ from .dicom_slices import (
     dicom_files,
     read_slices,
 )
+from .folder_files import files_below
 
 K = TypeVar("K", bound=Hashable)
 _SAME_BODY_PART = 0.5  # of the shorter acquisition; successive ones of a single scan overlap less
 _SAME_SPACING, _SAME_COSINE = 1e-3, 1e-3  # relative, and of each component: rounding of headers
-_ACQUISITION = "acquisition"
+# These never change from slice to slice within one scan: slices between each other's that differ in them are of
+# several, whether they share their places or not.
+_NEVER_WITHIN_A_SCAN = ("acquisition", "temporal position", "cardiac phase", "kV")
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _PLANE = 0.9  # cosine between a slice's normal and a patient axis; below it the slice is called oblique
 
 
@@ -107,7 +111,7 @@ def list_series(path: Path, reporter: Reporter | None = None) -> list[Series]:
     files = [path]
     if path.is_dir():
         try:
-            files = list(dicom_files(path))
+            files = _dicom_files(path, reporter)
         except OSError as error:  # slices in that folder would be missing
             raise UserError(code=Code.NOT_READABLE, subject=error.filename, expected="a folder that can be listed",
                             found=error.strerror or error) from error
@@ -127,6 +131,20 @@ def list_series(path: Path, reporter: Reporter | None = None) -> list[Series]:
         for alike in _of_one_grid(groups[group]):
             series += _scans(alike)
     return series
+
+
+def _dicom_files(folder: Path, reporter: Reporter) -> list[Path]:
+    """The DICOM files of a folder. Files of that name that are empty or hold something else are reported: at an end of
+    the series nobody would miss their slices. Raises OSError for a folder that cannot be listed."""
+    files = list(dicom_files(folder))
+    known = set(files)
+    strangers = [file for file in files_below(folder) if file.suffix.lower() in _DICOM_SUFFIXES and file not in known]
+    if strangers:
+        others = f", as {len(strangers) - 1} more" if len(strangers) > 1 else ""
+        found = "an empty file" if not strangers[0].stat().st_size else "something else"
+        reporter.warning(Problem(Code.FILE_DAMAGED, str(strangers[0]), "a DICOM file", f"{found}{others}",
+                                 "left out: slices may be missing"))
+    return files
 
 
 def _group(ct_slice: Slice) -> tuple[Hashable, ...]:
@@ -180,15 +198,16 @@ def _scans(slices: list[Slice]) -> list[Series]:
 def _volumes(slices: list[Slice]) -> list[Series]:
     """The volumes of one series: the parts by the first attribute whose values each are of one volume.
 
-    Acquisitions may also lie between each other's slices; by any other attribute a series is cut only where several
-    images share their places, because in one scan these may change from slice to slice.
+    Acquisitions, phases and voltages may also lie between each other's slices; by any other attribute a series is cut
+    only where several images share their places, because in one scan these may change from slice to slice.
     """
     share_places = len(_places(slices)) < len(slices)
     for name, tag in TELLING.items():
         parts = _split(slices, _value_of(tag))
         if len(parts) < 2 or not _are_scans(slices, parts):
             continue
-        if name == _ACQUISITION or (share_places and min(map(len, parts.values())) > 1):
+        several = min(map(len, parts.values())) > 1
+        if name == "acquisition" or (several and (share_places or name in _NEVER_WITHIN_A_SCAN)):
             return [Series(tuple(part), f"{name} {value}".rstrip()) for value, part in parts.items()]
     return [Series(tuple(slices))]
 

@@ -16,20 +16,21 @@ import SimpleITK as sitk
 from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates, Shape3
 from ..memory_claims import check_claim
-from . import dicom_attributes
+from . import dicom_attributes, dicom_pixels
 from .dicom_attributes import BadAttribute
 from .dicom_frames import frames_of
-from .dicom_lengths import claims_too_much
+from .dicom_lengths import lengths_of
+from .dicom_pixels import BITS_ALLOCATED, bad_pixels
 from .dicom_syntax import is_packed, refuse_syntax
 from .folder_files import files_below
 from .itk import quiet_itk
 from .itk_names import itk_input
 
 IMAGE_TYPE, SOP_INSTANCE_UID, MODALITY, SERIES_DESCRIPTION = "0008|0008", "0008|0018", "0008|0060", "0008|103e"
-PATIENT_NAME, PATIENT_ID = "0010|0010", "0010|0020"
+PATIENT_NAME, PATIENT_ID, BIRTH_DATE, SEX = "0010|0010", "0010|0020", "0010|0030", "0010|0040"
 STUDY_UID, SERIES_UID, SERIES_NUMBER = "0020|000d", "0020|000e", "0020|0011"
 ACQUISITION_NUMBER, INSTANCE_NUMBER, FRAME_OF_REFERENCE_UID = "0020|0012", "0020|0013", "0020|0052"
-SOP_CLASS_UID, BITS_ALLOCATED = "0008|0016", "0028|0100"
+SOP_CLASS_UID = "0008|0016"
 ACQUISITION_TIME, CONTENT_TIME, SERIES_TIME = "0008|0032", "0008|0033", "0008|0031"
 SCAN_OPTIONS, SLICE_THICKNESS, KVP, TRIGGER_TIME = "0018|0022", "0018|0050", "0018|0060", "0018|1060"
 RECONSTRUCTION_DIAMETER, KERNEL = "0018|1100", "0018|1210"
@@ -41,9 +42,9 @@ TELLING = {"acquisition": ACQUISITION_NUMBER, "temporal position": TEMPORAL_POSI
            "trigger time": TRIGGER_TIME, "acquisition time": ACQUISITION_TIME, "content time": CONTENT_TIME,
            "series time": SERIES_TIME}
 _CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-_TAGS = {IMAGE_TYPE, SOP_INSTANCE_UID, MODALITY, SERIES_DESCRIPTION, PATIENT_NAME, PATIENT_ID, STUDY_UID, SERIES_UID,
-         SERIES_NUMBER, ACQUISITION_NUMBER, INSTANCE_NUMBER, FRAME_OF_REFERENCE_UID, SOP_CLASS_UID,
-         BITS_ALLOCATED, *TELLING.values(), *dicom_attributes.TAGS}
+_TAGS = {IMAGE_TYPE, SOP_INSTANCE_UID, MODALITY, SERIES_DESCRIPTION, PATIENT_NAME, PATIENT_ID, BIRTH_DATE, SEX,
+         STUDY_UID, SERIES_UID, SERIES_NUMBER, ACQUISITION_NUMBER, INSTANCE_NUMBER, FRAME_OF_REFERENCE_UID,
+         SOP_CLASS_UID, *TELLING.values(), *dicom_attributes.TAGS, *dicom_pixels.TAGS}
 # The modality as it stands in the file, with explicit and implicit value representation.
 _SAYS_CT = re.compile(rb"\x08\x00\x60\x00(CS\x02\x00|\x02\x00\x00\x00)CT")
 _NO_IMAGE_SUFFIXES = (".json", ".xml", ".txt", ".csv", ".md", ".html", ".zip", ".gz", ".pdf", ".png", ".jpg", ".py")
@@ -57,7 +58,7 @@ class Slice:
     """A DICOM file's header, or a frame's: `position` LPS mm, `spacing` (x, y) mm, `axes` (2, 3) of rows and columns.
 
     `size`: (columns, rows, frames). `frame` counts from 0 in a multi-frame file and is None in others; `rescale` is
-    `dicom_frames.Frame`'s.
+    `dicom_frames.Frame`'s, `bad_pixels` what keeps its numbers from being read for certain.
     """
 
     file: Path
@@ -68,6 +69,7 @@ class Slice:
     tags: dict[str, str] = field(repr=False)
     frame: int | None = None
     rescale: tuple[float, float] = (1.0, 0.0)
+    bad_pixels: BadAttribute | None = None
 
     def tag(self, name: str) -> str:
         """A tag such as `MODALITY`, empty where the file has none."""
@@ -79,14 +81,16 @@ class Slice:
         return np.cross(self.axes[0], self.axes[1])
 
     @property
-    def patient(self) -> tuple[str, str]:
-        """Patient's name and ID; both may be empty or replaced in anonymised files."""
-        return self.tag(PATIENT_NAME), self.tag(PATIENT_ID)
+    def patient(self) -> tuple[str, str, str, str]:
+        """Patient's name, ID, birth date and sex; all may be empty or replaced in anonymised files."""
+        return self.tag(PATIENT_NAME), self.tag(PATIENT_ID), self.tag(BIRTH_DATE), self.tag(SEX)
 
     @property
     def bad_attribute(self) -> BadAttribute | None:
         """What keeps this slice from being placed or turned into HU. A frame's attributes were looked at as it was
         read."""
+        if self.bad_pixels is not None:
+            return self.bad_pixels
         if self.frame is not None or self.size[2] > 1:
             return None
         return dicom_attributes.bad_attribute(self.tags)
@@ -149,7 +153,8 @@ def read_slices(file: Path) -> list[Slice]:
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     try:
-        if claims_too_much(file):
+        lengths = lengths_of(file)
+        if lengths.too_much:
             raise RuntimeError("an element is longer than the file")
         with itk_input(file) as name, quiet_itk():
             reader.SetFileName(name)
@@ -165,7 +170,11 @@ def read_slices(file: Path) -> list[Slice]:
     tags = {key: str(reader.GetMetaData(key)).strip(" \0") for key in reader.GetMetaDataKeys() if key in _TAGS}
     # A file of one slice may have two axes only.
     columns, rows, frame_count = (*reader.GetSize(), 1)[:3]
-    if reader.GetNumberOfComponents() != 1 or min(columns, rows, frame_count) < 1:
+    if min(columns, rows, frame_count) < 1:
+        return []
+    bad = bad_pixels(tags, (columns, rows, frame_count), None if is_packed(file) else lengths.pixels)
+    # Colours in a slice with a place are a damaged header; in files without, a picture of a screen.
+    if reader.GetNumberOfComponents() != 1 and (bad is None or not _is_placed_ct(tags)):
         return []
     bits = int(tags[BITS_ALLOCATED]) if tags.get(BITS_ALLOCATED, "").isdecimal() else 16
     check_claim(file, columns * rows * frame_count * bits // 8, file.stat().st_size, is_packed(file))
@@ -176,12 +185,16 @@ def read_slices(file: Path) -> list[Slice]:
         direction = np.asarray(reader.GetDirection(), float).reshape(reader.GetDimension(), -1)
         x_mm, y_mm = reader.GetSpacing()[:2]
         return [Slice(file, (columns, rows, frame_count), (x_mm, y_mm), np.asarray(reader.GetOrigin(), float),
-                      direction[:, :2].T, tags)]
+                      direction[:, :2].T, tags, bad_pixels=bad)]
     slices = []
     for number, frame in enumerate(frames):
         # What one file holds for all its frames gives way to what each frame says of itself.
         of_frame = {**frame.telling, IMAGE_TYPE: frame.image_type or tags.get(IMAGE_TYPE, ""),
                     ACQUISITION_NUMBER: frame.acquisition, INSTANCE_NUMBER: str(number)}
         slices.append(Slice(file, (columns, rows, 1), frame.spacing, frame.position, frame.axes, {**tags, **of_frame},
-                            number, frame.rescale))
+                            number, frame.rescale, bad))
     return slices
+
+
+def _is_placed_ct(tags: dict[str, str]) -> bool:
+    return tags.get(SOP_CLASS_UID) in _CT_CLASSES and bool(tags.get(dicom_attributes.IMAGE_POSITION))

@@ -40,7 +40,7 @@ def itk_input(path: Path) -> Iterator[str]:
         raise UserError(code=Code.PATH_UNFIT, subject=path,
                         expected="a path of English letters and digits for this kind of file",
                         hint="rename the folder or move the files")
-    with _plain_folder() as folder:
+    with plain_folder() as folder:
         copy = folder / f"copy{_plain_suffixes(path)}"
         try:
             shutil.copyfile(path, copy)
@@ -57,7 +57,7 @@ def itk_output(path: Path) -> Iterator[str]:
     if name is not None:
         yield name
         return
-    with _plain_folder() as folder:
+    with plain_folder() as folder:
         written = folder / f"copy{_plain_suffixes(path)}"
         yield str(written)
         shutil.copyfile(written, path)
@@ -112,7 +112,7 @@ def _plain_suffixes(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _plain_folder() -> Iterator[Path]:
+def plain_folder() -> Iterator[Path]:
     """A new folder whose name ITK understands, gone on leaving. Raises UserError where none can be made."""
     # A user's own temporary folder bears the user's name; ProgramData and Public lie outside of it.
     places = [tempfile.gettempdir(), _short_name(Path(tempfile.gettempdir())), os.environ.get("PROGRAMDATA", ""),

@@ -1,14 +1,18 @@
 """What a MetaImage header says, checked before ITK sees the file.
 
 ITK's reader faults on some headers, takes a name of files for a printf format, allocates what a header claims, reads
-damaged compressed voxels as noise, and fills in a spacing of 1 mm without a word.
+damaged compressed voxels as noise, leaves voxels to chance where their files are not a slice each, and fills in a
+spacing of 1 mm without a word.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import Code, UserError
 from ..events import Reporter
@@ -46,6 +50,7 @@ def check_metaimage(path: Path, reporter: Reporter) -> None:
         start = stream.tell()
         if fields.get("elementdatafile", "").upper().startswith("LIST"):
             listed = [line for line in lines if line]
+            _check_last_line(path, stream)
     for name in ("NDims", "DimSize", "ElementType", "ElementDataFile"):
         if name.lower() not in fields:
             raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"a MetaImage header with {name}",
@@ -62,6 +67,7 @@ def check_metaimage(path: Path, reporter: Reporter) -> None:
     channels = whole_numbers(path, "ElementNumberOfChannels", fields.get("elementnumberofchannels", "1"), 1)[0]
     _check_fields(path, fields, dimension, reporter)
     files = _data_files(path, fields["elementdatafile"], listed)
+    _check_slices(path, fields, sizes, math.prod(sizes[:-1]) * channels * item_bytes, files)
     _check_voxels(path, fields, math.prod(sizes) * channels * item_bytes, files, start, reporter)
 
 
@@ -112,6 +118,39 @@ def _data_files(path: Path, data: str, listed: list[str]) -> list[Path]:
     if "%" in data:
         return numbered_files(path, data)
     return [detached_file(path, data)]
+
+
+def _check_last_line(path: Path, stream: BinaryIO) -> None:
+    """Raises UserError where the last of a list of names has no line break: ITK leaves that file out, and what its
+    voxels become is chance."""
+    stream.seek(-1, os.SEEK_END)
+    if stream.read(1) != b"\n":
+        raise UserError(code=Code.FILE_DAMAGED, subject=path,
+                        expected="a line break after the last of its files of voxels", found="none",
+                        hint="add one with a text editor")
+
+
+def _check_slices(path: Path, fields: Mapping[str, str], sizes: Sequence[int], slice_bytes: int,
+                  files: Sequence[Path]) -> None:
+    """Raises UserError where voxels lie in several files that are not a slice each: ITK reads a slice of each and
+    leaves to chance what the others become."""
+    data = fields["elementdatafile"]
+    several = data.upper().startswith("LIST") or "%" in data
+    if not several:
+        return
+    if data.upper() not in ("LIST", f"LIST {len(sizes) - 1}D") and "%" not in data:
+        raise UserError(code=Code.FILE_DAMAGED, subject=f"{path}: ElementDataFile", expected="LIST, a file a slice",
+                        found=shown(data))
+    if len(files) != sizes[-1]:
+        raise UserError(code=Code.FILE_DAMAGED, subject=path,
+                        expected=f"a file of voxels for each of its {sizes[-1]} slices", found=f"{len(files)} files")
+    if fields.get("compresseddata", "false").lower() == "true":
+        return
+    for file in files:
+        if file.stat().st_size < slice_bytes:
+            raise UserError(code=Code.FILE_DAMAGED, subject=file,
+                            expected=f"the {slice_bytes} bytes of a slice of {path.name}",
+                            found=f"{file.stat().st_size} bytes")
 
 
 def _check_voxels(path: Path, fields: dict[str, str], claimed: int, files: list[Path], start: int,

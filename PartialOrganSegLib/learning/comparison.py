@@ -13,7 +13,10 @@ from ..datasets.case import Case
 from ..datasets.manifest import Manifest
 from ..errors import Problem, UserError
 from ..evaluation import evaluation
+from ..evaluation.metrics import joint_counts
 from ..events import Reporter
+from ..finetuning.drift import CaseLook, Drift, drifts
+from ..finetuning.looking import organ_looks, run_labels
 from ..finetuning.plan import write_json
 from ..formats.reading import read_labelmap
 from ..formats.writing import write_labelmap
@@ -152,6 +155,21 @@ def changed_volumes(comparison: Comparison, organs: Sequence[str]) -> list[dict[
             rows.append({"case": case.name, "organ": organ, "before": before,
                          "after": comparison.volumes[NEW][case.name].get(organ)})
     return rows
+
+
+def compared_drifts(comparison: Comparison, start: LabelSpace, organs: Sequence[str]) -> list[Drift]:
+    """How `organs`, of which no mask tells anything, differ between both models over all CTs that were segmented.
+
+    `start`: the start model's organs. The label maps are those a user gets, so that stray parts do not count.
+    """
+    space, label_of = comparison.space, run_labels(start, comparison.space)
+    looks = []
+    for case in comparison.cases:
+        before = read_labelmap(comparison.labels[START][case.name])
+        after = read_labelmap(comparison.labels[NEW][case.name])
+        counts = joint_counts(after.array, label_of[before.array], (space.class_count, space.class_count))
+        looks.append(CaseLook(case=case.name, organs=organ_looks(counts, space, before.grid.voxel_ml, {}, {})))
+    return drifts(looks, organs)
 
 
 def save_volumes(comparison: Comparison, folder: Path) -> None:

@@ -30,7 +30,7 @@ code { background: #eef2f5; padding: .1em .3em; border-radius: 3px; word-break: 
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 # Columns of words, which are aligned to the left.
-_WORDS = {"case", "kind", "organs", "drawn in", "organ", "measured on", "CT", "by"}
+_WORDS = {"case", "kind", "remark", "organs", "drawn in", "organ", "measured on", "CT", "by"}
 
 
 @dataclass
@@ -129,12 +129,15 @@ def _drift(result: Mapping[str, Any]) -> list[str]:
     """Organs that no mask shows: how much of each the two models find on the same CTs, and how far they agree."""
     rows = []
     for organ, figures in dict(result.get("drift", {})).items():
+        remark = "changed by more than noise: look at it" if figures.get("drifted") else ""
         rows.append({"organ": organ.replace("_", " "), "CTs": str(figures.get("cases", "")),
                      "before": _millilitres(figures.get("before_ml")), "after": _millilitres(figures.get("after_ml")),
-                     "Dice of the two": _number(figures.get("agreement"))})
+                     "Dice of the two": _number(figures.get("agreement")), "remark": remark})
     if not rows:
         return []
-    return ["<h2>Organs that nobody drew</h2>", _table(rows)]
+    return ["<h2>Organs that nobody drew</h2>", _table(rows),
+            '<p class="small">Mean volumes by both models on the same CTs, and how far the models agree there. Nobody '
+            "knows who is right.</p>"]
 
 
 def _millilitres(value: object) -> str:

@@ -21,7 +21,16 @@ from ..imaging.volume import Volume
 from ..models.bundle import Bundle
 from ..training.curve import CURVE_FILE, write_curve
 from .advice import next_steps
-from .comparison import NEW, START, Comparison, changed_volumes, compare_models, measure, save_volumes
+from .comparison import (
+    NEW,
+    START,
+    Comparison,
+    changed_volumes,
+    compare_models,
+    compared_drifts,
+    measure,
+    save_volumes,
+)
 from .page import PageContent, learn_page
 from .pictures import before_after_png, shown_organs
 from .state import EVALUATION, PAGE, RUN, SEGMENTED
@@ -54,8 +63,9 @@ def write_report(request: ReportRequest, device: str, reporter: Reporter) -> Pat
     curve = None
     if write_curve(output / RUN, learnt) is not None:
         curve = (output / RUN / CURVE_FILE).read_bytes()
+    figures = {**request.figures, "drift": _drift(request, comparison)}
     content = PageContent(
-        title=f"Learnt from {_folder_name(output)}", result=request.figures, cases=_case_rows(manifest),
+        title=f"Learnt from {_folder_name(output)}", result=figures, cases=_case_rows(manifest),
         left_out=[problem.text() for problem in request.left_out],
         curve=curve,
         pictures=_pictures(comparison, manifest, learnt, reporter),
@@ -67,6 +77,20 @@ def write_report(request: ReportRequest, device: str, reporter: Reporter) -> Pat
     with output_file(page) as temporary:
         temporary.write_text(learn_page(content), encoding="utf-8")
     return page
+
+
+def _drift(request: ReportRequest, comparison: Comparison) -> dict[str, object]:
+    """Organ to its drift, of those that no mask measures: as the run has it, which the verdict is made of, and of the
+    CTs that were segmented since for the others."""
+    drift: dict[str, object] = dict(request.figures.get("drift", {}))
+    dice: Mapping[str, Mapping[str, Any]] = request.figures.get("dice", {})
+    learnt = _learnt(request)
+    # Phantoms tell nothing of patients.
+    measured = {organ for organ, figures in dice.items() if figures.get("low") is not None}
+    organs = [name for name in request.start.label_space.names if name not in measured and name not in learnt]
+    for of_organ in compared_drifts(comparison, request.start.label_space, organs):
+        drift.setdefault(of_organ.organ, of_organ.as_data())
+    return drift
 
 
 def _learnt(request: ReportRequest) -> list[str]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..errors import Code, UserError
 from ..loading.targets import Targets
-from ..registry import check_arguments
+from ..registry import check_arguments, make_entry
 from .registry import LOSSES
 from .supervision import shared
 
@@ -66,10 +66,7 @@ def _module_name(name: str) -> str:
 def _build(name: str, arguments: Mapping[str, object]) -> nn.Module:
     entry = LOSSES.find(name, "losses")
     check_arguments(entry, arguments, f"loss_arguments: {name}")
-    try:
-        loss = entry(**arguments)
-    except TypeError as error:
-        raise UserError(code=Code.VALUE_UNFIT, subject=f"loss_arguments: {name}", found=error) from None
+    loss = make_entry(entry, f"loss_arguments: {name}", arguments)
     signature = inspect.signature(loss.forward)
     try:
         signature.bind(None, None)

@@ -1,32 +1,32 @@
-"""Models of others that can be fetched on request: `resources/downloads.yaml` says from where and on which terms."""
+"""Models of others that can be fetched on request: `resources/downloads.json` says from where and on which terms."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-import zipfile
-import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
+from ..json_file import read_json
 from ..resources import resource
-from ..yaml_file import read_yaml
 from .bundle import Bundle
 from .checksums import sha256
 from .http_file import LARGEST_BYTES, fetch_file
 from .metadata import NAME_PATTERN
 from .nnunet_import import free_folder, import_nnunet
+from .zip_entries import entries_of, inner_path, pieces_of
 
 # Of an nnU-Net results folder; the rest of a zip (logs, pictures, pickles) is left where it is.
 NEEDED = (".json", ".pth")
+_EXPECTED = "a zip of an nnU-Net results folder"
 
 
 class Download(BaseModel):
-    """An nnU-Net v2 results folder as a zip at `url`. `sha256` None: nobody stated it and it is not compared."""
+    """An nnU-Net v2 results folder as a zip of about `megabytes` at `url`. `sha256` None: nobody stated it and it is
+    not compared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,16 +34,18 @@ class Download(BaseModel):
     title: str
     url: Annotated[str, Field(pattern=r"^https://")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    megabytes: int
     licence: str
     label_map: str
 
 
 def downloads() -> dict[str, Download]:
     """All that can be fetched, by name. Raises UserError for a broken list."""
-    path = resource("downloads.yaml")
-    content = read_yaml(path, "list of downloads")
+    path = resource("downloads.json")
+    content = read_json(path, "list of downloads")
+    listed = content["models"] if isinstance(content, dict) else []
     try:
-        entries = [Download.model_validate(entry) for entry in content] if isinstance(content, list) else []
+        entries = [Download.model_validate(entry) for entry in listed]
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: {'.'.join(map(str, first['loc']))}",
@@ -79,23 +81,16 @@ def fetch(download: Download, replace: bool = False, reporter: Reporter | None =
 def _unzip(archive: Path, folder: Path, source: str) -> None:
     """Extracts the files that an import needs, none of them outside of `folder`."""
     allowed = LARGEST_BYTES  # a zip may claim to be small
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            for entry in packed.infolist():
-                path = PurePosixPath(entry.filename)
-                if entry.is_dir() or path.suffix not in NEEDED:
-                    continue
-                if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename:
-                    raise UserError(code=Code.UNSAFE_FILE, subject=source,
-                                    found=f"entry '{entry.filename}' points outside of the model", hint="refused")
-                allowed -= entry.file_size
+    for entry in entries_of(archive, source, _EXPECTED):
+        path = inner_path(entry, source)
+        if path.suffix not in NEEDED:
+            continue
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with open(place, "wb") as handle:
+            for piece in pieces_of(archive, entry, source, _EXPECTED):
+                allowed -= len(piece)
                 if allowed < 0:
                     raise UserError(code=Code.TOO_LARGE, subject=source,
                                     expected=f"at most {LARGEST_BYTES >> 30} GiB of files", found="more")
-                place = folder / path
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with packed.open(entry) as stream, open(place, "wb") as handle:
-                    shutil.copyfileobj(stream, handle, 1 << 20)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-        raise UserError(code=Code.WRONG_FORMAT, subject=source, expected="a zip of an nnU-Net results folder",
-                        found=error) from None
+                handle.write(piece)

@@ -19,6 +19,7 @@ LARGEST_BYTES = 4 << 30
 TIMEOUT_S = 30.0  # for a connection, for a piece, and for all headers together
 LEAST_BYTES, WITHIN_S = 64 << 10, 30.0  # the least speed: less for so long is a stall
 _PIECE = 64 << 10
+_SHOWN = 120  # letters of what a server said
 _FAILURES = (OSError, http.client.HTTPException, ValueError)  # URLError and timeouts are OSErrors
 
 
@@ -67,10 +68,36 @@ def fetch_file(url: str, target: Path, on_progress: Callable[[int, int], None] =
                 raise UserError(code=Code.DOWNLOAD_FAILED, subject=url, expected=f"{size} bytes",
                                 found=f"the connection ended after {received}")
     except _FAILURES as error:
-        # What a server says is shown as Python writes it, never as it is.
-        reason = getattr(error, "reason", None) or error
-        found = str(reason) if isinstance(reason, OSError) else f"{reason!r:.200}"
-        raise UserError(code=Code.DOWNLOAD_FAILED, subject=url, found=f"could not be downloaded: {found}") from None
+        raise UserError(code=Code.DOWNLOAD_FAILED, subject=url,
+                        found=f"could not be downloaded: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    """Why a download failed, in words. What a server sent is quoted with its control bytes escaped, never as it is."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answered {error.code}, {_quoted(str(error.reason))}"
+    if isinstance(error, urllib.error.URLError):
+        error = error.reason if isinstance(error.reason, BaseException) else OSError(error.reason)
+    # Before OSError and BadStatusLine, both of which it is.
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "the server closed the connection without an answer"
+    if isinstance(error, http.client.LineTooLong):
+        return "the server sent a line longer than any of HTTP"
+    if isinstance(error, http.client.IncompleteRead):
+        return f"the answer breaks off after {len(error.partial)} bytes"
+    if isinstance(error, http.client.BadStatusLine):
+        return f"the server's answer is not HTTP: {_quoted(str(error.args[0]))}"
+    if isinstance(error, (http.client.InvalidURL, UnicodeError)):
+        return "this is no address"
+    if isinstance(error, http.client.HTTPException):
+        return f"the server's answer is not HTTP: {_quoted(str(error))}"
+    if isinstance(error, OSError):
+        return error.strerror or _quoted(str(error))
+    return f"the address or the answer cannot be read: {_quoted(str(error))}"
+
+
+def _quoted(text: str) -> str:
+    return f"{text[:_SHOWN]!r}"
 
 
 def _opened(url: str) -> http.client.HTTPResponse:

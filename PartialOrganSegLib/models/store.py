@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from ..errors import Code, UserError
 from ..resources import resource
@@ -18,6 +16,9 @@ from .checksums import bundle_files, check_suffix, sha256
 from .folders import INSTALLING, find_folder, model_folders, user_models
 from .http_file import LARGEST_BYTES, fetch_file
 from .joined import join_bundles
+from .zip_entries import entries_of, inner_path, pieces_of
+
+_EXPECTED = "a readable zip of a model bundle"
 
 
 def list_models() -> list[Bundle]:
@@ -115,23 +116,17 @@ def _unpack(local: Path, target: Path, source: str) -> None:
                                 found="no such file")
             shutil.copyfile(local / name, target / name)
     elif local.is_file() and zipfile.is_zipfile(local):
-        try:
-            with zipfile.ZipFile(local) as archive:
-                _unzip(archive, target, source)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-            raise UserError(code=Code.WRONG_FORMAT, subject=source,
-                            expected="a readable zip of a model bundle", found=error) from None
+        _unzip(local, target, source)
     else:
         raise UserError(code=Code.WRONG_FORMAT, subject=source, expected="a model bundle's folder, zip or URL",
                         found="another kind of file" if local.exists() else "no such file")
 
 
-def _unzip(archive: zipfile.ZipFile, target: Path, source: str) -> None:
+def _unzip(archive: Path, target: Path, source: str) -> None:
     """Extracts the bundle's own files only; no entry may point outside of `target`, be a link or be oversized."""
-    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    entries = {entry: inner_path(entry, source) for entry in entries_of(archive, source, _EXPECTED)}
     roots = []
-    for entry in entries:
-        path = PurePosixPath(entry.filename)
+    for path in entries.values():
         if path.parts[-2:] == PurePosixPath(METADATA).parts:
             roots.append(path.parent.parent)
     # The members of a joined model are bundles themselves: the one that they lie in counts.
@@ -141,33 +136,22 @@ def _unzip(archive: zipfile.ZipFile, target: Path, source: str) -> None:
                         found=len(outer))
     root = outer[0]
     allowed = LARGEST_BYTES
-    for entry in entries:
-        path = PurePosixPath(entry.filename)
-        if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename:
-            raise UserError(code=Code.UNSAFE_FILE, subject=source,
-                            found=f"entry '{entry.filename}' points outside of the bundle",
-                            hint="nothing was installed")
+    for entry, path in entries.items():
         if not path.is_relative_to(root) or path.name.startswith(".") or "__MACOSX" in path.parts:
             continue
         check_suffix(entry.filename, source)
         place = target / path.relative_to(root)
         place.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(entry) as packed, open(place, "wb") as handle:
-            allowed -= _copy_limited(packed, handle, allowed, source)
+        with open(place, "wb") as handle:
+            for piece in pieces_of(archive, entry, source, _EXPECTED):
+                # A zip may claim any size.
+                allowed -= len(piece)
+                if allowed < 0:
+                    raise UserError(code=Code.TOO_LARGE, subject=source,
+                                    expected=f"at most {LARGEST_BYTES >> 30} GiB", found="more")
+                handle.write(piece)
 
 
 def _is_member(root: PurePosixPath, roots: Sequence[PurePosixPath]) -> bool:
     """Whether a bundle in a zip is a member of another one of the `roots`."""
     return any(root.is_relative_to(bundle / MEMBERS) for bundle in roots)
-
-
-def _copy_limited(stream: IO[bytes], handle: IO[bytes], limit: int, source: str) -> int:
-    """Copies a stream and returns its bytes. Raises UserError beyond `limit`: a zip may claim any size."""
-    copied = 0
-    while chunk := stream.read(1 << 20):
-        copied += len(chunk)
-        if copied > limit:
-            raise UserError(code=Code.TOO_LARGE, subject=source, expected=f"at most {LARGEST_BYTES >> 30} GiB",
-                            found="more")
-        handle.write(chunk)
-    return copied

@@ -13,8 +13,8 @@ from typing import cast
 import torch
 from torch import nn
 
-from ..errors import Code, UserError, brief, did_you_mean
-from ..registry import Registry, check_arguments
+from ..errors import Code, UserError, did_you_mean
+from ..registry import Registry, check_arguments, make_entry
 from .attention_unet import AttentionUNet, attention_unet_2d
 from .base import Logits, SegmentationNetwork, size_multiple_of, slices_of
 from .deeplabv3plus import deeplabv3_resnet18, deeplabv3plus_resnet50, deeplabv3plus_resnet101
@@ -61,7 +61,6 @@ NETWORKS.add("deeplabv3plus_resnet101", _slicewise(deeplabv3plus_resnet101), "Ch
 NETWORKS.add("unet_3d", UNet3D, "Cicek 2016")
 NETWORKS.add("pipo_fan", _slicewise(PIPOFAN, default_slices=3), "Fang 2020")
 MOST_WEIGHTS = 1 << 30  # nnU-Net's largest network has a tenth of that
-_UNFIT = (RuntimeError, IndexError, KeyError, AttributeError, ArithmeticError, AssertionError, MemoryError)
 GIVEN = ("in_channels", "classes")  # arguments that no recipe gives
 
 
@@ -76,14 +75,13 @@ def build_network(name: str, in_channels: int, classes: int, **arguments: object
     """
     entry = NETWORKS.find(name)
     check_arguments(entry, arguments, f"network {name}", GIVEN)
+
+    def make() -> nn.Module:
+        return make_entry(entry, f"network {name}", arguments, in_channels=in_channels, classes=classes)
+
     try:
-        _check_size(name, lambda: entry(in_channels=in_channels, classes=classes, **arguments))
-        network = entry(in_channels=in_channels, classes=classes, **arguments)
-    except (TypeError, ValueError) as error:
-        raise UserError(code=Code.VALUE_UNFIT, subject=f"network {name}", found=error) from None
-    except _UNFIT as error:  # of PyTorch, for lists that are empty and numbers that are negative or too large
-        raise UserError(code=Code.VALUE_UNFIT, subject=f"network {name}",
-                        expected="arguments that a network can be made of", found=brief(arguments)) from error
+        _check_size(name, make)
+        network = make()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "monai":
             raise
@@ -102,8 +100,13 @@ def _check_size(name: str, make: Callable[[], nn.Module]) -> None:
         # The seeds of a training stay where they are.
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             weights = sum(parameter.numel() for parameter in make().parameters())
-    except (NotImplementedError, ModuleNotFoundError):  # of a network that computes while it is made
+    except ModuleNotFoundError:
         return
+    except UserError as error:
+        # Of a network that computes while it is made.
+        if isinstance(error.__cause__, NotImplementedError):
+            return
+        raise
     if weights > MOST_WEIGHTS:
         raise UserError(code=Code.TOO_LARGE, subject=f"network {name}", expected=f"at most {MOST_WEIGHTS} weights",
                         found=weights)
@@ -135,5 +138,8 @@ def channels_last(network: nn.Module) -> nn.Module:
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.ndim in formats:
-            tensor.data = tensor.data.contiguous(memory_format=formats[tensor.ndim])
+            # A new tensor: with one input channel both formats are the same to `contiguous`, which would leave the
+            # weights as they are, and the first convolution would give all after it the other format.
+            restrided = torch.empty_like(tensor, memory_format=formats[tensor.ndim])
+            tensor.data = restrided.copy_(tensor)
     return network

@@ -139,11 +139,15 @@ class _Decoder(nn.Module):
         self.transpconvs, self.stages = nn.ModuleList(transposed), nn.ModuleList(stages)
 
     def forward(self, skips: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Logits of all stages but the coarsest, finest first; in eval mode of the finest alone."""
-        x = skips[-1]
+        """Logits of all stages but the coarsest, finest first; in eval mode of the finest alone. Empties `skips`."""
+        # In use features are freed as soon as they were read: those at full resolution are most of the memory.
+        x = skips.pop()
         logits: list[torch.Tensor] = []
         for number, (enlarge, stage) in enumerate(zip(self.transpconvs, self.stages, strict=True)):
-            x = stage(torch.cat([enlarge(x), skips[-2 - number]], 1))
+            x = torch.cat([enlarge(x), skips.pop()], 1)
+            # Not `stage(x)`, which would hold on to what was put together until its last layer is done.
+            for layer in stage.get_submodule("convs").children():
+                x = layer(x)
             # Coarse predictions are for deep supervision only; in use they would be computed for nothing.
             if str(number) in self.seg_layers and (self.training or number == len(self.stages) - 1):
                 logits.insert(0, self._logits(str(number), x))
@@ -154,10 +158,16 @@ class _Decoder(nn.Module):
         logits: torch.Tensor = self.seg_layers[level](x)
         if not self.counted_as:
             return logits
-        classes = list(logits.unbind(1))
-        for target, extra in zip(self.counted_as, self.more_layers[level](x).unbind(1), strict=True):
-            classes[target] = torch.maximum(classes[target], extra)
-        return torch.stack(classes, 1)
+        extras = self.more_layers[level](x).unbind(1)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            classes = list(logits.unbind(1))
+            for target, extra in zip(self.counted_as, extras, strict=True):
+                classes[target] = torch.maximum(classes[target], extra)
+            return torch.stack(classes, 1)
+        # In use in place: logits at full resolution are large, and stay in the convolution's order of memory.
+        for target, extra in zip(self.counted_as, extras, strict=True):
+            torch.maximum(logits[:, target], extra, out=logits[:, target])
+        return logits
 
 
 class _UNet(SegmentationNetwork):

@@ -16,6 +16,7 @@ from ..imaging.volume import Volume
 from ..organ_records import organ_record
 from .check_kinds import Place
 
+MIN_LIVER_ML = 100.0  # a smaller one may be no liver, and bounds nothing
 STRAY_ML = 1.0  # smaller parts are not worth a person's time
 # Organs differ from patient to patient by this much; a hernia or a full bladder by more, and is worth a look.
 MARGIN_MM = 30.0
@@ -141,6 +142,31 @@ def _lungs(ct: VoxelArray, outside: Mask, labelled: Mask, spacing_zyx: Spacing3)
     return lungs
 
 
+def mostly_beyond(component: Component, step_mm: float, limit: float, is_above: bool) -> bool:
+    """Whether more than half of a component's voxels lie above (else: below) a height in mm, of slices `step_mm` apart.
+    """
+    heights = (np.arange(component.box[0].start, component.box[0].stop) + 0.5) * step_mm
+    beyond = heights > limit if is_above else heights < limit
+    # By slice, as regions end at heights.
+    counts = component.mask.sum(axis=(1, 2))
+    return bool(counts[beyond].sum() > component.voxels / 2)
+
+
+def diaphragm(liver: Component | None, voxel_ml: float, step_mm: float, slices: int) -> float | None:
+    """The height in mm above which no organ of abdomen and pelvis lies, 30 mm above the liver's top; None where a CT
+    of `slices` slices does not show that.
+
+    Only this one of the `bounds` takes away what a network found: a transplanted kidney lies in the pelvis, and hips
+    may be what was taken for them.
+    """
+    if liver is None or liver.voxels * voxel_ml < MIN_LIVER_ML:
+        return None
+    dome = find_landmarks({DOME[0]: liver}, step_mm, slices).dome
+    if dome is None:
+        return None
+    return dome + MARGIN_MM
+
+
 def stray(organ: str, components: Sequence[Component], voxel_ml: float, step_mm: float, landmarks: Landmarks,
           surroundings: Surroundings | None = None) -> tuple[float, Place] | None:
     """Volume (ml) of an organ's components above 1 ml that lie outside its region, and where the largest of them is.
@@ -154,13 +180,9 @@ def stray(organ: str, components: Sequence[Component], voxel_ml: float, step_mm:
     for component in components:  # largest first
         if component.voxels * voxel_ml <= STRAY_ML:
             break
-        heights = (np.arange(component.box[0].start, component.box[0].stop) + 0.5) * step_mm
-        # By slice, as regions end at heights.
-        counts = component.mask.sum(axis=(1, 2))
         place = None
         for candidate, limit, is_above in places:
-            beyond = heights > limit if is_above else heights < limit
-            if counts[beyond].sum() > component.voxels / 2:
+            if mostly_beyond(component, step_mm, limit, is_above):
                 place = candidate
                 break
         if place is None and surroundings is not None:

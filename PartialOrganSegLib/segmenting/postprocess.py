@@ -1,4 +1,5 @@
-"""Cleaning of the merged scores: organs on the wrong side are swapped, stray components lose to the next best class.
+"""Cleaning of the merged scores: organs on the wrong side are swapped, stray components lose to the next best class,
+organs of the abdomen in the chest to the background.
 
 Works on the scores at working spacing, so that the native labels need no second pass over a large array.
 """
@@ -15,15 +16,17 @@ from ..imaging.components import Component, components
 from ..imaging.shapes import Box3, LabelMap, Spacing3
 from ..organ_records import Components, organ_record
 from ..organs import LabelSpace
+from .body_regions import below_the_chest, diaphragm, mostly_beyond
 
 # A component lies on the wrong side when all of it is this far beyond the mid-sagittal plane.
 WRONG_SIDE_MM = 15.0
+LIVER = "liver"
 USUAL_RULE = Components(8)  # for an organ whose record says nothing of its components
 
 
 def remove_stray_components(scores: torch.Tensor, labels: LabelMap, spacing_zyx: Spacing3, label_space: LabelSpace,
                             midline: float | None) -> None:
-    """Applies both steps to `scores` (z, y, x, class) and `labels` (uint8 argmax) in place.
+    """Applies all steps to `scores` (z, y, x, class) and `labels` (uint8 argmax) in place.
 
     `midline`: x index of the mid-sagittal plane; the patient's left lies at larger x. None skips the side check.
     """
@@ -36,6 +39,28 @@ def remove_stray_components(scores: torch.Tensor, labels: LabelMap, spacing_zyx:
     # What was given to the next best class may be no part of that organ either.
     for _, component in list(_strays(scores, labels, label_space, voxel_ml)):
         _to_background(scores, labels, component)
+    for component in list(_in_the_chest(labels, label_space, voxel_ml, spacing_zyx[0])):
+        _to_background(scores, labels, component)
+
+
+def _in_the_chest(labels: LabelMap, label_space: LabelSpace, voxel_ml: float, step_mm: float) -> Iterator[Component]:
+    """Components of organs that reach into no chest, well above the diaphragm.
+
+    A network that learnt from abdomens calls gas, contrast and bone of a chest what looks like them there.
+    """
+    boxes = dict(_boxes(labels, label_space.class_count - 1))
+    liver = None
+    if LIVER in label_space.names and (index := label_space.index(LIVER)) in boxes:
+        liver = components(labels, index, boxes[index])[0]
+    height = diaphragm(liver, voxel_ml, step_mm, len(labels))
+    if height is None:
+        return
+    for index, box in boxes.items():
+        # Most organs of most CTs end far below.
+        if box[0].stop * step_mm > height and below_the_chest(label_space.organs[index - 1].name):
+            for component in components(labels, index, box):
+                if mostly_beyond(component, step_mm, height, is_above=True):
+                    yield component
 
 
 def _strays(scores: torch.Tensor, labels: LabelMap, label_space: LabelSpace,

@@ -74,6 +74,10 @@ class Hook:
     def on_validation(self, trainer: RunView, figures: Mapping[str, float]) -> None:
         """After a measurement: Dice per organ, and "mean". Before the first step those of the start model."""
 
+    def allows_trial(self, trainer: RunView) -> bool:
+        """Before the last weights are measured once more, with another share of the start model: whether to."""
+        return True
+
     def on_checkpoint(self, trainer: RunView, path: Path) -> None:
         """After a checkpoint was written to `path` (last.pt or best.pt), in the process that wrote it."""
 

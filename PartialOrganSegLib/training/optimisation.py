@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import Code, UserError, did_you_mean
-from ..registry import accepted, arguments_of
+from ..registry import accepted, arguments_of, make_entry
 from .optimisers import OPTIMISERS
 from .schedules import SCHEDULES, Schedule
 from .settings import OptimiserSettings, ScheduleSettings
@@ -56,7 +56,8 @@ def build_optimiser(settings: OptimiserSettings, trained: Iterable[nn.Parameter]
         # The losses are maximised over them (Zhou 2019, Algorithm 1).
         groups.append({"params": duals, "base_lr": settings.dual_learning_rate, "maximize": True, "weight_decay": 0.0})
     values = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "momentum": settings.momentum}
-    optimiser = entry(groups, **(accepted(entry, values) | settings.arguments))
+    optimiser: torch.optim.Optimizer = make_entry(entry, f"optimiser {settings.name}",
+                                                   accepted(entry, values) | settings.arguments, groups)
     set_rates(optimiser, 1.0)
     return optimiser
 
@@ -72,4 +73,4 @@ def build_schedule(settings: ScheduleSettings, optimiser: OptimiserSettings, ste
     entry = SCHEDULES.find(settings.name)
     values = settings.model_dump(exclude={"name", "arguments"})
     values |= {"steps": steps, "warmup_steps": optimiser.warmup_steps, "decay_power": optimiser.decay_power}
-    return entry(**(accepted(entry, values) | settings.arguments))
+    return make_entry(entry, f"schedule {settings.name}", accepted(entry, values) | settings.arguments)

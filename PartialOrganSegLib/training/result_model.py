@@ -32,20 +32,22 @@ class ResultModel:
         return average if self.ensemble is None else self.ensemble.weights(average)
 
     def choose_alpha(self, alphas: Sequence[float], best: BestFigures, average: Weights, measure: Measure,
-                     log: Log, check_stop: Callable[[], None]) -> None:
+                     log: Log, may_go_on: Callable[[], bool]) -> None:
         """Takes the one of `alphas` with which the best weights (their moving `average`) measure best.
 
-        `check_stop` is called after each and may raise.
+        `may_go_on` is asked before each, and may raise.
         """
         if self.ensemble is None:
             return
         for alpha in alphas:
+            if not may_go_on():
+                break
             ensemble = self.ensemble.with_alpha(alpha)
             measurement = measure(ensemble.weights(average))
             log({"alpha": alpha, "mean_dice": round(measurement.dice.get(MEAN, 0.0), 4)})
             if best.update(measurement.dice, measurement.overlaps):
                 self.ensemble = ensemble
-            check_stop()
+        may_go_on()
 
     def give_back(self, best: BestFigures, average: Weights, measure: Measure, log: Log) -> None:
         """Leaves to the frozen members of a joined model the organs that the best weights segment no better."""

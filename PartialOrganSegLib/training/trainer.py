@@ -14,6 +14,7 @@ from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..loading.sampling import PatchSampler
 from ..loading.targets import Targets
+from ..registry import make_entry
 from ..segmenting.backend import choose_device, computes_bfloat16
 from .batches import batch_numbers, batches, label_distribution, patches, stage_cases
 from .best_figures import BestFigures
@@ -301,14 +302,17 @@ class Trainer:
         def write(values: dict[str, object]) -> None:
             log.write({"step": self.state.step, **values})
 
-        def check_stop() -> None:
+        def may_go_on() -> bool:
             if self._stop_asked():
                 raise KeyboardInterrupt
+            refused = not all(hook.allows_trial(self) for hook in self.hooks)
+            # All processes measure together, so that one that refuses decides.
+            return not self.processes.any(refused, self.device)
 
         if not self._validation.alphas and not self._hand_over.taken_over:
             return
         average = self._best_average()
-        self._result.choose_alpha(self._validation.alphas, best, average, measure, write, check_stop)
+        self._result.choose_alpha(self._validation.alphas, best, average, measure, write, may_go_on)
         if self._hand_over.taken_over:
             self._result.give_back(best, average, measure, write)
 
@@ -362,7 +366,8 @@ class Trainer:
 
 def _named_hooks(recipe: Recipe, hooks: Sequence[Hook]) -> dict[str, Hook]:
     """The recipe's hooks and those `hooks`, by the names under which a checkpoint has their states."""
-    named = {name: HOOKS.find(name, "hooks")(**arguments) for name, arguments in recipe.hooks.items()}
+    named = {name: make_entry(HOOKS.find(name, "hooks"), f"hooks: {name}", arguments)
+             for name, arguments in recipe.hooks.items()}
     for hook in hooks:
         class_name = f"{type(hook).__module__}:{type(hook).__qualname__}"
         name, number = class_name, 1

@@ -1,15 +1,19 @@
-"""Wall time and peak memory of `partialorganseg segment` against the teacher network in onnxruntime, on the same CTs.
+"""Wall time, processor time and peak memory of `partialorganseg segment` against the teacher network in onnxruntime.
 
-    python Testing/benchmarks/inference.py ../shared/data/ct/*/image.nii.gz --teacher ../shared/data/teacher/hk13.onnx
+    python Testing/benchmarks/inference.py ../shared/data/ct/*/image.nii.gz --repeats 3 \\
+        --teacher ../shared/data/teacher/hk13.onnx --json Resources/figures/speed_peer.json
 
 Every measurement is a fresh process, from the interpreter's start to the written files. Both take turns, so that other
 load falls on both. The teacher gets the benefit of the doubt: its labels go to the native grid by nearest neighbour
-and only a labelmap is written; ours writes all its files. Needs onnxruntime, and os.wait4 (Linux, macOS).
+and only a labelmap is written; ours writes all its files. Of several repeats the median of the pairs' ratios counts,
+and their range is printed. Processor time, of all cores, is what neighbours change least.
+Needs onnxruntime, and os.wait4 (Linux, macOS).
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import subprocess
@@ -20,14 +24,16 @@ from pathlib import Path
 
 import numpy as np
 
+from Testing.helpers.figure_rows import Row, keep_rows
+
 # The teacher's own settings: mm and voxels in z, y, x; HU.
 SPACING = (1.97359, 1.53801, 1.53801)
 PATCH = (96, 160, 160)
 CLIP, SUBTRACT, DIVIDE = (-971.0, 291.0), 83.77856, 144.83893
 
 
-def measured(command: list[str], log: Path) -> tuple[float, float]:
-    """Seconds and peak MiB of a child process. Raises SystemExit with its output when it fails."""
+def measured(command: list[str], log: Path) -> tuple[float, float, float]:
+    """Seconds, processor seconds and peak MiB of a child process. Raises SystemExit with its output when it fails."""
     start = time.perf_counter()
     with open(log, "w") as handle:
         child = subprocess.Popen(command, stdout=handle, stderr=subprocess.STDOUT)
@@ -37,7 +43,8 @@ def measured(command: list[str], log: Path) -> tuple[float, float]:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{' '.join(command)}\n{log.read_text()}")
-    return seconds, usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    mib = usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return seconds, usage.ru_utime + usage.ru_stime, mib
 
 
 def starts(size: int, window: int) -> list[int]:
@@ -90,37 +97,62 @@ def print_stages(model: str, ct: Path) -> None:
     from PartialOrganSegLib.models.bundle import load_bundle
     from PartialOrganSegLib.segmenting.predictor import Predictor
 
-    print(json.dumps(Predictor(load_bundle(model), device="cpu").predict(read_ct(ct)).seconds))
+    volume, predictor = read_ct(ct), Predictor(load_bundle(model), device="cpu")
+    print(json.dumps({"model": f"{predictor.bundle.name} {predictor.bundle.metadata.version}",
+                      "size": " x ".join(map(str, volume.grid.size)), "mm": round(volume.grid.spacing[2], 2),
+                      "seconds": predictor.predict(volume).seconds}))
 
 
 def compare(arguments: argparse.Namespace) -> None:
     """Measures each CT and prints a table."""
-    print(f"{'CT':<28}{'ours s':>8}{'teacher s':>11}{'ratio':>7}{'ours MiB':>10}{'teacher MiB':>13}{'ratio':>7}"
-          f"{'forward/total':>15}{'forward/predict':>17}")
-    ratios = []
+    print(f"{'CT':<22}{'ours s':>8}{'teacher s':>11}{'ratio (range)':>20}{'ours MiB':>10}{'teacher MiB':>13}"
+          f"{'ratio':>7}{'cpu ratio':>11}{'forward/predict':>17}")
+    rows = []
     for ct in arguments.cts:
-        with tempfile.TemporaryDirectory() as scratch_name:
-            scratch = Path(scratch_name)
-            log = scratch / "log"
-            child = [sys.executable, __file__, str(ct), "--model", arguments.model, "--teacher", str(arguments.teacher),
-                     "--child"]
-            # In turns, so that a neighbour's load falls on both.
-            ours, theirs = [], []
-            for turn in range(arguments.repeats):
-                ours.append(measured([sys.executable, "-m", "PartialOrganSegLib", "segment", str(ct), "--device", "cpu",
-                                      "--model", arguments.model, "-o", str(scratch / f"ours{turn}")], log))
-                theirs.append(measured([*child, "teacher", "--output", str(scratch / "labels.nii.gz")], log))
-            measured([*child, "stages"], log)
-            stages = json.loads(log.read_text().splitlines()[-1])
-        (our_s, our_mib), (their_s, their_mib) = (np.min(runs, axis=0) for runs in (ours, theirs))
-        name = ct.parent.name if ct.name.startswith("image") else ct.name
-        print(f"{name:<28}{our_s:>8.1f}{their_s:>11.1f}{our_s / their_s:>7.2f}{our_mib:>10.0f}{their_mib:>13.0f}"
-              f"{our_mib / their_mib:>7.2f}{stages['forward'] / our_s:>15.0%}"
-              f"{stages['forward'] / sum(stages.values()):>17.0%}", flush=True)
-        print("    " + "  ".join(f"{stage} {seconds:.2f} s" for stage, seconds in stages.items()), flush=True)
-        ratios.append((our_s / their_s, our_mib / their_mib))
-    time_ratio, memory_ratio = np.exp(np.log(ratios).mean(0))
-    print(f"geometric mean: time {time_ratio:.2f}, memory {memory_ratio:.2f} of the teacher's")
+        row = measure(ct, arguments)
+        rows.append(row)
+        spread = f"{row['time_ratio']:.2f} ({min(row['time_ratios']):.2f}-{max(row['time_ratios']):.2f})"
+        print(f"{row['ct']:<22}{row['ours_s']:>8.1f}{row['teacher_s']:>11.1f}{spread:>20}{row['ours_mib']:>10.0f}"
+              f"{row['teacher_mib']:>13.0f}{row['memory_ratio']:>7.2f}{row['cpu_ratio']:>11.2f}"
+              f"{row['forward_of_predict']:>17.0%}")
+        print("    " + "  ".join(f"{stage} {seconds:.2f} s" for stage, seconds in row["stages"].items()), flush=True)
+        # After every CT: whoever stops early keeps what there is.
+        if arguments.json:
+            keep_rows(arguments.json, [row], ("model", "ct"))
+    columns = ("time_ratio", "cpu_ratio", "memory_ratio")
+    time_ratio, cpu_ratio, memory_ratio = np.exp(np.log([[row[name] for name in columns] for row in rows]).mean(0))
+    print(f"geometric mean of the teacher's: time {time_ratio:.2f}, processor time {cpu_ratio:.2f}, memory "
+          f"{memory_ratio:.2f}")
+
+
+def measure(ct: Path, arguments: argparse.Namespace) -> Row:
+    """One CT: medians of seconds and MiB, the ratio of every pair of runs, and the stages of our prediction."""
+    with tempfile.TemporaryDirectory() as scratch_name:
+        scratch = Path(scratch_name)
+        log = scratch / "log"
+        child = [sys.executable, __file__, str(ct), "--model", arguments.model, "--teacher", str(arguments.teacher),
+                 "--child"]
+        # In turns, so that a neighbour's load falls on both.
+        ours, theirs = [], []
+        for turn in range(arguments.repeats):
+            ours.append(measured([sys.executable, "-m", "PartialOrganSegLib", "segment", str(ct), "--device", "cpu",
+                                  "--model", arguments.model, "-o", str(scratch / f"ours{turn}")], log))
+            theirs.append(measured([*child, "teacher", "--output", str(scratch / "labels.nii.gz")], log))
+        measured([*child, "stages"], log)
+        details = json.loads(log.read_text().splitlines()[-1])
+    ratios = np.array(ours) / np.array(theirs)
+    (our_s, our_cpu, our_mib), (their_s, their_cpu, their_mib) = (np.median(runs, axis=0) for runs in (ours, theirs))
+    stages = details["seconds"]
+    return {"model": details["model"], "ct": ct.parent.name if ct.name.startswith("image") else ct.name,
+            "size": details["size"], "mm": details["mm"], "date": datetime.date.today().isoformat(),
+            "repeats": arguments.repeats, "ours_s": round(our_s, 1), "teacher_s": round(their_s, 1),
+            "time_ratios": np.round(ratios[:, 0], 3).tolist(), "time_ratio": round(float(np.median(ratios[:, 0])), 3),
+            "ours_cpu_s": round(our_cpu, 1), "teacher_cpu_s": round(their_cpu, 1),
+            "cpu_ratio": round(float(np.median(ratios[:, 1])), 3), "ours_mib": round(our_mib),
+            "teacher_mib": round(their_mib),
+            "memory_ratio": round(float(np.median(ratios[:, 2])), 3),
+            "forward_of_predict": round(stages["forward"] / sum(stages.values()), 3),
+            "stages": {stage: round(seconds, 2) for stage, seconds in stages.items()}}
 
 
 def main() -> None:
@@ -129,7 +161,8 @@ def main() -> None:
     parser.add_argument("cts", nargs="+", type=Path)
     parser.add_argument("--teacher", type=Path, required=True, help="hk13.onnx")
     parser.add_argument("--model", default="embedded", help="our model's name or bundle folder")
-    parser.add_argument("--repeats", type=int, default=1, help="the fastest of so many runs counts")
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each (default: 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep the table as well")
     parser.add_argument("--child", choices=["teacher", "stages"], help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -92,7 +92,7 @@ def run(size: tuple[int, int, int], folder: Path) -> dict[str, dict[str, float]]
     segment, review = panel.section("Segment"), panel.section("Review")
 
     def busy() -> bool:
-        return bool(panel.job is not None or review._settle.active or review._idle.active or review._files.why_not)
+        return bool(panel.job is not None or review.looking.active or review._files.why_not)
 
     labels = large(phantom()[1], size)
     volume = slicer.util.addVolumeFromArray(large(phantom()[0], size), name="CT", ijkToRAS=np.diag([-0.7, -0.7, 1, 1]))

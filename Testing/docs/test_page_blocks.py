@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 
 from PartialOrganSegLib.datasets.manifest_file import ManifestFile
 from PartialOrganSegLib.formats.registry import FORMATS
+from PartialOrganSegLib.formats.writing import write_ct
+from PartialOrganSegLib.synthesis.phantom import make_phantom
 from PartialOrganSegLib.yaml_file import read_yaml
 from Testing.helpers.pages import DOCS, Block, blocks
 from Testing.helpers.repository import ROOT
@@ -81,6 +84,17 @@ def test_every_block_is_of_a_kind_that_somebody_checks(folder: str) -> None:
     for page in (DOCS / folder).glob("*.md"):
         for block in blocks(page):
             assert block.language in RUN + DATA, f"{page}: {block.text}"
+            # What is to be typed is a block of sh, which is run or says why not.
+            if block.language == "text":
+                assert not re.search(r"^\s*(\$ |partialorganseg |python3? |pip )", block.text, re.MULTILINE), block.text
+
+
+def test_the_program_of_the_readme(tmp_path: Path, shell: dict[str, str]) -> None:
+    ct, _ = make_phantom((24, 24, 24), (8.0, 8.0, 8.0))
+    write_ct(tmp_path / "ct.nii.gz", ct)
+    program, = [block.text for block in blocks(ROOT / "README.md") if block.language == "python"]
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=shell, check=True, timeout=300)
+    assert (tmp_path / "organs.nii.gz").is_file()
 
 
 def test_manifests_on_pages_are_manifests(tmp_path: Path) -> None:

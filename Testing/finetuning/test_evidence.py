@@ -23,7 +23,7 @@ from PartialOrganSegLib.finetuning.noise import (
     paired_interval,
     slab_differences,
 )
-from PartialOrganSegLib.finetuning.outcome import START, TUNED, Findings, compare
+from PartialOrganSegLib.finetuning.outcome import START, TUNED, Findings, NotTakenOver, compare
 from PartialOrganSegLib.finetuning.plan import Plan
 from PartialOrganSegLib.finetuning.verdict import VerdictKind
 from PartialOrganSegLib.models.metadata import Lineage, ParentEntry
@@ -244,3 +244,14 @@ def test_an_organ_with_masks_is_judged_by_these_and_one_that_moved_by_its_place(
     del evidence["spleen"]
     moved = compare(plan, Findings({"liver": 0.5}, {"liver": 0.8}, evidence, [drift]))
     assert "both models agree to 0.20 on 1 CTs" in moved.reason
+
+
+def test_what_could_not_be_measured_is_named_beside_what_got_no_better():
+    """Of a joined model the strokes' organs are new to all measuring, and the masks' ones stayed as they were."""
+    no_better = {name: NotTakenOver(member="dense", dice=0.7) for name in ("liver", "spleen", "stomach", "pancreas",
+                                                                         "adrenal")}
+    outcome = compare(plan_of(["liver", "spleen", "stomach", "pancreas", "adrenal", "colon", "intestine"], []),
+                      Findings({}, {}, not_taken_over=no_better))
+    assert outcome.reason == ("colon and intestine could not be measured on a real CT, liver, spleen, stomach and 2 "
+                              "more got no better; the start model stays selected, judge the new one by eye")
+    assert outcome.as_metrics()["verdict"]["unmeasured"] == ["colon", "intestine"]

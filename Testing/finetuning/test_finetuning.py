@@ -299,4 +299,4 @@ def test_a_single_labelled_slice_is_reported_and_learnt_from(start, tmp_path):
     assert any("case0: spleen is labelled in a single slice (" in line for line in reporter.warnings)
     assert any("not measured" in line and "spleen" in line for line in reporter.warnings)
     assert result.outcome.selected == "start"
-    assert "nothing was left to measure on" in result.outcome.reason
+    assert "spleen could not be measured on a real CT" in result.outcome.reason

@@ -202,7 +202,7 @@ def test_unmeasured_organs_are_taken_over_and_the_start_model_stays_selected(sta
     assert result.bundle.members == ()
     assert result.bundle.label_space == start.label_space
     assert result.outcome.selected == START
-    assert "nothing was left to measure on" in result.outcome.reason
+    assert "could not be measured on a real CT" in result.outcome.reason
 
 
 def test_only_the_listed_organs_of_a_joined_model(start, tmp_path):

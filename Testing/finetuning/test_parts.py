@@ -18,7 +18,7 @@ from PartialOrganSegLib.annotation import OUTSIDE, CandidateTable
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.events import Reporter
-from PartialOrganSegLib.finetuning.budget import BESIDE, MOST_STEPS, make_budget
+from PartialOrganSegLib.finetuning.budget import BESIDE, MOST_STEPS, make_budget, network_voxels
 from PartialOrganSegLib.finetuning.case_preparation import Translation, prepare_cases
 from PartialOrganSegLib.finetuning.cases import PreparedCase, fingerprint
 from PartialOrganSegLib.finetuning.measured_on import MeasuredOn
@@ -139,6 +139,18 @@ def test_a_number_of_steps_that_the_user_chose_is_not_changed():
     assert (budget.steps, budget.most, budget.seconds) == (7, 7, 14.0 + BESIDE)
 
 
+def test_trials_that_would_leave_no_time_to_learn_are_left_out():
+    """A busy machine needs 40 s to measure: before the first step and after the last is all that four minutes allow."""
+    shape = (40, 40, 40)
+    free = make_budget(4, Speed(1.0, 1e-9, 0), RECIPE, [shape], (2, 4, 4), torch.device("cpu"), 1, trials=4)
+    voxels = network_voxels(shape, RECIPE, (2, 4, 4))
+    busy = make_budget(4, Speed(1.0, 40 / voxels, 0), RECIPE, [shape], (2, 4, 4), torch.device("cpu"), 1, trials=4)
+    assert (free.trials, free.measurements) == (4, 4)
+    assert (busy.trials, busy.measurements) == (0, 1)
+    assert busy.steps > 100
+    assert busy.seconds <= 240
+
+
 def test_every_alpha_that_is_tried_takes_a_measurement():
     shape = (8, 16, 16)  # one window
     plain, tried = (make_budget(1, Speed(2.0, 1e-3, 0), RECIPE, [shape], (2, 4, 4), torch.device("cpu"), 1, steps=7,
@@ -162,8 +174,8 @@ PLAN = Plan(start=Path("start"), data=Path("m.yaml"), changed=["spleen"], kept=[
     ({"spleen": 0.5, "liver": 0.9}, {"spleen": 0.9, "liver": 0.86}, START, "liver lost more than 0.02 (0.900 -> 0.86"),
     ({"spleen": 0.5, "liver": 0.9}, {"spleen": 0.5, "liver": 0.95}, START, "no difference found (mean +0.000, 95 %"),
     ({"spleen": 0.5, "liver": 0.9}, {"spleen": 0.3, "liver": 0.95}, START, "got worse (mean -0.200, 95 % interval -"),
-    ({"liver": 0.9}, {"liver": 0.9}, START, "what was learnt could not be measured"),
-    ({}, {}, START, "nothing was left to measure on"),
+    ({"liver": 0.9}, {"liver": 0.9}, START, "spleen could not be measured on a real CT"),
+    ({}, {}, START, "spleen could not be measured on a real CT; the start model stays selected, judge"),
 ])
 def test_the_start_model_stays_selected_unless_the_new_one_is_better(before, after, selected, reason):
     plan = PLAN.model_copy(update={"measured_on": dict.fromkeys(["spleen", "liver"], MeasuredOn.CASES)})

@@ -44,6 +44,12 @@ class PretendRun:
                 self.measured_at.append(self.step)
                 keeper.on_validation(self, {})
 
+    def try_alphas(self, keeper: TimeKeeper, count: int) -> None:
+        for _ in range(count):
+            if not keeper.allows_trial(self):
+                break
+            self.now += self.measurement_s
+
 
 @given(st.floats(0.2, 5.0), st.floats(0.2, 4.0), st.integers(0, 3))
 def test_minutes_used_are_minutes_promised_whatever_the_machine_does(expected_s, slower, trials):
@@ -53,11 +59,28 @@ def test_minutes_used_are_minutes_promised_whatever_the_machine_does(expected_s,
     plan = TimePlan(seconds=seconds, steps=int((seconds - WRITING_S - measuring) / expected_s), measurements=3,
                     measurement_seconds=measurement_s, trials=trials)
     run = PretendRun(slower * expected_s, slower * measurement_s)
-    run.run(TimeKeeper(plan, clock=lambda: run.now))
-    used = run.now + trials * run.measurement_s + WRITING_S
+    keeper = TimeKeeper(plan, clock=lambda: run.now)
+    run.run(keeper)
+    run.try_alphas(keeper, trials)
+    used = run.now + WRITING_S
     # A step, and what a measurement takes longer than expected, are not divided.
     assert used == pytest.approx(seconds, rel=0.1)
-    assert len(run.measured_at) == 3
+    # Measurements that are too dear are left out, the last one never.
+    assert 1 <= len(run.measured_at) <= 3
+    assert run.measured_at[-1] == run.step
+    if slower <= 1:
+        assert len(run.measured_at) == 3
+
+
+def test_measurements_that_turn_out_dear_leave_time_to_learn():
+    """Of six minutes, seven measurements of 40 s each would leave one for the steps."""
+    plan = TimePlan(seconds=270.0, steps=123, measurements=3, measurement_seconds=8.0, trials=4)
+    run = PretendRun(1.75, 40.0)
+    keeper = TimeKeeper(plan, clock=lambda: run.now)
+    run.run(keeper)
+    assert run.step >= 80
+    run.try_alphas(keeper, plan.trials)
+    assert run.now + WRITING_S <= plan.seconds * 1.1
 
 
 def test_a_neighbour_that_comes_and_goes_changes_the_steps_and_not_the_time():

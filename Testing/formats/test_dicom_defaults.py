@@ -206,3 +206,20 @@ def test_files_without_preamble_are_read(tmp_path: Path) -> None:
         # Old archives leave out the preamble and its "DICM".
         file.write_bytes(file.read_bytes()[132:])
     np.testing.assert_array_equal(read_ct(tmp_path).array, body())
+
+
+@pytest.mark.parametrize(("attribute", "values"), [("KVP", (80, 140)), ("TemporalPositionIdentifier", (1, 2))])
+def test_two_scans_between_each_others_slices_are_listed(tmp_path: Path, attribute: str, values: tuple) -> None:
+    """Every other slice of another voltage or time point: a regular volume of nothing that was ever scanned."""
+    changed(write_slices(tmp_path, body()), lambda ct, number: setattr(ct, attribute, values[number % 2]))
+    refused(tmp_path, "found 2", "6 slices")
+
+
+@pytest.mark.parametrize("content", [b"", bytes(2000), b"<html>"])
+def test_files_that_only_call_themselves_dicom_are_reported(tmp_path: Path, content: bytes) -> None:
+    files = sorted(write_slices(tmp_path, body()).glob("*.dcm"))
+    files[-1].write_bytes(content)
+    listener = Listener()
+    read_ct(tmp_path, reporter=listener)
+    assert files[-1].name in listener.warnings[0]
+    assert "expected a DICOM file, found" in listener.warnings[0]

@@ -24,7 +24,8 @@ COUNT = len(body())
 WHICH: dict[str, Callable[[int], bool]] = {
     "one": lambda number: number == 3, "half": lambda number: number < COUNT // 2,
     "every other": lambda number: number % 2 == 0}
-IDENTITY = {"PatientID": "4712", "PatientName": "Somebody^Else", "StudyInstanceUID": "1.2.3.4",
+IDENTITY = {"PatientID": "4712", "PatientName": "Somebody^Else", "PatientBirthDate": "19660606", "PatientSex": "F",
+            "StudyInstanceUID": "1.2.3.4",
             "FrameOfReferenceUID": "1.2.3.5"}
 
 

@@ -172,7 +172,7 @@ def test_voxels_beside_the_header_are_read(tmp_path: Path) -> None:
     plane = len(VOXELS) // 12
     for number in range(12):
         (tmp_path / f"s{number + 1:02d}.raw").write_bytes(VOXELS[number * plane:(number + 1) * plane])
-    names = "\n".join(f"s{number:02d}.raw" for number in range(1, 13))
+    names = "".join(f"s{number:02d}.raw\n" for number in range(1, 13))
     files = [nrrd(tmp_path / "a.nhdr", b"", data_file="sub/v 1.raw"), mha(tmp_path / "a.mhd", b"",
                                                                          ElementDataFile="sub/v 1.raw"),
              nrrd(tmp_path / "b.nhdr", b"", data_file="s%02d.raw 1 12 1"),
@@ -180,6 +180,25 @@ def test_voxels_beside_the_header_are_read(tmp_path: Path) -> None:
              mha(tmp_path / "c.mhd", names.encode(), ElementDataFile="LIST")]
     for path in files:
         np.testing.assert_array_equal(read_ct(path).array, body())
+
+
+@pytest.mark.parametrize(("parts", "data", "ending", "reason"), [
+    ([1] * 12, "LIST", "", "a line break after the last"),
+    ([2] * 6, "LIST", "\n", "for each of its 12 slices, found 6 files"),
+    ([12], "LIST", "\n", "for each of its 12 slices, found 1 files"),
+    ([12], "LIST 3D", "\n", "LIST, a file a slice"),
+    ([2] * 6, "p%02d.raw 0 5 1", None, "for each of its 12 slices, found 6 files"),
+    ([0] + [1] * 10 + [2], "LIST", "\n", "p00.raw: expected the 960 bytes of a slice of a.mhd")])
+def test_metaimages_of_files_that_are_no_slices_are_refused(tmp_path: Path, parts: list[int], data: str,
+                                                            ending: str | None, reason: str) -> None:
+    """ITK reads a slice of each, and gives what lay in its memory before for all others."""
+    plane, start, names = len(VOXELS) // 12, 0, []
+    for number, slices in enumerate(parts):
+        names.append(f"p{number:02d}.raw")
+        (tmp_path / names[-1]).write_bytes(VOXELS[start * plane:(start + slices) * plane])
+        start += slices
+    listed = "" if ending is None else "\n".join(names) + ending
+    refused(mha(tmp_path / "a.mhd", listed.encode(), ElementDataFile=data), reason)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX's")

@@ -81,7 +81,7 @@ def test_windows_own_short_name_saves_the_detour(tmp_path, plain_itk, monkeypatc
     folder.mkdir()
     short.symlink_to(folder, target_is_directory=True)
     monkeypatch.setattr(itk_names, "_short_name", lambda path: str(short) if path == folder else str(path))
-    monkeypatch.setattr(itk_names, "_plain_folder", None)  # would fail if it were asked for
+    monkeypatch.setattr(itk_names, "plain_folder", None)  # would fail if it were asked for
     write_ct(folder / "plain.nii.gz", Volume(hu(), GRID))
     assert np.array_equal(read_ct(folder / "plain.nii.gz").array, hu())
 

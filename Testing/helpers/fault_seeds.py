@@ -89,6 +89,8 @@ def _frames(ct: Dataset) -> list[tuple[np.ndarray, list, list, list]]:
     """HU, position, orientation and spacing of each frame."""
     if "SamplesPerPixel" not in ct:  # without which pydicom reads nothing, and everybody else one number a pixel
         ct.SamplesPerPixel = 1
+    if "PhotometricInterpretation" not in ct:  # likewise
+        ct.PhotometricInterpretation = "MONOCHROME2"
     if "PerFrameFunctionalGroupsSequence" not in ct:
         values = ct.pixel_array * float(ct.get("RescaleSlope", 1)) + float(ct.get("RescaleIntercept", 0))
         return [(values, ct.ImagePositionPatient, ct.ImageOrientationPatient, ct.PixelSpacing)]

@@ -29,7 +29,10 @@ BAD = OUTCOMES[2:]
 SECONDS, MEMORY_MIB = 60.0, 1500  # a mutant may take; memory beyond what the process had
 ADDRESS_SPACE = 16 << 30  # where a runaway is stopped
 _PYTHONS_WORDS = re.compile(r"\b[A-Z]\w*(Error|Exception)\b:|object has no attribute|object is not|NoneType|Traceback|"
-                            r"unexpected keyword|not subscriptable|codec can't")
+                            r"unexpected keyword|not subscriptable|codec can't|unsupported operand|invalid literal|"
+                            r"could not convert|is not iterable|is not callable|cannot unpack|to unpack|out of range|"
+                            r"positional argument|must be real number|division by zero|cannot be interpreted|"
+                            r"embedded null")
 
 Mutate = Callable[[bytes, np.random.Generator], bytes]
 Attempt = Callable[[Path, Listener], object]

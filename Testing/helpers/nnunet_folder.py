@@ -143,15 +143,18 @@ def reference_network(plans: dict, weights: dict[str, torch.Tensor], image: torc
 
 
 def write_results(folder: Path, plans: dict, labels: dict[str, Any] | None = None, fold: str = "0", prefix: str = "",
-                  mirror_axes: Sequence[int] | None = (0, 1), **extra: Any) -> dict[str, torch.Tensor]:
-    """A results folder with one trained fold; gives its weights. `extra` is added to the checkpoint."""
+                  mirror_axes: Sequence[int] | None = (0, 1), seed: int = 0, **extra: Any) -> dict[str, torch.Tensor]:
+    """A results folder with one trained fold; gives its weights, others for each `seed`.
+
+    `extra` is added to the checkpoint.
+    """
     labels = LABELS if labels is None else labels
     classes = len([name for name in labels if name != "ignore"])
     (folder / f"fold_{fold}").mkdir(parents=True)
     (folder / "plans.json").write_text(json.dumps(plans))
     (folder / "dataset.json").write_text(json.dumps({
         "channel_names": {"0": "CT"}, "labels": labels, "numTraining": 2, "file_ending": ".nii.gz"}))
-    weights = weights_of(plans, classes)
+    weights = weights_of(plans, classes, seed)
     torch.save({
         "network_weights": {prefix + name: value for name, value in weights.items()},
         "optimizer_state": {"state": {}, "param_groups": [{"lr": 0.01}]}, "grad_scaler_state": None,

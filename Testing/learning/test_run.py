@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -14,6 +15,11 @@ from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
+from PartialOrganSegLib.formats.reading import read_labelmap
+from PartialOrganSegLib.formats.writing import write_labelmap
+from PartialOrganSegLib.imaging.volume import Volume
+from PartialOrganSegLib.learning.comparison import Comparison, compared_drifts
+from PartialOrganSegLib.learning.page import PageContent, learn_page
 from PartialOrganSegLib.learning.run import LearnOptions, carry_out, prepare
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle
 from Testing.helpers.finetune_data import QUICK, RunListener, write_start
@@ -108,6 +114,35 @@ class Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
+
+
+def test_an_organ_that_no_mask_shows_is_compared_on_the_page(finished):
+    """Also where the run had no time to look at a CT with both models: they are segmented for the page anyway."""
+    start = load_bundle(json.loads((finished / "run" / "result.json").read_text("utf-8"))["start"])
+    comparison = Comparison(start.label_space, [SimpleNamespace(name="nobody")], labels={
+        moment: {"nobody": finished / "segmented" / moment / "nobody.labels.nii.gz"} for moment in ("start", "new")})
+    before = read_labelmap(comparison.labels["start"]["nobody"])
+    after = read_labelmap(comparison.labels["new"]["nobody"])
+    for drift in compared_drifts(comparison, start.label_space, list(start.label_space.names)):
+        label = start.label_space.index(drift.organ)
+        assert drift.before_ml == pytest.approx((before.array == label).sum() * before.grid.voxel_ml)
+        assert drift.after_ml == pytest.approx((after.array == label).sum() * after.grid.voxel_ml)
+    # Twice as much liver in the new model's labels is more than noise.
+    half = before.array.copy()
+    half[:] = 0
+    half[2:10, 2:30, 2:30] = 1
+    whole = half.copy()
+    whole[2:18, 2:30, 2:30] = 1
+    for moment, array in (("start", half), ("new", whole)):
+        path = finished.parent / f"{moment}.nii.gz"
+        write_labelmap(path, Volume(array, before.grid))
+        comparison.labels[moment]["nobody"] = path
+    (liver,) = compared_drifts(comparison, start.label_space, ["liver", "spleen"])
+    assert liver.after_ml > 1.2 * liver.before_ml
+    assert liver.drifted
+    page = learn_page(PageContent("t", {"drift": {"liver": liver.as_data()}}, []))
+    assert "Organs that nobody drew" in page
+    assert "changed by more than noise" in page
 
 
 def test_the_run_learnt_what_was_drawn(finished):

@@ -59,6 +59,7 @@ def test_downloads_are_listed_not_fetched(monkeypatch: pytest.MonkeyPatch, capsy
         assert entry.name in out
         assert entry.url in out
         assert entry.licence in out
+        assert f"{entry.megabytes} MB" in out
     assert "SHA-256: not known" in out
 
 

@@ -14,6 +14,7 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.models.bundle import METADATA
 from PartialOrganSegLib.models.checksums import sha256
 from PartialOrganSegLib.models.store import find_model, install_model, list_models
+from PartialOrganSegLib.models.zip_entries import MOST_ENTRIES
 from Testing.helpers.small_bundle import registered, written  # noqa: F401
 
 
@@ -147,3 +148,47 @@ def test_install_from_a_url(bundle: Path, tmp_path: Path) -> None:
 def test_other_schemes_are_refused(bundle: Path) -> None:
     with pytest.raises(UserError, match="scheme 'file'"):
         install_model(f"file://{bundle}")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_zips_are_one_line_however_they_are_packed(bundle: Path, tmp_path: Path, models: Path,
+                                                           method: int) -> None:
+    archive = tmp_path / "model.zip"
+    with zipfile.ZipFile(archive, "w", method) as packed:
+        for file in sorted(bundle.rglob("*")):
+            if file.is_file():
+                packed.write(file, file.relative_to(bundle))
+    sound = archive.read_bytes()
+    refusals = []
+    # Wherever the damage is, it must not come out as words of Python's unpackers.
+    for place in range(60, len(sound) - 200, max(1, len(sound) // 40)):
+        archive.write_bytes(sound[:place] + bytes(8) + sound[place + 8:])
+        try:
+            install_model(archive, replace=True)
+        except UserError as error:
+            refusals.append(str(error))
+    assert refusals
+    assert all(refusal.isprintable() for refusal in refusals)
+    assert not list(models.glob(".install*"))
+
+
+def test_a_zip_of_very_many_files_is_refused(tmp_path: Path, models: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as packed:
+        for number in range(MOST_ENTRIES + 1):
+            packed.writestr(f"configs/{number}.json", b"")
+    with pytest.raises(UserError, match="expected at most 10000 files in the zip, found 10001"):
+        install_model(tmp_path / "model.zip")
+
+
+def test_an_entry_without_a_name_is_one_line(tmp_path: Path, models: Path) -> None:
+    archive = tmp_path / "model.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("a", b"1")
+    raw = bytearray(archive.read_bytes())
+    listed, end = raw.index(b"PK\1\2"), raw.index(b"PK\5\6")
+    raw[listed + 28] = 0  # the length of its name in the list of entries
+    raw[end + 12] -= 1  # the length of that list
+    del raw[listed + 46]
+    archive.write_bytes(raw)
+    with pytest.raises(UserError, match=r"model\.zip: expected a readable zip of a model bundle, found a damaged one$"):
+        install_model(archive)

@@ -22,6 +22,15 @@ def scored(blocks: dict[tuple[str, int], tuple[slice, slice, slice]]) -> tuple[t
     return scores, scores.float().argmax(-1).numpy().astype(np.uint8)
 
 
+def cleaned(labels: np.ndarray) -> np.ndarray:
+    """Sure labels, cleaned."""
+    scores = torch.nn.functional.one_hot(torch.from_numpy(labels.astype(np.int64)), WORD16.class_count).half() * 5
+    after = labels.copy()
+    remove_stray_components(scores, after, SPACING, WORD16, None)
+    assert np.array_equal(scores.float().argmax(-1).numpy(), after)
+    return after
+
+
 def block(z: int, y: int, x: int, side: int) -> tuple[slice, slice, slice]:
     return slice(z, z + side), slice(y, y + side), slice(x, x + side)
 
@@ -119,3 +128,31 @@ def test_no_midline_when_one_side_is_cut() -> None:
 def test_nothing_like_a_body_keeps_the_whole_volume() -> None:
     assert find_body(np.full((9, 20, 20), -1000, np.int16), (5.0, 3.0, 3.0)).box == (slice(0, 9), slice(0, 20),
                                                                                      slice(0, 20))
+
+
+def chest_and_abdomen(liver: slice = slice(5, 35)) -> np.ndarray:
+    """Colon in the abdomen and the chest, under the diaphragm and lungs; slices of 3 mm."""
+    labels = np.zeros((80, 60, 80), np.uint8)
+    labels[liver, 10:40, 5:35] = WORD16.index("liver")
+    labels[5:30, 10:20, 50:60] = WORD16.index("colon")
+    labels[60:75, 10:20, 50:60] = WORD16.index("colon")
+    return labels
+
+
+def test_nothing_of_the_abdomen_stays_in_the_chest() -> None:
+    before = chest_and_abdomen()
+    # One that belongs there, one that reaches up to it from below, and the stomach of somebody with a hernia.
+    before[20:79, 45:50, 40:45] = WORD16.index("esophagus")
+    before[10:50, 25:35, 50:60] = WORD16.index("spleen")
+    before[37:48, 45:55, 60:70] = WORD16.index("stomach")
+    after = cleaned(before)
+    assert (after[60:75, 10:20, 50:60] == 0).all()
+    below = np.where(np.arange(80)[:, None, None] < 60, before, 0)
+    esophagus = before == WORD16.index("esophagus")
+    assert np.array_equal(after, np.where(esophagus, before, below))
+
+
+@pytest.mark.parametrize("liver", [slice(5, 80), slice(5, 6)], ids=["cut off above", "too small to be one"])
+def test_without_the_liver_s_top_nothing_is_known_of_the_chest(liver: slice) -> None:
+    before = chest_and_abdomen(liver)
+    assert np.array_equal(cleaned(before), before)

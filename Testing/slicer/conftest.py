@@ -34,7 +34,8 @@ if not (IN_SLICER or NO_HOST):
     sys.path[:] = [str(HERE / "host"), str(HERE), *everything]
     import slicer_host
 
-    slicer_host.useSlicerPython(HERE / "host" / "standins")
+    # a real Slicer's Base/Python takes the place of the stand-ins for whoever has one
+    slicer_host.useSlicerPython(os.environ.get("PARTIALORGANSEG_SLICER_PYTHON") or HERE / "host" / "standins")
     slicer_host.loadScriptedModule(MODULE)
 else:
     sys.path.insert(0, str(HERE))
@@ -72,6 +73,7 @@ def licences_known(tmp_path, monkeypatch):
     monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(tmp_path / "own models"))
     accepted = {model_licence.setting(card): model_licence.fingerprint(card)
              for card in model_cards.installed_models().values()}
+    accepted["PartialOrganSeg/WorkList"] = str(tmp_path / "work list")  # instead of one among the user's documents
     monkeypatch.setattr(settings, "read_setting", accepted.get)
     monkeypatch.setattr(settings, "write_setting", accepted.__setitem__)
     return accepted

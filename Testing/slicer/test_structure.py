@@ -11,7 +11,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 PANEL = HERE.parent.parent / "PartialOrganSeg" / "PartialOrganSegPanel"
-SECTIONS = ("segment", "review", "scribble", "export", "finetune", "models")
+SECTIONS = ("worklist", "segment", "review", "scribble", "export", "finetune", "models")
 FLOORS = {"shell": 0, "scene": 1, **dict.fromkeys(SECTIONS, 2), "panel": 3}
 NO_ROOMS_OF_THE_PANEL = {"host", "panel_helpers"}  # folders of these tests beside those that mirror it
 

@@ -35,8 +35,10 @@ def names_page() -> str:
     for kind, title in TITLES.items():
         rows = KINDS[kind]()
         columns = [column for column in rows[0] if column not in LEFT_OUT.get(kind, ())]
-        lines += [f"## {title}", "", *table(columns, [[_cell(row[column], column) for column in columns]
-                                                      for row in rows]), ""]
+        cells = []
+        for row in rows:
+            cells.append([_cell(row[column], column) for column in columns])
+        lines += [f"## {title}", "", *table(columns, cells), ""]
     lines += ["## Recipes", "", *table(("name", "what"), [(code(name), _first_sentence(file))
                                                           for name, file in shipped_recipes().items()])]
     return "\n".join(lines) + "\n"

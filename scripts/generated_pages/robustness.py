@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .embedded_figures import ROOT
@@ -42,18 +42,18 @@ and locks. Memory is how much more a process held in the last third of the run t
 
 def page() -> str:
     lines = [HEAD]
-    faults = _rows("faults")
+    faults = rows_of("faults")
     for seed in dict.fromkeys(row["seed"] for row in faults):
         of_seed = [row for row in faults if row["seed"] == seed]
         lines += [f"Seed {seed}:", "", *_faults(of_seed), ""]
-    lines += [KILLS, *_kills(_rows("kills"))]
-    batch = _rows("batch_1000")
+    lines += [KILLS, *_kills(rows_of("kills"))]
+    batch = rows_of("batch_1000")
     if batch:
         lines += ["", BATCH, *_batch(batch)]
     return "\n".join(lines) + "\n"
 
 
-def _rows(name: str) -> list[dict[str, Any]]:
+def rows_of(name: str) -> list[dict[str, Any]]:
     """What a benchmark kept; nothing where it was not run to its end for this version."""
     file = ROOT / "Resources" / "figures" / f"{name}.json"
     rows: list[dict[str, Any]] = []
@@ -62,11 +62,23 @@ def _rows(name: str) -> list[dict[str, Any]]:
     return rows
 
 
+def _texts(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    return [str(row[column]) for column in columns]
+
+
+def _sums(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, int]:
+    sums = {}
+    for column in columns:
+        sums[column] = sum(row[column] for row in rows)
+    return sums
+
+
 def _faults(rows: Sequence[dict[str, Any]]) -> list[str]:
     columns = ("mutants", *OUTCOMES)
-    cells = [[row["format"], *(str(row[column]) for column in columns), str(row["slowest_s"])] for row in rows]
-    cells.append(["all", *(str(sum(row[column] for row in rows)) for column in columns),
-                  str(max(row["slowest_s"] for row in rows))])
+    cells = []
+    for row in rows:
+        cells.append([row["format"], *_texts(row, columns), str(row["slowest_s"])])
+    cells.append(["all", *_texts(_sums(rows, columns), columns), str(max(row["slowest_s"] for row in rows))])
     return table(("format", *columns, "slowest, s"), cells)
 
 
@@ -75,16 +87,18 @@ def _kills(rows: Sequence[dict[str, Any]]) -> list[str]:
     cells = []
     for command in dict.fromkeys(row["command"] for row in rows):
         of_command = [row for row in rows if row["command"] == command]
-        cells.append([command, *(str(sum(row[column] for row in of_command)) for column in columns)])
-    cells.append(["all", *(str(sum(row[column] for row in rows)) for column in columns)])
+        cells.append([command, *_texts(_sums(of_command, columns), columns)])
+    cells.append(["all", *_texts(_sums(rows, columns), columns)])
     return table(("command", *columns), cells)
 
 
 def _batch(rows: Sequence[dict[str, Any]]) -> list[str]:
     columns = ("phantoms", "starts", "kills", *TROUBLES)
     titles = {"here": "one machine", "cluster": "two workers"}
-    lines = table(("run", *columns, "memory, MiB"), [
-        [titles[row["run"]], *(str(row[column]) for column in columns), f"{row['memory_mib']:+}"] for row in rows])
+    cells = []
+    for row in rows:
+        cells.append([titles[row["run"]], *_texts(row, columns), f"{row['memory_mib']:+}"])
+    lines = table(("run", *columns, "memory, MiB"), cells)
     for row in rows:
         held = ", ".join(f"{mib} ({finished})" for finished, mib in row["held_mib"])
         lines += ["", f"MiB that the run's process held in its longest start, {titles[row['run']]} (after so many "

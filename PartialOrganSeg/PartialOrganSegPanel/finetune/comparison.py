@@ -10,11 +10,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..scene.organ_rows import ACCEPTED, row
+from ..scene.scene_cases import labels_of
 from ..scene.segment_run import SegmentRun
 from ..scene.segmentation_result import ResultError, read_result
 from ..scene.voxel_counts import finished
 from ..shell.model_cards import UNREADABLE, ModelCard, read_card
-from .cases import labels_of
 from .dice import SegmentDice
 from .overlays import AFTER, BEFORE, add_overlay, bring_to_front, remove_overlays
 

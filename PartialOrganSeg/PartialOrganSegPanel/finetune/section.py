@@ -12,6 +12,8 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.errors import Code
 from PartialOrganSegLib.organs import WORD16
 
+from ..scene.scene_cases import CaseList, SceneCase, include, label_space_names, measure
+from ..scene.written_cts import WrittenCts
 from ..shell.chosen_model import choose_model
 from ..shell.job import Outcome
 from ..shell.model_cards import ModelCard, installed_models
@@ -23,14 +25,13 @@ from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
 from . import run as runs
 from .before_after import BeforeAfter
-from .cases import CaseList, SceneCase, include, label_space_names, measure
 from .choices import Choices
 from .deletion import Deletion
 from .export import case_names, manifest_of, with_names, write_cases
+from .listed_cases import change_listed, is_listed, listed_cases
 from .plots import Curves, PlotView, draw
 from .tables import CT, fill_cases, fill_dice, prepare_cases, prepare_dice, ticked
 from .texts import expected_text, result_text, summary, why_not_start
-from .written_cts import WrittenCts
 
 FORCE = "--force"  # the command's option that helps where it refuses what is `Code.NOT_A_CT`
 
@@ -75,6 +76,7 @@ class FineTuneSection(Section):
             return
         settings = self.panel.parameters.finetune
         self._cases = self._case_list.look(self.panel.parameters.segmentation)
+        self._cases += listed_cases(self._cases)
         self._list_models()
         space = label_space_names(self._organs(), self._included)
         fill_cases(self.ui.caseTable, self._cases, space, fixed=self._run is not None)
@@ -191,7 +193,12 @@ class FineTuneSection(Section):
         if tick is None:
             return
         volume_id, column, checked = tick
+        of_list, name = is_listed(volume_id), "measured"
         if column == CT:
+            name = "included"
+        if of_list:
+            change_listed(volume_id, **{name: checked})
+        elif column == CT:
             include(volume_id, checked)
         else:
             measure(volume_id, checked)
@@ -303,7 +310,8 @@ class FineTuneSection(Section):
             self.panel.parameters.finetune.run = ""
         # the CT to compare on is best one that was not learnt from
         if outcome.state == "done" and self.panel.parameters.compareVolume is None:
-            candidates = [case for case in self._cases if not case.included or case.measured] or self._cases
+            in_scene = [case for case in self._cases if not is_listed(case.volume_id)]
+            candidates = [case for case in in_scene if not case.included or case.measured] or in_scene
             if candidates:
                 self.panel.parameters.compareVolume = slicer.mrmlScene.GetNodeByID(candidates[0].volume_id)
         lines.append(self._deletion.after(run))

@@ -9,8 +9,8 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.organs import BACKGROUND
 
+from ..scene.scene_cases import FULL, PARTIAL, SCRIBBLE, UNLABELLED, SceneCase
 from ..shell.organ_table import Cell, prepare, put
-from .cases import FULL, PARTIAL, SCRIBBLE, UNLABELLED, SceneCase
 from .run import DiceRow
 from .verdict_text import measured_on_text
 

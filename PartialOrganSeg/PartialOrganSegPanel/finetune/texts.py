@@ -8,8 +8,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from ..scene.scene_cases import SceneCase, label_space_names
 from ..shell.parameters import FineTuneParameters
-from .cases import SceneCase, label_space_names
 from .run import RunResult, name_reason, replay_reason
 from .verdict_text import measured_on_short
 
@@ -38,7 +38,7 @@ def why_not_start(cases: Sequence[SceneCase], settings: FineTuneParameters, mode
     included = [case for case in cases if case.included]
     labelled = [case for case in included if case.labelled]
     if not cases:
-        return _("There is no CT in the scene.")
+        return _("There is no CT in the scene, and none with labels in the work list.")
     if not included:
         return _("Tick at least one CT.")
     if not labelled:

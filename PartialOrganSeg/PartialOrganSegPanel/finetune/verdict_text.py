@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slicer.i18n import tr as _
 
 LOSS_TOLERATED = "0.02"  # of a kept organ's Dice, as the library has it
+MOST_NAMES = 4  # of organs in one line, as the library has it
 LEAST_AGREEMENT = 0.6  # below it both models mean different places, as the library has it
 
 
@@ -20,13 +21,10 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
     organ = str(verdict["organ"])
     if verdict["more"]:
         organ = _("{organ} and {count} more").format(organ=organ, count=verdict["more"])
-    nothing = _("nothing was left to measure on")
-    if verdict["kept_measured"]:
-        nothing = _("what was learnt could not be measured")
     finding = {
         "kept_organ_lost": _("{organ} lost more than {loss} ({before:.3f} -> {after:.3f}{interval})"),
         "kept_organ_drifted": _("{organ} changed without being learnt ({drift})"),
-        "nothing_measured": nothing,
+        "nothing_measured": _unmeasured_text(verdict),
         "none_better": _("none of the organs to be learnt got better"),
         "not_better": _("the organs to be learnt got worse ({gain})"),
         "no_difference": _no_difference_text(verdict)}.get(kind, "")
@@ -48,6 +46,26 @@ def _no_difference_text(verdict: Mapping[str, Any]) -> str:
         return _("no difference found ({{gain}}), the start model already has {known}: little to learn").format(
             known=known)
     return _("no difference found ({gain})")
+
+
+def _unmeasured_text(verdict: Mapping[str, Any]) -> str:
+    """The organs that could not be measured, of version 0.4 without names, and those that got no better."""
+    unmeasured = _listed(verdict.get("unmeasured") or ()) or _("what was learnt")
+    no_better = _listed(verdict.get("no_better") or ())
+    if no_better:
+        return _("{unmeasured} could not be measured on a real CT, {no_better} got no better").format(
+            unmeasured=unmeasured, no_better=no_better)
+    return _("{unmeasured} could not be measured on a real CT").format(unmeasured=unmeasured)
+
+
+def _listed(organs: Sequence[str]) -> str:
+    """The first few names, and how many more there are, as the library lists them."""
+    if len(organs) < 2:
+        return "".join(organs)
+    if len(organs) > MOST_NAMES:
+        return _("{organs} and {count} more").format(organs=", ".join(organs[:MOST_NAMES - 1]),
+                                                    count=len(organs) - MOST_NAMES + 1)
+    return _("{organs} and {last}").format(organs=", ".join(organs[:-1]), last=organs[-1])
 
 
 def _better_text(verdict: Mapping[str, Any]) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.resources import resource
+
+from ..shell.chosen_model import choose_model
 from ..shell.job import Outcome
-from ..shell.model_cards import installed_models
+from ..shell.model_cards import downloadable_models, installed_models
 from ..shell.model_install import Installation, short_digests
 from ..shell.organ_table import Cell, prepare, put
 from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
 from .remove import remove_model, why_not_remove
-from .text import card_html
+from .text import card_html, download_html
 
 NAME, VERSION, ORGANS, LICENCE = range(4)
 DIGITS = frozenset("0123456789abcdefABCDEF")
@@ -27,6 +31,7 @@ class ModelsSection(Section):
     def setup(self) -> None:
         self._running = ""  # what of ours runs: "install", "verify" or nothing
         self._models = installed_models()
+        self._downloads = downloadable_models()
         self._verified: list[str] = []
         self.strip = ProgressStrip(self.ui.modelsProgress, self.panel.services.dialogs)
         table = self.ui.modelTable
@@ -38,6 +43,9 @@ class ModelsSection(Section):
         self.ui.installModelButton.connect("clicked()", self._install_or_cancel)
         self.ui.verifyButton.connect("clicked()", self._verify)
         self.ui.removeButton.connect("clicked()", self._remove)
+        self.ui.useModelButton.connect("clicked()", self._use)
+        self.ui.downloadButton.connect("clicked()", self._download)
+        self.ui.nnunetButton.connect("clicked()", self._import_nnunet)
 
     # --- moments
 
@@ -55,9 +63,18 @@ class ModelsSection(Section):
             offer(self.ui.installModelButton, self._why_not_install(),
                   _("Checks every file and copies the model to your own models"))
         offer(self.ui.fileButton, self.panel.busy, _("Chooses the zip file of a model"))
-        why = self.panel.busy
-        if not why and not self._selected:
-            why = _("Select a model first.")
+        offer(self.ui.nnunetButton, self.panel.busy, _("Makes a model of a results folder of nnU-Net version 2"))
+        not_installed = ""
+        if not self._selected:
+            not_installed = _("Select a model first.")
+        elif self._selected in self._downloads:
+            not_installed = _("The model is not installed yet: download it.")
+        why = self.panel.busy or not_installed
+        to_download = self.panel.busy
+        if not to_download and self._selected not in self._downloads:
+            to_download = _("Select a model that is not installed yet.")
+        offer(self.ui.downloadButton, to_download, _("Downloads and installs the selected model, after a question"))
+        offer(self.ui.useModelButton, not_installed, _("Chooses the model in section Segment, also in new scenes"))
         offer(self.ui.verifyButton, why, _("Compares every file of the selected model with its checksum"))
         offer(self.ui.removeButton, why or why_not_remove(self._models[self._selected]),
               _("Deletes the selected model, after a question"))
@@ -79,15 +96,18 @@ class ModelsSection(Section):
         """Reads the models anew: they may have been installed elsewhere."""
         before, self._models = self._models, installed_models()
         table = self.ui.modelTable
-        if self._models == before and table.rowCount == len(before):
+        if self._models == before and table.rowCount == len(before) + len(self._downloads):
             return
+        self._downloads = downloadable_models()
         # while the table changes its rows, the selected one means nothing
         selected = self._selected
+        lines = [(card.name, card.version, str(len(card.organs)), card.licence) for card in self._models.values()]
+        lines += [(card.name, _("{megabytes} MB").format(megabytes=card.megabytes), _("to download"), card.licence)
+                  for card in self._downloads.values()]
         table.blockSignals(True)
-        table.setRowCount(len(self._models))
-        for row, card in enumerate(self._models.values()):
-            for column, text in ((NAME, card.name), (VERSION, card.version), (ORGANS, str(len(card.organs))),
-                                 (LICENCE, card.licence)):
+        table.setRowCount(len(lines))
+        for row, texts in enumerate(lines):
+            for column, text in enumerate(texts):
                 put(table, row, column, Cell(text, text))
         table.blockSignals(False)
         if selected not in self._models:
@@ -105,9 +125,15 @@ class ModelsSection(Section):
         card, text = self._models.get(self._selected), _("No model is installed.")
         if card is not None:
             text = card_html(card)
+        elif self._selected in self._downloads:
+            text = download_html(self._downloads[self._selected])
         self.ui.cardView.setHtml(text)
         if self.panel.parameters is not None:
             self.panel.refresh()
+
+    def _use(self) -> None:
+        choose_model(self.panel.parameters, self._selected)
+        self.strip.say(_("{name} is chosen in section Segment.").format(name=self._selected))
 
     # --- install
 
@@ -144,6 +170,27 @@ class ModelsSection(Section):
             self.ui.sourceEdit.text = self.ui.checksumEdit.text = ""
             self._list()
             self._select(name)
+
+    def _download(self) -> None:
+        card = self._downloads[self._selected]
+        question = _("Download {title}, about {megabytes} MB?\n\nLicence: {licence}\n\nFrom: {url}").format(
+            title=card.title, megabytes=card.megabytes, licence=card.licence, url=card.url)
+        if self.panel.services.dialogs.ask(_("Download"), question, [("download", _("Download"))]) == "download":
+            self._running = "install"
+            Installation(self.panel, self.strip, self._installed).start(card.name)
+
+    def _import_nnunet(self) -> None:
+        dialogs = self.panel.services.dialogs
+        folder = dialogs.choose_folder(_("Results folder of nnU-Net: the one with plans.json"))
+        if folder is None:
+            return
+        choices = [("", _("As they are"))]
+        for path in sorted(resource("label_maps").glob("*.yaml")):
+            choices.append((path.name, _("By the map {name}").format(name=path.stem)))
+        answer = dialogs.ask(_("Import"), _("How are the model's labels called here?"), choices)
+        if answer is not None:
+            self._running = "install"
+            Installation(self.panel, self.strip, self._installed).start_import(Path(folder), answer)
 
     # --- verify
 

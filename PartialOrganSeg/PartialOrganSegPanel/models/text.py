@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..shell.model_cards import ModelCard
+from ..shell.model_cards import DownloadCard, ModelCard
 from ..shell.model_licence import licence_text
 
 SWATCH = "&#9632;"
@@ -24,8 +24,16 @@ def card_html(card: ModelCard) -> str:
     if card.metrics:
         parts.append(_section(_("Figures"), _figures(card.metrics)))
     if card.training_data:
-        parts.append(_section(_("Trained on"), "<br>".join(map(escape, card.training_data))))
+        parts.append(_section(_("Trained on"), "<br>".join(map(_training_data, card.training_data))))
     parts.append(_section(_("Folder"), escape(str(card.folder))))
+    return "".join(f"<p>{part}</p>" for part in parts)
+
+
+def download_html(card: DownloadCard) -> str:
+    """What is known of a model before it is downloaded."""
+    parts = [f"<b>{escape(card.name)}</b>", escape(card.title),
+             _section(_("Download"), _("about {megabytes} MB").format(megabytes=card.megabytes)),
+             _section(_("Licence"), escape(card.licence)), _section(_("From"), escape(card.url))]
     return "".join(f"<p>{part}</p>" for part in parts)
 
 
@@ -69,6 +77,13 @@ def _named_figures(value: Any) -> Mapping[str, Any]:
 def _table_row(cells: Sequence[str]) -> str:
     """Of cells in HTML; a space at the end of each keeps the columns apart."""
     return "<tr>" + "".join(f"<td>{cell}&nbsp;</td>" for cell in cells) + "</tr>"
+
+
+def _training_data(facts: Any) -> str:
+    """A sentence, or of an imported model the facts of its plans."""
+    if not isinstance(facts, Mapping):
+        return escape(str(facts))
+    return ", ".join(f"{escape(_words(key))}: {escape(_figure(value))}" for key, value in facts.items())
 
 
 def _words(key: str) -> str:

@@ -16,6 +16,7 @@ from PartialOrganSegLib.organs import LABEL_SPACES, WORD16, LabelSpace
 from ..scene.ct_file import CtFile, write_ct_steps
 from ..scene.ct_tag import refuse_another_ct
 from ..scene.label_file import grid_of, write_labels
+from ..scene.nrrd_pieces import synced
 from ..scene.organ_rows import accepted_organs, row, rows
 from ..shell.job import Progress
 from ..shell.steps import counted
@@ -64,6 +65,8 @@ def write_case(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkM
         ct = yield from counted(write_ct_steps(volume, new_image), Progress(_("writing the CT"), 0, 2, None))
         annotated = yield from counted(write_accepted(segmentation, volume, ct, new_label, space),
                                        Progress(_("writing the organs"), 1, 2, None))
+        for path in (new_image, new_label):
+            yield from counted(synced(path), Progress(_("saving"), 2, 2, None))
     # the name of a built-in label space, the organs of any other
     space_entry: str | list[str] = list(space.names)
     if space.name in LABEL_SPACES:

@@ -195,7 +195,8 @@ class Review:
         if predicted_segment(self.segmentation, segment_id) is None:
             raise LookupError(segment_id)
         self._save_undo()
-        held = restore_prediction(self.segmentation, segment_id)
+        box = self._scan_of(segment_id).boxes.get(self.segment(segment_id).GetLabelValue())
+        held = restore_prediction(self.segmentation, segment_id, box)
         image = labelmap(predicted_segment(self.segmentation, segment_id))
         layer = labelmap(self.segment(segment_id))
         if image is None or layer is None:

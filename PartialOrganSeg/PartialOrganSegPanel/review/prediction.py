@@ -13,7 +13,18 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from ..scene.nrrd_pieces import slab_bounds
 from ..scene.organ_rows import OrganRow, rows
-from ..scene.voxel_counts import BINARY, SCALARS, Box, labelmap, mask_in, on_grid_of, values_in
+from ..scene.voxel_counts import (
+    BINARY,
+    SCALARS,
+    Box,
+    have_same_voxels,
+    labelmap,
+    layer_slices,
+    mask_in,
+    on_grid_of,
+    values_in,
+    voxel_array,
+)
 
 ROLE = "PartialOrganSeg.prediction"  # of the node reference; also the attribute that marks the hidden node
 
@@ -52,10 +63,12 @@ def keep_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: st
     predictions.GetSegmentation().AddSegment(copy, segment_id)
 
 
-def restore_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str) -> dict[str, int]:
+def restore_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str,
+                       box: Box | None = None) -> dict[str, int]:
     """Gives the segment its predicted voxels, except those that another organ has by now. Returns these, per organ.
 
-    Raises LookupError when the prediction was not kept.
+    `box` of the segment's layer holds all its voxels, None where that is not known. Raises LookupError when the
+    prediction was not kept.
     """
     predicted = predicted_segment(segmentation, segment_id)
     if predicted is None:
@@ -80,9 +93,36 @@ def restore_prediction(segmentation: slicer.vtkMRMLSegmentationNode, segment_id:
             layers.setdefault(labelmap(segment), {})[segment.GetLabelValue()] = row.organ
     for layer, organs in layers.items():
         held |= _held(mask, layer, image.GetExtent(), organs)
-    restored = _image_of(mask, image, image.GetExtent())
-    logic.SetBinaryLabelmapToSegment(restored, segmentation, segment_id, logic.MODE_REPLACE)
+    if not _restore_in_place(segmentation, segment_id, mask, image, box):
+        restored = _image_of(mask, image, image.GetExtent())
+        logic.SetBinaryLabelmapToSegment(restored, segmentation, segment_id, logic.MODE_REPLACE)
     return held
+
+
+def _restore_in_place(segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, mask: np.ndarray,
+                      image: slicer.vtkOrientedImageData, box: Box | None) -> bool:
+    """Gives the segment the mask (z, y, x; in the extent of `image`) in its own layer, in milliseconds; Slicer's logic
+    goes through the whole layer. False, with nothing changed, where the layer cannot hold it."""
+    segment = segmentation.GetSegmentation().GetSegment(segment_id)
+    layer = labelmap(segment)
+    if layer is None or box is None or not have_same_voxels(image, layer):
+        return False
+    at = layer_slices(layer, image.GetExtent())
+    if at is None:
+        return False
+    value, array = segment.GetLabelValue(), voxel_array(layer)
+    target = array[at]
+    # a segment that is none of ours may share the layer, and overlap with this one only from another layer
+    taken = target[mask]
+    if np.any((taken != 0) & (taken != value)):
+        return False
+    current = array[layer_slices(layer, box)]
+    current[current == value] = 0
+    target[mask] = value
+    layer.Modified()
+    segmentation.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
+    segmentation.Modified()
+    return True
 
 
 def _held(mask: np.ndarray, layer: slicer.vtkOrientedImageData, extent: Box, organs: dict[int, str]) -> dict[str, int]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator
 from typing import Any
 
-import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -14,18 +11,19 @@ from slicer.util import VTKObservationMixin
 
 from ..scene.ct_tag import link_to_ct
 from ..scene.organ_rows import OrganRow, rows
-from ..scene.voxel_counts import is_small, labelmap, voxel_ml
+from ..scene.voxel_counts import voxel_ml
 from ..shell import organ_table
 from ..shell.section import Section, offer
 from . import table as review_table
 from .export import reference_volume
 from .files import ReviewFiles
+from .keys import ReviewKeys, show_keyboard_map
 from .logic import Review
+from .looking import Looking
+from .only_organ import OnlyOrgan
 from .prediction import forget_predictions
 from .texts import organ_text, progress_text, reasons
 
-LOOK_S = 0.04  # of a piece of looking for edits
-SETTLE_MS = 500  # after the last of a series of edits, before they are counted
 SAVE_S = 5.0  # of active time that may be lost when the scene is saved in the midst of work
 EDITOR_TAG = "PartialOrganSegReview"  # singleton tag of the segment editor's parameter node
 
@@ -39,17 +37,10 @@ class ReviewSection(Section, VTKObservationMixin):
     def setup(self) -> None:
         VTKObservationMixin.__init__(self)
         self._review: Review | None = None
-        self._open = self._editor_keys = False
+        self._open = False
         self._unfolded = False  # for the first segmentation of the scene; from then on as the user wants it
-        self._settle = qt.QTimer(self.widget)
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(SETTLE_MS)
-        self._settle.connect("timeout()", self._look)
-        self._looking: Generator[None, None, bool] | None = None  # what is left of a look
-        self._idle = qt.QTimer(self.widget)
-        self._idle.setSingleShot(True)
-        self._idle.setInterval(0)
-        self._idle.connect("timeout()", self._look_on)
+        self.looking = Looking(self.widget, lambda: self._review, self._looked)
+        self._only = OnlyOrgan()
         self.editor = slicer.qMRMLSegmentEditorWidget()
         self.editor.setMRMLScene(slicer.mrmlScene)
         self.editor.segmentationNodeSelectorVisible = False
@@ -60,17 +51,10 @@ class ReviewSection(Section, VTKObservationMixin):
         self.ui.reviewCollapsible.connect("contentsCollapsed(bool)", self._folded)
         review_table.prepare(self.ui.organTable)
         self.ui.organTable.connect("itemSelectionChanged()", self._selected_in_table)
-        self._shortcuts = []
-        for name, key, action in (("acceptButton", "Shift+A", self._accept), ("absentButton", "Shift+X", self._absent),
-                                  ("backButton", "Shift+P", self._back), ("nextButton", "Shift+N", self._next),
-                                  ("undoButton", "Shift+Z", self._undo)):
-            button = getattr(self.ui, name)
-            button.connect("clicked()", action)
-            # the key clicks the button, so that it does nothing while the button is disabled
-            shortcut = qt.QShortcut(qt.QKeySequence(key), self.widget)
-            shortcut.connect("activated()", button.click)
-            shortcut.setEnabled(False)
-            self._shortcuts.append(shortcut)
+        self._keys = ReviewKeys(self.widget, self.ui, self.editor, EDITOR_TAG, {
+            "acceptButton": self._accept, "absentButton": self._absent, "backButton": self._back,
+            "nextButton": self._next, "undoButton": self._undo, "onlyButton": self._show_only})
+        self.ui.keysButton.connect("clicked()", self._show_keys)
         self.ui.acceptAllButton.connect("clicked()", self._accept_all)
         self.ui.strokesButton.connect("clicked()", self._correct)
         self._files = ReviewFiles(self.panel, self._say)
@@ -95,9 +79,9 @@ class ReviewSection(Section, VTKObservationMixin):
     def entered(self) -> None:
         self._open = True
         self.editor.setupViewObservations()
-        self._set_keys()
+        self._keys.set(self._open)
         self._listen_to_views()
-        self._look()
+        self.looking.look()
         self._resume_clock()
 
     def left(self) -> None:
@@ -105,7 +89,7 @@ class ReviewSection(Section, VTKObservationMixin):
         # an effect that stays active would draw in the views of the next module
         self.editor.setActiveEffect(None)
         self.editor.removeViewObservations()
-        self._set_keys()
+        self._keys.set(self._open)
         self.removeObservers(self._working)
         if self._review is not None:
             self._review.clock.switch("")
@@ -115,7 +99,7 @@ class ReviewSection(Section, VTKObservationMixin):
         node = self.panel.parameters.segmentation
         if self._review is None or self._review.segmentation is not node or node is None:
             self._watch(node)
-        self._set_keys()
+        self._keys.set(self._open)
         self._show()
 
     def node_removed(self, node: slicer.vtkMRMLNode) -> None:
@@ -137,25 +121,7 @@ class ReviewSection(Section, VTKObservationMixin):
     # --- keys
 
     def _folded(self, _folded: bool) -> None:
-        self._set_keys()
-
-    def _set_keys(self) -> None:
-        """The keys of the buttons act while they can be seen, those of the segment editor unless another one draws."""
-        visible = self._open and not self.ui.reviewCollapsible.collapsed
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(visible)
-        editor_keys = visible and not self._another_editor_draws()
-        if editor_keys == self._editor_keys:
-            return
-        self._editor_keys = editor_keys
-        if editor_keys:
-            self.editor.installKeyboardShortcuts()
-        else:
-            self.editor.uninstallKeyboardShortcuts()
-
-    def _another_editor_draws(self) -> bool:
-        nodes = slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode")
-        return any(node.GetActiveEffectName() and node.GetSingletonTag() != EDITOR_TAG for node in nodes)
+        self._keys.set(self._open)
 
     # --- the segmentation at hand
 
@@ -185,13 +151,12 @@ class ReviewSection(Section, VTKObservationMixin):
         self.editor.setSegmentationNode(node)
         self.editor.setSourceVolumeNode(link_to_ct(node) or self.panel.parameters.inputVolume)
         self._select(rows(node)[0].segment_id, jump=False)
-        self._look()
+        self.looking.look()
 
     def _unwatch(self) -> None:
         """Records the times of the segmentation at hand and lets go of it."""
-        self._settle.stop()
-        self._idle.stop()
-        self._looking = None
+        self.looking.stop()
+        self._only.show_all()
         self.removeObservers(self._drawn)
         self.removeObservers(self._changed)
         review, self._review = self._review, None
@@ -215,7 +180,7 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def _select(self, segment_id: str, jump: bool = True) -> None:
         self.editor.setCurrentSegmentID(segment_id)
-        self._resume_clock()
+        self._follow()
         node = self._review.segmentation
         if jump and not self._review.is_empty(segment_id):
             slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *node.GetSegmentCenterRAS(segment_id))
@@ -228,8 +193,14 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def _selected_in_editor(self, _segment_id: str) -> None:
         if self._review is not None:
-            self._resume_clock()
+            self._follow()
             self._show()
+
+    def _follow(self) -> None:
+        """The selection changed: so does the organ that the clock runs for, and the one that is shown alone."""
+        self._resume_clock()
+        if self._only.on and self._current:
+            self._only.show(self._review.segmentation, self._current)
 
     # --- time and edits
 
@@ -250,41 +221,10 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def _drawn(self, _caller: Any, _event: Any) -> None:
         self._working(None, None)
-        self._settle.start()
+        self.looking.soon()
 
     def _changed(self, _caller: Any, _event: Any) -> None:
-        self._settle.start()
-
-    def _look(self) -> None:
-        """Counts what was edited, and shows it: of a small CT at once, of a large one in pieces while nothing else is
-        to be done."""
-        self._settle.stop()
-        if self._review is None or self._review.segmentation is None:
-            return
-        self._looking = self._review.look_steps()
-        self._look_on()
-
-    def _look_on(self) -> None:
-        if self._review is None or self._review.segmentation is None:  # it went between two pieces
-            self._looking = None
-            return
-        end = time.monotonic() + LOOK_S
-        small = self._is_small()
-        going_on = True
-        while self._looking is not None and going_on:
-            try:
-                next(self._looking)
-            except StopIteration as look:
-                self._looking = None
-                self._looked(look.value)
-            going_on = small or time.monotonic() < end
-        if self._looking is not None:
-            self._idle.start()
-
-    def _is_small(self) -> bool:
-        segments = self._review.segmentation.GetSegmentation()
-        images = [labelmap(segments.GetSegment(row.segment_id)) for row in rows(self._review.segmentation)]
-        return all(image is None or is_small(image) for image in images)
+        self.looking.soon()
 
     def _looked(self, changed: bool) -> None:
         if self._review.segmentation is None:
@@ -329,11 +269,14 @@ class ReviewSection(Section, VTKObservationMixin):
             "back": _("Drops the corrections of this organ (Shift+P)"),
             "undo": _("Takes back the last edit, acceptance or other change (Shift+Z)"),
             "next": _("Selects the next organ that is neither accepted nor absent (Shift+N)"),
+            "only": _("Hides the other organs in all views, and follows the selection; pressed again, shows them "
+                      "(Shift+Y)"),
             "table": _("Saves time, voxels changed and Dice per organ, of all segmentations of the scene, as CSV"),
             "case": _("Saves the CT and its accepted organs as a partially labelled case with a manifest"),
         }
         for name, tip in tips.items():
             offer(getattr(self.ui, f"{name}Button"), why[name], tip)
+        self.ui.onlyButton.checked = self._only.on
 
     def _say(self, text: str, tip: str = "") -> None:
         self.ui.messageLabel.text = text
@@ -372,18 +315,28 @@ class ReviewSection(Section, VTKObservationMixin):
         if held:
             text = _("Voxels that other organs have by now stayed with them: {organs}.").format(
                 organs=", ".join(f"{organ} {voxels}" for organ, voxels in held.items()))
-        self._look()
+        self.looking.look()
         self._say(text)
         self.panel.refresh()
 
     def _next(self) -> None:
         self._select(self._review.next_to_check(self._current))
 
+    def _show_only(self) -> None:
+        if self._only.on:
+            self._only.show_all()
+        else:
+            self._only.show(self._review.segmentation, self._current)
+        self._show()
+
+    def _show_keys(self) -> None:
+        show_keyboard_map(self.panel)
+
     def _undo(self) -> None:
         # what was drawn a moment ago is recorded first: it may be what is undone
         self._review.look()
         self.editor.undo()
-        self._look()
+        self.looking.look()
         self._say("")
         self.panel.refresh()
 

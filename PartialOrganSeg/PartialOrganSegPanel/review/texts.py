@@ -48,15 +48,15 @@ def organ_text(review: Review, segment_id: str) -> str:
 
 
 def reasons(review: Review | None, segment_id: str) -> dict[str, str]:
-    """Why the buttons (accept, acceptAll, strokes, absent, back, undo, next, table, case) cannot be pressed; empty
-    where they can.
+    """Why the buttons (accept, acceptAll, strokes, absent, back, undo, next, only, table, case) cannot be pressed;
+    empty where they can.
 
     `segment_id`: the selected organ, or empty.
     """
     if review is None:
-        return dict.fromkeys(("accept", "acceptAll", "strokes", "absent", "back", "undo", "next", "table", "case"),
-                             _("There is nothing to review."))
-    why = {"undo": "", "table": "", "case": _why_no_case(review.segmentation), "next": ""}
+        buttons = ("accept", "acceptAll", "strokes", "absent", "back", "undo", "next", "only", "table", "case")
+        return dict.fromkeys(buttons, _("There is nothing to review."))
+    why = {"only": "", "undo": "", "table": "", "case": _why_no_case(review.segmentation), "next": ""}
     why |= {"acceptAll": "", "strokes": ""}
     if not review.acceptable():
         why["acceptAll"] = _("No organ is left to accept.")
@@ -65,7 +65,7 @@ def reasons(review: Review | None, segment_id: str) -> dict[str, str]:
     if reference_volume(review.segmentation) is None:
         why["strokes"] = _("The CT of this segmentation is not in the scene.")
     if not segment_id:
-        return why | dict.fromkeys(("accept", "absent", "back", "strokes"), _("Select an organ in the table."))
+        return why | dict.fromkeys(("accept", "absent", "back", "strokes", "only"), _("Select an organ in the table."))
     state = review.row(segment_id).state
     why |= {"accept": "", "absent": "", "back": ""}
     if state == ACCEPTED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ from .ct_file import CtFile
 from .nrrd_pieces import slab_bounds, write_nrrd
 from .segment_voxels import grid_shift, segment_array
 from .voxel_counts import labelmap, voxel_array
+
+_NOTHING = -1  # the value of a voxel that stays as it is: a stroke of background has 0
 
 
 class ChangedMeanwhile(UserError):
@@ -34,16 +36,24 @@ def write_labels(segmentation: slicer.vtkMRMLSegmentationNode, values: Mapping[s
     `ijk_to_file`: voxel indices to the file's coordinates. Of segments that overlap the later one of `values` counts. A
     step is a slab. Raises OSError, and ChangedMeanwhile when a segment is edited between two steps.
     """
+    yield from write_label_layers([(segmentation, values)], reference, ijk_to_file, path)
+
+
+def write_label_layers(layers: Sequence[tuple[slicer.vtkMRMLSegmentationNode, Mapping[str, int]]],
+                       reference: slicer.vtkMRMLScalarVolumeNode, ijk_to_file: vtk.vtkMatrix4x4, path: Path,
+                       outside: int = 0) -> Generator[None, None, None]:
+    """As `write_labels`, of several segmentations, the later over the earlier. `outside`: where no segment is."""
     size = tuple(reference.GetImageData().GetDimensions())
-    before = _times(segmentation, values)
-    parts = _parts(segmentation, values, reference)
+    before = [_times(*layer) for layer in layers]
+    parts = [part for layer in layers for part in _parts(*layer, reference)]
 
     def slabs() -> Iterator[np.ndarray]:
         for start, end in slab_bounds(size[::-1], 1):
-            if _times(segmentation, values) != before:
-                raise ChangedMeanwhile(_("{name}: organs were changed while they were written.").format(
-                    name=segmentation.GetName()))
-            slab = np.zeros((end - start, size[1], size[0]), np.uint8)
+            for layer, times in zip(layers, before, strict=True):
+                if _times(*layer) != times:
+                    raise ChangedMeanwhile(_("{name}: organs were changed while they were written.").format(
+                        name=layer[0].GetName()))
+            slab = np.full((end - start, size[1], size[0]), outside, np.uint8)
             for part in parts:
                 part.draw(slab, start)
             yield slab
@@ -87,7 +97,7 @@ class _Layer:
         i0, _i1, j0, _j1, k0, _k1 = image.GetExtent()
         self.image, self.array = image, voxel_array(image)
         self._start = (k0 + shift[2], j0 + shift[1], i0 + shift[0])
-        self.table = np.zeros(256, np.uint8)  # label value in the layer to that in the file
+        self.table = np.full(256, _NOTHING, np.int16)  # label value in the layer to that in the file
 
     def draw(self, slab: np.ndarray, first: int) -> None:
         """Into slices from `first` on of the reference."""
@@ -101,7 +111,7 @@ class _Layer:
             of_layer.append(slice(begin - start, end - start))
         numbers = self.table[self.array[tuple(of_layer)]]
         target = slab[tuple(of_slab)]
-        np.copyto(target, numbers, where=numbers != 0)
+        np.copyto(target, numbers, where=numbers != _NOTHING, casting="unsafe")
 
 
 class _Resampled:

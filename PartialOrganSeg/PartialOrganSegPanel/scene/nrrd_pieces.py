@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Generator, Iterable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import slicer.util
 import vtk
 
 SLAB_BYTES = 8 << 20  # are written in some milliseconds, even to a slow disk's cache
+SYNC_WAIT_S = 0.005
 _TYPES = {"int8": "int8", "uint8": "uint8", "int16": "int16", "uint16": "uint16", "int32": "int32",
           "uint32": "uint32", "int64": "int64", "uint64": "uint64", "float32": "float", "float64": "double"}
 
@@ -27,11 +30,34 @@ def write_nrrd(path: Path, size: tuple[int, int, int], dtype: np.dtype, ijk_to_r
 
     Uncompressed: to compress a CT takes seconds. Raises OSError; what was written until then is the caller's to remove.
     """
-    with open(path, "wb") as file:
+    mode = "wb"
+    if path.is_file() and not path.stat().st_size:
+        mode = "rb+"  # what has been truncated, be it empty, ext4 writes to the disk before it closes it
+    with open(path, mode) as file:
         file.write(_header(size, dtype, ijk_to_ras))
         for slab in slabs:
             file.write(np.ascontiguousarray(slab, dtype).data)
             yield
+
+
+def synced(path: Path) -> Generator[None, None, None]:
+    """Waits until a file is on its disk, in pieces: a sync of hundreds of megabytes would hold the window."""
+    errors: list[OSError] = []
+
+    def sync() -> None:
+        try:
+            with open(path, "rb+") as file:
+                os.fsync(file.fileno())
+        except OSError as error:  # raised below, in the thread that waits
+            errors.append(error)
+
+    thread = threading.Thread(target=sync, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(SYNC_WAIT_S)
+        yield
+    if errors:
+        raise errors[0]
 
 
 def _header(size: tuple[int, int, int], dtype: np.dtype, ijk_to_ras: vtk.vtkMatrix4x4) -> bytes:

@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.organs import Organ
 
 from ..shell.job import Outcome
-from .ct_file import CtFile, write_ct
+from .ct_file import CtFile, write_ct_steps
 from .organ_versions import OrganVersion, changed_since, organ_versions
 from .segmentation_result import ResultError, put_result, read_result
 from .voxel_counts import SMALL, finished
@@ -44,22 +44,36 @@ class SegmentRun:
 
     @classmethod
     def prepare(cls, volume: slicer.vtkMRMLScalarVolumeNode, model: str, device: str, organs: tuple[Organ, ...],
-                chosen: Sequence[str] = (), target: slicer.vtkMRMLSegmentationNode | None = None) -> SegmentRun:
+                chosen: Sequence[str] = (), target: slicer.vtkMRMLSegmentationNode | None = None,
+                server: Sequence[str] = ()) -> SegmentRun:
         """Writes the CT. Raises OSError when that fails; the scene is left as it is."""
+        return finished(cls.prepare_steps(volume, model, device, organs, chosen, target, server))
+
+    @classmethod
+    def prepare_steps(cls, volume: slicer.vtkMRMLScalarVolumeNode, model: str, device: str, organs: tuple[Organ, ...],
+                      chosen: Sequence[str] = (), target: slicer.vtkMRMLSegmentationNode | None = None,
+                      server: Sequence[str] = ()) -> Generator[None, None, SegmentRun]:
+        """As `prepare`, in pieces of some milliseconds. `server`: options that name another computer."""
         folder = Path(tempfile.mkdtemp(prefix="partialorganseg-", dir=slicer.app.temporaryPath))
         try:
-            ct = write_ct(volume, folder / "ct.nrrd")
-        except OSError:
+            ct = yield from write_ct_steps(volume, folder / "ct.nrrd")
+            before = {}
+            if target is not None:
+                before = yield from organ_versions(target)
+        except (OSError, GeneratorExit):
             shutil.rmtree(folder, ignore_errors=True)
             raise
         # no preview image: the panel shows the result itself
-        arguments = ["segment", str(ct.path), "-o", str(folder / "result"), "--model", model, "--device", device,
-                     "--no-preview"]
+        arguments = ["segment", str(ct.path), "-o", str(folder / "result"), "--no-preview"]
+        if server:  # which has a model and a device of its own
+            arguments += server
+        else:
+            arguments += ["--model", model, "--device", device]
         if chosen:
             arguments += ["--organs", ",".join(chosen)]
         run = cls(volume.GetID(), folder, ct, model, organs, arguments)
         if target is not None:
-            run.target_id, run.target_before = target.GetID(), finished(organ_versions(target))
+            run.target_id, run.target_before = target.GetID(), before
         return run
 
     @property

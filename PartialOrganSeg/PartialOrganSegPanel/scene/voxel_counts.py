@@ -147,6 +147,16 @@ def values_in(image: slicer.vtkOrientedImageData, extent: tuple[int, ...]) -> np
     return values
 
 
+def layer_slices(image: slicer.vtkOrientedImageData, box: tuple[int, ...]) -> tuple[slice, slice, slice] | None:
+    """What takes a box of voxel indices out of `voxel_array` of a layer; None where the layer does not hold all of it.
+    """
+    i0, i1, j0, j1, k0, k1 = image.GetExtent()
+    if box[0] < i0 or box[1] > i1 or box[2] < j0 or box[3] > j1 or box[4] < k0 or box[5] > k1:
+        return None
+    return (slice(box[4] - k0, box[5] - k0 + 1), slice(box[2] - j0, box[3] - j0 + 1),
+            slice(box[0] - i0, box[1] - i0 + 1))
+
+
 def _shape(extent: tuple[int, ...]) -> tuple[int, int, int]:
     depth, height, width = (max(0, extent[end] - extent[end - 1] + 1) for end in (5, 3, 1))
     return depth, height, width

@@ -10,11 +10,12 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.errors import Code, UserError
 
+from ..scene.abdomen_window import set_abdomen_window
 from ..scene.organ_rows import PREDICTED, rows
 from ..scene.segment_run import SegmentRun
 from ..scene.segmentation_result import ResultError, find_result, show_3d
 from ..scene.shown_ct import possible_cts, shown_ct
-from ..scene.voxel_counts import finished
+from ..scene.voxel_counts import finished, is_small
 from ..shell.chosen_model import choose_model
 from ..shell.job import Outcome, Progress
 from ..shell.model_cards import installed_models
@@ -24,6 +25,7 @@ from ..shell.problem_text import without_hint
 from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
 from ..shell.steps import counted
+from .computing import Computing, model_text, server_arguments
 
 FORCE = "--force"  # the command's option that helps where it refuses what is `Code.NOT_A_CT`
 
@@ -44,10 +46,17 @@ class SegmentSection(Section):
 
     def setup(self) -> None:
         self._run: SegmentRun | None = None
+        self._preparing = False  # the CT is being copied for a run
         self._open = False
         self._volumes: set[str] = set()  # IDs of the CTs from which one was chosen for the user, or could have been
         self._models = installed_models()
         self._listed: tuple[str, ...] = ()
+        self._computing = Computing(self.panel, self.ui)
+        # a moment later: who loads a CT gives it its voxels and its window after it has joined the scene
+        self._window_timer = qt.QTimer(self.widget)
+        self._window_timer.setSingleShot(True)
+        self._window_timer.setInterval(0)
+        self._window_timer.connect("timeout()", self._set_window)
         self.strip = ProgressStrip(self.ui.progressWidget, self.panel.services.dialogs)
         self.ui.segmentButton.connect("clicked()", self._segment_or_cancel)
         self.ui.drawButton.connect("clicked()", self.panel.draw_strokes)
@@ -56,7 +65,7 @@ class SegmentSection(Section):
         self.ui.modelBox.connect("activated(int)", self._model_chosen)
 
     def bound(self) -> None:
-        if self._run is None:  # a run outlives the import of a scene
+        if not self._working:  # a run outlives the import of a scene
             self.strip.clear()
         self.models_changed()
 
@@ -80,7 +89,7 @@ class SegmentSection(Section):
         self._choose_shown_ct()
         parameters = self.panel.parameters
         settings = parameters.segment
-        working = self._run is not None
+        working = self._working
         self.ui.modelBox.setCurrentText(settings.model)
         card = self._models.get(settings.model)
         self.ui.modelBox.toolTip = _("No model is installed")
@@ -88,8 +97,9 @@ class SegmentSection(Section):
             self.ui.modelBox.toolTip = f"{card.description}\n{card.licence}"
         self._list_organs()
         self.ui.organList.setVisible(settings.someOrgans)
-        for name in ("inputSelector", "modelBox", "deviceBox", "someOrgansBox", "organList", "earlierBox"):
+        for name in ("inputSelector", "someOrgansBox", "organList", "earlierBox"):
             getattr(self.ui, name).enabled = not working
+        self._computing.refresh(working)
         if working:
             self.ui.segmentButton.text = _("Cancel")
             offer(self.ui.segmentButton, "", _("Ends the run and leaves the scene as it was"))
@@ -99,6 +109,10 @@ class SegmentSection(Section):
         offer(self.ui.drawButton, self._why_no_ct(),
               _("Begins to draw what the model shall learn; no segmentation is needed"))
         self._offer_3d()
+
+    @property
+    def _working(self) -> bool:
+        return self._preparing or self._run is not None
 
     def _offer_3d(self) -> None:
         result = self.panel.parameters.segmentation
@@ -142,6 +156,12 @@ class SegmentSection(Section):
         parameters = self.panel.parameters
         if self._open and new and parameters.inputVolume is None:
             parameters.inputVolume = shown_ct()
+        if self._open and parameters.inputVolume is not None:
+            self._window_timer.start()
+
+    def _set_window(self) -> None:
+        if self.panel.parameters is not None and self.panel.parameters.inputVolume is not None:
+            set_abdomen_window(self.panel.parameters.inputVolume)
 
     # --- organs and models
 
@@ -184,7 +204,7 @@ class SegmentSection(Section):
     # --- the run
 
     def _segment_or_cancel(self) -> None:
-        if self._run is not None:
+        if self._working:
             self.strip.say(_("Cancelling ..."))
             self.panel.job.cancel()
             return
@@ -198,12 +218,30 @@ class SegmentSection(Section):
     def _start(self, volume: slicer.vtkMRMLScalarVolumeNode, target: slicer.vtkMRMLSegmentationNode | None) -> None:
         settings = self.panel.parameters.segment
         card = self._models[settings.model]
+        work = SegmentRun.prepare_steps(volume, model_text(settings), settings.device, card.organs, self._chosen(),
+                                        target, server_arguments(settings))
+        if not is_small(volume.GetImageData()):
+            self._preparing = True
+            self.strip.started(_("Copying the CT ..."))
+            self.panel.run_steps(counted(work, Progress(_("copying the CT"), 0, 1, None)), lambda _progress: None,
+                                 self._prepared)
+            return
         try:
-            run = SegmentRun.prepare(volume, card.name, settings.device, card.organs, self._chosen(), target)
+            run = finished(work)
         except OSError as error:
             self.strip.say(str(error))
             return
         self._launch(run)
+
+    def _prepared(self, run: SegmentRun | None, outcome: Outcome) -> None:
+        self._preparing = False
+        if run is None:
+            self.strip.ended(outcome, outcome.message)
+        elif slicer.mrmlScene.GetNodeByID(run.volume_id) is None:
+            run.clean_up()
+            self.strip.ended(outcome, _("The CT was deleted; its run was cancelled."))
+        else:
+            self._launch(run)
 
     def _launch(self, run: SegmentRun) -> None:
         self._run = run
@@ -287,12 +325,16 @@ class SegmentSection(Section):
 
     def closing(self) -> None:
         run, self._run = self._run, None
+        self._preparing = False
         if run is not None:
             run.clean_up()
 
     def _show_3d(self, on: bool) -> None:
+        slicer.app.setOverrideCursor(qt.Qt.WaitCursor)  # Slicer makes all surfaces in one go
         try:
             show_3d(self.panel.parameters.segmentation, on)
         except ResultError as error:
             self.strip.say(str(error))
+        finally:
+            slicer.app.restoreOverrideCursor()
         self.panel.refresh()

@@ -10,6 +10,7 @@ from typing import Any
 
 from PartialOrganSegLib.models.folders import METADATA_FILE, model_folders
 from PartialOrganSegLib.organs import Code, Organ
+from PartialOrganSegLib.resources import resource
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what damaged metadata lead to
 
@@ -24,7 +25,7 @@ class ModelCard:
     organs: tuple[Organ, ...]
     licence: str
     licences: Mapping[str, str] = field(default_factory=dict)
-    training_data: tuple[str, ...] = ()
+    training_data: tuple[Any, ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = Path()
 
@@ -39,6 +40,26 @@ def installed_models() -> dict[str, ModelCard]:
         except UNREADABLE:
             continue
     return cards
+
+
+@dataclass(frozen=True)
+class DownloadCard:
+    """A model of others that can be downloaded: what a user must know before. The size is about `megabytes`."""
+
+    name: str
+    title: str
+    url: str
+    megabytes: int
+    licence: str
+
+
+def downloadable_models() -> dict[str, DownloadCard]:
+    """By name, without those that are installed."""
+    content = json.loads(resource("downloads.json").read_text(encoding="utf-8"))
+    cards = [DownloadCard(*(entry[name] for name in ("name", "title", "url", "megabytes", "licence")))
+             for entry in content["models"]]
+    installed = model_folders()
+    return {card.name: card for card in cards if card.name not in installed}
 
 
 def read_card(name: str, folder: Path) -> ModelCard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -22,7 +23,7 @@ def short_digests(text: str) -> str:
 
 
 class Installation:
-    """Runs `models install SOURCE`; asks before an installed model of that name is replaced.
+    """Runs `models install` or `models import`; asks before an installed model of that name is replaced.
 
     `on_end(name)` gets the installed model's name, or an empty text when none was installed; the strip says why.
     """
@@ -37,6 +38,14 @@ class Installation:
         self._arguments = ["models", "install", source]
         if sha256:
             self._arguments += ["--sha256", sha256]
+        self._launch()
+
+    def start_import(self, folder: Path, label_map: str) -> None:
+        """Makes a model of an nnU-Net v2 results folder. `label_map`: a shipped map from its labels to ours, empty for
+        its labels as they are."""
+        self._arguments = ["models", "import", "nnunet", str(folder)]
+        if label_map:
+            self._arguments += ["--map", label_map]
         self._launch()
 
     def _launch(self) -> None:

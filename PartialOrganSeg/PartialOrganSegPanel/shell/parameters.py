@@ -62,13 +62,17 @@ class ExportOrgans(enum.Enum):
 
 @parameterPack
 class SegmentParameters:
-    """Section Segment. `organs`: names, used when `someOrgans`."""
+    """Section Segment. `organs`: names, used when `someOrgans`. `server`: address of another computer that segments,
+    empty for this one; `tokenFile` and `authority`, a certificate to trust, are for it."""
 
     model: str = "embedded"
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     someOrgans: bool = False
     organs: list[str]
     earlier: EarlierResult = EarlierResult.ASK
+    server: str = ""
+    tokenFile: str = ""
+    authority: str = ""
 
 
 @parameterPack
@@ -93,6 +97,13 @@ class ExportParameters:
 
     format: ExportFormat = ExportFormat.RTSTRUCT
     organs: ExportOrgans = ExportOrgans.ACCEPTED
+
+
+@parameterPack
+class WorkListParameters:
+    """Section Work list. `source`: of the case that was opened last."""
+
+    source: str = ""
 
 
 @parameterPack
@@ -128,4 +139,5 @@ class Parameters:
     review: ReviewParameters
     scribble: ScribbleParameters
     export: ExportParameters
+    worklist: WorkListParameters
     finetune: FineTuneParameters

@@ -29,6 +29,8 @@ def counted(pieces: Generator[None, None, Value], progress: Progress) -> Generat
                 next(pieces)
             yield progress
     except StopIteration as done:
+        # what follows the work, such as the result in the scene, is a step of its own
+        yield progress
         return done.value
     finally:
         pieces.close()

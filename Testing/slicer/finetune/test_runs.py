@@ -128,6 +128,8 @@ def test_the_panel_says_what_was_measured_on(course, organs, text):
     Verdict(VerdictKind.KEPT_ORGAN_LOST, "liver", 0.9, 0.87),
     Verdict(VerdictKind.KEPT_ORGAN_LOST, "liver", 0.9, 0.87, 2),
     Verdict(VerdictKind.NOTHING_MEASURED), Verdict(VerdictKind.NOTHING_MEASURED, kept_measured=True, asked=True),
+    Verdict(VerdictKind.NOTHING_MEASURED, unmeasured=("colon", "intestine"), no_better=("a", "b", "c", "d", "e")),
+    Verdict(VerdictKind.NOTHING_MEASURED, unmeasured=("colon",)),
     Verdict(VerdictKind.NONE_BETTER), Verdict(VerdictKind.NOT_BETTER, gain=-0.1),
     Verdict(VerdictKind.NO_DIFFERENCE, gain=0.001, low=-0.01, high=0.012, units=5, unit="slabs"),
     Verdict(VerdictKind.NO_DIFFERENCE, gain=0.001, low=-0.01, high=0.012, units=3, unit="patients",
@@ -315,7 +317,7 @@ def test_a_full_disk_is_told(course, monkeypatch):
     def full(*_):
         raise OSError("ct.nrrd: the CT could not be written; is the disk full?")
 
-    monkeypatch.setattr("PartialOrganSegPanel.finetune.written_cts.write_ct", full)
+    monkeypatch.setattr("PartialOrganSegPanel.scene.written_cts.write_ct_steps", full)
     course.start()
     assert "disk full" in course.said
     assert not course.services.processes

@@ -10,10 +10,11 @@ from panel_helpers.pictures import picture_of
 from panel_helpers.section_user import SectionUser
 from panel_helpers.start_models import write_model, zip_model
 from PartialOrganSegPanel.models.text import card_html
-from PartialOrganSegPanel.shell.model_cards import ModelCard, installed_models
+from PartialOrganSegPanel.shell.model_cards import ModelCard, downloadable_models, installed_models
 
 from PartialOrganSegLib.errors import Code, Problem
 from PartialOrganSegLib.models.folders import user_models
+from Testing.helpers.nnunet_folder import plans_of, write_results
 
 TAKEN = Problem(Code.MODEL_INSTALLED, "my.zip", found="model 'small' is already installed in /x",
                 hint="ask to replace it")
@@ -27,7 +28,20 @@ class Shelf(SectionUser):
 
     @property
     def names(self):
+        """Of the installed models."""
+        return [name for name in self._listed() if name not in self.downloads]
+
+    @property
+    def downloads(self):
+        """Names of the models that are not installed yet."""
+        return [name for row, name in enumerate(self._listed())
+                if self.ui.modelTable.item(row, 2).text() == "to download"]
+
+    def _listed(self):
         return [self.ui.modelTable.item(row, 0).text() for row in range(self.ui.modelTable.rowCount)]
+
+    def select(self, name):
+        self.ui.modelTable.setCurrentCell(self._listed().index(name), 0)
 
     def install(self, source="my model.zip", checksum=""):
         self.ui.sourceEdit.text, self.ui.checksumEdit.text = source, checksum
@@ -244,6 +258,55 @@ def test_a_model_that_cannot_be_removed_is_told_and_stays(make_panel, monkeypatc
     assert shelf.names == ["embedded", "small"]
 
 
+# --- downloads, imports and use
+
+def test_a_listed_model_is_downloaded_after_a_question(make_panel):
+    shelf = Shelf(make_panel, None, "download")
+    card = downloadable_models()["totalsegmentator-organs"]
+    assert shelf.downloads == ["totalsegmentator-organs", "totalsegmentator-total-3mm"]
+    assert not shelf.ui.downloadButton.enabled
+    shelf.select(card.name)
+    shown = shelf.ui.cardView.toPlainText()
+    assert "about 234 MB" in shown
+    assert card.licence in shown
+    for button in (shelf.ui.verifyButton, shelf.ui.removeButton, shelf.ui.useModelButton):
+        assert button.toolTip == "The model is not installed yet: download it."
+    shelf.ui.downloadButton.click()
+    assert not shelf.services.processes  # the user has cancelled the question
+    shelf.select(card.name)
+    shelf.ui.downloadButton.click()
+    for text in (card.url, card.licence, "234 MB"):
+        assert text in shelf.services.dialogs.asked[-1][1]
+    assert shelf.process.arguments == ["models", "install", card.name, "--json-events"]
+    shelf.process.say("progress", stage="download", done=40, total=223, eta_s=12)
+    assert shelf.said == "download: 40 of 223, 12 s left"
+    shelf.installed(card.name)
+    assert shelf.names == ["embedded", card.name]
+    assert shelf.downloads == ["totalsegmentator-total-3mm"]
+
+
+def test_a_new_model_is_used_at_once(shelf):
+    shelf.install()
+    shelf.installed("small")
+    shelf.ui.useModelButton.click()
+    assert shelf.panel.parameters.segment.model == "small"
+    assert shelf.panel.section("Segment").ui.modelBox.currentText == "small"
+    assert shelf.said == "small is chosen in section Segment."
+
+
+def test_an_nnunet_folder_is_imported(make_panel):
+    shelf = Shelf(make_panel, "", "total_to_word.yaml", None, folder=Path("/tmp/nnUNet ä"))
+    shelf.ui.nnunetButton.click()
+    assert shelf.process.arguments == ["models", "import", "nnunet", "/tmp/nnUNet ä", "--json-events"]
+    shelf.process.end(1)
+    shelf.ui.nnunetButton.click()
+    assert shelf.option("--map") == "total_to_word.yaml"
+    shelf.installed("ours")
+    assert shelf.names == ["embedded", "ours"]
+    shelf.ui.nnunetButton.click()
+    assert len(shelf.services.processes) == 2  # cancelled
+
+
 # --- picture
 
 def test_picture(make_panel, folder):
@@ -284,3 +347,15 @@ def test_a_zip_is_installed_and_verified(make_panel, until, tmp_path):
     shelf.ui.verifyButton.click()
     until(lambda: shelf.panel.job is None, 120)
     assert shelf.said == "small: every file is as its checksum says."
+
+
+@pytest.mark.timeout(300)
+def test_a_real_nnunet_folder_is_imported(make_panel, until, tmp_path):
+    write_results(tmp_path / "Dataset1", plans_of(), labels={"background": 0, "liver": 1})
+    shelf = Shelf(make_panel, "", real_process=True, folder=tmp_path / "Dataset1")
+    shelf.ui.nnunetButton.click()
+    until(lambda: shelf.panel.job is None, 120)
+    assert "Installed: " in shelf.said
+    name = next(name for name in shelf.names if name != "embedded")
+    assert [organ.name for organ in installed_models()[name].organs] == ["liver"]
+    assert "cases: 2" in shelf.ui.cardView.toPlainText()

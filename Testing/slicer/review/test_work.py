@@ -230,7 +230,7 @@ def test_case_wants_an_accepted_organ_and_the_ct(desk):
 
 
 def test_shortcuts_only_while_the_module_is_open(desk):
-    shortcuts = desk.section._shortcuts
+    shortcuts = desk.section._keys.shortcuts
     assert all(shortcut.enabled for shortcut in shortcuts)
     tips = [getattr(desk.ui, f"{name}Button").toolTip for name in ("accept", "absent", "next", "undo")]
     keys = [shortcut.key.toString() for shortcut in shortcuts]
@@ -254,13 +254,13 @@ def editor_keys(desk):
 def test_no_key_acts_while_the_section_is_folded(desk):
     desk.select("liver")
     desk.ui.reviewCollapsible.collapsed = True
-    assert not any(shortcut.enabled for shortcut in desk.section._shortcuts)
+    assert not any(shortcut.enabled for shortcut in desk.section._keys.shortcuts)
     assert not editor_keys(desk)
     desk.panel.exit()
     desk.panel.enter()
-    assert not any(shortcut.enabled for shortcut in desk.section._shortcuts)
+    assert not any(shortcut.enabled for shortcut in desk.section._keys.shortcuts)
     desk.ui.reviewCollapsible.collapsed = False
-    assert all(shortcut.enabled for shortcut in desk.section._shortcuts)
+    assert all(shortcut.enabled for shortcut in desk.section._keys.shortcuts)
     assert editor_keys(desk)
 
 
@@ -297,15 +297,15 @@ def test_reads_well_in_a_narrow_panel(make_panel, until, tmp_path, folder):
 
 def test_a_large_ct_is_looked_at_in_pieces(make_panel, until, monkeypatch):
     """What is counted, kept and shown in the end is the same as of a small one, which is looked at at once."""
-    from PartialOrganSegPanel.review import section
+    from PartialOrganSegPanel.review import looking
     from PartialOrganSegPanel.review.prediction import predicted_segment
     from PartialOrganSegPanel.scene import voxel_counts
 
     monkeypatch.setattr(voxel_counts, "SMALL", 0)
-    monkeypatch.setattr(section, "LOOK_S", 0.0)
+    monkeypatch.setattr(looking, "LOOK_S", 0.0)
     desk = Desk(make_panel, until)
     assert desk.record("stomach") is None
-    until(lambda: desk.section._looking is None, 20)
+    until(lambda: not desk.section.looking.active, 20)
     for organ in ("liver", "spleen", "stomach"):
         assert desk.record(organ).voxels == np.count_nonzero(truth(organ))
         prediction = voxel_counts.labelmap(predicted_segment(desk.node, desk.row(organ).segment_id))
@@ -313,8 +313,47 @@ def test_a_large_ct_is_looked_at_in_pieces(make_panel, until, monkeypatch):
         # No more than the organ's box is kept.
         assert prediction.GetDimensions()[::-1] == tuple(np.ptp(axis) + 1 for axis in where)
     desk.edit("liver")
-    until(lambda: desk.section._looking is None, 20)
+    until(lambda: not desk.section.looking.active, 20)
     assert (desk.row("liver").state, desk.record("liver").added) == (EDITED, 64)
     desk.ui.backButton.click()
     assert np.array_equal(desk.array("liver"), truth("liver"))
     assert desk.row("liver").state == PREDICTED
+
+
+# --- only this organ, and the keys
+
+def shown(desk):
+    """Organs that are displayed."""
+    display = desk.node.GetDisplayNode()
+    return {listed.organ for listed in rows(desk.node) if display.GetSegmentVisibility(listed.segment_id)}
+
+
+def test_only_this_organ_follows_the_selection_and_brings_back_what_was_shown(desk):
+    desk.select("liver")
+    desk.node.GetDisplayNode().SetSegmentVisibility(desk.row("stomach").segment_id, False)
+    desk.ui.onlyButton.click()
+    assert shown(desk) == {"liver"}
+    assert desk.ui.onlyButton.checked
+    desk.select("spleen")
+    assert shown(desk) == {"spleen"}
+    desk.ui.acceptButton.click()  # goes on to the next organ
+    assert shown(desk) == {desk.section._review.row(desk.section._current).organ} == {"stomach"}
+    desk.ui.onlyButton.click()
+    assert shown(desk) == {"liver", "spleen"}
+    assert not desk.ui.onlyButton.checked
+
+
+def test_another_segmentation_leaves_no_organ_hidden(desk):
+    desk.select("liver")
+    desk.ui.onlyButton.click()
+    desk.panel.parameters.segmentation = None
+    assert shown(desk) == {"liver", "spleen", "stomach"}
+
+
+def test_the_page_of_keys_has_every_key_of_the_panel(desk):
+    desk.ui.keysButton.click()
+    page = desk.services.dialogs.logs[-1]
+    shortcuts = [*desk.section._keys.shortcuts, *desk.panel.section("Scribble")._shortcuts]
+    keys = [shortcut.key.toString() for shortcut in shortcuts]
+    assert len(keys) == len(set(keys)) == 11
+    assert all(key in page for key in keys)

@@ -40,7 +40,7 @@ def test_every_button_says_why_it_cannot(make_panel, scene):
 def test_keys_work_only_in_the_open_section(desk):
     section = desk.section
     assert all(shortcut.enabled for shortcut in section._shortcuts)
-    keys_of_review = {shortcut.key.toString() for shortcut in desk.panel.section("Review")._shortcuts}
+    keys_of_review = {shortcut.key.toString() for shortcut in desk.panel.section("Review")._keys.shortcuts}
     keys = {shortcut.key.toString(): shortcut for shortcut in section._shortcuts}
     assert not keys_of_review & set(keys)
     desk.choose("liver")

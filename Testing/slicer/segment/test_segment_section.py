@@ -7,13 +7,17 @@ import qt
 import slicer
 import slicer.util
 from panel_helpers.doubles import Doubles, FakeInstaller
-from panel_helpers.scenes import add_ct, phantom
+from panel_helpers.scenes import add_ct, label_array, phantom, upper_abdomen
 from panel_helpers.segment_bench import Bench, content
+from PartialOrganSegPanel.scene import segment_run, voxel_counts
 from PartialOrganSegPanel.scene.organ_rows import rows
 from PartialOrganSegPanel.shell.parameters import EarlierResult
 
 from PartialOrganSegLib.errors import Code, Problem
 from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.segmenting.options import SegmentOptions
+from PartialOrganSegLib.segmenting.segmenter import Segmenter
+from Testing.helpers.served import Served
 
 # --- buttons
 
@@ -239,3 +243,81 @@ def test_no_organ_at_all_is_a_result(bench):
     result = bench.segment(add_ct(), array=np.zeros_like(phantom()[1]))
     assert [listed.organ for listed in rows(result)] == list(WORD16.names)
     assert "0 of 16 organs found" in bench.said
+
+
+def test_large_ct_is_copied_in_pieces_and_can_be_cancelled(make_panel, until, monkeypatch):
+    monkeypatch.setattr(voxel_counts, "SMALL", 0)
+    monkeypatch.setattr(segment_run, "SMALL", 0)
+    bench = Bench(make_panel)
+    volume = add_ct()
+    bench.start(volume)
+    assert bench.ui.segmentButton.text == "Cancel"
+    assert not bench.services.processes
+    bench.ui.segmentButton.click()
+    assert bench.ui.segmentButton.text == "Segment"
+    assert bench.said == "Cancelled."
+    assert not list(Path(slicer.app.temporaryPath).glob("partialorganseg-*"))
+    bench.start(volume)
+    until(lambda: bench.services.processes)
+    bench.finish()
+    until(lambda: bench.panel.parameters.segmentation is not None)
+    assert np.array_equal(label_array(bench.panel.parameters.segmentation, volume, "liver"), phantom()[1] == 1)
+
+
+# --- the window of abdominal organs
+
+def test_a_ct_is_shown_in_the_window_of_abdominal_organs_unless_one_was_chosen(bench, until):
+    bench.panel.enter()
+    bench.panel.parameters.inputVolume = volume = add_ct()
+    display = volume.GetDisplayNode()
+    until(lambda: (display.GetWindow(), display.GetLevel()) == (400, 40), 5)
+    display.SetWindowLevel(1500, -500)
+    bench.panel.refresh()
+    slicer.app.processEvents()
+    assert display.GetWindow() == 1500
+    second = add_ct("lungs")
+    second.GetDisplayNode().SetAutoWindowLevel(False)
+    second.GetDisplayNode().SetWindowLevel(1400, -600)
+    bench.panel.parameters.inputVolume = second
+    until(lambda: second.GetAttribute("PartialOrganSeg.Window"), 5)
+    assert second.GetDisplayNode().GetWindow() == 1400
+
+
+def test_what_has_no_air_is_no_ct_and_keeps_its_window(bench, until):
+    bench.panel.enter()
+    bench.panel.parameters.inputVolume = volume = add_ct("MR", np.full((20, 20, 20), 300, np.int16))
+    until(lambda: volume.GetAttribute("PartialOrganSeg.Window"), 5)
+    assert volume.GetDisplayNode().GetAutoWindowLevel()
+
+
+# --- another computer
+
+def test_another_computer_is_asked_with_its_own_model(bench):
+    settings = bench.panel.parameters.segment
+    settings.server, settings.tokenFile, settings.authority = " https://gpu:8321 ", "/home/ä/token", "/home/ä/gpu.pem"
+    assert not bench.ui.modelBox.enabled
+    assert not bench.ui.deviceBox.enabled
+    node = bench.segment(add_ct())
+    arguments = bench.process.arguments
+    for name, value in (("--on", "https://gpu:8321"), ("--token-file", "/home/ä/token"),
+                        ("--authority", "/home/ä/gpu.pem")):
+        assert arguments[arguments.index(name) + 1] == value
+    assert "--model" not in arguments
+    assert "--device" not in arguments
+    assert rows(node)[0].model == "the model of https://gpu:8321"
+    settings.server = ""
+    assert bench.ui.modelBox.enabled
+
+
+def test_another_computer_segments(make_panel, until, tmp_path):
+    """The panel's real child asks a real server on this computer."""
+    served = Served(Segmenter(SegmentOptions(device="cpu")), tmp_path)
+    bench = Bench(make_panel)
+    bench.services = bench.panel.services = Doubles(real_process=True)
+    settings = bench.panel.parameters.segment
+    with served.serving():
+        settings.server, settings.tokenFile = f"http://127.0.0.1:{served.port}", str(served.token_file)
+        bench.start(add_ct("CT", upper_abdomen()[0]))
+        until(lambda: bench.panel.job is None, 200)
+    assert len(rows(bench.panel.parameters.segmentation)) == 16
+    assert "organs found by the model of http://127.0.0.1" in bench.said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import slicer
 import slicer.util
 import vtk
 
-from ..scene.ct_file import CtFile, write_ct
+from .ct_file import CtFile, write_ct_steps
 
 
 @dataclass
@@ -20,9 +21,10 @@ class WrittenCts:
 
     _of: dict[tuple[object, ...], tuple[CtFile, tuple[int, ...]]] = field(default_factory=dict)
 
-    def write(self, volume: slicer.vtkMRMLScalarVolumeNode, path: Path, final: Path) -> CtFile:
-        """As `write_ct`; `final` is where the file will lie. A hard link costs neither time nor room, and outlives the
-        run that it was taken from."""
+    def write(self, volume: slicer.vtkMRMLScalarVolumeNode, path: Path,
+              final: Path) -> Generator[None, None, CtFile]:
+        """As `write_ct_steps`; `final` is where the file will lie. A hard link costs neither time nor room, and
+        outlives the run that it was taken from."""
         state = _state(volume)
         earlier, identity = self._of.get(state, (None, ()))
         try:
@@ -31,7 +33,7 @@ class WrittenCts:
             os.link(earlier.path, path)
             written = replace(earlier, path=path)
         except OSError:  # nothing known, gone, another file, or another disk
-            written = write_ct(volume, path)
+            written = yield from write_ct_steps(volume, path)
         # the file that lay there before, of whatever CT, is replaced
         self._of = {volume_state: entry for volume_state, entry in self._of.items() if entry[0].path != final}
         self._of[state] = replace(written, path=final), _identity(path)

@@ -10,11 +10,11 @@ import slicer.util
 
 from PartialOrganSegLib.organs import BACKGROUND
 
-from ..scene.organ_rows import accepted_organs
-from ..scene.segmentation_result import find_results
-from ..scene.stroke_counts import count_strokes
-from ..scene.strokes import find_strokes, stroke_segments
-from ..scene.voxel_counts import labelmap
+from .organ_rows import accepted_organs
+from .segmentation_result import find_results
+from .stroke_counts import count_strokes
+from .strokes import find_strokes, stroke_segments
+from .voxel_counts import labelmap
 
 FULL, PARTIAL, SCRIBBLE, UNLABELLED = "full", "partial", "scribble", "unlabelled"  # as in a manifest
 # attributes of a CT: "yes" or "no" once the user has decided

@@ -1,0 +1,86 @@
+"""Looks for edits a moment after the last one: of a small CT at once, of a large one in pieces while nothing else is to
+be done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+
+import qt
+
+from ..scene.organ_rows import rows
+from ..scene.voxel_counts import is_small, labelmap
+from .logic import Review
+
+LOOK_S = 0.04  # of a piece of looking for edits
+SETTLE_MS = 500  # after the last of a series of edits, before they are counted
+
+
+class Looking:
+    """`review()`: what is looked at, None when there is nothing; `looked(changed)`: the look is done."""
+
+    def __init__(self, widget: qt.QWidget, review: Callable[[], Review | None],
+                 looked: Callable[[bool], None]) -> None:
+        self._review, self._looked = review, looked
+        self._work: Generator[None, None, bool] | None = None  # what is left of a look
+        self._settle, self._idle = qt.QTimer(widget), qt.QTimer(widget)
+        for timer, wait_ms, action in ((self._settle, SETTLE_MS, self.look), (self._idle, 0, self._go_on)):
+            timer.setSingleShot(True)
+            timer.setInterval(wait_ms)
+            timer.connect("timeout()", action)
+
+    @property
+    def active(self) -> bool:
+        """Whether a look goes on or will follow."""
+        return bool(self._settle.active or self._idle.active)
+
+    def soon(self) -> None:
+        """An edit: looks when no other follows for a moment."""
+        self._settle.start()
+
+    def stop(self) -> None:
+        """Drops what is left; the next look makes up for it."""
+        self._settle.stop()
+        self._idle.stop()
+        self._work = None
+
+    def look(self) -> None:
+        """Looks now."""
+        self._settle.stop()
+        review = self._at_hand()
+        if review is None:
+            return
+        self._work = review.look_steps()
+        if _is_small(review):
+            self._go_on()
+        else:  # what led here, a result or an undo, has taken its part of the time already
+            self._idle.start()
+
+    def _at_hand(self) -> Review | None:
+        review = self._review()
+        if review is None or review.segmentation is None:
+            return None
+        return review
+
+    def _go_on(self) -> None:
+        review = self._at_hand()
+        if review is None:  # it went between two pieces
+            self._work = None
+            return
+        end = time.monotonic() + LOOK_S
+        small, in_time = _is_small(review), True
+        while self._work is not None and in_time:
+            try:
+                next(self._work)
+            except StopIteration as look:
+                self._work = None
+                self._looked(look.value)
+            in_time = small or time.monotonic() < end
+        if self._work is not None:
+            self._idle.start()
+
+
+def _is_small(review: Review) -> bool:
+    segments = review.segmentation.GetSegmentation()
+    images = [labelmap(segments.GetSegment(row.segment_id)) for row in rows(review.segmentation)]
+    return all(image is None or is_small(image) for image in images)

@@ -1,0 +1,148 @@
+"""The work list: CTs to go through, with their states, kept in a folder that outlives scenes and may be shared.
+
+WORKLIST.json names the cases. What was done on a CT lies in a folder called by the CT's identity, so that two patients'
+work is never mixed up: segmentation, strokes, and with labels the files to learn from.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import qt
+
+from PartialOrganSegLib.atomic import whole_file
+
+from . import settings
+
+LIST = "worklist.json"
+SEGMENTATION, STROKES, ENTRY = "segmentation.seg.nrrd", "strokes.seg.nrrd", "case.json"
+IMAGE_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+LABEL_MARKS = (".seg.nrrd", "_label.nrrd", "_labels.nrrd", "_scribble.nrrd", "_seg.nii.gz", ".labels.nii.gz",
+               "_label.nii.gz", "_labels.nii.gz")  # ends of files that lie beside a CT and are none
+_FOLDER = "PartialOrganSeg/WorkList"
+
+NEW, SEGMENTED, BEGUN, DONE = "new", "segmented", "begun", "done"
+
+
+@dataclass(frozen=True)
+class ListedCase:
+    """A CT of the list. `source`: a file's path, or `dicom:` and the UID of a series in Slicer's database. `identity`:
+    the text of its `CtIdentity`, empty until it was opened. `decided` of `organs` were accepted or marked as absent."""
+
+    source: str
+    name: str
+    identity: str = ""
+    state: str = NEW
+    decided: int = 0
+    organs: int = 0
+    comment: str = ""
+    reviewer: str = ""
+    rejected: bool = False
+    included: bool = True
+    measured: bool = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.rejected or self.state == DONE
+
+
+class WorkList:
+    """The list in a folder. Every change is written at once, on what the file says then: another Slicer may work on the
+    same list."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def cases(self) -> list[ListedCase]:
+        """Empty where there is no list, or none that can be read."""
+        known = {field.name for field in fields(ListedCase)}
+        try:
+            content = json.loads((self.folder / LIST).read_text(encoding="utf-8"))["cases"]
+            # a newer version may have written more than is known here
+            return [ListedCase(**{name: value for name, value in case.items() if name in known}) for case in content]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return []
+
+    def add(self, cases: Sequence[ListedCase]) -> int:
+        """Adds those that the list has not; returns how many. Raises OSError."""
+        listed = self.cases()
+        sources = {case.source for case in listed}
+        new = [case for case in cases if case.source not in sources]
+        self._write([*listed, *new])
+        return len(new)
+
+    def change(self, source: str, **changes: Any) -> None:
+        """Changes fields of a case. Raises OSError."""
+        listed = self.cases()
+        changed = [replace(case, **changes) if case.source == source else case for case in listed]
+        if changed != listed:
+            self._write(changed)
+
+    def remove(self, source: str) -> None:
+        """Takes a case off the list and deletes what was saved of it, unless another case is of the same CT. The CT's
+        own file stays. Raises OSError."""
+        listed = self.cases()
+        removed = [case for case in listed if case.source == source]
+        left = [case for case in listed if case.source != source]
+        self._write(left)
+        identities = {case.identity for case in left}
+        for case in removed:
+            if case.identity and case.identity not in identities:
+                shutil.rmtree(self.folder_of(case), ignore_errors=True)
+
+    def folder_of(self, case: ListedCase) -> Path:
+        """Where the work on a case that was opened lies. Two copies of one CT share it."""
+        # by the voxels alone: a series that was saved as a file has lost its DICOM identifiers
+        return self.folder / "cases" / case.identity.rpartition(":")[2]
+
+    def entry_of(self, case: ListedCase) -> dict[str, Any] | None:
+        """What a manifest says of the case's files to learn from, None where there are none."""
+        if not case.identity:
+            return None
+        try:
+            content = json.loads((self.folder_of(case) / ENTRY).read_text(encoding="utf-8"))
+            return dict(content)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _write(self, cases: Sequence[ListedCase]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"cases": [asdict(case) for case in cases]}, indent=1, ensure_ascii=False)
+        with whole_file(self.folder / LIST) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Files of a folder and those below it that may be CTs, in the order of their names; label maps are left out."""
+    images = []
+    for path in sorted(folder.rglob("*")):
+        name = path.name.lower()
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if name.endswith(IMAGE_ENDINGS) and not name.endswith(LABEL_MARKS) and not hidden and path.is_file():
+            images.append(path)
+    return images
+
+
+def case_of_file(path: Path) -> ListedCase:
+    """An image file as a case of the list."""
+    return ListedCase(str(path.resolve()), path.name.split(".nii")[0].removesuffix(path.suffix) or path.name)
+
+
+def chosen_list() -> WorkList:
+    """The list that the user chose last, else the one among the user's documents."""
+    folder = settings.read_setting(_FOLDER)
+    if folder:
+        return WorkList(Path(folder))
+    documents = qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation)
+    return WorkList(Path(documents or Path.home()) / "PartialOrganSeg" / "work list")
+
+
+def choose_list(folder: Path) -> None:
+    """Works on the list in this folder from now on."""
+    settings.write_setting(_FOLDER, str(folder))

@@ -1,0 +1,1 @@
+"""Section Work list: CTs to go through, one after the other."""

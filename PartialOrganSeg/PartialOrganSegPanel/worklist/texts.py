@@ -1,0 +1,28 @@
+"""What section Work list says of a case."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+from ..shell.work_list import BEGUN, DONE, NEW, SEGMENTED, ListedCase
+
+
+def state_text(case: ListedCase) -> str:
+    """In a few words: `5 of 16 checked`."""
+    if case.rejected:
+        return _("rejected")
+    texts = {NEW: _("new"), SEGMENTED: _("segmented"), DONE: _("done")}
+    if case.state == BEGUN and not case.organs:
+        return _("strokes")
+    if case.state == BEGUN:
+        return _("{decided} of {organs} checked").format(decided=case.decided, organs=case.organs)
+    return texts.get(case.state, case.state)
+
+
+def summary(cases: list[ListedCase]) -> str:
+    """How far the list is."""
+    if not cases:
+        return _("No case yet.")
+    rejected = sum(case.rejected for case in cases)
+    done = sum(case.state == DONE and not case.rejected for case in cases)
+    return _("{done} of {all} cases done, {rejected} rejected.").format(done=done, all=len(cases), rejected=rejected)

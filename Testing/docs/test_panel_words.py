@@ -1,0 +1,49 @@
+"""Buttons and sections that the pages name are in the panel: a renamed one leaves no page behind."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from xml.etree import ElementTree
+
+import pytest
+
+from Testing.helpers.pages import DOCS
+from Testing.helpers.repository import ROOT
+
+PANEL = ROOT / "PartialOrganSeg"
+PAGE = (DOCS / "get-started" / "slicer.md").read_text(encoding="utf-8")
+# What is in italics and belongs to Slicer itself.
+OF_SLICER = {"Sample Data", "CTLiver", "CTA abdomen (Panoramix)"}
+
+
+@cache
+def words() -> frozenset[str]:
+    """All that the panel can show."""
+    shown: set[str] = set()
+    for path in (PANEL / "Resources" / "UI").glob("*.ui"):
+        shown |= {element.text or "" for element in ElementTree.parse(path).iter("string")}
+    for path in PANEL.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                shown.add(node.value)
+    return frozenset(shown)
+
+
+def named() -> list[str]:
+    """The words in italics of the section on the steps, and the sections' names in bold."""
+    steps = PAGE.partition("## Five steps\n")[2].partition("\n## ")[0]
+    # A name may be broken over two lines.
+    steps = re.sub(r"\s+", " ", steps)
+    emphasised = re.findall(r"(?<!\*)\*\*?([^*]+?)\*\*?(?!\*)", steps)
+    return sorted({name.rstrip(".") if not name.endswith("..") else name for name in emphasised} - OF_SLICER)
+
+
+def test_the_page_names_sections_and_buttons() -> None:
+    assert {"Correct with strokes", "Export ...", "Work list", "Add cases..."} <= set(named())
+
+
+@pytest.mark.parametrize("name", named())
+def test_the_panel_shows_it(name: str) -> None:
+    assert name in words()
