@@ -153,6 +153,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/batch/run.py
   PartialOrganSegLib/batch/run_table.py
   PartialOrganSegLib/batch/sharding.py
+  PartialOrganSegLib/bounded_file.py
   PartialOrganSegLib/cancelling.py
   PartialOrganSegLib/cli/__init__.py
   PartialOrganSegLib/cli/check.py
@@ -166,6 +167,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/models.py
   PartialOrganSegLib/cli/options.py
   PartialOrganSegLib/cli/phantom.py
+  PartialOrganSegLib/cli/rank.py
   PartialOrganSegLib/cli/refine.py
   PartialOrganSegLib/cli/resume_line.py
   PartialOrganSegLib/cli/scribble.py
@@ -382,7 +384,9 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/coarse.py
   PartialOrganSegLib/refining/propagation.py
   PartialOrganSegLib/refining/random_walk.py
+  PartialOrganSegLib/refining/ranking.py
   PartialOrganSegLib/refining/refiner.py
+  PartialOrganSegLib/refining/regions.py
   PartialOrganSegLib/refining/result.py
   PartialOrganSegLib/refining/serving.py
   PartialOrganSegLib/refining/session.py

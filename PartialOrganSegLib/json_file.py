@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from .bounded_file import read_at_most
 from .errors import Code, UserError
 
 LARGEST_FILE = 256 << 20  # bytes; strokes of a whole data set take a hundredth of that
-MIB = 1 << 20
 
 
 def read_json(path: Path, noun: str, code: Code = Code.WRONG_FORMAT) -> object:
@@ -18,11 +18,7 @@ def read_json(path: Path, noun: str, code: Code = Code.WRONG_FORMAT) -> object:
     and, as `noun`, what was expected there: for what is no JSON, for numbers and brackets that no program writes.
     """
     try:
-        size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise UserError(code=Code.TOO_LARGE, subject=path, expected=f"{noun} of at most {LARGEST_FILE // MIB} MiB",
-                            found=f"{size // MIB} MiB")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_at_most(path, LARGEST_FILE, noun).decode("utf-8-sig")
     except FileNotFoundError:
         raise
     except OSError as error:

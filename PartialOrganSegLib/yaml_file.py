@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
+from .bounded_file import read_at_most
 from .errors import Code, UserError
 
 LARGEST_FILE = 32 << 20  # bytes; a manifest of ten thousand cases has 2 MiB
 MOST_VALUES = 2_000_000  # with every alias written out
 DEEPEST = 60  # lists and mappings in each other
-MIB = 1 << 20
 
 
 class _TooMuchError(Exception):
@@ -43,11 +43,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML comes without ty
 def read_yaml(path: Path, noun: str) -> object:
     """The file's content. Raises UserError naming the file and, as `noun`, what was expected there."""
     try:
-        size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise UserError(code=Code.TOO_LARGE, subject=path,
-                            expected=f"a {noun} of at most {LARGEST_FILE // MIB} MiB", found=f"{size // MIB} MiB")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_at_most(path, LARGEST_FILE, f"a {noun}").decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(code=Code.FILE_MISSING, subject=path, found=f"{noun} expected, none found") from None
     except OSError as error:

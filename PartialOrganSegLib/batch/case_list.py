@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..bounded_file import read_at_most
 from ..errors import Code, UserError, did_you_mean
 from ..events import Reporter
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("image", "output", "series")
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
+_LARGEST_LIST = 64 << 20  # bytes; a list of a hundred thousand CTs has a tenth of that
+_LONGEST_PATH = 4096  # letters; no system has longer ones
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -73,7 +76,7 @@ def _entries_of(rows: _Rows, path: Path) -> list[Entry]:
 def _rows_of(path: Path) -> _Rows:
     """The rows of a CSV as spreadsheets write it: UTF-8 or UTF-16, with commas, semicolons or tabs between values."""
     try:
-        content = path.read_bytes()
+        content = read_at_most(path, _LARGEST_LIST, "a list of CTs")
         # Excel's "Unicode text" begins with one of these marks, and has tabs.
         encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         text = content.decode(encoding)
@@ -93,6 +96,8 @@ def _rows_of(path: Path) -> _Rows:
         for other in (";", "\t"):
             if other in first:
                 delimiter = other
+    # A cell of any length is one CT's trouble, not the end of the list.
+    csv.field_size_limit(_LARGEST_LIST)
     return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
 
 
@@ -115,4 +120,6 @@ def _entry_of(row: Mapping[str, str], folder: Path, where: str) -> Entry:
     image = row.get("image")
     if not image:
         raise UserError(code=Code.WRONG_FORMAT, subject=where, expected="an image", found="none")
+    if len(image) > _LONGEST_PATH:  # which fails alone, as no such file can be there
+        image = f"{image[:_LONGEST_PATH // 10]}..."
     return Entry(folder / image, row.get("output") or None, row.get("series") or None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import Code, UserError
 from ..formats.detached import files_of_image
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
+from ..formats.folder_files import refuse_pipe
 from ..models.checksums import sha256
 from ..segmenting.result_files import ENDINGS
 
@@ -36,6 +37,7 @@ def fingerprint(path: Path) -> str:
     if not os.path.exists(path):  # False as well for a name that no file can have; Path.exists raises for some
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="a CT file or a DICOM folder",
                         found="nothing there")
+    refuse_pipe(path)
     try:
         # Sorted sums, not names: a DICOM folder whose files were renamed holds the same CT.
         sums = sorted(sha256(file) for file in _files(path))

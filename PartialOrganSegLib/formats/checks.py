@@ -145,7 +145,8 @@ def doubtful_ct(array: VoxelArray) -> str | None:
     if low >= 0:
         if high <= 1:
             return f"{extent}: an image scaled to 0..1"
-        return f"{extent}, none negative: MR, PET or a labelmap"
+        besides = " besides padding" if is_padded else ""
+        return f"{extent}, none negative{besides}: MR, PET or a labelmap"
     if np.mean(sample < -200) < 1e-3:
         return f"{extent}, no air (below -200 HU)"
     if np.mean((sample > -200) & (sample < 300)) < 5e-3:

@@ -5,6 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ..errors import Code, UserError
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raises UserError for a pipe, a device or a socket, from which an image would be read without end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(code=Code.NOT_READABLE, subject=path, expected="a file or a folder",
+                        found="a pipe, a device or a socket")
+
 
 def files_below(folder: Path, unlistable: Callable[[OSError], None] | None = None) -> Iterator[Path]:
     """The files of a folder by name, then those of its folders; what begins with a dot does not count.

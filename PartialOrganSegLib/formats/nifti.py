@@ -38,7 +38,7 @@ _GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """What is needed of a header: `size` (x, y, z, ...), `pixdim` mm, `sform` (3, 4) LPS mm or None."""
+    """What is needed of a header: `size` (x, y, z, ...), `pixdim` mm, `sform` and `qform` (3, 4) LPS mm or None."""
 
     size: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -46,19 +46,19 @@ class NiftiHeader:
     offset: int
     slope: float
     intercept: float
-    has_qform: bool
     sform: npt.NDArray[np.float64] | None
+    qform: npt.NDArray[np.float64] | None
 
-    def sform_grid(self) -> Grid:
-        """Grid of the sform, its axes possibly not at right angles. Raises ValueError when a column is zero."""
-        assert self.sform is not None
-        spacing = np.linalg.norm(self.sform[:, :3], axis=0)
+    def grid_of(self, form: npt.NDArray[np.float64]) -> Grid:
+        """Grid of the sform or qform, its axes possibly not at right angles. Raises ValueError for a column of zeros.
+        """
+        spacing = np.linalg.norm(form[:, :3], axis=0)
         if not (spacing > 0).all():
             raise ValueError("a column of zeros in the sform")
         width, height, depth = self.size[:3]
         dx, dy, dz = spacing.tolist()
-        x, y, z = self.sform[:, 3].tolist()
-        cosines = self.sform[:, :3] / spacing
+        x, y, z = form[:, 3].tolist()
+        cosines = form[:, :3] / spacing
         return Grid((width, height, depth), (dx, dy, dz), (x, y, z), tuple(cosines.ravel().tolist()))
 
 
@@ -151,6 +151,7 @@ class _Fields(NamedTuple):
     intercept: float
     qform: int
     sform: int
+    quaternion: tuple[float, ...]  # b, c, d and the offset in x, y, z
     sform_rows: tuple[float, ...]
     units: int
     least_offset: int
@@ -164,7 +165,7 @@ def _nifti1(raw: bytes, order: str) -> _Fields:
     slope, intercept = at(112, "2f")
     qform, sform = at(252, "2h")
     return _Fields(at(40, "8h"), at(70, "h")[0], at(76, "8f"), at(108, "f")[0], slope, intercept, qform, sform,
-                   at(280, "12f"), raw[123], 352, raw[348:349] not in (b"", b"\0"))
+                   at(256, "6f"), at(280, "12f"), raw[123], 352, raw[348:349] not in (b"", b"\0"))
 
 
 def _nifti2(raw: bytes, order: str) -> _Fields:
@@ -174,7 +175,7 @@ def _nifti2(raw: bytes, order: str) -> _Fields:
     slope, intercept = at(176, "2d")
     qform, sform = at(344, "2i")
     return _Fields(at(16, "8q"), at(12, "h")[0], at(104, "8d"), at(168, "q")[0], slope, intercept, qform, sform,
-                   at(400, "12d"), at(500, "i")[0], 544, True)
+                   at(352, "6d"), at(400, "12d"), at(500, "i")[0], 544, True)
 
 
 def _header(path: Path, order: str, fields: _Fields, reporter: Reporter) -> NiftiHeader:
@@ -207,9 +208,32 @@ def _header(path: Path, order: str, fields: _Fields, reporter: Reporter) -> Nift
     sform = None
     if fields.sform > 0:
         sform = _LPS @ np.asarray(fields.sform_rows, float).reshape(3, 4) * millimetres
+    qform = None
+    if fields.qform > 0:
+        qform = _LPS @ _qform_rows(fields) * millimetres
     x_mm, y_mm, z_mm = (float(pixel) * millimetres for pixel in fields.pixdim[1:4])
     return NiftiHeader(size, np.dtype(order + _DTYPES[datatype]), (x_mm, y_mm, z_mm), _offset(path, fields, reporter),
-                       float(fields.slope), float(fields.intercept), fields.qform > 0, sform)
+                       float(fields.slope), float(fields.intercept), sform, qform)
+
+
+def _qform_rows(fields: _Fields) -> npt.NDArray[np.float64]:
+    """The qform (3, 4): rotation by a unit quaternion, voxel sizes, and a last axis that may be flipped (NIfTI-1's
+    METHOD 2)."""
+    b, c, d, x, y, z = map(float, fields.quaternion)
+    rest = 1 - (b * b + c * c + d * d)
+    # Rounding may leave a little less than none; then the three are the whole of it.
+    if rest < 1e-7:
+        length = math.sqrt(b * b + c * c + d * d)
+        b, c, d, a = b / length, c / length, d / length, 0.0
+    else:
+        a = math.sqrt(rest)
+    rotation = np.array([[a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+                         [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+                         [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - c * c - b * b]])
+    flip = -1.0 if fields.pixdim[0] < 0 else 1.0
+    sizes = np.asarray(fields.pixdim[1:4], float) * (1.0, 1.0, flip)
+    with np.errstate(invalid="ignore"):  # sizes that are infinite are refused later
+        return np.hstack([rotation * sizes, [[x], [y], [z]]])
 
 
 def _offset(path: Path, fields: _Fields, reporter: Reporter) -> int:

@@ -17,6 +17,8 @@ from .itk_names import itk_input
 from .nifti import NiftiHeader, is_nifti, read_nifti
 from .registry import register_format
 
+_TOLERANCE_MM = 0.5  # what nobody sees and what rounding in headers can make
+
 
 @register_format
 class NIfTI:
@@ -47,12 +49,12 @@ def nifti_grid(path: Path, header: NiftiHeader, reporter: Reporter) -> Grid:
         spacing = " x ".join(f"{p:g}" for p in header.pixdim)
         raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="a positive voxel spacing",
                         found=f"{spacing} mm")
-    if header.sform is None and not header.has_qform:
+    if header.sform is None and header.qform is None:
         reporter.warning(no_orientation(path, "none (qform_code and sform_code are 0)"))
     sform = None
     if header.sform is not None:
         try:
-            sform = header.sform_grid()
+            sform = header.grid_of(header.sform)
         except ValueError as error:
             raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="a position for every voxel",
                             found=error) from error
@@ -69,8 +71,13 @@ def nifti_grid(path: Path, header: NiftiHeader, reporter: Reporter) -> Grid:
                             found=itk_reason(error)) from error
         return sform  # ITK refuses axes that are not quite at right angles; check_grid mends or refuses them
     grid = grid_of(reader)
-    # Half a millimetre is what nobody sees and what rounding in headers can make.
-    if sform is not None and not grid.same_as(sform, tolerance_mm=0.5):
-        reporter.warning(Problem(Code.GRID_ADJUSTED, str(path), hint="the qform is used",
+    if sform is None:
+        return grid
+    qform = sform
+    if header.qform is not None and np.isfinite(header.qform).all():
+        qform = header.grid_of(header.qform)
+    used = "sform" if grid.same_as(sform, _TOLERANCE_MM) else "qform"
+    if used == "qform" or not qform.same_as(sform, _TOLERANCE_MM):
+        reporter.warning(Problem(Code.GRID_ADJUSTED, str(path), hint=f"the {used} is used",
                                  found="the header gives two different positions (sform and qform)"))
     return grid

@@ -32,6 +32,7 @@ _PLAIN = ("raw",)
 _TEXT = ("ascii", "text", "txt", "hex")
 # The patient's axes in any order of words, with or without time.
 _PATIENT_SPACES = {"left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las"}
+_PLACES = ("domain", "space", "none", "???")  # kinds of axes along which voxels lie in the patient
 _VECTOR = re.compile(r"none|\([^()]*\)", re.IGNORECASE)
 
 
@@ -71,6 +72,11 @@ def _check_grid_fields(path: Path, fields: dict[str, str], dimension: int, repor
     if foreign:
         raise UserError(code=Code.GRID_UNUSABLE, subject=f"{path}: space units", expected="millimetres",
                         found=shown(foreign[0]))
+    for kind in fields.get("kinds", "").split():
+        # With a fourth axis its size says whether there are several volumes.
+        if dimension == 3 and kind.lower() not in _PLACES:
+            raise UserError(code=Code.NOT_A_VOLUME, subject=f"{path}: kinds", expected="three axes in space",
+                            found=shown(kind))
     space = fields.get("space", "").lower()
     if "space directions" not in fields:
         if "spacings" not in fields:

@@ -12,6 +12,7 @@ from ..events import Reporter
 from ..imaging.volume import Volume
 from . import dicom_slices
 from .checks import check_grid, doubtful_ct, to_hu
+from .folder_files import refuse_pipe
 from .nifti import pair_refused
 from .registry import FORMATS, Format, ImageFormat, SeriesFormat, format_of, is_volume_name, volume_suffixes
 from .slicer_segmentation import is_segmentation
@@ -33,6 +34,7 @@ def read_ct(path: Path | str, series: str | None = None, reporter: Reporter = _S
     if not path.exists():
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="a CT file or a DICOM folder",
                         found="nothing there")
+    refuse_pipe(path)
     if path.name.lower().endswith(_PAIRS):
         raise pair_refused(path)
     if is_segmentation(path):
@@ -69,6 +71,7 @@ def read_labelmap(path: Path | str, reporter: Reporter = _SILENT, segmentations:
     `segmentations` asks for its numbers as they are.
     """
     path = Path(path)
+    refuse_pipe(path)
     if path.is_file() and path.name.lower().endswith(_PAIRS):
         raise pair_refused(path)
     if path.is_file() and not segmentations and is_segmentation(path):
@@ -102,6 +105,7 @@ def list_inputs(paths: Sequence[Path | str], leave_out: Callable[[Path], bool] =
         if not path.exists():
             raise UserError(code=Code.FILE_MISSING, subject=path, expected="a CT file or a folder",
                             found="nothing there")
+        refuse_pipe(path)
         inputs += _inside(path, leave_out) if path.is_dir() else [path]
     return list(dict.fromkeys(inputs))  # a path may have been given twice
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from PartialOrganSegLib.batch.fingerprint import fingerprint
 from PartialOrganSegLib.batch.sharding import Shard
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.json_file import read_json
+from PartialOrganSegLib.yaml_file import read_yaml
 from Testing.helpers.batch_data import quick_model, segmented, write_ct, write_dicom, write_list
 
 
@@ -63,13 +66,31 @@ def test_empty_columns_and_lines_of_spreadsheets_do_not_count(tmp_path, content)
     assert read_list(path, Reporter()) == [Entry(tmp_path / "a b.nii", "p1")]
 
 
-@pytest.mark.parametrize("content", ["image\nmüller.nii.gz\n".encode("latin-1"), b"image\n" + b"x" * 200_000])
+@pytest.mark.parametrize("content", ["image\nmüller.nii.gz\n".encode("latin-1"), b"image\na\0.nii.gz\n\xff"])
 def test_a_csv_that_cannot_be_read_is_one_line(tmp_path, content):
     path = tmp_path / "cases.csv"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"cases\.csv.*expected a CSV") as error:
         read_list(path, Reporter())
     assert "\n" not in str(error.value)
+
+
+def test_a_cell_of_any_length_is_one_ct_that_fails(tmp_path):
+    path = tmp_path / "cases.csv"
+    path.write_text(f"image\na.nii.gz\n{'x' * 200_000}\nb.nii.gz\n")
+    entries = read_list(path, Reporter())
+    assert [entry.path.name for entry in entries][::2] == ["a.nii.gz", "b.nii.gz"]
+    assert not os.path.exists(entries[1].path)
+    assert len(entries[1].path.name) < 1000
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such device")
+@pytest.mark.parametrize("reader", [lambda path: read_list(path, Reporter()), lambda path: read_yaml(path, "recipe"),
+                                    lambda path: read_json(path, "strokes")])
+def test_a_device_without_end_is_one_line(reader):
+    """/dev/zero has no size that could be looked at first."""
+    with pytest.raises(UserError, match=r"/dev/zero: expected .* MiB, found more"):
+        reader(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize(("lines", "message"), [

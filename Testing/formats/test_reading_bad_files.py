@@ -1,6 +1,7 @@
 """Files that are damaged, no CT or doubtful end in one line that names them, or are mended and told."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from PartialOrganSegLib.batch.fingerprint import fingerprint
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.formats.checks import doubtful_ct
-from PartialOrganSegLib.formats.reading import read_ct
+from PartialOrganSegLib.formats.reading import list_inputs, read_ct, read_labelmap
 from Testing.helpers.listener import Listener
 from Testing.helpers.volume_files import body, patched, refused, save
 
@@ -209,3 +211,33 @@ def test_unreadable_file(tmp_path: Path) -> None:
     if os.access(path, os.R_OK):
         pytest.skip("this user may read every file")
     refused(path, "ermission")
+
+
+@pytest.mark.parametrize(("offset", "kinds", "values"), [
+    (256, "3f", (0.0, 0.0, 1.0)), (268, "f", (47.0,)), (76, "f", (-1.0,)), (256, "3f", (0.1, 0.0, 0.0))])
+def test_a_qform_that_the_sform_contradicts_is_told(tmp_path: Path, offset: int, kinds: str, values: tuple) -> None:
+    """Whichever of the two ITK takes; before, it was only told where ITK took the qform."""
+    path = save(tmp_path / "a.nii", body())
+    listener = Listener()
+    sound = read_ct(path, reporter=listener).grid
+    assert not listener.warnings
+    volume = read_ct(patched(path, offset, kinds, *values), reporter=listener)
+    assert "two different positions (sform and qform)" in listener.warnings[0]
+    assert volume.grid.same_as(sound, 0.01) == ("the sform is used" in listener.warnings[0])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+@pytest.mark.parametrize("call", [read_ct, read_labelmap, fingerprint, lambda path: list_inputs([path])])
+def test_a_pipe_or_device_is_one_line(tmp_path: Path, call: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "a.nii.gz")
+    (tmp_path / "b.nii").symlink_to("/dev/zero")
+    for path in (tmp_path / "a.nii.gz", tmp_path / "b.nii"):
+        refused(path, "a pipe, a device or a socket", call=call)
+
+
+def test_a_nrrd_axis_that_is_no_place_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nrrd", body())
+    raw = path.read_bytes()
+    assert b"kinds: domain domain domain" in raw
+    path.write_bytes(raw.replace(b"kinds: domain domain domain", b"kinds: domain domain time"))
+    refused(path, "kinds", "three axes in space", "time")
