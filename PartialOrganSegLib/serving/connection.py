@@ -76,11 +76,11 @@ def opened(connection: Connection, head: RequestHead, upload: Path, reporter: Re
 def _sent(head: RequestHead, upload: Path, reporter: Reporter) -> Iterator[bytes]:
     """The request in pieces."""
     yield head.line()
-    done = 0
+    sent = 0
     for piece in pieces_of(upload):
         yield piece
-        done += len(piece)
-        reporter.progress("sending the CT", done // PIECE, max(1, head.size // PIECE))
+        sent += len(piece)
+        reporter.progress("sending the CT", sent // PIECE, max(1, head.size // PIECE))
 
 
 @contextlib.contextmanager

@@ -85,15 +85,15 @@ def _object(line: bytes, noun: str) -> dict[str, object]:
 
 def copy_to_file(source: Source, size: int, path: Path) -> None:
     """Writes the next `size` bytes. Raises UserError where there are fewer."""
-    left = size
+    remaining = size
     with open(path, "wb") as file:
-        while left:
-            piece = source.read(min(PIECE, left))
+        while remaining:
+            piece = source.read(min(PIECE, remaining))
             if not piece:
                 raise UserError(code=Code.DOWNLOAD_FAILED, subject="connection", expected=f"{size} bytes",
-                                found=f"{size - left}")
+                                found=f"{size - remaining}")
             file.write(piece)
-            left -= len(piece)
+            remaining -= len(piece)
 
 
 def pieces_of(path: Path) -> Iterator[bytes]:

@@ -202,24 +202,24 @@ class _Body:
     """The body of a request, no byte more; raises Abandoned when it comes too slowly or breaks off."""
 
     def __init__(self, stream: Any, length: int) -> None:
-        self._stream, self._left = stream, length
+        self._stream, self._remaining = stream, length
         self._start, self._received = time.monotonic(), 0
 
     def readline(self, size: int, /) -> bytes:
-        return self._taken(lambda: self._stream.readline(min(size, self._left)))
+        return self._bytes_of(lambda: self._stream.readline(min(size, self._remaining)))
 
     def read(self, size: int, /) -> bytes:
         # read1: what is there, so that the rate is looked at although a piece is slow to come
-        return self._taken(lambda: self._stream.read1(min(size, self._left)))
+        return self._bytes_of(lambda: self._stream.read1(min(size, self._remaining)))
 
-    def _taken(self, read: Any) -> bytes:
-        if not self._left:
+    def _bytes_of(self, read: Any) -> bytes:
+        if not self._remaining:
             return b""
         try:
             data: bytes = read()
         except OSError as error:
             raise Abandoned from error
-        self._left -= len(data)
+        self._remaining -= len(data)
         self._received += len(data)
         if time.monotonic() - self._start > PATIENCE_S + self._received / LEAST_RATE:
             raise Abandoned

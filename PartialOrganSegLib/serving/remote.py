@@ -73,14 +73,15 @@ def _received(answer: Source, scratch: Path, name: str, reporter: Reporter) -> t
         event = read_event(answer)
         kind = event.get("event")
         if kind == "progress":
-            reporter.progress(str(event.get("stage")), _whole(event.get("done")), _whole(event.get("total")))
+            done, total = _whole_number(event.get("done")), _whole_number(event.get("total"))
+            reporter.progress(str(event.get("stage")), done, total)
         elif kind == "warning":
             reporter.warning(_problem(event, Severity.WARNING))
         elif kind == "error":
             raise UserError(_problem(event, Severity.ERROR))
         elif kind == "file":
             # what it is called is decided here: a server may be somebody else's by now
-            of_kind, size = str(event.get("kind")), _whole(event.get("size"))
+            of_kind, size = str(event.get("kind")), _whole_number(event.get("size"))
             if of_kind not in ENDINGS or of_kind in kinds or not 0 <= size <= LARGEST_FILE:
                 raise UserError(code=Code.WRONG_FORMAT, subject="server", expected="a file of a result",
                                 found=f"{of_kind!r:.40} of {size} bytes")
@@ -95,7 +96,7 @@ def _received(answer: Source, scratch: Path, name: str, reporter: Reporter) -> t
     return kinds, result
 
 
-def _whole(number: object) -> int:
+def _whole_number(number: object) -> int:
     if isinstance(number, int):
         return number
     raise UserError(code=Code.WRONG_FORMAT, subject="server", expected="a whole number", found=f"{number!r:.40}")

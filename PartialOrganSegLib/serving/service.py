@@ -87,7 +87,7 @@ class Service:
         if head.size > self.limits.bytes:
             raise UserError(code=Code.TOO_LARGE, subject="the CT", found=f"{head.size >> 20} MiB",
                             expected=f"at most {self.limits.bytes >> 20} MiB")
-        segmenter = self._asked(head)  # an unknown organ is found before the CT is sent
+        segmenter = self._segmenter_for(head)  # an unknown organ is found before the CT is sent
         upload = folder / "upload"
         copy_to_file(source, head.size, upload)
         ct = named_upload(upload)
@@ -106,7 +106,7 @@ class Service:
                 send(piece)
         reporter.result(organs=result.organ_events, seconds=seconds)
 
-    def _asked(self, head: RequestHead) -> Segmenter:
+    def _segmenter_for(self, head: RequestHead) -> Segmenter:
         options = replace(self.segmenter.options, organs=head.organs, force=head.force, preview=head.preview)
         return Segmenter(options, self.segmenter.predictor)
 

@@ -55,5 +55,5 @@ def read_token(path: Path) -> str:
 
 def is_token(header: str | None, token: str) -> bool:
     """Whether an Authorization header holds the token; takes as long whatever it holds."""
-    scheme, _, given = (header or "").partition(" ")
-    return scheme == "Bearer" and hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
+    scheme, _, shown_token = (header or "").partition(" ")
+    return scheme == "Bearer" and hmac.compare_digest(shown_token.encode("utf-8", "replace"), token.encode())
