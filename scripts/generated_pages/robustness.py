@@ -25,8 +25,8 @@ reader reads it. All other columns should be zero: read otherwise without a word
 line; over 60 s; over 1500 MiB; the process ended.
 
 What fell into one of these was mended as a kind after the run that found it; made again by its number it is now one
-clear line: dicom 17000018, 17000081 and 17000096 (photometric interpretation, bits stored), bundle 29000021 (a network's
-argument that is none).
+clear line: dicom 17000018, 17000081 and 17000096 (photometric interpretation, bits stored), bundle 29000021 (an
+argument of a network).
 """
 KILLS = """## Commands killed and started again
 
