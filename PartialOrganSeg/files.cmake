@@ -167,6 +167,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/models.py
   PartialOrganSegLib/cli/options.py
   PartialOrganSegLib/cli/phantom.py
+  PartialOrganSegLib/cli/rank.py
   PartialOrganSegLib/cli/refine.py
   PartialOrganSegLib/cli/resume_line.py
   PartialOrganSegLib/cli/scribble.py
@@ -383,7 +384,9 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/coarse.py
   PartialOrganSegLib/refining/propagation.py
   PartialOrganSegLib/refining/random_walk.py
+  PartialOrganSegLib/refining/ranking.py
   PartialOrganSegLib/refining/refiner.py
+  PartialOrganSegLib/refining/regions.py
   PartialOrganSegLib/refining/result.py
   PartialOrganSegLib/refining/serving.py
   PartialOrganSegLib/refining/session.py

@@ -44,6 +44,8 @@ suppress_warnings = ["sphinx_gallery.space_in_filename"]
 
 html_theme = "furo"
 html_title = f"PartialOrganSeg {release}"
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
 html_copy_source = False
 html_show_sourcelink = False
 # Furo's search is an index file beside the pages, so it works without a server and without internet.

@@ -31,6 +31,7 @@ from . import (
     listing,
     models,
     phantom,
+    rank,
     refine,
     scribble,
     segment,
@@ -40,10 +41,9 @@ from . import (
 from .options import JSON_EVENTS
 
 COMMANDS: dict[str, ModuleType] = {
-    "segment": segment, "serve": serve,
-    "refine": refine, "models": models, "phantom": phantom, "scribble": scribble, "doctor": doctor,
-    "learn": learn, "train": train, "finetune": finetune, "evaluate": evaluate, "check": check, "export": export,
-    "list": listing}
+    "segment": segment, "serve": serve, "refine": refine, "rank": rank, "models": models, "phantom": phantom,
+    "scribble": scribble, "doctor": doctor, "learn": learn, "train": train, "finetune": finetune, "evaluate": evaluate,
+    "check": check, "export": export, "list": listing}
 DONE, FAILED, WRONG_USE, CANCELLED = 0, 1, 2, 130
 
 

@@ -42,8 +42,8 @@ def export_onnx(bundle: Bundle, file: Path) -> list[Path]:
     networks = _files(bundle, file)
     _require_packages()
     with all_at_once(file.parent, file.stem) as folder:
-        for path, (one, organs) in networks.items():
-            _write(one, organs, folder / path.name)
+        for path, (network_bundle, organs) in networks.items():
+            _write(network_bundle, organs, folder / path.name)
     return list(networks)
 
 

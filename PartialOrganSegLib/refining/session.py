@@ -19,6 +19,7 @@ from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
 from .changes import OrganChange, organ_changes
 from .propagation import MARGIN_MM, NOT_DRAWN, Region, spread
+from .regions import box_of, padded_box
 from .stroke_input import StrokeSource, painted_strokes
 
 TOGETHER_MM = 10.0  # strokes of one label up to this far apart point at the same error
@@ -43,11 +44,12 @@ class Correction:
 
 @dataclass(frozen=True)
 class _Step:
-    """What `undo` puts back: the labels and the drawn map of a box, as they were."""
+    """What `undo` puts back: the labels, the drawn map and the corrective strokes of a box, as they were."""
 
     box: Box3
     labels: LabelMap
     drawn: LabelMap
+    corrective: Mask
 
 
 class RefineSession:
@@ -82,6 +84,7 @@ class RefineSession:
         self._series_uid = series_uid
         self._labels = labels.array.astype(np.uint8)
         self._drawn = np.full(ct.array.shape, NOT_DRAWN, np.uint8)
+        self._corrective = np.zeros(ct.array.shape, bool)  # drawn where the labels said something else
         self._accepted = np.isin(np.arange(256), label_space.indices(accepted))
         z, y, x = ct.grid.spacing[::-1]
         self._spacing: Spacing3 = (z, y, x)
@@ -113,10 +116,11 @@ class RefineSession:
         self._cancelled.clear()
         drawn = painted_strokes(strokes, self._ct.grid, self.label_space, self._series_uid).array
         new = drawn != NOT_DRAWN
-        box = padded_box(_box_of(new), MARGIN_MM, self._spacing, self._labels.shape)
-        before = _Step(box, self._labels[box].copy(), self._drawn[box].copy())
+        box = padded_box(box_of(new), MARGIN_MM, self._spacing, self._labels.shape)
+        before = self._step(box)
         try:
             self._drawn[new] = drawn[new]
+            self._corrective[new] = self._labels[new] != drawn[new]
             for part, value in self._errors_pointed_at(drawn, box):
                 self._correct(part, value)
             # One group's spread may have covered another group's stroke.
@@ -141,6 +145,7 @@ class RefineSession:
         _check_values(labels, self.label_space)
         self._accepted = np.isin(np.arange(256), self.label_space.indices(accepted))
         self._labels[box], self._drawn[box] = labels, drawn
+        self._corrective[box] &= drawn != NOT_DRAWN
         self._steps.clear()
 
     def undo(self) -> Correction:
@@ -149,7 +154,7 @@ class RefineSession:
             raise UserError(code=Code.SETTING_MISSING, subject="undo", expected="a correction to take back",
                             found="none")
         step = self._steps.pop()
-        corrected = _Step(step.box, self._labels[step.box].copy(), step.drawn)
+        corrected = self._step(step.box)
         self._put_back(step)
         return self._changed_since(corrected)
 
@@ -161,9 +166,13 @@ class RefineSession:
         if self._cancelled.is_set():
             raise RefineCancelled("cancelled")
 
+    def _step(self, box: Box3) -> _Step:
+        return _Step(box, self._labels[box].copy(), self._drawn[box].copy(), self._corrective[box].copy())
+
     def _put_back(self, step: _Step) -> None:
         self._labels[step.box] = step.labels
         self._drawn[step.box] = step.drawn
+        self._corrective[step.box] = step.corrective
 
     def _errors_pointed_at(self, drawn: LabelMap, box: Box3) -> Iterator[tuple[tuple[Box3, Mask], int]]:
         """The places of new strokes that lie close together, each as its box and its mask in it, and their label."""
@@ -198,7 +207,8 @@ class RefineSession:
         if self._accepted[value]:
             contradicted[:] = False
         changeable = contradicted[labels]
-        region = Region(self._ct.array[outer], labels, drawn, changeable, self._spacing)
+        earlier = (drawn == value) & self._corrective[outer] & ~stroke
+        region = Region(self._ct.array[outer], labels, drawn, changeable, self._spacing, earlier)
         labels[spread(region, stroke, value, self._keep_on)] = value
 
     def _changed_since(self, step: _Step) -> Correction:
@@ -206,29 +216,11 @@ class RefineSession:
         changed = current != step.labels
         region = None
         if changed.any():
-            inner = _box_of(changed)
+            inner = box_of(changed)
             z, y, x = (slice(o.start + i.start, o.start + i.stop) for i, o in zip(inner, step.box, strict=True))
             region = (z, y, x)
         organs = organ_changes(step.labels, current, self.label_space, self._spacing)
         return Correction(self.labels, region, organs)
-
-
-def padded_box(box: Box3, margin_mm: float, spacing: Spacing3, shape: tuple[int, ...]) -> Box3:
-    """The box with a margin, as far as the array of `shape` goes."""
-    z, y, x = (slice(max(0, part.start - int(np.ceil(margin_mm / mm))),
-                     min(size, part.stop + int(np.ceil(margin_mm / mm))))
-               for part, mm, size in zip(box, spacing, shape, strict=True))
-    return z, y, x
-
-
-def _box_of(mask: Mask) -> Box3:
-    """Around all voxels of a mask that has some; one axis after the other, as `find_objects` copies the mask."""
-    parts = []
-    for axis in range(3):
-        across = ((1, 2), (0, 2), (0, 1))[axis]
-        filled = np.flatnonzero(mask.any(axis=across))
-        parts.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return parts[0], parts[1], parts[2]
 
 
 def _check_labels(ct: Volume, labels: Volume, label_space: LabelSpace) -> None:

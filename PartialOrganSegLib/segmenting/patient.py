@@ -45,7 +45,7 @@ def locate(ct: Volume, seconds: dict[str, float]) -> Patient:
 def finish(scores: torch.Tensor, patient: Patient, grid: WorkingGrid, label_space: LabelSpace,
            written: npt.NDArray[np.uint8], seconds: dict[str, float], decided: Mask | None = None
            ) -> tuple[LabelMap, dict[str, float]]:
-    """uint8 labels on the CT's grid and the mean entropy (nats) of each organ found.
+    """uint8 labels on the CT's grid and the mean entropy (nats) of each organ found, an `OrganEntropy`.
 
     `scores`: float16 logits (z, y, x, class) on `grid`, changed in place. `written` (class count,): the value written
     for each class. `seconds` receives the times. `decided`: bool (z, y, x), beyond which all is background.
@@ -56,6 +56,9 @@ def finish(scores: torch.Tensor, patient: Patient, grid: WorkingGrid, label_spac
             _clear_outside(scores, labels, patient.body)
         remove_stray_components(scores, labels, grid.spacing_zyx, label_space, grid.midline)
         entropy = mean_entropy(scores, labels, label_space.names)
+        to_patient = grid.to_patient(patient.canonical.grid)
+        for organ, number in entropy.unsurest.items():
+            entropy.unsurest[organ] = float((to_patient @ [number, 0, 0, 1])[2])
     with timed(seconds, "upsample"):
         native = np.zeros(patient.ct.grid.shape, np.uint8)
         out = patient.ct.grid.axis_order().to_canonical(native)[patient.body.box]

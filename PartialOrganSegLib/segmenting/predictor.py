@@ -21,6 +21,7 @@ from .joined import JoinedPredictor
 from .memory import check_memory
 from .nnunet.predictor import NNUNetPredictor
 from .options import check_scales
+from .scores import OrganEntropy
 from .threads import Load, network_threads, threads
 from .voting import VotingPredictor
 
@@ -104,6 +105,10 @@ class Predictor:
             native, entropy = self._method.segment(ct, written, seconds, reporter)
         # Organs that are not written competed all the same, but nobody asked for their entropy.
         chosen = {space.names[index - 1] for index in np.unique(written[written > 0])}
-        entropy = {organ: nats for organ, nats in entropy.items() if organ in chosen}
+        unsurest: dict[str, float] = {}
+        # An imported model's or a vote's do not say where.
+        if isinstance(entropy, OrganEntropy):
+            unsurest = entropy.unsurest
+        entropy = OrganEntropy({organ: nats for organ, nats in entropy.items() if organ in chosen}, unsurest)
         return Prediction(Volume(native, ct.grid), entropy, seconds,
                           str(self._method.precision).removeprefix("torch."))

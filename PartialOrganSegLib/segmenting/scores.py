@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -55,16 +55,30 @@ def mean_logits(scores: Iterable[torch.Tensor], count: int) -> torch.Tensor:
     return mean
 
 
-def mean_entropy(scores: torch.Tensor, labels: LabelMap, names: Sequence[str]) -> dict[str, float]:
-    """Mean entropy in nats of the softmax over each found organ's voxels at working spacing."""
+class OrganEntropy(dict[str, float]):
+    """Organ to the mean entropy of its voxels, in nats. `unsurest`: organ to the slice where its voxels' entropies add
+    up to the most; a slice's number, or its place in LPS mm once `segmenting.patient` has set it. Empty where nobody
+    looked."""
+
+    def __init__(self, nats: Mapping[str, float], unsurest: Mapping[str, float] | None = None) -> None:
+        super().__init__(nats)
+        self.unsurest = dict(unsurest or {})
+
+
+def mean_entropy(scores: torch.Tensor, labels: LabelMap, names: Sequence[str]) -> OrganEntropy:
+    """Entropy in nats of the softmax over each found organ's voxels at working spacing, with the slices' numbers."""
     # A slice at a time: float32 of a whole CT would be twice the scores.
-    total, count = np.zeros(len(names) + 1), np.zeros(len(names) + 1)
+    sums = np.zeros((len(labels), len(names) + 1))
+    count = np.zeros(len(names) + 1)
     for z in range(len(labels)):
         in_organ = labels[z] > 0
         if not in_organ.any():
             continue
         logarithm = torch.log_softmax(scores[z][torch.from_numpy(in_organ)].float(), dim=-1)
         entropy = -(logarithm.exp() * logarithm).sum(-1).numpy()
-        total += np.bincount(labels[z][in_organ], entropy, minlength=len(total))
-        count += np.bincount(labels[z][in_organ], minlength=len(total))
-    return {name: float(total[i] / count[i]) for i, name in enumerate(names, 1) if count[i]}
+        sums[z] = np.bincount(labels[z][in_organ], entropy, minlength=len(count))
+        count += np.bincount(labels[z][in_organ], minlength=len(count))
+    total, highest = sums.sum(axis=0), sums.argmax(axis=0)
+    present = {name: i for i, name in enumerate(names, 1) if count[i]}
+    return OrganEntropy({name: float(total[i] / count[i]) for name, i in present.items()},
+                        {name: float(highest[i]) for name, i in present.items()})

@@ -61,6 +61,7 @@ def test_a_broken_reference_is_an_error(tmp_path: Path, bad: str) -> None:
     source = tmp_path / "site" / "docs"
     source.mkdir(parents=True)
     shutil.copy(DOCS / "conf.py", source)
+    shutil.copytree(DOCS / "static", source / "static")
     package = source.parent / "PartialOrganSegLib"
     package.mkdir()
     shutil.copy(ROOT / "PartialOrganSegLib" / "__init__.py", package)

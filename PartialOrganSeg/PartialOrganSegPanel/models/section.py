@@ -35,7 +35,7 @@ class ModelsSection(Section):
         self._verified: list[str] = []
         self.strip = ProgressStrip(self.ui.modelsProgress, self.panel.services.dialogs)
         table = self.ui.modelTable
-        prepare(table, [_("Model"), _("Version"), _("Organs"), _("Licence")], stretched=(LICENCE,))
+        prepare(table, [_("Model"), _("Version"), _("Organs"), _("Licence")], stretched=(NAME, LICENCE))
         table.connect("itemSelectionChanged()", self._show_card)
         self.ui.sourceEdit.connect("textChanged(QString)", self._typed)
         self.ui.checksumEdit.connect("textChanged(QString)", self._typed)

@@ -60,7 +60,7 @@ class NNUNetPredictor:
         scores = self._scores(hu[box], spacing, seconds, reporter)
         with timed(seconds, "upsample"):
             labels = best_classes(scores)
-            entropy = mean_entropy(scores, labels, self._space.names)
+            entropy = dict(mean_entropy(scores, labels, self._space.names))
             _write(scores, labels, written, out, thick_axis(self._working(spacing), spacing, self._settings.separate_z))
         return native, entropy
 

@@ -69,7 +69,8 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
 
     def paintEvent(self, event):
         painter = QtGui.QPainter(self)
-        painter.fillRect(0, 0, self.rect.width(), self.HEADER, QtGui.QColor(225, 225, 225))
+        colour = QtWidgets.QApplication.palette().color(QtGui.QPalette.Button)
+        painter.fillRect(0, 0, self.rect.width(), self.HEADER, colour)
         arrow = (
             "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}" if self._collapsed() else "\N{BLACK DOWN-POINTING SMALL TRIANGLE}"
         )

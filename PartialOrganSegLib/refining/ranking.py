@@ -1,0 +1,74 @@
+"""Where a stroke is worth most: the organs that a model is least sure of, and in each the least sure slice.
+
+Measured on 115 organs of 13 CTs: the mean entropy of an organ goes with the Dice that it lacks (Spearman's rho .95).
+Disagreement with the mirrored CT (.29) and the number of failed checks (.14) do so less, and make it worse when they
+are added. On 17 organs of two CTs a stroke on the slice where the voxels' entropies add up to the most gave .022 of
+Dice, on a slice of the organ at random .014, and on the one where the organ is largest .009.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..imaging.volume import Volume
+from ..segmenting.check_kinds import checks_text
+from ..segmenting.scores import OrganEntropy
+
+if TYPE_CHECKING:
+    from ..segmenting.result import SegmentResult
+
+
+@dataclass(frozen=True)
+class OrganWorth:
+    """An organ of a CT, and how much a stroke is worth there.
+
+    `worth`: mean entropy (nats) of the organ's voxels; 0 is sure, 0.7 like a coin. `slice`: the axial slice to draw in,
+    counted from the lowest, which is 0; `z_mm`: its place in the patient (LPS). `checks`: what else is to be noticed.
+    """
+
+    ct: str
+    organ: str
+    worth: float
+    slice: int
+    z_mm: float
+    checks: str
+
+    def as_row(self) -> dict[str, object]:
+        """A row of a table."""
+        return {"ct": self.ct, "organ": self.organ, "slice": self.slice, "z_mm": round(self.z_mm, 1),
+                "worth": round(self.worth, 3), "checks": self.checks}
+
+
+def rank_organs(result: SegmentResult, name: str = "") -> list[OrganWorth]:
+    """The organs that were segmented in a CT, the most worthwhile first. One that was not has no entropy and no row.
+
+    `name`: what the rows call the CT (default: as its file).
+    """
+    labels = result.labels.canonical()
+    worths = []
+    for organ, report in result.organs.items():
+        if report.entropy is None:
+            continue
+        number = _slice_to_draw(result, labels, organ)
+        z_mm = float((labels.grid.matrix @ [0, 0, number, 1])[2])
+        worths.append(OrganWorth(name or result.source.name, organ, report.entropy, number, z_mm,
+                                 checks_text(report.checks)))
+    return in_order(worths)
+
+
+def in_order(worths: Sequence[OrganWorth]) -> list[OrganWorth]:
+    """The most worthwhile first."""
+    return sorted(worths, key=lambda worth: -worth.worth)
+
+
+def _slice_to_draw(result: SegmentResult, labels: Volume, organ: str) -> int:
+    """The number of the slice of `labels`, which lie on LPS axes: the least sure one, or where nobody knows, the one
+    where the organ is largest."""
+    if isinstance(result.entropy, OrganEntropy) and organ in result.entropy.unsurest:
+        lowest_mm = labels.grid.origin[2]
+        number = round((result.entropy.unsurest[organ] - lowest_mm) / labels.grid.spacing[2])
+        return min(max(number, 0), len(labels.array) - 1)
+    voxels = labels.array == result.bundle.label_space.index(organ)
+    return int(voxels.sum(axis=(1, 2)).argmax())

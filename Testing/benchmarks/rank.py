@@ -1,0 +1,125 @@
+"""Whether `rank` says where a stroke is worth most: strokes where it says so, against strokes anywhere.
+
+    python Testing/benchmarks/rank.py -o output/rank --model light-0.3.0
+    python Testing/benchmarks/rank.py -o output/rank --table Resources/figures/rank.json
+
+Every organ that a CT's label can be compared with gets one stroke of the simulated user (see `refine.py` here) on the
+slice that the ranking names, and one on a slice drawn at random among those where the model has the organ; each begins
+at the model's labels.
+The gain is the organ's Dice after `RefineSession.add` less that before; a slice without an error has no
+stroke and no gain. What is drawn first by the ranking is compared with the mean over all organs, which is what choosing
+at random comes to. The weights of the ranking were set before and not chosen on these figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from PartialOrganSegLib.datasets.manifest import load_manifest
+from PartialOrganSegLib.evaluation.metrics import dice
+from PartialOrganSegLib.imaging.volume import Volume
+from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.refining.propagation import NOT_DRAWN
+from PartialOrganSegLib.refining.ranking import rank_organs
+from PartialOrganSegLib.refining.session import RefineSession
+from PartialOrganSegLib.segmenting.options import SegmentOptions
+from PartialOrganSegLib.segmenting.segmenter import Segmenter
+from Testing.helpers.stroke_user import Scene, User, load_scene
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+FIRST = (5, 10, 20)  # of the ranking
+
+
+def gain(scene: Scene, organ: int, number: int, seed: int) -> float:
+    """Dice that one stroke on a slice gives."""
+    stroke = User(scene, organ, seed).next_stroke(scene.start, number)
+    if stroke is None:
+        return 0.0
+    drawn = np.full(scene.start.shape, NOT_DRAWN, np.uint8)
+    drawn[stroke.voxels] = stroke.value
+    session = RefineSession(scene.ct, Volume(scene.start, scene.ct.grid), WORD16)
+    labels = session.add(Volume(drawn, scene.ct.grid)).labels.array
+    before, after = (dice(*scene.masks(some, organ)) or 0.0 for some in (scene.start, labels))
+    return after - before
+
+
+def run_case(scene: Scene, segmenter: Segmenter, image: Path, seed: int) -> list[dict[str, Any]]:
+    """A row an organ."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for worth in rank_organs(segmenter(image), scene.name):
+        organ = WORD16.index(worth.organ)
+        present = np.flatnonzero((scene.start == organ).any(axis=(1, 2)))
+        if organ not in scene.organs or not len(present):
+            continue
+        start = dice(*scene.masks(scene.start, organ)) or 0.0
+        rows.append({"case": scene.name, "organ": worth.organ, "worth": worth.worth, "start": start,
+                     "gain_ranked_slice": gain(scene, organ, worth.slice, seed),
+                     "gain_random_slice": gain(scene, organ, int(generator.choice(present)), seed)})
+    return rows
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean gains of the first organs of the ranking and of all, and how the ranking goes with the start's Dice."""
+    from scipy.stats import spearmanr
+
+    ranked = sorted(rows, key=lambda row: -row["worth"])
+    figures: dict[str, Any] = {
+        "organs": len(rows), "cts": len({row["case"] for row in rows}),
+        "spearman_worth_error": round(float(spearmanr([row["worth"] for row in rows],
+                                                      [1 - row["start"] for row in rows])[0]), 3)}
+    for count in (*FIRST, len(rows)):
+        chosen = ranked[:count]
+        name = "all" if count == len(rows) else f"first_{count}"
+        figures[name] = {"start": round(float(np.mean([row["start"] for row in chosen])), 3)}
+        for key in ("gain_ranked_slice", "gain_random_slice"):
+            figures[name][key] = round(float(np.mean([row[key] for row in chosen])), 4)
+    return figures
+
+
+def main() -> None:
+    """Runs the CTs that are not there yet, then prints the summary."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, default=DATA / "manifest.yaml")
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--cases", nargs="*", default=[], help="default: all of the manifest")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin no CT after these")
+    parser.add_argument("--table", type=Path, help="write the summary of what is there as JSON; nothing is run")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    record = arguments.output / "rank.jsonl"
+    rows = []
+    if record.exists():
+        rows = [json.loads(line) for line in record.read_text().splitlines()]
+    if arguments.table is not None:
+        arguments.table.write_text(json.dumps(summary(rows), indent=1) + "\n")
+        return
+    until = time.monotonic() + 60 * arguments.minutes
+    segmenter = Segmenter(SegmentOptions(model=arguments.model, force=True))
+    cases = {case.image.parent.name: case for case in load_manifest(arguments.manifest).cases}
+    done = {row["case"] for row in rows}
+    for name in arguments.cases or list(cases):
+        if name in done or time.monotonic() > until:
+            continue
+        scene = load_scene(cases[name], segmenter, arguments.output / "starts")
+        new = run_case(scene, segmenter, cases[name].image, arguments.seed)
+        with open(record, "a") as stream:
+            stream.writelines(json.dumps(row) + "\n" for row in new)
+        rows += new
+        print(f"{name} done", flush=True)
+    print(json.dumps(summary(rows), indent=1))
+
+
+if __name__ == "__main__":
+    main()

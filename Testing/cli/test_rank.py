@@ -1,0 +1,44 @@
+"""`partialorganseg rank`: the table, what is refused, and a CT that fails beside one that does not."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from PartialOrganSegLib.cli import main
+from PartialOrganSegLib.formats.writing import write_ct
+from PartialOrganSegLib.synthesis.phantom import make_phantom
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A CT and a file that is none."""
+    volume, _ = make_phantom((20, 20, 20), (8.0, 8.0, 8.0))
+    write_ct(tmp_path / "scan.nii.gz", volume)
+    (tmp_path / "broken.nii.gz").write_bytes(b"no image")
+    return tmp_path
+
+
+def test_a_table_of_all_cts_the_most_worthwhile_first(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    table = folder / "next.csv"
+    command = ["rank", str(folder / "scan.nii.gz"), str(folder / "broken.nii.gz"), "-o", str(table), "--device", "cpu"]
+    assert main(command) == 1  # of one CT there is nothing to say
+    captured = capsys.readouterr()
+    assert "broken.nii.gz" in captured.err
+    assert len(captured.err.strip().splitlines()[-1]) < 300
+    with open(table, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["ct", "organ", "slice", "z_mm", "worth", "checks"]
+    assert {row["ct"] for row in rows} == {"scan"}
+    worths = [float(row["worth"]) for row in rows]
+    assert worths == sorted(worths, reverse=True)
+    assert all(0 <= int(row["slice"]) < 20 for row in rows)
+    assert main(command) == 1
+    assert "next.csv" in capsys.readouterr().err  # an earlier table is not replaced
+
+
+def test_a_table_that_is_no_csv_is_refused_before_the_work(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["rank", str(folder / "scan.nii.gz"), "-o", str(folder / "next.txt"), "--device", "cpu"]) == 2
+    assert ".csv" in capsys.readouterr().err

@@ -1,0 +1,44 @@
+"""Where to draw next: the organ that the model is least sure of comes first, on the slice where it is least sure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.refining.ranking import rank_organs
+from PartialOrganSegLib.segmenting.options import SegmentOptions
+from PartialOrganSegLib.segmenting.predictor import Predictor
+from PartialOrganSegLib.segmenting.segmenter import Segmenter
+from Testing.helpers.threshold_network import LEVELS, threshold_bundle
+
+
+@pytest.mark.parametrize("upside_down", [False, True])
+def test_the_organ_between_two_levels_comes_first_with_its_least_sure_slice(tmp_path: Path, upside_down: bool) -> None:
+    hu = np.full((44, 40, 48), -1000, np.int16)
+    hu[:, 4:36, 4:44] = 0
+    hu[10:30, 8:24, 8:22] = LEVELS["liver"]
+    # The network takes all of it for a spleen; three slices are nearly as bright as a kidney, so that it is not sure.
+    hu[18:32, 10:22, 30:40] = LEVELS["spleen"]
+    hu[24:27, 10:22, 30:40] = 540
+    direction, origin = (1, 0, 0, 0, 1, 0, 0, 0, 1), (10.0, -30.0, 500.0)
+    if upside_down:
+        hu = np.ascontiguousarray(hu[::-1])
+        direction, origin = (1, 0, 0, 0, 1, 0, 0, 0, -1), (10.0, -30.0, 500.0 + 43 * 4.0)
+    segmenter = Segmenter(SegmentOptions(device="cpu"), Predictor(threshold_bundle(tmp_path), device="cpu"))
+    result = segmenter(Volume(hu, Grid((48, 40, 44), (4.0, 4.0, 4.0), origin, direction)))
+    worths = rank_organs(result, "a")
+    assert [worth.organ for worth in worths] == ["spleen", "liver"]
+    spleen, liver = worths
+    assert spleen.worth > liver.worth > 0
+    assert spleen.slice in (24, 25, 26)  # counted from below, however the file lies
+    assert spleen.z_mm == pytest.approx(500.0 + spleen.slice * 4.0)
+    assert spleen.ct == "a"
+    assert "small" in spleen.checks
+    # A model that does not say where it is unsure: the slice where the organ is largest.
+    without = rank_organs(replace(result, entropy=dict(result.entropy)), "a")
+    assert [worth.organ for worth in without] == ["spleen", "liver"]
+    assert 18 <= without[0].slice < 32
