@@ -15,7 +15,7 @@ from panel_helpers.pictures import colours, picture_of, slice_picture, surface_p
 from panel_helpers.scenes import add_ct, add_result
 from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, rows
 
-NAMES = ("Setup", "Segment", "Review", "Scribble", "FineTune", "Models")
+NAMES = ("Setup", "Segment", "WorkList", "Review", "Scribble", "Export", "FineTune", "Models")
 REAL_CT = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct" / "cptac_c3n_00704" / "image.nii.gz"
 
 

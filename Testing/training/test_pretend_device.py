@@ -65,8 +65,9 @@ def test_fine_tuning_and_segmenting_stay_on_the_device(folders, kind):
     models = [folder / f"{kind} run" / "model" for folder in folders.values()]
     weights = [load_file(next(model.rglob("*.safetensors"))) for model in models]
     for name, value in weights[0].items():
-        # Not bit for bit: the two devices may sum in another order.
-        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-4)
+        # Not bit for bit: the two devices sum in another order, and AdamW makes whole steps of the smallest gradients.
+        difference = torch.linalg.vector_norm(weights[1][name].float() - value.float())
+        assert difference <= 0.02 * torch.linalg.vector_norm(value.float()), name
     labels = [read_labelmap(folder / f"{kind}.nii.gz").array for folder in folders.values()]
     # Two empty label maps would be equal, too.
     assert len(set(labels[0].ravel())) > 1
