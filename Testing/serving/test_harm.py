@@ -140,9 +140,9 @@ def test_by_ssh(tmp_path: Path, monkeypatch, ct: Volume) -> None:
     """A script in the place of ssh runs the command on this computer, in a shell as the real one does."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "ssh").write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > {tmp_path}/asked\nfor last; do :; done\n"
+    (programs / "ssh").write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > '{tmp_path}/asked'\nfor last; do :; done\n"
                                   "exec sh -c \"$last\"\n")
-    (programs / "partialorganseg").write_text(f"#!/bin/sh\nexec {sys.executable} -m PartialOrganSegLib \"$@\"\n")
+    (programs / "partialorganseg").write_text(f"#!/bin/sh\nexec '{sys.executable}' -m PartialOrganSegLib \"$@\"\n")
     for program in programs.iterdir():
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
