@@ -24,6 +24,7 @@ FLOORS = """
     organs
     organ_records  yaml_file  registry  logfile  outputs
     events  scratch  json_file  memory_claims  safe_text  streams
+    bounded_file
     errors  atomic  cancelling  resources
     problem_codes  file_locks  exchanging
     text_enum

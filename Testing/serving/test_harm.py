@@ -141,8 +141,9 @@ def test_by_ssh(tmp_path: Path, monkeypatch, ct: Volume) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "ssh").write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > '{tmp_path}/asked'\nfor last; do :; done\n"
-                                  "exec sh -c \"$last\"\n")
-    (programs / "partialorganseg").write_text(f"#!/bin/sh\nexec '{sys.executable}' -m PartialOrganSegLib \"$@\"\n")
+                                  "exec sh -c \"$last\"\n", encoding="utf-8")
+    (programs / "partialorganseg").write_text(f"#!/bin/sh\nexec '{sys.executable}' -m PartialOrganSegLib \"$@\"\n",
+                                              encoding="utf-8")
     for program in programs.iterdir():
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")

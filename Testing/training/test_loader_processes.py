@@ -131,7 +131,9 @@ def test_a_closed_terminal_or_sigterm_ends_it_with_its_loaders_and_the_checkpoin
     recipe = write_recipe(tmp_path, write_manifest(tmp_path), steps=100_000, workers=2, checkpoint_every=100_000)
     words = [sys.executable, "-m", "PartialOrganSegLib", "train", str(recipe), "-o", str(tmp_path / "run"),
              "--device", "cpu"]
-    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # What ran the tests may have told its children to live on without a terminal, as nohup does.
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                               preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     deadline = time.monotonic() + 240
     while not logged(tmp_path / "run" / "log.jsonl") and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
