@@ -286,6 +286,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/strokes_format.py
   PartialOrganSegLib/formats/strokes_image.py
   PartialOrganSegLib/formats/writing.py
+  PartialOrganSegLib/html_document.py
   PartialOrganSegLib/imaging/__init__.py
   PartialOrganSegLib/imaging/body.py
   PartialOrganSegLib/imaging/components.py

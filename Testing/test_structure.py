@@ -23,7 +23,7 @@ FLOORS = """
     annotation  label_space_file
     organs
     organ_records  yaml_file  registry  logfile  outputs
-    events  scratch  json_file  memory_claims  safe_text  streams
+    events  scratch  json_file  memory_claims  safe_text  streams  html_document
     bounded_file
     errors  atomic  cancelling  resources
     problem_codes  file_locks  exchanging

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from ..html_document import bullet_list, document, table
 from .box_plot import Boxes, box_plot, colour_key
 from .confusion import Missed, missed_over_cases
 from .evaluation import Evaluation
@@ -30,8 +31,6 @@ svg .grid { stroke: #dde3e8 } svg .median { stroke-width: 2.5 } figure { margin:
 _TEXT = ("structure", "called", "measured on", "paper", "task", "method", "case")
 # Behind a figure that is not of a mask, so that nobody takes it for one that is.
 _MARKS = {MASK: "", STROKES: " s", DECIDED: " d"}
-# A report holds names of files that others chose: nothing in it may run or load.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def html_page(title: str, notes: Sequence[str], scores: Mapping[str, Sequence[Score]],
@@ -39,46 +38,21 @@ def html_page(title: str, notes: Sequence[str], scores: Mapping[str, Sequence[Sc
               missed: Mapping[str, Sequence[Missed]], first: Evaluation) -> str:
     """The whole page. `missed`: by model. `first`: the first model's evaluation, of whose cases there are pictures."""
     names = list(scores)
-    parts = [f"<h1>{escape(title)}: {escape(' against '.join(names))}</h1>", _list(notes)]
+    parts = [f"<h1>{escape(title)}: {escape(' against '.join(names))}</h1>", bullet_list(notes)]
     for name in names:
-        parts += [f"<h2>{escape(name)}</h2>", _table(figure_table(rows[name]))]
+        parts += [f"<h2>{escape(name)}</h2>", table(figure_table(rows[name]), _TEXT)]
         if missed[name]:
-            parts += ["<h3>Missed voxels, and what they were called</h3>", _table(missed_table(missed[name]))]
+            parts += ["<h3>Missed voxels, and what they were called</h3>", table(missed_table(missed[name]), _TEXT)]
     parts += ["<h2>Spread over cases</h2>", colour_key(names), _plots(scores)]
     if differences:
-        parts += ["<h2>Comparison</h2>", _table(difference_table(differences, names))]
+        parts += ["<h2>Comparison</h2>", table(difference_table(differences, names), _TEXT)]
     if published:
         parts += ["<h2>Published figures beside these</h2>", f"<p>Ours: {escape(names[0])}, over the same organs.</p>",
-                  _table(published_table(published))]
+                  table(published_table(published), _TEXT)]
     parts += ["<h2>Cases, worst first</h2>", *_worst(names[0], first)]
     for name in names:
-        parts += [f"<h3>All cases: {escape(name)}, Dice (%)</h3>", _table(_case_table(scores[name]))]
-    return ("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-            f"<meta http-equiv=\"Content-Security-Policy\" content=\"{_POLICY}\">"
-            "<meta name=\"viewport\" content=\"width=device-width\">"
-            f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n" + "\n".join(parts)
-            + "\n</body></html>\n")
-
-
-def _list(notes: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>"
-
-
-def _table(rows: Sequence[Mapping[str, str]]) -> str:
-    if not rows:
-        return "<p>nothing to show</p>"
-
-    def cell(tag: str, key: str, text: str) -> str:
-        start = tag
-        if key in _TEXT:
-            start += " class=text"
-        return f"<{start}>{escape(text)}</{tag}>"
-
-    head = "".join(cell("th", key, key) for key in rows[0])
-    lines = []
-    for row in rows:
-        lines.append("<tr>" + "".join(cell("td", key, text) for key, text in row.items()) + "</tr>")
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+        parts += [f"<h3>All cases: {escape(name)}, Dice (%)</h3>", table(_case_table(scores[name]), _TEXT)]
+    return document(title, _STYLE, parts)
 
 
 def _plots(scores: Mapping[str, Sequence[Score]]) -> str:

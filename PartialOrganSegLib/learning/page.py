@@ -6,10 +6,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
-from ..errors import one_line
+from ..html_document import bullet_list, document, table
+from ..html_document import text as _text
 
 _STYLE = """
 body { font: 15px/1.55 system-ui, sans-serif; color: #1d2730; max-width: 980px; margin: 2em auto; padding: 0 1em }
@@ -28,7 +28,6 @@ code { background: #eef2f5; padding: .1em .3em; border-radius: 3px; word-break: 
 .small { color: #45535f; font-size: 13px }
 @media print { body { margin: 0; max-width: none } }
 """
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 # Columns of words, which are aligned to the left.
 _WORDS = {"case", "kind", "remark", "organs", "drawn in", "organ", "measured on", "CT", "by"}
 
@@ -55,34 +54,26 @@ class PageContent:
 def learn_page(content: PageContent) -> str:
     """The whole page."""
     parts = [f"<h1>{_text(content.title)}</h1>", *_verdict(content.result, content.model)]
-    parts += ["<h2>What to draw next</h2>", _list(content.steps)]
-    parts += ["<h2>Before and after</h2>", _table(_dice_rows(content.result)),
+    parts += ["<h2>What to draw next</h2>", bullet_list(content.steps)]
+    parts += ["<h2>Before and after</h2>", table(_dice_rows(content.result), _WORDS),
               '<p class="small">Dice from 0 to 1, 1 is equal. "measured on" says how far a figure can be trusted: '
               "slabs of the CTs that were learnt from look better than a new patient will.</p>"]
     parts += _drift(content.result)
     parts += _pictures(content)
     if content.volumes:
-        parts += ["<h2>The other CTs of the folder</h2>", _table(content.volumes)]
+        parts += ["<h2>The other CTs of the folder</h2>", table(content.volumes, _WORDS)]
     if content.curve is not None:
         parts += ["<h2>The run</h2>", _figure("Loss, and Dice where it was measured on the way", content.curve)]
-    parts += ["<h2>What was learnt from</h2>", _table(content.cases)]
+    parts += ["<h2>What was learnt from</h2>", table(content.cases, _WORDS)]
     if content.learnt_dice:
         parts += ['<p class="small">Dice with what was drawn on these CTs. The new model has seen them, so this says '
-                  "how well it follows the drawings, not how good it is.</p>", _table(content.learnt_dice)]
+                  "how well it follows the drawings, not how good it is.</p>", table(content.learnt_dice, _WORDS)]
     if content.warnings:
-        parts += ["<h2>Noticed</h2>", _list(content.warnings)]
+        parts += ["<h2>Noticed</h2>", bullet_list(content.warnings)]
     if content.left_out:
-        parts += ["<h2>Left out</h2>", _list(content.left_out)]
+        parts += ["<h2>Left out</h2>", bullet_list(content.left_out)]
     parts.append('<p class="small">For research. The figures are of these CTs and say little of others.</p>')
-    return ("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-            f"<meta http-equiv=\"Content-Security-Policy\" content=\"{_POLICY}\">"
-            "<meta name=\"viewport\" content=\"width=device-width\">"
-            f"<title>{_text(content.title)}</title><style>{_STYLE}</style></head><body>\n" + "\n".join(parts)
-            + "\n</body></html>\n")
-
-
-def _text(text: object) -> str:
-    return escape(one_line(str(text)))
+    return document(content.title, _STYLE, parts)
 
 
 def _verdict(result: Mapping[str, Any], model: str) -> list[str]:
@@ -135,7 +126,7 @@ def _drift(result: Mapping[str, Any]) -> list[str]:
                      "Dice of the two": _number(figures.get("agreement")), "remark": remark})
     if not rows:
         return []
-    return ["<h2>Organs that nobody drew</h2>", _table(rows),
+    return ["<h2>Organs that nobody drew</h2>", table(rows, _WORDS),
             '<p class="small">Mean volumes by both models on the same CTs, and how far the models agree there. Nobody '
             "knows who is right.</p>"]
 
@@ -164,24 +155,3 @@ def _pictures(content: PageContent) -> list[str]:
 def _figure(caption: str, png: bytes) -> str:
     source = "data:image/png;base64," + base64.b64encode(png).decode()
     return (f'<figure><figcaption>{_text(caption)}</figcaption><img src="{source}" alt="{_text(caption)}"></figure>')
-
-
-def _list(texts: Sequence[str]) -> str:
-    if not texts:
-        return "<p>Nothing.</p>"
-    return "<ul>" + "".join(f"<li>{_text(text)}</li>" for text in texts) + "</ul>"
-
-
-def _table(rows: Sequence[Mapping[str, str]]) -> str:
-    if not rows:
-        return "<p>Nothing to show.</p>"
-
-    def cell(tag: str, column: str, text: str) -> str:
-        kind = ' class="text"' if column in _WORDS else ""
-        return f"<{tag}{kind}>{_text(text)}</{tag}>"
-
-    head = "".join(cell("th", column, column) for column in rows[0])
-    lines = []
-    for row in rows:
-        lines.append("<tr>" + "".join(cell("td", column, text) for column, text in row.items()) + "</tr>")
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
