@@ -14,10 +14,10 @@ from ..json_file import read_json
 from ..resources import resource
 from .bundle import Bundle
 from .checksums import sha256
-from .http_file import LARGEST_BYTES, fetch_file
+from .http_file import fetch_file
 from .metadata import NAME_PATTERN
 from .nnunet_import import free_folder, import_nnunet
-from .zip_entries import entries_of, inner_path, pieces_of
+from .zip_entries import entries_of, inner_path, unpack
 
 # Of an nnU-Net results folder; the rest of a zip (logs, pictures, pickles) is left where it is.
 NEEDED = (".json", ".pth")
@@ -80,17 +80,9 @@ def fetch(download: Download, replace: bool = False, reporter: Reporter | None =
 
 def _unzip(archive: Path, folder: Path, source: str) -> None:
     """Extracts the files that an import needs, none of them outside of `folder`."""
-    allowed = LARGEST_BYTES  # a zip may claim to be small
+    places = {}
     for entry in entries_of(archive, source, _EXPECTED):
         path = inner_path(entry, source)
-        if path.suffix not in NEEDED:
-            continue
-        place = folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with open(place, "wb") as handle:
-            for piece in pieces_of(archive, entry, source, _EXPECTED):
-                allowed -= len(piece)
-                if allowed < 0:
-                    raise UserError(code=Code.TOO_LARGE, subject=source,
-                                    expected=f"at most {LARGEST_BYTES >> 30} GiB of files", found="more")
-                handle.write(piece)
+        if path.suffix in NEEDED:
+            places[entry] = folder / path
+    unpack(archive, places, source, _EXPECTED)

@@ -14,9 +14,9 @@ from ..scratch import scratch_folder
 from .bundle import MEMBERS, METADATA, Bundle, load_bundle, replace_folder
 from .checksums import bundle_files, check_suffix, sha256
 from .folders import INSTALLING, find_folder, model_folders, user_models
-from .http_file import LARGEST_BYTES, fetch_file
+from .http_file import fetch_file
 from .joined import join_bundles
-from .zip_entries import entries_of, inner_path, pieces_of
+from .zip_entries import entries_of, inner_path, unpack
 
 _EXPECTED = "a readable zip of a model bundle"
 
@@ -135,21 +135,13 @@ def _unzip(archive: Path, target: Path, source: str) -> None:
         raise UserError(code=Code.BUNDLE_BROKEN, subject=source, expected=f"one {METADATA} in the zip",
                         found=len(outer))
     root = outer[0]
-    allowed = LARGEST_BYTES
+    places = {}
     for entry, path in entries.items():
         if not path.is_relative_to(root) or path.name.startswith(".") or "__MACOSX" in path.parts:
             continue
         check_suffix(entry.filename, source)
-        place = target / path.relative_to(root)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with open(place, "wb") as handle:
-            for piece in pieces_of(archive, entry, source, _EXPECTED):
-                # A zip may claim any size.
-                allowed -= len(piece)
-                if allowed < 0:
-                    raise UserError(code=Code.TOO_LARGE, subject=source,
-                                    expected=f"at most {LARGEST_BYTES >> 30} GiB", found="more")
-                handle.write(piece)
+        places[entry] = target / path.relative_to(root)
+    unpack(archive, places, source, _EXPECTED)
 
 
 def _is_member(root: PurePosixPath, roots: Sequence[PurePosixPath]) -> bool:

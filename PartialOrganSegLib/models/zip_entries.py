@@ -6,10 +6,11 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from ..errors import Code, UserError
+from .http_file import LARGEST_BYTES
 
 MOST_ENTRIES = 10_000
 _PIECE = 1 << 20
@@ -42,8 +43,23 @@ def inner_path(entry: zipfile.ZipInfo, source: str) -> PurePosixPath:
     return path
 
 
-def pieces_of(archive: Path, entry: zipfile.ZipInfo, source: str, expected: str) -> Iterator[bytes]:
-    """The bytes of an entry, a piece at a time. Raises UserError for what cannot be unpacked."""
+def unpack(archive: Path, places: Mapping[zipfile.ZipInfo, Path], source: str, expected: str) -> None:
+    """Writes each entry to its place. Raises UserError for what cannot be unpacked, and for more than `LARGEST_BYTES`,
+    whatever size the zip claims."""
+    allowed = LARGEST_BYTES
+    for entry, place in places.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with open(place, "wb") as handle:
+            for piece in _pieces_of(archive, entry, source, expected):
+                allowed -= len(piece)
+                if allowed < 0:
+                    raise UserError(code=Code.TOO_LARGE, subject=source,
+                                    expected=f"at most {LARGEST_BYTES >> 30} GiB of files", found="more")
+                handle.write(piece)
+
+
+def _pieces_of(archive: Path, entry: zipfile.ZipInfo, source: str, expected: str) -> Iterator[bytes]:
+    """The bytes of an entry, a piece at a time."""
     try:
         with zipfile.ZipFile(archive) as packed, packed.open(entry) as stream:
             while piece := stream.read(_PIECE):
