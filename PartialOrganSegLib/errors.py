@@ -27,6 +27,8 @@ _KINDS: dict[type | tuple[type, ...], str] = {
     (list, tuple): "a list"}
 # Unicode's categories of control characters and of line and paragraph separators.
 _BREAKING = {"Cc", "Zl", "Zp", "Cs"}  # and bytes of names that are no text
+# Marks that turn the direction of writing: what follows would be shown in another order than it stands.
+_TURNING = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
 
 
 class Severity(str, Enum):
@@ -202,7 +204,11 @@ def one_line(text: str) -> str:
     """The text with line breaks and control characters as escapes (`\\n`), whatever a file's name holds."""
     if text.isprintable():
         return text
-    return "".join(_escaped(letter) if unicodedata.category(letter) in _BREAKING else letter for letter in text)
+    return "".join(_escaped(letter) if _is_unfit(letter) else letter for letter in text)
+
+
+def _is_unfit(letter: str) -> bool:
+    return unicodedata.category(letter) in _BREAKING or unicodedata.bidirectional(letter) in _TURNING
 
 
 def _escaped(letter: str) -> str:

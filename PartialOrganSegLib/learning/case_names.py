@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,11 +29,11 @@ def case_name(ct: Path) -> str:
     'liver_12'
     """
     # A DICOM series is a folder, whose name has no ending.
-    stem = ct.resolve().name
+    stem = Path(os.path.abspath(ct)).name
     if not ct.is_dir():
         stem = _CHANNEL.sub("", stem_of(ct))
     if stem.lower() in SAYS_NOTHING:
-        stem = ct.resolve().parent.name
+        stem = Path(os.path.abspath(ct)).parent.name
     return _UNFIT.sub("_", stem).strip(" .") or "case"
 
 
