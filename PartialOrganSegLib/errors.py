@@ -26,9 +26,9 @@ _KINDS: dict[type | tuple[type, ...], str] = {
     type(None): "nothing", bool: "true or false", (int, float): "a number", str: "text", dict: "fields (key: value)",
     (list, tuple): "a list"}
 # Unicode's categories of control characters and of line and paragraph separators.
-_BREAKING = {"Cc", "Zl", "Zp", "Cs"}  # and bytes of names that are no text
-# Marks that turn the direction of writing: what follows would be shown in another order than it stands.
-_TURNING = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+# Also bytes of names that are no text, and marks that cannot be seen or turn the direction of writing.
+_BREAKING = {"Cc", "Zl", "Zp", "Cs", "Cf"}
+_JOINERS = "\u200c\u200d"  # by which some scripts write their words
 
 
 class Severity(str, Enum):
@@ -208,7 +208,7 @@ def one_line(text: str) -> str:
 
 
 def _is_unfit(letter: str) -> bool:
-    return unicodedata.category(letter) in _BREAKING or unicodedata.bidirectional(letter) in _TURNING
+    return unicodedata.category(letter) in _BREAKING and letter not in _JOINERS
 
 
 def _escaped(letter: str) -> str:

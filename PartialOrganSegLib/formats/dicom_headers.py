@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from ..events import Reporter
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+    from pydicom.tag import BaseTag
 
 # Patient, Patient Study and General Study Modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2), with their value representations.
 PATIENT_AND_STUDY: Mapping[str, str] = {
@@ -30,6 +31,12 @@ PATIENT_AND_STUDY: Mapping[str, str] = {
 # Those that may have several values.
 _SEVERAL = ("OtherPatientNames", "DeidentificationMethod")
 _LENGTHS = {"LO": 64, "SH": 16, "LT": 10240, "PN": 64}
+# Looked at by itself where the headers are read, or part of the image, without which nothing was read.
+_MENDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+           "SpecificCharacterSet")
+_OF_IMAGE = (0x0028, 0x5200, 0x7FE0)
+_OF_PERSON = (0x0010, 0x0012)  # groups of patient and clinical trial
+_OF_BYTES = ("OB", "OD", "OF", "OL", "OV", "OW", "UN", "US", "UL", "UV", "SS", "SL", "SV", "FL", "FD", "AT")
 _PARTS_OF_A_NAME = 5  # family, given, middle, prefix, suffix
 _LINE_ENDS = str.maketrans("", "", "\r\n\f\t")  # which long texts may have
 _SEXES = {"F": "F", "FEMALE": "F", "W": "F", "M": "M", "MALE": "M", "O": "O", "OTHER": "O"}
@@ -39,6 +46,7 @@ def tidy_headers(path: Path, headers: Sequence[Dataset], reporter: Reporter) -> 
     """Puts what the headers say of patient and study within the standard; what was changed is one warning."""
     changes: dict[str, str] = {}
     for header in headers:
+        changes |= {name: change for name, change in _without_unfit(header) if name not in changes}
         for name, representation in PATIENT_AND_STUDY.items():
             if name in header:
                 change = _tidy(header, name, representation)
@@ -47,6 +55,62 @@ def tidy_headers(path: Path, headers: Sequence[Dataset], reporter: Reporter) -> 
     if changes:
         reporter.warning(Problem(Code.DICOM_TAG_MISSING, str(path), "values that DICOM allows",
                                  "; ".join(changes.values()), "the DICOM files written have it so"))
+
+
+def uid_of(header: Dataset, name: str) -> str:
+    """A UID, empty where there is none or something that is no UID."""
+    try:
+        text = str(header[name].value)
+    except Exception:  # whatever pydicom's converters raise
+        return ""
+    return text if re.fullmatch(r"[0-9.]{1,64}", text) else ""
+
+
+def put(header: Dataset, name: str, value: object) -> None:
+    """Sets an attribute in its own value representation, whatever the file has there."""
+    header.pop(name, None)
+    setattr(header, name, value)
+
+
+def _without_unfit(header: Dataset) -> Iterator[tuple[str, str]]:
+    """Takes away what no image needs and the standard does not allow, and private elements: highdicom copies all that a
+    CT says of patient and study. Gives names and what was done, of those that say something of a person."""
+    from pydicom.datadict import keyword_for_tag
+
+    for tag in list(header.keys()):
+        name = keyword_for_tag(tag)
+        mended = name in PATIENT_AND_STUDY or name in _MENDED
+        if not tag.is_private and (tag.group in _OF_IMAGE or mended or _is_fit(header, tag)):
+            continue
+        header.pop(tag)
+        if tag.group in _OF_PERSON and name:
+            yield name, f"{name} left out"
+    # All texts are decoded by now, and are written in UTF-8, also where the file names a character set that is none.
+    put(header, "SpecificCharacterSet", "ISO_IR 192")
+
+
+def _is_fit(dataset: Dataset, tag: BaseTag) -> bool:
+    """Whether an element, and all below it, is as the standard has it."""
+    from pydicom.config import RAISE
+    from pydicom.datadict import dictionary_VR
+    from pydicom.multival import MultiValue
+    from pydicom.valuerep import validate_value
+
+    try:
+        element = dataset[tag]
+        if element.VR not in dictionary_VR(tag).split(" or "):
+            return False
+        if element.VR == "SQ":
+            return all(_is_fit(item, below) for item in element.value for below in list(item.keys()))
+        values = element.value if isinstance(element.value, (MultiValue, list, tuple)) else [element.value]
+        for value in values:
+            if element.VR not in _OF_BYTES and value is not None:
+                validate_value(element.VR, str(value), RAISE)
+                if not str(value).translate(_LINE_ENDS).isprintable():
+                    return False
+    except Exception:  # whatever pydicom's converters raise for bytes that are no such value
+        return False
+    return True
 
 
 def _tidy(header: Dataset, name: str, representation: str) -> str:
