@@ -199,6 +199,9 @@ def _add_missing_identifiers(path: Path, headers: Sequence[Dataset], reporter: R
         derived = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{first} {name}').int}"
         for header in headers:
             put(header, name, derived)
+    for header in headers:  # in their own representation, whatever the file has
+        for name in _UIDS:
+            put(header, name, uid_of(header, name))
     if lacking:
         reporter.warning(Problem(
             Code.DICOM_TAG_MISSING, str(path),

@@ -32,7 +32,10 @@ def mutate_dicom(raw: bytes, rng: np.random.Generator) -> bytes:
         if tag != _PIXELS:
             _change(part, tag, rng)
     stream = io.BytesIO()
-    dataset.save_as(stream)
+    try:
+        dataset.save_as(stream)
+    except Exception:  # a change that pydicom itself does not write, each for a reason of its own
+        return mutate_bytes(raw, rng, _HEADER)
     return stream.getvalue()
 
 
