@@ -322,6 +322,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/loading/__init__.py
   PartialOrganSegLib/loading/augmentation.py
   PartialOrganSegLib/loading/cache.py
+  PartialOrganSegLib/loading/cached_sets.py
   PartialOrganSegLib/loading/contents.py
   PartialOrganSegLib/loading/locking.py
   PartialOrganSegLib/loading/sampling.py

@@ -181,7 +181,7 @@ def _refuse_shared_uids(path: Path, headers: Mapping[Path, Dataset]) -> None:
 def _add_missing_identifiers(path: Path, headers: Sequence[Dataset], reporter: Reporter) -> None:
     """Adds to the headers what anonymising took away but every object must have."""
     for header in headers:
-        meta = getattr(header, "file_meta", {})
+        meta = getattr(header, "file_meta", header)
         # Some anonymisers keep them in the file's meta information only.
         for name, in_meta in _SOP_UIDS.items():
             put(header, name, uid_of(header, name) or uid_of(meta, in_meta))
