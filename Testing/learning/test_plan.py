@@ -15,6 +15,7 @@ from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.formats.dicom_source import Maker
 from PartialOrganSegLib.formats.rtstruct import write_rtstruct
 from PartialOrganSegLib.learning.plan import FolderOptions, Plan, make_plan
+from PartialOrganSegLib.learning.value_names import value_names
 from PartialOrganSegLib.organs import WORD16
 from Testing.helpers.dicom_cases import make_case
 from Testing.helpers.finetune_data import ct_of
@@ -155,6 +156,14 @@ def test_tables_beside_a_label_map_name_its_values(name, text, tmp_path):
     write_image(tmp_path / "a" / "label.nii.gz", labels)
     (tmp_path / "a" / name).write_text(text, "utf-8")
     assert said(plan_of(tmp_path)) == {"a": ("partial", ("liver", "spleen", "left_kidney"))}
+
+
+def test_a_long_list_of_values_is_no_file(tmp_path):
+    # Longer than a name may be, at which asking whether there is a file fails.
+    listed = ",".join(f"{value}=organ number {value}" for value in range(1, 40))
+    assert value_names(listed)[39] == "organ number 39"
+    with pytest.raises(UserError):
+        value_names("x" * 5000)
 
 
 def test_only_annotated_organs_count_and_others_are_unknown(tmp_path):
