@@ -380,6 +380,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/organs.py
   PartialOrganSegLib/outputs.py
   PartialOrganSegLib/problem_codes.py
+  PartialOrganSegLib/real_paths.py
   PartialOrganSegLib/refining/__init__.py
   PartialOrganSegLib/refining/appearance.py
   PartialOrganSegLib/refining/changes.py

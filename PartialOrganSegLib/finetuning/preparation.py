@@ -16,6 +16,7 @@ from ..events import Reporter, as_problem
 from ..models.bundle import Bundle
 from ..networks import build_network
 from ..organs import LabelSpace
+from ..real_paths import real_path
 from ..training.network_sizes import size_multiple_of
 from ..training.recipe import load_recipe
 from ..training.run_files import RunFiles
@@ -274,7 +275,7 @@ def plan_time(preparation: Preparation) -> None:
         budget_settings(budget, measured, changed, alphas, synthetic))
     images = [*preparation.trained, *held.measured, *preparation.replay.training, *preparation.replay.measured]
     preparation.plan = Plan(
-        start=request.start.folder.resolve(), data=request.data.resolve(),
+        start=real_path(request.start.folder), data=real_path(request.data),
         lineage=lineage_of(request.start, preparation.cases, preparation.trained, preparation.space), changed=changed,
         kept=[name for name in preparation.space.names if name not in changed], measured_on=measured_on,
         steps=budget.steps, minutes=round((budget.seconds + asking + looks.seconds) / 60, 1), time=time_plan,

@@ -221,7 +221,7 @@ def _unpack(path: Path, file: Path, start: int, claimed: int) -> None:
                     break
     except zlib.error as error:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="whole compressed voxels",
-                        found=f"damaged data ({error})") from error
+                        found="damaged data") from error
     if total > claimed:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"{claimed} bytes of voxels, as its header says",
                         found="more")

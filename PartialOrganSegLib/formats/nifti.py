@@ -93,7 +93,7 @@ def read_nifti(path: Path, reporter: Reporter = _SILENT) -> tuple[NiftiHeader, V
                         found="one that ends too early (truncated)") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a gzip-compressed NIfTI file",
-                        found=f"damaged data ({error})") from error
+                        found="damaged data") from error
     if bytes_read != voxels.nbytes:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"{voxels.nbytes} bytes of voxels",
                         found=f"{bytes_read} (truncated)")
