@@ -214,6 +214,8 @@ def _outcome(seed: Seed, file: Path, original: object) -> tuple[str, str]:
 def _equal(first: object, second: object) -> bool:
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
         return first.shape == second.shape and bool(np.array_equal(first, second, equal_nan=True))
+    if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
+        return False
     if isinstance(first, tuple) and isinstance(second, tuple) and len(first) == len(second):
         return all(map(_equal, first, second))
     if isinstance(first, float) and isinstance(second, float):
