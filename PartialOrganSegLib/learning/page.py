@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..finetuning.wording import title
 from ..html_document import bullet_list, document, table
 from ..html_document import text as _text
 
@@ -100,7 +101,7 @@ def _dice_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
             change = f"{after - before:+.3f}"
         if figures.get("group") == "changed":
             group = "learnt"
-        row = {"organ": organ.replace("_", " "), "": group, "before": _number(before), "after": _number(after),
+        row = {"organ": title(organ), "": group, "before": _number(before), "after": _number(after),
                "change": change}
         if has_intervals:
             row["95 % interval"] = _interval(figures)
@@ -121,7 +122,7 @@ def _drift(result: Mapping[str, Any]) -> list[str]:
     rows = []
     for organ, figures in dict(result.get("drift", {})).items():
         remark = "changed by more than noise: look at it" if figures.get("drifted") else ""
-        rows.append({"organ": organ.replace("_", " "), "CTs": str(figures.get("cases", "")),
+        rows.append({"organ": title(organ), "CTs": str(figures.get("cases", "")),
                      "before": _millilitres(figures.get("before_ml")), "after": _millilitres(figures.get("after_ml")),
                      "Dice of the two": _number(figures.get("agreement")), "remark": remark})
     if not rows:

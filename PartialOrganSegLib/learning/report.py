@@ -14,6 +14,7 @@ from ..datasets.case import Case
 from ..datasets.manifest import Manifest
 from ..errors import Problem
 from ..events import Reporter
+from ..finetuning.wording import title
 from ..formats.reading import read_labelmap
 from ..formats.writing import output_file
 from ..imaging.shapes import LabelMap, Mask
@@ -110,7 +111,7 @@ def _case_rows(manifest: Manifest) -> list[dict[str, str]]:
     for case in manifest.cases:
         organs = ""
         if case.kind in (Kind.PARTIAL, Kind.SCRIBBLE):
-            organs = ", ".join(name.replace("_", " ") for name in case.annotated)
+            organs = ", ".join(title(name) for name in case.annotated)
         elif case.kind is Kind.FULL:
             organs = "all"
         drawn_in = ", ".join(path.name for path in (case.label, case.strokes) if path is not None)
@@ -156,7 +157,7 @@ def _learnt_rows(comparison: Comparison, learnt: Sequence[str]) -> list[dict[str
         after = comparison.dice.get(NEW, {}).get(case.name, {})
         for organ in learnt:
             if organ in before or organ in after:
-                rows.append({"case": case.name, "organ": organ.replace("_", " "), "start model": _number(before, organ),
+                rows.append({"case": case.name, "organ": title(organ), "start model": _number(before, organ),
                              "new model": _number(after, organ)})
     return rows
 
@@ -168,7 +169,7 @@ def _number(values: Mapping[str, float], organ: str) -> str:
 def _volume_rows(comparison: Comparison, learnt: Sequence[str]) -> list[dict[str, str]]:
     rows = []
     for row in changed_volumes(comparison, learnt):
-        rows.append({"case": str(row["case"]), "organ": str(row["organ"]).replace("_", " "),
+        rows.append({"case": str(row["case"]), "organ": title(str(row["organ"])),
                      "start model": _millilitres(row["before"]), "new model": _millilitres(row["after"])})
     return rows
 
