@@ -112,7 +112,7 @@ def _measure(recipe: Recipe, training_step: TrainingStep, image: torch.Tensor, c
     """What validation does with one window, of `image` (B, 1, z, y, x)."""
     assert training_step.teacher is not None
     labels = predicted_classes(training_step.teacher, image[0, 0].numpy(), recipe.preprocessing.for_bundle(), classes,
-                               training_step.device)
+                               training_step.device, training_step.autocast)
     joint_counts(labels, labels, (classes, classes))
 
 

@@ -98,7 +98,7 @@ class Trainer:
             scales = recipe.validation.test_scales if recipe.validation is not None else None
             self.evaluator = Evaluator(self.cases.validation, self.cases.table.table, self.space,
                                        recipe.preprocessing.for_bundle(), self.device, self.processes,
-                                       self._hand_over.members, scales or (1.0,))
+                                       self._hand_over.members, scales or (1.0,), self.training_step.autocast)
         self._stop_signals: list[int] = []
         self._validation = RunValidation(recipe, self.evaluator, self.training_step, self._hand_over, self._result,
                                          self.processes, self._stop_signals, self.reporter)
