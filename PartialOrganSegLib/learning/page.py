@@ -46,6 +46,7 @@ class PageContent:
     pictures: Sequence[tuple[str, bytes]] = ()
     colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     learnt_dice: Sequence[Mapping[str, str]] = ()
+    strokes: Sequence[Mapping[str, str]] = ()
     volumes: Sequence[Mapping[str, str]] = ()
     steps: Sequence[str] = ()
     warnings: Sequence[str] = ()
@@ -69,6 +70,10 @@ def learn_page(content: PageContent) -> str:
     if content.learnt_dice:
         parts += ['<p class="small">Dice with what was drawn on these CTs. The new model has seen them, so this says '
                   "how well it follows the drawings, not how good it is.</p>", table(content.learnt_dice, _WORDS)]
+    if content.strokes:
+        parts += ['<p class="small">How many of the drawn voxels the new model agrees with. In its labels of these CTs '
+                  "the strokes are obeyed: where it contradicted them it was corrected, and around them what looks "
+                  "alike.</p>", table(content.strokes, _WORDS)]
     if content.warnings:
         parts += ["<h2>Noticed</h2>", bullet_list(content.warnings)]
     if content.left_out:

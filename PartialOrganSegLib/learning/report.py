@@ -30,6 +30,7 @@ from .comparison import (
     compare_models,
     compared_drifts,
     measure,
+    obedience_of,
     save_volumes,
 )
 from .page import PageContent, learn_page
@@ -71,7 +72,8 @@ def write_report(request: ReportRequest, device: str, reporter: Reporter) -> Pat
         curve=curve,
         pictures=_pictures(comparison, manifest, learnt, reporter),
         colours={organ.name: organ.colour for organ in shown_organs(comparison.space, learnt)},
-        learnt_dice=_learnt_rows(comparison, learnt), volumes=_volume_rows(comparison, learnt),
+        learnt_dice=_learnt_rows(comparison, learnt), strokes=_stroke_rows(comparison),
+        volumes=_volume_rows(comparison, learnt),
         steps=next_steps(request.figures, manifest.cases, comparison, learnt),
         warnings=_warnings(request.figures), model=str(request.figures["selected_model"]))
     page = output / PAGE
@@ -159,6 +161,16 @@ def _learnt_rows(comparison: Comparison, learnt: Sequence[str]) -> list[dict[str
             if organ in before or organ in after:
                 rows.append({"case": case.name, "organ": title(organ), "start model": _number(before, organ),
                              "new model": _number(after, organ)})
+    return rows
+
+
+def _stroke_rows(comparison: Comparison) -> list[dict[str, str]]:
+    rows = []
+    for case in comparison.cases:
+        obedience = obedience_of(comparison, case)
+        if obedience is not None:
+            rows.append({"case": case.name, "drawn voxels": str(obedience.voxels),
+                         "new model": f"{obedience.model:.1%}", "its labels": f"{obedience.corrected:.1%}"})
     return rows
 
 
