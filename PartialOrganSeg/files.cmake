@@ -178,6 +178,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/train.py
   PartialOrganSegLib/datasets/__init__.py
   PartialOrganSegLib/datasets/case.py
+  PartialOrganSegLib/datasets/case_names.py
   PartialOrganSegLib/datasets/checking.py
   PartialOrganSegLib/datasets/dataset_folder.py
   PartialOrganSegLib/datasets/harmonise.py
@@ -225,6 +226,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/outcome.py
   PartialOrganSegLib/finetuning/plan.py
   PartialOrganSegLib/finetuning/preparation.py
+  PartialOrganSegLib/finetuning/preparation_state.py
   PartialOrganSegLib/finetuning/relocating.py
   PartialOrganSegLib/finetuning/replay.py
   PartialOrganSegLib/finetuning/run.py
@@ -235,7 +237,9 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/start_predictions.py
   PartialOrganSegLib/finetuning/strokes.py
   PartialOrganSegLib/finetuning/time_keeping.py
+  PartialOrganSegLib/finetuning/time_planning.py
   PartialOrganSegLib/finetuning/verdict.py
+  PartialOrganSegLib/finetuning/wording.py
   PartialOrganSegLib/formats/__init__.py
   PartialOrganSegLib/formats/checks.py
   PartialOrganSegLib/formats/contours.py
@@ -308,6 +312,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/learning/drawn_names.py
   PartialOrganSegLib/learning/label_maps.py
   PartialOrganSegLib/learning/labelling.py
+  PartialOrganSegLib/learning/obeying.py
   PartialOrganSegLib/learning/organ_list.py
   PartialOrganSegLib/learning/page.py
   PartialOrganSegLib/learning/pairing.py
@@ -478,6 +483,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/resuming.py
   PartialOrganSegLib/training/run_files.py
   PartialOrganSegLib/training/run_state.py
+  PartialOrganSegLib/training/run_validation.py
   PartialOrganSegLib/training/schedules.py
   PartialOrganSegLib/training/setting_errors.py
   PartialOrganSegLib/training/settings.py
