@@ -372,6 +372,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/networks/backbones.py
   PartialOrganSegLib/networks/base.py
   PartialOrganSegLib/networks/deeplabv3plus.py
+  PartialOrganSegLib/networks/dense_unet.py
   PartialOrganSegLib/networks/light_unet.py
   PartialOrganSegLib/networks/nnunet.py
   PartialOrganSegLib/networks/nnunet_v2.py
