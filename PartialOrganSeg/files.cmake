@@ -3,7 +3,6 @@
 set(PANEL_SCRIPTS
   PartialOrganSegPanel/__init__.py
   PartialOrganSegPanel/export/__init__.py
-  PartialOrganSegPanel/export/dicom_files.py
   PartialOrganSegPanel/export/run.py
   PartialOrganSegPanel/export/section.py
   PartialOrganSegPanel/finetune/__init__.py
@@ -46,6 +45,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/ct_file.py
   PartialOrganSegPanel/scene/ct_identity.py
   PartialOrganSegPanel/scene/ct_tag.py
+  PartialOrganSegPanel/scene/dicom_files.py
   PartialOrganSegPanel/scene/file_identity.py
   PartialOrganSegPanel/scene/label_box.py
   PartialOrganSegPanel/scene/label_file.py
@@ -106,10 +106,14 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/settings.py
   PartialOrganSegPanel/shell/setup_section.py
   PartialOrganSegPanel/shell/steps.py
+  PartialOrganSegPanel/shell/tick_list.py
   PartialOrganSegPanel/shell/work_list.py
   PartialOrganSegPanel/worklist/__init__.py
+  PartialOrganSegPanel/worklist/adding.py
   PartialOrganSegPanel/worklist/case_files.py
   PartialOrganSegPanel/worklist/dicom_series.py
+  PartialOrganSegPanel/worklist/rank_run.py
+  PartialOrganSegPanel/worklist/ranking.py
   PartialOrganSegPanel/worklist/section.py
   PartialOrganSegPanel/worklist/texts.py
   )

@@ -60,6 +60,17 @@ class ExportOrgans(enum.Enum):
         return {ExportOrgans.ACCEPTED: _("accepted organs"), ExportOrgans.ALL: _("all organs")}[self]
 
 
+class CaseOrder(enum.Enum):
+    """In which order the work list shows its cases, and goes through them."""
+
+    ADDED = "added"
+    UNSURE = "unsure"
+
+    def label(self) -> str:
+        """Text in the combo box."""
+        return {CaseOrder.ADDED: _("as added"), CaseOrder.UNSURE: _("least sure first")}[self]
+
+
 @parameterPack
 class SegmentParameters:
     """Section Segment. `organs`: names, used when `someOrgans`. `server`: address of another computer that segments,
@@ -104,6 +115,7 @@ class WorkListParameters:
     """Section Work list. `source`: of the case that was opened last."""
 
     source: str = ""
+    order: CaseOrder = CaseOrder.ADDED
 
 
 @parameterPack
