@@ -49,12 +49,14 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/file_identity.py
   PartialOrganSegPanel/scene/label_box.py
   PartialOrganSegPanel/scene/label_file.py
+  PartialOrganSegPanel/scene/layer_scan.py
   PartialOrganSegPanel/scene/nrrd_pieces.py
   PartialOrganSegPanel/scene/organ_rows.py
   PartialOrganSegPanel/scene/organ_versions.py
   PartialOrganSegPanel/scene/review_record.py
   PartialOrganSegPanel/scene/scene_cases.py
   PartialOrganSegPanel/scene/seg_nrrd.py
+  PartialOrganSegPanel/scene/seg_nrrd_writing.py
   PartialOrganSegPanel/scene/segment_run.py
   PartialOrganSegPanel/scene/segment_voxels.py
   PartialOrganSegPanel/scene/segmentation_result.py
@@ -105,6 +107,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/services.py
   PartialOrganSegPanel/shell/settings.py
   PartialOrganSegPanel/shell/setup_section.py
+  PartialOrganSegPanel/shell/stage_text.py
   PartialOrganSegPanel/shell/steps.py
   PartialOrganSegPanel/shell/tick_list.py
   PartialOrganSegPanel/shell/work_list.py

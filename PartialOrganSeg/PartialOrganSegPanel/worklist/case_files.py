@@ -23,6 +23,7 @@ from ..scene.ct_tag import link_to_ct
 from ..scene.organ_rows import DECIDED, rows
 from ..scene.scene_cases import CaseList, label_space_names
 from ..scene.seg_nrrd import is_whole
+from ..scene.seg_nrrd_writing import write_segmentation
 from ..scene.segmentation_result import find_results
 from ..scene.strokes import find_strokes
 from ..scene.written_cts import WrittenCts
@@ -113,11 +114,11 @@ def save_case(work_list: WorkList, case: ListedCase, volume: slicer.vtkMRMLScala
     staging.mkdir(parents=True)
     try:
         for number, node in enumerate(results, 1):
-            yield Progress(_("saving the segmentation"), 0, 2, None)
-            _write(node, staging / f"segmentation_{number}.seg.nrrd")
+            yield from counted(write_segmentation(node, staging / f"segmentation_{number}.seg.nrrd"),
+                               Progress(_("saving the segmentation"), 0, 2, None))
         if strokes is not None:
-            yield Progress(_("saving the strokes"), 0, 2, None)
-            _write(strokes, staging / STROKES)
+            yield from counted(write_segmentation(strokes, staging / STROKES),
+                               Progress(_("saving the strokes"), 0, 2, None))
         scene_case = next(listed for listed in CaseList().look(chosen) if listed.volume_id == volume.GetID())
         if scene_case.labelled:
             space = label_space_names(WORD16.names, [scene_case])
@@ -134,16 +135,6 @@ def save_case(work_list: WorkList, case: ListedCase, volume: slicer.vtkMRMLScala
     if chosen not in results and results:
         counted_node = results[-1]
     return _state(counted_node, strokes is not None and bool(scene_case.drawn)) | _unsure(counted_node, case)
-
-
-def _write(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
-    # a storage node of its own: the node's keeps the file that the user saved it to. To compress takes seconds
-    storage = slicer.vtkMRMLSegmentationStorageNode()
-    storage.SetScene(slicer.mrmlScene)
-    storage.SetFileName(str(path))
-    storage.SetUseCompression(0)
-    if not storage.WriteData(node) or not path.is_file():
-        raise OSError(_("{path}: the segmentation could not be written; is the disk full?").format(path=path))
 
 
 def _replace(folder: Path, staging: Path) -> None:

@@ -14,16 +14,15 @@ from slicer.i18n import tr as _
 from ..shell.job import Outcome
 from ..shell.model_cards import installed_models
 from ..shell.model_licence import may_use
-from ..shell.parameters import CaseOrder
 from ..shell.progress import ProgressStrip
 from ..shell.section import SharedPanel, offer
 from ..shell.work_list import ListedCase, WorkList
 from .rank_run import RankRun
 
 
-def in_order(cases: Sequence[ListedCase], order: CaseOrder) -> list[ListedCase]:
+def in_order(cases: Sequence[ListedCase], unsure_first: bool) -> list[ListedCase]:
     """The cases as the list shows them; those of which nothing is known stay behind, as they were added."""
-    if order is CaseOrder.ADDED:
+    if not unsure_first:
         return list(cases)
     return sorted(cases, key=lambda case: (case.worth is None, -(case.worth or 0.0)))
 
@@ -111,7 +110,7 @@ class Ranking:
         run.clean_up()
         text = message
         if self._count:  # of some CTs, even where others could not be read
-            self._panel.parameters.worklist.order = CaseOrder.UNSURE
+            self._panel.parameters.worklist.unsureFirst = True
             text = _("{count} of {all} cases looked through; the least sure comes first.").format(
                 count=self._count, all=len(run.cases))
             text = "\n".join(filter(None, [text, message]))

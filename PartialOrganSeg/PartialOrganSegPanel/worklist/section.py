@@ -88,7 +88,7 @@ class WorkListSection(Section):
 
     def _look(self) -> None:
         """Reads the list anew: another Slicer may have changed it."""
-        self._cases = in_order(self._list.cases(), self.panel.parameters.worklist.order)
+        self._cases = in_order(self._list.cases(), self.panel.parameters.worklist.unsureFirst)
         table, current = self.ui.worklistTable, self._current
         # a change of the rows is not the user's
         table.blockSignals(True)

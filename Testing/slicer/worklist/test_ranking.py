@@ -11,7 +11,6 @@ from panel_helpers.scenes import phantom
 from panel_helpers.start_models import write_model
 from PartialOrganSegPanel.shell.model_cards import installed_models
 from PartialOrganSegPanel.shell.model_licence import fingerprint, setting
-from PartialOrganSegPanel.shell.parameters import CaseOrder
 from PartialOrganSegPanel.shell.work_list import chosen_list
 
 from PartialOrganSegLib.models.folders import user_models
@@ -59,7 +58,7 @@ def test_the_least_sure_case_comes_first_and_next_goes_there(user):
     user.process.end(0)
     assert user.said == "3 of 3 cases looked through; the least sure comes first."
     assert not scratch.exists()
-    assert user.panel.parameters.worklist.order is CaseOrder.UNSURE
+    assert user.panel.parameters.worklist.unsureFirst
     assert user.cells() == ["c", "b", "a"]
     assert "least sure of the pancreas (entropy 0.41 nats)" in user.ui.worklistTable.item(0, 1).toolTip()
     user.press("nextCase")
@@ -72,7 +71,7 @@ def test_the_least_sure_case_comes_first_and_next_goes_there(user):
     assert user.volume.GetName() == "b"
     user.press("nextCase")
     assert user.volume.GetName() == "a"
-    user.panel.parameters.worklist.order = CaseOrder.ADDED
+    user.panel.parameters.worklist.unsureFirst = False
     assert user.cells() == ["a", "b", "c"]
 
 
@@ -108,7 +107,7 @@ def test_cancel_leaves_the_list_as_it_is(user):
     assert user.said == "Cancelled."
     assert not scratch.exists()
     assert user.cells() == ["a", "b", "c"]
-    assert user.panel.parameters.worklist.order is CaseOrder.ADDED
+    assert not user.panel.parameters.worklist.unsureFirst
     assert user.ui.rankButton.text == "Find unsure cases"
 
 

@@ -182,7 +182,7 @@ def test_fine_tuning_sees_earlier_cases(user, make_panel, tmp_path, until):
     course.panel.refresh()
     table = course.ui.caseTable
     assert [table.item(place, 0).text() for place in range(table.rowCount)] == ["b", "a"]
-    assert table.item(1, 1).text() == "partial: liver; accepted in the work list"
+    assert table.item(1, 1).text() == "accepted: liver; accepted in the work list"
     course.start()
     manifest = course.run / "data" / "manifest.yaml"
     check_manifest(load_manifest(manifest))
