@@ -34,8 +34,18 @@ def cut_off(widget):
             hint = hint() if callable(hint) else hint
             if child.width < hint.width() or child.height < hint.height():
                 yield child.text
-        elif kind == "QTableWidget" and child.rowCount and child.rowHeight(0) < child.fontMetrics().height():
-            yield f"rows of {child.name}"
+        elif kind == "QTableWidget":
+            yield from _cut_off_in(child)
+
+
+def _cut_off_in(table):
+    letters = table.fontMetrics()
+    if table.rowCount and table.rowHeight(0) < letters.height():
+        yield f"rows of {table.name}"
+    for column in range(table.columnCount):
+        title = table.horizontalHeaderItem(column).text()
+        if letters.boundingRect(title).width() > table.columnWidth(column):
+            yield title
 
 
 def overlapping(widget):
