@@ -3,7 +3,6 @@
 set(PANEL_SCRIPTS
   PartialOrganSegPanel/__init__.py
   PartialOrganSegPanel/export/__init__.py
-  PartialOrganSegPanel/export/dicom_files.py
   PartialOrganSegPanel/export/run.py
   PartialOrganSegPanel/export/section.py
   PartialOrganSegPanel/finetune/__init__.py
@@ -46,15 +45,18 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/ct_file.py
   PartialOrganSegPanel/scene/ct_identity.py
   PartialOrganSegPanel/scene/ct_tag.py
+  PartialOrganSegPanel/scene/dicom_files.py
   PartialOrganSegPanel/scene/file_identity.py
   PartialOrganSegPanel/scene/label_box.py
   PartialOrganSegPanel/scene/label_file.py
+  PartialOrganSegPanel/scene/layer_scan.py
   PartialOrganSegPanel/scene/nrrd_pieces.py
   PartialOrganSegPanel/scene/organ_rows.py
   PartialOrganSegPanel/scene/organ_versions.py
   PartialOrganSegPanel/scene/review_record.py
   PartialOrganSegPanel/scene/scene_cases.py
   PartialOrganSegPanel/scene/seg_nrrd.py
+  PartialOrganSegPanel/scene/seg_nrrd_writing.py
   PartialOrganSegPanel/scene/segment_run.py
   PartialOrganSegPanel/scene/segment_voxels.py
   PartialOrganSegPanel/scene/segmentation_result.py
@@ -105,11 +107,16 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/services.py
   PartialOrganSegPanel/shell/settings.py
   PartialOrganSegPanel/shell/setup_section.py
+  PartialOrganSegPanel/shell/stage_text.py
   PartialOrganSegPanel/shell/steps.py
+  PartialOrganSegPanel/shell/tick_list.py
   PartialOrganSegPanel/shell/work_list.py
   PartialOrganSegPanel/worklist/__init__.py
+  PartialOrganSegPanel/worklist/adding.py
   PartialOrganSegPanel/worklist/case_files.py
   PartialOrganSegPanel/worklist/dicom_series.py
+  PartialOrganSegPanel/worklist/rank_run.py
+  PartialOrganSegPanel/worklist/ranking.py
   PartialOrganSegPanel/worklist/section.py
   PartialOrganSegPanel/worklist/texts.py
   )
