@@ -379,6 +379,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/organs.py
   PartialOrganSegLib/outputs.py
   PartialOrganSegLib/problem_codes.py
+  PartialOrganSegLib/process_settings.py
   PartialOrganSegLib/refining/__init__.py
   PartialOrganSegLib/refining/appearance.py
   PartialOrganSegLib/refining/changes.py
@@ -423,6 +424,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/threads.py
   PartialOrganSegLib/segmenting/timing.py
   PartialOrganSegLib/segmenting/voting.py
+  PartialOrganSegLib/segmenting/window_layout.py
   PartialOrganSegLib/segmenting/windows.py
   PartialOrganSegLib/serving/__init__.py
   PartialOrganSegLib/serving/connection.py

@@ -1,0 +1,53 @@
+"""Settings of the process change how fast the command is, and nothing of what it does."""
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from PartialOrganSegLib.process_settings import ask_for_large_pages
+from Testing.helpers.repository import ROOT
+from Testing.helpers.threshold_network import threshold_bundle
+
+VARIABLE = "THP_MEM_ALLOC_ENABLE"
+
+
+def test_a_users_choice_of_pages_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    ask_for_large_pages()
+    assert os.environ[VARIABLE] == "1"
+    monkeypatch.setenv(VARIABLE, "0")
+    ask_for_large_pages()
+    assert os.environ[VARIABLE] == "0"
+
+
+def test_labels_are_the_same_whatever_the_pages(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    array = np.full((24, 48, 48), -1000, np.int16)
+    array[4:20, 8:40, 8:40] = rng.normal(40, 120, (16, 32, 32))
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((4.0, 4.0, 6.0))
+    sitk.WriteImage(image, str(tmp_path / "ct.nii.gz"))
+    threshold_bundle(tmp_path / "model", (16, 32, 32), (6.0, 4.0, 4.0))
+    labels = []
+    for choice in ("0", "1"):
+        subprocess.run([sys.executable, "-m", "PartialOrganSegLib", "segment", tmp_path / "ct.nii.gz", "--device", "cpu",
+                        "--model", tmp_path / "model", "-o", tmp_path / f"{choice}.nii.gz"], check=True, cwd=ROOT,
+                       env={**os.environ, VARIABLE: choice})
+        labels.append(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"{choice}.nii.gz"))))
+    assert labels[0].any()
+    np.testing.assert_array_equal(labels[0], labels[1])
+
+
+def test_the_collector_of_a_caller_stays_as_it_is() -> None:
+    """Only a process of the command's own is set up for its sake."""
+    from PartialOrganSegLib.cli import main
+
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    assert main(["list", "losses"]) == 0
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, frozen)
