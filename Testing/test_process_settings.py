@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
+from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
+from PartialOrganSegLib.networks import build_network
+from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.process_settings import ask_for_large_pages
 from Testing.helpers.repository import ROOT
-from Testing.helpers.threshold_network import threshold_bundle
 
 VARIABLE = "THP_MEM_ALLOC_ENABLE"
 
@@ -33,11 +36,17 @@ def test_labels_are_the_same_whatever_the_pages(tmp_path: Path) -> None:
     image = sitk.GetImageFromArray(array)
     image.SetSpacing((4.0, 4.0, 6.0))
     sitk.WriteImage(image, str(tmp_path / "ct.nii.gz"))
-    threshold_bundle(tmp_path / "model", (16, 32, 32), (6.0, 4.0, 4.0))
+    torch.manual_seed(0)
+    network = build_network("light_unet", 1, WORD16.class_count, channels=[4, 8])
+    # Tensors of 2 MB and more, which is where pages matter.
+    write_bundle(tmp_path / "model", network, "light_unet", {"channels": [4, 8]}, WORD16,
+                 Preprocessing((3.0, 2.0, 2.0), (-200.0, 300.0), 50.0, 100.0, (48, 96, 96)), "small", "1.0.0",
+                 {"code": "Apache-2.0", "weights": "none", "data": "none"}, [], {}, "Small.")
+    command = [sys.executable, "-m", "PartialOrganSegLib", "segment", tmp_path / "ct.nii.gz", "--device", "cpu",
+               "--model", tmp_path / "model", "-o"]
     labels = []
     for choice in ("0", "1"):
-        subprocess.run([sys.executable, "-m", "PartialOrganSegLib", "segment", tmp_path / "ct.nii.gz", "--device", "cpu",
-                        "--model", tmp_path / "model", "-o", tmp_path / f"{choice}.nii.gz"], check=True, cwd=ROOT,
+        subprocess.run([*command, tmp_path / f"{choice}.nii.gz"], check=True, cwd=ROOT,
                        env={**os.environ, VARIABLE: choice})
         labels.append(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"{choice}.nii.gz"))))
     assert labels[0].any()
