@@ -372,6 +372,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/networks/norms.py
   PartialOrganSegLib/networks/pipo_fan.py
   PartialOrganSegLib/networks/sizes.py
+  PartialOrganSegLib/networks/slabs.py
   PartialOrganSegLib/networks/slicewise.py
   PartialOrganSegLib/networks/unet_3d.py
   PartialOrganSegLib/networks/unet_plus_plus.py
@@ -421,6 +422,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/result_files.py
   PartialOrganSegLib/segmenting/scores.py
   PartialOrganSegLib/segmenting/segmenter.py
+  PartialOrganSegLib/segmenting/sparse_scores.py
   PartialOrganSegLib/segmenting/threads.py
   PartialOrganSegLib/segmenting/timing.py
   PartialOrganSegLib/segmenting/voting.py
