@@ -87,15 +87,15 @@ def _rows_of(path: Path) -> _Rows:
         raise UserError(code=Code.NOT_READABLE, subject=path, expected="a CSV that can be read",
                         found=error.strerror or error) from None
     # Not by `splitlines`: names may hold letters that it takes for line ends.
-    first, *others = _LINE_END.split(text, maxsplit=1)
+    first, *lines = _LINE_END.split(text, maxsplit=1)
     delimiter = ","
     if first.lower().startswith("sep=") and len(first) == 5:  # Excel's own line: what stands between values
-        delimiter, text = first[4], "".join(others)
+        delimiter, text = first[4], "".join(lines)
     elif "," not in first:
         # Semicolons are what spreadsheets write where the comma is the decimal mark.
-        for other in (";", "\t"):
-            if other in first:
-                delimiter = other
+        for candidate in (";", "\t"):
+            if candidate in first:
+                delimiter = candidate
     # A cell of any length is one CT's trouble, not the end of the list.
     csv.field_size_limit(_LARGEST_LIST)
     return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)

@@ -44,7 +44,7 @@ def outcomes(segmenter: Segmenter, options: BatchOptions, cases: Sequence[Case],
 def _absolute(model: str | Path | Sequence[str | Path]) -> str | Path | Sequence[str | Path]:
     """A model, or several, with the folders that are no installed names as absolute paths."""
     if not isinstance(model, str | Path):
-        return [cast("str | Path", _absolute(one)) for one in model]
+        return [cast("str | Path", _absolute(folder_or_name)) for folder_or_name in model]
     folder = find_folder(model)
     # A relative path means another folder in a worker's process.
     if folder == Path(model):

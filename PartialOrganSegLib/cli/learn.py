@@ -108,11 +108,11 @@ def _check_use(arguments: argparse.Namespace) -> None:
         check_name(arguments.name)
     if not arguments.resume:
         return
-    given = [f"--{name.replace('_', '-')}" for name in _RUN_OPTIONS if getattr(arguments, name)]
-    if given:
+    options = [f"--{name.replace('_', '-')}" for name in _RUN_OPTIONS if getattr(arguments, name)]
+    if options:
         raise UsageError(code=Code.SETTINGS_CONFLICT, subject="--resume",
                          expected="only FOLDER, -o and --device beside it",
-                         found=f"{', '.join(given)} (decided when the run began)")
+                         found=f"{', '.join(options)} (decided when the run began)")
 
 
 def _options(arguments: argparse.Namespace) -> LearnOptions:

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if arguments.once:
         return _answer_once(Service(segmenter, scratch, limits))
     token_file = arguments.token_file or default_token_file()
-    made = make_token(token_file)
+    is_new = make_token(token_file)
     token, tls, scheme = read_token(token_file), None, "http"
     if arguments.certificate is not None:
         tls, scheme = tls_context(arguments.certificate, arguments.key), "https"
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
             host = f"[{host}]"
         address = f"{scheme}://{host}:{server.server_port}"
         reporter.started(command="serve", address=address, model=segmenter.bundle.name, token_file=token_file,
-                         token_made=made)
+                         token_made=is_new)
         print(f"{segmenter.bundle.name} answers at {address}; the token is in {token_file}", flush=True)
         server.serve_forever()
     return 0

@@ -77,9 +77,9 @@ def _check_rescale(path: Path, slices: list[Slice], reporter: Reporter) -> None:
 def _check_unit(path: Path, slices: list[Slice], reporter: Reporter) -> None:
     """Warns of slices that state another unit than HU, as maps of electron density or iodine do."""
     units = {ct_slice.tag(RESCALE_TYPE) for ct_slice in slices}
-    others = sorted(units - set(_UNITS))
-    if others:
-        found = f"'{others[0][:_SHOWN]}'"
+    unknown = sorted(units - set(_UNITS))
+    if unknown:
+        found = f"'{unknown[0][:_SHOWN]}'"
         if len(units) > 1:
             found += " in some slices"
         reporter.warning(Problem(Code.WRONG_MODALITY, str(path), "HU as Rescale Type (0028,1054)", found))
@@ -134,11 +134,11 @@ def distinct_slices(path: Path, series: Series, reporter: Reporter) -> list[Slic
         reporter.warning(Problem(Code.SLICES_LEFT_OUT, str(path), found=f"{len(duplicates)} slices lie where another "
                                  f"one does and are left out (first: {duplicates[0].file.name})"))
     # A copy of a file shares its SOP Instance UID; different images at most places are two volumes.
-    others = [ct_slice for ct_slice in duplicates if ct_slice.tag(SOP_INSTANCE_UID) not in used_images]
-    if len(others) > _MIXED * len(slices):
+    further_images = [ct_slice for ct_slice in duplicates if ct_slice.tag(SOP_INSTANCE_UID) not in used_images]
+    if len(further_images) > _MIXED * len(slices):
         raise UserError(code=Code.SERIES_UNCLEAR, subject=path, expected="one image at each place",
-                        found=f"{len(slices) + len(others)} images at {len(slices)} places, which no attribute tells "
-                              "apart", hint="put each volume into a folder of its own")
+                        found=f"{len(slices) + len(further_images)} images at {len(slices)} places, which no attribute "
+                              "tells apart", hint="put each volume into a folder of its own")
     if len(slices) < 2:
         raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="slices at different positions",
                         found=f"{len(series.slices)} at one position")

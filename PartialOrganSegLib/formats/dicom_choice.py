@@ -87,15 +87,15 @@ def _only_volume(path: Path, listed: list[Series]) -> Series:
 def _refuse_strangers(path: Path, series: Series, listed: list[Series]) -> None:
     """Raises UserError for a CT slice under the series' UID that names another patient, study or frame of reference:
     left out, it would be a gap that is filled, in a CT of which nobody knows whose it is."""
-    for other in listed:
-        if not series.uid or other.uid != series.uid or not other.slices[0].is_ct_image or other.slices[0].is_localizer:
+    for candidate in listed:
+        first = candidate.slices[0]
+        if not series.uid or candidate.uid != series.uid or not first.is_ct_image or first.is_localizer:
             continue
-        differing = [name for name, value_of in _IDENTITY.items()
-                     if value_of(other.slices[0]) != value_of(series.slices[0])]
+        differing = [name for name, value_of in _IDENTITY.items() if value_of(first) != value_of(series.slices[0])]
         if differing:
             raise UserError(code=Code.SERIES_UNCLEAR, subject=path,
                             expected=f"slices of one {differing[0]} under one Series Instance UID",
-                            found=f"another one in {other.slices[0].file.name}",
+                            found=f"another one in {first.file.name}",
                             hint=f"choose with --series: {_table(path, listed)}")
 
 

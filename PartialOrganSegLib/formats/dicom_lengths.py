@@ -78,8 +78,8 @@ def _walk(data: mmap.mmap, place: int) -> Lengths:
             length, begins = struct.unpack_from("<I", data, place + 4)[0], place + 8
         if tag == _PIXELS:
             # Pixels within a sequence are those of an icon.
-            known = not around and length != _UNDEFINED
-            return Lengths(pixels=length if known else None)
+            of_the_image = not around and length != _UNDEFINED
+            return Lengths(pixels=length if of_the_image else None)
         # A sequence is entered, whether its length is told or not: its elements have lengths too.
         if length == _UNDEFINED or representation == b"SQ":
             if length != _UNDEFINED and begins + length > end:

@@ -137,12 +137,13 @@ def _dicom_files(folder: Path, reporter: Reporter) -> list[Path]:
     """The DICOM files of a folder. Files of that name that are empty or hold something else are reported: at an end of
     the series nobody would miss their slices. Raises OSError for a folder that cannot be listed."""
     files = list(dicom_files(folder))
-    known = set(files)
-    strangers = [file for file in files_below(folder) if file.suffix.lower() in _DICOM_SUFFIXES and file not in known]
+    are_dicom = set(files)
+    so_called = [file for file in files_below(folder) if file.suffix.lower() in _DICOM_SUFFIXES]
+    strangers = [file for file in so_called if file not in are_dicom]
     if strangers:
-        others = f", as {len(strangers) - 1} more" if len(strangers) > 1 else ""
+        further = f", as {len(strangers) - 1} more" if len(strangers) > 1 else ""
         found = "an empty file" if not strangers[0].stat().st_size else "something else"
-        reporter.warning(Problem(Code.FILE_DAMAGED, str(strangers[0]), "a DICOM file", f"{found}{others}",
+        reporter.warning(Problem(Code.FILE_DAMAGED, str(strangers[0]), "a DICOM file", f"{found}{further}",
                                  "left out: slices may be missing"))
     return files
 

@@ -47,11 +47,11 @@ def check_words(path: Path, fields: Mapping[str, str], free: Collection[str]) ->
                             expected=f"numbers and names of at most {LONGEST_WORD} letters", found=shown(value))
 
 
-def whole_numbers(path: Path, field: str, value: str, count: int, least: int = 1) -> list[int]:
-    """`count` whole numbers of a header's field, each at least `least`. Raises UserError naming file and field."""
+def whole_numbers(path: Path, field: str, value: str, count: int, minimum: int = 1) -> list[int]:
+    """`count` whole numbers of a header's field, each at least `minimum`. Raises UserError naming file and field."""
     words = value.split()
     numbers = [int(word) for word in words if len(word) < 16 and word.lstrip("-").isdecimal()]
-    if len(numbers) != len(words) or len(words) != count or any(number < least for number in numbers):
+    if len(numbers) != len(words) or len(words) != count or any(number < minimum for number in numbers):
         raise UserError(code=Code.FILE_DAMAGED, subject=f"{path}: {field}",
-                        expected=f"{count} whole numbers of at least {least}", found=shown(value))
+                        expected=f"{count} whole numbers of at least {minimum}", found=shown(value))
     return numbers

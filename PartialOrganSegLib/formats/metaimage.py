@@ -161,7 +161,7 @@ def _check_voxels(path: Path, fields: dict[str, str], claimed: int, files: list[
     if not files:
         stored = path.stat().st_size - start
     header_size = fields.get("headersize", "0")
-    skipped = whole_numbers(path, "HeaderSize", header_size, 1, least=-1)[0]
+    skipped = whole_numbers(path, "HeaderSize", header_size, 1, minimum=-1)[0]
     check_claim(path, claimed, stored - max(skipped, 0) * max(len(files), 1), is_packed)
     if "compresseddatasize" in fields:
         whole_numbers(path, "CompressedDataSize", fields["compresseddatasize"], 1)

@@ -85,8 +85,8 @@ def read_nifti(path: Path, reporter: Reporter = _SILENT) -> tuple[NiftiHeader, V
             bytes_read = _fill(voxels, stream)
             surplus = 0
             # To the end, where gzip's checksum is compared; a member after the other may be there without end.
-            while surplus <= _MOST_SURPLUS and (more := stream.read(_PIECE)):
-                surplus += len(more)
+            while surplus <= _MOST_SURPLUS and (piece := stream.read(_PIECE)):
+                surplus += len(piece)
     except EOFError as error:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a whole gzip file",
                         found="one that ends too early (truncated)") from error
@@ -220,13 +220,13 @@ def _qform_rows(fields: _Fields) -> npt.NDArray[np.float64]:
     """The qform (3, 4): rotation by a unit quaternion, voxel sizes, and a last axis that may be flipped (NIfTI-1's
     METHOD 2)."""
     b, c, d, x, y, z = map(float, fields.quaternion)
-    rest = 1 - (b * b + c * c + d * d)
+    squared_real = 1 - (b * b + c * c + d * d)
     # Rounding may leave a little less than none; then the three are the whole of it.
-    if rest < 1e-7:
+    if squared_real < 1e-7:
         length = math.sqrt(b * b + c * c + d * d)
         b, c, d, a = b / length, c / length, d / length, 0.0
     else:
-        a = math.sqrt(rest)
+        a = math.sqrt(squared_real)
     rotation = np.array([[a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
                          [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
                          [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - c * c - b * b]])
@@ -238,14 +238,14 @@ def _qform_rows(fields: _Fields) -> npt.NDArray[np.float64]:
 
 def _offset(path: Path, fields: _Fields, reporter: Reporter) -> int:
     """Where the voxels begin: after the header at the earliest."""
-    offset, least = fields.offset, fields.least_offset
+    offset, earliest = fields.offset, fields.least_offset
     # Some programs write 0 and mean "right behind the header", where extensions would be in the way.
     if offset == 0 and not fields.extended:
-        reporter.warning(Problem(Code.FILE_DAMAGED, str(path), f"a vox_offset of {least} or more", "0",
-                                 f"the voxels are read from byte {least} on"))
-        return least
-    if not (math.isfinite(offset) and offset >= least and offset == int(offset)):
-        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"a vox_offset of {least} or more",
+        reporter.warning(Problem(Code.FILE_DAMAGED, str(path), f"a vox_offset of {earliest} or more", "0",
+                                 f"the voxels are read from byte {earliest} on"))
+        return earliest
+    if not (math.isfinite(offset) and offset >= earliest and offset == int(offset)):
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"a vox_offset of {earliest} or more",
                         found=f"{offset:g}")
     return int(offset)
 

@@ -76,8 +76,8 @@ def nifti_grid(path: Path, header: NiftiHeader, reporter: Reporter) -> Grid:
     qform = sform
     if header.qform is not None and np.isfinite(header.qform).all():
         qform = header.grid_of(header.qform)
-    used = "sform" if grid.same_as(sform, _TOLERANCE_MM) else "qform"
-    if used == "qform" or not qform.same_as(sform, _TOLERANCE_MM):
-        reporter.warning(Problem(Code.GRID_ADJUSTED, str(path), hint=f"the {used} is used",
+    chosen = "sform" if grid.same_as(sform, _TOLERANCE_MM) else "qform"
+    if chosen == "qform" or not qform.same_as(sform, _TOLERANCE_MM):
+        reporter.warning(Problem(Code.GRID_ADJUSTED, str(path), hint=f"the {chosen} is used",
                                  found="the header gives two different positions (sform and qform)"))
     return grid

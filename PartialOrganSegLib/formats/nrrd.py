@@ -126,7 +126,7 @@ def _check_size(path: Path, header: NrrdHeader, claimed: int, reporter: Reporter
         stored = sum(file.stat().st_size for file in files)
     for name in ("byte skip", "line skip", "byteskip", "lineskip"):
         if name in fields:
-            skipped = whole_numbers(path, name, fields[name], 1, least=-1)[0]
+            skipped = whole_numbers(path, name, fields[name], 1, minimum=-1)[0]
             if name.startswith("byte") and skipped > 0:
                 stored -= skipped
     if encoding in _TEXT:

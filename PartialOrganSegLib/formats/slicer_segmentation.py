@@ -50,7 +50,7 @@ def segments_of(path: Path) -> list[Segment]:
         if match is None:
             continue
         prefix = f"Segment{match[1]}_"
-        value = whole_numbers(path, key, text, 1, least=0)[0]
+        value = whole_numbers(path, key, text, 1, minimum=0)[0]
         state = _STATE_TAG.search(keys.get(prefix + "Tags", ""))
         segments.append(Segment(value, keys.get(prefix + "Name", ""), keys.get(prefix + "ID", ""),
                                 state[1] if state else ""))

@@ -23,7 +23,7 @@ class Contents:
     def __init__(self, folder: Path) -> None:
         self._file = folder / FILE
         self._changed = False
-        self._known: dict[str, tuple[str, str]] = {}  # path -> what it looked like, its content
+        self._stored: dict[str, tuple[str, str]] = {}  # path -> what it looked like, its content
         try:
             stored = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -31,7 +31,7 @@ class Contents:
         if isinstance(stored, dict):
             for path, entry in stored.items():
                 if isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry):
-                    self._known[path] = (entry[0], entry[1])
+                    self._stored[path] = (entry[0], entry[1])
 
     def of(self, path: Path) -> str:
         """The content's checksum: of a file, of a header with the voxels it names, or of a folder's files in any order.
@@ -40,12 +40,12 @@ class Contents:
         """
         files = list(files_below(path)) if path.is_dir() else files_of_image(path)
         look = digest([stamps(file) for file in sorted(files)])
-        known = self._known.get(str(path))
-        if known is not None and known[0] == look:
-            return known[1]
+        earlier = self._stored.get(str(path))
+        if earlier is not None and earlier[0] == look:
+            return earlier[1]
         # Names do not count: a copy of a DICOM folder may number its files in another way.
         content = digest(sorted(_sha256(file) for file in files))
-        self._known[str(path)] = (look, content)
+        self._stored[str(path)] = (look, content)
         self._changed = True
         return content
 
@@ -53,7 +53,7 @@ class Contents:
         """Writes what was learnt. A folder that cannot be written is no reason to stop: the files are read again."""
         if self._changed:
             with contextlib.suppress(OSError), whole_file(self._file) as temporary:
-                temporary.write_text(json.dumps(self._known), encoding="utf-8")
+                temporary.write_text(json.dumps(self._stored), encoding="utf-8")
             self._changed = False
 
 

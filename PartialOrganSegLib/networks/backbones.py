@@ -35,7 +35,7 @@ def load_backbone(network: nn.Module, path: Path) -> int:
     # As far as types say, a module's attribute may be a tensor or a module.
     names = cast("Mapping[str, str]", encoder.backbone_names)
     weights: dict[str, torch.Tensor] = {}
-    own = encoder.state_dict()
+    initial = encoder.state_dict()
     for name, value in _read(path).items():
         plain = re.sub(PREFIXES, "", name)
         if plain.startswith(CLASSIFIER):
@@ -45,19 +45,19 @@ def load_backbone(network: nn.Module, path: Path) -> int:
             raise UserError(code=Code.MODEL_UNFIT, subject=path, expected=f"names such as {', '.join(names)}",
                             found=f"'{name}'")
         target = names[part] + plain.removeprefix(part)
-        if target in own and value.ndim == 4 and plain == "conv1.weight":
-            channels = own[target].shape[1]
+        if target in initial and value.ndim == 4 and plain == "conv1.weight":
+            channels = initial[target].shape[1]
             value = value.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
-        if target not in own or own[target].shape != value.shape:
-            expected = "no such part" if target not in own else f"{tuple(own[target].shape)}"
+        if target not in initial or initial[target].shape != value.shape:
+            expected = "no such part" if target not in initial else f"{tuple(initial[target].shape)}"
             raise UserError(code=Code.MODEL_UNFIT, subject=f"{path}: {name}", expected=expected,
                             found=f"{tuple(value.shape)}", hint="weights of another ResNet?")
         weights[target] = value
-    missing = [name for name in own if name.startswith(tuple(names.values())) and name not in weights
+    missing = [name for name in initial if name.startswith(tuple(names.values())) and name not in weights
                and not name.endswith("num_batches_tracked")]
     if missing:
         raise UserError(code=Code.MODEL_UNFIT, subject=path, expected=f"weights of {missing[0]}", found="none")
-    encoder.load_state_dict({**own, **weights})
+    encoder.load_state_dict({**initial, **weights})
     return len(weights)
 
 

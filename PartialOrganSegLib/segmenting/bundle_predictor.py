@@ -33,7 +33,7 @@ class BundlePredictor:
         self._mirror, self._scales = mirror, tuple(scales)
         self.threads = 1  # windows that are computed at a time, on a CPU
         self.precision = choose_precision(precision, device, bundle.precision)
-        self.networks = [_Network(one, device) for one in bundle.one_network_each]
+        self.networks = [_Network(network, device) for network in bundle.one_network_each]
         self._permutation = bundle.label_space.mirror_permutation()
 
     def segment(self, ct: Volume, written: npt.NDArray[np.uint8], seconds: dict[str, float],

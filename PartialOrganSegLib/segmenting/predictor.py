@@ -64,12 +64,12 @@ class Predictor:
             raise UserError(code=Code.SETTINGS_CONFLICT, subject="scales",
                             expected=f"none for {imported[0].name}, a model imported from nnU-Net", found=scales)
 
-        def method(one: Bundle) -> Method:
-            if one.members:
-                return JoinedPredictor(one, self.device, mirror, scales, precision)
-            if one.nnunet is None:
-                return BundlePredictor(one, self.device, mirror, scales, precision)
-            return NNUNetPredictor(one, self.device, mirror, precision)
+        def method(part: Bundle) -> Method:
+            if part.members:
+                return JoinedPredictor(part, self.device, mirror, scales, precision)
+            if part.nnunet is None:
+                return BundlePredictor(part, self.device, mirror, scales, precision)
+            return NNUNetPredictor(part, self.device, mirror, precision)
 
         self._method: Method | VotingPredictor
         if bundle.folds and combine == VOTE:

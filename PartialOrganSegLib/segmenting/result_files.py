@@ -35,9 +35,9 @@ def earlier_of_other_kinds(files: Mapping[str, Path], folder: Path, name: str) -
     if not replaced:
         return []
     candidates = result_files(folder, name, preview=True, dicom=tuple(DICOM_ENDINGS))
-    others = [path for kind, path in candidates.items() if kind not in files and path.is_file()]
+    of_other_kinds = [path for kind, path in candidates.items() if kind not in files and path.is_file()]
     earlier = []
-    for path in others:
+    for path in of_other_kinds:
         changed_later = path.stat().st_mtime > max(replaced) + _ONE_RUN_S
         earlier.append((path, changed_later or not _is_ours(path)))
     return earlier

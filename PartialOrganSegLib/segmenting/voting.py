@@ -69,12 +69,12 @@ def majority(votes: Sequence[LabelMap]) -> LabelMap:
     """uint8 class with the most of the `votes` (z, y, x each) at every voxel; of several such classes the one that the
     earliest of them voted for."""
     labels = votes[0].copy()
-    most = np.zeros(labels.shape, np.uint8)
+    votes_for_it = np.zeros(labels.shape, np.uint8)
     for vote in votes:
         count = np.zeros(labels.shape, np.uint8)
         for compared in votes:
             count += compared == vote
-        better = count > most
+        better = count > votes_for_it
         labels[better] = vote[better]
-        most[better] = count[better]
+        votes_for_it[better] = count[better]
     return labels

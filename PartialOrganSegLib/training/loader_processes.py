@@ -39,7 +39,7 @@ def loaded_batches(sampler: PatchSampler, draws: Sequence[list[int]], workers: i
     iterator = iter(loader)
     processes = set(multiprocessing.active_children()) - earlier
     try:
-        yield map(_whole, iterator)
+        yield map(_mini_batch, iterator)
     except (RuntimeError, ConnectionError, EOFError) as error:
         text = str(error)
         # A mini-batch is asked of the process that loaded it, which may have died since.
@@ -113,7 +113,7 @@ def _shared(loaded: Sequence[_Loaded]) -> _Loaded:
                                 f"none left ({reason})", _HELP))
 
 
-def _whole(loaded: _Loaded) -> Targets:
+def _mini_batch(loaded: _Loaded) -> Targets:
     """The mini-batch. Raises UserError for a problem."""
     if isinstance(loaded, _Failure):
         raise UserError(loaded.problem)

@@ -161,8 +161,8 @@ def _usable_weights(stage: Stage, distribution: bool, teacher: bool, soft_target
     for kinds, available, lacking in needs:
         for name, weight in stage.losses.items():
             # Shares that the recipe gives need no case to take them from.
-            given = kinds is PRIORS and "q" in stage.loss_arguments.get(name, {})
-            if weight and not available and not given and _is_a(name, kinds):
+            set_by_recipe = kinds is PRIORS and "q" in stage.loss_arguments.get(name, {})
+            if weight and not available and not set_by_recipe and _is_a(name, kinds):
                 reporter.warning(Problem(Code.SETTING_IGNORED, f"losses.{name}",
                                          found=f"left out, there is no {lacking}"))
                 weights[name] = 0.0

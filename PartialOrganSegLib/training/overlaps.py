@@ -58,7 +58,7 @@ class CaseOverlaps:
         """
         in_organ = self._table[:, organ]
         inside: Mask = in_organ & (self._table.sum(1) == 1)
-        both = self._counts[:, inside, organ].sum(1)
+        overlap = self._counts[:, inside, organ].sum(1)
         reference = self._counts[:, inside].sum((1, 2))
         predicted = self._counts[:, inside | ~in_organ, organ].sum(1)
         slices = np.flatnonzero(reference)
@@ -67,7 +67,7 @@ class CaseOverlaps:
         parts = np.array_split(slices, min(SLABS, len(slices)))
         # A slab ends where the next begins; the first and the last reach to the ends of the CT.
         starts = [0, *(int(part[0]) for part in parts[1:])]
-        both_sums = np.add.reduceat(both, starts)
+        both_sums = np.add.reduceat(overlap, starts)
         size_sums = np.add.reduceat(reference + predicted, starts)
         return list(zip(both_sums.tolist(), size_sums.tolist(), strict=True))
 

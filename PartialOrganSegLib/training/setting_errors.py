@@ -17,9 +17,9 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> Problem:
     location = first["loc"]
     key = ".".join(map(str, location))
     if first["type"] == "extra_forbidden":
-        known = list(_group(model, location[:-1]).model_fields)
-        return Problem(Code.UNKNOWN_NAME, key, found=f"unknown setting{nearest(str(location[-1]), known)}",
-                       hint=f"known: {', '.join(known)}")
+        keys = list(_group(model, location[:-1]).model_fields)
+        return Problem(Code.UNKNOWN_NAME, key, found=f"unknown setting{nearest(str(location[-1]), keys)}",
+                       hint=f"known: {', '.join(keys)}")
     if first["type"] == "value_error":
         return Problem(Code.VALUE_UNFIT, key, found=str(first["ctx"]["error"]))
     if first["type"] in ("literal_error", "enum"):

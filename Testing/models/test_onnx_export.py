@@ -24,7 +24,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 # Two runtimes add the same numbers in different orders; only voxels that are all but undecided may differ for that.
 NEARLY_TIED = 1e-2
-WINDOWS = ((48, 64, 96), (32, 80, 64))
+WINDOWS = ((24, 48, 64), (16, 64, 48))
 LICENCES = {"code": "Apache-2.0", "weights": "research only", "data": "none"}
 
 
@@ -81,9 +81,14 @@ def bundle_of(folder: Path, network_name: str, seed: int = 0, **arguments) -> Bu
 
 
 def test_our_light_network_and_one_of_slices(tmp_path):
-    """Networks of volumes take any fitting size; one of slices takes the training patch, and its file says so."""
+    """Networks of volumes take any fitting size; one of slices takes the training patch, and its file says so.
+
+    Asked to, the command replaces an earlier file.
+    """
     light = bundle_of(tmp_path / "light", "light_unet", channels=[8, 16, 16])
-    [file] = export_onnx(light, tmp_path / "light.onnx")
+    file = tmp_path / "light.onnx"
+    file.write_text("an earlier one")
+    assert main(["models", "export", str(light.folder), "--onnx", str(file), "--overwrite"]) == 0
     check_labels(file, light, ((16, 32, 32), (24, 48, 64)))
     sliced = bundle_of(tmp_path / "sliced", "pipo_fan", channels=[8, 8], input_scales=2, output_scales=2, slices=3)
     [file] = export_onnx(sliced, tmp_path / "sliced.onnx")
@@ -96,12 +101,9 @@ def test_an_earlier_export_is_not_replaced(tmp_path, capsys):
     bundle_of(tmp_path / "light", "light_unet", channels=[8, 16, 16])
     earlier = tmp_path / "light.onnx"
     earlier.write_text("mine")
-    command = ["models", "export", str(tmp_path / "light"), "--onnx", str(earlier)]
-    assert main(command) == 1
+    assert main(["models", "export", str(tmp_path / "light"), "--onnx", str(earlier)]) == 1
     assert earlier.read_text() == "mine"
     assert str(earlier) in capsys.readouterr().err
-    assert main([*command, "--overwrite"]) == 0
-    assert earlier.stat().st_size > 1000
 
 
 def test_another_suffix_and_a_missing_package_are_one_line(tmp_path, capsys, monkeypatch):

@@ -39,7 +39,7 @@ class NNUNetPredictor:
         assert bundle.nnunet is not None
         self._settings, self._preprocessing = bundle.nnunet, bundle.preprocessing
         self._space, self._device = bundle.label_space, device
-        self._networks = [cast(NNUNetV2, one.load_network(device)).own_axes for one in bundle.one_network_each]
+        self._networks = [cast(NNUNetV2, network.load_network(device)).own_axes for network in bundle.one_network_each]
         self.threads = torch.get_num_threads()  # of the network alone
         self.precision = choose_precision(precision, device, bundle.precision)
         self._mirrorings: list[list[int]] = [[]]  # the axes of the network's input that each flips; the first none
