@@ -88,10 +88,12 @@ def fitted_lengths(shape: Shape3, patch: Shape3, multiple: Shape3, overlap: floa
     """Lengths (z, y, x) of the windows that cover a volume of `shape` with the fewest voxels seen altogether.
 
     Along each axis there are equal windows that share `overlap` of their length, which is a multiple of `multiple`. A
-    window holds at most `fitted` times the patch's voxels, and along no axis it is more than `LONGEST` times as long:
-    where a body is less deep than the patch, windows may be wider.
+    window holds at most `fitted` times the patch's voxels, and along no axis it is more than `fitted` squared times as
+    long, nor more than `LONGEST` times: where a body is less deep than the patch, windows may be wider.
     """
-    choices = [_lengths_for(*axis, overlap) for axis in zip(shape, patch, multiple, strict=True)]
+    stretch = min(fitted ** 2, LONGEST)
+    choices = [_lengths_for(size, side, round(side * stretch), unit, overlap)
+               for size, side, unit in zip(shape, patch, multiple, strict=True)]
     # The shortest along each axis are no larger than the patch.
     best: Shape3 = (choices[0][-1][0], choices[1][-1][0], choices[2][-1][0])
     fewest = math.inf
@@ -103,15 +105,15 @@ def fitted_lengths(shape: Shape3, patch: Shape3, multiple: Shape3, overlap: floa
     return best
 
 
-def _lengths_for(size: int, side: int, unit: int, overlap: float) -> list[tuple[int, int]]:
-    """(length, count) of equal windows that cover `size`, longest first: from `LONGEST` times the patch's `side` to the
-    first that is no longer than that."""
+def _lengths_for(size: int, side: int, limit: int, unit: int, overlap: float) -> list[tuple[int, int]]:
+    """(length, count) of equal windows that cover `size`, longest first: from those of at most `limit` to the first
+    that is no longer than the patch's `side`."""
     choices: list[tuple[int, int]] = []
     count = 1
     while not choices or choices[-1][0] > max(side, unit):
         # n windows of length w that share a part o of it cover w * (n - (n - 1) * o).
         length = round_up(math.ceil(size / (count - (count - 1) * overlap)), unit)
-        if length <= max(round(side * LONGEST), unit):
+        if length <= max(limit, unit):
             choices.append((length, count))
         count += 1
     return choices
