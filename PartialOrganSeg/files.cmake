@@ -386,6 +386,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/networks/norms.py
   PartialOrganSegLib/networks/pipo_fan.py
   PartialOrganSegLib/networks/sizes.py
+  PartialOrganSegLib/networks/slabs.py
   PartialOrganSegLib/networks/slicewise.py
   PartialOrganSegLib/networks/unet_3d.py
   PartialOrganSegLib/networks/unet_plus_plus.py
@@ -393,6 +394,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/organs.py
   PartialOrganSegLib/outputs.py
   PartialOrganSegLib/problem_codes.py
+  PartialOrganSegLib/process_settings.py
   PartialOrganSegLib/refining/__init__.py
   PartialOrganSegLib/refining/appearance.py
   PartialOrganSegLib/refining/changes.py
@@ -434,9 +436,11 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/result_files.py
   PartialOrganSegLib/segmenting/scores.py
   PartialOrganSegLib/segmenting/segmenter.py
+  PartialOrganSegLib/segmenting/sparse_scores.py
   PartialOrganSegLib/segmenting/threads.py
   PartialOrganSegLib/segmenting/timing.py
   PartialOrganSegLib/segmenting/voting.py
+  PartialOrganSegLib/segmenting/window_layout.py
   PartialOrganSegLib/segmenting/windows.py
   PartialOrganSegLib/serving/__init__.py
   PartialOrganSegLib/serving/connection.py
