@@ -10,6 +10,7 @@ import numpy as np
 
 from ..annotation import Kind
 from ..datasets.case import Case
+from ..datasets.case_names import name_with_folder
 from ..datasets.dataset_folder import is_dataset_folder
 from ..datasets.manifest import load_manifest
 from ..datasets.segment_labels import read_organ_labels
@@ -102,7 +103,9 @@ def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[s
     for case in cases:
         names[case.name] = case.name
     for case in cases:
-        names[case_name(case.image)] = case.name
+        names[labelled_name(case.image)] = case.name
+        # As `segment` calls the results of many CTs that are all called "image".
+        names[name_with_folder(case.image)] = case.name
     paired = {names[name]: file for name, file in files.items() if name in names}
     if not paired:
         name = next(iter(files))
@@ -125,12 +128,12 @@ def label_files(path: Path) -> dict[str, Path]:
     if not os.path.exists(path):
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="a file or a folder", found="nothing there")
     if os.path.isfile(path):
-        return {case_name(path): path}
+        return {labelled_name(path): path}
     files: dict[str, Path] = {}
     for file in sorted(path.iterdir()):
         if file.name.startswith(".") or not is_volume_name(file):
             continue
-        name = case_name(file)
+        name = labelled_name(file)
         if name in files:
             raise UserError(code=Code.NAME_TAKEN, subject=path, expected="one file for a case",
                             found=f"{files[name].name} and {file.name}", hint="a manifest can say which is the label")
@@ -141,7 +144,7 @@ def label_files(path: Path) -> dict[str, Path]:
     return files
 
 
-def case_name(path: Path) -> str:
+def labelled_name(path: Path) -> str:
     """A file's name without its format and without what says that it is a label: `a_label.nii.gz` is case `a`."""
     name = stem_of(path)
     for ending in LABEL_ENDINGS:

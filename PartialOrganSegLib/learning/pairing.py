@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..datasets.case_names import case_names
 from ..errors import Code, Problem
 from ..formats.registry import stem_of
 from ..formats.strokes_image import drawn_on
-from .case_names import case_name, unique_names, words_of
+from .case_names import unique_names, words_of
 from .survey import CtImage, Drawing, Form, Survey
 
 TOLERANCE_MM = 0.1  # headers round
@@ -32,7 +34,8 @@ def pair(survey: Survey) -> tuple[list[PairedCase], list[Problem]]:
     only one in its folder, or in the nearest above; else to the only one with the same grid. One whose grid is that of
     no CT is refused: an unnoticed shift would teach a wrong place.
     """
-    names = unique_names([case_name(ct.path) for ct in survey.cts])
+    # The folder itself may be given as ".".
+    names = unique_names(case_names([Path(os.path.abspath(ct.path)) for ct in survey.cts]))
     cases = [PairedCase(name, ct) for name, ct in zip(names, survey.cts, strict=True)]
     problems = []
     for drawing in survey.drawings:

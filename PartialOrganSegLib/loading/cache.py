@@ -14,6 +14,7 @@ import torch
 from ..annotation import UNKNOWN, CandidateTable, Kind
 from ..atomic import whole_file
 from ..datasets.case import Case
+from ..datasets.case_names import name_with_folder
 from ..datasets.checking import CaseFaults
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
@@ -160,15 +161,22 @@ def _files(case: Case, label_space: LabelSpace, spacing_zyx: Spacing3, air_is_ba
     if case.other_values:
         settings.append(case.other_values)
     sources = [path for path in case.files() if path != case.soft_targets]
+    name = case.name
     try:
         former = digest([CACHE_VERSION, label_space.names, [stamps(path) for path in sources], *settings])
         key = former
-        if not (folder / f"{case.name}-{former}{_ENDINGS[0]}").exists():
+        # A case whose file is called "image" was called after both up to 0.5.0.
+        name_before = name_with_folder(case.image)
+        if (folder / f"{name_before}-{former}{_ENDINGS[0]}").exists():
+            name = name_before
+        elif not (folder / f"{name}-{former}{_ENDINGS[0]}").exists():
             key = digest([CACHE_VERSION, label_space.names, [contents.of(path) for path in sources], *settings])
+            if (folder / f"{name_before}-{key}{_ENDINGS[0]}").exists():
+                name = name_before
     except OSError as error:
         raise UserError(code=Code.NOT_READABLE, subject=case.name, expected="files that can be read",
                         found=error.strerror or error) from None
-    image_file, codes_file, sets_file = (folder / f"{case.name}-{key}{ending}" for ending in _ENDINGS)
+    image_file, codes_file, sets_file = (folder / f"{name}-{key}{ending}" for ending in _ENDINGS)
     return image_file, codes_file, sets_file
 
 

@@ -103,12 +103,12 @@ def target_files(target: Path | str, name: str, preview: bool, dicom: Collection
     return {kind: Path(target)}
 
 
-def case_name(path: Path) -> str:
+def result_name(path: Path) -> str:
     """What a CT's results are called: its file's name without the ending, or its folder's.
 
     The name is the user's: of a link, its own and not its target's, which may be a key of git-annex or DataLad.
 
-    >>> case_name(Path("cts/scan 1.nii.gz"))
+    >>> result_name(Path("cts/scan 1.nii.gz"))
     'scan 1'
     """
     return stem_of(Path(os.path.abspath(path))) or "ct"  # "." and ".." have no name of their own

@@ -137,6 +137,22 @@ def test_a_run_of_an_earlier_version_finds_its_files(tmp_path, reads):
     assert reads == ["a"]
 
 
+def test_a_run_that_called_the_case_otherwise_finds_its_files(tmp_path, reads):
+    """Up to 0.5.0 a case whose file is called "image" was called after the file too; a checkpoint names its files."""
+    folder = tmp_path / "patient 7"
+    folder.mkdir()
+    write_case(folder, "a", 0)
+    (folder / "a_image.nii.gz").rename(folder / "image.nii.gz")
+    before, now = (Case(name, "g", "d", folder / "image.nii.gz", Kind.FULL, folder / "a_label.nii.gz")
+                   for name in ("patient 7_image", "patient 7"))
+    names = []
+    for case in (before, now):
+        table = CandidateTable(WORD16.class_count)
+        names.append(cache_cases([case], WORD16, table, SPACING_ZYX, tmp_path / "cache", Listener())[0].image_file.name)
+    assert names[0] == names[1]
+    assert reads == ["patient 7_image"]
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"x": 3}', "[" * 100_000])
 def test_a_damaged_memory_of_contents_is_only_lost(tmp_path, reads, content):
     write_case(tmp_path, "a", 0)
