@@ -123,7 +123,8 @@ def _folders(folder: Path, leave_out: Sequence[str], output: Path | None) -> Ite
         names[:] = below
         if any(file in _MANIFESTS for file in files) or (path / DESCRIPTION).is_file():
             names.clear()
-        listed = [path / file for file in sorted(files) if not file.startswith(".")]
+        # A pipe among them would be waited for without end.
+        listed = [path / file for file in sorted(files) if not file.startswith(".") and os.path.isfile(path / file)]
         yield path, [file for file in listed if not _matches(file, folder, leave_out)]
 
 
@@ -155,6 +156,9 @@ def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:
                     result.drawings.append(Drawing(file, Form.STRUCTURES, structures=structures))
         except UserError as error:
             result.left_out.append(error.problem)
+        except OSError as error:
+            result.left_out.append(Problem(Code.NOT_READABLE, str(file), "a file that can be read",
+                                           error.strerror or str(error)))
     if slices:
         _look_at_series(place, slices, result)
 

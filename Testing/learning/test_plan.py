@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.formats.dicom_source import Maker
 from PartialOrganSegLib.formats.rtstruct import write_rtstruct
+from PartialOrganSegLib.learning import survey as survey_module
 from PartialOrganSegLib.learning.plan import FolderOptions, Plan, make_plan
 from PartialOrganSegLib.learning.value_names import value_names
 from PartialOrganSegLib.organs import WORD16
@@ -262,6 +264,24 @@ def test_structures_of_another_series_are_nobodys(tmp_path):
     uid = source.headers[0].SeriesInstanceUID
     with pytest.raises(UserError, match=rf"structures of the series .*, found such of {uid}"):
         plan_of(tmp_path, space=WORD16)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes have no names there")
+def test_files_that_cannot_be_read_are_left_out(tmp_path, monkeypatch):
+    labels = write_patient(tmp_path / "a", 1)
+    write_mask(tmp_path / "a" / "liver.nii.gz", labels, 1)
+    for name in ("p.json", "p.nii.gz", "p.dcm"):
+        os.mkfifo(tmp_path / "a" / name)
+    (tmp_path / "a" / "note.json").write_text("{}")
+
+    def refused(file: Path, result: object) -> None:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(survey_module, "_look_at_json", refused)
+    plan = plan_of(tmp_path)
+    assert said(plan) == {"a": ("partial", ("liver",))}
+    assert any("note.json: expected a file that can be read, found Permission denied" in line
+               for line in problems_of(plan))
 
 
 def test_linked_folders_are_looked_into_once_and_name_their_cases(tmp_path):
