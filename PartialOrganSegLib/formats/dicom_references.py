@@ -1,11 +1,24 @@
-"""What a DICOM object refers to: the series of the images that it describes."""
+"""What a DICOM object refers to: the series of the images that it describes, and how many structures it may have."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..errors import Code, UserError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+
+MOST_STRUCTURES = 2000  # each takes a mask of the whole CT; planning systems draw some hundred at most
+
+
+def refuse_too_many(path: Path, count: int) -> None:
+    """Raises UserError for more structures than anybody draws: masks of them would never come to an end."""
+    if count > MOST_STRUCTURES:
+        raise UserError(code=Code.TOO_LARGE, subject=path, expected=f"at most {MOST_STRUCTURES} structures",
+                        found=f"{count} or more")
 
 
 def first_series(dataset: Dataset) -> str:

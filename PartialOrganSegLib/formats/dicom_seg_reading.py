@@ -14,7 +14,7 @@ from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates, Mask
 from ..imaging.volume import Grid
 from ..memory_claims import check_claim
-from .dicom_references import first_series
+from .dicom_references import first_series, refuse_too_many
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -56,9 +56,12 @@ class DicomSegmentation:
             raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a segmentation of type BINARY or LABELMAP",
                             found=kind)
         count = int(dataset.get("NumberOfFrames", 1))
-        check_claim(path, count * int(dataset.Rows) * int(dataset.Columns), path.stat().st_size, packed=True)
+        pixel_bytes = max(1, int(dataset.BitsAllocated) // 8) * int(dataset.get("SamplesPerPixel", 1))
+        check_claim(path, count * int(dataset.Rows) * int(dataset.Columns) * pixel_bytes, path.stat().st_size,
+                    packed=True)
         names = {int(segment.SegmentNumber): str(segment.get("SegmentLabel", ""))
                  for segment in dataset.SegmentSequence}
+        refuse_too_many(path, len(names))
         pixels = np.asarray(dataset.pixel_array).reshape(count, int(dataset.Rows), int(dataset.Columns))
         shared = dataset.SharedFunctionalGroupsSequence[0]
         frames = []

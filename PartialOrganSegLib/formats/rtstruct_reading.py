@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates, Mask, Shape3
 from ..imaging.volume import Grid
-from .dicom_references import first_series
+from .dicom_references import first_series, refuse_too_many
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -58,6 +58,7 @@ class StructureSet:
                 raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a name for every drawn structure",
                                 found=f"none for number {number}")
             structures.append(_Structure(names[number], contours))
+            refuse_too_many(path, len(structures))
         return cls(path, first_series(dataset), structures)
 
     @property

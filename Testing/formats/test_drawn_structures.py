@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.formats import dicom_lengths
+from PartialOrganSegLib.formats import dicom_lengths, dicom_references
 from PartialOrganSegLib.formats.dicom_seg import write_dicom_seg
 from PartialOrganSegLib.formats.dicom_source import Maker
 from PartialOrganSegLib.formats.drawn_structures import read_structures
@@ -166,6 +166,13 @@ def test_frames_of_segments_that_are_not_listed_are_one_line(tmp_path):
 
     with pytest.raises(UserError, match="a frame of segment 0"):
         read_structures(changed(path, change))
+
+
+def test_more_structures_than_anybody_draws_are_one_line(tmp_path, monkeypatch):
+    path, _ = structure_set(tmp_path)
+    monkeypatch.setattr(dicom_references, "MOST_STRUCTURES", 3)
+    with pytest.raises(UserError, match="at most 3 structures"):
+        read_structures(path)
 
 
 def test_a_contour_of_very_many_points_is_filled_at_once():
