@@ -20,6 +20,8 @@ TAGS = (SPACING_BETWEEN_SLICES, PIXEL_SPACING, IMAGE_POSITION, IMAGE_ORIENTATION
 _NAMES = {PIXEL_SPACING: "Pixel Spacing", IMAGE_POSITION: "Image Position (Patient)",
           IMAGE_ORIENTATION: "Image Orientation (Patient)", RESCALE_INTERCEPT: "Rescale Intercept",
           RESCALE_SLOPE: "Rescale Slope", SPACING_BETWEEN_SLICES: "Spacing Between Slices"}
+# HU lie between -1024 and some ten thousand; beyond these numbers of 12 or 16 bits become nothing of the kind.
+LARGEST_SLOPE, LARGEST_INTERCEPT = 100.0, 100_000.0
 _OFF_UNIT = 0.02  # of an axis' length, and cosine between the two: more is no rounding
 _SHOWN = 60
 
@@ -48,10 +50,11 @@ def bad_attribute(tags: Mapping[str, str]) -> BadAttribute | None:
     if not has_rescale(tags):
         return None
     slope = _numbers(tags, RESCALE_SLOPE, 1)
-    if slope is None or slope[0] == 0:
-        return _bad(tags, RESCALE_SLOPE, "a number other than 0")
-    if _numbers(tags, RESCALE_INTERCEPT, 1) is None:
-        return _bad(tags, RESCALE_INTERCEPT, "a number")
+    if slope is None or not 0 < abs(slope[0]) <= LARGEST_SLOPE:
+        return _bad(tags, RESCALE_SLOPE, f"a number other than 0 and up to {LARGEST_SLOPE:g}")
+    intercept = _numbers(tags, RESCALE_INTERCEPT, 1)
+    if intercept is None or abs(intercept[0]) > LARGEST_INTERCEPT:
+        return _bad(tags, RESCALE_INTERCEPT, f"a number up to {LARGEST_INTERCEPT:g}")
     return None
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates
-from .dicom_attributes import RESCALE_TYPE
+from .dicom_attributes import LARGEST_INTERCEPT, LARGEST_SLOPE, RESCALE_TYPE
 from .dicom_reading import read_header
 
 if TYPE_CHECKING:
@@ -93,10 +93,12 @@ class _Groups:
             return 1.0, 0.0
         slope = self.numbers("PixelValueTransformationSequence", "RescaleSlope", 1)[0]
         intercept = self.numbers("PixelValueTransformationSequence", "RescaleIntercept", 1)[0]
-        if slope == 0:  # would make all voxels alike
+        # 0 would make all voxels alike.
+        if not 0 < abs(slope) <= LARGEST_SLOPE or abs(intercept) > LARGEST_INTERCEPT:
             raise UserError(code=Code.DICOM_TAG_MISSING, subject=self._file,
-                            expected="a number other than 0 as RescaleSlope of every frame",
-                            found=f"0 for frame {self._number}")
+                            expected=f"a number other than 0 and up to {LARGEST_SLOPE:g} as RescaleSlope of every "
+                                     f"frame, and up to {LARGEST_INTERCEPT:g} as RescaleIntercept",
+                            found=f"{slope:g} and {intercept:g} for frame {self._number}")
         return slope, intercept
 
 

@@ -46,7 +46,8 @@ def with_raw(tag: int, value: bytes | None) -> Callable[[Dataset, int], None]:
     (SPACING, None), (SPACING, b""), (SPACING, b"0\\0 "), (SPACING, b"1 mm"), (SPACING, b"-1\\1"), (SPACING, b"0.8 "),
     (SPACING, b"nan\\1 "), (POSITION, None), (POSITION, b""), (POSITION, b"1\\2 "), (POSITION, b"a\\b\\c "),
     (ORIENTATION, None), (ORIENTATION, b""), (ORIENTATION, b"0\\0\\0\\0\\0\\0 "), (ORIENTATION, b"1\\0\\0\\1\\0\\0 "),
-    (ORIENTATION, b"2\\0\\0\\0\\2\\0 "), (SLOPE, b"0 "), (SLOPE, b"x "), (SLOPE, b"inf ")])
+    (ORIENTATION, b"2\\0\\0\\0\\2\\0 "), (SLOPE, b"0 "), (SLOPE, b"x "), (SLOPE, b"inf "),
+    (SLOPE, b"65535 "), (SLOPE, b"1e300 ")])
 def test_missing_or_impossible_attribute_names_file_and_tag(tmp_path: Path, tag: int, value: bytes | None) -> None:
     changed(write_slices(tmp_path, body()), with_raw(tag, value))
     line = refused(tmp_path, NAMES[tag], ".dcm")
@@ -154,7 +155,9 @@ def test_frames_and_groups_of_other_number_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("macro", "attribute", "value"), [
-    ("PixelValueTransformationSequence", "RescaleSlope", "0"), ("PlanePositionSequence", "ImagePositionPatient", None)])
+    ("PixelValueTransformationSequence", "RescaleSlope", "0"),
+    ("PixelValueTransformationSequence", "RescaleSlope", "65535"),
+    ("PixelValueTransformationSequence", "RescaleIntercept", "1e9"), ("PlanePositionSequence", "ImagePositionPatient", None)])
 def test_frame_attributes(tmp_path: Path, macro: str, attribute: str, value: str | None) -> None:
     file = write_enhanced(tmp_path / "ct.dcm", body())
     ct = dcmread(file)
