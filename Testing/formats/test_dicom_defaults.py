@@ -157,7 +157,8 @@ def test_frames_and_groups_of_other_number_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("macro", "attribute", "value"), [
     ("PixelValueTransformationSequence", "RescaleSlope", "0"),
     ("PixelValueTransformationSequence", "RescaleSlope", "65535"),
-    ("PixelValueTransformationSequence", "RescaleIntercept", "1e9"), ("PlanePositionSequence", "ImagePositionPatient", None)])
+    ("PixelValueTransformationSequence", "RescaleIntercept", "1e9"),
+    ("PlanePositionSequence", "ImagePositionPatient", None)])
 def test_frame_attributes(tmp_path: Path, macro: str, attribute: str, value: str | None) -> None:
     file = write_enhanced(tmp_path / "ct.dcm", body())
     ct = dcmread(file)
