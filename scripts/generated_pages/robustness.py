@@ -19,14 +19,17 @@ Inputs are small and made by the benchmarks themselves.
 
 ## Damaged and hostile inputs
 
-Sound files with bits, bytes, numbers, words and lines changed at random, each read by itself. *Clear*: one line that
-names the file, what was expected and what was found. *Accepted rightly*: read with a warning, or as an independent
-reader reads it. All other columns should be zero: read otherwise without a word; a sentence of Python; more than one
-line; over 60 s; over 1500 MiB; the process ended.
+Sound files with bits, bytes, numbers, words and lines changed at random, each read by itself; in two thirds of the
+DICOM files elements at any depth are taken away, emptied, doubled or replaced, with another value representation at
+times. Segmentations and structure sets are read onto their CT's grid. *Clear*: one line that names the file, what was
+expected and what was found. *Accepted rightly*: read with a warning, or as an independent reader reads it. All other
+columns should be zero: read otherwise without a word; a sentence of Python; more than one line; over 60 s; over 1500
+MiB; the process ended.
 
-What fell into one of these was mended as a kind after the run that found it; made again by its number it is now one
-clear line: dicom 17000018, 17000081 and 17000096 (photometric interpretation, bits stored), bundle 29000021 (an
-argument of a network).
+What fell into one of these was mended as a kind after the run that found it, and its format was run again; made again
+by its number it is now one clear line: bundle 29000021 (an argument of a network), nifti.gz 53000055 (the words of
+another library), enhanced dicom 40000011 (an element of another representation), 59000090 and 59000107 (slopes that
+make no HU), dicom 40000002 (a photometric interpretation of no text).
 """
 KILLS = """## Commands killed and started again
 
