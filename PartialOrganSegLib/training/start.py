@@ -18,7 +18,7 @@ from ..organs import LabelSpace
 from .distributed import Processes
 from .network_sizes import size_multiple_of
 from .recipe import Recipe
-from .settings import NetworkSettings
+from .settings import NetworkSettings, Stage
 from .transfer import ClassMap, MappedTeacher, class_axes, moved_arguments, moved_weights
 from .weight_ensemble import WeightEnsemble
 
@@ -81,6 +81,14 @@ def _seeded_network(recipe: Recipe, settings: NetworkSettings, label_space: Labe
     if settings.backbone_weights is not None:
         load_backbone(network, settings.backbone_weights)
     return network
+
+
+def class_layers(stages: Sequence[Stage], settings: NetworkSettings, label_space: LabelSpace) -> list[str]:
+    """Names of the network's parameters that grow with the number of classes; none where no stage asks for them."""
+    if all(stage.optimiser.class_rate == 1 for stage in stages):
+        return []
+    axes = class_axes(settings.name, settings.arguments, label_space.class_count)
+    return [name for name, of_tensor in axes.items() if of_tensor]
 
 
 def check_patch(patch_zyx: Sequence[int], network: nn.Module) -> None:

@@ -33,7 +33,7 @@ from .resuming import check_same, deciding_settings
 from .run_files import RunFiles, room_on_disk
 from .run_state import RunState
 from .run_validation import RunValidation
-from .start import build_start
+from .start import build_start, class_layers
 from .training_step import NotFiniteError, TrainingStep
 
 
@@ -90,7 +90,8 @@ class Trainer:
         self.cases = read_cases(recipe, manifest, self.reporter)
         self._table = torch.from_numpy(self.cases.table.table)
         self.training_step = TrainingStep(self.start.network, self.start.teacher, self._table.to(self.device),
-                                          self.device, recipe.half_precision, self.processes)
+                                          self.device, recipe.half_precision, self.processes,
+                                          class_layers(self.stages, self.start.settings, self.space))
         self._hand_over = HandOver(recipe, self.start, self.space, self.cases.training, self.device)
         self._result = ResultModel(recipe, self.start, self._hand_over, self.space)
         self.evaluator: Evaluator | None = None

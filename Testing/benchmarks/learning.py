@@ -6,7 +6,8 @@ Scenarios: `new` an organ that the start model does not have (the aorta); `weak`
 weak in; `good` masks of organs that it has already; `strokes` simulated strokes of three organs in one CT, which is
 the one that is tested on. Arms, which differ in nothing else: what a quarter of the patches is replayed from
 (`phantoms`; the start model's `predictions` on CTs without drawings; `both`, as `learn` does; `nothing`), and with both
-`low_rate` (a fifth of the learning rate, warm-up over a third of the steps) and `frozen_encoder` (only the decoder
+`low_rate` and `lowest_rate` (a fifth and a twentieth of the learning rate of .001), `class_rate` and
+`lowest_class_rate` (the same, with .004 for the layers that give the classes) and `frozen_encoder` (only the decoder
 learns).
 
 The network that learns on in the embedded model is taught alone, on patches of `PATCH`, a third of its own, so that an
@@ -86,7 +87,10 @@ class Arm:
 
 BOTH = ("phantoms", "predictions")
 ARMS = {"phantoms": Arm(["phantoms"]), "predictions": Arm(["predictions"]), "both": Arm(BOTH), "nothing": Arm([]),
-        "low_rate": Arm(BOTH, ("optimiser.learning_rate=0.0002", "optimiser.warmup_steps=33")),
+        "low_rate": Arm(BOTH, ("optimiser.learning_rate=0.0002",)),
+        "lowest_rate": Arm(BOTH, ("optimiser.learning_rate=0.00005",)),
+        "class_rate": Arm(BOTH, ("optimiser.learning_rate=0.0002", "optimiser.class_rate=20")),
+        "lowest_class_rate": Arm(BOTH, ("optimiser.learning_rate=0.00005", "optimiser.class_rate=80")),
         "frozen_encoder": Arm(BOTH, ("train_parameters=decoder",))}
 
 
