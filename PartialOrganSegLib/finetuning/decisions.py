@@ -182,9 +182,9 @@ def budget_settings(budget: Budget, measured: Sequence[PreparedCase], changed: S
     are the best; those that would not be selected come last. `synthetic`: organs that only phantoms measure, which
     decide nothing."""
     # Where the time decides, an early end would be no gain: the best weights are taken in any case.
-    patience = 2 if budget.most == budget.steps else 0
+    patience = 2 if budget.step_limit == budget.steps else 0
     # The most there may be, of which the time decides.
-    return {"steps": budget.most, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
+    return {"steps": budget.step_limit, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
             "checkpoint_every": max(10, min(100, budget.steps // 10)), "workers": budget.workers,
             "validation.groups": [MEASURED] if measured else [], "validation.every": budget.measure_every,
             "validation.patience": patience, "validation.half": list(changed),
