@@ -240,6 +240,8 @@ class Test:
         self._trial = trial
         start, space = trial.start, trial.space
         self._arguments = moved_arguments(start.network_arguments, trial.classes())
+        # Instance norm answers by all that a window holds: other windows than those of training measure that too.
+        self._preprocessing = replace(start.preprocessing, patch_zyx=PATCH)
         self._network = channels_last(build_network(start.network_name, 1, space.class_count, **self._arguments)).eval()
         case = trial.cases[trial.tested]
         file = trial.folder / "tested.nii.gz"
@@ -250,7 +252,7 @@ class Test:
         reference = replace(case, label=file, annotated=tuple(annotated), ignored=(), label_map=())
         table = CandidateTable(space.class_count)
         cached = self._cached(reference, table)
-        self._evaluator = Evaluator([cached], table.table, space, start.preprocessing, CPU, Processes(),
+        self._evaluator = Evaluator([cached], table.table, space, self._preprocessing, CPU, Processes(),
                                     precision=lambda: torch.autocast("cpu", torch.bfloat16))
         self._drawn: CachedCase | None = None
         if trial.scenario == STROKES:
@@ -271,7 +273,7 @@ class Test:
         figures.pop("mean")
         if self._drawn is not None:
             self._network.load_state_dict(weights)
-            predicted = predicted_classes(self._network, self._drawn.image(), self._trial.start.preprocessing,
+            predicted = predicted_classes(self._network, self._drawn.image(), self._preprocessing,
                                           self._trial.space.class_count, CPU)
             codes, allowed = self._drawn.codes(), self._drawn.table.table
             drawn = ~allowed[codes].all(-1)
