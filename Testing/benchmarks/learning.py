@@ -6,9 +6,9 @@ Scenarios: `new` an organ that the start model does not have (the aorta); `weak`
 weak in; `good` masks of organs that it has already; `strokes` simulated strokes of three organs in one CT, which is
 the one that is tested on. Arms, which differ in nothing else: what a quarter of the patches is replayed from
 (`phantoms`; the start model's `predictions` on CTs without drawings; `both`, as `learn` does; `nothing`), and with both
-`low_rate` and `lowest_rate` (a fifth and a twentieth of the learning rate of .001), `class_rate` and
-`lowest_class_rate` (the same, with .004 for the layers that give the classes) and `frozen_encoder` (only the decoder
-learns).
+`low_rate` and `lowest_rate` (a fifth and a twentieth of the learning rate of .001), `class_rate` (a fifth, and .004
+for the layers that give the classes), `fitted` and `low_fitted` (a new class gets its first weights by a regression on
+the features, at either rate) and `frozen_encoder` (only the decoder learns).
 
 The network that learns on in the embedded model is taught alone, on patches of `PATCH`, a third of its own, so that an
 arm takes minutes. Every arm goes to its last step with the trained weights alone; afterwards these are mixed with the
@@ -90,7 +90,8 @@ ARMS = {"phantoms": Arm(["phantoms"]), "predictions": Arm(["predictions"]), "bot
         "low_rate": Arm(BOTH, ("optimiser.learning_rate=0.0002",)),
         "lowest_rate": Arm(BOTH, ("optimiser.learning_rate=0.00005",)),
         "class_rate": Arm(BOTH, ("optimiser.learning_rate=0.0002", "optimiser.class_rate=20")),
-        "lowest_class_rate": Arm(BOTH, ("optimiser.learning_rate=0.00005", "optimiser.class_rate=80")),
+        "fitted": Arm(BOTH, ("new_class_patches=16",)),
+        "low_fitted": Arm(BOTH, ("optimiser.learning_rate=0.0002", "new_class_patches=16")),
         "frozen_encoder": Arm(BOTH, ("train_parameters=decoder",))}
 
 

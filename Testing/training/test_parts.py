@@ -93,11 +93,10 @@ def test_layers_of_classes_learn_at_their_rate():
     space = WORD16
     stage = Stage(name="one", steps=2, optimiser=OptimiserSettings(learning_rate=0.01, class_rate=20, warmup_steps=0))
     settings = NetworkSettings(name="light_unet", arguments={"channels": [4, 4]})
-    names = class_layers([stage], settings, space)
+    names = class_layers(settings, space)
     network = build_network("light_unet", 1, space.class_count, channels=[4, 4])
     # Of them all, and of nothing else, one axis is as long as there are classes.
     assert names == [name for name, value in network.named_parameters() if space.class_count in value.shape]
-    assert class_layers([Stage(name="one", steps=2)], settings, space) == []
     training_step = TrainingStep(network, None, torch.ones(2, space.class_count, dtype=torch.bool),
                                  torch.device("cpu"), False, Processes(), names)
     training_step.begin(stage, Objective(stage, space))
