@@ -216,9 +216,10 @@ class Trial:
         # Beside the run's own, so that all arms read one cache.
         manifest = run / f"{arm}.yaml"
         manifest.write_text(yaml.safe_dump(content, sort_keys=False))
-        recipe = load_recipe(run / "recipe.yaml", [f"manifest={manifest}", f"seed={seed}", "checkpoint_every=10",
-                                                   *ARMS[arm].overrides])
-        folder = self.folder / f"{arm}-{seed}"
+        recipe = load_recipe(run / "recipe.yaml", [
+            f"manifest={manifest}", f"seed={seed}", f"steps={self.steps}", "checkpoint_every=10",
+            f"optimiser.warmup_steps={self.steps // 10}", *ARMS[arm].overrides])
+        folder = self.folder / f"{arm}-{seed}-{self.steps}"
         trainer = Trainer(recipe, folder, resume=(folder / "checkpoints" / "last.pt").exists(),
                           reporter=ConsoleReporter())
         trainer.train()
@@ -315,7 +316,7 @@ def main() -> None:
     (out / "results").mkdir(parents=True, exist_ok=True)
     # Arm by arm, so that what is done so far compares.
     for tested, arm, scenario in itertools.product(arguments.tested, arguments.arms, arguments.scenarios):
-        path = out / "results" / f"{scenario}-{tested}-{arm}-{arguments.seed}.json"
+        path = out / "results" / f"{scenario}-{tested}-{arm}-{arguments.seed}-{arguments.steps}.json"
         if path.exists() or time.monotonic() - clock > arguments.seconds:
             continue
         trial = Trial(scenario, tested, out, arguments.steps)
