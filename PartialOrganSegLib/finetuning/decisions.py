@@ -30,6 +30,8 @@ ALPHAS = (1.0, 0.75, 0.5, 0.25)
 # weights, of three at about 0.3 from none of them; both forgot little.
 NONE_BELOW, HALF_FROM = 0.3, 0.6
 USUAL_ALPHA = 0.75
+# From which an organ that the start model lacks gets its first weights: five seconds of one core.
+NEW_CLASS_PATCHES = 16
 # Settings of a recipe that a run decides, and how to ask for others.
 DECIDED = {"steps": "; see --steps", "stages": "; see --steps", "manifest": "; see --data",
            "hold_out": "; see --validate", "validation.groups": "; see --validate",
@@ -92,6 +94,7 @@ def start_settings(start: Bundle, classes: ClassMap, run: Path, name: str | None
         settings["loss_arguments.distillation.new_classes"] = list(classes.new)
         # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
         settings["loss_arguments.marginal_cross_entropy.balanced"] = True
+        settings["new_class_patches"] = NEW_CLASS_PATCHES
     return settings
 
 

@@ -117,7 +117,7 @@ def _with_features(network: nn.Module, layers: Sequence[nn.Module], targets: Tar
             handle.remove()
     if len(called) != 1 or not isinstance(output, torch.Tensor):
         return None, nothing, nothing
-    classes, channels = called[0].weight.shape[:2]
+    classes, channels = called[0].get_parameter("weight").shape[:2]
     if output.shape[1] != classes + channels or output.shape[2:] != targets.candidate_map.shape[1:]:
         return None, nothing, nothing
     rows = output.movedim(1, -1).flatten(0, -2).float().cpu()
