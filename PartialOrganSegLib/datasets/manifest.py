@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,8 @@ def load_manifest(path: Path | str, reporter: Reporter = _SILENT) -> Manifest:
     if is_dataset_folder(path):
         if path.name != DESCRIPTION:
             path = path / DESCRIPTION
-        dataset = _folder(DatasetEntry(name=path.resolve().parent.name, folder="."), path, WORD16, reporter)
+        name = Path(os.path.abspath(path)).parent.name
+        dataset = _folder(DatasetEntry(name=name, folder="."), path, WORD16, reporter)
         return _manifest(path, WORD16, [dataset], Splits(), reporter)
     if path.is_dir():
         raise UserError(code=Code.FILE_MISSING, subject=path,

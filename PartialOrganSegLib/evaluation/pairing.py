@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble
     if images is not None:
         cts = label_files(images)
         # Two files that were named are a pair, whatever their names.
-        if images.is_file() and len(labels) == 1:
+        if os.path.isfile(images) and len(labels) == 1:
             cts = dict(zip(labels, cts.values(), strict=True))
     everything = list(annotated) == [ALL]
     organs: tuple[str, ...] = ()
@@ -95,7 +96,7 @@ def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[s
     Raises UserError when nothing fits together.
     """
     files = label_files(path)
-    if path.is_file() and len(cases) == 1:
+    if os.path.isfile(path) and len(cases) == 1:
         return {cases[0].name: path}
     # A prediction may be called as the case is, or as its CT, which wins where one case's CT has another case's name.
     names = {}
@@ -124,9 +125,9 @@ def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[s
 
 def label_files(path: Path) -> dict[str, Path]:
     """Name to file, for a file or the volume files of a folder, sorted. Raises UserError for two of one name."""
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="a file or a folder", found="nothing there")
-    if path.is_file():
+    if os.path.isfile(path):
         return {labelled_name(path): path}
     files: dict[str, Path] = {}
     for file in sorted(path.iterdir()):

@@ -22,7 +22,7 @@ from ..models.bundle import Bundle
 from ..networks import build_network, channels_last
 from ..organs import LabelSpace
 from ..segmenting.backend import choose_precision
-from ..segmenting.windows import plan
+from ..segmenting.window_layout import plan
 from ..training.distributed import Processes
 from ..training.memory import is_out_of_memory
 from ..training.objective import Objective

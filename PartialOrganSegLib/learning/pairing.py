@@ -80,6 +80,9 @@ def _fits(drawing: Drawing, ct: CtImage) -> bool:
     if drawing.strokes is not None:
         strokes = drawing.strokes
         return strokes.size is None or tuple(strokes.size) == tuple(ct.grid.size)
+    if drawing.structures is not None:
+        # Where either is empty nobody knows; a CT that was saved as a file has lost its series' identifier.
+        return not (drawing.structures.series_uid and ct.series_uid) or drawing.structures.series_uid == ct.series_uid
     return True
 
 
@@ -89,6 +92,9 @@ def _another_grid(drawing: Drawing, case: PairedCase) -> Problem:
         expected += f", {case.ct.grid.differing_from(drawing.grid)}"
     elif drawing.strokes is not None:
         expected, actual = f"strokes on {case.ct.grid.size} voxels", str(drawing.strokes.size)
+    elif drawing.structures is not None:
+        expected = f"structures of the series {case.ct.series_uid} in {case.ct.path.name}"
+        actual = f"such of {drawing.structures.series_uid}"
     return Problem(Code.GEOMETRY_DIFFERS, str(drawing.path), expected, actual)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def write_report(request: ReportRequest, device: str, reporter: Reporter) -> Pat
         warnings=_warnings(request.figures), model=str(request.figures["selected_model"]))
     page = output / PAGE
     with output_file(page) as temporary:
-        temporary.write_text(learn_page(content), encoding="utf-8")
+        temporary.write_text(learn_page(content), encoding="utf-8", errors="backslashreplace")
     return page
 
 
@@ -105,7 +106,7 @@ def _learnt(request: ReportRequest) -> list[str]:
 
 
 def _folder_name(output: Path) -> str:
-    return output.resolve().parent.name
+    return Path(os.path.abspath(output)).parent.name
 
 
 def _case_rows(manifest: Manifest) -> list[dict[str, str]]:

@@ -15,7 +15,8 @@ from ..events import Reporter
 from ..models.bundle import Preprocessing
 from ..segmenting.bundle_predictor import at_scale
 from ..segmenting.scores import best_classes
-from ..segmenting.windows import plan, window_scores
+from ..segmenting.window_layout import plan
+from ..segmenting.windows import window_scores
 from .network_sizes import size_multiple_of, slices_of
 
 # Makes the context in which a network computes, say in reduced precision.
