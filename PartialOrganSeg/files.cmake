@@ -484,6 +484,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/logbook.py
   PartialOrganSegLib/training/memory.py
   PartialOrganSegLib/training/network_sizes.py
+  PartialOrganSegLib/training/new_classes.py
   PartialOrganSegLib/training/objective.py
   PartialOrganSegLib/training/optimisation.py
   PartialOrganSegLib/training/optimisers.py
