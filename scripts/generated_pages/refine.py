@@ -144,15 +144,24 @@ def _seconds(row: Mapping[str, Any]) -> str:
 
 
 def _organs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A start model and organ a row, an arm a column: Dice after the last stroke that all arms had."""
+    """A start model and organ a row, an arm a column: Dice after three strokes."""
     arms = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
     cells = []
     for key in dict.fromkeys((row["model"], row["case"], row["organ"]) for row in rows):
         of_organ = {row["arm"]: row for row in rows if (row["model"], row["case"], row["organ"]) == key}
         first = next(iter(of_organ.values()))
-        dice = [_number(of_organ[arm]["dice"].get("3"), 3) if arm in of_organ else "" for arm in arms]
-        cells.append([key[0], key[1], key[2].replace("_", " "), _number(first["dice"]["0"], 3), *dice])
-    return table(("start model", "CT", "organ", "start", *(ARMS[arm] for arm in arms)), cells)
+        dice = [_after(of_organ, arm, "3") for arm in arms]
+        cells.append([key[0], key[1], key[2].replace("_", " "), _number(first["dice"]["0"], 3), *dice,
+                      _after(of_organ, "refine", "10")])
+    return table(("start model", "CT", "organ", "start", *(ARMS[arm] for arm in arms), "`refine` after 10"), cells)
+
+
+def _after(arms: Mapping[str, Mapping[str, Any]], arm: str, count: str) -> str:
+    """Dice after so many strokes; empty where that was not measured."""
+    value = None
+    if arm in arms:
+        value = arms[arm]["dice"].get(count)
+    return _number(value, 3)
 
 
 def _speed(figures: Mapping[str, Any]) -> list[str]:
