@@ -114,15 +114,15 @@ def main() -> None:
     if record.exists():
         rows = [json.loads(line) for line in record.read_text().splitlines()]
     if arguments.table is not None:
-        others = [row for row in rows if row["case"] not in CHOSEN_ON]
-        arguments.table.write_text(json.dumps(summary(others), indent=1) + "\n")
+        checked = [row for row in rows if row["case"] not in CHOSEN_ON]
+        arguments.table.write_text(json.dumps(summary(checked), indent=1) + "\n")
         return
     until = time.monotonic() + 60 * arguments.minutes
     segmenter = Segmenter(SegmentOptions(model=arguments.model, force=True))
     cases = {case.image.parent.name: case for case in load_manifest(arguments.manifest).cases}
-    done = {row["case"] for row in rows}
+    finished = {row["case"] for row in rows}
     for name in arguments.cases or list(cases):
-        if name in done or time.monotonic() > until:
+        if name in finished or time.monotonic() > until:
             continue
         scene = load_scene(cases[name], segmenter, arguments.output / "starts" / segmenter.bundle.name)
         new = run_case(scene, segmenter, cases[name].image, arguments.seed)
