@@ -3,9 +3,11 @@
     python scripts/cross_validate.py --manifest ../shared/data/manifest.yaml --strokes Resources/strokes \
         --out OUT.json RUN [RUN ...]
 
-Each RUN is a folder of `partialorganseg train`; the groups its recipe held out are segmented with its model. Dice is
-measured over the voxels that a case's label decides (partial and coarse labels are candidate sets), and beside it over
-the drawn strokes, where there is no label. A CT's group is the name of the folder its image lies in.
+Each RUN is a folder of `partialorganseg train`; the groups its recipe held out are segmented with its model. Of a run
+with --folds every patient is segmented by the fold that was validated on them; that fold's best weights were chosen on
+these patients too, which flatters it a little. Dice is measured over the voxels that a case's label decides (partial
+and coarse labels are candidate sets), and beside it over the drawn strokes, where there is no label. A CT's group is
+the name of the folder its image lies in; of folds, the manifest's.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.organs import LabelSpace
 from PartialOrganSegLib.segmenting.predictor import Predictor
+from PartialOrganSegLib.training.folds import FOLDS_FILE
 
 COLON, RECTUM = "colon", "rectum"
 LABEL, STROKES = "label", "strokes"
@@ -85,7 +88,11 @@ def _over_strokes(case: Case, ct: Volume, predicted: np.ndarray, space: LabelSpa
 
 
 def score_run(run: Path, manifest: Manifest, strokes: Path) -> dict[str, Figures]:
-    """The figures of every CT that a run's recipe held out. Raises UserError for one that the manifest has not."""
+    """The figures of every CT that a run's recipe held out, or its folds were validated on. Raises UserError for one
+    that the manifest has not."""
+    folds = run / FOLDS_FILE
+    if folds.is_file():
+        return _score_folds(run, json.loads(folds.read_text(encoding="utf-8")), manifest, strokes)
     recipe = run / "recipe.yaml"
     if not recipe.is_file():
         raise UserError(code=Code.FILE_MISSING, subject=run, expected="the folder of a training run",
@@ -104,6 +111,22 @@ def score_run(run: Path, manifest: Manifest, strokes: Path) -> dict[str, Figures
     for name in held_out:
         figures[name] = score_case(replace(cases[name], group=name), predictor, manifest.label_space, strokes)
         print(name, json.dumps(figures[name]), flush=True)
+    return figures
+
+
+def _score_folds(run: Path, folds: Sequence[Sequence[str]], manifest: Manifest, strokes: Path) -> dict[str, Figures]:
+    """Each patient's CTs by the fold without them. Raises UserError for a patient that the manifest has not."""
+    figures = {}
+    for number, groups in enumerate(folds):
+        absent = sorted(set(groups) - {case.group for case in manifest.cases})
+        if absent:
+            raise UserError(code=Code.UNKNOWN_NAME, subject=run / FOLDS_FILE, expected="patients of the manifest",
+                            found=", ".join(absent))
+        predictor = Predictor(load_bundle(run / f"fold_{number}" / "model"))
+        for case in manifest.cases:
+            if case.group in groups:
+                figures[case.name] = score_case(case, predictor, manifest.label_space, strokes)
+                print(case.name, json.dumps(figures[case.name]), flush=True)
     return figures
 
 
