@@ -41,14 +41,14 @@ LABEL, STROKES = "label", "strokes"
 Figures = dict[str, dict[str, float]]
 
 
-def score_case(case: Case, predictor: Predictor, space: LabelSpace, strokes: Path) -> Figures:
+def score_case(case: Case, predictor: Predictor, space: LabelSpace, strokes: Path | None) -> Figures:
     """Dice per organ of one CT: where the case's label decides, and over the strokes drawn on it, if there are any."""
     ct = case.read_image()
     predicted = predictor.predict(ct).labels.array
     figures = {LABEL: _over_label(case, ct, predicted, space), STROKES: {}}
-    drawn = strokes / f"{case.group}.json"
-    if drawn.exists():
-        figures[STROKES] = _over_strokes(replace(case, label=None, strokes=drawn), ct, predicted, space)
+    if strokes is not None and (strokes / f"{case.group}.json").exists():
+        drawn = replace(case, label=None, strokes=strokes / f"{case.group}.json")
+        figures[STROKES] = _over_strokes(drawn, ct, predicted, space)
     return figures
 
 
@@ -87,7 +87,7 @@ def _over_strokes(case: Case, ct: Volume, predicted: np.ndarray, space: LabelSpa
     return figures
 
 
-def score_run(run: Path, manifest: Manifest, strokes: Path) -> dict[str, Figures]:
+def score_run(run: Path, manifest: Manifest, strokes: Path | None) -> dict[str, Figures]:
     """The figures of every CT that a run's recipe held out, or its folds were validated on. Raises UserError for one
     that the manifest has not."""
     folds = run / FOLDS_FILE
@@ -114,7 +114,8 @@ def score_run(run: Path, manifest: Manifest, strokes: Path) -> dict[str, Figures
     return figures
 
 
-def _score_folds(run: Path, folds: Sequence[Sequence[str]], manifest: Manifest, strokes: Path) -> dict[str, Figures]:
+def _score_folds(run: Path, folds: Sequence[Sequence[str]], manifest: Manifest,
+                 strokes: Path | None) -> dict[str, Figures]:
     """Each patient's CTs by the fold without them. Raises UserError for a patient that the manifest has not."""
     figures = {}
     for number, groups in enumerate(folds):
@@ -146,7 +147,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--strokes", type=Path, required=True, help="folder with drawn strokes GROUP.json")
+    parser.add_argument("--strokes", type=Path, help="folder with drawn strokes GROUP.json")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(words)
     result: dict[str, Figures] = {}
@@ -163,7 +164,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     with whole_file(arguments.out) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for kind in (LABEL, STROKES):
+    kinds = [LABEL] if arguments.strokes is None else [LABEL, STROKES]
+    for kind in kinds:
         print(f"\n{kind}\n" + "\n".join(table_lines(result, kind)))
     return 0
 
