@@ -17,7 +17,7 @@ sys.path.insert(0, str(SCRIPTS))
 from reproduction.comparison import HOLDS, NOT_DECIDED, OPPOSITE, judge_claims
 from reproduction.curves import COLOURS, HEIGHT, LEFT, TOP, WIDTH, Panel, draw_curves, mean_curve
 from reproduction.processes import run_commands
-from reproduction.results import Result, learning_curve, organ_figures
+from reproduction.results import Result, learning_curve, organ_figures, processor_seconds
 from reproduction.table import Claim
 from reproduction.tables import TABLES
 
@@ -78,11 +78,14 @@ def test_figures_of_an_organ():
 
 
 def test_the_learning_curve_and_its_slope(tmp_path):
-    lines = [{"step": step, "loss": 2 - step / 1000, "seconds": 0.5} for step in range(10, 1010, 10)]
+    lines = [{"step": step, "loss": 2 - step / 1000, "seconds": 0.5, "processor": 0.25} for step in range(10, 1010, 10)]
     text = "".join(json.dumps(line) + "\n" for line in [*lines, {"step": 1000, "dice_liver": 0.5}])
     (tmp_path / "log.jsonl").write_text(text, encoding="utf-8")
     curve, seconds = learning_curve(tmp_path / "log.jsonl")
     assert seconds == 0.5
+    assert processor_seconds(tmp_path / "log.jsonl") == 0.25
+    (tmp_path / "older.jsonl").write_text('{"step": 10, "loss": 1.0, "seconds": 0.5}\n', encoding="utf-8")
+    assert processor_seconds(tmp_path / "older.jsonl") is None
     # Twice as many points were logged: the curve is thinned to what a chart can show.
     assert len(curve) == 50
     assert curve[-1] == (1000, pytest.approx(1.005))
