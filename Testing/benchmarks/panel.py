@@ -1,6 +1,6 @@
 """How long the panel holds Slicer's window, step by step, on a CT of 560 x 512 x 480 voxels with sixteen organs.
 
-    python Testing/benchmarks/panel.py [--size 560 512 480] [--json figures.json]
+    python Testing/benchmarks/panel.py [--size 560 512 480] [--parts review strokes] [--json figures.json]
 
 Every act of a user is done as the user does it, through the section's button, and the window works on until nothing is
 left to do. The figure of an act is its longest step: the longest time in which the window could not answer, beside it
@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 BUDGET_MS = 100.0
@@ -252,8 +252,11 @@ class Day:
         self.does("save the open case", ui.saveWorkButton.click)
 
 
-def run(size: tuple[int, int, int], folder: Path) -> dict[str, dict[str, float]]:
-    """All acts, one after the other; gives the longest step of each in ms."""
+PARTS = ("review", "work_list", "export", "teach", "strokes")  # after segmenting
+
+
+def run(size: tuple[int, int, int], folder: Path, parts: Sequence[str] = PARTS) -> dict[str, dict[str, float]]:
+    """All acts of these parts, one after the other; gives the longest step of each in ms."""
     from PartialOrganSegPanel.shell import settings
 
     kept = {"PartialOrganSeg/WorkList": str(folder / "work list")}
@@ -261,11 +264,8 @@ def run(size: tuple[int, int, int], folder: Path) -> dict[str, dict[str, float]]
     day = Day(size, folder)
     day.segment()
     day.kept_memory()
-    day.review()
-    day.work_list()
-    day.export()
-    day.teach()
-    day.strokes()
+    for part in parts:
+        getattr(day, part)()
     day.widget.cleanup()
     return day.window.figures
 
@@ -273,6 +273,7 @@ def run(size: tuple[int, int, int], folder: Path) -> dict[str, dict[str, float]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--size", type=int, nargs=3, default=(560, 512, 480), metavar=("I", "J", "K"))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="only these acts after segmenting")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     arguments = parser.parse_args()
     sys.path.insert(0, str(TESTS))
@@ -281,7 +282,7 @@ def main() -> None:
     import conftest  # noqa: F401  makes the host, or finds the real Slicer
 
     with tempfile.TemporaryDirectory() as folder:
-        figures = run(tuple(arguments.size), Path(folder))
+        figures = run(tuple(arguments.size), Path(folder), arguments.parts)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     # By the processor's time: on a loaded machine the wall clock tells of the others.

@@ -23,6 +23,7 @@ from . import table as scribble_table
 from .at_hand import AtHand
 from .editor import ERASE, PAINT, StrokeEditor
 from .exchange import StrokeExchange
+from .keys import StrokeKeys
 from .live_part import LivePart
 from .states import mark_scribbled, next_to_draw
 from .texts import cost_text, drawn_text, reasons, tips
@@ -56,19 +57,9 @@ class ScribbleSection(Section, VTKObservationMixin):
         scribble_table.prepare(self.ui.strokeTable)
         self.ui.strokeTable.connect("itemSelectionChanged()", self._selected)
         self.ui.scribbleCollapsible.connect("contentsCollapsed(bool)", self._folded)
-        self._shortcuts = []
-        for name, key, action in (
-                ("paint", "Shift+S", self._paint), ("erase", "Shift+E", self._erase),
-                ("background", "Shift+B", self._background), ("next", "Shift+O", self._next),
-                ("undo", "Shift+U", self._undo), ("clear", "", self._clear), ("load", "", self._load),
-                ("save", "", self._save), ("case", "", self._save_case)):
-            button = getattr(self.ui, f"{name}StrokesButton")
-            button.connect("clicked()", action)
-            if key:
-                shortcut = qt.QShortcut(qt.QKeySequence(key), self.widget)
-                shortcut.connect("activated()", button.click)
-                shortcut.setEnabled(False)
-                self._shortcuts.append(shortcut)
+        self._keys = StrokeKeys(self.widget, self.ui, {
+            "paint": self._paint, "erase": self._erase, "background": self._background, "next": self._next,
+            "undo": self._undo, "clear": self._clear, "load": self._load, "save": self._save, "case": self._save_case})
 
     # --- moments of the section
 
@@ -192,8 +183,7 @@ class ScribbleSection(Section, VTKObservationMixin):
         volume, strokes, name = self.at_hand.volume, self.at_hand.strokes, self.at_hand.name
         if not self._active:
             self.editor.stop()
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(self._active)
+        self._keys.set(self._active)
         self._live.correction.check()
         self._live.show()
         dimmed = None
