@@ -98,7 +98,7 @@ class Day:
     def busy(self) -> bool:
         """Whether something is still to be done."""
         review, strokes = self.panel.section("Review"), self.panel.section("Scribble")
-        settling = strokes._settle.active
+        settling = strokes._settle.active or strokes._exchange.why_not
         return bool(self.panel.job is not None or review.looking.active or review._files.why_not or settling)
 
     def does(self, act: str, do: Callable[[], None], busy: Callable[[], bool] | None = None) -> None:
@@ -184,8 +184,8 @@ class Day:
         process = self.services.processes[-1]
         process.say("result", ready=True, size=list(self.volume.GetImageData().GetDimensions()))
         k, j, i = (int(place) for place in np.median(np.argwhere(self.labels[::8, ::8, ::8] == 1), 0) * 8)
-        self.does("a stroke, and asking for its correction", lambda: self.paint(np.s_[k, j:j + 2, i - 40:i + 40]),
-                  lambda: not process.sent)
+        self.paint(np.s_[k, j:j + 2, i - 40:i + 40])
+        self.does("after a stroke: asking for its correction", lambda: None, lambda: not process.sent)
         child, request = section._live.correction._child, process.sent[-1]
         with np.load(child.folder / request["file"]) as arrays:
             labels = arrays["labels"]
@@ -195,7 +195,8 @@ class Day:
             "result", id=request["id"], box=request["box"], file="answer.npz", seconds=0.5, changes=[]))
         self.does("undo of a correction", ui.undoStrokesButton.click)
         self.does("strokes do not correct any more", ui.correctButton.click)
-        self.does("a stroke that only draws", lambda: self.paint(np.s_[k + 1, j:j + 2, i - 40:i + 40]))
+        self.paint(np.s_[k + 1, j:j + 2, i - 40:i + 40])
+        self.does("after a stroke that only draws", lambda: None)
         self.services.dialogs.file = self.folder / "strokes.nii.gz"
         self.does("save strokes", ui.saveStrokesButton.click)
         self.services.dialogs.answers.append("replace")
@@ -231,6 +232,8 @@ class Day:
 
     def teach(self) -> None:
         ui = self.of("FineTune")
+        if self.of("Review").acceptButton.enabled:  # something to learn from
+            self.does("accept before teaching", self.of("Review").acceptButton.click)
         self.does("unfold Teach the model", lambda: setattr(ui.finetuneCollapsible, "collapsed", False))
         started = len(self.services.processes)
         self.does("start to teach", ui.startButton.click, lambda: len(self.services.processes) == started)

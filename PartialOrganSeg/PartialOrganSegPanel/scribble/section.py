@@ -52,7 +52,7 @@ class ScribbleSection(Section, VTKObservationMixin):
         self._settle.connect("timeout()", self._look)
         self.editor = StrokeEditor(slicer.qMRMLSegmentEditorWidget(self.widget), self._editor_changed)
         self._live = LivePart(self.panel, self.ui, self.at_hand, self.draw)
-        self._exchange = StrokeExchange(self.panel.services.dialogs, self._say)
+        self._exchange = StrokeExchange(self.panel.services.dialogs, self._say, self.panel.refresh)
         self.ui.teachButton.connect("clicked()", self.panel.teach)
         scribble_table.prepare(self.ui.strokeTable)
         self.ui.strokeTable.connect("itemSelectionChanged()", self._selected)
@@ -93,6 +93,7 @@ class ScribbleSection(Section, VTKObservationMixin):
 
     def closing(self) -> None:
         self._live.correction.stop()
+        self._exchange.stop()
         self._unwatch()
         self.removeObservers()
         self.editor.unbind()
@@ -215,6 +216,7 @@ class ScribbleSection(Section, VTKObservationMixin):
 
     def _offer_buttons(self, name: str) -> None:
         why = reasons(self.at_hand.volume, self.at_hand.strokes, self._counts, name, self._following(name))
+        why["case"] = why["case"] or self._exchange.why_not
         for key, tip in tips().items():
             offer(getattr(self.ui, f"{key}StrokesButton"), why[key], tip)
         teach = self.panel.busy
