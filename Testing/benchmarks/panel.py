@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 BUDGET_MS = 100.0
+LONGEST_S = 120.0  # of an act
 TESTS = Path(__file__).resolve().parent.parent / "slicer"
 
 
@@ -52,8 +53,12 @@ class Window:
         self._beat.start()
         do()
         self._ticked()
+        start = time.monotonic()
         while busy():
             self._process_events()
+            if time.monotonic() - start > LONGEST_S:
+                raise TimeoutError(f"{act}: nothing happens")
+        self._ticked()  # the step that ended it
         self._beat.stop()
         wall, cpu = (max(times) for times in zip(*self._steps, strict=True))
         self.figures[act] = {"wall_ms": round(wall), "cpu_ms": round(cpu)}
@@ -222,10 +227,11 @@ class Day:
                                       logic.ModificationModeAdd, False, False)
 
     def export(self) -> None:
-        from PartialOrganSegPanel.shell.parameters import ExportFormat
+        from PartialOrganSegPanel.shell.parameters import ExportFormat, ExportOrgans
 
         started = len(self.services.processes)
         self.panel.parameters.export.format = ExportFormat.NIFTI
+        self.panel.parameters.export.organs = ExportOrgans.ALL
         self.does("export", self.of("Export").exportButton.click, lambda: len(self.services.processes) == started)
         self.services.processes[-1].say("result", files={})
         self.does("export ends", lambda: self.services.processes[-1].end(0))
