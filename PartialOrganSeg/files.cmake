@@ -186,6 +186,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/train.py
   PartialOrganSegLib/datasets/__init__.py
   PartialOrganSegLib/datasets/case.py
+  PartialOrganSegLib/datasets/case_names.py
   PartialOrganSegLib/datasets/checking.py
   PartialOrganSegLib/datasets/dataset_folder.py
   PartialOrganSegLib/datasets/harmonise.py
@@ -233,6 +234,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/outcome.py
   PartialOrganSegLib/finetuning/plan.py
   PartialOrganSegLib/finetuning/preparation.py
+  PartialOrganSegLib/finetuning/preparation_state.py
   PartialOrganSegLib/finetuning/relocating.py
   PartialOrganSegLib/finetuning/replay.py
   PartialOrganSegLib/finetuning/run.py
@@ -243,7 +245,9 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/start_predictions.py
   PartialOrganSegLib/finetuning/strokes.py
   PartialOrganSegLib/finetuning/time_keeping.py
+  PartialOrganSegLib/finetuning/time_planning.py
   PartialOrganSegLib/finetuning/verdict.py
+  PartialOrganSegLib/finetuning/wording.py
   PartialOrganSegLib/formats/__init__.py
   PartialOrganSegLib/formats/checks.py
   PartialOrganSegLib/formats/contours.py
@@ -316,6 +320,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/learning/drawn_names.py
   PartialOrganSegLib/learning/label_maps.py
   PartialOrganSegLib/learning/labelling.py
+  PartialOrganSegLib/learning/obeying.py
   PartialOrganSegLib/learning/organ_list.py
   PartialOrganSegLib/learning/page.py
   PartialOrganSegLib/learning/pairing.py
@@ -330,6 +335,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/loading/__init__.py
   PartialOrganSegLib/loading/augmentation.py
   PartialOrganSegLib/loading/cache.py
+  PartialOrganSegLib/loading/cached_sets.py
   PartialOrganSegLib/loading/contents.py
   PartialOrganSegLib/loading/locking.py
   PartialOrganSegLib/loading/sampling.py
@@ -374,12 +380,14 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/networks/backbones.py
   PartialOrganSegLib/networks/base.py
   PartialOrganSegLib/networks/deeplabv3plus.py
+  PartialOrganSegLib/networks/dense_unet.py
   PartialOrganSegLib/networks/light_unet.py
   PartialOrganSegLib/networks/nnunet.py
   PartialOrganSegLib/networks/nnunet_v2.py
   PartialOrganSegLib/networks/norms.py
   PartialOrganSegLib/networks/pipo_fan.py
   PartialOrganSegLib/networks/sizes.py
+  PartialOrganSegLib/networks/slabs.py
   PartialOrganSegLib/networks/slicewise.py
   PartialOrganSegLib/networks/unet_3d.py
   PartialOrganSegLib/networks/unet_plus_plus.py
@@ -387,6 +395,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/organs.py
   PartialOrganSegLib/outputs.py
   PartialOrganSegLib/problem_codes.py
+  PartialOrganSegLib/process_settings.py
   PartialOrganSegLib/refining/__init__.py
   PartialOrganSegLib/refining/appearance.py
   PartialOrganSegLib/refining/changes.py
@@ -428,9 +437,11 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/segmenting/result_files.py
   PartialOrganSegLib/segmenting/scores.py
   PartialOrganSegLib/segmenting/segmenter.py
+  PartialOrganSegLib/segmenting/sparse_scores.py
   PartialOrganSegLib/segmenting/threads.py
   PartialOrganSegLib/segmenting/timing.py
   PartialOrganSegLib/segmenting/voting.py
+  PartialOrganSegLib/segmenting/window_layout.py
   PartialOrganSegLib/segmenting/windows.py
   PartialOrganSegLib/serving/__init__.py
   PartialOrganSegLib/serving/connection.py
@@ -485,6 +496,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/resuming.py
   PartialOrganSegLib/training/run_files.py
   PartialOrganSegLib/training/run_state.py
+  PartialOrganSegLib/training/run_validation.py
   PartialOrganSegLib/training/schedules.py
   PartialOrganSegLib/training/setting_errors.py
   PartialOrganSegLib/training/settings.py

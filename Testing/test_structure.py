@@ -26,7 +26,7 @@ FLOORS = """
     events  scratch  json_file  memory_claims  safe_text  streams  html_document
     bounded_file
     errors  atomic  cancelling  resources
-    problem_codes  file_locks  exchanging
+    problem_codes  file_locks  exchanging  process_settings
     text_enum
 """
 FRONT_DOOR = "PartialOrganSegLib"  # offers what the rooms have; rooms take nothing from it but the version

@@ -20,6 +20,7 @@ from .. import __version__, logfile
 from ..cancelling import Resumable, cancellable, ignore_signals
 from ..errors import Code, Problem, UsageError, UserError
 from ..events import ConsoleReporter, JsonReporter, Reporter
+from ..process_settings import ask_for_large_pages, collect_garbage_less_often, leave_garbage
 from ..streams import drop_unwritten, forgiving_output, open_closed_streams
 from . import (
     check,
@@ -76,6 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. Without `argv`, the process's command line is meant."""
     open_closed_streams()
+    ask_for_large_pages()  # before any command makes a tensor
+    if argv is None:
+        collect_garbage_less_often()
     words = list(argv if argv is not None else sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -97,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ignore_signals()  # a second Ctrl-C while Python closes would end in a traceback
     if argv is None:
         drop_unwritten()
+        leave_garbage()
     return code
 
 

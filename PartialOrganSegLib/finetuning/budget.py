@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..segmenting.windows import plan
+from ..segmenting.window_layout import plan
 from ..training.recipe import Recipe
 from .speed import Speed
 

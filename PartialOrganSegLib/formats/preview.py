@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from ..imaging.components import voxel_counts
 from ..imaging.shapes import Box3, LabelMap, VoxelArray
 from ..imaging.volume import Volume
 from ..organs import LabelSpace, Organ
@@ -18,6 +19,7 @@ from .writing import output_file
 _WINDOW_HU = (-160.0, 240.0)  # soft tissue: level 40, width 400
 _BODY_HU = -300
 _MARGIN_MM = 12.0
+_COARSE_MM = 4.0
 _TALLEST_MM = 700.0  # of a whole-body scan only the part around the organs is shown
 _PANELS_WIDTH = 1560  # pixels that the three planes share
 _LARGEST_SCALE = 3.0  # pixels a millimetre
@@ -58,7 +60,7 @@ def preview_picture(ct: Volume, labels: Volume, label_space: LabelSpace) -> Imag
     """
     if ct.array.shape != labels.array.shape:
         raise ValueError(f"CT {ct.array.shape} and labels {labels.array.shape} must lie on one grid")
-    counts = np.bincount(labels.array.ravel(), minlength=label_space.class_count)
+    counts = voxel_counts(labels.array, label_space.class_count)
     volumes_ml = [(organ, float(counts[organ.index]) * labels.grid.voxel_ml) for organ in label_space.organs
                   if counts[organ.index]]
     # Patient axes, so that the letters at the edges are right for every orientation of the file.
@@ -104,8 +106,9 @@ def _body_box(ct: Volume, labels: Volume) -> Box3:
         centre = int(organs[0] + organs[-1]) // 2
     lowest = min(max(0, centre - shown // 2), height - shown)
     rows = slice(lowest, lowest + shown)
-    step = max(1, min(ct.array.shape) // 64)  # coarse is enough to frame the body, and fast
-    parts, count = ndimage.label(ct.array[::step, ::step, ::step] > _BODY_HU)
+    # Coarse is enough to frame the body, and fast.
+    steps = [max(1, round(_COARSE_MM / mm)) for mm in ct.grid.spacing[::-1]]
+    parts, count = ndimage.label(ct.array[tuple(slice(None, None, step) for step in steps)] > _BODY_HU)
     if not count:
         return rows, slice(0, ct.array.shape[1]), slice(0, ct.array.shape[2])
     largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
@@ -113,8 +116,8 @@ def _body_box(ct: Volume, labels: Volume) -> Box3:
     in_plane = []
     for axis in (1, 2):
         margin = round(_MARGIN_MM / ct.grid.spacing[2 - axis])
-        in_plane.append(slice(max(0, coarse[axis].start * step - margin),
-                              min(ct.array.shape[axis], coarse[axis].stop * step + margin)))
+        in_plane.append(slice(max(0, coarse[axis].start * steps[axis] - margin),
+                              min(ct.array.shape[axis], coarse[axis].stop * steps[axis] + margin)))
     return rows, in_plane[0], in_plane[1]
 
 

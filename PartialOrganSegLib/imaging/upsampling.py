@@ -35,13 +35,18 @@ def agreement(labels: Bytes) -> Bytes:
 
 
 class NativeLabels:
-    """Reads labels at any place of a working grid. `scores`: float16 (z, y, x, class), `labels`: their uint8 argmax.
+    """Reads labels at any place of a working grid. `scores`: float16 (z, y, x, class), or a table (n, class) with the
+    row of each voxel in `row_of` (z, y, x); `labels`: their uint8 argmax.
 
     `written`: (class count,) uint8, the value written for each class (0 for organs nobody asked for). Without
     `only_neighbours` a class that none of the neighbours has may be the largest between them, too.
     """
 
-    def __init__(self, scores: torch.Tensor, labels: Bytes, written: Bytes, only_neighbours: bool = True) -> None:
+    def __init__(self, scores: torch.Tensor, labels: Bytes, written: Bytes, only_neighbours: bool = True,
+                 row_of: npt.NDArray[np.int32] | None = None) -> None:
+        self._row_of: torch.Tensor | None = None
+        if row_of is not None:
+            self._row_of = torch.from_numpy(row_of.reshape(-1))
         self._scores = scores.reshape(-1, scores.shape[-1])
         self._labels: torch.Tensor | None = None
         if only_neighbours:
@@ -106,7 +111,10 @@ class NativeLabels:
             rows[:, corner], weights[:, corner] = row, weight
         # The weighted sum of eight rows of a table is what an embedding bag computes, in one pass over memory.
         neighbours = torch.from_numpy(rows)
-        interpolated = F.embedding_bag(neighbours, self._scores, mode="sum",
+        in_table = neighbours
+        if self._row_of is not None:
+            in_table = self._row_of[neighbours].long()
+        interpolated = F.embedding_bag(in_table, self._scores, mode="sum",
                                        per_sample_weights=torch.from_numpy(weights).to(self._scores.dtype))
         if self._labels is None:
             winners = interpolated.float().max(1).indices

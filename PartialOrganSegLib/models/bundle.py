@@ -79,9 +79,9 @@ class Preprocessing:
 
     `spacing_zyx` mm is the working spacing, `patch_zyx` voxels the training patch. Input = (HU clipped to `clip_hu`
     - `subtract`) / `divide`; outside the volume lies air of -1024 HU. A CT is seen in windows of the patch that share
-    `overlap` of their length. With `fitted` windows are as long as it takes to cover the CT evenly with the fewest,
-    each at most `fitted` times the patch's length: a network with instance norm answers a little differently in windows
-    of another size, but half of the voxels need be seen.
+    `overlap` of their length. With `fitted` the windows are equal and have the lengths that cover the CT with the
+    fewest voxels, each window at most `fitted` times as many as the patch (1: and along no axis longer): a network
+    with instance norm answers a little differently in windows of another size, but half of the voxels need be seen.
     """
 
     spacing_zyx: tuple[float, float, float]

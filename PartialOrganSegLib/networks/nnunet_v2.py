@@ -14,6 +14,7 @@ from torch import nn
 from .base import Logits, SegmentationNetwork
 from .norms import InstanceNorm
 from .sizes import check_sizes, every_axis, total_stride
+from .slabs import joined_in_slabs
 from .slicewise import SliceWise
 
 SLOPE = 0.01  # of the leaky ReLU
@@ -35,7 +36,11 @@ class _Layer(nn.Module):
         self.linear = linear
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.norm(self.conv(x))
+        return self.finish(self.conv(x))
+
+    def finish(self, x: torch.Tensor) -> torch.Tensor:
+        """What comes after the convolution."""
+        x = self.norm(x)
         if self.linear:
             return x
         return F.leaky_relu(x, SLOPE, inplace=True)
@@ -143,11 +148,22 @@ class _Decoder(nn.Module):
         # In use features are freed as soon as they were read: those at full resolution are most of the memory.
         x = skips.pop()
         logits: list[torch.Tensor] = []
+        last = len(self.stages) - 1
+        traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # public, but without a type
+        in_slabs = not (torch.is_grad_enabled() or torch.compiler.is_compiling() or traced)
         for number, (enlarge, stage) in enumerate(zip(self.transpconvs, self.stages, strict=True)):
-            x = torch.cat([enlarge(x), skips.pop()], 1)
-            # Not `stage(x)`, which would hold on to what was put together until its last layer is done.
-            for layer in stage.get_submodule("convs").children():
-                x = layer(x)
+            first, *others = stage.get_submodule("convs").children()
+            assert isinstance(first, _Layer)
+            if in_slabs and number == last and x.ndim == 5 and x.device.type == "cpu":
+                x = joined_in_slabs(enlarge, first.conv, x, skips.pop())
+            else:
+                x = first.conv(torch.cat([enlarge(x), skips.pop()], 1))
+            # Not `stage(x)`, nor `layer(x)`: they would hold on to their input until the norm has taken as much again.
+            x = first.finish(x)
+            for layer in others:
+                assert isinstance(layer, _Layer)
+                x = layer.conv(x)
+                x = layer.finish(x)
             # Coarse predictions are for deep supervision only; in use they would be computed for nothing.
             if str(number) in self.seg_layers and (self.training or number == len(self.stages) - 1):
                 logits.insert(0, self._logits(str(number), x))

@@ -20,7 +20,8 @@ from .folding import fold_batch_norm
 from .patient import Patient, finish, locate
 from .scores import mean_probabilities
 from .timing import timed
-from .windows import plan, round_up, window_scores
+from .window_layout import plan, round_up
+from .windows import window_scores
 
 
 class BundlePredictor:

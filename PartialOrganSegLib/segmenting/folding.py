@@ -25,6 +25,8 @@ def fold_batch_norm(network: nn.Module, size: Shape3) -> nn.Module:
     tensor a convolution gave. A network that also uses that tensor elsewhere gives other results once folded, and is
     left as it is.
     """
+    if not any(isinstance(module, NORMS) for module in network.modules()):
+        return network  # nothing to fold: the trial would take as long as reading the weights
     data = torch.randn(1, 1, *size, device=next(iter(network.parameters()), torch.empty(0)).device)
     folded = copy.deepcopy(network)
     pairs = _pairs(folded, data)

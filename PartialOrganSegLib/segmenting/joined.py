@@ -19,6 +19,7 @@ from ..models.bundle import Bundle
 from .member_predictor import MemberPredictor, SliceShares
 from .patient import finish, locate
 from .scores import LEAST_PROBABILITY
+from .sparse_scores import ScoreTable, SparseScores
 from .timing import timed
 
 
@@ -55,40 +56,38 @@ class JoinedPredictor:
             shares = member.shares(patient, grid.to_patient(patient.canonical.grid), grid.shape, seconds, reporter)
             with timed(seconds, "join"):
                 joined.add(self._space.indices(member.organs), shares)
-        return finish(joined.logits, patient, grid, self._space, written, seconds, joined.decided)
+        with timed(seconds, "join"):
+            scores = joined.scores()
+        return finish(scores, patient, grid, self._space, written, seconds)
 
 
 class JoinedScores:
-    """The scores of a joined model, filled member by member.
-
-    `logits`: float16 logarithms of probabilities (z, y, x, class), background where no member sees an organ. `decided`:
-    bool (z, y, x), where one does.
-    """
+    """The scores of a joined model, filled member by member: logarithms of probabilities, background where no member
+    sees an organ."""
 
     def __init__(self, shape: Shape3, class_count: int) -> None:
-        # Takes memory once it is written to, which is after the first network needed it.
-        self.logits = torch.empty((*shape, class_count), dtype=torch.float16)
-        self._is_written = False
-        self.decided = np.zeros(shape, bool)
+        background = torch.full((class_count,), float(np.log(LEAST_PROBABILITY)), dtype=torch.float16)
+        background[0] = 0
+        self._table = ScoreTable(shape, background)
         # The probability that no member has given to an organ yet: the next one shares it out.
         self._remaining = torch.ones(shape, dtype=torch.float16)
 
     def add(self, classes: Sequence[int], shares: Iterable[SliceShares]) -> None:
         """Gives to `classes`, a member's organs, their shares of what the members before have left."""
         columns = list(classes)
-        if not self._is_written:
-            self.logits.fill_(float(np.log(LEAST_PROBABILITY)))
-            self.logits[..., 0] = 0
-            self._is_written = True
         for z, (voxels, probabilities) in enumerate(shares):
             if not len(voxels):
                 continue
-            logits, remaining = self.logits[z].flatten(0, 1), self._remaining[z].flatten()
+            rows, numbers = self._table.rows(z, voxels)
+            remaining = self._remaining[z].flatten()
             before = remaining[voxels].float()
             after = (before * (1 - probabilities.sum(1)).clamp_min_(0)).half()
             remaining[voxels] = after
-            rows = logits.index_select(0, voxels)  # of all classes: written back in one piece
-            rows[:, columns] = (probabilities * before[:, None]).clamp_min_(LEAST_PROBABILITY).log_().half()
-            rows[:, 0] = after.float().clamp_min_(LEAST_PROBABILITY).log_().half()
-            logits.index_copy_(0, voxels, rows)
-            self.decided[z].reshape(-1)[voxels.numpy()] = True
+            changed = rows.index_select(0, numbers)  # of all classes: written back in one piece
+            changed[:, columns] = (probabilities * before[:, None]).clamp_min_(LEAST_PROBABILITY).log_().half()
+            changed[:, 0] = after.float().clamp_min_(LEAST_PROBABILITY).log_().half()
+            rows.index_copy_(0, numbers, changed)
+
+    def scores(self) -> SparseScores:
+        """Those of all voxels; once, as the memory that they were filled in goes."""
+        return self._table.scores()

@@ -11,7 +11,7 @@ from ..imaging.resampling import working_shape
 from ..imaging.volume import Grid
 from ..models.bundle import Bundle, Preprocessing
 from .nnunet.windows import SLICES
-from .windows import PLANE_LIMIT
+from .window_layout import PLANE_LIMIT
 
 # Measured: interpreter, torch, SimpleITK and the network's code.
 BASE_BYTES = 500 << 20
@@ -65,7 +65,7 @@ def _largest_window(preprocessing: Preprocessing) -> int:
     """Voxels of the largest window that `windows.plan` may choose."""
     patch = int(np.prod(preprocessing.patch_zyx))
     if preprocessing.fitted is not None:
-        return int(patch * preprocessing.fitted ** 3)
+        return int(patch * preprocessing.fitted)
     return int(patch * PLANE_LIMIT ** 2)
 
 

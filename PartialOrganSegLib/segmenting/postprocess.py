@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from scipy import ndimage
 
 from ..imaging.components import Component, components
@@ -17,6 +16,7 @@ from ..imaging.shapes import Box3, LabelMap, Spacing3
 from ..organ_records import Components, organ_record
 from ..organs import LabelSpace
 from .body_regions import below_the_chest, diaphragm, mostly_beyond
+from .sparse_scores import Scores, put_rows, rows_at
 
 # A component lies on the wrong side when all of it is this far beyond the mid-sagittal plane.
 WRONG_SIDE_MM = 15.0
@@ -24,9 +24,9 @@ LIVER = "liver"
 USUAL_RULE = Components(8)  # for an organ whose record says nothing of its components
 
 
-def remove_stray_components(scores: torch.Tensor, labels: LabelMap, spacing_zyx: Spacing3, label_space: LabelSpace,
+def remove_stray_components(scores: Scores, labels: LabelMap, spacing_zyx: Spacing3, label_space: LabelSpace,
                             midline: float | None) -> None:
-    """Applies all steps to `scores` (z, y, x, class) and `labels` (uint8 argmax) in place.
+    """Applies all steps to `scores` and `labels` (uint8 argmax) in place.
 
     `midline`: x index of the mid-sagittal plane; the patient's left lies at larger x. None skips the side check.
     """
@@ -63,7 +63,7 @@ def _in_the_chest(labels: LabelMap, label_space: LabelSpace, voxel_ml: float, st
                     yield component
 
 
-def _strays(scores: torch.Tensor, labels: LabelMap, label_space: LabelSpace,
+def _strays(scores: Scores, labels: LabelMap, label_space: LabelSpace,
             voxel_ml: float) -> Iterator[tuple[int, Component]]:
     """(organ, component) of every component that its organ's rule does not keep."""
     for index, box in _boxes(labels, label_space.class_count - 1):
@@ -86,12 +86,12 @@ def _rule(organ: str) -> Components:
     return record.components
 
 
-def _evidence(scores: torch.Tensor, index: int, component: Component) -> float:
+def _evidence(scores: Scores, index: int, component: Component) -> float:
     """How surely a component is the organ: the lead over the next best class, summed over its voxels.
 
     An elbow may be larger than the head of the femur that it is taken for, but not as sure.
     """
-    logits = scores[component.box][torch.from_numpy(component.mask)].float()
+    logits = rows_at(scores, component.box, component.mask).float()
     organ_logits = logits[:, index].clone()
     logits[:, index] = float("-inf")
     return float((organ_logits - logits.max(dim=1).values).sum())
@@ -104,26 +104,22 @@ def _boxes(labels: LabelMap, highest: int) -> Iterator[tuple[int, Box3]]:
             yield index, box
 
 
-def _to_next_best(scores: torch.Tensor, labels: LabelMap, index: int, component: Component) -> None:
+def _to_next_best(scores: Scores, labels: LabelMap, index: int, component: Component) -> None:
     """Gives a component's voxels to their next best class."""
-    mask = torch.from_numpy(component.mask)
-    region = scores[component.box]
-    logits = region[mask]
+    logits = rows_at(scores, component.box, component.mask)
     logits[:, index] = logits.min(dim=1).values
-    region[mask] = logits
+    put_rows(scores, component.box, component.mask, logits)
     labels[component.box][component.mask] = logits.float().argmax(1).numpy()
 
 
-def _to_background(scores: torch.Tensor, labels: LabelMap, component: Component) -> None:
-    mask = torch.from_numpy(component.mask)
-    region = scores[component.box]
-    logits = region[mask]
+def _to_background(scores: Scores, labels: LabelMap, component: Component) -> None:
+    logits = rows_at(scores, component.box, component.mask)
     logits[:, 0] = logits.max(dim=1).values + 1
-    region[mask] = logits
+    put_rows(scores, component.box, component.mask, logits)
     labels[component.box][component.mask] = 0
 
 
-def _swap_wrong_sides(scores: torch.Tensor, labels: LabelMap, left: int, right: int, midline: float,
+def _swap_wrong_sides(scores: Scores, labels: LabelMap, left: int, right: int, midline: float,
                       margin: float) -> None:
     """Gives components that lie `margin` voxels or more beyond the midline to the organ's twin."""
     moves = []
@@ -137,10 +133,8 @@ def _swap_wrong_sides(scores: torch.Tensor, labels: LabelMap, left: int, right: 
         else:
             is_wrong, twin = first > midline + margin, left
         if is_wrong:
-            mask = torch.from_numpy(component.mask)
-            region = scores[component.box]
-            logits = region[mask]
+            logits = rows_at(scores, component.box, component.mask)
             # Their scores change places too, so that the border between organs runs where it did.
             logits[:, [left, right]] = logits[:, [right, left]]
-            region[mask] = logits
+            put_rows(scores, component.box, component.mask, logits)
             labels[component.box][component.mask] = twin

@@ -8,24 +8,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..imaging.shapes import LabelMap, Mask
+from ..imaging.shapes import LabelMap
+from .sparse_scores import Scores, SparseScores, rows_at
 
 # Below this probability a class is as good as impossible; its logarithm still fits into half precision.
 LEAST_PROBABILITY = 1e-6
 
 
-def best_classes(scores: torch.Tensor, decided: Mask | None = None) -> npt.NDArray[np.uint8]:
-    """uint8 (z, y, x): class with the highest of `scores` (z, y, x, class); the first of several.
-
-    `decided`: bool (z, y, x), beyond which all voxels are background.
-    """
+def best_classes(scores: Scores) -> npt.NDArray[np.uint8]:
+    """uint8 (z, y, x): class with the highest score; the first of several."""
+    if isinstance(scores, SparseScores):
+        return scores.best_classes()
     labels = np.zeros(scores.shape[:3], np.uint8)
     for z, plane in enumerate(scores):  # argmax gives int64, eight times what is kept
-        if decided is None:
-            # With the classes first: over a last axis as short as this the maximum takes many times as long.
-            labels[z] = plane.permute(2, 0, 1).float().contiguous().max(0).indices
-        elif decided[z].any():
-            labels[z][decided[z]] = plane[torch.from_numpy(decided[z])].float().max(1).indices
+        # With the classes first: over a last axis as short as this the maximum takes many times as long.
+        labels[z] = plane.permute(2, 0, 1).float().contiguous().max(0).indices
     return labels
 
 
@@ -65,7 +62,7 @@ class OrganEntropy(dict[str, float]):
         self.unsurest = dict(unsurest or {})
 
 
-def mean_entropy(scores: torch.Tensor, labels: LabelMap, names: Sequence[str]) -> OrganEntropy:
+def mean_entropy(scores: Scores, labels: LabelMap, names: Sequence[str]) -> OrganEntropy:
     """Entropy in nats of the softmax over each found organ's voxels at working spacing, with the slices' numbers."""
     # A slice at a time: float32 of a whole CT would be twice the scores.
     sums = np.zeros((len(labels), len(names) + 1))
@@ -74,7 +71,8 @@ def mean_entropy(scores: torch.Tensor, labels: LabelMap, names: Sequence[str]) -
         in_organ = labels[z] > 0
         if not in_organ.any():
             continue
-        logarithm = torch.log_softmax(scores[z][torch.from_numpy(in_organ)].float(), dim=-1)
+        box = (slice(z, z + 1), slice(0, in_organ.shape[0]), slice(0, in_organ.shape[1]))
+        logarithm = torch.log_softmax(rows_at(scores, box, in_organ[None]).float(), dim=-1)
         entropy = -(logarithm.exp() * logarithm).sum(-1).numpy()
         sums[z] = np.bincount(labels[z][in_organ], entropy, minlength=len(count))
         count += np.bincount(labels[z][in_organ], minlength=len(count))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..events import Reporter
+from ..process_settings import ask_for_large_pages
 from .options import SegmentOptions, check_scales
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Segmenter:
         from ..models.ensemble import load_models
 
         self.options = options or SegmentOptions()
+        ask_for_large_pages()
         # A package that writing needs is missed here, not after the first CT was segmented.
         check_writers(self.options.dicom)
         if predictor is None:

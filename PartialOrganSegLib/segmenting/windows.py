@@ -2,17 +2,15 @@
 
 Where windows share half of their length, those between two others run only where one of these found an organ: a scan of
 chest or legs costs half.
-A 2D network gains nothing from windows that overlap in depth, and gets none.
+Where windows lie is in `window_layout`.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import TypeAlias
 
@@ -20,108 +18,13 @@ import torch
 
 from ..events import Reporter
 from ..imaging.shapes import Box3, Shape3
+from .window_layout import Layout, gaussian
 
 Forward: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """A window's network input to its logits."""
 
-# A plane up to this many times the training patch is seen whole; larger ones are split.
-PLANE_LIMIT = 1.5
-# A network that sees a few slices at once takes any depth: deep windows cost less at their ends.
-SLICE_WINDOW = 24
 # Fewer foreground voxels than this (of every fourth, seen in both neighbours) are noise that needs no second look.
 LEAST_VOXELS = 2
-GAUSSIAN_SIGMA = 1 / 8
-# Lets half precision hold the weighted scores of a voxel seen by one window's edge alone.
-LEAST_WEIGHT = 1e-2
-
-
-@dataclass(frozen=True)
-class Layout:
-    """`padded`: (z, y, x) shape the volume is padded to; `window`: the windows' shape; `starts` along each axis.
-
-    `slices`: how many a 2D (1) or 2.5D network sees at once, None for one of volumes.
-    """
-
-    padded: Shape3
-    window: Shape3
-    starts: tuple[list[int], list[int], list[int]]
-    slices: int | None = None
-
-    def z_weights(self, start: int) -> torch.Tensor:
-        """(window depth,) weights of the slices of the window at `start`.
-
-        Those of a 2.5D network count only where it saw their real neighbours, which the next window has.
-        """
-        depth = self.window[0]
-        if self.slices is None:
-            return gaussian(depth, len(self.starts[0]))
-        weights = torch.ones(depth)
-        margin = self.slices // 2
-        if start > 0:
-            weights[:margin] = 0
-        if start + depth < self.padded[0]:
-            weights[depth - margin:] = 0
-        return weights
-
-
-def plan(shape: Shape3, patch: Shape3, multiple: Shape3,
-         slices: int | None = None, overlap: float = 0.5, fitted: float | None = None) -> Layout:
-    """Windows for a volume of `shape`, which share `overlap` of their length.
-
-    They have the patch's depth; in plane they are the patch too, or the whole body where it is at most `PLANE_LIMIT`
-    times as large. With `fitted` each axis is covered evenly by the fewest windows of at most `fitted` times the patch.
-    Windows of a network of `slices` are `SLICE_WINDOW` deep or more, and share only as many slices as it takes for each
-    to have its neighbours.
-    """
-    if slices is not None:
-        patch = (max(patch[0], SLICE_WINDOW, 2 * slices), *patch[1:])
-    axes = []
-    for axis, (size, side, unit) in enumerate(zip(shape, patch, multiple, strict=True)):
-        if fitted is not None and slices is None:
-            length, shared = fitted_length(size, round(side * fitted), unit, overlap)
-        else:
-            limit = side if axis == 0 else round(side * PLANE_LIMIT)
-            length = min(round_up(size, unit), round_up(limit, unit))
-            shared = length - int(length * (1 - overlap))
-            if slices is not None and axis == 0:
-                shared = slices - 1
-        padded = max(size, length)
-        axes.append((padded, length, axis_starts(padded, length, shared)))
-    z, y, x = axes
-    return Layout((z[0], y[0], x[0]), (z[1], y[1], x[1]), (z[2], y[2], x[2]), slices)
-
-
-def fitted_length(size: int, limit: int, unit: int, overlap: float) -> tuple[int, int]:
-    """Length and shared voxels of the fewest equal windows, multiples of `unit` up to `limit`, that cover `size`."""
-    limit = max(unit, limit // unit * unit)
-    count = 1
-    while True:
-        # n windows of length w that share a part o of it cover w * (n - (n - 1) * o).
-        length = round_up(math.ceil(size / (count - (count - 1) * overlap)), unit)
-        if length <= limit:
-            return length, int(length * overlap)
-        count += 1
-
-
-def round_up(size: int, unit: int) -> int:
-    """The smallest multiple of `unit` that is not below `size`."""
-    return -(-size // unit) * unit
-
-
-def axis_starts(size: int, window: int, shared: int) -> list[int]:
-    """Evenly spaced first voxels of windows that cover `size` voxels, neighbours sharing `shared` or more."""
-    if size <= window:
-        return [0]
-    count = -(-(size - window) // max(1, window - shared)) + 1
-    return [i * (size - window) // (count - 1) for i in range(count)]
-
-
-def gaussian(size: int, window_count: int) -> torch.Tensor:
-    """(size,) weights of a window along one axis: flat where there is but one window."""
-    if window_count == 1:
-        return torch.ones(size)
-    offset = (torch.arange(size) - (size - 1) / 2) / (size * GAUSSIAN_SIGMA)
-    return torch.exp(-offset**2 / 2).clamp_min(LEAST_WEIGHT)
 
 
 def window_scores(volume: torch.Tensor, padding: float, layout: Layout, classes: int, forward: Forward,

@@ -15,36 +15,19 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
 from Testing.helpers.figure_rows import Row, keep_rows
+from Testing.helpers.process_cost import cost_of
 
 # The teacher's own settings: mm and voxels in z, y, x; HU.
 SPACING = (1.97359, 1.53801, 1.53801)
 PATCH = (96, 160, 160)
 CLIP, SUBTRACT, DIVIDE = (-971.0, 291.0), 83.77856, 144.83893
-
-
-def measured(command: list[str], log: Path) -> tuple[float, float, float]:
-    """Seconds, processor seconds and peak MiB of a child process. Raises SystemExit with its output when it fails."""
-    start = time.perf_counter()
-    with open(log, "w") as handle:
-        child = subprocess.Popen(command, stdout=handle, stderr=subprocess.STDOUT)
-        # Peak memory of this child alone; `resource` gives the largest of all children.
-        _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.perf_counter() - start
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{log.read_text()}")
-    mib = usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    return seconds, usage.ru_utime + usage.ru_stime, mib
 
 
 def starts(size: int, window: int) -> list[int]:
@@ -135,10 +118,10 @@ def measure(ct: Path, arguments: argparse.Namespace) -> Row:
         # In turns, so that a neighbour's load falls on both.
         ours, theirs = [], []
         for turn in range(arguments.repeats):
-            ours.append(measured([sys.executable, "-m", "PartialOrganSegLib", "segment", str(ct), "--device", "cpu",
+            ours.append(cost_of([sys.executable, "-m", "PartialOrganSegLib", "segment", str(ct), "--device", "cpu",
                                   "--model", arguments.model, "-o", str(scratch / f"ours{turn}")], log))
-            theirs.append(measured([*child, "teacher", "--output", str(scratch / "labels.nii.gz")], log))
-        measured([*child, "stages"], log)
+            theirs.append(cost_of([*child, "teacher", "--output", str(scratch / "labels.nii.gz")], log))
+        cost_of([*child, "stages"], log)
         details = json.loads(log.read_text().splitlines()[-1])
     ratios = np.array(ours) / np.array(theirs)
     (our_s, our_cpu, our_mib), (their_s, their_cpu, their_mib) = (np.median(runs, axis=0) for runs in (ours, theirs))

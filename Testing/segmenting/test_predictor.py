@@ -15,7 +15,7 @@ from PartialOrganSegLib.imaging import upsampling
 from PartialOrganSegLib.imaging.resampling import axis_weights, resample_box
 from PartialOrganSegLib.imaging.volume import AxisOrder, Grid, Volume
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.segmenting import memory, predictor, windows
+from PartialOrganSegLib.segmenting import memory, predictor, window_layout, windows
 from PartialOrganSegLib.segmenting.folding import fold_batch_norm
 from PartialOrganSegLib.segmenting.predictor import Predictor
 from Testing.helpers.repository import ROOT
@@ -220,7 +220,7 @@ def test_what_was_cleaned_away_does_not_come_back_between_voxels() -> None:
 def test_windows_cover_every_voxel() -> None:
     for size in range(1, 200, 7):
         for window in (4, 16, 48):
-            starts = windows.axis_starts(size, window, window - window // 2)
+            starts = window_layout.axis_starts(size, window, window - window // 2)
             covered = np.zeros(size, int)
             for start in starts:
                 covered[start:start + window] += 1
@@ -235,7 +235,7 @@ def test_windows_cover_every_voxel() -> None:
 
 def test_quiet_stretches_are_seen_once() -> None:
     """Windows between two others without any organ are left out; where there is one, or no two overlap, they run."""
-    layout = windows.plan((64, 8, 8), (16, 8, 8), (4, 8, 8))
+    layout = window_layout.plan((64, 8, 8), (16, 8, 8), (4, 8, 8))
     calls = []
 
     def forward(window: torch.Tensor) -> torch.Tensor:
