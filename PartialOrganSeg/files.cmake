@@ -77,6 +77,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scribble/editor.py
   PartialOrganSegPanel/scribble/exchange.py
   PartialOrganSegPanel/scribble/files.py
+  PartialOrganSegPanel/scribble/keys.py
   PartialOrganSegPanel/scribble/live_part.py
   PartialOrganSegPanel/scribble/section.py
   PartialOrganSegPanel/scribble/states.py
