@@ -149,7 +149,7 @@ class _Decoder(nn.Module):
         x = skips.pop()
         logits: list[torch.Tensor] = []
         last = len(self.stages) - 1
-        in_slabs = not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing())
+        in_slabs = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
         for number, (enlarge, stage) in enumerate(zip(self.transpconvs, self.stages, strict=True)):
             first, *others = stage.get_submodule("convs").children()
             assert isinstance(first, _Layer)

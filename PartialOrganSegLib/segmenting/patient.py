@@ -66,7 +66,7 @@ def finish(scores: Scores, patient: Patient, grid: WorkingGrid, label_space: Lab
     return native, entropy
 
 
-def _native_labels(scores: Scores, labels: LabelMap, written: npt.NDArray[np.uint8]) -> NativeLabels:
+def _native_labels(scores: Scores, labels: npt.NDArray[np.uint8], written: npt.NDArray[np.uint8]) -> NativeLabels:
     if isinstance(scores, SparseScores):
         return NativeLabels(scores.table, labels, written, row_of=scores.row_of)
     return NativeLabels(scores, labels, written)

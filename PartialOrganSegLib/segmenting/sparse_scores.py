@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..imaging.shapes import Box3, LabelMap, Mask, Shape3
+from ..imaging.shapes import Box3, Mask, Shape3
 
 PIECE = 1 << 18  # rows that are turned into float32 at a time
 
@@ -29,14 +29,14 @@ class SparseScores:
     table: torch.Tensor
     row_of: npt.NDArray[np.int32]
 
-    def best_classes(self) -> LabelMap:
+    def best_classes(self) -> npt.NDArray[np.uint8]:
         """uint8 (z, y, x): class with the highest score; the first of several."""
         best = np.zeros(len(self.table), np.uint8)
         for start in range(0, len(self.table), PIECE):
             # With the classes first: over a last axis as short as this the maximum takes many times as long.
             rows = self.table[start:start + PIECE].float().t().contiguous()
             best[start:start + PIECE] = rows.max(0).indices
-        labels: LabelMap = best[self.row_of]
+        labels: npt.NDArray[np.uint8] = best[self.row_of]
         return labels
 
 
