@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .growth_picture import picture
 from .markdown import NOTE, table
 from .robustness import rows_of
 
@@ -25,6 +26,39 @@ NEIGHBOURS = """## Beside busy neighbours
 
 `python Testing/benchmarks/neighbours.py`: one prediction while other processes compute without a pause. With n of them
 on c cores a program's share is 1 / (1 + n / c); the aim is 1.3 times as long as that.
+"""
+PARTS = """## Where the time goes
+
+`python Testing/benchmarks/parts.py`: shares of the processor time of a whole `segment`, one thread.
+"""
+PREDICTORS = """## Against other predictors, with the same weights
+
+`python Testing/benchmarks/peers.py`: whole processes with one thread and the weights of the embedded model's first
+network. nnU-Net's own predictor takes float32, its own windows and its own resampling on a CPU; MONAI's
+SlidingWindowInferer is put into our program in place of our windows, with the same network in the same precision.
+"""
+BATCH = """## Many CTs in one run
+
+`python Testing/benchmarks/batch_20.py`: one run over so many CTs against as many runs of one CT. The aim is 0.6.
+"""
+TRAINING = """## A training step
+
+`python Testing/benchmarks/training_step.py`: milliseconds of processor time, one thread, embedded model's learner, one
+patch of 48 x 96 x 128. *Plain* is autocast, torch's cross entropy and a soft Dice over all voxels, backward, AdamW;
+*ours* the library's step with the same two losses in their marginal forms; *recipe* with all losses of the recipe for
+fine-tuning and the frozen start model. The aim is 1.1.
+"""
+GROWTH = """## Growth
+
+`python Testing/benchmarks/growth.py`: processor seconds with one thread and peak memory of a whole `segment` over the
+number of voxels and of organs. The largest CT also shows three times as much of the body as the others. Of small CTs
+most is the start of the program, so that a power of one cannot be expected.
+
+![time and memory over the size](growth.svg)
+"""
+GPU = """## On a GPU
+
+`python Testing/benchmarks/gpu.py`, at most three minutes: **not run**, no GPU was there.
 """
 EARLIER = """## Earlier versions
 
@@ -57,7 +91,69 @@ def page() -> str:
     beside = rows_of("speed_neighbours")
     if beside:
         lines += [NEIGHBOURS, *_neighbours(beside), ""]
+    sections = {"speed_parts": (PARTS, _parts), "speed_predictors": (PREDICTORS, _predictors),
+                "speed_batch": (BATCH, _batch), "speed_training": (TRAINING, _training),
+                "speed_growth": (GROWTH, _growth)}
+    for name, (head, write) in sections.items():
+        rows = rows_of(name)
+        if rows:
+            lines += [head, *write(rows), ""]
+    lines += [GPU]
     return "\n".join([*lines, EARLIER, LIMITS.rstrip()]) + "\n"
+
+
+def growth_picture() -> str:
+    """docs/results/growth.svg."""
+    return picture(rows_of("speed_growth"))
+
+
+def _when(row: dict[str, Any]) -> str:
+    """Repeats and date, and whether the machine was busy."""
+    text = str(row["date"])
+    if "repeats" in row:
+        text = f"{row['repeats']}, {text}"
+    return f"{text}, busy" if row.get("busy") else text
+
+
+def _parts(rows: Sequence[dict[str, Any]]) -> list[str]:
+    steps = sorted(rows[0]["shares"], key=lambda step: -rows[0]["shares"][step])
+    titles = ["step", *[f"{row['ct']}, {row['model']} ({_when(row)})" for row in rows]]
+    cells = [[step, *[f"{row['shares'].get(step, 0):.1%}" for row in rows]] for step in steps]
+    cells.append(["processor seconds", *[f"{row['processor_s']:.1f}" for row in rows]])
+    return table(titles, cells)
+
+
+def _predictors(rows: Sequence[dict[str, Any]]) -> list[str]:
+    cells = [[row["peer"], row["ct"], _when(row), f"{row['ours_cpu_s']} : {row['peer_cpu_s']} s = {row['cpu_ratio']}",
+              f"{row['ours_mib']} : {row['peer_mib']} MiB = {row['memory_ratio']}", f"{row['dice']:.3f}"]
+             for row in rows]
+    return table(("peer", "CT", "repeats, date", "processor time, ours : theirs", "memory", "mean Dice between them"),
+                 cells)
+
+
+def _batch(rows: Sequence[dict[str, Any]]) -> list[str]:
+    cells = []
+    for row in rows:
+        size = "whole" if not row["slices"] else f"{row['slices']} slices"
+        cells.append([str(row["count"]), f"{row['ct']}, {size}", _when(row), f"{row['time_ratio']:.2f}",
+                      f"{row['cpu_ratio']:.2f}", f"{row['mib']} : {row['single_mib']} MiB"])
+    return table(("CTs", "each", "repeats, date", "time", "processor time", "memory, one run : single runs"), cells)
+
+
+def _training(rows: Sequence[dict[str, Any]]) -> list[str]:
+    parts = ("start model", "forward", "losses", "backward", "optimiser", "total")
+    cells = []
+    for row in rows:
+        spread = f"{row['ratio']:.2f} ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})"
+        cells.append([row["loop"], _when(row), *[f"{1000 * row['seconds'][part]:.0f}" for part in parts], spread])
+    lines = table(("loop", "repeats, date", *parts, "of the plain loop"), cells)
+    return [*lines, "", f"To cut and augment a patch takes {1000 * rows[0]['loading_s']:.0f} ms, in other processes."]
+
+
+def _growth(rows: Sequence[dict[str, Any]]) -> list[str]:
+    cells = [[row["size"], _when(row), f"{row['processor_s']:.1f}", str(row["mib"])]
+             for row in sorted(rows, key=lambda row: (row["over"], row["amount"]))]
+    return table(("size", "date", "processor seconds", "MiB"), cells)
 
 
 def _peer(rows: Sequence[dict[str, Any]]) -> list[str]:
