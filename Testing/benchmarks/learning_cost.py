@@ -3,7 +3,7 @@
     python Testing/benchmarks/learning_cost.py prepare --data ../shared/data/manifest.yaml \\
         --json Resources/figures/speed_learning.json
     python Testing/benchmarks/learning_cost.py memory --data ../shared/data/manifest.yaml \\
-        --cases crlm_1004 hcc_006 hcc_009 --json Resources/figures/speed_learning.json
+        --json Resources/figures/speed_learning.json
 
 `prepare`: seconds to read, resample and keep ten CTs as training reads them, and again once they are kept; each CT by
 itself in the order of the manifest, so that a run that was ended says something too. `memory`: peak of `finetune` on
@@ -37,7 +37,7 @@ from Testing.helpers.figure_rows import Row, keep_rows
 EVERY_S = 0.2
 MIB = 1 << 20
 AIM_MIB = 2560
-ORGANS = ["liver", "spleen"]  # that labels of every CT show
+THREE = ["crlm_1004", "crlm_1006", "cptac_c3l_00189"]
 
 
 def prepare(cases: list[Case], count: int) -> Row:
@@ -76,7 +76,7 @@ def finetune_memory(data: Path, cases: list[Case], names: list[str], steps: int)
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
         entries = [{"image": str(case.image.resolve()), "label": str(Path(str(case.label)).resolve()),
-                    "name": case.image.parent.name, "kind": "partial", "annotated": ORGANS} for case in chosen]
+                    "name": case.image.parent.name, "annotated": list(case.annotated)} for case in chosen]
         content = {"label_space": "word16", "datasets": [{"name": "mine", "cases": entries}]}
         (folder / "manifest.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
         with open(folder / "log", "w") as log:
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("what", choices=["prepare", "memory"])
     parser.add_argument("--data", type=Path, required=True, help="a manifest")
     parser.add_argument("--count", type=int, default=10, help="CTs to prepare (default: 10)")
-    parser.add_argument("--cases", nargs="+", default=["crlm_1004", "hcc_006", "hcc_009"], metavar="CT")
+    parser.add_argument("--cases", nargs="+", default=THREE, metavar="CT")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--busy", action="store_true", help="other programs ran meanwhile")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep the row as well")
