@@ -77,7 +77,7 @@ def finetune_memory(data: Path, cases: list[Case], names: list[str], steps: int)
         folder = Path(folder_name)
         entries = [{"image": str(case.image.resolve()), "label": str(Path(str(case.label)).resolve()),
                     "name": case.image.parent.name, "annotated": list(case.annotated)} for case in chosen]
-        content = {"label_space": "word16", "datasets": [{"name": "mine", "cases": entries}]}
+        content = {"label_space": "word16", "datasets": [{"name": "mine", "kind": "partial", "cases": entries}]}
         (folder / "manifest.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
         with open(folder / "log", "w") as log:
             child = subprocess.Popen([sys.executable, "-m", "PartialOrganSegLib", "finetune", "--data",
