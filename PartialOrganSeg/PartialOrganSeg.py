@@ -92,14 +92,14 @@ class PartialOrganSegLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """The typed view of the scene's parameter node. A new one begins with the model that was chosen last."""
-        from PartialOrganSegPanel.shell.chosen_model import begin_with_chosen
+        from PartialOrganSegPanel.shell.chosen_model import begin_with_chosen, is_new
         from PartialOrganSegPanel.shell.parameters import Parameters
 
         node = super().getParameterNode()
-        new = not node.GetParameterCount()
+        new = is_new(node)
         parameters = Parameters(node)
         if new:
-            begin_with_chosen(parameters)
+            begin_with_chosen(parameters, node)
         return parameters
 
 

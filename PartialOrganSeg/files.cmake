@@ -3,7 +3,6 @@
 set(PANEL_SCRIPTS
   PartialOrganSegPanel/__init__.py
   PartialOrganSegPanel/export/__init__.py
-  PartialOrganSegPanel/export/dicom_files.py
   PartialOrganSegPanel/export/run.py
   PartialOrganSegPanel/export/section.py
   PartialOrganSegPanel/finetune/__init__.py
@@ -46,15 +45,18 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/ct_file.py
   PartialOrganSegPanel/scene/ct_identity.py
   PartialOrganSegPanel/scene/ct_tag.py
+  PartialOrganSegPanel/scene/dicom_files.py
   PartialOrganSegPanel/scene/file_identity.py
   PartialOrganSegPanel/scene/label_box.py
   PartialOrganSegPanel/scene/label_file.py
+  PartialOrganSegPanel/scene/layer_scan.py
   PartialOrganSegPanel/scene/nrrd_pieces.py
   PartialOrganSegPanel/scene/organ_rows.py
   PartialOrganSegPanel/scene/organ_versions.py
   PartialOrganSegPanel/scene/review_record.py
   PartialOrganSegPanel/scene/scene_cases.py
   PartialOrganSegPanel/scene/seg_nrrd.py
+  PartialOrganSegPanel/scene/seg_nrrd_writing.py
   PartialOrganSegPanel/scene/segment_run.py
   PartialOrganSegPanel/scene/segment_voxels.py
   PartialOrganSegPanel/scene/segmentation_result.py
@@ -105,11 +107,16 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/services.py
   PartialOrganSegPanel/shell/settings.py
   PartialOrganSegPanel/shell/setup_section.py
+  PartialOrganSegPanel/shell/stage_text.py
   PartialOrganSegPanel/shell/steps.py
+  PartialOrganSegPanel/shell/tick_list.py
   PartialOrganSegPanel/shell/work_list.py
   PartialOrganSegPanel/worklist/__init__.py
+  PartialOrganSegPanel/worklist/adding.py
   PartialOrganSegPanel/worklist/case_files.py
   PartialOrganSegPanel/worklist/dicom_series.py
+  PartialOrganSegPanel/worklist/rank_run.py
+  PartialOrganSegPanel/worklist/ranking.py
   PartialOrganSegPanel/worklist/section.py
   PartialOrganSegPanel/worklist/texts.py
   )
@@ -178,6 +185,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/cli/train.py
   PartialOrganSegLib/datasets/__init__.py
   PartialOrganSegLib/datasets/case.py
+  PartialOrganSegLib/datasets/case_names.py
   PartialOrganSegLib/datasets/checking.py
   PartialOrganSegLib/datasets/dataset_folder.py
   PartialOrganSegLib/datasets/harmonise.py
@@ -225,6 +233,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/outcome.py
   PartialOrganSegLib/finetuning/plan.py
   PartialOrganSegLib/finetuning/preparation.py
+  PartialOrganSegLib/finetuning/preparation_state.py
   PartialOrganSegLib/finetuning/relocating.py
   PartialOrganSegLib/finetuning/replay.py
   PartialOrganSegLib/finetuning/run.py
@@ -235,7 +244,9 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/start_predictions.py
   PartialOrganSegLib/finetuning/strokes.py
   PartialOrganSegLib/finetuning/time_keeping.py
+  PartialOrganSegLib/finetuning/time_planning.py
   PartialOrganSegLib/finetuning/verdict.py
+  PartialOrganSegLib/finetuning/wording.py
   PartialOrganSegLib/formats/__init__.py
   PartialOrganSegLib/formats/checks.py
   PartialOrganSegLib/formats/contours.py
@@ -308,6 +319,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/learning/drawn_names.py
   PartialOrganSegLib/learning/label_maps.py
   PartialOrganSegLib/learning/labelling.py
+  PartialOrganSegLib/learning/obeying.py
   PartialOrganSegLib/learning/organ_list.py
   PartialOrganSegLib/learning/page.py
   PartialOrganSegLib/learning/pairing.py
@@ -322,6 +334,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/loading/__init__.py
   PartialOrganSegLib/loading/augmentation.py
   PartialOrganSegLib/loading/cache.py
+  PartialOrganSegLib/loading/cached_sets.py
   PartialOrganSegLib/loading/contents.py
   PartialOrganSegLib/loading/locking.py
   PartialOrganSegLib/loading/sampling.py
@@ -366,6 +379,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/networks/backbones.py
   PartialOrganSegLib/networks/base.py
   PartialOrganSegLib/networks/deeplabv3plus.py
+  PartialOrganSegLib/networks/dense_unet.py
   PartialOrganSegLib/networks/light_unet.py
   PartialOrganSegLib/networks/nnunet.py
   PartialOrganSegLib/networks/nnunet_v2.py
@@ -481,6 +495,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/resuming.py
   PartialOrganSegLib/training/run_files.py
   PartialOrganSegLib/training/run_state.py
+  PartialOrganSegLib/training/run_validation.py
   PartialOrganSegLib/training/schedules.py
   PartialOrganSegLib/training/setting_errors.py
   PartialOrganSegLib/training/settings.py

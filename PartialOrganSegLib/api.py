@@ -5,6 +5,7 @@ The examples run in a folder with a phantom: `ct.nii.gz`, its `label.nii.gz`, an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -245,7 +246,7 @@ def evaluate(predictions: str | Path, references: str | Path, *, out: str | Path
         refuse_existing([folder / name for name in FILES.values()], overwrite)
     result = evaluation.evaluate(cases, files, space, options, reporter)
     if out is not None:
-        name = predictions.resolve().name
+        name = Path(os.path.abspath(predictions)).name
         missing = [case.name for case in cases if case.name not in files]
         report = Report(str(references), {name: result}, {name: missing}, options)
         with all_at_once(folder) as scratch:

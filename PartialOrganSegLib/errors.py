@@ -26,7 +26,9 @@ _KINDS: dict[type | tuple[type, ...], str] = {
     type(None): "nothing", bool: "true or false", (int, float): "a number", str: "text", dict: "fields (key: value)",
     (list, tuple): "a list"}
 # Unicode's categories of control characters and of line and paragraph separators.
-_BREAKING = {"Cc", "Zl", "Zp", "Cs"}  # and bytes of names that are no text
+# Also bytes of names that are no text, and marks that cannot be seen or turn the direction of writing.
+_BREAKING = {"Cc", "Zl", "Zp", "Cs", "Cf"}
+_JOINERS = "\u200c\u200d"  # by which some scripts write their words
 
 
 class Severity(str, Enum):
@@ -202,7 +204,11 @@ def one_line(text: str) -> str:
     """The text with line breaks and control characters as escapes (`\\n`), whatever a file's name holds."""
     if text.isprintable():
         return text
-    return "".join(_escaped(letter) if unicodedata.category(letter) in _BREAKING else letter for letter in text)
+    return "".join(_escaped(letter) if _is_unfit(letter) else letter for letter in text)
+
+
+def _is_unfit(letter: str) -> bool:
+    return unicodedata.category(letter) in _BREAKING and letter not in _JOINERS
 
 
 def _escaped(letter: str) -> str:

@@ -28,7 +28,7 @@ def writable_folder(path: Path) -> Path:
             probe.write(bytes(_PROBE_BYTES))
             probe.flush()
     except OSError as error:
-        obstacle = "a file" if path.is_file() else (error.strerror or str(error)).lower()
+        obstacle = "a file" if os.path.isfile(path) else (error.strerror or str(error)).lower()
         raise UserError(code=Code.NOT_WRITABLE, subject=path, expected="a folder that can be written",
                         found=obstacle) from error
     return path
@@ -76,7 +76,7 @@ def _move_up(new: Path, earlier: Path, folder: Path) -> None:
     earlier.mkdir()
     try:
         for name in names:
-            if (folder / name).exists():
+            if os.path.exists(folder / name):
                 _keep(folder / name, earlier / name)
         for name in names:
             os.replace(new / name, folder / name)
@@ -126,7 +126,7 @@ def finish_leftovers(folder: Path, name: str) -> bool:
 
 def refuse_existing(paths: list[Path], overwrite: bool) -> None:
     """Raises UserError for the first of `paths` that exists, unless it may be overwritten."""
-    existing = next((path for path in paths if path.exists()), None)
+    existing = next((path for path in paths if os.path.exists(path)), None)
     if existing and not overwrite:
         raise UserError(code=Code.FILE_EXISTS, subject=existing, expected="no such file yet", found="an earlier result",
                         hint="--overwrite replaces it")

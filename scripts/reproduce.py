@@ -30,7 +30,8 @@ from reproduction.processes import run_commands
 from reproduction.report import Setting, write_report
 from reproduction.results import Result
 from reproduction.runs import Run
-from reproduction.tables import TABLES, Table
+from reproduction.table import Table
+from reproduction.tables import TABLES
 
 from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.events import ConsoleReporter, Reporter

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Entry:
 
 def is_list(path: Path) -> bool:
     """Whether an input is a CSV or a manifest, by its name."""
-    return path.suffix.lower() in (".csv", *MANIFEST_SUFFIXES) and not path.is_dir()
+    return path.suffix.lower() in (".csv", *MANIFEST_SUFFIXES) and not os.path.isdir(path)
 
 
 def read_list(path: Path, reporter: Reporter) -> list[Entry]:

@@ -71,4 +71,4 @@ def write_all_but_dicom(result: SegmentResult, files: Mapping[str, Path]) -> Pro
 
 def existing(files: Mapping[str, Path]) -> dict[str, Path]:
     """Those of the files by kind that are there."""
-    return {kind: path for kind, path in files.items() if path.is_file()}
+    return {kind: path for kind, path in files.items() if os.path.isfile(path)}

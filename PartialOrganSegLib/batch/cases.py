@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
-from ..segmenting.result_files import case_name, result_files
+from ..segmenting.result_files import result_files, result_name
 from .case_list import Entry, is_list, read_list
 from .earlier_names import EarlierNames
 from .fingerprint import dicom_files, is_result
@@ -125,7 +125,7 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter, output: Path | Non
         name = earlier.name_of(entry.path, entry.series)
         if name is not None and names.take(name):
             recorded[entry] = name
-    counts = Counter(case_name(entry.path).casefold() for entry in unnamed)
+    counts = Counter(result_name(entry.path).casefold() for entry in unnamed)
     cases: list[Case] = []
     for entry in entries:
         # What the user named keeps its name, whatever else the run holds.
@@ -133,7 +133,7 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter, output: Path | Non
             place = chosen[entry].parent.as_posix()
             cases.append(Case(entry.path, chosen[entry].name, entry.series, "" if place == "." else place))
             continue
-        usual_name = case_name(entry.path)
+        usual_name = result_name(entry.path)
         name = recorded.get(entry)
         if name is None:
             shared = counts[usual_name.casefold()] > 1

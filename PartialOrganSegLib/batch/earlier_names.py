@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from ..errors import UserError
-from ..segmenting.result_files import case_name
+from ..segmenting.result_files import result_name
 from .fingerprint import fingerprint
 from .records import FOLDER, Record, read_record
 
@@ -27,7 +27,7 @@ class EarlierNames:
 
     def name_of(self, path: Path, series: str | None) -> str | None:
         """The name that an earlier run gave to the CT at this path by itself, not as the user's `output`."""
-        usual = case_name(path)
+        usual = result_name(path)
         folder = Path(os.path.abspath(path)).parent.name
         automatic = re.compile(rf"({re.escape(folder)}_)?{re.escape(usual)}(_\d+)?")
         # A name that the user gave as `output` is no name that a CT gets by itself, so it is not taken up again.

@@ -186,7 +186,7 @@ class _CaseWork:
         if self._batch.resume or self._batch.overwrite or self._was_broken_off():
             return
         for file in self._files:
-            if file.exists():
+            if os.path.exists(file):
                 raise UserError(code=Code.FILE_EXISTS, subject=file, expected="no such file yet",
                                 found="an earlier result",
                                 hint="--resume keeps what is finished, --overwrite replaces it")
@@ -199,27 +199,27 @@ class _CaseWork:
         recorded = [self._folder / name for name in previous.outputs]
         if not self._broken_off and previous.finished(previous.made_from, recorded):
             return False
-        return all(sha256(file) in self._our_checksums for file in self._every_kind if file.is_file())
+        return all(sha256(file) in self._our_checksums for file in self._every_kind if os.path.isfile(file))
 
     def _remove_other_kinds(self) -> None:
         """Removes our earlier results of kinds that this run does not make: they show another segmentation."""
         for file in self._every_kind:
-            if file not in self._files and file.is_file() and sha256(file) in self._our_checksums:
+            if file not in self._files and os.path.isfile(file) and sha256(file) in self._our_checksums:
                 file.unlink()
 
 
 def _checksums_before(record: Path, files: Iterable[Path]) -> set[str]:
     """SHA-256 of the results that are not newer than a record which cannot be read: nobody has changed them since."""
-    if not record.is_file():
+    if not os.path.isfile(record):
         return set()
     written = record.stat().st_mtime_ns
-    return {sha256(file) for file in files if file.is_file() and file.stat().st_mtime_ns <= written}
+    return {sha256(file) for file in files if os.path.isfile(file) and file.stat().st_mtime_ns <= written}
 
 
 def _refuse_foreign(files: Iterable[Path], our_checksums: set[str]) -> None:
     """Raises UserError for a file that somebody else wrote, or that was changed since we wrote it."""
     for file in files:
-        if file.exists() and sha256(file) not in our_checksums:
+        if os.path.exists(file) and sha256(file) not in our_checksums:
             found = "a result that is not recorded"
             if our_checksums:
                 found = "one that was changed since it was written"

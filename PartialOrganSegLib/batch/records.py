@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -54,7 +55,7 @@ class Record:
     def finished(self, made_from: Mapping[str, object], files: Iterable[Path]) -> bool:
         """Whether these files were made from this and are still as they were written."""
         return self.state == DONE and self.made_from == made_from and all(
-            file.is_file() and sha256(file) == self.outputs.get(file.name) for file in files)
+            os.path.isfile(file) and sha256(file) == self.outputs.get(file.name) for file in files)
 
     @property
     def our_checksums(self) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from ..errors import Code, UsageError, UserError, one_line
@@ -107,7 +108,7 @@ def _names(arguments: argparse.Namespace) -> list[str]:
         if len(names) != len(paths):
             raise UsageError(code=Code.VALUE_UNFIT, subject="--names", expected=len(paths), found=len(names))
     else:
-        names = [path.resolve().name for path in paths]
+        names = [Path(os.path.abspath(path)).name for path in paths]
         # Results of two models often lie in folders of one name, such as a/results and b/results.
         if len(set(names)) < len(names):
             names = [str(path) for path in paths]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,7 +110,7 @@ def _check_use(arguments: argparse.Namespace) -> None:
                          found=arguments.steps)
     if arguments.name is not None:
         check_name(arguments.name)
-    if arguments.replay not in (None, *REPLAY_WORDS) and not Path(arguments.replay).exists():
+    if arguments.replay not in (None, *REPLAY_WORDS) and not os.path.exists(arguments.replay):
         raise UsageError(code=Code.UNKNOWN_NAME, subject="--replay",
                          expected=f"{', '.join(REPLAY_WORDS)} or a manifest", found=f"'{arguments.replay}'",
                          hint=did_you_mean(arguments.replay, REPLAY_WORDS))

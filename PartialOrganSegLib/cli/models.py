@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -165,7 +166,7 @@ def _install(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
     download = downloads().get(arguments.source)
     # A file or folder of that name goes before a listed download, so that no path changes its meaning.
-    if download is not None and not Path(arguments.source).exists():
+    if download is not None and not os.path.exists(arguments.source):
         if arguments.sha256 is not None:
             download = download.model_copy(update={"sha256": arguments.sha256.strip().lower()})
         bundle = fetch(download, arguments.replace, reporter)

@@ -10,7 +10,7 @@ from ..errors import Code, UsageError
 from ..events import Reporter
 from ..outputs import writable_folder
 from ..segmenting.options import SegmentOptions, check_organ_names
-from ..segmenting.result_files import case_name, single_kind, target_files
+from ..segmenting.result_files import result_name, single_kind, target_files
 from .options import add_common_options
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     options = SegmentOptions(model=arguments.model, device=arguments.device, series=arguments.series,
                              force=arguments.force, preview=not arguments.no_preview, overwrite=arguments.overwrite)
     accepted = check_organ_names(arguments.accepted) or ()
-    name = case_name(arguments.ct)
+    name = result_name(arguments.ct)
     # What is in the way shows before the work.
     target_files(arguments.output, name, options.preview, (), arguments.ct)
     reporter.started(command="refine", ct=arguments.ct, strokes=arguments.strokes, labels=arguments.labels,

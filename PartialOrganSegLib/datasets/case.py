@@ -223,8 +223,8 @@ class Case:
 class Manifest:
     """All cases of a training run, in the manifest's order. `validation` is the share of groups to validate on.
 
-    `joined`: a group that the manifest names, or that is called after its case, to the one that it was joined with
-    because both are of one image or patient.
+    `joined`: further names of groups: a group that the manifest names, or that is called after its case, to the one
+    that it was joined with because both are of one image or patient; a case that is called otherwise to its group.
     """
 
     path: Path
@@ -235,7 +235,7 @@ class Manifest:
     joined: Mapping[str, str] = field(default_factory=dict)
 
     def group_called(self, name: str) -> str | None:
-        """The group of that name, or the one that it was joined with; None where no case is of it."""
+        """The group of that name, of that case, or the one that it was joined with; None where no case is of it."""
         group = self.joined.get(name, name)
         return group if any(case.group == group for case in self.cases) else None
 

@@ -6,6 +6,7 @@ names (`structure_names`), and which organs the data set annotates follows from 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -53,7 +54,9 @@ def read_dataset_folder(path: Path, label_space: LabelSpace, name: str | None = 
     kind = Kind.PARTIAL
     if len(meaning.annotated) == len(label_space.names):
         kind = Kind.FULL
-    entry = DatasetEntry(name=name or folder.resolve().name, root=str(folder), kind=kind, annotated=meaning.annotated,
+    # As the user wrote it, whatever a link points to.
+    usual_name = Path(os.path.abspath(folder)).name
+    entry = DatasetEntry(name=name or usual_name, root=str(folder), kind=kind, annotated=meaning.annotated,
                          label_map=meaning.label_map, split_left_right=meaning.split_left_right, cases=entries)
     return entry, [f"{description}: {note}" for note in meaning.notes]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ..label_space_file import LabelSpaceEntry
 from ..organs import LABEL_SPACES, WORD16, LabelSpace, label_space_of_names
 from ..yaml_file import read_yaml
 from .case import Case, Manifest
+from .case_names import case_names, name_with_folder
 from .checking import check_manifest
 from .dataset_folder import DESCRIPTION, is_dataset_folder, read_dataset_folder
 from .manifest_file import CaseEntry, DatasetEntry, Splits, expand, parse_manifest
@@ -39,7 +42,8 @@ def load_manifest(path: Path | str, reporter: Reporter = _SILENT) -> Manifest:
     if is_dataset_folder(path):
         if path.name != DESCRIPTION:
             path = path / DESCRIPTION
-        dataset = _folder(DatasetEntry(name=path.resolve().parent.name, folder="."), path, WORD16, reporter)
+        name = Path(os.path.abspath(path)).parent.name
+        dataset = _folder(DatasetEntry(name=name, folder="."), path, WORD16, reporter)
         return _manifest(path, WORD16, [dataset], Splits(), reporter)
     if path.is_dir():
         raise UserError(code=Code.FILE_MISSING, subject=path,
@@ -116,8 +120,13 @@ def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEnt
     for dataset in datasets:
         root = (path.parent / dataset.root).resolve()
         entries += [(dataset, entry) for entry in expand(dataset.cases or [], root, f"{path}: dataset {dataset.name}")]
-    _name_by_folder([entry for _, entry in entries])
-    cases = [_case(path, dataset, entry, label_space) for dataset, entry in entries]
+    former_names = _former_names([entry for _, entry in entries])
+    names_by_file = case_names([Path(entry.image) for _, entry in entries])
+    cases = []
+    for (dataset, entry), name, group in zip(entries, names_by_file, former_names, strict=True):
+        if entry.name is None:
+            entry.name = name
+        cases.append(_case(path, dataset, entry, entry.group or group, label_space))
     # Names are those of cached files and of results, so they must differ over all data sets.
     names: set[str] = set()
     for case in cases:
@@ -127,23 +136,30 @@ def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEnt
         names.add(case.name)
     explicit = {case.name for case, (_, entry) in zip(cases, entries, strict=True) if entry.group is not None}
     together = with_patients_together(cases, explicit, reporter)
+    groups = {case.group for case in together}
     joined = {before.group: case.group for before, case in zip(cases, together, strict=True)
               if before.group != case.group}
+    # Recipes name cases as they are called now, or as their groups are.
+    joined |= {case.name: case.group for case in together if case.name not in groups}
     return Manifest(path, label_space, together, splits.validation, splits.seed, joined)
 
 
-def _name_by_folder(entries: Sequence[CaseEntry]) -> None:
-    """Names a case after its file, and after its folder too where several files have that name, or one that says
-    nothing (patient/ct.nii.gz)."""
-    stems = [stem_of(Path(entry.image)) for entry in entries]
-    for entry, stem in zip(entries, stems, strict=True):
-        if entry.name is None:
-            entry.name = stem
-            if stems.count(stem) > 1 or stem.lower() in SAYS_NOTHING:
-                entry.name = f"{Path(entry.image).parent.name}_{stem}".lstrip("_.")
+def _former_names(entries: Sequence[CaseEntry]) -> list[str]:
+    """What versions up to 0.5.0 called the cases. They are groups still: by the names of groups patients are dealt to
+    sides and folds, which must not change where a run goes on."""
+    images = [Path(entry.image) for entry in entries]
+    stems = [stem_of(image) for image in images]
+    counts = Counter(stems)
+    names = []
+    for entry, image, stem in zip(entries, images, stems, strict=True):
+        name = entry.name or stem
+        if entry.name is None and (counts[stem] > 1 or stem.lower() in SAYS_NOTHING):
+            name = name_with_folder(image)
+        names.append(name)
+    return names
 
 
-def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: LabelSpace) -> Case:
+def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, group: str, label_space: LabelSpace) -> Case:
     root = (path.parent / dataset.root).resolve()
     kind, derived = entry.kind or dataset.kind, dataset.folder is not None
     assert kind is not None
@@ -162,7 +178,7 @@ def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, label_space: Labe
         return None if name is None else root / name
 
     return Case(
-        name=entry.name, group=entry.group or entry.name, dataset=dataset.name, image=root / entry.image,
+        name=entry.name, group=group, dataset=dataset.name, image=root / entry.image,
         kind=meaning.kind, label=file(entry.label), strokes=file(entry.strokes), soft_targets=file(entry.soft_targets),
         annotated=meaning.annotated, weight=dataset.weight, label_map=meaning.label_map,
         split_left_right=meaning.split_left_right, only_mapped=derived, ignored=meaning.ignored,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
+
+from ..html_document import text
 
 # Pixels: height of a line, margins and width of the plot. Names of organs stand to the left.
 _ROW, _LEFT, _WIDTH, _RIGHT, _TOP = 24, 170, 560, 20, 26
@@ -41,14 +42,14 @@ def box_plot(boxes: Sequence[Boxes], unit: str, highest: float | None = None) ->
         return _LEFT + _WIDTH * value / limit
 
     # Without a width of its own the picture is as wide as the page.
-    parts = [f'<svg viewBox="0 0 {_LEFT + _WIDTH + _RIGHT} {height}" role="img" aria-label="box plot, {escape(unit)}">']
+    parts = [f'<svg viewBox="0 0 {_LEFT + _WIDTH + _RIGHT} {height}" role="img" aria-label="box plot, {text(unit)}">']
     for tick in np.arange(0, limit + step / 2, step):
         parts.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{_TOP - 4}" y2="{height - 6}"/>'
                      f'<text x="{x(tick):.1f}" y="14" text-anchor="middle">{tick:g}</text>')
     for place, box in enumerate(boxes):
         top = _TOP + place * models * _ROW
         parts.append(f'<text x="{_LEFT - 10}" y="{top + models * _ROW / 2 + 4:.1f}" text-anchor="end">'
-                     f'{escape(box.title)}</text>')
+                     f'{text(box.title)}</text>')
         for model, values in enumerate(box.values):
             if values:
                 parts.append(_box(values, top + (model + 0.5) * _ROW, _COLOURS[model], x))
@@ -59,7 +60,7 @@ def colour_key(names: Sequence[str]) -> str:
     """Which model has which colour, as HTML; nothing for one model."""
     if len(names) < 2:
         return ""
-    keys = [f'<span class="key" style="background:{colour}"></span>{escape(name)}'
+    keys = [f'<span class="key" style="background:{colour}"></span>{text(name)}'
             for name, colour in zip(names, _COLOURS, strict=False)]
     return "<p>" + " ".join(keys) + "</p>"
 
@@ -71,7 +72,7 @@ def _box(values: Sequence[tuple[str, float]], y: float, colour: str, x: Callable
     # Of few values the furthest within reach may lie inside the box: then there is no whisker on that side.
     first = min(numbers[numbers >= low - reach].min(), low)
     last = max(numbers[numbers <= high + reach].max(), high)
-    dots = "".join(f'<circle cx="{x(value):.1f}" cy="{y:.1f}" r="2.4"><title>{escape(case)}: {value:.1f}</title>'
+    dots = "".join(f'<circle cx="{x(value):.1f}" cy="{y:.1f}" r="2.4"><title>{text(case)}: {value:.1f}</title>'
                    "</circle>" for case, value in values)
     return (f'<g fill="{colour}" stroke="{colour}">'
             f'<line x1="{x(first):.1f}" x2="{x(low):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from html import escape
 
-from ..html_document import bullet_list, document, table
+from ..html_document import bullet_list, document, table, text
 from .box_plot import Boxes, box_plot, colour_key
 from .confusion import Missed, missed_over_cases
 from .evaluation import Evaluation
@@ -38,20 +37,20 @@ def html_page(title: str, notes: Sequence[str], scores: Mapping[str, Sequence[Sc
               missed: Mapping[str, Sequence[Missed]], first: Evaluation) -> str:
     """The whole page. `missed`: by model. `first`: the first model's evaluation, of whose cases there are pictures."""
     names = list(scores)
-    parts = [f"<h1>{escape(title)}: {escape(' against '.join(names))}</h1>", bullet_list(notes)]
+    parts = [f"<h1>{text(title)}: {text(' against '.join(names))}</h1>", bullet_list(notes)]
     for name in names:
-        parts += [f"<h2>{escape(name)}</h2>", table(figure_table(rows[name]), _TEXT)]
+        parts += [f"<h2>{text(name)}</h2>", table(figure_table(rows[name]), _TEXT)]
         if missed[name]:
             parts += ["<h3>Missed voxels, and what they were called</h3>", table(missed_table(missed[name]), _TEXT)]
     parts += ["<h2>Spread over cases</h2>", colour_key(names), _plots(scores)]
     if differences:
         parts += ["<h2>Comparison</h2>", table(difference_table(differences, names), _TEXT)]
     if published:
-        parts += ["<h2>Published figures beside these</h2>", f"<p>Ours: {escape(names[0])}, over the same organs.</p>",
+        parts += ["<h2>Published figures beside these</h2>", f"<p>Ours: {text(names[0])}, over the same organs.</p>",
                   table(published_table(published), _TEXT)]
     parts += ["<h2>Cases, worst first</h2>", *_worst(names[0], first)]
     for name in names:
-        parts += [f"<h3>All cases: {escape(name)}, Dice (%)</h3>", table(_case_table(scores[name]), _TEXT)]
+        parts += [f"<h3>All cases: {text(name)}, Dice (%)</h3>", table(_case_table(scores[name]), _TEXT)]
     return document(title, _STYLE, parts)
 
 
@@ -86,7 +85,7 @@ def _values(scores: Sequence[Score], structure: str, measured_on: str, figure: s
 
 def _worst(name: str, evaluation: Evaluation) -> list[str]:
     scores, means = evaluation.scores, case_means(evaluation.scores)
-    parts = [f"<p>Pictures: {escape(name)}. Each case by its lowest structure, in the slices that differ most: "
+    parts = [f"<p>Pictures: {text(name)}. Each case by its lowest structure, in the slices that differ most: "
              '<span class="key" style="background:#ff8c00"></span>prediction '
              '<span class="key" style="background:#00c8ff"></span>reference. The patient\'s right is on the left.</p>']
     for case, (structure, png) in evaluation.pictures.items():
@@ -98,7 +97,7 @@ def _worst(name: str, evaluation: Evaluation) -> list[str]:
         for row in missed_over_cases(of_case):
             caption += f"; {row.ml:.1f} ml missed, called {row.text()}"
         source = "data:image/png;base64," + base64.b64encode(png).decode()
-        parts.append(f'<figure><figcaption>{escape(caption)}</figcaption><img src="{source}" alt="{escape(caption)}">'
+        parts.append(f'<figure><figcaption>{text(caption)}</figcaption><img src="{source}" alt="{text(caption)}">'
                      "</figure>")
     return parts
 
@@ -106,14 +105,14 @@ def _worst(name: str, evaluation: Evaluation) -> list[str]:
 def _score_text(score: Score) -> str:
     """`left kidney 20.3 % (precision 95.0 %, recall 11.4 %)`."""
     assert score.dice is not None
-    text = f"{score.structure.replace('_', ' ')} {100 * score.dice:.1f} %"
+    sentence = f"{score.structure.replace('_', ' ')} {100 * score.dice:.1f} %"
     shares = []
     for name, value in (("precision", score.precision), ("recall", score.recall)):
         if value is not None:
             shares.append(f"{name} {100 * value:.1f} %")
     if shares:
-        text += f" ({', '.join(shares)})"
-    return text
+        sentence += f" ({', '.join(shares)})"
+    return sentence
 
 
 def _case_table(scores: Sequence[Score]) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ..annotation import Kind
 from ..datasets.case import Case
+from ..datasets.case_names import name_with_folder
 from ..datasets.dataset_folder import is_dataset_folder
 from ..datasets.manifest import load_manifest
 from ..datasets.segment_labels import read_organ_labels
@@ -51,7 +53,7 @@ def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble
     if images is not None:
         cts = label_files(images)
         # Two files that were named are a pair, whatever their names.
-        if images.is_file() and len(labels) == 1:
+        if os.path.isfile(images) and len(labels) == 1:
             cts = dict(zip(labels, cts.values(), strict=True))
     everything = list(annotated) == [ALL]
     organs: tuple[str, ...] = ()
@@ -94,14 +96,16 @@ def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[s
     Raises UserError when nothing fits together.
     """
     files = label_files(path)
-    if path.is_file() and len(cases) == 1:
+    if os.path.isfile(path) and len(cases) == 1:
         return {cases[0].name: path}
     # A prediction may be called as the case is, or as its CT, which wins where one case's CT has another case's name.
     names = {}
     for case in cases:
         names[case.name] = case.name
     for case in cases:
-        names[case_name(case.image)] = case.name
+        names[labelled_name(case.image)] = case.name
+        # As `segment` calls the results of many CTs that are all called "image".
+        names[name_with_folder(case.image)] = case.name
     paired = {names[name]: file for name, file in files.items() if name in names}
     if not paired:
         name = next(iter(files))
@@ -121,15 +125,15 @@ def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[s
 
 def label_files(path: Path) -> dict[str, Path]:
     """Name to file, for a file or the volume files of a folder, sorted. Raises UserError for two of one name."""
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="a file or a folder", found="nothing there")
-    if path.is_file():
-        return {case_name(path): path}
+    if os.path.isfile(path):
+        return {labelled_name(path): path}
     files: dict[str, Path] = {}
     for file in sorted(path.iterdir()):
         if file.name.startswith(".") or not is_volume_name(file):
             continue
-        name = case_name(file)
+        name = labelled_name(file)
         if name in files:
             raise UserError(code=Code.NAME_TAKEN, subject=path, expected="one file for a case",
                             found=f"{files[name].name} and {file.name}", hint="a manifest can say which is the label")
@@ -140,7 +144,7 @@ def label_files(path: Path) -> dict[str, Path]:
     return files
 
 
-def case_name(path: Path) -> str:
+def labelled_name(path: Path) -> str:
     """A file's name without its format and without what says that it is a label: `a_label.nii.gz` is case `a`."""
     name = stem_of(path)
     for ending in LABEL_ENDINGS:

@@ -37,14 +37,15 @@ def write_scores(path: Path, models: Mapping[str, Sequence[Score]]) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """UTF-8 JSON; a figure that does not exist is null."""
     with output_file(path) as temporary:
+        # Bytes of a name that are no UTF-8 become escapes, which JSON knows as well.
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-                             encoding="utf-8")
+                             encoding="utf-8", errors="backslashreplace")
 
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8 text."""
+    """UTF-8 text; bytes of a name that are no UTF-8 are escapes."""
     with output_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def markdown(title: str, notes: Sequence[str], models: Mapping[str, Sequence[Row]], differences: Sequence[Difference],

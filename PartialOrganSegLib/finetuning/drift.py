@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from .noise import Interval, corrected, paired_interval
 
@@ -22,11 +21,10 @@ LEAST_ML = 3.0
 CHANCE = 0.05
 
 
-class OrganLook(BaseModel):
+@dataclass(frozen=True)
+class OrganLook:
     """An organ in a CT as both models find it: ml, mean entropy in nats (None where it is not found), and the Dice of
     the one against the other."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     organ: str
     before_ml: float
@@ -36,10 +34,9 @@ class OrganLook(BaseModel):
     entropy_after: float | None = None
 
 
-class CaseLook(BaseModel):
+@dataclass(frozen=True)
+class CaseLook:
     """A CT that both models segmented."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     case: str
     organs: list[OrganLook]

@@ -65,8 +65,9 @@ def organ_evidence(organ: str, cases: Sequence[PairedCase]) -> OrganEvidence:
     by_patient: dict[str, list[float]] = {}
     for case in cases:
         by_patient.setdefault(case.patient, []).append(case.difference)
-    # The larger of both, so that neither a gain nor a loss is believed too soon.
-    spread = typical_spread(min(before, after))
+    # That of the start model's Dice: the question is what chance makes of it where nothing has changed. By the Dice
+    # after a loss the largest losses would count as the least sure.
+    spread = typical_spread(before)
     if len(by_patient) >= ENOUGH_PATIENTS:
         means = {patient: float(np.mean(values)) for patient, values in by_patient.items()}
         return OrganEvidence(organ, before, after, PATIENTS, means, spread, len(by_patient))

@@ -11,6 +11,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from ..atomic import whole_file
+from ..datasets.case_names import case_name
 from ..errors import Code, Problem, UserError
 from ..evaluation.metrics import joint_counts
 from ..events import Reporter
@@ -97,7 +98,7 @@ def compare_looks(images: Mapping[Path, str], start: StoredLabels, new: StoredLa
             after, entropy_after = new.labels(image, checksum)
             counts = joint_counts(after.array, before.array, (space.class_count, space.class_count))
             organs = organ_looks(counts, space, before.grid.voxel_ml, entropy_before, entropy_after)
-            looks.append(CaseLook(case=image.name, organs=organs))
+            looks.append(CaseLook(case=case_name(image), organs=organs))
             reporter.progress("comparing with the start model", number + 1, len(images))
     except (UserError, RuntimeError, MemoryError) as error:
         if not isinstance(error, UserError) and not is_out_of_memory(error):

@@ -2,143 +2,35 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-
-from ..datasets.manifest import Manifest, load_manifest
+from ..datasets.manifest import load_manifest
 from ..errors import Code, Problem, UserError
-from ..events import Reporter, as_problem
-from ..models.bundle import Bundle
+from ..events import Reporter
 from ..networks import build_network
-from ..organs import LabelSpace
 from ..training.network_sizes import size_multiple_of
 from ..training.recipe import load_recipe
 from ..training.run_files import RunFiles
 from ..training.start import check_patch
 from ..training.transfer import ClassMap, moved_arguments
-from . import PHANTOMS
-from .budget import FEW_STEPS, default_minutes, make_budget, network_voxels
 from .case_preparation import Translation, prepare_cases
-from .cases import PreparedCase
 from .data_warnings import data_warnings
-from .decisions import (
-    RecipeDraft,
-    alpha_for,
-    alphas_to_try,
-    budget_settings,
-    check_overrides,
-    joined_settings,
-    start_settings,
-    stroke_settings,
-)
-from .free_cores import FreeCores
-from .holdout import NOTHING, HeldOut, hold_out
-from .lineage import lineage_of, run_space
-from .measured_on import MeasuredOn
-from .options import FinetuneOptions
-from .plan import Plan, TimePlan, write_plan
-from .replay import Replay, ReplayRequest, make_replay
+from .decisions import RecipeDraft, alpha_for, check_overrides, joined_settings, start_settings, stroke_settings
+from .holdout import hold_out
+from .lineage import run_space
+from .plan import Plan, write_plan
+from .preparation_state import Preparation, Request, WarningRecorder
+from .replay import ReplayRequest, make_replay
 from .run_folder import CASES_FOLDER, LOOKS_FOLDER, REPLAY_FOLDER
 from .run_manifest import REPLAY_SHARE, write_manifest
-from .speed import CaseGroup, Speed, fitting_speed, frozen_seconds
+from .speed import CaseGroup, fitting_speed
 from .start_predictions import StartPredictions
 from .strokes import draw_rates
+from .time_planning import plan_time
 
-# Of the minutes, to see how well the start model knows what is to be learnt; and again, to see what has become of what
-# was not.
+# Of the minutes, to see how well the start model knows what is to be learnt.
 LOOKING_SHARE = 0.1
-# CTs in which that is looked at.
-MOST_LOOKS = 3
-# Of the minutes, for the first of these CTs: of what no mask shows nothing would be known without one.
-FIRST_LOOK_SHARE = 0.3
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a run is to be made of: the `start` model and the manifest `data`, in the folder `run`, by the recipe of
-    `recipe_file` on `device`, with the user's `options`."""
-
-    start: Bundle
-    data: Path
-    run: Path
-    recipe_file: Path
-    device: torch.device
-    options: FinetuneOptions
-
-
-class WarningRecorder(Reporter):
-    """Passes all on, and records warnings as JSON events have them."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self.events: list[Mapping[str, object]] = []
-        self._reporter = reporter
-
-    def progress(self, stage: str, done: int, total: int) -> None:
-        self._reporter.progress(stage, done, total)
-
-    def error(self, message: str | Problem) -> None:
-        self._reporter.error(message)
-
-    def warning(self, message: str | Problem) -> None:
-        self.events.append(as_problem(message).as_event())
-        self._reporter.warning(message)
-
-
-@dataclass
-class Preparation:
-    """What is known of a run so far. Each stage reads what those before it have set and sets its own attributes; which
-    these are, its docstring says."""
-
-    request: Request
-    reporter: WarningRecorder
-    began: float = field(default_factory=time.monotonic)
-    cores: FreeCores = field(init=False)
-    manifest: Manifest = field(init=False)
-    space: LabelSpace = field(init=False)  # the run's
-    classes: ClassMap = field(init=False)  # from the classes of the network that learns to the run's
-    cases: list[PreparedCase] = field(init=False)
-    held: HeldOut = field(init=False)
-    changed: list[int] = field(init=False)  # labels of the organs that are to be learnt
-    replay: Replay = field(init=False)
-    alpha_set: bool = field(init=False)  # by the recipe's file or the user
-    draft: RecipeDraft = field(init=False)
-    start_predictions: StartPredictions = field(init=False)
-    size_multiple: tuple[int, int, int] = field(init=False)  # of the network
-    speed: Speed = field(init=False)
-    plan: Plan = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.cores = FreeCores(self.request.device)
-
-    @property
-    def trained(self) -> list[PreparedCase]:
-        """The run's own cases that patches are drawn from."""
-        return [case for case in self.held.training if case.weight > 0]
-
-    @property
-    def measured(self) -> list[PreparedCase]:
-        """All cases that Dice is measured on."""
-        return [*self.held.measured, *self.replay.measured]
-
-    @property
-    def measures(self) -> bool:
-        """Whether anything may be left out to be measured on."""
-        return list(self.request.options.validate) != [NOTHING]
-
-    @property
-    def minutes(self) -> float:
-        """The time that the run may take."""
-        minutes = self.request.options.minutes
-        return default_minutes(self.request.device) if minutes is None else minutes
-
-    def organ_names(self, labels: Sequence[int]) -> list[str]:
-        """Names of the run's organs."""
-        return [self.space.names[label - 1] for label in labels]
 
 
 def check_settings(preparation: Preparation) -> None:
@@ -239,92 +131,6 @@ def measure_speed(preparation: Preparation) -> None:
     number, preparation.speed = fitting_speed([draft.read() for draft in drafts], learner, preparation.space,
                                               request.device, groups)
     preparation.draft = drafts[number]
-
-
-def plan_time(preparation: Preparation) -> None:
-    """Works out how many steps fit into the time, and what is measured. Completes `draft` and sets `plan`."""
-    request, held, measured = preparation.request, preparation.held, preparation.measured
-    recipe = preparation.draft.read()
-    alphas = alphas_to_try(recipe.alpha, preparation.alpha_set, held) if measured else []
-    # A joined model is measured once more when it is divided among its members.
-    trials = len(alphas) + bool(measured and request.start.members)
-    # Beside the network that learns, each of a joined model's other members segments the measured CTs once.
-    asking = frozen_seconds(request.start, [case.shape for case in measured], request.device)
-    measured_on = {}
-    # Of an organ that both measure, the user's own cases have the last word.
-    for label, kind in {**preparation.replay.measured_on, **held.measured_on}.items():
-        measured_on[preparation.space.names[label - 1]] = kind
-    looks = _looks(preparation, measured_on)
-    spent = time.monotonic() - preparation.began
-    budget = make_budget(preparation.minutes - (spent + asking + looks.seconds) / 60, preparation.speed, recipe,
-                         [case.measured_shape or case.shape for case in measured], preparation.size_multiple,
-                         request.device, sum(case.labelled for case in preparation.trained), request.options.steps,
-                         trials)
-    if request.options.steps is None and budget.steps < FEW_STEPS:
-        preparation.reporter.warning(Problem(
-            Code.FEW_STEPS, "--minutes", expected=f"time for {FEW_STEPS} steps or more",
-            found=f"{preparation.minutes:g} minutes, enough for {budget.steps}", hint="little can be learnt"))
-    time_plan = None
-    if request.options.steps is None:
-        time_plan = TimePlan(seconds=budget.seconds + asking, steps=budget.steps, measurements=budget.measurements,
-                             measurement_seconds=budget.measurement_seconds, trials=budget.trials)
-    changed = preparation.organ_names(preparation.changed)
-    synthetic = [name for name, kind in measured_on.items() if kind is MeasuredOn.PHANTOMS]
-    preparation.draft = preparation.draft.with_settings(
-        budget_settings(budget, measured, changed, alphas, synthetic))
-    images = [*preparation.trained, *held.measured, *preparation.replay.training, *preparation.replay.measured]
-    preparation.plan = Plan(
-        start=request.start.folder.resolve(), data=request.data.resolve(),
-        lineage=lineage_of(request.start, preparation.cases, preparation.trained, preparation.space), changed=changed,
-        kept=[name for name in preparation.space.names if name not in changed], measured_on=measured_on,
-        steps=budget.steps, minutes=round((budget.seconds + asking + looks.seconds) / 60, 1), time=time_plan,
-        said=[dict(event) for event in preparation.reporter.events],
-        images={case.image: case.image_sha256 for case in images}, patients=_patients(preparation),
-        looked_at=looks.images, take_new=request.options.take_new)
-
-
-def _patients(preparation: Preparation) -> dict[Path, str]:
-    """Of the real CTs that are measured on, the image file to its patient."""
-    cases = list(preparation.held.measured)
-    if preparation.request.options.replay != PHANTOMS:
-        cases += preparation.replay.measured
-    return {case.image: case.group for case in cases}
-
-
-class Looks(NamedTuple):
-    """CTs that both models are to segment, with their checksums, and how long that takes."""
-
-    images: dict[Path, str]
-    seconds: float
-
-
-def _looks(preparation: Preparation, measured_on: Mapping[str, MeasuredOn]) -> Looks:
-    """The CTs in which organs are looked at that no real mask measures: those left out first, then those without
-    labels, as the network learns from neither; as many as the time allows."""
-    request, predictions = preparation.request, preparation.start_predictions
-    known = {name for name, kind in measured_on.items() if kind is not MeasuredOn.PHANTOMS}
-    known.update(preparation.organ_names(preparation.changed))
-    if known.issuperset(preparation.space.names):
-        return Looks({}, 0.0)
-    unlabelled = [case for case in preparation.cases if not case.labelled]
-    images: dict[Path, str] = {}
-    seconds = 0.0
-    for case in (*preparation.held.measured, *unlabelled, *preparation.trained):
-        if len(images) == MOST_LOOKS or case.image_sha256 in images.values():
-            continue
-        if predictions.seconds:
-            for_one = sum(predictions.seconds) / len(predictions.seconds)
-        else:
-            for_one = frozen_seconds(request.start, [case.shape], request.device)
-            for_one += preparation.speed.voxel * network_voxels(case.shape, preparation.draft.read(),
-                                                                preparation.size_multiple)
-        # By the new model, and by the start model where that was not done yet.
-        cost = for_one if predictions.exist(case) else 2 * for_one
-        share = LOOKING_SHARE if images else FIRST_LOOK_SHARE
-        if seconds + cost <= share * 60 * preparation.minutes:
-            images[case.image] = case.image_sha256
-            seconds += cost
-    return Looks(images, seconds)
 
 
 def write_files(preparation: Preparation) -> None:

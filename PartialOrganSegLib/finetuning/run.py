@@ -27,7 +27,8 @@ from .looking import NEW_KIND, START_KIND, StoredLabels, compare_looks
 from .options import FinetuneOptions
 from .outcome import TUNED, Findings, Outcome, card, compare
 from .plan import PLAN_FILE, Plan, read_plan, write_json
-from .preparation import Request, prepare
+from .preparation import prepare
+from .preparation_state import Request
 from .relocating import relocate
 from .run_folder import LAST, LOOKS_FOLDER, RESULT_FILE, check_new, nothing_half_prepared, working_in
 from .time_keeping import TimeKeeper

@@ -9,6 +9,7 @@ from ..errors import Code, Problem, Severity
 from ..text_enum import Occurrence
 from .drift import LEAST_AGREEMENT, Drift
 from .noise import Interval
+from .wording import listed
 
 # Of a kept organ's Dice.
 LOSS_TOLERATED = 0.02
@@ -108,9 +109,9 @@ class Verdict:
             if self.already_good:
                 line += f", the start model already has {', '.join(self.already_good)}: little to learn"
             return line
-        line = f"{_listed(self.unmeasured) or 'what was learnt'} could not be measured on a real CT"
+        line = f"{listed(self.unmeasured, MOST_NAMES) or 'what was learnt'} could not be measured on a real CT"
         if self.no_better:
-            line += f", {_listed(self.no_better)} got no better"
+            line += f", {listed(self.no_better, MOST_NAMES)} got no better"
         return line
 
     def _selected(self) -> str:
@@ -147,12 +148,3 @@ class Verdict:
         """The verdict as a warning, where the new model is not the better one."""
         finding, _, hint = self.text().partition("; ")
         return Problem(Code.NOT_BETTER, found=finding, hint=hint, severity=Severity.WARNING, data=self.as_data())
-
-
-def _listed(organs: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    if len(organs) < 2:
-        return "".join(organs)
-    if len(organs) > MOST_NAMES:
-        return f"{', '.join(organs[:MOST_NAMES - 1])} and {len(organs) - MOST_NAMES + 1} more"
-    return f"{', '.join(organs[:-1])} and {organs[-1]}"

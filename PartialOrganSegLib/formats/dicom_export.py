@@ -62,8 +62,8 @@ def write_dicom(files: Mapping[str, Path], labels: Volume, source: DicomSource, 
             writer.write_segmentation(path, segmentation)
         except UserError as error:
             failures.append(error)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            # What highdicom and pydicom raise for a header of a kind that nobody foresaw.
+        except Exception as error:
+            # Whatever highdicom and pydicom raise for a header of a kind that nobody foresaw: the others are written.
             failures.append(UserError(code=Code.NOT_WRITABLE, subject=path, expected="a CT whose headers DICOM allows",
                                       found=f"one that {kind} cannot be made of ({error})"))
     if failures:

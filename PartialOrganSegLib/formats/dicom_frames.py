@@ -107,6 +107,17 @@ def frames_of(file: Path, count: int) -> list[Frame] | None:
     Raises UserError for a frame without position, orientation or pixel spacing, and for more or fewer functional groups
     than frames: which frame they are of is not known then.
     """
+    try:
+        return _frames_of(file, count)
+    except UserError:
+        raise
+    except Exception as error:
+        # pydicom reads an element when it is asked for, and raises whatever its parser runs into then.
+        raise UserError(code=Code.FILE_DAMAGED, subject=file, expected="functional groups that can be read",
+                        found="damaged ones") from error
+
+
+def _frames_of(file: Path, count: int) -> list[Frame] | None:
     header = read_header(file)
     of_frames = header.get("PerFrameFunctionalGroupsSequence")
     if not of_frames:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from ..events import Reporter
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+    from pydicom.tag import BaseTag
 
 # Patient, Patient Study and General Study Modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2), with their value representations.
 PATIENT_AND_STUDY: Mapping[str, str] = {
@@ -30,6 +31,23 @@ PATIENT_AND_STUDY: Mapping[str, str] = {
 # Those that may have several values.
 _SEVERAL = ("OtherPatientNames", "DeidentificationMethod")
 _LENGTHS = {"LO": 64, "SH": 16, "LT": 10240, "PN": 64}
+# Looked at by itself where the headers are read, or part of the image, without which nothing was read.
+_MENDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+           "SpecificCharacterSet")
+_OF_IMAGE = (0x0028, 0x5200, 0x7FE0)
+_OF_PERSON = (0x0010, 0x0012)  # groups of patient and clinical trial
+_OF_BYTES = ("OB", "OD", "OF", "OL", "OV", "OW", "UN", "US", "UL", "UV", "SS", "SL", "SV", "FL", "FD", "AT")
+_ENUMERATED = {"PatientSex": ("M", "F", "O"), "PatientIdentityRemoved": ("YES", "NO"),
+               "SmokingStatus": ("YES", "NO", "UNKNOWN"), "PregnancyStatus": ("1", "2", "3", "4"),
+               "QualityControlSubject": ("YES", "NO")}
+# Clinical Trial Subject (C.7.1.3): what it must have, and what may be empty. Of animals are parts of C.7.1.1.
+_TRIAL = ("ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialSubjectID")
+_TRIAL_MAY_BE_EMPTY = ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName")
+_OF_ANIMALS = ("PatientSpeciesDescription", "PatientSpeciesCodeSequence", "PatientSexNeutered",
+               "PatientBreedDescription", "PatientBreedCodeSequence", "BreedRegistrationSequence",
+               "StrainDescription", "StrainNomenclature", "StrainCodeSequence", "StrainAdditionalInformation",
+               "StrainStockSequence", "GeneticModificationsSequence", "ResponsiblePerson", "ResponsiblePersonRole",
+               "ResponsibleOrganization")
 _PARTS_OF_A_NAME = 5  # family, given, middle, prefix, suffix
 _LINE_ENDS = str.maketrans("", "", "\r\n\f\t")  # which long texts may have
 _SEXES = {"F": "F", "FEMALE": "F", "W": "F", "M": "M", "MALE": "M", "O": "O", "OTHER": "O"}
@@ -39,6 +57,7 @@ def tidy_headers(path: Path, headers: Sequence[Dataset], reporter: Reporter) -> 
     """Puts what the headers say of patient and study within the standard; what was changed is one warning."""
     changes: dict[str, str] = {}
     for header in headers:
+        changes |= {name: change for name, change in _without_unfit(header) if name not in changes}
         for name, representation in PATIENT_AND_STUDY.items():
             if name in header:
                 change = _tidy(header, name, representation)
@@ -47,6 +66,79 @@ def tidy_headers(path: Path, headers: Sequence[Dataset], reporter: Reporter) -> 
     if changes:
         reporter.warning(Problem(Code.DICOM_TAG_MISSING, str(path), "values that DICOM allows",
                                  "; ".join(changes.values()), "the DICOM files written have it so"))
+
+
+def uid_of(header: Dataset, name: str) -> str:
+    """A UID, empty where there is none or something that is no UID."""
+    try:
+        text = header[name].value
+    except Exception:  # whatever pydicom's converters raise
+        return ""
+    return text if isinstance(text, str) and re.fullmatch(r"[0-9.]{1,64}", text) else ""
+
+
+def put(header: Dataset, name: str, value: object) -> None:
+    """Sets an attribute in its own value representation, whatever the file has there."""
+    header.pop(name, None)
+    setattr(header, name, value)
+
+
+def _without_unfit(header: Dataset) -> Iterator[tuple[str, str]]:
+    """Takes away what no image needs and the standard does not allow, and private elements: highdicom copies all that a
+    CT says of patient and study. Gives names and what was done, of those that say something of a person."""
+    from pydicom.datadict import keyword_for_tag
+
+    for tag in list(header.keys()):
+        name = keyword_for_tag(tag)
+        mended = name in PATIENT_AND_STUDY or name in _MENDED
+        if not tag.is_private and (tag.group in _OF_IMAGE or mended or _is_fit(header, tag)):
+            continue
+        header.pop(tag)
+        if tag.group in _OF_PERSON and name:
+            yield name, f"{name} left out"
+    # Modules that are optional, but not in parts.
+    if not all(header.get(name) for name in _TRIAL):
+        names = [keyword_for_tag(tag) for tag in header.keys()]  # noqa: SIM118 - a data set is no mapping
+        yield from _without(header, [name for name in names if name.startswith("ClinicalTrial")])
+    yield from _without(header, _OF_ANIMALS)
+    for name in _TRIAL_MAY_BE_EMPTY:
+        if _TRIAL[0] in header and name not in header:
+            put(header, name, None)
+    # All texts are decoded by now, and are written in UTF-8, also where the file names a character set that is none.
+    put(header, "SpecificCharacterSet", "ISO_IR 192")
+
+
+def _without(header: Dataset, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Takes these attributes away; those that said something are given with what was done."""
+    for name in list(names):
+        if name in header and header.pop(name).value:
+            yield name, f"{name} left out"
+
+
+def _is_fit(dataset: Dataset, tag: BaseTag) -> bool:
+    """Whether an element, and all below it, is as the standard has it."""
+    from pydicom.config import RAISE
+    from pydicom.datadict import dictionary_VR
+    from pydicom.multival import MultiValue
+    from pydicom.valuerep import validate_value
+
+    try:
+        element = dataset[tag]
+        if element.VR not in dictionary_VR(tag).split(" or "):
+            return False
+        if element.VR == "SQ":
+            return all(_is_fit(item, below) for item in element.value for below in list(item.keys()))
+        values = element.value if isinstance(element.value, (MultiValue, list, tuple)) else [element.value]
+        for value in values:
+            if element.VR not in _OF_BYTES and value is not None:
+                validate_value(element.VR, str(value), RAISE)
+                if not str(value).translate(_LINE_ENDS).isprintable():
+                    return False
+            if value and str(value) not in _ENUMERATED.get(element.keyword, (str(value),)):
+                return False
+    except Exception:  # whatever pydicom's converters raise for bytes that are no such value
+        return False
+    return True
 
 
 def _tidy(header: Dataset, name: str, representation: str) -> str:
@@ -95,8 +187,8 @@ def _is_allowed(name: str, representation: str, text: str) -> bool:
         return True
     if not text.translate(_LINE_ENDS).isprintable():
         return False
-    if name == "PatientSex":
-        return text in ("M", "F", "O")
+    if name in _ENUMERATED:
+        return text in _ENUMERATED[name]
     if representation == "PN":
         return all(group.count("^") < _PARTS_OF_A_NAME for group in text.split("="))
     if representation == "DA":
@@ -123,7 +215,8 @@ def _tidied(name: str, representation: str, text: str) -> str:
         number = text.split(" ")[0]
         return number if _is_number(number) and len(number) <= 16 else ""
     if representation == "CS":
-        return re.sub(r"[^A-Z0-9 _]", "", text.upper())[:16]
+        word = re.sub(r"[^A-Z0-9 _]", "", text.upper())[:16]
+        return word if _is_allowed(name, "CS", word) else ""
     if representation == "PN":
         groups = [group[:_LENGTHS["PN"]] for group in text.split("=")[:3]]
         return "=".join("^".join(group.split("^")[:_PARTS_OF_A_NAME]) for group in groups)

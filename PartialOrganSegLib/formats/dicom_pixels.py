@@ -34,7 +34,8 @@ def bad_pixels(tags: Mapping[str, str], size: Shape3, stored_bytes: int | None) 
     # One number a pixel and its photometric interpretation go without saying where both are left out.
     if tags.get(SAMPLES) and _number(tags, SAMPLES) != 1:
         return _bad(tags, SAMPLES, "1 as Samples per Pixel")
-    if tags.get(PHOTOMETRIC) and tags[PHOTOMETRIC] not in _GREY:
+    # Not so where it is there without a text: GDCM takes bytes of another kind for an inverted image.
+    if PHOTOMETRIC in tags and tags[PHOTOMETRIC] not in _GREY:
         return _bad(tags, PHOTOMETRIC, f"{_GREY[0]} as Photometric Interpretation")
     allocated, stored = _number(tags, BITS_ALLOCATED), _number(tags, BITS_STORED)
     if allocated not in _ALLOCATED:

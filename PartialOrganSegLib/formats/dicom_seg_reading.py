@@ -31,6 +31,13 @@ class _Frame:
     matrix: Coordinates
     number: int
 
+    def drawn(self) -> set[int]:
+        """The numbers of the segments that have a pixel in it."""
+        present = {int(value) for value in np.unique(self.pixels)} - {0}
+        if self.number and present:
+            return {self.number}
+        return present
+
 
 @dataclass(frozen=True)
 class DicomSegmentation:
@@ -60,7 +67,15 @@ class DicomSegmentation:
             if kind == "BINARY":
                 identification = _macro(group, shared, "SegmentIdentificationSequence")
                 number = int(identification.ReferencedSegmentNumber)
-            frames.append(_Frame(plane, _matrix(group, shared), number))
+                if number not in names:
+                    raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a segment for every frame",
+                                    found=f"a frame of segment {number}, which the file does not list")
+            segmentation_frame = _Frame(plane, _matrix(group, shared), number)
+            for drawn in segmentation_frame.drawn():
+                if not names.get(drawn):
+                    raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a label for every segment with "
+                                    "pixels", found=f"none for number {drawn}")
+            frames.append(segmentation_frame)
         return cls(path, first_series(dataset), names, frames)
 
     @property
@@ -69,13 +84,7 @@ class DicomSegmentation:
         return [self.segments[number] for number in self._drawn()]
 
     def _drawn(self) -> list[int]:
-        numbers: set[int] = set()
-        for frame in self.frames:
-            present = set(np.unique(frame.pixels).tolist()) - {0}
-            if frame.number:
-                present = {frame.number} if present else set()
-            numbers |= present
-        return sorted(numbers & set(self.segments))
+        return sorted(set().union(*(frame.drawn() for frame in self.frames)))
 
     def masks(self, grid: Grid) -> Iterator[tuple[str, Mask]]:
         """See `DrawnStructures.masks`."""
@@ -116,6 +125,9 @@ def _matrix(group: Dataset, shared: Dataset) -> Coordinates:
     position = np.asarray(_macro(group, shared, "PlanePositionSequence").ImagePositionPatient, float)
     axes = np.asarray(_macro(group, shared, "PlaneOrientationSequence").ImageOrientationPatient, float).reshape(2, 3)
     row_mm, column_mm = map(float, _macro(group, shared, "PixelMeasuresSequence").PixelSpacing)
+    numbers = [*position, *axes.ravel(), row_mm, column_mm]
+    if len(position) != 3 or not np.isfinite(numbers).all() or min(row_mm, column_mm) <= 0:
+        raise ValueError("a frame without a place")
     matrix = np.zeros((4, 3))
     matrix[:3, 0], matrix[:3, 1], matrix[:3, 2] = axes[0] * column_mm, axes[1] * row_mm, position
     matrix[3, 2] = 1

@@ -18,7 +18,7 @@ from ..imaging.volume import Grid, Volume
 from .dicom import distinct_slices, grid_of_slices
 from .dicom_choice import choose_series
 from .dicom_grid import place_slices
-from .dicom_headers import tidy_headers
+from .dicom_headers import put, tidy_headers, uid_of
 from .dicom_reading import read_header
 from .dicom_slices import Slice, holds_dicom, looks_like_dicom
 
@@ -32,6 +32,7 @@ _STAYS = 1e-3  # voxels: an axis that moves less across a whole slice stays at o
 # What every object must have, with a value or at least empty (PS3.3 C.7.1.1, C.7.2.1, C.7.3.1, C.7.4.1).
 _UIDS = {"StudyInstanceUID": "Study Instance UID", "SeriesInstanceUID": "Series Instance UID",
          "FrameOfReferenceUID": "Frame of Reference UID"}
+_SOP_UIDS = {"SOPClassUID": "MediaStorageSOPClassUID", "SOPInstanceUID": "MediaStorageSOPInstanceUID"}
 _MAY_BE_EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
                  "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator")
 
@@ -140,13 +141,19 @@ def read_source(path: Path | str, choice: str | None, reporter: Reporter, geomet
     no_voxels = np.broadcast_to(np.int16(0), unit_grid.shape)
     positions = [ct_slice.position for ct_slice in slices]
     grid = place_slices(path, no_voxels, positions, unit_grid, of_geometry).grid
+    heights = np.array([position @ slices[0].normal for position in positions])
+    is_even = np.abs(np.diff(heights) - grid.spacing[2]).max(initial=0) < _SAME_PLACE * grid.spacing[2]
     for ct_slice in slices:
         if ct_slice.frame is None:  # files of a series may round their orientation differently
             header = headers[ct_slice.file]
-            header.ImageOrientationPatient = slices[0].axes.ravel().tolist()
-            header.ImagePositionPatient = [f"{mm:.10g}" for mm in ct_slice.position]
-            header.PixelSpacing = [f"{mm:.10g}" for mm in ct_slice.spacing[::-1]]
-            header.SliceThickness = _thickness(header) or grid.spacing[2]
+            put(header, "ImageOrientationPatient", slices[0].axes.ravel().tolist())
+            put(header, "ImagePositionPatient", [f"{mm:.10g}" for mm in ct_slice.position])
+            put(header, "PixelSpacing", [f"{mm:.10g}" for mm in ct_slice.spacing[::-1]])
+            put(header, "SliceThickness", _thickness(header) or grid.spacing[2])
+            # Scanners write 0, a negative number or another distance; a segmentation of frames is placed by it.
+            header.pop("SpacingBetweenSlices", None)
+            if is_even:
+                header.SpacingBetweenSlices = f"{grid.spacing[2]:.10g}"
     return DicomSource(path, tuple(slices), tuple(headers[ct_slice.file] for ct_slice in slices), grid)
 
 
@@ -154,7 +161,7 @@ def _thickness(header: Dataset) -> float | None:
     """Slice Thickness in mm; None where it is missing or no number."""
     try:
         thickness = float(header.get("SliceThickness"))
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # whatever pydicom's converters raise for bytes that are no number
         return None
     return thickness if 0 < thickness < _THICKEST_MM else None
 
@@ -174,10 +181,10 @@ def _refuse_shared_uids(path: Path, headers: Mapping[Path, Dataset]) -> None:
 def _add_missing_identifiers(path: Path, headers: Sequence[Dataset], reporter: Reporter) -> None:
     """Adds to the headers what anonymising took away but every object must have."""
     for header in headers:
-        meta = getattr(header, "file_meta", {})
+        meta = getattr(header, "file_meta", header)
         # Some anonymisers keep them in the file's meta information only.
-        header.SOPClassUID = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID", "")
-        header.SOPInstanceUID = header.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID", "")
+        for name, in_meta in _SOP_UIDS.items():
+            put(header, name, uid_of(header, name) or uid_of(meta, in_meta))
         if not header.SOPInstanceUID or not header.SOPClassUID:
             raise UserError(code=Code.DICOM_TAG_MISSING, subject=header.filename,
                             expected="a SOP Instance UID and a SOP Class UID",
@@ -185,13 +192,16 @@ def _add_missing_identifiers(path: Path, headers: Sequence[Dataset], reporter: R
         for name in _MAY_BE_EMPTY:
             if name not in header:
                 setattr(header, name, None)
-    lacking = [name for name in _UIDS if not all(header.get(name) for header in headers)]
+    lacking = [name for name in _UIDS if not all(uid_of(header, name) for header in headers)]
     first = min(str(header.SOPInstanceUID) for header in headers)
     for name in lacking:
         # A UID derived from a UUID (PS3.5 B.2): the same for every object made of this series.
         derived = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{first} {name}').int}"
         for header in headers:
-            setattr(header, name, derived)
+            put(header, name, derived)
+    for header in headers:  # in their own representation, whatever the file has
+        for name in _UIDS:
+            put(header, name, uid_of(header, name))
     if lacking:
         reporter.warning(Problem(
             Code.DICOM_TAG_MISSING, str(path),

@@ -39,7 +39,6 @@ def read_structures(path: Path) -> DrawnStructures | None:
     if not path.is_file() or not looks_like_dicom(path):
         return None
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
 
     if claims_too_much(path):
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a whole DICOM file",
@@ -55,8 +54,13 @@ def read_structures(path: Path) -> DrawnStructures | None:
             from .dicom_seg_reading import DicomSegmentation
 
             return DicomSegmentation.of(path, dcmread(path))
-    except (InvalidDicomError, OSError, ValueError, AttributeError, KeyError, IndexError, TypeError) as error:
-        # pydicom meets a broken element in many ways, each of which is one line here.
-        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a readable structure set or segmentation",
-                        found=error) from error
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(code=Code.NOT_READABLE, subject=path, expected="a file that can be read",
+                        found=error.strerror or "none") from error
+    except Exception as error:
+        # pydicom raises whatever its parser ran into, and says it in Python's words.
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a whole structure set or segmentation",
+                        found="a damaged one") from error
     return None

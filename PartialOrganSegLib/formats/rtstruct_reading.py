@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import Code, UserError
 from ..imaging.shapes import Coordinates, Mask, Shape3
@@ -18,56 +19,106 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _FLAT = 0.5  # slices that a contour's points may differ in; more, and it lies in another plane than the slices
+_SAME_PLANE = 0.05  # slices: contours nearer to each other lie in one plane, where one may be a hole in another
+_OF_GAPS = 3  # slices of a structure with as many gaps in between: it was drawn in every second or third slice
+_FARTHEST_MM = 100_000.0
+_EDGES_AT_ONCE = 4096  # of a polygon, so that memory stays bounded whatever their number
+_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_ENCLOSE_NOTHING = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """A region of interest: `contours` are closed ones, each (n, 3) in LPS mm."""
+
+    name: str
+    contours: list[Coordinates]
 
 
 @dataclass(frozen=True)
 class StructureSet:
-    """`contours`: name of a region of interest to its closed contours, each (n, 3) in LPS mm."""
+    """What a structure set draws; two of its structures may have one name."""
 
     path: Path
     series_uid: str
-    contours: Mapping[str, list[Coordinates]]
+    structures: Sequence[_Structure]
 
     @classmethod
     def of(cls, path: Path, dataset: Dataset) -> StructureSet:
-        """What a structure set draws. Points and open lines are left out: they enclose nothing."""
+        """Points and open lines are left out: they enclose nothing. Raises UserError for contours whose structure is
+        not named, and for such as are none."""
         names = {int(roi.ROINumber): str(roi.get("ROIName", "")) for roi in dataset.get("StructureSetROISequence", [])}
-        contours: dict[str, list[Coordinates]] = {}
+        structures = []
         for roi in dataset.get("ROIContourSequence", []):
-            name = names.get(int(roi.ReferencedROINumber), "")
-            for contour in roi.get("ContourSequence", []):
-                if str(contour.get("ContourGeometricType", "")).upper() not in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
-                    continue
-                points = np.asarray(contour.ContourData, float).reshape(-1, 3)
-                if len(points) >= 3:
-                    contours.setdefault(name, []).append(points)
-        return cls(path, first_series(dataset), contours)
+            contours = [_points(path, contour) for contour in roi.get("ContourSequence", []) if _is_closed(contour)]
+            if not contours:
+                continue
+            number = int(roi.ReferencedROINumber)
+            if not names.get(number):
+                raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a name for every drawn structure",
+                                found=f"none for number {number}")
+            structures.append(_Structure(names[number], contours))
+        return cls(path, first_series(dataset), structures)
 
     @property
     def names(self) -> list[str]:
         """Of the structures with a closed contour."""
-        return list(self.contours)
+        return [structure.name for structure in self.structures]
 
     def masks(self, grid: Grid) -> Iterator[tuple[str, Mask]]:
-        """See `DrawnStructures.masks`: a voxel counts whose centre is inside. Contours of one slice that lie in one
+        """See `DrawnStructures.masks`: a voxel counts whose centre is inside. Contours of one plane that lie in one
         another are holes (even-odd rule)."""
         to_voxel = np.linalg.inv(grid.matrix)
-        for name, contours in self.contours.items():
-            mask: Mask = np.zeros(grid.shape, np.bool_)
-            for points in contours:
+        for structure in self.structures:
+            planes: dict[int, list[Coordinates]] = {}
+            for points in structure.contours:
                 voxels = (np.c_[points, np.ones(len(points))] @ to_voxel.T)[:, :3]
-                self._fill(name, voxels, mask)
-            yield name, mask
+                depths = voxels[:, 2]
+                if np.ptp(depths) > _FLAT or not -_FLAT <= depths.mean() <= grid.shape[0] - 1 + _FLAT:
+                    raise UserError(code=Code.GEOMETRY_DIFFERS, subject=f"{self.path}: {structure.name}",
+                                    expected="contours in the slices of the CT",
+                                    found=f"one at slice {depths.min():.1f} to {depths.max():.1f} of {grid.shape[0]}")
+                planes.setdefault(round(float(depths.mean()) / _SAME_PLANE), []).append(voxels)
+            mask: Mask = np.zeros(grid.shape, np.bool_)
+            for place, polygons in planes.items():
+                drawn = np.zeros(grid.shape[1:], np.bool_)
+                for voxels in polygons:
+                    drawn ^= inside(voxels[:, :2], grid.shape)
+                # Two planes of a finer CT may fall into one slice: they add up, and take nothing from each other.
+                mask[min(max(round(place * _SAME_PLANE), 0), grid.shape[0] - 1)] |= drawn
+            self._refuse_skipped_slices(structure.name, mask)
+            yield structure.name, mask
 
-    def _fill(self, name: str, voxels: Coordinates, mask: Mask) -> None:
-        """Fills one contour, (n, 3) in voxels (x, y, z)."""
-        depths = voxels[:, 2]
-        slice_number = round(float(depths.mean()))
-        if np.ptp(depths) > _FLAT or not 0 <= slice_number < mask.shape[0]:
-            raise UserError(code=Code.GEOMETRY_DIFFERS, subject=f"{self.path}: {name}",
-                            expected="contours in the slices of the CT",
-                            found=f"one at slice {depths.min():.1f} to {depths.max():.1f} of {mask.shape[0]}")
-        mask[slice_number] ^= inside(voxels[:, :2], mask.shape)
+    def _refuse_skipped_slices(self, name: str, mask: Mask) -> None:
+        """Raises UserError for a structure in every second or third slice alone: between them it is there as well."""
+        slices = np.flatnonzero(mask.any(axis=(1, 2)))
+        distances = np.diff(slices)
+        if len(distances) >= _OF_GAPS and distances.min() > 1:
+            raise UserError(code=Code.SLICES_MISSING, subject=f"{self.path}: {name}",
+                            expected="contours in every slice that shows the structure",
+                            found=f"slices {', '.join(map(str, (slices[:4] + 1).tolist()))} without those in between",
+                            hint="interpolate them where they were drawn")
+
+
+def _is_closed(contour: Dataset) -> bool:
+    """Whether a contour encloses something. Raises ValueError for one of an unknown kind."""
+    kind = str(contour.get("ContourGeometricType", "")).upper()
+    if kind not in (*_CLOSED, *_ENCLOSE_NOTHING):
+        raise ValueError(f"a contour of type '{kind:.20}'")
+    return kind in _CLOSED
+
+
+def _points(path: Path, contour: Dataset) -> Coordinates:
+    """(n, 3) in LPS mm. Raises UserError for numbers that are no points, or fewer of them than the file says."""
+    points: Coordinates = np.asarray(contour.ContourData, float)
+    count = contour.get("NumberOfContourPoints")
+    if points.size < 9 or points.size % 3 or not np.isfinite(points).all() or np.abs(points).max() > _FARTHEST_MM:
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="three points or more, x, y and z of each, as "
+                        "Contour Data (3006,0050)", found=f"{points.size} numbers that are none")
+    if count is not None and int(count) != points.size // 3:
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"{int(count)} points in a contour, as Number "
+                        "of Contour Points (3006,0046) says", found=points.size // 3)
+    return points.reshape(-1, 3)
 
 
 def inside(polygon: Coordinates, shape: Shape3) -> Mask:
@@ -75,13 +126,26 @@ def inside(polygon: Coordinates, shape: Shape3) -> Mask:
     (x, y) in pixels, by the even-odd rule."""
     _, rows, columns = shape
     is_inside: Mask = np.zeros((rows, columns), np.bool_)
-    centres = np.arange(columns)
-    for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
-        if y0 == y1:
-            continue
+    # Nothing is inside beyond the polygon's own rows and columns.
+    left, top = np.clip(np.floor(polygon.min(axis=0)), 0, (columns, rows)).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(polygon.max(axis=0)) + 1, 0, (columns, rows)).astype(int).tolist()
+    height, width = bottom - top, right - left
+    # How many edges cross each row between a pixel's centre and the one to its left, counted for all edges at once.
+    crossings: npt.NDArray[np.int64] = np.zeros(height * (width + 1), np.int64)
+    following = np.roll(polygon, -1, axis=0)
+    for start in range(0, len(polygon), _EDGES_AT_ONCE):
+        first, second = polygon[start:start + _EDGES_AT_ONCE], following[start:start + _EDGES_AT_ONCE]
+        low, high = np.minimum(first[:, 1], second[:, 1]), np.maximum(first[:, 1], second[:, 1])
         # Of an edge the rows between its ends; a row through a corner counts for one of both edges.
-        low, high = sorted((y0, y1))
-        crossed = np.arange(max(0, int(np.ceil(low))), min(rows, int(np.ceil(high))))
-        crossings = x0 + (crossed - y0) * (x1 - x0) / (y1 - y0)
-        is_inside[crossed] ^= centres[None] < crossings[:, None]
+        begins = np.clip(np.ceil(low), top, bottom).astype(np.int64)
+        counts = np.clip(np.ceil(high), top, bottom).astype(np.int64) - begins
+        edge = np.repeat(np.arange(len(counts)), counts)
+        row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + begins[edge]
+        (x0, y0), (x1, y1) = first[edge].T, second[edge].T
+        x = x0 + (row - y0) * (x1 - x0) / (y1 - y0)
+        places = (row - top) * (width + 1) + np.clip(np.ceil(x), left, right).astype(np.int64) - left
+        crossings += np.bincount(places, minlength=len(crossings))
+    # A pixel is inside where an odd number of edges lies to its right.
+    to_the_right = np.cumsum(crossings.reshape(height, width + 1)[:, ::-1], axis=1)[:, ::-1]
+    is_inside[top:bottom, left:right] = to_the_right[:, 1:] % 2 == 1
     return is_inside

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,10 +30,10 @@ _NEARLY_FULL = 1 << 20  # bytes
 def output_file(path: Path | str) -> Iterator[Path]:
     """`whole_file` whose failures are one line: a missing or read-only folder, a full disk. Nothing is left behind."""
     path = Path(path)
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise UserError(code=Code.FILE_MISSING, subject=path, expected=f"the folder {path.parent} to write to",
                         found="none")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UserError(code=Code.NAME_UNFIT, subject=path, expected="the name of a file to write", found="a folder")
     try:
         with whole_file(path) as temporary:

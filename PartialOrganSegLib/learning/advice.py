@@ -7,6 +7,7 @@ from typing import Any
 
 from ..annotation import Kind
 from ..datasets.case import Case
+from ..finetuning.wording import listed, title
 from .comparison import Comparison, changed_volumes
 
 # Of an organ's Dice: above, a few more CTs hardly help; below, they help most.
@@ -39,9 +40,9 @@ def _figures(result: Mapping[str, Any], group: str) -> Iterator[tuple[str, Mappi
 
 
 def _unmeasured(result: Mapping[str, Any], learnt: Sequence[str]) -> Iterator[str]:
-    missing = [_title(organ) for organ in learnt if organ not in result.get("dice", {})]
+    missing = [title(organ) for organ in learnt if organ not in result.get("dice", {})]
     if missing:
-        yield (f"{_listed(missing)}: draw {_it(missing)} completely in one more CT. So far nothing could be left out "
+        yield (f"{listed(missing)}: draw {_it(missing)} completely in one more CT. So far nothing could be left out "
                "to measure by.")
 
 
@@ -52,7 +53,7 @@ def _weak(result: Mapping[str, Any], cases: Sequence[Case]) -> Iterator[str]:
             continue
         count = sum(organ in case.annotated for case in cases)
         where = "with masks" if count < ENOUGH_CASES else "of patients who look different"
-        yield (f"{_title(organ)}: Dice {after:.2f} after learning from {count} CTs. Two or three more CTs {where} help "
+        yield (f"{title(organ)}: Dice {after:.2f} after learning from {count} CTs. Two or three more CTs {where} help "
                "most here.")
 
 
@@ -61,8 +62,8 @@ def _lost(result: Mapping[str, Any]) -> Iterator[str]:
               if figures.get("before") is not None and figures.get("after") is not None
               and figures["before"] - figures["after"] > 0.02]
     if losses:
-        names = [_title(organ) for _, organ in sorted(losses, reverse=True)[:MOST_CTS]]
-        yield (f"{_listed(names)} got worse beside what was learnt: accept or correct {_it(names)} in the CTs that you "
+        names = [title(organ) for _, organ in sorted(losses, reverse=True)[:MOST_CTS]]
+        yield (f"{listed(names)} got worse beside what was learnt: accept or correct {_it(names)} in the CTs that you "
                "drew on, so that they hold labels of that too.")
 
 
@@ -78,27 +79,17 @@ def _changed(comparison: Comparison, learnt: Sequence[str]) -> Iterator[str]:
             differences.append((row["organ"] in learnt, share, str(row["case"]), str(row["organ"]), before, after))
     differences.sort(reverse=True)
     for _, _, case, organ, before, after in differences[:MOST_CTS]:
-        yield (f"{case}: the {_title(organ)} went from {before:.0f} to {after:.0f} ml. Look at both results, and draw "
+        yield (f"{case}: the {title(organ)} went from {before:.0f} to {after:.0f} ml. Look at both results, and draw "
                "it there where the new one is wrong.")
 
 
 def _good(result: Mapping[str, Any]) -> Iterator[str]:
-    good = [_title(organ) for organ, figures in _figures(result, "changed")
+    good = [title(organ) for organ, figures in _figures(result, "changed")
             if figures.get("before") is not None and figures["before"] >= GOOD]
     if good:
-        yield (f"{_listed(good)}: the start model had {_it(good)} at {GOOD:.2f} or better already. More masks of "
+        yield (f"{listed(good)}: the start model had {_it(good)} at {GOOD:.2f} or better already. More masks of "
                f"{_it(good)} teach little; draw another organ.")
 
 
 def _it(names: Sequence[str]) -> str:
     return "it" if len(names) == 1 else "them"
-
-
-def _title(organ: str) -> str:
-    return organ.replace("_", " ")
-
-
-def _listed(names: Sequence[str]) -> str:
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,4 +1,4 @@
-"""What cases are called, and which words of a mask's name say what it shows."""
+"""Which words of a mask's name say what it shows, and names that differ."""
 
 from __future__ import annotations
 
@@ -9,31 +9,12 @@ from pathlib import Path
 from ..formats.registry import stem_of
 from ..formats.strokes_image import SAYS_NOTHING
 
-_CHANNEL = re.compile(r"_0000$")  # nnU-Net numbers the channels of an image
 # Of a mask's name, what says that it is a mask or who drew it, not of what.
 _OF_MASKS = frozenset({
     "mask", "masks", "label", "labels", "labelmap", "seg", "segm", "segmentation", "segmentations", "manual", "gt",
     "groundtruth", "truth", "human", "expert", "final", "corrected", "annotation", "annotations", "annotated",
     "reference", "ref", "roi", "contour", "contours", "reader", "scribble", "scribbles", "strokes", "organs", "organ",
     "new", "version", "nii", "partial"})
-_UNFIT = re.compile(r'[\x00-\x1f/\\:*?"<>|,]+')  # what file names of all systems and lists with commas cannot hold
-
-
-def case_name(ct: Path) -> str:
-    """A CT's name: its file's, or its folder's where the file is called "image" as in every other folder.
-
-    >>> case_name(Path("data/patient 7/image.nii.gz"))
-    'patient 7'
-    >>> case_name(Path("data/imagesTr/liver_12_0000.nii.gz"))
-    'liver_12'
-    """
-    # A DICOM series is a folder, whose name has no ending.
-    stem = ct.resolve().name
-    if not ct.is_dir():
-        stem = _CHANNEL.sub("", stem_of(ct))
-    if stem.lower() in SAYS_NOTHING:
-        stem = ct.resolve().parent.name
-    return _UNFIT.sub("_", stem).strip(" .") or "case"
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

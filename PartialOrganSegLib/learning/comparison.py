@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from ..annotation import Kind
 from ..datasets.case import Case
 from ..datasets.manifest import Manifest
-from ..errors import Problem, UserError
+from ..errors import Code, Problem, UserError
 from ..evaluation import evaluation
 from ..evaluation.metrics import joint_counts
 from ..events import Reporter
@@ -22,10 +23,12 @@ from ..formats.reading import read_labelmap
 from ..formats.writing import write_labelmap
 from ..imaging.components import voxel_counts
 from ..imaging.volume import Volume
+from ..json_file import read_json
 from ..models.bundle import Bundle
 from ..organs import LabelSpace
 from ..segmenting.options import SegmentOptions
 from ..segmenting.segmenter import Segmenter
+from .obeying import Obedience, obeying_strokes
 
 START, NEW = "start", "new"
 _MOST_ANNOTATED = 4  # of the CTs with drawings that are segmented as well, to see before and after beside them
@@ -72,7 +75,7 @@ def compare_models(manifest: Manifest, models: dict[str, Bundle], folder: Path, 
                 # Loaded only where something is left to do: it takes seconds.
                 segmenter = segmenter or Segmenter(SegmentOptions(
                     model=str(bundle.folder), device=device, force=True, preview=False, overwrite=True))
-                problem = _segment(segmenter, case, target, reporter)
+                problem = _segment(segmenter, case, target, manifest.label_space, moment == NEW, reporter)
                 if problem is not None:
                     failed.add(case.name)
                     continue
@@ -85,14 +88,37 @@ def compare_models(manifest: Manifest, models: dict[str, Bundle], folder: Path, 
     return result
 
 
-def _segment(segmenter: Segmenter, case: Case, target: Path, reporter: Reporter) -> Problem | None:
-    """Segments one CT; the problem where that is not possible."""
+def _segment(segmenter: Segmenter, case: Case, target: Path, space: LabelSpace, is_new: bool,
+             reporter: Reporter) -> Problem | None:
+    """Segments one CT; the problem where that is not possible. With the new model strokes are obeyed, in `space`."""
     try:
-        segmenter(case.image, reporter=reporter).save(target.parent, name=case.name, reporter=reporter)
+        result = segmenter(case.image, reporter=reporter)
+        if is_new and case.kind is Kind.SCRIBBLE:
+            result, obedience = obeying_strokes(result, case, space, reporter)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_json(_obedience_file(target), asdict(obedience))
+        result.save(target.parent, name=case.name, reporter=reporter)
     except UserError as error:
         reporter.warning(error.problem.within(case.name))
         return error.problem
     return None
+
+
+def _obedience_file(labels: Path) -> Path:
+    return labels.with_name(labels.name.removesuffix(".labels.nii.gz") + ".strokes.json")
+
+
+def obedience_of(comparison: Comparison, case: Case) -> Obedience | None:
+    """How far the new model agreed with the strokes on a CT; None where there are none, or an earlier version ran."""
+    file = _obedience_file(comparison.labels[NEW][case.name])
+    if not file.is_file():
+        return None
+    content = read_json(file, "agreement with strokes")
+    try:
+        return TypeAdapter(Obedience).validate_python(content)
+    except ValidationError as error:
+        raise UserError(code=Code.WRONG_FORMAT, subject=file, expected="agreement with strokes",
+                        found=" ".join(str(error).split())[:200]) from None
 
 
 def _volumes(labels: Path, space: LabelSpace) -> dict[str, float]:

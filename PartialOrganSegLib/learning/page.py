@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..finetuning.wording import title
 from ..html_document import bullet_list, document, table
 from ..html_document import text as _text
 
@@ -45,6 +46,7 @@ class PageContent:
     pictures: Sequence[tuple[str, bytes]] = ()
     colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     learnt_dice: Sequence[Mapping[str, str]] = ()
+    strokes: Sequence[Mapping[str, str]] = ()
     volumes: Sequence[Mapping[str, str]] = ()
     steps: Sequence[str] = ()
     warnings: Sequence[str] = ()
@@ -68,6 +70,10 @@ def learn_page(content: PageContent) -> str:
     if content.learnt_dice:
         parts += ['<p class="small">Dice with what was drawn on these CTs. The new model has seen them, so this says '
                   "how well it follows the drawings, not how good it is.</p>", table(content.learnt_dice, _WORDS)]
+    if content.strokes:
+        parts += ['<p class="small">How many of the drawn voxels the new model agrees with. In its labels of these CTs '
+                  "the strokes are obeyed: where it contradicted them it was corrected, and around them what looks "
+                  "alike.</p>", table(content.strokes, _WORDS)]
     if content.warnings:
         parts += ["<h2>Noticed</h2>", bullet_list(content.warnings)]
     if content.left_out:
@@ -100,7 +106,7 @@ def _dice_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
             change = f"{after - before:+.3f}"
         if figures.get("group") == "changed":
             group = "learnt"
-        row = {"organ": organ.replace("_", " "), "": group, "before": _number(before), "after": _number(after),
+        row = {"organ": title(organ), "": group, "before": _number(before), "after": _number(after),
                "change": change}
         if has_intervals:
             row["95 % interval"] = _interval(figures)
@@ -121,7 +127,7 @@ def _drift(result: Mapping[str, Any]) -> list[str]:
     rows = []
     for organ, figures in dict(result.get("drift", {})).items():
         remark = "changed by more than noise: look at it" if figures.get("drifted") else ""
-        rows.append({"organ": organ.replace("_", " "), "CTs": str(figures.get("cases", "")),
+        rows.append({"organ": title(organ), "CTs": str(figures.get("cases", "")),
                      "before": _millilitres(figures.get("before_ml")), "after": _millilitres(figures.get("after_ml")),
                      "Dice of the two": _number(figures.get("agreement")), "remark": remark})
     if not rows:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..datasets.case_names import case_names
 from ..errors import Code, Problem
 from ..formats.registry import stem_of
 from ..formats.strokes_image import drawn_on
-from .case_names import case_name, unique_names, words_of
+from .case_names import unique_names, words_of
 from .survey import CtImage, Drawing, Form, Survey
 
 TOLERANCE_MM = 0.1  # headers round
@@ -32,7 +34,8 @@ def pair(survey: Survey) -> tuple[list[PairedCase], list[Problem]]:
     only one in its folder, or in the nearest above; else to the only one with the same grid. One whose grid is that of
     no CT is refused: an unnoticed shift would teach a wrong place.
     """
-    names = unique_names([case_name(ct.path) for ct in survey.cts])
+    # The folder itself may be given as ".".
+    names = unique_names(case_names([Path(os.path.abspath(ct.path)) for ct in survey.cts]))
     cases = [PairedCase(name, ct) for name, ct in zip(names, survey.cts, strict=True)]
     problems = []
     for drawing in survey.drawings:
@@ -77,6 +80,9 @@ def _fits(drawing: Drawing, ct: CtImage) -> bool:
     if drawing.strokes is not None:
         strokes = drawing.strokes
         return strokes.size is None or tuple(strokes.size) == tuple(ct.grid.size)
+    if drawing.structures is not None:
+        # Where either is empty nobody knows; a CT that was saved as a file has lost its series' identifier.
+        return not (drawing.structures.series_uid and ct.series_uid) or drawing.structures.series_uid == ct.series_uid
     return True
 
 
@@ -86,6 +92,9 @@ def _another_grid(drawing: Drawing, case: PairedCase) -> Problem:
         expected += f", {case.ct.grid.differing_from(drawing.grid)}"
     elif drawing.strokes is not None:
         expected, actual = f"strokes on {case.ct.grid.size} voxels", str(drawing.strokes.size)
+    elif drawing.structures is not None:
+        expected = f"structures of the series {case.ct.series_uid} in {case.ct.path.name}"
+        actual = f"such of {drawing.structures.series_uid}"
     return Problem(Code.GEOMETRY_DIFFERS, str(drawing.path), expected, actual)
 
 

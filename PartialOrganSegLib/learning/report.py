@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..datasets.case import Case
 from ..datasets.manifest import Manifest
 from ..errors import Problem
 from ..events import Reporter
+from ..finetuning.wording import title
 from ..formats.reading import read_labelmap
 from ..formats.writing import output_file
 from ..imaging.shapes import LabelMap, Mask
@@ -29,6 +31,7 @@ from .comparison import (
     compare_models,
     compared_drifts,
     measure,
+    obedience_of,
     save_volumes,
 )
 from .page import PageContent, learn_page
@@ -70,12 +73,13 @@ def write_report(request: ReportRequest, device: str, reporter: Reporter) -> Pat
         curve=curve,
         pictures=_pictures(comparison, manifest, learnt, reporter),
         colours={organ.name: organ.colour for organ in shown_organs(comparison.space, learnt)},
-        learnt_dice=_learnt_rows(comparison, learnt), volumes=_volume_rows(comparison, learnt),
+        learnt_dice=_learnt_rows(comparison, learnt), strokes=_stroke_rows(comparison),
+        volumes=_volume_rows(comparison, learnt),
         steps=next_steps(request.figures, manifest.cases, comparison, learnt),
         warnings=_warnings(request.figures), model=str(request.figures["selected_model"]))
     page = output / PAGE
     with output_file(page) as temporary:
-        temporary.write_text(learn_page(content), encoding="utf-8")
+        temporary.write_text(learn_page(content), encoding="utf-8", errors="backslashreplace")
     return page
 
 
@@ -102,7 +106,7 @@ def _learnt(request: ReportRequest) -> list[str]:
 
 
 def _folder_name(output: Path) -> str:
-    return output.resolve().parent.name
+    return Path(os.path.abspath(output)).parent.name
 
 
 def _case_rows(manifest: Manifest) -> list[dict[str, str]]:
@@ -110,7 +114,7 @@ def _case_rows(manifest: Manifest) -> list[dict[str, str]]:
     for case in manifest.cases:
         organs = ""
         if case.kind in (Kind.PARTIAL, Kind.SCRIBBLE):
-            organs = ", ".join(name.replace("_", " ") for name in case.annotated)
+            organs = ", ".join(title(name) for name in case.annotated)
         elif case.kind is Kind.FULL:
             organs = "all"
         drawn_in = ", ".join(path.name for path in (case.label, case.strokes) if path is not None)
@@ -156,8 +160,18 @@ def _learnt_rows(comparison: Comparison, learnt: Sequence[str]) -> list[dict[str
         after = comparison.dice.get(NEW, {}).get(case.name, {})
         for organ in learnt:
             if organ in before or organ in after:
-                rows.append({"case": case.name, "organ": organ.replace("_", " "), "start model": _number(before, organ),
+                rows.append({"case": case.name, "organ": title(organ), "start model": _number(before, organ),
                              "new model": _number(after, organ)})
+    return rows
+
+
+def _stroke_rows(comparison: Comparison) -> list[dict[str, str]]:
+    rows = []
+    for case in comparison.cases:
+        obedience = obedience_of(comparison, case)
+        if obedience is not None:
+            rows.append({"case": case.name, "drawn voxels": str(obedience.voxels),
+                         "new model": f"{obedience.model:.1%}", "its labels": f"{obedience.corrected:.1%}"})
     return rows
 
 
@@ -168,7 +182,7 @@ def _number(values: Mapping[str, float], organ: str) -> str:
 def _volume_rows(comparison: Comparison, learnt: Sequence[str]) -> list[dict[str, str]]:
     rows = []
     for row in changed_volumes(comparison, learnt):
-        rows.append({"case": str(row["case"]), "organ": str(row["organ"]).replace("_", " "),
+        rows.append({"case": str(row["case"]), "organ": title(str(row["organ"])),
                      "start model": _millilitres(row["before"]), "new model": _millilitres(row["after"])})
     return rows
 

@@ -72,7 +72,7 @@ def prepare(folder: Path, output: Path, options: LearnOptions, ask: Ask | None =
         raise
     # A name is looked up anew when the run goes on; a folder must be found from anywhere.
     model = options.model
-    if Path(model).exists():
+    if os.path.exists(model):
         model = str(Path(model).resolve())
     LearnState(os.path.relpath(folder.resolve(), output.resolve()), model, options.finetuning,
                sha256_of(plan.manifest), tuple(plan.new_organs)).write(output)

@@ -103,11 +103,23 @@ def survey(folder: Path, leave_out: Sequence[str] = (), output: Path | None = No
 
 
 def _folders(folder: Path, leave_out: Sequence[str], output: Path | None) -> Iterator[tuple[Path, list[Path]]]:
-    """Every folder with its files, top first; below a manifest or data set nothing is looked at."""
-    for place, names, files in os.walk(folder):
+    """Every folder with its files, top first; below a manifest or data set nothing is looked at.
+
+    A linked folder is entered once, whatever leads to it, and never one that holds `folder` itself.
+    """
+    real = folder.resolve()
+    entered = {real, *real.parents}
+    for place, names, files in os.walk(folder, followlinks=True):
         path = Path(place)
-        names[:] = sorted(name for name in names if not name.startswith(".") and not _is_work(path / name, output)
-                          and not _matches(path / name, folder, leave_out))
+        below = []
+        for name in sorted(names):
+            unfit = name.startswith(".") or _is_work(path / name, output) or _matches(path / name, folder, leave_out)
+            target = (path / name).resolve()
+            if not unfit and target not in entered:
+                entered.add(target)
+                below.append(name)
+        # What is left in the list is walked into.
+        names[:] = below
         if any(file in _MANIFESTS for file in files) or (path / DESCRIPTION).is_file():
             names.clear()
         listed = [path / file for file in sorted(files) if not file.startswith(".")]

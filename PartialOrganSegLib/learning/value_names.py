@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,12 +33,12 @@ def value_names(setting: str) -> ValueNames:
     >>> value_names("1=liver, 5=spleen")
     {1: 'liver', 5: 'spleen'}
     """
-    if "=" in setting and not Path(setting).exists():
+    if "=" in setting and not os.path.exists(setting):
         return _of_lines(setting.split(","), "--label-map", strict=True)
     if setting in LABEL_SPACES:
         return {organ.index: organ.name for organ in LABEL_SPACES[setting].organs}
     path = Path(setting)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(code=Code.UNKNOWN_NAME, subject="--label-map", found=f"'{setting}'",
                         expected=f"1=liver,2=spleen, a table's file or one of {', '.join(LABEL_SPACES)}",
                         hint=did_you_mean(setting, LABEL_SPACES))

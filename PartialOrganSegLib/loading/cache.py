@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from ..annotation import UNKNOWN, CandidateTable, Kind
 from ..atomic import whole_file
 from ..datasets.case import Case
+from ..datasets.case_names import name_with_folder
 from ..datasets.checking import CaseFaults
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
@@ -23,6 +23,7 @@ from ..imaging.resampling import resample_box, working_shape
 from ..imaging.shapes import Mask, Spacing3, VoxelArray
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
+from .cached_sets import read_checked, read_sets, write_sets
 from .contents import Contents, digest, stamps
 from .locking import locked, remove_unheld
 
@@ -124,7 +125,7 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
             continue
         air = air_is_background and case.kind in (Kind.FULL, Kind.PARTIAL)
         image_file, codes_file, sets_file = files = _files(case, label_space, spacing_zyx, air, folder, contents)
-        if not _usable(*files):
+        if not _usable(*files, label_space.class_count):
             _report_damage(files, reporter)
             try:
                 _fill(case, label_space, spacing_zyx, air, files, reporter)
@@ -137,7 +138,7 @@ def cache_cases(cases: Sequence[Case], label_space: LabelSpace, table: Candidate
             contents.save()  # an interrupted run does not read what it has read again
         remove_unheld(_lock_of(image_file))
         # Only now: which numbers the run's table gives depends on the cases before, which are other ones next time.
-        translation = table.translation(json.loads(sets_file.read_text(encoding="utf-8")))
+        translation = table.translation(read_sets(sets_file))
         positions = _positions(translation[np.load(codes_file)], np.load(image_file, mmap_mode="r"), table)
         cached.append(CachedCase(case, image_file, codes_file, translation, positions, table))
         reporter.progress("reading cases", number, len(cases))
@@ -160,36 +161,36 @@ def _files(case: Case, label_space: LabelSpace, spacing_zyx: Spacing3, air_is_ba
     if case.other_values:
         settings.append(case.other_values)
     sources = [path for path in case.files() if path != case.soft_targets]
+    name = case.name
     try:
         former = digest([CACHE_VERSION, label_space.names, [stamps(path) for path in sources], *settings])
         key = former
-        if not (folder / f"{case.name}-{former}{_ENDINGS[0]}").exists():
+        # A case whose file is called "image" was called after both up to 0.5.0.
+        name_before = name_with_folder(case.image)
+        if (folder / f"{name_before}-{former}{_ENDINGS[0]}").exists():
+            name = name_before
+        elif not (folder / f"{name}-{former}{_ENDINGS[0]}").exists():
             key = digest([CACHE_VERSION, label_space.names, [contents.of(path) for path in sources], *settings])
+            if (folder / f"{name_before}-{key}{_ENDINGS[0]}").exists():
+                name = name_before
     except OSError as error:
         raise UserError(code=Code.NOT_READABLE, subject=case.name, expected="files that can be read",
                         found=error.strerror or error) from None
-    image_file, codes_file, sets_file = (folder / f"{case.name}-{key}{ending}" for ending in _ENDINGS)
+    image_file, codes_file, sets_file = (folder / f"{name}-{key}{ending}" for ending in _ENDINGS)
     return image_file, codes_file, sets_file
 
 
-def _usable(image_file: Path, codes_file: Path, sets_file: Path) -> bool:
+def _usable(image_file: Path, codes_file: Path, sets_file: Path, class_count: int) -> bool:
     """Whether all three are there, whole and fit together."""
     try:
         # Not np.load, which takes other formats as well; a file that is cut short cannot be mapped.
         image, codes = (np.lib.format.open_memmap(file, mode="r") for file in (image_file, codes_file))
-        sets = json.loads(sets_file.read_text(encoding="utf-8"))
+        sets = read_checked(sets_file, (image, codes), class_count)
     except (OSError, ValueError, EOFError, RecursionError):
         return False
     if image.ndim != 3 or image.dtype != np.int16 or codes.shape != image.shape or codes.dtype != np.uint8:
         return False
-    return is_list_of_sets(sets) and int(codes.max(initial=0)) < len(sets)
-
-
-def is_list_of_sets(content: object) -> bool:
-    """Whether a file's content is a list of lists of classes."""
-    if not isinstance(content, list):
-        return False
-    return all(isinstance(classes, list) and all(isinstance(number, int) for number in classes) for classes in content)
+    return int(codes.max(initial=0)) < len(sets)
 
 
 def _report_damage(files: Sequence[Path], reporter: Reporter) -> None:
@@ -205,7 +206,7 @@ def _fill(case: Case, label_space: LabelSpace, spacing_zyx: Spacing3, air_is_bac
     folder = files[0].parent
     try:
         with locked(_lock_of(files[0])):
-            if not _usable(*files):
+            if not _usable(*files, label_space.class_count):
                 _write(case, label_space, spacing_zyx, air_is_background, *files, reporter)
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=folder,
@@ -236,8 +237,7 @@ def _write(case: Case, label_space: LabelSpace, spacing_zyx: Spacing3, air_is_ba
         np.save(temporary, pixels)
     with whole_file(codes_file) as temporary:
         np.save(temporary, nearest)
-    with whole_file(sets_file) as temporary:
-        temporary.write_text(json.dumps([np.flatnonzero(row).tolist() for row in table.table]))
+    write_sets(sets_file, [np.flatnonzero(row).tolist() for row in table.table], (pixels, nearest))
 
 
 def codes_at(codes: CandidateMap, shape: Sequence[int]) -> CandidateMap:

@@ -39,7 +39,8 @@ class Contents:
         Raises OSError for a file that cannot be read.
         """
         files = list(files_below(path)) if path.is_dir() else files_of_image(path)
-        look = digest([stamps(file) for file in sorted(files)])
+        # A tool may set any time of a file, but not when its entry last changed.
+        look = digest([(stamps(file), file.stat().st_ctime_ns) for file in sorted(files)])
         earlier = self._stored.get(str(path))
         if earlier is not None and earlier[0] == look:
             return earlier[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,8 @@ from ..datasets.soft_targets import read_soft_targets
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..organs import LabelSpace
-from .cache import CACHE_VERSION, CachedCase, CachedSoftTargets, is_list_of_sets
+from .cache import CACHE_VERSION, CachedCase, CachedSoftTargets
+from .cached_sets import read_checked, read_sets, write_sets
 from .contents import Contents, digest, stamps
 from .locking import locked
 
@@ -64,31 +64,30 @@ def _resampled(cached: CachedCase, source: Path, label_space: LabelSpace, conten
             key = digest([CACHE_VERSION, label_space.names, contents.of(source), contents.of(case.image), shape])
         file, sets_file = (folder / f"{case.name}-{key}{ending}" for ending in (".soft.npy", ".soft.json"))
         with locked(file.with_suffix(".lock")):
-            if not _usable(file, sets_file, shape):
+            if not _usable(file, sets_file, shape, label_space.class_count):
                 if file.exists() and sets_file.exists():
                     reporter.warning(Problem(Code.FILE_DAMAGED, str(file), "whole cached soft targets", "damaged ones",
                                              hint="they are made anew"))
                 targets = read_soft_targets(source)
                 sets = targets.sets(label_space)
                 probabilities = targets.resampled(case.read_image().grid, shape)
-                with whole_file(sets_file) as temporary:
-                    temporary.write_text(json.dumps(sets))
                 with whole_file(file) as temporary:
                     np.save(temporary, probabilities)
+                write_sets(sets_file, sets, (probabilities,))
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=folder,
                         found=f"soft targets of {case.name} could not be cached ({error.strerror or error})") from None
     except UserError as error:
         raise error.within(case.name) from None
-    return file, tuple(tuple(classes) for classes in json.loads(sets_file.read_text(encoding="utf-8")))
+    return file, tuple(tuple(classes) for classes in read_sets(sets_file))
 
 
-def _usable(file: Path, sets_file: Path, shape: tuple[int, ...]) -> bool:
+def _usable(file: Path, sets_file: Path, shape: tuple[int, ...], class_count: int) -> bool:
     """Whether both are there, whole and fit the case's image of `shape`."""
     try:
         probabilities = np.lib.format.open_memmap(file, mode="r")
-        sets = json.loads(sets_file.read_text(encoding="utf-8"))
+        sets = read_checked(sets_file, (probabilities,), class_count)
     except (OSError, ValueError, EOFError, RecursionError):
         return False
     fitting = probabilities.dtype == np.uint8 and probabilities.shape[1:] == shape
-    return fitting and is_list_of_sets(sets) and len(sets) == len(probabilities)
+    return fitting and len(sets) == len(probabilities)

@@ -18,6 +18,7 @@ from ..registry import Registry, check_arguments, make_entry
 from .attention_unet import AttentionUNet, attention_unet_2d
 from .base import Logits, SegmentationNetwork, size_multiple_of, slices_of
 from .deeplabv3plus import deeplabv3_resnet18, deeplabv3plus_resnet50, deeplabv3plus_resnet101
+from .dense_unet import DenseUNet2D
 from .light_unet import LightUNet
 from .nnunet import nnunet_2d, nnunet_3d, resunet_2d
 from .nnunet_v2 import NNUNetV2
@@ -55,6 +56,7 @@ NETWORKS.add("resunet_2d", _slicewise(resunet_2d), "Luo 2021, section 4")
 NETWORKS.add("attention_unet_3d", AttentionUNet, "Oktay 2018")
 NETWORKS.add("attention_unet_2d", _slicewise(attention_unet_2d), "Oktay 2018")
 NETWORKS.add("unet_plus_plus_2d", _slicewise(UNetPlusPlus2D), "Zhou, IEEE TMI 2020")
+NETWORKS.add("dense_unet_2d", _slicewise(DenseUNet2D), "Li 2018; Fang 2020, table V")
 NETWORKS.add("deeplabv3_resnet18", _slicewise(deeplabv3_resnet18), "Chen 2017; Fang 2020, table III")
 NETWORKS.add("deeplabv3plus_resnet50", _slicewise(deeplabv3plus_resnet50), "Chen 2018")
 NETWORKS.add("deeplabv3plus_resnet101", _slicewise(deeplabv3plus_resnet101), "Chen 2018")
@@ -117,7 +119,6 @@ def set_phase(network: nn.Module, phase: str) -> None:
 
     Raises UserError for a network without phases or an unknown phase.
     """
-    # A network of another package need not be derived from ours to have phases.
     # A network of another package need not be derived from ours to have phases.
     phased = [cast(SegmentationNetwork, module) for module in network.modules() if getattr(module, "PHASES", ())]
     if not phased:

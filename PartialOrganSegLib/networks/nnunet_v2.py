@@ -149,7 +149,8 @@ class _Decoder(nn.Module):
         x = skips.pop()
         logits: list[torch.Tensor] = []
         last = len(self.stages) - 1
-        in_slabs = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+        traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # public, but without a type
+        in_slabs = not (torch.is_grad_enabled() or torch.compiler.is_compiling() or traced)
         for number, (enlarge, stage) in enumerate(zip(self.transpconvs, self.stages, strict=True)):
             first, *others = stage.get_submodule("convs").children()
             assert isinstance(first, _Layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ class RefineResult:
 def kept_labels(folder: Path, name: str) -> Volume:
     """The labels that a correction called `name` in `folder` kept. Raises UserError where there are none."""
     file = folder / (name + ENDINGS["before"])
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise UserError(code=Code.FILE_MISSING, subject=file, expected="the labels of before a correction",
                         found="none", hint="--undo takes the latest correction back, once")
     return read_labelmap(file)

@@ -104,7 +104,7 @@ def in_label_order(names: Sequence[str], label_space: LabelSpace) -> list[str]:
 
 def check_model(value: object) -> str | Path | tuple[str | Path, ...]:
     """A name or a folder, or several of them, as a list or a text with commas. Raises UsageError."""
-    if isinstance(value, str) and "," in value and not Path(value).exists():
+    if isinstance(value, str) and "," in value and not os.path.exists(value):
         value = [part.strip() for part in value.split(",")]
     if isinstance(value, list | tuple) and value:
         models: list[str | Path] = []

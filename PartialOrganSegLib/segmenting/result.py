@@ -17,7 +17,7 @@ from ..imaging.volume import Volume
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from .options import SegmentOptions
 from .organ_checks import OrganReport, check_organs
-from .result_files import case_name, earlier_of_other_kinds, remove_earlier, single_kind, target_files
+from .result_files import earlier_of_other_kinds, remove_earlier, result_name, single_kind, target_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,7 +36,7 @@ class CTSource:
     @property
     def name(self) -> str:
         """What its results are called."""
-        return "ct" if self.path is None else case_name(self.path)
+        return "ct" if self.path is None else result_name(self.path)
 
     def dicom(self, reporter: Reporter | None = None) -> DicomSource:
         """The series without its pixels. Raises UserError for what is no DICOM."""

@@ -31,11 +31,11 @@ def earlier_of_other_kinds(files: Mapping[str, Path], folder: Path, name: str) -
     """Files of an earlier result of that name whose kinds are not among those that will be written, each with whether
     it is somebody else's or was changed later than all that will be replaced. Empty where nothing will be replaced."""
     # Where nothing is replaced, other files of that name are of no earlier result of ours.
-    replaced = [path.stat().st_mtime for path in files.values() if path.is_file()]
+    replaced = [path.stat().st_mtime for path in files.values() if os.path.isfile(path)]
     if not replaced:
         return []
     candidates = result_files(folder, name, preview=True, dicom=tuple(DICOM_ENDINGS))
-    of_other_kinds = [path for kind, path in candidates.items() if kind not in files and path.is_file()]
+    of_other_kinds = [path for kind, path in candidates.items() if kind not in files and os.path.isfile(path)]
     earlier = []
     for path in of_other_kinds:
         changed_later = path.stat().st_mtime > max(replaced) + _ONE_RUN_S
@@ -48,7 +48,7 @@ def remove_earlier(earlier: Sequence[tuple[Path, bool]], reporter: Reporter | No
     for file, is_not_ours in earlier:
         if not is_not_ours:
             file.unlink(missing_ok=True)
-        elif reporter is not None and file.exists():
+        elif reporter is not None and os.path.exists(file):
             reporter.warning(Problem(Code.FILE_EXISTS, str(file), hint="it stays, and shows another segmentation",
                                      found="a file of an earlier result that was changed since, or is not ours"))
 
@@ -77,7 +77,7 @@ def single_kind(output: Path | str) -> str | None:
     ('labelmap', 'segmentation', 'seg', None)
     """
     text, path = str(output), Path(output)
-    if path.is_dir() or text.endswith(("/", "\\")) or not path.suffix:
+    if os.path.isdir(path) or text.endswith(("/", "\\")) or not path.suffix:
         return None
     kinds = _KINDS | {ending: "labelmap" for ending in written_suffixes() if ending not in _KINDS}
     for ending, kind in kinds.items():
@@ -102,12 +102,12 @@ def target_files(target: Path | str, name: str, preview: bool, dicom: Collection
     return {kind: Path(target)}
 
 
-def case_name(path: Path) -> str:
+def result_name(path: Path) -> str:
     """What a CT's results are called: its file's name without the ending, or its folder's.
 
     The name is the user's: of a link, its own and not its target's, which may be a key of git-annex or DataLad.
 
-    >>> case_name(Path("cts/scan 1.nii.gz"))
+    >>> result_name(Path("cts/scan 1.nii.gz"))
     'scan 1'
     """
     return stem_of(Path(os.path.abspath(path))) or "ct"  # "." and ".." have no name of their own

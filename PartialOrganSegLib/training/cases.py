@@ -75,11 +75,39 @@ def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
     if any(uses_soft_targets(stage) for stage in stages):
         cached_cases, soft_sets = with_soft_targets(cached_cases, space, reporter)
     training = [cached for cached in cached_cases if cached.case.group not in validated]
+    validation = [cached for cached in cached_cases if cached.case.group in validated]
+    training = _without_images_of(validation, training, reporter)
     if not any(cached.case.weight > 0 for cached in training):
         raise UserError(code=Code.NO_CASES, subject=manifest.path, found="no case left to train on")
     _report_unlabelled_classes(training, space, recipe, reporter)
-    validation = [cached for cached in cached_cases if cached.case.group in validated]
     return Cases(training, validation, table, soft_sets)
+
+
+def _without_images_of(validation: Sequence[CachedCase], training: Sequence[CachedCase],
+                       reporter: Reporter) -> list[CachedCase]:
+    """The cases to train on, without those whose voxels are those of a case to validate on in a file of another kind.
+
+    Copies are in one group already; here are those that were packed anew, turned or converted. Several cases of one
+    file are meant: fine-tuning validates on a slab of a CT and trains on the remainder.
+    """
+    remaining = []
+    for cached in training:
+        twin = next((other for other in validation if _same_voxels(cached, other)), None)
+        if twin is None:
+            remaining.append(cached)
+            continue
+        reporter.warning(Problem(Code.CASES_JOINED, cached.case.name, hint="it is left out of the training",
+                                 found=f"has the voxels of {twin.case.name}, which is validated on"))
+    return remaining
+
+
+def _same_voxels(first: CachedCase, second: CachedCase) -> bool:
+    image, other = first.image(), second.image()
+    if image.shape != other.shape or first.case.image.resolve() == second.case.image.resolve():
+        return False
+    # The middle slice tells nearly all apart.
+    middle = len(image) // 2
+    return np.array_equal(image[middle], other[middle]) and np.array_equal(image, other)
 
 
 def _report_unlabelled_classes(cases: Sequence[CachedCase], label_space: LabelSpace, recipe: Recipe,

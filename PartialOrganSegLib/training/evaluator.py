@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Collection, Mapping, Sequence
 
@@ -22,7 +23,7 @@ from .best_figures import MEAN
 from .distributed import Processes
 from .frozen_members import Division, FrozenMembers
 from .overlaps import CaseOverlaps, Measurement, Overlap
-from .working_prediction import predicted_logits
+from .working_prediction import Precision, predicted_logits
 
 # That the network sees beyond those that are evaluated.
 CONTEXT_SLICES = 12
@@ -33,13 +34,15 @@ class Evaluator:
 
     def __init__(self, cases: Sequence[CachedCase], table: npt.NDArray[np.bool_], label_space: LabelSpace,
                  preprocessing: Preprocessing, device: torch.device, processes: Processes,
-                 members: FrozenMembers | None = None, scales: Sequence[float] = (1.0,)) -> None:
+                 members: FrozenMembers | None = None, scales: Sequence[float] = (1.0,),
+                 precision: Precision = contextlib.nullcontext) -> None:
         """`table` (K, C): the candidate sets. `members`: those of a joined model beside the network that is measured.
-        `scales`: the sizes in plane at which the network sees a case.
+        `scales`: the sizes in plane at which the network sees a case. `precision`: that it computes in, best the one
+        that it is trained in and CTs are segmented in: on a CPU bfloat16 measures in a third of the time.
 
         Raises UserError where no case is sure of any organ.
         """
-        self._members, self._scales = members, tuple(scales)
+        self._members, self._scales, self._precision = members, tuple(scales), precision
         self._cases, self._table, self._space = list(cases), table, label_space
         self._preprocessing, self._device, self._processes = preprocessing, device, processes
         self._background_codes = {code for code, allowed in enumerate(table) if allowed[0] and allowed.sum() == 1}
@@ -99,7 +102,7 @@ class Evaluator:
         codes = cached.codes()
         slices = slices_to_predict(codes, self._background_codes)
         logits = predicted_logits(network, cached.image()[slices], self._preprocessing, self._space.class_count,
-                                  self._device, self._scales)
+                                  self._device, self._scales, self._precision)
         if self._members is None or division is None:
             predicted = best_classes(logits)
         else:

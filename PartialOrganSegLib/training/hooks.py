@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from ..registry import Registry
+from ..registry import Registry, make_entry
 from .distributed import Processes
 
 
@@ -90,3 +90,18 @@ class Hook:
 
 
 HOOKS: Registry[type[Hook]] = Registry("hook", group="partialorganseg.hooks", base=Hook)
+
+
+def named_hooks(settings: Mapping[str, Mapping[str, object]], hooks: Sequence[Hook]) -> dict[str, Hook]:
+    """A recipe's hooks, in `settings` by name with their arguments, and the objects `hooks`, by the names under which a
+    checkpoint has their states. Raises UserError for unknown names and arguments."""
+    named = {name: make_entry(HOOKS.find(name, "hooks"), f"hooks: {name}", arguments)
+             for name, arguments in settings.items()}
+    for hook in hooks:
+        class_name = f"{type(hook).__module__}:{type(hook).__qualname__}"
+        name, number = class_name, 1
+        while name in named:
+            number += 1
+            name = f"{class_name} {number}"
+        named[name] = hook
+    return named

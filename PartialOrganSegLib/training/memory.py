@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ..errors import Code, UserError
 from .network_sizes import size_multiple_of
 
 # Each trial's longest side, as a part of the one before.
@@ -52,3 +53,14 @@ def fitting_patch(network: nn.Module, patch: Sequence[int], batch: int, device: 
         finally:
             network.zero_grad(set_to_none=True)
         return tuple(size)
+
+
+def no_memory_error(network: nn.Module, patch: Sequence[int], batch: int, device: torch.device,
+                    autocast: contextlib.AbstractContextManager[object]) -> UserError:
+    """What to raise where a step of `batch` patches (z, y, x) ran out of memory: it names the largest that fits."""
+    fits = fitting_patch(network, patch, batch, device, autocast)
+    hint = "no smaller patch fits; expected a smaller network or batch_size"
+    if fits:
+        hint = f"expected at most {fits}"
+    return UserError(code=Code.NO_MEMORY, subject="preprocessing.patch_zyx", hint=hint,
+                     found=f"out of memory with {batch} patches of {patch}")

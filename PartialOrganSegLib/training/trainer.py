@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,20 +14,17 @@ from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..loading.sampling import PatchSampler
 from ..loading.targets import Targets
-from ..registry import make_entry
 from ..segmenting.backend import choose_device, computes_bfloat16
 from .batches import batch_numbers, batches, label_distribution, patches, stage_cases
-from .best_figures import BestFigures
 from .cases import read_cases
 from .checkpoint import Weights, load_checkpoint
 from .distributed import Processes, started
 from .evaluator import Evaluator
-from .frozen_members import Division
 from .hand_over import HandOver
-from .hooks import HOOKS, Hook, StepReport
-from .interrupts import InterruptibleReporter, stop_asked
+from .hooks import Hook, StepReport, named_hooks
+from .interrupts import stop_asked
 from .logbook import Logbook
-from .memory import fitting_patch, is_out_of_memory
+from .memory import is_out_of_memory, no_memory_error
 from .objective import Objective, needs_prior
 from .overlaps import Measurement, write_overlaps
 from .recipe import Recipe
@@ -35,7 +32,7 @@ from .result_model import ResultModel
 from .resuming import check_same, deciding_settings
 from .run_files import RunFiles, room_on_disk
 from .run_state import RunState
-from .settings import ValidationSettings
+from .run_validation import RunValidation
 from .start import build_start
 from .training_step import NotFiniteError, TrainingStep
 
@@ -83,8 +80,8 @@ class Trainer:
             self.reporter.warning(Problem(Code.SETTING_SLOW, "half_precision",
                                           hint="half_precision=false is faster here",
                                           found="this CPU computes bfloat16 more slowly than float32"))
-        named_hooks = _named_hooks(recipe, hooks)
-        self.hooks = list(named_hooks.values())
+        hooks_by_name = named_hooks(recipe.hooks, hooks)
+        self.hooks = list(hooks_by_name.values())
         manifest = load_manifest(recipe.manifest, self.reporter)
         self.space = manifest.label_space
         # Wrong settings are reported before a network is built or a case is read.
@@ -96,16 +93,18 @@ class Trainer:
                                           self.device, recipe.half_precision, self.processes)
         self._hand_over = HandOver(recipe, self.start, self.space, self.cases.training, self.device)
         self._result = ResultModel(recipe, self.start, self._hand_over, self.space)
-        self._validation = recipe.validation or ValidationSettings()
         self.evaluator: Evaluator | None = None
         if self.cases.validation:
+            scales = recipe.validation.test_scales if recipe.validation is not None else None
             self.evaluator = Evaluator(self.cases.validation, self.cases.table.table, self.space,
                                        recipe.preprocessing.for_bundle(), self.device, self.processes,
-                                       self._hand_over.members, self._validation.test_scales or (1.0,))
+                                       self._hand_over.members, scales or (1.0,), self.training_step.autocast)
+        self._stop_signals: list[int] = []
+        self._validation = RunValidation(recipe, self.evaluator, self.training_step, self._hand_over, self._result,
+                                         self.processes, self._stop_signals, self.reporter)
         self._batch = recipe.batch_size * self.processes.size
         settings = {**deciding_settings(recipe), "batch": self._batch, **self.start.essence(), **self.cases.essence()}
-        self.state = RunState(self.training_step, self._no_best(), settings, named_hooks)
-        self._stop_signals: list[int] = []
+        self.state = RunState(self.training_step, self._validation.no_best(), settings, hooks_by_name)
         if resume:
             self._restore()
         else:
@@ -167,7 +166,7 @@ class Trainer:
     def _measure_start(self) -> None:
         """Dice before the first step. Broken off, it is made up for on resuming."""
         try:
-            self.state.best.set_before(self._validate(self._hand_over.before))
+            self.state.best.set_before(self._shown(self._validation.measure_start()))
         except KeyboardInterrupt:
             self._save(self.files.last)
             raise
@@ -249,23 +248,18 @@ class Trainer:
             if not is_out_of_memory(error):
                 raise
         # Outside of the handler, whose traceback holds the step's tensors.
-        patch, batch_size = self.recipe.preprocessing.patch_zyx, self.recipe.batch_size
-        fits = fitting_patch(self.network, patch, batch_size, self.device, self.training_step.autocast())
-        hint = "no smaller patch fits; expected a smaller network or batch_size"
-        if fits:
-            hint = f"expected at most {fits}"
-        raise UserError(code=Code.NO_MEMORY, subject="preprocessing.patch_zyx", hint=hint,
-                        found=f"out of memory with {batch_size} patches of {patch}")
+        raise no_memory_error(self.network, self.recipe.preprocessing.patch_zyx, self.recipe.batch_size, self.device,
+                              self.training_step.autocast())
 
     def _stage_done(self) -> bool:
         """Whether the stage has had its steps, or validation, measured where it is due, no longer gets better."""
-        state, settings, end = self.state, self._validation, self._stage_end
+        state, settings, end = self.state, self._validation.settings, self._stage_end
         due = state.stage_step % settings.every == 0
         if state.stage_plan is not None:
             due = state.stage_step == state.stage_plan[1]
         due = due or state.step >= end
         if self.evaluator is not None and due:
-            measurement = self._validate(self._hand_over.division)
+            measurement = self._shown(self._validation.measure())
             if state.best.update(measurement.dice, measurement.overlaps):
                 self._save(self.files.best)
                 # On a GPU, repeated steps need not come to the same best weights.
@@ -275,30 +269,14 @@ class Trainer:
                 return True
         return state.step >= end
 
-    def _validate(self, division: Division | None) -> Measurement:
-        """Dice per organ and mean of the weights as they would be written; hooks get them."""
-        measurement = self._measure(self._result.weights(self.training_step.average.values), division)
+    def _shown(self, measurement: Measurement) -> Measurement:
+        """The same, once hooks have seen its Dice."""
         for hook in self.hooks:
             hook.on_validation(self, measurement.dice)
         return measurement
 
-    def _measure(self, weights: Mapping[str, torch.Tensor], division: Division | None) -> Measurement:
-        assert self.evaluator is not None
-        reporter = self.reporter
-        # Of several processes none may leave the others waiting.
-        if self.processes.size == 1:
-            reporter = InterruptibleReporter(reporter, self._stop_signals)
-        return self.evaluator.measure(self.network, weights, reporter, division)
-
     def _decide_result(self, log: Logbook) -> None:
         """What is left open when all stages are done. It is done again where the run is stopped in it and resumed."""
-        best = self.state.best
-        if self.evaluator is None or not best.figures:
-            return
-
-        def measure(weights: Mapping[str, torch.Tensor]) -> Measurement:
-            return self._measure(weights, self._hand_over.division)
-
         def write(values: dict[str, object]) -> None:
             log.write({"step": self.state.step, **values})
 
@@ -309,23 +287,13 @@ class Trainer:
             # All processes measure together, so that one that refuses decides.
             return not self.processes.any(refused, self.device)
 
-        if not self._validation.alphas and not self._hand_over.taken_over:
-            return
-        average = self._best_average()
-        self._result.choose_alpha(self._validation.alphas, best, average, measure, write, may_go_on)
-        if self._hand_over.taken_over:
-            self._result.give_back(best, average, measure, write)
+        self._validation.decide_result(self.state.best, self._best_average, write, may_go_on)
 
     def _best_average(self) -> Weights:
         """The moving average of the best weights, or of the last where nothing was validated."""
         if not self.state.best.figures:
             return self.training_step.average.values
         return load_checkpoint(self.files.best)["average"]
-
-    def _no_best(self, before: dict[str, float] | None = None) -> BestFigures:
-        settings = self.recipe.validation or ValidationSettings()
-        return BestFigures(before=before or {}, half=tuple(settings.half), tolerated_loss=settings.tolerated_loss,
-                           retained=tuple(self._hand_over.taken_over), ignored=tuple(settings.ignored))
 
     def _begin_stage(self, number: int) -> None:
         """Begins a stage; after the last one there is nothing to begin."""
@@ -339,7 +307,7 @@ class Trainer:
             distribution = label_distribution(self.recipe, self.cases.training, stage, self._table)
         self.training_step.begin(stage, Objective(stage, self.space, distribution, self.start.teacher is not None,
                                                   self.reporter, self.cases.soft_sets))
-        best = self._no_best(self.state.best.before)
+        best = self._validation.no_best(self.state.best.before)
         best.overlaps_before = self.state.best.overlaps_before
         self.state.best = best
 
@@ -362,17 +330,3 @@ class Trainer:
     def _stop_asked(self) -> bool:
         """Whether any process was asked to stop, by a signal or a hook."""
         return self.processes.any(bool(self._stop_signals), self.device)
-
-
-def _named_hooks(recipe: Recipe, hooks: Sequence[Hook]) -> dict[str, Hook]:
-    """The recipe's hooks and those `hooks`, by the names under which a checkpoint has their states."""
-    named = {name: make_entry(HOOKS.find(name, "hooks"), f"hooks: {name}", arguments)
-             for name, arguments in recipe.hooks.items()}
-    for hook in hooks:
-        class_name = f"{type(hook).__module__}:{type(hook).__qualname__}"
-        name, number = class_name, 1
-        while name in named:
-            number += 1
-            name = f"{class_name} {number}"
-        named[name] = hook
-    return named

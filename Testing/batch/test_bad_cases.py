@@ -45,6 +45,19 @@ def test_long_names_work_or_fail_alone(tmp_path, capsys):
     assert table(out)[fitting]["state"] == "done"
 
 
+@needs_posix
+@pytest.mark.parametrize(("length", "line"), [(240, ""), (246, "at most 255 bytes")])
+def test_a_long_name_alone_works_or_is_one_line(length, line, tmp_path, capsys):
+    # Of all that may lie in the folder under that name some files have longer endings than the results asked for.
+    ct, out = write_ct(tmp_path / f"{'m' * length}.nii.gz", hu=70), tmp_path / "out"
+    for _ in range(2):
+        code = run(ct, "-o", out, "--overwrite")
+        assert code == int(bool(line))
+        said = capsys.readouterr().err
+        assert line in said
+        assert "details:" not in said
+
+
 @pytest.mark.parametrize("image", ["x" * 5000, "a\0b.nii.gz", "x" * 300 + "/ct.nii.gz"])
 def test_an_impossible_path_in_a_csv_fails_alone(tmp_path, image):
     write_cts(tmp_path, "az")

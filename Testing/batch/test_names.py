@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 
-from PartialOrganSegLib.segmenting.result_files import case_name
+from PartialOrganSegLib.segmenting.result_files import result_name
 from Testing.helpers.batch_data import quick_model, segmented, table, write_ct
 
 
@@ -39,10 +39,10 @@ def test_results_are_called_after_a_link_not_after_its_target(tmp_path):
 
 
 def test_dots_stay_in_names_and_relative_folders_have_one(tmp_path, monkeypatch):
-    assert case_name(Path("1.3.6.1.4.1.nii.gz")) == "1.3.6.1.4.1"
+    assert result_name(Path("1.3.6.1.4.1.nii.gz")) == "1.3.6.1.4.1"
     (tmp_path / "v1.0").mkdir()
     monkeypatch.chdir(tmp_path / "v1.0")
-    assert case_name(Path(".")) == "v1.0"
+    assert result_name(Path(".")) == "v1.0"
 
 
 def test_a_result_never_changes_its_patient_when_a_ct_is_added(tmp_path):

@@ -1,24 +1,24 @@
 """What fine-tuning on three CTs brings a fourth patient, by the way it is taught.
 
-    python Testing/benchmarks/learning.py -o output/learning --scenarios new weak good --arms default predictions
+    python Testing/benchmarks/learning.py -o output/learning --scenarios new weak --arms phantoms predictions
 
-Scenarios: `new` an organ that the start model does not have (the aorta); `weak` accepted masks of the organs it is
-weakest in (pancreas, duodenum, adrenal); `good` masks of organs that it has already (liver, spleen, left kidney). Arms,
-which differ in nothing else: `default` (phantoms are replayed), `predictions` (instead of phantoms the start model's
-predictions on CTs without drawings), `low_rate` (a fifth of the learning rate, a third of the steps warm-up),
-`frozen_encoder` (only the decoder learns), `gentle` (`predictions` with `low_rate`).
+Scenarios: `new` an organ that the start model does not have (the aorta); `weak` accepted masks of organs that it is
+weak in; `good` masks of organs that it has already; `strokes` simulated strokes of three organs in one CT, which is
+the one that is tested on. Arms, which differ in nothing else: what a quarter of the patches is replayed from
+(`phantoms`; the start model's `predictions` on CTs without drawings; `both`, as `learn` does; `nothing`), and with both
+`low_rate` (a fifth of the learning rate, warm-up over a third of the steps) and `frozen_encoder` (only the decoder
+learns).
 
-Every run goes to its last step with the trained weights alone; afterwards these are mixed with the start model's at
-each of `ALPHAS`, so that one run says what each share of the start model brings, none (1) among them. `chosen` is the
-alpha that fine-tuning would take: by the start model's Dice of what the three CTs show.
+The network that learns on in the embedded model is taught alone, on patches of `PATCH`, a third of its own, so that an
+arm takes minutes. Every arm goes to its last step with the trained weights alone; afterwards these are mixed with the
+start model's at each of `ALPHAS`, so that one run says what each share of the start model brings, none (1) among them.
 
-Data: ../shared/data/manifest.yaml, never its test case. The start model (the embedded model's trained network) has not
-seen the CT that is tested on, nor the first two that are learnt from. Labels are another model's, but the liver of
-waw2144_eq, which radiologists drew; the aorta's are those of a class that the embedded model's first network tells
-apart and does not show. The start model grew out of that network, so its features know of an aorta.
+Data: ../shared/data/manifest.yaml, never its test case. The start model has not seen the CT that is tested on, nor the
+first two that are learnt from. Labels are another model's, but the liver of waw2144_eq, which radiologists drew; the
+aorta's are those of a class that the embedded model's first network tells apart and does not show. The start model grew
+out of that network, so its features know of an aorta. Dice is measured at the network's spacing.
 
-A finished arm is not run again (OUT/SCENARIO-ARM-CT.json), and one that was ended goes on from its checkpoint, its
-seconds those since then. OUT/results.json holds all of them.
+A finished arm is not run again (OUT/results/*.json), and one that was ended goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -36,47 +36,58 @@ import numpy as np
 import torch
 import yaml
 
+from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.datasets.manifest import load_manifest
-from PartialOrganSegLib.evaluation.metrics import dice
 from PartialOrganSegLib.events import ConsoleReporter
-from PartialOrganSegLib.finetuning.decisions import alpha_for
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
-from PartialOrganSegLib.finetuning.run import finetune, resume
+from PartialOrganSegLib.finetuning.preparation import prepare
+from PartialOrganSegLib.finetuning.preparation_state import Request
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
+from PartialOrganSegLib.loading.cache import CachedCase, cache_cases
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle, write_bundle
-from PartialOrganSegLib.networks import build_network
+from PartialOrganSegLib.networks import build_network, channels_last
 from PartialOrganSegLib.organs import WORD16, LabelSpace, label_space_of_names
+from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.segmenting.predictor import Predictor
+from PartialOrganSegLib.synthesis.simulated_scribbles import simulate_scribble
+from PartialOrganSegLib.training.distributed import Processes
+from PartialOrganSegLib.training.evaluator import Evaluator
+from PartialOrganSegLib.training.recipe import load_recipe
+from PartialOrganSegLib.training.trainer import Trainer
 from PartialOrganSegLib.training.transfer import ClassMap, class_axes, moved_arguments, moved_weights
 from PartialOrganSegLib.training.weight_ensemble import WeightEnsemble
+from PartialOrganSegLib.training.working_prediction import predicted_classes
 
 MANIFEST = Path(__file__).resolve().parents[3] / "shared" / "data" / "manifest.yaml"
-AORTA = "aorta"
-SCENARIOS = {"new": [AORTA], "weak": ["pancreas", "duodenum", "adrenal"], "good": ["liver", "spleen", "left_kidney"]}
+AORTA, STROKES = "aorta", "strokes"
+SCENARIOS = {"new": [AORTA], "weak": ["pancreas", "duodenum", "adrenal"], "good": ["liver", "spleen", "left_kidney"],
+             STROKES: ["stomach", "pancreas", "duodenum"]}
 # Tested in turn, each beside the other two: unseen by the start model.
 UNSEEN = ("crlm_1006", "hcc_011", "tcga_bc_a10w")
 COMPANION = "waw2144_eq"  # the third that is learnt from
 UNDRAWN = ("pancreas_cb_001", "crlm_1004")
-ALPHAS = (1.0, 0.75, 0.5)
+ALPHAS = (1.0, 0.75, 0.5, 0.25)
 AORTA_SPACING = (3.0, 2.0, 2.0)  # mm (z, y, x): coarser than the network's own, and exact enough for a vessel so wide
+PATCH = (32, 80, 96)
 REPLAYED = 0.25  # of the patches, whatever is replayed
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """`predictions`: CTs without drawings are learnt from instead of phantoms. `overrides`: of the recipe."""
+    """`replayed`: what a quarter of the patches is from. `overrides`: of the recipe."""
 
-    predictions: bool = False
+    replayed: Sequence[str]
     overrides: tuple[str, ...] = ()
 
 
-LOW_RATE = ("optimiser.learning_rate=0.0002", "optimiser.warmup_steps=40")
-ARMS = {"default": Arm(), "predictions": Arm(predictions=True), "low_rate": Arm(overrides=LOW_RATE),
-        "frozen_encoder": Arm(overrides=("train_parameters=decoder",)),
-        "gentle": Arm(predictions=True, overrides=LOW_RATE)}
+BOTH = ("phantoms", "predictions")
+ARMS = {"phantoms": Arm(["phantoms"]), "predictions": Arm(["predictions"]), "both": Arm(BOTH), "nothing": Arm([]),
+        "low_rate": Arm(BOTH, ("optimiser.learning_rate=0.0002", "optimiser.warmup_steps=33")),
+        "frozen_encoder": Arm(BOTH, ("train_parameters=decoder",))}
 
 
 def aorta_model(folder: Path) -> Bundle:
@@ -99,123 +110,187 @@ def aorta_model(folder: Path) -> Bundle:
                         source.metadata.partialorganseg.licences.model_dump(), [], {}, "The aorta as an organ")
 
 
-def aorta_labels(cases: Sequence[Case], folder: Path) -> dict[str, Path]:
-    """Case to a mask of its aorta, made once."""
-    missing = [case for case in cases if not (folder / f"{case.image.parent.name}.nii.gz").exists()]
+def label_aortas(cases: Sequence[Case], folder: Path) -> None:
+    """FOLDER/CASE.nii.gz, a mask of each case's aorta, made once."""
+    missing = [case for case in cases if not (folder / f"{case.name}.nii.gz").exists()]
     if missing:
         bundle = aorta_model(folder / "model")
         predictor = Predictor(bundle, device="auto")
         value = bundle.label_space.index(AORTA)
         for case in missing:
             labels = predictor.predict(case.read_image()).labels
-            write_labelmap(folder / f"{case.image.parent.name}.nii.gz",
+            write_labelmap(folder / f"{case.name}.nii.gz",
                            Volume((labels.array == value).astype(np.uint8), labels.grid))
-    return {case.image.parent.name: folder / f"{case.image.parent.name}.nii.gz" for case in cases}
 
 
-def masks_of(case: Case, organs: Sequence[str], aortas: Mapping[str, Path]) -> dict[str, np.ndarray]:
-    """The masks of those `organs` that the case vouches for, on its CT's grid."""
-    labels = read_labelmap(case.label).array
-    masks = {}
+def label_of(case: Case, organs: Sequence[str], space: LabelSpace, aortas: Path) -> tuple[Volume, list[str]]:
+    """The masks of those `organs` that the case vouches for in the numbers of `space`, and which these are."""
+    stored = read_labelmap(case.label)
+    labels, annotated = np.zeros(stored.array.shape, np.uint8), []
     for organ in organs:
-        if organ == AORTA and aortas:
-            masks[organ] = read_labelmap(aortas[case.image.parent.name]).array > 0
+        if organ == AORTA:
+            mask = read_labelmap(aortas / f"{case.name}.nii.gz").array > 0
         elif organ in case.annotated:
-            masks[organ] = labels == WORD16.index(organ)
-    return masks
+            mask = stored.array == WORD16.index(organ)
+        else:
+            continue
+        labels[mask] = space.index(organ)
+        annotated.append(organ)
+    return Volume(labels, stored.grid), annotated
 
 
-def write_cases(cases: Sequence[Case], undrawn: Sequence[Case], organs: Sequence[str], space: LabelSpace,
-                aortas: Mapping[str, Path], folder: Path) -> Path:
-    """The user's manifest: the masks of `organs` alone; of `undrawn` CTs as many patches as replay has."""
-    folder.mkdir(parents=True, exist_ok=True)
-    entries: list[dict[str, object]] = []
-    for case in cases:
-        masks = masks_of(case, organs, aortas)
-        grid = read_labelmap(case.label).grid
-        drawn = np.zeros(next(iter(masks.values())).shape, np.uint8)
-        for organ, mask in masks.items():
-            drawn[mask] = space.index(organ)
-        path = folder / f"{case.image.parent.name}.nii.gz"
-        write_labelmap(path, Volume(drawn, grid))
-        entries.append({"image": str(case.image), "label": str(path), "name": case.image.parent.name, "kind": "partial",
-                        "annotated": list(masks)})
-    datasets: list[dict[str, object]] = [{"name": "drawn on", "weight": 1 - REPLAYED, "cases": entries}]
-    if undrawn:
-        images = [{"image": str(case.image), "name": case.image.parent.name, "kind": "unlabelled"} for case in undrawn]
-        datasets.append({"name": "nothing drawn", "weight": REPLAYED, "cases": images})
-    manifest = folder / "manifest.yaml"
-    manifest.write_text(yaml.safe_dump({"label_space": list(space.names), "datasets": datasets}))
-    return manifest
+@dataclass
+class Trial:
+    """A scenario with the CT that is tested on, in a folder of its own: what its arms have in common."""
+
+    scenario: str
+    tested: str
+    out: Path
+    steps: int
+
+    def __post_init__(self) -> None:
+        self.start = load_bundle("embedded").learner
+        self.organs = SCENARIOS[self.scenario]
+        names = [*self.start.label_space.names]
+        names += [organ for organ in self.organs if organ not in names]
+        self.space = label_space_of_names("learning", names)
+        self.folder = self.out / f"{self.scenario}-{self.tested}"
+        self.cases = {case.name: case for case in load_manifest(MANIFEST).cases}
+        self.trained = [self.tested]
+        if self.scenario != STROKES:
+            self.trained = [*(name for name in UNSEEN if name != self.tested), COMPANION]
+        if AORTA in self.organs:
+            label_aortas([self.cases[name] for name in (self.tested, *self.trained)], self.out / AORTA)
+
+    def prepare(self) -> None:
+        """The run that all arms are variants of, made once: RUN/recipe.yaml and RUN/manifest.yaml."""
+        run = self.folder / "run"
+        if (run / "plan.json").exists():
+            return
+        options = FinetuneOptions(minutes=1, steps=self.steps, validate=["none"], overrides=[
+            "alpha=1", f"preprocessing.patch_zyx={list(PATCH)}"])
+        prepare(Request(self.start, self._users_manifest(), run, resource("recipes", "finetune.yaml"), CPU, options),
+                ConsoleReporter())
+
+    def _users_manifest(self) -> Path:
+        """What a user would have: drawings in some CTs, none in others."""
+        folder = self.folder / "labels"
+        folder.mkdir(parents=True, exist_ok=True)
+        entries: list[dict[str, object]] = []
+        for name in self.trained:
+            case = self.cases[name]
+            labels, annotated = label_of(case, self.organs, self.space, self.out / AORTA)
+            kind = Kind.PARTIAL
+            if self.scenario == STROKES:
+                labels, kind = simulate_scribble(labels, self.space, organs=annotated, seed=1).labels, Kind.SCRIBBLE
+            write_labelmap(folder / f"{name}.nii.gz", labels)
+            entry: dict[str, object] = {"image": str(case.image), "label": str(folder / f"{name}.nii.gz"), "name": name,
+                                        "kind": kind.value, "annotated": annotated}
+            if kind is Kind.SCRIBBLE:
+                # A stroke beside these organs says nothing of the others.
+                others = [organ for organ in self.space.names if organ not in annotated]
+                entry["label_map"] = {0: ["background", *others]}
+            entries.append(entry)
+        undrawn = [{"image": str(self.cases[name].image), "name": name, "kind": "unlabelled"} for name in UNDRAWN]
+        manifest = folder / "manifest.yaml"
+        manifest.write_text(yaml.safe_dump({"label_space": list(self.space.names), "datasets": [
+            {"name": "drawn", "cases": entries}, {"name": "undrawn", "cases": undrawn}]}))
+        return manifest
+
+    def train(self, arm: str, seed: int) -> dict[str, torch.Tensor]:
+        """The weights after the last step. What is not replayed has a weight of 0."""
+        run = self.folder / "run"
+        content = yaml.safe_load((run / "manifest.yaml").read_text())
+        shares = {"cases of drawn": 1 - REPLAYED if ARMS[arm].replayed else 1.0}
+        sources = {"phantoms": ["replay", "replay, anywhere"], "predictions": ["cases of undrawn"]}
+        for source in ARMS[arm].replayed:
+            for name in sources[source]:
+                shares[name] = REPLAYED / len(ARMS[arm].replayed) / len(sources[source])
+        for dataset in content["datasets"]:
+            dataset["weight"] = shares.get(dataset["name"], 0.0)
+        # Beside the run's own, so that all arms read one cache.
+        manifest = run / f"{arm}.yaml"
+        manifest.write_text(yaml.safe_dump(content, sort_keys=False))
+        recipe = load_recipe(run / "recipe.yaml", [f"manifest={manifest}", f"seed={seed}", "checkpoint_every=10",
+                                                   *ARMS[arm].overrides])
+        folder = self.folder / f"{arm}-{seed}"
+        trainer = Trainer(recipe, folder, resume=(folder / "checkpoints" / "last.pt").exists(),
+                          reporter=ConsoleReporter())
+        trainer.train()
+        return trainer.training_step.average.values
+
+    def classes(self) -> ClassMap:
+        """From the start model's to the run's."""
+        return ClassMap.between(self.start.label_space, self.space)
+
+    def start_weights(self) -> dict[str, torch.Tensor]:
+        """Those that every arm begins with."""
+        return moved_weights(self.start.load_network().state_dict(), self.start.network_name,
+                             self.start.network_arguments, self.start.label_space.class_count, self.classes())
 
 
-def mixed(start: Bundle, trained: Bundle, alpha: float, folder: Path) -> Bundle:
-    """The trained model with `1 - alpha` of the start model's weights."""
-    classes = ClassMap.between(start.label_space, trained.label_space)
-    begun = moved_weights(start.load_network().state_dict(), start.network_name, start.network_arguments,
-                          start.label_space.class_count, classes)
-    axes = class_axes(trained.network_name, moved_arguments(start.network_arguments, classes),
-                      trained.label_space.class_count)
-    network = trained.load_network()
-    network.load_state_dict(WeightEnsemble.from_start(begun, alpha, axes, classes.new).weights(network.state_dict()))
-    return write_bundle(folder, network, trained.network_name, trained.network_arguments, trained.label_space,
-                        trained.preprocessing, "mixed", "1", trained.metadata.partialorganseg.licences.model_dump(),
-                        [], {}, "A mixture")
+class Test:
+    """The CT that is tested on, and for strokes what was drawn on it, at the network's spacing."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        start, space = trial.start, trial.space
+        self._arguments = moved_arguments(start.network_arguments, trial.classes())
+        self._network = channels_last(build_network(start.network_name, 1, space.class_count, **self._arguments)).eval()
+        case = trial.cases[trial.tested]
+        file = trial.folder / "tested.nii.gz"
+        known = space.names if AORTA in trial.organs else [name for name in space.names if name != AORTA]
+        labels, annotated = label_of(case, known, space, trial.out / AORTA)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_labelmap(file, labels)
+        reference = replace(case, label=file, annotated=tuple(annotated), ignored=(), label_map=())
+        table = CandidateTable(space.class_count)
+        cached = self._cached(reference, table)
+        self._evaluator = Evaluator([cached], table.table, space, start.preprocessing, CPU, Processes(),
+                                    precision=lambda: torch.autocast("cpu", torch.bfloat16))
+        self._drawn: CachedCase | None = None
+        if trial.scenario == STROKES:
+            others = tuple(organ for organ in space.names if organ not in trial.organs)
+            drawn = trial.folder / "labels" / f"{trial.tested}.nii.gz"
+            strokes = replace(case, name="strokes", label=drawn, kind=Kind.SCRIBBLE, ignored=(),
+                              label_map=((0, ("background", *others)),))
+            self._drawn = self._cached(strokes, CandidateTable(space.class_count))
+
+    def _cached(self, case: Case, table: CandidateTable) -> CachedCase:
+        spacing = self._trial.start.preprocessing.spacing_zyx
+        folder = self._trial.folder / "cache"
+        return cache_cases([case], self._trial.space, table, spacing, folder, ConsoleReporter())[0]
+
+    def dice(self, weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """Of each organ of which the case has a mask; and of strokes the share of voxels that are "obeyed"."""
+        figures = self._evaluator.measure(self._network, weights, ConsoleReporter()).dice
+        figures.pop("mean")
+        if self._drawn is not None:
+            self._network.load_state_dict(weights)
+            predicted = predicted_classes(self._network, self._drawn.image(), self._trial.start.preprocessing,
+                                          self._trial.space.class_count, CPU)
+            codes, allowed = self._drawn.codes(), self._drawn.table.table
+            drawn = ~allowed[codes].all(-1)
+            figures["obeyed"] = float(allowed[codes[drawn], predicted[drawn]].mean())
+        return {name: round(value, 4) for name, value in figures.items()}
 
 
-def dice_of(bundle: Bundle, case: Case, aortas: Mapping[str, Path]) -> dict[str, float]:
-    """Dice of each organ that the case vouches for; 0 for one that the model does not have."""
-    labels = Predictor(bundle, device="auto").predict(case.read_image()).labels.array
-    figures = {}
-    for organ, mask in masks_of(case, [*WORD16.names, AORTA], aortas).items():
-        predicted = np.zeros(labels.shape, bool)
-        if organ in bundle.label_space.names:
-            predicted = labels == bundle.label_space.index(organ)
-        value = dice(predicted, mask)
-        if value is not None:
-            figures[organ] = round(float(value), 4)
-    return figures
-
-
-def run_arm(scenario: str, arm: str, tested: str, steps: int, start: Bundle, out: Path) -> dict[str, Any]:
-    """One run with its figures for each alpha."""
-    cases = {case.image.parent.name: case for case in load_manifest(MANIFEST).cases}
-    trained = [cases[name] for name in (*(name for name in UNSEEN if name != tested), COMPANION)]
-    organs = SCENARIOS[scenario]
-    aortas = aorta_labels([cases[tested], *trained], out / "aorta") if AORTA in organs else {}
-    space = label_space_of_names("learning", [*start.label_space.names,
-                                              *(name for name in organs if name not in start.label_space.names)])
-    undrawn = [cases[name] for name in UNDRAWN] if ARMS[arm].predictions else []
-    folder = out / f"{scenario}-{arm}-{tested}"
-    replay = "none" if ARMS[arm].predictions else "phantoms"
-    options = FinetuneOptions(steps=steps, replay=replay, validate=["none"],
-                              overrides=["alpha=1", *ARMS[arm].overrides])
+def run_arm(trial: Trial, test: Test, arm: str, seed: int) -> dict[str, Any]:
+    """One arm's figures for each alpha."""
     clock = time.monotonic()
-    if (folder / "run" / "checkpoints" / "last.pt").exists():
-        result = resume(folder / "run", reporter=ConsoleReporter())
-    else:
-        manifest = write_cases(trained, undrawn, organs, space, aortas, folder / "labels")
-        result = finetune(start.folder, manifest, folder / "run", "auto", options, None, ConsoleReporter())
+    trial.prepare()
+    begun, start = trial.start_weights(), trial.start
+    trained = trial.train(arm, seed)
     seconds = time.monotonic() - clock
+    axes = class_axes(start.network_name, moved_arguments(start.network_arguments, trial.classes()),
+                      trial.space.class_count)
     after = {}
     for alpha in ALPHAS:
-        after[str(alpha)] = dice_of(mixed(start, result.bundle, alpha, folder / "mixed"), cases[tested], aortas)
-    known = [value for case in trained for organ, value in start_figures(start, case, aortas, out).items()
-             if organ in organs and organ in start.label_space.names]
-    return {"scenario": scenario, "arm": arm, "tested": tested, "trained": [case.image.parent.name for case in trained],
-            "steps": steps, "seconds": round(seconds), "organs": organs,
-            "chosen": alpha_for(float(np.mean(known)) if known else None),
-            "before": start_figures(start, cases[tested], aortas, out), "after": after}
-
-
-def start_figures(start: Bundle, case: Case, aortas: Mapping[str, Path], out: Path) -> dict[str, float]:
-    """The start model's Dice of a CT, measured once."""
-    path = out / "start" / f"{case.image.parent.name}.json"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(dice_of(start, case, aortas)))
-    figures: dict[str, float] = json.loads(path.read_text())
-    return figures
+        ensemble = WeightEnsemble.from_start(begun, alpha, axes, trial.classes().new)
+        after[str(alpha)] = test.dice(ensemble.weights(trained))
+    return {"scenario": trial.scenario, "arm": arm, "tested": trial.tested, "trained": trial.trained, "seed": seed,
+            "steps": trial.steps, "seconds": round(seconds), "organs": trial.organs, "before": test.dice(begun),
+            "after": after}
 
 
 def main() -> None:
@@ -226,19 +301,19 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--tested", nargs="+", choices=UNSEEN, default=UNSEEN[:1])
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="after them no other arm is begun")
     arguments = parser.parse_args()
-    out = arguments.output.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    start = load_bundle("embedded").learner
-    clock = time.monotonic()
+    out, clock = arguments.output.resolve(), time.monotonic()
+    (out / "results").mkdir(parents=True, exist_ok=True)
     # Arm by arm, so that what is done so far compares.
     for tested, arm, scenario in itertools.product(arguments.tested, arguments.arms, arguments.scenarios):
-        path = out / f"{scenario}-{arm}-{tested}.json"
-        if not path.exists() and time.monotonic() - clock < arguments.seconds:
-            path.write_text(json.dumps(run_arm(scenario, arm, tested, arguments.steps, start, out), indent=1))
-    results = [json.loads(path.read_text()) for path in sorted(out.glob("*-*.json"))]
-    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        path = out / "results" / f"{scenario}-{tested}-{arm}-{arguments.seed}.json"
+        if path.exists() or time.monotonic() - clock > arguments.seconds:
+            continue
+        trial = Trial(scenario, tested, out, arguments.steps)
+        trial.prepare()
+        path.write_text(json.dumps(run_arm(trial, Test(trial), arm, arguments.seed)) + "\n")
 
 
 if __name__ == "__main__":

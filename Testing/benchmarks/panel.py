@@ -67,70 +67,207 @@ def large(array, size):
     return array[:size[2], :size[1], :size[0]].copy()
 
 
+class Day:
+    """The panel with a large CT, and what a user does with it in a day; `window` notes the longest step of each act."""
+
+    def __init__(self, size: tuple[int, int, int], folder: Path) -> None:
+        import numpy as np
+        import qt
+        import slicer
+        import slicer.util
+        from panel_helpers.doubles import Doubles
+        from panel_helpers.scenes import phantom
+
+        from PartialOrganSeg import PartialOrganSegWidget
+
+        parent = slicer.qMRMLWidget()
+        parent.setLayout(qt.QVBoxLayout())
+        parent.setMRMLScene(slicer.mrmlScene)
+        self.folder = folder
+        self.services = Doubles("accept", folder=folder)  # the model's licence
+        self.widget = PartialOrganSegWidget(parent, self.services)
+        self.widget.setup()
+        parent.show()
+        self.panel, self.window = self.widget.panel, Window()
+        self.panel.logic.getParameterNode().finetune.folder = str(folder / "runs")
+        self.labels = large(phantom()[1], size)
+        self.volume = slicer.util.addVolumeFromArray(large(phantom()[0], size), name="CT",
+                                                     ijkToRAS=np.diag([-0.7, -0.7, 1, 1]))
+        self.panel.parameters.inputVolume = self.volume
+
+    def busy(self) -> bool:
+        """Whether something is still to be done."""
+        review, strokes = self.panel.section("Review"), self.panel.section("Scribble")
+        settling = strokes._settle.active
+        return bool(self.panel.job is not None or review.looking.active or review._files.why_not or settling)
+
+    def does(self, act: str, do: Callable[[], None], busy: Callable[[], bool] | None = None) -> None:
+        """One act of the user, and what follows it."""
+        self.window.measure(act, do, busy or self.busy)
+
+    def of(self, name: str):
+        """The widgets of a section."""
+        return self.panel.section(name).ui
+
+    # --- acts
+
+    def segment(self) -> None:
+        from panel_helpers.scenes import write_segment_result
+
+        self.does("open the module", self.panel.enter)
+        self.does("start to segment", self.of("Segment").segmentButton.click, lambda: not self.services.processes)
+        self.does("result", write_segment_result(self.services.processes[-1], self.labels))
+        self.node = self.panel.parameters.segmentation
+        self.node.SetName("result")
+
+    def kept_memory(self) -> None:
+        from PartialOrganSegPanel.review.prediction import prediction_node
+        from PartialOrganSegPanel.scene.voxel_counts import labelmap, voxel_array
+
+        segmentation = prediction_node(self.node).GetSegmentation()
+        images = [labelmap(segmentation.GetSegment(segment_id)) for segment_id in segmentation.GetSegmentIDs()]
+        copied = sum(voxel_array(image).nbytes for image in images if image is not None)
+        print(f"{'memory of the kept prediction':<42} {copied / 1e6:8.0f} MB")
+
+    def draw(self) -> None:
+        """As a brush of the segment editor writes: into the labelmap, and then the events that the editor sends."""
+        import slicer
+        from PartialOrganSegPanel.scene.organ_rows import row
+        from PartialOrganSegPanel.scene.voxel_counts import labelmap, voxel_array
+
+        self.panel.section("Review").editor.saveStateForUndo()
+        segment = self.node.GetSegmentation().GetSegment(row(self.node, "liver").segment_id)
+        image = labelmap(segment)
+        array = voxel_array(image)
+        array[40:44, 40:60, 40:60] = segment.GetLabelValue() * (array[40, 40, 40] != segment.GetLabelValue())
+        image.Modified()
+        self.node.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
+        self.node.Modified()
+
+    def state(self) -> str:
+        from PartialOrganSegPanel.scene.organ_rows import row
+
+        return row(self.node, "liver").state
+
+    def review(self) -> None:
+        ui = self.of("Review")
+        self.panel.parameters.review.advance = False
+        self.does("a pause in drawing", self.draw)
+        assert self.state() == "edited"
+        self.does("undo", ui.undoButton.click)
+        assert self.state() == "predicted"
+        self.does("draw again", self.draw)
+        self.does("back to predicted", ui.backButton.click)
+        self.does("accept", ui.acceptButton.click)
+        self.draw()
+        self.does("accept at once after drawing", ui.acceptButton.click)
+        self.draw()
+        self.does("undo at once after drawing", ui.undoButton.click)
+        ui.organTable.setCurrentCell(1, 0)
+        self.does("absent", ui.absentButton.click)
+        self.does("show only this organ", ui.onlyButton.click)
+        self.does("show all organs again", ui.onlyButton.click)
+        self.does("select an organ", lambda: ui.organTable.setCurrentCell(2, 0))
+        self.does("module left", self.panel.exit)
+        self.does("module opened again", self.panel.enter)
+        self.does("save a case", ui.caseButton.click)
+        self.does("save times", ui.tableButton.click)
+
+    def strokes(self) -> None:
+        """Draws, and has a stroke correct: the command's answer gives the liver what is drawn."""
+        import numpy as np
+
+        ui, section = self.of("Scribble"), self.panel.section("Scribble")
+        started = len(self.services.processes)
+        self.does("correct with strokes", self.of("Review").strokesButton.click,
+                  lambda: len(self.services.processes) == started)
+        process = self.services.processes[-1]
+        process.say("result", ready=True, size=list(self.volume.GetImageData().GetDimensions()))
+        k, j, i = (int(place) for place in np.median(np.argwhere(self.labels[::8, ::8, ::8] == 1), 0) * 8)
+        self.does("a stroke, and asking for its correction", lambda: self.paint(np.s_[k, j:j + 2, i - 40:i + 40]),
+                  lambda: not process.sent)
+        child, request = section._live.correction._child, process.sent[-1]
+        with np.load(child.folder / request["file"]) as arrays:
+            labels = arrays["labels"]
+        labels[10:20, 10:60, 10:60] = 2
+        np.savez(child.folder / "answer.npz", labels=labels)
+        self.does("the answer", lambda: process.say(
+            "result", id=request["id"], box=request["box"], file="answer.npz", seconds=0.5, changes=[]))
+        self.does("undo of a correction", ui.undoStrokesButton.click)
+        self.does("strokes do not correct any more", ui.correctButton.click)
+        self.does("a stroke that only draws", lambda: self.paint(np.s_[k + 1, j:j + 2, i - 40:i + 40]))
+        self.services.dialogs.file = self.folder / "strokes.nii.gz"
+        self.does("save strokes", ui.saveStrokesButton.click)
+        self.services.dialogs.answers.append("replace")
+        self.does("load strokes", ui.loadStrokesButton.click)
+        self.does("save a scribble case", ui.caseStrokesButton.click)
+
+    def paint(self, where) -> None:
+        """As the segment editor's effect writes a stroke."""
+        import slicer
+        from PartialOrganSegPanel.scene.voxel_counts import voxel_array
+
+        section = self.panel.section("Scribble")
+        logic = slicer.vtkSlicerSegmentEditorLogic()
+        logic.SetMRMLScene(slicer.mrmlScene)
+        logic.SetSegmentEditorNode(section.editor.widget.mrmlSegmentEditorNode())
+        section.editor.widget.saveStateForUndo()
+        logic.UpdateReferenceGeometryImage()
+        logic.ResetModifierLabelmapToDefault()
+        brush = logic.GetModifierLabelmap()
+        voxel_array(brush)[where] = 1
+        brush.Modified()
+        logic.ModifySegmentByLabelmap(section.at_hand.strokes, section.editor.widget.currentSegmentID(), brush,
+                                      logic.ModificationModeAdd, False, False)
+
+    def export(self) -> None:
+        from PartialOrganSegPanel.shell.parameters import ExportFormat
+
+        started = len(self.services.processes)
+        self.panel.parameters.export.format = ExportFormat.NIFTI
+        self.does("export", self.of("Export").exportButton.click, lambda: len(self.services.processes) == started)
+        self.services.processes[-1].say("result", files={})
+        self.does("export ends", lambda: self.services.processes[-1].end(0))
+
+    def teach(self) -> None:
+        ui = self.of("FineTune")
+        self.does("unfold Teach the model", lambda: setattr(ui.finetuneCollapsible, "collapsed", False))
+        started = len(self.services.processes)
+        self.does("start to teach", ui.startButton.click, lambda: len(self.services.processes) == started)
+        self.does("teaching ends", lambda: self.services.processes[-1].end(1))
+        ui.finetuneCollapsible.collapsed = True
+
+    def work_list(self) -> None:
+        from PartialOrganSegPanel.shell.work_list import ListedCase, chosen_list
+
+        ui = self.of("WorkList")
+        source = str(self.folder / "CT.nrrd")
+        self.volume.SetAttribute("PartialOrganSeg.ListedCase", source)
+        chosen_list().add([ListedCase(source, "CT")])
+        from PartialOrganSegPanel.scene.ct_identity import ct_identity
+
+        chosen_list().change(source, identity=ct_identity(self.volume).text())
+        self.panel.parameters.worklist.source = source
+        self.does("unfold the work list", lambda: setattr(ui.worklistCollapsible, "collapsed", False))
+        self.does("save the open case", ui.saveWorkButton.click)
+
+
 def run(size: tuple[int, int, int], folder: Path) -> dict[str, dict[str, float]]:
     """All acts, one after the other; gives the longest step of each in ms."""
-    import numpy as np
-    import qt
-    import slicer
-    import slicer.util
-    from panel_helpers.doubles import Doubles
-    from panel_helpers.scenes import phantom, write_segment_result
-    from PartialOrganSegPanel.review.prediction import prediction_node
-    from PartialOrganSegPanel.scene.organ_rows import row
-    from PartialOrganSegPanel.scene.voxel_counts import labelmap, voxel_array
+    from PartialOrganSegPanel.shell import settings
 
-    from PartialOrganSeg import PartialOrganSegWidget
-
-    parent = slicer.qMRMLWidget()
-    parent.setLayout(qt.QVBoxLayout())
-    parent.setMRMLScene(slicer.mrmlScene)
-    services = Doubles("accept", folder=folder)  # the model's licence
-    widget = PartialOrganSegWidget(parent, services)
-    widget.setup()
-    parent.show()
-    panel, window = widget.panel, Window()
-    segment, review = panel.section("Segment"), panel.section("Review")
-
-    def busy() -> bool:
-        return bool(panel.job is not None or review.looking.active or review._files.why_not)
-
-    labels = large(phantom()[1], size)
-    volume = slicer.util.addVolumeFromArray(large(phantom()[0], size), name="CT", ijkToRAS=np.diag([-0.7, -0.7, 1, 1]))
-    panel.parameters.inputVolume = volume
-    window.measure("open the module", panel.enter, busy)
-    window.measure("start to segment", segment.ui.segmentButton.click, lambda: not services.processes)
-    window.measure("result", write_segment_result(services.processes[-1], labels), busy)
-    node = panel.parameters.segmentation
-    copies = [labelmap(prediction_node(node).GetSegmentation().GetSegment(segment_id))
-              for segment_id in prediction_node(node).GetSegmentation().GetSegmentIDs()]
-    copied = sum(voxel_array(image).nbytes for image in copies if image is not None)
-    print(f"{'memory of the kept prediction':<42} {copied / 1e6:8.0f} MB")
-
-    def draw() -> None:
-        review.editor.saveStateForUndo()
-        image = labelmap(node.GetSegmentation().GetSegment(row(node, "liver").segment_id))
-        value = node.GetSegmentation().GetSegment(row(node, "liver").segment_id).GetLabelValue()
-        # As a brush of the segment editor writes: into the labelmap, and then the events that the editor sends.
-        voxel_array(image)[40:44, 40:60, 40:60] = value
-        image.Modified()
-        node.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
-        node.Modified()
-
-    panel.parameters.review.advance = False
-    window.measure("a pause in drawing", draw, busy)
-    assert row(node, "liver").state == "edited"
-    window.measure("undo", review.ui.undoButton.click, busy)
-    assert row(node, "liver").state == "predicted"
-    window.measure("draw again", draw, busy)
-    window.measure("back to predicted", review.ui.backButton.click, busy)
-    window.measure("accept", review.ui.acceptButton.click, busy)
-    review.ui.organTable.setCurrentCell(1, 0)
-    window.measure("absent", review.ui.absentButton.click, busy)
-    window.measure("module left", panel.exit, busy)
-    window.measure("module opened again", panel.enter, busy)
-    window.measure("save a case", review.ui.caseButton.click, busy)
-    widget.cleanup()
-    return window.figures
+    kept = {"PartialOrganSeg/WorkList": str(folder / "work list")}
+    settings.read_setting, settings.write_setting = kept.get, kept.__setitem__
+    day = Day(size, folder)
+    day.segment()
+    day.kept_memory()
+    day.review()
+    day.work_list()
+    day.export()
+    day.teach()
+    day.strokes()
+    day.widget.cleanup()
+    return day.window.figures
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from PartialOrganSegLib.annotation import Kind
+from PartialOrganSegLib.datasets.case_names import case_names
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.imaging.volume import Grid
@@ -147,9 +148,24 @@ def test_mapped_values_need_no_declaration(tmp_path: Path):
 def test_files_of_one_name_are_distinguished_by_their_folder(tmp_path: Path):
     entries = [{"image": "anna/ct.nii.gz", "label": "l"}, {"image": "otto/ct.nii.gz", "label": "l"},
                {"image": "otto/late.nii.gz", "label": "l"}]
-    cases = manifest(tmp_path, dataset(cases=entries)).cases
-    assert [case.name for case in cases] == ["anna_ct", "otto_ct", "late"]
-    assert [case.group for case in cases] == ["anna_ct", "otto_ct", "late"]
+    loaded = manifest(tmp_path, dataset(cases=entries))
+    assert [case.name for case in loaded.cases] == ["anna", "otto", "late"]
+    # Groups bear the names of 0.5.0, so that splits and folds stay as they were; recipes may say either.
+    assert [case.group for case in loaded.cases] == ["anna_ct", "otto_ct", "late"]
+    assert [loaded.group_called(name) for name in ("anna", "anna_ct", "late", "ann")] == [
+        "anna_ct", "anna_ct", "late", None]
+    assert loaded.group_names() == {"anna", "anna_ct", "otto", "otto_ct", "late"}
+
+
+def test_a_case_is_named_as_learn_names_it(tmp_path: Path):
+    """One name, wherever a CT is met: its file's, else that of the nearest folder that says something."""
+    images = ["p1/ct/image.nii.gz", "p2/scan.nrrd", "p3/late.nii", "p4/late.nii", "imagesTr/liver_1_0000.nii.gz",
+              "ct.nii"]
+    cases = manifest(tmp_path, dataset(cases=[{"image": image, "label": "l"} for image in images])).cases
+    assert [case.name for case in cases] == ["p1", "p2", "p3_late", "p4_late", "liver_1", "ct"]
+    assert case_names([case.image for case in cases[:-1]]) == [case.name for case in cases[:-1]]
+    assert case_names([Path("7/IMAGE.nii.gz"), Path("a:b.nii"), Path("image.nii.gz"), Path("..")]) == [
+        "7", "a_b", "image", "case"]
 
 
 def test_a_case_overrides_what_its_dataset_says(tmp_path: Path):
@@ -200,7 +216,7 @@ def test_a_pattern_stands_for_every_file_it_finds(many_files: Path):
     assert [case.name for case in cases] == ["a", "b", "c [1]"]
     assert cases[2].label == many_files.resolve() / "scans ö" / "c [1]_seg.nii.gz"
     cases = manifest(many_files, dataset(kind="unlabelled", cases="folders/*/ct.nii.gz")).cases
-    assert [case.name for case in cases] == ["a_ct", "b_ct", "c [1]_ct"]
+    assert [case.name for case in cases] == ["a", "b", "c [1]"]
     entry = {"image": "folders/*/ct.nii.gz", "label": "scans ö/*_seg.nii.gz", "name": "patient *", "group": "*"}
     cases = manifest(many_files, dataset(cases=[entry])).cases
     assert [(case.name, case.group) for case in cases] == [(f"patient {n}", n) for n in ("a", "b", "c [1]")]

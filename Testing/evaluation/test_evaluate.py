@@ -18,7 +18,7 @@ from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.evaluation.box_plot import Boxes, box_plot
 from PartialOrganSegLib.evaluation.evaluation import resample_labels
 from PartialOrganSegLib.evaluation.overlay import PREDICTION, REFERENCE, overlay_png
-from PartialOrganSegLib.evaluation.pairing import case_name
+from PartialOrganSegLib.evaluation.pairing import labelled_name
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 
@@ -283,7 +283,7 @@ def test_unknown_label_values_are_refused(study, capsys):
 @pytest.mark.parametrize(("file", "name"), [("a_label.nii.gz", "a"), ("a.labels.nii.gz", "a"), ("a.b.NRRD", "a.b"),
                                             ("_label.nii", "_label"), ("liver_seg.mha", "liver")])
 def test_names_of_cases(file, name):
-    assert case_name(Path(file)) == name
+    assert labelled_name(Path(file)) == name
 
 
 def test_the_picture_shows_both_outlines_whatever_the_axes():

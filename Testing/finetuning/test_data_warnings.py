@@ -14,7 +14,8 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.finetuning.plan import Plan
-from PartialOrganSegLib.finetuning.preparation import Request, prepare
+from PartialOrganSegLib.finetuning.preparation import prepare
+from PartialOrganSegLib.finetuning.preparation_state import Request
 from PartialOrganSegLib.models.bundle import Bundle
 from PartialOrganSegLib.resources import resource
 from Testing.helpers.finetune_data import QUICK, RunListener, ct_of, only, write_cases, write_start

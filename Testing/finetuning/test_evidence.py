@@ -166,17 +166,18 @@ def test_of_twenty_simulated_loops_nineteen_verdicts_are_right():
             verdicts.append(outcome.verdict.kind is truth.kind)
             assert (outcome.selected == TUNED) is (outcome.verdict.kind is VerdictKind.BETTER)
         right.append(sum(verdicts))
-    assert min(right) >= 18
-    assert np.mean(right) >= 19
+    assert min(right) >= 19
+    assert np.mean(right) >= 19.5
 
 
 @pytest.mark.parametrize("noise", [0.03, 0.1])
 def test_without_an_effect_the_new_model_is_hardly_ever_taken(noise):
     generator = np.random.default_rng(7)
     plan = plan_of(list(LEARNT), list(OTHERS))
-    taken = [compare(plan, simulated_loop(TRUTHS[0], 1 + loop % 6, generator, noise)).selected == TUNED
-             for loop in range(200)]
-    assert sum(taken) <= 10
+    outcomes = [compare(plan, simulated_loop(TRUTHS[0], 1 + loop % 6, generator, noise)) for loop in range(200)]
+    assert sum(outcome.selected == TUNED for outcome in outcomes) <= 10
+    # Nor is an organ said to be lost more often than one in twenty times, whichever of the twelve.
+    assert sum(outcome.verdict.kind is VerdictKind.KEPT_ORGAN_LOST for outcome in outcomes) <= 10
 
 
 def test_phantoms_warn_and_decide_nothing():

@@ -18,7 +18,8 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.lineage import run_space
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
-from PartialOrganSegLib.finetuning.preparation import Request, prepare
+from PartialOrganSegLib.finetuning.preparation import prepare
+from PartialOrganSegLib.finetuning.preparation_state import Request
 from PartialOrganSegLib.finetuning.run import Result, finetune, resume
 from PartialOrganSegLib.finetuning.verdict import LOSS_TOLERATED
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle

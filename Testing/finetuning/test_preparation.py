@@ -18,21 +18,19 @@ from PartialOrganSegLib.finetuning.measured_on import MeasuredOn
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.finetuning.preparation import (
     STAGES,
-    Preparation,
-    Request,
-    WarningRecorder,
     check_settings,
     leave_out,
     look_at_start_model,
     measure_speed,
-    plan_time,
     prepare,
     read_cases,
     replay_known,
     write_files,
 )
+from PartialOrganSegLib.finetuning.preparation_state import Preparation, Request, WarningRecorder
 from PartialOrganSegLib.finetuning.replay import Replay
 from PartialOrganSegLib.finetuning.speed import Speed
+from PartialOrganSegLib.finetuning.time_planning import plan_time
 from PartialOrganSegLib.models.bundle import Bundle
 from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.training.recipe import load_recipe

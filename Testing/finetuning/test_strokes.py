@@ -15,7 +15,8 @@ from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.finetuning.case_preparation import Translation, prepare_cases
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
-from PartialOrganSegLib.finetuning.preparation import Request, prepare
+from PartialOrganSegLib.finetuning.preparation import prepare
+from PartialOrganSegLib.finetuning.preparation_state import Request
 from PartialOrganSegLib.finetuning.start_predictions import StartPredictions
 from PartialOrganSegLib.finetuning.strokes import LEAST_OF_BACKGROUND, TEMPER, USUAL_RATE, draw_rates, tempered
 from PartialOrganSegLib.organs import label_space_of_names

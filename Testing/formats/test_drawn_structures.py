@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread, dcmwrite
+from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.formats import dicom_lengths
 from PartialOrganSegLib.formats.dicom_seg import write_dicom_seg
 from PartialOrganSegLib.formats.dicom_source import Maker
 from PartialOrganSegLib.formats.drawn_structures import read_structures
@@ -63,6 +69,135 @@ def test_a_damaged_file_and_another_grid_are_one_line(kind, tmp_path):
     with contextlib.suppress(UserError):
         names = read_structures(path).names
     assert len(names) < len(set(np.unique(labels.array))) - 1
+
+
+def changed(path: Path, change) -> Path:
+    """The file after `change` of its data set."""
+    dataset = dcmread(path)
+    change(dataset)
+    dataset.save_as(path)
+    return path
+
+
+def structure_set(folder: Path) -> tuple[Path, Grid]:
+    source, labels = make_case(folder / "ct")
+    path = folder / "struct.dcm"
+    write_rtstruct(path, source.on_slices(labels), source, WORD16.organs, MAKER)
+    return path, labels.grid
+
+
+def box(z: float, low: float, high: float) -> Dataset:
+    """A square contour in the plane at `z` mm."""
+    contour = Dataset()
+    contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", 4
+    corners = ((low, low), (high, low), (high, high), (low, high))
+    contour.ContourData = [f"{mm:.3f}" for x, y in corners for mm in (x - 100, y - 90, z)]
+    return contour
+
+
+def only(contours: list[Dataset]):
+    """Changes a structure set to one structure of these contours."""
+    def change(dataset: Dataset) -> None:
+        dataset.ROIContourSequence = dataset.ROIContourSequence[:1]
+        dataset.ROIContourSequence[0].ContourSequence = contours
+    return change
+
+
+def test_planes_that_fall_into_one_slice_add_up(tmp_path):
+    # Drawn on a CT of half the slice distance: the second plane must not undo the first.
+    path, grid = structure_set(tmp_path)
+    step = grid.spacing[2]
+    changed(path, only([box(40 + step * place, 30, 90) for place in (3, 3.4, 4, 4.4)]))
+    (_, mask), = read_structures(path).masks(grid)
+    assert np.flatnonzero(mask.any(axis=(1, 2))).tolist() == [3, 4]
+    # A hole lies in the plane of what it is a hole of.
+    changed(path, only([box(40 + 3 * step, 30, 90), box(40 + 3 * step, 50, 70)]))
+    (_, with_hole), = read_structures(path).masks(grid)
+    assert 0 < with_hole.sum() < mask[3].sum()
+
+
+def test_structures_in_every_second_slice_are_refused(tmp_path):
+    path, grid = structure_set(tmp_path)
+    changed(path, only([box(40 + grid.spacing[2] * place, 30, 90) for place in range(2, 12, 2)]))
+    with pytest.raises(UserError, match=r"in every slice.*slices 3, 5, 7, 9 without"):
+        list(read_structures(path).masks(grid))
+
+
+@pytest.mark.parametrize(("change", "line"), [
+    (lambda contour: setattr(contour, "NumberOfContourPoints", 40), "40 points in a contour"),
+    (lambda contour: setattr(contour, "ContourData", contour.ContourData[:-1]), "x, y and z of each"),
+    (lambda contour: setattr(contour, "ContourData", ["1e300"] * 12), "x, y and z of each"),
+    (lambda contour: setattr(contour, "ContourGeometricType", "ROUND"), "a damaged one"),
+    (lambda contour: delattr(contour, "ContourData"), "a damaged one")])
+def test_contours_that_are_none_are_one_line(change, line, tmp_path):
+    path, _ = structure_set(tmp_path)
+    with pytest.raises(UserError, match=rf"struct\.dcm: expected .*{line}"):
+        read_structures(changed(path, lambda dataset: change(dataset.ROIContourSequence[0].ContourSequence[0])))
+
+
+def test_contours_of_nothing_that_is_named_are_one_line(tmp_path):
+    path, _ = structure_set(tmp_path)
+    changed(path, lambda dataset: setattr(dataset.ROIContourSequence[0], "ReferencedROINumber", 77))
+    with pytest.raises(UserError, match="a name for every drawn structure, found none for number 77"):
+        read_structures(path)
+
+
+def test_two_structures_of_one_name_stay_two(tmp_path):
+    path, grid = structure_set(tmp_path)
+
+    def change(dataset: Dataset) -> None:
+        for roi in dataset.StructureSetROISequence[:2]:
+            roi.ROIName = "Kidney"
+
+    structures = read_structures(changed(path, change))
+    masks = [mask for _, mask in structures.masks(grid)]
+    assert structures.names[:2] == ["Kidney", "Kidney"]
+    assert not (masks[0] & masks[1]).any()
+
+
+def test_frames_of_segments_that_are_not_listed_are_one_line(tmp_path):
+    source, labels = make_case(tmp_path / "ct")
+    path = tmp_path / "seg.dcm"
+    write_dicom_seg(path, source.on_slices(labels), source, WORD16.organs, MAKER)
+
+    def change(dataset: Dataset) -> None:
+        identification = dataset.PerFrameFunctionalGroupsSequence[0].SegmentIdentificationSequence[0]
+        identification.ReferencedSegmentNumber = 0
+
+    with pytest.raises(UserError, match="a frame of segment 0"):
+        read_structures(changed(path, change))
+
+
+def test_a_contour_of_very_many_points_is_filled_at_once():
+    # As a hostile file may have it; every edge crosses all rows.
+    polygon = np.stack([np.linspace(0, 60, 200_000), np.tile([-5.0, 70.0], 100_000)], axis=1)
+    begin = time.process_time()
+    filled(polygon, (1, 64, 64))
+    assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize("syntax", [DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_claims_are_followed_in_every_syntax(syntax, tmp_path, monkeypatch):
+    path, _ = structure_set(tmp_path)
+    dataset = dcmread(path)
+    names = read_structures(path).names
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.walk(lambda part, element: None)  # decoded, so that it can be written in another order of bytes
+    dcmwrite(path, dataset, little_endian=syntax.is_little_endian, implicit_vr=False)
+    assert read_structures(path).names == names
+    content = path.read_bytes()
+    if syntax.is_little_endian:
+        # More zeros than any file has in place of what was deflated.
+        monkeypatch.setattr(dicom_lengths, "_MOST_UNPACKED", 1 << 20)
+        packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        start = 144 + int.from_bytes(content[140:144], "little")
+        zeros = b"".join([packer.compress(bytes(1 << 20)) for _ in range(3)])
+        path.write_bytes(content[:start] + zeros + packer.flush())
+    else:
+        begins = content.index(b"\0\x08\x00\x60CS")
+        path.write_bytes(content[:begins + 4] + b"UT\0\0" + b"\x7f\xff\xff\xff" + content[begins + 8:])
+    with pytest.raises(UserError, match="an element longer than the file"):
+        read_structures(path)
 
 
 def _cut(path: Path, share: float) -> None:

@@ -6,8 +6,9 @@ import gzip
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,11 @@ from PartialOrganSegLib.batch.case_list import read_list
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.datasets.segment_labels import read_organ_labels
 from PartialOrganSegLib.datasets.soft_targets import SoftTargets, read_soft_targets, write_soft_targets
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.formats.dicom_export import write_dicom
+from PartialOrganSegLib.formats.dicom_source import Maker, read_source
+from PartialOrganSegLib.formats.drawn_structures import read_structures
 from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.formats.strokes import Stroke, Strokes, paint_strokes, read_strokes, write_strokes
 from PartialOrganSegLib.formats.writing import write_segmentation
@@ -30,14 +36,14 @@ from PartialOrganSegLib.models.nnunet_plans import planned
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.training.recipe import load_recipe
-from Testing.helpers.dicom_files import write_enhanced, write_slices
+from Testing.helpers.dicom_files import inside, write_enhanced, write_slices
+from Testing.helpers.dicom_mutants import mutate_dicom
 from Testing.helpers.faults import Seed, mutate_bytes, mutate_header, mutate_text
 from Testing.helpers.listener import Listener
 from Testing.helpers.nnunet_folder import plans_of, write_results
 from Testing.helpers.volume_files import body, save
 
 GRID = Grid((24, 20, 12), (0.8, 0.9, 5.0), (-10.0, 20.0, 300.5))
-DICOM_HEADER = 3000  # bytes before the pixels, about
 
 
 def _described(volume: Volume) -> tuple[object, ...]:
@@ -131,19 +137,77 @@ def _enhanced(folder: Path) -> Path:
     return write_enhanced(folder / "ct.dcm", body())
 
 
-def _dicom_object(sop_class: str, modality: str, folder: Path) -> Path:
-    """A DICOM file that is no CT, given as one."""
-    file = sorted(write_slices(folder / "ct", body()).glob("*.dcm"))[0]
-    header = dcmread(file)
-    header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = sop_class
-    header.Modality = modality
-    header.save_as(folder / "a.dcm")
+@cache
+def _drawn(kind: str) -> tuple[bytes, Grid]:
+    """A structure set or segmentation of two organs, and the grid of its CT."""
+    with tempfile.TemporaryDirectory() as folder:
+        series = write_slices(Path(folder) / "ct", body())
+        grid = read_ct(series).grid
+        labels = np.zeros(grid.shape, np.uint8)
+        labels[3:7, 4:12, 4:15], labels[4:6, 6:9, 7:10], labels[7:10, 3:9, 4:9] = 1, 0, 2
+        file = Path(folder) / "a.dcm"
+        write_dicom({kind: file}, Volume(labels, grid), read_source(series, None, Reporter()), WORD16.organs,
+                    Maker("a model", "1"))
+        return file.read_bytes(), grid
+
+
+def _structures(kind: str, folder: Path) -> Path:
+    (folder / "a.dcm").write_bytes(_drawn(kind)[0])
     return folder / "a.dcm"
 
 
-def _mutated_dicom(raw: bytes, rng: np.random.Generator) -> bytes:
-    # Mostly in the header, where a byte means something; pixels are seldom wrong in an interesting way.
-    return mutate_bytes(raw, rng, None if rng.random() < 0.2 else DICOM_HEADER)
+def _masks(kind: str, file: Path, listener: Listener) -> object:
+    structures = read_structures(file)
+    if structures is None:
+        raise UserError("a.dcm: expected a structure set, found another kind of file")
+    masks = list(structures.masks(_drawn(kind)[1]))
+    assert [name for name, _ in masks] == list(structures.names)
+    return tuple(part for pair in masks for part in pair)
+
+
+def _contours_by_pydicom(file: Path) -> object:
+    """Every pixel centre held against every contour, as pydicom has them; None for what it cannot read."""
+    grid = _drawn("rtstruct")[1]
+    try:
+        dataset = dcmread(file)
+        names = {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence}
+        result: list[object] = []
+        for roi in dataset.ROIContourSequence:
+            mask = np.zeros(grid.shape, bool)
+            for contour in roi.get("ContourSequence", []):
+                points = np.array(contour.ContourData, float).reshape(-1, 3)
+                x, y, z = ((points - grid.origin) / grid.spacing).T
+                if contour.ContourGeometricType.startswith("CLOSED"):
+                    mask[round(float(z[0]))] ^= inside(np.stack([x, y], axis=1), grid.shape[1:])
+            if mask.any():
+                result += [names[int(roi.ReferencedROINumber)], mask]
+        return tuple(result)
+    except Exception:  # what it cannot read agrees with nothing
+        return None
+
+
+def _frames_by_pydicom(file: Path) -> object:
+    """The segments whose frames lie on the CT's own pixels; None for what pydicom cannot read or that lies beside."""
+    grid = _drawn("seg")[1]
+    try:
+        dataset = dcmread(file)
+        names = {int(segment.SegmentNumber): str(segment.SegmentLabel) for segment in dataset.SegmentSequence}
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        axes = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+        spacing = np.array(shared.PixelMeasuresSequence[0].PixelSpacing, float)
+        assert np.allclose(axes, [1, 0, 0, 0, 1, 0], atol=1e-3)
+        assert np.allclose(spacing, grid.spacing[1::-1], atol=1e-3)
+        masks: dict[int, np.ndarray] = {}
+        for plane, group in zip(dataset.pixel_array, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+            number = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+            place = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float) - grid.origin
+            x, y, z = np.rint(place / grid.spacing).astype(int)
+            mask = masks.setdefault(number, np.zeros(grid.shape, bool))
+            rows, columns = plane.nonzero()
+            mask[z, rows + y, columns + x] = True
+        return tuple(part for number in sorted(masks) if masks[number].any() for part in (names[number], masks[number]))
+    except Exception:  # as above
+        return None
 
 
 def _mutated_nifti(raw: bytes, rng: np.random.Generator) -> bytes:
@@ -250,10 +314,10 @@ SEEDS = [
     Seed("metaimage detached", partial(_plain_header, "ct.mhd"), _ct, mutate_text, _by_itk),
     Seed("seg.nrrd", _segmentation, lambda file, listener: _described(read_organ_labels(file, WORD16, listener)),
          mutate_header),
-    Seed("dicom", _series, _folder_ct, _mutated_dicom, _by_pydicom),
-    Seed("enhanced dicom", _enhanced, _ct, _mutated_dicom, _by_pydicom),
-    Seed("dicom seg", partial(_dicom_object, "1.2.840.10008.5.1.4.1.1.66.4", "SEG"), _ct, _mutated_dicom),
-    Seed("rtstruct", partial(_dicom_object, "1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT"), _ct, _mutated_dicom),
+    Seed("dicom", _series, _folder_ct, mutate_dicom, _by_pydicom),
+    Seed("enhanced dicom", _enhanced, _ct, mutate_dicom, _by_pydicom),
+    Seed("dicom seg", partial(_structures, "seg"), partial(_masks, "seg"), mutate_dicom, _frames_by_pydicom),
+    Seed("rtstruct", partial(_structures, "rtstruct"), partial(_masks, "rtstruct"), mutate_dicom, _contours_by_pydicom),
     Seed("manifest", _text("m.yaml", MANIFEST), lambda file, listener: str(load_manifest(file, listener)), mutate_text),
     Seed("recipe", lambda folder: Path(shutil.copy(resource("recipes", "full.yaml"), folder / "r.yaml")),
          lambda file, listener: str(load_recipe(file)), mutate_text),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.formats.dicom_source import Maker
 from PartialOrganSegLib.formats.rtstruct import write_rtstruct
 from PartialOrganSegLib.learning.plan import FolderOptions, Plan, make_plan
+from PartialOrganSegLib.learning.value_names import value_names
 from PartialOrganSegLib.organs import WORD16
 from Testing.helpers.dicom_cases import make_case
 from Testing.helpers.finetune_data import ct_of
@@ -156,6 +158,14 @@ def test_tables_beside_a_label_map_name_its_values(name, text, tmp_path):
     assert said(plan_of(tmp_path)) == {"a": ("partial", ("liver", "spleen", "left_kidney"))}
 
 
+def test_a_long_list_of_values_is_no_file(tmp_path):
+    # Longer than a name may be, at which asking whether there is a file fails.
+    listed = ",".join(f"{value}=organ number {value}" for value in range(1, 40))
+    assert value_names(listed)[39] == "organ number 39"
+    with pytest.raises(UserError):
+        value_names("x" * 5000)
+
+
 def test_only_annotated_organs_count_and_others_are_unknown(tmp_path):
     labels = write_patient(tmp_path / "a", 0)
     write_image(tmp_path / "a" / "label.nii.gz", labels)
@@ -241,6 +251,30 @@ def test_structures_in_dicom_belong_to_their_series(tmp_path):
     assert set(organs) == set(names)
     known = known_voxels(plan, plan.cases[0].name)
     np.testing.assert_array_equal(known["spleen"], labels.array == 2)
+
+
+def test_structures_of_another_series_are_nobodys(tmp_path):
+    # Two studies of one patient have the same planes, but not the same organs in them.
+    source, labels = make_case(tmp_path / "patient" / "ct")
+    make_case(tmp_path / "later" / "ct")
+    write_rtstruct(tmp_path / "later" / "rs.dcm", source.on_slices(labels), source, WORD16.organs, Maker("t", "1"))
+    shutil.rmtree(tmp_path / "patient")
+    uid = source.headers[0].SeriesInstanceUID
+    with pytest.raises(UserError, match=rf"structures of the series .*, found such of {uid}"):
+        plan_of(tmp_path, space=WORD16)
+
+
+def test_linked_folders_are_looked_into_once_and_name_their_cases(tmp_path):
+    disk = tmp_path / "disk 7"
+    labels = write_patient(disk, 1)
+    write_mask(disk / "liver.nii.gz", labels, 1)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "patient a").symlink_to(disk)
+    (folder / "patient b").symlink_to(disk)
+    (disk / "back").symlink_to(folder)
+    plan = plan_of(folder)
+    assert said(plan) == {"patient a": ("partial", ("liver",))}
 
 
 def test_a_manifest_in_the_folder_is_taken_as_it_is(tmp_path):

@@ -78,6 +78,16 @@ def test_every_ct_is_segmented_with_both_models(finished):
     assert {"Müller 1", "b", "d"} <= set(dice["new"])
 
 
+def test_strokes_are_obeyed_in_the_ct_that_they_were_drawn_on(finished):
+    obedience = json.loads((finished / "segmented" / "new" / "c.strokes.json").read_text("utf-8"))
+    assert obedience["corrected"] == 1
+    assert obedience["model"] < 1
+    assert obedience["voxels"] > 10
+    assert not (finished / "segmented" / "start" / "c.strokes.json").exists()
+    page = (finished / "report.html").read_text("utf-8")
+    assert f"{obedience['model']:.1%}" in page
+
+
 def test_the_page_is_whole_and_loads_nothing(finished):
     page = (finished / "report.html").read_text("utf-8")
     # Nothing is fetched and nothing runs, whatever a browser is allowed.

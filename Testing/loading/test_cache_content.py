@@ -82,7 +82,7 @@ def test_changed_voxels_beside_a_header_are_noticed(tmp_path):
     assert contents.of(copy / "ct.mhd") != before
 
 
-@pytest.mark.parametrize("damage", ["half", "empty", "other shape", "text"])
+@pytest.mark.parametrize("damage", ["half", "empty", "other shape", "text", "zeros", "other numbers"])
 @pytest.mark.parametrize("ending", [".image.npy", ".candidates.npy", ".candidates.json"])
 def test_a_damaged_cached_file_is_rebuilt_with_a_warning(tmp_path, reads, ending, damage):
     write_case(tmp_path, "a", 0)
@@ -95,7 +95,11 @@ def test_a_damaged_cached_file_is_rebuilt_with_a_warning(tmp_path, reads, ending
             with open(file, "wb") as stream:
                 np.save(stream, np.load(file.with_name(file.name))[:-1] if file.stat().st_size else 0)
         else:
-            file.write_text(json.dumps(json.loads(content)[:2]))
+            file.write_text(json.dumps(json.loads(content)["sets"][:2]))
+    elif damage == "zeros":  # as after a power failure: the length is right
+        file.write_bytes(content[:-100] + bytes(100))
+    elif damage == "other numbers":
+        file.write_bytes(content.replace(b"[0", b"[999") if ending.endswith("json") else content[:-1] + b"\x07")
     else:
         file.write_bytes({"half": content[:len(content) // 2], "empty": b"", "text": b"[1, {"}[damage])
     listener = Listener()
@@ -106,6 +110,18 @@ def test_a_damaged_cached_file_is_rebuilt_with_a_warning(tmp_path, reads, ending
     assert len(listener.warnings) == 1
     assert "it is made anew" in listener.warnings[0]
     assert file.read_bytes() == content
+
+
+def test_voxels_that_changed_under_the_same_time_are_noticed(tmp_path):
+    # As a tool copies another patient's CT over it and sets the time of the one before.
+    path = write_image(tmp_path / "ct.nii", np.zeros((4, 4, 4), np.int16))
+    contents, times, content = Contents(tmp_path), path.stat(), bytearray(path.read_bytes())
+    before = contents.of(path)
+    content[-2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert stamps(path) == [(str(path), times.st_size, times.st_mtime_ns)]
+    assert contents.of(path) != before
 
 
 def test_a_run_of_an_earlier_version_finds_its_files(tmp_path, reads):
@@ -119,6 +135,22 @@ def test_a_run_of_an_earlier_version_finds_its_files(tmp_path, reads):
         file.rename(file.with_name(f"a-{former}.{file.name.partition('.')[2]}"))
     assert cached(tmp_path).image_file.name == f"a-{former}.image.npy" != first.image_file.name
     assert reads == ["a"]
+
+
+def test_a_run_that_called_the_case_otherwise_finds_its_files(tmp_path, reads):
+    """Up to 0.5.0 a case whose file is called "image" was called after the file too; a checkpoint names its files."""
+    folder = tmp_path / "patient 7"
+    folder.mkdir()
+    write_case(folder, "a", 0)
+    (folder / "a_image.nii.gz").rename(folder / "image.nii.gz")
+    before, now = (Case(name, "g", "d", folder / "image.nii.gz", Kind.FULL, folder / "a_label.nii.gz")
+                   for name in ("patient 7_image", "patient 7"))
+    names = []
+    for case in (before, now):
+        table = CandidateTable(WORD16.class_count)
+        names.append(cache_cases([case], WORD16, table, SPACING_ZYX, tmp_path / "cache", Listener())[0].image_file.name)
+    assert names[0] == names[1]
+    assert reads == ["patient 7_image"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"x": 3}', "[" * 100_000])

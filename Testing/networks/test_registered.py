@@ -23,8 +23,8 @@ from PartialOrganSegLib.networks import (
 from PartialOrganSegLib.networks.unet_3d import UNet3D
 
 # Arguments of a tiny one, its size_multiple and, where train mode gives a list, the z, y, x divisors of its scales.
-PLANE = ["attention_unet_2d", "deeplabv3_resnet18", "deeplabv3plus_resnet50", "deeplabv3plus_resnet101", "nnunet_2d",
-         "pipo_fan", "resunet_2d", "unet_plus_plus_2d"]
+PLANE = ["attention_unet_2d", "deeplabv3_resnet18", "deeplabv3plus_resnet50", "deeplabv3plus_resnet101",
+         "dense_unet_2d", "nnunet_2d", "pipo_fan", "resunet_2d", "unet_plus_plus_2d"]
 SMALL = {
     "light_unet": ({"channels": [4, 6]}, (2, 4, 4), None),
     "nnunet_3d": ({"channels": [4, 6, 6, 8], "strides": [[1, 2, 2], 2, 2]}, (4, 8, 8), [(1, 1, 1), (1, 2, 2)]),
@@ -37,6 +37,7 @@ SMALL = {
     "attention_unet_3d": ({"channels": [4, 6]}, (2, 2, 2), None),
     "attention_unet_2d": ({"channels": [4, 6, 8]}, (1, 4, 4), None),
     "unet_plus_plus_2d": ({"channels": [4, 4, 4, 6, 6]}, (1, 16, 16), [(1, 1, 1)] * 4),
+    "dense_unet_2d": ({"blocks": [1, 2, 1], "growth": 4, "features": 8}, (1, 16, 16), None),
     "deeplabv3_resnet18": ({"width": 2, "features": 8}, (1, 16, 16), None),
     "deeplabv3plus_resnet50": ({"width": 2, "features": 8}, (1, 16, 16), None),
     "deeplabv3plus_resnet101": ({"width": 2, "features": 8}, (1, 16, 16), None),

@@ -16,7 +16,8 @@ sys.path.insert(0, str(SCRIPTS))
 from reproduction.comparison import HOLDS, NOT_DECIDED, OPPOSITE, judge_claims
 from reproduction.processes import run_commands
 from reproduction.results import Result, learning_curve, organ_figures
-from reproduction.tables import TABLES, Claim
+from reproduction.table import Claim
+from reproduction.tables import TABLES
 
 
 def results(*means: float) -> dict[int, Result]:
@@ -41,7 +42,7 @@ def test_claims_are_decided_by_differences_that_could_be_detected(better, worse,
     assert judged.over_seeds.pairs == len(better)
     assert judged.over_cases.pairs == 4
     assert judged.over_cases.detectable == pytest.approx(0)  # all cases of a seed differ alike
-    published = {row.key: row.published for row in table.rows}
+    published = {row.key: row.published.dice for row in table.rows}
     assert judged.published == pytest.approx(published["pann_abc"] - published["full"])
 
 

@@ -11,7 +11,7 @@ import pytest
 import slicer
 import vtk
 from panel_helpers.doubles import Doubles, FakeInstaller
-from panel_helpers.pictures import colours, picture_of, slice_picture, surface_picture
+from panel_helpers.pictures import colours, cut_off, picture_of, slice_picture, surface_picture
 from panel_helpers.scenes import add_ct, add_result
 from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, rows
 
@@ -47,25 +47,6 @@ def show_alone(panel, shown):
         button.collapsed = section is not shown
         if section.NAME != "Setup":
             section.widget.setVisible(section is shown)
-
-
-def descendants(widget):
-    for child in widget.children():
-        if child.isWidgetType() and child.visible:
-            yield child
-            yield from descendants(child)
-
-
-def cut_off(widget):
-    """Texts of labels and buttons that have less room than they need."""
-    for child in descendants(widget):
-        kind = child.className()
-        if kind == "QLabel" and child.wordWrap and child.height < child.heightForWidth(child.width):
-            yield child.text
-        elif (kind == "QLabel" and not child.wordWrap) or kind in ("QPushButton", "QCheckBox"):
-            hint = child.minimumSizeHint  # a property in Slicer
-            if child.width < (hint() if callable(hint) else hint).width():
-                yield child.text
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,7 +11,7 @@ import yaml
 from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.training.recipe import Recipe, load_recipe
 
-from .tables import Row, Table
+from .table import Row, Table
 
 # What a row keeps of its recipe: losses and their arguments, stages and regimes, sampling, deep supervision, HU window.
 # Replaced: what needs a GPU or days. Chosen so that dense labels of 14 phantoms give a mean Dice of about 0.7: neither
@@ -67,7 +67,7 @@ BUDGETS = {budget.name: budget for budget in (SMALL, FULL)}
 def row_recipe(table: Table, row: Row, budget: Budget, manifest: Path, seed: int) -> Recipe:
     """The shipped recipe of a row with its changes and the budget's. Stages keep their shares of the steps."""
     path = _shipped(row.recipe)
-    changes = [*row.changes, f"manifest={_text(str(manifest))}", f"seed={seed}"]
+    changes = [*row.changes]
     if budget.is_small:
         settings = {**SMALL_SETTINGS, **table.small}
         if row.recipe == "partialorganseg":
@@ -75,6 +75,8 @@ def row_recipe(table: Table, row: Row, budget: Budget, manifest: Path, seed: int
         changes = [*(f"{key}={_text(value)}" for key, value in settings.items()), *changes]
         if row.recipe == "scribble_crf":
             changes.append(SMALL_CRF)
+        changes += row.small
+    changes += [f"manifest={_text(str(manifest))}", f"seed={seed}"]
     stages = _stage_changes(load_recipe(path, changes), load_recipe(path), budget.steps_of(table), budget)
     return load_recipe(path, [*changes, *stages])
 

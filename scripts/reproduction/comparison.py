@@ -9,7 +9,7 @@ import numpy as np
 
 from .paired_t import PairedDifference, paired_difference
 from .results import Result
-from .tables import Claim, Table
+from .table import Claim, Table
 
 HOLDS, OPPOSITE, NOT_DECIDED = "holds", "opposite", "not decided"
 
@@ -46,7 +46,7 @@ class Verdict:
 
 def judge_claims(table: Table, results: Mapping[str, Mapping[int, Result]]) -> list[Verdict]:
     """The claims whose rows have both been run with one seed at least. `results[row][seed]`."""
-    published = {row.key: row.published for row in table.rows}
+    published = {row.key: row.published.dice for row in table.rows}
     verdicts = []
     for claim in table.claims:
         better, worse = results.get(claim.better, {}), results.get(claim.worse, {})

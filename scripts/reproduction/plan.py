@@ -13,7 +13,7 @@ from .budgets import Budget, row_recipe
 from .references import Reference, anatomy_references, manifest_references, phantom_references, usable_organs
 from .runs import Run
 from .situations import Situation, situation, write_manifest
-from .tables import Row, Table
+from .table import Row, Table
 
 # What each kind of data can show, as the report says it.
 PHANTOMS_SHOW = "nothing about anatomy, which is made up: whether the methods run, and how fast they learn"
@@ -121,4 +121,5 @@ def _run(table: Table, row: Row, place: Situation, budget: Budget, seed: int, wo
     datasets = [dataset for dataset in table.datasets if dataset.name in row.datasets]
     manifest = write_manifest(work, place, datasets, organs, row.unlabelled_is_background)
     recipe = row_recipe(table, row, budget, manifest, seed)
-    return Run.in_folder(work / "runs" / table.key, row.key, seed, recipe, organs, place.organs, place.test)
+    runs = work / "runs" / (table.runs_of or table.key)
+    return Run.in_folder(runs, row.key, seed, recipe, organs, place.organs, place.test)

@@ -78,7 +78,10 @@ class Run:
 
     def _measured(self, device: str) -> Result:
         """Figures at each case's own resolution. Predictions are numbered by the model's label space."""
-        predictor = Predictor(load_bundle(self.folder / "model"), device)
+        scales: Sequence[float] = ()
+        if self.recipe.validation is not None:
+            scales = self.recipe.validation.test_scales  # a method that is tested at several sizes (Zhou 2019, 2D)
+        predictor = Predictor(load_bundle(self.folder / "model"), device, scales=scales or (1.0,))
         space = predictor.bundle.label_space
         result = Result({}, 0.0)
         for case in self.test:

@@ -21,7 +21,7 @@ from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.synthesis.simulated_scribbles import simulate_scribble
 
 from .references import Reference
-from .tables import DataSet
+from .table import DataSet
 
 TEST_SHARE = 0.25
 
@@ -82,17 +82,20 @@ def write_manifest(work: Path, place: Situation, datasets: Sequence[DataSet], or
     With `unlabelled_is_background` a partial set vouches for all organs although it is labelled with a few, as when
     data sets are pooled without a thought.
     """
-    entries = []
+    entries: dict[str, dict[str, object]] = {}
+    cases_of: dict[str, list[dict[str, str]]] = {}
     for dataset in datasets:
-        cases = []
+        name = dataset.pooled_as or dataset.name
+        cases = cases_of.setdefault(name, [])
         for case in place.training[dataset.name]:
             cases.append({"name": case.name, "group": case.group, "image": str(case.image.resolve()),
                           "label": str(_label(case, dataset, place.organs).resolve())})
-        entry: dict[str, object] = {"name": dataset.name, "kind": dataset.kind.value, "cases": cases}
+        entries[name] = {"name": name, "kind": dataset.kind.value, "cases": cases}
         if dataset.kind is Kind.PARTIAL:
-            entry["annotated"] = [name for name in organs if name in dataset.organs or unlabelled_is_background]
-        entries.append(entry)
-    content = yaml.safe_dump({"label_space": list(organs), "datasets": entries}, sort_keys=False, allow_unicode=True)
+            annotated = [organ for organ in organs if organ in dataset.organs or unlabelled_is_background]
+            entries[name]["annotated"] = annotated
+    content = yaml.safe_dump({"label_space": list(organs), "datasets": list(entries.values())}, sort_keys=False,
+                             allow_unicode=True)
     path = work / "manifests" / f"{hashlib.sha256(content.encode()).hexdigest()[:12]}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:

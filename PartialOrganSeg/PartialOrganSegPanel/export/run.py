@@ -15,13 +15,13 @@ from slicer.i18n import tr as _
 
 from ..scene.ct_file import write_ct_steps
 from ..scene.ct_tag import refuse_another_ct
+from ..scene.dicom_files import gather, series_files
 from ..scene.label_file import grid_of, write_labels
 from ..scene.organ_rows import ABSENT, ACCEPTED, OrganRow, algorithm_type, rows
 from ..scene.voxel_counts import labelmap
 from ..shell.job import Progress
 from ..shell.parameters import ExportFormat
 from ..shell.steps import counted
-from .dicom_files import gather, series_files
 
 ENDINGS = {ExportFormat.RTSTRUCT: (".rtstruct.dcm",), ExportFormat.SEG: (".seg.dcm",),
            ExportFormat.NIFTI: (".labels.nii.gz", ".labels.csv")}  # of the command's files

@@ -12,13 +12,13 @@ from PartialOrganSegLib.errors import UserError
 
 from ..scene.ct_identity import ct_file_name
 from ..scene.ct_tag import link_to_ct
+from ..scene.dicom_files import series_files
 from ..shell.job import Job, Outcome
 from ..shell.parameters import ExportFormat, ExportOrgans
 from ..shell.progress import ProgressStrip
 from ..shell.saving import name_to_save
 from ..shell.section import Section, offer
 from ..shell.steps import Steps
-from .dicom_files import series_files
 from .run import ENDINGS, ExportRun, exported_rows
 
 

@@ -8,9 +8,11 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..scene.segmentation_result import ResultError
+from ..scene.voxel_counts import finished, is_small
 from ..shell.job import Outcome, Progress
 from ..shell.progress import ProgressStrip
 from ..shell.section import SharedPanel, offer
+from ..shell.steps import counted
 from . import run as runs
 from .comparison import Comparison
 from .overlays import AFTER, BEFORE, overlays, remove_overlays, show_hidden
@@ -22,6 +24,7 @@ class BeforeAfter:
     def __init__(self, panel: SharedPanel, ui: Any, strip: ProgressStrip) -> None:
         self._panel, self._ui, self._strip = panel, ui, strip
         self._comparison: Comparison | None = None
+        self._preparing = False  # the CT is being copied
         self._model = BEFORE  # whose run works
         self._run: Path | None = None  # folder of the latest fine-tuning run
         ui.compareButton.connect("clicked()", self._compare_or_cancel)
@@ -30,7 +33,7 @@ class BeforeAfter:
     def refresh(self, run: Path | None) -> None:
         """`run`: folder of the latest run."""
         self._run = run
-        working = self._comparison is not None
+        working = self._working
         if working:
             self._ui.compareButton.text = _("Cancel")
             offer(self._ui.compareButton, "", _("Ends it; nothing is shown"))
@@ -49,8 +52,13 @@ class BeforeAfter:
     def closing(self) -> None:
         """The scene or the panel closes."""
         comparison, self._comparison = self._comparison, None
+        self._preparing = False
         if comparison is not None:
             comparison.clean_up()
+
+    @property
+    def _working(self) -> bool:
+        return self._preparing or self._comparison is not None
 
     def node_removed(self) -> None:
         """A node left the scene: it may have been the CT, or the last overlay."""
@@ -71,18 +79,33 @@ class BeforeAfter:
         return result.why_no_start()
 
     def _compare_or_cancel(self) -> None:
-        if self._comparison is not None:
+        if self._working:
             self._strip.say(_("Cancelling ..."))
             self._panel.job.cancel()
             return
         parameters, result = self._panel.parameters, runs.read_result(self._run)
+        volume = parameters.compareVolume
+        work = Comparison.prepare(volume, {BEFORE: result.start, AFTER: self._run / runs.MODEL},
+                                  parameters.finetune.device, result.learnt)
+        if not is_small(volume.GetImageData()):
+            self._preparing = True
+            self._strip.started(_("Copying the CT ..."))
+            self._panel.run_steps(counted(work, Progress(_("copying the CT"), 0, 1, None)), lambda _progress: None,
+                                  self._prepared)
+            return
         try:
-            self._comparison = Comparison(parameters.compareVolume, {BEFORE: result.start,
-                                                                     AFTER: self._run / runs.MODEL},
-                                          parameters.finetune.device, result.learnt)
+            self._comparison = finished(work)
         except (OSError, ResultError) as error:
             self._strip.say(str(error))
             return
+        self._launch(BEFORE)
+
+    def _prepared(self, comparison: Comparison | None, outcome: Outcome) -> None:
+        self._preparing = False
+        if comparison is None:
+            self._strip.ended(outcome, outcome.message)
+            return
+        self._comparison = comparison
         self._launch(BEFORE)
 
     def _launch(self, model: str) -> None:
@@ -102,15 +125,26 @@ class BeforeAfter:
         if outcome.state == "done" and self._model == BEFORE:
             self._launch(AFTER)
             return
-        comparison, self._comparison = self._comparison, None
-        text = comparison.runs[self._model].with_ct_name(outcome.message)
+        comparison = self._comparison
+        if outcome.state != "done":
+            self._conclude(comparison.runs[self._model].with_ct_name(outcome.message), outcome)
+            return
+        work = comparison.show(self._panel.parameters.segmentation)
+        if not comparison.runs[BEFORE].is_small:
+            self._strip.started(_("Reading the results ..."))
+            self._panel.run_steps(counted(work, Progress(_("reading the results"), 0, 1, None)), lambda _progress: None,
+                                  lambda text, shown: self._conclude(text or shown.message, shown))
+            return
         try:
-            if outcome.state == "done":
-                text = comparison.show(self._panel.parameters.segmentation)
+            text = finished(work)
         except ResultError as error:
             text = str(error)
-        finally:
-            comparison.clean_up()
+        self._conclude(text, outcome)
+
+    def _conclude(self, text: str, outcome: Outcome) -> None:
+        """The scratch folder holds a copy of the CT: it goes, however the runs ended."""
+        comparison, self._comparison = self._comparison, None
+        comparison.clean_up()
         self._strip.ended(outcome, text)
 
     def _remove(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,38 +13,40 @@ from ..scene.organ_rows import ACCEPTED, row
 from ..scene.scene_cases import labels_of
 from ..scene.segment_run import SegmentRun
 from ..scene.segmentation_result import ResultError, read_result
-from ..scene.voxel_counts import finished
 from ..shell.model_cards import UNREADABLE, ModelCard, read_card
 from .dice import SegmentDice
 from .overlays import AFTER, BEFORE, add_overlay, bring_to_front, remove_overlays
 
 
 class Comparison:
-    """Make it with the models' folders; run the arguments of `runs[BEFORE]` and `runs[AFTER]`, then `show`.
+    """Make it with `prepare` and the models' folders; run the arguments of `runs[BEFORE]` and `runs[AFTER]`, then
+    `show`. `organs`: those to be shown, which were learnt. Nodes are held by ID."""
 
-    `organs`: those to be shown, which were learnt. Raises OSError when the CT cannot be written, and ResultError for a
-    model without sound metadata. Nodes are held by ID.
-    """
+    def __init__(self, runs: Mapping[str, SegmentRun], organs: Sequence[str]) -> None:
+        self.runs, self.organs = dict(runs), tuple(organs)
 
-    def __init__(self, volume: slicer.vtkMRMLScalarVolumeNode, models: Mapping[str, Path], device: str,
-                 organs: Sequence[str]) -> None:
+    @classmethod
+    def prepare(cls, volume: slicer.vtkMRMLScalarVolumeNode, models: Mapping[str, Path], device: str,
+                organs: Sequence[str]) -> Generator[None, None, Comparison]:
+        """Writes the CT, in pieces of some milliseconds. Raises OSError when that fails, and ResultError for a model
+        without sound metadata."""
         cards = {moment: _card(models[moment]) for moment in (BEFORE, AFTER)}
-        first = SegmentRun.prepare(volume, str(models[BEFORE]), device, cards[BEFORE].organs)
+        first = yield from SegmentRun.prepare_steps(volume, str(models[BEFORE]), device, cards[BEFORE].organs)
         # the second run reads the CT that the first one has written, and writes beside it
         arguments = list(first.arguments)
         arguments[arguments.index("--model") + 1] = str(models[AFTER])
         arguments[arguments.index("-o") + 1] = str(first.folder / AFTER)
         second = replace(first, model=str(models[AFTER]), organs=cards[AFTER].organs, arguments=arguments, result={})
-        self.organs = tuple(organs)
-        self.runs = {BEFORE: first, AFTER: second}
+        return cls({BEFORE: first, AFTER: second}, organs)
 
     @property
     def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """None when it was deleted."""
         return slicer.mrmlScene.GetNodeByID(self.runs[BEFORE].volume_id)
 
-    def show(self, chosen: slicer.vtkMRMLSegmentationNode | None) -> str:
-        """Replaces the overlays of the scene; returns what a user reads. Raises ResultError, the scene as it was.
+    def show(self, chosen: slicer.vtkMRMLSegmentationNode | None) -> Generator[None, None, str]:
+        """Replaces the overlays of the scene, in pieces; gives what a user reads. Raises ResultError, with the scene as
+        it was.
 
         `chosen`: of several segmentations of the CT, the one whose accepted organs count.
         """
@@ -58,7 +60,9 @@ class Comparison:
             if not reports:
                 raise ResultError(_("The run gave no result."))
             path = Path(run.result["files"]["segmentation"])
-            segmentations[moment] = finished(read_result(path, volume, run.ct, run.organs, reports))
+            segmentations[moment] = yield from read_result(path, volume, run.ct, run.organs, reports)
+        if self.volume is not volume:
+            raise ResultError(_("The CT was deleted; its result was dropped."))
         remove_overlays()
         for moment, segmentation in segmentations.items():
             add_overlay(moment, volume, self.runs[moment].ct, segmentation, self.organs)
@@ -69,21 +73,24 @@ class Comparison:
         if self.runs[BEFORE].ct.follows_volume:
             labels = labels_of(volume, chosen)
         counts = SegmentDice()
-        lines += [self._figures(organ, segmentations, _accepted(labels, organ), counts) for organ in self.organs]
+        for organ in self.organs:
+            lines.append((yield from self._figures(organ, segmentations, _accepted(labels, organ), counts)))
         return "\n".join(lines)
 
     def _figures(self, organ: str, segmentations: Mapping[str, slicer.vtkSegmentation], label: slicer.vtkSegment | None,
-                 counts: SegmentDice) -> str:
+                 counts: SegmentDice) -> Generator[None, None, str]:
         """`spleen: 182 ml, then 214 ml; Dice with the accepted one 0.812, then 0.901` of what is known."""
         text = _("{organ}: {before}, then {after}").format(
             organ=organ.replace("_", " "), before=_volume_text(self.runs[BEFORE], organ),
             after=_volume_text(self.runs[AFTER], organ))
         before, after = segmentations[BEFORE].GetSegment(organ), segmentations[AFTER].GetSegment(organ)
         if label and before and after:
+            values = (yield from counts.dice_steps(label, before)), (yield from counts.dice_steps(label, after))
             return text + _("; Dice with the accepted one {before}, then {after}").format(
-                before=_dice_text(counts.dice(label, before)), after=_dice_text(counts.dice(label, after)))
+                before=_dice_text(values[0]), after=_dice_text(values[1]))
         if before and after:
-            return text + _("; Dice of the two {dice}").format(dice=_dice_text(counts.dice(before, after)))
+            value = yield from counts.dice_steps(before, after)
+            return text + _("; Dice of the two {dice}").format(dice=_dice_text(value))
         return text
 
     def clean_up(self) -> None:

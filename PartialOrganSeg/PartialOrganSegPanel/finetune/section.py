@@ -157,7 +157,7 @@ class FineTuneSection(Section):
     def _offer_buttons(self) -> None:
         if self._run is not None:
             self.ui.startButton.text = _("Cancel")
-            offer(self.ui.startButton, "", _("Ends the run; what it has learnt up to its last checkpoint is kept, and "
+            offer(self.ui.startButton, "", _("Ends the run; what it had learnt when it was saved last is kept, and "
                                              "Resume goes on from there"))
         else:
             self.ui.startButton.text = _("Start")
@@ -304,7 +304,7 @@ class FineTuneSection(Section):
         if outcome.state == "done":
             lines[0] = _("Done.")
         elif runs.state(run) == runs.STARTED:
-            lines.append(_("Resume goes on from the last checkpoint."))
+            lines.append(_("Resume goes on from where it was saved last."))
         else:
             runs.forget_unplanned(run)
             self.panel.parameters.finetune.run = ""

@@ -20,10 +20,11 @@ ORGAN, BEFORE, AFTER, CHANGE = range(4)
 
 def prepare_cases(table: qt.QTableWidget) -> None:
     """Headers and widths, once."""
-    prepare(table, [_("CT"), _("Annotation"), _("Measure")], stretched=(CT, KIND))
+    prepare(table, [_("CT"), _("Labels"), _("Measure")], stretched=(CT, KIND))
+    table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)  # of several lines, at any width
     table.horizontalHeaderItem(MEASURE).setToolTip(
         _("Ticked CTs are not learnt from: Dice before and after is measured on them. Without a tick a quarter of the "
-          "CTs is taken for that, or slabs of a few"))
+          "CTs is taken for that, or parts of a few"))
 
 
 def fill_cases(table: qt.QTableWidget, cases: Sequence[SceneCase], space: Sequence[str], fixed: bool) -> None:
@@ -41,7 +42,6 @@ def fill_cases(table: qt.QTableWidget, cases: Sequence[SceneCase], space: Sequen
         if can:
             tip = _("Measure Dice on this CT instead of learning from it")
         _tick(put(table, index, MEASURE, Cell("", tip)), case.volume_id, can and case.measured, can and not fixed)
-    table.resizeRowsToContents()
     table.blockSignals(False)
 
 
@@ -63,7 +63,7 @@ def ticked(item: qt.QTableWidgetItem) -> tuple[str, int, bool] | None:
 
 
 def kind_text(case: SceneCase, space: Sequence[str]) -> str:
-    """The kind of supervision and what it is of: `partial: liver, spleen; strokes: pancreas`, and where it was accepted
+    """What is known of a CT: `accepted: liver, spleen; strokes: pancreas`, and where it was accepted
     if that is not plain."""
     names = ", ".join(organ.replace("_", " ") for organ in case.accepted)
     drawn_names = [organ.replace("_", " ") for organ in case.drawn if organ != BACKGROUND]
@@ -71,8 +71,8 @@ def kind_text(case: SceneCase, space: Sequence[str]) -> str:
         drawn_names.append(_("background"))
     drawn = ", ".join(drawn_names)
     kind = case.kind(space)
-    text = {FULL: _("full: all organs accepted"), PARTIAL: _("partial: {organs}").format(organs=names),
-            SCRIBBLE: _("scribble: {organs}").format(organs=drawn), UNLABELLED: _("unlabelled")}[kind]
+    text = {FULL: _("all organs accepted"), PARTIAL: _("accepted: {organs}").format(organs=names),
+            SCRIBBLE: _("strokes: {organs}").format(organs=drawn), UNLABELLED: _("nothing yet")}[kind]
     if kind == PARTIAL and drawn:
         text += _("; strokes: {organs}").format(organs=drawn)
     if case.accepted_in:

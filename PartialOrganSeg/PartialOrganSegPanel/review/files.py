@@ -102,5 +102,5 @@ class ReviewFiles:
         if path is None:
             self._say(outcome.message, "")
         else:
-            self._say(_("Accepted organs written, with the manifest {name}.").format(name=path.name), str(path))
+            self._say(_("CT and accepted organs written; {name} lists them.").format(name=path.name), str(path))
         self._panel.refresh()

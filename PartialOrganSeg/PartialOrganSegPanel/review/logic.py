@@ -7,22 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import slicer
+import vtk
 
+from ..scene.layer_scan import EMPTY, Count, LayerScan, count_in, scan_layer
 from ..scene.organ_rows import ABSENT, ACCEPTED, DECIDED, EDITED, PREDICTED, OrganRow, rows, set_state
 from ..scene.review_record import ReviewRecord, read_record, read_times, write_record, write_times
-from ..scene.voxel_counts import (
-    EMPTY,
-    Count,
-    LayerScan,
-    count_in,
-    finished,
-    have_same_voxels,
-    is_small,
-    labelmap,
-    overlap,
-    scan_layer,
-    voxel_array,
-)
+from ..scene.voxel_counts import finished, have_same_voxels, is_small, labelmap, overlap, voxel_array
 from .clock import ActiveTime
 from .prediction import keep_prediction, predicted_segment, restore_prediction
 
@@ -101,7 +91,9 @@ class Review:
             image = labelmap(segment)
             modified = image.GetMTime()
             if modified not in layers:
-                layers[modified] = self._layers.get(modified) or (yield from scan_layer(image))
+                # most of its slices are as they were at the last look
+                earlier = next((scan for scan in self._layers.values() if scan.extent == image.GetExtent()), None)
+                layers[modified] = self._layers.get(modified) or (yield from scan_layer(image, earlier))
         self._layers = layers
 
     def _scan_of(self, segment_id: str) -> LayerScan | None:
@@ -188,13 +180,16 @@ class Review:
         set_state(self.segmentation, segment_id, ABSENT)
         self.write_times()
 
-    def back_to_predicted(self, segment_id: str) -> dict[str, int]:
-        """Brings the prediction back, but takes no voxel from another organ: returns these, per organ. The organ is
-        predicted then, or edited where some were left out. Raises LookupError when the prediction was not kept."""
+    def back_to_predicted(self, segment_id: str) -> Generator[None, None, dict[str, int]]:
+        """Brings the prediction back, in pieces, but takes no voxel from another organ: gives these, per organ. The
+        organ is predicted then, or edited where some were left out. Raises LookupError where the prediction was not
+        kept."""
         self.look()
         if predicted_segment(self.segmentation, segment_id) is None:
             raise LookupError(segment_id)
         self._save_undo()
+        yield
+        self.look()  # for what was drawn between the two pieces, as nearly never
         box = self._scan_of(segment_id).boxes.get(self.segment(segment_id).GetLabelValue())
         held = restore_prediction(self.segmentation, segment_id, box)
         image = labelmap(predicted_segment(self.segmentation, segment_id))
@@ -218,6 +213,24 @@ class Review:
         """Records a change that was made here, whose count is known without looking at the layer."""
         segment = self.segment(segment_id)
         write_record(segment, self._compared(segment_id, count, read_record(segment)))
+
+    def centre_of(self, segment_id: str) -> tuple[float, float, float] | None:
+        """The middle of an organ's box in the room (RAS mm), from the last look: Slicer's logic goes through the whole
+        layer. None for an organ without a voxel, or that changed since."""
+        segment = self.segment(segment_id)
+        if segment is None:
+            return None
+        scan = self._scan_of(segment_id)
+        if scan is None or segment.GetLabelValue() not in scan.boxes:
+            return None
+        i0, i1, j0, j1, k0, k1 = scan.boxes[segment.GetLabelValue()]
+        matrix, transform = vtk.vtkMatrix4x4(), vtk.vtkGeneralTransform()
+        labelmap(segment).GetImageToWorldMatrix(matrix)
+        middle = matrix.MultiplyPoint(((i0 + i1) / 2, (j0 + j1) / 2, (k0 + k1) / 2, 1.0))[:3]
+        parent = self.segmentation.GetParentTransformNode()
+        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, None, transform)
+        right, anterior, superior = transform.TransformPoint(middle)
+        return right, anterior, superior
 
     def next_to_check(self, segment_id: str) -> str | None:
         """The organ after this one, in a circle, that is neither accepted nor absent; None when all are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from typing import Any
 
 import slicer
@@ -22,7 +23,7 @@ from .logic import Review
 from .looking import Looking
 from .only_organ import OnlyOrgan
 from .prediction import forget_predictions
-from .texts import organ_text, progress_text, reasons
+from .texts import organ_text, progress_text, reasons, tips
 
 SAVE_S = 5.0  # of active time that may be lost when the scene is saved in the midst of work
 EDITOR_TAG = "PartialOrganSegReview"  # singleton tag of the segment editor's parameter node
@@ -183,7 +184,8 @@ class ReviewSection(Section, VTKObservationMixin):
         self._follow()
         node = self._review.segmentation
         if jump and not self._review.is_empty(segment_id):
-            slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *node.GetSegmentCenterRAS(segment_id))
+            centre = self._review.centre_of(segment_id) or node.GetSegmentCenterRAS(segment_id)
+            slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *centre)
         self._show()
 
     def _selected_in_table(self) -> None:
@@ -244,7 +246,7 @@ class ReviewSection(Section, VTKObservationMixin):
             lines = [self._line(row) for row in rows(node)]
         if self._current:
             text = organ_text(review, self._current)
-        review_table.fill(self.ui.organTable, lines, self._current)
+        organ_table.fill(self.ui.organTable, lines, self._current)
         self.ui.organTable.enabled = bool(lines)
         self.ui.organLabel.text = text
         self.ui.progressLabel.text = progress_text(node, review)
@@ -261,20 +263,7 @@ class ReviewSection(Section, VTKObservationMixin):
     def _offer_buttons(self) -> None:
         why = reasons(self._review, self._current)
         why["case"] = why["case"] or self._files.why_not
-        tips = {
-            "accept": _("The organ is right as it is and becomes a label (Shift+A)"),
-            "acceptAll": _("All organs with voxels that are neither accepted nor absent become labels as they are"),
-            "strokes": _("Draw where this organ is wrong, in any plane: the CT is corrected after each stroke"),
-            "absent": _("The organ is not in this CT; its segment is emptied (Shift+X)"),
-            "back": _("Drops the corrections of this organ (Shift+P)"),
-            "undo": _("Takes back the last edit, acceptance or other change (Shift+Z)"),
-            "next": _("Selects the next organ that is neither accepted nor absent (Shift+N)"),
-            "only": _("Hides the other organs in all views, and follows the selection; pressed again, shows them "
-                      "(Shift+Y)"),
-            "table": _("Saves time, voxels changed and Dice per organ, of all segmentations of the scene, as CSV"),
-            "case": _("Saves the CT and its accepted organs as a partially labelled case with a manifest"),
-        }
-        for name, tip in tips.items():
+        for name, tip in tips().items():
             offer(getattr(self.ui, f"{name}Button"), why[name], tip)
         self.ui.onlyButton.checked = self._only.on
 
@@ -283,39 +272,48 @@ class ReviewSection(Section, VTKObservationMixin):
         self.ui.messageLabel.toolTip = tip
         self.ui.messageLabel.setVisible(bool(text))
 
-    # --- what the user does
+    # --- what the user does: when the edits until then are recorded, so that undo brings back what belongs together
 
     def _accept(self) -> None:
-        self._review.accept(self._current)
-        self._decided()
+        segment_id = self._current
+        self.looking.then(lambda: self._decide(self._review.accept, segment_id))
 
     def _absent(self) -> None:
-        self._review.absent(self._current)
-        self._decided()
+        segment_id = self._current
+        self.looking.then(lambda: self._decide(self._review.absent, segment_id))
 
-    def _accept_all(self) -> None:
-        self._say(_("{count} organs accepted.").format(count=self._review.accept_all()))
-        self.panel.refresh()
-
-    def _correct(self) -> None:
-        # strokes go to the CT of this segmentation, whichever was chosen to be segmented next
-        self.panel.parameters.inputVolume = reference_volume(self._review.segmentation)
-        self.panel.correct_with_strokes(self._review.row(self._current).organ)
-
-    def _decided(self) -> None:
+    def _decide(self, decision: Callable[[str], None], segment_id: str) -> None:
+        if self._review.segment(segment_id) is None:  # removed in the moment before
+            return
+        decision(segment_id)
         self._say("")
         following = self._review.next_to_check(self._current)
         if self.panel.parameters.review.advance and following:
             self._select(following)
         self.panel.refresh()
 
+    def _accept_all(self) -> None:
+        def accept() -> None:
+            self._say(_("{count} organs accepted.").format(count=self._review.accept_all()))
+            self.panel.refresh()
+
+        self.looking.then(accept)
+
+    def _correct(self) -> None:
+        # strokes go to the CT of this segmentation, whichever was chosen to be segmented next
+        self.panel.parameters.inputVolume = reference_volume(self._review.segmentation)
+        self.panel.correct_with_strokes(self._review.row(self._current).organ)
+
     def _back(self) -> None:
-        held = self._review.back_to_predicted(self._current)
+        segment_id = self._current
+        self.looking.then(lambda: self._bring_back(segment_id))
+
+    def _bring_back(self, segment_id: str) -> Generator[None, None, None]:
+        held = yield from self._review.back_to_predicted(segment_id)
         text = ""
         if held:
             text = _("Voxels that other organs have by now stayed with them: {organs}.").format(
                 organs=", ".join(f"{organ} {voxels}" for organ, voxels in held.items()))
-        self.looking.look()
         self._say(text)
         self.panel.refresh()
 
@@ -333,12 +331,12 @@ class ReviewSection(Section, VTKObservationMixin):
         show_keyboard_map(self.panel)
 
     def _undo(self) -> None:
-        # what was drawn a moment ago is recorded first: it may be what is undone
-        self._review.look()
-        self.editor.undo()
-        self.looking.look()
-        self._say("")
-        self.panel.refresh()
+        def undo() -> None:
+            self.editor.undo()
+            self._say("")
+            self.panel.refresh()
+
+        self.looking.then(undo)
 
     def _save_table(self) -> None:
         self._files.save_table(self._review)

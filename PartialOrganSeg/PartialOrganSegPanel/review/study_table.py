@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.errors import Code, UserError
+from PartialOrganSegLib.safe_text import csv_cell
 
 from ..scene.ct_identity import CtIdentity, ct_identity
 from ..scene.organ_rows import DECIDED, OrganRow, rows
@@ -59,7 +60,7 @@ def read_table(path: Path) -> list[Line]:
 
 def _complete(line: dict[str, str | None]) -> Line:
     """All columns of a line; those that its file lacks, and fields that were cut off, are empty."""
-    return {name: line.get(name) or "" for name in COLUMNS}
+    return {name: csv_cell(line.get(name) or "") for name in COLUMNS}
 
 
 def _is_replaced(earlier: Line, new: Sequence[Line]) -> bool:
@@ -89,7 +90,8 @@ def _lines(node: slicer.vtkMRMLSegmentationNode) -> list[Line]:
         record = read_record(node.GetSegmentation().GetSegment(organ.segment_id))
         if record is not None:
             head = {"ct": name, "ct_identity": identity, "segmentation": node.GetName()}
-            lines.append(head | _figures(node, organ, record))
+            # Names come from files of others: none may be a formula, or a line of its own.
+            lines.append(_complete(head | _figures(node, organ, record)))
     return lines
 
 

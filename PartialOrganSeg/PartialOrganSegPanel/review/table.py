@@ -20,12 +20,8 @@ CHECKS = 2  # column
 def prepare(table: qt.QTableWidget) -> None:
     """Headers and widths, once: the checks take what the others leave."""
     organ_table.prepare(table, [_("Organ"), _("ml"), _("Checks"), _("State")], stretched=(CHECKS,))
-
-
-def fill(table: qt.QTableWidget, lines: Sequence[OrganLine], selected: str) -> None:
-    """Shows the lines; a row is as high as its checks are long."""
-    organ_table.fill(table, lines, selected)
-    table.resizeRowsToContents()
+    # as high as the checks are long, at any width of the panel
+    table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
 
 
 def review_line(segment_id: str, name: str, colour: tuple[float, float, float], ml: float | None,

@@ -88,3 +88,21 @@ def _why_no_case(node: slicer.vtkMRMLSegmentationNode) -> str:
     if not accepted_organs(node):
         return _("Accept an organ first.")
     return ""
+
+
+def tips() -> dict[str, str]:
+    """What the buttons do."""
+    return {
+        "accept": _("The organ is right as it is and becomes a label (Shift+A)"),
+        "acceptAll": _("All organs with voxels that are neither accepted nor absent become labels as they are"),
+        "strokes": _("Draw where this organ is wrong, in any plane: the CT is corrected after each stroke"),
+        "absent": _("The organ is not in this CT; its segment is emptied (Shift+X)"),
+        "back": _("Drops the corrections of this organ (Shift+P)"),
+        "undo": _("Takes back the last edit, acceptance or other change (Shift+Z)"),
+        "next": _("Selects the next organ that is neither accepted nor absent (Shift+N)"),
+        "only": _("Hides the other organs in all views, and follows the selection; pressed again, shows them "
+                  "(Shift+Y)"),
+        "table": _("Saves a table (CSV) of all segmentations of the scene: of each organ the time it took, and how "
+                   "much was changed"),
+        "case": _("Saves the CT and its accepted organs in a folder, to learn from later or on another computer"),
+    }

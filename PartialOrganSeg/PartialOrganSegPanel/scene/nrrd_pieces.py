@@ -30,13 +30,19 @@ def write_nrrd(path: Path, size: tuple[int, int, int], dtype: np.dtype, ijk_to_r
 
     Uncompressed: to compress a CT takes seconds. Raises OSError; what was written until then is the caller's to remove.
     """
+    contiguous = (np.ascontiguousarray(slab, dtype) for slab in slabs)
+    yield from write_slabs(path, _header(size, dtype, ijk_to_ras), contiguous)
+
+
+def write_slabs(path: Path, header: bytes, slabs: Iterable[np.ndarray]) -> Generator[None, None, None]:
+    """Writes a header and after it the bytes of contiguous arrays; a step is one of them. Raises OSError."""
     mode = "wb"
     if path.is_file() and not path.stat().st_size:
         mode = "rb+"  # what has been truncated, be it empty, ext4 writes to the disk before it closes it
     with open(path, mode) as file:
-        file.write(_header(size, dtype, ijk_to_ras))
+        file.write(header)
         for slab in slabs:
-            file.write(np.ascontiguousarray(slab, dtype).data)
+            file.write(slab.data)
             yield
 
 
@@ -63,14 +69,15 @@ def synced(path: Path) -> Generator[None, None, None]:
 def _header(size: tuple[int, int, int], dtype: np.dtype, ijk_to_ras: vtk.vtkMatrix4x4) -> bytes:
     matrix = slicer.util.arrayFromVTKMatrix(ijk_to_ras)
     to_lps = np.diag([-1.0, -1.0, 1.0]) @ matrix[:3]
-    axes = [_vector(to_lps[:, axis]) for axis in range(3)]
+    axes = [vector(to_lps[:, axis]) for axis in range(3)]
     lines = ["NRRD0004", f"type: {_TYPES[dtype.name]}", "dimension: 3", "space: left-posterior-superior",
              f"sizes: {' '.join(map(str, size))}", f"space directions: {' '.join(axes)}",
              "kinds: domain domain domain", f"endian: {sys.byteorder}", "encoding: raw",
-             f"space origin: {_vector(to_lps[:, 3])}"]
+             f"space origin: {vector(to_lps[:, 3])}"]
     return ("\n".join(lines) + "\n\n").encode()
 
 
-def _vector(numbers: np.ndarray) -> str:
+def vector(numbers: np.ndarray) -> str:
+    """A vector as a NRRD header has it."""
     # every digit: a rounded header would move the far corner of a large CT
     return f"({','.join(repr(float(number)) for number in numbers)})"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import slicer
 
+from .layer_scan import EMPTY, Count, scan_layer
 from .organ_rows import rows
-from .voxel_counts import EMPTY, Count, labelmap, scan_layer
+from .voxel_counts import labelmap
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ holds the window for seconds at the size of a whole abdomen."""
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -40,6 +41,20 @@ def read_segments(path: Path, size: tuple[int, int, int],
         if box is not None:
             layer = yield from _layer(file, fields.get("encoding", ""), size, dtype, box)
     return _segmentation(fields, layer, box, ijk_to_ras)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a .seg.nrrd that was written without compression has all its voxels: Slicer's own reader does not look,
+    and may take the whole program along. Raises OSError."""
+    try:
+        with open(path, "rb") as file:
+            fields, start = _header(file), file.tell()
+        dtype = np.dtype(_TYPES[fields["type"]])
+        size = math.prod(map(int, fields["sizes"].split()))
+    except (UnreadableSegments, KeyError, ValueError):
+        return False
+    # an empty segmentation has an image of one voxel
+    return fields.get("encoding") != "raw" or path.stat().st_size >= start + size * dtype.itemsize
 
 
 def _header(file: Iterator[bytes]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.organs import Organ
 
 from .ct_file import CtFile
@@ -20,7 +21,7 @@ from .terminology import terminology_tag
 from .voxel_counts import BINARY, finished, labelmap, mask_in, on_grid_of, voxel_array
 
 
-class ResultError(Exception):
+class ResultError(UserError):
     """Why a result cannot be brought into the scene."""
 
 

@@ -1,9 +1,8 @@
-"""Counts voxels of segments, alone and against another segmentation of the same CT."""
+"""Voxels of segments as arrays, in boxes of their layers, and against another segmentation of the same CT."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -17,21 +16,6 @@ BINARY = "Binary labelmap"  # vtkSegmentationConverter's name of the representat
 SCALARS = "ImageScalars"  # VTK's name of an image's voxels; a segment with others is empty to the DICOM SEG export
 Box = tuple[int, int, int, int, int, int]
 Result = TypeVar("Result")
-
-# Weights of a voxel's indices j and k in `Count.place`; i has weight 1. Primes, so that shifts do not cancel.
-WEIGHT_J, WEIGHT_K = 1009.0, 100003.0
-
-
-@dataclass(frozen=True)
-class Count:
-    """`voxels` of a segment and a fingerprint of where they are: the sum of weighted indices."""
-
-    voxels: int
-    place: float
-
-
-EMPTY = Count(0, 0.0)
-
 
 def labelmap(segment: slicer.vtkSegment) -> slicer.vtkOrientedImageData | None:
     """The layer that holds the segment, None for a segment without a voxel."""
@@ -49,65 +33,6 @@ def is_small(volume: slicer.vtkOrientedImageData) -> bool:
 def voxel_array(image: slicer.vtkOrientedImageData) -> np.ndarray:
     """A view (z, y, x) of the image's label values."""
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
-
-
-@dataclass
-class LayerScan:
-    """The count of each label value of a layer, and its box of indices (i0, i1, j0, j1, k0, k1)."""
-
-    counts: dict[int, Count] = field(default_factory=dict)
-    boxes: dict[int, Box] = field(default_factory=dict)
-
-
-def scan_layer(image: slicer.vtkOrientedImageData) -> Generator[None, None, LayerScan]:
-    """Looks at a layer slice by slice and yields after each, so that a window can go on working meanwhile.
-
-    Nearly all voxels of a CT are in no organ and are not counted. Whoever changes the layer between two slices
-    must begin anew.
-    """
-    array, (i0, _, j0, _, k0, _) = voxel_array(image), image.GetExtent()
-    width = array.shape[2]
-    # for the usual type the largest value is not looked for, which would cost as much as to count
-    size = 256
-    if array.dtype != np.uint8:
-        size = int(array.max()) + 1
-    voxels, place = np.zeros(size, np.int64), np.zeros(size)
-    low, high = np.full((size, 3), np.iinfo(np.int32).max), np.full((size, 3), -1)
-    for k, page in enumerate(array):
-        at = np.flatnonzero(page != 0)
-        if at.size:
-            values = page.reshape(-1)[at].astype(np.intp)
-            rows, columns = np.divmod(at, width)
-            weights = (columns + i0) + WEIGHT_J * (rows + j0)
-            counts = np.bincount(values, minlength=size)
-            voxels += counts
-            place += np.bincount(values, weights, size) + WEIGHT_K * (k0 + k) * counts
-            for value in np.flatnonzero(counts):
-                of_value = values == value
-                across, down = columns[of_value], rows[of_value]  # rows come in their order
-                low[value] = np.minimum(low[value], (across.min(), down[0], k))
-                high[value] = np.maximum(high[value], (across.max(), down[-1], k))
-        yield
-    scan = LayerScan()
-    start = np.array((i0, j0, k0))
-    for value in np.flatnonzero(voxels).tolist():
-        scan.counts[value] = Count(int(voxels[value]), float(place[value]))
-        (i_low, j_low, k_low), (i_high, j_high, k_high) = (low[value] + start).tolist(), (high[value] + start).tolist()
-        scan.boxes[value] = (i_low, i_high, j_low, j_high, k_low, k_high)
-    return scan
-
-
-def layer_counts(image: slicer.vtkOrientedImageData) -> dict[int, Count]:
-    """The count of every label value of a layer."""
-    return finished(scan_layer(image)).counts
-
-
-def count_in(segment: slicer.vtkSegment, box: Box) -> Count:
-    """The count of a segment that has no voxel outside of a box of its layer."""
-    mask = mask_in(segment, box)
-    k, j, i = np.nonzero(mask)
-    weights = (i + box[0]) + WEIGHT_J * (j + box[2]) + WEIGHT_K * (k + box[4])
-    return Count(int(i.size), float(weights.sum()))
 
 
 def finished(work: Generator[None, None, Result]) -> Result:

@@ -74,7 +74,7 @@ class StrokeExchange:
             if name is None:
                 return
             path = write_case(strokes, volume, Path(folder), name)
-            self._say(_("CT and strokes written, with the manifest {name}.").format(name=path.name), str(path))
+            self._say(_("CT and strokes written; {name} lists them.").format(name=path.name), str(path))
 
     @contextlib.contextmanager
     def _show_failure(self) -> Iterator[None]:

@@ -22,10 +22,10 @@ def cost_text(cost: Cost | None) -> str:
     """What the strokes cost, empty when nothing is drawn."""
     if cost is None:
         return ""
-    text = _("Cost: {slices} of the voxels of these slices, {volume} of the CT").format(
+    text = _("Drawn: {slices} of the voxels of these slices, {volume} of the CT").format(
         slices=_percent(cost.of_slices), volume=_percent(cost.of_volume))
     if cost.of_dense is not None:
-        text += _(", {dense} of a dense annotation").format(dense=_percent(cost.of_dense))
+        text += _(", {dense} of what painting all organs in full would take").format(dense=_percent(cost.of_dense))
     return text + "."
 
 
@@ -70,9 +70,9 @@ def tips() -> dict[str, str]:
                   "was predicted (Shift+O)"),
         "undo": _("Takes back the last stroke or other change (Shift+U)"),
         "clear": _("Removes all strokes of the selected organ"),
-        "load": _("Takes strokes from a scribble label map on the voxels of the CT: organ values, 0 for background, "
+        "load": _("Loads strokes from a file: a label map on the CT's voxels with organ values, 0 for background and "
                   "255 where nothing is drawn"),
-        "save": _("Saves the strokes as a label map on the voxels of the CT: organ values, 0 for background, 255 where "
-                  "nothing is drawn"),
-        "case": _("Saves the CT and its strokes as a scribble case with a manifest, for training"),
+        "save": _("Saves the strokes to a file: a label map on the CT's voxels with organ values, 0 for background "
+                  "and 255 where nothing is drawn"),
+        "case": _("Saves the CT and its strokes in a folder, to learn from later or on another computer"),
     }

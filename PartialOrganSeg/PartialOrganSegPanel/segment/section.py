@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from PartialOrganSegLib.errors import Code, UserError
+from PartialOrganSegLib.errors import Code
 
 from ..scene.abdomen_window import set_abdomen_window
 from ..scene.organ_rows import PREDICTED, rows
@@ -28,15 +26,6 @@ from ..shell.steps import counted
 from .computing import Computing, model_text, server_arguments
 
 FORCE = "--force"  # the command's option that helps where it refuses what is `Code.NOT_A_CT`
-
-
-def _told(work: Generator[None, None, slicer.vtkMRMLSegmentationNode],
-          ) -> Generator[None, None, slicer.vtkMRMLSegmentationNode]:
-    """The work with errors of the kind that steps tell the user."""
-    try:
-        return (yield from work)
-    except ResultError as error:
-        raise UserError(str(error)) from error
 
 
 class SegmentSection(Section):
@@ -300,7 +289,7 @@ class SegmentSection(Section):
             return
         self._run = run
         self.strip.started(_("Reading the result ..."))
-        work = counted(_told(run.finish()), Progress(_("reading the result"), 0, 1, None))
+        work = counted(run.finish(), Progress(_("reading the result"), 0, 1, None))
         self.panel.run_steps(work, lambda _progress: None,
                              lambda node, steps_outcome: self._read(run, node, outcome, steps_outcome))
 

@@ -11,6 +11,11 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from . import settings
+from .tick_list import TickList
+
+_FOLDER = "PartialOrganSeg/Folder/"  # before the title of a dialog, in Slicer's settings: where it was used last
+
 
 class SlicerDialogs:
     """See `services.Dialogs`."""
@@ -46,16 +51,38 @@ class SlicerDialogs:
     def choose_folder(self, title: str) -> Path | None:
         if slicer.app.testingEnabled():
             return None
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title)
-        return _path(folder)
+        folder = _path(qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, _last_folder(title)))
+        if folder is not None:
+            _remember(title, folder)
+        return folder
 
     def choose_file(self, title: str, pattern: str, new_name: str = "") -> Path | None:
         if slicer.app.testingEnabled():
             return None
-        ask = qt.QFileDialog.getOpenFileName
+        ask, start = qt.QFileDialog.getOpenFileName, _last_folder(title)
         if new_name:
-            ask = qt.QFileDialog.getSaveFileName
-        return _path(ask(slicer.util.mainWindow(), title, new_name, pattern))
+            ask, start = qt.QFileDialog.getSaveFileName, str(Path(start) / new_name)
+        path = _path(ask(slicer.util.mainWindow(), title, start, pattern))
+        if path is not None:
+            _remember(title, path.parent)
+        return path
+
+    def choose_files(self, title: str, pattern: str) -> list[Path]:
+        if slicer.app.testingEnabled():
+            return []
+        names = qt.QFileDialog.getOpenFileNames(slicer.util.mainWindow(), title, _last_folder(title), pattern)
+        paths = [Path(name) for name in names]
+        if paths:
+            _remember(title, paths[0].parent)
+        return paths
+
+    def choose_some(self, title: str, text: str, items: Sequence[tuple[str, str]]) -> list[str] | None:
+        if slicer.app.testingEnabled():
+            return [key for key, _shown in items]
+        ticks = TickList(slicer.util.mainWindow(), title, text, items)
+        if not ticks.dialog.exec_():
+            return None
+        return ticks.ticked()
 
 
 def _path(text: str) -> Path | None:
@@ -63,3 +90,15 @@ def _path(text: str) -> Path | None:
     if not text:
         return None
     return Path(text)
+
+
+def _last_folder(title: str) -> str:
+    """Where a dialog of this title was used last; empty for Qt's own choice."""
+    folder = settings.read_setting(_FOLDER + title) or ""
+    if not Path(folder).is_dir():  # another disk, or gone
+        return ""
+    return folder
+
+
+def _remember(title: str, folder: Path) -> None:
+    settings.write_setting(_FOLDER + title, str(folder))

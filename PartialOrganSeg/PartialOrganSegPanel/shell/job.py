@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.errors import Problem
 
 from .problem_text import problem_of, problem_text
+from .stage_text import stage_text
 
 if TYPE_CHECKING:
     from .services import Process
@@ -30,8 +31,8 @@ class Progress:
     eta_s: float | None
 
     def text(self) -> str:
-        """What a person reads: `windows: 3 of 27, 41 s left`."""
-        text = _("{stage}: {done} of {total}").format(stage=self.stage, done=self.done, total=self.total)
+        """What a person reads: `segmenting: 3 of 27, 41 s left`."""
+        text = _("{stage}: {done} of {total}").format(stage=stage_text(self.stage), done=self.done, total=self.total)
         if self.eta_s is None or self.done >= self.total:
             return text
         minutes, seconds = divmod(round(self.eta_s), 60)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import qt
 
-ROW_HEIGHT = 22
+ROW_MARGIN = 6  # pixels above and below a row's letters, together
 NAME = 0  # column of the organ
 
 
@@ -40,7 +40,7 @@ def prepare(table: qt.QTableWidget, titles: Sequence[str], stretched: Sequence[i
             mode = qt.QHeaderView.Stretch
         header.setSectionResizeMode(column, mode)
     table.verticalHeader().setVisible(False)
-    table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+    table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + ROW_MARGIN)
 
 
 def put(table: qt.QTableWidget, row: int, column: int, cell: Cell) -> qt.QTableWidgetItem:

@@ -1,6 +1,9 @@
 """The panel's settings, kept in the scene's parameter node. Widgets name theirs in the property SlicerParameterName.
 
 Each section has one pack; `segment.device` in a .ui file means the field `device` of the pack `segment`.
+
+A scene of an earlier version lacks what was added to a pack since. Slicer reads that as an empty text, which only texts
+and bools bear: a new number or choice needs a pack of its own.
 """
 
 import enum
@@ -101,9 +104,11 @@ class ExportParameters:
 
 @parameterPack
 class WorkListParameters:
-    """Section Work list. `source`: of the case that was opened last."""
+    """Section Work list. `source`: of the case that was opened last. `unsureFirst`: the list begins with the case of
+    which the model is least sure."""
 
     source: str = ""
+    unsureFirst: bool = False
 
 
 @parameterPack

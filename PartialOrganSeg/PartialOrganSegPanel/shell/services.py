@@ -60,6 +60,12 @@ class Dialogs(Protocol):
     def choose_file(self, title: str, pattern: str, new_name: str = "") -> Path | None:
         """A file to read, or with `new_name` (the suggestion) one to write; None for Cancel. `pattern` as Qt has it."""
 
+    def choose_files(self, title: str, pattern: str) -> list[Path]:
+        """Any number of files to read; none for Cancel."""
+
+    def choose_some(self, title: str, text: str, items: Sequence[tuple[str, str]]) -> list[str] | None:
+        """Keys of the ticked ones of `items` (key, what is shown), None for Cancel."""
+
 
 @dataclass
 class Services:

@@ -32,7 +32,9 @@ NEW, SEGMENTED, BEGUN, DONE = "new", "segmented", "begun", "done"
 @dataclass(frozen=True)
 class ListedCase:
     """A CT of the list. `source`: a file's path, or `dicom:` and the UID of a series in Slicer's database. `identity`:
-    the text of its `CtIdentity`, empty until it was opened. `decided` of `organs` were accepted or marked as absent."""
+    the text of its `CtIdentity`, empty until it was opened. `decided` of `organs` were accepted or marked as absent.
+    `worth`: how unsure the model is of `worth_organ` (mean entropy of its voxels in nats), of all organs that are not
+    decided the one that it is least sure of; `worth_z_mm`: on which slice. None and empty while that is not known."""
 
     source: str
     name: str
@@ -45,6 +47,9 @@ class ListedCase:
     rejected: bool = False
     included: bool = True
     measured: bool = False
+    worth: float | None = None
+    worth_organ: str = ""
+    worth_z_mm: float | None = None
 
     @property
     def closed(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Generator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from ..scene.ct_identity import CtIdentity, ct_identity
 from ..scene.ct_tag import link_to_ct
 from ..scene.organ_rows import DECIDED, rows
 from ..scene.scene_cases import CaseList, label_space_names
+from ..scene.seg_nrrd import is_whole
+from ..scene.seg_nrrd_writing import write_segmentation
 from ..scene.segmentation_result import find_results
 from ..scene.strokes import find_strokes
 from ..scene.written_cts import WrittenCts
@@ -28,6 +31,7 @@ from ..shell.job import Progress
 from ..shell.steps import counted
 from ..shell.work_list import BEGUN, DONE, ENTRY, NEW, SEGMENTED, STROKES, ListedCase, WorkList
 from .dicom_series import SOURCE, load_series
+from .rank_run import unsurest
 
 _CASE = "PartialOrganSeg.ListedCase"  # attribute of a CT: its source in the list
 _SEGMENTATIONS = "segmentation*.seg.nrrd"
@@ -42,26 +46,43 @@ def opened_ct(source: str) -> slicer.vtkMRMLScalarVolumeNode | None:
 
 def open_case(work_list: WorkList, case: ListedCase,
               ) -> tuple[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLSegmentationNode | None]:
-    """Loads the CT and what was saved of it; gives the CT and its latest segmentation. Raises UserError, with the scene
-    as it was, where the CT cannot be read or is another one than when it was opened first."""
+    """Loads the CT and what was saved of it; gives the CT and its latest segmentation. Raises OSError and UserError,
+    with the scene as it was: where something cannot be read, or the CT is another one than when it was opened first."""
     volume = _load(case)
-    identity = ct_identity(volume)
-    known = CtIdentity.parsed(case.identity)
-    if known is not None and not known.same_as(identity):
-        slicer.mrmlScene.RemoveNode(volume)
-        raise UserError(_("{name}: the file holds another CT than when it was opened first; what was done on that one "
-                          "was left alone. Remove the case and add it again.").format(name=case.name))
-    volume.SetAttribute(_CASE, case.source)
-    work_list.change(case.source, identity=identity.text())
+    try:
+        identity = ct_identity(volume)
+        known = CtIdentity.parsed(case.identity)
+        if known is not None and not known.same_as(identity):
+            raise UserError(_("{name}: the file holds another CT than when it was opened first; what was done on that "
+                              "one was left alone. Remove the case and add it again.").format(name=case.name))
+        volume.SetAttribute(_CASE, case.source)
+        work_list.change(case.source, identity=identity.text())
+        return volume, _load_work(work_list.folder_of(replace(case, identity=identity.text())), volume)
+    except (OSError, UserError):
+        close_case(volume)
+        raise
+
+
+def _load_work(folder: Path, volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode | None:
+    """Loads the segmentations and strokes that were saved of a CT; gives the latest segmentation."""
     node = None
-    folder = work_list.folder_of(next(listed for listed in work_list.cases() if listed.source == case.source))
     for path in sorted(folder.glob(_SEGMENTATIONS)):
-        node = slicer.util.loadSegmentation(str(path), {"name": f"{volume.GetName()} segmentation"})
+        node = _load_segmentation(path, f"{volume.GetName()} segmentation")
         link_to_ct(node)
     if (folder / STROKES).is_file():
-        slicer.util.loadSegmentation(str(folder / STROKES), {"name": f"{volume.GetName()} strokes"})
+        _load_segmentation(folder / STROKES, f"{volume.GetName()} strokes")
         find_strokes(volume)  # links them to the CT
-    return volume, node
+    return node
+
+
+def _load_segmentation(path: Path, name: str) -> slicer.vtkMRMLSegmentationNode:
+    unreadable = UserError(_("{path}: the file is damaged and was left alone.").format(path=path))
+    if not is_whole(path):
+        raise unreadable
+    try:
+        return slicer.util.loadSegmentation(str(path), {"name": name})
+    except RuntimeError as error:
+        raise unreadable from error
 
 
 def _load(case: ListedCase) -> slicer.vtkMRMLScalarVolumeNode:
@@ -93,11 +114,11 @@ def save_case(work_list: WorkList, case: ListedCase, volume: slicer.vtkMRMLScala
     staging.mkdir(parents=True)
     try:
         for number, node in enumerate(results, 1):
-            yield Progress(_("saving the segmentation"), 0, 2, None)
-            _write(node, staging / f"segmentation_{number}.seg.nrrd")
+            yield from counted(write_segmentation(node, staging / f"segmentation_{number}.seg.nrrd"),
+                               Progress(_("saving the segmentation"), 0, 2, None))
         if strokes is not None:
-            yield Progress(_("saving the strokes"), 0, 2, None)
-            _write(strokes, staging / STROKES)
+            yield from counted(write_segmentation(strokes, staging / STROKES),
+                               Progress(_("saving the strokes"), 0, 2, None))
         scene_case = next(listed for listed in CaseList().look(chosen) if listed.volume_id == volume.GetID())
         if scene_case.labelled:
             space = label_space_names(WORD16.names, [scene_case])
@@ -113,17 +134,7 @@ def save_case(work_list: WorkList, case: ListedCase, volume: slicer.vtkMRMLScala
     counted_node = chosen
     if chosen not in results and results:
         counted_node = results[-1]
-    return _state(counted_node, strokes is not None and bool(scene_case.drawn))
-
-
-def _write(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
-    # a storage node of its own: the node's keeps the file that the user saved it to. To compress takes seconds
-    storage = slicer.vtkMRMLSegmentationStorageNode()
-    storage.SetScene(slicer.mrmlScene)
-    storage.SetFileName(str(path))
-    storage.SetUseCompression(0)
-    if not storage.WriteData(node) or not path.is_file():
-        raise OSError(_("{path}: the segmentation could not be written; is the disk full?").format(path=path))
+    return _state(counted_node, strokes is not None and bool(scene_case.drawn)) | _unsure(counted_node, case)
 
 
 def _replace(folder: Path, staging: Path) -> None:
@@ -150,6 +161,18 @@ def _state(node: slicer.vtkMRMLSegmentationNode | None, drawn: bool) -> dict[str
     if organs and decided == len(organs):
         state = DONE
     return {"state": state, "decided": decided, "organs": len(organs)}
+
+
+def _unsure(node: slicer.vtkMRMLSegmentationNode | None, case: ListedCase) -> dict[str, Any]:
+    """What the list says of the organ that the model is least sure of, among those that nobody has decided yet."""
+    if node is None or not any(organ.entropy is not None for organ in rows(node)):
+        return {}  # what was found out before, without a segmentation, holds
+    unsure = unsurest((organ.organ, organ.entropy) for organ in rows(node) if organ.state not in DECIDED)
+    if unsure is None:
+        return {"worth": None, "worth_organ": "", "worth_z_mm": None}
+    if unsure.worth_organ == case.worth_organ:  # where in the organ is known only from a look through all cases
+        unsure = replace(unsure, worth_z_mm=case.worth_z_mm)
+    return asdict(unsure)
 
 
 def close_case(volume: slicer.vtkMRMLScalarVolumeNode) -> None:

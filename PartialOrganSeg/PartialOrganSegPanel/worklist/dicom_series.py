@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import slicer
 from slicer.i18n import tr as _
 
@@ -11,11 +13,11 @@ from ..shell.work_list import ListedCase
 
 SOURCE = "dicom:"  # before a series' UID
 FEWEST_SLICES = 4  # a localiser, whose modality is CT, too, has fewer
-_MODALITY = "0008,0060"
+_MODALITY, _DATE = "0008,0060", "0008,0020"  # DICOM tags
 
 
-def ct_series() -> list[ListedCase]:
-    """All of them, by patient; empty where Slicer has no DICOM database."""
+def ct_series() -> list[tuple[ListedCase, str]]:
+    """All of them, by patient, each with a line to choose it by; empty where Slicer has no DICOM database."""
     database = getattr(slicer, "dicomDatabase", None)
     if database is None:
         return []
@@ -26,9 +28,28 @@ def ct_series() -> list[ListedCase]:
                 files = database.filesForSeries(series)
                 if len(files) < FEWEST_SLICES or database.fileValue(files[0], _MODALITY) != "CT":
                     continue
-                parts = (database.nameForPatient(patient), database.descriptionForSeries(series))
-                cases.append(ListedCase(SOURCE + series, " ".join(filter(None, parts)) or series))
+                parts = [database.nameForPatient(patient), database.descriptionForSeries(series)]
+                name = " ".join(filter(None, parts)) or series
+                date = database.fileValue(files[0], _DATE)
+                line = _("{name}, {date}, {count} slices").format(name=name, date=_date_text(date), count=len(files))
+                cases.append((ListedCase(SOURCE + series, name), line))
     return cases
+
+
+def _date_text(date: str) -> str:
+    """`2024-03-01` of `20240301`; anything else as it is."""
+    if len(date) == 8 and date.isdigit():
+        return f"{date[:4]}-{date[4:6]}-{date[6:]}"
+    return date or _("no date")
+
+
+def files_of(source: str) -> list[Path]:
+    """The files of a series that Slicer's database knows and that are there."""
+    database = getattr(slicer, "dicomDatabase", None)
+    if database is None:
+        return []
+    paths = [Path(name) for name in database.filesForSeries(source.removeprefix(SOURCE))]
+    return [path for path in paths if path.is_file()]
 
 
 def load_series(source: str) -> slicer.vtkMRMLScalarVolumeNode:

@@ -18,10 +18,11 @@ from ..shell.job import Outcome
 from ..shell.organ_table import Cell, prepare, put
 from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
-from ..shell.work_list import ListedCase, WorkList, case_of_file, choose_list, chosen_list, images_in
+from ..shell.work_list import ListedCase, WorkList, choose_list, chosen_list
+from .adding import add_cases
 from .case_files import close_case, open_case, opened_ct, save_case
-from .dicom_series import ct_series
-from .texts import state_text, summary
+from .ranking import Ranking, in_order, show_unsure
+from .texts import state_text, summary, unsure_text
 
 CASE, STATE, REVIEWER, COMMENT = range(4)
 _REVIEWER = "PartialOrganSeg/Reviewer"
@@ -36,8 +37,8 @@ class WorkListSection(Section):
         self._list: WorkList = chosen_list()
         self._cases: list[ListedCase] = []
         self._written = WrittenCts()
-        self._saving = False
         self.strip = ProgressStrip(self.ui.worklistProgress, self.panel.services.dialogs)
+        self._ranking = Ranking(self.panel, self.ui, self.strip, self._look)
         prepare(self.ui.worklistTable, [_("Case"), _("State"), _("Reviewer"), _("Comment")], stretched=(CASE, COMMENT))
         self.ui.worklistTable.connect("itemSelectionChanged()", self._selection_changed)
         self.ui.worklistTable.connect("itemDoubleClicked(QTableWidgetItem*)", self._double_clicked)
@@ -66,7 +67,7 @@ class WorkListSection(Section):
         self._look()
 
     def closing(self) -> None:
-        self._saving = False
+        self._ranking.closing()
 
     # --- the list
 
@@ -87,7 +88,7 @@ class WorkListSection(Section):
 
     def _look(self) -> None:
         """Reads the list anew: another Slicer may have changed it."""
-        self._cases = self._list.cases()
+        self._cases = in_order(self._list.cases(), self.panel.parameters.worklist.unsureFirst)
         table, current = self.ui.worklistTable, self._current
         # a change of the rows is not the user's
         table.blockSignals(True)
@@ -95,13 +96,16 @@ class WorkListSection(Section):
         for row, case in enumerate(self._cases):
             font = qt.QFont()
             font.setBold(case.source == current)
-            for column, text in ((CASE, case.name), (STATE, state_text(case)), (REVIEWER, case.reviewer),
-                                 (COMMENT, case.comment)):
-                put(table, row, column, Cell(text, case.source if column == CASE else text)).setFont(font)
+            cells = {CASE: Cell(case.name, case.source), REVIEWER: Cell(case.reviewer, case.reviewer),
+                     STATE: Cell(state_text(case), unsure_text(case) or state_text(case)),
+                     COMMENT: Cell(case.comment, case.comment)}
+            for column, cell in cells.items():
+                put(table, row, column, cell).setFont(font)
         if table.currentRow() < 0 and self._cases:
             table.setCurrentCell(0, CASE)
         table.blockSignals(False)
         self.ui.worklistLabel.text = summary(self._cases)
+        self._ranking.refresh(self._cases, self._list)
         self._show_selected()
 
     def _selection_changed(self) -> None:
@@ -183,34 +187,13 @@ class WorkListSection(Section):
     # --- add and remove
 
     def _add(self) -> None:
-        dialogs = self.panel.services.dialogs
-        choices = [("folder", _("A folder")), ("file", _("A file")), ("dicom", _("Slicer's DICOM database"))]
-        answer = dialogs.ask(_("Add cases"), _("Where are the CTs?"), choices)
-        cases = None
-        if answer == "folder":
-            folder = dialogs.choose_folder(_("Folder of CTs"))
-            if folder is not None:
-                cases = [case_of_file(path) for path in images_in(Path(folder))]
-        elif answer == "file":
-            path = dialogs.choose_file(_("CT"), _("Images (*.nrrd *.nhdr *.nii *.nii.gz *.mha *.mhd)"))
-            if path is not None:
-                cases = [case_of_file(Path(path))]
-        elif answer == "dicom":
-            cases = ct_series()
-        if cases is None:
-            return
         try:
-            count = self._list.add(cases)
+            text = add_cases(self._list, self.panel.services.dialogs)
         except OSError as error:
-            self.strip.say(str(error))
-            return
-        text = _("{count} cases added.").format(count=count)
-        if not cases:
-            text = _("No CT was found there. DICOM files are imported in Slicer's module DICOM first.")
-        elif count < len(cases):
-            text += " " + _("{count} were listed already.").format(count=len(cases) - count)
-        self.strip.say(text)
-        self._look()
+            text = str(error)
+        if text is not None:
+            self.strip.say(text)
+            self._look()
 
     def _remove(self) -> None:
         case = self._selected
@@ -294,6 +277,9 @@ class WorkListSection(Section):
         if before is not None:
             close_case(before)
         slicer.util.setSliceViewerLayers(background=volume, fit=True)
-        self.strip.say(_("{name} is open.").format(name=case.name))
+        text = show_unsure(volume, case)
+        if text:
+            parameters.scribble.organ = case.worth_organ
+        self.strip.say(" ".join(filter(None, [_("{name} is open.").format(name=case.name), text])))
         self._look()
         self.ui.worklistTable.setCurrentCell([listed.source for listed in self._cases].index(case.source), CASE)

@@ -19,6 +19,14 @@ def state_text(case: ListedCase) -> str:
     return texts.get(case.state, case.state)
 
 
+def unsure_text(case: ListedCase) -> str:
+    """Which organ the model is least sure of; empty where that is not known."""
+    if case.worth is None:
+        return ""
+    return _("{state}; the model is least sure of the {organ} (entropy {worth:.2f} nats)").format(
+        state=state_text(case), organ=case.worth_organ.replace("_", " "), worth=case.worth)
+
+
 def summary(cases: list[ListedCase]) -> str:
     """How far the list is."""
     if not cases:

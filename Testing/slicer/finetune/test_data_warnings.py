@@ -18,8 +18,8 @@ DOUBT = "CT: spleen is labelled in a single slice (12 voxels); expect little of 
 
 
 @pytest.mark.parametrize(("end", "text"), [
-    (0, f"Done.\n{DOUBT}"), (1, f"no room\n{DOUBT}\nResume goes on from the last checkpoint."),
-    (130, f"Cancelled.\n{DOUBT}\nResume goes on from the last checkpoint.")])
+    (0, f"Done.\n{DOUBT}"), (1, f"no room\n{DOUBT}\nResume goes on from where it was saved last."),
+    (130, f"Cancelled.\n{DOUBT}\nResume goes on from where it was saved last.")])
 def test_doubts_are_told_at_once_and_after_the_run(course, end, text):
     course.add_case()
     course.start()

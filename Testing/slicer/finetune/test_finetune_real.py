@@ -55,13 +55,13 @@ def test_cancel_and_resume(panel, until):
     section = panel.section("FineTune")
     panel.parameters.finetune.minutes = 10.0
     section.ui.startButton.click()
-    until(lambda: "training" in section.strip.text.text, 500)
+    until(lambda: "learning" in section.strip.text.text, 500)
     section.ui.startButton.click()
     until(lambda: panel.job is None, 20)
     assert "Resume" in section.strip.text.text
     assert state(Path(panel.parameters.finetune.run)) == STARTED
     section.ui.resumeButton.click()
-    until(lambda: "training" in section.strip.text.text or panel.job is None, 500)
+    until(lambda: "learning" in section.strip.text.text or panel.job is None, 500)
     assert panel.job is not None, section.strip.text.text
     section.ui.startButton.click()
     until(lambda: panel.job is None, 20)

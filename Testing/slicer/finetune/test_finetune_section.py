@@ -78,14 +78,14 @@ def test_missing_packages_disable_the_buttons(make_panel, tmp_path):
 def test_the_list_follows_review_and_renaming(course):
     volume, result = course.add_case("CT Ä", "liver", "left_kidney")
     table = course.ui.caseTable
-    assert [table.item(0, at).text() for at in range(2)] == ["CT Ä", "partial: liver, left kidney"]
+    assert [table.item(0, at).text() for at in range(2)] == ["CT Ä", "accepted: liver, left kidney"]
     assert course.ui.casesLabel.text == "1 of 1 CTs are learnt from. Organs: liver, left kidney."
     volume.SetName("renamed")
     set_state(result, row(result, "liver").segment_id, "predicted")
     course.panel.refresh()
-    assert [table.item(0, at).text() for at in range(2)] == ["renamed", "partial: left kidney"]
+    assert [table.item(0, at).text() for at in range(2)] == ["renamed", "accepted: left kidney"]
     add_ct("second")
-    assert table.item(1, 1).text() == "unlabelled"
+    assert table.item(1, 1).text() == "nothing yet"
     assert table.item(1, 0).checkState() == qt.Qt.Unchecked
 
 
@@ -93,12 +93,12 @@ def test_of_several_segmentations_the_list_names_the_one_that_counts(course):
     volume, first = course.add_case("CT", "liver", "spleen")
     newer = add_result(volume)
     course.panel.refresh()
-    assert course.ui.caseTable.item(0, 1).text() == "partial: liver, spleen"
+    assert course.ui.caseTable.item(0, 1).text() == "accepted: liver, spleen"
     set_state(newer, row(newer, "pancreas").segment_id, ACCEPTED)
     course.panel.parameters.segmentation = newer
-    assert course.ui.caseTable.item(0, 1).text() == f"partial: pancreas; accepted in {newer.GetName()}"
+    assert course.ui.caseTable.item(0, 1).text() == f"accepted: pancreas; accepted in {newer.GetName()}"
     course.panel.parameters.segmentation = first
-    assert course.ui.caseTable.item(0, 1).text() == f"partial: liver, spleen; accepted in {first.GetName()}"
+    assert course.ui.caseTable.item(0, 1).text() == f"accepted: liver, spleen; accepted in {first.GetName()}"
 
 
 def test_ticks_come_back_with_the_scene(make_panel, tmp_path, scene):
@@ -202,7 +202,7 @@ def test_a_scene_imported_during_a_run_does_not_take_its_place(course, scene, tm
     assert course.settings.minutes == 7  # it was imported
     assert course.run == run
     assert course.section.strip.bar.visible
-    assert course.said == "training: 3 of 40, 1 min 15 s left"
+    assert course.said == "learning: 3 of 40, 1 min 15 s left"
     assert "1.5 min" in course.ui.runLabel.text
     course.settings.run = ""  # as a scene view does that is restored
     if end == "done":

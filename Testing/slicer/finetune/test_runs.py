@@ -93,7 +93,7 @@ def test_a_run_is_shown_and_ends_well(course):
     course.plan()
     assert course.ui.runLabel.text == "About 1.5 min, 40 steps; to be learnt: spleen."
     course.process.say("progress", stage="training", done=3, total=40, eta_s=75.2)
-    assert course.said == "training: 3 of 40, 1 min 15 s left"
+    assert course.said == "learning: 3 of 40, 1 min 15 s left"
     course.finish()
     assert course.said_of_run == "Done."
     table = course.ui.diceTable
@@ -267,7 +267,7 @@ def test_cancel_and_resume(course):
     course.process.say("metric", step=20, loss=1.0)
     course.start()
     course.process.end(130)
-    assert course.said_of_run == "Cancelled.\nResume goes on from the last checkpoint."
+    assert course.said_of_run == "Cancelled.\nResume goes on from where it was saved last."
     run = course.run
     (run / "log.jsonl").write_text('{"step": 10, "loss": 2.0}\n{"step": 20, "loss": 1.0}\n{"st')
     course.ui.resumeButton.click()

@@ -117,7 +117,7 @@ class Walk:
         def over():
             text = self.tune.strip.text.text
             if lines[-1] != text:
-                if "training" in text and not any("training" in line for line in lines):
+                if "learning" in text and not any("learning" in line for line in lines):
                     self.picture("working", self.tune)
                 lines.append(text)
             return self.panel.job is None
@@ -179,9 +179,9 @@ def test_from_two_cts_to_a_better_third(walk, annotation, licences_known):
     lines = walk.learn()
     assert lines[-1].startswith("Done."), lines[-1]
     assert any(text.startswith("writing CTs") for text in lines)
-    assert any(text.startswith("training") for text in lines)
-    expected = "partial: liver, spleen" if annotation == "accepted" else "scribble: liver, spleen, background"
-    assert [ui.caseTable.item(line, 1).text() for line in range(3)] == [expected, expected, "unlabelled"]
+    assert any(text.startswith("learning") for text in lines)
+    expected = "accepted: liver, spleen" if annotation == "accepted" else "strokes: liver, spleen, background"
+    assert [ui.caseTable.item(line, 1).text() for line in range(3)] == [expected, expected, "nothing yet"]
 
     outcome = json.loads((walk.tune._latest / "result.json").read_text("utf-8"))
     cells = {ui.diceTable.item(line, 0).text(): [ui.diceTable.item(line, at).text() for at in (1, 2)]

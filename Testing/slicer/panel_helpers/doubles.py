@@ -66,10 +66,12 @@ class FakeInstaller:
 
 
 class FakeDialogs:
-    """A user who gives the answers in `answers`, one a question, and keeps what was asked in `asked`."""
+    """A user who gives the answers in `answers`, one a question, and keeps what was asked in `asked`. Of a list all
+    lines are ticked that have the text `tick`."""
 
-    def __init__(self, *answers, folder=None, file=None):
+    def __init__(self, *answers, folder=None, file=None, files=()):
         self.answers, self.folder, self.file, self.asked, self.logs = list(answers), folder, file, [], []
+        self.files, self.tick = list(files), ""
 
     def ask(self, title, text, choices):
         self.asked.append((title, text, choices))
@@ -83,6 +85,13 @@ class FakeDialogs:
 
     def choose_file(self, title, pattern, new_name=""):
         return self.file
+
+    def choose_files(self, title, pattern):
+        return self.files
+
+    def choose_some(self, title, text, items):
+        self.asked.append((title, text, items))
+        return [key for key, shown in items if self.tick in shown]
 
 
 class Doubles(Services):

@@ -13,8 +13,8 @@ from .section_user import SectionUser
 class ListUser(SectionUser):
     """The section unfolded; `folder` holds files of CTs."""
 
-    def __init__(self, make_panel, until, folder, *answers):
-        super().__init__(make_panel, "WorkList", *answers, folder=folder)
+    def __init__(self, make_panel, until, folder, *answers, **options):
+        super().__init__(make_panel, "WorkList", *answers, folder=folder, **options)
         self.until, self.folder = until, folder
         self.ui.worklistCollapsible.collapsed = False
         self.panel.enter()
@@ -28,6 +28,17 @@ class ListUser(SectionUser):
 
     def add(self):
         self.services.dialogs.answers.append("folder")
+        self.ui.addCasesButton.click()
+
+    def add_files(self, *names):
+        """Chooses files of the folder."""
+        self.services.dialogs.answers.append("files")
+        self.services.dialogs.files = [self.folder / name for name in names]
+        self.ui.addCasesButton.click()
+
+    def add_from_database(self):
+        """Ticks what the dialogs' `tick` says of Slicer's DICOM database."""
+        self.services.dialogs.answers.append("dicom")
         self.ui.addCasesButton.click()
 
     def press(self, name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,47 @@ def picture_of(widget, path: Path) -> None:
 def colours(path: Path) -> int:
     """Number of different colours in a picture: 1 for a blank one."""
     return len(np.unique(np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3), axis=0))
+
+
+def cut_off(widget):
+    """Texts of labels, buttons and tables that have less room than they need."""
+    for child in _descendants(widget):
+        kind = child.className()
+        if kind == "QLabel" and child.wordWrap and child.height < child.heightForWidth(child.width):
+            yield child.text
+        elif (kind == "QLabel" and not child.wordWrap) or kind in ("QPushButton", "QCheckBox"):
+            hint = child.minimumSizeHint  # a property in Slicer
+            hint = hint() if callable(hint) else hint
+            if child.width < hint.width() or child.height < hint.height():
+                yield child.text
+        elif kind == "QTableWidget":
+            yield from _cut_off_in(child)
+
+
+def _cut_off_in(table):
+    letters = table.fontMetrics()
+    if table.rowCount and table.rowHeight(0) < letters.height():
+        yield f"rows of {table.name}"
+    for column in range(table.columnCount):
+        title = table.horizontalHeaderItem(column).text()
+        if letters.boundingRect(title).width() > table.columnWidth(column):
+            yield title
+
+
+def overlapping(widget):
+    """Names of widgets beside each other that cover one another."""
+    for parent in (widget, *_descendants(widget)):
+        children = [child for child in parent.children() if child.isWidgetType() and child.visible]
+        for first, second in itertools.combinations(children, 2):
+            if parent.layout() is not None and first.geometry.intersects(second.geometry):
+                yield f"{first.name} and {second.name}"
+
+
+def _descendants(widget):
+    for child in widget.children():
+        if child.isWidgetType() and child.visible:
+            yield child
+            yield from _descendants(child)
 
 
 class View:

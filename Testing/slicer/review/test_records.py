@@ -165,6 +165,19 @@ def test_dice_of_a_record(record, dice):
 
 # --- files
 
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "x;@SUM(1)", "line 1\nline 2"])
+def test_names_in_the_table_are_no_formulas_and_no_lines(reviewed, tmp_path, name):
+    node, review = reviewed
+    node.SetName(name)
+    review.accept(row(node, "liver").segment_id)
+    for _ in range(2):  # the second time it takes the place of its own earlier lines
+        write_table(tmp_path / "t.csv", [node], add=(tmp_path / "t.csv").exists())
+        lines = (tmp_path / "t.csv").read_text("utf-8").splitlines()
+        assert len(lines) == 4
+        assert f",{name}," not in lines[1]
+        assert "'" in lines[1] or "\\n" in lines[1]
+
+
 def test_table_of_the_user_study(reviewed, clock, tmp_path):
     node, review = reviewed
     volume = slicer.util.getNode("CT")

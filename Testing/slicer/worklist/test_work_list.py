@@ -1,7 +1,6 @@
-"""The work list: cases come from files and the DICOM database, are opened one after the other, and nothing is lost."""
+"""The work list: cases are opened one after the other, and nothing is lost."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +13,7 @@ from panel_helpers.scenes import label_array, phantom
 from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, accepted_organs, row, rows
 from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN, draw_labelmap, scribble_labelmap
 from PartialOrganSegPanel.scene.strokes import find_strokes, new_strokes
-from PartialOrganSegPanel.shell.work_list import ListedCase, WorkList, chosen_list, images_in
-from PartialOrganSegPanel.worklist.dicom_series import ct_series
+from PartialOrganSegPanel.shell.work_list import ListedCase, WorkList, chosen_list
 
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.organs import WORD16
@@ -29,46 +27,6 @@ def user(make_panel, until, tmp_path):
         made.write_ct(name, seed)
     made.add()
     return made
-
-
-# --- adding
-
-def test_a_folder_is_added_once(user):
-    assert user.cells() == ["a", "b"]
-    assert user.cells(1) == ["new", "new"]
-    assert user.said == "2 cases added."
-    user.add()
-    assert user.cells() == ["a", "b"]
-    assert "2 were listed already" in user.said
-
-
-def test_label_maps_and_hidden_files_are_no_cts(tmp_path):
-    for name in ("ct.nii.gz", "x/CT.NRRD", "ct_label.nrrd", "a.seg.nrrd", "x/.b.nrrd", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("")
-    assert [path.name for path in images_in(tmp_path)] == ["ct.nii.gz", "CT.NRRD"]
-
-
-def test_a_folder_without_cts_says_so(make_panel, until, tmp_path):
-    user = ListUser(make_panel, until, tmp_path / "empty")
-    user.add()
-    assert "No CT was found" in user.said
-
-
-def test_the_dicom_database_gives_ct_series(monkeypatch):
-    files = {"1": ["s1"] * 40, "2": ["s2"] * 40, "3": ["s3"] * 2}
-    database = SimpleNamespace(
-        patients=lambda: ["p"], studiesForPatient=lambda _patient: ["st"], seriesForStudy=lambda _study: list(files),
-        filesForSeries=files.get, fileValue=lambda file, _tag: "MR" if file == "s2" else "CT",
-        nameForPatient=lambda _patient: "Müller^A", descriptionForSeries=lambda series: f"portal {series}")
-    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
-    # series 2 is no CT, and series 3 is a localiser
-    assert ct_series() == [ListedCase("dicom:1", "Müller^A portal 1")]
-
-
-def test_no_dicom_database_gives_none(monkeypatch):
-    monkeypatch.delattr(slicer, "dicomDatabase", raising=False)
-    assert ct_series() == []
 
 
 # --- opening and saving
@@ -120,6 +78,21 @@ def test_a_file_that_is_gone_is_told(user):
     user.press("nextCase")
     assert "there is no such file" in user.said
     assert user.volume is None
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.9])
+def test_damaged_work_leaves_the_scene_as_it_was(user, share):
+    user.press("nextCase")
+    user.accept("liver")
+    user.press("nextCase")
+    case = next(case for case in chosen_list().cases() if case.name == "a")
+    saved = next(user.section._list.folder_of(case).glob("segmentation*.seg.nrrd"))
+    content = saved.read_bytes()
+    saved.write_bytes(content[:round(share * len(content))])
+    user.press("previousCase")
+    assert user.said == f"{saved}: the file is damaged and was left alone."
+    assert user.volume.GetName() == "b"
+    assert [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")] == ["b"]
 
 
 def test_what_cannot_be_saved_stays_open(user, monkeypatch):
@@ -209,7 +182,7 @@ def test_fine_tuning_sees_earlier_cases(user, make_panel, tmp_path, until):
     course.panel.refresh()
     table = course.ui.caseTable
     assert [table.item(place, 0).text() for place in range(table.rowCount)] == ["b", "a"]
-    assert table.item(1, 1).text() == "partial: liver; accepted in the work list"
+    assert table.item(1, 1).text() == "accepted: liver; accepted in the work list"
     course.start()
     manifest = course.run / "data" / "manifest.yaml"
     check_manifest(load_manifest(manifest))

@@ -1,0 +1,111 @@
+"""What the time of a fine-tuning run is spent on: steps, measurements, and CTs that both models are looked at in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import Code, Problem
+from . import PHANTOMS
+from .budget import FEW_STEPS, make_budget, network_voxels
+from .decisions import alphas_to_try, budget_settings
+from .lineage import lineage_of
+from .measured_on import MeasuredOn
+from .plan import Plan, TimePlan
+from .preparation_state import Preparation
+from .speed import frozen_seconds
+
+# Of the minutes, to see what has become of what was not to be learnt.
+LOOKING_SHARE = 0.1
+# CTs in which that is looked at.
+MOST_LOOKS = 3
+# Of the minutes, for the first of these CTs: of what no mask shows nothing would be known without one.
+FIRST_LOOK_SHARE = 0.3
+
+
+def plan_time(preparation: Preparation) -> None:
+    """Works out how many steps fit into the time, and what is measured. Completes `draft` and sets `plan`."""
+    request, held, measured = preparation.request, preparation.held, preparation.measured
+    recipe = preparation.draft.read()
+    alphas = alphas_to_try(recipe.alpha, preparation.alpha_set, held) if measured else []
+    # A joined model is measured once more when it is divided among its members.
+    trials = len(alphas) + bool(measured and request.start.members)
+    # Beside the network that learns, each of a joined model's other members segments the measured CTs once.
+    asking = frozen_seconds(request.start, [case.shape for case in measured], request.device)
+    measured_on = {}
+    # Of an organ that both measure, the user's own cases have the last word.
+    for label, kind in {**preparation.replay.measured_on, **held.measured_on}.items():
+        measured_on[preparation.space.names[label - 1]] = kind
+    looks = _looks(preparation, measured_on)
+    spent = time.monotonic() - preparation.began
+    budget = make_budget(preparation.minutes - (spent + asking + looks.seconds) / 60, preparation.speed, recipe,
+                         [case.measured_shape or case.shape for case in measured], preparation.size_multiple,
+                         request.device, sum(case.labelled for case in preparation.trained), request.options.steps,
+                         trials)
+    if request.options.steps is None and budget.steps < FEW_STEPS:
+        preparation.reporter.warning(Problem(
+            Code.FEW_STEPS, "--minutes", expected=f"time for {FEW_STEPS} steps or more",
+            found=f"{preparation.minutes:g} minutes, enough for {budget.steps}", hint="little can be learnt"))
+    time_plan = None
+    if request.options.steps is None:
+        time_plan = TimePlan(seconds=budget.seconds + asking, steps=budget.steps, measurements=budget.measurements,
+                             measurement_seconds=budget.measurement_seconds, trials=budget.trials)
+    changed = preparation.organ_names(preparation.changed)
+    synthetic = [name for name, kind in measured_on.items() if kind is MeasuredOn.PHANTOMS]
+    preparation.draft = preparation.draft.with_settings(
+        budget_settings(budget, measured, changed, alphas, synthetic))
+    images = [*preparation.trained, *held.measured, *preparation.replay.training, *preparation.replay.measured]
+    preparation.plan = Plan(
+        start=request.start.folder.resolve(), data=request.data.resolve(),
+        lineage=lineage_of(request.start, preparation.cases, preparation.trained, preparation.space), changed=changed,
+        kept=[name for name in preparation.space.names if name not in changed], measured_on=measured_on,
+        steps=budget.steps, minutes=round((budget.seconds + asking + looks.seconds) / 60, 1), time=time_plan,
+        said=[dict(event) for event in preparation.reporter.events],
+        images={case.image: case.image_sha256 for case in images}, patients=_patients(preparation),
+        looked_at=looks.images, take_new=request.options.take_new)
+
+
+def _patients(preparation: Preparation) -> dict[Path, str]:
+    """Of the real CTs that are measured on, the image file to its patient."""
+    cases = list(preparation.held.measured)
+    if preparation.request.options.replay != PHANTOMS:
+        cases += preparation.replay.measured
+    return {case.image: case.group for case in cases}
+
+
+class Looks(NamedTuple):
+    """CTs that both models are to segment, with their checksums, and how long that takes."""
+
+    images: dict[Path, str]
+    seconds: float
+
+
+def _looks(preparation: Preparation, measured_on: Mapping[str, MeasuredOn]) -> Looks:
+    """The CTs in which organs are looked at that no real mask measures: those left out first, then those without
+    labels, as the network learns from neither; as many as the time allows."""
+    request, predictions = preparation.request, preparation.start_predictions
+    known = {name for name, kind in measured_on.items() if kind is not MeasuredOn.PHANTOMS}
+    known.update(preparation.organ_names(preparation.changed))
+    if known.issuperset(preparation.space.names):
+        return Looks({}, 0.0)
+    unlabelled = [case for case in preparation.cases if not case.labelled]
+    images: dict[Path, str] = {}
+    seconds = 0.0
+    for case in (*preparation.held.measured, *unlabelled, *preparation.trained):
+        if len(images) == MOST_LOOKS or case.image_sha256 in images.values():
+            continue
+        if predictions.seconds:
+            for_one = sum(predictions.seconds) / len(predictions.seconds)
+        else:
+            for_one = frozen_seconds(request.start, [case.shape], request.device)
+            for_one += preparation.speed.voxel * network_voxels(case.shape, preparation.draft.read(),
+                                                                preparation.size_multiple)
+        # By the new model, and by the start model where that was not done yet.
+        cost = for_one if predictions.exist(case) else 2 * for_one
+        share = LOOKING_SHARE if images else FIRST_LOOK_SHARE
+        if seconds + cost <= share * 60 * preparation.minutes:
+            images[case.image] = case.image_sha256
+            seconds += cost
+    return Looks(images, seconds)

@@ -1,0 +1,1 @@
+"""What the module takes of Slicer's DICOMLib."""
