@@ -26,7 +26,8 @@ def exponent(rows: Sequence[dict[str, Any]], column: str) -> float:
 def picture(rows: Sequence[dict[str, Any]]) -> str:
     """A panel for each of `over` in the rows, with a line for each of `SERIES`."""
     panels = []
-    kinds = list(dict.fromkeys(row["over"] for row in rows))
+    # One point has no power.
+    kinds = [over for over in TITLES if sum(row["over"] == over for row in rows) > 1]
     for number, over in enumerate(kinds):
         of_kind = sorted((row for row in rows if row["over"] == over), key=lambda row: row["amount"])
         panels.append(_panel(of_kind, TITLES[over], number * (WIDTH + GAP)))
