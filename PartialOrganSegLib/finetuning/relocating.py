@@ -39,8 +39,8 @@ def relocate(run: Path) -> None:
 class _Move:
     """Of a run folder, from where it was to where it is."""
 
-    def __init__(self, before: Path, now: Path) -> None:
-        self._before, self._now = before, now
+    def __init__(self, former: Path, current: Path) -> None:
+        self._former, self._current = former, current
 
     def applied(self, value: object) -> object:
         """The same JSON or YAML value, with every absolute path in it, keys as well, as it is after the move."""
@@ -53,12 +53,12 @@ class _Move:
         return value
 
     def _path(self, path: Path) -> Path:
-        if path.is_relative_to(self._before):
-            return self._now / path.relative_to(self._before)
+        if path.is_relative_to(self._former):
+            return self._current / path.relative_to(self._former)
         if path.exists():
             return path
         try:
-            along = Path(os.path.normpath(self._now / os.path.relpath(path, self._before)))
+            along = Path(os.path.normpath(self._current / os.path.relpath(path, self._former)))
         except ValueError:  # on another drive than the run
             return path
         return along if along.exists() else path

@@ -42,6 +42,8 @@ class Recipe(StageSettings):
     Of a joined start model the last network is trained; it `takes_over` these organs, of which other members had the
     say (null: all that the training cases show for certain), where validation does not find them worse.
     `half_precision`: true is bfloat16, "float16" (GPU only) scales the loss. `batch_size` is per process.
+    `new_class_patches`: from so many patches a class that the start model does not have gets its first weights, by what
+    tells its voxels apart among the features; 0: it begins as rare background.
     `air_is_background`: what lies outside the body is background, where masks leave it open. `hooks`: what looks on at
     the run (`training.hooks.Hook`), by registered name or `package.module:Class`, with arguments.
     """
@@ -52,6 +54,7 @@ class Recipe(StageSettings):
     start_from: Path | None = None
     alpha: Alpha = 1.0
     takes_over: list[str] | None = None
+    new_class_patches: int = Field(default=0, ge=0)
     preprocessing: PreprocessingSettings = PreprocessingSettings()
     network: NetworkSettings | None = None
     air_is_background: bool = False
