@@ -214,8 +214,8 @@ def _loop(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         corrected = [pair for organs in row["corrected"].values() for pair in organs.values()]
         before, after = (sum(pair[i] for pair in corrected) / len(corrected) for i in (0, 1))
         lines += [f"Sixth CT {row['next']}; corrected {', '.join(row['corrected'])}: {len(corrected)} organs, mean "
-                  f"Dice {before:.3f} before the strokes, {after:.3f} as accepted. Fine-tuning and all around it took "
-                  f"{row['seconds'] / 60:.1f} minutes.", ""]
+                  f"Dice {before:.3f} before the strokes, {after:.3f} as accepted. Fine-tuning took "
+                  f"{row['seconds'] / 60:.1f} minutes on a busy machine, which was time for {row['steps']} steps.", ""]
         learnt = {organ for organs in row["corrected"].values() for organ in organs}
         cells = []
         for name in sorted(row["dice"], key=lambda name: (name not in learnt, name)):
