@@ -40,14 +40,14 @@ The embedded model asks that network itself, so the start is another's: `light-0
 """
 TAUGHT = """### Fine-tuning on the same strokes
 
-It takes minutes a stroke, so it was tried on single organs only. Dice after three strokes:
+It takes minutes a stroke, so it was tried on a single organ and stroke only. Dice after one stroke:
 """
 FEW_STEPS = 40  # below them `finetune` warns
 NOT_TAUGHT = """### Fine-tuning on the same strokes
 
 It takes minutes a stroke; the arm is in the benchmark and was not run for these tables. Measured before them: nine
-strokes at once in the left kidney of the CT below (Dice .20 at the start, from `light-0.3.0`) gave .56 after five minutes
-of fine-tuning and .89 by watershed; `refine` comes to .89 after ten strokes drawn one after the other.
+strokes at once in the left kidney of the CT below (Dice .20 at the start, from `light-0.3.0`) gave .56 after five
+minutes of fine-tuning and .89 by watershed; `refine` comes to .89 after ten strokes drawn one after the other.
 """
 HUMAN = """## On human labels
 
@@ -98,11 +98,11 @@ def page() -> str:
     organs = rows_of("refine_organs")
     taught = [row for row in organs if row["cts"] != "human"]
     if taught:
-        lines += [TAUGHT, *_organs(taught), ""]
+        lines += [TAUGHT, *_organs(taught, "1"), ""]
     else:
         lines += [NOT_TAUGHT]
     human = [row for row in means if row["cts"] == "human"]
-    lines += [HUMAN, *_organs([row for row in organs if row["cts"] == "human"]), ""]
+    lines += [HUMAN, *_organs([row for row in organs if row["cts"] == "human"], "3"), ""]
     for model in dict.fromkeys(row["model"] for row in human):
         of_model = [row for row in human if row["model"] == model]
         lines += [f"### From {model}", "", *_means(of_model), "", *_verdicts(of_model), ""]
@@ -185,14 +185,14 @@ def _seconds(row: Mapping[str, Any]) -> str:
     return f"{_number(row['seconds_first'], 2)}, {_number(row['seconds_later'], 2)}"
 
 
-def _organs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A start model and organ a row, an arm a column: Dice after three strokes."""
+def _organs(rows: Sequence[Mapping[str, Any]], count: str) -> list[str]:
+    """A start model and organ a row, an arm a column: Dice after so many strokes."""
     arms = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
     cells = []
     for key in dict.fromkeys((row["model"], row["case"], row["organ"]) for row in rows):
         of_organ = {row["arm"]: row for row in rows if (row["model"], row["case"], row["organ"]) == key}
         first = next(iter(of_organ.values()))
-        dice = [_after(of_organ, arm, "3") for arm in arms]
+        dice = [_after(of_organ, arm, count) for arm in arms]
         cells.append([key[0], key[1], key[2].replace("_", " "), _number(first["dice"]["0"], 3), *dice,
                       _after(of_organ, "refine", "10")])
     return table(("start model", "CT", "organ", "start", *(ARMS[arm] for arm in arms), "`refine` after 10"), cells)
