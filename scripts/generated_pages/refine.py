@@ -79,7 +79,8 @@ LIMITS = """## What is not shown
 - Human references of one CT only; spleen, gallbladder, pancreas, esophagus and adrenals have none.
 - Colon and small bowel are in no table but the human one, rectum, bladder and femoral heads in none: no other CT here
   has masks of them.
-- Fine-tuning for longer than 40 steps, and with more than three strokes; the peers that learn from clicks.
+- Fine-tuning on more than one organ's stroke; the loop with as many steps as an idle machine has time for, and on more
+  than one sixth CT; the peers that learn from clicks.
 """
 
 
