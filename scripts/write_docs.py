@@ -42,6 +42,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "results/reproduction-tables.md": reproduction.page,
     "results/robustness.md": robustness.page,
     "results/speed.md": speed.page,
+    "results/growth.svg": speed.growth_picture,
 }
 
 

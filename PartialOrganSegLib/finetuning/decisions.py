@@ -14,6 +14,7 @@ from ..errors import Code, UserError
 from ..models.bundle import Bundle
 from ..models.metadata import LONGEST_NAME
 from ..organs import LabelSpace
+from ..real_paths import real_path
 from ..segmenting.backend import computes_bfloat16
 from ..training.recipe import Recipe, load_recipe
 from ..training.transfer import ClassMap
@@ -81,7 +82,7 @@ def start_settings(start: Bundle, classes: ClassMap, run: Path, name: str | None
     learner = start.learner
     preprocessing, licences = learner.preprocessing, learner.metadata.partialorganseg.licences
     settings: SettingValues = {
-        "manifest": str((run / MANIFEST_FILE).resolve()), "start_from": str(start.folder.resolve()), "network": None,
+        "manifest": str(real_path(run / MANIFEST_FILE)), "start_from": str(real_path(start.folder)), "network": None,
         "preprocessing": {"spacing_zyx": preprocessing.spacing_zyx, "patch_zyx": preprocessing.patch_zyx,
                           "clip_hu": preprocessing.clip_hu, "subtract": preprocessing.subtract,
                           "divide": preprocessing.divide},

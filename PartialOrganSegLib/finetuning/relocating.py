@@ -9,6 +9,7 @@ import yaml
 
 from ..atomic import whole_file
 from ..json_file import read_json
+from ..real_paths import real_path
 from ..training.recipe import RECIPE_FILE, load_recipe
 from ..yaml_file import read_yaml
 from .plan import PLAN_FILE, write_json
@@ -24,7 +25,7 @@ def relocate(run: Path) -> None:
     began_in = load_recipe(run / RECIPE_FILE).manifest.parent
     if began_in.exists() and began_in.samefile(run):
         return
-    move = _Move(began_in, run.resolve())
+    move = _Move(began_in, real_path(run))
     # The recipe last: it says where the run began until all the others are rewritten.
     plan = move.applied(read_json(run / PLAN_FILE, "the plan of a run"))
     assert isinstance(plan, dict), "read_plan has read it"

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ..errors import Code, UserError, did_you_mean, kind_of
+from ..real_paths import below, real_path
 from ..resources import moved, resource
 from ..yaml_file import read_yaml
 from .former_settings import with_current_names
@@ -173,10 +174,10 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
         raise UserError(first_problem(error, Recipe).within(path)) from None
-    folder = path.resolve().parent
-    recipe.manifest = (folder / recipe.manifest.expanduser()).resolve()
+    folder = real_path(path).parent
+    recipe.manifest = below(folder, recipe.manifest)
     if recipe.start_from is not None:
-        recipe.start_from = (folder / recipe.start_from.expanduser()).resolve()
+        recipe.start_from = below(folder, recipe.start_from)
     if recipe.network is not None and recipe.network.backbone_weights is not None:
-        recipe.network.backbone_weights = (folder / recipe.network.backbone_weights.expanduser()).resolve()
+        recipe.network.backbone_weights = below(folder, recipe.network.backbone_weights)
     return recipe

@@ -197,13 +197,14 @@ class Trainer:
         # The last one there may be: a hook can make the stage end earlier.
         last = state.stage_start + stage.steps
         sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self._batch, last * self._batch)
-        clock = time.monotonic()
+        clock, processor = time.monotonic(), time.process_time()
         with batches(sampler, state.step, last, recipe.batch_size, recipe.workers, self.processes) as mini_batches:
             for targets in mini_batches:
                 waited = time.monotonic() - clock
                 figures = self._learn(sampler, targets)
                 state.step += 1
-                report = StepReport(state.step, stage.name, figures, time.monotonic() - clock, waited)
+                report = StepReport(state.step, stage.name, figures, time.monotonic() - clock, waited,
+                                    time.process_time() - processor)
                 for hook in self.hooks:
                     hook.on_step(self, report)
                 # Of the whole run, whose stages may end early.
@@ -211,7 +212,7 @@ class Trainer:
                 self.reporter.progress("training", state.step, total)
                 if self._after_step():
                     return
-                clock = time.monotonic()
+                clock, processor = time.monotonic(), time.process_time()
 
     def plan_stage(self, steps: int, next_measurement: int) -> None:
         """The stage is to have so many steps, at most the recipe's and at least those that are done; Dice is
