@@ -30,19 +30,19 @@ class _Samples:
     outside (N,), and for how many voxels each one stands (N,)."""
 
     features: list[torch.Tensor] = field(default_factory=list)
-    others: list[torch.Tensor] = field(default_factory=list)
+    rivals: list[torch.Tensor] = field(default_factory=list)
     inside: list[torch.Tensor] = field(default_factory=list)
     weights: list[torch.Tensor] = field(default_factory=list)
 
-    def add(self, features: torch.Tensor, others: torch.Tensor, inside: float) -> None:
+    def add(self, features: torch.Tensor, rivals: torch.Tensor, inside: float) -> None:
         """Adds voxels of one side, or evenly spread ones of them where there are too many."""
         count = len(features)
         step = max(1, -(-count // MOST_VOXELS))
         self.features.append(features[::step])
-        self.others.append(others[::step])
-        kept = len(self.others[-1])
-        self.inside.append(torch.full((kept,), inside))
-        self.weights.append(torch.full((kept,), count / max(1, kept)))
+        self.rivals.append(rivals[::step])
+        sampled = len(self.rivals[-1])
+        self.inside.append(torch.full((sampled,), inside))
+        self.weights.append(torch.full((sampled,), count / max(1, sampled)))
 
     @property
     def has_both_sides(self) -> bool:
@@ -129,18 +129,18 @@ def _collect(samples: dict[int, _Samples], targets: Targets, logits: torch.Tenso
     codes = targets.candidate_map.flatten().long()
     sets = targets.candidate_sets
     for label, of_class in samples.items():
-        known = [number for number in range(logits.shape[1]) if number not in samples]
+        start_classes = [number for number in range(logits.shape[1]) if number not in samples]
         is_certain = sets[:, label] & (sets.sum(1) == 1)
         for decides, inside in ((is_certain, 1.0), (~sets[:, label], 0.0)):
             voxels = torch.nonzero(decides[codes]).squeeze(1)
             if len(voxels):
-                of_class.add(features[voxels], torch.logsumexp(logits[voxels][:, known], 1), inside)
+                of_class.add(features[voxels], torch.logsumexp(logits[voxels][:, start_classes], 1), inside)
 
 
 def _fit(layer: nn.Module, label: int, samples: _Samples) -> None:
     """Logistic regression of "this class or another" on the features, the other classes' logits as they are."""
-    features, others, inside, weights = (torch.cat(part).double() for part in (
-        samples.features, samples.others, samples.inside, samples.weights))
+    features, rivals, inside, weights = (torch.cat(part).double() for part in (
+        samples.features, samples.rivals, samples.inside, samples.weights))
     # Half of the logarithm of how rare the class is counts: with all of it a class that the features know by halves is
     # found nowhere, and overlap has no slope there; without it, all over the body.
     for side in (inside == 1, inside == 0):
@@ -154,7 +154,7 @@ def _fit(layer: nn.Module, label: int, samples: _Samples) -> None:
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
-        margin = features / scale @ slopes + offset - others
+        margin = features / scale @ slopes + offset - rivals
         value = (weights * F.binary_cross_entropy_with_logits(margin, inside, reduction="none")).sum()
         value = value + PENALTY * (slopes ** 2).mean()
         value.backward()

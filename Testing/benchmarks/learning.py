@@ -19,7 +19,8 @@ first two that are learnt from. Labels are another model's, but the liver of waw
 aorta's are those of a class that the embedded model's first network tells apart and does not show. The start model grew
 out of that network, so its features know of an aorta. Dice is measured at the network's spacing.
 
-A finished arm is not run again (OUT/results/*.json), and one that was ended goes on from its checkpoint.
+A finished arm is not run again (OUT/results/*.json), and one that was ended goes on from its checkpoint. All are in
+OUT/learning.json, whose place is Resources/figures: `scripts/write_docs.py` makes the page's tables of it.
 """
 
 from __future__ import annotations
@@ -322,6 +323,8 @@ def main() -> None:
         trial = Trial(scenario, tested, out, arguments.steps)
         trial.prepare()
         path.write_text(json.dumps(run_arm(trial, Test(trial), arm, arguments.seed)) + "\n")
+    lines = [path.read_text().strip() for path in sorted((out / "results").glob("*.json"))]
+    (out / "learning.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
 
 
 if __name__ == "__main__":
