@@ -48,7 +48,7 @@ class LayerScan:
     counts: dict[int, Count] = field(default_factory=dict)
     boxes: dict[int, Box] = field(default_factory=dict)
     extent: Box | None = None
-    pages: list[_Page] = field(default_factory=list)
+    pages: list[_Page] = field(default_factory=list, compare=False)
 
 
 def scan_layer(image: slicer.vtkOrientedImageData,
