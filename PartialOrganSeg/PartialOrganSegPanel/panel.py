@@ -72,7 +72,11 @@ class Panel(VTKObservationMixin):
         """Takes the scene's parameter node and connects every widget that names a parameter."""
         self._unbind()
         self.parameters = self.logic.getParameterNode()
-        self._gui_tags = [self.parameters.connectGui(section.ui) for section in self.sections]
+        for number, section in enumerate(self.sections):
+            tag = self.parameters.connectGui(section.ui)
+            # some Slicers count the tags from 0 and do not return them; without one an old scene's view of the
+            # parameters stays connected with the widgets, and writes into the next scene
+            self._gui_tags.append(number if tag is None else tag)
         self.addObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._parameters_changed)
         for section in self.sections:
             section.bound()
