@@ -31,6 +31,8 @@ from .worklist.section import WorkListSection
 SECTIONS: tuple[type[Section], ...] = (SetupSection, WorkListSection, SegmentSection, ReviewSection, ScribbleSection,
                                        ExportSection, FineTuneSection, ModelsSection)
 SHOWN_NOWHERE = ("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode")  # curves come by the dozen
+# Views of parameters that are no longer used. Python may collect one while the node calls it, and takes Slicer along.
+_former_parameters: list[Parameters] = []
 RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
 
 
@@ -87,6 +89,7 @@ class Panel(VTKObservationMixin):
             for tag in self._gui_tags:
                 self.parameters.disconnectGui(tag)
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._parameters_changed)
+            _former_parameters.append(self.parameters)
         self.parameters, self._gui_tags = None, []
 
     def refresh(self) -> None:
