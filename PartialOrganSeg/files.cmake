@@ -396,6 +396,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/outputs.py
   PartialOrganSegLib/problem_codes.py
   PartialOrganSegLib/process_settings.py
+  PartialOrganSegLib/real_paths.py
   PartialOrganSegLib/refining/__init__.py
   PartialOrganSegLib/refining/appearance.py
   PartialOrganSegLib/refining/changes.py
@@ -484,6 +485,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/logbook.py
   PartialOrganSegLib/training/memory.py
   PartialOrganSegLib/training/network_sizes.py
+  PartialOrganSegLib/training/new_classes.py
   PartialOrganSegLib/training/objective.py
   PartialOrganSegLib/training/optimisation.py
   PartialOrganSegLib/training/optimisers.py

@@ -20,7 +20,7 @@ from .. import __version__, logfile
 from ..cancelling import Resumable, cancellable, ignore_signals
 from ..errors import Code, Problem, UsageError, UserError
 from ..events import ConsoleReporter, JsonReporter, Reporter
-from ..process_settings import ask_for_large_pages, collect_garbage_less_often, leave_garbage
+from ..process_settings import ask_for_large_pages, collect_garbage_less_often, give_back_large_blocks, leave_garbage
 from ..streams import drop_unwritten, forgiving_output, open_closed_streams
 from . import (
     check,
@@ -80,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ask_for_large_pages()  # before any command makes a tensor
     if argv is None:
         collect_garbage_less_often()
+        give_back_large_blocks()
     words = list(argv if argv is not None else sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -147,7 +148,7 @@ def _run_command(argv: Sequence[str], reporter: Reporter) -> int:
         return WRONG_USE if isinstance(error, UsageError) else FAILED
     except Exception as error:
         reporter.close()
-        reporter.error(Problem(Code.INTERNAL, found=logfile.explain(error, logfile.user_log())))
+        reporter.error(logfile.explain_command(error, logfile.user_log()))
         return FAILED
 
 

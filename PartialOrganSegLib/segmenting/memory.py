@@ -18,7 +18,8 @@ BASE_BYTES = 500 << 20
 # Generous for the light networks, per voxel of the largest window: activations, logits and their copies in float32.
 ACTIVATION_BYTES = 250
 # Of nnU-Net's networks, measured: per voxel of a window and channel of the finest stage, and per class.
-NNUNET_CHANNEL_BYTES, NNUNET_CLASS_BYTES = 28, 12
+NNUNET_CHANNEL_BYTES, NNUNET_CLASS_BYTES = 20, 12
+NEAR_ORGANS = 0.5  # of a joined model's voxels have scores at most, in a body full of organs
 MIB = 1 << 20
 
 
@@ -40,7 +41,7 @@ def estimate_memory(grid: Grid, bundle: Bundle) -> int:
     # One network after the other, beside the scores that they are joined in, on the finest of their grids.
     networks = [_network_bytes(grid, member.bundle) for member in bundle.members]
     finest = max(_working_voxels(grid, member.bundle) for member in bundle.members)
-    joined = finest * (bundle.label_space.class_count * 2 + 3 * 4)
+    joined = int(finest * (bundle.label_space.class_count * 2 * NEAR_ORGANS + 3 * 4))
     return BASE_BYTES + native * 3 + joined + max(sum(network) for network in networks)
 
 

@@ -73,13 +73,13 @@ def entries_of(cases: dict[str, Case], names: tuple[str, ...], segmenter: Segmen
                record: dict[str, Any]) -> Iterator[dict[str, object]]:
     """Manifest entries of the corrected CTs; what was corrected goes into `record` and OUT."""
     for name in names:
-        kept = out / "corrected" / f"{name}.json"
-        if not kept.exists():
+        file = out / "corrected" / f"{name}.json"
+        if not file.exists():
             scene = load_scene(cases[name], segmenter, out / "starts")
             label, figures = corrected(scene, seed)
-            entry = case_entry(kept.parent, scene, label, Kind.PARTIAL, list(figures))
-            kept.write_text(json.dumps({"entry": entry, "organs": figures}))
-        content = json.loads(kept.read_text())
+            entry = case_entry(file.parent, scene, label, Kind.PARTIAL, list(figures))
+            file.write_text(json.dumps({"entry": entry, "organs": figures}))
+        content = json.loads(file.read_text())
         record[name] = content["organs"]
         yield content["entry"]
 
@@ -93,7 +93,7 @@ def run(cases: dict[str, Case], following: str, arguments: argparse.Namespace) -
     since = time.monotonic()
     options = FinetuneOptions(minutes=arguments.minutes, validate=["none"])
     with tempfile.TemporaryDirectory(dir=arguments.output) as folder:
-        bundle = taught(arguments.model, entries, Path(folder), options)
+        bundle, steps = taught(arguments.model, entries, Path(folder), options)
         seconds = time.monotonic() - since
         scene = load_scene(cases[following], segmenter, arguments.output / "starts" / segmenter.bundle.name)
         after = Segmenter(SegmentOptions(model=bundle.folder, force=True))(scene.ct).labels.array
@@ -101,7 +101,7 @@ def run(cases: dict[str, Case], following: str, arguments: argparse.Namespace) -
     for organ in scene.organs:
         figures[WORD16.names[organ - 1]] = [dice(*scene.masks(labels, organ)) for labels in (scene.start, after)]
     return {"model": segmenter.bundle.name, "next": following, "corrected": organs, "dice": figures,
-            "seconds": round(seconds), "seed": arguments.seed}
+            "steps": steps, "seconds": round(seconds), "seed": arguments.seed}
 
 
 def main() -> None:
@@ -125,9 +125,9 @@ def main() -> None:
         arguments.table.write_text(json.dumps(rows, indent=1) + "\n")
         return
     cases = {case.image.parent.name: case for case in load_manifest(arguments.manifest).cases}
-    done = {row["next"] for row in rows}
+    finished = {row["next"] for row in rows}
     for following in arguments.next:
-        if following not in done:
+        if following not in finished:
             row = run(cases, following, arguments)
             with open(record, "a") as stream:
                 stream.write(json.dumps(row) + "\n")

@@ -24,11 +24,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from PartialOrganSegLib.annotation import OUTSIDE, CandidateTable
+from PartialOrganSegLib.annotation import OUTSIDE
 from PartialOrganSegLib.loading.augmentation import Augmentation
 from PartialOrganSegLib.losses import Targets
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle
 from PartialOrganSegLib.networks import channels_last
+from PartialOrganSegLib.process_settings import ask_for_large_pages
 from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.training.distributed import Processes
 from PartialOrganSegLib.training.objective import Objective
@@ -57,11 +58,12 @@ class Clock:
         return timed
 
 
-def our_step(learner: Bundle, recipe: Recipe, targets: Targets) -> Callable[[], dict[str, float]]:
-    """A function that makes one step of the library and gives its parts' seconds."""
-    network, teacher = (channels_last(learner.load_network()) for _ in range(2))
+def our_step(learner: Bundle, recipe: Recipe, targets: Targets,
+             device: torch.device = torch.device("cpu")) -> Callable[[], dict[str, float]]:  # noqa: B008
+    """A function that makes one step of the library and gives its parts' processor seconds."""
+    network, teacher = (channels_last(learner.load_network(device)) for _ in range(2))
     stage = recipe.resolved_stages()[0]
-    step = TrainingStep(network.train(), teacher.eval(), targets.candidate_sets, torch.device("cpu"),
+    step = TrainingStep(network.train().requires_grad_(), teacher.eval(), targets.candidate_sets.to(device), device,
                         recipe.half_precision, Processes())
     objective = Objective(stage, learner.label_space, [1.0] * learner.label_space.class_count, teacher=True)
     step.begin(stage, objective)
@@ -91,7 +93,7 @@ def our_step(learner: Bundle, recipe: Recipe, targets: Targets) -> Callable[[], 
 
 def plain_step(learner: Bundle, targets: Targets) -> Callable[[], dict[str, float]]:
     """The same of a plain loop."""
-    network = channels_last(learner.load_network()).train()
+    network = channels_last(learner.load_network()).train().requires_grad_()
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
     labels = (targets.candidate_map.long() - FIRST).clamp_min(0)
     classes = learner.label_space.class_count
@@ -124,6 +126,19 @@ def plain_step(learner: Bundle, targets: Targets) -> Callable[[], dict[str, floa
     return run
 
 
+def labelled_patch(learner: Bundle) -> Targets:
+    """A patch of noise in which a box of voxels is labelled as each organ, and all others as background."""
+    classes, patch = learner.label_space.class_count, learner.preprocessing.patch_zyx
+    labels = torch.zeros(patch, dtype=torch.uint8)
+    for organ in range(1, classes):
+        z, y, x = 10 * ((organ - 1) % 4), 20 * ((organ - 1) // 4), 7 * organ
+        labels[z:z + 10, y:y + 18, x:x + 16] = organ
+    # A row for each class after those that leave a voxel open.
+    sets = torch.cat([torch.ones(FIRST, classes, dtype=torch.bool), torch.eye(classes, dtype=torch.bool)])
+    image = torch.randn(1, 1, *patch).contiguous(memory_format=torch.channels_last_3d)
+    return Targets(labels[None] + FIRST, sets, image)
+
+
 def loading_seconds(recipe: Recipe, learner: Bundle) -> float:
     """Processor seconds of one augmented patch."""
     settings = learner.preprocessing
@@ -146,19 +161,13 @@ def main() -> None:
     parser.add_argument("--busy", action="store_true", help="other programs ran meanwhile")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep the table as well")
     arguments = parser.parse_args()
+    ask_for_large_pages()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     learner = load_bundle("embedded").learner
     recipe = load_recipe(resource("recipes") / "finetune.yaml")
     pair = recipe.changed(losses={"marginal_cross_entropy": 1.0, "marginal_dice": 1.0}, loss_arguments={})
-    table = CandidateTable(learner.label_space.class_count)
-    patch = learner.preprocessing.patch_zyx
-    labels = torch.zeros(patch, dtype=torch.uint8)
-    for organ in range(1, learner.label_space.class_count):
-        z, y, x = 10 * ((organ - 1) % 4), 20 * ((organ - 1) // 4), 7 * organ
-        labels[z:z + 10, y:y + 18, x:x + 16] = organ
-    image = torch.randn(1, 1, *patch).contiguous(memory_format=torch.channels_last_3d)
-    targets = Targets(labels[None] + FIRST, torch.from_numpy(table.table), image)
+    targets = labelled_patch(learner)
     loops = {"plain": plain_step(learner, targets), "ours": our_step(learner, pair, targets),
              "recipe": our_step(learner, recipe, targets)}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in loops}

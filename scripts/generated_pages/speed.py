@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .growth_picture import picture
 from .markdown import NOTE, table
 from .robustness import rows_of
 
@@ -25,6 +26,44 @@ NEIGHBOURS = """## Beside busy neighbours
 
 `python Testing/benchmarks/neighbours.py`: one prediction while other processes compute without a pause. With n of them
 on c cores a program's share is 1 / (1 + n / c); the aim is 1.3 times as long as that.
+"""
+PARTS = """## Where the time goes
+
+`python Testing/benchmarks/parts.py`: shares of the processor time of a whole `segment`, one thread.
+"""
+PREDICTORS = """## Against other predictors, with the same weights
+
+`python Testing/benchmarks/peers.py`: whole processes with one thread and the weights of the embedded model's first
+network. nnU-Net's own predictor takes float32, its own windows and its own resampling on a CPU; MONAI's
+SlidingWindowInferer is put into our program in place of our windows, with the same network in the same precision.
+"""
+BATCH = """## Many CTs in one run
+
+`python Testing/benchmarks/batch_20.py`: one run over so many CTs against as many runs of one CT. The aim is 0.6.
+"""
+TRAINING = """## A training step
+
+`python Testing/benchmarks/training_step.py`: milliseconds of processor time, one thread, embedded model's learner, one
+patch of 48 x 96 x 128. *Plain* is autocast, torch's cross entropy and a soft Dice over all voxels, backward, AdamW;
+*ours* the library's step with the same two losses in their marginal forms; *recipe* with all losses of the recipe for
+fine-tuning and the frozen start model. The aim is 1.1.
+"""
+LEARNING = """## Before the first step, and memory of learning
+
+`python Testing/benchmarks/learning_cost.py`: reading, resampling and keeping CTs for training; and the peak of
+`finetune` with all its processes, what they share counted once. The aim for fine-tuning is 2560 MiB.
+"""
+GROWTH = """## Growth
+
+`python Testing/benchmarks/growth.py`: processor seconds with one thread and peak memory of a whole `segment` over the
+number of voxels and of organs. All CTs but the largest show the same 40 cm of a body, and that one shows 120 cm: the
+networks see a body at their own spacing, so that time follows how much of it is shown, not into how many voxels.
+
+![time and memory over the size](growth.svg)
+"""
+GPU = """## On a GPU
+
+`python Testing/benchmarks/gpu.py`, at most three minutes: **not run**, no GPU was there.
 """
 EARLIER = """## Earlier versions
 
@@ -48,6 +87,10 @@ labels of TotalSegmentator (.943 for .960, .621 for .675). So the windows stay w
 are further than 20 mm from all ten organs saves nothing on 14 of 18 CTs, and a sixth to a third of the windows on the
 four that reach far beyond the abdomen; it is not done yet.
 
+Files are written by one thread: a picture drawn beside them would save 0.15 s, and a cancelled run would have to wait
+for it. A faster gzip would save less: of 10 s of processor time reading the CT takes 0.14 and writing both label files
+0.07. What PyTorch imports for itself (its compiler, its tables of shapes) cannot be left out by settings of its own.
+
 Not measured: a GPU, other processors.
 """
 
@@ -57,7 +100,80 @@ def page() -> str:
     beside = rows_of("speed_neighbours")
     if beside:
         lines += [NEIGHBOURS, *_neighbours(beside), ""]
+    sections = {"speed_parts": (PARTS, _parts), "speed_predictors": (PREDICTORS, _predictors),
+                "speed_batch": (BATCH, _batch), "speed_training": (TRAINING, _training),
+                "speed_learning": (LEARNING, _learning), "speed_growth": (GROWTH, _growth)}
+    for name, (head, write) in sections.items():
+        rows = rows_of(name)
+        if rows:
+            lines += [head, *write(rows), ""]
+    lines += [GPU]
     return "\n".join([*lines, EARLIER, LIMITS.rstrip()]) + "\n"
+
+
+def growth_picture() -> str:
+    """docs/results/growth.svg."""
+    return picture(rows_of("speed_growth"))
+
+
+def _when(row: dict[str, Any]) -> str:
+    """Repeats and date, and whether the machine was busy."""
+    text = str(row["date"])
+    if "repeats" in row:
+        text = f"{row['repeats']}, {text}"
+    return f"{text}, busy" if row.get("busy") else text
+
+
+def _parts(rows: Sequence[dict[str, Any]]) -> list[str]:
+    steps = sorted(rows[0]["shares"], key=lambda step: -rows[0]["shares"][step])
+    titles = ["step", *[f"{row['ct']}, {row['model']} ({_when(row)})" for row in rows]]
+    cells = [[step, *[f"{row['shares'].get(step, 0):.1%}" for row in rows]] for step in steps]
+    cells.append(["processor seconds", *[f"{row['processor_s']:.1f}" for row in rows]])
+    return table(titles, cells)
+
+
+def _predictors(rows: Sequence[dict[str, Any]]) -> list[str]:
+    cells = [[row["peer"], row["ct"], _when(row), f"{row['ours_cpu_s']} : {row['peer_cpu_s']} s = {row['cpu_ratio']}",
+              f"{row['ours_mib']} : {row['peer_mib']} MiB = {row['memory_ratio']}", f"{row['dice']:.3f}"]
+             for row in rows]
+    return table(("peer", "CT", "repeats, date", "processor time, ours : theirs", "memory", "mean Dice between them"),
+                 cells)
+
+
+def _batch(rows: Sequence[dict[str, Any]]) -> list[str]:
+    cells = []
+    for row in rows:
+        size = "whole" if not row["slices"] else f"{row['slices']} slices"
+        cells.append([str(row["count"]), f"{row['ct']}, {size}", _when(row), f"{row['time_ratio']:.2f}",
+                      f"{row['cpu_ratio']:.2f}", f"{row['mib']} : {row['single_mib']} MiB"])
+    return table(("CTs", "each", "repeats, date", "time", "processor time", "memory, one run : single runs"), cells)
+
+
+def _training(rows: Sequence[dict[str, Any]]) -> list[str]:
+    parts = ("start model", "forward", "losses", "backward", "optimiser", "total")
+    cells = []
+    for row in rows:
+        spread = f"{row['ratio']:.2f} ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})"
+        cells.append([row["loop"], _when(row), *[f"{1000 * row['seconds'][part]:.0f}" for part in parts], spread])
+    lines = table(("loop", "repeats, date", *parts, "of the plain loop"), cells)
+    return [*lines, "", f"To cut and augment a patch takes {1000 * rows[0]['loading_s']:.0f} ms, in other processes."]
+
+
+def _learning(rows: Sequence[dict[str, Any]]) -> list[str]:
+    cells = []
+    for row in rows:
+        if row["what"] == "preparation":
+            cost = f"{row['made_s']} s ({row['made_cpu_s']} s of processor time), again {row['kept_s']} s"
+        else:
+            cost = f"{row['mib']} MiB, after {row['peak_at_s']} of {row['seconds']} s ({row['steps']} steps)"
+        cells.append([row["what"], str(row["cts"]), _when(row), cost])
+    return table(("what", "CTs", "date", "cost"), cells)
+
+
+def _growth(rows: Sequence[dict[str, Any]]) -> list[str]:
+    cells = [[row["size"], _when(row), f"{row['processor_s']:.1f}", str(row["mib"])]
+             for row in sorted(rows, key=lambda row: (row["over"], row["amount"]))]
+    return table(("size", "date", "processor seconds", "MiB"), cells)
 
 
 def _peer(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -17,7 +17,7 @@ from PartialOrganSegLib.training.trainer import train
 
 from .budgets import total_steps
 from .references import Reference
-from .results import Result, divergence_curve, learning_curve, organ_figures, read_result
+from .results import Result, divergence_curve, learning_curve, organ_figures, processor_seconds, read_result
 
 RESULT = "result.json"
 VERSION = 2  # raised when the same recipe and data would give another result
@@ -25,7 +25,8 @@ VERSION = 2  # raised when the same recipe and data would give another result
 # Settings that recipes did not have when the first tables were made, with what is the same as none.
 LATER_SETTINGS: dict[str, object] = {
     "partial_only": [], "shift": 0.3, "axis_scale": 0.05, "scale_factors": [], "blur": 0.15, "thick_slices": 0.15,
-    "contrast": 0.25, "shading": 0.1, "noise": 0.35, "test_scales": [], "backbone_weights": None}
+    "contrast": 0.25, "shading": 0.1, "noise": 0.35, "test_scales": [], "backbone_weights": None, "class_rate": 1.0,
+    "new_class_patches": 0}
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Run:
         result.steps = total_steps(self.recipe)
         result.curve, result.step_seconds = learning_curve(self.folder / "log.jsonl")
         result.kl = divergence_curve(self.folder / "log.jsonl")
+        result.processor_seconds = processor_seconds(self.folder / "log.jsonl")
         result.write(self.folder / RESULT)
         return result
 
