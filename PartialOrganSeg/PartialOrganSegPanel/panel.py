@@ -31,6 +31,8 @@ from .worklist.section import WorkListSection
 SECTIONS: tuple[type[Section], ...] = (SetupSection, WorkListSection, SegmentSection, ReviewSection, ScribbleSection,
                                        ExportSection, FineTuneSection, ModelsSection)
 SHOWN_NOWHERE = ("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode")  # curves come by the dozen
+# Views of parameters that are no longer used. Python may collect one while the node calls it, and takes Slicer along.
+_former_parameters: list[Parameters] = []
 RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
 
 
@@ -72,7 +74,11 @@ class Panel(VTKObservationMixin):
         """Takes the scene's parameter node and connects every widget that names a parameter."""
         self._unbind()
         self.parameters = self.logic.getParameterNode()
-        self._gui_tags = [self.parameters.connectGui(section.ui) for section in self.sections]
+        for number, section in enumerate(self.sections):
+            tag = self.parameters.connectGui(section.ui)
+            # some Slicers count the tags from 0 and do not return them; without one an old scene's view of the
+            # parameters stays connected with the widgets, and writes into the next scene
+            self._gui_tags.append(number if tag is None else tag)
         self.addObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._parameters_changed)
         for section in self.sections:
             section.bound()
@@ -83,6 +89,7 @@ class Panel(VTKObservationMixin):
             for tag in self._gui_tags:
                 self.parameters.disconnectGui(tag)
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._parameters_changed)
+            _former_parameters.append(self.parameters)
         self.parameters, self._gui_tags = None, []
 
     def refresh(self) -> None:

@@ -99,6 +99,7 @@ class Day:
         self.volume = slicer.util.addVolumeFromArray(large(phantom()[0], size), name="CT",
                                                      ijkToRAS=np.diag([-0.7, -0.7, 1, 1]))
         self.panel.parameters.inputVolume = self.volume
+        self.panel.parameters.review.advance = False  # the liver stays selected
 
     def busy(self) -> bool:
         """Whether something is still to be done."""
@@ -156,7 +157,6 @@ class Day:
 
     def review(self) -> None:
         ui = self.of("Review")
-        self.panel.parameters.review.advance = False
         self.does("a pause in drawing", self.draw)
         assert self.state() == "edited"
         self.does("undo", ui.undoButton.click)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import slicer
 from panel_helpers.doubles import Doubles, FakeInstaller
 from panel_helpers.scenes import add_ct
 
@@ -23,6 +24,23 @@ def test_panel_without_packages_offers_to_install_them(make_panel):
     assert services.installer.calls == [None]
     assert not setup.widget.visible
     assert segment.ui.segmentButton.enabled
+
+
+def test_the_organs_codes_are_loaded_when_slicer_has_started(monkeypatch):
+    pytest.importorskip("slicer_host", reason="a real Slicer has started already")
+    logic, paths = slicer.modules.terminologies.logic(), []
+
+    class Terminologies:
+        """Loads as Slicer's own logic, and notes what."""
+
+        @staticmethod
+        def LoadTerminologyFromFile(path):
+            paths.append(Path(path).name)
+            return logic.LoadTerminologyFromFile(path)
+
+    monkeypatch.setattr(slicer.modules.terminologies, "logic", Terminologies)
+    slicer.app.startupCompleted.emit()
+    assert paths == ["PartialOrganSeg.term.json"]
 
 
 def test_without_pytest_the_self_test_runs_and_that_is_said(monkeypatch, capsys):

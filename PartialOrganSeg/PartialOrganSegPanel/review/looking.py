@@ -48,7 +48,7 @@ class Looking:
         self._idle.stop()
         self._work, self._actions, self._acting = None, [], False
 
-    def then(self, action: Action) -> None:
+    def when_recorded(self, action: Action) -> None:
         """Does something when all edits until now are recorded: at once for a small CT. What it gives, if anything, is
         work in pieces."""
         self._actions.append(action)

@@ -276,11 +276,11 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def _accept(self) -> None:
         segment_id = self._current
-        self.looking.then(lambda: self._decide(self._review.accept, segment_id))
+        self.looking.when_recorded(lambda: self._decide(self._review.accept, segment_id))
 
     def _absent(self) -> None:
         segment_id = self._current
-        self.looking.then(lambda: self._decide(self._review.absent, segment_id))
+        self.looking.when_recorded(lambda: self._decide(self._review.absent, segment_id))
 
     def _decide(self, decision: Callable[[str], None], segment_id: str) -> None:
         if self._review.segment(segment_id) is None:  # removed in the moment before
@@ -297,7 +297,7 @@ class ReviewSection(Section, VTKObservationMixin):
             self._say(_("Organs accepted: {count}.").format(count=self._review.accept_all()))
             self.panel.refresh()
 
-        self.looking.then(accept)
+        self.looking.when_recorded(accept)
 
     def _correct(self) -> None:
         # strokes go to the CT of this segmentation, whichever was chosen to be segmented next
@@ -306,7 +306,7 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def _back(self) -> None:
         segment_id = self._current
-        self.looking.then(lambda: self._bring_back(segment_id))
+        self.looking.when_recorded(lambda: self._bring_back(segment_id))
 
     def _bring_back(self, segment_id: str) -> Generator[None, None, None]:
         held = yield from self._review.back_to_predicted(segment_id)
@@ -336,7 +336,7 @@ class ReviewSection(Section, VTKObservationMixin):
             self._say("")
             self.panel.refresh()
 
-        self.looking.then(undo)
+        self.looking.when_recorded(undo)
 
     def _save_table(self) -> None:
         self._files.save_table(self._review)

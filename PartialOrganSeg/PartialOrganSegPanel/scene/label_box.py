@@ -33,15 +33,28 @@ def read_box(segmentation: slicer.vtkMRMLSegmentationNode, values: Mapping[str, 
     Raises UserError where a segment lies on other voxels than the CT.
     """
     labels = np.zeros([box[1] - box[0], box[3] - box[2], box[5] - box[4]], np.uint8)
+    for image, table in _tables(segmentation, values):
+        of_labels, of_layer = _overlap(image, _shift(image, segmentation, volume), box)
+        if of_labels is not None:
+            numbers = table[voxel_array(image)[of_layer]]
+            np.copyto(labels[of_labels], numbers, where=numbers > 0)
+    return labels
+
+
+def _tables(segmentation: slicer.vtkMRMLSegmentationNode,
+            values: Mapping[str, int]) -> list[tuple[slicer.vtkOrientedImageData, np.ndarray]]:
+    """Layers in the order of their segments, each with the number that every label value in it gets. Neighbours in one
+    layer never overlap: they are read together."""
+    tables: list[tuple[slicer.vtkOrientedImageData, np.ndarray]] = []
     for segment_id, value in values.items():
         segment = segmentation.GetSegmentation().GetSegment(segment_id)
         image = labelmap(segment)
         if image is None:
             continue
-        of_labels, of_layer = _overlap(image, _shift(image, segmentation, volume), box)
-        if of_labels is not None:
-            labels[of_labels][voxel_array(image)[of_layer] == segment.GetLabelValue()] = value
-    return labels
+        if not tables or tables[-1][0] is not image:
+            tables.append((image, np.zeros(1 << (8 * image.GetScalarSize()), np.uint8)))
+        tables[-1][1][segment.GetLabelValue()] = value
+    return tables
 
 
 def change_box(segmentation: slicer.vtkMRMLSegmentationNode, values: Mapping[str, int],
@@ -55,13 +68,27 @@ def change_box(segmentation: slicer.vtkMRMLSegmentationNode, values: Mapping[str
     changed = (after != before) & (current == before)
     if not changed.any():
         return changed
+    # a correction is much smaller than the box that it was looked for in
+    inner, inner_box = _around(changed, box)
+    part, part_before, part_after = changed[inner], current[inner], after[inner]
     for segment_id, value in values.items():
-        _take(segmentation, segment_id, volume, box, changed & (current == value))
+        _take(segmentation, segment_id, volume, inner_box, part & (part_before == value))
     for segment_id, value in values.items():
-        _give(segmentation, segment_id, volume, box, changed & (after == value))
+        _give(segmentation, segment_id, volume, inner_box, part & (part_after == value))
     segmentation.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
     segmentation.Modified()
     return changed
+
+
+def _around(mask: np.ndarray, box: Box) -> tuple[Slices, Box]:
+    """Around the voxels of a mask (z, y, x), of which there is one: in the mask, and as a box of the CT."""
+    slices, bounds = [], []
+    for axis, start in enumerate(box[::2]):
+        places = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        low, high = int(places[0]), int(places[-1]) + 1
+        slices.append(slice(low, high))
+        bounds += [start + low, start + high]
+    return (slices[0], slices[1], slices[2]), (bounds[0], bounds[1], bounds[2], bounds[3], bounds[4], bounds[5])
 
 
 def _shift(image: slicer.vtkOrientedImageData, segmentation: slicer.vtkMRMLSegmentationNode,

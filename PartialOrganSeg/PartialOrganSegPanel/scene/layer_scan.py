@@ -48,7 +48,7 @@ class LayerScan:
     counts: dict[int, Count] = field(default_factory=dict)
     boxes: dict[int, Box] = field(default_factory=dict)
     extent: Box | None = None
-    pages: list[_Page] = field(default_factory=list)
+    pages: list[_Page] = field(default_factory=list, compare=False)
 
 
 def scan_layer(image: slicer.vtkOrientedImageData,
@@ -60,14 +60,14 @@ def scan_layer(image: slicer.vtkOrientedImageData,
     must begin anew.
     """
     extent = image.GetExtent()
-    known = None
+    earlier_pages = None
     if earlier is not None and earlier.extent == extent:
-        known = earlier.pages
+        earlier_pages = earlier.pages
     pages = []
     for number, page in enumerate(voxel_array(image)):
         checksum = zlib.crc32(np.ascontiguousarray(page))
-        if known is not None and known[number].checksum == checksum:
-            pages.append(known[number])
+        if earlier_pages is not None and earlier_pages[number].checksum == checksum:
+            pages.append(earlier_pages[number])
         else:
             pages.append(_look_at(page, checksum))
         yield
@@ -100,10 +100,10 @@ def _joined(extent: Box, pages: list[_Page]) -> LayerScan:
                                              page.boxes.tolist(), strict=True):
             count = scan.counts.get(value, EMPTY)
             scan.counts[value] = Count(count.voxels + voxels, count.place + place)
-            left, right, first, last = box[0] + i0, box[1] + i0, box[2] + j0, box[3] + j0
-            whole = scan.boxes.get(value, (left, right, first, last, k, k))
-            scan.boxes[value] = (min(whole[0], left), max(whole[1], right), min(whole[2], first), max(whole[3], last),
-                                 whole[4], k)
+            in_page = (box[0] + i0, box[1] + i0, box[2] + j0, box[3] + j0)
+            below = scan.boxes.get(value, (*in_page, k, k))
+            scan.boxes[value] = (min(below[0], in_page[0]), max(below[1], in_page[1]), min(below[2], in_page[2]),
+                                 max(below[3], in_page[3]), below[4], k)
     return scan
 
 

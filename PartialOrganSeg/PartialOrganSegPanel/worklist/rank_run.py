@@ -32,10 +32,10 @@ class Unsure:
 
 def unsurest(entropies: Iterable[tuple[str, float | None]]) -> Unsure | None:
     """Of organs with their entropies the one that the model is least sure of; None where no entropy is known."""
-    known = [(entropy, organ) for organ, entropy in entropies if entropy is not None]
-    if not known:
+    measured = [(entropy, organ) for organ, entropy in entropies if entropy is not None]
+    if not measured:
         return None
-    entropy, organ = max(known)
+    entropy, organ = max(measured)
     return Unsure(entropy, organ)
 
 

@@ -11,6 +11,7 @@ from panel_helpers.pictures import colours, slice_picture
 from panel_helpers.scenes import add_ct, add_result, end_segment, phantom
 from panel_helpers.start_models import write_model
 from PartialOrganSegPanel.finetune.overlays import AFTER, BEFORE, overlays
+from PartialOrganSegPanel.scene import segment_run, voxel_counts
 from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, rows, set_state
 from PartialOrganSegPanel.scene.segmentation_result import find_result
 from PartialOrganSegPanel.shell.model_cards import installed_models
@@ -155,6 +156,29 @@ def test_they_come_back_with_the_scene(comparison, scene, tmp_path):
     assert set(overlays()) == {BEFORE, AFTER}
     comparison.ui.overlaysButton.click()
     assert visible(comparison.panel.parameters.segmentation)
+
+
+def test_a_large_ct_is_compared_in_pieces(comparison, monkeypatch, until):
+    """What is shown and said in the end is the same as of a small one."""
+    comparison.run()
+    small = comparison.course.said
+    comparison.ui.overlaysButton.click()
+    monkeypatch.setattr(voxel_counts, "SMALL", 0)
+    monkeypatch.setattr(segment_run, "SMALL", 0)
+    processes = comparison.course.services.processes
+    count = len(processes)
+    comparison.ui.compareButton.click()
+    assert len(processes) == count  # the CT is being copied
+    comparison.ui.compareButton.click()
+    assert comparison.course.said == "Cancelled."
+    comparison.ui.compareButton.click()
+    until(lambda: len(processes) > count, 20)
+    end_segment(comparison.course.process, np.roll(phantom()[1], 3, axis=2))
+    end_segment(comparison.course.process, np.roll(phantom()[1], 1, axis=2), ORGANS)
+    assert overlays() == {}  # the results are being read
+    until(lambda: comparison.panel.job is None, 20)
+    assert set(overlays()) == {BEFORE, AFTER}
+    assert comparison.course.said == small
 
 
 @pytest.mark.parametrize("run", [1, 2])

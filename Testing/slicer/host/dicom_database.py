@@ -21,10 +21,10 @@ class ctkDICOMDatabase(qt.QObject):
             if path.is_file():
                 self._headers[str(path)] = pydicom.dcmread(path, stop_before_pixels=True)
 
-    def _distinct(self, name, **wanted):
+    def _distinct(self, name, **tags):
         values = {}
         for header in self._headers.values():
-            if all(str(header.get(key, "")) == value for key, value in wanted.items()):
+            if all(str(header.get(key, "")) == value for key, value in tags.items()):
                 values[str(header.get(name, ""))] = None
         return tuple(values)
 
