@@ -77,6 +77,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scribble/editor.py
   PartialOrganSegPanel/scribble/exchange.py
   PartialOrganSegPanel/scribble/files.py
+  PartialOrganSegPanel/scribble/keys.py
   PartialOrganSegPanel/scribble/live_part.py
   PartialOrganSegPanel/scribble/section.py
   PartialOrganSegPanel/scribble/states.py
@@ -395,6 +396,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/outputs.py
   PartialOrganSegLib/problem_codes.py
   PartialOrganSegLib/process_settings.py
+  PartialOrganSegLib/real_paths.py
   PartialOrganSegLib/refining/__init__.py
   PartialOrganSegLib/refining/appearance.py
   PartialOrganSegLib/refining/changes.py
@@ -483,6 +485,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/logbook.py
   PartialOrganSegLib/training/memory.py
   PartialOrganSegLib/training/network_sizes.py
+  PartialOrganSegLib/training/new_classes.py
   PartialOrganSegLib/training/objective.py
   PartialOrganSegLib/training/optimisation.py
   PartialOrganSegLib/training/optimisers.py

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from .errors import Code, UserError
@@ -12,6 +14,9 @@ _MIB = 1 << 20
 def read_at_most(path: Path, limit: int, noun: str) -> bytes:
     """The content. Raises OSError, ValueError for a name that no file can have, and UserError, with `noun` for what was
     expected, for more than `limit` bytes."""
+    # Nobody may ever write to a pipe with a name; one that the shell makes for `<(...)` has somebody at its other end.
+    if stat.S_ISFIFO(os.stat(path).st_mode) and not str(path).startswith(("/dev/fd/", "/proc/")):
+        raise UserError(code=Code.NOT_READABLE, subject=path, expected=noun, found="a pipe")
     with open(path, "rb") as stream:
         content = stream.read(limit + 1)
     if len(content) > limit:

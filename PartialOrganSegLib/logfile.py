@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import os
 import sys
 import tempfile
@@ -13,6 +14,8 @@ from . import __version__
 from .errors import Code, Problem, UserError
 
 NAME = "partialorganseg.log"
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+_LONGEST_SHOWN = 300  # letters of a file's name
 
 
 def user_log() -> Path:
@@ -49,9 +52,37 @@ def explain(error: BaseException, log: Path) -> str:
     return f"{type(error).__name__}: {reason}; details: {place or 'could not be written'}"
 
 
+def explain_command(error: Exception, log: Path) -> Problem:
+    """What stopped a command that nobody foresaw. What the system says of a file is a line of its own kind."""
+    problem = _of_file(error)
+    if problem is None:
+        return Problem(Code.INTERNAL, found=explain(error, log))
+    record(error, log)
+    return problem
+
+
 def explain_case(error: Exception, case: Path, log: Path) -> Problem:
     """What stopped one of several cases; every traceback goes to the log."""
     if isinstance(error, UserError):
         record(error, log)
         return error.problem
-    return Problem(Code.INTERNAL, str(case), found=explain(error, log))
+    problem = _of_file(error)
+    if problem is None:
+        return Problem(Code.INTERNAL, str(case), found=explain(error, log))
+    record(error, log)
+    if problem.subject == str(case):
+        return problem
+    return problem.within(case)
+
+
+def _of_file(error: Exception) -> Problem | None:
+    """The problem that an error of the system names a file for: no such folder, a name too long, a full disk."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, (str, Path)) or not error.strerror:
+        return None
+    code, expected = Code.NOT_READABLE, "a file or folder that can be opened"
+    if error.errno in _OF_WRITING:
+        code, expected = Code.NOT_WRITABLE, "a file that can be written"
+    name = str(error.filename)
+    if len(name) > _LONGEST_SHOWN:
+        name = f"{name[:_LONGEST_SHOWN]}..."
+    return Problem(code, name, expected, error.strerror)

@@ -3,9 +3,11 @@
     python scripts/cross_validate.py --manifest ../shared/data/manifest.yaml --strokes Resources/strokes \
         --out OUT.json RUN [RUN ...]
 
-Each RUN is a folder of `partialorganseg train`; the groups its recipe held out are segmented with its model. Dice is
-measured over the voxels that a case's label decides (partial and coarse labels are candidate sets), and beside it over
-the drawn strokes, where there is no label. A CT's group is the name of the folder its image lies in.
+Each RUN is a folder of `partialorganseg train`; the groups its recipe held out are segmented with its model. Of a run
+with --folds every patient is segmented by the fold that was validated on them; that fold's best weights were chosen on
+these patients too, which flatters it a little. Dice is measured over the voxels that a case's label decides (partial
+and coarse labels are candidate sets), and beside it over the drawn strokes, where there is no label. A CT's group is
+the name of the folder its image lies in; of folds, the manifest's.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.organs import LabelSpace
 from PartialOrganSegLib.segmenting.predictor import Predictor
+from PartialOrganSegLib.training.folds import FOLDS_FILE
 
 COLON, RECTUM = "colon", "rectum"
 LABEL, STROKES = "label", "strokes"
@@ -38,14 +41,14 @@ LABEL, STROKES = "label", "strokes"
 Figures = dict[str, dict[str, float]]
 
 
-def score_case(case: Case, predictor: Predictor, space: LabelSpace, strokes: Path) -> Figures:
+def score_case(case: Case, predictor: Predictor, space: LabelSpace, strokes: Path | None) -> Figures:
     """Dice per organ of one CT: where the case's label decides, and over the strokes drawn on it, if there are any."""
     ct = case.read_image()
     predicted = predictor.predict(ct).labels.array
     figures = {LABEL: _over_label(case, ct, predicted, space), STROKES: {}}
-    drawn = strokes / f"{case.group}.json"
-    if drawn.exists():
-        figures[STROKES] = _over_strokes(replace(case, label=None, strokes=drawn), ct, predicted, space)
+    if strokes is not None and (strokes / f"{case.group}.json").exists():
+        drawn = replace(case, label=None, strokes=strokes / f"{case.group}.json")
+        figures[STROKES] = _over_strokes(drawn, ct, predicted, space)
     return figures
 
 
@@ -84,8 +87,12 @@ def _over_strokes(case: Case, ct: Volume, predicted: np.ndarray, space: LabelSpa
     return figures
 
 
-def score_run(run: Path, manifest: Manifest, strokes: Path) -> dict[str, Figures]:
-    """The figures of every CT that a run's recipe held out. Raises UserError for one that the manifest has not."""
+def score_run(run: Path, manifest: Manifest, strokes: Path | None) -> dict[str, Figures]:
+    """The figures of every CT that a run's recipe held out, or its folds were validated on. Raises UserError for one
+    that the manifest has not."""
+    folds = run / FOLDS_FILE
+    if folds.is_file():
+        return _score_folds(run, json.loads(folds.read_text(encoding="utf-8")), manifest, strokes)
     recipe = run / "recipe.yaml"
     if not recipe.is_file():
         raise UserError(code=Code.FILE_MISSING, subject=run, expected="the folder of a training run",
@@ -107,6 +114,23 @@ def score_run(run: Path, manifest: Manifest, strokes: Path) -> dict[str, Figures
     return figures
 
 
+def _score_folds(run: Path, folds: Sequence[Sequence[str]], manifest: Manifest,
+                 strokes: Path | None) -> dict[str, Figures]:
+    """Each patient's CTs by the fold without them. Raises UserError for a patient that the manifest has not."""
+    figures = {}
+    for number, groups in enumerate(folds):
+        absent = sorted(set(groups) - {case.group for case in manifest.cases})
+        if absent:
+            raise UserError(code=Code.UNKNOWN_NAME, subject=run / FOLDS_FILE, expected="patients of the manifest",
+                            found=", ".join(absent))
+        predictor = Predictor(load_bundle(run / f"fold_{number}" / "model"))
+        for case in manifest.cases:
+            if case.group in groups:
+                figures[case.name] = score_case(case, predictor, manifest.label_space, strokes)
+                print(case.name, json.dumps(figures[case.name]), flush=True)
+    return figures
+
+
 def table_lines(cases: dict[str, Figures], kind: str) -> list[str]:
     """Markdown: an organ a row, mean, lowest and number of CTs. `kind`: LABEL or STROKES."""
     by_organ: dict[str, list[float]] = {}
@@ -123,7 +147,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--strokes", type=Path, required=True, help="folder with drawn strokes GROUP.json")
+    parser.add_argument("--strokes", type=Path, help="folder with drawn strokes GROUP.json")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(words)
     result: dict[str, Figures] = {}
@@ -140,7 +164,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     with whole_file(arguments.out) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for kind in (LABEL, STROKES):
+    kinds = [LABEL] if arguments.strokes is None else [LABEL, STROKES]
+    for kind in kinds:
         print(f"\n{kind}\n" + "\n".join(table_lines(result, kind)))
     return 0
 

@@ -6,7 +6,7 @@
 Without --data and --anatomies the benchmark is made of synthetic patients. --anatomies is a folder of label maps of
 WORD's sixteen organs (*.nii.gz), each of which gets a synthesised CT. --data is a manifest, or an nnU-Net or Decathlon
 folder. Cases that are labelled with all of the table's organs are tested on or dealt to the paper's data sets, patient
-by patient, and of each only what its set annotates is shown to the training. Writes TABLE.md, TABLE.json and TABLE.png.
+by patient, and of each only what its set annotates is shown to the training. Writes TABLE.md, TABLE.json and pictures.
 Every run is a process of its own. Finished runs are not repeated and stopped ones go on.
 """
 

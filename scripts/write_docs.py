@@ -10,7 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import write_problem_page
-from generated_pages import commands, embedded_figures, events, names, refine, reproduction, robustness, settings, speed
+from generated_pages import (
+    commands,
+    embedded_figures,
+    events,
+    learning,
+    names,
+    refine,
+    reproduction,
+    robustness,
+    settings,
+    speed,
+)
 from generated_pages.embedded_figures import ROOT
 
 README = ROOT / "README.md"
@@ -25,6 +36,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/organs.md": names.organs_page,
     "reference/problems.md": write_problem_page.page,
     "results/embedded-figures.md": embedded_figures.page,
+    "results/fine-tuning.md": learning.page,
     "results/model-card.md": embedded_figures.card,
     "results/refine.md": refine.page,
     "results/reproduction-tables.md": reproduction.page,

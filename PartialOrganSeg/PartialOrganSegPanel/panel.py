@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from .worklist.section import WorkListSection
 # In the order of the work. A new section is one line here.
 SECTIONS: tuple[type[Section], ...] = (SetupSection, WorkListSection, SegmentSection, ReviewSection, ScribbleSection,
                                        ExportSection, FineTuneSection, ModelsSection)
+SHOWN_NOWHERE = ("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode")  # curves come by the dozen
 RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
 
 
@@ -45,7 +47,7 @@ class Panel(VTKObservationMixin):
         self.parameters: Parameters | None = None
         self.job: Job | Steps | None = None
         self._gui_tags: list[Any] = []
-        self._refreshing = self._stale = self._closing = False
+        self._refreshing = self._stale = self._closing = self._held = False
         self.missing: list[Need] = []
         self.check_packages()
         self.sections = [section(self) for section in sections]
@@ -87,7 +89,7 @@ class Panel(VTKObservationMixin):
         """Lets every section bring its widgets up to date."""
         # a refresh from within a refresh is done by the loop of the outer one, not by recursion
         self._stale = True
-        if self.parameters is None or self._refreshing or self._closing:
+        if self.parameters is None or self._refreshing or self._closing or self._held:
             return
         self._refreshing = True
         try:
@@ -125,11 +127,23 @@ class Panel(VTKObservationMixin):
 
     def correct_with_strokes(self, organ: str) -> None:
         """Lets the user correct an organ of the CT at hand by drawing."""
-        self._strokes.correct(organ)
+        with self._one_refresh():
+            self._strokes.correct(organ)
 
     def draw_strokes(self) -> None:
         """Lets the user draw strokes on the CT at hand, which need no segmentation."""
-        self._strokes.draw()
+        with self._one_refresh():
+            self._strokes.draw()
+
+    @contextlib.contextmanager
+    def _one_refresh(self) -> Iterator[None]:
+        """Changes many parameters and brings the sections up to date once, at the end."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            self.refresh()
 
     @property
     def _strokes(self) -> ScribbleSection:
@@ -204,9 +218,9 @@ class Panel(VTKObservationMixin):
         self.bind()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _node_added(self, _caller: Any, _event: Any, _node: Any) -> None:
+    def _node_added(self, _caller: Any, _event: Any, node: Any) -> None:
         # while a scene is loaded or closed nodes come and go by the hundred: its end refreshes once
-        if not slicer.mrmlScene.IsBatchProcessing():
+        if not slicer.mrmlScene.IsBatchProcessing() and not any(map(node.IsA, SHOWN_NOWHERE)):
             self.refresh()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)

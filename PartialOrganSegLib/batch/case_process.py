@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from .. import logfile
 from ..cancelling import ignore_signals
-from ..errors import Code, Problem, UserError
+from ..errors import Problem, UserError
 from ..events import Reporter
 from ..segmenting.segmenter import Segmenter
 from .case_segmenter import write_all_but_dicom
@@ -68,7 +68,7 @@ def _segment(segmenter: Segmenter, task: Task, start: Start, answers: _Answers) 
 def _problem_of_start(error: Exception, start: Start) -> Problem:
     if isinstance(error, UserError):
         return error.problem
-    return Problem(Code.INTERNAL, found=logfile.explain(error, start.log))
+    return logfile.explain_command(error, start.log)
 
 
 def _receive(pipe: BinaryIO, tasks: queue.SimpleQueue[Task]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
+from ..real_paths import real_path
 from ..segmenting.result_files import result_files, result_name
 from .case_list import Entry, is_list, read_list
 from .earlier_names import EarlierNames
@@ -79,9 +80,9 @@ def _cts_of(source: Path, output: Path) -> list[Path]:
     """The CTs that a file or folder stands for. Raises UserError where there are none of any kind."""
     from ..formats.reading import list_inputs
 
-    paths = list_inputs([source], lambda path: is_result(path) or path.resolve() == output.resolve())
+    paths = list_inputs([source], lambda path: is_result(path) or real_path(path) == real_path(output))
     # A subfolder that holds nothing but our DICOM results is no CT.
-    return [path for path in paths if path == source or path.is_file() or any(dicom_files(path))]
+    return [path for path in paths if path == source or not path.is_dir() or any(dicom_files(path))]
 
 
 def _warn_of_several_kinds(source: Path, paths: Sequence[Path], output: Path, reporter: Reporter) -> None:
@@ -96,7 +97,7 @@ def _warn_of_several_kinds(source: Path, paths: Sequence[Path], output: Path, re
                                  "both are taken as CTs"))
         return
     folders = [entry for entry in sorted(source.iterdir()) if entry.is_dir() and not entry.name.startswith(".")
-               and entry.resolve() != output.resolve() and holds_dicom(entry)]
+               and real_path(entry) != real_path(output) and holds_dicom(entry)]
     if folders:
         reporter.warning(Problem(Code.SERIES_UNCLEAR, str(source), found=f"holds CTs in files, so its folders with "
                                  f"DICOM files are left out (first: {folders[0].name})",

@@ -13,6 +13,7 @@ from ..errors import Problem
 from ..events import Reporter
 from ..models.ensemble import model_checksum
 from ..models.folders import find_folder
+from ..real_paths import real_path
 from .case_segmenter import CaseSegmenter
 from .cases import Case
 from .local import process_all
@@ -48,14 +49,14 @@ def _absolute(model: str | Path | Sequence[str | Path]) -> str | Path | Sequence
     folder = find_folder(model)
     # A relative path means another folder in a worker's process.
     if folder == Path(model):
-        return folder.resolve()
+        return real_path(folder)
     return model
 
 
 def batch_of(segmenter: Segmenter, options: BatchOptions) -> Batch:
     """What all cases have in common, as their records say it."""
     segment_options, bundle = segmenter.options, segmenter.bundle
-    return Batch(options.output.resolve(), model_checksum(bundle),
+    return Batch(real_path(options.output), model_checksum(bundle),
                  segment_options.deciding_settings(bundle.label_space), segment_options.preview,
                  segment_options.overwrite, options.resumes)
 

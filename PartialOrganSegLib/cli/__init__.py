@@ -148,7 +148,7 @@ def _run_command(argv: Sequence[str], reporter: Reporter) -> int:
         return WRONG_USE if isinstance(error, UsageError) else FAILED
     except Exception as error:
         reporter.close()
-        reporter.error(Problem(Code.INTERNAL, found=logfile.explain(error, logfile.user_log())))
+        reporter.error(logfile.explain_command(error, logfile.user_log()))
         return FAILED
 
 

@@ -16,6 +16,7 @@ from ..formats.registry import stem_of
 from ..formats.strokes_image import SAYS_NOTHING
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LABEL_SPACES, WORD16, LabelSpace, label_space_of_names
+from ..real_paths import real_path
 from ..yaml_file import read_yaml
 from .case import Case, Manifest
 from .case_names import case_names, name_with_folder
@@ -109,7 +110,7 @@ def _folder(dataset: DatasetEntry, path: Path, label_space: LabelSpace, reporter
     label_map = {value: names for value, names in entry.label_map.items() if value not in mapped}
     split = {value: pair for value, pair in entry.split_left_right.items() if value not in mapped}
     return entry.model_copy(update={
-        "folder": dataset.folder, "root": str(folder.resolve()), "weight": dataset.weight,
+        "folder": dataset.folder, "root": str(real_path(folder)), "weight": dataset.weight,
         "kind": dataset.kind or entry.kind, "ignored": dataset.ignored, "annotated": annotated,
         "label_map": label_map | dataset.label_map, "split_left_right": split | dataset.split_left_right})
 
@@ -118,7 +119,7 @@ def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEnt
               reporter: Reporter) -> Manifest:
     entries = []
     for dataset in datasets:
-        root = (path.parent / dataset.root).resolve()
+        root = real_path(path.parent / dataset.root)
         entries += [(dataset, entry) for entry in expand(dataset.cases or [], root, f"{path}: dataset {dataset.name}")]
     former_names = _former_names([entry for _, entry in entries])
     names_by_file = case_names([Path(entry.image) for _, entry in entries])
@@ -160,7 +161,7 @@ def _former_names(entries: Sequence[CaseEntry]) -> list[str]:
 
 
 def _case(path: Path, dataset: DatasetEntry, entry: CaseEntry, group: str, label_space: LabelSpace) -> Case:
-    root = (path.parent / dataset.root).resolve()
+    root = real_path(path.parent / dataset.root)
     kind, derived = entry.kind or dataset.kind, dataset.folder is not None
     assert kind is not None
     where = f"{path}: dataset {dataset.name}, {entry.image}"

@@ -26,6 +26,7 @@ import torch
 
 from ..atomic import whole_file
 from ..errors import Code, UserError
+from ..formats.folder_files import refuse_pipe
 from ..imaging.resampling import resample_box
 from ..imaging.shapes import Shape3
 from ..imaging.volume import Grid
@@ -140,6 +141,7 @@ def read_soft_targets(path: Path) -> SoftTargets:
     """Reads a file. Raises UserError naming it and what is wrong with it."""
     try:
         # Opened here, not by numpy, which takes a name without .npz for another file.
+        refuse_pipe(path)
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as content:
             missing = [name for name in _ARRAYS if name not in content]
             if missing:

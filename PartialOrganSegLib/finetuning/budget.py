@@ -31,11 +31,11 @@ MOST_LOADERS = 8
 @dataclass(frozen=True)
 class Budget:
     """What fits: steps, after how many of them Dice is measured and how long that takes, loader processes, and the
-    whole time in seconds. `most`: steps that are made where they are quicker than expected. `trials` of alpha that
-    there is time for."""
+    whole time in seconds. `step_limit`: steps that are made where they are quicker than expected. `trials` of alpha
+    that there is time for."""
 
     steps: int
-    most: int
+    step_limit: int
     measure_every: int
     measurements: int
     measurement_seconds: float
@@ -80,12 +80,12 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
         fitting = int((60 * minutes - BESIDE - measuring) / step_seconds)
         steps = max(1, min(fitting, max(ENOUGH_STEPS, ENOUGH_FOR_A_CASE * cases), MOST_STEPS))
         # The machine may get quicker, but no number of steps is worth more than twice as many as are enough.
-        most = min(2 * max(ENOUGH_STEPS, ENOUGH_FOR_A_CASE * cases), MOST_STEPS)
+        step_limit = min(2 * max(ENOUGH_STEPS, ENOUGH_FOR_A_CASE * cases), MOST_STEPS)
     else:
-        most = steps
+        step_limit = steps
     # Rounded up, so that the last measurement is that at the end.
     measure_every = -(-steps // measurements)
-    return Budget(steps, most, measure_every, measurements, measurement, workers,
+    return Budget(steps, step_limit, measure_every, measurements, measurement, workers,
                   steps * step_seconds + measuring + BESIDE, trials)
 
 

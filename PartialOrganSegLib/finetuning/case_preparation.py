@@ -22,6 +22,7 @@ from ..imaging.components import voxel_counts
 from ..imaging.resampling import working_shape
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
+from ..real_paths import real_path
 from .cases import PreparedCase, files_sha256
 
 # Letters of a case's name in a file's.
@@ -106,7 +107,7 @@ def _prepare(case: Case, translation: Translation, spacing_zyx: Sequence[float],
     image_sha256 = files_sha256([case.image])
     return PreparedCase(
         name=case.name, group=case.group, dataset=case.dataset, kind=case.kind, weight=case.weight,
-        image=case.image.resolve(), candidate_map=target.resolve(), candidate_sets=sets_of(table),
+        image=real_path(case.image), candidate_map=real_path(target), candidate_sets=sets_of(table),
         set_voxels=tuple(voxel_counts(candidate_map.array, len(table.table)).tolist()), slices=slices, voxels=voxels,
         shape=working_shape(canonical.array.shape, canonical.grid.spacing[::-1], spacing_zyx),
         sha256=_case_sha256(case, translation.source, image_sha256), image_sha256=image_sha256)

@@ -14,6 +14,7 @@ from ..errors import Code, UserError
 from ..models.bundle import Bundle
 from ..models.metadata import LONGEST_NAME
 from ..organs import LabelSpace
+from ..real_paths import real_path
 from ..segmenting.backend import computes_bfloat16
 from ..training.recipe import Recipe, load_recipe
 from ..training.transfer import ClassMap
@@ -30,6 +31,8 @@ ALPHAS = (1.0, 0.75, 0.5, 0.25)
 # weights, of three at about 0.3 from none of them; both forgot little.
 NONE_BELOW, HALF_FROM = 0.3, 0.6
 USUAL_ALPHA = 0.75
+# From which an organ that the start model lacks gets its first weights: five seconds of one core.
+NEW_CLASS_PATCHES = 16
 # Settings of a recipe that a run decides, and how to ask for others.
 DECIDED = {"steps": "; see --steps", "stages": "; see --steps", "manifest": "; see --data",
            "hold_out": "; see --validate", "validation.groups": "; see --validate",
@@ -79,7 +82,7 @@ def start_settings(start: Bundle, classes: ClassMap, run: Path, name: str | None
     learner = start.learner
     preprocessing, licences = learner.preprocessing, learner.metadata.partialorganseg.licences
     settings: SettingValues = {
-        "manifest": str((run / MANIFEST_FILE).resolve()), "start_from": str(start.folder.resolve()), "network": None,
+        "manifest": str(real_path(run / MANIFEST_FILE)), "start_from": str(real_path(start.folder)), "network": None,
         "preprocessing": {"spacing_zyx": preprocessing.spacing_zyx, "patch_zyx": preprocessing.patch_zyx,
                           "clip_hu": preprocessing.clip_hu, "subtract": preprocessing.subtract,
                           "divide": preprocessing.divide},
@@ -92,6 +95,7 @@ def start_settings(start: Bundle, classes: ClassMap, run: Path, name: str | None
         settings["loss_arguments.distillation.new_classes"] = list(classes.new)
         # In the plain mean a new organ does not appear within the steps of a fine-tuning: the background outweighs it.
         settings["loss_arguments.marginal_cross_entropy.balanced"] = True
+        settings["new_class_patches"] = NEW_CLASS_PATCHES
     return settings
 
 
@@ -182,9 +186,9 @@ def budget_settings(budget: Budget, measured: Sequence[PreparedCase], changed: S
     are the best; those that would not be selected come last. `synthetic`: organs that only phantoms measure, which
     decide nothing."""
     # Where the time decides, an early end would be no gain: the best weights are taken in any case.
-    patience = 2 if budget.most == budget.steps else 0
+    patience = 2 if budget.step_limit == budget.steps else 0
     # The most there may be, of which the time decides.
-    return {"steps": budget.most, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
+    return {"steps": budget.step_limit, "optimiser.warmup_steps": max(1, min(50, budget.steps // 10)),
             "checkpoint_every": max(10, min(100, budget.steps // 10)), "workers": budget.workers,
             "validation.groups": [MEASURED] if measured else [], "validation.every": budget.measure_every,
             "validation.patience": patience, "validation.half": list(changed),

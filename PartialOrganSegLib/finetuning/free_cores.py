@@ -30,11 +30,11 @@ class FreeCores:
         """Looks how many cores are free, and uses these. Between looks that are too close nothing changes."""
         if not self._active or time.monotonic() - self._looked < LOOK_S:
             return
-        children_s, now = _children_s(), time.monotonic()
+        children_s, moment = _children_s(), time.monotonic()
         # Loader processes are ours: what they need is not taken by others.
-        children = max(0.0, children_s - self._children_s) / (now - self._looked)
+        children = max(0.0, children_s - self._children_s) / (moment - self._looked)
         busy = max(0.0, self._load.cores_of_others() - children)
-        self._children_s, self._looked = children_s, now
+        self._children_s, self._looked = children_s, moment
         count = max(1, min(self._limit, usable_cores(), round((os.cpu_count() or 1) - busy)))
         if count != torch.get_num_threads():
             torch.set_num_threads(count)

@@ -100,16 +100,16 @@ def slab_differences(before: Sequence[tuple[int, int]], after: Sequence[tuple[in
     slabs = [number for number, (old, new) in enumerate(zip(before, after, strict=True)) if old[1] or new[1]]
     if not slabs:
         return []
-    whole = _change(before, after, slabs)
+    change_of_all = _change(before, after, slabs)
     if len(slabs) == 1:
-        return [whole]
+        return [change_of_all]
     values = []
     for left_out in slabs:
         remaining = [number for number in slabs if number != left_out]
         change = _change(before, after, remaining)
-        values.append(round(len(slabs) * whole - (len(slabs) - 1) * change, 9))
+        values.append(round(len(slabs) * change_of_all - (len(slabs) - 1) * change, 9))
     # Dice is a ratio, so that the values' mean is not quite the change: they are moved there.
-    offset = whole - sum(values) / len(values)
+    offset = change_of_all - sum(values) / len(values)
     return [round(value + offset, 9) for value in values]
 
 
@@ -120,4 +120,4 @@ def _change(before: Sequence[tuple[int, int]], after: Sequence[tuple[int, int]],
 def overlap_dice(overlaps: Sequence[tuple[int, int]]) -> float:
     """Dice of slabs together; 0 where both masks are empty, as then the other model's is compared with nothing."""
     total = sum(size for _, size in overlaps)
-    return 2 * sum(both for both, _ in overlaps) / total if total else 0.0
+    return 2 * sum(common for common, _ in overlaps) / total if total else 0.0

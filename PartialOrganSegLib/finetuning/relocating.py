@@ -9,6 +9,7 @@ import yaml
 
 from ..atomic import whole_file
 from ..json_file import read_json
+from ..real_paths import real_path
 from ..training.recipe import RECIPE_FILE, load_recipe
 from ..yaml_file import read_yaml
 from .plan import PLAN_FILE, write_json
@@ -24,7 +25,7 @@ def relocate(run: Path) -> None:
     began_in = load_recipe(run / RECIPE_FILE).manifest.parent
     if began_in.exists() and began_in.samefile(run):
         return
-    move = _Move(began_in, run.resolve())
+    move = _Move(began_in, real_path(run))
     # The recipe last: it says where the run began until all the others are rewritten.
     plan = move.applied(read_json(run / PLAN_FILE, "the plan of a run"))
     assert isinstance(plan, dict), "read_plan has read it"
@@ -38,8 +39,8 @@ def relocate(run: Path) -> None:
 class _Move:
     """Of a run folder, from where it was to where it is."""
 
-    def __init__(self, before: Path, now: Path) -> None:
-        self._before, self._now = before, now
+    def __init__(self, former: Path, current: Path) -> None:
+        self._former, self._current = former, current
 
     def applied(self, value: object) -> object:
         """The same JSON or YAML value, with every absolute path in it, keys as well, as it is after the move."""
@@ -52,12 +53,12 @@ class _Move:
         return value
 
     def _path(self, path: Path) -> Path:
-        if path.is_relative_to(self._before):
-            return self._now / path.relative_to(self._before)
+        if path.is_relative_to(self._former):
+            return self._current / path.relative_to(self._former)
         if path.exists():
             return path
         try:
-            along = Path(os.path.normpath(self._now / os.path.relpath(path, self._before)))
+            along = Path(os.path.normpath(self._current / os.path.relpath(path, self._former)))
         except ValueError:  # on another drive than the run
             return path
         return along if along.exists() else path

@@ -12,6 +12,7 @@ from ..models.bundle import Bundle, load_bundle, write_bundle
 from ..models.checksums import MANIFEST, sha256
 from ..models.joined import join_bundles
 from ..models.store import find_model
+from ..real_paths import real_path
 from ..resources import resource
 from ..scratch import scratch_folder
 from ..segmenting.backend import choose_device
@@ -115,9 +116,9 @@ def _train_and_compare(plan: Plan, run: Path, device: str, reporter: Reporter) -
         figures["members"] = {member.bundle.name: list(member.organs) for member in trained.members}
     text = card(trained.name, plan, outcome, trained.members)
     bundle = _rewritten(trained, start, plan, figures, text)
-    selected = bundle.folder.resolve() if outcome.selected == TUNED else plan.start
+    selected = real_path(bundle.folder) if outcome.selected == TUNED else plan.start
     write_json(run / RESULT_FILE, {
-        **figures, "selected_model": str(selected), "model": str(bundle.folder.resolve()),
+        **figures, "selected_model": str(selected), "model": str(real_path(bundle.folder)),
         "start": str(plan.start), "lineage": plan.lineage.model_dump(mode="json"), "said": plan.warnings})
     return Result(outcome, bundle, selected)
 

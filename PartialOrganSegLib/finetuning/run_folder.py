@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import Code, UserError
 from ..loading.locking import held_alone
 from ..models.bundle import Bundle
+from ..real_paths import real_path
 from ..training.recipe import MODEL_FOLDER, RECIPE_FILE
 from ..training.run_files import OVERLAPS_FILE
 from .plan import PLAN_FILE
@@ -31,11 +32,11 @@ def check_new(run: Path, start: Bundle, data: Path) -> None:
     A run that never came to a checkpoint may be begun anew: something in its settings may have been wrong. Its lock
     file shows that it is one, as that is only made where all this was in order.
     """
-    if start.folder.resolve() in (run.resolve(), (run / MODEL_FOLDER).resolve()) or (
-            start.folder.resolve() in run.resolve().parents):
+    if real_path(start.folder) in (real_path(run), real_path(run / MODEL_FOLDER)) or (
+            real_path(start.folder) in real_path(run).parents):
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=run, expected="a run folder apart from the start model",
                         found=f"it in {start.folder}")
-    if run.resolve() in (data.resolve(), data.resolve().parent):
+    if real_path(run) in (real_path(data), real_path(data).parent):
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=run, expected="a run folder apart from the data",
                         found=f"{data} there", hint="choose another -o")
     if (run / LAST).exists():

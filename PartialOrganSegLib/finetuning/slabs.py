@@ -14,6 +14,7 @@ from ..formats.reading import read_labelmap
 from ..formats.writing import write_labelmap
 from ..imaging.components import voxel_counts
 from ..imaging.volume import Grid, Volume
+from ..real_paths import real_path
 from ..training.evaluator import CONTEXT_SLICES
 from .case_preparation import sets_of
 from .cases import PreparedCase
@@ -129,5 +130,5 @@ def _written(case: PreparedCase, table: CandidateTable, codes: npt.NDArray[np.ui
              part: str) -> PreparedCase:
     target = folder / case.candidate_map.name.replace(".codes.", f".{part}.")
     write_labelmap(target, Volume(np.ascontiguousarray(codes), grid))
-    return replace(case, candidate_map=target.resolve(), candidate_sets=sets_of(table),
+    return replace(case, candidate_map=real_path(target), candidate_sets=sets_of(table),
                    set_voxels=tuple(voxel_counts(codes, len(table.table)).tolist()))

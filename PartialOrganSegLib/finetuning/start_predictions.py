@@ -56,9 +56,9 @@ class StartPredictions:
         return self._stored.exist(case.image_sha256)
 
     def _segment(self, case: PreparedCase) -> Volume:
-        known, clock = self.exist(case), time.monotonic()
+        is_stored, clock = self.exist(case), time.monotonic()
         labels, _ = self._stored.labels(case.image, case.image_sha256)
-        if not known:
+        if not is_stored:
             self.seconds.append(time.monotonic() - clock)
         return labels
 
@@ -110,12 +110,12 @@ class StartPredictions:
 
     def _report_known(self, values: Mapping[int, Sequence[float]], reporter: Reporter) -> None:
         """Warns where the start model finds what is to be learnt as it is drawn."""
-        known = []
+        well_known = []
         for organ, of_organ in sorted(values.items()):
             if np.mean(of_organ) >= ALREADY_GOOD:
-                known.append(f"{np.mean(of_organ):.2f} of {self.space.names[organ - 1]}")
-        if known:
-            reporter.warning(Problem(Code.LITTLE_TO_LEARN, found=f"the start model already has {', '.join(known)}",
+                well_known.append(f"{np.mean(of_organ):.2f} of {self.space.names[organ - 1]}")
+        if well_known:
+            reporter.warning(Problem(Code.LITTLE_TO_LEARN, found=f"the start model already has {', '.join(well_known)}",
                                      hint="there is little to learn"))
 
     def _report_denied(self, case: PreparedCase, labels: Volume, reporter: Reporter) -> None:

@@ -44,9 +44,9 @@ class TimeKeeper(Hook):
             trainer.plan_stage(self._plan.steps, self._next_measurement(self._plan.steps, 0))
 
     def on_step(self, trainer: RunView, report: StepReport) -> None:
-        now = self._clock()
-        self._steps.append(report.seconds if self._last_step is None else now - self._last_step)
-        self._last_step = now
+        moment = self._clock()
+        self._steps.append(report.seconds if self._last_step is None else moment - self._last_step)
+        self._last_step = moment
         self._follow_load()
         if trainer.step % REPLAN_EVERY == 0 or self.spent > self._plan.seconds:
             steps = trainer.step + self._steps_left()
@@ -74,14 +74,14 @@ class TimeKeeper(Hook):
 
     def _steps_left(self) -> int:
         """How many more steps there is time for."""
-        left = self._plan.seconds - self.spent - WRITING_S - sum(self._measurements_left()) * self._measurement_s
+        remaining_s = self._plan.seconds - self.spent - WRITING_S - sum(self._measurements_left()) * self._measurement_s
         mean = sum(self._steps) / len(self._steps)
-        return max(0, int(left / max(mean, 1e-6)))
+        return max(0, int(remaining_s / max(mean, 1e-6)))
 
-    def _next_measurement(self, steps: int, done: int) -> int:
+    def _next_measurement(self, steps: int, step: int) -> int:
         """At equal parts of what is left since the last one, as it is planned now."""
         measurements, _ = self._measurements_left()
-        return max(done + 1, self._measured_at + round((steps - self._measured_at) / measurements))
+        return max(step + 1, self._measured_at + round((steps - self._measured_at) / measurements))
 
     def state_dict(self) -> dict[str, object]:
         return {"spent": self.spent, "measured": self._measured, "measurement_seconds": self._measurement_s,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import Code, Problem
+from ..real_paths import real_path
 from . import PHANTOMS
 from .budget import FEW_STEPS, make_budget, network_voxels
 from .decisions import alphas_to_try, budget_settings
@@ -58,7 +59,7 @@ def plan_time(preparation: Preparation) -> None:
         budget_settings(budget, measured, changed, alphas, synthetic))
     images = [*preparation.trained, *held.measured, *preparation.replay.training, *preparation.replay.measured]
     preparation.plan = Plan(
-        start=request.start.folder.resolve(), data=request.data.resolve(),
+        start=real_path(request.start.folder), data=real_path(request.data),
         lineage=lineage_of(request.start, preparation.cases, preparation.trained, preparation.space), changed=changed,
         kept=[name for name in preparation.space.names if name not in changed], measured_on=measured_on,
         steps=budget.steps, minutes=round((budget.seconds + asking + looks.seconds) / 60, 1), time=time_plan,

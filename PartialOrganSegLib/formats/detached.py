@@ -22,6 +22,8 @@ def files_of_image(path: Path) -> list[Path]:
     if suffix in (".hdr", ".img"):  # Analyze and NIfTI pairs name nothing: the other half has the same stem
         pair = [path.with_suffix(half) for half in (".hdr", ".img")]
         return [file for file in pair if file.is_file()] or [path]
+    if path.exists() and not path.is_file():  # a pipe, which names nothing and may never end
+        return [path]
     with open(path, "rb") as stream:
         header = stream.read(_HEADER_BYTES)
     pattern = _NRRD_DATA if suffix in (".nrrd", ".nhdr") else _METAIMAGE_DATA

@@ -5,6 +5,7 @@ GDCM (inside SimpleITK) reads the tags; frames of enhanced multi-frame files are
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -109,7 +110,10 @@ class Slice:
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether a file starts as DICOM files do, with or without the 128-byte preamble."""
+    """Whether a file starts as DICOM files do, with or without the 128-byte preamble. Pipes and devices do not count:
+    nobody may ever write to them."""
+    if not os.path.isfile(path):
+        return False
     try:
         with open(path, "rb") as stream:
             start = stream.read(132)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import Code, UserError
+from ..real_paths import real_path
 
 
 def refuse_pipe(path: Path) -> None:
@@ -21,7 +22,7 @@ def files_below(folder: Path, unlistable: Callable[[OSError], None] | None = Non
     A linked folder is entered once, whatever leads to it, and never one that holds `folder` itself. `unlistable` takes
     the error of a folder that cannot be listed; without it OSError is raised, as the files in it would be missed.
     """
-    real = folder.resolve()
+    real = real_path(folder)
     yield from _walk(folder, {real, *real.parents}, unlistable)
 
 
@@ -40,7 +41,7 @@ def _walk(folder: Path, entered: set[Path], unlistable: Callable[[OSError], None
         elif entry.is_file():
             yield entry
     for below in folders:
-        real = below.resolve()
+        real = real_path(below)
         if real not in entered:
             entered.add(real)
             yield from _walk(below, entered, unlistable)

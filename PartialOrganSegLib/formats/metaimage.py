@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import Code, UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..memory_claims import check_claim
 from .checks import no_orientation, surplus_bytes
@@ -25,6 +25,9 @@ _BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_I
           "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8}
 _ORIENTATIONS = ("transformmatrix", "rotation", "orientation")
 _SPACINGS = ("elementspacing", "elementsize")
+# Names that mean the same. ITK takes one of them.
+_SAME_MEANING = (("offset", "position", "origin"), _SPACINGS, _ORIENTATIONS,
+                 ("binarydatabyteordermsb", "elementbyteordermsb"))
 _FREE_TEXT = ("comment", "name", "elementdatafile")
 _MOST_LISTED = 100_000
 _PIECE = 16 << 20  # bytes
@@ -73,6 +76,10 @@ def check_metaimage(path: Path, reporter: Reporter) -> None:
 
 def _check_fields(path: Path, fields: dict[str, str], dimension: int, reporter: Reporter) -> None:
     """What ITK leaves out or fills in: the spacing, a unit, a slope, the orientation."""
+    _check_meanings(path, fields)
+    modality = fields.get("modality", "").upper()
+    if modality.startswith("MET_MOD_") and modality not in ("MET_MOD_CT", "MET_MOD_UNKNOWN", "MET_MOD_OTHER"):
+        reporter.warning(Problem(Code.WRONG_MODALITY, str(path), "Modality MET_MOD_CT", shown(fields["modality"])))
     spacing = next((fields[name] for name in _SPACINGS if name in fields), None)
     if spacing is None:
         raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="ElementSpacing",
@@ -90,6 +97,23 @@ def _check_fields(path: Path, fields: dict[str, str], dimension: int, reporter: 
         reporter.warning(no_orientation(path, "no TransformMatrix"))
     else:
         _numbers(path, "TransformMatrix", matrix, dimension * dimension)
+
+
+def _check_meanings(path: Path, fields: Mapping[str, str]) -> None:
+    """Raises UserError where two fields say two things of the same: nobody knows which is true."""
+    for names in _SAME_MEANING:
+        present = [name for name in names if name in fields]
+        for name in present[1:]:
+            first, other = fields[present[0]], fields[name]
+            if first.lower().split() == other.lower().split():
+                continue
+            try:
+                alike = [float(word) for word in first.split()] == [float(word) for word in other.split()]
+            except ValueError:
+                alike = False
+            if not alike:
+                raise UserError(code=Code.GRID_UNUSABLE, subject=f"{path}: {present[0]}", expected="one value",
+                                found=f"{shown(first)}, and {shown(other)} as {name}")
 
 
 def _numbers(path: Path, field: str, text: str, count: int, positive: bool = False) -> list[float]:
@@ -162,6 +186,12 @@ def _check_voxels(path: Path, fields: dict[str, str], claimed: int, files: list[
         stored = path.stat().st_size - start
     header_size = fields.get("headersize", "0")
     skipped = whole_numbers(path, "HeaderSize", header_size, 1, minimum=-1)[0]
+    # ITK counts from the beginning of the file, so that other bytes of the header would be voxels.
+    if not files and skipped > 0 and skipped != start:
+        raise UserError(code=Code.FILE_DAMAGED, subject=f"{path}: HeaderSize",
+                        expected=f"0 or {start}, where its voxels begin", found=skipped)
+    if not files:
+        skipped = 0
     check_claim(path, claimed, stored - max(skipped, 0) * max(len(files), 1), is_packed)
     if "compresseddatasize" in fields:
         whole_numbers(path, "CompressedDataSize", fields["compresseddatasize"], 1)
@@ -191,7 +221,7 @@ def _unpack(path: Path, file: Path, start: int, claimed: int) -> None:
                     break
     except zlib.error as error:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="whole compressed voxels",
-                        found=f"damaged data ({error})") from error
+                        found="damaged data") from error
     if total > claimed:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"{claimed} bytes of voxels, as its header says",
                         found="more")

@@ -29,6 +29,7 @@ _DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 
 _COLOUR_OR_COMPLEX = {32: "complex numbers", 1792: "complex numbers", 128: "RGB colours", 2304: "RGBA colours"}
 # Name and millimetres of a unit; many programs leave it open and mean millimetres, as everybody reads them.
 _UNITS = {0: ("no unit", 1.0), 1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 0.001)}
+_LONGEST_QUATERNION = 1.01  # the square of its length; more is no rounding
 _PIECE = 16 << 20  # bytes that are read at once
 _MOST_SURPLUS = 1 << 12  # bytes after the voxels; more are not looked at
 _SILENT = Reporter()
@@ -92,7 +93,7 @@ def read_nifti(path: Path, reporter: Reporter = _SILENT) -> tuple[NiftiHeader, V
                         found="one that ends too early (truncated)") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a gzip-compressed NIfTI file",
-                        found=f"damaged data ({error})") from error
+                        found="damaged data") from error
     if bytes_read != voxels.nbytes:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"{voxels.nbytes} bytes of voxels",
                         found=f"{bytes_read} (truncated)")
@@ -209,7 +210,12 @@ def _header(path: Path, order: str, fields: _Fields, reporter: Reporter) -> Nift
     if fields.sform > 0:
         sform = _LPS @ np.asarray(fields.sform_rows, float).reshape(3, 4) * millimetres
     qform = None
-    if fields.qform > 0:
+    b, c, d = map(float, fields.quaternion[:3])
+    is_rotation = b * b + c * c + d * d < _LONGEST_QUATERNION
+    if fields.qform > 0 and not is_rotation and sform is None:
+        raise UserError(code=Code.GRID_UNUSABLE, subject=path, expected="a rotation in the qform, a quaternion of "
+                        "length 1", found=f"{b:g}, {c:g} and {d:g} of it")
+    if fields.qform > 0 and is_rotation:
         qform = _LPS @ _qform_rows(fields) * millimetres
     x_mm, y_mm, z_mm = (float(pixel) * millimetres for pixel in fields.pixdim[1:4])
     return NiftiHeader(size, np.dtype(order + _DTYPES[datatype]), (x_mm, y_mm, z_mm), _offset(path, fields, reporter),

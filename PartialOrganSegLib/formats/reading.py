@@ -112,7 +112,7 @@ def list_inputs(paths: Sequence[Path | str], leave_out: Callable[[Path], bool] =
 
 def _inside(folder: Path, leave_out: Callable[[Path], bool]) -> list[Path]:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and not leave_out(entry))
-    volumes = [entry for entry in entries if is_volume_name(entry) and isinstance(format_of(entry), ImageFormat)]
+    volumes = [entry for entry in entries if is_volume_name(entry) and _may_be_image(entry)]
     files = [entry for entry in entries if entry.is_file()]
     if volumes:
         # Beside NIfTI files may lie a DICOMDIR or a report, which is no CT, and the slices of one, which are.
@@ -127,12 +127,22 @@ def _inside(folder: Path, leave_out: Callable[[Path], bool]) -> list[Path]:
     return folders
 
 
+def _may_be_image(path: Path) -> bool:
+    """Whether a file is an image by its content; one that cannot be opened is taken for one, and fails alone."""
+    try:
+        return isinstance(format_of(path), ImageFormat)
+    except OSError:
+        return True
+
+
 def _read_file(path: Path, kind: Format, reporter: Reporter) -> Volume:
     """One scalar 3-D volume from a file, its values as stored, its axes at right angles."""
     assert isinstance(kind, ImageFormat)
     try:
         volume = kind.read(path, reporter)
     except (OSError, MemoryError, ValueError, OverflowError) as error:  # ValueError: sizes no array can have
-        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a readable image",
-                        found=f"a damaged one: {error}") from error
+        found = "a damaged one"
+        if isinstance(error, OSError) and error.strerror:
+            found = error.strerror
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a readable image", found=found) from error
     return Volume(volume.array, check_grid(path, volume.grid, reporter))

@@ -50,10 +50,10 @@ class StructureSet:
         names = {int(roi.ROINumber): str(roi.get("ROIName", "")) for roi in dataset.get("StructureSetROISequence", [])}
         structures = []
         for roi in dataset.get("ROIContourSequence", []):
+            number = int(roi.ReferencedROINumber)  # which an item has whatever it draws
             contours = [_points(path, contour) for contour in roi.get("ContourSequence", []) if _is_closed(contour)]
             if not contours:
                 continue
-            number = int(roi.ReferencedROINumber)
             if not names.get(number):
                 raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="a name for every drawn structure",
                                 found=f"none for number {number}")

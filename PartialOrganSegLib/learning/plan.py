@@ -15,6 +15,7 @@ from ..datasets.manifest import Manifest, load_manifest
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..organs import LabelSpace
+from ..real_paths import real_path
 from .drawn_names import NamedDrawing, Wishes, name_drawing
 from .label_maps import join_masks
 from .labelling import Labelling, label_case
@@ -249,6 +250,6 @@ def _listed_dataset(path: Path, manifest: Manifest, plan: Plan) -> dict[str, obj
 def _relative(path: Path, folder: Path) -> str:
     """A path relative to a folder, with slashes; the whole path where no relative one leads there (other disks)."""
     try:
-        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+        return Path(os.path.relpath(real_path(path), real_path(folder))).as_posix()
     except ValueError:
-        return path.resolve().as_posix()
+        return real_path(path).as_posix()

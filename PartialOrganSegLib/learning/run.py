@@ -17,6 +17,7 @@ from ..json_file import read_json
 from ..models.bundle import load_bundle
 from ..models.store import find_model
 from ..outputs import writable_folder
+from ..real_paths import real_path
 from .organ_list import Ask
 from .plan import MANIFEST, FolderOptions, Plan, make_plan
 from .report import ReportRequest, write_report
@@ -73,8 +74,8 @@ def prepare(folder: Path, output: Path, options: LearnOptions, ask: Ask | None =
     # A name is looked up anew when the run goes on; a folder must be found from anywhere.
     model = options.model
     if os.path.exists(model):
-        model = str(Path(model).resolve())
-    LearnState(os.path.relpath(folder.resolve(), output.resolve()), model, options.finetuning,
+        model = str(real_path(model))
+    LearnState(os.path.relpath(real_path(folder), real_path(output)), model, options.finetuning,
                sha256_of(plan.manifest), tuple(plan.new_organs)).write(output)
     return plan
 

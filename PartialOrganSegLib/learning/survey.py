@@ -22,6 +22,7 @@ from ..formats.registry import ImageFormat, format_of, is_volume_name, stem_of
 from ..formats.slicer_segmentation import is_segmentation, segments_of
 from ..formats.strokes import FORMAT_NAME, NOT_DRAWN, Strokes, read_strokes
 from ..imaging.volume import Grid, Volume
+from ..real_paths import real_path
 
 STATE_FILE = "learn.json"  # of an earlier `learn`: its folder holds results, nothing that was drawn
 # What shows that a folder is somebody's work of another kind: a fine-tuning run, a model.
@@ -107,14 +108,14 @@ def _folders(folder: Path, leave_out: Sequence[str], output: Path | None) -> Ite
 
     A linked folder is entered once, whatever leads to it, and never one that holds `folder` itself.
     """
-    real = folder.resolve()
+    real = real_path(folder)
     entered = {real, *real.parents}
     for place, names, files in os.walk(folder, followlinks=True):
         path = Path(place)
         below = []
         for name in sorted(names):
             unfit = name.startswith(".") or _is_work(path / name, output) or _matches(path / name, folder, leave_out)
-            target = (path / name).resolve()
+            target = real_path(path / name)
             if not unfit and target not in entered:
                 entered.add(target)
                 below.append(name)

@@ -11,6 +11,7 @@ from ..errors import Code, Problem, UsageError, UserError
 from ..events import Reporter
 from ..formats.dicom_export import ENDINGS as DICOM_ENDINGS
 from ..formats.registry import stem_of, written_suffixes
+from ..real_paths import real_path
 
 ENDINGS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
            "preview": ".preview.png"}
@@ -97,7 +98,7 @@ def target_files(target: Path | str, name: str, preview: bool, dicom: Collection
     kind = single_kind(target)
     if kind is None:
         return result_files(Path(target), name, preview, dicom)
-    if ct is not None and Path(target).resolve() == ct.resolve():
+    if ct is not None and real_path(target) == real_path(ct):
         raise UserError(code=Code.FILE_EXISTS, subject=target, expected="another file than the CT's", found="the CT")
     return {kind: Path(target)}
 

@@ -15,6 +15,7 @@ from ..events import Reporter
 from ..loading.cache import CachedCase, cache_cases
 from ..loading.soft_cache import ClassSets, with_soft_targets
 from ..organs import LabelSpace
+from ..real_paths import real_path
 from .recipe import Recipe
 from .settings import uses_soft_targets
 from .validation import validation_groups
@@ -103,7 +104,7 @@ def _without_images_of(validation: Sequence[CachedCase], training: Sequence[Cach
 
 def _same_voxels(first: CachedCase, second: CachedCase) -> bool:
     image, other = first.image(), second.image()
-    if image.shape != other.shape or first.case.image.resolve() == second.case.image.resolve():
+    if image.shape != other.shape or real_path(first.case.image) == real_path(second.case.image):
         return False
     # The middle slice tells nearly all apart.
     middle = len(image) // 2

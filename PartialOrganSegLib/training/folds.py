@@ -77,15 +77,18 @@ def train_folds(recipe: Recipe, folder: Path, resume: bool, device: str = "auto"
     _check_folder(folder, folds, resume)
     steps = sum(stage.steps for stage in recipe.resolved_stages())
     unfinished = [run for run in files if not run.model.exists()]
-    reporter.warning(Problem(Code.SETTING_SLOW, f"{count} folds", hint="one network alone: leave --folds out",
-                             found=f"{len(unfinished)} runs of {steps} steps each, one after the other, and a model "
-                                   f"that takes {count} times as long for every CT"))
+    if unfinished:
+        reporter.warning(Problem(Code.SETTING_SLOW, f"{count} folds", hint="one network alone: leave --folds out",
+                                 found=f"{len(unfinished)} runs of {steps} steps each, one after the other, and a "
+                                       f"model that takes {count} times as long for every CT"))
     first = os.environ.get("RANK", "0") == "0"
     if first:
         _write_folds(folder, folds)
-    for run, groups in zip(files, folds, strict=True):
+    for number, (run, groups) in enumerate(zip(files, folds, strict=True)):
+        reporter.progress("folds", number, count)
         if not run.model.exists():
             train(fold_recipe(recipe, groups), run.folder, run.last.exists(), device, reporter)
+    reporter.progress("folds", count, count)
     bundles = [load_bundle(run.model) for run in files]
     if not first:
         return bundles[0]

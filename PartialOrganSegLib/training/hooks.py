@@ -47,7 +47,8 @@ class StepReport:
     """What a step came to: `step` counts from 1 over all stages, `stage` is the stage's name.
 
     `figures`: the loss, each of its terms, the gradient's norm and the learning rate. Of its `seconds` the step waited
-    `waiting_seconds` for its data.
+    `waiting_seconds` for its data. `processor_seconds` is what this process' threads computed meanwhile, which other
+    programs on the machine do not lengthen.
     """
 
     step: int
@@ -55,6 +56,7 @@ class StepReport:
     figures: Mapping[str, float]
     seconds: float
     waiting_seconds: float
+    processor_seconds: float = 0.0
 
 
 class Hook:

@@ -50,7 +50,7 @@ class Logbook(Hook):
         if trainer.stage_count > 1:
             values["stage"] = report.stage
         self.write({**values, **report.figures, "seconds": round(report.seconds, 3),
-                    "waited": round(report.waiting_seconds, 3)})
+                    "waited": round(report.waiting_seconds, 3), "processor": round(report.processor_seconds, 3)})
 
     def on_validation(self, trainer: RunView, figures: Mapping[str, float]) -> None:
         """A line."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -39,14 +39,26 @@ def train_only(network: nn.Module, pattern: str | None) -> list[nn.Parameter]:
     return trained
 
 
-def build_optimiser(settings: OptimiserSettings, trained: Iterable[nn.Parameter],
-                    duals: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def build_optimiser(settings: OptimiserSettings, trained: Iterable[nn.Parameter], duals: Iterable[nn.Parameter],
+                    of_classes: Collection[nn.Parameter] = ()) -> torch.optim.Optimizer:
     """The optimiser of a stage. Each group remembers its own rate as `base_lr`; schedules multiply that.
+
+    `of_classes`: those of the `trained` parameters that grow with the number of classes.
 
     Raises UserError for one that cannot maximise where there are `duals`.
     """
     entry = OPTIMISERS.find(settings.name)
-    groups: list[dict[str, Any]] = [{"params": list(trained), "base_lr": settings.learning_rate}]
+    trained, with_class_rate = list(trained), []
+    # One group where all have one rate, as in checkpoints up to 0.5.0.
+    if settings.class_rate != 1 and of_classes:
+        numbers = {id(parameter) for parameter in of_classes}
+        with_class_rate = [parameter for parameter in trained if id(parameter) in numbers]
+        trained = [parameter for parameter in trained if id(parameter) not in numbers]
+    groups: list[dict[str, Any]] = []
+    if trained:
+        groups.append({"params": trained, "base_lr": settings.learning_rate})
+    if with_class_rate:
+        groups.append({"params": with_class_rate, "base_lr": settings.learning_rate * settings.class_rate})
     duals = list(duals)
     if duals:
         if "maximize" not in {argument.name for argument in arguments_of(entry)}:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 from ..errors import Code, UserError
@@ -29,7 +29,7 @@ def apply_override(content: dict[str, Any], override: str) -> None:
         raise UserError(code=Code.VALUE_UNFIT, subject=f"--set {override}", expected="the key of a setting",
                         found=f"'{name}'")
     if key in PATHS and isinstance(value, str):
-        value = str(Path(value).expanduser().absolute())
+        value = os.path.abspath(os.path.expanduser(value))
     group[name] = value
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ..errors import Code, UserError, did_you_mean, kind_of
+from ..real_paths import below, real_path
 from ..resources import moved, resource
 from ..yaml_file import read_yaml
 from .former_settings import with_current_names
@@ -41,6 +42,8 @@ class Recipe(StageSettings):
     Of a joined start model the last network is trained; it `takes_over` these organs, of which other members had the
     say (null: all that the training cases show for certain), where validation does not find them worse.
     `half_precision`: true is bfloat16, "float16" (GPU only) scales the loss. `batch_size` is per process.
+    `new_class_patches`: from so many patches a class that the start model does not have gets its first weights, by what
+    tells its voxels apart among the features; 0: it begins as rare background.
     `air_is_background`: what lies outside the body is background, where masks leave it open. `hooks`: what looks on at
     the run (`training.hooks.Hook`), by registered name or `package.module:Class`, with arguments.
     """
@@ -51,6 +54,7 @@ class Recipe(StageSettings):
     start_from: Path | None = None
     alpha: Alpha = 1.0
     takes_over: list[str] | None = None
+    new_class_patches: int = Field(default=0, ge=0)
     preprocessing: PreprocessingSettings = PreprocessingSettings()
     network: NetworkSettings | None = None
     air_is_background: bool = False
@@ -170,10 +174,10 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
         raise UserError(first_problem(error, Recipe).within(path)) from None
-    folder = path.resolve().parent
-    recipe.manifest = (folder / recipe.manifest.expanduser()).resolve()
+    folder = real_path(path).parent
+    recipe.manifest = below(folder, recipe.manifest)
     if recipe.start_from is not None:
-        recipe.start_from = (folder / recipe.start_from.expanduser()).resolve()
+        recipe.start_from = below(folder, recipe.start_from)
     if recipe.network is not None and recipe.network.backbone_weights is not None:
-        recipe.network.backbone_weights = (folder / recipe.network.backbone_weights.expanduser()).resolve()
+        recipe.network.backbone_weights = below(folder, recipe.network.backbone_weights)
     return recipe

@@ -98,14 +98,17 @@ class OptimiserSettings(Settings):
     """The optimiser, its linear warm-up, the power of the poly schedule, and the moving average of the weights (EMA).
 
     `momentum` is SGD's and RMSprop's. `dual_learning_rate` is that of losses' trained dual variables (Zhou 2019,
-    section 4.1). `clip_gradient` bounds the gradient's norm; null: no bound. `name`: a registered one or
-    `package.module:Class`; `arguments`: further ones of that class.
+    section 4.1). `class_rate`: the learning rate of the layers that give the classes' logits, as a multiple of that of
+    all others: above 1 a new class finds its weights among features that hardly change (Kumar 2022, Fine-tuning can
+    distort pretrained features). `clip_gradient` bounds the gradient's norm; null: no bound. `name`: a registered one
+    or `package.module:Class`; `arguments`: further ones of that class.
     """
 
     name: Annotated[str, AfterValidator(registered_optimiser)] = "adamw"
     arguments: dict[str, object] = {}
     learning_rate: float = Field(default=1e-3, gt=0)
     dual_learning_rate: float = Field(default=2e-5, gt=0)
+    class_rate: float = Field(default=1.0, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=1e-2, ge=0)
     warmup_steps: int = Field(default=50, ge=0)

@@ -31,6 +31,7 @@ class Start:
     """The network to train with its settings; with a start model also that one, frozen, and the ensemble with it.
 
     `bundle`: the start model; of a joined one `network` and `teacher` are the member that goes on learning.
+    `new_classes`: those that it does not have.
     """
 
     network: nn.Module
@@ -38,6 +39,7 @@ class Start:
     teacher: nn.Module | None = None
     ensemble: WeightEnsemble | None = None
     bundle: Bundle | None = None
+    new_classes: tuple[int, ...] = ()
 
     def essence(self) -> dict[str, object]:
         """What must be the same when the run is resumed, as JSON has it: the start model's content."""
@@ -70,7 +72,7 @@ def build_start(recipe: Recipe, label_space: LabelSpace, device: torch.device, p
     if recipe.alpha < 1 or (recipe.validation is not None and recipe.validation.alphas):
         axes = class_axes(settings.name, settings.arguments, label_space.class_count)
         ensemble = WeightEnsemble.from_start(network.state_dict(), recipe.alpha, axes, classes.new)
-    return Start(network, settings, channels_last(teacher.to(device)), ensemble, bundle)
+    return Start(network, settings, channels_last(teacher.to(device)), ensemble, bundle, classes.new)
 
 
 def _seeded_network(recipe: Recipe, settings: NetworkSettings, label_space: LabelSpace) -> nn.Module:
@@ -81,6 +83,12 @@ def _seeded_network(recipe: Recipe, settings: NetworkSettings, label_space: Labe
     if settings.backbone_weights is not None:
         load_backbone(network, settings.backbone_weights)
     return network
+
+
+def class_layers(settings: NetworkSettings, label_space: LabelSpace) -> list[str]:
+    """Names of the network's parameters that grow with the number of classes."""
+    axes = class_axes(settings.name, settings.arguments, label_space.class_count)
+    return [name for name, of_tensor in axes.items() if of_tensor]
 
 
 def check_patch(patch_zyx: Sequence[int], network: nn.Module) -> None:

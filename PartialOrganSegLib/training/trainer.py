@@ -25,6 +25,7 @@ from .hooks import Hook, StepReport, named_hooks
 from .interrupts import stop_asked
 from .logbook import Logbook
 from .memory import is_out_of_memory, no_memory_error
+from .new_classes import fit_new_classes
 from .objective import Objective, needs_prior
 from .overlaps import Measurement, write_overlaps
 from .recipe import Recipe
@@ -33,7 +34,7 @@ from .resuming import check_same, deciding_settings
 from .run_files import RunFiles, room_on_disk
 from .run_state import RunState
 from .run_validation import RunValidation
-from .start import build_start
+from .start import build_start, class_layers
 from .training_step import NotFiniteError, TrainingStep
 
 
@@ -89,8 +90,11 @@ class Trainer:
         self.start = build_start(recipe, self.space, self.device, self.processes, self.reporter)
         self.cases = read_cases(recipe, manifest, self.reporter)
         self._table = torch.from_numpy(self.cases.table.table)
+        with_class_rate: list[str] = []
+        if any(stage.optimiser.class_rate != 1 for stage in self.stages):
+            with_class_rate = class_layers(self.start.settings, self.space)
         self.training_step = TrainingStep(self.start.network, self.start.teacher, self._table.to(self.device),
-                                          self.device, recipe.half_precision, self.processes)
+                                          self.device, recipe.half_precision, self.processes, with_class_rate)
         self._hand_over = HandOver(recipe, self.start, self.space, self.cases.training, self.device)
         self._result = ResultModel(recipe, self.start, self._hand_over, self.space)
         self.evaluator: Evaluator | None = None
@@ -141,6 +145,9 @@ class Trainer:
                     hook.on_start(self)
                 if self.state.step == 0 and self.evaluator is not None and self.start.teacher is not None:
                     self._measure_start()
+                # After that measurement, which is of the start model.
+                if self.state.step == 0:
+                    self._fit_new_classes()
                 while self.state.stage < len(self.stages):
                     self._train_stage()
                 self._decide_result(log)
@@ -171,6 +178,16 @@ class Trainer:
             self._save(self.files.last)
             raise
 
+    def _fit_new_classes(self) -> None:
+        """First weights of the classes that the start model does not have, from patches of the first stage."""
+        count, stage = self.recipe.new_class_patches, self.stages[0]
+        if not count or not self.start.new_classes:
+            return
+        sampler = patches(self.recipe, stage_cases(self.cases.training, stage), stage, 1, count)
+        fit_new_classes(self.network, self.start.new_classes, class_layers(self.start.settings, self.space),
+                        (sampler[number][0] for number in range(count)), self.training_step.autocast, self.device)
+        self.training_step.average.load(self.network.state_dict())
+
     def _train_stage(self) -> None:
         """Trains to the end of the stage, and begins the next."""
         state, recipe = self.state, self.recipe
@@ -180,13 +197,14 @@ class Trainer:
         # The last one there may be: a hook can make the stage end earlier.
         last = state.stage_start + stage.steps
         sampler = patches(recipe, stage_cases(self.cases.training, stage), stage, self._batch, last * self._batch)
-        clock = time.monotonic()
+        clock, processor = time.monotonic(), time.process_time()
         with batches(sampler, state.step, last, recipe.batch_size, recipe.workers, self.processes) as mini_batches:
             for targets in mini_batches:
                 waited = time.monotonic() - clock
                 figures = self._learn(sampler, targets)
                 state.step += 1
-                report = StepReport(state.step, stage.name, figures, time.monotonic() - clock, waited)
+                report = StepReport(state.step, stage.name, figures, time.monotonic() - clock, waited,
+                                    time.process_time() - processor)
                 for hook in self.hooks:
                     hook.on_step(self, report)
                 # Of the whole run, whose stages may end early.
@@ -194,7 +212,7 @@ class Trainer:
                 self.reporter.progress("training", state.step, total)
                 if self._after_step():
                     return
-                clock = time.monotonic()
+                clock, processor = time.monotonic(), time.process_time()
 
     def plan_stage(self, steps: int, next_measurement: int) -> None:
         """The stage is to have so many steps, at most the recipe's and at least those that are done; Dice is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
@@ -28,11 +29,12 @@ class NotFiniteError(Exception):
 class TrainingStep:
     """Learns step by step; `begin` starts a stage. `teacher` is a frozen network in eval mode, or None.
 
-    `table` (K, C) bool is the candidate table. All tensors lie on `device`.
+    `table` (K, C) bool is the candidate table. All tensors lie on `device`. `class_layers`: names of the parameters
+    that grow with the number of classes, where a stage has another rate for them.
     """
 
     def __init__(self, network: nn.Module, teacher: nn.Module | None, table: torch.Tensor, device: torch.device,
-                 half_precision: bool | str, processes: Processes) -> None:
+                 half_precision: bool | str, processes: Processes, class_layers: Collection[str] = ()) -> None:
         if half_precision == "float16" and device.type != "cuda":
             raise UserError(code=Code.VALUE_UNFIT, subject="half_precision", expected=f"true or false on {device.type}",
                             found="'float16'")
@@ -41,6 +43,7 @@ class TrainingStep:
         self.average = MovingAverage(network, 0.0)
         self.scaler = torch.amp.GradScaler(device.type, enabled=half_precision == "float16")
         self.snapshot: Snapshot | None = None
+        self._class_layers = frozenset(class_layers)
 
     def begin(self, stage: Stage, objective: Objective) -> None:
         """Starts a stage with a fresh optimiser. Weights and their average go on."""
@@ -48,7 +51,8 @@ class TrainingStep:
         if stage.phase is not None:
             set_phase(self.network, stage.phase)
         self.trained = train_only(self.network, stage.train_parameters)
-        self.optimiser = build_optimiser(stage.optimiser, self.trained, objective.dual_parameters())
+        of_classes = [parameter for name, parameter in self.network.named_parameters() if name in self._class_layers]
+        self.optimiser = build_optimiser(stage.optimiser, self.trained, objective.dual_parameters(), of_classes)
         self.schedule = build_schedule(stage.schedule, stage.optimiser, stage.steps)
         self.average.decay = stage.optimiser.ema
         self.snapshot = None

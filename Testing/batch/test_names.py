@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 
+from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.segmenting.result_files import result_name
 from Testing.helpers.batch_data import quick_model, segmented, table, write_ct
 
@@ -36,6 +37,19 @@ def test_results_are_called_after_a_link_not_after_its_target(tmp_path):
     write_ct(tmp_path / "other" / "patient1.nii.gz", hu=90)
     assert segmented(tmp_path / "linked", tmp_path / "other", "-o", tmp_path / "two") == 2
     assert set(table(tmp_path / "two")) == {"linked_patient1", "other_patient1"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_links_to_nothing_and_in_a_circle_fail_alone(tmp_path):
+    folder = tmp_path / "in"
+    write_ct(folder / "a.nii.gz")
+    (folder / "gone.nii.gz").symlink_to(tmp_path / "nothing")
+    (folder / "circle.nii.gz").symlink_to(folder / "circle.nii.gz")
+    (folder / "back").symlink_to(folder)
+    assert main(["segment", str(folder), "-o", str(folder / "out"), "--no-preview"]) == 1
+    rows = table(folder / "out")
+    assert {name: row["state"] for name, row in rows.items()} == {"a": "done", "gone": "failed", "circle": "failed"}
+    assert all("Error" not in row["error"] for row in rows.values())
 
 
 def test_dots_stay_in_names_and_relative_folders_have_one(tmp_path, monkeypatch):

@@ -6,8 +6,9 @@ Scenarios: `new` an organ that the start model does not have (the aorta); `weak`
 weak in; `good` masks of organs that it has already; `strokes` simulated strokes of three organs in one CT, which is
 the one that is tested on. Arms, which differ in nothing else: what a quarter of the patches is replayed from
 (`phantoms`; the start model's `predictions` on CTs without drawings; `both`, as `learn` does; `nothing`), and with both
-`low_rate` (a fifth of the learning rate, warm-up over a third of the steps) and `frozen_encoder` (only the decoder
-learns).
+`low_rate` and `lowest_rate` (a fifth and a twentieth of the learning rate of .001), `class_rate` (a fifth, and .004
+for the layers that give the classes), `fitted` and `low_fitted` (a new class gets its first weights by a regression on
+the features, at either rate) and `frozen_encoder` (only the decoder learns).
 
 The network that learns on in the embedded model is taught alone, on patches of `PATCH`, a third of its own, so that an
 arm takes minutes. Every arm goes to its last step with the trained weights alone; afterwards these are mixed with the
@@ -86,7 +87,11 @@ class Arm:
 
 BOTH = ("phantoms", "predictions")
 ARMS = {"phantoms": Arm(["phantoms"]), "predictions": Arm(["predictions"]), "both": Arm(BOTH), "nothing": Arm([]),
-        "low_rate": Arm(BOTH, ("optimiser.learning_rate=0.0002", "optimiser.warmup_steps=33")),
+        "low_rate": Arm(BOTH, ("optimiser.learning_rate=0.0002",)),
+        "lowest_rate": Arm(BOTH, ("optimiser.learning_rate=0.00005",)),
+        "class_rate": Arm(BOTH, ("optimiser.learning_rate=0.0002", "optimiser.class_rate=20")),
+        "fitted": Arm(BOTH, ("new_class_patches=16",)),
+        "low_fitted": Arm(BOTH, ("optimiser.learning_rate=0.0002", "new_class_patches=16")),
         "frozen_encoder": Arm(BOTH, ("train_parameters=decoder",))}
 
 
@@ -211,9 +216,10 @@ class Trial:
         # Beside the run's own, so that all arms read one cache.
         manifest = run / f"{arm}.yaml"
         manifest.write_text(yaml.safe_dump(content, sort_keys=False))
-        recipe = load_recipe(run / "recipe.yaml", [f"manifest={manifest}", f"seed={seed}", "checkpoint_every=10",
-                                                   *ARMS[arm].overrides])
-        folder = self.folder / f"{arm}-{seed}"
+        recipe = load_recipe(run / "recipe.yaml", [
+            f"manifest={manifest}", f"seed={seed}", f"steps={self.steps}", "checkpoint_every=10",
+            f"optimiser.warmup_steps={self.steps // 10}", *ARMS[arm].overrides])
+        folder = self.folder / f"{arm}-{seed}-{self.steps}"
         trainer = Trainer(recipe, folder, resume=(folder / "checkpoints" / "last.pt").exists(),
                           reporter=ConsoleReporter())
         trainer.train()
@@ -236,6 +242,8 @@ class Test:
         self._trial = trial
         start, space = trial.start, trial.space
         self._arguments = moved_arguments(start.network_arguments, trial.classes())
+        # Instance norm answers by all that a window holds: other windows than those of training measure that too.
+        self._preprocessing = replace(start.preprocessing, patch_zyx=PATCH)
         self._network = channels_last(build_network(start.network_name, 1, space.class_count, **self._arguments)).eval()
         case = trial.cases[trial.tested]
         file = trial.folder / "tested.nii.gz"
@@ -246,7 +254,7 @@ class Test:
         reference = replace(case, label=file, annotated=tuple(annotated), ignored=(), label_map=())
         table = CandidateTable(space.class_count)
         cached = self._cached(reference, table)
-        self._evaluator = Evaluator([cached], table.table, space, start.preprocessing, CPU, Processes(),
+        self._evaluator = Evaluator([cached], table.table, space, self._preprocessing, CPU, Processes(),
                                     precision=lambda: torch.autocast("cpu", torch.bfloat16))
         self._drawn: CachedCase | None = None
         if trial.scenario == STROKES:
@@ -267,7 +275,7 @@ class Test:
         figures.pop("mean")
         if self._drawn is not None:
             self._network.load_state_dict(weights)
-            predicted = predicted_classes(self._network, self._drawn.image(), self._trial.start.preprocessing,
+            predicted = predicted_classes(self._network, self._drawn.image(), self._preprocessing,
                                           self._trial.space.class_count, CPU)
             codes, allowed = self._drawn.codes(), self._drawn.table.table
             drawn = ~allowed[codes].all(-1)
@@ -308,7 +316,7 @@ def main() -> None:
     (out / "results").mkdir(parents=True, exist_ok=True)
     # Arm by arm, so that what is done so far compares.
     for tested, arm, scenario in itertools.product(arguments.tested, arguments.arms, arguments.scenarios):
-        path = out / "results" / f"{scenario}-{tested}-{arm}-{arguments.seed}.json"
+        path = out / "results" / f"{scenario}-{tested}-{arm}-{arguments.seed}-{arguments.steps}.json"
         if path.exists() or time.monotonic() - clock > arguments.seconds:
             continue
         trial = Trial(scenario, tested, out, arguments.steps)

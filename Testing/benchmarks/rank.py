@@ -4,8 +4,8 @@
     python Testing/benchmarks/rank.py -o output/rank --table Resources/figures/refine_rank.json
 
 Every organ that a CT's label can be compared with gets one stroke of the simulated user (see `refine.py` here) on the
-slice that the ranking names, and one on a slice drawn at random among those where the model has the organ; each begins
-at the model's labels.
+slice that the ranking names, and one on each of four slices drawn at random among those where the model has the organ;
+each begins at the model's labels.
 The gain is the organ's Dice after `RefineSession.add` less that before; a slice without an error has no
 stroke and no gain. What is drawn first by the ranking is compared with the mean over all organs, which is what choosing
 at random comes to. The rule for the slice was chosen on hcc_011 and hcc_009, so `--table` leaves these out.
@@ -37,6 +37,8 @@ from Testing.helpers.stroke_user import Scene, User, load_scene
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 FIRST = (5, 10, 20)  # of the ranking
+RANDOM_SLICES = 4  # their mean is what a random slice is worth
+AROUND_MM = 80.0  # more than a correction reaches
 CHOSEN_ON = ("hcc_011", "hcc_009")
 
 
@@ -62,10 +64,15 @@ def run_case(scene: Scene, segmenter: Segmenter, image: Path, seed: int) -> list
         present = np.flatnonzero((scene.start == organ).any(axis=(1, 2)))
         if organ not in scene.organs or not len(present):
             continue
-        start = dice(*scene.masks(scene.start, organ)) or 0.0
-        rows.append({"case": scene.name, "organ": worth.organ, "worth": worth.worth, "start": start,
-                     "gain_ranked_slice": gain(scene, organ, worth.slice, seed),
-                     "gain_random_slice": gain(scene, organ, int(generator.choice(present)), seed)})
+        part = scene.around(organ, AROUND_MM)
+        # Slices of the part are counted from its own lowest one.
+        lowest = int(present[0] - np.flatnonzero((part.start == organ).any(axis=(1, 2)))[0])
+        chosen = generator.choice(present, min(RANDOM_SLICES, len(present)), replace=False)
+        random_gains = [gain(part, organ, int(number) - lowest, seed) for number in chosen]
+        rows.append({"case": scene.name, "organ": worth.organ, "worth": worth.worth,
+                     "start": dice(*scene.masks(scene.start, organ)) or 0.0,
+                     "gain_ranked_slice": gain(part, organ, worth.slice - lowest, seed),
+                     "gain_random_slice": float(np.mean(random_gains)), "gains_random": random_gains})
     return rows
 
 
@@ -84,6 +91,9 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         figures[name] = {"start": round(float(np.mean([row["start"] for row in chosen])), 3)}
         for key in ("gain_ranked_slice", "gain_random_slice"):
             figures[name][key] = round(float(np.mean([row[key] for row in chosen])), 4)
+        differences = [row["gain_ranked_slice"] - row["gain_random_slice"] for row in chosen]
+        # Twice the standard error of the mean, over organs.
+        figures[name]["noise"] = round(float(2 * np.std(differences, ddof=1) / np.sqrt(len(differences))), 4)
     return figures
 
 
@@ -104,15 +114,15 @@ def main() -> None:
     if record.exists():
         rows = [json.loads(line) for line in record.read_text().splitlines()]
     if arguments.table is not None:
-        others = [row for row in rows if row["case"] not in CHOSEN_ON]
-        arguments.table.write_text(json.dumps(summary(others), indent=1) + "\n")
+        checked = [row for row in rows if row["case"] not in CHOSEN_ON]
+        arguments.table.write_text(json.dumps(summary(checked), indent=1) + "\n")
         return
     until = time.monotonic() + 60 * arguments.minutes
     segmenter = Segmenter(SegmentOptions(model=arguments.model, force=True))
     cases = {case.image.parent.name: case for case in load_manifest(arguments.manifest).cases}
-    done = {row["case"] for row in rows}
+    finished = {row["case"] for row in rows}
     for name in arguments.cases or list(cases):
-        if name in done or time.monotonic() > until:
+        if name in finished or time.monotonic() > until:
             continue
         scene = load_scene(cases[name], segmenter, arguments.output / "starts" / segmenter.bundle.name)
         new = run_case(scene, segmenter, cases[name].image, arguments.seed)

@@ -82,10 +82,10 @@ ARMS: dict[str, Callable[[Scene], Corrector]] = {
 FINETUNE = "finetune"
 
 
-def run_organ(whole: Scene, organ: int, arm: Callable[[Scene], Corrector], margin_mm: float, strokes: int,
+def run_organ(ct_scene: Scene, organ: int, arm: Callable[[Scene], Corrector], margin_mm: float, strokes: int,
               seed: int) -> dict[str, Any]:
     """The figures of one organ: `dice` and `hd95` by number of strokes. The arm sees `margin_mm` around the organ."""
-    scene = whole.around(organ, margin_mm)
+    scene = ct_scene.around(organ, margin_mm)
     user, correct = User(scene, organ, seed), arm(scene)
     labels, seconds, satisfied = scene.start, [], False
     figures: dict[str, Any] = {"case": scene.name, "organ": WORD16.names[organ - 1], "dice": {}, "hd95": {}}
@@ -105,16 +105,16 @@ def run_organ(whole: Scene, organ: int, arm: Callable[[Scene], Corrector], margi
     losses = [0.0]
     for neighbour in scene.organs:
         changed = ((labels == neighbour) != (scene.start == neighbour)).any()
-        if neighbour != organ and changed and (whole.reference == neighbour).any():
-            losses.append(loss_of(neighbour, whole, scene, labels))
+        if neighbour != organ and changed and (ct_scene.reference == neighbour).any():
+            losses.append(loss_of(neighbour, ct_scene, scene, labels))
     return figures | {"seconds": [round(value, 3) for value in seconds], "worst_other": min(losses)}
 
 
-def loss_of(organ: int, whole: Scene, part: Scene, labels: np.ndarray) -> float:
+def loss_of(organ: int, ct_scene: Scene, part: Scene, labels: np.ndarray) -> float:
     """How much Dice an organ of the whole CT gains where the labels of a part of it become `labels`."""
-    reference = int((whole.reference == organ).sum())
-    before, right = (int(mask.sum()) for mask in (whole.masks(whole.start, organ)[0],
-                                                  whole.masks(whole.start, organ)[0] & (whole.reference == organ)))
+    reference = int((ct_scene.reference == organ).sum())
+    started = ct_scene.masks(ct_scene.start, organ)[0]
+    before, right = int(started.sum()), int((started & (ct_scene.reference == organ)).sum())
     old, new = (part.masks(some, organ)[0] for some in (part.start, labels))
     true = part.reference == organ
     after = before + int(new.sum()) - int(old.sum())
@@ -200,12 +200,12 @@ def main() -> None:
     cases = {case.image.parent.name: case for case in load_manifest(arguments.manifest).cases}
     organs = WORD16.indices(arguments.organs or WORD16.names)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    done = {(result["model"], result["case"], result["organ"], result["arm"]) for result in read_results(record)}
+    finished = {(result["model"], result["case"], result["organ"], result["arm"]) for result in read_results(record)}
     for name in arguments.cases or list(cases):
         scene = load_scene(cases[name], segmenter, arguments.output / "starts" / model)
         for organ in scene.organs:
             for arm in arguments.arms:
-                if organ not in organs or (model, name, WORD16.names[organ - 1], arm) in done:
+                if organ not in organs or (model, name, WORD16.names[organ - 1], arm) in finished:
                     continue
                 if time.monotonic() > until:
                     print("time is over", flush=True)

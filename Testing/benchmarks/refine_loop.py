@@ -73,13 +73,13 @@ def entries_of(cases: dict[str, Case], names: tuple[str, ...], segmenter: Segmen
                record: dict[str, Any]) -> Iterator[dict[str, object]]:
     """Manifest entries of the corrected CTs; what was corrected goes into `record` and OUT."""
     for name in names:
-        kept = out / "corrected" / f"{name}.json"
-        if not kept.exists():
+        file = out / "corrected" / f"{name}.json"
+        if not file.exists():
             scene = load_scene(cases[name], segmenter, out / "starts")
             label, figures = corrected(scene, seed)
-            entry = case_entry(kept.parent, scene, label, Kind.PARTIAL, list(figures))
-            kept.write_text(json.dumps({"entry": entry, "organs": figures}))
-        content = json.loads(kept.read_text())
+            entry = case_entry(file.parent, scene, label, Kind.PARTIAL, list(figures))
+            file.write_text(json.dumps({"entry": entry, "organs": figures}))
+        content = json.loads(file.read_text())
         record[name] = content["organs"]
         yield content["entry"]
 
@@ -125,9 +125,9 @@ def main() -> None:
         arguments.table.write_text(json.dumps(rows, indent=1) + "\n")
         return
     cases = {case.image.parent.name: case for case in load_manifest(arguments.manifest).cases}
-    done = {row["next"] for row in rows}
+    finished = {row["next"] for row in rows}
     for following in arguments.next:
-        if following not in done:
+        if following not in finished:
             row = run(cases, following, arguments)
             with open(record, "a") as stream:
                 stream.write(json.dumps(row) + "\n")

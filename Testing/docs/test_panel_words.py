@@ -47,3 +47,23 @@ def test_the_page_names_sections_and_buttons() -> None:
 @pytest.mark.parametrize("name", named())
 def test_the_panel_shows_it(name: str) -> None:
     assert name in words()
+
+
+def section_titles() -> set[str]:
+    """What the panel's sections, and those within them, are called."""
+    titles = set()
+    for path in (PANEL / "Resources" / "UI").glob("*.ui"):
+        for widget in ElementTree.parse(path).iter("widget"):
+            if widget.get("class") == "ctkCollapsibleButton":
+                titles |= {element.findtext("string") or "" for element in widget.findall("property")
+                           if element.get("name") == "text"}
+    return titles
+
+
+def test_sections_that_any_page_names_are_in_the_panel() -> None:
+    named_sections = set()
+    for page in DOCS.rglob("*.md"):
+        text = re.sub(r"\s+", " ", page.read_text(encoding="utf-8"))
+        named_sections |= set(re.findall(r"[Ss]ection \*([A-Z][^*]+)\*", text))
+    assert {"Segment", "Strokes", "Teach the model"} <= named_sections
+    assert named_sections <= section_titles()

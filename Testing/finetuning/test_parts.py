@@ -128,7 +128,7 @@ RECIPE = Recipe(manifest=Path("m.yaml"), preprocessing={"patch_zyx": (8, 16, 16)
 def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel, patch, shapes, device, cases, trials):
     budget = make_budget(minutes, Speed(step, voxel, patch), RECIPE, shapes, (2, 4, 4), torch.device(device), cases,
                          trials=trials)
-    assert 1 <= budget.steps <= budget.most <= MOST_STEPS
+    assert 1 <= budget.steps <= budget.step_limit <= MOST_STEPS
     assert 1 <= budget.measure_every <= budget.steps
     if budget.steps > 1:
         assert budget.seconds <= 60 * minutes + 1e-6
@@ -136,7 +136,7 @@ def test_the_budget_is_kept_where_steps_are_free_to_choose(minutes, step, voxel,
 
 def test_a_number_of_steps_that_the_user_chose_is_not_changed():
     budget = make_budget(1, Speed(2.0, 0, 0), RECIPE, [], (2, 4, 4), torch.device("cpu"), 1, steps=7)
-    assert (budget.steps, budget.most, budget.seconds) == (7, 7, 14.0 + BESIDE)
+    assert (budget.steps, budget.step_limit, budget.seconds) == (7, 7, 14.0 + BESIDE)
 
 
 def test_trials_that_would_leave_no_time_to_learn_are_left_out():

@@ -100,6 +100,11 @@ BAD_MHA = {
     "no size": ({"DimSize": None}, "DimSize"), "surplus": ({"DimSize": "24 20 9"}, "more than its header says"),
     "list": ({"ElementDataFile": "LIST"}, "files of voxels"),
     "matrix": ({"TransformMatrix": "1 0 0"}, "TransformMatrix"),
+    "two origins": ({"Origin": "9 9 9", "Offset": "1 2 3"}, "one value, found"),
+    "two rotations": ({"Orientation": "0 1 0 1 0 0 0 0 1"}, "one value, found"),
+    "two spacings": ({"ElementSize": "7 7 7"}, "one value, found"),
+    "two byte orders": ({"ElementByteOrderMSB": "True"}, "one value, found"),
+    "header as voxels": ({"HeaderSize": "50"}, "where its voxels begin"),
     "channels": ({"ElementNumberOfChannels": "100000"}, "header"), "long": ({"Comment": "A" * 5_000_000}, "lines"),
 }
 
@@ -115,6 +120,7 @@ def test_metaimage_is_refused(tmp_path: Path, name: str) -> None:
 BAD_NIFTI = {
     "header as voxels": ((108, "f", 100.0), "vox_offset"), "offset nan": ((108, "f", float("nan")), "vox_offset"),
     "offset beyond": ((108, "f", 1e9), "bytes of voxels"), "claims 16 GB": ((42, "3h", 2000, 2000, 2000), "header"),
+    "no rotation": ((252, "2h6f", 1, 0, 1, 1, 1, 0, 0, 0), "a quaternion of length 1"),
     "slope nan": ((112, "f", float("nan")), "scl_slope"), "intercept": ((116, "f", float("inf")), "scl_slope"),
     "unit": ((123, "B", 5), "unit of length"), "metres": ((123, "B", 1), "mm"), "tiny": ((80, "f", 1e-30), "mm"),
     "surplus": ((46, "h", 9), "more than its header says"), "pair": ((344, "B3s", 110, b"i1\0"), ".img"),

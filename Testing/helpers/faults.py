@@ -214,8 +214,10 @@ def _outcome(seed: Seed, file: Path, original: object) -> tuple[str, str]:
 def _equal(first: object, second: object) -> bool:
     if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
         return first.shape == second.shape and bool(np.array_equal(first, second, equal_nan=True))
-    if isinstance(first, tuple) and isinstance(second, tuple) and len(first) == len(second):
-        return all(map(_equal, first, second))
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return len(first) == len(second) and all(map(_equal, first, second))
+    if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
+        return False
     if isinstance(first, float) and isinstance(second, float):
         return bool(np.isclose(first, second, rtol=1e-4, atol=1e-3, equal_nan=True))
     return type(first) is type(second) and bool(first == second)

@@ -94,6 +94,11 @@ def random_walker(hu: np.ndarray, markers: np.ndarray, grid: Grid) -> np.ndarray
     for value, share in shares.items():  # strokes are thin: any of them in a block counts
         coarse[(share > 0) & (coarse == 0)] = value
     spacing = [mm * length for mm, length in zip((z, y, x), block, strict=True)]
-    grown = walk(coarse_hu / 400, coarse, beta=130, mode="cg_j", tol=1e-3, spacing=spacing)
+    # It numbers the markers' values anew, from 1 and without gaps.
+    values, numbered = np.unique(coarse, return_inverse=True)
+    if values[0] > 0:
+        return markers.astype(np.int16)
+    grown = values[walk(coarse_hu / 400, numbered.reshape(coarse.shape), beta=130, mode="cg_j", tol=1e-3,
+                        spacing=spacing)]
     fine = grown.repeat(block[0], 0).repeat(block[1], 1).repeat(block[2], 2)
     return fine[:hu.shape[0], :hu.shape[1], :hu.shape[2]].astype(np.int16)

@@ -40,8 +40,8 @@ def log_of(folder: Path) -> list[dict]:
     """The log without its clocks."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
     for line in lines:
-        line.pop("seconds", None)
-        line.pop("waited", None)
+        for clock in ("seconds", "waited", "processor"):
+            line.pop(clock, None)
     return lines
 
 

@@ -16,6 +16,7 @@ from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.synthesis.phantom import make_phantom
+from PartialOrganSegLib.training.folds import train_folds
 from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.trainer import train
 from Testing.helpers.repository import import_script
@@ -89,6 +90,29 @@ def test_held_out_phantoms_are_scored(manifest, runs, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "| liver |" in shown
     assert "| colon or rectum |" in shown
+
+
+def test_folds_are_scored_on_the_patients_that_each_was_trained_without(manifest, tmp_path, capsys):
+    recipe = write_recipe(tmp_path, manifest, steps=10, validation={"every": 10},
+                          preprocessing={"spacing_zyx": [12.0, 10.0, 12.0], "patch_zyx": [8, 16, 16]})
+    train_folds(load_recipe(recipe), tmp_path / "run", False, "cpu", count=2)
+    words = [str(tmp_path / "run"), "--manifest", str(manifest), "--out", str(tmp_path / "out.json")]
+    assert script.main(words) == 0
+    assert "strokes" not in capsys.readouterr().out.splitlines()  # there are none, so no table of them
+    figures = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert set(figures) == set(GROUPS)
+    folds = json.loads((tmp_path / "run" / "folds.json").read_text(encoding="utf-8"))
+    for number, (group,) in enumerate(folds):
+        folder = manifest.parent / "ct" / group
+        reference = read_labelmap(folder / "label.nii.gz").array
+        predicted = Predictor(load_bundle(tmp_path / "run" / f"fold_{number}" / "model"), "cpu").predict(
+            script.load_manifest(manifest).cases[GROUPS.index(group)].read_image()).labels.array
+        assert figures[group]["label"]["liver"] == pytest.approx(
+            dice(predicted == LIVER, reference == LIVER), abs=1e-4)
+    # A manifest of other patients: nothing is scored by a model that may have seen it.
+    (tmp_path / "run" / "folds.json").write_text(json.dumps([["nobody"], folds[1]]), encoding="utf-8")
+    assert script.main(words) == 1
+    assert "folds.json: expected patients of the manifest, found nobody" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("wrong", "line"), [

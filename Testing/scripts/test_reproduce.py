@@ -30,6 +30,7 @@ def test_two_rows_end_to_end(blocks, tmp_path, capsys):
         assert figures["steps"] == 10
         assert [step for step, _ in figures["curve"]] == [10]
         assert figures["step_seconds"] > 0
+        assert figures["processor_seconds"] > 0
         for kind in ("dice", "hd95", "hausdorff"):
             assert all(set(organs) == set(ORGANS) for organs in figures[kind].values())
         assert 0 <= figures["mean"] <= 1

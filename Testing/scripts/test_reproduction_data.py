@@ -82,6 +82,28 @@ def test_training_sees_only_what_a_set_annotates(blocks, tmp_path):
         assert (strokes == labels)[strokes < 255].all()
 
 
+def test_a_network_of_one_organ_sees_its_organ_alone(blocks, tmp_path):
+    """Shi's binary networks: the other organs of F are background, and the organ is class 1 whatever the table's."""
+    cases = manifest_references(tmp_path, blocks, ORGANS, Reporter())
+    datasets = TABLES["shi_single"].datasets
+    place = situation(cases, ORGANS, datasets, 0)
+    sets = [dataset for dataset in datasets if dataset.name in ("F", "P4")]
+    of_kidney = load_manifest(write_manifest(tmp_path, place, sets, ("left_kidney",)))
+    assert of_kidney.label_space.names == ("left_kidney",)
+    by_image = {str(case.image.resolve()): case.labels for case in cases}
+    for case in of_kidney.cases:
+        expected = read(by_image[str(case.image)]) == ORGANS.index("left_kidney") + 1
+        assert (read(case.label) == expected).all()
+        assert expected.any()
+    # Liver is class 1 of the table too: its partial label is the table's own file, F's is not, which has all organs.
+    liver = load_manifest(write_manifest(tmp_path, place, [datasets[0], datasets[1]], ("liver",)))
+    table = load_manifest(write_manifest(tmp_path, place, [datasets[0], datasets[1]], ORGANS))
+    files = [{case.dataset: case.label for case in manifest.cases} for manifest in (liver, table)]
+    assert files[0]["P1"] == files[1]["P1"]
+    assert set(np.unique(read(files[0]["F"]))) == {0, 1}
+    assert set(np.unique(read(files[1]["F"]))) == {0, 1, 2, 3}
+
+
 def test_only_cases_that_decide_every_organ_serve(blocks, tmp_path):
     manifest = write_yaml(blocks.parent / "mixed.yaml", {"datasets": [
         {"name": "full", "kind": "full", "cases": [{"image": "case0_image.nii.gz", "label": "case0_label.nii.gz"}]},

@@ -9,13 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from Testing.helpers.repository import SCRIPTS
 
 sys.path.insert(0, str(SCRIPTS))
 from reproduction.comparison import HOLDS, NOT_DECIDED, OPPOSITE, judge_claims
+from reproduction.curves import COLOURS, HEIGHT, LEFT, TOP, WIDTH, Panel, draw_curves, mean_curve
 from reproduction.processes import run_commands
-from reproduction.results import Result, learning_curve, organ_figures
+from reproduction.results import Result, learning_curve, organ_figures, processor_seconds
 from reproduction.table import Claim
 from reproduction.tables import TABLES
 
@@ -76,16 +78,38 @@ def test_figures_of_an_organ():
 
 
 def test_the_learning_curve_and_its_slope(tmp_path):
-    lines = [{"step": step, "loss": 2 - step / 1000, "seconds": 0.5} for step in range(10, 1010, 10)]
+    lines = [{"step": step, "loss": 2 - step / 1000, "seconds": 0.5, "processor": 0.25} for step in range(10, 1010, 10)]
     text = "".join(json.dumps(line) + "\n" for line in [*lines, {"step": 1000, "dice_liver": 0.5}])
     (tmp_path / "log.jsonl").write_text(text, encoding="utf-8")
     curve, seconds = learning_curve(tmp_path / "log.jsonl")
     assert seconds == 0.5
+    assert processor_seconds(tmp_path / "log.jsonl") == 0.25
+    (tmp_path / "older.jsonl").write_text('{"step": 10, "loss": 1.0, "seconds": 0.5}\n', encoding="utf-8")
+    assert processor_seconds(tmp_path / "older.jsonl") is None
     # Twice as many points were logged: the curve is thinned to what a chart can show.
     assert len(curve) == 50
     assert curve[-1] == (1000, pytest.approx(1.005))
     assert Result({}, seconds, steps=1000, curve=curve).slope() == pytest.approx(-1.0)
     assert Result({}, seconds, steps=10, curve=[(10, 1.0)]).slope() is None
+
+
+def test_curves_are_drawn_in_the_rows_colours(tmp_path):
+    """Each row's line is where its values are, on a log scale; a row with values of zero does not stop the picture."""
+    falling = [(100 * number, 10.0 ** -number) for number in range(1, 4)]
+    assert mean_curve([falling, [(100, 0.3), (300, 0.003)]]) == [(100, pytest.approx(0.2)), (300, pytest.approx(0.002))]
+    level = [(100 * number, 0.1) for number in range(1, 4)]
+    draw_curves(tmp_path / "c.png", [Panel("loss", {"falling": [falling], "level": [level], "none": [[(100, 0.0)]]}),
+                                     Panel("KL", {"met": [[(100, 0.0)]]})])
+    with Image.open(tmp_path / "c.png") as picture:
+        image = np.asarray(picture.convert("RGB")).astype(int)
+    plot = image[TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH + 3]
+    rows = {}
+    for colour in COLOURS[:2]:
+        rows[colour], columns = np.nonzero((np.abs(plot - colour) < 40).all(-1))
+        assert columns.min() == pytest.approx(WIDTH / 3, abs=3)
+        assert columns.max() == pytest.approx(WIDTH, abs=3)
+    assert (rows[COLOURS[0]].min(), rows[COLOURS[0]].max()) == (pytest.approx(0, abs=3), pytest.approx(HEIGHT, abs=3))
+    assert rows[COLOURS[1]].max() <= 3  # level at the highest value
 
 
 def test_commands_run_side_by_side_and_stop_together(tmp_path):

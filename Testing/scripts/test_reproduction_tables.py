@@ -27,6 +27,7 @@ from reproduction.references import Reference
 from reproduction.report import Setting, write_report
 from reproduction.results import Result
 from reproduction.runs import Run
+from reproduction.shi import SINGLE
 from reproduction.situations import situation, write_manifest
 from reproduction.table import Published, Row, Table
 from reproduction.tables import TABLES
@@ -71,6 +72,15 @@ def test_shis_and_fangs_figures_are_those_of_the_reports():
     for table in ("pipo", "pipo_networks"):
         assert figures(table)["btcv"].dice == fang["PIPO-FAN, BTCV alone"]
         assert figures(table)["all"].dice == fang["PIPO-FAN, all data sets"]
+
+
+def test_shis_networks_of_one_organ_have_the_tables_means():
+    """Tables 3 and 4, column "All": over the ten columns of four networks."""
+    for stage, dice, hausdorff in ((2, 0.851, 10.73), (3, 0.900, 6.64)):
+        columns = [SINGLE[organ][stage] for organ in SINGLE]
+        assert np.mean([value for column in columns for value in column[0]]) == pytest.approx(dice, abs=5e-4)
+        assert np.mean([value for column in columns for value in column[1]]) == pytest.approx(hausdorff, abs=5e-3)
+    assert figures("shi_single")["liver_alone"] == Published(0.921, hausdorff=11.38)
 
 
 @pytest.mark.parametrize("table", FOLDERS)

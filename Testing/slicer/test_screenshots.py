@@ -11,7 +11,7 @@ import pytest
 import slicer
 import vtk
 from panel_helpers.doubles import Doubles, FakeInstaller
-from panel_helpers.pictures import colours, cut_off, picture_of, slice_picture, surface_picture
+from panel_helpers.pictures import colours, cut_off, fit, picture_of, slice_picture, surface_picture
 from panel_helpers.scenes import add_ct, add_result
 from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, rows
 
@@ -65,6 +65,7 @@ def test_section_fits_a_narrow_panel(name, make_panel, folder):
     section = panel.section(name)
     show_alone(panel, section)
     path = folder / f"slicer_{name.lower()}.png"
+    fit(section.widget.window(), 400)
     picture_of(section.widget, path)
     panel.exit()
     assert section.widget.window().width == 400

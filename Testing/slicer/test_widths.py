@@ -7,7 +7,7 @@ import pytest
 import qt
 import slicer
 from panel_helpers.doubles import Doubles, FakeInstaller
-from panel_helpers.pictures import colours, cut_off, overlapping, picture_of
+from panel_helpers.pictures import colours, cut_off, fit, overlapping, picture_of
 from panel_helpers.scenes import add_ct, add_result
 from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, set_state
 from PartialOrganSegPanel.shell.work_list import DONE, ListedCase, chosen_list
@@ -91,10 +91,7 @@ def test_section_fits(make_panel, monkeypatch, folder, theme, scale, language, n
     panel.enter()
     width = round(WIDTH * scale)
     window = section.widget.window()
-    # as high as Slicer's scrolled module panel makes it: lines that are wrapped need more at this width
-    for _ in range(3):  # its parts say what they need one after the other
-        slicer.app.processEvents()
-        window.resize(width, window.layout().heightForWidth(width))
+    fit(window, width)
     path = folder / f"{name}_{language}_{theme}_{scale}.png"
     picture_of(window, path)
     assert colours(path) > 20

@@ -86,6 +86,8 @@ def test_folds_are_trained_resumed_and_joined(tmp_path, capsys):
     assert main([*command, "--resume"]) == 0
     assert "1 runs of 4 steps" in capsys.readouterr().err
     assert (run / "fold_0" / "model" / "models" / "model.safetensors").stat().st_mtime_ns == modified
+    assert main([*command, "--resume"]) == 0  # all are there: nothing is trained, and nothing said of its cost
+    assert "folds:" not in capsys.readouterr().err
     # With another number of folds, patients would be validated on that an earlier fold was trained on.
     assert main([*command[:-3], "2", "--device", "cpu", "--resume"]) == 1
     assert "the patients were dealt otherwise" in capsys.readouterr().err

@@ -25,6 +25,8 @@ class Recorder(Hook):
     def on_step(self, trainer: RunView, report: StepReport) -> None:
         assert trainer.step == report.step
         assert report.seconds >= report.waiting_seconds >= 0
+        # By the clock a busy machine makes a step longer; what it computes stays the same.
+        assert report.processor_seconds > 0
         self.calls.append(("step", report.step, report.stage, sorted(report.figures)))
         self.steps += 1
         if report.step == self.last:

@@ -13,12 +13,18 @@ from torch import nn
 
 from PartialOrganSegLib.annotation import OUTSIDE
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.networks import build_network
+from PartialOrganSegLib.organs import WORD16
+from PartialOrganSegLib.training.distributed import Processes
 from PartialOrganSegLib.training.logbook import Logbook
 from PartialOrganSegLib.training.memory import fitting_patch, is_out_of_memory
+from PartialOrganSegLib.training.objective import Objective
 from PartialOrganSegLib.training.optimisation import build_optimiser, build_schedule, train_only
 from PartialOrganSegLib.training.optimisers import OPTIMISERS
 from PartialOrganSegLib.training.pseudo_labels import Snapshot
-from PartialOrganSegLib.training.settings import OptimiserSettings, ScheduleSettings
+from PartialOrganSegLib.training.settings import NetworkSettings, OptimiserSettings, ScheduleSettings, Stage
+from PartialOrganSegLib.training.start import class_layers
+from PartialOrganSegLib.training.training_step import TrainingStep
 from Testing.helpers.listener import Listener
 
 
@@ -81,6 +87,27 @@ def test_weights_descend_and_dual_variables_ascend(name):
     optimiser.step()
     assert weight.item() < 1 < dual.item()
     assert [group["lr"] for group in optimiser.param_groups] == [0.01, 0.02]
+
+
+def test_layers_of_classes_learn_at_their_rate():
+    space = WORD16
+    stage = Stage(name="one", steps=2, optimiser=OptimiserSettings(learning_rate=0.01, class_rate=20, warmup_steps=0))
+    settings = NetworkSettings(name="light_unet", arguments={"channels": [4, 4]})
+    names = class_layers(settings, space)
+    network = build_network("light_unet", 1, space.class_count, channels=[4, 4])
+    # Of them all, and of nothing else, one axis is as long as there are classes.
+    assert names == [name for name, value in network.named_parameters() if space.class_count in value.shape]
+    training_step = TrainingStep(network, None, torch.ones(2, space.class_count, dtype=torch.bool),
+                                 torch.device("cpu"), False, Processes(), names)
+    training_step.begin(stage, Objective(stage, space))
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    training_step.optimiser.step()
+    for name, value in network.named_parameters():
+        # AdamW's first step is as long as the rate; little of it is the decay of weights.
+        moved = (before[name] - value).abs().mean().item()
+        assert moved == pytest.approx(0.2 if name in names else 0.01, rel=0.1)
 
 
 def test_only_the_named_parameters_are_trained():

@@ -6,7 +6,10 @@ import re
 
 from .embedded_figures import ROOT
 
-TABLES = ("word", "marginal", "pann", "pipo")
+REPORTS = ROOT / "Resources" / "reproduction"
+# The order of the page; tables without a report are left out.
+TABLES = ("word", "word_networks", "marginal", "shi_losses", "shi_single", "shi_weights", "shi_annotations",
+          "shi_rivals", "shi_missing", "pann", "pann_2d", "pipo", "pipo_networks")
 HEAD = """# Tables of the papers, in small
 
 From `Resources/reproduction`, where `scripts/reproduce.py` wrote them; [reproduction](reproduction.md) sums them up.
@@ -17,8 +20,10 @@ From `Resources/reproduction`, where `scripts/reproduce.py` wrote them; [reprodu
 def page() -> str:
     reports = []
     for name in TABLES:
-        text = (ROOT / "Resources" / "reproduction" / f"{name}.md").read_text(encoding="utf-8")
-        # Each report is a part of this page, and its chart lies beside the report.
-        text = re.sub(r"^#", "##", text, flags=re.MULTILINE)
-        reports.append(text.replace(f"]({name}.png)", f"](../../Resources/reproduction/{name}.png)"))
+        report = REPORTS / f"{name}.md"
+        if not report.exists():
+            continue
+        # Each report is a part of this page, and its pictures lie beside the report.
+        text = re.sub(r"^#", "##", report.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        reports.append(re.sub(r"\]\((\w+\.png)\)", r"](../../Resources/reproduction/\1)", text))
     return HEAD + "\n".join(reports)

@@ -1,4 +1,4 @@
-"""Ours beside the paper's: Markdown, JSON and a chart of a table's finished runs."""
+"""Ours beside the paper's: Markdown, JSON and pictures of a table's finished runs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from PartialOrganSegLib.atomic import whole_file
 
 from .chart import Bar, draw_chart
 from .comparison import Verdict, judge_claims
+from .curves import Panel, draw_curves
 from .paired_t import PairedDifference
 from .results import Figures, Result
 from .table import Row, Table
@@ -28,12 +29,13 @@ ROWS = """\
 HD95 and Hausdorff (the maximum): mm, means as of the Dice, over the cases where both the reference and the prediction
 have the organ; the paper's beside them, on its own data, where it gives one. Missed: organs of test cases of which only
 one of the two has a voxel, a seed. Slope: change of the loss per 1000 steps over the last fifth of the run; a row whose
-loss still falls steeply was stopped too early to decide anything."""
+loss still falls steeply was stopped too early to decide anything. A step's time is by the clock, and beside it the
+processor's, which other programs on the machine do not lengthen."""
 
 PRIOR = """\
 KL(q, pbar), in nats: how far the predictions' shares of the classes on partially labelled cases are from those of the
 fully labelled ones, with the running mean of pbar over mini-batches. The prior works when it falls. The whole curves
-are in the JSON file."""
+are in the picture above and in the JSON file."""
 
 CLAIMS = """\
 The difference is the mean over seeds of the first row's mean Dice minus the second's, with the 95 % interval of the
@@ -57,12 +59,12 @@ class Setting:
 
 def write_report(folder: Path, table: Table, rows: Sequence[Row], results: Mapping[str, Mapping[int, Result]],
                  setting: Setting) -> list[Path]:
-    """TABLE.md, TABLE.json and TABLE.png in `folder`, of the rows that have at least one seed's result."""
+    """TABLE.md, TABLE.json, TABLE.png and TABLE_curves.png in `folder`, of the rows with a seed's result at least."""
     # The report is renewed after every run: rows that none has finished yet are left out, not shown as empty.
     rows = [row for row in rows if results.get(row.key)]
     verdicts = judge_claims(table, results)
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{table.key}{end}" for end in (".md", ".json", ".png")]
+    files = [folder / f"{table.key}{end}" for end in (".md", ".json", ".png", "_curves.png")]
     # Whole files, each in a moment: the report of an earlier run stays readable while this one is written.
     with whole_file(files[0]) as temporary:
         temporary.write_text(_markdown(table, rows, results, verdicts, setting), encoding="utf-8")
@@ -75,7 +77,22 @@ def write_report(folder: Path, table: Table, rows: Sequence[Row], results: Mappi
     for row in rows:
         bars.append(Bar(row.title, [result.mean() for result in results[row.key].values()], row.published.dice))
     draw_chart(files[2], table.title, bars)
+    draw_curves(files[3], _panels(rows, results))
     return files
+
+
+def _panels(rows: Sequence[Row], results: Mapping[str, Mapping[int, Result]]) -> list[Panel]:
+    """The losses of all rows, and KL(q, pbar) where a row has a prior."""
+    losses, priors = {}, {}
+    for row in rows:
+        runs = results[row.key].values()
+        losses[row.title] = [run.curve for run in runs]
+        if any(run.kl for run in runs):
+            priors[row.title] = [run.kl for run in runs]
+    panels = [Panel("loss over steps (of different losses: each only against itself)", losses)]
+    if priors:
+        panels.append(Panel("KL(q, pbar) over steps, nats", priors))
+    return panels
 
 
 def _row_content(row: Row, results: Mapping[int, Result]) -> dict[str, object]:
@@ -109,7 +126,8 @@ def _markdown(table: Table, rows: Sequence[Row], results: Mapping[str, Mapping[i
              ("seeds", ", ".join(map(str, setting.seeds))))
     lines = [f"# {table.title}", "", f"Paper: {table.source}.", "", f"![chart]({table.key}.png)", "", EXPLANATION, "",
              "| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in facts), ""]
-    lines += ["## Rows", "", ROWS, "", *_row_lines(table, rows, results), ""]
+    lines += ["## Rows", "", ROWS, "", *_row_lines(table, rows, results), "",
+              f"![learning curves]({table.key}_curves.png)", ""]
     lines += ["## Organs", "", *_organ_lines(rows, results), ""]
     lines += _divergence_lines(rows, results)
     lines += ["## Claims", "", CLAIMS, "", *_claim_lines(table, verdicts)]
@@ -118,7 +136,7 @@ def _markdown(table: Table, rows: Sequence[Row], results: Mapping[str, Mapping[i
 
 def _row_lines(table: Table, rows: Sequence[Row], results: Mapping[str, Mapping[int, Result]]) -> list[str]:
     lines = ["| row | recipe | trained on | ours | paper | HD95 mm | paper | Hausdorff mm | paper | missed | slope | "
-             "s a step |", "|---|---|---|---|---|---|---|---|---|---|---|---|"]
+             "s a step | of the processor |", "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
     pooled = {dataset.name: dataset.pooled_as or dataset.name for dataset in table.datasets}
     for row in rows:
         runs = list(results[row.key].values())
@@ -129,7 +147,8 @@ def _row_lines(table: Table, rows: Sequence[Row], results: Mapping[str, Mapping[
                  _number(row.published.hd95, ".1f"), _distance(runs, [run.hausdorff for run in runs]),
                  _number(row.published.hausdorff, ".1f"), f"{np.mean([run.missed() for run in runs]):.1f}",
                  _spread([slope for run in runs if (slope := run.slope()) is not None], 3),
-                 f"{np.mean([run.step_seconds for run in runs]):.2f}"]
+                 f"{np.mean([run.step_seconds for run in runs]):.2f}",
+                 _spread([run.processor_seconds for run in runs if run.processor_seconds is not None], 2)]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

@@ -25,8 +25,9 @@ class Result:
     """`dice`, `hd95` (mm) and `hausdorff` (the maximum, mm): [case][organ].
 
     Dice is None where neither the reference nor the prediction has the organ; the distances are None where only one
-    of them has it, too. `step_seconds`: mean time of a training step. `curve`: (step, loss), a mean over what was
-    logged since the point before; `kl`: (step, KL(q, pbar)) of a row with a prior, likewise.
+    of them has it, too. `step_seconds`: mean time of a training step; `processor_seconds`: of it the process' own, None
+    of runs from before it was logged. `curve`: (step, loss), a mean over what was logged since the point before; `kl`:
+    (step, KL(q, pbar)) of a row with a prior, likewise.
     """
 
     dice: Figures
@@ -36,6 +37,7 @@ class Result:
     steps: int = 0
     curve: list[tuple[int, float]] = field(default_factory=list)
     kl: list[tuple[int, float]] = field(default_factory=list)
+    processor_seconds: float | None = None
 
     def organs(self) -> dict[str, float]:
         """Mean Dice over the test cases, per organ."""
@@ -112,6 +114,18 @@ def learning_curve(log: Path) -> tuple[list[tuple[int, float]], float]:
             losses.append(float(values["loss"]))
             seconds.append(float(values["seconds"]))
     return _thinned(steps, losses), float(np.mean(seconds or [0.0]))
+
+
+def processor_seconds(log: Path) -> float | None:
+    """Mean processor time of a step; None where none was logged."""
+    seconds = []
+    for line in _log_lines(log):
+        values = json.loads(line)
+        if "processor" in values:
+            seconds.append(float(values["processor"]))
+    if not seconds:
+        return None
+    return float(np.mean(seconds))
 
 
 def divergence_curve(log: Path) -> list[tuple[int, float]]:

@@ -17,7 +17,7 @@ from PartialOrganSegLib.training.trainer import train
 
 from .budgets import total_steps
 from .references import Reference
-from .results import Result, divergence_curve, learning_curve, organ_figures, read_result
+from .results import Result, divergence_curve, learning_curve, organ_figures, processor_seconds, read_result
 
 RESULT = "result.json"
 VERSION = 2  # raised when the same recipe and data would give another result
@@ -73,6 +73,7 @@ class Run:
         result.steps = total_steps(self.recipe)
         result.curve, result.step_seconds = learning_curve(self.folder / "log.jsonl")
         result.kl = divergence_curve(self.folder / "log.jsonl")
+        result.processor_seconds = processor_seconds(self.folder / "log.jsonl")
         result.write(self.folder / RESULT)
         return result
 

@@ -6,15 +6,27 @@ cases: how much a few test cases decide is said by every report here ("detectabl
 
 from __future__ import annotations
 
+from statistics import mean
+
 from PartialOrganSegLib.annotation import Kind
 from PartialOrganSegLib.organs import SHI5
 
 from .fang import small_settings as pipo_small
 from .table import SCRATCH, Claim, DataSet, Published, Row, Table
 
+Columns = tuple[float, ...]
 F, PARTIAL = ("F",), ("P1", "P2", "P3", "P4")
 EVERYTHING = (*F, *PARTIAL)
 MEASURED = "mean over organs and data sets"
+# Networks of one organ, or both kidneys (tables 3 and 4, CE + Dice): the organ's columns of Dice and of the Hausdorff
+# distance, on F's and on the single set's test cases; first trained on the single set alone, then with F.
+SINGLE: dict[str, tuple[str, tuple[str, ...], tuple[Columns, Columns], tuple[Columns, Columns]]] = {
+    "liver": ("P1", ("liver",), ((.938, .904), (18.76, 4.00)), ((.960, .899), (2.63, 7.49))),
+    "spleen": ("P2", ("spleen",), ((.830, .954), (25.67, 1.13)), ((.869, .945), (16.85, 1.65))),
+    "pancreas": ("P3", ("pancreas",), ((.687, .728), (18.36, 5.46)), ((.823, .753), (8.16, 8.56))),
+    "kidneys": ("P4", ("left_kidney", "right_kidney"),
+                ((.815, .813, .924, .917), (13.66, 17.33, 1.02, 1.89)),
+                ((.917, .940, .947, .950), (3.46, 10.70, 2.24, 4.66)))}
 # Organs that the single labels of table 6 are of, a kidney by itself.
 ANNOTATIONS = ("liver", "spleen", "pancreas", "left_kidney", "right_kidney")
 
@@ -71,6 +83,22 @@ def shi_losses() -> Table:
         (Claim("full", "full_cross_entropy"), Claim("full", "full_dice"), Claim("marginal", "marginal_cross_entropy"),
          Claim("marginal", "marginal_dice"), Claim("marginal_cross_entropy", "full_cross_entropy"),
          Claim("marginal_dice", "full_dice")))
+
+
+def shi_single() -> Table:
+    """Tables 3 and 4: networks of one organ, on its single-organ set alone and with F."""
+    # Neither has a first stage on F: a set of one organ is a full label of a network of that organ.
+    one_stage = "stages=[{name: single, steps: 190000, use: [full, partial], sampling: {datasets: alternate}}]"
+    rows, claims = [], []
+    for organ, (dataset, organs, alone, together) in SINGLE.items():
+        for key, title, sets, (dice, hausdorff) in ((f"{organ}_alone", f"{organ}, {dataset} alone", (dataset,), alone),
+                                                    (f"{organ}_with_f", f"{organ}, F + {dataset}", ("F", dataset),
+                                                     together)):
+            published = Published(round(mean(dice), 4), hausdorff=round(mean(hausdorff), 3))
+            rows.append(Row(key, title, "marginal", sets, published, (one_stage,), organs))
+        claims.append(Claim(f"{organ}_with_f", f"{organ}_alone"))
+    return _shares_runs("shi_single", "Networks of one organ, with and without a fully labelled set",
+                        "tables 3 and 4: mean over the organ's columns", tuple(rows), tuple(claims))
 
 
 def shi_weights() -> Table:

@@ -76,8 +76,8 @@ def _cases_of(names: Sequence[str], patients: Mapping[str, Sequence[Reference]])
 
 def write_manifest(work: Path, place: Situation, datasets: Sequence[DataSet], organs: Sequence[str],
                    unlabelled_is_background: bool = False) -> Path:
-    """The manifest of some data sets in a label space of `organs` (the first ones of the situation's), and the labels
-    that it names. The same content always has the same name, and all share one cache.
+    """The manifest of some data sets in a label space of `organs` (some of the situation's, in its order), and the
+    labels that it names. The same content always has the same name, and all share one cache.
 
     With `unlabelled_is_background` a partial set vouches for all organs although it is labelled with a few, as when
     data sets are pooled without a thought.
@@ -89,7 +89,7 @@ def write_manifest(work: Path, place: Situation, datasets: Sequence[DataSet], or
         cases = cases_of.setdefault(name, [])
         for case in place.training[dataset.name]:
             cases.append({"name": case.name, "group": case.group, "image": str(case.image.resolve()),
-                          "label": str(_label(case, dataset, place.organs).resolve())})
+                          "label": str(_label(case, dataset, place.organs, organs).resolve())})
         entries[name] = {"name": name, "kind": dataset.kind.value, "cases": cases}
         if dataset.kind is Kind.PARTIAL:
             annotated = [organ for organ in organs if organ in dataset.organs or unlabelled_is_background]
@@ -103,20 +103,31 @@ def write_manifest(work: Path, place: Situation, datasets: Sequence[DataSet], or
     return path
 
 
-def _label(case: Reference, dataset: DataSet, organs: Sequence[str]) -> Path:
-    """The file with what `dataset` annotates of a case: nothing else is in it, so nothing else can be learned."""
-    if dataset.kind is Kind.FULL:
+def _label(case: Reference, dataset: DataSet, organs: Sequence[str], of_row: Sequence[str]) -> Path:
+    """The file with what `dataset` annotates of a case: nothing else is in it, so nothing else can be learned.
+
+    `organs`: those that the case's label is numbered by; `of_row`: the label space that the file is for.
+    """
+    annotated = [name for name in organs if name in (dataset.organs or organs)]
+    # The same file for all rows where the organs and their numbers are the same.
+    as_numbered = list(of_row) == list(organs[:len(of_row)]) and set(annotated) <= set(of_row)
+    if dataset.kind is Kind.FULL and as_numbered:
         return case.labels
-    digest = hashlib.sha256(json.dumps([dataset.kind.value, dataset.organs]).encode()).hexdigest()[:8]
+    essence: list[object] = [dataset.kind.value, dataset.organs]
+    if not as_numbered:
+        essence.append(list(of_row))
+    digest = hashlib.sha256(json.dumps(essence).encode()).hexdigest()[:8]
     target = case.labels.with_name(f"{case.name}-{digest}.nii.gz")
     if not target.exists():
+        number_of = np.zeros(len(organs) + 1, np.uint8)
+        for name in annotated:
+            if name in of_row:
+                number_of[organs.index(name) + 1] = of_row.index(name) + 1
         dense = read_labelmap(case.labels)
+        drawn = Volume(number_of[dense.array], dense.grid)
         if dataset.kind is Kind.SCRIBBLE:
             # By the case's name, so that it is drawn the same whichever set and seed it comes in.
             seed = int.from_bytes(hashlib.sha256(case.name.encode()).digest()[:4], "big")
-            drawn = simulate_scribble(dense, label_space_of_names("benchmark", organs), seed=seed).labels
-        else:
-            annotated = [organs.index(name) + 1 for name in dataset.organs if name in organs]
-            drawn = Volume(np.where(np.isin(dense.array, annotated), dense.array, 0).astype(np.uint8), dense.grid)
+            drawn = simulate_scribble(drawn, label_space_of_names("benchmark", of_row), seed=seed).labels
         write_labelmap(target, drawn)
     return target

@@ -40,8 +40,8 @@ class Row:
     """A shipped recipe with `changes` ("key=value", as for `partialorganseg train --set`) on some data sets.
 
     `small`: changes with the small budget alone, after its settings: a network's own smaller arguments. `organs`: the
-    label space where it is not the table's; they are the first of the table's. `unlabelled_is_background`: partial sets
-    are taken for fully labelled ones.
+    label space where it is not the table's; the table's other organs are background. `unlabelled_is_background`:
+    partial sets are taken for fully labelled ones.
     """
 
     key: str

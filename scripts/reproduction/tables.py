@@ -5,5 +5,6 @@ from __future__ import annotations
 from . import fang, luo, shi, zhou
 
 TABLES = {table.key: table for table in (
-    zhou.pann(), zhou.pann_2d(), shi.marginal(), shi.shi_losses(), shi.shi_weights(), shi.shi_annotations(),
-    shi.shi_rivals(), shi.shi_missing(), fang.pipo(), fang.pipo_networks(), luo.word(), luo.word_networks())}
+    zhou.pann(), zhou.pann_2d(), shi.marginal(), shi.shi_losses(), shi.shi_single(), shi.shi_weights(),
+    shi.shi_annotations(), shi.shi_rivals(), shi.shi_missing(), fang.pipo(), fang.pipo_networks(), luo.word(),
+    luo.word_networks())}

@@ -140,7 +140,7 @@ class ExportSection(Section):
         text = run.with_names(outcome.message)
         if outcome.state == "done":
             names = ", ".join(Path(path).name for path in self._files.values())
-            lines = [_("{count} organs written to {folder}: {names}").format(
+            lines = [_("Organs written to {folder}: {count}, in {names}").format(
                 count=len(run.organs), folder=run.target, names=names)]
             text = "\n".join([*lines, *map(run.with_names, outcome.warnings)])
         self.strip.ended(outcome, text)

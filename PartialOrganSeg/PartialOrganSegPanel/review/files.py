@@ -58,7 +58,7 @@ class ReviewFiles:
         except (OSError, UserError) as error:
             self._say(str(error), "")
             return
-        self._say(_("{lines} organs written to {name}.").format(lines=lines, name=path.name), str(path))
+        self._say(_("Organs written to {name}: {lines}.").format(lines=lines, name=path.name), str(path))
 
     def _table_to_write(self, folder: Path) -> tuple[Path | None, bool]:
         """The table's file, None when the user does not want one, and whether an earlier one is added to."""

@@ -294,7 +294,7 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def _accept_all(self) -> None:
         def accept() -> None:
-            self._say(_("{count} organs accepted.").format(count=self._review.accept_all()))
+            self._say(_("Organs accepted: {count}.").format(count=self._review.accept_all()))
             self.panel.refresh()
 
         self.looking.then(accept)

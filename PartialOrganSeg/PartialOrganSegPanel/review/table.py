@@ -15,6 +15,8 @@ from ..shell.check_text import check_text, short_check
 from ..shell.organ_table import Cell, OrganLine
 
 CHECKS = 2  # column
+_STATES = {PREDICTED: lambda: _("predicted"), EDITED: lambda: _("edited"), SCRIBBLED: lambda: _("scribbled"),
+           ACCEPTED: lambda: _("accepted"), ABSENT: lambda: _("absent")}
 
 
 def prepare(table: qt.QTableWidget) -> None:
@@ -48,5 +50,4 @@ def _volume_text(ml: float | None) -> str:
 
 def state_text(state: str) -> str:
     """A state in the user's language."""
-    return {PREDICTED: _("predicted"), EDITED: _("edited"), SCRIBBLED: _("scribbled"), ACCEPTED: _("accepted"),
-            ABSENT: _("absent")}[state]
+    return _STATES[state]()

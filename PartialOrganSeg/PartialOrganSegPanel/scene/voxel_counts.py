@@ -11,7 +11,7 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-SMALL = 1 << 24  # voxels
+SMALL = 1 << 22  # voxels
 BINARY = "Binary labelmap"  # vtkSegmentationConverter's name of the representation
 SCALARS = "ImageScalars"  # VTK's name of an image's voxels; a segment with others is empty to the DICOM SEG export
 Box = tuple[int, int, int, int, int, int]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -14,19 +15,23 @@ from PartialOrganSegLib.errors import UserError
 
 from ..scene.ct_identity import ct_file_name
 from ..scene.stroke_labelmap import NOT_DRAWN, scribble_labelmap
+from ..shell.job import Outcome, Progress
 from ..shell.saving import name_to_save
 from ..shell.services import Dialogs
+from ..shell.steps import Steps
 from .files import CASE_ENDINGS, read_map, save_map, write_case
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 class StrokeExchange:
-    """`say(text, tooltip)` shows the user what was written or read, or why it was not."""
+    """`say(text, tooltip)` shows the user what was written or read, or why it was not; `changed()`: a case begins to be
+    saved, or is."""
 
-    def __init__(self, dialogs: Dialogs, say: Callable[[str, str], None]) -> None:
+    def __init__(self, dialogs: Dialogs, say: Callable[[str, str], None], changed: Callable[[], None]) -> None:
         self._dialogs = dialogs
-        self._say = say
+        self._say, self._changed = say, changed
+        self._saving: Steps | None = None
 
     def load(self, volume: slicer.vtkMRMLScalarVolumeNode, organs: int,
              drawn: slicer.vtkMRMLSegmentationNode | None) -> np.ndarray | None:
@@ -36,7 +41,8 @@ class StrokeExchange:
         if path is None:
             return None
         with self._show_failure():
-            labels = read_map(path, volume, organs)
+            with self._waiting(_("Reading {name} ...").format(name=path.name)):
+                labels = read_map(path, volume, organs)
             if drawn is not None:
                 answer = self._dialogs.ask(_("Load strokes"), _("There are strokes on this CT already."),
                                            [("replace", _("Replace them")), ("merge", _("Draw over them"))])
@@ -61,20 +67,58 @@ class StrokeExchange:
                 return
             path = path.with_name(name + SUFFIXES[0])
         with self._show_failure():
-            save_map(strokes, volume, path)
+            with self._waiting(_("Writing {name} ...").format(name=path.name)):
+                save_map(strokes, volume, path)
             self._say(_("Strokes written to {name}.").format(name=path.name), str(path))
 
     def save_case(self, strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-        """Saves CT, label map and manifest."""
+        """Saves CT, label map and manifest, in pieces while the window goes on working."""
         folder = self._dialogs.choose_folder(_("Folder for the case"))
         if folder is None:
             return
-        with self._show_failure():
-            name = name_to_save(self._dialogs, Path(folder), ct_file_name(volume), CASE_ENDINGS)
-            if name is None:
-                return
-            path = write_case(strokes, volume, Path(folder), name)
+        name = name_to_save(self._dialogs, Path(folder), ct_file_name(volume), CASE_ENDINGS)
+        if name is None:
+            return
+        self._saving = saving = Steps(write_case(strokes, volume, Path(folder), name), self._progress,
+                                      lambda outcome: self._saved(saving.value, outcome))
+        self._say(_("Saving the case ..."), "")
+        saving.start()
+        self._changed()
+
+    @property
+    def why_not(self) -> str:
+        """Why no case can be saved now; empty when one can."""
+        if self._saving is not None:
+            return _("A case is being saved.")
+        return ""
+
+    def stop(self) -> None:
+        """Ends the writing without a word; no half a case stays."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.kill()
+
+    def _progress(self, progress: Progress) -> None:
+        self._say(_("Saving the case: {stage} ...").format(stage=progress.stage), "")
+
+    def _saved(self, path: Path | None, outcome: Outcome) -> None:
+        self._saving = None
+        if path is None:
+            self._say(outcome.message, "")
+        else:
             self._say(_("CT and strokes written; {name} lists them.").format(name=path.name), str(path))
+        self._changed()
+
+    @contextlib.contextmanager
+    def _waiting(self, text: str) -> Iterator[None]:
+        """Says what is done meanwhile: Slicer reads and writes a label map in one go."""
+        self._say(text, "")
+        slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
+        slicer.app.processEvents()
+        try:
+            yield
+        finally:
+            slicer.app.restoreOverrideCursor()
 
     @contextlib.contextmanager
     def _show_failure(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,17 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.errors import Code, UserError
-from PartialOrganSegLib.organs import LABEL_SPACES
+from PartialOrganSegLib.organs import BACKGROUND, LABEL_SPACES
 
-from ..scene.ct_file import RIGHT_ANGLE, CtFile, write_ct
+from ..scene.ct_file import RIGHT_ANGLE, write_ct_steps
 from ..scene.ct_identity import ct_identity
 from ..scene.file_identity import read_identity, write_identity
+from ..scene.label_file import grid_of, write_label_layers
+from ..scene.nrrd_pieces import synced
 from ..scene.stroke_labelmap import NOT_DRAWN, scribble_labelmap
-from ..scene.strokes import stroke_organs
+from ..scene.strokes import stroke_organs, stroke_segments
+from ..shell.job import Progress
+from ..shell.steps import counted
 
 KIND = "scribble"
 _SHIFT = 0.2  # voxels that a file's rounded header may move a corner of the CT
@@ -130,16 +134,6 @@ def _label_node(labels: np.ndarray, ijk_to_ras: vtk.vtkMatrix4x4) -> Iterator[sl
 
 # --- cases
 
-def write_scribble(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile,
-                   path: Path) -> None:
-    """Writes the label map on the very voxels of a written CT. Raises OSError when that fails."""
-    with _label_node(np.zeros(ct.size[::-1], np.uint8), ct.ijk_to_ras) as node:
-        if ct.follows_volume:
-            node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-        slicer.util.updateVolumeFromArray(node, scribble_labelmap(strokes, node))
-        write_ct(node, path)
-
-
 def case_entry(image: str, label: str) -> dict[str, str]:
     """The case in a manifest, by its files."""
     return {"image": image, "label": label, "kind": KIND}
@@ -149,15 +143,23 @@ CASE_ENDINGS = (".nrrd", "_scribble.nrrd", "_scribble.yaml")  # of a case's CT, 
 
 
 def write_case(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, folder: Path,
-               name: str) -> Path:
-    """Writes CT, label map and a manifest of this one case into `folder`; returns the manifest. Raises OSError.
+               name: str) -> Generator[Progress, None, Path]:
+    """Writes CT, label map and a manifest of this one case into `folder`; gives the manifest. A step takes some
+    milliseconds. Raises OSError, and UserError when something is drawn meanwhile.
 
     The files are `name` with `CASE_ENDINGS`, and replace others of that name.
     """
     image, label, manifest_name = (name + ending for ending in CASE_ENDINGS)
+    organs, segments = stroke_organs(strokes), stroke_segments(strokes)
+    values = {BACKGROUND: 0} | {organ: value for value, organ in enumerate(organs, 1)}
+    drawn = {segment_id: values[organ] for organ, segment_id in segments.items()}
     with whole_file(folder / image) as new_image, whole_file(folder / label) as new_label:
-        write_scribble(strokes, volume, write_ct(volume, new_image), new_label)
-    organs = stroke_organs(strokes)
+        ct = yield from counted(write_ct_steps(volume, new_image), Progress(_("writing the CT"), 0, 2, None))
+        with grid_of(volume, ct) as reference:
+            yield from counted(write_label_layers([(strokes, drawn)], reference, ct.ijk_to_file, new_label, NOT_DRAWN),
+                               Progress(_("writing the strokes"), 1, 2, None))
+        for path in (new_image, new_label):
+            yield from counted(synced(path), Progress(_("saving"), 2, 2, None))
     space = next((space.name for space in LABEL_SPACES.values() if space.names == organs), list(organs))
     manifest = {"label_space": space, "datasets": [{"name": name, "root": ".", "cases": [case_entry(image, label)]}]}
     path = folder / manifest_name

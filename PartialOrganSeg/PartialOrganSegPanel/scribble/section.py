@@ -23,6 +23,7 @@ from . import table as scribble_table
 from .at_hand import AtHand
 from .editor import ERASE, PAINT, StrokeEditor
 from .exchange import StrokeExchange
+from .keys import StrokeKeys
 from .live_part import LivePart
 from .states import mark_scribbled, next_to_draw
 from .texts import cost_text, drawn_text, reasons, tips
@@ -51,24 +52,14 @@ class ScribbleSection(Section, VTKObservationMixin):
         self._settle.connect("timeout()", self._look)
         self.editor = StrokeEditor(slicer.qMRMLSegmentEditorWidget(self.widget), self._editor_changed)
         self._live = LivePart(self.panel, self.ui, self.at_hand, self.draw)
-        self._exchange = StrokeExchange(self.panel.services.dialogs, self._say)
+        self._exchange = StrokeExchange(self.panel.services.dialogs, self._say, self.panel.refresh)
         self.ui.teachButton.connect("clicked()", self.panel.teach)
         scribble_table.prepare(self.ui.strokeTable)
         self.ui.strokeTable.connect("itemSelectionChanged()", self._selected)
         self.ui.scribbleCollapsible.connect("contentsCollapsed(bool)", self._folded)
-        self._shortcuts = []
-        for name, key, action in (
-                ("paint", "Shift+S", self._paint), ("erase", "Shift+E", self._erase),
-                ("background", "Shift+B", self._background), ("next", "Shift+O", self._next),
-                ("undo", "Shift+U", self._undo), ("clear", "", self._clear), ("load", "", self._load),
-                ("save", "", self._save), ("case", "", self._save_case)):
-            button = getattr(self.ui, f"{name}StrokesButton")
-            button.connect("clicked()", action)
-            if key:
-                shortcut = qt.QShortcut(qt.QKeySequence(key), self.widget)
-                shortcut.connect("activated()", button.click)
-                shortcut.setEnabled(False)
-                self._shortcuts.append(shortcut)
+        self._keys = StrokeKeys(self.widget, self.ui, {
+            "paint": self._paint, "erase": self._erase, "background": self._background, "next": self._next,
+            "undo": self._undo, "clear": self._clear, "load": self._load, "save": self._save, "case": self._save_case})
 
     # --- moments of the section
 
@@ -102,6 +93,7 @@ class ScribbleSection(Section, VTKObservationMixin):
 
     def closing(self) -> None:
         self._live.correction.stop()
+        self._exchange.stop()
         self._unwatch()
         self.removeObservers()
         self.editor.unbind()
@@ -192,8 +184,7 @@ class ScribbleSection(Section, VTKObservationMixin):
         volume, strokes, name = self.at_hand.volume, self.at_hand.strokes, self.at_hand.name
         if not self._active:
             self.editor.stop()
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(self._active)
+        self._keys.set(self._active)
         self._live.correction.check()
         self._live.show()
         dimmed = None
@@ -225,6 +216,7 @@ class ScribbleSection(Section, VTKObservationMixin):
 
     def _offer_buttons(self, name: str) -> None:
         why = reasons(self.at_hand.volume, self.at_hand.strokes, self._counts, name, self._following(name))
+        why["case"] = why["case"] or self._exchange.why_not
         for key, tip in tips().items():
             offer(getattr(self.ui, f"{key}StrokesButton"), why[key], tip)
         teach = self.panel.busy

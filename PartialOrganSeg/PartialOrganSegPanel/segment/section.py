@@ -319,9 +319,13 @@ class SegmentSection(Section):
             run.clean_up()
 
     def _show_3d(self, on: bool) -> None:
+        before = self.strip.text.text
+        self.strip.say(_("Making the surfaces ..."))
         slicer.app.setOverrideCursor(qt.Qt.WaitCursor)  # Slicer makes all surfaces in one go
+        slicer.app.processEvents()
         try:
             show_3d(self.panel.parameters.segmentation, on)
+            self.strip.say(before)
         except ResultError as error:
             self.strip.say(str(error))
         finally:

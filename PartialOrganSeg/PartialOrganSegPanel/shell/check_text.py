@@ -22,30 +22,36 @@ def read_checks(facts: Iterable[Mapping[str, Any]]) -> tuple[OrganCheck, ...]:
     return tuple(checks)
 
 
+# A kind to its text: made only where it is asked for, since Slicer's translation takes a while and tables ask often.
+_SENTENCES = {
+    CheckKind.NOT_FOUND: lambda: _("not found"),
+    CheckKind.TOUCHES_BORDER: lambda: _("touches the image border: may be cut off"),
+    CheckKind.VERY_SMALL: lambda: _("very small: {value:.0f} ml, usual {low:.0f}-{high:.0f} ml"),
+    CheckKind.SMALL: lambda: _("small: {value:.0f} ml, usual {low:.0f}-{high:.0f} ml"),
+    CheckKind.LARGE: lambda: _("large: {value:.0f} ml, usual {low:.0f}-{high:.0f} ml"),
+    CheckKind.VERY_LARGE: lambda: _("very large: {value:.0f} ml, usual {low:.0f}-{high:.0f} ml"),
+    CheckKind.SEPARATE_PARTS: lambda: _("{value:.0f} separate parts"),
+    CheckKind.STRAY_COMPONENT: lambda: _("stray component of {value:.1f} ml {place}"),
+    CheckKind.SIDE_SWAPPED: lambda: _("left and right look swapped with the {twin}"),
+    CheckKind.UNCERTAIN: lambda: _("uncertain (entropy {value:.2f} nats)")}
+_SHORT = {
+    CheckKind.NOT_FOUND: lambda: _("not found"), CheckKind.TOUCHES_BORDER: lambda: _("at the border"),
+    CheckKind.VERY_SMALL: lambda: _("very small"), CheckKind.SMALL: lambda: _("small"),
+    CheckKind.LARGE: lambda: _("large"), CheckKind.VERY_LARGE: lambda: _("very large"),
+    CheckKind.STRAY_COMPONENT: lambda: _("stray part"),
+    CheckKind.SEPARATE_PARTS: lambda: _("{count:.0f} separate parts"),
+    CheckKind.SIDE_SWAPPED: lambda: _("sides swapped?"), CheckKind.UNCERTAIN: lambda: _("uncertain")}
+
+
 def check_text(check: OrganCheck) -> str:
     """A sentence for a tooltip."""
-    texts = {
-        CheckKind.NOT_FOUND: _("not found"),
-        CheckKind.TOUCHES_BORDER: _("touches the image border: may be cut off"),
-        CheckKind.VERY_SMALL: _("very small: {value:.0f} ml, usual {low:.0f}-{high:.0f} ml"),
-        CheckKind.SMALL: _("small: {value:.0f} ml, usual {low:.0f}-{high:.0f} ml"),
-        CheckKind.LARGE: _("large: {value:.0f} ml, usual {low:.0f}-{high:.0f} ml"),
-        CheckKind.VERY_LARGE: _("very large: {value:.0f} ml, usual {low:.0f}-{high:.0f} ml"),
-        CheckKind.SEPARATE_PARTS: _("{value:.0f} separate parts"),
-        CheckKind.STRAY_COMPONENT: _("stray component of {value:.1f} ml {place}"),
-        CheckKind.SIDE_SWAPPED: _("left and right look swapped with the {twin}"),
-        CheckKind.UNCERTAIN: _("uncertain (entropy {value:.2f} nats)")}
-    return texts[check.kind].format(value=check.value or 0.0, low=check.low or 0.0, high=check.high or 0.0,
-                                    twin=check.detail.replace("_", " "), place=_place(check))
+    return _SENTENCES[check.kind]().format(value=check.value or 0.0, low=check.low or 0.0, high=check.high or 0.0,
+                                           twin=check.detail.replace("_", " "), place=_place(check))
 
 
 def short_check(check: OrganCheck) -> str:
     """A check in a few words: without its figures and reasons."""
-    return {CheckKind.NOT_FOUND: _("not found"), CheckKind.TOUCHES_BORDER: _("at the border"),
-            CheckKind.VERY_SMALL: _("very small"), CheckKind.SMALL: _("small"), CheckKind.LARGE: _("large"),
-            CheckKind.VERY_LARGE: _("very large"), CheckKind.STRAY_COMPONENT: _("stray part"),
-            CheckKind.SEPARATE_PARTS: _("{count:.0f} separate parts").format(count=check.value or 0.0),
-            CheckKind.SIDE_SWAPPED: _("sides swapped?"), CheckKind.UNCERTAIN: _("uncertain")}[check.kind]
+    return _SHORT[check.kind]().format(count=check.value or 0.0)
 
 
 def _place(check: OrganCheck) -> str:

@@ -39,7 +39,7 @@ def _add_series(work_list: WorkList, dialogs: Dialogs) -> str | None:
     listed = {case.source for case in work_list.cases()}
     new = [(case, line) for case, line in series if case.source not in listed]
     if not new:
-        return _("All {count} CTs of Slicer's DICOM database are listed already.").format(count=len(series))
+        return _("All CTs of Slicer's DICOM database are listed already: {count}.").format(count=len(series))
     # a hospital's database may hold thousands of CTs: none is taken unasked
     ticked = dialogs.choose_some(_("Add cases"), _("CTs of Slicer's DICOM database that are not listed yet:"),
                                  [(case.source, line) for case, line in new])
@@ -52,7 +52,7 @@ def _added(work_list: WorkList, cases: Sequence[ListedCase]) -> str:
     if not cases:
         return _("No CT was found there. DICOM files are imported in Slicer's module DICOM first.")
     count = work_list.add(cases)
-    text = _("{count} cases added.").format(count=count)
+    text = _("Cases added: {count}.").format(count=count)
     if count < len(cases):
-        text += " " + _("{count} were listed already.").format(count=len(cases) - count)
+        text += " " + _("Listed already: {count}.").format(count=len(cases) - count)
     return text

@@ -111,7 +111,7 @@ class Ranking:
         text = message
         if self._count:  # of some CTs, even where others could not be read
             self._panel.parameters.worklist.unsureFirst = True
-            text = _("{count} of {all} cases looked through; the least sure comes first.").format(
+            text = _("Cases looked through: {count} of {all}. The least sure comes first.").format(
                 count=self._count, all=len(run.cases))
             text = "\n".join(filter(None, [text, message]))
         self._strip.ended(outcome, text)

@@ -33,4 +33,4 @@ def summary(cases: list[ListedCase]) -> str:
         return _("No case yet.")
     rejected = sum(case.rejected for case in cases)
     done = sum(case.state == DONE and not case.rejected for case in cases)
-    return _("{done} of {all} cases done, {rejected} rejected.").format(done=done, all=len(cases), rejected=rejected)
+    return _("Cases done: {done} of {all}, rejected: {rejected}.").format(done=done, all=len(cases), rejected=rejected)

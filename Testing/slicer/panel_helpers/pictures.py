@@ -18,6 +18,13 @@ def picture_of(widget, path: Path) -> None:
     widget.grab().save(str(path))
 
 
+def fit(window, width: int) -> None:
+    """Makes a window as high as Slicer's scrolled module panel is at this width: wrapped lines need more then."""
+    for _ in range(3):  # its parts say what they need one after the other
+        slicer.app.processEvents()
+        window.resize(width, window.layout().heightForWidth(width))
+
+
 def colours(path: Path) -> int:
     """Number of different colours in a picture: 1 for a blank one."""
     return len(np.unique(np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3), axis=0))
@@ -61,7 +68,8 @@ def _descendants(widget):
     for child in widget.children():
         if child.isWidgetType() and child.visible:
             yield child
-            yield from _descendants(child)
+            if child.className() != "ctkCollapsibleButton" or not child.collapsed:
+                yield from _descendants(child)
 
 
 class View:

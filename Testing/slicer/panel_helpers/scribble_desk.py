@@ -40,6 +40,11 @@ class Desk:
     def button(self, name):
         return getattr(self.ui, f"{name}StrokesButton")
 
+    def save_case(self):
+        """Presses *Save case* and waits until the files are written."""
+        self.button("case").click()
+        self.until(lambda: not self.section._exchange.why_not, 20)
+
     def choose(self, name):
         self.ui.strokeTable.setCurrentCell(list(self.section.at_hand.colours).index(name), 0)
 

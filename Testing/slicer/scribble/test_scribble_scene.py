@@ -39,9 +39,9 @@ def test_every_button_says_why_it_cannot(make_panel, scene):
 
 def test_keys_work_only_in_the_open_section(desk):
     section = desk.section
-    assert all(shortcut.enabled for shortcut in section._shortcuts)
+    assert all(shortcut.enabled for shortcut in section._keys.shortcuts)
     keys_of_review = {shortcut.key.toString() for shortcut in desk.panel.section("Review")._keys.shortcuts}
-    keys = {shortcut.key.toString(): shortcut for shortcut in section._shortcuts}
+    keys = {shortcut.key.toString(): shortcut for shortcut in section._keys.shortcuts}
     assert not keys_of_review & set(keys)
     desk.choose("liver")
     for name, key in (("paint", "Shift+S"), ("erase", "Shift+E"), ("background", "Shift+B"), ("next", "Shift+O"),
@@ -53,7 +53,7 @@ def test_keys_work_only_in_the_open_section(desk):
     assert section.editor.tool == PAINT
     desk.ui.scribbleCollapsible.collapsed = True
     assert section.editor.tool == ""
-    assert not any(shortcut.enabled for shortcut in section._shortcuts)
+    assert not any(shortcut.enabled for shortcut in section._keys.shortcuts)
 
 
 def test_tool_stops_when_the_module_is_left(desk):

@@ -14,6 +14,7 @@ from panel_helpers.scribble_desk import LIVER, SPLEEN, TISSUE, Desk
 from PartialOrganSegPanel.scene.ct_identity import ct_file_name
 from PartialOrganSegPanel.scene.stroke_labelmap import NOT_DRAWN, draw_labelmap, scribble_labelmap
 from PartialOrganSegPanel.scene.strokes import follow_transform, new_strokes, stroke_segments
+from PartialOrganSegPanel.scene.voxel_counts import finished
 from PartialOrganSegPanel.scribble.files import case_entry, read_map, save_map, write_case
 
 from PartialOrganSegLib.cli import main
@@ -160,7 +161,7 @@ def test_case_passes_the_librarys_check(tmp_path, capsys, axes, matrix):
     strokes = new_strokes(volume, WORD16.organs)
     draw_labelmap(strokes, volume, labels)
     follow_transform(strokes, volume)
-    manifest = write_case(strokes, volume, tmp_path, "case")
+    manifest = finished(write_case(strokes, volume, tmp_path, "case"))
     assert main(["check", str(manifest)]) == 0, capsys.readouterr()
     [case] = load_manifest(manifest).cases
     assert case.kind.value == "scribble"
@@ -184,7 +185,7 @@ def test_entry_and_label_space_of_a_case(tmp_path):
     volume = add_ct()
     labels = np.full(phantom()[0].shape, NOT_DRAWN, np.uint8)
     labels[LIVER] = 5
-    manifest = load_manifest(write_case(strokes_on(volume, labels, SHI5.organs), volume, tmp_path, "case"))
+    manifest = load_manifest(finished(write_case(strokes_on(volume, labels, SHI5.organs), volume, tmp_path, "case")))
     assert manifest.label_space.names == SHI5.names
 
 
@@ -194,9 +195,9 @@ def test_a_case_that_fails_leaves_no_file(tmp_path, monkeypatch):
 
     volume = add_ct()
     strokes = strokes_on(volume, np.full(phantom()[0].shape, NOT_DRAWN, np.uint8))
-    monkeypatch.setattr("PartialOrganSegPanel.scribble.files.write_scribble", full)
+    monkeypatch.setattr("PartialOrganSegPanel.scribble.files.write_label_layers", full)
     with pytest.raises(OSError, match="disk full"):
-        write_case(strokes, volume, tmp_path, "case")
+        finished(write_case(strokes, volume, tmp_path, "case"))
     assert not list(tmp_path.iterdir())
 
 
@@ -251,14 +252,14 @@ def test_failures_are_said(make_panel, until, tmp_path):
     assert "no readable image" in desk.ui.strokesMessageLabel.text
     desk.stroke("liver", LIVER)
     before = desk.map
-    desk.button("case").click()
-    assert "could not be written" in desk.ui.strokesMessageLabel.text
+    desk.save_case()
+    assert str(tmp_path / "file") in desk.ui.strokesMessageLabel.text
     desk.services.dialogs.file = tmp_path / "file" / "map.nrrd"
     desk.button("save").click()
     assert str(tmp_path / "file") in desk.ui.strokesMessageLabel.text
     assert np.array_equal(desk.map, before)
     desk.services.dialogs.folder = tmp_path
-    desk.button("case").click()
+    desk.save_case()
     assert f"{ct_file_name(desk.volume)}_scribble.yaml" in desk.ui.strokesMessageLabel.text
 
 

@@ -44,20 +44,20 @@ def test_a_folder_is_added_once(user):
     user.add()
     assert user.cells() == ["a", "b"]
     assert user.cells(1) == ["new", "new"]
-    assert user.said == "2 cases added."
+    assert user.said == "Cases added: 2."
     user.add()
     assert user.cells() == ["a", "b"]
-    assert "2 were listed already" in user.said
+    assert "Listed already: 2." in user.said
 
 
 def test_several_files_are_added_together(user):
     user.add_files("b.nrrd", "a.nrrd")
     assert user.cells() == ["b", "a"]
-    assert user.said == "2 cases added."
+    assert user.said == "Cases added: 2."
     user.write_ct("c", 5)
     user.add_files("c.nrrd", "a.nrrd")
     assert user.cells() == ["b", "a", "c"]
-    assert user.said == "1 cases added. 1 were listed already."
+    assert user.said == "Cases added: 1. Listed already: 1."
 
 
 def test_a_dialog_that_is_cancelled_changes_nothing(user):
@@ -109,7 +109,7 @@ def test_series_of_the_database_are_chosen_and_opened(user, dicom_database):
     [(_key, line)] = user.services.dialogs.asked[-1][2]
     assert line == "Müller^Jürgen native, 2024-01-02, 10 slices"
     user.add_from_database()
-    assert user.said == "All 2 CTs of Slicer's DICOM database are listed already."
+    assert user.said == "All CTs of Slicer's DICOM database are listed already: 2."
 
 
 def test_a_real_series_is_opened_with_its_slices(user, dicom_database):

@@ -56,7 +56,7 @@ def test_the_least_sure_case_comes_first_and_next_goes_there(user):
     user.process.say("result", table="x", failed=0, rows=[
         row(0, "liver", 0.02), row(2, "pancreas", 0.41, -480.0), row(1, "spleen", 0.2), row(2, "liver", 0.01)])
     user.process.end(0)
-    assert user.said == "3 of 3 cases looked through; the least sure comes first."
+    assert user.said == "Cases looked through: 3 of 3. The least sure comes first."
     assert not scratch.exists()
     assert user.panel.parameters.worklist.unsureFirst
     assert user.cells() == ["c", "b", "a"]
@@ -93,7 +93,7 @@ def test_a_ct_that_cannot_be_read_is_told_and_the_others_are_ranked(user):
     user.process.say("result", table="x", failed=1, rows=[row(1, "liver", 0.2)])
     user.process.say("error", message="a.nrrd: damaged")
     user.process.end(1)
-    assert user.said.splitlines() == ["1 of 3 cases looked through; the least sure comes first.", "a.nrrd: damaged"]
+    assert user.said.splitlines() == ["Cases looked through: 1 of 3. The least sure comes first.", "a.nrrd: damaged"]
     assert user.cells() == ["b", "a", "c"]
 
 
@@ -167,7 +167,7 @@ def test_the_real_command_ranks_files(make_panel, until, tmp_path, licences_know
     user.panel.parameters.segment.model = "small"
     user.ui.rankButton.click()
     until(lambda: user.panel.job is None, 120)
-    assert user.said == "2 of 2 cases looked through; the least sure comes first."
+    assert user.said == "Cases looked through: 2 of 2. The least sure comes first."
     worths = {case.name: case.worth for case in chosen_list().cases()}
     assert all(worth is not None and worth > 0 for worth in worths.values())
     assert user.cells() == sorted(worths, key=lambda name: -worths[name])

@@ -128,7 +128,7 @@ def test_rejected_cases_are_passed_over(user):
     user.ui.worklistTable.setCurrentCell(0, 0)
     user.ui.rejectedBox.click()
     assert user.cells(1) == ["rejected", "new"]
-    assert user.ui.worklistLabel.text == "0 of 2 cases done, 1 rejected."
+    assert user.ui.worklistLabel.text == "Cases done: 0 of 2, rejected: 1."
     user.press("nextCase")
     assert user.volume.GetName() == "b"
     assert "no other case" in user.ui.nextCaseButton.toolTip

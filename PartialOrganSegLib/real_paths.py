@@ -1,0 +1,20 @@
+"""Paths without links and without `~`, for names that users or their files give.
+
+`Path.resolve` raises RuntimeError for a link that leads in a circle, `Path.expanduser` for a person whom the system
+does not know: here such a path stays as it is, and whoever opens it says what is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def real_path(path: Path | str) -> Path:
+    """The absolute path that links lead to in the end."""
+    return Path(os.path.realpath(path))
+
+
+def below(folder: Path, path: Path) -> Path:
+    """Where a path that a file in `folder` names leads to; `~` is the user's home."""
+    return real_path(folder / os.path.expanduser(path))
