@@ -2,8 +2,9 @@
 
 Measured on 115 organs of 13 CTs: the mean entropy of an organ goes with the Dice that it lacks (Spearman's rho .95).
 Disagreement with the mirrored CT (.29) and the number of failed checks (.14) do so less, and make it worse when they
-are added. On 17 organs of two CTs a stroke on the slice where the voxels' entropies add up to the most gave .022 of
-Dice, on a slice of the organ at random .014, and on the one where the organ is largest .009.
+are added. The slice was chosen on 17 organs of two CTs: .022 of Dice for a stroke where the voxels' entropies add up to
+the most, .014 at random, .009 where the organ is largest. On 57 organs of six other CTs this did not hold (.010 there,
+.013 at random, noise .009), so the slice is a place to begin and the organ is what counts.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def run(cases: dict[str, Case], following: str, arguments: argparse.Namespace) -
     since = time.monotonic()
     options = FinetuneOptions(minutes=arguments.minutes, validate=["none"])
     with tempfile.TemporaryDirectory(dir=arguments.output) as folder:
-        bundle = taught(arguments.model, entries, Path(folder), options)
+        bundle, steps = taught(arguments.model, entries, Path(folder), options)
         seconds = time.monotonic() - since
         scene = load_scene(cases[following], segmenter, arguments.output / "starts" / segmenter.bundle.name)
         after = Segmenter(SegmentOptions(model=bundle.folder, force=True))(scene.ct).labels.array
@@ -101,7 +101,7 @@ def run(cases: dict[str, Case], following: str, arguments: argparse.Namespace) -
     for organ in scene.organs:
         figures[WORD16.names[organ - 1]] = [dice(*scene.masks(labels, organ)) for labels in (scene.start, after)]
     return {"model": segmenter.bundle.name, "next": following, "corrected": organs, "dice": figures,
-            "seconds": round(seconds), "seed": arguments.seed}
+            "steps": steps, "seconds": round(seconds), "seed": arguments.seed}
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import yaml
 from PartialOrganSegLib.annotation import Kind
 from PartialOrganSegLib.events import ConsoleReporter
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
+from PartialOrganSegLib.finetuning.plan import read_plan
 from PartialOrganSegLib.finetuning.run import finetune
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
@@ -33,12 +34,15 @@ def case_entry(folder: Path, scene: Scene, label: np.ndarray, kind: Kind, organs
     return {"name": scene.name, "image": str(image), "label": str(file), "kind": kind.value, "annotated": list(organs)}
 
 
-def taught(model: str, entries: Sequence[dict[str, object]], folder: Path, options: FinetuneOptions) -> Bundle:
-    """The model after a fine-tuning on the entries, whatever its verdict."""
+def taught(model: str, entries: Sequence[dict[str, object]], folder: Path,
+           options: FinetuneOptions) -> tuple[Bundle, int]:
+    """The model after a fine-tuning on the entries, whatever its verdict, and how many steps it had time for."""
     manifest = folder / "manifest.yaml"
     content = {"label_space": list(WORD16.names), "datasets": [{"name": "strokes", "cases": list(entries)}]}
     manifest.write_text(yaml.safe_dump(content), encoding="utf-8")
-    return finetune(model, manifest, folder / "run", "cpu", options, None, ConsoleReporter()).bundle
+    run = folder / "run"
+    bundle = finetune(model, manifest, run, "cpu", options, None, ConsoleReporter()).bundle
+    return bundle, read_plan(run).steps
 
 
 def finetuned(model: str, steps: int, folder: Path) -> Callable[[Scene], Corrector]:
@@ -54,7 +58,7 @@ def finetuned(model: str, steps: int, folder: Path) -> Callable[[Scene], Correct
             run = folder / f"{np.count_nonzero(drawn != NOT_DRAWN)}"
             organs = [WORD16.names[value - 1] for value in np.unique(drawn).tolist() if 0 < value < NOT_DRAWN]
             entry = case_entry(run, scene, drawn, Kind.SCRIBBLE, organs)
-            bundle = taught(model, [entry], run, FinetuneOptions(steps=steps, validate=["none"]))
+            bundle, _ = taught(model, [entry], run, FinetuneOptions(steps=steps, validate=["none"]))
             labels = Segmenter(SegmentOptions(model=bundle.folder, force=True))(scene.ct).labels.array.copy()
             # Strokes are obeyed, as in ours.
             labels[drawn != NOT_DRAWN] = drawn[drawn != NOT_DRAWN]

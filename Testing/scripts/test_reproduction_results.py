@@ -17,7 +17,7 @@ sys.path.insert(0, str(SCRIPTS))
 from reproduction.comparison import HOLDS, NOT_DECIDED, OPPOSITE, judge_claims
 from reproduction.curves import COLOURS, HEIGHT, LEFT, TOP, WIDTH, Panel, draw_curves, mean_curve
 from reproduction.processes import run_commands
-from reproduction.results import Result, learning_curve, organ_figures, processor_seconds
+from reproduction.results import Result, learning_curve, organ_figures, processor_seconds, read_result
 from reproduction.table import Claim
 from reproduction.tables import TABLES
 
@@ -91,6 +91,17 @@ def test_the_learning_curve_and_its_slope(tmp_path):
     assert curve[-1] == (1000, pytest.approx(1.005))
     assert Result({}, seconds, steps=1000, curve=curve).slope() == pytest.approx(-1.0)
     assert Result({}, seconds, steps=10, curve=[(10, 1.0)]).slope() is None
+
+
+def test_results_of_other_versions_are_read(tmp_path):
+    """Runs of days are not repeated for a figure more: what is lacking has a default, what is unknown is left out."""
+    result = Result({"a": {"liver": 0.5}}, 0.2, {"a": {"liver": 3.0}}, {"a": {"liver": 4.0}}, 10, [(10, 1.0)], [], 0.1)
+    result.write(tmp_path / "result.json")
+    assert read_result(tmp_path / "result.json") == result
+    content = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    del content["processor_seconds"], content["kl"]
+    (tmp_path / "result.json").write_text(json.dumps(content | {"later": 1}), encoding="utf-8")
+    assert read_result(tmp_path / "result.json") == replace(result, processor_seconds=None)
 
 
 def test_curves_are_drawn_in_the_rows_colours(tmp_path):

@@ -87,7 +87,9 @@ def read_result(file: Path) -> Result:
     content = json.loads(file.read_text(encoding="utf-8"))
     for name in ("curve", "kl"):  # results from before there was a KL are good without
         content[name] = [(int(step), float(value)) for step, value in content.get(name, [])]
-    return Result(**content)
+    # A later version's child processes may have written more than this one knows.
+    known = {name: content[name] for name in Result.__dataclass_fields__ if name in content}
+    return Result(**known)
 
 
 def organ_figures(predicted: np.ndarray, reference: np.ndarray,

@@ -18,7 +18,7 @@ from slicer.i18n import tr as _
 LOSS, DICE = "loss", "dice"
 STEP = "step"
 _PREFIX = "dice_"  # of an organ's Dice among the figures of a step
-_NOT_LOSSES = {STEP, "stage", "gradient", "learning_rate", "seconds", "waited"}
+_NOT_LOSSES = {STEP, "stage", "gradient", "learning_rate", "seconds", "waited", "processor"}
 # In figures of the whole run, and of alphas tried after the last step ("start_share" up to 0.4).
 _OF_NO_STEP = {"total_seconds", "alpha", "start_share"}
 _ROLE = "PartialOrganSeg.FineTunePlot"  # attribute: LOSS, DICE, or one of them with a curve's name

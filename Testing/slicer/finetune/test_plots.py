@@ -23,9 +23,9 @@ def test_plots_show_loss_and_dice_live(course):
     course.plan()
     course.process.say("metric", step=0, dice_liver=0.9, dice_spleen=0.5, dice_mean=0.7)
     course.process.say("metric", step=10, loss=2.0, marginal_dice=0.5, gradient=3.0, learning_rate=1e-4, seconds=1.0,
-                       waited=0.1)
+                       waited=0.1, processor=0.3)
     course.process.say("metric", step=20, loss=1.5, marginal_dice=0.4, gradient=3.0, learning_rate=1e-4, seconds=1.0,
-                       waited=0.1)
+                       waited=0.1, processor=0.3)
     course.process.say("metric", step=20, dice_liver=0.9, dice_spleen=0.6, dice_mean=0.75)
     course.process.say("metric", step=20, alpha=0.25, mean_dice=0.74)
     course.process.say("metric", step=20, total_seconds=12.0, waited_share=0.1)
