@@ -58,8 +58,6 @@ GROWTH = """## Growth
 `python Testing/benchmarks/growth.py`: processor seconds with one thread and peak memory of a whole `segment` over the
 number of voxels and of organs. All CTs but the largest show the same 40 cm of a body, and that one shows 120 cm: the
 networks see a body at their own spacing, so that time follows how much of it is shown, not into how many voxels.
-Memory of 512 x 512 x 1200 voxels (120 cm of body) was measured with the first window of each network computed and its
-answer given to all others: 2622 MiB, of which some 95 are that answer, kept for the purpose.
 
 ![time and memory over the size](growth.svg)
 """
