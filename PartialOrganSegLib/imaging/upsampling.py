@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from .shapes import Affine, LabelMap
 
 SLAB = 16  # native slices at a time: what is held beside the result stays small
+PIECE = 1 << 18  # places that are interpolated at a time: each takes some 350 bytes
 MIXED = 255
 
 Bytes = npt.NDArray[np.uint8]
@@ -98,6 +99,13 @@ class NativeLabels:
 
     def _interpolated(self, cell: list[VoxelNumbers], part: list[Floats]) -> Bytes:
         """Written label of each place: `part` (0..1) of the way from voxel `cell` to the next, lists of z, y, x."""
+        pieces = []
+        for start in range(0, len(cell[0]), PIECE):
+            places = slice(start, start + PIECE)
+            pieces.append(self._interpolated_piece([axis[places] for axis in cell], [axis[places] for axis in part]))
+        return np.concatenate(pieces)
+
+    def _interpolated_piece(self, cell: list[VoxelNumbers], part: list[Floats]) -> Bytes:
         strides = (self._shape[1] * self._shape[2], self._shape[2], 1)
         rows = np.empty((len(cell[0]), 8), np.int64)
         weights = np.empty((len(cell[0]), 8), np.float32)

@@ -56,6 +56,7 @@ class JoinedPredictor:
             shares = member.shares(patient, grid.to_patient(patient.canonical.grid), grid.shape, seconds, reporter)
             with timed(seconds, "join"):
                 joined.add(self._space.indices(member.organs), shares)
+            del shares  # as much memory as a CT, which the next network needs
         with timed(seconds, "join"):
             scores = joined.scores()
         return finish(scores, patient, grid, self._space, written, seconds)

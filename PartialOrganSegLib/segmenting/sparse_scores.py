@@ -87,10 +87,15 @@ class ScoreTable:
 
     def scores(self) -> SparseScores:
         """All of them; the table is empty afterwards."""
-        tables, row_of, count = [self._background[None]], np.zeros(self._shape, np.int32), 1
-        for z, (voxels, rows) in enumerate(self._slices):
-            row_of[z].reshape(-1)[voxels.numpy()] = np.arange(count, count + len(voxels))
-            tables.append(rows)
-            count += len(voxels)
-        self._slices.clear()
-        return SparseScores(torch.cat(tables), row_of)
+        lengths = [len(voxels) for voxels, _ in self._slices]
+        table = torch.empty((1 + sum(lengths), len(self._background)), dtype=self._background.dtype)
+        table[0] = self._background
+        row_of, start = np.zeros(self._shape, np.int32), 1
+        # Slice after slice goes over, so that all are never held twice.
+        self._slices.reverse()
+        for z, length in enumerate(lengths):
+            voxels, rows = self._slices.pop()
+            row_of[z].reshape(-1)[voxels.numpy()] = np.arange(start, start + length)
+            table[start:start + length] = rows
+            start += length
+        return SparseScores(table, row_of)

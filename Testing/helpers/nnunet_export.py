@@ -25,7 +25,11 @@ def write_nnunet_folder(bundle: Bundle, folder: Path) -> list[str]:
     plans["foreground_intensity_properties_per_channel"] = {"0": {
         "mean": settings.subtract, "std": settings.divide, "percentile_00_5": settings.clip_hu[0],
         "percentile_99_5": settings.clip_hu[1], "min": -1024.0, "max": 3071.0, "median": settings.subtract}}
-    architecture = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    configuration = plans["configurations"]["3d_fullres"]
+    # nnU-Net resamples a mask of where the image is not zero, too.
+    configuration |= {"resampling_fn_seg": "resample_data_or_seg_to_shape",
+                      "resampling_fn_seg_kwargs": {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None}}
+    architecture = configuration["architecture"]["arch_kwargs"]
     architecture |= {"n_stages": len(arguments["features"]), "features_per_stage": arguments["features"],
                      "kernel_sizes": arguments["kernels"], "strides": arguments["strides"],
                      "n_conv_per_stage": arguments["encoder"], "n_conv_per_stage_decoder": arguments["decoder"]}

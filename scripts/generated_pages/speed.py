@@ -20,7 +20,7 @@ programs ran on the machine, so that seconds say little and ratios of runs in tu
 `python Testing/benchmarks/inference.py`: whole processes, from the interpreter's start to the written files, in turns
 with the 13-organ network hk13 in onnxruntime, with the windows of its own description. The embedded model consists of
 the same network at the same spacing, and of a second one for six organs that hk13 does not know. It computes as many
-windows at a time as cores are free; each beyond the first takes about 260 MiB more.
+windows at a time as cores are free; each beyond the first takes about 210 MiB more.
 """
 NEIGHBOURS = """## Beside busy neighbours
 
