@@ -16,7 +16,7 @@ from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, load_bundle, write_bundle
 from PartialOrganSegLib.networks import SliceWise, build_network
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.segmenting import windows
+from PartialOrganSegLib.segmenting import window_layout, windows
 from PartialOrganSegLib.segmenting.folding import fold_batch_norm
 from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.synthesis.phantom import make_phantom
@@ -90,7 +90,7 @@ class Mean(nn.Module):
 @pytest.mark.parametrize("slices", [1, 3, 5])
 @pytest.mark.parametrize("depth", [1, 8, 9, 11, 30, 47])
 def test_slices_see_their_neighbours_across_windows(slices, depth, monkeypatch):
-    monkeypatch.setattr(windows, "SLICE_WINDOW", 8)
+    monkeypatch.setattr(window_layout, "SLICE_WINDOW", 8)
     network = SliceWise(Mean(), slices).eval()
     volume = torch.rand(depth, 4, 4, generator=torch.Generator().manual_seed(0))
     depths = []
@@ -99,7 +99,7 @@ def test_slices_see_their_neighbours_across_windows(slices, depth, monkeypatch):
         depths.append(window.shape[2])
         return network(window)[0].permute(1, 2, 3, 0)
 
-    layout = windows.plan((depth, 4, 4), (3, 4, 4), network.size_multiple, slices)
+    layout = window_layout.plan((depth, 4, 4), (3, 4, 4), network.size_multiple, slices)
     scores = windows.window_scores(volume, 0.0, layout, 2, forward, Reporter())
     expected = network(volume[None, None])[0].permute(1, 2, 3, 0)
     torch.testing.assert_close(scores.float(), expected, rtol=0, atol=1e-3)

@@ -11,6 +11,7 @@ from panel_helpers.start_models import write_model
 from PartialOrganSegPanel.finetune import run as runs
 from PartialOrganSegPanel.finetune.plots import LOSS
 from PartialOrganSegPanel.finetune.verdict_text import measured_on_short, measured_on_text, verdict_text
+from PartialOrganSegPanel.shell import steps
 
 from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.errors import Code, Problem
@@ -194,6 +195,13 @@ def test_a_damaged_result_is_no_result(course, text):
 
 # --- writing the CTs
 
+@pytest.fixture
+def every_piece_a_step(monkeypatch):
+    """As if each piece of work took long: on a quick machine a small CT is written within one step."""
+    monkeypatch.setattr(steps, "STEP_S", 0.0)
+
+
+@pytest.mark.usefixtures("every_piece_a_step")
 def test_the_window_lives_while_cts_are_written(course):
     for name in ("first", "second"):
         course.add_case(name)
@@ -208,6 +216,7 @@ def test_the_window_lives_while_cts_are_written(course):
     assert "writing CTs: 1 of 2" in lines
 
 
+@pytest.mark.usefixtures("every_piece_a_step")
 def test_cancel_while_cts_are_written(course):
     for name in ("first", "second"):
         course.add_case(name)
