@@ -1,5 +1,6 @@
 """Fixtures for every test. Tests never touch the network."""
 
+import gc
 import socket
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from Testing.helpers.longest_files import start_of
 
 settings.register_profile("any machine", deadline=None)  # a slow or busy one fails no test
 settings.load_profile("any machine")
+# Thousands of tests live side by side in one process: Python would search them for garbage all the time.
+gc.set_threshold(50_000, 20, 100)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

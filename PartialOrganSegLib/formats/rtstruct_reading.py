@@ -46,10 +46,15 @@ class StructureSet:
     @classmethod
     def of(cls, path: Path, dataset: Dataset) -> StructureSet:
         """Points and open lines are left out: they enclose nothing. Raises UserError for contours whose structure is
-        not named, and for such as are none."""
+        not named, for such as are none, and where those of the listed structures are missing altogether."""
         names = {int(roi.ROINumber): str(roi.get("ROIName", "")) for roi in dataset.get("StructureSetROISequence", [])}
         structures = []
-        for roi in dataset.get("ROIContourSequence", []):
+        # Structures that were found nowhere have an item without contours; a file without any items has lost them.
+        contour_items = dataset.get("ROIContourSequence")
+        if contour_items is None or (names and not contour_items):
+            raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="ROI Contour Sequence (3006,0039)",
+                            found=f"none, and {len(names)} structures listed")
+        for roi in contour_items:
             number = int(roi.ReferencedROINumber)  # which an item has whatever it draws
             contours = [_points(path, contour) for contour in roi.get("ContourSequence", []) if _is_closed(contour)]
             if not contours:

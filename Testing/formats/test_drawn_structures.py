@@ -142,6 +142,16 @@ def test_contours_of_nothing_that_is_named_are_one_line(tmp_path):
         read_structures(path)
 
 
+@pytest.mark.parametrize("change", [lambda dataset: delattr(dataset, "ROIContourSequence"),
+                                    lambda dataset: setattr(dataset, "ROIContourSequence", []),
+                                    lambda dataset: [delattr(dataset, name) for name in (
+                                        "ROIContourSequence", "StructureSetROISequence")]])
+def test_listed_structures_that_lost_their_contours_are_one_line(change, tmp_path):
+    path, _ = structure_set(tmp_path)
+    with pytest.raises(UserError, match=r"ROI Contour Sequence \(3006,0039\), found none, and \d+ structures"):
+        read_structures(changed(path, change))
+
+
 def test_two_structures_of_one_name_stay_two(tmp_path):
     path, grid = structure_set(tmp_path)
 
