@@ -12,6 +12,7 @@ from typing import cast
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ..errors import Code, UserError, did_you_mean
 from ..registry import Registry, check_arguments, make_entry
@@ -63,6 +64,7 @@ NETWORKS.add("deeplabv3plus_resnet101", _slicewise(deeplabv3plus_resnet101), "Ch
 NETWORKS.add("unet_3d", UNet3D, "Cicek 2016")
 NETWORKS.add("pipo_fan", _slicewise(PIPOFAN, default_slices=3), "Fang 2020")
 MOST_WEIGHTS = 1 << 30  # nnU-Net's largest network has a tenth of that
+MOST_TENSORS = 20_000  # of weights; a DenseNet has some hundreds
 GIVEN = ("in_channels", "classes")  # arguments that no recipe gives
 
 
@@ -97,11 +99,28 @@ def build_network(name: str, in_channels: int, classes: int, **arguments: object
 
 
 def _check_size(name: str, make: Callable[[], nn.Module]) -> None:
-    """Makes a network without memory for its weights, to count them. Raises UserError for more than any has."""
+    """Makes a network without memory for its weights, to count them. Raises UserError for more than any has, as soon as
+    there are: who asks for a thousand million layers is not kept waiting for them."""
+    tensors = weights = 0
+
+    def count(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal tensors, weights
+        if parameter is None:
+            return
+        tensors += 1
+        weights += parameter.numel()
+        if weights > MOST_WEIGHTS:
+            raise UserError(code=Code.TOO_LARGE, subject=f"network {name}", expected=f"at most {MOST_WEIGHTS} weights",
+                            found=f"{weights} or more")
+        if tensors > MOST_TENSORS:
+            raise UserError(code=Code.TOO_LARGE, subject=f"network {name}", found="more",
+                            expected=f"at most {MOST_TENSORS} layers and other tensors of weights")
+
+    counting = register_module_parameter_registration_hook(count)
     try:
         # The seeds of a training stay where they are.
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            weights = sum(parameter.numel() for parameter in make().parameters())
+            make()
     except ModuleNotFoundError:
         return
     except UserError as error:
@@ -109,9 +128,8 @@ def _check_size(name: str, make: Callable[[], nn.Module]) -> None:
         if isinstance(error.__cause__, NotImplementedError):
             return
         raise
-    if weights > MOST_WEIGHTS:
-        raise UserError(code=Code.TOO_LARGE, subject=f"network {name}", expected=f"at most {MOST_WEIGHTS} weights",
-                        found=weights)
+    finally:
+        counting.remove()
 
 
 def set_phase(network: nn.Module, phase: str) -> None:

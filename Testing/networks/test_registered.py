@@ -318,3 +318,10 @@ def test_a_network_that_is_not_derived_from_ours_works():
     assert network.phase == "second"
     with pytest.raises(UserError, match="one of first, second"):
         set_phase(network, "third")
+
+
+@pytest.mark.parametrize(("width", "line"), [(4, "at most 20000 layers"), (320, "at most 1073741824 weights")])
+def test_nobody_waits_for_a_thousand_million_layers(width, line):
+    with pytest.raises(UserError, match=rf"^network nnunet_v2: expected {line}.*, found "):
+        build_network("nnunet_v2", 1, 3, features=[width, width], kernels=[[3, 3, 3]] * 2,
+                      strides=[[1, 1, 1], [2, 2, 2]], encoder=[2_147_483_648, 1], decoder=[1])
