@@ -29,7 +29,8 @@ MiB; the process ended.
 What fell into one of these was mended as a kind after the run that found it, and its format was run again; made again
 by its number it is now one clear line: bundle 29000021 (an argument of a network), nifti.gz 53000055 (the words of
 another library), enhanced dicom 40000011 (an element of another representation), 59000090 and 59000107 (slopes that
-make no HU), dicom 40000002 (a photometric interpretation of no text).
+make no HU), dicom 40000002 (a photometric interpretation of no text), rtstruct 61000066 and 61000091 (contours that are
+missing altogether), bundle 67000081 (two thousand million layers).
 """
 KILLS = """## Commands killed and started again
 
