@@ -56,7 +56,9 @@ class StructureSet:
                             found=f"none, and {len(names)} structures listed")
         for roi in contour_items:
             number = int(roi.ReferencedROINumber)  # which an item has whatever it draws
-            contours = [_points(path, contour) for contour in roi.get("ContourSequence", []) if _is_closed(contour)]
+            closed = [_points(path, contour) for contour in roi.get("ContourSequence", []) if _is_closed(contour)]
+            # Planning systems close "contours" of one or two points: they enclose nothing either.
+            contours = [points for points in closed if len(points) >= 3]
             if not contours:
                 continue
             if not names.get(number):
@@ -118,9 +120,9 @@ def _points(path: Path, contour: Dataset) -> Coordinates:
     """(n, 3) in LPS mm. Raises UserError for numbers that are no points, or fewer of them than the file says."""
     points: Coordinates = np.asarray(contour.ContourData, float)
     count = contour.get("NumberOfContourPoints")
-    if points.size < 9 or points.size % 3 or not np.isfinite(points).all() or np.abs(points).max() > _FARTHEST_MM:
-        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="three points or more, x, y and z of each, as "
-                        "Contour Data (3006,0050)", found=f"{points.size} numbers that are none")
+    if not points.size or points.size % 3 or not np.isfinite(points).all() or np.abs(points).max() > _FARTHEST_MM:
+        raise UserError(code=Code.FILE_DAMAGED, subject=path, expected="x, y and z of each point as Contour Data "
+                        "(3006,0050)", found=f"{points.size} numbers that are none")
     if count is not None and int(count) != points.size // 3:
         raise UserError(code=Code.FILE_DAMAGED, subject=path, expected=f"{int(count)} points in a contour, as Number "
                         "of Contour Points (3006,0046) says", found=points.size // 3)

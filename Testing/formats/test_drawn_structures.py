@@ -135,6 +135,20 @@ def test_contours_that_are_none_are_one_line(change, line, tmp_path):
         read_structures(changed(path, lambda dataset: change(dataset.ROIContourSequence[0].ContourSequence[0])))
 
 
+def test_contours_of_two_points_enclose_nothing_and_stop_nothing(tmp_path):
+    path, grid = structure_set(tmp_path)
+    names, masks = zip(*read_structures(path).masks(grid), strict=True)
+
+    def add_line(dataset: Dataset) -> None:
+        line = box(40 + 3 * grid.spacing[2], 30, 90)
+        line.ContourData, line.NumberOfContourPoints = line.ContourData[:6], 2
+        dataset.ROIContourSequence[0].ContourSequence.append(line)
+
+    names_after, masks_after = zip(*read_structures(changed(path, add_line)).masks(grid), strict=True)
+    assert names_after == names
+    assert all(np.array_equal(before, after) for before, after in zip(masks, masks_after, strict=True))
+
+
 def test_contours_of_nothing_that_is_named_are_one_line(tmp_path):
     path, _ = structure_set(tmp_path)
     changed(path, lambda dataset: setattr(dataset.ROIContourSequence[0], "ReferencedROINumber", 77))
