@@ -115,7 +115,9 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/worklist/__init__.py
   PartialOrganSegPanel/worklist/adding.py
   PartialOrganSegPanel/worklist/case_files.py
+  PartialOrganSegPanel/worklist/case_saving.py
   PartialOrganSegPanel/worklist/dicom_series.py
+  PartialOrganSegPanel/worklist/open_case.py
   PartialOrganSegPanel/worklist/rank_run.py
   PartialOrganSegPanel/worklist/ranking.py
   PartialOrganSegPanel/worklist/section.py

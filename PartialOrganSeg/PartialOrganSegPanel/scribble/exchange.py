@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import qt
@@ -15,10 +14,8 @@ from PartialOrganSegLib.errors import UserError
 
 from ..scene.ct_identity import ct_file_name
 from ..scene.stroke_labelmap import NOT_DRAWN, scribble_labelmap
-from ..shell.job import Outcome, Progress
-from ..shell.saving import name_to_save
+from ..shell.saving import CaseSaving, name_to_save
 from ..shell.services import Dialogs
-from ..shell.steps import Steps
 from .files import CASE_ENDINGS, read_map, save_map, write_case
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -30,8 +27,8 @@ class StrokeExchange:
 
     def __init__(self, dialogs: Dialogs, say: Callable[[str, str], None], changed: Callable[[], None]) -> None:
         self._dialogs = dialogs
-        self._say, self._changed = say, changed
-        self._saving: Steps | None = None
+        self._say = say
+        self.case = CaseSaving(dialogs, say, changed)
 
     def load(self, volume: slicer.vtkMRMLScalarVolumeNode, organs: int,
              drawn: slicer.vtkMRMLSegmentationNode | None) -> np.ndarray | None:
@@ -72,42 +69,10 @@ class StrokeExchange:
             self._say(_("Strokes written to {name}.").format(name=path.name), str(path))
 
     def save_case(self, strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-        """Saves CT, label map and manifest, in pieces while the window goes on working."""
-        folder = self._dialogs.choose_folder(_("Folder for the case"))
-        if folder is None:
-            return
-        name = name_to_save(self._dialogs, Path(folder), ct_file_name(volume), CASE_ENDINGS)
-        if name is None:
-            return
-        self._saving = saving = Steps(write_case(strokes, volume, Path(folder), name), self._progress,
-                                      lambda outcome: self._saved(saving.value, outcome))
-        self._say(_("Saving the case ..."), "")
-        saving.start()
-        self._changed()
-
-    @property
-    def why_not(self) -> str:
-        """Why no case can be saved now; empty when one can."""
-        if self._saving is not None:
-            return _("A case is being saved.")
-        return ""
-
-    def stop(self) -> None:
-        """Ends the writing without a word; no half a case stays."""
-        saving, self._saving = self._saving, None
-        if saving is not None:
-            saving.kill()
-
-    def _progress(self, progress: Progress) -> None:
-        self._say(_("Saving the case: {stage} ...").format(stage=progress.stage), "")
-
-    def _saved(self, path: Path | None, outcome: Outcome) -> None:
-        self._saving = None
-        if path is None:
-            self._say(outcome.message, "")
-        else:
-            self._say(_("CT and strokes written; {name} lists them.").format(name=path.name), str(path))
-        self._changed()
+        """Saves CT, label map and manifest."""
+        self.case.save(ct_file_name(volume), CASE_ENDINGS,
+                       lambda folder, name: write_case(strokes, volume, folder, name),
+                       _("CT and strokes written; {name} lists them."))
 
     @contextlib.contextmanager
     def _waiting(self, text: str) -> Iterator[None]:

@@ -93,7 +93,7 @@ class ScribbleSection(Section, VTKObservationMixin):
 
     def closing(self) -> None:
         self._live.correction.stop()
-        self._exchange.stop()
+        self._exchange.case.stop()
         self._unwatch()
         self.removeObservers()
         self.editor.unbind()
@@ -216,7 +216,7 @@ class ScribbleSection(Section, VTKObservationMixin):
 
     def _offer_buttons(self, name: str) -> None:
         why = reasons(self.at_hand.volume, self.at_hand.strokes, self._counts, name, self._following(name))
-        why["case"] = why["case"] or self._exchange.why_not
+        why["case"] = why["case"] or self._exchange.case.why_not
         for key, tip in tips().items():
             offer(getattr(self.ui, f"{key}StrokesButton"), why[key], tip)
         teach = self.panel.busy

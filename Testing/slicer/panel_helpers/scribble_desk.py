@@ -43,7 +43,7 @@ class Desk:
     def save_case(self):
         """Presses *Save case* and waits until the files are written."""
         self.button("case").click()
-        self.until(lambda: not self.section._exchange.why_not, 20)
+        self.until(lambda: not self.section._exchange.case.why_not, 20)
 
     def choose(self, name):
         self.ui.strokeTable.setCurrentCell(list(self.section.at_hand.colours).index(name), 0)
