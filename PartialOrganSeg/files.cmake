@@ -49,6 +49,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/file_identity.py
   PartialOrganSegPanel/scene/label_box.py
   PartialOrganSegPanel/scene/label_file.py
+  PartialOrganSegPanel/scene/label_map_file.py
   PartialOrganSegPanel/scene/layer_scan.py
   PartialOrganSegPanel/scene/nrrd_pieces.py
   PartialOrganSegPanel/scene/organ_rows.py

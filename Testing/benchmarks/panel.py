@@ -104,8 +104,8 @@ class Day:
     def busy(self) -> bool:
         """Whether something is still to be done."""
         review, strokes = self.panel.section("Review"), self.panel.section("Scribble")
-        settling = strokes._settle.active or strokes._exchange.case.why_not
-        return bool(self.panel.job is not None or review.looking.active or review._files.case.why_not or settling)
+        settling = strokes._settle.active or strokes._exchange.work.why_not
+        return bool(self.panel.job is not None or review.looking.active or review._files.work.why_not or settling)
 
     def does(self, act: str, do: Callable[[], None], busy: Callable[[], bool] | None = None) -> None:
         """One act of the user, and what follows it."""
@@ -206,6 +206,7 @@ class Day:
         self.does("save strokes", ui.saveStrokesButton.click)
         self.services.dialogs.answers.append("replace")
         self.does("load strokes", ui.loadStrokesButton.click)
+        self.services.dialogs.answers.append("keep")  # of the case that was saved in section Review
         self.does("save a scribble case", ui.caseStrokesButton.click)
 
     def paint(self, where) -> None:

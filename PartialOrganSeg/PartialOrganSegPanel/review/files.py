@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.errors import UserError
 
 from ..scene.ct_identity import ct_file_name
-from ..shell.saving import CaseSaving, free_name
+from ..shell.saving import CaseSaving, FileWork, free_name
 from ..shell.section import SharedPanel
 from .export import CASE_ENDINGS, reference_volume, reviewed_segmentations, write_case
 from .logic import Review
@@ -24,7 +24,8 @@ class ReviewFiles:
 
     def __init__(self, panel: SharedPanel, say: Callable[[str, str], None]) -> None:
         self._panel, self._say = panel, say
-        self.case = CaseSaving(panel.services.dialogs, say, panel.refresh)
+        self.work = FileWork(say, panel.refresh)
+        self._case = CaseSaving(panel.services.dialogs, self.work, say)
 
     # --- the table
 
@@ -66,5 +67,6 @@ class ReviewFiles:
         """The CT and its accepted organs, with a manifest."""
         node = review.segmentation
         volume = reference_volume(node)
-        self.case.save(ct_file_name(volume), CASE_ENDINGS, lambda folder, name: write_case(node, volume, folder, name),
-                       _("CT and accepted organs written; {name} lists them."))
+        self._case.save(ct_file_name(volume), CASE_ENDINGS,
+                        lambda folder, name: write_case(node, volume, folder, name),
+                        _("CT and accepted organs written; {name} lists them."))

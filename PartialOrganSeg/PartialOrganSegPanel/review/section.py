@@ -114,7 +114,7 @@ class ReviewSection(Section, VTKObservationMixin):
             self.editor.saveStateForUndo()
 
     def closing(self) -> None:
-        self._files.case.stop()
+        self._files.work.stop()
         self._unfolded = False
         self._unwatch()
         self.removeObservers()
@@ -262,7 +262,7 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def _offer_buttons(self) -> None:
         why = reasons(self._review, self._current)
-        why["case"] = why["case"] or self._files.case.why_not
+        why["case"] = why["case"] or self._files.work.why_not
         for name, tip in tips().items():
             offer(getattr(self.ui, f"{name}Button"), why[name], tip)
         self.ui.onlyButton.checked = self._only.on
