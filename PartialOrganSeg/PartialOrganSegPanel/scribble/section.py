@@ -334,7 +334,7 @@ class ScribbleSection(Section, VTKObservationMixin):
         # saved before drawing, so that undo takes the loaded strokes away
         self.editor.widget.saveStateForUndo()
         put_layer(strokes, layer)
-        self._look()
+        self._settle.start()  # they are counted a moment later: in a large CT that is a step of its own
 
     def _save(self) -> None:
         self._exchange.save(self.at_hand.strokes, self.at_hand.volume)

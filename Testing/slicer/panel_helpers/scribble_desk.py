@@ -47,7 +47,7 @@ class Desk:
     def press(self, name):
         """Presses a button that writes or reads a file, and waits until that is done."""
         self.button(name).click()
-        self.until(lambda: not self.section._exchange.work.why_not, 20)
+        self.until(lambda: not (self.section._exchange.work.why_not or self.section._settle.active), 20)
 
     def choose(self, name):
         self.ui.strokeTable.setCurrentCell(list(self.section.at_hand.colours).index(name), 0)
