@@ -247,7 +247,9 @@ class Reader:
         x, y, z = straight.grid.origin
         step = straight.grid.spacing[2]
         positions = np.array([(x, y, z + step * number) for number in range(len(straight.array))])
-        write_slices(self.folder / "series", np.rint(straight.array).astype(np.int16), positions=positions,
+        # slices store HU + 1024 without a sign; some CTs have -3024 outside of the field of view
+        hu = np.clip(np.rint(straight.array), -1024, None).astype(np.int16)
+        write_slices(self.folder / "series", hu, positions=positions,
                      pixel_mm=(straight.grid.spacing[1], straight.grid.spacing[0]), step=step)
 
     def export(self) -> None:
