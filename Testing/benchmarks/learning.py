@@ -8,7 +8,9 @@ the one that is tested on. Arms, which differ in nothing else: what a quarter of
 (`phantoms`; the start model's `predictions` on CTs without drawings; `both`, as `learn` does; `nothing`), and with both
 `low_rate` and `lowest_rate` (a fifth and a twentieth of the learning rate of .001), `class_rate` (a fifth, and .004
 for the layers that give the classes), `fitted` and `low_fitted` (a new class gets its first weights by a regression on
-the features, at either rate) and `frozen_encoder` (only the decoder learns).
+the features, at either rate) and `frozen_encoder` (only the decoder learns). `beside`, as `learn --beside` does: the
+start model stays whole, and a copy that has the say of what is taught alone learns at .001, from the drawings alone;
+what is measured are both together. `beside_light`: with half of the augmentation.
 
 The network that learns on in the embedded model is taught alone, on patches of `PATCH`, a third of its own, so that an
 arm takes minutes. Every arm goes to its last step with the trained weights alone; afterwards these are mixed with the
@@ -57,6 +59,7 @@ from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.synthesis.simulated_scribbles import simulate_scribble
 from PartialOrganSegLib.training.distributed import Processes
 from PartialOrganSegLib.training.evaluator import Evaluator
+from PartialOrganSegLib.training.frozen_members import Division, FrozenMembers
 from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.trainer import Trainer
 from PartialOrganSegLib.training.transfer import ClassMap, class_axes, moved_arguments, moved_weights
@@ -80,20 +83,25 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Arm:
-    """`replayed`: what a quarter of the patches is from. `overrides`: of the recipe."""
+    """`replayed`: what a quarter of the patches is from. `overrides`: of the recipe. `beside`: the start model stays,
+    and a copy learns."""
 
     replayed: Sequence[str]
     overrides: tuple[str, ...] = ()
+    beside: bool = False
 
 
 BOTH = ("phantoms", "predictions")
+BESIDE = ("beside=true", "losses.distillation=0", "sampling.background=false", "optimiser.learning_rate=0.001",
+          "new_class_patches=16")
 ARMS = {"phantoms": Arm(["phantoms"]), "predictions": Arm(["predictions"]), "both": Arm(BOTH), "nothing": Arm([]),
         "low_rate": Arm(BOTH, ("optimiser.learning_rate=0.0002",)),
         "lowest_rate": Arm(BOTH, ("optimiser.learning_rate=0.00005",)),
         "class_rate": Arm(BOTH, ("optimiser.learning_rate=0.0002", "optimiser.class_rate=20")),
         "fitted": Arm(BOTH, ("new_class_patches=16",)),
         "low_fitted": Arm(BOTH, ("optimiser.learning_rate=0.0002", "new_class_patches=16")),
-        "frozen_encoder": Arm(BOTH, ("train_parameters=decoder",))}
+        "frozen_encoder": Arm(BOTH, ("train_parameters=decoder",)),
+        "beside": Arm([], BESIDE, True), "beside_light": Arm([], (*BESIDE, "augmentation.strength=0.6"), True)}
 
 
 def aorta_model(folder: Path) -> Bundle:
@@ -218,8 +226,8 @@ class Trial:
         manifest = run / f"{arm}.yaml"
         manifest.write_text(yaml.safe_dump(content, sort_keys=False))
         recipe = load_recipe(run / "recipe.yaml", [
-            f"manifest={manifest}", f"seed={seed}", f"steps={self.steps}", "checkpoint_every=10",
-            f"optimiser.warmup_steps={self.steps // 10}", *ARMS[arm].overrides])
+            f"manifest={manifest}", f"start_from={self.start.folder}", f"seed={seed}", f"steps={self.steps}",
+            "checkpoint_every=10", f"optimiser.warmup_steps={self.steps // 10}", *ARMS[arm].overrides])
         folder = self.folder / f"{arm}-{seed}-{self.steps}"
         trainer = Trainer(recipe, folder, resume=(folder / "checkpoints" / "last.pt").exists(),
                           reporter=ConsoleReporter())
@@ -255,7 +263,9 @@ class Test:
         reference = replace(case, label=file, annotated=tuple(annotated), ignored=(), label_map=())
         table = CandidateTable(space.class_count)
         cached = self._cached(reference, table)
-        self._evaluator = Evaluator([cached], table.table, space, self._preprocessing, CPU, Processes(),
+        # The start model as a user gets it, in its own windows, for what is learnt beside it.
+        self.frozen = FrozenMembers(start, space, CPU, trial.folder / "cache", beside=True)
+        self._evaluator = Evaluator([cached], table.table, space, self._preprocessing, CPU, Processes(), self.frozen,
                                     precision=lambda: torch.autocast("cpu", torch.bfloat16))
         self._drawn: CachedCase | None = None
         if trial.scenario == STROKES:
@@ -270,9 +280,10 @@ class Test:
         folder = self._trial.folder / "cache"
         return cache_cases([case], self._trial.space, table, spacing, folder, ConsoleReporter())[0]
 
-    def dice(self, weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """Of each organ of which the case has a mask; and of strokes the share of voxels that are "obeyed"."""
-        figures = self._evaluator.measure(self._network, weights, ConsoleReporter()).dice
+    def dice(self, weights: Mapping[str, torch.Tensor], division: Division | None = None) -> dict[str, float]:
+        """Of each organ of which the case has a mask; and of strokes the share of voxels that are "obeyed". With a
+        `division` what the start model and the weights say together."""
+        figures = self._evaluator.measure(self._network, weights, ConsoleReporter(), division).dice
         figures.pop("mean")
         if self._drawn is not None:
             self._network.load_state_dict(weights)
@@ -291,15 +302,19 @@ def run_arm(trial: Trial, test: Test, arm: str, seed: int) -> dict[str, Any]:
     begun, start = trial.start_weights(), trial.start
     trained = trial.train(arm, seed)
     seconds = time.monotonic() - clock
+    division_before: Division | None = None
+    division_after: Division | None = None
+    if ARMS[arm].beside:
+        division_before, division_after = test.frozen.before, test.frozen.after(trial.organs)
     axes = class_axes(start.network_name, moved_arguments(start.network_arguments, trial.classes()),
                       trial.space.class_count)
     after = {}
     for alpha in ALPHAS:
         ensemble = WeightEnsemble.from_start(begun, alpha, axes, trial.classes().new)
-        after[str(alpha)] = test.dice(ensemble.weights(trained))
+        after[str(alpha)] = test.dice(ensemble.weights(trained), division_after)
     return {"scenario": trial.scenario, "arm": arm, "tested": trial.tested, "trained": trial.trained, "seed": seed,
-            "steps": trial.steps, "seconds": round(seconds), "organs": trial.organs, "before": test.dice(begun),
-            "after": after}
+            "steps": trial.steps, "seconds": round(seconds), "organs": trial.organs,
+            "before": test.dice(begun, division_before), "after": after}
 
 
 def main() -> None:
