@@ -362,6 +362,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/models/__init__.py
   PartialOrganSegLib/models/bundle.py
   PartialOrganSegLib/models/checksums.py
+  PartialOrganSegLib/models/coarser.py
   PartialOrganSegLib/models/combining.py
   PartialOrganSegLib/models/downloads.py
   PartialOrganSegLib/models/ensemble.py

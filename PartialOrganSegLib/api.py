@@ -34,9 +34,9 @@ def segment(ct: object, *, spacing: Sequence[float] | None = None, origin: Seque
             direction: Sequence[float] | npt.NDArray[np.floating[Any]] | None = None, grid: Grid | None = None,
             model: str | Path | Sequence[str | Path] = "embedded", combine: str = "mean",
             organs: Sequence[str] | str | None = None, device: str = "auto", precision: str = "auto",
-            mirror: bool = False, scales: Sequence[float] | float | str = (1.0,), series: str | int | None = None,
-            force: bool = False, dicom: Sequence[str] | str = (), absent_organs: bool = False, preview: bool = True,
-            overwrite: bool = False,
+            mirror: bool = False, fast: bool = False, scales: Sequence[float] | float | str = (1.0,),
+            series: str | int | None = None, force: bool = False, dicom: Sequence[str] | str = (),
+            absent_organs: bool = False, preview: bool = True, overwrite: bool = False,
             reporter: Reporter | None = None) -> SegmentResult:
     """Segments one CT. For several, make one `Segmenter`: it loads the model once.
 
@@ -53,7 +53,7 @@ def segment(ct: object, *, spacing: Sequence[float] | None = None, origin: Seque
     'liver_and_spleen.nii.gz'
     """
     options = SegmentOptions(model=model, combine=combine, organs=organs, device=device, precision=precision,
-                             mirror=mirror, scales=scales, series=series, force=force, dicom=dicom,
+                             mirror=mirror, fast=fast, scales=scales, series=series, force=force, dicom=dicom,
                              absent_organs=absent_organs, preview=preview, overwrite=overwrite)
     return Segmenter(options)(ct, spacing=spacing, origin=origin, direction=direction, grid=grid, reporter=reporter)
 

@@ -13,8 +13,8 @@ from ..events import Reporter
 from ..segmenting.options import SegmentOptions
 from ..segmenting.result_files import single_kind
 
-_LOCAL = ("model", "combine", "dicom", "mirror", "precision", "shard", "ray", "time_limit", "memory_limit", "device",
-          "absent_organs", "resume")  # what the server decides, or what is made of the whole run
+_LOCAL = ("model", "combine", "dicom", "mirror", "fast", "precision", "shard", "ray", "time_limit", "memory_limit",
+          "device", "absent_organs", "resume")  # what the server decides, or what is made of the whole run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

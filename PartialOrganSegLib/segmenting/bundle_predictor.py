@@ -19,6 +19,7 @@ from .backend import choose_precision
 from .folding import fold_batch_norm
 from .patient import Patient, finish, locate
 from .scores import mean_probabilities
+from .threads import Threads
 from .timing import timed
 from .window_layout import plan, round_up
 from .windows import window_scores
@@ -31,7 +32,7 @@ class BundlePredictor:
                  precision: str = "auto") -> None:
         self._space, self._preprocessing, self._device = bundle.label_space, bundle.preprocessing, device
         self._mirror, self._scales = mirror, tuple(scales)
-        self.threads = 1  # windows that are computed at a time, on a CPU
+        self.threads = Threads()  # on a CPU
         self.precision = choose_precision(precision, device, bundle.precision)
         self.networks = [_Network(network, device) for network in bundle.one_network_each]
         self._permutation = bundle.label_space.mirror_permutation()
@@ -85,7 +86,7 @@ class BundlePredictor:
 
             workers = 1  # keeps an accelerator busy
             if self._device.type == "cpu":
-                workers = self.threads
+                workers = self.threads.windows
             scores = window_scores(volume, settings.padding, layout, self._space.class_count, logits, reporter,
                                    workers, waited)
         # The time of the windows is what the network did not take.

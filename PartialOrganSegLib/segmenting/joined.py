@@ -20,6 +20,7 @@ from .member_predictor import MemberPredictor, SliceShares
 from .patient import finish, locate
 from .scores import LEAST_PROBABILITY
 from .sparse_scores import ScoreTable, SparseScores
+from .threads import Threads
 from .timing import timed
 
 
@@ -37,12 +38,12 @@ class JoinedPredictor:
         self._spacing_zyx: Spacing3 = min(spacings, key=lambda mm: float(np.prod(mm)))
 
     @property
-    def threads(self) -> int:
+    def threads(self) -> Threads:
         """Threads of the networks."""
         return self._members[0].method.threads
 
     @threads.setter
-    def threads(self, count: int) -> None:
+    def threads(self, count: Threads) -> None:
         for member in self._members:
             member.method.threads = count
 

@@ -31,6 +31,7 @@ class SegmentOptions:
     network's convolutions: "auto" (the model's own where the processor computes it), "float32", "bfloat16", "float16".
     `mirror`: also predict the mirrored CT, and `scales`: predict it at these sizes in plane, and average; for models
     that were trained so.
+    `fast`: see the CT no finer than 3 x 2 x 2 mm, which is quicker and loses most on small organs (`models.coarser`).
     `series`: which DICOM series, its number in the list, UID or description. `force`: segment what does not look like a
     CT in HU. `dicom`: DICOM files to write besides, "seg", "labelmap-seg" and "rtstruct", of CTs that are DICOM.
     `absent_organs`: DICOM files also name organs that were looked for and have no voxel. `preview`: make a picture.
@@ -52,6 +53,7 @@ class SegmentOptions:
     device: str = "auto"
     precision: str = "auto"
     mirror: bool = False
+    fast: bool = False
     scales: Sequence[float] | float | str = (1.0,)
     series: str | int | None = None
     force: bool = False
@@ -68,7 +70,7 @@ class SegmentOptions:
             "scales": check_scales(self.scales), "dicom": check_dicom(self.dicom),
             "series": None if self.series is None else str(self.series),
         }
-        for name in ("mirror", "force", "absent_organs", "preview", "overwrite"):
+        for name in ("mirror", "fast", "force", "absent_organs", "preview", "overwrite"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise UsageError(code=Code.VALUE_UNFIT, subject=name, expected="True or False", found=f"{value!r}")
@@ -93,6 +95,8 @@ class SegmentOptions:
             settings["absent_organs"] = True
         if self.combine != MEAN:
             settings["combine"] = self.combine
+        if self.fast:
+            settings["fast"] = True
         return settings
 
 

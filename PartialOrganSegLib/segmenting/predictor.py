@@ -22,7 +22,7 @@ from .memory import check_memory
 from .nnunet.predictor import NNUNetPredictor
 from .options import check_scales
 from .scores import OrganEntropy
-from .threads import Load, network_threads, threads
+from .threads import Load, choose_threads, threads
 from .voting import VotingPredictor
 
 Method: TypeAlias = BundlePredictor | NNUNetPredictor | JoinedPredictor
@@ -99,7 +99,7 @@ class Predictor:
             reporter.warning(Problem(Code.SETTING_SLOW, f"model {self.bundle.name}", hint="one of them alone is faster",
                                      found=f"{count} networks: a CT takes about {count} times as long as with one"))
         seconds: dict[str, float] = {}
-        self._method.threads = network_threads(self._load, torch.get_num_threads())
+        self._method.threads = choose_threads(self._load, torch.get_num_threads())
         # See `threads`: short operations lose more to waiting for each other than several threads gain.
         with threads(1):
             native, entropy = self._method.segment(ct, written, seconds, reporter)

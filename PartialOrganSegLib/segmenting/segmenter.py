@@ -37,6 +37,7 @@ class Segmenter:
     def __init__(self, options: SegmentOptions | None = None, predictor: Predictor | None = None) -> None:
         """`predictor`: one that is loaded already; its model and settings count instead of those of the options."""
         from ..formats.dicom_export import check_writers
+        from ..models.coarser import coarser
         from ..models.ensemble import load_models
 
         self.options = options or SegmentOptions()
@@ -45,6 +46,8 @@ class Segmenter:
         check_writers(self.options.dicom)
         if predictor is None:
             self.bundle = load_models(self.options.model, self.options.combine)
+            if self.options.fast:
+                self.bundle = coarser(self.bundle)
         else:
             self.bundle, self.predictor = predictor.bundle, predictor
         self.organs = self.options.organs_of(self.bundle.label_space)

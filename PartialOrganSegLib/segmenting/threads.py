@@ -1,10 +1,11 @@
 """How many threads work at a time: as many as there are cores that nobody else uses.
 
-A convolution that is shared out among threads ends with the slowest of them. On a core that another program holds,
-that one waits for its turn, and all others wait with it: two threads beside a busy neighbour took nine times as long as
-one. So each window of a CT is computed by one thread, a free core each at a time, which also gives the same labels
-however many they are; what is short operations on arrays has a single one. An imported nnU-Net computes its windows one
-after the other.
+A convolution that is shared out among threads ends with the slowest of them. On a core that another program holds, that
+one waits for its turn, and all others wait with it: two threads beside a busy neighbour took nine times as long as one.
+So each window of a CT is computed by one thread, which also gives the same labels however many work at a time; what is
+short operations on arrays has a single one. Windows need not wait for each other: some are computed at a time on busy
+cores too, where a single thread would get a single share. An imported nnU-Net computes its windows one after the other,
+with a thread a free core.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
 
+# Windows that are computed at a time, if there are so many cores, however busy these are: a fair share beside a few
+# programs, and no more, as each takes 200 MiB.
+WINDOWS_ON_BUSY_CORES = 4
 # Shorter looks at the machine's load say little; a longer one than this ago says nothing of now.
 SHORTEST_S, LONGEST_S = 0.1, 20.0
 QUOTAS = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
@@ -81,11 +86,21 @@ def _quota() -> float | None:
     return None
 
 
-def network_threads(load: Load, limit: int) -> int:
-    """Threads for the network: free cores, rounded, from 1 to `limit`."""
+@dataclass(frozen=True)
+class Threads:
+    """How many work at a time: on one window of an imported nnU-Net, and on windows of our own networks, one each."""
+
+    on_a_window: int = 1
+    windows: int = 1
+
+
+def choose_threads(load: Load, limit: int) -> Threads:
+    """Free cores, rounded, from 1 to `limit`; windows at least `WINDOWS_ON_BUSY_CORES` of these, free or not."""
     # Of all cores, as the load is that of all: which cores others use is not known.
     free = (os.cpu_count() or 1) - load.cores_of_others()
-    return max(1, min(limit, usable_cores(), round(free)))
+    most = min(limit, usable_cores())
+    on_free_cores = max(1, min(most, round(free)))
+    return Threads(on_free_cores, max(on_free_cores, min(most, WINDOWS_ON_BUSY_CORES)))
 
 
 @contextlib.contextmanager

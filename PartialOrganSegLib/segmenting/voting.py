@@ -16,13 +16,14 @@ from ..events import Reporter
 from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
 from ..organs import LabelSpace
+from .threads import Threads
 from .timing import timed
 
 
 class Voter(Protocol):
     """A method of prediction, as `Predictor` has them."""
 
-    threads: int
+    threads: Threads
     precision: torch.dtype
 
     def segment(self, ct: Volume, written: npt.NDArray[np.uint8], seconds: dict[str, float],
@@ -38,12 +39,12 @@ class VotingPredictor:
         self.precision = self._voters[0].precision
 
     @property
-    def threads(self) -> int:
+    def threads(self) -> Threads:
         """Threads of the networks."""
         return self._voters[0].threads
 
     @threads.setter
-    def threads(self, count: int) -> None:
+    def threads(self, count: Threads) -> None:
         for voter in self._voters:
             voter.threads = count
 

@@ -28,6 +28,7 @@ from Testing.helpers.process_cost import cost_of
 SPACING = (1.97359, 1.53801, 1.53801)
 PATCH = (96, 160, 160)
 CLIP, SUBTRACT, DIVIDE = (-971.0, 291.0), 83.77856, 144.83893
+FAST: dict[bool, list[str]] = {False: [], True: ["--fast"]}
 
 
 def starts(size: int, window: int) -> list[int]:
@@ -74,14 +75,17 @@ def run_teacher(model: Path, ct: Path, output: Path) -> None:
     sitk.WriteImage(sitk.DICOMOrient(native, orientation), str(output), useCompression=True)
 
 
-def print_stages(model: str, ct: Path) -> None:
+def print_stages(model: str, ct: Path, fast: bool) -> None:
     """Seconds of each stage of our prediction, as JSON, for a first CT in a fresh process."""
     from PartialOrganSegLib.formats.reading import read_ct
-    from PartialOrganSegLib.models.bundle import load_bundle
-    from PartialOrganSegLib.segmenting.predictor import Predictor
+    from PartialOrganSegLib.segmenting.options import SegmentOptions
+    from PartialOrganSegLib.segmenting.segmenter import Segmenter
 
-    volume, predictor = read_ct(ct), Predictor(load_bundle(model), device="cpu")
-    print(json.dumps({"model": f"{predictor.bundle.name} {predictor.bundle.metadata.version}",
+    volume, predictor = read_ct(ct), Segmenter(SegmentOptions(model=model, fast=fast, device="cpu")).predictor
+    name = f"{predictor.bundle.name} {predictor.bundle.metadata.version}"
+    if fast:
+        name += ", --fast"
+    print(json.dumps({"model": name,
                       "size": " x ".join(map(str, volume.grid.size)), "mm": round(volume.grid.spacing[2], 2),
                       "seconds": predictor.predict(volume).seconds}))
 
@@ -114,12 +118,13 @@ def measure(ct: Path, arguments: argparse.Namespace) -> Row:
         scratch = Path(scratch_name)
         log = scratch / "log"
         child = [sys.executable, __file__, str(ct), "--model", arguments.model, "--teacher", str(arguments.teacher),
-                 "--child"]
+                 *FAST[arguments.fast], "--child"]
         # In turns, so that a neighbour's load falls on both.
         ours, theirs = [], []
         for turn in range(arguments.repeats):
             ours.append(cost_of([sys.executable, "-m", "PartialOrganSegLib", "segment", str(ct), "--device", "cpu",
-                                  "--model", arguments.model, "-o", str(scratch / f"ours{turn}")], log))
+                                 "--model", arguments.model, *FAST[arguments.fast], "-o",
+                                 str(scratch / f"ours{turn}")], log))
             theirs.append(cost_of([*child, "teacher", "--output", str(scratch / "labels.nii.gz")], log))
         cost_of([*child, "stages"], log)
         details = json.loads(log.read_text().splitlines()[-1])
@@ -144,6 +149,7 @@ def main() -> None:
     parser.add_argument("cts", nargs="+", type=Path)
     parser.add_argument("--teacher", type=Path, required=True, help="hk13.onnx")
     parser.add_argument("--model", default="embedded", help="our model's name or bundle folder")
+    parser.add_argument("--fast", action="store_true", help="ours by `segment --fast`")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each (default: 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep the table as well")
     parser.add_argument("--child", choices=["teacher", "stages"], help=argparse.SUPPRESS)
@@ -152,7 +158,7 @@ def main() -> None:
     if arguments.child == "teacher":
         run_teacher(arguments.teacher, arguments.cts[0], arguments.output)
     elif arguments.child == "stages":
-        print_stages(arguments.model, arguments.cts[0])
+        print_stages(arguments.model, arguments.cts[0], arguments.fast)
     else:
         compare(arguments)
 

@@ -1,4 +1,4 @@
-"""The network gets a thread a free core: never one that a neighbour holds, never more than was allowed."""
+"""Windows get a thread each: as many as cores are free, some on busy ones, never more than was allowed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting import threads as module
 from PartialOrganSegLib.segmenting.predictor import Predictor
+from PartialOrganSegLib.segmenting.threads import Threads
 
 
 class OtherPrograms:
@@ -29,12 +30,13 @@ class OtherPrograms:
 
 
 @pytest.mark.parametrize(("cores", "usable", "busy", "limit", "expected"), [
-    (8, 8, 0.0, 8, 8), (8, 8, 0.0, 2, 2), (8, 8, 3.0, 8, 5), (2, 2, 1.0, 2, 1), (2, 2, 4.0, 2, 1), (2, 2, 0.3, 2, 2),
-    (64, 4, 50.0, 4, 4), (64, 4, 62.4, 4, 2)])
-def test_a_thread_a_free_core(monkeypatch, cores, usable, busy, limit, expected):
+    (8, 8, 0.0, 8, (8, 8)), (8, 8, 0.0, 2, (2, 2)), (8, 8, 3.0, 8, (5, 5)), (8, 8, 7.0, 8, (1, 4)),
+    (2, 2, 1.0, 2, (1, 2)), (2, 2, 4.0, 2, (1, 2)), (2, 2, 4.0, 1, (1, 1)), (2, 2, 0.3, 2, (2, 2)),
+    (64, 4, 50.0, 4, (4, 4)), (64, 2, 62.4, 4, (2, 2))])
+def test_a_thread_a_free_core_and_some_windows_on_busy_ones(monkeypatch, cores, usable, busy, limit, expected):
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setattr(module, "usable_cores", lambda: usable)
-    assert module.network_threads(OtherPrograms(busy), limit) == expected
+    assert module.choose_threads(OtherPrograms(busy), limit) == Threads(*expected)
 
 
 def test_load_is_that_of_others(monkeypatch):
@@ -80,7 +82,7 @@ CT = Volume(np.random.default_rng(0).normal(0, 100, (40, 60, 70)).astype(np.int1
 
 def test_every_window_has_one_thread_and_several_are_computed_at_a_time(monkeypatch, bundle):
     """And afterwards the caller's number of threads is back."""
-    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.network_threads", lambda load, limit: 3)
+    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.choose_threads", lambda *_: Threads(windows=3))
     predictor = Predictor(bundle, "cpu")
     during, running, together = [], [], []
 
@@ -105,7 +107,8 @@ def test_every_window_has_one_thread_and_several_are_computed_at_a_time(monkeypa
 def test_labels_are_the_same_however_many_work(monkeypatch, bundle, precision):
     labels = []
     for workers in (1, 2, 8):
-        monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.network_threads", lambda load, limit, n=workers: n)
+        chosen = Threads(windows=workers)
+        monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.choose_threads", lambda *_, n=chosen: n)
         labels.append(Predictor(bundle, "cpu", precision=precision).predict(CT).labels.array)
     assert len(np.unique(labels[0])) > 2
     for later in labels[1:]:
@@ -113,7 +116,7 @@ def test_labels_are_the_same_however_many_work(monkeypatch, bundle, precision):
 
 
 def test_an_error_in_a_window_ends_the_prediction(monkeypatch, bundle):
-    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.network_threads", lambda load, limit: 2)
+    monkeypatch.setattr("PartialOrganSegLib.segmenting.predictor.choose_threads", lambda *_: Threads(windows=2))
     predictor = Predictor(bundle, "cpu")
     calls = []
 

@@ -32,6 +32,7 @@ from PartialOrganSegLib.evaluation.structures import scored_structures
 from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import load_bundle
+from PartialOrganSegLib.models.coarser import coarser
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.predictor import Predictor
 
@@ -114,12 +115,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with manifest.yaml and manifest_test.yaml")
     parser.add_argument("--model", default="embedded", help="an installed model's name or a bundle's folder")
+    parser.add_argument("--fast", action="store_true", help="as `segment --fast` sees the CTs")
     parser.add_argument("--held-out", nargs="*", default=[], metavar="CT[=ORGAN,ORGAN]",
                         help="CTs that training left out, with the organs that this is true of (default: all)")
     parser.add_argument("--teacher", type=Path, help="hk13.onnx, to measure it beside (needs onnxruntime)")
     parser.add_argument("-o", "--out", type=Path, required=True)
     arguments = parser.parse_args()
-    predictor = Predictor(load_bundle(arguments.model), "cpu")
+    bundle = load_bundle(arguments.model)
+    if arguments.fast:
+        bundle = coarser(bundle)
+    predictor = Predictor(bundle, "cpu")
     rows: list[dict[str, Any]] = []
     # Several references may be of one CT, which is segmented once.
     labels: dict[str, tuple[Volume, np.ndarray, np.ndarray | None]] = {}

@@ -29,6 +29,13 @@ HEAD = """# Figures of the embedded model {version}
 From `Resources/figures/embedded_{version}.json`, which `scripts/embedded/figures.py` measured; its first lines say how.
 No CT below was trained on by the network that has the say of the organ, unless the [model card](model-card.md) says so.
 """
+FAST_HEAD = """## With `--fast`
+
+The same networks and weights, hk13's on a grid of 3 x 2 x 2 mm instead of 1.97 x 1.54 x 1.54 mm, which it was not
+trained on (`Resources/figures/embedded_{version}_fast.json`, by `scripts/embedded/figures.py --fast`). Mean Dice over
+the same CTs as above: as usual, fast, the difference, and that of the CT that loses most. What it saves is on the page
+[speed and memory](speed.md).
+"""
 
 
 class Score(TypedDict, total=False):
@@ -50,9 +57,10 @@ def version() -> str:
     return str(content["version"])
 
 
-def read_scores() -> list[Score]:
-    """The figures of the model that ships. Raises FileNotFoundError where nobody measured this version."""
-    path = ROOT / "Resources" / "figures" / f"embedded_{version()}.json"
+def read_scores(way: str = "") -> list[Score]:
+    """The figures of the model that ships, or of a `way` of using it. Raises FileNotFoundError where nobody measured
+    this version."""
+    path = ROOT / "Resources" / "figures" / f"embedded_{version()}{way}.json"
     scores: list[Score] = json.loads(path.read_text(encoding="utf-8"))
     return scores
 
@@ -82,11 +90,34 @@ def page() -> str:
                 rows.append(_long(organ, of_organ))
         titles = ("organ", "whose labels", "CTs", "mean Dice", "worst", "mean HD95 mm", "hk13's own way")
         lines += [f"## {title}", "", ABOUT[kind], "", *table(titles, rows), ""]
-    lines += ["## Every CT", ""]
+    lines += [FAST_HEAD.format(version=version()), *fast_table(scores), "", "## Every CT", ""]
     cases = [(score["ct"], _title(score["organ"]), score["whose"], f"{score['dice']:.3f}", _number(score, "hd95_mm", 1),
               _number(score, "hk13_dice", 3)) for score in scores]
     lines += table(("CT", "organ", "whose labels", "Dice", "HD95 mm", "hk13's own way"), cases)
     return "\n".join(lines) + "\n"
+
+
+def fast_table(scores: Sequence[Score]) -> list[str]:
+    """An organ a row: mean Dice of each kind of reference, as usual and with `--fast`, over the same CTs."""
+    fast = read_scores("_fast")
+    rows = []
+    for organ in WORD16.names:
+        row = [_title(organ)]
+        for kind in KINDS:
+            row.append(_beside(_of(scores, kind, organ), _of(fast, kind, organ)))
+        rows.append(row)
+    return table(["organ", *KINDS.values()], rows)
+
+
+def _beside(usual: Sequence[Score], fast: Sequence[Score]) -> str:
+    """Both means, their difference, and the largest loss of a CT."""
+    other = {(score["ct"], score["whose"]): score["dice"] for score in fast}
+    pairs = [(score["dice"], other[score["ct"], score["whose"]]) for score in usual]
+    if not pairs:
+        return ""
+    before, after = (sum(dice) / len(pairs) for dice in zip(*pairs, strict=True))
+    worst = min(new - old for old, new in pairs)
+    return f"{before:.3f}, fast {after:.3f} ({after - before:+.3f}; worst {worst:+.3f})"
 
 
 def card() -> str:

@@ -52,8 +52,9 @@ class SegmentRun:
     @classmethod
     def prepare_steps(cls, volume: slicer.vtkMRMLScalarVolumeNode, model: str, device: str, organs: tuple[Organ, ...],
                       chosen: Sequence[str] = (), target: slicer.vtkMRMLSegmentationNode | None = None,
-                      server: Sequence[str] = ()) -> Generator[None, None, SegmentRun]:
-        """As `prepare`, in pieces of some milliseconds. `server`: options that name another computer."""
+                      server: Sequence[str] = (), fast: bool = False) -> Generator[None, None, SegmentRun]:
+        """As `prepare`, in pieces of some milliseconds. `server`: options that name another computer. `fast`: on this
+        computer, see the CT on a coarser grid."""
         folder = Path(tempfile.mkdtemp(prefix="partialorganseg-", dir=slicer.app.temporaryPath))
         try:
             ct = yield from write_ct_steps(volume, folder / "ct.nrrd")
@@ -69,6 +70,8 @@ class SegmentRun:
             arguments += server
         else:
             arguments += ["--model", model, "--device", device]
+            if fast:
+                arguments.append("--fast")
         if chosen:
             arguments += ["--organs", ",".join(chosen)]
         run = cls(volume.GetID(), folder, ct, model, organs, arguments)

@@ -44,7 +44,7 @@ class Computing:
         elsewhere = bool(self._panel.parameters.segment.server.strip())
         for name in NAMES:
             getattr(self._ui, name).enabled = not working
-        for name in ("modelBox", "deviceBox"):
+        for name in ("modelBox", "deviceBox", "fastBox"):
             getattr(self._ui, name).enabled = not (working or elsewhere)
 
     def _choose_token(self) -> None:

@@ -208,7 +208,7 @@ class SegmentSection(Section):
         settings = self.panel.parameters.segment
         card = self._models[settings.model]
         work = SegmentRun.prepare_steps(volume, model_text(settings), settings.device, card.organs, self._chosen(),
-                                        target, server_arguments(settings))
+                                        target, server_arguments(settings), settings.fast)
         if not is_small(volume.GetImageData()):
             self._preparing = True
             self.strip.started(_("Copying the CT ..."))

@@ -65,11 +65,12 @@ class ExportOrgans(enum.Enum):
 
 @parameterPack
 class SegmentParameters:
-    """Section Segment. `organs`: names, used when `someOrgans`. `server`: address of another computer that segments,
-    empty for this one; `tokenFile` and `authority`, a certificate to trust, are for it."""
+    """Section Segment. `fast`: on a coarser grid. `organs`: names, used when `someOrgans`. `server`: address of another
+    computer that segments, empty for this one; `tokenFile` and `authority`, a certificate to trust, are for it."""
 
     model: str = "embedded"
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
+    fast: bool = False
     someOrgans: bool = False
     organs: list[str]
     earlier: EarlierResult = EarlierResult.ASK

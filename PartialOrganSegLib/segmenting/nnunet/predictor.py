@@ -24,7 +24,7 @@ from ...models.metadata import NNUNetEntry
 from ...networks.nnunet_v2 import NNUNetV2
 from ..backend import choose_precision
 from ..scores import best_classes, mean_entropy, mean_logits
-from ..threads import threads
+from ..threads import Threads, threads
 from ..timing import Stopwatch, timed
 from .normalisation import Normalised
 from .resampling import places, resample, target_shape, thick_axis
@@ -40,7 +40,7 @@ class NNUNetPredictor:
         self._settings, self._preprocessing = bundle.nnunet, bundle.preprocessing
         self._space, self._device = bundle.label_space, device
         self._networks = [cast(NNUNetV2, network.load_network(device)).own_axes for network in bundle.one_network_each]
-        self.threads = torch.get_num_threads()  # of the network alone
+        self.threads = Threads(torch.get_num_threads())  # of the network alone
         self.precision = choose_precision(precision, device, bundle.precision)
         self._mirrorings: list[list[int]] = [[]]  # the axes of the network's input that each flips; the first none
         if mirror:
@@ -115,7 +115,7 @@ class NNUNetPredictor:
         """(1, 1, *window) network input to logits (*window, class) on the CPU."""
         data = window.to(self._device)
         reduced = self.precision != torch.float32
-        with threads(self.threads), torch.autocast(self._device.type, self.precision, enabled=reduced):
+        with threads(self.threads.on_a_window), torch.autocast(self._device.type, self.precision, enabled=reduced):
             total: torch.Tensor = network(data)
             for axes in self._mirrorings[1:]:
                 total = total + network(data.flip(axes)).flip(axes)

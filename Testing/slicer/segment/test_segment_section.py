@@ -109,6 +109,13 @@ def test_command_gets_the_settings(bench):
     assert (bench.option("--device"), bench.option("--model")) == ("cpu", "embedded")
     assert bench.option("--organs") == "liver,spleen"
     assert bench.process.arguments[-1] == "--json-events"
+    assert "--fast" not in bench.process.arguments
+
+
+def test_fast_is_passed_on(bench):
+    bench.ui.fastBox.click()
+    bench.start(add_ct())
+    assert "--fast" in bench.process.arguments
 
 
 def test_progress_shows_stage_and_time_left(bench):
@@ -294,8 +301,10 @@ def test_what_has_no_air_is_no_ct_and_keeps_its_window(bench, until):
 
 def test_another_computer_is_asked_with_its_own_model(bench):
     settings = bench.panel.parameters.segment
+    settings.fast = True  # this computer's choice: the other one segments as it was told to serve
     settings.server, settings.tokenFile, settings.authority = " https://gpu:8321 ", "/home/ä/token", "/home/ä/gpu.pem"
     assert not bench.ui.modelBox.enabled
+    assert not bench.ui.fastBox.enabled
     assert not bench.ui.deviceBox.enabled
     node = bench.segment(add_ct())
     arguments = bench.process.arguments
@@ -304,6 +313,7 @@ def test_another_computer_is_asked_with_its_own_model(bench):
         assert arguments[arguments.index(name) + 1] == value
     assert "--model" not in arguments
     assert "--device" not in arguments
+    assert "--fast" not in arguments
     assert rows(node)[0].model == "the model of https://gpu:8321"
     settings.server = ""
     assert bench.ui.modelBox.enabled
