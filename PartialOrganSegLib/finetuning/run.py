@@ -93,7 +93,7 @@ def _check_as_it_was(plan: Plan) -> None:
 
 
 def _train_and_compare(plan: Plan, run: Path, device: str, reporter: Reporter) -> Result:
-    used = UsedTime(plan)
+    clock = UsedTime(plan)
     start = load_bundle(plan.start)
     if sha256(start.folder / MANIFEST) != plan.lineage.parent.sha256:
         raise UserError(code=Code.RESUME_DIFFERS, subject=start.folder,
@@ -105,13 +105,13 @@ def _train_and_compare(plan: Plan, run: Path, device: str, reporter: Reporter) -
         if plan.time is not None:
             keeper = TimeKeeper(plan.time, cores.use)
             hooks.append(keeper)
-            used.follow(keeper)
+            clock.follow(keeper)
         train(recipe, run, (run / LAST).exists(), device, reporter, hooks)
-    used.end_training()
+    clock.end_training()
     trained = load_bundle(run / MODEL_FOLDER)
     metrics = trained.metadata.partialorganseg.metrics
     overlaps = read_overlaps(run / OVERLAPS_FILE)
-    looks = _looks(plan, start, trained, run, device, reporter, used.left)
+    looks = _looks(plan, start, trained, run, device, reporter, clock.remaining_s)
     findings = Findings(
         metrics.get("validation_dice_before", {}), metrics.get("validation_dice", {}),
         gather_evidence(*overlaps, {str(image): patient for image, patient in plan.patients.items()}),
@@ -124,7 +124,7 @@ def _train_and_compare(plan: Plan, run: Path, device: str, reporter: Reporter) -
     bundle = _rewritten(trained, start, plan, figures, text)
     selected = real_path(bundle.folder) if outcome.selected == TUNED else plan.start
     write_json(run / RESULT_FILE, {
-        **figures, "minutes": used.as_data(), "selected_model": str(selected), "model": str(real_path(bundle.folder)),
+        **figures, "minutes": clock.as_data(), "selected_model": str(selected), "model": str(real_path(bundle.folder)),
         "start": str(plan.start), "lineage": plan.lineage.model_dump(mode="json"), "said": plan.warnings})
     return Result(outcome, bundle, selected)
 

@@ -31,7 +31,7 @@ class UsedTime:
             self._training_s = self._keeper.spent
 
     @property
-    def left(self) -> float:
+    def remaining_s(self) -> float:
         """Seconds of those asked for that are left, the last files written; infinite where only steps were."""
         if self._plan.asked_minutes is None:
             return math.inf

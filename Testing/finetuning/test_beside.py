@@ -117,11 +117,11 @@ def test_a_killed_run_goes_on_to_the_same_model(start, spleens, finished, tmp_pa
 def test_a_joined_start_model_stays_whole_and_one_network_more_is_asked(start, tmp_path):
     """Of a known organ that got no better the copy keeps nothing, but it has to have an organ."""
     second = level_bundle(tmp_path / "two", "two", {"spleen": HU[2]}, PREPROCESSING)
-    both = join_bundles(tmp_path / "both", [start, second], "both")
+    joined = join_bundles(tmp_path / "both", [start, second], "both")
     data = write_cases(tmp_path, [only(ct_of(seed)[1], 1, 2) for seed in range(3)],
                        annotated=["liver", "spleen", "aorta"], label_space=["liver", "spleen", "aorta"])
     overrides = ["optimiser.learning_rate=0.00001", "new_class_patches=0"]
-    result = tune(both, data, tmp_path / "run", steps=2, overrides=overrides)
+    result = tune(joined, data, tmp_path / "run", steps=2, overrides=overrides)
     assert result.outcome.selected == START
     organs = {member.bundle.name: member.organs for member in result.bundle.members}
     assert set(organs) == {"one", "two", "both-finetuned"}

@@ -152,15 +152,15 @@ def test_what_a_run_was_used_for_is_counted_over_its_ends():
     """Preparing 30 s, training 100 s before it was ended and 50 s after, a night between; then 20 s of comparing."""
     time_plan = TimePlan(seconds=150.0, steps=100, measurements=1, measurement_seconds=1.0, trials=0)
     clock = SimpleNamespace(now=1000.0)
-    used = UsedTime(SimpleNamespace(asked_minutes=4.0, preparing_seconds=30.0), lambda: clock.now)
+    run_time = UsedTime(SimpleNamespace(asked_minutes=4.0, preparing_seconds=30.0), lambda: clock.now)
     keeper = TimeKeeper(time_plan, clock=lambda: clock.now)
     keeper.load_state_dict({"spent": 100.0, "measured": 0, "measurement_seconds": 1.0})
-    used.follow(keeper)
+    run_time.follow(keeper)
     clock.now += 50
-    used.end_training()
-    assert used.left == pytest.approx(240 - 30 - 150 - WRITING_S)
+    run_time.end_training()
+    assert run_time.remaining_s == pytest.approx(240 - 30 - 150 - WRITING_S)
     clock.now += 20
-    assert used.as_data() == {"asked": 4.0, "used": 3.33, "preparing": 0.5, "training": 2.5, "comparing": 0.33}
+    assert run_time.as_data() == {"asked": 4.0, "used": 3.33, "preparing": 0.5, "training": 2.5, "comparing": 0.33}
 
 
 def test_a_run_of_steps_is_not_hurried(study, tmp_path):
