@@ -249,6 +249,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/strokes.py
   PartialOrganSegLib/finetuning/time_keeping.py
   PartialOrganSegLib/finetuning/time_planning.py
+  PartialOrganSegLib/finetuning/used_time.py
   PartialOrganSegLib/finetuning/verdict.py
   PartialOrganSegLib/finetuning/wording.py
   PartialOrganSegLib/formats/__init__.py
