@@ -249,6 +249,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/strokes.py
   PartialOrganSegLib/finetuning/time_keeping.py
   PartialOrganSegLib/finetuning/time_planning.py
+  PartialOrganSegLib/finetuning/used_time.py
   PartialOrganSegLib/finetuning/verdict.py
   PartialOrganSegLib/finetuning/wording.py
   PartialOrganSegLib/formats/__init__.py
@@ -403,6 +404,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/real_paths.py
   PartialOrganSegLib/refining/__init__.py
   PartialOrganSegLib/refining/appearance.py
+  PartialOrganSegLib/refining/borders.py
   PartialOrganSegLib/refining/changes.py
   PartialOrganSegLib/refining/coarse.py
   PartialOrganSegLib/refining/propagation.py
