@@ -5,6 +5,7 @@ from __future__ import annotations
 # Twenty seconds and more of a processor each, the longest first. One of them begun last would run alone at the end,
 # the other processes idle: two minutes of a run on two processors.
 LONGEST_FIRST = (
+    "formats/test_faults.py",  # forks hundreds of times, which is quicker while the process is small
     "batch/test_cluster.py",
     "batch/test_limits.py",
     "test_kills.py",
