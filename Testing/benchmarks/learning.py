@@ -214,8 +214,8 @@ class Trial:
             {"name": "drawn", "cases": entries}, {"name": "undrawn", "cases": undrawn}]}))
         return manifest
 
-    def train(self, arm: str, seed: int) -> dict[str, torch.Tensor]:
-        """The weights after the last step. What is not replayed has a weight of 0."""
+    def train(self, arm: str, seed: int) -> Mapping[str, torch.Tensor]:
+        """The weights after the last step, new classes shifted. What is not replayed has a weight of 0."""
         run = self.folder / "run"
         content = yaml.safe_load((run / "manifest.yaml").read_text())
         shares = {"cases of drawn": 1 - REPLAYED if ARMS[arm].replayed else 1.0}
@@ -238,7 +238,7 @@ class Trial:
         trainer = Trainer(recipe, folder, resume=(folder / "checkpoints" / "last.pt").exists(),
                           reporter=ConsoleReporter())
         trainer.train()
-        return trainer.training_step.average.values
+        return trainer.result_weights()
 
     def classes(self) -> ClassMap:
         """From the start model's to the run's."""
