@@ -335,7 +335,6 @@ def main() -> None:
     arguments = parser.parse_args()
     out = arguments.output.resolve()
     (out / "results").mkdir(parents=True, exist_ok=True)
-    # Arm by arm, so that what is done so far compares.
     for tested, arm, scenario in itertools.product(arguments.tested, arguments.arms, arguments.scenarios):
         path = out / "results" / f"{scenario}-{tested}-{arm}-{arguments.seed}-{arguments.steps}.json"
         if path.exists():
