@@ -35,6 +35,7 @@ SHORTEST_REACH_MM, LONGEST_REACH_MM = 8.0, 40.0
 REACH_OF_EXTENT = 0.5  # of the stroke's extent
 REACH_OF_EXTENT_MISSING = 1.0  # of the extent of a stroke in an organ that the labels lack: nothing else says its size
 LONGEST_REACH_MISSING_MM = 60.0
+REACH_OF_USUAL_RADIUS = 1.0  # of a ball as large as the organ usually is
 AWAY = 0.5  # reaches from a stroke: nearer, labels in question are no sample of what they say
 REACH_OF_THICKNESS = 1.5  # of the half thickness of the organ that gains or loses
 LEAST_REACH_MM = 5.0  # of a thin organ
@@ -53,7 +54,8 @@ class Region:
     """The part of a CT around a stroke, all (z, y, x): `hu`, `labels`, `drawn` (`NOT_DRAWN` where nothing is).
 
     `changeable`: voxels whose label may change. `spacing` (z, y, x) mm. `earlier`: voxels that were drawn before in the
-    stroke's label where the labels had another one.
+    stroke's label where the labels had another one. `usual_mm3`: the usual volume of the stroke's organ if the whole CT
+    has a fragment of it at most, otherwise None.
     """
 
     hu: VoxelArray
@@ -62,6 +64,7 @@ class Region:
     changeable: Mask
     spacing: Spacing3
     earlier: Mask | None = None
+    usual_mm3: float | None = None
 
 
 def spread(region: Region, stroke: Mask, value: int, keep_on: Callable[[], None] = lambda: None) -> Mask:
@@ -76,7 +79,7 @@ def spread(region: Region, stroke: Mask, value: int, keep_on: Callable[[], None]
     keep_on()
     probability = coarse.probability(keep_on)
     # Labels are not interpolated, the probability is: borders keep the CT's own resolution.
-    fine = interpolated(probability, block, _shape(region.labels))
+    fine = interpolated(probability, block, shape_of(region.labels))
     gained = (fine > 0.5) & (region.labels != value) & region.changeable
     gained &= (region.drawn == NOT_DRAWN) | (region.drawn == value)
     gained |= stroke
@@ -103,6 +106,7 @@ class _Coarse:
         if region.earlier is not None:
             self.earlier = block_means(region.earlier, block) > 0
         self.has_organ = value > 0
+        self.usual_mm3 = region.usual_mm3
         wrong = int(np.bincount(region.labels[stroke]).argmax())
         self.least_reach = LEAST_REACH_INTO_BACKGROUND_MM
         if wrong > 0:
@@ -150,6 +154,8 @@ class _Coarse:
     def _reach_of_extent(self) -> float:
         places = np.argwhere(self.stroke) * self.spacing
         extent = float(np.linalg.norm(np.ptp(places, axis=0)))
+        if self.usual_mm3 is not None:
+            return self._reach_of_missing(extent, self.usual_mm3)
         if self.has_organ and self._is_small(self.share > 0.5):
             return min(max(REACH_OF_EXTENT_MISSING * extent, SHORTEST_REACH_MM), LONGEST_REACH_MISSING_MM)
         reach = min(max(REACH_OF_EXTENT * extent, SHORTEST_REACH_MM), LONGEST_REACH_MM)
@@ -159,6 +165,12 @@ class _Coarse:
             return reach
         half_thickness = float(ndimage.distance_transform_edt(organ, sampling=self.spacing).max())
         return min(reach, max(REACH_OF_THICKNESS * half_thickness, LEAST_REACH_MM))
+
+    def _reach_of_missing(self, extent: float, usual_mm3: float) -> float:
+        """Of a stroke in an organ of which there is a fragment: its thickness says nothing, the usual size does."""
+        usual_radius: float = (3 * usual_mm3 / (4 * np.pi)) ** (1 / 3)
+        reach = min(REACH_OF_EXTENT_MISSING * extent, REACH_OF_USUAL_RADIUS * usual_radius)
+        return min(max(reach, SHORTEST_REACH_MM), LONGEST_REACH_MISSING_MM)
 
     def _is_small(self, organ: Mask) -> bool:
         """Whether there is too little of an organ in the region to go by."""
@@ -184,6 +196,7 @@ def _float(mask: Mask) -> Values:
     return mask.astype(np.float32)
 
 
-def _shape(array: VoxelArray) -> Shape3:
+def shape_of(array: VoxelArray) -> Shape3:
+    """The array's, as a triple."""
     depth, height, width = array.shape
     return depth, height, width

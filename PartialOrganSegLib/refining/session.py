@@ -16,12 +16,15 @@ from ..errors import Code, UserError
 from ..imaging.components import NEIGHBOURS, voxel_counts
 from ..imaging.shapes import Box3, LabelMap, Mask, Spacing3
 from ..imaging.volume import Grid, Volume
+from ..organ_records import organ_record
 from ..organs import LabelSpace
+from .borders import at_edges
 from .changes import OrganChange, organ_changes
 from .propagation import MARGIN_MM, NOT_DRAWN, Region, spread
 from .regions import box_of, padded_box
 from .stroke_input import StrokeSource, painted_strokes
 
+FRAGMENT_OF_LEAST = 0.5  # of the 5th percentile of an organ's volume: less is a fragment
 TOGETHER_MM = 10.0  # strokes of one label up to this far apart point at the same error
 
 
@@ -44,12 +47,13 @@ class Correction:
 
 @dataclass(frozen=True)
 class _Step:
-    """What `undo` puts back: the labels, the drawn map and the corrective strokes of a box, as they were."""
+    """What `undo` puts back: the labels, the drawn map, the corrective strokes and the settled borders of a box."""
 
     box: Box3
     labels: LabelMap
     drawn: LabelMap
     corrective: Mask
+    settled: Mask
 
 
 class RefineSession:
@@ -85,6 +89,7 @@ class RefineSession:
         self._labels = labels.array.astype(np.uint8)
         self._drawn = np.full(ct.array.shape, NOT_DRAWN, np.uint8)
         self._corrective = np.zeros(ct.array.shape, bool)  # drawn where the labels said something else
+        self._settled = np.zeros(ct.array.shape, bool)  # beside borders that were moved to an edge: once is enough
         self._accepted = np.isin(np.arange(256), label_space.indices(accepted))
         z, y, x = ct.grid.spacing[::-1]
         self._spacing: Spacing3 = (z, y, x)
@@ -167,12 +172,14 @@ class RefineSession:
             raise RefineCancelled("cancelled")
 
     def _step(self, box: Box3) -> _Step:
-        return _Step(box, self._labels[box].copy(), self._drawn[box].copy(), self._corrective[box].copy())
+        return _Step(box, self._labels[box].copy(), self._drawn[box].copy(), self._corrective[box].copy(),
+                     self._settled[box].copy())
 
     def _put_back(self, step: _Step) -> None:
         self._labels[step.box] = step.labels
         self._drawn[step.box] = step.drawn
         self._corrective[step.box] = step.corrective
+        self._settled[step.box] = step.settled
 
     def _errors_pointed_at(self, drawn: LabelMap, box: Box3) -> Iterator[tuple[tuple[Box3, Mask], int]]:
         """The places of new strokes that lie close together, each as its box and its mask in it, and their label."""
@@ -208,8 +215,30 @@ class RefineSession:
             contradicted[:] = False
         changeable = contradicted[labels]
         earlier = (drawn == value) & self._corrective[outer] & ~stroke
-        region = Region(self._ct.array[outer], labels, drawn, changeable, self._spacing, earlier)
+        region = Region(self._ct.array[outer], labels, drawn, changeable, self._spacing, earlier,
+                        self._usual_mm3_of_fragment(value))
+        wrong = int(np.bincount(labels[stroke]).argmax())
         labels[spread(region, stroke, value, self._keep_on)] = value
+        organ = value or wrong
+        if self._accepted[organ]:
+            return
+        organ_after = at_edges(region, organ, stroke, self._settled[outer], self._keep_on)
+        labels[(labels == organ) & ~organ_after] = 0
+        labels[organ_after] = organ
+
+    def _usual_mm3_of_fragment(self, value: int) -> float | None:
+        """The usual volume of an organ that the labels have a fragment of or nothing; None for any other, for
+        background, and where nobody knows the usual volume."""
+        if value == 0:
+            return None
+        record = organ_record(self.label_space.names[value - 1])
+        if record is None or record.usual_ml is None:
+            return None
+        usual = record.usual_ml
+        volume_ml = np.count_nonzero(self._labels == value) * float(np.prod(self._spacing)) / 1000
+        if volume_ml > FRAGMENT_OF_LEAST * usual.p5:
+            return None
+        return usual.mean * 1000
 
     def _changed_since(self, step: _Step) -> Correction:
         current = self._labels[step.box]

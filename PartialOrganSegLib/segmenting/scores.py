@@ -72,8 +72,9 @@ def mean_entropy(scores: Scores, labels: LabelMap, names: Sequence[str]) -> Orga
         if not in_organ.any():
             continue
         box = (slice(z, z + 1), slice(0, in_organ.shape[0]), slice(0, in_organ.shape[1]))
-        logarithm = torch.log_softmax(rows_at(scores, box, in_organ[None]).float(), dim=-1)
-        entropy = -(logarithm.exp() * logarithm).sum(-1).numpy()
+        # With the classes first, as above.
+        logarithm = torch.log_softmax(rows_at(scores, box, in_organ[None]).float().t().contiguous(), dim=0)
+        entropy = -(logarithm.exp() * logarithm).sum(0).numpy()
         sums[z] = np.bincount(labels[z][in_organ], entropy, minlength=len(count))
         count += np.bincount(labels[z][in_organ], minlength=len(count))
     total, highest = sums.sum(axis=0), sums.argmax(axis=0)

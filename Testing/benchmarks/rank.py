@@ -13,7 +13,6 @@ at random comes to. The rule for the slice was chosen on hcc_011 and hcc_009, so
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -24,18 +23,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.evaluation.metrics import dice
-from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.refining.propagation import NOT_DRAWN
 from PartialOrganSegLib.refining.ranking import rank_organs
-from PartialOrganSegLib.refining.session import RefineSession
 from PartialOrganSegLib.segmenting.options import SegmentOptions
 from PartialOrganSegLib.segmenting.segmenter import Segmenter
+from Testing.helpers.stroke_benchmark import append_rows, arguments_of, cases_of, read_rows, refining, write_table
 from Testing.helpers.stroke_user import Scene, User, load_scene
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 FIRST = (5, 10, 20)  # of the ranking
 RANDOM_SLICES = 4  # their mean is what a random slice is worth
 AROUND_MM = 80.0  # more than a correction reaches
@@ -47,10 +42,7 @@ def gain(scene: Scene, organ: int, number: int, seed: int) -> float:
     stroke = User(scene, organ, seed).next_stroke(scene.start, number)
     if stroke is None:
         return 0.0
-    drawn = np.full(scene.start.shape, NOT_DRAWN, np.uint8)
-    drawn[stroke.voxels] = stroke.value
-    session = RefineSession(scene.ct, Volume(scene.start, scene.ct.grid), WORD16)
-    labels = session.add(Volume(drawn, scene.ct.grid)).labels.array
+    labels = refining(scene)(stroke)
     before, after = (dice(*scene.masks(some, organ)) or 0.0 for some in (scene.start, labels))
     return after - before
 
@@ -99,35 +91,22 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Runs the CTs that are not there yet, then prints the summary."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--manifest", type=Path, default=DATA / "manifest.yaml")
-    parser.add_argument("--model", default="embedded")
-    parser.add_argument("--cases", nargs="*", default=[], help="default: all of the manifest")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=1e6, help="begin no CT after these")
-    parser.add_argument("--table", type=Path, help="write the summary of what is there as JSON; nothing is run")
-    arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    arguments = arguments_of(__doc__).parse_args()
     record = arguments.output / "rank.jsonl"
-    rows = []
-    if record.exists():
-        rows = [json.loads(line) for line in record.read_text().splitlines()]
+    rows = read_rows(record)
     if arguments.table is not None:
-        checked = [row for row in rows if row["case"] not in CHOSEN_ON]
-        arguments.table.write_text(json.dumps(summary(checked), indent=1) + "\n")
+        write_table(arguments.table, summary([row for row in rows if row["case"] not in CHOSEN_ON]))
         return
     until = time.monotonic() + 60 * arguments.minutes
     segmenter = Segmenter(SegmentOptions(model=arguments.model, force=True))
-    cases = {case.image.parent.name: case for case in load_manifest(arguments.manifest).cases}
+    cases = cases_of(arguments.manifest)
     finished = {row["case"] for row in rows}
     for name in arguments.cases or list(cases):
         if name in finished or time.monotonic() > until:
             continue
         scene = load_scene(cases[name], segmenter, arguments.output / "starts" / segmenter.bundle.name)
         new = run_case(scene, segmenter, cases[name].image, arguments.seed)
-        with open(record, "a") as stream:
-            stream.writelines(json.dumps(row) + "\n" for row in new)
+        append_rows(record, new)
         rows += new
         print(f"{name} done", flush=True)
     print(json.dumps(summary(rows), indent=1))

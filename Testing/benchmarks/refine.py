@@ -26,7 +26,6 @@ ended.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -38,21 +37,25 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.evaluation.metrics import dice
 from PartialOrganSegLib.imaging.surface import surface_distances
-from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.refining.propagation import NOT_DRAWN
 from PartialOrganSegLib.refining.regions import box_of, padded_box
-from PartialOrganSegLib.refining.session import RefineSession
 from PartialOrganSegLib.segmenting.options import SegmentOptions
 from PartialOrganSegLib.segmenting.segmenter import Segmenter
-from Testing.helpers.stroke_rivals import Corrector, from_markers, pasted, random_walker, watershed
+from Testing.helpers.stroke_benchmark import (
+    Corrector,
+    append_rows,
+    arguments_of,
+    cases_of,
+    read_rows,
+    refining,
+    write_table,
+)
+from Testing.helpers.stroke_rivals import from_markers, pasted, random_walker, watershed
 from Testing.helpers.stroke_teaching import finetuned
-from Testing.helpers.stroke_user import Drawn, Scene, User, load_scene
+from Testing.helpers.stroke_user import Scene, User, load_scene
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 AFTER = (0, 1, 3, 5, 10)
 AROUND_MM = 80.0  # more than a correction reaches
 WHOLE_MM = 1e4  # more than any CT
@@ -64,20 +67,8 @@ HUMAN = ("cort_liver",)
 TEACHING_STEPS = 40
 
 
-def refine(scene: Scene) -> Corrector:
-    """The library's session."""
-    session = RefineSession(scene.ct, Volume(scene.start, scene.ct.grid), WORD16)
-
-    def correct(stroke: Drawn) -> np.ndarray:
-        drawn = np.full(scene.start.shape, NOT_DRAWN, np.uint8)
-        drawn[stroke.voxels] = stroke.value
-        return session.add(Volume(drawn, scene.ct.grid)).labels.array
-
-    return correct
-
-
 ARMS: dict[str, Callable[[Scene], Corrector]] = {
-    "refine": refine, "pasted": pasted, "watershed": from_markers(watershed),
+    "refine": refining, "pasted": pasted, "watershed": from_markers(watershed),
     "random_walker": from_markers(random_walker)}
 FINETUNE = "finetune"
 
@@ -178,57 +169,77 @@ def means(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Runs what is asked for and is not there yet, then prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--manifest", type=Path, default=DATA / "manifest.yaml")
-    parser.add_argument("--model", default="embedded")
-    parser.add_argument("--cases", nargs="*", default=[], help="default: all of the manifest")
+    parser = arguments_of(__doc__)
     parser.add_argument("--organs", nargs="+", default=[], help="default: all that can be compared")
     parser.add_argument("--arms", nargs="+", choices=(*ARMS, FINETUNE), default=list(ARMS))
     parser.add_argument("--strokes", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=1e6, help="begin no organ after these")
-    parser.add_argument("--table", type=Path, help="write the means of what is there as JSON; nothing is run")
     arguments = parser.parse_args()
     record = arguments.output / "results.jsonl"
     if arguments.table is not None:
-        write_tables(read_results(record), arguments.table)
+        write_tables(longest(read_rows(record)), arguments.table)
         return
     until = time.monotonic() + 60 * arguments.minutes
     segmenter = Segmenter(SegmentOptions(model=arguments.model))
     model = segmenter.bundle.name
-    cases = {case.image.parent.name: case for case in load_manifest(arguments.manifest).cases}
+    cases = cases_of(arguments.manifest)
     organs = WORD16.indices(arguments.organs or WORD16.names)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    finished = {(result["model"], result["case"], result["organ"], result["arm"]) for result in read_results(record)}
+    finished = {key_of(row): last_count(row) for row in longest(read_rows(record))}
     for name in arguments.cases or list(cases):
         scene = load_scene(cases[name], segmenter, arguments.output / "starts" / model)
         for organ in scene.organs:
             for arm in arguments.arms:
-                if organ not in organs or (model, name, WORD16.names[organ - 1], arm) in finished:
+                key = (model, name, WORD16.names[organ - 1], arm)
+                # One that was run with fewer strokes is run anew.
+                if organ not in organs or finished.get(key, -1) >= counted_last(arguments.strokes):
                     continue
                 if time.monotonic() > until:
                     print("time is over", flush=True)
                     return
-                result = {"model": model, "arm": arm}
-                if arm == FINETUNE:
-                    # A network sees a whole CT otherwise than a part of it.
-                    with tempfile.TemporaryDirectory(dir=arguments.output) as folder:
-                        teach = finetuned(arguments.model, TEACHING_STEPS, Path(folder))
-                        result |= run_organ(scene, organ, teach, WHOLE_MM, arguments.strokes, arguments.seed)
-                else:
-                    result |= run_organ(scene, organ, ARMS[arm], AROUND_MM, arguments.strokes, arguments.seed)
-                with open(record, "a") as stream:
-                    stream.write(json.dumps(result) + "\n")
+                append_rows(record, [{"model": model, "arm": arm} | run_arm(scene, organ, arm, arguments)])
         print(f"{name} done", flush=True)
-    for row in rows_of(read_results(record)):
+    for row in rows_of(longest(read_rows(record))):
         print(row)
+
+
+def run_arm(scene: Scene, organ: int, arm: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """`run_organ` with the arm of that name."""
+    if arm != FINETUNE:
+        return run_organ(scene, organ, ARMS[arm], AROUND_MM, arguments.strokes, arguments.seed)
+    # A network sees a whole CT otherwise than a part of it. The manifest lies in a folder of its own: whole paths.
+    with tempfile.TemporaryDirectory(dir=arguments.output.resolve()) as folder:
+        teach = finetuned(arguments.model, TEACHING_STEPS, Path(folder))
+        return run_organ(scene, organ, teach, WHOLE_MM, arguments.strokes, arguments.seed)
+
+
+def counted_last(strokes: int) -> int:
+    """The last number of strokes after which figures are taken, of a run of so many."""
+    return max(number for number in AFTER if number <= strokes)
+
+
+def last_count(row: dict[str, Any]) -> int:
+    """The last number of strokes after which a row has figures."""
+    return max(int(number) for number in row["dice"])
+
+
+def key_of(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    """What a row is about."""
+    return row["model"], row["case"], row["organ"], row["arm"]
+
+
+def longest(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of several rows about the same the one with the most strokes, the later one of two."""
+    chosen: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    for row in rows:
+        before = chosen.get(key_of(row))
+        if before is None or last_count(row) >= last_count(before):
+            chosen[key_of(row)] = row
+    return list(chosen.values())
 
 
 def write_tables(results: Sequence[dict[str, Any]], table: Path) -> None:
     """The means into `table`, and beside it, with `_organs` in its name, the organs whose reference is human or that a
     fine-tuning was tried on."""
-    table.write_text(json.dumps(list(rows_of([row for row in results if row["arm"] != FINETUNE])), indent=1) + "\n")
+    write_table(table, list(rows_of([row for row in results if row["arm"] != FINETUNE])))
     taught = {(row["model"], row["case"], row["organ"]) for row in results if row["arm"] == FINETUNE}
     organs = []
     for result in results:
@@ -236,14 +247,7 @@ def write_tables(results: Sequence[dict[str, Any]], table: Path) -> None:
             dice_after = {number: round(value, 4) for number, value in result["dice"].items()}
             organs.append({key: result[key] for key in ("model", "case", "organ", "arm", "seconds")}
                           | {"cts": group_of(result), "dice": dice_after})
-    table.with_stem(f"{table.stem}_organs").write_text(json.dumps(organs, indent=1) + "\n")
-
-
-def read_results(record: Path) -> list[dict[str, Any]]:
-    """The lines that are there."""
-    if not record.exists():
-        return []
-    return [json.loads(line) for line in record.read_text().splitlines()]
+    write_table(table.with_stem(f"{table.stem}_organs"), organs)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@
 
 In each of the five CTs the simulated user (see `refine.py` here) draws up to three strokes in every one of `ORGANS`
 whose Dice is below .80 and accepts these organs as they are then. `finetune` learns them (kind `partial`: other organs
-stay open), for some minutes, without a verdict. Figures: Dice of every organ of the sixth CT before any stroke, by the
+stay open) in some steps, without a verdict. Figures: Dice of every organ of the sixth CT before any stroke, by the
 start model and by the taught one, and of the organs that were accepted before and after correction. References are
-labels of the network hk13. Results go to OUT/loop.jsonl, a line a sixth CT; what was corrected is kept in OUT, so that
-a run goes on where it was ended.
+labels of the network hk13. Results go to OUT/loop.jsonl, a line a sixth CT; what was corrected and the fine-tuning's
+run are kept in OUT, so that a run which is ended (by an interrupt, at best) goes on where it was.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,19 +26,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from PartialOrganSegLib.annotation import Kind
 from PartialOrganSegLib.datasets.case import Case
-from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.evaluation.metrics import dice
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
-from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.refining.propagation import NOT_DRAWN
-from PartialOrganSegLib.refining.session import RefineSession
 from PartialOrganSegLib.segmenting.options import SegmentOptions
 from PartialOrganSegLib.segmenting.segmenter import Segmenter
+from Testing.helpers.stroke_benchmark import append_rows, arguments_of, cases_of, read_rows, refining, write_table
 from Testing.helpers.stroke_teaching import case_entry, taught
 from Testing.helpers.stroke_user import Scene, User, load_scene
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ORGANS = ("gallbladder", "esophagus", "pancreas", "duodenum", "adrenal")  # the start model's weak ones
 CORRECTED = ("hcc_011", "hcc_009", "pancreas_cb_001", "waw2144_pv", "hcc_006", "crlm_1006")
 LOW, STROKES = 0.80, 3
@@ -48,7 +42,7 @@ LOW, STROKES = 0.80, 3
 
 def corrected(scene: Scene, seed: int) -> tuple[np.ndarray, dict[str, tuple[float, float]]]:
     """A label map of the organs that were corrected and accepted, and the Dice of each before and after."""
-    session = RefineSession(scene.ct, Volume(scene.start, scene.ct.grid), WORD16)
+    correct = refining(scene)
     labels, figures = scene.start, {}
     for organ in WORD16.indices(ORGANS):
         if organ not in scene.organs:
@@ -61,9 +55,7 @@ def corrected(scene: Scene, seed: int) -> tuple[np.ndarray, dict[str, tuple[floa
             stroke = user.next_stroke(labels)
             if stroke is None:
                 break
-            drawn = np.full(labels.shape, NOT_DRAWN, np.uint8)
-            drawn[stroke.voxels] = stroke.value
-            labels = session.add(Volume(drawn, scene.ct.grid)).labels.array
+            labels = correct(stroke)
         figures[WORD16.names[organ - 1]] = (before, dice(*scene.masks(labels, organ)) or 0.0)
     accepted = np.isin(labels, WORD16.indices(tuple(figures)))
     return np.where(accepted, labels, 0).astype(np.uint8), figures
@@ -90,47 +82,35 @@ def run(cases: dict[str, Case], following: str, arguments: argparse.Namespace) -
     names = tuple(name for name in CORRECTED if name != following)[:5]
     organs: dict[str, Any] = {}
     entries = list(entries_of(cases, names, segmenter, arguments.output, arguments.seed, organs))
-    since = time.monotonic()
-    options = FinetuneOptions(minutes=arguments.minutes, validate=["none"])
-    with tempfile.TemporaryDirectory(dir=arguments.output) as folder:
-        bundle, steps = taught(arguments.model, entries, Path(folder), options)
-        seconds = time.monotonic() - since
-        scene = load_scene(cases[following], segmenter, arguments.output / "starts" / segmenter.bundle.name)
-        after = Segmenter(SegmentOptions(model=bundle.folder, force=True))(scene.ct).labels.array
+    options = FinetuneOptions(steps=arguments.steps, validate=["none"])
+    bundle, steps = taught(arguments.model, entries, arguments.output / "runs" / following, options)
+    scene = load_scene(cases[following], segmenter, arguments.output / "starts" / segmenter.bundle.name)
+    after = Segmenter(SegmentOptions(model=bundle.folder, force=True))(scene.ct).labels.array
     figures = {}
     for organ in scene.organs:
         figures[WORD16.names[organ - 1]] = [dice(*scene.masks(labels, organ)) for labels in (scene.start, after)]
     return {"model": segmenter.bundle.name, "next": following, "corrected": organs, "dice": figures,
-            "steps": steps, "seconds": round(seconds), "seed": arguments.seed}
+            "steps": steps, "seed": arguments.seed}
 
 
 def main() -> None:
     """Runs the sixth CTs that are not there yet, then prints the lines."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--manifest", type=Path, default=DATA / "manifest.yaml")
-    parser.add_argument("--model", default="embedded")
+    parser = arguments_of(__doc__, with_cases=False)
     parser.add_argument("--next", nargs="+", choices=CORRECTED[:3], default=["pancreas_cb_001"])
-    parser.add_argument("--minutes", type=float, default=4.0, help="of fine-tuning")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--table", type=Path, help="write what is there as JSON; nothing is run")
+    parser.add_argument("--steps", type=int, default=150, help="of fine-tuning")
     arguments = parser.parse_args()
     arguments.output = arguments.output.resolve()  # the manifest lies in a folder of its own
-    arguments.output.mkdir(parents=True, exist_ok=True)
     record = arguments.output / "loop.jsonl"
-    rows = []
-    if record.exists():
-        rows = [json.loads(line) for line in record.read_text().splitlines()]
+    rows = read_rows(record)
     if arguments.table is not None:
-        arguments.table.write_text(json.dumps(rows, indent=1) + "\n")
+        write_table(arguments.table, rows)
         return
-    cases = {case.image.parent.name: case for case in load_manifest(arguments.manifest).cases}
+    cases = cases_of(arguments.manifest)
     finished = {row["next"] for row in rows}
     for following in arguments.next:
         if following not in finished:
             row = run(cases, following, arguments)
-            with open(record, "a") as stream:
-                stream.write(json.dumps(row) + "\n")
+            append_rows(record, [row])
             rows.append(row)
     print(json.dumps(rows, indent=1))
 

@@ -26,16 +26,13 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.refining.propagation import NOT_DRAWN
-from PartialOrganSegLib.refining.session import RefineSession
 from PartialOrganSegLib.segmenting.options import SegmentOptions
 from PartialOrganSegLib.segmenting.segmenter import Segmenter
+from Testing.helpers.stroke_benchmark import MANIFEST, Corrector, cases_of, refining, write_table
 from Testing.helpers.stroke_user import Scene, User, load_scene
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 CASE, SLICES, STROKES = "acrin_flt_001_b", 100, 5
 
 
@@ -68,19 +65,17 @@ def answers(scene: Scene, organ: int) -> list[dict[str, float]]:
     """Seconds by the clock and of the processor of each stroke in one organ, and MiB."""
     rows: list[dict[str, float]] = []
     user, labels = User(scene, organ, 0), scene.start
-    session: RefineSession | None = None
+    correct: Corrector | None = None
     for _ in range(STROKES):
         stroke = user.next_stroke(labels)
         if stroke is None:
             break
-        drawn = np.full(labels.shape, NOT_DRAWN, np.uint8)
-        drawn[stroke.voxels] = stroke.value
         before = held_mib("VmRSS")
         forget_peak()
         clock, processor = time.perf_counter(), time.process_time()
-        if session is None:
-            session = RefineSession(scene.ct, Volume(scene.start, scene.ct.grid), WORD16)
-        labels = session.add(Volume(drawn, scene.ct.grid)).labels.array
+        if correct is None:
+            correct = refining(scene)
+        labels = correct(stroke)
         rows.append({"clock_s": time.perf_counter() - clock, "processor_s": time.process_time() - processor,
                      "mib": held_mib("VmHWM") - before})
     return rows
@@ -113,11 +108,10 @@ def main() -> None:
     parser.add_argument("--table", type=Path)
     arguments = parser.parse_args()
     segmenter = Segmenter(SegmentOptions(model=arguments.model))
-    cases = {case.image.parent.name: case for case in load_manifest(DATA / "manifest.yaml").cases}
-    result = figures(resampled(load_scene(cases[CASE], segmenter, arguments.starts)))
+    result = figures(resampled(load_scene(cases_of(MANIFEST)[CASE], segmenter, arguments.starts)))
     print(json.dumps(result, indent=1))
     if arguments.table is not None:
-        arguments.table.write_text(json.dumps(result, indent=1) + "\n")
+        write_table(arguments.table, result)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,10 @@ from PartialOrganSegLib.imaging.volume import Grid
 from PartialOrganSegLib.refining.coarse import block_means, block_sizes
 from PartialOrganSegLib.refining.propagation import NOT_DRAWN, WORKING_MM
 from PartialOrganSegLib.refining.regions import padded_box
+from Testing.helpers.stroke_benchmark import Corrector
 from Testing.helpers.stroke_user import Drawn, Scene
 
 CORE_MM, FREE_MM, MARGIN_MM = 2.5, 25.0, 40.0  # of the markers, and of the box that they are grown in
-
-Corrector = Callable[[Drawn], np.ndarray]
-"""Takes a stroke, gives the labels after it."""
-
 
 def pasted(scene: Scene) -> Corrector:
     """What was drawn, and nothing else."""

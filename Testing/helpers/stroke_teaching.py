@@ -11,8 +11,8 @@ import yaml
 from PartialOrganSegLib.annotation import Kind
 from PartialOrganSegLib.events import ConsoleReporter
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
-from PartialOrganSegLib.finetuning.plan import read_plan
-from PartialOrganSegLib.finetuning.run import finetune
+from PartialOrganSegLib.finetuning.plan import PLAN_FILE, read_plan
+from PartialOrganSegLib.finetuning.run import finetune, resume
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import Bundle
@@ -20,7 +20,7 @@ from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.refining.propagation import NOT_DRAWN
 from PartialOrganSegLib.segmenting.options import SegmentOptions
 from PartialOrganSegLib.segmenting.segmenter import Segmenter
-from Testing.helpers.stroke_rivals import Corrector
+from Testing.helpers.stroke_benchmark import Corrector
 from Testing.helpers.stroke_user import Drawn, Scene
 
 
@@ -36,11 +36,16 @@ def case_entry(folder: Path, scene: Scene, label: np.ndarray, kind: Kind, organs
 
 def taught(model: str, entries: Sequence[dict[str, object]], folder: Path,
            options: FinetuneOptions) -> tuple[Bundle, int]:
-    """The model after a fine-tuning on the entries, whatever its verdict, and how many steps it had time for."""
+    """The model after a fine-tuning on the entries, whatever its verdict, and how many steps it had. A run that was
+    ended in `folder` is gone on with."""
+    run = folder / "run"
+    if (run / PLAN_FILE).exists():
+        bundle = resume(run, "cpu", ConsoleReporter()).bundle
+        return bundle, read_plan(run).steps
     manifest = folder / "manifest.yaml"
     content = {"label_space": list(WORD16.names), "datasets": [{"name": "strokes", "cases": list(entries)}]}
+    folder.mkdir(parents=True, exist_ok=True)
     manifest.write_text(yaml.safe_dump(content), encoding="utf-8")
-    run = folder / "run"
     bundle = finetune(model, manifest, run, "cpu", options, None, ConsoleReporter()).bundle
     return bundle, read_plan(run).steps
 

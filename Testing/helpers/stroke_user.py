@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
+from PartialOrganSegLib.formats.strokes import NOT_DRAWN
 from PartialOrganSegLib.formats.writing import write_labelmap
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
@@ -87,6 +88,12 @@ class Drawn:
 
     voxels: tuple[np.ndarray, np.ndarray, np.ndarray]
     value: int
+
+    def on_map(self, shape: tuple[int, ...]) -> np.ndarray:
+        """A scribble map with this stroke alone."""
+        drawn = np.full(shape, NOT_DRAWN, np.uint8)
+        drawn[self.voxels] = self.value
+        return drawn
 
 
 class User:

@@ -195,6 +195,24 @@ def test_labels_of_another_grid_or_with_unknown_values_are_refused():
         RefineSession(ct, Volume(np.where(truth > 0, 99, 0).astype(np.uint8), GRID), WORD16)
 
 
+def test_an_organ_of_which_a_fragment_was_found_comes_back_from_one_stroke():
+    folder = real_data_path("ct", "waw2144_eq")
+    ct, reference = read_ct(folder / "image.nii.gz"), read_labelmap(folder / "label.nii.gz")
+    truth = reference.array == SPLEEN
+    places = truth.nonzero()
+    # Its lowest twentieth is left: a piece far thinner than the organ, which must not bound what a stroke reaches.
+    slices = np.sort(places[0])
+    fragment = truth.copy()
+    fragment[slices[len(slices) // 20]:] = False
+    start = np.where(truth & ~fragment, 0, reference.array).astype(np.uint8)
+    z, y = round(float(places[0].mean())), round(float(places[1].mean()))
+    drawn = np.full(truth.shape, 255, np.uint8)
+    drawn[z, y][truth[z, y]] = SPLEEN
+    after = RefineSession(ct, Volume(start, reference.grid), WORD16).add(Volume(drawn, reference.grid)).labels.array
+    assert dice(fragment, truth) < 0.15
+    assert dice(after == SPLEEN, truth) > 0.55
+
+
 def test_a_missed_spleen_of_a_real_ct_comes_back():
     folder = real_data_path("ct", "waw2144_eq")
     ct, reference = read_ct(folder / "image.nii.gz"), read_labelmap(folder / "label.nii.gz")
