@@ -24,7 +24,6 @@ from .propagation import MARGIN_MM, NOT_DRAWN, Region, spread
 from .regions import box_of, padded_box
 from .stroke_input import StrokeSource, painted_strokes
 
-FRAGMENT_OF_LEAST = 0.5  # of the 5th percentile of an organ's volume: less is a fragment
 TOGETHER_MM = 10.0  # strokes of one label up to this far apart point at the same error
 
 
@@ -227,18 +226,17 @@ class RefineSession:
         labels[organ_after] = organ
 
     def _usual_mm3_of_fragment(self, value: int) -> float | None:
-        """The usual volume of an organ that the labels have a fragment of or nothing; None for any other, for
-        background, and where nobody knows the usual volume."""
+        """The usual volume of an organ that the labels have a fragment of, or nothing: less than its 5th percentile.
+        None for any other, for background, and where nobody knows the usual volume."""
         if value == 0:
             return None
         record = organ_record(self.label_space.names[value - 1])
         if record is None or record.usual_ml is None:
             return None
-        usual = record.usual_ml
         volume_ml = np.count_nonzero(self._labels == value) * float(np.prod(self._spacing)) / 1000
-        if volume_ml > FRAGMENT_OF_LEAST * usual.p5:
+        if volume_ml >= record.usual_ml.p5:
             return None
-        return usual.mean * 1000
+        return record.usual_ml.mean * 1000
 
     def _changed_since(self, step: _Step) -> Correction:
         current = self._labels[step.box]
