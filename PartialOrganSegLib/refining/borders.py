@@ -18,10 +18,10 @@ from scipy import ndimage
 from ..imaging.shapes import Mask, Spacing3
 from .appearance import HIGHEST_HU, LOWEST_HU, Appearance
 from .coarse import Values, block_means, block_sizes, interpolated
-from .propagation import NOT_DRAWN, PRIOR_WEIGHT, WORKING_MM, Region, shape_of
+from .propagation import MARGIN_MM, NOT_DRAWN, PRIOR_WEIGHT, WORKING_MM, Region, shape_of
 from .random_walk import edge_weights, random_walk
 
-NEAR_MM = 60.0  # from a stroke; the border beyond stays
+NEAR_MM = MARGIN_MM  # from a stroke; the border beyond stays
 BAND_MM = 3.0  # the border moves so far at most
 WIDTH_MM = 1.5  # how sure the border was
 SURROUNDINGS_MM = 12.0  # outside of the border, what the organ is told apart from

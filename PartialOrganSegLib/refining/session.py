@@ -59,7 +59,8 @@ class RefineSession:
     """One CT, its labels, and the strokes that correct them.
 
     Strokes are obeyed exactly. Around them labels change where the CT gives reason, connected with a stroke and at most
-    `propagation.MARGIN_MM` from it; `accepted` organs neither gain nor lose a voxel except where a stroke was drawn.
+    `propagation.MARGIN_MM` from it; as near, the outline of the organ that was drawn, or drawn over, moves to the CT's
+    edges by `borders.BAND_MM` at most. `accepted` organs neither gain nor lose a voxel except where a stroke was drawn.
 
     >>> from PartialOrganSegLib.organs import WORD16
     >>> from PartialOrganSegLib.synthesis.phantom import make_phantom
@@ -218,12 +219,16 @@ class RefineSession:
                         self._usual_mm3_of_fragment(value))
         wrong = int(np.bincount(labels[stroke]).argmax())
         labels[spread(region, stroke, value, self._keep_on)] = value
-        organ = value or wrong
-        if self._accepted[organ]:
+        self._move_outline(region, value or wrong, stroke, outer)
+
+    def _move_outline(self, region: Region, organ: int, stroke: Mask, box: Box3) -> None:
+        """The organ's border near the stroke to the CT's edges, once. `box`: of the region."""
+        if organ == 0 or self._accepted[organ]:
             return
-        organ_after = at_edges(region, organ, stroke, self._settled[outer], self._keep_on)
-        labels[(labels == organ) & ~organ_after] = 0
-        labels[organ_after] = organ
+        labels = region.labels
+        after = at_edges(region, organ, stroke, self._settled[box], self._keep_on)
+        labels[(labels == organ) & ~after] = 0
+        labels[after] = organ
 
     def _usual_mm3_of_fragment(self, value: int) -> float | None:
         """The usual volume of an organ that the labels have a fragment of, or nothing: less than its 5th percentile.

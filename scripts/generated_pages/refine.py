@@ -26,8 +26,9 @@ kept their tables.
 A simulated user looks for the largest error of one organ, draws a stroke of 3 mm through its middle on one axial slice,
 says what the reference has there, sees the answer, and draws the next. Each organ begins at the model's labels.
 
-- *`refine`*: what the command and the panel's *Correct with strokes* do. *Strokes pasted*: nothing but the drawn voxels
-  changes. *Watershed* (SimpleITK's) and *random walker* (scikit-image's) grow the strokes and the cores of all labels
+- *`refine`*: what the command and the panel's *Correct with strokes* do: a stroke spreads to what shares its error, and
+  the outline of the drawn organ moves to the CT's edges, by 3 mm at most. *Strokes pasted*: only the drawn voxels
+  change. *Watershed* (SimpleITK's) and *random walker* (scikit-image's) grow the strokes and the cores of all labels
   into what lies between. *Fine-tuning* teaches the model the strokes so far in 40 steps, minutes a stroke.
 - *Weak*: Dice below .80 before the first stroke. *Worst*: how far one organ fell below its start at any of the counts
   shown; *lost*: how many organs fell by more than .005; *other*: the most that an organ lost which was not drawn for.
