@@ -49,6 +49,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scene/file_identity.py
   PartialOrganSegPanel/scene/label_box.py
   PartialOrganSegPanel/scene/label_file.py
+  PartialOrganSegPanel/scene/label_map_file.py
   PartialOrganSegPanel/scene/layer_scan.py
   PartialOrganSegPanel/scene/nrrd_pieces.py
   PartialOrganSegPanel/scene/organ_rows.py
@@ -115,7 +116,9 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/worklist/__init__.py
   PartialOrganSegPanel/worklist/adding.py
   PartialOrganSegPanel/worklist/case_files.py
+  PartialOrganSegPanel/worklist/case_saving.py
   PartialOrganSegPanel/worklist/dicom_series.py
+  PartialOrganSegPanel/worklist/open_case.py
   PartialOrganSegPanel/worklist/rank_run.py
   PartialOrganSegPanel/worklist/ranking.py
   PartialOrganSegPanel/worklist/section.py
@@ -246,6 +249,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/finetuning/strokes.py
   PartialOrganSegLib/finetuning/time_keeping.py
   PartialOrganSegLib/finetuning/time_planning.py
+  PartialOrganSegLib/finetuning/used_time.py
   PartialOrganSegLib/finetuning/verdict.py
   PartialOrganSegLib/finetuning/wording.py
   PartialOrganSegLib/formats/__init__.py

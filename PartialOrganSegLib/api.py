@@ -106,8 +106,8 @@ def load_model(name_or_folder: str | Path = "embedded") -> Bundle:
 def learn(folder: str | Path, out: str | Path | None = None, *, model: str | Path = "embedded",
           minutes: float | None = None, annotated: Sequence[str] | None = None, new_organs: Sequence[str] = (),
           label_map: str | None = None, leave_out: Sequence[str] = (), validate: Sequence[str] = (),
-          name: str | None = None, force: bool = False, resume: bool = False, device: str = "auto",
-          reporter: Reporter | None = None) -> LearnResult:
+          beside: str = "new", name: str | None = None, force: bool = False, resume: bool = False,
+          device: str = "auto", reporter: Reporter | None = None) -> LearnResult:
     """Teaches `model` what was drawn on the CTs of a folder; CTs without drawings show what came of it. Nothing is
     asked: look at OUT/manifest.yaml, change it where it is wrong, and call again with `resume`.
 
@@ -115,7 +115,9 @@ def learn(folder: str | Path, out: str | Path | None = None, *, model: str | Pat
     where results go (default: FOLDER/learnt). `minutes`: of training (default 12, on a GPU 1.5). `annotated`: only
     these organs are learnt. `new_organs`: names of organs that nobody here knows. `label_map`: what values of label
     maps mean, "1=liver,2=spleen", a known list such as "word16" or a table's file. `leave_out`: patterns of files and
-    folders. `validate`, `name`, `force`: as in `finetune`. `resume`: go on with the run in `out`.
+    folders. `beside`: when the start model stays whole and a copy of its network learns beside it ("new": where an
+    organ is new to it, "always", "never"). `validate`, `name`, `force`: as in `finetune`. `resume`: go on with the run
+    in `out`.
 
     The result has `selected`, the better model's folder, `page`, an HTML page, and `figures`. Raises UserError for a
     folder that cannot be understood and for cases with faults; KeyboardInterrupt when asked to stop.
@@ -124,6 +126,7 @@ def learn(folder: str | Path, out: str | Path | None = None, *, model: str | Pat
     >>> segment("ct.nii.gz", model=result.selected)                                # doctest: +SKIP
     """
     from .finetuning.options import FinetuneOptions
+    from .learning import when_beside
     from .learning.plan import FolderOptions
     from .learning.run import LearnOptions, carry_out, check, default_output, prepare
 
@@ -133,8 +136,8 @@ def learn(folder: str | Path, out: str | Path | None = None, *, model: str | Pat
         understanding = FolderOptions(None if annotated is None else list(annotated), list(new_organs), label_map,
                                       list(leave_out))
         finetuning = FinetuneOptions(minutes=minutes, validate=list(validate), name=name, force=force)
-        left_out = prepare(Path(folder), output, LearnOptions(str(model), understanding, finetuning),
-                           reporter=reporter).left_out
+        options = LearnOptions(str(model), understanding, finetuning, when_beside(beside))
+        left_out = prepare(Path(folder), output, options, reporter=reporter).left_out
     problems = check(output, reporter)
     if problems:
         raise UserError(problems[0])
@@ -174,17 +177,17 @@ def train(recipe: str | Path, out: str | Path, *, overrides: Sequence[str] = (),
 def finetune(model: str | Path, data: str | Path, out: str | Path, *, minutes: float | None = None,
              steps: int | None = None, replay: str | Path = "phantoms", validate: Sequence[str] = (),
              only_listed_organs: bool = False, name: str | None = None, force: bool = False, take_new: bool = False,
-             recipe: str | Path | None = None, overrides: Sequence[str] = (), resume: bool = False,
-             device: str = "auto", reporter: Reporter | None = None) -> Result:
+             beside: bool = False, recipe: str | Path | None = None, overrides: Sequence[str] = (),
+             resume: bool = False, device: str = "auto", reporter: Reporter | None = None) -> Result:
     """Fine-tunes `model` on cases of any annotation into the run folder `out`, keeping what it knew.
 
     `data`: a manifest, or a folder with a dataset.json. `minutes` (default 12, on a GPU 1.5) or `steps` limit it.
     `replay`: "phantoms", "none" or a manifest of cases that hold what the model knew. `validate`: cases to measure on
     instead of training on them, or ["none"] (default: a quarter, of few cases slabs). `only_listed_organs`: the new
     model knows the manifest's organs only. `name`: the new model's. `force`: learn also from what does not look like a
-    CT in HU. `take_new`: the new model is selected also where it is not found to be better. `recipe` and `overrides`
-    as in `train`. `resume`: go on with the run in `out` as it was planned; all but `device` and `reporter` is known
-    then.
+    CT in HU. `take_new`: the new model is selected also where it is not found to be better. `beside`: `model`
+    stays whole, and a copy of its network answers for what is learnt alone. `recipe` and `overrides` as in `train`.
+    `resume`: go on with the run in `out` as it was planned; all but `device` and `reporter` is known then.
 
     The result's `bundle` is the new model, `outcome` has Dice before and after, `selected` is the folder of the better
     of both. Raises UserError for cases that nothing can be learnt from, a used folder, a full disk and a missing
@@ -201,7 +204,7 @@ def finetune(model: str | Path, data: str | Path, out: str | Path, *, minutes: f
     if resume:
         return finetuning.resume(Path(out), device, reporter)
     options = FinetuneOptions(minutes, steps, str(replay), list(validate), only_listed_organs, force, name,
-                              list(overrides), take_new)
+                              list(overrides), take_new, beside)
     return finetuning.finetune(model, Path(data), Path(out), device, options, None if recipe is None else Path(recipe),
                                reporter)
 

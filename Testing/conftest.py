@@ -7,12 +7,18 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from Testing.helpers import ready_python
 from Testing.helpers.longest_files import start_of
 
 settings.register_profile("any machine", deadline=None)  # a slow or busy one fails no test
 settings.load_profile("any machine")
 # Thousands of tests live side by side in one process: Python would search them for garbage all the time.
 gc.set_threshold(50_000, 20, 100)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # One for all processes of pytest-xdist, which are started later and see it in their environment.
+    config.add_cleanup(ready_python.start())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -49,14 +49,16 @@ class Panel(VTKObservationMixin):
         self.parameters: Parameters | None = None
         self.job: Job | Steps | None = None
         self._gui_tags: list[Any] = []
-        self._refreshing = self._stale = self._closing = self._held = False
+        self._refreshing = self._stale = self._closing = self._held = self._loading = False
         self.missing: list[Need] = []
         self.check_packages()
         self.sections = [section(self) for section in sections]
         scene = slicer.mrmlScene
         self.addObserver(scene, slicer.vtkMRMLScene.StartCloseEvent, self._scene_closing)
         self.addObserver(scene, slicer.vtkMRMLScene.EndCloseEvent, self._scene_changed)
+        self.addObserver(scene, slicer.vtkMRMLScene.StartImportEvent, self._scene_loading)
         self.addObserver(scene, slicer.vtkMRMLScene.EndImportEvent, self._scene_changed)
+        self.addObserver(scene, slicer.vtkMRMLScene.EndBatchProcessEvent, self._batch_ended)
         self.addObserver(scene, slicer.vtkMRMLScene.NodeAddedEvent, self._node_added)
         self.addObserver(scene, slicer.vtkMRMLScene.NodeRemovedEvent, self._node_removed)
 
@@ -96,7 +98,7 @@ class Panel(VTKObservationMixin):
         """Lets every section bring its widgets up to date."""
         # a refresh from within a refresh is done by the loop of the outer one, not by recursion
         self._stale = True
-        if self.parameters is None or self._refreshing or self._closing or self._held:
+        if self.parameters is None or self._refreshing or self._closing or self._held or self._loading:
             return
         self._refreshing = True
         try:
@@ -221,8 +223,19 @@ class Panel(VTKObservationMixin):
         self.end_run()
         self._unbind()
 
+    def _scene_loading(self, _caller: Any, _event: Any) -> None:
+        # Slicer reads the parameters before the nodes that they name: until the end they seem to name none, and a
+        # section that chose a CT then would replace the one that was saved
+        self._loading = True
+
     def _scene_changed(self, _caller: Any, _event: Any) -> None:
+        self._loading = False
         self.bind()
+
+    def _batch_ended(self, _caller: Any, _event: Any) -> None:
+        # of a scene that is loaded or closed, or of another module's: its nodes came without a refresh each
+        if not slicer.mrmlScene.IsBatchProcessing():
+            self.refresh()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _node_added(self, _caller: Any, _event: Any, node: Any) -> None:
@@ -232,7 +245,7 @@ class Panel(VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _node_removed(self, _caller: Any, _event: Any, node: Any) -> None:
-        if self.parameters is None or slicer.mrmlScene.IsBatchProcessing():
+        if self.parameters is None or self._loading or slicer.mrmlScene.IsBatchProcessing():
             return
         for section in self.sections:
             section.node_removed(node)

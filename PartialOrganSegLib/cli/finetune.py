@@ -22,7 +22,7 @@ HELP = ("Fine-tune a model on cases of any annotation (accepted organs, strokes,
         "forgetting its organs.")
 # What these options decide was decided when the run began; --resume takes it from the run folder.
 RUN_OPTIONS = ("model", "data", "minutes", "steps", "replay", "validate", "only_listed_organs", "name", "force",
-               "take_new", "recipe", "overrides")
+               "take_new", "beside", "recipe", "overrides")
 # Days of work; more is a slip of the finger.
 STEP_LIMIT = 1_000_000
 EXAMPLE = """partialorganseg finetune --data mine/manifest.yaml -o runs/mine
@@ -48,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="the new model segments only the manifest's organs (default: they are added)")
     parser.add_argument("--take-new", action="store_true",
                         help="select the new model also where it is not found to be better")
+    parser.add_argument("--beside", action="store_true",
+                        help="leave the start model whole and train a copy of its network beside it, for what the "
+                             "cases show alone: nothing else changes, and segmenting asks a network more")
     parser.add_argument("--name",
                         help="the new model's name (default: the start model's, with -finetuned or -finetuned-2)")
     parser.add_argument("--force", action="store_true", help="also learn from images that do not look like a CT in HU")
@@ -94,7 +97,7 @@ def _result(arguments: argparse.Namespace, reporter: Reporter) -> Result:
     validate = [name.strip() for name in arguments.validate.split(",") if name.strip()]
     options = FinetuneOptions(arguments.minutes, arguments.steps, arguments.replay or PHANTOMS, validate,
                               arguments.only_listed_organs, arguments.force, arguments.name, arguments.overrides,
-                              arguments.take_new)
+                              arguments.take_new, arguments.beside)
     return finetune(arguments.model or "embedded", arguments.data, arguments.output, arguments.device, options,
                     arguments.recipe, reporter)
 

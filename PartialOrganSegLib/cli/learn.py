@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Code, Problem, UsageError, one_line
 from ..events import JsonReporter, Reporter
+from ..learning import Beside
 from .finetune import check_name
 from .options import add_common_options, positive
 
@@ -24,7 +25,8 @@ EXAMPLE = """partialorganseg learn my-cts
   partialorganseg learn my-cts --label-map 1=prostate --new-organ prostate --yes
   partialorganseg learn my-cts --resume"""
 # What was decided when the run began; --resume takes it from its folder.
-_RUN_OPTIONS = ("model", "minutes", "annotated", "new_organ", "label_map", "leave_out", "validate", "name", "force")
+_RUN_OPTIONS = ("model", "minutes", "annotated", "new_organ", "label_map", "leave_out", "validate", "beside", "name",
+                "force")
 _YES = ("", "y", "yes", "j", "ja")
 
 
@@ -48,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="files or folders that do not count, such as '*_old*'; may be repeated")
     parser.add_argument("--validate", metavar="CASE,CASE|none",
                         help="cases to measure on instead of learning from them (default: as finetune)")
+    parser.add_argument("--beside", choices=[choice.value for choice in Beside],
+                        help="leave the start model whole and train a copy of its network beside it, which answers for "
+                             "what you drew alone; segmenting asks a network more (default: where an organ is new)")
     parser.add_argument("--name", help="the new model's name")
     parser.add_argument("--force", action="store_true", help="also learn from images that do not look like a CT in HU")
     parser.add_argument("--yes", action="store_true", help="do not ask whether the table is right")
@@ -125,7 +130,8 @@ def _options(arguments: argparse.Namespace) -> LearnOptions:
                            arguments.leave_out or ())
     finetuning = FinetuneOptions(minutes=arguments.minutes, validate=_listed(arguments.validate), name=arguments.name,
                                  force=arguments.force)
-    return LearnOptions(arguments.model or "embedded", folder, finetuning)
+    beside = Beside.NEW if arguments.beside is None else Beside(arguments.beside)
+    return LearnOptions(arguments.model or "embedded", folder, finetuning, beside)
 
 
 def _listed(text: str | None) -> list[str]:
@@ -203,6 +209,10 @@ def _report(result: LearnResult, reporter: Reporter) -> None:
                      "95 % interval": interval, "measured on": values["measured_on"]})
     if rows:
         print(format_table(rows))
+    minutes = dict(figures.get("minutes", {}))
+    if minutes.get("asked"):
+        print(f"used: {minutes['used']:.1f} of {minutes['asked']:g} minutes (preparing {minutes['preparing']:.1f}, "
+              f"training {minutes['training']:.1f}, comparing {minutes['comparing']:.1f})")
     print(one_line(f"verdict: {figures.get('reason', '')}"))
     print(one_line(f"selected: {result.selected}"))
     print(one_line(f"page: {result.page}"), flush=True)

@@ -33,11 +33,13 @@ NONE_BELOW, HALF_FROM = 0.3, 0.6
 USUAL_ALPHA = 0.75
 # From which an organ that the start model lacks gets its first weights: five seconds of one core.
 NEW_CLASS_PATCHES = 16
+# Of a copy that has nothing else to keep: five times that of a network that has.
+BESIDE_RATE = 0.001
 # Settings of a recipe that a run decides, and how to ask for others.
 DECIDED = {"steps": "; see --steps", "stages": "; see --steps", "manifest": "; see --data",
            "hold_out": "; see --validate", "validation.groups": "; see --validate",
            "validation.share": "; see --validate", "start_from": "; see --model", "bundle.name": "; see --name",
-           "network": " by the start model", "takes_over": " by the cases"}
+           "network": " by the start model", "takes_over": " by the cases", "beside": "; see --beside"}
 # Of NVIDIA's GPUs; older ones compute bfloat16 very slowly or not at all.
 BFLOAT16_CAPABILITY = (8, 0)
 
@@ -141,12 +143,25 @@ def stroke_settings(rates: Sequence[float]) -> SettingValues:
     return {"loss_arguments.marginal_cross_entropy.draw_rates": list(rates), "batch_size": 1}
 
 
-def joined_settings(start: Bundle, space: LabelSpace, classes: ClassMap, changed: Sequence[int]) -> SettingValues:
-    """What a joined start model changes: its trained network takes over the organs that the cases show.
+def beside_settings(from_drawings_alone: bool) -> SettingValues:
+    """What a copy that learns beside the start model changes. What it forgets nobody asks it for; where the drawings
+    say of every voxel whether it is one of the organs to be learnt, the start model has nothing to teach it."""
+    settings: SettingValues = {"beside": True, "optimiser.learning_rate": BESIDE_RATE}
+    if from_drawings_alone:
+        settings["losses.distillation"] = 0.0
+        # Beside masks of one organ it is air round the body, and would have two of five patches.
+        settings["sampling.background"] = False
+    return settings
+
+
+def joined_settings(start: Bundle, space: LabelSpace, classes: ClassMap, changed: Sequence[int],
+                    beside: bool = False) -> SettingValues:
+    """What a joined start model, or one that is learnt `beside`, changes: the network that is trained takes over the
+    organs that the cases show.
 
     `classes`: from its learner's. One that only other members know and no case shows need not appear in it.
     """
-    if not start.members:
+    if not start.members and not beside:
         return {}
     appearing = [label for label in classes.new
                  if label in changed or space.names[label - 1] not in start.label_space.names]

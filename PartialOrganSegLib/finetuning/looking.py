@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -88,12 +90,17 @@ class StoredLabels:
 
 
 def compare_looks(images: Mapping[Path, str], start: StoredLabels, new: StoredLabels, space: LabelSpace,
-                  reporter: Reporter) -> list[CaseLook]:
+                  reporter: Reporter, seconds: float = math.inf) -> list[CaseLook]:
     """What both models find in the CTs. `images`: file to checksum. One that does not fit into memory is reported and
-    ends it."""
+    ends it; after the first, so does the time, of which there are so many `seconds`."""
     looks: list[CaseLook] = []
+    clock = time.monotonic()
     try:
         for number, (image, checksum) in enumerate(images.items()):
+            # The next one will take as long as those before it.
+            spent = time.monotonic() - clock
+            if looks and spent + spent / len(looks) > seconds:
+                break
             before, entropy_before = start.labels(image, checksum)
             after, entropy_after = new.labels(image, checksum)
             counts = joint_counts(after.array, before.array, (space.class_count, space.class_count))

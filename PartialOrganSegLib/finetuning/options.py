@@ -16,7 +16,8 @@ class FinetuneOptions:
     them to measure on, or "none". `only_listed`: the model's organs become the manifest's, instead of the start model's
     and the manifest's new ones. `force`: images that do not look like a CT are learnt from all the same. `name`: the
     new model's. `overrides`: "key=value" changes of the recipe. `take_new`: the new model is selected also where it is
-    not found to be better.
+    not found to be better. `beside`: the start model stays whole, and a copy of its network that learns answers for
+    what is learnt alone; segmenting asks a network more.
     """
 
     minutes: float | None = None
@@ -28,3 +29,4 @@ class FinetuneOptions:
     name: str | None = None
     overrides: Sequence[str] = ()
     take_new: bool = False
+    beside: bool = False

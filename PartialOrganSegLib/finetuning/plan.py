@@ -39,7 +39,8 @@ class Plan(BaseModel):
     (texts in plans of version 0.3); the file has them as "said". `images`: the checksum of every one that is trained or
     measured on. `patients`: of the real CTs that are measured on, the image file to its patient. `looked_at`: CTs that
     both models segment in the end, with their checksums, for what no mask shows. `take_new`: the new model is selected
-    whatever the verdict. `time`: None where the user set the number of steps.
+    whatever the verdict. `time`: None where the user set the number of steps. `asked_minutes`: that the run may take;
+    `preparing_seconds`: of them are spent when training begins.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -58,6 +59,8 @@ class Plan(BaseModel):
     looked_at: dict[Path, str] = {}
     take_new: bool = False
     time: TimePlan | None = None
+    asked_minutes: float | None = None
+    preparing_seconds: float = 0.0
 
 
 def write_plan(run: Path, plan: Plan) -> None:

@@ -14,14 +14,23 @@ from ..training.recipe import load_recipe
 from ..training.run_files import RunFiles
 from ..training.start import check_patch
 from ..training.transfer import ClassMap, moved_arguments
+from . import PHANTOMS
 from .case_preparation import Translation, prepare_cases
 from .data_warnings import data_warnings
-from .decisions import RecipeDraft, alpha_for, check_overrides, joined_settings, start_settings, stroke_settings
+from .decisions import (
+    RecipeDraft,
+    alpha_for,
+    beside_settings,
+    check_overrides,
+    joined_settings,
+    start_settings,
+    stroke_settings,
+)
 from .holdout import hold_out
 from .lineage import run_space
 from .plan import Plan, write_plan
 from .preparation_state import Preparation, Request, WarningRecorder
-from .replay import ReplayRequest, make_replay
+from .replay import Replay, ReplayRequest, make_replay
 from .run_folder import CASES_FOLDER, LOOKS_FOLDER, REPLAY_FOLDER
 from .run_manifest import REPLAY_SHARE, write_manifest
 from .speed import CaseGroup, fitting_speed
@@ -88,6 +97,10 @@ def leave_out(preparation: Preparation) -> None:
 def replay_known(preparation: Preparation) -> None:
     """Makes or reads the cases that hold what the start model knew. Sets `replay`."""
     request = preparation.request
+    # Beside a start model that stays whole there is nothing to hold.
+    if request.options.beside and request.options.replay == PHANTOMS:
+        preparation.replay = Replay()
+        return
     preparation.replay = make_replay(
         ReplayRequest(request.options.replay, preparation.space, request.start.learner.preprocessing.spacing_zyx,
                       preparation.changed, list(preparation.held.measured_on), preparation.measures,
@@ -107,7 +120,10 @@ def look_at_start_model(preparation: Preparation) -> None:
     if not preparation.alpha_set:
         settings["alpha"] = alpha_for(dice)
     settings |= stroke_settings(draw_rates(preparation.trained, predictions, preparation.reporter))
-    settings |= joined_settings(request.start, preparation.space, preparation.classes, preparation.changed)
+    beside = request.options.beside
+    settings |= joined_settings(request.start, preparation.space, preparation.classes, preparation.changed, beside)
+    if beside:
+        settings |= beside_settings(preparation.from_drawings_alone)
     preparation.draft = RecipeDraft(request.recipe_file, settings, request.options.overrides)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..annotation import Kind
 from ..datasets.manifest import Manifest
 from ..errors import Problem
 from ..events import Reporter, as_problem
@@ -87,7 +88,20 @@ class Preparation:
     @property
     def trained(self) -> list[PreparedCase]:
         """The run's own cases that patches are drawn from."""
-        return [case for case in self.held.training if case.weight > 0]
+        cases = [case for case in self.held.training if case.weight > 0]
+        if self.from_drawings_alone:
+            cases = [case for case in cases if case.labelled]
+        return cases
+
+    @property
+    def from_drawings_alone(self) -> bool:
+        """Whether a copy learns beside the start model from masks that all show the same organs: then a voxel that is
+        none of them is known not to be, and what the start model says of it is no matter."""
+        if not self.request.options.beside:
+            return False
+        labelled = [case for case in self.held.training if case.weight > 0 and case.labelled]
+        shown = {tuple(sorted(case.organs)) for case in labelled}
+        return len(shown) == 1 and all(case.kind is not Kind.SCRIBBLE for case in labelled)
 
     @property
     def measured(self) -> list[PreparedCase]:

@@ -33,6 +33,7 @@ from .preparation_state import Request
 from .relocating import relocate
 from .run_folder import LAST, LOOKS_FOLDER, RESULT_FILE, check_new, nothing_half_prepared, working_in
 from .time_keeping import TimeKeeper
+from .used_time import UsedTime
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def _check_as_it_was(plan: Plan) -> None:
 
 
 def _train_and_compare(plan: Plan, run: Path, device: str, reporter: Reporter) -> Result:
+    clock = UsedTime(plan)
     start = load_bundle(plan.start)
     if sha256(start.folder / MANIFEST) != plan.lineage.parent.sha256:
         raise UserError(code=Code.RESUME_DIFFERS, subject=start.folder,
@@ -101,15 +103,19 @@ def _train_and_compare(plan: Plan, run: Path, device: str, reporter: Reporter) -
     with FreeCores(choose_device(device)).following() as cores:
         hooks: list[Hook] = []
         if plan.time is not None:
-            hooks.append(TimeKeeper(plan.time, cores.use))
+            keeper = TimeKeeper(plan.time, cores.use)
+            hooks.append(keeper)
+            clock.follow(keeper)
         train(recipe, run, (run / LAST).exists(), device, reporter, hooks)
+    clock.end_training()
     trained = load_bundle(run / MODEL_FOLDER)
     metrics = trained.metadata.partialorganseg.metrics
     overlaps = read_overlaps(run / OVERLAPS_FILE)
+    looks = _looks(plan, start, trained, run, device, reporter, clock.remaining_s)
     findings = Findings(
         metrics.get("validation_dice_before", {}), metrics.get("validation_dice", {}),
         gather_evidence(*overlaps, {str(image): patient for image, patient in plan.patients.items()}),
-        drifts(_looks(plan, start, trained, run, device, reporter), plan.kept), metrics.get("not_taken_over", {}))
+        drifts(looks, plan.kept), metrics.get("not_taken_over", {}))
     outcome = compare(plan, findings)
     figures = outcome.as_metrics() | {"alpha": metrics.get("alpha", 1.0)}
     if trained.members:
@@ -118,17 +124,19 @@ def _train_and_compare(plan: Plan, run: Path, device: str, reporter: Reporter) -
     bundle = _rewritten(trained, start, plan, figures, text)
     selected = real_path(bundle.folder) if outcome.selected == TUNED else plan.start
     write_json(run / RESULT_FILE, {
-        **figures, "selected_model": str(selected), "model": str(real_path(bundle.folder)),
+        **figures, "minutes": clock.as_data(), "selected_model": str(selected), "model": str(real_path(bundle.folder)),
         "start": str(plan.start), "lineage": plan.lineage.model_dump(mode="json"), "said": plan.warnings})
     return Result(outcome, bundle, selected)
 
 
-def _looks(plan: Plan, start: Bundle, trained: Bundle, run: Path, device: str, reporter: Reporter) -> list[CaseLook]:
-    """What both models find in the CTs that the plan names; a resumed run reads what it has."""
+def _looks(plan: Plan, start: Bundle, trained: Bundle, run: Path, device: str, reporter: Reporter,
+           seconds: float) -> list[CaseLook]:
+    """What both models find in the CTs that the plan names, as many of them as there are `seconds` for; a resumed run
+    reads what it has."""
     space, chosen = trained.label_space, choose_device(device)
     before = StoredLabels(run / LOOKS_FOLDER, start, space, START_KIND, chosen)
     after = StoredLabels(run / LOOKS_FOLDER, trained, space, NEW_KIND, chosen)
-    return compare_looks(plan.looked_at, before, after, space, reporter)
+    return compare_looks(plan.looked_at, before, after, space, reporter, seconds)
 
 
 def _rewritten(trained: Bundle, start: Bundle, plan: Plan, figures: Mapping[str, object], text: str) -> Bundle:

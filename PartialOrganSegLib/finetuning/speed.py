@@ -18,12 +18,13 @@ from ..formats.reading import read_labelmap
 from ..loading.augmentation import Augmentation
 from ..loading.cache import codes_at
 from ..loading.targets import Targets
-from ..models.bundle import Bundle
+from ..models.bundle import Bundle, Member
 from ..networks import build_network, channels_last
 from ..organs import LabelSpace
 from ..segmenting.backend import choose_precision
 from ..segmenting.window_layout import plan
 from ..training.distributed import Processes
+from ..training.frozen_members import frozen_members
 from ..training.memory import is_out_of_memory
 from ..training.objective import Objective
 from ..training.recipe import Recipe
@@ -156,16 +157,26 @@ def labelled_patch(case: PreparedCase, patch_zyx: Sequence[int]) -> npt.NDArray[
     return patch
 
 
-@torch.inference_mode()
-def frozen_seconds(start: Bundle, measured_shapes: Sequence[tuple[int, int, int]], device: torch.device) -> float:
-    """How long the networks of a joined start model that do not learn take to see the CTs that Dice is measured on.
+def frozen_seconds(start: Bundle, measured_shapes: Sequence[tuple[int, int, int]], device: torch.device,
+                   beside: bool = False) -> float:
+    """How long the networks of a start model that do not learn (`training.frozen_members`) take to see the CTs that
+    Dice is measured on.
 
     `measured_shapes` (z, y, x) at the learner's spacing. They see a CT once; 0 for a model of one network.
     """
     if not measured_shapes:
         return 0.0
-    seconds, working_spacing = 0.0, np.array(start.learner.preprocessing.spacing_zyx)
-    for member in start.members[:-1]:
+    return sum(network_seconds(frozen_members(start, beside), measured_shapes,
+                               start.learner.preprocessing.spacing_zyx, device))
+
+
+@torch.inference_mode()
+def network_seconds(members: Sequence[Member], shapes: Sequence[tuple[int, int, int]],
+                    spacing_zyx: Sequence[float], device: torch.device) -> list[float]:
+    """How long each network takes to see CTs of these `shapes` (z, y, x) at a spacing in mm."""
+    seconds_of_members, working_spacing = [], np.array(spacing_zyx)
+    for member in members:
+        seconds = 0.0
         preprocessing = member.bundle.preprocessing
         precision = choose_precision("auto", device, member.bundle.precision)
         with torch.random.fork_rng(devices=[]):
@@ -174,14 +185,15 @@ def frozen_seconds(start: Bundle, measured_shapes: Sequence[tuple[int, int, int]
         image = image.contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             seconds_per_voxel = _quickest(partial(network, image), device) / image.numel()
-        for shape in measured_shapes:
+        for shape in shapes:
             sizes = np.maximum(1, np.round(np.array(shape) * working_spacing / preprocessing.spacing_zyx)).astype(int)
             layout = plan((int(sizes[0]), int(sizes[1]), int(sizes[2])), preprocessing.patch_zyx,
                           getattr(network, "size_multiple", (1, 1, 1)), getattr(network, "slices", None),
                           preprocessing.overlap, preprocessing.fitted)
             windows = int(np.prod([len(starts) for starts in layout.starts]))
             seconds += seconds_per_voxel * int(np.prod(layout.window)) * windows
-    return seconds
+        seconds_of_members.append(seconds)
+    return seconds_of_members
 
 
 def _quickest(work: Callable[[], object], device: torch.device) -> float:

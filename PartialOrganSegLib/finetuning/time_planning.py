@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ..errors import Code, Problem
 from ..real_paths import real_path
+from ..training.frozen_members import frozen_members
 from . import PHANTOMS
 from .budget import FEW_STEPS, make_budget, network_voxels
 from .decisions import alphas_to_try, budget_settings
@@ -16,7 +17,7 @@ from .lineage import lineage_of
 from .measured_on import MeasuredOn
 from .plan import Plan, TimePlan
 from .preparation_state import Preparation
-from .speed import frozen_seconds
+from .speed import frozen_seconds, network_seconds
 
 # Of the minutes, to see what has become of what was not to be learnt.
 LOOKING_SHARE = 0.1
@@ -31,10 +32,13 @@ def plan_time(preparation: Preparation) -> None:
     request, held, measured = preparation.request, preparation.held, preparation.measured
     recipe = preparation.draft.read()
     alphas = alphas_to_try(recipe.alpha, preparation.alpha_set, held) if measured else []
+    beside = request.options.beside
     # A joined model is measured once more when it is divided among its members.
-    trials = len(alphas) + bool(measured and request.start.members)
-    # Beside the network that learns, each of a joined model's other members segments the measured CTs once.
-    asking = frozen_seconds(request.start, [case.shape for case in measured], request.device)
+    trials = len(alphas) + bool(measured and (request.start.members or beside))
+    # Beside the network that learns, each of the others segments the measured CTs once.
+    asking = frozen_seconds(request.start, [case.shape for case in measured], request.device, beside)
+    if beside:
+        _report_slower_model(preparation)
     measured_on = {}
     # Of an organ that both measure, the user's own cases have the last word.
     for label, kind in {**preparation.replay.measured_on, **held.measured_on}.items():
@@ -65,7 +69,22 @@ def plan_time(preparation: Preparation) -> None:
         steps=budget.steps, minutes=round((budget.seconds + asking + looks.seconds) / 60, 1), time=time_plan,
         said=[dict(event) for event in preparation.reporter.events],
         images={case.image: case.image_sha256 for case in images}, patients=_patients(preparation),
-        looked_at=looks.images, take_new=request.options.take_new)
+        looked_at=looks.images, take_new=request.options.take_new,
+        asked_minutes=preparation.minutes if time_plan is not None else None,
+        preparing_seconds=time.monotonic() - preparation.began)
+
+
+def _report_slower_model(preparation: Preparation) -> None:
+    """Warns of how much longer it takes to segment with a network more."""
+    request = preparation.request
+    seconds = network_seconds(frozen_members(request.start, beside=True), [preparation.cases[0].shape],
+                              request.start.learner.preprocessing.spacing_zyx, request.device)
+    # The copy takes as long as what it is one of: the start model's last network.
+    times = 1 + seconds[-1] / sum(seconds)
+    preparation.reporter.warning(Problem(
+        Code.SETTING_SLOW, "beside", hint="every organ but those that are learnt stays as it is",
+        found=f"the new model asks {len(seconds) + 1} networks and takes about {times:.1f} times as long as the start "
+              "model"))
 
 
 def _patients(preparation: Preparation) -> dict[Path, str]:
@@ -105,6 +124,9 @@ def _looks(preparation: Preparation, measured_on: Mapping[str, MeasuredOn]) -> L
                                                                 preparation.size_multiple)
         # By the new model, and by the start model where that was not done yet.
         cost = for_one if predictions.exist(case) else 2 * for_one
+        if request.options.beside:
+            cost += preparation.speed.voxel * network_voxels(case.shape, preparation.draft.read(),
+                                                             preparation.size_multiple)
         share = LOOKING_SHARE if images else FIRST_LOOK_SHARE
         if seconds + cost <= share * 60 * preparation.minutes:
             images[case.image] = case.image_sha256

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..models.bundle import load_bundle
 from ..models.store import find_model
 from ..outputs import writable_folder
 from ..real_paths import real_path
+from . import Beside
 from .organ_list import Ask
 from .plan import MANIFEST, FolderOptions, Plan, make_plan
 from .report import ReportRequest, write_report
@@ -29,11 +30,13 @@ DEFAULT_OUTPUT = "learnt"  # in the user's folder
 
 @dataclass(frozen=True)
 class LearnOptions:
-    """`model`: the start model. `folder`: how the user's folder is to be understood. `finetuning`: as in `finetune`."""
+    """`model`: the start model. `folder`: how the user's folder is to be understood. `finetuning`: as in `finetune`,
+    but for its `beside`, which follows from when it is wanted."""
 
     model: str = "embedded"
     folder: FolderOptions = field(default_factory=FolderOptions)
     finetuning: FinetuneOptions = field(default_factory=FinetuneOptions)
+    beside: Beside = Beside.NEW
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def prepare(folder: Path, output: Path, options: LearnOptions, ask: Ask | None =
     model = options.model
     if os.path.exists(model):
         model = str(real_path(model))
-    LearnState(os.path.relpath(real_path(folder), real_path(output)), model, options.finetuning,
+    beside = options.beside is Beside.ALWAYS or (options.beside is Beside.NEW and bool(plan.new_organs))
+    LearnState(os.path.relpath(real_path(folder), real_path(output)), model, replace(options.finetuning, beside=beside),
                sha256_of(plan.manifest), tuple(plan.new_organs)).write(output)
     return plan
 

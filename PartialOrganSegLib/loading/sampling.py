@@ -36,14 +36,16 @@ class PatchSampler(Dataset[tuple[Targets, int]]):
     "alternate" takes a whole mini-batch from one and the next from the next (Fang 2020, section III.C).
     `full_share` is the share of fully labelled cases in a mini-batch, exact where `batch` allows it (Zhou 2019, section
     4.1: 3 of 4). `anywhere` is the share of patches centred on a random voxel instead of an organ; the first
-    `foreground` of every mini-batch always lie in an organ, where there is a labelled one. `batch`: patches of a
-    mini-batch over all processes. Raises UserError when a share or alternation has nothing to draw from.
+    `foreground` of every mini-batch always lie in an organ, where there is a labelled one. `background`: whether that
+    counts as an organ to centre on; where masks are partial, what is known to be background is the air round the body.
+    `batch`: patches of a mini-batch over all processes. Raises UserError when a share or alternation has nothing to
+    draw from.
     """
 
     def __init__(self, cases: Sequence[CachedCase], augmentation: Augmentation, seed: int, length: int,
                  anywhere: float = 0.1, datasets: str = "weight", full_share: float | None = None,
-                 foreground: int = 0, batch: int = 1) -> None:
-        self.cases, self.augmentation = list(cases), augmentation
+                 foreground: int = 0, batch: int = 1, background: bool = True) -> None:
+        self.cases, self.augmentation, self.background = list(cases), augmentation, background
         self.seed, self.length, self.anywhere = seed, length, anywhere
         self.datasets, self.full_share, self.foreground, self.batch = datasets, full_share, foreground, batch
         drawable = [number for number, cached in enumerate(self.cases) if cached.case.weight > 0]
@@ -74,6 +76,8 @@ class PatchSampler(Dataset[tuple[Targets, int]]):
         for member in members:
             certain.update(self.cases[member].positions)
         labels = sorted(certain)
+        if not self.background:
+            labels = [label for label in labels if label]
         anywhere = not labels or generator.random() < self.anywhere
         if number % self.batch < self.foreground and any(labels):
             anywhere, labels = False, [label for label in labels if label]

@@ -83,4 +83,4 @@ def _signed_depth(inside: Mask, spacing: Spacing3) -> Values:
     half = min(spacing) / 2  # the border lies between two voxels
     within = ndimage.distance_transform_edt(inside, sampling=spacing) - half
     beyond = ndimage.distance_transform_edt(~inside, sampling=spacing) - half
-    return np.where(inside, within, -beyond).astype(np.float32)
+    return np.asarray(np.where(inside, within, -beyond), np.float32)

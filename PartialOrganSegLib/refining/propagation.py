@@ -168,7 +168,7 @@ class _Coarse:
 
     def _reach_of_missing(self, extent: float, usual_mm3: float) -> float:
         """Of a stroke in an organ of which there is a fragment: its thickness says nothing, the usual size does."""
-        usual_radius = (3 * usual_mm3 / (4 * np.pi)) ** (1 / 3)
+        usual_radius: float = (3 * usual_mm3 / (4 * np.pi)) ** (1 / 3)
         reach = min(REACH_OF_EXTENT_MISSING * extent, REACH_OF_USUAL_RADIUS * usual_radius)
         return min(max(reach, SHORTEST_REACH_MM), LONGEST_REACH_MISSING_MM)
 

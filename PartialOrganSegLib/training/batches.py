@@ -58,7 +58,7 @@ def patches(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, batch: in
         axis_scale=changes.axis_scale, scale_factors=tuple(changes.scale_factors), intensity=intensity)
     sampling = stage.sampling
     return PatchSampler(cases, augmentation, recipe.seed, length, sampling.anywhere, sampling.datasets,
-                        sampling.full_share, sampling.foreground, batch)
+                        sampling.full_share, sampling.foreground, batch, sampling.background)
 
 
 def batch_numbers(step: int, size: int) -> range:

@@ -1,4 +1,5 @@
-"""A joined start model in training: its last network learns, the others stay as they are and are measured with it.
+"""A joined start model in training: its last network learns, the others stay as they are and are measured with it. Of
+one that is learnt beside all stay, and a copy of the last learns.
 
 What the frozen members predict of a validation case is computed once, by the engine that segments CTs, and kept on disk
 at the working spacing. It is combined with what the trained network predicts by the rule of `models.joined`.
@@ -41,14 +42,24 @@ class Division:
     trained: tuple[str, ...]
 
 
+def frozen_members(start: Bundle, beside: bool) -> tuple[Member, ...]:
+    """The networks of a start model that a run leaves as they are, with the organs of which each has the say: all but
+    the last, or all where a copy learns `beside` them."""
+    if not beside:
+        return start.members[:-1]
+    return start.members or (Member(start, start.label_space.names),)
+
+
 class FrozenMembers:
-    """The members of the joined model `start` that are not trained, in a run of label space `space`.
+    """The members of the model `start` that are not trained, in a run of label space `space`: see `frozen_members`.
 
     `folder` keeps their predictions of the validation cases, which are made on `device`.
     """
 
-    def __init__(self, start: Bundle, space: LabelSpace, device: torch.device, folder: Path) -> None:
-        self._members, self._space, self._device, self._folder = start.members[:-1], space, device, folder
+    def __init__(self, start: Bundle, space: LabelSpace, device: torch.device, folder: Path,
+                 beside: bool = False) -> None:
+        self._members, self._space = frozen_members(start, beside), space
+        self._device, self._folder = device, folder
         self._start = start
         self._predictors: list[MemberPredictor] = []
         # Organs that the run leaves out count as background, as they do with a start model of one network.
@@ -56,8 +67,10 @@ class FrozenMembers:
         for member in self._members:
             for organ in member.organs:
                 self._label_of[organ] = space.index(organ) if organ in space.names else 0
-        self.before = Division(tuple(member.organs for member in self._members),
-                               tuple(organ for organ in start.members[-1].organs if organ in space.names))
+        learning: tuple[str, ...] = ()
+        if not beside:
+            learning = tuple(organ for organ in start.members[-1].organs if organ in space.names)
+        self.before = Division(tuple(member.organs for member in self._members), learning)
 
     @property
     def owners(self) -> dict[str, str]:

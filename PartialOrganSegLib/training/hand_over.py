@@ -19,11 +19,12 @@ from .start import Start
 
 
 class HandOver:
-    """The division of the organs in a run. Without a joined start model there is none, and nothing to take over.
+    """The division of the organs in a run. There is none, and nothing to take over, where the start model is a single
+    network that learns on itself.
 
     `not_taken_over`: organs that the trained network was measured to find no better than their frozen member, with the
     Dice it had; that member keeps the say of them. Raises UserError for `takes_over` of organs that the run does not
-    have.
+    have, and for a network `beside` the start model that would have the say of none.
     """
 
     def __init__(self, recipe: Recipe, start: Start, space: LabelSpace, training: Sequence[CachedCase],
@@ -31,18 +32,24 @@ class HandOver:
         self.members: FrozenMembers | None = None
         self.taken_over: list[str] = []
         self.not_taken_over: dict[str, float] = {}
-        if start.bundle is None or len(start.bundle.members) < 2:
+        if start.bundle is None and recipe.beside:
+            raise UserError(code=Code.SETTINGS_CONFLICT, subject="beside", expected="a model as start_from",
+                            found="none")
+        if start.bundle is None or (len(start.bundle.members) < 2 and not recipe.beside):
             if recipe.takes_over:
                 raise UserError(code=Code.SETTINGS_CONFLICT, subject="takes_over",
                                 expected="a joined model as start_from", found="none")
             return
-        self.members = FrozenMembers(start.bundle, space, device, recipe.manifest.parent / "cache")
+        self.members = FrozenMembers(start.bundle, space, device, recipe.manifest.parent / "cache", recipe.beside)
         self.members.check(recipe.takes_over or ())
         organs = recipe.takes_over
         if organs is None:
             organs = _shown_organs(training, space)
         owners = self.members.owners
         self.taken_over = [organ for organ in organs if organ in owners]
+        if recipe.beside and not self.members.after(self.taken_over).trained:
+            raise UserError(code=Code.SETTINGS_CONFLICT, subject="beside",
+                            expected="an organ for the network that learns, new or by takes_over", found="none")
 
     @property
     def before(self) -> Division | None:
@@ -57,6 +64,7 @@ class HandOver:
     def give_back(self, before: Mapping[str, float], figures: dict[str, float],
                   measure: Callable[[], dict[str, float]]) -> dict[str, float]:
         """Gives back what is measured no better than before, until nothing is; the Dice of the division that results.
+        A network without any organ would be none: where all would go back, nothing does, and the figures say so.
 
         `figures`: the Dice of the present division; `measure` measures that of a changed one.
         """
@@ -65,11 +73,12 @@ class HandOver:
             for organ in self.taken_over:
                 if organ in figures and organ in before and figures[organ] <= before[organ]:
                     no_better[organ] = figures[organ]
-            if not no_better:
+            remaining = [organ for organ in self.taken_over if organ not in no_better]
+            if not no_better or self.members is None or not self.members.after(remaining).trained:
                 return figures
             # A new division changes the Dice of other organs too, so it is measured and compared again.
             self.not_taken_over |= no_better
-            self.taken_over = [organ for organ in self.taken_over if organ not in no_better]
+            self.taken_over = remaining
             figures = measure()
 
     def write(self, folder: Path, recipe: Recipe, start: Start, space: LabelSpace,

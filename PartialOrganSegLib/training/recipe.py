@@ -41,6 +41,8 @@ class Recipe(StageSettings):
     times the trained ones, a weight-space ensemble (WiSE-FT, Wortsman 2022, equation 1); 1 is the trained ones alone.
     Of a joined start model the last network is trained; it `takes_over` these organs, of which other members had the
     say (null: all that the training cases show for certain), where validation does not find them worse.
+    `beside`: the start model, of one network or joined, stays whole; a copy of the one that would learn on is trained,
+    and has the say of what it `takes_over` and of new organs alone (`models.joined`).
     `half_precision`: true is bfloat16, "float16" (GPU only) scales the loss. `batch_size` is per process.
     `new_class_patches`: from so many patches a class that the start model does not have gets its first weights, by what
     tells its voxels apart among the features; 0: it begins as rare background.
@@ -54,6 +56,7 @@ class Recipe(StageSettings):
     start_from: Path | None = None
     alpha: Alpha = 1.0
     takes_over: list[str] | None = None
+    beside: bool = False
     new_class_patches: int = Field(default=0, ge=0)
     preprocessing: PreprocessingSettings = PreprocessingSettings()
     network: NetworkSettings | None = None

@@ -152,6 +152,7 @@ class SamplingSettings(Settings):
     full_share: float | None = Field(default=None, gt=0, lt=1)
     anywhere: float = Field(default=0.1, ge=0, le=1)
     foreground: int = Field(default=0, ge=0)
+    background: bool = True
 
 
 class PseudoLabelSettings(Settings):

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from PartialOrganSegLib.formats.registry import FORMATS
 from PartialOrganSegLib.formats.writing import write_ct
 from PartialOrganSegLib.synthesis.phantom import make_phantom
 from PartialOrganSegLib.yaml_file import read_yaml
+from Testing.helpers import ready_python
 from Testing.helpers.pages import DOCS, Block, blocks
 from Testing.helpers.repository import ROOT
 
@@ -49,7 +49,7 @@ def shell(tmp_path: Path) -> dict[str, str]:
     folder.mkdir()
     command = folder / "partialorganseg"
     # A page says `partialorganseg`; an installed one would be another version.
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m PartialOrganSegLib "$@"\n', encoding="utf-8")
+    command.write_text(f'#!/bin/sh\nexec "{ready_python.program()}" -m PartialOrganSegLib "$@"\n', encoding="utf-8")
     command.chmod(0o755)
     path = os.pathsep.join([str(folder), os.environ.get("PATH", "")])
     python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -76,7 +76,7 @@ def _commands(listed: list[Block]) -> Iterator[list[str]]:
         else:
             program += block.text + "\n"
     if program:
-        yield [sys.executable, "-c", program]
+        yield [ready_python.program(), "-c", program]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -93,7 +93,7 @@ def test_the_program_of_the_readme(tmp_path: Path, shell: dict[str, str]) -> Non
     ct, _ = make_phantom((24, 24, 24), (8.0, 8.0, 8.0))
     write_ct(tmp_path / "ct.nii.gz", ct)
     program, = [block.text for block in blocks(ROOT / "README.md") if block.language == "python"]
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=shell, check=True, timeout=300)
+    subprocess.run([ready_python.program(), "-c", program], cwd=tmp_path, env=shell, check=True, timeout=300)
     assert (tmp_path / "organs.nii.gz").is_file()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import multiprocessing
 import time
 from types import SimpleNamespace
@@ -13,14 +15,17 @@ from hypothesis import strategies as st
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.finetuning.free_cores import FreeCores
+from PartialOrganSegLib.finetuning.looking import StoredLabels, compare_looks
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.finetuning.plan import TimePlan, read_plan
 from PartialOrganSegLib.finetuning.run import finetune, resume
 from PartialOrganSegLib.finetuning.time_keeping import WRITING_S, TimeKeeper
+from PartialOrganSegLib.finetuning.used_time import UsedTime
 from PartialOrganSegLib.segmenting import threads as segmenting_threads
 from PartialOrganSegLib.training.checkpoint import load_checkpoint
 from PartialOrganSegLib.training.hooks import StepReport
 from Testing.helpers.finetune_data import QUICK, RunListener, ct_of, only, write_cases, write_start
+from Testing.helpers.training_data import write_image
 
 
 class PretendRun:
@@ -127,6 +132,35 @@ def test_a_real_run_is_planned_anew_from_its_steps(study, tmp_path):
     assert plan.time is not None
     assert plan.time.steps == plan.steps
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["step"] >= 1
+    minutes = json.loads((tmp_path / "run" / "result.json").read_text("utf-8"))["minutes"]
+    assert minutes["asked"] == 0.7
+    assert minutes["used"] == pytest.approx((time.monotonic() - begin) / 60, abs=0.1)
+    parts = minutes["preparing"] + minutes["training"] + minutes["comparing"]
+    assert minutes["used"] == pytest.approx(parts, abs=0.02)
+
+
+def test_models_are_compared_on_fewer_cts_where_the_time_is_over(study, tmp_path):
+    start, _ = study
+    images = {write_image(tmp_path / f"{seed}.nii.gz", ct_of(seed)[0]): str(seed) for seed in range(3)}
+    before, after = (StoredLabels(None, start, start.label_space, kind, torch.device("cpu")) for kind in ("a", "b"))
+    for seconds, count in ((0.0, 1), (math.inf, 3)):
+        looks = compare_looks(images, before, after, start.label_space, RunListener(), seconds)
+        assert len(looks) == count
+
+
+def test_what_a_run_was_used_for_is_counted_over_its_ends():
+    """Preparing 30 s, training 100 s before it was ended and 50 s after, a night between; then 20 s of comparing."""
+    time_plan = TimePlan(seconds=150.0, steps=100, measurements=1, measurement_seconds=1.0, trials=0)
+    clock = SimpleNamespace(now=1000.0)
+    run_time = UsedTime(SimpleNamespace(asked_minutes=4.0, preparing_seconds=30.0), lambda: clock.now)
+    keeper = TimeKeeper(time_plan, clock=lambda: clock.now)
+    keeper.load_state_dict({"spent": 100.0, "measured": 0, "measurement_seconds": 1.0})
+    run_time.follow(keeper)
+    clock.now += 50
+    run_time.end_training()
+    assert run_time.remaining_s == pytest.approx(240 - 30 - 150 - WRITING_S)
+    clock.now += 20
+    assert run_time.as_data() == {"asked": 4.0, "used": 3.33, "preparing": 0.5, "training": 2.5, "comparing": 0.33}
 
 
 def test_a_run_of_steps_is_not_hurried(study, tmp_path):

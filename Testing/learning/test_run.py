@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,11 +19,13 @@ from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
+from PartialOrganSegLib.learning import Beside
 from PartialOrganSegLib.learning.comparison import Comparison, compared_drifts
 from PartialOrganSegLib.learning.page import PageContent, learn_page
 from PartialOrganSegLib.learning.run import LearnOptions, carry_out, prepare
+from PartialOrganSegLib.learning.state import read_state
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle
-from Testing.helpers.finetune_data import QUICK, RunListener, write_start
+from Testing.helpers.finetune_data import ORGANS, QUICK, RunListener, write_start
 from Testing.helpers.learn_folder import write_folder
 
 
@@ -186,6 +189,16 @@ def test_a_folder_with_other_files_is_no_place_for_results(start, tmp_path):
     with pytest.raises(UserError, match="nothing there"):
         prepare(tmp_path / "missing", tmp_path / "out", quick(start))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("names", "choice", "beside"), [
+    (("liver", "spleen"), Beside.NEW, True), (("liver", "spleen"), Beside.NEVER, False),
+    (ORGANS, Beside.NEW, False), (ORGANS, Beside.ALWAYS, True)])
+def test_a_new_organ_is_learnt_beside_the_start_model(tmp_path, names, choice, beside):
+    start = write_start(tmp_path / "start", names)
+    folder = write_folder(tmp_path / "cts")
+    prepare(folder, folder / "learnt", replace(quick(start), beside=choice))
+    assert read_state(folder / "learnt").finetuning.beside is beside
 
 
 def test_the_command_goes_on_with_a_run_and_says_what_came_of_it(start, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,18 @@ def test_at_least_one_patch_on_an_organ(cases):
     assert set(centres[::2]) == {(1, 1, 1)}
     # The second of each pair lies anywhere.
     assert len(set(centres[1::2])) > 50
+
+
+def test_the_background_need_not_count_as_an_organ(cases):
+    """Where masks are partial it is the air round the body, which half of the patches of a single organ would show."""
+    positions = {0: np.array([[0, 0, 0]]), 2: np.array([[1, 1, 1]])}
+    both = replace(cases[0], positions=positions)
+    for background, centres in ((True, {(0, 0, 0), (1, 1, 1)}), (False, {(1, 1, 1)})):
+        sampler = PatchSampler([both], None, 0, 0, anywhere=0.0, background=background)
+        assert {tuple(sampler.draw(n)[1]) for n in range(50)} == centres
+    # A case without an organ is seen anywhere.
+    air = PatchSampler([replace(cases[0], positions={0: positions[0]})], None, 0, 0, anywhere=0.0, background=False)
+    assert len({tuple(air.draw(n)[1]) for n in range(50)}) > 30
 
 
 def test_unlabelled_means_that_nothing_of_the_annotation_is_seen(cases):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from Testing.helpers import ready_python
+
 HERE = Path(__file__).resolve().parent
 MODULE = HERE.parent.parent / "PartialOrganSeg" / "PartialOrganSeg.py"
 IN_SLICER = "slicer" in sys.modules and hasattr(sys.modules["slicer"], "app")
@@ -43,6 +45,28 @@ else:
 
 def pytest_report_header() -> str | None:
     return f"Slicer module: not tested, {NO_HOST}" if NO_HOST else None
+
+
+@pytest.fixture(scope="session")
+def launcher_folder(tmp_path_factory):
+    """A folder with a `PythonSlicer` that is the ready Python; None where there is no such Python."""
+    if IN_SLICER or ready_python.program() == sys.executable:
+        return None
+    folder = tmp_path_factory.mktemp("launcher")
+    (folder / "PythonSlicer").symlink_to(ready_python.program())
+    return folder
+
+
+@pytest.fixture
+def usual_python():
+    """For tests of how a process starts, ends and is found: `quick_commands` leaves them alone."""
+
+
+@pytest.fixture(autouse=True)
+def quick_commands(request, monkeypatch, launcher_folder):
+    """The panel's commands are forks of a Python that has imported PyTorch, through a launcher as Slicer has one."""
+    if launcher_folder is not None and "usual_python" not in request.fixturenames:
+        monkeypatch.setenv("PATH", f"{launcher_folder}{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +143,10 @@ def make_panel():
     for widget in widgets:
         widget.cleanup()
         widget.parent.close()
+        if not IN_SLICER:
+            # A closed widget lives on here: every later change of the scene would reach those of all earlier tests.
+            for selector in widget.parent.findChildren(slicer.qMRMLNodeComboBox):
+                selector.setMRMLScene(None)
 
 
 @pytest.fixture

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import slicer
+import slicer.util
 from panel_helpers.doubles import Doubles, FakeInstaller
 from panel_helpers.scenes import add_ct
+from PartialOrganSegPanel.segment.section import SegmentSection
 
 
 def test_panel_without_packages_offers_to_install_them(make_panel):
@@ -60,3 +62,47 @@ def test_without_pytest_the_self_test_runs_and_that_is_said(monkeypatch, capsys)
         patch.setattr("PartialOrganSegPanel.segment.section.SegmentSection.refresh", lambda self: None)
         with pytest.raises(AssertionError):
             PartialOrganSegTest("test_panel").test_panel()
+
+
+def test_no_section_looks_at_a_scene_before_it_is_loaded(make_panel, scene, tmp_path, monkeypatch):
+    """Parameters are there before the nodes that they name, and others remove nodes before the panel hears of the end:
+    a section that chose a CT in between would replace the one that was saved."""
+    panel = make_panel(Doubles())
+    panel.enter()
+    add_ct("first")
+    panel.parameters.inputVolume = add_ct("second")
+    leftover = scene.AddNewNodeByClass("vtkMRMLTextNode", "leftover")
+    path = tmp_path / "scene.mrb"
+    assert slicer.util.saveScene(str(path))
+    scene.Clear(0)
+    looks, loading = [], []
+    refresh = SegmentSection.refresh
+
+    def look(section):
+        looks.append(bool(loading))
+        refresh(section)
+
+    def remove(_caller, _event):  # before the panel's own observer, as the logics of other modules
+        scene.RemoveNode(slicer.util.getNode(leftover.GetName()))
+        loading.clear()
+
+    monkeypatch.setattr(SegmentSection, "refresh", look)
+    tags = [scene.AddObserver(scene.StartImportEvent, lambda *_: loading.append(True), 1.0),
+            scene.AddObserver(scene.EndImportEvent, remove, 1.0)]
+    slicer.util.loadScene(str(path))
+    for tag in tags:
+        scene.RemoveObserver(tag)
+    assert looks
+    assert not any(looks)
+    assert panel.parameters.inputVolume.GetName() == "second"
+
+
+def test_nodes_that_come_in_a_batch_are_noticed(make_panel, scene):
+    """As other modules add many."""
+    panel = make_panel(Doubles())
+    panel.enter()
+    scene.StartState(scene.BatchProcessState)
+    add_ct("CT")
+    assert panel.parameters.inputVolume is None
+    scene.EndState(scene.BatchProcessState)
+    assert panel.parameters.inputVolume.GetName() == "CT"

@@ -19,7 +19,7 @@ NO_ROOMS_OF_THE_PANEL = {"host", "panel_helpers"}  # folders of these tests besi
 # (test_extension.py imports it all where there are none). Everything else runs in the child process.
 LIBRARY = "PartialOrganSegLib"
 OF_THE_LIBRARY = ("organs", "organ_records", "annotation", "formats", "imaging", "geometry", "errors",
-                  "atomic", "resources", "models.folders",  # files written whole, where files and models lie
+                  "atomic", "file_locks", "resources", "models.folders",  # whole files, where files and models lie
                   "safe_text",  # cells of tables that spreadsheets do not take for formulas
                   "segmenting.check_kinds")  # what a result's checks are
 

@@ -45,7 +45,7 @@ def _is_among(identity: CtIdentity, identities: Collection[CtIdentity]) -> bool:
 
 
 def change_listed(volume_id: str, **changes: Any) -> None:
-    """Changes what the list says of a case by its ID here. Raises OSError."""
+    """Changes what the list says of a case by its ID here. Raises OSError and UserError."""
     chosen_list().change(volume_id.removeprefix(PREFIX), **changes)
 
 

@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from PartialOrganSegLib.errors import Code
+from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.organs import WORD16
 
 from ..scene.scene_cases import CaseList, SceneCase, include, label_space_names, measure
@@ -197,7 +197,10 @@ class FineTuneSection(Section):
         if column == CT:
             name = "included"
         if of_list:
-            change_listed(volume_id, **{name: checked})
+            try:
+                change_listed(volume_id, **{name: checked})
+            except (OSError, UserError) as error:
+                self.strip.say(str(error))
         elif column == CT:
             include(volume_id, checked)
         else:

@@ -10,10 +10,8 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.errors import UserError
 
 from ..scene.ct_identity import ct_file_name
-from ..shell.job import Outcome, Progress
-from ..shell.saving import free_name, name_to_save
+from ..shell.saving import CaseSaving, FileWork, free_name
 from ..shell.section import SharedPanel
-from ..shell.steps import Steps
 from .export import CASE_ENDINGS, reference_volume, reviewed_segmentations, write_case
 from .logic import Review
 from .study_table import write_table
@@ -26,20 +24,8 @@ class ReviewFiles:
 
     def __init__(self, panel: SharedPanel, say: Callable[[str, str], None]) -> None:
         self._panel, self._say = panel, say
-        self._saving: Steps | None = None
-
-    @property
-    def why_not(self) -> str:
-        """Why no case can be saved now; empty when one can. A run of the command is no reason."""
-        if self._saving is not None:
-            return _("A case is being saved.")
-        return ""
-
-    def stop(self) -> None:
-        """Ends the writing without a word; no half a case stays."""
-        saving, self._saving = self._saving, None
-        if saving is not None:
-            saving.kill()
+        self.work = FileWork(say, panel.refresh)
+        self._case = CaseSaving(panel.services.dialogs, self.work, say)
 
     # --- the table
 
@@ -78,29 +64,9 @@ class ReviewFiles:
     # --- a case
 
     def save_case(self, review: Review) -> None:
-        """The CT and its accepted organs, written in pieces while the window goes on working."""
-        dialogs = self._panel.services.dialogs
-        folder = dialogs.choose_folder(_("Folder for the case"))
-        if folder is None:
-            return
+        """The CT and its accepted organs, with a manifest."""
         node = review.segmentation
         volume = reference_volume(node)
-        name = name_to_save(dialogs, Path(folder), ct_file_name(volume), CASE_ENDINGS)
-        if name is None:
-            return
-        self._saving = saving = Steps(write_case(node, volume, Path(folder), name), self._progress,
-                                      lambda outcome: self._saved(saving.value, outcome))
-        self._say(_("Saving the case ..."), "")
-        saving.start()
-        self._panel.refresh()
-
-    def _progress(self, progress: Progress) -> None:
-        self._say(_("Saving the case: {stage} ...").format(stage=progress.stage), "")
-
-    def _saved(self, path: Path | None, outcome: Outcome) -> None:
-        self._saving = None
-        if path is None:
-            self._say(outcome.message, "")
-        else:
-            self._say(_("CT and accepted organs written; {name} lists them.").format(name=path.name), str(path))
-        self._panel.refresh()
+        self._case.save(ct_file_name(volume), CASE_ENDINGS,
+                        lambda folder, name: write_case(node, volume, folder, name),
+                        _("CT and accepted organs written; {name} lists them."))

@@ -114,7 +114,7 @@ class ReviewSection(Section, VTKObservationMixin):
             self.editor.saveStateForUndo()
 
     def closing(self) -> None:
-        self._files.stop()
+        self._files.work.stop()
         self._unfolded = False
         self._unwatch()
         self.removeObservers()
@@ -229,7 +229,7 @@ class ReviewSection(Section, VTKObservationMixin):
         self.looking.soon()
 
     def _looked(self, changed: bool) -> None:
-        if self._review.segmentation is None:
+        if self._review is None or self._review.segmentation is None:  # what was done before has let go of it
             return
         if changed:
             self._review.write_times()
@@ -262,7 +262,7 @@ class ReviewSection(Section, VTKObservationMixin):
 
     def _offer_buttons(self) -> None:
         why = reasons(self._review, self._current)
-        why["case"] = why["case"] or self._files.why_not
+        why["case"] = why["case"] or self._files.work.why_not
         for name, tip in tips().items():
             offer(getattr(self.ui, f"{name}Button"), why[name], tip)
         self.ui.onlyButton.checked = self._only.on

@@ -44,21 +44,25 @@ def write_label_layers(layers: Sequence[tuple[slicer.vtkMRMLSegmentationNode, Ma
                        outside: int = 0) -> Generator[None, None, None]:
     """As `write_labels`, of several segmentations, the later over the earlier. `outside`: where no segment is."""
     size = tuple(reference.GetImageData().GetDimensions())
+    yield from write_nrrd(path, size, np.dtype(np.uint8), ijk_to_file, label_slabs(layers, reference, outside))
+
+
+def label_slabs(layers: Sequence[tuple[slicer.vtkMRMLSegmentationNode, Mapping[str, int]]],
+                reference: slicer.vtkMRMLScalarVolumeNode, outside: int = 0) -> Iterator[np.ndarray]:
+    """The label map of `write_label_layers` in slabs of slices (see `slab_bounds`), uint8 (z, y, x). Raises
+    ChangedMeanwhile when a segment is edited between two of them."""
+    size = tuple(reference.GetImageData().GetDimensions())
     before = [_times(*layer) for layer in layers]
     parts = [part for layer in layers for part in _parts(*layer, reference)]
-
-    def slabs() -> Iterator[np.ndarray]:
-        for start, end in slab_bounds(size[::-1], 1):
-            for layer, times in zip(layers, before, strict=True):
-                if _times(*layer) != times:
-                    raise ChangedMeanwhile(_("{name}: organs were changed while they were written.").format(
-                        name=layer[0].GetName()))
-            slab = np.full((end - start, size[1], size[0]), outside, np.uint8)
-            for part in parts:
-                part.draw(slab, start)
-            yield slab
-
-    yield from write_nrrd(path, size, np.dtype(np.uint8), ijk_to_file, slabs())
+    for start, end in slab_bounds(size[::-1], 1):
+        for layer, times in zip(layers, before, strict=True):
+            if _times(*layer) != times:
+                raise ChangedMeanwhile(_("{name}: organs were changed while they were written.").format(
+                    name=layer[0].GetName()))
+        slab = np.full((end - start, size[1], size[0]), outside, np.uint8)
+        for part in parts:
+            part.draw(slab, start)
+        yield slab
 
 
 @contextlib.contextmanager

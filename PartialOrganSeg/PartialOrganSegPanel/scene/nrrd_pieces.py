@@ -31,7 +31,7 @@ def write_nrrd(path: Path, size: tuple[int, int, int], dtype: np.dtype, ijk_to_r
     Uncompressed: to compress a CT takes seconds. Raises OSError; what was written until then is the caller's to remove.
     """
     contiguous = (np.ascontiguousarray(slab, dtype) for slab in slabs)
-    yield from write_slabs(path, _header(size, dtype, ijk_to_ras), contiguous)
+    yield from write_slabs(path, nrrd_header(size, dtype, ijk_to_ras), contiguous)
 
 
 def write_slabs(path: Path, header: bytes, slabs: Iterable[np.ndarray]) -> Generator[None, None, None]:
@@ -66,14 +66,16 @@ def synced(path: Path) -> Generator[None, None, None]:
         raise errors[0]
 
 
-def _header(size: tuple[int, int, int], dtype: np.dtype, ijk_to_ras: vtk.vtkMatrix4x4) -> bytes:
+def nrrd_header(size: tuple[int, int, int], dtype: np.dtype, ijk_to_ras: vtk.vtkMatrix4x4,
+                *notes: str) -> bytes:
+    """Of an image of `size` (i, j, k); `notes` are further lines."""
     matrix = slicer.util.arrayFromVTKMatrix(ijk_to_ras)
     to_lps = np.diag([-1.0, -1.0, 1.0]) @ matrix[:3]
     axes = [vector(to_lps[:, axis]) for axis in range(3)]
     lines = ["NRRD0004", f"type: {_TYPES[dtype.name]}", "dimension: 3", "space: left-posterior-superior",
              f"sizes: {' '.join(map(str, size))}", f"space directions: {' '.join(axes)}",
              "kinds: domain domain domain", f"endian: {sys.byteorder}", "encoding: raw",
-             f"space origin: {vector(to_lps[:, 3])}"]
+             f"space origin: {vector(to_lps[:, 3])}", *notes]
     return ("\n".join(lines) + "\n\n").encode()
 
 

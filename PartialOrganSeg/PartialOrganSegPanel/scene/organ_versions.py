@@ -40,20 +40,21 @@ def organ_versions(node: slicer.vtkMRMLSegmentationNode) -> Generator[None, None
 def changed_since(node: slicer.vtkMRMLSegmentationNode,
                   before: dict[str, OrganVersion]) -> Generator[None, None, list[str]]:
     """Organs that were there before and have been edited, accepted or otherwise decided since."""
-    moment = None
-    while moment != _moment(node):  # an edit between two pieces: look again
-        moment = _moment(node)
+    latest = None
+    while latest != moment(node):  # an edit between two pieces: look again
+        latest = moment(node)
         current = yield from organ_versions(node)
     return [organ for organ, version in current.items() if organ in before and before[organ] != version]
 
 
-def _moment(node: slicer.vtkMRMLSegmentationNode) -> tuple[object, ...]:
-    """Changes with every edit and decision."""
-    moment: list[object] = []
-    for row in rows(node):
-        image = labelmap(node.GetSegmentation().GetSegment(row.segment_id))
+def moment(node: slicer.vtkMRMLSegmentationNode) -> tuple[object, ...]:
+    """Changes with every edit of a segment, and with every decision on an organ."""
+    states = {row.segment_id: row.state for row in rows(node)}
+    facts: list[object] = []
+    for segment_id in node.GetSegmentation().GetSegmentIDs():
+        image = labelmap(node.GetSegmentation().GetSegment(segment_id))
         time = 0
         if image is not None:
             time = image.GetMTime()
-        moment += [row.segment_id, row.state, time]
-    return tuple(moment)
+        facts += [segment_id, states.get(segment_id), time]
+    return tuple(facts)

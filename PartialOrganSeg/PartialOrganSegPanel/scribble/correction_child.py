@@ -35,7 +35,11 @@ class CorrectionChild:
     def start(self, volume: slicer.vtkMRMLScalarVolumeNode, organs: Sequence[str]) -> None:
         """`organs` are those of the label values 1, 2, ... Raises OSError."""
         self.folder = Path(tempfile.mkdtemp(prefix="partialorganseg-", dir=slicer.app.temporaryPath))
-        (self.folder / "organs.yaml").write_text(json.dumps(list(organs)), encoding="utf-8")  # JSON is YAML
+        try:
+            (self.folder / "organs.yaml").write_text(json.dumps(list(organs)), encoding="utf-8")  # JSON is YAML
+        except OSError:
+            self.stop()
+            raise
         self._size = list(volume.GetImageData().GetDimensions())
         pieces = counted(write_ct_steps(volume, self.folder / "ct.nrrd"), Progress("", 0, 1, None))
         self._work = steps = Steps(pieces, lambda _progress: None, lambda outcome: self._written(steps.value, outcome))

@@ -2,58 +2,77 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import qt
 import slicer
 from slicer.i18n import tr as _
 
-from PartialOrganSegLib.errors import UserError
-
 from ..scene.ct_identity import ct_file_name
-from ..scene.stroke_labelmap import NOT_DRAWN, scribble_labelmap
-from ..shell.job import Outcome, Progress
-from ..shell.saving import name_to_save
+from ..scene.label_map_file import SUFFIXES
+from ..scene.organ_versions import moment
+from ..scene.stroke_counts import count_strokes
+from ..scene.stroke_labelmap import stroke_layer
+from ..shell.job import Progress
+from ..shell.saving import CaseSaving, FileWork, name_to_save
 from ..shell.services import Dialogs
-from ..shell.steps import Steps
+from ..shell.steps import counted
+from .at_hand import AtHand
 from .files import CASE_ENDINGS, read_map, save_map, write_case
-
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 class StrokeExchange:
-    """`say(text, tooltip)` shows the user what was written or read, or why it was not; `changed()`: a case begins to be
-    saved, or is."""
+    """`say(text, tooltip)` shows the user what was written or read, or why it was not; `changed()`: `work` begins, or
+    has ended. `draw(layer)` puts what was read in the place of the strokes at hand."""
 
-    def __init__(self, dialogs: Dialogs, say: Callable[[str, str], None], changed: Callable[[], None]) -> None:
-        self._dialogs = dialogs
-        self._say, self._changed = say, changed
-        self._saving: Steps | None = None
+    def __init__(self, dialogs: Dialogs, at_hand: AtHand, draw: Callable[[slicer.vtkOrientedImageData], None],
+                 say: Callable[[str, str], None], changed: Callable[[], None]) -> None:
+        self._dialogs, self._at_hand, self._draw, self._say = dialogs, at_hand, draw, say
+        self.work = FileWork(say, changed)
+        self._case = CaseSaving(dialogs, self.work, say)
 
-    def load(self, volume: slicer.vtkMRMLScalarVolumeNode, organs: int,
-             drawn: slicer.vtkMRMLSegmentationNode | None) -> np.ndarray | None:
-        """A label map (z, y, x) to draw on the CT, None for none. With strokes `drawn` already, the user is asked
-        whether they stay below the loaded ones. `organs`: number of organs of the label space."""
+    # --- loading
+
+    def load(self) -> None:
+        """Asks for a file with strokes on the CT at hand, reads it and draws them."""
         path = self._dialogs.choose_file(_("Strokes to load"), _pattern())
         if path is None:
-            return None
-        with self._show_failure():
-            with self._waiting(_("Reading {name} ...").format(name=path.name)):
-                labels = read_map(path, volume, organs)
-            if drawn is not None:
-                answer = self._dialogs.ask(_("Load strokes"), _("There are strokes on this CT already."),
-                                           [("replace", _("Replace them")), ("merge", _("Draw over them"))])
-                if answer is None:
-                    return None
-                # where both have a stroke the loaded one counts, as a later stroke does
-                if answer == "merge":
-                    labels = np.where(labels == NOT_DRAWN, scribble_labelmap(drawn, volume), labels)
-            self._say(_("{name} loaded.").format(name=path.name), str(path))
-            return labels
-        return None
+            return
+        volume, text = self._at_hand.volume, _("Reading {name} ...").format(name=path.name)
+        organs = len(self._at_hand.colours) - 1
+        self.work.start(counted(read_map(path, volume, organs), Progress("", 0, 2, None)), text,
+                        lambda labels: self._read(path, volume, labels))
+
+    def _read(self, path: Path, volume: slicer.vtkMRMLScalarVolumeNode, labels: np.ndarray) -> None:
+        """With strokes drawn already, the user is asked whether they stay below the loaded ones."""
+        if self._at_hand.volume is not volume:  # never on another patient's CT
+            self._say(_("Another CT was chosen meanwhile: nothing was loaded."), "")
+            return
+        drawn, over_strokes = self._at_hand.strokes, False
+        if drawn is not None and count_strokes(drawn, volume).total:
+            answer = self._dialogs.ask(_("Load strokes"), _("There are strokes on this CT already."),
+                                       [("replace", _("Replace them")), ("merge", _("Draw over them"))])
+            if answer is None:
+                self._say("", "")
+                return
+            # where both have a stroke the loaded one counts, as a later stroke does
+            over_strokes = answer == "merge"
+        strokes = self._at_hand.make_strokes()
+        before = moment(strokes)
+        self.work.start(counted(stroke_layer(strokes, volume, labels, over_strokes), Progress("", 1, 2, None)),
+                        _("Drawing the strokes of {name} ...").format(name=path.name),
+                        lambda layer: self._put(path, strokes, before, layer))
+
+    def _put(self, path: Path, strokes: slicer.vtkMRMLSegmentationNode, before: tuple[object, ...],
+             layer: slicer.vtkOrientedImageData) -> None:
+        if self._at_hand.strokes is not strokes or moment(strokes) != before:
+            self._say(_("The strokes were changed meanwhile: nothing was loaded. Load the file again."), "")
+            return
+        self._draw(layer)
+        self._say(_("{name} loaded.").format(name=path.name), str(path))
+
+    # --- saving
 
     def save(self, strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Saves a label map."""
@@ -66,70 +85,15 @@ class StrokeExchange:
             if name is None:
                 return
             path = path.with_name(name + SUFFIXES[0])
-        with self._show_failure():
-            with self._waiting(_("Writing {name} ...").format(name=path.name)):
-                save_map(strokes, volume, path)
-            self._say(_("Strokes written to {name}.").format(name=path.name), str(path))
+        self.work.start(counted(save_map(strokes, volume, path), Progress("", 0, 1, None)),
+                        _("Writing {name} ...").format(name=path.name),
+                        lambda _nothing: self._say(_("Strokes written to {name}.").format(name=path.name), str(path)))
 
     def save_case(self, strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-        """Saves CT, label map and manifest, in pieces while the window goes on working."""
-        folder = self._dialogs.choose_folder(_("Folder for the case"))
-        if folder is None:
-            return
-        name = name_to_save(self._dialogs, Path(folder), ct_file_name(volume), CASE_ENDINGS)
-        if name is None:
-            return
-        self._saving = saving = Steps(write_case(strokes, volume, Path(folder), name), self._progress,
-                                      lambda outcome: self._saved(saving.value, outcome))
-        self._say(_("Saving the case ..."), "")
-        saving.start()
-        self._changed()
-
-    @property
-    def why_not(self) -> str:
-        """Why no case can be saved now; empty when one can."""
-        if self._saving is not None:
-            return _("A case is being saved.")
-        return ""
-
-    def stop(self) -> None:
-        """Ends the writing without a word; no half a case stays."""
-        saving, self._saving = self._saving, None
-        if saving is not None:
-            saving.kill()
-
-    def _progress(self, progress: Progress) -> None:
-        self._say(_("Saving the case: {stage} ...").format(stage=progress.stage), "")
-
-    def _saved(self, path: Path | None, outcome: Outcome) -> None:
-        self._saving = None
-        if path is None:
-            self._say(outcome.message, "")
-        else:
-            self._say(_("CT and strokes written; {name} lists them.").format(name=path.name), str(path))
-        self._changed()
-
-    @contextlib.contextmanager
-    def _waiting(self, text: str) -> Iterator[None]:
-        """Says what is done meanwhile: Slicer reads and writes a label map in one go."""
-        self._say(text, "")
-        slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
-        slicer.app.processEvents()
-        try:
-            yield
-        finally:
-            slicer.app.restoreOverrideCursor()
-
-    @contextlib.contextmanager
-    def _show_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except UserError as error:
-            self._say(str(error), "")
-        except OSError as error:
-            # Of writing: what cannot be read is a UserError.
-            self._say(_("{file} could not be written: {reason}").format(
-                file=error.filename or _("The file"), reason=error.strerror or error), "")
+        """Saves CT, label map and manifest."""
+        self._case.save(ct_file_name(volume), CASE_ENDINGS,
+                        lambda folder, name: write_case(strokes, volume, folder, name),
+                        _("CT and strokes written; {name} lists them."))
 
 
 def _pattern() -> str:

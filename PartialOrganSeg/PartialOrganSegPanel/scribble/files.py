@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
+import tempfile
+import zlib
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -19,10 +23,11 @@ from PartialOrganSegLib.organs import BACKGROUND, LABEL_SPACES
 
 from ..scene.ct_file import RIGHT_ANGLE, write_ct_steps
 from ..scene.ct_identity import ct_identity
-from ..scene.file_identity import read_identity, write_identity
+from ..scene.file_identity import read_identity
 from ..scene.label_file import grid_of, write_label_layers
-from ..scene.nrrd_pieces import synced
-from ..scene.stroke_labelmap import NOT_DRAWN, scribble_labelmap
+from ..scene.label_map_file import SUFFIXES, write_label_map
+from ..scene.nrrd_pieces import SLAB_BYTES, slab_bounds, synced
+from ..scene.stroke_labelmap import NOT_DRAWN, scribble_slabs
 from ..scene.strokes import stroke_organs, stroke_segments
 from ..shell.job import Progress
 from ..shell.steps import counted
@@ -31,8 +36,11 @@ KIND = "scribble"
 _SHIFT = 0.2  # voxels that a file's rounded header may move a corner of the CT
 
 
-def save_map(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> None:
-    """Writes the label map on the CT's own voxels, whatever transform it is under. Raises OSError and UserError."""
+def save_map(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode,
+             path: Path) -> Generator[None, None, None]:
+    """Writes the label map on the CT's own voxels, whatever transform it is under, in the format of the file's name,
+    which ends in one of `SUFFIXES`; a step takes some milliseconds. Raises OSError, and UserError also when something
+    is drawn meanwhile."""
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     axes = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
@@ -41,13 +49,17 @@ def save_map(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScal
         raise UserError(code=Code.GRID_UNUSABLE, subject=volume.GetName(), expected=_("voxel axes at right angles"),
                         found=_("a sheared grid"),
                         hint=_("save it as a case, which resamples the CT with its strokes"))
-    with _label_node(scribble_labelmap(strokes, volume), matrix) as node, whole_file(path) as temporary:
-        _store(node, temporary)
-        write_identity(temporary, ct_identity(volume))
+    size = tuple(volume.GetImageData().GetDimensions())
+    suffix = next(suffix for suffix in SUFFIXES if path.name.endswith(suffix))
+    with whole_file(path) as temporary:
+        yield from write_label_map(temporary, suffix, size, matrix, scribble_slabs(strokes, volume),
+                                   ct_identity(volume))
+        yield from synced(temporary)
 
 
-def read_map(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, organs: int) -> np.ndarray:
-    """A scribble label map (z, y, x) on the voxels of `volume`, from a file in any orientation of the same grid.
+def read_map(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, organs: int) -> Generator[None, None, np.ndarray]:
+    """A scribble label map (z, y, x) on the voxels of `volume`, from a file in any orientation of the same grid. A step
+    takes some milliseconds, but for the one in which Slicer reads the file.
 
     `organs` is the number of organs of the label space. Raises UserError for a file that cannot be read, was drawn on
     another CT, does not lie on the CT's voxels, has other values, or is a dense label map.
@@ -58,31 +70,74 @@ def read_map(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, organs: int) ->
     scene = slicer.vtkMRMLScene()
     node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-    storage.SetFileName(str(path))
-    if not path.is_file() or not storage.ReadData(node) or node.GetImageData() is None:
-        raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=_("a label map"), found=_("no readable image"))
+    unreadable = UserError(code=Code.WRONG_FORMAT, subject=path, expected=_("a label map"),
+                           found=_("no readable image"))
+    if not path.is_file():
+        raise unreadable
+    with contextlib.ExitStack() as stack:
+        plain = path
+        if path.name.endswith(".nii.gz"):
+            plain = stack.enter_context(_scratch_file(".nii"))
+            yield from _unpack(path, plain, unreadable)
+        storage.SetFileName(str(plain))
+        yield  # to read takes long enough for a step of its own
+        if not storage.ReadData(node) or node.GetImageData() is None:
+            raise unreadable
     drawn_on = read_identity(path)
     if drawn_on is not None and not drawn_on.same_as(ct_identity(volume)):
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=path, found=_("strokes of another CT"),
                         expected=_("strokes that were drawn on {ct}").format(ct=volume.GetName()))
-    labels = _oriented_as(volume, node, path)
-    values, counts = np.unique(labels, return_counts=True)
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+    yield
+    return (yield from _label_values(_oriented_as(volume, node, path), path, organs))
+
+
+@contextlib.contextmanager
+def _scratch_file(suffix: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="partialorganseg-", dir=slicer.app.temporaryPath) as folder:
+        yield Path(folder) / f"labels{suffix}"
+
+
+def _unpack(path: Path, target: Path, unreadable: UserError) -> Generator[None, None, None]:
+    """Unpacks a .gz in pieces. Raises UserError for one that is damaged."""
+    try:
+        with gzip.open(path) as packed, open(target, "wb") as file:
+            while piece := packed.read(SLAB_BYTES):
+                file.write(piece)
+                yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise unreadable from error
+
+
+def _label_values(labels: np.ndarray, path: Path, organs: int) -> Generator[None, None, np.ndarray]:
+    """The labels as uint8. Raises UserError for other values than those of strokes, and for a dense label map."""
+    counted_voxels, as_bytes = Counter[float](), np.empty(labels.shape, np.uint8)
+    for start, end in slab_bounds(labels.shape, labels.itemsize):
+        slab = labels[start:end]
+        np.copyto(as_bytes[start:end], slab, casting="unsafe")
+        if slab.dtype == np.uint8 or np.array_equal(as_bytes[start:end], slab):
+            counts = np.bincount(as_bytes[start:end].ravel(), minlength=NOT_DRAWN + 1)
+            values = np.flatnonzero(counts)
+            counts = counts[values]
+        else:
+            values, counts = np.unique(slab, return_counts=True)
+        counted_voxels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        yield
+    for value in sorted(counted_voxels):
         if value != NOT_DRAWN and value not in range(organs + 1):
             expected = _("0..{last} or {not_drawn} (not drawn)").format(last=organs, not_drawn=NOT_DRAWN)
             raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=expected,
-                            found=_("{value} ({count} voxels)").format(value=value, count=count))
+                            found=_("{value} ({count} voxels)").format(value=value, count=counted_voxels[value]))
     # a dense label map would make strokes of every voxel, and background of all that is no organ
-    if NOT_DRAWN not in values:
+    if NOT_DRAWN not in counted_voxels:
         expected = _("{not_drawn} where nothing is drawn").format(not_drawn=NOT_DRAWN)
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected=expected,
                         found=_("none: this is no scribble but a dense label map"))
-    return labels.astype(np.uint8)
+    return as_bytes
 
 
 def _oriented_as(volume: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLLabelMapVolumeNode,
                  path: Path) -> np.ndarray:
-    """The voxels of `node` in the axis order of `volume`. Raises UserError when the grids differ."""
+    """A view of the voxels of `node` in the axis order of `volume`. Raises UserError when the grids differ."""
     to_ijk, to_ras = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
     volume.GetRASToIJKMatrix(to_ijk)
     node.GetIJKToRASMatrix(to_ras)
@@ -100,7 +155,7 @@ def _oriented_as(volume: slicer.vtkMRMLScalarVolumeNode, node: slicer.vtkMRMLLab
         expected = _("the geometry of {ct} ({grid})").format(ct=volume.GetName(), grid=_grid_text(volume))
         raise UserError(code=Code.GEOMETRY_DIFFERS, subject=path, expected=expected, found=_grid_text(node))
     array = slicer.util.arrayFromVolume(node).T.transpose(source)
-    return np.ascontiguousarray(np.flip(array, np.flatnonzero(sides < 0)).T)
+    return np.flip(array, np.flatnonzero(sides < 0)).T
 
 
 def _grid_text(node: slicer.vtkMRMLVolumeNode) -> str:
@@ -109,27 +164,6 @@ def _grid_text(node: slicer.vtkMRMLVolumeNode) -> str:
         size=" x ".join(map(str, node.GetImageData().GetDimensions())),
         spacing=" x ".join(f"{length:.4g}" for length in node.GetSpacing()),
         origin=", ".join(f"{place:.4g}" for place in node.GetOrigin()))
-
-
-def _store(node: slicer.vtkMRMLLabelMapVolumeNode, path: Path) -> None:
-    """Writes a label map in the format of the file's name. Raises OSError."""
-    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-    storage.SetFileName(str(path))
-    # to compress takes seconds, during which the window would stand still
-    storage.SetUseCompression(False)
-    if not storage.WriteData(node):
-        raise OSError(_("{file}: could not be written; is the disk full?").format(file=path))
-
-
-@contextlib.contextmanager
-def _label_node(labels: np.ndarray, ijk_to_ras: vtk.vtkMatrix4x4) -> Iterator[slicer.vtkMRMLLabelMapVolumeNode]:
-    """A label map (z, y, x) as a node of the scene, for a moment."""
-    node = slicer.util.addVolumeFromArray(labels, ijkToRAS=slicer.util.arrayFromVTKMatrix(ijk_to_ras),
-                                          name="strokes", nodeClassName="vtkMRMLLabelMapVolumeNode")
-    try:
-        yield node
-    finally:
-        slicer.mrmlScene.RemoveNode(node)
 
 
 # --- cases

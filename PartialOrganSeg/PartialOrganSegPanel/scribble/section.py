@@ -15,7 +15,7 @@ from PartialOrganSegLib.organs import BACKGROUND
 
 from ..scene.organ_rows import row
 from ..scene.stroke_counts import StrokeCounts, annotation_cost, count_strokes, slice_at_hand
-from ..scene.stroke_labelmap import draw_labelmap
+from ..scene.stroke_labelmap import put_layer
 from ..scene.strokes import follow_transform, stroke_segments
 from ..shell import organ_table
 from ..shell.section import Section, offer
@@ -52,7 +52,8 @@ class ScribbleSection(Section, VTKObservationMixin):
         self._settle.connect("timeout()", self._look)
         self.editor = StrokeEditor(slicer.qMRMLSegmentEditorWidget(self.widget), self._editor_changed)
         self._live = LivePart(self.panel, self.ui, self.at_hand, self.draw)
-        self._exchange = StrokeExchange(self.panel.services.dialogs, self._say, self.panel.refresh)
+        self._exchange = StrokeExchange(self.panel.services.dialogs, self.at_hand, self._put, self._say,
+                                        self.panel.refresh)
         self.ui.teachButton.connect("clicked()", self.panel.teach)
         scribble_table.prepare(self.ui.strokeTable)
         self.ui.strokeTable.connect("itemSelectionChanged()", self._selected)
@@ -93,7 +94,7 @@ class ScribbleSection(Section, VTKObservationMixin):
 
     def closing(self) -> None:
         self._live.correction.stop()
-        self._exchange.stop()
+        self._exchange.work.stop()
         self._unwatch()
         self.removeObservers()
         self.editor.unbind()
@@ -216,7 +217,8 @@ class ScribbleSection(Section, VTKObservationMixin):
 
     def _offer_buttons(self, name: str) -> None:
         why = reasons(self.at_hand.volume, self.at_hand.strokes, self._counts, name, self._following(name))
-        why["case"] = why["case"] or self._exchange.why_not
+        for key in ("load", "save", "case"):
+            why[key] = why[key] or self._exchange.work.why_not
         for key, tip in tips().items():
             offer(getattr(self.ui, f"{key}StrokesButton"), why[key], tip)
         teach = self.panel.busy
@@ -325,17 +327,14 @@ class ScribbleSection(Section, VTKObservationMixin):
     # --- files
 
     def _load(self) -> None:
-        drawn = None
-        if self._counts.total:
-            drawn = self.at_hand.strokes
-        labels = self._exchange.load(self.at_hand.volume, len(self.at_hand.colours) - 1, drawn)
-        if labels is None:
-            return
-        # saved before drawing, so that undo takes the loaded strokes away
+        self._exchange.load()
+
+    def _put(self, layer: slicer.vtkOrientedImageData) -> None:
         strokes = self._ensure()
+        # saved before drawing, so that undo takes the loaded strokes away
         self.editor.widget.saveStateForUndo()
-        draw_labelmap(strokes, self.at_hand.volume, labels)
-        self._look()
+        put_layer(strokes, layer)
+        self._settle.start()  # they are counted a moment later: in a large CT that is a step of its own
 
     def _save(self) -> None:
         self._exchange.save(self.at_hand.strokes, self.at_hand.volume)

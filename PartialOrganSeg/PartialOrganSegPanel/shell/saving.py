@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from slicer.i18n import tr as _
 
+from .job import Outcome
 from .services import Dialogs
+from .steps import Steps, Work
 
 
 def name_to_save(dialogs: Dialogs, folder: Path, name: str, endings: Sequence[str]) -> str | None:
@@ -33,3 +36,59 @@ def free_name(folder: Path, name: str, endings: Sequence[str]) -> str:
     while any((folder / f"{name}_{number}{ending}").exists() for ending in endings):
         number += 1
     return f"{name}_{number}"
+
+
+class FileWork:
+    """Writes or reads a file that the user chose, in pieces while the window goes on working; one at a time.
+    `say(text, tooltip)` shows the user what is done, or why it was not; `changed()`: it begins, or has ended."""
+
+    def __init__(self, say: Callable[[str, str], None], changed: Callable[[], None]) -> None:
+        self._say, self._changed = say, changed
+        self._steps: Steps | None = None
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing can be begun now; empty when it can. A run of the command is no reason."""
+        if self._steps is not None:
+            return _("A file is being written or read.")
+        return ""
+
+    def start(self, work: Work, text: str, done: Callable[[Any], None]) -> None:
+        """`text` says what is done; `done` gets what the work returned, if it succeeded."""
+        self._steps = steps = Steps(work, lambda progress: self._say(f"{text} {progress.stage}".strip(), ""),
+                                    lambda outcome: self._ended(steps.value, outcome, done))
+        self._say(text, "")
+        steps.start()
+        self._changed()
+
+    def stop(self) -> None:
+        """Ends it without a word; no half a file stays."""
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            steps.kill()
+
+    def _ended(self, value: Any, outcome: Outcome, done: Callable[[Any], None]) -> None:
+        self._steps = None
+        if outcome.state == "done":
+            done(value)
+        else:
+            self._say(outcome.message, "")
+        self._changed()
+
+
+class CaseSaving:
+    """Writes a CT with what is known of it into a folder that the user chooses."""
+
+    def __init__(self, dialogs: Dialogs, work: FileWork, say: Callable[[str, str], None]) -> None:
+        self._dialogs, self._work, self._say = dialogs, work, say
+
+    def save(self, name: str, endings: Sequence[str], write: Callable[[Path, str], Work], done: str) -> None:
+        """Asks for the folder. `write(folder, name)` writes the files, `name` with these `endings`, and gives the
+        manifest, whose name stands in the text `done` as `{name}`."""
+        folder = self._dialogs.choose_folder(_("Folder for the case"))
+        if folder is None:
+            return
+        chosen_name = name_to_save(self._dialogs, Path(folder), name, endings)
+        if chosen_name is not None:
+            self._work.start(write(Path(folder), chosen_name), _("Saving the case ..."),
+                             lambda manifest: self._say(done.format(name=manifest.name), str(manifest)))

@@ -77,7 +77,10 @@ class Steps:
             text = problem_text(error.problem)
             self._end(Outcome("failed", text, text, problem=error.problem))
         except OSError as error:
-            self._end(Outcome("failed", str(error), str(error)))
+            text = str(error)
+            if error.errno is not None and error.filename:  # of the system, without Python's words
+                text = f"{error.filename}: {error.strerror}"
+            self._end(Outcome("failed", text, text))
         except Exception as error:  # a fault of ours: the panel is free again, and the console shows where
             self._end(Outcome("failed", f"{type(error).__name__}: {error}", ""))
             raise

@@ -6,25 +6,31 @@ work is never mixed up: segmentation, strokes, and with labels the files to lear
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from PartialOrganSegLib.atomic import whole_file
+from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.file_locks import locked
 
 from . import settings
 
 LIST = "worklist.json"
-SEGMENTATION, STROKES, ENTRY = "segmentation.seg.nrrd", "strokes.seg.nrrd", "case.json"
+STROKES, ENTRY = "strokes.seg.nrrd", "case.json"
 IMAGE_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 LABEL_MARKS = (".seg.nrrd", "_label.nrrd", "_labels.nrrd", "_scribble.nrrd", "_seg.nii.gz", ".labels.nii.gz",
                "_label.nii.gz", "_labels.nii.gz")  # ends of files that lie beside a CT and are none
 _FOLDER = "PartialOrganSeg/WorkList"
+_LOCK, _PATIENCE_S = ".worklist.lock", 2.0
 
 NEW, SEGMENTED, BEGUN, DONE = "new", "segmented", "begun", "done"
 
@@ -59,46 +65,49 @@ class ListedCase:
 
 class WorkList:
     """The list in a folder. Every change is written at once, on what the file says then: another Slicer may work on the
-    same list."""
+    same list. A list that cannot be read is never written over."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def cases(self) -> list[ListedCase]:
         """Empty where there is no list, or none that can be read."""
-        known = {field.name for field in fields(ListedCase)}
         try:
-            content = json.loads((self.folder / LIST).read_text(encoding="utf-8"))["cases"]
-            # a newer version may have written more than is known here
-            return [ListedCase(**{name: value for name, value in case.items() if name in known}) for case in content]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return self.read()
+        except (OSError, UserError):
             return []
 
+    def read(self) -> list[ListedCase]:
+        """As `cases`, but raises OSError and UserError for a list that cannot be read."""
+        return [_case(entry) for entry in self._entries()]
+
     def add(self, cases: Sequence[ListedCase]) -> int:
-        """Adds those that the list has not; returns how many. Raises OSError."""
-        listed = self.cases()
-        sources = {case.source for case in listed}
-        new = [case for case in cases if case.source not in sources]
-        self._write([*listed, *new])
+        """Adds those that the list has not; returns how many. Raises OSError and UserError."""
+        with self._alone():
+            entries = self._entries()
+            sources = {entry["source"] for entry in entries}
+            new = [case for case in cases if case.source not in sources]
+            self._write([*entries, *map(asdict, new)])
         return len(new)
 
     def change(self, source: str, **changes: Any) -> None:
-        """Changes fields of a case. Raises OSError."""
-        listed = self.cases()
-        changed = [replace(case, **changes) if case.source == source else case for case in listed]
-        if changed != listed:
-            self._write(changed)
+        """Changes fields of a case. Raises OSError and UserError."""
+        with self._alone():
+            entries = self._entries()
+            changed = [entry | changes if entry["source"] == source else entry for entry in entries]
+            if changed != entries:
+                self._write(changed)
 
     def remove(self, source: str) -> None:
         """Takes a case off the list and deletes what was saved of it, unless another case is of the same CT. The CT's
-        own file stays. Raises OSError."""
-        listed = self.cases()
-        removed = [case for case in listed if case.source == source]
-        left = [case for case in listed if case.source != source]
-        self._write(left)
-        identities = {case.identity for case in left}
-        for case in removed:
-            if case.identity and case.identity not in identities:
+        own file stays. Raises OSError and UserError."""
+        with self._alone():
+            entries = self._entries()
+            self._write([entry for entry in entries if entry["source"] != source])
+        listed = [_case(entry) for entry in entries]
+        identities = {case.identity for case in listed if case.source != source}
+        for case in listed:
+            if case.source == source and case.identity and case.identity not in identities:
                 shutil.rmtree(self.folder_of(case), ignore_errors=True)
 
     def folder_of(self, case: ListedCase) -> Path:
@@ -116,11 +125,44 @@ class WorkList:
         except (OSError, ValueError, TypeError):
             return None
 
-    def _write(self, cases: Sequence[ListedCase]) -> None:
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other Slicers from changing the list meanwhile. Raises OSError, and UserError where one does for long.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"cases": [asdict(case) for case in cases]}, indent=1, ensure_ascii=False)
+        end = time.monotonic() + _PATIENCE_S
+        while (handle := locked(self.folder / _LOCK)) is None:
+            if time.monotonic() > end:
+                raise UserError(_("{folder}: another program is changing the work list; try again in a moment.").format(
+                    folder=self.folder))
+            time.sleep(0.01)
+        with handle:
+            yield
+
+    def _entries(self) -> list[dict[str, Any]]:
+        """The cases as they are written: a newer version may have noted more than is known here."""
+        path = self.folder / LIST
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8"))["cases"]
+            for entry in entries:
+                _case(entry)
+        except FileNotFoundError:
+            return []
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(_("{path}: the work list is damaged and was left alone. Choose another folder, or bring an "
+                              "earlier copy of the file back.").format(path=path)) from error
+        return list(entries)
+
+    def _write(self, entries: Sequence[dict[str, Any]]) -> None:
+        text = json.dumps({"cases": entries}, indent=1, ensure_ascii=False)
         with whole_file(self.folder / LIST) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _case(entry: dict[str, Any]) -> ListedCase:
+    """Raises TypeError and AttributeError for an entry that is none."""
+    known = {field.name for field in fields(ListedCase)}
+    return ListedCase(**{name: value for name, value in entry.items() if name in known})
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -11,6 +11,8 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from PartialOrganSegLib.errors import UserError
+
 from ..shell.job import Outcome
 from ..shell.model_cards import installed_models
 from ..shell.model_licence import may_use
@@ -46,7 +48,7 @@ class Ranking:
         self._panel, self._ui, self._strip, self._changed = panel, ui, strip, changed
         self._run: RankRun | None = None
         self._work_list: WorkList | None = None
-        self._count = 0  # CTs that the command has told of
+        self._count, self._failure = 0, ""  # CTs that the command has told of; why the list could not be written
         ui.rankButton.connect("clicked()", self._rank_or_cancel)
 
     def refresh(self, cases: Sequence[ListedCase], work_list: WorkList) -> None:
@@ -87,7 +89,7 @@ class Ranking:
         except OSError as error:
             self._strip.say(str(error))
             return
-        self._count = 0
+        self._count, self._failure = 0, ""
         self._strip.started(_("Starting ..."))
         self._panel.run_steps(self._run.prepare(settings.model, settings.device), self._strip.progress,
                               self._prepared)
@@ -101,12 +103,16 @@ class Ranking:
 
     def _read(self, event: dict[str, Any]) -> None:
         for source, unsure in self._run.read(event).items():
+            try:
+                self._work_list.change(source, **asdict(unsure))
+            except (OSError, UserError) as error:  # said once, at the end
+                self._failure = str(error)
+                return
             self._count += 1
-            self._work_list.change(source, **asdict(unsure))
 
     def _ended(self, outcome: Outcome) -> None:
         run, self._run = self._run, None
-        message = run.with_names(outcome.message)
+        message = "\n".join(filter(None, [run.with_names(outcome.message), self._failure]))
         run.clean_up()
         text = message
         if self._count:  # of some CTs, even where others could not be read

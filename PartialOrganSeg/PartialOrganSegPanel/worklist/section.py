@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from PartialOrganSegLib.errors import UserError
 
-from ..scene.written_cts import WrittenCts
 from ..shell import settings
-from ..shell.job import Outcome
 from ..shell.organ_table import Cell, prepare, put
 from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
 from ..shell.work_list import ListedCase, WorkList, choose_list, chosen_list
 from .adding import add_cases
-from .case_files import close_case, open_case, opened_ct, save_case
-from .ranking import Ranking, in_order, show_unsure
+from .open_case import OpenCase
+from .ranking import Ranking, in_order
 from .texts import state_text, summary, unsure_text
 
 CASE, STATE, REVIEWER, COMMENT = range(4)
@@ -36,8 +32,10 @@ class WorkListSection(Section):
     def setup(self) -> None:
         self._list: WorkList = chosen_list()
         self._cases: list[ListedCase] = []
-        self._written = WrittenCts()
+        self._unsure_first = False  # as the list was looked at last
+        self._commented_on = ""  # source of the case whose comment the field shows
         self.strip = ProgressStrip(self.ui.worklistProgress, self.panel.services.dialogs)
+        self._opened = OpenCase(self.panel, self.strip, lambda: self.ui.reviewerEdit.text.strip(), self._changed)
         self._ranking = Ranking(self.panel, self.ui, self.strip, self._look)
         prepare(self.ui.worklistTable, [_("Case"), _("State"), _("Reviewer"), _("Comment")], stretched=(CASE, COMMENT))
         self.ui.worklistTable.connect("itemSelectionChanged()", self._selection_changed)
@@ -74,10 +72,7 @@ class WorkListSection(Section):
     @property
     def _current(self) -> str:
         """Source of the case that is open; empty when none is."""
-        source = self.panel.parameters.worklist.source
-        if opened_ct(source) is None:
-            return ""
-        return source
+        return self._opened.source
 
     @property
     def _selected(self) -> ListedCase | None:
@@ -88,8 +83,12 @@ class WorkListSection(Section):
 
     def _look(self) -> None:
         """Reads the list anew: another Slicer may have changed it."""
-        self._cases = in_order(self._list.cases(), self.panel.parameters.worklist.unsureFirst)
-        table, current = self.ui.worklistTable, self._current
+        table, current, selected = self.ui.worklistTable, self._current, self._selected
+        self._cases, unreadable = [], ""
+        try:
+            self._cases = in_order(self._list.read(), self.panel.parameters.worklist.unsureFirst)
+        except (OSError, UserError) as error:
+            unreadable = str(error)
         # a change of the rows is not the user's
         table.blockSignals(True)
         table.setRowCount(len(self._cases))
@@ -101,12 +100,21 @@ class WorkListSection(Section):
                      COMMENT: Cell(case.comment, case.comment)}
             for column, cell in cells.items():
                 put(table, row, column, cell).setFont(font)
-        if table.currentRow() < 0 and self._cases:
-            table.setCurrentCell(0, CASE)
+        self._select_again(selected)
         table.blockSignals(False)
-        self.ui.worklistLabel.text = summary(self._cases)
+        self.ui.worklistLabel.text = unreadable or summary(self._cases)
         self._ranking.refresh(self._cases, self._list)
         self._show_selected()
+
+    def _select_again(self, selected: ListedCase | None) -> None:
+        """The case that was selected may stand in another row now. In another order the first one is the next."""
+        sources, before = [case.source for case in self._cases], self._unsure_first
+        self._unsure_first = self.panel.parameters.worklist.unsureFirst
+        row = 0
+        if selected is not None and selected.source in sources and before == self._unsure_first:
+            row = sources.index(selected.source)
+        if sources:
+            self.ui.worklistTable.setCurrentCell(row, CASE)
 
     def _selection_changed(self) -> None:
         self._show_selected()
@@ -119,8 +127,7 @@ class WorkListSection(Section):
         case = self._selected
         for name in ("commentEdit", "rejectedBox"):
             getattr(self.ui, name).enabled = case is not None
-        if case is not None and not self.ui.commentEdit.hasFocus():
-            self.ui.commentEdit.text = case.comment
+        self._show_comment(case)
         self.ui.rejectedBox.checked = case is not None and case.rejected
         busy, none = self.panel.busy, ""
         if case is None:
@@ -163,17 +170,35 @@ class WorkListSection(Section):
 
     # --- what the user notes
 
-    def _change(self, case: ListedCase, **changes: Any) -> None:
+    def _change(self, source: str, **changes: Any) -> None:
         try:
-            self._list.change(case.source, **changes)
-        except OSError as error:
+            self._list.change(source, **changes)
+        except (OSError, UserError) as error:
             self.strip.say(str(error))
-        self._look()
+
+    def _show_comment(self, case: ListedCase | None) -> None:
+        """What is being typed stays in the field while its case is selected, and goes to no other case."""
+        source, comment = "", ""
+        if case is not None:
+            source, comment = case.source, case.comment
+        if source != self._commented_on:
+            self._note_comment()
+            self._commented_on = source
+        elif self.ui.commentEdit.modified:
+            return
+        if self.ui.commentEdit.text != comment:
+            self.ui.commentEdit.text = comment
+
+    def _note_comment(self) -> None:
+        """Only what the user has typed: another window may have changed the comment meanwhile."""
+        if self._commented_on and self.ui.commentEdit.modified:
+            self.ui.commentEdit.modified = False
+            self._change(self._commented_on, comment=self.ui.commentEdit.text)
 
     def _commented(self) -> None:
-        case = self._selected
-        if case is not None and self.ui.commentEdit.text != case.comment:
-            self._change(case, comment=self.ui.commentEdit.text)
+        if self.ui.commentEdit.modified:
+            self._note_comment()
+            self._look()
 
     def _reviewer_named(self, name: str) -> None:
         settings.write_setting(_REVIEWER, name.strip())
@@ -181,7 +206,9 @@ class WorkListSection(Section):
     def _rejected(self, rejected: bool) -> None:
         case = self._selected
         if case is not None:
-            self._change(case, rejected=rejected, reviewer=self.ui.reviewerEdit.text.strip() or case.reviewer)
+            self._change(case.source, rejected=rejected,
+                         reviewer=self.ui.reviewerEdit.text.strip() or case.reviewer)
+            self._look()
             self.panel.refresh()
 
     # --- add and remove
@@ -189,7 +216,7 @@ class WorkListSection(Section):
     def _add(self) -> None:
         try:
             text = add_cases(self._list, self.panel.services.dialogs)
-        except OSError as error:
+        except (OSError, UserError) as error:
             text = str(error)
         if text is not None:
             self.strip.say(text)
@@ -203,18 +230,24 @@ class WorkListSection(Section):
             return
         try:
             self._list.remove(case.source)
-        except OSError as error:
+        except (OSError, UserError) as error:
             self.strip.say(str(error))
+            return
+        self._opened.taken_off(case)
         self.panel.refresh()
         self._look()
 
     def _choose_folder(self) -> None:
         folder = self.panel.services.dialogs.choose_folder(_("Folder of the work list"))
         if folder is not None:
-            choose_list(Path(folder))
-            self._list = chosen_list()
-            self.panel.refresh()
-            self._look()
+            self._opened.leave_list(self._list, lambda text: self._work_in(folder, text))
+
+    def _work_in(self, folder: Path, text: str) -> None:
+        choose_list(folder)
+        self._list = chosen_list()
+        self.strip.say(text)
+        self.panel.refresh()
+        self._look()
 
     # --- open and save
 
@@ -228,58 +261,14 @@ class WorkListSection(Section):
         self._go_to(self._other(1))
 
     def _go_to(self, case: ListedCase) -> None:
-        if self._current:
-            self._save_then(lambda: self._open_case(case, close=True))
-        else:
-            self._open_case(case, close=False)
+        self._opened.go_to(self._list, case)
 
     def _save(self) -> None:
-        self._save_then(lambda: self.strip.say(_("Saved.")))
+        self._opened.save(self._list, lambda text: self.strip.say(" ".join(filter(None, [_("Saved."), text]))))
 
-    def _save_then(self, go_on: Callable[[], None]) -> None:
-        """Saves the open case in pieces; goes on only where that succeeded."""
-        source = self._current
-        case = next((listed for listed in self._list.cases() if listed.source == source), None)
-        if case is None:  # another Slicer took it off the list
-            go_on()
-            return
-        self.strip.started(_("Saving {name} ...").format(name=case.name))
-        work = save_case(self._list, case, opened_ct(source), self.panel.parameters.segmentation, self._written)
-        self.panel.run_steps(work, self.strip.progress, lambda facts, outcome: self._saved(case, facts, outcome, go_on))
-
-    def _saved(self, case: ListedCase, facts: dict[str, Any] | None, outcome: Outcome,
-               go_on: Callable[[], None]) -> None:
-        self.strip.ended(outcome, outcome.message)
-        if facts is None:
-            return
-        if facts["decided"]:
-            facts["reviewer"] = self.ui.reviewerEdit.text.strip() or case.reviewer
-        self._change(case, **facts)
-        go_on()
-
-    def _open_case(self, case: ListedCase, close: bool) -> None:
-        before = None
-        if close:
-            before = opened_ct(self._current)
-        self.strip.say(_("Opening {name} ...").format(name=case.name))
-        slicer.app.setOverrideCursor(qt.Qt.WaitCursor)  # Slicer reads a file in one go
-        slicer.app.processEvents()
-        try:
-            volume, node = open_case(self._list, case)
-        except (OSError, UserError) as error:
-            self.strip.say(str(error))
-            return
-        finally:
-            slicer.app.restoreOverrideCursor()
-        parameters = self.panel.parameters
-        parameters.segmentation, parameters.inputVolume = node, volume
-        parameters.worklist.source = case.source
-        if before is not None:
-            close_case(before)
-        slicer.util.setSliceViewerLayers(background=volume, fit=True)
-        text = show_unsure(volume, case)
-        if text:
-            parameters.scribble.organ = case.worth_organ
-        self.strip.say(" ".join(filter(None, [_("{name} is open.").format(name=case.name), text])))
+    def _changed(self) -> None:
+        """The list says something else, or another case is open, which is selected then."""
         self._look()
-        self.ui.worklistTable.setCurrentCell([listed.source for listed in self._cases].index(case.source), CASE)
+        sources = [listed.source for listed in self._cases]
+        if self._current in sources:
+            self.ui.worklistTable.setCurrentCell(sources.index(self._current), CASE)

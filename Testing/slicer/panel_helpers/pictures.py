@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-import numpy as np
 import slicer
 import vtk
 from PIL import Image
@@ -27,7 +26,8 @@ def fit(window, width: int) -> None:
 
 def colours(path: Path) -> int:
     """Number of different colours in a picture: 1 for a blank one."""
-    return len(np.unique(np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3), axis=0))
+    with Image.open(path) as picture:
+        return len(picture.convert("RGB").getcolors(picture.width * picture.height))
 
 
 def cut_off(widget):

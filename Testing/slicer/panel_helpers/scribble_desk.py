@@ -42,8 +42,12 @@ class Desk:
 
     def save_case(self):
         """Presses *Save case* and waits until the files are written."""
-        self.button("case").click()
-        self.until(lambda: not self.section._exchange.why_not, 20)
+        self.press("case")
+
+    def press(self, name):
+        """Presses a button that writes or reads a file, and waits until that is done."""
+        self.button(name).click()
+        self.until(lambda: not (self.section._exchange.work.why_not or self.section._settle.active), 20)
 
     def choose(self, name):
         self.ui.strokeTable.setCurrentCell(list(self.section.at_hand.colours).index(name), 0)

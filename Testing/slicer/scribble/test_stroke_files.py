@@ -65,6 +65,13 @@ def reordered(volume, labels, order, flips):
                                           nodeClassName="vtkMRMLLabelMapVolumeNode")
 
 
+def matrix_of(volume):
+    """4x4 from indices to RAS."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
 def save(node, path):
     assert slicer.util.saveNode(node, str(path))
     return path
@@ -95,12 +102,13 @@ def test_segments_in_layers_of_their_own_give_the_same_map():
 
 
 @pytest.mark.parametrize("axes", [None, rotation(12, -7, 30)])
-@pytest.mark.parametrize("name", ["strokes.nii.gz", "Striche \N{LATIN SMALL LETTER U WITH DIAERESIS}.nrrd"])
+@pytest.mark.parametrize("name", ["strokes.nii.gz", "strokes.nii", "strokes.mha",
+                                  "Striche \N{LATIN SMALL LETTER U WITH DIAERESIS}.nrrd"])
 def test_saved_map_lies_on_the_ct(tmp_path, name, axes):
     volume = small_ct(axes)
     volume.SetAndObserveTransformNodeID(add_transform(rotation(0, 0, 40), (9, 9, 9)).GetID())
     strokes = strokes_on(volume, some_labels())
-    save_map(strokes, volume, tmp_path / name)
+    finished(save_map(strokes, volume, tmp_path / name))
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     read = read_labelmap(tmp_path / name)
@@ -108,7 +116,7 @@ def test_saved_map_lies_on_the_ct(tmp_path, name, axes):
     expected = np.array(matrix.MultiplyPoint((*voxel, 1))[:3]) * (-1, -1, 1)
     place = read.grid.origin + read.grid.matrix[:3, :3] @ np.argwhere(read.array == 5)[0][::-1]
     assert np.allclose(place, expected, atol=1e-3)
-    assert np.array_equal(read_map(tmp_path / name, volume, 16), some_labels())
+    assert np.array_equal(finished(read_map(tmp_path / name, volume, 16)), some_labels())
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
@@ -119,7 +127,7 @@ def test_map_in_any_of_48_orientations(tmp_path, axes):
         for flips in itertools.product((False, True), repeat=3):
             node = reordered(volume, some_labels(), order, flips)
             path = save(node, tmp_path / "map.nrrd")
-            assert np.array_equal(read_map(path, volume, 16), some_labels()), (order, flips)
+            assert np.array_equal(finished(read_map(path, volume, 16)), some_labels()), (order, flips)
             slicer.mrmlScene.RemoveNode(node)
 
 
@@ -135,16 +143,16 @@ def test_what_is_no_scribble_of_this_ct_is_refused(tmp_path):
         slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array))
         path = save(node, tmp_path / "map.nrrd")
         with pytest.raises(UserError, match=f"^{path}: .*{message.split('(')[0]}"):
-            read_map(path, volume, 16)
+            finished(read_map(path, volume, 16))
     moved = small_ct(rotation(0, 0, 3), "moved")
     path = save(reordered(moved, some_labels(), (0, 1, 2), (False,) * 3), tmp_path / "moved.nrrd")
     with pytest.raises(UserError, match="expected the geometry of CT"):
-        read_map(path, volume, 16)
+        finished(read_map(path, volume, 16))
     (tmp_path / "text.nrrd").write_text("no image")
     for name, message in (("text.nrrd", "no readable image"), ("none.nrrd", "no readable image"),
                           ("a.seg.nrrd", "found a segmentation")):
         with pytest.raises(UserError, match=message):
-            read_map(tmp_path / name, volume, 16)
+            finished(read_map(tmp_path / name, volume, 16))
 
 
 # --- cases
@@ -204,7 +212,7 @@ def test_a_case_that_fails_leaves_no_file(tmp_path, monkeypatch):
 def test_sheared_ct_is_saved_as_a_case_only(tmp_path):
     volume = small_ct(SHEAR)
     with pytest.raises(UserError, match="found a sheared grid; save it as a case"):
-        save_map(strokes_on(volume, some_labels()), volume, tmp_path / "map.nrrd")
+        finished(save_map(strokes_on(volume, some_labels()), volume, tmp_path / "map.nrrd"))
 
 
 # --- the buttons
@@ -214,18 +222,18 @@ def test_save_and_load_through_the_panel(make_panel, until, tmp_path):
     desk.stroke("liver", LIVER)
     desk.stroke("background", TISSUE)
     saved = desk.map
-    desk.button("save").click()
+    desk.press("save")
     desk.services.dialogs.file = tmp_path / "strokes.nii.gz"
     assert "strokes.nii.gz" in desk.ui.strokesMessageLabel.text
     desk.stroke("liver", np.s_[40, 20, 10:12])
     desk.stroke("spleen", SPLEEN)
     drawn = desk.map
-    desk.button("load").click()
+    desk.press("load")
     assert np.array_equal(desk.map, drawn)  # cancelled
-    desk.button("load").click()
+    desk.press("load")
     assert np.array_equal(desk.map, np.where(saved == NOT_DRAWN, drawn, saved))
     assert desk.cells("liver")[1] == "80"
-    desk.button("load").click()
+    desk.press("load")
     assert np.array_equal(desk.map, saved)
     assert desk.cells("spleen")[1] == ""
     desk.button("undo").click()
@@ -233,14 +241,74 @@ def test_save_and_load_through_the_panel(make_panel, until, tmp_path):
     assert np.array_equal(desk.map, drawn)
 
 
+def test_what_is_drawn_while_a_file_is_loaded_is_not_replaced(make_panel, until, tmp_path):
+    desk = Desk(make_panel, until, file=tmp_path / "strokes.nrrd")
+    desk.stroke("liver", LIVER)
+    desk.press("save")
+    desk.button("clear").click()
+    desk.button("load").click()
+    desk.section._exchange._read = lambda *arguments: (desk.stroke("spleen", SPLEEN), read(*arguments))
+    read = type(desk.section._exchange)._read.__get__(desk.section._exchange)
+    desk.services.dialogs.answers.append(None)  # asked, since there is something by now
+    until(lambda: not desk.section._exchange.work.why_not, 20)
+    assert len(desk.services.dialogs.asked) == 1
+    assert set(np.unique(desk.map)) == {2, NOT_DRAWN}
+
+
+def test_strokes_that_change_while_others_are_drawn_over_them_stay(make_panel, until, tmp_path):
+    desk = Desk(make_panel, until, answers=["replace"], file=tmp_path / "strokes.nrrd")
+    desk.stroke("liver", LIVER)
+    desk.press("save")
+    exchange = desk.section._exchange
+    put = exchange._put
+    exchange._put = lambda *arguments: (desk.stroke("spleen", SPLEEN), put(*arguments))
+    desk.press("load")
+    assert "changed meanwhile: nothing was loaded" in desk.ui.strokesMessageLabel.text
+    assert desk.cells("spleen")[1] == "16"
+
+
+def test_a_file_is_never_loaded_onto_the_ct_that_was_chosen_meanwhile(make_panel, until, tmp_path):
+    desk = Desk(make_panel, until, file=tmp_path / "strokes.nrrd")
+    desk.stroke("liver", LIVER)
+    desk.press("save")
+    second = add_ct("second patient")
+    desk.button("load").click()
+    desk.panel.parameters.inputVolume = second
+    until(lambda: not desk.section._exchange.work.why_not, 20)
+    assert "Another CT was chosen meanwhile" in desk.ui.strokesMessageLabel.text
+    assert desk.strokes is None
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.float32])
+def test_labels_of_other_types_are_read(make_panel, until, tmp_path, kind):
+    volume = small_ct()
+    node = slicer.util.addVolumeFromArray(some_labels().astype(kind), ijkToRAS=matrix_of(volume),
+                                          nodeClassName="vtkMRMLScalarVolumeNode")
+    path = save(node, tmp_path / "map.nrrd")
+    assert np.array_equal(finished(read_map(path, volume, 16)), some_labels())
+    slicer.util.arrayFromVolume(node)[0, 0, 0] = -1
+    with pytest.raises(UserError, match=r"found -1(\.0)? \(1 voxels\)"):
+        finished(read_map(save(node, tmp_path / "negative.nrrd"), volume, 16))
+
+
+def test_a_damaged_packed_file_is_told(tmp_path):
+    volume = small_ct()
+    finished(save_map(strokes_on(volume, some_labels()), volume, tmp_path / "map.nii.gz"))
+    content = (tmp_path / "map.nii.gz").read_bytes()
+    for damaged in (content[:40], b"no gzip at all", content[:20] + b"x" * 30 + content[50:]):
+        (tmp_path / "damaged.nii.gz").write_bytes(damaged)
+        with pytest.raises(UserError, match="no readable image"):
+            finished(read_map(tmp_path / "damaged.nii.gz", volume, 16))
+
+
 def test_load_before_anything_is_drawn(make_panel, until, tmp_path):
     desk = Desk(make_panel, until, file=tmp_path / "strokes.nrrd")
     labels = np.full(phantom()[0].shape, NOT_DRAWN, np.uint8)
     labels[LIVER] = 1
     strokes = strokes_on(desk.volume, labels)
-    save_map(strokes, desk.volume, tmp_path / "strokes.nrrd")
+    finished(save_map(strokes, desk.volume, tmp_path / "strokes.nrrd"))
     slicer.mrmlScene.RemoveNode(strokes)
-    desk.button("load").click()
+    desk.press("load")
     assert np.array_equal(desk.map, labels)
     assert desk.cells("liver")[1] == "80"
 
@@ -248,14 +316,14 @@ def test_load_before_anything_is_drawn(make_panel, until, tmp_path):
 def test_failures_are_said(make_panel, until, tmp_path):
     desk = Desk(make_panel, until, file=tmp_path / "none.nrrd", folder=tmp_path / "file")
     (tmp_path / "file").write_text("no folder")
-    desk.button("load").click()
+    desk.press("load")
     assert "no readable image" in desk.ui.strokesMessageLabel.text
     desk.stroke("liver", LIVER)
     before = desk.map
     desk.save_case()
     assert str(tmp_path / "file") in desk.ui.strokesMessageLabel.text
     desk.services.dialogs.file = tmp_path / "file" / "map.nrrd"
-    desk.button("save").click()
+    desk.press("save")
     assert str(tmp_path / "file") in desk.ui.strokesMessageLabel.text
     assert np.array_equal(desk.map, before)
     desk.services.dialogs.folder = tmp_path

@@ -39,6 +39,7 @@ def test_embedded_model_through_the_button(make_panel, until):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("usual_python")
 def test_cancel_of_a_real_run(make_panel, until, scene):
     panel = make_panel(Doubles(real_process=True))
     section = panel.section("Segment")
@@ -52,6 +53,7 @@ def test_cancel_of_a_real_run(make_panel, until, scene):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("usual_python")
 def test_killed_child(make_panel, until, scene):
     panel = make_panel(Doubles(real_process=True))
     section = panel.section("Segment")
@@ -67,6 +69,7 @@ def test_killed_child(make_panel, until, scene):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("usual_python")
 def test_scene_closed_while_the_child_works(make_panel, until, scene):
     panel = make_panel(Doubles(real_process=True))
     panel.parameters.inputVolume = add_ct()

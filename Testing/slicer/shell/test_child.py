@@ -13,6 +13,7 @@ from PartialOrganSegPanel.shell import child
 from PartialOrganSegPanel.shell.child import ChildProcess
 from PartialOrganSegPanel.shell.job import Job
 
+pytestmark = pytest.mark.usefixtures("usual_python")
 STUBBORN = '''
 import json, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
