@@ -17,7 +17,7 @@ from Testing.helpers.threshold_network import LEVELS, threshold_bundle
 
 
 @pytest.mark.parametrize("upside_down", [False, True])
-def test_the_least_sure_organ_comes_first_with_the_slice_where_most_is_missing(tmp_path: Path, upside_down: bool) -> None:
+def test_the_least_sure_organ_comes_first_on_the_slice_where_most_is_missing(tmp_path: Path, upside_down: bool) -> None:
     hu = np.full((44, 40, 48), -1000, np.int16)
     hu[:, 4:36, 4:44] = 0
     hu[10:30, 8:24, 8:22] = LEVELS["liver"]
