@@ -226,6 +226,7 @@ class RefineSession:
         if organ == 0 or self._accepted[organ]:
             return
         labels = region.labels
+        # Background is never accepted, so it may take and give whatever is not drawn.
         after = at_edges(region, organ, stroke, self._settled[box], self._keep_on)
         labels[(labels == organ) & ~after] = 0
         labels[after] = organ
