@@ -149,6 +149,9 @@ class RefineSession:
                             found=f"{box} with arrays of {labels.shape} and {drawn.shape}")
         _check_values(labels, self.label_space)
         self._accepted = np.isin(np.arange(256), self.label_space.indices(accepted))
+        # Labels that are not as they were left may be those of before a correction: outlines are open again.
+        if not np.array_equal(labels, self._labels[box]):
+            self._settled[box] = False
         self._labels[box], self._drawn[box] = labels, drawn
         self._corrective[box] &= drawn != NOT_DRAWN
         self._steps.clear()
