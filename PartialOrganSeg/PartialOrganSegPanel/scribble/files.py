@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
+import qt
 import slicer
 import slicer.util
 import vtk
@@ -80,8 +81,13 @@ def read_map(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, organs: int) ->
             plain = stack.enter_context(_scratch_file(".nii"))
             yield from _unpack(path, plain, unreadable)
         storage.SetFileName(str(plain))
-        yield  # to read takes long enough for a step of its own
-        if not storage.ReadData(node) or node.GetImageData() is None:
+        yield  # Slicer reads a file in one go, a tenth of a second of a large CT: a step of its own
+        slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
+        try:
+            readable = storage.ReadData(node) and node.GetImageData() is not None
+        finally:
+            slicer.app.restoreOverrideCursor()
+        if not readable:
             raise unreadable
     drawn_on = read_identity(path)
     if drawn_on is not None and not drawn_on.same_as(ct_identity(volume)):
