@@ -18,10 +18,10 @@ from scipy import ndimage
 from ..imaging.shapes import Mask, Spacing3
 from .appearance import HIGHEST_HU, LOWEST_HU, Appearance
 from .coarse import Values, block_means, block_sizes, interpolated
-from .propagation import NOT_DRAWN, PRIOR_WEIGHT, WORKING_MM, Region, shape_of
+from .propagation import MARGIN_MM, NOT_DRAWN, PRIOR_WEIGHT, WORKING_MM, Region, shape_of
 from .random_walk import edge_weights, random_walk
 
-NEAR_MM = 60.0  # from a stroke; the border beyond stays
+NEAR_MM = MARGIN_MM  # from a stroke; the border beyond stays
 BAND_MM = 3.0  # the border moves so far at most
 WIDTH_MM = 1.5  # how sure the border was
 SURROUNDINGS_MM = 12.0  # outside of the border, what the organ is told apart from
@@ -48,31 +48,34 @@ def at_edges(region: Region, organ: int, stroke: Mask, settled: Mask,
     depth = _signed_depth(share > 0.5, spacing)
     if depth.max() < LEAST_HALF_THICKNESS_MM:
         return before
+    # Behind the stroke's reach nothing is known of how good the outline is.
     near = ndimage.distance_transform_edt(block_means(stroke, block) == 0, sampling=spacing) < NEAR_MM
     band = near & (np.abs(depth) <= BAND_MM)
-    others = block_means((region.labels > 0) & ~before, block) > 0
+    other_organs = block_means((region.labels > 0) & ~before, block) > 0
     excluded = block_means((region.drawn != NOT_DRAWN) & (region.drawn != organ), block) > 0
     drawn = block_means(region.drawn == organ, block) > 0
     keep_on()
     hu = block_means(region.hu.clip(LOWEST_HU, HIGHEST_HU), block)
-    prior = _prior(Appearance(hu, spacing), depth, others)
-    held = ~band | others | (block_means(settled, block) > 0.5)
+    prior = _prior(Appearance(hu, spacing), depth, other_organs)
+    held = ~band | other_organs | (block_means(settled, block) > 0.5)
     prior[held] = share[held]
     prior[excluded] = 0
     prior[drawn] = 1
     weights = edge_weights(hu, spacing, EDGE_HU)
     probability = random_walk(weights, prior, PRIOR_WEIGHT, held | drawn | excluded, keep_on)
     shape = shape_of(before)
+    # Labels are not interpolated, the probability is: borders keep the CT's own resolution.
     movable = interpolated(band.astype(np.float32), block, shape) > 0.5
     movable &= (before | (region.labels == 0)) & (region.drawn == NOT_DRAWN) & ~settled
     settled |= movable
     return np.where(movable, interpolated(probability, block, shape) > 0.5, before)
 
 
-def _prior(looks: Appearance, depth: Values, others: Mask) -> Values:
+def _prior(looks: Appearance, depth: Values, other_organs: Mask) -> Values:
     """The probability of the organ by Bayes' rule: the side of the border, and the look of its inside and outside."""
+    # The band itself is left out of both samples: there it is open what is what.
     inner = looks.density((depth > BAND_MM).astype(np.float32))
-    around = (depth < -BAND_MM) & (depth > -SURROUNDINGS_MM) & ~others
+    around = (depth < -BAND_MM) & (depth > -SURROUNDINGS_MM) & ~other_organs
     likeness = looks.likeness(inner, looks.density(around.astype(np.float32)))
     odds = LOOK_WEIGHT * np.log((likeness + NEVER) / (1 - likeness + NEVER)) + (depth / WIDTH_MM).clip(-20, 20)
     return np.asarray(1 / (1 + np.exp(-odds)), np.float32)

@@ -24,7 +24,6 @@ from .propagation import MARGIN_MM, NOT_DRAWN, Region, spread
 from .regions import box_of, padded_box
 from .stroke_input import StrokeSource, painted_strokes
 
-FRAGMENT_OF_LEAST = 0.5  # of the 5th percentile of an organ's volume: less is a fragment
 TOGETHER_MM = 10.0  # strokes of one label up to this far apart point at the same error
 
 
@@ -60,7 +59,8 @@ class RefineSession:
     """One CT, its labels, and the strokes that correct them.
 
     Strokes are obeyed exactly. Around them labels change where the CT gives reason, connected with a stroke and at most
-    `propagation.MARGIN_MM` from it; `accepted` organs neither gain nor lose a voxel except where a stroke was drawn.
+    `propagation.MARGIN_MM` from it; as near, the outline of the organ that was drawn, or drawn over, moves to the CT's
+    edges by `borders.BAND_MM` at most. `accepted` organs neither gain nor lose a voxel except where a stroke was drawn.
 
     >>> from PartialOrganSegLib.organs import WORD16
     >>> from PartialOrganSegLib.synthesis.phantom import make_phantom
@@ -149,6 +149,9 @@ class RefineSession:
                             found=f"{box} with arrays of {labels.shape} and {drawn.shape}")
         _check_values(labels, self.label_space)
         self._accepted = np.isin(np.arange(256), self.label_space.indices(accepted))
+        # Labels that are not as they were left may be those of before a correction: outlines are open again.
+        if not np.array_equal(labels, self._labels[box]):
+            self._settled[box] = False
         self._labels[box], self._drawn[box] = labels, drawn
         self._corrective[box] &= drawn != NOT_DRAWN
         self._steps.clear()
@@ -219,26 +222,30 @@ class RefineSession:
                         self._usual_mm3_of_fragment(value))
         wrong = int(np.bincount(labels[stroke]).argmax())
         labels[spread(region, stroke, value, self._keep_on)] = value
-        organ = value or wrong
-        if self._accepted[organ]:
+        self._move_outline(region, value or wrong, stroke, outer)
+
+    def _move_outline(self, region: Region, organ: int, stroke: Mask, box: Box3) -> None:
+        """The organ's border near the stroke to the CT's edges, once. `box`: of the region."""
+        if organ == 0 or self._accepted[organ]:
             return
-        organ_after = at_edges(region, organ, stroke, self._settled[outer], self._keep_on)
-        labels[(labels == organ) & ~organ_after] = 0
-        labels[organ_after] = organ
+        labels = region.labels
+        # Background is never accepted, so it may take and give whatever is not drawn.
+        after = at_edges(region, organ, stroke, self._settled[box], self._keep_on)
+        labels[(labels == organ) & ~after] = 0
+        labels[after] = organ
 
     def _usual_mm3_of_fragment(self, value: int) -> float | None:
-        """The usual volume of an organ that the labels have a fragment of or nothing; None for any other, for
-        background, and where nobody knows the usual volume."""
+        """The usual volume of an organ that the labels have a fragment of, or nothing: less than its 5th percentile.
+        None for any other, for background, and where nobody knows the usual volume."""
         if value == 0:
             return None
         record = organ_record(self.label_space.names[value - 1])
         if record is None or record.usual_ml is None:
             return None
-        usual = record.usual_ml
         volume_ml = np.count_nonzero(self._labels == value) * float(np.prod(self._spacing)) / 1000
-        if volume_ml > FRAGMENT_OF_LEAST * usual.p5:
+        if volume_ml >= record.usual_ml.p5:
             return None
-        return usual.mean * 1000
+        return record.usual_ml.mean * 1000
 
     def _changed_since(self, step: _Step) -> Correction:
         current = self._labels[step.box]

@@ -16,7 +16,7 @@ from ..imaging.volume import Volume
 from ..imaging.working_grid import WorkingGrid
 from ..organs import LabelSpace
 from .postprocess import remove_stray_components
-from .scores import best_classes, mean_entropy
+from .scores import best_classes, mean_entropy, slices_to_draw
 from .sparse_scores import Scores, SparseScores, put_rows
 from .timing import timed
 
@@ -57,8 +57,8 @@ def finish(scores: Scores, patient: Patient, grid: WorkingGrid, label_space: Lab
         remove_stray_components(scores, labels, grid.spacing_zyx, label_space, grid.midline)
         entropy = mean_entropy(scores, labels, label_space.names)
         to_patient = grid.to_patient(patient.canonical.grid)
-        for organ, number in entropy.unsurest.items():
-            entropy.unsurest[organ] = float((to_patient @ [number, 0, 0, 1])[2])
+        for organ, number in slices_to_draw(scores, labels, label_space.names, grid.spacing_zyx[0]).items():
+            entropy.to_draw[organ] = float((to_patient @ [number, 0, 0, 1])[2])
     with timed(seconds, "upsample"):
         native = np.zeros(patient.ct.grid.shape, np.uint8)
         out = patient.ct.grid.axis_order().to_canonical(native)[patient.body.box]

@@ -105,10 +105,10 @@ class Predictor:
             native, entropy = self._method.segment(ct, written, seconds, reporter)
         # Organs that are not written competed all the same, but nobody asked for their entropy.
         chosen = {space.names[index - 1] for index in np.unique(written[written > 0])}
-        unsurest: dict[str, float] = {}
+        to_draw: dict[str, float] = {}
         # An imported model's or a vote's do not say where.
         if isinstance(entropy, OrganEntropy):
-            unsurest = entropy.unsurest
-        entropy = OrganEntropy({organ: nats for organ, nats in entropy.items() if organ in chosen}, unsurest)
+            to_draw = entropy.to_draw
+        entropy = OrganEntropy({organ: nats for organ, nats in entropy.items() if organ in chosen}, to_draw)
         return Prediction(Volume(native, ct.grid), entropy, seconds,
                           str(self._method.precision).removeprefix("torch."))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import PartialOrganSegLib
+from PartialOrganSegLib.refining.borders import BAND_MM
 from PartialOrganSegLib.refining.propagation import MARGIN_MM
 from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.yaml_file import read_yaml
@@ -92,7 +93,9 @@ def test_the_version_is_in_the_changelog_and_the_citation() -> None:
 
 
 def test_the_page_on_refining_states_its_reach() -> None:
-    assert f"nothing farther than {MARGIN_MM:.0f} mm" in (DOCS / "how-to" / "refine.md").read_text(encoding="utf-8")
+    text = " ".join((DOCS / "how-to" / "refine.md").read_text(encoding="utf-8").split())
+    assert f"nothing farther than {MARGIN_MM:.0f} mm" in text
+    assert f"moves to the CT's edges, by {BAND_MM:.0f} mm at most" in text
 
 
 def test_notices_name_every_network_and_data_set_that_ships() -> None:

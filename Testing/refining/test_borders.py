@@ -111,6 +111,20 @@ def test_a_session_moves_the_outline_once_and_takes_it_back():
     assert np.array_equal(session.add(Volume(drawn, grid)).labels.array, after)
 
 
+def test_labels_that_were_taken_back_elsewhere_are_corrected_again() -> None:
+    start = ragged(truth())
+    start[10, 30:34, 24:32] = 0
+    grid = Grid(SHAPE[::-1], SPACING[::-1])
+    everything = (slice(0, SHAPE[0]), slice(0, SHAPE[1]), slice(0, SHAPE[2]))
+    nothing = np.full(SHAPE, NOT_DRAWN, np.uint8)
+    drawn = nothing.copy()
+    drawn[10, 32, 24:32] = SPLEEN
+    session = RefineSession(Volume(ct_of(truth()), grid), Volume(start, grid), WORD16)
+    after = session.add(Volume(drawn, grid)).labels.array
+    session.take_over(everything, start, nothing)
+    assert np.array_equal(session.add(Volume(drawn, grid)).labels.array, after)
+
+
 def test_an_accepted_organ_keeps_its_outline():
     labels = truth()
     start = ragged(labels)

@@ -9,7 +9,7 @@ from PartialOrganSegLib.imaging.shapes import Mask
 from PartialOrganSegLib.imaging.upsampling import NativeLabels
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.postprocess import remove_stray_components
-from PartialOrganSegLib.segmenting.scores import best_classes, mean_entropy
+from PartialOrganSegLib.segmenting.scores import best_classes, mean_entropy, slices_to_draw
 from PartialOrganSegLib.segmenting.sparse_scores import ScoreTable, SparseScores, put_rows, rows_at
 
 SHAPE, CLASSES = (6, 8, 9), WORD16.class_count
@@ -71,7 +71,8 @@ def test_a_result_is_the_same(seed: int) -> None:
         else:
             native = NativeLabels(scores, labels, written)
         native.write_aligned(out)
-        results.append((labels, out, dict(mean_entropy(scores, labels, WORD16.names))))
+        sureness = dict(mean_entropy(scores, labels, WORD16.names)), slices_to_draw(scores, labels, WORD16.names, 4.0)
+        results.append((labels, out, sureness))
     np.testing.assert_array_equal(results[0][0], results[1][0])
     np.testing.assert_array_equal(results[0][1], results[1][1])
     assert results[0][2] == results[1][2]

@@ -26,8 +26,9 @@ kept their tables.
 A simulated user looks for the largest error of one organ, draws a stroke of 3 mm through its middle on one axial slice,
 says what the reference has there, sees the answer, and draws the next. Each organ begins at the model's labels.
 
-- *`refine`*: what the command and the panel's *Correct with strokes* do. *Strokes pasted*: nothing but the drawn voxels
-  changes. *Watershed* (SimpleITK's) and *random walker* (scikit-image's) grow the strokes and the cores of all labels
+- *`refine`*: what the command and the panel's *Correct with strokes* do: a stroke spreads to what shares its error, and
+  the outline of the drawn organ moves to the CT's edges, by 3 mm at most. *Strokes pasted*: only the drawn voxels
+  change. *Watershed* (SimpleITK's) and *random walker* (scikit-image's) grow the strokes and the cores of all labels
   into what lies between. *Fine-tuning* teaches the model the strokes so far in 40 steps, minutes a stroke.
 - *Weak*: Dice below .80 before the first stroke. *Worst*: how far one organ fell below its start at any of the counts
   shown; *lost*: how many organs fell by more than .005; *other*: the most that an organ lost which was not drawn for.
@@ -67,9 +68,10 @@ hk13. Dice of the sixth CT, without and with what the five taught:
 RANK = """## Where to draw next
 
 `python Testing/benchmarks/rank.py`: one stroke in each organ, on the slice that `rank` names, and on four slices of
-the organ drawn at random, whose mean counts. The rule for the slice was chosen on hcc_011 and hcc_009, which are not
-among these CTs. Start and references are those of the first table; the start model was trained on crlm_1004,
-tcga_bc_a10w and cptac_c3l_00189. Mean gain in Dice of one stroke; *first n*: the organs that the ranking puts first;
+the organ drawn at random, whose mean counts. The slice is the one around which most of the organ's probability lies
+outside its labels; the rule was chosen on waw2144_eq, waw2144_pv, crlm_1004 and hcc_006, which are not among these CTs.
+Start and references are those of the first table; the start model was trained on crlm_1006, tcga_bc_a10w and
+cptac_c3l_00189. Mean gain in Dice of one stroke; *first n*: the organs that the ranking puts first;
 *all*: what choosing organs at random gives. *Noise*: twice the standard error over organs.
 """
 LIMITS = """## What is not shown
