@@ -105,6 +105,8 @@ def serve(address: str) -> list[str]:
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
+    # The tests may have been killed, and leave it to this process.
+    shutil.rmtree(Path(address).parent, ignore_errors=True)
     with contextlib.suppress(ChildProcessError):
         while True:
             os.wait()
