@@ -47,7 +47,8 @@ def start() -> Callable[[], None]:
 
     Where there is no safe fork, or a ready Python already, nothing is started and `program` is what it was.
     """
-    if sys.platform != "linux" or PROGRAM in os.environ:
+    in_slicer = "PythonQt" in sys.modules  # where this process is no plain Python that could be started again
+    if sys.platform != "linux" or in_slicer or PROGRAM in os.environ:
         return lambda: None
     folder = Path(tempfile.mkdtemp(prefix="ready-python-"))
     address = folder / "socket"
