@@ -47,7 +47,8 @@ def start() -> Callable[[], None]:
 
     Where there is no safe fork, or a ready Python already, nothing is started and `program` is what it was.
     """
-    if sys.platform != "linux" or PROGRAM in os.environ:
+    in_slicer = "PythonQt" in sys.modules  # where this process is no plain Python that could be started again
+    if sys.platform != "linux" or in_slicer or PROGRAM in os.environ:
         return lambda: None
     folder = Path(tempfile.mkdtemp(prefix="ready-python-"))
     address = folder / "socket"
@@ -105,6 +106,8 @@ def serve(address: str) -> list[str]:
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
+    # The tests may have been killed, and leave it to this process.
+    shutil.rmtree(Path(address).parent, ignore_errors=True)
     with contextlib.suppress(ChildProcessError):
         while True:
             os.wait()

@@ -112,6 +112,20 @@ QtCore.QObject.delete = lambda s: s.deleteLater()
 _qobject_connect, _qobject_disconnect = QtCore.QObject.connect, QtCore.QObject.disconnect
 
 
+_signatures_of = {}  # class -> the signatures of its signals; asking Qt for them takes a millisecond each time
+
+
+def _signatures(obj):
+    if type(obj) not in _signatures_of:
+        mo = obj.metaObject()
+        _signatures_of[type(obj)] = {
+            bytes(mo.method(i).methodSignature()).decode()
+            for i in range(mo.methodCount())
+            if mo.method(i).methodType() == QtCore.QMetaMethod.MethodType.Signal
+        }
+    return _signatures_of[type(obj)]
+
+
 def _signal(obj, spec):
     """bound signal for 'name(type,type)'; refuses signals the object does not have, as PythonQt does"""
     name, _, args = spec.partition("(")
@@ -121,12 +135,7 @@ def _signal(obj, spec):
     bound = getattr(obj, name, None)
     if bound is None or not hasattr(bound, "connect"):
         raise ValueError(f"{type(obj).__name__} has no signal {spec}")
-    mo = obj.metaObject()
-    signatures = {
-        bytes(mo.method(i).methodSignature()).decode()
-        for i in range(mo.methodCount())
-        if mo.method(i).methodType() == QtCore.QMetaMethod.MethodType.Signal
-    }
+    signatures = _signatures(obj)
     if f"{name}({args})" in signatures:
         try:
             return _overload(bound, signatures, name, args)
@@ -224,25 +233,45 @@ def _loader_of(classes):
     return loader
 
 
+@functools.cache
+def _prepared(data):
+    """A .ui file's text as Qt's loader can take it, and its connections; checked. A panel is made hundreds of times."""
+    root = ET.fromstring(data)
+    connections = [
+        tuple(c.findtext(t) for t in ("sender", "signal", "receiver", "slot")) for c in root.iter("connection")
+    ]
+    classes = {w.get("class") for w in root.iter("widget")}
+    unknown = sorted(n for n in classes if not n.startswith("Q") and n != "Line" and n not in custom_widgets)
+    if unknown:
+        raise RuntimeError(f".ui uses widget classes this host has no stand-in for: {unknown}")
+    for c in root.findall("connections"):
+        root.remove(c)
+    _check_properties(root)
+    return ET.tostring(root), connections
+
+
+def _check_properties(root):
+    """a property in the .ui that the class does not have is silently dropped by Qt; say so instead"""
+    for w in root.iter("widget"):
+        cls = custom_widgets.get(w.get("class"))
+        if cls is None:
+            continue
+        mo = cls.staticMetaObject
+        have = {mo.property(i).name() for i in range(mo.propertyCount())}
+        for p in w.findall("property"):
+            if p.get("stdset") != "0" and p.get("name") not in have:
+                raise RuntimeError(f".ui sets {w.get('class')}.{p.get('name')}, unknown to the stand-in")
+
+
 class QUiLoader:
     """Loads .ui files; wires <connections> in Python because their C++ argument types do not exist here."""
 
     def load(self, device, parent=None):
         data = bytes(device.readAll()) if hasattr(device, "readAll") else pathlib.Path(device).read_bytes()
-        root = ET.fromstring(data)
-        connections = [
-            tuple(c.findtext(t) for t in ("sender", "signal", "receiver", "slot")) for c in root.iter("connection")
-        ]
-        classes = {w.get("class") for w in root.iter("widget")}
-        unknown = sorted(n for n in classes if not n.startswith("Q") and n != "Line" and n not in custom_widgets)
-        if unknown:
-            raise RuntimeError(f".ui uses widget classes this host has no stand-in for: {unknown}")
-        for c in root.findall("connections"):
-            root.remove(c)
-        self._check_properties(root)
+        text, connections = _prepared(data)
         loader = _loader_of(tuple(custom_widgets.values()))
         buffer = QtCore.QBuffer()
-        buffer.setData(ET.tostring(root))
+        buffer.setData(text)
         buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)
         widget = loader.load(buffer, parent)
         if widget is None:
@@ -254,19 +283,6 @@ class QUiLoader:
             s, r = byName[sender], byName[receiver]
             _signal(s, signal).connect(getattr(r, slot.split("(")[0]))
         return widget
-
-    @staticmethod
-    def _check_properties(root):
-        """a property in the .ui that the class does not have is silently dropped by Qt; say so instead"""
-        for w in root.iter("widget"):
-            cls = custom_widgets.get(w.get("class"))
-            if cls is None:
-                continue
-            mo = cls.staticMetaObject
-            have = {mo.property(i).name() for i in range(mo.propertyCount())}
-            for p in w.findall("property"):
-                if p.get("stdset") != "0" and p.get("name") not in have:
-                    raise RuntimeError(f".ui sets {w.get('class')}.{p.get('name')}, unknown to the stand-in")
 
 
 application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["host"])

@@ -23,8 +23,9 @@ def tr(text):
     if not isinstance(text, str):
         raise TypeError(f"_() wants a plain string literal, got {type(text).__name__}")
     out = translate(getContext(inspect.currentframe().f_back.f_code.co_filename), text)
+    # Without a translation there are no fields to compare; a panel asks for thousands of texts.
+    return out if out == text or _fields(out) == _fields(text) else text
 
-    def fields(s):
-        return set(re.findall(r"(?<!\{)\{([^{}]*)\}", s))
 
-    return out if fields(out) == fields(text) else text
+def _fields(s):
+    return set(re.findall(r"(?<!\{)\{([^{}]*)\}", s))
