@@ -48,7 +48,9 @@ class TimeKeeper(Hook):
         self._steps.append(report.seconds if self._last_step is None else moment - self._last_step)
         self._last_step = moment
         self._follow_load()
-        if trainer.step % REPLAN_EVERY == 0 or self.spent > self._plan.seconds:
+        # A plan of a step or two, timed on a machine that was busy then, would otherwise end before it is made anew.
+        is_new = trainer.step < REPLAN_EVERY
+        if is_new or trainer.step % REPLAN_EVERY == 0 or self.spent > self._plan.seconds:
             steps = trainer.step + self._steps_left()
             trainer.plan_stage(steps, self._next_measurement(steps, trainer.step))
 
