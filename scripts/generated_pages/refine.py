@@ -49,7 +49,7 @@ FEW_STEPS = 40  # below them `finetune` warns
 HUMAN = """## On human labels
 
 One CT (CORT, a planning CT of 3 x 3 x 2.5 mm) with clinicians' contours of seven organs. It was run once, after all
-settings, and nothing was changed after it. The embedded model (0.5.0) was never trained on it; `light-0.3.0` was, with
+settings. The embedded model (0.5.0) was never trained on it; `light-0.3.0` was, with
 labels of hk13. Dice before the first stroke and after three:
 """
 SPEED = """## Time and memory
