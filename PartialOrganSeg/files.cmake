@@ -478,6 +478,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/best_figures.py
   PartialOrganSegLib/training/cases.py
   PartialOrganSegLib/training/checkpoint.py
+  PartialOrganSegLib/training/class_shifts.py
   PartialOrganSegLib/training/curve.py
   PartialOrganSegLib/training/distributed.py
   PartialOrganSegLib/training/evaluator.py
@@ -491,6 +492,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/logbook.py
   PartialOrganSegLib/training/memory.py
   PartialOrganSegLib/training/network_sizes.py
+  PartialOrganSegLib/training/new_class_fitting.py
   PartialOrganSegLib/training/new_classes.py
   PartialOrganSegLib/training/objective.py
   PartialOrganSegLib/training/optimisation.py

@@ -119,6 +119,9 @@ def look_at_start_model(preparation: Preparation) -> None:
     settings = start_settings(request.start, preparation.classes, request.run, request.options.name, request.device)
     if not preparation.alpha_set:
         settings["alpha"] = alpha_for(dice)
+        # Beside a start model that knows none of it, its weights have no part in what is learnt.
+        if request.options.beside and set(preparation.changed) <= set(preparation.classes.new):
+            settings["alpha"], preparation.alpha_set = 1.0, True
     settings |= stroke_settings(draw_rates(preparation.trained, predictions, preparation.reporter))
     beside = request.options.beside
     settings |= joined_settings(request.start, preparation.space, preparation.classes, preparation.changed, beside)

@@ -35,6 +35,8 @@ def plan_time(preparation: Preparation) -> None:
     beside = request.options.beside
     # A joined model is measured once more when it is divided among its members.
     trials = len(alphas) + bool(measured and (request.start.members or beside))
+    # And where new classes are shifted.
+    trials += bool(measured and preparation.classes.new and recipe.new_class_patches)
     # Beside the network that learns, each of the others segments the measured CTs once.
     asking = frozen_seconds(request.start, [case.shape for case in measured], request.device, beside)
     if beside:

@@ -6,7 +6,7 @@ Works on the scores at working spacing, so that the native labels need no second
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
 from scipy import ndimage
@@ -34,10 +34,11 @@ def remove_stray_components(scores: Scores, labels: LabelMap, spacing_zyx: Spaci
         for left, right in label_space.mirrored:
             _swap_wrong_sides(scores, labels, left, right, midline, WRONG_SIDE_MM / spacing_zyx[2])
     voxel_ml = float(np.prod(spacing_zyx)) / 1000
+    grown: set[int] = set()
     for index, component in list(_strays(scores, labels, label_space, voxel_ml)):
-        _to_next_best(scores, labels, index, component)
+        grown |= _to_next_best(scores, labels, index, component)
     # What was given to the next best class may be no part of that organ either.
-    for _, component in list(_strays(scores, labels, label_space, voxel_ml)):
+    for _, component in list(_strays(scores, labels, label_space, voxel_ml, grown)):
         _to_background(scores, labels, component)
     for component in list(_in_the_chest(labels, label_space, voxel_ml, spacing_zyx[0])):
         _to_background(scores, labels, component)
@@ -63,10 +64,12 @@ def _in_the_chest(labels: LabelMap, label_space: LabelSpace, voxel_ml: float, st
                     yield component
 
 
-def _strays(scores: Scores, labels: LabelMap, label_space: LabelSpace,
-            voxel_ml: float) -> Iterator[tuple[int, Component]]:
-    """(organ, component) of every component that its organ's rule does not keep."""
+def _strays(scores: Scores, labels: LabelMap, label_space: LabelSpace, voxel_ml: float,
+            among: Container[int] | None = None) -> Iterator[tuple[int, Component]]:
+    """(organ, component) of every component that its organ's rule does not keep; `among`: of these organs alone."""
     for index, box in _boxes(labels, label_space.class_count - 1):
+        if among is not None and index not in among:
+            continue
         rule = _rule(label_space.organs[index - 1].name)
         ranked = components(labels, index, box)
         if len(ranked) > 1:
@@ -104,12 +107,14 @@ def _boxes(labels: LabelMap, highest: int) -> Iterator[tuple[int, Box3]]:
             yield index, box
 
 
-def _to_next_best(scores: Scores, labels: LabelMap, index: int, component: Component) -> None:
-    """Gives a component's voxels to their next best class."""
+def _to_next_best(scores: Scores, labels: LabelMap, index: int, component: Component) -> set[int]:
+    """Gives a component's voxels to their next best class; the classes that got any."""
     logits = rows_at(scores, component.box, component.mask)
     logits[:, index] = logits.min(dim=1).values
     put_rows(scores, component.box, component.mask, logits)
-    labels[component.box][component.mask] = logits.float().argmax(1).numpy()
+    best = logits.float().argmax(1).numpy()
+    labels[component.box][component.mask] = best
+    return set(np.unique(best).tolist())
 
 
 def _to_background(scores: Scores, labels: LabelMap, component: Component) -> None:

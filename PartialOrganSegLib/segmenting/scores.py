@@ -74,8 +74,9 @@ def mean_entropy(scores: Scores, labels: LabelMap, names: Sequence[str]) -> Orga
         if not in_organ.any():
             continue
         box = (slice(z, z + 1), slice(0, in_organ.shape[0]), slice(0, in_organ.shape[1]))
-        logarithm = torch.log_softmax(rows_at(scores, box, in_organ[None]).float(), dim=-1)
-        entropy = -(logarithm.exp() * logarithm).sum(-1).numpy()
+        # With the classes first, as above.
+        logarithm = torch.log_softmax(rows_at(scores, box, in_organ[None]).float().t().contiguous(), dim=0)
+        entropy = -(logarithm.exp() * logarithm).sum(0).numpy()
         total += np.bincount(labels[z][in_organ], entropy, minlength=len(count))
         count += np.bincount(labels[z][in_organ], minlength=len(count))
     present = {name: i for i, name in enumerate(names, 1) if count[i]}
@@ -96,10 +97,10 @@ def slices_to_draw(scores: Scores, labels: LabelMap, names: Sequence[str], slice
         # Every second voxel along both axes is sample enough of a sum over slices.
         sampled = np.zeros((1, box[1].stop - box[1].start, box[2].stop - box[2].start), bool)
         sampled[:, ::2, ::2] = True
-        probability = torch.softmax(rows_at(scores, box, sampled).float(), dim=-1).numpy()
+        probability = torch.softmax(rows_at(scores, box, sampled).float().t().contiguous(), dim=0).numpy()
         values = labels[box][sampled]
-        labelled = np.bincount(values, probability[np.arange(len(values)), values], minlength=len(names) + 1)
-        missing[z] = probability.sum(axis=0) - labelled
+        labelled = np.bincount(values, probability[values, np.arange(len(values))], minlength=len(names) + 1)
+        missing[z] = probability.sum(axis=1) - labelled
     smooth = ndimage.gaussian_filter1d(missing, AROUND_SLICE_MM / slice_mm, axis=0, mode="constant")
     chosen = {}
     for value, name in enumerate(names, 1):

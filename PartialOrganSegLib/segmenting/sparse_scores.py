@@ -79,11 +79,16 @@ class ScoreTable:
         """The scores (n, class) of a slice in which the flat indices `voxels` (int64, ascending) are stored from now on
         as well, and the number of each of these among the rows. To be changed in place."""
         before, rows = self._slices[z]
-        stored = torch.unique(torch.cat([before, voxels]))
+        # By marks on the slice: sorting and searching take several times as long.
+        marks = torch.zeros(self._shape[1] * self._shape[2], dtype=torch.int32)
+        marks[before] = 1
+        marks[voxels] = 1
+        stored = marks.nonzero()[:, 0]
+        place = marks.cumsum(0, dtype=torch.int32).sub_(1)
         grown = self._background.repeat(len(stored), 1)
-        grown[torch.searchsorted(stored, before)] = rows
+        grown[place[before].long()] = rows
         self._slices[z] = stored, grown
-        return grown, torch.searchsorted(stored, voxels)
+        return grown, place[voxels].long()
 
     def scores(self) -> SparseScores:
         """All of them; the table is empty afterwards."""

@@ -60,14 +60,14 @@ def fit_new_classes(network: nn.Module, classes: Sequence[int], layer_names: Ite
     images. Only a layer of 1 x 1 x 1 convolutions is understood, as all our networks but those that join several have.
     All other weights stay as they are.
     """
-    layers = _class_layers(network, layer_names)
+    layers = logit_layers(network, layer_names)
     samples = {label: _Samples() for label in classes}
     was_training = network.training
     used_layer: nn.Module | None = None
     network.eval()
     try:
         for targets in patches:
-            used_layer, logits, features = _with_features(network, layers, targets.to(device), precision)
+            used_layer, logits, features = with_features(network, layers, targets.to(device), precision)
             if used_layer is None:
                 return []
             _collect(samples, targets, logits, features)
@@ -81,7 +81,7 @@ def fit_new_classes(network: nn.Module, classes: Sequence[int], layer_names: Ite
     return fitted
 
 
-def _class_layers(network: nn.Module, layer_names: Iterable[str]) -> list[nn.Module]:
+def logit_layers(network: nn.Module, layer_names: Iterable[str]) -> list[nn.Module]:
     """Convolutions of one voxel that give a logit for each class."""
     owners = {name.rpartition(".")[0] for name in layer_names}
     layers = []
@@ -94,7 +94,7 @@ def _class_layers(network: nn.Module, layer_names: Iterable[str]) -> list[nn.Mod
 
 
 @torch.no_grad()
-def _with_features(network: nn.Module, layers: Sequence[nn.Module], targets: Targets,
+def with_features(network: nn.Module, layers: Sequence[nn.Module], targets: Targets,
                    precision: Callable[[], contextlib.AbstractContextManager[object]]
                    ) -> tuple[nn.Module | None, torch.Tensor, torch.Tensor]:
     """The layer that made the logits, (voxels, C) logits and (voxels, K) features before it; None where a network does

@@ -10,6 +10,7 @@ import torch
 from ..organs import LabelSpace
 from .best_figures import MEAN, BestFigures
 from .checkpoint import Weights
+from .class_shifts import ClassShifts
 from .hand_over import HandOver
 from .overlaps import Measurement
 from .recipe import Recipe
@@ -21,15 +22,31 @@ Log = Callable[[dict[str, object]], None]
 
 
 class ResultModel:
-    """The model that would be written at this moment; `choose_alpha` and `give_back` decide what is left open."""
+    """The model that would be written at this moment; `keep_better_shifts`, `choose_alpha` and `give_back` decide what
+    is left open. `shifts`: of the new classes' logits, once these are known."""
 
     def __init__(self, recipe: Recipe, start: Start, hand_over: HandOver, space: LabelSpace) -> None:
         self._recipe, self._start, self._hand_over, self._space = recipe, start, hand_over, space
         self.ensemble = start.ensemble
+        self.shifts: ClassShifts | None = None
 
     def weights(self, average: Weights) -> Mapping[str, torch.Tensor]:
         """Of the moving `average` of the trained weights those to measure and to write."""
-        return average if self.ensemble is None else self.ensemble.weights(average)
+        return self._shifted(average if self.ensemble is None else self.ensemble.weights(average))
+
+    def _shifted(self, weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        return weights if self.shifts is None else self.shifts.added(weights)
+
+    def keep_better_shifts(self, best: BestFigures, average: Weights, measure: Measure, log: Log) -> None:
+        """Drops the shifts again where the best weights measure no better with them."""
+        if self.shifts is None:
+            return
+        measurement = measure(self.weights(average))
+        log({"shifts": ", ".join(f"{self._space.names[label - 1]} {shift:+g}"
+                                 for label, shift in self.shifts.of_class.items()),
+             "mean_dice": round(measurement.dice.get(MEAN, 0.0), 4)})
+        if not best.update(measurement.dice, measurement.overlaps):
+            self.shifts = None
 
     def choose_alpha(self, alphas: Sequence[float], best: BestFigures, average: Weights, measure: Measure,
                      log: Log, may_go_on: Callable[[], bool]) -> None:
@@ -43,7 +60,7 @@ class ResultModel:
             if not may_go_on():
                 break
             ensemble = self.ensemble.with_alpha(alpha)
-            measurement = measure(ensemble.weights(average))
+            measurement = measure(self._shifted(ensemble.weights(average)))
             log({"alpha": alpha, "mean_dice": round(measurement.dice.get(MEAN, 0.0), 4)})
             if best.update(measurement.dice, measurement.overlaps):
                 self.ensemble = ensemble

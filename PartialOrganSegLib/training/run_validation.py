@@ -59,13 +59,14 @@ class RunValidation:
         """
         if self._evaluator is None or not best.figures:
             return
-        if not self.settings.alphas and not self._hand_over.taken_over:
+        if not self.settings.alphas and not self._hand_over.taken_over and self._result.shifts is None:
             return
 
         def measure(weights: Mapping[str, torch.Tensor]) -> Measurement:
             return self._measure(weights, self._hand_over.division)
 
         best_average = average()
+        self._result.keep_better_shifts(best, best_average, measure, log)
         self._result.choose_alpha(self.settings.alphas, best, best_average, measure, log, may_go_on)
         if self._hand_over.taken_over:
             self._result.give_back(best, best_average, measure, log)

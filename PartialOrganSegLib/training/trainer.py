@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ from .hooks import Hook, StepReport, named_hooks
 from .interrupts import stop_asked
 from .logbook import Logbook
 from .memory import is_out_of_memory, no_memory_error
-from .new_classes import fit_new_classes
+from .new_class_fitting import NewClassFitting
 from .objective import Objective, needs_prior
 from .overlaps import Measurement, write_overlaps
 from .recipe import Recipe
@@ -95,6 +95,7 @@ class Trainer:
             with_class_rate = class_layers(self.start.settings, self.space)
         self.training_step = TrainingStep(self.start.network, self.start.teacher, self._table.to(self.device),
                                           self.device, recipe.half_precision, self.processes, with_class_rate)
+        self._new_classes = NewClassFitting(recipe, self.start, self.space, self.cases.training, self.training_step)
         self._hand_over = HandOver(recipe, self.start, self.space, self.cases.training, self.device)
         self._result = ResultModel(recipe, self.start, self._hand_over, self.space)
         self.evaluator: Evaluator | None = None
@@ -147,7 +148,7 @@ class Trainer:
                     self._measure_start()
                 # After that measurement, which is of the start model.
                 if self.state.step == 0:
-                    self._fit_new_classes()
+                    self._new_classes.set_first_weights()
                 while self.state.stage < len(self.stages):
                     self._train_stage()
                 self._decide_result(log)
@@ -177,16 +178,6 @@ class Trainer:
         except KeyboardInterrupt:
             self._save(self.files.last)
             raise
-
-    def _fit_new_classes(self) -> None:
-        """First weights of the classes that the start model does not have, from patches of the first stage."""
-        count, stage = self.recipe.new_class_patches, self.stages[0]
-        if not count or not self.start.new_classes:
-            return
-        sampler = patches(self.recipe, stage_cases(self.cases.training, stage), stage, 1, count)
-        fit_new_classes(self.network, self.start.new_classes, class_layers(self.start.settings, self.space),
-                        (sampler[number][0] for number in range(count)), self.training_step.autocast, self.device)
-        self.training_step.average.load(self.network.state_dict())
 
     def _train_stage(self) -> None:
         """Trains to the end of the stage, and begins the next."""
@@ -305,7 +296,12 @@ class Trainer:
             # All processes measure together, so that one that refuses decides.
             return not self.processes.any(refused, self.device)
 
+        self._result.shifts = self._new_classes.shifts(self.result_weights, self._hand_over.members is not None)
         self._validation.decide_result(self.state.best, self._best_average, write, may_go_on)
+
+    def result_weights(self) -> Mapping[str, torch.Tensor]:
+        """Those that would be written at this moment."""
+        return self._result.weights(self._best_average())
 
     def _best_average(self) -> Weights:
         """The moving average of the best weights, or of the last where nothing was validated."""

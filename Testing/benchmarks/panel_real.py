@@ -1,11 +1,13 @@
 """A reader's day with the panel on a real CT, with the real commands: seconds, Dice, and files read back.
 
     python Testing/benchmarks/panel_real.py ct.nii.gz labels.nii.gz -o FOLDER [--organ left_kidney] [--minutes 2]
+                                            [--parts correct teach serve]
 
-Segment, correct an organ by a stroke, undo, draw again, accept all, export (NIfTI, DICOM SEG, RT structure set), teach
-the model, use it, and segment once more on a server with a token. The labels (of the same space) take the place of the
-reader's eyes: they say where the organ is most wrong. Pictures of the panel and the slices lie in FOLDER. Needs what
-the module's tests need (`pip install .[test]`).
+`correct`: segment, correct an organ by a stroke, undo, draw again, accept all, export (NIfTI, DICOM SEG, RT structure
+set) and save the scene. `teach`: load it, teach the model, use it. `serve`: segment once more on a server, with a wrong
+and with the right token. The labels (of the same space) take the place of the reader's eyes: they say where the organ
+is most wrong. Figures, and pictures of the panel and the slices, lie in FOLDER. Needs what the module's tests need
+(`pip install .[test]`).
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "slicer"), str(HERE.parent.parent)]
 LONGEST_S = 900.0  # of an act
+SCENE = "scene.mrb"
 STROKE_MM = 4.0  # as wide as the panel's brush
+PARTS = ("correct", "teach", "serve")
 OTHER_SERVER_LINE = re.compile(r"answers at (\S+);")
 
 
@@ -52,6 +56,7 @@ class Reader:
 
         self.slicer, self.folder, self.organ = slicer, folder, organ
         self.figures: dict[str, object] = {}
+        self.where: tuple[float, float, float] | None = None  # of the stroke, RAS mm
         self.ct, self.truth = read_ct(ct), read_labelmap(labels)
         self.value = WORD16.names.index(organ) + 1
         parent = slicer.qMRMLWidget()
@@ -68,8 +73,12 @@ class Reader:
         self.panel = self.widget.panel
         settings = self.panel.logic.getParameterNode()
         settings.finetune.folder = str(folder / "runs")
-        self.volume = slicer.util.loadVolume(str(ct))
         self.panel.enter()
+        if (folder / SCENE).is_file():
+            slicer.util.loadScene(str(folder / SCENE))
+            self.volume = self.panel.parameters.inputVolume
+        else:
+            self.volume = slicer.util.loadVolume(str(ct))
 
     def _answer(self, title: str, text: str, choices: list[tuple[str, str]]) -> str:
         """The first button of every question."""
@@ -127,7 +136,7 @@ class Reader:
         window = self.panel.section("Segment").widget.window()
         fit(window, 400)
         picture_of(window, self.folder / f"{name}_panel.png")
-        centre = self.where if hasattr(self, "where") else (0.0, 0.0, 0.0)
+        centre = self.where or self.node.GetSegmentCenterRAS(self.organ)
         for orientation in ("Axial", "Coronal"):
             slice_picture(self.volume, self.folder / f"{name}_{orientation.lower()}.png", orientation, centre)
 
@@ -247,7 +256,9 @@ class Reader:
         x, y, z = straight.grid.origin
         step = straight.grid.spacing[2]
         positions = np.array([(x, y, z + step * number) for number in range(len(straight.array))])
-        write_slices(self.folder / "series", np.rint(straight.array).astype(np.int16), positions=positions,
+        # slices store HU + 1024 without a sign; some CTs have -3024 outside of the field of view
+        hu = np.clip(np.rint(straight.array), -1024, None).astype(np.int16)
+        write_slices(self.folder / "series", hu, positions=positions,
                      pixel_mm=(straight.grid.spacing[1], straight.grid.spacing[0]), step=step)
 
     def export(self) -> None:
@@ -306,6 +317,7 @@ class Reader:
     def serve(self) -> None:
         """Segments again on a server with the taught model, and with a wrong token."""
         token = self.folder / "token"
+        # where nothing was taught before: the server has the embedded model
         process = subprocess.Popen(
             [sys.executable, "-m", "PartialOrganSegLib", "serve", "--model", self.panel.parameters.segment.model,
              "--port", "0", "--token-file", str(token)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -332,7 +344,8 @@ def main() -> None:
     parser.add_argument("labels", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--organ", default="left_kidney")
-    parser.add_argument("--minutes", type=float, default=2.0, help="to teach; 0: not")
+    parser.add_argument("--minutes", type=float, default=2.0, help="to teach")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
     folder = arguments.output.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -340,17 +353,23 @@ def main() -> None:
 
     import conftest  # noqa: F401  makes the host, or finds the real Slicer
 
+    if "correct" in arguments.parts:
+        (folder / SCENE).unlink(missing_ok=True)
     reader = Reader(arguments.ct, arguments.labels, folder, arguments.organ)
-    reader.segment()
-    reader.correct()
-    reader.accept()
-    reader.write_series()
-    reader.export()
-    if arguments.minutes:
+    if "correct" in arguments.parts:
+        reader.segment()
+        reader.correct()
+        reader.accept()
+        reader.write_series()
+        reader.export()
+        reader.slicer.util.saveScene(str(folder / SCENE))
+    if "teach" in arguments.parts:
         reader.teach(arguments.minutes)
+    if "serve" in arguments.parts:
         reader.serve()
     reader.widget.cleanup()
-    (folder / "figures.json").write_text(json.dumps(reader.figures, indent=1) + "\n", encoding="utf-8")
+    name = "_".join(arguments.parts)
+    (folder / f"{name}.json").write_text(json.dumps(reader.figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

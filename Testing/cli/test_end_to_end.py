@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
+from Testing.helpers import ready_python
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def untrained(tmp_path: Path) -> Path:
 
 
 def partialorganseg(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "PartialOrganSegLib", *map(str, words)]
+    command = [ready_python.program(), "-m", "PartialOrganSegLib", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
 

@@ -125,9 +125,9 @@ def test_a_real_run_is_planned_anew_from_its_steps(study, tmp_path):
     """Timed on made-up patches, a plan of tiny steps is wrong; it ends in time all the same."""
     start, data = study
     begin = time.monotonic()
-    options = FinetuneOptions(minutes=0.7, replay="none", overrides=QUICK)
+    options = FinetuneOptions(minutes=0.4, replay="none", overrides=QUICK)
     finetune(start.folder, data, tmp_path / "run", "cpu", options)
-    assert time.monotonic() - begin < 60 * 0.7 * 1.3
+    assert time.monotonic() - begin < 60 * 0.4 * 1.3
     plan = read_plan(tmp_path / "run")
     assert plan.time is not None
     assert plan.time.steps == plan.steps
@@ -184,7 +184,7 @@ def test_too_little_time_is_said_and_kept(study, tmp_path):
 
 def test_a_plan_made_anew_lies_in_the_checkpoint(study, tmp_path):
     start, data = study
-    options = FinetuneOptions(minutes=1, replay="none", overrides=QUICK)
+    options = FinetuneOptions(minutes=0.5, replay="none", overrides=QUICK)
     with pytest.raises(RuntimeError, match="power cut"):
         finetune(start.folder, data, tmp_path / "run", "cpu", options, None, RunListener(8, RuntimeError("power cut")))
     state = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")

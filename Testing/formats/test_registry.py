@@ -32,6 +32,7 @@ from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.segmenting.result_files import single_kind
+from Testing.helpers import ready_python
 from Testing.helpers.dicom_files import write_slices
 from Testing.helpers.repository import ROOT
 from Testing.helpers.threshold_network import threshold_bundle
@@ -112,7 +113,7 @@ def test_an_installed_format_serves_the_command_line(npz: Path, tmp_path: Path):
     # A process of its own: entry points are looked up when the package starts.
     paths = os.pathsep.join([str(npz), str(ROOT), os.environ.get("PYTHONPATH", "")])
     for target in ("out", "organs.npz"):
-        command = [sys.executable, "-m", "PartialOrganSegLib", "segment", str(tmp_path / "scan.npz"), "-o",
+        command = [ready_python.program(), "-m", "PartialOrganSegLib", "segment", str(tmp_path / "scan.npz"), "-o",
                    str(tmp_path / target), "--no-preview"]
         completed = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True,
                               check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -81,6 +82,8 @@ def serve() -> None:
         with contextlib.suppress(ImportError):
             if not name.endswith("__main__"):
                 importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # so that no search for garbage copies the memory that forks share
     print("{}", flush=True)
     while line := sys.stdin.readline():
         request = json.loads(line)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, load_bundle,
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.synthesis.phantom import make_phantom
+from Testing.helpers import ready_python
 
 monai_bundle = pytest.importorskip("monai.bundle")
 # What they say by the way: a config is code, a schema without checksum is not verified, TorchScript ends.
@@ -139,9 +139,10 @@ def test_monais_command_gives_what_ours_gives(tmp_path):
     ct.parent.mkdir()
     # A name with a space and an umlaut: both commands get it as a user would type it.
     write_ct(ct, make_phantom((44, 24, 36), (5.0, 4.5, 4.0))[0])
-    run([sys.executable, "-m", "PartialOrganSegLib", "segment", ct, "-o", tmp_path / "ours", "--device", "cpu",
+    python = ready_python.program()
+    run([python, "-m", "PartialOrganSegLib", "segment", ct, "-o", tmp_path / "ours", "--device", "cpu",
          "--no-preview"])
-    run([sys.executable, "-m", "monai.bundle", "run", "--config_file", bundle / "configs/inference.json",
+    run([python, "-m", "monai.bundle", "run", "--config_file", bundle / "configs/inference.json",
          "--bundle_root", bundle, "--image", ct, "--output", tmp_path / "theirs.nii.gz", "--device", "cpu"], tmp_path)
     ours, theirs = (read_labelmap(path) for path in (tmp_path / "ours" / "phantom_0.labels.nii.gz",
                                                      tmp_path / "theirs.nii.gz"))

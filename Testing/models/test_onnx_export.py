@@ -13,6 +13,7 @@ import torch
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.models.bundle import Bundle, Preprocessing, load_bundle, write_bundle
+from PartialOrganSegLib.models.joined import join_bundles
 from PartialOrganSegLib.models.onnx_export import export_onnx
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
@@ -51,25 +52,8 @@ def check_labels(file: Path, bundle: Bundle, shapes=WINDOWS) -> None:
         assert int(differing.sum()) <= 5
 
 
-def test_every_network_of_the_embedded_model(tmp_path, capsys):
-    """By the command: two files with equal labels, in windows of two sizes."""
-    assert main(["models", "export", "embedded", "--onnx", str(tmp_path / "organs.onnx")]) == 0
-    bundle = load_bundle("embedded")
-    files = [tmp_path / f"organs.{member.bundle.name}.onnx" for member in bundle.members]
-    assert sorted(tmp_path.iterdir()) == sorted(files)
-    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == [str(file) for file in files]
-    for file, member in zip(files, bundle.members, strict=True):
-        check_labels(file, member.bundle)
-        facts = onnxruntime.InferenceSession(str(file)).get_modelmeta().custom_metadata_map
-        settings = member.bundle.preprocessing
-        assert json.loads(facts["classes"]) == ["background", *member.bundle.label_space.names]
-        assert json.loads(facts["decides_on"]) == list(member.organs)
-        assert json.loads(facts["spacing_zyx_mm"]) == list(settings.spacing_zyx)
-        assert json.loads(facts["clip_hu"]) == list(settings.clip_hu)
-        assert [json.loads(facts[key]) for key in ("subtract", "divide", "padding")] == \
-            [settings.subtract, settings.divide, settings.padding]
-        assert json.loads(facts["size_multiple_zyx"]) == [8, 16, 16]
-        assert facts["licence_of_the_weights"] == member.bundle.metadata.partialorganseg.licences.weights
+def facts_of(file: Path) -> dict[str, str]:
+    return onnxruntime.InferenceSession(str(file)).get_modelmeta().custom_metadata_map
 
 
 def bundle_of(folder: Path, network_name: str, seed: int = 0, **arguments) -> Bundle:
@@ -80,21 +64,44 @@ def bundle_of(folder: Path, network_name: str, seed: int = 0, **arguments) -> Bu
                         {}, "A test.")
 
 
-def test_our_light_network_and_one_of_slices(tmp_path):
-    """Networks of volumes take any fitting size; one of slices takes the training patch, and its file says so.
+def test_a_network_that_ships(tmp_path):
+    """In windows of two sizes. Both networks of the embedded model have these layers."""
+    bundle, other = (member.bundle for member in load_bundle("embedded").members)
+    assert bundle.network_name == other.network_name
+    [file] = export_onnx(bundle, tmp_path / "organs.onnx")
+    check_labels(file, bundle)
+    assert json.loads(facts_of(file)["size_multiple_zyx"]) == [8, 16, 16]
 
-    Asked to, the command replaces an earlier file.
+
+def test_every_network_of_a_joined_model(tmp_path, capsys):
+    """By the command: a file for each, which replaces an earlier one where that is asked for.
+
+    Networks of volumes take any fitting size; one of slices takes the training patch, and its file says so.
     """
     light = bundle_of(tmp_path / "light", "light_unet", channels=[8, 16, 16])
-    file = tmp_path / "light.onnx"
-    file.write_text("an earlier one")
-    assert main(["models", "export", str(light.folder), "--onnx", str(file), "--overwrite"]) == 0
-    check_labels(file, light, ((16, 32, 32), (24, 48, 64)))
     sliced = bundle_of(tmp_path / "sliced", "pipo_fan", channels=[8, 8], input_scales=2, output_scales=2, slices=3)
-    [file] = export_onnx(sliced, tmp_path / "sliced.onnx")
-    check_labels(file, sliced, ((16, 32, 32),))
-    facts = onnxruntime.InferenceSession(str(file)).get_modelmeta().custom_metadata_map
-    assert (facts["any_size"], json.loads(facts["patch_zyx"])) == ("false", [16, 32, 32])
+    joined = join_bundles(tmp_path / "joined", [light, sliced], "joined",
+                          organs=[("liver", "spleen"), ("left_kidney", "bladder")])
+    out = tmp_path / "out"
+    out.mkdir()
+    files = [out / f"organs.{member.bundle.folder.name}.onnx" for member in joined.members]
+    files[0].write_text("an earlier one")
+    assert main(["models", "export", str(joined.folder), "--onnx", str(out / "organs.onnx"), "--overwrite"]) == 0
+    assert sorted(out.iterdir()) == sorted(files)
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == [str(file) for file in files]
+    fitting = (((16, 32, 32), (24, 48, 64)), ((16, 32, 32),))
+    for file, member, shapes in zip(files, joined.members, fitting, strict=True):
+        check_labels(file, member.bundle, shapes)
+        facts, settings = facts_of(file), member.bundle.preprocessing
+        assert json.loads(facts["classes"]) == ["background", *member.bundle.label_space.names]
+        assert json.loads(facts["decides_on"]) == list(member.organs)
+        assert json.loads(facts["spacing_zyx_mm"]) == list(settings.spacing_zyx)
+        assert json.loads(facts["clip_hu"]) == list(settings.clip_hu)
+        assert [json.loads(facts[key]) for key in ("subtract", "divide", "padding")] == \
+            [settings.subtract, settings.divide, settings.padding]
+        assert facts["licence_of_the_weights"] == member.bundle.metadata.partialorganseg.licences.weights
+    assert [facts_of(file)["any_size"] for file in files] == ["true", "false"]
+    assert json.loads(facts_of(files[1])["patch_zyx"]) == [16, 32, 32]
 
 
 def test_an_earlier_export_is_not_replaced(tmp_path, capsys):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import Code, UserError
@@ -25,6 +26,9 @@ from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_ct
 from PartialOrganSegLib.imaging.volume import Volume
+from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
+from PartialOrganSegLib.networks import build_network
+from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.options import SegmentOptions
 from PartialOrganSegLib.segmenting.segmenter import Segmenter
 from PartialOrganSegLib.serving import http_server, service
@@ -44,8 +48,15 @@ def ct() -> Volume:
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    made = Segmenter(SegmentOptions(device="cpu"))
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
+    """With a model of random weights: what is asked here is how it is served, which takes seconds with the real one."""
+    torch.manual_seed(0)
+    network = {"channels": [4, 8]}
+    bundle = write_bundle(
+        tmp_path_factory.mktemp("models") / "small", build_network("light_unet", 1, WORD16.class_count, **network),
+        "light_unet", network, WORD16, Preprocessing((8.0, 8.0, 8.0), (-200.0, 300.0), 50.0, 100.0, (16, 16, 16)),
+        "small", "1.0", {"code": "Apache-2.0", "weights": "none", "data": "none"}, [], {}, "Random weights.")
+    made = Segmenter(SegmentOptions(model=str(bundle.folder), device="cpu"))
     made.prepare()
     return made
 
@@ -123,7 +134,7 @@ def test_nothing_without_the_token(served) -> None:
 def test_health_and_unknown_paths(served) -> None:
     with served.serving():
         status, body = served.ask("/health", served.bearer)
-        assert (status, json.loads(body)["model"]) == (200, "embedded")
+        assert (status, json.loads(body)["model"]) == (200, "small")
         assert served.ask("/../../etc/passwd", served.bearer)[0] == 404
         assert served.ask("/elsewhere", served.bearer, "POST")[0] == 404
         assert served.ask("/segment", served.bearer, "PUT")[0] == 501

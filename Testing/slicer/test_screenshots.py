@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import qt
 import slicer
 import vtk
 from panel_helpers.doubles import Doubles, FakeInstaller
+from panel_helpers.list_user import ListUser
 from panel_helpers.pictures import colours, cut_off, fit, picture_of, slice_picture, surface_picture
 from panel_helpers.scenes import add_ct, add_result
 from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, rows
+
+from PartialOrganSegLib.organs import WORD16
 
 NAMES = ("Setup", "Segment", "WorkList", "Review", "Scribble", "Export", "FineTune", "Models")
 REAL_CT = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct" / "cptac_c3n_00704" / "image.nii.gz"
@@ -49,8 +53,28 @@ def show_alone(panel, shown):
             section.widget.setVisible(section is shown)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_section_fits_a_narrow_panel(name, make_panel, folder):
+def worked_list(make_panel, until, folder):
+    """Three CTs on the work list: the first one is done, the second open, the third rejected."""
+    user = ListUser(make_panel, until, folder)
+    for number in (1, 2, 3):
+        user.write_ct(f"CT {number}", number)
+    user.add()
+    user.ui.reviewerEdit.text = "Dr. White"
+    user.ui.worklistTable.setCurrentCell(2, 0)
+    user.ui.rejectedBox.click()
+    qt.QTest.keyClicks(user.ui.commentEdit, "metal artefacts")
+    user.section._commented()
+    user.ui.worklistTable.setCurrentCell(0, 0)
+    user.press("nextCase")
+    user.accept(*WORD16.names, seed=1)
+    user.press("nextCase")
+    user.accept("liver", "spleen", seed=2)
+    user.press("saveWork")
+    return user.panel
+
+
+def panel_of(name, make_panel):
+    """With a CT that is segmented, and three of its organs decided."""
     missing = ("torch>=2.4", "pydantic>=2.7", "safetensors>=0.4.3") if name == "Setup" else ()
     panel = make_panel(Doubles(installer=FakeInstaller(*missing)))
     panel.parameters.inputVolume = add_ct("CTLiver")
@@ -62,6 +86,12 @@ def test_section_fits_a_narrow_panel(name, make_panel, folder):
         for button in ("acceptButton", "acceptButton", "absentButton"):
             getattr(panel.section("Review").ui, button).click()
         assert [row.state for row in rows(panel.parameters.segmentation)][:3] == [ACCEPTED, ACCEPTED, ABSENT]
+    return panel
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_section_fits_a_narrow_panel(name, make_panel, until, folder, tmp_path):
+    panel = worked_list(make_panel, until, tmp_path / "CTs") if name == "WorkList" else panel_of(name, make_panel)
     section = panel.section(name)
     show_alone(panel, section)
     path = folder / f"slicer_{name.lower()}.png"

@@ -14,7 +14,7 @@ from PartialOrganSegPanel.shell.work_list import DONE, ListedCase, chosen_list
 
 WIDTH = 400  # of the module panel on a screen of 1366 x 768
 LONGER = 0.35  # German texts are by so much longer than English ones
-NAMES = ("Export", "FineTune", "Models", "Review", "Scribble", "Segment", "Setup", "WorkList")
+USUAL = ("Export", "FineTune", "Models", "Review", "Scribble", "Segment", "WorkList")
 
 
 def longer(text: str) -> str:
@@ -64,24 +64,9 @@ def stretch(widget) -> None:
             child.text = longer(child.text)
 
 
-# a dark theme changes no width: English and German texts are looked at in one each
-@pytest.mark.parametrize(("language", "theme"), [("English", "dark"), ("German", "light")], indirect=["theme"])
-@pytest.mark.parametrize("name", NAMES)
-def test_section_fits(make_panel, monkeypatch, folder, theme, scale, language, name):
-    if language == "German":
-        monkeypatch.setattr(slicer.app, "translate", lambda _context, text: longer(text), raising=False)
-    chosen_list().add([ListedCase("/data/Müller.nrrd", "CT abdomen of a patient with a rather long name", comment=
-                                  "hip prosthesis, artefacts", reviewer="Dr. Weiß", state=DONE),
-                       ListedCase("/data/b.nrrd", "second", rejected=True)])
-    missing = ("torch>=2.4", "pydantic>=2.7") if name == "Setup" else ()
-    panel = make_panel(Doubles(installer=FakeInstaller(*missing)))
+def problems_of(panel, name, scale, path):
+    """What is wrong with a section that is alone in its window; writes its picture."""
     section = panel.section(name)
-    if language == "German":
-        stretch(section.widget)
-    volume = add_ct("CT abdomen of a patient with a rather long name")
-    node = add_result(volume)
-    set_state(node, row(node, "liver").segment_id, ACCEPTED)
-    panel.parameters.inputVolume, panel.parameters.segmentation = volume, node
     for other in panel.sections:
         if other.NAME != "Setup":
             other.widget.setVisible(other is section)
@@ -92,10 +77,38 @@ def test_section_fits(make_panel, monkeypatch, folder, theme, scale, language, n
     width = round(WIDTH * scale)
     window = section.widget.window()
     fit(window, width)
-    path = folder / f"{name}_{language}_{theme}_{scale}.png"
     picture_of(window, path)
-    assert colours(path) > 20
+    problems = []
+    if colours(path) <= 20:
+        problems.append("nothing to be seen")
     widest = section.widget.minimumSizeHint().width()
-    assert widest <= width, f"{name}: needs {widest} pixels"
-    assert list(cut_off(section.widget)) == []
-    assert list(overlapping(section.widget)) == []
+    if widest > width:
+        problems.append(f"needs {widest} pixels")
+    problems += [f"cut off: {text}" for text in cut_off(section.widget)]
+    problems += [f"cover each other: {names}" for names in overlapping(section.widget)]
+    return [f"{name}: {problem}" for problem in problems]
+
+
+# a dark theme changes no width: English and German texts are looked at in one each
+@pytest.mark.parametrize(("language", "theme"), [("English", "dark"), ("German", "light")], indirect=["theme"])
+@pytest.mark.parametrize("missing", [(), ("torch>=2.4", "pydantic>=2.7")], ids=["ready", "set-up"])
+def test_every_section_fits(make_panel, monkeypatch, folder, theme, scale, language, missing):
+    """Each alone, in a panel that all share; the set-up in one that lacks packages."""
+    if language == "German":
+        monkeypatch.setattr(slicer.app, "translate", lambda _context, text: longer(text), raising=False)
+    chosen_list().add([ListedCase("/data/Müller.nrrd", "CT abdomen of a patient with a rather long name", comment=
+                                  "hip prosthesis, artefacts", reviewer="Dr. Weiß", state=DONE),
+                       ListedCase("/data/b.nrrd", "second", rejected=True)])
+    panel = make_panel(Doubles(installer=FakeInstaller(*missing)))
+    names = ("Setup",) if missing else USUAL
+    if language == "German":
+        for name in names:
+            stretch(panel.section(name).widget)
+    volume = add_ct("CT abdomen of a patient with a rather long name")
+    node = add_result(volume)
+    set_state(node, row(node, "liver").segment_id, ACCEPTED)
+    panel.parameters.inputVolume, panel.parameters.segmentation = volume, node
+    problems = []
+    for name in names:
+        problems += problems_of(panel, name, scale, folder / f"{name}_{language}_{theme}_{scale}.png")
+    assert problems == []

@@ -17,7 +17,7 @@ from Testing.helpers.real_data import real_data_path
 
 @pytest.fixture(scope="module")
 def labels() -> Volume:
-    return make_phantom((110, 70, 90), (4.0, 4.0, 4.0), seed=3)[1]
+    return make_phantom((88, 56, 72), (5.0, 5.0, 5.0), seed=3)[1]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_absent_organs_and_partial_fields(labels):
     """No organ at all, the pelvis alone, the upper abdomen alone: still a body on the whole grid."""
     empty = Volume(np.zeros_like(labels.array), labels.grid)
     assert np.mean(synthesise_ct(empty, np.random.default_rng(0)).array > -200) > 0.2
-    for low, high in ((0, 30), (60, 110), (40, 44)):
+    for low, high in ((0, 24), (48, 88), (32, 35)):
         array = labels.array[low:high]
         part = Volume(array, Grid(array.shape[::-1], labels.grid.spacing))
         ct = synthesise_ct(part, np.random.default_rng(1))

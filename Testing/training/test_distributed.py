@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 
 from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.trainer import train
+from Testing.helpers import ready_python
 from Testing.helpers.repository import ROOT
 from Testing.helpers.training_data import write_case, write_recipe, write_yaml
 from Testing.helpers.training_runs import log_of
@@ -42,8 +42,9 @@ def test_two_processes_compute_what_one_would(tmp_path):
     recipe = write_recipe(tmp_path, manifest, **changes)
     # Two processes of two patches each see the same four as one process.
     train(load_recipe(recipe, ["batch_size=4"]), tmp_path / "one", False, "cpu")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
-               "PartialOrganSegLib", "train", str(recipe), "-o", str(tmp_path / "two"), "--device", "cpu",
+    python = ready_python.program()
+    command = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python", python,
+               "-m", "PartialOrganSegLib", "train", str(recipe), "-o", str(tmp_path / "two"), "--device", "cpu",
                "--set", "batch_size=2"]
     completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from PartialOrganSegLib.formats.reading import read_labelmap
+from Testing.helpers import ready_python
 from Testing.helpers.repository import ROOT
 
 MIXED = """
@@ -42,7 +42,7 @@ def registered() -> None:
 
 def python(*arguments: str) -> None:
     """Runs a Python of its own: a device is registered for good."""
-    completed = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=600,
+    completed = subprocess.run([ready_python.program(), *arguments], capture_output=True, text=True, timeout=600,
                           env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT)
     assert completed.returncode == 0, completed.stderr[-3000:]
 

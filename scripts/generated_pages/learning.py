@@ -33,9 +33,11 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         of_scenario = [row for row in rows if row["scenario"] == scenario]
         if not of_scenario:
             continue
-        alphas = list(of_scenario[0]["after"])
+        alphas: dict[str, None] = {}
+        for row in of_scenario:
+            alphas |= dict.fromkeys(row["after"])
         yield from (title, "")
-        cells = [_cells(row, alphas) for row in of_scenario]
+        cells = [_cells(row, list(alphas)) for row in of_scenario]
         titles = ("tested on", "steps", "arm", "learnt: before", *(f"alpha {alpha}" for alpha in alphas))
         yield from table(titles, cells)
         yield ""
@@ -44,12 +46,14 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _cells(row: Mapping[str, Any], alphas: Sequence[str]) -> list[str]:
     before = _mean([row["before"].get(organ, 0.0) for organ in row["organs"]])
     return [row["tested"], str(row["steps"]), row["arm"].replace("_", " "), f"{before:.3f}",
-            *(_after(row, row["after"][alpha]) for alpha in alphas)]
+            *(_after(row, row["after"].get(alpha)) for alpha in alphas)]
 
 
-def _after(row: Mapping[str, Any], after: Mapping[str, float]) -> str:
+def _after(row: Mapping[str, Any], after: Mapping[str, float] | None) -> str:
     """Dice of what was learnt, the mean change of all other organs, the one that lost most; of strokes how many of the
-    drawn voxels are obeyed."""
+    drawn voxels are obeyed. Nothing for an alpha that was not measured."""
+    if after is None:
+        return ""
     learnt = _mean([after[organ] for organ in row["organs"] if organ in after])
     changes = {}
     for organ, value in row["before"].items():

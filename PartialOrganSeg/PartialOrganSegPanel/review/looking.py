@@ -14,7 +14,7 @@ from .logic import Review
 
 Action = Callable[[], Generator[None, None, None] | None]
 DONE = object()
-LOOK_S = 0.04  # of a piece of looking for edits
+LOOK_S = 0.03  # of a piece of looking for edits
 SETTLE_MS = 500  # after the last of a series of edits, before they are counted
 
 

@@ -55,6 +55,7 @@ def _nifti_header(size: tuple[int, int, int], ijk_to_ras: np.ndarray, identity: 
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<8h", header, 40, 3, *size, 1, 1, 1, 1)
     struct.pack_into("<2h", header, 70, 2, 8)  # uint8, of 8 bits
+    # the first number says which way a quaternion turns, which there is none of
     struct.pack_into("<4f", header, 76, 1.0, *spacing)
     struct.pack_into("<3f", header, 108, float(_NIFTI_BYTES), 1.0, 0.0)  # where the voxels begin; no rescaling
     header[123] = 2  # millimetres

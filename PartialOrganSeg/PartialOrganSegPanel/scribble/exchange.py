@@ -58,6 +58,7 @@ class StrokeExchange:
                 return
             # where both have a stroke the loaded one counts, as a later stroke does
             over_strokes = answer == "merge"
+        # the window works on meanwhile: what the user draws in this time must not be replaced unasked
         strokes = self._at_hand.make_strokes()
         before = moment(strokes)
         self.work.start(counted(stroke_layer(strokes, volume, labels, over_strokes), Progress("", 1, 2, None)),

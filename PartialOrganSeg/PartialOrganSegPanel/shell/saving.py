@@ -53,10 +53,10 @@ class FileWork:
             return _("A file is being written or read.")
         return ""
 
-    def start(self, work: Work, text: str, done: Callable[[Any], None]) -> None:
-        """`text` says what is done; `done` gets what the work returned, if it succeeded."""
+    def start(self, work: Work, text: str, on_value: Callable[[Any], None]) -> None:
+        """`text` says what is done; `on_value` gets what the work returned, if it succeeded."""
         self._steps = steps = Steps(work, lambda progress: self._say(f"{text} {progress.stage}".strip(), ""),
-                                    lambda outcome: self._ended(steps.value, outcome, done))
+                                    lambda outcome: self._ended(steps.value, outcome, on_value))
         self._say(text, "")
         steps.start()
         self._changed()
@@ -67,10 +67,10 @@ class FileWork:
         if steps is not None:
             steps.kill()
 
-    def _ended(self, value: Any, outcome: Outcome, done: Callable[[Any], None]) -> None:
+    def _ended(self, value: Any, outcome: Outcome, on_value: Callable[[Any], None]) -> None:
         self._steps = None
         if outcome.state == "done":
-            done(value)
+            on_value(value)
         else:
             self._say(outcome.message, "")
         self._changed()
@@ -82,13 +82,13 @@ class CaseSaving:
     def __init__(self, dialogs: Dialogs, work: FileWork, say: Callable[[str, str], None]) -> None:
         self._dialogs, self._work, self._say = dialogs, work, say
 
-    def save(self, name: str, endings: Sequence[str], write: Callable[[Path, str], Work], done: str) -> None:
+    def save(self, name: str, endings: Sequence[str], write: Callable[[Path, str], Work], saved_text: str) -> None:
         """Asks for the folder. `write(folder, name)` writes the files, `name` with these `endings`, and gives the
-        manifest, whose name stands in the text `done` as `{name}`."""
+        manifest, whose name stands in `saved_text` as `{name}`."""
         folder = self._dialogs.choose_folder(_("Folder for the case"))
         if folder is None:
             return
         chosen_name = name_to_save(self._dialogs, Path(folder), name, endings)
         if chosen_name is not None:
             self._work.start(write(Path(folder), chosen_name), _("Saving the case ..."),
-                             lambda manifest: self._say(done.format(name=manifest.name), str(manifest)))
+                             lambda manifest: self._say(saved_text.format(name=manifest.name), str(manifest)))

@@ -50,19 +50,19 @@ _FILE, _STAMP_HERE = "PartialOrganSeg.SavedAs", "PartialOrganSeg.SavedStamp"
 
 @dataclass(frozen=True)
 class SavedCase:
-    """`facts`: what the list shall say of the case. `kept`: files that were left alone, since the scene does not hold
-    what is in them. `aside`: the folder of what another window had saved, None where nothing was moved."""
+    """`facts`: what the list shall say of the case. `left_alone`: files that stay as they are, since the scene does not
+    hold what is in them. `aside`: the folder of what another window had saved, None where nothing was moved."""
 
     facts: dict[str, Any]
-    kept: tuple[str, ...] = ()
+    left_alone: tuple[str, ...] = ()
     aside: Path | None = None
 
     def text(self) -> str:
         """A line for the user, empty where nothing is to be said."""
         lines = []
-        if self.kept:
+        if self.left_alone:
             lines.append(_("Not in the scene and therefore kept as it was saved before: {files}. Remove the case from "
-                           "the list to be rid of it.").format(files=", ".join(self.kept)))
+                           "the list to be rid of it.").format(files=", ".join(self.left_alone)))
         if self.aside is not None:
             lines.append(_("What the other window had saved lies in {folder}.").format(folder=self.aside))
         return " ".join(lines)
@@ -167,6 +167,7 @@ def _write(case: ListedCase, volume: slicer.vtkMRMLScalarVolumeNode, chosen: sli
     if scene_case.labelled:
         entry = yield from counted(_write_to_learn_from(scene_case, staging, folder, written),
                                    Progress(_("saving the case to learn from"), 1, 2, None))
+        # not by `whole_file`: nothing in this folder counts before all of it is moved
         (staging / ENTRY).write_text(json.dumps(entry), encoding="utf-8")
     (staging / _STAMP).write_text(uuid.uuid4().hex, encoding="utf-8")
     return scene_case
@@ -184,19 +185,19 @@ def _put_in_place(work_list: WorkList, case: ListedCase, volume: slicer.vtkMRMLS
     folder, moved = staging.parent, None
     if aside:
         moved = _move_aside(folder)
-    kept, earlier = _kept(folder, work.files), work_list.entry_of(case) or {}
-    _replace(folder, staging, _is_more(earlier, scene_case, kept))
+    left_alone, earlier = _left_alone(folder, work.files), work_list.entry_of(case) or {}
+    _replace(folder, staging, _is_more(earlier, scene_case, left_alone))
     for node, name in zip(work.results, work.names, strict=True):
         note_file(node, folder / name)
     note_stamp(volume, folder)
     facts = {}  # what the list says already holds where nothing of it is in the scene
-    if work.results or not kept:
+    if work.results or not left_alone:
         counting = chosen
         if chosen not in work.results:
             counting = next(reversed(work.results), None)
-        drawn = bool(scene_case.drawn) or (STROKES in kept and bool(earlier.get("drawn")))
+        drawn = bool(scene_case.drawn) or (STROKES in left_alone and bool(earlier.get("drawn")))
         facts = _state(counting, drawn) | _unsure(counting, case)
-    return SavedCase(facts, tuple(kept), moved)
+    return SavedCase(facts, tuple(left_alone), moved)
 
 
 def _write_to_learn_from(scene_case: SceneCase, staging: Path, folder: Path,
@@ -209,36 +210,38 @@ def _write_to_learn_from(scene_case: SceneCase, staging: Path, folder: Path,
 
 def _file_names(results: Sequence[slicer.vtkMRMLSegmentationNode], folder: Path) -> list[str]:
     """The file of each segmentation: its own, or a free one where it has none yet."""
-    taken, names = {path.name for path in saved_segmentations(folder)}, []
+    used, names = {path.name for path in saved_segmentations(folder)}, []
     for node in results:
         path = Path(node.GetAttribute(_FILE) or "")
         name, number = path.name, 1
         # a node that was copied says that it has the file of the first
         if path.parent != folder or name in names:
-            while (name := f"segmentation_{number}.seg.nrrd") in taken:
+            while (name := f"segmentation_{number}.seg.nrrd") in used:
                 number += 1
-        taken.add(name)
+        used.add(name)
         names.append(name)
     return names
 
 
-def _kept(folder: Path, new: Iterable[str]) -> list[str]:
+def _left_alone(folder: Path, new: Iterable[str]) -> list[str]:
     """What was saved before and is not among the new files."""
+    # a segmentation of several files is never taken for another's: each node knows its own
     saved = [path.name for path in saved_segmentations(folder)]
     if (folder / STROKES).is_file():
         saved.append(STROKES)
     return [name for name in saved if name not in set(new)]
 
 
-def _is_more(earlier: dict[str, Any], scene_case: SceneCase, kept: Sequence[str]) -> bool:
-    """Whether the `earlier` files to learn from hold labels of what is kept, and the scene none in their place."""
-    accepted_lost = any(name != STROKES for name in kept) and earlier.get("accepted") and not scene_case.accepted
-    drawn_lost = STROKES in kept and earlier.get("drawn") and not scene_case.drawn
+def _is_more(earlier: dict[str, Any], scene_case: SceneCase, left_alone: Sequence[str]) -> bool:
+    """Whether the `earlier` files to learn from hold labels of what is left alone, and the scene none in its place."""
+    accepted_lost = any(name != STROKES for name in left_alone) and earlier.get("accepted") and not scene_case.accepted
+    drawn_lost = STROKES in left_alone and earlier.get("drawn") and not scene_case.drawn
     return bool(accepted_lost or drawn_lost)
 
 
 def _move_aside(folder: Path) -> Path:
     number = 1
+    # two windows may have disagreed before
     while (target := folder / f"earlier {number}").exists():
         number += 1
     target.mkdir()
@@ -249,6 +252,7 @@ def _move_aside(folder: Path) -> Path:
 
 
 def _remove_abandoned(folder: Path) -> None:
+    # by age, as a lock would not hold on every hospital's network drive
     for path in folder.glob(f"{_NEW}*"):
         if time.time() - path.stat().st_mtime > _ABANDONED_S:
             shutil.rmtree(path, ignore_errors=True)

@@ -36,19 +36,20 @@ from PartialOrganSegLib.organs import WORD16
 ROOT = Path(__file__).resolve().parents[3]  # the folder that the library lies in
 LIVER, SPLEEN = 1, 2
 STEPS = 10  # a run reports its loss every ten steps
+SLICES, PATCH_ZYX = 19, (24, 64, 64)  # one window in height
 START, NAME = "embedded-small", "walked"
 
 
 @pytest.fixture(scope="module")
 def phantoms():
     """Three of them: two to learn from, one left out."""
-    return [upper_abdomen(seed) for seed in (3, 4, 5)]
+    return [upper_abdomen(seed, SLICES) for seed in (3, 4, 5)]
 
 
 @pytest.fixture(scope="module")
 def start_model(tmp_path_factory):
     """The folder of the model that everything starts from."""
-    return write_embedded_model(tmp_path_factory.mktemp("start") / START, START)
+    return write_embedded_model(tmp_path_factory.mktemp("start") / START, START, PATCH_ZYX)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Work done a step at a time: the window lives in between, and every end is told once."""
 
+import errno
+
 import pytest
 import slicer
 from panel_helpers.doubles import Doubles
@@ -49,6 +51,13 @@ def test_an_error_of_the_user_is_the_outcome(until, error):
     until(lambda: listener.outcomes, 10)
     assert listener.states == ["failed"]
     assert listener.outcomes[0].message == str(error)
+
+
+def test_an_error_of_the_system_is_said_without_pythons_words(until):
+    listener = Listener(FileNotFoundError(errno.ENOENT, "No such file or directory", "/data/ct.nrrd"))
+    listener.steps.start()
+    until(lambda: listener.outcomes, 10)
+    assert listener.outcomes[0].message == "/data/ct.nrrd: No such file or directory"
 
 
 def test_cancel_between_two_steps_cleans_up(until):
