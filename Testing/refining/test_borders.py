@@ -24,8 +24,8 @@ def ball(middle: tuple[int, int, int], radius_mm: float) -> np.ndarray:
 
 def truth() -> np.ndarray:
     labels = np.zeros(SHAPE, np.uint8)
-    labels[ball((10, 32, 30), 30.0)] = SPLEEN
-    labels[ball((10, 32, 68), 30.0)] = KIDNEY
+    labels[ball((10, 32, 30), 32.0)] = SPLEEN
+    labels[ball((10, 32, 68), 32.0)] = KIDNEY
     return labels
 
 
