@@ -149,7 +149,7 @@ def beside_settings(from_drawings_alone: bool) -> SettingValues:
     settings: SettingValues = {"beside": True, "optimiser.learning_rate": BESIDE_RATE}
     if from_drawings_alone:
         settings["losses.distillation"] = 0.0
-        # Beside masks of one organ it is air round the body, and would have two of five patches.
+        # Beside masks of one organ it is the air round the body, and would have nearly half of the patches.
         settings["sampling.background"] = False
     return settings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from .speed import frozen_seconds, network_seconds
 
 # Of the minutes, to see what has become of what was not to be learnt.
 LOOKING_SHARE = 0.1
+# With time for fewer, measurements included, no phantoms are measured.
+STEPS_WITH_PHANTOMS = 3 * FEW_STEPS
 # CTs in which that is looked at.
 MOST_LOOKS = 3
 # Of the minutes, for the first of these CTs: of what no mask shows nothing would be known without one.
@@ -29,6 +32,7 @@ FIRST_LOOK_SHARE = 0.3
 
 def plan_time(preparation: Preparation) -> None:
     """Works out how many steps fit into the time, and what is measured. Completes `draft` and sets `plan`."""
+    _leave_out_phantoms(preparation)
     request, held, measured = preparation.request, preparation.held, preparation.measured
     recipe = preparation.draft.read()
     alphas = alphas_to_try(recipe.alpha, preparation.alpha_set, held) if measured else []
@@ -74,6 +78,17 @@ def plan_time(preparation: Preparation) -> None:
         looked_at=looks.images, take_new=request.options.take_new,
         asked_minutes=preparation.minutes if time_plan is not None else None,
         preparing_seconds=time.monotonic() - preparation.began)
+
+
+def _leave_out_phantoms(preparation: Preparation) -> None:
+    """Where there is little time to learn, phantoms are not measured: they decide nothing, and each network of a joined
+    start model would have to see them."""
+    options = preparation.request.options
+    if options.steps is not None or options.replay != PHANTOMS:
+        return
+    seconds = 60 * preparation.minutes - (time.monotonic() - preparation.began)
+    if seconds < STEPS_WITH_PHANTOMS * preparation.speed.step:
+        preparation.replay = replace(preparation.replay, measured=(), measured_on={})
 
 
 def _report_slower_model(preparation: Preparation) -> None:

@@ -22,6 +22,7 @@ from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
+from Testing.helpers import ready_python
 
 NAMES = "abcde"
 BUSY = "ray::_Worker.process_case"  # what Ray calls a worker's process while it is at a case
@@ -123,7 +124,7 @@ def test_killed_worker_loses_no_case(tmp_path, model):
     # One process for both: into the same folder and into an empty one.
     words = [command_line(cases, folder, model)[3:] for folder in (out, tmp_path / "serial")]
     code = f"from PartialOrganSegLib.cli import main\nfor words in {words!r}: main(words)"
-    serial = subprocess.run([sys.executable, "-c", code], check=False, **settings)
+    serial = subprocess.run([ready_python.program(), "-c", code], check=False, **settings)
     events = [json.loads(line) for line in serial.stdout.splitlines()]
     again, anew = (event for event in events if "skipped" in event and "segmented" in event)
     assert (again["segmented"], again["skipped"]) == (0, len(NAMES))  # settings, model and CTs are the same for both

@@ -27,7 +27,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "slicer"), str(HERE.parent.parent)]
 LONGEST_S = 900.0  # of an act
-SCENE = "scene.mrb"
+SCENE, TAUGHT = "scene.mrb", "taught"  # the scene's file, the new model's name
 STROKE_MM = 4.0  # as wide as the panel's brush
 PARTS = ("correct", "teach", "serve")
 OTHER_SERVER_LINE = re.compile(r"answers at (\S+);")
@@ -304,7 +304,7 @@ class Reader:
     def teach(self, minutes: float) -> None:
         section, ui = self.panel.section("FineTune"), self.of("FineTune")
         self.panel.parameters.finetune.minutes = minutes
-        self.panel.parameters.finetune.name = "taught"
+        self.panel.parameters.finetune.name = TAUGHT
         seconds = self.does(f"teach, {minutes:g} minutes asked", self.of("Scribble").teachButton.click,
                             lambda: self.panel.job is not None)
         self.note("minutes used", round(seconds / 60, 2))
@@ -317,9 +317,14 @@ class Reader:
     def serve(self) -> None:
         """Segments again on a server with the taught model, and with a wrong token."""
         token = self.folder / "token"
-        # where nothing was taught before: the server has the embedded model
+        from PartialOrganSegPanel.shell.model_cards import installed_models
+
+        model = self.panel.parameters.segment.model
+        if TAUGHT in installed_models():
+            model = TAUGHT
+        self.note("the server's model", model)
         process = subprocess.Popen(
-            [sys.executable, "-m", "PartialOrganSegLib", "serve", "--model", self.panel.parameters.segment.model,
+            [sys.executable, "-m", "PartialOrganSegLib", "serve", "--model", model,
              "--port", "0", "--token-file", str(token)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
             address = OTHER_SERVER_LINE.search(process.stdout.readline()).group(1)

@@ -6,11 +6,11 @@ import importlib.util
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from Testing.helpers import ready_python
 from Testing.helpers.pages import DOCS
 from Testing.helpers.repository import ROOT
 
@@ -23,8 +23,8 @@ LOADED = re.compile(r'<(?:script|img|iframe)[^>]*\ssrc="(?:https?:)?//|<link[^>]
 
 
 def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", str(target.parent / "doctrees")]
-    command += [str(source), str(target)]
+    command = [ready_python.program(), "-m", "sphinx", "-W", "--keep-going", "-q"]
+    command += ["-d", str(target.parent / "doctrees"), str(source), str(target)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
 
 

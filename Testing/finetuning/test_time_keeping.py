@@ -16,15 +16,19 @@ from hypothesis import strategies as st
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.finetuning.free_cores import FreeCores
 from PartialOrganSegLib.finetuning.looking import StoredLabels, compare_looks
+from PartialOrganSegLib.finetuning.measured_on import MeasuredOn
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.finetuning.plan import TimePlan, read_plan
+from PartialOrganSegLib.finetuning.preparation import prepare
+from PartialOrganSegLib.finetuning.preparation_state import Request
 from PartialOrganSegLib.finetuning.run import finetune, resume
 from PartialOrganSegLib.finetuning.time_keeping import WRITING_S, TimeKeeper
 from PartialOrganSegLib.finetuning.used_time import UsedTime
+from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.segmenting import threads as segmenting_threads
 from PartialOrganSegLib.training.checkpoint import load_checkpoint
 from PartialOrganSegLib.training.hooks import StepReport
-from Testing.helpers.finetune_data import QUICK, RunListener, ct_of, only, write_cases, write_start
+from Testing.helpers.finetune_data import QUICK, RunListener, ct_of, only, small_phantom, write_cases, write_start
 from Testing.helpers.training_data import write_image
 
 
@@ -161,6 +165,19 @@ def test_what_a_run_was_used_for_is_counted_over_its_ends():
     assert run_time.remaining_s == pytest.approx(240 - 30 - 150 - WRITING_S)
     clock.now += 20
     assert run_time.as_data() == {"asked": 4.0, "used": 3.33, "preparing": 0.5, "training": 2.5, "comparing": 0.33}
+
+
+@pytest.mark.parametrize(("minutes", "are_measured"), [(0.05, False), (60, True)])
+def test_phantoms_are_measured_only_where_there_is_time_to_learn(study, tmp_path, monkeypatch, minutes, are_measured):
+    monkeypatch.setattr("PartialOrganSegLib.finetuning.replay.make_phantom", small_phantom)
+    start, data = study
+    options = FinetuneOptions(minutes=minutes, overrides=QUICK)
+    request = Request(start, data, tmp_path, resource("recipes", "finetune.yaml"), torch.device("cpu"), options)
+    plan = prepare(request, RunListener())
+    assert (MeasuredOn.PHANTOMS in plan.measured_on.values()) is are_measured
+    # They are learnt from in any case.
+    assert any("phantom" in str(image) for image in plan.images)
+    assert MeasuredOn.SLABS in plan.measured_on.values()
 
 
 def test_a_run_of_steps_is_not_hurried(study, tmp_path):

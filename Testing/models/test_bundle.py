@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from PartialOrganSegLib.models.bundle import load_bundle, replace_folder
 from PartialOrganSegLib.models.checksums import verify_bundle, write_checksums
 from PartialOrganSegLib.organs import WORD16, Code, LabelSpace, Organ
 from PartialOrganSegLib.scratch import clear_abandoned
+from Testing.helpers import ready_python
 from Testing.helpers.repository import ROOT
 from Testing.helpers.small_bundle import PREPROCESSING, registered, small_network, written  # noqa: F401
 
@@ -179,7 +179,7 @@ def test_monais_bundle_runner_executes_it(tmp_path: Path) -> None:
     output = tmp_path / "labels.nii.gz"
     code = RUN.format(root=str(ROOT), config=str(folder / "configs/inference.json"),
                       image=str(tmp_path / "ct.nii.gz"), output=str(output), folder=str(folder))
-    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8",
+    completed = subprocess.run([ready_python.program(), "-c", code], capture_output=True, text=True, encoding="utf-8",
                                check=False, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert completed.returncode == 0, completed.stderr[-2000:]
     labels = sitk.ReadImage(str(output))

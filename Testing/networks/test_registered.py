@@ -45,6 +45,8 @@ SMALL = {
     "pipo_fan": ({"channels": [8, 8, 8], "input_scales": 3, "output_scales": 2, "phase": "deep_supervision"},
                  (1, 4, 4), [(1, 1, 1), (1, 2, 2)]),
 }
+# A ResNet-101 differs from a ResNet-50 in its number of layers alone, and takes twice as long.
+DISTINCT = [name for name in SMALL if name != "deeplabv3plus_resnet101"]
 
 
 def small(name: str, in_channels: int = 1, classes: int = 3, **arguments):
@@ -98,7 +100,7 @@ def test_training_reaches_every_parameter(name):
     assert [key for key in unreached if "fusion." not in key] == []
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_gradient_reaches_the_image_in_eval_mode(name):
     data = image(name).requires_grad_()
     small(name).eval()(data)[:, 1].sum().backward()
@@ -115,7 +117,7 @@ def test_deep_supervision_can_be_left_out(name):
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_weights_come_back(name):
     network = small(name).eval()
     data = image(name)
@@ -128,7 +130,7 @@ def test_weights_come_back(name):
     assert len(storages) == len(set(storages)), "no weight is stored twice"
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_channels_last_changes_nothing(name):
     network = small(name).eval()
     data = image(name)
@@ -137,7 +139,7 @@ def test_channels_last_changes_nothing(name):
     torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_a_wrong_size_is_refused(name):
     network = small(name)
     multiple = SMALL[name][1]
@@ -158,7 +160,7 @@ def test_one_voxel_cannot_train_a_batch_norm(name):
         network(data[:1])
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_half_precision_and_copies(name):
     network = small(name).train()
     with torch.autocast("cpu", torch.bfloat16):
@@ -202,11 +204,9 @@ def test_3d_networks_have_no_slices(name):
         small(name, slices=3)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", DISTINCT)
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit:DeprecationWarning")
 def test_traced(name):
-    if name == "deeplabv3plus_resnet101":
-        pytest.skip("slow, and differs from resnet50 in its number of layers only")
     network = small(name).eval().requires_grad_(False)
     data = image(name)
     traced = torch.jit.trace(network, data, check_trace=False)
@@ -279,7 +279,7 @@ def test_missing_monai_is_reported(monkeypatch):
         small("nnunet_3d")
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_outputs_is_their_number_in_train_mode(name):
     network = small(name)
     assert isinstance(network, SegmentationNetwork)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.refining.serving import Server
 from PartialOrganSegLib.refining.session import RefineSession
 from PartialOrganSegLib.synthesis.phantom import make_phantom
+from Testing.helpers import ready_python
 
 CT, LABELS = make_phantom((48, 48, 48), (7.0, 7.0, 7.0), seed=3)
 WHOLE = [0, 48, 0, 48, 0, 48]
@@ -105,7 +105,7 @@ def test_a_bad_request_is_answered_and_the_next_one_works(tmp_path: Path, line: 
 
 def test_the_command_answers_until_its_input_ends(tmp_path: Path) -> None:
     write_ct(tmp_path / "ct.nrrd", CT)
-    command = [sys.executable, "-m", "PartialOrganSegLib", "refine", str(tmp_path / "ct.nrrd"), "--serve", "-o",
+    command = [ready_python.program(), "-m", "PartialOrganSegLib", "refine", str(tmp_path / "ct.nrrd"), "--serve", "-o",
                str(tmp_path / "served"), "--label-space", "word16", "--force", "--json-events"]
     (tmp_path / "served").mkdir()
     lines = ask(tmp_path / "served", 1, without_half(), stroke()) + "\n"

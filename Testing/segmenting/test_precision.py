@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -21,6 +20,7 @@ from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.synthesis.phantom import make_phantom
 from PartialOrganSegLib.training import trainer
 from PartialOrganSegLib.training.recipe import load_recipe
+from Testing.helpers import ready_python
 from Testing.helpers.listener import Listener
 from Testing.helpers.training_data import write_manifest, write_recipe
 
@@ -82,7 +82,7 @@ def test_threads_and_load_change_nothing(ct, tmp_path):
     """With 1, 2 and 8 threads, and with two beside busy processes: the labels of the network that ships."""
     # As many as there are processors to be fought for: more would only keep the other tests waiting.
     neighbours = min(6, os.cpu_count() or 1)
-    completed = subprocess.run([sys.executable, "-c", SEGMENT_IN_TURN, str(ct), str(tmp_path), str(neighbours)],
+    completed = subprocess.run([ready_python.program(), "-c", SEGMENT_IN_TURN, str(ct), str(tmp_path), str(neighbours)],
                                capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stderr[-2000:]
     labels = {path.name: read_labelmap(next(path.glob("*.labels.nii.gz"))).array for path in tmp_path.iterdir()}

@@ -25,6 +25,7 @@ from PartialOrganSegLib.serving.remote import segment_remotely
 from PartialOrganSegLib.serving.token import make_token
 from PartialOrganSegLib.serving.upload import named_upload
 from PartialOrganSegLib.synthesis.phantom import make_phantom
+from Testing.helpers import ready_python
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +143,8 @@ def test_by_ssh(tmp_path: Path, monkeypatch, ct: Volume) -> None:
     programs.mkdir()
     (programs / "ssh").write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > '{tmp_path}/asked'\nfor last; do :; done\n"
                                   "exec sh -c \"$last\"\n", encoding="utf-8")
-    (programs / "partialorganseg").write_text(f"#!/bin/sh\nexec '{sys.executable}' -m PartialOrganSegLib \"$@\"\n",
-                                              encoding="utf-8")
+    command = f"exec '{ready_python.program()}' -m PartialOrganSegLib \"$@\""
+    (programs / "partialorganseg").write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
     for program in programs.iterdir():
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")

@@ -305,7 +305,9 @@ class FineTuneSection(Section):
                 return
         lines = [message, *self._warned]
         if outcome.state == "done":
-            lines[0] = _("Done.")
+            result = runs.read_result(run)
+            # the command warns of its verdict, too, which stands above with what it was measured on
+            lines = [_("Done."), *(line for line in self._warned if result is None or line != result.reason)]
         elif runs.state(run) == runs.STARTED:
             lines.append(_("Resume goes on from where it was saved last."))
         else:

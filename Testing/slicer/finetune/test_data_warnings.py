@@ -5,6 +5,8 @@ import json
 import sys
 
 import pytest
+from panel_helpers.finetune_course import RESULT
+from PartialOrganSegPanel.finetune.verdict_text import verdict_text
 from PartialOrganSegPanel.shell.data_warning_text import data_warning_text
 from PartialOrganSegPanel.shell.problem_text import problem_of, problem_text
 
@@ -38,6 +40,17 @@ def test_doubts_are_told_at_once_and_after_the_run(course, end, text):
         course.process.end(end)
     assert course.said_of_run == text
     assert DOUBT not in course.ui.runLabel.text
+
+
+def test_the_verdict_is_said_once(course):
+    """The command warns of it; it stands above with what it was measured on."""
+    course.add_case()
+    course.start()
+    course.process.warn(WARNING)
+    course.process.say("warning", message=verdict_text(RESULT["verdict"]))
+    course.finish()
+    assert course.said_of_run == f"Done.\n{DOUBT}"
+    assert verdict_text(RESULT["verdict"]) in course.ui.runLabel.text
 
 
 @pytest.mark.parametrize("stored", [[WARNING.as_event()], [DOUBT]], ids=["data", "text of version 0.3"])
