@@ -111,7 +111,8 @@ class _Coarse:
         self.least_reach = LEAST_REACH_INTO_BACKGROUND_MM
         if wrong > 0:
             self.least_reach = LEAST_REACH_INTO_ORGAN_MM
-        wrong_share = block_means(region.labels == wrong, block)
+        # An error may be called several things: its border is where none of them is.
+        wrong_share = block_means(np.isin(region.labels, region.labels[stroke]), block)
         self.wrong = wrong_share > 0.5
         self.thickest = self.share
         if not self.has_organ:  # background has no thickness: the organ that loses has

@@ -228,6 +228,9 @@ class RefineSession:
         """The organ's border near the stroke to the CT's edges, once. `box`: of the region."""
         if organ == 0 or self._accepted[organ]:
             return
+        # The outline of a fragment is nearly all wrong, and its inside no sample of the organ.
+        if self._usual_mm3_of_fragment(organ) is not None:
+            return
         labels = region.labels
         # Background is never accepted, so it may take and give whatever is not drawn.
         after = at_edges(region, organ, stroke, self._settled[box], self._keep_on)

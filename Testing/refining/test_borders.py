@@ -13,7 +13,7 @@ from PartialOrganSegLib.refining.propagation import NOT_DRAWN, Region
 from PartialOrganSegLib.refining.session import RefineSession
 
 SHAPE, SPACING = (20, 64, 96), (4.0, 2.0, 2.0)
-SPLEEN, KIDNEY = WORD16.index("spleen"), WORD16.index("left_kidney")
+SPLEEN, KIDNEY, BOWEL = (WORD16.index(name) for name in ("spleen", "left_kidney", "intestine"))
 
 
 def ball(middle: tuple[int, int, int], radius_mm: float) -> np.ndarray:
@@ -24,8 +24,8 @@ def ball(middle: tuple[int, int, int], radius_mm: float) -> np.ndarray:
 
 def truth() -> np.ndarray:
     labels = np.zeros(SHAPE, np.uint8)
-    labels[ball((10, 32, 30), 30.0)] = SPLEEN
-    labels[ball((10, 32, 68), 30.0)] = KIDNEY
+    labels[ball((10, 32, 30), 32.0)] = SPLEEN
+    labels[ball((10, 32, 68), 32.0)] = KIDNEY
     return labels
 
 
@@ -134,3 +134,29 @@ def test_an_accepted_organ_keeps_its_outline():
     drawn[10, 32, 24:32] = 0
     after = session.add(Volume(drawn, grid)).labels.array
     assert np.array_equal(after != start, drawn == 0)
+
+
+def test_an_error_that_is_called_two_things_is_no_thin_error() -> None:
+    labels = truth()
+    start = np.where(labels == SPLEEN, 0, labels).astype(np.uint8)
+    stripes = (np.arange(SHAPE[2]) // 3 % 2 == 0)[None, None]  # of 6 mm, as where bowel and background take turns
+    start[(labels == SPLEEN) & stripes] = BOWEL
+    grid = Grid(SHAPE[::-1], SPACING[::-1])
+    session = RefineSession(Volume(ct_of(labels), grid), Volume(start, grid), WORD16)
+    drawn = np.full(SHAPE, NOT_DRAWN, np.uint8)
+    drawn[10, 32, 16:44] = SPLEEN
+    after = session.add(Volume(drawn, grid)).labels.array
+    assert dice(after == SPLEEN, labels == SPLEEN) > 0.9
+
+
+def test_the_outline_of_a_fragment_stays() -> None:
+    labels = truth()
+    start = labels.copy()
+    start[(labels == SPLEEN) & (np.arange(SHAPE[0]) > 5)[:, None, None]] = 0
+    grid = Grid(SHAPE[::-1], SPACING[::-1])
+    session = RefineSession(Volume(ct_of(labels), grid), Volume(start, grid), WORD16)
+    drawn = np.full(SHAPE, NOT_DRAWN, np.uint8)
+    drawn[4, 32, 20:24] = 0  # background by mistake: nothing else of the fragment may go far from it
+    after = session.add(Volume(drawn, grid)).labels.array
+    far = np.abs(np.arange(SHAPE[2]) - 22) > 12
+    assert np.array_equal(after[:, :, far], start[:, :, far])

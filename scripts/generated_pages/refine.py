@@ -17,6 +17,9 @@ GROUPS = {"unseen": "CTs that neither the settings nor the start model saw",
           "chosen on": "CTs that the settings were chosen on",
           "trained on": "CTs that the start model was trained on",
           "human": "the CT with human labels"}
+# Of whom it must be known how often they were looked at.
+RUNS = {"unseen": " They were run twice: again after two faults were mended that the human CT below had shown.",
+        "chosen on": "", "trained on": ""}
 HEAD = f"""# Correcting with strokes
 
 {NOTE}
@@ -48,9 +51,12 @@ organs and one stroke each. Dice after it:
 FEW_STEPS = 40  # below them `finetune` warns
 HUMAN = """## On human labels
 
-One CT (CORT, a planning CT of 3 x 3 x 2.5 mm) with clinicians' contours of seven organs. It was run once, after all
-settings, and nothing was changed after it. The embedded model (0.5.0) was never trained on it; `light-0.3.0` was, with
-labels of hk13. Dice before the first stroke and after three:
+One CT (CORT, a planning CT of 3 x 3 x 2.5 mm) with clinicians' contours of seven organs. It was run twice, after all
+settings. The first run showed two faults at the left kidney of `light-0.3.0`, of which seven eighths are missing, half
+of that called bowel: .20, .18, .36 after 0, 1, 3 strokes. An error that is called two things was taken for a thin one,
+and the outline of a fragment was moved. Both were mended on other CTs, from whose organs parts were taken away, so for
+this kidney the second run, which every table here is of, is no independent test. The embedded model (0.5.0) was never
+trained on this CT; `light-0.3.0` was, with labels of hk13. Dice before the first stroke and after three:
 """
 SPEED = """## Time and memory
 
@@ -80,8 +86,11 @@ LIMITS = """## What is not shown
 - Human references of one CT only; spleen, gallbladder, pancreas, esophagus and adrenals have none.
 - Colon and small bowel are in no table but the human one, rectum, bladder and femoral heads in none: no other CT here
   has masks of them.
-- Fine-tuning on more than one organ's stroke; the loop with as many steps as an idle machine has time for, and on more
-  than one sixth CT; the peers that learn from clicks.
+- That outlines which follow the CT's edges are better by human contours as well: by labels of hk13 they bring organs
+  above .80 about .01 of Dice, on the human CT nothing, and its stomach gains less than it did without them.
+- Why three organs of crlm_1006, whose slices are 5 mm thick, fell below their start: gallbladder and esophagus for a
+  stroke or two, as one ran into a neighbour; the duodenum, .08 better after eight strokes, ended .08 below.
+- The loop on more than one sixth CT; the peers that learn from clicks.
 """
 
 
@@ -92,8 +101,8 @@ def page() -> str:
         chosen = [row for row in means if row["cts"] == group]
         if chosen:
             count = max(row["ct_count"] for row in chosen)
-            lines += [f"### {_upper(GROUPS[group])}", "", f"{count} CTs. In brackets: how many organs.", "",
-                      *_means(chosen), "", *_verdicts(chosen), ""]
+            counted = f"{count} CTs. In brackets: how many organs.{RUNS[group]}"
+            lines += [f"### {_upper(GROUPS[group])}", "", counted, "", *_means(chosen), "", *_verdicts(chosen), ""]
     organs = rows_of("refine_organs")
     taught = [row for row in organs if row["cts"] != "human"]
     if taught:
