@@ -178,7 +178,7 @@ def test_what_a_run_was_used_for_is_counted_over_its_ends():
     assert run_time.as_data() == {"asked": 4.0, "used": 3.33, "preparing": 0.5, "training": 2.5, "comparing": 0.33}
 
 
-@pytest.mark.parametrize(("minutes", "are_measured"), [(0.05, False), (60, True)])
+@pytest.mark.parametrize(("minutes", "are_measured"), [(0.01, False), (60, True)])
 def test_phantoms_are_measured_only_where_there_is_time_to_learn(study, tmp_path, monkeypatch, minutes, are_measured):
     monkeypatch.setattr("PartialOrganSegLib.finetuning.replay.make_phantom", small_phantom)
     start, data = study

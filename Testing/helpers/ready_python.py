@@ -57,8 +57,10 @@ def start() -> Callable[[], None]:
         return lambda: None
     # PYTHONPATH is each program's own matter.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # Pipes, whatever the streams here are: a file's could be sought in, which a program believes that takes them over.
+    # A session of its own: Ctrl-C is for the tests.
     server = subprocess.Popen([sys.executable, __file__, str(address)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              env=environment, start_new_session=True)  # Ctrl-C is for the tests
+                              stderr=subprocess.PIPE, env=environment, start_new_session=True)
     assert server.stdin is not None
     assert server.stdout is not None
     server.stdout.readline()  # it listens
