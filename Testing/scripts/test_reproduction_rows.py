@@ -99,12 +99,13 @@ def test_settings_that_came_later_move_no_finished_run(tmp_path):
     def folder(one) -> str:
         return Run.in_folder(tmp_path, "pce", 0, one, ORGANS, ORGANS, []).folder.name
 
-    elsewhere = {"partial_only", "test_scales", "backbone_weights", "class_rate", "new_class_patches"}
+    elsewhere = {"partial_only", "test_scales", "backbone_weights", "class_rate", "new_class_patches", "beside",
+                 "background"}
     assert LATER_SETTINGS.keys() - elsewhere <= recipe.model_dump()["augmentation"].keys()
     # The digest as the version without these settings wrote it, by hand.
     before = recipe.model_dump(mode="json", exclude={"manifest", "checkpoint_every", "workers"})
     del before["partial_only"], before["network"]["backbone_weights"], before["new_class_patches"]
-    del before["optimiser"]["class_rate"]
+    del before["optimiser"]["class_rate"], before["beside"], before["sampling"]["background"]
     for name in LATER_SETTINGS:
         before["augmentation"].pop(name, None)
     essence = [VERSION, before, recipe.manifest.name, list(ORGANS), []]
