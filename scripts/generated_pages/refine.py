@@ -49,6 +49,7 @@ TAUGHT = """### Fine-tuning on the same strokes
 organs and one stroke each. Dice after it:
 """
 FEW_STEPS = 40  # below them `finetune` warns
+LEAST_GAIN = 0.01  # of Dice: less may be chance
 HUMAN = """## On human labels
 
 One CT (CORT, a planning CT of 3 x 3 x 2.5 mm) with clinicians' contours of seven organs. It was run twice, after all
@@ -252,6 +253,8 @@ def _loop(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                   f"Mean change of what was learnt: {sum(gains) / len(gains):+.3f}."]
         if row["steps"] < FEW_STEPS:
             lines[-1] += " With so few steps little can be learnt, as the run itself warned: nothing is shown by it."
+        elif sum(gains) < LEAST_GAIN * len(gains):
+            lines[-1] += " The five did not make the sixth better."
         lines.append("")
     return lines[:-1]
 
