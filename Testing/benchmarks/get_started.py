@@ -10,6 +10,7 @@ Nobody paints here: a stroke is put where the embedded model's liver was cut bef
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -125,7 +126,7 @@ class Reader:
     def correct(self) -> None:
         """Half of the liver's slices lose a slab, and a stroke in it asks for it again."""
         import slicer.util
-        from panel_helpers.scribble_desk import Desk
+        from panel_helpers.painting import paint
         from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, rows
 
         node = self.panel.parameters.segmentation
@@ -145,10 +146,8 @@ class Reader:
         started = len(self.services.processes)
         self.does("3 Correct with strokes", lambda: self.press("Review", "strokesButton"),
                   lambda: len(self.services.processes) > started and live._child.ready, lambda: "")
-        user = Desk.__new__(Desk)  # its hand, on this panel
-        user.panel, user.section, user.ui, user.until = self.panel, section, section.ui, lambda condition, _s: None
-        user.volume = self.volume
-        self.does("3 a stroke of the liver", lambda: user.draw(np.s_[k, j, max(i - 20, in_row[0]):i + 20]),
+        stroke = np.s_[k, j, max(i - 20, in_row[0]):i + 20]
+        self.does("3 a stroke of the liver", lambda: paint(section, stroke),
                   lambda: "Corrected in" in self.of("Scribble").correctLabel.text,
                   lambda: self.of("Scribble").correctLabel.text)
         after = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, self.volume) > 0
@@ -159,7 +158,7 @@ class Reader:
         self.does("3 Undo", lambda: self.press("Scribble", "undoStrokesButton"),
                   lambda: "taken back" in self.of("Scribble").correctLabel.text,
                   lambda: self.of("Scribble").correctLabel.text)
-        self.does("3 the stroke again", lambda: user.draw(np.s_[k, j, max(i - 20, in_row[0]):i + 20]),
+        self.does("3 the stroke again", lambda: paint(section, stroke),
                   lambda: "Corrected in" in self.of("Scribble").correctLabel.text,
                   lambda: self.of("Scribble").correctLabel.text)
         self.press("Scribble", "correctButton")
@@ -231,6 +230,8 @@ def main() -> None:
     import conftest  # noqa: F401  makes the host, or finds the real Slicer
 
     with tempfile.TemporaryDirectory(prefix="Größe 1 ") as folder:
+        # What is taught is installed here, not among the models of whoever runs this.
+        os.environ["PARTIALORGANSEG_MODELS"] = str(Path(folder) / "models")
         pictures = arguments.pictures or Path(folder) / "pictures"
         pictures.mkdir(parents=True, exist_ok=True)
         reader = Reader(arguments.ct, Path(folder), pictures)

@@ -215,22 +215,9 @@ class Day:
         self.does("save a scribble case", ui.caseStrokesButton.click)
 
     def paint(self, where) -> None:
-        """As the segment editor's effect writes a stroke."""
-        import slicer
-        from PartialOrganSegPanel.scene.voxel_counts import voxel_array
+        from panel_helpers.painting import paint
 
-        section = self.panel.section("Scribble")
-        logic = slicer.vtkSlicerSegmentEditorLogic()
-        logic.SetMRMLScene(slicer.mrmlScene)
-        logic.SetSegmentEditorNode(section.editor.widget.mrmlSegmentEditorNode())
-        section.editor.widget.saveStateForUndo()
-        logic.UpdateReferenceGeometryImage()
-        logic.ResetModifierLabelmapToDefault()
-        brush = logic.GetModifierLabelmap()
-        voxel_array(brush)[where] = 1
-        brush.Modified()
-        logic.ModifySegmentByLabelmap(section.at_hand.strokes, section.editor.widget.currentSegmentID(), brush,
-                                      logic.ModificationModeAdd, False, False)
+        paint(self.panel.section("Scribble"), where)
 
     def export(self) -> None:
         from PartialOrganSegPanel.shell.parameters import ExportFormat, ExportOrgans

@@ -217,28 +217,14 @@ class Reader:
 
     def draw(self, what: str, where) -> None:
         """As the segment editor's effect writes a stroke, and what follows until the answer is seen."""
-        from PartialOrganSegPanel.scene.voxel_counts import voxel_array
+        from panel_helpers.painting import paint
 
-        section, slicer = self.panel.section("Scribble"), self.slicer
+        section = self.panel.section("Scribble")
         if section.at_hand.name != what:
             section._choose(what)
         if section.editor.tool != "Paint":
             section.ui.paintStrokesButton.click()
-
-        def paint() -> None:
-            logic = slicer.vtkSlicerSegmentEditorLogic()
-            logic.SetMRMLScene(slicer.mrmlScene)
-            logic.SetSegmentEditorNode(section.editor.widget.mrmlSegmentEditorNode())
-            section.editor.widget.saveStateForUndo()
-            logic.UpdateReferenceGeometryImage()
-            logic.ResetModifierLabelmapToDefault()
-            brush = logic.GetModifierLabelmap()
-            voxel_array(brush)[where] = 1
-            brush.Modified()
-            logic.ModifySegmentByLabelmap(section.at_hand.strokes, section.editor.widget.currentSegmentID(), brush,
-                                          logic.ModificationModeAdd, False, False)
-
-        self.does("stroke to answer", paint, self._correcting)
+        self.does("stroke to answer", lambda: paint(section, where), self._correcting)
 
     # --- accepting and exporting
 

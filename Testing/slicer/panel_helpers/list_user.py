@@ -26,6 +26,12 @@ class ListUser(SectionUser):
         slicer.util.saveNode(node, str(self.folder / f"{name}.nrrd"))
         slicer.mrmlScene.RemoveNode(node)
 
+    def write_two(self):
+        """Two patients' CTs, whose files are put on the list."""
+        for name, seed in (("a", 3), ("b", 4)):
+            self.write_ct(name, seed)
+        self.add()
+
     def add(self):
         self.services.dialogs.answers.append("folder")
         self.ui.addCasesButton.click()

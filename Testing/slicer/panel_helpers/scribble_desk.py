@@ -1,15 +1,13 @@
 """Section Scribble, unfolded, with a CT and a user's hands."""
 
 import numpy as np
-import slicer
-import slicer.util
 from PartialOrganSegPanel.scene.organ_rows import row
 from PartialOrganSegPanel.scene.stroke_labelmap import scribble_labelmap
 from PartialOrganSegPanel.scene.strokes import find_strokes
-from PartialOrganSegPanel.scene.voxel_counts import voxel_array
-from PartialOrganSegPanel.scribble.editor import ERASE, PAINT
+from PartialOrganSegPanel.scribble.editor import PAINT
 
 from .doubles import Doubles
+from .painting import paint
 from .scenes import add_ct, add_result
 
 LIVER, SPLEEN, TISSUE = np.s_[40, 20:24, 10:30], np.s_[40, 22:30, 10:12], np.s_[44, 5, 5:9]
@@ -58,18 +56,7 @@ class Desk:
 
     def draw(self, where):
         """Paints (or erases) the voxels `where` of the array (z, y, x), as the active effect does."""
-        logic = slicer.vtkSlicerSegmentEditorLogic()
-        logic.SetMRMLScene(slicer.mrmlScene)
-        logic.SetSegmentEditorNode(self.section.editor.widget.mrmlSegmentEditorNode())
-        self.section.editor.widget.saveStateForUndo()
-        logic.UpdateReferenceGeometryImage()
-        logic.ResetModifierLabelmapToDefault()
-        brush = logic.GetModifierLabelmap()
-        voxel_array(brush)[where] = 1
-        brush.Modified()
-        mode = logic.ModificationModeRemoveAll if self.section.editor.tool == ERASE else logic.ModificationModeAdd
-        logic.ModifySegmentByLabelmap(self.strokes, self.section.editor.widget.currentSegmentID(), brush, mode, False,
-                                      False)
+        paint(self.section, where)
         self.until(lambda: not self.section._settle.active, 10)
 
     def stroke(self, name, where):

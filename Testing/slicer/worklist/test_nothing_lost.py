@@ -28,9 +28,7 @@ from PartialOrganSegLib.organs import WORD16
 def user(make_panel, until, tmp_path):
     """Two patients' CTs on the list; the first one is open."""
     made = ListUser(make_panel, until, tmp_path / "Für die Planung")
-    for name, seed in (("a", 3), ("b", 4)):
-        made.write_ct(name, seed)
-    made.add()
+    made.write_two()
     made.press("nextCase")
     return made
 

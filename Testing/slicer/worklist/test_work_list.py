@@ -23,9 +23,7 @@ from PartialOrganSegLib.organs import WORD16
 def user(make_panel, until, tmp_path):
     """Two patients' CTs, which have one name in two folders, on the list."""
     made = ListUser(make_panel, until, tmp_path / "Für die Planung")
-    for name, seed in (("a", 3), ("b", 4)):
-        made.write_ct(name, seed)
-    made.add()
+    made.write_two()
     return made
 
 
