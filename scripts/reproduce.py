@@ -55,6 +55,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     source.add_argument("--anatomies", type=Path, metavar="DIR", help="WORD label maps instead of phantoms")
     parser.add_argument("--phantoms", type=int, metavar="N", help="how many phantoms, test cases included")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps of every row instead of the budget's")
+    parser.add_argument("--half-precision", action="store_true",
+                        help="train all rows in bfloat16: up to three times as fast on processors that have it")
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help=f"for data and runs (default: {WORK})")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="for the report (default: as --work)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:i] or mps")
@@ -80,7 +82,8 @@ def choice_of(arguments: argparse.Namespace) -> Choice:
 def budget_of(arguments: argparse.Namespace) -> Budget:
     """The chosen budget with the command line's changes."""
     budget = BUDGETS[arguments.budget]
-    return replace(budget, steps=arguments.steps or budget.steps, phantoms=arguments.phantoms or budget.phantoms)
+    return replace(budget, steps=arguments.steps or budget.steps, phantoms=arguments.phantoms or budget.phantoms,
+                   half_precision=arguments.half_precision)
 
 
 def setting_of(arguments: argparse.Namespace, argv: Sequence[str], choice: Choice, plan: Plan) -> Setting:
@@ -93,11 +96,14 @@ def setting_of(arguments: argparse.Namespace, argv: Sequence[str], choice: Choic
     sets = ", ".join(f"{name} {len(cases)}" for name, cases in place.training.items())
     steps = total_steps(plan.runs[0].recipe)
     # A folder's path is of no use to a reader, and says more of a machine than the report should.
+    precision = ""
+    if budget.half_precision:
+        precision = "; trained in bfloat16"
     words = [Path(word).name if os.path.isabs(word) else word for word in argv]
     return Setting(f"python scripts/reproduce.py {shlex.join(words)}", f"{machine}, PyTorch {torch.__version__}",
                    f"{choice.source()}; {len(place.test)} test cases; training cases: {sets}; "
                    f"organs: {', '.join(place.organs)}", choice.shows(),
-                   f"{budget.name}, {steps} steps a row: {budget.description}", time.strftime("%Y-%m-%d"),
+                   f"{budget.name}, {steps} steps a row: {budget.description}{precision}", time.strftime("%Y-%m-%d"),
                    list(range(choice.seeds)))
 
 
