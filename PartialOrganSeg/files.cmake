@@ -473,6 +473,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/synthesis/tissues.py
   PartialOrganSegLib/text_enum.py
   PartialOrganSegLib/training/__init__.py
+  PartialOrganSegLib/training/autocast.py
   PartialOrganSegLib/training/averaging.py
   PartialOrganSegLib/training/batches.py
   PartialOrganSegLib/training/best_figures.py

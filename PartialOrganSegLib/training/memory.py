@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -23,7 +23,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def fitting_patch(network: nn.Module, patch: Sequence[int], batch: int, device: torch.device,
-                  autocast: contextlib.AbstractContextManager[object]) -> tuple[int, ...] | None:
+                  autocast: Callable[[], contextlib.AbstractContextManager[object]]) -> tuple[int, ...] | None:
     """The largest of ever smaller patches (z, y, x) that one step's forward and backward pass fit for; None: none does.
 
     The network's gradients are lost.
@@ -41,7 +41,7 @@ def fitting_patch(network: nn.Module, patch: Sequence[int], batch: int, device: 
         if device.type == "cuda":
             torch.cuda.empty_cache()
         try:
-            with autocast:
+            with autocast():
                 outputs = network(torch.zeros(batch, 1, *size, device=device))
             outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
             torch.stack([torch.log_softmax(output.float(), 1).mean() for output in outputs]).sum().backward()
@@ -56,7 +56,7 @@ def fitting_patch(network: nn.Module, patch: Sequence[int], batch: int, device: 
 
 
 def no_memory_error(network: nn.Module, patch: Sequence[int], batch: int, device: torch.device,
-                    autocast: contextlib.AbstractContextManager[object]) -> UserError:
+                    autocast: Callable[[], contextlib.AbstractContextManager[object]]) -> UserError:
     """What to raise where a step of `batch` patches (z, y, x) ran out of memory: it names the largest that fits."""
     fits = fitting_patch(network, patch, batch, device, autocast)
     hint = "no smaller patch fits; expected a smaller network or batch_size"

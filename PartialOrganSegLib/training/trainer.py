@@ -258,7 +258,7 @@ class Trainer:
                 raise
         # Outside of the handler, whose traceback holds the step's tensors.
         raise no_memory_error(self.network, self.recipe.preprocessing.patch_zyx, self.recipe.batch_size, self.device,
-                              self.training_step.autocast())
+                              self.training_step.autocast)
 
     def _stage_done(self) -> bool:
         """Whether the stage has had its steps, or validation, measured where it is due, no longer gets better."""

@@ -13,6 +13,7 @@ from torch import nn
 from ..errors import Code, UserError
 from ..loading.targets import SoftMap, Targets, central
 from ..networks import set_phase
+from .autocast import training_precision
 from .averaging import MovingAverage
 from .checkpoint import Checkpoint, TrainingStepState
 from .distributed import Processes
@@ -61,8 +62,8 @@ class TrainingStep:
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Reduced precision where the recipe wants it."""
-        kind = torch.float16 if self.half_precision == "float16" else torch.bfloat16
-        return torch.autocast(self.device.type, kind, enabled=bool(self.half_precision))
+        kinds = {"float16": torch.float16, True: torch.bfloat16}
+        return training_precision(self.device, kinds.get(self.half_precision))
 
     def step(self, number: int, stage_step: int, targets: Targets) -> dict[str, float]:
         """Step `number` of the run, from 1, and `stage_step` of the stage, from 0; gives its figures.

@@ -16,6 +16,8 @@ The network that learns on in the embedded model is taught alone, on patches of 
 arm takes minutes. Every arm goes to its last step with the trained weights alone; afterwards these are mixed with the
 start model's at each of `ALPHAS`, so that one run says what each share of the start model brings, none (1) among them.
 
+With `--model` another model is taught, on the CTs of `--trained`.
+
 Data: ../shared/data/manifest.yaml, never its test case. The start model has not seen the CT that is tested on, nor the
 first two that are learnt from. Labels are another model's, but the liver of waw2144_eq, which radiologists drew; the
 aorta's are those of a class that the embedded model's first network tells apart and does not show. The start model grew
@@ -36,9 +38,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
+from learning_labels import AORTA, label_aortas, label_of
 
 from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.datasets.case import Case
@@ -47,15 +49,12 @@ from PartialOrganSegLib.events import ConsoleReporter
 from PartialOrganSegLib.finetuning.options import FinetuneOptions
 from PartialOrganSegLib.finetuning.preparation import prepare
 from PartialOrganSegLib.finetuning.preparation_state import Request
-from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.formats.writing import write_labelmap
-from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.loading.cache import CachedCase, cache_cases
-from PartialOrganSegLib.models.bundle import Bundle, load_bundle, write_bundle
+from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.networks import build_network, channels_last
-from PartialOrganSegLib.organs import WORD16, LabelSpace, label_space_of_names
+from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.resources import resource
-from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.synthesis.simulated_scribbles import simulate_scribble
 from PartialOrganSegLib.training.distributed import Processes
 from PartialOrganSegLib.training.evaluator import Evaluator
@@ -67,17 +66,18 @@ from PartialOrganSegLib.training.weight_ensemble import WeightEnsemble
 from PartialOrganSegLib.training.working_prediction import predicted_classes
 
 MANIFEST = Path(__file__).resolve().parents[3] / "shared" / "data" / "manifest.yaml"
-AORTA, STROKES = "aorta", "strokes"
+STROKES = "strokes"
 SCENARIOS = {"new": [AORTA], "weak": ["pancreas", "duodenum", "adrenal"], "good": ["liver", "spleen", "left_kidney"],
              STROKES: ["stomach", "pancreas", "duodenum"]}
 # Tested in turn, each beside the other two: unseen by the start model.
 UNSEEN = ("crlm_1006", "hcc_011", "tcga_bc_a10w")
 COMPANION = "waw2144_eq"  # the third that is learnt from
-UNDRAWN = ("pancreas_cb_001", "crlm_1004")
+UNDRAWN = ("pancreas_cb_001", "crlm_1004", "crlm_1006")  # the first two that are neither learnt from nor tested on
 ALPHAS = (1.0, 0.75, 0.5, 0.25)
-AORTA_SPACING = (3.0, 2.0, 2.0)  # mm (z, y, x): coarser than the network's own, and exact enough for a vessel so wide
 PATCH = (32, 80, 96)
+PATCH_OF_OTHERS = (32, 96, 96)  # whatever a model's network divides by up to 32
 REPLAYED = 0.25  # of the patches, whatever is replayed
+EMBEDDED = "embedded"
 CPU = torch.device("cpu")
 
 
@@ -107,55 +107,6 @@ ARMS = {"phantoms": Arm(["phantoms"]), "predictions": Arm(["predictions"]), "bot
         "beside": Arm([], BESIDE, True, OF_KNOWN), "beside_overlap": Arm([], BESIDE, True)}
 
 
-def aorta_model(folder: Path) -> Bundle:
-    """The embedded model's first network with the aorta as an organ of its own: the first of the classes that it tells
-    apart and counts as background."""
-    source = load_bundle("embedded").members[0].bundle
-    names = [*source.label_space.names, AORTA]
-    arguments = dict(source.network_arguments)
-    arguments["more"] = list(arguments["more"])[1:]
-    network = build_network(source.network_name, 1, len(names) + 1, **arguments)
-    known = source.load_network().state_dict()
-    state = dict(known)
-    for name, value in known.items():
-        if "more_layers" in name:
-            classes = name.replace("more_layers", "seg_layers")
-            state[name], state[classes] = value[1:], torch.cat([known[classes], value[:1]])
-    network.load_state_dict(state)
-    return write_bundle(folder, network, source.network_name, arguments, label_space_of_names("with_aorta", names),
-                        replace(source.preprocessing, spacing_zyx=AORTA_SPACING), "with-aorta", "1",
-                        source.metadata.partialorganseg.licences.model_dump(), [], {}, "The aorta as an organ")
-
-
-def label_aortas(cases: Sequence[Case], folder: Path) -> None:
-    """FOLDER/CASE.nii.gz, a mask of each case's aorta, made once."""
-    missing = [case for case in cases if not (folder / f"{case.name}.nii.gz").exists()]
-    if missing:
-        bundle = aorta_model(folder / "model")
-        predictor = Predictor(bundle, device="auto")
-        value = bundle.label_space.index(AORTA)
-        for case in missing:
-            labels = predictor.predict(case.read_image()).labels
-            write_labelmap(folder / f"{case.name}.nii.gz",
-                           Volume((labels.array == value).astype(np.uint8), labels.grid))
-
-
-def label_of(case: Case, organs: Sequence[str], space: LabelSpace, aortas: Path) -> tuple[Volume, list[str]]:
-    """The masks of those `organs` that the case vouches for in the numbers of `space`, and which these are."""
-    stored = read_labelmap(case.label)
-    labels, annotated = np.zeros(stored.array.shape, np.uint8), []
-    for organ in organs:
-        if organ == AORTA:
-            mask = read_labelmap(aortas / f"{case.name}.nii.gz").array > 0
-        elif organ in case.annotated:
-            mask = stored.array == WORD16.index(organ)
-        else:
-            continue
-        labels[mask] = space.index(organ)
-        annotated.append(organ)
-    return Volume(labels, stored.grid), annotated
-
-
 @dataclass
 class Trial:
     """A scenario with the CT that is tested on, in a folder of its own: what its arms have in common."""
@@ -164,17 +115,24 @@ class Trial:
     tested: str
     out: Path
     steps: int
+    model: str = EMBEDDED
+    trained: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        self.start = load_bundle("embedded").learner
+        self.start = load_bundle(self.model).learner
         self.organs = SCENARIOS[self.scenario]
         names = [*self.start.label_space.names]
         names += [organ for organ in self.organs if organ not in names]
         self.space = label_space_of_names("learning", names)
-        self.folder = self.out / f"{self.scenario}-{self.tested}"
+        self.name, self.patch = f"{self.scenario}-{self.tested}", PATCH
+        if self.model != EMBEDDED:
+            self.patch = PATCH_OF_OTHERS
+            self.name += f"-{self.start.name}"
+        self.folder = self.out / self.name
         self.cases = {case.name: case for case in load_manifest(MANIFEST).cases}
-        self.trained = [self.tested]
-        if self.scenario != STROKES:
+        if self.scenario == STROKES:
+            self.trained = [self.tested]
+        elif not self.trained:
             self.trained = [*(name for name in UNSEEN if name != self.tested), COMPANION]
         if AORTA in self.organs:
             label_aortas([self.cases[name] for name in (self.tested, *self.trained)], self.out / AORTA)
@@ -185,7 +143,7 @@ class Trial:
         if (run / "plan.json").exists():
             return
         options = FinetuneOptions(minutes=1, steps=self.steps, validate=["none"], overrides=[
-            "alpha=1", f"preprocessing.patch_zyx={list(PATCH)}"])
+            "alpha=1", f"preprocessing.patch_zyx={list(self.patch)}"])
         prepare(Request(self.start, self._users_manifest(), run, resource("recipes", "finetune.yaml"), CPU, options),
                 ConsoleReporter())
 
@@ -208,7 +166,8 @@ class Trial:
                 others = [organ for organ in self.space.names if organ not in annotated]
                 entry["label_map"] = {0: ["background", *others]}
             entries.append(entry)
-        undrawn = [{"image": str(self.cases[name].image), "name": name, "kind": "unlabelled"} for name in UNDRAWN]
+        free = [name for name in UNDRAWN if name not in (self.tested, *self.trained)]
+        undrawn = [{"image": str(self.cases[name].image), "name": name, "kind": "unlabelled"} for name in free[:2]]
         manifest = folder / "manifest.yaml"
         manifest.write_text(yaml.safe_dump({"label_space": list(self.space.names), "datasets": [
             {"name": "drawn", "cases": entries}, {"name": "undrawn", "cases": undrawn}]}))
@@ -258,7 +217,7 @@ class Test:
         start, space = trial.start, trial.space
         self._arguments = moved_arguments(start.network_arguments, trial.classes())
         # Instance norm answers by all that a window holds: other windows than those of training measure that too.
-        self._preprocessing = replace(start.preprocessing, patch_zyx=PATCH)
+        self._preprocessing = replace(start.preprocessing, patch_zyx=trial.patch)
         self._network = channels_last(build_network(start.network_name, 1, space.class_count, **self._arguments)).eval()
         case = trial.cases[trial.tested]
         file = trial.folder / "tested.nii.gz"
@@ -318,9 +277,9 @@ def run_arm(trial: Trial, test: Test, arm: str, seed: int) -> dict[str, Any]:
     for alpha in ALPHAS[:1] if ARMS[arm].beside and AORTA in trial.organs else ALPHAS:
         ensemble = WeightEnsemble.from_start(begun, alpha, axes, trial.classes().new)
         after[str(alpha)] = test.dice(ensemble.weights(trained), divisions[1])
-    return {"scenario": trial.scenario, "arm": arm, "tested": trial.tested, "trained": trial.trained, "seed": seed,
-            "steps": trial.steps, "seconds": round(seconds), "organs": trial.organs,
-            "before": test.dice(begun, divisions[0]), "after": after}
+    return {"scenario": trial.scenario, "model": start.name, "arm": arm, "tested": trial.tested,
+            "trained": list(trial.trained), "seed": seed, "steps": trial.steps, "seconds": round(seconds),
+            "organs": trial.organs, "before": test.dice(begun, divisions[0]), "after": after}
 
 
 def main() -> None:
@@ -329,17 +288,21 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--tested", nargs="+", choices=UNSEEN, default=UNSEEN[:1])
+    parser.add_argument("--tested", nargs="+", default=UNSEEN[:1], metavar="CASE")
+    parser.add_argument("--trained", nargs="+", default=[], metavar="CASE",
+                        help="of these all but the one tested on (default: the module's)")
+    parser.add_argument("--model", default=EMBEDDED, help="that is taught (default: embedded)")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     out = arguments.output.resolve()
     (out / "results").mkdir(parents=True, exist_ok=True)
     for tested, arm, scenario in itertools.product(arguments.tested, arguments.arms, arguments.scenarios):
-        path = out / "results" / f"{scenario}-{tested}-{arm}-{arguments.seed}-{arguments.steps}.json"
+        trained = [name for name in arguments.trained if name != tested]
+        trial = Trial(scenario, tested, out, arguments.steps, arguments.model, trained)
+        path = out / "results" / f"{trial.name}-{arm}-{arguments.seed}-{arguments.steps}.json"
         if path.exists():
             continue
-        trial = Trial(scenario, tested, out, arguments.steps)
         trial.prepare()
         path.write_text(json.dumps(run_arm(trial, Test(trial), arm, arguments.seed)) + "\n")
     lines = [path.read_text().strip() for path in sorted((out / "results").glob("*.json"))]
