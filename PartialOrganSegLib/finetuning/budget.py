@@ -31,8 +31,8 @@ MOST_LOADERS = 8
 @dataclass(frozen=True)
 class Budget:
     """What fits: steps, after how many of them Dice is measured and how long that takes, loader processes, and the
-    whole time in seconds. `step_limit`: steps that are made where they are quicker than expected. `trials` of alpha
-    that there is time for."""
+    whole time in seconds; `step_seconds` is that of a step. `step_limit`: steps that are made where they are quicker
+    than expected. `trials` of alpha that there is time for."""
 
     steps: int
     step_limit: int
@@ -42,6 +42,7 @@ class Budget:
     workers: int
     seconds: float
     trials: int
+    step_seconds: float
 
 
 def default_minutes(device: torch.device) -> float:
@@ -86,7 +87,7 @@ def make_budget(minutes: float, speed: Speed, recipe: Recipe, measured_shapes: S
     # Rounded up, so that the last measurement is that at the end.
     measure_every = -(-steps // measurements)
     return Budget(steps, step_limit, measure_every, measurements, measurement, workers,
-                  steps * step_seconds + measuring + BESIDE, trials)
+                  steps * step_seconds + measuring + BESIDE, trials, step_seconds)
 
 
 def network_voxels(shape: tuple[int, int, int], recipe: Recipe, multiple: tuple[int, int, int]) -> int:

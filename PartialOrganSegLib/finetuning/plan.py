@@ -20,7 +20,8 @@ PLAN_FILE = "plan.json"
 
 class TimePlan(BaseModel):
     """The time of a run that has a limit: seconds for the whole training, `steps`, measurements of Dice on the way with
-    the last, how long one takes, and how many `trials` of alpha, a measurement each, follow."""
+    the last, how long one takes, and how many `trials` of alpha, a measurement each, follow. `looking_seconds`: set
+    aside for what follows the training; `step_seconds`: of a step, when that was worked out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,6 +30,8 @@ class TimePlan(BaseModel):
     measurements: int
     measurement_seconds: float
     trials: int
+    looking_seconds: float = 0.0
+    step_seconds: float = 0.0
 
 
 class Plan(BaseModel):

@@ -15,6 +15,8 @@ from .plan import TimePlan
 RECENT, REPLAN_EVERY = 20, 5
 # For the last checkpoint and the model's files.
 WRITING_S = 5.0
+# What follows the training takes as many times as long as was worked out as steps do, but no more and no less than so.
+SLOWEST, QUICKEST = 2.0, 0.25
 
 
 class TimeKeeper(Hook):
@@ -35,6 +37,15 @@ class TimeKeeper(Hook):
         self._last_step: float | None = None
 
     @property
+    def _seconds(self) -> float:
+        """For the training, with what is not needed after it now that it is known how busy the machine is."""
+        plan = self._plan
+        if not self._steps or not plan.step_seconds:
+            return plan.seconds
+        slower = sum(self._steps) / len(self._steps) / plan.step_seconds
+        return plan.seconds + plan.looking_seconds * (1 - min(SLOWEST, max(QUICKEST, slower)))
+
+    @property
     def spent(self) -> float:
         """Seconds of the training so far, those before it was resumed included."""
         return self._before + self._clock() - self._began
@@ -50,7 +61,7 @@ class TimeKeeper(Hook):
         self._follow_load()
         # A plan of a step or two, timed on a machine that was busy then, would otherwise end before it is made anew.
         is_new = trainer.step < REPLAN_EVERY
-        if is_new or trainer.step % REPLAN_EVERY == 0 or self.spent > self._plan.seconds:
+        if is_new or trainer.step % REPLAN_EVERY == 0 or self.spent > self._seconds:
             steps = trainer.step + self._steps_left()
             trainer.plan_stage(steps, self._next_measurement(steps, trainer.step))
 
@@ -63,20 +74,20 @@ class TimeKeeper(Hook):
             self._last_step = None
 
     def allows_trial(self, trainer: RunView) -> bool:
-        return self.spent + self._measurement_s + WRITING_S <= self._plan.seconds
+        return self.spent + self._measurement_s + WRITING_S <= self._seconds
 
     def _measurements_left(self) -> tuple[int, int]:
         """How many there is time for before all steps are done, the one after the last of them included, and how many
         trials: beside a busy neighbour they would leave no time to learn."""
         measurements, trials = max(1, self._plan.measurements - self._measured), self._plan.trials
-        affordable = int(LARGEST_SHARE * (self._plan.seconds - self.spent) / max(self._measurement_s, 1e-6))
+        affordable = int(LARGEST_SHARE * (self._seconds - self.spent) / max(self._measurement_s, 1e-6))
         # The last one is due however little time is left.
         measurements = max(1, min(measurements, affordable - trials))
         return measurements, max(0, min(trials, affordable - 1))
 
     def _steps_left(self) -> int:
         """How many more steps there is time for."""
-        remaining_s = self._plan.seconds - self.spent - WRITING_S - sum(self._measurements_left()) * self._measurement_s
+        remaining_s = self._seconds - self.spent - WRITING_S - sum(self._measurements_left()) * self._measurement_s
         mean = sum(self._steps) / len(self._steps)
         return max(0, int(remaining_s / max(mean, 1e-6)))
 

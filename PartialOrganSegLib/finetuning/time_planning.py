@@ -62,7 +62,8 @@ def plan_time(preparation: Preparation) -> None:
     time_plan = None
     if request.options.steps is None:
         time_plan = TimePlan(seconds=budget.seconds + asking, steps=budget.steps, measurements=budget.measurements,
-                             measurement_seconds=budget.measurement_seconds, trials=budget.trials)
+                             measurement_seconds=budget.measurement_seconds, trials=budget.trials,
+                             looking_seconds=looks.seconds, step_seconds=budget.step_seconds)
     changed = preparation.organ_names(preparation.changed)
     synthetic = [name for name, kind in measured_on.items() if kind is MeasuredOn.PHANTOMS]
     preparation.draft = preparation.draft.with_settings(

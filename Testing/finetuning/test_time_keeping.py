@@ -116,6 +116,16 @@ def test_a_plan_of_a_single_step_is_made_anew_after_it():
     assert run.now + WRITING_S <= plan.seconds
 
 
+@given(st.floats(0.3, 1.9))
+def test_what_is_not_needed_after_the_training_is_trained_in(slower):
+    """Looking at CTs with both models takes as many times longer than was worked out as steps do."""
+    plan = TimePlan(seconds=200.0, steps=190, measurements=1, measurement_seconds=1.0, trials=0, looking_seconds=60.0,
+                    step_seconds=1.0)
+    run = PretendRun(slower, slower)
+    run.run(TimeKeeper(plan, clock=lambda: run.now))
+    assert run.now + 60.0 * slower + WRITING_S == pytest.approx(260.0, abs=6)
+
+
 def test_a_resumed_run_has_the_time_that_was_left():
     plan = TimePlan(seconds=100.0, steps=90, measurements=1, measurement_seconds=1.0, trials=0)
     run = PretendRun(1.0, 1.0)
