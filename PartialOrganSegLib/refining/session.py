@@ -93,6 +93,9 @@ class RefineSession:
         self._accepted = np.isin(np.arange(256), label_space.indices(accepted))
         z, y, x = ct.grid.spacing[::-1]
         self._spacing: Spacing3 = (z, y, x)
+        # Organs that are there as a whole: what strokes leave of a small one is no fragment.
+        self._whole = np.zeros(label_space.class_count, bool)
+        self._whole = np.array([self._usual_mm3_of_fragment(value) is None for value in range(label_space.class_count)])
         self._steps: list[_Step] = []
         self._cancelled = threading.Event()
 
@@ -238,9 +241,9 @@ class RefineSession:
         labels[after] = organ
 
     def _usual_mm3_of_fragment(self, value: int) -> float | None:
-        """The usual volume of an organ that the labels have a fragment of, or nothing: less than its 5th percentile.
-        None for any other, for background, and where nobody knows the usual volume."""
-        if value == 0:
+        """The usual volume of an organ that the labels have a fragment of, or nothing: less than its 5th percentile,
+        in the beginning too. None for any other, for background, and where nobody knows the usual volume."""
+        if value == 0 or self._whole[value]:
             return None
         record = organ_record(self.label_space.names[value - 1])
         if record is None or record.usual_ml is None:

@@ -195,12 +195,13 @@ def test_labels_of_another_grid_or_with_unknown_values_are_refused():
         RefineSession(ct, Volume(np.where(truth > 0, 99, 0).astype(np.uint8), GRID), WORD16)
 
 
-def test_an_organ_of_which_a_fragment_was_found_comes_back_from_one_stroke():
+def spleen_and_its_lowest_twentieth():
+    """A real CT, its labels, the same with a piece of the spleen, and a stroke through the middle of the whole."""
     folder = real_data_path("ct", "waw2144_eq")
     ct, reference = read_ct(folder / "image.nii.gz"), read_labelmap(folder / "label.nii.gz")
     truth = reference.array == SPLEEN
     places = truth.nonzero()
-    # Its lowest twentieth is left: a piece far thinner than the organ, which must not bound what a stroke reaches.
+    # A piece far thinner than the organ, which must not bound what a stroke reaches.
     slices = np.sort(places[0])
     fragment = truth.copy()
     fragment[slices[len(slices) // 20]:] = False
@@ -208,9 +209,26 @@ def test_an_organ_of_which_a_fragment_was_found_comes_back_from_one_stroke():
     z, y = round(float(places[0].mean())), round(float(places[1].mean()))
     drawn = np.full(truth.shape, 255, np.uint8)
     drawn[z, y][truth[z, y]] = SPLEEN
-    after = RefineSession(ct, Volume(start, reference.grid), WORD16).add(Volume(drawn, reference.grid)).labels.array
-    assert dice(fragment, truth) < 0.15
+    return ct, reference, Volume(start, reference.grid), Volume(drawn, reference.grid)
+
+
+def test_an_organ_of_which_a_fragment_was_found_comes_back_from_one_stroke():
+    ct, reference, start, drawn = spleen_and_its_lowest_twentieth()
+    truth = reference.array == SPLEEN
+    after = RefineSession(ct, start, WORD16).add(drawn).labels.array
+    assert dice(start.array == SPLEEN, truth) < 0.15
     assert dice(after == SPLEEN, truth) > 0.55
+
+
+def test_what_is_left_of_an_organ_that_was_there_is_no_fragment():
+    """A small organ whose surplus was taken away: a stroke must not make it as large as that organ usually is."""
+    ct, reference, start, drawn = spleen_and_its_lowest_twentieth()
+    of_fragment = RefineSession(ct, start, WORD16).add(drawn).labels.array
+    session = RefineSession(ct, reference, WORD16)
+    everywhere = tuple(slice(0, size) for size in reference.array.shape)
+    session.take_over(everywhere, start.array, np.full(reference.array.shape, 255, np.uint8))
+    of_whole = session.add(drawn).labels.array
+    assert np.count_nonzero(of_whole == SPLEEN) < np.count_nonzero(of_fragment == SPLEEN) / 2
 
 
 def test_a_missed_spleen_of_a_real_ct_comes_back():
