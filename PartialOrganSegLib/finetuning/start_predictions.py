@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,8 +44,8 @@ class StartPredictions:
         names = start.label_space.names
         self.shared_labels = [0, *(organ.index for organ in space.organs if organ.name in names)]
         self._stored = StoredLabels(folder, start, space, START_KIND, device)
-        # Of each CT that was segmented, for the plan.
-        self.seconds: list[float] = []
+        # Of the CTs that were segmented, for the plan.
+        self._seconds, self._voxels = 0.0, 0
 
     def labels(self, case: PreparedCase) -> npt.NDArray[np.uint8]:
         """(z, y, x) on the CT's own grid, an organ that the run lacks as background."""
@@ -59,8 +60,15 @@ class StartPredictions:
         is_stored, clock = self.exist(case), time.monotonic()
         labels, _ = self._stored.labels(case.image, case.image_sha256)
         if not is_stored:
-            self.seconds.append(time.monotonic() - clock)
+            self._seconds += time.monotonic() - clock
+            self._voxels += math.prod(case.shape)
         return labels
+
+    def expected_seconds(self, case: PreparedCase) -> float | None:
+        """How long another look at a case takes, by its size and those that were segmented; None without any."""
+        if not self._voxels:
+            return None
+        return self._seconds / self._voxels * math.prod(case.shape)
 
     def dice(self, cases: Sequence[PreparedCase], seconds: float, reporter: Reporter,
              undivided: Mapping[str, PreparedCase] | None = None) -> float | None:

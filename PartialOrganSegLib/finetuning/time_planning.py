@@ -134,9 +134,8 @@ def _looks(preparation: Preparation, measured_on: Mapping[str, MeasuredOn]) -> L
     for case in (*preparation.held.measured, *unlabelled, *preparation.trained):
         if len(images) == MOST_LOOKS or case.image_sha256 in images.values():
             continue
-        if predictions.seconds:
-            for_one = sum(predictions.seconds) / len(predictions.seconds)
-        else:
+        for_one = predictions.expected_seconds(case)
+        if for_one is None:
             for_one = frozen_seconds(request.start, [case.shape], request.device)
             for_one += preparation.speed.voxel * network_voxels(case.shape, preparation.draft.read(),
                                                                 preparation.size_multiple)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,16 @@ def test_dice_is_of_the_organs_that_the_cases_show(start, tmp_path):
     spleens = [dice(labels == 2, ct_of(seed)[1] == 2) for seed, labels in enumerate(predicted)]
     kidney = dice(predicted[1] == 3, ct_of(1)[1] == 3)
     assert predictions.dice(cases, 100, Reporter()) == pytest.approx(np.mean([np.mean(spleens), kidney]))
+
+
+def test_another_look_at_a_case_takes_as_long_as_its_size_says(start, tmp_path):
+    cases = prepared_cases(tmp_path, [only(ct_of(0)[1], 2)])
+    predictions = StartPredictions(start, SPACE, torch.device("cpu"))
+    assert predictions.expected_seconds(cases[0]) is None
+    predictions.labels(cases[0])
+    z, y, x = cases[0].shape
+    twice = replace(cases[0], shape=(2 * z, y, x))
+    assert 0 < 2 * predictions.expected_seconds(cases[0]) == pytest.approx(predictions.expected_seconds(twice))
 
 
 def test_without_an_organ_to_compare_dice_is_none(start, tmp_path):
