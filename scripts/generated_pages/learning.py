@@ -45,7 +45,10 @@ def _tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _cells(row: Mapping[str, Any], alphas: Sequence[str]) -> list[str]:
     before = _mean([row["before"].get(organ, 0.0) for organ in row["organs"]])
-    return [row["tested"], str(row["steps"]), row["arm"].replace("_", " "), f"{before:.3f}",
+    tested = row["tested"]
+    if "model" in row:
+        tested += f", from {row['model']}"
+    return [tested, str(row["steps"]), row["arm"].replace("_", " "), f"{before:.3f}",
             *(_after(row, row["after"].get(alpha)) for alpha in alphas)]
 
 
