@@ -6,7 +6,7 @@ Arrays are indexed (z, y, x), and so are `Shape3`, `Spacing3` and `Box3`. The fi
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,3 +34,18 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 Coordinates: TypeAlias = npt.NDArray[np.floating[Any]]
 """(..., 2) or (..., 3): places or directions, in millimetres, pixels or voxels."""
+
+
+class HasShape(Protocol):
+    """An array or a tensor."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
+        ...
+
+
+def shape_of(array: HasShape) -> Shape3:
+    """The sizes of what has three axes, as a triple."""
+    z, y, x = array.shape
+    return z, y, x

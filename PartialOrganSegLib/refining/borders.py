@@ -15,10 +15,10 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-from ..imaging.shapes import Mask, Spacing3
+from ..imaging.shapes import Mask, Spacing3, shape_of
 from .appearance import HIGHEST_HU, LOWEST_HU, Appearance
 from .coarse import Values, block_means, block_sizes, interpolated
-from .propagation import MARGIN_MM, NOT_DRAWN, PRIOR_WEIGHT, WORKING_MM, Region, shape_of
+from .propagation import MARGIN_MM, NOT_DRAWN, PRIOR_WEIGHT, WORKING_MM, Region
 from .random_walk import edge_weights, random_walk
 
 NEAR_MM = MARGIN_MM  # from a stroke; the border beyond stays

@@ -22,7 +22,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..imaging.components import NEIGHBOURS
-from ..imaging.shapes import LabelMap, Mask, Shape3, Spacing3, VoxelArray
+from ..imaging.shapes import LabelMap, Mask, Shape3, Spacing3, VoxelArray, shape_of
 from .appearance import HIGHEST_HU, LOWEST_HU, Appearance
 from .coarse import Values, block_means, block_sizes, interpolated
 from .random_walk import edge_weights, random_walk
@@ -195,9 +195,3 @@ class _Coarse:
 
 def _float(mask: Mask) -> Values:
     return mask.astype(np.float32)
-
-
-def shape_of(array: VoxelArray) -> Shape3:
-    """The array's, as a triple."""
-    depth, height, width = array.shape
-    return depth, height, width

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..events import Reporter
-from ..imaging.shapes import LabelMap, Shape3, Spacing3
+from ..imaging.shapes import LabelMap, Shape3, Spacing3, shape_of
 from ..imaging.volume import Volume
 from ..imaging.working_grid import WorkingGrid
 from ..models.bundle import Bundle
@@ -124,12 +124,6 @@ class _Network:
         self.slices: int | None = getattr(network, "slices", None)
         z, y, x = self.multiple
         self.module = channels_last(fold_batch_norm(network, (2 * z, 2 * y, 2 * x)))
-
-
-def shape_of(volume: torch.Tensor) -> Shape3:
-    """The sizes (z, y, x) of a tensor with three axes."""
-    z, y, x = volume.shape
-    return z, y, x
 
 
 def at_scale(network: torch.nn.Module, data: torch.Tensor, scale: float, multiple: Shape3) -> torch.Tensor:
