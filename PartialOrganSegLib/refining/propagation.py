@@ -32,7 +32,9 @@ WORKING_MM = 1.6  # a finer CT is averaged in blocks of about this
 CONTRAST_HU = 18.0  # a difference between neighbours that begins to count as an edge
 PRIOR_WEIGHT = 0.1
 SHORTEST_REACH_MM, LONGEST_REACH_MM = 8.0, 40.0
-REACH_OF_EXTENT = 0.5  # of the stroke's extent
+# Of the stroke's extent. What is too much of an organ ends where the organ does; one that ends too early may be surrounded
+# by what looks like it.
+REACH_OF_EXTENT, REACH_OF_EXTENT_BACKGROUND = 0.35, 0.5
 REACH_OF_EXTENT_MISSING = 1.0  # of the extent of a stroke in an organ that the labels lack: nothing else says its size
 LONGEST_REACH_MISSING_MM = 60.0
 REACH_OF_USUAL_RADIUS = 1.0  # of a ball as large as the organ usually is
@@ -159,7 +161,8 @@ class _Coarse:
             return self._reach_of_missing(extent, self.usual_mm3)
         if self.has_organ and self._is_small(self.share > 0.5):
             return min(max(REACH_OF_EXTENT_MISSING * extent, SHORTEST_REACH_MM), LONGEST_REACH_MISSING_MM)
-        reach = min(max(REACH_OF_EXTENT * extent, SHORTEST_REACH_MM), LONGEST_REACH_MM)
+        share = REACH_OF_EXTENT if self.has_organ else REACH_OF_EXTENT_BACKGROUND
+        reach = min(max(share * extent, SHORTEST_REACH_MM), LONGEST_REACH_MM)
         # A thin organ's errors are thin: without this a stroke on an adrenal gland leaks into the muscle beside it.
         organ = self.thickest > 0.5
         if self._is_small(organ):
