@@ -32,8 +32,8 @@ WORKING_MM = 1.6  # a finer CT is averaged in blocks of about this
 CONTRAST_HU = 18.0  # a difference between neighbours that begins to count as an edge
 PRIOR_WEIGHT = 0.1
 SHORTEST_REACH_MM, LONGEST_REACH_MM = 8.0, 40.0
-# Of the stroke's extent. What is too much of an organ ends where the organ does; one that ends too early may be surrounded
-# by what looks like it.
+# Of the stroke's extent. What is too much of an organ ends where the organ does; one that ends too early may be
+# surrounded by what looks like it.
 REACH_OF_EXTENT, REACH_OF_EXTENT_BACKGROUND = 0.35, 0.5
 REACH_OF_EXTENT_MISSING = 1.0  # of the extent of a stroke in an organ that the labels lack: nothing else says its size
 LONGEST_REACH_MISSING_MM = 60.0
