@@ -95,10 +95,10 @@ def setting_of(arguments: argparse.Namespace, argv: Sequence[str], choice: Choic
     place = plan.situation
     sets = ", ".join(f"{name} {len(cases)}" for name, cases in place.training.items())
     steps = total_steps(plan.runs[0].recipe)
-    # A folder's path is of no use to a reader, and says more of a machine than the report should.
     precision = ""
     if budget.half_precision:
         precision = "; trained in bfloat16"
+    # A folder's path is of no use to a reader, and says more of a machine than the report should.
     words = [Path(word).name if os.path.isabs(word) else word for word in argv]
     return Setting(f"python scripts/reproduce.py {shlex.join(words)}", f"{machine}, PyTorch {torch.__version__}",
                    f"{choice.source()}; {len(place.test)} test cases; training cases: {sets}; "

@@ -15,7 +15,7 @@ from .plan import TimePlan
 RECENT, REPLAN_EVERY = 20, 5
 # For the last checkpoint and the model's files.
 WRITING_S = 5.0
-# What follows the training takes as many times as long as was worked out as steps do, but no more and no less than so.
+# What follows the training is expected to be slower than planned by as much as steps are, within these bounds.
 SLOWEST, QUICKEST = 2.0, 0.25
 
 

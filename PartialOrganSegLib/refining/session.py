@@ -94,8 +94,7 @@ class RefineSession:
         z, y, x = ct.grid.spacing[::-1]
         self._spacing: Spacing3 = (z, y, x)
         # Organs that are there as a whole: what strokes leave of a small one is no fragment.
-        self._whole = np.zeros(label_space.class_count, bool)
-        self._whole = np.array([self._usual_mm3_of_fragment(value) is None for value in range(label_space.class_count)])
+        self._whole = np.array([self._usual_mm3_if_small(value) is None for value in range(label_space.class_count)])
         self._steps: list[_Step] = []
         self._cancelled = threading.Event()
 
@@ -241,9 +240,15 @@ class RefineSession:
         labels[after] = organ
 
     def _usual_mm3_of_fragment(self, value: int) -> float | None:
-        """The usual volume of an organ that the labels have a fragment of, or nothing: less than its 5th percentile,
-        in the beginning too. None for any other, for background, and where nobody knows the usual volume."""
-        if value == 0 or self._whole[value]:
+        """The usual volume of an organ that the labels have a fragment of, or nothing, as they did in the beginning;
+        None for any other, for background, and where nobody knows the usual volume."""
+        if self._whole[value]:
+            return None
+        return self._usual_mm3_if_small(value)
+
+    def _usual_mm3_if_small(self, value: int) -> float | None:
+        """The usual volume of an organ that is smaller than the 5th percentile now, otherwise None."""
+        if value == 0:
             return None
         record = organ_record(self.label_space.names[value - 1])
         if record is None or record.usual_ml is None:

@@ -32,7 +32,12 @@ class _FlatConvolutions(TorchFunctionMode):
     def __torch_function__(self, function: Callable[..., Any], types: Sequence[type], arguments: Sequence[Any] = (),
                            named: Mapping[str, Any] | None = None) -> object:
         named = named or {}
-        if function is not conv3d or arguments[0].shape[-3] >= arguments[1].shape[-3]:
+        if function is not conv3d:
+            return function(*arguments, **named)
+        # By name too, as a network of somebody's own may call it.
+        given = {**dict(zip(("input", "weight"), arguments, strict=False)), **named}
+        image = given.pop("input")
+        if image.shape[-3] >= given["weight"].shape[-3]:
             return function(*arguments, **named)
         with torch.autocast("cpu", enabled=False):
-            return function(arguments[0].float(), *arguments[1:], **named)
+            return function(image.float(), given.pop("weight"), *arguments[2:], **given)

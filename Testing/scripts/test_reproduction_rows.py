@@ -34,11 +34,18 @@ def test_every_row_has_the_shipped_network_with_the_full_budget(table, row, tmp_
     assert recipe.augmentation == shipped.augmentation
 
 
+def test_rows_are_trained_in_bfloat16_where_that_is_asked_for(tmp_path):
+    table, row = EVERY_ROW[0]
+    recipe = row_recipe(table, row, replace(SMALL, half_precision=True), tmp_path / "manifest.yaml", 0)
+    assert recipe.half_precision is True
+
+
 @pytest.mark.parametrize(("table", "row"), EVERY_ROW, ids=NAMES)
 def test_every_row_is_a_shipped_recipe_with_equal_steps(table, row, tmp_path):
     recipe = row_recipe(table, row, replace(SMALL, steps=97), tmp_path / "manifest.yaml", 3)
     assert sum(stage.steps for stage in recipe.resolved_stages()) == 97
     assert recipe.seed == 3
+    assert recipe.half_precision is False
     assert recipe.manifest == tmp_path / "manifest.yaml"
     assert {stage.optimiser.name for stage in recipe.resolved_stages()} == {"adamw"}
     assert set(row.organs) <= set(table.organs)

@@ -45,5 +45,8 @@ def test_thicker_inputs_compute_in_bfloat16() -> None:
         assert convolution(torch.randn(1, 4, 3, 8, 8)).dtype == torch.bfloat16
         assert convolution(torch.randn(1, 4, 2, 8, 8)).dtype == torch.float32
         assert nn.Linear(2, 2)(torch.randn(1, 2)).dtype == torch.bfloat16
+        flat = torch.randn(1, 4, 2, 8, 8)
+        by_name = nn.functional.conv3d(input=flat, weight=convolution.weight, bias=convolution.bias, padding=1)
+        assert torch.equal(by_name, convolution(flat))
     with training_precision(CPU, None):
         assert convolution(torch.randn(1, 4, 3, 8, 8)).dtype == torch.float32
