@@ -391,6 +391,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/networks/nnunet_v2.py
   PartialOrganSegLib/networks/norms.py
   PartialOrganSegLib/networks/pipo_fan.py
+  PartialOrganSegLib/networks/precision.py
   PartialOrganSegLib/networks/sizes.py
   PartialOrganSegLib/networks/slabs.py
   PartialOrganSegLib/networks/slicewise.py
@@ -473,7 +474,6 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/synthesis/tissues.py
   PartialOrganSegLib/text_enum.py
   PartialOrganSegLib/training/__init__.py
-  PartialOrganSegLib/training/autocast.py
   PartialOrganSegLib/training/averaging.py
   PartialOrganSegLib/training/batches.py
   PartialOrganSegLib/training/best_figures.py

@@ -20,6 +20,7 @@ from ..loading.cache import codes_at
 from ..loading.targets import Targets
 from ..models.bundle import Bundle, Member
 from ..networks import build_network, channels_last
+from ..networks.precision import computing_in
 from ..organs import LabelSpace
 from ..segmenting.backend import choose_precision
 from ..segmenting.window_layout import plan
@@ -183,7 +184,7 @@ def network_seconds(members: Sequence[Member], shapes: Sequence[tuple[int, int, 
             network = channels_last(member.bundle.load_network(device))
         image = torch.zeros(1, 1, *preprocessing.patch_zyx, device=device)
         image = image.contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        with computing_in(device, precision):
             seconds_per_voxel = _quickest(partial(network, image), device) / image.numel()
         for shape in shapes:
             sizes = np.maximum(1, np.round(np.array(shape) * working_spacing / preprocessing.spacing_zyx)).astype(int)

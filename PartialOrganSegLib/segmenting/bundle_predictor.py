@@ -15,6 +15,7 @@ from ..imaging.volume import Volume
 from ..imaging.working_grid import WorkingGrid
 from ..models.bundle import Bundle
 from ..networks import channels_last
+from ..networks.precision import computing_in
 from .backend import choose_precision
 from .folding import fold_batch_norm
 from .patient import Patient, finish, locate
@@ -96,8 +97,7 @@ class BundlePredictor:
     def _logits(self, network: _Network, window: torch.Tensor) -> torch.Tensor:
         """(1, 1, z, y, x) network input to logits (z, y, x, class) on the CPU."""
         data = window.to(self._device)
-        reduced = self.precision != torch.float32
-        with torch.autocast(self._device.type, self.precision, enabled=reduced):
+        with computing_in(self._device, self.precision):
             logits = self._at_scale(network, data, self._scales[0])
             for scale in self._scales[1:]:
                 logits = logits + self._at_scale(network, data, scale)

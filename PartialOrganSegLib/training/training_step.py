@@ -13,7 +13,7 @@ from torch import nn
 from ..errors import Code, UserError
 from ..loading.targets import SoftMap, Targets, central
 from ..networks import set_phase
-from .autocast import training_precision
+from ..networks.precision import computing_in
 from .averaging import MovingAverage
 from .checkpoint import Checkpoint, TrainingStepState
 from .distributed import Processes
@@ -63,7 +63,7 @@ class TrainingStep:
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Reduced precision where the recipe wants it."""
         kinds = {"float16": torch.float16, True: torch.bfloat16}
-        return training_precision(self.device, kinds.get(self.half_precision))
+        return computing_in(self.device, kinds.get(self.half_precision))
 
     def step(self, number: int, stage_step: int, targets: Targets) -> dict[str, float]:
         """Step `number` of the run, from 1, and `stage_step` of the stage, from 0; gives its figures.

@@ -8,8 +8,8 @@ from .embedded_figures import ROOT
 
 REPORTS = ROOT / "Resources" / "reproduction"
 # The order of the page; tables without a report are left out.
-TABLES = ("word", "word_networks", "marginal", "shi_losses", "shi_single", "shi_weights", "shi_annotations",
-          "shi_rivals", "shi_missing", "pann", "pann_2d", "pipo", "pipo_networks")
+TABLES = ("word", "word_networks", "marginal", "own_parts", "shi_losses", "shi_single", "shi_weights",
+          "shi_annotations", "shi_rivals", "shi_missing", "pann", "pann_2d", "pipo", "pipo_networks")
 HEAD = """# Tables of the papers, in small
 
 From `Resources/reproduction`, where `scripts/reproduce.py` wrote them; [reproduction](reproduction.md) sums them up.

@@ -22,6 +22,7 @@ from ...imaging.volume import Volume
 from ...models.bundle import Bundle
 from ...models.metadata import NNUNetEntry
 from ...networks.nnunet_v2 import NNUNetV2
+from ...networks.precision import computing_in
 from ..backend import choose_precision
 from ..scores import best_classes, mean_entropy, mean_logits
 from ..threads import Threads, threads
@@ -114,8 +115,7 @@ class NNUNetPredictor:
     def _logits(self, network: nn.Module, window: torch.Tensor) -> torch.Tensor:
         """(1, 1, *window) network input to logits (*window, class) on the CPU."""
         data = window.to(self._device)
-        reduced = self.precision != torch.float32
-        with threads(self.threads.on_a_window), torch.autocast(self._device.type, self.precision, enabled=reduced):
+        with threads(self.threads.on_a_window), computing_in(self._device, self.precision):
             total: torch.Tensor = network(data)
             for axes in self._mirrorings[1:]:
                 total = total + network(data.flip(axes)).flip(axes)
