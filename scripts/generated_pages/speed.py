@@ -128,10 +128,12 @@ def growth_picture() -> str:
 
 
 def _when(row: dict[str, Any]) -> str:
-    """Repeats and date, and whether the machine was busy."""
+    """Repeats and date, whether the machine was busy, and which kind of processor it had."""
     text = str(row["date"])
     if "repeats" in row:
         text = f"{row['repeats']}, {text}"
+    if not row.get("bfloat16", True):
+        text += ", AVX2"
     return f"{text}, busy" if row.get("busy") else text
 
 
@@ -198,7 +200,7 @@ def _peer(rows: Sequence[dict[str, Any]]) -> list[str]:
     cells = []
     for row in rows:
         lowest, highest = min(row["time_ratios"]), max(row["time_ratios"])
-        cells.append([row["model"], f"{row['size']}, {row['mm']:g} mm", f"{row['repeats']}, {row['date']}",
+        cells.append([row["model"], f"{row['size']}, {row['mm']:g} mm", _when(row),
                       f"{row['ours_s']} : {row['teacher_s']} s = {row['time_ratio']:.2f} "
                       f"({lowest:.2f} to {highest:.2f})",
                       f"{row['ours_cpu_s']} : {row['teacher_cpu_s']} s = {row['cpu_ratio']:.2f}",
@@ -209,6 +211,6 @@ def _peer(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _neighbours(rows: Sequence[dict[str, Any]]) -> list[str]:
-    cells = [[row["model"], str(row["neighbours"]), str(row["cores"]), f"{row['repeats']}, {row['date']}",
+    cells = [[row["model"], str(row["neighbours"]), str(row["cores"]), _when(row),
               f"{row['ratio']:.2f}", f"{row['aim']:.2f}"] for row in rows]
     return table(("model", "neighbours", "cores", "repeats, date", "times as long", "aim"), cells)
