@@ -5,9 +5,10 @@
 `ours` is the library's own step (training.training_step) on fully labelled patches with marginal cross entropy and
 Dice, as the recipe for fine-tuning draws its voxels; `recipe` the same with all losses of that recipe, the frozen start
 model's forward pass included; `plain` the loop that everybody writes: autocast, torch's cross entropy and a soft Dice
-over all voxels, backward, AdamW. Network, patch and precision are those of the embedded model's learner. The three take
-turns within a repeat, and a ratio is the median of the repeats' ratios, of processor time. `loading` is the time that
-cutting and augmenting one patch takes, in other processes while the network learns.
+over all voxels, backward, AdamW. Network and patch are those of the embedded model's learner, and the precision is the
+one that fine-tuning takes on this processor. The three take turns within a repeat, and a ratio is the median of the
+repeats' ratios, of processor time. `loading` is the time that cutting and augmenting one patch takes, in other
+processes while the network learns.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import torch
 from torch.nn import functional as F
 
 from PartialOrganSegLib.annotation import OUTSIDE
+from PartialOrganSegLib.finetuning.decisions import training_precision
 from PartialOrganSegLib.loading.augmentation import Augmentation
 from PartialOrganSegLib.losses import Targets
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle
@@ -64,7 +66,7 @@ def our_step(learner: Bundle, recipe: Recipe, targets: Targets,
     network, teacher = (channels_last(learner.load_network(device)) for _ in range(2))
     stage = recipe.resolved_stages()[0]
     step = TrainingStep(network.train().requires_grad_(), teacher.eval(), targets.candidate_sets.to(device), device,
-                        recipe.half_precision, Processes())
+                        training_precision(device), Processes())
     objective = Objective(stage, learner.label_space, [1.0] * learner.label_space.class_count, teacher=True)
     step.begin(stage, objective)
 
@@ -115,7 +117,7 @@ def plain_step(learner: Bundle, targets: Targets) -> Callable[[], dict[str, floa
     def run() -> dict[str, float]:
         clock = Clock()
         start = time.process_time()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(training_precision(torch.device("cpu")))):
             outputs = clock.around("forward", network)(targets.image)
         loss = clock.around("losses", loss_of)([outputs] if isinstance(outputs, torch.Tensor) else outputs)
         optimiser.zero_grad(set_to_none=True)

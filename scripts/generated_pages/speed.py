@@ -12,8 +12,9 @@ from .robustness import rows_of
 HEAD = f"""# Speed and memory
 
 {NOTE}
-From `Resources/figures`, where the two benchmarks named below kept their tables. Two cores without a GPU. Other
-programs ran on the machine, so that seconds say little and ratios of runs in turn are what counts.
+From `Resources/figures`, where the benchmarks named below kept their tables. Two cores without a GPU, which compute
+bfloat16; rows with *AVX2* are of a processor that does not, as most laptops have, where all runs in float32. Other
+programs ran on the machines, so that seconds say little and ratios of runs in turn are what counts.
 
 ## Against the peer
 
@@ -96,13 +97,16 @@ Files are written by one thread: a picture drawn beside them would save 0.15 s, 
 for it. A faster gzip would save less: of 10 s of processor time reading the CT takes 0.14 and writing both label files
 0.07. What PyTorch imports for itself (its compiler, its tables of shapes) cannot be left out by settings of its own.
 
-Other runtimes, on one window of hk13's network (96 x 160 x 160 voxels, exported by `models export --onnx`; idle, three
-repeats in turns, one thread and two): OpenVINO 2026.4 takes .74 and .75 of PyTorch's time where both compute in
-bfloat16, and .61 and .61 in float32, as on processors without it (ONNX Runtime .89 and .90). An optional extra was to
-win by 1.5 times: on those processors it would, and is not built yet. Of random input, labels differ from PyTorch's in
-float32 at 2 to 3 of 100 000 voxels (in bfloat16 at 2 to 4 of 10 000, as PyTorch's own do).
+Other runtimes, on windows of the two networks (exported by `models export --onnx`; idle, repeats in turns, one thread
+and two): OpenVINO 2026.4 takes .74 and .75 of PyTorch's time where both compute in bfloat16 (ONNX Runtime .89 and .90).
+An optional extra was to win by 1.5 times, so there is none. In float32 it took .61 (AVX-512) and .77 and .84 (AVX2,
+each network), for PyTorch leaves oneDNN, its quick kernels, out where an input is small or has one channel. Since
+networks call them there all the same (`networks/precision.py`) and the finest stage takes 16 slices at a time, it takes
+1.17 and 1.06 of PyTorch's time with one thread and 1.01 and 1.04 with two (AVX2); and a whole `segment` takes .74 to .81
+of what it did (two CTs, two repeats in turns, one thread; 40 MiB more). OpenVINO's labels differ from PyTorch's at 0 to
+7 of 100 000 voxels.
 
-Not measured: a GPU, other processors.
+Not measured: a GPU, ARM, processors with AVX-512 but without bfloat16.
 """
 
 
