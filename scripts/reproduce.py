@@ -35,7 +35,8 @@ from reproduction.tables import TABLES
 
 from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.events import ConsoleReporter, Reporter
-from PartialOrganSegLib.segmenting.backend import choose_device
+from PartialOrganSegLib.segmenting.backend import choose_device, computes_bfloat16
+from PartialOrganSegLib.training.training_step import precision_of
 
 WORK = Path(__file__).resolve().parent.parent / "work" / "reproduction"
 SEEDS = 6  # with fewer, a paired test over seeds finds next to nothing
@@ -55,9 +56,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     source.add_argument("--anatomies", type=Path, metavar="DIR", help="WORD label maps instead of phantoms")
     parser.add_argument("--phantoms", type=int, metavar="N", help="how many phantoms, test cases included")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps of every row instead of the budget's")
-    parser.add_argument("--half-precision", action=argparse.BooleanOptionalAction,
-                        help="train all rows in bfloat16, up to three times as fast on processors that have it and six "
-                             "times as slow on others; or none (default: as the budget says)")
+    parser.add_argument("--half-precision", action="store_true",
+                        help="train all rows in bfloat16: up to three times as fast on processors that have it")
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help=f"for data and runs (default: {WORK})")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="for the report (default: as --work)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda[:i] or mps")
@@ -71,11 +71,14 @@ def _names(text: str) -> list[str]:
 
 
 def choice_of(arguments: argparse.Namespace) -> Choice:
-    """The data, rows, organs and seeds that the command line asks for. Raises UserError for impossible numbers."""
+    """The data, rows, organs and seeds that the command line asks for. Raises UserError for impossible ones."""
     for option in ("seeds", "jobs"):
         if getattr(arguments, option) < 1:
             raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject=f"--{option}", expected="1 or more",
                             found=getattr(arguments, option))
+    if arguments.half_precision and choose_device(arguments.device).type == "cpu" and not computes_bfloat16():
+        raise UserError(code=Code.VALUE_UNFIT, subject="--half-precision", expected="a processor with bfloat16",
+                        found="one without, which trains in float32")
     return Choice(arguments.work, arguments.seeds, arguments.data, arguments.anatomies, arguments.rows,
                   arguments.organs)
 
@@ -96,16 +99,15 @@ def setting_of(arguments: argparse.Namespace, argv: Sequence[str], choice: Choic
     place = plan.situation
     sets = ", ".join(f"{name} {len(cases)}" for name, cases in place.training.items())
     steps = total_steps(plan.runs[0].recipe)
-    precision = ""
-    if budget.half_precision is not None:
-        precision = f"; trained in {'bfloat16' if budget.half_precision else 'float32'}"
+    precision = {torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float32: "float32"}[
+        precision_of(plan.runs[0].recipe.half_precision, device)]
     # A folder's path is of no use to a reader, and says more of a machine than the report should.
     words = [Path(word).name if os.path.isabs(word) else word for word in argv]
+    spent = f"{budget.name}, {steps} steps a row: {budget.description}; trained in {precision}"
     return Setting(f"python scripts/reproduce.py {shlex.join(words)}", f"{machine}, PyTorch {torch.__version__}",
                    f"{choice.source()}; {len(place.test)} test cases; training cases: {sets}; "
                    f"organs: {', '.join(place.organs)}", choice.shows(),
-                   f"{budget.name}, {steps} steps a row: {budget.description}{precision}", time.strftime("%Y-%m-%d"),
-                   list(range(choice.seeds)))
+                   spent, time.strftime("%Y-%m-%d"), list(range(choice.seeds)))
 
 
 def carry_out_one(plan: Plan, name: str, device: str, reporter: Reporter) -> None:

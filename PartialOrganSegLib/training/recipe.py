@@ -43,7 +43,8 @@ class Recipe(StageSettings):
     say (null: all that the training cases show for certain), where validation does not find them worse.
     `beside`: the start model, of one network or joined, stays whole; a copy of the one that would learn on is trained,
     and has the say of what it `takes_over` and of new organs alone (`models.joined`).
-    `half_precision`: true is bfloat16, "float16" (GPU only) scales the loss. `batch_size` is per process.
+    `half_precision`: true is bfloat16, and float32 on a CPU without it; "float16" (GPU only) scales the loss.
+    `batch_size` is per process.
     `new_class_patches`: from so many patches a class that the start model does not have gets its first weights, by what
     tells its voxels apart among the features; 0: it begins as rare background.
     `air_is_background`: what lies outside the body is background, where masks leave it open. `hooks`: what looks on at

@@ -79,8 +79,8 @@ class Trainer:
         self.files.check(resume)
         if not resume and recipe.half_precision and self.device.type == "cpu" and not computes_bfloat16():
             self.reporter.warning(Problem(Code.SETTING_SLOW, "half_precision",
-                                          hint="half_precision=false is faster here",
-                                          found="this CPU computes bfloat16 more slowly than float32"))
+                                          hint="trained in float32, which is faster here",
+                                          found="this CPU has no bfloat16"))
         hooks_by_name = named_hooks(recipe.hooks, hooks)
         self.hooks = list(hooks_by_name.values())
         manifest = load_manifest(recipe.manifest, self.reporter)

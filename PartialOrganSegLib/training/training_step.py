@@ -14,6 +14,7 @@ from ..errors import Code, UserError
 from ..loading.targets import SoftMap, Targets, central
 from ..networks import set_phase
 from ..networks.precision import computing_in
+from ..segmenting.backend import computes_bfloat16
 from .averaging import MovingAverage
 from .checkpoint import Checkpoint, TrainingStepState
 from .distributed import Processes
@@ -25,6 +26,16 @@ from .settings import PseudoLabelSettings, Stage
 
 class NotFiniteError(Exception):
     """The loss or the gradient of a step is no number."""
+
+
+def precision_of(half_precision: bool | str, device: torch.device) -> torch.dtype:
+    """What layers compute in with a recipe's `half_precision`: float32 too where a CPU has no bfloat16, which it would
+    take several times as long to imitate."""
+    if half_precision == "float16":
+        return torch.float16
+    if half_precision and (device.type != "cpu" or computes_bfloat16()):
+        return torch.bfloat16
+    return torch.float32
 
 
 class TrainingStep:
@@ -40,7 +51,8 @@ class TrainingStep:
             raise UserError(code=Code.VALUE_UNFIT, subject="half_precision", expected=f"true or false on {device.type}",
                             found="'float16'")
         self.network, self.teacher, self.table = network, teacher, table
-        self.device, self.processes, self.half_precision = device, processes, half_precision
+        self.device, self.processes = device, processes
+        self._precision = precision_of(half_precision, device)
         self.average = MovingAverage(network, 0.0)
         self.scaler = torch.amp.GradScaler(device.type, enabled=half_precision == "float16")
         self.snapshot: Snapshot | None = None
@@ -62,8 +74,7 @@ class TrainingStep:
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Reduced precision where the recipe wants it."""
-        kinds = {"float16": torch.float16, True: torch.bfloat16}
-        return computing_in(self.device, kinds.get(self.half_precision))
+        return computing_in(self.device, self._precision)
 
     def step(self, number: int, stage_step: int, targets: Targets) -> dict[str, float]:
         """Step `number` of the run, from 1, and `stage_step` of the stage, from 0; gives its figures.

@@ -8,6 +8,7 @@ import sys
 import yaml
 from PIL import Image
 
+from PartialOrganSegLib.segmenting.backend import computes_bfloat16
 from Testing.helpers.repository import SCRIPTS
 
 sys.path.insert(0, str(SCRIPTS))
@@ -55,7 +56,7 @@ def test_the_full_budget_starts_and_takes_a_step(blocks, tmp_path, capsys):
     """A recipe as shipped, network, patch and batch and all; of the rest there is a command for a GPU."""
     command = ["--table", "pann_2d", "--budget", "full", "--data", str(blocks), "--rows", "r50_full", "--steps", "1",
                "--seeds", "1", "--organs", ",".join(ORGANS), "--work", str(tmp_path / "work"), "-o",
-               str(tmp_path / "out"), "--device", "cpu", "--no-half-precision"]  # minutes where bfloat16 is emulated
+               str(tmp_path / "out"), "--device", "cpu"]
     assert reproduce.main(command) == 0
     report = json.loads((tmp_path / "out" / "pann_2d.json").read_text(encoding="utf-8"))
     (row,) = report["rows"]
@@ -64,5 +65,14 @@ def test_the_full_budget_starts_and_takes_a_step(blocks, tmp_path, capsys):
     assert recipe["network"] == {"name": "deeplabv3plus_resnet50", "arguments": {}, "backbone_weights": None}
     assert recipe["preprocessing"]["patch_zyx"] == [1, 448, 448]
     assert (recipe["batch_size"], recipe["augmentation"]["rotation"]) == (4, [15.0, 0.0, 0.0])
+    in_words = "bfloat16" if computes_bfloat16() else "float32"  # the recipe asks for bfloat16
     assert "the recipes as shipped" in report["budget"]
-    assert report["budget"].endswith("trained in float32")
+    assert report["budget"].endswith(f"trained in {in_words}")
+
+
+def test_bfloat16_is_refused_by_processors_without_it(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(reproduce, "computes_bfloat16", lambda: False)
+    assert reproduce.main(["--table", "word", "--half-precision", "--device", "cpu", "--work", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: --half-precision: expected a processor with bfloat16, found one without, which trains in float32"]
+    assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.segmenting import backend
 from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.synthesis.phantom import make_phantom
-from PartialOrganSegLib.training import trainer
+from PartialOrganSegLib.training import trainer, training_step
 from PartialOrganSegLib.training.recipe import load_recipe
 from Testing.helpers import ready_python
 from Testing.helpers.listener import Listener
@@ -107,4 +107,12 @@ def test_training_in_the_slower_precision_is_reported(monkeypatch, tmp_path, hal
     recipe = load_recipe(write_recipe(tmp_path, write_manifest(tmp_path), steps=1, half_precision=half))
     listener = Listener()
     trainer.train(recipe, tmp_path / "run", False, "cpu", listener)
-    assert any("half_precision=false is faster here" in line for line in listener.warnings) is warned
+    assert any("trained in float32, which is faster here" in line for line in listener.warnings) is warned
+
+
+@pytest.mark.parametrize(("half", "device", "computes", "kind"), [
+    (True, "cpu", True, torch.bfloat16), (True, "cpu", False, torch.float32), (False, "cpu", True, torch.float32),
+    (True, "cuda", False, torch.bfloat16), ("float16", "cuda", False, torch.float16)])
+def test_what_a_recipe_trains_in(monkeypatch, half, device, computes, kind):
+    monkeypatch.setattr(training_step, "computes_bfloat16", lambda: computes)
+    assert training_step.precision_of(half, torch.device(device)) is kind

@@ -101,10 +101,10 @@ Other runtimes, on windows of the two networks (exported by `models export --onn
 and two): OpenVINO 2026.4 takes .74 and .75 of PyTorch's time where both compute in bfloat16 (ONNX Runtime .89 and .90).
 An optional extra was to win by 1.5 times, so there is none. In float32 it took .61 (AVX-512) and .77 and .84 (AVX2,
 each network), for PyTorch leaves oneDNN, its quick kernels, out where an input is small or has one channel. Since
-networks call them there all the same (`networks/precision.py`) and the finest stage takes 16 slices at a time, it takes
-1.17 and 1.06 of PyTorch's time with one thread and 1.01 and 1.04 with two (AVX2); and a whole `segment` takes .74 to .81
-of what it did (two CTs, two repeats in turns, one thread; 40 MiB more). OpenVINO's labels differ from PyTorch's at 0 to
-7 of 100 000 voxels.
+networks call them there all the same (`networks/precision.py`) and the finest stage takes 16 slices at a time, it
+takes 1.17 and 1.06 of PyTorch's time with one thread and 1.01 and 1.04 with two (AVX2); and a whole `segment` takes .74
+to .81 of what it did (two CTs, two repeats in turns, one thread; 40 MiB more). OpenVINO's labels differ from PyTorch's
+at 0 to 7 of 100 000 voxels.
 
 Not measured: a GPU, ARM, processors with AVX-512 but without bfloat16.
 """

@@ -30,13 +30,13 @@ SMALL_CRF = "loss_arguments.crf.radius=[0, 2, 2]"  # 16 mm; the recipe's five vo
 @dataclass(frozen=True)
 class Budget:
     """`steps` of every row (None: as many as the table says), `phantoms` where no data is given, what a report says of
-    it, and `half_precision`: whether recipes train in bfloat16, whatever they say themselves (None: as they say)."""
+    it, and `half_precision` where recipes shall train in bfloat16, whatever they say themselves."""
 
     name: str
     steps: int | None
     phantoms: int
     description: str
-    half_precision: bool | None = None
+    half_precision: bool = False
 
     @property
     def is_small(self) -> bool:
@@ -77,8 +77,8 @@ def row_recipe(table: Table, row: Row, budget: Budget, manifest: Path, seed: int
         if row.recipe == "scribble_crf":
             changes.append(SMALL_CRF)
         changes += row.small
-    if budget.half_precision is not None:
-        changes.append(f"half_precision={_text(budget.half_precision)}")
+    if budget.half_precision:
+        changes.append("half_precision=true")
     changes += [f"manifest={_text(str(manifest))}", f"seed={seed}"]
     stages = _stage_changes(load_recipe(path, changes), load_recipe(path), budget.steps_of(table), budget)
     return load_recipe(path, [*changes, *stages])
