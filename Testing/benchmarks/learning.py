@@ -53,6 +53,7 @@ from PartialOrganSegLib.formats.writing import write_labelmap
 from PartialOrganSegLib.loading.cache import CachedCase, cache_cases
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.networks import build_network, channels_last
+from PartialOrganSegLib.networks.precision import computing_in
 from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.synthesis.simulated_scribbles import simulate_scribble
@@ -61,6 +62,7 @@ from PartialOrganSegLib.training.evaluator import Evaluator
 from PartialOrganSegLib.training.frozen_members import Division, FrozenMembers
 from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.trainer import Trainer
+from PartialOrganSegLib.training.training_step import precision_of
 from PartialOrganSegLib.training.transfer import ClassMap, class_axes, moved_arguments, moved_weights
 from PartialOrganSegLib.training.weight_ensemble import WeightEnsemble
 from PartialOrganSegLib.training.working_prediction import predicted_classes
@@ -236,7 +238,7 @@ class Test:
         # The start model as a user gets it, in its own windows, for what is learnt beside it.
         self.frozen = FrozenMembers(start, space, CPU, trial.folder / "cache", beside=True)
         self._evaluator = Evaluator([cached], table.table, space, self._preprocessing, CPU, Processes(), self.frozen,
-                                    precision=lambda: torch.autocast("cpu", torch.bfloat16))
+                                    precision=lambda: computing_in(CPU, precision_of(True, CPU)))
         self._drawn: CachedCase | None = None
         if trial.scenario == STROKES:
             others = tuple(organ for organ in space.names if organ not in trial.organs)

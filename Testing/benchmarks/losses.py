@@ -24,7 +24,10 @@ from torch.nn import functional as F
 from PartialOrganSegLib.annotation import OUTSIDE
 from PartialOrganSegLib.losses import Targets, WeightedLosses
 from PartialOrganSegLib.networks import build_network
+from PartialOrganSegLib.networks.precision import computing_in
+from PartialOrganSegLib.training.training_step import precision_of
 
+CPU = torch.device("cpu")
 PATCH = (48, 128, 160)
 CHANNELS = (16, 32, 64, 128, 160)
 CLASSES = 17
@@ -78,7 +81,7 @@ def training_step(network: nn.Module, optimiser: torch.optim.Optimizer,
                   table: torch.Tensor, voxels_per_set: int, teacher: torch.Tensor) -> tuple[float, float]:
     """Wall and processor seconds of a step."""
     wall, processor = time.perf_counter(), time.process_time()
-    with torch.autocast("cpu", torch.bfloat16):
+    with computing_in(CPU, precision_of(True, CPU)):
         logits = network(image)
     value = loss(logits, Targets(codes, table, image, teacher, voxels_per_set=voxels_per_set))
     optimiser.zero_grad(set_to_none=True)
@@ -103,7 +106,7 @@ def main() -> None:
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4)
     table = candidate_table()
     image = torch.randn(1, 1, *PATCH).to(memory_format=torch.channels_last_3d)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), computing_in(CPU, precision_of(True, CPU)):
         start = time.process_time()
         teacher = network(image)
         forward = time.process_time() - start

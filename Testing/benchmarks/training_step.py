@@ -39,6 +39,7 @@ from PartialOrganSegLib.training.recipe import Recipe, load_recipe
 from PartialOrganSegLib.training.training_step import TrainingStep
 from Testing.helpers.figure_rows import keep_rows
 
+CPU = torch.device("cpu")
 FIRST = OUTSIDE + 1  # the code of class 0
 AIM = 1.1
 PARTS = ("forward", "losses", "backward", "optimiser")
@@ -61,7 +62,7 @@ class Clock:
 
 
 def our_step(learner: Bundle, recipe: Recipe, targets: Targets,
-             device: torch.device = torch.device("cpu")) -> Callable[[], dict[str, float]]:  # noqa: B008
+             device: torch.device = CPU) -> Callable[[], dict[str, float]]:
     """A function that makes one step of the library and gives its parts' processor seconds."""
     network, teacher = (channels_last(learner.load_network(device)) for _ in range(2))
     stage = recipe.resolved_stages()[0]
@@ -117,7 +118,7 @@ def plain_step(learner: Bundle, targets: Targets) -> Callable[[], dict[str, floa
     def run() -> dict[str, float]:
         clock = Clock()
         start = time.process_time()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bool(training_precision(torch.device("cpu")))):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(training_precision(CPU))):
             outputs = clock.around("forward", network)(targets.image)
         loss = clock.around("losses", loss_of)([outputs] if isinstance(outputs, torch.Tensor) else outputs)
         optimiser.zero_grad(set_to_none=True)

@@ -33,10 +33,12 @@ from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.models.bundle import Bundle, load_bundle, write_bundle
 from PartialOrganSegLib.networks import channels_last
+from PartialOrganSegLib.networks.precision import computing_in
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.trainer import train
+from PartialOrganSegLib.training.training_step import precision_of
 from PartialOrganSegLib.training.working_prediction import predicted_logits
 
 CPU = torch.device("cpu")
@@ -60,7 +62,7 @@ def probabilities(bundle: Bundle, ct: Volume, spacing_zyx: tuple[float, float, f
     network = channels_last(bundle.load_network()).eval()
     preprocessing = replace(bundle.preprocessing, spacing_zyx=spacing_zyx)
     logits = predicted_logits(network, seen, preprocessing, bundle.label_space.class_count, CPU,
-                              precision=lambda: torch.autocast("cpu", torch.bfloat16))
+                              precision=lambda: computing_in(CPU, precision_of(True, CPU)))
     probability = torch.softmax(logits.float(), -1).permute(3, 0, 1, 2)[None]
     return functional.interpolate(probability, tuple(shape), mode="trilinear", align_corners=False)[0].numpy()
 
