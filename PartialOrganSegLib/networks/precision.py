@@ -1,4 +1,4 @@
-"""What networks compute in, and which of PyTorch's two ways of a 3D convolution a CPU takes."""
+"""What networks compute in, and by which of PyTorch's ways a CPU convolves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.nn.functional import conv3d
+from torch.nn.functional import conv2d, conv3d
 from torch.overrides import TorchFunctionMode
 
 # PyTorch's bound (`ConvParams::use_mkldnn`) on the first four of an input's five sizes, the width being left out.
@@ -27,7 +27,7 @@ def computing_in(device: torch.device, kind: torch.dtype | None) -> Iterator[Non
 
 
 class _Convolutions(TorchFunctionMode):
-    """3D convolutions on a CPU, each by the kernels that are right and quick.
+    """Convolutions on a CPU, each by the kernels that are right and quick.
 
     In bfloat16 inputs with fewer slices than the kernel compute in float32: oneDNN's gradient of such a kernel
     (jit_bf16:avx512_core_bf16, as in PyTorch 2.13) reads and writes memory that is not its own, so that weights get
@@ -37,6 +37,9 @@ class _Convolutions(TorchFunctionMode):
     In float32 small inputs are handed to oneDNN. PyTorch passes it over for a batch of one where the input is small by
     a rule that was found on 2D networks (pytorch/pytorch#40610), and takes two to nine times as long in 3D. So are
     kernels of 1 x 1 x 1 in a network that only predicts: PyTorch rearranges a channels-last input for them.
+
+    In 2D kernels of 1 x 1 with strides see the pixels that they would have met, without strides: on processors with
+    AVX2 alone, oneDNN's gradient of fewer than 8 channels (4 in trials) ends the process.
     """
 
     def __init__(self, reduced: bool) -> None:
@@ -46,14 +49,15 @@ class _Convolutions(TorchFunctionMode):
     def __torch_function__(self, function: Callable[..., Any], types: Sequence[type], arguments: Sequence[Any] = (),
                            named: Mapping[str, Any] | None = None) -> object:
         named = named or {}
-        if function is not conv3d:
-            return function(*arguments, **named)
-        return self._convolved(*arguments, **named)
+        if function is conv2d:
+            return _in_2d(*arguments, **named)
+        if function is conv3d:
+            return self._in_3d(*arguments, **named)
+        return function(*arguments, **named)
 
-    def _convolved(self, input: torch.Tensor, weight: torch.Tensor,
-                   bias: torch.Tensor | None = None, stride: int | Sequence[int] = 1,
-                   padding: int | str | Sequence[int] = 0, dilation: int | Sequence[int] = 1,
-                   groups: int = 1) -> torch.Tensor:
+    def _in_3d(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None,
+               stride: int | Sequence[int] = 1, padding: int | str | Sequence[int] = 0,
+               dilation: int | Sequence[int] = 1, groups: int = 1) -> torch.Tensor:
         """What `conv3d` gives."""
         if not self._reduced:
             return _in_float32(input, weight, bias, stride, padding, dilation, groups)
@@ -61,6 +65,16 @@ class _Convolutions(TorchFunctionMode):
             return conv3d(input, weight, bias, stride, padding, dilation, groups)
         with torch.autocast("cpu", enabled=False):
             return _in_float32(input.float(), weight, bias, stride, padding, dilation, groups)
+
+
+def _in_2d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None,
+           stride: int | Sequence[int] = 1, padding: int | str | Sequence[int] = 0,
+           dilation: int | Sequence[int] = 1, groups: int = 1) -> torch.Tensor:
+    """What `conv2d` gives."""
+    if max(weight.shape[2:]) == 1 and padding in (0, (0, 0)):
+        rows, columns = _for_each(stride, 2)
+        input, stride = input[..., ::rows, ::columns], 1
+    return conv2d(input, weight, bias, stride, padding, dilation, groups)
 
 
 def _in_float32(image: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: int | Sequence[int],
@@ -72,7 +86,7 @@ def _in_float32(image: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | 
         # An input in oneDNN's own layout has its gradient computed by oneDNN too.
         return conv3d(image.to_mkldnn(), weight, bias, stride, padding, dilation, groups).to_dense()
     convolved: torch.Tensor = torch.ops.aten.mkldnn_convolution(
-        image, weight, bias, _thrice(padding), _thrice(stride), _thrice(dilation), groups)
+        image, weight, bias, _for_each(padding, 3), _for_each(stride, 3), _for_each(dilation, 3), groups)
     return convolved
 
 
@@ -89,7 +103,7 @@ def _is_quicker_in_onednn(image: torch.Tensor, weight: torch.Tensor, learning: b
     return math.prod(image.shape[:4]) <= PASSED_OVER
 
 
-def _thrice(value: int | Sequence[int]) -> list[int]:
+def _for_each(value: int | Sequence[int], axes: int) -> list[int]:
     if isinstance(value, int):
-        return [value] * 3
-    return [*value] * (3 // len(value))
+        return [value] * axes
+    return [*value] * (axes // len(value))

@@ -112,3 +112,20 @@ def test_the_slow_kernels_of_pytorch_are_not_used(kernel: int, learning: bool) -
         with profile() as profiled, computing_in(CPU, kind):
             convolution(image)
         assert "aten::slow_conv3d_forward" not in {event.key for event in profiled.key_averages()}
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(1, 2, 0), (1, (2, 1), 0), (1, 1, 0), (1, 2, 1), (3, 2, 1)])
+def test_strided_kernels_of_one_pixel_in_2d(kernel: int, stride: int | tuple[int, int], padding: int) -> None:
+    torch.manual_seed(0)
+    image = torch.randn(4, 4, 33, 32, requires_grad=True)
+    weight, bias = torch.randn(8, 4, kernel, kernel, requires_grad=True), torch.randn(8, requires_grad=True)
+    # In float64, as the kernels of float32 are those in doubt.
+    expected = nn.functional.conv2d(image.double(), weight.double(), bias.double(), stride, padding)
+    upstream = torch.randn(expected.shape)
+    gradients = torch.autograd.grad(expected, (image, weight, bias), upstream.double())
+    for _ in range(20):
+        with computing_in(CPU, None):
+            ours = nn.functional.conv2d(image, weight, bias, stride, padding)
+        torch.testing.assert_close(ours.double(), expected, rtol=1e-4, atol=1e-4)
+        for one, other in zip(torch.autograd.grad(ours, (image, weight, bias), upstream), gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
