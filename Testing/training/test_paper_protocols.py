@@ -96,6 +96,7 @@ def test_losses_of_partial_cases_alone_must_be_there():
 # --- Fang 2020 ------------------------------------------------------------------------------------------------------
 
 def pipo_step() -> TrainingStep:
+    torch.manual_seed(0)
     network = build_network("pipo_fan", 1, 6, channels=[4, 8, 8], input_scales=3, output_scales=3)
     table = torch.from_numpy(np.insert(SETS, 1, True, axis=0))
     return TrainingStep(network, None, table, torch.device("cpu"), False, Processes())
@@ -122,7 +123,8 @@ def test_in_fangs_second_phase_the_loss_changes_and_all_parameters_train(name):
         step.step(number + 1, 0, case.targets)
         still = [name for name, value in step.network.named_parameters() if torch.equal(value, before[name])]
         if outputs == 1:
-            assert still == []  # the whole network learns towards the fused output
+            # The whole network learns towards the fused output; of a bias before a norm only rounding moves.
+            assert [name for name in still if not name.endswith(".bias")] == []
         else:
             assert {name.split(".")[1] for name in still} == {"fusion"}  # which is not used yet
 

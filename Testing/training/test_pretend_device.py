@@ -71,4 +71,5 @@ def test_fine_tuning_and_segmenting_stay_on_the_device(folders, kind):
     labels = [read_labelmap(folder / f"{kind}.nii.gz").array for folder in folders.values()]
     # Two empty label maps would be equal, too.
     assert len(set(labels[0].ravel())) > 1
-    assert (labels[0] == labels[1]).mean() > 0.999
+    # Of a network that learnt for a few steps the two likeliest classes of many a voxel are nearly equal.
+    assert (labels[0] == labels[1]).mean() > 0.98
