@@ -99,8 +99,7 @@ def setting_of(arguments: argparse.Namespace, argv: Sequence[str], choice: Choic
     place = plan.situation
     sets = ", ".join(f"{name} {len(cases)}" for name, cases in place.training.items())
     steps = total_steps(plan.runs[0].recipe)
-    precision = {torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float32: "float32"}[
-        precision_of(plan.runs[0].recipe.half_precision, device)]
+    precision = str(precision_of(plan.runs[0].recipe.half_precision, device)).removeprefix("torch.")
     # A folder's path is of no use to a reader, and says more of a machine than the report should.
     words = [Path(word).name if os.path.isabs(word) else word for word in argv]
     spent = f"{budget.name}, {steps} steps a row: {budget.description}; trained in {precision}"

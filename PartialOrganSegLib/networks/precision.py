@@ -29,7 +29,7 @@ def computing_in(device: torch.device, kind: torch.dtype | None) -> Iterator[Non
 class _Convolutions(TorchFunctionMode):
     """Convolutions on a CPU, each by the kernels that are right and quick.
 
-    In bfloat16 inputs with fewer slices than the kernel compute in float32: oneDNN's gradient of such a kernel
+    In bfloat16 inputs with fewer slices than the kernel learn in float32: oneDNN's gradient of such a kernel
     (jit_bf16:avx512_core_bf16, as in PyTorch 2.13) reads and writes memory that is not its own, so that weights get
     garbage or NaN, and the process may crash. One slice and strides of 2 were right in trials; there is little to
     compute in all of them.
@@ -61,7 +61,7 @@ class _Convolutions(TorchFunctionMode):
         """What `conv3d` gives."""
         if not self._reduced:
             return _in_float32(input, weight, bias, stride, padding, dilation, groups)
-        if input.shape[-3] >= weight.shape[-3]:
+        if input.shape[-3] >= weight.shape[-3] or not _is_learning(input, weight):
             return conv3d(input, weight, bias, stride, padding, dilation, groups)
         with torch.autocast("cpu", enabled=False):
             return _in_float32(input.float(), weight, bias, stride, padding, dilation, groups)
@@ -79,7 +79,7 @@ def _in_2d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None 
 
 def _in_float32(image: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: int | Sequence[int],
                 padding: int | str | Sequence[int], dilation: int | Sequence[int], groups: int) -> torch.Tensor:
-    learning = torch.is_grad_enabled() and (image.requires_grad or weight.requires_grad)
+    learning = _is_learning(image, weight)
     if isinstance(padding, str) or groups != 1 or not _is_quicker_in_onednn(image, weight, learning):
         return conv3d(image, weight, bias, stride, padding, dilation, groups)
     if learning:
@@ -88,6 +88,10 @@ def _in_float32(image: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | 
     convolved: torch.Tensor = torch.ops.aten.mkldnn_convolution(
         image, weight, bias, _for_each(padding, 3), _for_each(stride, 3), _for_each(dilation, 3), groups)
     return convolved
+
+
+def _is_learning(image: torch.Tensor, weight: torch.Tensor) -> bool:
+    return torch.is_grad_enabled() and (image.requires_grad or weight.requires_grad)
 
 
 def _is_quicker_in_onednn(image: torch.Tensor, weight: torch.Tensor, learning: bool) -> bool:

@@ -49,6 +49,8 @@ def test_thicker_inputs_compute_in_bfloat16() -> None:
         flat = torch.randn(1, 4, 2, 8, 8)
         by_name = nn.functional.conv3d(input=flat, weight=convolution.weight, bias=convolution.bias, padding=1)
         assert torch.equal(by_name, convolution(flat))
+    with computing_in(CPU, torch.bfloat16), torch.no_grad():  # the gradient alone is wrong
+        assert convolution(torch.randn(1, 4, 2, 8, 8)).dtype == torch.bfloat16
     with computing_in(CPU, None):
         assert convolution(torch.randn(1, 4, 3, 8, 8)).dtype == torch.float32
 

@@ -13,8 +13,8 @@ HEAD = f"""# Speed and memory
 
 {NOTE}
 From `Resources/figures`, where the benchmarks named below kept their tables. Two cores without a GPU, which compute
-bfloat16; rows with *AVX2* are of a processor that does not, as most laptops have, where all runs in float32. Other
-programs ran on the machines, so that seconds say little and ratios of runs in turn are what counts.
+bfloat16; rows with *no bfloat16* are of a processor (AVX2) without it, as most laptops have, where all runs in float32.
+Other programs ran on the machines, so that seconds say little and ratios of runs in turn are what counts.
 
 ## Against the peer
 
@@ -137,7 +137,7 @@ def _when(row: dict[str, Any]) -> str:
     if "repeats" in row:
         text = f"{row['repeats']}, {text}"
     if not row.get("bfloat16", True):
-        text += ", AVX2"
+        text += ", no bfloat16"
     return f"{text}, busy" if row.get("busy") else text
 
 
