@@ -49,7 +49,7 @@ def candidate_dice(counts: npt.NDArray[np.int64], table: Mask, classes: Sequence
 
     `counts` (K, C) are those of `joint_counts`, `table` (K, C) bool. A voxel is the merged class when its candidates
     all are, is not when none is, and is left out when only some are. None where the reference is empty and so is the
-    prediction.
+    prediction, or `left_open` the prediction: a coarse label ("head of femur or background") is sure of no voxel.
     """
     in_merged = np.zeros(table.shape[1], bool)
     in_merged[list(classes)] = True
@@ -57,7 +57,26 @@ def candidate_dice(counts: npt.NDArray[np.int64], table: Mask, classes: Sequence
     outside: Mask = np.logical_not((table & in_merged).any(1))
     reference = int(counts[inside].sum())
     predicted = int(counts[inside | outside][:, in_merged].sum())
+    if not reference and left_open(counts, table, classes) is not None:
+        return None, 0
     # 0 would count an organ that is rightly absent as missed, 1 would reward models for small fields of view.
     if reference + predicted == 0:
         return None, 0
     return 2 * int(counts[inside][:, in_merged].sum()) / (reference + predicted), reference
+
+
+def left_open(counts: npt.NDArray[np.int64], table: Mask, classes: Sequence[int]) -> float | None:
+    """The share of what is predicted as a merged class that the annotation allows, where it does not decide the rest.
+
+    Arguments as of `candidate_dice`. None where some voxel is the class for sure, where nothing is predicted as it, and
+    where most of that lies in voxels that are not the class: then it is plainly wrong.
+    """
+    in_merged = np.zeros(table.shape[1], bool)
+    in_merged[list(classes)] = True
+    sure: Mask = np.logical_not((table & ~in_merged).any(1))
+    refused: Mask = np.logical_not((table & in_merged).any(1))
+    predicted = int(counts[:, in_merged].sum())
+    allowed = predicted - int(counts[refused][:, in_merged].sum())
+    if counts[sure].any() or not predicted or 2 * allowed < predicted:
+        return None
+    return allowed / predicted

@@ -59,7 +59,9 @@ class Report:
             "are missing, so distances alone flatter a model that misses organs; the last columns count such cases.",
             "A partial reference scores its annotated organs only; organs that it does not tell apart are scored as "
             "one. On strokes, and where a reference leaves voxels open, Dice is over the decided voxels only; drawn "
-            "voxels are the easy ones, so that is agreement, not accuracy.",
+            "voxels are the easy ones, so that is agreement, not accuracy. Where a reference is sure of no voxel of a "
+            "structure and allows most of its prediction (a coarse label), there is no Dice; precision is then the "
+            "share that it allows.",
             "HD95 as in MedPy: the percentile of both directions' distances together; hd95_directed_mm (in the CSV) as "
             "in MONAI: the larger of the directions' percentiles. Hausdorff: the largest distance of both "
             "directions, which a single voxel decides. ASSD (average symmetric surface distance) as in both.",

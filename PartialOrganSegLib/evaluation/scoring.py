@@ -11,11 +11,12 @@ from scipy import ndimage
 
 from ..imaging.shapes import Box3, LabelMap, Mask, Spacing3
 from ..imaging.surface import surface_distances
-from .metrics import candidate_dice, joint_counts
+from .metrics import candidate_dice, joint_counts, left_open
 from .structures import Structure
 
 # Words of the column `found` of scores.csv, and of `measured_on`.
 BOTH, NO_REFERENCE, NO_PREDICTION, NEITHER = "both", "not in reference", "not predicted", "in neither"
+LEFT_OPEN = "left open"
 MASK, STROKES, DECIDED = "mask", "strokes", "decided voxels"
 
 
@@ -24,8 +25,9 @@ class Score:
     """The figures of one structure of one case; None is a figure that does not exist, never nought.
 
     `found`: where the structure is. In neither mask: no figure at all. In one of them: Dice and surface Dice are 0,
-    distances are missing (METHODS.md 4). `precision`: the share of the prediction that is right, None without one;
-    `recall`: the share of the reference that was found, None without one. `measured_on`: "mask", or, where the
+    distances are missing (METHODS.md 4). Left open where the reference is sure of no voxel of it, but allows most of
+    the prediction: no Dice. `precision`: the share of the prediction that is right (left open: allowed), None without
+    one; `recall`: the share of the reference that was found, None without one. `measured_on`: "mask", or, where the
     reference leaves voxels open, "strokes", which only have overlaps, or "decided voxels": overlaps and HD95 over the
     voxels that the reference decides.
     """
@@ -81,6 +83,10 @@ def score_structures(case: str, predicted: LabelMap, codes: LabelMap, table: Mas
         if measured_on == MASK:
             scores.append(_score_masks(case, structure.name, in_structure[predicted[box]], inside[codes[box]], spacing,
                                        tolerance_mm))
+            continue
+        allowed = left_open(counts, table, structure.classes)
+        if allowed is not None:
+            scores.append(Score(case, structure.name, measured_on, LEFT_OPEN, precision=allowed))
             continue
         dice, reference_voxels = candidate_dice(counts, table, structure.classes)
         predicted_voxels = int(counts[inside | outside][:, in_structure].sum())

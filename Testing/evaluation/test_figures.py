@@ -16,6 +16,7 @@ from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.evaluation.scoring import (
     BOTH,
     DECIDED,
+    LEFT_OPEN,
     MASK,
     NEITHER,
     NO_PREDICTION,
@@ -160,6 +161,17 @@ def test_organs_that_a_label_does_not_tell_apart_are_judged_as_one():
     assert set(scores) == {"colon_or_rectum"}
     assert scores["colon_or_rectum"].dice == 1
     assert judged(predicted, *encoded(Kind.PARTIAL, labels, ("colon",), merged)) == {}
+
+
+def test_of_a_coarse_label_stands_the_share_that_it_allows():
+    labels, predicted = np.zeros((2, 3, 4, 4), np.uint8)
+    labels[1] = 15  # the whole femur
+    predicted[1, :3], predicted[2, :1] = 15, 15
+    encoding = encoded(Kind.PARTIAL, labels, ("head_of_left_femur",), {15: ["head_of_left_femur", "background"]})
+    head = judged(predicted, *encoding)["head_of_left_femur"]
+    assert (head.found, head.dice, head.precision, head.measured_on) == (LEFT_OPEN, None, 12 / 16, DECIDED)
+    elsewhere = judged(np.where(labels > 0, 0, 15).astype(np.uint8), *encoding)["head_of_left_femur"]
+    assert (elsewhere.found, elsewhere.dice) == (NO_REFERENCE, 0)
 
 
 def test_strokes_are_agreed_with_where_they_are_drawn():

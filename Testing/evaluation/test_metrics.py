@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from PartialOrganSegLib.annotation import CandidateTable
-from PartialOrganSegLib.evaluation.metrics import candidate_dice, dice, joint_counts
+from PartialOrganSegLib.evaluation.metrics import candidate_dice, dice, joint_counts, left_open
 
 
 def test_dice_of_two_masks():
@@ -39,6 +39,21 @@ def test_an_invented_organ_counts_as_nought():
     assert agreement([0, 0], [background] * 2, table.table, [1]) == (None, 0)
 
 
+def test_a_coarse_label_that_is_sure_of_no_voxel_gives_no_dice():
+    table = CandidateTable(3)
+    head_or_none, none = table.code({0, 1}), table.code({0})
+    codes = [head_or_none, head_or_none, head_or_none, none, none]
+
+    def judged(predicted: list[int]) -> tuple[float | None, float | None]:
+        counts = joint_counts(np.array(predicted), np.array(codes), table.table.shape)
+        return candidate_dice(counts, table.table, [1])[0], left_open(counts, table.table, [1])
+
+    assert judged([1, 1, 1, 1, 0]) == (None, 3 / 4)
+    assert judged([1, 0, 0, 1, 0]) == (None, 1 / 2)
+    assert judged([1, 0, 0, 1, 1]) == (0, None)  # most of it is where it cannot be
+    assert judged([0, 0, 0, 0, 0]) == (None, None)
+
+
 @given(st.integers(0, 2**32 - 1), st.lists(st.sets(st.integers(0, 3), min_size=1), min_size=1, max_size=6),
        st.sets(st.integers(0, 3), min_size=1))
 def test_as_the_dice_of_the_masks_that_are_decided(seed, sets, classes):
@@ -51,4 +66,8 @@ def test_as_the_dice_of_the_masks_that_are_decided(seed, sets, classes):
     predicted_mask = np.isin(predicted, list(classes)) & decided
     value, voxels = agreement(predicted, codes, table, sorted(classes))
     assert voxels == sure.sum()
+    found = np.isin(predicted, list(classes))
+    if not sure.any() and found.any() and 2 * (found & decided).sum() <= found.sum():
+        assert value is None
+        return
     assert value == (None if dice(predicted_mask, sure) is None else pytest.approx(dice(predicted_mask, sure)))

@@ -7,7 +7,8 @@ Measured on CTs at their own resolution:
 - *human*: what people drew, on `manifest_test.yaml` and of the liver on `ct/waw2144_eq`; Dice and HD95;
 - *strokes*: this project's strokes on CTs that were not trained on (`--held-out`; of a joined model, by the network
   that has the say of the organs named after `=`): the organ against all else that was drawn. Easier than an outline;
-- *agreement*: with another model's labels on the held-out CTs, which says how far the two agree, not who is right.
+- *agreement*: with another model's labels on the held-out CTs, which says how far the two agree, not who is right; of
+  hk13's organs also with TotalSegmentator's on `ct/totalseg_example`, for those of the others are hk13's own.
 With `--teacher`, hk13 itself (onnxruntime, half overlap) stands beside, on the same CTs.
 """
 
@@ -37,6 +38,11 @@ from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.segmenting.predictor import Predictor
 
 TOLERANCE_MM = 2.0
+# The second network of the embedded model learnt its organs from this CT; hk13 learnt nothing from these labels. They
+# begin below the esophagus.
+BY_A_THIRD_MODEL = "totalseg_example"
+OF_HK13 = ("liver", "spleen", "left_kidney", "right_kidney", "stomach", "gallbladder", "pancreas", "duodenum",
+           "adrenal")
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,13 @@ def references(data: Path, held_out: list[str]) -> list[Reference]:
     liver = cases["waw2144_eq"]
     listed.append(Reference("human", "radiologists (WAW-TACE)", replace(
         liver, group="waw2144_eq", label=liver.image.parent / "human.nii.gz", annotated=("liver",), label_map=())))
+    listed.append(Reference("agreement", "TotalSegmentator", replace(cases[BY_A_THIRD_MODEL], group=BY_A_THIRD_MODEL),
+                            OF_HK13))
     for text in held_out:
         name, _, words = text.partition("=")
         organs = tuple(organ for organ in words.split(",") if organ)
         if not organs:  # the whole network left the CT out, so all its labels can be held against another model's
-            listed.append(Reference("agreement", "another model", replace(cases[name], group=name)))
+            listed.append(Reference("agreement", "hk13", replace(cases[name], group=name)))
         drawn = STROKES / f"{name}.json"
         if drawn.is_file():
             case = replace(cases[name], group=name, label=None, strokes=drawn)

@@ -58,7 +58,8 @@ The organ against everything else that was drawn: easier than an outline.
 {strokes}
 
 ### Agreement with another model's labels
-How far two models agree, not which one is right; hk13's own labels are among the references.
+How far two models agree, not which one is right. The labels are hk13's own, but for one CT (totalseg_example), which
+TotalSegmentator labelled.
 
 {agreement}
 

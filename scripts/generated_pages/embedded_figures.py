@@ -20,8 +20,8 @@ ABOUT = {
     "human": "Outlines that people drew.",
     "strokes": "Drawn by eye for this project, not by a physician: the organ against all else that was drawn. Dice "
                "over strokes is easier than over an outline.",
-    "agreement": "Labels of another model: how far two models agree, not which of them is right. hk13's own labels "
-                 "are among these references.",
+    "agreement": "Labels of another model: how far two models agree, not which of them is right. Where they are "
+                 "hk13's, that is the embedded model's own first network, so TotalSegmentator's say more.",
 }
 HEAD = """# Figures of the embedded model {version}
 
