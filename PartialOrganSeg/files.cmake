@@ -331,7 +331,6 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/learning/pictures.py
   PartialOrganSegLib/learning/plan.py
   PartialOrganSegLib/learning/report.py
-  PartialOrganSegLib/learning/requirements.py
   PartialOrganSegLib/learning/run.py
   PartialOrganSegLib/learning/state.py
   PartialOrganSegLib/learning/survey.py
@@ -500,6 +499,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/optimisers.py
   PartialOrganSegLib/training/overlaps.py
   PartialOrganSegLib/training/overrides.py
+  PartialOrganSegLib/training/packages.py
   PartialOrganSegLib/training/pseudo_labels.py
   PartialOrganSegLib/training/recipe.py
   PartialOrganSegLib/training/registered.py

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import Code, UserError
+from .errors import UserError
 from .events import Reporter
 from .segmenting.options import SegmentOptions
 from .segmenting.segmenter import Segmenter
@@ -131,17 +131,16 @@ def learn(folder: str | Path, out: str | Path | None = None, *, model: str | Pat
     from .learning.run import LearnOptions, carry_out, check, default_output, prepare
 
     output = default_output(Path(folder)) if out is None else Path(out)
-    left_out = []
     if not resume:
         understanding = FolderOptions(None if annotated is None else list(annotated), list(new_organs), label_map,
                                       list(leave_out))
         finetuning = FinetuneOptions(minutes=minutes, validate=list(validate), name=name, force=force)
         options = LearnOptions(str(model), understanding, finetuning, when_beside(beside))
-        left_out = prepare(Path(folder), output, options, reporter=reporter).left_out
+        prepare(Path(folder), output, options, reporter=reporter)
     problems = check(output, reporter)
     if problems:
         raise UserError(problems[0])
-    return carry_out(output, device, reporter, left_out)
+    return carry_out(output, device, reporter)
 
 
 def train(recipe: str | Path, out: str | Path, *, overrides: Sequence[str] = (), resume: bool = False,
@@ -152,7 +151,7 @@ def train(recipe: str | Path, out: str | Path, *, overrides: Sequence[str] = (),
     changes of it, such as "manifest=mine/manifest.yaml" (relative to the current folder) or "steps=2000". `resume`: go
     on from the last checkpoint, to the numbers of an uninterrupted run.
 
-    Raises UserError for wrong settings or data, a used run folder and a missing package (monai, tensorboard), and
+    Raises UserError for wrong settings or data, a used run folder and a missing package, and
     KeyboardInterrupt when asked to stop, the checkpoint written.
 
     >>> small = ["manifest=manifest.yaml", "steps=1", "workers=0",
@@ -162,14 +161,13 @@ def train(recipe: str | Path, out: str | Path, *, overrides: Sequence[str] = (),
     'full'
     """
     from .models.bundle import load_bundle
+    from .training.packages import require_packages
     from .training.recipe import MODEL_FOLDER, load_recipe
 
     settings = load_recipe(recipe, overrides)
-    # Imported here because MONAI takes seconds and segmenting does without.
-    try:
-        from .training.trainer import train as run_training
-    except ModuleNotFoundError as error:
-        raise _missing("train", error) from error
+    require_packages("train")
+    from .training.trainer import train as run_training
+
     run_training(settings, Path(out), resume, device, reporter)
     return load_bundle(Path(out) / MODEL_FOLDER)
 
@@ -196,11 +194,11 @@ def finetune(model: str | Path, data: str | Path, out: str | Path, *, minutes: f
     >>> result = finetune("embedded", "manifest.yaml", "runs/mine", minutes=10)    # doctest: +SKIP
     >>> segment("ct.nii.gz", model=result.selected)                                # doctest: +SKIP
     """
-    try:
-        from .finetuning import run as finetuning
-        from .finetuning.options import FinetuneOptions
-    except ModuleNotFoundError as error:
-        raise _missing("finetune", error) from error
+    from .finetuning import run as finetuning
+    from .finetuning.options import FinetuneOptions
+    from .training.packages import require_packages
+
+    require_packages("finetune")
     if resume:
         return finetuning.resume(Path(out), device, reporter)
     options = FinetuneOptions(minutes, steps, str(replay), list(validate), only_listed_organs, force, name,
@@ -255,11 +253,3 @@ def evaluate(predictions: str | Path, references: str | Path, *, out: str | Path
         with all_at_once(folder) as scratch:
             report.write({kind: scratch / file for kind, file in FILES.items()})
     return result
-
-
-def _missing(command: str, error: ModuleNotFoundError) -> Exception:
-    """The line for a package that training needs; the error itself where a module of ours is missing."""
-    if error.name and error.name.startswith(__package__):
-        return error
-    return UserError(code=Code.PACKAGE_MISSING, subject=command, expected=f"the package {error.name}", found="none",
-                     hint="pip install monai tensorboard")

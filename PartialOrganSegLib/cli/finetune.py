@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Code, UsageError, UserError, did_you_mean
+from ..errors import Code, UsageError, did_you_mean
 from ..events import Reporter
 from ..finetuning import PHANTOMS, REPLAY_WORDS
 from .options import add_common_options, positive
@@ -63,16 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Fine-tunes and prints Dice before and after. 0 also if the start model remains the better one."""
+    from ..training.packages import require_packages
+
     _check_use(arguments)
-    # Packages that training alone needs may be missing where CTs are only segmented.
-    try:
-        importlib.import_module("..finetuning.run", __package__)
-    except ModuleNotFoundError as error:
-        # A module of ours that is missing is a fault of the installation, not a package that the user could add.
-        if error.name and error.name.startswith("PartialOrganSegLib"):
-            raise
-        raise UserError(code=Code.PACKAGE_MISSING, subject="finetune", expected=f"the package {error.name}",
-                        found="none", hint="pip install monai tensorboard") from error
+    require_packages("finetune")
     reporter.started(command="finetune", model=arguments.model, data=arguments.data, run=arguments.output,
                      resume=arguments.resume, device=arguments.device)
     with ending_with_resume_line("finetune", arguments.output):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Code, Problem, UsageError, one_line
+from ..errors import Code, UsageError, one_line
 from ..events import JsonReporter, Reporter
 from ..learning import Beside
 from .finetune import check_name
@@ -64,18 +64,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Plans, shows the plan, trains, compares. 0 also where the start model stays the better one; 1 for bad cases."""
-    from ..learning.requirements import missing_packages
     from ..learning.run import carry_out, check, default_output, prepare
+    from ..training.packages import missing_packages
 
     _check_use(arguments)
     output = arguments.output or default_output(arguments.folder)
     reporter.started(command="learn", folder=arguments.folder, output=output, resume=arguments.resume,
                      device=arguments.device)
     ask = _ask if _is_asked(reporter) else None
-    left_out: list[Problem] = []
     if not arguments.resume:
         plan = prepare(arguments.folder, output, _options(arguments), ask, reporter)
-        left_out = plan.left_out
         reporter.close()
         _show(plan, reporter)
     problems = check(output, reporter)
@@ -88,7 +86,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     if not arguments.resume and not arguments.yes and not _confirmed(ask, output, arguments):
         return 0
     _look_for_packages(missing_packages(), ask, arguments.install)
-    result = carry_out(output, arguments.device, reporter, left_out)
+    result = carry_out(output, arguments.device, reporter)
     reporter.close()
     _report(result, reporter)
     return 0
@@ -179,7 +177,7 @@ def _confirmed(ask: object, output: Path, arguments: argparse.Namespace) -> bool
 
 def _look_for_packages(missing: list[str], ask: object, may_install: bool) -> None:
     """Installs missing packages where the user wants it. Raises UserError, with the line, where not."""
-    from ..learning.requirements import install, pip_line, require
+    from ..training.packages import install, pip_line, require_packages
 
     if not missing:
         return
@@ -187,7 +185,7 @@ def _look_for_packages(missing: list[str], ask: object, may_install: bool) -> No
         may_install = _ask(f"Training needs {', '.join(missing)}. Install it now ({pip_line(missing)})? [Y/n] "
                            ).lower() in _YES
     if not may_install:
-        require(missing)
+        require_packages("learn")
     print(f"installing {', '.join(missing)}, which takes a minute", file=sys.stderr, flush=True)
     install(missing)
 

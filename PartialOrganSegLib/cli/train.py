@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Trains to the recipe's end. Raises UserError for a wrong recipe before anything is written."""
+    from ..training.packages import require_packages
     from ..training.recipe import RECIPE_FILE, load_recipe
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
@@ -44,16 +45,10 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=run_folder,
                         expected="a run folder apart from the recipe, which the run would write over",
                         hint="choose another -o")
-    # Packages that training alone needs may be missing where CTs are only segmented.
-    try:
-        from ..training.curve import write_curve
-        from ..training.trainer import train
-    except ModuleNotFoundError as error:
-        # A module of ours that is missing is a fault of the installation, not a package that the user could add.
-        if error.name and error.name.startswith("PartialOrganSegLib"):
-            raise
-        raise UserError(code=Code.PACKAGE_MISSING, subject="train", expected=f"the package {error.name}",
-                        found="none", hint="pip install monai tensorboard") from error
+    require_packages("train")
+    from ..training.curve import write_curve
+    from ..training.trainer import train
+
     carry_out: Callable[..., object] = train
     if arguments.folds is not None:
         from ..training.folds import train_folds

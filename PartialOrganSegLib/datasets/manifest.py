@@ -128,13 +128,16 @@ def _manifest(path: Path, label_space: LabelSpace, datasets: Sequence[DatasetEnt
         if entry.name is None:
             entry.name = name
         cases.append(_case(path, dataset, entry, entry.group or group, label_space))
-    # Names are those of cached files and of results, so they must differ over all data sets.
-    names: set[str] = set()
+    # Names are those of cached files and of results, so they must differ over all data sets, on Windows in more than
+    # capitals.
+    names: dict[str, str] = {}
     for case in cases:
-        if case.name in names:
-            raise UserError(code=Code.NAME_TAKEN, subject=path, found=f"two cases are called '{case.name}'",
+        earlier = names.get(case.name.casefold())
+        if earlier is not None:
+            called = " and ".join(f"'{name}'" for name in dict.fromkeys([earlier, case.name]))
+            raise UserError(code=Code.NAME_TAKEN, subject=path, found=f"two cases are called {called}",
                             hint="give them different names with 'name'")
-        names.add(case.name)
+        names[case.name.casefold()] = case.name
     explicit = {case.name for case, (_, entry) in zip(cases, entries, strict=True) if entry.group is not None}
     together = with_patients_together(cases, explicit, reporter)
     groups = {case.group for case in together}

@@ -25,6 +25,7 @@ from ..imaging.components import voxel_counts
 from ..imaging.volume import Volume
 from ..json_file import read_json
 from ..models.bundle import Bundle
+from ..models.checksums import MANIFEST, sha256
 from ..organs import LabelSpace
 from ..segmenting.options import SegmentOptions
 from ..segmenting.segmenter import Segmenter
@@ -58,7 +59,8 @@ def chosen_cases(manifest: Manifest) -> list[Case]:
 
 def compare_models(manifest: Manifest, models: dict[str, Bundle], folder: Path, device: str,
                    reporter: Reporter) -> Comparison:
-    """Segments the chosen CTs with both models into FOLDER/start and FOLDER/new; what lies there from before is kept.
+    """Segments the chosen CTs with both models into FOLDER/start and FOLDER/new; what lies there from before, of the
+    same model and CT, is kept.
 
     A CT that cannot be segmented is reported and left out of the comparison.
     """
@@ -71,7 +73,8 @@ def compare_models(manifest: Manifest, models: dict[str, Bundle], folder: Path, 
         for number, case in enumerate(result.cases):
             target = folder / moment / f"{case.name}.labels.nii.gz"
             reporter.progress(f"segmenting with the {moment} model", number, len(result.cases))
-            if not target.is_file() and case.name not in failed:
+            source = _source_of(bundle, case)
+            if not _is_of(target, source) and case.name not in failed:
                 # Loaded only where something is left to do: it takes seconds.
                 segmenter = segmenter or Segmenter(SegmentOptions(
                     model=str(bundle.folder), device=device, force=True, preview=False, overwrite=True))
@@ -79,6 +82,7 @@ def compare_models(manifest: Manifest, models: dict[str, Bundle], folder: Path, 
                 if problem is not None:
                     failed.add(case.name)
                     continue
+                write_json(_beside(target, "source"), source)
             result.labels[moment][case.name] = target
         reporter.progress(f"segmenting with the {moment} model", len(result.cases), len(result.cases))
     result.cases = [case for case in result.cases if case.name not in failed]
@@ -96,7 +100,7 @@ def _segment(segmenter: Segmenter, case: Case, target: Path, space: LabelSpace, 
         if is_new and case.kind is Kind.SCRIBBLE:
             result, obedience = obeying_strokes(result, case, space, reporter)
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_json(_obedience_file(target), asdict(obedience))
+            write_json(_beside(target, "strokes"), asdict(obedience))
         result.save(target.parent, name=case.name, reporter=reporter)
     except UserError as error:
         reporter.warning(error.problem.within(case.name))
@@ -104,13 +108,30 @@ def _segment(segmenter: Segmenter, case: Case, target: Path, space: LabelSpace, 
     return None
 
 
-def _obedience_file(labels: Path) -> Path:
-    return labels.with_name(labels.name.removesuffix(".labels.nii.gz") + ".strokes.json")
+def _beside(labels: Path, what: str) -> Path:
+    return labels.with_name(f"{labels.name.removesuffix('.labels.nii.gz')}.{what}.json")
+
+
+def _source_of(bundle: Bundle, case: Case) -> dict[str, object]:
+    """Which model and which CT a label map is of, as it is noted beside it."""
+    image = case.image.stat()
+    return {"model": sha256(bundle.folder / MANIFEST), "image": case.image.name, "bytes": image.st_size,
+            "modified": image.st_mtime_ns}
+
+
+def _is_of(labels: Path, source: dict[str, object]) -> bool:
+    """Whether a label map is there, and of that model and CT."""
+    if not labels.is_file():
+        return False
+    try:
+        return bool(read_json(_beside(labels, "source"), "what a label map is of") == source)
+    except (UserError, FileNotFoundError):
+        return False
 
 
 def obedience_of(comparison: Comparison, case: Case) -> Obedience | None:
     """How far the new model agreed with the strokes on a CT; None where there are none, or an earlier version ran."""
-    file = _obedience_file(comparison.labels[NEW][case.name])
+    file = _beside(comparison.labels[NEW][case.name], "strokes")
     if not file.is_file():
         return None
     content = read_json(file, "agreement with strokes")

@@ -12,7 +12,7 @@ from .case_names import telling_words, words_of
 from .organ_list import Ask, OrganList
 from .pairing import PairedCase
 from .survey import Drawing, Form
-from .value_names import ValueNames, table_beside, value_names
+from .value_names import ValueNames, own_table, table_beside, unread_table, value_names
 
 # What the panel's user decided: such a segment is a label, also one of an organ that is not there.
 _DECIDED = ("accepted", "absent")
@@ -75,12 +75,17 @@ def _named_segments(drawing: Drawing) -> NamedDrawing:
 
 def _names_of_values(drawing: Drawing, case: PairedCase, folder: Path, wishes: Wishes, organs: OrganList,
                      ask: Ask | None) -> ValueNames:
-    """By a table beside the file, by the file's name, by `--label-map`, by `--annotated`, or by asking."""
-    table = table_beside(drawing.path, folder)
-    if not table and len(drawing.values) == 1 and drawing.form is Form.LABELS:
+    """By the file's name where it is an organ's, by a table beside the file, by any other name of a mask, by
+    `--label-map`, by `--annotated`, or by asking."""
+    words = ""
+    if len(drawing.values) == 1 and drawing.form is Form.LABELS:
         words = telling_words(drawing.path, words_of(case.name))
-        if words:
-            return {drawing.values[0]: words}
+    # A table for a whole folder is one of its label maps: in it the 1 of every mask of one organ has a name too.
+    if words and organs.known(words):
+        return _as_called(drawing, words, organs)
+    table = table_beside(drawing.path, folder)
+    if not table and words:
+        return {drawing.values[0]: words}
     if not table and wishes.label_map is not None:
         table = value_names(wishes.label_map)
     if not table and wishes.annotated is not None and len(wishes.annotated) == 1 and len(drawing.values) == 1:
@@ -91,12 +96,23 @@ def _names_of_values(drawing: Drawing, case: PairedCase, folder: Path, wishes: W
     if not table and ask is not None:
         table = _answer(drawing, ask)
     if not table:
-        raise _nameless(drawing)
+        raise _nameless(drawing, unread_table(drawing.path, folder))
     missing = [value for value in drawing.values if value not in table]
     if missing:
         raise UserError(code=Code.UNKNOWN_LABEL, subject=drawing.path, expected="a name for every value",
                         found=f"none for {', '.join(map(str, missing))}", hint="name them with --label-map")
     return {value: table[value] for value in drawing.values}
+
+
+def _as_called(drawing: Drawing, words: str, organs: OrganList) -> ValueNames:
+    """The names of a mask whose file is called after an organ. Raises UserError where its own table says another."""
+    value = drawing.values[0]
+    table = own_table(drawing.path)
+    if value in table and organs.known(table[value]) != organs.known(words):
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject=drawing.path,
+                        expected=f"a table that calls its value {value} {words.replace('_', ' ')}, as the file",
+                        found=table[value])
+    return {value: table.get(value, words)}
 
 
 def _answer(drawing: Drawing, ask: Ask) -> ValueNames:
@@ -109,8 +125,11 @@ def _answer(drawing: Drawing, ask: Ask) -> ValueNames:
     return value_names(answer)
 
 
-def _nameless(drawing: Drawing) -> UserError:
+def _nameless(drawing: Drawing, unread: Path | None) -> UserError:
     values = ", ".join(map(str, drawing.values[:12]))
+    found = f"{values} and no table beside it"
+    if unread is not None:
+        found = f"{values}, and in {unread.name} no line such as 1,liver"
     hint = "--label-map 1=liver,2=spleen or word16, or --annotated liver for a file of one organ, says it"
     return UserError(Problem(Code.UNKNOWN_LABEL, str(drawing.path), "to know which organs its values are",
-                             f"{values} and no table beside it", hint))
+                             found, hint))

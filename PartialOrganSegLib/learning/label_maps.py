@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,26 +51,37 @@ class Overlap:
     of: tuple[int, ...]
 
 
-def join_masks(sources: list[MaskSource], grid: Grid, target: Path) -> list[Overlap]:
+def join_masks(sources: list[MaskSource], grid: Grid, target: Path,
+               undecided: Collection[int] = ()) -> list[Overlap]:
     """Writes the joint label map on `grid`. A voxel that two structures claim gets a value of its own: it is one of
-    both. Raises UserError for what does not lie on the grid and for more values than a byte has."""
+    both. A structure whose value is `undecided` claims nothing that another one does: a body's outline goes round all
+    organs. Raises UserError for what does not lie on the grid and for more values than a byte has."""
     labels: npt.NDArray[np.uint8] = np.zeros(grid.shape, np.uint8)
     highest = max(value for source in sources for value in source.values.values())
+    _check_count(highest, target)
     overlaps: dict[tuple[int, ...], int] = {}
     for source in sources:
         for value, mask in source.masks(grid):
-            claimed = mask & (labels > 0)
+            claimed, free = mask & (labels > 0), mask & (labels == 0)
             for earlier in np.unique(labels[claimed]).tolist():
                 members = next((of for of, joint in overlaps.items() if joint == earlier), (earlier,))
                 combined = tuple(sorted({*members, value}))
-                if combined not in overlaps:
-                    overlaps[combined] = highest + len(overlaps) + 1
-                if overlaps[combined] > MOST_VALUES:
-                    raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject=target,
-                                    expected=f"at most {MOST_VALUES} structures and overlaps of them on one CT",
-                                    found="more")
-                labels[claimed & (labels == earlier)] = overlaps[combined]
-            labels[mask & ~claimed] = value
+                combined = tuple(member for member in combined if member not in undecided) or combined
+                joint = combined[0]
+                if len(combined) > 1:
+                    joint = overlaps.setdefault(combined, highest + len(overlaps) + 1)
+                _check_count(joint, target)
+                replaced = claimed & (labels == earlier)
+                claimed &= ~replaced  # what was given a value is not to be given another one
+                labels[replaced] = joint
+            labels[free] = value
     target.parent.mkdir(parents=True, exist_ok=True)
     write_labelmap(target, Volume(labels, grid))
     return [Overlap(value, of) for of, value in overlaps.items()]
+
+
+def _check_count(highest: int, target: Path) -> None:
+    """Raises UserError where the joint values do not fit into a byte."""
+    if highest > MOST_VALUES:
+        raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject=target, found="more",
+                        expected=f"at most {MOST_VALUES} structures and overlaps of them on one CT")

@@ -19,7 +19,7 @@ from .survey import Form
 @dataclass
 class Labelling:
     """What a manifest says of a case. `label` is a file that is used as it is; `sources` have to be put together into
-    one first, whose values are counted through them. `drawn`: the names as the files have them, for the table."""
+    one first, whose values are counted through them. `undecided`: values of what is not to be learnt."""
 
     kind: Kind = Kind.UNLABELLED
     label: Path | None = None
@@ -28,6 +28,7 @@ class Labelling:
     annotated: list[str] = field(default_factory=list)
     label_map: dict[int, list[str]] = field(default_factory=dict)
     split_left_right: dict[int, tuple[str, str]] = field(default_factory=dict)
+    undecided: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -89,7 +90,7 @@ def _add_scribbles(named: NamedDrawing, organs: OrganList, result: Labelling) ->
 def _add_masks(dense: Sequence[NamedDrawing], organs: OrganList, result: Labelling) -> None:
     """One label map is used as it is; several files, and structures in DICOM, are put together."""
     names: dict[int, str] = {}
-    undecided: list[int] = []
+    undecided = result.undecided
     for named in dense:
         offset = len(names) + len(undecided)
         alone = len(dense) == 1 and named.drawing.structures is None

@@ -88,6 +88,11 @@ class OrganList:
             return ()
         return organs
 
+    def known(self, name: str) -> tuple[str, ...]:
+        """The organs of the start model or of the library that a name means; empty where nobody knows it."""
+        library = label_space_of_names("library", list(dict.fromkeys([*self.space.names, *known_organs().records])))
+        return organs_named(name, library) or ()
+
     def meant_by(self, name: str) -> str:
         """The name, or the organ that the user said it is."""
         return self._answers.get(name, name)

@@ -32,7 +32,8 @@ def pair(survey: Survey) -> tuple[list[PairedCase], list[Problem]]:
 
     A drawing belongs to the CT of its series; else to the one whose name is in its own or in its folder's; else to the
     only one in its folder, or in the nearest above; else to the only one with the same grid. One whose grid is that of
-    no CT is refused: an unnoticed shift would teach a wrong place.
+    no CT is refused: an unnoticed shift would teach a wrong place. So is one that is called after a CT and lies beside
+    another, unless the name is a number only: "liver_2" beside a patient's only CT is a second liver, not patient 2's.
     """
     # The folder itself may be given as ".".
     names = unique_names(case_names([Path(os.path.abspath(ct.path)) for ct in survey.cts]))
@@ -57,6 +58,12 @@ def _owner(drawing: Drawing, cases: Sequence[PairedCase], folder: Path) -> tuple
     # A stroke file says little of the voxels, structures nothing: they fit wherever nothing speaks against it.
     fitting = [case for case in cases if _fits(drawing, case.ct)]
     named = _named(drawing, cases, folder)
+    beside = [case for case in cases if drawing.path.parent in (case.ct.path, case.ct.path.parent)]
+    if len(beside) == 1 and named and beside[0] not in named and drawing.form is not Form.STROKES:
+        if not all(word.isdecimal() for case in named for word in words_of(case.name)):
+            return Problem(Code.CASE_UNPAIRED, str(drawing.path), f"a drawing on {beside[0].name}, beside which it "
+                           "lies", f"one that is called after {named[0].name}", "put it beside its CT"), ""
+        named = []
     for candidates, how in ((named, "name"), (_nearest(drawing.path, cases, folder), "folder")):
         on_grid = [case for case in candidates if case in fitting]
         if len(on_grid) == 1:

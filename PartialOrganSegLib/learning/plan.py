@@ -11,6 +11,7 @@ import yaml
 
 from ..annotation import Kind
 from ..atomic import whole_file
+from ..datasets.case import Case
 from ..datasets.manifest import Manifest, load_manifest
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
@@ -77,16 +78,17 @@ class Plan:
         """The table that a user confirms: a CT a row."""
         rows = []
         for case in self.cases:
-            files = ", ".join(_relative(path, self.folder) for path in case.labelling.files)
+            files = ", ".join(relative_path(path, self.folder) for path in case.labelling.files)
             organs = ", ".join(case.labelling.annotated)
-            rows.append({"case": case.name, "CT": _relative(case.image, self.folder),
+            rows.append({"case": case.name, "CT": relative_path(case.image, self.folder),
                          "kind": case.labelling.kind.value, "drawn in": files, "by": ", ".join(dict.fromkeys(case.how)),
                          "organs": organs})
         for path, manifest in self.listed.items():
             for listed in manifest.cases:
-                files = ", ".join(_relative(file, self.folder) for file in listed.files() if file != listed.image)
-                rows.append({"case": listed.name, "CT": _relative(listed.image, self.folder), "kind": listed.kind.value,
-                             "drawn in": files, "by": path.name, "organs": ", ".join(listed.annotated)})
+                files = ", ".join(relative_path(file, self.folder) for file in listed.files() if file != listed.image)
+                rows.append({"case": listed.name, "CT": relative_path(listed.image, self.folder),
+                             "kind": listed.kind.value, "drawn in": files, "by": path.name,
+                             "organs": ", ".join(listed.annotated)})
         return rows
 
 
@@ -158,7 +160,7 @@ def _planned(case: PairedCase, drawings: Sequence[NamedDrawing], organs: OrganLi
 
 def _join(case: PairedCase, labelling: Labelling, plan: Plan) -> None:
     target = plan.output / LABELS / f"{case.name}.nii.gz"
-    for overlap in join_masks(labelling.sources, case.ct.grid, target):
+    for overlap in join_masks(labelling.sources, case.ct.grid, target, labelling.undecided):
         candidates: dict[str, None] = {}
         for value in overlap.of:
             pair_of_value = labelling.split_left_right.get(value, ())
@@ -189,7 +191,7 @@ def _write(plan: Plan, label_space: str | list[str]) -> None:
         datasets.append({"name": "drawn on", "cases": drawn_on})
     if undrawn:
         datasets.append({"name": "nothing drawn", "weight": UNDRAWN_WEIGHT, "cases": undrawn})
-    datasets += [_listed_dataset(path, manifest, plan) for path, manifest in plan.listed.items()]
+    datasets += _listed_datasets(plan)
     plan.output.mkdir(parents=True, exist_ok=True)
     content = {"label_space": label_space, "datasets": datasets}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
@@ -201,11 +203,11 @@ def _write(plan: Plan, label_space: str | list[str]) -> None:
 
 def _entry(case: PlannedCase, output: Path) -> dict[str, object]:
     labelling = case.labelling
-    entry: dict[str, object] = {"image": _relative(case.image, output), "name": case.name,
+    entry: dict[str, object] = {"image": relative_path(case.image, output), "name": case.name,
                                 "kind": labelling.kind.value}
     for key, path in (("label", labelling.label), ("strokes", labelling.strokes)):
         if path is not None:
-            entry[key] = _relative(path, output)
+            entry[key] = relative_path(path, output)
     # Of strokes it is for the reader alone.
     if labelling.kind in (Kind.PARTIAL, Kind.SCRIBBLE) and labelling.annotated:
         entry["annotated"] = list(labelling.annotated)
@@ -216,38 +218,61 @@ def _entry(case: PlannedCase, output: Path) -> dict[str, object]:
     return entry
 
 
-def _listed_dataset(path: Path, manifest: Manifest, plan: Plan) -> dict[str, object]:
-    """The cases of a manifest or data set folder that lies in the folder, in the plan's organs."""
-    entries: list[dict[str, object]] = []
-    for case in manifest.cases:
-        entry: dict[str, object] = {"image": _relative(case.image, plan.output), "name": case.name,
-                                    "kind": case.kind.value, "group": case.group}
-        for key, file in (("label", case.label), ("strokes", case.strokes)):
-            if file is not None:
-                entry[key] = _relative(file, plan.output)
-        if case.annotated:
-            entry["annotated"] = list(case.annotated)
-        if case.ignored:
-            entry["ignored"] = list(case.ignored)
-        # Another order of organs numbers them otherwise.
-        label_map: dict[int, list[str]] = {}
-        if manifest.label_space.names != plan.space.names and case.label is not None:
-            label_map = {organ.index: [organ.name] for organ in manifest.label_space.organs}
-        label_map |= {value: list(names) for value, names in case.label_map}
-        split = {value: list(pair_) for value, pair_ in case.split_left_right}
-        for key, mapping in (("label_map", label_map), ("split_left_right", split)):
-            if mapping:
-                entry[key] = {value: names for value, names in mapping.items() if key != "label_map"
-                              or value not in split}
-        entries.append(entry)
-    # A manifest is called after its folder; all of them have one name.
-    name = path.parent.name
-    if path.is_dir():
-        name = path.name
-    return {"name": f"{name} (listed)", "cases": entries}
+def _listed_datasets(plan: Plan) -> list[dict[str, object]]:
+    """The data sets of the manifests and data set folders that lie in the folder, in the plan's organs."""
+    datasets: list[dict[str, object]] = []
+    taken = {case.name.casefold() for case in plan.cases}
+    for path, manifest in plan.listed.items():
+        # A manifest is called after its folder; all of them have one name.
+        place = path.name if path.is_dir() else path.parent.name
+        entries: dict[str, list[dict[str, object]]] = {}
+        weights: dict[str, float] = {}
+        for case in manifest.cases:
+            name = case.name
+            # Two centres number their patients alike; names are those of results.
+            if name.casefold() in taken:
+                name = f"{place} {name}"
+            taken.add(name.casefold())
+            entries.setdefault(case.dataset, []).append(_listed_entry(case, name, manifest, plan))
+            weights[case.dataset] = case.weight
+        for dataset, cases in entries.items():
+            # Two data sets of one manifest may be drawn from unlike often.
+            title = f"{place} (listed)" if len(entries) == 1 else f"{place}: {dataset} (listed)"
+            listed: dict[str, object] = {"name": title, "cases": cases}
+            if weights[dataset] != 1:
+                listed["weight"] = weights[dataset]
+            datasets.append(listed)
+    return datasets
 
 
-def _relative(path: Path, folder: Path) -> str:
+def _listed_entry(case: Case, name: str, manifest: Manifest, plan: Plan) -> dict[str, object]:
+    entry: dict[str, object] = {"image": relative_path(case.image, plan.output), "name": name,
+                                "kind": case.kind.value, "group": case.group}
+    for key, file in (("label", case.label), ("strokes", case.strokes), ("soft_targets", case.soft_targets)):
+        if file is not None:
+            entry[key] = relative_path(file, plan.output)
+    if case.annotated:
+        entry["annotated"] = list(case.annotated)
+    if case.ignored:
+        entry["ignored"] = list(case.ignored)
+    if case.other_values:
+        entry["other_values"] = case.other_values
+    # Another order of organs numbers them otherwise. Where values are named and others mean something of their own,
+    # an organ's number says nothing.
+    label_map: dict[int, list[str]] = {}
+    named = bool(case.label_map or case.split_left_right)
+    if manifest.label_space.names != plan.space.names and case.label is not None and not (case.other_values and named):
+        label_map = {organ.index: [organ.name] for organ in manifest.label_space.organs}
+    label_map |= {value: list(names) for value, names in case.label_map}
+    split = {value: list(pair_) for value, pair_ in case.split_left_right}
+    label_map = {value: names for value, names in label_map.items() if value not in split}
+    for key, mapping in (("label_map", label_map), ("split_left_right", split)):
+        if mapping:
+            entry[key] = mapping
+    return entry
+
+
+def relative_path(path: Path, folder: Path) -> str:
     """A path relative to a folder, with slashes; the whole path where no relative one leads there (other disks)."""
     try:
         return Path(os.path.relpath(real_path(path), real_path(folder))).as_posix()

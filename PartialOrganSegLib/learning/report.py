@@ -13,7 +13,6 @@ import numpy as np
 from ..annotation import UNKNOWN, CandidateTable, Kind
 from ..datasets.case import Case
 from ..datasets.manifest import Manifest
-from ..errors import Problem
 from ..events import Reporter
 from ..finetuning.wording import title
 from ..formats.reading import read_labelmap
@@ -52,7 +51,7 @@ class ReportRequest:
     start: Bundle
     new: Bundle
     figures: Mapping[str, Any]
-    left_out: Sequence[Problem] = ()
+    left_out: Sequence[str] = ()
 
 
 def write_report(request: ReportRequest, device: str, reporter: Reporter) -> Path:
@@ -69,7 +68,7 @@ def write_report(request: ReportRequest, device: str, reporter: Reporter) -> Pat
     figures = {**request.figures, "drift": _drift(request, comparison)}
     content = PageContent(
         title=f"Learnt from {_folder_name(output)}", result=figures, cases=_case_rows(manifest),
-        left_out=[problem.text() for problem in request.left_out],
+        left_out=list(request.left_out),
         curve=curve,
         pictures=_pictures(comparison, manifest, learnt, reporter),
         colours={organ.name: organ.colour for organ in shown_organs(comparison.space, learnt)},

@@ -18,11 +18,11 @@ from ..models.bundle import load_bundle
 from ..models.store import find_model
 from ..outputs import writable_folder
 from ..real_paths import real_path
+from ..training.packages import require_packages
 from . import Beside
 from .organ_list import Ask
-from .plan import MANIFEST, FolderOptions, Plan, make_plan
+from .plan import MANIFEST, FolderOptions, Plan, make_plan, relative_path
 from .report import ReportRequest, write_report
-from .requirements import missing_packages, require
 from .state import RUN, LearnState, read_state, refuse_other_work, sha256_of
 
 DEFAULT_OUTPUT = "learnt"  # in the user's folder
@@ -79,8 +79,9 @@ def prepare(folder: Path, output: Path, options: LearnOptions, ask: Ask | None =
     if os.path.exists(model):
         model = str(real_path(model))
     beside = options.beside is Beside.ALWAYS or (options.beside is Beside.NEW and bool(plan.new_organs))
-    LearnState(os.path.relpath(real_path(folder), real_path(output)), model, replace(options.finetuning, beside=beside),
-               sha256_of(plan.manifest), tuple(plan.new_organs)).write(output)
+    LearnState(relative_path(folder, output), model, replace(options.finetuning, beside=beside),
+               sha256_of(plan.manifest), tuple(plan.new_organs),
+               tuple(problem.text() for problem in plan.left_out)).write(output)
     return plan
 
 
@@ -90,21 +91,20 @@ def check(output: Path, reporter: Reporter | None = None) -> list[Problem]:
     return check_manifest(load_manifest(output / MANIFEST, reporter), reporter)
 
 
-def carry_out(output: Path, device: str = "auto", reporter: Reporter | None = None,
-              left_out: list[Problem] | None = None) -> LearnResult:
+def carry_out(output: Path, device: str = "auto", reporter: Reporter | None = None) -> LearnResult:
     """Trains, segments the folder's CTs with both models, measures and writes the page. What was done stays done.
 
-    `left_out`: of the plan, for the page. Raises UserError for cases that nothing can be learnt from and a missing
-    package; KeyboardInterrupt when asked to stop, the checkpoint written.
+    Raises UserError for cases that nothing can be learnt from, for a manifest that was changed since the training
+    began, and for a missing package; KeyboardInterrupt when asked to stop, the checkpoint written.
     """
     reporter = reporter or Reporter()
     state = read_state(output)
-    require(missing_packages())
+    require_packages("learn")
     _train(output, state, device, reporter)
     figures = _result_of(output / RUN)
     manifest = load_manifest(output / MANIFEST)
     new, start = load_bundle(output / RUN / "model"), load_bundle(str(figures["start"]))
-    page = write_report(ReportRequest(output, manifest, start, new, figures, left_out or []), device, reporter)
+    page = write_report(ReportRequest(output, manifest, start, new, figures, state.left_out), device, reporter)
     return LearnResult(Path(str(figures["selected_model"])), new.folder, page, output / MANIFEST, figures)
 
 
@@ -114,13 +114,21 @@ def _train(output: Path, state: LearnState, device: str, reporter: Reporter) -> 
     from ..finetuning.run import finetune, resume
     from ..finetuning.run_folder import LAST, RESULT_FILE
 
-    run = output / RUN
-    if (run / RESULT_FILE).is_file():
+    run, manifest = output / RUN, output / MANIFEST
+    sha256 = sha256_of(manifest)
+    has_result = (run / RESULT_FILE).is_file()
+    has_begun = has_result or ((run / PLAN_FILE).is_file() and (run / LAST).is_file())
+    if has_begun and state.trained_sha256 not in ("", sha256):
+        raise UserError(code=Code.SETTINGS_CONFLICT, subject=manifest, expected="the manifest that the training began "
+                        "with", found="one that was changed since",
+                        hint=f"put it back, or remove {run} to train with this one")
+    if has_result:
         return
-    if (run / PLAN_FILE).is_file() and (run / LAST).is_file():
+    if has_begun:
         resume(run, device, reporter)
         return
-    finetune(state.model, output / MANIFEST, run, device, state.finetuning, None, reporter)
+    replace(state, trained_sha256=sha256).write(output)
+    finetune(state.model, manifest, run, device, state.finetuning, None, reporter)
 
 
 def _result_of(run: Path) -> dict[str, Any]:

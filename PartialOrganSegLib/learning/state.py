@@ -18,13 +18,16 @@ RUN, SEGMENTED, EVALUATION, PAGE = "run", "segmented", "evaluation", "report.htm
 @dataclass(frozen=True)
 class LearnState:
     """`folder`: the user's. `model`: the start model, a name or folder. `manifest_sha256` as it was written: another
-    one was changed by the user. `new_organs`: those that the start model lacks."""
+    one was changed by the user. `new_organs`: those that the start model lacks. `left_out`: what does not count, and
+    why. `trained_sha256`: the manifest's when the training began, empty before."""
 
     folder: str
     model: str
     finetuning: FinetuneOptions = field(default_factory=FinetuneOptions)
     manifest_sha256: str = ""
     new_organs: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    trained_sha256: str = ""
 
     def write(self, output: Path) -> None:
         """Writes OUTPUT/learn.json whole."""
@@ -44,7 +47,8 @@ def read_state(output: Path) -> LearnState:
                         found="something else")
     return LearnState(content["folder"], str(content.get("model", "embedded")),
                       _finetuning(content.get("finetuning")), str(content.get("manifest_sha256", "")),
-                      tuple(content.get("new_organs", ())))
+                      tuple(content.get("new_organs", ())), tuple(map(str, content.get("left_out", ()))),
+                      str(content.get("trained_sha256", "")))
 
 
 def _finetuning(content: object) -> FinetuneOptions:

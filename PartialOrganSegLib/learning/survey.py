@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from ..formats.registry import ImageFormat, format_of, is_volume_name, stem_of
 from ..formats.slicer_segmentation import is_segmentation, segments_of
 from ..formats.strokes import FORMAT_NAME, NOT_DRAWN, Strokes, read_strokes
 from ..imaging.volume import Grid, Volume
+from ..json_file import read_json
 from ..real_paths import real_path
 
 STATE_FILE = "learn.json"  # of an earlier `learn`: its folder holds results, nothing that was drawn
@@ -29,6 +31,7 @@ STATE_FILE = "learn.json"  # of an earlier `learn`: its folder holds results, no
 _OF_PROGRAMS = ("plan.json", os.path.join("configs", "metadata.json"), STATE_FILE)
 _MANIFESTS = ("manifest.yaml", "manifest.yml")
 _ONE_RUN_S = 60.0  # seconds between the files of one result of `segment`
+_ROUNDED = 6e-4  # as the table of a result has volumes
 _SILENT = Reporter()
 
 
@@ -90,7 +93,7 @@ def survey(folder: Path, leave_out: Sequence[str] = (), output: Path | None = No
     result = Survey(folder)
     folders = list(_folders(folder, leave_out, output))
     for number, (place, files) in enumerate(folders, 1):
-        if (place / DESCRIPTION).is_file() and (place / "imagesTr").is_dir():
+        if _is_dataset(place):
             result.manifests.append(place)
             continue
         manifests = [file for file in files if file.name in _MANIFESTS]
@@ -114,18 +117,32 @@ def _folders(folder: Path, leave_out: Sequence[str], output: Path | None) -> Ite
         path = Path(place)
         below = []
         for name in sorted(names):
-            unfit = name.startswith(".") or _is_work(path / name, output) or _matches(path / name, folder, leave_out)
+            unfit = name.startswith(".") or _matches(path / name, folder, leave_out) or _is_work(path / name, output)
             target = real_path(path / name)
             if not unfit and target not in entered:
                 entered.add(target)
                 below.append(name)
         # What is left in the list is walked into.
         names[:] = below
-        if any(file in _MANIFESTS for file in files) or (path / DESCRIPTION).is_file():
+        if any(file in _MANIFESTS for file in files) or _is_dataset(path):
             names.clear()
         # A pipe among them would be waited for without end.
         listed = [path / file for file in sorted(files) if not file.startswith(".") and os.path.isfile(path / file)]
         yield path, [file for file in listed if not _matches(file, folder, leave_out)]
+
+
+def _is_dataset(place: Path) -> bool:
+    """Whether a folder is a data set with a dataset.json, and not one in which a table of that name lies."""
+    if not (place / DESCRIPTION).is_file():
+        return False
+    if (place / "imagesTr").is_dir():
+        return True
+    try:
+        content = read_json(place / DESCRIPTION, "a data set")
+    except UserError:
+        return False
+    return isinstance(content, dict) and any(isinstance(content.get(key), kind) and bool(content[key])
+                                             for key, kind in (("dataset", dict), ("training", list)))
 
 
 def _is_work(path: Path, output: Path | None) -> bool:
@@ -165,10 +182,10 @@ def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:
 
 def _look_at_volume(file: Path, result: Survey) -> None:
     if is_segmentation(file):
-        if _is_untouched_result(file):
+        labels = read_labelmap(file, segmentations=True)
+        if _is_untouched_result(file, labels):
             result.left_out.append(Problem(Code.CASE_SKIPPED, str(file), found="a result of a model, not drawn"))
             return
-        labels = read_labelmap(file, segmentations=True)
         result.drawings.append(Drawing(file, Form.SEGMENTS, labels.grid, _values(labels)))
         return
     if not isinstance(format_of(file), ImageFormat):
@@ -187,13 +204,16 @@ def _look_at_volume(file: Path, result: Survey) -> None:
             raise UserError(code=Code.NOT_A_CT, subject=file, expected="a CT in HU or a label map", found=reason)
         result.cts.append(CtImage(file, ct.grid))
         return
-    if _is_untouched_result(file):
+    if _is_untouched_result(file, labels):
         result.left_out.append(Problem(Code.CASE_SKIPPED, str(file), found="a result of a model, not drawn"))
         return
-    form = Form.LABELS
+    form, values = Form.LABELS, _values(labels)
     if int(present[-1]) == NOT_DRAWN:
+        # Image programs write masks of 0 and 255; strokes of nothing but the background nobody draws.
         form = Form.SCRIBBLES
-    result.drawings.append(Drawing(file, form, labels.grid, _values(labels)))
+        if not values:
+            form, values = Form.LABELS, (NOT_DRAWN,)
+    result.drawings.append(Drawing(file, form, labels.grid, values))
 
 
 def _values(labels: Volume) -> tuple[int, ...]:
@@ -201,15 +221,32 @@ def _values(labels: Volume) -> tuple[int, ...]:
     return tuple(int(value) for value in present if value not in (0, NOT_DRAWN))
 
 
-def _is_untouched_result(file: Path) -> bool:
+def _is_untouched_result(file: Path, labels: Volume) -> bool:
     """Whether `segment` wrote the file and nobody changed it since: to learn from that teaches a model its own faults.
+
+    Then it is as old as the table that was written with it, and has the organs' volumes that stand there: a copy of
+    both, one of them corrected, may be of one time.
     """
     # What a person accepted in the panel is a label, whoever wrote the file first.
     if any(segment.state for segment in segments_of(file)):
         return False
     name = stem_of(file)
     table = file.with_name(name.removesuffix(".labels").removesuffix(".seg") + ".volumes.csv")
-    return table.is_file() and file.stat().st_mtime <= table.stat().st_mtime + _ONE_RUN_S
+    if not table.is_file() or file.stat().st_mtime > table.stat().st_mtime + _ONE_RUN_S:
+        return False
+    counts = np.unique(labels.array[labels.array > 0], return_counts=True)[1]
+    volumes, written = sorted(counts * labels.grid.voxel_ml), sorted(_volumes_in(table))
+    return len(volumes) == len(written) and np.allclose(volumes, written, rtol=_ROUNDED, atol=0)
+
+
+def _volumes_in(table: Path) -> list[float]:
+    """ml of the organs that a result's table has any of; empty for another table."""
+    try:
+        with open(table, encoding="utf-8", newline="") as stream:
+            volumes = [float(row["volume_ml"]) for row in csv.DictReader(stream)]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return []
+    return [volume for volume in volumes if volume > 0]
 
 
 def _look_at_json(file: Path, result: Survey) -> None:

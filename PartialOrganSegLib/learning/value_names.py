@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import Code, UserError, did_you_mean
@@ -50,16 +50,30 @@ def value_names(setting: str) -> ValueNames:
 
 def table_beside(label: Path, folder: Path) -> ValueNames:
     """The names in a table that lies beside a label map, or in `folder` for all of them; empty where there is none."""
-    for file in _candidates(label, folder):
+    return _first_table(_candidates(label, folder, (stem_of(label), *_TABLE_NAMES)))
+
+
+def unread_table(label: Path, folder: Path) -> Path | None:
+    """A file that is called as a table of a label map and in which no names were found; None where there is none."""
+    return next(_candidates(label, folder, (stem_of(label), *_TABLE_NAMES)), None)
+
+
+def own_table(label: Path) -> ValueNames:
+    """The names in a table that is called as the label map and lies beside it; empty where there is none."""
+    return _first_table(_candidates(label, label.parent, (stem_of(label),)))
+
+
+def _first_table(files: Iterable[Path]) -> ValueNames:
+    for file in files:
         names = read_table(file)
         if names:
             return names
     return {}
 
 
-def _candidates(label: Path, folder: Path) -> Iterator[Path]:
+def _candidates(label: Path, folder: Path, stems: Sequence[str]) -> Iterator[Path]:
     """Files that may be the table of a label map, the nearest first."""
-    for stem in (stem_of(label), *_TABLE_NAMES):
+    for stem in stems:
         for suffix in _TABLE_SUFFIXES:
             file = label.parent / (stem + suffix)
             if file.is_file() and file.stat().st_size <= _MOST_BYTES:

@@ -90,7 +90,7 @@ def build_network(name: str, in_channels: int, classes: int, **arguments: object
         if (error.name or "").partition(".")[0] != "monai":
             raise
         raise UserError(code=Code.PACKAGE_MISSING, subject=f"network {name}",
-                        expected="the package monai (pip install monai tensorboard)", found="none") from None
+                        expected="the package monai (pip install monai)", found="none") from None
     if not hasattr(network, "size_multiple"):
         raise UserError(code=Code.MODEL_UNFIT, subject=f"network {name}",
                         expected="an attribute size_multiple (z, y, x), of which input sizes must be multiples",

@@ -36,7 +36,7 @@ class Logbook(Hook):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            self._advise("no TensorBoard events are written, its package is missing (pip install monai tensorboard); "
+            self._advise("no TensorBoard events are written, its package is missing (pip install tensorboard); "
                          "log.jsonl holds the same figures")
         else:
             self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1)

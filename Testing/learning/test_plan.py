@@ -15,6 +15,7 @@ from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.errors import Code, UserError
 from PartialOrganSegLib.formats.dicom_source import Maker
 from PartialOrganSegLib.formats.rtstruct import write_rtstruct
+from PartialOrganSegLib.formats.writing import write_table
 from PartialOrganSegLib.learning import survey as survey_module
 from PartialOrganSegLib.learning.plan import FolderOptions, Plan, make_plan
 from PartialOrganSegLib.learning.value_names import value_names
@@ -23,6 +24,7 @@ from Testing.helpers.dicom_cases import make_case
 from Testing.helpers.finetune_data import ct_of
 from Testing.helpers.learn_folder import (
     SPACE,
+    grid_of,
     write_folder,
     write_mask,
     write_patient,
@@ -50,6 +52,13 @@ def known_voxels(plan: Plan, name: str) -> dict[str, np.ndarray]:
     singles = {label: code for code, label in table.singletons().items()}
     return {organ.name: codes == singles[organ.index] for organ in manifest.label_space.organs
             if organ.index in singles}
+
+
+def write_volumes(path: Path, labels: np.ndarray) -> None:
+    """The table that `segment` writes with the labels."""
+    voxel_ml = grid_of(labels).voxel_ml
+    write_table(path, [{"organ": name, "volume_ml": float((labels == value).sum() * voxel_ml)}
+                       for value, name in enumerate(SPACE.names, 1)])
 
 
 def problems_of(plan: Plan) -> list[str]:
@@ -313,11 +322,20 @@ def test_a_manifest_in_the_folder_is_taken_as_it_is(tmp_path):
 def test_results_of_segment_are_nothing_that_was_drawn(tmp_path):
     labels = write_patient(tmp_path, 0, "p7.nii.gz")
     write_image(tmp_path / "p7.labels.nii.gz", labels)
-    (tmp_path / "p7.volumes.csv").write_text("organ,volume_ml\n")
+    write_volumes(tmp_path / "p7.volumes.csv", labels)
     write_mask(tmp_path / "p7_liver.nii.gz", labels, 1)
     plan = plan_of(tmp_path)
     assert said(plan) == {"p7": ("partial", ("liver",))}
     assert "a result of a model" in problems_of(plan)[0]
+
+
+def test_a_corrected_result_counts_though_it_was_copied_without_its_times(tmp_path):
+    labels = write_patient(tmp_path, 0, "p7.nii.gz")
+    write_volumes(tmp_path / "p7.volumes.csv", labels)
+    labels[labels == 2] = 0
+    write_segments(tmp_path / "p7.seg.nrrd", labels)
+    plan = plan_of(tmp_path)
+    assert said(plan) == {"p7": ("partial", ("liver", "left_kidney"))}
 
 
 def test_a_folder_without_cts_or_without_drawings_is_one_line(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -68,6 +69,35 @@ def finished(start, tmp_path_factory) -> Path:
     # What was done was not done again.
     assert {path: path.stat().st_mtime_ns for path in times} == times
     return output
+
+
+def test_a_manifest_that_was_changed_after_the_training_began_is_refused(start, tmp_path):
+    folder = write_folder(tmp_path / "cases")
+    (folder / "broken.nii.gz").write_bytes(b"no image")
+    output = folder / "learnt"
+    prepare(folder, output, quick(start))
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(output, "cpu", RunListener(2, KeyboardInterrupt()))
+    manifest = output / "manifest.yaml"
+    as_written = manifest.read_text("utf-8")
+    manifest.write_text(as_written + "# without one of the cases\n", "utf-8")
+    with pytest.raises(UserError, match=r"manifest.yaml: expected the manifest that the training began with"):
+        carry_out(output, "cpu")
+    manifest.write_text(as_written, "utf-8")
+    page = carry_out(output, "cpu").page
+    # Also after it was gone on with.
+    assert "broken.nii.gz" in page.read_text("utf-8")
+    # Another model: nothing of the former one's label maps is shown as its own.
+    labels = output / "segmented" / "new" / "b.labels.nii.gz"
+    start_labels = output / "segmented" / "start" / "b.labels.nii.gz"
+    times = labels.stat().st_mtime_ns, start_labels.stat().st_mtime_ns
+    shutil.rmtree(output / "run")
+    without_a_case = yaml.safe_load(as_written)
+    without_a_case["datasets"][0]["cases"].pop()
+    manifest.write_text(yaml.safe_dump(without_a_case), "utf-8")
+    carry_out(output, "cpu")
+    assert labels.stat().st_mtime_ns > times[0]
+    assert start_labels.stat().st_mtime_ns == times[1]
 
 
 def test_every_ct_is_segmented_with_both_models(finished):
@@ -250,7 +280,11 @@ def test_ending_the_command_names_the_line_that_goes_on(start, tmp_path, capsys,
 
 def test_what_is_missing_is_named_with_the_line_that_installs_it(start, tmp_path, capsys, monkeypatch):
     folder = write_folder(tmp_path / "cts")
-    monkeypatch.setattr("PartialOrganSegLib.learning.requirements.NEEDED", {"no_such_package_xyz": "a test"})
-    assert main(["learn", str(folder), "--model", str(start.folder), "--yes"]) == 1
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert line == "error: learn: expected the package no_such_package_xyz, found none; pip install no_such_package_xyz"
+    monkeypatch.setattr("PartialOrganSegLib.training.packages.NEEDED", ("no_such_package_xyz",))
+    for command in (["learn", folder, "--model", start.folder, "--yes"], ["train", "full", "-o", tmp_path / "run"],
+                    ["finetune", "--data", folder / "learnt" / "manifest.yaml", "-o", tmp_path / "run"]):
+        assert main([str(word) for word in command]) == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line == (f"error: {command[0]}: expected the package no_such_package_xyz, found none; "
+                        "pip install no_such_package_xyz")
+    assert not (tmp_path / "run").exists()

@@ -274,7 +274,7 @@ def test_missing_monai_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "monai", None)
     for name in [module for module in sys.modules if module.startswith("monai.")]:
         monkeypatch.delitem(sys.modules, name)
-    message = r"network nnunet_3d: expected the package monai \(pip install monai tensorboard\), found none"
+    message = r"network nnunet_3d: expected the package monai \(pip install monai\), found none"
     with pytest.raises(UserError, match=message):
         small("nnunet_3d")
 

@@ -18,7 +18,7 @@ REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements
 
 # Megabytes to download, July 2026, rounded up. PyTorch's extension takes a CUDA build where there is an NVIDIA driver.
 SIZES_MB = {"torch": 250, "scipy": 40, "SimpleITK": 60, "safetensors": 1, "pydantic": 3, "PyYAML": 1, "tqdm": 1,
-            "Pillow": 7, "psutil": 1, "numpy": 20, "pydicom": 3}
+            "Pillow": 7, "psutil": 1, "numpy": 20, "pydicom": 3, "monai": 2}
 TORCH_CUDA_MB = 3000
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 TORCH_EXTENSION = "PyTorch"

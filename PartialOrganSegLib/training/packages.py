@@ -1,4 +1,7 @@
-"""Packages that learning needs beside those of segmenting: which are missing, and how they are installed."""
+"""Packages that training needs beside those of segmenting: which are missing, and how they are installed.
+
+They belong to the installation, but somebody may have left them out where CTs are only segmented.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,7 @@ import sys
 
 from ..errors import Code, UserError
 
-# Package to what it is for. TensorBoard's curves are a convenience: a run goes on without it.
-NEEDED = {"monai": "augments the patches that a network is trained on"}
-USEFUL = {"tensorboard": "shows the curves of a run while it works"}
+NEEDED = ("monai",)  # augments the patches that a network is trained on
 _TAKES_S = 1800.0  # seconds after which pip is given up
 
 
@@ -29,11 +30,12 @@ def pip_line(packages: list[str]) -> str:
     return f"pip install {' '.join(packages)}"
 
 
-def require(packages: list[str]) -> None:
-    """Raises UserError, with the line that installs them, where packages are missing."""
-    if packages:
-        raise UserError(code=Code.PACKAGE_MISSING, subject="learn", expected=f"the package {', '.join(packages)}",
-                        found="none", hint=pip_line(packages))
+def require_packages(command: str) -> None:
+    """Raises UserError, with the line that installs them, where packages are missing. Before work, not in its midst."""
+    missing = missing_packages()
+    if missing:
+        raise UserError(code=Code.PACKAGE_MISSING, subject=command, expected=f"the package {', '.join(missing)}",
+                        found="none", hint=pip_line(missing))
 
 
 def install(packages: list[str]) -> None:
