@@ -58,8 +58,7 @@ The organ against everything else that was drawn: easier than an outline.
 {strokes}
 
 ### Agreement with another model's labels
-How far two models agree, not which one is right. The labels are hk13's own, but for one CT (totalseg_example), which
-TotalSegmentator labelled.
+How far two models agree, not which one is right. Where the labels are hk13's, that is this model's own first network.
 
 {agreement}
 
@@ -84,6 +83,13 @@ def _mean(rows: list[dict[str, Any]], key: str, digits: int) -> str:
     if not values:
         return ""
     return f"{np.mean(values):.{digits}f}"
+
+
+def by_author(rows: list[dict[str, Any]]) -> str:
+    """A table for each whose labels."""
+    authors = dict.fromkeys(row["whose"] for row in rows)
+    return "\n\n".join(f"With labels of {author}:\n\n{table([row for row in rows if row['whose'] == author])}"
+                       for author in authors)
 
 
 def by_reference(rows: list[dict[str, Any]]) -> str:
@@ -134,7 +140,7 @@ def main() -> None:
         version=arguments.version, networks="\n".join(network_line(bundle, organs) for bundle, organs in members),
         weights=" ".join(dict.fromkeys(licences.weights.rstrip(".") + "." for licences in terms)),
         data="; ".join(dict.fromkeys(licences.data for licences in terms)), human=by_reference(kinds["human"]),
-        strokes=table(kinds["strokes"]), agreement=table(kinds["agreement"]), notes=arguments.notes,
+        strokes=table(kinds["strokes"]), agreement=by_author(kinds["agreement"]), notes=arguments.notes,
         remarks=arguments.remarks)
     joined = join_bundles(
         arguments.out, [bundle for bundle, _ in members], "embedded", arguments.version,

@@ -27,6 +27,7 @@ HEAD = """# Figures of the embedded model {version}
 
 {note}
 From `Resources/figures/embedded_{version}.json`, which `scripts/embedded/figures.py` measured; its first lines say how.
+*hk13's own way*: Dice of hk13 itself, run with the windows and resampling of its authors.
 No CT below was trained on by the network that has the say of the organ, unless the [model card](model-card.md) says so.
 """
 FAST_HEAD = """## With `--fast`
@@ -69,14 +70,17 @@ def readme_table() -> str:
     """An organ a row, a kind of reference a column: mean Dice, number of CTs, and the worst of them."""
     scores = read_scores()
     rows = []
+    authors = dict.fromkeys(score["whose"] for score in scores if score["kind"] == "agreement")
     for organ in WORD16.names:
-        row = [_title(organ)]
-        for kind in KINDS:
-            row.append(_short(_of(scores, kind, organ)))
+        row = [_title(organ), *(_short(_of(scores, kind, organ)) for kind in ("human", "strokes"))]
+        # Another model and the embedded model's own first network are not one kind of reference.
+        for author in authors:
+            row.append(_short([score for score in _of(scores, "agreement", organ) if score["whose"] == author]))
         rows.append(row)
     # The worst beside the mean: one failed CT among ten hardly moves a mean.
-    titles = ["Dice (CTs, the worst)", *[title.lower() for title in KINDS.values()]]
-    return "\n".join([f"Version {version()}:", "", *table(titles, rows)]) + "\n"
+    titles = ["Dice (CTs, the worst)", KINDS["human"].lower(), KINDS["strokes"].lower(),
+              *(f"agreement with labels of {author}" for author in authors)]
+    return "\n".join([f"Embedded model {version()}:", "", *table(titles, rows)]) + "\n"
 
 
 def page() -> str:
