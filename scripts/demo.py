@@ -29,6 +29,8 @@ def main():
         ct = Path(options.pop(0)).resolve()
     if ct and not ct.exists():  # reported before minutes of set-up
         raise SetupError(f"{ct}: expected a CT file or a DICOM folder, found nothing there")
+    # A CT of the user's may have been segmented before, and the labels corrected by hand: those are not replaced.
+    overwrite = ["--overwrite"] if ct is None else []
     command = [str(ready_environment()), "-m", "PartialOrganSegLib"]
     if ct is None:
         folder = ROOT / "output" / "demo"
@@ -36,7 +38,7 @@ def main():
         code = call([*command, "phantom", "-o", str(folder), "--seed", "0", "--overwrite"])
         if code:
             return code
-    return call([*command, "segment", str(ct), "-o", str(result_folder(ct)), "--overwrite", *options])
+    return call([*command, "segment", str(ct), "-o", str(result_folder(ct)), *overwrite, *options])
 
 
 if __name__ == "__main__":

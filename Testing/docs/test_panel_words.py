@@ -32,12 +32,15 @@ def words() -> frozenset[str]:
 
 
 def named() -> list[str]:
-    """The words in italics of the section on the steps, and the sections' names in bold."""
-    steps = PAGE.partition("## Five steps\n")[2].partition("\n## ")[0]
+    """The words in italics from the first step on, and the headings there, which are sections' names."""
+    steps = "## 1. Segment" + PAGE.partition("## 1. Segment")[2].partition("\n## What a result looks like")[0]
+    headings = re.findall(r"^## (?:\d\. )?(.+)$", steps, re.M)
+    steps = re.sub(r"^## .*$", "", steps, flags=re.M)
     # A name may be broken over two lines.
     steps = re.sub(r"\s+", " ", steps)
     emphasised = re.findall(r"(?<!\*)\*\*?([^*]+?)\*\*?(?!\*)", steps)
-    return sorted({name.rstrip(".") if not name.endswith("..") else name for name in emphasised} - OF_SLICER)
+    names = {name.rstrip(".") if not name.endswith("..") else name for name in emphasised}
+    return sorted((names | set(headings)) - OF_SLICER)
 
 
 def test_the_page_names_sections_and_buttons() -> None:
