@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..errors import Code, UserError, one_line
+from ..errors import Code, Problem, UserError, one_line
 from ..events import Reporter
 from .options import add_common_options
 from .resume_line import ending_with_resume_line
+
+if TYPE_CHECKING:
+    from ..training.recipe import Recipe
 
 HELP = "Train a network by a recipe."
 EXAMPLE = """partialorganseg train partialorganseg -o runs/first --set manifest=my/manifest.yaml
   partialorganseg train partialorganseg -o runs/first --set manifest=my/manifest.yaml --resume
   partialorganseg train full -o runs/folds --folds 5 --set manifest=my/manifest.yaml
-  torchrun --nproc-per-node 4 -m PartialOrganSegLib train full -o runs/full"""
+  torchrun --nproc-per-node 4 -m PartialOrganSegLib train full -o runs/full --set manifest=my/manifest.yaml"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +43,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from ..training.recipe import RECIPE_FILE, load_recipe
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
+    _check_overrides(recipe, arguments.overrides, reporter)
     run_folder = arguments.output or Path("runs") / arguments.recipe.stem
     copy = run_folder / RECIPE_FILE  # with every setting resolved, but without the user's comments
     if not arguments.resume and copy.exists() and arguments.recipe.exists() and copy.samefile(arguments.recipe):
@@ -71,3 +76,15 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.result(run=run_folder)
     print(one_line(f"run folder: {run_folder}"))
     return 0
+
+
+def _check_overrides(recipe: Recipe, overrides: Sequence[str], reporter: Reporter) -> None:
+    """Warns of steps that stages have of their own. Raises UserError for a shipped recipe without the user's cases."""
+    from ..resources import resource
+
+    if recipe.manifest.parent == resource("recipes"):
+        raise UserError(code=Code.SETTING_MISSING, subject="manifest", expected="the manifest of your cases",
+                        found="none", hint="--set manifest=FILE names it")
+    if recipe.stages and any(override.partition("=")[0].strip() == "steps" for override in overrides):
+        reporter.warning(Problem(Code.SETTING_IGNORED, "steps", found="the recipe's stages have steps of their own",
+                                 hint="--set stages=[] trains in one stage"))

@@ -4,8 +4,7 @@
     NAME/configs/inference.json       `python -m monai.bundle run --config_file .../inference.json --image CT`
     NAME/configs/checksums.json       SHA-256 of every other file
     NAME/models/model.safetensors     weights, never a pickle
-    NAME/members/MEMBER/...           instead of weights, in a joined model or an ensemble: a bundle each (see joined.py
-                                      and ensemble.py)
+    NAME/members/MEMBER/...           instead of weights, in a joined model (joined.py) or an ensemble: a bundle each
     NAME/README.md                    the model card
 """
 

@@ -20,10 +20,10 @@ def training(monkeypatch):
     def load_recipe(path, overrides):
         if overrides == ["stepz=3"]:
             raise UserError("recipe.yaml: stepz: expected a known setting (did you mean 'steps'?)")
-        return path, tuple(overrides)
+        return SimpleNamespace(given=(path, tuple(overrides)), manifest=Path("mine.yaml"), stages=[])
 
     recipe = SimpleNamespace(load_recipe=load_recipe, RECIPE_FILE="recipe.yaml")
-    trainer = SimpleNamespace(train=lambda *settings: calls.append(settings[:4]))
+    trainer = SimpleNamespace(train=lambda *settings: calls.append((settings[0].given, *settings[1:4])))
     monkeypatch.setitem(sys.modules, "PartialOrganSegLib.training.recipe", recipe)
     monkeypatch.setitem(sys.modules, "PartialOrganSegLib.training.trainer", trainer)
     return SimpleNamespace(calls=calls, trainer=trainer)
@@ -63,19 +63,6 @@ def test_cancelled_training_ends_with_130(training, capsys):
     assert capsys.readouterr().err == "error: cancelled\n"
 
 
-def test_a_missing_training_package_is_reported(training, monkeypatch, capsys):
-    def missing(name):
-        raise ModuleNotFoundError("No module named 'monai'", name="monai")
-
-    monkeypatch.delitem(sys.modules, "PartialOrganSegLib.training.trainer")
-    monkeypatch.setattr("PartialOrganSegLib.training.trainer", None, raising=False)
-    finder = SimpleNamespace(find_spec=lambda name, *_: missing(name) if name.endswith("training.trainer") else None)
-    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
-    assert main(["train", "my.yaml"]) == 1
-    assert "pip install monai tensorboard" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("problems", "code", "line"), [([], 0, "m.yaml: ok"), (["a: b", "c: d"], 1, "2 problems")])
 def test_check_prints_each_problem(problems, code, line, monkeypatch, capsys):
     manifest = SimpleNamespace(load_manifest=lambda path, reporter: SimpleNamespace(cases=[]),
                                check_manifest=lambda manifest, reporter: problems)
@@ -84,3 +71,18 @@ def test_check_prints_each_problem(problems, code, line, monkeypatch, capsys):
     captured = capsys.readouterr()
     assert line in captured.out
     assert captured.err.splitlines() == [f"error: {problem}" for problem in problems]
+
+
+def test_a_shipped_recipe_asks_for_the_manifest_of_ones_own(tmp_path, capsys):
+    assert main(["train", "full", "-o", str(tmp_path / "run")]) == 1
+    assert capsys.readouterr().err == ("error: manifest: expected the manifest of your cases, found none; "
+                                       "--set manifest=FILE names it\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_steps_beside_stages_are_warned_of(tmp_path, capsys):
+    # There is no such manifest, so that nothing is trained.
+    assert main(["train", "partialorganseg", "-o", str(tmp_path / "run"), "--set", "steps=2", "--set",
+                 f"manifest={tmp_path / 'none.yaml'}"]) == 1
+    assert "warning: steps: the recipe's stages have steps of their own; --set stages=[] trains in one stage" in \
+        capsys.readouterr().err
