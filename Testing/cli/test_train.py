@@ -63,6 +63,7 @@ def test_cancelled_training_ends_with_130(training, capsys):
     assert capsys.readouterr().err == "error: cancelled\n"
 
 
+@pytest.mark.parametrize(("problems", "code", "line"), [([], 0, "m.yaml: ok"), (["a: b", "c: d"], 1, "2 problems")])
 def test_check_prints_each_problem(problems, code, line, monkeypatch, capsys):
     manifest = SimpleNamespace(load_manifest=lambda path, reporter: SimpleNamespace(cases=[]),
                                check_manifest=lambda manifest, reporter: problems)

@@ -281,7 +281,8 @@ def test_ending_the_command_names_the_line_that_goes_on(start, tmp_path, capsys,
 def test_what_is_missing_is_named_with_the_line_that_installs_it(start, tmp_path, capsys, monkeypatch):
     folder = write_folder(tmp_path / "cts")
     monkeypatch.setattr("PartialOrganSegLib.training.packages.NEEDED", ("no_such_package_xyz",))
-    for command in (["learn", folder, "--model", start.folder, "--yes"], ["train", "full", "-o", tmp_path / "run"],
+    for command in (["learn", folder, "--model", start.folder, "--yes"],
+                    ["train", "full", "-o", tmp_path / "run", "--set", "manifest=none.yaml"],
                     ["finetune", "--data", folder / "learnt" / "manifest.yaml", "-o", tmp_path / "run"]):
         assert main([str(word) for word in command]) == 1
         line = capsys.readouterr().err.splitlines()[-1]
