@@ -107,8 +107,12 @@ class ReviewSection(Section, VTKObservationMixin):
         if node.IsA("vtkMRMLSegmentationNode"):
             forget_predictions()
 
+    def record_edits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        if self._watches(segmentation):
+            self._review.look()
+
     def about_to_edit(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-        if self._review is not None and self._review.segmentation is segmentation:
+        if self._watches(segmentation):
             # what was drawn a moment ago is recorded first, so that undo does not bring back its old record
             self._review.look()
             self.editor.saveStateForUndo()
@@ -153,6 +157,9 @@ class ReviewSection(Section, VTKObservationMixin):
         self.editor.setSourceVolumeNode(link_to_ct(node) or self.panel.parameters.inputVolume)
         self._select(rows(node)[0].segment_id, jump=False)
         self.looking.look()
+
+    def _watches(self, node: slicer.vtkMRMLSegmentationNode) -> bool:
+        return self._review is not None and self._review.segmentation is node
 
     def _unwatch(self) -> None:
         """Records the times of the segmentation at hand and lets go of it."""
