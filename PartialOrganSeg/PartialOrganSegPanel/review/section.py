@@ -12,6 +12,7 @@ from slicer.util import VTKObservationMixin
 
 from ..scene.ct_tag import link_to_ct
 from ..scene.organ_rows import OrganRow, rows
+from ..scene.segmentation_result import describe
 from ..scene.voxel_counts import voxel_ml
 from ..shell import organ_table
 from ..shell.section import Section, offer
@@ -340,6 +341,7 @@ class ReviewSection(Section, VTKObservationMixin):
     def _undo(self) -> None:
         def undo() -> None:
             self.editor.undo()
+            describe(self._review.segmentation)
             self._say("")
             self.panel.refresh()
 

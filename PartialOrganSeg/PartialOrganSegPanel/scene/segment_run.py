@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,9 +89,11 @@ class SegmentRun:
         if "files" in event:
             self.result = event
 
-    def finish(self) -> Generator[None, None, slicer.vtkMRMLSegmentationNode]:
-        """Brings the result into the scene, in pieces of milliseconds; the last one is the one that changes it. Raises
-        ResultError, with the scene as it was."""
+    def finish(self, about_to_replace: Callable[[slicer.vtkMRMLSegmentationNode], None] = lambda target: None,
+               ) -> Generator[None, None, slicer.vtkMRMLSegmentationNode]:
+        """Brings the result into the scene, in pieces of milliseconds; the last one is the one that changes it.
+        `about_to_replace(target)` is called before organs of the target are replaced. Raises ResultError, with the
+        scene as it was."""
         volume = slicer.mrmlScene.GetNodeByID(self.volume_id)
         if volume is None:
             raise ResultError(_("The CT was deleted; its result was dropped."))
@@ -110,6 +112,8 @@ class SegmentRun:
             changed = yield from changed_since(target, self.target_before)
             self.changed_organs = [organ for organ in changed if organ in reports]
             target = slicer.mrmlScene.GetNodeByID(self.target_id)
+        if target is not None:
+            about_to_replace(target)
         return put_result(staged, volume, self.ct, reports, target, self.changed_organs)
 
     def summary(self, outcome: Outcome) -> str:

@@ -54,7 +54,7 @@ def put_result(staged: slicer.vtkSegmentation, volume: slicer.vtkMRMLScalarVolum
                reports: Mapping[str, Mapping[str, Any]], target: slicer.vtkMRMLSegmentationNode | None = None,
                spared: Collection[str] = ()) -> slicer.vtkMRMLSegmentationNode:
     """The segmentation node that holds the `staged` result: `target`, whose segments of these organs are replaced,
-    or a new one. `reports`: the run's entry of each organ. Its description names the models that predicted.
+    or a new one. `reports`: the run's entry of each organ.
 
     The `spared` organs of the target stay as they are, and no new organ takes a voxel from them.
     """
@@ -70,12 +70,17 @@ def put_result(staged: slicer.vtkSegmentation, volume: slicer.vtkMRMLScalarVolum
         _replace(target.GetSegmentation(), staged, {row.organ: row.segment_id for row in rows(target)})
         del staged  # its end takes its segments out of the layer they share with the target's ...
         target.GetSegmentation().CollapseBinaryLabelmaps(False)  # ... and this puts them into one again
+    describe(node)
+    return node
+
+
+def describe(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """The node's description names the models that predicted its organs."""
     description = ""
     models = dict.fromkeys(row.model for row in rows(node) if row.model)
     if models:
         description = _("Predicted by {models}").format(models=", ".join(models))
     node.SetDescription(description)
-    return node
 
 
 def read_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, organs: Sequence[Organ],
@@ -119,10 +124,11 @@ def _replace(segmentation: slicer.vtkSegmentation, staged: slicer.vtkSegmentatio
     """Puts the staged segments in the place of the earlier ones (organ to segment ID), or at the end."""
     for organ in staged.GetSegmentIDs():
         place = segmentation.GetNumberOfSegments()
+        # another ID than the earlier one's, under which its prediction and its times are kept: undo brings it back
+        segment_id = segmentation.GenerateUniqueSegmentID(organ)
         if organ in earlier:
             place = segmentation.GetSegmentIndex(earlier[organ])
             segmentation.RemoveSegment(earlier[organ])
-        segment_id = segmentation.GenerateUniqueSegmentID(organ)
         segmentation.AddSegment(staged.GetSegment(organ), segment_id)
         segmentation.SetSegmentIndex(segment_id, place)
 

@@ -290,16 +290,21 @@ class SegmentSection(Section):
         if run.is_small:
             node, text = None, ""
             try:
-                node = finished(run.finish())
+                node = finished(run.finish(self._about_to_replace))
             except ResultError as error:
                 text = str(error)
             self._conclude(run, node, outcome, text)
             return
         self._run = run
         self.strip.started(_("Reading the result ..."))
-        work = counted(run.finish(), Progress(_("reading the result"), 0, 1, None))
+        work = counted(run.finish(self._about_to_replace), Progress(_("reading the result"), 0, 1, None))
         self.panel.run_steps(work, lambda _progress: None,
                              lambda node, steps_outcome: self._read(run, node, outcome, steps_outcome))
+
+    def _about_to_replace(self, target: slicer.vtkMRMLSegmentationNode) -> None:
+        """Review's undo brings back what is replaced: it watches the segmentation from now on."""
+        self.panel.parameters.segmentation = target
+        self.panel.about_to_edit(target)
 
     def _read(self, run: SegmentRun, node: slicer.vtkMRMLSegmentationNode | None, outcome: Outcome,
               steps_outcome: Outcome) -> None:
