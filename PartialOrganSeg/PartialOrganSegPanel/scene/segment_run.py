@@ -17,7 +17,7 @@ from PartialOrganSegLib.organs import Organ
 from ..shell.job import Outcome
 from .ct_file import CtFile, write_ct_steps
 from .organ_versions import OrganVersion, changed_since, organ_versions
-from .segmentation_result import ResultError, put_result, read_result
+from .segmentation_result import ResultError, put_result, read_result, spare
 from .voxel_counts import SMALL, finished
 
 
@@ -28,7 +28,8 @@ class SegmentRun:
     `model` and `organs` are the model's; `chosen` names some of these, empty for all. `target_id`: the segmentation
     whose organs are replaced, None for a new one. Make it with `prepare`, give `arguments` to the command and events to
     `on_result`; then `finish`. `changed_organs` are then those that the user has changed in the target since `prepare`,
-    when they were `target_before`: they are not replaced.
+    when they were `target_before`: they are not replaced. `held`: voxels that these and accepted organs have kept from
+    the new ones.
     """
 
     volume_id: str
@@ -40,6 +41,7 @@ class SegmentRun:
     target_id: str | None = None
     target_before: dict[str, OrganVersion] = field(default_factory=dict)
     changed_organs: list[str] = field(default_factory=list)
+    held: dict[str, int] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -114,7 +116,8 @@ class SegmentRun:
             target = slicer.mrmlScene.GetNodeByID(self.target_id)
         if target is not None:
             about_to_replace(target)
-        return put_result(staged, volume, self.ct, reports, target, self.changed_organs)
+            self.held = spare(staged, target, self.changed_organs)
+        return put_result(staged, volume, self.ct, reports, target)
 
     def summary(self, outcome: Outcome) -> str:
         """What a user reads after a good run."""
@@ -124,6 +127,10 @@ class SegmentRun:
         if self.changed_organs:
             lines.append(_("Kept as you changed them meanwhile: {organs}.").format(
                 organs=", ".join(organ.replace("_", " ") for organ in self.changed_organs)))
+        if self.held:
+            held = ", ".join(f"{organ.replace('_', ' ')} {voxels}" for organ, voxels in self.held.items())
+            text = _("Voxels that new organs would have taken from organs that stay as they are: {organs}.")
+            lines.append(text.format(organs=held))
         return "\n".join([*lines, *filter(None, [self.ct.note]), *map(self.with_ct_name, outcome.warnings)])
 
     def with_ct_name(self, message: str) -> str:

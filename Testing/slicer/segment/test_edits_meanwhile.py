@@ -33,6 +33,8 @@ def test_accepted_meanwhile_stays(make_panel):
     assert row(node, "liver").state == PREDICTED
     assert [listed.organ for listed in rows(node)][:2] == ["liver", "spleen"]
     assert "Kept as you changed them meanwhile: spleen." in bench.said
+    held = np.count_nonzero((SHIFTED != 0) & (SHIFTED != 2) & (phantom()[1] == 2))
+    assert f"from organs that stay as they are: spleen {held}." in bench.said
 
 
 def test_edited_meanwhile_stays(make_panel, until):
@@ -74,6 +76,26 @@ def test_everything_accepted_meanwhile(make_panel):
     bench.finish(SHIFTED)
     assert {listed.state for listed in rows(node)} == {ACCEPTED}
     assert np.array_equal(label_array(node, volume, "liver"), phantom()[1] == 1)
+
+
+def test_a_run_for_some_organs_takes_nothing_from_accepted_ones(make_panel):
+    bench = Bench(make_panel, "replace")
+    volume = add_ct()
+    node = bench.segment(volume)
+    for organ in ("liver", "stomach"):
+        set_state(node, row(node, organ).segment_id, ACCEPTED)
+    settings = bench.panel.parameters.segment
+    settings.someOrgans, settings.organs = True, ["stomach"]
+    in_liver = np.argwhere(phantom()[1] == 1)[:500]
+    new = np.where(SHIFTED == 5, 5, 0)
+    new[tuple(in_liver.T)] = 5
+    expected = (new == 5) & (phantom()[1] != 1)
+    bench.segment(volume, array=new, organs=("stomach",))
+    assert row(node, "liver").state == ACCEPTED
+    assert np.array_equal(label_array(node, volume, "liver"), phantom()[1] == 1)
+    # the user has agreed to replace the stomach, which spares nothing of its own
+    assert np.array_equal(label_array(node, volume, "stomach"), expected)
+    assert f"stay as they are: liver {np.count_nonzero((new == 5) & ~expected)}." in bench.said
 
 
 @pytest.mark.parametrize("small", [True, False], ids=["small CT", "large CT"])
