@@ -25,6 +25,7 @@ from ..shell.steps import counted
 
 ENDINGS = {ExportFormat.RTSTRUCT: (".rtstruct.dcm",), ExportFormat.SEG: (".seg.dcm",),
            ExportFormat.NIFTI: (".labels.nii.gz", ".labels.csv")}  # of the command's files
+RESAMPLE = "--resample"  # the command's option that takes organs on other voxels to the slices of the series
 LONGEST_MAKER = 64  # letters of a name in DICOM
 
 
@@ -93,7 +94,7 @@ class ExportRun:
             yield from counted(write_labels(self.segmentation, values, self.volume, own, path), progress)
             return
         if self.format is not ExportFormat.NIFTI:
-            self.arguments.append("--resample")
+            self.arguments.append(RESAMPLE)
         ct = yield from counted(write_ct_steps(self.volume, self.folder / "grid.nrrd"), progress)
         with grid_of(self.volume, ct) as reference:
             yield from counted(write_labels(self.segmentation, values, reference, ct.ijk_to_file, path), progress)
