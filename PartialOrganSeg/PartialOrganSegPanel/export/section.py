@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.errors import Code, UserError
 
 from ..scene.ct_identity import ct_file_name
-from ..scene.ct_tag import link_to_ct
+from ..scene.ct_tag import link_to_ct, why_no_ct
 from ..scene.dicom_files import series_files
 from ..shell.job import Job, Outcome
 from ..shell.parameters import ExportFormat, ExportOrgans
@@ -70,8 +70,9 @@ class ExportSection(Section):
             return _("Python packages are missing: install them above.")
         if node is None:
             return _("There is no segmentation yet.")
-        if link_to_ct(node) is None:
-            return _("The CT of this segmentation is not in the scene.")
+        why = why_no_ct(node)
+        if why:
+            return why
         if exported_rows(node, self._all):
             return ""
         if self._all:

@@ -10,7 +10,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from ..scene.ct_tag import link_to_ct
+from ..scene.ct_tag import link_to_ct, misses_its_ct
 from ..scene.organ_rows import OrganRow, rows
 from ..scene.segmentation_result import describe
 from ..scene.voxel_counts import voxel_ml
@@ -101,6 +101,8 @@ class ReviewSection(Section, VTKObservationMixin):
         node = self.panel.parameters.segmentation
         if self._review is None or self._review.segmentation is not node or node is None:
             self._watch(node)
+        elif self.editor.sourceVolumeNode() is None:  # its CT may have been loaded since
+            self._give_ct(node)
         self._keys.set(self._open)
         self._show()
 
@@ -155,9 +157,16 @@ class ReviewSection(Section, VTKObservationMixin):
         if not self._unfolded:
             self._unfolded, self.ui.reviewCollapsible.collapsed = True, False
         self.editor.setSegmentationNode(node)
-        self.editor.setSourceVolumeNode(link_to_ct(node) or self.panel.parameters.inputVolume)
+        self._give_ct(node)
         self._select(rows(node)[0].segment_id, jump=False)
         self.looking.look()
+
+    def _give_ct(self, node: slicer.vtkMRMLSegmentationNode) -> None:
+        """The editor's effects work on the intensities of the segmentation's own CT, of no other patient's."""
+        volume = link_to_ct(node)
+        if volume is None and not misses_its_ct(node):
+            volume = self.panel.parameters.inputVolume
+        self.editor.setSourceVolumeNode(volume)
 
     def _watches(self, node: slicer.vtkMRMLSegmentationNode) -> bool:
         return self._review is not None and self._review.segmentation is node

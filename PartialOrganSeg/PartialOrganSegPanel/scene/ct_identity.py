@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import slicer
 import slicer.util
+from slicer.i18n import tr as _
+
+from PartialOrganSegLib.errors import UserError
 
 DIGITS = 16  # of SHA-256; two CTs of one user never share so many
 SHORT_DIGITS = 8  # in file names
@@ -50,7 +53,7 @@ class CtIdentity:
 
 
 def ct_identity(volume: slicer.vtkMRMLScalarVolumeNode) -> CtIdentity:
-    """The identity of a CT that has voxels; neither its name nor its place in the room counts.
+    """The identity of a CT; neither its name nor its place in the room counts. Raises UserError for one without voxels.
 
     The voxels' digest is noted with the node at first, so that a CT stays the same one when it is edited afterwards. A
     node that was made as a copy of another one, to be cropped or filtered, is a CT of its own.
@@ -61,6 +64,11 @@ def ct_identity(volume: slicer.vtkMRMLScalarVolumeNode) -> CtIdentity:
     if uids:
         dicom = _digest(" ".join(uids).encode())
     voxels = volume.GetAttribute(_VOXELS)
+    if volume.GetImageData() is None:  # its file was not found
+        if voxels:
+            return CtIdentity(dicom, voxels)
+        raise UserError(_("{ct} has no voxels: its file was not found or could not be read.").format(
+            ct=volume.GetName()))
     if not voxels or _is_of_another_node(volume, voxels):
         voxels = _voxel_digest(volume)
         volume.SetAttribute(_VOXELS, voxels)

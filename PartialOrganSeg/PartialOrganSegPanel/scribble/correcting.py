@@ -77,6 +77,8 @@ class LiveCorrection:
         """Why strokes cannot correct the CT at hand; empty when they can."""
         if self._at_hand.volume is None:
             return _("Choose a CT first.")
+        if self._at_hand.volume.GetImageData() is None:
+            return _("The chosen volume has no voxels, or only one slice.")
         if self._at_hand.result is None:
             return _("Segment the CT first: strokes correct what was predicted.")
         return ""
