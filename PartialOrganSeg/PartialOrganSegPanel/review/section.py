@@ -22,7 +22,7 @@ from .files import ReviewFiles
 from .keys import ReviewKeys, show_keyboard_map
 from .logic import Review
 from .looking import Looking
-from .only_organ import OnlyOrgan
+from .only_organ import OnlyOrgan, show_again
 from .prediction import forget_predictions
 from .texts import organ_text, progress_text, reasons, tips
 
@@ -149,6 +149,7 @@ class ReviewSection(Section, VTKObservationMixin):
         self._unwatch()
         if node is None or not rows(node):
             return
+        show_again(node)  # its scene was saved with one organ alone
         self._review = Review(node, self.editor.saveStateForUndo)
         events = slicer.vtkSegmentation
         self.addObserver(node, events.SourceRepresentationModified, self._drawn)

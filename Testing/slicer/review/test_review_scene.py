@@ -127,6 +127,20 @@ def test_survives_mrb(desk, make_panel, tmp_path, scene):
     assert np.array_equal(desk.array("spleen"), truth("spleen"))
 
 
+def test_a_scene_that_was_saved_with_one_organ_alone_shows_what_was_shown_before(desk, tmp_path):
+    desk.node.GetDisplayNode().SetSegmentVisibility(desk.row("spleen").segment_id, False)  # the user's own wish
+    desk.select("stomach")
+    desk.ui.onlyButton.click()
+    path = tmp_path / "one organ.mrb"
+    assert slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(path))
+    node = desk.panel.parameters.segmentation
+    display = node.GetDisplayNode()
+    assert [bool(display.GetSegmentVisibility(listed.segment_id)) for listed in rows(node)] == [True, False, True]
+    assert not desk.ui.onlyButton.checked
+
+
 def test_survives_seg_nrrd(desk, tmp_path):
     desk.select("liver")
     desk.edit("liver")
