@@ -7,6 +7,7 @@ import pytest
 import slicer
 from panel_helpers.scenes import add_ct, add_result, phantom
 from panel_helpers.section_user import SectionUser
+from PartialOrganSegPanel.finetune import comparison
 from PartialOrganSegPanel.review.export import write_accepted
 from PartialOrganSegPanel.scene.case_writing import write_scene_case
 from PartialOrganSegPanel.scene.ct_file import write_ct, write_ct_steps
@@ -65,6 +66,14 @@ def test_the_accepted_one_is_written(two_livers, tmp_path, write, first):
     decide(node, first, ACCEPTED)
     assert accepted_organs(node) == ["liver"]
     assert np.array_equal(write(volume, node, tmp_path), phantom()[1] == LIVER)
+
+
+def test_before_and_after_are_compared_with_the_accepted_one(two_livers):
+    _volume, node = two_livers
+    decide(node, PREDICTED, ACCEPTED)
+    assert comparison._accepted(node, "liver") is node.GetSegmentation().GetSegment("liver_1")
+    decide(node, PREDICTED, PREDICTED)
+    assert comparison._accepted(node, "liver") is None
 
 
 @pytest.mark.parametrize("write", [by_review, by_teaching])
