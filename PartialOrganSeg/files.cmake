@@ -87,6 +87,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/scribble/view.py
   PartialOrganSegPanel/segment/__init__.py
   PartialOrganSegPanel/segment/computing.py
+  PartialOrganSegPanel/segment/earlier.py
   PartialOrganSegPanel/segment/section.py
   PartialOrganSegPanel/shell/__init__.py
   PartialOrganSegPanel/shell/check_text.py

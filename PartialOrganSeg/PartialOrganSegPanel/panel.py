@@ -134,6 +134,11 @@ class Panel(VTKObservationMixin):
         for section in self.sections:
             section.about_to_edit(segmentation)
 
+    def record_edits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        """Lets every section note what was drawn in a segmentation a moment ago."""
+        for section in self.sections:
+            section.record_edits(segmentation)
+
     def correct_with_strokes(self, organ: str) -> None:
         """Lets the user correct an organ of the CT at hand by drawing."""
         with self._one_refresh():

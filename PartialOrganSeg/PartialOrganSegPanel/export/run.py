@@ -17,7 +17,7 @@ from ..scene.ct_file import write_ct_steps
 from ..scene.ct_tag import refuse_another_ct
 from ..scene.dicom_files import gather, series_files
 from ..scene.label_file import grid_of, write_labels
-from ..scene.organ_rows import ABSENT, ACCEPTED, OrganRow, algorithm_type, rows
+from ..scene.organ_rows import ABSENT, ACCEPTED, OrganRow, algorithm_type, one_of_each, rows
 from ..scene.voxel_counts import labelmap
 from ..shell.job import Progress
 from ..shell.parameters import ExportFormat
@@ -25,6 +25,7 @@ from ..shell.steps import counted
 
 ENDINGS = {ExportFormat.RTSTRUCT: (".rtstruct.dcm",), ExportFormat.SEG: (".seg.dcm",),
            ExportFormat.NIFTI: (".labels.nii.gz", ".labels.csv")}  # of the command's files
+RESAMPLE = "--resample"  # the command's option that takes organs on other voxels to the slices of the series
 LONGEST_MAKER = 64  # letters of a name in DICOM
 
 
@@ -55,8 +56,10 @@ class ExportRun:
     def begin(cls, segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode,
               organs: Sequence[OrganRow], kind: ExportFormat, target: Path, name: str, overwrite: bool,
               reference: Path | None = None) -> ExportRun:
-        """Makes the scratch folder. Raises OSError, and UserError for a segmentation of another CT."""
+        """Makes the scratch folder. Raises OSError, and UserError for a segmentation of another CT or with two segments
+        of an organ."""
         refuse_another_ct(segmentation, volume)
+        organs = one_of_each(segmentation, organs)
         folder = Path(tempfile.mkdtemp(prefix="partialorganseg-", dir=slicer.app.temporaryPath))
         return cls(folder, segmentation, volume, organs, kind, target, name, overwrite, reference)
 
@@ -91,7 +94,7 @@ class ExportRun:
             yield from counted(write_labels(self.segmentation, values, self.volume, own, path), progress)
             return
         if self.format is not ExportFormat.NIFTI:
-            self.arguments.append("--resample")
+            self.arguments.append(RESAMPLE)
         ct = yield from counted(write_ct_steps(self.volume, self.folder / "grid.nrrd"), progress)
         with grid_of(self.volume, ct) as reference:
             yield from counted(write_labels(self.segmentation, values, reference, ct.ijk_to_file, path), progress)

@@ -8,10 +8,10 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.errors import Code, UserError
 
 from ..scene.ct_identity import ct_file_name
-from ..scene.ct_tag import link_to_ct
+from ..scene.ct_tag import link_to_ct, why_no_ct
 from ..scene.dicom_files import series_files
 from ..shell.job import Job, Outcome
 from ..shell.parameters import ExportFormat, ExportOrgans
@@ -19,7 +19,7 @@ from ..shell.progress import ProgressStrip
 from ..shell.saving import name_to_save
 from ..shell.section import Section, offer
 from ..shell.steps import Steps
-from .run import ENDINGS, ExportRun, exported_rows
+from .run import ENDINGS, RESAMPLE, ExportRun, exported_rows
 
 
 class ExportSection(Section):
@@ -70,8 +70,9 @@ class ExportSection(Section):
             return _("Python packages are missing: install them above.")
         if node is None:
             return _("There is no segmentation yet.")
-        if link_to_ct(node) is None:
-            return _("The CT of this segmentation is not in the scene.")
+        why = why_no_ct(node)
+        if why:
+            return why
         if exported_rows(node, self._all):
             return ""
         if self._all:
@@ -127,16 +128,35 @@ class ExportSection(Section):
         if arguments is None:
             self._ended(outcome)
             return
+        self._launch(arguments)
+
+    def _launch(self, arguments: list[str]) -> None:
         self._files = {}
         self._work = job = Job(self.panel.services.new_process(), self.strip.progress, self._written, self._ended)
         self.strip.started(_("Exporting ..."))
         job.start(arguments)
+
+    def _wants_slices(self, run: ExportRun, outcome: Outcome) -> bool:
+        """Whether the CT's voxels are not those of its series, and the user wants the organs on the series' slices."""
+        problem = outcome.problem
+        if problem is None or problem.code is not Code.GEOMETRY_DIFFERS or RESAMPLE in run.arguments:
+            return False
+        question = _("The voxels of {ct} are not those of its DICOM series: it was cropped or resampled in Slicer. "
+                     "Write the organs on the slices of the series? There each pixel gets the organ of the nearest "
+                     "voxel.")
+        choices = [("slices", _("Write on the series' slices"))]
+        return self.panel.services.dialogs.ask(_("Export"), question.format(ct=run.volume.GetName()),
+                                               choices) == "slices"
 
     def _written(self, event: dict[str, Any]) -> None:
         self._files = event.get("files", {})
 
     def _ended(self, outcome: Outcome) -> None:
         run, self._work = self._run, None
+        if self._wants_slices(run, outcome):
+            run.arguments.append(RESAMPLE)
+            self._launch(run.arguments)
+            return
         text = run.with_names(outcome.message)
         if outcome.state == "done":
             names = ", ".join(Path(path).name for path in self._files.values())

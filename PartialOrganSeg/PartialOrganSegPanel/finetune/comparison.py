@@ -9,7 +9,7 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from ..scene.organ_rows import ACCEPTED, row
+from ..scene.organ_rows import ACCEPTED, rows
 from ..scene.scene_cases import labels_of
 from ..scene.segment_run import SegmentRun
 from ..scene.segmentation_result import ResultError, read_result
@@ -109,10 +109,10 @@ def _accepted(labels: slicer.vtkMRMLSegmentationNode | None, organ: str) -> slic
     """What the user accepted of an organ."""
     if labels is None:
         return None
-    organ_row = row(labels, organ)
-    if organ_row is None or organ_row.state != ACCEPTED:
+    accepted = [row.segment_id for row in rows(labels) if row.organ == organ and row.state == ACCEPTED]
+    if not accepted:
         return None
-    return labels.GetSegmentation().GetSegment(organ_row.segment_id)
+    return labels.GetSegmentation().GetSegment(accepted[0])
 
 
 def _volume_text(run: SegmentRun, organ: str) -> str:

@@ -102,8 +102,8 @@ class ModelsSection(Section):
         # while the table changes its rows, the selected one means nothing
         selected = self._selected
         lines = [(card.name, card.version, str(len(card.organs)), card.licence) for card in self._models.values()]
-        lines += [(card.name, _("{megabytes} MB").format(megabytes=card.megabytes), _("to download"), card.licence)
-                  for card in self._downloads.values()]
+        # which version that is and which organs it knows is seen when it is there
+        lines += [(card.name, _("to download"), "", card.licence) for card in self._downloads.values()]
         table.blockSignals(True)
         table.setRowCount(len(lines))
         for row, texts in enumerate(lines):

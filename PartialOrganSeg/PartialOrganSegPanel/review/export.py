@@ -17,7 +17,7 @@ from ..scene.ct_file import CtFile, write_ct_steps
 from ..scene.ct_tag import refuse_another_ct
 from ..scene.label_file import grid_of, write_labels
 from ..scene.nrrd_pieces import synced
-from ..scene.organ_rows import accepted_organs, row, rows
+from ..scene.organ_rows import decided_segments, rows
 from ..shell.job import Progress
 from ..shell.steps import counted
 
@@ -37,12 +37,12 @@ def write_accepted(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.
     """Writes the accepted organs as a labelmap on the very voxels of a written CT; gives the annotated organs.
 
     `space` gives the label values. A step is a slab of slices. The scene is left as it is. Raises OSError when the file
-    cannot be written, UserError for an organ that the label space does not know and when an organ is edited meanwhile.
+    cannot be written, UserError for an organ that the label space does not know, for one that was accepted in two
+    segments, and when an organ is edited meanwhile.
     """
-    annotated = accepted_organs(segmentation)
-    values = {}
-    for organ, value in zip(annotated, space.indices(annotated), strict=True):
-        values[row(segmentation, organ).segment_id] = value
+    segments = decided_segments(segmentation)
+    annotated = list(segments)
+    values = dict(zip(segments.values(), space.indices(annotated), strict=True))
     with grid_of(volume, ct) as reference:
         yield from write_labels(segmentation, values, reference, ct.ijk_to_file, path)
     return annotated

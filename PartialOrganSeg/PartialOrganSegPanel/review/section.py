@@ -10,8 +10,9 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from ..scene.ct_tag import link_to_ct
+from ..scene.ct_tag import link_to_ct, misses_its_ct
 from ..scene.organ_rows import OrganRow, rows
+from ..scene.segmentation_result import describe
 from ..scene.voxel_counts import voxel_ml
 from ..shell import organ_table
 from ..shell.section import Section, offer
@@ -21,7 +22,7 @@ from .files import ReviewFiles
 from .keys import ReviewKeys, show_keyboard_map
 from .logic import Review
 from .looking import Looking
-from .only_organ import OnlyOrgan
+from .only_organ import OnlyOrgan, show_again
 from .prediction import forget_predictions
 from .texts import organ_text, progress_text, reasons, tips
 
@@ -100,6 +101,8 @@ class ReviewSection(Section, VTKObservationMixin):
         node = self.panel.parameters.segmentation
         if self._review is None or self._review.segmentation is not node or node is None:
             self._watch(node)
+        elif self.editor.sourceVolumeNode() is None:  # its CT may have been loaded since
+            self._give_ct(node)
         self._keys.set(self._open)
         self._show()
 
@@ -107,8 +110,12 @@ class ReviewSection(Section, VTKObservationMixin):
         if node.IsA("vtkMRMLSegmentationNode"):
             forget_predictions()
 
+    def record_edits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        if self._watches(segmentation):
+            self._review.look()
+
     def about_to_edit(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-        if self._review is not None and self._review.segmentation is segmentation:
+        if self._watches(segmentation):
             # what was drawn a moment ago is recorded first, so that undo does not bring back its old record
             self._review.look()
             self.editor.saveStateForUndo()
@@ -142,6 +149,7 @@ class ReviewSection(Section, VTKObservationMixin):
         self._unwatch()
         if node is None or not rows(node):
             return
+        show_again(node)  # its scene was saved with one organ alone
         self._review = Review(node, self.editor.saveStateForUndo)
         events = slicer.vtkSegmentation
         self.addObserver(node, events.SourceRepresentationModified, self._drawn)
@@ -150,9 +158,19 @@ class ReviewSection(Section, VTKObservationMixin):
         if not self._unfolded:
             self._unfolded, self.ui.reviewCollapsible.collapsed = True, False
         self.editor.setSegmentationNode(node)
-        self.editor.setSourceVolumeNode(link_to_ct(node) or self.panel.parameters.inputVolume)
+        self._give_ct(node)
         self._select(rows(node)[0].segment_id, jump=False)
         self.looking.look()
+
+    def _give_ct(self, node: slicer.vtkMRMLSegmentationNode) -> None:
+        """The editor's effects work on the intensities of the segmentation's own CT, of no other patient's."""
+        volume = link_to_ct(node)
+        if volume is None and not misses_its_ct(node):
+            volume = self.panel.parameters.inputVolume
+        self.editor.setSourceVolumeNode(volume)
+
+    def _watches(self, node: slicer.vtkMRMLSegmentationNode) -> bool:
+        return self._review is not None and self._review.segmentation is node
 
     def _unwatch(self) -> None:
         """Records the times of the segmentation at hand and lets go of it."""
@@ -333,6 +351,7 @@ class ReviewSection(Section, VTKObservationMixin):
     def _undo(self) -> None:
         def undo() -> None:
             self.editor.undo()
+            describe(self._review.segmentation)
             self._say("")
             self.panel.refresh()
 

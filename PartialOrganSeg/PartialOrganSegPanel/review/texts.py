@@ -5,8 +5,8 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
+from ..scene.ct_tag import misses_its_ct, why_no_ct
 from ..scene.organ_rows import ABSENT, ACCEPTED, DECIDED, PREDICTED, accepted_organs, rows
-from .export import reference_volume
 from .logic import Review
 from .prediction import predicted_segment
 
@@ -19,8 +19,11 @@ def progress_text(node: slicer.vtkMRMLSegmentationNode | None, review: Review | 
         return _("{name} was not made by PartialOrganSeg: its segments are not marked as organs. Segment the CT in "
                  "section Segment to review its organs.").format(name=node.GetName())
     states = [row.state for row in rows(node)]
-    return _("{decided} of {all} organs accepted or absent.").format(
+    text = _("{decided} of {all} organs accepted or absent.").format(
         decided=sum(state in DECIDED for state in states), all=len(states))
+    if misses_its_ct(node):
+        text += " " + _("Made on a CT that is not in the scene: load that CT to check and accept organs.")
+    return text
 
 
 def organ_text(review: Review, segment_id: str) -> str:
@@ -62,8 +65,11 @@ def reasons(review: Review | None, segment_id: str) -> dict[str, str]:
         why["acceptAll"] = _("No organ is left to accept.")
     if review.next_to_check(segment_id) is None:
         why["next"] = _("All organs are accepted or absent.")
-    if reference_volume(review.segmentation) is None:
-        why["strokes"] = _("The CT of this segmentation is not in the scene.")
+    why["strokes"] = why_no_ct(review.segmentation)
+    unseen = ""  # nobody can check an organ on another CT
+    if misses_its_ct(review.segmentation):
+        unseen = _("The CT of this segmentation is not in the scene.")
+    why["acceptAll"] = unseen or why["acceptAll"]
     if not segment_id:
         return why | dict.fromkeys(("accept", "absent", "back", "strokes", "only"), _("Select an organ in the table."))
     state = review.row(segment_id).state
@@ -74,6 +80,7 @@ def reasons(review: Review | None, segment_id: str) -> dict[str, str]:
         why["accept"] = _("The organ has no voxel: draw it, or mark it as absent.")
     if state == ABSENT:
         why["absent"] = _("The organ is marked as absent.")
+    why |= {name: unseen or why[name] for name in ("accept", "absent")}
     # the prediction is in the scene's hidden node, which a .seg.nrrd lacks
     if state == PREDICTED:
         why["back"] = _("The organ is as it was predicted.")
@@ -83,8 +90,9 @@ def reasons(review: Review | None, segment_id: str) -> dict[str, str]:
 
 
 def _why_no_case(node: slicer.vtkMRMLSegmentationNode) -> str:
-    if reference_volume(node) is None:
-        return _("The CT of this segmentation is not in the scene.")
+    why = why_no_ct(node)
+    if why:
+        return why
     if not accepted_organs(node):
         return _("Accept an organ first.")
     return ""

@@ -15,7 +15,7 @@ from PartialOrganSegLib.organs import BACKGROUND
 from .ct_file import CtFile
 from .ct_tag import refuse_another_ct
 from .label_file import grid_of, write_label_layers
-from .organ_rows import row
+from .organ_rows import decided_segments
 from .scene_cases import PARTIAL, SCRIBBLE, UNLABELLED, SceneCase
 from .stroke_labelmap import NOT_DRAWN
 from .strokes import stroke_segments
@@ -28,8 +28,9 @@ def write_scene_case(case: SceneCase, stem: str, space: Sequence[str], folder: P
     """Writes `stem`.nrrd and, of a labelled case, `stem`_labels.nrrd; gives the case's entry in a manifest.
 
     `space`: the organs in the order of their label values. A piece takes some milliseconds, and the scene is left as it
-    is. Raises OSError, and UserError when a CT or what is known of it was deleted meanwhile. The CT's name is in no
-    file name: SimpleITK on Windows opens none with letters outside of the system's code page.
+    is. Raises OSError, and UserError when a CT or what is known of it was deleted meanwhile, or an organ was accepted
+    in two segments. The CT's name is in no file name: SimpleITK on Windows opens none with letters outside of the
+    system's code page.
     """
     if None in map(slicer.mrmlScene.GetNodeByID, filter(None, (case.volume_id, case.segmentation_id, case.strokes_id))):
         raise UserError(_("{ct}: the CT, its segmentation or its strokes were deleted.").format(ct=case.name))
@@ -37,6 +38,7 @@ def write_scene_case(case: SceneCase, stem: str, space: Sequence[str], folder: P
     for labels_id in filter(None, (case.segmentation_id, case.strokes_id)):
         refuse_another_ct(slicer.mrmlScene.GetNodeByID(labels_id), volume)
     image, label, kind = f"{stem}.nrrd", f"{stem}_labels.nrrd", case.kind(space)
+    layers, meaning = _layers(case, kind, space)  # before the CT, which takes a while
     ct = yield from write_ct(volume, folder / image)
     entry: dict[str, Any] = {"image": image, "kind": kind}
     if kind == UNLABELLED:
@@ -44,7 +46,6 @@ def write_scene_case(case: SceneCase, stem: str, space: Sequence[str], folder: P
     outside = 0
     if kind == SCRIBBLE:  # what no stroke covers is unknown, not background
         outside = NOT_DRAWN
-    layers, meaning = _layers(case, kind, space)
     with grid_of(volume, ct) as reference:
         yield from write_label_layers(layers, reference, ct.ijk_to_file, folder / label, outside)
     return entry | {"label": label} | meaning
@@ -74,7 +75,12 @@ def _layers(case: SceneCase, kind: str, space: Sequence[str],
                                 **{value[organ]: [organ] for organ in case.organs}, len(space) + 1: [BACKGROUND]}
     if case.accepted:
         segmentation = slicer.mrmlScene.GetNodeByID(case.segmentation_id)
-        layers.append((segmentation, {row(segmentation, organ).segment_id: value[organ] for organ in case.accepted}))
+        segments = decided_segments(segmentation)
+        lost = [organ.replace("_", " ") for organ in case.accepted if organ not in segments]
+        if lost:  # without its voxels the file would say that the organ is absent
+            raise UserError(_("{ct}: no longer accepted, as they were when this began: {organs}. Begin again.").format(
+                ct=case.name, organs=", ".join(lost)))
+        layers.append((segmentation, {segments[organ]: value[organ] for organ in case.accepted}))
     return layers, meaning
 
 

@@ -51,6 +51,22 @@ def link_to_ct(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolu
     return None
 
 
+def why_no_ct(node: slicer.vtkMRMLSegmentationNode) -> str:
+    """Why there is no CT to look at a segmentation on and to write it with; empty when there is one."""
+    volume = link_to_ct(node)
+    if volume is None:
+        return _("The CT of this segmentation is not in the scene.")
+    if volume.GetImageData() is None:
+        return _("{ct} has no voxels: its file was not found or could not be read.").format(ct=volume.GetName())
+    return ""
+
+
+def misses_its_ct(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether the CT that a segmentation says it was made on is not in the scene. Any other is another patient's, or
+    other voxels. One that says nothing, as in files of older versions, may be of any CT."""
+    return bool(_noted(node)) and link_to_ct(node) is None
+
+
 def _noted(node: slicer.vtkMRMLSegmentationNode) -> list[CtIdentity]:
     """What the segments of a segmentation say of their CT."""
     segmentation = node.GetSegmentation()

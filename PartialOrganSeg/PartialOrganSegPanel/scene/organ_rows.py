@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
+from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.segmenting.check_kinds import OrganCheck
 
 from ..shell.check_text import read_checks
@@ -82,7 +85,32 @@ def row(segmentation: slicer.vtkMRMLSegmentationNode, organ: str) -> OrganRow | 
 
 def accepted_organs(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
     """Organs whose voxels are a label: accepted ones, and absent ones, which are known to have no voxel."""
-    return [row.organ for row in rows(segmentation) if row.state in DECIDED]
+    return list(dict.fromkeys(row.organ for row in rows(segmentation) if row.state in DECIDED))
+
+
+def decided_segments(segmentation: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
+    """Of each of the `accepted_organs` the ID of its segment. Raises UserError as `one_of_each`."""
+    decided = [row for row in rows(segmentation) if row.state in DECIDED]
+    return {row.organ: row.segment_id for row in one_of_each(segmentation, decided)}
+
+
+def one_of_each(segmentation: slicer.vtkMRMLSegmentationNode, organs: Iterable[OrganRow]) -> list[OrganRow]:
+    """One row an organ, in the order of the rows. Somebody may have copied an organ from another segmentation: of its
+    segments the accepted one counts, one marked as absent before none. Raises UserError where a choice is left."""
+    by_organ: dict[str, list[OrganRow]] = {}
+    for row in organs:
+        by_organ.setdefault(row.organ, []).append(row)
+    chosen = []
+    for organ, of_organ in by_organ.items():
+        best = [row for row in of_organ if row.state == ACCEPTED]
+        best = best or [row for row in of_organ if row.state != ABSENT] or of_organ[:1]
+        if len(best) > 1:
+            names = [segmentation.GetSegmentation().GetSegment(row.segment_id).GetName() for row in best]
+            raise UserError(_("{segmentation} has {organ} more than once: {segments}. Mark all but one of these as "
+                              "absent in section Review, or remove them.").format(
+                segmentation=segmentation.GetName(), organ=organ.replace("_", " "), segments=", ".join(names)))
+        chosen += best
+    return chosen
 
 
 def mark_predicted(segment: slicer.vtkSegment, organ: str, report: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a user changes in a segmentation while a run works that will replace its organs."""
+"""What a user has changed in a segmentation: while a run works that will replace its organs, or without the review."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import slicer
 
 from .layer_scan import EMPTY, Count, scan_layer
 from .organ_rows import rows
+from .review_record import read_record
 from .voxel_counts import labelmap
 
 
@@ -22,19 +23,39 @@ class OrganVersion:
 
 def organ_versions(node: slicer.vtkMRMLSegmentationNode) -> Generator[None, None, dict[str, OrganVersion]]:
     """Of all organs of a segmentation, by their names; a piece takes milliseconds."""
-    versions = {}
+    counts = yield from _counts(node)
+    return {row.organ: OrganVersion(row.state, counts[row.segment_id]) for row in rows(node)
+            if row.segment_id in counts}
+
+
+def _counts(node: slicer.vtkMRMLSegmentationNode) -> Generator[None, None, dict[str, Count]]:
+    """Of all organs of a segmentation, by segment ID."""
+    counts = {}
     layers: dict[slicer.vtkOrientedImageData, dict[int, Count]] = {}
     for row in rows(node):
         segment = node.GetSegmentation().GetSegment(row.segment_id)
-        image = labelmap(segment)
-        count = EMPTY
+        if segment is None:  # removed since the piece before
+            continue
+        image, counts[row.segment_id] = labelmap(segment), EMPTY
         if image is not None:
             # organs share layers: each is counted once
             if image not in layers:
                 layers[image] = (yield from scan_layer(image)).counts
-            count = layers[image].get(segment.GetLabelValue(), EMPTY)
-        versions[row.organ] = OrganVersion(row.state, count)
-    return versions
+            counts[row.segment_id] = layers[image].get(segment.GetLabelValue(), EMPTY)
+    return counts
+
+
+def not_recorded(node: slicer.vtkMRMLSegmentationNode) -> Generator[None, None, list[str]]:
+    """Organs that are not as the review last saw them, or that it never saw: their state does not say whether somebody
+    corrected them, as it does not where another segmentation was at hand meanwhile. A piece takes milliseconds."""
+    counts = yield from _counts(node)
+    organs = []
+    for row in rows(node):
+        segment = node.GetSegmentation().GetSegment(row.segment_id)
+        count, record = counts.get(row.segment_id), read_record(segment)
+        if count is None or record is None or (record.voxels, record.place) != (count.voxels, count.place):
+            organs.append(row.organ)
+    return organs
 
 
 def changed_since(node: slicer.vtkMRMLSegmentationNode,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from PartialOrganSegLib.organs import Organ
 from ..shell.job import Outcome
 from .ct_file import CtFile, write_ct_steps
 from .organ_versions import OrganVersion, changed_since, organ_versions
-from .segmentation_result import ResultError, put_result, read_result
+from .segmentation_result import ResultError, put_result, read_result, spare
 from .voxel_counts import SMALL, finished
 
 
@@ -28,7 +28,8 @@ class SegmentRun:
     `model` and `organs` are the model's; `chosen` names some of these, empty for all. `target_id`: the segmentation
     whose organs are replaced, None for a new one. Make it with `prepare`, give `arguments` to the command and events to
     `on_result`; then `finish`. `changed_organs` are then those that the user has changed in the target since `prepare`,
-    when they were `target_before`: they are not replaced.
+    when they were `target_before`: they are not replaced. `held`: voxels that these and accepted organs have kept from
+    the new ones.
     """
 
     volume_id: str
@@ -40,6 +41,7 @@ class SegmentRun:
     target_id: str | None = None
     target_before: dict[str, OrganVersion] = field(default_factory=dict)
     changed_organs: list[str] = field(default_factory=list)
+    held: dict[str, int] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -89,9 +91,11 @@ class SegmentRun:
         if "files" in event:
             self.result = event
 
-    def finish(self) -> Generator[None, None, slicer.vtkMRMLSegmentationNode]:
-        """Brings the result into the scene, in pieces of milliseconds; the last one is the one that changes it. Raises
-        ResultError, with the scene as it was."""
+    def finish(self, about_to_replace: Callable[[slicer.vtkMRMLSegmentationNode], None] = lambda target: None,
+               ) -> Generator[None, None, slicer.vtkMRMLSegmentationNode]:
+        """Brings the result into the scene, in pieces of milliseconds; the last one is the one that changes it.
+        `about_to_replace(target)` is called before organs of the target are replaced. Raises ResultError, with the
+        scene as it was."""
         volume = slicer.mrmlScene.GetNodeByID(self.volume_id)
         if volume is None:
             raise ResultError(_("The CT was deleted; its result was dropped."))
@@ -110,7 +114,10 @@ class SegmentRun:
             changed = yield from changed_since(target, self.target_before)
             self.changed_organs = [organ for organ in changed if organ in reports]
             target = slicer.mrmlScene.GetNodeByID(self.target_id)
-        return put_result(staged, volume, self.ct, reports, target, self.changed_organs)
+        if target is not None:
+            about_to_replace(target)
+            self.held = spare(staged, target, self.changed_organs)
+        return put_result(staged, volume, self.ct, reports, target)
 
     def summary(self, outcome: Outcome) -> str:
         """What a user reads after a good run."""
@@ -120,6 +127,10 @@ class SegmentRun:
         if self.changed_organs:
             lines.append(_("Kept as you changed them meanwhile: {organs}.").format(
                 organs=", ".join(organ.replace("_", " ") for organ in self.changed_organs)))
+        if self.held:
+            held = ", ".join(f"{organ.replace('_', ' ')} {voxels}" for organ, voxels in self.held.items())
+            text = _("Voxels that new organs would have taken from organs that stay as they are: {organs}.")
+            lines.append(text.format(organs=held))
         return "\n".join([*lines, *filter(None, [self.ct.note]), *map(self.with_ct_name, outcome.warnings)])
 
     def with_ct_name(self, message: str) -> str:

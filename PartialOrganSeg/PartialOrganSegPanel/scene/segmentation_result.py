@@ -6,6 +6,7 @@ from collections.abc import Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
@@ -14,11 +15,11 @@ from PartialOrganSegLib.organs import Organ
 
 from .ct_file import CtFile
 from .ct_tag import note_ct
-from .organ_rows import mark_predicted, rows
+from .organ_rows import DECIDED, mark_predicted, rows
 from .seg_nrrd import UnreadableSegments, read_segments
 from .subject_hierarchy import stand_beside
 from .terminology import terminology_tag
-from .voxel_counts import BINARY, finished, labelmap, mask_in, on_grid_of, voxel_array
+from .voxel_counts import BINARY, finished, labelmap, layer_on_grid_of, values_in, voxel_array
 
 
 class ResultError(UserError):
@@ -42,24 +43,17 @@ def find_results(volume: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLS
 
 
 def import_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, organs: Sequence[Organ],
-                  reports: Mapping[str, Mapping[str, Any]],
-                  target: slicer.vtkMRMLSegmentationNode | None = None,
-                  spared: Collection[str] = ()) -> slicer.vtkMRMLSegmentationNode:
-    """A result in the scene, read at once and put by `put_result`, which see. Raises ResultError."""
+                  reports: Mapping[str, Mapping[str, Any]]) -> slicer.vtkMRMLSegmentationNode:
+    """A result in a new segmentation, read at once and put by `put_result`, which see. Raises ResultError."""
     staged = finished(read_result(path, volume, ct, organs, reports))
-    return put_result(staged, volume, ct, reports, target, spared)
+    return put_result(staged, volume, ct, reports)
 
 
 def put_result(staged: slicer.vtkSegmentation, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile,
-               reports: Mapping[str, Mapping[str, Any]], target: slicer.vtkMRMLSegmentationNode | None = None,
-               spared: Collection[str] = ()) -> slicer.vtkMRMLSegmentationNode:
+               reports: Mapping[str, Mapping[str, Any]],
+               target: slicer.vtkMRMLSegmentationNode | None = None) -> slicer.vtkMRMLSegmentationNode:
     """The segmentation node that holds the `staged` result: `target`, whose segments of these organs are replaced,
-    or a new one. `reports`: the run's entry of each organ. Its description names the models that predicted.
-
-    The `spared` organs of the target stay as they are, and no new organ takes a voxel from them.
-    """
-    if target is not None:
-        _spare(staged, target, spared)
+    or a new one. `reports`: the run's entry of each organ."""
     for organ in staged.GetSegmentIDs():
         mark_predicted(staged.GetSegment(organ), organ, dict(reports[organ]))
     note_ct(staged, volume)
@@ -70,12 +64,17 @@ def put_result(staged: slicer.vtkSegmentation, volume: slicer.vtkMRMLScalarVolum
         _replace(target.GetSegmentation(), staged, {row.organ: row.segment_id for row in rows(target)})
         del staged  # its end takes its segments out of the layer they share with the target's ...
         target.GetSegmentation().CollapseBinaryLabelmaps(False)  # ... and this puts them into one again
+    describe(node)
+    return node
+
+
+def describe(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """The node's description names the models that predicted its organs."""
     description = ""
     models = dict.fromkeys(row.model for row in rows(node) if row.model)
     if models:
         description = _("Predicted by {models}").format(models=", ".join(models))
     node.SetDescription(description)
-    return node
 
 
 def read_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, organs: Sequence[Organ],
@@ -101,28 +100,42 @@ def read_result(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, ct: CtFile, 
     return staged
 
 
-def _spare(staged: slicer.vtkSegmentation, target: slicer.vtkMRMLSegmentationNode, spared: Collection[str]) -> None:
-    """Takes the spared organs, and their voxels in the target, out of the staged segments."""
-    for organ in spared:
+def spare(staged: slicer.vtkSegmentation, target: slicer.vtkMRMLSegmentationNode,
+          kept: Collection[str]) -> dict[str, int]:
+    """Takes voxels out of the staged segments that organs of the target hold which stay as they are: the `kept` ones,
+    which are left out of the staged ones, and whatever was accepted and is not among the staged ones. Gives how many
+    voxels each of these has kept from the staged ones."""
+    for organ in kept:
         staged.RemoveSegment(organ)
-    segments = [target.GetSegmentation().GetSegment(row.segment_id) for row in rows(target) if row.organ in spared]
+    new = set(staged.GetSegmentIDs())
+    layers: dict[slicer.vtkOrientedImageData, dict[int, str]] = {}  # organs share layers, of which each is read once
+    for row in rows(target):
+        segment = target.GetSegmentation().GetSegment(row.segment_id)
+        if (row.organ in kept or (row.state in DECIDED and row.organ not in new)) and labelmap(segment) is not None:
+            layers.setdefault(labelmap(segment), {})[segment.GetLabelValue()] = row.organ
+    held: dict[str, int] = {}
     # erased in the layers themselves, which several segments share
-    layers = {labelmap(staged.GetSegment(organ)) for organ in staged.GetSegmentIDs()} - {None}
-    for image in layers:
-        for segment in segments:
-            mask = mask_in(on_grid_of(segment, image), image.GetExtent())
-            voxel_array(image)[mask] = 0
+    for image in {labelmap(staged.GetSegment(organ)) for organ in new} - {None}:
+        voxels = voxel_array(image)
+        for layer, organs in layers.items():
+            values = values_in(layer_on_grid_of(layer, image), image.GetExtent())
+            taken = (voxels != 0) & np.isin(values, list(organs))
+            for value, number in zip(*np.unique(values[taken], return_counts=True), strict=True):
+                held[organs[int(value)]] = held.get(organs[int(value)], 0) + int(number)
+            voxels[taken] = 0
         image.Modified()
+    return held
 
 
 def _replace(segmentation: slicer.vtkSegmentation, staged: slicer.vtkSegmentation, earlier: Mapping[str, str]) -> None:
     """Puts the staged segments in the place of the earlier ones (organ to segment ID), or at the end."""
     for organ in staged.GetSegmentIDs():
         place = segmentation.GetNumberOfSegments()
+        # another ID than the earlier one's, under which its prediction and its times are kept: undo brings it back
+        segment_id = segmentation.GenerateUniqueSegmentID(organ)
         if organ in earlier:
             place = segmentation.GetSegmentIndex(earlier[organ])
             segmentation.RemoveSegment(earlier[organ])
-        segment_id = segmentation.GenerateUniqueSegmentID(organ)
         segmentation.AddSegment(staged.GetSegment(organ), segment_id)
         segmentation.SetSegmentIndex(segment_id, place)
 

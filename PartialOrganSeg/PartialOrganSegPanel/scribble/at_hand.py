@@ -36,6 +36,14 @@ class AtHand:
         """The predicted segmentation of the CT."""
         return result_of(self.volume, self._panel.parameters.segmentation)
 
+    def result_to_change(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """As `result`, and from now on the panel's segmentation: section Review watches what strokes do to it, and its
+        undo takes that back, whichever other CT's was reviewed before."""
+        result = self.result
+        if result is not None and self._panel.parameters.segmentation is not result:
+            self._panel.parameters.segmentation = result
+        return result
+
     @property
     def colours(self) -> dict[str, tuple[int, int, int]]:
         """Organs of the strokes' label space, or else the model's, and the background, with their colours (0-255)."""

@@ -21,7 +21,7 @@ from PartialOrganSegLib.organs import BACKGROUND
 
 from ..scene.ct_tag import refuse_another_ct
 from ..scene.label_box import Box, change_box, read_box, slices_of
-from ..scene.organ_rows import DECIDED, rows
+from ..scene.organ_rows import DECIDED, EDITED, rows, set_state
 from ..scene.stroke_voxels import NOT_DRAWN, StrokeVoxels, stroke_voxels
 from ..scene.strokes import stroke_organs
 from ..shell.problem_text import problem_of, problem_text
@@ -77,6 +77,8 @@ class LiveCorrection:
         """Why strokes cannot correct the CT at hand; empty when they can."""
         if self._at_hand.volume is None:
             return _("Choose a CT first.")
+        if self._at_hand.volume.GetImageData() is None:
+            return _("The chosen volume has no voxels, or only one slice.")
         if self._at_hand.result is None:
             return _("Segment the CT first: strokes correct what was predicted.")
         return ""
@@ -96,6 +98,7 @@ class LiveCorrection:
         except (OSError, UserError) as error:
             self._say(str(error))
             return
+        self._at_hand.result_to_change()
         self._child, self._volume_id = child, volume.GetID()
         self._pending, self._applied = None, []
         self._drawn = self._drawn_now()
@@ -219,7 +222,7 @@ class LiveCorrection:
             self._ask()
 
     def _apply(self, pending: _Correction, event: dict[str, Any]) -> None:
-        result = self._at_hand.result
+        result = self._at_hand.result_to_change()
         if result is None or result.GetID() != pending.segmentation_id:
             self._say(_("The segmentation was replaced meanwhile: the correction was dropped."))
             return
@@ -230,8 +233,7 @@ class LiveCorrection:
         accepted = [row.organ for row in rows(result) if row.state in DECIDED]
         try:
             after = self._child.labels(event)
-            self._about_to_edit(result)
-            changed = change_box(result, self._segments(result), self._at_hand.volume, box, before, after)
+            changed = self._change(result, box, before, after)
         except (OSError, ValueError, UserError) as error:
             self._say(str(error))
             return
@@ -249,12 +251,24 @@ class LiveCorrection:
             return pending.new.without(erased)
         if not self._applied or len(self._applied[-1].new.without(erased)) == len(self._applied[-1].new):
             return StrokeVoxels.none(erased.shape)
-        last, result = self._applied.pop(), self._at_hand.result
+        last, result = self._applied.pop(), self._at_hand.result_to_change()
         if result.GetID() == last.segmentation_id:
-            self._about_to_edit(result)
-            change_box(result, self._segments(result), self._at_hand.volume, last.box, last.after, last.before)
+            self._change(result, last.box, last.after, last.before)
             self._say(_("The last correction is taken back."))
         return last.new.without(erased)
+
+    def _change(self, result: slicer.vtkMRMLSegmentationNode, box: Box, before: np.ndarray,
+                after: np.ndarray) -> np.ndarray:
+        """As `change_box`. Organs that it changed are edited from this moment on, before the review has counted them:
+        what was accepted must not be exported or learnt from with other voxels."""
+        self._about_to_edit(result)
+        segments = self._segments(result)
+        changed = change_box(result, segments, self._at_hand.volume, box, before, after)
+        values = set(before[changed].tolist()) | set(after[changed].tolist())
+        for segment_id, value in segments.items():
+            if value in values:
+                set_state(result, segment_id, EDITED)
+        return changed
 
     def _ended(self, text: str) -> None:
         self.stop(text)

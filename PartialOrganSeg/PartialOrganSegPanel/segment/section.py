@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -9,7 +11,7 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.errors import Code
 
 from ..scene.abdomen_window import set_abdomen_window
-from ..scene.organ_rows import PREDICTED, rows
+from ..scene.organ_versions import not_recorded
 from ..scene.segment_run import SegmentRun
 from ..scene.segmentation_result import ResultError, find_result, show_3d
 from ..scene.shown_ct import possible_cts, shown_ct
@@ -24,6 +26,7 @@ from ..shell.progress import ProgressStrip
 from ..shell.section import Section, offer
 from ..shell.steps import counted
 from .computing import Computing, model_text, server_arguments
+from .earlier import ask_about_earlier
 
 FORCE = "--force"  # the command's option that helps where it refuses what is `Code.NOT_A_CT`
 
@@ -200,9 +203,38 @@ class SegmentSection(Section):
         if not may_use(self._models[self.panel.parameters.segment.model], self.panel.services.dialogs):
             return
         volume = self.panel.parameters.inputVolume
-        go, target = self._target(volume)
-        if go:  # else the user has cancelled the question
-            self._start(volume, target)
+        earlier = find_result(volume)
+        if earlier is None or self.panel.parameters.segment.earlier == EarlierResult.ADD:
+            self._start(volume, None)
+            return
+        self.panel.record_edits(earlier)
+        if is_small(volume.GetImageData()):
+            self._decide(volume, earlier, finished(not_recorded(earlier)))
+        else:
+            self._preparing = True
+            self.strip.started(_("Looking at the earlier segmentation ..."))
+            work = counted(not_recorded(earlier), Progress(_("looking at the earlier segmentation"), 0, 1, None))
+            self.panel.run_steps(work, lambda _progress: None,
+                                 lambda organs, outcome: self._looked(volume.GetID(), earlier.GetID(), organs, outcome))
+
+    def _looked(self, volume_id: str, earlier_id: str, organs: list[str] | None, outcome: Outcome) -> None:
+        self._preparing = False
+        volume, earlier = map(slicer.mrmlScene.GetNodeByID, (volume_id, earlier_id))
+        if organs is None or volume is None:
+            self.strip.ended(outcome, outcome.message)
+        elif earlier is None:  # deleted meanwhile: nothing is left to be lost
+            self._start(volume, None)
+        else:
+            self.strip.clear()
+            self._decide(volume, earlier, organs)
+
+    def _decide(self, volume: slicer.vtkMRMLScalarVolumeNode, earlier: slicer.vtkMRMLSegmentationNode,
+                unseen: Collection[str]) -> None:
+        """Starts with what the user wants of the earlier segmentation, unless the question is cancelled. `unseen`: its
+        organs as in `ask_about_earlier`."""
+        settings = self.panel.parameters.segment
+        if ask_about_earlier(earlier, volume, self._chosen(), unseen, settings, self.panel.services.dialogs):
+            self._start(volume, earlier if settings.earlier == EarlierResult.REPLACE else None)
 
     def _start(self, volume: slicer.vtkMRMLScalarVolumeNode, target: slicer.vtkMRMLSegmentationNode | None) -> None:
         settings = self.panel.parameters.segment
@@ -246,30 +278,6 @@ class SegmentSection(Section):
         choices = [("force", _("Segment it all the same"))]
         return self.panel.services.dialogs.ask(_("Is this a CT?"), question, choices) == "force"
 
-    def _target(self, volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[bool, slicer.vtkMRMLSegmentationNode | None]:
-        """Whether to go on, and the segmentation to replace organs of (None: a new one). Asks once a scene, and again
-        before corrections would be lost."""
-        settings = self.panel.parameters.segment
-        earlier = find_result(volume)
-        if earlier is None:
-            return True, None
-        chosen = self._chosen()
-        replaced = [row for row in rows(earlier) if not chosen or row.organ in chosen]
-        corrected = [row.organ for row in replaced if row.state != PREDICTED]
-        if settings.earlier == EarlierResult.ASK or (settings.earlier == EarlierResult.REPLACE and corrected):
-            text = _("{ct} has been segmented before: {name}.").format(ct=volume.GetName(), name=earlier.GetName())
-            if corrected:
-                text += "\n" + _("Corrected or accepted there, and lost when replaced: {organs}.").format(
-                    organs=", ".join(corrected))
-            answer = self.panel.services.dialogs.ask(
-                _("Segment again"), text, [("replace", _("Replace it")), ("add", _("Keep it, add another"))])
-            if answer is None:
-                return False, None
-            settings.earlier = EarlierResult(answer)
-        if settings.earlier == EarlierResult.REPLACE:
-            return True, earlier
-        return True, None
-
     def _ended(self, outcome: Outcome) -> None:
         run, self._run = self._run, None
         if self._wants_force(run, outcome):
@@ -282,16 +290,21 @@ class SegmentSection(Section):
         if run.is_small:
             node, text = None, ""
             try:
-                node = finished(run.finish())
+                node = finished(run.finish(self._about_to_replace))
             except ResultError as error:
                 text = str(error)
             self._conclude(run, node, outcome, text)
             return
         self._run = run
         self.strip.started(_("Reading the result ..."))
-        work = counted(run.finish(), Progress(_("reading the result"), 0, 1, None))
+        work = counted(run.finish(self._about_to_replace), Progress(_("reading the result"), 0, 1, None))
         self.panel.run_steps(work, lambda _progress: None,
                              lambda node, steps_outcome: self._read(run, node, outcome, steps_outcome))
+
+    def _about_to_replace(self, target: slicer.vtkMRMLSegmentationNode) -> None:
+        """Review's undo brings back what is replaced: it watches the segmentation from now on."""
+        self.panel.parameters.segmentation = target
+        self.panel.about_to_edit(target)
 
     def _read(self, run: SegmentRun, node: slicer.vtkMRMLSegmentationNode | None, outcome: Outcome,
               steps_outcome: Outcome) -> None:

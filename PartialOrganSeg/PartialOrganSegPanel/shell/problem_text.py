@@ -37,7 +37,7 @@ def problem_text(problem: Problem) -> str:
     # a name that may be meant belongs to what was found; other hints are advice
     if problem.hint.startswith("did you mean"):
         line = f"{line} ({problem.hint})"
-    elif problem.hint:
+    elif problem.hint and "--" not in problem.hint:  # an option of the command is no advice to who has buttons
         line = f"{line}; {problem.hint}"
     return one_line(line)
 

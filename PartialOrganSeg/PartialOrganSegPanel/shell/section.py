@@ -47,6 +47,9 @@ class SharedPanel(Protocol):
     def about_to_edit(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         """Tells every section that voxels of a segmentation are about to be changed: a correction can be undone."""
 
+    def record_edits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        """Lets every section note what was drawn in a segmentation a moment ago."""
+
     def correct_with_strokes(self, organ: str) -> None:
         """Lets the user correct an organ of the CT at hand by drawing."""
 
@@ -96,6 +99,9 @@ class Section:
 
     def about_to_edit(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         """Another section is about to change voxels of a segmentation: save what undo brings back."""
+
+    def record_edits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        """Another section asks what was corrected in a segmentation: count what was drawn a moment ago."""
 
     def entered(self) -> None:
         """The module was opened: install keyboard shortcuts and what listens to the views."""

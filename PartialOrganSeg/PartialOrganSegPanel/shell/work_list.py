@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -27,8 +28,8 @@ from . import settings
 LIST = "worklist.json"
 STROKES, ENTRY = "strokes.seg.nrrd", "case.json"
 IMAGE_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
-LABEL_MARKS = (".seg.nrrd", "_label.nrrd", "_labels.nrrd", "_scribble.nrrd", "_seg.nii.gz", ".labels.nii.gz",
-               "_label.nii.gz", "_labels.nii.gz")  # ends of files that lie beside a CT and are none
+# How the names of files end, before that, which lie beside a CT and are none; a number is of one that was kept beside.
+_LABELS = re.compile(r"(\.seg|\.labels|_seg|_labels?|_scribble)(_\d+)?$")
 _FOLDER = "PartialOrganSeg/WorkList"
 _LOCK, _PATIENCE_S = ".worklist.lock", 2.0
 
@@ -171,7 +172,8 @@ def images_in(folder: Path) -> list[Path]:
     for path in sorted(folder.rglob("*")):
         name = path.name.lower()
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if name.endswith(IMAGE_ENDINGS) and not name.endswith(LABEL_MARKS) and not hidden and path.is_file():
+        ending = max((ending for ending in IMAGE_ENDINGS if name.endswith(ending)), key=len, default="")
+        if ending and not _LABELS.search(name.removesuffix(ending)) and not hidden and path.is_file():
             images.append(path)
     return images
 

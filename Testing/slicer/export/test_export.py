@@ -133,6 +133,30 @@ def test_a_folder_that_was_chosen_is_compared_with_the_ct(exporter, tmp_path, mo
     assert ("series of another CT" in exporter.said) != same
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_cropped_ct_is_written_on_the_slices_of_its_series_when_the_user_wants_it(exporter, tmp_path, monkeypatch,
+                                                                                   wanted):
+    exporter.load_series(tmp_path / "ct", monkeypatch)
+    start, end, right = 20, 70, 8
+    cropped = add_ct("cropped", phantom()[0][start:end, :, right:], origin=(-150 - 5 * right, 120, -700 + 5 * start))
+    cropped.SetAttribute("DICOM.instanceUIDs", exporter.volume.GetAttribute("DICOM.instanceUIDs"))
+    node = add_result(cropped, ("liver",), phantom()[1][start:end, :, right:])
+    set_state(node, row(node, "liver").segment_id, ACCEPTED)
+    exporter.panel.parameters.segmentation = node
+    exporter.services.dialogs.answers = ["slices" if wanted else None]
+    written = exporter.export(ExportFormat.SEG)
+    assert "Write the organs on the slices of the series?" in exporter.services.dialogs.asked[0][1]
+    assert bool(written) == wanted, exporter.said
+    assert "--" not in exporter.said
+    if wanted:
+        seg = dcmread(written[0])
+        expected = np.count_nonzero(phantom()[1][start:end, :, right:] == LIVER)
+        assert int(np.unpackbits(np.frombuffer(seg.PixelData, np.uint8)).sum()) == expected
+        assert (seg.Rows, seg.Columns) == phantom()[0].shape[1:]
+    else:
+        assert "labels on the grid of the series" in exporter.said
+
+
 def test_nothing_is_overwritten_unasked(exporter):
     first = {path.name: path.read_bytes() for path in exporter.export(ExportFormat.NIFTI)}
     exporter.panel.parameters.export.organs = ExportOrgans.ALL

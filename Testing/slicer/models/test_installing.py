@@ -106,6 +106,8 @@ def test_a_listed_model_is_downloaded_after_a_question(make_panel):
     card = downloadable_models()["totalsegmentator-organs"]
     assert shelf.downloads == ["totalsegmentator-organs", "totalsegmentator-total-3mm"]
     assert not shelf.ui.downloadButton.enabled
+    cells = [shelf.ui.modelTable.item(1, column).text() for column in range(4)]
+    assert cells == [card.name, "to download", "", card.licence]
     shelf.select(card.name)
     shown = shelf.ui.cardView.toPlainText()
     assert "about 234 MB" in shown

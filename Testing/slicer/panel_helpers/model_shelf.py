@@ -23,7 +23,7 @@ class Shelf(SectionUser):
     def downloads(self):
         """Names of the models that are not installed yet."""
         return [name for row, name in enumerate(self._listed())
-                if self.ui.modelTable.item(row, 2).text() == "to download"]
+                if self.ui.modelTable.item(row, 1).text() == "to download"]
 
     def _listed(self):
         return [self.ui.modelTable.item(row, 0).text() for row in range(self.ui.modelTable.rowCount)]

@@ -7,7 +7,7 @@ import slicer
 import slicer.util
 from panel_helpers.doubles import Doubles
 from panel_helpers.review_desk import ORGANS, Desk, remove_half, truth
-from panel_helpers.scenes import add_ct, add_result
+from panel_helpers.scenes import add_ct, add_result, phantom
 from PartialOrganSegPanel.review.prediction import ROLE, predicted_segment, prediction_node
 from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, EDITED, PREDICTED, accepted_organs, rows, set_state
 
@@ -127,6 +127,20 @@ def test_survives_mrb(desk, make_panel, tmp_path, scene):
     assert np.array_equal(desk.array("spleen"), truth("spleen"))
 
 
+def test_a_scene_that_was_saved_with_one_organ_alone_shows_what_was_shown_before(desk, tmp_path):
+    desk.node.GetDisplayNode().SetSegmentVisibility(desk.row("spleen").segment_id, False)  # the user's own wish
+    desk.select("stomach")
+    desk.ui.onlyButton.click()
+    path = tmp_path / "one organ.mrb"
+    assert slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(path))
+    node = desk.panel.parameters.segmentation
+    display = node.GetDisplayNode()
+    assert [bool(display.GetSegmentVisibility(listed.segment_id)) for listed in rows(node)] == [True, False, True]
+    assert not desk.ui.onlyButton.checked
+
+
 def test_survives_seg_nrrd(desk, tmp_path):
     desk.select("liver")
     desk.edit("liver")
@@ -149,6 +163,38 @@ def test_survives_seg_nrrd(desk, tmp_path):
     assert desk.record("spleen").added is None
     assert "changes unknown" in desk.ui.organLabel.text
     assert predicted_segment(node, desk.row("stomach").segment_id) is not None  # it is still as it was predicted
+
+
+def test_another_patients_ct_is_no_place_to_accept_organs(desk, tmp_path):
+    """The segmentation comes from a file, and the scene holds the CT of somebody else; then its own, too."""
+    path = tmp_path / "of A.seg.nrrd"
+    assert slicer.util.saveNode(desk.node, str(path))
+    slicer.mrmlScene.Clear(0)
+    other = add_ct("B", phantom(5)[0])
+    desk.panel.parameters.inputVolume = other
+    desk.panel.parameters.segmentation = slicer.util.loadSegmentation(str(path))
+    editor = desk.section.editor
+    assert editor.sourceVolumeNode() is None
+    assert "Made on a CT that is not in the scene" in desk.ui.progressLabel.text
+    for name in ("accept", "acceptAll", "absent", "strokes", "case"):
+        button = getattr(desk.ui, f"{name}Button")
+        assert (button.enabled, button.toolTip) == (False, "The CT of this segmentation is not in the scene.")
+    own = add_ct("A")
+    desk.until(lambda: editor.sourceVolumeNode() is own, 10)
+    assert desk.ui.acceptButton.enabled
+    assert "not in the scene" not in desk.ui.progressLabel.text
+
+
+def test_a_ct_whose_file_was_not_found_disables_what_needs_its_voxels(desk):
+    set_state(desk.node, desk.row("liver").segment_id, ACCEPTED)
+    desk.volume.SetAndObserveImageData(None)
+    desk.panel.refresh()
+    export, scribble = (desk.panel.section(name).ui for name in ("Export", "Scribble"))
+    for button in (desk.ui.caseButton, desk.ui.strokesButton, export.exportButton):
+        assert not button.enabled
+        assert button.toolTip == "CT has no voxels: its file was not found or could not be read."
+    assert not scribble.correctButton.enabled
+    assert "no voxels" in scribble.correctButton.toolTip
 
 
 def test_states_of_other_sections_stay(desk):

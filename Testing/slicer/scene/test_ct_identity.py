@@ -46,6 +46,52 @@ def test_a_ct_that_is_edited_stays_the_same_one():
     assert ct_identity(volume) == before
 
 
+def clone(volume):
+    """A copy with all attributes, as the modules *Crop volume* and *Volumes* make it."""
+    logic = slicer.vtkSlicerVolumesLogic()
+    logic.SetMRMLScene(slicer.mrmlScene)
+    return logic.CloneVolume(slicer.mrmlScene, volume, "copy")
+
+
+@pytest.mark.parametrize("change", [lambda hu: hu[20:70], lambda hu: hu // 2], ids=["cropped", "filtered"])
+def test_a_copy_is_a_ct_of_its_own(scene, tmp_path, change):
+    """As it is when it is loaded from its file on the next day."""
+    volume = add_ct()
+    before = ct_identity(volume)
+    copy = clone(volume)
+    slicer.util.updateVolumeFromArray(copy, np.ascontiguousarray(change(phantom()[0])))
+    assert not ct_identity(copy).same_as(before)
+    assert ct_identity(volume) == before
+    expected = ct_identity(copy)
+    slicer.util.saveNode(copy, str(tmp_path / "copy.nrrd"))
+    scene.Clear(0)
+    assert ct_identity(slicer.util.loadVolume(str(tmp_path / "copy.nrrd"))) == expected
+
+
+def test_a_cropped_ct_stays_itself_when_the_first_one_is_deleted_or_it_is_edited(scene):
+    volume = add_ct()
+    ct_identity(volume)
+    copy = clone(volume)
+    scene.RemoveNode(volume)
+    slicer.util.updateVolumeFromArray(copy, phantom()[0][20:70].copy())
+    identity = ct_identity(copy)
+    slicer.util.updateVolumeFromArray(copy, phantom()[0][20:70] + 1)
+    assert ct_identity(copy) == identity
+
+
+def test_a_ct_whose_node_gets_another_id_stays_the_same_one(scene, tmp_path):
+    volume, path = add_ct("A"), str(tmp_path / "scene.mrb")
+    identity = ct_identity(volume)
+    slicer.util.updateVolumeFromArray(volume, phantom()[0] + 1)
+    slicer.util.saveScene(path)
+    scene.Clear(0)
+    ct_identity(add_other_patient())  # takes the ID
+    slicer.util.loadScene(path, {"clear": False})
+    loaded = slicer.util.getNode("A")
+    assert loaded.GetID() != slicer.util.getNode("CT").GetID()
+    assert ct_identity(loaded) == identity
+
+
 def test_identity_of_a_series_is_its_slices():
     volume, again = add_ct(), add_other_patient()
     volume.SetAttribute("DICOM.instanceUIDs", "1.2.2 1.2.1")

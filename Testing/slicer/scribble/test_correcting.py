@@ -7,7 +7,7 @@ import pytest
 import slicer
 from panel_helpers.scenes import add_ct, add_result, label_array, phantom
 from panel_helpers.scribble_desk import Desk
-from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, set_state
+from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, EDITED, PREDICTED, SCRIBBLED, row, set_state
 from PartialOrganSegPanel.scribble import correcting
 
 LIVER, SPLEEN, STOMACH = 1, 2, 5
@@ -186,6 +186,35 @@ def test_what_is_edited_while_it_works_is_kept(scripted):
     assert scripted.labels("spleen")[where].all()
     assert not scripted.labels("liver")[where].any()
     assert "stayed as you edited them" in scripted.said
+
+
+def accept_liver_and_review_another_patient(scripted):
+    """The liver is accepted, and Review looks at the segmentation of another CT; the CT to draw on is the first."""
+    set_state(scripted.result, row(scripted.result, "liver").segment_id, ACCEPTED)
+    second_patient = add_ct("CT 2", phantom(seed=4)[0])
+    scripted.panel.parameters.segmentation = add_result(second_patient, ("liver",), phantom(seed=4)[1])
+    assert scripted.section.at_hand.volume is scripted.volume
+
+
+@pytest.mark.parametrize("moment", ["before it starts", "while a stroke is worked on"])
+def test_a_correction_ends_an_acceptance_whatever_review_looks_at(scripted, moment):
+    if moment == "before it starts":
+        accept_liver_and_review_another_patient(scripted)
+    scripted.switch_on()
+    scripted.stroke("liver", damaged()[1]["axial"])
+    request = scripted.request
+    if moment != "before it starts":
+        accept_liver_and_review_another_patient(scripted)
+    after = request["labels"].copy()
+    after[request["new"] == LIVER] = LIVER
+    scripted.answer(after, request)
+    assert not np.array_equal(scripted.labels(), scripted.before)
+    assert row(scripted.result, "liver").state in (EDITED, SCRIBBLED)  # at once, not when the review has counted it
+    assert row(scripted.result, "spleen").state == PREDICTED
+    assert scripted.panel.parameters.segmentation is scripted.result
+    scripted.panel.section("Review").ui.undoButton.click()
+    assert np.array_equal(scripted.labels(), scripted.before)
+    assert row(scripted.result, "liver").state == ACCEPTED
 
 
 def test_strokes_that_were_there_before_do_not_correct(scripted):

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from panel_helpers.scenes import add_ct, add_transform, label_array, phantom, rotation
+from panel_helpers.review_desk import add_box
+from panel_helpers.scenes import add_ct, add_result, add_transform, label_array, phantom, rotation
 from panel_helpers.segment_bench import Bench
 from PartialOrganSegPanel.scene import organ_rows
-from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, row, rows, set_state
+from PartialOrganSegPanel.scene.organ_rows import ACCEPTED, EDITED, PREDICTED, row, rows, set_state
 from PartialOrganSegPanel.shell.parameters import EarlierResult
 
 from PartialOrganSegLib.organs import WORD16
@@ -139,6 +140,35 @@ def test_corrections_are_never_replaced_without_asking(make_panel):
     assert "spleen" in bench.services.dialogs.asked[1][1]
     assert len(bench.services.processes) == 2
     assert row(result, "spleen").state == ACCEPTED
+
+
+@pytest.mark.parametrize("watched", [True, False], ids=["at hand", "another one at hand"])
+def test_one_undo_brings_back_what_was_replaced(make_panel, until, watched):
+    bench = Bench(make_panel, "replace")
+    volume = add_ct()
+    result, review = bench.segment(volume), bench.panel.section("Review")
+    segments = result.GetSegmentation()
+    set_state(result, row(result, "spleen").segment_id, ACCEPTED)
+    edited = add_box((phantom()[1] == 1).astype(np.uint8))
+    slicer.util.updateSegmentBinaryLabelmapFromArray(edited, result, row(result, "liver").segment_id, volume)
+    until(lambda: row(result, "liver").state == EDITED, 10)
+    before, ids, layers = rows(result), segments.GetSegmentIDs(), segments.GetNumberOfLayers()
+    if not watched:
+        bench.panel.parameters.segmentation = add_result(add_ct("CT 2"), ["liver"])
+    bench.segment(volume, array=np.roll(phantom()[1], 3, axis=2))
+    assert {listed.state for listed in rows(result)} == {PREDICTED}
+    until(lambda: not review.looking.active, 10)  # and the new prediction is kept as such
+    review.ui.undoButton.click()
+    until(lambda: not review.looking.active, 10)
+    assert rows(result) == before
+    assert segments.GetSegmentIDs() == ids
+    assert segments.GetNumberOfLayers() == layers
+    assert np.array_equal(label_array(result, volume, "liver"), edited > 0)
+    for organ in WORD16.organs[1:]:
+        assert np.array_equal(label_array(result, volume, organ.name), phantom()[1] == organ.index)
+    review.editor.setCurrentSegmentID(row(result, "liver").segment_id)
+    review.ui.backButton.click()
+    assert np.array_equal(label_array(result, volume, "liver"), phantom()[1] == 1)
 
 
 def test_two_cts_have_their_own_results(bench):

@@ -8,7 +8,7 @@ import slicer.util
 from panel_helpers.list_user import ListUser
 from panel_helpers.scenes import phantom
 from PartialOrganSegPanel.scene.ct_identity import CtIdentity, ct_identity
-from PartialOrganSegPanel.shell.work_list import chosen_list, images_in
+from PartialOrganSegPanel.shell.work_list import IMAGE_ENDINGS, chosen_list, images_in
 from PartialOrganSegPanel.worklist.dicom_series import ct_series
 
 from Testing.helpers.dicom_files import write_slices
@@ -75,6 +75,14 @@ def test_label_maps_and_hidden_files_are_no_cts(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
     assert [path.name for path in images_in(tmp_path)] == ["ct.nii.gz", "CT.NRRD"]
+
+
+@pytest.mark.parametrize("ending", IMAGE_ENDINGS)
+def test_strokes_and_labels_are_no_cts_whatever_format_they_are_saved_in(tmp_path, ending):
+    stems = ("a_ab12cd34_scribble", "a_ab12cd34_scribble_2", "a_label", "a_labels", "a_seg", "a.labels", "a.seg")
+    for stem in ("scribble_2", "segment", *stems):
+        (tmp_path / (stem + ending)).write_text("")
+    assert [path.name for path in images_in(tmp_path)] == [f"scribble_2{ending}", f"segment{ending}"]
 
 
 def test_a_folder_without_cts_says_so(make_panel, until, tmp_path):
