@@ -10,7 +10,6 @@ changed; `changes` of each organ; `seconds`. Or `id` and `cancelled`, or `id` an
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import threading
@@ -26,6 +25,7 @@ from ..errors import Code, UserError
 from ..events import Reporter
 from ..imaging.shapes import Box3, LabelMap
 from ..imaging.volume import Volume
+from ..json_file import parse_json
 from .propagation import NOT_DRAWN
 from .session import Correction, RefineCancelled, RefineSession
 
@@ -55,13 +55,14 @@ class Server:
 
     def __init__(self, session: RefineSession, folder: Path, reporter: Reporter) -> None:
         self._session, self._folder, self._reporter = session, folder, reporter
-        self._waiting: queue.Queue[_Request | UserError | None] = queue.Queue()
+        self._waiting: queue.Queue[_Request | BaseException | None] = queue.Queue()
         self._lock = threading.Lock()
         self._working_on: int | None = None
         self._cancelled: set[int] = set()
 
     def run(self, lines: Iterable[str]) -> None:
-        """Returns when `lines` end. They are read by another thread, so that a cancellation comes at once."""
+        """Returns when `lines` end. They are read by another thread, so that a cancellation comes at once. Raises what
+        ended that thread."""
         threading.Thread(target=self._read, args=(lines,), daemon=True).start()
         while True:
             request = self._waiting.get()
@@ -69,25 +70,38 @@ class Server:
                 return
             if isinstance(request, UserError):
                 self._reporter.result(id=0, problem=request.problem.as_event())
+            elif isinstance(request, BaseException):
+                raise request
             else:
                 self._answer(request)
 
     def _read(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            try:
-                request = _Request.model_validate(json.loads(line))
-            except (ValueError, ValidationError) as error:
-                self._waiting.put(UserError(code=Code.WRONG_FORMAT, subject="request", expected="a line of JSON",
-                                            found=str(error).splitlines()[0]))
-                continue
-            if request.cancel is None:
-                self._waiting.put(request)
-                continue
-            with self._lock:
-                self._cancelled.add(request.cancel)
-                if self._working_on == request.cancel:
-                    self._session.cancel()
-        self._waiting.put(None)
+        try:
+            for line in lines:
+                self._take(line)
+        except BaseException as error:  # whatever it is: nobody would ever tell the server to end
+            self._waiting.put(error)
+        else:
+            self._waiting.put(None)
+
+    def _take(self, line: str) -> None:
+        """Puts a request into the queue, or the problem of a bad one; a cancellation is done at once."""
+        try:
+            request = _Request.model_validate(parse_json(line, "request", "a line of JSON"))
+        except UserError as error:
+            self._waiting.put(error)
+            return
+        except (ValidationError, RecursionError) as error:
+            self._waiting.put(UserError(code=Code.WRONG_FORMAT, subject="request", expected="a line of JSON",
+                                        found=str(error).splitlines()[0]))
+            return
+        if request.cancel is None:
+            self._waiting.put(request)
+            return
+        with self._lock:
+            self._cancelled.add(request.cancel)
+            if self._working_on == request.cancel:
+                self._session.cancel()
 
     def _answer(self, request: _Request) -> None:
         since = time.perf_counter()
@@ -129,7 +143,7 @@ class Server:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 drawn = _Drawn(arrays["labels"], arrays["drawn"], arrays["new"])
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # damaged archives raise nearly anything, single arrays TypeError
             raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="arrays labels, drawn and new",
                             found=error) from None
         for array in (drawn.labels, drawn.drawn, drawn.new):

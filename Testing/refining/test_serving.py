@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +91,9 @@ def test_a_cancelled_request_changes_nothing_and_the_next_one_works(tmp_path: Pa
     assert answers.given[1]["box"] is not None
 
 
+@pytest.mark.timeout(60)  # a server whose reader has died waits for ever
 @pytest.mark.parametrize(("line", "word"), [
-    ("{", "a line of JSON"), ('{"id": 1, "file": "../1.npz"}', "a line of JSON"),
+    ("{", "a line of JSON"), ("[[" * 20000, "a line of JSON"), ('{"id": 1, "file": "../1.npz"}', "a line of JSON"),
     ('{"id": 1, "file": "none.npz", "box": [0, 1, 0, 1, 0, 1]}', "arrays labels, drawn and new"),
     ('{"id": 1, "file": "1.npz", "box": [0, 99, 0, 48, 0, 48]}', "uint8 of (99, 48, 48)"),
 ])
@@ -101,6 +103,40 @@ def test_a_bad_request_is_answered_and_the_next_one_works(tmp_path: Path, line: 
     Server(session(), tmp_path, answers).run([line, good])
     assert word in answers.given[0]["problem"]["message"]
     assert answers.given[1]["box"] is not None
+
+
+def whole(folder: Path) -> bytes:
+    ask(folder, 9, LABELS.array, stroke())
+    return (folder / "9.npz").read_bytes()
+
+
+def one_array(folder: Path) -> bytes:
+    np.save(folder / "one.npy", LABELS.array)
+    return (folder / "one.npy").read_bytes()
+
+
+@pytest.mark.parametrize("content", [
+    lambda folder: b"", lambda folder: whole(folder)[:-900], lambda folder: whole(folder).replace(b"\1" * 4, b"\2" * 4),
+    one_array, lambda folder: b"PK\3\4"], ids=["empty", "cut short", "changed", "one array", "a beginning"])
+def test_a_damaged_file_is_answered_and_the_next_one_works(tmp_path: Path, content: Callable[[Path], bytes]) -> None:
+    (tmp_path / "1.npz").write_bytes(content(tmp_path))
+    answers = Answers()
+    damaged = json.dumps({"id": 1, "file": "1.npz", "box": WHOLE})
+    Server(session(), tmp_path, answers).run([damaged, ask(tmp_path, 2, without_half(), stroke())])
+    assert "1.npz: expected arrays labels, drawn and new" in answers.given[0]["problem"]["message"]
+    assert answers.given[1]["box"] is not None
+
+
+@pytest.mark.timeout(60)
+def test_what_ends_the_reading_ends_the_server(tmp_path: Path) -> None:
+    def lines() -> Iterator[str]:
+        yield "{"
+        raise OSError("the pipe broke")
+
+    answers = Answers()
+    with pytest.raises(OSError, match="the pipe broke"):
+        Server(session(), tmp_path, answers).run(lines())
+    assert len(answers.given) == 1
 
 
 def test_the_command_answers_until_its_input_ends(tmp_path: Path) -> None:
