@@ -10,6 +10,7 @@ changed; `changes` of each organ; `seconds`. Or `id` and `cancelled`, or `id` an
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -107,26 +108,27 @@ class Server:
         since = time.perf_counter()
         with self._lock:
             self._working_on = request.id
-            cancelled = request.id in self._cancelled
+        correction: Correction | None = None
         try:
-            if not cancelled:
+            with contextlib.suppress(RefineCancelled):
                 correction = self._correct(request)
-        except RefineCancelled:
-            cancelled = True
         except UserError as error:
             self._reporter.result(id=request.id, problem=error.problem.as_event())
             return
         finally:
             with self._lock:
                 self._working_on = None
-                # Also one that came before the work had begun to look for it, or when it was just done.
-                cancelled = cancelled or request.id in self._cancelled
-        if cancelled:
-            self._reporter.result(id=request.id, cancelled=True)
+                cancelled = request.id in self._cancelled
+        if correction is not None and not cancelled:
+            self._report(request.id, correction, time.perf_counter() - since)
             return
-        self._report(request.id, correction, time.perf_counter() - since)
+        # The cancellation came when the work was just done.
+        if correction is not None:
+            self._session.undo()
+        self._reporter.result(id=request.id, cancelled=True)
 
     def _correct(self, request: _Request) -> Correction:
+        self._keep_on(request)
         z0, z1, y0, y1, x0, x1 = request.box
         box = (slice(z0, z1), slice(y0, y1), slice(x0, x1))
         drawn = self._load(request)
@@ -134,7 +136,14 @@ class Server:
         self._session.take_over(box, drawn.labels, drawn.drawn, request.accepted)
         strokes = np.full(grid.shape, NOT_DRAWN, np.uint8)
         strokes[box] = drawn.new
+        # The session forgets what was cancelled before it begins.
+        self._keep_on(request)
         return self._session.add(Volume(strokes, grid))
+
+    def _keep_on(self, request: _Request) -> None:
+        with self._lock:
+            if request.id in self._cancelled:
+                raise RefineCancelled("cancelled")
 
     def _load(self, request: _Request) -> _Drawn:
         path = self._folder / request.file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from PartialOrganSegLib.formats.writing import write_ct
 from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.refining.serving import Server
-from PartialOrganSegLib.refining.session import RefineSession
+from PartialOrganSegLib.refining.session import Correction, RefineSession
+from PartialOrganSegLib.refining.stroke_input import StrokeSource
 from PartialOrganSegLib.synthesis.phantom import make_phantom
 from Testing.helpers import ready_python
 
@@ -89,6 +91,35 @@ def test_a_cancelled_request_changes_nothing_and_the_next_one_works(tmp_path: Pa
     Server(session(), tmp_path, answers).run(lines)
     assert answers.given[0] == {"id": 1, "cancelled": True}
     assert answers.given[1]["box"] is not None
+
+
+class CancelledLate(RefineSession):
+    """Begins to work, or has done its work, when the cancellation of it has been read."""
+
+    def __init__(self, works_first: bool) -> None:
+        super().__init__(CT, Volume(np.zeros_like(LABELS.array), LABELS.grid), WORD16)
+        self.works_first, self.entered, self.cancelled = works_first, threading.Event(), threading.Event()
+
+    def add(self, strokes: StrokeSource) -> Correction:
+        if self.works_first:
+            correction = super().add(strokes)
+        self.entered.set()
+        assert self.cancelled.wait(60)
+        return correction if self.works_first else super().add(strokes)
+
+    def lines(self, request: str) -> Iterator[str]:
+        yield request
+        assert self.entered.wait(60)
+        yield json.dumps({"cancel": 1})
+        self.cancelled.set()
+
+
+@pytest.mark.parametrize("works_first", [True, False])
+def test_a_correction_that_is_cancelled_too_late_is_taken_back(works_first: bool, tmp_path: Path) -> None:
+    late, answers = CancelledLate(works_first), Answers()
+    Server(late, tmp_path, answers).run(late.lines(ask(tmp_path, 1, without_half(), stroke())))
+    assert answers.given == [{"id": 1, "cancelled": True}]
+    np.testing.assert_array_equal(late.labels.array, without_half())
 
 
 @pytest.mark.timeout(60)  # a server whose reader has died waits for ever
