@@ -6,6 +6,7 @@ Their process holds a lock in them. Whoever makes the next one beside them finis
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import tempfile
@@ -53,7 +54,7 @@ def _held_folder(parent: Path, prefix: str) -> tuple[Path, BinaryIO]:
 
 def clear_abandoned(parent: Path, prefix: str) -> None:
     """Finishes what killed processes began to put in place from folders of that prefix, and removes these."""
-    for folder in list(parent.glob(f"{prefix}*")):
+    for folder in list(parent.glob(f"{glob.escape(prefix)}*")):
         if folder.is_dir():
             with contextlib.suppress(OSError):  # another process did it first, or is at work
                 _clear_if_abandoned(folder)

@@ -69,6 +69,18 @@ def test_an_empty_folder_goes_at_once(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["scan [1]", "[!a]", pytest.param("a**b", marks=needs_posix),
+                                  pytest.param("?", marks=needs_posix)])
+def test_a_name_is_no_pattern(name, tmp_path):
+    """Leftovers of a CT whose name has letters of patterns go, and those of others stay."""
+    for owner in (name, "z"):
+        (tmp_path / f".partial-{owner}-abc" / "new").mkdir(parents=True)
+        (tmp_path / f".partial-{owner}-abc" / ".lock").touch()
+    with all_at_once(tmp_path, name) as scratch:
+        (scratch / "a.txt").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".partial-z-abc", "a.txt"]
+
+
 @pytest.mark.parametrize("moved", [0, 1, 2])
 def test_results_that_had_begun_to_appear_all_appear(tmp_path, moved):
     """As a process leaves them that is killed after `moved` of two renames; b is another's file since then."""

@@ -15,11 +15,8 @@ from ..real_paths import real_path
 from ..segmenting.result_files import result_files, result_name
 from .case_list import Entry, is_list, read_list
 from .earlier_names import EarlierNames
+from .file_names import fits_everywhere, folded
 from .fingerprint import dicom_files, is_result
-
-LONGEST_PART = 200  # bytes of a name or folder under `output`: file systems take 255, and results have endings
-# Letters that Windows forbids in file names: a run must be able to move there.
-FORBIDDEN_LETTERS = ':*?"<>|\0'
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ def _warn_of_several_kinds(source: Path, paths: Sequence[Path], output: Path, re
 
 
 def named_cases(entries: Sequence[Entry], reporter: Reporter, output: Path | None = None) -> list[Case]:
-    """Cases with names that differ, also where capitals do not count; a shared name gets its folder's before it.
+    """Cases with names that differ as files on every system; a shared name gets its folder's before it.
 
     `output`: the folder of earlier results. A CT keeps the name that its record there has, so that a result never
     changes its patient when a run is resumed with more CTs; no other CT gets that name, unless the user gives it as
@@ -126,7 +123,7 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter, output: Path | Non
         name = earlier.name_of(entry.path, entry.series)
         if name is not None and names.take(name):
             recorded[entry] = name
-    counts = Counter(result_name(entry.path).casefold() for entry in unnamed)
+    counts = Counter(folded(result_name(entry.path)) for entry in unnamed)
     cases: list[Case] = []
     for entry in entries:
         # What the user named keeps its name, whatever else the run holds.
@@ -137,7 +134,7 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter, output: Path | Non
         usual_name = result_name(entry.path)
         name = recorded.get(entry)
         if name is None:
-            shared = counts[usual_name.casefold()] > 1
+            shared = counts[folded(usual_name)] > 1
             name = _free_name(entry, usual_name, shared, names, earlier)
         cases.append(Case(entry.path, name, entry.series))
         if name != usual_name:
@@ -147,16 +144,16 @@ def named_cases(entries: Sequence[Entry], reporter: Reporter, output: Path | Non
 
 
 class _Names:
-    """The names of a run, which differ even where capitals do not count."""
+    """The names of a run, which differ as files on every system."""
 
     def __init__(self) -> None:
         self._folded: set[str] = set()
 
     def take(self, name: str) -> bool:
         """Whether the name was free; it is taken from now on."""
-        if name.casefold() in self._folded:
+        if folded(name) in self._folded:
             return False
-        self._folded.add(name.casefold())
+        self._folded.add(folded(name))
         return True
 
 
@@ -176,12 +173,15 @@ def _free_name(entry: Entry, usual_name: str, shared: bool, names: _Names, earli
 
 
 def _inside(entry: Entry) -> PurePosixPath:
-    """`output` as a path that stays inside the output folder. Raises UserError for any other."""
+    """`output` as a path that stays inside the output folder and that every system can hold. Raises UserError for any
+    other."""
     output = PurePosixPath((entry.output or "").replace("\\", "/"))
     hidden = any(part.startswith(".") for part in output.parts)  # "..", and names that a run takes for leftovers
-    unfit = any(letter in FORBIDDEN_LETTERS for letter in str(output))
-    unfit = unfit or any(len(part.encode("utf-8", "surrogatepass")) > LONGEST_PART for part in output.parts)
-    if not output.name or output.is_absolute() or hidden or unfit:
+    if not output.name or output.is_absolute() or hidden:
         raise UserError(code=Code.NAME_UNFIT, subject=f"{entry.path}: output",
                         expected="a name, or folders and a name, inside the output folder", found=f"'{entry.output}'")
+    # A run must be able to move to any system.
+    if not all(map(fits_everywhere, output.parts)):
+        raise UserError(code=Code.NAME_UNFIT, subject=f"{entry.path}: output",
+                        expected="names that every system can hold", found=f"'{entry.output}'")
     return output

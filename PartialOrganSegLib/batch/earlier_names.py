@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..segmenting.result_files import result_name
+from .file_names import folded
 from .fingerprint import fingerprint
 from .records import FOLDER, Record, read_record
 
@@ -16,14 +17,14 @@ class EarlierNames:
     """The names that the records in an output folder give to CTs; none where there is no such folder."""
 
     def __init__(self, output: Path | None) -> None:
-        self._records: dict[str, Record] = {}  # by the folded title: names that differ in capitals alone are one
+        self._records: dict[str, Record] = {}  # by the folded title
         self._fingerprints: dict[Path, str | None] = {}
         if output is None:
             return
         for file in sorted((output / FOLDER).rglob("*.json")):
             record = read_record(file)
             if record is not None and not file.name.startswith("."):
-                self._records[record.case.casefold()] = record
+                self._records[folded(record.case)] = record
 
     def name_of(self, path: Path, series: str | None) -> str | None:
         """The name that an earlier run gave to the CT at this path by itself, not as the user's `output`."""
@@ -41,7 +42,7 @@ class EarlierNames:
         A CT that was moved or copied is known by its content, which is read only when the name was another path's.
         """
         # A record without results, of a case that failed, keeps a name from nobody.
-        record = self._records.get(name.casefold())
+        record = self._records.get(folded(name))
         if record is None or not record.our_checksums or _is_of(record, path, series):
             return True
         same_series = record.made_from.get("series") == series

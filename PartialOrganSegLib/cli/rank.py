@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Ranks the organs of all CTs. A CT that fails is reported and does not stop the others; 1 if any failed."""
     from ..batch.cases import expand, named_cases
     from ..formats.writing import format_table, write_table
-    from ..refining.ranking import OrganWorth, in_order, rank_organs
+    from ..refining.ranking import COLUMNS, OrganWorth, in_order, rank_organs
     from ..segmenting.segmenter import Segmenter
 
     output: Path = arguments.output
@@ -62,9 +62,10 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         reporter.progress("cases", number, len(cases))
     rows = [worth.as_row() for worth in in_order(worths)]
     reporter.close()
+    # Also without a row: an earlier table in this place would look like what came of these CTs.
+    write_table(output, rows, COLUMNS)
     if rows:
-        write_table(output, rows)
         print(format_table(rows[:SHOWN]), flush=True)
-        reporter.result(table=output, rows=rows, failed=failed)
-        print(one_line(f"{len(rows)} organs of {len(cases)} CTs, {failed} failed; {output}"))
+    reporter.result(table=output, rows=rows, failed=failed)
+    print(one_line(f"{len(rows) or 'no'} organs of {len(cases)} CTs, {failed} failed; {output}"), flush=True)
     return int(bool(failed))

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
     result = refine(arguments.ct, arguments.strokes, labels=arguments.labels, accepted=accepted, options=options,
                     reporter=reporter)
-    files = result.save(arguments.output, name=name)
+    files = result.save(arguments.output, name=name, reporter=reporter)
     _report(result, files, reporter)
     return 0
 
@@ -100,7 +100,7 @@ def _undo(arguments: argparse.Namespace, options: SegmentOptions, name: str, rep
     from ..refining.result import forget_correction
 
     result = restored(arguments.ct, arguments.output, name, options, reporter)
-    files = result.save(arguments.output, name=name, overwrite=True)
+    files = result.save(arguments.output, name=name, overwrite=True, reporter=reporter)
     forget_correction(arguments.output, name)
     reporter.close()
     reporter.result(files=files, organs=result.organ_events)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,29 +91,34 @@ def _few_organs(files: Iterable[Path], space: LabelSpace) -> tuple[str, ...]:
 
 
 def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[str, Path]:
-    """Case name to its prediction. Warns of cases without one and of predictions without a case.
+    """Case name to its prediction. Warns of cases without one, of predictions without a case, and of those that may be
+    of several cases: none of them gets it.
 
-    Raises UserError when nothing fits together.
+    Raises UserError when nothing fits together, and for two predictions of one case.
     """
     files = label_files(path)
     if os.path.isfile(path) and len(cases) == 1:
         return {cases[0].name: path}
-    # A prediction may be called as the case is, or as its CT, which wins where one case's CT has another case's name.
-    names = {}
-    for case in cases:
-        names[case.name] = case.name
-    for case in cases:
-        names[labelled_name(case.image)] = case.name
-        # As `segment` calls the results of many CTs that are all called "image".
-        names[name_with_folder(case.image)] = case.name
-    paired = {names[name]: file for name, file in files.items() if name in names}
+    cases_called = _cases_by_name(cases)
+    paired: dict[str, Path] = {}
+    unclear: list[Problem] = []
+    for name, file in files.items():
+        called = cases_called.get(name, [])
+        if len(called) > 1:
+            unclear.append(_unclear(path, file, called, cases_called))
+        elif called:
+            _pair(called[0].name, file, paired, path)
+    unused = [file.name for name, file in files.items() if name not in cases_called]
+    if not paired and unclear:
+        raise UserError(unclear[0])
     if not paired:
         name = next(iter(files))
         raise UserError(code=Code.UNKNOWN_NAME, subject=path,
                         expected=f"predictions named like the references ({cases[0].name}, ...)", found=f"'{name}'",
-                        hint=did_you_mean(name, names))
-    unused = [file.name for name, file in files.items() if name not in names]
-    # Neither is an error: a study in progress has both.
+                        hint=did_you_mean(name, cases_called))
+    # None of these is an error: a study in progress has them.
+    for problem in unclear:
+        reporter.warning(problem)
     if unused:
         reporter.warning(Problem(Code.CASE_UNPAIRED, str(path), found=f"no reference for {_some(unused)}"))
     missing = [case.name for case in cases if case.name not in paired]
@@ -121,6 +126,35 @@ def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[s
         reporter.warning(Problem(Code.CASE_UNPAIRED, str(path), found=f"no prediction for {_some(missing)}",
                                  hint="counted nowhere"))
     return paired
+
+
+def _cases_by_name(cases: Sequence[Case]) -> dict[str, list[Case]]:
+    """What a prediction may be called, to the cases that it may then be of: as a case is, as its CT, or as `segment`
+    calls the results of many CTs that are all called "image"."""
+    called: dict[str, list[Case]] = {}
+    for case in cases:
+        for name in dict.fromkeys((case.name, labelled_name(case.image), name_with_folder(case.image))):
+            called.setdefault(name, []).append(case)
+    return called
+
+
+def _pair(case: str, file: Path, paired: dict[str, Path], path: Path) -> None:
+    """Raises UserError where the case has a prediction already: which one is meant, nobody can know."""
+    if case in paired:
+        raise UserError(code=Code.NAME_TAKEN, subject=path, expected=f"one prediction of case {case}",
+                        found=f"{paired[case].name} and {file.name}")
+    paired[case] = file
+
+
+def _unclear(path: Path, file: Path, called: Sequence[Case], cases_called: Mapping[str, Sequence[Case]]) -> Problem:
+    """A prediction that may be of several cases: of another patient it would be judged wrongly."""
+    # Two cases on one CT differ in the case's name alone.
+    names = []
+    for case in called:
+        with_folder = name_with_folder(case.image)
+        names.append(with_folder if len(cases_called[with_folder]) == 1 else case.name)
+    return Problem(Code.CASE_UNPAIRED, str(path), hint=f"call it {' or '.join(names[:5])}, whichever it is",
+                   found=f"{file.name} may be of the cases {_some([case.name for case in called])}, so it is of none")
 
 
 def label_files(path: Path) -> dict[str, Path]:

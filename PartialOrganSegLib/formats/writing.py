@@ -110,12 +110,14 @@ def written_whole(path: Path | str) -> Iterator[Path]:
             raise UserError(code=Code.NOT_WRITABLE, subject=path, found=f"could not be written: {reason}") from error
 
 
-def write_table(path: Path | str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Rows as CSV (UTF-8, one header line with the first row's keys). Raises UserError when it cannot be written."""
+def write_table(path: Path | str, rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> None:
+    """Rows as CSV (UTF-8, one header line with the `columns`, by default the first row's keys). Raises UserError when
+    it cannot be written."""
     with output_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
-        if not rows:
+        columns = columns or list(rows[0] if rows else ())
+        if not columns:
             return
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(stream, fieldnames=columns)
         writer.writeheader()
         for row in rows:
             cells = {}

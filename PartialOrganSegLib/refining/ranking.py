@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ..segmenting.result import SegmentResult
 
 
+COLUMNS = ("ct", "organ", "slice", "z_mm", "worth", "checks")  # of the table
+
+
 @dataclass(frozen=True)
 class OrganWorth:
     """An organ of a CT, and how much a stroke is worth there.
@@ -38,8 +41,8 @@ class OrganWorth:
 
     def as_row(self) -> dict[str, object]:
         """A row of a table."""
-        return {"ct": self.ct, "organ": self.organ, "slice": self.slice, "z_mm": round(self.z_mm, 1),
-                "worth": round(self.worth, 3), "checks": self.checks}
+        values = (self.ct, self.organ, self.slice, round(self.z_mm, 1), round(self.worth, 3), self.checks)
+        return dict(zip(COLUMNS, values, strict=True))
 
 
 def rank_organs(result: SegmentResult, name: str = "") -> list[OrganWorth]:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Code, UserError
+from ..events import Reporter
 from ..formats.reading import read_labelmap
 from ..formats.writing import write_labelmap, write_table
 from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from ..segmenting.result import SegmentResult
-from ..segmenting.result_files import single_kind, target_files
+from ..segmenting.result_files import earlier_of_other_kinds, remove_earlier, single_kind, target_files
 from .changes import OrganChange
 from .session import Correction
 
@@ -47,24 +48,28 @@ class RefineResult:
         """What each organ gained and lost; an organ that did not change is not among them."""
         return self.correction.organs
 
-    def save(self, target: Path | str, *, name: str | None = None, overwrite: bool | None = None) -> dict[str, Path]:
+    def save(self, target: Path | str, *, name: str | None = None, overwrite: bool | None = None,
+             reporter: Reporter | None = None) -> dict[str, Path]:
         """Writes one file, or into a folder the files of `segment` and three more: the labels of before, a table of
-        what changed, and the strokes as a scribble map; kind to file. See `SegmentResult.save`.
+        what changed, and the strokes as a scribble map; kind to file. What else an earlier result has there, DICOM for
+        one, shows what was corrected, and goes or is warned of. See `SegmentResult.save`.
 
         Raises UserError for what cannot be written, and for an earlier result unless `overwrite`.
         """
         name = name or self.segmented.source.name
         if single_kind(target) is not None:
-            return self.segmented.save(target, name=name, overwrite=overwrite)
+            return self.segmented.save(target, name=name, overwrite=overwrite, reporter=reporter)
         options = self.segmented.options
         files = target_files(target, name, options.preview, options.dicom, self.segmented.source.path)
         own_files = {kind: Path(target) / (name + ending) for kind, ending in ENDINGS.items()}
         folder = writable_folder(Path(target))
         allowed = options.overwrite if overwrite is None else overwrite
         refuse_existing([*files.values(), *own_files.values()], allowed)
+        earlier = earlier_of_other_kinds(files, folder, name)
         with all_at_once(folder, name) as scratch:
             self.segmented.write({kind: scratch / path.name for kind, path in files.items()})
             self._write({kind: scratch / path.name for kind, path in own_files.items()})
+        remove_earlier(earlier, reporter)
         return files | own_files
 
     def _write(self, files: Mapping[str, Path]) -> None:

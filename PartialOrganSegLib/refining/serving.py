@@ -10,7 +10,7 @@ changed; `changes` of each organ; `seconds`. Or `id` and `cancelled`, or `id` an
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import queue
 import threading
@@ -26,6 +26,7 @@ from ..errors import Code, UserError
 from ..events import Reporter
 from ..imaging.shapes import Box3, LabelMap
 from ..imaging.volume import Volume
+from ..json_file import parse_json
 from .propagation import NOT_DRAWN
 from .session import Correction, RefineCancelled, RefineSession
 
@@ -55,13 +56,14 @@ class Server:
 
     def __init__(self, session: RefineSession, folder: Path, reporter: Reporter) -> None:
         self._session, self._folder, self._reporter = session, folder, reporter
-        self._waiting: queue.Queue[_Request | UserError | None] = queue.Queue()
+        self._waiting: queue.Queue[_Request | BaseException | None] = queue.Queue()
         self._lock = threading.Lock()
         self._working_on: int | None = None
         self._cancelled: set[int] = set()
 
     def run(self, lines: Iterable[str]) -> None:
-        """Returns when `lines` end. They are read by another thread, so that a cancellation comes at once."""
+        """Returns when `lines` end. They are read by another thread, so that a cancellation comes at once. Raises what
+        ended that thread."""
         threading.Thread(target=self._read, args=(lines,), daemon=True).start()
         while True:
             request = self._waiting.get()
@@ -69,50 +71,64 @@ class Server:
                 return
             if isinstance(request, UserError):
                 self._reporter.result(id=0, problem=request.problem.as_event())
+            elif isinstance(request, BaseException):
+                raise request
             else:
                 self._answer(request)
 
     def _read(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            try:
-                request = _Request.model_validate(json.loads(line))
-            except (ValueError, ValidationError) as error:
-                self._waiting.put(UserError(code=Code.WRONG_FORMAT, subject="request", expected="a line of JSON",
-                                            found=str(error).splitlines()[0]))
-                continue
-            if request.cancel is None:
-                self._waiting.put(request)
-                continue
-            with self._lock:
-                self._cancelled.add(request.cancel)
-                if self._working_on == request.cancel:
-                    self._session.cancel()
-        self._waiting.put(None)
+        try:
+            for line in lines:
+                self._take(line)
+        except BaseException as error:  # whatever it is: nobody would ever tell the server to end
+            self._waiting.put(error)
+        else:
+            self._waiting.put(None)
+
+    def _take(self, line: str) -> None:
+        """Puts a request into the queue, or the problem of a bad one; a cancellation is done at once."""
+        try:
+            request = _Request.model_validate(parse_json(line, "request", "a line of JSON"))
+        except UserError as error:
+            self._waiting.put(error)
+            return
+        except (ValidationError, RecursionError) as error:
+            self._waiting.put(UserError(code=Code.WRONG_FORMAT, subject="request", expected="a line of JSON",
+                                        found=str(error).splitlines()[0]))
+            return
+        if request.cancel is None:
+            self._waiting.put(request)
+            return
+        with self._lock:
+            self._cancelled.add(request.cancel)
+            if self._working_on == request.cancel:
+                self._session.cancel()
 
     def _answer(self, request: _Request) -> None:
         since = time.perf_counter()
         with self._lock:
             self._working_on = request.id
-            cancelled = request.id in self._cancelled
+        correction: Correction | None = None
         try:
-            if not cancelled:
+            with contextlib.suppress(RefineCancelled):
                 correction = self._correct(request)
-        except RefineCancelled:
-            cancelled = True
         except UserError as error:
             self._reporter.result(id=request.id, problem=error.problem.as_event())
             return
         finally:
             with self._lock:
                 self._working_on = None
-                # Also one that came before the work had begun to look for it, or when it was just done.
-                cancelled = cancelled or request.id in self._cancelled
-        if cancelled:
-            self._reporter.result(id=request.id, cancelled=True)
+                cancelled = request.id in self._cancelled
+        if correction is not None and not cancelled:
+            self._report(request.id, correction, time.perf_counter() - since)
             return
-        self._report(request.id, correction, time.perf_counter() - since)
+        # The cancellation came when the work was just done.
+        if correction is not None:
+            self._session.undo()
+        self._reporter.result(id=request.id, cancelled=True)
 
     def _correct(self, request: _Request) -> Correction:
+        self._keep_on(request)
         z0, z1, y0, y1, x0, x1 = request.box
         box = (slice(z0, z1), slice(y0, y1), slice(x0, x1))
         drawn = self._load(request)
@@ -120,7 +136,14 @@ class Server:
         self._session.take_over(box, drawn.labels, drawn.drawn, request.accepted)
         strokes = np.full(grid.shape, NOT_DRAWN, np.uint8)
         strokes[box] = drawn.new
+        # The session forgets what was cancelled before it begins.
+        self._keep_on(request)
         return self._session.add(Volume(strokes, grid))
+
+    def _keep_on(self, request: _Request) -> None:
+        with self._lock:
+            if request.id in self._cancelled:
+                raise RefineCancelled("cancelled")
 
     def _load(self, request: _Request) -> _Drawn:
         path = self._folder / request.file
@@ -129,7 +152,7 @@ class Server:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 drawn = _Drawn(arrays["labels"], arrays["drawn"], arrays["new"])
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # damaged archives raise nearly anything, single arrays TypeError
             raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="arrays labels, drawn and new",
                             found=error) from None
         for array in (drawn.labels, drawn.drawn, drawn.new):

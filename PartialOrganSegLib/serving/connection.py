@@ -6,7 +6,9 @@ import contextlib
 import http.client
 import json
 import re
+import selectors
 import shlex
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -23,6 +25,7 @@ from .http_server import is_loopback
 from .token import default_token_file, read_token
 
 CONNECT_S, ANSWER_S = 30.0, 1800.0  # until there is a connection, and between two pieces of an answer
+GO_AHEAD_S = 5.0  # for a server to say that it takes the CT; what stands in between may want all of it before it asks
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]*")  # no hyphen first: ssh would take it for an option
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _COMMAND = "partialorganseg"
@@ -97,26 +100,56 @@ def _by_http(connection: Connection, head: RequestHead, upload: Path, reporter: 
                                      hint="use https"))
         link = http.client.HTTPConnection(connection.host, connection.port, timeout=CONNECT_S)
     try:
-        # the headers by hand: a server that refuses says why before all is sent
         link.putrequest("POST", "/segment")
         link.putheader("Authorization", f"Bearer {token}")
         link.putheader("Content-Type", "application/octet-stream")
         link.putheader("Content-Length", str(len(head.line()) + head.size))
         link.endheaders()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            for piece in _sent(head, upload, reporter):
-                link.send(piece)
-        if link.sock is not None:
-            link.sock.settimeout(ANSWER_S)
-        response = link.getresponse()
-        if response.status != http.HTTPStatus.OK:
-            raise UserError(code=Code.SERVER_REFUSED, subject=address, found=_reason(response))
-        yield response
+        with _exchanged(link.sock, _sent(head, upload, reporter)) as response:
+            if response.status != http.HTTPStatus.OK:
+                raise UserError(code=Code.SERVER_REFUSED, subject=address, found=_reason(response))
+            yield response
     except (OSError, http.client.HTTPException) as error:
         raise UserError(code=Code.DOWNLOAD_FAILED, subject=address, expected="an answer",
                         found=f"{getattr(error, 'strerror', None) or error or type(error).__name__}") from None
     finally:
         link.close()
+
+
+def _exchanged(sock: socket.socket, pieces: Iterator[bytes]) -> http.client.HTTPResponse:
+    """Sends a request's body unless the server refuses it; its answer, of which the status was read. Raises OSError and
+    HTTPException."""
+    response = None
+    # The connection's own `getresponse` would take the socket away.
+    with contextlib.suppress(TimeoutError):
+        response = _answer(sock, GO_AHEAD_S)
+    if response is None or response.status == http.HTTPStatus.OK:
+        sock.settimeout(CONNECT_S)
+        # A server that has found something amiss may close before it has everything; it has said what, then.
+        with contextlib.suppress(ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            for piece in pieces:
+                if _has_more_to_say(sock):
+                    break
+                sock.sendall(piece)
+    if response is None:
+        return _answer(sock, ANSWER_S)
+    sock.settimeout(ANSWER_S)
+    return response
+
+
+def _answer(sock: socket.socket, patience_s: float) -> http.client.HTTPResponse:
+    """Reads the status of an answer. Raises OSError and HTTPException."""
+    sock.settimeout(patience_s)
+    response = http.client.HTTPResponse(sock, method="POST")
+    response.begin()
+    return response
+
+
+def _has_more_to_say(sock: socket.socket) -> bool:
+    """Whether the other side has sent something, which it does before it has the whole CT only to end the request."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 def _trusting(authority: Path | None) -> ssl.SSLContext:

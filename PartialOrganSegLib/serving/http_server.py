@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import Code, UserError
-from .framing import LONGEST_HEAD
+from .framing import LONGEST_HEAD, PIECE
 from .service import Abandoned, Service
 from .token import is_token
 
@@ -25,6 +25,8 @@ GREETING_S = 20.0  # until a connection has shown its token
 LEAST_RATE = 128 << 10  # bytes a second of an upload, over all of it
 MOST_CONNECTIONS = 16
 AFTER_REFUSAL_S = 0.5  # a wrong token is answered late
+# What a client still sends of a CT that is not taken is read and dropped, for so long and so many bytes.
+DROPPING_S, DROPPED_BYTES = 10.0, 64 << 20
 
 
 def is_loopback(host: str) -> bool:
@@ -141,27 +143,48 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                             "organs": list(bundle.label_space.names)})
 
     def do_POST(self) -> None:
-        if not self._may():
-            return
+        if not (self._may() and self._segmented()):
+            self._drop_what_comes()
+
+    def _segmented(self) -> bool:
+        """Whether the whole body was read, or nobody sends any more of it."""
         if self.path != "/segment":
             self._refuse(404, "there is nothing here")
-            return
+            return False
         length = self.headers.get("Content-Length") or ""
         if self.headers.get("Transfer-Encoding") or not (length.isdecimal() and len(length) < 16):
             self._refuse(411, "the length of the request must be given")
-            return
+            return False
         if int(length) > self.server.service.limits.bytes + LONGEST_HEAD:
             self._refuse(413, f"at most {self.server.service.limits.bytes >> 20} MiB are taken")
-            return
+            return False
         with self.server.service.place() as room:
             if not room:
                 self._refuse(503, "too many others are waiting; try again later")
-                return
+                return False
+            # before the body is read: a client waits for it, and sends nothing that is refused
             self.send_response(200)
             self.send_header("Content-Type", "application/octet-stream")
             self._end_headers()
+            body = _Body(self.rfile, int(length))
             with contextlib.suppress(Abandoned):
-                self.server.service.answer(_Body(self.rfile, int(length)), self._send)
+                self.server.service.answer(body, self._send)
+                return not body.remaining
+        return True
+
+    def _drop_what_comes(self) -> None:
+        """Lets a client that is still sending find the answer: a connection that is closed on unread bytes breaks, and
+        the answer may be lost."""
+        end, dropped = time.monotonic() + DROPPING_S, 0
+        with contextlib.suppress(OSError):  # also of the time that is over
+            # with TLS, what comes after this is not even deciphered
+            self.connection.shutdown(socket.SHUT_WR)
+            while dropped < DROPPED_BYTES and time.monotonic() < end:
+                self.connection.settimeout(max(0.001, end - time.monotonic()))
+                data = self.connection.recv(PIECE)
+                if not data:
+                    return
+                dropped += len(data)
 
     def _send(self, data: bytes) -> None:
         try:
@@ -202,24 +225,24 @@ class _Body:
     """The body of a request, no byte more; raises Abandoned when it comes too slowly or breaks off."""
 
     def __init__(self, stream: Any, length: int) -> None:
-        self._stream, self._remaining = stream, length
+        self._stream, self.remaining = stream, length
         self._start, self._received = time.monotonic(), 0
 
     def readline(self, size: int, /) -> bytes:
-        return self._bytes_of(lambda: self._stream.readline(min(size, self._remaining)))
+        return self._bytes_of(lambda: self._stream.readline(min(size, self.remaining)))
 
     def read(self, size: int, /) -> bytes:
         # read1: what is there, so that the rate is looked at although a piece is slow to come
-        return self._bytes_of(lambda: self._stream.read1(min(size, self._remaining)))
+        return self._bytes_of(lambda: self._stream.read1(min(size, self.remaining)))
 
     def _bytes_of(self, read: Any) -> bytes:
-        if not self._remaining:
+        if not self.remaining:
             return b""
         try:
             data: bytes = read()
         except OSError as error:
             raise Abandoned from error
-        self._remaining -= len(data)
+        self.remaining -= len(data)
         self._received += len(data)
         if time.monotonic() - self._start > PATIENCE_S + self._received / LEAST_RATE:
             raise Abandoned

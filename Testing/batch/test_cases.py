@@ -109,7 +109,7 @@ def test_wrong_csv_is_told_in_a_line(tmp_path, lines, message):
         read_list(write_list(tmp_path / "cases.csv", *lines), Reporter())
 
 
-@pytest.mark.parametrize("output", ["../up", "/root", "a/.hidden", "a/", "..", "a:b", "x\\..\\y"])
+@pytest.mark.parametrize("output", ["../up", "/root", "a/.hidden", "a/", "..", "x\\..\\y"])
 def test_outputs_stay_in_the_output_folder(output):
     if output == "a/":  # a folder is a name as well
         assert named_cases([Entry(Path("ct"), output)], Reporter())[0].title == "a"
@@ -118,9 +118,28 @@ def test_outputs_stay_in_the_output_folder(output):
         named_cases([Entry(Path("ct"), output)], Reporter())
 
 
-def test_two_cts_with_one_output_are_refused():
-    with pytest.raises(UserError, match="found 'x/A' twice"):
-        named_cases([Entry(Path("1"), "x/a"), Entry(Path("2"), "x/A")], Reporter())
+@pytest.mark.parametrize("output", ["a:b", "NUL", "aux/a", "a/con.txt", "com1", "LPT\u00b2.x", "nul .x", "a.", "b./c",
+                                    "b /c", "x\ny", "a\tb", "a\0", "l" * 201])
+def test_outputs_that_windows_cannot_hold_are_refused(output):
+    with pytest.raises(UserError, match="names that every system can hold") as raised:
+        named_cases([Entry(Path("ct"), output)], Reporter())
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("output", ["console", "com", "nullity.1/a b", "lpt10", "~", "\u00fc.x", "l" * 200])
+def test_outputs_that_every_system_can_hold(output):
+    assert named_cases([Entry(Path("ct"), output)], Reporter())[0].title == output
+
+
+@pytest.mark.parametrize(("first", "second"), [("x/a", "x/A"), ("\u00e9", "e\u0301"), ("e\u0301", "\u00c9")])
+def test_two_cts_with_one_output_are_refused(first, second):
+    with pytest.raises(UserError, match="twice"):
+        named_cases([Entry(Path("1"), first), Entry(Path("2"), second)], Reporter())
+
+
+def test_cts_whose_names_are_one_file_on_some_system_get_others():
+    cases = named_cases([Entry(Path("p/\u00e9.nii")), Entry(Path("q/e\u0301.nii"))], Reporter())
+    assert [case.name for case in cases] == ["p_\u00e9", "q_e\u0301"]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a.nii.gz", "p/a.nii.gz", "q/A.mha", "b.nrrd"]),

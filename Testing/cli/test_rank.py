@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,20 @@ def test_a_table_of_all_cts_the_most_worthwhile_first(folder: Path, capsys: pyte
     assert all(0 <= int(row["slice"]) < 20 for row in rows)
     assert main(command) == 1
     assert "next.csv" in capsys.readouterr().err  # an earlier table is not replaced
+
+
+def test_no_organ_is_a_table_without_rows(folder: Path, monkeypatch: pytest.MonkeyPatch,
+                                          capfd: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr("PartialOrganSegLib.refining.ranking.rank_organs", lambda *_arguments: [])
+    table = folder / "next.csv"
+    table.write_text("ct,organ\nold,liver\n")
+    command = ["rank", str(folder / "scan.nii.gz"), "-o", str(table), "--overwrite", "--device", "cpu"]
+    assert main(command) == 0
+    assert table.read_text().splitlines() == ["ct,organ,slice,z_mm,worth,checks"]
+    assert capfd.readouterr().out == f"no organs of 1 CTs, 0 failed; {table}\n"
+    assert main([*command, "--json-events"]) == 0
+    *_, result = (json.loads(line) for line in capfd.readouterr().out.splitlines())
+    assert (result["event"], result["rows"], result["table"]) == ("result", [], str(table))
 
 
 def test_a_table_that_is_no_csv_is_refused_before_the_work(folder: Path, capsys: pytest.CaptureFixture) -> None:

@@ -12,10 +12,13 @@ from pydicom import dcmread
 
 import PartialOrganSegLib as pos
 from PartialOrganSegLib.cli import main
-from PartialOrganSegLib.formats.reading import read_labelmap
+from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
 from PartialOrganSegLib.formats.writing import write_ct, write_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
+from PartialOrganSegLib.models.ensemble import load_models
+from PartialOrganSegLib.segmenting.options import SegmentOptions
+from PartialOrganSegLib.segmenting.result import CTSource, SegmentResult
 from Testing.helpers.dicom_cases import make_case
 from Testing.helpers.stroke_scenes import FIRST_MIDDLE, GRID, SPLEEN, scene
 
@@ -60,6 +63,39 @@ def test_files_changes_and_undo(folder: Path, capsys: pytest.CaptureFixture) -> 
     assert not (out / "scan.before.labels.nii.gz").exists()
     assert main(["refine", str(folder / "scan.nii.gz"), "--undo", "-o", str(out)]) == 1
     assert "--undo takes the latest correction back, once" in capsys.readouterr().err
+
+
+def test_nothing_beside_the_labels_shows_other_ones(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    """What a correction or taking it back does not write anew goes; what may be somebody else's stays and is told."""
+    assert refine(folder) == 0
+    out = folder / "out"
+    structures = out / "scan.rtstruct.dcm"  # no DICOM of ours: another program's
+    structures.write_bytes(b"theirs")
+    assert refine(folder, "--overwrite", "--no-preview") == 0
+    assert not (out / "scan.preview.png").exists()
+    assert f"{structures}: a file of an earlier result" in capsys.readouterr().err
+    assert refine(folder, "--overwrite") == 0
+    capsys.readouterr()
+    assert main(["refine", str(folder / "scan.nii.gz"), "--undo", "--no-preview", "-o", str(out)]) == 0
+    assert f"{structures}: a file of an earlier result" in capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == [
+        "scan.labels.nii.gz", "scan.rtstruct.dcm", "scan.seg.nrrd", "scan.volumes.csv"]
+
+
+def test_our_dicom_of_before_a_correction_goes(tmp_path: Path) -> None:
+    _, labels = make_case(tmp_path / "ct")
+    write_labelmap(tmp_path / "labels.nii.gz", labels)
+    series = tmp_path / "ct"
+    bundle = load_models("embedded", "mean")
+    SegmentResult(labels, read_ct(series), bundle, SegmentOptions(dicom=("seg", "rtstruct"), preview=False), {}, {}, "",
+                  CTSource(series)).save(tmp_path / "out")
+    assert (tmp_path / "out" / "ct.seg.dcm").exists()
+    points = [(labels.grid.matrix @ [column, 5, 5, 1])[:3].tolist() for column in (5, 9)]
+    write_strokes(tmp_path / "s.json", Strokes(image="ct", drawn_by="a test", licence="CC0-1.0", strokes=[
+        Stroke(organ="spleen", points=points, width_mm=6.0)]))
+    assert main(["refine", str(series), "--strokes", str(tmp_path / "s.json"), "--labels",
+                 str(tmp_path / "labels.nii.gz"), "-o", str(tmp_path / "out"), "--overwrite", "--no-preview"]) == 0
+    assert list((tmp_path / "out").glob("*.dcm")) == []
 
 
 def test_one_file(folder: Path) -> None:

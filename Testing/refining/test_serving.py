@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ from PartialOrganSegLib.formats.writing import write_ct
 from PartialOrganSegLib.imaging.volume import Volume
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.refining.serving import Server
-from PartialOrganSegLib.refining.session import RefineSession
+from PartialOrganSegLib.refining.session import Correction, RefineSession
+from PartialOrganSegLib.refining.stroke_input import StrokeSource
 from PartialOrganSegLib.synthesis.phantom import make_phantom
 from Testing.helpers import ready_python
 
@@ -90,8 +93,38 @@ def test_a_cancelled_request_changes_nothing_and_the_next_one_works(tmp_path: Pa
     assert answers.given[1]["box"] is not None
 
 
+class CancelledLate(RefineSession):
+    """Begins to work, or has done its work, when the cancellation of it has been read."""
+
+    def __init__(self, works_first: bool) -> None:
+        super().__init__(CT, Volume(np.zeros_like(LABELS.array), LABELS.grid), WORD16)
+        self.works_first, self.entered, self.cancelled = works_first, threading.Event(), threading.Event()
+
+    def add(self, strokes: StrokeSource) -> Correction:
+        if self.works_first:
+            correction = super().add(strokes)
+        self.entered.set()
+        assert self.cancelled.wait(60)
+        return correction if self.works_first else super().add(strokes)
+
+    def lines(self, request: str) -> Iterator[str]:
+        yield request
+        assert self.entered.wait(60)
+        yield json.dumps({"cancel": 1})
+        self.cancelled.set()
+
+
+@pytest.mark.parametrize("works_first", [True, False])
+def test_a_correction_that_is_cancelled_too_late_is_taken_back(works_first: bool, tmp_path: Path) -> None:
+    late, answers = CancelledLate(works_first), Answers()
+    Server(late, tmp_path, answers).run(late.lines(ask(tmp_path, 1, without_half(), stroke())))
+    assert answers.given == [{"id": 1, "cancelled": True}]
+    np.testing.assert_array_equal(late.labels.array, without_half())
+
+
+@pytest.mark.timeout(60)  # a server whose reader has died waits for ever
 @pytest.mark.parametrize(("line", "word"), [
-    ("{", "a line of JSON"), ('{"id": 1, "file": "../1.npz"}', "a line of JSON"),
+    ("{", "a line of JSON"), ("[[" * 20000, "a line of JSON"), ('{"id": 1, "file": "../1.npz"}', "a line of JSON"),
     ('{"id": 1, "file": "none.npz", "box": [0, 1, 0, 1, 0, 1]}', "arrays labels, drawn and new"),
     ('{"id": 1, "file": "1.npz", "box": [0, 99, 0, 48, 0, 48]}', "uint8 of (99, 48, 48)"),
 ])
@@ -101,6 +134,40 @@ def test_a_bad_request_is_answered_and_the_next_one_works(tmp_path: Path, line: 
     Server(session(), tmp_path, answers).run([line, good])
     assert word in answers.given[0]["problem"]["message"]
     assert answers.given[1]["box"] is not None
+
+
+def whole(folder: Path) -> bytes:
+    ask(folder, 9, LABELS.array, stroke())
+    return (folder / "9.npz").read_bytes()
+
+
+def one_array(folder: Path) -> bytes:
+    np.save(folder / "one.npy", LABELS.array)
+    return (folder / "one.npy").read_bytes()
+
+
+@pytest.mark.parametrize("content", [
+    lambda folder: b"", lambda folder: whole(folder)[:-900], lambda folder: whole(folder).replace(b"\1" * 4, b"\2" * 4),
+    one_array, lambda folder: b"PK\3\4"], ids=["empty", "cut short", "changed", "one array", "a beginning"])
+def test_a_damaged_file_is_answered_and_the_next_one_works(tmp_path: Path, content: Callable[[Path], bytes]) -> None:
+    (tmp_path / "1.npz").write_bytes(content(tmp_path))
+    answers = Answers()
+    damaged = json.dumps({"id": 1, "file": "1.npz", "box": WHOLE})
+    Server(session(), tmp_path, answers).run([damaged, ask(tmp_path, 2, without_half(), stroke())])
+    assert "1.npz: expected arrays labels, drawn and new" in answers.given[0]["problem"]["message"]
+    assert answers.given[1]["box"] is not None
+
+
+@pytest.mark.timeout(60)
+def test_what_ends_the_reading_ends_the_server(tmp_path: Path) -> None:
+    def lines() -> Iterator[str]:
+        yield "{"
+        raise OSError("the pipe broke")
+
+    answers = Answers()
+    with pytest.raises(OSError, match="the pipe broke"):
+        Server(session(), tmp_path, answers).run(lines())
+    assert len(answers.given) == 1
 
 
 def test_the_command_answers_until_its_input_ends(tmp_path: Path) -> None:

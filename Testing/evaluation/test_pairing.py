@@ -1,0 +1,71 @@
+"""Which prediction is scored against which reference: never one patient's against another's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from PartialOrganSegLib.annotation import Kind
+from PartialOrganSegLib.datasets.case import Case
+from PartialOrganSegLib.errors import Code, Problem, UserError
+from PartialOrganSegLib.evaluation.pairing import predictions
+from PartialOrganSegLib.events import Reporter
+
+
+class Warnings(Reporter):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def warning(self, problem: Problem) -> None:
+        self.texts.append(problem.text())
+
+
+def case(name: str, image: str) -> Case:
+    return Case(name=name, group=name, dataset="x", image=Path(image), kind=Kind.FULL, label=Path("label.nii.gz"))
+
+
+PATIENTS = (case("p1", "p1/image.nii.gz"), case("p2", "p2/image.nii.gz"))
+
+
+def paired(folder: Path, files: tuple[str, ...], cases: tuple[Case, ...] = PATIENTS) -> tuple[dict[str, str], str]:
+    """Case to the name of its prediction, and what was warned of."""
+    for name in files:
+        (folder / name).touch()
+    reporter = Warnings()
+    pairs = predictions(folder, cases, reporter)
+    return {case: file.name for case, file in pairs.items()}, "\n".join(reporter.texts)
+
+
+def test_a_name_of_two_patients_ct_is_of_neither(tmp_path: Path) -> None:
+    pairs, warned = paired(tmp_path, ("image.labels.nii.gz", "p2_image.labels.nii.gz"))
+    assert pairs == {"p2": "p2_image.labels.nii.gz"}
+    assert "image.labels.nii.gz may be of the cases p1, p2, so it is of none; call it p1_image or p2_image" in warned
+    assert "no prediction for p1" in warned
+
+
+def test_a_name_of_two_patients_ct_alone_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="may be of the cases p1, p2") as raised:
+        paired(tmp_path, ("image.labels.nii.gz",))
+    assert raised.value.code is Code.CASE_UNPAIRED
+
+
+def test_a_case_that_is_called_as_another_ones_ct(tmp_path: Path) -> None:
+    crossed = (case("a", "cts/b.nii.gz"), case("b", "cts/c.nii.gz"))
+    pairs, warned = paired(tmp_path, ("a.nii.gz", "b.nii.gz", "c.nii.gz"), crossed)
+    assert pairs == {"a": "a.nii.gz", "b": "c.nii.gz"}
+    assert "b.nii.gz may be of the cases a, b, so it is of none; call it cts_b or cts_c" in warned
+
+
+def test_two_cases_on_one_ct_are_told_apart_by_their_own_names(tmp_path: Path) -> None:
+    observers = (case("first", "cts/a.nii.gz"), case("second", "cts/a.nii.gz"))
+    pairs, warned = paired(tmp_path, ("a.nii.gz", "second.nii.gz"), observers)
+    assert pairs == {"second": "second.nii.gz"}
+    assert "call it first or second" in warned
+
+
+@pytest.mark.parametrize("names", [("p1.nii.gz", "p1_image.nii.gz"), ("one.nii.gz", "img.nrrd")])
+def test_two_predictions_of_one_case_are_both_named(names: tuple[str, str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected one prediction of case") as raised:
+        paired(tmp_path, names, (*PATIENTS, case("one", "cts/img.nii.gz")))
+    assert all(name in raised.value.found for name in names)
