@@ -47,17 +47,22 @@ def stage_cases(cases: Sequence[CachedCase], stage: Stage) -> list[CachedCase]:
     return selected
 
 
-def patches(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, batch: int, length: int) -> PatchSampler:
-    """The sampler of a stage; `batch` patches a mini-batch over all processes, `length` patches in the whole run."""
+def augmentation(recipe: Recipe) -> Augmentation:
+    """How a recipe cuts and changes patches."""
     preprocessing, changes = recipe.preprocessing, recipe.augmentation
     intensity = IntensityChances(changes.blur, changes.thick_slices, changes.contrast, changes.shading, changes.noise)
-    augmentation = Augmentation(
+    return Augmentation(
         preprocessing.patch_zyx, preprocessing.spacing_zyx, preprocessing.clip_hu, preprocessing.subtract,
         preprocessing.divide, rotation=changes.rotation, scale=changes.scale, deformation=changes.deformation,
         hu_scale=changes.hu_scale, hu_shift=changes.hu_shift, strength=changes.strength, shift=changes.shift,
-        axis_scale=changes.axis_scale, scale_factors=tuple(changes.scale_factors), intensity=intensity)
+        axis_scale=changes.axis_scale, scale_factors=tuple(changes.scale_factors), intensity=intensity,
+        in_plane=changes.in_plane)
+
+
+def patches(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, batch: int, length: int) -> PatchSampler:
+    """The sampler of a stage; `batch` patches a mini-batch over all processes, `length` patches in the whole run."""
     sampling = stage.sampling
-    return PatchSampler(cases, augmentation, recipe.seed, length, sampling.anywhere, sampling.datasets,
+    return PatchSampler(cases, augmentation(recipe), recipe.seed, length, sampling.anywhere, sampling.datasets,
                         sampling.full_share, sampling.foreground, batch, sampling.background)
 
 
