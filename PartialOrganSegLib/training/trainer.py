@@ -318,7 +318,7 @@ class Trainer:
         stage = self.stages[number]
         distribution = None
         if needs_prior(stage):
-            distribution = label_distribution(self.recipe, self.cases.training, stage, self._table)
+            distribution = label_distribution(self.recipe, self.cases.training, stage, self._batch, self._table)
         self.training_step.begin(stage, Objective(stage, self.space, distribution, self.start.teacher is not None,
                                                   self.reporter, self.cases.soft_sets))
         best = self._validation.no_best(self.state.best.before)
