@@ -26,6 +26,7 @@ from .recipe import MODEL_FOLDER, Recipe
 from .run_files import RunFiles
 from .settings import ValidationSettings
 from .trainer import train
+from .validation import held_out_groups
 
 FOLDS_FILE = "folds.json"
 
@@ -34,13 +35,15 @@ def deal_folds(manifest: Manifest, count: int, seed: int, hold_out: Sequence[str
     """The groups (patients) that each of `count` folds is validated on; every annotated one is in one fold.
 
     Each data set is dealt evenly, and no group is divided. Cases without annotation are trained on in every fold.
-    Raises UserError for fewer than two folds or fewer annotated groups than folds.
+    `hold_out`: groups, by any of their names, that are in none. Raises UserError for one that the manifest does not
+    have, and for fewer than two folds or fewer annotated groups than folds.
     """
     if count < 2:
         raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject="folds", expected="2 or more", found=count)
+    held_out = held_out_groups(hold_out, manifest)
     dataset_of: dict[str, str] = {}
     for case in manifest.cases:
-        if case.kind is not Kind.UNLABELLED and case.group not in hold_out:
+        if case.kind is not Kind.UNLABELLED and case.group not in held_out:
             dataset_of.setdefault(case.group, case.dataset)
     if len(dataset_of) < count:
         raise UserError(code=Code.NO_CASES, subject="folds", expected=f"at least {count} annotated patients",

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from PartialOrganSegLib.annotation import Kind
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.datasets.case import Case
-from PartialOrganSegLib.datasets.manifest import Manifest
+from PartialOrganSegLib.datasets.manifest import Manifest, load_manifest
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.training.folds import deal_folds
-from Testing.helpers.training_data import write_manifest, write_recipe
+from Testing.helpers.training_data import write_manifest, write_recipe, write_yaml
 
 
 def cases_of(numbers: list[tuple[int, Kind]]) -> tuple[Case, ...]:
@@ -52,6 +53,20 @@ def test_every_patient_is_validated_on_once(count, seed, patients):
     left_out = next(iter(annotated))
     if len(annotated) > count:
         assert left_out not in itertools.chain.from_iterable(deal_folds(manifest, count, seed, [left_out]))
+
+
+def test_patients_are_held_out_by_any_of_their_names(tmp_path):
+    """Groups of several names, as cases that are one patient's have: only by one of these were they kept out."""
+    manifest = write_manifest(tmp_path, 4)
+    content = yaml.safe_load(manifest.read_text(encoding="utf-8"))
+    for number, entry in enumerate(content["datasets"][0]["cases"]):
+        entry["group"] = f"patient{number}"
+    loaded = load_manifest(write_yaml(manifest, content))
+    dealt = deal_folds(loaded, 2, 0, ["case1"])
+    assert sorted(itertools.chain.from_iterable(dealt)) == ["patient0", "patient2", "patient3"]
+    assert dealt == deal_folds(loaded, 2, 0, ["patient1"])
+    with pytest.raises(UserError, match=r"hold_out: .*no case of group patient9.*did you mean 'patient"):
+        deal_folds(loaded, 2, 0, ["patient9"])
 
 
 def test_folds_are_trained_resumed_and_joined(tmp_path, capsys):
