@@ -77,14 +77,16 @@ def train_folds(recipe: Recipe, folder: Path, resume: bool, device: str = "auto"
     reporter = reporter or Reporter()
     folds = deal_folds(load_manifest(recipe.manifest), count, recipe.seed, recipe.hold_out)
     files = [RunFiles(folder / f"fold_{number}") for number in range(count)]
-    _check_folder(folder, folds, resume)
+    # Of several processes (torchrun) the first alone looks, and writes: the others might find what it just wrote.
+    first = os.environ.get("RANK", "0") == "0"
+    if first:
+        _check_folder(folder, folds, resume)
     steps = sum(stage.steps for stage in recipe.resolved_stages())
     unfinished = [run for run in files if not run.model.exists()]
     if unfinished:
         reporter.warning(Problem(Code.SETTING_SLOW, f"{count} folds", hint="one network alone: leave --folds out",
                                  found=f"{len(unfinished)} runs of {steps} steps each, one after the other, and a "
                                        f"model that takes {count} times as long for every CT"))
-    first = os.environ.get("RANK", "0") == "0"
     if first:
         _write_folds(folder, folds)
     for number, (run, groups) in enumerate(zip(files, folds, strict=True)):
