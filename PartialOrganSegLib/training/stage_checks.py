@@ -9,6 +9,7 @@ from torch import nn
 
 from ..annotation import Kind
 from ..errors import Code, UserError
+from ..losses import WindowedCRF
 from ..networks import build_network, set_phase
 from ..organs import LabelSpace
 from .batches import patches, stage_cases
@@ -31,7 +32,7 @@ def check_losses(stages: Sequence[Stage], space: LabelSpace) -> None:
 
 def check_network(recipe: Recipe, stages: Sequence[Stage], settings: NetworkSettings, space: LabelSpace) -> None:
     """Raises UserError for a phase, trained parameters, an optimiser, a schedule or weights of deep supervision that
-    do not fit the network."""
+    do not fit the network, for a patch that it cannot be trained on, and for losses of another number of axes."""
     network = _without_memory(settings, space)
     if network is None:
         return
@@ -62,7 +63,11 @@ def _check_stage(network: nn.Module, recipe: Recipe, stage: Stage, space: LabelS
     if stage.phase is not None:
         set_phase(network, stage.phase)
     trained = train_only(network, stage.train_parameters)
-    build_optimiser(stage.optimiser, trained, _objective(stage, space).dual_parameters())
+    objective = _objective(stage, space)
+    for term in objective.modules():
+        if isinstance(term, WindowedCRF):
+            term.check_axes(len(recipe.preprocessing.patch_zyx))
+    build_optimiser(stage.optimiser, trained, objective.dual_parameters())
     build_schedule(stage.schedule, stage.optimiser, stage.steps)
     weights, outputs = stage.deep_supervision.weights, _outputs(network, recipe)
     if weights is not None and outputs is not None and len(weights) != outputs:
@@ -91,11 +96,19 @@ def _without_memory(settings: NetworkSettings, space: LabelSpace) -> nn.Module |
 
 
 def _outputs(network: nn.Module, recipe: Recipe) -> int | None:
-    """How many outputs the network has in training; None for one of another package that needs values, not shapes."""
-    # Whatever such a one raises is of this device: where it computes, the first step would tell.
-    image = torch.empty(recipe.batch_size, 1, *recipe.preprocessing.patch_zyx, device="meta")
+    """How many outputs the network has in training; None for one of another package that needs values, not shapes.
+
+    Raises UserError for a patch that it takes when it segments, but cannot be trained on.
+    """
+    patch = recipe.preprocessing.patch_zyx
+    image = torch.empty(recipe.batch_size, 1, *patch, device="meta")
     try:
         outputs = network(image)
+    except ValueError as error:
+        raise UserError(code=Code.VALUE_UNFIT, subject="preprocessing.patch_zyx",
+                        expected="a patch that the network can be trained on",
+                        found=f"{patch} in a batch of {recipe.batch_size} ({error})") from None
+    # Whatever else is of this device: where values are computed, the first step would tell.
     except Exception:
         return None
     return 1 if isinstance(outputs, torch.Tensor) else len(outputs)

@@ -252,11 +252,10 @@ class Trainer:
             return self.training_step.step(state.step + 1, state.stage_step, targets)
         except NotFiniteError as error:
             batch = ", ".join(sampler.describe(number) for number in batch_numbers(state.step, self._batch))
+            kept = "last good checkpoint kept, " if self.files.last.exists() else ""
             rate = self.stages[state.stage].optimiser.learning_rate
-            raise UserError(code=Code.DIVERGED, subject=f"step {state.step + 1}",
-                            found=f"{error}; batch: {batch}",
-                            hint="last good checkpoint kept, try a lower optimiser.learning_rate than "
-                                 f"{rate}") from None
+            raise UserError(code=Code.DIVERGED, subject=f"step {state.step + 1}", found=f"{error}; batch: {batch}",
+                            hint=f"{kept}try a lower optimiser.learning_rate than {rate}") from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
