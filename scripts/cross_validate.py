@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from PartialOrganSegLib.annotation import CandidateTable
+from PartialOrganSegLib.annotation import CandidateTable, Kind
 from PartialOrganSegLib.atomic import whole_file
 from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.datasets.manifest import Manifest, load_manifest
@@ -63,12 +63,12 @@ def _over_label(case: Case, ct: Volume, predicted: np.ndarray, space: LabelSpace
     for organ in space.organs:
         value, voxels = candidate_dice(counts, table.table, [organ.index])
         # An organ that the label has no voxel of counts as 0 where the case vouches for it: it was made up.
-        vouched = organ.name in case.annotated and organ.name not in coarse
-        if value is not None and (voxels or vouched):
+        annotated = case.kind is Kind.FULL or organ.name in case.annotated
+        if value is not None and (voxels or (annotated and organ.name not in coarse)):
             figures[organ.name] = round(value, 4)
-    merged = space.indices([COLON, RECTUM])
+    merged = [organ.index for organ in space.organs if organ.name in (COLON, RECTUM)]
     candidate_sets = [frozenset(np.flatnonzero(row).tolist()) for row in table.table]
-    if frozenset(merged) in candidate_sets:  # a label that does not tell the two apart
+    if len(merged) == 2 and frozenset(merged) in candidate_sets:  # a label that does not tell the two apart
         value, voxels = candidate_dice(counts, table.table, merged)
         if value is not None and voxels:
             figures[f"{COLON}_or_{RECTUM}"] = round(value, 4)

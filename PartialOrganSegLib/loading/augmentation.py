@@ -46,6 +46,8 @@ class Augmentation:
     relative change of size and `axis_scale` of each axis's beside it, `scale_factors` one of which enlarges each patch
     (none: all 1), `deformation` mm of a smooth random displacement, `hu_scale` and `hu_shift` (HU) of a random linear
     change, `intensity` the chances of further ones. 0 switches a part off; `strength` 0 only cuts.
+    `in_plane`, for networks of slices: nothing leaves the axial plane or changes the distance of slices, so that each
+    slice of a patch is one of the image: no turn about y and x, no shift, scale or displacement along z.
     """
 
     patch_zyx: Shape3
@@ -63,6 +65,7 @@ class Augmentation:
     axis_scale: float = 0.05
     scale_factors: tuple[float, ...] = ()
     intensity: IntensityChances = USUAL_CHANCES
+    in_plane: bool = False
 
     def __post_init__(self) -> None:
         # MONAI takes seconds to import: once here, and not in each of the processes that load patches.
@@ -103,8 +106,11 @@ class Augmentation:
     def _inside(self, centre: Floats, shape: Sequence[int], generator: np.random.Generator) -> Floats:
         """The centre (z, y, x), moved at random but so that little of the patch lies outside the image."""
         patch, size = np.asarray(self.patch_zyx), np.asarray(shape)
-        moved = centre + generator.uniform(-self.shift, self.shift, 3) * patch * self.strength
+        moves = generator.uniform(-self.shift, self.shift, 3) * patch * self.strength
         beyond = min(MOST_OUTSIDE, self.shift) * patch * self.strength
+        if self.in_plane:
+            moves[0] = beyond[0] = 0
+        moved = centre + moves
         # Along an axis where the patch is longer than the image it stays in the middle.
         low, high = patch // 2 - beyond, size - (patch + 1) // 2 + beyond
         middle = (size - patch) // 2 + patch // 2
@@ -123,16 +129,27 @@ class Augmentation:
         if self.scale_factors and self.strength:
             # The image enlarged by a factor is read in steps smaller by it.
             scales /= generator.choice(self.scale_factors)
+        if self.in_plane:
+            angles[1:], scales[0] = 0, 1
         matrix = _rotation(angles) * scales
         points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).astype(np.float32) * spacing.astype(np.float32)
         points = points @ matrix.T.astype(np.float32)
         if self.strength and self.deformation and generator.random() < DEFORMED_SHARE:
-            knots = torch.from_numpy(generator.normal(0, self.deformation * self.strength * 0.6,
-                                                      (1, 3, 4, 6, 7)).astype(np.float32))
-            field = F.interpolate(knots, size=tuple(self.patch_zyx), mode="trilinear", align_corners=True)
-            points += field[0].movedim(0, -1).numpy()
+            points += self._displacement(generator)
         # Millimetres from the centre until here: voxels are seldom cubes, and turned ones must not be sheared.
         return (points / spacing.astype(np.float32) + centre.astype(np.float32)).astype(np.float32, copy=False)
+
+    def _displacement(self, generator: np.random.Generator) -> npt.NDArray[np.float32]:
+        """(z, y, x, 3) mm of a smooth random displacement."""
+        knots = torch.from_numpy(generator.normal(0, self.deformation * self.strength * 0.6,
+                                                  (1, 3, 4, 6, 7)).astype(np.float32))
+        if self.in_plane:
+            # The same for all slices: of three slices each would else go its own way.
+            knots = knots[:, :, :1]
+            knots[:, 0] = 0
+        field = F.interpolate(knots, size=tuple(self.patch_zyx), mode="trilinear", align_corners=True)
+        displacement: npt.NDArray[np.float32] = field[0].movedim(0, -1).numpy()
+        return displacement
 
     def _intensities(self, patch: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
         low, high = self.clip_hu

@@ -29,6 +29,12 @@ def as_unlabelled(cached: CachedCase) -> CachedCase:
     return replace(cached, case=replace(cached.case, kind=Kind.UNLABELLED), translation=translation, positions={})
 
 
+def deals_full(number: int, share: float) -> bool:
+    """Whether draw `number` is of a fully labelled case, where these are to have this `share`."""
+    # Evenly spread: one more full draw whenever the number that is due grows by one.
+    return math.floor((number + 1) * share + 1e-9) > math.floor(number * share + 1e-9)
+
+
 class PatchSampler(Dataset[tuple[Targets, int]]):
     """Patch number n: `Targets` of a batch of one augmented patch, the image in them, and n.
 
@@ -95,9 +101,7 @@ class PatchSampler(Dataset[tuple[Targets, int]]):
         """The cases of the dataset that draw `number` is from."""
         groups = self._datasets
         if self.full_share is not None:
-            # Evenly spread: one more full draw whenever the number that is due grows by one.
-            due = math.floor((number + 1) * self.full_share + 1e-9) - math.floor(number * self.full_share + 1e-9)
-            groups = self._full if due else self._partial
+            groups = self._full if deals_full(number, self.full_share) else self._partial
         if self.datasets == "alternate":
             return groups[number // self.batch % len(groups)]
         weights = np.ones(len(groups))

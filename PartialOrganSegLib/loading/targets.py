@@ -34,7 +34,8 @@ class Targets:
     `voxels_per_set` bounds the cost of losses: of a candidate set with more voxels in the batch (the background,
     mostly) a random part is used, each voxel with the weight that keeps every sum's expectation. 0 uses all.
     `finer_map` (B, *finer) is the candidate map that this one was made coarser from, where a voxel counts for every
-    set within it (`pooled`).
+    set within it (`pooled`). `finest` is false for the further outputs of deep supervision: what a loss keeps from
+    batch to batch goes on by the finest output alone.
 
     Raises ValueError where shapes do not fit, or where row `OUTSIDE` of the candidate sets excludes a class.
     """
@@ -47,6 +48,7 @@ class Targets:
     fully_labelled: torch.Tensor | None = None
     voxels_per_set: int = 0
     finer_map: torch.Tensor | None = None
+    finest: bool = True
 
     def __post_init__(self) -> None:
         batch, *spatial = self.candidate_map.shape

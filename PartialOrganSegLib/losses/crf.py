@@ -11,6 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
+from ..errors import Code, UserError
 from ..loading.targets import Targets
 from .registry import LOSSES
 from .supervision import Supervision
@@ -39,17 +40,21 @@ class WindowedCRF(nn.Module):
         self.radius, self.position_sigma = radius, position_sigma
         self.intensity_sigma, self.gated = intensity_sigma, gated
 
+    def check_axes(self, axes: int) -> None:
+        """Raises UserError for an argument that has neither one number nor one for each of so many axes."""
+        _per_axis("radius", self.radius, axes)
+        _per_axis("position_sigma", self.position_sigma, axes)
+
     def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
-        """Scalar float32, at least 0. Raises ValueError for a batch without image, or where the number of axes of an
-        argument is not the batch's."""
+        """Scalar float32, at least 0. Raises ValueError for a batch without image, and UserError as `check_axes`."""
         batch = Supervision.of(logits, targets)
         image, probability, unknown = batch.intensity, batch.probability_map, batch.unknown_map
         sizes = tuple(image.shape[1:])
         # Most patches lie inside altogether; then nothing has to be left out of any pair.
         counted = None if batch.inside_map.all() else batch.inside_map
         energies = []
-        sigmas = _per_axis(self.position_sigma, len(sizes))
-        for offset in _half_window(_per_axis(self.radius, len(sizes))):
+        sigmas = _per_axis("position_sigma", self.position_sigma, len(sizes))
+        for offset in _half_window(_per_axis("radius", self.radius, len(sizes))):
             if any(abs(step) >= size for step, size in zip(offset, sizes, strict=True)):
                 continue
             voxel, partner = _overlap(offset)
@@ -69,10 +74,11 @@ class WindowedCRF(nn.Module):
         return torch.stack(energies).sum() / count.to(image.device)
 
 
-def _per_axis(value: float | Sequence[float], axes: int) -> tuple[float, ...]:
+def _per_axis(name: str, value: float | Sequence[float], axes: int) -> tuple[float, ...]:
     values = (value,) * axes if isinstance(value, int | float) else tuple(value)
     if len(values) != axes:
-        raise ValueError(f"crf: expected one value or {axes}, one an axis, found {values}")
+        raise UserError(code=Code.VALUE_UNFIT, subject=f"loss_arguments: crf.{name}",
+                        expected=f"one number or {axes}, one an axis", found=list(values))
     return values
 
 

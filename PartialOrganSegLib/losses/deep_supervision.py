@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -46,6 +47,8 @@ class DeepSupervision(nn.Module):
             fitting = targets
             if size != targets.candidate_map.shape[1:]:
                 fitting = targets.pooled(size, self.pooled)
+            if level:
+                fitting = replace(fitting, finest=False)
             loss, terms = self.losses(logits, fitting)
             total = total + weight * loss
             values = values or terms

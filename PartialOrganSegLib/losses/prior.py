@@ -94,7 +94,7 @@ class _Prior(nn.Module):
         if not count:
             return None
         mean = voxels.probability_sums[partial].sum((0, 1)) / count
-        if self.training:
+        if self.training and batch.targets.finest:
             self._log(mean.detach())
         return mean
 
@@ -140,10 +140,12 @@ class Prior(_Prior):
         if mean is None:
             return batch.zero
         if self.momentum:
-            # At first the plain mean of all batches, which a fixed momentum would leave at 0 for long.
-            keep = min(self.momentum, float(self.batches / (self.batches + 1)))
-            self.running.lerp_(mean.detach(), 1 - keep)
-            self.batches += 1
+            # Coarser outputs of the same batch are compared with its mean too, and are no further batches.
+            if batch.targets.finest:
+                # At first the plain mean of all batches, which a fixed momentum would leave at 0 for long.
+                keep = min(self.momentum, float(self.batches / (self.batches + 1)))
+                self.running.lerp_(mean.detach(), 1 - keep)
+                self.batches += 1
             mean = self.running + (mean - mean.detach())
         logs = (self.q * mean.clamp_min(SMALLEST_SHARE).log()
                 + self.rest * _without_each(mean).clamp_min(SMALLEST_SHARE).log())

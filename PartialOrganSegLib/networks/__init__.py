@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ..errors import Code, UserError, did_you_mean
-from ..registry import Registry, check_arguments, make_entry
+from ..registry import Registry, accepted, check_arguments, make_entry
 from .attention_unet import AttentionUNet, attention_unet_2d
 from .base import Logits, SegmentationNetwork, size_multiple_of, slices_of
 from .deeplabv3plus import deeplabv3_resnet18, deeplabv3plus_resnet50, deeplabv3plus_resnet101
@@ -45,8 +45,8 @@ def _slicewise(network_2d: Callable[..., nn.Module], default_slices: int = 1) ->
     return build
 
 
-__all__ = ["GIVEN", "NETWORKS", "Logits", "SegmentationNetwork", "build_network", "channels_last", "set_phase",
-           "size_multiple_of", "slices_of"]
+__all__ = ["GIVEN", "NETWORKS", "Logits", "SegmentationNetwork", "arguments_of_phase", "build_network",
+           "channels_last", "set_phase", "size_multiple_of", "slices_of"]
 
 NETWORKS: Registry[Callable[..., nn.Module]] = Registry("network", group="partialorganseg.networks", base=nn.Module)
 NETWORKS.add("light_unet", LightUNet)
@@ -137,8 +137,7 @@ def set_phase(network: nn.Module, phase: str) -> None:
 
     Raises UserError for a network without phases or an unknown phase.
     """
-    # A network of another package need not be derived from ours to have phases.
-    phased = [cast(SegmentationNetwork, module) for module in network.modules() if getattr(module, "PHASES", ())]
+    phased = _phased(network)
     if not phased:
         raise UserError(code=Code.MODEL_UNFIT, subject="phase", expected="a network that trains in phases",
                         found=type(network).__name__)
@@ -147,6 +146,21 @@ def set_phase(network: nn.Module, phase: str) -> None:
             raise UserError(code=Code.UNKNOWN_NAME, subject="phase", expected=f"one of {', '.join(module.PHASES)}",
                             found=f"'{phase}'", hint=did_you_mean(phase, module.PHASES))
         module.phase = phase
+
+
+def arguments_of_phase(name: str, network: nn.Module) -> dict[str, object]:
+    """The arguments with which `build_network` makes a network called `name` that is in the phase of `network`; none
+    where it has no phases."""
+    phased = _phased(network)
+    if not phased:
+        return {}
+    return accepted(NETWORKS.find(name), {"phase": phased[0].phase})
+
+
+def _phased(network: nn.Module) -> list[SegmentationNetwork]:
+    """The parts of a network that have phases."""
+    # A network of another package need not be derived from ours to have phases.
+    return [cast(SegmentationNetwork, module) for module in network.modules() if getattr(module, "PHASES", ())]
 
 
 def channels_last(network: nn.Module) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import count, islice
 
 import torch
 
@@ -12,13 +13,13 @@ from ..annotation import Kind
 from ..errors import Code, UserError
 from ..loading.augmentation import Augmentation, IntensityChances
 from ..loading.cache import CachedCase
-from ..loading.sampling import PatchSampler, as_unlabelled
+from ..loading.sampling import PatchSampler, as_unlabelled, deals_full
 from ..loading.targets import Targets
 from ..losses import prior_distribution
 from .distributed import Processes
 from .loader_processes import loaded_batches
 from .recipe import Recipe
-from .settings import Stage, uses_soft_targets
+from .settings import SamplingSettings, Stage, uses_soft_targets
 
 # Enough for shares of large organs to a per cent; small ones are rarer than that in any case.
 DISTRIBUTION_PATCHES = 200
@@ -47,17 +48,22 @@ def stage_cases(cases: Sequence[CachedCase], stage: Stage) -> list[CachedCase]:
     return selected
 
 
-def patches(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, batch: int, length: int) -> PatchSampler:
-    """The sampler of a stage; `batch` patches a mini-batch over all processes, `length` patches in the whole run."""
+def augmentation(recipe: Recipe) -> Augmentation:
+    """How a recipe cuts and changes patches."""
     preprocessing, changes = recipe.preprocessing, recipe.augmentation
     intensity = IntensityChances(changes.blur, changes.thick_slices, changes.contrast, changes.shading, changes.noise)
-    augmentation = Augmentation(
+    return Augmentation(
         preprocessing.patch_zyx, preprocessing.spacing_zyx, preprocessing.clip_hu, preprocessing.subtract,
         preprocessing.divide, rotation=changes.rotation, scale=changes.scale, deformation=changes.deformation,
         hu_scale=changes.hu_scale, hu_shift=changes.hu_shift, strength=changes.strength, shift=changes.shift,
-        axis_scale=changes.axis_scale, scale_factors=tuple(changes.scale_factors), intensity=intensity)
+        axis_scale=changes.axis_scale, scale_factors=tuple(changes.scale_factors), intensity=intensity,
+        in_plane=changes.in_plane)
+
+
+def patches(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, batch: int, length: int) -> PatchSampler:
+    """The sampler of a stage; `batch` patches a mini-batch over all processes, `length` patches in the whole run."""
     sampling = stage.sampling
-    return PatchSampler(cases, augmentation, recipe.seed, length, sampling.anywhere, sampling.datasets,
+    return PatchSampler(cases, augmentation(recipe), recipe.seed, length, sampling.anywhere, sampling.datasets,
                         sampling.full_share, sampling.foreground, batch, sampling.background)
 
 
@@ -78,12 +84,12 @@ def batches(sampler: PatchSampler, first_step: int, last_step: int, batch_size: 
     return loaded_batches(sampler, draws, workers)
 
 
-def label_distribution(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage,
+def label_distribution(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage, batch: int,
                        table: torch.Tensor) -> list[float] | None:
     """q (C,): the share of each class in the fully labelled cases (Zhou 2019, section 3.2); None without such a case.
 
-    Counted over patches drawn as the stage draws them, not over whole volumes: predictions are compared with it patch
-    by patch, and patches centred on organs hold more of them.
+    Counted over patches drawn as the stage draws them, `batch` a mini-batch, not over whole volumes: predictions are
+    compared with it patch by patch, and patches centred on organs hold more of them.
     """
     # Soft targets would cost loading and say nothing of the shares.
     full = [replace(cached, soft_targets=None) for cached in cases if cached.case.kind is Kind.FULL]
@@ -91,7 +97,17 @@ def label_distribution(recipe: Recipe, cases: Sequence[CachedCase], stage: Stage
         return None
     # `full_share` deals patches to full and partial cases, and of these there are only full ones here.
     alone = stage.model_copy(update={"sampling": stage.sampling.model_copy(update={"full_share": None})})
-    sampler = patches(recipe, full, alone, 1, DISTRIBUTION_PATCHES)
-    drawn = (sampler[number][0].candidate_map.numpy() for number in range(DISTRIBUTION_PATCHES))
+    sampler = patches(recipe, full, alone, batch, DISTRIBUTION_PATCHES)
+    numbers = islice(_compared_draws(stage.sampling), DISTRIBUTION_PATCHES)
+    drawn = (sampler[number][0].candidate_map.numpy() for number in numbers)
     distribution: list[float] = prior_distribution(drawn, table.cpu().numpy()).tolist()
     return distribution
+
+
+def _compared_draws(sampling: SamplingSettings) -> Iterator[int]:
+    """Numbers of draws at places in the mini-batch where predictions are compared with q: of the other cases, where
+    `full_share` deals them out, as the first places alone lie in an organ (`foreground`)."""
+    share = sampling.full_share
+    for number in count():
+        if share is None or not sampling.foreground or not deals_full(number, share):
+            yield number

@@ -10,7 +10,7 @@ import numpy as np
 from ..annotation import OUTSIDE, CandidateTable
 from ..datasets.checking import CaseFaults
 from ..datasets.manifest import Manifest
-from ..errors import Code, Problem, UserError, did_you_mean
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..loading.cache import CachedCase, cache_cases
 from ..loading.soft_cache import ClassSets, with_soft_targets
@@ -18,7 +18,7 @@ from ..organs import LabelSpace
 from ..real_paths import real_path
 from .recipe import Recipe
 from .settings import uses_soft_targets
-from .validation import validation_groups
+from .validation import held_out_groups, validation_groups
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,7 @@ def read_cases(recipe: Recipe, manifest: Manifest, reporter: Reporter) -> Cases:
     left.
     """
     space, stages = manifest.label_space, recipe.resolved_stages()
-    held_out = []
-    for name in recipe.hold_out:
-        group = manifest.group_called(name)
-        if group is None:
-            raise UserError(code=Code.UNKNOWN_NAME, subject="hold_out",
-                            found=f"no case of group {name} in {manifest.path}",
-                            hint=did_you_mean(name, manifest.group_names()))
-        held_out.append(group)
+    held_out = held_out_groups(recipe.hold_out, manifest)
     validated = set(validation_groups(recipe, manifest))
     table = CandidateTable(space.class_count)
     cases = manifest.without(held_out)

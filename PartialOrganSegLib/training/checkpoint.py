@@ -44,6 +44,7 @@ class _NewParts(TypedDict, total=False):
     """Parts that are missing where the run began with an earlier version."""
 
     unmeasured: bool
+    stage_done: bool
     hooks: dict[str, dict[str, object]]
     stage_plan: tuple[int, int] | None
 
@@ -53,7 +54,7 @@ class Checkpoint(TrainingStepState, _NewParts):
 
     `step` counts the steps done; `stage` is the number of the stage it is in, which began at `stage_start`. `settings`
     decide the run's numbers and are compared on resuming. `unmeasured`: the last step's measurement was due and broken
-    off. `hooks`: their states, by name. `stage_plan`: see `RunState`.
+    off. `stage_done`: the next stage was not begun. `hooks`: their states, by name. `stage_plan`: see `RunState`.
     """
 
     step: int

@@ -26,6 +26,7 @@ from .recipe import MODEL_FOLDER, Recipe
 from .run_files import RunFiles
 from .settings import ValidationSettings
 from .trainer import train
+from .validation import held_out_groups
 
 FOLDS_FILE = "folds.json"
 
@@ -34,13 +35,15 @@ def deal_folds(manifest: Manifest, count: int, seed: int, hold_out: Sequence[str
     """The groups (patients) that each of `count` folds is validated on; every annotated one is in one fold.
 
     Each data set is dealt evenly, and no group is divided. Cases without annotation are trained on in every fold.
-    Raises UserError for fewer than two folds or fewer annotated groups than folds.
+    `hold_out`: groups, by any of their names, that are in none. Raises UserError for one that the manifest does not
+    have, and for fewer than two folds or fewer annotated groups than folds.
     """
     if count < 2:
         raise UserError(code=Code.VALUE_OUT_OF_RANGE, subject="folds", expected="2 or more", found=count)
+    held_out = held_out_groups(hold_out, manifest)
     dataset_of: dict[str, str] = {}
     for case in manifest.cases:
-        if case.kind is not Kind.UNLABELLED and case.group not in hold_out:
+        if case.kind is not Kind.UNLABELLED and case.group not in held_out:
             dataset_of.setdefault(case.group, case.dataset)
     if len(dataset_of) < count:
         raise UserError(code=Code.NO_CASES, subject="folds", expected=f"at least {count} annotated patients",
@@ -74,14 +77,16 @@ def train_folds(recipe: Recipe, folder: Path, resume: bool, device: str = "auto"
     reporter = reporter or Reporter()
     folds = deal_folds(load_manifest(recipe.manifest), count, recipe.seed, recipe.hold_out)
     files = [RunFiles(folder / f"fold_{number}") for number in range(count)]
-    _check_folder(folder, folds, resume)
+    # Of several processes (torchrun) the first alone looks, and writes: the others might find what it just wrote.
+    first = os.environ.get("RANK", "0") == "0"
+    if first:
+        _check_folder(folder, folds, resume)
     steps = sum(stage.steps for stage in recipe.resolved_stages())
     unfinished = [run for run in files if not run.model.exists()]
     if unfinished:
         reporter.warning(Problem(Code.SETTING_SLOW, f"{count} folds", hint="one network alone: leave --folds out",
                                  found=f"{len(unfinished)} runs of {steps} steps each, one after the other, and a "
                                        f"model that takes {count} times as long for every CT"))
-    first = os.environ.get("RANK", "0") == "0"
     if first:
         _write_folds(folder, folds)
     for number, (run, groups) in enumerate(zip(files, folds, strict=True)):

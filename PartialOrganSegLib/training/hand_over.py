@@ -11,6 +11,7 @@ from ..errors import Code, UserError
 from ..loading.cache import CachedCase
 from ..models.bundle import Bundle, write_bundle
 from ..models.joined import join_bundles
+from ..networks import arguments_of_phase
 from ..organs import LabelSpace
 from ..scratch import scratch_folder
 from .frozen_members import Division, FrozenMembers
@@ -115,9 +116,11 @@ def _shown_organs(cases: Sequence[CachedCase], space: LabelSpace) -> list[str]:
 def _write_network(folder: Path, recipe: Recipe, start: Start, space: LabelSpace,
                    metrics: Mapping[str, object]) -> Bundle:
     """The trained network as a bundle of its own."""
-    settings = recipe.bundle
+    settings, network = recipe.bundle, start.settings
+    # In the phase of the last stage, in which it was validated: in another one it would give other labels.
+    arguments = network.arguments | arguments_of_phase(network.name, start.network)
     return write_bundle(
-        folder, start.network.eval().cpu(), start.settings.name, start.settings.arguments, space,
+        folder, start.network.eval().cpu(), network.name, arguments, space,
         recipe.preprocessing.for_bundle(), name=settings.name, version=settings.version,
         licences=settings.licences, metrics=dict(metrics), training_data=settings.training_data,
         description=settings.description, half=True)

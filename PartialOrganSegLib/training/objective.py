@@ -111,7 +111,7 @@ class Objective(nn.Module):
                 try:
                     value, figures = part(outputs, part_targets)
                 except ValueError as error:
-                    raise UserError(code=Code.VALUE_UNFIT, subject="deep_supervision", found=error) from None
+                    raise UserError(code=Code.VALUE_UNFIT, subject="losses", found=error) from None
                 total, terms = total + value, terms | figures
         return total, terms
 

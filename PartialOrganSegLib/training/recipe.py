@@ -86,9 +86,14 @@ class Recipe(StageSettings):
         return content | {"stages": [_merged(shared, stage) for stage in stages]}
 
     def resolved_stages(self) -> list[Stage]:
-        """The stages in order, each with all its settings."""
-        if self.stages:
-            return self.stages
+        """The stages in order, each with all its settings; a network stays in its phase until a stage names another."""
+        resolved: list[Stage] = []
+        for stage in self.stages:
+            if stage.phase is None and resolved:
+                stage = stage.model_copy(update={"phase": resolved[-1].phase})
+            resolved.append(stage)
+        if resolved:
+            return resolved
         return [Stage.model_validate(self.model_dump(include=set(StageSettings.model_fields)))]
 
     def changed(self, **settings: object) -> Recipe:

@@ -18,6 +18,7 @@ class RunState:
     the stage began at `stage_start`. `stage_plan`: how many steps it has and after which one of them Dice is measured
     next, where a hook has decided that. `best`: the best figures of the stage so far.
 
+    `stage_done`: the stage has had its steps and measurements, and the next one is not begun yet.
     `measurement_due`: the last step's measurement was broken off and is made up for on resuming. `settings` decide the
     run's numbers. `hooks` are those with a state of their own, by name.
     """
@@ -30,6 +31,7 @@ class RunState:
     stage: int = 0
     stage_start: int = 0
     measurement_due: bool = False
+    stage_done: bool = False
     stage_plan: tuple[int, int] | None = None
 
     @property
@@ -43,12 +45,14 @@ class RunState:
         save_checkpoint(path, {
             **self.training_step.state(), "step": self.step, "stage": self.stage, "stage_start": self.stage_start,
             "validation": self.best.state_dict(), "random": random_states(), "settings": dict(self.settings),
-            "unmeasured": self.measurement_due, "hooks": hooks, "stage_plan": self.stage_plan})
+            "unmeasured": self.measurement_due, "stage_done": self.stage_done,
+            "hooks": hooks, "stage_plan": self.stage_plan})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Goes back to a checkpoint's state, whose stage was begun. Hooks that it does not know begin anew."""
         self.step, self.stage, self.stage_start = checkpoint["step"], checkpoint["stage"], checkpoint["stage_start"]
         self.measurement_due = checkpoint.get("unmeasured", False)
+        self.stage_done = checkpoint.get("stage_done", False)
         self.stage_plan = checkpoint.get("stage_plan")
         self.training_step.load(checkpoint)
         self.best.restore(checkpoint["validation"])

@@ -75,7 +75,7 @@ class Plateau(Schedule):
         super().__init__(steps, warmup_steps)
         self.cut, self.epoch_steps, self.patience, self.least_gain = factor, epoch_steps, patience, least_gain
         self._factor, self._sum, self._count = 1.0, 0.0, 0
-        # Of the epochs since the last cut.
+        # Of the epochs since the last cut, and of the one that it came after.
         self._means: list[float] = []
 
     def decay(self, step: int) -> float:
@@ -90,7 +90,7 @@ class Plateau(Schedule):
         patience = self.patience
         if len(self._means) > patience and self._means[-1 - patience] - self._means[-1] < self.least_gain:
             self._factor *= self.cut
-            self._means = []
+            self._means = self._means[-1:]
 
     def state_dict(self) -> dict[str, Any]:
         return {"factor": self._factor, "sum": self._sum, "count": self._count, "means": self._means}

@@ -205,7 +205,7 @@ class AugmentationSettings(Settings):
     """See `loading.augmentation.Augmentation`. `strength` 0 switches all of it off; each part alone is off at 0.
 
     `blur` to `noise` are the chances of changes of intensity: of a patch to be smoothed, made of thick slices, of
-    another contrast, shaded and noisy.
+    another contrast, shaded and noisy. `in_plane` is for networks that see slices.
     """
 
     strength: float = Field(default=1.0, ge=0, le=1.5)
@@ -214,6 +214,7 @@ class AugmentationSettings(Settings):
     scale: float = Field(default=0.2, ge=0, le=0.5)
     axis_scale: float = Field(default=0.05, ge=0, le=0.5)
     scale_factors: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = []
+    in_plane: bool = False
     deformation: float = Field(default=8.0, ge=0)
     hu_scale: float = Field(default=0.12, ge=0, lt=1)
     hu_shift: float = Field(default=25.0, ge=0)

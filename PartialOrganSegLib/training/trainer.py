@@ -34,6 +34,7 @@ from .resuming import check_same, deciding_settings
 from .run_files import RunFiles, room_on_disk
 from .run_state import RunState
 from .run_validation import RunValidation
+from .stage_checks import check_cases, check_losses, check_network
 from .start import build_start, class_layers
 from .training_step import NotFiniteError, TrainingStep
 
@@ -86,9 +87,12 @@ class Trainer:
         manifest = load_manifest(recipe.manifest, self.reporter)
         self.space = manifest.label_space
         # Wrong settings are reported before a network is built or a case is read.
-        self._check_stages()
+        check_losses(self.stages, self.space)
         self.start = build_start(recipe, self.space, self.device, self.processes, self.reporter)
+        check_network(recipe, self.stages, self.start.settings, self.space)
         self.cases = read_cases(recipe, manifest, self.reporter)
+        self._batch = recipe.batch_size * self.processes.size
+        check_cases(recipe, self.stages, self.cases, self.start, self.space, self._batch)
         self._table = torch.from_numpy(self.cases.table.table)
         with_class_rate: list[str] = []
         if any(stage.optimiser.class_rate != 1 for stage in self.stages):
@@ -107,7 +111,6 @@ class Trainer:
         self._stop_signals: list[int] = []
         self._validation = RunValidation(recipe, self.evaluator, self.training_step, self._hand_over, self._result,
                                          self.processes, self._stop_signals, self.reporter)
-        self._batch = recipe.batch_size * self.processes.size
         settings = {**deciding_settings(recipe), "batch": self._batch, **self.start.essence(), **self.cases.essence()}
         self.state = RunState(self.training_step, self._validation.no_best(), settings, hooks_by_name)
         if resume:
@@ -165,12 +168,6 @@ class Trainer:
                 write_overlaps(self.files.overlaps, best.overlaps_before, best.overlaps)
             self._result.write(self.files.model, self._best_average(), best, len(self.cases.validation))
 
-    def _check_stages(self) -> None:
-        """Raises UserError for wrong settings of losses before any case is read, which may take minutes."""
-        even = [1.0] * self.space.class_count
-        for stage in self.stages:
-            Objective(stage, self.space, even, teacher=True, soft_sets=[range(self.space.class_count)])
-
     def _measure_start(self) -> None:
         """Dice before the first step. Broken off, it is made up for on resuming."""
         try:
@@ -182,6 +179,9 @@ class Trainer:
     def _train_stage(self) -> None:
         """Trains to the end of the stage, and begins the next."""
         state, recipe = self.state, self.recipe
+        if state.stage_done:
+            self._begin_stage(state.stage + 1)
+            return
         stage = self.stages[state.stage]
         if state.measurement_due and self._after_step():
             return
@@ -233,6 +233,10 @@ class Trainer:
             self._save(self.files.last)
             raise
         if stage_done:
+            if state.stage + 1 < len(self.stages):
+                # A new stage may not get what it needs, memory for one: the work until here is not to be lost.
+                state.stage_done = True
+                self._save(self.files.last)
             self._begin_stage(state.stage + 1)
         stop = self._stop_asked()
         if stop or state.step % self.recipe.checkpoint_every == 0 or state.stage == len(self.stages):
@@ -248,11 +252,10 @@ class Trainer:
             return self.training_step.step(state.step + 1, state.stage_step, targets)
         except NotFiniteError as error:
             batch = ", ".join(sampler.describe(number) for number in batch_numbers(state.step, self._batch))
+            kept = "last good checkpoint kept, " if self.files.last.exists() else ""
             rate = self.stages[state.stage].optimiser.learning_rate
-            raise UserError(code=Code.DIVERGED, subject=f"step {state.step + 1}",
-                            found=f"{error}; batch: {batch}",
-                            hint="last good checkpoint kept, try a lower optimiser.learning_rate than "
-                                 f"{rate}") from None
+            raise UserError(code=Code.DIVERGED, subject=f"step {state.step + 1}", found=f"{error}; batch: {batch}",
+                            hint=f"{kept}try a lower optimiser.learning_rate than {rate}") from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -312,13 +315,13 @@ class Trainer:
     def _begin_stage(self, number: int) -> None:
         """Begins a stage; after the last one there is nothing to begin."""
         self.state.stage, self.state.stage_start = number, self.state.step
-        self.state.stage_plan = None
+        self.state.stage_plan, self.state.stage_done = None, False
         if number == len(self.stages):
             return
         stage = self.stages[number]
         distribution = None
         if needs_prior(stage):
-            distribution = label_distribution(self.recipe, self.cases.training, stage, self._table)
+            distribution = label_distribution(self.recipe, self.cases.training, stage, self._batch, self._table)
         self.training_step.begin(stage, Objective(stage, self.space, distribution, self.start.teacher is not None,
                                                   self.reporter, self.cases.soft_sets))
         best = self._validation.no_best(self.state.best.before)

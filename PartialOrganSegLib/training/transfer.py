@@ -16,6 +16,8 @@ from ..organs import LabelSpace
 # Of the background's probability, what each new class starts with. Cermelli 2020 (equation 10) splits it evenly, which
 # at once lets shared organs win every voxel on their outline; with this share no decision changes.
 NEW_SHARE = 0.01
+# All new classes together have at most this: of a hundred with `NEW_SHARE` each nothing would be left.
+ALL_NEW_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class ClassMap:
         return tuple(label for label, start_label in enumerate(self.source) if start_label is None)
 
     @property
+    def new_share(self) -> float:
+        """Of the background's probability, what each of the new classes starts with."""
+        return min(NEW_SHARE, ALL_NEW_SHARE / max(1, len(self.new)))
+
+    @property
     def identical(self) -> bool:
         """Whether both have the same classes in the same order."""
         return not self.dropped and self.source == tuple(range(len(self.source)))
@@ -51,7 +58,7 @@ def moved_weights(weights: Mapping[str, torch.Tensor], network_name: str, argume
                   start_classes: int, classes: ClassMap) -> dict[str, torch.Tensor]:
     """The start model's weights for a network of the run's classes.
 
-    A new class begins with the background's weights and `NEW_SHARE` of its probability. What the model knew of a
+    A new class begins with the background's weights and a small share of its probability. What the model knew of a
     dropped class is lost; its voxels go to whatever it held next likely.
     """
     axes = class_axes(network_name, arguments, start_classes)
@@ -64,8 +71,8 @@ def moved_weights(weights: Mapping[str, torch.Tensor], network_name: str, argume
         # The bias of the layer that gives the logits: that of a norm, whose weight has one axis, is none of these.
         weight = weights.get(name.removesuffix("bias") + "weight")
         if axes[name] and name.endswith("bias") and weight is not None and weight.ndim > 1:
-            value[list(classes.new)] += math.log(NEW_SHARE)
-            value[0] += math.log1p(-NEW_SHARE * len(classes.new))
+            value[list(classes.new)] += math.log(classes.new_share)
+            value[0] += math.log1p(-classes.new_share * len(classes.new))
         moved[name] = value
     return moved
 
@@ -100,7 +107,7 @@ class MappedTeacher(nn.Module):
     """The start model as a teacher in the run's label space: (B, 1, z, y, x) to logits (B, classes, z, y, x).
 
     Exact: the probabilities of dropped classes go to the background. What it calls background may be a new class too;
-    each has `NEW_SHARE` of it, and `losses.Distillation(new_classes=...)` takes them together again.
+    each has the same small share of it, and `losses.Distillation(new_classes=...)` takes them together again.
     """
 
     def __init__(self, network: nn.Module, classes: ClassMap) -> None:
@@ -111,10 +118,10 @@ class MappedTeacher(nn.Module):
         logits, classes = self.network(image), self.classes
         # The logarithm of the sum of probabilities, up to a constant that no softmax sees.
         background = torch.logsumexp(logits[:, [0, *classes.dropped]].float(), 1, keepdim=True).to(logits.dtype)
-        of_classes = [background + math.log1p(-NEW_SHARE * len(classes.new))]
+        of_classes = [background + math.log1p(-classes.new_share * len(classes.new))]
         for start_label in classes.source[1:]:
             if start_label is None:
-                of_classes.append(background + math.log(NEW_SHARE))
+                of_classes.append(background + math.log(classes.new_share))
             else:
                 of_classes.append(logits[:, start_label:start_label + 1])
         return torch.cat(of_classes, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..datasets.manifest import Manifest
@@ -15,7 +16,7 @@ def validation_groups(recipe: Recipe, manifest: Manifest) -> list[str]:
     Raises UserError for a group that the manifest does not have.
     """
     settings = recipe.validation
-    held_out = {manifest.group_called(name) for name in recipe.hold_out}
+    held_out = held_out_groups(recipe.hold_out, manifest)
     if settings is None:
         return [group for group in manifest.validation_groups() if group not in held_out]
     remaining = replace(manifest, cases=tuple(case for case in manifest.cases if case.group not in held_out))
@@ -29,3 +30,17 @@ def validation_groups(recipe: Recipe, manifest: Manifest) -> list[str]:
         chosen.add(group)
     split = replace(remaining, validation=settings.share, seed=settings.seed).validation_groups()
     return sorted({*chosen, *split})
+
+
+def held_out_groups(names: Sequence[str], manifest: Manifest) -> list[str]:
+    """The groups that a recipe's `hold_out` names, by whichever of their names. Raises UserError for one that the
+    manifest does not have."""
+    groups = []
+    for name in names:
+        group = manifest.group_called(name)
+        if group is None:
+            raise UserError(code=Code.UNKNOWN_NAME, subject="hold_out",
+                            found=f"no case of group {name} in {manifest.path}",
+                            hint=did_you_mean(name, manifest.group_names()))
+        groups.append(group)
+    return groups

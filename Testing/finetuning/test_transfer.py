@@ -58,6 +58,19 @@ def test_known_classes_stay_as_they_were(names):
         np.testing.assert_allclose(after, taught, atol=1e-5)
 
 
+@pytest.mark.parametrize("count", [20, 21, 99, 100, 200])
+def test_any_number_of_new_classes_leaves_the_background_its_voxels(count):
+    """With a hundredth each, a hundred new classes left nothing, and their logarithm ended the run."""
+    start, moved, teacher, _ = networks(["liver", "spleen", "pancreas", *(f"organ_{n}" for n in range(count))])
+    image = torch.randn(1, 1, 4, 8, 8)
+    with torch.no_grad():
+        before, after, taught = (softmax(network(image).numpy())[0] for network in (start, moved, teacher))
+    np.testing.assert_allclose(after, taught, atol=1e-5)
+    np.testing.assert_allclose(after[1:4], before[1:4], atol=1e-5)
+    np.testing.assert_allclose(after[0], 0.8 * before[0], atol=1e-5)
+    np.testing.assert_allclose(after[4:], np.broadcast_to(0.2 / count * before[0], after[4:].shape), atol=1e-5)
+
+
 def test_class_axes_are_recognised_for_any_number_of_classes():
     assert {name: axes for name, axes in class_axes("light_unet", NETWORK, 9).items() if axes} == {
         "head.weight": [1], "head.bias": [0]}

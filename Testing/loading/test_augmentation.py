@@ -187,3 +187,19 @@ def test_a_scale_factor_enlarges_the_image(factor):
     pixels, _ = patch_of(enlarged, ramp, np.full(ramp.shape, 2, np.uint8), (10, 30, 30))
     np.testing.assert_allclose(np.diff(pixels, axis=2) * 150, 8 / factor, atol=1e-2)
 
+
+@pytest.mark.parametrize("part", ["shift", "rotation", "scale", "axis_scale", "deformation"])
+def test_in_the_plane_each_part_still_moves_voxels_but_in_no_other_slice(part):
+    image, codes = volume()
+    values = {"rotation": (15.0, 15.0, 15.0), "deformation": 8.0}
+    alone = replace(CUT, strength=1.0, in_plane=True, **(OFF | {part: values.get(part, 0.3)}))
+    _, cut = patch_of(CUT, image, codes, (10, 20, 22))
+    # The code of each slice is its own: what was cut from others would show it.
+    numbered = np.broadcast_to(np.arange(100, 120, dtype=np.uint8)[:, None, None], codes.shape)
+    moved = []
+    for seed in range(4):
+        _, marks = patch_of(alone, image, codes, (10, 20, 22), seed)
+        _, slices = patch_of(alone, image, numbered, (10, 20, 22), seed)
+        moved.append(not np.array_equal(marks, cut))
+        assert np.array_equal(slices, np.broadcast_to(np.arange(108, 113)[:, None, None], slices.shape))
+    assert any(moved)

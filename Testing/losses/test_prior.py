@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.losses import Prior, PriorPrimalDual, WeightedLosses, prior_distribution
+from PartialOrganSegLib.losses import DeepSupervision, Prior, PriorPrimalDual, WeightedLosses, prior_distribution
 from Testing.helpers.loss_batches import OVERLAPPING, PARTITION, SINGLETONS, all_rows, batch, random_case, softmax
 
 Q = (0.7, 0.1, 0.1, 0.05, 0.05)
@@ -144,6 +144,34 @@ def test_running_mean():
     slope = -(q / at - (1 - q) / (1 - at))
     (slope * torch.softmax(raw, 1).mean((0, 2, 3, 4))).sum().backward()
     np.testing.assert_allclose(supervision.logits.grad, raw.grad, atol=1e-7)
+
+
+def coarser_outputs(logits) -> list[torch.Tensor]:
+    """The logits, and the same at half and a quarter of their size, with other values."""
+    fine = torch.as_tensor(logits, dtype=torch.float32)
+    return [fine, *(torch.nn.functional.avg_pool3d(fine, 2 ** level) - fine.mean() for level in (1, 2))]
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
+def test_the_running_mean_goes_on_once_a_batch_whatever_the_outputs(weights):
+    one, several = (WeightedLosses({"prior": 1.0}, {"prior": {"q": Q, "momentum": 0.5}}) for _ in range(2))
+    for seed in range(3):
+        logits, codes = random_case(seed, PARTITION, (1, 4, 8, 8))
+        case = batch(logits, codes, PARTITION)
+        _, expected = one(case.logits, case.targets)
+        _, figures = DeepSupervision(several, weights)(coarser_outputs(logits), case.targets)
+        assert figures == expected
+    assert several.state_dict().keys() == one.state_dict().keys()
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(several.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_coarser_outputs_are_taken_at_the_running_mean():
+    losses = WeightedLosses({"prior": 1.0}, {"prior": {"q": Q, "momentum": 0.5}})
+    logits, codes = random_case(4, PARTITION, (1, 4, 8, 8))
+    case = batch(logits, codes, PARTITION)
+    total, _ = DeepSupervision(losses, [1.0, 1.0, 1.0])(coarser_outputs(logits), case.targets)
+    assert float(total) == pytest.approx(equation_2(Q, mean_softmax(logits, codes, PARTITION)), rel=1e-5)
 
 
 def test_running_mean_is_part_of_the_state():

@@ -198,7 +198,7 @@ def test_gated_crf_of_known_voxels_is_zero():
 
 def test_crf_arguments_for_another_number_of_axes_are_refused():
     logits, codes = random_case(9, PARTITION)
-    with pytest.raises(ValueError, match="one an axis"):
+    with pytest.raises(UserError, match=r"loss_arguments: crf\.radius: expected one number or 3, one an axis"):
         WindowedCRF((1, 1))(*batch(logits, codes, PARTITION, image=random_image(9, codes)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,6 +114,24 @@ def test_folds_are_scored_on_the_patients_that_each_was_trained_without(manifest
     (tmp_path / "run" / "folds.json").write_text(json.dumps([["nobody"], folds[1]]), encoding="utf-8")
     assert script.main(words) == 1
     assert "folds.json: expected patients of the manifest, found nobody" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["full", "partial"])
+def test_an_organ_that_is_made_up_counts_whatever_the_kind_of_label(tmp_path, kind):
+    """In a label space that has neither colon nor rectum."""
+    ct, labels = make_phantom((24, 24, 24), (12.0, 12.0, 12.0), 0)
+    spleen = WORD16.index("spleen")
+    numbers = np.where(labels.array == LIVER, 1, np.where(labels.array == spleen, 2, 0)).astype(np.uint8)
+    write_ct(tmp_path / "image.nii.gz", ct)
+    write_labelmap(tmp_path / "label.nii.gz", Volume(np.where(numbers == 1, numbers, 0).astype(np.uint8), labels.grid))
+    dataset = {"name": "one", "kind": kind, "cases": [{"image": "image.nii.gz", "label": "label.nii.gz"}]}
+    if kind == "partial":
+        dataset["annotated"] = ["liver", "spleen"]
+    manifest = script.load_manifest(write_yaml(tmp_path / "m.yaml", {
+        "label_space": ["liver", "spleen", "pancreas"], "datasets": [dataset]}))
+    (case,) = manifest.cases
+    predictor = SimpleNamespace(predict=lambda image: SimpleNamespace(labels=Volume(numbers, image.grid)))
+    assert script.score_case(case, predictor, manifest.label_space, None)["label"] == {"liver": 1.0, "spleen": 0.0}
 
 
 @pytest.mark.parametrize(("wrong", "line"), [

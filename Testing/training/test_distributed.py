@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.trainer import train
 from Testing.helpers import ready_python
 from Testing.helpers.repository import ROOT
-from Testing.helpers.training_data import write_case, write_recipe, write_yaml
+from Testing.helpers.training_data import write_case, write_manifest, write_recipe, write_yaml
 from Testing.helpers.training_runs import log_of
+
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(), reason="PyTorch without gloo")
 
 
 def curve(folder: Path) -> list[list[float]]:
@@ -25,8 +29,17 @@ def curve(folder: Path) -> list[list[float]]:
     return curve
 
 
-@pytest.mark.skipif(not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
-                    reason="PyTorch without gloo")
+def train_in_two(recipe: Path, folder: Path, *words: str) -> subprocess.CompletedProcess:
+    """`partialorganseg train` in two processes, to its end."""
+    python = ready_python.program()
+    command = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python", python,
+               "-m", "PartialOrganSegLib", "train", str(recipe), "-o", str(folder), "--device", "cpu", *words]
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500,
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert completed.returncode == 0, completed.stderr
+    return completed
+
+
 def test_two_processes_compute_what_one_would(tmp_path):
     """Dice, prior and sampled voxels included: losses that do not add up over parts of a batch."""
     entries = [write_case(tmp_path, f"case{number}", number) for number in range(4)]
@@ -42,13 +55,7 @@ def test_two_processes_compute_what_one_would(tmp_path):
     recipe = write_recipe(tmp_path, manifest, **changes)
     # Two processes of two patches each see the same four as one process.
     train(load_recipe(recipe, ["batch_size=4"]), tmp_path / "one", False, "cpu")
-    python = ready_python.program()
-    command = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python", python,
-               "-m", "PartialOrganSegLib", "train", str(recipe), "-o", str(tmp_path / "two"), "--device", "cpu",
-               "--set", "batch_size=2"]
-    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert completed.returncode == 0, completed.stderr
+    completed = train_in_two(recipe, tmp_path / "two", "--set", "batch_size=2")
     assert completed.stdout.count("run folder") == 1  # the first process alone speaks
     alone, together = curve(tmp_path / "one"), curve(tmp_path / "two")
     assert len(alone) == 4  # two of steps, two of validation
@@ -58,3 +65,12 @@ def test_two_processes_compute_what_one_would(tmp_path):
     for name, value in states[0]["network"].items():
         assert torch.allclose(states[1]["network"][name], value, rtol=1e-3, atol=1e-4), name
     assert states[1]["settings"]["batch"] == 4
+
+
+def test_two_processes_train_folds(tmp_path):
+    """Ended at once: the second process found the folds.json of the first, and took it for that of another run."""
+    recipe = write_recipe(tmp_path, write_manifest(tmp_path, 2), steps=2, batch_size=1)
+    words = [recipe, tmp_path / "run", "--folds", "2"]
+    assert train_in_two(*words).stdout.count("run folder") == 1
+    assert len(load_bundle(tmp_path / "run" / "model").folds) == 2
+    train_in_two(*words, "--resume")

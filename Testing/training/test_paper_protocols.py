@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from PartialOrganSegLib.annotation import OUTSIDE
 from PartialOrganSegLib.errors import UserError
+from PartialOrganSegLib.loading.augmentation import IntensityChances
+from PartialOrganSegLib.loading.targets import central
 from PartialOrganSegLib.losses import ExclusionCrossEntropy, ExclusionDice, MarginalCrossEntropy, TargetAdaptive
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import SHI5
+from PartialOrganSegLib.training.batches import augmentation
 from PartialOrganSegLib.training.distributed import Processes
+from PartialOrganSegLib.training.network_sizes import slices_of
 from PartialOrganSegLib.training.objective import Objective
-from PartialOrganSegLib.training.recipe import load_recipe
+from PartialOrganSegLib.training.recipe import Recipe, load_recipe, shipped_recipes
 from PartialOrganSegLib.training.settings import Stage
 from PartialOrganSegLib.training.training_step import TrainingStep
 from Testing.helpers.listener import Listener
@@ -165,6 +172,37 @@ def test_zhou_turns_and_scales_alone(name):
     off = ("shift", "scale", "axis_scale", "deformation", "hu_scale", "hu_shift", "blur", "thick_slices", "contrast",
            "shading", "noise")
     assert {part: getattr(changes, part) for part in off} == dict.fromkeys(off, 0.0)
+
+
+def test_what_a_network_of_slices_sees_is_slices_of_the_scan():
+    """Turned by 8 degrees about y or x, a "slice" of 512 mm goes through 24 of 3 mm, and so do the strokes in it."""
+    recipes = {name: load_recipe(name) for name in shipped_recipes()}
+    of_slices = {name for name, recipe in recipes.items()
+                 if recipe.preprocessing.patch_zyx[0] == 1 or sees_slices(recipe)}
+    assert of_slices > {"pann_2d", "pipo_fan", "pipo_fan_single", "scribble_dense", "scribble_nnunet", "scribble_pce"}
+    # Each slice has a code and a brightness of its own.
+    shape = (9, 700, 700)
+    codes = np.broadcast_to(np.arange(10, 19, dtype=np.uint8)[:, None, None], shape)
+    image = np.broadcast_to(np.arange(0, 180, 20, dtype=np.int16)[:, None, None], shape)
+    for name in sorted(of_slices):
+        cut = replace(augmentation(recipes[name]), hu_scale=0.0, hu_shift=0.0,
+                      intensity=IntensityChances(0, 0, 0, 0, 0))
+        for seed in range(6):
+            patch, marks, _ = cut(image, codes, (8 * (seed % 2), 350, 350), np.random.default_rng(seed))
+            for pixels, of_slice in zip(patch[0], marks, strict=True):
+                (code,) = set(of_slice.unique().tolist()) - {OUTSIDE}
+                # In the middle: at the border of the image brightness mixes with air.
+                middle = central(pixels, (32, 32)).numpy() * cut.divide + cut.subtract
+                np.testing.assert_allclose(middle, (code - 10) * 20, atol=1e-2, err_msg=f"{name}, draw {seed}")
+
+
+def sees_slices(recipe: Recipe) -> bool:
+    """Whether the recipe's network is one of slices, alone or with their neighbours."""
+    if recipe.network is None:
+        return False
+    with torch.device("meta"):
+        network = build_network(recipe.network.name, 1, 3, **recipe.network.arguments)
+    return slices_of(network) is not None
 
 
 # --- formulas -------------------------------------------------------------------------------------------------------

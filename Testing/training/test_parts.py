@@ -55,8 +55,20 @@ def test_plateau_cuts_when_the_loss_stalls():
     losses = [mean + sign * 0.1 for mean in means for sign in (1, -1)]
     # Within an epoch the loss goes up and down by 0.1: only means of epochs may decide.
     values = factors("plateau", len(losses), losses, factor=0.8, epoch_steps=2, patience=3, least_gain=1e-3)
-    # 0.5996 (epoch 8) is 0.0004 below 0.6 (epoch 5); then epochs count anew, and 0.4 is far below.
-    assert values == pytest.approx([1.0] * 16 + [0.8] * 8)
+    # 0.5996 (epoch 8) is 0.0004 below 0.6 (epoch 5), and 0.5995 (epoch 11) next to nothing below that.
+    assert values == pytest.approx([1.0] * 16 + [0.8] * 6 + [0.64] * 2)
+
+
+def test_a_plateau_waits_as_long_after_a_cut_as_before_the_first():
+    """Cut every 10 epochs of a loss that stands still (Shi 2021, section 4.2); it was every 11."""
+    values = factors("plateau", 42, [1.0] * 42, factor=0.5, epoch_steps=1, patience=10)
+    cuts = [step for step in range(1, 42) if values[step] < values[step - 1]]
+    assert cuts == [11, 21, 31, 41]  # the first mean has none to be compared with
+
+
+def test_a_plateau_is_left_where_the_loss_falls_again():
+    means = [1.0, 1.0, 1.0, 1.0, 0.9, 0.8, 0.7, 0.6]
+    assert factors("plateau", 8, means, factor=0.5, epoch_steps=1, patience=3) == [1.0] * 4 + [0.5] * 4
 
 
 def test_a_plateau_resumes_where_it_was():

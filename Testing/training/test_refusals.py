@@ -40,11 +40,38 @@ def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (["manifest=nowhere.yaml"], r"nowhere\.yaml: manifest expected, none found"),
     (["start_from=nowhere"], "nowhere"),
     (["alpha=0.5"], "alpha: expected 1 without start_from, found 0.5"),
+    (["losses={marginal_cross_entropy: 1, crf: 1}", "loss_arguments={crf: {radius: [5, 5]}}"],
+     r"loss_arguments: crf\.radius: expected one number or 3, one an axis, found \[5, 5\]"),
+    (["losses={marginal_cross_entropy: 1, crf: 1}", "loss_arguments={crf: {position_sigma: [6, 6]}}"],
+     r"loss_arguments: crf\.position_sigma: expected one number or 3"),
     (["optimiser.learning_rate=1e30", "optimiser.warmup_steps=0"], r"step \d+: the loss is nan")])
 def test_untrainable_settings_are_refused(recipe, tmp_path, overrides, message):
     with pytest.raises(UserError, match=message) as error:
         run(recipe, tmp_path / "run", *overrides)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("network", "patch", "reason"), [
+    ("{name: unet_3d, arguments: {channels: [4, 8, 8]}}", [4, 4, 4], "leave one voxel at the coarsest level"),
+    ("{name: pipo_fan, arguments: {channels: [4, 4], input_scales: 2, output_scales: 2}}", [1, 16, 16],
+     "at least 3 slices"),
+    ("{name: pipo_fan, arguments: {channels: [4, 4], input_scales: 2, output_scales: 2}}", [3, 2, 2],
+     "leave one voxel at the coarsest level")])
+def test_a_patch_that_a_network_cannot_be_trained_on_is_told_before_a_case_is_read(recipe, tmp_path, network, patch,
+                                                                                  reason):
+    message = rf"patch_zyx: expected a patch that the network can be trained on, found .* in a batch of 1 \(.*{reason}"
+    with pytest.raises(UserError, match=message) as error:
+        run(recipe, tmp_path / "run", f"network={network}", f"preprocessing.patch_zyx={patch}", "batch_size=1")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("every", [1, 100])
+def test_a_checkpoint_is_spoken_of_where_there_is_one(recipe, tmp_path, every):
+    with pytest.raises(UserError, match="the loss is nan") as error:
+        run(recipe, tmp_path / "run", "optimiser.learning_rate=1e30", "optimiser.warmup_steps=0",
+            f"checkpoint_every={every}")
+    assert ("last good checkpoint kept" in str(error.value)) == (every == 1)
 
 
 def test_a_loss_that_is_no_number_is_told_with_its_batch(recipe, tmp_path):

@@ -26,7 +26,7 @@ VERSION = 2  # raised when the same recipe and data would give another result
 LATER_SETTINGS: dict[str, object] = {
     "partial_only": [], "shift": 0.3, "axis_scale": 0.05, "scale_factors": [], "blur": 0.15, "thick_slices": 0.15,
     "contrast": 0.25, "shading": 0.1, "noise": 0.35, "test_scales": [], "backbone_weights": None, "class_rate": 1.0,
-    "new_class_patches": 0, "beside": False, "background": True}
+    "new_class_patches": 0, "beside": False, "background": True, "in_plane": False}
 
 
 @dataclass(frozen=True)
