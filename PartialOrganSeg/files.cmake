@@ -153,6 +153,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/batch/cases.py
   PartialOrganSegLib/batch/cluster.py
   PartialOrganSegLib/batch/earlier_names.py
+  PartialOrganSegLib/batch/file_names.py
   PartialOrganSegLib/batch/fingerprint.py
   PartialOrganSegLib/batch/limited.py
   PartialOrganSegLib/batch/local.py
@@ -512,6 +513,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/training/schedules.py
   PartialOrganSegLib/training/setting_errors.py
   PartialOrganSegLib/training/settings.py
+  PartialOrganSegLib/training/stage_checks.py
   PartialOrganSegLib/training/start.py
   PartialOrganSegLib/training/trainer.py
   PartialOrganSegLib/training/training_step.py
