@@ -8,6 +8,7 @@ would be another loss: Dice, the prior term and sampled voxels do not add up ove
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import nn
 
 # Processes wait while one resamples the cases.
 PATIENCE = timedelta(hours=6)
+_RUNS = itertools.count()  # of this process; the others have as many
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,11 @@ def started(device: torch.device) -> Iterator[Processes]:
     local = processes.local_device(device)
     if local.type == "cuda":
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if local.type == "cuda" else "gloo", timeout=PATIENCE)
+    store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))  # type: ignore[attr-defined]  # not said to be exported
+    # Processes that train one run after the other (folds) would find each other's addresses of the run before.
+    store = dist.PrefixStore(f"run {next(_RUNS)}", store)  # type: ignore[attr-defined]  # nor is this
+    dist.init_process_group("nccl" if local.type == "cuda" else "gloo", store=store, rank=rank, world_size=size,
+                            timeout=PATIENCE)
     try:
         yield processes
         # The run is over for all when the first has written the model. It also empties gloo's threads: one that still

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from PartialOrganSegLib.models.bundle import load_bundle
+from PartialOrganSegLib.training.distributed import started
 from PartialOrganSegLib.training.recipe import load_recipe
 from PartialOrganSegLib.training.trainer import train
 from Testing.helpers import ready_python
@@ -74,3 +76,24 @@ def test_two_processes_train_folds(tmp_path):
     assert train_in_two(*words).stdout.count("run folder") == 1
     assert len(load_bundle(tmp_path / "run" / "model").folds) == 2
     train_in_two(*words, "--resume")
+
+
+def test_one_run_after_the_other_finds_no_address_of_the_one_before(monkeypatch):
+    """Then a process waited, now and then, for one that was gone: "timed out connecting"."""
+    shared, stale = dist.HashStore(), []
+
+    def connect(backend, store, rank, world_size, timeout):
+        assert (backend, rank, world_size) == ("gloo", 0, 2)
+        stale.append(store.check(["address"]))
+        store.set("address", "here")
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(dist, "rendezvous", lambda *_, **__: iter([(shared, 0, 2)]))
+    monkeypatch.setattr(dist, "init_process_group", connect)
+    monkeypatch.setattr(dist, "barrier", lambda: None)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    for _ in range(2):
+        with started(torch.device("cpu")) as processes:
+            assert (processes.rank, processes.size) == (0, 2)
+    assert stale == [False, False]
