@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     for line in summary(manifest):
         print(one_line(line))
     # All problems are collected first, so that they stand together below the summary and the warnings.
-    problems = check_manifest(manifest, reporter)
+    problems = check_manifest(manifest, reporter, doubt_images=True)
     reporter.close()
     for problem in problems:
         reporter.error(problem)

@@ -9,23 +9,30 @@ import numpy as np
 from ..annotation import CandidateTable, Kind
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
+from ..formats.checks import doubtful_ct
+from ..imaging.volume import Volume
 from ..organs import LabelSpace
 from .case import Case, Manifest
 from .patients import one_image_in_two_groups
 from .soft_targets import read_soft_targets
 
 
-def check_manifest(manifest: Manifest, reporter: Reporter | None = None) -> list[Problem]:
+def check_manifest(manifest: Manifest, reporter: Reporter | None = None, *,
+                   doubt_images: bool = False) -> list[Problem]:
     """Reads every case; a problem for each fault: missing files, another geometry, unknown or undeclared organs.
 
-    A full case without some organ, sides that could not be decided and ignored organs are only warnings.
+    A full case without some organ, sides that could not be decided and ignored organs are only warnings; with
+    `doubt_images` so is an image that does not look like a CT in HU.
     """
     reporter = reporter or Reporter()
     problems: list[Problem] = []
     for number, case in enumerate(manifest.cases, 1):
         # The first fault of a case is enough: what follows from a missing file would only hide it.
         try:
-            _check_labels(case, manifest.label_space, reporter)
+            image = _check_labels(case, manifest.label_space, reporter)
+            reason = doubtful_ct(image.array) if doubt_images else None
+            if reason is not None:
+                reporter.warning(Problem(Code.NOT_A_CT, f"{case.name}: {case.image}", "a CT in HU", reason))
         except UserError as error:
             problems.append(error.problem.within(case.name))
         reporter.progress("checking", number, len(manifest.cases))
@@ -69,8 +76,8 @@ class CaseFaults:
         raise UserError(problems[-1])
 
 
-def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> None:
-    """Reads a case and warns of what may be amiss. Raises UserError for the first fault."""
+def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> Volume:
+    """Reads a case and warns of what may be amiss; its image. Raises UserError for the first fault."""
     table = CandidateTable(label_space.class_count)
     image = case.read_image()
     codes = case.read_codes(image, label_space, table, reporter)
@@ -78,7 +85,7 @@ def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> No
     if case.soft_targets is not None:
         read_soft_targets(case.soft_targets).check(image.grid, label_space)
     if case.label is None or case.kind not in (Kind.FULL, Kind.PARTIAL):
-        return
+        return image
     ignored = case.ignored_voxels(label_space)
     if ignored:
         listed = ", ".join(f"{organ} ({count} voxels)" for organ, count in ignored.items())
@@ -89,3 +96,4 @@ def _check_labels(case: Case, label_space: LabelSpace, reporter: Reporter) -> No
         absent = [organ.name for organ in label_space.organs if organ.index not in possible]
         if absent:
             reporter.warning(Problem(Code.ORGAN_ABSENT, case.name, found=f"full label without {', '.join(absent)}"))
+    return image

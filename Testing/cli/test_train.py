@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
+from Testing.helpers.training_data import write_image, write_yaml
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_cancelled_training_ends_with_130(training, capsys):
 @pytest.mark.parametrize(("problems", "code", "line"), [([], 0, "m.yaml: ok"), (["a: b", "c: d"], 1, "2 problems")])
 def test_check_prints_each_problem(problems, code, line, monkeypatch, capsys):
     manifest = SimpleNamespace(load_manifest=lambda path, reporter: SimpleNamespace(cases=[]),
-                               check_manifest=lambda manifest, reporter: problems)
+                               check_manifest=lambda manifest, reporter, doubt_images: problems)
     monkeypatch.setitem(sys.modules, "PartialOrganSegLib.datasets.manifest", manifest)
     assert main(["check", "m.yaml"]) == code
     captured = capsys.readouterr()
@@ -87,3 +89,17 @@ def test_steps_beside_stages_are_warned_of(tmp_path, capsys):
                  f"manifest={tmp_path / 'none.yaml'}"]) == 1
     assert "warning: steps: the recipe's stages have steps of their own; --set stages=[] trains in one stage" in \
         capsys.readouterr().err
+
+
+def test_check_tells_of_an_image_that_is_no_ct(tmp_path, capsys):
+    labels = np.zeros((8, 8, 8), np.uint8)
+    labels[2:5] = 1
+    write_image(tmp_path / "liver.nii.gz", labels)
+    cases = [{"name": "a", "image": "liver.nii.gz", "label": "liver.nii.gz"}]
+    manifest = write_yaml(tmp_path / "manifest.yaml", {"label_space": ["liver"], "datasets": [
+        {"name": "set", "kind": "partial", "annotated": ["liver"], "cases": cases}]})
+    assert main(["check", str(manifest)]) == 0
+    captured = capsys.readouterr()
+    assert "warning: a: " in captured.err
+    assert "liver.nii.gz: expected a CT in HU, found values from 0 to 1" in captured.err
+    assert captured.out.splitlines()[-1].endswith("manifest.yaml: ok")
