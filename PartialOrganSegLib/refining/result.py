@@ -15,12 +15,18 @@ from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
 from ..outputs import all_at_once, refuse_existing, writable_folder
 from ..segmenting.result import SegmentResult
-from ..segmenting.result_files import earlier_of_other_kinds, remove_earlier, single_kind, target_files
+from ..segmenting.result_files import (
+    OF_CORRECTIONS,
+    earlier_of_other_kinds,
+    remove_earlier,
+    single_kind,
+    target_files,
+)
 from .changes import OrganChange
 from .session import Correction
 
 # Beside the files of `segment`. A scribble map teaches a model: the manifest's kind "scribble".
-ENDINGS = {"before": ".before.labels.nii.gz", "changes": ".changes.csv", "strokes": ".scribble.nii.gz"}
+ENDINGS = {**OF_CORRECTIONS, "strokes": ".scribble.nii.gz"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +71,7 @@ class RefineResult:
         folder = writable_folder(Path(target))
         allowed = options.overwrite if overwrite is None else overwrite
         refuse_existing([*files.values(), *own_files.values()], allowed)
-        earlier = earlier_of_other_kinds(files, folder, name)
+        earlier = earlier_of_other_kinds(files | own_files, folder, name)
         with all_at_once(folder, name) as scratch:
             self.segmented.write({kind: scratch / path.name for kind, path in files.items()})
             self._write({kind: scratch / path.name for kind, path in own_files.items()})

@@ -15,6 +15,8 @@ from ..real_paths import real_path
 
 ENDINGS = {"labelmap": ".labels.nii.gz", "segmentation": ".seg.nrrd", "table": ".volumes.csv",
            "preview": ".preview.png"}
+# What a correction by strokes keeps of the labels that it changed.
+OF_CORRECTIONS = {"before": ".before.labels.nii.gz", "changes": ".changes.csv"}
 # Of one file: the first that fits counts, and after these every format of label maps. A plain `.dcm` is a DICOM SEG.
 _KINDS = {".seg.nrrd": "segmentation", **{ending: kind for kind, ending in DICOM_ENDINGS.items()}, ".dcm": "seg"}
 _ONE_RUN_S = 60.0  # seconds that one run may take to write all files of a result
@@ -36,6 +38,7 @@ def earlier_of_other_kinds(files: Mapping[str, Path], folder: Path, name: str) -
     if not replaced:
         return []
     candidates = result_files(folder, name, preview=True, dicom=tuple(DICOM_ENDINGS))
+    candidates |= {kind: folder / (name + ending) for kind, ending in OF_CORRECTIONS.items()}
     of_other_kinds = [path for kind, path in candidates.items() if kind not in files and os.path.isfile(path)]
     earlier = []
     for path in of_other_kinds:

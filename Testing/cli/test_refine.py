@@ -82,6 +82,19 @@ def test_nothing_beside_the_labels_shows_other_ones(folder: Path, capsys: pytest
         "scan.labels.nii.gz", "scan.rtstruct.dcm", "scan.seg.nrrd", "scan.volumes.csv"]
 
 
+def test_after_another_segmentation_there_is_no_correction_to_take_back(folder: Path) -> None:
+    """Labels from before a correction are not those from before what replaced it. Strokes are the user's, and stay."""
+    assert refine(folder) == 0
+    ct, labels = read_ct(folder / "scan.nii.gz"), read_labelmap(folder / "start.nii.gz")
+    again = SegmentResult(labels, ct, load_models("embedded"), SegmentOptions(), {}, {}, "",
+                          CTSource(folder / "scan.nii.gz", None))
+    again.save(folder / "out", overwrite=True)
+    assert not (folder / "out" / "scan.changes.csv").exists()
+    assert (folder / "out" / "scan.scribble.nii.gz").exists()
+    assert main(["refine", str(folder / "scan.nii.gz"), "--undo", "-o", str(folder / "out")]) == 1
+    assert np.array_equal(read_labelmap(folder / "out" / "scan.labels.nii.gz").array, labels.array)
+
+
 def test_our_dicom_of_before_a_correction_goes(tmp_path: Path) -> None:
     _, labels = make_case(tmp_path / "ct")
     write_labelmap(tmp_path / "labels.nii.gz", labels)
