@@ -203,8 +203,9 @@ def test_a_report_has_the_papers_distances_beside_ours(tmp_path):
     results: Mapping[str, Mapping[int, Result]] = {
         "pce": {0: Result(dice, 0.2, {"a": {"liver": 12.0}}, {"a": {"liver": 20.0}})},
         "own": {0: Result(dice, 0.2, {"a": {"liver": 11.0}}, {"a": {"liver": 21.0}})}}
-    setting = Setting("command", "machine", "data", "material", "budget", "day", [0])
+    setting = Setting("command", "machine", "data", "material", "budget", "day", [0, 1])
     text = write_report(tmp_path, table, table.rows, results, setting)[0].read_text(encoding="utf-8")
+    assert "| seeds | 0 |" in text  # the other one is still to come
     assert "| pCE | scribble_pce | scribbles | 0.500 | 0.721 | 12.0 | 27.1 | 20.0 |  |" in text
     assert "| partialorganseg | partialorganseg | scribbles | 0.500 |  | 11.0 |  | 21.0 |  |" in text
 

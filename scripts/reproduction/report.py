@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,8 @@ def write_report(folder: Path, table: Table, rows: Sequence[Row], results: Mappi
     """TABLE.md, TABLE.json, TABLE.png and TABLE_curves.png in `folder`, of the rows with a seed's result at least."""
     # The report is renewed after every run: rows that none has finished yet are left out, not shown as empty.
     rows = [row for row in rows if results.get(row.key)]
+    # Nor are seeds that are still to come named among those that the figures are of.
+    setting = replace(setting, seeds=sorted({seed for row in rows for seed in results[row.key]}))
     verdicts = judge_claims(table, results)
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{table.key}{end}" for end in (".md", ".json", ".png", "_curves.png")]
