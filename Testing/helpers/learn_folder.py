@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from PartialOrganSegLib.annotation import CandidateTable
+from PartialOrganSegLib.datasets.manifest import load_manifest
 from PartialOrganSegLib.formats.strokes import Stroke, Strokes, write_strokes
 from PartialOrganSegLib.formats.writing import write_segmentation
 from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.learning.plan import FolderOptions, Plan, make_plan
 from PartialOrganSegLib.organs import label_space_of_names
 from Testing.helpers.finetune_data import ORGANS, ct_of
 from Testing.helpers.training_data import SPACING_ZYX, write_image
@@ -75,3 +78,27 @@ def write_folder(folder: Path) -> Path:
     write_segments(folder / "d" / "reviewed.seg.nrrd", labels, {"liver": "accepted", "spleen": "predicted"})
     write_patient(folder / "nobody", 4)
     return folder
+
+
+def plan_of(folder: Path, ask=None, space=SPACE, **options) -> Plan:
+    return make_plan(folder, folder / "learnt", space, FolderOptions(**options), ask)
+
+
+def said(plan: Plan) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Case to its kind and its organs."""
+    return {case.name: (case.labelling.kind.value, tuple(case.labelling.annotated)) for case in plan.cases}
+
+
+def known_voxels(plan: Plan, name: str) -> dict[str, np.ndarray]:
+    """Where a case of the written manifest is certainly each organ."""
+    manifest = load_manifest(plan.manifest)
+    case = next(case for case in manifest.cases if case.name == name)
+    table = CandidateTable(manifest.label_space.class_count)
+    codes = case.read_codes(case.read_image(), manifest.label_space, table)
+    singles = {label: code for code, label in table.singletons().items()}
+    return {organ.name: codes == singles[organ.index] for organ in manifest.label_space.organs
+            if organ.index in singles}
+
+
+def problems_of(plan: Plan) -> list[str]:
+    return [problem.text() for problem in plan.left_out]

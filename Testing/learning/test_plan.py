@@ -17,7 +17,7 @@ from PartialOrganSegLib.formats.dicom_source import Maker
 from PartialOrganSegLib.formats.rtstruct import write_rtstruct
 from PartialOrganSegLib.formats.writing import write_table
 from PartialOrganSegLib.learning import survey as survey_module
-from PartialOrganSegLib.learning.plan import FolderOptions, Plan, make_plan
+from PartialOrganSegLib.learning.plan import Plan
 from PartialOrganSegLib.learning.value_names import value_names
 from PartialOrganSegLib.organs import WORD16
 from Testing.helpers.dicom_cases import make_case
@@ -25,6 +25,10 @@ from Testing.helpers.finetune_data import ct_of
 from Testing.helpers.learn_folder import (
     SPACE,
     grid_of,
+    known_voxels,
+    plan_of,
+    problems_of,
+    said,
     write_folder,
     write_mask,
     write_patient,
@@ -34,35 +38,11 @@ from Testing.helpers.learn_folder import (
 from Testing.helpers.training_data import write_image
 
 
-def plan_of(folder: Path, ask=None, space=SPACE, **options) -> Plan:
-    return make_plan(folder, folder / "learnt", space, FolderOptions(**options), ask)
-
-
-def said(plan: Plan) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Case to its kind and its organs."""
-    return {case.name: (case.labelling.kind.value, tuple(case.labelling.annotated)) for case in plan.cases}
-
-
-def known_voxels(plan: Plan, name: str) -> dict[str, np.ndarray]:
-    """Where a case of the written manifest is certainly each organ."""
-    manifest = load_manifest(plan.manifest)
-    case = next(case for case in manifest.cases if case.name == name)
-    table = CandidateTable(manifest.label_space.class_count)
-    codes = case.read_codes(case.read_image(), manifest.label_space, table)
-    singles = {label: code for code, label in table.singletons().items()}
-    return {organ.name: codes == singles[organ.index] for organ in manifest.label_space.organs
-            if organ.index in singles}
-
-
 def write_volumes(path: Path, labels: np.ndarray) -> None:
     """The table that `segment` writes with the labels."""
     voxel_ml = grid_of(labels).voxel_ml
     write_table(path, [{"organ": name, "volume_ml": float((labels == value).sum() * voxel_ml)}
                        for value, name in enumerate(SPACE.names, 1)])
-
-
-def problems_of(plan: Plan) -> list[str]:
-    return [problem.text() for problem in plan.left_out]
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,8 @@ from PartialOrganSegLib.learning.run import LearnOptions, prepare
 from PartialOrganSegLib.learning.state import read_state
 from PartialOrganSegLib.learning.survey import Drawing, Form
 from Testing.helpers.finetune_data import write_start
-from Testing.helpers.learn_folder import grid_of, write_mask, write_patient
+from Testing.helpers.learn_folder import grid_of, known_voxels, plan_of, problems_of, said, write_mask, write_patient
 from Testing.helpers.training_data import write_image
-from Testing.learning.test_plan import known_voxels, plan_of, problems_of, said
 
 
 def test_an_outline_of_the_body_takes_nothing_from_the_organs_in_it(tmp_path):
