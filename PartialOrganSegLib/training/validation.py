@@ -20,14 +20,7 @@ def validation_groups(recipe: Recipe, manifest: Manifest) -> list[str]:
     if settings is None:
         return [group for group in manifest.validation_groups() if group not in held_out]
     remaining = replace(manifest, cases=tuple(case for case in manifest.cases if case.group not in held_out))
-    chosen = set()
-    for name in settings.groups:
-        group = remaining.group_called(name)
-        if group is None:
-            raise UserError(code=Code.UNKNOWN_NAME, subject="validation.groups",
-                            found=f"no case of group '{name}' in {manifest.path}",
-                            hint=did_you_mean(name, remaining.group_names()))
-        chosen.add(group)
+    chosen = _groups_called(settings.groups, remaining, "validation.groups")
     split = replace(remaining, validation=settings.share, seed=settings.seed).validation_groups()
     return sorted({*chosen, *split})
 
@@ -35,12 +28,16 @@ def validation_groups(recipe: Recipe, manifest: Manifest) -> list[str]:
 def held_out_groups(names: Sequence[str], manifest: Manifest) -> list[str]:
     """The groups that a recipe's `hold_out` names, by whichever of their names. Raises UserError for one that the
     manifest does not have."""
+    return _groups_called(names, manifest, "hold_out")
+
+
+def _groups_called(names: Sequence[str], manifest: Manifest, setting: str) -> list[str]:
     groups = []
     for name in names:
         group = manifest.group_called(name)
         if group is None:
-            raise UserError(code=Code.UNKNOWN_NAME, subject="hold_out",
-                            found=f"no case of group {name} in {manifest.path}",
+            raise UserError(code=Code.UNKNOWN_NAME, subject=setting,
+                            found=f"no case of group '{name}' in {manifest.path}",
                             hint=did_you_mean(name, manifest.group_names()))
         groups.append(group)
     return groups

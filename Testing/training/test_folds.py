@@ -67,7 +67,7 @@ def test_patients_are_held_out_by_any_of_their_names(tmp_path):
     dealt = deal_folds(loaded, 2, 0, ["case1"])
     assert sorted(itertools.chain.from_iterable(dealt)) == ["patient0", "patient2", "patient3"]
     assert dealt == deal_folds(loaded, 2, 0, ["patient1"])
-    with pytest.raises(UserError, match=r"hold_out: .*no case of group patient9.*did you mean 'patient"):
+    with pytest.raises(UserError, match=r"hold_out: .*no case of group 'patient9'.*did you mean 'patient"):
         deal_folds(loaded, 2, 0, ["patient9"])
 
 

@@ -25,7 +25,7 @@ def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("overrides", "message"), [
-    (["hold_out=[nobody]"], "hold_out: no case of group nobody"),
+    (["hold_out=[nobody]"], "hold_out: no case of group 'nobody'"),
     (["hold_out=[case0, case1]"], "no case left to train on"),
     (["preprocessing.patch_zyx=[8, 16, 15]"],
      r"preprocessing\.patch_zyx: expected multiples of \(2, 4, 4\), found \(8, 16, 15\)"),
