@@ -14,6 +14,7 @@ from PIL import Image
 from Testing.helpers.repository import SCRIPTS
 
 sys.path.insert(0, str(SCRIPTS))
+from reproduction.chart import PAPERS, Bar, draw_chart
 from reproduction.comparison import HOLDS, NOT_DECIDED, OPPOSITE, judge_claims
 from reproduction.curves import COLOURS, HEIGHT, LEFT, TOP, WIDTH, Panel, draw_curves, mean_curve
 from reproduction.processes import run_commands
@@ -121,6 +122,22 @@ def test_curves_are_drawn_in_the_rows_colours(tmp_path):
         assert columns.max() == pytest.approx(WIDTH, abs=3)
     assert (rows[COLOURS[0]].min(), rows[COLOURS[0]].max()) == (pytest.approx(0, abs=3), pytest.approx(HEIGHT, abs=3))
     assert rows[COLOURS[1]].max() <= 3  # level at the highest value
+
+
+@pytest.mark.parametrize("words", [1, 12])
+def test_a_chart_has_room_for_every_title(tmp_path, words):
+    """A long one began left of the picture."""
+    draw_chart(tmp_path / "chart.png", "table", [Bar("recipe " * words, [.5, .6], None)])
+    pixels = np.asarray(Image.open(tmp_path / "chart.png").convert("L"))
+    assert pixels[70:, :10].min() == 255  # nothing is cut off at the border
+    assert pixels[70:118, 10:].min() < 200
+
+
+@pytest.mark.parametrize("published", [None, .7])
+def test_a_chart_explains_the_papers_mark_where_there_is_one(tmp_path, published):
+    draw_chart(tmp_path / "chart.png", "table", [Bar("row", [.5], published)])
+    legend = np.asarray(Image.open(tmp_path / "chart.png").convert("RGB"))[40:65]
+    assert bool((legend == PAPERS).all(-1).any()) is (published is not None)
 
 
 def test_commands_run_side_by_side_and_stop_together(tmp_path):

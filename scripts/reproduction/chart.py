@@ -34,28 +34,31 @@ def draw_chart(path: Path, title: str, bars: Sequence[Bar]) -> None:
     # From tenth to tenth, so that the axis has round numbers and no dot sits on its border.
     low = math.floor(min(values) * 10) / 10
     high = min(1.0, math.ceil(max(values) * 10) / 10)
-    width, height = LEFT + PLOT + RIGHT, TOP + LINE * len(bars) + BOTTOM
+    font, small = ImageFont.load_default(17), ImageFont.load_default(14)
+    # The longest title fits, 12 pixels from the plot and 16 from the border.
+    left = max(LEFT, *(math.ceil(small.getlength(bar.title)) + 28 for bar in bars))
+    width, height = left + PLOT + RIGHT, TOP + LINE * len(bars) + BOTTOM
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
-    font, small = ImageFont.load_default(17), ImageFont.load_default(14)
 
     def across(value: float) -> float:
-        return LEFT + PLOT * (value - low) / max(high - low, 0.1)
+        return left + PLOT * (value - low) / max(high - low, 0.1)
 
     draw.text((16, 12), title, INK, font)
     draw.ellipse((16, 47, 26, 57), OURS)
     draw.text((34, 43), "ours, a dot a seed, line at the mean", INK, small)
-    _diamond(draw, LEFT + 6, 52, PAPERS)
-    draw.text((LEFT + 18, 43), "the paper's, on its own data", INK, small)
+    if any(bar.published is not None for bar in bars):
+        _diamond(draw, LEFT + 6, 52, PAPERS)
+        draw.text((LEFT + 18, 43), "the paper's, on its own data", INK, small)
     end = TOP + LINE * len(bars)
     for tenth in range(round(low * 10), round(high * 10) + 1):
         x = across(tenth / 10)
         draw.line((x, TOP - 6, x, end), GREY)
         draw.text((x, end + 6), f"{tenth / 10:.1f}", INK, small, anchor="ma")
-    draw.text((LEFT + PLOT / 2, end + 24), "mean Dice", INK, small, anchor="ma")
+    draw.text((left + PLOT / 2, end + 24), "mean Dice", INK, small, anchor="ma")
     for number, bar in enumerate(bars):
         y = TOP + LINE * (number + 0.5)
-        draw.text((LEFT - 12, y), bar.title, INK, small, anchor="rm")
+        draw.text((left - 12, y), bar.title, INK, small, anchor="rm")
         if bar.seeds:
             mean = across(sum(bar.seeds) / len(bar.seeds))
             draw.line((across(min(bar.seeds)), y, across(max(bar.seeds)), y), OURS, 2)

@@ -1,32 +1,36 @@
-"""Our own recipe with one of its parts less at a time, in the situation of the marginal loss: which of them pays."""
+"""Our own recipe with one of its parts less, or with losses that it had, in the situation of the marginal loss."""
 
 from __future__ import annotations
 
 from .shi import marginal
 from .table import SCRATCH, Claim, Row, Table
 
-# Each is the recipe but for this. The losses that stay are those of its first stage and of Shi 2021.
-WITHOUT = {
-    "losses": ("marginal losses alone", ("losses={marginal_cross_entropy: 1.0, marginal_dice: 1.0}",
-                                         "loss_arguments={}")),
-    "unlabelled": ("no loss where nothing is known", ("losses.entropy=0", "losses.intensity=0", "losses.prior=0")),
-    "stage": ("no first stage", ("stages=[]",)),
-    "drawing": ("every voxel in the losses", ("voxels_per_set=0", "stages.0.voxels_per_set=0")),
-    "sampling": ("data sets in turn", ("sampling={foreground: 1, anywhere: 1.0, datasets: alternate}",)),
+# Each is the recipe but for this. With every loss it is the recipe as it was up to 0.5.
+VARIANTS = {
+    "with_losses": ("with four more losses (as up to 0.5)", (
+        "losses={marginal_cross_entropy: 1.0, marginal_dice: 1.0, exclusion_dice: 0.5, entropy: 0.1, intensity: 0.1, "
+        "prior: 0.1, distillation: 1.0}",
+        "loss_arguments={intensity: {form: weighted, unknown_only: true}, prior: {momentum: 0.9}, "
+        "exclusion_dice: {average: true}}")),
+    "with_exclusion": ("with the exclusion loss", (
+        "losses.exclusion_dice=0.5", "loss_arguments={exclusion_dice: {average: true}}")),
+    "without_stage": ("no first stage", ("stages=[]",)),
+    "without_drawing": ("every voxel in the losses", ("voxels_per_set=0", "stages.0.voxels_per_set=0")),
+    "without_sampling": ("data sets in turn", ("sampling={foreground: 1, anywhere: 1.0, datasets: alternate}",)),
 }
 
 
 def own_parts() -> Table:
-    """The recipe, the recipe without each part, and the marginal loss alone in Shi's recipe."""
+    """The recipe, its variants, and the marginal loss alone in Shi's recipe."""
     of_marginal = marginal()
     shared = {row.key: row for row in of_marginal.rows}
     own = shared["own"]
     rows = [shared["marginal"], own]
     claims = [Claim("own", "marginal")]
-    for part, (title, changes) in WITHOUT.items():
-        key = f"own_without_{part}"
+    for variant, (title, changes) in VARIANTS.items():
+        key = f"own_{variant}"
         rows.append(Row(key, f"partialorganseg, {title}", own.recipe, own.datasets, changes=(SCRATCH, *changes)))
         claims += [Claim("own", key), Claim(key, "marginal")]
-    return Table("own_parts", "Our own recipe with one of its parts less", "ours: losses, stages and sampling of "
-                 "`partialorganseg`, each left out in turn", of_marginal.recipe, of_marginal.organs,
+    return Table("own_parts", "Our own recipe with a part less or a loss more", "ours: losses, stages and sampling of "
+                 "`partialorganseg`, each changed in turn", of_marginal.recipe, of_marginal.organs,
                  of_marginal.small_organs, of_marginal.datasets, tuple(rows), tuple(claims), runs_of="marginal")
