@@ -22,7 +22,8 @@ from ..organs import LabelSpace
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 ALL = "all"  # as `annotated`: the references are complete, however few organs they show
 # What tools and people put behind a case's name.
-LABEL_ENDINGS = (".labels", ".scribble", "_labels", "_label", "_scribble", "_segmentation", "_seg", "_gt")
+SCRIBBLE_ENDING = ".scribble"
+LABEL_ENDINGS = (".labels", SCRIBBLE_ENDING, "_labels", "_label", "_scribble", "_segmentation", "_seg", "_gt")
 
 
 def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble: bool, images: Path | None,
@@ -48,7 +49,7 @@ def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble
         kind = Kind.SCRIBBLE
     elif annotated:
         kind = Kind.PARTIAL
-    labels = label_files(path)
+    labels = label_files(path, scribble)
     cts: dict[str, Path] = {}
     if images is not None:
         cts = label_files(images)
@@ -157,8 +158,11 @@ def _unclear(path: Path, file: Path, called: Sequence[Case], cases_called: Mappi
                    found=f"{file.name} may be of the cases {_some([case.name for case in called])}, so it is of none")
 
 
-def label_files(path: Path) -> dict[str, Path]:
-    """Name to file, for a file or the volume files of a folder, sorted. Raises UserError for two of one name."""
+def label_files(path: Path, scribble: bool = False) -> dict[str, Path]:
+    """Name to file, for a file or the volume files of a folder, sorted. Raises UserError for two of one name.
+
+    Of labels and the strokes that `refine` writes beside them the labels count, or with `scribble` the strokes.
+    """
     if not os.path.exists(path):
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="a file or a folder", found="nothing there")
     if os.path.isfile(path):
@@ -168,14 +172,19 @@ def label_files(path: Path) -> dict[str, Path]:
         if file.name.startswith(".") or not is_volume_name(file):
             continue
         name = labelled_name(file)
-        if name in files:
+        if name in files and _is_scribble(files[name]) == _is_scribble(file):
             raise UserError(code=Code.NAME_TAKEN, subject=path, expected="one file for a case",
                             found=f"{files[name].name} and {file.name}", hint="a manifest can say which is the label")
-        files[name] = file
+        if name not in files or _is_scribble(file) == scribble:
+            files[name] = file
     if not files:
         raise UserError(code=Code.NO_CASES, subject=path, expected=f"label maps ({', '.join(volume_suffixes())})",
                         found="none")
     return files
+
+
+def _is_scribble(path: Path) -> bool:
+    return stem_of(path).lower().endswith(SCRIBBLE_ENDING)
 
 
 def labelled_name(path: Path) -> str:

@@ -9,7 +9,7 @@ import pytest
 from PartialOrganSegLib.annotation import Kind
 from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.errors import Code, Problem, UserError
-from PartialOrganSegLib.evaluation.pairing import predictions
+from PartialOrganSegLib.evaluation.pairing import label_files, predictions
 from PartialOrganSegLib.events import Reporter
 
 
@@ -69,3 +69,14 @@ def test_two_predictions_of_one_case_are_both_named(names: tuple[str, str], tmp_
     with pytest.raises(UserError, match="expected one prediction of case") as raised:
         paired(tmp_path, names, (*PATIENTS, case("one", "cts/img.nii.gz")))
     assert all(name in raised.value.found for name in names)
+
+
+def test_a_corrected_result_is_its_labels_and_as_a_scribble_its_strokes(tmp_path: Path) -> None:
+    """`refine` writes the labels of before and what was drawn beside the corrected labels."""
+    written = ("p1.before.labels.nii.gz", "p1.labels.nii.gz", "p1.scribble.nii.gz", "p2.labels.nii.gz")
+    pairs, _ = paired(tmp_path, written)
+    assert pairs == {"p1": "p1.labels.nii.gz", "p2": "p2.labels.nii.gz"}
+    assert label_files(tmp_path, scribble=True)["p1"].name == "p1.scribble.nii.gz"
+    (tmp_path / "p1_label.nii.gz").touch()
+    with pytest.raises(UserError, match="expected one file for a case, found p1.labels.nii.gz and p1_label.nii.gz"):
+        label_files(tmp_path)
