@@ -80,7 +80,7 @@ def test_a_corrected_result_is_its_labels_and_as_a_scribble_its_strokes(tmp_path
     assert pairs == {"p1": "p1.labels.nii.gz", "p2": "p2.labels.nii.gz"}
     assert label_files(tmp_path, scribble=True)["p1"].name == "p1.scribble.nii.gz"
     (tmp_path / "p1_label.nii.gz").touch()
-    with pytest.raises(UserError, match="expected one file for a case, found p1.labels.nii.gz and p1_label.nii.gz"):
+    with pytest.raises(UserError, match=r"one file for a case, found p1\.labels\.nii\.gz and p1_label\.nii\.gz"):
         label_files(tmp_path)
 
 
