@@ -28,6 +28,7 @@ from .metrics import joint_counts
 from .overlay import overlay_png
 from .scoring import Score, score_structures
 from .structures import Structure, scored_structures
+from .summary import trusted_means
 
 # Formats round origin and direction: far less than a voxel is no other grid.
 GRID_TOLERANCE_MM = 0.1
@@ -76,13 +77,13 @@ def evaluate(cases: Sequence[Case], predictions: Mapping[str, Path], space: Labe
         scores = predicted_case.scores(options.tolerance_mm)
         result.scores += scores
         result.confusions += predicted_case.confusions(space)
-        dice = [score.dice for score in scores if score.dice is not None]
-        if not dice:
+        mean = trusted_means(scores).get(case.name)
+        if mean is None:
             reporter.warning(Problem(Code.CASE_SKIPPED, case.name, found="nothing to score: none of its structures is "
                                      "in the reference or predicted"))
         elif options.worst:
             # The first of cases that are equally bad stays.
-            rank = (-float(np.mean(dice)), -number)
+            rank = (-mean[0], -number)
             if len(worst) < options.worst:
                 heapq.heappush(worst, _Picture(*rank, case.name, *predicted_case.picture(scores)))
             elif rank > worst[0][:2]:

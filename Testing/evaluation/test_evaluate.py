@@ -272,6 +272,29 @@ datasets:
     assert "the manifest says what its cases are" in capsys.readouterr().err
 
 
+def test_the_page_has_the_means_of_the_tables(study):
+    """Masks and decided voxels are never averaged together, not in a case's mean either."""
+    reference, predicted = labels().array, labels().array.copy()
+    reference[0, 0, 0:2], reference[0, 1, 0:4] = 15, 20
+    predicted[0, 0, 0:1] = 15
+    write_labelmap(study / "ref" / "a_label.nii.gz", Volume(reference, GRID))
+    write_labelmap(study / "good" / "a.labels.nii.gz", Volume(predicted, GRID))
+    (study / "m.yaml").write_text("""
+datasets:
+  - {name: part, root: ., kind: partial, annotated: [liver, spleen, head_of_left_femur],
+     cases: [{image: ct/a.nii.gz, label: ref/a_label.nii.gz}], label_map: {20: [head_of_left_femur, background]}}
+""", encoding="utf-8")
+    assert main(["evaluate", str(study / "good"), str(study / "m.yaml"), "-o", str(study / "out")]) == 0
+    summary = json.loads((study / "out" / "summary.json").read_text(encoding="utf-8"))
+    means = {row["measured_on"]: row["figures"]["dice"]["mean"] for row in summary["models"]["good"]["structures"]
+             if row["structure"] == "mean over cases"}
+    assert means == {"mask": 1, "decided voxels": pytest.approx(2 / 3)}
+    page = Page((study / "out" / "report.html").read_text(encoding="utf-8")).text
+    assert "a: mean Dice 100.0 %, head of left femur 66.7 % on decided voxels" in page
+    assert page.endswith("casemeanliverspleenhead of left femura100.0100.0100.066.7 d\n\n")
+    assert "A case's mean is over its masks" in page
+
+
 def test_what_has_no_partner_is_told(study, capsys):
     (study / "good" / "é.labels.nii.gz").unlink()
     command = ["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out")]
