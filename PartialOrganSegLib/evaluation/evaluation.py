@@ -64,6 +64,7 @@ def evaluate(cases: Sequence[Case], predictions: Mapping[str, Path], space: Labe
     reporter = reporter or Reporter()
     result = Evaluation()
     worst: list[_Picture] = []  # a heap: the best of the worst cases on top
+    scored: set[int] = set()  # the classes that some reference vouches for
     todo = [case for case in cases if case.name in predictions]
     for number, case in enumerate(todo):
         try:
@@ -74,6 +75,7 @@ def evaluate(cases: Sequence[Case], predictions: Mapping[str, Path], space: Labe
             continue
         if predicted_case.was_resampled:
             result.resampled.append(case.name)
+        scored.update(index for structure in predicted_case.structures for index in structure.classes)
         scores = predicted_case.scores(options.tolerance_mm)
         result.scores += scores
         result.confusions += predicted_case.confusions(space)
@@ -89,6 +91,11 @@ def evaluate(cases: Sequence[Case], predictions: Mapping[str, Path], space: Labe
             elif rank > worst[0][:2]:
                 heapq.heapreplace(worst, _Picture(*rank, case.name, *predicted_case.picture(scores)))
         reporter.progress("evaluating", number + 1, len(todo))
+    not_scored = [organ for organ in options.organs or () if space.index(organ) not in scored]
+    # Without it a table lacks the organ, and nobody knows why.
+    if not_scored and result.scores:
+        reporter.warning(Problem(Code.ORGAN_ABSENT, found="no reference that was scored annotates "
+                                 f"{', '.join(not_scored)} apart from other organs, so that is not scored"))
     result.pictures = {picture.case: (picture.structure, picture.png) for picture in sorted(worst, reverse=True)}
     return result
 

@@ -240,6 +240,14 @@ def test_a_resampled_prediction_that_ends_before_the_reference(study, capsys):
     assert float(table["good", "b 2", "liver"]["recall"]) == pytest.approx(0.4)
 
 
+def test_an_organ_that_was_asked_for_and_no_reference_annotates_is_told(study, capsys):
+    pair = [str(study / "poor" / "a.labels.nii.gz"), str(study / "ref" / "a_label.nii.gz")]
+    assert main(["evaluate", *pair, "-o", str(study / "out"), "--annotated", "spleen", "--organs",
+                 "spleen,bladder,liver"]) == 0
+    assert [key[2] for key in scores(study / "out")] == ["spleen"]
+    assert "no reference that was scored annotates liver, bladder apart from other organs" in capsys.readouterr().err
+
+
 def test_partial_and_scribble_references(study):
     pair = [str(study / "poor" / "a.labels.nii.gz"), str(study / "ref" / "a_label.nii.gz")]
     assert main(["evaluate", *pair, "-o", str(study / "part"), "--annotated", "spleen"]) == 0
