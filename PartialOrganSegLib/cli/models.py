@@ -129,7 +129,10 @@ def _networks(bundle: Bundle) -> dict[str, str]:
     """A model's network and its spacing, or those of each member of a joined model."""
     if not bundle.members:
         spacing = " x ".join(f"{mm:g}" for mm in bundle.preprocessing.spacing_zyx)
-        return {"network": bundle.network_name, "spacing": f"{spacing} mm (z, y, x)"}
+        network = bundle.network_name
+        if bundle.folds:
+            network = f"{network}, an ensemble of {len(bundle.folds)}"
+        return {"network": network, "spacing": f"{spacing} mm (z, y, x)"}
     facts = {}
     for member in bundle.members:
         network = ", ".join(_networks(member.bundle).values())

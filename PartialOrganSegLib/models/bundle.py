@@ -103,7 +103,8 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Member:
-    """One of the bundles that a joined model consists of, and the organs of which it has the say."""
+    """One of the bundles that a joined model consists of, a network or an ensemble, and the organs of which it has the
+    say."""
 
     bundle: Bundle
     organs: tuple[str, ...]
@@ -131,11 +132,11 @@ class Bundle:
 
     @property
     def learner(self) -> Bundle:
-        """The bundle whose network training goes on from: of a joined model the last member, of an ensemble the first,
-        else this one."""
+        """The bundle whose network training goes on from: of a joined model the last member's, of an ensemble the
+        first, else this one."""
         if self.folds:
             return self.folds[0]
-        return self.members[-1].bundle if self.members else self
+        return self.members[-1].bundle.learner if self.members else self
 
     @property
     def one_network_each(self) -> tuple[Bundle, ...]:
@@ -227,9 +228,9 @@ def _fold(folder: Path, space: LabelSpace) -> Bundle:
 def _member(folder: Path, organs: list[str], space: LabelSpace) -> Member:
     """A member of the joined model with label space `space`; the whole model's checksums cover its files."""
     bundle = load_bundle(folder, verify=False)
-    if bundle.members or bundle.folds:
-        raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected="a member of one network",
-                        found="a joined model or an ensemble")
+    if bundle.members:
+        raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected="a member of one network or an ensemble",
+                        found="a joined model")
     for organ in organs:
         if organ not in bundle.label_space.names or organ not in space.names:
             raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected=f"a model that knows '{organ}'",

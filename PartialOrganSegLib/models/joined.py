@@ -85,12 +85,15 @@ def join_bundles(folder: Path | str, bundles: Sequence[Bundle], name: str, versi
     """Writes a joined bundle of whole copies of `bundles` into `folder`, replacing an older one, and reads it back.
 
     `organs`: those of which each bundle has the say; None as `divided` divides them. A joined bundle among them counts
-    as its members. `label_space`: None as `joined_label_space` orders them. Raises UserError for what cannot be joined.
+    as its members, an ensemble as one. `label_space`: None as `joined_label_space` orders them. Raises UserError for what cannot be joined.
     """
     if organs is None:
         organs = divided(bundles)
     parts = []
     for bundle, names in zip(bundles, organs, strict=True):
+        if any(not fold.folder.is_relative_to(bundle.folder) for fold in bundle.folds):
+            raise UserError(code=Code.MODEL_UNFIT, subject=bundle.name, expected="a model in a folder of its own",
+                            found="several that are asked together", hint="write_ensemble makes one model of them")
         # The copies keep the checksums of the originals: a damaged one would only fail once it is used.
         verify_bundle(bundle.folder)
         for member in bundle.members:

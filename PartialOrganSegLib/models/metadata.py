@@ -119,7 +119,8 @@ class Lineage(_Strict):
 
 
 class MemberEntry(_Strict):
-    """One network of a joined model: the bundle in `members/FOLDER`, and the organs of which it has the say."""
+    """One network, or ensemble, of a joined model: the bundle in `members/FOLDER`, and the organs of which it has the
+    say."""
 
     folder: Annotated[str, Field(pattern=NAME_PATTERN)]
     organs: Annotated[list[str], Field(min_length=1)]

@@ -18,18 +18,22 @@ from scipy import ndimage
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.finetuning.speed import network_seconds
 from PartialOrganSegLib.imaging.linear import LinearReader, read_near
 from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.imaging.working_grid import WorkingGrid
 from PartialOrganSegLib.models.bundle import MEMBERS, Bundle, Member, Preprocessing, load_bundle, write_bundle
 from PartialOrganSegLib.models.checksums import verify_bundle
+from PartialOrganSegLib.models.ensemble import ensemble_of, write_ensemble
 from PartialOrganSegLib.models.joined import divided, join_bundles
+from PartialOrganSegLib.models.onnx_export import onnx_files
 from PartialOrganSegLib.models.store import install_model
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16, label_space_of_names
 from PartialOrganSegLib.segmenting import memory
 from PartialOrganSegLib.segmenting.joined import JoinedPredictor
 from PartialOrganSegLib.segmenting.predictor import Predictor
+from Testing.helpers.level_network import level_bundle
 
 LEVELS = {"liver": 200.0, "spleen": 400.0, "left_kidney": 700.0}
 LICENCES = {"code": "Apache-2.0", "weights": "research only", "data": "none"}
@@ -251,6 +255,39 @@ def test_joined_bundles_are_joined_again_as_their_members(bundles, tmp_path):
     again = join_bundles(tmp_path / "again", [joined, heart], "again")
     assert [member.bundle.name for member in again.members] == ["three", "sixteen", "heart"]
     assert again.label_space.names[-1] == "heart"
+
+
+def test_an_ensemble_is_joined_as_one_member(tmp_path, monkeypatch, capsys):
+    """Its networks are asked together for its organs. It was refused once all was written, in place of what was there:
+    after the whole training where `finetune --beside` had such a start model."""
+    monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(tmp_path / "modèles"))
+    settings = Preprocessing((5.0, 5.0, 5.0), (-1000.0, 1000.0), 0.0, 1000.0, (8, 16, 16))
+    folds = [level_bundle(tmp_path / f"fold {hu}", "fold", {"liver": hu}, settings) for hu in (200.0, 400.0)]
+    ensemble = write_ensemble(tmp_path / "both folds", folds, "both")
+    kidney = level_bundle(tmp_path / "kidney ä", "kidney", {"left_kidney": 700.0}, settings)
+    joined = join_bundles(tmp_path / "joined", [kidney, ensemble], "joined")
+    assert load_bundle(joined.folder) == joined
+    assert [len(member.bundle.folds) for member in joined.members] == [0, 2]
+    assert torch.equal(joined.learner.load_network().head.weight, folds[0].load_network().head.weight)
+    ct, expected = scene(centred((40, 36, 30), (5.0, 5.0, 5.0)))
+    # Each of the two finds one box, and is sure that the other one is none: in their mean neither is likelier than not.
+    found = Predictor(joined, "cpu").predict(ct).labels.array
+    alone = Predictor(ensemble, "cpu").predict(ct).labels.array
+    assert np.array_equal(found == joined.label_space.index("liver"), alone == 1)
+    assert set(np.unique(expected[found == joined.label_space.index("left_kidney")])) == {3}
+    assert memory.estimate_memory(ct.grid, joined) > memory.estimate_memory(
+        ct.grid, join_bundles(tmp_path / "one", [kidney, folds[0]], "one"))
+    one, two = network_seconds([Member(folds[0], ("liver",)), joined.members[1]], [(8, 16, 16)], (5.0, 5.0, 5.0),
+                               torch.device("cpu"))
+    assert two > 0 < one
+    assert [path.name for path in onnx_files(joined, Path("m.onnx"))] == [
+        "m.kidney.onnx", "m.both.fold_0.onnx", "m.both.fold_1.onnx"]
+    assert main(["models", "join", str(kidney.folder), str(ensemble.folder), "--name", "installed"]) == 0
+    assert main(["models", "info", "installed"]) == 0
+    assert "an ensemble of 2" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"fold\+fold: expected a model in a folder of its own"):
+        join_bundles(tmp_path / "joined", [kidney, ensemble_of(folds)], "joined")
+    assert load_bundle(joined.folder) == joined
 
 
 def test_all_of_words_organs_keep_words_order(bundles, tmp_path):
