@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shutil
 import zipfile
@@ -29,7 +30,7 @@ from PartialOrganSegLib.models.joined import divided, join_bundles
 from PartialOrganSegLib.models.onnx_export import onnx_files
 from PartialOrganSegLib.models.store import install_model
 from PartialOrganSegLib.networks import build_network
-from PartialOrganSegLib.organs import WORD16, label_space_of_names
+from PartialOrganSegLib.organs import WORD16, Code, LabelSpace, Organ, label_space_of_names
 from PartialOrganSegLib.segmenting import memory
 from PartialOrganSegLib.segmenting.joined import JoinedPredictor
 from PartialOrganSegLib.segmenting.predictor import Predictor
@@ -323,6 +324,46 @@ def test_the_command_joins_lists_and_verifies(bundles, tmp_path, monkeypatch, ca
     assert "member three" in card
     assert "light_unet, 4 x 3 x 3 mm (z, y, x): liver, aorta" in card
     assert main(["models", "verify", "both"]) == 0
+
+
+def test_organs_of_one_model_may_be_named_one_by_one(bundles, tmp_path, models, capsys):
+    """Of `--organs ours=colon --organs ours=bladder` the last one alone counted."""
+    folders = [str(bundle.folder) for bundle in bundles]
+    assert main(["models", "join", *folders, "--organs", "sixteen=liver", "--organs", "sixteen=spleen,bladder",
+                 "--name", "one"]) == 0
+    assert [member.organs for member in load_bundle("one").members] == [("aorta",), ("liver", "spleen", "bladder")]
+    # Organs that are left out are named: nobody asked for that.
+    lost = [name for name in WORD16.names if name not in ("liver", "spleen", "bladder")]
+    said = capsys.readouterr().err
+    assert f"model one: none of the models decides on {', '.join(lost)}: it will not have them" in said
+    assert main(["models", "join", *folders, "--name", "all"]) == 0
+    assert "decides on" not in capsys.readouterr().err
+
+
+def test_models_of_long_names_are_joined(bundles, tmp_path, models, capsys):
+    """nnU-Net's names have 60 letters, so that the two together made none that a model may have."""
+    folders = []
+    for bundle, letter in zip(bundles, "ab", strict=True):
+        network = build_network("light_unet", 1, bundle.label_space.class_count, **bundle.network_arguments)
+        named = write_bundle(tmp_path / letter, network, "light_unet", bundle.network_arguments, bundle.label_space,
+                             bundle.preprocessing, letter * 60, "1.0.0", LICENCES, [], {}, "Long.")
+        folders.append(str(named.folder))
+    assert main(["models", "join", *folders]) == 0
+    assert load_bundle("a" * 60 + "-bbb").name == "a" * 60 + "-bbb"
+    assert main(["models", "join", *[str(bundle.folder) for bundle in bundles], "--name", "Leber ü"]) == 1
+    assert "model name: expected at most 64 of a-z" in capsys.readouterr().err
+
+
+def test_an_organ_keeps_the_code_that_its_model_states(bundles, tmp_path):
+    """Its record may lie on another computer: a joined model wrote it as any "Anatomical Structure"."""
+    organ = Organ(1, "gland_of_ours", Code("12345", "Gland of ours"), (1, 2, 3), Code("7771000", "Left"))
+    space = LabelSpace("ours", (organ,))
+    network = build_network("light_unet", 1, 2, channels=[4, 8], norm="batch")
+    ours = write_bundle(tmp_path / "ours", network, "light_unet", {"channels": [4, 8], "norm": "batch"}, space,
+                        bundles[0].preprocessing, "ours", "1.0.0", LICENCES, [], {}, "Ours.")
+    joined = load_bundle(join_bundles(tmp_path / "joined", [bundles[0], ours], "joined").folder)
+    assert joined.label_space.organ("gland_of_ours") == dataclasses.replace(organ, index=4)
+    assert joined.label_space.organ("liver") == dataclasses.replace(WORD16.organ("liver"), index=2)
 
 
 def test_a_zip_of_a_joined_bundle_is_installed(bundles, tmp_path, monkeypatch):
