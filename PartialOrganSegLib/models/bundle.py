@@ -10,8 +10,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -287,13 +290,13 @@ def write_folder(folder: Path, metadata: Metadata, card: str | None, write_netwo
     """Writes a bundle whole, replacing an older one in `folder`, and reads it back.
 
     `write_networks` puts the weights into the new folder that it is given. Raises UserError when `folder` holds
-    something that is no bundle.
+    something that is no bundle, and OSError that names `folder` where it cannot be written.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / METADATA).is_file():
         raise UserError(code=Code.FILE_EXISTS, subject=folder, expected="a new folder or an older bundle to replace",
                         found="other files")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(folder.parent, ".bundle-") as scratch:
+    with _naming(folder), scratch_folder(folder.parent, ".bundle-") as scratch:
         new = scratch / "new"
         (new / METADATA).parent.mkdir(parents=True)
         write_networks(new)
@@ -305,6 +308,17 @@ def write_folder(folder: Path, metadata: Metadata, card: str | None, write_netwo
         write_checksums(new)
         replace_folder(new, folder, scratch)
     return load_bundle(folder)
+
+
+@contextlib.contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Errors of the system name the bundle that was to be written, not a hidden folder or a file that was copied."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def replace_folder(new: Path, target: Path, scratch: Path) -> None:
@@ -329,6 +343,7 @@ def replace_folder(new: Path, target: Path, scratch: Path) -> None:
 
 def _write_weights(path: Path, network: torch.nn.Module, half: bool) -> None:
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     weights = {}
@@ -337,7 +352,14 @@ def _write_weights(path: Path, network: torch.nn.Module, half: bool) -> None:
         if half and value.is_floating_point() and value.ndim >= 2 and value.abs().max() < torch.finfo(torch.half).max:
             value = value.half()
         weights[key] = value.clone(memory_format=torch.contiguous_format)
-    save_file(weights, path)
+    try:
+        save_file(weights, path)
+    except SafetensorError as error:
+        # It says in words alone what the system said: "I/O error: No space left on device (os error 28)".
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

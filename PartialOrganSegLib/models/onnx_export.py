@@ -33,8 +33,9 @@ def export_onnx(bundle: Bundle, file: Path) -> list[Path]:
     """Writes the network of `bundle` to `file`, replacing an earlier one, and gives the path.
 
     Of a joined model or an ensemble each network gets a file of its own, named by its member: `NAME.MEMBER.onnx`, of
-    an ensemble within a joined model `NAME.MEMBER.FOLD.onnx`. A network takes float32 (1, 1, z, y, x), sizes any multiples of what its metadata say, and gives logits
-    (1, class, z, y, x); one that sees slices takes windows of the training patch alone.
+    an ensemble within a joined model `NAME.MEMBER.FOLD.onnx`. A network takes float32 (1, 1, z, y, x), sizes any
+    multiples of what its metadata say, and gives logits (1, class, z, y, x); one that sees slices takes windows of the
+    training patch alone.
 
     Raises UserError for another suffix, a missing package, a network that cannot be exported and a folder that cannot
     be written.
