@@ -14,9 +14,9 @@ from ..json_file import read_json
 from ..resources import resource
 from .bundle import Bundle
 from .checksums import sha256
+from .folders import NAME_PATTERN, free_folder
 from .http_file import fetch_file
-from .metadata import NAME_PATTERN
-from .nnunet_import import free_folder, import_nnunet
+from .nnunet_import import import_nnunet
 from .zip_entries import entries_of, inner_path, unpack
 
 # Of an nnU-Net results folder; the rest of a zip (logs, pictures, pickles) is left where it is.
