@@ -79,7 +79,7 @@ def _move_up(new: Path, earlier: Path, folder: Path) -> None:
             if os.path.exists(folder / name):
                 _keep(folder / name, earlier / name)
         for name in names:
-            os.replace(new / name, folder / name)
+            put_in_place(new / name, folder / name)
             placed.append(name)
     except OSError as error:
         for name in names:
@@ -99,7 +99,7 @@ def _keep(file: Path, copy: Path) -> None:
     try:
         os.link(file, copy)
     except OSError:  # a folder, or a file system without a second name for a file
-        os.replace(file, copy)
+        put_in_place(file, copy)
 
 
 def _put_back(earlier: Path, target: Path, replaced: bool) -> None:
@@ -110,7 +110,7 @@ def _put_back(earlier: Path, target: Path, replaced: bool) -> None:
     elif target.exists() and os.path.samefile(earlier, target):  # a rename of two names of one file does nothing
         earlier.unlink()
     else:
-        os.replace(earlier, target)
+        put_in_place(earlier, target)
 
 
 def finish_leftovers(folder: Path, name: str) -> bool:

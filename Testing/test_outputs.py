@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from PartialOrganSegLib import atomic
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.outputs import all_at_once
 
@@ -61,3 +62,31 @@ def test_a_failure_costs_no_earlier_result(tmp_path: Path, monkeypatch: pytest.M
     (rescued,) = tmp_path.glob("earlier-results-*")
     assert texts(rescued) == {"b.txt": "first"}
     assert str(rescued) in str(caught.value)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_results_wait_for_a_virus_scanner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """As on Windows, where a scanner has a file open for a moment after it was written: minutes of work wait for it."""
+    folder = tmp_path / "Müller, Jörg"
+    folder.mkdir()
+    write_results(folder, "first")
+    replace, pauses, looked_at = os.replace, [], set()
+
+    def busy_once(source: Path, target: Path) -> None:
+        if source not in looked_at:
+            looked_at.add(source)
+            error = PermissionError(13, "in use by another program", str(source))
+            error.winerror = 32
+            raise error
+        replace(source, target)
+
+    def no_links(source: Path, target: Path) -> None:
+        raise OSError(1, "this file system has none")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(os, "replace", busy_once)
+    monkeypatch.setattr(atomic.time, "sleep", pauses.append)
+    write_results(folder, "second")
+    assert texts(folder) == {"a.txt": "second", "b.txt": "second"}
+    assert len(pauses) == (2 if links else 4)
