@@ -7,7 +7,7 @@ import pytest
 
 from PartialOrganSegLib import atomic
 from PartialOrganSegLib.errors import UserError
-from PartialOrganSegLib.outputs import all_at_once
+from PartialOrganSegLib.outputs import all_at_once, finish_leftovers
 
 
 def write_results(folder: Path, text: str) -> None:
@@ -90,3 +90,27 @@ def test_results_wait_for_a_virus_scanner(tmp_path: Path, monkeypatch: pytest.Mo
     write_results(folder, "second")
     assert texts(folder) == {"a.txt": "second", "b.txt": "second"}
     assert len(pauses) == (2 if links else 4)
+
+
+UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.298806137288633453246975630178"
+
+
+def test_the_hidden_folder_leaves_room_in_a_path_of_windows(tmp_path: Path) -> None:
+    """259 letters in all, and a CT's name is in that of its files: where these fit, the hidden ones should, nearly."""
+    folder = tmp_path / "Leber-Studie"
+    folder.mkdir()
+    with all_at_once(folder, UID) as scratch:
+        assert len(str(scratch)) - len(str(folder)) <= 42
+        (scratch / f"{UID}.labels.nii.gz").write_text("labels")
+    assert texts(folder) == {f"{UID}.labels.nii.gz": "labels"}
+
+
+def test_leftovers_of_earlier_versions_are_finished_too(tmp_path: Path) -> None:
+    for number, name in enumerate((UID, UID + "1")):
+        new = tmp_path / f".partial-{name}-ab_{number}" / "new"
+        new.mkdir(parents=True)
+        (new.parent / "earlier").mkdir()
+        (new / f"{name}.txt").write_text(name)
+    assert finish_leftovers(tmp_path, UID)
+    assert texts(tmp_path) == {f"{UID}.txt": UID}
+    assert [path.name for path in tmp_path.glob(".partial-*")] == [f".partial-{UID}1-ab_1"]
