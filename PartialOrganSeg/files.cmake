@@ -106,6 +106,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/problem_text.py
   PartialOrganSegPanel/shell/progress.py
   PartialOrganSegPanel/shell/saving.py
+  PartialOrganSegPanel/shell/scratch.py
   PartialOrganSegPanel/shell/section.py
   PartialOrganSegPanel/shell/services.py
   PartialOrganSegPanel/shell/settings.py

@@ -61,7 +61,8 @@ def fetch(download: Download, replace: bool = False, reporter: Reporter | None =
     """
     reporter = reporter or Reporter()
     free_folder(download.name, replace)  # before hundreds of megabytes are downloaded in vain
-    with tempfile.TemporaryDirectory(prefix="partialorganseg-") as scratch:
+    # What a virus scanner of Windows has open stays there; the model is installed all the same.
+    with tempfile.TemporaryDirectory(prefix="partialorganseg-", ignore_cleanup_errors=True) as scratch:
         archive = Path(scratch) / "download.zip"
         fetch_file(download.url, archive, lambda done, size: reporter.progress("download", done >> 20,
                                                                                 max(size, done) >> 20))

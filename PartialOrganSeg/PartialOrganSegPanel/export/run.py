@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from ..scene.organ_rows import ABSENT, ACCEPTED, OrganRow, algorithm_type, one_o
 from ..scene.voxel_counts import labelmap
 from ..shell.job import Progress
 from ..shell.parameters import ExportFormat
+from ..shell.scratch import remove_folder
 from ..shell.steps import counted
 
 ENDINGS = {ExportFormat.RTSTRUCT: (".rtstruct.dcm",), ExportFormat.SEG: (".seg.dcm",),
@@ -134,4 +134,4 @@ class ExportRun:
 
     def clean_up(self) -> None:
         """Removes the scratch folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from slicer.i18n import tr as _
 from PartialOrganSegLib.organs import Organ
 
 from ..shell.job import Outcome
+from ..shell.scratch import remove_folder
 from .ct_file import CtFile, write_ct_steps
 from .organ_versions import OrganVersion, changed_since, organ_versions
 from .segmentation_result import ResultError, put_result, read_result, spare
@@ -64,7 +64,7 @@ class SegmentRun:
             if target is not None:
                 before = yield from organ_versions(target)
         except (OSError, GeneratorExit):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
             raise
         # no preview image: the panel shows the result itself
         arguments = ["segment", str(ct.path), "-o", str(folder / "result"), "--no-preview"]
@@ -142,4 +142,4 @@ class SegmentRun:
 
     def clean_up(self) -> None:
         """Removes the scratch folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
