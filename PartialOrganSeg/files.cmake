@@ -113,6 +113,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/stage_text.py
   PartialOrganSegPanel/shell/steps.py
   PartialOrganSegPanel/shell/tick_list.py
+  PartialOrganSegPanel/shell/undo.py
   PartialOrganSegPanel/shell/work_list.py
   PartialOrganSegPanel/worklist/__init__.py
   PartialOrganSegPanel/worklist/adding.py

@@ -19,6 +19,7 @@ from ..scene.stroke_labelmap import put_layer
 from ..scene.strokes import follow_transform, stroke_segments
 from ..shell import organ_table
 from ..shell.section import Section, offer
+from ..shell.undo import why_no_undo
 from . import table as scribble_table
 from .at_hand import AtHand
 from .editor import ERASE, PAINT, StrokeEditor
@@ -219,6 +220,7 @@ class ScribbleSection(Section, VTKObservationMixin):
         why = reasons(self.at_hand.volume, self.at_hand.strokes, self._counts, name, self._following(name))
         for key in ("load", "save", "case"):
             why[key] = why[key] or self._exchange.work.why_not
+        why["undo"] = why["undo"] or why_no_undo(self.editor.widget)
         for key, tip in tips().items():
             offer(getattr(self.ui, f"{key}StrokesButton"), why[key], tip)
         teach = self.panel.busy
