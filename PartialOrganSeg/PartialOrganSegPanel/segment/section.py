@@ -203,7 +203,7 @@ class SegmentSection(Section):
         if not may_use(self._models[self.panel.parameters.segment.model], self.panel.services.dialogs):
             return
         volume = self.panel.parameters.inputVolume
-        earlier = find_result(volume)
+        earlier = find_result(volume, self.panel.parameters.segmentation)
         if earlier is None or self.panel.parameters.segment.earlier == EarlierResult.ADD:
             self._start(volume, None)
             return
