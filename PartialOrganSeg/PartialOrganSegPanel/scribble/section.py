@@ -203,7 +203,7 @@ class ScribbleSection(Section, VTKObservationMixin):
             cost = annotation_cost(self._counts, volume, self.at_hand.result)
         lines = [self._line(organ, colour) for organ, colour in self.at_hand.colours.items()]
         organ_table.fill(self.ui.strokeTable, lines, name)
-        self.ui.drawnLabel.text = drawn_text(self._counts, len(lines) - 1)
+        self.ui.drawnLabel.text = drawn_text(volume, self._counts, len(lines) - 1)
         self.ui.costLabel.text = cost_text(cost)
         self.ui.costLabel.setVisible(cost is not None)
         self._offer_buttons(name)
