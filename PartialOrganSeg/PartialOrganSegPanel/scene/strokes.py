@@ -19,6 +19,7 @@ from PartialOrganSegLib.organs import BACKGROUND, Organ
 
 from .ct_tag import is_of_another_ct, note_ct
 from .organ_rows import tag
+from .segment_voxels import grid_shift
 from .subject_hierarchy import stand_beside
 from .voxel_counts import BINARY
 
@@ -63,11 +64,19 @@ def find_strokes(volume: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRM
     return on_this_ct[-1]
 
 
-def _lies_on(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
-    """Whether the geometry that the segmentation remembers is that of the volume."""
+def _geometry(strokes: slicer.vtkMRMLSegmentationNode) -> slicer.vtkOrientedImageData | None:
+    """The geometry that the segmentation remembers, None where it remembers none."""
     converter, image = slicer.vtkSegmentationConverter, slicer.vtkOrientedImageData()
     text = strokes.GetSegmentation().GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
-    if volume.GetImageData() is None or not converter.DeserializeImageGeometry(text, image, False):
+    if not converter.DeserializeImageGeometry(text, image, False):
+        return None
+    return image
+
+
+def _lies_on(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether the geometry that the segmentation remembers is that of the volume."""
+    image = _geometry(strokes)
+    if volume.GetImageData() is None or image is None:
         return False
     volume_matrix, strokes_matrix = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(volume_matrix)
@@ -98,8 +107,14 @@ def new_strokes(volume: slicer.vtkMRMLScalarVolumeNode, organs: Sequence[Organ])
 
 
 def follow_transform(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Keeps the strokes under the transform of their CT."""
-    if strokes.GetTransformNodeID() != volume.GetTransformNodeID():
+    """Keeps the strokes under the transform of their CT, unless that was hardened in the CT alone: then they lie where
+    the CT does under the transform that they have."""
+    if strokes.GetTransformNodeID() == volume.GetTransformNodeID():
+        return
+    geometry = _geometry(strokes)
+    hardened = (geometry is not None and not _lies_on(strokes, volume)
+                and grid_shift(geometry, strokes, volume) == (0, 0, 0))
+    if not hardened:
         strokes.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
 
 
