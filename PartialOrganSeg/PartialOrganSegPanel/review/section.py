@@ -107,9 +107,8 @@ class ReviewSection(Section, VTKObservationMixin):
         self._keys.set(self._open)
         self._show()
 
-    def node_removed(self, node: slicer.vtkMRMLNode) -> None:
-        if node.IsA("vtkMRMLSegmentationNode"):
-            forget_predictions()
+    def nodes_removed(self) -> None:
+        forget_predictions()
 
     def record_edits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         if self._watches(segmentation):
