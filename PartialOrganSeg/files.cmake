@@ -41,6 +41,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/texts.py
   PartialOrganSegPanel/scene/__init__.py
   PartialOrganSegPanel/scene/abdomen_window.py
+  PartialOrganSegPanel/scene/alignment.py
   PartialOrganSegPanel/scene/case_writing.py
   PartialOrganSegPanel/scene/ct_file.py
   PartialOrganSegPanel/scene/ct_identity.py

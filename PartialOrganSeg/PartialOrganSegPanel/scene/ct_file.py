@@ -90,6 +90,13 @@ def _note_resampled(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
         name=transform.GetName())
 
 
+def is_straight(volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether its voxels are a rectangular grid as displayed: no transform bends or shears it."""
+    ijk_to_ras = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(ijk_to_ras)
+    return _ijk_to_world(volume, ijk_to_ras) is not None
+
+
 def _ijk_to_world(volume: slicer.vtkMRMLScalarVolumeNode, ijk_to_ras: vtk.vtkMatrix4x4) -> vtk.vtkMatrix4x4 | None:
     """Voxel indices to world, None where no rectangular grid describes that."""
     matrix = vtk.vtkMatrix4x4()

@@ -16,7 +16,7 @@ from PartialOrganSegLib.organs import BACKGROUND
 from ..scene.organ_rows import row
 from ..scene.stroke_counts import StrokeCounts, annotation_cost, count_strokes, slice_at_hand
 from ..scene.stroke_labelmap import put_layer
-from ..scene.strokes import follow_transform, stroke_segments
+from ..scene.strokes import stroke_segments
 from ..shell import organ_table
 from ..shell.section import Section, offer
 from ..shell.undo import why_no_undo
@@ -194,7 +194,6 @@ class ScribbleSection(Section, VTKObservationMixin):
             dimmed = self.at_hand.result
         show_dimly(dimmed)
         if strokes is not None:
-            follow_transform(strokes, volume)
             self.editor.select(stroke_segments(strokes).get(name or BACKGROUND, ""))
         self.editor.set_brush(self.panel.parameters.scribble.brushMm)
         self._slice, cost = None, None
