@@ -109,7 +109,7 @@ class SegmentRun:
             target = slicer.mrmlScene.GetNodeByID(self.target_id)
         path = Path(self.result["files"]["segmentation"])
         reports = {report["organ"]: report | {"model": self.model} for report in self.result["organs"]}
-        ct = self._ct_now(volume)
+        ct = self.ct_now(volume)
         staged = yield from read_result(path, volume, ct, self.organs, reports)
         if slicer.mrmlScene.GetNodeByID(self.volume_id) is not volume:
             raise ResultError(_("The CT was deleted; its result was dropped."))
@@ -122,7 +122,7 @@ class SegmentRun:
             self.held = spare(staged, target, self.changed_organs)
         return put_result(staged, volume, ct, reports, target)
 
-    def _ct_now(self, volume: slicer.vtkMRMLScalarVolumeNode) -> CtFile:
+    def ct_now(self, volume: slicer.vtkMRMLScalarVolumeNode) -> CtFile:
         """The CT with its voxels where they are by now: a transform may have been hardened while the run worked."""
         if not self.ct.follows_volume:
             return self.ct
