@@ -41,6 +41,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/texts.py
   PartialOrganSegPanel/scene/__init__.py
   PartialOrganSegPanel/scene/abdomen_window.py
+  PartialOrganSegPanel/scene/alignment.py
   PartialOrganSegPanel/scene/case_writing.py
   PartialOrganSegPanel/scene/ct_file.py
   PartialOrganSegPanel/scene/ct_identity.py
@@ -114,6 +115,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/stage_text.py
   PartialOrganSegPanel/shell/steps.py
   PartialOrganSegPanel/shell/tick_list.py
+  PartialOrganSegPanel/shell/undo.py
   PartialOrganSegPanel/shell/work_list.py
   PartialOrganSegPanel/worklist/__init__.py
   PartialOrganSegPanel/worklist/adding.py

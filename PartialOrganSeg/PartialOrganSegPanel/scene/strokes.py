@@ -17,8 +17,10 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.organs import BACKGROUND, Organ
 
+from .alignment import reference_geometry
 from .ct_tag import is_of_another_ct, note_ct
 from .organ_rows import tag
+from .segment_voxels import grid_shift
 from .subject_hierarchy import stand_beside
 from .voxel_counts import BINARY
 
@@ -47,8 +49,8 @@ def stroke_segments(strokes: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
 
 
 def find_strokes(volume: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRMLSegmentationNode | None:
-    """The latest strokes on this CT. Strokes that refer to no CT, from a .seg.nrrd, are on it if they were drawn on it
-    or, from an older version that did not note that, if they lie on its voxels."""
+    """The latest strokes on this CT, put under its transform. Strokes that refer to no CT, from a .seg.nrrd, are on it
+    if they were drawn on it or, from an older version that did not note that, if they lie on its voxels."""
     if volume is None:
         return None
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
@@ -60,14 +62,14 @@ def find_strokes(volume: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRM
     on_this_ct = [node for node in nodes if node.GetNodeReferenceID(role) == volume.GetID()]
     if not on_this_ct:
         return None
+    follow_transform(on_this_ct[-1], volume)
     return on_this_ct[-1]
 
 
 def _lies_on(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """Whether the geometry that the segmentation remembers is that of the volume."""
-    converter, image = slicer.vtkSegmentationConverter, slicer.vtkOrientedImageData()
-    text = strokes.GetSegmentation().GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
-    if volume.GetImageData() is None or not converter.DeserializeImageGeometry(text, image, False):
+    image = reference_geometry(strokes)
+    if volume.GetImageData() is None or image is None:
         return False
     volume_matrix, strokes_matrix = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(volume_matrix)
@@ -98,8 +100,14 @@ def new_strokes(volume: slicer.vtkMRMLScalarVolumeNode, organs: Sequence[Organ])
 
 
 def follow_transform(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Keeps the strokes under the transform of their CT."""
-    if strokes.GetTransformNodeID() != volume.GetTransformNodeID():
+    """Keeps the strokes under the transform of their CT, unless that was hardened in the CT alone: then they lie where
+    the CT does under the transform that they have."""
+    if strokes.GetTransformNodeID() == volume.GetTransformNodeID():
+        return
+    geometry = reference_geometry(strokes)
+    hardened = (geometry is not None and not _lies_on(strokes, volume)
+                and grid_shift(geometry, strokes, volume) == (0, 0, 0))
+    if not hardened:
         strokes.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
 
 
