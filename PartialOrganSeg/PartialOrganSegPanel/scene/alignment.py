@@ -9,15 +9,22 @@ from PartialOrganSegLib.errors import UserError
 
 from .ct_file import is_straight
 from .segment_voxels import grid_shift
+from .voxel_counts import labelmap
 
 
-def reference_geometry(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkOrientedImageData | None:
-    """The grid of the CT that a segmentation remembers, None where it remembers none."""
-    converter, image = slicer.vtkSegmentationConverter, slicer.vtkOrientedImageData()
-    text = node.GetSegmentation().GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
-    if not converter.DeserializeImageGeometry(text, image, False):
-        return None
-    return image
+def lies_on_voxels(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether voxels of the segmentation lie where those of the CT with their indices do, all transforms applied. Its
+    layers count: the geometry that it remembers may be of before a transform."""
+    segmentation = node.GetSegmentation()
+    layers = {labelmap(segmentation.GetSegment(segment_id)) for segment_id in segmentation.GetSegmentIDs()} - {None}
+    return any(grid_shift(layer, node, volume) == (0, 0, 0) for layer in layers)
+
+
+def has_voxels(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether any segment has."""
+    segmentation = node.GetSegmentation()
+    return any(labelmap(segmentation.GetSegment(segment_id)) is not None
+               for segment_id in segmentation.GetSegmentIDs())
 
 
 def refuse_beside(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -26,8 +33,7 @@ def refuse_beside(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLSc
     # of a CT that is bent the result lies in the room, without a transform
     if node.GetTransformNodeID() == volume.GetTransformNodeID() or not is_straight(volume):
         return
-    geometry = reference_geometry(node)
-    if geometry is not None and grid_shift(geometry, node, volume) != (0, 0, 0):
+    if has_voxels(node) and not lies_on_voxels(node, volume):
         raise UserError(_("{segmentation} and {ct} are under different transforms, so that the organs lie beside the "
                           "CT. Put both under the same one in Slicer's module Transforms, or both under none.").format(
             segmentation=node.GetName(), ct=volume.GetName()))

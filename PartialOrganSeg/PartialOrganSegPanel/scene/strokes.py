@@ -17,10 +17,9 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.organs import BACKGROUND, Organ
 
-from .alignment import reference_geometry
+from .alignment import lies_on_voxels
 from .ct_tag import is_of_another_ct, note_ct
 from .organ_rows import tag
-from .segment_voxels import grid_shift
 from .subject_hierarchy import stand_beside
 from .voxel_counts import BINARY
 
@@ -68,8 +67,9 @@ def find_strokes(volume: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRM
 
 def _lies_on(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """Whether the geometry that the segmentation remembers is that of the volume."""
-    image = reference_geometry(strokes)
-    if volume.GetImageData() is None or image is None:
+    converter, image = slicer.vtkSegmentationConverter, slicer.vtkOrientedImageData()
+    text = strokes.GetSegmentation().GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
+    if volume.GetImageData() is None or not converter.DeserializeImageGeometry(text, image, False):
         return False
     volume_matrix, strokes_matrix = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(volume_matrix)
@@ -104,9 +104,8 @@ def follow_transform(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtk
     the CT does under the transform that they have."""
     if strokes.GetTransformNodeID() == volume.GetTransformNodeID():
         return
-    geometry = reference_geometry(strokes)
-    hardened = (geometry is not None and not _lies_on(strokes, volume)
-                and grid_shift(geometry, strokes, volume) == (0, 0, 0))
+    hardened = (volume.GetTransformNodeID() is None and strokes.GetTransformNodeID() is not None
+                and lies_on_voxels(strokes, volume))
     if not hardened:
         strokes.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
 
