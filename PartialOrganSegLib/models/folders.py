@@ -86,6 +86,9 @@ def find_folder(name_or_path: str | Path) -> Path:
         raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a model bundle's folder",
                         found="a run that is not finished", hint="go on with it by --resume; it makes the model at its "
                         "end")
+    if path.is_file():
+        raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a model bundle's folder", found="a file",
+                        hint="a zip of a model is installed by: partialorganseg models install FILE")
     if path.exists():
         raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a model bundle's folder",
                         found=f"no {METADATA_FILE.as_posix()}",

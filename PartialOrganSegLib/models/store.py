@@ -97,6 +97,9 @@ def _put_in_place(scratch: Path, root: Path, replace: bool, source: str) -> Bund
         raise UserError(code=Code.NAME_TAKEN, subject=source, found=f"model name '{name}' is that of a shipped model",
                         hint="expected another name")
     if replace:
+        if (root / name).exists() and not (root / name / METADATA).is_file():
+            raise UserError(code=Code.FILE_EXISTS, subject=root / name, expected="a model to replace",
+                            found="other files")
         replace_folder(scratch / "new", root / name, scratch)
         return load_bundle(root / name)
     try:

@@ -219,6 +219,19 @@ def test_models_that_cannot_be_used_are_named_in_the_list(bundle: Path, store: P
     assert expected in said.err
 
 
+def test_a_folder_of_other_files_is_not_replaced(bundle: Path, store: Path, tmp_path: Path) -> None:
+    """`--replace` removed whatever had the model's name."""
+    (store / "test-model").mkdir(parents=True)
+    (store / "test-model" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="test-model: expected a model to replace, found other files"):
+        install_model(bundle, replace=True)
+    with pytest.raises(UserError, match="'test-model' is already installed"):
+        install_model(bundle)
+    assert [path.name for path in store.rglob("*")] == ["test-model", "notes.txt"]
+    with pytest.raises(UserError, match=r"found a file; a zip of a model is installed by: partialorganseg models ins"):
+        find_model(zipped(bundle, tmp_path / "model ä.zip"))
+
+
 def test_a_link_to_a_model_is_replaced_without_a_trace(bundle: Path, store: Path, tmp_path: Path) -> None:
     """Who keeps models on another disk: the hidden folder in which the new one was put together stayed for ever."""
     shutil.copytree(bundle, tmp_path / "large disk" / "test-model")

@@ -259,8 +259,8 @@ def test_joined_bundles_are_joined_again_as_their_members(bundles, tmp_path):
 
 
 def test_an_ensemble_is_joined_as_one_member(tmp_path, monkeypatch, capsys):
-    """Its networks are asked together for its organs. It was refused once all was written, in place of what was there:
-    after the whole training where `finetune --beside` had such a start model."""
+    """Its networks are asked together for its organs. It was refused once all was written, in place of what was there;
+    `finetune --beside` refused such a start model."""
     monkeypatch.setenv("PARTIALORGANSEG_MODELS", str(tmp_path / "modèles"))
     settings = Preprocessing((5.0, 5.0, 5.0), (-1000.0, 1000.0), 0.0, 1000.0, (8, 16, 16))
     folds = [level_bundle(tmp_path / f"fold {hu}", "fold", {"liver": hu}, settings) for hu in (200.0, 400.0)]
