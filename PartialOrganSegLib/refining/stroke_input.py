@@ -107,6 +107,10 @@ def _checked_map(name: str, drawn: Volume, grid: Grid, label_space: LabelSpace) 
     drawn_values = drawn.array[drawn.array != NOT_DRAWN]
     if not len(drawn_values):
         raise _none(name)
+    # A map of organs with 0 beside them would make background of the whole patient.
+    if len(drawn_values) == drawn.array.size:
+        raise UserError(code=Code.WRONG_FORMAT, subject=name, expected=f"{NOT_DRAWN} where nothing is drawn",
+                        found="a stroke in every voxel", hint="0 is a stroke of background")
     for value in (int(drawn_values.min()), int(drawn_values.max())):
         if not 0 <= value < label_space.class_count:
             expected = f"0..{label_space.class_count - 1} ({label_space.name}) or {NOT_DRAWN} (not drawn)"

@@ -76,6 +76,14 @@ def test_maps_that_do_not_fit(value: int, grid: Grid, line: str):
     assert line in str(caught.value)
 
 
+def test_a_map_of_organs_is_no_map_of_strokes():
+    """Its 0 would be strokes of background all over the patient."""
+    organs = np.zeros(GRID.shape, np.uint8)
+    organs[2, 5, 5:9] = 1
+    with pytest.raises(UserError, match="expected 255 where nothing is drawn, found a stroke in every voxel"):
+        painted_strokes(Volume(organs, GRID), GRID, WORD16)
+
+
 def test_something_else_is_refused():
     with pytest.raises(UserError, match="strokes: expected a file, Strokes or a Volume, found int"):
         painted_strokes(3, GRID, WORD16)
