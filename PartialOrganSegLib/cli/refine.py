@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="with --serve: the organs that the label values mean (default: those of the model)")
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
     parser.add_argument("--force", action="store_true", help="correct what does not look like a CT in HU")
-    parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
+    parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run; with --undo, "
+                                                                 "also labels that were edited since")
     parser.add_argument("--no-preview", action="store_true", help="make no picture")
     add_common_options(parser)
 
@@ -97,9 +98,11 @@ def _undo(arguments: argparse.Namespace, options: SegmentOptions, name: str, rep
                          found="--labels" if arguments.labels is not None else f"the file {arguments.output}")
 
     from ..refining.refiner import restored
-    from ..refining.result import forget_correction
+    from ..refining.result import forget_correction, refuse_edited
 
     result = restored(arguments.ct, arguments.output, name, options, reporter)
+    if not options.overwrite:
+        refuse_edited(arguments.output, name)
     files = result.save(arguments.output, name=name, overwrite=True, reporter=reporter)
     forget_correction(arguments.output, name)
     reporter.close()

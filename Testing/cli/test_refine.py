@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,21 @@ def test_nothing_beside_the_labels_shows_other_ones(folder: Path, capsys: pytest
     assert f"{structures}: a file of an earlier result" in capsys.readouterr().err
     assert sorted(path.name for path in out.iterdir()) == [
         "scan.labels.nii.gz", "scan.rtstruct.dcm", "scan.seg.nrrd", "scan.volumes.csv"]
+
+
+@pytest.mark.parametrize("ending", [".labels.nii.gz", ".seg.nrrd"])
+def test_labels_that_were_edited_since_are_not_taken_back(folder: Path, ending: str,
+                                                          capsys: pytest.CaptureFixture) -> None:
+    assert refine(folder, "--no-preview") == 0
+    edited = folder / "out" / f"scan{ending}"
+    content, later = edited.read_bytes(), edited.stat().st_mtime + 600
+    os.utime(edited, (later, later))
+    undo = ["refine", str(folder / "scan.nii.gz"), "--undo", "--no-preview", "-o", str(folder / "out")]
+    assert main(undo) == 1
+    assert f"{edited}: expected a file as the correction left it, found one that was changed" in capsys.readouterr().err
+    assert edited.read_bytes() == content
+    assert (folder / "out" / "scan.before.labels.nii.gz").exists()
+    assert main([*undo, "--overwrite"]) == 0
 
 
 def test_after_another_segmentation_there_is_no_correction_to_take_back(folder: Path) -> None:
