@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..formats.ct_input import as_ct
 from ..formats.reading import read_labelmap
@@ -17,12 +17,16 @@ from ..imaging.volume import Volume
 from ..models.ensemble import load_models
 from ..segmenting.options import SegmentOptions, in_label_order
 from ..segmenting.result import CTSource, SegmentResult
+from ..segmenting.result_files import result_files
+from .label_meaning import refuse_other_model, refuse_other_organs
 from .result import RefineResult, kept_labels
 from .session import RefineSession
 from .stroke_input import StrokeSource
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
+
+    from ..models.bundle import Bundle
 
 
 def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
@@ -33,7 +37,8 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
     `labels`: those to correct, None to segment the CT first with the `options`. `options.model` says what label values
     mean; its organs are the ones that may be drawn. `accepted`: organs that nothing but a stroke may change.
 
-    Raises UserError for what is not one CT in HU, for labels or strokes that do not fit it, and an unknown organ.
+    Raises UserError for what is not one CT in HU, for labels or strokes that do not fit it or are of another model's
+    organs, and an unknown organ.
     """
     options = options or SegmentOptions()
     reporter = reporter or Reporter()
@@ -46,7 +51,7 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
     since = time.perf_counter()
     volume = as_ct(ct, series=source.series, force=options.force, reporter=reporter)
     seconds = {"read": time.perf_counter() - since}
-    start = _start(volume, labels, options, seconds, reporter)
+    start = _start(volume, labels, bundle, options, seconds, reporter)
     session = RefineSession(volume, start.labels, bundle.label_space, organs, _series_uid(source, strokes, reporter))
     since = time.perf_counter()
     correction = session.add(strokes)
@@ -63,6 +68,7 @@ def restored(ct: Path | str | Volume | sitk.Image, folder: Path, name: str, opti
     source = _source_of(ct, options)
     volume = as_ct(ct, series=source.series, force=options.force, reporter=reporter)
     bundle = load_models(options.model, options.combine)
+    refuse_other_organs(result_files(folder, name, preview=False)["labelmap"], bundle, all_listed=True)
     # The session checks that these are labels of this CT.
     session = RefineSession(volume, labels, bundle.label_space)
     return SegmentResult(session.labels, volume, bundle, options, {}, {}, "", source)
@@ -82,13 +88,18 @@ class _Start:
         self.labels, self.entropy, self.precision = labels, entropy, precision
 
 
-def _start(ct: Volume, labels: Path | str | Volume | SegmentResult | None, options: SegmentOptions,
+def _start(ct: Volume, labels: Path | str | Volume | SegmentResult | None, bundle: Bundle, options: SegmentOptions,
            seconds: dict[str, float], reporter: Reporter) -> _Start:
     if isinstance(labels, SegmentResult):
+        refuse_other_model(labels.bundle, bundle)
         return _Start(labels.labels, dict(labels.entropy), labels.precision)
     if isinstance(labels, Volume):
         return _Start(labels, {}, "")
     if labels is not None:
+        if not isinstance(labels, (str, os.PathLike)):
+            raise UserError(code=Code.VALUE_UNFIT, subject="labels", found=type(labels).__name__,
+                            expected="a file, a Volume or a SegmentResult")
+        refuse_other_organs(Path(labels), bundle)
         try:
             return _Start(read_labelmap(labels, reporter), {}, "")
         except UserError as error:
