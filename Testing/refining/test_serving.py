@@ -14,7 +14,7 @@ import pytest
 
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.writing import write_ct
-from PartialOrganSegLib.imaging.volume import Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.refining.serving import Server
 from PartialOrganSegLib.refining.session import Correction, RefineSession
@@ -75,6 +75,31 @@ def test_an_answer_is_what_a_session_gives(tmp_path: Path) -> None:
         np.testing.assert_array_equal(after, expected)
         assert answer["changes"][0]["organ"] == "liver"
         assert answer["changes"][0]["gained_ml"] > 10
+
+
+def test_a_box_that_cuts_an_organ_makes_no_fragment_of_it(tmp_path: Path) -> None:
+    """A program sends what lies around a stroke. The organ is as large as it is all the same: its outline moves, and
+    the stroke reaches as far as in a whole one."""
+    shape, mm = (60, 80, 64), 4.0
+    grid = Grid(shape[::-1], (mm, mm, mm))
+    truth = np.zeros(shape, np.uint8)
+    truth[4:56, 10:70, 12:44] = LIVER  # six litres
+    hu = np.where(truth > 0, 130.0, 40.0) + np.random.default_rng(0).normal(0, 12, shape)
+    ct, start, new = Volume(hu.round().astype(np.int16), grid), truth.copy(), np.full(shape, 255, np.uint8)
+    start[:, :16] = 0
+    new[30, 13, 16:40] = LIVER
+    box = [15, 46, 0, 29, 1, 55]  # as far around the stroke as anything may change
+    inside = np.s_[15:46, 0:29, 1:55]
+    np.savez(tmp_path / "1.npz", labels=start[inside], drawn=new[inside], new=new[inside])
+    answers = Answers()
+    Server(RefineSession(ct, Volume(np.zeros(shape, np.uint8), grid), WORD16), tmp_path, answers).run(
+        [json.dumps({"id": 1, "file": "1.npz", "box": box})])
+    z0, z1, y0, y1, x0, x1 = answers.given[0]["box"]
+    after = start.copy()
+    after[z0:z1, y0:y1, x0:x1] = np.load(tmp_path / answers.given[0]["file"])["labels"]
+    assert 0 < (start[inside] == LIVER).sum() * grid.voxel_ml < 950  # less than a liver has
+    np.testing.assert_array_equal(after, RefineSession(ct, Volume(start, grid), WORD16).add(
+        Volume(new, grid)).labels.array)
 
 
 def test_accepted_organs_keep_every_voxel_that_no_stroke_is_on(tmp_path: Path) -> None:
