@@ -46,7 +46,10 @@ def test_all_forms_of_strokes_say_the_same(tmp_path: Path):
      "stroke 0 (liver): expected one organ for a place, found spleen drawn over most of it"),
     (strokes_of(LIVER, Stroke(organ="hart", points=LINE)), "stroke 1: unknown organ 'hart'"),
     (strokes_of(), "expected one stroke or more, found none"),
-    (strokes_of(Stroke(organ="liver", points=[(11, 11, 8)], width_mm=0.1)), "expected strokes that cover a voxel's"),
+    (strokes_of(Stroke(organ="liver", points=[(11, 11, 8)], width_mm=0.1)), "expected a stroke that covers a voxel's"),
+    # Between two rows, and beside one that covers voxels: it must not be left out without a word.
+    (strokes_of(LIVER, Stroke(organ="spleen", points=[(30, 21, 8), (36, 21, 8)], width_mm=1.5)),
+     "stroke 1 (spleen): expected a stroke that covers a voxel's centre, found none; draw it wider"),
 ])
 def test_strokes_that_do_not_fit(strokes: Strokes, line: str, tmp_path: Path):
     write_strokes(tmp_path / "s.json", strokes)
