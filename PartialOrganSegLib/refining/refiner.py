@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Code, UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.ct_input import as_ct
 from ..formats.reading import read_labelmap
 from ..formats.strokes import Strokes, read_strokes
+from ..formats.strokes_image import drawn_on
 from ..imaging.volume import Volume
 from ..models.ensemble import load_models
 from ..segmenting.options import SegmentOptions, in_label_order
@@ -51,8 +52,13 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
     since = time.perf_counter()
     volume = as_ct(ct, series=source.series, force=options.force, reporter=reporter)
     seconds = {"read": time.perf_counter() - since}
+    uid, drawn = None, _stroke_file(strokes)
+    if drawn is not None:
+        uid = _series_uid(source, drawn, reporter)
+        if uid is None:
+            _warn_of_another_image(drawn, source, reporter)
     start = _start(volume, labels, bundle, options, seconds, reporter)
-    session = RefineSession(volume, start.labels, bundle.label_space, organs, _series_uid(source, strokes, reporter))
+    session = RefineSession(volume, start.labels, bundle.label_space, organs, uid)
     since = time.perf_counter()
     correction = session.add(strokes)
     seconds["refine"] = time.perf_counter() - since
@@ -111,12 +117,24 @@ def _start(ct: Volume, labels: Path | str | Volume | SegmentResult | None, bundl
     return _Start(segmented.labels, dict(segmented.entropy), segmented.precision)
 
 
-def _series_uid(source: CTSource, strokes: StrokeSource, reporter: Reporter) -> str | None:
+def _stroke_file(strokes: StrokeSource) -> Strokes | None:
+    """Strokes that say which image they were drawn on, where they do; a map has its grid alone."""
+    if isinstance(strokes, (str, os.PathLike)) and str(strokes).lower().endswith(".json"):
+        return read_strokes(strokes)
+    return strokes if isinstance(strokes, Strokes) else None
+
+
+def _warn_of_another_image(strokes: Strokes, source: CTSource, reporter: Reporter) -> None:
+    """Files are renamed and moved, so a name alone refuses nothing."""
+    if source.path is None or drawn_on(strokes, source.path):
+        return
+    reporter.warning(Problem(Code.GEOMETRY_DIFFERS, "strokes", f"some that were drawn on {source.path.name}",
+                             f"'{strokes.image}' as their image", "look whether they belong to this CT"))
+
+
+def _series_uid(source: CTSource, strokes: Strokes, reporter: Reporter) -> str | None:
     """The CT's Series Instance UID, where it is DICOM and the strokes say which one they belong to."""
-    drawn = strokes
-    if isinstance(drawn, (str, os.PathLike)) and str(drawn).lower().endswith(".json"):
-        drawn = read_strokes(drawn)
-    if not isinstance(drawn, Strokes) or drawn.series_uid is None or source.path is None:
+    if strokes.series_uid is None or source.path is None:
         return None
     from ..formats.dicom_slices import holds_dicom, looks_like_dicom
 

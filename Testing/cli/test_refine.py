@@ -169,6 +169,14 @@ def test_strokes_of_another_ct(folder: Path, capsys: pytest.CaptureFixture) -> N
     assert not (folder / "out").exists() or not any((folder / "out").iterdir())
 
 
+def test_strokes_that_name_another_image(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    content = json.loads((folder / "s.json").read_text())
+    (folder / "s.json").write_text(json.dumps(content | {"image": "case_7.nii.gz"}))
+    assert refine(folder, "--no-preview") == 0
+    assert ("warning: strokes: expected some that were drawn on scan.nii.gz, found 'case_7.nii.gz' as their image; "
+            "look whether they belong to this CT") in capsys.readouterr().err
+
+
 def test_strokes_of_another_series(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     _, labels = make_case(tmp_path / "ct")
     write_labelmap(tmp_path / "labels.nii.gz", labels)
