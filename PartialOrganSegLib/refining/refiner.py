@@ -22,7 +22,7 @@ from ..segmenting.result_files import result_files
 from .label_meaning import refuse_other_model, refuse_other_organs
 from .result import RefineResult, kept_labels
 from .session import RefineSession
-from .stroke_input import StrokeSource
+from .stroke_input import StrokeSource, painted_strokes
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -57,10 +57,12 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
         uid = _series_uid(source, drawn, reporter)
         if uid is None:
             _warn_of_another_image(drawn, source, reporter)
+    # Now, so that a stroke that does not fit the CT shows before minutes of segmenting.
+    painted = painted_strokes(strokes, volume.grid, bundle.label_space, uid)
     start = _start(volume, labels, bundle, options, seconds, reporter)
-    session = RefineSession(volume, start.labels, bundle.label_space, organs, uid)
+    session = RefineSession(volume, start.labels, bundle.label_space, organs)
     since = time.perf_counter()
-    correction = session.add(strokes)
+    correction = session.add(painted)
     seconds["refine"] = time.perf_counter() - since
     result = SegmentResult(correction.labels, volume, bundle, options, start.entropy, seconds, start.precision, source)
     return RefineResult(result, start.labels, session.strokes, correction)

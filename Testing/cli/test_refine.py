@@ -149,6 +149,17 @@ def test_without_labels_the_ct_is_segmented_first(folder: Path) -> None:
     assert result.array[z, y, x] == SPLEEN
 
 
+def test_strokes_that_do_not_fit_show_before_the_ct_is_segmented(folder: Path, capfd: pytest.CaptureFixture) -> None:
+    content = json.loads((folder / "s.json").read_text())
+    content["strokes"][0]["organ"] = "hart"
+    (folder / "s.json").write_text(json.dumps(content))
+    assert main(["refine", str(folder / "scan.nii.gz"), "--strokes", str(folder / "s.json"), "-o", str(folder / "out"),
+                 "--json-events"]) == 1
+    events = [json.loads(text) for text in capfd.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == ["started", "error"]
+    assert "stroke 0: unknown organ 'hart'" in events[-1]["message"]
+
+
 @pytest.mark.parametrize(("options", "line"), [
     (["--accepted", "splen"], "accepted: unknown organ 'splen' (did you mean 'spleen'?)"),
     (["--labels", "nowhere.nii.gz"], "labels: nowhere.nii.gz: expected a labelmap file, found nothing there"),
