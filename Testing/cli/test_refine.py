@@ -164,11 +164,19 @@ def test_strokes_that_do_not_fit_show_before_the_ct_is_segmented(folder: Path, c
     (["--accepted", "splen"], "accepted: unknown organ 'splen' (did you mean 'spleen'?)"),
     (["--labels", "nowhere.nii.gz"], "labels: nowhere.nii.gz: expected a labelmap file, found nothing there"),
     (["--undo"], "not allowed with argument"),
+    (["--strokes", "second.json"], "--strokes: expected one file, found 2; correct with one after the other"),
+    (["--label-space", "word16"], "--label-space: expected it beside --serve alone, found none; --model says"),
 ])
 def test_what_is_refused(folder: Path, options: list[str], line: str, capsys: pytest.CaptureFixture) -> None:
     assert refine(folder, *options) > 0
     [error] = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error: ")]
     assert line in error
+
+
+def test_what_a_server_is_sent_is_no_option_of_it(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["refine", str(folder / "scan.nii.gz"), "--serve", "-o", str(folder / "out"), "--labels",
+                 str(folder / "start.nii.gz")]) == 2
+    assert "--labels: expected it in the requests, found it beside --serve" in capsys.readouterr().err
 
 
 def test_strokes_of_another_ct(folder: Path, capsys: pytest.CaptureFixture) -> None:
