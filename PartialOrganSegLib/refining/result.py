@@ -83,7 +83,7 @@ class RefineResult:
     def _write(self, files: Mapping[str, Path]) -> None:
         write_labelmap(files["before"], self.before)
         write_labelmap(files["strokes"], self.strokes)
-        write_table(files["changes"], [change.as_row() for change in self.changes])
+        write_table(files["changes"], [change.as_row() for change in self.changes], OrganChange.columns())
 
 
 def kept_labels(folder: Path, name: str) -> Volume:

@@ -127,6 +127,15 @@ def test_our_dicom_of_before_a_correction_goes(tmp_path: Path) -> None:
     assert list((tmp_path / "out").glob("*.dcm")) == []
 
 
+def test_a_correction_that_changes_nothing_has_a_table_all_the_same(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    content = json.loads((folder / "s.json").read_text())
+    content["strokes"][0]["organ"] = "background"
+    (folder / "s.json").write_text(json.dumps(content))
+    assert refine(folder, "--no-preview") == 0
+    assert "no voxel changed" in capsys.readouterr().out
+    assert (folder / "out" / "scan.changes.csv").read_text().splitlines() == ["organ,gained_ml,lost_ml,farthest_mm"]
+
+
 def test_one_file(folder: Path) -> None:
     arguments = ["refine", str(folder / "scan.nii.gz"), "--strokes", str(folder / "s.json"), "--labels",
                  str(folder / "start.nii.gz"), "-o", str(folder / "after.nii.gz")]
