@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                          expected="a folder or a file ending in .nii.gz, .nrrd or .seg.nrrd", found=f"one for {kind}")
     options = SegmentOptions(model=arguments.model, device=arguments.device, series=arguments.series,
                              force=arguments.force, preview=not arguments.no_preview, overwrite=arguments.overwrite)
-    accepted = check_organ_names(arguments.accepted) or ()
+    accepted = check_organ_names(arguments.accepted, "accepted") or ()
     name = result_name(arguments.ct)
     # What is in the way shows before the work.
     target_files(arguments.output, name, options.preview, (), arguments.ct)

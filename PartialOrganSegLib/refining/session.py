@@ -298,7 +298,8 @@ def _check_labels(ct: Volume, labels: Volume, label_space: LabelSpace) -> None:
 
 
 def _check_values(labels: LabelMap, label_space: LabelSpace) -> None:
-    highest = int(labels.max(initial=0))
-    if highest >= label_space.class_count:
-        raise UserError(code=Code.UNKNOWN_LABEL, subject=f"labels: value {highest}",
-                        expected=f"0..{label_space.class_count - 1} ({label_space.name})")
+    # Of signed whole numbers, as numpy makes them, -1 would become 255.
+    for value in (labels.max(initial=0), labels.min(initial=0)):
+        if not 0 <= value < label_space.class_count:
+            raise UserError(code=Code.UNKNOWN_LABEL, subject=f"labels: value {value}",
+                            expected=f"0..{label_space.class_count - 1} ({label_space.name})")

@@ -127,7 +127,7 @@ def test_our_dicom_of_before_a_correction_goes(tmp_path: Path) -> None:
     assert list((tmp_path / "out").glob("*.dcm")) == []
 
 
-def test_a_correction_that_changes_nothing_has_a_table_all_the_same(folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_correction_that_changes_nothing_has_a_table(folder: Path, capsys: pytest.CaptureFixture) -> None:
     content = json.loads((folder / "s.json").read_text())
     content["strokes"][0]["organ"] = "background"
     (folder / "s.json").write_text(json.dumps(content))
@@ -171,6 +171,7 @@ def test_strokes_that_do_not_fit_show_before_the_ct_is_segmented(folder: Path, c
 
 @pytest.mark.parametrize(("options", "line"), [
     (["--accepted", "splen"], "accepted: unknown organ 'splen' (did you mean 'spleen'?)"),
+    (["--accepted", ","], "accepted: expected organ names separated by commas, found none"),
     (["--labels", "nowhere.nii.gz"], "labels: nowhere.nii.gz: expected a labelmap file, found nothing there"),
     (["--undo"], "not allowed with argument"),
     (["--strokes", "second.json"], "--strokes: expected one file, found 2; correct with one after the other"),
