@@ -10,11 +10,11 @@ the patient, and covers the voxels that this plane goes through.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..atomic import whole_file
@@ -169,9 +169,7 @@ def _uneven(strokes: Strokes, number: int, expected: str, found: str) -> UserErr
 def _area(points: Coordinates, stroke: Stroke, grid: Grid) -> Mask:
     """(y, x) bool: pixels whose centre a stroke covers; `points` are (n, 2) pixel coordinates (x, y)."""
     if stroke.closed and len(points) >= 3:
-        canvas = Image.new("1", grid.size[:2])
-        ImageDraw.Draw(canvas).polygon([(x, y) for x, y in points.tolist()], fill=1)
-        return np.asarray(canvas)
+        return _inside(points, grid.shape[1:])
     scale = np.asarray(grid.spacing[:2])
     radius = stroke.width_mm / 2
     columns, rows = np.meshgrid(np.arange(grid.size[0]), np.arange(grid.size[1]))
@@ -193,3 +191,19 @@ def _area(points: Coordinates, stroke: Stroke, grid: Grid) -> Mask:
         distance = np.linalg.norm(pixels - start - share[..., None] * along, axis=-1)
         covered[box] |= distance <= radius
     return covered
+
+
+def _inside(outline: Coordinates, shape: tuple[int, int]) -> Mask:
+    """(y, x) bool of `shape`: pixels whose centre lies inside a polygon (n, 2) of pixel coordinates (x, y): a ray to
+    their right crosses it an odd number of times. Drawing programs have pixel 0 from 0 to 1, we have its centre at 0.
+    """
+    rows, columns = shape
+    crossings = np.zeros((rows, columns + 1), np.intp)  # by the first pixel that is not on their left
+    for start, end in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+        low, high = sorted((start[1], end[1]))
+        y = np.arange(max(0, math.ceil(low)), min(rows, math.ceil(high)))
+        if len(y):
+            x = start[0] + (y - start[1]) * (end[0] - start[0]) / (end[1] - start[1])
+            np.add.at(crossings, (y, np.ceil(x).clip(0, columns).astype(np.intp)), 1)
+    on_the_right = crossings[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
+    return np.asarray(on_the_right % 2 == 1)
