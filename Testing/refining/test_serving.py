@@ -149,7 +149,8 @@ def test_a_correction_that_is_cancelled_too_late_is_taken_back(works_first: bool
 
 @pytest.mark.timeout(60)  # a server whose reader has died waits for ever
 @pytest.mark.parametrize(("line", "word"), [
-    ("{", "a line of JSON"), ("[[" * 20000, "a line of JSON"), ('{"id": 1, "file": "../1.npz"}', "a line of JSON"),
+    ("{", "a line of JSON"), ("[[" * 20000, "a line of JSON"),
+    ('{"id": 1, "file": "../1.npz"}', "should match pattern"),
     ('{"id": 1, "file": "none.npz", "box": [0, 1, 0, 1, 0, 1]}', "arrays labels, drawn and new"),
     ('{"id": 1, "file": "1.npz", "box": [0, 99, 0, 48, 0, 48]}', "uint8 of (99, 48, 48)"),
 ])
@@ -159,6 +160,19 @@ def test_a_bad_request_is_answered_and_the_next_one_works(tmp_path: Path, line: 
     Server(session(), tmp_path, answers).run([line, good])
     assert word in answers.given[0]["problem"]["message"]
     assert answers.given[1]["box"] is not None
+
+
+@pytest.mark.parametrize(("line", "number", "message"), [
+    ('{"id": 7, "file": "a b.npz"}', 7, "request: file: "), ('{"id": 7, "bax": 1}', 7, "request: bax: Extra inputs"),
+    ('{"id": 7, "box": [0, 1]}', 7, "request: box: "), ('{"id": "x"}', 0, "request: id: "), ("[7]", 0, "request: "),
+])
+def test_a_bad_request_is_answered_by_its_number(tmp_path: Path, line: str, number: int, message: str) -> None:
+    """A program that waits for the answer to its request would wait for ever for another's."""
+    answers = Answers()
+    Server(session(), tmp_path, answers).run([line])
+    [answer] = answers.given
+    assert answer["id"] == number
+    assert answer["problem"]["message"].startswith(message)
 
 
 def whole(folder: Path) -> bytes:
