@@ -13,7 +13,7 @@ import psutil
 from ..errors import Code, UserError
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
-from .options import add_common_options, whole_number
+from .options import add_common_options, seed_number, whole_number
 
 HELP = "Make synthetic CTs with exact labels: OUT/images/phantom_SEED.nii.gz and OUT/labels/phantom_SEED.nii.gz."
 # Voxels of an axis, and millimetres of a voxel that a CT may have: beyond is a slip of the keyboard.
@@ -30,17 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="number of voxels along x, y and z, or one number for all three (default: 128)")
     parser.add_argument("--spacing", type=_triple_of(float, *MILLIMETRES), default=SPACING_MM, metavar="X,Y,Z",
                         help="voxel spacing in mm along x, y and z, or one number for all three (default: 3)")
-    parser.add_argument("--seed", type=_seed, default=0, help="the same seed makes the same phantom (default: 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="the same seed makes the same phantom (default: 0)")
     parser.add_argument("--count", type=whole_number, default=1,
                         help="how many phantoms, with seeds counting up (default: 1)")
     parser.add_argument("--overwrite", action="store_true", help="replace phantoms of an earlier run")
     add_common_options(parser)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or not text.isascii() or len(text) > 18:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, found '{text}'")
-    return int(text)
 
 
 def _triple_of(number: Callable[[str], Number], lowest: float,

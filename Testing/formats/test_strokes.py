@@ -110,6 +110,24 @@ def test_a_closed_stroke_between_the_pixels_centres_is_no_less_than_its_line():
     assert (paint_strokes(drawn(Stroke(organ="liver", points=points, closed=True)), STRAIGHT, WORD16).array == 1).any()
 
 
+@pytest.mark.parametrize("flips", [(1, 1), (-1, 1), (1, -1), (-1, -1)])
+def test_closed_stroke_has_the_area_and_the_middle_of_its_outline(flips):
+    """However the image's rows and columns run: half a pixel too far to one side is a tenth of a small organ."""
+    size, mm, radius = 64, 0.8, 5.0
+    middle = np.array([25.13, 24.77])
+    origin = [0.0 if flip > 0 else (size - 1) * mm for flip in flips]
+    grid = Grid((size, size, 3), (mm, mm, 5.0), (*origin, 0.0), (flips[0], 0, 0, 0, flips[1], 0, 0, 0, 1))
+    angles = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    points = [(float(x), float(y), 5.0) for x, y in middle + radius * np.c_[np.cos(angles), np.sin(angles)]]
+    painted = paint_strokes(drawn(Stroke(organ="adrenal", points=points, closed=True)), grid, WORD16).array
+    z, y, x = np.nonzero(painted != NOT_DRAWN)
+    assert set(z) == {1}
+    centres = (np.c_[x, y, z, np.ones_like(x)] @ grid.matrix.T)[:, :2]
+    assert (np.linalg.norm(centres - middle, axis=1) <= radius).all()
+    every_pixel = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1) * mm
+    assert len(x) == (np.linalg.norm(every_pixel - middle, axis=-1) < radius * np.cos(np.pi / 200)).sum()
+
+
 def test_closed_stroke_of_two_points_is_a_band():
     points = world(STRAIGHT, (3, 4, 2), (15, 6, 2))
     painted = [paint_strokes(drawn(Stroke(organ="colon", points=points, closed=closed)), STRAIGHT, WORD16).array
