@@ -41,6 +41,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/review/texts.py
   PartialOrganSegPanel/scene/__init__.py
   PartialOrganSegPanel/scene/abdomen_window.py
+  PartialOrganSegPanel/scene/alignment.py
   PartialOrganSegPanel/scene/case_writing.py
   PartialOrganSegPanel/scene/ct_file.py
   PartialOrganSegPanel/scene/ct_identity.py
@@ -106,6 +107,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/problem_text.py
   PartialOrganSegPanel/shell/progress.py
   PartialOrganSegPanel/shell/saving.py
+  PartialOrganSegPanel/shell/scratch.py
   PartialOrganSegPanel/shell/section.py
   PartialOrganSegPanel/shell/services.py
   PartialOrganSegPanel/shell/settings.py
@@ -113,6 +115,7 @@ set(PANEL_SCRIPTS
   PartialOrganSegPanel/shell/stage_text.py
   PartialOrganSegPanel/shell/steps.py
   PartialOrganSegPanel/shell/tick_list.py
+  PartialOrganSegPanel/shell/undo.py
   PartialOrganSegPanel/shell/work_list.py
   PartialOrganSegPanel/worklist/__init__.py
   PartialOrganSegPanel/worklist/adding.py
@@ -409,6 +412,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/refining/borders.py
   PartialOrganSegLib/refining/changes.py
   PartialOrganSegLib/refining/coarse.py
+  PartialOrganSegLib/refining/label_meaning.py
   PartialOrganSegLib/refining/propagation.py
   PartialOrganSegLib/refining/random_walk.py
   PartialOrganSegLib/refining/ranking.py

@@ -85,8 +85,8 @@ def refine(ct: Any, strokes: StrokeSource, *, labels: Path | str | Volume | Segm
 
     options = SegmentOptions(model=model, device=device, series=series, force=force, preview=preview,
                              overwrite=overwrite)
-    return corrected(ct, strokes, labels=labels, accepted=check_organ_names(accepted or None) or (), options=options,
-                     reporter=reporter)
+    names = check_organ_names(accepted or None, "accepted") or ()
+    return corrected(ct, strokes, labels=labels, accepted=names, options=options, reporter=reporter)
 
 
 def load_model(name_or_folder: str | Path = "embedded") -> Bundle:

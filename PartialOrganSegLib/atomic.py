@@ -14,7 +14,7 @@ from pathlib import Path
 from .file_locks import is_still, lock, locked
 
 # Windows' errors while a virus scanner or OneDrive looks at what was just written: access denied, file in use (twice).
-_IN_USE = (5, 32, 33)
+IN_USE = (5, 32, 33)
 _NAME_END = 40  # letters, of at most 4 bytes each
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # seconds, 2.5 in all
 
@@ -27,7 +27,7 @@ def put_in_place(source: Path, target: Path) -> None:
             os.replace(source, target)
             return
         except OSError as error:
-            if getattr(error, "winerror", None) not in _IN_USE:
+            if getattr(error, "winerror", None) not in IN_USE:
                 raise
             time.sleep(pause)
     os.replace(source, target)

@@ -17,7 +17,8 @@ from .errors import Code, Problem, UserError
 from .scratch import EARLIER, NEW, finish_and_remove, scratch_folder
 
 _PROBE_BYTES = 1 << 20  # more than a file system keeps aside for small files when its disk is full
-_LONGEST_NAME = 120  # bytes
+# Bytes of a name in the hidden folder's. The name comes again in the files' own, and Windows takes 259 letters in all.
+_LONGEST_NAME, _LONGEST_BEFORE = 16, 120  # that of versions up to 0.5.0
 
 
 def writable_folder(path: Path) -> Path:
@@ -57,10 +58,10 @@ def all_at_once(folder: Path, name: str = "") -> Iterator[Path]:
         raise UserError(problem.with_text(str(new), str(folder))) from error
 
 
-def _short(name: str) -> str:
-    """A name that leaves room for more in a file's name: one that is long, or cannot be part of it, by its checksum."""
+def _short(name: str, longest: int = _LONGEST_NAME) -> str:
+    """A name that leaves room for more in a path: one of more than `longest` bytes by its checksum."""
     encoded = name.encode("utf-8", "surrogatepass")
-    if len(encoded) <= _LONGEST_NAME:
+    if len(encoded) <= longest:
         return name
     return hashlib.sha256(encoded).hexdigest()[:16]
 
@@ -79,7 +80,7 @@ def _move_up(new: Path, earlier: Path, folder: Path) -> None:
             if os.path.exists(folder / name):
                 _keep(folder / name, earlier / name)
         for name in names:
-            os.replace(new / name, folder / name)
+            put_in_place(new / name, folder / name)
             placed.append(name)
     except OSError as error:
         for name in names:
@@ -99,7 +100,7 @@ def _keep(file: Path, copy: Path) -> None:
     try:
         os.link(file, copy)
     except OSError:  # a folder, or a file system without a second name for a file
-        os.replace(file, copy)
+        put_in_place(file, copy)
 
 
 def _put_back(earlier: Path, target: Path, replaced: bool) -> None:
@@ -110,15 +111,16 @@ def _put_back(earlier: Path, target: Path, replaced: bool) -> None:
     elif target.exists() and os.path.samefile(earlier, target):  # a rename of two names of one file does nothing
         earlier.unlink()
     else:
-        os.replace(earlier, target)
+        put_in_place(earlier, target)
 
 
 def finish_leftovers(folder: Path, name: str) -> bool:
     """Ends what a killed process had begun with `all_at_once(folder, name)`: what it had written whole moves up, all
     else goes. Says whether anything had begun to move. Only for whoever is alone with that name."""
     begun = False
+    names = "|".join(re.escape(_short(name, longest)) for longest in (_LONGEST_NAME, _LONGEST_BEFORE))
     for path in folder.glob(".partial-*"):
-        if re.fullmatch(rf"\.partial-{re.escape(_short(name))}-[a-z0-9_]+", path.name):
+        if re.fullmatch(rf"\.partial-({names})-[a-z0-9_]+", path.name):
             with contextlib.suppress(OSError):
                 begun = finish_and_remove(path) or begun
     return begun

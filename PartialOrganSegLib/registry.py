@@ -132,6 +132,8 @@ class Registry(Mapping[str, T], Generic[T]):
                 try:
                     loaded = entry.load()
                 except Exception as error:  # whatever another package's module raises
+                    # The next look-up meets it too: it would go on without this entry and all after it.
+                    self._installed = False
                     raise UserError(code=Code.PACKAGE_MISSING, subject=f"{self.kind} {entry.name}",
                                     expected=f"{entry.value} (entry point {self.group}) to be importable",
                                     found=error) from error

@@ -97,7 +97,7 @@ def _remove(folder: Path) -> None:
     """Removes a scratch folder as far as possible, its lock file last: without it nobody knows whose it is."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             elif path.name != LOCK:
                 path.unlink()

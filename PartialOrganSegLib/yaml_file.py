@@ -17,6 +17,7 @@ from .errors import Code, UserError
 LARGEST_FILE = 32 << 20  # bytes; a manifest of ten thousand cases has 2 MiB
 MOST_VALUES = 2_000_000  # with every alias written out
 DEEPEST = 60  # lists and mappings in each other
+BACKSLASH = "in YAML a backslash in double quotes begins an escape, such as a line's end: use single quotes or slashes"
 
 
 class _TooMuchError(Exception):
@@ -73,8 +74,10 @@ def parse_yaml(text: str, subject: str) -> object:
         raise UserError(code=Code.WRONG_FORMAT, subject=subject, expected="YAML",
                         found="lists nested too deep") from None
     except yaml.YAMLError as error:
-        raise UserError(code=Code.WRONG_FORMAT, subject=subject, expected="YAML",
-                        found=" ".join(str(error).split())) from None
+        reason = " ".join(str(error).split())
+        # A path of Windows ("C:\\Users"), of which nobody thinks as an escape.
+        hint = BACKSLASH if "escape" in reason else ""
+        raise UserError(code=Code.WRONG_FORMAT, subject=subject, expected="YAML", found=reason, hint=hint) from None
     except (ValueError, KeyError, AttributeError, IndexError, TypeError, OverflowError):
         # PyYAML's own makers of dates, numbers and booleans fail on texts such as 2020-99-99.
         raise UserError(code=Code.WRONG_FORMAT, subject=subject, expected="YAML",

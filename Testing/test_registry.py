@@ -106,8 +106,11 @@ def test_installed_packages_add_names(module):
     assert registry.find("saw").__name__ == "Saw"
     (metadata / "entry_points.txt").write_text("[partialorganseg.test_tools]\nsaw = my_tools:Sew\n")
     registry = Registry("tool", group="partialorganseg.test_tools", base=Tool)
-    with pytest.raises(UserError, match=r"tool saw: expected my_tools:Sew \(entry point partialorganseg\.test_tools\)"):
-        list(registry)
+    # Every time: of a folder of CTs the first alone failed, and all others were read without what is missing.
+    for _ in range(2):
+        with pytest.raises(UserError,
+                           match=r"tool saw: expected my_tools:Sew \(entry point partialorganseg\.test_tools\)"):
+            list(registry)
 
 
 def function(classes: int, size: int, shape: str = "round", *, colour: str = "red") -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from PartialOrganSegLib import bounded_file
 from PartialOrganSegLib.errors import UserError, brief
 from PartialOrganSegLib.json_file import read_json
 from PartialOrganSegLib.training.overrides import apply_override
@@ -97,3 +98,23 @@ def test_values_in_messages_are_short() -> None:
     for value in (nested, "x" * 10**6, 10**2000, {"k": nested}):
         assert len(brief(value)) < 2000
     assert brief([1, "a"]) == "[1, 'a']"
+
+
+def test_a_path_of_windows_in_double_quotes_says_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text('image: "C:\\Users\\Jörg"', encoding="utf-8")
+    with pytest.raises(UserError, match="use single quotes or slashes"):
+        read_yaml(path, "manifest")
+
+
+@pytest.mark.parametrize("read", [read_yaml, read_json])
+def test_a_folder_is_called_one_on_windows_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read) -> None:
+    """There opening one is refused as opening a file is to whom it does not belong."""
+    def opened(*_arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(bounded_file, "open", opened, raising=False)
+    folder = tmp_path / "Fälle.yaml"
+    folder.mkdir()
+    with pytest.raises(UserError, match="found Is a directory"):
+        read(folder, "manifest")

@@ -6,8 +6,8 @@
 Each RUN is a folder of `partialorganseg train`; the groups its recipe held out are segmented with its model. Of a run
 with --folds every patient is segmented by the fold that was validated on them; that fold's best weights were chosen on
 these patients too, which flatters it a little. Dice is measured over the voxels that a case's label decides (partial
-and coarse labels are candidate sets), and beside it over the drawn strokes, where there is no label. A CT's group is
-the name of the folder its image lies in; of folds, the manifest's.
+and coarse labels are candidate sets), and beside it over the drawn strokes: those of --strokes, and of scribbled cases.
+A CT's group is the name of the folder its image lies in; of folds, the manifest's.
 """
 
 from __future__ import annotations
@@ -45,7 +45,12 @@ def score_case(case: Case, predictor: Predictor, space: LabelSpace, strokes: Pat
     """Dice per organ of one CT: where the case's label decides, and over the strokes drawn on it, if there are any."""
     ct = case.read_image()
     predicted = predictor.predict(ct).labels.array
-    figures = {LABEL: _over_label(case, ct, predicted, space), STROKES: {}}
+    figures: Figures = {LABEL: {}, STROKES: {}}
+    # Drawn voxels are the easy ones: their figures are never averaged with those of outlines.
+    if case.kind is Kind.SCRIBBLE:
+        figures[STROKES] = _over_strokes(case, ct, predicted, space)
+    else:
+        figures[LABEL] = _over_label(case, ct, predicted, space)
     if strokes is not None and (strokes / f"{case.group}.json").exists():
         drawn = replace(case, label=None, strokes=strokes / f"{case.group}.json")
         figures[STROKES] = _over_strokes(drawn, ct, predicted, space)
@@ -98,7 +103,9 @@ def score_run(run: Path, manifest: Manifest, strokes: Path | None) -> dict[str, 
         raise UserError(code=Code.FILE_MISSING, subject=run, expected="the folder of a training run",
                         found="no recipe.yaml in it")
     held_out = yaml.safe_load(recipe.read_text(encoding="utf-8")).get("hold_out", [])
-    cases = {case.image.parent.name: case for case in manifest.cases}
+    cases: dict[str, list[Case]] = {}
+    for case in manifest.cases:
+        cases.setdefault(case.image.parent.name, []).append(case)
     absent = sorted(set(held_out) - set(cases))
     if absent:
         raise UserError(code=Code.UNKNOWN_NAME, subject=recipe, expected="CTs of the manifest under 'hold_out'",
@@ -108,9 +115,11 @@ def score_run(run: Path, manifest: Manifest, strokes: Path | None) -> dict[str, 
     # The recipe's own list, not an argument: nobody can score a model on what it was trained on by mistake.
     predictor = Predictor(load_bundle(run / "model"))
     figures = {}
-    for name in held_out:
-        figures[name] = score_case(replace(cases[name], group=name), predictor, manifest.label_space, strokes)
-        print(name, json.dumps(figures[name]), flush=True)
+    for folder in held_out:
+        for case in cases[folder]:
+            name = folder if len(cases[folder]) == 1 else case.name
+            figures[name] = score_case(replace(case, group=folder), predictor, manifest.label_space, strokes)
+            print(name, json.dumps(figures[name]), flush=True)
     return figures
 
 
@@ -164,7 +173,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     with whole_file(arguments.out) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    kinds = [LABEL] if arguments.strokes is None else [LABEL, STROKES]
+    has_strokes = arguments.strokes is not None or any(figures[STROKES] for figures in result.values())
+    kinds = [LABEL, STROKES] if has_strokes else [LABEL]
     for kind in kinds:
         print(f"\n{kind}\n" + "\n".join(table_lines(result, kind)))
     return 0

@@ -238,9 +238,16 @@ class Panel(VTKObservationMixin):
         self.bind()
 
     def _batch_ended(self, _caller: Any, _event: Any) -> None:
-        # of a scene that is loaded or closed, or of another module's: its nodes came without a refresh each
+        # of a scene that is loaded or closed, or of another module's: its nodes came and went without a refresh each,
+        # as those of a study that is deleted in the module Data
         if not slicer.mrmlScene.IsBatchProcessing():
+            self._nodes_removed()
             self.refresh()
+
+    def _nodes_removed(self) -> None:
+        if self.parameters is not None and not self._loading:
+            for section in self.sections:
+                section.nodes_removed()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _node_added(self, _caller: Any, _event: Any, node: Any) -> None:
@@ -248,12 +255,10 @@ class Panel(VTKObservationMixin):
         if not slicer.mrmlScene.IsBatchProcessing() and not any(map(node.IsA, SHOWN_NOWHERE)):
             self.refresh()
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _node_removed(self, _caller: Any, _event: Any, node: Any) -> None:
+    def _node_removed(self, _caller: Any, _event: Any) -> None:
         if self.parameters is None or self._loading or slicer.mrmlScene.IsBatchProcessing():
             return
-        for section in self.sections:
-            section.node_removed(node)
+        self._nodes_removed()
         self.refresh()
 
     def _parameters_changed(self, _caller: Any, _event: Any) -> None:

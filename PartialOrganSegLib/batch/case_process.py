@@ -51,7 +51,7 @@ def main() -> None:
     except Exception as error:
         answers.send(Failed(_problem_of_start(error, start)))
         return
-    answers.send(Ready())
+    answers.send(Ready(os.getpid()))
     while True:
         _segment(segmenter, tasks.get(), start, answers)
 

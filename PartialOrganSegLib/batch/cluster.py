@@ -100,7 +100,7 @@ def _connect(address: str, workers: int | None) -> _Ray:
     except ImportError:
         raise UserError(code=Code.PACKAGE_MISSING, subject="--ray", expected="the package ray",
                         found="none",
-                        hint="pip install 'ray>=2.52'") from None
+                        hint='pip install "ray>=2.52"') from None
     _check_port(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "critical"}
     message = ""

@@ -147,6 +147,8 @@ class _Process:
         self._child = subprocess.Popen([sys.executable, "-m", _MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        env=environment)
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        # What was started may only start Python in its turn, as python.exe of a virtual environment does on Windows.
+        self._worker: psutil.Process | None = None
         self._working = True
         assert self._child.stdout is not None
         threading.Thread(target=_receive, args=(self._child.stdout, self._answers), daemon=True).start()
@@ -154,7 +156,8 @@ class _Process:
 
     @property
     def pid(self) -> int:
-        return self._child.pid
+        """Of the process that does the work, once it is ready."""
+        return self._child.pid if self._worker is None else self._worker.pid
 
     def send(self, message: Start | Task) -> None:
         assert self._child.stdin is not None
@@ -168,6 +171,9 @@ class _Process:
             answer = self._answers.get(timeout=timeout_s)
         except queue.Empty:
             return None
+        if isinstance(answer, Ready) and answer.process_id != self._child.pid:
+            with contextlib.suppress(psutil.Error):  # of one that has died already: its end is the next answer
+                self._worker = psutil.Process(answer.process_id)
         if isinstance(answer, (Ready, Written, Failed)):
             self._working = False
         return answer
@@ -190,6 +196,9 @@ class _Process:
 
     def kill(self) -> None:
         """Ends it at once, whatever it does."""
+        if self._worker is not None:
+            with contextlib.suppress(psutil.Error):
+                self._worker.kill()
         self._child.kill()
         self._child.wait()
         for pipe in (self._child.stdin, self._child.stdout):

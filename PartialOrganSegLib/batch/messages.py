@@ -31,7 +31,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Ready:
-    """The network is loaded."""
+    """The network is loaded, by the process with this number."""
+
+    process_id: int
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def _torch(device: str) -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
-    from ..models.checksums import verify_bundle
+    from ..models.bundle import load_bundle
     from ..models.folders import model_folders
 
     folders = model_folders()
@@ -141,7 +141,7 @@ def _models() -> Iterator[Finding]:
         yield Finding("model", False, "expected at least the embedded model, found none")
     for name, folder in folders.items():
         try:
-            verify_bundle(folder)
+            load_bundle(folder)
         except UserError as error:
             yield Finding("model", False, str(error))
         else:

@@ -14,7 +14,6 @@ from .dicom_kinds import dicom_kinds
 from .options import add_common_options, chosen_organs
 
 if TYPE_CHECKING:
-    from ..formats.dicom_source import DicomSource
     from ..imaging.volume import Volume
     from ..organs import LabelSpace
 
@@ -44,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="what segments are called: as people read it, or as AAPM's TG-263 has it (RT structure "
                              "sets always have those; default: title)")
     parser.add_argument("--of", type=Path, metavar="CT",
-                        help="the CT that the labels were made on; a DICOM series with other voxels is refused")
+                        help="the CT that the labels were made on, all of the series or a part of it; a DICOM series "
+                             "with other voxels is refused, and labels of a CT that was moved go back to its place")
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
     parser.add_argument("--organs", metavar="A,B", help="only these organs (default: all of the label space)")
     parser.add_argument("--label-space", default="word16", metavar="NAME|FILE",
@@ -77,10 +77,11 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Writes all of the files that can be written; what keeps another one from it is raised after that."""
     from ..datasets.manifest import load_label_space
     from ..formats.dicom_export import ENDINGS, DicomNotWrittenError, check_writers, write_dicom
-    from ..formats.dicom_source import Maker
+    from ..formats.dicom_source import Maker, read_source
     from ..formats.label_table import NIFTI_ENDINGS, write_nifti
     from ..formats.reading import read_labelmap
     from ..formats.registry import stem_of
+    from ..formats.same_ct import place_in_series
 
     kinds = _dicom_kinds_of(arguments)
     check_writers(kinds)
@@ -110,7 +111,9 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
         if arguments.nifti:
             write_nifti(written, labels, organs)
         if kinds:
-            source = _source_of(arguments, reporter)
+            source = read_source(arguments.reference, arguments.series, reporter)
+            if arguments.of is not None:
+                labels = place_in_series(labels, arguments.of, arguments.reference, arguments.series, reporter)
             maker = Maker(arguments.made_by, __version__, HOW[arguments.how])
             try:
                 write_dicom(written, labels, source, organs, maker, arguments.resample, arguments.absent_organs,
@@ -148,13 +151,3 @@ def _refuse_unknown_values(path: Path, labels: Volume, space: LabelSpace) -> Non
         raise UserError(code=Code.UNKNOWN_LABEL, subject=path, expected=f"values up to {space.class_count - 1} "
                         f"({space.name})", found=highest)
 
-
-def _source_of(arguments: argparse.Namespace, reporter: Reporter) -> DicomSource:
-    """The series to refer to. Raises UserError for one that is not the CT that the labels were made on."""
-    from ..formats.dicom_source import read_source
-    from ..formats.same_ct import refuse_another_series
-
-    source = read_source(arguments.reference, arguments.series, reporter)
-    if arguments.of is not None:
-        refuse_another_series(arguments.of, arguments.reference, arguments.series)
-    return source

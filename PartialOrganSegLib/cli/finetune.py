@@ -125,7 +125,7 @@ def _check_resume(arguments: argparse.Namespace) -> None:
 
 def check_name(name: str) -> None:
     """Raises UsageError for what cannot be a model's name."""
-    from ..models.metadata import LONGEST_NAME, NAME_PATTERN  # takes pydantic to import
+    from ..models.folders import LONGEST_NAME, NAME_PATTERN
 
     if not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(code=Code.NAME_UNFIT, subject="--name",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from ..events import JsonReporter, Reporter
 from ..learning import Beside
 from .finetune import check_name
 from .options import add_common_options, positive
+from .resume_line import command_line
 
 if TYPE_CHECKING:
     from ..learning.plan import Plan
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-map", metavar="1=A,2=B|NAME|FILE",
                         help="what the values of label maps mean: a list, a known one such as word16, or a table")
     parser.add_argument("--leave-out", action="append", metavar="PATTERN",
-                        help="files or folders that do not count, such as '*_old*'; may be repeated")
+                        help='files or folders that do not count, such as "*_old*"; may be repeated')
     parser.add_argument("--validate", metavar="CASE,CASE|none",
                         help="cases to measure on instead of learning from them (default: as finetune)")
     parser.add_argument("--beside", choices=[choice.value for choice in Beside],
@@ -102,7 +102,7 @@ def resume_line(arguments: argparse.Namespace) -> str:
     words = ["partialorganseg", "learn", str(arguments.folder)]
     if arguments.output is not None:
         words += ["-o", str(arguments.output)]
-    return shlex.join([*words, "--resume"])
+    return command_line([*words, "--resume"])
 
 
 def _check_use(arguments: argparse.Namespace) -> None:

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     joining.add_argument("models", nargs="+", metavar="MODEL",
                          help="installed models' names or bundles' folders; the first with an organ decides on it")
     joining.add_argument("--organs", action="append", default=[], metavar="MODEL=A,B",
-                         help="the organs that a model decides on instead (may be repeated)")
+                         help="the organs that a model decides on instead, and no others (may be repeated)")
     joining.add_argument("--name", help="the name to install the model under (default: the names joined by hyphens)")
     joining.add_argument("--replace", action="store_true", help="replace an installed model of the same name")
     exporting = actions.add_parser(
@@ -85,7 +85,7 @@ def _list(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from ..models.downloads import downloads
     from ..models.store import list_models
 
-    bundles = list_models()
+    bundles = list_models(reporter.warning)
     for bundle in bundles:
         reporter.result(name=bundle.name, version=bundle.metadata.version, organs=bundle.label_space.names,
                         folder=bundle.folder)
@@ -129,7 +129,10 @@ def _networks(bundle: Bundle) -> dict[str, str]:
     """A model's network and its spacing, or those of each member of a joined model."""
     if not bundle.members:
         spacing = " x ".join(f"{mm:g}" for mm in bundle.preprocessing.spacing_zyx)
-        return {"network": bundle.network_name, "spacing": f"{spacing} mm (z, y, x)"}
+        network = bundle.network_name
+        if bundle.folds:
+            network = f"{network}, an ensemble of {len(bundle.folds)}"
+        return {"network": network, "spacing": f"{spacing} mm (z, y, x)"}
     facts = {}
     for member in bundle.members:
         network = ", ".join(_networks(member.bundle).values())
@@ -138,7 +141,7 @@ def _networks(bundle: Bundle) -> dict[str, str]:
 
 
 def _verify(arguments: argparse.Namespace, reporter: Reporter) -> int:
-    from ..models.checksums import verify_bundle
+    from ..models.bundle import load_bundle
     from ..models.folders import find_folder, model_folders
 
     folders = model_folders()
@@ -150,7 +153,7 @@ def _verify(arguments: argparse.Namespace, reporter: Reporter) -> int:
     damaged = 0
     for name, folder in folders.items():
         try:
-            verify_bundle(folder)
+            load_bundle(folder)  # with its checksums, and all that is said in its metadata
         except UserError as error:
             damaged += 1
             reporter.error(error.problem)
@@ -188,12 +191,21 @@ def _import(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
 def _join(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from ..models.bundle import load_bundle
-    from ..models.joined import divided
+    from ..models.folders import LONGEST_NAME
+    from ..models.joined import divided, without_owner
     from ..models.store import install_joined
 
     bundles = [load_bundle(model) for model in arguments.models]
-    organs = divided(bundles, dict(_division(text) for text in arguments.organs))
-    name = arguments.name or "-".join(bundle.name for bundle in bundles)
+    chosen: dict[str, list[str]] = {}
+    for text in arguments.organs:
+        model, names = _division(text)
+        chosen.setdefault(model, []).extend(names)
+    organs = divided(bundles, chosen)
+    name = arguments.name or "-".join(bundle.name for bundle in bundles)[:LONGEST_NAME]
+    lost = without_owner(bundles, organs)
+    if lost:
+        reporter.warning(Problem(Code.MODEL_NOTE, f"model {name}", hint="name them in --organs to keep them",
+                                 found=f"none of the models decides on {', '.join(lost)}: it will not have them"))
     return _installed(install_joined(bundles, organs, name, arguments.replace), reporter)
 
 

@@ -44,6 +44,13 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def seed_number(text: str) -> int:
+    """The type of an option that starts random numbers: a whole number of 0 or more."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, found '{text}'")
+    return int(text)
+
+
 def _device(text: str) -> str:
     # Checked here as well as in the options, so that every command refuses a wrong one in the same way.
     try:

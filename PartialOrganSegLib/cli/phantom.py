@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
+
+from ..errors import Code, UserError
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
-from .options import add_common_options, whole_number
+from .options import add_common_options, seed_number, whole_number
 
 HELP = "Make synthetic CTs with exact labels: OUT/images/phantom_SEED.nii.gz and OUT/labels/phantom_SEED.nii.gz."
-# Voxels or millimetres of a phantom's axis: more is a slip of the keyboard.
-LIMIT = 1e5
+# Voxels of an axis, and millimetres of a voxel that a CT may have: beyond is a slip of the keyboard.
+VOXELS, MILLIMETRES = (1, 100_000), (0.01, 100.0)
+BYTES = 16  # a voxel, at least, while a phantom is made
 EXAMPLE = "partialorganseg phantom -o phantoms --count 3 --shape 160,160,140 --spacing 2.5"
 SHAPE, SPACING_MM = (128, 128, 128), (3.0, 3.0, 3.0)
 Number = TypeVar("Number", int, float)
@@ -21,18 +26,19 @@ Number = TypeVar("Number", int, float)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for images and labels")
-    parser.add_argument("--shape", type=_triple_of(int), default=SHAPE, metavar="X,Y,Z",
+    parser.add_argument("--shape", type=_triple_of(int, *VOXELS), default=SHAPE, metavar="X,Y,Z",
                         help="number of voxels along x, y and z, or one number for all three (default: 128)")
-    parser.add_argument("--spacing", type=_triple_of(float), default=SPACING_MM, metavar="X,Y,Z",
+    parser.add_argument("--spacing", type=_triple_of(float, *MILLIMETRES), default=SPACING_MM, metavar="X,Y,Z",
                         help="voxel spacing in mm along x, y and z, or one number for all three (default: 3)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same phantom (default: 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="the same seed makes the same phantom (default: 0)")
     parser.add_argument("--count", type=whole_number, default=1,
                         help="how many phantoms, with seeds counting up (default: 1)")
     parser.add_argument("--overwrite", action="store_true", help="replace phantoms of an earlier run")
     add_common_options(parser)
 
 
-def _triple_of(number: Callable[[str], Number]) -> Callable[[str], tuple[Number, Number, Number]]:
+def _triple_of(number: Callable[[str], Number], lowest: float,
+               highest: float) -> Callable[[str], tuple[Number, Number, Number]]:
     """The type of an option that takes three numbers with commas between, or one that stands for all three."""
     def triple(text: str) -> tuple[Number, Number, Number]:
         try:
@@ -41,8 +47,9 @@ def _triple_of(number: Callable[[str], Number]) -> Callable[[str], tuple[Number,
             values = []
         if len(values) == 1:
             values *= 3
-        if len(values) != 3 or not all(0 < value < LIMIT for value in values):
-            raise argparse.ArgumentTypeError(f"expected one or three positive numbers like 128,128,96, found '{text}'")
+        if len(values) != 3 or not all(lowest <= value <= highest for value in values):
+            raise argparse.ArgumentTypeError(f"expected one or three numbers from {lowest:g} to {highest:g}, like "
+                                             f"128,128,96, found '{text}'")
         return values[0], values[1], values[2]
 
     return triple
@@ -53,6 +60,10 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     from ..formats.writing import write_ct, write_labelmap
     from ..synthesis.phantom import make_phantom
 
+    needed, free = BYTES * math.prod(arguments.shape), psutil.virtual_memory().available
+    if needed > free:
+        raise UserError(code=Code.NO_MEMORY, subject="--shape", expected=f"at most {free // BYTES} voxels, for which "
+                        "there is memory", found=math.prod(arguments.shape))
     folders = [writable_folder(arguments.output / part) for part in ("images", "labels")]
     seeds = range(arguments.seed, arguments.seed + arguments.count)
     names = [f"phantom_{seed}.nii.gz" for seed in seeds]

@@ -25,7 +25,7 @@ EXAMPLE = """partialorganseg refine scan.nii.gz --strokes strokes.json --labels 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ct", type=Path, metavar="CT", help="a NIfTI, NRRD or MetaImage file, or a DICOM folder")
     action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--strokes", type=Path, metavar="FILE",
+    action.add_argument("--strokes", type=Path, metavar="FILE", action="append",
                         help="a stroke file (.json), or a label map with 0 for background strokes and 255 where "
                              "nothing is drawn")
     action.add_argument("--undo", action="store_true", help="put the labels back that the latest correction in OUT "
@@ -44,13 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="with --serve: the organs that the label values mean (default: those of the model)")
     parser.add_argument("--series", help="which DICOM series: its number in the list, UID or description")
     parser.add_argument("--force", action="store_true", help="correct what does not look like a CT in HU")
-    parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
+    parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run; with --undo, "
+                                                                 "also labels that were edited since")
     parser.add_argument("--no-preview", action="store_true", help="make no picture")
     add_common_options(parser)
 
 
 def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     """Corrects and writes, or takes a correction back. Prints what each organ gained and lost."""
+    _check_together(arguments)
     if arguments.serve:
         return _serve(arguments, reporter)
     kind = single_kind(arguments.output)
@@ -59,22 +61,39 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                          expected="a folder or a file ending in .nii.gz, .nrrd or .seg.nrrd", found=f"one for {kind}")
     options = SegmentOptions(model=arguments.model, device=arguments.device, series=arguments.series,
                              force=arguments.force, preview=not arguments.no_preview, overwrite=arguments.overwrite)
-    accepted = check_organ_names(arguments.accepted) or ()
+    accepted = check_organ_names(arguments.accepted, "accepted") or ()
     name = result_name(arguments.ct)
     # What is in the way shows before the work.
     target_files(arguments.output, name, options.preview, (), arguments.ct)
-    reporter.started(command="refine", ct=arguments.ct, strokes=arguments.strokes, labels=arguments.labels,
+    strokes = arguments.strokes[0] if arguments.strokes else None
+    reporter.started(command="refine", ct=arguments.ct, strokes=strokes, labels=arguments.labels,
                      output=arguments.output, undo=arguments.undo)
     if arguments.undo:
         return _undo(arguments, options, name, reporter)
 
     from ..refining.refiner import refine
 
-    result = refine(arguments.ct, arguments.strokes, labels=arguments.labels, accepted=accepted, options=options,
+    result = refine(arguments.ct, strokes, labels=arguments.labels, accepted=accepted, options=options,
                     reporter=reporter)
     files = result.save(arguments.output, name=name, reporter=reporter)
     _report(result, files, reporter)
     return 0
+
+
+def _check_together(arguments: argparse.Namespace) -> None:
+    """Raises UsageError for options of which one would be left out without a word."""
+    if arguments.strokes and len(arguments.strokes) > 1:
+        raise UsageError(code=Code.SETTINGS_CONFLICT, subject="--strokes", expected="one file",
+                         found=f"{len(arguments.strokes)}", hint="correct with one after the other, see --labels")
+    if arguments.serve:
+        sent = {"--labels": arguments.labels, "--accepted": arguments.accepted}
+        for option, value in sent.items():
+            if value is not None:
+                raise UsageError(code=Code.SETTINGS_CONFLICT, subject=option, expected="it in the requests",
+                                 found="it beside --serve")
+    elif arguments.label_space is not None:
+        raise UsageError(code=Code.SETTINGS_CONFLICT, subject="--label-space", expected="it beside --serve alone",
+                         found="none", hint="--model says what label values mean")
 
 
 def _report(result: RefineResult, files: dict[str, Path], reporter: Reporter) -> None:
@@ -97,9 +116,11 @@ def _undo(arguments: argparse.Namespace, options: SegmentOptions, name: str, rep
                          found="--labels" if arguments.labels is not None else f"the file {arguments.output}")
 
     from ..refining.refiner import restored
-    from ..refining.result import forget_correction
+    from ..refining.result import forget_correction, refuse_edited
 
     result = restored(arguments.ct, arguments.output, name, options, reporter)
+    if not options.overwrite:
+        refuse_edited(arguments.output, name)
     files = result.save(arguments.output, name=name, overwrite=True, reporter=reporter)
     forget_correction(arguments.output, name)
     reporter.close()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..cancelling import Resumable
 from ..errors import UserError
+
+# What cmd.exe or PowerShell take for the end of a word, or for something else than a letter.
+_SPECIAL_ON_WINDOWS = re.compile(r"""[\s&|<>^(){}\[\],;`'"%!@#=+~*?]""")
 
 
 @contextlib.contextmanager
@@ -28,8 +33,25 @@ def ending_with_resume_line(command: str, run: Path, *words: str) -> Iterator[No
         where = "before the first step"
         if step:
             where = f"after step {step}"
-        line = shlex.join(["partialorganseg", command, *words, "-o", str(run), "--resume"])
+        line = command_line(["partialorganseg", command, *words, "-o", str(run), "--resume"])
         raise Resumable(where, f"go on with: {line}") from None
+
+
+def command_line(words: Sequence[str]) -> str:
+    """The words as a person types them in this system's terminal."""
+    if sys.platform == "win32":
+        return " ".join(map(_for_windows, words))
+    return shlex.join(words)
+
+
+def _for_windows(word: str) -> str:
+    """The word in double quotes where it needs any: to cmd.exe single ones are letters, and a backslash none."""
+    if word and not _SPECIAL_ON_WINDOWS.search(word):
+        return word
+    # A backslash before a quote would make it a letter, be it one of the word or the last one.
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', word)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f'"{escaped}"'
 
 
 def last_step(run: Path) -> int:

@@ -12,7 +12,7 @@ from ..batch.cases import named_cases
 from ..errors import Code, Problem, UserError, one_line
 from ..events import Reporter
 from ..outputs import all_at_once, refuse_existing, writable_folder
-from .options import add_common_options, chosen_organs, positive, whole_number
+from .options import add_common_options, chosen_organs, positive, seed_number, whole_number
 
 if TYPE_CHECKING:
     from ..synthesis.simulated_scribbles import Scribble
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--undecided", type=_values, default=(), metavar="VALUE,VALUE",
                         help="values of the label maps of which nobody knows what they are, such as 254: nothing is "
                              "drawn there")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same strokes (default: 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="the same seed draws the same strokes (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace scribbles of an earlier run")
     add_common_options(parser)
 

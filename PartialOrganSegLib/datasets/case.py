@@ -19,6 +19,7 @@ from ..formats.strokes_image import drawn_on
 from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
 from ..organs import BACKGROUND, LabelSpace
+from ..yaml_file import BACKSLASH
 from .harmonise import EITHER, LEFT, RIGHT, patient_midline, split_left_right
 from .segment_labels import read_organ_labels
 
@@ -64,7 +65,9 @@ class Case:
         """Raises UserError for the first file that is not there."""
         for path in self.files():
             if not path.exists():
-                raise UserError(code=Code.FILE_MISSING, expected=f"the file {path}", found="none")
+                # Shown, the line's end of "C:\\new" looks like the path that was meant.
+                hint = BACKSLASH if any(letter < " " for letter in str(path)) else ""
+                raise UserError(code=Code.FILE_MISSING, expected=f"the file {path}", found="none", hint=hint)
 
     def read_image(self) -> Volume:
         """The image in HU. What `check` has accepted is not checked again."""

@@ -24,7 +24,7 @@ def case_name(ct: Path) -> str:
     >>> case_name(Path("data/imagesTr/liver_12_0000.nii.gz"))
     'liver_12'
     """
-    stem = _CHANNEL.sub("", stem_of(ct))
+    stem = without_channel(stem_of(ct))
     name = stem
     for folder in ct.parents:
         if name.lower() not in SAYS_NOTHING:
@@ -34,6 +34,15 @@ def case_name(ct: Path) -> str:
     if name in ("", "..") or name.lower() in SAYS_NOTHING:
         name = stem
     return _UNFIT.sub("_", name).strip(" .") or "case"
+
+
+def without_channel(name: str) -> str:
+    """The name of a CT's file without nnU-Net's number of its only channel.
+
+    >>> without_channel("liver_12_0000"), without_channel("liver_12")
+    ('liver_12', 'liver_12')
+    """
+    return _CHANNEL.sub("", name)
 
 
 def name_with_folder(ct: Path) -> str:

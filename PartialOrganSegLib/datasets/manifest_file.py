@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -145,6 +146,7 @@ def expand(entries: list[CaseEntry], root: Path, where: str) -> Iterator[CaseEnt
         if WILDCARD not in entry.image:
             yield entry
             continue
+        entry = _with_slashes(entry)
         before, _, after = entry.image.partition(WILDCARD)
         if WILDCARD in after:
             raise UserError(code=Code.VALUE_UNFIT, subject=f"{where}: image", expected=f"one {WILDCARD} in a pattern",
@@ -160,6 +162,16 @@ def expand(entries: list[CaseEntry], root: Path, where: str) -> Iterator[CaseEnt
             filled = {key: value.replace(WILDCARD, text) for key, value in entry.model_dump().items()
                       if isinstance(value, str) and key != "kind"}  # a kind is an enumeration's member
             yield entry.model_copy(update=filled)
+
+
+def _with_slashes(entry: CaseEntry) -> CaseEntry:
+    """On Windows, where a backslash is a separator as well, the entry with slashes in their place."""
+    if os.sep == "/":
+        return entry
+    changes = {"image": entry.image.replace(os.sep, "/")}
+    if entry.label is not None:
+        changes["label"] = entry.label.replace(os.sep, "/")
+    return entry.model_copy(update=changes)
 
 
 def _matches(root: Path, before: str, after: str) -> list[str]:

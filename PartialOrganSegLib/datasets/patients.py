@@ -10,14 +10,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.detached import files_of_image
 from .case import Case
+
+if TYPE_CHECKING:
+    from ..formats.dicom_slices import Slice
 
 # A file's content is compared by samples first: images of one shape are of one size, and whole CTs take long to read.
 _SAMPLES, _SAMPLE_BYTES = 16, 1 << 16
@@ -137,29 +141,41 @@ def _content(image: Path, sampled: bool) -> str:
 
 def _dicom_keys(cases: Sequence[Case]) -> list[tuple[str, list[Hashable]]]:
     """Study and patient of the cases in DICOM, None of the others."""
-    from ..formats.dicom_slices import STUDY_UID, dicom_files, looks_like_dicom, read_slices
+    from ..formats.dicom_slices import STUDY_UID
 
     studies: list[Hashable] = []
     patients: list[Hashable] = []
     for case in cases:
         studies.append(None)
         patients.append(None)
-        file = None
-        if case.image.is_dir():
-            file = next(dicom_files(case.image, lambda error: None), None)
-        elif case.image.is_file() and looks_like_dicom(case.image):
-            file = case.image
-        if file is None:
-            continue
-        try:
-            slices = read_slices(file)
-        except (UserError, OSError):  # `check` reports it
-            continue
-        if slices:
-            studies[-1] = slices[0].tag(STUDY_UID) or None
-            name, identity, *_ = slices[0].patient
+        first = _first_slice(case.image)
+        if first is not None:
+            studies[-1] = first.tag(STUDY_UID) or None
+            name, identity, *_ = first.patient
             patients[-1] = None if _NO_ID.fullmatch(identity.strip()) else (name, identity)
     named = [patient for patient in patients if patient is not None]
     if len(named) > 2 and len(set(named)) == 1:  # all alike: more likely a replaced ID than one patient throughout
         patients = [None] * len(patients)
     return [("study", studies), ("patient", patients)]
+
+
+def _first_slice(image: Path) -> Slice | None:
+    """The first slice of an image in DICOM, by the files' names; None for an image of another kind.
+
+    Reports and structures that lie before it hold none.
+    """
+    from ..formats.dicom_slices import dicom_files, looks_like_dicom, read_slices
+
+    files: Iterable[Path] = ()
+    if image.is_dir():
+        files = dicom_files(image, lambda error: None)
+    elif image.is_file() and looks_like_dicom(image):
+        files = [image]
+    for file in files:
+        try:
+            slices = read_slices(file)
+        except (UserError, OSError):  # `check` reports it
+            continue
+        if slices:
+            return slices[0]
+    return None

@@ -19,6 +19,7 @@ from ..datasets.segment_labels import read_organ_labels
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.itk import grid_of, image_of
+from ..formats.strokes import NOT_DRAWN
 from ..imaging.shapes import LabelMap, Mask
 from ..imaging.volume import Grid, Volume
 from ..organs import LabelSpace
@@ -27,9 +28,11 @@ from .metrics import joint_counts
 from .overlay import overlay_png
 from .scoring import Score, score_structures
 from .structures import Structure, scored_structures
+from .summary import trusted_means
 
 # Formats round origin and direction: far less than a voxel is no other grid.
 GRID_TOLERANCE_MM = 0.1
+_BEYOND = NOT_DRAWN  # which no label space has for an organ
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def evaluate(cases: Sequence[Case], predictions: Mapping[str, Path], space: Labe
     reporter = reporter or Reporter()
     result = Evaluation()
     worst: list[_Picture] = []  # a heap: the best of the worst cases on top
+    scored: set[int] = set()  # the classes that some reference vouches for
     todo = [case for case in cases if case.name in predictions]
     for number, case in enumerate(todo):
         try:
@@ -71,21 +75,27 @@ def evaluate(cases: Sequence[Case], predictions: Mapping[str, Path], space: Labe
             continue
         if predicted_case.was_resampled:
             result.resampled.append(case.name)
+        scored.update(index for structure in predicted_case.structures for index in structure.classes)
         scores = predicted_case.scores(options.tolerance_mm)
         result.scores += scores
         result.confusions += predicted_case.confusions(space)
-        dice = [score.dice for score in scores if score.dice is not None]
-        if not dice:
+        mean = trusted_means(scores).get(case.name)
+        if mean is None:
             reporter.warning(Problem(Code.CASE_SKIPPED, case.name, found="nothing to score: none of its structures is "
                                      "in the reference or predicted"))
         elif options.worst:
             # The first of cases that are equally bad stays.
-            rank = (-float(np.mean(dice)), -number)
+            rank = (-mean[0], -number)
             if len(worst) < options.worst:
                 heapq.heappush(worst, _Picture(*rank, case.name, *predicted_case.picture(scores)))
             elif rank > worst[0][:2]:
                 heapq.heapreplace(worst, _Picture(*rank, case.name, *predicted_case.picture(scores)))
         reporter.progress("evaluating", number + 1, len(todo))
+    not_scored = [organ for organ in options.organs or () if space.index(organ) not in scored]
+    # Without it a table lacks the organ, and nobody knows why.
+    if not_scored and result.scores:
+        reporter.warning(Problem(Code.ORGAN_ABSENT, found="no reference that was scored annotates "
+                                 f"{', '.join(not_scored)} apart from other organs, so that is not scored"))
     result.pictures = {picture.case: (picture.structure, picture.png) for picture in sorted(worst, reverse=True)}
     return result
 
@@ -130,9 +140,10 @@ class _PredictedCase:
         if not fits:
             if not options.resample:
                 raise UserError(code=Code.GEOMETRY_DIFFERS, subject=file,
-                                expected=f"the reference's grid {_described(image.grid)}",
-                                found=_described(labels.grid), hint="--resample puts it there")
-            labels = resample_labels(labels, image.grid)
+                                expected=f"the reference's grid, {image.grid.differing_from(labels.grid)}",
+                                hint="--resample puts it there")
+            in_organ = ~table.table[:, 0][codes]
+            labels = _on_grid(file, labels, image.grid, in_organ, case.name, reporter)
         structures = scored_structures(case, codes, table.table, space)
         if options.organs is not None:
             allowed = set(space.indices(options.organs))
@@ -173,18 +184,31 @@ def _has_ct(case: Case) -> bool:
     return case.image != case.label
 
 
-def resample_labels(labels: Volume, grid: Grid) -> Volume:
-    """Labels on another grid, nearest neighbour; background outside."""
+def _on_grid(file: Path, labels: Volume, grid: Grid, in_organ: Mask, case: str, reporter: Reporter) -> Volume:
+    """A prediction on the reference's grid, background beyond its end. `in_organ` (z, y, x) bool: what is some organ.
+
+    Warns of organs beyond its end, which count as missed. Raises UserError where it covers nothing of the grid: then it
+    is of another patient, or one of the two lies elsewhere than its header says.
+    """
+    resampled = resample_labels(labels, grid, _BEYOND)
+    beyond = resampled.array == _BEYOND
+    if beyond.all():
+        raise UserError(code=Code.GEOMETRY_DIFFERS, subject=file, expected="some of the reference's place, "
+                        + grid.differing_from(labels.grid))
+    lost = np.count_nonzero(in_organ & beyond)
+    if lost:
+        reporter.warning(Problem(Code.GEOMETRY_DIFFERS, f"{case}: {file}", hint="it counts as missed",
+                                 found=f"{lost / np.count_nonzero(in_organ):.1%} of the reference's organs lies beyond "
+                                       "the prediction's end"))
+    resampled.array[beyond] = 0
+    return resampled
+
+
+def resample_labels(labels: Volume, grid: Grid, beyond: int = 0) -> Volume:
+    """Labels (of 8 bits) on another grid, nearest neighbour; `beyond` their end that value, background unless said."""
     target = sitk.Image(list(grid.size), sitk.sitkUInt8)
     target.SetSpacing(grid.spacing)
     target.SetOrigin(grid.origin)
     target.SetDirection(grid.direction)
-    image = sitk.Resample(image_of(labels), target, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    image = sitk.Resample(image_of(labels), target, sitk.Transform(), sitk.sitkNearestNeighbor, beyond)
     return Volume(sitk.GetArrayFromImage(image), grid_of(image))
-
-
-def _described(grid: Grid) -> str:
-    size = " x ".join(map(str, grid.size))
-    spacing = " x ".join(f"{mm:.4g}" for mm in grid.spacing)
-    origin = ", ".join(f"{mm:.1f}" for mm in grid.origin)
-    return f"{size} voxels of {spacing} mm from ({origin})"

@@ -11,7 +11,7 @@ from .confusion import Missed, missed_over_cases
 from .evaluation import Evaluation
 from .published import Beside
 from .scoring import DECIDED, MASK, STROKES, Score
-from .summary import Difference, Row, case_means
+from .summary import Difference, Row, trusted_means
 from .tables import difference_table, figure_table, missed_table, published_table
 
 _STYLE = """
@@ -49,6 +49,9 @@ def html_page(title: str, notes: Sequence[str], scores: Mapping[str, Sequence[Sc
         parts += ["<h2>Published figures beside these</h2>", f"<p>Ours: {text(names[0])}, over the same organs.</p>",
                   table(published_table(published), _TEXT)]
     parts += ["<h2>Cases, worst first</h2>", *_worst(names[0], first)]
+    if any(score.measured_on != MASK for of_model in scores.values() for score in of_model):
+        parts.append("<p>s: on strokes; d: on the voxels that the reference decides. A case's mean is over its masks, "
+                     "or over its decided voxels or strokes alone where it has none.</p>")
     for name in names:
         parts += [f"<h3>All cases: {text(name)}, Dice (%)</h3>", table(_case_table(scores[name]), _TEXT)]
     return document(title, _STYLE, parts)
@@ -84,14 +87,15 @@ def _values(scores: Sequence[Score], structure: str, measured_on: str, figure: s
 
 
 def _worst(name: str, evaluation: Evaluation) -> list[str]:
-    scores, means = evaluation.scores, case_means(evaluation.scores)
+    scores, means = evaluation.scores, trusted_means(evaluation.scores)
     parts = [f"<p>Pictures: {text(name)}. Each case by its lowest structure, in the slices that differ most: "
              '<span class="key" style="background:#ff8c00"></span>prediction '
              '<span class="key" style="background:#00c8ff"></span>reference. The patient\'s right is on the left.</p>']
     for case, (structure, png) in evaluation.pictures.items():
         score = next(score for score in scores
                      if (score.case, score.structure) == (case, structure) and score.dice is not None)
-        caption = f"{case}: mean Dice {100 * means[case]:.1f} %, {_score_text(score)}"
+        mean, measured_on = means[case]
+        caption = f"{case}: mean Dice {100 * mean:.1f} %{_on(measured_on)}, {_score_text(score)}"
         of_case = [confusion for confusion in evaluation.confusions
                    if (confusion.case, confusion.structure) == (case, structure)]
         for row in missed_over_cases(of_case):
@@ -105,7 +109,7 @@ def _worst(name: str, evaluation: Evaluation) -> list[str]:
 def _score_text(score: Score) -> str:
     """`left kidney 20.3 % (precision 95.0 %, recall 11.4 %)`."""
     assert score.dice is not None
-    sentence = f"{score.structure.replace('_', ' ')} {100 * score.dice:.1f} %"
+    sentence = f"{score.structure.replace('_', ' ')} {100 * score.dice:.1f} %{_on(score.measured_on)}"
     shares = []
     for name, value in (("precision", score.precision), ("recall", score.recall)):
         if value is not None:
@@ -115,17 +119,25 @@ def _score_text(score: Score) -> str:
     return sentence
 
 
+def _on(measured_on: str) -> str:
+    """Behind a figure that is not of masks: on what it was measured."""
+    return "" if measured_on == MASK else f" on {measured_on}"
+
+
 def _case_table(scores: Sequence[Score]) -> list[dict[str, str]]:
-    """A case a row, worst mean first, a structure a column; strokes are marked with an s, decided voxels with a d."""
-    means = case_means(scores)
+    """A case a row, worst mean first, a structure a column; strokes are marked with an s, decided voxels with a d.
+
+    A mean is over the structures with the same mark.
+    """
+    means = trusted_means(scores)
     structures = dict.fromkeys(score.structure for score in scores)
     texts = {}
     for score in scores:
         if score.dice is not None:
             texts[score.case, score.structure] = f"{100 * score.dice:.1f}{_MARKS[score.measured_on]}"
     rows = []
-    for case in sorted(means, key=means.__getitem__):
-        row = {"case": case, "mean": f"{100 * means[case]:.1f}"}
+    for case, (mean, measured_on) in sorted(means.items(), key=lambda item: item[1][0]):
+        row = {"case": case, "mean": f"{100 * mean:.1f}{_MARKS[measured_on]}"}
         for name in structures:
             row[name.replace("_", " ")] = texts.get((case, name), "")
         rows.append(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..annotation import Kind
 from ..datasets.case import Case
-from ..datasets.case_names import name_with_folder
+from ..datasets.case_names import name_with_folder, without_channel
 from ..datasets.dataset_folder import is_dataset_folder
 from ..datasets.manifest import load_manifest
 from ..datasets.segment_labels import read_organ_labels
@@ -22,7 +23,8 @@ from ..organs import LabelSpace
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 ALL = "all"  # as `annotated`: the references are complete, however few organs they show
 # What tools and people put behind a case's name.
-LABEL_ENDINGS = (".labels", ".scribble", "_labels", "_label", "_scribble", "_segmentation", "_seg", "_gt")
+SCRIBBLE_ENDING = ".scribble"
+LABEL_ENDINGS = (".labels", SCRIBBLE_ENDING, "_labels", "_label", "_scribble", "_segmentation", "_seg", "_gt")
 
 
 def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble: bool, images: Path | None,
@@ -48,13 +50,14 @@ def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble
         kind = Kind.SCRIBBLE
     elif annotated:
         kind = Kind.PARTIAL
-    labels = label_files(path)
+    labels = label_files(path, scribble)
     cts: dict[str, Path] = {}
     if images is not None:
         cts = label_files(images)
         # Two files that were named are a pair, whatever their names.
         if os.path.isfile(images) and len(labels) == 1:
             cts = dict(zip(labels, cts.values(), strict=True))
+        cts = _cts_of(labels, cts, images, reporter)
     everything = list(annotated) == [ALL]
     organs: tuple[str, ...] = ()
     if everything:
@@ -73,6 +76,16 @@ def references(path: Path, space: LabelSpace, annotated: Sequence[str], scribble
     others = tuple(name for name in space.names if organs and name not in organs)
     return [Case(name=name, group=name, dataset=path.name, image=cts.get(name, file), kind=kind, label=file,
                  annotated=organs, ignored=others) for name, file in labels.items()], space
+
+
+def _cts_of(labels: Iterable[str], cts: Mapping[str, Path], images: Path, reporter: Reporter) -> dict[str, Path]:
+    """The CT of each reference that has one. Warns of the others: their pictures are without a CT."""
+    called = {without_channel(name): file for name, file in cts.items()} | dict(cts)
+    missing = [name for name in labels if name not in called]
+    if missing:
+        reporter.warning(Problem(Code.CASE_UNPAIRED, str(images), found=f"no CT for {_some(missing)}",
+                                 hint="call it as the reference"))
+    return {name: called[name] for name in labels if name in called}
 
 
 def _few_organs(files: Iterable[Path], space: LabelSpace) -> tuple[str, ...]:
@@ -102,13 +115,16 @@ def predictions(path: Path, cases: Sequence[Case], reporter: Reporter) -> dict[s
     cases_called = _cases_by_name(cases)
     paired: dict[str, Path] = {}
     unclear: list[Problem] = []
+    unused: list[str] = []
     for name, file in files.items():
-        called = cases_called.get(name, [])
+        # Of CTs that are numbered as nnU-Net does the results are, too.
+        called = cases_called.get(name) or cases_called.get(without_channel(name), [])
         if len(called) > 1:
             unclear.append(_unclear(path, file, called, cases_called))
         elif called:
             _pair(called[0].name, file, paired, path)
-    unused = [file.name for name, file in files.items() if name not in cases_called]
+        else:
+            unused.append(file.name)
     if not paired and unclear:
         raise UserError(unclear[0])
     if not paired:
@@ -133,7 +149,8 @@ def _cases_by_name(cases: Sequence[Case]) -> dict[str, list[Case]]:
     calls the results of many CTs that are all called "image"."""
     called: dict[str, list[Case]] = {}
     for case in cases:
-        for name in dict.fromkeys((case.name, labelled_name(case.image), name_with_folder(case.image))):
+        names = (case.name, labelled_name(case.image), name_with_folder(case.image))
+        for name in dict.fromkeys(map(_composed, names)):
             called.setdefault(name, []).append(case)
     return called
 
@@ -152,13 +169,16 @@ def _unclear(path: Path, file: Path, called: Sequence[Case], cases_called: Mappi
     names = []
     for case in called:
         with_folder = name_with_folder(case.image)
-        names.append(with_folder if len(cases_called[with_folder]) == 1 else case.name)
+        names.append(with_folder if len(cases_called[_composed(with_folder)]) == 1 else case.name)
     return Problem(Code.CASE_UNPAIRED, str(path), hint=f"call it {' or '.join(names[:5])}, whichever it is",
                    found=f"{file.name} may be of the cases {_some([case.name for case in called])}, so it is of none")
 
 
-def label_files(path: Path) -> dict[str, Path]:
-    """Name to file, for a file or the volume files of a folder, sorted. Raises UserError for two of one name."""
+def label_files(path: Path, scribble: bool = False) -> dict[str, Path]:
+    """Name to file, for a file or the volume files of a folder, sorted. Raises UserError for two of one name.
+
+    Of labels and the strokes that `refine` writes beside them the labels count, or with `scribble` the strokes.
+    """
     if not os.path.exists(path):
         raise UserError(code=Code.FILE_MISSING, subject=path, expected="a file or a folder", found="nothing there")
     if os.path.isfile(path):
@@ -168,14 +188,19 @@ def label_files(path: Path) -> dict[str, Path]:
         if file.name.startswith(".") or not is_volume_name(file):
             continue
         name = labelled_name(file)
-        if name in files:
+        if name in files and _is_scribble(files[name]) == _is_scribble(file):
             raise UserError(code=Code.NAME_TAKEN, subject=path, expected="one file for a case",
                             found=f"{files[name].name} and {file.name}", hint="a manifest can say which is the label")
-        files[name] = file
+        if name not in files or _is_scribble(file) == scribble:
+            files[name] = file
     if not files:
         raise UserError(code=Code.NO_CASES, subject=path, expected=f"label maps ({', '.join(volume_suffixes())})",
                         found="none")
     return files
+
+
+def _is_scribble(path: Path) -> bool:
+    return stem_of(path).lower().endswith(SCRIBBLE_ENDING)
 
 
 def labelled_name(path: Path) -> str:
@@ -183,8 +208,13 @@ def labelled_name(path: Path) -> str:
     name = stem_of(path)
     for ending in LABEL_ENDINGS:
         if name.lower().endswith(ending) and len(name) > len(ending):
-            return name[:-len(ending)]
-    return name
+            return _composed(name[:-len(ending)])
+    return _composed(name)
+
+
+def _composed(name: str) -> str:
+    """Letters with accents as one sign each: macOS writes them as two, and both are one name."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _some(names: Sequence[str]) -> str:

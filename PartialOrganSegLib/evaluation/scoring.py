@@ -72,14 +72,14 @@ def score_structures(case: str, predicted: LabelMap, codes: LabelMap, table: Mas
         reference_codes = np.flatnonzero(inside & present).tolist()
         # Surfaces and their distances are computed within this box alone: most of a CT is far from any one organ.
         box = _union(_boxes_of(class_boxes, structure.classes) + _boxes_of(code_boxes, reference_codes))
-        if box is None:
-            scores.append(Score(case, structure.name, STROKES if strokes else MASK, NEITHER))
-            continue
         measured_on = DECIDED
         if strokes:
             measured_on = STROKES
         elif (inside | outside)[present].all():
             measured_on = MASK
+        if box is None:
+            scores.append(Score(case, structure.name, measured_on, NEITHER))
+            continue
         if measured_on == MASK:
             scores.append(_score_masks(case, structure.name, in_structure[predicted[box]], inside[codes[box]], spacing,
                                        tolerance_mm))
@@ -100,9 +100,10 @@ def score_structures(case: str, predicted: LabelMap, codes: LabelMap, table: Mas
         score = Score(case, structure.name, measured_on, presence, dice)
         score = _with_shares(score, int(counts[inside][:, in_structure].sum()), predicted_voxels, reference_voxels)
         if measured_on == DECIDED and presence == BOTH:
-            undecided = np.logical_not(inside | outside)[codes[box]]
-            score = replace(score, hd95_mm=_decided_hd95(in_structure[predicted[box]], inside[codes[box]], undecided,
-                                                         spacing))
+            wider = _with_margin(box)
+            undecided = np.logical_not(inside | outside)[codes[wider]]
+            score = replace(score, hd95_mm=_decided_hd95(in_structure[predicted[wider]], inside[codes[wider]],
+                                                         undecided, spacing))
         scores.append(score)
     return scores
 
@@ -145,6 +146,12 @@ def _union(boxes: Sequence[Box3]) -> Box3 | None:
     for parts in zip(*boxes, strict=True):
         sides.append(slice(min(part.start for part in parts), max(part.stop for part in parts)))
     return sides[0], sides[1], sides[2]
+
+
+def _with_margin(box: Box3) -> Box3:
+    """A box and a voxel around it, where undecided voxels may touch what lies in it; the array may end before."""
+    z, y, x = (slice(max(0, part.start - 1), part.stop + 1) for part in box)
+    return z, y, x
 
 
 def _score_masks(case: str, name: str, predicted: Mask, reference: Mask, spacing: Spacing3,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from .scoring import NEITHER, NO_PREDICTION, NO_REFERENCE, Score
+from .scoring import DECIDED, MASK, NEITHER, NO_PREDICTION, NO_REFERENCE, STROKES, Score
 
 # The fields of a score that are figures.
 FIGURES = ("dice", "hd95_mm", "surface_dice", "assd_mm", "volume_error_ml", "volume_error_percent", "hd95_directed_mm",
@@ -114,6 +114,16 @@ def case_means(scores: Sequence[Score], figure: str = "dice") -> dict[str, float
         if value is not None:
             values.setdefault(score.case, []).append(value)
     return {case: float(np.mean(of_case)) for case, of_case in values.items()}
+
+
+def trusted_means(scores: Sequence[Score]) -> dict[str, tuple[float, str]]:
+    """Case to its mean Dice over the structures of the way of measuring that is trusted most, and that way: a case may
+    have masks and decided voxels, which are never averaged together."""
+    means: dict[str, tuple[float, str]] = {}
+    for measured_on in (STROKES, DECIDED, MASK):
+        of_way = case_means([score for score in scores if score.measured_on == measured_on])
+        means |= {case: (mean, measured_on) for case, mean in of_way.items()}
+    return means
 
 
 def compare(first: Sequence[Score], second: Sequence[Score]) -> list[Difference]:

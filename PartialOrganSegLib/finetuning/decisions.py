@@ -12,7 +12,7 @@ import torch
 
 from ..errors import Code, UserError
 from ..models.bundle import Bundle
-from ..models.metadata import LONGEST_NAME
+from ..models.folders import LONGEST_NAME
 from ..organs import LabelSpace
 from ..real_paths import real_path
 from ..segmenting.backend import computes_bfloat16

@@ -181,7 +181,7 @@ def network_seconds(members: Sequence[Member], shapes: Sequence[tuple[int, int, 
         preprocessing = member.bundle.preprocessing
         precision = choose_precision("auto", device, member.bundle.precision)
         with torch.random.fork_rng(devices=[]):
-            network = channels_last(member.bundle.load_network(device))
+            network = channels_last(member.bundle.learner.load_network(device))
         image = torch.zeros(1, 1, *preprocessing.patch_zyx, device=device)
         image = image.contiguous(memory_format=torch.channels_last_3d)
         with computing_in(device, precision):
@@ -193,7 +193,8 @@ def network_seconds(members: Sequence[Member], shapes: Sequence[tuple[int, int, 
                           preprocessing.overlap, preprocessing.fitted)
             windows = int(np.prod([len(starts) for starts in layout.starts]))
             seconds += seconds_per_voxel * int(np.prod(layout.window)) * windows
-        seconds_of_members.append(seconds)
+        # An ensemble's networks are alike, and each sees the CT.
+        seconds_of_members.append(seconds * len(member.bundle.one_network_each))
     return seconds_of_members
 
 

@@ -35,7 +35,7 @@ def require_highdicom() -> ModuleType:
     except ImportError as error:
         raise UserError(code=ProblemCode.PACKAGE_MISSING, subject="DICOM SEG",
                         expected="the Python package highdicom", found="it not installed",
-                        hint="pip install 'highdicom>=0.27'") from error
+                        hint='pip install "highdicom>=0.27"') from error
     return highdicom
 
 

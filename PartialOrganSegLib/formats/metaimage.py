@@ -28,6 +28,7 @@ _SPACINGS = ("elementspacing", "elementsize")
 # Names that mean the same. ITK takes one of them.
 _SAME_MEANING = (("offset", "position", "origin"), _SPACINGS, _ORIENTATIONS,
                  ("binarydatabyteordermsb", "elementbyteordermsb"))
+_FLAGS = ("compresseddata", "binarydata", "binarydatabyteordermsb", "elementbyteordermsb")
 _FREE_TEXT = ("comment", "name", "elementdatafile")
 _MOST_LISTED = 100_000
 _PIECE = 16 << 20  # bytes
@@ -67,11 +68,24 @@ def check_metaimage(path: Path, reporter: Reporter) -> None:
     if item_bytes is None:
         raise UserError(code=Code.WRONG_FORMAT, subject=f"{path}: ElementType", expected="integers or floats",
                         found=shown(fields["elementtype"]))
+    _check_flags(path, fields)
     channels = whole_numbers(path, "ElementNumberOfChannels", fields.get("elementnumberofchannels", "1"), 1)[0]
     _check_fields(path, fields, dimension, reporter)
     files = _data_files(path, fields["elementdatafile"], listed)
     _check_slices(path, fields, sizes, math.prod(sizes[:-1]) * channels * item_bytes, files)
     _check_voxels(path, fields, math.prod(sizes) * channels * item_bytes, files, start, reporter)
+
+
+def _check_flags(path: Path, fields: dict[str, str]) -> None:
+    """Puts each flag as "true" or "false", by its first letter, as ITK does. Raises UserError for another word, which
+    ITK takes for "false"."""
+    for name in _FLAGS:
+        letter = fields.get(name, "true")[:1].lower()
+        if letter not in ("t", "1", "f", "0"):
+            raise UserError(code=Code.FILE_DAMAGED, subject=f"{path}: {name}", expected="True or False",
+                            found=shown(fields[name]))
+        if name in fields:
+            fields[name] = "true" if letter in ("t", "1") else "false"
 
 
 def _check_fields(path: Path, fields: dict[str, str], dimension: int, reporter: Reporter) -> None:
@@ -168,7 +182,7 @@ def _check_slices(path: Path, fields: Mapping[str, str], sizes: Sequence[int], s
     if len(files) != sizes[-1]:
         raise UserError(code=Code.FILE_DAMAGED, subject=path,
                         expected=f"a file of voxels for each of its {sizes[-1]} slices", found=f"{len(files)} files")
-    if fields.get("compresseddata", "false").lower() == "true":
+    if fields.get("compresseddata") == "true":
         return
     for file in files:
         if file.stat().st_size < slice_bytes:
@@ -180,7 +194,7 @@ def _check_slices(path: Path, fields: Mapping[str, str], sizes: Sequence[int], s
 def _check_voxels(path: Path, fields: dict[str, str], claimed: int, files: list[Path], start: int,
                   reporter: Reporter) -> None:
     """Compares the voxels with what the header claims. Raises UserError."""
-    is_packed = fields.get("compresseddata", "false").lower() == "true"
+    is_packed = fields.get("compresseddata") == "true"
     stored = sum(file.stat().st_size for file in files)
     if not files:
         stored = path.stat().st_size - start
@@ -195,9 +209,14 @@ def _check_voxels(path: Path, fields: dict[str, str], claimed: int, files: list[
     check_claim(path, claimed, stored - max(skipped, 0) * max(len(files), 1), is_packed)
     if "compresseddatasize" in fields:
         whole_numbers(path, "CompressedDataSize", fields["compresseddatasize"], 1)
+    elif is_packed and not files:
+        # ITK then unpacks nothing: a label map would be empty, a CT whatever lay in memory.
+        raise UserError(code=Code.FILE_DAMAGED, subject=path,
+                        expected="CompressedDataSize, the bytes of its compressed voxels", found="none",
+                        hint=f"add a line 'CompressedDataSize = {stored}' above ElementDataFile")
     if not is_packed:
         # HeaderSize -1: the voxels are the last bytes of the file, whatever lies before.
-        if header_size == "0" and fields.get("binarydata", "true").lower() == "true":
+        if header_size == "0" and fields.get("binarydata", "true") == "true":
             surplus_bytes(path, stored - claimed, reporter)
         return
     for file in files or [path]:

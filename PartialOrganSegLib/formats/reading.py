@@ -18,6 +18,7 @@ from .registry import FORMATS, Format, ImageFormat, SeriesFormat, format_of, is_
 from .slicer_segmentation import is_segmentation
 
 _SERIES, _ANY_IMAGE = "dicom", "nrrd"  # formats that try files whose names say nothing
+_NRRD_BEGINS = b"NRRD"
 _PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")  # NIfTI and Analyze in two files
 _SILENT = Reporter()
 
@@ -84,6 +85,8 @@ def read_labelmap(path: Path | str, reporter: Reporter = _SILENT, segmentations:
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a labelmap file", found=obstacle)
     # A name that says nothing may still be an image that ITK knows by its content.
     image_kind = kind if isinstance(kind, ImageFormat) else FORMATS.find(_ANY_IMAGE)
+    if image_kind is not kind and not _is_nrrd(path):
+        raise _no_labelmap(path)
     volume = _read_file(path, image_kind, reporter)
     array = volume.array
     if array.dtype.kind == "f" and not (np.isfinite(array).all() and np.array_equal(array, np.rint(array))):
@@ -92,6 +95,27 @@ def read_labelmap(path: Path | str, reporter: Reporter = _SILENT, segmentations:
     if low < 0 or high > np.iinfo(np.uint32).max:
         raise UserError(code=Code.UNKNOWN_LABEL, subject=path, expected="labels from 0 on", found=f"{low} to {high}")
     return Volume(array.astype(np.min_scalar_type(high), copy=False), volume.grid)
+
+
+def _is_nrrd(path: Path) -> bool:
+    """By its first letters; True as well for one that cannot be opened, of which reading says why."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(len(_NRRD_BEGINS)) == _NRRD_BEGINS
+    except OSError:
+        return True
+
+
+def _no_labelmap(path: Path) -> UserError:
+    """The error for a file of another kind; structures in DICOM are labels, but no map of them."""
+    found, hint = "another kind of file", ""
+    if not path.stat().st_size:
+        found = "an empty file"
+    elif dicom_slices.looks_like_dicom(path):
+        found = "a DICOM file"
+        hint = "'learn' reads RT structure sets and DICOM SEG; 3D Slicer exports them to label maps"
+    return UserError(code=Code.WRONG_FORMAT, subject=path, expected=f"a label map ({', '.join(volume_suffixes())})",
+                     found=found, hint=hint)
 
 
 def list_inputs(paths: Sequence[Path | str], leave_out: Callable[[Path], bool] = lambda path: False) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Code, UserError
-from ..imaging.shapes import Coordinates, Mask, Shape3
+from ..imaging.shapes import Affine, Coordinates, Mask, Shape3
 from ..imaging.volume import Grid
 from .dicom_references import first_series, refuse_too_many
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 _FLAT = 0.5  # slices that a contour's points may differ in; more, and it lies in another plane than the slices
 _SAME_PLANE = 0.05  # slices: contours nearer to each other lie in one plane, where one may be a hole in another
-_OF_GAPS = 3  # slices of a structure with as many gaps in between: it was drawn in every second or third slice
+_OF_GAPS = 3  # of a structure's planes: fewer may be where it is in several parts
+_ROUNDED = 0.01  # slices: files have rounded coordinates
+_NEXT_SLICE = 1.1  # slices from a plane to the next one; more leaves a slice out, here or further on
 _FARTHEST_MM = 100_000.0
 _EDGES_AT_ONCE = 4096  # of a polygon, so that memory stays bounded whatever their number
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -78,33 +81,50 @@ class StructureSet:
         another are holes (even-odd rule)."""
         to_voxel = np.linalg.inv(grid.matrix)
         for structure in self.structures:
-            planes: dict[int, list[Coordinates]] = {}
-            for points in structure.contours:
-                voxels = (np.c_[points, np.ones(len(points))] @ to_voxel.T)[:, :3]
-                depths = voxels[:, 2]
-                if np.ptp(depths) > _FLAT or not -_FLAT <= depths.mean() <= grid.shape[0] - 1 + _FLAT:
-                    raise UserError(code=Code.GEOMETRY_DIFFERS, subject=f"{self.path}: {structure.name}",
-                                    expected="contours in the slices of the CT",
-                                    found=f"one at slice {depths.min():.1f} to {depths.max():.1f} of {grid.shape[0]}")
-                planes.setdefault(round(float(depths.mean()) / _SAME_PLANE), []).append(voxels)
             mask: Mask = np.zeros(grid.shape, np.bool_)
-            for place, polygons in planes.items():
+            planes = self._planes(structure, to_voxel, grid)
+            for depth, polygons in planes:
                 drawn = np.zeros(grid.shape[1:], np.bool_)
-                for voxels in polygons:
-                    drawn ^= inside(voxels[:, :2], grid.shape)
-                # Two planes of a finer CT may fall into one slice: they add up, and take nothing from each other.
-                mask[min(max(round(place * _SAME_PLANE), 0), grid.shape[0] - 1)] |= drawn
-            self._refuse_skipped_slices(structure.name, mask)
+                for polygon in polygons:
+                    drawn ^= inside(polygon, grid.shape)
+                # Two planes of a finer CT may fall into one slice: they add up, and take nothing from each other. What
+                # lies halfway between slices goes to the upper one throughout, so that it leaves none out.
+                mask[min(max(math.floor(depth + 0.5 + _ROUNDED), 0), grid.shape[0] - 1)] |= drawn
+            self._refuse_skipped_slices(structure.name, [depth for depth, _ in planes])
             yield structure.name, mask
 
-    def _refuse_skipped_slices(self, name: str, mask: Mask) -> None:
-        """Raises UserError for a structure in every second or third slice alone: between them it is there as well."""
-        slices = np.flatnonzero(mask.any(axis=(1, 2)))
-        distances = np.diff(slices)
-        if len(distances) >= _OF_GAPS and distances.min() > 1:
+    def _planes(self, structure: _Structure, to_voxel: Affine, grid: Grid) -> list[tuple[float, list[Coordinates]]]:
+        """Depth in slices, from the lowest, and polygons (n, 2) of (x, y) in pixels of each plane, each polygon once:
+        files that were put together hold some twice, which would take each other away."""
+        contours: list[tuple[float, Coordinates]] = []
+        for points in structure.contours:
+            voxels = (np.c_[points, np.ones(len(points))] @ to_voxel.T)[:, :3]
+            depths = voxels[:, 2]
+            if np.ptp(depths) > _FLAT or not -_FLAT <= depths.mean() <= grid.shape[0] - 1 + _FLAT:
+                raise UserError(code=Code.GEOMETRY_DIFFERS, subject=f"{self.path}: {structure.name}",
+                                expected="contours in the slices of the CT",
+                                found=f"one at slice {depths.min():.1f} to {depths.max():.1f} of {grid.shape[0]}")
+            contours.append((float(depths.mean()), voxels[:, :2]))
+        planes: list[tuple[float, list[Coordinates]]] = []
+        for depth, polygon in sorted(contours, key=lambda contour: contour[0]):
+            if not planes or depth - planes[-1][0] > _SAME_PLANE:
+                planes.append((depth, []))
+            polygons = planes[-1][1]
+            if not any(np.array_equal(polygon, other) for other in polygons):
+                polygons.append(polygon)
+        return planes
+
+    def _refuse_skipped_slices(self, name: str, depths: Sequence[float]) -> None:
+        """Raises UserError for a structure that was drawn in planes further apart than the slices, as in every second
+        one: between them it is there as well."""
+        distances = np.diff(depths)
+        gaps = int(np.count_nonzero(distances > _NEXT_SLICE))
+        # A structure in several parts has a gap between them, and its other planes follow each other.
+        if gaps >= _OF_GAPS and 2 * gaps >= len(distances):
+            listed = ", ".join(f"{depth + 1:.3g}" for depth in depths[:4])
             raise UserError(code=Code.SLICES_MISSING, subject=f"{self.path}: {name}",
                             expected="contours in every slice that shows the structure",
-                            found=f"slices {', '.join(map(str, (slices[:4] + 1).tolist()))} without those in between",
+                            found=f"slices {listed} without those in between",
                             hint="interpolate them where they were drawn")
 
 

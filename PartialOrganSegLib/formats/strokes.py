@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageDraw
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..atomic import whole_file
@@ -23,6 +22,7 @@ from ..imaging.shapes import Coordinates, Mask
 from ..imaging.volume import Grid, Volume
 from ..json_file import read_json
 from ..organs import LabelSpace
+from .rtstruct_reading import inside as inside_polygon
 from .stroke_planes import VoxelIndices, half_thickness, plane_voxels
 
 NOT_DRAWN = 255
@@ -169,9 +169,10 @@ def _uneven(strokes: Strokes, number: int, expected: str, found: str) -> UserErr
 def _area(points: Coordinates, stroke: Stroke, grid: Grid) -> Mask:
     """(y, x) bool: pixels whose centre a stroke covers; `points` are (n, 2) pixel coordinates (x, y)."""
     if stroke.closed and len(points) >= 3:
-        canvas = Image.new("1", grid.size[:2])
-        ImageDraw.Draw(canvas).polygon([(x, y) for x, y in points.tolist()], fill=1)
-        return np.asarray(canvas)
+        area = inside_polygon(points, grid.shape)
+        # An outline between the pixels' centres, as around a small vessel, is painted as the line that it is.
+        if area.any():
+            return area
     scale = np.asarray(grid.spacing[:2])
     radius = stroke.width_mm / 2
     columns, rows = np.meshgrid(np.arange(grid.size[0]), np.arange(grid.size[1]))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..atomic import whole_file
+from ..atomic import IN_USE, whole_file
 from ..errors import Code, UserError, one_line
 from ..imaging.shapes import LabelMap
 from ..imaging.volume import Volume
@@ -44,6 +44,9 @@ def output_file(path: Path | str) -> Iterator[Path]:
 
 
 def _why(error: OSError) -> str:
+    # Windows says "access denied" as well of a file that somebody has open: Excel, a viewer, a virus scanner.
+    if getattr(error, "winerror", None) in IN_USE:
+        return "no permission to write there, or another program has the file open"
     reasons = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
                errno.EFBIG: "the file would be too large", errno.EACCES: "no permission to write there",
                errno.EPERM: "no permission to write there", errno.EROFS: "the disk is read-only"}

@@ -65,7 +65,8 @@ class Grid:
     def _words(self, names: Sequence[str]) -> str:
         texts = []
         for name in names:
-            values = ", ".join(f"{value:.6g}" for value in getattr(self, name))
+            # Cosines of turned axes are noughts with a minus and a rounding error.
+            values = ", ".join(f"{round(value, 6) + 0.0:.6g}" for value in getattr(self, name))
             texts.append(f"{name} ({values})")
         return ", ".join(texts)
 

@@ -16,7 +16,8 @@ from ..datasets.dataset_folder import DESCRIPTION
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.checks import doubtful_ct
-from ..formats.dicom_slices import SERIES_UID, looks_like_dicom, read_slices
+from ..formats.dicom_choice import choose_series
+from ..formats.dicom_slices import looks_like_dicom, read_slices
 from ..formats.drawn_structures import DrawnStructures, read_structures
 from ..formats.reading import read_ct, read_labelmap
 from ..formats.registry import ImageFormat, format_of, is_volume_name, stem_of
@@ -158,7 +159,7 @@ def _matches(path: Path, folder: Path, patterns: Sequence[str]) -> bool:
 
 def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:
     """Adds what the files of one folder are; slices of DICOM are one CT together."""
-    slices: list[Path] = []
+    images: list[Path] = []
     for file in files:
         try:
             if is_volume_name(file) or is_segmentation(file):
@@ -168,7 +169,7 @@ def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:
             elif looks_like_dicom(file):
                 structures = read_structures(file)
                 if structures is None:
-                    slices.append(file)
+                    images.append(file)
                 else:
                     result.drawings.append(Drawing(file, Form.STRUCTURES, structures=structures))
         except UserError as error:
@@ -176,8 +177,9 @@ def _look_into(place: Path, files: Sequence[Path], result: Survey) -> None:
         except OSError as error:
             result.left_out.append(Problem(Code.NOT_READABLE, str(file), "a file that can be read",
                                            error.strerror or str(error)))
-    if slices:
-        _look_at_series(place, slices, result)
+    # A report beside the folders of CTs is no series.
+    if any(map(_is_image, images)):
+        _look_at_series(place, result)
 
 
 def _look_at_volume(file: Path, result: Survey) -> None:
@@ -258,15 +260,23 @@ def _look_at_json(file: Path, result: Survey) -> None:
     result.drawings.append(Drawing(file, Form.STROKES, strokes=read_strokes(file)))
 
 
-def _look_at_series(place: Path, slices: Sequence[Path], result: Survey) -> None:
-    """The CT of a folder with DICOM files."""
+def _is_image(file: Path) -> bool:
+    """Whether a DICOM file has pixels in space. A damaged one may."""
     try:
+        return bool(read_slices(file))
+    except UserError:
+        return True
+
+
+def _look_at_series(place: Path, result: Survey) -> None:
+    """The CT of a folder with DICOM images. Where only scouts lie in it, the folder with the slices counts."""
+    try:
+        series = choose_series(place, None, _SILENT)
+        if all(ct_slice.file.parent != place for ct_slice in series.slices):
+            return
         ct = read_ct(place)
     except UserError as error:
         result.left_out.append(error.problem)
         return
-    # Any slice will do: a folder with several series was refused.
-    uid = ""
-    for header in read_slices(slices[0]):
-        uid = header.tag(SERIES_UID)
-    result.cts.append(CtImage(place, ct.grid, uid))
+    # Its own: a scout beside it has another one, and structures name the series that they were drawn on.
+    result.cts.append(CtImage(place, ct.grid, series.uid))

@@ -10,8 +10,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +106,8 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Member:
-    """One of the bundles that a joined model consists of, and the organs of which it has the say."""
+    """One of the bundles that a joined model consists of, a network or an ensemble, and the organs of which it has the
+    say."""
 
     bundle: Bundle
     organs: tuple[str, ...]
@@ -131,11 +135,11 @@ class Bundle:
 
     @property
     def learner(self) -> Bundle:
-        """The bundle whose network training goes on from: of a joined model the last member, of an ensemble the first,
-        else this one."""
+        """The bundle whose network training goes on from: of a joined model the last member's, of an ensemble the
+        first, else this one."""
         if self.folds:
             return self.folds[0]
-        return self.members[-1].bundle if self.members else self
+        return self.members[-1].bundle.learner if self.members else self
 
     @property
     def one_network_each(self) -> tuple[Bundle, ...]:
@@ -227,9 +231,9 @@ def _fold(folder: Path, space: LabelSpace) -> Bundle:
 def _member(folder: Path, organs: list[str], space: LabelSpace) -> Member:
     """A member of the joined model with label space `space`; the whole model's checksums cover its files."""
     bundle = load_bundle(folder, verify=False)
-    if bundle.members or bundle.folds:
-        raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected="a member of one network",
-                        found="a joined model or an ensemble")
+    if bundle.members:
+        raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected="a member of one network or an ensemble",
+                        found="a joined model")
     for organ in organs:
         if organ not in bundle.label_space.names or organ not in space.names:
             raise UserError(code=Code.MODEL_UNFIT, subject=folder, expected=f"a model that knows '{organ}'",
@@ -286,13 +290,13 @@ def write_folder(folder: Path, metadata: Metadata, card: str | None, write_netwo
     """Writes a bundle whole, replacing an older one in `folder`, and reads it back.
 
     `write_networks` puts the weights into the new folder that it is given. Raises UserError when `folder` holds
-    something that is no bundle.
+    something that is no bundle, and OSError that names `folder` where it cannot be written.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / METADATA).is_file():
         raise UserError(code=Code.FILE_EXISTS, subject=folder, expected="a new folder or an older bundle to replace",
                         found="other files")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(folder.parent, ".bundle-") as scratch:
+    with _naming(folder), scratch_folder(folder.parent, ".bundle-") as scratch:
         new = scratch / "new"
         (new / METADATA).parent.mkdir(parents=True)
         write_networks(new)
@@ -304,6 +308,17 @@ def write_folder(folder: Path, metadata: Metadata, card: str | None, write_netwo
         write_checksums(new)
         replace_folder(new, folder, scratch)
     return load_bundle(folder)
+
+
+@contextlib.contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Errors of the system name the bundle that was to be written, not a hidden folder or a file that was copied."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def replace_folder(new: Path, target: Path, scratch: Path) -> None:
@@ -328,6 +343,7 @@ def replace_folder(new: Path, target: Path, scratch: Path) -> None:
 
 def _write_weights(path: Path, network: torch.nn.Module, half: bool) -> None:
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     weights = {}
@@ -336,7 +352,14 @@ def _write_weights(path: Path, network: torch.nn.Module, half: bool) -> None:
         if half and value.is_floating_point() and value.ndim >= 2 and value.abs().max() < torch.finfo(torch.half).max:
             value = value.half()
         weights[key] = value.clone(memory_format=torch.contiguous_format)
-    save_file(weights, path)
+    try:
+        save_file(weights, path)
+    except SafetensorError as error:
+        # It says in words alone what the system said: "I/O error: No space left on device (os error 28)".
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

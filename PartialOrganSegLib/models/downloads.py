@@ -14,9 +14,9 @@ from ..json_file import read_json
 from ..resources import resource
 from .bundle import Bundle
 from .checksums import sha256
+from .folders import NAME_PATTERN, free_folder
 from .http_file import fetch_file
-from .metadata import NAME_PATTERN
-from .nnunet_import import free_folder, import_nnunet
+from .nnunet_import import import_nnunet
 from .zip_entries import entries_of, inner_path, unpack
 
 # Of an nnU-Net results folder; the rest of a zip (logs, pictures, pickles) is left where it is.
@@ -61,7 +61,8 @@ def fetch(download: Download, replace: bool = False, reporter: Reporter | None =
     """
     reporter = reporter or Reporter()
     free_folder(download.name, replace)  # before hundreds of megabytes are downloaded in vain
-    with tempfile.TemporaryDirectory(prefix="partialorganseg-") as scratch:
+    # What a virus scanner of Windows has open stays there; the model is installed all the same.
+    with tempfile.TemporaryDirectory(prefix="partialorganseg-", ignore_cleanup_errors=True) as scratch:
         archive = Path(scratch) / "download.zip"
         fetch_file(download.url, archive, lambda done, size: reporter.progress("download", done >> 20,
                                                                                 max(size, done) >> 20))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from ..scratch import clear_abandoned
 
 INSTALLING = ".install-"  # how the names of folders begin in which models are put together
 METADATA_FILE = Path("configs") / "metadata.json"
+NNUNET_HINT = "the results folder of an nnU-Net is made a model by: partialorganseg models import nnunet FOLDER"
+# A model's name is a folder's, on every system.
+LONGEST_NAME = 64
+NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}$"
 
 
 def user_models() -> Path:
@@ -48,6 +53,24 @@ def model_folders() -> dict[str, Path]:
     return models
 
 
+def free_folder(name: str, replace: bool) -> Path:
+    """Where a model `name` is installed. Raises UserError for a name that no model can have, and for one that is taken,
+    unless by a model to `replace`."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UserError(code=Code.NAME_UNFIT, subject="model name", found=f"'{name}'",
+                        expected=f"at most {LONGEST_NAME} of a-z, A-Z, 0-9, '.', '_' and '-', a letter or digit first",
+                        hint="choose another one with --name")
+    target = user_models() / name
+    if (resource("models") / name).exists():
+        raise UserError(code=Code.NAME_TAKEN, subject=f"model name '{name}'",
+                        expected="another name than a shipped model's", hint="choose one with --name")
+    # Even when asked to, no folder is replaced that is not a model: it may be a user's own.
+    if target.exists() and not (replace and (target / METADATA_FILE).is_file()):
+        raise UserError(code=Code.MODEL_INSTALLED, found=f"model '{name}' is already installed in {target}",
+                        hint="ask to replace it, or choose another name")
+    return target
+
+
 def find_folder(name_or_path: str | Path) -> Path:
     """The folder of an installed model or of a bundle given as a path. Raises UserError with the nearest name."""
     folders = model_folders()
@@ -63,9 +86,13 @@ def find_folder(name_or_path: str | Path) -> Path:
         raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a model bundle's folder",
                         found="a run that is not finished", hint="go on with it by --resume; it makes the model at its "
                         "end")
+    if path.is_file():
+        raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a model bundle's folder", found="a file",
+                        hint="a zip of a model is installed by: partialorganseg models install FILE")
     if path.exists():
         raise UserError(code=Code.BUNDLE_BROKEN, subject=path, expected="a model bundle's folder",
-                        found=f"no {METADATA_FILE.as_posix()}")
+                        found=f"no {METADATA_FILE.as_posix()}",
+                        hint=NNUNET_HINT if (path / "plans.json").is_file() else "")
     raise UserError(code=Code.UNKNOWN_NAME,
                     found=f"unknown model '{name_or_path}'{nearest(str(name_or_path), folders)}",
                     hint=f"installed: {', '.join(folders) or 'none'}")

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import Code, UserError, did_you_mean
 from ..label_space_file import LabelSpaceEntry
-from ..organs import WORD16, LabelSpace, label_space_of_names
+from ..organs import WORD16, LabelSpace, Organ, label_space_of_names
 from .bundle import MEMBERS, Bundle, metadata_of, write_folder
 from .checksums import MANIFEST, bundle_files, verify_bundle
 from .metadata import Licences, Lineage, MemberEntry, NetworkEntry, OwnSection, PreprocessingEntry
@@ -68,14 +68,29 @@ def divided(bundles: Sequence[Bundle], chosen: Mapping[str, Sequence[str]] = Map
     return division
 
 
-def joined_label_space(name: str, organs: Sequence[Sequence[str]]) -> LabelSpace:
-    """All organs of the members: WORD's sixteen in their own order where these they are, else in the members' order."""
-    names: list[str] = []
-    for of_member in organs:
-        names += of_member
+def without_owner(bundles: Sequence[Bundle], organs: Sequence[Sequence[str]]) -> list[str]:
+    """Organs that some bundle knows and none has the say of, where `organs` are those of which each has it."""
+    owned = set().union(*organs)
+    lost: dict[str, None] = {}  # a set that keeps its order
+    for bundle in bundles:
+        lost.update(dict.fromkeys(organ for organ in bundle.label_space.names if organ not in owned))
+    return list(lost)
+
+
+def joined_label_space(name: str, parts: Sequence[tuple[Bundle, Sequence[str]]]) -> LabelSpace:
+    """All organs of the members: WORD's sixteen in their own order where these they are, else in the members' order.
+
+    `parts`: the members' bundles and the organs of which each has the say. An organ keeps the code and the colour that
+    its member states: no record here may know it.
+    """
+    organs: list[Organ] = []
+    for bundle, names in parts:
+        organs += [bundle.label_space.organ(organ) for organ in names]
+    names = [organ.name for organ in organs]
     if set(names) == set(WORD16.names):
         return WORD16
-    return label_space_of_names(name, names)
+    label_space_of_names(name, names)  # refuses what no label space may hold
+    return LabelSpace(name, tuple(replace(organ, index=index) for index, organ in enumerate(organs, 1)))
 
 
 def join_bundles(folder: Path | str, bundles: Sequence[Bundle], name: str, version: str = "1.0.0",
@@ -85,12 +100,16 @@ def join_bundles(folder: Path | str, bundles: Sequence[Bundle], name: str, versi
     """Writes a joined bundle of whole copies of `bundles` into `folder`, replacing an older one, and reads it back.
 
     `organs`: those of which each bundle has the say; None as `divided` divides them. A joined bundle among them counts
-    as its members. `label_space`: None as `joined_label_space` orders them. Raises UserError for what cannot be joined.
+    as its members, an ensemble as one. `label_space`: None as `joined_label_space` orders them. Raises UserError for
+    what cannot be joined.
     """
     if organs is None:
         organs = divided(bundles)
     parts = []
     for bundle, names in zip(bundles, organs, strict=True):
+        if any(not fold.folder.is_relative_to(bundle.folder) for fold in bundle.folds):
+            raise UserError(code=Code.MODEL_UNFIT, subject=bundle.name, expected="a model in a folder of its own",
+                            found="several that are asked together", hint="write_ensemble makes one model of them")
         # The copies keep the checksums of the originals: a damaged one would only fail once it is used.
         verify_bundle(bundle.folder)
         for member in bundle.members:
@@ -100,7 +119,7 @@ def join_bundles(folder: Path | str, bundles: Sequence[Bundle], name: str, versi
     # A joined model's member that keeps no organ would only take time.
     parts = [(bundle, names) for bundle, names in parts if names]
     folders = _folder_names([bundle.name for bundle, _ in parts])
-    space = label_space or joined_label_space(name, [names for _, names in parts])
+    space = label_space or joined_label_space(name, parts)
     learner = parts[-1][0]  # training goes on from the last
     sections = [bundle.metadata.partialorganseg for bundle, _ in parts]
     training_data: list[Any] = []

@@ -7,14 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .. import __version__
 from ..errors import Code, UserError
 from ..json_file import read_json
 from ..label_space_file import LabelSpaceEntry
 from ..organs import LabelSpace
+from .folders import NAME_PATTERN
 
-# A model's name is a folder's, on every system.
-LONGEST_NAME = 64
-NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}$"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # How nnU-Net listed the voxels of the files that a model was trained on.
 Orientation = Literal["stored", "RAS", "LPS"]
@@ -119,7 +118,8 @@ class Lineage(_Strict):
 
 
 class MemberEntry(_Strict):
-    """One network of a joined model: the bundle in `members/FOLDER`, and the organs of which it has the say."""
+    """One network, or ensemble, of a joined model: the bundle in `members/FOLDER`, and the organs of which it has the
+    say."""
 
     folder: Annotated[str, Field(pattern=NAME_PATTERN)]
     organs: Annotated[list[str], Field(min_length=1)]
@@ -196,4 +196,8 @@ def read_metadata(path: Path) -> Metadata:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "file"
-        raise UserError(code=Code.BUNDLE_BROKEN, subject=f"{path}: field {field}", found=first["msg"]) from None
+        hint = ""
+        if first["type"] in ("extra_forbidden", "literal_error"):
+            hint = f"a model of a later version needs a later PartialOrganSeg than {__version__}"
+        raise UserError(code=Code.BUNDLE_BROKEN, subject=f"{path}: field {field}", found=first["msg"],
+                        hint=hint) from None

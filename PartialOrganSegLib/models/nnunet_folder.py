@@ -51,7 +51,10 @@ def named_folds(folder: Path | str, fold: str | None = None) -> list[str]:
     if fold is None:
         return [next(iter(available))]
     if fold != "each":
-        return [name.strip() for name in str(fold).split(",")]
+        names = [name.strip() for name in str(fold).split(",")]
+        if len(set(names)) < len(names):
+            raise UserError(code=Code.VALUE_UNFIT, subject="fold", expected="different folds", found=f"'{fold}'")
+        return names
     numbered = [name for name in available if name != "all"]
     if not numbered:
         raise UserError(code=Code.UNKNOWN_NAME, subject=folder, expected="folds with a number", found="all alone")
@@ -65,7 +68,10 @@ def _folds(folder: Path) -> dict[str, Path]:
         for path in folder.glob(f"fold_*/{name}"):
             checkpoints[path.parent.name.removeprefix("fold_")] = path
     if not checkpoints:
-        raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"a trained fold ({LAYOUT})", found="none")
+        unfinished = sorted(f"{path.parent.name}/{path.name}" for path in folder.glob("fold_*/*.pth"))
+        raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"a trained fold ({LAYOUT})",
+                        found=", ".join(unfinished) or "none",
+                        hint="nnU-Net writes the final checkpoint at the end of a training" if unfinished else "")
     # "all" saw every case, and fold 10 comes after fold 9.
     order = sorted(checkpoints, key=lambda name: (name != "all", len(name), name))
     return {name: checkpoints[name] for name in order}
@@ -99,11 +105,18 @@ def read_results(folder: Path | str, fold: str | None = None) -> Results:
 
 def _model_folder(folder: Path) -> Path:
     if not folder.is_dir():
+        is_file = folder.is_file()
         raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"an nnU-Net results folder ({LAYOUT})",
-                        found="no such folder")
+                        found="a file" if is_file else "no such folder", hint="unpack a zip first" if is_file else "")
     if (folder / "plans.json").is_file():
         return folder
+    if folder.name.startswith("fold_") and (folder.parent / "plans.json").is_file():
+        raise UserError(code=Code.FILE_MISSING, subject=folder, expected=f"an nnU-Net results folder ({LAYOUT})",
+                        found="one of its folds",
+                        hint=f"name {folder.parent}, and the fold by --fold {folder.name.removeprefix('fold_')}")
     inside = sorted(path.parent for path in folder.glob("**/plans.json") if (path.parent / "dataset.json").is_file())
+    # nnU-Net's cross-validation (crossval_results_folds_...) copies both files to where no network is.
+    inside = [path for path in inside if any(path.glob("fold_*"))] or inside
     if len(inside) == 1:
         return inside[0]
     if inside:
@@ -142,7 +155,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
                         hint="unpickling anything else can run code") from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a readable checkpoint",
-                        found=" ".join(str(error).split())[:200]) from None
+                        found=f"a damaged one ({' '.join(str(error).split())[:200]})") from None
     if not isinstance(content, dict):
         raise UserError(code=Code.WRONG_FORMAT, subject=path, expected="a checkpoint of nnU-Net version 2",
                         found=kind_of(content))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,16 +15,16 @@ from ..events import Reporter
 from ..networks import build_network
 from ..networks.nnunet_v2 import NNUNetV2
 from ..organs import label_space_of_names
-from ..resources import resource
 from ..scratch import scratch_folder
-from .bundle import METADATA, Bundle, write_bundle
+from .bundle import Bundle, write_bundle
 from .checksums import sha256
 from .ensemble import write_ensemble
-from .folders import user_models
+from .folders import LONGEST_NAME, free_folder
 from .label_map import Mapped, map_labels, read_label_map
-from .metadata import LONGEST_NAME, Orientation
+from .metadata import Orientation
 from .nnunet_folder import Results, named_folds, read_results
 from .nnunet_plans import model_labels, planned
+from .store import install_made
 
 NETWORK = "nnunet_v2"
 UNKNOWN = "not stated in the imported folder; ask who trained the model"
@@ -42,41 +44,40 @@ def import_nnunet(folder: Path | str, label_map: str | Path | None = None, fold:
     """
     reporter = reporter or Reporter()
     folds = named_folds(folder, fold)
-    if len(folds) > 1:
-        return _import_each(folder, folds, label_map, orientation, name, licence, replace, reporter)
     results = read_results(folder, folds[0])
     name = name or _name(results)
     # Before a network is built and filled: a name that is taken costs no work.
-    target = free_folder(name, replace)
-    return _import_one(target, name, results, label_map, orientation, licence, reporter, bool(results.other_folds))
+    free_folder(name, replace)
+    single = len(folds) == 1
+    first = _converted(results, name if single else _fold_name(name, folds[0]), label_map, orientation, licence,
+                       reporter, single and bool(results.other_folds))
+    if single:
+        return install_made(first, name, replace)
+
+    def write_each(target: Path) -> Bundle:
+        # Beside the model's folder, as large as it is.
+        with scratch_folder(target.parent, ".folds-") as scratch:
+            bundles = [first(scratch / folds[0])]
+            for other in folds[1:]:
+                # What is said of the labels is the same of every fold.
+                write = _converted(read_results(folder, other), _fold_name(name, other), label_map, orientation,
+                                   licence, Reporter(), False)
+                bundles.append(write(scratch / other))
+            about = bundles[0].metadata.description
+            return write_ensemble(target, bundles, name, description=f"{about} Folds {', '.join(folds)}.")
+
+    reporter.warning(Problem(Code.SETTING_SLOW, f"model {name}", hint="import one with --fold",
+                             found=f"{len(folds)} folds are averaged, which takes {len(folds)} times as long"))
+    return install_made(write_each, name, replace)
 
 
-def _import_each(folder: Path | str, folds: Sequence[str], label_map: str | Path | None,
-                 orientation: Orientation | None, name: str | None, licence: str | None, replace: bool,
-                 reporter: Reporter) -> Bundle:
-    """Installs an ensemble of the folds."""
-    bundles = []
-    name = name or _name(read_results(folder, folds[0]))
-    target = free_folder(name, replace)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the model's folder, as large as it is.
-    with scratch_folder(target.parent, ".folds-") as scratch:
-        for number, fold in enumerate(folds):
-            results = read_results(folder, fold)
-            # What is said of the labels is the same of every fold.
-            listener = reporter if number == 0 else Reporter()
-            bundles.append(_import_one(scratch / fold, f"{name[:LONGEST_NAME - 9]}-fold{fold}", results,
-                                       label_map, orientation, licence, listener, False))
-        reporter.warning(Problem(Code.SETTING_SLOW, f"model {name}", hint="import one with --fold",
-                                 found=f"{len(folds)} folds are averaged, which takes {len(folds)} times as long"))
-        first = bundles[0].metadata
-        return write_ensemble(target, bundles, name, description=f"{first.description} Folds {', '.join(folds)}.")
+def _fold_name(name: str, fold: str) -> str:
+    return f"{name[:LONGEST_NAME - 9]}-fold{fold}"
 
 
-def _import_one(target: Path, name: str, results: Results, label_map: str | Path | None,
-                orientation: Orientation | None, licence: str | None, reporter: Reporter,
-                other_folds: bool) -> Bundle:
-    """Writes the bundle of one fold; `other_folds`: whether to say that there are more."""
+def _converted(results: Results, name: str, label_map: str | Path | None, orientation: Orientation | None,
+               licence: str | None, reporter: Reporter, other_folds: bool) -> Callable[[Path], Bundle]:
+    """What writes the bundle of one fold into a folder; `other_folds`: whether to say that there are more."""
     plan, mapped = planned(results, orientation), _mapped(results, label_map)
     notes = [*mapped.notes, *_warnings(results, plan.nnunet.orientation, orientation, other_folds)]
     merged, order = _order(mapped.targets, mapped.label_space.class_count)
@@ -90,8 +91,9 @@ def _import_one(target: Path, name: str, results: Results, label_map: str | Path
     stated = results.dataset.get("licence") or results.dataset.get("license")
     for line in notes:
         reporter.warning(Problem.parsed(line, Code.MODEL_NOTE))
-    return write_bundle(
-        target, network, NETWORK, arguments, mapped.label_space, plan.preprocessing, name=name, version="1.0.0",
+    return partial(
+        write_bundle, network=network, network_name=NETWORK, network_arguments=arguments,
+        label_space=mapped.label_space, preprocessing=plan.preprocessing, name=name, version="1.0.0",
         licences={"code": "Apache-2.0", "weights": licence or UNKNOWN,
                   "data": str(stated) if stated else UNKNOWN},
         training_data=[{"name": dataset, "cases": results.dataset.get("numTraining"), "fold": results.fold,
@@ -102,26 +104,22 @@ def _import_one(target: Path, name: str, results: Results, label_map: str | Path
         card=_card(name, dataset, results, mapped, notes, licence), nnunet=plan.nnunet)
 
 
-def free_folder(name: str, replace: bool) -> Path:
-    """Where a model `name` is installed. Raises UserError for a name that is taken, unless by a model to `replace`."""
-    target = user_models() / name
-    if (resource("models") / name).exists():
-        raise UserError(code=Code.NAME_TAKEN, subject=f"model name '{name}'",
-                        expected="another name than a shipped model's", hint="choose one with --name")
-    # Even when asked to, no folder is replaced that is not a model: it may be a user's own.
-    if target.exists() and not (replace and (target / METADATA).is_file()):
-        raise UserError(code=Code.MODEL_INSTALLED, found=f"model '{name}' is already installed in {target}",
-                        hint="ask to replace it, or choose another name")
-    return target
-
-
 def _mapped(results: Results, label_map: str | Path | None) -> Mapped:
     labels = model_labels(results)
     if label_map is not None:
-        return map_labels(labels, read_label_map(label_map), Path(label_map).stem)
+        content = read_label_map(label_map)
+        try:
+            return map_labels(labels, content, Path(label_map).stem)
+        except UserError as error:
+            raise error.within(label_map) from None
     # Names of organs are words of a command line and keys of files, so blanks and signs become underscores.
     names = [re.sub(r"\W+", "_", name).strip("_") for name in sorted(labels, key=lambda label: labels[label])]
-    return Mapped(label_space_of_names("imported", names), list(range(len(names) + 1)), [])
+    try:
+        space = label_space_of_names("imported", names)
+    except UserError as error:
+        problem = error.problem.within(results.folder / "dataset.json")
+        raise UserError(replace(problem, hint="give them other names with --map")) from None
+    return Mapped(space, list(range(len(names) + 1)), [])
 
 
 def _name(results: Results) -> str:
@@ -168,6 +166,10 @@ def _load(network: NNUNetV2, results: Results, order: list[int], classes: int) -
             weights[prefix + key] = value[:classes]
             if len(order) > classes:
                 weights[prefix + key.replace("seg_layers", "more_layers")] = value[classes:]
+    broken = [key for key, value in weights.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise UserError(code=Code.MODEL_UNFIT, subject=results.checkpoint, expected="numbers as weights",
+                        found=f"NaN or infinite ones in {broken[0]}")
     try:
         network.own_axes.load_state_dict(weights)
     except RuntimeError as error:

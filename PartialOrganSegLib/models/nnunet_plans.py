@@ -52,7 +52,7 @@ def planned(results: Results, orientation: Orientation | None = None) -> Planned
     try:
         plans, settings = results.plans, _configuration(results.plans, results.configuration, source)
         return _planned(results, plans, settings, source, orientation)
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(code=Code.MODEL_UNSUPPORTED, subject=source,
                         expected="the plans of nnU-Net version 2", found=f"none or another kind of {error}") from None
     except ValidationError as error:

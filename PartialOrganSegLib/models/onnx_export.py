@@ -32,9 +32,10 @@ AXES = "batch, channel, z to superior, y to posterior, x to left"
 def export_onnx(bundle: Bundle, file: Path) -> list[Path]:
     """Writes the network of `bundle` to `file`, replacing an earlier one, and gives the path.
 
-    Of a joined model or an ensemble each network gets a file of its own, named by its member: `NAME.MEMBER.onnx`. A
-    network takes float32 (1, 1, z, y, x), sizes any multiples of what its metadata say, and gives logits
-    (1, class, z, y, x); one that sees slices takes windows of the training patch alone.
+    Of a joined model or an ensemble each network gets a file of its own, named by its member: `NAME.MEMBER.onnx`, of
+    an ensemble within a joined model `NAME.MEMBER.FOLD.onnx`. A network takes float32 (1, 1, z, y, x), sizes any
+    multiples of what its metadata say, and gives logits (1, class, z, y, x); one that sees slices takes windows of the
+    training patch alone.
 
     Raises UserError for another suffix, a missing package, a network that cannot be exported and a folder that cannot
     be written.
@@ -56,13 +57,21 @@ def _files(bundle: Bundle, file: Path) -> dict[Path, tuple[Bundle, tuple[str, ..
     """Each file with the bundle of its network and the organs of which this has the say."""
     if file.suffix.lower() != SUFFIX:
         raise UserError(code=Code.VALUE_UNFIT, subject="--onnx", expected=f"a file name with {SUFFIX}", found=file)
+    files: dict[Path, tuple[Bundle, tuple[str, ...]]] = {}
     if bundle.members:
-        return {file.with_name(f"{file.stem}.{member.bundle.folder.name}{file.suffix}"): (member.bundle, member.organs)
-                for member in bundle.members}
+        for member in bundle.members:
+            # A member may be an ensemble, whose networks decide on its organs together.
+            for path, (network, _) in _files(member.bundle, _named(file, member.bundle)).items():
+                files[path] = network, member.organs
+        return files
     if bundle.folds:
-        return {file.with_name(f"{file.stem}.{fold.folder.name}{file.suffix}"): (fold, fold.label_space.names)
-                for fold in bundle.folds}
+        return {_named(file, fold): (fold, fold.label_space.names) for fold in bundle.folds}
     return {file: (bundle, bundle.label_space.names)}
+
+
+def _named(file: Path, part: Bundle) -> Path:
+    """The name of a part's own file: `NAME.PART.onnx`."""
+    return file.with_name(f"{file.stem}.{part.folder.name}{file.suffix}")
 
 
 def _require_packages() -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from ..errors import Code, UserError
+from ..atomic import put_in_place
+from ..errors import Code, Problem, UserError
 from ..resources import resource
 from ..scratch import scratch_folder
 from .bundle import MEMBERS, METADATA, Bundle, load_bundle, replace_folder
 from .checksums import bundle_files, check_suffix, sha256
-from .folders import INSTALLING, find_folder, model_folders, user_models
+from .folders import INSTALLING, NNUNET_HINT, find_folder, free_folder, model_folders, user_models
 from .http_file import fetch_file
 from .joined import join_bundles
 from .zip_entries import entries_of, inner_path, unpack
@@ -21,12 +23,18 @@ from .zip_entries import entries_of, inner_path, unpack
 _EXPECTED = "a readable zip of a model bundle"
 
 
-def list_models() -> list[Bundle]:
-    """Every installed model with valid metadata; checksums are left to `verify_bundle`."""
+def list_models(on_broken: Callable[[Problem], None] = lambda problem: None) -> list[Bundle]:
+    """Every installed model with valid metadata, called as it is found; checksums are left to `verify_bundle`.
+
+    `on_broken` gets what is wrong with each other one.
+    """
     bundles = []
-    for folder in model_folders().values():
-        with contextlib.suppress(UserError):
-            bundles.append(load_bundle(folder, verify=False))
+    for name, folder in model_folders().items():
+        try:
+            # Somebody may have copied or renamed the folder.
+            bundles.append(replace(load_bundle(folder, verify=False), name=name))
+        except UserError as error:
+            on_broken(error.problem)
     return bundles
 
 
@@ -53,7 +61,7 @@ def install_model(source: str | Path, checksum: str | None = None, replace: bool
             return _put_in_place(scratch, root, replace, str(source))
     except OSError as error:
         raise UserError(code=Code.NOT_WRITABLE, subject=source,
-                        found=f"could not be installed in {root}: {error}") from None
+                        found=f"could not be installed in {root}: {error.strerror or error}") from None
 
 
 def install_joined(bundles: Sequence[Bundle], organs: Sequence[Sequence[str]], name: str,
@@ -62,15 +70,24 @@ def install_joined(bundles: Sequence[Bundle], organs: Sequence[Sequence[str]], n
 
     Raises UserError for what cannot be joined, and for a name that is taken unless `replace`.
     """
-    root = user_models()
+    return install_made(lambda folder: join_bundles(folder, bundles, name, organs=organs), name, replace)
+
+
+def install_made(write: Callable[[Path], object], name: str, replace: bool = False) -> Bundle:
+    """Installs the bundle that `write` puts into the new folder that it is given; what fails leaves nothing behind.
+
+    Raises UserError where the folder of models cannot be written, and for a name that is taken unless `replace`, were
+    it by another process meanwhile.
+    """
+    root = free_folder(name, replace).parent
     try:
         root.mkdir(parents=True, exist_ok=True)
         with scratch_folder(root, INSTALLING) as scratch:
-            join_bundles(scratch / "new", bundles, name, organs=organs)
+            write(scratch / "new")
             return _put_in_place(scratch, root, replace, name)
     except OSError as error:
-        raise UserError(code=Code.NOT_WRITABLE, subject=name,
-                        found=f"could not be installed in {root}: {error}") from None
+        raise UserError(code=Code.NOT_WRITABLE, subject=f"model {name}",
+                        found=f"could not be installed in {root}: {error.strerror or error}") from None
 
 
 def _put_in_place(scratch: Path, root: Path, replace: bool, source: str) -> Bundle:
@@ -79,10 +96,20 @@ def _put_in_place(scratch: Path, root: Path, replace: bool, source: str) -> Bund
     if (resource("models") / name).exists():
         raise UserError(code=Code.NAME_TAKEN, subject=source, found=f"model name '{name}' is that of a shipped model",
                         hint="expected another name")
-    if (root / name).exists() and not replace:
+    if replace:
+        if (root / name).exists() and not (root / name / METADATA).is_file():
+            raise UserError(code=Code.FILE_EXISTS, subject=root / name, expected="a model to replace",
+                            found="other files")
+        replace_folder(scratch / "new", root / name, scratch)
+        return load_bundle(root / name)
+    try:
+        put_in_place(scratch / "new", root / name)  # fails where another process was quicker
+    except OSError:
+        if not (root / name).exists():
+            raise
         raise UserError(code=Code.MODEL_INSTALLED, subject=source,
-                        found=f"model '{name}' is already installed in {root / name}", hint="ask to replace it")
-    replace_folder(scratch / "new", root / name, scratch)
+                        found=f"model '{name}' is already installed in {root / name}",
+                        hint="ask to replace it") from None
     return load_bundle(root / name)
 
 
@@ -132,8 +159,9 @@ def _unzip(archive: Path, target: Path, source: str) -> None:
     # The members of a joined model are bundles themselves: the one that they lie in counts.
     outer = [root for root in roots if not _is_member(root, roots)]
     if len(outer) != 1:
+        of_nnunet = any(path.name == "plans.json" for path in entries.values())
         raise UserError(code=Code.BUNDLE_BROKEN, subject=source, expected=f"one {METADATA} in the zip",
-                        found=len(outer))
+                        found=len(outer), hint=NNUNET_HINT if of_nnunet else "")
     root = outer[0]
     places = {}
     for entry, path in entries.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 from scipy import ndimage
@@ -24,6 +24,11 @@ class OrganChange:
     gained_ml: float
     lost_ml: float
     farthest_mm: float | None
+
+    @staticmethod
+    def columns() -> tuple[str, ...]:
+        """Of a table of changes, also of none."""
+        return tuple(field.name for field in fields(OrganChange))
 
     def as_row(self) -> dict[str, object]:
         """A row of a table."""

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..imaging.volume import Volume
 from ..segmenting.check_kinds import checks_text
 from ..segmenting.scores import OrganEntropy
@@ -29,7 +31,8 @@ class OrganWorth:
     """An organ of a CT, and how much a stroke is worth there.
 
     `worth`: mean entropy (nats) of the organ's voxels; 0 is sure, 0.7 like a coin. `slice`: the axial slice to draw in,
-    counted from the lowest, which is 0; `z_mm`: its place in the patient (LPS). `checks`: what else is to be noticed.
+    counted from the lowest, which is 0; `z_mm`: its place in the patient (LPS), at the organ. `checks`: what else is to
+    be noticed.
     """
 
     ct: str
@@ -55,8 +58,7 @@ def rank_organs(result: SegmentResult, name: str = "") -> list[OrganWorth]:
     for organ, report in result.organs.items():
         if report.entropy is None:
             continue
-        number = _slice_to_draw(result, labels, organ)
-        z_mm = float((labels.grid.matrix @ [0, 0, number, 1])[2])
+        number, z_mm = _slice_to_draw(result, labels, organ)
         worths.append(OrganWorth(name or result.source.name, organ, report.entropy, number, z_mm,
                                  checks_text(report.checks)))
     return in_order(worths)
@@ -67,12 +69,19 @@ def in_order(worths: Sequence[OrganWorth]) -> list[OrganWorth]:
     return sorted(worths, key=lambda worth: -worth.worth)
 
 
-def _slice_to_draw(result: SegmentResult, labels: Volume, organ: str) -> int:
-    """The number of the slice of `labels`, which lie on LPS axes: the one where most of the organ seems to be missing,
-    or where nobody knows, the one where it is largest."""
-    if isinstance(result.entropy, OrganEntropy) and organ in result.entropy.to_draw:
-        lowest_mm = labels.grid.origin[2]
-        number = round((result.entropy.to_draw[organ] - lowest_mm) / labels.grid.spacing[2])
-        return min(max(number, 0), len(labels.array) - 1)
+def _slice_to_draw(result: SegmentResult, labels: Volume, organ: str) -> tuple[int, float]:
+    """The number of the slice of `labels`, which lie on LPS axes, and its place (mm) at the organ: the one where most
+    of the organ seems to be missing, or where nobody knows, the one where it is largest."""
     voxels = labels.array == result.bundle.label_space.index(organ)
-    return int(voxels.sum(axis=(1, 2)).argmax())
+    sizes = voxels.sum(axis=(1, 2))
+    slices = np.flatnonzero(sizes)
+    if not len(slices):  # so small that nothing of it is left on the CT's grid
+        slices, sizes = np.arange(len(sizes)), np.ones_like(sizes)
+    # In a tilted CT a slice has no one place: it counts where the organ lies in it.
+    rows, columns = (voxels.sum(axis=axis)[slices] for axis in (2, 1))
+    y, x = (sums @ np.arange(sums.shape[1]) / sizes[slices] for sums in (rows, columns))
+    z_mm = (labels.grid.matrix @ [x, y, slices, np.ones(len(slices))])[2]
+    chosen = sizes[slices].argmax()
+    if isinstance(result.entropy, OrganEntropy) and organ in result.entropy.to_draw:
+        chosen = np.abs(z_mm - result.entropy.to_draw[organ]).argmin()
+    return int(slices[chosen]), float(z_mm[chosen])

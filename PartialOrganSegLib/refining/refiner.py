@@ -8,21 +8,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.ct_input import as_ct
 from ..formats.reading import read_labelmap
 from ..formats.strokes import Strokes, read_strokes
+from ..formats.strokes_image import drawn_on
 from ..imaging.volume import Volume
 from ..models.ensemble import load_models
 from ..segmenting.options import SegmentOptions, in_label_order
 from ..segmenting.result import CTSource, SegmentResult
+from ..segmenting.result_files import result_files
+from .label_meaning import refuse_other_model, refuse_other_organs
 from .result import RefineResult, kept_labels
 from .session import RefineSession
-from .stroke_input import StrokeSource
+from .stroke_input import StrokeSource, painted_strokes
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
+
+    from ..models.bundle import Bundle
 
 
 def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
@@ -33,7 +38,8 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
     `labels`: those to correct, None to segment the CT first with the `options`. `options.model` says what label values
     mean; its organs are the ones that may be drawn. `accepted`: organs that nothing but a stroke may change.
 
-    Raises UserError for what is not one CT in HU, for labels or strokes that do not fit it, and an unknown organ.
+    Raises UserError for what is not one CT in HU, for labels or strokes that do not fit it or are of another model's
+    organs, and an unknown organ.
     """
     options = options or SegmentOptions()
     reporter = reporter or Reporter()
@@ -46,10 +52,17 @@ def refine(ct: Path | str | Volume | sitk.Image, strokes: StrokeSource, *,
     since = time.perf_counter()
     volume = as_ct(ct, series=source.series, force=options.force, reporter=reporter)
     seconds = {"read": time.perf_counter() - since}
-    start = _start(volume, labels, options, seconds, reporter)
-    session = RefineSession(volume, start.labels, bundle.label_space, organs, _series_uid(source, strokes, reporter))
+    uid, drawn = None, _stroke_file(strokes)
+    if drawn is not None:
+        uid = _series_uid(source, drawn, reporter)
+        if uid is None:
+            _warn_of_another_image(drawn, source, reporter)
+    # Now, so that a stroke that does not fit the CT shows before minutes of segmenting.
+    painted = painted_strokes(strokes, volume.grid, bundle.label_space, uid)
+    start = _start(volume, labels, bundle, options, seconds, reporter)
+    session = RefineSession(volume, start.labels, bundle.label_space, organs)
     since = time.perf_counter()
-    correction = session.add(strokes)
+    correction = session.add(painted)
     seconds["refine"] = time.perf_counter() - since
     result = SegmentResult(correction.labels, volume, bundle, options, start.entropy, seconds, start.precision, source)
     return RefineResult(result, start.labels, session.strokes, correction)
@@ -63,6 +76,7 @@ def restored(ct: Path | str | Volume | sitk.Image, folder: Path, name: str, opti
     source = _source_of(ct, options)
     volume = as_ct(ct, series=source.series, force=options.force, reporter=reporter)
     bundle = load_models(options.model, options.combine)
+    refuse_other_organs(result_files(folder, name, preview=False)["labelmap"], bundle, all_listed=True)
     # The session checks that these are labels of this CT.
     session = RefineSession(volume, labels, bundle.label_space)
     return SegmentResult(session.labels, volume, bundle, options, {}, {}, "", source)
@@ -82,13 +96,18 @@ class _Start:
         self.labels, self.entropy, self.precision = labels, entropy, precision
 
 
-def _start(ct: Volume, labels: Path | str | Volume | SegmentResult | None, options: SegmentOptions,
+def _start(ct: Volume, labels: Path | str | Volume | SegmentResult | None, bundle: Bundle, options: SegmentOptions,
            seconds: dict[str, float], reporter: Reporter) -> _Start:
     if isinstance(labels, SegmentResult):
+        refuse_other_model(labels.bundle, bundle)
         return _Start(labels.labels, dict(labels.entropy), labels.precision)
     if isinstance(labels, Volume):
         return _Start(labels, {}, "")
     if labels is not None:
+        if not isinstance(labels, (str, os.PathLike)):
+            raise UserError(code=Code.VALUE_UNFIT, subject="labels", found=type(labels).__name__,
+                            expected="a file, a Volume or a SegmentResult")
+        refuse_other_organs(Path(labels), bundle)
         try:
             return _Start(read_labelmap(labels, reporter), {}, "")
         except UserError as error:
@@ -100,12 +119,24 @@ def _start(ct: Volume, labels: Path | str | Volume | SegmentResult | None, optio
     return _Start(segmented.labels, dict(segmented.entropy), segmented.precision)
 
 
-def _series_uid(source: CTSource, strokes: StrokeSource, reporter: Reporter) -> str | None:
+def _stroke_file(strokes: StrokeSource) -> Strokes | None:
+    """Strokes that say which image they were drawn on, where they do; a map has its grid alone."""
+    if isinstance(strokes, (str, os.PathLike)) and str(strokes).lower().endswith(".json"):
+        return read_strokes(strokes)
+    return strokes if isinstance(strokes, Strokes) else None
+
+
+def _warn_of_another_image(strokes: Strokes, source: CTSource, reporter: Reporter) -> None:
+    """Files are renamed and moved, so a name alone refuses nothing."""
+    if source.path is None or drawn_on(strokes, source.path):
+        return
+    reporter.warning(Problem(Code.GEOMETRY_DIFFERS, "strokes", f"some that were drawn on {source.path.name}",
+                             f"'{strokes.image}' as their image", "look whether they belong to this CT"))
+
+
+def _series_uid(source: CTSource, strokes: Strokes, reporter: Reporter) -> str | None:
     """The CT's Series Instance UID, where it is DICOM and the strokes say which one they belong to."""
-    drawn = strokes
-    if isinstance(drawn, (str, os.PathLike)) and str(drawn).lower().endswith(".json"):
-        drawn = read_strokes(drawn)
-    if not isinstance(drawn, Strokes) or drawn.series_uid is None or source.path is None:
+    if strokes.series_uid is None or source.path is None:
         return None
     from ..formats.dicom_slices import holds_dicom, looks_like_dicom
 

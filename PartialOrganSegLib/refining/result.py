@@ -19,6 +19,7 @@ from ..segmenting.result_files import (
     OF_CORRECTIONS,
     earlier_of_other_kinds,
     remove_earlier,
+    result_files,
     single_kind,
     target_files,
 )
@@ -27,6 +28,7 @@ from .session import Correction
 
 # Beside the files of `segment`. A scribble map teaches a model: the manifest's kind "scribble".
 ENDINGS = {**OF_CORRECTIONS, "strokes": ".scribble.nii.gz"}
+_COPIED_S = 10.0  # seconds that copying a folder without its times may put between two files
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,7 @@ class RefineResult:
     def _write(self, files: Mapping[str, Path]) -> None:
         write_labelmap(files["before"], self.before)
         write_labelmap(files["strokes"], self.strokes)
-        write_table(files["changes"], [change.as_row() for change in self.changes])
+        write_table(files["changes"], [change.as_row() for change in self.changes], OrganChange.columns())
 
 
 def kept_labels(folder: Path, name: str) -> Volume:
@@ -91,6 +93,18 @@ def kept_labels(folder: Path, name: str) -> Volume:
         raise UserError(code=Code.FILE_MISSING, subject=file, expected="the labels of before a correction",
                         found="none", hint="--undo takes the latest correction back, once")
     return read_labelmap(file)
+
+
+def refuse_edited(folder: Path, name: str) -> None:
+    """Raises UserError where the labels of a correction called `name` in `folder` were changed since: what somebody
+    edited by hand is kept nowhere else."""
+    # Written last of these, so that whatever is newer is not of the correction.
+    corrected = (folder / (name + ENDINGS["before"])).stat().st_mtime
+    files = result_files(folder, name, preview=False)
+    for file in (files["labelmap"], files["segmentation"]):
+        if os.path.isfile(file) and file.stat().st_mtime > corrected + _COPIED_S:
+            raise UserError(code=Code.FILE_EXISTS, subject=file, expected="a file as the correction left it",
+                            found="one that was changed since", hint="--overwrite replaces it all the same")
 
 
 def forget_correction(folder: Path, name: str) -> None:

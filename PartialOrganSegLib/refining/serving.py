@@ -5,7 +5,8 @@ file lies in the served folder and holds three uint8 arrays (z, y, x) of the box
 `drawn`, all strokes, and `new`, those to be obeyed, both 255 where nothing is drawn. `{"cancel": 1}` ends request 1.
 
 The answer is a `result` event: `id`; the changed `box` and the `file` with its new `labels`, both null where no voxel
-changed; `changes` of each organ; `seconds`. Or `id` and `cancelled`, or `id` and the `problem` of a bad request.
+changed; `changes` of each organ; `seconds`. Or `id` and `cancelled`, or `id` and the `problem` of a bad request; of
+a line that has no `id`, 0.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import Code, UserError
+from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..imaging.shapes import Box3, LabelMap
 from ..imaging.volume import Volume
@@ -51,12 +52,20 @@ class _Drawn:
     new: LabelMap
 
 
+@dataclass(frozen=True)
+class _BadRequest:
+    """A line that is none, with the number that its answer has."""
+
+    number: int
+    problem: Problem
+
+
 class Server:
     """Answers the requests for one session, one after the other, in the order in which they come."""
 
     def __init__(self, session: RefineSession, folder: Path, reporter: Reporter) -> None:
         self._session, self._folder, self._reporter = session, folder, reporter
-        self._waiting: queue.Queue[_Request | BaseException | None] = queue.Queue()
+        self._waiting: queue.Queue[_Request | _BadRequest | BaseException | None] = queue.Queue()
         self._lock = threading.Lock()
         self._working_on: int | None = None
         self._cancelled: set[int] = set()
@@ -69,8 +78,8 @@ class Server:
             request = self._waiting.get()
             if request is None:
                 return
-            if isinstance(request, UserError):
-                self._reporter.result(id=0, problem=request.problem.as_event())
+            if isinstance(request, _BadRequest):
+                self._reporter.result(id=request.number, problem=request.problem.as_event())
             elif isinstance(request, BaseException):
                 raise request
             else:
@@ -87,14 +96,20 @@ class Server:
 
     def _take(self, line: str) -> None:
         """Puts a request into the queue, or the problem of a bad one; a cancellation is done at once."""
+        content: object = None
         try:
-            request = _Request.model_validate(parse_json(line, "request", "a line of JSON"))
+            content = parse_json(line, "request", "a line of JSON")
+            request = _Request.model_validate(content)
         except UserError as error:
-            self._waiting.put(error)
+            self._waiting.put(_BadRequest(0, error.problem))
             return
         except (ValidationError, RecursionError) as error:
-            self._waiting.put(UserError(code=Code.WRONG_FORMAT, subject="request", expected="a line of JSON",
-                                        found=str(error).splitlines()[0]))
+            problem = Problem(Code.WRONG_FORMAT, "request", "a line of JSON", str(error).splitlines()[0])
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                subject = ": ".join(["request", *map(str, first["loc"][:1])])
+                problem = Problem(Code.WRONG_FORMAT, subject, found=first["msg"])
+            self._waiting.put(_BadRequest(_number_of(content), problem))
             return
         if request.cancel is None:
             self._waiting.put(request)
@@ -169,6 +184,13 @@ class Server:
             np.savez(self._folder / file, labels=correction.labels.array[correction.region])
         self._reporter.result(id=number, box=box, file=file, seconds=round(seconds, 2),
                               changes=[change.as_row() for change in correction.organs])
+
+
+def _number_of(content: object) -> int:
+    """Of a request that may be any JSON: whoever waits for its answer knows it by its number."""
+    if isinstance(content, dict) and isinstance(content.get("id"), int):
+        return int(content["id"])
+    return 0
 
 
 def raw_lines(descriptor: int) -> Iterator[str]:

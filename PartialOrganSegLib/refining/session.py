@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from ..errors import Code, UserError
@@ -93,8 +94,9 @@ class RefineSession:
         self._accepted = np.isin(np.arange(256), label_space.indices(accepted))
         z, y, x = ct.grid.spacing[::-1]
         self._spacing: Spacing3 = (z, y, x)
-        # Organs that are there as a whole: what strokes leave of a small one is no fragment.
-        self._whole = np.array([self._usual_mm3_if_small(value) is None for value in range(label_space.class_count)])
+        # Organs that are there as a whole, or were: what strokes leave of a small one is no fragment.
+        self._whole = self._not_small()
+        self._cut_off = np.zeros(256, bool)  # organs that a box of `take_over` holds a part of
         self._steps: list[_Step] = []
         self._cancelled = threading.Event()
 
@@ -140,7 +142,8 @@ class RefineSession:
 
     def take_over(self, box: Box3, labels: LabelMap, drawn: LabelMap, accepted: Sequence[str] = ()) -> None:
         """What somebody edited elsewhere: labels and all strokes of a box (z, y, x) as they are now, and which organs
-        are accepted. Corrections of before cannot be taken back any more.
+        are accepted. Corrections of before cannot be taken back any more. What lies outside of the box is as it was; an
+        organ that reaches the box's faces goes on behind them.
 
         Raises UserError for a box beyond the CT, arrays of another shape, a value without a meaning, an unknown organ.
         """
@@ -156,6 +159,8 @@ class RefineSession:
             self._settled[box] = False
         self._labels[box], self._drawn[box] = labels, drawn
         self._corrective[box] &= drawn != NOT_DRAWN
+        self._cut_off = _at_inner_faces(labels, box, self._labels.shape)
+        self._whole |= self._not_small()
         self._steps.clear()
 
     def undo(self) -> Correction:
@@ -242,18 +247,23 @@ class RefineSession:
     def _usual_mm3_of_fragment(self, value: int) -> float | None:
         """The usual volume of an organ that the labels have a fragment of, or nothing, as they did in the beginning;
         None for any other, for background, and where nobody knows the usual volume."""
-        if self._whole[value]:
+        if self._whole[value] or self._cut_off[value]:
             return None
-        return self._usual_mm3_if_small(value)
+        return self._usual_mm3_if_small(value, np.count_nonzero(self._labels == value))
 
-    def _usual_mm3_if_small(self, value: int) -> float | None:
-        """The usual volume of an organ that is smaller than the 5th percentile now, otherwise None."""
+    def _not_small(self) -> npt.NDArray[np.bool_]:
+        """(class count,) whether there is now as much of an organ as a whole one has at least."""
+        counts = voxel_counts(self._labels, self.label_space.class_count).tolist()
+        return np.array([self._usual_mm3_if_small(value, count) is None for value, count in enumerate(counts)])
+
+    def _usual_mm3_if_small(self, value: int, voxels: int) -> float | None:
+        """The usual volume of an organ that is smaller than the 5th percentile, otherwise None."""
         if value == 0:
             return None
         record = organ_record(self.label_space.names[value - 1])
         if record is None or record.usual_ml is None:
             return None
-        volume_ml = np.count_nonzero(self._labels == value) * float(np.prod(self._spacing)) / 1000
+        volume_ml = voxels * float(np.prod(self._spacing)) / 1000
         if volume_ml >= record.usual_ml.p5:
             return None
         return record.usual_ml.mean * 1000
@@ -270,6 +280,16 @@ class RefineSession:
         return Correction(self.labels, region, organs)
 
 
+def _at_inner_faces(labels: LabelMap, box: Box3, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """(256,) the values of `labels`, of a box (z, y, x) of a CT of `shape`, at those faces that are not the CT's."""
+    reached = np.zeros(256, bool)
+    for axis, (part, size) in enumerate(zip(box, shape, strict=True)):
+        for place, is_inner in ((0, part.start > 0), (-1, part.stop < size)):
+            if is_inner:
+                reached[labels.take(place, axis)] = True
+    return reached
+
+
 def _check_labels(ct: Volume, labels: Volume, label_space: LabelSpace) -> None:
     if not labels.grid.same_as(ct.grid, tolerance_mm=0.1):
         raise UserError(code=Code.GEOMETRY_DIFFERS, subject="labels",
@@ -278,7 +298,8 @@ def _check_labels(ct: Volume, labels: Volume, label_space: LabelSpace) -> None:
 
 
 def _check_values(labels: LabelMap, label_space: LabelSpace) -> None:
-    highest = int(labels.max(initial=0))
-    if highest >= label_space.class_count:
-        raise UserError(code=Code.UNKNOWN_LABEL, subject=f"labels: value {highest}",
-                        expected=f"0..{label_space.class_count - 1} ({label_space.name})")
+    # Of signed whole numbers, as numpy makes them, -1 would become 255.
+    for value in (labels.max(initial=0), labels.min(initial=0)):
+        if not 0 <= value < label_space.class_count:
+            raise UserError(code=Code.UNKNOWN_LABEL, subject=f"labels: value {value}",
+                            expected=f"0..{label_space.class_count - 1} ({label_space.name})")

@@ -26,7 +26,8 @@ def painted_strokes(source: StrokeSource, grid: Grid, label_space: LabelSpace, s
     """A scribble map (z, y, x) uint8 on `grid`: organ indices, 0 for background, 255 where nothing is drawn.
 
     `series_uid`: of the CT, where it is DICOM. Raises UserError, one line, for strokes of another CT (size, spacing,
-    UID), outside of it, of an organ that `label_space` lacks, that contradict one another, and for none at all.
+    UID), outside of it, thinner than its voxels, of an organ that `label_space` lacks, that contradict one another, and
+    for none at all.
     """
     name, strokes = _read(source)
     if isinstance(strokes, Volume):
@@ -85,6 +86,9 @@ def _painted(name: str, strokes: Strokes, grid: Grid, label_space: LabelSpace) -
         except UserError as error:
             raise error.within(f"{name}: stroke {number}") from None
         voxels = stroke_voxels(strokes, number, grid)
+        if not len(voxels[0]):  # thinner than the voxels, and between two of them; none is left out without a word
+            raise UserError(code=Code.NO_LABELS, subject=f"{name}: stroke {number} ({stroke.organ})",
+                            expected="a stroke that covers a voxel's centre", found="none", hint="draw it wider")
         painted[voxels] = value
         places.append((voxels, value))
     for number, (voxels, value) in enumerate(places):
@@ -95,8 +99,6 @@ def _painted(name: str, strokes: Strokes, grid: Grid, label_space: LabelSpace) -
             organ = strokes.strokes[number].organ
             raise UserError(code=Code.SETTINGS_CONFLICT, subject=f"{name}: stroke {number} ({organ})",
                             expected="one organ for a place", found=f"{names[label]} drawn over most of it")
-    if (painted == NOT_DRAWN).all():  # thinner than the voxels
-        raise UserError(code=Code.NO_LABELS, subject=name, expected="strokes that cover a voxel's centre", found="none")
     return painted
 
 
@@ -107,6 +109,10 @@ def _checked_map(name: str, drawn: Volume, grid: Grid, label_space: LabelSpace) 
     drawn_values = drawn.array[drawn.array != NOT_DRAWN]
     if not len(drawn_values):
         raise _none(name)
+    # A map of organs with 0 beside them would make background of the whole patient.
+    if len(drawn_values) == drawn.array.size:
+        raise UserError(code=Code.WRONG_FORMAT, subject=name, expected=f"{NOT_DRAWN} where nothing is drawn",
+                        found="a stroke in every voxel", hint="0 is a stroke of background")
     for value in (int(drawn_values.min()), int(drawn_values.max())):
         if not 0 <= value < label_space.class_count:
             expected = f"0..{label_space.class_count - 1} ({label_space.name}) or {NOT_DRAWN} (not drawn)"

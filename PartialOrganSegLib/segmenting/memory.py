@@ -49,6 +49,9 @@ def _network_bytes(grid: Grid, bundle: Bundle) -> tuple[int, int]:
     """Bytes of a network's merged scores and of its activations."""
     working, patch = _working_voxels(grid, bundle), int(np.prod(bundle.preprocessing.patch_zyx))
     merged = working * (bundle.label_space.class_count * 2 + 3 * 4)
+    if bundle.folds:  # beside their mean
+        mean, activations = merged, max(_network_bytes(grid, fold)[1] for fold in bundle.folds)
+        return merged + mean, activations
     if bundle.network_name != "nnunet_v2":
         return merged, min(2 * patch, working) * ACTIVATION_BYTES
     if bundle.nnunet is not None and len(bundle.nnunet.spacing) == 2:

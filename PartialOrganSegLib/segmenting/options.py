@@ -135,13 +135,14 @@ def check_combine(value: object) -> str:
     return str(value)
 
 
-def check_organ_names(value: object) -> tuple[str, ...] | None:
-    """Names, whatever organs the model has. Raises UsageError for none and for what are no names."""
+def check_organ_names(value: object, setting: str = "organs") -> tuple[str, ...] | None:
+    """Names, whatever organs the model has. Raises UsageError for none and for what are no names; it calls them by the
+    `setting`."""
     if value is None:
         return None
     names = _items(value)
     if not names or not all(isinstance(name, str) for name in names):
-        raise UsageError(code=Code.VALUE_UNFIT, subject="organs", expected="organ names separated by commas",
+        raise UsageError(code=Code.VALUE_UNFIT, subject=setting, expected="organ names separated by commas",
                          found=repr(value) if names else "none")
     return tuple(str(name) for name in names)
 

@@ -58,7 +58,8 @@ def finish(scores: Scores, patient: Patient, grid: WorkingGrid, label_space: Lab
         entropy = mean_entropy(scores, labels, label_space.names)
         to_patient = grid.to_patient(patient.canonical.grid)
         for organ, number in slices_to_draw(scores, labels, label_space.names, grid.spacing_zyx[0]).items():
-            entropy.to_draw[organ] = float((to_patient @ [number, 0, 0, 1])[2])
+            y, x = np.argwhere(labels[number] == label_space.index(organ)).mean(axis=0).tolist()
+            entropy.to_draw[organ] = float((to_patient @ [number, y, x, 1])[2])
     with timed(seconds, "upsample"):
         native = np.zeros(patient.ct.grid.shape, np.uint8)
         out = patient.ct.grid.axis_order().to_canonical(native)[patient.body.box]

@@ -57,7 +57,7 @@ def mean_logits(scores: Iterable[torch.Tensor], count: int) -> torch.Tensor:
 
 class OrganEntropy(dict[str, float]):
     """Organ to the mean entropy of its voxels, in nats. `to_draw`: organ to the axial slice where a stroke is worth
-    most, its place in LPS mm; empty where nobody looked."""
+    most, its place in LPS mm at the organ; empty where nobody looked."""
 
     def __init__(self, nats: Mapping[str, float], to_draw: Mapping[str, float] | None = None) -> None:
         super().__init__(nats)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import re
@@ -188,10 +189,14 @@ def _by_ssh(connection: Connection, head: RequestHead, upload: Path, reporter: R
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            with contextlib.suppress(BrokenPipeError):
+            try:
                 for piece in _sent(head, upload, reporter):
                     process.stdin.write(piece)
                 process.stdin.flush()
+            except OSError as error:
+                # of a program that has ended, which says why; Windows has the other word for it
+                if error.errno not in (errno.EPIPE, errno.EINVAL):
+                    raise
             first = process.stdout.peek(1)  # type: ignore[attr-defined]  # a BufferedReader, as bufsize is not 0
             if not first:
                 raise UserError(code=Code.DOWNLOAD_FAILED, subject=f"ssh://{target}", expected="an answer",

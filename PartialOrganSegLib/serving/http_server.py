@@ -9,6 +9,7 @@ import json
 import socket
 import socketserver
 import ssl
+import sys
 import threading
 import time
 from pathlib import Path
@@ -69,6 +70,11 @@ class HttpServer(http.server.ThreadingHTTPServer):
                             found=getattr(error, "strerror", None) or error) from None
 
     def server_bind(self) -> None:
+        if sys.platform == "win32":
+            # what lets a server start again at once elsewhere, lets two listen at one port there: nobody knows which
+            # of them a request reaches, and another program would get the tokens
+            self.allow_reuse_address = False
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         # the library's own asks a name server for the host's name, which may take half a minute
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])

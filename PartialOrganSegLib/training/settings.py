@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from ..annotation import Kind
 from ..models.bundle import Preprocessing
-from ..models.metadata import NAME_PATTERN, Licences
+from ..models.folders import NAME_PATTERN
+from ..models.metadata import Licences
 from ..segmenting.options import LARGEST_SCALE, LEAST_SCALE
 from .registered import (
     known_loss_arguments,

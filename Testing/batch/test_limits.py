@@ -11,8 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from PartialOrganSegLib.batch.limited import LimitedCaseSegmenter
 from PartialOrganSegLib.batch.options import BatchOptions
 from PartialOrganSegLib.errors import UsageError
+from PartialOrganSegLib.segmenting.options import SegmentOptions
 from Testing.helpers.batch_data import hidden, table
 from Testing.helpers.moody_network import CRASHES_HU, EATS_HU, ENDLESS_HU, moody_bundle, write_moody_ct
 from Testing.helpers.repository import ROOT
@@ -104,6 +106,36 @@ def test_a_device_that_is_not_there_is_said_once_for_all(model, tmp_path):
     assert ended.returncode == 1
     [line] = ended.stderr.splitlines()
     assert "cuda:77" in line
+
+
+def test_the_memory_of_the_process_that_works_is_looked_at(model, tmp_path, monkeypatch):
+    """As on Windows, where a virtual environment's python.exe only starts the real one and waits for it."""
+    starter = tmp_path / "Scripts Jürgen" / "python"
+    starter.parent.mkdir()
+    starter.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\nexit $?\n', encoding="utf-8")
+    starter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(starter))
+    options = SegmentOptions(model=model, device="cpu")
+    segmenter = LimitedCaseSegmenter(options, BatchOptions(output=tmp_path, memory_limit=1), tmp_path / "log")
+    segmenter.prepare()
+    try:
+        started = [child for child in psutil.Process().children() if str(starter) in child.cmdline()]
+        [worker] = started[0].children()
+        assert segmenter.process_id() == worker.pid
+        assert segmenter._process.memory() > 50 << 20
+    finally:
+        segmenter.close()
+    deadline = time.monotonic() + 60
+    while _works(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _works(worker)
+
+
+def _works(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE  # one that has ended and that nobody has asked about
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "much", "nan", "inf"])

@@ -40,6 +40,7 @@ def test_help_and_version_import_nothing_heavy():
 
 @pytest.mark.parametrize("wrong", [[], ["segmant"], ["segment"], ["segment", "a.nii.gz"], ["doctor", "--device", "gpu"],
                                    ["phantom", "-o", "x", "--shape", "3,4"], ["phantom", "-o", "x", "--count", "0"],
+                                   ["phantom", "-o", "x", "--seed", "-5"], ["phantom", "-o", "x", "--spacing", "1e-9"],
                                    ["models"], ["models", "list", "--json"]])
 def test_wrong_use_is_one_line_and_2(wrong, capsys):
     assert main(wrong) == 2
@@ -102,6 +103,12 @@ def test_models_verify_finds_a_changed_file(tmp_path, capsys):
     (folder / "configs" / "checksums.json").write_text(json.dumps({"configs/metadata.json": "0" * 64}))
     assert main(["models", "verify", "mine"]) == 1
     assert "wrong checksum" in capsys.readouterr().err
+
+
+def test_a_phantom_beyond_the_memory_is_one_line(tmp_path, capsys):
+    assert main(["phantom", "-o", str(tmp_path / "größe"), "--shape", "99999"]) == 1
+    assert "--shape: expected at most" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_phantoms_come_with_their_labels(tmp_path, capsys):

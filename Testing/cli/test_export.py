@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pydicom import dcmread
+from scipy.ndimage import map_coordinates
 
 from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
@@ -195,6 +197,57 @@ def test_the_series_of_another_ct_is_refused(case: SimpleNamespace, capsys: pyte
     line(capsys, "expected the DICOM series of mirrored.nrrd", "another CT")
     assert not list(case.out.iterdir())
     assert export(case, "--of", str(case.out.parent / "same.nrrd")) == 0
+
+
+def liver_slices(case: SimpleNamespace) -> np.ndarray:
+    """Voxels of the liver in every slice of the DICOM SEG that was written, from the lowest slice on."""
+    seg = dcmread(case.out / "scan.seg.dcm")
+    frames = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")
+    frames = frames[:seg.NumberOfFrames * seg.Rows * seg.Columns].reshape(seg.NumberOfFrames, -1)
+    heights = [float(frame.PlanePositionSequence[0].ImagePositionPatient[2])
+               for frame in seg.PerFrameFunctionalGroupsSequence]
+    return frames[np.argsort(heights)].sum(axis=1)
+
+
+def test_labels_of_a_ct_that_was_moved_go_back_to_its_series(case: SimpleNamespace, capsys: pytest.CaptureFixture,
+                                                             ) -> None:
+    """A program has moved the whole CT, as 3D Slicer's *Center volume* does: at its new place lie other tissues."""
+    ct, out = read_ct(case.ct), case.out.parent
+    moved = replace(ct.grid, origin=tuple(np.add(ct.grid.origin, (13.0, -40.0, 60.0))))
+    write_ct(out / "moved.nrrd", Volume(ct.array, moved))
+    write_labelmap(case.labels, Volume(case.volume.array, moved))
+    assert export(case, "--dicom", "seg", "--organs", "liver", "--of", str(out / "moved.nrrd"), "--resample") == 0
+    assert "moved.nrrd: the CT lies elsewhere than its DICOM series" in capsys.readouterr().err
+    counts = (case.volume.array == 1).sum(axis=(1, 2))
+    assert liver_slices(case).tolist() == counts[counts > 0].tolist()
+
+
+@pytest.mark.parametrize("kind", ["part", "finer"])
+def test_a_part_of_a_series_and_a_finer_ct_are_known_by_their_voxels(case: SimpleNamespace, kind: str,
+                                                                     capsys: pytest.CaptureFixture) -> None:
+    """A CT that was cropped or resampled belongs to the series where it lies, and to none where it was moved."""
+    ct, out = read_ct(case.ct), case.out.parent
+    if kind == "part":
+        array, labels = (volume.array[4:24, 6:, :52] for volume in (ct, case.volume))
+        first, spacing = (0, 6, 4), ct.grid.spacing  # x, y, z
+    else:
+        fine = np.ix_(*(np.arange(size * 2 - 1) / 2 for size in ct.array.shape))
+        array = map_coordinates(ct.array.astype(np.float32), np.broadcast_arrays(*fine), order=1)
+        array, labels = np.rint(array).astype(np.int16), np.kron(case.volume.array, np.ones((2, 2, 2), np.uint8))
+        labels = labels[tuple(slice(size) for size in array.shape)]
+        first, spacing = (0, 0, 0), tuple(mm / 2 for mm in ct.grid.spacing)
+    origin = (ct.grid.matrix @ [*first, 1])[:3]
+    for shift, expected in (((0, 0, 0), 0), ((0, 10, 0), 1), ((0, 3, 0), 1)):
+        grid = Grid(array.shape[::-1], spacing, tuple(origin + shift))
+        write_ct(out / "seen.nrrd", Volume(array.copy(), grid))
+        write_labelmap(case.labels, Volume(labels.copy(), grid))
+        assert export(case, "--dicom", "seg", "--of", str(out / "seen.nrrd"), "--resample") == expected, shift
+        if expected:
+            line(capsys, "expected the DICOM series of seen.nrrd", "another CT", "moved")
+            assert not list(case.out.iterdir())
+        else:
+            assert (case.out / "scan.seg.dcm").exists()
+            (case.out / "scan.seg.dcm").unlink()
 
 
 def test_what_needs_a_series_says_so(case: SimpleNamespace, capsys: pytest.CaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,21 @@ def test_nothing_beside_the_labels_shows_other_ones(folder: Path, capsys: pytest
         "scan.labels.nii.gz", "scan.rtstruct.dcm", "scan.seg.nrrd", "scan.volumes.csv"]
 
 
+@pytest.mark.parametrize("ending", [".labels.nii.gz", ".seg.nrrd"])
+def test_labels_that_were_edited_since_are_not_taken_back(folder: Path, ending: str,
+                                                          capsys: pytest.CaptureFixture) -> None:
+    assert refine(folder, "--no-preview") == 0
+    edited = folder / "out" / f"scan{ending}"
+    content, later = edited.read_bytes(), edited.stat().st_mtime + 600
+    os.utime(edited, (later, later))
+    undo = ["refine", str(folder / "scan.nii.gz"), "--undo", "--no-preview", "-o", str(folder / "out")]
+    assert main(undo) == 1
+    assert f"{edited}: expected a file as the correction left it, found one that was changed" in capsys.readouterr().err
+    assert edited.read_bytes() == content
+    assert (folder / "out" / "scan.before.labels.nii.gz").exists()
+    assert main([*undo, "--overwrite"]) == 0
+
+
 def test_after_another_segmentation_there_is_no_correction_to_take_back(folder: Path) -> None:
     """Labels from before a correction are not those from before what replaced it. Strokes are the user's, and stay."""
     assert refine(folder) == 0
@@ -111,6 +127,15 @@ def test_our_dicom_of_before_a_correction_goes(tmp_path: Path) -> None:
     assert list((tmp_path / "out").glob("*.dcm")) == []
 
 
+def test_a_correction_that_changes_nothing_has_a_table(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    content = json.loads((folder / "s.json").read_text())
+    content["strokes"][0]["organ"] = "background"
+    (folder / "s.json").write_text(json.dumps(content))
+    assert refine(folder, "--no-preview") == 0
+    assert "no voxel changed" in capsys.readouterr().out
+    assert (folder / "out" / "scan.changes.csv").read_text().splitlines() == ["organ,gained_ml,lost_ml,farthest_mm"]
+
+
 def test_one_file(folder: Path) -> None:
     arguments = ["refine", str(folder / "scan.nii.gz"), "--strokes", str(folder / "s.json"), "--labels",
                  str(folder / "start.nii.gz"), "-o", str(folder / "after.nii.gz")]
@@ -133,15 +158,35 @@ def test_without_labels_the_ct_is_segmented_first(folder: Path) -> None:
     assert result.array[z, y, x] == SPLEEN
 
 
+def test_strokes_that_do_not_fit_show_before_the_ct_is_segmented(folder: Path, capfd: pytest.CaptureFixture) -> None:
+    content = json.loads((folder / "s.json").read_text())
+    content["strokes"][0]["organ"] = "hart"
+    (folder / "s.json").write_text(json.dumps(content))
+    assert main(["refine", str(folder / "scan.nii.gz"), "--strokes", str(folder / "s.json"), "-o", str(folder / "out"),
+                 "--json-events"]) == 1
+    events = [json.loads(text) for text in capfd.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == ["started", "error"]
+    assert "stroke 0: unknown organ 'hart'" in events[-1]["message"]
+
+
 @pytest.mark.parametrize(("options", "line"), [
     (["--accepted", "splen"], "accepted: unknown organ 'splen' (did you mean 'spleen'?)"),
+    (["--accepted", ","], "accepted: expected organ names separated by commas, found none"),
     (["--labels", "nowhere.nii.gz"], "labels: nowhere.nii.gz: expected a labelmap file, found nothing there"),
     (["--undo"], "not allowed with argument"),
+    (["--strokes", "second.json"], "--strokes: expected one file, found 2; correct with one after the other"),
+    (["--label-space", "word16"], "--label-space: expected it beside --serve alone, found none; --model says"),
 ])
 def test_what_is_refused(folder: Path, options: list[str], line: str, capsys: pytest.CaptureFixture) -> None:
     assert refine(folder, *options) > 0
     [error] = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error: ")]
     assert line in error
+
+
+def test_what_a_server_is_sent_is_no_option_of_it(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["refine", str(folder / "scan.nii.gz"), "--serve", "-o", str(folder / "out"), "--labels",
+                 str(folder / "start.nii.gz")]) == 2
+    assert "--labels: expected it in the requests, found it beside --serve" in capsys.readouterr().err
 
 
 def test_strokes_of_another_ct(folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -151,6 +196,14 @@ def test_strokes_of_another_ct(folder: Path, capsys: pytest.CaptureFixture) -> N
     assert "s.json: expected strokes of this CT (56 x 48 x 24 voxels), found those of another (9 x" in (
         capsys.readouterr().err)
     assert not (folder / "out").exists() or not any((folder / "out").iterdir())
+
+
+def test_strokes_that_name_another_image(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    content = json.loads((folder / "s.json").read_text())
+    (folder / "s.json").write_text(json.dumps(content | {"image": "case_7.nii.gz"}))
+    assert refine(folder, "--no-preview") == 0
+    assert ("warning: strokes: expected some that were drawn on scan.nii.gz, found 'case_7.nii.gz' as their image; "
+            "look whether they belong to this CT") in capsys.readouterr().err
 
 
 def test_strokes_of_another_series(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from PartialOrganSegLib.annotation import Kind
+from PartialOrganSegLib.datasets import manifest_file
 from PartialOrganSegLib.datasets.case_names import case_names
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
 from PartialOrganSegLib.errors import UserError
@@ -220,6 +222,21 @@ def test_a_pattern_stands_for_every_file_it_finds(many_files: Path):
     entry = {"image": "folders/*/ct.nii.gz", "label": "scans ö/*_seg.nii.gz", "name": "patient *", "group": "*"}
     cases = manifest(many_files, dataset(cases=[entry])).cases
     assert [(case.name, case.group) for case in cases] == [(f"patient {n}", n) for n in ("a", "b", "c [1]")]
+
+
+def test_a_pattern_with_backslashes_finds_the_same_on_windows(many_files: Path, monkeypatch):
+    monkeypatch.setattr(manifest_file, "os", SimpleNamespace(sep="\\"))
+    entry = {"image": r"scans ö\*.nii.gz", "label": r"scans ö\*_seg.nii.gz", "name": "patient *"}
+    cases = manifest(many_files, dataset(cases=[entry])).cases
+    assert [case.name for case in cases] == ["patient a", "patient b", "patient c [1]"]
+    assert cases[0].label == many_files.resolve() / "scans ö" / "a_seg.nii.gz"
+
+
+def test_a_path_of_windows_in_double_quotes_is_explained(tmp_path: Path):
+    r"""In YAML "C:\new" holds the end of a line, and a message that shows it as such looks right."""
+    cases = manifest(tmp_path, dataset(kind="unlabelled", cases=[{"image": "C:\new.nii.gz", "name": "a"}])).cases
+    with pytest.raises(UserError, match="use single quotes or slashes"):
+        cases[0].require_files()
 
 
 @pytest.mark.parametrize(("image", "message"), [("none/*.nii.gz", "expected files like .*, found none"),

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
+from pydicom.uid import XRayRadiationDoseSRStorage
 
 from PartialOrganSegLib.datasets.case import Manifest
 from PartialOrganSegLib.datasets.manifest import check_manifest, load_manifest
@@ -97,6 +99,18 @@ def test_phases_of_one_study_and_patient_are_one_group(tmp_path):
     stated = loaded(tmp_path, listener, a=[{"image": "arterial", "group": "p"}, {"image": "follow-up", "group": "q"}])
     assert groups(stated) == {"arterial": "p", "follow-up": "q"}
     assert len(listener.warnings) == 1
+
+
+def test_a_report_before_the_slices_does_not_part_the_phases_of_a_patient(tmp_path):
+    series(tmp_path / "arterial", 1, StudyInstanceUID="1.2.1", PatientID="P1", SeriesInstanceUID="1.3.1")
+    series(tmp_path / "venous", 2, StudyInstanceUID="1.2.1", PatientID="P1", SeriesInstanceUID="1.3.2")
+    # Such files lie among the slices of many exports: structures, dose reports, presentation states.
+    report = dcmread(next((tmp_path / "venous").iterdir()), stop_before_pixels=True)
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = XRayRadiationDoseSRStorage
+    report.Modality = "SR"
+    report.save_as(tmp_path / "venous" / "00 report.dcm")
+    manifest = loaded(tmp_path, a=[{"image": "arterial"}, {"image": "venous"}])
+    assert groups(manifest) == {"arterial": "arterial", "venous": "arterial"}
 
 
 def test_check_warns_of_one_image_in_groups_that_the_manifest_states(tmp_path):

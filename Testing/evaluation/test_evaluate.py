@@ -205,14 +205,47 @@ def test_another_grid_is_told_and_resampled_on_request(study, capsys):
     write_labelmap(study / "good" / "a.labels.nii.gz", resample_labels(labels(), finer))
     command = ["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out")]
     assert main(command) == 1
-    line = next(line for line in capsys.readouterr().err.splitlines() if "grid 1" in line)
-    assert "expected the reference's grid 12 x 10 x 8 voxels" in line
-    assert "found 24 x 20 x 8 voxels" in line
+    line = next(line for line in capsys.readouterr().err.splitlines() if "grid, " in line)
+    assert "expected the reference's grid, size (12, 10, 8), spacing (1.5, 1.5, 4)" in line
+    assert "found size (24, 20, 8), spacing (0.75, 0.75, 4)" in line
     assert "--resample" in line
     assert ("good", "a", "liver") not in scores(study / "out")
     assert main([*command, "--resample", "--overwrite"]) == 0
     assert float(scores(study / "out")["good", "a", "liver"]["dice"]) == 1
     assert "put on the reference's grid (nearest neighbour): a" in (study / "out" / "report.md").read_text("utf-8")
+
+
+def test_a_grid_that_differs_in_its_directions_alone_is_told_by_these(study, capsys):
+    """What was expected and what was found looked the same, word by word."""
+    turned = Grid(GRID.size, GRID.spacing, GRID.origin, (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0))
+    write_labelmap(study / "good" / "a.labels.nii.gz", Volume(labels().array, turned))
+    assert main(["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out")]) == 1
+    assert ("expected the reference's grid, direction (1, 0, 0, 0, 1, 0, 0, 0, 1), "
+            "found direction (-1, 0, 0, 0, -1, 0, 0, 0, 1); --resample") in capsys.readouterr().err
+
+
+def test_a_resampled_prediction_that_ends_before_the_reference(study, capsys):
+    """Elsewhere altogether it is no prediction of that case; a part of the CT scores what it holds, and says so."""
+    elsewhere = Grid(GRID.size, GRID.spacing, (900.0, 7.0, -30.0))
+    write_labelmap(study / "good" / "a.labels.nii.gz", Volume(labels().array, elsewhere))
+    left = Grid((4, 10, 8), GRID.spacing, GRID.origin)
+    write_labelmap(study / "good" / "b 2.labels.nii.gz", Volume(labels().array[:, :, :4].copy(), left))
+    assert main(["evaluate", str(study / "good"), str(study / "ref"), "-o", str(study / "out"), "--resample"]) == 1
+    warned = capsys.readouterr().err
+    assert "error: a: " in warned
+    assert "expected some of the reference's place, origin (-5, 7, -30), found origin (900, 7, -30)" in warned
+    assert "b 2.labels.nii.gz: 60.0% of the reference's organs lies beyond the prediction's end" in warned
+    table = scores(study / "out")
+    assert ("good", "a", "liver") not in table
+    assert float(table["good", "b 2", "liver"]["recall"]) == pytest.approx(0.4)
+
+
+def test_an_organ_that_was_asked_for_and_no_reference_annotates_is_told(study, capsys):
+    pair = [str(study / "poor" / "a.labels.nii.gz"), str(study / "ref" / "a_label.nii.gz")]
+    assert main(["evaluate", *pair, "-o", str(study / "out"), "--annotated", "spleen", "--organs",
+                 "spleen,bladder,liver"]) == 0
+    assert [key[2] for key in scores(study / "out")] == ["spleen"]
+    assert "no reference that was scored annotates liver, bladder apart from other organs" in capsys.readouterr().err
 
 
 def test_partial_and_scribble_references(study):
@@ -245,6 +278,29 @@ datasets:
     assert "no reference for é.labels.nii.gz" in capsys.readouterr().err
     assert main(["evaluate", str(study / "good"), str(study / "m.yaml"), "-o", str(study / "o"), "--scribble"]) == 1
     assert "the manifest says what its cases are" in capsys.readouterr().err
+
+
+def test_the_page_has_the_means_of_the_tables(study):
+    """Masks and decided voxels are never averaged together, not in a case's mean either."""
+    reference, predicted = labels().array, labels().array.copy()
+    reference[0, 0, 0:2], reference[0, 1, 0:4] = 15, 20
+    predicted[0, 0, 0:1] = 15
+    write_labelmap(study / "ref" / "a_label.nii.gz", Volume(reference, GRID))
+    write_labelmap(study / "good" / "a.labels.nii.gz", Volume(predicted, GRID))
+    (study / "m.yaml").write_text("""
+datasets:
+  - {name: part, root: ., kind: partial, annotated: [liver, spleen, head_of_left_femur],
+     cases: [{image: ct/a.nii.gz, label: ref/a_label.nii.gz}], label_map: {20: [head_of_left_femur, background]}}
+""", encoding="utf-8")
+    assert main(["evaluate", str(study / "good"), str(study / "m.yaml"), "-o", str(study / "out")]) == 0
+    summary = json.loads((study / "out" / "summary.json").read_text(encoding="utf-8"))
+    means = {row["measured_on"]: row["figures"]["dice"]["mean"] for row in summary["models"]["good"]["structures"]
+             if row["structure"] == "mean over cases"}
+    assert means == {"mask": 1, "decided voxels": pytest.approx(2 / 3)}
+    page = Page((study / "out" / "report.html").read_text(encoding="utf-8")).text
+    assert "a: mean Dice 100.0 %, head of left femur 66.7 % on decided voxels" in page
+    assert page.endswith("casemeanliverspleenhead of left femura100.0100.0100.066.7 d\n\n")
+    assert "A case's mean is over its masks" in page
 
 
 def test_what_has_no_partner_is_told(study, capsys):

@@ -26,7 +26,7 @@ from PartialOrganSegLib.evaluation.scoring import (
     score_structures,
 )
 from PartialOrganSegLib.evaluation.structures import Structure, scored_structures
-from PartialOrganSegLib.evaluation.summary import ALL_CASES, compare, summarise
+from PartialOrganSegLib.evaluation.summary import ALL_CASES, compare, summarise, trusted_means
 from PartialOrganSegLib.imaging.surface import surface_distances
 from PartialOrganSegLib.organs import WORD16
 
@@ -172,6 +172,9 @@ def test_of_a_coarse_label_stands_the_share_that_it_allows():
     assert (head.found, head.dice, head.precision, head.measured_on) == (LEFT_OPEN, None, 12 / 16, DECIDED)
     elsewhere = judged(np.where(labels > 0, 0, 15).astype(np.uint8), *encoding)["head_of_left_femur"]
     assert (elsewhere.found, elsewhere.dice) == (NO_REFERENCE, 0)
+    # What the reference leaves open is no mask, whether something is predicted there or not.
+    nothing = judged(np.zeros_like(predicted), *encoding)["head_of_left_femur"]
+    assert (nothing.found, nothing.measured_on) == (NEITHER, DECIDED)
 
 
 def test_strokes_are_agreed_with_where_they_are_drawn():
@@ -216,6 +219,14 @@ def test_mean_and_deviation_leave_out_what_was_not_counted():
     assert (spleen.figures["dice"].std, spleen.figures["assd_mm"]) == (None, None)
     assert overall.structure == ALL_CASES
     assert overall.figures["dice"].mean == pytest.approx(np.mean([(0.9 + 0.5) / 2, 0.7]))
+
+
+def test_a_cases_mean_is_of_one_way_of_measuring():
+    scores = [Score("a", "liver", MASK, BOTH, 0.9), Score("a", "spleen", MASK, BOTH, 0.7),
+              Score("a", "rectum", DECIDED, BOTH, 0.2), Score("b", "rectum", DECIDED, BOTH, 0.4),
+              Score("c", "liver", STROKES, BOTH, 0.6), Score("d", "liver", MASK, NEITHER)]
+    means = trusted_means(scores)
+    assert means == {"a": (pytest.approx(0.8), MASK), "b": (0.4, DECIDED), "c": (0.6, STROKES)}
 
 
 def test_models_are_compared_on_the_pairs_that_both_have():
@@ -273,3 +284,15 @@ def test_hd95_of_decided_voxels_is_reported():
     assert score.dice == pytest.approx(2 * 4 * 64 / (4 * 64 + 4 * 80))
     assert score.hd95_mm == pytest.approx(3.0)
     assert (undecided_organ.dice, undecided_organ.hd95_mm) == (None, None)
+
+
+def test_undecided_voxels_right_outside_of_both_masks_count_too():
+    """Below its lowest slice, three below the prediction's, the reference says nothing: no surface there."""
+    table = np.array([[True, False], [False, True], [True, True]])
+    codes = np.zeros((12, 12, 12), np.uint8)
+    codes[2:6, 3:9, 3:9], codes[6:] = 1, 2
+    predicted = np.zeros(codes.shape, np.uint8)
+    predicted[2, 3:9, 3:9] = 1
+    (score,) = score_structures("a", predicted, codes, table, [Structure("one", (1,))], (5.0, 1.0, 1.0), 2.0)
+    expected = surface_distances(predicted == 1, codes == 1, (5.0, 1.0, 1.0), codes == 2)
+    assert score.hd95_mm == expected.hd95 == pytest.approx(10)  # the farthest surface that is known; it was 15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from PartialOrganSegLib.annotation import Kind
 from PartialOrganSegLib.datasets.case import Case
 from PartialOrganSegLib.errors import Code, Problem, UserError
-from PartialOrganSegLib.evaluation.pairing import predictions
+from PartialOrganSegLib.evaluation.pairing import label_files, predictions, references
 from PartialOrganSegLib.events import Reporter
+from PartialOrganSegLib.organs import WORD16
 
 
 class Warnings(Reporter):
@@ -69,3 +71,44 @@ def test_two_predictions_of_one_case_are_both_named(names: tuple[str, str], tmp_
     with pytest.raises(UserError, match="expected one prediction of case") as raised:
         paired(tmp_path, names, (*PATIENTS, case("one", "cts/img.nii.gz")))
     assert all(name in raised.value.found for name in names)
+
+
+def test_a_corrected_result_is_its_labels_and_as_a_scribble_its_strokes(tmp_path: Path) -> None:
+    """`refine` writes the labels of before and what was drawn beside the corrected labels."""
+    written = ("p1.before.labels.nii.gz", "p1.labels.nii.gz", "p1.scribble.nii.gz", "p2.labels.nii.gz")
+    pairs, _ = paired(tmp_path, written)
+    assert pairs == {"p1": "p1.labels.nii.gz", "p2": "p2.labels.nii.gz"}
+    assert label_files(tmp_path, scribble=True)["p1"].name == "p1.scribble.nii.gz"
+    (tmp_path / "p1_label.nii.gz").touch()
+    with pytest.raises(UserError, match=r"one file for a case, found p1\.labels\.nii\.gz and p1_label\.nii\.gz"):
+        label_files(tmp_path)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_an_accent_in_two_signs_is_the_same_name(forms: tuple[str, str], tmp_path: Path) -> None:
+    """Results made on macOS, references copied from elsewhere, or the other way round."""
+    reference, prediction = (unicodedata.normalize(form, "J\u00fcrg 1") for form in forms)
+    pairs, warned = paired(tmp_path, (f"{prediction}.labels.nii.gz",), (case(reference, "cts/image.nii.gz"),))
+    assert list(pairs) == [reference]
+    assert not warned
+    (tmp_path / "refs").mkdir()
+    (tmp_path / "refs" / f"{reference}_label.nii.gz").touch()
+    cases, _ = references(tmp_path / "refs", WORD16, ["all"], False, tmp_path, Warnings())
+    assert cases[0].image.parent == tmp_path
+
+
+def test_results_and_cts_that_are_numbered_as_nnunet_does(tmp_path: Path) -> None:
+    (tmp_path / "refs").mkdir()
+    for name in ("liver_1.nii.gz", "liver_2.nii.gz"):
+        (tmp_path / "refs" / name).touch()
+    (tmp_path / "cts").mkdir()
+    (tmp_path / "cts" / "liver_1_0000.nii.gz").touch()
+    reporter = Warnings()
+    cases, _ = references(tmp_path / "refs", WORD16, ["all"], False, tmp_path / "cts", reporter)
+    assert [case.image.name for case in cases] == ["liver_1_0000.nii.gz", "liver_2.nii.gz"]
+    assert reporter.texts == [f"{tmp_path / 'cts'}: no CT for liver_2; call it as the reference"]
+    (tmp_path / "results").mkdir()
+    pairs, warned = paired(tmp_path / "results", ("liver_1_0000.labels.nii.gz", "liver_3_0000.labels.nii.gz"),
+                           tuple(cases))
+    assert pairs == {"liver_1": "liver_1_0000.labels.nii.gz"}
+    assert "no reference for liver_3_0000.labels.nii.gz" in warned

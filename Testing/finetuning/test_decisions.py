@@ -14,7 +14,7 @@ from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.finetuning import speed
 from PartialOrganSegLib.finetuning.decisions import next_name, stroke_settings, training_precision
 from PartialOrganSegLib.finetuning.speed import Speed, fitting_speed
-from PartialOrganSegLib.models.metadata import NAME_PATTERN
+from PartialOrganSegLib.models.folders import NAME_PATTERN
 from PartialOrganSegLib.organs import label_space_of_names
 from PartialOrganSegLib.training.recipe import Recipe
 from Testing.helpers.finetune_data import ORGANS

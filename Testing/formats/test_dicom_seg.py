@@ -204,7 +204,7 @@ def test_a_ct_that_is_no_dicom_says_what_is_missing(tmp_path: Path) -> None:
 def test_without_highdicom_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, labels = make_case(tmp_path / "ct")
     monkeypatch.setitem(sys.modules, "highdicom", None)
-    with pytest.raises(UserError, match=r"found it not installed; pip install 'highdicom"):
+    with pytest.raises(UserError, match=r'found it not installed; pip install "highdicom'):
         write(tmp_path / "seg.dcm", source, labels)
     assert not (tmp_path / "seg.dcm").exists()
 

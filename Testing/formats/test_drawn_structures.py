@@ -116,11 +116,47 @@ def test_planes_that_fall_into_one_slice_add_up(tmp_path):
     assert 0 < with_hole.sum() < mask[3].sum()
 
 
-def test_structures_in_every_second_slice_are_refused(tmp_path):
+@pytest.mark.parametrize(("places", "listed"), [
+    ((2, 4, 6, 8, 10), "3, 5, 7, 9"), ((2, 4, 6, 7, 9, 11), "3, 5, 7, 8"),  # two of them follow each other
+    (np.arange(2, 12, 1.5), "3, 4.5, 6, 7.5"), (np.arange(2, 12, 1.25), "3, 4.25, 5.5, 6.75")])  # of a coarser CT
+def test_structures_that_leave_slices_out_are_refused(places, listed, tmp_path):
     path, grid = structure_set(tmp_path)
-    changed(path, only([box(40 + grid.spacing[2] * place, 30, 90) for place in range(2, 12, 2)]))
-    with pytest.raises(UserError, match=r"in every slice.*slices 3, 5, 7, 9 without"):
+    changed(path, only([box(40 + grid.spacing[2] * place, 30, 90) for place in places]))
+    with pytest.raises(UserError, match=rf"in every slice.*slices {listed} without"):
         list(read_structures(path).masks(grid))
+
+
+def test_planes_halfway_between_slices_leave_none_out(tmp_path):
+    path, grid = structure_set(tmp_path)
+    # Coordinates in files are rounded, so that halfway is a little more or less.
+    places = [place + 0.5 + 1e-4 * (-1) ** place for place in range(2, 8)]
+    changed(path, only([box(40 + grid.spacing[2] * place, 30, 90) for place in places]))
+    (_, mask), = read_structures(path).masks(grid)
+    assert np.flatnonzero(mask.any(axis=(1, 2))).tolist() == [3, 4, 5, 6, 7, 8]
+
+
+def test_structures_in_several_parts_are_read(tmp_path):
+    path, grid = structure_set(tmp_path)
+    places = [2, 3, 4, 7, 8, 11, 12, 13, 16]
+    changed(path, only([box(40 + grid.spacing[2] * place, 30, 90) for place in places]))
+    (_, mask), = read_structures(path).masks(grid)
+    assert np.flatnonzero(mask.any(axis=(1, 2))).tolist() == places
+
+
+def test_a_contour_that_is_there_twice_counts_once_and_a_hole_is_one_however_depths_are_rounded(tmp_path):
+    path, grid = structure_set(tmp_path)
+    height = 40 + 3 * grid.spacing[2]
+    changed(path, only([box(height, 30, 90), box(height, 50, 70)]))
+    (_, with_hole), = read_structures(path).masks(grid)
+    changed(path, only([box(height, 30, 90), box(height, 50, 70), box(height, 30, 90)]))
+    (_, twice), = read_structures(path).masks(grid)
+    np.testing.assert_array_equal(twice, with_hole)
+    # Of all places where two depths could be taken for two planes.
+    for place in np.arange(-0.4, 0.4, 0.025):
+        beside = height + place * grid.spacing[2]
+        changed(path, only([box(beside - 0.001, 30, 90), box(beside + 0.001, 50, 70)]))
+        (_, mask), = read_structures(path).masks(grid)
+        np.testing.assert_array_equal(mask, with_hole)
 
 
 @pytest.mark.parametrize(("change", "line"), [

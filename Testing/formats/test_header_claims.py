@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,10 @@ BAD_MHA = {
     "two spacings": ({"ElementSize": "7 7 7"}, "one value, found"),
     "two byte orders": ({"ElementByteOrderMSB": "True"}, "one value, found"),
     "header as voxels": ({"HeaderSize": "50"}, "where its voxels begin"),
+    "packed, of unknown size": ({"CompressedData": "True"}, "CompressedDataSize"),
+    "packed, by a number": ({"CompressedData": "1"}, "CompressedDataSize"),
+    "a flag in other words": ({"CompressedData": "yes"}, "True or False"),
+    "another flag": ({"BinaryDataByteOrderMSB": "big"}, "True or False"),
     "channels": ({"ElementNumberOfChannels": "100000"}, "header"), "long": ({"Comment": "A" * 5_000_000}, "lines"),
 }
 
@@ -149,6 +154,19 @@ def test_offset_of_zero_means_behind_the_header(tmp_path: Path) -> None:
     listener = Listener()
     np.testing.assert_array_equal(read_ct(nifti(tmp_path / "a.nii", 108, "f", 0.0), reporter=listener).array, body())
     assert "vox_offset" in listener.warnings[0]
+
+
+def test_packed_metaimage_needs_the_size_of_its_voxels(tmp_path: Path) -> None:
+    labels = np.zeros((12, 20, 24), np.uint8)
+    labels[3:9, 5:15, 5:15] = 3
+    packed = zlib.compress(labels.tobytes())
+    # Without it ITK unpacks nothing: no voxel would have a label.
+    refused(mha(tmp_path / "a.mha", packed, CompressedData="True", ElementType="MET_UCHAR"),
+            f"'CompressedDataSize = {len(packed)}'", call=read_labelmap)
+    for flag in ("True", "true", "T", "1"):
+        whole = mha(tmp_path / "b.mha", packed, CompressedData=flag, ElementType="MET_UCHAR",
+                    CompressedDataSize=str(len(packed)))
+        np.testing.assert_array_equal(read_labelmap(whole).array, labels)
 
 
 def test_files_without_orientation_are_reported(tmp_path: Path) -> None:

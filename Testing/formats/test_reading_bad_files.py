@@ -26,6 +26,18 @@ def test_missing_file_and_empty_folder(tmp_path: Path) -> None:
     refused(tmp_path / "notes.txt", "another kind of file")
 
 
+def test_what_is_no_label_map_is_called_by_what_it_is(tmp_path: Path) -> None:
+    # Of no format by its name: a label map in NRRD is read nevertheless, by what it holds.
+    labels = (body() > 0).astype(np.uint8)
+    np.testing.assert_array_equal(read_labelmap(save(tmp_path / "a.nrrd", labels).rename(tmp_path / "a")).array, labels)
+    (tmp_path / "notes.txt").write_text("no labels here")
+    refused(tmp_path / "notes.txt", "a label map (.nii.gz", "another kind of file", call=read_labelmap)
+    (tmp_path / "empty.dcm").write_bytes(b"")
+    refused(tmp_path / "empty.dcm", "an empty file", call=read_labelmap)
+    (tmp_path / "seg.dcm").write_bytes(bytes(128) + b"DICM" + bytes(500))
+    refused(tmp_path / "seg.dcm", "a DICOM file", "'learn' reads", call=read_labelmap)
+
+
 def test_text_named_nifti_or_nrrd(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     for name in ("a.nii.gz", "a.nii", "a.nrrd", "a.mha"):
         path = tmp_path / name

@@ -22,6 +22,7 @@ from PartialOrganSegLib.formats.strokes import (
 from PartialOrganSegLib.formats.strokes_image import drawn_on
 from PartialOrganSegLib.imaging.volume import Grid
 from PartialOrganSegLib.organs import WORD16
+from Testing.helpers.dicom_files import inside
 
 STRAIGHT = Grid((24, 20, 5), (1.5, 2.0, 4.0), (-10.0, 5.0, 100.0))
 
@@ -87,11 +88,44 @@ def test_closed_stroke_is_the_area_inside(grid):
     y, x = np.meshgrid(np.arange(20), np.arange(24), indexing="ij")
     sides = [(b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])
              for a, b in zip(corners, corners[1:] + corners[:1], strict=True)]
-    inside = np.all(np.array(sides) >= 0, axis=0)
+    within = np.all(np.array(sides) >= 0, axis=0)
     clear = distance_mm(grid, points, closed=True)[1] > 2.0  # one pixel from the outline
-    assert np.array_equal((painted[1] == WORD16.index("bladder"))[clear], inside[clear])
-    assert inside[clear].any()
+    assert np.array_equal((painted[1] == WORD16.index("bladder"))[clear], within[clear])
+    assert within[clear].any()
     assert (painted[[0, 2, 3, 4]] == NOT_DRAWN).all()
+
+
+@pytest.mark.parametrize("radius", [1.7, 3.3, 7.1])
+def test_closed_stroke_covers_the_pixels_whose_centre_it_goes_round(radius):
+    angles = np.linspace(0, 2 * np.pi, 50, endpoint=False)
+    outline = np.stack([11.3 + radius * np.cos(angles), 9.6 + radius * np.sin(angles)], axis=1)
+    points = world(STRAIGHT, *[(x, y, 1) for x, y in outline.tolist()])
+    for plane in ("slice", "axial"):
+        strokes = drawn(Stroke(organ="liver", points=points, closed=True, plane=plane))
+        np.testing.assert_array_equal(paint_strokes(strokes, STRAIGHT, WORD16).array[1] == 1, inside(outline, (20, 24)))
+
+
+def test_a_closed_stroke_between_the_pixels_centres_is_no_less_than_its_line():
+    points = world(STRAIGHT, (10.3, 10.3, 1), (10.7, 10.3, 1), (10.5, 10.7, 1))
+    assert (paint_strokes(drawn(Stroke(organ="liver", points=points, closed=True)), STRAIGHT, WORD16).array == 1).any()
+
+
+@pytest.mark.parametrize("flips", [(1, 1), (-1, 1), (1, -1), (-1, -1)])
+def test_closed_stroke_has_the_area_and_the_middle_of_its_outline(flips):
+    """However the image's rows and columns run: half a pixel too far to one side is a tenth of a small organ."""
+    size, mm, radius = 64, 0.8, 5.0
+    middle = np.array([25.13, 24.77])
+    origin = [0.0 if flip > 0 else (size - 1) * mm for flip in flips]
+    grid = Grid((size, size, 3), (mm, mm, 5.0), (*origin, 0.0), (flips[0], 0, 0, 0, flips[1], 0, 0, 0, 1))
+    angles = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    points = [(float(x), float(y), 5.0) for x, y in middle + radius * np.c_[np.cos(angles), np.sin(angles)]]
+    painted = paint_strokes(drawn(Stroke(organ="adrenal", points=points, closed=True)), grid, WORD16).array
+    z, y, x = np.nonzero(painted != NOT_DRAWN)
+    assert set(z) == {1}
+    centres = (np.c_[x, y, z, np.ones_like(x)] @ grid.matrix.T)[:, :2]
+    assert (np.linalg.norm(centres - middle, axis=1) <= radius).all()
+    every_pixel = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1) * mm
+    assert len(x) == (np.linalg.norm(every_pixel - middle, axis=-1) < radius * np.cos(np.pi / 200)).sum()
 
 
 def test_closed_stroke_of_two_points_is_a_band():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from PartialOrganSegLib import atomic
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.formats.preview import write_preview
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
@@ -199,6 +200,23 @@ def test_the_systems_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     # The first thing that each writer does.
     monkeypatch.setattr(Path, "touch", refuse)
     check_failures(tmp_path, reason)
+
+
+@pytest.mark.parametrize("error", [5, 32, 33])
+def test_a_table_that_excel_has_open_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        refused = PermissionError(errno.EACCES, "Zugriff verweigert", str(source), error, str(target))
+        refused.winerror = error
+        raise refused
+
+    path = tmp_path / "Übersicht.csv"
+    write_table(path, [{"organ": "liver"}])
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(atomic.time, "sleep", lambda _seconds: None)
+    with pytest.raises(UserError, match="another program has the file open"):
+        write_table(path, [{"organ": "spleen"}])
+    assert "liver" in path.read_text(encoding="utf-8")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_read_only_folder(tmp_path: Path) -> None:

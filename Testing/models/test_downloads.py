@@ -1,6 +1,7 @@
 """Models that are listed and downloaded on request: what is told before, what is refused, and that nothing is left."""
 
 import io
+import os
 import urllib.error
 import zipfile
 from pathlib import Path
@@ -73,6 +74,22 @@ def test_a_listed_model_is_installed_on_request(monkeypatch, capsys, listed) -> 
     bundle: Bundle = load_bundle(entry.name)
     assert bundle.label_space.names == ("liver",)
     assert bundle.metadata.partialorganseg.licences.weights == entry.licence
+
+
+def test_a_virus_scanner_that_has_the_download_open_is_no_failure(monkeypatch, capsys, listed) -> None:
+    """Windows removes no file that is open: the model is installed, only the download stays."""
+    entry, content = listed
+    serve(monkeypatch, content)
+    unlink = os.unlink
+
+    def unlink_unless_open(path, **settings):
+        if str(path).endswith("download.zip"):
+            raise PermissionError(13, "in use by another program", str(path))
+        unlink(path, **settings)
+
+    monkeypatch.setattr(os, "unlink", unlink_unless_open)
+    assert main(["models", "install", entry.name]) == 0, capsys.readouterr().err
+    assert load_bundle(entry.name).label_space.names == ("liver",)
 
 
 @pytest.mark.parametrize(("answer", "arguments", "message"), [

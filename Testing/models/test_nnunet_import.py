@@ -14,6 +14,7 @@ from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.imaging.volume import Grid, Volume
+from PartialOrganSegLib.models import nnunet_import
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.models.checksums import sha256
 from PartialOrganSegLib.models.label_map import LabelMap, map_labels, read_label_map
@@ -325,3 +326,105 @@ def test_numbers_of_numpy_are_read(tmp_path: Path) -> None:
         for entry, content in parts.items():
             packed.writestr(entry, content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
     import_nnunet(tmp_path / "r", name="old")
+
+
+def test_a_folder_with_a_cross_validation_is_one_model(tmp_path: Path) -> None:
+    """nnUNetv2_find_best_configuration copies plans.json and dataset.json beside the merged predictions."""
+    model = tmp_path / "Dataset900_blöcke" / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    write_results(model, plans_of())
+    merged = model / "crossval_results_folds_0_1_2_3_4"
+    merged.mkdir()
+    for name in ("plans.json", "dataset.json"):
+        shutil.copy(model / name, merged)
+    assert import_nnunet(tmp_path / "Dataset900_blöcke").label_space.names[0] == "liver"
+
+
+def test_what_was_named_instead_of_a_results_folder_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "r"
+    write_results(model, plans_of(), fold="2")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "r")
+    with pytest.raises(UserError, match=r"packed.zip: expected an nnU-Net results folder .* found a file; unpack"):
+        import_nnunet(tmp_path / "packed.zip")
+    with pytest.raises(UserError, match=r"found one of its folds; name .*r, and the fold by --fold 2"):
+        import_nnunet(model / "fold_2")
+    for source in (tmp_path / "packed.zip", model):
+        assert main(["models", "install", str(source)]) == 1
+        assert "partialorganseg models import nnunet" in capsys.readouterr().err
+    with pytest.raises(UserError, match="expected different folds, found '2,2'"):
+        import_nnunet(model, fold="2,2")
+    (model / "fold_2/checkpoint_final.pth").rename(model / "fold_2/checkpoint_latest.pth")
+    with pytest.raises(UserError, match=r"found fold_2/checkpoint_latest.pth; nnU-Net writes the final"):
+        import_nnunet(model)
+
+
+def test_labels_of_one_name_ask_for_a_map(tmp_path: Path) -> None:
+    write_results(tmp_path / "r", plans_of(), {"background": 0, "left kidney": 1, "Left-Kidney": 2})
+    with pytest.raises(UserError, match=r"dataset.json: .*'left_kidney' twice; give them other names with --map"):
+        import_nnunet(tmp_path / "r")
+    with pytest.raises(UserError, match=r"map ö.yaml: organ 1: .* found 'background'"):
+        import_nnunet(tmp_path / "r", write_map(tmp_path / "map ö.yaml", {"left kidney": "background"}))
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, models: Path) -> None:
+    """A training that diverged: such a model was installed, and refused when it was used."""
+    write_results(tmp_path / "r", plans_of())
+    file = tmp_path / "r/fold_0/checkpoint_final.pth"
+    content = torch.load(file, weights_only=False)
+    content["network_weights"]["decoder.transpconvs.0.bias"][0] = float("nan")
+    torch.save(content, file)
+    with pytest.raises(UserError, match=r"checkpoint_final.pth: expected numbers as weights, found NaN"):
+        import_nnunet(tmp_path / "r")
+    assert not models.exists()
+
+
+def test_plans_with_a_setting_of_another_kind_are_told(tmp_path: Path) -> None:
+    write_results(tmp_path / "r", plans_of(resampling_fn_data_kwargs=None))
+    with pytest.raises(UserError, match=r"plans.json: expected the plans of nnU-Net version 2"):
+        import_nnunet(tmp_path / "r")
+
+
+@pytest.mark.parametrize("name", ["Leber ü", "../outside", "x" * 65])
+def test_a_name_that_cannot_be_a_models_is_told_at_once(tmp_path: Path, models: Path, name: str) -> None:
+    write_results(tmp_path / "r", plans_of())
+    listener = Listener()
+    with pytest.raises(UserError, match=r"model name: expected at most 64 of a-z, .*choose another one with --name"):
+        import_nnunet(tmp_path / "r", name=name, reporter=listener)
+    assert not listener.warnings
+    assert not models.exists()
+
+
+@pytest.mark.parametrize("fold", ["0", "0,1"])
+def test_another_process_that_was_quicker_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                           fold: str) -> None:
+    """Of two imports under one name the second is refused, were the name free when it began."""
+    for number in range(2):
+        write_results(tmp_path / f"r{number}", plans_of(), fold=str(number), seed=number)
+    (tmp_path / "r1/fold_1").rename(tmp_path / "r0/fold_1")
+    load = nnunet_import._load
+    calls = []
+
+    def load_after_the_other(*arguments) -> None:
+        calls.append(arguments)
+        if len(calls) == 1:
+            import_nnunet(tmp_path / "r0", fold="1", name="same", licence="of the first")
+        load(*arguments)
+
+    monkeypatch.setattr(nnunet_import, "_load", load_after_the_other)
+    with pytest.raises(UserError, match="'same' is already installed"):
+        import_nnunet(tmp_path / "r0", fold=fold, name="same", licence="of the second")
+    assert load_bundle("same").metadata.partialorganseg.licences.weights == "of the first"
+    assert [path.name for path in load_bundle("same").folder.parent.iterdir()] == ["same"]
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    resource = pytest.importorskip("resource")
+    write_results(tmp_path / "r", plans_of())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
+    try:
+        code = main(["models", "import", "nnunet", str(tmp_path / "r"), "--name", "full"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 1
+    assert f"model full: could not be installed in {models}: " in capsys.readouterr().err
+    assert not list(models.iterdir())

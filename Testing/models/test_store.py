@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import json
 import shutil
 import threading
 import zipfile
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from PartialOrganSegLib.cli import main
 from PartialOrganSegLib.errors import UserError
 from PartialOrganSegLib.models.bundle import METADATA
-from PartialOrganSegLib.models.checksums import sha256
+from PartialOrganSegLib.models.checksums import sha256, write_checksums
 from PartialOrganSegLib.models.store import find_model, install_model, list_models
 from PartialOrganSegLib.models.zip_entries import MOST_ENTRIES
 from Testing.helpers.small_bundle import registered, written  # noqa: F401
@@ -192,3 +194,49 @@ def test_an_entry_without_a_name_is_one_line(tmp_path: Path, models: Path) -> No
     archive.write_bytes(raw)
     with pytest.raises(UserError, match=r"model\.zip: expected a readable zip of a model bundle, found a damaged one$"):
         install_model(archive)
+
+
+def test_models_that_cannot_be_used_are_named_in_the_list(bundle: Path, store: Path, capsys) -> None:
+    """A model of a later version was left out of the list without a word, and `verify` called it sound."""
+    shutil.copytree(bundle, store / "copied ä")
+    shutil.copytree(bundle, store / "later")
+    file = store / "later" / METADATA
+    content = json.loads(file.read_text("utf-8"))
+    content["partialorganseg"]["of_a_later_version"] = 1
+    file.write_text(json.dumps(content), "utf-8")
+    write_checksums(store / "later")
+    assert main(["models", "list"]) == 0
+    said = capsys.readouterr()
+    # Under the name that finds it, not under the one in its metadata.
+    assert "copied ä" in said.out
+    assert "test-model" not in said.out
+    assert find_model("copied ä").name == "test-model"
+    expected = r"of_a_later_version: Extra inputs are not permitted; a model of a later version needs a later"
+    assert expected in said.err
+    assert main(["models", "verify"]) == 1
+    said = capsys.readouterr()
+    assert "copied ä             ok" in said.out
+    assert expected in said.err
+
+
+def test_a_folder_of_other_files_is_not_replaced(bundle: Path, store: Path, tmp_path: Path) -> None:
+    """`--replace` removed whatever had the model's name."""
+    (store / "test-model").mkdir(parents=True)
+    (store / "test-model" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="test-model: expected a model to replace, found other files"):
+        install_model(bundle, replace=True)
+    with pytest.raises(UserError, match="'test-model' is already installed"):
+        install_model(bundle)
+    assert [path.name for path in store.rglob("*")] == ["test-model", "notes.txt"]
+    with pytest.raises(UserError, match=r"found a file; a zip of a model is installed by: partialorganseg models ins"):
+        find_model(zipped(bundle, tmp_path / "model ä.zip"))
+
+
+def test_a_link_to_a_model_is_replaced_without_a_trace(bundle: Path, store: Path, tmp_path: Path) -> None:
+    """Who keeps models on another disk: the hidden folder in which the new one was put together stayed for ever."""
+    shutil.copytree(bundle, tmp_path / "large disk" / "test-model")
+    store.mkdir()
+    (store / "test-model").symlink_to(tmp_path / "large disk" / "test-model")
+    install_model(bundle, replace=True)
+    assert [path.name for path in store.iterdir()] == ["test-model"]
+    assert (tmp_path / "large disk" / "test-model" / METADATA).is_file()

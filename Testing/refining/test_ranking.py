@@ -44,3 +44,19 @@ def test_the_least_sure_organ_comes_first_on_the_slice_where_most_is_missing(tmp
     without = rank_organs(replace(result, entropy=dict(result.entropy)), "a")
     assert [worth.organ for worth in without] == ["spleen", "liver"]
     assert 18 <= without[0].slice < 32
+
+
+@pytest.mark.parametrize("degrees", [1.0, 20.0])
+def test_in_a_tilted_ct_the_slice_goes_through_the_organ(tmp_path: Path, degrees: float) -> None:
+    """A slice of it lies at another height in front than behind; a slice of the patient cuts several of them."""
+    hu = np.full((44, 60, 48), -1000, np.int16)
+    hu[:, 4:56, 4:44] = 0
+    hu[18:32, 40:54, 30:40] = LEVELS["spleen"]
+    hu[24:27, 40:54, 30:40] = 540
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    grid = Grid((48, 60, 44), (4.0, 4.0, 4.0), (10.0, -30.0, 500.0), (1, 0, 0, 0, cosine, -sine, 0, sine, cosine))
+    segmenter = Segmenter(SegmentOptions(device="cpu"), Predictor(threshold_bundle(tmp_path), device="cpu"))
+    [spleen] = [worth for worth in rank_organs(segmenter(Volume(hu, grid))) if worth.organ == "spleen"]
+    assert 18 <= spleen.slice < 32
+    middle = grid.matrix @ [34.5, 46.5, spleen.slice, 1]
+    assert spleen.z_mm == pytest.approx(middle[2], abs=4.0)

@@ -14,7 +14,7 @@ import pytest
 
 from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.writing import write_ct
-from PartialOrganSegLib.imaging.volume import Volume
+from PartialOrganSegLib.imaging.volume import Grid, Volume
 from PartialOrganSegLib.organs import WORD16
 from PartialOrganSegLib.refining.serving import Server
 from PartialOrganSegLib.refining.session import Correction, RefineSession
@@ -77,6 +77,31 @@ def test_an_answer_is_what_a_session_gives(tmp_path: Path) -> None:
         assert answer["changes"][0]["gained_ml"] > 10
 
 
+def test_a_box_that_cuts_an_organ_makes_no_fragment_of_it(tmp_path: Path) -> None:
+    """A program sends what lies around a stroke. The organ is as large as it is all the same: its outline moves, and
+    the stroke reaches as far as in a whole one."""
+    shape, mm = (60, 80, 64), 4.0
+    grid = Grid(shape[::-1], (mm, mm, mm))
+    truth = np.zeros(shape, np.uint8)
+    truth[4:56, 10:70, 12:44] = LIVER  # six litres
+    hu = np.where(truth > 0, 130.0, 40.0) + np.random.default_rng(0).normal(0, 12, shape)
+    ct, start, new = Volume(hu.round().astype(np.int16), grid), truth.copy(), np.full(shape, 255, np.uint8)
+    start[:, :16] = 0
+    new[30, 13, 16:40] = LIVER
+    box = [15, 46, 0, 29, 1, 55]  # as far around the stroke as anything may change
+    inside = np.s_[15:46, 0:29, 1:55]
+    np.savez(tmp_path / "1.npz", labels=start[inside], drawn=new[inside], new=new[inside])
+    answers = Answers()
+    Server(RefineSession(ct, Volume(np.zeros(shape, np.uint8), grid), WORD16), tmp_path, answers).run(
+        [json.dumps({"id": 1, "file": "1.npz", "box": box})])
+    z0, z1, y0, y1, x0, x1 = answers.given[0]["box"]
+    after = start.copy()
+    after[z0:z1, y0:y1, x0:x1] = np.load(tmp_path / answers.given[0]["file"])["labels"]
+    assert 0 < (start[inside] == LIVER).sum() * grid.voxel_ml < 950  # less than a liver has
+    np.testing.assert_array_equal(after, RefineSession(ct, Volume(start, grid), WORD16).add(
+        Volume(new, grid)).labels.array)
+
+
 def test_accepted_organs_keep_every_voxel_that_no_stroke_is_on(tmp_path: Path) -> None:
     labels = without_half()
     answers = Answers()
@@ -124,7 +149,8 @@ def test_a_correction_that_is_cancelled_too_late_is_taken_back(works_first: bool
 
 @pytest.mark.timeout(60)  # a server whose reader has died waits for ever
 @pytest.mark.parametrize(("line", "word"), [
-    ("{", "a line of JSON"), ("[[" * 20000, "a line of JSON"), ('{"id": 1, "file": "../1.npz"}', "a line of JSON"),
+    ("{", "a line of JSON"), ("[[" * 20000, "a line of JSON"),
+    ('{"id": 1, "file": "../1.npz"}', "should match pattern"),
     ('{"id": 1, "file": "none.npz", "box": [0, 1, 0, 1, 0, 1]}', "arrays labels, drawn and new"),
     ('{"id": 1, "file": "1.npz", "box": [0, 99, 0, 48, 0, 48]}', "uint8 of (99, 48, 48)"),
 ])
@@ -134,6 +160,19 @@ def test_a_bad_request_is_answered_and_the_next_one_works(tmp_path: Path, line: 
     Server(session(), tmp_path, answers).run([line, good])
     assert word in answers.given[0]["problem"]["message"]
     assert answers.given[1]["box"] is not None
+
+
+@pytest.mark.parametrize(("line", "number", "message"), [
+    ('{"id": 7, "file": "a b.npz"}', 7, "request: file: "), ('{"id": 7, "bax": 1}', 7, "request: bax: Extra inputs"),
+    ('{"id": 7, "box": [0, 1]}', 7, "request: box: "), ('{"id": "x"}', 0, "request: id: "), ("[7]", 0, "request: "),
+])
+def test_a_bad_request_is_answered_by_its_number(tmp_path: Path, line: str, number: int, message: str) -> None:
+    """A program that waits for the answer to its request would wait for ever for another's."""
+    answers = Answers()
+    Server(session(), tmp_path, answers).run([line])
+    [answer] = answers.given
+    assert answer["id"] == number
+    assert answer["problem"]["message"].startswith(message)
 
 
 def whole(folder: Path) -> bytes:

@@ -191,8 +191,9 @@ def test_labels_of_another_grid_or_with_unknown_values_are_refused():
     moved = Grid(GRID.size, GRID.spacing, (0.0, 0.0, 0.0))
     with pytest.raises(UserError, match="labels: expected the CT's grid, origin"):
         RefineSession(ct, Volume(truth, moved), WORD16)
-    with pytest.raises(UserError, match=r"labels: value 99: expected 0\.\.16"):
-        RefineSession(ct, Volume(np.where(truth > 0, 99, 0).astype(np.uint8), GRID), WORD16)
+    for value in (99, -1):
+        with pytest.raises(UserError, match=rf"labels: value {value}: expected 0\.\.16"):
+            RefineSession(ct, Volume(np.where(truth > 0, value, 0).astype(np.int16), GRID), WORD16)
 
 
 def spleen_and_its_lowest_twentieth():

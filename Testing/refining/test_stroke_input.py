@@ -46,7 +46,10 @@ def test_all_forms_of_strokes_say_the_same(tmp_path: Path):
      "stroke 0 (liver): expected one organ for a place, found spleen drawn over most of it"),
     (strokes_of(LIVER, Stroke(organ="hart", points=LINE)), "stroke 1: unknown organ 'hart'"),
     (strokes_of(), "expected one stroke or more, found none"),
-    (strokes_of(Stroke(organ="liver", points=[(11, 11, 8)], width_mm=0.1)), "expected strokes that cover a voxel's"),
+    (strokes_of(Stroke(organ="liver", points=[(11, 11, 8)], width_mm=0.1)), "expected a stroke that covers a voxel's"),
+    # Between two rows, and beside one that covers voxels: it must not be left out without a word.
+    (strokes_of(LIVER, Stroke(organ="spleen", points=[(30, 21, 8), (36, 21, 8)], width_mm=1.5)),
+     "stroke 1 (spleen): expected a stroke that covers a voxel's centre, found none; draw it wider"),
 ])
 def test_strokes_that_do_not_fit(strokes: Strokes, line: str, tmp_path: Path):
     write_strokes(tmp_path / "s.json", strokes)
@@ -74,6 +77,14 @@ def test_maps_that_do_not_fit(value: int, grid: Grid, line: str):
     with pytest.raises(UserError) as caught:
         painted_strokes(Volume(drawn, grid), GRID, WORD16)
     assert line in str(caught.value)
+
+
+def test_a_map_of_organs_is_no_map_of_strokes():
+    """Its 0 would be strokes of background all over the patient."""
+    organs = np.zeros(GRID.shape, np.uint8)
+    organs[2, 5, 5:9] = 1
+    with pytest.raises(UserError, match="expected 255 where nothing is drawn, found a stroke in every voxel"):
+        painted_strokes(Volume(organs, GRID), GRID, WORD16)
 
 
 def test_something_else_is_refused():

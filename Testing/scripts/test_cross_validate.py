@@ -134,6 +134,35 @@ def test_an_organ_that_is_made_up_counts_whatever_the_kind_of_label(tmp_path, ki
     assert script.score_case(case, predictor, manifest.label_space, None)["label"] == {"liver": 1.0, "spleen": 0.0}
 
 
+def test_every_ct_of_a_held_out_folder_is_scored(manifest, runs, tmp_path):
+    ct, labels = make_phantom((34, 24, 32), (12.0, 10.0, 12.0), 0)
+    cases = []
+    for phase in ("early", "late"):
+        (tmp_path / "anna").mkdir(exist_ok=True)
+        write_ct(tmp_path / "anna" / f"{phase}.nii.gz", ct)
+        write_labelmap(tmp_path / "anna" / f"{phase}_label.nii.gz", labels)
+        cases.append({"name": f"anna {phase}", "group": "anna", "image": f"anna/{phase}.nii.gz",
+                      "label": f"anna/{phase}_label.nii.gz"})
+    both = script.load_manifest(write_yaml(tmp_path / "m.yaml", {"label_space": "word16", "datasets": [
+        {"name": "two phases", "kind": "full", "cases": cases}]}))
+    assert set(script.score_run(runs[0], both, None)) == {"anna early", "anna late"}
+
+
+def test_scribbled_cases_are_no_labels(tmp_path):
+    """What was drawn is easy; averaged with outlines it would flatter them."""
+    ct, labels = make_phantom((24, 24, 24), (12.0, 12.0, 12.0), 0)
+    drawn = np.full(labels.array.shape, 255, np.uint8)
+    z, y, x = np.argwhere(labels.array == LIVER)[0]
+    drawn[z, y, x] = LIVER
+    write_ct(tmp_path / "image.nii.gz", ct)
+    write_labelmap(tmp_path / "drawn.nii.gz", Volume(drawn, labels.grid))
+    manifest = script.load_manifest(write_yaml(tmp_path / "m.yaml", {"label_space": "word16", "datasets": [
+        {"name": "one", "kind": "scribble", "cases": [{"image": "image.nii.gz", "label": "drawn.nii.gz"}]}]}))
+    predictor = SimpleNamespace(predict=lambda image: SimpleNamespace(labels=Volume(labels.array, image.grid)))
+    figures = script.score_case(manifest.cases[0], predictor, manifest.label_space, None)
+    assert figures == {"label": {}, "strokes": {"liver": 1.0}}
+
+
 @pytest.mark.parametrize(("wrong", "line"), [
     ("twice", "expected CTs that no other run held out, found anna"),
     ("no run", "expected the folder of a training run, found no recipe.yaml in it"),

@@ -76,6 +76,10 @@ def test_figures_of_an_organ():
     run = Result({"a": {"liver": 0.0, "spleen": None}}, 1.0, {"a": {"liver": None, "spleen": None}})
     assert run.missed() == 1
     assert run.mean_distance(run.hd95) is None
+    # One that was found beside the reference has both.
+    dice, hd95, _ = organ_figures(np.roll(reference, 10, axis=2), reference, (4.0, 2.0, 3.0))
+    run = Result({"a": {"liver": 0.0, "spleen": dice}}, 1.0, {"a": {"liver": None, "spleen": hd95}})
+    assert (dice, run.missed()) == (0.0, 1)
 
 
 def test_the_learning_curve_and_its_slope(tmp_path):

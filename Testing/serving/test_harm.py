@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import io
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ import SimpleITK as sitk
 from PartialOrganSegLib.errors import Code, UsageError, UserError
 from PartialOrganSegLib.formats.reading import read_labelmap
 from PartialOrganSegLib.imaging.volume import Volume
-from PartialOrganSegLib.serving import connection, service
+from PartialOrganSegLib.serving import connection, http_server, service
 from PartialOrganSegLib.serving.connection import Connection, parsed
 from PartialOrganSegLib.serving.framing import RequestHead, read_head
 from PartialOrganSegLib.serving.remote import segment_remotely
@@ -158,6 +161,34 @@ def test_by_ssh(tmp_path: Path, monkeypatch, ct: Volume) -> None:
     (programs / "ssh").write_text("#!/bin/sh\necho 'Permission denied (publickey).' >&2\nexit 255\n")
     with pytest.raises(UserError, match="Permission denied"):
         segment_remotely(ct, parsed("ssh://gpu"), tmp_path / "out", "y")
+
+
+def test_why_ssh_ended_is_said_on_windows_too(monkeypatch, tmp_path: Path, ct: Volume) -> None:
+    """There it is EINVAL, not a broken pipe, to write to a program that has ended."""
+    says = "import sys; print('Permission denied (publickey).', file=sys.stderr); sys.exit(255)"
+
+    class Pipe(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    class Ended(subprocess.Popen):
+        def __init__(self, _command: object, **settings: object) -> None:
+            super().__init__([sys.executable, "-c", says], **settings)
+            self.wait()
+            self.stdin = Pipe()
+
+    monkeypatch.setattr(connection.subprocess, "Popen", Ended)
+    with pytest.raises(UserError, match="Permission denied"):
+        segment_remotely(ct, parsed("ssh://gpu"), tmp_path, "Jörg")
+
+
+def test_two_servers_never_share_a_port_on_windows(monkeypatch) -> None:
+    """Windows' own option for that is not here: another one stands for it."""
+    monkeypatch.setattr(http_server, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_KEEPALIVE, raising=False)
+    with http_server.HttpServer("127.0.0.1", 0, None, "token") as server:
+        assert not server.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+        assert server.socket.getsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE)
 
 
 def test_ssh_is_missing(monkeypatch, tmp_path: Path, ct: Volume) -> None:

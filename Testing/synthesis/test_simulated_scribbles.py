@@ -232,6 +232,7 @@ def test_the_command_reports_figures_and_absent_organs(phantom, tmp_path: Path, 
     (["--organs", "livre"], 1, "did you mean 'liver'"), (["--label-space", "word"], 1, "--label-space: expected one"),
     (["--label-space", "shi5"], 1, r"a.nii.gz: label value 16"), (["--every-mm", "0"], 2, "above 0"),
     (["--slices-per-organ", "0"], 2, "from 1 on"), (["--every-mm", "5", "--slices-per-organ", "3"], 2, "not allowed"),
+    (["--seed", "-1"], 2, "--seed: expected a whole number from 0 on, found '-1'"),
 ])
 def test_wrong_use_ends_with_one_line(tmp_path: Path, capsys, words, code, message):
     array = np.zeros((4, 8, 8), np.uint8)

@@ -57,7 +57,12 @@ class Result:
 
     def missed(self) -> int:
         """In how many cases an organ was missed or made up altogether, which the distances do not say."""
-        return sum(list(organs.values()).count(0.0) for organs in self.dice.values())
+        count = 0
+        for name, organs in self.dice.items():
+            distances = self.hd95.get(name, {})
+            # An organ that was found elsewhere has a Dice of 0 as well, and a distance that says how far away.
+            count += sum(value == 0.0 and distances.get(organ) is None for organ, value in organs.items())
+        return count
 
     def case_means(self) -> dict[str, float]:
         """Mean Dice over the organs, per test case; cases without any organ are left out."""

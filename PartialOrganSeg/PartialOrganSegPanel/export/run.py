@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +20,13 @@ from ..scene.organ_rows import ABSENT, ACCEPTED, OrganRow, algorithm_type, one_o
 from ..scene.voxel_counts import labelmap
 from ..shell.job import Progress
 from ..shell.parameters import ExportFormat
+from ..shell.scratch import remove_folder
 from ..shell.steps import counted
 
 ENDINGS = {ExportFormat.RTSTRUCT: (".rtstruct.dcm",), ExportFormat.SEG: (".seg.dcm",),
            ExportFormat.NIFTI: (".labels.nii.gz", ".labels.csv")}  # of the command's files
 RESAMPLE = "--resample"  # the command's option that takes organs on other voxels to the slices of the series
+COMPARE = "--of"  # its option that looks for the CT's voxels in the series
 LONGEST_MAKER = 64  # letters of a name in DICOM
 
 
@@ -87,15 +88,18 @@ class ExportRun:
         whatever transform the CT is under in the scene; a transform that bends makes up for uneven slices."""
         values = {row.segment_id: number for number, row in enumerate(self.organs, 1)}
         progress = Progress(_("writing the organs"), 0, 3, None)
-        own, transform = vtk.vtkMatrix4x4(), self.volume.GetParentTransformNode()
+        own = vtk.vtkMatrix4x4()
         self.volume.GetIJKToRASMatrix(own)
-        straight = transform is None or transform.IsTransformToWorldLinear()
-        if self.format is not ExportFormat.NIFTI and straight:
+        if self.format is not ExportFormat.NIFTI and self._is_straight:
             yield from counted(write_labels(self.segmentation, values, self.volume, own, path), progress)
             return
         if self.format is not ExportFormat.NIFTI:
             self.arguments.append(RESAMPLE)
-        ct = yield from counted(write_ct_steps(self.volume, self.folder / "grid.nrrd"), progress)
+        # a transform may also come from a registration, and its organs would lie where no voxel of the series does
+        path_of_ct = self.folder / "ct.nrrd"
+        ct = yield from counted(write_ct_steps(self.volume, path_of_ct), progress)
+        if self.format is not ExportFormat.NIFTI:
+            self.arguments += [COMPARE, str(path_of_ct)]
         with grid_of(self.volume, ct) as reference:
             yield from counted(write_labels(self.segmentation, values, reference, ct.ijk_to_file, path), progress)
 
@@ -106,10 +110,23 @@ class ExportRun:
             yield from counted(gather(series_files(self.volume), folder), progress)
             self.arguments += ["--reference", str(folder)]
             return
-        # a folder that somebody chose may hold another patient: the command compares the voxels
+        self.arguments += ["--reference", str(self.reference)]
+        if COMPARE not in self.arguments:  # a folder that somebody chose may hold another patient
+            yield from self.compare()
+
+    def compare(self) -> Generator[Progress, None, list[str]]:
+        """Writes the CT as well, so that the command looks for its voxels in the series; gives the arguments with it.
+        Raises OSError."""
         ct = self.folder / "ct.nrrd"
-        yield from counted(write_ct_steps(self.volume, ct), progress)
-        self.arguments += ["--reference", str(self.reference), "--of", str(ct)]
+        yield from counted(write_ct_steps(self.volume, ct, as_displayed=False),
+                           Progress(_("writing the CT"), 2, 3, None))
+        self.arguments += [COMPARE, str(ct)]
+        return self.arguments
+
+    @property
+    def _is_straight(self) -> bool:
+        transform = self.volume.GetParentTransformNode()
+        return transform is None or bool(transform.IsTransformToWorldLinear())
 
     def _how(self) -> str:
         """How the organs came about, in the command's words."""
@@ -130,8 +147,8 @@ class ExportRun:
                  self.folder / "ct.nrrd": ct}
         for path, name in names.items():
             message = message.replace(str(path), name)
-        return message
+        return message.replace("ct.nrrd", ct)  # which the command also names without its folder
 
     def clean_up(self) -> None:
         """Removes the scratch folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)

@@ -18,8 +18,8 @@ from ..shell.parameters import ExportFormat, ExportOrgans
 from ..shell.progress import ProgressStrip
 from ..shell.saving import name_to_save
 from ..shell.section import Section, offer
-from ..shell.steps import Steps
-from .run import ENDINGS, RESAMPLE, ExportRun, exported_rows
+from ..shell.steps import Steps, Work
+from .run import COMPARE, ENDINGS, RESAMPLE, ExportRun, exported_rows
 
 
 class ExportSection(Section):
@@ -105,11 +105,14 @@ class ExportSection(Section):
         except (OSError, UserError) as error:
             self.strip.say(str(error))
             return
-        self._work = steps = Steps(run.prepare(), self.strip.progress,
-                                   lambda outcome: self._prepared(steps.value, outcome))
+        self._prepare(run.prepare())
+        self.panel.refresh()
+
+    def _prepare(self, work: Work) -> None:
+        """Writes what the command needs, and launches it with the arguments that `work` gives."""
+        self._work = steps = Steps(work, self.strip.progress, lambda outcome: self._prepared(steps.value, outcome))
         self.strip.started(_("Starting ..."))
         steps.start()
-        self.panel.refresh()
 
     def _series(self, volume: slicer.vtkMRMLScalarVolumeNode, kind: ExportFormat) -> tuple[bool, Path | None]:
         """Whether to go on, and the folder of the DICOM series where Slicer's database does not know its files."""
@@ -137,9 +140,9 @@ class ExportSection(Section):
         job.start(arguments)
 
     def _wants_slices(self, run: ExportRun, outcome: Outcome) -> bool:
-        """Whether the CT's voxels are not those of its series, and the user wants the organs on the series' slices."""
-        problem = outcome.problem
-        if problem is None or problem.code is not Code.GEOMETRY_DIFFERS or RESAMPLE in run.arguments:
+        """Whether the CT is a part of its series, or resampled from it, and the user wants the organs on the series'
+        slices."""
+        if not _other_voxels(outcome) or RESAMPLE in run.arguments:
             return False
         question = _("The voxels of {ct} are not those of its DICOM series: it was cropped or resampled in Slicer. "
                      "Write the organs on the slices of the series? There each pixel gets the organ of the nearest "
@@ -153,6 +156,10 @@ class ExportSection(Section):
 
     def _ended(self, outcome: Outcome) -> None:
         run, self._work = self._run, None
+        if _other_voxels(outcome) and COMPARE not in run.arguments:
+            # the CT was cropped, or was moved: its organs must not go where other tissue lies in the patient
+            self._prepare(run.compare())
+            return
         if self._wants_slices(run, outcome):
             run.arguments.append(RESAMPLE)
             self._launch(run.arguments)
@@ -171,3 +178,8 @@ class ExportSection(Section):
         run, self._run = self._run, None
         if run is not None:
             run.clean_up()
+
+
+def _other_voxels(outcome: Outcome) -> bool:
+    """Whether the command refused a CT whose voxels do not lie where those of its series do."""
+    return outcome.problem is not None and outcome.problem.code is Code.GEOMETRY_DIFFERS

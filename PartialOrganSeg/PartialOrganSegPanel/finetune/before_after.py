@@ -60,8 +60,8 @@ class BeforeAfter:
     def _working(self) -> bool:
         return self._preparing or self._comparison is not None
 
-    def node_removed(self) -> None:
-        """A node left the scene: it may have been the CT, or the last overlay."""
+    def nodes_removed(self) -> None:
+        """Nodes left the scene: the CT or the last overlay may be among them."""
         if self._comparison is not None and self._comparison.volume is None:
             self._panel.job.cancel(_("The CT was deleted; its run was cancelled."))
         if not overlays():

@@ -60,12 +60,12 @@ class Comparison:
             if not reports:
                 raise ResultError(_("The run gave no result."))
             path = Path(run.result["files"]["segmentation"])
-            segmentations[moment] = yield from read_result(path, volume, run.ct, run.organs, reports)
+            segmentations[moment] = yield from read_result(path, volume, run.ct_now(volume), run.organs, reports)
         if self.volume is not volume:
             raise ResultError(_("The CT was deleted; its result was dropped."))
         remove_overlays()
         for moment, segmentation in segmentations.items():
-            add_overlay(moment, volume, self.runs[moment].ct, segmentation, self.organs)
+            add_overlay(moment, volume, self.runs[moment].ct_now(volume), segmentation, self.organs)
         bring_to_front(volume, self.organs)
         lines = [_("{ct}: before in thin white lines, after in thick coloured ones.").format(ct=volume.GetName())]
         # a CT that was resampled to be written has other voxels than what the user accepted

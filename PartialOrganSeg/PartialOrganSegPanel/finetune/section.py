@@ -92,8 +92,8 @@ class FineTuneSection(Section):
         self._deletion.refresh()
         self._before_after.refresh(self._latest)
 
-    def node_removed(self, _node: slicer.vtkMRMLNode) -> None:
-        self._before_after.node_removed()
+    def nodes_removed(self) -> None:
+        self._before_after.nodes_removed()
 
     def closing(self) -> None:
         self._before_after.closing()

@@ -145,7 +145,8 @@ def forget_predictions() -> None:
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     referenced = {node.GetNodeReferenceID(ROLE) for node in nodes}
     for node in nodes:
-        if node.GetAttribute(ROLE) and node.GetID() not in referenced:
+        # the panel looks again at each removal: the others may be gone by then
+        if node.GetAttribute(ROLE) and node.GetID() not in referenced and slicer.mrmlScene.IsNodePresent(node):
             slicer.mrmlScene.RemoveNode(node)
 
 

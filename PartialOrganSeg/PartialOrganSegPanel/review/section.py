@@ -16,6 +16,7 @@ from ..scene.segmentation_result import describe
 from ..scene.voxel_counts import voxel_ml
 from ..shell import organ_table
 from ..shell.section import Section, offer
+from ..shell.undo import why_no_undo
 from . import table as review_table
 from .export import reference_volume
 from .files import ReviewFiles
@@ -106,9 +107,8 @@ class ReviewSection(Section, VTKObservationMixin):
         self._keys.set(self._open)
         self._show()
 
-    def node_removed(self, node: slicer.vtkMRMLNode) -> None:
-        if node.IsA("vtkMRMLSegmentationNode"):
-            forget_predictions()
+    def nodes_removed(self) -> None:
+        forget_predictions()
 
     def record_edits(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         if self._watches(segmentation):
@@ -281,6 +281,7 @@ class ReviewSection(Section, VTKObservationMixin):
     def _offer_buttons(self) -> None:
         why = reasons(self._review, self._current)
         why["case"] = why["case"] or self._files.work.why_not
+        why["undo"] = why["undo"] or why_no_undo(self.editor)
         for name, tip in tips().items():
             offer(getattr(self.ui, f"{name}Button"), why[name], tip)
         self.ui.onlyButton.checked = self._only.on

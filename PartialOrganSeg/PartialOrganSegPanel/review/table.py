@@ -14,14 +14,14 @@ from ..shell import organ_table
 from ..shell.check_text import check_text, short_check
 from ..shell.organ_table import Cell, OrganLine
 
-CHECKS = 2  # column
+ORGAN, CHECKS = 0, 2  # columns
 _STATES = {PREDICTED: lambda: _("predicted"), EDITED: lambda: _("edited"), SCRIBBLED: lambda: _("scribbled"),
            ACCEPTED: lambda: _("accepted"), ABSENT: lambda: _("absent")}
 
 
 def prepare(table: qt.QTableWidget) -> None:
-    """Headers and widths, once: the checks take what the others leave."""
-    organ_table.prepare(table, [_("Organ"), _("ml"), _("Checks"), _("State")], stretched=(CHECKS,))
+    """Headers and widths, once: names and checks share what the others leave, as a long name would leave no check."""
+    organ_table.prepare(table, [_("Organ"), _("ml"), _("Checks"), _("State")], stretched=(ORGAN, CHECKS))
     # as high as the checks are long, at any width of the panel
     table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
 

@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 
 from ..scene.ct_tag import misses_its_ct, why_no_ct
 from ..scene.organ_rows import ABSENT, ACCEPTED, DECIDED, PREDICTED, accepted_organs, rows
+from ..scene.strokes import stroke_organs
 from .logic import Review
 from .prediction import predicted_segment
 
@@ -15,6 +16,9 @@ def progress_text(node: slicer.vtkMRMLSegmentationNode | None, review: Review | 
     """How far the review is, or why there is none."""
     if node is None:
         return _("Choose a segmentation, or make one in section Segment.")
+    if review is None and stroke_organs(node):
+        return _("{name} holds strokes, which section Strokes shows: choose a segmentation.").format(
+            name=node.GetName())
     if review is None:
         return _("{name} was not made by PartialOrganSeg: its segments are not marked as organs. Segment the CT in "
                  "section Segment to review its organs.").format(name=node.GetName())

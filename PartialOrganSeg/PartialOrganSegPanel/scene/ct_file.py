@@ -42,11 +42,17 @@ def write_ct(volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> CtFile:
     return finished(write_ct_steps(volume, path))
 
 
-def write_ct_steps(volume: slicer.vtkMRMLScalarVolumeNode, path: Path) -> Generator[None, None, CtFile]:
-    """As `write_ct`, in pieces of some milliseconds. Raises OSError also when the CT is changed between two pieces."""
+def write_ct_steps(volume: slicer.vtkMRMLScalarVolumeNode, path: Path,
+                   as_displayed: bool = True) -> Generator[None, None, CtFile]:
+    """As `write_ct`, in pieces of some milliseconds. Raises OSError also when the CT is changed between two pieces.
+
+    Not `as_displayed`: in its own coordinates, those of the patient where it is from DICOM, without its transforms.
+    """
     ijk_to_ras = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(ijk_to_ras)
-    world = _ijk_to_world(volume, ijk_to_ras)
+    world: vtk.vtkMatrix4x4 | None = ijk_to_ras
+    if as_displayed or not _has_right_angles(ijk_to_ras):
+        world = _ijk_to_world(volume, ijk_to_ras)
     if world is not None:
         image = volume.GetImageData()
         yield from _write(_slabs_of(volume), image, tuple(image.GetDimensions()), world, path)
@@ -84,6 +90,13 @@ def _note_resampled(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
         name=transform.GetName())
 
 
+def is_straight(volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether its voxels are a rectangular grid as displayed: no transform bends or shears it."""
+    ijk_to_ras = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(ijk_to_ras)
+    return _ijk_to_world(volume, ijk_to_ras) is not None
+
+
 def _ijk_to_world(volume: slicer.vtkMRMLScalarVolumeNode, ijk_to_ras: vtk.vtkMatrix4x4) -> vtk.vtkMatrix4x4 | None:
     """Voxel indices to world, None where no rectangular grid describes that."""
     matrix = vtk.vtkMatrix4x4()
@@ -93,12 +106,16 @@ def _ijk_to_world(volume: slicer.vtkMRMLScalarVolumeNode, ijk_to_ras: vtk.vtkMat
             return None
         transform.GetMatrixTransformToWorld(matrix)
     vtk.vtkMatrix4x4.Multiply4x4(matrix, ijk_to_ras, matrix)
-    axes = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
-    # the grids of the library have perpendicular axes
-    cosines = axes / np.linalg.norm(axes, axis=0)
-    if np.abs(cosines.T @ cosines - np.eye(3)).max() >= RIGHT_ANGLE:
+    if not _has_right_angles(matrix):
         return None
     return matrix
+
+
+def _has_right_angles(matrix: vtk.vtkMatrix4x4) -> bool:
+    """Whether its axes are perpendicular, as those of the library's grids are."""
+    axes = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
+    cosines = axes / np.linalg.norm(axes, axis=0)
+    return bool(np.abs(cosines.T @ cosines - np.eye(3)).max() < RIGHT_ANGLE)
 
 
 def _resampling(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[vtk.vtkImageReslice, vtk.vtkMatrix4x4,

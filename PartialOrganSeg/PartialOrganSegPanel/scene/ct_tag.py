@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.errors import Code, UserError
 
+from .alignment import refuse_beside
 from .ct_identity import CtIdentity, ct_identity
 from .organ_rows import tag
 from .subject_hierarchy import stand_beside
@@ -76,7 +77,8 @@ def _noted(node: slicer.vtkMRMLSegmentationNode) -> list[CtIdentity]:
 
 
 def refuse_another_ct(node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Raises UserError for a segmentation that was made on another CT."""
+    """Raises UserError for a segmentation that was made on another CT, or that lies beside this one."""
     if is_of_another_ct(node, volume):
         raise UserError(code=Code.SETTINGS_CONFLICT, subject=node.GetName(), found=_("one of another CT"),
                         expected=_("a segmentation of {ct}").format(ct=volume.GetName()))
+    refuse_beside(node, volume)

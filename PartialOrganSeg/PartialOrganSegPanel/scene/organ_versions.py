@@ -21,11 +21,17 @@ class OrganVersion:
     count: Count
 
 
-def organ_versions(node: slicer.vtkMRMLSegmentationNode) -> Generator[None, None, dict[str, OrganVersion]]:
+Versions = dict[str, list[OrganVersion]]  # of each organ's segments, of which there may be two
+
+
+def organ_versions(node: slicer.vtkMRMLSegmentationNode) -> Generator[None, None, Versions]:
     """Of all organs of a segmentation, by their names; a piece takes milliseconds."""
     counts = yield from _counts(node)
-    return {row.organ: OrganVersion(row.state, counts[row.segment_id]) for row in rows(node)
-            if row.segment_id in counts}
+    versions: Versions = {}
+    for row in rows(node):
+        if row.segment_id in counts:
+            versions.setdefault(row.organ, []).append(OrganVersion(row.state, counts[row.segment_id]))
+    return versions
 
 
 def _counts(node: slicer.vtkMRMLSegmentationNode) -> Generator[None, None, dict[str, Count]]:
@@ -58,14 +64,13 @@ def not_recorded(node: slicer.vtkMRMLSegmentationNode) -> Generator[None, None, 
     return organs
 
 
-def changed_since(node: slicer.vtkMRMLSegmentationNode,
-                  before: dict[str, OrganVersion]) -> Generator[None, None, list[str]]:
+def changed_since(node: slicer.vtkMRMLSegmentationNode, before: Versions) -> Generator[None, None, list[str]]:
     """Organs that were there before and have been edited, accepted or otherwise decided since."""
     latest = None
     while latest != moment(node):  # an edit between two pieces: look again
         latest = moment(node)
         current = yield from organ_versions(node)
-    return [organ for organ, version in current.items() if organ in before and before[organ] != version]
+    return [organ for organ, versions in current.items() if organ in before and before[organ] != versions]
 
 
 def moment(node: slicer.vtkMRMLSegmentationNode) -> tuple[object, ...]:

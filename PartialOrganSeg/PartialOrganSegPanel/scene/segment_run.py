@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from PartialOrganSegLib.organs import Organ
 
 from ..shell.job import Outcome
+from ..shell.scratch import remove_folder
 from .ct_file import CtFile, write_ct_steps
-from .organ_versions import OrganVersion, changed_since, organ_versions
+from .organ_versions import Versions, changed_since, organ_versions
 from .segmentation_result import ResultError, put_result, read_result, spare
 from .voxel_counts import SMALL, finished
 
@@ -29,7 +30,7 @@ class SegmentRun:
     whose organs are replaced, None for a new one. Make it with `prepare`, give `arguments` to the command and events to
     `on_result`; then `finish`. `changed_organs` are then those that the user has changed in the target since `prepare`,
     when they were `target_before`: they are not replaced. `held`: voxels that these and accepted organs have kept from
-    the new ones.
+    the new ones. `left`: name of a target that was left alone.
     """
 
     volume_id: str
@@ -39,9 +40,10 @@ class SegmentRun:
     organs: tuple[Organ, ...]
     arguments: list[str]
     target_id: str | None = None
-    target_before: dict[str, OrganVersion] = field(default_factory=dict)
+    target_before: Versions = field(default_factory=dict)
     changed_organs: list[str] = field(default_factory=list)
     held: dict[str, int] = field(default_factory=dict)
+    left: str = ""
     result: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -64,7 +66,7 @@ class SegmentRun:
             if target is not None:
                 before = yield from organ_versions(target)
         except (OSError, GeneratorExit):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
             raise
         # no preview image: the panel shows the result itself
         arguments = ["segment", str(ct.path), "-o", str(folder / "result"), "--no-preview"]
@@ -107,23 +109,47 @@ class SegmentRun:
             target = slicer.mrmlScene.GetNodeByID(self.target_id)
         path = Path(self.result["files"]["segmentation"])
         reports = {report["organ"]: report | {"model": self.model} for report in self.result["organs"]}
-        staged = yield from read_result(path, volume, self.ct, self.organs, reports)
+        ct = self.ct_now(volume)
+        staged = yield from read_result(path, volume, ct, self.organs, reports)
         if slicer.mrmlScene.GetNodeByID(self.volume_id) is not volume:
             raise ResultError(_("The CT was deleted; its result was dropped."))
         if target is not None:
             changed = yield from changed_since(target, self.target_before)
             self.changed_organs = [organ for organ in changed if organ in reports]
-            target = slicer.mrmlScene.GetNodeByID(self.target_id)
+            target = self._possible(slicer.mrmlScene.GetNodeByID(self.target_id), volume)
         if target is not None:
             about_to_replace(target)
             self.held = spare(staged, target, self.changed_organs)
-        return put_result(staged, volume, self.ct, reports, target)
+        return put_result(staged, volume, ct, reports, target)
+
+    def ct_now(self, volume: slicer.vtkMRMLScalarVolumeNode) -> CtFile:
+        """The CT with its voxels where they are by now: a transform may have been hardened while the run worked."""
+        if not self.ct.follows_volume:
+            return self.ct
+        ijk_to_ras = vtk.vtkMatrix4x4()
+        volume.GetIJKToRASMatrix(ijk_to_ras)
+        return replace(self.ct, ijk_to_ras=ijk_to_ras)
+
+    def _possible(self, target: slicer.vtkMRMLSegmentationNode | None,
+                  volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode | None:
+        """The target, None where it is under another transform than the result: there its organs would lie beside
+        those of the CT."""
+        transform_id = None  # of a result in world coordinates
+        if self.ct.follows_volume:
+            transform_id = volume.GetTransformNodeID()
+        if target is None or target.GetTransformNodeID() == transform_id:
+            return target
+        self.left, self.changed_organs = target.GetName(), []
+        return None
 
     def summary(self, outcome: Outcome) -> str:
         """What a user reads after a good run."""
         with_voxels = [report["organ"] for report in self.result["organs"] if report["volume_ml"]]
         lines = [_("{count} of {all} organs found by {model} in {seconds:.0f} s.").format(
             count=len(with_voxels), all=len(self.result["organs"]), model=self.model, seconds=self.result["seconds"])]
+        if self.left:
+            lines.append(_("{name} is not under the CT's transform and stays as it was: the result is a segmentation "
+                           "of its own.").format(name=self.left))
         if self.changed_organs:
             lines.append(_("Kept as you changed them meanwhile: {organs}.").format(
                 organs=", ".join(organ.replace("_", " ") for organ in self.changed_organs)))
@@ -142,4 +168,4 @@ class SegmentRun:
 
     def clean_up(self) -> None:
         """Removes the scratch folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)

@@ -26,9 +26,12 @@ class ResultError(UserError):
     """Why a result cannot be brought into the scene."""
 
 
-def find_result(volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode | None:
-    """The latest segmentation of ours that refers to this CT."""
+def find_result(volume: slicer.vtkMRMLScalarVolumeNode,
+                chosen: slicer.vtkMRMLSegmentationNode | None = None) -> slicer.vtkMRMLSegmentationNode | None:
+    """The segmentation of ours that refers to this CT: of several the `chosen` one, or the latest."""
     results = find_results(volume)
+    if chosen in results:
+        return chosen
     if not results:
         return None
     return results[-1]
@@ -61,7 +64,10 @@ def put_result(staged: slicer.vtkSegmentation, volume: slicer.vtkMRMLScalarVolum
     if target is None:
         node = new_node(volume, ct, staged, _("{ct} segmentation").format(ct=volume.GetName()))
     else:
-        _replace(target.GetSegmentation(), staged, {row.organ: row.segment_id for row in rows(target)})
+        earlier: dict[str, list[str]] = {}  # somebody may have copied an organ from another segmentation
+        for row in rows(target):
+            earlier.setdefault(row.organ, []).append(row.segment_id)
+        _replace(target.GetSegmentation(), staged, earlier)
         del staged  # its end takes its segments out of the layer they share with the target's ...
         target.GetSegmentation().CollapseBinaryLabelmaps(False)  # ... and this puts them into one again
     describe(node)
@@ -127,15 +133,17 @@ def spare(staged: slicer.vtkSegmentation, target: slicer.vtkMRMLSegmentationNode
     return held
 
 
-def _replace(segmentation: slicer.vtkSegmentation, staged: slicer.vtkSegmentation, earlier: Mapping[str, str]) -> None:
-    """Puts the staged segments in the place of the earlier ones (organ to segment ID), or at the end."""
+def _replace(segmentation: slicer.vtkSegmentation, staged: slicer.vtkSegmentation,
+             earlier: Mapping[str, Sequence[str]]) -> None:
+    """Puts each staged segment in the place of the earlier ones of its organ (their IDs), or at the end."""
     for organ in staged.GetSegmentIDs():
         place = segmentation.GetNumberOfSegments()
         # another ID than the earlier one's, under which its prediction and its times are kept: undo brings it back
         segment_id = segmentation.GenerateUniqueSegmentID(organ)
         if organ in earlier:
-            place = segmentation.GetSegmentIndex(earlier[organ])
-            segmentation.RemoveSegment(earlier[organ])
+            place = segmentation.GetSegmentIndex(earlier[organ][0])
+        for earlier_id in earlier.get(organ, ()):
+            segmentation.RemoveSegment(earlier_id)
         segmentation.AddSegment(staged.GetSegment(organ), segment_id)
         segmentation.SetSegmentIndex(segment_id, place)
 

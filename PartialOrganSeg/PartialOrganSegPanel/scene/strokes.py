@@ -17,6 +17,7 @@ from slicer.i18n import tr as _
 
 from PartialOrganSegLib.organs import BACKGROUND, Organ
 
+from .alignment import lies_on_voxels
 from .ct_tag import is_of_another_ct, note_ct
 from .organ_rows import tag
 from .subject_hierarchy import stand_beside
@@ -47,8 +48,8 @@ def stroke_segments(strokes: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
 
 
 def find_strokes(volume: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRMLSegmentationNode | None:
-    """The latest strokes on this CT. Strokes that refer to no CT, from a .seg.nrrd, are on it if they were drawn on it
-    or, from an older version that did not note that, if they lie on its voxels."""
+    """The latest strokes on this CT, put under its transform. Strokes that refer to no CT, from a .seg.nrrd, are on it
+    if they were drawn on it or, from an older version that did not note that, if they lie on its voxels."""
     if volume is None:
         return None
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
@@ -60,6 +61,7 @@ def find_strokes(volume: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRM
     on_this_ct = [node for node in nodes if node.GetNodeReferenceID(role) == volume.GetID()]
     if not on_this_ct:
         return None
+    follow_transform(on_this_ct[-1], volume)
     return on_this_ct[-1]
 
 
@@ -98,8 +100,13 @@ def new_strokes(volume: slicer.vtkMRMLScalarVolumeNode, organs: Sequence[Organ])
 
 
 def follow_transform(strokes: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Keeps the strokes under the transform of their CT."""
-    if strokes.GetTransformNodeID() != volume.GetTransformNodeID():
+    """Keeps the strokes under the transform of their CT, unless that was hardened in the CT alone: then they lie where
+    the CT does under the transform that they have."""
+    if strokes.GetTransformNodeID() == volume.GetTransformNodeID():
+        return
+    hardened = (volume.GetTransformNodeID() is None and strokes.GetTransformNodeID() is not None
+                and lies_on_voxels(strokes, volume))
+    if not hardened:
         strokes.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from slicer.i18n import tr as _
 from ..scene.ct_file import CtFile, write_ct_steps
 from ..scene.label_box import Box
 from ..shell.job import Job, Outcome, Progress
+from ..shell.scratch import remove_file, remove_folder
 from ..shell.services import Process
 from ..shell.steps import Steps, counted
 
@@ -62,7 +62,7 @@ class CorrectionChild:
             self._on_answer(event)
             return
         # the copy of a patient's CT is read and not needed any more
-        (self.folder / "ct.nrrd").unlink(missing_ok=True)
+        remove_file(self.folder / "ct.nrrd")
         if event["size"] != self._size:
             self._end(_("The CT was changed while it was written."))
             return
@@ -89,7 +89,7 @@ class CorrectionChild:
     def forget(self, number: int) -> None:
         """Removes the files of a request that is done with."""
         for name in (f"{number}.npz", f"{number}.answer.npz"):
-            (self.folder / name).unlink(missing_ok=True)
+            remove_file(self.folder / name)
 
     def stop(self) -> None:
         """Ends the process and removes what it had; without a word."""
@@ -98,7 +98,7 @@ class CorrectionChild:
         if work is not None:
             work.kill()
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_folder(self.folder)
             self.folder = None
 
     def _ended(self, outcome: Outcome) -> None:

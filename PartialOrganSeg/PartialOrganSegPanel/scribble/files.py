@@ -99,7 +99,9 @@ def read_map(path: Path, volume: slicer.vtkMRMLScalarVolumeNode, organs: int) ->
 
 @contextlib.contextmanager
 def _scratch_file(suffix: str) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="partialorganseg-", dir=slicer.app.temporaryPath) as folder:
+    # what a virus scanner of Windows has open stays there
+    with tempfile.TemporaryDirectory(prefix="partialorganseg-", dir=slicer.app.temporaryPath,
+                                     ignore_cleanup_errors=True) as folder:
         yield Path(folder) / f"labels{suffix}"
 
 

@@ -16,9 +16,10 @@ from PartialOrganSegLib.organs import BACKGROUND
 from ..scene.organ_rows import row
 from ..scene.stroke_counts import StrokeCounts, annotation_cost, count_strokes, slice_at_hand
 from ..scene.stroke_labelmap import put_layer
-from ..scene.strokes import follow_transform, stroke_segments
+from ..scene.strokes import stroke_segments
 from ..shell import organ_table
 from ..shell.section import Section, offer
+from ..shell.undo import why_no_undo
 from . import table as scribble_table
 from .at_hand import AtHand
 from .editor import ERASE, PAINT, StrokeEditor
@@ -193,7 +194,6 @@ class ScribbleSection(Section, VTKObservationMixin):
             dimmed = self.at_hand.result
         show_dimly(dimmed)
         if strokes is not None:
-            follow_transform(strokes, volume)
             self.editor.select(stroke_segments(strokes).get(name or BACKGROUND, ""))
         self.editor.set_brush(self.panel.parameters.scribble.brushMm)
         self._slice, cost = None, None
@@ -202,7 +202,7 @@ class ScribbleSection(Section, VTKObservationMixin):
             cost = annotation_cost(self._counts, volume, self.at_hand.result)
         lines = [self._line(organ, colour) for organ, colour in self.at_hand.colours.items()]
         organ_table.fill(self.ui.strokeTable, lines, name)
-        self.ui.drawnLabel.text = drawn_text(self._counts, len(lines) - 1)
+        self.ui.drawnLabel.text = drawn_text(volume, self._counts, len(lines) - 1)
         self.ui.costLabel.text = cost_text(cost)
         self.ui.costLabel.setVisible(cost is not None)
         self._offer_buttons(name)
@@ -219,6 +219,7 @@ class ScribbleSection(Section, VTKObservationMixin):
         why = reasons(self.at_hand.volume, self.at_hand.strokes, self._counts, name, self._following(name))
         for key in ("load", "save", "case"):
             why[key] = why[key] or self._exchange.work.why_not
+        why["undo"] = why["undo"] or why_no_undo(self.editor.widget)
         for key, tip in tips().items():
             offer(getattr(self.ui, f"{key}StrokesButton"), why[key], tip)
         teach = self.panel.busy

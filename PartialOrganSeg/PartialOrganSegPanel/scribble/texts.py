@@ -8,8 +8,10 @@ from slicer.i18n import tr as _
 from ..scene.stroke_counts import Cost, StrokeCounts
 
 
-def drawn_text(counts: StrokeCounts, organs: int) -> str:
+def drawn_text(volume: slicer.vtkMRMLScalarVolumeNode | None, counts: StrokeCounts, organs: int) -> str:
     """How far the strokes are."""
+    if volume is None:
+        return _("Choose a CT to draw on.")
     if not counts.total:
         return _("Nothing drawn yet. Choose an organ, press Paint and draw on the slices.")
     drawn = [name for name in counts.drawn if name != "background"]

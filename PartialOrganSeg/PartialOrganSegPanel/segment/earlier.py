@@ -42,4 +42,4 @@ def ask_about_earlier(earlier: slicer.vtkMRMLSegmentationNode, volume: slicer.vt
 
 
 def _names(organs: Collection[OrganRow]) -> str:
-    return ", ".join(row.organ for row in organs)
+    return ", ".join(dict.fromkeys(row.organ for row in organs))

@@ -203,7 +203,7 @@ class SegmentSection(Section):
         if not may_use(self._models[self.panel.parameters.segment.model], self.panel.services.dialogs):
             return
         volume = self.panel.parameters.inputVolume
-        earlier = find_result(volume)
+        earlier = find_result(volume, self.panel.parameters.segmentation)
         if earlier is None or self.panel.parameters.segment.earlier == EarlierResult.ADD:
             self._start(volume, None)
             return
@@ -321,8 +321,8 @@ class SegmentSection(Section):
             text = run.summary(outcome)
         self.strip.ended(outcome, text)
 
-    def node_removed(self, node: slicer.vtkMRMLNode) -> None:
-        if self._run is not None and node.GetID() == self._run.volume_id:
+    def nodes_removed(self) -> None:
+        if self._run is not None and slicer.mrmlScene.GetNodeByID(self._run.volume_id) is None:
             self.panel.job.cancel(_("The CT was deleted; its run was cancelled."))
 
     def closing(self) -> None:

@@ -109,8 +109,8 @@ class Section:
     def left(self) -> None:
         """Another module was opened: remove them."""
 
-    def node_removed(self, node: slicer.vtkMRMLNode) -> None:
-        """A node left the scene."""
+    def nodes_removed(self) -> None:
+        """Nodes may have left the scene, one or a whole study."""
 
     def closing(self) -> None:
         """The scene, the panel or Slicer is about to close."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 import tempfile
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from slicer.i18n import tr as _
 
 from ..scene.dicom_files import gather
 from ..shell.job import Progress
+from ..shell.scratch import remove_folder
 from ..shell.steps import counted
 from ..shell.work_list import ListedCase
 from .dicom_series import SOURCE, files_of
@@ -87,4 +87,4 @@ class RankRun:
 
     def clean_up(self) -> None:
         """Removes the scratch folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,8 @@ from PartialOrganSegPanel.scene.organ_rows import ABSENT, ACCEPTED, EDITED, row,
 from PartialOrganSegPanel.shell.parameters import ExportFormat, ExportOrgans
 from pydicom import dcmread
 
-from PartialOrganSegLib.formats.reading import read_labelmap
+from PartialOrganSegLib.errors import Code, Problem
+from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from Testing.helpers.dicom_files import write_slices
 
 LIVER, SPLEEN, STOMACH = 1, 2, 5
@@ -133,19 +135,60 @@ def test_a_folder_that_was_chosen_is_compared_with_the_ct(exporter, tmp_path, mo
     assert ("series of another CT" in exporter.said) != same
 
 
-@pytest.mark.parametrize("wanted", [True, False])
+def refuse_voxels(process):
+    """The command finds other voxels than those of the series."""
+    process.fail(Problem(Code.GEOMETRY_DIFFERS, "series", "labels on the grid of the series", "others"))
+    process.end(1)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_ct_on_other_voxels_is_looked_for_in_its_series(make_panel, until, tmp_path, monkeypatch, known):
+    """It was cropped, or moved by a transform that was hardened: then its organs must not go where it is displayed."""
+    user = Exporter(make_panel, until, tmp_path, "slices")
+    user.load_series(tmp_path / "ct", monkeypatch)
+    user.volume.SetAndObserveTransformNodeID(add_transform(np.eye(3), (7, 0, 0)).GetID())
+    user.node.SetAndObserveTransformNodeID(user.volume.GetTransformNodeID())
+    if not known:
+        user.volume.RemoveAttribute("DICOM.instanceUIDs")
+        user.services.dialogs.answers.insert(0, "choose")
+    user.panel.parameters.export.format = ExportFormat.SEG
+    user.ui.exportButton.click()
+    until(lambda: user.services.processes, 20)
+    assert ("--of" in user.process.arguments) != known
+    refuse_voxels(user.process)
+    if known:  # the series is not read twice where it need not be
+        until(lambda: len(user.services.processes) == 2, 20)
+        assert "--resample" not in user.process.arguments
+        refuse_voxels(user.process)
+    assert "--resample" in user.process.arguments
+    # where the patient's slices are, whatever transform displays the CT elsewhere
+    written = read_ct(Path(user.option("--of")), force=True)
+    assert np.allclose(written.canonical().grid.origin, ORIGIN)
+    assert np.array_equal(written.canonical().array, phantom()[0])
+    user.process.say("error", **Problem(Code.SETTINGS_CONFLICT, "series", "the DICOM series of ct.nrrd",
+                                        "others").as_event())
+    user.process.end(1)
+    assert user.said == "series: expected the DICOM series of Müller, A, found others"
+
+
+@pytest.mark.parametrize(("known", "wanted"), [(True, True), (True, False), (False, True)])
 def test_a_cropped_ct_is_written_on_the_slices_of_its_series_when_the_user_wants_it(exporter, tmp_path, monkeypatch,
-                                                                                   wanted):
+                                                                                   known, wanted):
     exporter.load_series(tmp_path / "ct", monkeypatch)
     start, end, right = 20, 70, 8
     cropped = add_ct("cropped", phantom()[0][start:end, :, right:], origin=(-150 - 5 * right, 120, -700 + 5 * start))
-    cropped.SetAttribute("DICOM.instanceUIDs", exporter.volume.GetAttribute("DICOM.instanceUIDs"))
+    if known:
+        cropped.SetAttribute("DICOM.instanceUIDs", exporter.volume.GetAttribute("DICOM.instanceUIDs"))
     node = add_result(cropped, ("liver",), phantom()[1][start:end, :, right:])
     set_state(node, row(node, "liver").segment_id, ACCEPTED)
     exporter.panel.parameters.segmentation = node
     exporter.services.dialogs.answers = ["slices" if wanted else None]
+    if not known:  # Slicer's database does not know the series: the user points at its folder
+        folders = [exporter.target, tmp_path / "ct"]
+        monkeypatch.setattr(exporter.services.dialogs, "choose_folder", lambda _title: folders.pop(0))
+        exporter.services.dialogs.answers.insert(0, "choose")
     written = exporter.export(ExportFormat.SEG)
-    assert "Write the organs on the slices of the series?" in exporter.services.dialogs.asked[0][1]
+    assert "Write the organs on the slices of the series?" in exporter.services.dialogs.asked[-1][1]
     assert bool(written) == wanted, exporter.said
     assert "--" not in exporter.said
     if wanted:

@@ -222,6 +222,20 @@ def test_labels_follow_their_ct_through_transforms(tmp_path, sheared):
     assert abs(liver.sum() * np.prod(image.grid.spacing) / 125 / (phantom()[1] == LIVER).sum() - 1) < 0.1
 
 
+def test_labels_beside_their_ct_are_refused(tmp_path):
+    """The CT was moved, its segmentation was not: other tissue would be learnt. Once hardened in both it is right."""
+    volume = add_ct()
+    result = add_result(volume)
+    accept(result, "liver")
+    volume.SetAndObserveTransformNodeID(add_transform(np.eye(3), (20, 0, 0)).GetID())
+    with pytest.raises(UserError, match="CT segmentation and CT are under different transforms"):
+        write_cases(look(), WORD16.names, tmp_path)
+    result.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    volume.HardenTransform()
+    table, array, _, _ = codes(write_cases(look(), WORD16.names, tmp_path))
+    assert np.array_equal(certain(table, array, LIVER), phantom()[1] == LIVER)
+
+
 def test_names_with_blanks_other_letters_and_twice(tmp_path):
     for name in ("Müller, Jörg 3", "Müller, Jörg 3", "腹部/CT*?.nii", "müller, jörg 3", "..."):
         accept(add_result(add_ct(name)), "liver")
@@ -277,13 +291,17 @@ def test_writing_is_cancelled_between_two_cases(tmp_path):
 
 def test_unchanged_cts_are_written_once(tmp_path):
     volume, second = add_ct("CT"), add_ct("other")
-    for node in (volume, second):
-        accept(add_result(node), "liver")
+    result, transform = add_result(volume), add_transform(rotation(0, 0, 5), (0, 0, 0))
+    for node in (result, add_result(second)):
+        accept(node, "liver")
+
+    def turn():
+        for node in (volume, result):
+            node.SetAndObserveTransformNodeID(transform.GetID())
+
     written, images = WrittenCts(), []
     for number, change in enumerate((lambda: None, lambda: volume.SetName("renamed"),
-                                     lambda: slicer.util.updateVolumeFromArray(volume, phantom()[0] + 1),
-                                     lambda: volume.SetAndObserveTransformNodeID(
-                                         add_transform(rotation(0, 0, 5), (0, 0, 0)).GetID()))):
+                                     lambda: slicer.util.updateVolumeFromArray(volume, phantom()[0] + 1), turn)):
         change()
         run = tmp_path / str(number)
         run.mkdir()

@@ -50,6 +50,16 @@ class qMRMLSegmentEditorWidget(qt.QWidget):
         self.logic = slicer.vtkSlicerSegmentEditorLogic()
         self.logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
         self.logic.SetMRMLScene(scene)
+        # the one part of the real widget that says what can be undone
+        self._undo_button = qt.QToolButton(self)
+        self._undo_button.setObjectName("UndoButton")
+        self._undo_button.setVisible(False)
+        event = slicer.vtkSlicerSegmentEditorLogic.SegmentationHistoryChangedEvent
+        self.logic.AddObserver(event, self._history_changed)
+        self._history_changed(None, None)
+
+    def _history_changed(self, _caller, _event):
+        self._undo_button.setEnabled(self.logic.CanUndo())
 
     def mrmlScene(self):
         return getattr(self, "_scene", None)

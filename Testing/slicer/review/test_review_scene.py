@@ -1,5 +1,6 @@
 """Section Review: segmentations that come and go, and what comes back after saving."""
 
+import contextlib
 
 import numpy as np
 import pytest
@@ -47,9 +48,19 @@ def test_segment_renamed_or_deleted(desk):
     assert accepted_organs(desk.node) == ["liver"]
 
 
-def test_segmentation_deleted_takes_the_prediction_along(desk, scene):
+@contextlib.contextmanager
+def deletion_of_a_study(scene):
+    """Nodes go in one batch, as when a study is deleted in the module Data."""
+    scene.StartState(scene.BatchProcessState)
+    yield
+    scene.EndState(scene.BatchProcessState)
+
+
+@pytest.mark.parametrize("how", [contextlib.nullcontext, deletion_of_a_study])
+def test_segmentation_deleted_takes_the_prediction_along(desk, scene, how):
     assert prediction_node(desk.node).GetHideFromEditors()
-    scene.RemoveNode(desk.node)
+    with how(scene):
+        scene.RemoveNode(desk.node)
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     assert desk.ui.organTable.rowCount == 0
     assert not desk.ui.acceptButton.enabled

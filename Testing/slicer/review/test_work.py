@@ -109,6 +109,8 @@ def test_accept_goes_on_to_the_next_organ(desk):
 def test_absent_empties_and_undo_brings_back(desk):
     desk.panel.parameters.review.advance = False
     desk.select("spleen")
+    assert not desk.ui.undoButton.enabled
+    assert desk.ui.undoButton.toolTip == "There is nothing to take back."
     desk.ui.absentButton.click()
     assert desk.row("spleen").state == ABSENT
     assert not desk.array("spleen").any()
@@ -119,6 +121,7 @@ def test_absent_empties_and_undo_brings_back(desk):
     assert desk.row("spleen").state == PREDICTED
     assert np.array_equal(desk.array("spleen"), truth("spleen"))
     assert desk.record("spleen").removed == 0
+    assert not desk.ui.undoButton.enabled
 
 
 def test_undo_of_edit_and_of_acceptance(desk):

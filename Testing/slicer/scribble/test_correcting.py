@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import slicer
@@ -186,6 +188,30 @@ def test_what_is_edited_while_it_works_is_kept(scripted):
     assert scripted.labels("spleen")[where].all()
     assert not scripted.labels("liver")[where].any()
     assert "stayed as you edited them" in scripted.said
+
+
+def test_a_ct_that_a_virus_scanner_has_open_keeps_nobody_from_drawing(scripted, monkeypatch):
+    """On Windows: the copy of the CT cannot be removed when it was read, and goes with its folder."""
+    unlink = os.unlink
+
+    def refuse(path, **settings):
+        if str(path).endswith(("ct.nrrd", ".npz")):
+            raise PermissionError(13, "in use by another program", str(path))
+        unlink(path, **settings)
+
+    with monkeypatch.context() as scanner:
+        scanner.setattr(os, "unlink", refuse)
+        scripted.switch_on()
+        assert scripted.section._live.correction._child.ready
+        where = damaged()[1]["axial"]
+        scripted.stroke("liver", where)
+        after = scripted.request["labels"].copy()
+        after[scripted.request["new"] == LIVER] = LIVER
+        scripted.answer(after)
+    assert scripted.labels("liver")[where].all()
+    folder = scripted.section._live.correction._child.folder
+    scripted.section._live.correction._child.stop()
+    assert not folder.exists()
 
 
 def accept_liver_and_review_another_patient(scripted):

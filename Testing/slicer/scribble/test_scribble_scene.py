@@ -107,6 +107,17 @@ def test_strokes_follow_the_transform_of_their_ct(desk):
     assert (desk.map == 1).sum() == 80
 
 
+def test_strokes_stay_where_the_transform_of_their_ct_is_hardened(desk):
+    """In the CT alone: without its transform the strokes would lie where the CT was, and teach that."""
+    desk.stroke("liver", LIVER)
+    desk.volume.SetAndObserveTransformNodeID(add_transform(rotation(10, 0, 0), (30, 0, 0)).GetID())
+    desk.panel.refresh()
+    desk.volume.HardenTransform()
+    desk.panel.refresh()
+    assert (desk.map[LIVER] == 1).all()
+    assert (desk.map == 1).sum() == 80
+
+
 def test_closing_the_scene(desk, scene):
     desk.stroke("liver", LIVER)
     scene.Clear(0)

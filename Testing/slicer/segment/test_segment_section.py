@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import qt
 import slicer
 import slicer.util
@@ -198,10 +199,15 @@ def test_closing_the_panel_ends_the_run(bench):
     assert bench.process.killed
 
 
-def test_deleting_the_ct_cancels_its_run(bench, scene):
+@pytest.mark.parametrize("study", [False, True])
+def test_deleting_the_ct_cancels_its_run(bench, scene, study):
     volume = add_ct()
     bench.start(volume)
+    if study:
+        scene.StartState(scene.BatchProcessState)
     scene.RemoveNode(volume)
+    if study:
+        scene.EndState(scene.BatchProcessState)
     assert bench.process.cancelled
     bench.process.end(130)
     assert "deleted" in bench.said
