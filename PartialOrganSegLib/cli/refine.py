@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
 
     from ..refining.refiner import refine
 
-    result = refine(arguments.ct, strokes, labels=arguments.labels, accepted=accepted, options=options,
+    result = refine(arguments.ct, arguments.strokes[0], labels=arguments.labels, accepted=accepted, options=options,
                     reporter=reporter)
     files = result.save(arguments.output, name=name, reporter=reporter)
     _report(result, files, reporter)

@@ -249,7 +249,7 @@ class RefineSession:
         None for any other, for background, and where nobody knows the usual volume."""
         if self._whole[value] or self._cut_off[value]:
             return None
-        return self._usual_mm3_if_small(value, np.count_nonzero(self._labels == value))
+        return self._usual_mm3_if_small(value, int(np.count_nonzero(self._labels == value)))
 
     def _not_small(self) -> npt.NDArray[np.bool_]:
         """(class count,) whether there is now as much of an organ as a whole one has at least."""
