@@ -63,6 +63,10 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
                              force=arguments.force, preview=not arguments.no_preview, overwrite=arguments.overwrite)
     accepted = check_organ_names(arguments.accepted, "accepted") or ()
     name = result_name(arguments.ct)
+    if arguments.strokes:
+        from ..refining.result import refuse_kept_strokes
+
+        refuse_kept_strokes(arguments.strokes[0], arguments.output, name)
     # What is in the way shows before the work.
     target_files(arguments.output, name, options.preview, (), arguments.ct)
     strokes = arguments.strokes[0] if arguments.strokes else None

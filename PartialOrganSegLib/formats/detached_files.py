@@ -7,7 +7,7 @@ to a library that takes it for a printf format.
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from ..errors import Code, UserError
 from .header_lines import shown
@@ -24,7 +24,8 @@ def detached_file(header: Path, name: str) -> Path:
                         found=shown(name))
     file = folder / name
     # Links are followed, as data sets in git-annex are full of them; ".." and absolute names leave the folder.
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+    # A drive without a folder, as in C:x.raw, is no absolute name and leaves it all the same.
+    if Path(name).is_absolute() or PureWindowsPath(name).drive or ".." in Path(name).parts:
         raise UserError(code=Code.UNSAFE_FILE, subject=header, expected="its voxels in a file below its own folder",
                         found=shown(name))
     if not file.is_file():

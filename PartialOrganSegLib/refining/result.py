@@ -107,6 +107,15 @@ def refuse_edited(folder: Path, name: str) -> None:
                             found="one that was changed since", hint="--overwrite replaces it all the same")
 
 
+def refuse_kept_strokes(strokes: Path, folder: Path, name: str) -> None:
+    """Raises UserError where a correction called `name` would keep its own strokes in the file that it is given: taking
+    it back would remove that file, which may be all there is of what somebody drew."""
+    kept = folder / (name + ENDINGS["strokes"])
+    if os.path.isfile(kept) and os.path.isfile(strokes) and os.path.samefile(kept, strokes):
+        raise UserError(code=Code.FILE_EXISTS, subject=strokes, expected="strokes in a file of another name or folder",
+                        found="the file that the correction keeps its own in", hint="copy it, or choose another OUT")
+
+
 def forget_correction(folder: Path, name: str) -> None:
     """Removes what a correction keeps beside the labels, once it was taken back."""
     for ending in ENDINGS.values():

@@ -66,6 +66,20 @@ def test_files_changes_and_undo(folder: Path, capsys: pytest.CaptureFixture) -> 
     assert "--undo takes the latest correction back, once" in capsys.readouterr().err
 
 
+def test_undo_leaves_the_only_strokes(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    """Strokes in the file that a correction keeps its own in would go when it is taken back."""
+    assert refine(folder) == 0
+    strokes = folder / "out" / "scan.scribble.nii.gz"
+    drawn = strokes.read_bytes()
+    capsys.readouterr()
+    assert main(["refine", str(folder / "scan.nii.gz"), "--strokes", str(strokes), "--overwrite", "--labels",
+                 str(folder / "start.nii.gz"), "-o", str(folder / "out")]) == 1
+    assert f"{strokes}: expected strokes in a file of another name or folder" in capsys.readouterr().err
+    assert strokes.read_bytes() == drawn
+    assert main(["refine", str(folder / "scan.nii.gz"), "--strokes", str(strokes), "--labels",
+                 str(folder / "start.nii.gz"), "-o", str(folder / "elsewhere")]) == 0
+
+
 def test_nothing_beside_the_labels_shows_other_ones(folder: Path, capsys: pytest.CaptureFixture) -> None:
     """What a correction or taking it back does not write anew goes; what may be somebody else's stays and is told."""
     assert refine(folder) == 0

@@ -13,6 +13,9 @@ def desk(make_panel, until):
 def test_shortcuts_only_while_the_module_is_open(desk):
     shortcuts = desk.section._keys.shortcuts
     assert all(shortcut.enabled for shortcut in shortcuts)
+    assert "nothing to take back" in desk.ui.undoButton.toolTip
+    desk.edit("liver")
+    desk.until(lambda: desk.ui.undoButton.enabled, 10)
     tips = [getattr(desk.ui, f"{name}Button").toolTip for name in ("accept", "absent", "next", "undo")]
     keys = [shortcut.key.toString() for shortcut in shortcuts]
     assert all(any(f"({key})" in tip for key in keys) for tip in tips)

@@ -359,5 +359,9 @@ def test_pictures(make_panel, until, folder):
 
 
 def test_first_look_says_what_to_do(make_panel):
-    ui = make_panel(Doubles()).section("Scribble").ui
+    panel = make_panel(Doubles())
+    ui = panel.section("Scribble").ui
+    assert ui.drawnLabel.text == "Choose a CT to draw on."
+    panel.parameters.inputVolume = add_ct()
+    panel.refresh()
     assert "Choose an organ" in ui.drawnLabel.text
