@@ -14,7 +14,7 @@ import torch
 from PartialOrganSegLib.models.bundle import Preprocessing, write_bundle
 from PartialOrganSegLib.networks import build_network
 from PartialOrganSegLib.organs import WORD16
-from PartialOrganSegLib.process_settings import ask_for_large_pages
+from PartialOrganSegLib.process_settings import WAIT_POLICY, ask_for_large_pages
 from Testing.helpers.repository import ROOT
 
 VARIABLE = "THP_MEM_ALLOC_ENABLE"
@@ -27,6 +27,18 @@ def test_a_users_choice_of_pages_counts(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv(VARIABLE, "0")
     ask_for_large_pages()
     assert os.environ[VARIABLE] == "0"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="OpenMP of Linux")
+@pytest.mark.parametrize(("choice", "policy"), [(None, "PASSIVE"), ("active", "ACTIVE")])
+def test_threads_sleep_while_they_wait(choice: str | None, policy: str) -> None:
+    """As OpenMP itself says when the command has loaded it."""
+    environment = {name: value for name, value in os.environ.items() if name != WAIT_POLICY}
+    if choice is not None:
+        environment[WAIT_POLICY] = choice
+    printed = subprocess.run([sys.executable, "-m", "PartialOrganSegLib", "doctor"], cwd=ROOT, capture_output=True,
+                             text=True, env={**environment, "OMP_DISPLAY_ENV": "true"}, check=False).stderr
+    assert f"{WAIT_POLICY} = '{policy}'" in printed
 
 
 def test_labels_are_the_same_whatever_the_pages(tmp_path: Path) -> None:

@@ -20,7 +20,13 @@ from .. import __version__, logfile
 from ..cancelling import Resumable, cancellable, ignore_signals
 from ..errors import Code, Problem, UsageError, UserError
 from ..events import ConsoleReporter, JsonReporter, Reporter
-from ..process_settings import ask_for_large_pages, collect_garbage_less_often, give_back_large_blocks, leave_garbage
+from ..process_settings import (
+    ask_for_large_pages,
+    collect_garbage_less_often,
+    give_back_large_blocks,
+    leave_garbage,
+    let_threads_sleep,
+)
 from ..streams import drop_unwritten, forgiving_output, open_closed_streams
 from . import (
     check,
@@ -79,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_closed_streams()
     ask_for_large_pages()  # before any command makes a tensor
     if argv is None:
+        let_threads_sleep()  # before any command imports PyTorch
         collect_garbage_less_often()
         give_back_large_blocks()
     words = list(argv if argv is not None else sys.argv[1:])

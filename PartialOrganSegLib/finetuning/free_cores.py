@@ -1,4 +1,8 @@
-"""As many threads for the training as there are cores that nobody else uses; see `segmenting.threads` for why."""
+"""As many threads for the training as there are cores that nobody else uses; see `segmenting.threads` for why.
+
+Where threads sleep while they wait (`process_settings.let_threads_sleep`, as those of the command do on Linux), all of
+them are as fast or faster, however busy the machine is, and their number stays.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from collections.abc import Iterator
 import psutil
 import torch
 
+from ..process_settings import threads_sleep
 from ..segmenting.threads import Load, threads, usable_cores
 
 # Looks at the machine's load that are closer together than this say little.
@@ -21,7 +26,7 @@ class FreeCores:
 
     def __init__(self, device: torch.device) -> None:
         """On a GPU nothing is changed: the CPU's threads are not what a step waits for."""
-        self._active = device.type == "cpu"
+        self._active = device.type == "cpu" and not threads_sleep()
         self._limit = torch.get_num_threads()
         self._load, self._looked = Load(), time.monotonic()
         self._children_s = _children_s()

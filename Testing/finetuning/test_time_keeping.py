@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import sys
 import time
 from types import SimpleNamespace
 
@@ -24,6 +25,7 @@ from PartialOrganSegLib.finetuning.preparation_state import Request
 from PartialOrganSegLib.finetuning.run import finetune, resume
 from PartialOrganSegLib.finetuning.time_keeping import WRITING_S, TimeKeeper
 from PartialOrganSegLib.finetuning.used_time import UsedTime
+from PartialOrganSegLib.process_settings import WAIT_POLICY
 from PartialOrganSegLib.resources import resource
 from PartialOrganSegLib.segmenting import threads as segmenting_threads
 from PartialOrganSegLib.training.checkpoint import load_checkpoint
@@ -259,6 +261,7 @@ def _busy(seconds: float) -> None:
 
 
 def test_threads_follow_the_load_but_not_that_of_our_own_loaders(monkeypatch):
+    monkeypatch.delenv(WAIT_POLICY, raising=False)
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr("PartialOrganSegLib.finetuning.free_cores.time.monotonic", lambda: clock.now)
     monkeypatch.setattr("PartialOrganSegLib.finetuning.free_cores.os.cpu_count", lambda: 4)
@@ -281,6 +284,14 @@ def test_threads_follow_the_load_but_not_that_of_our_own_loaders(monkeypatch):
             clock.now += 10
             cores.use()
         assert torch.get_num_threads() == 4
+        # Threads that sleep while they wait may be as many as there are cores.
+        monkeypatch.setattr(sys, "platform", "linux")
+        monkeypatch.setenv(WAIT_POLICY, "passive")
+        cores, busy.others = FreeCores(torch.device("cpu")), 4.0
+        with cores.following():
+            clock.now += 10
+            cores.use()
+            assert torch.get_num_threads() == 4
 
 
 def test_what_children_use_is_seen():

@@ -29,6 +29,16 @@ NEIGHBOURS = """## Beside busy neighbours
 `python Testing/benchmarks/neighbours.py`: one prediction while other processes compute without a pause. With n of them
 on c cores a program's share is 1 / (1 + n / c); the aim is 1.3 times as long as that.
 """
+TRAINING_BESIDE = """### Training beside busy neighbours
+
+`python Testing/benchmarks/training_neighbours.py`: a step of the embedded model's learner (a patch of 64 x 96 x 96, all
+cores). *Spinning* is what PyTorch's threads do while they wait for one another. On Linux those of the command are
+*asleep* (`OMP_WAIT_POLICY=passive`, unless you set it). *Free cores*: spinning, with a thread a core that no neighbour
+has, as fine-tuning does on other systems. As many times as long as spinning without neighbours; that *free cores* is
+the same there shows how much one measurement says. A small network suffers most: 8 channels and patches of 32 x 32 x 32
+took 0.14 s a step alone, up to 3.1 s beside two neighbours, and asleep 0.18 to 0.31 s (one run each); alone they pay
+for it, 0.14 to 0.17 s spinning and 0.18 to 0.23 s asleep.
+"""
 PARTS = """## Where the time goes
 
 `python Testing/benchmarks/parts.py`: shares of the processor time of a whole `segment`, one thread.
@@ -115,6 +125,9 @@ def page() -> str:
     beside = rows_of("speed_neighbours")
     if beside:
         lines += [NEIGHBOURS, *_neighbours(beside), ""]
+    training_beside = rows_of("speed_training_neighbours")
+    if training_beside:
+        lines += [TRAINING_BESIDE, *_training_beside(training_beside), ""]
     sections = {"speed_parts": (PARTS, _parts), "speed_predictors": (PREDICTORS, _predictors),
                 "speed_batch": (BATCH, _batch), "speed_training": (TRAINING, _training),
                 "speed_learning": (LEARNING, _learning), "speed_growth": (GROWTH, _growth)}
@@ -212,6 +225,13 @@ def _peer(rows: Sequence[dict[str, Any]]) -> list[str]:
                       f"{row['forward_of_predict']:.0%}"])
     return table(("model", "CT", "repeats, date", "time, ours : hk13 (range)", "processor time",
                   "memory", "forward pass of our `predict`"), cells)
+
+
+def _training_beside(rows: Sequence[dict[str, Any]]) -> list[str]:
+    cells = [[str(row["neighbours"]), row["way"], str(row["cores"]), _when(row), f"{row['seconds']:.1f}",
+              f"{row['ratio']:.2f} ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})", f"{row['aim']:.2f}"]
+             for row in rows]
+    return table(("neighbours", "threads", "cores", "repeats, date", "s a step", "times as long (range)", "aim"), cells)
 
 
 def _neighbours(rows: Sequence[dict[str, Any]]) -> list[str]:
