@@ -37,8 +37,8 @@ def test_threads_sleep_while_they_wait(choice: str | None, policy: str) -> None:
     if choice is not None:
         environment[WAIT_POLICY] = choice
     printed = subprocess.run([sys.executable, "-m", "PartialOrganSegLib", "doctor"], cwd=ROOT, capture_output=True,
-                             text=True, env={**environment, "OMP_DISPLAY_ENV": "true"}, check=False).stderr
-    assert f"{WAIT_POLICY} = '{policy}'" in printed
+                             env={**environment, "OMP_DISPLAY_ENV": "true"}, check=False).stderr
+    assert f"{WAIT_POLICY} = '{policy}'".encode() in printed
 
 
 def test_labels_are_the_same_whatever_the_pages(tmp_path: Path) -> None:

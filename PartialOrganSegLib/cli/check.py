@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, reporter: Reporter) -> int:
     reporter.result(manifest=arguments.manifest, problems=len(problems))
     verdict = "ok"
     if problems:
-        verdict = f"{len(problems)} problems"
+        verdict = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     print(one_line(f"{arguments.manifest}: {verdict}"))
     return int(bool(problems))
 

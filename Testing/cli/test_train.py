@@ -65,7 +65,8 @@ def test_cancelled_training_ends_with_130(training, capsys):
     assert capsys.readouterr().err == "error: cancelled\n"
 
 
-@pytest.mark.parametrize(("problems", "code", "line"), [([], 0, "m.yaml: ok"), (["a: b", "c: d"], 1, "2 problems")])
+@pytest.mark.parametrize(("problems", "code", "line"), [
+    ([], 0, "m.yaml: ok"), (["a: b"], 1, "m.yaml: 1 problem\n"), (["a: b", "c: d"], 1, "2 problems")])
 def test_check_prints_each_problem(problems, code, line, monkeypatch, capsys):
     manifest = SimpleNamespace(load_manifest=lambda path, reporter: SimpleNamespace(cases=[]),
                                check_manifest=lambda manifest, reporter, doubt_images: problems)

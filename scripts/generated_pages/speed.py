@@ -36,8 +36,8 @@ cores). *Spinning* is what PyTorch's threads do while they wait for one another.
 *asleep* (`OMP_WAIT_POLICY=passive`, unless you set it). *Free cores*: spinning, with a thread a core that no neighbour
 has, as fine-tuning does on other systems. As many times as long as spinning without neighbours; that *free cores* is
 the same there shows how much one measurement says. A small network suffers most: 8 channels and patches of 32 x 32 x 32
-took 0.14 s a step alone, up to 3.1 s beside two neighbours, and asleep 0.18 to 0.31 s (one run each); alone they pay
-for it, 0.14 to 0.17 s spinning and 0.18 to 0.23 s asleep.
+took up to 3.1 s a step beside two neighbours, and asleep 0.18 to 0.31 s; alone it pays for that, 0.18 to 0.23 s asleep
+instead of 0.14 to 0.17 s (one run each).
 """
 PARTS = """## Where the time goes
 
