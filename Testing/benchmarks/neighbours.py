@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from PartialOrganSegLib.formats.reading import read_ct
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.segmenting.predictor import Predictor
 from PartialOrganSegLib.segmenting.threads import usable_cores
+from Testing.helpers.busy_neighbours import busy_neighbours
 from Testing.helpers.figure_rows import keep_rows
 
 NEIGHBOURS = (0, 1, 2, 4)
@@ -34,16 +33,11 @@ SETTLED_S = 1.0
 def seconds_beside(neighbours: int, predictor: Predictor, ct: Path) -> float:
     """Wall time of one prediction beside so many busy processes."""
     volume = read_ct(ct)
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(neighbours)]
-    try:
+    with busy_neighbours(neighbours):
         time.sleep(SETTLED_S)
         start = time.perf_counter()
         predictor.predict(volume)
         return time.perf_counter() - start
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()
 
 
 def main() -> None:

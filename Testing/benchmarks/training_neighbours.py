@@ -22,6 +22,7 @@ import numpy as np
 
 from PartialOrganSegLib.process_settings import WAIT_POLICY, ask_for_large_pages
 from PartialOrganSegLib.segmenting.threads import usable_cores
+from Testing.helpers.busy_neighbours import busy_neighbours
 from Testing.helpers.figure_rows import keep_rows
 
 NEIGHBOURS = (0, 1, 2)
@@ -59,15 +60,10 @@ def seconds_beside(neighbours: int, way: str, cores: int) -> float:
         environment[WAIT_POLICY] = "passive"
     elif way == "free cores":
         environment["OMP_NUM_THREADS"] = str(max(1, cores - neighbours))
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(neighbours)]
-    try:
+    with busy_neighbours(neighbours):
         answer = subprocess.run([sys.executable, __file__, "--step"], env=environment, check=True, capture_output=True,
                                 text=True)
-        return float(answer.stdout)
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()
+    return float(answer.stdout)
 
 
 def main() -> None:

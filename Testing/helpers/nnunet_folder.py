@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+import yaml
 
 FOREGROUND = {"mean": 40.0, "std": 120.0, "percentile_00_5": -300.0, "percentile_99_5": 400.0}
 LABELS = {"background": 0, "liver": 1, "kidney_left": 2, "lung": 3, "kidney_right": 4}
@@ -165,3 +166,9 @@ def write_results(folder: Path, plans: dict, labels: dict[str, Any] | None = Non
         "inference_allowed_mirroring_axes": None if mirror_axes is None else tuple(mirror_axes), **extra,
     }, folder / f"fold_{fold}" / "checkpoint_final.pth")
     return weights
+
+
+def write_map(path: Path, labels: dict[str, str | None], **settings: object) -> Path:
+    """A label map for `import_nnunet`: names of the model to organs of word16, None for what is dropped."""
+    path.write_text(yaml.safe_dump({"labels": labels, **settings}, sort_keys=False), encoding="utf-8")
+    return path
