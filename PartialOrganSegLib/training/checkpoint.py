@@ -23,11 +23,17 @@ class RandomStates(TypedDict):
     cuda: list[torch.Tensor]
 
 
-class TrainingStepState(TypedDict):
+class _NewStepParts(TypedDict, total=False):
+    """Parts of a step that are missing where the run began with an earlier version."""
+
+    class_confidence: torch.Tensor | None
+
+
+class TrainingStepState(_NewStepParts):
     """The parts that `TrainingStep` needs to go on.
 
     `network`, `average`, `snapshot`: the current weights, their moving average and the copy that makes pseudo-labels
-    (None without). `losses` holds dual variables and running means.
+    (None without), with its `class_confidence`. `losses` holds dual variables and running means.
     """
 
     network: Weights

@@ -2,6 +2,8 @@
 
 For unlabelled images that is EM-like self-training (Bai 2017, the semi-supervised baseline of Zhou 2019); for partial
 labels it is the restriction of Zhou 2019, equation 5: an unlabelled voxel gets one of the classes not annotated there.
+With a least confidence, voxels of which the snapshot is less sure keep the sets that they have (Sohn 2020, FixMatch),
+by bounds that are lower for classes of which it is less sure altogether (Wang 2023, FreeMatch, equations 8 and 11).
 """
 
 from __future__ import annotations
@@ -14,16 +16,21 @@ from torch import nn
 
 from ..annotation import OUTSIDE
 
+MOMENTUM = 0.99  # of the classes' mean confidence, a mini-batch (FreeMatch: 0.999, in a hundred times as many steps)
+
 
 class Snapshot:
     """A frozen copy of `network`, renewed every `interval` steps.
 
-    `table` (K, C) bool must hold a singleton for every class.
+    `table` (K, C) bool must hold a singleton for every class. `least_confidence` (0-1): the probability, among its
+    candidates, that a voxel's most likely class must have to become its label, where that class is the surest one; 0:
+    every voxel gets one. `class_confidence` (C,): the running mean of that probability over the voxels of a class.
     """
 
-    def __init__(self, network: nn.Module, table: torch.Tensor, interval: int) -> None:
+    def __init__(self, network: nn.Module, table: torch.Tensor, interval: int, least_confidence: float = 0.0) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self.interval = interval
+        self.interval, self.least_confidence = interval, least_confidence
+        self.class_confidence = torch.ones(table.shape[1], device=table.device)
         self._table = table
         self._decided = table.sum(1) == 1
         code, label = torch.nonzero(table & self._decided[:, None], as_tuple=True)
@@ -42,8 +49,8 @@ class Snapshot:
 
     @torch.no_grad()
     def fill(self, image: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Codes (B, z, y, x) of singletons: what is certain, or outside the image, stays; all other voxels get the most
-        likely of their candidates.
+        """Codes (B, z, y, x): what is certain, or outside the image, stays; all other voxels get the singleton of the
+        most likely of their candidates, as far as the snapshot is sure enough.
 
         `image` (B, 1, z, y, x) is the network's input. Images without an open voxel cost nothing.
         """
@@ -53,11 +60,26 @@ class Snapshot:
             return codes
         filled = codes.clone()
         logits = self.network(image[ambiguous]).movedim(1, -1)
-        open_voxels = ~decided[ambiguous]
-        allowed = self._table[codes[ambiguous][open_voxels].long()]
-        best = logits[open_voxels].float().masked_fill(~allowed, float("-inf")).argmax(1)
         # Indexing with a mask copies, so the images have to be put back.
         images = filled[ambiguous]
-        images[open_voxels] = self._code_of_class[best]
+        open_voxels = ~decided[ambiguous]
+        open_codes = images[open_voxels]
+        allowed = self._table[open_codes.long()]
+        candidates = logits[open_voxels].float().masked_fill(~allowed, float("-inf"))
+        best = candidates.argmax(1)
+        labels = self._code_of_class[best]
+        if self.least_confidence:
+            labels = torch.where(self._is_sure(candidates, best), labels, open_codes)
+        images[open_voxels] = labels
         filled[ambiguous] = images
         return filled
+
+    def _is_sure(self, candidates: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
+        """Which voxels (N,) reach the bound of their class `best` (N,). `candidates` (N, C) are logits, -inf where the
+        annotation excludes a class. The classes' confidence is carried on."""
+        confidence = torch.softmax(candidates, dim=1).gather(1, best[:, None]).squeeze(1)
+        for label in torch.unique(best).tolist():
+            of_class = confidence[best == label].mean()
+            self.class_confidence[label].lerp_(of_class, 1 - MOMENTUM)
+        bounds = self.least_confidence * self.class_confidence / self.class_confidence.max()
+        return confidence >= bounds[best]

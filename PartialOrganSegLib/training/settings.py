@@ -161,10 +161,12 @@ class PseudoLabelSettings(Settings):
     annotations leave open; see `training.pseudo_labels`.
 
     Only the named `losses` see these labels. The others see the annotation itself: prior, entropy and distillation
-    speak of what it leaves open.
+    speak of what it leaves open. `least_confidence`: how sure of a label the copy must be, less so for organs that it
+    is unsure of everywhere; 0: every open voxel gets one (Zhou 2019).
     """
 
     every: Steps = 10_000
+    least_confidence: float = Field(default=0.0, ge=0, lt=1)
     weights: Literal["current", "average"] = "current"
     losses: list[str] = ["marginal_cross_entropy", "marginal_dice"]
 

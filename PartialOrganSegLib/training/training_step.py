@@ -70,7 +70,8 @@ class TrainingStep:
         self.average.decay = stage.optimiser.ema
         self.snapshot = None
         if stage.pseudo_labels is not None:
-            self.snapshot = Snapshot(self.network, self.table, stage.pseudo_labels.every)
+            self.snapshot = Snapshot(self.network, self.table, stage.pseudo_labels.every,
+                                     stage.pseudo_labels.least_confidence)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Reduced precision where the recipe wants it."""
@@ -153,6 +154,7 @@ class TrainingStep:
         """What `load` needs to go on, beside the stage."""
         return {"network": self.network.state_dict(), "average": self.average.values,
                 "snapshot": None if self.snapshot is None else self.snapshot.network.state_dict(),
+                "class_confidence": None if self.snapshot is None else self.snapshot.class_confidence,
                 "optimiser": self.optimiser.state_dict(), "schedule": dict(self.schedule.state_dict()),
                 "scaler": self.scaler.state_dict(), "losses": self.objective.state_dict()}
 
@@ -162,6 +164,9 @@ class TrainingStep:
         self.average.load(state["average"])
         if self.snapshot is not None and state["snapshot"] is not None:
             self.snapshot.renew(state["snapshot"])
+            confidence = state.get("class_confidence")
+            if confidence is not None:  # none in checkpoints from before there were bounds
+                self.snapshot.class_confidence.copy_(confidence)
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])

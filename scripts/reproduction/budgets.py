@@ -66,7 +66,8 @@ BUDGETS = {budget.name: budget for budget in (SMALL, FULL)}
 
 
 def row_recipe(table: Table, row: Row, budget: Budget, manifest: Path, seed: int) -> Recipe:
-    """The shipped recipe of a row with its changes and the budget's. Stages keep their shares of the steps."""
+    """The shipped recipe of a row with its changes and the budget's; of a row with folds, one fold's. Stages keep their
+    shares of the steps."""
     path = _shipped(row.recipe)
     changes = [*row.changes]
     if budget.is_small:
@@ -80,7 +81,8 @@ def row_recipe(table: Table, row: Row, budget: Budget, manifest: Path, seed: int
     if budget.half_precision:
         changes.append("half_precision=true")
     changes += [f"manifest={_text(str(manifest))}", f"seed={seed}"]
-    stages = _stage_changes(load_recipe(path, changes), load_recipe(path), budget.steps_of(table), budget)
+    steps = budget.steps_of(table) // max(1, row.folds)
+    stages = _stage_changes(load_recipe(path, changes), load_recipe(path), steps, budget)
     return load_recipe(path, [*changes, *stages])
 
 

@@ -122,4 +122,4 @@ def _run(table: Table, row: Row, place: Situation, budget: Budget, seed: int, wo
     manifest = write_manifest(work, place, datasets, organs, row.unlabelled_is_background)
     recipe = row_recipe(table, row, budget, manifest, seed)
     runs = work / "runs" / (table.runs_of or table.key)
-    return Run.in_folder(runs, row.key, seed, recipe, organs, place.organs, place.test)
+    return Run.in_folder(runs, row.key, seed, recipe, organs, place.organs, place.test, row.folds)

@@ -12,6 +12,7 @@ from PartialOrganSegLib.events import Reporter
 from PartialOrganSegLib.formats.reading import read_ct, read_labelmap
 from PartialOrganSegLib.models.bundle import load_bundle
 from PartialOrganSegLib.segmenting.predictor import Predictor
+from PartialOrganSegLib.training.folds import FOLDS_FILE, train_folds
 from PartialOrganSegLib.training.recipe import Recipe
 from PartialOrganSegLib.training.trainer import train
 
@@ -26,12 +27,13 @@ VERSION = 2  # raised when the same recipe and data would give another result
 LATER_SETTINGS: dict[str, object] = {
     "partial_only": [], "shift": 0.3, "axis_scale": 0.05, "scale_factors": [], "blur": 0.15, "thick_slices": 0.15,
     "contrast": 0.25, "shading": 0.1, "noise": 0.35, "test_scales": [], "backbone_weights": None, "class_rate": 1.0,
-    "new_class_patches": 0, "beside": False, "background": True, "in_plane": False}
+    "new_class_patches": 0, "beside": False, "background": True, "in_plane": False, "least_confidence": 0.0}
 
 
 @dataclass(frozen=True)
 class Run:
     """One row with one seed. `organs`: those of its label space; `all_organs`: those that test labels are numbered by.
+    `recipe`: with `folds`, each fold's.
 
     `folder` is of this run's settings and data alone: with other ones it is another folder.
     """
@@ -43,17 +45,21 @@ class Run:
     all_organs: Sequence[str]
     test: Sequence[Reference]
     folder: Path
+    folds: int = 0
 
     @classmethod
     def in_folder(cls, runs: Path, row: str, seed: int, recipe: Recipe, organs: Sequence[str],
-                  all_organs: Sequence[str], test: Sequence[Reference]) -> Run:
+                  all_organs: Sequence[str], test: Sequence[Reference], folds: int = 0) -> Run:
         """The run with its own folder in `runs`, named by every setting, the manifest's content and the test cases."""
         # What changes no figure is left out; the manifest's name is a digest of its content.
         settings = recipe.model_dump(mode="json", exclude={"manifest", "checkpoint_every", "workers"})
-        essence = [VERSION, _without_later(settings), recipe.manifest.name, list(organs),
+        essence: list[object] = [VERSION, _without_later(settings), recipe.manifest.name, list(organs),
                    [case.labels.name for case in test]]
+        if folds:
+            essence.append(folds)
         digest = hashlib.sha256(json.dumps(essence).encode()).hexdigest()[:8]
-        return cls(row, seed, recipe, organs, all_organs, test, runs / f"{row}-seed{seed}-{digest}")
+        return cls(row, seed, recipe, organs, all_organs, test, runs / f"{row}-seed{seed}-{digest}",
+                   folds)
 
     def result(self) -> Result | None:
         """What it gave; None before it has finished."""
@@ -68,13 +74,20 @@ class Run:
         if finished is not None:
             return finished
         # The result is written last, so that a run stopped while it was measured is measured anew, not trained.
-        last = self.folder / "checkpoints" / "last.pt"
-        train(self.recipe, self.folder, last.exists(), device, reporter)
+        # The first fold's log stands for all of them.
+        log = self.folder / "log.jsonl"
+        if self.folds:
+            log = self.folder / "fold_0" / "log.jsonl"
+            train_folds(self.recipe, self.folder, (self.folder / FOLDS_FILE).exists(), device, reporter,
+                        count=self.folds)
+        else:
+            last = self.folder / "checkpoints" / "last.pt"
+            train(self.recipe, self.folder, last.exists(), device, reporter)
         result = self._measured(device)
         result.steps = total_steps(self.recipe)
-        result.curve, result.step_seconds = learning_curve(self.folder / "log.jsonl")
-        result.kl = divergence_curve(self.folder / "log.jsonl")
-        result.processor_seconds = processor_seconds(self.folder / "log.jsonl")
+        result.curve, result.step_seconds = learning_curve(log)
+        result.kl = divergence_curve(log)
+        result.processor_seconds = processor_seconds(log)
         result.write(self.folder / RESULT)
         return result
 

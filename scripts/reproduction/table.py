@@ -41,7 +41,8 @@ class Row:
 
     `small`: changes with the small budget alone, after its settings: a network's own smaller arguments. `organs`: the
     label space where it is not the table's; the table's other organs are background. `unlabelled_is_background`:
-    partial sets are taken for fully labelled ones.
+    partial sets are taken for fully labelled ones. `folds`: how many networks share the row's steps, each trained
+    without one part of the patients; their ensemble is measured. 0: one network, on all.
     """
 
     key: str
@@ -53,6 +54,7 @@ class Row:
     organs: tuple[str, ...] = ()
     unlabelled_is_background: bool = False
     small: tuple[str, ...] = ()
+    folds: int = 0
 
 
 @dataclass(frozen=True)
