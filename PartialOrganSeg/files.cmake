@@ -294,6 +294,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/formats/nifti_format.py
   PartialOrganSegLib/formats/nrrd.py
   PartialOrganSegLib/formats/nrrd_header.py
+  PartialOrganSegLib/formats/own_slices.py
   PartialOrganSegLib/formats/preview.py
   PartialOrganSegLib/formats/reading.py
   PartialOrganSegLib/formats/registry.py

@@ -16,6 +16,7 @@ from ..datasets.dataset_folder import DESCRIPTION
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.checks import doubtful_ct
+from ..formats.dicom import distinct_slices
 from ..formats.dicom_choice import choose_series
 from ..formats.dicom_slices import looks_like_dicom, read_slices
 from ..formats.drawn_structures import DrawnStructures, read_structures
@@ -23,6 +24,7 @@ from ..formats.reading import read_ct, read_labelmap
 from ..formats.registry import ImageFormat, format_of, is_volume_name, stem_of
 from ..formats.slicer_segmentation import is_segmentation, segments_of
 from ..formats.strokes import FORMAT_NAME, NOT_DRAWN, Strokes, read_strokes
+from ..imaging.shapes import Coordinates
 from ..imaging.volume import Grid, Volume
 from ..json_file import read_json
 from ..real_paths import real_path
@@ -48,11 +50,13 @@ class Form(str, Enum):
 
 @dataclass(frozen=True)
 class CtImage:
-    """A CT: a file or a DICOM folder, and where its voxels lie. `series_uid` of DICOM, else empty."""
+    """A CT: a file or a DICOM folder, and where its voxels lie. `series_uid` of DICOM, else empty; `positions` (n, 3)
+    of the series' own slices, see `OwnSlices`."""
 
     path: Path
     grid: Grid
     series_uid: str = ""
+    positions: Coordinates | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,8 +279,12 @@ def _look_at_series(place: Path, result: Survey) -> None:
         if all(ct_slice.file.parent != place for ct_slice in series.slices):
             return
         ct = read_ct(place)
+        positions = None
+        if len(series.slices) > 1:  # else one file holds all of them, evenly
+            slices = distinct_slices(place, series, _SILENT)
+            positions = np.array([ct_slice.position for ct_slice in slices])
     except UserError as error:
         result.left_out.append(error.problem)
         return
     # Its own: a scout beside it has another one, and structures name the series that they were drawn on.
-    result.cts.append(CtImage(place, ct.grid, series.uid))
+    result.cts.append(CtImage(place, ct.grid, series.uid, positions))
