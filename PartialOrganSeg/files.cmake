@@ -201,6 +201,7 @@ set(LIBRARY_SCRIPTS
   PartialOrganSegLib/datasets/manifest.py
   PartialOrganSegLib/datasets/manifest_file.py
   PartialOrganSegLib/datasets/meaning.py
+  PartialOrganSegLib/datasets/own_names.py
   PartialOrganSegLib/datasets/patients.py
   PartialOrganSegLib/datasets/segment_labels.py
   PartialOrganSegLib/datasets/soft_targets.py

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.dataset_folder import DESCRIPTION
+from ..datasets.own_names import ROUNDED, volumes_in, volumes_of
 from ..errors import Code, Problem, UserError
 from ..events import Reporter
 from ..formats.checks import doubtful_ct
@@ -21,7 +21,7 @@ from ..formats.dicom_choice import choose_series
 from ..formats.dicom_slices import looks_like_dicom, read_slices
 from ..formats.drawn_structures import DrawnStructures, read_structures
 from ..formats.reading import read_ct, read_labelmap
-from ..formats.registry import ImageFormat, format_of, is_volume_name, stem_of
+from ..formats.registry import ImageFormat, format_of, is_volume_name
 from ..formats.slicer_segmentation import is_segmentation, segments_of
 from ..formats.strokes import FORMAT_NAME, NOT_DRAWN, Strokes, read_strokes
 from ..imaging.shapes import Coordinates
@@ -34,7 +34,6 @@ STATE_FILE = "learn.json"  # of an earlier `learn`: its folder holds results, no
 _OF_PROGRAMS = ("plan.json", os.path.join("configs", "metadata.json"), STATE_FILE)
 _MANIFESTS = ("manifest.yaml", "manifest.yml")
 _ONE_RUN_S = 60.0  # seconds between the files of one result of `segment`
-_ROUNDED = 6e-4  # as the table of a result has volumes
 _SILENT = Reporter()
 
 
@@ -236,23 +235,12 @@ def _is_untouched_result(file: Path, labels: Volume) -> bool:
     # What a person accepted in the panel is a label, whoever wrote the file first.
     if any(segment.state for segment in segments_of(file)):
         return False
-    name = stem_of(file)
-    table = file.with_name(name.removesuffix(".labels").removesuffix(".seg") + ".volumes.csv")
+    table = volumes_of(file)
     if not table.is_file() or file.stat().st_mtime > table.stat().st_mtime + _ONE_RUN_S:
         return False
     counts = np.unique(labels.array[labels.array > 0], return_counts=True)[1]
-    volumes, written = sorted(counts * labels.grid.voxel_ml), sorted(_volumes_in(table))
-    return len(volumes) == len(written) and np.allclose(volumes, written, rtol=_ROUNDED, atol=0)
-
-
-def _volumes_in(table: Path) -> list[float]:
-    """ml of the organs that a result's table has any of; empty for another table."""
-    try:
-        with open(table, encoding="utf-8", newline="") as stream:
-            volumes = [float(row["volume_ml"]) for row in csv.DictReader(stream)]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
-        return []
-    return [volume for volume in volumes if volume > 0]
+    volumes, written = sorted(counts * labels.grid.voxel_ml), sorted(ml for _, ml in volumes_in(table))
+    return len(volumes) == len(written) and np.allclose(volumes, written, rtol=ROUNDED, atol=0)
 
 
 def _look_at_json(file: Path, result: Survey) -> None:
